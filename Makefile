@@ -1,0 +1,57 @@
+# Every target builds .venv from a hashed lock file first; the stamp makes the second time quick.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+
+.PHONY: help demo serve test torture bench lint format lock browser clean
+
+help: ## show this list
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+demo: $(VENV)/dev ## the whole product on embedded chDB with live sample traffic
+	@$(BIN)/mailwake demo
+
+serve: $(VENV)/dev ## the service on embedded chDB, nothing configured
+	@$(BIN)/mailwake serve
+
+test: $(VENV)/dev browser ## every test, the browser tests included
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+	@$(BIN)/python -m pytest
+
+torture: $(VENV)/dev browser ## the longer proofs
+	@MAILWAKE_TORTURE=1 $(BIN)/python -m pytest -m torture
+
+bench: $(VENV)/bench ## speed, as ratios measured side by side
+	@$(BIN)/python -m tests.bench
+
+lint: $(VENV)/dev ## ruff and mypy
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+
+format: $(VENV)/dev ## let ruff rewrite the code
+	@$(BIN)/ruff check --fix . ; $(BIN)/ruff format .
+
+lock: $(VENV)/dev ## renew the lock files (no address of a registry is written)
+	@$(PIP) install uv
+	@for group in "" "-dev --group dev" "-bench --group dev --group bench"; do \
+	  set -- $$group; name=$$1; [ $$# -gt 0 ] && shift; \
+	  $(BIN)/uv pip compile -q --upgrade --universal --python-version 3.11 --generate-hashes \
+	    --no-emit-index-url --no-header pyproject.toml $$@ -o requirements$$name.lock; \
+	done
+
+$(VENV)/dev: requirements-dev.lock pyproject.toml
+	@echo "Installing into $(VENV) ..."
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(PIP) install --require-hashes -r requirements-dev.lock
+	@$(PIP) install --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(VENV)/bench: $(VENV)/dev requirements-bench.lock
+	@$(PIP) install --require-hashes -r requirements-bench.lock
+	@touch $@
+
+browser:
+	@command -v chromium >/dev/null || { apt-get update -qq && apt-get install -y -qq chromium >/dev/null; }
+
+clean: ## remove the virtual environment and caches (never data)
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,279 @@
+"""The `mailwake` command."""
+
+import asyncio
+import logging
+import socket
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+import typer
+import uvicorn
+from rich.console import Console
+from rich.logging import RichHandler
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from app import __version__, schemas, settings
+from app.journal import Journal, JournalError
+from app.outgoing import Outgoing, Prepared
+from app.settings import PREFIX, Settings, SettingsError
+from app.tokens import Tokens
+
+cli = typer.Typer(
+    help="Open and click tracking for outgoing mail.",
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    pretty_exceptions_enable=False,
+)
+console = Console()
+errors = Console(stderr=True)
+
+
+def _option(name: str) -> Any:
+    """A flag of `serve` with the help and the variable of its setting."""
+    description = Settings.model_fields[name].description
+    return typer.Option(
+        "--" + name.replace("_", "-"),
+        help=f"{description} [{PREFIX}{name.upper()}]",
+        show_default=False,
+    )
+
+
+@cli.command()
+def serve(
+    data_dir: Annotated[Path | None, _option("data_dir")] = None,
+    host: Annotated[str | None, _option("host")] = None,
+    port: Annotated[int | None, _option("port")] = None,
+    public_url: Annotated[str | None, _option("public_url")] = None,
+    clickhouse_dsn: Annotated[str | None, _option("clickhouse_dsn")] = None,
+    journal_sync_ms: Annotated[int | None, _option("journal_sync_ms")] = None,
+    journal_max_mb: Annotated[int | None, _option("journal_max_mb")] = None,
+    trusted_proxies: Annotated[str | None, _option("trusted_proxies")] = None,
+    max_html_mb: Annotated[float | None, _option("max_html_mb")] = None,
+    log_level: Annotated[str | None, _option("log_level")] = None,
+) -> None:
+    """Run the service: tracking, API and dashboard.
+
+    Every flag has its MAILWAKE_ variable, in the environment or in .env; the flag wins. Secrets
+    have variables only, so that no process list shows them.
+    """
+    _serve(_settings(**locals()))
+
+
+@cli.command()
+def demo(
+    data_dir: Annotated[Path | None, _option("data_dir")] = None,
+    host: Annotated[str | None, _option("host")] = None,
+    port: Annotated[int | None, _option("port")] = None,
+    speed: Annotated[float, typer.Option(min=0.1, max=20, help="Times the usual traffic.")] = 1.0,
+) -> None:
+    """Run the service with lifelike sample traffic through its own HTTP endpoints."""
+    chosen = _settings(
+        data_dir=data_dir or Path("data/demo"), host=host, port=port, trusted_proxies="127.0.0.1/32"
+    )
+    _serve(chosen, speed)
+
+
+@cli.command()
+def rewrite(
+    file: Annotated[str, typer.Argument(help="An HTML file, or - for standard input.")],
+    newsletter: Annotated[str, typer.Option(help="The newsletter's id.")] = "shell",
+    recipient: Annotated[str, typer.Option(help="Whom it goes to.")] = "someone@example.com",
+    name: Annotated[str, typer.Option(help="The newsletter's name.")] = "",
+    utm: Annotated[
+        list[str] | None, typer.Option(help="A UTM parameter, such as source=newsletter.")
+    ] = None,
+    opens: Annotated[bool, typer.Option(help="Put in the pixel.")] = True,
+    clicks: Annotated[bool, typer.Option(help="Track the links.")] = True,
+    report: Annotated[
+        bool, typer.Option("--report", help="Print each link and why it is not tracked instead.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the API's answer.")] = False,
+    data_dir: Annotated[Path | None, _option("data_dir")] = None,
+    public_url: Annotated[str | None, _option("public_url")] = None,
+) -> None:
+    """Rewrite one HTML message with the service's own keys and record it.
+
+    With --report nothing is recorded.
+    """
+    chosen = _with_public_url(_settings(data_dir=data_dir, public_url=public_url))
+    wanted = {
+        "newsletter": {"id": newsletter, "name": name},
+        "recipient": recipient,
+        "html": _read(file),
+        "tracking": {"opens": opens, "clicks": clicks},
+        "utm": dict(item.partition("=")[::2] for item in utm or []),
+    }
+    try:
+        message = msgspec.convert(wanted, schemas.RewriteIn)
+        prepared = asyncio.run(_rewrite(chosen, message, record=not report))
+    except (msgspec.ValidationError, JournalError) as error:
+        raise _fail(str(error)) from None
+    if as_json:
+        sys.stdout.buffer.write(msgspec.json.encode(prepared.answer) + b"\n")
+    elif report:
+        _report(prepared)
+    else:
+        sys.stdout.buffer.write(prepared.answer.html.encode("utf-8", "surrogateescape"))
+
+
+@cli.command()
+def version() -> None:
+    """Print the version."""
+    typer.echo(f"mailwake {__version__}")
+
+
+def main() -> None:
+    """The console script."""
+    cli()
+
+
+def _settings(**flags: Any) -> Settings:
+    try:
+        return settings.with_secrets(settings.load(**flags))
+    except SettingsError as error:
+        raise _fail(str(error)) from None
+
+
+def _fail(message: str) -> typer.Exit:
+    for line in message.splitlines():
+        errors.print(Text("error: ", style="bold red") + Text(line))
+    return typer.Exit(2)
+
+
+def _with_public_url(chosen: Settings, port: int | None = None) -> Settings:
+    """Where PUBLIC_URL is not set: the address that the service itself listens on."""
+    if chosen.public_url:
+        return chosen
+    host = "127.0.0.1" if chosen.host in ("0.0.0.0", "::") else chosen.host  # noqa: S104
+    host = f"[{host}]" if ":" in host else host
+    return chosen.model_copy(update={"public_url": f"http://{host}:{port or chosen.port}"})
+
+
+def _serve(chosen: Settings, demo_speed: float = 0) -> None:
+    from app.main import Mailwake  # noqa: PLC0415  (chDB loads slowly; other commands need none)
+
+    logging.basicConfig(
+        level=chosen.log_level.upper(),
+        format="%(message)s",
+        datefmt="%H:%M:%S",
+        handlers=[RichHandler(console=errors, show_path=False, rich_tracebacks=False)],
+    )
+    for name in settings.unknown_variables():
+        logging.warning("%s is no setting of Mailwake's", name)
+    family = socket.AF_INET6 if ":" in chosen.host else socket.AF_INET
+    listener = socket.socket(family)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((chosen.host, chosen.port))
+    except OSError as error:
+        raise _fail(
+            f"{PREFIX}HOST, {PREFIX}PORT: cannot listen on {chosen.host}:{chosen.port}:"
+            f" {error.strerror}"
+        ) from None
+    port = listener.getsockname()[1]
+    chosen = _with_public_url(chosen, port)
+    local = _with_public_url(chosen.model_copy(update={"public_url": ""}), port).public_url
+    try:
+        service = Mailwake(chosen)
+    except JournalError as error:
+        raise _fail(f"{PREFIX}DATA_DIR: {error}") from None
+    config = uvicorn.Config(
+        service.asgi,
+        loop="uvloop",
+        http="httptools",
+        lifespan="on",
+        access_log=False,
+        log_config=None,
+        log_level="warning",
+        proxy_headers=bool(chosen.trusted_proxies),
+        forwarded_allow_ips=list(chosen.trusted_proxies),
+        server_header=False,
+        date_header=True,
+        timeout_graceful_shutdown=10,
+        backlog=4096,
+    )
+    server = uvicorn.Server(config)
+    _greet(chosen, local, service.access.new_login_code(), bool(demo_speed))
+    with suppress(KeyboardInterrupt):
+        asyncio.run(_run(server, listener, chosen, local, demo_speed))
+
+
+async def _run(
+    server: uvicorn.Server, listener: socket.socket, chosen: Settings, local: str, speed: float
+) -> None:
+    stop = asyncio.Event()
+    traffic = None
+    if speed:
+        from app.demo import run_traffic  # noqa: PLC0415
+
+        traffic = asyncio.create_task(
+            run_traffic(local, chosen.api_keys[0], stop=stop, speed=speed)
+        )
+    await server.serve(sockets=[listener])
+    stop.set()
+    if traffic:
+        traffic.cancel()
+        await asyncio.gather(traffic, return_exceptions=True)
+
+
+def _greet(chosen: Settings, local: str, code: str, is_demo: bool) -> None:
+    """Where the dashboard is, how to get in, and what to send mail with."""
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(overflow="fold")
+    login = f"{local}/login?code={code}"
+    table.add_row("Dashboard", Text(local, style="bold cyan"))
+    table.add_row("Log in", Text(login, style="bold cyan", overflow="fold"))
+    table.add_row("", "works once, today; later log in with the password in the file below")
+    table.add_row("API key", Text(chosen.api_keys[0], style="bold green"))
+    table.add_row("API docs", Text(f"{local}/docs", style="cyan"))
+    if chosen.public_url != local:
+        table.add_row("Public URL", Text(chosen.public_url, style="cyan"))
+    embedded = chosen.clickhouse_dsn == "chdb"
+    table.add_row("Database", "embedded chDB" if embedded else "ClickHouse server")
+    table.add_row("Data", Text(str(chosen.data_dir.resolve())))
+    table.add_row("Secrets", Text(str(chosen.data_dir.resolve() / "secrets.json")))
+    title = "Mailwake demo: sample traffic is running" if is_demo else f"Mailwake {__version__}"
+    console.print()
+    console.print(Panel(table, title=title, title_align="left", border_style="cyan", expand=False))
+    console.print(Text("Press Ctrl+C to stop.", style="dim"))
+    console.file.flush()
+
+
+def _read(file: str) -> str:
+    try:
+        data = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
+    except OSError as error:
+        raise _fail(f"{file}: {error.strerror}") from None
+    return data.decode("utf-8", "surrogateescape")
+
+
+async def _rewrite(chosen: Settings, message: schemas.RewriteIn, record: bool) -> Prepared:
+    journal = Journal(chosen.data_dir / "journal", sync_ms=0)
+    try:
+        outgoing = Outgoing(chosen, Tokens(chosen.secret_keys), journal)
+        prepared = outgoing.prepare(message)
+        if record:
+            kept = outgoing.record(prepared)
+            if kept is not None:
+                await kept
+        return prepared
+    finally:
+        await journal.close()
+
+
+def _report(prepared: Prepared) -> None:
+    table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
+    for heading in ("#", "tracked", "why not", "label", "URL"):
+        table.add_column(heading, overflow="fold")
+    for link in prepared.answer.links:
+        tracked = Text("yes", "green") if link.tracked else Text("no", "yellow")
+        table.add_row(str(link.index), tracked, link.reason or "", Text(link.label), Text(link.url))
+    console.print(table)
+    for note in prepared.answer.notes:
+        errors.print(Text(f"note: {note}"))

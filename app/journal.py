@@ -1,0 +1,302 @@
+"""The journal: append-only segments of JSON lines that stand between a hit and ClickHouse.
+
+    <id>.open   the segment being written, under flock by its writer
+    <id>.seg    sealed: immutable until ClickHouse has acknowledged it, then deleted
+
+The line is written before the answer is sent, so killing the process loses nothing. What a power
+loss may take is bounded by `sync_ms`. Everything here runs on the event loop's thread but
+fdatasync: only the writer itself rotates, so no line ever goes to a closed segment.
+"""
+
+import asyncio
+import fcntl
+import logging
+import os
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from errno import EDQUOT, ENOSPC
+from pathlib import Path
+
+from app.events import new_id
+
+log = logging.getLogger(__name__)
+
+OPEN, SEALED, PARTIAL = ".open", ".seg", ".new"
+SEGMENT_BYTES = 8 * 1024 * 1024  # one insert's worth: about 25,000 hits
+SEAL_AFTER = 0.4  # seconds a line may wait in a quiet segment; stats promise two in all
+QUEUE = 4  # while this many sealed segments wait, the open one may grow to SEGMENT_BYTES
+RETRY_AFTER = 1.0  # seconds between attempts at a disk that refused
+
+
+class JournalError(Exception):
+    """Lines could not be kept: `reason` is disk_full, disk_error, disk_cap or closed."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class _Segment:
+    """One open file under our lock."""
+
+    def __init__(self, folder: Path) -> None:
+        self.id = str(uuid.UUID(bytes=new_id()))
+        self.path = folder / (self.id + OPEN)
+        partial = folder / (self.id + PARTIAL)
+        self.fd = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
+        try:
+            # Locked before it gets the name under which others look for orphans.
+            fcntl.flock(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            partial.rename(self.path)
+        except OSError:
+            os.close(self.fd)
+            raise
+        self.size = 0
+        self.since = time.monotonic()
+        self.synced = 0
+
+    def write(self, data: bytes) -> None:
+        """All of `data` or nothing: a partial write is cut off again before OSError is raised."""
+        try:
+            written = os.write(self.fd, data)
+            while written < len(data):
+                written += os.write(self.fd, data[written:])
+        except OSError:
+            os.ftruncate(self.fd, self.size)
+            raise
+        self.size += len(data)
+
+    def sync(self) -> int:
+        """Put what is written so far on the disk (in a thread); returns how many bytes that is."""
+        size = self.size
+        if size > self.synced:
+            os.fdatasync(self.fd)
+        return size
+
+    def seal(self) -> None:
+        """Give the file its final name and let go of it; an empty one is removed."""
+        if self.size:
+            self.path.rename(self.path.with_suffix(SEALED))
+        else:
+            self.path.unlink()
+        os.close(self.fd)
+
+
+class Journal:
+    """Writes records ahead of the answer. Make it, `start()` it on a running loop, `close()` it.
+
+    `folder` is made (0700) where missing; raises JournalError when it cannot be used.
+    """
+
+    def __init__(self, folder: Path, sync_ms: int = 100, max_bytes: int = 10 * 2**30) -> None:
+        self.folder = folder
+        self.sync_ms = sync_ms
+        self.max_bytes = max_bytes
+        self.trouble = ""  # why the last lines could not be kept; empty while all is well
+        self._segment: _Segment | None = None
+        self._retired: set[_Segment] = set()
+        self._backlog_bytes = 0
+        self._backlog = 0
+        self._refused_at = -RETRY_AFTER
+        self._refusal = JournalError("closed", "journal: closed")
+        self._waiting: list[asyncio.Future[None]] = []
+        self._syncing: asyncio.Task[None] | None = None
+        self._ticker: asyncio.Task[None] | None = None
+        self._closed = False
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            adopt_orphans(folder)
+            self._count_backlog()
+        except OSError as error:
+            raise JournalError("disk_error", f"journal {folder}: {error.strerror}") from error
+
+    def start(self) -> None:
+        """Begin the periodic sync and seal. Call it on the running loop."""
+        self._ticker = asyncio.create_task(self._tick(), name="journal")
+
+    def write(self, lines: bytes) -> asyncio.Future[None] | None:
+        """Keep one or more whole lines; once this returns they outlive the process.
+
+        Returns None, or with `sync_ms` 0 a future that ends when they outlive a power loss too.
+        Raises JournalError when the disk is full or broken: then none of the lines is kept.
+        """
+        segment = self._segment or self._begin()
+        if segment.size + len(lines) + self._backlog_bytes > self.max_bytes:
+            raise self._refuse("disk_cap", "has reached MAILWAKE_JOURNAL_MAX_MB")
+        try:
+            segment.write(lines)
+        except OSError as error:
+            self._retire()
+            raise self._refuse_by(error) from error
+        self.trouble = ""
+        future = self._group_commit() if self.sync_ms == 0 else None
+        if segment.size >= SEGMENT_BYTES:
+            self._retire()
+        return future
+
+    async def close(self) -> None:
+        """Sync and seal what is open; nothing may be written after it."""
+        self._closed = True
+        if self._ticker:
+            self._ticker.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._ticker
+        self._retire()
+        while self._retired or self._syncing:
+            await (self._syncing or asyncio.sleep(0.01))
+
+    @property
+    def backlog(self) -> tuple[int, int]:
+        """(segments, bytes) that wait for ClickHouse, the open segment included."""
+        size = self._segment.size if self._segment else 0
+        return self._backlog + bool(size), self._backlog_bytes + size
+
+    def _begin(self) -> _Segment:
+        if self._closed:
+            raise JournalError("closed", "journal: closed")
+        if time.monotonic() - self._refused_at < RETRY_AFTER:
+            raise self._refusal
+        try:
+            self._segment = _Segment(self.folder)
+        except OSError as error:
+            raise self._refuse_by(error) from error
+        return self._segment
+
+    def _refuse_by(self, error: OSError) -> JournalError:
+        self._refused_at = time.monotonic()
+        reason = "disk_full" if error.errno in (ENOSPC, EDQUOT) else "disk_error"
+        self._refusal = self._refuse(reason, error.strerror or str(error))
+        return self._refusal
+
+    def _refuse(self, reason: str, why: str) -> JournalError:
+        if not self.trouble:
+            log.error("journal %s", why)
+        self.trouble = f"journal: {why}"
+        return JournalError(reason, self.trouble)
+
+    def _group_commit(self) -> asyncio.Future[None]:
+        future = asyncio.get_running_loop().create_future()
+        self._waiting.append(future)
+        if self._syncing is None:
+            self._syncing = asyncio.create_task(self._sync())
+        return future
+
+    async def _sync(self) -> None:
+        """One fdatasync for all lines written so far; lines that come meanwhile get the next."""
+        try:
+            while True:
+                waiting, self._waiting = self._waiting, []
+                retired = list(self._retired)
+                for segment in [*retired, *([self._segment] if self._segment else [])]:
+                    try:
+                        segment.synced = await asyncio.to_thread(segment.sync)
+                    except OSError as error:
+                        log.error("journal: fdatasync: %s", error.strerror)
+                        self.trouble = f"journal: fdatasync: {error.strerror}"
+                for segment in retired:
+                    self._seal(segment)
+                for future in waiting:
+                    if not future.done():
+                        future.set_result(None)
+                if not self._waiting and not self._retired:
+                    return
+        finally:
+            self._syncing = None
+
+    def _seal(self, segment: _Segment) -> None:
+        self._retired.discard(segment)
+        try:
+            segment.seal()
+            self._backlog += bool(segment.size)
+            self._backlog_bytes += segment.size
+        except OSError as error:  # it keeps its .open name and is adopted at the next start
+            log.error("journal: cannot seal %s: %s", segment.id, error.strerror)
+
+    def _retire(self) -> None:
+        """Stop writing to the open segment; it is sealed once it is on the disk."""
+        if self._segment is None:
+            return
+        self._retired.add(self._segment)
+        self._segment = None
+        if self._syncing is None:
+            self._syncing = asyncio.create_task(self._sync())
+
+    def _count_backlog(self) -> None:
+        sizes = [entry.stat().st_size for entry in sealed(self.folder)]
+        self._backlog, self._backlog_bytes = len(sizes), sum(sizes)
+
+    async def _tick(self) -> None:
+        pause = min(self.sync_ms / 1000 or SEAL_AFTER, SEAL_AFTER)
+        while True:
+            await asyncio.sleep(pause)
+            with suppress(FileNotFoundError):  # the loader deletes while we count
+                self._count_backlog()
+            segment = self._segment
+            due = segment and segment.size and time.monotonic() - segment.since >= SEAL_AFTER
+            if due and self._backlog < QUEUE:
+                self._retire()
+            if segment and segment.size > segment.synced and self._syncing is None:
+                self._syncing = asyncio.create_task(self._sync())
+
+
+def sealed(folder: Path) -> list[Path]:
+    """The sealed segments, oldest first."""
+    with os.scandir(folder) as entries:
+        names = sorted(entry.name for entry in entries if entry.name.endswith(SEALED))
+    return [folder / name for name in names]
+
+
+def adopt_orphans(folder: Path) -> list[Path]:
+    """Seal the segments that a killed process left open; a torn last line is cut off.
+
+    A torn line was never answered, so nothing that was acknowledged is lost.
+    """
+    adopted = []
+    for path in sorted(folder.glob("*" + OPEN)):
+        with claim(path) as fd:
+            if fd is None:
+                continue
+            whole = _whole_lines(fd)
+            if whole == 0:
+                path.unlink()
+                continue
+            os.ftruncate(fd, whole)
+            target = path.with_suffix(SEALED)
+            path.rename(target)
+            adopted.append(target)
+    return adopted
+
+
+@contextmanager
+def claim(path: Path) -> Iterator[int | None]:
+    """Open a segment under its lock; None when another process has it or it is gone."""
+    try:
+        fd = os.open(path, os.O_RDWR)
+    except FileNotFoundError:
+        yield None
+        return
+    try:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            mine = path.exists() and os.path.samestat(os.fstat(fd), path.stat())
+        except (BlockingIOError, FileNotFoundError):
+            mine = False
+        yield fd if mine else None
+    finally:
+        os.close(fd)
+
+
+def _whole_lines(fd: int) -> int:
+    """Bytes up to and with the last newline."""
+    size = os.fstat(fd).st_size
+    step = 1 << 16
+    position = size
+    while position > 0:
+        start = max(0, position - step)
+        found = os.pread(fd, position - start, start).rfind(b"\n")
+        if found >= 0:
+            return start + found + 1
+        position = start
+    return 0

@@ -1,0 +1,159 @@
+"""The application: puts the parts together, starts and ends them, turns errors into HTTP."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import msgspec
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import BaseRoute, Mount, Route
+
+from app.access import Access
+from app.api import Api, RequestError, openapi
+from app.dashboard import Dashboard
+from app.journal import Journal, JournalError
+from app.live import Live
+from app.loader import Loader
+from app.outgoing import Outgoing
+from app.queries import NotFoundError, Queries
+from app.schemas import Problem
+from app.settings import Settings
+from app.storage import Storage, StorageError
+from app.tokens import Tokens
+from app.tracking import Tracking
+from app.unsubscribe import Unsubscribe
+
+log = logging.getLogger(__name__)
+WORKSPACE = "default"
+DRAIN_SECONDS = 20  # how long the end of the service waits for ClickHouse
+
+
+class Mailwake:
+    """Every part of one running service; `asgi` is what uvicorn serves.
+
+    `settings` must carry secrets and PUBLIC_URL. Raises JournalError when DATA_DIR is unusable.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.journal = Journal(
+            settings.data_dir / "journal", settings.journal_sync_ms, settings.journal_max_mb * 2**20
+        )
+        self.storage = Storage(settings)
+        self.loader = Loader(self.journal.folder, self.storage)
+        self.access = Access(settings.secret_keys, settings.dashboard_password)
+        queries = Queries(self.storage, WORKSPACE)
+        tokens = Tokens(settings.secret_keys)
+        self.live = Live(queries)
+        dashboard = Dashboard(settings, queries, self.access, self.live, self.notices)
+        outgoing = Outgoing(settings, tokens, self.journal, WORKSPACE)
+        api = Api(settings, outgoing, queries, ERRORS)
+        unsubscribe = Unsubscribe(tokens, self.journal, dashboard.templates, WORKSPACE)
+        routes: list[BaseRoute] = [
+            Route("/healthz", healthz),
+            Route("/readyz", self.readyz),
+            Route("/openapi.json", openapi_json),
+            Mount("/v1", app=api.app()),
+            *unsubscribe.routes,
+            *dashboard.routes,
+        ]
+        self.starlette = Starlette(
+            routes=routes, exception_handlers=dict(ERRORS), lifespan=self.lifespan
+        )
+        self.asgi = Tracking(self.starlette, tokens, self.journal, WORKSPACE)
+
+    @asynccontextmanager
+    async def lifespan(self, _: Starlette) -> AsyncIterator[None]:
+        """Start journal, loader and ticker; at the end load what the journal holds."""
+        self.journal.start()
+        loading = asyncio.create_task(self.loader.run(), name="loader")
+        ticking = asyncio.create_task(self.live.run(), name="live")
+        try:
+            yield
+        finally:
+            ticking.cancel()
+            await self.journal.close()
+            self.loader.stop()
+            await asyncio.gather(loading, ticking, return_exceptions=True)
+            await self.loader.drain()
+            await asyncio.to_thread(self.storage.close)
+
+    def notices(self) -> list[str]:
+        """What an operator must know now; empty while all is well."""
+        found = [self.journal.trouble, self.loader.trouble]
+        lost = {k: v for k, v in self.asgi.dropped.items() if k.startswith(("disk_", "closed"))}
+        if lost:
+            found.append(f"{sum(lost.values()):,} hits were answered but could not be kept")
+        return [notice for notice in found if notice]
+
+    async def readyz(self, _: Request) -> Response:
+        """200 when hits are kept and reach ClickHouse, else 503 with the reasons."""
+        segments, size = self.journal.backlog
+        trouble = self.notices()
+        if not self.loader.ready and not trouble:
+            trouble = ["ClickHouse has not answered yet"]
+        answer = {
+            "ready": not trouble,
+            "trouble": trouble,
+            "journal": {"segments": segments, "bytes": size},
+            "dropped": dict(self.asgi.dropped),
+        }
+        return JSONResponse(answer, 503 if trouble else 200)
+
+
+async def healthz(_: Request) -> Response:
+    """200 as soon as requests are served."""
+    return PlainTextResponse("ok\n")
+
+
+async def openapi_json(_: Request) -> Response:
+    """The API's OpenAPI 3.1 document."""
+    return JSONResponse(openapi())
+
+
+def problem(status: int, title: str, detail: str = "", field: str = "") -> Response:
+    """An RFC 9457 answer."""
+    body = msgspec.json.encode(Problem(title, status, detail, field))
+    headers = {"www-authenticate": 'Bearer realm="Mailwake"'} if status == 401 else {}
+    if status == 503:
+        headers["retry-after"] = "5"
+    return Response(body, status, headers, "application/problem+json")
+
+
+def _request_error(_: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestError)  # noqa: S101
+    titles = {400: "Bad request", 401: "Unauthorized", 413: "Too large", 422: "Invalid value"}
+    return problem(error.status, titles.get(error.status, "Error"), error.detail, error.field)
+
+
+def _http_error(_: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # noqa: S101
+    answer = problem(error.status_code, error.detail)
+    answer.headers.update(error.headers or {})
+    return answer
+
+
+def _not_found(_: Request, error: Exception) -> Response:
+    return problem(404, "Not found", str(error), "newsletter_id")
+
+
+def _storage_error(_: Request, error: Exception) -> Response:
+    log.warning("answered 503: %s", error)
+    return problem(503, "ClickHouse is away", "Hits are kept meanwhile; try again in a moment.")
+
+
+def _journal_error(_: Request, error: Exception) -> Response:
+    return problem(503, "Nothing can be recorded", str(error))
+
+
+ERRORS: dict[type[Exception], Callable[[Request, Exception], Response]] = {
+    RequestError: _request_error,
+    HTTPException: _http_error,
+    NotFoundError: _not_found,
+    StorageError: _storage_error,
+    JournalError: _journal_error,
+}

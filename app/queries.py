@@ -1,0 +1,186 @@
+"""Questions to ClickHouse: one SQL file each in clickhouse/queries, and their answers' shapes.
+
+Blocking, like Storage: call from threads. Dashboard and API ask the same functions, so that their
+figures agree. Times are aware datetimes in UTC.
+"""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cache
+from typing import Any
+
+from app.events import newsletter_key
+from app.settings import resource
+from app.storage import Row, Storage
+
+
+class NotFoundError(Exception):
+    """What was asked for does not exist; the message names it."""
+
+
+@dataclass(frozen=True)
+class Count:
+    """`total` counts hits, `unique` counts distinct messages hit."""
+
+    total: int = 0
+    unique: int = 0
+
+
+@dataclass(frozen=True)
+class Split:
+    """Figures for all hits, for people's (proxied ones included) and for machines'."""
+
+    all: Count = Count()
+    human: Count = Count()
+    machine: Count = Count()
+
+
+@dataclass(frozen=True)
+class Stats:
+    """A newsletter's figures. `unsubscribes` counts distinct messages; `updated_at` may be None."""
+
+    newsletter_id: str
+    messages: int
+    opens: Split
+    clicks: Split
+    unsubscribes: int
+    updated_at: datetime | None
+
+
+@dataclass(frozen=True)
+class Newsletter:
+    """A newsletter or transactional stream as the mailer named it last."""
+
+    id: str
+    name: str
+    subject: str
+    tags: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class LinkStats:
+    """A link's place in the newsletter and its clicks."""
+
+    index: int
+    url: str
+    label: str
+    tags: tuple[str, ...]
+    all: Count
+    human: Count
+    machine: Count
+
+    @property
+    def clicks(self) -> Split:
+        """The three groups as one."""
+        return Split(self.all, self.human, self.machine)
+
+
+@dataclass(frozen=True)
+class Step:
+    """Totals of one step of a timeline that starts at `at`."""
+
+    at: datetime
+    opens: Split
+    clicks: Split
+
+
+@cache
+def sql(name: str) -> str:
+    """The text of clickhouse/queries/<name>.sql."""
+    return (resource("clickhouse") / "queries" / f"{name}.sql").read_text()
+
+
+class Queries:
+    """The questions of one workspace. Any method raises StorageError while the database is away."""
+
+    def __init__(self, storage: Storage, workspace: str = "default") -> None:
+        self._storage = storage
+        self.workspace = workspace
+
+    def run(self, name: str, **parameters: Any) -> list[Row]:
+        """The rows of a query by its file's name."""
+        return self._storage.query(sql(name), {"workspace": self.workspace, **parameters})
+
+    def newsletters(self, limit: int = 100, offset: int = 0) -> list[Row]:
+        """Rows of newsletters.sql: every newsletter with its figures, newest first."""
+        return self.run("newsletters", limit=limit, offset=offset)
+
+    def newsletter(self, newsletter_id: str) -> Newsletter:
+        """Raises NotFoundError."""
+        rows = self.run("newsletter", newsletter=self._key(newsletter_id))
+        if not rows:
+            raise NotFoundError(f"newsletter {newsletter_id!r} is unknown")
+        row = rows[0]
+        return Newsletter(row["id"], row["name"], row["subject"], tuple(row["tags"]))
+
+    def sent(self, newsletter_id: str) -> Row:
+        """What the newsletter sent: messages, first_at, last_at (1970 when it sent none)."""
+        return self.run("newsletter_sent", newsletter=self._key(newsletter_id))[0]
+
+    def stats(self, newsletter_id: str) -> Stats:
+        """Raises NotFoundError."""
+        self.newsletter(newsletter_id)
+        key = self._key(newsletter_id)
+        sent = self.sent(newsletter_id)
+        kinds = {row["kind"]: row for row in self.run("newsletter_stats", newsletter=key)}
+        times = [row["last_at"] for row in kinds.values()]
+        if sent["messages"]:
+            times.append(sent["last_at"])
+        return Stats(
+            newsletter_id=newsletter_id,
+            messages=sent["messages"],
+            opens=_split(kinds.get("open")),
+            clicks=_split(kinds.get("click")),
+            unsubscribes=_split(kinds.get("unsubscribe")).all.unique,
+            updated_at=max(map(utc, times), default=None),
+        )
+
+    def links(self, newsletter_id: str) -> list[LinkStats]:
+        """Every link of the newsletter, most human clicks first. Raises NotFoundError."""
+        self.newsletter(newsletter_id)
+        rows = self.run("newsletter_links", newsletter=self._key(newsletter_id))
+        return [
+            LinkStats(row["link"], row["url"], row["label"], tuple(row["tags"]), *_counts(row))
+            for row in rows
+        ]
+
+    def timeline(self, newsletter_id: str, start: datetime, end: datetime, step: int) -> list[Step]:
+        """Totals per `step` seconds from `start` to before `end`; empty steps are left out.
+
+        Uniques are not counted per step and stay 0. Raises NotFoundError.
+        """
+        self.newsletter(newsletter_id)
+        rows = self.run(
+            "newsletter_timeline",
+            newsletter=self._key(newsletter_id),
+            from_ms=int(start.timestamp() * 1000),
+            to_ms=int(end.timestamp() * 1000),
+            step=step,
+        )
+        steps: dict[datetime, dict[str, Split]] = {}
+        for row in rows:
+            steps.setdefault(utc(row["step_at"]), {})[row["kind"]] = _split(row)
+        return [
+            Step(at, kinds.get("open", Split()), kinds.get("click", Split()))
+            for at, kinds in steps.items()
+        ]
+
+    def _key(self, newsletter_id: str) -> int:
+        return newsletter_key(self.workspace, newsletter_id)
+
+
+def utc(at: datetime) -> datetime:
+    """clickhouse-connect gives naive datetimes for UTC columns; say what they are."""
+    return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
+
+
+def _split(row: Row | None) -> Split:
+    return Split() if row is None else Split(*_counts(row))
+
+
+def _counts(row: Row) -> list[Count]:
+    """The row's figures for all, human and machine."""
+    return [
+        Count(row[f"{group}_total"], row.get(f"{group}_unique", 0))
+        for group in ("all", "human", "machine")
+    ]

@@ -1,0 +1,194 @@
+"""Settings: every one is a MAILWAKE_* variable, read from the environment and from `.env`."""
+
+import ipaddress
+import json
+import os
+import secrets
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+ROOT = Path(__file__).resolve().parent
+PREFIX = "MAILWAKE_"
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+Listed = Annotated[tuple[str, ...], NoDecode]
+
+
+class SettingsError(Exception):
+    """A setting has a value that cannot be used; the message names the variable."""
+
+
+def resource(name: str) -> Path:
+    """Folder `static` or `clickhouse`: beside `app` in a checkout, inside it in a wheel."""
+    beside = ROOT.parent / name
+    return beside if beside.is_dir() else ROOT / name
+
+
+class Settings(BaseSettings):
+    """The service's configuration. Lists are comma-separated; a name carries its unit."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_file=".env", extra="ignore", frozen=True, validate_default=True
+    )
+
+    data_dir: Path = Field(
+        Path("data"), description="Folder for secrets, journal and the embedded database."
+    )
+    host: str = Field("127.0.0.1", description="Address to listen on.")
+    port: int = Field(8025, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
+    public_url: str = Field(
+        "", description="Address that recipients reach; goes into every pixel and link."
+    )
+    secret_keys: Listed = Field(
+        (), description="Signing keys: the first signs, all verify. Generated when empty."
+    )
+    recipient_key: str = Field(
+        "",
+        description="Key of the recipients' pseudonyms; never rotate it. Generated when empty.",
+    )
+    api_keys: Listed = Field((), description="Keys that mailers send. Generated when empty.")
+    dashboard_password: str = Field(
+        "", description="Password of the dashboard. Generated when empty."
+    )
+    clickhouse_dsn: str = Field(
+        "chdb",
+        description="`chdb` (embedded, in DATA_DIR) or clickhouse(s)://user:password@host:port/db.",
+    )
+    journal_sync_ms: int = Field(
+        100,
+        ge=0,
+        le=60_000,
+        description="Milliseconds between fdatasyncs of the journal; 0 syncs before each answer.",
+    )
+    journal_max_mb: int = Field(
+        10_240, ge=1, description="Megabytes of journal at which hits are dropped and counted."
+    )
+    trusted_proxies: Listed = Field(
+        (), description="Networks whose X-Forwarded-For and X-Forwarded-Proto are believed."
+    )
+    max_html_mb: float = Field(10, gt=0, le=100, description="Largest HTML in a rewrite request.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="Least severe message that is logged."
+    )
+
+    @field_validator("secret_keys", "api_keys", "trusted_proxies", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    @field_validator("secret_keys")
+    @classmethod
+    def _long_keys(cls, keys: tuple[str, ...]) -> tuple[str, ...]:
+        for key in keys:
+            if len(key) < 16:
+                raise ValueError("each key needs at least 16 characters")
+        return keys
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _networks(cls, networks: tuple[str, ...]) -> tuple[str, ...]:
+        for network in networks:
+            ipaddress.ip_network(network, strict=False)
+        return networks
+
+    @field_validator("public_url")
+    @classmethod
+    def _origin(cls, url: str) -> str:
+        if not url:
+            return url
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError("must be http(s)://host, such as https://click.example.com")
+        if parts.query or parts.fragment or parts.username is not None:
+            raise ValueError("must carry no user, query or fragment")
+        if not url.isascii() or any(c in url for c in "\"'<>` \\"):
+            raise ValueError("must be plain ASCII without quotes, brackets or spaces")
+        return url.rstrip("/")
+
+    @field_validator("clickhouse_dsn")
+    @classmethod
+    def _dsn(cls, dsn: str) -> str:
+        if dsn == "chdb":
+            return dsn
+        parts = urlsplit(dsn)
+        if parts.scheme not in ("clickhouse", "clickhouses") or not parts.hostname:
+            raise ValueError("must be `chdb` or clickhouse(s)://user:password@host:port/db")
+        _ = parts.port  # raises ValueError when it is no number
+        return dsn
+
+    @property
+    def proxy_networks(self) -> tuple[Network, ...]:
+        """TRUSTED_PROXIES as networks."""
+        return tuple(ipaddress.ip_network(item, strict=False) for item in self.trusted_proxies)
+
+
+def load(**overrides: Any) -> Settings:
+    """Read the settings; `overrides` are the command line's flags and win.
+
+    Raises SettingsError naming each wrong variable; secret values are never repeated in it.
+    """
+    try:
+        return Settings(**{k: v for k, v in overrides.items() if v is not None})
+    except ValidationError as error:
+        lines = [
+            f"{PREFIX}{str(item['loc'][0]).upper()}: {item['msg'].removeprefix('Value error, ')}"
+            for item in error.errors(include_input=False)
+        ]
+        raise SettingsError("\n".join(lines)) from None
+
+
+def unknown_variables() -> list[str]:
+    """MAILWAKE_* variables of the environment that name no setting: mostly misspelt ones."""
+    known = {PREFIX + name.upper() for name in Settings.model_fields}
+    return sorted(k for k in os.environ if k.upper().startswith(PREFIX) and k.upper() not in known)
+
+
+_GENERATED = ("secret_keys", "recipient_key", "api_keys", "dashboard_password")
+
+
+def with_secrets(settings: Settings) -> Settings:
+    """Make DATA_DIR (0700) and fill in empty secrets from its `secrets.json` (0600).
+
+    What the file lacks is generated once and kept. Raises SettingsError naming the path.
+    """
+    folder = settings.data_dir
+    path = folder / "secrets.json"
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        stored: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"{PREFIX}DATA_DIR: cannot use {path}: {error}") from None
+    if not isinstance(stored, dict):
+        raise SettingsError(f"{PREFIX}DATA_DIR: {path} must hold a JSON object")
+    fresh = {
+        "secret_keys": [secrets.token_urlsafe(32)],
+        "recipient_key": secrets.token_urlsafe(32),
+        "api_keys": ["mw_" + secrets.token_urlsafe(24)],
+        "dashboard_password": secrets.token_urlsafe(12),
+    }
+    missing = {name: fresh[name] for name in _GENERATED if not stored.get(name)}
+    if missing:
+        _write_private(path, json.dumps(stored | missing, indent=2) + "\n")
+    stored |= missing
+    empty = {name: stored[name] for name in _GENERATED if not getattr(settings, name)}
+    try:
+        return Settings.model_validate({**settings.model_dump(), **empty})
+    except ValidationError as error:
+        raise SettingsError(f"{PREFIX}DATA_DIR: {path}: {error.errors()[0]['msg']}") from None
+
+
+def _write_private(path: Path, text: str) -> None:
+    """Write through a new 0600 file and a rename, so that no reader sees half of it."""
+    partial = path.with_suffix(".new")
+    partial.unlink(missing_ok=True)
+    with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)

@@ -1,0 +1,108 @@
+"""The hot path: GET|HEAD /o/{message}.gif and /c/{message}/{link}, in front of everything else.
+
+Token, one line in the journal, answer. No database, no user agent parsing, no framework objects:
+a hit costs what ASGI costs and little more.
+"""
+
+from collections import Counter
+from contextlib import suppress
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.events import NO_LINK, Hit, Kind, encode, now_ms
+from app.journal import Journal, JournalError
+from app.tokens import BadTokenError, MessageToken, Tokens
+
+GIF = bytes.fromhex(  # one transparent pixel, 43 bytes
+    "47494638396101000100800000000000ffffff21f90401000000002c00000000010001000002024401003b"
+)
+NO_STORE = (b"cache-control", b"no-store, no-cache, must-revalidate, private, max-age=0")
+PIXEL = [(b"content-type", b"image/gif"), (b"content-length", b"43"), NO_STORE]
+PRIVATE = [NO_STORE, (b"referrer-policy", b"no-referrer"), (b"x-robots-tag", b"noindex, nofollow")]
+NOT_FOUND = b"This link is damaged or incomplete. Please open it from the original message."
+AGENT_BYTES = 512
+
+
+class Tracking:
+    """ASGI middleware that answers pixels and redirects itself and passes on all else.
+
+    `hits` counts by kind what was recorded, `dropped` by reason what was answered but not counted.
+    """
+
+    def __init__(self, app: ASGIApp, tokens: Tokens, journal: Journal, workspace: str) -> None:
+        self.app, self.tokens, self.journal, self.workspace = app, tokens, journal, workspace
+        self.hits: Counter[str] = Counter()
+        self.dropped: Counter[str] = Counter()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer `/o/` and `/c/`; everything else is the app's."""
+        path = scope["path"] if scope["type"] == "http" else ""
+        if not path.startswith(("/o/", "/c/")):
+            await self.app(scope, receive, send)
+        elif scope["method"] not in ("GET", "HEAD"):
+            await _answer(send, 405, [(b"allow", b"GET, HEAD"), (b"content-length", b"0")])
+        elif path.startswith("/o/"):
+            with suppress(BadTokenError):
+                token = self._message(path[3:].removesuffix(".gif"))
+                await self._record(scope, "open", token)
+            await _answer(send, 200, PIXEL, GIF)
+        else:
+            await self._click(scope, send, *path[3:].partition("/")[::2])
+
+    async def _click(self, scope: Scope, send: Send, message: str, link: str) -> None:
+        """A valid link token is enough to redirect; the message token says whom to count."""
+        try:
+            newsletter, index, url = self.tokens.read_link(link)
+        except BadTokenError:
+            self.dropped["bad_link"] += 1
+            length = (b"content-length", b"%d" % len(NOT_FOUND))
+            headers = [(b"content-type", b"text/plain; charset=utf-8"), length, *PRIVATE]
+            return await _answer(send, 404, headers, NOT_FOUND)
+        with suppress(BadTokenError):
+            token = self._message(message)
+            if token.newsletter == newsletter:
+                await self._record(scope, "click", token, index, url)
+            else:
+                self.dropped["other_newsletter"] += 1
+        location = [(b"location", url.encode("ascii")), (b"content-length", b"0"), *PRIVATE]
+        return await _answer(send, 302, location)
+
+    def _message(self, text: str) -> MessageToken:
+        try:
+            return self.tokens.read_message(text)
+        except BadTokenError:
+            self.dropped["bad_message"] += 1
+            raise
+
+    async def _record(
+        self, scope: Scope, kind: Kind, token: MessageToken, link: int = NO_LINK, url: str = ""
+    ) -> None:
+        """Write the hit ahead of the answer; a disk that refuses never stops the answer."""
+        try:
+            kept = self.journal.write(encode(hit(scope, kind, self.workspace, token, link, url)))
+            if kept is not None:
+                await kept
+            self.hits[kind] += 1
+        except JournalError as error:
+            self.dropped[error.reason] += 1
+
+
+def hit(scope: Scope, kind: Kind, workspace: str, token: MessageToken, link: int, url: str) -> Hit:
+    """The hit as the request tells it; headers are bytes of anybody's making."""
+    headers = dict(scope["headers"])
+    purpose = headers.get(b"sec-purpose") or headers.get(b"purpose") or headers.get(b"x-purpose")
+    return Hit(
+        kind, now_ms(), workspace, token.newsletter, token.message.hex(), token.recipient,
+        link, url, token.variant, scope["method"], (scope["client"] or ("",))[0],
+        headers.get(b"user-agent", b"")[:AGENT_BYTES].decode("latin-1"),
+        (purpose or b"")[:64].decode("latin-1"),
+        headers.get(b"sec-fetch-mode", b"")[:32].decode("latin-1"),
+    )  # fmt: skip
+
+
+async def _answer(
+    send: Send, status: int, headers: list[tuple[bytes, bytes]], body: bytes = b""
+) -> None:
+    start: Message = {"type": "http.response.start", "status": status, "headers": headers}
+    await send(start)
+    await send({"type": "http.response.body", "body": body})

@@ -1,0 +1,65 @@
+"""Unsubscribe: GET /u/{message} shows a button and changes nothing, POST unsubscribes.
+
+The address and the POST body are RFC 8058's: mailbox providers send `List-Unsubscribe=One-Click`,
+the page's button posts to the same place.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+from starlette.routing import Route
+from starlette.templating import Jinja2Templates
+
+from app.events import Hit, encode, now_ms
+from app.journal import Journal
+from app.tokens import BadTokenError, MessageToken, Tokens
+
+
+@dataclass(frozen=True)
+class Unsubscribe:
+    """The page and the one-click address of one workspace."""
+
+    tokens: Tokens
+    journal: Journal
+    templates: Jinja2Templates
+    workspace: str
+
+    @property
+    def routes(self) -> Sequence[Route]:
+        """For the application's router."""
+        return (Route("/u/{token}", self.endpoint, methods=["GET", "POST"]),)
+
+    async def endpoint(self, request: Request) -> Response:
+        """Repeating the POST changes nothing more: unsubscribes count distinct messages."""
+        try:
+            token = self.tokens.read_unsubscribe(request.path_params["token"])
+        except BadTokenError:
+            return self._page(request, "damaged", 404)
+        if request.method != "POST":
+            return self._page(request, "ask", 200)
+        kept = self.journal.write(encode(self._hit(request, token)))
+        if kept is not None:
+            await kept
+        return self._page(request, "done", 200)
+
+    def _hit(self, request: Request, token: MessageToken) -> Hit:
+        return Hit(
+            "unsubscribe",
+            now_ms(),
+            self.workspace,
+            token.newsletter,
+            token.message.hex(),
+            token.recipient,
+            variant=token.variant,
+            method=request.method,
+            address=request.client.host if request.client else "",
+            user_agent=request.headers.get("user-agent", "")[:512],
+        )
+
+    def _page(self, request: Request, state: str, status: int) -> HTMLResponse:
+        headers = {"cache-control": "no-store", "referrer-policy": "no-referrer"}
+        return self.templates.TemplateResponse(
+            request, "unsubscribe.html", {"state": state}, status_code=status, headers=headers
+        )

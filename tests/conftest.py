@@ -1,0 +1,27 @@
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import settings as hypothesis_settings
+
+from tests.service import Service
+
+hypothesis_settings.register_profile("default", deadline=None)
+hypothesis_settings.load_profile("default")
+
+
+@pytest.fixture(scope="session")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """One real server process for the whole session; tests use newsletters of their own."""
+    with Service(tmp_path_factory.mktemp("service") / "data") as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of real mail, where a checkout has one beside it."""
+    folder = Path(os.environ.get("MAILWAKE_SHARED", Path(__file__).parents[2] / "shared"))
+    if not (folder / "corpus").is_dir():
+        pytest.skip("no folder of real mail (shared/corpus) beside the checkout")
+    return folder

@@ -1,0 +1,182 @@
+import asyncio
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from starlette.types import Message, Receive, Scope, Send
+
+from app import events
+from app.journal import Journal, sealed
+from app.tokens import LinkToken, MessageToken, Tokens
+from app.tracking import GIF, Tracking
+
+TOKENS = Tokens(["secret-key-0123456789"])
+MESSAGE = MessageToken(os.urandom(16), newsletter=11, recipient=22, variant=3)
+URL = "https://example.com/a?b=c&d=%20#e"
+
+
+async def elsewhere(scope: Scope, receive: Receive, send: Send) -> None:
+    await send({"type": "http.response.start", "status": 418, "headers": []})
+    await send({"type": "http.response.body", "body": b""})
+
+
+class Answer:
+    def __init__(self, sent: list[Message]) -> None:
+        self.status = sent[0]["status"]
+        self.headers = {k.decode(): v.decode() for k, v in sent[0]["headers"]}
+        self.body = sent[1]["body"]
+
+
+class Bench:
+    """The middleware on a real journal in `folder`, without a server."""
+
+    def __init__(self, folder: Path) -> None:
+        self.journal = Journal(folder)
+        self.folder = folder
+        self.tracking = Tracking(elsewhere, TOKENS, self.journal, "default")
+
+    async def ask(self, path: str, method: str = "GET", **headers: str) -> Answer:
+        sent: list[Message] = []
+
+        async def send(message: Message) -> None:
+            sent.append(message)
+
+        async def receive() -> Message:
+            return {"type": "http.request"}
+
+        scope: dict[str, Any] = {
+            "type": "http",
+            "method": method,
+            "path": path,
+            "client": ("192.0.2.7", 4711),
+            "headers": [
+                (k.replace("_", "-").encode(), v.encode("latin-1")) for k, v in headers.items()
+            ],
+        }
+        await self.tracking(scope, receive, send)
+        return Answer(sent)
+
+    async def hits(self) -> list[events.Record]:
+        await self.journal.close()
+        return [
+            events.decode(line)
+            for path in sealed(self.folder)
+            for line in path.read_bytes().splitlines()
+        ]
+
+
+def ask(folder: Path, path: str, method: str = "GET", **headers: str) -> tuple[Any, ...]:
+    """The answer, what the journal holds, and the drop reasons."""
+
+    async def test() -> tuple[Any, ...]:
+        bench = Bench(folder)
+        answer = await bench.ask(path, method, **headers)
+        return answer, await bench.hits(), dict(bench.tracking.dropped)
+
+    return asyncio.run(test())
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_a_pixel_is_a_gif_and_an_open(tmp_path: Path, method: str) -> None:
+    path = f"/o/{TOKENS.message(MESSAGE)}.gif"
+    answer, (hit,), dropped = ask(
+        tmp_path, path, method, user_agent="Agent/1", sec_purpose="prefetch"
+    )
+    assert (answer.status, answer.body) == (200, GIF)
+    assert len(GIF) == 43
+    assert answer.headers["content-type"] == "image/gif"
+    assert "no-store" in answer.headers["cache-control"]
+    assert hit.kind == "open"
+    assert hit.message == MESSAGE.message.hex()
+    assert (hit.newsletter, hit.recipient, hit.variant, hit.link) == (11, 22, 3, -1)
+    assert (hit.method, hit.user_agent, hit.purpose) == (method, "Agent/1", "prefetch")
+    assert hit.address == "192.0.2.7"
+    assert not dropped
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_a_click_redirects_to_exactly_the_url(tmp_path: Path, method: str) -> None:
+    path = f"/c/{TOKENS.message(MESSAGE)}/{TOKENS.link(LinkToken(11, 5, URL))}"
+    answer, (hit,), dropped = ask(tmp_path, path, method)
+    assert answer.status == 302
+    assert answer.headers["location"] == URL
+    assert "no-store" in answer.headers["cache-control"]
+    assert answer.headers["referrer-policy"] == "no-referrer"
+    assert "noindex" in answer.headers["x-robots-tag"]
+    assert (hit.kind, hit.link, hit.url, hit.method) == ("click", 5, URL, method)
+    assert not dropped
+
+
+@pytest.mark.parametrize("token", ["", "x", "A" * 71, "..%2f", "\x00", "ä", "a" * 10_000])
+def test_a_pixel_is_answered_whatever_the_token(tmp_path: Path, token: str) -> None:
+    answer, hits, dropped = ask(tmp_path, f"/o/{token}.gif")
+    assert (answer.status, answer.body) == (200, GIF)
+    assert hits == []
+    assert dropped == {"bad_message": 1}
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_damaged_message_token_still_redirects_and_counts_nothing(tmp_path: Path) -> None:
+    link = TOKENS.link(LinkToken(11, 5, URL))
+    answer, hits, dropped = ask(tmp_path, f"/c/{TOKENS.message(MESSAGE)[:-1]}/{link}")
+    assert (answer.status, answer.headers["location"]) == (302, URL)
+    assert hits == []
+    assert dropped == {"bad_message": 1}
+
+
+def test_another_newsletters_message_still_redirects_and_counts_nothing(tmp_path: Path) -> None:
+    link = TOKENS.link(LinkToken(12, 5, URL))
+    answer, hits, dropped = ask(tmp_path, f"/c/{TOKENS.message(MESSAGE)}/{link}")
+    assert (answer.status, answer.headers["location"]) == (302, URL)
+    assert hits == []
+    assert dropped == {"other_newsletter": 1}
+
+
+@pytest.mark.parametrize("link", ["", "https://evil.example/", "A" * 60, "x/y"])
+def test_no_redirect_without_a_valid_link(tmp_path: Path, link: str) -> None:
+    answer, hits, dropped = ask(tmp_path, f"/c/{TOKENS.message(MESSAGE)}/{link}")
+    assert answer.status == 404
+    assert "location" not in answer.headers
+    assert hits == []
+    assert dropped == {"bad_link": 1}
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS"])
+@pytest.mark.parametrize("path", ["/o/x.gif", "/c/x/y"])
+def test_other_methods_are_refused(tmp_path: Path, path: str, method: str) -> None:
+    answer, hits, _ = ask(tmp_path, path, method)
+    assert (answer.status, answer.headers["allow"]) == (405, "GET, HEAD")
+    assert hits == []
+
+
+def test_everything_else_is_the_applications(tmp_path: Path) -> None:
+    for path in ("/", "/o", "/click", "/v1/rewrite"):
+        assert ask(tmp_path, path)[0].status == 418
+
+
+def test_a_full_disk_stops_no_redirect(tmp_path: Path) -> None:
+    async def test() -> None:
+        bench = Bench(tmp_path)
+        bench.journal.max_bytes = 0
+        link = TOKENS.link(LinkToken(11, 5, URL))
+        answer = await bench.ask(f"/c/{TOKENS.message(MESSAGE)}/{link}")
+        assert (answer.status, answer.headers["location"]) == (302, URL)
+        assert (await bench.ask(f"/o/{TOKENS.message(MESSAGE)}.gif")).body == GIF
+        assert bench.tracking.dropped == {"disk_cap": 2}
+        assert await bench.hits() == []
+
+    asyncio.run(test())
+
+
+def test_a_user_agent_is_cut_and_any_bytes_are_kept(tmp_path: Path) -> None:
+    path = f"/o/{TOKENS.message(MESSAGE)}.gif"
+    _, (hit,), _ = ask(tmp_path, path, user_agent="\xff\x00" + "A" * 5000)
+    assert hit.user_agent == "\xff\x00" + "A" * 510
+
+
+def test_the_hot_path_is_one_screen_and_imports_no_database_or_parser() -> None:
+    source = (Path(__file__).parents[1] / "app" / "tracking.py").read_text()
+    assert len(source.splitlines()) <= 130
+    imported = [line for line in source.splitlines() if line.startswith(("from app", "import app"))]
+    assert [line.split()[1] for line in imported] == ["app.events", "app.journal", "app.tokens"]
