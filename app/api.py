@@ -12,7 +12,7 @@ import msgspec
 from spectree import Response as Responses
 from spectree import SpecTree
 from spectree.model_adapter import get_msgspec_model_adapter
-from spectree.models import SecurityScheme
+from spectree.models import SecureType, SecurityScheme, SecuritySchemeData
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
@@ -39,10 +39,14 @@ spec = SpecTree(
     description="Open and click tracking for outgoing mail.",
     page_templates={},
     validation_error_model=schemas.Problem,
+    naming_strategy=lambda model: model.__name__,
+    nested_naming_strategy=lambda _, child: child,
     security_schemes=[
         SecurityScheme(
             name="key",
-            data={"type": "http", "scheme": "bearer", "description": "One of MAILWAKE_API_KEYS."},
+            data=SecuritySchemeData(
+                type=SecureType.HTTP, scheme="bearer", description="One of MAILWAKE_API_KEYS."
+            ),
         )
     ],
     security={"key": []},
@@ -69,7 +73,7 @@ class Api:
 
     def app(self) -> ASGIApp:
         """Checks the key, then routes on the raw path: ids may hold any character, slashes too."""
-        routed = Starlette(routes=list(ROUTES), exception_handlers=self.handlers)  # type: ignore[arg-type]
+        routed = Starlette(routes=list(ROUTES), exception_handlers=self.handlers)
         routed.state.api = self
 
         async def raw(scope: Scope, receive: Receive, send: Send) -> None:

@@ -1,4 +1,4 @@
-"""What an href means: the address as a mail client reads it, where it leads, whether to track it."""
+"""What an href means: the address as a client reads it, where it leads, whether to track it."""
 
 import re
 from collections.abc import Mapping

@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 
+from app import reference
 from app.access import Access
 from app.api import Api, RequestError, openapi
 from app.dashboard import Dashboard
@@ -56,7 +57,7 @@ class Mailwake:
         routes: list[BaseRoute] = [
             Route("/healthz", healthz),
             Route("/readyz", self.readyz),
-            Route("/openapi.json", openapi_json),
+            *reference.routes(openapi(), dashboard.templates, settings.public_url),
             Mount("/v1", app=api.app()),
             *unsubscribe.routes,
             *dashboard.routes,
@@ -108,11 +109,6 @@ class Mailwake:
 async def healthz(_: Request) -> Response:
     """200 as soon as requests are served."""
     return PlainTextResponse("ok\n")
-
-
-async def openapi_json(_: Request) -> Response:
-    """The API's OpenAPI 3.1 document."""
-    return JSONResponse(openapi())
 
 
 def problem(status: int, title: str, detail: str = "", field: str = "") -> Response:

@@ -21,25 +21,23 @@ _REST = (
     + rb"(?:" + _ASSIGNMENT + _VALUE + rb"|(?!" + _SPACES + rb"=)))*+[\t\n\f\r /]*+>"
 )  # fmt: skip
 _RAW = (b"script", b"style", b"title", b"textarea", b"xmp", b"iframe", b"noembed", b"noframes")
-_WANTED = rb"(?:a|area|base|v:[^\t\n\f\r />]*+|/a|/body|" + b"|".join(_RAW) + rb")(?=[\t\n\f\r />])"
-
-
-def _pattern(pattern: bytes) -> re.Pattern[bytes]:
-    return re.compile(pattern, re.IGNORECASE)
-
+_WANTED = (
+    rb"(?i:a|area|base|v:[^\t\n\f\r />]*+|/a|/body|" + b"|".join(_RAW) + rb")(?=[\t\n\f\r />])"
+)
 
 # Everything up to the next thing worth a look, in one go.
-_SKIP = _pattern(
-    rb"(?:[^<]++|<(?![a-z/!?])|<(?!" + _WANTED + rb")/?+[a-z][^\t\n\f\r />]*+" + _REST + rb")*+"
-)
-_TAG = _pattern(rb"<(/?+[a-z][^\t\n\f\r />]*+)(" + _REST + rb")")
-_ATTRIBUTE = _pattern(
+_SKIP = re.compile(
+    rb"(?:[^<]++|<(?![a-zA-Z/!?])|<(?!" + _WANTED
+    + rb")/?+[a-zA-Z][^\t\n\f\r />]*+" + _REST + rb")*+"
+)  # fmt: skip
+_TAG = re.compile(rb"<(/?+[a-zA-Z][^\t\n\f\r />]*+)(" + _REST + rb")")
+_ATTRIBUTE = re.compile(
     rb"[\t\n\f\r /]*+(" + _NAME + rb")(?:" + _ASSIGNMENT + rb"(" + _VALUE + rb"))?+"
 )
-_COMMENT_END = _pattern(rb"--!?>")
-_CONDITION = _pattern(rb"<!--" + _SPACES + rb"\[if[^\]>]*+\]?+>")
-_BOGUS = _pattern(rb"<[!?/][^>]*+>")
-_RAW_END = {name: _pattern(rb"</" + name + rb"(?=[\t\n\f\r />])") for name in _RAW}
+_COMMENT_END = re.compile(rb"--!?>")
+_CONDITION = re.compile(rb"<!--" + _SPACES + rb"\[(?i:if)[^\]>]*+\]?+>")
+_BOGUS = re.compile(rb"<[!?/][^>]*+>")
+_RAW_END = {name: re.compile(rb"</(?i:" + name + rb")(?=[\t\n\f\r />])") for name in _RAW}
 
 
 class Attribute(NamedTuple):

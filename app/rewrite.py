@@ -59,7 +59,8 @@ class Options:
     max_url: int = 2000
 
 
-class Link(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Link:
     """A link of a message. `index` counts from 0 in document order, `offset` in bytes.
 
     `url` is the address as the recipient's client reads it, `target` where the redirect goes;
@@ -118,7 +119,7 @@ def compile_html(
     base_url: str,
     charset: str | None = None,
 ) -> Compiled:
-    """Scan `html` once; `link_token` signs a tracked link, `charset` is what the mail's header says.
+    """Scan `html` once; `link_token` signs a tracked link, `charset` is what the header says.
 
     Where ASCII's bytes may stand for something else (UTF-16, ISO-2022-JP) the mail is decoded,
     spliced and encoded; if that would change any other byte it is left alone and a note says so.
@@ -211,6 +212,7 @@ def _links(
     def text(value: bytes | None) -> str:
         return (value or b"").decode(charset.codec, "replace")
 
+    wanted: tuple[str, str | None]
     base = ""
     for tag in tags:
         if tag.name == b"base" and not base and (found := tag.attributes(html).get(b"href")):
@@ -236,16 +238,12 @@ def _links(
             if (attribute := attributes.get(name)) and _lowered(attribute.value) in values
         ]
         url = href.read_url(text(found.value))
-        if done:
-            target, reason = "", "rewritten"
-        else:
-            target, reason = _judge(url, base, label, bool(opt_outs), options, charset.codec, index)
+        wanted = ("", "rewritten")
+        if not done:
+            wanted = _judge(url, base, label, bool(opt_outs), options, charset.codec, index)
         tags_named = tuple(topic[:100] for topic in topics[:20])
-        yield (
-            Link(index, url, target, reason, label, tags_named, found.start, tag.mso),
-            found,
-            opt_outs,
-        )
+        link = Link(index, url, *wanted, label, tags_named, found.start, tag.mso)
+        yield link, found, opt_outs
         index += 1
 
 

@@ -29,7 +29,7 @@ from base64 import b64decode
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, cast
 from urllib.parse import quote
 
 import chdb
@@ -40,6 +40,7 @@ from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -52,57 +53,39 @@ with contextlib.suppress(ImportError):  # the client does not bring it to Python
     import lz4.frame  # type: ignore[import-untyped]
 
     CODECS["lz4"] = (lz4.frame.compress, lz4.frame.decompress)
-CODECS |= {
-    "gzip": (gzip.compress, gzip.decompress),
-    "deflate": (zlib.compress, zlib.decompress),
-}
+CODECS["gzip"] = (gzip.compress, gzip.decompress)
+CODECS["deflate"] = (zlib.compress, zlib.decompress)
 
+_STATUS = """
+401 REQUIRED_PASSWORD
+403 UNKNOWN_USER WRONG_PASSWORD AUTHENTICATION_FAILED SET_NON_GRANTED_ROLE ACCESS_DENIED
+400 BAD_ARGUMENTS CANNOT_COMPILE_REGEXP CANNOT_PARSE_TEXT CANNOT_PARSE_ESCAPE_SEQUENCE
+400 CANNOT_PARSE_QUOTED_STRING CANNOT_PARSE_DATE CANNOT_PARSE_DATETIME CANNOT_PARSE_NUMBER
+400 CANNOT_PARSE_DOMAIN_VALUE_FROM_STRING CANNOT_PARSE_IPV4 CANNOT_PARSE_IPV6 CANNOT_PARSE_UUID
+400 CANNOT_PARSE_INPUT_ASSERTION_FAILED DUPLICATE_COLUMN ILLEGAL_COLUMN THERE_IS_NO_COLUMN
+400 UNKNOWN_ELEMENT_IN_AST UNKNOWN_TYPE_OF_AST_NODE UNEXPECTED_AST_STRUCTURE TOO_DEEP_AST
+400 TOO_BIG_AST SYNTAX_ERROR INCORRECT_DATA TYPE_MISMATCH VALUE_IS_OUT_OF_RANGE_OF_DATA_TYPE
+404 UNKNOWN_TABLE UNKNOWN_FUNCTION UNKNOWN_IDENTIFIER UNKNOWN_TYPE UNKNOWN_STORAGE
+404 UNKNOWN_DATABASE UNKNOWN_SETTING UNKNOWN_DIRECTION_OF_SORTING UNKNOWN_AGGREGATE_FUNCTION
+404 UNKNOWN_FORMAT UNKNOWN_DATABASE_ENGINE UNKNOWN_TYPE_OF_QUERY UNKNOWN_ROLE
+408 TIMEOUT_EXCEEDED
+413 QUERY_IS_TOO_LARGE
+501 NOT_IMPLEMENTED
+503 SOCKET_TIMEOUT CANNOT_OPEN_FILE CANNOT_SCHEDULE_TASK
+"""
 STATUS = {
-    name: status
-    for status, names in {
-        401: "REQUIRED_PASSWORD",
-        403: "UNKNOWN_USER WRONG_PASSWORD AUTHENTICATION_FAILED SET_NON_GRANTED_ROLE ACCESS_DENIED",
-        400: "BAD_ARGUMENTS CANNOT_COMPILE_REGEXP CANNOT_PARSE_TEXT CANNOT_PARSE_ESCAPE_SEQUENCE"
-        " CANNOT_PARSE_QUOTED_STRING CANNOT_PARSE_DATE CANNOT_PARSE_DATETIME CANNOT_PARSE_NUMBER"
-        " CANNOT_PARSE_DOMAIN_VALUE_FROM_STRING CANNOT_PARSE_IPV4 CANNOT_PARSE_IPV6"
-        " CANNOT_PARSE_INPUT_ASSERTION_FAILED CANNOT_PARSE_UUID DUPLICATE_COLUMN ILLEGAL_COLUMN"
-        " UNKNOWN_ELEMENT_IN_AST UNKNOWN_TYPE_OF_AST_NODE THERE_IS_NO_COLUMN TOO_DEEP_AST"
-        " TOO_BIG_AST UNEXPECTED_AST_STRUCTURE SYNTAX_ERROR INCORRECT_DATA TYPE_MISMATCH"
-        " VALUE_IS_OUT_OF_RANGE_OF_DATA_TYPE",
-        404: "UNKNOWN_TABLE UNKNOWN_FUNCTION UNKNOWN_IDENTIFIER UNKNOWN_TYPE UNKNOWN_STORAGE"
-        " UNKNOWN_DATABASE UNKNOWN_SETTING UNKNOWN_DIRECTION_OF_SORTING UNKNOWN_FORMAT"
-        " UNKNOWN_AGGREGATE_FUNCTION UNKNOWN_DATABASE_ENGINE UNKNOWN_TYPE_OF_QUERY UNKNOWN_ROLE",
-        408: "TIMEOUT_EXCEEDED",
-        413: "QUERY_IS_TOO_LARGE",
-        501: "NOT_IMPLEMENTED",
-        503: "SOCKET_TIMEOUT CANNOT_OPEN_FILE CANNOT_SCHEDULE_TASK",
-    }.items()
-    for name in names.split()
+    name: int(status)
+    for status, *names in map(str.split, _STATUS.strip().splitlines())
+    for name in names
 }
 
+_TRANSPORT = """
+query database default_format user password query_id session_id session_timeout session_check
+quota_key role buffer_size wait_end_of_query compress decompress client_protocol_version
+stacktrace close_session
+"""
 # Parameters that the HTTP layer keeps to itself; every other one is a setting of the engine.
-TRANSPORT = frozenset(
-    [
-        "query",
-        "database",
-        "default_format",
-        "user",
-        "password",
-        "query_id",
-        "session_id",
-        "session_timeout",
-        "session_check",
-        "quota_key",
-        "role",
-        "buffer_size",
-        "wait_end_of_query",
-        "compress",
-        "decompress",
-        "client_protocol_version",
-        "stacktrace",
-        "close_session",
-    ]
-)
+TRANSPORT = frozenset(_TRANSPORT.split())
 MIME = {"JSON": "application/json; charset=UTF-8", "Native": "application/octet-stream"}
 TSV = "text/tab-separated-values; charset=UTF-8"
 
@@ -219,12 +202,17 @@ class Outcome(msgspec.Struct, frozen=True):
     summary: dict[str, str]
 
 
+_ZERO = dict.fromkeys(
+    ("read_rows", "read_bytes", "written_rows", "written_bytes", "result_rows", "result_bytes"), 0
+)
+
+
 class Engine:
     """chDB on one folder. Every statement has a handle of its own, so no setting outlives it."""
 
     def __init__(self, path: Path) -> None:
         self.path = str(path.resolve())
-        self._keeper = chdb.connect(self.path)  # the engine lives as long as a handle is open
+        self._keeper = self._open()  # the engine lives as long as a handle is open
         found = self._keeper.query("SELECT version(), timezone()", "TSV").bytes()
         self.version, self.timezone = found.decode().strip().split("\t")
         self.log: list[Executed] = []
@@ -232,10 +220,13 @@ class Engine:
     def close(self) -> None:
         self._keeper.close()
 
+    def _open(self) -> Any:
+        return chdb.connect(self.path)  # type: ignore[no-untyped-call]
+
     def execute(self, statement: Statement) -> Outcome:
         """Blocking. Raises ServerError."""
         rows = code = 0
-        handle = chdb.connect(self.path)
+        handle = self._open()
         try:
             self._prepare(handle, statement)
             outcome = self._run(handle, statement)
@@ -289,15 +280,8 @@ class Engine:
 
 
 def _summary(seconds: float, **counts: int) -> dict[str, str]:
-    names = [
-        "read_rows",
-        "read_bytes",
-        "written_rows",
-        "written_bytes",
-        "result_rows",
-        "result_bytes",
-    ]
-    return {name: str(counts.get(name, 0)) for name in names} | {
+    """X-ClickHouse-Summary: every number is a string there."""
+    return {name: str(count) for name, count in {**_ZERO, **counts}.items()} | {
         "elapsed_ns": str(int(seconds * 1e9))
     }
 
@@ -318,6 +302,8 @@ class Listener:
         # Not serve(): it would take the signals, which main() below handles.
         self._task = asyncio.create_task(self._server._serve([self._socket]))
         while not self._server.started:
+            if self._task.done():
+                self._task.result()  # raises what went wrong
             await asyncio.sleep(0)
 
     async def down(self) -> None:
@@ -334,9 +320,9 @@ class Listener:
 
     def reset(self, client: tuple[str, int] | None) -> None:
         """Send RST on the connection of `client`, or on every one."""
-        for connection in list(self._server.server_state.connections):
-            if client in (None, connection.client):
-                transport = connection.transport
+        for protocol in list(self._server.server_state.connections):
+            transport = cast(HttpToolsProtocol, protocol).transport
+            if client in (None, transport.get_extra_info("peername")):
                 linger = struct.pack("ii", 1, 0)  # on, for no time: close() then sends RST
                 peer = transport.get_extra_info("socket")
                 peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
@@ -347,7 +333,7 @@ def _bound(port: int) -> socket.socket:
     """Bound but not listening: the system refuses connections, and nobody else gets the port."""
     bound = socket.socket()
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    bound.bind(("127.0.0.1", port))
+    bound.bind(("127.0.0.1", port)); bound.listen()
     return bound
 
 
@@ -377,7 +363,7 @@ class Endpoint:
                 return Response(f"fault: {error}\n", 400)
         if self._fault and self._fault.kind == "down":
             await self.data.up()
-        self._fault, self._left = fault, fault and fault.times
+        self._fault, self._left = fault, fault.times if fault else None
         if fault and fault.kind == "down":
             await self.data.down()
         return Response(status_code=204)
@@ -456,12 +442,11 @@ class Endpoint:
             case "wrong_password":
                 raise _denied(self._credentials[0])
             case "too_many_parts" if statement:
-                raise ServerError.of(
-                    252,
-                    "TOO_MANY_PARTS",
+                message = (
                     f"Too many parts (3000 with average size of 2.05 KiB) in table"
-                    f" '{statement.table}'. Merges are processing significantly slower than inserts",
+                    f" '{statement.table}'. Merges are processing significantly slower than inserts"
                 )
+                raise ServerError.of(252, "TOO_MANY_PARTS", message)
             case "read_only" if statement and statement.kind == "insert":
                 message = f"Table is in readonly mode (replica path: /tables/{statement.table})"
                 raise ServerError.of(242, "TABLE_IS_READ_ONLY", message)

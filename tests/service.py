@@ -92,9 +92,14 @@ class Service:
             time.sleep(0.05)
 
     def rewrite(
-        self, newsletter: str, html: str, recipient: str = "a@example.com", **more: Any
+        self,
+        newsletter: str | dict[str, Any],
+        html: str,
+        recipient: str = "a@example.com",
+        **more: Any,
     ) -> dict[str, Any]:
-        body = {"newsletter": {"id": newsletter}, "recipient": recipient, "html": html, **more}
+        named = {"id": newsletter} if isinstance(newsletter, str) else newsletter
+        body = {"newsletter": named, "recipient": recipient, "html": html, **more}
         answer = self.client.post("/v1/rewrite", json=body)
         assert answer.status_code == 200, answer.text
         result: dict[str, Any] = answer.json()

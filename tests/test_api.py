@@ -120,9 +120,9 @@ def test_a_bad_timeline_query_is_named(service: Service, query: str, field: str)
 
 
 def test_names_and_tags_are_kept_as_last_told(service: Service) -> None:
-    service.rewrite("named", "<p>", newsletter={"id": "named", "name": "Old"})
+    service.rewrite({"id": "named", "name": "Old"}, "<p>")
     newsletter = {"id": "named", "name": "Nëw", "subject": "Hi", "tags": ["a", "b"]}
-    service.rewrite("named", "<p>", newsletter=newsletter)
+    service.rewrite(newsletter, "<p>")
     service.drained()
     found = service.get("/v1/newsletters/named")
     assert (found["name"], found["subject"], found["tags"]) == ("Nëw", "Hi", ["a", "b"])
