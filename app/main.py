@@ -49,7 +49,7 @@ class Mailwake:
         self.access = Access(settings.secret_keys, settings.dashboard_password)
         queries = Queries(self.storage, WORKSPACE)
         tokens = Tokens(settings.secret_keys)
-        self.live = Live(queries)
+        self.live = Live()
         dashboard = Dashboard(settings, queries, self.access, self.live, self.notices)
         outgoing = Outgoing(settings, tokens, self.journal, WORKSPACE)
         api = Api(settings, outgoing, queries, ERRORS)

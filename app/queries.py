@@ -107,7 +107,7 @@ class Queries:
 
     def newsletter(self, newsletter_id: str) -> Newsletter:
         """Raises NotFoundError."""
-        rows = self.run("newsletter", newsletter=self._key(newsletter_id))
+        rows = self.run("newsletter", newsletter=self.key(newsletter_id))
         if not rows:
             raise NotFoundError(f"newsletter {newsletter_id!r} is unknown")
         row = rows[0]
@@ -115,12 +115,12 @@ class Queries:
 
     def sent(self, newsletter_id: str) -> Row:
         """What the newsletter sent: messages, first_at, last_at (1970 when it sent none)."""
-        return self.run("newsletter_sent", newsletter=self._key(newsletter_id))[0]
+        return self.run("newsletter_sent", newsletter=self.key(newsletter_id))[0]
 
     def stats(self, newsletter_id: str) -> Stats:
         """Raises NotFoundError."""
         self.newsletter(newsletter_id)
-        key = self._key(newsletter_id)
+        key = self.key(newsletter_id)
         sent = self.sent(newsletter_id)
         kinds = {row["kind"]: row for row in self.run("newsletter_stats", newsletter=key)}
         times = [row["last_at"] for row in kinds.values()]
@@ -138,7 +138,7 @@ class Queries:
     def links(self, newsletter_id: str) -> list[LinkStats]:
         """Every link of the newsletter, most human clicks first. Raises NotFoundError."""
         self.newsletter(newsletter_id)
-        rows = self.run("newsletter_links", newsletter=self._key(newsletter_id))
+        rows = self.run("newsletter_links", newsletter=self.key(newsletter_id))
         return [
             LinkStats(row["link"], row["url"], row["label"], tuple(row["tags"]), *_counts(row))
             for row in rows
@@ -152,7 +152,7 @@ class Queries:
         self.newsletter(newsletter_id)
         rows = self.run(
             "newsletter_timeline",
-            newsletter=self._key(newsletter_id),
+            newsletter=self.key(newsletter_id),
             from_ms=int(start.timestamp() * 1000),
             to_ms=int(end.timestamp() * 1000),
             step=step,
@@ -165,7 +165,8 @@ class Queries:
             for at, kinds in steps.items()
         ]
 
-    def _key(self, newsletter_id: str) -> int:
+    def key(self, newsletter_id: str) -> int:
+        """The newsletter's 64-bit key."""
         return newsletter_key(self.workspace, newsletter_id)
 
 

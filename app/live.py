@@ -1,0 +1,109 @@
+"""Live pages: one ticker per process asks the database, every viewer of a page gets the same.
+
+A page is a function that renders named fragments. Once a second the ticker renders each page that
+somebody looks at, and sends the fragments that changed as one server-sent event; htmx puts them in
+place. A viewer who comes back with Last-Event-ID gets what changed since the state it has.
+"""
+
+import asyncio
+import hashlib
+import logging
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass, field
+
+from sse_starlette import ServerSentEvent
+
+from app.storage import StorageError
+
+log = logging.getLogger(__name__)
+TICK = 1.0  # seconds
+MAX_VIEWERS = 1000
+
+Fragments = Mapping[str, str]  # HTML by the id of the element that holds it
+Render = Callable[[], Fragments]
+
+
+class FullError(Exception):
+    """As many viewers as one process serves."""
+
+
+@dataclass(eq=False)
+class _Page:
+    render: Render
+    viewers: set[asyncio.Event] = field(default_factory=set)
+    fragments: Fragments = field(default_factory=dict)
+    version: str = ""
+
+
+class Live:
+    """Start `run()` once; `watch()` gives one viewer's events."""
+
+    def __init__(self) -> None:
+        self._pages: dict[str, _Page] = {}
+
+    @property
+    def viewers(self) -> int:
+        """How many streams are open."""
+        return sum(len(page.viewers) for page in self._pages.values())
+
+    async def run(self) -> None:
+        """Tick until cancelled."""
+        while True:
+            for page in list(self._pages.values()):
+                await self._refresh(page)
+            await asyncio.sleep(TICK)
+
+    async def watch(
+        self, key: str, render: Render, last_version: str = ""
+    ) -> AsyncIterator[ServerSentEvent]:
+        """Events of the page `key`, until the viewer leaves. Raises FullError at once."""
+        if self.viewers >= MAX_VIEWERS:
+            raise FullError
+        page = self._pages.setdefault(key, _Page(render))
+        changed = asyncio.Event()
+        page.viewers.add(changed)
+        try:
+            if not page.version:
+                await self._refresh(page)
+            # The page was rendered by the same function a moment ago; what it shows may be older.
+            known: dict[str, str] = {}
+            seen = last_version
+            while True:
+                if page.version != seen:
+                    seen = page.version
+                    news = {k: v for k, v in page.fragments.items() if known.get(k) != v}
+                    known.update(news)
+                    yield ServerSentEvent(data=partials(news), id=seen, retry=2000)
+                changed.clear()
+                await changed.wait()
+        finally:
+            page.viewers.discard(changed)
+            if not page.viewers:
+                self._pages.pop(key, None)
+
+    async def _refresh(self, page: _Page) -> None:
+        try:
+            fragments = await asyncio.to_thread(page.render)
+        except StorageError as error:
+            log.debug("live page waits: %s", error)
+            return
+        version = _version(fragments)
+        if version != page.version:
+            page.fragments, page.version = fragments, version
+            for viewer in page.viewers:
+                viewer.set()
+
+
+def partials(fragments: Fragments) -> str:
+    """Fragments as htmx takes them: each morphs the element with its id."""
+    return "".join(
+        f'<hx-partial hx-target="#{name}" hx-swap="innerMorph">{html}</hx-partial>'
+        for name, html in fragments.items()
+    )
+
+
+def _version(fragments: Fragments) -> str:
+    digest = hashlib.blake2b(digest_size=12)
+    for name, html in fragments.items():
+        digest.update(f"{name}\0{html}\0".encode("utf-8", "surrogatepass"))
+    return digest.hexdigest()

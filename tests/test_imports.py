@@ -1,0 +1,53 @@
+"""Imports point down only: what is on one line may import what is below it."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+APP = Path(__file__).parents[1] / "app"
+LAYERS = [
+    {"__main__"},
+    {"cli"},
+    {"main"},
+    {"tracking", "api", "dashboard", "live", "unsubscribe", "reference"},
+    {"outgoing", "access", "demo"},
+    {"rewrite", "loader", "queries", "schemas"},
+    {"journal", "storage", "classify", "tokens", "charts", "catalog", "href", "markup", "charset"},
+    {"events", "settings"},
+]
+# Within a layer, by name: what the rewriter and the figures' shapes are made of.
+ALONGSIDE = {("href", "markup"), ("schemas", "queries"), ("dashboard", "live")}
+MODULES = sorted(path.stem for path in APP.glob("*.py") if path.stem != "__init__")
+
+
+def layer(module: str) -> int:
+    return next(number for number, names in enumerate(LAYERS) if module in names)
+
+
+def imported(module: str) -> set[str]:
+    found: set[str] = set()
+    for node in ast.walk(ast.parse((APP / f"{module}.py").read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module == "app":
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("app."):
+            found.add(node.module.split(".")[1])
+        elif isinstance(node, ast.Import):
+            found |= {a.name.split(".")[1] for a in node.names if a.name.startswith("app.")}
+    return found & set(MODULES)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_module_imports_only_what_is_below(module: str) -> None:
+    for other in imported(module):
+        below = layer(module) < layer(other) or (module, other) in ALONGSIDE
+        assert below, f"{module} imports {other}"
+
+
+def test_the_hot_path_imports_tokens_events_and_journal_only() -> None:
+    assert imported("tracking") == {"tokens", "events", "journal"}
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_file_stays_readable(module: str) -> None:
+    assert len((APP / f"{module}.py").read_text().splitlines()) <= 400
