@@ -5,7 +5,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import cached_property, wraps
 from pathlib import Path
 from typing import Any, Literal
@@ -28,7 +28,7 @@ from app.storage import Row, StorageError
 
 Show = Literal["human", "machine", "all"]
 SHOWN: Mapping[str, str] = {"human": "People", "machine": "Machines", "all": "All hits"}
-STEPS = (60, 300, 900, 3600, 3 * 3600, 6 * 3600, 86_400, 7 * 86_400, 28 * 86_400)
+STEPS = (2, 5, 10, 30, 60, 300, 900, 3600, 3 * 3600, 6 * 3600, 86_400, 7 * 86_400, 28 * 86_400)
 COLUMNS = 72  # at most, in a timeline
 LISTED = 200
 POLICY = (
@@ -242,15 +242,14 @@ class Dashboard:
         start = utc(sent["first_at"]) if sent["messages"] else end
         span = (end - start).total_seconds()
         step = next((step for step in STEPS if span / step <= COLUMNS - 1), STEPS[-1])
-        first = int(start.timestamp()) // step * step
-        start = max(
-            datetime.fromtimestamp(first, UTC), end - timedelta(seconds=step * 10 * COLUMNS)
-        )
-        found = {
-            point.at: point for point in self._queries.timeline(newsletter_id, start, end, step)
-        }
-        count = max(int((end - start).total_seconds() // step) + 1, 12)
-        times = [start + timedelta(seconds=step * number) for number in range(count)]
+        last = int(end.timestamp()) // step
+        columns = min(max(last - int(start.timestamp()) // step + 1, 12), 10 * COLUMNS)
+        times = [
+            datetime.fromtimestamp(number * step, UTC)
+            for number in range(last - columns + 1, last + 1)
+        ]
+        points = self._queries.timeline(newsletter_id, times[0], end, step)
+        found = {point.at: point for point in points}
         return Timeline([(at, _column(found.get(at), show)) for at in times], step)
 
 
@@ -350,6 +349,6 @@ def _rate(part: int, whole: int) -> str:
     return f"{100 * part / whole:.1f}%" if whole else "\u2013"
 
 
-def _when(at: datetime, step: int = 60) -> str:
-    at = utc(at)
-    return at.strftime("%d %b %Y") if step >= 86_400 else at.strftime("%d %b %H:%M")
+def _when(at: datetime, step: int) -> str:
+    shown = "%d %b %Y" if step >= 86_400 else "%d %b %H:%M" if step >= 60 else "%d %b %H:%M:%S"
+    return utc(at).strftime(shown)

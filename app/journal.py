@@ -149,9 +149,10 @@ class Journal:
 
     @property
     def backlog(self) -> tuple[int, int]:
-        """(segments, bytes) that wait for ClickHouse, the open segment included."""
-        size = self._segment.size if self._segment else 0
-        return self._backlog + bool(size), self._backlog_bytes + size
+        """(segments, bytes) that wait for ClickHouse, open segments included."""
+        own = [*self._retired, *([self._segment] if self._segment else [])]
+        sizes = [segment.size for segment in own if segment.size]
+        return self._backlog + len(sizes), self._backlog_bytes + sum(sizes)
 
     def _begin(self) -> _Segment:
         if self._closed:

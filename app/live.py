@@ -65,17 +65,17 @@ class Live:
         try:
             if not page.version:
                 await self._refresh(page)
-            # The page was rendered by the same function a moment ago; what it shows may be older.
             known: dict[str, str] = {}
             seen = last_version
             while True:
+                changed.clear()  # before the look, so that no change is missed while one is sent
                 if page.version != seen:
                     seen = page.version
                     news = {k: v for k, v in page.fragments.items() if known.get(k) != v}
                     known.update(news)
                     yield ServerSentEvent(data=partials(news), id=seen, retry=2000)
-                changed.clear()
-                await changed.wait()
+                else:
+                    await changed.wait()
         finally:
             page.viewers.discard(changed)
             if not page.viewers:

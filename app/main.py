@@ -15,7 +15,7 @@ from starlette.routing import BaseRoute, Mount, Route
 from app import reference
 from app.access import Access
 from app.api import Api, RequestError, openapi
-from app.dashboard import Dashboard
+from app.dashboard import Dashboard, ForeignPostError
 from app.journal import Journal, JournalError
 from app.live import Live
 from app.loader import Loader
@@ -142,6 +142,10 @@ def _storage_error(_: Request, error: Exception) -> Response:
     return problem(503, "ClickHouse is away", "Hits are kept meanwhile; try again in a moment.")
 
 
+def _foreign_post(_: Request, error: Exception) -> Response:
+    return problem(403, "Forbidden", "This form was sent from another site.")
+
+
 def _journal_error(_: Request, error: Exception) -> Response:
     return problem(503, "Nothing can be recorded", str(error))
 
@@ -152,4 +156,5 @@ ERRORS: dict[type[Exception], Callable[[Request, Exception], Response]] = {
     NotFoundError: _not_found,
     StorageError: _storage_error,
     JournalError: _journal_error,
+    ForeignPostError: _foreign_post,
 }

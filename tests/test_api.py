@@ -22,9 +22,8 @@ PATHS = [
 @pytest.mark.parametrize("path", [*PATHS, "/v1/rewrite"])
 def test_without_a_valid_key_nothing_is_told(service: Service, path: str, header: str) -> None:
     method = "POST" if path.endswith("rewrite") else "GET"
-    answer = service.client.request(
-        method, path, json=GOOD, headers={"authorization": header.encode("latin-1")}
-    )
+    headers = [(b"authorization", header.encode("latin-1"))]
+    answer = service.client.request(method, path, json=GOOD, headers=headers)
     assert answer.status_code == 401
     assert answer.headers["content-type"] == "application/problem+json"
     assert answer.headers["www-authenticate"].startswith("Bearer")

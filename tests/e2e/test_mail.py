@@ -30,12 +30,12 @@ def test_every_mail_of_the_corpus_is_rewritten_and_fifty_are_counted_exactly(
     corpus = shared / "corpus"
     expected = json.loads((corpus / "expected_links.json").read_text())
     answers = {}
-    for number, (name, links) in enumerate(sorted(expected.items())):
+    for number, (name, kinds) in enumerate(sorted(expected.items())):
         html = (corpus / name).read_bytes().decode("utf-8", "replace")
         answer = service.rewrite(f"corpus/{name}", html, f"reader{number}@example.com")
         answers[name] = answer
         urls = {link["url"] for link in answer["links"]}
-        assert urls.issuperset(links["links"] + links["mso_links"]), name
+        assert urls.issuperset(kinds["links"] + kinds["mso_links"]), name
         for link in answer["links"]:
             assert link["tracked"] == (link["reason"] is None), (name, link)
     assert len(answers) > 200
@@ -57,8 +57,8 @@ def test_every_mail_of_the_corpus_is_rewritten_and_fifty_are_counted_exactly(
             for url, link in zip(clicks, tracked, strict=True):
                 reply = agents.get(url)
                 assert reply.status_code == 302
-                if link["url"].isascii() and "%" not in link["url"] and " " not in link["url"]:
-                    assert reply.headers["location"].startswith(link["url"][:8])
+                if link["url"].isascii() and " " not in link["url"]:
+                    assert reply.headers["location"] == link["url"]
             reply = agents.get(pixels[0])
             assert (reply.status_code, len(reply.content)) == (200, 43)
             followed[name] = len(clicks)

@@ -1,0 +1,158 @@
+"""The dashboard in a real browser, over the real server process."""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from tests.service import Service, paths, tracked_urls
+
+MAIL = '<p><a href="https://example.com/a" data-track-name="{label}">x</a></p>'
+PERSON = {"user-agent": "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"}
+XSS = "\"'><img src=x onerror=alert(1)><script>alert(2)</script>{{7*7}}"
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    flags = "no-sandbox disable-gpu disable-quic no-first-run disable-background-networking"
+    more = "disable-component-update disable-sync"
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path="/usr/bin/chromium", args=[f"--{f}" for f in f"{flags} {more}".split()]
+        )
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(browser: Browser, service: Service) -> Iterator[Page]:
+    """Logged in; anything the policy blocks or a script trips over fails the test."""
+    context = browser.new_context(base_url=service.url)
+    page = context.new_page()
+    errors: list[str] = []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on("dialog", lambda dialog: errors.append(f"dialog {dialog.message}"))
+    page.on(
+        "console",
+        lambda message: errors.append(message.text) if message.type == "error" else None,
+    )
+    login(page, service)
+    yield page
+    context.close()
+    assert errors == []
+
+
+def login(page: Page, service: Service) -> None:
+    page.goto("/login")
+    page.get_by_label("Password").fill(service.password)
+    page.get_by_role("button", name="Log in").click()
+    expect(page.get_by_role("heading", name="Newsletters")).to_be_visible()
+
+
+def hit(service: Service, answer: dict[str, Any]) -> None:
+    for path in paths(tracked_urls(answer["html"])):
+        service.client.get(path, headers=PERSON)
+
+
+def test_the_counter_changes_while_one_watches(page: Page, service: Service) -> None:
+    answers = [
+        service.rewrite({"id": "watched", "name": "Watched"}, MAIL, f"{n}@example.com")
+        for n in range(3)
+    ]
+    service.drained()
+    page.goto("/newsletters/watched")
+    opens, clicks = page.locator("#opens"), page.locator("#clicks")
+    expect(opens).to_have_text("0")
+    for number, answer in enumerate(answers, 1):
+        hit(service, answer)
+        expect(opens).to_have_text(str(number))
+        expect(clicks).to_have_text(str(number))
+    stats = service.stats("watched")
+    assert stats["opens"]["human"]["unique"] == 3
+    expect(page.locator("#messages")).to_have_text(str(stats["messages"]))
+
+
+def test_the_list_moves_too(page: Page, service: Service) -> None:
+    answer = service.rewrite({"id": "listed", "name": "Listed"}, MAIL)
+    service.drained()
+    page.goto("/")
+    row = page.get_by_role("row").filter(has=page.get_by_role("link", name="Listed"))
+    expect(row).to_contain_text("0.0%")
+    hit(service, answer)
+    expect(row).to_contain_text("100.0%")
+
+
+def test_every_figure_is_there_without_javascript(browser: Browser, service: Service) -> None:
+    answer = service.rewrite({"id": "plain", "name": "Plain"}, MAIL.format(label="The button"))
+    hit(service, answer)
+    service.client.head(paths(tracked_urls(answer["html"]))[0])
+    service.drained()
+    context = browser.new_context(base_url=service.url, java_script_enabled=False)
+    page = context.new_page()
+    login(page, service)
+    page.get_by_role("link", name="Plain").click()
+    expect(page.locator("#clicks")).to_have_text("1")
+    expect(page.get_by_text("The button")).to_be_visible()
+    expect(page.get_by_role("row").filter(has_text="Firefox")).to_be_visible()
+    page.get_by_role("link", name="All hits").click()
+    expect(page.locator("#figures")).to_contain_text("2 clicks in all")
+    page.get_by_role("link", name="Machines").click()
+    expect(page.locator("#figures")).to_contain_text("1 clicks in all")
+    page.get_by_role("button", name="Log out").click()
+    expect(page.get_by_label("Password")).to_be_visible()
+    context.close()
+
+
+def test_hostile_names_are_inert(page: Page, service: Service) -> None:
+    newsletter = {"id": f"xss {XSS}", "name": XSS, "subject": XSS, "tags": [XSS]}
+    html = '<a href="https://example.com/?q=%3Cscript%3E" data-track-name="{}">x</a>'
+    answer = service.rewrite(newsletter, html.format(XSS.replace('"', "&quot;")), XSS)
+    for path in paths(tracked_urls(answer["html"])):
+        service.client.get(path, headers={"user-agent": f"Mozilla/5.0 {XSS} Thunderbird"})
+    service.drained()
+    page.goto("/")
+    page.get_by_role("link", name=XSS).click()
+    expect(page.get_by_role("heading", name=XSS)).to_be_visible()
+    assert page.locator("img[src='x']").count() == 0
+    assert page.locator("main script").count() == 0
+
+
+@pytest.mark.parametrize("newsletter", ["a/b/live", "%2F%", "ü ?#&"])
+def test_any_id_has_a_page(page: Page, service: Service, newsletter: str) -> None:
+    service.rewrite({"id": newsletter, "name": f"Named {newsletter}"}, MAIL)
+    service.drained()
+    page.goto("/")
+    page.get_by_role("link", name=f"Named {newsletter}", exact=True).click()
+    expect(page.get_by_role("heading", level=1)).to_have_text(f"Named {newsletter}")
+
+
+@pytest.mark.parametrize("width", [390, 1440, 1920])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_no_page_is_wider_than_the_window(
+    browser: Browser, service: Service, width: int, scheme: Any
+) -> None:
+    long = "Averyveryverylongwordwithoutanybreak" * 4
+    service.rewrite({"id": "wide", "name": long, "subject": long}, MAIL.format(label=long))
+    service.drained()
+    context = browser.new_context(
+        base_url=service.url, color_scheme=scheme, viewport={"width": width, "height": 900}
+    )
+    page = context.new_page()
+    login(page, service)
+    for path in ("/", "/newsletters/wide", "/newsletters/none", "/docs"):
+        page.goto(path)
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), path
+    context.close()
+
+
+def test_a_one_time_link_logs_in_once(browser: Browser, service: Service) -> None:
+    link = re.search(r"/login\?code=\S+", service.log.read_text())
+    assert link is not None
+    for expected in ("Newsletters", "Log in"):
+        context = browser.new_context(base_url=service.url)
+        page = context.new_page()
+        page.goto(link[0])
+        expect(page.get_by_role("heading", name=expected)).to_be_visible()
+        context.close()

@@ -1,0 +1,101 @@
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from app.dashboard import asset, page_url
+from app.settings import resource
+from tests.service import Service
+
+
+@pytest.fixture
+def visitor(service: Service) -> Iterator[httpx2.Client]:
+    with httpx2.Client(base_url=service.url, trust_env=False, timeout=60) as client:
+        yield client
+
+
+def login(service: Service, visitor: httpx2.Client) -> httpx2.Response:
+    return visitor.post("/login", data={"password": service.password})
+
+
+@pytest.mark.parametrize("path", ["/", "/live", "/newsletters/x", "/newsletters/x/live?show=all"])
+def test_nothing_is_shown_before_login_and_the_way_back_is_kept(
+    visitor: httpx2.Client, path: str
+) -> None:
+    answer = visitor.get(path)
+    assert answer.status_code == 303
+    assert answer.headers["location"].startswith("/login?next=%2F")
+
+
+def test_login_leads_back_but_never_to_another_site(
+    service: Service, visitor: httpx2.Client
+) -> None:
+    data = {"password": service.password}
+    back = visitor.post("/login?next=/newsletters/x", data=data)
+    assert (back.status_code, back.headers["location"]) == (303, "/newsletters/x")
+    for foreign in ("//evil.example", "https://evil.example", "/\\evil.example", "javascript:x"):
+        answer = visitor.post("/login", params={"next": foreign}, data=data)
+        assert answer.headers["location"] == "/"
+
+
+def test_the_session_cookie_is_out_of_reach_for_scripts(
+    service: Service, visitor: httpx2.Client
+) -> None:
+    cookie = login(service, visitor).headers["set-cookie"].lower()
+    assert "httponly" in cookie and "samesite=lax" in cookie
+
+
+def test_a_form_from_another_site_is_refused(service: Service, visitor: httpx2.Client) -> None:
+    for headers in (
+        {"sec-fetch-site": "cross-site"},
+        {"sec-fetch-site": "same-site"},
+        {"origin": "https://evil.example"},
+    ):
+        for path in ("/login", "/logout"):
+            answer = visitor.post(path, data={"password": service.password}, headers=headers)
+            assert answer.status_code == 403
+            assert "set-cookie" not in answer.headers
+
+
+def test_a_wrong_password_is_told(visitor: httpx2.Client) -> None:
+    answer = visitor.post("/login", data={"password": "wrong"})
+    assert answer.status_code == 403
+    assert "not the password" in answer.text
+
+
+def test_pages_carry_a_strict_policy(service: Service, visitor: httpx2.Client) -> None:
+    login(service, visitor)
+    for path in ("/", "/login", "/newsletters/no-such"):
+        policy = visitor.get(path, follow_redirects=True).headers["content-security-policy"]
+        assert "default-src 'none'" in policy
+        assert "unsafe" not in policy
+        assert "frame-ancestors 'none'" in policy
+
+
+def test_an_unknown_newsletter_is_a_page_with_404(service: Service, visitor: httpx2.Client) -> None:
+    login(service, visitor)
+    answer = visitor.get("/newsletters/no-such")
+    assert answer.status_code == 404
+    assert "no-such" in answer.text
+
+
+def test_static_files_are_kept_for_good_under_their_hash(visitor: httpx2.Client) -> None:
+    answer = visitor.get(asset("app.css"))
+    assert answer.status_code == 200
+    assert "immutable" in answer.headers["cache-control"]
+    assert visitor.get("/static/app.css").headers["cache-control"] == "no-cache"
+
+
+def test_templates_carry_nothing_that_the_policy_forbids() -> None:
+    for path in (resource("static").parent / "app" / "templates").rglob("*.html"):
+        text = Path(path).read_text()
+        assert " style=" not in text, path
+        assert "<style" not in text, path
+        assert " onclick=" not in text, path
+        assert "{% autoescape false" not in text and "| safe" not in text, path
+
+
+def test_an_id_is_encoded_twice_so_that_slashes_survive() -> None:
+    assert page_url("a/b") == "/newsletters/a%252Fb"
+    assert page_url("a", True, show="all") == "/newsletters/a/live?show=all"

@@ -1,0 +1,21 @@
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from app.settings import resource
+
+PACKAGES = sorted((resource("static") / "vendor").iterdir())
+
+
+@pytest.mark.parametrize("package", PACKAGES, ids=lambda path: path.name)
+def test_a_vendored_package_is_what_its_manifest_says(package: Path) -> None:
+    listed = dict(
+        reversed(line.split(maxsplit=1))
+        for line in (package / "SHA256SUMS").read_text().splitlines()
+    )
+    present = {path.name for path in package.iterdir()} - {"SHA256SUMS"}
+    assert set(listed) == present
+    assert "LICENSE" in present
+    for name, digest in listed.items():
+        assert hashlib.sha256((package / name).read_bytes()).hexdigest() == digest
