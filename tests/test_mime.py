@@ -1,0 +1,203 @@
+import binascii
+import quopri
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app import mime
+from app.mime import Edit, Leaf
+
+MARK = b"https://t.example/c/MESSAGE_TOKEN_0123456789_abcdefghijklmnopqrstuvwxyz-MESSAGE_TOKEN/LINK"
+
+
+def every_href(_: Leaf, body: bytes) -> Sequence[Edit]:
+    """A stand-in for the rewriter: each http address gives way to MARK."""
+    return [
+        Edit(match.start(), match.end(), MARK)
+        for match in re.finditer(rb"https?://[^\s\"'<>]+", body)
+    ]
+
+
+def nothing(_: Leaf, __: bytes) -> Sequence[Edit]:
+    return []
+
+
+def decoded(leaf: Leaf, message: bytes) -> bytes:
+    raw = message[leaf.start : leaf.end]
+    if leaf.encoding == "base64":
+        return binascii.a2b_base64(raw)
+    if leaf.encoding == "quoted-printable":
+        return b"".join(binascii.a2b_qp(line) for line in raw.splitlines(keepends=True))
+    return raw
+
+
+def test_every_real_message_changes_in_its_leaves_only(shared: Path) -> None:
+    changed = 0
+    for path in sorted((shared / "mime").iterdir()):
+        message = path.read_bytes()
+        assert mime.rewrite(message, nothing)[0] == message, path.name
+        new, notes = mime.rewrite(message, every_href)
+        before, after = list(mime.leaves(message)), list(mime.leaves(new))
+        assert len(before) == len(after), path.name
+        position = reached = 0
+        for old_leaf, new_leaf in zip(before, after, strict=True):
+            # Outside of the leaves: every byte, folding included.
+            assert new[reached : new_leaf.start] == message[position : old_leaf.start], path.name
+            position, reached = old_leaf.end, new_leaf.end
+            try:
+                body = decoded(old_leaf, message)
+            except binascii.Error:
+                assert notes
+                continue
+            if (b"BEGIN PGP" in body) or any(f"byte {old_leaf.start}:" in n for n in notes):
+                continue
+            expected = mime._applied(body, every_href(old_leaf, body))
+            assert decoded(new_leaf, new) == expected, path.name
+            changed += expected != body
+        assert new[reached:] == message[position:], path.name
+    assert changed >= 20
+
+
+def test_quoted_printable_lines_that_do_not_change_stay_as_they_were(shared: Path) -> None:
+    seen = 0
+    for path in sorted((shared / "mime").iterdir()):
+        message = path.read_bytes()
+        for leaf in mime.leaves(message):
+            if leaf.encoding != "quoted-printable":
+                continue
+            raw = message[leaf.start : leaf.end]
+            body = decoded(leaf, message)
+            if not every_href(leaf, body):
+                continue
+            new = mime._leaf(leaf, raw, every_href)
+            kept = [line for line in raw.splitlines(True) if b"http" not in line.lower()]
+            there = new.splitlines(True)
+            share = sum(line in there for line in kept) / max(len(kept), 1)
+            assert share > 0.5, path.name
+            assert all(len(line.rstrip(b"\r\n")) <= 76 for line in there if line not in raw)
+            seen += 1
+    assert seen
+
+
+def message(encoding: str, body: bytes) -> bytes:
+    head = "Subject: x\r\nContent-Type: text/html; charset=utf-8\r\nContent-Transfer-Encoding: "
+    return f"{head}{encoding}\r\n\r\n".encode() + body
+
+
+HTML = '<p>Gr\u00fc\u00dfe</p>\r\n<a href="https://example.com/?a=1&amp;b=2">= x</a>  \r\n'.encode()
+
+
+@pytest.mark.parametrize(
+    ("encoding", "body"),
+    [
+        ("7bit", HTML),
+        ("8bit", HTML),
+        ("base64", binascii.b2a_base64(HTML * 9, newline=True)),
+        ("quoted-printable", quopri.encodestring(HTML * 9)),
+    ],
+)
+def test_every_transfer_encoding_carries_the_same_change(encoding: str, body: bytes) -> None:
+    original = message(encoding, body)
+    (leaf,) = mime.leaves(original)
+    new, notes = mime.rewrite(original, every_href)
+    (new_leaf,) = mime.leaves(new)
+    assert not notes
+    body = decoded(leaf, original)
+    assert decoded(new_leaf, new) == mime._applied(body, every_href(leaf, body))
+    assert MARK in decoded(new_leaf, new)
+
+
+@given(
+    st.lists(
+        st.sampled_from([b"=", b" ", b"\t", b"\r\n", b"\n", b"a", "ü".encode(), b".", b"x" * 90]),
+        max_size=60,
+    ),
+    st.data(),
+)
+def test_any_edit_of_quoted_printable_arrives(pieces: list[bytes], data: st.DataObject) -> None:
+    body = b"".join(pieces)
+    raw = quopri.encodestring(body)
+    places = sorted(data.draw(st.lists(st.integers(0, len(body)), max_size=8)))
+    edits = [Edit(a, b, MARK) for a, b in zip(places[::2], places[1::2], strict=False)]
+    original = message("quoted-printable", raw)
+    (leaf,) = mime.leaves(original)
+    body = decoded(leaf, original)
+    edits = [edit for edit in edits if edit.end <= len(body)]
+    new, _ = mime.rewrite(original, lambda *_: edits)
+    (new_leaf,) = mime.leaves(new)
+    assert decoded(new_leaf, new) == mime._applied(body, edits)
+
+
+@given(st.binary(max_size=2000))
+def test_any_bytes_are_a_message_that_stays_as_it_is(data: bytes) -> None:
+    assert mime.rewrite(data, nothing)[0] == data
+
+
+SIGNED = b"""Content-Type: multipart/mixed; boundary=o\r
+\r
+--o\r
+Content-Type: multipart/signed; boundary=s; protocol="application/pgp-signature"\r
+\r
+--s\r
+Content-Type: text/html\r
+\r
+<a href="https://example.com/signed">\r
+--s--\r
+--o\r
+Content-Type: text/html\r
+Content-Disposition: attachment; filename=x.html\r
+\r
+<a href="https://example.com/attached">\r
+--o\r
+Content-Type: message/rfc822\r
+\r
+Content-Type: text/html\r
+\r
+<a href="https://example.com/forwarded">\r
+--o\r
+Content-Type: text/calendar\r
+\r
+URL:https://example.com/calendar\r
+--o\r
+Content-Type: text/x-amp-html\r
+\r
+<a href="https://example.com/amp">\r
+--o\r
+Content-Type: application/pkcs7-mime\r
+\r
+https://example.com/smime\r
+--o\r
+\r
+-----BEGIN PGP MESSAGE-----\r
+https://example.com/pgp\r
+--o--\r
+"""
+
+
+def test_what_is_signed_attached_forwarded_or_special_stays() -> None:
+    new, notes = mime.rewrite(SIGNED, every_href)
+    assert new == SIGNED
+    assert "PGP" in notes[0]
+
+
+def test_an_unknown_transfer_encoding_is_left_alone_and_noted() -> None:
+    original = message("uuencode", b"https://example.com/")
+    assert mime.rewrite(original, every_href) == (
+        original,
+        ["byte 91: text/html was left alone: transfer encoding 'uuencode' is not known"],
+    )
+
+
+def test_own_headers_are_read_and_removed_and_no_other_byte() -> None:
+    original = (
+        b"From: a@example.com\r\nX-Mailwake-Newsletter: spring\r\n  sale\r\n"
+        b"Subject: folded\r\n here\r\nx-mailwake-tags: =?utf-8?q?gr=C3=BCn?=, b\r\n\r\n"
+        b"X-Mailwake-Body: stays"
+    )
+    new, own = mime.without_own(original)
+    assert new == (b"From: a@example.com\r\nSubject: folded\r\n here\r\n\r\nX-Mailwake-Body: stays")
+    assert own == {"newsletter": "spring  sale", "tags": "grün , b"}
