@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import msgspec
 import typer
 import uvicorn
+import uvloop
 from rich.console import Console
 from rich.logging import RichHandler
 from rich.panel import Panel
@@ -19,6 +20,7 @@ from rich.text import Text
 
 from app import __version__, schemas, settings
 from app.journal import Journal, JournalError
+from app.markup import RewriteError
 from app.outgoing import Outgoing, Prepared
 from app.settings import PREFIX, Settings, SettingsError
 from app.tokens import Tokens
@@ -104,21 +106,29 @@ def rewrite(
     wanted = {
         "newsletter": {"id": newsletter, "name": name},
         "recipient": recipient,
-        "html": _read(file),
+        "html": "",
         "tracking": {"opens": opens, "clicks": clicks},
         "utm": dict(item.partition("=")[::2] for item in utm or []),
     }
     try:
         message = msgspec.convert(wanted, schemas.RewriteIn)
-        prepared = asyncio.run(_rewrite(chosen, message, record=not report))
-    except (msgspec.ValidationError, JournalError) as error:
+        prepared = asyncio.run(_rewrite(chosen, message, _read(file), record=not report))
+    except (msgspec.ValidationError, RewriteError, JournalError) as error:
         raise _fail(str(error)) from None
     if as_json:
-        sys.stdout.buffer.write(msgspec.json.encode(prepared.answer) + b"\n")
+        answer = {
+            "message_id": prepared.draft.message_id,
+            "links": prepared.report,
+            "notes": prepared.notes,
+            "headers": prepared.draft.headers,
+        }
+        if not report:
+            answer["html"] = prepared.html.decode("utf-8", "replace")
+        sys.stdout.buffer.write(msgspec.json.encode(answer) + b"\n")
     elif report:
         _report(prepared)
     else:
-        sys.stdout.buffer.write(prepared.answer.html.encode("utf-8", "surrogateescape"))
+        sys.stdout.buffer.write(prepared.html)
 
 
 @cli.command()
@@ -166,7 +176,9 @@ def _serve(chosen: Settings, demo_speed: float = 0) -> None:
     for name in settings.unknown_variables():
         logging.warning("%s is no setting of Mailwake's", name)
     family = socket.AF_INET6 if ":" in chosen.host else socket.AF_INET
-    listener = socket.socket(family)
+    # asyncio sets TCP_NODELAY where it sees the protocol; without it answers wait for ACKs.
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((chosen.host, chosen.port))
@@ -184,7 +196,6 @@ def _serve(chosen: Settings, demo_speed: float = 0) -> None:
         raise _fail(f"{PREFIX}DATA_DIR: {error}") from None
     config = uvicorn.Config(
         service.asgi,
-        loop="uvloop",
         http="httptools",
         lifespan="on",
         access_log=False,
@@ -200,7 +211,7 @@ def _serve(chosen: Settings, demo_speed: float = 0) -> None:
     server = uvicorn.Server(config)
     _greet(chosen, local, service.access.new_login_code(), bool(demo_speed))
     with suppress(KeyboardInterrupt):
-        asyncio.run(_run(server, listener, chosen, local, demo_speed))
+        uvloop.run(_run(server, listener, chosen, local, demo_speed))
 
 
 async def _run(
@@ -245,19 +256,20 @@ def _greet(chosen: Settings, local: str, code: str, is_demo: bool) -> None:
     console.file.flush()
 
 
-def _read(file: str) -> str:
+def _read(file: str) -> bytes:
     try:
-        data = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
+        return sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
     except OSError as error:
         raise _fail(f"{file}: {error.strerror}") from None
-    return data.decode("utf-8", "surrogateescape")
 
 
-async def _rewrite(chosen: Settings, message: schemas.RewriteIn, record: bool) -> Prepared:
+async def _rewrite(
+    chosen: Settings, message: schemas.RewriteIn, html: bytes, record: bool
+) -> Prepared:
     journal = Journal(chosen.data_dir / "journal", sync_ms=0)
     try:
         outgoing = Outgoing(chosen, Tokens(chosen.secret_keys), journal)
-        prepared = outgoing.prepare(message)
+        prepared = outgoing.prepare(message, html, None)
         if record:
             kept = outgoing.record(prepared)
             if kept is not None:
@@ -271,9 +283,9 @@ def _report(prepared: Prepared) -> None:
     table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
     for heading in ("#", "tracked", "why not", "label", "URL"):
         table.add_column(heading, overflow="fold")
-    for link in prepared.answer.links:
+    for link in prepared.report:
         tracked = Text("yes", "green") if link.tracked else Text("no", "yellow")
         table.add_row(str(link.index), tracked, link.reason or "", Text(link.label), Text(link.url))
     console.print(table)
-    for note in prepared.answer.notes:
+    for note in prepared.notes:
         errors.print(Text(f"note: {note}"))

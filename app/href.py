@@ -1,46 +1,39 @@
-"""What an href means: the address as a client reads it, where it leads, whether to track it."""
+"""What an href means: the address as a mail client reads it, and where it leads."""
 
 import re
 from collections.abc import Mapping
 from html import unescape
 from html.entities import html5
-from urllib.parse import quote, urlsplit
+from typing import NamedTuple
+from urllib.parse import quote, urljoin
 
 import idna
 
-REASONS: Mapping[str, str] = {
-    "tracking_off": "clicks are switched off for this message",
-    "opted_out": "the link carries an attribute that asks not to be tracked",
-    "empty": "the address is empty",
-    "fragment": "it leads to a place in the same message",
-    "placeholder": "the address holds a template placeholder that is not filled in yet",
-    "other_scheme": "it is no http or https address",
-    "relative": "the address is relative and the message has no <base> to complete it",
-    "own_url": "it leads to Mailwake already",
-    "unsubscribe": "unsubscribe links must work without a detour",
-    "excluded_domain": "the domain is excluded by a setting",
-    "too_long": "the address is too long for mail clients once it is wrapped",
-    "bad_url": "the address has no valid host",
-    "too_many": "a mail has room for 65,536 links",
-    "rewritten": "the message has been through Mailwake before",
-}  # fmt: skip
+MAX_HOST = 1000  # characters; the DNS knows 253, percent-encoded ones are longer
 
 _REFERENCE = re.compile(
-    r"&(#[xX][0-9a-fA-F]+;?|#[0-9]+;?|[a-zA-Z][a-zA-Z0-9]*;?)(?=(.?))", re.DOTALL
+    r"&(?:#[xX]([0-9a-fA-F]++);?+|#([0-9]++);?+|([a-zA-Z][a-zA-Z0-9]*+;?+))(=?)"
 )
-_PLACEHOLDER = re.compile(
-    r"\{\{|\}\}|\{%|%\}|\*\||\|\*|<%|%>|\$\{|\[\[.*?\]\]|%%[A-Za-z_][\w .:-]*+%%", re.DOTALL
-)
+_EDGE = "".join(map(chr, range(33)))  # C0 controls and space
+_INSIDE = {9: None, 10: None, 13: None}
+_HTTP = re.compile(r"(https?):([/\\]*)", re.IGNORECASE)
 _SCHEME = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*:")
-_HTTP = re.compile(r"(https?):[/\\]*", re.IGNORECASE)
-_UNSUBSCRIBE_URL = re.compile(r"unsubscri|opt[-_]?out|abmelde|desinscri|desabonn", re.IGNORECASE)
+_AUTHORITY_END = re.compile(r"[/\\?#]")
+_FORBIDDEN = re.compile(r"[\x00-\x20<>\"\\^`{|}\[\]:\x7f]")  # URL standard, forbidden host points
+_UNSAFE = re.compile(r"[^!-~]+")
+_PLACEHOLDER = re.compile(
+    r"\{\{|\}\}|\{%|%\}|\*\||\|\*|<%|%>|\$\{|\[\[[^\[\]]*\]\]|%%[A-Za-z_][\w .:-]*%%"
+)
+_UNSUBSCRIBE_URL = re.compile(
+    r"unsubscri|(?<![a-z])opt[-_]?out(?![a-z])|abmelde|desinscri|desabonn", re.IGNORECASE
+)
 _UNSUBSCRIBE_LABEL = re.compile(
-    r"unsubscribe|opt[- ]?out|abmelden|abbestellen|d[ée]sabonner|d[ée]sinscri|darse de baja"
+    r"unsubscribe|\bopt[- ]?out\b|abmelden|abbestellen|d[ée]sabonner|d[ée]sinscri|darse de baja"
     r"|cancelar (?:la )?suscripci|disiscri|annulla.{0,12}iscrizione|uitschrijven|afmelden"
     r"|avregistrer|afmeld|avsluta prenumeration|cancelar (?:a )?(?:inscri|assinatura)|отписаться"
     r"|wypisz|配信停止|退订|退訂|수신거부",
     re.IGNORECASE,
-)  # fmt: skip
+)
 _LABEL_LIMIT = 60  # a longer text that mentions unsubscribing is an article about it
 
 
@@ -50,23 +43,39 @@ def read_value(value: str) -> str:
     HTML standard, 13.2.5.73: a name without its semicolon stays as it is where `=` or a letter or
     digit follows, so that `?a=1&copy=2` keeps its `&copy`.
     """
-    if "&" not in value:
-        return value
-    return _REFERENCE.sub(_reference, value)
-
-
-def _reference(match: re.Match[str]) -> str:
-    name = match[1]
-    if name[0] == "#":
-        return unescape("&" + name)
-    if name in html5 and (name[-1] == ";" or match[2] != "="):
-        return html5[name]
-    return match[0]  # unknown, or a known name with more letters behind it
+    return _REFERENCE.sub(_in_attribute, value) if "&" in value else value
 
 
 def read_text(value: str) -> str:
-    """Text or an attribute's value as shown to a reader: character references resolved."""
-    return unescape(value) if "&" in value else value
+    """Text as shown to a reader: character references resolved, with or without semicolon."""
+    return _REFERENCE.sub(_in_text, value) if "&" in value else value
+
+
+def _in_attribute(match: re.Match[str]) -> str:
+    hexadecimal, decimal, name, equals = match.groups()
+    if name is None:
+        return _code_point(hexadecimal, decimal) + equals
+    if name in html5 and (name[-1] == ";" or not equals):
+        return html5[name] + equals
+    return match[0]  # unknown, or a known name with more letters behind it
+
+
+def _in_text(match: re.Match[str]) -> str:
+    hexadecimal, decimal, name, equals = match.groups()
+    return (unescape(f"&{name}") if name else _code_point(hexadecimal, decimal)) + equals
+
+
+def _code_point(hexadecimal: str | None, decimal: str | None) -> str:
+    """HTML standard, 13.2.5.80, numeric character reference end state."""
+    digits = (hexadecimal or decimal or "").lstrip("0")
+    if len(digits) > 7:  # beyond Unicode, and int() of very long ones is slow or refused
+        return "\ufffd"
+    number = int(digits or "0", 16 if hexadecimal else 10)
+    if 0x80 <= number <= 0x9F:
+        return bytes([number]).decode("cp1252", "ignore") or chr(number)
+    if number == 0 or number > 0x10FFFF or 0xD800 <= number <= 0xDFFF:
+        return "\ufffd"
+    return chr(number)
 
 
 def read_url(value: str) -> str:
@@ -74,107 +83,126 @@ def read_url(value: str) -> str:
 
     URL standard (url.spec.whatwg.org), basic URL parser, steps 1 to 3.
     """
-    text = read_value(value.replace("\x00", "\ufffd"))
-    return text.strip("".join(map(chr, range(33)))).translate({9: None, 10: None, 13: None})
+    text = read_value(value.replace("\x00", "\ufffd")).strip(_EDGE)
+    return text if text.isprintable() else text.translate(_INSIDE)
 
 
-def untrackable(url: str, base: str, own: tuple[str, ...]) -> str | None:
-    """The reason (a key of REASONS) why an address must stay as it is, whatever its host."""
-    if not url:
-        return "empty"
-    if _PLACEHOLDER.search(url):
-        return "placeholder"
-    if url[0] == "#":
-        return "fragment"
-    if _SCHEME.match(url):
-        if not _HTTP.match(url):
-            return "other_scheme"
-    elif not base:
-        return "relative"
-    if any(url == origin or url.startswith((f"{origin}/", f"{origin}?")) for origin in own):
-        return "own_url"
-    return None
+def has_placeholder(url: str, limit: int) -> bool:
+    """Whether the first `limit` characters hold a template placeholder that is not filled in."""
+    return bool(_PLACEHOLDER.search(url, 0, limit))
 
 
-def is_unsubscribe(url: str, label: str) -> bool:
+def scheme(url: str) -> str:
+    """In lower case, empty for a relative address."""
+    match = _SCHEME.match(url)
+    return match[0][:-1].lower() if match else ""
+
+
+def is_unsubscribe(url: str, *labels: str) -> bool:
     """Whether a link lets the reader leave: by its address, or by a short label."""
-    return bool(
-        _UNSUBSCRIBE_URL.search(url)
-        or (len(label) <= _LABEL_LIMIT and _UNSUBSCRIBE_LABEL.search(label))
+    return bool(_UNSUBSCRIBE_URL.search(url)) or any(
+        len(label) <= _LABEL_LIMIT and _UNSUBSCRIBE_LABEL.search(label) for label in labels
     )
 
 
-def is_http(url: str) -> bool:
-    """Whether it is an absolute http or https address."""
-    return bool(_HTTP.match(url))
+def absolute(url: str, base: str) -> str:
+    """`url` completed by `base`, if it is relative. Raises ValueError."""
+    return url if scheme(url) or not base else urljoin(base, url)
 
 
-def target(url: str, utm: Mapping[str, str], charset: str) -> str:
-    """Where a client goes that reads `url`, in visible ASCII as a Location header needs it.
+class Address(NamedTuple):
+    """An http(s) address taken apart; `port`, `query` and `fragment` come with their separator."""
 
-    Non-ASCII hosts become IDNA (UTS 46), the rest percent-encoded UTF-8; a query is encoded in the
-    message's charset as browsers do. UTM parameters that are not there yet go before the fragment.
-    Raises ValueError when the host is not valid.
-    """
-    scheme = _HTTP.match(url)
-    if scheme is None:
+    scheme: str
+    userinfo: str
+    host: str
+    port: str
+    path: str
+    query: str
+    fragment: str
+
+    @property
+    def domain(self) -> str:
+        """The host for comparisons: lower case, without the root's dot."""
+        return self.host.lower().rstrip(".")
+
+    def within(self, origin: "Address") -> bool:
+        """Whether it lies on `origin`'s host and port and under its path, whatever the scheme."""
+        here, there = ((a.domain, _port(a)) for a in (self, origin))
+        root = origin.path.rstrip("/")
+        path = self.path.replace("\\", "/")
+        return here == there and (path == root or path.startswith(f"{root}/") or not root)
+
+    def target(self, utm: Mapping[str, str], charset: str = "utf-8") -> str:
+        """Where a client goes, in visible ASCII as a Location header needs it.
+
+        What is not ASCII is percent-encoded UTF-8, in the query the message's charset, as browsers
+        do. UTM parameters that are not there yet go before the fragment.
+        """
+        query = self.query
+        for name, value in utm.items():
+            if not re.search(rf"[?&]{re.escape(name)}(?:[=&]|$)", query):
+                glue = "?" if not query else "" if query[-1] in "?&" else "&"
+                query += f"{glue}{quote(name, safe='')}={quote(value, safe='')}"
+        origin = f"{self.scheme}://{_ascii(self.userinfo)}{self.host}{self.port}"
+        return f"{origin}{_ascii(self.path)}{_ascii(query, charset)}{_ascii(self.fragment)}"
+
+
+def address(url: str) -> Address:
+    """Takes an absolute http(s) address apart as the URL standard does. Raises ValueError."""
+    start = _HTTP.match(url)
+    if start is None:
         raise ValueError("no http or https address")
-    rest = url[scheme.end() :]
-    cut = min((i for c in "/\\?#" if (i := rest.find(c)) >= 0), default=len(rest))
+    rest = url[start.end() :]
+    end = _AUTHORITY_END.search(rest)
+    cut = end.start() if end else len(rest)
     authority, tail = rest[:cut], rest[cut:]
     before, hash_, fragment = tail.partition("#")
     path, question, query = before.partition("?")
-    for name, value in utm.items():
-        if not re.search(rf"(?:^|&){re.escape(name)}(?:=|&|$)", query):
-            glue = "&" if query and not query.endswith("&") else ""
-            query, question = f"{query}{glue}{name}={quote(value, safe='')}", "?"
-    return "".join(
-        (
-            f"{scheme[1]}://",
-            _authority(authority),
-            _ascii(path or ("/" if question and not path else "")),
-            question,
-            _ascii(query, charset),
-            hash_,
-            _ascii(fragment),
-        )
-    )
-
-
-def _authority(authority: str) -> str:
     userinfo, at, host = authority.rpartition("@")
-    name, colon, port = host, "", ""
-    if not host.endswith("]") and ":" in host:
-        name, colon, port = host.rpartition(":")
-    if not name or (port and not (port.isascii() and port.isdigit())):
+    port = re.search(r":([0-9]*)$", host)
+    if port:
+        host = host[: port.start()]
+    if port and port[1] and (len(port[1].lstrip("0")) > 5 or int(port[1]) > 0xFFFF):
+        raise ValueError("no valid port")
+    return Address(
+        start[1], userinfo + at, _host(host), port[0] if port else "", path,
+        question + query, hash_ + fragment,
+    )  # fmt: skip
+
+
+def _host(host: str) -> str:
+    """In ASCII by UTS 46 as browsers apply it, emoji included. Raises ValueError."""
+    if re.fullmatch(r"\[[0-9a-fA-F:.]+\]", host):
+        return host
+    if not host or len(host) > MAX_HOST:
         raise ValueError("no valid host")
-    if not name.isascii():
+    if not host.isascii():
         try:
-            name = idna.encode(name, uts46=True, transitional=False).decode("ascii")
+            mapped = idna.uts46_remap(host, std3_rules=False, transitional=False)
         except idna.IDNAError:
             raise ValueError("no valid host") from None
-    if any(c in ' <>"\\^`{|}' or ord(c) <= 32 or ord(c) == 127 for c in name):
+        host = ".".join(
+            label if label.isascii() else f"xn--{label.encode('punycode').decode('ascii')}"
+            for label in mapped.split(".")
+        )
+    if not host.strip(".") or _FORBIDDEN.search(host):
         raise ValueError("no valid host")
-    return f"{_ascii(userinfo)}{at}{name}{colon}{port}"
+    return host
+
+
+def _port(of: Address) -> str:
+    port = of.port.lstrip(":").lstrip("0")
+    return "" if port == {"http": "80", "https": "443"}[of.scheme.lower()] else port
 
 
 def _ascii(text: str, charset: str = "utf-8") -> str:
     """Everything but visible ASCII percent-encoded; what the charset lacks, as browsers do."""
     if text.isascii() and text.isprintable() and " " not in text:
         return text
-    encoded = []
-    for char in text:
-        if "!" <= char <= "~":
-            encoded.append(char)
-        else:
-            try:
-                data = char.encode(charset)
-            except UnicodeEncodeError:
-                data = b"&#%d;" % ord(char) if charset != "utf-8" else b"\xef\xbf\xbd"
-            encoded.append("".join(f"%{byte:02X}" for byte in data))
-    return "".join(encoded)
 
+    def encode(match: re.Match[str]) -> str:
+        errors = "replace" if charset == "utf-8" else "xmlcharrefreplace"
+        return quote(match[0].encode(charset, errors), safe="")
 
-def host(url: str) -> str:
-    """The host of a target in lower case, for exclusions."""
-    return (urlsplit(url).hostname or "").rstrip(".")
+    return _UNSAFE.sub(encode, text)

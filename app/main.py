@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 
 import msgspec
 from starlette.applications import Starlette
@@ -12,13 +13,13 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 
-from app import reference
+from app import api, reference
 from app.access import Access
-from app.api import Api, RequestError, openapi
 from app.dashboard import Dashboard, ForeignPostError
 from app.journal import Journal, JournalError
 from app.live import Live
 from app.loader import Loader
+from app.mailing import Mailing
 from app.outgoing import Outgoing
 from app.queries import NotFoundError, Queries
 from app.schemas import Problem
@@ -27,10 +28,11 @@ from app.storage import Storage, StorageError
 from app.tokens import Tokens
 from app.tracking import Tracking
 from app.unsubscribe import Unsubscribe
+from app.web import Parts, RequestError
 
 log = logging.getLogger(__name__)
 WORKSPACE = "default"
-DRAIN_SECONDS = 20  # how long the end of the service waits for ClickHouse
+Handlers = dict[type[Exception], Callable[[Request, Exception], Response]]
 
 
 class Mailwake:
@@ -52,19 +54,19 @@ class Mailwake:
         self.live = Live()
         dashboard = Dashboard(settings, queries, self.access, self.live, self.notices)
         outgoing = Outgoing(settings, tokens, self.journal, WORKSPACE)
-        api = Api(settings, outgoing, queries, ERRORS)
+        mailing = Mailing(settings.data_dir / "templates", outgoing, WORKSPACE)
+        parts = Parts(settings, outgoing, mailing, queries)
         unsubscribe = Unsubscribe(tokens, self.journal, dashboard.templates, WORKSPACE)
         routes: list[BaseRoute] = [
             Route("/healthz", healthz),
             Route("/readyz", self.readyz),
-            *reference.routes(openapi(), dashboard.templates, settings.public_url),
-            Mount("/v1", app=api.app()),
+            *reference.routes(api.openapi(), dashboard.templates, settings.public_url),
+            Mount("/v1", app=api.create(parts, ERRORS)),
             *unsubscribe.routes,
             *dashboard.routes,
         ]
-        self.starlette = Starlette(
-            routes=routes, exception_handlers=dict(ERRORS), lifespan=self.lifespan
-        )
+        pages: Handlers = {**ERRORS, HTTPException: partial(_error_page, dashboard)}
+        self.starlette = Starlette(routes=routes, exception_handlers=pages, lifespan=self.lifespan)
         self.asgi = Tracking(self.starlette, tokens, self.journal, WORKSPACE)
 
     @asynccontextmanager
@@ -133,6 +135,18 @@ def _http_error(_: Request, error: Exception) -> Response:
     return answer
 
 
+def _error_page(dashboard: Dashboard, request: Request, error: Exception) -> Response:
+    """For people a page, for programs a problem."""
+    assert isinstance(error, HTTPException)  # noqa: S101
+    if "text/html" not in request.headers.get("accept", ""):
+        return _http_error(request, error)
+    return dashboard.problem(request, error.status_code, error.detail, "Check the address.")
+
+
+def _crashed(_: Request, __: Exception) -> Response:
+    return problem(500, "Internal error", "The service's log has the details.")
+
+
 def _not_found(_: Request, error: Exception) -> Response:
     return problem(404, "Not found", str(error), "newsletter_id")
 
@@ -150,11 +164,12 @@ def _journal_error(_: Request, error: Exception) -> Response:
     return problem(503, "Nothing can be recorded", str(error))
 
 
-ERRORS: dict[type[Exception], Callable[[Request, Exception], Response]] = {
+ERRORS: Handlers = {
     RequestError: _request_error,
     HTTPException: _http_error,
     NotFoundError: _not_found,
     StorageError: _storage_error,
     JournalError: _journal_error,
     ForeignPostError: _foreign_post,
+    Exception: _crashed,
 }

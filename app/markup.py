@@ -3,47 +3,75 @@
 Follows the tokenizer of the HTML standard (html.spec.whatwg.org, section 13.2.5) in any charset
 whose `<`, `>`, quotes, `=`, `/` and white space are ASCII's and stand for nothing else. What stands
 in Outlook's conditional comments is read as markup too. Time is linear: every pattern is
-possessive, and what never closes is looked for once.
+possessive, is matched where it must stand instead of searched for, and what never closes is looked
+for once; MAX_STEPS bounds what cannot be skipped inside one match.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
+
+MAX_STEPS = 100_000  # tags of links, </body>, raw text elements and conditional comments
+MAX_TAG = 2_000_000  # bytes of one tag whose attributes are asked for
+MAX_ATTRIBUTES = 200  # of one tag, those that are asked for, duplicates included
 
 # The standard's white space; \s would add a vertical tab.
 _SPACES = rb"[\t\n\f\r ]*+"
 _NAME = rb"[^\t\n\f\r />][^\t\n\f\r />=]*+"
 _VALUE = rb"(?:\"[^\"]*+\"|'[^']*+'|[^\t\n\f\r >\"'][^\t\n\f\r >]*+|(?=>))"
 _ASSIGNMENT = _SPACES + rb"=" + _SPACES
+_NAME_ENDS = rb"(?=[\t\n\f\r />])"
 # Where `=` follows a name so must a value: an unclosed quote fails the tag instead of ending it.
 _REST = (
     rb"(?:[\t\n\f\r /]*+" + _NAME
     + rb"(?:" + _ASSIGNMENT + _VALUE + rb"|(?!" + _SPACES + rb"=)))*+[\t\n\f\r /]*+>"
 )  # fmt: skip
+# The same, with what most tags are made of tried first.
+_QUICK_REST = (
+    rb"(?>>|(?:[\t\n\f\r ]++[^\t\n\f\r />='\"]++=\"[^\"]*+\")*+[\t\n\f\r /]*+>|" + _REST + rb")"
+)
+_TAG_NAME = rb"/?+[a-zA-Z][^\t\n\f\r />]*+"
+_CONDITION_START = rb"<!--" + _SPACES + rb"\[(?i:if)"
+_COMMENT = rb"<!--(?:-?+>|(?:[^-]++|-(?!-!?+>))*+--!?+>)"
+_BOGUS = rb"<(?:\?|!(?!--)|/(?![a-zA-Z]))[^>]*+>"
 _RAW = (b"script", b"style", b"title", b"textarea", b"xmp", b"iframe", b"noembed", b"noframes")
+_LINK = rb"(?i:a|area|v:[^\t\n\f\r />]*+)" + _NAME_ENDS
 _WANTED = (
-    rb"(?i:a|area|base|v:[^\t\n\f\r />]*+|/a|/body|" + b"|".join(_RAW) + rb")(?=[\t\n\f\r />])"
+    _LINK + rb"|(?i:base|/body|plaintext|" + rb"|".join(_RAW) + rb")" + _NAME_ENDS
+)  # fmt: skip
+_TEXT = rb"[^<]++|<(?![a-zA-Z/!?])"
+
+# Everything up to the next thing worth a look, in one go. A comment is, if it may hold a link: only
+# Outlook can tell.
+_SKIP = re.compile(
+    rb"(?:" + _TEXT + rb"|<(?!" + _WANTED + rb")" + _TAG_NAME + _QUICK_REST
+    + rb"|<!--(?:-?+>|(?:[^<-]++|-(?!-!?+>)|<(?!" + _LINK + rb"))*+--!?+>)|" + _BOGUS + rb")*+"
+)  # fmt: skip
+_TAG = re.compile(rb"<(" + _TAG_NAME + rb")(" + _QUICK_REST + rb")")
+_CONDITION = re.compile(_CONDITION_START + rb"[^\]>]*+\]?+>")
+_COMMENT_END = re.compile(rb"--!?>")
+_RAW_END = {name: re.compile(rb"</(?i:" + name + rb")" + _NAME_ENDS) for name in _RAW}
+_RAW_END[b"plaintext"] = re.compile(rb"(?!)")  # nothing ends it
+_CONTENT = re.compile(
+    rb"(" + _TEXT + rb")|" + _COMMENT + rb"|" + _BOGUS
+    + rb"|<(" + _TAG_NAME + rb")(" + _QUICK_REST + rb")"
+)  # fmt: skip
+# Elements that do not part the words on their two sides.
+_INLINE = re.compile(
+    rb"/?(?:abbr|acronym|b|bdi|bdo|big|cite|code|del|em|font|i|ins|kbd|mark|o:p|q|s|small|span"
+    rb"|strike|strong|sub|sup|tt|u|var|wbr)"
 )
 
-# Everything up to the next thing worth a look, in one go.
-_SKIP = re.compile(
-    rb"(?:[^<]++|<(?![a-zA-Z/!?])|<(?!" + _WANTED
-    + rb")/?+[a-zA-Z][^\t\n\f\r />]*+" + _REST + rb")*+"
-)  # fmt: skip
-_TAG = re.compile(rb"<(/?+[a-zA-Z][^\t\n\f\r />]*+)(" + _REST + rb")")
-_ATTRIBUTE = re.compile(
-    rb"[\t\n\f\r /]*+(" + _NAME + rb")(?:" + _ASSIGNMENT + rb"(" + _VALUE + rb"))?+"
-)
-_COMMENT_END = re.compile(rb"--!?>")
-_CONDITION = re.compile(rb"<!--" + _SPACES + rb"\[(?i:if)[^\]>]*+\]?+>")
-_BOGUS = re.compile(rb"<[!?/][^>]*+>")
-_RAW_END = {name: re.compile(rb"</(?i:" + name + rb")(?=[\t\n\f\r />])") for name in _RAW}
+
+class RewriteError(ValueError):
+    """A mail beyond the limits of the rewriter; the text names the limit."""
 
 
 class Attribute(NamedTuple):
     """`value` is what stands between the quotes, at bytes `start` to `end`; None without a `=`.
 
-    `outer` is where the whole attribute stands, with the white space before it.
+    `outer` is what to take out of the tag with it: the white space before it included, if other
+    white space or the tag's end follows.
     """
 
     name: bytes
@@ -66,18 +94,6 @@ class Tag(NamedTuple):
     rest: int
     mso: bool
 
-    def attributes(self, html: bytes) -> dict[bytes, Attribute]:
-        """By name in lower case; of duplicates the first counts."""
-        found: dict[bytes, Attribute] = {}
-        for match in _ATTRIBUTE.finditer(html, self.rest, self.end - 1):
-            name = match[1].lower()
-            start, end = match.span(2)
-            if start >= 0 and html[start : start + 1] in (b'"', b"'"):
-                start, end = start + 1, end - 1
-            value = html[start:end] if start >= 0 else None
-            found.setdefault(name, Attribute(name, value, start, end, match.span()))
-        return found
-
 
 class Unclosed(NamedTuple):
     """From byte `start` on, clients show nothing: `what` never closes."""
@@ -86,19 +102,84 @@ class Unclosed(NamedTuple):
     start: int
 
 
+class Attributes:
+    """Finds the attributes of some names in a tag; the others are skipped within one match."""
+
+    def __init__(self, names: Iterable[bytes]) -> None:
+        wanted = rb"(?i:" + b"|".join(map(re.escape, names)) + rb")(?=[\t\n\f\r />=])"
+        self._pattern = re.compile(
+            rb"(?:[\t\n\f\r /]*+(?!" + wanted + rb")" + _NAME
+            + rb"(?:" + _ASSIGNMENT + _VALUE + rb")?+)*+"
+            + rb"([\t\n\f\r /]*+)(" + wanted + rb")(?:" + _ASSIGNMENT + rb"(" + _VALUE + rb"))?+"
+        )  # fmt: skip
+
+    def read(self, html: bytes, tag: Tag) -> list[Attribute]:
+        """In order and with duplicates, of which the first counts. Raises RewriteError."""
+        if tag.end - tag.start > MAX_TAG:
+            raise RewriteError(f"byte {tag.start}: a tag of more than {MAX_TAG:,} bytes")
+        found: list[Attribute] = []
+        position = tag.rest
+        while match := self._pattern.match(html, position, tag.end):
+            position = match.end()
+            start, end = match.span(3)
+            value = None
+            if start < 0:
+                start = end = position
+            else:
+                if html[start : start + 1] in (b'"', b"'"):
+                    start, end = start + 1, end - 1
+                value = html[start:end]
+            # What comes next must not grow onto what came before.
+            apart = html[position : position + 1] in b"\t\n\f\r >"
+            outer = (match.start(1) if apart else match.start(2), position)
+            found.append(Attribute(match[2].lower(), value, start, end, outer))
+            if len(found) > MAX_ATTRIBUTES:
+                raise RewriteError(f"byte {tag.start}: a tag with over {MAX_ATTRIBUTES} attributes")
+        return found
+
+
+_ALT = Attributes([b"alt"])
+
+
+def content(html: bytes, tag: Tag, limit: int) -> tuple[bytes, bytes]:
+    """What element `tag` shows up to byte `limit`: its text and its first image's alt.
+
+    Character references are as they stand. It ends where the element does, or the next link begins.
+    """
+    text: list[bytes] = []
+    alt = b""
+    position = tag.end
+    while match := _CONTENT.match(html, position, limit):
+        position = match.end()
+        if match[1]:
+            text.append(match[1])
+        elif match[2]:
+            name = match[2].lower()
+            if name in (b"a", b"area", tag.name, b"/" + tag.name):
+                break
+            if name == b"img" and not alt:
+                image = Tag(name, match.start(), position, match.start(3), tag.mso)
+                alt = next((a.value or b"" for a in _ALT.read(html, image)), b"")
+            if not _INLINE.fullmatch(name):
+                text.append(b" ")
+    return b"".join(text), alt
+
+
 def read(html: bytes) -> Iterator[Tag | Unclosed]:
-    """The tags a, area, base, v:*, </a>, </body> in order, then what never closes, if anything."""
-    position, size = 0, len(html)
-    end, mso = size, False  # of the region at hand: the document or a conditional comment
+    """The tags a, area, base, v:* and </body> in order, then what never closes, if anything.
+
+    Raises RewriteError where MAX_STEPS do not suffice.
+    """
+    size = len(html)
+    position, end, mso = 0, size, False  # `end` of the document or of a conditional comment
     opened = -1  # where a conditional comment began that never closes
-    while True:
+    for _ in range(MAX_STEPS):
         skipped = _SKIP.match(html, position, end)
         position = skipped.end() if skipped else end
         if position >= end:
-            if not mso:
-                return
             if opened >= 0:
                 yield Unclosed("comment", opened)
+            if opened >= 0 or not mso:
                 return
             position, end, mso = end, size, False
             continue
@@ -118,30 +199,22 @@ def read(html: bytes) -> Iterator[Tag | Unclosed]:
             tag = Tag(match[1].lower(), start, match.end(), match.start(2), mso)
             position = tag.end
             if tag.name in _RAW_END:
-                raw_end = _RAW_END[tag.name].search(html, position, end)
                 what = f"<{tag.name.decode()}>"
+                raw_end = _RAW_END[tag.name].search(html, position, end)
                 position = raw_end.start() if raw_end else -1
             else:
                 yield tag
         else:
-            bogus = None if _opens_tag(html, start) else _BOGUS.match(html, start, end)
-            position = bogus.end() if bogus else -1
+            position = -1
         if position < 0:
             if not mso:
                 yield Unclosed(what, start)
                 return
             position = end
-
-
-def _opens_tag(html: bytes, start: int) -> bool:
-    """Whether a letter follows `<` or `</`: then it is a tag, if one that never closes."""
-    return html[start + 1 : start + 3].lstrip(b"/")[:1].isalpha()
+    raise RewriteError(f"more than {MAX_STEPS:,} links, comments for Outlook and the like")
 
 
 def _comment_end(html: bytes, start: int) -> tuple[int, int]:
     """Where the content of the comment at `start` ends and where the comment does; -1 if never."""
-    for empty in (b"<!-->", b"<!--->"):
-        if html.startswith(empty, start):
-            return start + 4, start + len(empty)
     match = _COMMENT_END.search(html, start + 4)
     return match.span() if match else (-1, -1)

@@ -2,30 +2,57 @@
 
 import asyncio
 import uuid
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 
-from app import events
+from app import events, mime
 from app.catalog import Catalog
 from app.events import new_id, newsletter_key, now_ms, recipient_key
 from app.journal import Journal
-from app.rewrite import Link, Options, compile_html, rewrite_text
-from app.schemas import LinkOut, RewriteIn, RewriteOut
+from app.mime import Edit, Leaf
+from app.rewrite import Compiled, Link, Options, compile_html, rewrite_text
+from app.schemas import LinkOut, NewsletterIn, RewriteIn, TemplateIn, TrackingIn
 from app.settings import Settings
 from app.tokens import LinkToken, MessageToken, Tokens
 
 
 @dataclass(frozen=True)
-class Prepared:
-    """A rewritten message that is not yet recorded."""
+class Draft:
+    """A message that has its id and tokens but is not yet recorded.
 
-    answer: RewriteOut
-    newsletter: events.Newsletter
-    links: list[events.Link]
+    `token` goes into pixel and links; `headers` are offered for the mail (RFC 8058).
+    """
+
     message: events.Message
+    token: str
+    headers: dict[str, str]
+
+    @property
+    def message_id(self) -> str:
+        """The UUIDv7 in its usual form."""
+        return str(uuid.UUID(self.message.message))
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A rewritten message: `html` and `text` are ready to send, `links` says what is tracked."""
+
+    draft: Draft
+    newsletter: events.Newsletter
+    links: Sequence[Link]
+    notes: Sequence[str]
+    html: bytes
+    text: str | None = None
+
+    @property
+    def report(self) -> list[LinkOut]:
+        """The links as the API tells them."""
+        return link_report(self.links)
 
 
 class Outgoing:
-    """Prepares messages of one workspace. `prepare` is pure and thread-safe; `record` is not."""
+    """Prepares messages of one workspace: `prepare*` in any thread, `record*` on the loop's."""
 
     def __init__(
         self, settings: Settings, tokens: Tokens, journal: Journal, workspace: str = "default"
@@ -34,81 +61,169 @@ class Outgoing:
         self._workspace = workspace
         self._catalog = Catalog()
 
-    def prepare(self, wanted: RewriteIn) -> Prepared:
-        """Rewrite HTML (and text, when asked for) for one recipient; nothing is recorded yet."""
+    def prepare(self, wanted: RewriteIn, html: bytes, charset: str | None = "utf-8") -> Prepared:
+        """Rewrite HTML (and text, when asked for) for one recipient; nothing is recorded yet.
+
+        `html` takes the place of `wanted.html`. Raises RewriteError past the rewriter's limits.
+        """
+        newsletter = self._newsletter(wanted.newsletter)
+        draft = self.draft(newsletter.newsletter, wanted.recipient)
+        options = self._options(wanted.tracking, wanted.utm)
+        signed = draft.token.encode("ascii")
+        link_token = self._link_token(newsletter.newsletter)
         base_url = self._settings.public_url
-        newsletter = newsletter_key(self._workspace, wanted.newsletter.id)
-        at = now_ms()
-        token = MessageToken(
-            message=new_id(at),
-            newsletter=newsletter,
-            recipient=recipient_key(
-                self._settings.recipient_key, self._workspace, wanted.recipient
-            ),
-        )
-        signed = self._tokens.message(token).encode("ascii")
-
-        def link_token(link: Link) -> str:
-            return self._tokens.link(LinkToken(newsletter, link.index, link.target))
-
-        options = Options(
-            clicks=wanted.tracking.clicks,
-            opens=wanted.tracking.opens,
-            utm={f"utm_{k.removeprefix('utm_')}": v for k, v in wanted.utm.items()},
-            own_origins=(base_url,),
-        )
-        compiled = compile_html(
-            wanted.html.encode("utf-8", "surrogatepass"), options, link_token, base_url, "utf-8"
-        )
+        compiled = compile_html(html, options, link_token, base_url, charset)
         text = wanted.text
-        if text is not None and wanted.tracking.text and wanted.tracking.clicks:
+        if text is not None and wanted.tracking.text:
             plain = rewrite_text(text, options, link_token, base_url)
-            text = plain.personalise(signed).decode("utf-8", "surrogatepass")
-        unsubscribe = f"{base_url}/u/{self._tokens.unsubscribe(token)}"
-        message_id = str(uuid.UUID(bytes=token.message))
-        answer = RewriteOut(
-            message_id=message_id,
-            newsletter_id=wanted.newsletter.id,
-            html=compiled.personalise(signed).decode("utf-8", "surrogatepass"),
-            text=text,
-            links=[
-                LinkOut(link.index, link.url, link.tracked, link.reason, link.label)
-                for link in compiled.links
-            ],
-            headers={
-                "List-Unsubscribe": f"<{unsubscribe}>",
-                "List-Unsubscribe-Post": "List-Unsubscribe=One-Click",
-            },
-            notes=list(compiled.notes),
-        )
-        named = wanted.newsletter
+            text = plain.personalise(signed).decode("utf-8")
         return Prepared(
-            answer,
-            events.Newsletter(
-                at, self._workspace, newsletter, named.id, named.name, named.subject, named.tags
-            ),
-            [
-                events.Link(
-                    at, self._workspace, newsletter, link.index, link.url, link.label, link.tags
-                )
-                for link in compiled.links
-                if link.tracked
-            ],
+            draft, newsletter, compiled.links, compiled.notes, compiled.personalise(signed), text
+        )
+
+    def prepare_mime(
+        self, message: bytes, named: NewsletterIn, recipient: str, tracking: TrackingIn
+    ) -> Prepared:
+        """Rewrite a whole message (RFC 5322); `html` of what is returned is that message."""
+        newsletter = self._newsletter(named)
+        draft = self.draft(newsletter.newsletter, recipient)
+        options = self._options(tracking, {})
+        links: list[Link] = []
+        found: list[str] = []
+
+        def edits(leaf: Leaf, body: bytes) -> Sequence[Edit]:
+            link_token = self._link_token(newsletter.newsletter, len(links))
+            base_url = self._settings.public_url
+            if leaf.kind == "text/html":
+                compiled = compile_html(body, options, link_token, base_url, leaf.charset)
+            elif tracking.text and (text := _plain(body)) is not None:
+                compiled = rewrite_text(text, options, link_token, base_url)
+            else:
+                return []
+            links.extend(compiled.links)
+            found.extend(f"byte {leaf.start}: {note}" for note in compiled.notes)
+            return list(_edits(compiled, draft.token.encode("ascii")))
+
+        new, notes = mime.rewrite(message, edits)
+        numbered = [replace(link, index=index) for index, link in enumerate(links)]
+        return Prepared(draft, newsletter, numbered, [*found, *notes], new)
+
+    def compile(self, newsletter_id: str, template: TemplateIn) -> tuple[Compiled, Compiled | None]:
+        """HTML and text of a template, compiled for any number of recipients."""
+        key = newsletter_key(self._workspace, newsletter_id)
+        options = self._options(template.tracking, template.utm)
+        link_token, base_url = self._link_token(key), self._settings.public_url
+        html = compile_html(template.html.encode(), options, link_token, base_url, "utf-8")
+        if template.text is None:
+            return html, None
+        plain = options if template.tracking.text else Options(clicks=False)
+        return html, rewrite_text(template.text, plain, link_token, base_url)
+
+    def draft(self, newsletter: int, recipient: str, at: int | None = None) -> Draft:
+        """A new message to one recipient of a newsletter (by its key)."""
+        at = now_ms() if at is None else at
+        secret = self._settings.recipient_key
+        token = MessageToken(
+            new_id(at), newsletter, recipient_key(secret, self._workspace, recipient)
+        )
+        url = f"{self._settings.public_url}/u/{self._tokens.unsubscribe(token)}"
+        return Draft(
             events.Message(
                 at,
                 self._workspace,
                 newsletter,
                 token.message.hex(),
                 token.recipient,
-                wanted.recipient.strip(),
+                recipient.strip(),
             ),
+            self._tokens.message(token),
+            {
+                "List-Unsubscribe": f"<{url}>",
+                "List-Unsubscribe-Post": "List-Unsubscribe=One-Click",
+            },
         )
 
     def record(self, prepared: Prepared) -> asyncio.Future[None] | None:
         """Enter the message in the ledger: all of it or, raising JournalError, nothing."""
-        changes = list(self._catalog.changes(prepared.newsletter, prepared.links))
-        records = [*(record for _, _, record in changes), prepared.message]
+        return self._record(prepared.newsletter, prepared.links, [prepared.draft.message])
+
+    def record_template(
+        self, newsletter_id: str, template: TemplateIn, links: Sequence[Link]
+    ) -> asyncio.Future[None] | None:
+        """Enter a newsletter and its links before its messages. Raises JournalError."""
+        named = NewsletterIn(newsletter_id, template.name, template.subject, template.tags)
+        return self._record(self._newsletter(named), links, [])
+
+    def record_drafts(self, drafts: Iterable[Draft]) -> asyncio.Future[None] | None:
+        """Enter many messages by one write: all of them or, raising JournalError, none."""
+        return self._journal.write(b"".join(events.encode(draft.message) for draft in drafts))
+
+    def _record(
+        self,
+        newsletter: events.Newsletter,
+        links: Iterable[Link],
+        messages: Sequence[events.Message],
+    ) -> asyncio.Future[None] | None:
+        places = [
+            events.Link(
+                newsletter.at,
+                self._workspace,
+                newsletter.newsletter,
+                link.index,
+                link.url,
+                link.label,
+                link.tags,
+            )
+            for link in links
+            if link.tracked
+        ]
+        changes = list(self._catalog.changes(newsletter, places))
+        records = [*(record for _, _, record in changes), *messages]
+        if not records:
+            return None
         kept = self._journal.write(b"".join(map(events.encode, records)))
         for key, value, _ in changes:
             self._catalog.remember(key, value)
         return kept
+
+    def _newsletter(self, named: NewsletterIn) -> events.Newsletter:
+        key = newsletter_key(self._workspace, named.id)
+        return events.Newsletter(
+            now_ms(), self._workspace, key, named.id, named.name, named.subject, named.tags
+        )
+
+    def _options(self, tracking: TrackingIn, utm: dict[str, str]) -> Options:
+        return Options(
+            clicks=tracking.clicks,
+            opens=tracking.opens,
+            utm={f"utm_{name.removeprefix('utm_')}": value for name, value in utm.items()},
+            own_origins=(self._settings.public_url,),
+        )
+
+    def _link_token(self, newsletter: int, first: int = 0) -> Callable[[Link], str]:
+        """Signs links whose indexes go on from `first`: a message may have several bodies."""
+        return partial(self._sign_link, newsletter, first)
+
+    def _sign_link(self, newsletter: int, first: int, link: Link) -> str:
+        return self._tokens.link(LinkToken(newsletter, first + link.index, link.target))
+
+
+def link_report(links: Iterable[Link]) -> list[LinkOut]:
+    """Links as the API tells them."""
+    return [LinkOut(link.index, link.url, link.tracked, link.reason, link.label) for link in links]
+
+
+def _plain(body: bytes) -> str | None:
+    """A text body in UTF-8 or ASCII; others are left alone, their bytes are not the text's."""
+    try:
+        return body.decode("utf-8")
+    except UnicodeDecodeError:
+        return None
+
+
+def _edits(compiled: Compiled, token: bytes) -> Iterable[Edit]:
+    """What a compiled body changes for one recipient; in its own charset."""
+    written = token if compiled.codec == "ascii" else token.decode().encode(compiled.codec)
+    for splice in compiled.splices:
+        new = b"" if splice.before is None else splice.before + written + splice.after
+        yield Edit(splice.start, splice.end, new)

@@ -7,109 +7,91 @@ same message token, and the parts are what stands between. Nothing is serialised
 out what was put in gives back the original, byte for byte.
 """
 
+import codecs
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import NamedTuple
-from urllib.parse import urljoin
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from app import charset as charsets
-from app import href, markup
+from app import href, link, markup
 from app.charset import Charset
-from app.markup import Attribute, Tag, Unclosed
+from app.href import Address
+from app.link import Link, Options, Policy
+from app.markup import RewriteError, Tag, Unclosed
 
-MAX_LINKS = 65_536  # a link token has 16 bits for its index
-LABEL_CHARS = 120
-LABEL_BYTES = 4096  # how much of an anchor's content is looked at for its label
+__all__ = ["Compiled", "Link", "Options", "RewriteError", "compile_html", "rewrite_text"]
 
-# Attributes by which senders opt a link out, and the values that do: the vendors' pages on click
-# tracking (SendGrid, Amazon SES, SparkPost, Mailchimp, Mautic, Mailgun, Postmark).
-_OFF = (b"off", b"false", b"0", b"no", b"none")
-_ON = (None, b"", b"true", b"1", b"on", b"yes")
-_OPT_OUT: Mapping[bytes, Sequence[bytes | None]] = {
-    b"data-track": _OFF,
-    b"clicktracking": _OFF,
-    b"data-msys-clicktrack": _OFF,
-    b"ses:no-track": _ON,
-    b"disable-tracking": _ON,
-    b"mautic:disable-tracking": _ON,
-    b"data-skip-click": _ON,
-    b"data-pm-no-track": _ON,
-}
 # Hidden, but not so that a client leaves it out: display:none is not loaded everywhere.
 _PIXEL = (
-    '.gif" alt="" width="1" height="1" border="0" style="height:1px!important;'
-    'width:1px!important;border:0!important;margin:0!important;padding:0!important">'
+    b'.gif" alt="" width="1" height="1" border="0" style="height:1px!important;'
+    b'width:1px!important;border:0!important;margin:0!important;padding:0!important">'
 )
-_INNER_TAG = re.compile(rb"<[^>]*+>?")
-_ALT = re.compile(rb"<img\b[^>]*?[\s\"']alt\s*+=\s*+(?:\"([^\"]*+)\"|'([^']*+)')", re.IGNORECASE)
+_MARK = rb"/(?:o/[\w-]++\.gif|c/[\w-]++/[\w-]++)[\"'\s>]"
 _TEXT_URL = re.compile(r"https?://[^\s<>\"\x00-\x1f\x7f]++", re.IGNORECASE)
-
-
-@dataclass(frozen=True)
-class Options:
-    """What to track. `own_origins` are addresses of ours, `excluded_domains` hosts to leave alone
-    (their subdomains too), `max_url` is the longest target in characters."""
-
-    clicks: bool = True
-    opens: bool = True
-    utm: Mapping[str, str] = field(default_factory=dict)
-    own_origins: tuple[str, ...] = ()
-    excluded_domains: tuple[str, ...] = ()
-    max_url: int = 2000
+# What ends a sentence or a quotation rather than an address.
+_TRAIL = ".,;:!?'*_~\N{HORIZONTAL ELLIPSIS}\u2019\u201d\u00bb\u3001\u3002\uff0c\uff01\uff1f"
+_TRAIL_CHARS = 100
+_BRACKETS = {")": "(", "]": "[", "}": "{", "\uff09": "\uff08", "\u300d": "\u300c"}
+_HINT_CHARS = 200  # how far before an address the words that introduce it are looked for
 
 
 @dataclass(frozen=True, slots=True)
-class Link:
-    """A link of a message. `index` counts from 0 in document order, `offset` in bytes.
+class Splice:
+    """At byte `start` of the original, `removed` gives way to `before` + message token + `after`.
 
-    `url` is the address as the recipient's client reads it, `target` where the redirect goes;
-    `reason` (a key of href.REASONS) says why it is not tracked. `mso`: for Outlook alone.
+    Where `before` is None nothing goes in.
     """
 
-    index: int
-    url: str
-    target: str
-    reason: str | None
-    label: str
-    tags: tuple[str, ...]
-    offset: int
-    mso: bool
-
-    @property
-    def tracked(self) -> bool:
-        """Whether it goes through a redirect."""
-        return self.reason is None
-
-
-class Splice(NamedTuple):
-    """Bytes `start` to `end` give way to `before` + message token + `after`, or to nothing."""
-
     start: int
-    end: int
+    removed: bytes
     before: bytes | None = None
     after: bytes = b""
 
+    @property
+    def end(self) -> int:
+        """Where the original goes on."""
+        return self.start + len(self.removed)
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, slots=True)
 class Compiled:
-    """A mail ready for any number of recipients. `notes` says what could not be done.
+    """A mail ready for any number of recipients. `notes` says what could not be done, and why.
 
-    `splices` are offsets in `source`: the original, or its UTF-8 where the charset is wide.
+    `codec` is the one in which the message token is written; the bytes of `splices` are in it.
     """
 
     parts: tuple[bytes, ...]
     links: tuple[Link, ...] = ()
     notes: tuple[str, ...] = ()
     splices: tuple[Splice, ...] = ()
-    source: bytes = b""
-    codec: str = "ascii"  # in which the message token is written
+    codec: str = "ascii"
 
     def personalise(self, message_token: bytes) -> bytes:
         """The mail for one recipient; `message_token` is ASCII."""
-        if self.codec != "ascii":
-            message_token = message_token.decode("ascii").encode(self.codec)
-        return message_token.join(self.parts)
+        return self._encoded(message_token).join(self.parts)
+
+    def restore(self, mail: bytes, message_token: bytes) -> bytes:
+        """The original of what `personalise` gave: all bytes from `mail`, except those removed.
+
+        Raises RewriteError naming the byte at which `mail` is not what came out.
+        """
+        token = self._encoded(message_token)
+        kept: list[bytes] = []
+        position = original = 0
+        for splice in self.splices:
+            reached = position + splice.start - original
+            put_in = b"" if splice.before is None else splice.before + token + splice.after
+            if not mail.startswith(put_in, reached):
+                raise RewriteError(f"byte {reached}: not what was put in")
+            kept += mail[position:reached], splice.removed
+            position, original = reached + len(put_in), splice.end
+        return b"".join((*kept, mail[position:]))
+
+    def _encoded(self, message_token: bytes) -> bytes:
+        if self.codec == "ascii":
+            return message_token
+        return message_token.decode("ascii").encode(self.codec)
 
 
 def compile_html(
@@ -123,23 +105,16 @@ def compile_html(
 
     Where ASCII's bytes may stand for something else (UTF-16, ISO-2022-JP) the mail is decoded,
     spliced and encoded; if that would change any other byte it is left alone and a note says so.
+    Raises RewriteError for a mail with more links or tags than the limits of `link` and `markup`.
     """
     known = charsets.find(html, charset)
-    if not known.wide:
-        return _compile(html, options, link_token, base_url, known)
-    try:
-        source = html.decode(known.codec).encode("utf-8")
-    except UnicodeError:
-        return _left_alone(html, f"the mail is not valid {known.codec}: left alone")
-    compiled = _compile(source, options, link_token, base_url, Charset("utf-8", False))
-    try:
-        pieces = _pieces(source, compiled.splices)
-        parts = tuple(part.decode("utf-8").encode(known.codec) for part in compiled.parts)
-        if b"".join(piece.decode("utf-8").encode(known.codec) for piece in pieces) != html:
-            raise UnicodeError
-    except UnicodeError:
-        return _left_alone(html, f"{known.codec} would not come back byte for byte: left alone")
-    return Compiled(parts, compiled.links, compiled.notes, compiled.splices, source, known.codec)
+    notes: tuple[str, ...] = ()
+    if charset and not charsets.lookup(charset):
+        notes = (f"charset {charset[:40]!r} is not known: read as {known.codec}",)
+    if known.wide:
+        return _compile_wide(html, options, link_token, base_url, known.codec, notes)
+    links, splices, found = _scan(html, options, link_token, base_url, known, known.codec)
+    return Compiled(_parts(html, splices), tuple(links), notes + found, tuple(splices))
 
 
 def rewrite_text(
@@ -148,31 +123,39 @@ def rewrite_text(
     """The same for text/plain: bare http(s) addresses and no pixel. Bytes are UTF-8.
 
     An address ends as mail clients end it: before trailing punctuation, and before a closing
-    bracket that was not opened inside.
+    bracket that was not opened inside. What introduces it on its line, or alone on the line before,
+    tells an unsubscribe link.
     """
+    source = text.encode("utf-8", "surrogatepass")
+    policy = Policy(options, _own(options, base_url))
     links: list[Link] = []
     splices: list[Splice] = []
+    chars = at = 0
     for match in _TEXT_URL.finditer(text):
+        if len(links) >= link.MAX_LINKS:
+            raise RewriteError(f"more than {link.MAX_LINKS:,} links")
         url = _without_trail(match[0])
-        start = len(text[: match.start()].encode("utf-8"))
-        target, reason = _judge(url, "", "", False, options, "utf-8", len(links))
-        link = Link(len(links), url, target, reason, "", (), start, False)
-        links.append(link)
-        if link.tracked:
-            splices.append(
-                _click(start, start + len(url.encode("utf-8")), link, link_token, base_url)
-            )
-    source = text.encode("utf-8")
-    return Compiled(_parts(source, splices), tuple(links), (), tuple(splices), source)
+        at += len(text[chars : match.start()].encode("utf-8", "surrogatepass"))
+        chars = match.start()
+        found = Link(
+            len(links), url, *policy.judge(url, [_hint(text, chars)], False), "", (), at, False
+        )
+        links.append(found)
+        if found.tracked:
+            end = at + len(url.encode("utf-8", "surrogatepass"))
+            splices.append(_click(source, at, end, found, link_token, base_url))
+    return Compiled(_parts(source, splices), tuple(links), (), tuple(splices))
 
 
-def _compile(
+def _scan(
     html: bytes,
     options: Options,
     link_token: Callable[[Link], str],
     base_url: str,
     charset: Charset,
-) -> Compiled:
+    query_charset: str,
+) -> tuple[list[Link], list[Splice], tuple[str, ...]]:
+    """The links, what to splice (in order), and notes."""
     tokens = list(markup.read(html))
     unclosed = tokens[-1] if tokens and isinstance(tokens[-1], Unclosed) else None
     tags = [token for token in tokens if isinstance(token, Tag)]
@@ -181,128 +164,111 @@ def _compile(
         notes.append(
             f"byte {unclosed.start}: {unclosed.what} never closes, clients show nothing after it"
         )
-    # The pixel is the mark of a mail that has been through here: nothing is done to it twice.
-    done = re.search(
-        rb"\ssrc=\"" + re.escape(base_url.encode("ascii")) + rb"/o/[\w-]++\.gif\"", html
-    )
+    own = _own(options, base_url)
+    done = _has_our_mark(html, (base_url, *options.own_origins))
     if done:
-        notes.append("the mail has a pixel of Mailwake's already: left alone")
+        notes.append("the mail has addresses of Mailwake's already: left alone")
+    base = link.base_address(html, tags, charset.codec)
+    policy = Policy(options, own, base, query_charset, done)
+    places = list(link.find(html, tags, policy, charset.codec))
     pixel = options.opens and not done
-    links: list[Link] = []
     splices: list[Splice] = []
-    for link, attribute, opt_outs in _links(html, tags, options, charset, bool(done)):
-        links.append(link)
-        edits = [Splice(*opt_out.outer) for opt_out in opt_outs] if pixel else []
-        if link.tracked:
-            edits.append(_click(attribute.start, attribute.end, link, link_token, base_url))
-        splices += sorted(edits)
+    # Without pixel and redirect nothing would tell later that opt-outs have been here: they stay.
+    if pixel or any(place.link.tracked for place in places):
+        for place in places:
+            edits = [Splice(start, html[start:end]) for start, end in place.opt_outs]
+            if place.link.tracked:
+                edits.append(_click(html, place.start, place.end, place.link, link_token, base_url))
+            splices += sorted(edits, key=lambda splice: splice.start)
     if pixel:
         ends = [tag.start for tag in tags if tag.name == b"/body" and not tag.mso]
         at = ends[-1] if ends else unclosed.start if unclosed else len(html)
-        splices.append(Splice(at, at, f'<img src="{base_url}/o/'.encode("ascii"), _PIXEL.encode()))
+        splices.append(Splice(at, b"", f'<img src="{base_url}/o/'.encode("ascii"), _PIXEL))
         splices.sort(key=lambda splice: splice.start)
-    return Compiled(_parts(html, splices), tuple(links), tuple(notes), tuple(splices), html)
+    return [place.link for place in places], splices, tuple(notes)
 
 
-def _links(
-    html: bytes, tags: Sequence[Tag], options: Options, charset: Charset, done: bool
-) -> Iterator[tuple[Link, Attribute, list[Attribute]]]:
-    """Each link with its href and the attributes that opt it out."""
-
-    def text(value: bytes | None) -> str:
-        return (value or b"").decode(charset.codec, "replace")
-
-    wanted: tuple[str, str | None]
-    base = ""
-    for tag in tags:
-        if tag.name == b"base" and not base and (found := tag.attributes(html).get(b"href")):
-            base = href.read_url(text(found.value))
-    base = base if href.is_http(base) else ""
-    index = 0
-    for place, tag in enumerate(tags):
-        if tag.name not in (b"a", b"area") and not tag.name.startswith(b"v:"):
-            continue
-        attributes = tag.attributes(html)
-        found = attributes.get(b"href")
-        if found is None:
-            continue
-        content = b""
-        if tag.name == b"a":
-            until = tags[place + 1].start if place + 1 < len(tags) else len(html)
-            content = html[tag.end : min(until, tag.end + LABEL_BYTES)]
-        label = _label(attributes, content, text)
-        topics = text(_value(attributes, b"data-track-tag")).replace(",", " ").split()
-        opt_outs = [
-            attribute
-            for name, values in _OPT_OUT.items()
-            if (attribute := attributes.get(name)) and _lowered(attribute.value) in values
-        ]
-        url = href.read_url(text(found.value))
-        wanted = ("", "rewritten")
-        if not done:
-            wanted = _judge(url, base, label, bool(opt_outs), options, charset.codec, index)
-        tags_named = tuple(topic[:100] for topic in topics[:20])
-        link = Link(index, url, *wanted, label, tags_named, found.start, tag.mso)
-        yield link, found, opt_outs
-        index += 1
-
-
-def _judge(
-    url: str, base: str, label: str, opted_out: bool, options: Options, codec: str, index: int
-) -> tuple[str, str | None]:
-    """The target and None, or an empty one and the reason why the link is not tracked."""
-    if reason := href.untrackable(url, base, options.own_origins):
-        return "", reason
-    if not options.clicks:
-        return "", "tracking_off"
-    if opted_out:
-        return "", "opted_out"
-    if index >= MAX_LINKS:
-        return "", "too_many"
-    if href.is_unsubscribe(url, label):
-        return "", "unsubscribe"
+def _compile_wide(
+    html: bytes,
+    options: Options,
+    link_token: Callable[[Link], str],
+    base_url: str,
+    codec: str,
+    notes: tuple[str, ...],
+) -> Compiled:
+    """Scans the mail's UTF-8 and encodes each piece, if all pieces come back as they were."""
     try:
-        target = href.target(urljoin(base, url) if base else url, options.utm, codec)
-        host = href.host(target)
-    except ValueError:
-        return "", "bad_url"
-    if any(host == domain or host.endswith(f".{domain}") for domain in options.excluded_domains):
-        return "", "excluded_domain"
-    if len(target) > options.max_url:
-        return "", "too_long"
-    return target, None
+        source = html.decode(codec).encode("utf-8")
+    except UnicodeError:
+        return Compiled((html,), (), (*notes, f"the mail is not valid {codec}: left alone"))
+    # Queries go out in the mail's charset, UTF-16's in UTF-8 (URL standard, 4.4, query state).
+    query = "utf-8" if codec.startswith("utf") else codec
+    utf8 = Charset("utf-8", False)
+    links, splices, found = _scan(source, options, link_token, base_url, utf8, query)
+
+    def encode(piece: bytes) -> bytes:
+        return piece.decode("utf-8").encode(codec)
+
+    try:
+        back: list[bytes] = []
+        encoded: list[Splice] = []
+        position = at = 0
+        for splice in splices:
+            kept, removed = encode(source[position : splice.start]), encode(splice.removed)
+            before = None if splice.before is None else encode(splice.before)
+            encoded.append(Splice(at + len(kept), removed, before, encode(splice.after)))
+            back += kept, removed
+            at += len(kept) + len(removed)
+            position = splice.end
+        if b"".join((*back, encode(source[position:]))) != html:
+            raise UnicodeError
+    except UnicodeError:
+        note = f"{codec} would not come back byte for byte: left alone"
+        return Compiled((html,), (), (*notes, note))
+    moved = tuple(_moved(source, links, codec))
+    return Compiled(_parts(html, encoded), moved, notes + found, tuple(encoded), codec)
 
 
-def _label(
-    attributes: Mapping[bytes, Attribute], content: bytes, text: Callable[[bytes | None], str]
-) -> str:
-    """data-track-name, else the anchor's text, else its image's alt, else alt or title."""
-    alt = _ALT.search(content)
-    for found in (
-        _value(attributes, b"data-track-name"),
-        _INNER_TAG.sub(b" ", content),
-        (alt[1] or alt[2]) if alt else None,
-        _value(attributes, b"alt"),
-        _value(attributes, b"title"),
-    ):
-        if label := " ".join(href.read_text(text(found)).split()):
-            return label[:LABEL_CHARS]
-    return ""
+def _moved(source: bytes, links: Sequence[Link], codec: str) -> Iterator[Link]:
+    """The links with their offsets in the mail instead of its UTF-8."""
+    encoder = codecs.getincrementalencoder(codec)()
+    position = offset = 0
+    for one in links:
+        offset += len(encoder.encode(source[position : one.offset].decode("utf-8")))
+        position = one.offset
+        yield replace(one, offset=offset)
 
 
-def _value(attributes: Mapping[bytes, Attribute], name: bytes) -> bytes | None:
-    return attributes[name].value if name in attributes else None
+def _has_our_mark(html: bytes, origins: Sequence[str]) -> bool:
+    """Whether a pixel or a redirect of ours is in the mail: nothing is done to it twice."""
+    for origin in (origin.rstrip("/").encode() for origin in origins):
+        # The search within is worth its time only where the address is found at all.
+        if origin in html and re.search(
+            rb"(?:src|href)\s*+=\s*+[\"']?+\s*+" + re.escape(origin) + _MARK, html, re.IGNORECASE
+        ):
+            return True
+    return False
 
 
-def _lowered(value: bytes | None) -> bytes | None:
-    return None if value is None else value.strip().lower()
+def _own(options: Options, base_url: str) -> tuple[Address, ...]:
+    return _addresses((base_url, *options.own_origins))
+
+
+@lru_cache(64)
+def _addresses(urls: tuple[str, ...]) -> tuple[Address, ...]:
+    return tuple(map(href.address, urls))
 
 
 def _click(
-    start: int, end: int, link: Link, link_token: Callable[[Link], str], base_url: str
+    source: bytes,
+    start: int,
+    end: int,
+    found: Link,
+    link_token: Callable[[Link], str],
+    base_url: str,
 ) -> Splice:
-    after = f"/{link_token(link)}"
-    return Splice(start, end, f"{base_url}/c/".encode("ascii"), after.encode("ascii"))
+    after = f"/{link_token(found)}"
+    return Splice(start, source[start:end], f"{base_url}/c/".encode("ascii"), after.encode("ascii"))
 
 
 def _parts(source: bytes, splices: Sequence[Splice]) -> tuple[bytes, ...]:
@@ -321,26 +287,23 @@ def _parts(source: bytes, splices: Sequence[Splice]) -> tuple[bytes, ...]:
     return (*parts, b"".join(held))
 
 
-def _pieces(source: bytes, splices: Sequence[Splice]) -> Iterator[bytes]:
-    """The source cut at every splice's start and end."""
-    position = 0
-    for splice in splices:
-        yield source[position : splice.start]
-        yield source[splice.start : splice.end]
-        position = splice.end
-    yield source[position:]
-
-
 def _without_trail(url: str) -> str:
-    while url:
-        last = url[-1]
-        opening = {")": "(", "]": "[", "}": "{"}.get(last)
-        if last in ".,;:!?'*_~" or (opening and url.count(last) > url.count(opening)):
-            url = url[:-1]
-        else:
-            break
-    return url
+    surplus = {close: url.count(close) - url.count(open_) for close, open_ in _BRACKETS.items()}
+    end = len(url)
+    while end > len(url) - _TRAIL_CHARS and (
+        url[end - 1] in _TRAIL or surplus.get(url[end - 1], 0) > 0
+    ):
+        end -= 1
+        if url[end] in surplus:
+            surplus[url[end]] -= 1
+    return url[:end]
 
 
-def _left_alone(html: bytes, note: str) -> Compiled:
-    return Compiled((html,), (), (note,), (), html)
+def _hint(text: str, start: int) -> str:
+    """The words before an address on its line, or those of the line before if it starts its own."""
+    lines = text[max(0, start - _HINT_CHARS) : start].splitlines() or [""]
+    here = lines[-1].strip() if text[start - 1 : start] not in ("\n", "\r") else ""
+    if not here:
+        above = [line.strip() for line in lines if line.strip()]
+        here = above[-1] if above and not _TEXT_URL.search(above[-1]) else ""
+    return here

@@ -40,23 +40,49 @@ class TrackingIn(Struct, frozen=True, forbid_unknown_fields=True):
 UtmName = Annotated[str, Meta(pattern=r"^(utm_)?[A-Za-z0-9_]{1,60}$")]
 
 
+Recipient = Annotated[
+    str,
+    Meta(
+        min_length=1,
+        max_length=512,
+        pattern=r"^[^\x00-\x1f\x7f]*[^\x00-\x20\x7f][^\x00-\x1f\x7f]*$",
+        description="Whom it goes to: an address or the mailer's own id of the person.",
+    ),
+]
+Utm = dict[UtmName, Line]
+
+
 class RewriteIn(Struct, frozen=True, forbid_unknown_fields=True):
     """One message to rewrite."""
 
     newsletter: NewsletterIn
-    recipient: Annotated[
-        str,
-        Meta(
-            min_length=1,
-            max_length=512,
-            pattern=r"^[^\x00-\x1f\x7f]*[^\x00-\x20\x7f][^\x00-\x1f\x7f]*$",
-            description="Whom it goes to: an address or the mailer's own id of the person.",
-        ),
-    ]
+    recipient: Recipient
     html: str
     text: str | None = None
     tracking: TrackingIn = TrackingIn()
-    utm: dict[UtmName, Line] = {}
+    utm: Utm = {}
+
+
+class TemplateIn(Struct, frozen=True, forbid_unknown_fields=True):
+    """A mail to compile once for many recipients; the newsletter's id stands in the path.
+
+    `placeholder` is what the answer's HTML carries where each message's token goes.
+    """
+
+    html: str
+    text: str | None = None
+    name: Line = ""
+    subject: Line = ""
+    tags: Annotated[tuple[Tag, ...], Meta(max_length=50)] = ()
+    tracking: TrackingIn = TrackingIn()
+    utm: Utm = {}
+    placeholder: Annotated[str, Meta(max_length=200, pattern=r"^[!-~ ]*$")] = ""
+
+
+class RecipientIn(Struct, frozen=True, forbid_unknown_fields=True):
+    """One line of a stream of recipients."""
+
+    recipient: Recipient
 
 
 class LinkOut(Struct, frozen=True):
@@ -79,6 +105,54 @@ class RewriteOut(Struct, frozen=True):
     links: list[LinkOut]
     headers: dict[str, str]
     notes: list[str] = []
+
+
+class TemplateOut(Struct, frozen=True):
+    """A template that is kept. `html` and `text` carry the placeholder, if one was given."""
+
+    newsletter_id: str
+    links: list[LinkOut]
+    notes: list[str]
+    html: str | None = None
+    text: str | None = None
+
+
+class TokenOut(Struct, frozen=True):
+    """A message whose mailer puts the token into the template itself."""
+
+    message_id: str
+    recipient: str
+    token: str
+    headers: dict[str, str]
+
+
+class MessageOut(Struct, frozen=True):
+    """A message made from the template."""
+
+    message_id: str
+    recipient: str
+    html: str
+    text: str | None
+    headers: dict[str, str]
+
+
+class LineError(Struct, frozen=True, omit_defaults=True):
+    """A line, counted from 1, that made no message."""
+
+    line: int
+    status: int
+    error: str
+    field: str = ""
+
+
+class MimeReport(Struct, frozen=True):
+    """What rewriting a whole message did, or with dry_run would do."""
+
+    message_id: str
+    newsletter_id: str
+    links: list[LinkOut]
+    notes: list[str]
+    headers: dict[str, str]
 
 
 class NewsletterOut(Struct, frozen=True):

@@ -172,6 +172,9 @@ def test_openapi_names_every_route_and_model(service: Service) -> None:
     paths = document["paths"]
     assert set(paths) == {
         "/v1/rewrite",
+        "/v1/rewrite/mime",
+        "/v1/newsletters/{newsletter_id}/template",
+        "/v1/newsletters/{newsletter_id}/messages",
         "/v1/newsletters",
         "/v1/newsletters/{newsletter_id}",
         "/v1/newsletters/{newsletter_id}/stats",

@@ -11,13 +11,18 @@ LAYERS = [
     {"cli"},
     {"main"},
     {"tracking", "api", "dashboard", "live", "unsubscribe", "reference"},
-    {"outgoing", "access", "demo"},
-    {"rewrite", "loader", "queries", "schemas"},
-    {"journal", "storage", "classify", "tokens", "charts", "catalog", "href", "markup", "charset"},
+    {"sending", "figures"},
+    {"web"},
+    {"mailing"},
+    {"outgoing", "access", "client"},
+    {"rewrite", "mime", "loader", "schemas"},
+    {"queries", "link"},
+    {"href"},
+    {"journal", "storage", "classify", "tokens", "charts", "catalog", "markup", "charset"},
     {"events", "settings"},
 ]
-# Within a layer, by name: what the rewriter and the figures' shapes are made of.
-ALONGSIDE = {("href", "markup"), ("schemas", "queries"), ("dashboard", "live")}
+# Within a layer, by name.
+ALONGSIDE = {("dashboard", "live")}
 MODULES = sorted(path.stem for path in APP.glob("*.py") if path.stem != "__init__")
 
 

@@ -10,10 +10,8 @@ PACKAGES = sorted((resource("static") / "vendor").iterdir())
 
 @pytest.mark.parametrize("package", PACKAGES, ids=lambda path: path.name)
 def test_a_vendored_package_is_what_its_manifest_says(package: Path) -> None:
-    listed = dict(
-        reversed(line.split(maxsplit=1))
-        for line in (package / "SHA256SUMS").read_text().splitlines()
-    )
+    lines = (package / "SHA256SUMS").read_text().splitlines()
+    listed = {name: digest for digest, name in (line.split() for line in lines)}
     present = {path.name for path in package.iterdir()} - {"SHA256SUMS"}
     assert set(listed) == present
     assert "LICENSE" in present

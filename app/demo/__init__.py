@@ -1,0 +1,8 @@
+"""Lifelike sample traffic for `mailwake demo`: invented mailers, their readers, and machines.
+
+It knows the service only by its HTTP endpoints and imports nothing of it.
+"""
+
+from app.demo.traffic import run_traffic
+
+__all__ = ["run_traffic"]

@@ -1,0 +1,147 @@
+"""The API for everybody else: newsletters and their figures."""
+
+import asyncio
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from spectree import Response as Responses
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from app import schemas
+from app.events import now_ms
+from app.queries import Split, Stats, utc
+from app.web import PROBLEMS, RequestError, authorized, json, newsletter_id_of, spec
+
+STEPS = {"minute": 60, "hour": 3600, "day": 86_400}
+
+MAX_POINTS = 10_000
+
+PAGE = 100
+
+
+@spec.validate(resp=Responses(HTTP_200=schemas.NewsletterList, **PROBLEMS), skip_validation=True)
+async def newsletters(request: Request) -> Response:
+    """Newsletters and transactional streams, the latest active first (?limit=&offset=)."""
+    api = authorized(request)
+    limit = _integer(request, "limit", PAGE, 1, 1000)
+    offset = _integer(request, "offset", 0, 0, 2**31)
+    rows = await asyncio.to_thread(api.queries.newsletters, limit + 1, offset)
+    found = [
+        _newsletter(row["id"], row["name"], row["subject"], row["tags"], row)
+        for row in rows[:limit]
+    ]
+    following = offset + limit if len(rows) > limit else None
+    return json(schemas.NewsletterList(found, following))
+
+
+@spec.validate(resp=Responses(HTTP_200=schemas.NewsletterOut, **PROBLEMS), skip_validation=True)
+async def newsletter(request: Request) -> Response:
+    """One newsletter."""
+    api, newsletter_id = authorized(request), newsletter_id_of(request)
+    found = await asyncio.to_thread(api.queries.newsletter, newsletter_id)
+    sent = await asyncio.to_thread(api.queries.sent, newsletter_id)
+    return json(_newsletter(found.id, found.name, found.subject, found.tags, sent))
+
+
+@spec.validate(resp=Responses(HTTP_200=Stats, **PROBLEMS), skip_validation=True)
+async def stats(request: Request) -> Response:
+    """A newsletter's figures: total counts hits, unique counts distinct messages hit."""
+    api = authorized(request)
+    return json(await asyncio.to_thread(api.queries.stats, newsletter_id_of(request)))
+
+
+@spec.validate(resp=Responses(HTTP_200=schemas.LinkList, **PROBLEMS), skip_validation=True)
+async def links(request: Request) -> Response:
+    """A newsletter's links with their clicks."""
+    api, newsletter_id = authorized(request), newsletter_id_of(request)
+    found = await asyncio.to_thread(api.queries.links, newsletter_id)
+    return json(schemas.LinkList(newsletter_id, found))
+
+
+@spec.validate(
+    resp=Responses(HTTP_200=schemas.TimelineOut, HTTP_422=schemas.Problem, **PROBLEMS),
+    skip_validation=True,
+)
+async def timeline(request: Request) -> Response:
+    """A newsletter's hits over time: ?from=&to= (RFC 3339), step=minute|hour|day|seconds."""
+    api, newsletter_id = authorized(request), newsletter_id_of(request)
+    end = _time(request, "to") or datetime.fromtimestamp(now_ms() / 1000 + 1, UTC)
+    start = _time(request, "from")
+    if start is None:
+        sent = await asyncio.to_thread(api.queries.sent, newsletter_id)
+        start = utc(sent["first_at"]) if sent["messages"] else end
+    span = (end - start).total_seconds()
+    if span < 0:
+        raise RequestError(422, "must not be later than `to`", "from")
+    step = _step(request, span)
+    if span / step > MAX_POINTS:
+        raise RequestError(422, f"gives more than {MAX_POINTS:,} points", "step")
+    found = await asyncio.to_thread(api.queries.timeline, newsletter_id, start, end, step)
+    points = [
+        schemas.StepOut(point.at, _totals(point.opens), _totals(point.clicks)) for point in found
+    ]
+    return json(schemas.TimelineOut(newsletter_id, start, end, step, points))
+
+
+ROUTES: Sequence[Route] = (
+    Route("/v1/newsletters", newsletters),
+    Route("/v1/newsletters/{newsletter_id}", newsletter),
+    Route("/v1/newsletters/{newsletter_id}/stats", stats),
+    Route("/v1/newsletters/{newsletter_id}/links", links),
+    Route("/v1/newsletters/{newsletter_id}/timeline", timeline),
+)
+
+
+def _integer(request: Request, name: str, default: int, least: int, most: int) -> int:
+    text = request.query_params.get(name, str(default))
+    if not text.isascii() or not text.isdigit() or not least <= int(text[:12]) <= most:
+        raise RequestError(422, f"must be a whole number from {least} to {most}", name)
+    return int(text)
+
+
+def _time(request: Request, name: str) -> datetime | None:
+    text = request.query_params.get(name)
+    if text is None:
+        return None
+    try:
+        at = datetime.fromisoformat(text.replace(" ", "+"))  # a bare + in a query is a space
+    except ValueError:
+        raise RequestError(422, "must be a time such as 2026-11-24T08:00:00Z", name) from None
+    at = at.replace(tzinfo=UTC) if at.tzinfo is None else at
+    if not 1970 <= at.year <= 2200:
+        raise RequestError(422, "must lie between 1970 and 2200", name)
+    return at.astimezone(UTC)
+
+
+def _step(request: Request, span: float) -> int:
+    """Seconds: as asked for, else whatever gives a readable number of points."""
+    text = request.query_params.get("step")
+    if text is None:
+        return 60 if span <= 7200 else 3600 if span <= 14 * 86_400 else 86_400
+    if text in STEPS:
+        return STEPS[text]
+    if text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= 366 * 86_400:
+        return int(text)
+    raise RequestError(422, "must be minute, hour, day or a number of seconds", "step")
+
+
+def _newsletter(
+    newsletter_id: str, name: str, subject: str, tags: Sequence[str], sent: dict[str, object]
+) -> schemas.NewsletterOut:
+    first, last = sent["first_at"], sent["last_at"]
+    some = isinstance(first, datetime) and isinstance(last, datetime) and sent["messages"]
+    return schemas.NewsletterOut(
+        newsletter_id,
+        name,
+        subject,
+        list(tags),
+        int(str(sent["messages"])),
+        utc(first) if some and isinstance(first, datetime) else None,
+        utc(last) if some and isinstance(last, datetime) else None,
+    )
+
+
+def _totals(split: Split) -> schemas.Totals:
+    return schemas.Totals(split.all.total, split.human.total, split.machine.total)

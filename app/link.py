@@ -1,0 +1,240 @@
+"""The links of a mail: where each leads, what it is called, and whether to track it."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from app import href, markup
+from app.href import Address
+from app.markup import Attribute, Attributes, Tag
+
+MAX_LINKS = 20_000  # a link token has room for 65,536
+MAX_REFERENCES = 500_000  # character references in the attributes and texts of all links
+LABEL_CHARS = 120
+LABEL_BYTES = 4096  # how much of an attribute or an anchor's content is looked at for a label
+TAG_CHARS, MAX_TAGS = 100, 20
+
+# Why a link stays as it is: stable codes of the API.
+REASONS: Mapping[str, str] = {
+    "empty": "the address is empty",
+    "placeholder": "the address holds a template placeholder that is not filled in yet",
+    "fragment": "it leads to a place in the same message",
+    "other_scheme": "it is no http or https address",
+    "relative": "the address is relative and the message has no <base> to complete it",
+    "too_long": "the address is too long for mail clients once it is wrapped",
+    "bad_url": "the address has no valid host or port",
+    "own_url": "it leads to Mailwake already",
+    "rewritten": "the message has been through Mailwake before",
+    "tracking_off": "clicks are switched off for this message",
+    "opted_out": "the link carries an attribute that asks not to be tracked",
+    "unsubscribe": "unsubscribe links must work without a detour",
+    "excluded_domain": "the domain is excluded by a setting",
+}
+
+# Attributes by which senders opt a link out, and the values that do: the vendors' pages on click
+# tracking (SendGrid, Amazon SES, SparkPost, Mailgun, Mautic, Postmark).
+_OFF = (b"off", b"false", b"0", b"no", b"none")
+_ON = (None, b"", b"true", b"1", b"on", b"yes")
+OPT_OUT: Mapping[bytes, Sequence[bytes | None]] = {
+    b"data-track": _OFF,
+    b"clicktracking": _OFF,
+    b"data-msys-clicktrack": _OFF,
+    b"ses:no-track": _ON,
+    b"disable-tracking": _ON,
+    b"mautic:disable-tracking": _ON,
+    b"data-skip-click": _ON,
+    b"data-pm-no-track": _ON,
+}
+_READ = Attributes(
+    [b"href", b"alt", b"title", b"data-track-name", b"data-track-tag", *OPT_OUT]
+).read
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What to track. `own_origins` are addresses of ours, `excluded_domains` hosts to leave alone
+    (their subdomains too), `max_url` is the longest address in characters, before signing."""
+
+    clicks: bool = True
+    opens: bool = True
+    utm: Mapping[str, str] = field(default_factory=dict)
+    own_origins: tuple[str, ...] = ()
+    excluded_domains: tuple[str, ...] = ()
+    max_url: int = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A link of a message. `index` counts from 0 in document order, `offset` in bytes.
+
+    `url` is the address as the recipient's client reads it, `target` where the redirect goes;
+    `reason` (a key of REASONS) says why it is not tracked. `mso`: for Outlook alone.
+    """
+
+    index: int
+    url: str
+    target: str
+    reason: str | None
+    label: str
+    tags: tuple[str, ...]
+    offset: int
+    mso: bool
+
+    @property
+    def tracked(self) -> bool:
+        """Whether it goes through a redirect."""
+        return self.reason is None
+
+
+class Place(NamedTuple):
+    """Where a link stands: its href's value, and what to take out of the tag that opts it out."""
+
+    link: Link
+    start: int
+    end: int
+    opt_outs: list[tuple[int, int]]
+
+
+class Policy:
+    """Decides which addresses of one message are tracked, and where their redirects lead.
+
+    `base` completes relative addresses, `charset` is the one that queries are encoded in, `done`
+    says that the message has been through here before.
+    """
+
+    def __init__(
+        self,
+        options: Options,
+        own: Sequence[Address],
+        base: str = "",
+        charset: str = "utf-8",
+        done: bool = False,
+    ) -> None:
+        self._options, self._own, self._done = options, own, done
+        self._base, self._charset = base, charset
+        self._excluded = tuple(d.lower().strip(".") for d in options.excluded_domains)
+
+    def judge(self, url: str, labels: Sequence[str], opted_out: bool) -> tuple[str, str | None]:
+        """The target and None, or an empty one and the reason why the link is not tracked."""
+        reason = self._unreadable(url)
+        if reason:
+            return "", reason
+        options = self._options
+        try:
+            address = href.address(href.absolute(url, self._base))
+        except ValueError:
+            return "", "bad_url"
+        reason = (
+            "own_url"
+            if any(address.within(origin) for origin in self._own)
+            else "rewritten"
+            if self._done
+            else "tracking_off"
+            if not options.clicks
+            else "opted_out"
+            if opted_out
+            else "unsubscribe"
+            if href.is_unsubscribe(url, *labels)
+            else "excluded_domain"
+            if self._is_excluded(address.domain)
+            else None
+        )
+        target = "" if reason else address.target(options.utm, self._charset)
+        return ("", "too_long") if len(target) > options.max_url else (target, reason)
+
+    def _unreadable(self, url: str) -> str | None:
+        if not url or url[0] == "#":
+            return "fragment" if url else "empty"
+        limit = self._options.max_url
+        if href.has_placeholder(url, limit):
+            return "placeholder"
+        scheme = href.scheme(url)
+        if scheme not in ("", "http", "https"):
+            return "other_scheme"
+        if not scheme and not self._base:
+            return "relative"
+        return "too_long" if len(url) > limit else None
+
+    def _is_excluded(self, domain: str) -> bool:
+        return any(domain == other or domain.endswith(f".{other}") for other in self._excluded)
+
+
+def base_address(html: bytes, tags: Sequence[Tag], codec: str) -> str:
+    """What the first <base href> says, empty where it is missing or no http(s) address."""
+    for tag in tags:
+        if tag.name == b"base" and not tag.mso:
+            for attribute in _READ(html, tag):
+                if attribute.name == b"href":
+                    url = href.read_url((attribute.value or b"").decode(codec, "replace"))
+                    return url if href.scheme(url) in ("http", "https") else ""
+    return ""
+
+
+def find(html: bytes, tags: Sequence[Tag], policy: Policy, codec: str) -> Iterator[Place]:
+    """Every a, area and v:* with an href, in document order. Raises markup.RewriteError."""
+    elements = [tag for tag in tags if tag.name in (b"a", b"area") or tag.name[:2] == b"v:"]
+    if len(elements) > MAX_LINKS:
+        raise markup.RewriteError(f"more than {MAX_LINKS:,} links")
+    references = index = 0
+
+    def text(value: bytes | None) -> str:
+        nonlocal references
+        references += value.count(b"&") if value else 0
+        if references > MAX_REFERENCES:
+            raise markup.RewriteError(
+                f"byte {tag.start}: more than {MAX_REFERENCES:,} character references in links"
+            )
+        return (value or b"").decode(codec, "replace")
+
+    for tag in elements:
+        every = _READ(html, tag)
+        first: dict[bytes, Attribute] = {}
+        for attribute in every:
+            first.setdefault(attribute.name, attribute)
+        found = first.get(b"href")
+        if found is None:
+            continue
+        opt_outs = [a for a in every if a.name in OPT_OUT and _is_opt_out(a)]
+        opted_out = any(first[a.name] is a for a in opt_outs)
+        labels = _labels(html, tag, first, text)
+        url = href.read_url(text(found.value))
+        link = Link(
+            index,
+            url,
+            *policy.judge(url, labels, opted_out),
+            next(filter(None, labels), ""),
+            _topics(text(first[b"data-track-tag"].value)) if b"data-track-tag" in first else (),
+            found.start,
+            tag.mso,
+        )
+        yield Place(link, found.start, found.end, [a.outer for a in opt_outs])
+        index += 1
+
+
+def _topics(value: str) -> tuple[str, ...]:
+    words = href.read_value(value).replace(",", " ").split()
+    return tuple(word[:TAG_CHARS] for word in words[:MAX_TAGS])
+
+
+def _is_opt_out(attribute: Attribute) -> bool:
+    value = attribute.value
+    return (None if value is None else value.strip().lower()) in OPT_OUT[attribute.name]
+
+
+def _labels(
+    html: bytes, tag: Tag, first: Mapping[bytes, Attribute], text: Callable[[bytes | None], str]
+) -> list[str]:
+    """What a link can be called, best first: data-track-name, its text, its image's alt, title."""
+    shown, image = (b"", b"")
+    if tag.name != b"area":
+        shown, image = markup.content(html, tag, min(tag.end + LABEL_BYTES, len(html)))
+    sources = [(b"", shown), (b"img", image)]
+    sources += [(name, first[name].value or b"") for name in (b"alt", b"title") if name in first]
+    if named := first.get(b"data-track-name"):
+        sources.insert(0, (named.name, named.value or b""))
+    labels = []
+    for name, value in sources:
+        if value:
+            read = href.read_value if name else href.read_text
+            labels.append(" ".join(read(text(value[:LABEL_BYTES])).split())[:LABEL_CHARS])
+    return labels

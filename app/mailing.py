@@ -1,0 +1,214 @@
+"""Compiled mails that are kept, and many recipients at once: newline-delimited JSON in and out.
+
+A template is a file in DATA_DIR/templates, compiled when it is first used. Recipients stream in;
+each line's answer goes to a spool first, so that a client which reads only after it has sent
+everything neither stalls the stream nor fills the memory.
+"""
+
+import asyncio
+import os
+import tempfile
+from collections import OrderedDict
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+from typing import IO, Literal
+
+import msgspec
+
+from app.events import newsletter_key
+from app.journal import JournalError
+from app.outgoing import Draft, Outgoing
+from app.queries import NotFoundError
+from app.rewrite import Compiled
+from app.schemas import LineError, MessageOut, RecipientIn, TemplateIn, TokenOut
+
+CACHED = 64  # compiled templates in memory
+MAX_LINE = 65_536  # bytes of one recipient's line
+SLICE = 100  # lines between two turns of the event loop
+READ = 262_144
+Return = Literal["html", "token"]
+
+_decode = msgspec.json.Decoder(RecipientIn).decode
+_encode = msgspec.json.Encoder().encode
+
+
+@dataclass(frozen=True)
+class Template:
+    """A compiled mail of one newsletter."""
+
+    newsletter: int
+    html: Compiled
+    text: Compiled | None
+
+
+class Mailing:
+    """Keeps the templates of one workspace and streams messages made from them."""
+
+    def __init__(self, folder: Path, outgoing: Outgoing, workspace: str = "default") -> None:
+        self._folder, self._outgoing, self._workspace = folder, outgoing, workspace
+        self._compiled: OrderedDict[str, tuple[bytes, Template]] = OrderedDict()
+
+    def keep(self, newsletter_id: str, template: TemplateIn) -> Template:
+        """Compile a template and keep it in the place of an earlier one. Blocking.
+
+        Raises RewriteError, then nothing is kept.
+        """
+        compiled = self._compile(newsletter_id, template)
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path = self._path(newsletter_id)
+        with tempfile.NamedTemporaryFile(dir=self._folder, delete=False) as file:
+            file.write(_encode(template))
+            file.flush()
+            os.fsync(file.fileno())
+        Path(file.name).replace(path)
+        return compiled
+
+    def template(self, newsletter_id: str) -> Template:
+        """The kept template, compiled. Blocking. Raises NotFoundError."""
+        path = self._path(newsletter_id)
+        try:
+            content = path.read_bytes()
+        except FileNotFoundError:
+            raise NotFoundError(f"newsletter {newsletter_id!r} has no template") from None
+        digest = sha256(content).digest()
+        known = self._compiled.get(newsletter_id)
+        if known is None or known[0] != digest:
+            template = msgspec.json.decode(content, type=TemplateIn)
+            known = (digest, self._compile(newsletter_id, template))
+        self._compiled[newsletter_id] = known
+        self._compiled.move_to_end(newsletter_id)
+        if len(self._compiled) > CACHED:
+            self._compiled.popitem(last=False)
+        return known[1]
+
+    async def messages(
+        self, template: Template, body: AsyncIterator[bytes], give: Return
+    ) -> AsyncIterator[bytes]:
+        """Answers to the lines of `body`, in order; a bad one gets an error, the rest goes on."""
+        spool = Spool(self._folder)
+        feeding = asyncio.create_task(self._feed(template, body, give, spool))
+        try:
+            async for part in spool.read():
+                yield part
+            await feeding
+        finally:
+            feeding.cancel()
+            spool.close()
+
+    async def _feed(
+        self, template: Template, body: AsyncIterator[bytes], give: Return, spool: "Spool"
+    ) -> None:
+        try:
+            number = 0
+            rest = b""
+            async for part in body:
+                lines = (rest + part).split(b"\n")
+                rest = lines.pop()
+                if len(rest) > MAX_LINE:
+                    rest = rest[: MAX_LINE + 1]  # it is refused when its end comes
+                for place in range(0, len(lines), SLICE):
+                    some = lines[place : place + SLICE]
+                    await spool.write(await self._answers(template, some, number, give))
+                    number += len(some)
+            if rest.strip():
+                await spool.write(await self._answers(template, [rest], number, give))
+        finally:
+            await spool.end()
+
+    async def _answers(
+        self, template: Template, lines: list[bytes], number: int, give: Return
+    ) -> bytes:
+        drafts: list[Draft | LineError] = []
+        for place, line in enumerate(lines, number + 1):
+            if line.strip():
+                drafts.append(self._draft(template, line, place))
+        made = [draft for draft in drafts if isinstance(draft, Draft)]
+        if made:
+            try:
+                kept = self._outgoing.record_drafts(made)
+                if kept is not None:
+                    await kept
+            except JournalError as error:
+                refused = LineError(number + 1, 503, str(error))
+                drafts = [refused if isinstance(draft, Draft) else draft for draft in drafts]
+        answers = [_encode(_answer(template, draft, give)) + b"\n" for draft in drafts]
+        await asyncio.sleep(0)  # hits come first
+        return b"".join(answers)
+
+    def _draft(self, template: Template, line: bytes, number: int) -> Draft | LineError:
+        if len(line) > MAX_LINE:
+            return LineError(number, 413, f"the line has more than {MAX_LINE:,} bytes")
+        try:
+            wanted = _decode(line)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            message, _, path = str(error).partition(" - at `")
+            return LineError(number, 422, message, path.rstrip("`").removeprefix("$."))
+        return self._outgoing.draft(template.newsletter, wanted.recipient)
+
+    def _compile(self, newsletter_id: str, template: TemplateIn) -> Template:
+        html, text = self._outgoing.compile(newsletter_id, template)
+        return Template(newsletter_key(self._workspace, newsletter_id), html, text)
+
+    def _path(self, newsletter_id: str) -> Path:
+        return self._folder / f"{newsletter_key(self._workspace, newsletter_id):016x}.json"
+
+
+@dataclass
+class Spool:
+    """A file between a writer and a reader that need not keep pace."""
+
+    folder: Path
+    _file: IO[bytes] = field(init=False)
+    _written: int = 0
+    _ended: bool = False
+
+    def __post_init__(self) -> None:
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._file = tempfile.TemporaryFile(dir=self.folder)  # noqa: SIM115  (closed by close)
+        self._more = asyncio.Condition()
+
+    async def write(self, data: bytes) -> None:
+        """Add to the end."""
+        os.pwrite(self._file.fileno(), data, self._written)
+        async with self._more:
+            self._written += len(data)
+            self._more.notify_all()
+
+    async def end(self) -> None:
+        """Nothing more will come."""
+        async with self._more:
+            self._ended = True
+            self._more.notify_all()
+
+    async def read(self) -> AsyncIterator[bytes]:
+        """Everything from the beginning, as it comes."""
+        position = 0
+        while True:
+            async with self._more:
+                while self._written == position and not self._ended:
+                    await self._more.wait()
+            if position == self._written:
+                return
+            part = os.pread(self._file.fileno(), READ, position)
+            position += len(part)
+            yield part
+
+    def close(self) -> None:
+        """Give the disk back."""
+        self._file.close()
+
+
+def _answer(
+    template: Template, draft: Draft | LineError, give: Return
+) -> TokenOut | MessageOut | LineError:
+    if isinstance(draft, LineError):
+        return draft
+    recipient, token = draft.message.address, draft.token
+    if give == "token":
+        return TokenOut(draft.message_id, recipient, token, draft.headers)
+    signed = token.encode("ascii")
+    html = template.html.personalise(signed).decode("utf-8")
+    text = template.text.personalise(signed).decode("utf-8") if template.text else None
+    return MessageOut(draft.message_id, recipient, html, text, draft.headers)

@@ -1,0 +1,234 @@
+"""The API for mailers: rewriting one message, whole messages, templates and streams."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from email.utils import getaddresses
+
+import msgspec
+from spectree import Response as Responses
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+from app import mime, schemas
+from app.web import (
+    PROBLEMS,
+    RequestError,
+    authorized,
+    body_of,
+    invalid,
+    json,
+    newsletter_id_of,
+    offloaded,
+    spec,
+)
+
+
+class LineStream(Response):
+    """Answers while the request is still coming in.
+
+    Starlette's own streams listen for the client's leaving and would eat the request's body.
+    """
+
+    media_type = "application/x-ndjson"
+
+    def __init__(self, lines: AsyncIterator[bytes]) -> None:
+        super().__init__()
+        del self.headers["content-length"]
+        self._lines = lines
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send each part as it comes."""
+        await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+        async for part in self._lines:
+            await send({"type": "http.response.body", "body": part, "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
+
+
+TOO_LARGE = {"HTTP_413": schemas.Problem, "HTTP_422": schemas.Problem}
+
+
+@spec.validate(
+    json=schemas.RewriteIn,
+    resp=Responses(HTTP_200=schemas.RewriteOut, **TOO_LARGE, **PROBLEMS),
+    skip_validation=True,
+)
+async def rewrite(request: Request) -> Response:
+    """Rewrite one message: a pixel and signed links go in, nothing else changes.
+
+    With ?dry_run=1 nothing is recorded: the links say what would be tracked and why not.
+    """
+    api = authorized(request)
+    limit = int(api.settings.max_html_mb * 1_000_000)
+    # JSON may need six bytes for one (\u0000), and the text part comes along.
+    body = await body_of(request, 7 * limit)
+    try:
+        wanted = msgspec.json.decode(body, type=schemas.RewriteIn)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise invalid(error) from None
+    html = _html(wanted.html, limit)
+    prepared = await offloaded(len(html), api.outgoing.prepare, wanted, html)
+    if not _dry(request):
+        await _kept(api.outgoing.record(prepared))
+    return json(
+        schemas.RewriteOut(
+            prepared.draft.message_id,
+            wanted.newsletter.id,
+            prepared.html.decode("utf-8"),
+            prepared.text,
+            prepared.report,
+            prepared.draft.headers,
+            list(prepared.notes),
+        )
+    )
+
+
+@spec.validate(
+    resp=Responses(HTTP_200=schemas.MimeReport, **TOO_LARGE, **PROBLEMS),
+    skip_validation=True,
+)
+async def rewrite_mime(request: Request) -> Response:
+    """Rewrite a whole message (message/rfc822 in and out); ?dry_run=1 gives the report as JSON.
+
+    Its X-Mailwake-Newsletter, -Name, -Tags, -Recipient and -Track (opens, clicks, text or off)
+    fields say what it is and are removed; -Unsubscribe: add puts in List-Unsubscribe.
+    """
+    api = authorized(request)
+    limit = int(2 * api.settings.max_html_mb * 1_000_000)
+    message, own = mime.without_own(await body_of(request, limit))
+    named, recipient, tracking = _described(message, own)
+    arguments = (message, named, recipient, tracking)
+    prepared = await offloaded(len(message), api.outgoing.prepare_mime, *arguments)
+    draft = prepared.draft
+    if _dry(request):
+        return json(
+            schemas.MimeReport(
+                draft.message_id, named.id, prepared.report, list(prepared.notes), draft.headers
+            )
+        )
+    await _kept(api.outgoing.record(prepared))
+    rewritten = prepared.html
+    if own.get("unsubscribe", "").strip().lower() == "add":
+        newline = "\n" if b"\r\n" not in message[:1000] else "\r\n"
+        added = "".join(f"{k}: {v}{newline}" for k, v in draft.headers.items())
+        rewritten = added.encode("ascii") + rewritten
+    headers = {"x-mailwake-message-id": draft.message_id}
+    headers |= {f"x-mailwake-{name.lower()}": value for name, value in draft.headers.items()}
+    return Response(rewritten, 200, headers, "message/rfc822")
+
+
+@spec.validate(
+    json=schemas.TemplateIn,
+    resp=Responses(
+        HTTP_200=schemas.TemplateOut,
+        HTTP_413=schemas.Problem,
+        HTTP_422=schemas.Problem,
+        **PROBLEMS,
+    ),
+    skip_validation=True,
+)
+async def template(request: Request) -> Response:
+    """Keep a compiled mail for this newsletter; the next one takes its place."""
+    api, newsletter_id = authorized(request), newsletter_id_of(request)
+    limit = int(api.settings.max_html_mb * 1_000_000)
+    try:
+        msgspec.convert(newsletter_id, schemas.Id)
+        wanted = msgspec.json.decode(await body_of(request, 7 * limit), type=schemas.TemplateIn)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise invalid(error) from None
+    _html(wanted.html, limit)
+    kept = await asyncio.to_thread(api.mailing.keep, newsletter_id, wanted)
+    await _kept(api.outgoing.record_template(newsletter_id, wanted, kept.html.links))
+    report = [
+        schemas.LinkOut(x.index, x.url, x.tracked, x.reason, x.label) for x in kept.html.links
+    ]
+    html = text = None
+    if wanted.placeholder:
+        mark = wanted.placeholder.encode("ascii")
+        html = kept.html.personalise(mark).decode("utf-8")
+        text = kept.text.personalise(mark).decode("utf-8") if kept.text else None
+    notes = list(kept.html.notes)
+    return json(schemas.TemplateOut(newsletter_id, report, notes, html, text))
+
+
+@spec.validate(
+    json=schemas.RecipientIn,
+    resp=Responses(HTTP_200=schemas.MessageOut, HTTP_422=schemas.Problem, **PROBLEMS),
+    skip_validation=True,
+)
+async def messages(request: Request) -> Response:
+    """Messages from the template: NDJSON recipients in, NDJSON messages out, in the same order.
+
+    With ?return=token each line is a TokenOut instead; a bad line is a LineError and the rest goes
+    on.
+    """
+    api, newsletter_id = authorized(request), newsletter_id_of(request)
+    give = request.query_params.get("return", "html")
+    if give not in ("html", "token"):
+        raise RequestError(422, "must be html or token", "return")
+    made_from = await asyncio.to_thread(api.mailing.template, newsletter_id)
+    lines = api.mailing.messages(
+        made_from, request.stream(), "token" if give == "token" else "html"
+    )
+    return LineStream(lines)
+
+
+ROUTES: Sequence[Route] = (
+    Route("/v1/rewrite", rewrite, methods=["POST"]),
+    Route("/v1/rewrite/mime", rewrite_mime, methods=["POST"]),
+    Route("/v1/newsletters/{newsletter_id}/template", template, methods=["POST"]),
+    Route("/v1/newsletters/{newsletter_id}/messages", messages, methods=["POST"]),
+)
+
+
+def _html(html: str, limit: int) -> bytes:
+    data = html.encode("utf-8")
+    if len(data) > limit:
+        raise RequestError(413, f"html has {len(data):,} bytes, more than {limit:,}", "html")
+    return data
+
+
+def _described(
+    message: bytes, own: Mapping[str, str]
+) -> tuple[schemas.NewsletterIn, str, schemas.TrackingIn]:
+    """What a whole message's own fields say; To gives the recipient where none is named."""
+    if "newsletter" not in own:
+        raise RequestError(422, "the message needs this field", "X-Mailwake-Newsletter")
+    head, _ = mime.fields(message)
+    to = [mime.text_of(field.value) for field in head if field.name == "to"]
+    found = [address for _, address in getaddresses(to) if address]
+    tags = [tag.strip() for tag in own.get("tags", "").split(",") if tag.strip()]
+    track = own.get("track", "opens, clicks").replace(",", " ").lower().split()
+    if unknown := set(track) - {"opens", "clicks", "text", "off"}:
+        raise RequestError(
+            422, f"{min(unknown)!r} is none of opens, clicks, text, off", "X-Mailwake-Track"
+        )
+    names = {"id": own["newsletter"], "name": own.get("name", ""), "tags": tags}
+    try:
+        named = msgspec.convert(names, schemas.NewsletterIn)
+    except msgspec.ValidationError as error:
+        place = str(error).partition("`$.")[2].partition("`")[0].partition("[")[0]
+        header = {"id": "Newsletter", "name": "Name", "tags": "Tags"}.get(place, "Newsletter")
+        raise RequestError(422, str(error), f"X-Mailwake-{header}") from None
+    try:
+        recipient = msgspec.convert(own.get("recipient") or (found or [""])[0], schemas.Recipient)
+    except msgspec.ValidationError as error:
+        raise RequestError(422, str(error), "X-Mailwake-Recipient") from None
+    tracked = set(track) if "off" not in track else set()
+    return (
+        named,
+        recipient,
+        schemas.TrackingIn(
+            "opens" in tracked, bool({"clicks", "text"} & tracked), "text" in tracked
+        ),
+    )
+
+
+def _dry(request: Request) -> bool:
+    return request.query_params.get("dry_run", "0").lower() in ("1", "true", "yes")
+
+
+async def _kept(written: asyncio.Future[None] | None) -> None:
+    if written is not None:
+        await written

@@ -1,0 +1,126 @@
+"""What the API's endpoints share: parts of the service, the key check, bodies and errors."""
+
+import asyncio
+import hashlib
+import hmac
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ParamSpec, TypeVar
+from urllib.parse import unquote
+
+import msgspec
+from spectree import SpecTree
+from spectree.model_adapter import get_msgspec_model_adapter
+from spectree.models import SecureType, SecurityScheme, SecuritySchemeData
+from starlette.requests import Request
+from starlette.responses import Response
+
+from app import __version__, schemas
+from app.mailing import Mailing
+from app.markup import RewriteError
+from app.outgoing import Outgoing
+from app.queries import Queries
+from app.settings import Settings
+
+P = ParamSpec("P")
+T = TypeVar("T")
+INLINE_BYTES = 65_536
+
+spec = SpecTree(
+    "starlette",
+    model_adapter=get_msgspec_model_adapter(),
+    annotations=False,
+    title="Mailwake",
+    version=__version__,
+    description="Open and click tracking for outgoing mail.",
+    page_templates={},
+    validation_error_model=schemas.Problem,
+    naming_strategy=lambda model: model.__name__,
+    nested_naming_strategy=lambda _, child: child,
+    security_schemes=[
+        SecurityScheme(
+            name="key",
+            data=SecuritySchemeData(
+                type=SecureType.HTTP, scheme="bearer", description="One of MAILWAKE_API_KEYS."
+            ),
+        )
+    ],
+    security={"key": []},
+)
+
+
+PROBLEMS = {f"HTTP_{status}": schemas.Problem for status in (401, 404, 503)}
+
+
+class RequestError(Exception):
+    """A request that cannot be served; `field` names the part that is wrong."""
+
+    def __init__(self, status: int, detail: str, field: str = "") -> None:
+        super().__init__(detail)
+        self.status, self.detail, self.field = status, detail, field
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What the endpoints work with."""
+
+    settings: Settings
+    outgoing: Outgoing
+    mailing: Mailing
+    queries: Queries
+
+
+def authorized(request: Request) -> Parts:
+    """The parts, for a request with a valid key."""
+    api: Parts = request.app.state.parts
+    scheme, _, key = request.headers.get("authorization", "").partition(" ")
+    digest = hashlib.sha256(key.strip().encode()).digest()
+    known = [hashlib.sha256(known.encode()).digest() for known in api.settings.api_keys]
+    if scheme.lower() != "bearer" or not any(hmac.compare_digest(digest, k) for k in known):
+        raise RequestError(401, "send `Authorization: Bearer KEY` with a valid API key")
+    return api
+
+
+def newsletter_id_of(request: Request) -> str:
+    """The id in the path, which holds any character percent-encoded. Raises RequestError."""
+    try:
+        return unquote(request.path_params["newsletter_id"], errors="strict")
+    except UnicodeDecodeError:
+        raise RequestError(404, "the newsletter's id is not UTF-8", "newsletter_id") from None
+
+
+async def body_of(request: Request, limit: int) -> bytes:
+    """The whole body. Raises RequestError with 413 as soon as it passes `limit` bytes."""
+    too_large = RequestError(413, f"the body has more than {limit:,} bytes")
+    if int(request.headers.get("content-length") or 0) > limit:
+        raise too_large
+    parts, size = [], 0
+    async for part in request.stream():
+        size += len(part)
+        if size > limit:
+            raise too_large
+        parts.append(part)
+    return b"".join(parts)
+
+
+def invalid(error: Exception) -> RequestError:
+    """msgspec says where: `Expected str, got int - at $.newsletter.id`."""
+    message, _, path = str(error).partition(" - at `")
+    if not isinstance(error, msgspec.ValidationError):
+        return RequestError(400, f"the body is no valid JSON: {error}")
+    return RequestError(422, message, path.rstrip("`").removeprefix("$").lstrip(".") or "body")
+
+
+async def offloaded(size: int, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Large work in a thread, so that hits need not wait for it."""
+    try:
+        if size > INLINE_BYTES:
+            return await asyncio.to_thread(work, *args, **kwargs)
+        return work(*args, **kwargs)
+    except RewriteError as error:
+        raise RequestError(422, str(error), "html") from None
+
+
+def json(answer: object) -> Response:
+    """200 with any of the schemas."""
+    return Response(msgspec.json.encode(answer), media_type="application/json")

@@ -1,0 +1,7 @@
+"""`make bench`: every benchmark, one after the other."""
+
+from tests.bench import rewrite, sending
+
+for bench in (rewrite, sending):
+    print(f"\n{(bench.__doc__ or '').strip().splitlines()[0]}")
+    bench.run()

@@ -1,0 +1,133 @@
+"""The rewriter's speed, as ratios: against pytracking (lxml), and 1 MB against 10 MB.
+
+`python -m tests.bench.rewrite` prints them; pytracking[html] and the folder of real mail are used
+where they are there.
+"""
+
+import importlib.util
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from app.rewrite import Compiled, Options, RewriteError, compile_html
+from app.tokens import MessageToken, Tokens
+
+US = "https://t.example"
+LINK = b'<td style="padding:12px"><a href="https://shop.example/p/%d?id=1&amp;c=2">Offer</a></td>\n'
+FILLER = b'<p style="margin:0 0 16px;font:16px/24px sans-serif">A day in the hills, and home.</p>\n'
+HOSTILE: dict[str, bytes] = {
+    "tags": b"<p>",
+    "text": b"Hello ",
+    "open tags": b"<a ",
+    "unclosed hrefs": b"<a href=x ",
+    "quotes": b'<a href="',
+    "comments": b"<!-- x -->",
+    "unclosed comments": b"<!--",
+    "conditions": b"<!--[if mso]>",
+    "attributes": b" a=b",
+    "bodies": b"</body>",
+    "links": b'<a href="http://x.example/">x</a>',
+}
+
+
+def best(work: Callable[[], object], times: int = 5) -> float:
+    """The shortest of some runs, in seconds."""
+    taken = []
+    for _ in range(times):
+        start = time.perf_counter()
+        work()
+        taken.append(time.perf_counter() - start)
+    return min(taken)
+
+
+def each(work: Callable[[bytes], object], mails: list[bytes]) -> None:
+    """Keeps no result, so that the memory of one mail serves the next."""
+    for mail in mails:
+        work(mail)
+
+
+def compiled(html: bytes) -> Compiled:
+    return compile_html(html, Options(), lambda link: f"L{link.index}", US, None)
+
+
+def mail_of_50_kb() -> bytes:
+    """With 30 links."""
+    links = b"".join(LINK % number for number in range(30))
+    filler = FILLER * ((50_000 - len(links)) // len(FILLER))
+    return b"<html><body>" + filler + links + b"</body></html>"
+
+
+def corpus() -> list[bytes]:
+    shared = Path(os.environ.get("MAILWAKE_SHARED", Path(__file__).parents[3] / "shared"))
+    return [path.read_bytes() for path in sorted((shared / "corpus").rglob("*.html"))]
+
+
+def run() -> None:
+    """Print everything in one run."""
+    mails, one = corpus(), mail_of_50_kb()
+    ours = best(lambda: each(compiled, mails))
+    size = sum(map(len, mails)) / 1e6
+    print(f"compile, {len(mails)} real mails, {size:.1f} MB: {ours * 1e3:.0f} ms")
+    ready = compiled(one)
+    tokens = Tokens(["a signing key for the bench, of no use elsewhere"])
+    whom = MessageToken(bytes(16), 1, 2)
+
+    def personalise() -> None:
+        for _ in range(1000):
+            ready.personalise(tokens.message(whom).encode("ascii"))
+
+    share = best(personalise) / 1000
+    print(f"compile, 50 KB with 30 links: {best(lambda: compiled(one)) * 1e3:.2f} ms")
+    print(f"sign and personalise it: {share * 1e6:.1f} us a recipient")
+    if importlib.util.find_spec("pytracking") and importlib.util.find_spec("lxml"):
+        against_pytracking(mails, one, share)
+    else:
+        print("pytracking[html] is not installed: no comparison")
+    for name, piece in HOSTILE.items():
+        print(f"{name:18}{hostile(piece)}")
+
+
+def against_pytracking(mails: list[bytes], one: bytes, share: float) -> None:
+    from pytracking.html import adapt_html
+
+    def adapt(mail: bytes) -> str:
+        made: str = adapt_html(
+            mail, {"id": 1}, base_open_tracking_url=f"{US}/o/", base_click_tracking_url=f"{US}/c/"
+        )
+        return made
+
+    refused = set()
+    for number, mail in enumerate(mails):
+        try:
+            adapt(mail)
+        except Exception:
+            refused.add(number)
+    accepted = [mail for number, mail in enumerate(mails) if number not in refused]
+    if accepted:
+        ours = best(lambda: each(compiled, accepted))
+        theirs = best(lambda: each(adapt, accepted))
+        print(
+            f"compile against adapt_html, {len(accepted)} mails ({len(refused)} more it refuses): "
+            f"{ours * 1e3:.0f} / {theirs * 1e3:.0f} ms = {ours / theirs:.2f}"
+        )
+    theirs = best(lambda: adapt(one))
+    print(f"a recipient: {theirs * 1e6:.0f} us there, {theirs / share:.0f} times as long")
+
+
+def hostile(piece: bytes) -> str:
+    """Seconds for 1 MB and 10 MB, and their ratio unless a limit stops it."""
+    taken, refused = [], ""
+    for size in (1_000_000, 10_000_000):
+        html = piece * (size // len(piece))
+        start = time.perf_counter()
+        try:
+            compiled(html)
+        except RewriteError as error:
+            refused = f"  refused: {error}"
+        taken.append(time.perf_counter() - start)
+    return f"{taken[0]:6.3f} s {taken[1]:6.3f} s {taken[1] / taken[0]:6.1f}x{refused}"
+
+
+if __name__ == "__main__":
+    run()

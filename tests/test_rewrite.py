@@ -1,0 +1,444 @@
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from app.rewrite import Compiled, Link, Options, RewriteError, compile_html, rewrite_text
+
+US = "https://t.example"
+FIXTURES = Path(__file__).parent / "fixtures" / "rewrite"
+TRAPS: dict[str, dict[str, Any]] = json.loads((FIXTURES / "expected.json").read_text("utf-8"))
+OPTIONS = Options(own_origins=(US,))
+TOKEN = b"M-1_x"
+
+# Pieces that real and hostile mail is made of: hypothesis puts them together in any order.
+PIECES = [
+    b"<a href='http://x.example/'>",
+    b"<a href=http://x.example/?a&copy=1>",
+    b'<a href="',
+    b"</a>",
+    b"<a clicktracking=off href=http://y.example>",
+    b'<a data-skip-click=""href="http://z.example">',
+    b"<body>",
+    b"</body>",
+    b"<!--",
+    b"-->",
+    b"<!--[if mso]>",
+    b"<![endif]-->",
+    b"<!-- [if gte mso 9]>",
+    b"<!--[if !mso]><!-->",
+    b"<v:rect href='https://v.example/\xe4'>",
+    b"<style>",
+    b"</style>",
+    b"<title>",
+    b"<textarea>",
+    b"<p title='>",
+    b'"',
+    b"'",
+    b">",
+    b"<",
+    b" ",
+    b"\r\n",
+    b"=",
+    b"/",
+    b"\0",
+    b"\x1b$B",
+    b"\x1b(B",
+    b"\xff\xfe",
+    b"\xef\xbb\xbf",
+    b"<meta charset=shift_jis>",
+    b"<meta charset=iso-2022-jp>",
+    b"\x83\x5c",
+    b"<base href=http://b.example/>",
+    b"<a href=rel>",
+    b"<img alt=x>",
+    b"&amp;",
+    b"<?",
+    b"<plaintext>",
+    b"unsubscribe",
+    b"{{",
+    b'<img src="https://t.example/o/',
+]
+MAIL = st.one_of(
+    st.binary(max_size=200), st.lists(st.sampled_from(PIECES), max_size=25).map(b"".join)
+)
+CHARSETS = st.sampled_from(
+    [
+        None,
+        "utf-8",
+        "windows-1252",
+        "Shift_JIS",
+        "big5",
+        "gb18030",
+        "euc-kr",
+        "iso-2022-jp",
+        "utf-16",
+        "utf-16be",
+        "utf-7",
+        "x-unheard-of",
+        "ebcdic-cp-us",
+        "rot13",
+        "unicode_escape",
+    ]
+)
+
+
+def token(link: Link) -> str:
+    return f"L{link.index}"
+
+
+def compiled(html: bytes | str, options: Options = OPTIONS, charset: str | None = None) -> Compiled:
+    data = html.encode() if isinstance(html, str) else html
+    return compile_html(data, options, token, US, charset)
+
+
+def rewritten(html: bytes | str, options: Options = OPTIONS) -> str:
+    """The mail for one recipient, without its pixel."""
+    mail = compiled(html, options).personalise(TOKEN).decode()
+    return re.sub(r'<img src="https://t\.example/o/M-1_x\.gif"[^>]*>', "", mail)
+
+
+def reasons(html: str, **options: Any) -> list[str | None]:
+    found = compiled(html, Options(own_origins=(US,), **options)).links
+    return [link.reason for link in found]
+
+
+@pytest.mark.parametrize("name", sorted(TRAPS))
+def test_traps_that_real_mail_sets(name: str) -> None:
+    html, trap = (FIXTURES / name).read_bytes(), TRAPS[name]
+    result = compiled(html, charset=trap["charset"])
+    assert [
+        [link.url, link.reason, *(["mso"] if link.mso else [])] for link in result.links
+    ] == trap["links"]
+    assert len(result.notes) == trap["notes"]
+    mail = result.personalise(TOKEN)
+    assert result.restore(mail, TOKEN) == html
+    encoding = "utf-16" if name == "utf-16.html" else trap["charset"] or "latin-1"
+    after = re.split(r'<img src="https://t\.example/o/M-1_x\.gif"[^>]*>', mail.decode(encoding))
+    assert len(after) == 2
+    if "condition-unclosed" not in name:
+        assert after[1] == trap["pixel_before"]
+    for link in result.links:
+        written = f"{US}/c/M-1_x/L{link.index}" in mail.decode(encoding)
+        assert written == link.tracked
+
+
+def test_every_link_of_real_mail_is_tracked_or_says_why(shared: Path) -> None:
+    corpus = shared / "corpus"
+    expected = json.loads((corpus / "expected_links.json").read_text())
+    assert len(expected) > 300
+    for name, targets in expected.items():
+        html = (corpus / name).read_bytes()
+        result = compiled(html)
+        for mso, key in ((False, "links"), (True, "mso_links")):
+            urls = [x.url for x in result.links if x.mso == mso and x.url[:4].lower() == "http"]
+            assert urls == targets[key], name
+        mail = result.personalise(TOKEN)
+        assert result.restore(mail, TOKEN) == html, name
+        assert mail.count(b"/c/M-1_x/L") == sum(link.tracked for link in result.links), name
+        assert mail.count(b"/o/M-1_x.gif") == 1, name
+        # The change is exactly this: splices cut out of the original, each where a link stands.
+        at = {link.offset for link in result.links if link.tracked}
+        assert at == {s.start for s in result.splices if s.after.startswith(b"/L")}, name
+        assert compiled(mail).personalise(b"other") == mail, name
+
+
+@given(MAIL, CHARSETS, st.booleans(), st.booleans())
+@example(b"<a/data-skip-click/href=http://x.example>", None, True, True)
+def test_any_bytes_come_back_and_a_second_pass_changes_nothing(
+    html: bytes, charset: str | None, opens: bool, clicks: bool
+) -> None:
+    options = Options(opens=opens, clicks=clicks, own_origins=(US,))
+    first = compile_html(html, options, token, US, charset)
+    mail = first.personalise(TOKEN)
+    assert first.restore(mail, TOKEN) == html
+    second = compile_html(mail, options, token, US, charset)
+    assert second.personalise(b"other") == mail
+
+
+@given(st.text(max_size=300))
+@example("see http://a.example/x). And (http://b.example/y_(z)), http://c.example\r\n")
+def test_any_text_comes_back(text: str) -> None:
+    result = rewrite_text(text, OPTIONS, token, US)
+    mail = result.personalise(TOKEN)
+    assert result.restore(mail, TOKEN) == text.encode("utf-8", "surrogatepass")
+    again = rewrite_text(mail.decode("utf-8", "surrogatepass"), OPTIONS, token, US)
+    assert again.personalise(b"other") == mail
+
+
+def test_restoring_names_the_byte_that_is_not_ours() -> None:
+    result = compiled('<a href="http://x.example">x</a>')
+    with pytest.raises(RewriteError, match="byte 9"):
+        result.restore(result.personalise(TOKEN), b"someone-else")
+
+
+def test_only_the_href_changes() -> None:
+    html = "<A  HREF = 'http://x.example/'\ttitle=\"a > b\"data-track-name=Top  >x</A >"
+    assert rewritten(html) == html.replace("http://x.example/", f"{US}/c/M-1_x/L0")
+
+
+@pytest.mark.parametrize(
+    "attribute",
+    [
+        'data-track="off"',
+        "ses:no-track",
+        "clicktracking=off",
+        "ClickTracking='OFF'",
+        'data-msys-clicktrack="0"',
+        "disable-tracking=true",
+        'mautic:disable-tracking="true"',
+        "data-skip-click",
+        'data-pm-no-track=""',
+    ],
+)
+def test_every_vendors_opt_out_is_honoured_and_stripped(attribute: str) -> None:
+    html = (
+        f'<a {attribute} href="http://x.example">x</a><a href="http://y.example" {attribute}>y</a>'
+    )
+    assert reasons(html) == ["opted_out", "opted_out"]
+    assert rewritten(html) == '<a href="http://x.example">x</a><a href="http://y.example">y</a>'
+
+
+@pytest.mark.parametrize(
+    "attribute", ["clicktracking=on", "data-track=on", "data-skip-click=false"]
+)
+def test_what_opts_nothing_out_stays(attribute: str) -> None:
+    html = f'<a {attribute} href="http://x.example">x</a>'
+    assert reasons(html) == [None]
+    assert attribute in rewritten(html)
+
+
+@pytest.mark.parametrize(
+    ("tag", "left"),
+    [
+        (
+            '<a data-skip-click=""title="t" href=http://x.example>',
+            '<a title="t" href=http://x.example>',
+        ),
+        ("<a href=http://x.example data-skip-click/>", "<a href=http://x.example />"),
+        ('<a href="http://x.example"data-skip-click>', '<a href="http://x.example">'),
+        (
+            "<a clicktracking=off clicktracking=off href=http://x.example>",
+            "<a href=http://x.example>",
+        ),
+        ("<a href=http://x.example\r\n\tses:no-track\r\n>", "<a href=http://x.example\r\n>"),
+    ],
+)
+def test_stripping_joins_nothing(tag: str, left: str) -> None:
+    assert rewritten(tag) == left
+    assert [x.url for x in compiled(left).links] == ["http://x.example"]
+
+
+def test_without_a_pixel_or_a_redirect_nothing_is_touched() -> None:
+    html = b'<a clicktracking=off href="http://x.example">x</a></body>'
+    assert compiled(html, Options(opens=False)).parts == (html,)
+
+
+def test_a_mail_that_has_been_through_is_left_alone() -> None:
+    html = '<a href="http://x.example">x</a><a clicktracking=off href="http://y.example">y</a>'
+    for options in (Options(), Options(opens=False)):
+        mail = compiled(html, options).personalise(TOKEN)
+        again = compiled(mail, Options())
+        assert again.personalise(b"other") == mail
+        assert [link.reason for link in again.links] == ["own_url", "rewritten"]
+        assert "left alone" in again.notes[0]
+
+
+def test_our_address_in_other_words_is_ours() -> None:
+    html = "".join(
+        f'<a href="{url}">x</a>'
+        for url in (
+            "HTTPS://T.EXAMPLE/x",
+            "https://t.example:443",
+            "http://t.example/",
+            "//t.example/",
+        )
+    )
+    assert reasons(html) == ["own_url", "own_url", "own_url", "relative"]
+    html = '<a href="https://x.example/mail/u">u</a><a href="https://x.example/mailbox">m</a>'
+    assert reasons(html)[0] is None
+    own = Options(own_origins=("https://x.example/mail",))
+    assert [link.reason for link in compiled(html, own).links] == ["own_url", None]
+
+
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        ("", "empty"),
+        (" \n", "empty"),
+        ("#top", "fragment"),
+        ("mailto:a@example.com", "other_scheme"),
+        ("tel:+49", "other_scheme"),
+        ("java\nscript:x", "other_scheme"),
+        ("a/b", "relative"),
+        ("//x.example/", "relative"),
+        ("http://", "bad_url"),
+        ("http://a b/", "bad_url"),
+        ("http://x.example:99999/", "bad_url"),
+        ("http://x.example/unsubscribe?u=1", "unsubscribe"),
+        ("https://x.example/opt-out", "unsubscribe"),
+        ("https://x.example/adopt-outdoor-cats", None),
+        ("http://x.example/{{id}}", "placeholder"),
+        ("http://x.example/*|ID|*", "placeholder"),
+        ("http://x.example/%%ID%%", "placeholder"),
+        ("http://x.example/<% id %>", "placeholder"),
+        ("http://x.example/[[id]]", "placeholder"),
+        ("http://x.example/${id}", "placeholder"),
+        ("http://x.example/%22QID", None),
+        ("http://x.example/a[1]=2", None),
+        ("http://spam.example/", "excluded_domain"),
+        ("http://a.SPAM.example./", "excluded_domain"),
+        ("http://notspam.example/", None),
+        ("http://x.example/" + "x" * 2000, "too_long"),
+        ("http://x.example/" + "ü" * 700, "too_long"),
+    ],
+)
+def test_why_a_link_is_not_tracked(url: str, reason: str | None) -> None:
+    assert reasons(f'<a href="{url}">x</a>', excluded_domains=("spam.example",)) == [reason]
+
+
+def test_switched_off() -> None:
+    html = '<a href="http://x.example">x</a><a href="#x">y</a></body>'
+    assert reasons(html, clicks=False) == ["tracking_off", "fragment"]
+    assert compiled(html, Options(clicks=False, opens=False)).parts == (html.encode(),)
+
+
+def test_an_unsubscribe_link_is_known_by_any_of_its_names() -> None:
+    html = (
+        '<a href="http://x.example/1" data-track-name="footer">Unsubscribe</a>'
+        '<a href="http://x.example/2"><img alt="Hier abmelden"></a>'
+        '<a href="http://x.example/3" title="Se désabonner">x</a>'
+        f'<a href="http://x.example/4">{"Why readers unsubscribe, and what to do. " * 2}</a>'
+    )
+    assert reasons(html) == ["unsubscribe", "unsubscribe", "unsubscribe", None]
+
+
+def test_tags_and_label_stay_in_the_mail() -> None:
+    names = 'data-track-name="Hero &amp; co" data-track-tag="boots, sale new"'
+    html = f'<a href="http://x.example" {names}>Buy</a>'
+    link = compiled(html).links[0]
+    assert (link.label, link.tags) == ("Hero & co", ("boots", "sale", "new"))
+    assert names in rewritten(html)
+
+
+@pytest.mark.parametrize(
+    ("element", "label"),
+    [
+        ("<a href=#>  Buy\n <b>n</b>ow &amp; save<br>now</a> later", "Buy now & save now"),
+        ("<a href=#><img src=x alt='A &gt; b'></a>", "A > b"),
+        ("<a href=# title=T></a>", "T"),
+        ("<a href=#><!--[if mso]>&nbsp;<![endif]-->Go<!-- > --></a>", "Go"),
+        ("<v:rect href=#><w:anchorlock/><center>Order</center></v:rect> x", "Order"),
+        ("<area href=# alt=Map> x", "Map"),
+        ("<a href=#>" + "x" * 200 + "</a>", "x" * 120),
+        ("<a href=#>one<a href=#>two", "one"),
+        ("<a href=#>&#" + "9" * 4000 + ";</a>", "\ufffd"),
+    ],
+)
+def test_labels(element: str, label: str) -> None:
+    assert compiled(element).links[0].label == label
+
+
+def test_utm_comes_before_the_fragment_and_never_twice() -> None:
+    html = '<a href="http://x.example/?utm_source=old#top">x</a>'
+    link = compiled(html, Options(utm={"utm_source": "new", "utm_medium": "e mail"})).links[0]
+    assert link.target == "http://x.example/?utm_source=old&utm_medium=e%20mail#top"
+    assert link.url == "http://x.example/?utm_source=old#top"
+
+
+@pytest.mark.parametrize(
+    ("charset", "codec"),
+    [
+        ("windows-1251", "cp1251"),
+        ("KOI8-R", "koi8-r"),
+        ("GB2312", "gb18030"),
+        ("Big5", "big5hkscs"),
+        ("Shift_JIS", "cp932"),
+        ("EUC-JP", "euc_jp"),
+        ("ks_c_5601-1987", "cp949"),
+        ("ISO-2022-JP", "iso2022_jp"),
+        ("utf-16", "utf-16-le"),
+        ("utf-16", "utf-16-be"),
+        ("UTF-16BE", "utf-16-be"),
+    ],
+)
+def test_charsets(charset: str, codec: str) -> None:
+    word = {"cp1251": "Привет", "koi8-r": "Привет", "cp949": "안녕"}.get(codec, "日本表")
+    html = f'<p>{word}</p><a href="http://x.example/{word}">{word}</a></body>'
+    data = html.encode(codec)
+    result = compiled(data, charset=charset)
+    link = result.links[0]
+    assert (link.url, link.label, link.reason) == (f"http://x.example/{word}", word, None)
+    assert data[link.offset :].startswith("http://x.example/".encode(codec))
+    mail = result.personalise(TOKEN)
+    assert f"{US}/c/M-1_x/L0" in mail.decode(codec)
+    assert mail.decode(codec).endswith("></body>")
+    assert result.restore(mail, TOKEN) == data
+
+
+@pytest.mark.parametrize(
+    ("data", "charset", "note"),
+    [
+        (b"<a href=http://x.example>\x1b$B", "iso-2022-jp", "byte for byte"),
+        (b"\xff\xfe<\0a", None, "not valid"),
+        (b"<p>\xff", "x-unheard-of", "not known"),
+    ],
+)
+def test_a_charset_that_cannot_be_kept_is_reported(
+    data: bytes, charset: str | None, note: str
+) -> None:
+    result = compiled(data, charset=charset)
+    assert note in result.notes[0]
+    assert result.restore(result.personalise(TOKEN), TOKEN) == data
+    if "left alone" in result.notes[0]:
+        assert result.parts == (data,)
+
+
+def test_limits_are_named() -> None:
+    link = b'<a href="http://x.example/">x</a>'
+    for html, limit in (
+        (link * 20_001, "more than 20,000 links"),
+        (b"</body>" * 100_001, "more than 100,000"),
+        (b"<a" + b" href" * 201 + b">", "200 attributes"),
+        (b"<a title='" + b"x" * 2_000_000 + b"' href=x>", "2,000,000 bytes"),
+        (b"<a href='" + b"&#9" * 500_001 + b"'>", "500,000 character references"),
+    ):
+        with pytest.raises(RewriteError, match=limit):
+            compiled(html)
+    with pytest.raises(RewriteError, match="more than 20,000 links"):
+        rewrite_text("http://x.example/ " * 20_001, OPTIONS, token, US)
+
+
+@pytest.mark.parametrize(
+    ("text", "urls"),
+    [
+        ("See http://x.example/a.", ["http://x.example/a"]),
+        (
+            "(http://x.example/a_(b)) and <https://y.example/?q=1&r=2>,",
+            ["http://x.example/a_(b)", "https://y.example/?q=1&r=2"],
+        ),
+        ("HTTP://X.EXAMPLE/ü!?", ["HTTP://X.EXAMPLE/ü"]),
+        ("“http://x.example/a” http://y.example/。", ["http://x.example/a", "http://y.example/"]),
+        ("ftp://x.example www.x.example a@x.example", []),
+    ],
+)
+def test_addresses_in_text(text: str, urls: list[str]) -> None:
+    result = rewrite_text(text, OPTIONS, token, US)
+    assert [link.url for link in result.links] == urls
+    mail = text
+    for number, url in enumerate(urls):
+        mail = mail.replace(url, f"{US}/c/M-1_x/L{number}")
+    assert result.personalise(TOKEN).decode() == mail
+
+
+def test_text_is_not_tracked_where_it_lets_the_reader_leave() -> None:
+    text = (
+        "Shop: http://x.example/1\nUnsubscribe here: http://x.example/2\nhttp://x.example/3\n\n"
+        "To unsubscribe:\nhttp://x.example/4\n"
+    )
+    result = rewrite_text(text, OPTIONS, token, US)
+    assert [link.reason for link in result.links] == [None, "unsubscribe", None, "unsubscribe"]
