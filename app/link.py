@@ -194,8 +194,9 @@ def find(html: bytes, tags: Sequence[Tag], policy: Policy, codec: str) -> Iterat
         found = first.get(b"href")
         if found is None:
             continue
-        opt_outs = [a for a in every if a.name in OPT_OUT and _is_opt_out(a)]
-        opted_out = any(first[a.name] is a for a in opt_outs)
+        others = len(first) > 1  # mostly there is a href and nothing else of interest
+        opt_outs = [a for a in every if a.name in OPT_OUT and _is_opt_out(a)] if others else []
+        opted_out = bool(opt_outs) and any(first[a.name] is a for a in opt_outs)
         labels = _labels(html, tag, first, text)
         url = href.read_url(text(found.value))
         link = Link(

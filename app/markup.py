@@ -41,11 +41,16 @@ _WANTED = (
 )  # fmt: skip
 _TEXT = rb"[^<]++|<(?![a-zA-Z/!?])"
 
-# Everything up to the next thing worth a look, in one go. A comment is, if it may hold a link: only
-# Outlook can tell.
+# Up to the next thing worth a look, in one go: in a conditional comment, and in the document.
+_SKIPPED = (
+    rb"<(?!" + _WANTED + rb")" + _TAG_NAME + _QUICK_REST + rb"|" + _BOGUS + rb"|<(?![a-zA-Z/!?])"
+)
+# No comment closes within a conditional one, so to look for its end there would be quadratic.
+_SKIP_MSO = re.compile(rb"[^<]*+(?:(?:" + _SKIPPED + rb")[^<]*+)*+")
+# A comment that may hold a link is worth a look: it may be one for Outlook.
 _SKIP = re.compile(
-    rb"(?:" + _TEXT + rb"|<(?!" + _WANTED + rb")" + _TAG_NAME + _QUICK_REST
-    + rb"|<!--(?:-?+>|(?:[^<-]++|-(?!-!?+>)|<(?!" + _LINK + rb"))*+--!?+>)|" + _BOGUS + rb")*+"
+    rb"[^<]*+(?:(?:" + _SKIPPED + rb"|<!--(?:-?+>|(?:[^<-]++|-(?!-!?+>)|<(?!" + _LINK
+    + rb"))*+--!?+>))[^<]*+)*+"
 )  # fmt: skip
 _TAG = re.compile(rb"<(" + _TAG_NAME + rb")(" + _QUICK_REST + rb")")
 _CONDITION = re.compile(_CONDITION_START + rb"[^\]>]*+\]?+>")
@@ -146,6 +151,9 @@ def content(html: bytes, tag: Tag, limit: int) -> tuple[bytes, bytes]:
 
     Character references are as they stand. It ends where the element does, or the next link begins.
     """
+    next_tag = html.find(b"<", tag.end, limit)
+    if tag.name == b"a" and html[next_tag : next_tag + 4] in (b"</a>", b"</A>"):
+        return html[tag.end : next_tag], b""  # nothing but text, as most links
     text: list[bytes] = []
     alt = b""
     position = tag.end
@@ -174,7 +182,7 @@ def read(html: bytes) -> Iterator[Tag | Unclosed]:
     position, end, mso = 0, size, False  # `end` of the document or of a conditional comment
     opened = -1  # where a conditional comment began that never closes
     for _ in range(MAX_STEPS):
-        skipped = _SKIP.match(html, position, end)
+        skipped = (_SKIP_MSO if mso else _SKIP).match(html, position, end)
         position = skipped.end() if skipped else end
         if position >= end:
             if opened >= 0:

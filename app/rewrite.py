@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from operator import attrgetter
 
 from app import charset as charsets
 from app import href, link, markup
@@ -176,15 +177,15 @@ def _scan(
     # Without pixel and redirect nothing would tell later that opt-outs have been here: they stay.
     if pixel or any(place.link.tracked for place in places):
         for place in places:
-            edits = [Splice(start, html[start:end]) for start, end in place.opt_outs]
+            splices += [Splice(start, html[start:end]) for start, end in place.opt_outs]
             if place.link.tracked:
-                edits.append(_click(html, place.start, place.end, place.link, link_token, base_url))
-            splices += sorted(edits, key=lambda splice: splice.start)
+                edit = _click(html, place.start, place.end, place.link, link_token, base_url)
+                splices.append(edit)
     if pixel:
         ends = [tag.start for tag in tags if tag.name == b"/body" and not tag.mso]
         at = ends[-1] if ends else unclosed.start if unclosed else len(html)
         splices.append(Splice(at, b"", f'<img src="{base_url}/o/'.encode("ascii"), _PIXEL))
-        splices.sort(key=lambda splice: splice.start)
+    splices.sort(key=attrgetter("start"))
     return [place.link for place in places], splices, tuple(notes)
 
 

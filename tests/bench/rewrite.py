@@ -25,6 +25,8 @@ HOSTILE: dict[str, bytes] = {
     "comments": b"<!-- x -->",
     "unclosed comments": b"<!--",
     "conditions": b"<!--[if mso]>",
+    "conditions' starts": b"<!--[if ",
+    "links in comments": b"<!-- <a href=x>",
     "attributes": b" a=b",
     "bodies": b"</body>",
     "links": b'<a href="http://x.example/">x</a>',
