@@ -6,6 +6,7 @@ import secrets
 import time
 from collections import OrderedDict
 from collections.abc import Sequence
+from urllib.parse import urlsplit
 
 from itsdangerous import BadSignature, URLSafeTimedSerializer
 
@@ -73,3 +74,10 @@ class Access:
     def _session(self) -> str:
         session = self._serializer.dumps(self._mark)
         return session if isinstance(session, str) else session.decode("ascii")
+
+
+def local_path(path: str) -> str:
+    """Where to go after login: `path` if it stays on this site, else the front page."""
+    parts = urlsplit(path)
+    plain = path.startswith("/") and not path.startswith(("//", "/\\")) and path.isprintable()
+    return path if plain and not parts.scheme and not parts.netloc else "/"

@@ -5,12 +5,16 @@ holds the figures, so the SVG itself is hidden from screen readers. Colours are 
 """
 
 from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 WIDTH, HEIGHT = 960, 200
 GAP = 0.22  # of a column
+LEAST, MOST = 12, 72  # columns of a timeline; more than MOST when its steps cannot grow
+STEPS = (2, 5, 10, 30, 60, 300, 900, 3600, 3 * 3600, 6 * 3600, 86_400, 7 * 86_400, 28 * 86_400)
+LIVELY = timedelta(hours=1)
 
 
 class Column(NamedTuple):
@@ -26,6 +30,43 @@ class Column(NamedTuple):
         """The taller of the two bars."""
         return max(self.human_opens + self.machine_opens, self.human_clicks + self.machine_clicks)
 
+    @property
+    def told(self) -> str:
+        """The figures in words."""
+        names = ("opens", "opens by machines", "clicks", "clicks by machines")
+        hits = [f"{n:,} {name}" for n, name in zip(self, names, strict=True) if n]
+        return ", ".join(hits) or "no hits"
+
+
+class Window(NamedTuple):
+    """The stretch of time that a timeline shows: each column's start, and its width in seconds."""
+
+    starts: Sequence[datetime]
+    step: int
+
+    @property
+    def end(self) -> datetime:
+        """When the last column ends."""
+        return self.starts[-1] + timedelta(seconds=self.step)
+
+
+def window(first: datetime, last: datetime, now: datetime) -> Window:
+    """From the first message until now; until the `last` activity once all has long been quiet.
+
+    Long means for longer than there was activity: without that a newsletter's two lively days
+    would be one column of its later years.
+    """
+    last = max(first, last)
+    end = last if now - last > max(last - first, LIVELY) else max(now, last)
+    span = (end - first).total_seconds()
+    step = next((step for step in STEPS if span / step <= MOST - 1), STEPS[-1])
+    stop = int(end.timestamp()) // step
+    columns = min(max(stop - int(first.timestamp()) // step + 1, LEAST), 10 * MOST)
+    starts = [
+        datetime.fromtimestamp(number * step, UTC) for number in range(stop - columns + 1, stop + 1)
+    ]
+    return Window(starts, step)
+
 
 def ceiling(highest: int) -> int:
     """A round number at or above `highest`, and at least 4."""
@@ -36,8 +77,11 @@ def ceiling(highest: int) -> int:
     return next(m * magnitude // 2 for m in range(2, 23) if m * magnitude // 2 >= highest)
 
 
-def timeline(columns: Sequence[Column]) -> Markup:
-    """Opens and clicks side by side for each step; machine hits stand hatched on top."""
+def timeline(columns: Sequence[Column], titles: Sequence[str]) -> Markup:
+    """Opens and clicks side by side for each step; machine hits stand hatched on top.
+
+    A column's title shows while the pointer rests anywhere above or on it.
+    """
     top = ceiling(max((column.highest for column in columns), default=0))
     wide = WIDTH / max(len(columns), 1)
     bar = wide * (1 - GAP) / 2
@@ -45,20 +89,25 @@ def timeline(columns: Sequence[Column]) -> Markup:
         f'<line class="grid" x1="0" x2="{WIDTH}" y1="{y}" y2="{y}"/>'
         for y in (0.5, HEIGHT / 2, HEIGHT - 0.5)
     ]
-    for number, column in enumerate(columns):
+    for number, (column, title) in enumerate(zip(columns, titles, strict=True)):
         left = number * wide + wide * GAP / 2
+        shapes.append(
+            f'<g><title>{escape(title)}</title><path class="column"'
+            f' d="M{number * wide:.2f} 0h{wide:.2f}v{HEIGHT}h-{wide:.2f}z"/>'
+        )
         for x, kind, human, machine in (
             (left, "opens", column.human_opens, column.machine_opens),
             (left + bar, "clicks", column.human_clicks, column.machine_clicks),
         ):
             shapes.append(_bar(x, bar, kind, 0, human, top))
             shapes.append(_bar(x, bar, f"{kind} machine", human, machine, top))
+        shapes.append("</g>")
     hatch = "".join(
         f'<pattern id="hatch-{kind}" width="6" height="6" patternUnits="userSpaceOnUse"'
         f' patternTransform="rotate(45)"><rect class="{kind}" width="2.4" height="6"/></pattern>'
         for kind in ("opens", "clicks")
     )
-    return Markup(  # noqa: S704  (numbers and fixed names only)
+    return Markup(  # noqa: S704  (numbers, fixed names and escaped titles only)
         f'<svg class="timeline" viewBox="0 0 {WIDTH} {HEIGHT}" preserveAspectRatio="none"'
         f' aria-hidden="true" focusable="false"><defs>{hatch}</defs>{"".join(shapes)}</svg>'
     )

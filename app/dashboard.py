@@ -2,15 +2,14 @@
 
 import asyncio
 import hashlib
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
-from functools import cached_property, wraps
-from pathlib import Path
+from functools import cache, cached_property, wraps
 from typing import Any, Literal
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import quote, unquote, urlencode, urlsplit
 
+from jinja2_fragments import render_block
 from jinja2_fragments.starlette import Jinja2Blocks
 from sse_starlette import EventSourceResponse
 from starlette.middleware import Middleware
@@ -18,19 +17,22 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app import charts
-from app.access import COOKIE, SESSION_SECONDS, Access, ThrottledError
+from app.access import COOKIE, SESSION_SECONDS, Access, ThrottledError, local_path
 from app.live import MAX_VIEWERS, Fragments, Live
 from app.queries import NotFoundError, Queries, Split, Step, utc
 from app.settings import ROOT, Settings, resource
 from app.storage import Row, StorageError
 
 Show = Literal["human", "machine", "all"]
-SHOWN: Mapping[str, str] = {"human": "People", "machine": "Machines", "all": "All hits"}
-STEPS = (2, 5, 10, 30, 60, 300, 900, 3600, 3 * 3600, 6 * 3600, 86_400, 7 * 86_400, 28 * 86_400)
-COLUMNS = 72  # at most, in a timeline
-LISTED = 200
+SHOWN: Mapping[Show, str] = {"human": "People", "machine": "Machines", "all": "All hits"}
+ONE = "/newsletters/{newsletter_id:path}"
+PAGE = 50  # newsletters on one page
+RANKED = 8  # clients and devices
+LINKS = 100
+SLOTS = 24  # of a sparkline, as in newsletters_sparklines.sql
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:;"
     " connect-src 'self'; font-src 'self'; form-action 'self'; base-uri 'none';"
@@ -42,25 +44,15 @@ HEADERS = {
     "referrer-policy": "same-origin",
     "cache-control": "no-store",
 }
-Endpoint = Callable[[Request], Any]
+AWAY = (
+    "The database is away. Pixels and links go on working and every hit is kept; the figures"
+    " move again by themselves."
+)
+Endpoint = Callable[[Request], Awaitable[Response]]
 
 
-@dataclass(frozen=True)
-class Timeline:
-    """Columns of a chart: `rows` pairs each step's start with its figures."""
-
-    rows: Sequence[tuple[datetime, charts.Column]]
-    step: int
-
-    @property
-    def svg(self) -> str:
-        """The drawing."""
-        return charts.timeline([column for _, column in self.rows])
-
-    @property
-    def top(self) -> int:
-        """The value at the chart's upper edge."""
-        return charts.ceiling(max((column.highest for _, column in self.rows), default=0))
+class ForeignPostError(Exception):
+    """A form that was sent from another site."""
 
 
 class Dashboard:
@@ -92,9 +84,9 @@ class Dashboard:
         inside = self._inside
         return (
             Route("/", inside(self.newsletters)),
-            Route("/live", inside(self.newsletters_live)),
-            Route("/newsletters/{newsletter_id:path}/live", inside(self.newsletter_live)),
-            Route("/newsletters/{newsletter_id:path}", inside(self.newsletter)),
+            Route("/live", inside(self.newsletters_live, live=True)),
+            Route(f"{ONE}/live", inside(self.newsletter_live, live=True)),
+            Route(ONE, inside(self.newsletter)),
             Route("/login", self.login, methods=["GET", "POST"]),
             Route("/logout", self.logout, methods=["POST"]),
             Mount("/static", StaticFiles(directory=resource("static")), name="static",
@@ -102,50 +94,55 @@ class Dashboard:
         )  # fmt: skip
 
     async def newsletters(self, request: Request) -> Response:
-        """All newsletters, the latest active first."""
-        page = await asyncio.to_thread(self._newsletters)
+        """All newsletters, those that sent last first (?show=&page=)."""
+        page = await asyncio.to_thread(self._newsletters, _show(request), _number_of_page(request))
         return self._page(request, "newsletters.html", page)
 
     async def newsletters_live(self, request: Request) -> Response:
         """The same, as it changes."""
-        return self._stream(request, "newsletters", lambda: self._fragments(
-            "newsletters.html", self._newsletters(), ("totals", "list")))  # fmt: skip
+        show, number = _show(request), _number_of_page(request)
+        return self._stream(
+            request, f"newsletters {show} {number}", "newsletters.html", ("totals", "list"),
+            lambda: self._newsletters(show, number),
+        )  # fmt: skip
 
     async def newsletter(self, request: Request) -> Response:
-        """One newsletter."""
-        newsletter_id, show = _asked(request)
-        page = await asyncio.to_thread(self._newsletter, newsletter_id, show)
+        """One newsletter (?show=)."""
+        page = await asyncio.to_thread(self._newsletter, _newsletter_id(request), _show(request))
         return self._page(request, "newsletter.html", page)
 
     async def newsletter_live(self, request: Request) -> Response:
         """The same, as it changes."""
-        newsletter_id, show = _asked(request)
-        blocks = ("figures", "timeline", "links", "agents")
-        return self._stream(request, f"{show} {newsletter_id}", lambda: self._fragments(
-            "newsletter.html", self._newsletter(newsletter_id, show), blocks))  # fmt: skip
+        newsletter_id, show = _newsletter_id(request), _show(request)
+        with suppress(StorageError):  # a stream that starts now shows the figures later
+            await asyncio.to_thread(self._queries.newsletter, newsletter_id)
+        return self._stream(
+            request, f"newsletter {show} {newsletter_id}", "newsletter.html",
+            ("figures", "timeline", "links", "agents"),
+            lambda: self._newsletter(newsletter_id, show),
+        )  # fmt: skip
 
     async def login(self, request: Request) -> Response:
         """By password (POST) or by one-time code (GET ?code=)."""
-        onward = _local(request.query_params.get("next", "/"))
+        onward = local_path(request.query_params.get("next", "/"))
         problem, status = "", 200
         session = None
         if request.method == "POST":
             _same_site(request)
             address = request.client.host if request.client else ""
-            form = await request.form()
+            form = await request.form(max_files=0, max_fields=8, max_part_size=4096)
             try:
                 session = self._access.by_password(str(form.get("password", "")), address)
                 problem, status = "That is not the password.", 403
             except ThrottledError as error:
                 problem, status = f"Too many tries. Wait {error.seconds} seconds.", 429
-        elif code := request.query_params.get("code"):
+        elif request.method == "GET" and (code := request.query_params.get("code")):
             session = self._access.by_code(code)
             problem, status = "That link was used before, or it is older than a day.", 403
         elif self._access.valid(request.cookies.get(COOKIE, "")):
             return RedirectResponse(onward, 303)
         if session is None:
-            page = {"problem": problem, "secrets": self._settings.data_dir / "secrets.json"}
-            return self._page(request, "login.html", page, status)
+            return self._page(request, "login.html", {"problem": problem}, status)
         response = RedirectResponse(onward, 303, {"cache-control": "no-store"})
         response.set_cookie(
             COOKIE, session, SESSION_SECONDS, httponly=True, samesite="lax",
@@ -161,106 +158,146 @@ class Dashboard:
         return response
 
     def problem(self, request: Request, status: int, title: str, detail: str) -> Response:
-        """An error's page."""
-        page = {"title": title, "detail": detail, "status": status}
-        return self._page(request, "error.html", page, status)
+        """An error's page; one of status 503 looks again by itself, without JavaScript too."""
+        response = self._page(request, "error.html", {"title": title, "detail": detail}, status)
+        if status == 503:
+            response.headers["refresh"] = "5"
+        return response
 
-    def _inside(self, endpoint: Endpoint) -> Endpoint:
+    def _inside(self, endpoint: Endpoint, live: bool = False) -> Endpoint:
         """Only for who is logged in; errors become pages."""
 
         @wraps(endpoint)
         async def guarded(request: Request) -> Response:
             if not self._access.valid(request.cookies.get(COOKIE, "")):
+                if live:  # a stream cannot follow to the login
+                    return Response(status_code=401, headers=HEADERS)
                 here = request.url.path + (f"?{request.url.query}" if request.url.query else "")
                 return RedirectResponse(f"/login?next={quote(here, safe='')}", 303)
             try:
-                response: Response = await endpoint(request)
+                return await endpoint(request)
             except NotFoundError as error:
                 return self.problem(request, 404, "Nothing here", f"The {error}.")
             except StorageError:
-                return self.problem(
-                    request, 503, "The database is away",
-                    "Pixels and links go on working and every hit is kept. This page comes back"
-                    " by itself.",
-                )  # fmt: skip
-            return response
+                return self.problem(request, 503, "The figures are not at hand", AWAY)
 
         return guarded
 
     def _page(
         self, request: Request, name: str, page: Mapping[str, Any], status: int = 200
     ) -> Response:
-        return self.templates.TemplateResponse(
-            request, name, {"url": self._settings.public_url, **page}, status, dict(HEADERS)
-        )
+        page = {"url": self._settings.public_url, **page}
+        return self.templates.TemplateResponse(request, name, page, status, dict(HEADERS))
 
-    def _stream(self, request: Request, key: str, render: Callable[[], Fragments]) -> Response:
+    def _stream(
+        self,
+        request: Request,
+        key: str,
+        name: str,
+        blocks: Iterable[str],
+        look: Callable[[], Mapping[str, Any]],
+    ) -> Response:
+        """The blocks of a template as they change; `look` asks the database for their figures."""
         if self._live.viewers >= MAX_VIEWERS:
             return Response("too many viewers\n", 503, {"retry-after": "30"})
+
+        def render() -> Fragments:
+            try:
+                page = {"url": self._settings.public_url, **look()}
+            except StorageError:
+                return {"notices": self._block("base.html", "notices", {"away": AWAY})}
+            found = {block: self._block(name, block, page) for block in blocks}
+            return {"notices": self._block("base.html", "notices", {}), **found}
+
         events = self._live.watch(key, render, request.headers.get("last-event-id", ""))
         return EventSourceResponse(events, headers={"cache-control": "no-store"}, ping=20)
 
-    def _fragments(self, name: str, page: Mapping[str, Any], blocks: Iterable[str]) -> Fragments:
-        template = self.templates.env.get_template(name)
-        found = {}
-        for block in blocks:
-            context = template.new_context({"url": self._settings.public_url, **page})
-            found[block] = "".join(template.blocks[block](context))
-        return found
+    def _block(self, name: str, block: str, page: Mapping[str, Any]) -> str:
+        return render_block(self.templates.env, name, block, page)
 
-    def _newsletters(self) -> dict[str, Any]:
-        rows = self._queries.newsletters(LISTED)
-        now = int(datetime.now(UTC).timestamp() * 1000)
-        lines: dict[int, list[int]] = {}
-        for row in self._queries.run("newsletters_sparklines", now_ms=now):
-            lines.setdefault(row["newsletter"], [0] * 24)[row["slot"]] = row["hits"]
-        for row in rows:
-            row["sparkline"] = charts.sparkline(lines.get(row["newsletter"], []))
-        names = ("messages", "opens_human_unique", "clicks_human_unique", "unsubscribes")
-        return {"rows": rows, "totals": {name: sum(row[name] for row in rows) for name in names}}
+    def _newsletters(self, show: Show, number: int) -> dict[str, Any]:
+        rows = self._queries.newsletters(PAGE + 1, (number - 1) * PAGE)
+        more, rows = len(rows) > PAGE, rows[:PAGE]
+        keys = [row["newsletter"] for row in rows]
+        lines: dict[int, list[int]] = {key: [0] * SLOTS for key in keys}
+        for slot in self._queries.run("newsletters_sparklines", newsletters=keys):
+            lines[slot["newsletter"]][slot["slot"]] = slot[f"{show}_total"]
+        return {
+            "show": show,
+            "rows": [
+                {
+                    **row,
+                    "opened": row[f"opens_{show}_unique"],
+                    "clicked": row[f"clicks_{show}_unique"],
+                    "sparkline": charts.sparkline(lines[row["newsletter"]]),
+                }
+                for row in rows
+            ],
+            "totals": self._totals(show),
+            "switch": {value: f"/?show={value}" for value in SHOWN},
+            "live": f"/live?show={show}&page={number}",
+            "newer": f"/?show={show}&page={number - 1}" if number > 1 else "",
+            "older": f"/?show={show}&page={number + 1}" if more else "",
+        }
+
+    def _totals(self, show: Show) -> dict[str, int]:
+        row = self._queries.run("newsletters_totals")[0]
+        return {
+            "messages": row["messages"],
+            "opened": row[f"opens_{show}_unique"],
+            "clicked": row[f"clicks_{show}_unique"],
+            "unsubscribes": row["unsubscribes"],
+        }
 
     def _newsletter(self, newsletter_id: str, show: Show) -> dict[str, Any]:
         stats = self._queries.stats(newsletter_id)
         links = self._queries.links(newsletter_id)
         agents = self._queries.run("newsletter_agents", newsletter=self._queries.key(newsletter_id))
-        ranked = sorted(links, key=lambda link: -getattr(link, show).unique)
+        links.sort(key=lambda link: -getattr(link, show).unique)
         return {
             "newsletter": self._queries.newsletter(newsletter_id),
             "stats": stats,
             "show": show,
+            "switch": {value: page_url(newsletter_id, show=value) for value in SHOWN},
+            "live": page_url(newsletter_id, live=True, show=show),
             "opens": getattr(stats.opens, show),
             "clicks": getattr(stats.clicks, show),
-            "timeline": self._timeline(newsletter_id, show),
-            "links": [(link, getattr(link, show)) for link in ranked[:100]],
-            "clients": _ranking(agents, "client", "Unknown client"),
-            "devices": _ranking(agents, "device", "Unknown device"),
+            "links": [(link, getattr(link, show)) for link in links[:LINKS]],
+            "unlisted": len(links[LINKS:]),
+            "rankings": {
+                "Clients": _ranking(agents, "client", show),
+                "Devices": _ranking(agents, "device", show),
+            },
+            **self._timeline(newsletter_id, show, stats.updated_at),
         }
 
-    def _timeline(self, newsletter_id: str, show: Show) -> Timeline:
-        sent = self._queries.sent(newsletter_id)
-        end = datetime.now(UTC)
-        start = utc(sent["first_at"]) if sent["messages"] else end
-        span = (end - start).total_seconds()
-        step = next((step for step in STEPS if span / step <= COLUMNS - 1), STEPS[-1])
-        last = int(end.timestamp()) // step
-        columns = min(max(last - int(start.timestamp()) // step + 1, 12), 10 * COLUMNS)
-        times = [
-            datetime.fromtimestamp(number * step, UTC)
-            for number in range(last - columns + 1, last + 1)
+    def _timeline(self, newsletter_id: str, show: Show, last: datetime | None) -> dict[str, Any]:
+        sent, now = self._queries.sent(newsletter_id), datetime.now(UTC)
+        first = utc(sent["first_at"]) if sent["messages"] else last or now
+        starts, step = shown = charts.window(first, last or now, now)
+        points = self._queries.timeline(newsletter_id, starts[0], shown.end, step)
+        found = {point.at: _column(point, show) for point in points}
+        columns = [found.get(at, charts.Column(0, 0, 0, 0)) for at in starts]
+        titles = [
+            f"{_when(at, step)} UTC: {column.told}"
+            for at, column in zip(starts, columns, strict=True)
         ]
-        points = self._queries.timeline(newsletter_id, times[0], end, step)
-        found = {point.at: point for point in points}
-        return Timeline([(at, _column(found.get(at), show)) for at in times], step)
+        return {
+            "step": step,
+            "times": list(zip(starts, columns, strict=True)),
+            "top": charts.ceiling(max(column.highest for column in columns)),
+            "chart": charts.timeline(columns, titles),
+        }
 
 
 class _Cached:
     """Static files carry a hash in their address, so clients may keep them for good."""
 
-    def __init__(self, app: Any) -> None:
+    def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        async def with_headers(message: Any) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def with_headers(message: Message) -> None:
             if message["type"] == "http.response.start" and message["status"] == 200:
                 hashed = b"v=" in scope.get("query_string", b"")
                 age = b"public, max-age=31536000, immutable" if hashed else b"no-cache"
@@ -271,61 +308,53 @@ class _Cached:
         await self._app(scope, receive, with_headers)
 
 
-_hashes: dict[str, str] = {}
-
-
+@cache
 def asset(name: str) -> str:
     """The address of a static file, with a hash of its content."""
-    if name not in _hashes:
-        content = (Path(resource("static")) / name).read_bytes()
-        _hashes[name] = hashlib.sha256(content).hexdigest()[:12]
-    return f"/static/{name}?v={_hashes[name]}"
+    content = (resource("static") / name).read_bytes()
+    return f"/static/{name}?v={hashlib.sha256(content).hexdigest()[:12]}"
 
 
 def page_url(newsletter_id: str, live: bool = False, **query: str) -> str:
-    """The address of a newsletter's page; its id may hold any character."""
-    chosen = "&".join(f"{name}={quote(value, safe='')}" for name, value in query.items())
-    path = quote(newsletter_id.replace("%", "%25").replace("/", "%2F"), safe="")
-    return f"/newsletters/{path}{'/live' if live else ''}{'?' + chosen if chosen else ''}"
+    """The address of a newsletter's page; its id may hold any character.
+
+    What servers and browsers would read as path is encoded twice: servers decode once before
+    slashes are told apart, and browsers resolve `.` and `..`, encoded once as well.
+    """
+    twice = newsletter_id.replace("%", "%25").replace("/", "%2F")
+    if twice in (".", ".."):
+        twice = twice.replace(".", "%2E")
+    path = f"/newsletters/{quote(twice, safe='')}{'/live' if live else ''}"
+    return f"{path}?{urlencode(query)}" if query else path
 
 
-def _asked(request: Request) -> tuple[str, Show]:
-    """The path's id was encoded twice: servers decode it once, before slashes are told apart."""
-    newsletter_id = unquote(request.path_params["newsletter_id"])
-    show = request.query_params.get("show", "human")
-    known: Show = "machine" if show == "machine" else "all" if show == "all" else "human"
-    return newsletter_id, known
+def _newsletter_id(request: Request) -> str:
+    return unquote(request.path_params["newsletter_id"])
 
 
-def _local(path: str) -> str:
-    """Where to go after login: a path of this site and nothing else."""
-    parts = urlsplit(path)
-    plain = path.startswith("/") and not path.startswith(("//", "/\\")) and path.isprintable()
-    return path if plain and not parts.scheme and not parts.netloc else "/"
+def _show(request: Request) -> Show:
+    asked = request.query_params.get("show")
+    return next((show for show in SHOWN if show == asked), "human")
+
+
+def _number_of_page(request: Request) -> int:
+    asked = request.query_params.get("page", "")
+    return int(asked) if asked.isascii() and asked.isdigit() and 0 < int(asked[:6]) < 10**5 else 1
 
 
 def _same_site(request: Request) -> None:
     """Refuse a POST that another site's page has made (Fetch metadata, else Origin)."""
-    site = request.headers.get("sec-fetch-site")
-    origin = request.headers.get("origin")
-    host = request.headers.get("host", "")
-    if site not in (None, "same-origin", "none") or (
-        site is None and origin not in (None, "null") and urlsplit(origin or "").netloc != host
-    ):
+    site, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin")
+    if site is None and origin is not None:
+        ours = urlsplit(origin).netloc == request.headers.get("host")  # `null` has no netloc
+    else:
+        ours = site in (None, "same-origin", "none")
+    if not ours:
         raise ForeignPostError
 
 
-class ForeignPostError(Exception):
-    """A form that was sent from another site."""
-
-
-def _column(step: Step | None, show: Show) -> charts.Column:
-    if step is None:
-        return charts.Column(0, 0, 0, 0)
-    return charts.Column(
-        *_pair(step.opens, show),
-        *_pair(step.clicks, show),
-    )
+def _column(step: Step, show: Show) -> charts.Column:
+    return charts.Column(*_pair(step.opens, show), *_pair(step.clicks, show))
 
 
 def _pair(split: Split, show: Show) -> tuple[int, int]:
@@ -333,12 +362,19 @@ def _pair(split: Split, show: Show) -> tuple[int, int]:
     return human, split.machine.total if show != "human" else 0
 
 
-def _ranking(rows: Sequence[Row], column: str, unknown: str) -> list[tuple[str, int]]:
-    totals: Counter[str] = Counter()
-    for row in rows:
-        totals[str(row[column]) or unknown] += row["human_unique"]
-    return [(name.capitalize() if column == "device" else name, n)
-            for name, n in totals.most_common(8)]  # fmt: skip
+def _ranking(agents: Iterable[Row], part: str, show: Show) -> list[tuple[str, int, float]]:
+    """Name, messages and share of the commonest, and of all others together."""
+    found = [
+        (row["name"].capitalize() if part == "device" else row["name"], row[f"{show}_unique"])
+        for row in agents
+        if row["part"] == part and row[f"{show}_unique"]
+    ]
+    found.sort(key=lambda pair: -pair[1])
+    whole = sum(messages for _, messages in found)
+    others = sum(messages for _, messages in found[RANKED:])
+    ranked = [(name or f"Unknown {part}", messages) for name, messages in found[:RANKED]]
+    ranked += [("Others", others)] if others else []
+    return [(name, messages, messages / whole) for name, messages in ranked]
 
 
 def _number(value: int) -> str:

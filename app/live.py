@@ -33,6 +33,7 @@ class _Page:
     viewers: set[asyncio.Event] = field(default_factory=set)
     fragments: Fragments = field(default_factory=dict)
     version: str = ""
+    trouble: str = ""
 
 
 class Live:
@@ -84,9 +85,13 @@ class Live:
     async def _refresh(self, page: _Page) -> None:
         try:
             fragments = await asyncio.to_thread(page.render)
-        except StorageError as error:
-            log.debug("live page waits: %s", error)
+        except Exception as error:  # one page's trouble must not end the ticker of all others
+            if repr(error) != page.trouble:
+                page.trouble = repr(error)
+                level = logging.DEBUG if isinstance(error, StorageError) else logging.ERROR
+                log.log(level, "a live page waits: %s", error, exc_info=level > logging.DEBUG)
             return
+        page.trouble = ""
         version = _version(fragments)
         if version != page.version:
             page.fragments, page.version = fragments, version

@@ -19,13 +19,19 @@ def login(service: Service, visitor: httpx2.Client) -> httpx2.Response:
     return visitor.post("/login", data={"password": service.password})
 
 
-@pytest.mark.parametrize("path", ["/", "/live", "/newsletters/x", "/newsletters/x/live?show=all"])
+@pytest.mark.parametrize("path", ["/", "/newsletters/x", "/newsletters/x?show=all"])
 def test_nothing_is_shown_before_login_and_the_way_back_is_kept(
     visitor: httpx2.Client, path: str
 ) -> None:
     answer = visitor.get(path)
     assert answer.status_code == 303
     assert answer.headers["location"].startswith("/login?next=%2F")
+
+
+@pytest.mark.parametrize("path", ["/live", "/newsletters/x/live?show=all"])
+def test_a_stream_before_login_is_refused(visitor: httpx2.Client, path: str) -> None:
+    answer = visitor.get(path)
+    assert (answer.status_code, answer.text) == (401, "")
 
 
 def test_login_leads_back_but_never_to_another_site(

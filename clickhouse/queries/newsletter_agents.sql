@@ -1,8 +1,14 @@
--- What one newsletter was read with: client, os, device with human hits and distinct messages.
-SELECT client, os, device, count() AS human_total, uniqExact(message) AS human_unique
+-- What opened and clicked one newsletter: clients and devices (`part`) with the distinct messages
+-- that each of them hit.
+SELECT
+    agent.1 AS part,
+    agent.2 AS name,
+    uniqExact(message) AS all_unique,
+    uniqExactIf(message, verdict NOT IN ('prefetch', 'scanner', 'bot')) AS human_unique,
+    uniqExactIf(message, verdict IN ('prefetch', 'scanner', 'bot')) AS machine_unique
 FROM events
-WHERE workspace = {workspace:String} AND newsletter = {newsletter:UInt64}
-    AND verdict NOT IN ('prefetch', 'scanner', 'bot') AND kind IN ('open', 'click')
-GROUP BY client, os, device
-ORDER BY human_unique DESC, client, os, device
-LIMIT 200
+ARRAY JOIN [('client', toString(client)), ('device', toString(device))] AS agent
+WHERE workspace = {workspace:String} AND newsletter = {newsletter:UInt64} AND kind IN ('open', 'click')
+GROUP BY part, name
+ORDER BY all_unique DESC, part, name
+LIMIT 500

@@ -10,10 +10,14 @@ WITH
             uniqExactIf(message, kind = 'open') AS opens_all_unique,
             countIf(kind = 'open' AND NOT machine) AS opens_human,
             uniqExactIf(message, kind = 'open' AND NOT machine) AS opens_human_unique,
+            countIf(kind = 'open' AND machine) AS opens_machine,
+            uniqExactIf(message, kind = 'open' AND machine) AS opens_machine_unique,
             countIf(kind = 'click') AS clicks_all,
             uniqExactIf(message, kind = 'click') AS clicks_all_unique,
             countIf(kind = 'click' AND NOT machine) AS clicks_human,
             uniqExactIf(message, kind = 'click' AND NOT machine) AS clicks_human_unique,
+            countIf(kind = 'click' AND machine) AS clicks_machine,
+            uniqExactIf(message, kind = 'click' AND machine) AS clicks_machine_unique,
             uniqExactIf(message, kind = 'unsubscribe') AS unsubscribes,
             max(at) AS last_hit
         FROM (SELECT *, verdict IN ('prefetch', 'scanner', 'bot') AS machine FROM events
@@ -31,7 +35,9 @@ SELECT
     newsletters.newsletter AS newsletter, id, name, subject, tags,
     messages, first_at, last_at,
     opens_all, opens_all_unique, opens_human, opens_human_unique,
+    opens_machine, opens_machine_unique,
     clicks_all, clicks_all_unique, clicks_human, clicks_human_unique,
+    clicks_machine, clicks_machine_unique,
     unsubscribes, greatest(last_at, last_hit) AS updated_at
 FROM newsletters FINAL
 LEFT JOIN sent USING (newsletter)

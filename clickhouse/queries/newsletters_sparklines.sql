@@ -1,20 +1,26 @@
--- For each newsletter, people's hits in 24 equal slots from its first message until now.
+-- For some newsletters, hits in 24 equal slots from the first message to the last hit.
 SELECT
     newsletter,
-    least(23, intDiv(greatest(0, at_ms - first_ms) * 24, greatest(1, {now_ms:Int64} - first_ms))) AS slot,
-    count() AS hits
+    least(23, intDiv(greatest(0, at_ms - first_ms) * 24, greatest(1, last_ms - first_ms))) AS slot,
+    count() AS all_total,
+    countIf(NOT machine) AS human_total,
+    countIf(machine) AS machine_total
 FROM
 (
-    SELECT newsletter, toUnixTimestamp64Milli(at) AS at_ms
+    SELECT
+        newsletter,
+        toUnixTimestamp64Milli(at) AS at_ms,
+        max(at_ms) OVER (PARTITION BY newsletter) AS last_ms,
+        verdict IN ('prefetch', 'scanner', 'bot') AS machine
     FROM events
-    WHERE workspace = {workspace:String} AND verdict NOT IN ('prefetch', 'scanner', 'bot')
+    WHERE workspace = {workspace:String} AND newsletter IN {newsletters:Array(UInt64)}
         AND kind IN ('open', 'click')
 ) AS hits
 INNER JOIN
 (
     SELECT newsletter, toUnixTimestamp64Milli(min(at)) AS first_ms
     FROM messages
-    WHERE workspace = {workspace:String}
+    WHERE workspace = {workspace:String} AND newsletter IN {newsletters:Array(UInt64)}
     GROUP BY newsletter
 ) AS sent USING (newsletter)
 GROUP BY newsletter, slot
