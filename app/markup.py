@@ -41,18 +41,19 @@ _WANTED = (
 )  # fmt: skip
 _TEXT = rb"[^<]++|<(?![a-zA-Z/!?])"
 
-# Up to the next thing worth a look, in one go: in a conditional comment, and in the document.
+# Up to the next thing worth a look and, if that is a tag, over it, in one go: in a conditional
+# comment, and in the document.
 _SKIPPED = (
     rb"<(?!" + _WANTED + rb")" + _TAG_NAME + _QUICK_REST + rb"|" + _BOGUS + rb"|<(?![a-zA-Z/!?])"
 )
 # No comment closes within a conditional one, so to look for its end there would be quadratic.
-_SKIP_MSO = re.compile(rb"[^<]*+(?:(?:" + _SKIPPED + rb")[^<]*+)*+")
+_THEN_TAG = rb"(?:<(" + _TAG_NAME + rb")(" + _QUICK_REST + rb"))?+"
+_SKIP_MSO = re.compile(rb"[^<]*+(?:(?:" + _SKIPPED + rb")[^<]*+)*+" + _THEN_TAG)
 # A comment that may hold a link is worth a look: it may be one for Outlook.
 _SKIP = re.compile(
     rb"[^<]*+(?:(?:" + _SKIPPED + rb"|<!--(?:-?+>|(?:[^<-]++|-(?!-!?+>)|<(?!" + _LINK
-    + rb"))*+--!?+>))[^<]*+)*+"
+    + rb"))*+--!?+>))[^<]*+)*+" + _THEN_TAG
 )  # fmt: skip
-_TAG = re.compile(rb"<(" + _TAG_NAME + rb")(" + _QUICK_REST + rb")")
 _CONDITION = re.compile(_CONDITION_START + rb"[^\]>]*+\]?+>")
 _COMMENT_END = re.compile(rb"--!?>")
 _RAW_END = {name: re.compile(rb"</(?i:" + name + rb")" + _NAME_ENDS) for name in _RAW}
@@ -184,15 +185,23 @@ def read(html: bytes) -> Iterator[Tag | Unclosed]:
     for _ in range(MAX_STEPS):
         skipped = (_SKIP_MSO if mso else _SKIP).match(html, position, end)
         position = skipped.end() if skipped else end
-        if position >= end:
+        what = "tag"
+        if skipped and skipped[1]:
+            tag = Tag(skipped[1].lower(), skipped.start(1) - 1, position, skipped.start(2), mso)
+            if tag.name not in _RAW_END:
+                yield tag
+                continue
+            start, what = tag.start, f"<{tag.name.decode()}>"
+            raw_end = _RAW_END[tag.name].search(html, position, end)
+            position = raw_end.start() if raw_end else -1
+        elif position >= end:
             if opened >= 0:
                 yield Unclosed("comment", opened)
             if opened >= 0 or not mso:
                 return
             position, end, mso = end, size, False
             continue
-        start, what = position, "tag"
-        if html.startswith(b"<!--", start):
+        elif html.startswith(b"<!--", start := position):
             what = "comment"
             condition = _CONDITION.match(html, start, end)
             close = (-1, -1) if mso else _comment_end(html, start)
@@ -203,15 +212,6 @@ def read(html: bytes) -> Iterator[Tag | Unclosed]:
                 position = condition.end()
                 continue
             position = close[1]
-        elif match := _TAG.match(html, start, end):
-            tag = Tag(match[1].lower(), start, match.end(), match.start(2), mso)
-            position = tag.end
-            if tag.name in _RAW_END:
-                what = f"<{tag.name.decode()}>"
-                raw_end = _RAW_END[tag.name].search(html, position, end)
-                position = raw_end.start() if raw_end else -1
-            else:
-                yield tag
         else:
             position = -1
         if position < 0:
