@@ -24,15 +24,15 @@ _UNSAFE = re.compile(r"[^!-~]+")
 _PLACEHOLDER = re.compile(
     r"\{\{|\}\}|\{%|%\}|\*\||\|\*|<%|%>|\$\{|\[\[[^\[\]]*\]\]|%%[A-Za-z_][\w .:-]*%%"
 )
+# For lower case, and every alternative begins with a letter: re then skips to those letters.
 _UNSUBSCRIBE_URL = re.compile(
-    r"unsubscri|(?<![a-z])opt[-_]?out(?![a-z])|abmelde|desinscri|desabonn", re.IGNORECASE
+    r"unsubscri|o(?<![a-z]o)pt[-_]?out(?![a-z])|abmelde|desinscri|desabonn"
 )
 _UNSUBSCRIBE_LABEL = re.compile(
-    r"unsubscribe|\bopt[- ]?out\b|abmelden|abbestellen|d[ée]sabonner|d[ée]sinscri|darse de baja"
-    r"|cancelar (?:la )?suscripci|disiscri|annulla.{0,12}iscrizione|uitschrijven|afmelden"
-    r"|avregistrer|afmeld|avsluta prenumeration|cancelar (?:a )?(?:inscri|assinatura)|отписаться"
-    r"|wypisz|配信停止|退订|退訂|수신거부",
-    re.IGNORECASE,
+    r"unsubscribe|o(?<!\wo)pt[- ]?out\b|abmelden|abbestellen|d[ée]sabonner|d[ée]sinscri"
+    r"|darse de baja|cancelar (?:la )?suscripci|disiscri|annulla.{0,12}iscrizione|uitschrijven"
+    r"|afmelden|avregistrer|afmeld|avsluta prenumeration|cancelar (?:a )?(?:inscri|assinatura)"
+    r"|отписаться|wypisz|配信停止|退订|退訂|수신거부"
 )
 _LABEL_LIMIT = 60  # a longer text that mentions unsubscribing is an article about it
 
@@ -100,8 +100,8 @@ def scheme(url: str) -> str:
 
 def is_unsubscribe(url: str, *labels: str) -> bool:
     """Whether a link lets the reader leave: by its address, or by a short label."""
-    return bool(_UNSUBSCRIBE_URL.search(url)) or any(
-        len(label) <= _LABEL_LIMIT and _UNSUBSCRIBE_LABEL.search(label) for label in labels
+    return bool(_UNSUBSCRIBE_URL.search(url.lower())) or any(
+        len(label) <= _LABEL_LIMIT and _UNSUBSCRIBE_LABEL.search(label.lower()) for label in labels
     )
 
 

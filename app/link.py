@@ -4,6 +4,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from msgspec import Struct
+
 from app import href, markup
 from app.href import Address
 from app.markup import Attribute, Attributes, Tag
@@ -63,8 +65,7 @@ class Options:
     max_url: int = 2000
 
 
-@dataclass(frozen=True, slots=True)
-class Link:
+class Link(Struct, frozen=True):
     """A link of a message. `index` counts from 0 in document order, `offset` in bytes.
 
     `url` is the address as the recipient's client reads it, `target` where the redirect goes;

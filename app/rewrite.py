@@ -10,9 +10,12 @@ out what was put in gives back the original, byte for byte.
 import codecs
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from operator import attrgetter
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from app import charset as charsets
 from app import href, link, markup
@@ -37,8 +40,7 @@ _BRACKETS = {")": "(", "]": "[", "}": "{", "\uff09": "\uff08", "\u300d": "\u300c
 _HINT_CHARS = 200  # how far before an address the words that introduce it are looked for
 
 
-@dataclass(frozen=True, slots=True)
-class Splice:
+class Splice(Struct, frozen=True):
     """At byte `start` of the original, `removed` gives way to `before` + message token + `after`.
 
     Where `before` is None nothing goes in.
