@@ -271,9 +271,7 @@ async def _rewrite(
         outgoing = Outgoing(chosen, Tokens(chosen.secret_keys), journal)
         prepared = outgoing.prepare(message, html, None)
         if record:
-            kept = outgoing.record(prepared)
-            if kept is not None:
-                await kept
+            await outgoing.record(prepared)
         return prepared
     finally:
         await journal.close()

@@ -3,9 +3,10 @@
     <id>.open   the segment being written, under flock by its writer
     <id>.seg    sealed: immutable until ClickHouse has acknowledged it, then deleted
 
-The line is written before the answer is sent, so killing the process loses nothing. What a power
-loss may take is bounded by `sync_ms`. Everything here runs on the event loop's thread but
-fdatasync: only the writer itself rotates, so no line ever goes to a closed segment.
+Lines of one turn of the event loop are written together, before their answers are sent, so killing
+the process loses nothing. What a power loss may take is bounded by `sync_ms`. Everything here runs
+on the event loop's thread but fdatasync: only the writer itself rotates, so no line ever goes to a
+closed segment.
 """
 
 import asyncio
@@ -71,8 +72,7 @@ class _Segment:
     def sync(self) -> int:
         """Put what is written so far on the disk (in a thread); returns how many bytes that is."""
         size = self.size
-        if size > self.synced:
-            os.fdatasync(self.fd)
+        os.fdatasync(self.fd)
         return size
 
     def seal(self) -> None:
@@ -101,7 +101,9 @@ class Journal:
         self._backlog = 0
         self._refused_at = -RETRY_AFTER
         self._refusal = JournalError("closed", "journal: closed")
-        self._waiting: list[asyncio.Future[None]] = []
+        self._lines: list[bytes] = []  # of this turn of the loop, and who waits for them
+        self._writing: list[asyncio.Future[None]] = []
+        self._unsynced: list[asyncio.Future[None]] = []
         self._syncing: asyncio.Task[None] | None = None
         self._ticker: asyncio.Task[None] | None = None
         self._closed = False
@@ -116,28 +118,53 @@ class Journal:
         """Begin the periodic sync and seal. Call it on the running loop."""
         self._ticker = asyncio.create_task(self._tick(), name="journal")
 
-    def write(self, lines: bytes) -> asyncio.Future[None] | None:
-        """Keep one or more whole lines; once this returns they outlive the process.
+    def write(self, lines: bytes) -> asyncio.Future[None]:
+        """Keep one or more whole lines. Call it on the running loop.
 
-        Returns None, or with `sync_ms` 0 a future that ends when they outlive a power loss too.
-        Raises JournalError when the disk is full or broken: then none of the lines is kept.
+        Once the future is done they outlive the process, with `sync_ms` 0 a power loss too. Raises
+        JournalError, here or by the future, when the disk is full or broken: then none of the lines
+        is kept.
         """
-        segment = self._segment or self._begin()
-        if segment.size + len(lines) + self._backlog_bytes > self.max_bytes:
-            raise self._refuse("disk_cap", "has reached MAILWAKE_JOURNAL_MAX_MB")
+        if self._segment is None:
+            self._check()
+        future = asyncio.get_running_loop().create_future()
+        if not self._lines:
+            asyncio.get_running_loop().call_soon(self._flush)
+        self._lines.append(lines)
+        self._writing.append(future)
+        return future
+
+    def _flush(self) -> None:
+        """One write for all lines of this turn."""
+        data, waiting = b"".join(self._lines), self._writing
+        self._lines, self._writing = [], []
+        if not data:
+            return
         try:
-            segment.write(lines)
-        except OSError as error:
-            self._retire()
-            raise self._refuse_by(error) from error
-        self.trouble = ""
-        future = self._group_commit() if self.sync_ms == 0 else None
+            segment = self._segment or self._begin()
+            if segment.size + len(data) + self._backlog_bytes > self.max_bytes:
+                raise self._refuse("disk_cap", "has reached MAILWAKE_JOURNAL_MAX_MB")
+            try:
+                segment.write(data)
+            except OSError as error:
+                self._retire()
+                raise self._refuse_by(error) from error
+        except JournalError as error:
+            for future in waiting:
+                if not future.done():
+                    future.set_exception(error)
+            return
+        if self.sync_ms == 0:
+            self._unsynced += waiting
+            self._start_sync()
+        else:
+            _release(waiting)
         if segment.size >= SEGMENT_BYTES:
             self._retire()
-        return future
 
     async def close(self) -> None:
         """Sync and seal what is open; nothing may be written after it."""
+        self._flush()
         self._closed = True
         if self._ticker:
             self._ticker.cancel()
@@ -154,11 +181,15 @@ class Journal:
         sizes = [segment.size for segment in own if segment.size]
         return self._backlog + len(sizes), self._backlog_bytes + sum(sizes)
 
-    def _begin(self) -> _Segment:
+    def _check(self) -> None:
+        """Raises JournalError at once where it is known that nothing can be written."""
         if self._closed:
             raise JournalError("closed", "journal: closed")
         if time.monotonic() - self._refused_at < RETRY_AFTER:
             raise self._refusal
+
+    def _begin(self) -> _Segment:
+        self._check()
         try:
             self._segment = _Segment(self.folder)
         except OSError as error:
@@ -177,34 +208,41 @@ class Journal:
         self.trouble = f"journal: {why}"
         return JournalError(reason, self.trouble)
 
-    def _group_commit(self) -> asyncio.Future[None]:
-        future = asyncio.get_running_loop().create_future()
-        self._waiting.append(future)
+    def _start_sync(self) -> None:
         if self._syncing is None:
             self._syncing = asyncio.create_task(self._sync())
-        return future
 
     async def _sync(self) -> None:
         """One fdatasync for all lines written so far; lines that come meanwhile get the next."""
         try:
             while True:
-                waiting, self._waiting = self._waiting, []
+                waiting, self._unsynced = self._unsynced, []
                 retired = list(self._retired)
                 for segment in [*retired, *([self._segment] if self._segment else [])]:
-                    try:
-                        segment.synced = await asyncio.to_thread(segment.sync)
-                    except OSError as error:
-                        log.error("journal: fdatasync: %s", error.strerror)
-                        self.trouble = f"journal: fdatasync: {error.strerror}"
+                    await self._put_on_disk(segment)
                 for segment in retired:
                     self._seal(segment)
-                for future in waiting:
-                    if not future.done():
-                        future.set_result(None)
-                if not self._waiting and not self._retired:
+                _release(waiting)
+                if not self._unsynced and not self._retired:
                     return
         finally:
             self._syncing = None
+
+    async def _put_on_disk(self, segment: _Segment) -> None:
+        """After an error the kernel forgets what it could not write, so no second try would tell.
+
+        The lines are still in its memory: the segment ends here, and goes to ClickHouse from there.
+        """
+        if segment.size == segment.synced:
+            return
+        try:
+            segment.synced = await asyncio.to_thread(segment.sync)
+            self.trouble = ""
+        except OSError as error:
+            self._refuse("disk_error", f"fdatasync: {error.strerror}")
+            segment.synced = segment.size
+            if segment is self._segment:
+                self._retire()
 
     def _seal(self, segment: _Segment) -> None:
         self._retired.discard(segment)
@@ -221,8 +259,7 @@ class Journal:
             return
         self._retired.add(self._segment)
         self._segment = None
-        if self._syncing is None:
-            self._syncing = asyncio.create_task(self._sync())
+        self._start_sync()
 
     def _count_backlog(self) -> None:
         sizes = [entry.stat().st_size for entry in sealed(self.folder)]
@@ -238,8 +275,14 @@ class Journal:
             due = segment and segment.size and time.monotonic() - segment.since >= SEAL_AFTER
             if due and self._backlog < QUEUE:
                 self._retire()
-            if segment and segment.size > segment.synced and self._syncing is None:
-                self._syncing = asyncio.create_task(self._sync())
+            if segment and segment.size > segment.synced:
+                self._start_sync()
+
+
+def _release(waiting: list[asyncio.Future[None]]) -> None:
+    for future in waiting:
+        if not future.done():
+            future.set_result(None)
 
 
 def sealed(folder: Path) -> list[Path]:

@@ -127,9 +127,7 @@ class Mailing:
         made = [draft for draft in drafts if isinstance(draft, Draft)]
         if made:
             try:
-                kept = self._outgoing.record_drafts(made)
-                if kept is not None:
-                    await kept
+                await self._outgoing.record_drafts(made)
             except JournalError as error:
                 refused = LineError(number + 1, 503, str(error))
                 drafts = [refused if isinstance(draft, Draft) else draft for draft in drafts]

@@ -1,6 +1,5 @@
 """A message on its way out: rewritten, signed, and entered in the ledger."""
 
-import asyncio
 import uuid
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -145,27 +144,27 @@ class Outgoing:
             },
         )
 
-    def record(self, prepared: Prepared) -> asyncio.Future[None] | None:
+    async def record(self, prepared: Prepared) -> None:
         """Enter the message in the ledger: all of it or, raising JournalError, nothing."""
-        return self._record(prepared.newsletter, prepared.links, [prepared.draft.message])
+        await self._record(prepared.newsletter, prepared.links, [prepared.draft.message])
 
-    def record_template(
+    async def record_template(
         self, newsletter_id: str, template: TemplateIn, links: Sequence[Link]
-    ) -> asyncio.Future[None] | None:
+    ) -> None:
         """Enter a newsletter and its links before its messages. Raises JournalError."""
         named = NewsletterIn(newsletter_id, template.name, template.subject, template.tags)
-        return self._record(self._newsletter(named), links, [])
+        await self._record(self._newsletter(named), links, [])
 
-    def record_drafts(self, drafts: Iterable[Draft]) -> asyncio.Future[None] | None:
+    async def record_drafts(self, drafts: Iterable[Draft]) -> None:
         """Enter many messages by one write: all of them or, raising JournalError, none."""
-        return self._journal.write(b"".join(events.encode(draft.message) for draft in drafts))
+        await self._journal.write(b"".join(events.encode(draft.message) for draft in drafts))
 
-    def _record(
+    async def _record(
         self,
         newsletter: events.Newsletter,
         links: Iterable[Link],
         messages: Sequence[events.Message],
-    ) -> asyncio.Future[None] | None:
+    ) -> None:
         places = [
             events.Link(
                 newsletter.at,
@@ -182,11 +181,10 @@ class Outgoing:
         changes = list(self._catalog.changes(newsletter, places))
         records = [*(record for _, _, record in changes), *messages]
         if not records:
-            return None
-        kept = self._journal.write(b"".join(map(events.encode, records)))
+            return
+        await self._journal.write(b"".join(map(events.encode, records)))
         for key, value, _ in changes:
             self._catalog.remember(key, value)
-        return kept
 
     def _newsletter(self, named: NewsletterIn) -> events.Newsletter:
         key = newsletter_key(self._workspace, named.id)

@@ -70,7 +70,7 @@ async def rewrite(request: Request) -> Response:
     html = _html(wanted.html, limit)
     prepared = await offloaded(len(html), api.outgoing.prepare, wanted, html)
     if not _dry(request):
-        await _kept(api.outgoing.record(prepared))
+        await api.outgoing.record(prepared)
     return json(
         schemas.RewriteOut(
             prepared.draft.message_id,
@@ -107,7 +107,7 @@ async def rewrite_mime(request: Request) -> Response:
                 draft.message_id, named.id, prepared.report, list(prepared.notes), draft.headers
             )
         )
-    await _kept(api.outgoing.record(prepared))
+    await api.outgoing.record(prepared)
     rewritten = prepared.html
     if own.get("unsubscribe", "").strip().lower() == "add":
         newline = "\n" if b"\r\n" not in message[:1000] else "\r\n"
@@ -139,7 +139,7 @@ async def template(request: Request) -> Response:
         raise invalid(error) from None
     _html(wanted.html, limit)
     kept = await asyncio.to_thread(api.mailing.keep, newsletter_id, wanted)
-    await _kept(api.outgoing.record_template(newsletter_id, wanted, kept.html.links))
+    await api.outgoing.record_template(newsletter_id, wanted, kept.html.links)
     report = [
         schemas.LinkOut(x.index, x.url, x.tracked, x.reason, x.label) for x in kept.html.links
     ]
@@ -227,8 +227,3 @@ def _described(
 
 def _dry(request: Request) -> bool:
     return request.query_params.get("dry_run", "0").lower() in ("1", "true", "yes")
-
-
-async def _kept(written: asyncio.Future[None] | None) -> None:
-    if written is not None:
-        await written

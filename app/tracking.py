@@ -5,7 +5,6 @@ a hit costs what ASGI costs and little more.
 """
 
 from collections import Counter
-from contextlib import suppress
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -18,6 +17,8 @@ GIF = bytes.fromhex(  # one transparent pixel, 43 bytes
 )
 NO_STORE = (b"cache-control", b"no-store, no-cache, must-revalidate, private, max-age=0")
 PIXEL = [(b"content-type", b"image/gif"), (b"content-length", b"43"), NO_STORE]
+PIXEL_START: Message = {"type": "http.response.start", "status": 200, "headers": PIXEL}
+PIXEL_BODY: Message = {"type": "http.response.body", "body": GIF}
 PRIVATE = [NO_STORE, (b"referrer-policy", b"no-referrer"), (b"x-robots-tag", b"noindex, nofollow")]
 NOT_FOUND = b"This link is damaged or incomplete. Please open it from the original message."
 AGENT_BYTES = 512
@@ -42,10 +43,14 @@ class Tracking:
         elif scope["method"] not in ("GET", "HEAD"):
             await _answer(send, 405, [(b"allow", b"GET, HEAD"), (b"content-length", b"0")])
         elif path.startswith("/o/"):
-            with suppress(BadTokenError):
-                token = self._message(path[3:].removesuffix(".gif"))
+            try:
+                token = self.tokens.read_message(path[3:].removesuffix(".gif"))
+            except BadTokenError:
+                self.dropped["bad_message"] += 1
+            else:
                 await self._record(scope, "open", token)
-            await _answer(send, 200, PIXEL, GIF)
+            await send(PIXEL_START)
+            await send(PIXEL_BODY)
         else:
             await self._click(scope, send, *path[3:].partition("/")[::2])
 
@@ -58,8 +63,11 @@ class Tracking:
             length = (b"content-length", b"%d" % len(NOT_FOUND))
             headers = [(b"content-type", b"text/plain; charset=utf-8"), length, *PRIVATE]
             return await _answer(send, 404, headers, NOT_FOUND)
-        with suppress(BadTokenError):
-            token = self._message(message)
+        try:
+            token = self.tokens.read_message(message)
+        except BadTokenError:
+            self.dropped["bad_message"] += 1
+        else:
             if token.newsletter == newsletter:
                 await self._record(scope, "click", token, index, url)
             else:
@@ -67,21 +75,12 @@ class Tracking:
         location = [(b"location", url.encode("ascii")), (b"content-length", b"0"), *PRIVATE]
         return await _answer(send, 302, location)
 
-    def _message(self, text: str) -> MessageToken:
-        try:
-            return self.tokens.read_message(text)
-        except BadTokenError:
-            self.dropped["bad_message"] += 1
-            raise
-
     async def _record(
         self, scope: Scope, kind: Kind, token: MessageToken, link: int = NO_LINK, url: str = ""
     ) -> None:
         """Write the hit ahead of the answer; a disk that refuses never stops the answer."""
         try:
-            kept = self.journal.write(encode(hit(scope, kind, self.workspace, token, link, url)))
-            if kept is not None:
-                await kept
+            await self.journal.write(encode(hit(scope, kind, self.workspace, token, link, url)))
             self.hits[kind] += 1
         except JournalError as error:
             self.dropped[error.reason] += 1
@@ -103,6 +102,5 @@ def hit(scope: Scope, kind: Kind, workspace: str, token: MessageToken, link: int
 async def _answer(
     send: Send, status: int, headers: list[tuple[bytes, bytes]], body: bytes = b""
 ) -> None:
-    start: Message = {"type": "http.response.start", "status": status, "headers": headers}
-    await send(start)
+    await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

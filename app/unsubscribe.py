@@ -39,9 +39,7 @@ class Unsubscribe:
             return self._page(request, "damaged", 404)
         if request.method != "POST":
             return self._page(request, "ask", 200)
-        kept = self.journal.write(encode(self._hit(request, token)))
-        if kept is not None:
-            await kept
+        await self.journal.write(encode(self._hit(request, token)))
         return self._page(request, "done", 200)
 
     def _hit(self, request: Request, token: MessageToken) -> Hit:

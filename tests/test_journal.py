@@ -44,7 +44,7 @@ def lines_of(folder: Path) -> list[bytes]:
 def test_a_line_is_in_the_file_when_write_returns(tmp_path: Path) -> None:
     async def test() -> None:
         async with running(tmp_path) as journal:
-            assert journal.write(b"one\n") is None
+            await journal.write(b"one\n")
             (segment,) = tmp_path.glob("*" + OPEN)
             assert segment.read_bytes() == b"one\n"
 
@@ -54,14 +54,14 @@ def test_a_line_is_in_the_file_when_write_returns(tmp_path: Path) -> None:
 def test_a_quiet_segment_is_sealed_and_closing_seals_the_rest(tmp_path: Path) -> None:
     async def test() -> None:
         async with running(tmp_path) as journal:
-            journal.write(b"one\n")
+            await journal.write(b"one\n")
             await until(lambda: sealed(tmp_path))
-            journal.write(b"two\n")
+            await journal.write(b"two\n")
         assert lines_of(tmp_path) == [b"one\n", b"two\n"]
         assert len(sealed(tmp_path)) == 2
         assert not list(tmp_path.glob("*" + OPEN))
         with pytest.raises(JournalError, match="closed"):
-            journal.write(b"three\n")
+            await journal.write(b"three\n")
 
     run(test())
 
@@ -74,7 +74,7 @@ def test_a_full_segment_is_sealed_at_once(tmp_path: Path, monkeypatch: pytest.Mo
         lines = [b"%040d\n" % number for number in range(30)]
         async with running(tmp_path) as journal:
             for line in lines:
-                journal.write(line)
+                await journal.write(line)
         assert lines_of(tmp_path) == lines
         assert len(sealed(tmp_path)) == 10
 
@@ -99,9 +99,7 @@ def test_with_sync_0_the_future_ends_after_fdatasync(
         async with running(tmp_path, sync_ms=0) as journal:
 
             async def one(number: int) -> None:
-                future = journal.write(b"%04d\n" % number)
-                assert future is not None
-                await future
+                await journal.write(b"%04d\n" % number)
                 assert synced and synced[-1] >= 5
 
             await asyncio.gather(*(one(number) for number in range(200)))
@@ -118,10 +116,50 @@ def test_the_periodic_sync_happens(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
     async def test() -> None:
         async with running(tmp_path) as journal:
-            journal.write(b"one\n")
+            await journal.write(b"one\n")
             await until(lambda: synced)
             await asyncio.sleep(0.1)
             assert len(synced) == 1  # nothing new, nothing to sync
+
+    run(test())
+
+
+def test_lines_of_one_turn_share_one_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    writes: list[bytes] = []
+    real = os.write
+
+    def write(fd: int, data: bytes) -> int:
+        writes.append(data)
+        return real(fd, data)
+
+    async def test() -> None:
+        async with running(tmp_path) as journal:
+            monkeypatch.setattr(os, "write", write)
+            await asyncio.gather(*(journal.write(b"%d\n" % n) for n in range(50)))
+            monkeypatch.undo()
+        assert writes == [b"".join(b"%d\n" % n for n in range(50))]
+
+    run(test())
+
+
+def test_a_disk_that_loses_what_it_took_ends_the_segment_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal_module, "SEAL_AFTER", 3600)
+
+    def fdatasync(_: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    async def test() -> None:
+        async with running(tmp_path, sync_ms=0) as journal:
+            with monkeypatch.context() as broken:
+                broken.setattr(os, "fdatasync", fdatasync)
+                await journal.write(b"one\n")
+                assert "fdatasync" in journal.trouble
+                await until(lambda: lines_of(tmp_path) == [b"one\n"])
+            await journal.write(b"two\n")
+            await until(lambda: not journal.trouble)
+        assert lines_of(tmp_path) == [b"one\n", b"two\n"]
 
     run(test())
 
@@ -146,17 +184,17 @@ def test_a_refusing_disk_keeps_nothing_by_halves_and_recovers(
     async def test() -> None:
         nonlocal full
         async with running(tmp_path) as journal:
-            journal.write(b"before\n")
+            await journal.write(b"before\n")
             monkeypatch.setattr(os, "write", write)
             full = True
             for _ in range(3):
                 with pytest.raises(JournalError, match="journal") as caught:
-                    journal.write(b"during\n")
+                    await journal.write(b"during\n")
                 assert caught.value.reason == reason
             assert journal.trouble
             full = False
-            journal.write(b"after\n")
-            assert not journal.trouble
+            await journal.write(b"after\n")
+            await until(lambda: not journal.trouble)
         assert lines_of(tmp_path) == [b"after\n", b"before\n"]
 
     run(test())
@@ -165,15 +203,15 @@ def test_a_refusing_disk_keeps_nothing_by_halves_and_recovers(
 def test_the_disk_cap_refuses_until_the_loader_has_caught_up(tmp_path: Path) -> None:
     async def test() -> None:
         async with running(tmp_path, max_bytes=20) as journal:
-            journal.write(b"0123456789\n")
+            await journal.write(b"0123456789\n")
             with pytest.raises(JournalError, match="MAILWAKE_JOURNAL_MAX_MB") as caught:
-                journal.write(b"0123456789\n")
+                await journal.write(b"0123456789\n")
             assert caught.value.reason == "disk_cap"
             await until(lambda: sealed(tmp_path))
             sealed(tmp_path)[0].unlink()
             await until(lambda: journal.backlog == (0, 0))
-            journal.write(b"0123456789\n")
-            assert not journal.trouble
+            await journal.write(b"0123456789\n")
+            await until(lambda: not journal.trouble)
 
     run(test())
 
@@ -192,9 +230,9 @@ def test_an_orphan_is_adopted_without_its_torn_line(tmp_path: Path) -> None:
 def test_a_segment_that_lives_is_no_orphan(tmp_path: Path) -> None:
     async def test() -> None:
         async with running(tmp_path) as journal:
-            journal.write(b"mine\n")
+            await journal.write(b"mine\n")
             assert adopt_orphans(tmp_path) == []
-            journal.write(b"too\n")
+            await journal.write(b"too\n")
         assert lines_of(tmp_path) == [b"mine\n", b"too\n"]
 
     run(test())

@@ -1,0 +1,101 @@
+"""What `hits` loads: one process each, on the same uvicorn.
+
+`python -m tests.bench.handlers NAME PORT FOLDER` serves NAME until it is killed.
+"""
+
+import os
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from app.journal import Journal
+from app.tokens import BadTokenError, LinkToken, MessageToken, Tokens
+from app.tracking import GIF, PIXEL, Tracking
+
+KEY = "a signing key for the bench, of no use elsewhere"
+AGENT = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Thunderbird/140.3.0"
+MESSAGES, LINKS = 1000, 10
+
+
+def paths(click: bool) -> list[str]:
+    """Different messages of one newsletter, as they come in after a send."""
+    tokens = Tokens([KEY])
+    messages = [tokens.message(MessageToken(os.urandom(16), 1, n)) for n in range(MESSAGES)]
+    links = [
+        tokens.link(LinkToken(1, n, f"https://www.example.com/products/{n}?utm_source=mail"))
+        for n in range(LINKS)
+    ]
+    if click:
+        return [f"/c/{message}/{links[n % LINKS]}" for n, message in enumerate(messages)]
+    return [f"/o/{message}.gif" for message in messages]
+
+
+async def bare(scope: Scope, receive: Receive, send: Send) -> None:
+    """Nothing but the 43 bytes."""
+    await send({"type": "http.response.start", "status": 200, "headers": PIXEL})
+    await send({"type": "http.response.body", "body": GIF})
+
+
+def mailwake(folder: Path, sync_ms: int) -> ASGIApp:
+    """Our handlers and their journal; no loader, which has a bench of its own."""
+    journal = Journal(folder / f"journal-{sync_ms}", sync_ms)
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        journal.start()
+        yield
+        await journal.close()
+
+    return Tracking(Starlette(lifespan=lifespan), Tokens([KEY]), journal, "default")
+
+
+def postgresql(folder: Path) -> ASGIApp:
+    """What most peers do: verify, insert the row, answer."""
+    import asyncpg
+
+    tokens = Tokens([KEY])
+    held: dict[str, asyncpg.Pool] = {}
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        held["pool"] = await asyncpg.create_pool(os.environ["BENCH_POSTGRESQL"], max_size=16)
+        yield
+
+    async def pixel(request: Request) -> Response:
+        try:
+            token = tokens.read_message(request.path_params["message"].removesuffix(".gif"))
+        except BadTokenError:
+            return Response(GIF, media_type="image/gif")
+        await held["pool"].execute(
+            "INSERT INTO opens (at, message, newsletter, recipient, address, agent)"
+            " VALUES ($1, $2, $3, $4, $5, $6)",
+            datetime.now(UTC), token.message.hex(), token.newsletter, token.recipient,
+            request.client.host if request.client else "", request.headers.get("user-agent", ""),
+        )  # fmt: skip
+        return Response(GIF, media_type="image/gif", headers={"cache-control": "no-store"})
+
+    return Starlette(routes=[Route("/o/{message}", pixel)], lifespan=lifespan)
+
+
+HANDLERS: dict[str, Callable[[Path], ASGIApp]] = {
+    "bare ASGI": lambda _: bare,
+    "sync 100 ms": lambda folder: mailwake(folder, 100),
+    "sync 0": lambda folder: mailwake(folder, 0),
+    "PostgreSQL": postgresql,
+}
+
+if __name__ == "__main__":
+    name, port, folder = sys.argv[1:]
+    uvicorn.run(
+        HANDLERS[name](Path(folder)), port=int(port), http="httptools", loop="uvloop",
+        access_log=False, log_level="error", server_header=False, backlog=4096,
+    )  # fmt: skip

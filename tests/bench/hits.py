@@ -1,0 +1,219 @@
+"""Hits a second at 64 connections: ours, the same uvicorn bare, PostgreSQL per hit, and nginx.
+
+Needs wrk, and nginx and PostgreSQL for their parts (all Debian's). Every round runs each in turn;
+medians and ratios are printed. `ROUNDS` and `SECONDS` are variables of the environment.
+"""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from statistics import median
+from typing import NamedTuple
+
+import httpx2
+
+from tests.bench.handlers import AGENT, paths
+from tests.service import free_port
+
+ROUNDS = int(os.environ.get("ROUNDS", "5"))
+SECONDS = int(os.environ.get("SECONDS", "3"))
+CONNECTIONS = 64
+LOAD = """
+local paths = {%s}
+local n = 0
+request = function()
+  n = n %% #paths + 1
+  return wrk.format("GET", paths[n], {["User-Agent"] = "%s"})
+end
+"""
+NGINX = """
+daemon off; worker_processes 1; pid {folder}/nginx.pid; error_log {folder}/nginx.log;
+events {{ worker_connections 1024; }}
+http {{ access_log off; client_body_temp_path {folder}/b; proxy_temp_path {folder}/p;
+  fastcgi_temp_path {folder}/f; uwsgi_temp_path {folder}/u; scgi_temp_path {folder}/s;
+  server {{ listen 127.0.0.1:{port}; location / {{ empty_gif; }} }} }}
+"""
+TABLE = (
+    "CREATE TABLE opens (id bigserial PRIMARY KEY, at timestamptz, message text,"
+    " newsletter numeric, recipient numeric, address text, agent text)"
+)
+
+
+class Taken(NamedTuple):
+    """Requests a second, and the 99th percentile of their times in milliseconds."""
+
+    rate: float
+    p99: float
+
+
+class Subject(NamedTuple):
+    """`port` answers the paths of `load`; `cores` is what the server has."""
+
+    name: str
+    port: int
+    load: Path
+    cores: str
+
+
+def run() -> None:
+    """Print everything in one run."""
+    if not shutil.which("wrk"):
+        print("wrk is not installed (apt-get install wrk nginx-light postgresql): left out")
+        return
+    with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
+        folder = Path(name)
+        folder.chmod(0o755)
+        loads = {kind: _load(folder, kind) for kind in ("open", "click")}
+        subjects = list(_subjects(folder, loads, stack))
+        taken: dict[str, list[Taken]] = {subject.name: [] for subject in subjects}
+        for _ in range(ROUNDS):
+            for subject in subjects:
+                taken[subject.name].append(_wrk(subject))
+                _forget(folder)
+        _print({name: Taken(*map(median, zip(*runs))) for name, runs in taken.items()})  # noqa: B905
+
+
+def _subjects(folder: Path, loads: dict[str, Path], stack: ExitStack) -> Iterator[Subject]:
+    opens, clicks = loads["open"], loads["click"]
+    ports = {}
+    for name in ("bare ASGI", "sync 100 ms", "sync 0"):
+        ports[name] = stack.enter_context(_handler(name, folder, "0"))
+    yield Subject("bare ASGI", ports["bare ASGI"], opens, "0")
+    for sync in ("sync 100 ms", "sync 0"):
+        yield Subject(f"opens, {sync}", ports[sync], opens, "0")
+        yield Subject(f"clicks, {sync}", ports[sync], clicks, "0")
+    if shutil.which("nginx"):
+        yield Subject("nginx empty_gif", stack.enter_context(_nginx(folder)), opens, "0")
+    if dsn := stack.enter_context(_postgresql("0")):
+        os.environ["BENCH_POSTGRESQL"] = dsn
+        port = stack.enter_context(_handler("PostgreSQL", folder, "0"))
+        yield Subject("PostgreSQL, one core", port, opens, "0")
+    if dsn := stack.enter_context(_postgresql("0,1")):
+        os.environ["BENCH_POSTGRESQL"] = dsn
+        port = stack.enter_context(_handler("PostgreSQL", folder, "0,1"))
+        yield Subject("PostgreSQL, both cores", port, opens, "0,1")
+        port = stack.enter_context(_handler("sync 0", folder / "both", "0,1"))
+        yield Subject("opens, sync 0, both cores", port, opens, "0,1")
+
+
+def _load(folder: Path, kind: str) -> Path:
+    script = folder / f"{kind}.lua"
+    script.write_text(LOAD % (",".join(map(json.dumps, paths(kind == "click"))), AGENT))
+    return script
+
+
+def _wrk(subject: Subject) -> Taken:
+    """The load has the second core, or shares both."""
+    pinned = ["taskset", "-c", "1"] if subject.cores == "0" else []
+    out = subprocess.run(
+        [*pinned, "wrk", "-t1", f"-c{CONNECTIONS}", f"-d{SECONDS}s", "--latency",
+         "-s", str(subject.load), f"http://127.0.0.1:{subject.port}"],
+        capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
+    rate = re.search(r"Requests/sec:\s+([\d.]+)", out)
+    p99 = re.search(r"99%\s+([\d.]+)(us|ms|s)", out)
+    errors = re.search(r"Socket errors.*|Non-2xx or 3xx.*", out)
+    assert rate and p99 and not errors, f"{subject.name}: {out}"
+    return Taken(float(rate[1]), float(p99[1]) * {"us": 0.001, "ms": 1, "s": 1000}[p99[2]])
+
+
+@contextmanager
+def _process(command: Sequence[str], cores: str) -> Iterator[None]:
+    process = subprocess.Popen(["taskset", "-c", cores, *command])
+    try:
+        yield
+    finally:
+        process.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(10)
+        process.kill()
+
+
+@contextmanager
+def _handler(name: str, folder: Path, cores: str) -> Iterator[int]:
+    folder.mkdir(exist_ok=True)
+    port = free_port()
+    command = [sys.executable, "-m", "tests.bench.handlers", name, str(port), str(folder)]
+    with _process(command, cores):
+        _wait(port)
+        yield port
+
+
+@contextmanager
+def _nginx(folder: Path) -> Iterator[int]:
+    port = free_port()
+    config = folder / "nginx.conf"
+    config.write_text(NGINX.format(folder=folder, port=port))
+    with _process(["nginx", "-c", str(config), "-e", str(folder / "nginx.log")], "0"):
+        _wait(port)
+        yield port
+
+
+@contextmanager
+def _postgresql(cores: str) -> Iterator[str]:
+    """A fresh server's DSN with the table in it; empty where PostgreSQL is not installed."""
+    homes = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
+    if not homes:
+        yield ""
+        return
+    # It refuses to run as root; Debian's package makes the user postgres.
+    switch = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:
+        if switch:
+            shutil.chown(name, "postgres")
+        data, port = f"{name}/data", free_port()
+        initdb = [*switch, str(homes[-1] / "initdb"), "-A", "trust", "-U", "bench", "-D", data]
+        subprocess.run(initdb, check=True, stdout=subprocess.DEVNULL)
+        server = [*switch, str(homes[-1] / "postgres"), "-D", data, "-p", str(port), "-k", name]
+        with _process([*server, "-c", "listen_addresses=127.0.0.1"], cores):
+            dsn = f"postgresql://bench@127.0.0.1:{port}/postgres"
+            for _ in range(100):
+                made = subprocess.run(["psql", dsn, "-qc", TABLE], capture_output=True, check=False)
+                if made.returncode == 0:
+                    break
+                time.sleep(0.1)
+            yield dsn
+
+
+def _wait(port: int) -> None:
+    for _ in range(200):
+        try:
+            httpx2.get(f"http://127.0.0.1:{port}/o/x.gif", trust_env=False)
+        except httpx2.TransportError:
+            time.sleep(0.05)
+        else:
+            return
+    raise TimeoutError(f"nothing answers on port {port}")
+
+
+def _forget(folder: Path) -> None:
+    """What was sealed would be loaded and deleted."""
+    for path in folder.rglob("*.seg"):
+        path.unlink()
+
+
+def _print(taken: dict[str, Taken]) -> None:
+    print(f"{'':28}{'a second':>10}{'of bare':>9}{'p99 ms':>8}{'of bare':>9}")
+    bare = taken["bare ASGI"]
+    for name, (rate, p99) in taken.items():
+        of_bare = f"{rate / bare.rate:9.2f}{p99:8.2f}{p99 / bare.p99:9.2f}"
+        print(f"{name:28}{rate:10,.0f}{of_bare}")
+    for ours, theirs in (
+        ("opens, sync 0", "PostgreSQL, one core"),
+        ("opens, sync 100 ms", "PostgreSQL, one core"),
+        ("opens, sync 0, both cores", "PostgreSQL, both cores"),
+    ):
+        if theirs in taken:
+            print(f"{ours} / {theirs}: {taken[ours].rate / taken[theirs].rate:.1f} times")
+
+
+if __name__ == "__main__":
+    run()
