@@ -110,7 +110,16 @@ def _known(family: str | None) -> str:
     return "" if family in (None, "Other") else str(family)
 
 
-Rule = tuple[str, Verdict, Callable[[Hit, Agent], bool]]
+class Signals(NamedTuple):
+    """What a hit tells about whoever made it."""
+
+    kind: str
+    method: str
+    purpose: str
+    user_agent: str
+
+
+Rule = tuple[str, Verdict, Callable[[Signals, Agent], bool]]
 
 _RULES: tuple[Rule, ...] = (
     # A mail client shows an image or follows a link with GET; HEAD only asks about it.
@@ -133,10 +142,17 @@ _RULES: tuple[Rule, ...] = (
 
 def classify(hit: Hit) -> Classified:
     """The verdict on one hit by the rules above."""
-    parts = agent(hit.user_agent)
-    if hit.kind == "unsubscribe":  # a POST that mailbox providers send for the person (RFC 8058)
+    return _classify(Signals(hit.kind, hit.method, hit.purpose, hit.user_agent))
+
+
+@lru_cache(maxsize=65_536)
+def _classify(signals: Signals) -> Classified:
+    parts = agent(signals.user_agent)
+    if (
+        signals.kind == "unsubscribe"
+    ):  # a POST that mailbox providers send for the person (RFC 8058)
         return Classified("human", ("one_click",), parts)
-    fired = [(name, verdict) for name, verdict, applies in _RULES if applies(hit, parts)]
+    fired = [(name, verdict) for name, verdict, applies in _RULES if applies(signals, parts)]
     if not fired:
         return Classified("human", (), parts)
     return Classified(fired[0][1], tuple(name for name, _ in fired), parts)

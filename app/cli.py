@@ -2,6 +2,8 @@
 
 import asyncio
 import logging
+import os
+import signal
 import socket
 import sys
 from contextlib import suppress
@@ -13,13 +15,13 @@ import typer
 import uvicorn
 import uvloop
 from rich.console import Console
-from rich.logging import RichHandler
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
+from uvicorn.supervisors import Multiprocess
 
-from app import __version__, schemas, settings
-from app.journal import Journal, JournalError
+from app import __version__, logs, schemas, settings
+from app.journal import Journal, JournalError, adopt_orphans
 from app.markup import RewriteError
 from app.outgoing import Outgoing, Prepared
 from app.settings import PREFIX, Settings, SettingsError
@@ -37,10 +39,11 @@ errors = Console(stderr=True)
 
 def _option(name: str) -> Any:
     """A flag of `serve` with the help and the variable of its setting."""
-    description = Settings.model_fields[name].description
+    field = Settings.model_fields[name]
+    flag = "--" + name.replace("_", "-")
     return typer.Option(
-        "--" + name.replace("_", "-"),
-        help=f"{description} [{PREFIX}{name.upper()}]",
+        f"{flag}/--no-{flag[2:]}" if field.annotation is bool else flag,
+        help=f"{field.description} [{PREFIX}{name.upper()}]",
         show_default=False,
     )
 
@@ -57,6 +60,9 @@ def serve(
     trusted_proxies: Annotated[str | None, _option("trusted_proxies")] = None,
     max_html_mb: Annotated[float | None, _option("max_html_mb")] = None,
     log_level: Annotated[str | None, _option("log_level")] = None,
+    log_format: Annotated[str | None, _option("log_format")] = None,
+    workers: Annotated[int | None, _option("workers")] = None,
+    load: Annotated[bool | None, _option("load")] = None,
 ) -> None:
     """Run the service: tracking, API and dashboard.
 
@@ -64,6 +70,22 @@ def serve(
     have variables only, so that no process list shows them.
     """
     _serve(_settings(**locals()))
+
+
+@cli.command(name="load")
+def load_journal(
+    data_dir: Annotated[Path | None, _option("data_dir")] = None,
+    clickhouse_dsn: Annotated[str | None, _option("clickhouse_dsn")] = None,
+    log_level: Annotated[str | None, _option("log_level")] = None,
+    log_format: Annotated[str | None, _option("log_format")] = None,
+) -> None:
+    """Take DATA_DIR's journal to a ClickHouse server, beside `mailwake serve --no-load`."""
+    chosen = _settings(**locals())
+    if chosen.clickhouse_dsn == "chdb":
+        raise _fail(f"{PREFIX}CLICKHOUSE_DSN: {settings.ONE_PROCESS}")
+    logs.start(chosen.log_level, chosen.log_format)
+    with suppress(KeyboardInterrupt):
+        asyncio.run(_load(chosen))
 
 
 @cli.command()
@@ -167,12 +189,7 @@ def _with_public_url(chosen: Settings, port: int | None = None) -> Settings:
 def _serve(chosen: Settings, demo_speed: float = 0) -> None:
     from app.main import Mailwake  # noqa: PLC0415  (chDB loads slowly; other commands need none)
 
-    logging.basicConfig(
-        level=chosen.log_level.upper(),
-        format="%(message)s",
-        datefmt="%H:%M:%S",
-        handlers=[RichHandler(console=errors, show_path=False, rich_tracebacks=False)],
-    )
+    logs.start(chosen.log_level, chosen.log_format)
     for name in settings.unknown_variables():
         logging.warning("%s is no setting of Mailwake's", name)
     family = socket.AF_INET6 if ":" in chosen.host else socket.AF_INET
@@ -190,13 +207,25 @@ def _serve(chosen: Settings, demo_speed: float = 0) -> None:
     port = listener.getsockname()[1]
     chosen = _with_public_url(chosen, port)
     local = _with_public_url(chosen.model_copy(update={"public_url": ""}), port).public_url
+    if chosen.workers > 1:
+        _greet(chosen, local, "", False)
+        _many(chosen, listener)
+        return
     try:
         service = Mailwake(chosen)
     except JournalError as error:
         raise _fail(f"{PREFIX}DATA_DIR: {error}") from None
-    config = uvicorn.Config(
-        service.asgi,
+    server = uvicorn.Server(_uvicorn(service.asgi, chosen))
+    _greet(chosen, local, service.access.new_login_code(), bool(demo_speed))
+    with suppress(KeyboardInterrupt):
+        uvloop.run(_run(server, listener, chosen, local, demo_speed))
+
+
+def _uvicorn(app: Any, chosen: Settings, **more: Any) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
         http="httptools",
+        loop="uvloop",
         lifespan="on",
         access_log=False,
         log_config=None,
@@ -207,11 +236,44 @@ def _serve(chosen: Settings, demo_speed: float = 0) -> None:
         date_header=True,
         timeout_graceful_shutdown=10,
         backlog=4096,
+        **more,
     )
-    server = uvicorn.Server(config)
-    _greet(chosen, local, service.access.new_login_code(), bool(demo_speed))
-    with suppress(KeyboardInterrupt):
-        uvloop.run(_run(server, listener, chosen, local, demo_speed))
+
+
+def _many(chosen: Settings, listener: socket.socket) -> None:
+    """Worker processes on one listening socket; one that dies is started again."""
+    # They are started afresh, so settings reach them as variables; secrets are in their file.
+    given = chosen.model_dump(mode="json", exclude=set(settings.GENERATED))
+    for name, value in given.items():
+        text = ",".join(value) if isinstance(value, list) else str(value)
+        os.environ[PREFIX + name.upper()] = text
+    config = _uvicorn("app.cli:worker", chosen, factory=True, workers=chosen.workers)
+    Multiprocess(config, [listener]).run()
+
+
+def worker() -> Any:
+    """The ASGI application of one worker process."""
+    from app.main import Mailwake  # noqa: PLC0415
+
+    chosen = settings.with_secrets(settings.load())
+    logs.start(chosen.log_level, chosen.log_format)
+    return Mailwake(chosen).asgi
+
+
+async def _load(chosen: Settings) -> None:
+    from app.loader import Loader  # noqa: PLC0415
+    from app.storage import Storage  # noqa: PLC0415
+
+    folder = chosen.data_dir / "journal"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    adopt_orphans(folder)
+    storage = Storage(chosen)
+    loader = Loader(folder, storage)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, loader.stop)
+    logging.info("loading %s", folder)
+    await loader.run()
+    await asyncio.to_thread(storage.close)
 
 
 async def _run(
@@ -237,15 +299,20 @@ def _greet(chosen: Settings, local: str, code: str, is_demo: bool) -> None:
     table = Table.grid(padding=(0, 2))
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
-    login = f"{local}/login?code={code}"
     table.add_row("Dashboard", Text(local, style="bold cyan"))
-    table.add_row("Log in", Text(login, style="bold cyan", overflow="fold"))
-    table.add_row("", "works once, today; later log in with the password in the file below")
+    if code:
+        login = f"{local}/login?code={code}"
+        table.add_row("Log in", Text(login, style="bold cyan", overflow="fold"))
+        table.add_row("", "works once, today; later log in with the password in the file below")
+    else:  # workers share no memory, so none could tell that a code was used
+        table.add_row("Log in", "with dashboard_password of the file below")
     table.add_row("API key", Text(chosen.api_keys[0], style="bold green"))
     table.add_row("API docs", Text(f"{local}/docs", style="cyan"))
     if chosen.public_url != local:
         table.add_row("Public URL", Text(chosen.public_url, style="cyan"))
     embedded = chosen.clickhouse_dsn == "chdb"
+    if chosen.workers > 1:
+        table.add_row("Workers", str(chosen.workers))
     table.add_row("Database", "embedded chDB" if embedded else "ClickHouse server")
     table.add_row("Data", Text(str(chosen.data_dir.resolve())))
     table.add_row("Secrets", Text(str(chosen.data_dir.resolve() / "secrets.json")))

@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from errno import EDQUOT, ENOSPC
 from pathlib import Path
+from typing import NamedTuple
 
 from app.events import new_id
 
@@ -37,6 +38,15 @@ class JournalError(Exception):
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)
         self.reason = reason
+
+
+class Lag(NamedTuple):
+    """What waits for ClickHouse, and for how many seconds the oldest of it has."""
+
+    segments: int
+    bytes: int
+    lines: int
+    seconds: float
 
 
 class _Segment:
@@ -99,6 +109,7 @@ class Journal:
         self._retired: set[_Segment] = set()
         self._backlog_bytes = 0
         self._backlog = 0
+        self._counted: dict[str, int] = {}  # lines of sealed segments
         self._refused_at = -RETRY_AFTER
         self._refusal = JournalError("closed", "journal: closed")
         self._lines: list[bytes] = []  # of this turn of the loop, and who waits for them
@@ -180,6 +191,23 @@ class Journal:
         own = [*self._retired, *([self._segment] if self._segment else [])]
         sizes = [segment.size for segment in own if segment.size]
         return self._backlog + len(sizes), self._backlog_bytes + sum(sizes)
+
+    def lag(self) -> Lag:
+        """Of the whole folder, other processes' segments included. Blocking: reads new segments."""
+        found: dict[str, tuple[int, int]] = {}
+        for path in sorted(self.folder.iterdir()):
+            if path.suffix not in (OPEN, SEALED):
+                continue
+            with suppress(FileNotFoundError):  # loaded meanwhile
+                lines = self._counted.get(path.name)
+                if lines is None:
+                    lines = path.read_bytes().count(b"\n")
+                if size := path.stat().st_size:
+                    found[path.name] = size, lines
+        self._counted = {name: lines for name, (_, lines) in found.items() if name.endswith(SEALED)}
+        oldest = min((_began(name) for name in found), default=time.time())
+        sizes, lines_of = [size for size, _ in found.values()], [n for _, n in found.values()]
+        return Lag(len(found), sum(sizes), sum(lines_of), max(0.0, time.time() - oldest))
 
     def _check(self) -> None:
         """Raises JournalError at once where it is known that nothing can be written."""
@@ -330,6 +358,11 @@ def claim(path: Path) -> Iterator[int | None]:
         yield fd if mine else None
     finally:
         os.close(fd)
+
+
+def _began(name: str) -> float:
+    """When a segment was begun, in seconds since 1970: its id is a UUIDv7."""
+    return int(name[:13].replace("-", ""), 16) / 1000
 
 
 def _whole_lines(fd: int) -> int:

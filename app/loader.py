@@ -7,24 +7,53 @@ it twice changes nothing. It is deleted only after ClickHouse has acknowledged e
 import asyncio
 import logging
 import random
+import time
+from collections.abc import Callable
 from contextlib import suppress
+from decimal import Decimal
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
 from app import journal
 from app.classify import RULES, classify
-from app.events import Link, Message, Newsletter, Record, decode
+from app.events import Hit, Link, Newsletter, Record, decode
 from app.storage import Storage, StorageError
 
 log = logging.getLogger(__name__)
 
 POLL = 0.1  # seconds between looks for sealed segments
+ADOPT = 10.0  # seconds between looks for segments of killed processes
 FIRST_RETRY, LAST_RETRY = 0.5, 30.0  # seconds; doubled at each failure, with jitter
 TABLES = ("newsletters", "links", "messages", "events")  # what events refer to goes first
 
 _encode = msgspec.json.Encoder(decimal_format="number").encode
+
+
+class _Event(msgspec.Struct, omit_defaults=True):
+    """A row of events; what the table fills in by itself is left out where it is empty."""
+
+    workspace: str
+    newsletter: int
+    kind: str
+    at: Decimal
+    message: str
+    recipient: int
+    link: int
+    method: str
+    verdict: str
+    rules: int
+    segment: str
+    line: int
+    variant: int = 0
+    address: str = ""
+    user_agent: str = ""
+    purpose: str = ""
+    fetch_mode: str = ""
+    reasons: tuple[str, ...] = ()
+    client: str = ""
+    os: str = ""
+    device: str = ""
 
 
 class Loader:
@@ -37,16 +66,24 @@ class Loader:
         self.loaded = 0  # lines that ClickHouse has acknowledged
         self.unreadable = 0  # lines that are no record; they are left out and counted
         self.ready = False  # whether the tables are there
+        self.on_load: Callable[[float], object] = lambda seconds: None  # a segment was loaded
+        self._adopted_at = time.monotonic()
         self._stopping = asyncio.Event()
 
-    async def run(self) -> None:
-        """Migrate, then load until `stop()`. ClickHouse being away is waited out, never raised."""
+    async def run(self, loads: bool = True) -> None:
+        """Migrate, then load until `stop()`. ClickHouse being away is waited out, never raised.
+
+        Without `loads` another process loads: only the tables are waited for.
+        """
         pause = FIRST_RETRY
         while not self._stopping.is_set():
             try:
                 if not self.ready:
                     await asyncio.to_thread(self.storage.migrate)
                     self.ready = True
+                    self.trouble = ""
+                if not loads:
+                    return
                 if not await asyncio.to_thread(self.load_all):
                     await self._wait(POLL)
                 pause = FIRST_RETRY
@@ -71,6 +108,9 @@ class Loader:
 
     def load_all(self) -> int:
         """Load every sealed segment, oldest first; returns how many lines. Raises StorageError."""
+        if time.monotonic() - self._adopted_at > ADOPT:
+            journal.adopt_orphans(self.folder)
+            self._adopted_at = time.monotonic()
         return sum(self.load(path) for path in journal.sealed(self.folder))
 
     async def _wait(self, seconds: float) -> None:
@@ -82,6 +122,7 @@ class Loader:
         with journal.claim(path) as fd:
             if fd is None:
                 return 0
+            start = time.perf_counter()
             tables, count, unreadable = rows(path.read_bytes(), path.stem)
             if unreadable:
                 log.error("segment %s: %d lines are no records", path.stem, unreadable)
@@ -90,6 +131,7 @@ class Loader:
                 if tables[table]:
                     self.storage.insert(table, b"".join(tables[table]), path.stem)
             path.unlink()
+        self.on_load(time.perf_counter() - start)
         self.trouble = ""
         self.loaded += count
         self.unreadable += unreadable
@@ -112,34 +154,28 @@ def rows(segment: bytes, segment_id: str) -> tuple[dict[str, list[bytes]], int, 
     return tables, count, unreadable
 
 
-def _row(record: Record, segment_id: str, number: int) -> tuple[str, dict[str, Any]]:
+def _row(record: Record, segment_id: str, number: int) -> tuple[str, object]:
+    if isinstance(record, Hit):
+        verdict, reasons, agent = classify(record)
+        return "events", _Event(
+            record.workspace, record.newsletter, record.kind, _seconds(record.at),
+            _uuid(record.message), record.recipient, record.link, record.method, verdict, RULES,
+            segment_id, number, record.variant, record.address, record.user_agent, record.purpose,
+            record.fetch_mode, reasons, agent.client, agent.os, agent.device,
+        )  # fmt: skip
     row = msgspec.structs.asdict(record)
-    row["at"] = _decimal(record.at)
+    row["at"] = _seconds(record.at)
     if isinstance(record, Newsletter):
         return "newsletters", row
     if isinstance(record, Link):
         return "links", row
     row["message"] = _uuid(record.message)
-    if isinstance(record, Message):
-        return "messages", row
-    verdict, reasons, agent = classify(record)
-    del row["url"]
-    row |= {
-        "verdict": verdict,
-        "reasons": reasons,
-        "rules": RULES,
-        "client": agent.client,
-        "os": agent.os,
-        "device": agent.device,
-        "segment": segment_id,
-        "line": number,
-    }
-    return "events", row
+    return "messages", row
 
 
-def _decimal(at: int) -> str:
+def _seconds(at: int) -> Decimal:
     """Milliseconds as seconds with three decimals, as DateTime64(3) reads them."""
-    return f"{at // 1000}.{at % 1000:03}"
+    return Decimal(f"{at // 1000}.{at % 1000:03}")
 
 
 def _uuid(digits: str) -> str:

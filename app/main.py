@@ -20,6 +20,7 @@ from app.journal import Journal, JournalError
 from app.live import Live
 from app.loader import Loader
 from app.mailing import Mailing
+from app.metrics import CONTENT_TYPE, Metrics
 from app.outgoing import Outgoing
 from app.queries import NotFoundError, Queries
 from app.schemas import Problem
@@ -28,7 +29,7 @@ from app.storage import Storage, StorageError
 from app.tokens import Tokens
 from app.tracking import Tracking
 from app.unsubscribe import Unsubscribe
-from app.web import Parts, RequestError
+from app.web import Parts, RequestError, check_key
 
 log = logging.getLogger(__name__)
 WORKSPACE = "default"
@@ -60,6 +61,7 @@ class Mailwake:
         routes: list[BaseRoute] = [
             Route("/healthz", healthz),
             Route("/readyz", self.readyz),
+            Route("/metrics", self.metrics),
             *reference.routes(api.openapi(), dashboard.templates, settings.public_url),
             Mount("/v1", app=api.create(parts, ERRORS)),
             *unsubscribe.routes,
@@ -68,21 +70,30 @@ class Mailwake:
         pages: Handlers = {**ERRORS, HTTPException: partial(_error_page, dashboard)}
         self.starlette = Starlette(routes=routes, exception_handlers=pages, lifespan=self.lifespan)
         self.asgi = Tracking(self.starlette, tokens, self.journal, WORKSPACE)
+        self._metrics = Metrics(
+            self.journal, self.loader, self.asgi.hits, self.asgi.dropped, lambda: self.live.viewers
+        )
 
     @asynccontextmanager
     async def lifespan(self, _: Starlette) -> AsyncIterator[None]:
         """Start journal, loader and ticker; at the end load what the journal holds."""
         self.journal.start()
-        loading = asyncio.create_task(self.loader.run(), name="loader")
-        ticking = asyncio.create_task(self.live.run(), name="live")
+        loads = self.settings.load
+        loading = asyncio.create_task(self.loader.run(loads), name="loader")
+        tasks = [
+            asyncio.create_task(self.live.run(), name="live"),
+            asyncio.create_task(self._metrics.pulse(), name="pulse"),
+        ]
         try:
             yield
         finally:
-            ticking.cancel()
+            for task in tasks:
+                task.cancel()
             await self.journal.close()
             self.loader.stop()
-            await asyncio.gather(loading, ticking, return_exceptions=True)
-            await self.loader.drain()
+            await asyncio.gather(loading, *tasks, return_exceptions=True)
+            if loads:
+                await self.loader.drain()
             await asyncio.to_thread(self.storage.close)
 
     def notices(self) -> list[str]:
@@ -106,6 +117,12 @@ class Mailwake:
             "dropped": dict(self.asgi.dropped),
         }
         return JSONResponse(answer, 503 if trouble else 200)
+
+    async def metrics(self, request: Request) -> Response:
+        """Prometheus' text, for who has an API key: the address is open to the world."""
+        check_key(request, self.settings)
+        text = await asyncio.to_thread(self._metrics.text)
+        return Response(text, headers={"content-type": CONTENT_TYPE})
 
 
 async def healthz(_: Request) -> Response:

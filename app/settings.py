@@ -5,14 +5,19 @@ import json
 import os
 import secrets
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 ROOT = Path(__file__).resolve().parent
 PREFIX = "MAILWAKE_"
+
+ONE_PROCESS = (
+    "embedded chDB can be opened by one process only, which serves and loads; for more than one"
+    f" set {PREFIX}CLICKHOUSE_DSN to a ClickHouse server"
+)
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 Listed = Annotated[tuple[str, ...], NoDecode]
@@ -75,6 +80,17 @@ class Settings(BaseSettings):
         "info", description="Least severe message that is logged."
     )
 
+    log_format: Literal["text", "json"] = Field(
+        "text", description="`text` for people, or `json`: one object a line."
+    )
+    workers: int = Field(
+        1, ge=1, le=64, description="Processes that serve; more than one needs a ClickHouse server."
+    )
+    load: bool = Field(
+        True,
+        description="Whether serving takes the journal to ClickHouse; else `mailwake load` does.",
+    )
+
     @field_validator("secret_keys", "api_keys", "trusted_proxies", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
@@ -122,6 +138,15 @@ class Settings(BaseSettings):
         _ = parts.port  # raises ValueError when it is no number
         return dsn
 
+    @model_validator(mode="after")
+    def _one_process(self) -> Self:
+        if self.clickhouse_dsn == "chdb":
+            if self.workers > 1:
+                raise ValueError(f"{PREFIX}WORKERS: {ONE_PROCESS}")
+            if not self.load:
+                raise ValueError(f"{PREFIX}LOAD: {ONE_PROCESS}")
+        return self
+
     @property
     def proxy_networks(self) -> tuple[Network, ...]:
         """TRUSTED_PROXIES as networks."""
@@ -137,8 +162,9 @@ def load(**overrides: Any) -> Settings:
         return Settings(**{k: v for k, v in overrides.items() if v is not None})
     except ValidationError as error:
         lines = [
-            f"{PREFIX}{str(item['loc'][0]).upper()}: {item['msg'].removeprefix('Value error, ')}"
+            f"{PREFIX}{str(item['loc'][0]).upper()}: {message}" if item["loc"] else message
             for item in error.errors(include_input=False)
+            for message in [item["msg"].removeprefix("Value error, ")]
         ]
         raise SettingsError("\n".join(lines)) from None
 
@@ -149,7 +175,7 @@ def unknown_variables() -> list[str]:
     return sorted(k for k in os.environ if k.upper().startswith(PREFIX) and k.upper() not in known)
 
 
-_GENERATED = ("secret_keys", "recipient_key", "api_keys", "dashboard_password")
+GENERATED = ("secret_keys", "recipient_key", "api_keys", "dashboard_password")
 
 
 def with_secrets(settings: Settings) -> Settings:
@@ -172,11 +198,11 @@ def with_secrets(settings: Settings) -> Settings:
         "api_keys": ["mw_" + secrets.token_urlsafe(24)],
         "dashboard_password": secrets.token_urlsafe(12),
     }
-    missing = {name: fresh[name] for name in _GENERATED if not stored.get(name)}
+    missing = {name: fresh[name] for name in GENERATED if not stored.get(name)}
     if missing:
         _write_private(path, json.dumps(stored | missing, indent=2) + "\n")
     stored |= missing
-    empty = {name: stored[name] for name in _GENERATED if not getattr(settings, name)}
+    empty = {name: stored[name] for name in GENERATED if not getattr(settings, name)}
     try:
         return Settings.model_validate({**settings.model_dump(), **empty})
     except ValidationError as error:

@@ -1,5 +1,6 @@
 """ClickHouse: connections, migrations and inserts, the same for chDB and for a server."""
 
+import fcntl
 import re
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -76,7 +77,7 @@ class Storage:
     def migrate(self) -> list[str]:
         """Apply the migrations that are missing, in order; returns their names."""
         applied = []
-        with self._writing, _translated():
+        with self._writing, self._alone(), _translated():
             client = self._connect()
             client.command(
                 "CREATE TABLE IF NOT EXISTS migrations (name String, at DateTime DEFAULT now())"
@@ -98,6 +99,13 @@ class Storage:
         for client in [self._writer, *(self._readers.get() for _ in range(READERS))]:
             if client is not None:
                 client.close()
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """One of the processes that share DATA_DIR at a time."""
+        with (self._settings.data_dir / "migrating.lock").open("ab") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
 
     @contextmanager
     def _reader(self) -> Iterator[Client]:

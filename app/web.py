@@ -71,14 +71,19 @@ class Parts:
 
 
 def authorized(request: Request) -> Parts:
-    """The parts, for a request with a valid key."""
+    """The parts, for a request with a valid key. Raises RequestError."""
     api: Parts = request.app.state.parts
+    check_key(request, api.settings)
+    return api
+
+
+def check_key(request: Request, settings: Settings) -> None:
+    """Raises RequestError unless the request carries one of the API keys."""
     scheme, _, key = request.headers.get("authorization", "").partition(" ")
     digest = hashlib.sha256(key.strip().encode()).digest()
-    known = [hashlib.sha256(known.encode()).digest() for known in api.settings.api_keys]
+    known = [hashlib.sha256(known.encode()).digest() for known in settings.api_keys]
     if scheme.lower() != "bearer" or not any(hmac.compare_digest(digest, k) for k in known):
         raise RequestError(401, "send `Authorization: Bearer KEY` with a valid API key")
-    return api
 
 
 def newsletter_id_of(request: Request) -> str:

@@ -10,6 +10,7 @@ LAYERS = [
     {"__main__"},
     {"cli"},
     {"main"},
+    {"metrics"},
     {"tracking", "api", "dashboard", "live", "unsubscribe", "reference"},
     {"sending", "figures"},
     {"web"},
@@ -19,7 +20,7 @@ LAYERS = [
     {"queries", "link"},
     {"href"},
     {"journal", "storage", "classify", "tokens", "charts", "catalog", "markup", "charset"},
-    {"events", "settings"},
+    {"events", "settings", "logs"},
 ]
 # Within a layer, by name.
 ALONGSIDE = {("dashboard", "live")}

@@ -1,0 +1,92 @@
+"""What Prometheus scrapes: figures of this process, read from its parts when asked for.
+
+Names and units follow prometheus.io/docs/practices/naming: seconds, bytes, `_total` for counters.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator, Mapping
+
+from prometheus_client import CollectorRegistry, Histogram, ProcessCollector, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from app.journal import Journal
+from app.loader import Loader
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+PULSE = 0.05  # seconds between looks at the event loop's delay
+INSERTS = (0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30)
+DELAYS = (0.001, 0.003, 0.01, 0.02, 0.05, 0.1, 0.3, 1)
+
+
+class Metrics(Collector):
+    """`hits` and `dropped` count by kind and by reason; `viewers` is how many live pages are open.
+
+    Run `pulse()` on the event loop; `text()` blocks on the journal's folder: call it in a thread.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        loader: Loader,
+        hits: Mapping[str, int],
+        dropped: Mapping[str, int],
+        viewers: Callable[[], int],
+    ) -> None:
+        self._journal, self._loader, self._viewers = journal, loader, viewers
+        self._hits, self._dropped = hits, dropped
+        self._registry = CollectorRegistry()
+        self._delay = Histogram(
+            "mailwake_loop_delay_seconds", "How late the event loop wakes up.",
+            buckets=DELAYS, registry=self._registry,
+        )  # fmt: skip
+        inserts = Histogram(
+            "mailwake_load_seconds", "Time to take one segment of the journal to ClickHouse.",
+            buckets=INSERTS, registry=self._registry,
+        )  # fmt: skip
+        loader.on_load = inserts.observe
+        self._registry.register(self)
+        ProcessCollector(registry=self._registry)
+
+    def text(self) -> bytes:
+        """Everything in Prometheus' text format."""
+        return generate_latest(self._registry)
+
+    async def pulse(self) -> None:
+        """Watch the event loop until cancelled."""
+        while True:
+            due = time.perf_counter() + PULSE
+            await asyncio.sleep(PULSE)
+            self._delay.observe(max(0.0, time.perf_counter() - due))
+
+    def describe(self) -> list[Metric]:
+        """Nothing is read from the disk when the process starts."""
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        """The figures as they stand."""
+        yield _by("mailwake_hits", "Hits recorded, by kind.", "kind", self._hits)
+        yield _by("mailwake_dropped", "Hits answered but not counted.", "reason", self._dropped)
+        lag = self._journal.lag()
+        for name, text, value in (
+            ("journal_segments", "Segments that wait for ClickHouse.", lag.segments),
+            ("journal_bytes", "Their size.", lag.bytes),
+            ("journal_events", "Their lines: hits, messages, links, newsletters.", lag.lines),
+            ("journal_seconds", "Age of the oldest segment that waits.", lag.seconds),
+            ("journal_trouble", "1 while the disk takes no lines.", bool(self._journal.trouble)),
+            ("load_trouble", "1 while ClickHouse takes no segments.", bool(self._loader.trouble)),
+            ("viewers", "Live pages that are open.", self._viewers()),
+        ):
+            yield GaugeMetricFamily(f"mailwake_{name}", text, float(value))
+        loaded = "Lines that ClickHouse has acknowledged."
+        yield CounterMetricFamily("mailwake_loaded", loaded, self._loader.loaded)
+        unreadable = "Lines that were no record."
+        yield CounterMetricFamily("mailwake_unreadable", unreadable, self._loader.unreadable)
+
+
+def _by(name: str, text: str, label: str, counts: Mapping[str, int]) -> Metric:
+    family = CounterMetricFamily(name, text, labels=[label])
+    for value, count in sorted(counts.items()):
+        family.add_metric([value], count)
+    return family

@@ -1,0 +1,46 @@
+"""kill -9 at random under load: what was answered is counted once, whatever was going on."""
+
+import os
+import random
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.clickhouse_server import ClickHouseServer
+from tests.hits import Load, assert_exact, counted
+from tests.service import Service
+
+KILLS = 50
+TORTURE_KILLS = 1000
+
+
+def _kill(folder: Path, times: int, sync_ms: str) -> None:
+    """The database is a process of its own, so that kills hit inserts that are under way."""
+    with ClickHouseServer(folder / "clickhouse") as database:
+        env = {"MAILWAKE_CLICKHOUSE_DSN": database.dsn, "MAILWAKE_JOURNAL_SYNC_MS": sync_ms}
+        with Service(folder / "data", **env) as service:
+            load = Load(service, "killed")
+            for number in range(times):
+                with load.running():
+                    time.sleep(random.uniform(0.02, 0.7))
+                    service.kill()
+                if number % 10 == 9:  # most of the time there are orphans from several lives
+                    service.start()
+                    service.drained()
+                else:
+                    service.start()
+            service.drained()
+            assert len(load.answered) > 10 * times
+            assert_exact(counted(database.dsn, folder, load), load)
+
+
+@pytest.mark.parametrize("sync_ms", ["0", "100"])
+def test_fifty_kills(tmp_path: Path, sync_ms: str) -> None:
+    _kill(tmp_path, KILLS // 2, sync_ms)
+
+
+@pytest.mark.torture
+@pytest.mark.skipif("MAILWAKE_TORTURE" not in os.environ, reason="make torture")
+def test_a_thousand_kills(tmp_path: Path) -> None:
+    _kill(tmp_path, TORTURE_KILLS, "100")

@@ -1,0 +1,197 @@
+"""Several processes, metrics, logs, and a disk that is full."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.clickhouse_server import ClickHouseServer
+from tests.hits import Load, assert_exact, counted
+from tests.service import Service, free_port
+
+MAIL = '<p><a href="https://example.com/">Read</a></p>'
+
+
+def children(pid: int) -> list[int]:
+    return [int(n) for n in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def serving(pid: int) -> list[int]:
+    """The workers, without what multiprocessing starts beside them."""
+    return [
+        child
+        for child in children(pid)
+        if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()
+    ]
+
+
+def test_workers_share_the_load_and_one_that_dies_is_replaced(tmp_path: Path) -> None:
+    with ClickHouseServer(tmp_path / "clickhouse") as database:
+        env = {"MAILWAKE_CLICKHOUSE_DSN": database.dsn, "MAILWAKE_WORKERS": "2"}
+        with Service(tmp_path / "data", **env) as service:
+            assert service.process
+            pid = service.process.pid
+            service.wait_for(lambda: len(serving(pid)) == 2, "workers")
+            assert service.rewrite("workers", MAIL)["html"]
+            load = Load(service, "workers")
+            with load.running():
+                time.sleep(0.5)
+                os.kill(serving(pid)[0], signal.SIGKILL)
+                time.sleep(0.5)
+            with load.running():
+                time.sleep(0.5)
+            service.wait_for(lambda: len(serving(pid)) == 2, "a new worker")
+            service.drained()
+            service.wait_for(
+                lambda: not list((service.data_dir / "journal").glob("*.seg")), "empty journal"
+            )
+            assert service.stop() in (0, -signal.SIGTERM)
+            assert_exact(counted(database.dsn, tmp_path, load), load)
+
+
+def test_the_loader_as_its_own_process(tmp_path: Path) -> None:
+    with ClickHouseServer(tmp_path / "clickhouse") as database:
+        env = {"MAILWAKE_CLICKHOUSE_DSN": database.dsn, "MAILWAKE_LOAD": "false"}
+        with Service(tmp_path / "data", **env) as service:
+            load = Load(service, "apart")
+            with load.running():
+                time.sleep(0.5)
+            journal = service.data_dir / "journal"
+            service.wait_for(lambda: list(journal.glob("*.seg")), "a sealed segment")
+            loader = subprocess.Popen([sys.executable, "-m", "app", "load"], env=service.env)
+            service.wait_for(lambda: not list(journal.iterdir()), "an empty journal")
+            loader.terminate()
+            assert loader.wait(20) == 0
+            assert_exact(counted(database.dsn, tmp_path, load), load)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "variable"),
+    [
+        (["serve", "--workers", "2"], "MAILWAKE_WORKERS"),
+        (["serve", "--no-load"], "MAILWAKE_LOAD"),
+        (["load"], "MAILWAKE_CLICKHOUSE_DSN"),
+    ],
+)
+def test_with_chdb_it_says_why_one_process_only(
+    tmp_path: Path, arguments: list[str], variable: str
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "app", *arguments, "--data-dir", str(tmp_path / "data")],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "COLUMNS": "300"},
+    )
+    assert done.returncode == 2
+    assert variable in done.stderr and "one process" in done.stderr
+
+
+def test_metrics_are_for_key_holders_and_agree_with_what_happened(tmp_path: Path) -> None:
+    with Service(tmp_path / "data") as service:
+        load = Load(service, "metrics", clicks=0)
+        with load.running():
+            time.sleep(0.3)
+        service.client.get("/o/forged.gif")
+        service.client.get("/c/forged/forged")
+        service.drained()
+        text = service.client.get("/metrics").text
+        figures = {
+            (sample.name, *sample.labels.values()): sample.value
+            for family in text_string_to_metric_families(text)
+            for sample in family.samples
+        }
+        assert figures["mailwake_hits_total", "open"] == len(load.answered)
+        assert figures["mailwake_loaded_total",] == len(load.answered)
+        assert figures["mailwake_dropped_total", "bad_message"] == 1
+        assert figures["mailwake_dropped_total", "bad_link"] == 1
+        for name in ("segments", "bytes", "events", "seconds", "trouble"):
+            assert figures[f"mailwake_journal_{name}",] == 0
+        assert figures["mailwake_load_seconds_count",] >= 1
+        assert figures["mailwake_loop_delay_seconds_count",] >= 1
+        answer = service.client.get("/metrics", headers={"authorization": "Bearer wrong"})
+        assert answer.status_code == 401
+
+
+def test_logs_are_json_and_name_nobody(tmp_path: Path) -> None:
+    env = {"MAILWAKE_LOG_FORMAT": "json", "MAILWAKE_LOG_LEVEL": "debug"}
+    with Service(tmp_path / "data", **env) as service:
+        service.rewrite("logs", MAIL, "canary@example.com")
+        load = Load(service, "logs")
+        with load.running(1):
+            time.sleep(0.2)
+        service.client.post("/v1/rewrite", content=b"{canary")
+        service.client.get("/c/canary/canary")
+        service.drained()
+        segment = service.data_dir / "journal" / "01890000-0000-7000-8000-000000000009.seg"
+        segment.write_bytes(b"canary, no record\n")
+        service.wait_for(lambda: segment.with_suffix(".bad").exists(), "the segment's copy")
+        service.stop()
+        text = service.log.read_text()
+        # What stands before the first object is the greeting, for people.
+        lines = [json.loads(line) for line in text.splitlines() if line.startswith("{")]
+        assert any("no records" in line["message"] for line in lines)
+        assert all(set(line) >= {"at", "level", "logger", "message"} for line in lines)
+        logged = "\n".join(line for line in text.splitlines() if line.startswith("{"))
+        assert "canary" not in logged
+        for secret in json.loads((service.data_dir / "secrets.json").read_text()).values():
+            assert (secret[0] if isinstance(secret, list) else secret) not in logged
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Path:
+    """A file system of 24 MB."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = shutil.which("mount") and subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", str(disk)],
+        check=False,
+        capture_output=True,
+    )
+    if not mounted or mounted.returncode:
+        pytest.skip("no right to mount a small file system")
+    return disk
+
+
+def test_a_full_disk_stops_no_redirect_and_is_told(small_disk: Path, tmp_path: Path) -> None:
+    try:
+        # A database that is not there, so that the journal keeps everything.
+        dsn = f"clickhouse://127.0.0.1:{free_port()}/default"
+        with Service(small_disk / "data", MAILWAKE_CLICKHOUSE_DSN=dsn) as service:
+            filler = small_disk / "filler"
+            filler.write_bytes(bytes(shutil.disk_usage(small_disk).free - 100_000))
+            load = Load(service, "full")
+            with load.running():
+                service.wait_for(
+                    lambda: service.client.get("/readyz").json()["dropped"].get("disk_full"),
+                    "a full disk",
+                )
+            assert not load.wrong and not load.cut
+            kept = sum(
+                path.read_bytes().count(b"\n") for path in (small_disk / "data/journal").iterdir()
+            )
+            answer = service.client.get("/readyz")
+            assert answer.status_code == 503
+            assert "No space left" in " ".join(answer.json()["trouble"])
+            dropped = answer.json()["dropped"]["disk_full"]
+            assert kept + dropped == len(load.answered)
+            metrics = service.client.get("/metrics").text
+            assert f'mailwake_dropped_total{{reason="disk_full"}} {dropped}.0' in metrics
+            filler.unlink()
+            time.sleep(1.1)
+            more = Load(service, "full")
+            with more.running(1):
+                time.sleep(0.2)
+            service.wait_for(
+                lambda: "mailwake_journal_trouble 0.0" in service.client.get("/metrics").text,
+                "room",
+            )
+    finally:
+        subprocess.run(["umount", str(small_disk)], check=False)
