@@ -104,7 +104,8 @@ class Journal:
         self.folder = folder
         self.sync_ms = sync_ms
         self.max_bytes = max_bytes
-        self.trouble = ""  # why the last lines could not be kept; empty while all is well
+        self._unwritten = ""  # why the last lines could not be kept; empty while all is well
+        self._unsafe = ""  # why the last fdatasync failed
         self._segment: _Segment | None = None
         self._retired: set[_Segment] = set()
         self._backlog_bytes = 0
@@ -165,6 +166,7 @@ class Journal:
                 if not future.done():
                     future.set_exception(error)
             return
+        self._unwritten = ""
         if self.sync_ms == 0:
             self._unsynced += waiting
             self._start_sync()
@@ -186,6 +188,11 @@ class Journal:
             await (self._syncing or asyncio.sleep(0.01))
 
     @property
+    def trouble(self) -> str:
+        """What is wrong with the disk; empty while all is well."""
+        return self._unwritten or self._unsafe
+
+    @property
     def backlog(self) -> tuple[int, int]:
         """(segments, bytes) that wait for ClickHouse, open segments included."""
         own = [*self._retired, *([self._segment] if self._segment else [])]
@@ -205,9 +212,9 @@ class Journal:
                 if size := path.stat().st_size:
                     found[path.name] = size, lines
         self._counted = {name: lines for name, (_, lines) in found.items() if name.endswith(SEALED)}
-        oldest = min((_began(name) for name in found), default=time.time())
         sizes, lines_of = [size for size, _ in found.values()], [n for _, n in found.values()]
-        return Lag(len(found), sum(sizes), sum(lines_of), max(0.0, time.time() - oldest))
+        age = max((time.time() - _began(name) for name in found), default=0.0)
+        return Lag(len(found), sum(sizes), sum(lines_of), max(0.0, age))
 
     def _check(self) -> None:
         """Raises JournalError at once where it is known that nothing can be written."""
@@ -231,10 +238,10 @@ class Journal:
         return self._refusal
 
     def _refuse(self, reason: str, why: str) -> JournalError:
-        if not self.trouble:
-            log.error("journal %s", why)
-        self.trouble = f"journal: {why}"
-        return JournalError(reason, self.trouble)
+        if not self._unwritten:
+            log.error("journal: %s", why)
+        self._unwritten = f"journal: {why}"
+        return JournalError(reason, self._unwritten)
 
     def _start_sync(self) -> None:
         if self._syncing is None:
@@ -265,9 +272,10 @@ class Journal:
             return
         try:
             segment.synced = await asyncio.to_thread(segment.sync)
-            self.trouble = ""
+            self._unsafe = ""
         except OSError as error:
-            self._refuse("disk_error", f"fdatasync: {error.strerror}")
+            log.error("journal: fdatasync: %s", error.strerror)
+            self._unsafe = f"journal: fdatasync: {error.strerror}"
             segment.synced = segment.size
             if segment is self._segment:
                 self._retire()

@@ -43,6 +43,8 @@ def start(level: str, form: Form) -> None:
         )  # fmt: skip
         handler.setFormatter(logging.Formatter("%(message)s"))
     logging.basicConfig(level=level.upper(), handlers=[handler])
-    # What a client library says of each request would name servers and statements.
-    for name in ("httpx", "httpcore", "urllib3", "clickhouse_connect", "sse_starlette", "asyncio"):
+    # We report ourselves what these would tell at each try, with servers and statements.
+    for name in ("urllib3", "clickhouse_connect"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    for name in ("httpx", "httpcore", "sse_starlette", "asyncio"):
         logging.getLogger(name).setLevel(logging.WARNING)

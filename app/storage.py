@@ -17,6 +17,7 @@ from clickhouse_connect.driver.exceptions import ClickHouseError
 from app.settings import Settings, resource
 
 READERS = 4  # clients for queries; a client serialises its calls, several run side by side
+TIMEOUT = 20  # seconds without an answer; an insert that is repeated then changes nothing
 _INSERT = {
     # Asynchronous inserts would acknowledge before the rows are kept and regroup them.
     "async_insert": 0,
@@ -134,7 +135,7 @@ class Storage:
             password=unquote(parts.password or ""),
             database=parts.path.strip("/") or "default",
             connect_timeout=5,
-            send_receive_timeout=60,
+            send_receive_timeout=TIMEOUT,
             autogenerate_session_id=False,
         )
 
@@ -144,8 +145,16 @@ def _translated() -> Iterator[None]:
     try:
         yield
     except (ClickHouseError, OSError) as error:
-        first = str(error).strip().splitlines() or [type(error).__name__]
-        raise StorageError(first[0][:500]) from error
+        raise StorageError(_told(error)) from error
+
+
+def _told(error: Exception) -> str:
+    """The first line; what the HTTP client says of a connection is cut to its reason."""
+    text = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    if "HTTPConnectionPool" in text or "HTTPSConnectionPool" in text:
+        reason = re.search(r"\[Errno \d+\] [\w ]+|[Rr]ead timed out|reset by peer", text)
+        text = f"no connection: {reason[0] if reason else 'the server did not answer'}"
+    return text[:500]
 
 
 def statements(path: Path, engine: str = "", cluster: str = "") -> Sequence[str]:

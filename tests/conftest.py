@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings as hypothesis_settings
 
+from app.settings import load
+from app.storage import Storage
 from tests.service import Service
 
 hypothesis_settings.register_profile("default", deadline=None)
@@ -25,3 +27,12 @@ def shared() -> Path:
     if not (folder / "corpus").is_dir():
         pytest.skip("no folder of real mail (shared/corpus) beside the checkout")
     return folder
+
+
+@pytest.fixture(scope="session")
+def storage(tmp_path_factory: pytest.TempPathFactory) -> Storage:
+    """chDB of this process: one path only, so tests share it and use newsletters of their own."""
+    storage = Storage(load(data_dir=tmp_path_factory.mktemp("chdb")))
+    assert storage.migrate() == ["0001_start"]
+    assert storage.migrate() == []
+    return storage

@@ -114,14 +114,14 @@ class Service:
     def stats(self, newsletter: str) -> dict[str, Any]:
         return self.get(f"/v1/newsletters/{quote(newsletter, safe='')}/stats")
 
-    def drained(self) -> None:
+    def drained(self, seconds: float = 60) -> None:
         """Wait until every line of the journal has reached ClickHouse."""
 
         def empty() -> bool:
             state = self.client.get("/readyz").json()
             return bool(state["ready"] and state["journal"]["bytes"] == 0)
 
-        self.wait_for(empty, "empty journal")
+        self.wait_for(empty, "empty journal", seconds)
 
 
 def tracked_urls(html: str) -> list[str]:

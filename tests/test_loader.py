@@ -9,19 +9,10 @@ from hypothesis import strategies as st
 from app import events, loader
 from app.events import Hit, Link, Message, Newsletter, encode, new_id, newsletter_key, now_ms
 from app.loader import Loader, rows
-from app.settings import load, resource
+from app.settings import resource
 from app.storage import Storage, StorageError, statements
 
 THUNDERBIRD = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Thunderbird/140.3.0"
-
-
-@pytest.fixture(scope="session")
-def storage(tmp_path_factory: pytest.TempPathFactory) -> Storage:
-    """chDB of this process: one path only, so tests share it and use newsletters of their own."""
-    storage = Storage(load(data_dir=tmp_path_factory.mktemp("chdb")))
-    assert storage.migrate() == ["0001_start"]
-    assert storage.migrate() == []
-    return storage
 
 
 def hits(newsletter: int, count: int, kind: events.Kind = "open") -> bytes:
