@@ -11,7 +11,7 @@ Kind = Literal["open", "click", "unsubscribe"]
 NO_LINK = -1
 
 
-class Hit(msgspec.Struct, frozen=True, tag_field="record", tag="hit", omit_defaults=True):
+class Hit(msgspec.Struct, frozen=True, gc=False, tag_field="record", tag="hit", omit_defaults=True):
     """One request of a pixel, a link or an unsubscribe page, as it came in: nothing is judged yet.
 
     `at` is milliseconds since 1970 UTC; `message` is the UUID's 32 hex digits; `newsletter` and

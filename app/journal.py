@@ -139,9 +139,10 @@ class Journal:
         """
         if self._segment is None:
             self._check()
-        future = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[None] = loop.create_future()
         if not self._lines:
-            asyncio.get_running_loop().call_soon(self._flush)
+            loop.call_soon(self._flush)
         self._lines.append(lines)
         self._writing.append(future)
         return future

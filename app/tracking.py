@@ -5,6 +5,7 @@ a hit costs what ASGI costs and little more.
 """
 
 from collections import Counter
+from collections.abc import Awaitable
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -45,10 +46,10 @@ class Tracking:
         elif path.startswith("/o/"):
             try:
                 token = self.tokens.read_message(path[3:].removesuffix(".gif"))
-            except BadTokenError:
-                self.dropped["bad_message"] += 1
-            else:
-                await self._record(scope, "open", token)
+                await self._write(scope, "open", token)
+                self.hits["open"] += 1
+            except (BadTokenError, JournalError) as error:
+                self._drop(error)
             await send(PIXEL_START)
             await send(PIXEL_BODY)
         else:
@@ -65,25 +66,25 @@ class Tracking:
             return await _answer(send, 404, headers, NOT_FOUND)
         try:
             token = self.tokens.read_message(message)
-        except BadTokenError:
-            self.dropped["bad_message"] += 1
-        else:
             if token.newsletter == newsletter:
-                await self._record(scope, "click", token, index, url)
+                await self._write(scope, "click", token, index, url)
+                self.hits["click"] += 1
             else:
                 self.dropped["other_newsletter"] += 1
+        except (BadTokenError, JournalError) as error:
+            self._drop(error)
         location = [(b"location", url.encode("ascii")), (b"content-length", b"0"), *PRIVATE]
         return await _answer(send, 302, location)
 
-    async def _record(
+    def _write(
         self, scope: Scope, kind: Kind, token: MessageToken, link: int = NO_LINK, url: str = ""
-    ) -> None:
-        """Write the hit ahead of the answer; a disk that refuses never stops the answer."""
-        try:
-            await self.journal.write(encode(hit(scope, kind, self.workspace, token, link, url)))
-            self.hits[kind] += 1
-        except JournalError as error:
-            self.dropped[error.reason] += 1
+    ) -> Awaitable[None]:
+        """Done when the line is kept. Raises JournalError, now or then."""
+        return self.journal.write(encode(hit(scope, kind, self.workspace, token, link, url)))
+
+    def _drop(self, error: BadTokenError | JournalError) -> None:
+        """Whatever is wrong with a hit, its answer is the same."""
+        self.dropped[error.reason if isinstance(error, JournalError) else "bad_message"] += 1
 
 
 def hit(scope: Scope, kind: Kind, workspace: str, token: MessageToken, link: int, url: str) -> Hit:

@@ -1,5 +1,7 @@
 import asyncio
 import os
+import random
+import string
 from pathlib import Path
 from typing import Any
 
@@ -173,6 +175,27 @@ def test_a_user_agent_is_cut_and_any_bytes_are_kept(tmp_path: Path) -> None:
     path = f"/o/{TOKENS.message(MESSAGE)}.gif"
     _, (hit,), _ = ask(tmp_path, path, user_agent="\xff\x00" + "A" * 5000)
     assert hit.user_agent == "\xff\x00" + "A" * 510
+
+
+def test_forged_tokens_touch_no_disk(tmp_path: Path) -> None:
+    message, link = TOKENS.message(MESSAGE), TOKENS.link(LinkToken(11, 4, URL))
+    chance = random.Random(1)
+
+    def forged(token: str) -> str:
+        at = chance.randrange(len(token))
+        other = chance.choice([c for c in string.ascii_letters + string.digits if c != token[at]])
+        return token[:at] + other + token[at + 1 :]
+
+    async def test() -> None:
+        bench = Bench(tmp_path)
+        for _ in range(20_000):
+            assert (await bench.ask(f"/o/{forged(message)}.gif")).status == 200
+            assert (await bench.ask(f"/c/{message}/{forged(link)}")).status == 404
+        assert bench.tracking.hits.total() == 0
+        assert bench.tracking.dropped == {"bad_message": 20_000, "bad_link": 20_000}
+
+    asyncio.run(test())
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_hot_path_is_one_screen_and_imports_no_database_or_parser() -> None:
