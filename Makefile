@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help demo serve test torture bench lint format lock browser clean
+.PHONY: help demo serve test torture bench lint format lock browser loadtools clean
 
 help: ## show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -22,7 +22,7 @@ test: $(VENV)/dev browser ## every test, the browser tests included
 torture: $(VENV)/dev browser ## the longer proofs
 	@MAILWAKE_TORTURE=1 $(BIN)/python -m pytest -m torture
 
-bench: $(VENV)/bench ## speed, as ratios measured side by side
+bench: $(VENV)/bench loadtools ## speed, as ratios measured side by side
 	@$(BIN)/python -m tests.bench
 
 lint: $(VENV)/dev ## ruff and mypy
@@ -52,6 +52,11 @@ $(VENV)/bench: $(VENV)/dev requirements-bench.lock
 
 browser:
 	@command -v chromium >/dev/null || { apt-get update -qq && apt-get install -y -qq chromium >/dev/null; }
+
+loadtools:
+	@command -v wrk >/dev/null && command -v nginx >/dev/null && ls /usr/lib/postgresql >/dev/null 2>&1 \
+	  || { apt-get update -qq && apt-get install -y -qq wrk nginx-light postgresql >/dev/null; } \
+	  || echo "wrk, nginx-light and postgresql could not be installed: their part is left out"
 
 clean: ## remove the virtual environment and caches (never data)
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

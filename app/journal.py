@@ -15,7 +15,7 @@ import logging
 import os
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Awaitable, Iterator
 from contextlib import contextmanager, suppress
 from errno import EDQUOT, ENOSPC
 from pathlib import Path
@@ -94,6 +94,16 @@ class _Segment:
         os.close(self.fd)
 
 
+class _Turn(asyncio.Future[None]):
+    """Ends when the lines of one turn of the loop are kept. All who wrote one of them wait for it.
+
+    So no one of them may cancel it; a task that is cancelled ends when it has happened.
+    """
+
+    def cancel(self, msg: object = None) -> bool:
+        return False
+
+
 class Journal:
     """Writes records ahead of the answer. Make it, `start()` it on a running loop, `close()` it.
 
@@ -113,9 +123,9 @@ class Journal:
         self._counted: dict[str, int] = {}  # lines of sealed segments
         self._refused_at = -RETRY_AFTER
         self._refusal = JournalError("closed", "journal: closed")
-        self._lines: list[bytes] = []  # of this turn of the loop, and who waits for them
-        self._writing: list[asyncio.Future[None]] = []
-        self._unsynced: list[asyncio.Future[None]] = []
+        self._lines: list[bytes] = []  # of this turn of the loop
+        self._turn: _Turn | None = None
+        self._unsynced: list[_Turn] = []
         self._syncing: asyncio.Task[None] | None = None
         self._ticker: asyncio.Task[None] | None = None
         self._closed = False
@@ -130,28 +140,27 @@ class Journal:
         """Begin the periodic sync and seal. Call it on the running loop."""
         self._ticker = asyncio.create_task(self._tick(), name="journal")
 
-    def write(self, lines: bytes) -> asyncio.Future[None]:
+    def write(self, lines: bytes) -> Awaitable[None]:
         """Keep one or more whole lines. Call it on the running loop.
 
-        Once the future is done they outlive the process, with `sync_ms` 0 a power loss too. Raises
-        JournalError, here or by the future, when the disk is full or broken: then none of the lines
+        Once the answer is done they outlive the process, with `sync_ms` 0 a power loss too. Raises
+        JournalError, here or by it, when the disk is full or broken: then none of the lines
         is kept.
         """
         if self._segment is None:
             self._check()
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[None] = loop.create_future()
-        if not self._lines:
+        if self._turn is None:
+            loop = asyncio.get_running_loop()
+            self._turn = _Turn(loop=loop)
             loop.call_soon(self._flush)
         self._lines.append(lines)
-        self._writing.append(future)
-        return future
+        return self._turn
 
     def _flush(self) -> None:
         """One write for all lines of this turn."""
-        data, waiting = b"".join(self._lines), self._writing
-        self._lines, self._writing = [], []
-        if not data:
+        data, turn = b"".join(self._lines), self._turn
+        self._lines, self._turn = [], None
+        if turn is None:
             return
         try:
             segment = self._segment or self._begin()
@@ -163,16 +172,14 @@ class Journal:
                 self._retire()
                 raise self._refuse_by(error) from error
         except JournalError as error:
-            for future in waiting:
-                if not future.done():
-                    future.set_exception(error)
+            turn.set_exception(error)
             return
         self._unwritten = ""
         if self.sync_ms == 0:
-            self._unsynced += waiting
+            self._unsynced.append(turn)
             self._start_sync()
         else:
-            _release(waiting)
+            turn.set_result(None)
         if segment.size >= SEGMENT_BYTES:
             self._retire()
 
@@ -252,13 +259,14 @@ class Journal:
         """One fdatasync for all lines written so far; lines that come meanwhile get the next."""
         try:
             while True:
-                waiting, self._unsynced = self._unsynced, []
+                turns, self._unsynced = self._unsynced, []
                 retired = list(self._retired)
                 for segment in [*retired, *([self._segment] if self._segment else [])]:
                     await self._put_on_disk(segment)
                 for segment in retired:
                     self._seal(segment)
-                _release(waiting)
+                for turn in turns:
+                    turn.set_result(None)
                 if not self._unsynced and not self._retired:
                     return
         finally:
@@ -314,12 +322,6 @@ class Journal:
                 self._retire()
             if segment and segment.size > segment.synced:
                 self._start_sync()
-
-
-def _release(waiting: list[asyncio.Future[None]]) -> None:
-    for future in waiting:
-        if not future.done():
-            future.set_result(None)
 
 
 def sealed(folder: Path) -> list[Path]:

@@ -142,6 +142,26 @@ def test_lines_of_one_turn_share_one_write(tmp_path: Path, monkeypatch: pytest.M
     run(test())
 
 
+def test_who_is_cancelled_takes_nobody_with_him(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with running(tmp_path) as journal:
+
+            async def one(line: bytes) -> str:
+                await journal.write(line)
+                return "kept"
+
+            leaving = asyncio.create_task(one(b"one\n"))
+            staying = asyncio.create_task(one(b"two\n"))
+            await asyncio.sleep(0)
+            leaving.cancel()
+            assert await staying == "kept"
+            with pytest.raises(asyncio.CancelledError):
+                await leaving
+        assert lines_of(tmp_path) == [b"one\n", b"two\n"]
+
+    run(test())
+
+
 def test_a_disk_that_loses_what_it_took_ends_the_segment_and_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

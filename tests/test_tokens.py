@@ -1,3 +1,4 @@
+import hmac
 import os
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 
@@ -5,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.tokens import BadTokenError, LinkToken, MessageToken, Tokens
+from app.tokens import BadTokenError, Hmac128, LinkToken, MessageToken, Tokens
 
 KEYS = ["first-key-0123456789", "second-key-0123456789"]
 TOKENS = Tokens(KEYS)
@@ -117,3 +118,11 @@ def test_a_url_that_no_location_header_may_carry_is_not_signed(url: str) -> None
 def test_a_link_index_has_sixteen_bits() -> None:
     with pytest.raises(ValueError, match="link"):
         TOKENS.link(LinkToken(1, 65_536, "https://example.com/"))
+
+
+@given(st.binary(max_size=64), st.binary(max_size=300))
+def test_the_signature_is_hmac_sha_256_cut_to_128_bits(key: bytes, text: bytes) -> None:
+    expected = hmac.digest(key, text, "sha256")[:16]
+    assert Hmac128().get_signature(key, text) == expected
+    assert Hmac128().verify_signature(key, text, expected)
+    assert not Hmac128().verify_signature(key, text, expected[:-1] + bytes([expected[-1] ^ 1]))

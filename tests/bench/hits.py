@@ -58,6 +58,7 @@ class Subject(NamedTuple):
     """`port` answers the paths of `load`; `cores` is what the server has."""
 
     name: str
+    pid: int
     port: int
     load: Path
     cores: str
@@ -74,34 +75,36 @@ def run() -> None:
         loads = {kind: _load(folder, kind) for kind in ("open", "click")}
         subjects = list(_subjects(folder, loads, stack))
         taken: dict[str, list[Taken]] = {subject.name: [] for subject in subjects}
+        memory: list[int] = []
         for _ in range(ROUNDS):
             for subject in subjects:
                 taken[subject.name].append(_wrk(subject))
                 _forget(folder)
+                if subject.name == "opens, sync 100 ms":
+                    memory.append(_resident(subject.pid))
         _print({name: Taken(*map(median, zip(*runs))) for name, runs in taken.items()})  # noqa: B905
+        print(f"memory of the handler after each round, MB: {', '.join(map(str, memory))}")
 
 
 def _subjects(folder: Path, loads: dict[str, Path], stack: ExitStack) -> Iterator[Subject]:
     opens, clicks = loads["open"], loads["click"]
-    ports = {}
-    for name in ("bare ASGI", "sync 100 ms", "sync 0"):
-        ports[name] = stack.enter_context(_handler(name, folder, "0"))
-    yield Subject("bare ASGI", ports["bare ASGI"], opens, "0")
+    yield Subject("bare ASGI", *stack.enter_context(_handler("bare ASGI", folder, "0")), opens, "0")
     for sync in ("sync 100 ms", "sync 0"):
-        yield Subject(f"opens, {sync}", ports[sync], opens, "0")
-        yield Subject(f"clicks, {sync}", ports[sync], clicks, "0")
+        served = stack.enter_context(_handler(sync, folder, "0"))
+        yield Subject(f"opens, {sync}", *served, opens, "0")
+        yield Subject(f"clicks, {sync}", *served, clicks, "0")
     if shutil.which("nginx"):
-        yield Subject("nginx empty_gif", stack.enter_context(_nginx(folder)), opens, "0")
+        yield Subject("nginx empty_gif", *stack.enter_context(_nginx(folder)), opens, "0")
     if dsn := stack.enter_context(_postgresql("0")):
         os.environ["BENCH_POSTGRESQL"] = dsn
-        port = stack.enter_context(_handler("PostgreSQL", folder, "0"))
-        yield Subject("PostgreSQL, one core", port, opens, "0")
+        served = stack.enter_context(_handler("PostgreSQL", folder, "0"))
+        yield Subject("PostgreSQL, one core", *served, opens, "0")
     if dsn := stack.enter_context(_postgresql("0,1")):
         os.environ["BENCH_POSTGRESQL"] = dsn
-        port = stack.enter_context(_handler("PostgreSQL", folder, "0,1"))
-        yield Subject("PostgreSQL, both cores", port, opens, "0,1")
-        port = stack.enter_context(_handler("sync 0", folder / "both", "0,1"))
-        yield Subject("opens, sync 0, both cores", port, opens, "0,1")
+        served = stack.enter_context(_handler("PostgreSQL", folder, "0,1"))
+        yield Subject("PostgreSQL, both cores", *served, opens, "0,1")
+        served = stack.enter_context(_handler("sync 0", folder / "both", "0,1"))
+        yield Subject("opens, sync 0, both cores", *served, opens, "0,1")
 
 
 def _load(folder: Path, kind: str) -> Path:
@@ -126,10 +129,10 @@ def _wrk(subject: Subject) -> Taken:
 
 
 @contextmanager
-def _process(command: Sequence[str], cores: str) -> Iterator[None]:
-    process = subprocess.Popen(["taskset", "-c", cores, *command])
+def _process(command: Sequence[str], cores: str) -> Iterator[int]:
+    process = subprocess.Popen(["taskset", "-c", cores, *command], stderr=subprocess.DEVNULL)
     try:
-        yield
+        yield process.pid  # taskset becomes the command
     finally:
         process.terminate()
         with suppress(subprocess.TimeoutExpired):
@@ -138,23 +141,23 @@ def _process(command: Sequence[str], cores: str) -> Iterator[None]:
 
 
 @contextmanager
-def _handler(name: str, folder: Path, cores: str) -> Iterator[int]:
+def _handler(name: str, folder: Path, cores: str) -> Iterator[tuple[int, int]]:
     folder.mkdir(exist_ok=True)
     port = free_port()
     command = [sys.executable, "-m", "tests.bench.handlers", name, str(port), str(folder)]
-    with _process(command, cores):
+    with _process(command, cores) as pid:
         _wait(port)
-        yield port
+        yield pid, port
 
 
 @contextmanager
-def _nginx(folder: Path) -> Iterator[int]:
+def _nginx(folder: Path) -> Iterator[tuple[int, int]]:
     port = free_port()
     config = folder / "nginx.conf"
     config.write_text(NGINX.format(folder=folder, port=port))
-    with _process(["nginx", "-c", str(config), "-e", str(folder / "nginx.log")], "0"):
+    with _process(["nginx", "-c", str(config), "-e", str(folder / "nginx.log")], "0") as pid:
         _wait(port)
-        yield port
+        yield pid, port
 
 
 @contextmanager
@@ -192,6 +195,12 @@ def _wait(port: int) -> None:
         else:
             return
     raise TimeoutError(f"nothing answers on port {port}")
+
+
+def _resident(pid: int) -> int:
+    """Megabytes."""
+    found = re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())
+    return int(found[1]) // 1024 if found else 0
 
 
 def _forget(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -118,6 +119,11 @@ def test_metrics_are_for_key_holders_and_agree_with_what_happened(tmp_path: Path
         assert figures["mailwake_loop_delay_seconds_count",] >= 1
         answer = service.client.get("/metrics", headers={"authorization": "Bearer wrong"})
         assert answer.status_code == 401
+        page = (Path(__file__).parents[2] / "docs" / "operations.md").read_text()
+        documented = set(re.findall(r"`(mailwake_\w+?)(?:\{\w+\})?`", page.partition("Worth")[0]))
+        shown = {name for name, *_ in figures if name.startswith("mailwake_")}
+        shown = {re.sub(r"_(bucket|count|sum|created)$", "", name) for name in shown}
+        assert shown == documented
 
 
 def test_logs_are_json_and_name_nobody(tmp_path: Path) -> None:
