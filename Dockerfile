@@ -13,6 +13,7 @@ WORKDIR /srv/mailwake
 COPY app ./app
 COPY static ./static
 COPY clickhouse ./clickhouse
+COPY docs/counting.md ./docs/counting.md
 ENV PATH=/opt/venv/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \

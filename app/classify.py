@@ -1,158 +1,257 @@
-"""Verdicts: is a hit a person's or a machine's, and with what client, OS and device.
+"""Verdicts: is a hit a person's or a machine's.
 
-Pure functions of one hit. Each rule is small, named, and says where it comes from; the first that
-fires gives the verdict, all that fire give the reasons. Changing a rule raises RULES.
+Two lists of small rules. RULES look at one hit; what they say is known as soon as it is loaded.
+TOGETHER look at all hits of one message in order of time: what a burst gives away, its first hit
+alone could not. The first rule of a list that fires gives the verdict, the names of all that fire
+are the reasons. Raise VERSION with any change; `mailwake reclassify` then recomputes what is
+stored. docs/counting.md explains each rule by name and gives its source.
 """
 
-from collections.abc import Callable
+from bisect import bisect
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from typing import Literal, NamedTuple
 
-import crawleruseragents
-import user_agents
-
-from app.events import Hit
+from app.agents import Agent, agent, bare
+from app.events import Hit, sent_at
+from app.networks import NOWHERE, Network, Networks
 
 Verdict = Literal["unknown", "human", "privacy_proxy", "prefetch", "scanner", "bot"]
-RULES = 1  # version of the rules below, stored with every verdict
-AGENT_BYTES = 512  # longer agents are cut before any pattern sees them
+VERSION = 2
 
 # Counted as people: a proxied open is a person's with an unknown device.
 HUMAN: tuple[Verdict, ...] = ("human", "privacy_proxy", "unknown")
-
-
-class Agent(NamedTuple):
-    """What a User-Agent tells. Empty strings where it tells nothing."""
-
-    client: str
-    os: str
-    device: str  # desktop, phone, tablet or empty
-    crawler: bool
-    library: bool
-    blank: bool
+MACHINE: tuple[Verdict, ...] = ("prefetch", "scanner", "bot")
 
 
 class Classified(NamedTuple):
-    """A verdict, the names of the rules that fired (first decided) and the agent's parts."""
+    """A verdict, the names of the rules that fired (the first decided), agent and network."""
 
     verdict: Verdict
     reasons: tuple[str, ...]
     agent: Agent
-
-
-# Mail clients and proxies that user-agents takes for a browser or for nothing, by a part of the
-# agent string. Order matters: Outlook's agents carry "MSIE", Thunderbird's carry "Firefox"-like
-# parts.
-_CLIENTS = (
-    ("GoogleImageProxy", "Gmail", "", ""),
-    ("YahooMailProxy", "Yahoo Mail", "", ""),
-    ("Microsoft Outlook", "Outlook", "Windows", "desktop"),
-    ("MSOffice", "Outlook", "Windows", "desktop"),
-    ("ms-office", "Outlook", "Windows", "desktop"),
-    ("Outlook-iOS", "Outlook", "iOS", "phone"),
-    ("Outlook-Android", "Outlook", "Android", "phone"),
-    ("Thunderbird", "Thunderbird", None, "desktop"),
-    ("Airmail", "Airmail", None, "desktop"),
-    ("SamsungEmail", "Samsung Email", "Android", "phone"),
-)
-
-# HTTP libraries and headless browsers: no mail client fetches images with one.
-_LIBRARIES = (
-    "curl/", "wget/", "python-requests", "python-urllib", "python-httpx", "aiohttp/",
-    "go-http-client", "okhttp/", "apache-httpclient", "java/", "libwww-perl", "node-fetch",
-    "axios/", "headlesschrome", "phantomjs", "puppeteer", "playwright", "scrapy", "guzzlehttp",
-    "powershell",
-)  # fmt: skip
-
-# Link scanners that name themselves: vendors' pages on SafeLinks, Mimecast URL Protect,
-# Proofpoint URL Defense, Barracuda Link Protection.
-_SCANNERS = (
-    "safelinks", "mimecast", "proofpoint", "barracuda", "bingpreview", "msexchange", "symantec",
-    "trendmicro", "forcepoint", "zscaler", "sophos", "fireeye", "messagelabs",
-)  # fmt: skip
-
-
-@lru_cache(maxsize=65_536)
-def agent(user_agent: str) -> Agent:
-    """Client, OS and device of a User-Agent, parsed once per distinct string."""
-    text = user_agent[:AGENT_BYTES]
-    lowered = text.lower()
-    library = any(part in lowered for part in _LIBRARIES)
-    for part, client, os, device in _CLIENTS:
-        if part.lower() in lowered:
-            parsed_os = user_agents.parse(text).os.family if os is None else os
-            return Agent(client, _known(parsed_os), device, False, library, False)
-    if lowered.strip() in ("", "mozilla/5.0"):
-        return Agent("", "", "", False, library, True)
-    parsed = user_agents.parse(text)
-    kind = (
-        "tablet" if parsed.is_tablet
-        else "phone" if parsed.is_mobile
-        else "desktop" if parsed.is_pc
-        else ""
-    )  # fmt: skip
-    client = _known(parsed.browser.family)
-    os = _known(parsed.os.family)
-    if "applewebkit" in lowered and "safari" not in lowered and "mobile" in lowered:
-        client = "Apple Mail"  # a web view without Safari's name: Mail on iPhone and iPad
-    elif client == "Apple Mail" or (
-        "macintosh" in lowered
-        and "safari" not in lowered
-        and "applewebkit" in lowered
-        and "chrome" not in lowered
-    ):
-        client = "Apple Mail"  # fmt: skip
-    crawler = parsed.is_bot or bool(crawleruseragents.is_crawler(text))
-    return Agent(client, os, kind, crawler, library, False)
-
-
-def _known(family: str | None) -> str:
-    return "" if family in (None, "Other") else str(family)
+    network: Network = NOWHERE
 
 
 class Signals(NamedTuple):
-    """What a hit tells about whoever made it."""
+    """What one hit tells about whoever made it. `hasty`: within a minute of being sent."""
 
     kind: str
     method: str
     purpose: str
+    fetch_mode: str
     user_agent: str
+    datacentre: bool
+    hasty: bool
 
 
-Rule = tuple[str, Verdict, Callable[[Signals, Agent], bool]]
+class Rule(NamedTuple):
+    """`verdict` None makes it a hint: a reason that decides nothing by itself."""
 
-_RULES: tuple[Rule, ...] = (
-    # A mail client shows an image or follows a link with GET; HEAD only asks about it.
-    ("head_request", "scanner", lambda hit, _: hit.method == "HEAD"),
-    # Sec-Purpose and Purpose: prefetch (Fetch standard; WebKit's and Chromium's speculation).
-    ("prefetch_header", "prefetch", lambda hit, _: "prefetch" in hit.purpose.lower()
-     or "preview" in hit.purpose.lower()),
-    # developers.google.com/gmail/markup/reference: images are fetched when the mail is read.
-    ("google_image_proxy", "privacy_proxy", lambda hit, _: "GoogleImageProxy" in hit.user_agent),
-    ("yahoo_mail_proxy", "privacy_proxy", lambda hit, _: "YahooMailProxy" in hit.user_agent),
-    ("link_scanner", "scanner", lambda hit, _: any(s in hit.user_agent.lower() for s in _SCANNERS)),
-    ("http_library", "bot", lambda _, agent: agent.library),
-    ("known_crawler", "bot", lambda _, agent: agent.crawler),
+    name: str
+    verdict: Verdict | None
+    applies: Callable[[Signals, Agent], bool]
+
+
+# Opens that Gmail fetches before it shows a mail come with this end (SparkPost, January 2022).
+_GMAIL_PREFETCH = "Edge/12.246 Mozilla/5.0"
+_HASTE = 60_000  # milliseconds after sending
+
+
+def _office(hit: Signals) -> bool:
+    lowered = hit.user_agent.lower()
+    return "ms-office" in lowered or "microsoft office" in lowered or "msoffice" in lowered
+
+
+RULES: tuple[Rule, ...] = (
+    # Office asks a link's server itself before it hands the link to the browser, whose own request
+    # is the person's (Microsoft, "Office Existence Discovery Protocol").
+    Rule("office_discovery", "prefetch", lambda hit, _: hit.kind == "click" and _office(hit)),
+    # Sec-Purpose (Fetch standard), Purpose and X-Moz: the browser looks ahead.
+    Rule("prefetch_header", "prefetch", lambda hit, _: "prefetch" in hit.purpose.lower()
+         or "preview" in hit.purpose.lower()),
+    # HEAD (RFC 9110, 9.3.2) asks about a page or an image; people's clients show it.
+    Rule("head_request", "scanner", lambda hit, _: hit.method == "HEAD"),
+    Rule("link_scanner", "scanner", lambda _, agent: agent.program == "scanner"),
+    Rule("link_preview", "bot", lambda _, agent: agent.program == "preview"),
+    Rule("http_library", "bot", lambda _, agent: agent.program == "library"),
+    Rule("headless_browser", "bot", lambda _, agent: agent.program == "headless"),
+    Rule("known_crawler", "bot", lambda _, agent: agent.program == "crawler"),
     # Mail Privacy Protection loads every image from Apple's relays with this agent, read or not.
-    ("apple_prefetch", "prefetch", lambda hit, _: hit.kind == "open"
-     and hit.user_agent.strip() == "Mozilla/5.0"),
-    ("no_agent", "unknown", lambda _, agent: agent.blank),
+    Rule("apple_prefetch", "prefetch", lambda hit, _: hit.kind == "open"
+         and hit.user_agent.strip() == "Mozilla/5.0"),
+    Rule("gmail_prefetch", "prefetch", lambda hit, _: hit.kind == "open"
+         and hit.user_agent.endswith(_GMAIL_PREFETCH)),
+    # Browsers follow a link with mode navigate (Fetch standard); scripts fetch with the others.
+    Rule("script_fetch", "bot", lambda hit, _: hit.kind == "click"
+         and hit.fetch_mode in ("cors", "no-cors", "same-origin", "websocket")),
+    # Every browser names itself when it follows a link.
+    Rule("no_browser", "bot", lambda hit, _: hit.kind == "click" and bare(hit.user_agent)),
+    # A rented server that follows a link as the mail comes in, without a browser's fetch metadata:
+    # each alone proves little, together they are a gateway's check.
+    Rule("delivery_scan", "scanner", lambda hit, _: hit.kind == "click" and hit.datacentre
+         and hit.hasty and not hit.fetch_mode),
+    # The image proxies of Gmail and Yahoo fetch when the mail is read.
+    Rule("google_image_proxy", "privacy_proxy", lambda hit, _:
+         "GoogleImageProxy" in hit.user_agent),
+    Rule("yahoo_mail_proxy", "privacy_proxy", lambda hit, _: "YahooMailProxy" in hit.user_agent),
+    Rule("no_agent", "unknown", lambda hit, _: hit.kind == "open" and bare(hit.user_agent)),
+    Rule("datacentre", None, lambda hit, _: hit.datacentre),
+    Rule("soon_after_sending", None, lambda hit, _: hit.hasty),
 )  # fmt: skip
 
 
-def classify(hit: Hit) -> Classified:
-    """The verdict on one hit by the rules above."""
-    return _classify(Signals(hit.kind, hit.method, hit.purpose, hit.user_agent))
+def classify(hit: Hit, networks: Networks | None = None) -> Classified:
+    """The verdict on one hit by itself."""
+    network = networks.of(hit.address) if networks else NOWHERE
+    hasty = hit.kind == "click" and hit.at - sent_at(hit.message) < _HASTE
+    found = _classify(
+        Signals(
+            hit.kind, hit.method, hit.purpose, hit.fetch_mode, hit.user_agent, network.datacentre,
+            hasty,
+        )
+    )  # fmt: skip
+    return found if network is NOWHERE else found._replace(network=network)
 
 
 @lru_cache(maxsize=65_536)
 def _classify(signals: Signals) -> Classified:
     parts = agent(signals.user_agent)
-    if (
-        signals.kind == "unsubscribe"
-    ):  # a POST that mailbox providers send for the person (RFC 8058)
+    if signals.kind == "unsubscribe":  # mailbox providers send it for the person (RFC 8058)
         return Classified("human", ("one_click",), parts)
-    fired = [(name, verdict) for name, verdict, applies in _RULES if applies(signals, parts)]
-    if not fired:
-        return Classified("human", (), parts)
-    return Classified(fired[0][1], tuple(name for name, _ in fired), parts)
+    fired = [rule for rule in RULES if rule.applies(signals, parts)]
+    verdicts: list[Verdict] = [rule.verdict for rule in fired if rule.verdict]
+    return Classified(
+        verdicts[0] if verdicts else "human", tuple(rule.name for rule in fired), parts
+    )
+
+
+# --- All hits of one message ---------------------------------------------------------------------
+
+Judged = list[tuple[Hit, Classified]]  # in order of time
+_BURST_LINKS, _BURST = 3, 1_000  # distinct links, milliseconds
+_SWEEP_LINKS, _SWEEP = 6, 8_000
+_TAIL = 30_000  # around a burst or sweep
+_FETCHED = 10_000  # after a scanner
+CONTEXT_MS = 60_000  # how far around a hit TOGETHER must see; they look less far
+
+
+def _crowd(judged: Judged, links: int, span: int) -> set[int]:
+    """Positions of clicks on at least `links` distinct links within `span` milliseconds."""
+    clicks = [n for n, (hit, found) in enumerate(judged) if _follows(hit, found)]
+    crowd: set[int] = set()
+    start = marked = 0
+    window: Counter[int] = Counter()  # clicks by link
+    for end, n in enumerate(clicks):
+        window[judged[n][0].link] += 1
+        while judged[n][0].at - judged[clicks[start]][0].at > span:
+            link = judged[clicks[start]][0].link
+            window[link] -= 1
+            if not window[link]:
+                del window[link]
+            start += 1
+        if len(window) >= links:
+            crowd.update(clicks[max(start, marked) : end + 1])
+            marked = end + 1
+    return crowd
+
+
+def _follows(hit: Hit, found: Classified) -> bool:
+    """A click; one of Office or of a browser that looks ahead belongs to a person's."""
+    return hit.kind == "click" and found.verdict != "prefetch"
+
+
+def burst(judged: Judged) -> set[int]:
+    """Three links of one message within a second: faster than a hand, by whatever address."""
+    return _crowd(judged, _BURST_LINKS, _BURST)
+
+
+def sweep(judged: Judged) -> set[int]:
+    """Six links within eight seconds: scanners that wait for each page take about one a second."""
+    return _crowd(judged, _SWEEP_LINKS, _SWEEP)
+
+
+def companion(judged: Judged) -> set[int]:
+    """Whoever sent a burst or a sweep also sent this, half a minute before or after it."""
+    crowd = burst(judged) | sweep(judged)
+    times: dict[tuple[str, str], list[int]] = {}
+    for n in sorted(crowd):
+        times.setdefault(_sender(judged[n][0]), []).append(judged[n][0].at)
+    found: set[int] = set()
+    for n, (hit, _) in enumerate(judged):
+        theirs = times.get(_sender(hit))
+        if n not in crowd and theirs:
+            after = bisect(theirs, hit.at)
+            near = theirs[max(0, after - 1) : after + 1]
+            if any(abs(hit.at - at) <= _TAIL for at in near):
+                found.add(n)
+    return found
+
+
+def fetched_before(judged: Judged) -> set[int]:
+    """A click on a mail that a scanner of the same network has fetched in the last ten seconds.
+
+    From elsewhere it is a person's, whose click the scanner was asked about. So it is with a
+    browser's fetch metadata, unless the scanner gave the same agent.
+    """
+    found: set[int] = set()
+    scanned: dict[tuple[str, str], int] = {}  # when last, by network and agent ("" for any)
+    for n, (hit, classified) in enumerate(judged):
+        network = _neighbourhood(hit.address)
+        if not network:
+            continue
+        if classified.verdict == "scanner":
+            scanned[network, ""] = scanned[network, hit.user_agent] = hit.at
+        elif hit.kind == "click" and classified.verdict in HUMAN:
+            last = scanned.get((network, hit.user_agent if hit.fetch_mode else ""))
+            if last is not None and hit.at - last <= _FETCHED:
+                found.add(n)
+    return found
+
+
+TOGETHER: tuple[Callable[[Judged], set[int]], ...] = (burst, sweep, companion, fetched_before)
+
+
+def judge(hits: Iterable[Hit], networks: Networks | None = None) -> list[Classified]:
+    """The verdicts on all hits of one message, in the order given, each seen beside the others."""
+    alone = [(hit, classify(hit, networks)) for hit in hits]
+    order = sorted(range(len(alone)), key=lambda n: alone[n][0].at)
+    judged = [alone[n] for n in order]
+    answer = [found for _, found in alone]
+    if not _may_matter(judged):
+        return answer
+    fired: dict[int, list[str]] = {}
+    for rule in TOGETHER:
+        for n in rule(judged):
+            fired.setdefault(n, []).append(rule.__name__)
+    for n, names in fired.items():
+        found = judged[n][1]
+        verdict = found.verdict if found.verdict in MACHINE else "scanner"
+        if judged[n][0].kind != "unsubscribe" and found.verdict != "privacy_proxy":
+            answer[order[n]] = found._replace(
+                verdict=verdict, reasons=tuple(_unique(names, found.reasons))
+            )
+    return answer
+
+
+def _may_matter(judged: Judged) -> bool:
+    """Cheap: most messages have a hit or two, by one person."""
+    links = {hit.link for hit, found in judged if _follows(hit, found)}
+    if len(links) >= _BURST_LINKS:
+        return True
+    return bool(links) and any(found.verdict == "scanner" for _, found in judged)
+
+
+def _unique(*groups: Sequence[str]) -> list[str]:
+    return list(dict.fromkeys(name for group in groups for name in group))
+
+
+def _sender(hit: Hit) -> tuple[str, str]:
+    return hit.address, hit.user_agent
+
+
+def _neighbourhood(address: str) -> str:
+    """The /24 (IPv4) or /48 (IPv6) of an address; empty for none."""
+    separator = "." if "." in address else ":"
+    return separator.join(address.split(separator)[:3])

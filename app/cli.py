@@ -7,6 +7,7 @@ import signal
 import socket
 import sys
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,16 +16,19 @@ import typer
 import uvicorn
 import uvloop
 from rich.console import Console
-from rich.panel import Panel
+from rich.progress import Progress, TextColumn
 from rich.table import Table
 from rich.text import Text
 from uvicorn.supervisors import Multiprocess
 
 from app import __version__, logs, schemas, settings
+from app.greeting import greet
 from app.journal import Journal, JournalError, adopt_orphans
 from app.markup import RewriteError
+from app.networks import Networks, NetworksError
 from app.outgoing import Outgoing, Prepared
 from app.settings import PREFIX, Settings, SettingsError
+from app.storage import StorageError
 from app.tokens import Tokens
 
 cli = typer.Typer(
@@ -61,6 +65,8 @@ def serve(
     max_html_mb: Annotated[float | None, _option("max_html_mb")] = None,
     log_level: Annotated[str | None, _option("log_level")] = None,
     log_format: Annotated[str | None, _option("log_format")] = None,
+    asn_file: Annotated[Path | None, _option("asn_file")] = None,
+    country_file: Annotated[Path | None, _option("country_file")] = None,
     workers: Annotated[int | None, _option("workers")] = None,
     load: Annotated[bool | None, _option("load")] = None,
 ) -> None:
@@ -76,6 +82,8 @@ def serve(
 def load_journal(
     data_dir: Annotated[Path | None, _option("data_dir")] = None,
     clickhouse_dsn: Annotated[str | None, _option("clickhouse_dsn")] = None,
+    asn_file: Annotated[Path | None, _option("asn_file")] = None,
+    country_file: Annotated[Path | None, _option("country_file")] = None,
     log_level: Annotated[str | None, _option("log_level")] = None,
     log_format: Annotated[str | None, _option("log_format")] = None,
 ) -> None:
@@ -154,6 +162,40 @@ def rewrite(
 
 
 @cli.command()
+def reclassify(
+    start: Annotated[
+        datetime | None, typer.Option("--from", help="UTC; the first hit when left out.")
+    ] = None,
+    end: Annotated[
+        datetime | None, typer.Option("--to", help="UTC; five minutes ago when left out.")
+    ] = None,
+    data_dir: Annotated[Path | None, _option("data_dir")] = None,
+    clickhouse_dsn: Annotated[str | None, _option("clickhouse_dsn")] = None,
+    port: Annotated[int | None, _option("port")] = None,
+) -> None:
+    """Recompute the stored verdicts by the newest rules; safe to stop and to repeat.
+
+    With embedded chDB a running service does the work; without one, this process.
+    """
+    from app import reclassifying  # noqa: PLC0415
+
+    chosen = _settings(data_dir=data_dir, clickhouse_dsn=clickhouse_dsn, port=port)
+    if start and end and start > end:
+        raise _fail("--from: must not be later than --to")
+    columns = (*Progress.get_default_columns(), TextColumn("{task.fields[changed]:,} changed"))
+    try:
+        with Progress(*columns, console=errors) as bar:
+            task = bar.add_task("Reclassifying", total=None, changed=0)
+            last = None
+            for last in reclassifying.steps(chosen, _utc(start), _utc(end)):
+                bar.update(task, total=last.total, completed=last.done, changed=last.changed)
+    except (reclassifying.ReclassifyError, StorageError, NetworksError) as error:
+        raise _fail(str(error)) from None
+    if last:
+        typer.echo(f"{last.done:,} hits looked at, {last.changed:,} verdicts changed")
+
+
+@cli.command()
 def version() -> None:
     """Print the version."""
     typer.echo(f"mailwake {__version__}")
@@ -208,15 +250,17 @@ def _serve(chosen: Settings, demo_speed: float = 0) -> None:
     chosen = _with_public_url(chosen, port)
     local = _with_public_url(chosen.model_copy(update={"public_url": ""}), port).public_url
     if chosen.workers > 1:
-        _greet(chosen, local, "", False)
+        greet(console, chosen, local)
         _many(chosen, listener)
         return
     try:
         service = Mailwake(chosen)
     except JournalError as error:
         raise _fail(f"{PREFIX}DATA_DIR: {error}") from None
+    except NetworksError as error:
+        raise _fail(f"{PREFIX}ASN_FILE, {PREFIX}COUNTRY_FILE: {error}") from None
     server = uvicorn.Server(_uvicorn(service.asgi, chosen))
-    _greet(chosen, local, service.access.new_login_code(), bool(demo_speed))
+    greet(console, chosen, local, service.access.new_login_code(), bool(demo_speed))
     with suppress(KeyboardInterrupt):
         uvloop.run(_run(server, listener, chosen, local, demo_speed))
 
@@ -245,7 +289,7 @@ def _many(chosen: Settings, listener: socket.socket) -> None:
     # They are started afresh, so settings reach them as variables; secrets are in their file.
     given = chosen.model_dump(mode="json", exclude=set(settings.GENERATED))
     for name, value in given.items():
-        text = ",".join(value) if isinstance(value, list) else str(value)
+        text = ",".join(value) if isinstance(value, list) else str("" if value is None else value)
         os.environ[PREFIX + name.upper()] = text
     config = _uvicorn("app.cli:worker", chosen, factory=True, workers=chosen.workers)
     Multiprocess(config, [listener]).run()
@@ -261,6 +305,7 @@ def worker() -> Any:
 
 
 async def _load(chosen: Settings) -> None:
+    from app.corrections import Corrections  # noqa: PLC0415
     from app.loader import Loader  # noqa: PLC0415
     from app.storage import Storage  # noqa: PLC0415
 
@@ -268,11 +313,15 @@ async def _load(chosen: Settings) -> None:
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     adopt_orphans(folder)
     storage = Storage(chosen)
-    loader = Loader(folder, storage)
+    networks = Networks(chosen.asn_file, chosen.country_file)
+    loader = Loader(folder, storage, networks)
+    settling = asyncio.create_task(Corrections(folder, storage, networks).run())
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, loader.stop)
     logging.info("loading %s", folder)
     await loader.run()
+    settling.cancel()
+    await asyncio.gather(settling, return_exceptions=True)
     await asyncio.to_thread(storage.close)
 
 
@@ -294,33 +343,8 @@ async def _run(
         await asyncio.gather(traffic, return_exceptions=True)
 
 
-def _greet(chosen: Settings, local: str, code: str, is_demo: bool) -> None:
-    """Where the dashboard is, how to get in, and what to send mail with."""
-    table = Table.grid(padding=(0, 2))
-    table.add_column(style="dim", no_wrap=True)
-    table.add_column(overflow="fold")
-    table.add_row("Dashboard", Text(local, style="bold cyan"))
-    if code:
-        login = f"{local}/login?code={code}"
-        table.add_row("Log in", Text(login, style="bold cyan", overflow="fold"))
-        table.add_row("", "works once, today; later log in with the password in the file below")
-    else:  # workers share no memory, so none could tell that a code was used
-        table.add_row("Log in", "with dashboard_password of the file below")
-    table.add_row("API key", Text(chosen.api_keys[0], style="bold green"))
-    table.add_row("API docs", Text(f"{local}/docs", style="cyan"))
-    if chosen.public_url != local:
-        table.add_row("Public URL", Text(chosen.public_url, style="cyan"))
-    embedded = chosen.clickhouse_dsn == "chdb"
-    if chosen.workers > 1:
-        table.add_row("Workers", str(chosen.workers))
-    table.add_row("Database", "embedded chDB" if embedded else "ClickHouse server")
-    table.add_row("Data", Text(str(chosen.data_dir.resolve())))
-    table.add_row("Secrets", Text(str(chosen.data_dir.resolve() / "secrets.json")))
-    title = "Mailwake demo: sample traffic is running" if is_demo else f"Mailwake {__version__}"
-    console.print()
-    console.print(Panel(table, title=title, title_align="left", border_style="cyan", expand=False))
-    console.print(Text("Press Ctrl+C to stop.", style="dim"))
-    console.file.flush()
+def _utc(at: datetime | None) -> datetime | None:
+    return at.replace(tzinfo=UTC) if at and at.tzinfo is None else at
 
 
 def _read(file: str) -> bytes:

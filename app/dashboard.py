@@ -22,9 +22,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app import charts
 from app.access import COOKIE, SESSION_SECONDS, Access, ThrottledError, local_path
 from app.live import MAX_VIEWERS, Fragments, Live
-from app.queries import NotFoundError, Queries, Split, Step, utc
+from app.queries import SLOTS, AgentStats, NotFoundError, Queries, Split, Step, utc
 from app.settings import ROOT, Settings, resource
-from app.storage import Row, StorageError
+from app.storage import StorageError
 
 Show = Literal["human", "machine", "all"]
 SHOWN: Mapping[Show, str] = {"human": "People", "machine": "Machines", "all": "All hits"}
@@ -32,7 +32,6 @@ ONE = "/newsletters/{newsletter_id:path}"
 PAGE = 50  # newsletters on one page
 RANKED = 8  # clients and devices
 LINKS = 100
-SLOTS = 24  # of a sparkline, as in newsletters_sparklines.sql
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:;"
     " connect-src 'self'; font-src 'self'; form-action 'self'; base-uri 'none';"
@@ -218,9 +217,8 @@ class Dashboard:
     def _newsletters(self, show: Show, number: int) -> dict[str, Any]:
         rows = self._queries.newsletters(PAGE + 1, (number - 1) * PAGE)
         more, rows = len(rows) > PAGE, rows[:PAGE]
-        keys = [row["newsletter"] for row in rows]
-        lines: dict[int, list[int]] = {key: [0] * SLOTS for key in keys}
-        for slot in self._queries.run("newsletters_sparklines", newsletters=keys):
+        lines = {row["newsletter"]: [0] * SLOTS for row in rows}
+        for slot in self._queries.sparklines(rows):
             lines[slot["newsletter"]][slot["slot"]] = slot[f"{show}_total"]
         return {
             "show": show,
@@ -252,7 +250,7 @@ class Dashboard:
     def _newsletter(self, newsletter_id: str, show: Show) -> dict[str, Any]:
         stats = self._queries.stats(newsletter_id)
         links = self._queries.links(newsletter_id)
-        agents = self._queries.run("newsletter_agents", newsletter=self._queries.key(newsletter_id))
+        agents = self._queries.agents(newsletter_id)
         links.sort(key=lambda link: -getattr(link, show).unique)
         return {
             "newsletter": self._queries.newsletter(newsletter_id),
@@ -265,8 +263,8 @@ class Dashboard:
             "links": [(link, getattr(link, show)) for link in links[:LINKS]],
             "unlisted": len(links[LINKS:]),
             "rankings": {
-                "Clients": _ranking(agents, "client", show),
-                "Devices": _ranking(agents, "device", show),
+                "Clients": _ranking(agents.clients, "client", show),
+                "Devices": _ranking(agents.devices, "device", show),
             },
             **self._timeline(newsletter_id, show, stats.updated_at),
         }
@@ -362,19 +360,18 @@ def _pair(split: Split, show: Show) -> tuple[int, int]:
     return human, split.machine.total if show != "human" else 0
 
 
-def _ranking(agents: Iterable[Row], part: str, show: Show) -> list[tuple[str, int, float]]:
-    """Name, messages and share of the commonest, and of all others together."""
-    found = [
-        (row["name"].capitalize() if part == "device" else row["name"], row[f"{show}_unique"])
-        for row in agents
-        if row["part"] == part and row[f"{show}_unique"]
+def _ranking(found: Sequence[AgentStats], part: str, show: Show) -> list[tuple[str, int, float]]:
+    """Name, hits and share of the commonest, and of all others together."""
+    counted = [(agent.name, getattr(agent, show)) for agent in found if getattr(agent, show) > 0]
+    counted.sort(key=lambda pair: -pair[1])
+    whole = sum(hits for _, hits in counted)
+    ranked = [
+        ((name.capitalize() if part == "device" else name) or f"Unknown {part}", hits)
+        for name, hits in counted[:RANKED]
     ]
-    found.sort(key=lambda pair: -pair[1])
-    whole = sum(messages for _, messages in found)
-    others = sum(messages for _, messages in found[RANKED:])
-    ranked = [(name or f"Unknown {part}", messages) for name, messages in found[:RANKED]]
-    ranked += [("Others", others)] if others else []
-    return [(name, messages, messages / whole) for name, messages in ranked]
+    if others := sum(hits for _, hits in counted[RANKED:]):
+        ranked.append(("Others", others))
+    return [(name, hits, hits / whole) for name, hits in ranked]
 
 
 def _number(value: int) -> str:

@@ -2,6 +2,7 @@
 
 import os
 import time
+from decimal import Decimal
 from hashlib import blake2b
 from typing import Literal
 
@@ -94,6 +95,11 @@ def now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
+def seconds(at_ms: int) -> Decimal:
+    """Milliseconds as seconds with three decimals, as DateTime64(3) reads them."""
+    return Decimal(f"{at_ms // 1000}.{at_ms % 1000:03}")
+
+
 def new_id(at_ms: int | None = None) -> bytes:
     """16 bytes of a UUIDv7 (RFC 9562, section 5.7): the time leads, so ids sort by send time."""
     at = now_ms() if at_ms is None else at_ms
@@ -101,6 +107,11 @@ def new_id(at_ms: int | None = None) -> bytes:
     random[0] = 0x70 | random[0] & 0x0F
     random[2] = 0x80 | random[2] & 0x3F
     return at.to_bytes(6, "big") + random
+
+
+def sent_at(message: str) -> int:
+    """When a message was sent, in milliseconds since 1970 UTC: its id is a UUIDv7."""
+    return int(message[:12], 16)
 
 
 def newsletter_key(workspace: str, newsletter_id: str) -> int:

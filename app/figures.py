@@ -60,6 +60,14 @@ async def links(request: Request) -> Response:
     return json(schemas.LinkList(newsletter_id, found))
 
 
+@spec.validate(resp=Responses(HTTP_200=schemas.AgentList, **PROBLEMS), skip_validation=True)
+async def agents(request: Request) -> Response:
+    """Clients, operating systems, devices and countries of a newsletter's opens and clicks."""
+    api, newsletter_id = authorized(request), newsletter_id_of(request)
+    found = await asyncio.to_thread(api.queries.agents, newsletter_id)
+    return json(schemas.AgentList(newsletter_id, found))
+
+
 @spec.validate(
     resp=Responses(HTTP_200=schemas.TimelineOut, HTTP_422=schemas.Problem, **PROBLEMS),
     skip_validation=True,
@@ -67,11 +75,11 @@ async def links(request: Request) -> Response:
 async def timeline(request: Request) -> Response:
     """A newsletter's hits over time: ?from=&to= (RFC 3339), step=minute|hour|day|seconds."""
     api, newsletter_id = authorized(request), newsletter_id_of(request)
-    end = _time(request, "to") or datetime.fromtimestamp(now_ms() / 1000 + 1, UTC)
+    end = _time(request, "to") or datetime.fromtimestamp(now_ms() // 60_000 * 60 + 60, UTC)
     start = _time(request, "from")
     if start is None:
         sent = await asyncio.to_thread(api.queries.sent, newsletter_id)
-        start = utc(sent["first_at"]) if sent["messages"] else end
+        start = utc(sent["first_at"]).replace(second=0, microsecond=0) if sent["messages"] else end
     span = (end - start).total_seconds()
     if span < 0:
         raise RequestError(422, "must not be later than `to`", "from")
@@ -90,6 +98,7 @@ ROUTES: Sequence[Route] = (
     Route("/v1/newsletters/{newsletter_id}", newsletter),
     Route("/v1/newsletters/{newsletter_id}/stats", stats),
     Route("/v1/newsletters/{newsletter_id}/links", links),
+    Route("/v1/newsletters/{newsletter_id}/agents", agents),
     Route("/v1/newsletters/{newsletter_id}/timeline", timeline),
 )
 

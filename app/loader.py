@@ -1,7 +1,8 @@
 """The loader: takes sealed segments to ClickHouse, one insert per table and segment.
 
 A segment's id is the insert's deduplication token and its bytes alone decide the rows, so loading
-it twice changes nothing. It is deleted only after ClickHouse has acknowledged every insert.
+it twice changes nothing. It is deleted only after ClickHouse has acknowledged every insert; what
+its hits touched is noted first, for `corrections` to settle.
 """
 
 import asyncio
@@ -12,12 +13,15 @@ from collections.abc import Callable
 from contextlib import suppress
 from decimal import Decimal
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
 from app import journal
-from app.classify import RULES, classify
-from app.events import Hit, Link, Newsletter, Record, decode
+from app.classify import VERSION, Classified, classify, judge
+from app.corrections import origin, touch
+from app.events import Hit, Link, Message, Newsletter, decode, seconds
+from app.networks import Networks
 from app.storage import Storage, StorageError
 
 log = logging.getLogger(__name__)
@@ -25,13 +29,13 @@ log = logging.getLogger(__name__)
 POLL = 0.1  # seconds between looks for sealed segments
 ADOPT = 10.0  # seconds between looks for segments of killed processes
 FIRST_RETRY, LAST_RETRY = 0.5, 30.0  # seconds; doubled at each failure, with jitter
-TABLES = ("newsletters", "links", "messages", "events")  # what events refer to goes first
+TABLES = ("newsletters", "links", "messages", "hits")  # what hits refer to goes first
 
 _encode = msgspec.json.Encoder(decimal_format="number").encode
 
 
-class _Event(msgspec.Struct, omit_defaults=True):
-    """A row of events; what the table fills in by itself is left out where it is empty."""
+class _Row(msgspec.Struct, omit_defaults=True):
+    """A row of hits; what the table fills in by itself is left out where it is empty."""
 
     workspace: str
     newsletter: int
@@ -45,6 +49,7 @@ class _Event(msgspec.Struct, omit_defaults=True):
     rules: int
     segment: str
     line: int
+    origin: int
     variant: int = 0
     address: str = ""
     user_agent: str = ""
@@ -54,14 +59,18 @@ class _Event(msgspec.Struct, omit_defaults=True):
     client: str = ""
     os: str = ""
     device: str = ""
+    asn: int = 0
+    country: str = ""
 
 
 class Loader:
     """Loads whatever is sealed in `folder`; several loaders may share one folder."""
 
-    def __init__(self, folder: Path, storage: Storage) -> None:
+    def __init__(self, folder: Path, storage: Storage, networks: Networks | None = None) -> None:
         self.folder = folder
         self.storage = storage
+        self.networks = networks
+        self.origin = origin(folder)
         self.trouble = ""  # why the last attempt failed; empty while all is well
         self.loaded = 0  # lines that ClickHouse has acknowledged
         self.unreadable = 0  # lines that are no record; they are left out and counted
@@ -123,59 +132,84 @@ class Loader:
             if fd is None:
                 return 0
             start = time.perf_counter()
-            tables, count, unreadable = rows(path.read_bytes(), path.stem)
-            if unreadable:
-                log.error("segment %s: %d lines are no records", path.stem, unreadable)
+            found = rows(path.read_bytes(), path.stem, self.origin, self.networks)
+            if found.unreadable:
+                log.error("segment %s: %d lines are no records", path.stem, found.unreadable)
                 path.with_suffix(".bad").write_bytes(path.read_bytes())
             for table in TABLES:
-                if tables[table]:
-                    self.storage.insert(table, b"".join(tables[table]), path.stem)
+                if found.tables[table]:
+                    self.storage.insert(table, b"".join(found.tables[table]), path.stem)
+            touch(self.folder, path.stem, found.hits)
             path.unlink()
         self.on_load(time.perf_counter() - start)
         self.trouble = ""
-        self.loaded += count
-        self.unreadable += unreadable
-        return count
+        self.loaded += found.records
+        self.unreadable += found.unreadable
+        return found.records
 
 
-def rows(segment: bytes, segment_id: str) -> tuple[dict[str, list[bytes]], int, int]:
-    """A segment as JSON lines per table, the number of records, and of lines that are none."""
+class Rows(NamedTuple):
+    """A segment as JSON lines per table; `unreadable` counts lines that are no record."""
+
+    tables: dict[str, list[bytes]]
+    hits: list[Hit]
+    records: int
+    unreadable: int
+
+
+def rows(segment: bytes, segment_id: str, origin: int, networks: Networks | None = None) -> Rows:
+    """What a segment's bytes say, each hit classified beside the others of its message."""
     tables: dict[str, list[bytes]] = {table: [] for table in TABLES}
-    count = unreadable = 0
+    hits: list[Hit] = []
+    numbers: list[int] = []  # the hits' lines
+    unreadable = 0
     for number, line in enumerate(segment.splitlines()):
         try:
             record = decode(line)
         except msgspec.DecodeError:
             unreadable += 1
             continue
-        table, row = _row(record, segment_id, number)
-        tables[table].append(_encode(row) + b"\n")
-        count += 1
-    return tables, count, unreadable
+        if isinstance(record, Hit):
+            hits.append(record)
+            numbers.append(number)
+        else:
+            table, row = _named(record)
+            tables[table].append(_encode(row) + b"\n")
+    for hit, number, found in zip(hits, numbers, _verdicts(hits, networks), strict=True):
+        tables["hits"].append(_encode(_row(hit, found, segment_id, number, origin)) + b"\n")
+    return Rows(tables, hits, sum(map(len, tables.values())), unreadable)
 
 
-def _row(record: Record, segment_id: str, number: int) -> tuple[str, object]:
-    if isinstance(record, Hit):
-        verdict, reasons, agent = classify(record)
-        return "events", _Event(
-            record.workspace, record.newsletter, record.kind, _seconds(record.at),
-            _uuid(record.message), record.recipient, record.link, record.method, verdict, RULES,
-            segment_id, number, record.variant, record.address, record.user_agent, record.purpose,
-            record.fetch_mode, reasons, agent.client, agent.os, agent.device,
-        )  # fmt: skip
-    row = msgspec.structs.asdict(record)
-    row["at"] = _seconds(record.at)
-    if isinstance(record, Newsletter):
-        return "newsletters", row
-    if isinstance(record, Link):
-        return "links", row
-    row["message"] = _uuid(record.message)
-    return "messages", row
+def _verdicts(hits: list[Hit], networks: Networks | None) -> list[Classified]:
+    """In the order of `hits`."""
+    found = [classify(hit, networks) for hit in hits]
+    together: dict[str, list[int]] = {}
+    for n, hit in enumerate(hits):
+        together.setdefault(hit.message, []).append(n)
+    for positions in together.values():
+        if len(positions) > 1:
+            judged = judge([hits[n] for n in positions], networks)
+            for n, classified in zip(positions, judged, strict=True):
+                found[n] = classified
+    return found
 
 
-def _seconds(at: int) -> Decimal:
-    """Milliseconds as seconds with three decimals, as DateTime64(3) reads them."""
-    return Decimal(f"{at // 1000}.{at % 1000:03}")
+def _row(hit: Hit, found: Classified, segment_id: str, number: int, origin: int) -> _Row:
+    agent, network = found.agent, found.network
+    return _Row(
+        hit.workspace, hit.newsletter, hit.kind, seconds(hit.at), _uuid(hit.message), hit.recipient,
+        hit.link, hit.method, found.verdict, VERSION, segment_id, number, origin, hit.variant,
+        hit.address, hit.user_agent, hit.purpose, hit.fetch_mode, found.reasons, agent.client,
+        agent.os, agent.device, network.asn, network.country,
+    )  # fmt: skip
+
+
+def _named(record: Newsletter | Link | Message) -> tuple[str, object]:
+    """The table of a record and its row."""
+    row = {**msgspec.structs.asdict(record), "at": seconds(record.at)}
+    if isinstance(record, Message):
+        return "messages", {**row, "message": _uuid(record.message)}
+    return ("newsletters" if isinstance(record, Newsletter) else "links"), row
 
 
 def _uuid(digits: str) -> str:

@@ -15,12 +15,14 @@ from starlette.routing import BaseRoute, Mount, Route
 
 from app import api, reference
 from app.access import Access
+from app.corrections import Corrections
 from app.dashboard import Dashboard, ForeignPostError
 from app.journal import Journal, JournalError
 from app.live import Live
 from app.loader import Loader
 from app.mailing import Mailing
 from app.metrics import CONTENT_TYPE, Metrics
+from app.networks import Networks
 from app.outgoing import Outgoing
 from app.queries import NotFoundError, Queries
 from app.schemas import Problem
@@ -39,7 +41,8 @@ Handlers = dict[type[Exception], Callable[[Request, Exception], Response]]
 class Mailwake:
     """Every part of one running service; `asgi` is what uvicorn serves.
 
-    `settings` must carry secrets and PUBLIC_URL. Raises JournalError when DATA_DIR is unusable.
+    `settings` must carry secrets and PUBLIC_URL. Raises JournalError when DATA_DIR is unusable,
+    NetworksError when a file of networks is.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -48,7 +51,9 @@ class Mailwake:
             settings.data_dir / "journal", settings.journal_sync_ms, settings.journal_max_mb * 2**20
         )
         self.storage = Storage(settings)
-        self.loader = Loader(self.journal.folder, self.storage)
+        networks = Networks(settings.asn_file, settings.country_file)
+        self.loader = Loader(self.journal.folder, self.storage, networks)
+        self.corrections = Corrections(self.journal.folder, self.storage, networks)
         self.access = Access(settings.secret_keys, settings.dashboard_password)
         queries = Queries(self.storage, WORKSPACE)
         tokens = Tokens(settings.secret_keys)
@@ -56,7 +61,7 @@ class Mailwake:
         dashboard = Dashboard(settings, queries, self.access, self.live, self.notices)
         outgoing = Outgoing(settings, tokens, self.journal, WORKSPACE)
         mailing = Mailing(settings.data_dir / "templates", outgoing, WORKSPACE)
-        parts = Parts(settings, outgoing, mailing, queries)
+        parts = Parts(settings, outgoing, mailing, queries, self.corrections)
         unsubscribe = Unsubscribe(tokens, self.journal, dashboard.templates, WORKSPACE)
         routes: list[BaseRoute] = [
             Route("/healthz", healthz),
@@ -71,7 +76,12 @@ class Mailwake:
         self.starlette = Starlette(routes=routes, exception_handlers=pages, lifespan=self.lifespan)
         self.asgi = Tracking(self.starlette, tokens, self.journal, WORKSPACE)
         self._metrics = Metrics(
-            self.journal, self.loader, self.asgi.hits, self.asgi.dropped, lambda: self.live.viewers
+            self.journal,
+            self.loader,
+            self.asgi.hits,
+            self.asgi.dropped,
+            lambda: self.live.viewers,
+            lambda: self.corrections.changed,
         )
 
     @asynccontextmanager
@@ -83,6 +93,7 @@ class Mailwake:
         tasks = [
             asyncio.create_task(self.live.run(), name="live"),
             asyncio.create_task(self._metrics.pulse(), name="pulse"),
+            *([asyncio.create_task(self.corrections.run(), name="corrections")] if loads else []),
         ]
         try:
             yield

@@ -21,7 +21,8 @@ DELAYS = (0.001, 0.003, 0.01, 0.02, 0.05, 0.1, 0.3, 1)
 
 
 class Metrics(Collector):
-    """`hits` and `dropped` count by kind and by reason; `viewers` is how many live pages are open.
+    """`hits` and `dropped` count by kind and by reason; `viewers` is how many live pages are open,
+    `corrected` how many verdicts have changed.
 
     Run `pulse()` on the event loop; `text()` blocks on the journal's folder: call it in a thread.
     """
@@ -33,8 +34,10 @@ class Metrics(Collector):
         hits: Mapping[str, int],
         dropped: Mapping[str, int],
         viewers: Callable[[], int],
+        corrected: Callable[[], int],
     ) -> None:
         self._journal, self._loader, self._viewers = journal, loader, viewers
+        self._corrected = corrected
         self._hits, self._dropped = hits, dropped
         self._registry = CollectorRegistry()
         self._delay = Histogram(
@@ -81,6 +84,8 @@ class Metrics(Collector):
             yield GaugeMetricFamily(f"mailwake_{name}", text, float(value))
         loaded = "Lines that ClickHouse has acknowledged."
         yield CounterMetricFamily("mailwake_loaded", loaded, self._loader.loaded)
+        corrected = "Verdicts that changed after their hits were loaded."
+        yield CounterMetricFamily("mailwake_corrected", corrected, self._corrected())
         unreadable = "Lines that were no record."
         yield CounterMetricFamily("mailwake_unreadable", unreadable, self._loader.unreadable)
 

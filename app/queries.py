@@ -4,6 +4,7 @@ Blocking, like Storage: call from threads. Dashboard and API ask the same functi
 figures agree. Times are aware datetimes in UTC.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
@@ -12,6 +13,8 @@ from typing import Any
 from app.events import newsletter_key
 from app.settings import resource
 from app.storage import Row, Storage
+
+SLOTS = 24  # of a sparkline
 
 
 class NotFoundError(Exception):
@@ -76,6 +79,26 @@ class LinkStats:
 
 
 @dataclass(frozen=True)
+class AgentStats:
+    """Open and click hits with one client, operating system, device or country; "" unknown."""
+
+    name: str
+    all: int
+    human: int
+    machine: int
+
+
+@dataclass(frozen=True)
+class Agents:
+    """What a newsletter's hits came with, the commonest first; countries are ISO 3166-1 codes."""
+
+    clients: list[AgentStats]
+    systems: list[AgentStats]
+    devices: list[AgentStats]
+    countries: list[AgentStats]
+
+
+@dataclass(frozen=True)
 class Step:
     """Totals of one step of a timeline that starts at `at`."""
 
@@ -123,7 +146,7 @@ class Queries:
         key = self.key(newsletter_id)
         sent = self.sent(newsletter_id)
         kinds = {row["kind"]: row for row in self.run("newsletter_stats", newsletter=key)}
-        times = [row["last_at"] for row in kinds.values()]
+        times = [self.run("newsletter_last", newsletter=key)[0]["last_at"]] if kinds else []
         if sent["messages"]:
             times.append(sent["last_at"])
         return Stats(
@@ -144,14 +167,27 @@ class Queries:
             for row in rows
         ]
 
+    def agents(self, newsletter_id: str) -> Agents:
+        """Raises NotFoundError."""
+        self.newsletter(newsletter_id)
+        parts: dict[str, list[AgentStats]] = {}
+        for row in self.run("newsletter_agents", newsletter=self.key(newsletter_id)):
+            found = AgentStats(
+                row["name"], row["all_total"], row["human_total"], row["machine_total"]
+            )
+            parts.setdefault(row["part"], []).append(found)
+        return Agents(*(parts.get(part, []) for part in ("client", "os", "device", "country")))
+
     def timeline(self, newsletter_id: str, start: datetime, end: datetime, step: int) -> list[Step]:
         """Totals per `step` seconds from `start` to before `end`; empty steps are left out.
 
-        Uniques are not counted per step and stay 0. Raises NotFoundError.
+        Whole minutes are answered sooner. Uniques are not counted per step and stay 0. Raises
+        NotFoundError.
         """
         self.newsletter(newsletter_id)
+        whole = not any(seconds % 60 for seconds in (step, start.timestamp(), end.timestamp()))
         rows = self.run(
-            "newsletter_timeline",
+            "newsletter_timeline" if whole else "newsletter_timeline_exact",
             newsletter=self.key(newsletter_id),
             from_ms=int(start.timestamp() * 1000),
             to_ms=int(end.timestamp() * 1000),
@@ -163,6 +199,18 @@ class Queries:
         return [
             Step(at, kinds.get("open", Split()), kinds.get("click", Split()))
             for at, kinds in steps.items()
+        ]
+
+    def sparklines(self, newsletters: Sequence[Row]) -> list[Row]:
+        """For rows of newsletters.sql: newsletter, slot from 0 to before SLOTS, and totals."""
+        young: list[int] = []
+        old: list[int] = []
+        for row in newsletters:
+            span = (row["updated_at"] - row["first_at"]).total_seconds()
+            (young if span < SLOTS * 60 else old).append(row["newsletter"])
+        return [
+            *(self.run("newsletters_sparklines_exact", newsletters=young) if young else ()),
+            *(self.run("newsletters_sparklines", newsletters=old) if old else ()),
         ]
 
     def key(self, newsletter_id: str) -> int:

@@ -1,12 +1,16 @@
-"""The API's documentation: /openapi.json for programs, /docs for people, without any script."""
+"""Documentation: /openapi.json for programs, /docs and /docs/counting for people, scriptless."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from markdown_it import MarkdownIt
+from markupsafe import Markup
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.templating import Jinja2Templates
+
+from app.settings import resource
 
 Document = Mapping[str, Any]
 
@@ -33,7 +37,7 @@ class Operation(NamedTuple):
 
 
 def routes(document: Document, templates: Jinja2Templates, url: str) -> Sequence[Route]:
-    """The two pages, made once: the document does not change while the service runs."""
+    """The pages, made once: nothing in them changes while the service runs."""
     page = {
         "url": url,
         "operations": list(operations(document)),
@@ -46,7 +50,17 @@ def routes(document: Document, templates: Jinja2Templates, url: str) -> Sequence
     async def docs(request: Request) -> Response:
         return templates.TemplateResponse(request, "docs.html", page)
 
-    return Route("/openapi.json", openapi), Route("/docs", docs)
+    text = (resource("docs") / "counting.md").read_text()
+    counting = MarkdownIt("commonmark").enable("table").render(text)
+    counting = counting.replace("<table>", '<div class="scroll" tabindex="0"><table>')
+    counting = counting.replace("</table>", "</table></div>")
+
+    async def counts(request: Request) -> Response:
+        return templates.TemplateResponse(request, "counting.html", {"text": Markup(counting)})  # noqa: S704
+
+    return (
+        Route("/openapi.json", openapi), Route("/docs", docs), Route("/docs/counting", counts),
+    )  # fmt: skip
 
 
 def operations(document: Document) -> Iterator[Operation]:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
-from app.queries import LinkStats
+from app.queries import Agents, LinkStats
 
 Id = Annotated[
     str,
@@ -16,6 +16,7 @@ Id = Annotated[
         description="The mailer's own name: 1 to 200 characters, no control characters.",
     ),
 ]
+Moment = Annotated[datetime, Meta(tz=True)]
 Line = Annotated[str, Meta(max_length=1000, pattern=r"^[^\x00-\x1f\x7f]*$")]
 Tag = Annotated[str, Meta(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]+$")]
 
@@ -181,6 +182,13 @@ class LinkList(Struct, frozen=True):
     links: list[LinkStats]
 
 
+class AgentList(Struct, frozen=True):
+    """Hits by what they came with."""
+
+    newsletter_id: str
+    agents: Agents
+
+
 class Totals(Struct, frozen=True):
     """Hits of one step of time."""
 
@@ -205,6 +213,24 @@ class TimelineOut(Struct, frozen=True, rename={"start": "from", "end": "to"}):
     end: datetime
     step: int
     points: list[StepOut]
+
+
+class ReclassifyIn(
+    Struct, frozen=True, forbid_unknown_fields=True, rename={"start": "from", "end": "to"}
+):
+    """A stretch of time, RFC 3339: from the first hit, to five minutes ago, where left out."""
+
+    start: Moment | None = None
+    end: Moment | None = None
+
+
+class ReclassifyOut(Struct, frozen=True, omit_defaults=True):
+    """One line of progress: hits looked at, of how many, and verdicts that have changed."""
+
+    done: int
+    total: int
+    changed: int
+    error: str = ""
 
 
 class Problem(Struct, frozen=True, omit_defaults=True):

@@ -28,7 +28,7 @@ class SettingsError(Exception):
 
 
 def resource(name: str) -> Path:
-    """Folder `static` or `clickhouse`: beside `app` in a checkout, inside it in a wheel."""
+    """Folder `static`, `clickhouse` or `docs`: beside `app` in a checkout, inside it in a wheel."""
     beside = ROOT.parent / name
     return beside if beside.is_dir() else ROOT / name
 
@@ -90,6 +90,25 @@ class Settings(BaseSettings):
         True,
         description="Whether serving takes the journal to ClickHouse; else `mailwake load` does.",
     )
+
+    asn_file: Path | None = Field(
+        None, description="MaxMind ASN file (.mmdb): tells datacentres from homes."
+    )
+    country_file: Path | None = Field(
+        None, description="MaxMind country or city file (.mmdb): tells countries."
+    )
+
+    @field_validator("asn_file", "country_file", mode="before")
+    @classmethod
+    def _no_file(cls, value: Any) -> Any:
+        return value or None
+
+    @field_validator("asn_file", "country_file")
+    @classmethod
+    def _file(cls, path: Path | None) -> Path | None:
+        if path and not path.is_file():
+            raise ValueError(f"{path} is no file")
+        return path
 
     @field_validator("secret_keys", "api_keys", "trusted_proxies", mode="before")
     @classmethod

@@ -16,6 +16,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from app import __version__, schemas
+from app.corrections import Corrections
 from app.mailing import Mailing
 from app.markup import RewriteError
 from app.outgoing import Outgoing
@@ -68,6 +69,7 @@ class Parts:
     outgoing: Outgoing
     mailing: Mailing
     queries: Queries
+    corrections: Corrections
 
 
 def authorized(request: Request) -> Parts:

@@ -77,8 +77,8 @@ def counted(dsn: str, folder: Path, load_: Load) -> dict[str, int]:
     """How often each message was counted, as the server has it."""
     storage = Storage(load(data_dir=folder, clickhouse_dsn=dsn))
     rows = storage.query(
-        "SELECT lower(replaceAll(toString(message), '-', '')) AS message, count() AS n FROM events"
-        " WHERE newsletter = {newsletter:UInt64} GROUP BY message",
+        "SELECT lower(replaceAll(toString(message), '-', '')) AS message, toInt64(sum(sign)) AS n"
+        " FROM hits WHERE newsletter = {newsletter:UInt64} GROUP BY message",
         {"newsletter": load_.newsletter},
     )
     storage.close()

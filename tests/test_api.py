@@ -179,7 +179,9 @@ def test_openapi_names_every_route_and_model(service: Service) -> None:
         "/v1/newsletters/{newsletter_id}",
         "/v1/newsletters/{newsletter_id}/stats",
         "/v1/newsletters/{newsletter_id}/links",
+        "/v1/newsletters/{newsletter_id}/agents",
         "/v1/newsletters/{newsletter_id}/timeline",
+        "/v1/reclassify",
     }
     assert "requestBody" in paths["/v1/rewrite"]["post"]
     assert "RewriteIn" in str(document["components"]["schemas"])

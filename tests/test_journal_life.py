@@ -134,8 +134,8 @@ class Life(RuleBasedStateMachine):
         Loader(self.folder, self.storage).load_all()
         assert not list(self.folder.glob("*" + OPEN)) and not sealed(self.folder)
         rows = self.storage.query(
-            "SELECT lower(replaceAll(toString(message), '-', '')) AS message, count() AS n"
-            " FROM events WHERE newsletter = {newsletter:UInt64} GROUP BY message",
+            "SELECT lower(replaceAll(toString(message), '-', '')) AS message, sum(sign) AS n"
+            " FROM hits WHERE newsletter = {newsletter:UInt64} GROUP BY message",
             {"newsletter": self.newsletter},
         )
         assert {row["message"]: row["n"] for row in rows} == dict.fromkeys(self.acknowledged, 1)

@@ -61,8 +61,7 @@ MAILBOXES = (
     Mailbox(
         ("harbour-works.example", "northline.example", "brightmoor.example"), 13,
         (agents.OUTLOOK, agents.OUTLOOK, agents.OUTLOOK_OFFICE), (agents.EDGE, agents.CHROME),
-        # Rarer than in life: what passes for a browser would drown what people click.
-        scanners=(("safe links", 0.02), ("mimecast", 0.01), ("barracuda", 0.25)),
+        scanners=(("safe links", 0.5), ("mimecast", 0.15), ("barracuda", 0.2)),
     ),
     Mailbox(
         ("outlook.example",), 7, (agents.OUTLOOK_IOS, agents.OUTLOOK_ANDROID, agents.EDGE),

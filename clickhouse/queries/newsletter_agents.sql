@@ -1,14 +1,17 @@
--- What opened and clicked one newsletter: clients and devices (`part`) with the distinct messages
--- that each of them hit.
+-- What opened and clicked one newsletter: clients, systems, devices and countries (`part`), and the
+-- hits of each.
 SELECT
     agent.1 AS part,
     agent.2 AS name,
-    uniqExact(message) AS all_unique,
-    uniqExactIf(message, verdict NOT IN ('prefetch', 'scanner', 'bot')) AS human_unique,
-    uniqExactIf(message, verdict IN ('prefetch', 'scanner', 'bot')) AS machine_unique
-FROM events
-ARRAY JOIN [('client', toString(client)), ('device', toString(device))] AS agent
+    sum(hits) AS all_total,
+    sumIf(hits, verdict NOT IN ('prefetch', 'scanner', 'bot')) AS human_total,
+    sumIf(hits, verdict IN ('prefetch', 'scanner', 'bot')) AS machine_total
+FROM hits_by_agent
+ARRAY JOIN
+    [('client', toString(client)), ('os', toString(os)), ('device', toString(device)),
+     ('country', toString(country))] AS agent
 WHERE workspace = {workspace:String} AND newsletter = {newsletter:UInt64} AND kind IN ('open', 'click')
 GROUP BY part, name
-ORDER BY all_unique DESC, part, name
-LIMIT 500
+HAVING all_total > 0
+ORDER BY all_total DESC, part, name
+LIMIT 1000

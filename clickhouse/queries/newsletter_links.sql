@@ -1,20 +1,20 @@
 -- One newsletter's links with their clicks, most human clicks first.
 SELECT
     links.link AS link, url, label, tags,
-    all_total, all_unique, human_total, human_unique, machine_total, machine_unique
+    human_total + machine_total AS all_total, all_unique,
+    human_total, human_unique, machine_total, machine_unique
 FROM links FINAL
 LEFT JOIN
 (
     SELECT
         link,
-        count() AS all_total,
-        uniqExact(message) AS all_unique,
-        countIf(verdict NOT IN ('prefetch', 'scanner', 'bot')) AS human_total,
-        uniqExactIf(message, verdict NOT IN ('prefetch', 'scanner', 'bot')) AS human_unique,
-        countIf(verdict IN ('prefetch', 'scanner', 'bot')) AS machine_total,
-        uniqExactIf(message, verdict IN ('prefetch', 'scanner', 'bot')) AS machine_unique
-    FROM events
-    WHERE workspace = {workspace:String} AND newsletter = {newsletter:UInt64} AND kind = 'click'
+        countIf(human + machine > 0) AS all_unique,
+        sum(human) AS human_total,
+        countIf(human > 0) AS human_unique,
+        sum(machine) AS machine_total,
+        countIf(machine > 0) AS machine_unique
+    FROM hits_by_link FINAL
+    WHERE workspace = {workspace:String} AND newsletter = {newsletter:UInt64}
     GROUP BY link
 ) AS clicks USING (link)
 WHERE workspace = {workspace:String} AND newsletter = {newsletter:UInt64}

@@ -2,13 +2,12 @@
 -- total counts hits, unique counts distinct messages hit.
 SELECT
     kind,
-    count() AS all_total,
-    uniqExact(message) AS all_unique,
-    countIf(verdict NOT IN ('prefetch', 'scanner', 'bot')) AS human_total,
-    uniqExactIf(message, verdict NOT IN ('prefetch', 'scanner', 'bot')) AS human_unique,
-    countIf(verdict IN ('prefetch', 'scanner', 'bot')) AS machine_total,
-    uniqExactIf(message, verdict IN ('prefetch', 'scanner', 'bot')) AS machine_unique,
-    max(at) AS last_at
-FROM events
+    sum(human) + sum(machine) AS all_total,
+    countIf(human + machine > 0) AS all_unique,
+    sum(human) AS human_total,
+    countIf(human > 0) AS human_unique,
+    sum(machine) AS machine_total,
+    countIf(machine > 0) AS machine_unique
+FROM hits_by_message FINAL
 WHERE workspace = {workspace:String} AND newsletter = {newsletter:UInt64}
 GROUP BY kind

@@ -1,12 +1,14 @@
--- One newsletter's hits per step of time, empty steps left out: at, kind, and totals by group.
+-- One newsletter's hits per step of whole minutes, empty steps left out; from and to are whole
+-- minutes too.
 SELECT
-    toStartOfInterval(at, toIntervalSecond({step:UInt32})) AS step_at,
+    toStartOfInterval(minute, toIntervalSecond({step:UInt32})) AS step_at,
     kind,
-    count() AS all_total,
-    countIf(verdict NOT IN ('prefetch', 'scanner', 'bot')) AS human_total,
-    countIf(verdict IN ('prefetch', 'scanner', 'bot')) AS machine_total
-FROM events
+    sum(hits) AS all_total,
+    sumIf(hits, verdict NOT IN ('prefetch', 'scanner', 'bot')) AS human_total,
+    sumIf(hits, verdict IN ('prefetch', 'scanner', 'bot')) AS machine_total
+FROM hits_by_minute
 WHERE workspace = {workspace:String} AND newsletter = {newsletter:UInt64}
-    AND at >= fromUnixTimestamp64Milli({from_ms:Int64}) AND at < fromUnixTimestamp64Milli({to_ms:Int64})
+    AND minute >= fromUnixTimestamp64Milli({from_ms:Int64}) AND minute < fromUnixTimestamp64Milli({to_ms:Int64})
 GROUP BY step_at, kind
+HAVING all_total > 0
 ORDER BY step_at, kind

@@ -6,22 +6,26 @@ WITH
     (
         SELECT
             newsletter,
-            countIf(kind = 'open') AS opens_all,
-            uniqExactIf(message, kind = 'open') AS opens_all_unique,
-            countIf(kind = 'open' AND NOT machine) AS opens_human,
-            uniqExactIf(message, kind = 'open' AND NOT machine) AS opens_human_unique,
-            countIf(kind = 'open' AND machine) AS opens_machine,
-            uniqExactIf(message, kind = 'open' AND machine) AS opens_machine_unique,
-            countIf(kind = 'click') AS clicks_all,
-            uniqExactIf(message, kind = 'click') AS clicks_all_unique,
-            countIf(kind = 'click' AND NOT machine) AS clicks_human,
-            uniqExactIf(message, kind = 'click' AND NOT machine) AS clicks_human_unique,
-            countIf(kind = 'click' AND machine) AS clicks_machine,
-            uniqExactIf(message, kind = 'click' AND machine) AS clicks_machine_unique,
-            uniqExactIf(message, kind = 'unsubscribe') AS unsubscribes,
-            max(at) AS last_hit
-        FROM (SELECT *, verdict IN ('prefetch', 'scanner', 'bot') AS machine FROM events
-              WHERE workspace = {workspace:String})
+            sumIf(human, kind = 'open') AS opens_human,
+            countIf(kind = 'open' AND human > 0) AS opens_human_unique,
+            sumIf(machine, kind = 'open') AS opens_machine,
+            countIf(kind = 'open' AND machine > 0) AS opens_machine_unique,
+            countIf(kind = 'open' AND human + machine > 0) AS opens_all_unique,
+            sumIf(human, kind = 'click') AS clicks_human,
+            countIf(kind = 'click' AND human > 0) AS clicks_human_unique,
+            sumIf(machine, kind = 'click') AS clicks_machine,
+            countIf(kind = 'click' AND machine > 0) AS clicks_machine_unique,
+            countIf(kind = 'click' AND human + machine > 0) AS clicks_all_unique,
+            countIf(kind = 'unsubscribe' AND human + machine > 0) AS unsubscribes
+        FROM hits_by_message FINAL
+        WHERE workspace = {workspace:String}
+        GROUP BY newsletter
+    ),
+    hit AS
+    (
+        SELECT newsletter, max(last_at) AS last_hit
+        FROM hits_by_minute
+        WHERE workspace = {workspace:String}
         GROUP BY newsletter
     ),
     sent AS
@@ -34,14 +38,15 @@ WITH
 SELECT
     newsletters.newsletter AS newsletter, id, name, subject, tags,
     messages, first_at, last_at,
-    opens_all, opens_all_unique, opens_human, opens_human_unique,
+    opens_human + opens_machine AS opens_all, opens_all_unique, opens_human, opens_human_unique,
     opens_machine, opens_machine_unique,
-    clicks_all, clicks_all_unique, clicks_human, clicks_human_unique,
-    clicks_machine, clicks_machine_unique,
+    clicks_human + clicks_machine AS clicks_all, clicks_all_unique, clicks_human,
+    clicks_human_unique, clicks_machine, clicks_machine_unique,
     unsubscribes, greatest(last_at, last_hit) AS updated_at
 FROM newsletters FINAL
 LEFT JOIN sent USING (newsletter)
 LEFT JOIN counts USING (newsletter)
+LEFT JOIN hit USING (newsletter)
 WHERE workspace = {workspace:String}
 ORDER BY last_at DESC, id
 LIMIT {limit:UInt32} OFFSET {offset:UInt32}

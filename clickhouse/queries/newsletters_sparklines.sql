@@ -1,24 +1,24 @@
--- For some newsletters, hits in 24 equal slots from the first message to the last hit.
+-- For some newsletters, hits in 24 equal slots from the first message to the last hit, by whole
+-- minutes.
 SELECT
     newsletter,
-    least(23, intDiv(greatest(0, at_ms - first_ms) * 24, greatest(1, last_ms - first_ms))) AS slot,
-    count() AS all_total,
-    countIf(NOT machine) AS human_total,
-    countIf(machine) AS machine_total
+    least(23, intDiv(greatest(0, toUnixTimestamp(minute) - first_s) * 24, greatest(1, last_s - first_s + 1))) AS slot,
+    sum(hits) AS all_total,
+    sumIf(hits, NOT machine) AS human_total,
+    sumIf(hits, machine) AS machine_total
 FROM
 (
     SELECT
-        newsletter,
-        toUnixTimestamp64Milli(at) AS at_ms,
-        max(at_ms) OVER (PARTITION BY newsletter) AS last_ms,
+        newsletter, minute, hits,
+        toUnixTimestamp(max(minute) OVER (PARTITION BY newsletter)) AS last_s,
         verdict IN ('prefetch', 'scanner', 'bot') AS machine
-    FROM events
+    FROM hits_by_minute
     WHERE workspace = {workspace:String} AND newsletter IN {newsletters:Array(UInt64)}
         AND kind IN ('open', 'click')
 ) AS hits
 INNER JOIN
 (
-    SELECT newsletter, toUnixTimestamp64Milli(min(at)) AS first_ms
+    SELECT newsletter, toUnixTimestamp(toStartOfMinute(min(at))) AS first_s
     FROM messages
     WHERE workspace = {workspace:String} AND newsletter IN {newsletters:Array(UInt64)}
     GROUP BY newsletter

@@ -67,7 +67,11 @@ def test_the_loader_as_its_own_process(tmp_path: Path) -> None:
             journal = service.data_dir / "journal"
             service.wait_for(lambda: list(journal.glob("*.seg")), "a sealed segment")
             loader = subprocess.Popen([sys.executable, "-m", "app", "load"], env=service.env)
-            service.wait_for(lambda: not list(journal.iterdir()), "an empty journal")
+            waiting = (".open", ".seg", ".done", ".fix")  # loaded, and settled
+            service.wait_for(
+                lambda: not [path for path in journal.iterdir() if path.suffix in waiting],
+                "an empty journal",
+            )
             loader.terminate()
             assert loader.wait(20) == 0
             assert_exact(counted(database.dsn, tmp_path, load), load)

@@ -1,0 +1,294 @@
+"""Corrections: verdicts that change once more is known than a segment could tell.
+
+A segment's hits are classified as it is loaded, each beside the segment's other hits of its
+message. What belongs together may have come in several segments, or to several workers: so two
+seconds later its messages are looked at once more, with all their hits (`settle`). `reclassify`
+does the same for any stretch of time, by the newest rules.
+
+A correction is two rows: one takes the old verdict back, one counts the new. They are written to
+a file first and inserted from there under the file's id, like a segment, so that no crash and no
+repetition counts them twice:
+
+    <id>.done   what a loaded segment touched; waits to be settled
+    <id>.fix    rows of corrections; deleted when ClickHouse has acknowledged them
+
+One lock makes all of this happen one at a time in a data folder; `origin` keeps data folders that
+share a database from settling each other's hits.
+"""
+
+import asyncio
+import fcntl
+import logging
+import os
+import secrets
+import time
+import uuid
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from itertools import groupby
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+
+from app.classify import CONTEXT_MS, VERSION, Classified, judge
+from app.events import Hit, new_id, now_ms, seconds
+from app.networks import Networks
+from app.queries import sql
+from app.storage import Row, Storage, StorageError
+
+log = logging.getLogger(__name__)
+
+DONE, FIX = ".done", ".fix"
+SETTLE_AFTER = 2.0  # seconds; a burst lasts one, and its last segment must have been loaded
+LOOK = 0.5  # seconds between looks for segments to settle
+RETRY = 5.0  # seconds, while ClickHouse is away
+MESSAGES = 500  # asked for at once when settling
+PAGE = 2_000  # messages at once when reclassifying
+SETTLED = 300_000  # milliseconds after which nobody settles a hit any more
+FOREVER = 2**42  # milliseconds, in the year 2109
+
+_encode = msgspec.json.Encoder(decimal_format="number").encode
+
+
+class Touched(msgspec.Struct):
+    """The newsletters of one workspace that a segment has hits of, and when those were (ms)."""
+
+    workspace: str
+    newsletters: list[int]
+    start: int
+    end: int
+
+
+class Progress(NamedTuple):
+    """Hits looked at so far, of how many, and how many verdicts have changed."""
+
+    done: int
+    total: int
+    changed: int
+
+
+class Corrections:
+    """Blocking, but for `run()`: call from threads."""
+
+    def __init__(self, folder: Path, storage: Storage, networks: Networks | None = None) -> None:
+        self.folder = folder
+        self.storage = storage
+        self.networks = networks
+        self.origin = origin(folder)
+        self.changed = 0  # verdicts
+
+    async def run(self) -> None:
+        """Settle what was loaded, until cancelled. ClickHouse being away is waited out."""
+        while True:
+            await asyncio.sleep(LOOK)
+            try:
+                await asyncio.to_thread(self.settle)
+            except (StorageError, OSError) as error:
+                log.debug("settling waits: %s", error)
+                await asyncio.sleep(RETRY)
+
+    def settle(self, after: float = SETTLE_AFTER) -> int:
+        """Look again at what was loaded `after` seconds ago; returns how many verdicts changed.
+
+        Raises StorageError; nothing is lost then, and nothing done twice when it is called again.
+        """
+        if not any(path.suffix in (DONE, FIX) for path in self.folder.iterdir()):
+            return 0
+        changed = 0
+        with self._alone():
+            self._load_pending()
+            due = [path for path in self.folder.glob("*" + DONE) if _age(path) >= after]
+            if due:
+                for touched in _merged(due):
+                    changed += self._settle(touched)
+                for path in due:
+                    path.unlink()
+        return changed
+
+    def reclassify(self, workspace: str, start: int, end: int) -> Generator[Progress, None, None]:
+        """Recompute the verdicts on hits from `start` to before `end` (ms) by the newest rules.
+
+        May be stopped at any step, and repeated. Raises StorageError.
+        """
+        span = {"workspace": workspace, "from_ms": start, "to_ms": end}
+        newsletters = self.storage.query(sql("reclassify_newsletters"), span)
+        total, done, changed = sum(row["hits"] for row in newsletters), 0, 0
+        yield Progress(0, total, 0)
+        for newsletter in [row["newsletter"] for row in newsletters]:
+            last = str(uuid.UUID(int=0))
+            while True:
+                found = self.storage.query(
+                    sql("reclassify_messages"),
+                    {**span, "newsletter": newsletter, "after": last, "limit": PAGE},
+                )
+                if not found:
+                    break
+                last = str(found[-1]["message"])
+                done += sum(row["hits"] for row in found)
+                with self._alone():
+                    self._load_pending()
+                    changed += self._correct(
+                        Touched(workspace, [newsletter], start, end),
+                        [str(row["message"]) for row in found],
+                        lambda row: start <= row["at_ms"] < end,
+                    )
+                yield Progress(min(done, total), total, changed)
+        yield Progress(total, total, changed)
+
+    def _settle(self, touched: Touched) -> int:
+        """Only hits that this data folder has loaded are corrected, and only recent ones."""
+        near = Touched(
+            touched.workspace, touched.newsletters,
+            touched.start - CONTEXT_MS, touched.end + CONTEXT_MS,
+        )  # fmt: skip
+        found = self.storage.query(sql("settle_messages"), _parameters(near))
+        messages = [str(row["message"]) for row in found]
+        return sum(
+            self._correct(
+                near,
+                messages[first : first + MESSAGES],
+                lambda row: row["origin"] == self.origin and near.start <= row["at_ms"] < near.end,
+            )
+            for first in range(0, len(messages), MESSAGES)
+        )
+
+    def _correct(
+        self, touched: Touched, messages: Sequence[str], mine: Callable[[Row], bool]
+    ) -> int:
+        """Bring the stored verdicts on these messages' hits up to what the rules say now."""
+        around = Touched(
+            touched.workspace, touched.newsletters,
+            touched.start - CONTEXT_MS, touched.end + CONTEXT_MS,
+        )  # fmt: skip
+        rows = self.storage.query(sql("settle_hits"), {**_parameters(around), "messages": messages})
+        lines: list[bytes] = []
+        for _, group in groupby(rows, key=lambda row: row["message"]):
+            hits = list(group)
+            for row, found in zip(hits, judge(map(_hit, hits), self.networks), strict=True):
+                if mine(row) and not _same(row, found):
+                    lines += map(_line, _pair(row, found))
+        if lines:
+            self._write(lines)
+            self._load_pending()
+        self.changed += len(lines) // 2
+        return len(lines) // 2
+
+    def _write(self, lines: Iterable[bytes]) -> None:
+        name = str(uuid.UUID(bytes=new_id()))
+        partial = self.folder / f"{name}.tmp"
+        with partial.open("wb") as file:
+            file.writelines(lines)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.rename(self.folder / (name + FIX))
+
+    def _load_pending(self) -> None:
+        """Before anything is read: what a crash has left half done is done first."""
+        for path in sorted(self.folder.glob("*" + FIX)):
+            self.storage.insert("hits", path.read_bytes(), path.stem)
+            path.unlink()
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        with (self.folder / "corrections.lock").open("ab") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+
+def span(start: datetime | None, end: datetime | None) -> tuple[int, int]:
+    """Milliseconds to reclassify: all there is, but what other data folders may still settle."""
+    settled = now_ms() - SETTLED
+    last = settled if end is None else min(int(end.timestamp() * 1000), settled)
+    return 0 if start is None else int(start.timestamp() * 1000), last
+
+
+def origin(folder: Path) -> int:
+    """The data folder's number, drawn once. Two that share a database draw the same too seldom."""
+    path = folder / "origin"
+    while True:
+        try:
+            return int(path.read_text())
+        except FileNotFoundError:
+            partial = folder / f"origin.{os.getpid()}.{secrets.token_hex(4)}"
+            partial.write_text(str(1 + secrets.randbelow(2**32 - 1)))
+            try:
+                os.link(partial, path)  # fails where another process was first
+            except FileExistsError:
+                pass
+            finally:
+                partial.unlink()
+
+
+def touch(folder: Path, segment_id: str, hits: Iterable[Hit]) -> None:
+    """Note what a loaded segment touched; without a click nothing can change."""
+    found: dict[str, Touched] = {}
+    newsletters: dict[str, set[int]] = {}
+    clicked = False
+    for hit in hits:
+        clicked = clicked or hit.kind == "click"
+        span = found.setdefault(hit.workspace, Touched(hit.workspace, [], hit.at, hit.at))
+        span.start, span.end = min(span.start, hit.at), max(span.end, hit.at)
+        newsletters.setdefault(hit.workspace, set()).add(hit.newsletter)
+    if clicked:
+        for workspace, span in found.items():
+            span.newsletters = sorted(newsletters[workspace])
+        partial = folder / f"{segment_id}.tmp"
+        partial.write_bytes(_encode(list(found.values())))
+        partial.rename(folder / (segment_id + DONE))
+
+
+def _merged(paths: Iterable[Path]) -> list[Touched]:
+    """One per workspace."""
+    merged: dict[str, Touched] = {}
+    for path in paths:
+        for span in msgspec.json.decode(path.read_bytes(), type=list[Touched]):
+            known = merged.setdefault(span.workspace, span)
+            known.newsletters = sorted({*known.newsletters, *span.newsletters})
+            known.start, known.end = min(known.start, span.start), max(known.end, span.end)
+    return list(merged.values())
+
+
+def _age(path: Path) -> float:
+    return time.time() - path.stat().st_mtime
+
+
+def _parameters(touched: Touched) -> dict[str, Any]:
+    return {
+        "workspace": touched.workspace,
+        "newsletters": touched.newsletters,
+        "from_ms": max(0, touched.start),
+        "to_ms": min(FOREVER, touched.end),
+    }
+
+
+def _hit(row: Row) -> Hit:
+    return Hit(
+        row["kind"], row["at_ms"], row["workspace"], row["newsletter"], row["message"].hex,
+        row["recipient"], row["link"], "", row["variant"], row["method"], row["address"],
+        row["user_agent"], row["purpose"], row["fetch_mode"],
+    )  # fmt: skip
+
+
+def _columns(found: Classified) -> Row:
+    return {
+        "verdict": found.verdict, "reasons": list(found.reasons), "client": found.agent.client,
+        "os": found.agent.os, "device": found.agent.device, "asn": found.network.asn,
+        "country": found.network.country,
+    }  # fmt: skip
+
+
+def _same(row: Row, found: Classified) -> bool:
+    return all(row[name] == value for name, value in _columns(found).items())
+
+
+def _pair(row: Row, found: Classified) -> tuple[Row, Row]:
+    old = {**row, "sign": -1}
+    new = {**row, **_columns(found), "rules": VERSION, "revision": row["revision"] + 1, "sign": 1}
+    return old, new
+
+
+def _line(row: Row) -> bytes:
+    columns = {name: value for name, value in row.items() if name != "at_ms"}
+    return _encode({**columns, "at": seconds(row["at_ms"])}) + b"\n"

@@ -1,0 +1,55 @@
+"""The API for operators."""
+
+from collections.abc import Iterator, Sequence
+
+import msgspec
+from spectree import Response as Responses
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+from starlette.routing import Route
+
+from app import schemas
+from app.corrections import Corrections, span
+from app.storage import StorageError
+from app.web import PROBLEMS, RequestError, authorized, body_of, invalid, spec
+
+
+@spec.validate(
+    json=schemas.ReclassifyIn,
+    resp=Responses(
+        HTTP_200=schemas.ReclassifyOut, HTTP_413=schemas.Problem, HTTP_422=schemas.Problem,
+        **PROBLEMS,
+    ),
+    skip_validation=True,
+)  # fmt: skip
+async def reclassify(request: Request) -> Response:
+    """Recompute stored verdicts by the newest rules; answers progress as NDJSON.
+
+    May be cut off at any line and asked for again. A last line with `error` tells that ClickHouse
+    went away.
+    """
+    api = authorized(request)
+    try:
+        wanted = msgspec.json.decode(
+            await body_of(request, 4096) or b"{}", type=schemas.ReclassifyIn
+        )
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise invalid(error) from None
+    if wanted.start and wanted.end and wanted.start > wanted.end:
+        raise RequestError(422, "must not be later than `to`", "from")
+    start, end = span(wanted.start, wanted.end)
+    lines = _lines(api.corrections, api.queries.workspace, start, end)
+    return StreamingResponse(lines, media_type="application/x-ndjson")
+
+
+def _lines(corrections: Corrections, workspace: str, start: int, end: int) -> Iterator[bytes]:
+    step = schemas.ReclassifyOut(0, 0, 0)
+    try:
+        for found in corrections.reclassify(workspace, start, end):
+            step = schemas.ReclassifyOut(*found)
+            yield msgspec.json.encode(step) + b"\n"
+    except StorageError as error:
+        yield msgspec.json.encode(msgspec.structs.replace(step, error=str(error))) + b"\n"
+
+
+ROUTES: Sequence[Route] = (Route("/v1/reclassify", reclassify, methods=["POST"]),)

@@ -1,0 +1,13 @@
+-- The same for steps, from and to that are no whole minutes.
+SELECT
+    toStartOfInterval(at, toIntervalSecond({step:UInt32})) AS step_at,
+    kind,
+    sum(sign) AS all_total,
+    sumIf(sign, verdict NOT IN ('prefetch', 'scanner', 'bot')) AS human_total,
+    sumIf(sign, verdict IN ('prefetch', 'scanner', 'bot')) AS machine_total
+FROM hits
+WHERE workspace = {workspace:String} AND newsletter = {newsletter:UInt64}
+    AND at >= fromUnixTimestamp64Milli({from_ms:Int64}) AND at < fromUnixTimestamp64Milli({to_ms:Int64})
+GROUP BY step_at, kind
+HAVING all_total > 0
+ORDER BY step_at, kind

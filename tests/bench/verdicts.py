@@ -1,0 +1,84 @@
+"""Verdicts on the labelled hits of tests/replay, and the time that hostile agents take."""
+
+import gc
+import os
+import random
+import string
+import time
+
+from app.agents import agent
+from app.classify import HUMAN
+from tests.replays import DECIDING, HINTS, patterns, score
+
+AGENTS = int(os.environ.get("AGENTS", "10000"))  # 100,000 take three minutes
+VERDICTS = ("human", "prefetch", "scanner", "bot")
+
+
+def run() -> None:
+    """Print both."""
+    hits = sum(len(pattern.hits) for pattern in patterns())
+    print(f"{hits:,} hits in {len(patterns())} patterns")
+    for hints in (False, True):
+        found = score(hints)
+        print(f"{'with' if hints else 'without'} a file of networks:")
+        people, machines = found.recall(human=True), found.recall(human=False)
+        print(f"  recall of people {people:.4f}, of machines {machines:.4f}")
+        for verdict in VERDICTS:
+            labelled = {k: n for k, n in found.verdicts.items() if k[0] == verdict}
+            right = sum(n for (_, given), n in labelled.items() if _same(verdict, given))
+            recall = right / sum(labelled.values())
+            print(f"  {verdict:10} precision {found.precision(verdict):.4f}  recall {recall:.4f}")
+    print(f"  {'rule':20} machines people  precision  alone on people")
+    for rule in (*DECIDING, *HINTS):
+        on, off = found.fired[rule, True], found.fired[rule, False]
+        share = f"{on / (on + off):9.4f}" if on + off else "        -"
+        print(f"  {rule:20} {on:8} {off:6}  {share}  {found.alone_on_people[rule]}")
+    _agents()
+
+
+def _same(label: str, verdict: str) -> bool:
+    return label == ("human" if verdict in HUMAN else verdict)
+
+
+def hostile(count: int, seed: int) -> list[str]:
+    """Random and hostile agents: noise, repetition, pieces of real ones, far too long ones."""
+    rng = random.Random(seed)
+    pieces = (
+        "Mozilla/5.0 ", "(", ")", "; ", "Windows NT 10.0", "Android 14", "like Gecko", "Safari/",
+        "Chrome/", "Version/", "Mobile ", "bot", "spider", "0.0.", "\t", "\x00", "://", "é", "漢",
+    )  # fmt: skip
+    found = []
+    for _ in range(count):
+        length = rng.choice((5, 60, 200, 512, 3000))
+        kind = rng.randrange(5)
+        if kind == 0:
+            text = "".join(rng.choices(string.printable, k=length))
+        elif kind == 1:
+            text = rng.choice(pieces) * length
+        elif kind == 2:
+            text = "".join(rng.choices(pieces, k=length // 4 + 1))
+        elif kind == 3:
+            text = "".join(map(chr, rng.choices(range(1, 0xD7FF), k=length)))
+        else:
+            text = rng.choice(string.ascii_letters) * length + rng.choice(pieces)
+        found.append(text[:4096] + str(rng.random()))
+    return found
+
+
+def _agents() -> None:
+    agent("")  # the first compiles patterns
+    agent("neither a browser nor a program")
+    gc.disable()  # a pause of the collector is not the agent's
+    slowest, start = 0.0, time.perf_counter()
+    for text in hostile(AGENTS, 7):
+        begun = time.thread_time()
+        agent(text)
+        slowest = max(slowest, time.thread_time() - begun)
+    taken = time.perf_counter() - start
+    gc.enable()
+    each, most = taken / AGENTS * 1000, slowest * 1000
+    print(f"{AGENTS:,} hostile agents: {each:.2f} ms each, at most {most:.1f} ms")
+
+
+if __name__ == "__main__":
+    run()
