@@ -11,7 +11,7 @@ from bisect import bisect
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from app.agents import Agent, agent, bare
 from app.events import Hit, sent_at
@@ -107,16 +107,14 @@ def classify(hit: Hit, networks: Networks | None = None) -> Classified:
     network = networks.of(hit.address) if networks else NOWHERE
     hasty = hit.kind == "click" and hit.at - sent_at(hit.message) < _HASTE
     found = _classify(
-        Signals(
-            hit.kind, hit.method, hit.purpose, hit.fetch_mode, hit.user_agent, network.datacentre,
-            hasty,
-        )
-    )  # fmt: skip
+        hit.kind, hit.method, hit.purpose, hit.fetch_mode, hit.user_agent, network.datacentre, hasty
+    )
     return found if network is NOWHERE else found._replace(network=network)
 
 
 @lru_cache(maxsize=65_536)
-def _classify(signals: Signals) -> Classified:
+def _classify(*told: Any) -> Classified:
+    signals = Signals(*told)
     parts = agent(signals.user_agent)
     if signals.kind == "unsubscribe":  # mailbox providers send it for the person (RFC 8058)
         return Classified("human", ("one_click",), parts)

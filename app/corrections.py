@@ -33,7 +33,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from app.classify import CONTEXT_MS, VERSION, Classified, judge
-from app.events import Hit, new_id, now_ms, seconds
+from app.events import Hit, new_id, now_ms
 from app.networks import Networks
 from app.queries import sql
 from app.storage import Row, Storage, StorageError
@@ -49,7 +49,7 @@ PAGE = 2_000  # messages at once when reclassifying
 SETTLED = 300_000  # milliseconds after which nobody settles a hit any more
 FOREVER = 2**42  # milliseconds, in the year 2109
 
-_encode = msgspec.json.Encoder(decimal_format="number").encode
+_encode = msgspec.json.encode
 
 
 class Touched(msgspec.Struct):
@@ -223,19 +223,20 @@ def origin(folder: Path) -> int:
 
 def touch(folder: Path, segment_id: str, hits: Iterable[Hit]) -> None:
     """Note what a loaded segment touched; without a click nothing can change."""
-    found: dict[str, Touched] = {}
-    newsletters: dict[str, set[int]] = {}
-    clicked = False
+    found: dict[str, list[Hit]] = {}
     for hit in hits:
-        clicked = clicked or hit.kind == "click"
-        span = found.setdefault(hit.workspace, Touched(hit.workspace, [], hit.at, hit.at))
-        span.start, span.end = min(span.start, hit.at), max(span.end, hit.at)
-        newsletters.setdefault(hit.workspace, set()).add(hit.newsletter)
-    if clicked:
-        for workspace, span in found.items():
-            span.newsletters = sorted(newsletters[workspace])
+        found.setdefault(hit.workspace, []).append(hit)
+    spans = [
+        Touched(
+            workspace, sorted({hit.newsletter for hit in theirs}),
+            min(hit.at for hit in theirs), max(hit.at for hit in theirs),
+        )
+        for workspace, theirs in found.items()
+        if any(hit.kind == "click" for hit in theirs)
+    ]  # fmt: skip
+    if spans:
         partial = folder / f"{segment_id}.tmp"
-        partial.write_bytes(_encode(list(found.values())))
+        partial.write_bytes(_encode(spans))
         partial.rename(folder / (segment_id + DONE))
 
 
@@ -291,4 +292,4 @@ def _pair(row: Row, found: Classified) -> tuple[Row, Row]:
 
 def _line(row: Row) -> bytes:
     columns = {name: value for name, value in row.items() if name != "at_ms"}
-    return _encode({**columns, "at": seconds(row["at_ms"])}) + b"\n"
+    return _encode({**columns, "at": row["at_ms"] / 1000}) + b"\n"

@@ -2,7 +2,6 @@
 
 import os
 import time
-from decimal import Decimal
 from hashlib import blake2b
 from typing import Literal
 
@@ -93,11 +92,6 @@ def decode(line: bytes) -> Record:
 def now_ms() -> int:
     """Milliseconds since 1970 UTC."""
     return time.time_ns() // 1_000_000
-
-
-def seconds(at_ms: int) -> Decimal:
-    """Milliseconds as seconds with three decimals, as DateTime64(3) reads them."""
-    return Decimal(f"{at_ms // 1000}.{at_ms % 1000:03}")
 
 
 def new_id(at_ms: int | None = None) -> bytes:

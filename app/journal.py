@@ -26,7 +26,7 @@ from app.events import new_id
 log = logging.getLogger(__name__)
 
 OPEN, SEALED, PARTIAL = ".open", ".seg", ".new"
-SEGMENT_BYTES = 8 * 1024 * 1024  # one insert's worth: about 25,000 hits
+SEGMENT_BYTES = 16 * 1024 * 1024  # one insert's worth: about 50,000 hits
 SEAL_AFTER = 0.4  # seconds a line may wait in a quiet segment; stats promise two in all
 QUEUE = 4  # while this many sealed segments wait, the open one may grow to SEGMENT_BYTES
 RETRY_AFTER = 1.0  # seconds between attempts at a disk that refused

@@ -11,7 +11,6 @@ import random
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from decimal import Decimal
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,7 +19,7 @@ import msgspec
 from app import journal
 from app.classify import VERSION, Classified, classify, judge
 from app.corrections import origin, touch
-from app.events import Hit, Link, Message, Newsletter, decode, seconds
+from app.events import Hit, Link, Message, Newsletter, decode
 from app.networks import Networks
 from app.storage import Storage, StorageError
 
@@ -31,16 +30,17 @@ ADOPT = 10.0  # seconds between looks for segments of killed processes
 FIRST_RETRY, LAST_RETRY = 0.5, 30.0  # seconds; doubled at each failure, with jitter
 TABLES = ("newsletters", "links", "messages", "hits")  # what hits refer to goes first
 
-_encode = msgspec.json.Encoder(decimal_format="number").encode
+_encode_lines = msgspec.json.Encoder().encode_lines
+CHUNK = 1_000  # rows encoded at once; the event loop waits meanwhile
 
 
-class _Row(msgspec.Struct, omit_defaults=True):
+class _Row(msgspec.Struct, omit_defaults=True, gc=False):
     """A row of hits; what the table fills in by itself is left out where it is empty."""
 
     workspace: str
     newsletter: int
     kind: str
-    at: Decimal
+    at: float  # seconds; a time's shortest digits are its milliseconds, exactly
     message: str
     recipient: int
     link: int
@@ -138,7 +138,7 @@ class Loader:
                 path.with_suffix(".bad").write_bytes(path.read_bytes())
             for table in TABLES:
                 if found.tables[table]:
-                    self.storage.insert(table, b"".join(found.tables[table]), path.stem)
+                    self.storage.insert(table, found.tables[table], path.stem)
             touch(self.folder, path.stem, found.hits)
             path.unlink()
         self.on_load(time.perf_counter() - start)
@@ -151,7 +151,7 @@ class Loader:
 class Rows(NamedTuple):
     """A segment as JSON lines per table; `unreadable` counts lines that are no record."""
 
-    tables: dict[str, list[bytes]]
+    tables: dict[str, bytes]
     hits: list[Hit]
     records: int
     unreadable: int
@@ -159,7 +159,7 @@ class Rows(NamedTuple):
 
 def rows(segment: bytes, segment_id: str, origin: int, networks: Networks | None = None) -> Rows:
     """What a segment's bytes say, each hit classified beside the others of its message."""
-    tables: dict[str, list[bytes]] = {table: [] for table in TABLES}
+    tables: dict[str, list[object]] = {table: [] for table in TABLES}
     hits: list[Hit] = []
     numbers: list[int] = []  # the hits' lines
     unreadable = 0
@@ -174,10 +174,20 @@ def rows(segment: bytes, segment_id: str, origin: int, networks: Networks | None
             numbers.append(number)
         else:
             table, row = _named(record)
-            tables[table].append(_encode(row) + b"\n")
-    for hit, number, found in zip(hits, numbers, _verdicts(hits, networks), strict=True):
-        tables["hits"].append(_encode(_row(hit, found, segment_id, number, origin)) + b"\n")
-    return Rows(tables, hits, sum(map(len, tables.values())), unreadable)
+            tables[table].append(row)
+    verdicts = _verdicts(hits, networks)
+    tables["hits"] = [
+        _row(hit, found, segment_id, number, origin)
+        for hit, number, found in zip(hits, numbers, verdicts, strict=True)
+    ]
+    count = sum(map(len, tables.values()))
+    return Rows({name: _lines(found) for name, found in tables.items()}, hits, count, unreadable)
+
+
+def _lines(found: list[object]) -> bytes:
+    return b"".join(
+        _encode_lines(found[start : start + CHUNK]) for start in range(0, len(found), CHUNK)
+    )
 
 
 def _verdicts(hits: list[Hit], networks: Networks | None) -> list[Classified]:
@@ -197,7 +207,7 @@ def _verdicts(hits: list[Hit], networks: Networks | None) -> list[Classified]:
 def _row(hit: Hit, found: Classified, segment_id: str, number: int, origin: int) -> _Row:
     agent, network = found.agent, found.network
     return _Row(
-        hit.workspace, hit.newsletter, hit.kind, seconds(hit.at), _uuid(hit.message), hit.recipient,
+        hit.workspace, hit.newsletter, hit.kind, hit.at / 1000, hit.message, hit.recipient,
         hit.link, hit.method, found.verdict, VERSION, segment_id, number, origin, hit.variant,
         hit.address, hit.user_agent, hit.purpose, hit.fetch_mode, found.reasons, agent.client,
         agent.os, agent.device, network.asn, network.country,
@@ -206,11 +216,7 @@ def _row(hit: Hit, found: Classified, segment_id: str, number: int, origin: int)
 
 def _named(record: Newsletter | Link | Message) -> tuple[str, object]:
     """The table of a record and its row."""
-    row = {**msgspec.structs.asdict(record), "at": seconds(record.at)}
+    row = {**msgspec.structs.asdict(record), "at": record.at / 1000}
     if isinstance(record, Message):
-        return "messages", {**row, "message": _uuid(record.message)}
+        return "messages", row
     return ("newsletters" if isinstance(record, Newsletter) else "links"), row
-
-
-def _uuid(digits: str) -> str:
-    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"

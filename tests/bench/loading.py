@@ -14,7 +14,7 @@ from app.loader import Loader
 from app.settings import load
 from app.storage import Storage
 
-SEGMENTS, HITS = 40, 25_000
+SEGMENTS, HITS = 20, 50_000
 KINDS: tuple[Kind, ...] = ("open", "click")
 
 
