@@ -2,11 +2,11 @@
 
 import asyncio
 import hashlib
+import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from datetime import UTC, datetime
 from functools import cache, cached_property, wraps
-from typing import Any, Literal
+from typing import Any
 from urllib.parse import quote, unquote, urlencode, urlsplit
 
 from jinja2_fragments import render_block
@@ -19,19 +19,17 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app import charts
+from app import charts, exports, overview, people
 from app.access import COOKIE, SESSION_SECONDS, Access, ThrottledError, local_path
+from app.filters import PERIODS, SHOWN, FilterError, Filters
 from app.live import MAX_VIEWERS, Fragments, Live
-from app.queries import SLOTS, AgentStats, NotFoundError, Queries, Split, Step, utc
+from app.overview import when
+from app.queries import NotFoundError, Queries
 from app.settings import ROOT, Settings, resource
 from app.storage import StorageError
 
-Show = Literal["human", "machine", "all"]
-SHOWN: Mapping[Show, str] = {"human": "People", "machine": "Machines", "all": "All hits"}
 ONE = "/newsletters/{newsletter_id:path}"
-PAGE = 50  # newsletters on one page
-RANKED = 8  # clients and devices
-LINKS = 100
+UNFILTERED = Filters()
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:;"
     " connect-src 'self'; font-src 'self'; form-action 'self'; base-uri 'none';"
@@ -47,6 +45,7 @@ AWAY = (
     "The database is away. Pixels and links go on working and every hit is kept; the figures"
     " move again by themselves."
 )
+log = logging.getLogger(__name__)
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 
@@ -68,12 +67,21 @@ class Dashboard:
         self._settings, self._queries, self._access, self._live = settings, queries, access, live
         self.templates = Jinja2Blocks(ROOT / "templates")
         self.templates.env.trim_blocks = self.templates.env.lstrip_blocks = True
-        self.templates.env.filters |= {"number": _number, "rate": _rate, "when": _when}
+        self.templates.env.filters |= {
+            "number": _number,
+            "rate": _rate,
+            "points": _points,
+            "when": when,
+        }
         self.templates.env.globals |= {
             "asset": asset,
             "notices": notices,
+            "list_url": list_url,
             "page_url": page_url,
+            "people_url": people_url,
+            "person_url": person_url,
             "share": charts.share,
+            "PERIODS": PERIODS,
             "SHOWN": SHOWN,
         }
 
@@ -85,7 +93,11 @@ class Dashboard:
             Route("/", inside(self.newsletters)),
             Route("/live", inside(self.newsletters_live, live=True)),
             Route(f"{ONE}/live", inside(self.newsletter_live, live=True)),
+            Route(f"{ONE}/recipients", inside(self.recipients)),
+            Route(f"{ONE}/export", inside(self.export)),
             Route(ONE, inside(self.newsletter)),
+            Route("/recipients", inside(self.recipients)),
+            Route("/recipients/{key:int}", inside(self.recipient)),
             Route("/login", self.login, methods=["GET", "POST"]),
             Route("/logout", self.logout, methods=["POST"]),
             Mount("/static", StaticFiles(directory=resource("static")), name="static",
@@ -93,33 +105,55 @@ class Dashboard:
         )  # fmt: skip
 
     async def newsletters(self, request: Request) -> Response:
-        """All newsletters, those that sent last first (?show=&page=)."""
-        page = await asyncio.to_thread(self._newsletters, _show(request), _number_of_page(request))
+        """All newsletters, searched, sorted and by period."""
+        filters = Filters.read(request.query_params)
+        page = await asyncio.to_thread(overview.newsletters, self._queries, filters)
         return self._page(request, "newsletters.html", page)
 
     async def newsletters_live(self, request: Request) -> Response:
         """The same, as it changes."""
-        show, number = _show(request), _number_of_page(request)
+        filters = Filters.read(request.query_params)
         return self._stream(
-            request, f"newsletters {show} {number}", "newsletters.html", ("totals", "list"),
-            lambda: self._newsletters(show, number),
+            request, f"newsletters {filters.query()}", "newsletters.html", ("totals", "list"),
+            lambda: overview.newsletters(self._queries, filters),
         )  # fmt: skip
 
     async def newsletter(self, request: Request) -> Response:
-        """One newsletter (?show=)."""
-        page = await asyncio.to_thread(self._newsletter, _newsletter_id(request), _show(request))
+        """One newsletter, with filters on its hits."""
+        filters, newsletter_id = Filters.read(request.query_params), _newsletter_id(request)
+        page = await asyncio.to_thread(overview.newsletter, self._queries, newsletter_id, filters)
         return self._page(request, "newsletter.html", page)
 
     async def newsletter_live(self, request: Request) -> Response:
         """The same, as it changes."""
-        newsletter_id, show = _newsletter_id(request), _show(request)
+        filters, newsletter_id = Filters.read(request.query_params), _newsletter_id(request)
         with suppress(StorageError):  # a stream that starts now shows the figures later
             await asyncio.to_thread(self._queries.newsletter, newsletter_id)
         return self._stream(
-            request, f"newsletter {show} {newsletter_id}", "newsletter.html",
+            request, f"newsletter {filters.query()} {newsletter_id}", "newsletter.html",
             ("figures", "timeline", "links", "agents"),
-            lambda: self._newsletter(newsletter_id, show),
+            lambda: overview.newsletter(self._queries, newsletter_id, filters),
         )  # fmt: skip
+
+    async def recipients(self, request: Request) -> Response:
+        """Recipients of one newsletter, or of all."""
+        filters = Filters.read(request.query_params)
+        newsletter_id = _newsletter_id(request) if request.path_params else ""
+        page = await asyncio.to_thread(people.recipients, self._queries, filters, newsletter_id)
+        return self._page(request, "recipients.html", page)
+
+    async def recipient(self, request: Request) -> Response:
+        """One recipient: what came, what was done with it, what is preferred."""
+        filters, key = Filters.read(request.query_params), request.path_params["key"]
+        if key >= 2**64:
+            raise NotFoundError(f"recipient {key} is unknown")
+        page = await asyncio.to_thread(people.recipient, self._queries, key, filters)
+        return self._page(request, "recipient.html", page)
+
+    async def export(self, request: Request) -> Response:
+        """A newsletter's hits as a file, with the page's filters."""
+        filters, newsletter_id = Filters.read(request.query_params), _newsletter_id(request)
+        return await exports.answer(request, self._queries, newsletter_id, filters)
 
     async def login(self, request: Request) -> Response:
         """By password (POST) or by one-time code (GET ?code=)."""
@@ -177,7 +211,11 @@ class Dashboard:
                 return await endpoint(request)
             except NotFoundError as error:
                 return self.problem(request, 404, "Nothing here", f"The {error}.")
-            except StorageError:
+            except FilterError as error:
+                told = f"{error.name} in the address {error}."
+                return self.problem(request, 422, "That filter means nothing", told)
+            except StorageError as error:
+                log.warning("answered 503: %s", error)
                 return self.problem(request, 503, "The figures are not at hand", AWAY)
 
         return guarded
@@ -214,79 +252,6 @@ class Dashboard:
     def _block(self, name: str, block: str, page: Mapping[str, Any]) -> str:
         return render_block(self.templates.env, name, block, page)
 
-    def _newsletters(self, show: Show, number: int) -> dict[str, Any]:
-        rows = self._queries.newsletters(PAGE + 1, (number - 1) * PAGE)
-        more, rows = len(rows) > PAGE, rows[:PAGE]
-        lines = {row["newsletter"]: [0] * SLOTS for row in rows}
-        for slot in self._queries.sparklines(rows):
-            lines[slot["newsletter"]][slot["slot"]] = slot[f"{show}_total"]
-        return {
-            "show": show,
-            "rows": [
-                {
-                    **row,
-                    "opened": row[f"opens_{show}_unique"],
-                    "clicked": row[f"clicks_{show}_unique"],
-                    "sparkline": charts.sparkline(lines[row["newsletter"]]),
-                }
-                for row in rows
-            ],
-            "totals": self._totals(show),
-            "switch": {value: f"/?show={value}" for value in SHOWN},
-            "live": f"/live?show={show}&page={number}",
-            "newer": f"/?show={show}&page={number - 1}" if number > 1 else "",
-            "older": f"/?show={show}&page={number + 1}" if more else "",
-        }
-
-    def _totals(self, show: Show) -> dict[str, int]:
-        row = self._queries.run("newsletters_totals")[0]
-        return {
-            "messages": row["messages"],
-            "opened": row[f"opens_{show}_unique"],
-            "clicked": row[f"clicks_{show}_unique"],
-            "unsubscribes": row["unsubscribes"],
-        }
-
-    def _newsletter(self, newsletter_id: str, show: Show) -> dict[str, Any]:
-        stats = self._queries.stats(newsletter_id)
-        links = self._queries.links(newsletter_id)
-        agents = self._queries.agents(newsletter_id)
-        links.sort(key=lambda link: -getattr(link, show).unique)
-        return {
-            "newsletter": self._queries.newsletter(newsletter_id),
-            "stats": stats,
-            "show": show,
-            "switch": {value: page_url(newsletter_id, show=value) for value in SHOWN},
-            "live": page_url(newsletter_id, live=True, show=show),
-            "opens": getattr(stats.opens, show),
-            "clicks": getattr(stats.clicks, show),
-            "links": [(link, getattr(link, show)) for link in links[:LINKS]],
-            "unlisted": len(links[LINKS:]),
-            "rankings": {
-                "Clients": _ranking(agents.clients, "client", show),
-                "Devices": _ranking(agents.devices, "device", show),
-            },
-            **self._timeline(newsletter_id, show, stats.updated_at),
-        }
-
-    def _timeline(self, newsletter_id: str, show: Show, last: datetime | None) -> dict[str, Any]:
-        sent, now = self._queries.sent(newsletter_id), datetime.now(UTC)
-        first = utc(sent["first_at"]) if sent["messages"] else last or now
-        starts, step = shown = charts.window(first, last or now, now)
-        points = self._queries.timeline(newsletter_id, starts[0], shown.end, step)
-        found = {point.at: _column(point, show) for point in points}
-        columns = [found.get(at, charts.Column(0, 0, 0, 0)) for at in starts]
-        titles = [
-            f"{_when(at, step)} UTC: {column.told}"
-            for at, column in zip(starts, columns, strict=True)
-        ]
-        return {
-            "step": step,
-            "times": list(zip(starts, columns, strict=True)),
-            "top": charts.ceiling(max(column.highest for column in columns)),
-            "chart": charts.timeline(columns, titles),
-        }
-
 
 class _Cached:
     """Static files carry a hash in their address, so clients may keep them for good."""
@@ -313,7 +278,27 @@ def asset(name: str) -> str:
     return f"/static/{name}?v={hashlib.sha256(content).hexdigest()[:12]}"
 
 
-def page_url(newsletter_id: str, live: bool = False, **query: str) -> str:
+def list_url(filters: Filters, part: str = "") -> str:
+    """The address of the list of newsletters."""
+    return _with(f"/{part}", filters)
+
+
+def people_url(filters: Filters) -> str:
+    """The address of all recipients."""
+    return _with("/recipients", filters)
+
+
+def person_url(key: int, filters: Filters) -> str:
+    """The address of a recipient's page."""
+    return _with(f"/recipients/{key}", filters)
+
+
+def _with(path: str, filters: Filters, **more: str) -> str:
+    query = "&".join(part for part in (filters.query(), urlencode(more)) if part)
+    return f"{path}?{query}" if query else path
+
+
+def page_url(newsletter_id: str, filters: Filters = UNFILTERED, part: str = "", **more: str) -> str:
     """The address of a newsletter's page; its id may hold any character.
 
     What servers and browsers would read as path is encoded twice: servers decode once before
@@ -322,22 +307,12 @@ def page_url(newsletter_id: str, live: bool = False, **query: str) -> str:
     twice = newsletter_id.replace("%", "%25").replace("/", "%2F")
     if twice in (".", ".."):
         twice = twice.replace(".", "%2E")
-    path = f"/newsletters/{quote(twice, safe='')}{'/live' if live else ''}"
-    return f"{path}?{urlencode(query)}" if query else path
+    path = f"/newsletters/{quote(twice, safe='')}{part and '/' + part}"
+    return _with(path, filters, **more)
 
 
 def _newsletter_id(request: Request) -> str:
     return unquote(request.path_params["newsletter_id"])
-
-
-def _show(request: Request) -> Show:
-    asked = request.query_params.get("show")
-    return next((show for show in SHOWN if show == asked), "human")
-
-
-def _number_of_page(request: Request) -> int:
-    asked = request.query_params.get("page", "")
-    return int(asked) if asked.isascii() and asked.isdigit() and 0 < int(asked[:6]) < 10**5 else 1
 
 
 def _same_site(request: Request) -> None:
@@ -351,29 +326,6 @@ def _same_site(request: Request) -> None:
         raise ForeignPostError
 
 
-def _column(step: Step, show: Show) -> charts.Column:
-    return charts.Column(*_pair(step.opens, show), *_pair(step.clicks, show))
-
-
-def _pair(split: Split, show: Show) -> tuple[int, int]:
-    human = split.human.total if show != "machine" else 0
-    return human, split.machine.total if show != "human" else 0
-
-
-def _ranking(found: Sequence[AgentStats], part: str, show: Show) -> list[tuple[str, int, float]]:
-    """Name, hits and share of the commonest, and of all others together."""
-    counted = [(agent.name, getattr(agent, show)) for agent in found if getattr(agent, show) > 0]
-    counted.sort(key=lambda pair: -pair[1])
-    whole = sum(hits for _, hits in counted)
-    ranked = [
-        ((name.capitalize() if part == "device" else name) or f"Unknown {part}", hits)
-        for name, hits in counted[:RANKED]
-    ]
-    if others := sum(hits for _, hits in counted[RANKED:]):
-        ranked.append(("Others", others))
-    return [(name, hits, hits / whole) for name, hits in ranked]
-
-
 def _number(value: int) -> str:
     return f"{value:,}"
 
@@ -382,6 +334,6 @@ def _rate(part: int, whole: int) -> str:
     return f"{100 * part / whole:.1f}%" if whole else "\u2013"
 
 
-def _when(at: datetime, step: int) -> str:
-    shown = "%d %b %Y" if step >= 86_400 else "%d %b %H:%M" if step >= 60 else "%d %b %H:%M:%S"
-    return utc(at).strftime(shown)
+def _points(value: float) -> str:
+    """A difference of two rates, in points."""
+    return f"{value:+.1f}".replace("-", "\u2212")

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import partial
 
 from spectree import Response as Responses
 from starlette.requests import Request
@@ -27,7 +28,7 @@ async def newsletters(request: Request) -> Response:
     api = authorized(request)
     limit = _integer(request, "limit", PAGE, 1, 1000)
     offset = _integer(request, "offset", 0, 0, 2**31)
-    rows = await asyncio.to_thread(api.queries.newsletters, limit + 1, offset)
+    rows = await asyncio.to_thread(partial(api.queries.newsletters, limit=limit + 1, offset=offset))
     found = [
         _newsletter(row["id"], row["name"], row["subject"], row["tags"], row)
         for row in rows[:limit]

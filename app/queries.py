@@ -4,17 +4,25 @@ Blocking, like Storage: call from threads. Dashboard and API ask the same functi
 figures agree. Times are aware datetimes in UTC.
 """
 
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
 from typing import Any
 
 from app.events import newsletter_key
+from app.filters import PARTS, Filters, Show
 from app.settings import resource
 from app.storage import Row, Storage
 
 SLOTS = 24  # of a sparkline
+AVERAGE_SECONDS = 60
+
+Parts = Mapping[str, str]  # filters on one newsletter's hits: Filters.parts
+NO_PARTS: Parts = {}
+EVERYTHING = Filters(show="all")
+NO_FILTER = dict.fromkeys(PARTS, "")
 
 
 class NotFoundError(Exception):
@@ -118,15 +126,38 @@ class Queries:
 
     def __init__(self, storage: Storage, workspace: str = "default") -> None:
         self._storage = storage
+        self._averages: dict[Show, tuple[tuple[float, float], float]] = {}
         self.workspace = workspace
 
     def run(self, name: str, **parameters: Any) -> list[Row]:
         """The rows of a query by its file's name."""
         return self._storage.query(sql(name), {"workspace": self.workspace, **parameters})
 
-    def newsletters(self, limit: int = 100, offset: int = 0) -> list[Row]:
-        """Rows of newsletters.sql: every newsletter with its figures, newest first."""
-        return self.run("newsletters", limit=limit, offset=offset)
+    def stream(self, text: str, parameters: Row, form: str) -> Iterator[bytes]:
+        """The answer's bytes in one of ClickHouse's formats, as they come. Raises StorageError."""
+        return self._storage.stream(text, parameters, form)
+
+    def newsletters(
+        self, filters: Filters = EVERYTHING, limit: int = 100, offset: int = 0
+    ) -> list[Row]:
+        """Rows of newsletters.sql: newsletters with the figures of one group, sorted."""
+        since = filters.since(datetime.now(UTC))
+        return self.run(
+            "newsletters",
+            show=filters.show, search=filters.search, tag=filters.tag, sort=filters.sort,
+            direction=1 if filters.up else -1, since_ms=int(since.timestamp() * 1000),
+            limit=limit, offset=offset,
+        )  # fmt: skip
+
+    def average(self, show: Show) -> tuple[float, float]:
+        """Open rate and click rate of all newsletters together, at most a minute old."""
+        found, at = self._averages.get(show, ((0.0, 0.0), -AVERAGE_SECONDS))
+        if time.monotonic() - at >= AVERAGE_SECONDS:
+            rows = self.newsletters(Filters(show=show), limit=1)
+            if rows and (sent := rows[0]["messages_in_all"]):
+                found = rows[0]["opened_in_all"] / sent, rows[0]["clicked_in_all"] / sent
+            self._averages[show] = found, time.monotonic()
+        return found
 
     def newsletter(self, newsletter_id: str) -> Newsletter:
         """Raises NotFoundError."""
@@ -140,12 +171,12 @@ class Queries:
         """What the newsletter sent: messages, first_at, last_at (1970 when it sent none)."""
         return self.run("newsletter_sent", newsletter=self.key(newsletter_id))[0]
 
-    def stats(self, newsletter_id: str) -> Stats:
-        """Raises NotFoundError."""
+    def stats(self, newsletter_id: str, parts: Parts = NO_PARTS) -> Stats:
+        """The figures over the hits that `parts` leaves. Raises NotFoundError."""
         self.newsletter(newsletter_id)
         key = self.key(newsletter_id)
         sent = self.sent(newsletter_id)
-        kinds = {row["kind"]: row for row in self.run("newsletter_stats", newsletter=key)}
+        kinds = {row["kind"]: row for row in self._hits("newsletter_stats", parts, newsletter=key)}
         times = [self.run("newsletter_last", newsletter=key)[0]["last_at"]] if kinds else []
         if sent["messages"]:
             times.append(sent["last_at"])
@@ -158,27 +189,35 @@ class Queries:
             updated_at=max(map(utc, times), default=None),
         )
 
-    def links(self, newsletter_id: str) -> list[LinkStats]:
+    def links(self, newsletter_id: str, parts: Parts = NO_PARTS) -> list[LinkStats]:
         """Every link of the newsletter, most human clicks first. Raises NotFoundError."""
         self.newsletter(newsletter_id)
-        rows = self.run("newsletter_links", newsletter=self.key(newsletter_id))
+        rows = self._hits("newsletter_links", parts, newsletter=self.key(newsletter_id))
         return [
             LinkStats(row["link"], row["url"], row["label"], tuple(row["tags"]), *_counts(row))
             for row in rows
         ]
 
-    def agents(self, newsletter_id: str) -> Agents:
+    def agents(self, newsletter_id: str, parts: Parts = NO_PARTS) -> Agents:
         """Raises NotFoundError."""
         self.newsletter(newsletter_id)
-        parts: dict[str, list[AgentStats]] = {}
-        for row in self.run("newsletter_agents", newsletter=self.key(newsletter_id)):
-            found = AgentStats(
+        found: dict[str, list[AgentStats]] = {}
+        rows = self._hits("newsletter_agents", parts, newsletter=self.key(newsletter_id))
+        for row in rows:
+            agent = AgentStats(
                 row["name"], row["all_total"], row["human_total"], row["machine_total"]
             )
-            parts.setdefault(row["part"], []).append(found)
-        return Agents(*(parts.get(part, []) for part in ("client", "os", "device", "country")))
+            found.setdefault(row["part"], []).append(agent)
+        return Agents(*(found.get(part, []) for part in ("client", "os", "device", "country")))
 
-    def timeline(self, newsletter_id: str, start: datetime, end: datetime, step: int) -> list[Step]:
+    def timeline(
+        self,
+        newsletter_id: str,
+        start: datetime,
+        end: datetime,
+        step: int,
+        parts: Parts = NO_PARTS,
+    ) -> list[Step]:
         """Totals per `step` seconds from `start` to before `end`; empty steps are left out.
 
         Whole minutes are answered sooner. Uniques are not counted per step and stay 0. Raises
@@ -186,13 +225,16 @@ class Queries:
         """
         self.newsletter(newsletter_id)
         whole = not any(seconds % 60 for seconds in (step, start.timestamp(), end.timestamp()))
-        rows = self.run(
-            "newsletter_timeline" if whole else "newsletter_timeline_exact",
-            newsletter=self.key(newsletter_id),
-            from_ms=int(start.timestamp() * 1000),
-            to_ms=int(end.timestamp() * 1000),
-            step=step,
-        )
+        span = {
+            "newsletter": self.key(newsletter_id),
+            "from_ms": int(start.timestamp() * 1000),
+            "to_ms": int(end.timestamp() * 1000),
+            "step": step,
+        }
+        if whole and not parts:
+            rows = self.run("newsletter_timeline", **span)
+        else:
+            rows = self.run("newsletter_timeline_exact", **{**NO_FILTER, **parts}, **span)
         steps: dict[datetime, dict[str, Split]] = {}
         for row in rows:
             steps.setdefault(utc(row["step_at"]), {})[row["kind"]] = _split(row)
@@ -212,6 +254,22 @@ class Queries:
             *(self.run("newsletters_sparklines_exact", newsletters=young) if young else ()),
             *(self.run("newsletters_sparklines", newsletters=old) if old else ()),
         ]
+
+    def variants(self, newsletter_id: str, show: Show) -> list[Row]:
+        """Rows of newsletter_variants.sql, the lowest number first."""
+        return self.run("newsletter_variants", newsletter=self.key(newsletter_id), show=show)
+
+    def lately(self, newsletter_id: str, since: datetime) -> dict[str, Split]:
+        """Totals of hits since a moment, by kind."""
+        ms = int(since.timestamp() * 1000)
+        rows = self.run("newsletter_live", newsletter=self.key(newsletter_id), since_ms=ms)
+        return {row["kind"]: _split(row) for row in rows}
+
+    def _hits(self, name: str, parts: Parts, **parameters: Any) -> list[Row]:
+        """A query over all hits, or with filters its twin over those that they leave."""
+        if not parts:
+            return self.run(name, **parameters)
+        return self.run(f"{name}_filtered", **{**NO_FILTER, **parts}, **parameters)
 
     def key(self, newsletter_id: str) -> int:
         """The newsletter's 64-bit key."""

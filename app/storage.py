@@ -17,6 +17,7 @@ from clickhouse_connect.driver.exceptions import ClickHouseError
 from app.settings import Settings, resource
 
 READERS = 4  # clients for queries; a client serialises its calls, several run side by side
+STREAM_BYTES = 256 * 1024
 TIMEOUT = 20  # seconds without an answer; an insert that is repeated then changes nothing
 _INSERT = {
     # Asynchronous inserts would acknowledge before the rows are kept and regroup them.
@@ -59,6 +60,16 @@ class Storage:
         with self._reader() as client:
             result = client.query(sql, parameters=dict(parameters))
             return [dict(zip(result.column_names, row, strict=True)) for row in result.result_rows]
+
+    def stream(self, sql: str, parameters: Mapping[str, Any], form: str) -> Iterator[bytes]:
+        """The bytes of a SELECT in a format, as they come. Raises StorageError."""
+        with self._reader() as client:
+            answer: Any = client.raw_stream(sql, parameters=dict(parameters), fmt=form)
+            try:
+                while part := answer.read(STREAM_BYTES):
+                    yield part
+            finally:
+                answer.close()
 
     def insert(self, table: str, lines: bytes, token: str) -> None:
         """Insert JSON lines; a second call with the same token and lines changes nothing.

@@ -29,3 +29,14 @@ document.addEventListener("click", (event) => {
   const button = event.target.closest("[data-copy]");
   if (button) copy(button);
 });
+
+document.addEventListener("change", (event) => {
+  if (event.target.matches("[data-submit]")) event.target.form.requestSubmit();
+});
+
+// Esc takes every filter off, unless it is wanted where somebody types.
+document.addEventListener("keydown", (event) => {
+  const clear = document.querySelector("[data-clear]");
+  const typing = event.target.matches("input, textarea, select") && event.target.value;
+  if (event.key === "Escape" && clear && !typing) location.assign(clear.href);
+});

@@ -5,6 +5,7 @@ import httpx2
 import pytest
 
 from app.dashboard import asset, page_url
+from app.filters import Filters
 from app.settings import resource
 from tests.service import Service
 
@@ -104,4 +105,4 @@ def test_templates_carry_nothing_that_the_policy_forbids() -> None:
 
 def test_an_id_is_encoded_twice_so_that_slashes_survive() -> None:
     assert page_url("a/b") == "/newsletters/a%252Fb"
-    assert page_url("a", True, show="all") == "/newsletters/a/live?show=all"
+    assert page_url("a", Filters(show="all"), "live") == "/newsletters/a/live?show=all"

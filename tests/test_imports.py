@@ -13,7 +13,7 @@ LAYERS = [
     {"reclassifying", "greeting"},
     {"metrics"},
     {"tracking", "api", "dashboard", "live", "unsubscribe", "reference"},
-    {"sending", "figures", "upkeep"},
+    {"sending", "figures", "upkeep", "overview", "people", "exports"},
     {"web"},
     {"mailing"},
     {"outgoing", "access", "client"},
@@ -32,7 +32,7 @@ LAYERS = [
         "markup",
         "charset",
     },
-    {"events", "settings", "logs"},
+    {"events", "settings", "logs", "filters"},
 ]
 # Within a layer, by name.
 ALONGSIDE = {("dashboard", "live")}

@@ -1,4 +1,4 @@
--- The same for steps, from and to that are no whole minutes.
+-- The steps of newsletter_timeline.sql where step, from or to are no whole minutes, or filters are set.
 SELECT
     toStartOfInterval(at, toIntervalSecond({step:UInt32})) AS step_at,
     kind,
@@ -8,6 +8,12 @@ SELECT
 FROM hits
 WHERE workspace = {workspace:String} AND newsletter = {newsletter:UInt64}
     AND at >= fromUnixTimestamp64Milli({from_ms:Int64}) AND at < fromUnixTimestamp64Milli({to_ms:Int64})
+    AND ({link:String} = '' OR (kind = 'click' AND link = toInt32OrZero({link:String})))
+    AND ({client:String} = '' OR client = if({client:String} = '-', '', {client:String}))
+    AND ({os:String} = '' OR os = if({os:String} = '-', '', {os:String}))
+    AND ({device:String} = '' OR device = if({device:String} = '-', '', {device:String}))
+    AND ({country:String} = '' OR country = if({country:String} = '-', '', {country:String}))
+    AND ({variant:String} = '' OR variant = toUInt8OrZero({variant:String}))
 GROUP BY step_at, kind
 HAVING all_total > 0
 ORDER BY step_at, kind

@@ -1,24 +1,25 @@
--- Every newsletter of a workspace with what it sent and got; newest activity first.
--- Rows: newsletter UInt64, id, name, subject, tags, messages, then per kind and group a pair of
--- totals (hits) and uniques (messages hit), unsubscribes, first_at and last_at of its messages.
+-- Newsletters of a workspace with what they sent and got from one group (`show`), sorted.
+-- Rows: newsletter UInt64, id, name, subject, tags, messages, first_at and last_at of its messages,
+-- opened, clicked and unsubscribes (distinct messages), opens and clicks (hits), updated_at;
+-- messages_in_all, opened_in_all and clicked_in_all of every row that matches, page or not.
 WITH
     counts AS
     (
         SELECT
             newsletter,
-            sumIf(human, kind = 'open') AS opens_human,
-            countIf(kind = 'open' AND human > 0) AS opens_human_unique,
-            sumIf(machine, kind = 'open') AS opens_machine,
-            countIf(kind = 'open' AND machine > 0) AS opens_machine_unique,
-            countIf(kind = 'open' AND human + machine > 0) AS opens_all_unique,
-            sumIf(human, kind = 'click') AS clicks_human,
-            countIf(kind = 'click' AND human > 0) AS clicks_human_unique,
-            sumIf(machine, kind = 'click') AS clicks_machine,
-            countIf(kind = 'click' AND machine > 0) AS clicks_machine_unique,
-            countIf(kind = 'click' AND human + machine > 0) AS clicks_all_unique,
+            sumIf(shown, kind = 'open') AS opens,
+            countIf(kind = 'open' AND shown > 0) AS opened,
+            sumIf(shown, kind = 'click') AS clicks,
+            countIf(kind = 'click' AND shown > 0) AS clicked,
             countIf(kind = 'unsubscribe' AND human + machine > 0) AS unsubscribes
-        FROM hits_by_message FINAL
-        WHERE workspace = {workspace:String}
+        FROM
+        (
+            SELECT
+                newsletter, kind, human, machine,
+                multiIf({show:String} = 'human', human, {show:String} = 'machine', machine, human + machine) AS shown
+            FROM hits_by_message FINAL
+            WHERE workspace = {workspace:String}
+        )
         GROUP BY newsletter
     ),
     hit AS
@@ -36,17 +37,30 @@ WITH
         GROUP BY newsletter
     )
 SELECT
-    newsletters.newsletter AS newsletter, id, name, subject, tags,
-    messages, first_at, last_at,
-    opens_human + opens_machine AS opens_all, opens_all_unique, opens_human, opens_human_unique,
-    opens_machine, opens_machine_unique,
-    clicks_human + clicks_machine AS clicks_all, clicks_all_unique, clicks_human,
-    clicks_human_unique, clicks_machine, clicks_machine_unique,
-    unsubscribes, greatest(last_at, last_hit) AS updated_at
+    newsletters.newsletter AS newsletter, id, name, subject, tags, messages, first_at, last_at,
+    opens, opened, clicks, clicked, unsubscribes, greatest(last_at, last_hit) AS updated_at,
+    sum(messages) OVER () AS messages_in_all,
+    sum(opened) OVER () AS opened_in_all,
+    sum(clicked) OVER () AS clicked_in_all,
+    sum(unsubscribes) OVER () AS unsubscribes_in_all
 FROM newsletters FINAL
 LEFT JOIN sent USING (newsletter)
 LEFT JOIN counts USING (newsletter)
 LEFT JOIN hit USING (newsletter)
 WHERE workspace = {workspace:String}
-ORDER BY last_at DESC, id
+    AND greatest(last_at, last_hit, newsletters.at) >= fromUnixTimestamp64Milli({since_ms:Int64})
+    AND ({search:String} = '' OR positionCaseInsensitiveUTF8(concat(id, '\n', name, '\n', subject), {search:String}) > 0)
+    AND ({tag:String} = '' OR has(tags, {tag:String}))
+ORDER BY
+    if({sort:String} = 'name' AND {direction:Int8} > 0, lowerUTF8(if(name = '', id, name)), '') ASC,
+    if({sort:String} = 'name' AND {direction:Int8} < 0, lowerUTF8(if(name = '', id, name)), '') DESC,
+    {direction:Int8} * multiIf(
+        {sort:String} = 'messages', toFloat64(messages),
+        {sort:String} = 'opened', toFloat64(opened),
+        {sort:String} = 'clicked', toFloat64(clicked),
+        {sort:String} = 'open_rate', opened / greatest(messages, 1),
+        {sort:String} = 'click_rate', clicked / greatest(messages, 1),
+        {sort:String} = 'sent', toFloat64(toUnixTimestamp64Milli(last_at)),
+        0) ASC,
+    last_at DESC, id
 LIMIT {limit:UInt32} OFFSET {offset:UInt32}

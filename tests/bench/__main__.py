@@ -1,7 +1,10 @@
-"""`make bench`: every benchmark, one after the other."""
+"""`make bench`: every benchmark, one after the other, each in a process of its own."""
 
-from tests.bench import hits, loading, rewrite, sending, verdicts
+import subprocess
+import sys
 
-for bench in (rewrite, sending, hits, loading, verdicts):
-    print(f"\n{(bench.__doc__ or '').strip().splitlines()[0]}")
-    bench.run()
+from tests.bench import hits, loading, queries, rewrite, sending, verdicts
+
+for bench in (rewrite, sending, hits, loading, queries, verdicts):
+    print(f"\n{(bench.__doc__ or '').strip().splitlines()[0]}", flush=True)
+    subprocess.run([sys.executable, "-m", bench.__name__], check=True)

@@ -3,10 +3,12 @@
 import re
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
+from app.demo import agents
 from tests.service import Service, paths, tracked_urls
 
 MAIL = '<p><a href="https://example.com/a" data-track-name="{label}">x</a></p>'
@@ -113,10 +115,72 @@ def test_hostile_names_are_inert(page: Page, service: Service) -> None:
         service.client.get(path, headers={"user-agent": f"Mozilla/5.0 {XSS} Thunderbird"})
     service.drained()
     page.goto("/")
-    page.get_by_role("link", name=XSS).click()
+    page.get_by_role("link", name=XSS).first.click()
     expect(page.get_by_role("heading", name=XSS)).to_be_visible()
+    seen = [page.url, f"{page.url}/recipients", f"/?{urlencode({'search': XSS, 'tag': XSS})}"]
+    seen.append(f"{page.url}?{urlencode({'client': XSS, 'country': XSS})}")
+    for address in seen:
+        page.goto(address)
+        expect(page.locator("main")).to_contain_text("onerror=alert(1)")
+        assert page.locator("img[src='x']").count() == 0
+        assert page.locator("main script").count() == 0
+    page.goto(f"/recipients?{urlencode({'search': XSS})}")
+    page.locator("tbody a").first.click()
+    expect(page.get_by_role("heading", level=1)).to_have_text(XSS.lower().strip() or XSS)
     assert page.locator("img[src='x']").count() == 0
-    assert page.locator("main script").count() == 0
+
+
+def test_filters_live_in_the_address(page: Page, service: Service) -> None:
+    phone = agents.CHROME_PHONE
+    newsletter = {"id": "filtered", "name": "Filtered finely", "tags": ["finely"]}
+    for agent, reader in ((PERSON["user-agent"], "desk"), (phone, "phone")):
+        answer = service.rewrite(newsletter, MAIL.format(label="Go"), f"{reader}@example.com")
+        for path in paths(tracked_urls(answer["html"])):
+            service.client.get(path, headers={"user-agent": agent})
+    service.drained()
+    page.goto("/")
+    page.get_by_label("Search newsletters").fill("filtered FINELY")
+    page.keyboard.press("Enter")
+    expect(page.locator("#list tbody tr")).to_have_count(1)
+    assert "search=filtered" in page.url
+    page.get_by_role("link", name="finely", exact=True).click()
+    assert "tag=finely" in page.url and "search=" in page.url
+    page.get_by_role("link", name="Clicked").click()
+    assert "sort=clicked" in page.url
+    expect(page.locator("th[aria-sort='descending']")).to_contain_text("Clicked")
+    page.keyboard.press("Escape")
+    page.wait_for_url(lambda url: "tag=" not in url and "search=" not in url)
+    page.get_by_label("Period").select_option("24 hours")
+    page.wait_for_url(lambda url: "period=24h" in url)
+    page.goto("/newsletters/filtered")
+    expect(page.locator("#clicks")).to_have_text("2")
+    page.get_by_role("link", name="Phone", exact=True).click()
+    expect(page.locator("#clicks")).to_have_text("1")
+    assert "device=phone" in page.url
+    page.get_by_role("link", name="Go", exact=True).click()
+    assert "device=phone" in page.url and "link=0" in page.url
+    expect(page.locator("#open-hits")).to_have_text("0")
+    page.get_by_role("link", name="Device phone").click()
+    expect(page.locator("#clicks")).to_have_text("2")
+    page.keyboard.press("Escape")
+    page.wait_for_url(lambda url: "link=" not in url)
+    with page.expect_download() as download:
+        page.get_by_role("link", name="CSV").click()
+    assert download.value.suggested_filename == "filtered.csv"
+    assert len(download.value.path().read_text().splitlines()) == 5
+    page.get_by_label("More of this newsletter").get_by_role("link", name="Recipients").click()
+    expect(page.locator("tbody tr")).to_have_count(2)
+    page.get_by_role("link", name="phone@example.com").click()
+    expect(page.get_by_role("heading", name="phone@example.com")).to_be_visible()
+    expect(page.locator("details[open] tbody tr")).to_have_count(2)
+
+
+def test_a_filter_that_means_nothing_is_named(page: Page, service: Service) -> None:
+    for address in ("/?show=robots", "/?page=0", "/newsletters/x?link=x", "/recipients?by=x"):
+        answer = page.request.get(address)
+        assert answer.status == 422, address
+        name = address.partition("?")[2].partition("=")[0]
+        assert f"{name} in the address must" in answer.text()
 
 
 @pytest.mark.parametrize("newsletter", ["a/b/live", "%2F%", "ü ?#&"])
@@ -141,7 +205,10 @@ def test_no_page_is_wider_than_the_window(
     )
     page = context.new_page()
     login(page, service)
-    for path in ("/", "/newsletters/wide", "/newsletters/none", "/docs"):
+    for path in (
+        "/", "/newsletters/wide", "/newsletters/none", "/docs", "/docs/counting", "/recipients",
+        "/newsletters/wide?client=none&device=phone", "/?search=Averyvery",
+    ):  # fmt: skip
         page.goto(path)
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), path
     context.close()

@@ -1,0 +1,179 @@
+"""What the pages of the dashboard show: figures and rows, ready for their templates."""
+
+import math
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, NamedTuple
+
+from app import charts
+from app.filters import Filters, Show
+from app.queries import SLOTS, AgentStats, Queries, Split, Step, utc
+from app.storage import Row
+
+PAGE = 50  # newsletters on one page
+RANKED = 8  # clients, systems, devices, countries
+LINKS = 100
+LATELY = timedelta(minutes=5)
+
+
+class Share(NamedTuple):
+    """A row of a ranking; `value` filters by it, empty where nothing can."""
+
+    name: str
+    value: str
+    hits: int
+    part: float
+
+
+class Variant(NamedTuple):
+    """One of a newsletter's variants; `chance` is the p-value of its clicks against the first's."""
+
+    number: int
+    messages: int
+    opened: int
+    clicked: int
+    chance: float | None
+
+
+def newsletters(queries: Queries, filters: Filters) -> dict[str, Any]:
+    """The page of all newsletters."""
+    rows = queries.newsletters(filters, PAGE + 1, (filters.page - 1) * PAGE)
+    more, rows = len(rows) > PAGE, rows[:PAGE]
+    lines = {row["newsletter"]: [0] * SLOTS for row in rows}
+    for slot in queries.sparklines(rows):
+        lines[slot["newsletter"]][slot["slot"]] = slot[f"{filters.show}_total"]
+    whole = rows[0] if rows else {}
+    names = ("messages", "opened", "clicked", "unsubscribes")
+    totals = {name: whole.get(f"{name}_in_all", 0) for name in names}
+    return {
+        "filters": filters,
+        "rows": [_ranked(row, totals, lines[row["newsletter"]]) for row in rows],
+        "totals": totals,
+        "older": more,
+    }
+
+
+def _ranked(row: Row, totals: dict[str, int], line: Sequence[int]) -> dict[str, Any]:
+    """With the distance of its rates from the average, in points; None where it is its own."""
+    deltas = {}
+    others = totals["messages"] - row["messages"]
+    for kind in ("opened", "clicked"):
+        known = row["messages"] and others
+        average = (totals[kind] - row[kind]) / others if known else 0
+        deltas[kind] = 100 * (row[kind] / row["messages"] - average) if known else None
+    return {**row, "sparkline": charts.sparkline(line), "delta": deltas}
+
+
+def newsletter(queries: Queries, newsletter_id: str, filters: Filters) -> dict[str, Any]:
+    """The page of one newsletter."""
+    show, parts = filters.show, filters.parts
+    found = queries.newsletter(newsletter_id)
+    stats = queries.stats(newsletter_id, parts)
+    links = queries.links(newsletter_id, parts)
+    links.sort(key=lambda link: -getattr(link, show).unique)
+    agents = queries.agents(newsletter_id, parts)
+    lately = queries.lately(newsletter_id, datetime.now(UTC) - LATELY)
+    return {
+        "newsletter": found,
+        "filters": filters,
+        "stats": stats,
+        "opens": getattr(stats.opens, show),
+        "clicks": getattr(stats.clicks, show),
+        "average": queries.average(show),
+        "lately": {
+            kind: getattr(lately.get(kind, Split()), show).total for kind in ("open", "click")
+        },
+        "links": [(link, getattr(link, show)) for link in links[:LINKS]],
+        "unlisted": len(links[LINKS:]),
+        "variants": _variants(queries.variants(newsletter_id, show)),
+        "rankings": {
+            "Clients": ("client", _ranking(agents.clients, "client", show)),
+            "Devices": ("device", _ranking(agents.devices, "device", show)),
+            "Systems": ("os", _ranking(agents.systems, "system", show)),
+            "Countries": ("country", _ranking(agents.countries, "country", show)),
+        },
+        **_timeline(queries, newsletter_id, filters, stats.updated_at),
+    }
+
+
+def _timeline(
+    queries: Queries, newsletter_id: str, filters: Filters, last: datetime | None
+) -> dict[str, Any]:
+    sent, now = queries.sent(newsletter_id), datetime.now(UTC)
+    first = utc(sent["first_at"]) if sent["messages"] else last or now
+    starts, step = shown = charts.window(first, last or now, now)
+    points = queries.timeline(newsletter_id, starts[0], shown.end, step, filters.parts)
+    found = {point.at: _column(point, filters.show) for point in points}
+    columns = [found.get(at, charts.Column(0, 0, 0, 0)) for at in starts]
+    titles = [
+        f"{when(at, step)} UTC: {column.told}" for at, column in zip(starts, columns, strict=True)
+    ]
+    return {
+        "step": step,
+        "times": list(zip(starts, columns, strict=True)),
+        "top": charts.ceiling(max(column.highest for column in columns)),
+        "chart": charts.timeline(columns, titles),
+    }
+
+
+def _variants(rows: Sequence[Row]) -> list[Variant]:
+    if len(rows) < 2:
+        return []
+    first = rows[0]
+    return [
+        Variant(
+            row["variant"], row["messages"], row["opened"], row["clicked"],
+            None if row is first else
+            p_value(first["clicked"], first["messages"], row["clicked"], row["messages"]),
+        )
+        for row in rows
+    ]  # fmt: skip
+
+
+def p_value(hits: int, of: int, others: int, of_others: int) -> float:
+    """How often chance alone gives two rates that lie at least this far apart, from 0 to 1.
+
+    Two-sided z-test of two proportions with a pooled variance (NIST/SEMATECH e-Handbook of
+    Statistical Methods, 7.3.3). With few messages it is rough; 1 where a rate is unknown.
+    """
+    if not of or not of_others:
+        return 1.0
+    pooled = min(1.0, (hits + others) / (of + of_others))
+    spread = math.sqrt(pooled * (1 - pooled) * (1 / of + 1 / of_others))
+    if not spread:
+        return 1.0
+    return math.erfc(abs(hits / of - others / of_others) / spread / math.sqrt(2))
+
+
+def _column(step: Step, show: Show) -> charts.Column:
+    return charts.Column(*_pair(step.opens, show), *_pair(step.clicks, show))
+
+
+def _pair(split: Split, show: Show) -> tuple[int, int]:
+    human = split.human.total if show != "machine" else 0
+    return human, split.machine.total if show != "human" else 0
+
+
+def _ranking(found: Sequence[AgentStats], part: str, show: Show) -> list[Share]:
+    """The commonest, and all others together."""
+    counted = [(agent.name, getattr(agent, show)) for agent in found if getattr(agent, show) > 0]
+    counted.sort(key=lambda pair: -pair[1])
+    if [name for name, _ in counted] == [""] and part == "country":
+        return []  # no file tells countries
+    whole = sum(hits for _, hits in counted)
+    ranked = [
+        Share(
+            (name.capitalize() if part == "device" else name) or f"Unknown {part}",
+            name or "-", hits, hits / whole,
+        )
+        for name, hits in counted[:RANKED]
+    ]  # fmt: skip
+    if others := sum(hits for _, hits in counted[RANKED:]):
+        ranked.append(Share("Others", "", others, others / whole))
+    return ranked
+
+
+def when(at: datetime, step: int = 60) -> str:
+    """A time as people read it, as fine as `step` (seconds) asks for."""
+    shown = "%d %b %Y" if step >= 86_400 else "%d %b %H:%M" if step >= 60 else "%d %b %H:%M:%S"
+    return utc(at).strftime(shown)

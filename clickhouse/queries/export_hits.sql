@@ -1,0 +1,30 @@
+-- One newsletter's hits of a group, oldest first, with the filters of its page. With `neutral` 1 no
+-- text begins like a spreadsheet's formula.
+WITH (text) -> if({neutral:UInt8} = 1 AND match(text, '^[=+\\-@\\t\\r]'), concat('''', text), text) AS plain
+SELECT
+    hits.at AS at, toString(kind) AS type, message, plain(address_of) AS recipient, link, plain(url) AS url,
+    plain(label) AS label, toString(verdict) AS verdict, reasons, plain(client) AS client, plain(os) AS os, device,
+    country, variant, plain(user_agent) AS user_agent
+FROM hits FINAL
+LEFT JOIN
+(
+    SELECT message, any(address) AS address_of
+    FROM messages
+    WHERE workspace = {workspace:String} AND newsletter = {newsletter:UInt64}
+    GROUP BY message
+) AS sent USING (message)
+LEFT JOIN
+(
+    SELECT link, url, label
+    FROM links FINAL
+    WHERE workspace = {workspace:String} AND newsletter = {newsletter:UInt64}
+) AS links USING (link)
+WHERE workspace = {workspace:String} AND newsletter = {newsletter:UInt64}
+    AND ({show:String} = 'all' OR (verdict IN ('prefetch', 'scanner', 'bot')) = ({show:String} = 'machine'))
+    AND ({link:String} = '' OR (kind = 'click' AND link = toInt32OrZero({link:String})))
+    AND ({client:String} = '' OR client = if({client:String} = '-', '', {client:String}))
+    AND ({os:String} = '' OR os = if({os:String} = '-', '', {os:String}))
+    AND ({device:String} = '' OR device = if({device:String} = '-', '', {device:String}))
+    AND ({country:String} = '' OR country = if({country:String} = '-', '', {country:String}))
+    AND ({variant:String} = '' OR variant = toUInt8OrZero({variant:String}))
+ORDER BY at, message

@@ -1,0 +1,27 @@
+-- The parts of newsletter_agents.sql with the hits that some filters leave.
+SELECT
+    agent.1 AS part,
+    agent.2 AS name,
+    sum(hits) AS all_total,
+    sumIf(hits, NOT machine) AS human_total,
+    sumIf(hits, machine) AS machine_total
+FROM
+(
+    SELECT client, os, device, country, verdict IN ('prefetch', 'scanner', 'bot') AS machine, sum(sign) AS hits
+    FROM hits
+    WHERE workspace = {workspace:String} AND newsletter = {newsletter:UInt64} AND kind IN ('open', 'click')
+        AND ({link:String} = '' OR (kind = 'click' AND link = toInt32OrZero({link:String})))
+        AND ({client:String} = '' OR client = if({client:String} = '-', '', {client:String}))
+        AND ({os:String} = '' OR os = if({os:String} = '-', '', {os:String}))
+        AND ({device:String} = '' OR device = if({device:String} = '-', '', {device:String}))
+        AND ({country:String} = '' OR country = if({country:String} = '-', '', {country:String}))
+        AND ({variant:String} = '' OR variant = toUInt8OrZero({variant:String}))
+    GROUP BY client, os, device, country, machine
+)
+ARRAY JOIN
+    [('client', toString(client)), ('os', toString(os)), ('device', toString(device)),
+     ('country', toString(country))] AS agent
+GROUP BY part, name
+HAVING all_total > 0
+ORDER BY all_total DESC, part, name
+LIMIT 1000

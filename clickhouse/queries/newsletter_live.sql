@@ -1,0 +1,10 @@
+-- One newsletter's hits since a moment, by kind and group.
+SELECT
+    kind,
+    sum(sign) AS all_total,
+    sumIf(sign, verdict NOT IN ('prefetch', 'scanner', 'bot')) AS human_total,
+    sumIf(sign, verdict IN ('prefetch', 'scanner', 'bot')) AS machine_total
+FROM hits
+WHERE workspace = {workspace:String} AND newsletter = {newsletter:UInt64}
+    AND at >= fromUnixTimestamp64Milli({since_ms:Int64})
+GROUP BY kind

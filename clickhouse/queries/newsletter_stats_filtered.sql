@@ -1,0 +1,26 @@
+-- The figures of newsletter_stats.sql over the hits that some filters leave; empty ones filter nothing.
+SELECT
+    kind,
+    sum(human) + sum(machine) AS all_total,
+    countIf(human + machine > 0) AS all_unique,
+    sum(human) AS human_total,
+    countIf(human > 0) AS human_unique,
+    sum(machine) AS machine_total,
+    countIf(machine > 0) AS machine_unique
+FROM
+(
+    SELECT
+        kind, message,
+        sumIf(sign, verdict NOT IN ('prefetch', 'scanner', 'bot')) AS human,
+        sumIf(sign, verdict IN ('prefetch', 'scanner', 'bot')) AS machine
+    FROM hits
+    WHERE workspace = {workspace:String} AND newsletter = {newsletter:UInt64}
+        AND ({link:String} = '' OR (kind = 'click' AND link = toInt32OrZero({link:String})))
+        AND ({client:String} = '' OR client = if({client:String} = '-', '', {client:String}))
+        AND ({os:String} = '' OR os = if({os:String} = '-', '', {os:String}))
+        AND ({device:String} = '' OR device = if({device:String} = '-', '', {device:String}))
+        AND ({country:String} = '' OR country = if({country:String} = '-', '', {country:String}))
+        AND ({variant:String} = '' OR variant = toUInt8OrZero({variant:String}))
+    GROUP BY kind, message
+)
+GROUP BY kind

@@ -1,0 +1,8 @@
+-- What one recipient was sent, the latest first, with the newsletters' names.
+SELECT
+    messages.newsletter AS newsletter, message, messages.at AS sent_at, address, recipient, id, name, newsletters.tags AS tags
+FROM messages
+LEFT JOIN (SELECT newsletter, id, name, tags FROM newsletters FINAL WHERE workspace = {workspace:String}) AS newsletters USING (newsletter)
+WHERE workspace = {workspace:String} AND recipient = {recipient:UInt64}
+ORDER BY sent_at DESC
+LIMIT {limit:UInt32}

@@ -1,0 +1,187 @@
+"""Every question of the dashboard against known hits; roll-ups and raw hits must agree."""
+
+import uuid
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from operator import itemgetter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app import exports, overview, people
+from app.demo import agents
+from app.events import Hit, Link, Message, Newsletter, encode, new_id, newsletter_key, now_ms
+from app.filters import FilterError, Filters
+from app.loader import Loader
+from app.queries import NotFoundError, Queries
+from app.storage import Row, Storage
+
+NOW = now_ms()
+NAME = "queries"
+KEY = newsletter_key("default", NAME)
+AGENTS = (agents.CHROME, agents.SAFARI_PHONE, agents.GMAIL_PROXY, agents.BARRACUDA)
+
+
+@pytest.fixture(scope="module")
+def queries(storage: Storage, tmp_path_factory: pytest.TempPathFactory) -> Queries:
+    """Forty messages of two variants; each fourth is opened by each agent, half of it clicked."""
+    folder = tmp_path_factory.mktemp("queries")
+    records: list[Hit | Link | Message | Newsletter] = [
+        Newsletter(NOW, "default", KEY, NAME, "=Known", "Subject", ("zebra", "news")),
+        *(Link(NOW, "default", KEY, n, f"https://example.com/{n}", f"=Link {n}", ("boots",))
+          for n in range(3)),
+    ]  # fmt: skip
+    for n in range(40):
+        message = new_id(NOW - 86_400_000).hex()
+        sent = NOW - 86_400_000
+        records.append(
+            Message(sent, "default", KEY, message, 1000 + n, f"reader{n:02}@example.com", n % 2)
+        )
+        given: dict[str, Any] = {"variant": n % 2, "user_agent": AGENTS[n % 4]}
+        given["address"] = f"192.0.2.{n}"
+        at = NOW - 3_600_000 * (n % 3) - 90_000
+        records += [
+            Hit("open", at + k, "default", KEY, message, 1000 + n, **given)
+            for k in range(1 + n % 2)
+        ]
+        if n % 8 < 4 and AGENTS[n % 4] != agents.GMAIL_PROXY:
+            records.append(Hit("click", at + 9, "default", KEY, message, 1000 + n, n % 3, **given))
+    (folder / f"{uuid.UUID(bytes=new_id())}.seg").write_bytes(b"".join(map(encode, records)))
+    Loader(folder, storage).load_all()
+    return Queries(storage)
+
+
+@pytest.mark.parametrize("show", ["human", "machine", "all"])
+def test_list_and_page_agree(queries: Queries, show: str) -> None:
+    filters = Filters.read({"show": show, "search": "=known"})
+    (row,) = overview.newsletters(queries, filters)["rows"]
+    page = overview.newsletter(queries, NAME, filters)
+    assert (row["opened"], row["clicked"]) == (page["opens"].unique, page["clicks"].unique)
+    assert row["opens"] == page["opens"].total
+    assert {"human": 30, "machine": 10, "all": 40}[show] == row["opened"]
+    assert sum(column.highest > 0 for _, column in page["times"]) > 0
+    assert sum(row["messages"] for row in queries.variants(NAME, "human")) == 40
+
+
+def test_a_filter_leaves_what_it_names(queries: Queries) -> None:
+    whole = overview.newsletter(queries, NAME, Filters())
+    for title, (part, ranking) in whole["rankings"].items():
+        for share in ranking:
+            if share.value:
+                narrowed = overview.newsletter(queries, NAME, Filters(**{part: share.value}))
+                hits = narrowed["opens"].total + narrowed["clicks"].total
+                assert hits == share.hits, (title, share)
+    variants = [overview.newsletter(queries, NAME, Filters(variant=v)) for v in "01"]
+    assert sum(page["opens"].unique for page in variants) == whole["opens"].unique
+    links = [overview.newsletter(queries, NAME, Filters(link=n)) for n in "012"]
+    assert sum(page["clicks"].unique for page in links) == whole["clicks"].unique
+    assert all(page["opens"].total == 0 for page in links)
+
+
+def test_filters_and_roll_ups_give_the_same_where_nothing_is_left_out(queries: Queries) -> None:
+    now = datetime.now(UTC).replace(second=0, microsecond=0) + timedelta(minutes=1)
+    span = NAME, now - timedelta(days=2), now, 3600
+    every = {"variant": "1"}, {"variant": "0"}
+    rolled = queries.timeline(*span)
+    parts = [queries.timeline(*span, parts) for parts in every]
+    for kind in ("opens", "clicks"):
+        totals = [sum(getattr(step, kind).all.total for step in steps) for steps in parts]
+        assert sum(getattr(step, kind).all.total for step in rolled) == sum(totals) > 0
+    exact = queries.timeline(NAME, span[1], now - timedelta(seconds=1), 3600)
+    assert sum(step.opens.all.total for step in exact) == sum(s.opens.all.total for s in rolled)
+
+
+def test_newsletters_are_sorted_searched_and_paged(queries: Queries) -> None:
+    found = queries.newsletters(Filters(tag="zebra"))
+    assert [row["id"] for row in found] == [NAME]
+    assert queries.newsletters(Filters(search="no such thing")) == []
+    assert queries.newsletters(Filters(tag="zebr")) == []
+    for sort in ("sent", "name", "messages", "opened", "clicked", "open_rate", "click_rate"):
+        down = queries.newsletters(Filters.read({"sort": sort}), 1000)
+        up = queries.newsletters(Filters.read({"sort": sort, "up": "1"}), 1000)
+        figures: dict[str, Callable[[Row], Any]] = {
+            "sent": lambda row: row["last_at"],
+            "name": lambda row: (row["name"] or row["id"]).lower(),
+            "open_rate": lambda row: row["opened"] / max(1, row["messages"]),
+            "click_rate": lambda row: row["clicked"] / max(1, row["messages"]),
+        }
+        figure = figures.get(sort, itemgetter(sort))
+        assert [figure(row) for row in up] == sorted(figure(row) for row in up), sort
+        assert [figure(row) for row in down] == sorted(map(figure, down), reverse=True), sort
+    assert len(queries.newsletters(Filters(period="24h"), 1000)) >= 1
+    assert queries.newsletters(Filters(search=NAME))[0]["messages_in_all"] == 40
+    assert queries.average("all")[0] > 0
+
+
+def test_recipients_are_paged_without_gaps(
+    queries: Queries, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(people, "PAGE", 7)
+    for by in ("clicked", "opened", "address"):
+        filters, seen = Filters.read({"by": by, "show": "all"}), []
+        while True:
+            page = people.recipients(queries, filters, NAME)
+            seen += page["rows"]
+            if not page["after"]:
+                break
+            filters = filters.but(after=page["after"])
+        assert len(seen) == len({row["recipient"] for row in seen}) == 40, by
+        assert all(row["messages"] == 1 and row["opened"] == 1 for row in seen)
+        if by == "address":
+            assert [row["person"] for row in seen] == sorted(row["person"] for row in seen)
+        else:
+            assert [row[by] for row in seen] == sorted((row[by] for row in seen), reverse=True)
+    found = people.recipients(queries, Filters(search="READER07"), NAME)["rows"]
+    assert [row["person"] for row in found] == ["reader07@example.com"]
+    everywhere = people.recipients(queries, Filters(search="reader07@example.com"))["rows"]
+    assert len(everywhere) == 1
+    for after in ("x", "9:x:y", f"{2**70}:1:a"):
+        with pytest.raises(FilterError):
+            people.recipients(queries, Filters(after=after), NAME)
+
+
+def test_a_recipient_has_a_history_and_preferences(queries: Queries) -> None:
+    page = people.recipient(queries, 1000, Filters())
+    assert page["address"] == "reader00@example.com"
+    (message,) = page["sent"]
+    assert (message["id"], message["name"]) == (NAME, "=Known")
+    assert [hit["kind"] for hit in message["hits"]] == ["click", "open"]
+    assert message["hits"][0]["url"] == "https://example.com/0"
+    assert page["prefers"]["Topics"] == [("boots", 1)]
+    assert page["prefers"]["Sites"] == [("example.com", 1)]
+    scanned = people.recipient(queries, 1003, Filters(show="machine"))
+    assert {reason for hit in scanned["sent"][0]["hits"] for reason in hit["reasons"]} >= {
+        "link_scanner"
+    }
+    assert people.recipient(queries, 1003, Filters())["opened"] == 0
+    with pytest.raises(NotFoundError):
+        people.recipient(queries, 5, Filters())
+
+
+def test_exports_follow_the_filters(queries: Queries, tmp_path: Path) -> None:
+    def lines(wanted: str, **filters: str) -> list[bytes]:
+        found = exports.chunks(queries, NAME, Filters.read(filters), wanted)
+        return b"".join(found).splitlines()
+
+    whole = overview.newsletter(queries, NAME, Filters(show="all"))
+    assert len(lines("json", show="all")) == whole["opens"].total + whole["clicks"].total
+    people_only = overview.newsletter(queries, NAME, Filters(device="phone"))
+    assert (
+        len(lines("csv", device="phone")) - 1
+        == people_only["opens"].total + people_only["clicks"].total
+    )
+    text = b"\n".join(lines("csv", link="0"))
+    assert b"'=Link 0" in text and b",=Link" not in text and b'"=Link' not in text
+    assert b'"=Link 0"' in b"\n".join(lines("json", link="0"))
+    parquet = b"".join(exports.chunks(queries, NAME, Filters(), "parquet"))
+    assert parquet[:4] == parquet[-4:] == b"PAR1"
+
+
+def test_chance_is_told_from_difference() -> None:
+    assert overview.p_value(0, 0, 5, 10) == 1
+    assert overview.p_value(10, 100, 10, 100) == 1
+    assert overview.p_value(0, 100, 0, 100) == 1
+    # A z of 1.959964 is the two-sided 5 % point.
+    assert overview.p_value(100, 1000, 100, 1000) > overview.p_value(100, 1000, 120, 1000) > 0.1
+    assert overview.p_value(100, 1000, 160, 1000) < 0.001
