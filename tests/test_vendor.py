@@ -5,7 +5,8 @@ import pytest
 
 from app.settings import resource
 
-PACKAGES = sorted((resource("static") / "vendor").iterdir())
+FOLDERS = resource("static") / "vendor", Path(__file__).parent / "vendor"
+PACKAGES = sorted(package for folder in FOLDERS for package in folder.iterdir())
 
 
 @pytest.mark.parametrize("package", PACKAGES, ids=lambda path: path.name)

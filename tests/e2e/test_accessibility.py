@@ -1,0 +1,116 @@
+"""WCAG 2.2 A and AA by axe-core, on every kind of page, in both schemes and both widths."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, expect
+
+from app.demo import agents
+from tests.e2e.test_dashboard import browser, login
+from tests.service import Service, paths, tracked_urls
+
+__all__ = ["browser"]
+
+AXE = next((Path(__file__).parents[1] / "vendor").glob("axe-core-*/axe.min.js"))
+RUN = """async () => (await axe.run({
+        runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
+    })).violations.map(v => [v.id, v.help, v.nodes.map(node => node.html).slice(0, 3)])"""
+PAGES = (
+    "/", "/?search=accessible&tag=tag&sort=clicked", "/?search=nothing+like+it", "/?show=all",
+    "/newsletters/accessible", "/newsletters/accessible?show=all&device=desktop",
+    "/newsletters/none", "/newsletters/accessible/recipients", "/recipients", "/docs",
+    "/docs/counting",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def filled(service: Service) -> Service:
+    newsletter = {"id": "accessible", "name": "Accessible", "subject": "To all", "tags": ["tag"]}
+    html = (
+        '<body><a href="https://example.com/">One</a> <a href="https://example.net/">Two</a></body>'
+    )
+    for agent in (agents.FIREFOX, agents.BARRACUDA, agents.GMAIL_PROXY):
+        answer = service.rewrite(newsletter, html, f"{len(agent)}@example.com")
+        for path in paths(tracked_urls(answer["html"])):
+            service.client.get(path, headers={"user-agent": agent})
+    service.drained()
+    return service
+
+
+@pytest.fixture(params=[("light", 1440), ("dark", 390)], ids=["light 1440", "dark 390"])
+def context(request: Any, browser: Browser, filled: Service) -> Iterator[BrowserContext]:
+    scheme, width = request.param
+    context = browser.new_context(
+        base_url=filled.url, color_scheme=scheme, viewport={"width": width, "height": 900},
+        reduced_motion="reduce",
+    )  # fmt: skip
+    yield context
+    context.close()
+
+
+def test_no_page_breaks_the_guidelines(context: BrowserContext, filled: Service) -> None:
+    page = context.new_page()
+    page.goto("/login")
+    page.evaluate(AXE.read_text())
+    found = {"/login": page.evaluate(RUN)}
+    login(page, filled)
+    page.goto("/newsletters/accessible/recipients")
+    person = page.locator("tbody a").first.get_attribute("href")
+    assert person
+    for address in (*PAGES, person):
+        page.goto(address)
+        expect(page.get_by_role("heading", level=1).first).to_be_visible()
+        page.evaluate(AXE.read_text())
+        found[address] = page.evaluate(RUN)
+    assert {address: broken for address, broken in found.items() if broken} == {}
+
+
+def test_what_is_broken_would_be_seen(browser: Browser) -> None:
+    page = browser.new_page()
+    page.set_content('<html><body><p style="color: #ccc">faint</p><img src="data:,"></body></html>')
+    page.evaluate(AXE.read_text())
+    assert {"image-alt", "color-contrast", "html-has-lang"} <= {
+        one[0] for one in page.evaluate(RUN)
+    }
+    page.close()
+
+
+def test_a_keyboard_reaches_everything_and_shows_where_it_is(
+    context: BrowserContext, filled: Service
+) -> None:
+    page = context.new_page()
+    login(page, filled)
+    page.goto("/newsletters/accessible")
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("link", name="Skip to the figures")).to_be_focused()
+    reached = set()
+    for _ in range(60):
+        page.keyboard.press("Tab")
+        reached.add(page.evaluate("document.activeElement.innerText"))
+    assert {"People", "Machines", "All hits", "Recipients", "CSV", "One", "As a table"} <= reached
+    assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") != "none"
+
+
+def test_the_first_view_does_not_shift(context: BrowserContext, filled: Service) -> None:
+    page = context.new_page()
+    login(page, filled)
+    page.add_init_script("""window.shift = 0; new PerformanceObserver(list => {
+        for (const entry of list.getEntries()) window.shift += entry.value;
+    }).observe({type: "layout-shift", buffered: true});""")
+    for address in ("/", "/newsletters/accessible"):
+        page.goto(address)
+        page.wait_for_timeout(2500)  # the live stream has come and morphed the page
+        assert page.evaluate("window.shift") < 0.01, address
+
+
+def test_pages_are_whole_without_javascript(browser: Browser, filled: Service) -> None:
+    context = browser.new_context(base_url=filled.url, java_script_enabled=False)
+    page = context.new_page()
+    login(page, filled)
+    page.goto("/newsletters/accessible")
+    expect(page.locator("#clicks")).to_have_text("2")
+    page.get_by_role("link", name="All hits").click()
+    expect(page.locator("#clicks")).to_have_text("3")
+    context.close()
