@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help demo serve test torture bench lint format lock browser loadtools clean
+.PHONY: help demo serve test torture bench screenshots lint format lock browser loadtools clean
 
 help: ## show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -24,6 +24,9 @@ torture: $(VENV)/dev browser ## the longer proofs
 
 bench: $(VENV)/bench loadtools ## speed, as ratios measured side by side
 	@$(BIN)/python -m tests.bench
+
+screenshots: $(VENV)/dev browser ## the pictures of docs, taken of the demo
+	@$(BIN)/python -m tests.screenshots
 
 lint: $(VENV)/dev ## ruff and mypy
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

@@ -146,3 +146,23 @@ def share(part: float, whole: float) -> Markup:
         '<svg class="share" viewBox="0 0 100 1" preserveAspectRatio="none" aria-hidden="true"'
         f' focusable="false"><rect width="{percent:.1f}" height="1"/></svg>'
     )
+
+
+def lines(series: Sequence[Sequence[float]]) -> Markup:
+    """Lines over the same steps, told apart by colour and by dash."""
+    top = max((max(values, default=0) for values in series), default=0) or 1
+    shapes = [
+        f'<line class="grid" x1="0" x2="{WIDTH}" y1="{y}" y2="{y}"/>'
+        for y in (0.5, HEIGHT / 2, HEIGHT - 0.5)
+    ]
+    for number, values in enumerate(series):
+        step = WIDTH / max(len(values), 1)
+        points = [f"0,{HEIGHT}"] + [
+            f"{(place + 1) * step:.1f},{HEIGHT - (HEIGHT - 2) * value / top:.1f}"
+            for place, value in enumerate(values)
+        ]
+        shapes.append(f'<polyline class="line{number}" points="{" ".join(points)}"/>')
+    return Markup(  # noqa: S704
+        f'<svg class="timeline lines" viewBox="0 0 {WIDTH} {HEIGHT}" preserveAspectRatio="none"'
+        f' aria-hidden="true" focusable="false">{"".join(shapes)}</svg>'
+    )

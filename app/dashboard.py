@@ -19,7 +19,7 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app import charts, exports, overview, people
+from app import charts, compare, exports, overview, people
 from app.access import COOKIE, SESSION_SECONDS, Access, ThrottledError, local_path
 from app.filters import PERIODS, SHOWN, FilterError, Filters
 from app.live import MAX_VIEWERS, Fragments, Live
@@ -71,11 +71,13 @@ class Dashboard:
             "number": _number,
             "rate": _rate,
             "points": _points,
+            "since": compare.since,
             "when": when,
         }
         self.templates.env.globals |= {
             "asset": asset,
             "notices": notices,
+            "compare_url": compare_url,
             "list_url": list_url,
             "page_url": page_url,
             "people_url": people_url,
@@ -96,6 +98,7 @@ class Dashboard:
             Route(f"{ONE}/recipients", inside(self.recipients)),
             Route(f"{ONE}/export", inside(self.export)),
             Route(ONE, inside(self.newsletter)),
+            Route("/compare", inside(self.compare)),
             Route("/recipients", inside(self.recipients)),
             Route("/recipients/{key:int}", inside(self.recipient)),
             Route("/login", self.login, methods=["GET", "POST"]),
@@ -149,6 +152,13 @@ class Dashboard:
             raise NotFoundError(f"recipient {key} is unknown")
         page = await asyncio.to_thread(people.recipient, self._queries, key, filters)
         return self._page(request, "recipient.html", page)
+
+    async def compare(self, request: Request) -> Response:
+        """Up to four newsletters side by side (?newsletter= repeated)."""
+        filters = Filters.read(request.query_params)
+        ids = [one for one in request.query_params.getlist("newsletter") if one]
+        page = await asyncio.to_thread(compare.compare, self._queries, ids, filters)
+        return self._page(request, "compare.html", {**page, "ids": ids})
 
     async def export(self, request: Request) -> Response:
         """A newsletter's hits as a file, with the page's filters."""
@@ -283,6 +293,11 @@ def list_url(filters: Filters, part: str = "") -> str:
     return _with(f"/{part}", filters)
 
 
+def compare_url(ids: Sequence[str], filters: Filters) -> str:
+    """The address of some newsletters side by side."""
+    return _with("/compare", filters, newsletter=ids)
+
+
 def people_url(filters: Filters) -> str:
     """The address of all recipients."""
     return _with("/recipients", filters)
@@ -293,8 +308,8 @@ def person_url(key: int, filters: Filters) -> str:
     return _with(f"/recipients/{key}", filters)
 
 
-def _with(path: str, filters: Filters, **more: str) -> str:
-    query = "&".join(part for part in (filters.query(), urlencode(more)) if part)
+def _with(path: str, filters: Filters, **more: str | Sequence[str]) -> str:
+    query = "&".join(part for part in (filters.query(), urlencode(more, doseq=True)) if part)
     return f"{path}?{query}" if query else path
 
 

@@ -13,7 +13,7 @@ LAYERS = [
     {"reclassifying", "greeting"},
     {"metrics"},
     {"tracking", "api", "dashboard", "live", "unsubscribe", "reference"},
-    {"sending", "figures", "upkeep", "overview", "people", "exports"},
+    {"sending", "figures", "upkeep", "overview", "people", "exports", "compare"},
     {"web"},
     {"mailing"},
     {"outgoing", "access", "client"},

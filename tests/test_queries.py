@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from app import exports, overview, people
+from app import compare, exports, overview, people
 from app.demo import agents
 from app.events import Hit, Link, Message, Newsletter, encode, new_id, newsletter_key, now_ms
 from app.filters import FilterError, Filters
@@ -185,3 +185,21 @@ def test_chance_is_told_from_difference() -> None:
     # A z of 1.959964 is the two-sided 5 % point.
     assert overview.p_value(100, 1000, 100, 1000) > overview.p_value(100, 1000, 120, 1000) > 0.1
     assert overview.p_value(100, 1000, 160, 1000) < 0.001
+
+
+def test_newsletters_are_compared_by_time_since_sending(queries: Queries) -> None:
+    page = compare.compare(queries, [NAME, NAME], Filters(show="all"))
+    (row,) = page["rows"]
+    assert (row["messages"], row["opened"]) == (40, 40)
+    assert row["opens"] == sorted(row["opens"])
+    stats = queries.stats(NAME)
+    assert row["opens"][-1] == pytest.approx(stats.opens.all.total / 40)
+    assert row["clicks"][-1] == pytest.approx(stats.clicks.all.total / 40)
+    assert NAME not in [offered["id"] for offered in page["offered"]]
+    assert compare.compare(queries, [], Filters())["rows"] == []
+    with pytest.raises(FilterError):
+        compare.compare(queries, list("abcde"), Filters())
+    with pytest.raises(NotFoundError):
+        compare.compare(queries, ["unknown"], Filters())
+    told = [compare.since(seconds) for seconds in (60, 300, 3600, 86_400, 5400, 90)]
+    assert told == ["1 minute", "5 minutes", "1 hour", "1 day", "90 minutes", "90 seconds"]

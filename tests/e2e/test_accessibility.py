@@ -21,7 +21,7 @@ PAGES = (
     "/", "/?search=accessible&tag=tag&sort=clicked", "/?search=nothing+like+it", "/?show=all",
     "/newsletters/accessible", "/newsletters/accessible?show=all&device=desktop",
     "/newsletters/none", "/newsletters/accessible/recipients", "/recipients", "/docs",
-    "/docs/counting",
+    "/docs/counting", "/compare", "/compare?newsletter=accessible",
 )  # fmt: skip
 
 
@@ -64,6 +64,7 @@ def test_no_page_breaks_the_guidelines(context: BrowserContext, filled: Service)
         expect(page.get_by_role("heading", level=1).first).to_be_visible()
         page.evaluate(AXE.read_text())
         found[address] = page.evaluate(RUN)
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), address
     assert {address: broken for address, broken in found.items() if broken} == {}
 
 
