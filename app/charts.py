@@ -50,16 +50,17 @@ class Window(NamedTuple):
         return self.starts[-1] + timedelta(seconds=self.step)
 
 
-def window(first: datetime, last: datetime, now: datetime) -> Window:
+def window(first: datetime, last: datetime, now: datetime, asked: int = 0) -> Window:
     """From the first message until now; until the `last` activity once all has long been quiet.
 
-    Long means for longer than there was activity: without that a newsletter's two lively days
-    would be one column of its later years.
+    Steps are as wide as `asked` (seconds), or as gives a readable number of them; then the latest
+    are shown. Long means for longer than there was activity: without that a newsletter's two
+    lively days would be one column of its later years.
     """
     last = max(first, last)
     end = last if now - last > max(last - first, LIVELY) else max(now, last)
     span = (end - first).total_seconds()
-    step = next((step for step in STEPS if span / step <= MOST - 1), STEPS[-1])
+    step = asked or next((step for step in STEPS if span / step <= MOST - 1), STEPS[-1])
     stop = int(end.timestamp()) // step
     columns = min(max(stop - int(first.timestamp()) // step + 1, LEAST), 10 * MOST)
     starts = [

@@ -21,7 +21,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app import charts, compare, exports, overview, people
 from app.access import COOKIE, SESSION_SECONDS, Access, ThrottledError, local_path
-from app.filters import PERIODS, SHOWN, FilterError, Filters
+from app.filters import PERIODS, SHOWN, STEPS, FilterError, Filters
 from app.live import MAX_VIEWERS, Fragments, Live
 from app.overview import when
 from app.queries import NotFoundError, Queries
@@ -84,6 +84,7 @@ class Dashboard:
             "person_url": person_url,
             "share": charts.share,
             "PERIODS": PERIODS,
+            "STEPS": STEPS,
             "SHOWN": SHOWN,
         }
 

@@ -1,5 +1,7 @@
 """A newsletter's hits as a file: CSV, JSON lines or Parquet, made by ClickHouse, as it comes.
 
+From a server it streams; embedded chDB makes the whole file in memory first.
+
 Cells that a spreadsheet would take for a formula get an apostrophe in front (OWASP, "CSV
 Injection"), in CSV only.
 """

@@ -12,6 +12,7 @@ from urllib.parse import parse_qsl, urlencode
 Show = Literal["human", "machine", "all"]
 Period = Literal["all", "24h", "7d", "30d", "90d", "365d"]
 Sort = Literal["sent", "name", "messages", "opened", "clicked", "open_rate", "click_rate"]
+StepName = Literal["auto", "minute", "hour", "day"]
 By = Literal["clicked", "opened", "address"]
 
 SHOWN: Mapping[Show, str] = {"human": "People", "machine": "Machines", "all": "All hits"}
@@ -19,6 +20,7 @@ PERIODS: Mapping[Period, str] = {
     "all": "All time", "24h": "24 hours", "7d": "7 days", "30d": "30 days", "90d": "90 days",
     "365d": "A year",
 }  # fmt: skip
+STEPS: Mapping[StepName, int] = {"auto": 0, "minute": 60, "hour": 3600, "day": 86_400}  # seconds
 # Of one newsletter's hits. `link` is an index, `country` an ISO code; "-" asks for the unknown.
 PARTS = ("link", "client", "os", "device", "country", "variant")
 MAX_TEXT = 600
@@ -44,6 +46,7 @@ class Filters:
     sort: Sort = "sent"
     up: bool = False  # smallest first
     page: int = 1
+    step: StepName = "auto"
     by: By = "clicked"
     after: str = ""
     link: str = ""
@@ -95,7 +98,7 @@ class Filters:
 
 _CHOICES: Mapping[str, tuple[str, ...]] = {
     "show": get_args(Show), "period": get_args(Period), "sort": get_args(Sort),
-    "by": get_args(By),
+    "by": get_args(By), "step": get_args(StepName),
 }  # fmt: skip
 
 

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 from app import charts
-from app.filters import Filters, Show
+from app.filters import STEPS, Filters, Show
 from app.queries import SLOTS, AgentStats, Queries, Split, Step, utc
 from app.storage import Row
 
@@ -101,7 +101,7 @@ def _timeline(
 ) -> dict[str, Any]:
     sent, now = queries.sent(newsletter_id), datetime.now(UTC)
     first = utc(sent["first_at"]) if sent["messages"] else last or now
-    starts, step = shown = charts.window(first, last or now, now)
+    starts, step = shown = charts.window(first, last or now, now, STEPS[filters.step])
     points = queries.timeline(newsletter_id, starts[0], shown.end, step, filters.parts)
     found = {point.at: _column(point, filters.show) for point in points}
     columns = [found.get(at, charts.Column(0, 0, 0, 0)) for at in starts]

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.filters import By, FilterError, Filters, Period, Show, Sort
+from app.filters import By, FilterError, Filters, Period, Show, Sort, StepName
 
 TEXT = st.text(st.characters(blacklist_characters="\0", blacklist_categories=["Cs"]), max_size=50)
 FILTERS = st.builds(
@@ -19,6 +19,7 @@ FILTERS = st.builds(
     up=st.booleans(),
     page=st.integers(1, 100_000),
     by=st.sampled_from(get_args(By)),
+    step=st.sampled_from(get_args(StepName)),
     after=TEXT,
     link=st.one_of(st.just(""), st.integers(0, 65_535).map(str)),
     client=TEXT,
@@ -58,6 +59,7 @@ def test_anything_is_read_or_refused_by_name(query: dict[str, str]) -> None:
     ("name", "text"),
     [
         ("show", "robots"), ("period", "9d"), ("sort", ""), ("by", "name"), ("up", "yes"),
+        ("step", "second"),
         ("page", "0"), ("page", "-1"), ("page", "100001"), ("page", "\u0663"), ("link", "01"),
         ("link", "65536"), ("link", "-1"), ("variant", "256"), ("variant", "x"),
         ("search", "a" * 601), ("client", "\0"),

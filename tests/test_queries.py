@@ -3,6 +3,7 @@
 import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -203,3 +204,15 @@ def test_newsletters_are_compared_by_time_since_sending(queries: Queries) -> Non
         compare.compare(queries, ["unknown"], Filters())
     told = [compare.since(seconds) for seconds in (60, 300, 3600, 86_400, 5400, 90)]
     assert told == ["1 minute", "5 minutes", "1 hour", "1 day", "90 minutes", "90 seconds"]
+
+
+@pytest.mark.parametrize(("step", "seconds"), [("minute", 60), ("hour", 3600), ("day", 86_400)])
+def test_a_timeline_has_the_step_that_was_asked_for(
+    queries: Queries, step: str, seconds: int
+) -> None:
+    page = overview.newsletter(queries, NAME, Filters.read({"step": step, "show": "all"}))
+    assert page["step"] == seconds
+    starts = [at for at, _ in page["times"]]
+    assert {(b - a).total_seconds() for a, b in pairwise(starts)} == {seconds}
+    shown = sum(column.human_opens + column.machine_opens for _, column in page["times"])
+    assert shown == page["opens"].total
