@@ -12,7 +12,7 @@ from starlette.routing import Route
 
 from app import schemas
 from app.events import now_ms
-from app.queries import Split, Stats, utc
+from app.queries import Queries, Split, Stats, utc
 from app.web import PROBLEMS, RequestError, authorized, json, newsletter_id_of, spec
 
 STEPS = {"minute": 60, "hour": 3600, "day": 86_400}
@@ -49,23 +49,23 @@ async def newsletter(request: Request) -> Response:
 @spec.validate(resp=Responses(HTTP_200=Stats, **PROBLEMS), skip_validation=True)
 async def stats(request: Request) -> Response:
     """A newsletter's figures: total counts hits, unique counts distinct messages hit."""
-    api = authorized(request)
-    return json(await asyncio.to_thread(api.queries.stats, newsletter_id_of(request)))
+    queries, newsletter_id = await _known(request)
+    return json(await asyncio.to_thread(queries.stats, newsletter_id))
 
 
 @spec.validate(resp=Responses(HTTP_200=schemas.LinkList, **PROBLEMS), skip_validation=True)
 async def links(request: Request) -> Response:
     """A newsletter's links with their clicks."""
-    api, newsletter_id = authorized(request), newsletter_id_of(request)
-    found = await asyncio.to_thread(api.queries.links, newsletter_id)
+    queries, newsletter_id = await _known(request)
+    found = await asyncio.to_thread(queries.links, newsletter_id)
     return json(schemas.LinkList(newsletter_id, found))
 
 
 @spec.validate(resp=Responses(HTTP_200=schemas.AgentList, **PROBLEMS), skip_validation=True)
 async def agents(request: Request) -> Response:
     """Clients, operating systems, devices and countries of a newsletter's opens and clicks."""
-    api, newsletter_id = authorized(request), newsletter_id_of(request)
-    found = await asyncio.to_thread(api.queries.agents, newsletter_id)
+    queries, newsletter_id = await _known(request)
+    found = await asyncio.to_thread(queries.agents, newsletter_id)
     return json(schemas.AgentList(newsletter_id, found))
 
 
@@ -75,11 +75,11 @@ async def agents(request: Request) -> Response:
 )
 async def timeline(request: Request) -> Response:
     """A newsletter's hits over time: ?from=&to= (RFC 3339), step=minute|hour|day|seconds."""
-    api, newsletter_id = authorized(request), newsletter_id_of(request)
+    queries, newsletter_id = await _known(request)
     end = _time(request, "to") or datetime.fromtimestamp(now_ms() // 60_000 * 60 + 60, UTC)
     start = _time(request, "from")
     if start is None:
-        sent = await asyncio.to_thread(api.queries.sent, newsletter_id)
+        sent = await asyncio.to_thread(queries.sent, newsletter_id)
         start = utc(sent["first_at"]).replace(second=0, microsecond=0) if sent["messages"] else end
     span = (end - start).total_seconds()
     if span < 0:
@@ -87,7 +87,7 @@ async def timeline(request: Request) -> Response:
     step = _step(request, span)
     if span / step > MAX_POINTS:
         raise RequestError(422, f"gives more than {MAX_POINTS:,} points", "step")
-    found = await asyncio.to_thread(api.queries.timeline, newsletter_id, start, end, step)
+    found = await asyncio.to_thread(queries.timeline, newsletter_id, start, end, step)
     points = [
         schemas.StepOut(point.at, _totals(point.opens), _totals(point.clicks)) for point in found
     ]
@@ -104,9 +104,17 @@ ROUTES: Sequence[Route] = (
 )
 
 
+async def _known(request: Request) -> tuple[Queries, str]:
+    """The questions and the newsletter's id. Raises RequestError, NotFoundError, StorageError."""
+    queries, newsletter_id = authorized(request).queries, newsletter_id_of(request)
+    await asyncio.to_thread(queries.newsletter, newsletter_id)
+    return queries, newsletter_id
+
+
 def _integer(request: Request, name: str, default: int, least: int, most: int) -> int:
     text = request.query_params.get(name, str(default))
-    if not text.isascii() or not text.isdigit() or not least <= int(text[:12]) <= most:
+    plain = text.isascii() and text.isdigit() and len(text) <= 12
+    if not plain or not least <= int(text) <= most:
         raise RequestError(422, f"must be a whole number from {least} to {most}", name)
     return int(text)
 
@@ -132,7 +140,8 @@ def _step(request: Request, span: float) -> int:
         return 60 if span <= 7200 else 3600 if span <= 14 * 86_400 else 86_400
     if text in STEPS:
         return STEPS[text]
-    if text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= 366 * 86_400:
+    plain = text.isascii() and text.isdigit() and len(text) <= 9
+    if plain and 1 <= int(text) <= 366 * 86_400:
         return int(text)
     raise RequestError(422, "must be minute, hour, day or a number of seconds", "step")
 

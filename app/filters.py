@@ -112,7 +112,8 @@ def _read(name: str, text: str) -> Any:
             raise FilterError(name, "must be 1")
         return True
     if name == "page":
-        if not text.isascii() or not text.isdigit() or not 1 <= int(text[:9]) <= MAX_PAGE:
+        plain = text.isascii() and text.isdigit() and len(text) <= 9
+        if not plain or not 1 <= int(text) <= MAX_PAGE:
             raise FilterError(name, f"must be a whole number from 1 to {MAX_PAGE:,}")
         return int(text)
     if name in ("link", "variant") and text:

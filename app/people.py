@@ -41,10 +41,10 @@ def _cursor(filters: Filters) -> tuple[int, int, str]:
         return (0 if filters.by == "address" else 2**62), 0, ""
     figure, _, rest = filters.after.partition(":")
     key, _, address = rest.partition(":")
-    if not (figure.isascii() and figure.isdigit() and key.isascii() and key.isdigit()):
-        raise FilterError("after", "must be a page's own")
-    if int(figure[:30]) >= 2**63 or int(key[:30]) >= 2**64:
-        raise FilterError("after", "must be a page's own")
+    for number, below in ((figure, 2**63), (key, 2**64)):
+        plain = number.isascii() and number.isdigit() and len(number) <= 20
+        if not plain or int(number) >= below:
+            raise FilterError("after", "must be a page's own")
     return int(figure), int(key), address
 
 
