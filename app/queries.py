@@ -117,8 +117,10 @@ class Step:
 
 @cache
 def sql(name: str) -> str:
-    """The text of clickhouse/queries/<name>.sql."""
-    return (resource("clickhouse") / "queries" / f"{name}.sql").read_text()
+    """The text of clickhouse/queries/<name>.sql, with filters.part where it says {filters}."""
+    folder = resource("clickhouse") / "queries"
+    text = (folder / f"{name}.sql").read_text()
+    return text.replace("{filters}", (folder / "filters.part").read_text())
 
 
 class Queries:
@@ -167,15 +169,18 @@ class Queries:
         row = rows[0]
         return Newsletter(row["id"], row["name"], row["subject"], tuple(row["tags"]))
 
-    def sent(self, newsletter_id: str) -> Row:
-        """What the newsletter sent: messages, first_at, last_at (1970 when it sent none)."""
-        return self.run("newsletter_sent", newsletter=self.key(newsletter_id))[0]
+    def sent(self, newsletter_id: str, parts: Parts = NO_PARTS) -> Row:
+        """What the newsletter sent: messages, first_at, last_at (1970 when it sent none).
+
+        Of `parts` only the variant says something of messages.
+        """
+        variant = parts.get("variant", "")
+        return self.run("newsletter_sent", newsletter=self.key(newsletter_id), variant=variant)[0]
 
     def stats(self, newsletter_id: str, parts: Parts = NO_PARTS) -> Stats:
-        """The figures over the hits that `parts` leaves. Raises NotFoundError."""
-        self.newsletter(newsletter_id)
+        """The figures over the hits that `parts` leaves; zeros for an unknown newsletter."""
         key = self.key(newsletter_id)
-        sent = self.sent(newsletter_id)
+        sent = self.sent(newsletter_id, parts)
         kinds = {row["kind"]: row for row in self._hits("newsletter_stats", parts, newsletter=key)}
         times = [self.run("newsletter_last", newsletter=key)[0]["last_at"]] if kinds else []
         if sent["messages"]:
@@ -190,8 +195,7 @@ class Queries:
         )
 
     def links(self, newsletter_id: str, parts: Parts = NO_PARTS) -> list[LinkStats]:
-        """Every link of the newsletter, most human clicks first. Raises NotFoundError."""
-        self.newsletter(newsletter_id)
+        """Every link of the newsletter, most human clicks first."""
         rows = self._hits("newsletter_links", parts, newsletter=self.key(newsletter_id))
         return [
             LinkStats(row["link"], row["url"], row["label"], tuple(row["tags"]), *_counts(row))
@@ -199,8 +203,7 @@ class Queries:
         ]
 
     def agents(self, newsletter_id: str, parts: Parts = NO_PARTS) -> Agents:
-        """Raises NotFoundError."""
-        self.newsletter(newsletter_id)
+        """What the newsletter's hits came with."""
         found: dict[str, list[AgentStats]] = {}
         rows = self._hits("newsletter_agents", parts, newsletter=self.key(newsletter_id))
         for row in rows:
@@ -220,10 +223,8 @@ class Queries:
     ) -> list[Step]:
         """Totals per `step` seconds from `start` to before `end`; empty steps are left out.
 
-        Whole minutes are answered sooner. Uniques are not counted per step and stay 0. Raises
-        NotFoundError.
+        Whole minutes are answered sooner. Uniques are not counted per step and stay 0.
         """
-        self.newsletter(newsletter_id)
         whole = not any(seconds % 60 for seconds in (step, start.timestamp(), end.timestamp()))
         span = {
             "newsletter": self.key(newsletter_id),

@@ -75,6 +75,7 @@ def test_a_filter_leaves_what_it_names(queries: Queries) -> None:
                 assert hits == share.hits, (title, share)
     variants = [overview.newsletter(queries, NAME, Filters(variant=v)) for v in "01"]
     assert sum(page["opens"].unique for page in variants) == whole["opens"].unique
+    assert [page["stats"].messages for page in variants] == [20, 20]
     links = [overview.newsletter(queries, NAME, Filters(link=n)) for n in "012"]
     assert sum(page["clicks"].unique for page in links) == whole["clicks"].unique
     assert all(page["opens"].total == 0 for page in links)
@@ -137,7 +138,7 @@ def test_recipients_are_paged_without_gaps(
     assert [row["person"] for row in found] == ["reader07@example.com"]
     everywhere = people.recipients(queries, Filters(search="reader07@example.com"))["rows"]
     assert len(everywhere) == 1
-    for after in ("x", "9:x:y", f"{2**70}:1:a"):
+    for after in ("x", "9:x:y", f"{2**70}:1:a", f"1:{2**64}:a", f"{'0' * 30}{2**70}:1:a"):
         with pytest.raises(FilterError):
             people.recipients(queries, Filters(after=after), NAME)
 

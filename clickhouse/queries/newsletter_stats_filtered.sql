@@ -15,12 +15,7 @@ FROM
         sumIf(sign, verdict IN ('prefetch', 'scanner', 'bot')) AS machine
     FROM hits
     WHERE workspace = {workspace:String} AND newsletter = {newsletter:UInt64}
-        AND ({link:String} = '' OR (kind = 'click' AND link = toInt32OrZero({link:String})))
-        AND ({client:String} = '' OR client = if({client:String} = '-', '', {client:String}))
-        AND ({os:String} = '' OR os = if({os:String} = '-', '', {os:String}))
-        AND ({device:String} = '' OR device = if({device:String} = '-', '', {device:String}))
-        AND ({country:String} = '' OR country = if({country:String} = '-', '', {country:String}))
-        AND ({variant:String} = '' OR variant = toUInt8OrZero({variant:String}))
+        {filters}
     GROUP BY kind, message
 )
 GROUP BY kind
