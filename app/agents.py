@@ -44,7 +44,7 @@ _CLIENTS = (
     ("ymobile", "Yahoo Mail", None, "phone"),
 )
 
-# Programs by what they call themselves. Where a vendor documents it, docs/counting.md has the page.
+# Programs by what they call themselves; few vendors document it.
 _PROGRAMS: tuple[tuple[str, tuple[str, ...]], ...] = (
     # Mail gateways and their link checks.
     ("scanner", (

@@ -92,6 +92,7 @@ def load_journal(
     if chosen.clickhouse_dsn == "chdb":
         raise _fail(f"{PREFIX}CLICKHOUSE_DSN: {settings.ONE_PROCESS}")
     logs.start(chosen.log_level, chosen.log_format)
+    _check_networks(chosen)
     with suppress(KeyboardInterrupt):
         asyncio.run(_load(chosen))
 
@@ -234,6 +235,7 @@ def _serve(chosen: Settings, demo_speed: float = 0) -> None:
     logs.start(chosen.log_level, chosen.log_format)
     for name in settings.unknown_variables():
         logging.warning("%s is no setting of Mailwake's", name)
+    _check_networks(chosen)
     family = socket.AF_INET6 if ":" in chosen.host else socket.AF_INET
     # asyncio sets TCP_NODELAY where it sees the protocol; without it answers wait for ACKs.
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
@@ -257,12 +259,18 @@ def _serve(chosen: Settings, demo_speed: float = 0) -> None:
         service = Mailwake(chosen)
     except JournalError as error:
         raise _fail(f"{PREFIX}DATA_DIR: {error}") from None
-    except NetworksError as error:
-        raise _fail(f"{PREFIX}ASN_FILE, {PREFIX}COUNTRY_FILE: {error}") from None
     server = uvicorn.Server(_uvicorn(service.asgi, chosen))
     greet(console, chosen, local, service.access.new_login_code(), bool(demo_speed))
     with suppress(KeyboardInterrupt):
         uvloop.run(_run(server, listener, chosen, local, demo_speed))
+
+
+def _check_networks(chosen: Settings) -> None:
+    """Before anything listens: workers could only fail one after the other."""
+    try:
+        Networks(chosen.asn_file, chosen.country_file)
+    except (NetworksError, OSError) as error:
+        raise _fail(f"{PREFIX}ASN_FILE, {PREFIX}COUNTRY_FILE: {error}") from None
 
 
 def _uvicorn(app: Any, chosen: Settings, **more: Any) -> uvicorn.Config:

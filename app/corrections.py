@@ -100,11 +100,10 @@ class Corrections:
         with self._alone():
             self._load_pending()
             due = [path for path in self.folder.glob("*" + DONE) if _age(path) >= after]
-            if due:
-                for touched in _merged(due):
-                    changed += self._settle(touched)
-                for path in due:
-                    path.unlink()
+            for touched in _merged(due):
+                changed += self._settle(touched)
+            for path in due:
+                path.unlink()
         return changed
 
     def reclassify(self, workspace: str, start: int, end: int) -> Generator[Progress, None, None]:
@@ -176,13 +175,12 @@ class Corrections:
         return len(lines) // 2
 
     def _write(self, lines: Iterable[bytes]) -> None:
-        name = str(uuid.UUID(bytes=new_id()))
-        partial = self.folder / f"{name}.tmp"
+        partial = self.folder / "corrections.tmp"  # under the lock: one at a time
         with partial.open("wb") as file:
             file.writelines(lines)
             file.flush()
             os.fsync(file.fileno())
-        partial.rename(self.folder / (name + FIX))
+        partial.rename(self.folder / f"{uuid.UUID(bytes=new_id())}{FIX}")
 
     def _load_pending(self) -> None:
         """Before anything is read: what a crash has left half done is done first."""
@@ -244,7 +242,12 @@ def _merged(paths: Iterable[Path]) -> list[Touched]:
     """One per workspace."""
     merged: dict[str, Touched] = {}
     for path in paths:
-        for span in msgspec.json.decode(path.read_bytes(), type=list[Touched]):
+        try:
+            spans = msgspec.json.decode(path.read_bytes(), type=list[Touched])
+        except msgspec.DecodeError as error:  # cut off by a power loss; reclassify it
+            log.error("%s is not settled: %s", path.name, error)
+            continue
+        for span in spans:
             known = merged.setdefault(span.workspace, span)
             known.newsletters = sorted({*known.newsletters, *span.newsletters})
             known.start, known.end = min(known.start, span.start), max(known.end, span.end)

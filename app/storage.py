@@ -63,13 +63,15 @@ class Storage:
 
     def stream(self, sql: str, parameters: Mapping[str, Any], form: str) -> Iterator[bytes]:
         """The bytes of a SELECT in a format, as they come. Raises StorageError."""
-        with self._reader() as client:
-            answer: Any = client.raw_stream(sql, parameters=dict(parameters), fmt=form)
+        with _translated():
+            client = self._connect()  # its own: who reads slowly must not hold up the pages
             try:
+                answer: Any = client.raw_stream(sql, parameters=dict(parameters), fmt=form)
                 while part := answer.read(STREAM_BYTES):
                     yield part
-            finally:
                 answer.close()
+            finally:
+                client.close()
 
     def insert(self, table: str, lines: bytes, token: str) -> None:
         """Insert JSON lines; a second call with the same token and lines changes nothing.

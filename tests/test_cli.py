@@ -62,9 +62,16 @@ def test_a_report_says_why_and_records_nothing(tmp_path: Path) -> None:
         (["rewrite", "missing.html"], "missing.html: No such file"),
         (["rewrite", "-", "--newsletter", ""], "newsletter.id"),
         (["serve", "--port", "99999"], "MAILWAKE_PORT"),
+        (["serve", "--asn-file", "missing.mmdb"], "MAILWAKE_ASN_FILE"),
+        (["serve", "--country-file", "broken.mmdb"], "broken.mmdb"),
+        (
+            ["load", "--clickhouse-dsn", "clickhouse://h", "--asn-file", "broken.mmdb"],
+            "broken.mmdb",
+        ),
     ],
 )
 def test_bad_input_is_named_and_ends_with_2(tmp_path: Path, words: list[str], says: str) -> None:
+    (tmp_path / "broken.mmdb").write_text("no database")
     done = mailwake(tmp_path, *words)
     assert done.returncode == 2
     assert says in done.stderr.decode()

@@ -282,3 +282,13 @@ def test_an_older_database_is_brought_over(tmp_path: Path) -> None:
         "opened": 2,
         "tables": True,
     }
+
+
+def test_a_torn_note_ends_nothing(tmp_path: Path, storage: Storage) -> None:
+    key, message, now = newsletter_key("default", "torn"), new_id().hex(), now_ms()
+    for link in range(3):
+        load(tmp_path, storage, click(key, message, now + link, link))
+    next(tmp_path.glob("*.done")).write_bytes(b"")  # as a power loss may leave it
+    assert Corrections(tmp_path, storage).settle(after=0) == 3
+    assert stored(storage, key) == {"scanner": 3}
+    assert not list(tmp_path.glob("*.done"))

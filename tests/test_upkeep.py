@@ -34,6 +34,7 @@ def test_the_running_service_does_the_work(service: Service) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "0 hits looked at, 0 verdicts changed"
+    assert "Reclassifying" in done.stderr  # the progress bar
 
 
 def test_another_folders_service_is_not_asked(service: Service, tmp_path: Path) -> None:

@@ -153,6 +153,9 @@ def test_filters_live_in_the_address(page: Page, service: Service) -> None:
     page.get_by_label("Period").select_option("24 hours")
     page.wait_for_url(lambda url: "period=24h" in url)
     page.goto("/newsletters/filtered")
+    expect(page.get_by_text("People only")).to_be_visible()
+    how = page.get_by_role("link", name="How Mailwake counts")
+    assert how.get_attribute("href") == "/docs/counting"
     expect(page.locator("#clicks")).to_have_text("2")
     page.get_by_role("link", name="Phone", exact=True).click()
     expect(page.locator("#clicks")).to_have_text("1")

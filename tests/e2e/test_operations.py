@@ -10,12 +10,16 @@ import sys
 import time
 from pathlib import Path
 
+import httpx2
 import pytest
+from mmdb_writer import MMDBWriter
+from netaddr import IPSet
 from prometheus_client.parser import text_string_to_metric_families
 
+from app.demo import agents
 from tests.clickhouse_server import ClickHouseServer
 from tests.hits import Load, assert_exact, counted
-from tests.service import Service, free_port
+from tests.service import Service, free_port, tracked_urls
 
 MAIL = '<p><a href="https://example.com/">Read</a></p>'
 
@@ -205,3 +209,45 @@ def test_a_full_disk_stops_no_redirect_and_is_told(small_disk: Path, tmp_path: P
             )
     finally:
         subprocess.run(["umount", str(small_disk)], check=False)
+
+
+def test_with_a_server_verdicts_countries_and_exports_are_the_same(tmp_path: Path) -> None:
+    places = tmp_path / "country.mmdb"
+    writer = MMDBWriter(6, "GeoLite2-Country", ipv4_compatible=True)
+    writer.insert_network(IPSet(["127.0.0.0/8"]), {"country": {"iso_code": "NL"}})
+    writer.to_db_file(str(places))
+    with ClickHouseServer(tmp_path / "clickhouse") as database:
+        env = {
+            "MAILWAKE_CLICKHOUSE_DSN": database.dsn,
+            "MAILWAKE_COUNTRY_FILE": str(places),
+            "MAILWAKE_WORKERS": "2",
+        }
+        with Service(tmp_path / "data", **env) as service:
+            html = "".join(f'<a href="https://example.com/{n}">Link {n}</a>' for n in range(6))
+            answer = service.rewrite("served", html)
+            clicks = [url for url in tracked_urls(answer["html"]) if "/c/" in url]
+            for number, url in enumerate(clicks):
+                with httpx2.Client(trust_env=False) as browser:  # so that both workers are met
+                    browser.get(url, headers={"user-agent": agents.CHROME})
+                if number % 2:
+                    time.sleep(0.1)
+
+            def settled() -> bool:
+                asked = service.client.get("/v1/newsletters/served/stats")
+                if asked.status_code != 200:
+                    return False
+                found = asked.json()["clicks"]
+                return bool(found["machine"]["total"] == 6 and found["human"]["total"] == 0)
+
+            service.wait_for(settled, "verdicts", 40)
+            found = service.get("/v1/newsletters/served/agents")["agents"]["countries"]
+            assert found == [{"name": "NL", "all": 6, "human": 0, "machine": 6}]
+            done = service.client.post("/v1/reclassify")
+            assert json.loads(done.text.splitlines()[-1])["changed"] == 0
+            assert service.client.post("/login", data={"password": service.password}).is_redirect
+            for wanted, lines in (("csv", 7), ("json", 6)):
+                asked = service.client.get(
+                    f"/newsletters/served/export?show=machine&format={wanted}"
+                )
+                assert asked.status_code == 200
+                assert len(asked.text.splitlines()) == lines
