@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from app.filters import FilterError, Filters
-from app.queries import NO_FILTER, Queries, sql
+from app.queries import NO_FILTER, Queries
 
 FORMATS = {
     "csv": ("CSVWithNames", "text/csv; charset=utf-8"),
@@ -46,12 +46,11 @@ async def answer(
 
 def chunks(queries: Queries, newsletter_id: str, filters: Filters, wanted: str) -> Iterator[bytes]:
     """The file's bytes. Raises StorageError."""
-    parameters = {
-        "workspace": queries.workspace,
-        "newsletter": queries.key(newsletter_id),
-        "show": filters.show,
-        "neutral": int(wanted == "csv"),
-        **NO_FILTER,
-        **filters.parts,
-    }
-    yield from queries.stream(sql("export_hits"), parameters, FORMATS[wanted][0])
+    yield from queries.stream(
+        "export_hits",
+        FORMATS[wanted][0],
+        newsletter=queries.key(newsletter_id),
+        show=filters.show,
+        neutral=int(wanted == "csv"),
+        **{**NO_FILTER, **filters.parts},
+    )

@@ -135,9 +135,9 @@ class Queries:
         """The rows of a query by its file's name."""
         return self._storage.query(sql(name), {"workspace": self.workspace, **parameters})
 
-    def stream(self, text: str, parameters: Row, form: str) -> Iterator[bytes]:
-        """The answer's bytes in one of ClickHouse's formats, as they come. Raises StorageError."""
-        return self._storage.stream(text, parameters, form)
+    def stream(self, name: str, form: str, **parameters: Any) -> Iterator[bytes]:
+        """A query's answer as bytes in one of ClickHouse's formats, as they come."""
+        return self._storage.stream(sql(name), {"workspace": self.workspace, **parameters}, form)
 
     def newsletters(
         self, filters: Filters = EVERYTHING, limit: int = 100, offset: int = 0
