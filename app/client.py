@@ -58,9 +58,13 @@ class Mailwake:
         opens: bool = True,
         clicks: bool = True,
         utm: Mapping[str, str] | None = None,
+        sample: bool = False,
         dry_run: bool = False,
     ) -> RewriteOut:
-        """One message with its pixel and links; with `dry_run` nothing is recorded."""
+        """One message with its pixel and links; with `dry_run` nothing is recorded.
+
+        `sample` keeps its HTML for the click map: only for a mail that names nobody.
+        """
         body = {
             "newsletter": {"id": newsletter_id, "name": name, "subject": subject, "tags": tags},
             "recipient": recipient,
@@ -68,6 +72,7 @@ class Mailwake:
             "text": text,
             "tracking": {"opens": opens, "clicks": clicks},
             "utm": dict(utm or {}),
+            "sample": sample,
         }
         answer = self._post("/v1/rewrite", body, {"dry_run": "1"} if dry_run else {})
         return msgspec.json.decode(answer.content, type=RewriteOut)

@@ -1,13 +1,12 @@
 """The dashboard: newsletters and what came back of them, live, and readable without JavaScript."""
 
 import asyncio
-import hashlib
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from functools import cache, cached_property, wraps
+from functools import cached_property, wraps
 from typing import Any
-from urllib.parse import quote, unquote, urlencode, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from jinja2_fragments import render_block
 from jinja2_fragments.starlette import Jinja2Blocks
@@ -19,20 +18,20 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app import charts, compare, exports, overview, people
+from app import addresses, charts, clickmap, compare, exports, overview, people
 from app.access import COOKIE, SESSION_SECONDS, Access, ThrottledError, local_path
 from app.filters import PERIODS, SHOWN, STEPS, FilterError, Filters
 from app.live import MAX_VIEWERS, Fragments, Live
+from app.mailing import Mailing
 from app.overview import when
 from app.queries import NotFoundError, Queries
 from app.settings import ROOT, Settings, resource
 from app.storage import StorageError
 
 ONE = "/newsletters/{newsletter_id:path}"
-UNFILTERED = Filters()
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:;"
-    " connect-src 'self'; font-src 'self'; form-action 'self'; base-uri 'none';"
+    " connect-src 'self'; frame-src 'self'; font-src 'self'; form-action 'self'; base-uri 'none';"
     " frame-ancestors 'none'"
 )
 HEADERS = {
@@ -60,11 +59,13 @@ class Dashboard:
         self,
         settings: Settings,
         queries: Queries,
+        mailing: Mailing,
         access: Access,
         live: Live,
         notices: Callable[[], list[str]],
     ) -> None:
         self._settings, self._queries, self._access, self._live = settings, queries, access, live
+        self._mailing = mailing
         self.templates = Jinja2Blocks(ROOT / "templates")
         self.templates.env.trim_blocks = self.templates.env.lstrip_blocks = True
         self.templates.env.filters |= {
@@ -75,13 +76,14 @@ class Dashboard:
             "when": when,
         }
         self.templates.env.globals |= {
-            "asset": asset,
+            "asset": addresses.asset,
             "notices": notices,
-            "compare_url": compare_url,
-            "list_url": list_url,
-            "page_url": page_url,
-            "people_url": people_url,
-            "person_url": person_url,
+            "compare_url": addresses.compare_url,
+            "list_url": addresses.list_url,
+            "tags_url": addresses.tags_url,
+            "page_url": addresses.page_url,
+            "people_url": addresses.people_url,
+            "person_url": addresses.person_url,
             "share": charts.share,
             "PERIODS": PERIODS,
             "STEPS": STEPS,
@@ -98,7 +100,11 @@ class Dashboard:
             Route(f"{ONE}/live", inside(self.newsletter_live, live=True)),
             Route(f"{ONE}/recipients", inside(self.recipients)),
             Route(f"{ONE}/export", inside(self.export)),
+            Route(f"{ONE}/clickmap", inside(self.clickmap)),
+            Route(f"{ONE}/clickmap/mail", inside(self.clickmap_mail)),
             Route(ONE, inside(self.newsletter)),
+            Route("/tags", inside(self.tags)),
+            Route("/tags/live", inside(self.tags_live, live=True)),
             Route("/compare", inside(self.compare)),
             Route("/recipients", inside(self.recipients)),
             Route("/recipients/{key:int}", inside(self.recipient)),
@@ -120,6 +126,20 @@ class Dashboard:
         return self._stream(
             request, f"newsletters {filters.query()}", "newsletters.html", ("totals", "list"),
             lambda: overview.newsletters(self._queries, filters),
+        )  # fmt: skip
+
+    async def tags(self, request: Request) -> Response:
+        """All tags: newsletters and streams by topic."""
+        filters = Filters.read(request.query_params)
+        page = await asyncio.to_thread(overview.tags, self._queries, filters)
+        return self._page(request, "tags.html", page)
+
+    async def tags_live(self, request: Request) -> Response:
+        """The same, as it changes."""
+        filters = Filters.read(request.query_params)
+        return self._stream(
+            request, f"tags {filters.query()}", "tags.html", ("list",),
+            lambda: overview.tags(self._queries, filters),
         )  # fmt: skip
 
     async def newsletter(self, request: Request) -> Response:
@@ -160,6 +180,23 @@ class Dashboard:
         ids = [one for one in request.query_params.getlist("newsletter") if one]
         page = await asyncio.to_thread(compare.compare, self._queries, ids, filters)
         return self._page(request, "compare.html", {**page, "ids": ids})
+
+    async def clickmap(self, request: Request) -> Response:
+        """The mail with rank and share beside each link, and a table of them."""
+        filters, newsletter_id = Filters.read(request.query_params), _newsletter_id(request)
+        page = await asyncio.to_thread(
+            clickmap.page, self._queries, self._mailing, newsletter_id, filters
+        )
+        return self._page(request, "clickmap.html", page)
+
+    async def clickmap_mail(self, request: Request) -> Response:
+        """What the click map's frame holds: a document that can run and send nothing."""
+        filters, newsletter_id = Filters.read(request.query_params), _newsletter_id(request)
+        html = await asyncio.to_thread(
+            clickmap.mail, self._queries, self._mailing, newsletter_id, filters,
+            self._settings.public_url,
+        )  # fmt: skip
+        return Response(html, 200, clickmap.HEADERS, "text/html; charset=utf-8")
 
     async def export(self, request: Request) -> Response:
         """A newsletter's hits as a file, with the page's filters."""
@@ -280,51 +317,6 @@ class _Cached:
             await send(message)
 
         await self._app(scope, receive, with_headers)
-
-
-@cache
-def asset(name: str) -> str:
-    """The address of a static file, with a hash of its content."""
-    content = (resource("static") / name).read_bytes()
-    return f"/static/{name}?v={hashlib.sha256(content).hexdigest()[:12]}"
-
-
-def list_url(filters: Filters, part: str = "") -> str:
-    """The address of the list of newsletters."""
-    return _with(f"/{part}", filters)
-
-
-def compare_url(ids: Sequence[str], filters: Filters) -> str:
-    """The address of some newsletters side by side."""
-    return _with("/compare", filters, newsletter=ids)
-
-
-def people_url(filters: Filters) -> str:
-    """The address of all recipients."""
-    return _with("/recipients", filters)
-
-
-def person_url(key: int, filters: Filters) -> str:
-    """The address of a recipient's page."""
-    return _with(f"/recipients/{key}", filters)
-
-
-def _with(path: str, filters: Filters, **more: str | Sequence[str]) -> str:
-    query = "&".join(part for part in (filters.query(), urlencode(more, doseq=True)) if part)
-    return f"{path}?{query}" if query else path
-
-
-def page_url(newsletter_id: str, filters: Filters = UNFILTERED, part: str = "", **more: str) -> str:
-    """The address of a newsletter's page; its id may hold any character.
-
-    What servers and browsers would read as path is encoded twice: servers decode once before
-    slashes are told apart, and browsers resolve `.` and `..`, encoded once as well.
-    """
-    twice = newsletter_id.replace("%", "%25").replace("/", "%2F")
-    if twice in (".", ".."):
-        twice = twice.replace(".", "%2E")
-    path = f"/newsletters/{quote(twice, safe='')}{part and '/' + part}"
-    return _with(path, filters, **more)
 
 
 def _newsletter_id(request: Request) -> str:

@@ -1,6 +1,6 @@
 """A newsletter's hits as a file: CSV, JSON lines or Parquet, made by ClickHouse, as it comes.
 
-From a server it streams; embedded chDB makes the whole file in memory first.
+From a server it streams; embedded chDB writes a file in DATA_DIR first, which is then streamed.
 
 Cells that a spreadsheet would take for a formula get an apostrophe in front (OWASP, "CSV
 Injection"), in CSV only.
@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from app.filters import FilterError, Filters
-from app.queries import NO_FILTER, Queries
+from app.queries import Queries, filtered
 
 FORMATS = {
     "csv": ("CSVWithNames", "text/csv; charset=utf-8"),
@@ -52,5 +52,5 @@ def chunks(queries: Queries, newsletter_id: str, filters: Filters, wanted: str) 
         newsletter=queries.key(newsletter_id),
         show=filters.show,
         neutral=int(wanted == "csv"),
-        **{**NO_FILTER, **filters.parts},
+        **filtered(filters.parts),
     )

@@ -22,7 +22,7 @@ PERIODS: Mapping[Period, str] = {
 }  # fmt: skip
 STEPS: Mapping[StepName, int] = {"auto": 0, "minute": 60, "hour": 3600, "day": 86_400}  # seconds
 # Of one newsletter's hits. `link` is an index, `country` an ISO code; "-" asks for the unknown.
-PARTS = ("link", "client", "os", "device", "country", "variant")
+PARTS = ("link", "client", "family", "os", "device", "country", "variant")
 MAX_TEXT = 600
 MAX_PAGE = 100_000
 
@@ -51,6 +51,7 @@ class Filters:
     after: str = ""
     link: str = ""
     client: str = ""
+    family: str = ""  # of mail clients
     os: str = ""
     device: str = ""
     country: str = ""
@@ -86,14 +87,20 @@ class Filters:
     @property
     def parts(self) -> dict[str, str]:
         """The filters on one newsletter's hits that are set."""
-        return {name: value for name in PARTS if (value := getattr(self, name))}
+        found = {name: value for name in PARTS if (value := getattr(self, name))}
+        return found if self.period == "all" else {**found, "period": self.period}
 
     def since(self, now: datetime) -> datetime:
         """When the period begins."""
-        if self.period == "all":
-            return datetime.fromtimestamp(0, UTC)
-        number, unit = int(self.period[:-1]), self.period[-1]
-        return now - timedelta(**{"hours" if unit == "h" else "days": number})
+        return since(self.period, now)
+
+
+def since(period: str, now: datetime) -> datetime:
+    """When a period that ends now began."""
+    if period == "all":
+        return datetime.fromtimestamp(0, UTC)
+    number, unit = int(period[:-1]), period[-1]
+    return now - timedelta(**{"hours" if unit == "h" else "days": number})
 
 
 _CHOICES: Mapping[str, tuple[str, ...]] = {

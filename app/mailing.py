@@ -30,6 +30,14 @@ SLICE = 100  # lines between two turns of the event loop
 READ = 262_144
 Return = Literal["html", "token"]
 
+
+class Sample(msgspec.Struct, frozen=True):
+    """A mail to show; its links count from `first_link` on."""
+
+    html: str
+    first_link: int = 0
+
+
 _decode = msgspec.json.Decoder(RecipientIn).decode
 _encode = msgspec.json.Encoder().encode
 
@@ -56,14 +64,16 @@ class Mailing:
         Raises RewriteError, then nothing is kept.
         """
         compiled = self._compile(newsletter_id, template)
+        self._write(self._path(newsletter_id), _encode(template))
+        return compiled
+
+    def _write(self, path: Path, content: bytes) -> None:
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        path = self._path(newsletter_id)
         with tempfile.NamedTemporaryFile(dir=self._folder, delete=False) as file:
-            file.write(_encode(template))
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
         Path(file.name).replace(path)
-        return compiled
 
     def template(self, newsletter_id: str) -> Template:
         """The kept template, compiled. Blocking. Raises NotFoundError."""
@@ -82,6 +92,20 @@ class Mailing:
         if len(self._compiled) > CACHED:
             self._compiled.popitem(last=False)
         return known[1]
+
+    def keep_sample(self, newsletter_id: str, sample: Sample) -> None:
+        """Keep a mail that is shown for this newsletter until a later one comes. Blocking."""
+        self._write(self._path(newsletter_id, "sample"), _encode(sample))
+
+    def shown(self, newsletter_id: str) -> Sample | None:
+        """The mail to show: the template or the sample, whichever was kept last. Blocking."""
+        paths = [self._path(newsletter_id, kind) for kind in ("json", "sample")]
+        found = [path for path in paths if path.exists()]
+        if not found:
+            return None
+        # A template has `html` too: its other fields are passed over.
+        latest = max(found, key=lambda path: path.stat().st_mtime_ns)
+        return msgspec.json.decode(latest.read_bytes(), type=Sample)
 
     async def messages(
         self, template: Template, body: AsyncIterator[bytes], give: Return
@@ -149,8 +173,8 @@ class Mailing:
         html, text = self._outgoing.compile(newsletter_id, template)
         return Template(newsletter_key(self._workspace, newsletter_id), html, text)
 
-    def _path(self, newsletter_id: str) -> Path:
-        return self._folder / f"{newsletter_key(self._workspace, newsletter_id):016x}.json"
+    def _path(self, newsletter_id: str, kind: str = "json") -> Path:
+        return self._folder / f"{newsletter_key(self._workspace, newsletter_id):016x}.{kind}"
 
 
 @dataclass

@@ -58,9 +58,9 @@ class Mailwake:
         queries = Queries(self.storage, WORKSPACE)
         tokens = Tokens(settings.secret_keys)
         self.live = Live()
-        dashboard = Dashboard(settings, queries, self.access, self.live, self.notices)
         outgoing = Outgoing(settings, tokens, self.journal, WORKSPACE)
         mailing = Mailing(settings.data_dir / "templates", outgoing, WORKSPACE)
+        dashboard = Dashboard(settings, queries, mailing, self.access, self.live, self.notices)
         parts = Parts(settings, outgoing, mailing, queries, self.corrections)
         unsubscribe = Unsubscribe(tokens, self.journal, dashboard.templates, WORKSPACE)
         routes: list[BaseRoute] = [

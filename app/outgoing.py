@@ -7,7 +7,7 @@ from functools import partial
 
 from msgspec.structs import replace
 
-from app import events, mime
+from app import charset, events, mime
 from app.catalog import Catalog
 from app.events import new_id, newsletter_key, now_ms, recipient_key
 from app.journal import Journal
@@ -37,7 +37,10 @@ class Draft:
 
 @dataclass(frozen=True)
 class Prepared:
-    """A rewritten message: `html` and `text` are ready to send, `links` says what is tracked."""
+    """A rewritten message: `html` and `text` are ready to send, `links` says what is tracked.
+
+    `sample` is a whole message's HTML as it was, and the index of the first link in it.
+    """
 
     draft: Draft
     newsletter: events.Newsletter
@@ -45,6 +48,7 @@ class Prepared:
     notes: Sequence[str]
     html: bytes
     text: str | None = None
+    sample: tuple[str, int] | None = None
 
     @property
     def report(self) -> list[LinkOut]:
@@ -91,12 +95,15 @@ class Outgoing:
         options = self._options(tracking, {})
         links: list[Link] = []
         found: list[str] = []
+        samples: list[tuple[str, int]] = []
 
         def edits(leaf: Leaf, body: bytes) -> Sequence[Edit]:
             link_token = self._link_token(newsletter.newsletter, len(links))
             base_url = self._settings.public_url
             if leaf.kind == "text/html":
                 compiled = compile_html(body, options, link_token, base_url, leaf.charset)
+                codec = charset.find(body, leaf.charset).codec
+                samples.append((body.decode(codec, "replace"), len(links)))
             elif tracking.text and (text := _plain(body)) is not None:
                 compiled = rewrite_text(text, options, link_token, base_url)
             else:
@@ -107,7 +114,8 @@ class Outgoing:
 
         new, notes = mime.rewrite(message, edits)
         numbered = [replace(link, index=index) for index, link in enumerate(links)]
-        return Prepared(draft, newsletter, numbered, [*found, *notes], new)
+        sample = samples[0] if samples else None
+        return Prepared(draft, newsletter, numbered, [*found, *notes], new, sample=sample)
 
     def compile(self, newsletter_id: str, template: TemplateIn) -> tuple[Compiled, Compiled | None]:
         """HTML and text of a template, compiled for any number of recipients."""

@@ -13,6 +13,7 @@ from app.storage import Row
 PAGE = 50  # newsletters on one page
 RANKED = 8  # clients, systems, devices, countries
 LINKS = 100
+TAGS = 500
 LATELY = timedelta(minutes=5)
 
 
@@ -64,6 +65,11 @@ def _ranked(row: Row, totals: dict[str, int], line: Sequence[int]) -> dict[str, 
     return {**row, "sparkline": charts.sparkline(line), "delta": deltas}
 
 
+def tags(queries: Queries, filters: Filters) -> dict[str, Any]:
+    """The page of all tags: newsletters and transactional streams taken together by topic."""
+    return {"filters": filters, "rows": queries.tags(filters, TAGS)}
+
+
 def newsletter(queries: Queries, newsletter_id: str, filters: Filters) -> dict[str, Any]:
     """The page of one newsletter."""
     show, parts = filters.show, filters.parts
@@ -87,6 +93,7 @@ def newsletter(queries: Queries, newsletter_id: str, filters: Filters) -> dict[s
         "unlisted": len(links[LINKS:]),
         "variants": _variants(queries.variants(newsletter_id, show)),
         "rankings": {
+            "Mail clients": ("family", _ranking(agents.families, "mail client", show)),
             "Clients": ("client", _ranking(agents.clients, "client", show)),
             "Devices": ("device", _ranking(agents.devices, "device", show)),
             "Systems": ("os", _ranking(agents.systems, "system", show)),
@@ -99,7 +106,7 @@ def newsletter(queries: Queries, newsletter_id: str, filters: Filters) -> dict[s
 def _timeline(
     queries: Queries, newsletter_id: str, filters: Filters, last: datetime | None
 ) -> dict[str, Any]:
-    sent, now = queries.sent(newsletter_id), datetime.now(UTC)
+    sent, now = queries.sent(newsletter_id, filters.parts), datetime.now(UTC)
     first = utc(sent["first_at"]) if sent["messages"] else last or now
     starts, step = shown = charts.window(first, last or now, now, STEPS[filters.step])
     points = queries.timeline(newsletter_id, starts[0], shown.end, step, filters.parts)
@@ -157,6 +164,7 @@ def _pair(split: Split, show: Show) -> tuple[int, int]:
 def _ranking(found: Sequence[AgentStats], part: str, show: Show) -> list[Share]:
     """The commonest, and all others together."""
     counted = [(agent.name, getattr(agent, show)) for agent in found if getattr(agent, show) > 0]
+    counted = [("" if name == "-" else name, hits) for name, hits in counted]
     counted.sort(key=lambda pair: -pair[1])
     if [name for name, _ in counted] == [""] and part == "country":
         return []  # no file tells countries

@@ -12,7 +12,7 @@ from functools import cache
 from typing import Any
 
 from app.events import newsletter_key
-from app.filters import PARTS, Filters, Show
+from app.filters import PARTS, Filters, Show, since
 from app.settings import resource
 from app.storage import Row, Storage
 
@@ -22,7 +22,6 @@ AVERAGE_SECONDS = 60
 Parts = Mapping[str, str]  # filters on one newsletter's hits: Filters.parts
 NO_PARTS: Parts = {}
 EVERYTHING = Filters(show="all")
-NO_FILTER = dict.fromkeys(PARTS, "")
 
 
 class NotFoundError(Exception):
@@ -98,12 +97,16 @@ class AgentStats:
 
 @dataclass(frozen=True)
 class Agents:
-    """What a newsletter's hits came with, the commonest first; countries are ISO 3166-1 codes."""
+    """What a newsletter's hits came with, the commonest first.
+
+    Countries are ISO 3166-1 codes; families are those of the mail clients that opened.
+    """
 
     clients: list[AgentStats]
     systems: list[AgentStats]
     devices: list[AgentStats]
     countries: list[AgentStats]
+    families: list[AgentStats]
 
 
 @dataclass(frozen=True)
@@ -117,10 +120,19 @@ class Step:
 
 @cache
 def sql(name: str) -> str:
-    """The text of clickhouse/queries/<name>.sql, with filters.part where it says {filters}."""
+    """The text of clickhouse/queries/<name>.sql, with the .part files that it names in braces."""
     folder = resource("clickhouse") / "queries"
     text = (folder / f"{name}.sql").read_text()
-    return text.replace("{filters}", (folder / "filters.part").read_text())
+    for part in ("filters", "family"):
+        text = text.replace(f"{{{part}}}", (folder / f"{part}.part").read_text())
+    return text
+
+
+def filtered(parts: Parts) -> dict[str, Any]:
+    """The parameters of filters.part; of `period` messages count that were sent within it."""
+    begins = since(parts.get("period", "all"), datetime.now(UTC))
+    set_ = {name: parts.get(name, "") for name in PARTS}
+    return {**set_, "since_ms": int(begins.timestamp() * 1000)}
 
 
 class Queries:
@@ -172,10 +184,13 @@ class Queries:
     def sent(self, newsletter_id: str, parts: Parts = NO_PARTS) -> Row:
         """What the newsletter sent: messages, first_at, last_at (1970 when it sent none).
 
-        Of `parts` only the variant says something of messages.
+        Of `parts` only variant and period say something of messages.
         """
-        variant = parts.get("variant", "")
-        return self.run("newsletter_sent", newsletter=self.key(newsletter_id), variant=variant)[0]
+        bound = filtered(parts)
+        return self.run(
+            "newsletter_sent", newsletter=self.key(newsletter_id), variant=bound["variant"],
+            since_ms=bound["since_ms"],
+        )[0]  # fmt: skip
 
     def stats(self, newsletter_id: str, parts: Parts = NO_PARTS) -> Stats:
         """The figures over the hits that `parts` leaves; zeros for an unknown newsletter."""
@@ -211,7 +226,9 @@ class Queries:
                 row["name"], row["all_total"], row["human_total"], row["machine_total"]
             )
             found.setdefault(row["part"], []).append(agent)
-        return Agents(*(found.get(part, []) for part in ("client", "os", "device", "country")))
+        return Agents(
+            *(found.get(part, []) for part in ("client", "os", "device", "country", "family"))
+        )
 
     def timeline(
         self,
@@ -235,7 +252,7 @@ class Queries:
         if whole and not parts:
             rows = self.run("newsletter_timeline", **span)
         else:
-            rows = self.run("newsletter_timeline_exact", **{**NO_FILTER, **parts}, **span)
+            rows = self.run("newsletter_timeline_exact", **filtered(parts), **span)
         steps: dict[datetime, dict[str, Split]] = {}
         for row in rows:
             steps.setdefault(utc(row["step_at"]), {})[row["kind"]] = _split(row)
@@ -256,6 +273,14 @@ class Queries:
             *(self.run("newsletters_sparklines", newsletters=old) if old else ()),
         ]
 
+    def tags(self, filters: Filters, limit: int) -> list[Row]:
+        """Rows of tags.sql, of messages sent within the period."""
+        begins = filters.since(datetime.now(UTC))
+        return self.run(
+            "tags", show=filters.show, search=filters.search,
+            since_ms=int(begins.timestamp() * 1000), limit=limit,
+        )  # fmt: skip
+
     def variants(self, newsletter_id: str, show: Show) -> list[Row]:
         """Rows of newsletter_variants.sql, the lowest number first."""
         return self.run("newsletter_variants", newsletter=self.key(newsletter_id), show=show)
@@ -270,7 +295,7 @@ class Queries:
         """A query over all hits, or with filters its twin over those that they leave."""
         if not parts:
             return self.run(name, **parameters)
-        return self.run(f"{name}_filtered", **{**NO_FILTER, **parts}, **parameters)
+        return self.run(f"{name}_filtered", **filtered(parts), **parameters)
 
     def key(self, newsletter_id: str) -> int:
         """The newsletter's 64-bit key."""

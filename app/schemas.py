@@ -54,7 +54,10 @@ Utm = dict[UtmName, Line]
 
 
 class RewriteIn(Struct, frozen=True, forbid_unknown_fields=True):
-    """One message to rewrite."""
+    """One message to rewrite.
+
+    With `sample` its HTML is kept for the newsletter's click map: only mark one that names nobody.
+    """
 
     newsletter: NewsletterIn
     recipient: Recipient
@@ -62,6 +65,7 @@ class RewriteIn(Struct, frozen=True, forbid_unknown_fields=True):
     text: str | None = None
     tracking: TrackingIn = TrackingIn()
     utm: Utm = {}
+    sample: bool = False
 
 
 class TemplateIn(Struct, frozen=True, forbid_unknown_fields=True):

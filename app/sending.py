@@ -12,6 +12,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from app import mime, schemas
+from app.mailing import Sample
 from app.web import (
     PROBLEMS,
     RequestError,
@@ -71,6 +72,9 @@ async def rewrite(request: Request) -> Response:
     prepared = await offloaded(len(html), api.outgoing.prepare, wanted, html)
     if not _dry(request):
         await api.outgoing.record(prepared)
+        if wanted.sample:
+            sample = Sample(wanted.html)
+            await asyncio.to_thread(api.mailing.keep_sample, wanted.newsletter.id, sample)
     return json(
         schemas.RewriteOut(
             prepared.draft.message_id,
@@ -92,7 +96,8 @@ async def rewrite_mime(request: Request) -> Response:
     """Rewrite a whole message (message/rfc822 in and out); ?dry_run=1 gives the report as JSON.
 
     Its X-Mailwake-Newsletter, -Name, -Tags, -Recipient and -Track (opens, clicks, text or off)
-    fields say what it is and are removed; -Unsubscribe: add puts in List-Unsubscribe.
+    fields say what it is and are removed; -Unsubscribe: add puts in List-Unsubscribe, -Sample: yes
+    keeps the HTML for the click map.
     """
     api = authorized(request)
     limit = int(2 * api.settings.max_html_mb * 1_000_000)
@@ -108,6 +113,8 @@ async def rewrite_mime(request: Request) -> Response:
             )
         )
     await api.outgoing.record(prepared)
+    if prepared.sample and own.get("sample", "").strip().lower() in ("yes", "true", "1"):
+        await asyncio.to_thread(api.mailing.keep_sample, named.id, Sample(*prepared.sample))
     rewritten = prepared.html
     if own.get("unsubscribe", "").strip().lower() == "add":
         newline = "\n" if b"\r\n" not in message[:1000] else "\r\n"

@@ -2,11 +2,13 @@
 
 import fcntl
 import re
+import shutil
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from queue import LifoQueue
+from tempfile import TemporaryDirectory
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -18,6 +20,7 @@ from app.settings import Settings, resource
 
 READERS = 4  # clients for queries; a client serialises its calls, several run side by side
 STREAM_BYTES = 256 * 1024
+EXPORT = "export-"
 TIMEOUT = 20  # seconds without an answer; an insert that is repeated then changes nothing
 _INSERT = {
     # Asynchronous inserts would acknowledge before the rows are kept and regroup them.
@@ -63,6 +66,9 @@ class Storage:
 
     def stream(self, sql: str, parameters: Mapping[str, Any], form: str) -> Iterator[bytes]:
         """The bytes of a SELECT in a format, as they come. Raises StorageError."""
+        if self.embedded:
+            yield from self._stream_file(sql, parameters, form)
+            return
         with _translated():
             client = self._connect()  # its own: who reads slowly must not hold up the pages
             try:
@@ -72,6 +78,19 @@ class Storage:
                 answer.close()
             finally:
                 client.close()
+
+    def _stream_file(self, sql: str, parameters: Mapping[str, Any], form: str) -> Iterator[bytes]:
+        """By way of a file: chDB's answers stand in memory whole."""
+        with TemporaryDirectory(dir=self._settings.data_dir, prefix=EXPORT) as folder:
+            path = Path(folder).resolve() / "answer"
+            quoted = str(path).replace("\\", "\\\\").replace("'", "\\'")
+            with self._reader() as client:
+                client.command(
+                    f"{sql}\nINTO OUTFILE '{quoted}' FORMAT {form}", parameters=dict(parameters)
+                )
+            with path.open("rb") as file:
+                while part := file.read(STREAM_BYTES):
+                    yield part
 
     def insert(self, table: str, lines: bytes, token: str) -> None:
         """Insert JSON lines; a second call with the same token and lines changes nothing.
@@ -95,6 +114,8 @@ class Storage:
         applied = []
         with self._writing, self._alone(), _translated():
             client = self._connect()
+            for left in self._settings.data_dir.glob(f"{EXPORT}*"):
+                shutil.rmtree(left, ignore_errors=True)  # of a process that was killed
             client.command(
                 "CREATE TABLE IF NOT EXISTS migrations (name String, at DateTime DEFAULT now())"
                 " ENGINE = MergeTree ORDER BY name"

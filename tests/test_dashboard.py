@@ -4,7 +4,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from app.dashboard import asset, page_url
+from app.addresses import asset, page_url
 from app.filters import Filters
 from app.settings import resource
 from tests.service import Service

@@ -13,7 +13,7 @@ LAYERS = [
     {"reclassifying", "greeting"},
     {"metrics"},
     {"tracking", "api", "dashboard", "live", "unsubscribe", "reference"},
-    {"sending", "figures", "upkeep", "overview", "people", "exports", "compare"},
+    {"sending", "figures", "upkeep", "overview", "people", "exports", "compare", "clickmap"},
     {"web"},
     {"mailing"},
     {"outgoing", "access", "client"},
@@ -31,6 +31,7 @@ LAYERS = [
         "catalog",
         "markup",
         "charset",
+        "addresses",
     },
     {"events", "settings", "logs", "filters"},
 ]

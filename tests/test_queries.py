@@ -65,6 +65,23 @@ def test_list_and_page_agree(queries: Queries, show: str) -> None:
     assert sum(row["messages"] for row in queries.variants(NAME, "human")) == 40
 
 
+def test_tags_add_up_what_carries_them(queries: Queries) -> None:
+    (row,) = overview.tags(queries, Filters(show="all", search="ZEBRA"))["rows"]
+    page = overview.newsletter(queries, NAME, Filters(show="all"))
+    assert (row["newsletters"], row["messages"]) == (1, 40)
+    assert (row["opened"], row["clicked"]) == (page["opens"].unique, page["clicks"].unique)
+    assert overview.tags(queries, Filters(period="24h", search="zebra"))["rows"] == []
+
+
+def test_families_are_of_opens(queries: Queries) -> None:
+    agents = queries.agents(NAME)
+    families = {agent.name: agent.all for agent in agents.families}
+    assert sum(families.values()) == queries.stats(NAME).opens.all.total
+    assert families["Gmail"] == 10 and set(families) <= {
+        "-", "Gmail", "Webmail in a browser", "Outlook", "Apple Mail",
+    }  # fmt: skip
+
+
 def test_a_filter_leaves_what_it_names(queries: Queries) -> None:
     whole = overview.newsletter(queries, NAME, Filters())
     for title, (part, ranking) in whole["rankings"].items():
@@ -73,6 +90,10 @@ def test_a_filter_leaves_what_it_names(queries: Queries) -> None:
                 narrowed = overview.newsletter(queries, NAME, Filters(**{part: share.value}))
                 hits = narrowed["opens"].total + narrowed["clicks"].total
                 assert hits == share.hits, (title, share)
+    lately = overview.newsletter(queries, NAME, Filters(period="7d"))
+    assert (lately["stats"].messages, lately["opens"]) == (40, whole["opens"])
+    early = overview.newsletter(queries, NAME, Filters(period="24h"))  # sent a day ago
+    assert (early["stats"].messages, early["opens"].unique) == (0, 0)
     variants = [overview.newsletter(queries, NAME, Filters(variant=v)) for v in "01"]
     assert sum(page["opens"].unique for page in variants) == whole["opens"].unique
     assert [page["stats"].messages for page in variants] == [20, 20]

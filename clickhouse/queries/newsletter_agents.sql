@@ -1,5 +1,5 @@
--- What opened and clicked one newsletter: clients, systems, devices and countries (`part`), and the
--- hits of each.
+-- What opened and clicked one newsletter: clients, systems, devices, countries and the families of
+-- clients that opened (`part`), and the hits of each.
 SELECT
     agent.1 AS part,
     agent.2 AS name,
@@ -8,8 +8,10 @@ SELECT
     sumIf(hits, verdict IN ('prefetch', 'scanner', 'bot')) AS machine_total
 FROM hits_by_agent
 ARRAY JOIN
-    [('client', toString(client)), ('os', toString(os)), ('device', toString(device)),
-     ('country', toString(country))] AS agent
+    arrayConcat(
+        [('client', toString(client)), ('os', toString(os)), ('device', toString(device)),
+         ('country', toString(country))],
+        if(kind = 'open', [('family', {family})], [])) AS agent
 WHERE workspace = {workspace:String} AND newsletter = {newsletter:UInt64} AND kind IN ('open', 'click')
 GROUP BY part, name
 HAVING all_total > 0

@@ -7,15 +7,17 @@ SELECT
     sumIf(hits, machine) AS machine_total
 FROM
 (
-    SELECT client, os, device, country, verdict IN ('prefetch', 'scanner', 'bot') AS machine, sum(sign) AS hits
+    SELECT kind, client, os, device, country, verdict IN ('prefetch', 'scanner', 'bot') AS machine, sum(sign) AS hits
     FROM hits
     WHERE workspace = {workspace:String} AND newsletter = {newsletter:UInt64} AND kind IN ('open', 'click')
         {filters}
-    GROUP BY client, os, device, country, machine
+    GROUP BY kind, client, os, device, country, machine
 )
 ARRAY JOIN
-    [('client', toString(client)), ('os', toString(os)), ('device', toString(device)),
-     ('country', toString(country))] AS agent
+    arrayConcat(
+        [('client', toString(client)), ('os', toString(os)), ('device', toString(device)),
+         ('country', toString(country))],
+        if(kind = 'open', [('family', {family})], [])) AS agent
 GROUP BY part, name
 HAVING all_total > 0
 ORDER BY all_total DESC, part, name

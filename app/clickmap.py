@@ -1,0 +1,131 @@
+"""The click map: the mail itself, unable to do anything, with rank and share beside each link.
+
+Three locks, since the mail is somebody else's HTML: it is sanitised (nh3), its document's policy
+forbids everything but images and styles, and it stands in a sandboxed frame. Links lead nowhere,
+and pixels, ours or another's, are taken out.
+"""
+
+import re
+from typing import Any, NamedTuple
+
+import nh3
+
+from app.filters import Filters
+from app.link import Options
+from app.mailing import Mailing, Sample
+from app.queries import NotFoundError, Queries
+from app.rewrite import compile_html
+
+HEADERS = {
+    "content-security-policy": (
+        "sandbox; default-src 'none'; img-src http: https: data:; style-src 'unsafe-inline';"
+        " base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
+    ),
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "cache-control": "no-store",
+}
+MARK = "https://map.invalid"  # RFC 2606: stands in links while they are told apart
+_MARKED = re.compile(re.escape(MARK) + r"/c/x/(\d{1,5})")
+_TAGS = nh3.ALLOWED_TAGS | {"big", "font", "main", "section", "style"}
+_LOOKS = (
+    "align background bgcolor border cellpadding cellspacing class color colspan dir face height id"
+    " lang rowspan size style title valign width"
+)
+_ATTRIBUTES = {"*": set(_LOOKS.split()), "a": {"href"}, "img": {"src", "alt"}}
+_IMAGE = re.compile(r'<img(?: [^\s=>]+="[^"]*")*>')  # as nh3 writes it
+_PIXEL = re.compile(
+    r' (?:width|height)="[01](?:px)?"| style="[^"]*\b(?:width|height)\s*:\s*[01](?:px)?\s*[;"]'
+)
+_BASE = """body{margin:0;background:#fff;color:#000;font:16px/1.4 sans-serif}
+img{max-width:100%}
+a[href^="#link-"]{position:relative;outline:2px solid #0b7a86;outline-offset:1px}
+a[href^="#link-"]::before{position:absolute;z-index:9;left:0;top:0;transform:translateY(-70%);
+padding:1px 6px;border-radius:9px;background:#0b5f68;color:#fff;white-space:nowrap;
+font:600 11px/1.5 sans-serif;letter-spacing:0;text-transform:none;text-decoration:none}
+"""
+
+
+class Spot(NamedTuple):
+    """A link of the mail: its rank from 1 (0: no clicks) and its share of all clicked messages."""
+
+    link: int
+    rank: int
+    share: float
+
+
+def page(
+    queries: Queries, mailing: Mailing, newsletter_id: str, filters: Filters
+) -> dict[str, Any]:
+    """The click map's page. Raises NotFoundError."""
+    links = queries.links(newsletter_id, filters.parts)
+    links.sort(key=lambda link: (-getattr(link, filters.show).unique, link.index))
+    places = {spot.link: spot for spot in spots(queries, newsletter_id, filters)}
+    return {
+        "newsletter": queries.newsletter(newsletter_id),
+        "filters": filters,
+        "links": [(link, getattr(link, filters.show), places[link.index]) for link in links],
+        "shown": mailing.shown(newsletter_id) is not None,
+    }
+
+
+def mail(
+    queries: Queries, mailing: Mailing, newsletter_id: str, filters: Filters, public_url: str
+) -> str:
+    """The frame's document. Raises NotFoundError where no mail is kept."""
+    sample = mailing.shown(newsletter_id)
+    if sample is None:
+        raise NotFoundError(f"newsletter {newsletter_id!r} has no mail to show")
+    return document(sample, spots(queries, newsletter_id, filters), public_url)
+
+
+def spots(queries: Queries, newsletter_id: str, filters: Filters) -> list[Spot]:
+    """Every link's rank and share among the messages that clicked, as the filters leave them."""
+    links = queries.links(newsletter_id, filters.parts)
+    clicks = getattr(queries.stats(newsletter_id, filters.parts).clicks, filters.show).unique
+    counted = [(getattr(link, filters.show).unique, link.index) for link in links]
+    ordered = sorted({unique for unique, _ in counted if unique > 0}, reverse=True)
+    return [
+        Spot(index, ordered.index(unique) + 1 if unique > 0 else 0, unique / (clicks or 1))
+        for unique, index in counted
+    ]
+
+
+def document(sample: Sample, places: list[Spot], public_url: str) -> str:
+    """A whole HTML document of the mail, inert."""
+    compiled = compile_html(
+        sample.html.encode("utf-8", "replace"),
+        Options(opens=False, own_origins=(public_url,)),
+        lambda link: str(link.index + sample.first_link),
+        MARK,
+        "utf-8",
+    )
+    marked = compiled.personalise(b"x").decode("utf-8", "replace")
+
+    def kept(tag: str, attribute: str, value: str) -> str | None:
+        if tag == "a" and attribute == "href":
+            found = _MARKED.fullmatch(value)
+            return f"#link-{found[1]}" if found else None
+        if tag == "img" and attribute == "src" and value.startswith(f"{public_url}/o/"):
+            return None
+        return value
+
+    inert = nh3.clean(
+        marked,
+        tags=_TAGS,
+        clean_content_tags={"script", "title"},
+        attributes=_ATTRIBUTES,
+        attribute_filter=kept,
+        url_schemes={"http", "https", "data"},
+        link_rel=None,
+    )
+    inert = _IMAGE.sub(lambda image: "" if _PIXEL.search(image[0]) else image[0], inert)
+    labels = "".join(
+        f'a[href="#link-{spot.link}"]::before{{content:"{spot.rank} \\B7  {spot.share:.0%}"}}\n'
+        if spot.rank
+        else f'a[href="#link-{spot.link}"]{{outline:1px dashed #8a97a3}}\n'
+        for spot in places
+    )
+    head = '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>The mail</title>'
+    # The mail's own styles come first, so that they cannot hide what is said of its links.
+    return f"{head}</head><body>{inert}<style>{_BASE}{labels}</style></body></html>"

@@ -1,0 +1,46 @@
+-- What newsletters and streams with one tag sent and got together from one group (`show`).
+-- Rows: tag, newsletters, messages, opened, clicked and unsubscribes (distinct messages), last_at.
+SELECT
+    tag,
+    count() AS newsletters,
+    sum(messages) AS messages,
+    sum(opened) AS opened,
+    sum(clicked) AS clicked,
+    sum(unsubscribes) AS unsubscribes,
+    max(last_at) AS last_at
+FROM
+(
+    SELECT newsletter, arrayJoin(arrayDistinct(tags)) AS tag
+    FROM newsletters FINAL
+    WHERE workspace = {workspace:String}
+) AS tagged
+LEFT JOIN
+(
+    SELECT newsletter, count() AS messages, max(at) AS last_at
+    FROM messages
+    WHERE workspace = {workspace:String} AND at >= fromUnixTimestamp64Milli({since_ms:Int64})
+    GROUP BY newsletter
+) AS sent USING (newsletter)
+LEFT JOIN
+(
+    SELECT
+        newsletter,
+        countIf(kind = 'open' AND shown > 0) AS opened,
+        countIf(kind = 'click' AND shown > 0) AS clicked,
+        countIf(kind = 'unsubscribe' AND human + machine > 0) AS unsubscribes
+    FROM
+    (
+        SELECT
+            newsletter, kind, human, machine,
+            multiIf({show:String} = 'human', human, {show:String} = 'machine', machine, human + machine) AS shown
+        FROM hits_by_message FINAL
+        WHERE workspace = {workspace:String}
+            AND toInt64(bitShiftRight(toUInt128(message), 80)) >= {since_ms:Int64}
+    )
+    GROUP BY newsletter
+) AS counts USING (newsletter)
+WHERE {search:String} = '' OR positionCaseInsensitiveUTF8(tag, {search:String}) > 0
+GROUP BY tag
+HAVING messages > 0
+ORDER BY messages DESC, tag
+LIMIT {limit:UInt32}
