@@ -1,32 +1,26 @@
 """The `mailwake` command."""
 
 import asyncio
-import logging
-import os
-import signal
-import socket
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
 import typer
-import uvicorn
-import uvloop
 from rich.console import Console
 from rich.progress import Progress, TextColumn
 from rich.table import Table
 from rich.text import Text
-from uvicorn.supervisors import Multiprocess
 
-from app import __version__, logs, schemas, settings
-from app.greeting import greet
-from app.journal import Journal, JournalError, adopt_orphans
+from app import __version__, logs, schemas, serving, settings
+from app.journal import Journal, JournalError
 from app.markup import RewriteError
-from app.networks import Networks, NetworksError
+from app.networks import NetworksError
 from app.outgoing import Outgoing, Prepared
+from app.serving import with_public_url
 from app.settings import PREFIX, Settings, SettingsError
 from app.storage import StorageError
 from app.tokens import Tokens
@@ -92,9 +86,8 @@ def load_journal(
     if chosen.clickhouse_dsn == "chdb":
         raise _fail(f"{PREFIX}CLICKHOUSE_DSN: {settings.ONE_PROCESS}")
     logs.start(chosen.log_level, chosen.log_format)
-    _check_networks(chosen)
-    with suppress(KeyboardInterrupt):
-        asyncio.run(_load(chosen))
+    with suppress(KeyboardInterrupt), _failing():
+        asyncio.run(serving.load(chosen))
 
 
 @cli.command()
@@ -133,7 +126,7 @@ def rewrite(
 
     With --report nothing is recorded.
     """
-    chosen = _with_public_url(_settings(data_dir=data_dir, public_url=public_url))
+    chosen = with_public_url(_settings(data_dir=data_dir, public_url=public_url))
     wanted = {
         "newsletter": {"id": newsletter, "name": name},
         "recipient": recipient,
@@ -178,7 +171,7 @@ def reclassify(
 
     With embedded chDB a running service does the work; without one, this process.
     """
-    from app import reclassifying  # noqa: PLC0415
+    from app import asking, reclassifying  # noqa: PLC0415
 
     chosen = _settings(data_dir=data_dir, clickhouse_dsn=clickhouse_dsn, port=port)
     if start and end and start > end:
@@ -190,10 +183,45 @@ def reclassify(
             last = None
             for last in reclassifying.steps(chosen, _utc(start), _utc(end)):
                 bar.update(task, total=last.total, completed=last.done, changed=last.changed)
-    except (reclassifying.ReclassifyError, StorageError, NetworksError) as error:
+    except (asking.AskError, StorageError, NetworksError) as error:
         raise _fail(str(error)) from None
     if last:
         typer.echo(f"{last.done:,} hits looked at, {last.changed:,} verdicts changed")
+
+
+@cli.command()
+def report(
+    newsletter: Annotated[str, typer.Argument(help="The newsletter's id.")],
+    period: Annotated[
+        str, typer.Option(help="Messages sent in: all, 24h, 7d, 30d, 90d or 365d.")
+    ] = "all",
+    out: Annotated[str, typer.Option(help="File to write, - for standard output.")] = "-",
+    to: Annotated[
+        list[str] | None, typer.Option(help="Mail it there instead, by MAILWAKE_SMARTHOST.")
+    ] = None,
+    data_dir: Annotated[Path | None, _option("data_dir")] = None,
+    clickhouse_dsn: Annotated[str | None, _option("clickhouse_dsn")] = None,
+    port: Annotated[int | None, _option("port")] = None,
+) -> None:
+    """A newsletter's report: an HTML document to print, or mailed.
+
+    With embedded chDB a running service is asked; without one, this process reads.
+    """
+    from app import reporting  # noqa: PLC0415
+
+    chosen = _settings(data_dir=data_dir, clickhouse_dsn=clickhouse_dsn, port=port)
+    try:
+        if to:
+            reporting.mail(chosen, newsletter, period, to)
+            typer.echo(f"mailed to {', '.join(to)}")
+            return
+        html = reporting.html(chosen, newsletter, period)
+        if out == "-":
+            typer.echo(html)
+        else:
+            Path(out).write_text(html, encoding="utf-8")
+    except (reporting.ReportError, StorageError, OSError) as error:
+        raise _fail(str(error)) from None
 
 
 @cli.command()
@@ -220,135 +248,17 @@ def _fail(message: str) -> typer.Exit:
     return typer.Exit(2)
 
 
-def _with_public_url(chosen: Settings, port: int | None = None) -> Settings:
-    """Where PUBLIC_URL is not set: the address that the service itself listens on."""
-    if chosen.public_url:
-        return chosen
-    host = "127.0.0.1" if chosen.host in ("0.0.0.0", "::") else chosen.host  # noqa: S104
-    host = f"[{host}]" if ":" in host else host
-    return chosen.model_copy(update={"public_url": f"http://{host}:{port or chosen.port}"})
+def _serve(chosen: Settings, speed: float = 0) -> None:
+    with _failing():
+        serving.serve(console, chosen, speed)
 
 
-def _serve(chosen: Settings, demo_speed: float = 0) -> None:
-    from app.main import Mailwake  # noqa: PLC0415  (chDB loads slowly; other commands need none)
-
-    logs.start(chosen.log_level, chosen.log_format)
-    for name in settings.unknown_variables():
-        logging.warning("%s is no setting of Mailwake's", name)
-    _check_networks(chosen)
-    family = socket.AF_INET6 if ":" in chosen.host else socket.AF_INET
-    # asyncio sets TCP_NODELAY where it sees the protocol; without it answers wait for ACKs.
-    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+@contextmanager
+def _failing() -> Iterator[None]:
     try:
-        listener.bind((chosen.host, chosen.port))
-    except OSError as error:
-        raise _fail(
-            f"{PREFIX}HOST, {PREFIX}PORT: cannot listen on {chosen.host}:{chosen.port}:"
-            f" {error.strerror}"
-        ) from None
-    port = listener.getsockname()[1]
-    chosen = _with_public_url(chosen, port)
-    local = _with_public_url(chosen.model_copy(update={"public_url": ""}), port).public_url
-    if chosen.workers > 1:
-        greet(console, chosen, local)
-        _many(chosen, listener)
-        return
-    try:
-        service = Mailwake(chosen)
-    except JournalError as error:
-        raise _fail(f"{PREFIX}DATA_DIR: {error}") from None
-    server = uvicorn.Server(_uvicorn(service.asgi, chosen))
-    greet(console, chosen, local, service.access.new_login_code(), bool(demo_speed))
-    with suppress(KeyboardInterrupt):
-        uvloop.run(_run(server, listener, chosen, local, demo_speed))
-
-
-def _check_networks(chosen: Settings) -> None:
-    """Before anything listens: workers could only fail one after the other."""
-    try:
-        Networks(chosen.asn_file, chosen.country_file)
-    except (NetworksError, OSError) as error:
-        raise _fail(f"{PREFIX}ASN_FILE, {PREFIX}COUNTRY_FILE: {error}") from None
-
-
-def _uvicorn(app: Any, chosen: Settings, **more: Any) -> uvicorn.Config:
-    return uvicorn.Config(
-        app,
-        http="httptools",
-        loop="uvloop",
-        lifespan="on",
-        access_log=False,
-        log_config=None,
-        log_level="warning",
-        proxy_headers=bool(chosen.trusted_proxies),
-        forwarded_allow_ips=list(chosen.trusted_proxies),
-        server_header=False,
-        date_header=True,
-        timeout_graceful_shutdown=10,
-        backlog=4096,
-        **more,
-    )
-
-
-def _many(chosen: Settings, listener: socket.socket) -> None:
-    """Worker processes on one listening socket; one that dies is started again."""
-    # They are started afresh, so settings reach them as variables; secrets are in their file.
-    given = chosen.model_dump(mode="json", exclude=set(settings.GENERATED))
-    for name, value in given.items():
-        text = ",".join(value) if isinstance(value, list) else str("" if value is None else value)
-        os.environ[PREFIX + name.upper()] = text
-    config = _uvicorn("app.cli:worker", chosen, factory=True, workers=chosen.workers)
-    Multiprocess(config, [listener]).run()
-
-
-def worker() -> Any:
-    """The ASGI application of one worker process."""
-    from app.main import Mailwake  # noqa: PLC0415
-
-    chosen = settings.with_secrets(settings.load())
-    logs.start(chosen.log_level, chosen.log_format)
-    return Mailwake(chosen).asgi
-
-
-async def _load(chosen: Settings) -> None:
-    from app.corrections import Corrections  # noqa: PLC0415
-    from app.loader import Loader  # noqa: PLC0415
-    from app.storage import Storage  # noqa: PLC0415
-
-    folder = chosen.data_dir / "journal"
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    adopt_orphans(folder)
-    storage = Storage(chosen)
-    networks = Networks(chosen.asn_file, chosen.country_file)
-    loader = Loader(folder, storage, networks)
-    settling = asyncio.create_task(Corrections(folder, storage, networks).run())
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, loader.stop)
-    logging.info("loading %s", folder)
-    await loader.run()
-    settling.cancel()
-    await asyncio.gather(settling, return_exceptions=True)
-    await asyncio.to_thread(storage.close)
-
-
-async def _run(
-    server: uvicorn.Server, listener: socket.socket, chosen: Settings, local: str, speed: float
-) -> None:
-    stop = asyncio.Event()
-    traffic = None
-    if speed:
-        from app.demo import run_traffic  # noqa: PLC0415
-
-        traffic = asyncio.create_task(
-            run_traffic(local, chosen.api_keys[0], stop=stop, speed=speed)
-        )
-    await server.serve(sockets=[listener])
-    stop.set()
-    if traffic:
-        traffic.cancel()
-        await asyncio.gather(traffic, return_exceptions=True)
+        yield
+    except serving.StartError as error:
+        raise _fail(str(error)) from None
 
 
 def _utc(at: datetime | None) -> datetime | None:

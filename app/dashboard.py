@@ -9,7 +9,6 @@ from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
 from jinja2_fragments import render_block
-from jinja2_fragments.starlette import Jinja2Blocks
 from sse_starlette import EventSourceResponse
 from starlette.middleware import Middleware
 from starlette.requests import Request
@@ -18,15 +17,15 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app import addresses, charts, clickmap, compare, exports, overview, people
+from app import clickmap, compare, exports, overview, people, report
 from app.access import COOKIE, SESSION_SECONDS, Access, ThrottledError, local_path
-from app.filters import PERIODS, SHOWN, STEPS, FilterError, Filters
+from app.filters import FilterError, Filters
 from app.live import MAX_VIEWERS, Fragments, Live
 from app.mailing import Mailing
-from app.overview import when
 from app.queries import NotFoundError, Queries
-from app.settings import ROOT, Settings, resource
+from app.settings import Settings, resource
 from app.storage import StorageError
+from app.templating import templates
 
 ONE = "/newsletters/{newsletter_id:path}"
 POLICY = (
@@ -66,29 +65,8 @@ class Dashboard:
     ) -> None:
         self._settings, self._queries, self._access, self._live = settings, queries, access, live
         self._mailing = mailing
-        self.templates = Jinja2Blocks(ROOT / "templates")
-        self.templates.env.trim_blocks = self.templates.env.lstrip_blocks = True
-        self.templates.env.filters |= {
-            "number": _number,
-            "rate": _rate,
-            "points": _points,
-            "since": compare.since,
-            "when": when,
-        }
-        self.templates.env.globals |= {
-            "asset": addresses.asset,
-            "notices": notices,
-            "compare_url": addresses.compare_url,
-            "list_url": addresses.list_url,
-            "tags_url": addresses.tags_url,
-            "page_url": addresses.page_url,
-            "people_url": addresses.people_url,
-            "person_url": addresses.person_url,
-            "share": charts.share,
-            "PERIODS": PERIODS,
-            "STEPS": STEPS,
-            "SHOWN": SHOWN,
-        }
+        self.templates = templates()
+        self.templates.env.globals["notices"] = notices
 
     @cached_property
     def routes(self) -> Sequence[BaseRoute]:
@@ -100,6 +78,7 @@ class Dashboard:
             Route(f"{ONE}/live", inside(self.newsletter_live, live=True)),
             Route(f"{ONE}/recipients", inside(self.recipients)),
             Route(f"{ONE}/export", inside(self.export)),
+            Route(f"{ONE}/report", inside(self.report)),
             Route(f"{ONE}/clickmap", inside(self.clickmap)),
             Route(f"{ONE}/clickmap/mail", inside(self.clickmap_mail)),
             Route(ONE, inside(self.newsletter)),
@@ -180,6 +159,12 @@ class Dashboard:
         ids = [one for one in request.query_params.getlist("newsletter") if one]
         page = await asyncio.to_thread(compare.compare, self._queries, ids, filters)
         return self._page(request, "compare.html", {**page, "ids": ids})
+
+    async def report(self, request: Request) -> Response:
+        """What the page says, for printing and mailing."""
+        filters, newsletter_id = Filters.read(request.query_params), _newsletter_id(request)
+        page = await asyncio.to_thread(report.figures, self._queries, newsletter_id, filters.period)
+        return Response(report.html(page, ""), 200, report.HEADERS, "text/html; charset=utf-8")
 
     async def clickmap(self, request: Request) -> Response:
         """The mail with rank and share beside each link, and a table of them."""
@@ -332,16 +317,3 @@ def _same_site(request: Request) -> None:
         ours = site in (None, "same-origin", "none")
     if not ours:
         raise ForeignPostError
-
-
-def _number(value: int) -> str:
-    return f"{value:,}"
-
-
-def _rate(part: int, whole: int) -> str:
-    return f"{100 * part / whole:.1f}%" if whole else "\u2013"
-
-
-def _points(value: float) -> str:
-    """A difference of two rates, in points."""
-    return f"{value:+.1f}".replace("-", "\u2212")

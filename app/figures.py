@@ -10,8 +10,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from app import schemas
+from app import report, schemas
 from app.events import now_ms
+from app.filters import FilterError, Filters
 from app.queries import Queries, Split, Stats, utc
 from app.web import PROBLEMS, RequestError, authorized, json, newsletter_id_of, spec
 
@@ -94,6 +95,20 @@ async def timeline(request: Request) -> Response:
     return json(schemas.TimelineOut(newsletter_id, start, end, step, points))
 
 
+@spec.validate(
+    resp=Responses(HTTP_200=None, HTTP_422=schemas.Problem, **PROBLEMS), skip_validation=True
+)
+async def report_of(request: Request) -> Response:
+    """A report to print or mail, as HTML: of messages sent in ?period=all|24h|7d|30d|90d|365d."""
+    queries, newsletter_id = await _known(request)
+    try:
+        period = Filters.read(request.query_params).period
+    except FilterError as error:
+        raise RequestError(422, str(error), error.name) from None
+    page = await asyncio.to_thread(report.figures, queries, newsletter_id, period)
+    return Response(report.html(page, ""), 200, report.HEADERS, "text/html; charset=utf-8")
+
+
 ROUTES: Sequence[Route] = (
     Route("/v1/newsletters", newsletters),
     Route("/v1/newsletters/{newsletter_id}", newsletter),
@@ -101,6 +116,7 @@ ROUTES: Sequence[Route] = (
     Route("/v1/newsletters/{newsletter_id}/links", links),
     Route("/v1/newsletters/{newsletter_id}/agents", agents),
     Route("/v1/newsletters/{newsletter_id}/timeline", timeline),
+    Route("/v1/newsletters/{newsletter_id}/report", report_of),
 )
 
 

@@ -25,6 +25,7 @@ from app.metrics import CONTENT_TYPE, Metrics
 from app.networks import Networks
 from app.outgoing import Outgoing
 from app.queries import NotFoundError, Queries
+from app.reports import Reports
 from app.schemas import Problem
 from app.settings import Settings
 from app.storage import Storage, StorageError
@@ -62,6 +63,7 @@ class Mailwake:
         mailing = Mailing(settings.data_dir / "templates", outgoing, WORKSPACE)
         dashboard = Dashboard(settings, queries, mailing, self.access, self.live, self.notices)
         parts = Parts(settings, outgoing, mailing, queries, self.corrections)
+        self.reports = Reports(settings, queries)
         unsubscribe = Unsubscribe(tokens, self.journal, dashboard.templates, WORKSPACE)
         routes: list[BaseRoute] = [
             Route("/healthz", healthz),
@@ -94,6 +96,7 @@ class Mailwake:
             asyncio.create_task(self.live.run(), name="live"),
             asyncio.create_task(self._metrics.pulse(), name="pulse"),
             *([asyncio.create_task(self.corrections.run(), name="corrections")] if loads else []),
+            asyncio.create_task(self.reports.run(), name="reports"),
         ]
         try:
             yield

@@ -3,6 +3,7 @@
 import ipaddress
 import json
 import os
+import re
 import secrets
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -10,6 +11,8 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from app.files import write_private
 
 ROOT = Path(__file__).resolve().parent
 PREFIX = "MAILWAKE_"
@@ -98,6 +101,20 @@ class Settings(BaseSettings):
         None, description="MaxMind country or city file (.mmdb): tells countries."
     )
 
+    smarthost: str = Field(
+        "",
+        description="Mail server that takes mail on: smtp(s)://user:password@host:port.",
+    )
+    report_to: Listed = Field((), description="Addresses that get the reports; none without any.")
+    report_from: str = Field("", description="Sender of the reports.")
+    report_every: Literal["day", "week", "month"] = Field(
+        "week", description="How often: `day`, `week` (Mondays) or `month` (the first)."
+    )
+    report_hour: int = Field(7, ge=0, le=23, description="Hour of the day in UTC.")
+    report_newsletters: Listed = Field(
+        (), description="Ids of the newsletters to report; empty: all that sent."
+    )
+
     @field_validator("asn_file", "country_file", mode="before")
     @classmethod
     def _no_file(cls, value: Any) -> Any:
@@ -110,7 +127,10 @@ class Settings(BaseSettings):
             raise ValueError(f"{path} is no file")
         return path
 
-    @field_validator("secret_keys", "api_keys", "trusted_proxies", mode="before")
+    @field_validator(
+        "secret_keys", "api_keys", "trusted_proxies", "report_to", "report_newsletters",
+        mode="before",
+    )  # fmt: skip
     @classmethod
     def _split(cls, value: Any) -> Any:
         if isinstance(value, str):
@@ -156,6 +176,31 @@ class Settings(BaseSettings):
             raise ValueError("must be `chdb` or clickhouse(s)://user:password@host:port/db")
         _ = parts.port  # raises ValueError when it is no number
         return dsn
+
+    @field_validator("smarthost")
+    @classmethod
+    def _smtp(cls, url: str) -> str:
+        if not url:
+            return url
+        parts = urlsplit(url)
+        if parts.scheme not in ("smtp", "smtps") or not parts.hostname:
+            raise ValueError("must be smtp(s)://user:password@host:port")
+        _ = parts.port  # raises ValueError when it is no number
+        return url
+
+    @field_validator("report_to", "report_from")
+    @classmethod
+    def _addresses(cls, value: tuple[str, ...] | str) -> tuple[str, ...] | str:
+        for address in (value,) if isinstance(value, str) else value:
+            if address and not re.fullmatch(r"[^@\s<>,]+@[^@\s<>,]+", address):
+                raise ValueError(f"{address!r} is no mail address")
+        return value
+
+    @model_validator(mode="after")
+    def _report_needs(self) -> Self:
+        if self.report_to and not (self.smarthost and self.report_from):
+            raise ValueError(f"{PREFIX}REPORT_TO: needs {PREFIX}SMARTHOST and {PREFIX}REPORT_FROM")
+        return self
 
     @model_validator(mode="after")
     def _one_process(self) -> Self:
@@ -219,21 +264,10 @@ def with_secrets(settings: Settings) -> Settings:
     }
     missing = {name: fresh[name] for name in GENERATED if not stored.get(name)}
     if missing:
-        _write_private(path, json.dumps(stored | missing, indent=2) + "\n")
+        write_private(path, (json.dumps(stored | missing, indent=2) + "\n").encode())
     stored |= missing
     empty = {name: stored[name] for name in GENERATED if not getattr(settings, name)}
     try:
         return Settings.model_validate({**settings.model_dump(), **empty})
     except ValidationError as error:
         raise SettingsError(f"{PREFIX}DATA_DIR: {path}: {error.errors()[0]['msg']}") from None
-
-
-def _write_private(path: Path, text: str) -> None:
-    """Write through a new 0600 file and a rename, so that no reader sees half of it."""
-    partial = path.with_suffix(".new")
-    partial.unlink(missing_ok=True)
-    with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)

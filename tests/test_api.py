@@ -183,6 +183,7 @@ def test_openapi_names_every_route_and_model(service: Service) -> None:
         "/v1/newsletters/{newsletter_id}/links",
         "/v1/newsletters/{newsletter_id}/agents",
         "/v1/newsletters/{newsletter_id}/timeline",
+        "/v1/newsletters/{newsletter_id}/report",
         "/v1/reclassify",
     }
     assert "requestBody" in paths["/v1/rewrite"]["post"]

@@ -96,6 +96,8 @@ def test_static_files_are_kept_for_good_under_their_hash(visitor: httpx2.Client)
 
 def test_templates_carry_nothing_that_the_policy_forbids() -> None:
     for path in (resource("static").parent / "app" / "templates").rglob("*.html"):
+        if path.name == "report.html":  # a mail, under a policy of its own
+            continue
         text = Path(path).read_text()
         assert " style=" not in text, path
         assert "<style" not in text, path

@@ -9,11 +9,16 @@ APP = Path(__file__).parents[1] / "app"
 LAYERS = [
     {"__main__"},
     {"cli"},
-    {"main"},
-    {"reclassifying", "greeting"},
+    {"serving"},
+    {"reclassifying", "greeting", "reporting", "main"},
+    {"asking"},
     {"metrics"},
     {"tracking", "api", "dashboard", "live", "unsubscribe", "reference"},
-    {"sending", "figures", "upkeep", "overview", "people", "exports", "compare", "clickmap"},
+    {"sending", "figures", "upkeep", "clickmap"},
+    {"reports"},
+    {"report"},
+    {"templating"},
+    {"overview", "people", "exports", "compare"},
     {"web"},
     {"mailing"},
     {"outgoing", "access", "client"},
@@ -34,6 +39,7 @@ LAYERS = [
         "addresses",
     },
     {"events", "settings", "logs", "filters"},
+    {"files"},
 ]
 # Within a layer, by name.
 ALONGSIDE = {("dashboard", "live")}

@@ -1,0 +1,56 @@
+"""How a command reaches the data: through the running service where it holds chDB, else itself."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import httpx2
+
+from app.settings import PREFIX, Settings
+from app.storage import Storage, StorageError
+
+
+class AskError(Exception):
+    """The service refused; the message says why."""
+
+
+@contextmanager
+def service(settings: Settings) -> Iterator[httpx2.Client | None]:
+    """A client of the service that holds chDB, None where there is none or a server has the data.
+
+    Raises AskError when the service that answers belongs to another data folder.
+    """
+    if settings.clickhouse_dsn != "chdb":
+        yield None
+        return
+    host = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else settings.host  # noqa: S104
+    host = f"[{host}]" if ":" in host else host
+    url = f"http://{host}:{settings.port}"
+    headers = {"authorization": f"Bearer {settings.api_keys[0]}"}
+    with httpx2.Client(base_url=url, trust_env=False, timeout=300, headers=headers) as client:
+        try:
+            status = client.get("/v1/newsletters", params={"limit": 1}).status_code
+        except httpx2.ConnectError:
+            yield None  # the database is free
+            return
+        if status == 401:
+            raise AskError(f"the service at {url} runs on another data folder")
+        yield client
+
+
+@contextmanager
+def storage(settings: Settings) -> Iterator[Storage]:
+    """The database, migrated. Raises AskError where another process has chDB."""
+    (settings.data_dir / "journal").mkdir(mode=0o700, parents=True, exist_ok=True)
+    opened = Storage(settings)
+    try:
+        opened.migrate()
+        yield opened
+    except StorageError as error:
+        if settings.clickhouse_dsn == "chdb" and "chdb engine" in str(error):
+            raise AskError(
+                f"{settings.data_dir / 'chdb'} is open in another process: if that is the service,"
+                f" say where it listens with --port or {PREFIX}PORT"
+            ) from error
+        raise
+    finally:
+        opened.close()

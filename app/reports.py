@@ -1,0 +1,158 @@
+"""Scheduled reports: each newsletter's, mailed once a day, week or month.
+
+DATA_DIR/reports.json says what has been mailed until when, so a restart neither skips nor repeats
+a report; only a crash between the mail server's answer and the file's write may repeat one, under
+the same Message-ID. One process of a data folder mails.
+"""
+
+import asyncio
+import fcntl
+import logging
+import ssl
+from datetime import UTC, datetime, timedelta
+from email.message import EmailMessage
+from typing import Literal
+from urllib.parse import unquote, urlsplit
+
+import aiosmtplib
+import msgspec
+
+from app import report
+from app.addresses import page_url
+from app.files import write_private
+from app.filters import Filters, Period
+from app.queries import NotFoundError, Queries
+from app.settings import Settings
+from app.storage import StorageError
+
+log = logging.getLogger(__name__)
+LOOK = 60.0  # seconds between looks at the clock
+MOST = 50  # newsletters that are reported when none is named, those that sent most
+PERIODS: dict[str, Period] = {"day": "24h", "week": "7d", "month": "30d"}
+Every = Literal["day", "week", "month"]
+
+
+class SendError(Exception):
+    """The mail server refused, or could not be reached; `lasting` tells which."""
+
+    def __init__(self, message: str, lasting: bool) -> None:
+        super().__init__(message)
+        self.lasting = lasting
+
+
+def boundary(now: datetime, every: Every, hour: int) -> datetime:
+    """The latest moment at which reports were due: at `hour` UTC, of Mondays, of months' firsts."""
+    at = now.replace(hour=hour, minute=0, second=0, microsecond=0)
+    if every == "month":
+        at = at.replace(day=1)
+        return at if at <= now else (at - timedelta(days=1)).replace(day=1)
+    if every == "week":
+        at -= timedelta(days=at.weekday())
+    return at if at <= now else at - timedelta(days=7 if every == "week" else 1)
+
+
+async def send(mail: EmailMessage, smarthost: str) -> None:
+    """Hand a mail to smtp(s)://user:password@host:port. Raises SendError."""
+    parts = urlsplit(smarthost)
+    tls = parts.scheme == "smtps"
+    try:
+        await aiosmtplib.send(
+            mail,
+            hostname=parts.hostname or "",
+            port=parts.port or (465 if tls else 587),
+            username=unquote(parts.username) if parts.username else None,
+            password=unquote(parts.password) if parts.password else None,
+            use_tls=tls,
+            tls_context=ssl.create_default_context(),
+            timeout=60,
+        )
+    except aiosmtplib.SMTPRecipientsRefused as error:
+        codes = [refused.code for refused in error.recipients]
+        raise SendError(str(error), all(code >= 500 for code in codes)) from error
+    except aiosmtplib.SMTPResponseException as error:
+        raise SendError(f"{error.code} {error.message}", error.code >= 500) from error
+    except (aiosmtplib.SMTPException, OSError) as error:
+        raise SendError(str(error) or type(error).__name__, False) from error
+
+
+class _Mailed(msgspec.Struct):
+    """`since`: nothing older is due; `until`: by newsletter's id, the last boundary mailed."""
+
+    since: datetime
+    until: dict[str, datetime] = {}
+
+
+class Reports:
+    """Mails what is due; `run()` until cancelled."""
+
+    def __init__(self, settings: Settings, queries: Queries) -> None:
+        self._settings, self._queries = settings, queries
+        self._path = settings.data_dir / "reports.json"
+        self.sent = 0
+
+    async def run(self) -> None:
+        """Look every minute; what fails for now is tried again at the next look."""
+        if not self._settings.report_to:
+            return
+        with (self._settings.data_dir / "reports.lock").open("ab") as lock:
+            while True:
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    await self.due(datetime.now(UTC))
+                except BlockingIOError:
+                    pass  # another process mails
+                except (StorageError, OSError) as error:
+                    log.warning("reports wait: %s", error)
+                await asyncio.sleep(LOOK)
+
+    async def due(self, now: datetime) -> int:
+        """Mail every report that is due; returns how many went out. Raises StorageError."""
+        chosen = self._settings
+        at = boundary(now, chosen.report_every, chosen.report_hour)
+        mailed = self._read(now)
+        if at <= mailed.since:
+            return 0
+        wanted = chosen.report_newsletters or await asyncio.to_thread(self._active)
+        count = 0
+        for newsletter_id in wanted:
+            if mailed.until.get(newsletter_id, mailed.since) >= at:
+                continue
+            try:
+                count += await self._mail(newsletter_id, at)
+            except NotFoundError as error:
+                log.warning("no report: %s", error)
+            except SendError as error:
+                log.warning("report of %s: %s", newsletter_id, error)
+                if not error.lasting:
+                    break  # the others would fare no better
+            mailed.until[newsletter_id] = at
+            write_private(self._path, msgspec.json.encode(mailed))
+        self.sent += count
+        return count
+
+    async def _mail(self, newsletter_id: str, at: datetime) -> int:
+        chosen = self._settings
+        period = PERIODS[chosen.report_every]
+        page = await asyncio.to_thread(report.figures, self._queries, newsletter_id, period)
+        if not page["stats"].messages:
+            return 0
+        url = chosen.public_url + page_url(newsletter_id, Filters(period=period))
+        key = f"{at.isoformat()} {period}"
+        to = ", ".join(chosen.report_to)
+        await send(report.message(page, chosen.report_from, to, url, key), chosen.smarthost)
+        return 1
+
+    def _active(self) -> tuple[str, ...]:
+        filters = Filters(period=PERIODS[self._settings.report_every], sort="messages")
+        return tuple(row["id"] for row in self._queries.newsletters(filters, MOST))
+
+    def _read(self, now: datetime) -> _Mailed:
+        try:
+            return msgspec.json.decode(self._path.read_bytes(), type=_Mailed)
+        except FileNotFoundError:
+            mailed = _Mailed(now)  # the first report comes at the next boundary
+        except msgspec.DecodeError as error:
+            log.warning("%s is unreadable, reports start anew: %s", self._path, error)
+            mailed = _Mailed(now)
+        write_private(self._path, msgspec.json.encode(mailed))
+        return mailed

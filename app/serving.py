@@ -1,0 +1,158 @@
+"""What `mailwake serve` and `mailwake load` do once their settings are known."""
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+from contextlib import suppress
+from typing import Any
+
+import uvicorn
+import uvloop
+from rich.console import Console
+from uvicorn.supervisors import Multiprocess
+
+from app import logs, settings
+from app.greeting import greet
+from app.journal import JournalError, adopt_orphans
+from app.networks import Networks, NetworksError
+from app.settings import PREFIX, Settings
+
+
+class StartError(Exception):
+    """The service cannot start; the message names the setting."""
+
+
+def with_public_url(chosen: Settings, port: int | None = None) -> Settings:
+    """Where PUBLIC_URL is not set: the address that the service itself listens on."""
+    if chosen.public_url:
+        return chosen
+    host = "127.0.0.1" if chosen.host in ("0.0.0.0", "::") else chosen.host  # noqa: S104
+    host = f"[{host}]" if ":" in host else host
+    return chosen.model_copy(update={"public_url": f"http://{host}:{port or chosen.port}"})
+
+
+def serve(console: Console, chosen: Settings, demo_speed: float = 0) -> None:
+    """Until told to stop. Raises StartError."""
+    from app.main import Mailwake  # noqa: PLC0415  (chDB loads slowly; other commands need none)
+
+    logs.start(chosen.log_level, chosen.log_format)
+    for name in settings.unknown_variables():
+        logging.warning("%s is no setting of Mailwake's", name)
+    _check_networks(chosen)
+    family = socket.AF_INET6 if ":" in chosen.host else socket.AF_INET
+    # asyncio sets TCP_NODELAY where it sees the protocol; without it answers wait for ACKs.
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((chosen.host, chosen.port))
+    except OSError as error:
+        raise StartError(
+            f"{PREFIX}HOST, {PREFIX}PORT: cannot listen on {chosen.host}:{chosen.port}:"
+            f" {error.strerror}"
+        ) from None
+    port = listener.getsockname()[1]
+    chosen = with_public_url(chosen, port)
+    local = with_public_url(chosen.model_copy(update={"public_url": ""}), port).public_url
+    if chosen.workers > 1:
+        greet(console, chosen, local)
+        _many(chosen, listener)
+        return
+    try:
+        service = Mailwake(chosen)
+    except JournalError as error:
+        raise StartError(f"{PREFIX}DATA_DIR: {error}") from None
+    server = uvicorn.Server(_uvicorn(service.asgi, chosen))
+    greet(console, chosen, local, service.access.new_login_code(), bool(demo_speed))
+    with suppress(KeyboardInterrupt):
+        uvloop.run(_run(server, listener, chosen, local, demo_speed))
+
+
+def _check_networks(chosen: Settings) -> None:
+    """Before anything listens: workers could only fail one after the other."""
+    try:
+        Networks(chosen.asn_file, chosen.country_file)
+    except (NetworksError, OSError) as error:
+        raise StartError(f"{PREFIX}ASN_FILE, {PREFIX}COUNTRY_FILE: {error}") from None
+
+
+def _uvicorn(app: Any, chosen: Settings, **more: Any) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        http="httptools",
+        loop="uvloop",
+        lifespan="on",
+        access_log=False,
+        log_config=None,
+        log_level="warning",
+        proxy_headers=bool(chosen.trusted_proxies),
+        forwarded_allow_ips=list(chosen.trusted_proxies),
+        server_header=False,
+        date_header=True,
+        timeout_graceful_shutdown=10,
+        backlog=4096,
+        **more,
+    )
+
+
+def _many(chosen: Settings, listener: socket.socket) -> None:
+    """Worker processes on one listening socket; one that dies is started again."""
+    # They are started afresh, so settings reach them as variables; secrets are in their file.
+    given = chosen.model_dump(mode="json", exclude=set(settings.GENERATED))
+    for name, value in given.items():
+        text = ",".join(value) if isinstance(value, list) else str("" if value is None else value)
+        os.environ[PREFIX + name.upper()] = text
+    config = _uvicorn("app.serving:worker", chosen, factory=True, workers=chosen.workers)
+    Multiprocess(config, [listener]).run()
+
+
+def worker() -> Any:
+    """The ASGI application of one worker process."""
+    from app.main import Mailwake  # noqa: PLC0415
+
+    chosen = settings.with_secrets(settings.load())
+    logs.start(chosen.log_level, chosen.log_format)
+    return Mailwake(chosen).asgi
+
+
+async def load(chosen: Settings) -> None:
+    """Load the journal until told to stop. Raises StartError."""
+    _check_networks(chosen)
+    from app.corrections import Corrections  # noqa: PLC0415
+    from app.loader import Loader  # noqa: PLC0415
+    from app.storage import Storage  # noqa: PLC0415
+
+    folder = chosen.data_dir / "journal"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    adopt_orphans(folder)
+    storage = Storage(chosen)
+    networks = Networks(chosen.asn_file, chosen.country_file)
+    loader = Loader(folder, storage, networks)
+    settling = asyncio.create_task(Corrections(folder, storage, networks).run())
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, loader.stop)
+    logging.info("loading %s", folder)
+    await loader.run()
+    settling.cancel()
+    await asyncio.gather(settling, return_exceptions=True)
+    await asyncio.to_thread(storage.close)
+
+
+async def _run(
+    server: uvicorn.Server, listener: socket.socket, chosen: Settings, local: str, speed: float
+) -> None:
+    stop = asyncio.Event()
+    traffic = None
+    if speed:
+        from app.demo import run_traffic  # noqa: PLC0415
+
+        traffic = asyncio.create_task(
+            run_traffic(local, chosen.api_keys[0], stop=stop, speed=speed)
+        )
+    await server.serve(sockets=[listener])
+    stop.set()
+    if traffic:
+        traffic.cancel()
+        await asyncio.gather(traffic, return_exceptions=True)

@@ -1,0 +1,53 @@
+"""Jinja templates with the filters that figures need."""
+
+from typing import Any
+
+from jinja2_fragments.starlette import Jinja2Blocks
+
+from app import addresses, charts, compare
+from app.filters import PERIODS, SHOWN, STEPS
+from app.overview import when
+from app.settings import ROOT
+
+
+def templates() -> Jinja2Blocks:
+    """A new environment."""
+    found = Jinja2Blocks(ROOT / "templates")
+    found.env.trim_blocks = found.env.lstrip_blocks = True
+    filters: dict[str, Any] = {
+        "number": number,
+        "rate": rate,
+        "points": points,
+        "since": compare.since,
+        "when": when,
+    }
+    found.env.filters |= filters
+    found.env.globals |= {
+        "asset": addresses.asset,
+        "compare_url": addresses.compare_url,
+        "list_url": addresses.list_url,
+        "tags_url": addresses.tags_url,
+        "page_url": addresses.page_url,
+        "people_url": addresses.people_url,
+        "person_url": addresses.person_url,
+        "share": charts.share,
+        "PERIODS": PERIODS,
+        "STEPS": STEPS,
+        "SHOWN": SHOWN,
+    }
+    return found
+
+
+def number(value: int) -> str:
+    """With commas between thousands."""
+    return f"{value:,}"
+
+
+def rate(part: int, whole: int) -> str:
+    """A share in percent, a dash where there is nothing to share."""
+    return f"{100 * part / whole:.1f}%" if whole else "\u2013"
+
+
+def points(value: float) -> str:
+    """A difference of two rates, in points."""
+    return f"{value:+.1f}".replace("-", "\u2212")
