@@ -34,6 +34,7 @@ class _Page:
     fragments: Fragments = field(default_factory=dict)
     version: str = ""
     trouble: str = ""
+    looking: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
 class Live:
@@ -64,8 +65,9 @@ class Live:
         changed = asyncio.Event()
         page.viewers.add(changed)
         try:
-            if not page.version:
-                await self._refresh(page)
+            async with page.looking:  # who comes first asks for all
+                if not page.version:
+                    await self._refresh(page)
             known: dict[str, str] = {}
             seen = last_version
             while True:

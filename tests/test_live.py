@@ -70,6 +70,16 @@ def test_many_viewers_cost_one_question_a_tick_and_none_when_they_left() -> None
     asyncio.run(test())
 
 
+def test_a_crowd_that_comes_at_once_asks_once() -> None:
+    async def test() -> None:
+        live, board = Live(), Board()
+        crowd = [live.watch("k", board.render) for _ in range(100)]
+        await asyncio.gather(*map(following, crowd))
+        assert board.asked == 1
+
+    asyncio.run(test())
+
+
 def test_a_database_that_is_away_is_waited_for() -> None:
     async def test() -> None:
         live, board = Live(), Board()
