@@ -1,13 +1,15 @@
 """Live pages: one ticker per process asks the database, every viewer of a page gets the same.
 
-A page is a function that renders named fragments. Once a second the ticker renders each page that
-somebody looks at, and sends the fragments that changed as one server-sent event; htmx puts them in
-place. A viewer who comes back with Last-Event-ID gets what changed since the state it has.
+A page is a function that renders named fragments. Once a second, or as soon as this process has
+loaded something, the ticker renders each page that somebody looks at and sends the fragments that
+changed as one server-sent event; htmx puts them in place. A viewer who comes back with
+Last-Event-ID gets what changed since the state it has.
 """
 
 import asyncio
 import hashlib
 import logging
+import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 
@@ -16,7 +18,9 @@ from sse_starlette import ServerSentEvent
 from app.storage import StorageError
 
 log = logging.getLogger(__name__)
-TICK = 1.0  # seconds
+TICK = 1.0  # seconds between two rounds when nothing is new
+GLANCE = 0.05  # seconds between looks for news of this process
+REST = 0.3  # seconds between two rounds, however much is new
 MAX_VIEWERS = 1000
 
 Fragments = Mapping[str, str]  # HTML by the id of the element that holds it
@@ -38,9 +42,10 @@ class _Page:
 
 
 class Live:
-    """Start `run()` once; `watch()` gives one viewer's events."""
+    """Start `run()` once; `watch()` gives one viewer's events. `news` grows as figures change."""
 
-    def __init__(self) -> None:
+    def __init__(self, news: Callable[[], int] = lambda: 0) -> None:
+        self._news = news
         self._pages: dict[str, _Page] = {}
 
     @property
@@ -51,9 +56,13 @@ class Live:
     async def run(self) -> None:
         """Tick until cancelled."""
         while True:
+            news, begun = self._news(), time.monotonic()
             for page in list(self._pages.values()):
                 await self._refresh(page)
-            await asyncio.sleep(TICK)
+            await asyncio.sleep(min(REST, TICK))
+            # Loading happens in threads.
+            while self._news() == news and time.monotonic() - begun < TICK:  # noqa: ASYNC110
+                await asyncio.sleep(GLANCE)
 
     async def watch(
         self, key: str, render: Render, last_version: str = ""

@@ -58,7 +58,7 @@ class Mailwake:
         self.access = Access(settings.secret_keys, settings.dashboard_password)
         queries = Queries(self.storage, WORKSPACE)
         tokens = Tokens(settings.secret_keys)
-        self.live = Live()
+        self.live = Live(lambda: self.loader.loaded + self.corrections.changed)
         outgoing = Outgoing(settings, tokens, self.journal, WORKSPACE)
         mailing = Mailing(settings.data_dir / "templates", outgoing, WORKSPACE)
         dashboard = Dashboard(settings, queries, mailing, self.access, self.live, self.notices)

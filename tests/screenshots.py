@@ -26,6 +26,7 @@ SHOTS = (
         1440,
         "light",
     ),
+    ("clickmap.png", "/newsletters/spring-sale/clickmap", 1440, "light"),
     ("newsletter-phone-dark.png", "/newsletters/spring-sale?show=all", 390, "dark"),
     ("recipients-phone-dark.png", "/recipients", 390, "dark"),
 )

@@ -1,3 +1,5 @@
+import random
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -5,9 +7,10 @@ import httpx2
 import pytest
 
 from app.addresses import asset, page_url
+from app.demo import agents
 from app.filters import Filters
 from app.settings import resource
-from tests.service import Service
+from tests.service import Service, paths, tracked_urls
 
 
 @pytest.fixture
@@ -108,3 +111,48 @@ def test_templates_carry_nothing_that_the_policy_forbids() -> None:
 def test_an_id_is_encoded_twice_so_that_slashes_survive() -> None:
     assert page_url("a/b") == "/newsletters/a%252Fb"
     assert page_url("a", Filters(show="all"), "live") == "/newsletters/a/live?show=all"
+
+
+def test_page_api_and_report_say_the_same(service: Service, visitor: httpx2.Client) -> None:
+    rng = random.Random(6)
+    seen_by = [agents.CHROME, agents.SAFARI_PHONE, agents.GMAIL_PROXY, agents.BARRACUDA, "curl/8"]
+    html = "".join(f'<a href="https://example.com/{n}">link {n}</a>' for n in range(4))
+    login(service, visitor)
+    for number in range(25):
+        answer = service.rewrite("agreed", html, f"{number}@example.com")
+        for path in paths(tracked_urls(answer["html"])):
+            if rng.random() < 0.5:
+                service.client.get(path, headers={"user-agent": rng.choice(seen_by)})
+        if number % 8 == 0:
+            service.drained()
+    service.drained()
+    service.wait_for(lambda: settled(service), "settling")
+    stats = service.stats("agreed")
+    links = service.get("/v1/newsletters/agreed/links")["links"]
+    for show in ("human", "machine", "all"):
+        page = visitor.get("/newsletters/agreed", params={"show": show}).text
+
+        def shown(name: str, page: str = page) -> int:
+            found = re.search(rf'id="{name}">([\d,]+)<', page)
+            assert found, name
+            return int(found[1].replace(",", ""))
+
+        assert shown("messages") == stats["messages"] == 25
+        for kind, unique, total in (
+            ("opens", "opens", "open-hits"),
+            ("clicks", "clicks", "click-hits"),
+        ):
+            assert shown(unique) == stats[kind][show]["unique"]
+            assert shown(total) == stats[kind][show]["total"]
+        for link in links:
+            row = page.partition(f'id="link-{link["index"]}"')[2].partition("</tr>")[0]
+            cells = [int(cell) for cell in re.findall(r'<td class="n">(\d+)</td>', row)]
+            assert cells == [link[show]["unique"], link[show]["total"]]
+    report = visitor.get("/newsletters/agreed/report").text
+    for kind in ("opens", "clicks"):
+        assert f">{stats[kind]['human']['unique']}</span>" in report
+
+
+def settled(service: Service) -> bool:
+    """Whether what was loaded has been judged together."""
+    return not list((service.data_dir / "journal").glob("*.done"))

@@ -178,6 +178,52 @@ def test_filters_live_in_the_address(page: Page, service: Service) -> None:
     expect(page.locator("details[open] tbody tr")).to_have_count(2)
 
 
+def test_the_click_map_shows_the_mail_and_it_does_nothing(page: Page, service: Service) -> None:
+    html = (
+        '<style>p { color: rgb(1, 2, 3) }</style><p id="hello">Hello</p><script>alert(1)</script>'
+        '<a href="https://example.com/first">First</a> <a href="https://example.com/2">Second</a>'
+        '<img src="data:," onerror="alert(2)"><form action="/logout" method="post"><button>x</form>'
+    )
+    answer = service.rewrite({"id": "drawn", "name": "Drawn"}, html, sample=True)
+    hit(service, {"html": answer["html"].partition("Second")[0]})
+    service.drained()
+    page.goto("/newsletters/drawn")
+    page.get_by_role("link", name="Click map").click()
+    frame = page.frame_locator("iframe")
+    expect(frame.locator("#hello")).to_have_css("color", "rgb(1, 2, 3)")
+    expect(frame.locator("form, script, button")).to_have_count(0)
+    links = frame.locator("a")
+    expect(links).to_have_count(2)
+    links.first.click()
+    assert page.url.endswith("/newsletters/drawn/clickmap")
+    rows = page.locator("tbody tr")
+    expect(rows.first).to_contain_text("100%")
+    rows.first.get_by_role("link", name="First").click()
+    page.wait_for_url(lambda url: "link=0" in url)
+
+
+def test_tags_lead_to_their_newsletters_and_reports_print(page: Page, service: Service) -> None:
+    newsletter = {"id": "printed", "name": "Printed", "tags": ["receipts-e2e"]}
+    hit(service, service.rewrite(newsletter, MAIL.format(label="Go")))
+    service.drained()
+    page.goto("/")
+    page.get_by_role("link", name="Tags").click()
+    row = page.get_by_role("row").filter(has_text="receipts-e2e")
+    expect(row).to_contain_text("100.0%")
+    row.get_by_role("link").click()
+    expect(page.locator("#list tbody tr")).to_have_count(1)
+    page.get_by_role("link", name="Printed", exact=True).click()
+    page.get_by_label("Period").select_option("7 days")
+    expect(page.locator("#clicks")).to_have_text("1")
+    page.get_by_role("link", name="Webmail in a browser").click()
+    assert "period=7d" in page.url and "family=" in page.url
+    expect(page.locator("#open-hits")).to_have_text("1")
+    expect(page.locator("#click-hits")).to_have_text("0")  # families are of opens
+    page.get_by_role("link", name="Report").click()
+    expect(page.get_by_text("Messages sent in the last 7 days")).to_be_visible()
+    assert len(page.pdf()) > 5000
+
+
 def test_a_filter_that_means_nothing_is_named(page: Page, service: Service) -> None:
     for address in ("/?show=robots", "/?page=0", "/newsletters/x?link=x", "/recipients?by=x"):
         answer = page.request.get(address)
