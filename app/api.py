@@ -7,10 +7,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app import figures, sending, upkeep
+from app import consent, figures, sending, streaming, upkeep
 from app.web import Parts, spec
 
-ROUTES = (*sending.ROUTES, *figures.ROUTES, *upkeep.ROUTES)
+ROUTES = (*sending.ROUTES, *figures.ROUTES, *upkeep.ROUTES, *streaming.ROUTES, *consent.ROUTES)
 
 
 def create(

@@ -22,7 +22,9 @@ from app.networks import NetworksError
 from app.outgoing import Outgoing, Prepared
 from app.serving import with_public_url
 from app.settings import PREFIX, Settings, SettingsError
+from app.state import open_state
 from app.storage import StorageError
+from app.suppressing import Suppressions
 from app.tokens import Tokens
 
 cli = typer.Typer(
@@ -277,7 +279,9 @@ async def _rewrite(
 ) -> Prepared:
     journal = Journal(chosen.data_dir / "journal", sync_ms=0)
     try:
-        outgoing = Outgoing(chosen, Tokens(chosen.secret_keys), journal)
+        outgoing = Outgoing(
+            chosen, Tokens(chosen.secret_keys), journal, Suppressions(open_state(chosen.data_dir))
+        )
         prepared = outgoing.prepare(message, html, None)
         if record:
             await outgoing.record(prepared)

@@ -34,6 +34,7 @@ import msgspec
 
 from app.classify import CONTEXT_MS, VERSION, Classified, judge
 from app.events import Hit, new_id, now_ms
+from app.feed import Feed
 from app.networks import Networks
 from app.queries import sql
 from app.storage import Row, Storage, StorageError
@@ -72,8 +73,15 @@ class Progress(NamedTuple):
 class Corrections:
     """Blocking, but for `run()`: call from threads."""
 
-    def __init__(self, folder: Path, storage: Storage, networks: Networks | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        storage: Storage,
+        networks: Networks | None = None,
+        feed: Feed | None = None,
+    ) -> None:
         self.folder = folder
+        self.feed = feed
         self.storage = storage
         self.networks = networks
         self.origin = origin(folder)
@@ -185,7 +193,10 @@ class Corrections:
     def _load_pending(self) -> None:
         """Before anything is read: what a crash has left half done is done first."""
         for path in sorted(self.folder.glob("*" + FIX)):
-            self.storage.insert("hits", path.read_bytes(), path.stem)
+            rows = path.read_bytes()
+            self.storage.insert("hits", rows, path.stem)
+            if self.feed:
+                self.feed.append(path.stem, rows)
             path.unlink()
 
     @contextmanager

@@ -14,7 +14,7 @@ from app import report, schemas
 from app.events import now_ms
 from app.filters import FilterError, Filters
 from app.queries import Queries, Split, Stats, utc
-from app.web import PROBLEMS, RequestError, authorized, json, newsletter_id_of, spec
+from app.web import PROBLEMS, RequestError, authorized, integer, json, newsletter_id_of, spec
 
 STEPS = {"minute": 60, "hour": 3600, "day": 86_400}
 
@@ -27,8 +27,8 @@ PAGE = 100
 async def newsletters(request: Request) -> Response:
     """Newsletters and transactional streams, the latest active first (?limit=&offset=)."""
     api = authorized(request)
-    limit = _integer(request, "limit", PAGE, 1, 1000)
-    offset = _integer(request, "offset", 0, 0, 2**31)
+    limit = integer(request, "limit", PAGE, 1, 1000)
+    offset = integer(request, "offset", 0, 0, 2**31)
     rows = await asyncio.to_thread(partial(api.queries.newsletters, limit=limit + 1, offset=offset))
     found = [
         _newsletter(row["id"], row["name"], row["subject"], row["tags"], row)
@@ -125,14 +125,6 @@ async def _known(request: Request) -> tuple[Queries, str]:
     queries, newsletter_id = authorized(request).queries, newsletter_id_of(request)
     await asyncio.to_thread(queries.newsletter, newsletter_id)
     return queries, newsletter_id
-
-
-def _integer(request: Request, name: str, default: int, least: int, most: int) -> int:
-    text = request.query_params.get(name, str(default))
-    plain = text.isascii() and text.isdigit() and len(text) <= 12
-    if not plain or not least <= int(text) <= most:
-        raise RequestError(422, f"must be a whole number from {least} to {most}", name)
-    return int(text)
 
 
 def _time(request: Request, name: str) -> datetime | None:

@@ -2,7 +2,7 @@
 
 A segment's id is the insert's deduplication token and its bytes alone decide the rows, so loading
 it twice changes nothing. It is deleted only after ClickHouse has acknowledged every insert; what
-its hits touched is noted first, for `corrections` to settle.
+its hits touched is noted first, for `corrections` to settle, and the rows go into the feed.
 """
 
 import asyncio
@@ -20,6 +20,7 @@ from app import journal
 from app.classify import VERSION, Classified, classify, judge
 from app.corrections import origin, touch
 from app.events import Hit, Link, Message, Newsletter, decode
+from app.feed import Feed
 from app.networks import Networks
 from app.storage import Storage, StorageError
 
@@ -66,8 +67,15 @@ class _Row(msgspec.Struct, omit_defaults=True, gc=False):
 class Loader:
     """Loads whatever is sealed in `folder`; several loaders may share one folder."""
 
-    def __init__(self, folder: Path, storage: Storage, networks: Networks | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        storage: Storage,
+        networks: Networks | None = None,
+        feed: Feed | None = None,
+    ) -> None:
         self.folder = folder
+        self.feed = feed
         self.storage = storage
         self.networks = networks
         self.origin = origin(folder)
@@ -140,6 +148,8 @@ class Loader:
                 if found.tables[table]:
                     self.storage.insert(table, found.tables[table], path.stem)
             touch(self.folder, path.stem, found.hits)
+            if self.feed and found.hits:
+                self.feed.append(path.stem, found.tables["hits"])
             path.unlink()
         self.on_load(time.perf_counter() - start)
         self.trouble = ""

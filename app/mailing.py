@@ -148,6 +148,10 @@ class Mailing:
         for place, line in enumerate(lines, number + 1):
             if line.strip():
                 drafts.append(self._draft(template, line, place))
+        checked = iter(
+            self._outgoing.checked([draft for draft in drafts if isinstance(draft, Draft)])
+        )
+        drafts = [next(checked) if isinstance(draft, Draft) else draft for draft in drafts]
         made = [draft for draft in drafts if isinstance(draft, Draft)]
         if made:
             try:
@@ -229,8 +233,8 @@ def _answer(
         return draft
     recipient, token = draft.message.address, draft.token
     if give == "token":
-        return TokenOut(draft.message_id, recipient, token, draft.headers)
+        return TokenOut(draft.message_id, recipient, token, draft.headers, draft.suppressed)
     signed = token.encode("ascii")
     html = template.html.personalise(signed).decode("utf-8")
     text = template.text.personalise(signed).decode("utf-8") if template.text else None
-    return MessageOut(draft.message_id, recipient, html, text, draft.headers)
+    return MessageOut(draft.message_id, recipient, html, text, draft.headers, draft.suppressed)

@@ -17,6 +17,7 @@ from app import api, reference
 from app.access import Access
 from app.corrections import Corrections
 from app.dashboard import Dashboard, ForeignPostError
+from app.feed import CursorError, Feed, News
 from app.journal import Journal, JournalError
 from app.live import Live
 from app.loader import Loader
@@ -28,7 +29,10 @@ from app.queries import NotFoundError, Queries
 from app.reports import Reports
 from app.schemas import Problem
 from app.settings import Settings
+from app.state import open_state
 from app.storage import Storage, StorageError
+from app.suppressing import Suppressions
+from app.telling import Teller
 from app.tokens import Tokens
 from app.tracking import Tracking
 from app.unsubscribe import Unsubscribe
@@ -53,16 +57,22 @@ class Mailwake:
         )
         self.storage = Storage(settings)
         networks = Networks(settings.asn_file, settings.country_file)
-        self.loader = Loader(self.journal.folder, self.storage, networks)
-        self.corrections = Corrections(self.journal.folder, self.storage, networks)
+        state = open_state(settings.data_dir)
+        feed = Feed(state)
+        self.loader = Loader(self.journal.folder, self.storage, networks, feed)
+        self.corrections = Corrections(self.journal.folder, self.storage, networks, feed)
         self.access = Access(settings.secret_keys, settings.dashboard_password)
         queries = Queries(self.storage, WORKSPACE)
         tokens = Tokens(settings.secret_keys)
         self.live = Live(lambda: self.loader.loaded + self.corrections.changed)
-        outgoing = Outgoing(settings, tokens, self.journal, WORKSPACE)
+        suppressions = Suppressions(state, WORKSPACE)
+        outgoing = Outgoing(settings, tokens, self.journal, suppressions, WORKSPACE)
         mailing = Mailing(settings.data_dir / "templates", outgoing, WORKSPACE)
         dashboard = Dashboard(settings, queries, mailing, self.access, self.live, self.notices)
-        parts = Parts(settings, outgoing, mailing, queries, self.corrections)
+        parts = Parts(
+            settings, outgoing, mailing, queries, self.corrections, suppressions, feed,
+            Teller(queries), News(feed),
+        )  # fmt: skip
         self.reports = Reports(settings, queries)
         unsubscribe = Unsubscribe(tokens, self.journal, dashboard.templates, WORKSPACE)
         routes: list[BaseRoute] = [
@@ -174,6 +184,12 @@ def _error_page(dashboard: Dashboard, request: Request, error: Exception) -> Res
     return dashboard.problem(request, error.status_code, error.detail, "Check the address.")
 
 
+def _cursor_error(_: Request, error: Exception) -> Response:
+    assert isinstance(error, CursorError)  # noqa: S101
+    status = 410 if error.gone else 422
+    return problem(status, "Gone" if error.gone else "Invalid value", str(error), "after")
+
+
 def _crashed(_: Request, __: Exception) -> Response:
     return problem(500, "Internal error", "The service's log has the details.")
 
@@ -199,6 +215,7 @@ ERRORS: Handlers = {
     RequestError: _request_error,
     HTTPException: _http_error,
     NotFoundError: _not_found,
+    CursorError: _cursor_error,
     StorageError: _storage_error,
     JournalError: _journal_error,
     ForeignPostError: _foreign_post,

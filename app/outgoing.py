@@ -1,5 +1,6 @@
 """A message on its way out: rewritten, signed, and entered in the ledger."""
 
+import dataclasses
 import uuid
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from app.mime import Edit, Leaf
 from app.rewrite import Compiled, Link, Options, compile_html, rewrite_text
 from app.schemas import LinkOut, NewsletterIn, RewriteIn, TemplateIn, TrackingIn
 from app.settings import Settings
+from app.suppressing import Suppressions
 from app.tokens import LinkToken, MessageToken, Tokens
 
 
@@ -22,12 +24,14 @@ from app.tokens import LinkToken, MessageToken, Tokens
 class Draft:
     """A message that has its id and tokens but is not yet recorded.
 
-    `token` goes into pixel and links; `headers` are offered for the mail (RFC 8058).
+    `token` goes into pixel and links; `headers` are offered for the mail (RFC 8058). A suppressed
+    one must not be sent, so it never enters the ledger.
     """
 
     message: events.Message
     token: str
     headers: dict[str, str]
+    suppressed: bool = False
 
     @property
     def message_id(self) -> str:
@@ -60,9 +64,15 @@ class Outgoing:
     """Prepares messages of one workspace: `prepare*` in any thread, `record*` on the loop's."""
 
     def __init__(
-        self, settings: Settings, tokens: Tokens, journal: Journal, workspace: str = "default"
+        self,
+        settings: Settings,
+        tokens: Tokens,
+        journal: Journal,
+        suppressions: Suppressions,
+        workspace: str = "default",
     ) -> None:
         self._settings, self._tokens, self._journal = settings, tokens, journal
+        self._suppressions = suppressions
         self._workspace = workspace
         self._catalog = Catalog()
 
@@ -72,7 +82,7 @@ class Outgoing:
         `html` takes the place of `wanted.html`. Raises RewriteError past the rewriter's limits.
         """
         newsletter = self._newsletter(wanted.newsletter)
-        draft = self.draft(newsletter.newsletter, wanted.recipient)
+        (draft,) = self.checked([self.draft(newsletter.newsletter, wanted.recipient)])
         options = self._options(wanted.tracking, wanted.utm)
         signed = draft.token.encode("ascii")
         link_token = self._link_token(newsletter.newsletter)
@@ -91,7 +101,7 @@ class Outgoing:
     ) -> Prepared:
         """Rewrite a whole message (RFC 5322); `html` of what is returned is that message."""
         newsletter = self._newsletter(named)
-        draft = self.draft(newsletter.newsletter, recipient)
+        (draft,) = self.checked([self.draft(newsletter.newsletter, recipient)])
         options = self._options(tracking, {})
         links: list[Link] = []
         found: list[str] = []
@@ -152,9 +162,23 @@ class Outgoing:
             },
         )
 
+    def checked(self, drafts: Sequence[Draft]) -> Sequence[Draft]:
+        """Drafts of one newsletter, those to suppressed recipients marked."""
+        if not drafts:
+            return drafts
+        recipients = {draft.message.recipient for draft in drafts}
+        found = self._suppressions.among(recipients, drafts[0].message.newsletter)
+        if not found:
+            return drafts
+        return [
+            dataclasses.replace(draft, suppressed=draft.message.recipient in found)
+            for draft in drafts
+        ]
+
     async def record(self, prepared: Prepared) -> None:
         """Enter the message in the ledger: all of it or, raising JournalError, nothing."""
-        await self._record(prepared.newsletter, prepared.links, [prepared.draft.message])
+        sent = [] if prepared.draft.suppressed else [prepared.draft.message]
+        await self._record(prepared.newsletter, prepared.links, sent)
 
     async def record_template(
         self, newsletter_id: str, template: TemplateIn, links: Sequence[Link]
@@ -165,7 +189,9 @@ class Outgoing:
 
     async def record_drafts(self, drafts: Iterable[Draft]) -> None:
         """Enter many messages by one write: all of them or, raising JournalError, none."""
-        await self._journal.write(b"".join(events.encode(draft.message) for draft in drafts))
+        lines = [events.encode(draft.message) for draft in drafts if not draft.suppressed]
+        if lines:
+            await self._journal.write(b"".join(lines))
 
     async def _record(
         self,

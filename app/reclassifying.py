@@ -9,9 +9,11 @@ import msgspec
 from app import asking
 from app.asking import AskError
 from app.corrections import Corrections, Progress, span
+from app.feed import Feed
 from app.networks import Networks
 from app.schemas import ReclassifyIn, ReclassifyOut
 from app.settings import Settings
+from app.state import open_state
 
 
 def steps(settings: Settings, start: datetime | None, end: datetime | None) -> Iterator[Progress]:
@@ -22,7 +24,9 @@ def steps(settings: Settings, start: datetime | None, end: datetime | None) -> I
             return
     with asking.storage(settings) as storage:
         networks = Networks(settings.asn_file, settings.country_file)
-        corrections = Corrections(settings.data_dir / "journal", storage, networks)
+        corrections = Corrections(
+            settings.data_dir / "journal", storage, networks, Feed(open_state(settings.data_dir))
+        )
         yield from corrections.reclassify("default", *span(start, end))
 
 

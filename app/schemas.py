@@ -101,7 +101,11 @@ class LinkOut(Struct, frozen=True):
 
 
 class RewriteOut(Struct, frozen=True):
-    """The rewritten message. `headers` are offered: add them to the mail."""
+    """The rewritten message. `headers` are offered: add them to the mail.
+
+    Do not send it when `suppressed` is true: the recipient has unsubscribed, and the message is not
+    in the ledger.
+    """
 
     message_id: str
     newsletter_id: str
@@ -110,6 +114,7 @@ class RewriteOut(Struct, frozen=True):
     links: list[LinkOut]
     headers: dict[str, str]
     notes: list[str] = []
+    suppressed: bool = False
 
 
 class TemplateOut(Struct, frozen=True):
@@ -129,6 +134,7 @@ class TokenOut(Struct, frozen=True):
     recipient: str
     token: str
     headers: dict[str, str]
+    suppressed: bool = False
 
 
 class MessageOut(Struct, frozen=True):
@@ -139,6 +145,7 @@ class MessageOut(Struct, frozen=True):
     html: str
     text: str | None
     headers: dict[str, str]
+    suppressed: bool = False
 
 
 class LineError(Struct, frozen=True, omit_defaults=True):
@@ -158,6 +165,7 @@ class MimeReport(Struct, frozen=True):
     links: list[LinkOut]
     notes: list[str]
     headers: dict[str, str]
+    suppressed: bool = False
 
 
 class NewsletterOut(Struct, frozen=True):
@@ -235,6 +243,42 @@ class ReclassifyOut(Struct, frozen=True, omit_defaults=True):
     total: int
     changed: int
     error: str = ""
+
+
+class SuppressionIn(Struct, frozen=True, forbid_unknown_fields=True):
+    """Whom not to mail: for one newsletter, or for all where `newsletter_id` is left out."""
+
+    recipient: Recipient
+    newsletter_id: Id | None = None
+
+
+class SuppressedOut(Struct, frozen=True):
+    """Whether the newsletter (null: every newsletter) must not go to the recipient."""
+
+    recipient: str
+    newsletter_id: str | None
+    suppressed: bool
+
+
+class SuppressionOut(Struct, frozen=True):
+    """An entry of the list; `recipient` is null where no message tells the address.
+
+    `reason` is unsubscribed or api; `all_newsletters` where it holds for every one.
+    """
+
+    id: int
+    recipient: str | None
+    newsletter_id: str | None
+    all_newsletters: bool
+    reason: str
+    at: datetime
+
+
+class SuppressionList(Struct, frozen=True):
+    """Entries; `next_after` is null at the end."""
+
+    suppressions: list[SuppressionOut]
+    next_after: int | None
 
 
 class Problem(Struct, frozen=True, omit_defaults=True):

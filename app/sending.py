@@ -84,6 +84,7 @@ async def rewrite(request: Request) -> Response:
             prepared.report,
             prepared.draft.headers,
             list(prepared.notes),
+            prepared.draft.suppressed,
         )
     )
 
@@ -109,7 +110,12 @@ async def rewrite_mime(request: Request) -> Response:
     if _dry(request):
         return json(
             schemas.MimeReport(
-                draft.message_id, named.id, prepared.report, list(prepared.notes), draft.headers
+                draft.message_id,
+                named.id,
+                prepared.report,
+                list(prepared.notes),
+                draft.headers,
+                draft.suppressed,
             )
         )
     await api.outgoing.record(prepared)
@@ -122,6 +128,8 @@ async def rewrite_mime(request: Request) -> Response:
         rewritten = added.encode("ascii") + rewritten
     headers = {"x-mailwake-message-id": draft.message_id}
     headers |= {f"x-mailwake-{name.lower()}": value for name, value in draft.headers.items()}
+    if draft.suppressed:
+        headers["x-mailwake-suppressed"] = "true"
     return Response(rewritten, 200, headers, "message/rfc822")
 
 

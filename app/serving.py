@@ -121,7 +121,9 @@ async def load(chosen: Settings) -> None:
     """Load the journal until told to stop. Raises StartError."""
     _check_networks(chosen)
     from app.corrections import Corrections  # noqa: PLC0415
+    from app.feed import Feed  # noqa: PLC0415
     from app.loader import Loader  # noqa: PLC0415
+    from app.state import open_state  # noqa: PLC0415
     from app.storage import Storage  # noqa: PLC0415
 
     folder = chosen.data_dir / "journal"
@@ -129,8 +131,9 @@ async def load(chosen: Settings) -> None:
     adopt_orphans(folder)
     storage = Storage(chosen)
     networks = Networks(chosen.asn_file, chosen.country_file)
-    loader = Loader(folder, storage, networks)
-    settling = asyncio.create_task(Corrections(folder, storage, networks).run())
+    feed = Feed(open_state(chosen.data_dir))
+    loader = Loader(folder, storage, networks, feed)
+    settling = asyncio.create_task(Corrections(folder, storage, networks, feed).run())
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, loader.stop)
     logging.info("loading %s", folder)

@@ -17,11 +17,14 @@ from starlette.responses import Response
 
 from app import __version__, schemas
 from app.corrections import Corrections
+from app.feed import Feed, News
 from app.mailing import Mailing
 from app.markup import RewriteError
 from app.outgoing import Outgoing
 from app.queries import Queries
 from app.settings import Settings
+from app.suppressing import Suppressions
+from app.telling import Teller
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -70,6 +73,19 @@ class Parts:
     mailing: Mailing
     queries: Queries
     corrections: Corrections
+    suppressions: Suppressions
+    feed: Feed
+    teller: Teller
+    news: News
+
+
+def integer(request: Request, name: str, default: int, least: int, most: int) -> int:
+    """A whole number of the query. Raises RequestError."""
+    text = request.query_params.get(name, str(default))
+    plain = text.isascii() and text.isdigit() and len(text) <= 16
+    if not plain or not least <= int(text) <= most:
+        raise RequestError(422, f"must be a whole number from {least} to {most}", name)
+    return int(text)
 
 
 def authorized(request: Request) -> Parts:

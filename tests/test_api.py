@@ -185,6 +185,10 @@ def test_openapi_names_every_route_and_model(service: Service) -> None:
         "/v1/newsletters/{newsletter_id}/timeline",
         "/v1/newsletters/{newsletter_id}/report",
         "/v1/reclassify",
+        "/v1/events",
+        "/v1/events/stream",
+        "/v1/suppressions",
+        "/v1/suppressions/check",
     }
     assert "requestBody" in paths["/v1/rewrite"]["post"]
     assert "RewriteIn" in str(document["components"]["schemas"])

@@ -1,0 +1,220 @@
+"""The feed: every hit once it is loaded, in one order, with a cursor to go on from.
+
+Webhooks and the event stream read it. It holds the very rows that ClickHouse got, a segment or a
+file of corrections at a time, under that file's id: loading one again appends nothing. It keeps
+KEPT seconds; whoever is away for longer is told so.
+"""
+
+import asyncio
+import time
+import zlib
+from collections.abc import Iterator
+from typing import Any, Literal, NamedTuple, get_args
+
+import msgspec
+from sqlalchemy import Engine, delete, func, insert, select
+from sqlalchemy.exc import IntegrityError
+
+from app import suppressing
+from app.state import feed
+
+KEPT = 7 * 86_400.0
+LOOK = 0.1  # seconds between looks for news
+SWEEP = 600.0  # seconds between looks for what is too old
+
+Type = Literal["message.opened", "message.clicked", "message.unsubscribed", "event.reclassified"]
+TYPES = get_args(Type)
+_OF: dict[str, Type] = {
+    "open": "message.opened",
+    "click": "message.clicked",
+    "unsubscribe": "message.unsubscribed",
+}
+
+
+class CursorError(ValueError):
+    """A cursor that means nothing; `gone`: what follows it is not kept any more."""
+
+    def __init__(self, message: str, gone: bool = False) -> None:
+        super().__init__(message)
+        self.gone = gone
+
+
+class Cursor(NamedTuple):
+    """After which line of which row to go on."""
+
+    seq: int = 0
+    line: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.seq}.{self.line}"
+
+
+class Row(msgspec.Struct, frozen=True, gc=False):
+    """A row of `hits` as far as the feed is concerned."""
+
+    workspace: str
+    newsletter: int
+    message: str
+    at: float
+    kind: str
+    recipient: int
+    link: int
+    verdict: str
+    segment: str
+    line: int
+    reasons: tuple[str, ...] = ()
+    variant: int = 0
+    sign: int = 1
+    revision: int = 0
+
+
+class Event(NamedTuple):
+    """`id` is stable: the same event has the same one in every stream, webhook and repetition.
+
+    `before` is the verdict that a reclassified event had.
+    """
+
+    id: str
+    type: Type
+    row: Row
+    cursor: Cursor
+    before: str = ""
+
+
+_decode = msgspec.json.Decoder(Row).decode
+
+
+class Feed:
+    """Blocking: call from threads. Several processes may append and read."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._swept = 0.0
+
+    def append(self, source: str, rows: bytes) -> None:
+        """Take JSON lines of `hits` in, once per `source`. Unsubscribes are suppressed with it."""
+        unsubscribed = [
+            row for line in rows.splitlines() if b'"unsubscribe"' in line
+            if (row := _decode(line)).kind == "unsubscribe" and not row.revision
+        ]  # fmt: skip
+        now = time.time()
+        values = {
+            "source": source, "at": now, "lines": rows.count(b"\n"),
+            "rows": zlib.compress(rows, 1),
+        }  # fmt: skip
+        try:
+            with self._engine.begin() as connection:
+                connection.execute(insert(feed), values)
+                for row in unsubscribed:
+                    suppressing.put(
+                        connection, row.workspace, row.recipient, row.newsletter, "unsubscribed",
+                        row.at,
+                    )  # fmt: skip
+        except IntegrityError:
+            return  # it was there already
+        if now - self._swept > SWEEP:
+            self._swept = now
+            with self._engine.begin() as connection:
+                connection.execute(delete(feed).where(feed.c.at < now - KEPT))
+
+    def last(self) -> Cursor:
+        """The end, for who wants only what comes from now on."""
+        with self._engine.connect() as connection:
+            found = connection.execute(
+                select(feed.c.seq, feed.c.lines).order_by(feed.c.seq.desc()).limit(1)
+            ).first()
+        return Cursor(found.seq, found.lines) if found else Cursor()
+
+    def newest(self) -> int:
+        """The last row's number: a cheap look for news."""
+        with self._engine.connect() as connection:
+            return connection.execute(select(func.max(feed.c.seq))).scalar() or 0
+
+    def after(self, cursor: Cursor, workspace: str, limit: int) -> tuple[list[Event], Cursor]:
+        """Events that follow, and the cursor after the last line that was looked at.
+
+        Raises CursorError.
+        """
+        found: list[Event] = []
+        while len(found) < limit:
+            row = self._row(cursor)
+            if row is None:
+                break
+            start = cursor.line if row.seq == cursor.seq else 0
+            for event in events(zlib.decompress(row.rows).splitlines(), row.seq, start):
+                if event.row.workspace == workspace:
+                    found.append(event)
+                    if len(found) >= limit:
+                        return found, event.cursor
+            cursor = Cursor(row.seq, row.lines)
+        return found, cursor
+
+    def _row(self, cursor: Cursor) -> Any:
+        """The row that the cursor is in or, at its end, the next one. Raises CursorError."""
+        ahead = select(feed).order_by(feed.c.seq).limit(1)
+        with self._engine.connect() as connection:
+            at = connection.execute(
+                select(feed.c.seq, feed.c.lines).where(feed.c.seq == cursor.seq)
+            ).first()
+            if at and cursor.line > at.lines:
+                raise CursorError("is no cursor of this service")
+            if at and cursor.line < at.lines:
+                return connection.execute(ahead.where(feed.c.seq == cursor.seq)).first()
+            row = connection.execute(ahead.where(feed.c.seq > cursor.seq)).first()
+        if cursor.seq and not at:
+            self._check(cursor)
+        return row
+
+    def _check(self, cursor: Cursor) -> None:
+        """Rows before the oldest kept one are gone; a number from the future never was."""
+        with self._engine.connect() as connection:
+            first = connection.execute(select(func.min(feed.c.seq))).scalar()
+        if first is None:
+            return  # all are too old, and nothing is missing as far as anybody can tell
+        if cursor.seq > self.newest():
+            raise CursorError("is no cursor of this service")
+        if cursor.seq < first - 1:
+            days = int(KEPT // 86_400)
+            raise CursorError(f"is older than the {days} days that events are kept", gone=True)
+
+
+class News:
+    """How far the feed has grown, asked for at most once per LOOK however many streams wait."""
+
+    def __init__(self, feed: Feed) -> None:
+        self._feed = feed
+        self._asking = asyncio.Lock()
+        self._newest, self._at = 0, 0.0
+        self.streams = 0
+
+    async def newest(self) -> int:
+        """The number of the feed's last row."""
+        async with self._asking:
+            if time.monotonic() - self._at >= LOOK:
+                self._newest = await asyncio.to_thread(self._feed.newest)
+                self._at = time.monotonic()
+        return self._newest
+
+
+def events(lines: list[bytes], seq: int, start: int) -> Iterator[Event]:
+    """The events of one row from a line on. A verdict's change is a pair: taken back, and new."""
+    for number in range(start, len(lines)):
+        row = _decode(lines[number])
+        cursor = Cursor(seq, number + 1)
+        name = f"{row.segment.replace('-', '')}_{row.line}"
+        if row.sign < 0:
+            continue
+        if not row.revision:
+            yield Event(f"evt_{name}", _OF[row.kind], row, cursor)
+        elif (before := _decode(lines[number - 1]).verdict) != row.verdict:
+            yield Event(f"evt_{name}_{row.revision}", "event.reclassified", row, cursor, before)
+
+
+def cursor(text: str) -> Cursor:
+    """What `str(cursor)` gave; empty for the oldest event kept. Raises CursorError."""
+    if not text:
+        return Cursor()
+    seq, _, line = text.partition(".")
+    if not all(part.isascii() and part.isdigit() and len(part) <= 15 for part in (seq, line)):
+        raise CursorError("must be a cursor of this service, such as 17.3")
+    return Cursor(int(seq), int(line))

@@ -1,0 +1,80 @@
+"""Small things that change one at a time: one SQLite file in DATA_DIR, shared by its processes.
+
+ClickHouse keeps what is counted; this keeps what must be looked up, changed and locked by row. WAL
+lets readers go on while one writes, and every commit is on disk before it returns.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Engine,
+    Float,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    create_engine,
+    event,
+)
+
+metadata = MetaData()
+
+# What was loaded, in the order in which it was: one row per segment or file of corrections.
+feed = Table(
+    "feed",
+    metadata,
+    Column("seq", Integer, primary_key=True, autoincrement=True),
+    Column("source", String, nullable=False, unique=True),
+    Column("at", Float, nullable=False),  # seconds since 1970 UTC
+    Column("lines", Integer, nullable=False),
+    Column("rows", LargeBinary, nullable=False),  # JSON lines of `hits`, zlib
+    sqlite_autoincrement=True,  # a deleted number never comes again: cursors rely on it
+)
+
+# Who must not be mailed. `newsletter` 0 stands for all of them. Keys fill 64 bits, which SQLite's
+# integers hold with a sign.
+suppressions = Table(
+    "suppressions",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("workspace", String, nullable=False),
+    Column("recipient", BigInteger, nullable=False),
+    Column("newsletter", BigInteger, nullable=False),
+    Column("reason", String, nullable=False),
+    Column("at", Float, nullable=False),
+    Index("suppressed", "workspace", "recipient", "newsletter", unique=True),
+    sqlite_autoincrement=True,
+)
+
+
+def open_state(folder: Path) -> Engine:
+    """DATA_DIR's state.db, made where it is missing."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    engine = create_engine(
+        f"sqlite:///{folder / 'state.db'}", connect_args={"timeout": 30}, pool_size=8
+    )
+
+    @event.listens_for(engine, "connect")
+    def _(connection: Any, __: Any) -> None:
+        cursor = connection.cursor()
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+            cursor.execute(f"PRAGMA {pragma}")
+        cursor.close()
+
+    metadata.create_all(engine)
+    return engine
+
+
+def signed(key: int) -> int:
+    """An unsigned 64-bit key as SQLite holds it."""
+    return key - 2**64 if key >= 2**63 else key
+
+
+def unsigned(key: int) -> int:
+    """The inverse of `signed`."""
+    return key + 2**64 if key < 0 else key

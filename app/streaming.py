@@ -1,0 +1,130 @@
+"""The API for who wants to react: events as lines to fetch, or as a stream that stays open."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+
+import msgspec
+from spectree import Response as Responses
+from sse_starlette import EventSourceResponse, ServerSentEvent
+from starlette.datastructures import QueryParams
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from app import schemas
+from app.classify import HUMAN, MACHINE
+from app.feed import LOOK, TYPES, Cursor, CursorError, cursor
+from app.storage import StorageError
+from app.telling import Told, Wanted
+from app.web import PROBLEMS, Parts, RequestError, authorized, integer, spec
+
+PAGE, MOST = 1_000, 10_000  # events of one answer
+READ = 1_000  # events read at once
+SCANNED = 100_000  # events looked at for one answer, whether they are asked for or not
+WAIT = 1.0  # seconds, while ClickHouse is away
+STREAMS = 1_000  # of one process
+
+_encode = msgspec.json.Encoder().encode
+
+
+@spec.validate(
+    resp=Responses(HTTP_200=Told, HTTP_410=schemas.Problem, HTTP_422=schemas.Problem, **PROBLEMS),
+    skip_validation=True,
+)
+async def events(request: Request) -> Response:
+    """Events as NDJSON, oldest first, from ?after= on (a cursor; left out: the oldest kept).
+
+    ?newsletter=, ?type=, ?verdict=, ?link=, ?label= and ?tag= may be repeated. Mailwake-Cursor goes
+    on after the answer, also where it holds nothing. Events are kept for 7 days (410 afterwards).
+    """
+    api = authorized(request)
+    wanted, at = _wanted(request.query_params), _cursor(request.query_params.get("after", ""))
+    limit = integer(request, "limit", PAGE, 1, MOST)
+    found: list[Told] = []
+    scanned = 0
+    while len(found) < limit and scanned < SCANNED:
+        told, following = await asyncio.to_thread(_read, api, wanted, at, limit - len(found))
+        if following == at:
+            break
+        found += told
+        scanned, at = scanned + READ, following
+    body = b"".join(_encode(told) + b"\n" for told in found)
+    return Response(body, 200, {"mailwake-cursor": str(at)}, "application/x-ndjson")
+
+
+@spec.validate(
+    resp=Responses(HTTP_200=Told, HTTP_410=schemas.Problem, HTTP_422=schemas.Problem, **PROBLEMS),
+    skip_validation=True,
+)
+async def stream(request: Request) -> Response:
+    """The same events as server-sent events, as they come; ids are cursors, names are types.
+
+    Goes on after Last-Event-ID or ?after=, else begins with what comes next.
+    """
+    api = authorized(request)
+    wanted = _wanted(request.query_params)
+    after = request.headers.get("last-event-id") or request.query_params.get("after", "")
+    at = _cursor(after) if after else await asyncio.to_thread(api.feed.last)
+    await asyncio.to_thread(_read, api, wanted, at, 1)  # a bad cursor is told before all else
+    if api.news.streams >= STREAMS:
+        raise RequestError(503, f"{STREAMS:,} streams are open")
+    return EventSourceResponse(
+        _follow(api, wanted, at), headers={"cache-control": "no-store"}, ping=15
+    )
+
+
+async def _follow(api: Parts, wanted: Wanted, at: Cursor) -> AsyncIterator[ServerSentEvent]:
+    api.news.streams += 1
+    try:
+        while True:
+            try:
+                told, following = await asyncio.to_thread(_read, api, wanted, at, READ)
+            except StorageError:
+                await asyncio.sleep(WAIT)
+                continue
+            except CursorError as error:  # the stream was held up until its place was gone
+                yield ServerSentEvent(event="error", data=str(error))
+                return
+            for one in told:
+                yield ServerSentEvent(
+                    _encode(one).decode(), event=one.type, id=one.cursor, retry=2000
+                )
+            if following == at:
+                while await api.news.newest() <= at.seq:  # noqa: ASYNC110  (other processes write)
+                    await asyncio.sleep(LOOK)
+            at = following
+    finally:
+        api.news.streams -= 1
+
+
+def _read(api: Parts, wanted: Wanted, at: Cursor, limit: int) -> tuple[list[Told], Cursor]:
+    """At most `limit` events that are wanted, and where to go on."""
+    found, following = api.feed.after(at, api.queries.workspace, min(READ, max(limit, 1)))
+    likely = [event for event in found if wanted.may_take(event, api.queries)]
+    told = api.teller.tell(likely) if likely else []
+    return [one for one in told if wanted.takes(one)], following
+
+
+def _cursor(text: str) -> Cursor:
+    try:
+        return cursor(text)
+    except CursorError as error:
+        raise RequestError(422, str(error), "after") from None
+
+
+def _wanted(query: QueryParams) -> Wanted:
+    for name, allowed in (("type", TYPES), ("verdict", ("human", "machine", *HUMAN, *MACHINE))):
+        for value in query.getlist(name):
+            if value not in allowed:
+                raise RequestError(422, f"must be one of {', '.join(allowed)}", name)
+    links = query.getlist("link")
+    if not all(link.isascii() and link.isdigit() and len(link) <= 5 for link in links):
+        raise RequestError(422, "must be a link's index", "link")
+    return Wanted(
+        tuple(query.getlist("newsletter")), tuple(query.getlist("type")),
+        tuple(query.getlist("verdict")), tuple(map(int, links)), tuple(query.getlist("label")),
+        tuple(query.getlist("tag")),
+    )  # fmt: skip
+
+
+ROUTES: Sequence[Route] = (Route("/v1/events", events), Route("/v1/events/stream", stream))

@@ -1,0 +1,5 @@
+-- The addresses of some recipients, as they were written last.
+SELECT recipient, argMax(address, at) AS address
+FROM messages
+WHERE workspace = {workspace:String} AND recipient IN {recipients:Array(UInt64)}
+GROUP BY recipient
