@@ -7,10 +7,17 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app import consent, figures, sending, streaming, upkeep
+from app import consent, figures, hooks, sending, streaming, upkeep
 from app.web import Parts, spec
 
-ROUTES = (*sending.ROUTES, *figures.ROUTES, *upkeep.ROUTES, *streaming.ROUTES, *consent.ROUTES)
+ROUTES = (
+    *sending.ROUTES,
+    *figures.ROUTES,
+    *upkeep.ROUTES,
+    *streaming.ROUTES,
+    *consent.ROUTES,
+    *hooks.ROUTES,
+)
 
 
 def create(

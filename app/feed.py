@@ -94,8 +94,9 @@ class Feed:
     def append(self, source: str, rows: bytes) -> None:
         """Take JSON lines of `hits` in, once per `source`. Unsubscribes are suppressed with it."""
         unsubscribed = [
-            row for line in rows.splitlines() if b'"unsubscribe"' in line
-            if (row := _decode(line)).kind == "unsubscribe" and not row.revision
+            row for line in (rows.splitlines() if b'"unsubscribe"' in rows else ())
+            if b'"unsubscribe"' in line
+            and (row := _decode(line)).kind == "unsubscribe" and not row.revision
         ]  # fmt: skip
         now = time.time()
         values = {

@@ -17,6 +17,7 @@ from app import api, reference
 from app.access import Access
 from app.corrections import Corrections
 from app.dashboard import Dashboard, ForeignPostError
+from app.dispatching import Dispatcher
 from app.feed import CursorError, Feed, News
 from app.journal import Journal, JournalError
 from app.live import Live
@@ -37,6 +38,7 @@ from app.tokens import Tokens
 from app.tracking import Tracking
 from app.unsubscribe import Unsubscribe
 from app.web import Parts, RequestError, check_key
+from app.webhooks import Webhooks
 
 log = logging.getLogger(__name__)
 WORKSPACE = "default"
@@ -68,10 +70,15 @@ class Mailwake:
         suppressions = Suppressions(state, WORKSPACE)
         outgoing = Outgoing(settings, tokens, self.journal, suppressions, WORKSPACE)
         mailing = Mailing(settings.data_dir / "templates", outgoing, WORKSPACE)
-        dashboard = Dashboard(settings, queries, mailing, self.access, self.live, self.notices)
+        webhooks, news = Webhooks(state, WORKSPACE), News(feed)
+        self.dispatcher = Dispatcher(settings, webhooks, feed, news, queries)
+        dashboard = Dashboard(
+            settings, queries, mailing, self.access, self.live,
+            lambda: self.notices() + self.dispatcher.notices,
+        )  # fmt: skip
         parts = Parts(
-            settings, outgoing, mailing, queries, self.corrections, suppressions, feed,
-            Teller(queries), News(feed),
+            settings, outgoing, mailing, queries, self.corrections, suppressions, webhooks,
+            feed, Teller(queries), news,
         )  # fmt: skip
         self.reports = Reports(settings, queries)
         unsubscribe = Unsubscribe(tokens, self.journal, dashboard.templates, WORKSPACE)
@@ -107,6 +114,7 @@ class Mailwake:
             asyncio.create_task(self._metrics.pulse(), name="pulse"),
             *([asyncio.create_task(self.corrections.run(), name="corrections")] if loads else []),
             asyncio.create_task(self.reports.run(), name="reports"),
+            asyncio.create_task(self.dispatcher.run(), name="webhooks"),
         ]
         try:
             yield

@@ -101,6 +101,9 @@ class Settings(BaseSettings):
         None, description="MaxMind country or city file (.mmdb): tells countries."
     )
 
+    webhook_networks: Listed = Field(
+        (), description="Networks of your own that webhooks may reach, such as 10.0.0.0/8."
+    )
     smarthost: str = Field(
         "",
         description="Mail server that takes mail on: smtp(s)://user:password@host:port.",
@@ -128,8 +131,8 @@ class Settings(BaseSettings):
         return path
 
     @field_validator(
-        "secret_keys", "api_keys", "trusted_proxies", "report_to", "report_newsletters",
-        mode="before",
+        "secret_keys", "api_keys", "trusted_proxies", "webhook_networks", "report_to",
+        "report_newsletters", mode="before",
     )  # fmt: skip
     @classmethod
     def _split(cls, value: Any) -> Any:
@@ -145,7 +148,7 @@ class Settings(BaseSettings):
                 raise ValueError("each key needs at least 16 characters")
         return keys
 
-    @field_validator("trusted_proxies")
+    @field_validator("trusted_proxies", "webhook_networks")
     @classmethod
     def _networks(cls, networks: tuple[str, ...]) -> tuple[str, ...]:
         for network in networks:
@@ -210,6 +213,11 @@ class Settings(BaseSettings):
             if not self.load:
                 raise ValueError(f"{PREFIX}LOAD: {ONE_PROCESS}")
         return self
+
+    @property
+    def hook_networks(self) -> tuple[Network, ...]:
+        """WEBHOOK_NETWORKS as networks."""
+        return tuple(ipaddress.ip_network(item, strict=False) for item in self.webhook_networks)
 
     @property
     def proxy_networks(self) -> tuple[Network, ...]:

@@ -9,9 +9,11 @@ from typing import Any
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     Column,
     Engine,
     Float,
+    ForeignKey,
     Index,
     Integer,
     LargeBinary,
@@ -49,6 +51,50 @@ suppressions = Table(
     Column("at", Float, nullable=False),
     Index("suppressed", "workspace", "recipient", "newsletter", unique=True),
     sqlite_autoincrement=True,
+)
+
+# Who is told what. `seq` and `line` are the cursor into the feed up to which deliveries were made.
+webhooks = Table(
+    "webhooks",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("workspace", String, nullable=False),
+    Column("url", String, nullable=False),
+    Column("secret", String, nullable=False),
+    Column("wanted", LargeBinary, nullable=False),  # JSON of telling.Wanted
+    Column("first", Boolean, nullable=False),
+    Column("at", Float, nullable=False),
+    Column("seq", Integer, nullable=False),
+    Column("line", Integer, nullable=False),
+    Column("failing_since", Float),
+    Column("disabled", String, nullable=False, default=""),  # why; empty while it is on
+)
+
+# One row for each event and webhook. `due` is when to try next, null once that is over.
+deliveries = Table(
+    "deliveries",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("webhook", String, ForeignKey("webhooks.id", ondelete="CASCADE"), nullable=False),
+    Column("event", String, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    Column("at", Float, nullable=False),
+    Column("state", String, nullable=False, default="waiting"),  # delivered, dead
+    Column("attempts", Integer, nullable=False, default=0),
+    Column("due", Float),
+    Column("status", Integer),  # of the last answer
+    Column("error", String, nullable=False, default=""),
+    Index("delivered_once", "webhook", "event", unique=True),
+    Index("deliveries_due", "due"),
+    sqlite_autoincrement=True,
+)
+
+# What webhooks that want only the first event of a message have been told of.
+told = Table(
+    "told",
+    metadata,
+    Column("webhook", String, ForeignKey("webhooks.id", ondelete="CASCADE"), primary_key=True),
+    Column("what", String, primary_key=True),
 )
 
 

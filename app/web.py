@@ -25,6 +25,7 @@ from app.queries import Queries
 from app.settings import Settings
 from app.suppressing import Suppressions
 from app.telling import Teller
+from app.webhooks import Webhooks
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -74,6 +75,7 @@ class Parts:
     queries: Queries
     corrections: Corrections
     suppressions: Suppressions
+    webhooks: Webhooks
     feed: Feed
     teller: Teller
     news: News

@@ -189,6 +189,12 @@ def test_openapi_names_every_route_and_model(service: Service) -> None:
         "/v1/events/stream",
         "/v1/suppressions",
         "/v1/suppressions/check",
+        "/v1/webhooks",
+        "/v1/webhooks/{webhook_id}",
+        *(
+            f"/v1/webhooks/{{webhook_id}}/{what}"
+            for what in ("enable", "test", "deliveries", "replay")
+        ),
     }
     assert "requestBody" in paths["/v1/rewrite"]["post"]
     assert "RewriteIn" in str(document["components"]["schemas"])

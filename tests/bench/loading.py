@@ -10,8 +10,10 @@ from pathlib import Path
 
 from app.demo import agents
 from app.events import Hit, Kind, encode, new_id, now_ms
+from app.feed import Feed
 from app.loader import Loader
 from app.settings import load
+from app.state import open_state
 from app.storage import Storage
 
 SEGMENTS, HITS = 20, 50_000
@@ -29,7 +31,7 @@ async def _run(folder: Path) -> None:
     storage.migrate()
     journal = folder / "journal"
     journal.mkdir()
-    work = Loader(journal, storage)
+    work = Loader(journal, storage, feed=Feed(open_state(folder)))
     _seal(journal, 2)
     work.load_all()  # the first insert is cold
     _seal(journal, SEGMENTS)

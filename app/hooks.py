@@ -1,0 +1,173 @@
+"""The API of webhooks."""
+
+import asyncio
+import base64
+import binascii
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+import msgspec
+from spectree import Response as Responses
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from app import schemas
+from app.classify import HUMAN, MACHINE
+from app.feed import TYPES
+from app.outside import OutsideError, check
+from app.telling import Wanted
+from app.web import PROBLEMS, Parts, RequestError, authorized, body_of, integer, invalid, json, spec
+from app.webhooks import Delivery, Webhook
+
+PAGE, MOST = 50, 500
+MOST_HOOKS = 100
+STATES = ("", "waiting", "delivered", "dead")
+CHANGED = {"HTTP_413": schemas.Problem, "HTTP_422": schemas.Problem}
+
+
+@spec.validate(resp=Responses(HTTP_200=schemas.WebhookList, **PROBLEMS), skip_validation=True)
+async def webhooks(request: Request) -> Response:
+    """Every webhook, the oldest first; secrets are told at creation only."""
+    api = authorized(request)
+    found = await asyncio.to_thread(api.webhooks.all)
+    return json(schemas.WebhookList([_out(hook) for hook in found]))
+
+
+@spec.validate(
+    json=schemas.WebhookIn,
+    resp=Responses(HTTP_200=schemas.WebhookOut, **CHANGED, **PROBLEMS),
+    skip_validation=True,
+)
+async def add(request: Request) -> Response:
+    """A new webhook, told of what happens from now on. Its secret is in this answer alone."""
+    api = authorized(request)
+    try:
+        wanted = msgspec.json.decode(await body_of(request, 65_536), type=schemas.WebhookIn)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise invalid(error) from None
+    _valid(wanted)
+    if len(await asyncio.to_thread(api.webhooks.all)) >= MOST_HOOKS:
+        raise RequestError(422, f"there are {MOST_HOOKS} webhooks already", "url")
+    filters = Wanted(
+        wanted.newsletters, wanted.types, wanted.verdicts, wanted.links, wanted.labels, wanted.tags
+    )
+    at = await asyncio.to_thread(api.feed.last)
+    hook = await asyncio.to_thread(
+        api.webhooks.add, wanted.url, filters, wanted.first, at, wanted.secret
+    )
+    return json(msgspec.structs.replace(_out(hook), secret=hook.secret))
+
+
+@spec.validate(resp=Responses(HTTP_200=schemas.WebhookOut, **PROBLEMS), skip_validation=True)
+async def webhook(request: Request) -> Response:
+    """One webhook."""
+    _, hook = await _known(request)
+    return json(_out(hook))
+
+
+@spec.validate(resp=Responses(HTTP_200=schemas.WebhookOut, **PROBLEMS), skip_validation=True)
+async def remove(request: Request) -> Response:
+    """Take a webhook off, with its deliveries."""
+    api, hook = await _known(request)
+    await asyncio.to_thread(api.webhooks.remove, hook.id)
+    return json(_out(hook))
+
+
+@spec.validate(resp=Responses(HTTP_200=schemas.WebhookOut, **PROBLEMS), skip_validation=True)
+async def enable(request: Request) -> Response:
+    """Switch a disabled webhook on again: it is told of what it has missed (7 days at most)."""
+    api, hook = await _known(request)
+    await asyncio.to_thread(api.webhooks.enable, hook.id)
+    return json(_out(msgspec.structs.replace(hook, disabled="", failing_since=None)))
+
+
+@spec.validate(resp=Responses(HTTP_200=schemas.DeliveryOut, **PROBLEMS), skip_validation=True)
+async def test(request: Request) -> Response:
+    """Send an event of type webhook.test; the delivery log says what came of it."""
+    api, hook = await _known(request)
+    number = await asyncio.to_thread(api.webhooks.test, hook)
+    found = await asyncio.to_thread(api.webhooks.log, hook.id, number + 1, 1)
+    return json(_delivery(found[0]))
+
+
+@spec.validate(
+    resp=Responses(HTTP_200=schemas.DeliveryList, HTTP_422=schemas.Problem, **PROBLEMS),
+    skip_validation=True,
+)
+async def deliveries(request: Request) -> Response:
+    """The delivery log, the latest first (?state=waiting|delivered|dead, ?before=, ?limit=)."""
+    api, hook = await _known(request)
+    state = request.query_params.get("state", "")
+    if state not in STATES:
+        raise RequestError(422, "must be waiting, delivered or dead", "state")
+    before = integer(request, "before", 0, 0, 2**53)
+    limit = integer(request, "limit", PAGE, 1, MOST)
+    found = await asyncio.to_thread(api.webhooks.log, hook.id, before, limit, state)
+    following = found[-1].id if len(found) == limit else None
+    return json(schemas.DeliveryList([_delivery(one) for one in found], following))
+
+
+@spec.validate(resp=Responses(HTTP_200=schemas.Replayed, **PROBLEMS), skip_validation=True)
+async def replay(request: Request) -> Response:
+    """Send every dead letter of a webhook again."""
+    api, hook = await _known(request)
+    return json(schemas.Replayed(await asyncio.to_thread(api.webhooks.replay, hook.id)))
+
+
+async def _known(request: Request) -> tuple[Parts, Webhook]:
+    api = authorized(request)
+    webhook_id = request.path_params["webhook_id"]
+    hook = await asyncio.to_thread(api.webhooks.get, webhook_id)
+    if hook is None:
+        raise RequestError(404, f"webhook {webhook_id!r} is unknown", "webhook_id")
+    return api, hook
+
+
+def _valid(wanted: schemas.WebhookIn) -> None:
+    try:
+        check(wanted.url)
+    except OutsideError as error:
+        raise RequestError(422, str(error), "url") from None
+    for field, allowed in (("types", TYPES), ("verdicts", ("human", "machine", *HUMAN, *MACHINE))):
+        for value in getattr(wanted, field):
+            if value not in allowed:
+                raise RequestError(422, f"must be of {', '.join(allowed)}", field)
+    if wanted.secret:
+        try:
+            key = base64.b64decode(wanted.secret.removeprefix("whsec_"), validate=True)
+        except (binascii.Error, ValueError):
+            key = b""
+        if not wanted.secret.startswith("whsec_") or not 24 <= len(key) <= 64:
+            raise RequestError(422, "must be whsec_ and 24 to 64 bytes in base64", "secret")
+
+
+def _out(hook: Webhook) -> schemas.WebhookOut:
+    return schemas.WebhookOut(
+        hook.id, hook.url, **msgspec.structs.asdict(hook.wanted),
+        first=hook.first, created_at=datetime.fromtimestamp(hook.at, UTC),
+        failing_since=_at(hook.failing_since), disabled=hook.disabled,
+    )  # fmt: skip
+
+
+def _delivery(one: Delivery) -> schemas.DeliveryOut:
+    return schemas.DeliveryOut(
+        one.id, one.event, one.state, one.attempts, datetime.fromtimestamp(one.at, UTC),
+        _at(one.due), one.status, one.error, msgspec.Raw(one.body),
+    )  # fmt: skip
+
+
+def _at(seconds: float | None) -> datetime | None:
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
+
+
+ROUTES: Sequence[Route] = (
+    Route("/v1/webhooks", webhooks),
+    Route("/v1/webhooks", add, methods=["POST"]),
+    Route("/v1/webhooks/{webhook_id}", webhook),
+    Route("/v1/webhooks/{webhook_id}", remove, methods=["DELETE"]),
+    Route("/v1/webhooks/{webhook_id}/enable", enable, methods=["POST"]),
+    Route("/v1/webhooks/{webhook_id}/test", test, methods=["POST"]),
+    Route("/v1/webhooks/{webhook_id}/deliveries", deliveries),
+    Route("/v1/webhooks/{webhook_id}/replay", replay, methods=["POST"]),
+)

@@ -1,0 +1,312 @@
+"""Webhooks: who is told of which events, and every delivery until it has arrived or is given up.
+
+The format is that of Standard Webhooks (standardwebhooks.com): headers webhook-id, -timestamp and
+-signature, `whsec_` secrets, {type, timestamp, data}. Delivery is at least once under an id that
+stays the same; order is not promised. An event becomes a delivery in the commit that moves the
+webhook's cursor past it, so a crash neither loses nor doubles one.
+"""
+
+import base64
+import hashlib
+import hmac
+import random
+import secrets
+import time
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+from sqlalchemy import Connection, Engine, delete, func, select, update
+from sqlalchemy import insert as new
+from sqlalchemy.dialects.sqlite import insert
+
+from app.feed import Cursor
+from app.outside import Answer
+from app.state import deliveries, told, webhooks
+from app.telling import Told, Wanted
+
+PAUSES = (5.0, 30.0, 120.0, 600.0, 3600.0, 4 * 3600.0, 12 * 3600.0, 24 * 3600.0)  # seconds
+GIVEN_UP = 5 * 86_400.0  # seconds after which a delivery is dead, and a failing webhook disabled
+KEPT = 14 * 86_400.0  # seconds for which the log keeps what is over
+LOGGED = 300  # characters of an answer
+
+_encode = msgspec.json.encode
+
+
+class Webhook(msgspec.Struct, frozen=True):
+    """A subscription. `first`: of a message, only the first event of each type.
+
+    `disabled` says why nothing is sent, empty while it is on; times are seconds since 1970 UTC.
+    """
+
+    id: str
+    url: str
+    secret: str
+    wanted: Wanted
+    first: bool
+    at: float
+    failing_since: float | None
+    disabled: str
+    cursor: Cursor
+
+
+class Delivery(NamedTuple):
+    """One event for one webhook; `due` is when it is tried next."""
+
+    id: int
+    webhook: str
+    event: str
+    body: bytes
+    at: float
+    state: str
+    attempts: int
+    due: float | None
+    status: int | None
+    error: str
+
+
+class Webhooks:
+    """Subscriptions and deliveries of one workspace. Blocking: call from threads."""
+
+    def __init__(self, engine: Engine, workspace: str = "default") -> None:
+        self._engine, self._workspace = engine, workspace
+
+    def add(self, url: str, wanted: Wanted, first: bool, at: Cursor, secret: str = "") -> Webhook:
+        """A new one, told of what comes after a cursor."""
+        secret = secret or "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()
+        hook = Webhook(
+            f"wh_{secrets.token_hex(8)}", url, secret, wanted, first, time.time(), None, "", at
+        )
+        with self._engine.begin() as connection:
+            connection.execute(
+                new(webhooks).values(
+                    id=hook.id, workspace=self._workspace, url=url, secret=secret,
+                    wanted=_encode(wanted), first=first, at=hook.at, seq=at.seq, line=at.line,
+                    disabled="",
+                )
+            )  # fmt: skip
+        return hook
+
+    def all(self) -> list[Webhook]:
+        """The oldest first."""
+        query = select(webhooks).where(webhooks.c.workspace == self._workspace)
+        with self._engine.connect() as connection:
+            return [_webhook(row) for row in connection.execute(query.order_by(webhooks.c.at))]
+
+    def get(self, webhook_id: str) -> Webhook | None:
+        """None where there is none."""
+        return next((hook for hook in self.all() if hook.id == webhook_id), None)
+
+    def remove(self, webhook_id: str) -> bool:
+        """With its deliveries; whether there was one."""
+        with self._engine.begin() as connection:
+            gone = connection.execute(
+                delete(webhooks).where(
+                    webhooks.c.id == webhook_id, webhooks.c.workspace == self._workspace
+                )
+            )
+        return bool(gone.rowcount)
+
+    def enable(self, webhook_id: str) -> None:
+        """On again; what it was not told meanwhile is sent now, dead letters only by `replay`."""
+        with self._engine.begin() as connection:
+            connection.execute(
+                update(webhooks)
+                .where(webhooks.c.id == webhook_id)
+                .values(disabled="", failing_since=None)
+            )
+
+    def take(self, hook: Webhook, events: Sequence[Told], following: Cursor) -> int:
+        """Make deliveries of events and move the cursor, in one commit; returns how many."""
+        now = time.time()
+        count = 0
+        with self._engine.begin() as connection:
+            for event in events:
+                if hook.first and not _is_first(connection, hook.id, event):
+                    continue
+                count += _queue(connection, hook.id, event.id, body(event), now)
+            connection.execute(
+                update(webhooks)
+                .where(webhooks.c.id == hook.id)
+                .values(seq=following.seq, line=following.line)
+            )
+        return count
+
+    def test(self, hook: Webhook) -> int:
+        """Queue an invented event that says so; returns the delivery's id."""
+        event_id = f"evt_test_{secrets.token_hex(8)}"
+        sent = _encode(
+            {"type": "webhook.test", "timestamp": _iso(time.time()), "data": {"id": event_id}}
+        )
+        with self._engine.begin() as connection:
+            _queue(connection, hook.id, event_id, sent, time.time())
+            found = select(deliveries.c.id).where(deliveries.c.event == event_id)
+            return int(connection.execute(found).scalar_one())
+
+    def due(self, now: float) -> list[str]:
+        """Webhooks that have something to send."""
+        with self._engine.connect() as connection:
+            return list(
+                connection.execute(
+                    select(deliveries.c.webhook)
+                    .join(webhooks, webhooks.c.id == deliveries.c.webhook)
+                    .where(
+                        deliveries.c.due <= now, webhooks.c.disabled == "",
+                        webhooks.c.workspace == self._workspace,
+                    )
+                    .distinct()
+                ).scalars()
+            )  # fmt: skip
+
+    def next(self, webhook_id: str, now: float, limit: int) -> list[Delivery]:
+        """What is due, the longest waiting first."""
+        query = (
+            select(deliveries)
+            .where(deliveries.c.webhook == webhook_id, deliveries.c.due <= now)
+            .order_by(deliveries.c.due)
+            .limit(limit)
+        )
+        with self._engine.connect() as connection:
+            return [Delivery(*row) for row in connection.execute(query)]
+
+    def log(self, webhook_id: str, before: int, limit: int, state: str = "") -> list[Delivery]:
+        """The latest first, from before a delivery's id on (0: from the end)."""
+        query = select(deliveries).where(deliveries.c.webhook == webhook_id)
+        if before:
+            query = query.where(deliveries.c.id < before)
+        if state:
+            query = query.where(deliveries.c.state == state)
+        with self._engine.connect() as connection:
+            rows = connection.execute(query.order_by(deliveries.c.id.desc()).limit(limit))
+            return [Delivery(*row) for row in rows]
+
+    def replay(self, webhook_id: str) -> int:
+        """Try every dead letter again, now; returns how many."""
+        with self._engine.begin() as connection:
+            found = connection.execute(
+                update(deliveries)
+                .where(deliveries.c.webhook == webhook_id, deliveries.c.state == "dead")
+                .values(state="waiting", due=time.time(), at=time.time(), attempts=0)
+            )
+        return int(found.rowcount)
+
+    def arrived(self, delivery: Delivery, answer: Answer) -> None:
+        """It was taken with a 2xx."""
+        with self._engine.begin() as connection:
+            _update(connection, delivery, state="delivered", due=None, status=answer.status)
+            connection.execute(
+                update(webhooks).where(webhooks.c.id == delivery.webhook).values(failing_since=None)
+            )
+
+    def failed(self, delivery: Delivery, error: str, answer: Answer | None = None) -> None:
+        """Try again later, or give up: after GIVEN_UP, or at once where the answer was 410."""
+        now = time.time()
+        status = answer.status if answer else None
+        with self._engine.begin() as connection:
+            hook = connection.execute(
+                select(webhooks.c.failing_since).where(webhooks.c.id == delivery.webhook)
+            ).first()
+            if hook is None:
+                return
+            since = hook.failing_since or now
+            connection.execute(
+                update(webhooks)
+                .where(webhooks.c.id == delivery.webhook)
+                .values(failing_since=since)
+            )
+            if status == 410:
+                _disable(connection, delivery.webhook, "the receiver answered 410 Gone")
+            elif now - since >= GIVEN_UP:
+                _disable(connection, delivery.webhook, f"it has failed for five days: {error}")
+            over = now - delivery.at >= GIVEN_UP or status == 410
+            pause = PAUSES[min(delivery.attempts, len(PAUSES) - 1)] * random.uniform(0.8, 1.2)  # noqa: S311
+            if answer and answer.retry_after is not None:
+                pause = min(max(answer.retry_after, 1.0), PAUSES[-1])
+            _update(
+                connection, delivery, state="dead" if over else "waiting",
+                due=None if over else now + pause, status=status, error=error[:LOGGED],
+            )  # fmt: skip
+
+    def sweep(self, now: float) -> None:
+        """Forget what has been over for KEPT."""
+        with self._engine.begin() as connection:
+            connection.execute(
+                delete(deliveries).where(deliveries.c.due.is_(None), deliveries.c.at < now - KEPT)
+            )
+
+    def waiting(self) -> int:
+        """Deliveries that are not over."""
+        with self._engine.connect() as connection:
+            query = select(func.count()).where(deliveries.c.due.is_not(None))
+            return int(connection.execute(query).scalar_one())
+
+
+def body(event: Told) -> bytes:
+    """What is sent, the same bytes at every attempt."""
+    stamp = event.occurred_at.isoformat().replace("+00:00", "Z")
+    return _encode({"type": event.type, "timestamp": stamp, "data": event})
+
+
+def headers(secret: str, event_id: str, at: int, sent: bytes) -> dict[str, str]:
+    """Signature v1: HMAC-SHA-256 of id, timestamp and body (Standard Webhooks)."""
+    key = base64.b64decode(secret.removeprefix("whsec_"))
+    digest = hmac.new(key, f"{event_id}.{at}.".encode() + sent, hashlib.sha256).digest()
+    return {
+        "webhook-id": event_id,
+        "webhook-timestamp": str(at),
+        "webhook-signature": f"v1,{base64.b64encode(digest).decode()}",
+        "content-type": "application/json",
+        "user-agent": "Mailwake-Webhooks",
+    }
+
+
+def _queue(connection: Connection, webhook: str, event: str, sent: bytes, now: float) -> int:
+    made = connection.execute(
+        insert(deliveries)
+        .values(
+            webhook=webhook, event=event, body=sent, at=now, due=now, state="waiting", attempts=0,
+            error="",
+        )
+        .on_conflict_do_nothing()
+    )  # fmt: skip
+    return int(made.rowcount)
+
+
+def _is_first(connection: Connection, webhook: str, event: Told) -> bool:
+    made = connection.execute(
+        insert(told)
+        .values(webhook=webhook, what=f"{event.type} {event.message_id}")
+        .on_conflict_do_nothing()
+    )
+    return bool(made.rowcount)
+
+
+def _update(connection: Connection, delivery: Delivery, **values: Any) -> None:
+    connection.execute(
+        update(deliveries)
+        .where(deliveries.c.id == delivery.id)
+        .values(attempts=delivery.attempts + 1, **{"error": "", **values})
+    )
+
+
+def _disable(connection: Connection, webhook: str, why: str) -> None:
+    connection.execute(
+        update(webhooks).where(webhooks.c.id == webhook).values(disabled=why[:LOGGED])
+    )
+    connection.execute(
+        update(deliveries)
+        .where(deliveries.c.webhook == webhook, deliveries.c.state == "waiting")
+        .values(state="dead", due=None)
+    )
+
+
+def _webhook(row: Any) -> Webhook:
+    wanted = msgspec.json.decode(row.wanted, type=Wanted)
+    return Webhook(
+        row.id, row.url, row.secret, wanted, row.first, row.at, row.failing_since, row.disabled,
+        Cursor(row.seq, row.line),
+    )  # fmt: skip
+
+
+def _iso(at: float) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at))
