@@ -281,6 +281,40 @@ class SuppressionList(Struct, frozen=True):
     next_after: int | None
 
 
+class Counted(Struct, frozen=True):
+    """How often."""
+
+    name: str
+    hits: int
+
+
+class RecipientOut(Struct, frozen=True):
+    """A recipient: the latest 200 messages, those opened and clicked, and what is preferred.
+
+    `topics` and `sites` are of the links that were clicked, `hours` of the day in UTC.
+    """
+
+    recipient: str
+    messages: int
+    opened: int
+    clicked: int
+    last_seen_at: datetime | None
+    topics: list[Counted]
+    sites: list[Counted]
+    clients: list[Counted]
+    hours: list[Counted]
+    suppressed_everywhere: bool
+    suppressed_for: list[str]
+
+
+class SegmentLine(Struct, frozen=True):
+    """A recipient of a segment, with what it was sent."""
+
+    recipient: str
+    messages: int
+    last_sent_at: datetime
+
+
 class WebhookIn(Struct, frozen=True, forbid_unknown_fields=True):
     """Where to send which events; empty lists ask for all. Events stand in GET /v1/events.
 

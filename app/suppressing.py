@@ -77,6 +77,17 @@ class Suppressions:
             )
             return {unsigned(row.recipient) for row in found}
 
+    def of(self, recipient: int) -> set[int]:
+        """Newsletters that must not go to a recipient; ALL among them for all."""
+        table = suppressions.c
+        with self._engine.connect() as connection:
+            found = connection.execute(
+                select(table.newsletter).where(
+                    table.workspace == self._workspace, table.recipient == signed(recipient)
+                )
+            )
+            return {unsigned(row.newsletter) for row in found}
+
     def page(self, after: int, limit: int) -> Sequence[Suppression]:
         """Entries in the order of their making, after an id."""
         table = suppressions.c

@@ -114,6 +114,14 @@ def newsletter_id_of(request: Request) -> str:
         raise RequestError(404, "the newsletter's id is not UTF-8", "newsletter_id") from None
 
 
+def recipient_of(request: Request) -> str:
+    """The recipient in the path, percent-encoded. Raises RequestError."""
+    try:
+        return unquote(request.path_params["recipient"], errors="strict")
+    except UnicodeDecodeError:
+        raise RequestError(404, "the recipient is not UTF-8", "recipient") from None
+
+
 async def body_of(request: Request, limit: int) -> bytes:
     """The whole body. Raises RequestError with 413 as soon as it passes `limit` bytes."""
     too_large = RequestError(413, f"the body has more than {limit:,} bytes")

@@ -189,6 +189,8 @@ def test_openapi_names_every_route_and_model(service: Service) -> None:
         "/v1/events/stream",
         "/v1/suppressions",
         "/v1/suppressions/check",
+        "/v1/recipients/{recipient}",
+        "/v1/segments",
         "/v1/webhooks",
         "/v1/webhooks/{webhook_id}",
         *(

@@ -1,0 +1,91 @@
+"""The API of recipients: one with what it prefers, and segments of many."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+from spectree import Response as Responses
+from starlette.concurrency import iterate_in_threadpool, run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+from starlette.routing import Route
+
+from app import people, schemas, segments
+from app.events import recipient_key
+from app.filters import Filters
+from app.queries import utc
+from app.segments import Segment
+from app.suppressing import ALL
+from app.web import PROBLEMS, RequestError, authorized, recipient_of, spec
+from app.web import json as answer_of
+
+FIELDS = ("newsletter", "opened", "clicked", "not_opened", "not_clicked", "since")
+
+
+@spec.validate(resp=Responses(HTTP_200=schemas.RecipientOut, **PROBLEMS), skip_validation=True)
+async def recipient(request: Request) -> Response:
+    """What one recipient was sent, did, and prefers; people's hits only."""
+    api, address = authorized(request), recipient_of(request)
+    key = recipient_key(api.settings.recipient_key, api.queries.workspace, address)
+    found = await asyncio.to_thread(people.recipient, api.queries, key, Filters())
+    entries = await asyncio.to_thread(api.suppressions.of, key)
+    names = {row["newsletter"]: row["id"] for row in found["sent"]}
+    return answer_of(
+        schemas.RecipientOut(
+            found["address"],
+            len(found["sent"]),
+            found["opened"],
+            found["clicked"],
+            utc(found["latest"]) if found["latest"] else None,
+            _counted(found, "Topics"),
+            _counted(found, "Sites"),
+            _counted(found, "Clients"),
+            _counted(found, "Hours of day (UTC)"),
+            ALL in entries,
+            sorted(names[key] for key in entries if key in names),
+        )
+    )
+
+
+@spec.validate(
+    resp=Responses(HTTP_200=schemas.SegmentLine, HTTP_422=schemas.Problem, **PROBLEMS),
+    skip_validation=True,
+)
+async def segment(request: Request) -> Response:
+    """Recipients as NDJSON by what they did; all that is given must hold.
+
+    ?newsletter= was sent it; ?clicked_tag= (repeatable) clicked a link with one of these topics;
+    ?opened=, ?clicked= did so in that newsletter; ?not_opened=, ?not_clicked= was sent it and did
+    not; ?since= (RFC 3339) bounds what was done.
+    """
+    api = authorized(request)
+    query = request.query_params
+    given: dict[str, object] = {name: query[name] for name in FIELDS if query.get(name)}
+    given["clicked_tag"] = query.getlist("clicked_tag")
+    if unknown := set(query) - {*FIELDS, "clicked_tag"}:
+        raise RequestError(422, "is no filter of segments", min(unknown))
+    try:
+        wanted = msgspec.convert(given, Segment)
+    except msgspec.ValidationError as error:
+        message, _, path = str(error).partition(" - at `$.")
+        raise RequestError(422, message, path.rstrip("`").partition("[")[0]) from None
+    parts = segments.chunks(api.queries, wanted)
+    start = await run_in_threadpool(next, parts, b"")  # errors come before the answer begins
+
+    async def lines() -> object:
+        yield start
+        async for part in iterate_in_threadpool(parts):
+            yield part
+
+    return StreamingResponse(lines(), media_type="application/x-ndjson")  # type: ignore[arg-type]
+
+
+def _counted(found: Mapping[str, Any], title: str) -> list[schemas.Counted]:
+    return [schemas.Counted(name, hits) for name, hits in found["prefers"].get(title, ())]
+
+
+ROUTES: Sequence[Route] = (
+    Route("/v1/recipients/{recipient}", recipient),
+    Route("/v1/segments", segment),
+)

@@ -1,0 +1,64 @@
+-- Recipients by what they were sent and what people did: of each filter that is set, all must hold.
+-- Rows: recipient (the address), messages and last_sent_at. Keys of newsletters are 0 where not asked.
+-- `newsletter`: was sent it. `tags`: clicked a link with one of them. `opened`, `clicked`: did so in
+-- that newsletter; `not_opened`, `not_clicked`: was sent it and did not. `since_ms` bounds the hits.
+WITH
+    acted AS
+    (
+        SELECT recipient, newsletter, kind, link
+        FROM hits
+        WHERE workspace = {workspace:String} AND verdict NOT IN ('prefetch', 'scanner', 'bot')
+            AND kind IN ('open', 'click') AND at >= fromUnixTimestamp64Milli({since_ms:Int64})
+            AND (newsletter IN ({opened:UInt64}, {clicked:UInt64}, {not_opened:UInt64}, {not_clicked:UInt64})
+                OR newsletter IN (
+                    SELECT newsletter FROM links FINAL
+                    WHERE workspace = {workspace:String} AND hasAny(tags, {tags:Array(String)})
+                ))
+        GROUP BY recipient, newsletter, kind, link
+        HAVING sum(sign) > 0
+    )
+SELECT
+    argMax(address, at) AS recipient,
+    count() AS messages,
+    formatDateTime(max(at), '%Y-%m-%dT%H:%i:%SZ') AS last_sent_at
+FROM
+(
+    SELECT recipient AS person, newsletter, address, at
+    FROM messages
+    WHERE workspace = {workspace:String}
+)
+WHERE ({newsletter:UInt64} = 0 OR newsletter = {newsletter:UInt64})
+    AND (empty({tags:Array(String)}) OR person IN (
+        SELECT recipient FROM acted
+        WHERE kind = 'click' AND (newsletter, link) IN (
+            SELECT newsletter, link FROM links FINAL
+            WHERE workspace = {workspace:String} AND hasAny(tags, {tags:Array(String)})
+        )
+    ))
+    AND ({opened:UInt64} = 0 OR person IN (
+        SELECT recipient FROM acted WHERE kind = 'open' AND newsletter = {opened:UInt64}
+    ))
+    AND ({clicked:UInt64} = 0 OR person IN (
+        SELECT recipient FROM acted WHERE kind = 'click' AND newsletter = {clicked:UInt64}
+    ))
+    AND ({not_opened:UInt64} = 0 OR (
+        person IN (
+            SELECT recipient FROM messages
+            WHERE workspace = {workspace:String} AND newsletter = {not_opened:UInt64}
+        )
+        AND person NOT IN (
+            SELECT recipient FROM acted WHERE kind = 'open' AND newsletter = {not_opened:UInt64}
+        )
+    ))
+    AND ({not_clicked:UInt64} = 0 OR (
+        person IN (
+            SELECT recipient FROM messages
+            WHERE workspace = {workspace:String} AND newsletter = {not_clicked:UInt64}
+        )
+        AND person NOT IN (
+            SELECT recipient FROM acted WHERE kind = 'click' AND newsletter = {not_clicked:UInt64}
+        )
+    ))
+GROUP BY person
+ORDER BY recipient
+LIMIT {limit:UInt64}
