@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from urllib.parse import urlsplit
 
 from itsdangerous import BadSignature, URLSafeTimedSerializer
+from starlette.requests import Request
 
 COOKIE = "mailwake_session"
 SESSION_SECONDS = 30 * 86_400
@@ -24,6 +25,10 @@ class ThrottledError(Exception):
     def __init__(self, seconds: int) -> None:
         super().__init__(f"too many tries, wait {seconds} seconds")
         self.seconds = seconds
+
+
+class ForeignPostError(Exception):
+    """A form that was sent from another site."""
 
 
 class Access:
@@ -81,3 +86,14 @@ def local_path(path: str) -> str:
     parts = urlsplit(path)
     plain = path.startswith("/") and not path.startswith(("//", "/\\")) and path.isprintable()
     return path if plain and not parts.scheme and not parts.netloc else "/"
+
+
+def same_site(request: Request) -> None:
+    """Refuse a POST that another site's page has made (Fetch metadata, else Origin)."""
+    site, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin")
+    if site is None and origin is not None:
+        ours = urlsplit(origin).netloc == request.headers.get("host")  # `null` has no netloc
+    else:
+        ours = site in (None, "same-origin", "none")
+    if not ours:
+        raise ForeignPostError

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property, wraps
 from typing import Any
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import quote, unquote
 
 from jinja2_fragments import render_block
 from sse_starlette import EventSourceResponse
@@ -18,7 +18,14 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app import clickmap, compare, exports, overview, people, report
-from app.access import COOKIE, SESSION_SECONDS, Access, ThrottledError, local_path
+from app.access import (
+    COOKIE,
+    SESSION_SECONDS,
+    Access,
+    ThrottledError,
+    local_path,
+    same_site,
+)
 from app.filters import FilterError, Filters
 from app.live import MAX_VIEWERS, Fragments, Live
 from app.mailing import Mailing
@@ -47,10 +54,6 @@ log = logging.getLogger(__name__)
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 
-class ForeignPostError(Exception):
-    """A form that was sent from another site."""
-
-
 class Dashboard:
     """Pages for people who are logged in. `notices` gives operational troubles to show on top."""
 
@@ -71,7 +74,7 @@ class Dashboard:
     @cached_property
     def routes(self) -> Sequence[BaseRoute]:
         """Everything but tracking and API."""
-        inside = self._inside
+        inside = self.inside
         return (
             Route("/", inside(self.newsletters)),
             Route("/live", inside(self.newsletters_live, live=True)),
@@ -97,12 +100,12 @@ class Dashboard:
         """All newsletters, searched, sorted and by period."""
         filters = Filters.read(request.query_params)
         page = await asyncio.to_thread(overview.newsletters, self._queries, filters)
-        return self._page(request, "newsletters.html", page)
+        return self.page(request, "newsletters.html", page)
 
     async def newsletters_live(self, request: Request) -> Response:
         """The same, as it changes."""
         filters = Filters.read(request.query_params)
-        return self._stream(
+        return self.stream(
             request, f"newsletters {filters.query()}", "newsletters.html", ("totals", "list"),
             lambda: overview.newsletters(self._queries, filters),
         )  # fmt: skip
@@ -111,12 +114,12 @@ class Dashboard:
         """All tags: newsletters and streams by topic."""
         filters = Filters.read(request.query_params)
         page = await asyncio.to_thread(overview.tags, self._queries, filters)
-        return self._page(request, "tags.html", page)
+        return self.page(request, "tags.html", page)
 
     async def tags_live(self, request: Request) -> Response:
         """The same, as it changes."""
         filters = Filters.read(request.query_params)
-        return self._stream(
+        return self.stream(
             request, f"tags {filters.query()}", "tags.html", ("list",),
             lambda: overview.tags(self._queries, filters),
         )  # fmt: skip
@@ -125,14 +128,14 @@ class Dashboard:
         """One newsletter, with filters on its hits."""
         filters, newsletter_id = Filters.read(request.query_params), _newsletter_id(request)
         page = await asyncio.to_thread(overview.newsletter, self._queries, newsletter_id, filters)
-        return self._page(request, "newsletter.html", page)
+        return self.page(request, "newsletter.html", page)
 
     async def newsletter_live(self, request: Request) -> Response:
         """The same, as it changes."""
         filters, newsletter_id = Filters.read(request.query_params), _newsletter_id(request)
         with suppress(StorageError):  # a stream that starts now shows the figures later
             await asyncio.to_thread(self._queries.newsletter, newsletter_id)
-        return self._stream(
+        return self.stream(
             request, f"newsletter {filters.query()} {newsletter_id}", "newsletter.html",
             ("figures", "timeline", "links", "agents"),
             lambda: overview.newsletter(self._queries, newsletter_id, filters),
@@ -143,7 +146,7 @@ class Dashboard:
         filters = Filters.read(request.query_params)
         newsletter_id = _newsletter_id(request) if request.path_params else ""
         page = await asyncio.to_thread(people.recipients, self._queries, filters, newsletter_id)
-        return self._page(request, "recipients.html", page)
+        return self.page(request, "recipients.html", page)
 
     async def recipient(self, request: Request) -> Response:
         """One recipient: what came, what was done with it, what is preferred."""
@@ -151,14 +154,14 @@ class Dashboard:
         if key >= 2**64:
             raise NotFoundError(f"recipient {key} is unknown")
         page = await asyncio.to_thread(people.recipient, self._queries, key, filters)
-        return self._page(request, "recipient.html", page)
+        return self.page(request, "recipient.html", page)
 
     async def compare(self, request: Request) -> Response:
         """Up to four newsletters side by side (?newsletter= repeated)."""
         filters = Filters.read(request.query_params)
         ids = [one for one in request.query_params.getlist("newsletter") if one]
         page = await asyncio.to_thread(compare.compare, self._queries, ids, filters)
-        return self._page(request, "compare.html", {**page, "ids": ids})
+        return self.page(request, "compare.html", {**page, "ids": ids})
 
     async def report(self, request: Request) -> Response:
         """What the page says, for printing and mailing."""
@@ -172,7 +175,7 @@ class Dashboard:
         page = await asyncio.to_thread(
             clickmap.page, self._queries, self._mailing, newsletter_id, filters
         )
-        return self._page(request, "clickmap.html", page)
+        return self.page(request, "clickmap.html", page)
 
     async def clickmap_mail(self, request: Request) -> Response:
         """What the click map's frame holds: a document that can run and send nothing."""
@@ -194,7 +197,7 @@ class Dashboard:
         problem, status = "", 200
         session = None
         if request.method == "POST":
-            _same_site(request)
+            same_site(request)
             address = request.client.host if request.client else ""
             form = await request.form(max_files=0, max_fields=8, max_part_size=4096)
             try:
@@ -208,7 +211,7 @@ class Dashboard:
         elif self._access.valid(request.cookies.get(COOKIE, "")):
             return RedirectResponse(onward, 303)
         if session is None:
-            return self._page(request, "login.html", {"problem": problem}, status)
+            return self.page(request, "login.html", {"problem": problem}, status)
         response = RedirectResponse(onward, 303, {"cache-control": "no-store"})
         response.set_cookie(
             COOKIE, session, SESSION_SECONDS, httponly=True, samesite="lax",
@@ -218,19 +221,19 @@ class Dashboard:
 
     async def logout(self, request: Request) -> Response:
         """Forget the session in this browser."""
-        _same_site(request)
+        same_site(request)
         response = RedirectResponse("/login", 303)
         response.delete_cookie(COOKIE)
         return response
 
     def problem(self, request: Request, status: int, title: str, detail: str) -> Response:
         """An error's page; one of status 503 looks again by itself, without JavaScript too."""
-        response = self._page(request, "error.html", {"title": title, "detail": detail}, status)
+        response = self.page(request, "error.html", {"title": title, "detail": detail}, status)
         if status == 503:
             response.headers["refresh"] = "5"
         return response
 
-    def _inside(self, endpoint: Endpoint, live: bool = False) -> Endpoint:
+    def inside(self, endpoint: Endpoint, live: bool = False) -> Endpoint:
         """Only for who is logged in; errors become pages."""
 
         @wraps(endpoint)
@@ -253,13 +256,14 @@ class Dashboard:
 
         return guarded
 
-    def _page(
+    def page(
         self, request: Request, name: str, page: Mapping[str, Any], status: int = 200
     ) -> Response:
+        """A template's page under the dashboard's policy."""
         page = {"url": self._settings.public_url, **page}
         return self.templates.TemplateResponse(request, name, page, status, dict(HEADERS))
 
-    def _stream(
+    def stream(
         self,
         request: Request,
         key: str,
@@ -306,14 +310,3 @@ class _Cached:
 
 def _newsletter_id(request: Request) -> str:
     return unquote(request.path_params["newsletter_id"])
-
-
-def _same_site(request: Request) -> None:
-    """Refuse a POST that another site's page has made (Fetch metadata, else Origin)."""
-    site, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin")
-    if site is None and origin is not None:
-        ours = urlsplit(origin).netloc == request.headers.get("host")  # `null` has no netloc
-    else:
-        ours = site in (None, "same-origin", "none")
-    if not ours:
-        raise ForeignPostError

@@ -31,7 +31,7 @@ async def webhooks(request: Request) -> Response:
     """Every webhook, the oldest first; secrets are told at creation only."""
     api = authorized(request)
     found = await asyncio.to_thread(api.webhooks.all)
-    return json(schemas.WebhookList([_out(hook) for hook in found]))
+    return json(schemas.WebhookList([out(hook) for hook in found]))
 
 
 @spec.validate(
@@ -46,7 +46,7 @@ async def add(request: Request) -> Response:
         wanted = msgspec.json.decode(await body_of(request, 65_536), type=schemas.WebhookIn)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise invalid(error) from None
-    _valid(wanted)
+    valid(wanted)
     if len(await asyncio.to_thread(api.webhooks.all)) >= MOST_HOOKS:
         raise RequestError(422, f"there are {MOST_HOOKS} webhooks already", "url")
     filters = Wanted(
@@ -56,14 +56,14 @@ async def add(request: Request) -> Response:
     hook = await asyncio.to_thread(
         api.webhooks.add, wanted.url, filters, wanted.first, at, wanted.secret
     )
-    return json(msgspec.structs.replace(_out(hook), secret=hook.secret))
+    return json(msgspec.structs.replace(out(hook), secret=hook.secret))
 
 
 @spec.validate(resp=Responses(HTTP_200=schemas.WebhookOut, **PROBLEMS), skip_validation=True)
 async def webhook(request: Request) -> Response:
     """One webhook."""
     _, hook = await _known(request)
-    return json(_out(hook))
+    return json(out(hook))
 
 
 @spec.validate(resp=Responses(HTTP_200=schemas.WebhookOut, **PROBLEMS), skip_validation=True)
@@ -71,7 +71,7 @@ async def remove(request: Request) -> Response:
     """Take a webhook off, with its deliveries."""
     api, hook = await _known(request)
     await asyncio.to_thread(api.webhooks.remove, hook.id)
-    return json(_out(hook))
+    return json(out(hook))
 
 
 @spec.validate(resp=Responses(HTTP_200=schemas.WebhookOut, **PROBLEMS), skip_validation=True)
@@ -79,7 +79,7 @@ async def enable(request: Request) -> Response:
     """Switch a disabled webhook on again: it is told of what it has missed (7 days at most)."""
     api, hook = await _known(request)
     await asyncio.to_thread(api.webhooks.enable, hook.id)
-    return json(_out(msgspec.structs.replace(hook, disabled="", failing_since=None)))
+    return json(out(msgspec.structs.replace(hook, disabled="", failing_since=None)))
 
 
 @spec.validate(resp=Responses(HTTP_200=schemas.DeliveryOut, **PROBLEMS), skip_validation=True)
@@ -88,7 +88,7 @@ async def test(request: Request) -> Response:
     api, hook = await _known(request)
     number = await asyncio.to_thread(api.webhooks.test, hook)
     found = await asyncio.to_thread(api.webhooks.log, hook.id, number + 1, 1)
-    return json(_delivery(found[0]))
+    return json(delivery_out(found[0]))
 
 
 @spec.validate(
@@ -105,7 +105,7 @@ async def deliveries(request: Request) -> Response:
     limit = integer(request, "limit", PAGE, 1, MOST)
     found = await asyncio.to_thread(api.webhooks.log, hook.id, before, limit, state)
     following = found[-1].id if len(found) == limit else None
-    return json(schemas.DeliveryList([_delivery(one) for one in found], following))
+    return json(schemas.DeliveryList([delivery_out(one) for one in found], following))
 
 
 @spec.validate(resp=Responses(HTTP_200=schemas.Replayed, **PROBLEMS), skip_validation=True)
@@ -124,7 +124,8 @@ async def _known(request: Request) -> tuple[Parts, Webhook]:
     return api, hook
 
 
-def _valid(wanted: schemas.WebhookIn) -> None:
+def valid(wanted: schemas.WebhookIn) -> None:
+    """Raises RequestError with the field that is wrong."""
     try:
         check(wanted.url)
     except OutsideError as error:
@@ -142,7 +143,8 @@ def _valid(wanted: schemas.WebhookIn) -> None:
             raise RequestError(422, "must be whsec_ and 24 to 64 bytes in base64", "secret")
 
 
-def _out(hook: Webhook) -> schemas.WebhookOut:
+def out(hook: Webhook) -> schemas.WebhookOut:
+    """A webhook as the API tells it, without its secret."""
     return schemas.WebhookOut(
         hook.id, hook.url, **msgspec.structs.asdict(hook.wanted),
         first=hook.first, created_at=datetime.fromtimestamp(hook.at, UTC),
@@ -150,7 +152,8 @@ def _out(hook: Webhook) -> schemas.WebhookOut:
     )  # fmt: skip
 
 
-def _delivery(one: Delivery) -> schemas.DeliveryOut:
+def delivery_out(one: Delivery) -> schemas.DeliveryOut:
+    """A delivery as the API tells it."""
     return schemas.DeliveryOut(
         one.id, one.event, one.state, one.attempts, datetime.fromtimestamp(one.at, UTC),
         _at(one.due), one.status, one.error, msgspec.Raw(one.body),

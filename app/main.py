@@ -14,9 +14,10 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 
 from app import api, reference
-from app.access import Access
+from app.access import Access, ForeignPostError
+from app.actions import Actions
 from app.corrections import Corrections
-from app.dashboard import Dashboard, ForeignPostError
+from app.dashboard import Dashboard
 from app.dispatching import Dispatcher
 from app.feed import CursorError, Feed, News
 from app.journal import Journal, JournalError
@@ -80,6 +81,7 @@ class Mailwake:
             settings, outgoing, mailing, queries, self.corrections, suppressions, webhooks,
             feed, Teller(queries), news,
         )  # fmt: skip
+        actions = Actions(dashboard, webhooks, feed, queries)
         self.reports = Reports(settings, queries)
         unsubscribe = Unsubscribe(tokens, self.journal, dashboard.templates, WORKSPACE)
         routes: list[BaseRoute] = [
@@ -89,6 +91,7 @@ class Mailwake:
             *reference.routes(api.openapi(), dashboard.templates, settings.public_url),
             Mount("/v1", app=api.create(parts, ERRORS)),
             *unsubscribe.routes,
+            *actions.routes,
             *dashboard.routes,
         ]
         pages: Handlers = {**ERRORS, HTTPException: partial(_error_page, dashboard)}

@@ -31,9 +31,14 @@ class Segment(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tru
     since: Annotated[datetime, Meta(tz=True)] | None = None
 
 
-def chunks(queries: Queries, segment: Segment, form: str = "JSONEachRow") -> Iterator[bytes]:
-    """Its recipients by address, in one of ClickHouse's formats. Raises StorageError."""
-    return queries.stream("segment", form, **_parameters(queries, segment, EVERYBODY))
+def chunks(
+    queries: Queries, segment: Segment, form: str = "JSONEachRow", neutral: bool = False
+) -> Iterator[bytes]:
+    """Its recipients by address, in one of ClickHouse's formats. Raises StorageError.
+
+    `neutral`: no text begins like a spreadsheet's formula (OWASP, "CSV Injection").
+    """
+    return queries.stream("segment", form, **_parameters(queries, segment, EVERYBODY, neutral))
 
 
 def first(queries: Queries, segment: Segment, limit: int) -> Sequence[Row]:
@@ -41,7 +46,15 @@ def first(queries: Queries, segment: Segment, limit: int) -> Sequence[Row]:
     return queries.run("segment", **_parameters(queries, segment, limit))
 
 
-def _parameters(queries: Queries, segment: Segment, limit: int) -> Mapping[str, Any]:
+def _parameters(
+    queries: Queries, segment: Segment, limit: int, neutral: bool = False
+) -> Mapping[str, Any]:
     keys = {name: queries.key(given) if (given := getattr(segment, name)) else 0 for name in NAMED}
     since = int(segment.since.timestamp() * 1000) if segment.since else 0
-    return {**keys, "tags": list(segment.clicked_tag), "since_ms": since, "limit": limit}
+    return {
+        **keys,
+        "tags": list(segment.clicked_tag),
+        "since_ms": since,
+        "limit": limit,
+        "neutral": int(neutral),
+    }

@@ -13,6 +13,7 @@ LAYERS = [
     {"reclassifying", "greeting", "reporting", "main"},
     {"asking"},
     {"metrics"},
+    {"actions"},
     {"tracking", "api", "dashboard", "live", "unsubscribe", "reference"},
     {"sending", "figures", "upkeep", "clickmap", "streaming", "consent", "hooks", "recipients"},
     {"reports"},

@@ -1,0 +1,191 @@
+"""Dashboard pages on which something is done: webhooks, and segments of recipients."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlencode
+
+import msgspec
+from starlette.concurrency import iterate_in_threadpool, run_in_threadpool
+from starlette.datastructures import FormData, QueryParams
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from app import hooks, schemas, segments
+from app.access import same_site
+from app.dashboard import HEADERS, Dashboard
+from app.feed import TYPES, Feed
+from app.queries import NotFoundError, Queries
+from app.segments import NAMED, Segment
+from app.telling import Wanted
+from app.web import RequestError, invalid
+from app.webhooks import Webhook, Webhooks
+
+LOGGED = 50  # deliveries on a page
+SHOWN = 50  # recipients of a segment
+FORMATS = {"csv": ("CSVWithNames", "text/csv"), "json": ("JSONEachRow", "application/x-ndjson")}
+
+
+@dataclass(frozen=True)
+class Actions:
+    """Pages of who is logged in."""
+
+    dashboard: Dashboard
+    webhooks: Webhooks
+    feed: Feed
+    queries: Queries
+
+    @property
+    def routes(self) -> Sequence[Route]:
+        """For the application's router."""
+        inside = self.dashboard.inside
+        one = "/webhooks/{webhook_id}"
+        return (
+            Route("/webhooks", inside(self.list)),
+            Route("/webhooks", inside(self.add), methods=["POST"]),
+            Route(one, inside(self.one)),
+            Route(f"{one}/live", inside(self.live, live=True)),
+            Route(f"{one}/{{action}}", inside(self.act), methods=["POST"]),
+            Route("/segments", inside(self.segment)),
+            Route("/segments/export", inside(self.export)),
+        )
+
+    async def list(self, request: Request) -> Response:
+        """Every webhook, and a form for a new one."""
+        return await self._list(request, {}, "", 200)
+
+    async def _list(
+        self, request: Request, given: dict[str, Any], problem: str, status: int
+    ) -> Response:
+        found = await asyncio.to_thread(self.webhooks.all)
+        page = {"hooks": found, "types": TYPES, "given": given, "problem": problem}
+        return self.dashboard.page(request, "webhooks.html", page, status)
+
+    async def add(self, request: Request) -> Response:
+        """Make the form's webhook, or say which field is wrong."""
+        same_site(request)
+        form = await request.form(max_files=0, max_fields=40, max_part_size=65_536)
+        given = _given(form)
+        try:
+            wanted = msgspec.convert(given, schemas.WebhookIn)
+            hooks.valid(wanted)
+        except (msgspec.ValidationError, RequestError) as error:
+            told = error if isinstance(error, RequestError) else invalid(error)
+            return await self._list(request, given, f"{told.field}: {told.detail}", 422)
+        names = Wanted.__struct_fields__
+        filters = Wanted(**{name: getattr(wanted, name) for name in names})
+        at = await asyncio.to_thread(self.feed.last)
+        hook = await asyncio.to_thread(self.webhooks.add, wanted.url, filters, wanted.first, at)
+        return RedirectResponse(f"/webhooks/{hook.id}", 303)
+
+    async def one(self, request: Request) -> Response:
+        """One webhook with its delivery log."""
+        hook = await self._known(request)
+        page = await asyncio.to_thread(self._log, hook)
+        return self.dashboard.page(request, "webhook.html", page)
+
+    async def live(self, request: Request) -> Response:
+        """The log as it grows."""
+        hook = await self._known(request)
+        return self.dashboard.stream(
+            request, f"webhook {hook.id}", "webhook.html", ("log",),
+            lambda: self._log(self.webhooks.get(hook.id) or hook),
+        )  # fmt: skip
+
+    async def act(self, request: Request) -> Response:
+        """Test, enable, replay or remove a webhook."""
+        same_site(request)
+        hook, action = await self._known(request), request.path_params["action"]
+        if action == "remove":
+            await asyncio.to_thread(self.webhooks.remove, hook.id)
+            return RedirectResponse("/webhooks", 303)
+        if action == "test":
+            await asyncio.to_thread(self.webhooks.test, hook)
+        elif action == "enable":
+            await asyncio.to_thread(self.webhooks.enable, hook.id)
+        elif action == "replay":
+            await asyncio.to_thread(self.webhooks.replay, hook.id)
+        else:
+            raise NotFoundError(f"action {action!r} is unknown")
+        return RedirectResponse(f"/webhooks/{hook.id}", 303)
+
+    async def segment(self, request: Request) -> Response:
+        """Recipients by what they did: a form, and the first of them."""
+        query = request.query_params
+        wanted, problem = _segment(query)
+        asked = any(query.get(name) for name in (*NAMED, "clicked_tag", "since"))
+        rows = []
+        if asked and not problem:
+            rows = list(await asyncio.to_thread(segments.first, self.queries, wanted, SHOWN + 1))
+        given = {name: query.get(name, "") for name in (*NAMED, "clicked_tag", "since")}
+        page = {
+            "given": given, "problem": problem, "rows": rows[:SHOWN], "asked": asked,
+            "more": len(rows) > SHOWN, "query": urlencode({k: v for k, v in given.items() if v}),
+        }  # fmt: skip
+        return self.dashboard.page(request, "segments.html", page, 422 if problem else 200)
+
+    async def export(self, request: Request) -> Response:
+        """The whole segment as a file."""
+        wanted, problem = _segment(request.query_params)
+        form = request.query_params.get("format", "csv")
+        if problem or form not in FORMATS:
+            told = problem or f"format must be one of {', '.join(FORMATS)}"
+            return self.dashboard.problem(request, 422, "That segment means nothing", told)
+        parts = segments.chunks(self.queries, wanted, FORMATS[form][0], form == "csv")
+        first = await run_in_threadpool(next, parts, b"")
+
+        async def body() -> Any:
+            yield first
+            async for part in iterate_in_threadpool(parts):
+                yield part
+
+        named = {"content-disposition": f'attachment; filename="segment.{form}"'}
+        return StreamingResponse(body(), 200, {**HEADERS, **named}, FORMATS[form][1])
+
+    async def _known(self, request: Request) -> Webhook:
+        webhook_id = request.path_params["webhook_id"]
+        hook = await asyncio.to_thread(self.webhooks.get, webhook_id)
+        if hook is None:
+            raise NotFoundError(f"webhook {webhook_id!r} is unknown")
+        return hook
+
+    def _log(self, hook: Webhook) -> dict[str, Any]:
+        entries = []
+        for one in self.webhooks.log(hook.id, 0, LOGGED):
+            shown = msgspec.structs.asdict(hooks.delivery_out(one))
+            shown["body"] = msgspec.json.format(one.body, indent=2).decode()
+            entries.append(shown)
+        return {"hook": hook, "entries": entries}
+
+
+def _given(form: FormData) -> dict[str, Any]:
+    """What the form says, as the API takes it: a line for each newsletter, label and tag."""
+
+    def lines(name: str) -> list[str]:
+        return [line.strip() for line in str(form.get(name, "")).splitlines() if line.strip()]
+
+    verdict = str(form.get("verdict", ""))
+    return {
+        "url": str(form.get("url", "")).strip(),
+        "newsletters": lines("newsletters"),
+        "types": [str(value) for value in form.getlist("types")],
+        "verdicts": [verdict] if verdict else [],
+        "labels": lines("labels"),
+        "tags": lines("tags"),
+        "first": bool(form.get("first")),
+    }
+
+
+def _segment(query: QueryParams) -> tuple[Segment, str]:
+    """The segment, or what is wrong with it."""
+    given: dict[str, object] = {name: query[name] for name in NAMED if query.get(name)}
+    given["clicked_tag"] = query.get("clicked_tag", "").replace(",", " ").split()
+    if since := query.get("since"):
+        given["since"] = f"{since}T00:00:00Z" if len(since) == 10 else since
+    try:
+        return msgspec.convert(given, Segment), ""
+    except msgspec.ValidationError as error:
+        message, _, path = str(error).partition(" - at `$.")
+        return Segment(), f"{path.rstrip('`').partition('[')[0].replace('_', ' ')}: {message}"

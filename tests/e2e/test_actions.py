@@ -1,0 +1,130 @@
+"""Webhooks and segments in the browser, over a real service and a real receiver."""
+
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from tests.e2e.test_accessibility import AXE, RUN
+from tests.e2e.test_dashboard import PERSON, XSS, browser, login
+from tests.receiver import receiver
+from tests.service import Service, paths, tracked_urls
+
+__all__ = ["browser"]
+
+MAIL = '<body><a href="https://example.com/" data-track-tag="acted">x</a></body>'
+
+
+@pytest.fixture(scope="module")
+def hooked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    folder = tmp_path_factory.mktemp("actions") / "data"
+    with Service(folder, MAILWAKE_WEBHOOK_NETWORKS="127.0.0.0/8") as running:
+        running.wait_for(lambda: running.client.get("/readyz").status_code == 200, "ready")
+        yield running
+
+
+@pytest.fixture
+def page(browser: Browser, hooked: Service) -> Iterator[Page]:
+    context = browser.new_context(base_url=hooked.url)
+    page = context.new_page()
+    errors: list[str] = []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on("dialog", lambda dialog: errors.append(f"dialog {dialog.message}"))
+    login(page, hooked)
+    yield page
+    context.close()
+    assert errors == []
+
+
+def test_a_webhook_is_made_tested_mended_and_removed(page: Page, hooked: Service) -> None:
+    with receiver() as there:
+        there.default = 410
+        page.get_by_role("link", name="Webhooks").click()
+        page.get_by_label("Address").fill(there.url)
+        page.get_by_label("message.clicked").check()
+        page.get_by_label("By", exact=True).select_option("People")
+        page.get_by_label("Only links with these topics").fill("acted")
+        page.get_by_role("button", name="Add webhook").click()
+        expect(page.get_by_role("heading", level=1)).to_have_text(there.url)
+        expect(page.get_by_text("message.clicked by human, topics acted")).to_be_visible()
+        page.get_by_role("button", name="Send a test").click()
+        expect(page.locator("#log")).to_contain_text("dead")  # told live
+        expect(page.get_by_role("alert")).to_contain_text("is switched off")
+        page.reload()
+        there.default = 204
+        page.get_by_role("button", name="Switch on").click()
+        page.get_by_role("button", name="Send dead letters again").click()
+        expect(page.locator("#log")).to_contain_text("delivered")
+        answer = hooked.rewrite("acted", MAIL, f"{XSS}@example.com")
+        for path in paths(tracked_urls(answer["html"])):
+            hooked.client.get(path, headers=PERSON)
+        expect(page.locator("#log tbody tr")).to_have_count(2)
+        page.get_by_text("Signing secret").click()
+        secret = page.locator("details code").inner_text()
+        assert len(there.verified(secret)) == len(there.requests) == 3
+        page.locator("#log summary").first.click()
+        expect(page.locator("#log pre").first).to_contain_text('"type": "message.clicked"')
+        page.evaluate(AXE.read_text())
+        assert page.evaluate(RUN) == []
+        page.get_by_role("button", name="Remove").click()
+        expect(page.get_by_role("heading", name="New webhook")).to_be_visible()
+        expect(page.locator("tbody")).to_have_count(0)
+
+
+def test_a_wrong_field_is_named_and_nothing_is_forgotten(page: Page) -> None:
+    page.goto("/webhooks")
+    page.get_by_label("Address").fill("https://user:pass@example.com/")
+    page.get_by_label("Only these newsletters").fill("spring")
+    page.get_by_role("button", name="Add webhook").click()
+    expect(page.get_by_role("alert")).to_have_text("url: must carry no user and password")
+    expect(page.get_by_label("Only these newsletters")).to_have_value("spring")
+    page.evaluate(AXE.read_text())
+    assert page.evaluate(RUN) == []
+
+
+def test_forms_of_other_sites_are_refused(page: Page, hooked: Service) -> None:
+    for path in ("/webhooks", "/webhooks/wh_x/test"):
+        answer = page.request.post(
+            path, headers={"sec-fetch-site": "cross-site"}, form={"url": "x"}
+        )
+        assert answer.status == 403
+    assert hooked.get("/v1/webhooks")["webhooks"] == []
+
+
+def test_a_segment_is_shown_and_exported(page: Page, hooked: Service) -> None:
+    for name in ("=ann", "bob"):
+        answer = hooked.rewrite("segmented", MAIL, f"{name}@example.com")
+        if name == "=ann":
+            hooked.client.get(paths(tracked_urls(answer["html"]))[0], headers=PERSON)
+    hooked.drained()
+    page.goto("/")
+    page.get_by_role("link", name="Segments").click()
+    page.get_by_label("Clicked a link").fill("acted")
+    page.get_by_label("Was sent newsletter (id)").fill("segmented")
+    page.get_by_role("button", name="Show recipients").click()
+    expect(page.locator("tbody tr")).to_have_count(1)
+    expect(page.locator("tbody")).to_contain_text("=ann@example.com")
+    with page.expect_download() as download:
+        page.get_by_role("link", name="CSV").click()
+    assert "'=ann@example.com" in download.value.path().read_text()
+    page.evaluate(AXE.read_text())
+    assert page.evaluate(RUN) == []
+    page.goto("/segments?not_clicked=segmented&since=2020-01-01")
+    expect(page.locator("tbody")).to_contain_text("bob@example.com")
+    page.goto("/segments?since=never")
+    expect(page.get_by_role("alert")).to_contain_text("since")
+
+
+@pytest.mark.parametrize("width", [390, 1440])
+def test_the_pages_fit(browser: Browser, hooked: Service, width: int) -> None:
+    context = browser.new_context(
+        base_url=hooked.url, viewport={"width": width, "height": 900}, color_scheme="dark"
+    )
+    page = context.new_page()
+    login(page, hooked)
+    hook = hooked.client.post("/v1/webhooks", json={"url": f"https://e.example/{'x' * 300}"}).json()
+    for path in ("/webhooks", f"/webhooks/{hook['id']}", "/segments", "/segments?opened=none"):
+        page.goto(path)
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), path
+    hooked.client.delete(f"/v1/webhooks/{hook['id']}")
+    context.close()
