@@ -25,6 +25,7 @@ from app.webhooks import Webhook, Webhooks
 
 LOGGED = 50  # deliveries on a page
 SHOWN = 50  # recipients of a segment
+OFFERED = 200  # newsletters to choose from
 FORMATS = {"csv": ("CSVWithNames", "text/csv"), "json": ("JSONEachRow", "application/x-ndjson")}
 
 
@@ -120,9 +121,11 @@ class Actions:
         if asked and not problem:
             rows = list(await asyncio.to_thread(segments.first, self.queries, wanted, SHOWN + 1))
         given = {name: query.get(name, "") for name in (*NAMED, "clicked_tag", "since")}
+        offered = await asyncio.to_thread(self.queries.newsletters, limit=OFFERED)
         page = {
             "given": given, "problem": problem, "rows": rows[:SHOWN], "asked": asked,
-            "more": len(rows) > SHOWN, "query": urlencode({k: v for k, v in given.items() if v}),
+            "offered": offered, "more": len(rows) > SHOWN,
+            "query": urlencode({name: value for name, value in given.items() if value}),
         }  # fmt: skip
         return self.dashboard.page(request, "segments.html", page, 422 if problem else 200)
 

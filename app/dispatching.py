@@ -9,6 +9,8 @@ import fcntl
 import logging
 import time
 
+from sqlalchemy.exc import SQLAlchemyError
+
 from app.feed import LOOK, Cursor, CursorError, Feed, News
 from app.outside import OutsideError, post
 from app.queries import Queries
@@ -20,7 +22,6 @@ from app.webhooks import Delivery, Webhook, Webhooks, headers
 log = logging.getLogger(__name__)
 BATCH = 500  # events read at once
 TOGETHER = 10  # requests to one endpoint at a time; one while it fails
-AWAY = 1.0  # seconds, while ClickHouse is away
 ANOTHER = 5.0  # seconds between looks whether the process that delivers has gone
 SWEEP = 3600.0
 
@@ -61,10 +62,13 @@ class Dispatcher:
     async def _deliver(self) -> None:
         swept = 0.0
         while True:
-            pause = LOOK
             try:
                 newest = await self._news.newest()
                 await asyncio.to_thread(self.take, newest)
+            except Exception as error:  # what was taken before is sent all the same
+                if not isinstance(error, StorageError):
+                    log.exception("webhooks take nothing")
+            try:
                 for webhook_id in await asyncio.to_thread(self._hooks.due, time.time()):
                     if webhook_id not in self._sending:
                         task = asyncio.create_task(self._send(webhook_id), name=webhook_id)
@@ -73,13 +77,9 @@ class Dispatcher:
                 if time.monotonic() - swept > SWEEP:
                     swept = time.monotonic()
                     await asyncio.to_thread(self._hooks.sweep, time.time())
-            except StorageError as error:
-                log.debug("webhooks wait for ClickHouse: %s", error)
-                pause = AWAY
-            except Exception:
+            except SQLAlchemyError:
                 log.exception("webhooks wait")
-                pause = AWAY
-            await asyncio.sleep(pause)
+            await asyncio.sleep(LOOK)
 
     def take(self, newest: int) -> int:
         """Make deliveries of what is new for each webhook; returns how many. Blocking."""

@@ -13,10 +13,10 @@ from typing import Any, Literal, NamedTuple, get_args
 
 import msgspec
 from sqlalchemy import Engine, delete, func, insert, select
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from app import suppressing
-from app.state import feed
+from app.state import StateError, feed
 
 KEPT = 7 * 86_400.0
 LOOK = 0.1  # seconds between looks for news
@@ -90,6 +90,7 @@ class Feed:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._swept = 0.0
+        self._last: tuple[int, list[bytes]] = 0, []
 
     def append(self, source: str, rows: bytes) -> None:
         """Take JSON lines of `hits` in, once per `source`. Unsubscribes are suppressed with it."""
@@ -111,12 +112,14 @@ class Feed:
                         connection, row.workspace, row.recipient, row.newsletter, "unsubscribed",
                         row.at,
                     )  # fmt: skip
+            if now - self._swept > SWEEP:
+                self._swept = now
+                with self._engine.begin() as connection:
+                    connection.execute(delete(feed).where(feed.c.at < now - KEPT))
         except IntegrityError:
             return  # it was there already
-        if now - self._swept > SWEEP:
-            self._swept = now
-            with self._engine.begin() as connection:
-                connection.execute(delete(feed).where(feed.c.at < now - KEPT))
+        except SQLAlchemyError as error:
+            raise StateError(f"state.db cannot be written: {error}") from error
 
     def last(self) -> Cursor:
         """The end, for who wants only what comes from now on."""
@@ -142,7 +145,7 @@ class Feed:
             if row is None:
                 break
             start = cursor.line if row.seq == cursor.seq else 0
-            for event in events(zlib.decompress(row.rows).splitlines(), row.seq, start):
+            for event in events(self._lines(row.seq), row.seq, start):
                 if event.row.workspace == workspace:
                     found.append(event)
                     if len(found) >= limit:
@@ -152,19 +155,27 @@ class Feed:
 
     def _row(self, cursor: Cursor) -> Any:
         """The row that the cursor is in or, at its end, the next one. Raises CursorError."""
-        ahead = select(feed).order_by(feed.c.seq).limit(1)
+        ahead = select(feed.c.seq, feed.c.lines).order_by(feed.c.seq).limit(1)
         with self._engine.connect() as connection:
-            at = connection.execute(
-                select(feed.c.seq, feed.c.lines).where(feed.c.seq == cursor.seq)
-            ).first()
+            at = connection.execute(ahead.where(feed.c.seq == cursor.seq)).first()
             if at and cursor.line > at.lines:
                 raise CursorError("is no cursor of this service")
             if at and cursor.line < at.lines:
-                return connection.execute(ahead.where(feed.c.seq == cursor.seq)).first()
+                return at
             row = connection.execute(ahead.where(feed.c.seq > cursor.seq)).first()
         if cursor.seq and not at:
             self._check(cursor)
         return row
+
+    def _lines(self, seq: int) -> list[bytes]:
+        """A row's content; the last one is remembered, since it is read in many steps."""
+        known, lines = self._last
+        if known != seq:
+            with self._engine.connect() as connection:
+                found = connection.execute(select(feed.c.rows).where(feed.c.seq == seq)).scalar()
+            lines = zlib.decompress(found).splitlines() if found else []
+            self._last = seq, lines
+        return lines
 
     def _check(self, cursor: Cursor) -> None:
         """Rows before the oldest kept one are gone; a number from the future never was."""

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 
 import msgspec
+from sqlalchemy.exc import SQLAlchemyError
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -201,6 +202,11 @@ def _cursor_error(_: Request, error: Exception) -> Response:
     return problem(status, "Gone" if error.gone else "Invalid value", str(error), "after")
 
 
+def _state_error(_: Request, error: Exception) -> Response:
+    log.error("answered 503: %s", error)
+    return problem(503, "state.db is out of reach", "Try again in a moment.")
+
+
 def _crashed(_: Request, __: Exception) -> Response:
     return problem(500, "Internal error", "The service's log has the details.")
 
@@ -227,6 +233,7 @@ ERRORS: Handlers = {
     HTTPException: _http_error,
     NotFoundError: _not_found,
     CursorError: _cursor_error,
+    SQLAlchemyError: _state_error,
     StorageError: _storage_error,
     JournalError: _journal_error,
     ForeignPostError: _foreign_post,

@@ -103,6 +103,8 @@ class Reports:
                     pass  # another process mails
                 except (StorageError, OSError) as error:
                     log.warning("reports wait: %s", error)
+                except Exception:
+                    log.exception("a report could not be made")
                 await asyncio.sleep(LOOK)
 
     async def due(self, now: datetime) -> int:

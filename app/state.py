@@ -26,6 +26,11 @@ from sqlalchemy import (
 
 metadata = MetaData()
 
+
+class StateError(OSError):
+    """The file could not be written; whoever loads tries again."""
+
+
 # What was loaded, in the order in which it was: one row per segment or file of corrections.
 feed = Table(
     "feed",

@@ -43,11 +43,14 @@ async def events(request: Request) -> Response:
     found: list[Told] = []
     scanned = 0
     while len(found) < limit and scanned < SCANNED:
-        told, following = await asyncio.to_thread(_read, api, wanted, at, limit - len(found))
+        told, following = await asyncio.to_thread(_read, api, wanted, at)
         if following == at:
             break
         found += told
         scanned, at = scanned + READ, following
+    if len(found) > limit:
+        del found[limit:]
+        at = cursor(found[-1].cursor)
     body = b"".join(_encode(told) + b"\n" for told in found)
     return Response(body, 200, {"mailwake-cursor": str(at)}, "application/x-ndjson")
 
@@ -65,7 +68,7 @@ async def stream(request: Request) -> Response:
     wanted = _wanted(request.query_params)
     after = request.headers.get("last-event-id") or request.query_params.get("after", "")
     at = _cursor(after) if after else await asyncio.to_thread(api.feed.last)
-    await asyncio.to_thread(_read, api, wanted, at, 1)  # a bad cursor is told before all else
+    await asyncio.to_thread(_read, api, wanted, at)  # a bad cursor is told before all else
     if api.news.streams >= STREAMS:
         raise RequestError(503, f"{STREAMS:,} streams are open")
     return EventSourceResponse(
@@ -78,7 +81,7 @@ async def _follow(api: Parts, wanted: Wanted, at: Cursor) -> AsyncIterator[Serve
     try:
         while True:
             try:
-                told, following = await asyncio.to_thread(_read, api, wanted, at, READ)
+                told, following = await asyncio.to_thread(_read, api, wanted, at)
             except StorageError:
                 await asyncio.sleep(WAIT)
                 continue
@@ -97,9 +100,9 @@ async def _follow(api: Parts, wanted: Wanted, at: Cursor) -> AsyncIterator[Serve
         api.news.streams -= 1
 
 
-def _read(api: Parts, wanted: Wanted, at: Cursor, limit: int) -> tuple[list[Told], Cursor]:
-    """At most `limit` events that are wanted, and where to go on."""
-    found, following = api.feed.after(at, api.queries.workspace, min(READ, max(limit, 1)))
+def _read(api: Parts, wanted: Wanted, at: Cursor) -> tuple[list[Told], Cursor]:
+    """Of the next READ events those that are wanted, and where to go on."""
+    found, following = api.feed.after(at, api.queries.workspace, READ)
     likely = [event for event in found if wanted.may_take(event, api.queries)]
     told = api.teller.tell(likely) if likely else []
     return [one for one in told if wanted.takes(one)], following

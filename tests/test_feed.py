@@ -141,6 +141,31 @@ def test_a_loader_fills_the_feed_and_a_second_load_adds_nothing(
     assert suppressions.among([1, 2], key + 1) == set()
 
 
+def test_a_state_that_cannot_be_written_keeps_the_segment(
+    storage: Storage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = open_state(tmp_path)
+    feed = Feed(engine)
+    journal = tmp_path / "journal"
+    journal.mkdir()
+    key = newsletter_key("default", "unfed")
+    path = journal / f"{uuid.UUID(bytes=new_id())}.seg"
+    path.write_bytes(encode(Hit("open", now_ms(), "default", key, new_id().hex(), 1)))
+    with engine.begin() as connection:
+        connection.exec_driver_sql("ALTER TABLE feed RENAME TO gone")
+    with pytest.raises(OSError, match=r"state\.db cannot be written"):
+        Loader(journal, storage, feed=feed).load_all()
+    assert path.exists()
+    with engine.begin() as connection:
+        connection.exec_driver_sql("ALTER TABLE gone RENAME TO feed")
+    assert Loader(journal, storage, feed=feed).load_all() == 1
+    assert len(feed.after(Cursor(), "default", 9)[0]) == 1
+    counted = storage.query(
+        "SELECT toInt64(sum(sign)) AS n FROM hits WHERE newsletter = {key:UInt64}", {"key": key}
+    )
+    assert counted[0]["n"] == 1  # the second insert of the same segment changed nothing
+
+
 def test_suppressions_are_of_one_newsletter_or_of_all(tmp_path: Path) -> None:
     suppressions = Suppressions(open_state(tmp_path))
     assert suppressions.add(2**64 - 1, KEY, "api")

@@ -23,6 +23,7 @@ FILTERS = st.builds(
     after=TEXT,
     link=st.one_of(st.just(""), st.integers(0, 65_535).map(str)),
     client=TEXT,
+    family=TEXT,
     os=TEXT,
     device=TEXT,
     country=TEXT,
