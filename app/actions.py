@@ -13,12 +13,12 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from app import hooks, schemas, segments
+from app import acting, hooks, segments
 from app.access import same_site
 from app.dashboard import HEADERS, Dashboard
 from app.feed import TYPES, Feed
 from app.queries import NotFoundError, Queries
-from app.segments import NAMED, Segment
+from app.segments import NAMED, Saved, Segment
 from app.telling import Wanted
 from app.web import RequestError, invalid
 from app.webhooks import Webhook, Webhooks
@@ -35,6 +35,7 @@ class Actions:
 
     dashboard: Dashboard
     webhooks: Webhooks
+    saved: Saved
     feed: Feed
     queries: Queries
 
@@ -50,6 +51,7 @@ class Actions:
             Route(f"{one}/live", inside(self.live, live=True)),
             Route(f"{one}/{{action}}", inside(self.act), methods=["POST"]),
             Route("/segments", inside(self.segment)),
+            Route("/segments", inside(self.save), methods=["POST"]),
             Route("/segments/export", inside(self.export)),
         )
 
@@ -70,7 +72,7 @@ class Actions:
         form = await request.form(max_files=0, max_fields=40, max_part_size=65_536)
         given = _given(form)
         try:
-            wanted = msgspec.convert(given, schemas.WebhookIn)
+            wanted = msgspec.convert(given, acting.WebhookIn)
             hooks.valid(wanted)
         except (msgspec.ValidationError, RequestError) as error:
             told = error if isinstance(error, RequestError) else invalid(error)
@@ -121,13 +123,34 @@ class Actions:
         if asked and not problem:
             rows = list(await asyncio.to_thread(segments.first, self.queries, wanted, SHOWN + 1))
         given = {name: query.get(name, "") for name in (*NAMED, "clicked_tag", "since")}
+        kept = await asyncio.to_thread(self.saved.all)
         offered = await asyncio.to_thread(self.queries.newsletters, limit=OFFERED)
         page = {
             "given": given, "problem": problem, "rows": rows[:SHOWN], "asked": asked,
-            "offered": offered, "more": len(rows) > SHOWN,
+            "saved": {name: segment_url(one) for name, one in kept.items()}, "offered": offered,
+            "more": len(rows) > SHOWN,
             "query": urlencode({name: value for name, value in given.items() if value}),
         }  # fmt: skip
         return self.dashboard.page(request, "segments.html", page, 422 if problem else 200)
+
+    async def save(self, request: Request) -> Response:
+        """Save the segment of the address under a name, or forget that name."""
+        same_site(request)
+        form = await request.form(max_files=0, max_fields=4, max_part_size=1024)
+        name = str(form.get("name", "")).strip()
+        here = RedirectResponse(f"/segments?{request.url.query}", 303)
+        if form.get("forget"):
+            await asyncio.to_thread(self.saved.remove, name)
+            return here
+        wanted, problem = _segment(request.query_params)
+        try:
+            msgspec.convert(name, acting.SegmentName)
+        except msgspec.ValidationError:
+            problem = problem or "A name has 1 to 100 characters."
+        if problem:
+            return self.dashboard.problem(request, 422, "That segment was not saved", problem)
+        await asyncio.to_thread(self.saved.put, name, wanted)
+        return here
 
     async def export(self, request: Request) -> Response:
         """The whole segment as a file."""
@@ -179,6 +202,14 @@ def _given(form: FormData) -> dict[str, Any]:
         "tags": lines("tags"),
         "first": bool(form.get("first")),
     }
+
+
+def segment_url(segment: Segment) -> str:
+    """The address of the page that shows a segment."""
+    given = {name: getattr(segment, name) for name in NAMED}
+    given["clicked_tag"] = " ".join(segment.clicked_tag)
+    given["since"] = segment.since.date().isoformat() if segment.since else ""
+    return f"/segments?{urlencode({name: value for name, value in given.items() if value})}"
 
 
 def _segment(query: QueryParams) -> tuple[Segment, str]:

@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from app import schemas
+from app import acting, schemas
 from app.events import newsletter_key, recipient_key
 from app.suppressing import ALL
 from app.web import PROBLEMS, Parts, RequestError, authorized, body_of, integer, invalid, json, spec
@@ -19,7 +19,7 @@ PAGE, MOST = 100, 1_000
 
 
 @spec.validate(
-    resp=Responses(HTTP_200=schemas.SuppressionList, HTTP_422=schemas.Problem, **PROBLEMS),
+    resp=Responses(HTTP_200=acting.SuppressionList, HTTP_422=schemas.Problem, **PROBLEMS),
     skip_validation=True,
 )
 async def suppressions(request: Request) -> Response:
@@ -28,13 +28,13 @@ async def suppressions(request: Request) -> Response:
     after, limit = integer(request, "after", 0, 0, 2**53), integer(request, "limit", PAGE, 1, MOST)
     found = await asyncio.to_thread(_page, api, after, limit)
     following = found[-1].id if len(found) == limit else None
-    return json(schemas.SuppressionList(found, following))
+    return json(acting.SuppressionList(found, following))
 
 
 @spec.validate(
-    json=schemas.SuppressionIn,
+    json=acting.SuppressionIn,
     resp=Responses(
-        HTTP_200=schemas.SuppressedOut, HTTP_413=schemas.Problem, HTTP_422=schemas.Problem,
+        HTTP_200=acting.SuppressedOut, HTTP_413=schemas.Problem, HTTP_422=schemas.Problem,
         **PROBLEMS,
     ),
     skip_validation=True,
@@ -45,13 +45,13 @@ async def suppress(request: Request) -> Response:
     wanted = await _wanted(request)
     keys = _keys(api, wanted.recipient, wanted.newsletter_id)
     await asyncio.to_thread(api.suppressions.add, *keys, "api")
-    return json(schemas.SuppressedOut(wanted.recipient, wanted.newsletter_id, True))
+    return json(acting.SuppressedOut(wanted.recipient, wanted.newsletter_id, True))
 
 
 @spec.validate(
-    json=schemas.SuppressionIn,
+    json=acting.SuppressionIn,
     resp=Responses(
-        HTTP_200=schemas.SuppressedOut, HTTP_413=schemas.Problem, HTTP_422=schemas.Problem,
+        HTTP_200=acting.SuppressedOut, HTTP_413=schemas.Problem, HTTP_422=schemas.Problem,
         **PROBLEMS,
     ),
     skip_validation=True,
@@ -66,11 +66,11 @@ async def unsuppress(request: Request) -> Response:
     recipient, newsletter = _keys(api, wanted.recipient, wanted.newsletter_id)
     await asyncio.to_thread(api.suppressions.remove, recipient, newsletter)
     left = await asyncio.to_thread(api.suppressions.among, [recipient], newsletter)
-    return json(schemas.SuppressedOut(wanted.recipient, wanted.newsletter_id, bool(left)))
+    return json(acting.SuppressedOut(wanted.recipient, wanted.newsletter_id, bool(left)))
 
 
 @spec.validate(
-    resp=Responses(HTTP_200=schemas.SuppressedOut, HTTP_422=schemas.Problem, **PROBLEMS),
+    resp=Responses(HTTP_200=acting.SuppressedOut, HTTP_422=schemas.Problem, **PROBLEMS),
     skip_validation=True,
 )
 async def check(request: Request) -> Response:
@@ -80,19 +80,19 @@ async def check(request: Request) -> Response:
     if "newsletter" in request.query_params:
         given["newsletter_id"] = request.query_params["newsletter"]
     try:
-        wanted = msgspec.convert(given, schemas.SuppressionIn)
+        wanted = msgspec.convert(given, acting.SuppressionIn)
     except msgspec.ValidationError as error:
         problem = invalid(error)
         named = problem.field.replace("newsletter_id", "newsletter")
         raise RequestError(422, problem.detail, named) from None
     recipient, newsletter = _keys(api, wanted.recipient, wanted.newsletter_id)
     found = await asyncio.to_thread(api.suppressions.among, [recipient], newsletter)
-    return json(schemas.SuppressedOut(wanted.recipient, wanted.newsletter_id, bool(found)))
+    return json(acting.SuppressedOut(wanted.recipient, wanted.newsletter_id, bool(found)))
 
 
-async def _wanted(request: Request) -> schemas.SuppressionIn:
+async def _wanted(request: Request) -> acting.SuppressionIn:
     try:
-        return msgspec.json.decode(await body_of(request, 16_384), type=schemas.SuppressionIn)
+        return msgspec.json.decode(await body_of(request, 16_384), type=acting.SuppressionIn)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise invalid(error) from None
 
@@ -103,7 +103,7 @@ def _keys(api: Parts, recipient: str, newsletter_id: str | None) -> tuple[int, i
     return key, ALL if newsletter_id is None else newsletter_key(workspace, newsletter_id)
 
 
-def _page(api: Parts, after: int, limit: int) -> list[schemas.SuppressionOut]:
+def _page(api: Parts, after: int, limit: int) -> list[acting.SuppressionOut]:
     """Addresses and ids come from the ledger; null where it has none."""
     found = api.suppressions.page(after, limit)
     recipients = sorted({one.recipient for one in found})
@@ -118,7 +118,7 @@ def _page(api: Parts, after: int, limit: int) -> list[schemas.SuppressionOut]:
         for row in (run("event_newsletters", newsletters=newsletters) if newsletters else ())
     }
     return [
-        schemas.SuppressionOut(
+        acting.SuppressionOut(
             one.id, addresses.get(one.recipient), ids.get(one.newsletter),
             one.newsletter == ALL, one.reason, datetime.fromtimestamp(one.at, UTC),
         )

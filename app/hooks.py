@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from app import schemas
+from app import acting, schemas
 from app.classify import HUMAN, MACHINE
 from app.feed import TYPES
 from app.outside import OutsideError, check
@@ -26,24 +26,24 @@ STATES = ("", "waiting", "delivered", "dead")
 CHANGED = {"HTTP_413": schemas.Problem, "HTTP_422": schemas.Problem}
 
 
-@spec.validate(resp=Responses(HTTP_200=schemas.WebhookList, **PROBLEMS), skip_validation=True)
+@spec.validate(resp=Responses(HTTP_200=acting.WebhookList, **PROBLEMS), skip_validation=True)
 async def webhooks(request: Request) -> Response:
     """Every webhook, the oldest first; secrets are told at creation only."""
     api = authorized(request)
     found = await asyncio.to_thread(api.webhooks.all)
-    return json(schemas.WebhookList([out(hook) for hook in found]))
+    return json(acting.WebhookList([out(hook) for hook in found]))
 
 
 @spec.validate(
-    json=schemas.WebhookIn,
-    resp=Responses(HTTP_200=schemas.WebhookOut, **CHANGED, **PROBLEMS),
+    json=acting.WebhookIn,
+    resp=Responses(HTTP_200=acting.WebhookOut, **CHANGED, **PROBLEMS),
     skip_validation=True,
 )
 async def add(request: Request) -> Response:
     """A new webhook, told of what happens from now on. Its secret is in this answer alone."""
     api = authorized(request)
     try:
-        wanted = msgspec.json.decode(await body_of(request, 65_536), type=schemas.WebhookIn)
+        wanted = msgspec.json.decode(await body_of(request, 65_536), type=acting.WebhookIn)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise invalid(error) from None
     valid(wanted)
@@ -59,14 +59,14 @@ async def add(request: Request) -> Response:
     return json(msgspec.structs.replace(out(hook), secret=hook.secret))
 
 
-@spec.validate(resp=Responses(HTTP_200=schemas.WebhookOut, **PROBLEMS), skip_validation=True)
+@spec.validate(resp=Responses(HTTP_200=acting.WebhookOut, **PROBLEMS), skip_validation=True)
 async def webhook(request: Request) -> Response:
     """One webhook."""
     _, hook = await _known(request)
     return json(out(hook))
 
 
-@spec.validate(resp=Responses(HTTP_200=schemas.WebhookOut, **PROBLEMS), skip_validation=True)
+@spec.validate(resp=Responses(HTTP_200=acting.WebhookOut, **PROBLEMS), skip_validation=True)
 async def remove(request: Request) -> Response:
     """Take a webhook off, with its deliveries."""
     api, hook = await _known(request)
@@ -74,7 +74,7 @@ async def remove(request: Request) -> Response:
     return json(out(hook))
 
 
-@spec.validate(resp=Responses(HTTP_200=schemas.WebhookOut, **PROBLEMS), skip_validation=True)
+@spec.validate(resp=Responses(HTTP_200=acting.WebhookOut, **PROBLEMS), skip_validation=True)
 async def enable(request: Request) -> Response:
     """Switch a disabled webhook on again: it is told of what it has missed (7 days at most)."""
     api, hook = await _known(request)
@@ -82,7 +82,7 @@ async def enable(request: Request) -> Response:
     return json(out(msgspec.structs.replace(hook, disabled="", failing_since=None)))
 
 
-@spec.validate(resp=Responses(HTTP_200=schemas.DeliveryOut, **PROBLEMS), skip_validation=True)
+@spec.validate(resp=Responses(HTTP_200=acting.DeliveryOut, **PROBLEMS), skip_validation=True)
 async def test(request: Request) -> Response:
     """Send an event of type webhook.test; the delivery log says what came of it."""
     api, hook = await _known(request)
@@ -92,7 +92,7 @@ async def test(request: Request) -> Response:
 
 
 @spec.validate(
-    resp=Responses(HTTP_200=schemas.DeliveryList, HTTP_422=schemas.Problem, **PROBLEMS),
+    resp=Responses(HTTP_200=acting.DeliveryList, HTTP_422=schemas.Problem, **PROBLEMS),
     skip_validation=True,
 )
 async def deliveries(request: Request) -> Response:
@@ -105,14 +105,14 @@ async def deliveries(request: Request) -> Response:
     limit = integer(request, "limit", PAGE, 1, MOST)
     found = await asyncio.to_thread(api.webhooks.log, hook.id, before, limit, state)
     following = found[-1].id if len(found) == limit else None
-    return json(schemas.DeliveryList([delivery_out(one) for one in found], following))
+    return json(acting.DeliveryList([delivery_out(one) for one in found], following))
 
 
-@spec.validate(resp=Responses(HTTP_200=schemas.Replayed, **PROBLEMS), skip_validation=True)
+@spec.validate(resp=Responses(HTTP_200=acting.Replayed, **PROBLEMS), skip_validation=True)
 async def replay(request: Request) -> Response:
     """Send every dead letter of a webhook again."""
     api, hook = await _known(request)
-    return json(schemas.Replayed(await asyncio.to_thread(api.webhooks.replay, hook.id)))
+    return json(acting.Replayed(await asyncio.to_thread(api.webhooks.replay, hook.id)))
 
 
 async def _known(request: Request) -> tuple[Parts, Webhook]:
@@ -124,7 +124,7 @@ async def _known(request: Request) -> tuple[Parts, Webhook]:
     return api, hook
 
 
-def valid(wanted: schemas.WebhookIn) -> None:
+def valid(wanted: acting.WebhookIn) -> None:
     """Raises RequestError with the field that is wrong."""
     try:
         check(wanted.url)
@@ -143,18 +143,18 @@ def valid(wanted: schemas.WebhookIn) -> None:
             raise RequestError(422, "must be whsec_ and 24 to 64 bytes in base64", "secret")
 
 
-def out(hook: Webhook) -> schemas.WebhookOut:
+def out(hook: Webhook) -> acting.WebhookOut:
     """A webhook as the API tells it, without its secret."""
-    return schemas.WebhookOut(
+    return acting.WebhookOut(
         hook.id, hook.url, **msgspec.structs.asdict(hook.wanted),
         first=hook.first, created_at=datetime.fromtimestamp(hook.at, UTC),
         failing_since=_at(hook.failing_since), disabled=hook.disabled,
     )  # fmt: skip
 
 
-def delivery_out(one: Delivery) -> schemas.DeliveryOut:
+def delivery_out(one: Delivery) -> acting.DeliveryOut:
     """A delivery as the API tells it."""
-    return schemas.DeliveryOut(
+    return acting.DeliveryOut(
         one.id, one.event, one.state, one.attempts, datetime.fromtimestamp(one.at, UTC),
         _at(one.due), one.status, one.error, msgspec.Raw(one.body),
     )  # fmt: skip

@@ -31,6 +31,7 @@ from app.outgoing import Outgoing
 from app.queries import NotFoundError, Queries
 from app.reports import Reports
 from app.schemas import Problem
+from app.segments import Saved
 from app.settings import Settings
 from app.state import open_state
 from app.storage import Storage, StorageError
@@ -73,6 +74,7 @@ class Mailwake:
         outgoing = Outgoing(settings, tokens, self.journal, suppressions, WORKSPACE)
         mailing = Mailing(settings.data_dir / "templates", outgoing, WORKSPACE)
         webhooks, news = Webhooks(state, WORKSPACE), News(feed)
+        saved = Saved(state, WORKSPACE)
         self.dispatcher = Dispatcher(settings, webhooks, feed, news, queries)
         dashboard = Dashboard(
             settings, queries, mailing, self.access, self.live,
@@ -80,9 +82,9 @@ class Mailwake:
         )  # fmt: skip
         parts = Parts(
             settings, outgoing, mailing, queries, self.corrections, suppressions, webhooks,
-            feed, Teller(queries), news,
+            saved, feed, Teller(queries), news,
         )  # fmt: skip
-        actions = Actions(dashboard, webhooks, feed, queries)
+        actions = Actions(dashboard, webhooks, saved, feed, queries)
         self.reports = Reports(settings, queries)
         unsubscribe = Unsubscribe(tokens, self.journal, dashboard.templates, WORKSPACE)
         routes: list[BaseRoute] = [

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
+from urllib.parse import unquote
 
 import msgspec
 from spectree import Response as Responses
@@ -11,19 +12,28 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
-from app import people, schemas, segments
+from app import acting, people, schemas, segments
 from app.events import recipient_key
 from app.filters import Filters
 from app.queries import utc
 from app.segments import Segment
 from app.suppressing import ALL
-from app.web import PROBLEMS, RequestError, authorized, recipient_of, spec
+from app.web import (
+    PROBLEMS,
+    Parts,
+    RequestError,
+    authorized,
+    body_of,
+    invalid,
+    recipient_of,
+    spec,
+)
 from app.web import json as answer_of
 
 FIELDS = ("newsletter", "opened", "clicked", "not_opened", "not_clicked", "since")
 
 
-@spec.validate(resp=Responses(HTTP_200=schemas.RecipientOut, **PROBLEMS), skip_validation=True)
+@spec.validate(resp=Responses(HTTP_200=acting.RecipientOut, **PROBLEMS), skip_validation=True)
 async def recipient(request: Request) -> Response:
     """What one recipient was sent, did, and prefers; people's hits only."""
     api, address = authorized(request), recipient_of(request)
@@ -32,7 +42,7 @@ async def recipient(request: Request) -> Response:
     entries = await asyncio.to_thread(api.suppressions.of, key)
     names = {row["newsletter"]: row["id"] for row in found["sent"]}
     return answer_of(
-        schemas.RecipientOut(
+        acting.RecipientOut(
             found["address"],
             len(found["sent"]),
             found["opened"],
@@ -49,7 +59,7 @@ async def recipient(request: Request) -> Response:
 
 
 @spec.validate(
-    resp=Responses(HTTP_200=schemas.SegmentLine, HTTP_422=schemas.Problem, **PROBLEMS),
+    resp=Responses(HTTP_200=acting.SegmentLine, HTTP_422=schemas.Problem, **PROBLEMS),
     skip_validation=True,
 )
 async def segment(request: Request) -> Response:
@@ -70,6 +80,53 @@ async def segment(request: Request) -> Response:
     except msgspec.ValidationError as error:
         message, _, path = str(error).partition(" - at `$.")
         raise RequestError(422, message, path.rstrip("`").partition("[")[0]) from None
+    return await _streamed(api, wanted)
+
+
+@spec.validate(resp=Responses(HTTP_200=acting.SavedList, **PROBLEMS), skip_validation=True)
+async def saved(request: Request) -> Response:
+    """Saved segments, by name."""
+    found = await asyncio.to_thread(authorized(request).saved.all)
+    return answer_of(
+        acting.SavedList([acting.SavedOut(name, wanted) for name, wanted in found.items()])
+    )
+
+
+@spec.validate(
+    json=Segment,
+    resp=Responses(
+        HTTP_200=acting.SavedOut, HTTP_413=schemas.Problem, HTTP_422=schemas.Problem, **PROBLEMS
+    ),
+    skip_validation=True,
+)
+async def save(request: Request) -> Response:
+    """Save a segment under a name of 1 to 100 characters, in the place of an earlier one."""
+    api, name = authorized(request), _name(request)
+    try:
+        wanted = msgspec.json.decode(await body_of(request, 65_536), type=Segment)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise invalid(error) from None
+    await asyncio.to_thread(api.saved.put, name, wanted)
+    return answer_of(acting.SavedOut(name, wanted))
+
+
+@spec.validate(resp=Responses(HTTP_200=acting.SegmentLine, **PROBLEMS), skip_validation=True)
+async def saved_one(request: Request) -> Response:
+    """The recipients that a saved segment has now, as NDJSON."""
+    api = authorized(request)
+    return await _streamed(api, await asyncio.to_thread(api.saved.get, _name(request)))
+
+
+@spec.validate(resp=Responses(HTTP_200=acting.SavedOut, **PROBLEMS), skip_validation=True)
+async def forget(request: Request) -> Response:
+    """Remove a saved segment."""
+    api, name = authorized(request), _name(request)
+    wanted = await asyncio.to_thread(api.saved.get, name)
+    await asyncio.to_thread(api.saved.remove, name)
+    return answer_of(acting.SavedOut(name, wanted))
+
+
+async def _streamed(api: Parts, wanted: Segment) -> Response:
     parts = segments.chunks(api.queries, wanted)
     start = await run_in_threadpool(next, parts, b"")  # errors come before the answer begins
 
@@ -81,11 +138,23 @@ async def segment(request: Request) -> Response:
     return StreamingResponse(lines(), media_type="application/x-ndjson")  # type: ignore[arg-type]
 
 
-def _counted(found: Mapping[str, Any], title: str) -> list[schemas.Counted]:
-    return [schemas.Counted(name, hits) for name, hits in found["prefers"].get(title, ())]
+def _name(request: Request) -> str:
+    try:
+        name = unquote(request.path_params["name"], errors="strict")
+        return msgspec.convert(name, acting.SegmentName)
+    except (UnicodeDecodeError, msgspec.ValidationError):
+        raise RequestError(422, "must have 1 to 100 characters, none a control", "name") from None
+
+
+def _counted(found: Mapping[str, Any], title: str) -> list[acting.Counted]:
+    return [acting.Counted(name, hits) for name, hits in found["prefers"].get(title, ())]
 
 
 ROUTES: Sequence[Route] = (
     Route("/v1/recipients/{recipient}", recipient),
     Route("/v1/segments", segment),
+    Route("/v1/saved-segments", saved),
+    Route("/v1/saved-segments/{name}", saved_one),
+    Route("/v1/saved-segments/{name}", save, methods=["PUT"]),
+    Route("/v1/saved-segments/{name}", forget, methods=["DELETE"]),
 )

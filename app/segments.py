@@ -4,9 +4,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, Any
 
+import msgspec
 from msgspec import Meta, Struct
+from sqlalchemy import Engine, delete, select
+from sqlalchemy.dialects.sqlite import insert
 
-from app.queries import Queries
+from app.queries import NotFoundError, Queries
+from app.state import saved_segments
 from app.storage import Row
 
 EVERYBODY = 2**63
@@ -29,6 +33,50 @@ class Segment(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tru
     not_opened: Text = ""
     not_clicked: Text = ""
     since: Annotated[datetime, Meta(tz=True)] | None = None
+
+
+class Saved:
+    """Segments of one workspace by name; each is evaluated anew when it is asked for. Blocking."""
+
+    def __init__(self, engine: Engine, workspace: str = "default") -> None:
+        self._engine, self._workspace = engine, workspace
+
+    def put(self, name: str, segment: Segment) -> None:
+        """Save under a name, in the place of what had it before."""
+        content = msgspec.json.encode(segment)
+        made = insert(saved_segments).values(workspace=self._workspace, name=name, segment=content)
+        with self._engine.begin() as connection:
+            connection.execute(
+                made.on_conflict_do_update(
+                    index_elements=["workspace", "name"], set_={"segment": content}
+                )
+            )
+
+    def all(self) -> dict[str, Segment]:
+        """By name, in the names' order."""
+        table = saved_segments.c
+        with self._engine.connect() as connection:
+            rows = connection.execute(
+                select(table.name, table.segment)
+                .where(table.workspace == self._workspace)
+                .order_by(table.name)
+            )
+            return {row.name: msgspec.json.decode(row.segment, type=Segment) for row in rows}
+
+    def get(self, name: str) -> Segment:
+        """Raises NotFoundError."""
+        found = self.all().get(name)
+        if found is None:
+            raise NotFoundError(f"segment {name!r} is unknown")
+        return found
+
+    def remove(self, name: str) -> None:
+        """Whether it was there or not."""
+        table = saved_segments.c
+        with self._engine.begin() as connection:
+            connection.execute(
+                delete(saved_segments).where(table.workspace == self._workspace, table.name == name)
+            )
 
 
 def chunks(

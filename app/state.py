@@ -102,6 +102,15 @@ told = Table(
     Column("what", String, primary_key=True),
 )
 
+# Segments by the names they were saved under.
+saved_segments = Table(
+    "saved_segments",
+    metadata,
+    Column("workspace", String, primary_key=True),
+    Column("name", String, primary_key=True),
+    Column("segment", LargeBinary, nullable=False),  # JSON of segments.Segment
+)
+
 
 def open_state(folder: Path) -> Engine:
     """DATA_DIR's state.db, made where it is missing."""

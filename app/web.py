@@ -22,6 +22,7 @@ from app.mailing import Mailing
 from app.markup import RewriteError
 from app.outgoing import Outgoing
 from app.queries import Queries
+from app.segments import Saved
 from app.settings import Settings
 from app.suppressing import Suppressions
 from app.telling import Teller
@@ -76,6 +77,7 @@ class Parts:
     corrections: Corrections
     suppressions: Suppressions
     webhooks: Webhooks
+    saved: Saved
     feed: Feed
     teller: Teller
     news: News

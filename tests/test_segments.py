@@ -66,6 +66,23 @@ def test_a_segment_holds_whom_it_names(
     assert names(filled, **query) == expected.split()
 
 
+def test_a_saved_segment_is_asked_anew(filled: Service) -> None:
+    wanted = {"clicked_tag": ["boots"], "newsletter": "seg-1", "since": "2020-01-01T00:00:00Z"}
+    path = f"/v1/saved-segments/{quote('Boots/é', safe='')}"
+    for body in ({"newsletter": "other"}, wanted):
+        answer = filled.client.put(path, json=body)
+        assert answer.status_code == 200, answer.text
+    assert answer.json() == {"name": "Boots/é", "segment": wanted}
+    assert filled.get("/v1/saved-segments")["segments"] == [answer.json()]
+    lines = filled.client.get(path).text.splitlines()
+    assert [json.loads(line)["recipient"] for line in lines] == ["ann@seg.example"]
+    wrong = filled.client.put(path, json={"newsleter": "x"})
+    assert wrong.status_code == 422 and "newsleter" in wrong.text
+    assert filled.client.put(f"/v1/saved-segments/{'x' * 101}", json={}).json()["field"] == "name"
+    assert filled.client.delete(path).status_code == 200
+    assert filled.client.get(path).status_code == filled.client.delete(path).status_code == 404
+
+
 def test_what_is_no_filter_is_named(filled: Service) -> None:
     for query, field in (
         ("opend=x", "opend"), ("since=yesterday", "since"), ("since=2026-01-01T00:00:00", "since"),

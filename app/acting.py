@@ -1,0 +1,163 @@
+"""What the API for reacting takes and gives, as msgspec types; see docs/acting.md."""
+
+from datetime import datetime
+from typing import Annotated
+
+from msgspec import Meta, Raw, Struct
+
+from app.schemas import Id, Line, Recipient, Tag
+from app.segments import Segment
+
+
+class SuppressionIn(Struct, frozen=True, forbid_unknown_fields=True):
+    """Whom not to mail: for one newsletter, or for all where `newsletter_id` is left out."""
+
+    recipient: Recipient
+    newsletter_id: Id | None = None
+
+
+class SuppressedOut(Struct, frozen=True):
+    """Whether the newsletter (null: every newsletter) must not go to the recipient."""
+
+    recipient: str
+    newsletter_id: str | None
+    suppressed: bool
+
+
+class SuppressionOut(Struct, frozen=True):
+    """An entry of the list; `recipient` is null where no message tells the address.
+
+    `reason` is unsubscribed or api; `all_newsletters` where it holds for every one.
+    """
+
+    id: int
+    recipient: str | None
+    newsletter_id: str | None
+    all_newsletters: bool
+    reason: str
+    at: datetime
+
+
+class SuppressionList(Struct, frozen=True):
+    """Entries; `next_after` is null at the end."""
+
+    suppressions: list[SuppressionOut]
+    next_after: int | None
+
+
+class Counted(Struct, frozen=True):
+    """How often."""
+
+    name: str
+    hits: int
+
+
+class RecipientOut(Struct, frozen=True):
+    """A recipient: the latest 200 messages, those opened and clicked, and what is preferred.
+
+    `topics` and `sites` are of the links that were clicked, `hours` of the day in UTC.
+    """
+
+    recipient: str
+    messages: int
+    opened: int
+    clicked: int
+    last_seen_at: datetime | None
+    topics: list[Counted]
+    sites: list[Counted]
+    clients: list[Counted]
+    hours: list[Counted]
+    suppressed_everywhere: bool
+    suppressed_for: list[str]
+
+
+class SegmentLine(Struct, frozen=True):
+    """A recipient of a segment, with what it was sent."""
+
+    recipient: str
+    messages: int
+    last_sent_at: datetime
+
+
+SegmentName = Annotated[str, Meta(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]+$")]
+
+
+class SavedOut(Struct, frozen=True):
+    """A segment under its name."""
+
+    name: str
+    segment: Segment
+
+
+class SavedList(Struct, frozen=True):
+    """All that are saved."""
+
+    segments: list[SavedOut]
+
+
+class WebhookIn(Struct, frozen=True, forbid_unknown_fields=True):
+    """Where to send which events; empty lists ask for all. Events stand in GET /v1/events.
+
+    `first`: of a message, only the first event of each type. `secret` is generated when left out.
+    """
+
+    url: Annotated[str, Meta(min_length=1, max_length=2000)]
+    newsletters: Annotated[tuple[Id, ...], Meta(max_length=100)] = ()
+    types: tuple[str, ...] = ()
+    verdicts: tuple[str, ...] = ()
+    links: Annotated[tuple[int, ...], Meta(max_length=100)] = ()
+    labels: Annotated[tuple[Line, ...], Meta(max_length=100)] = ()
+    tags: Annotated[tuple[Tag, ...], Meta(max_length=100)] = ()
+    first: bool = False
+    secret: Annotated[str, Meta(max_length=200)] = ""
+
+
+class WebhookOut(Struct, frozen=True):
+    """A webhook. `disabled` says why nothing is sent; `secret` is told at creation only."""
+
+    id: str
+    url: str
+    newsletters: tuple[str, ...]
+    types: tuple[str, ...]
+    verdicts: tuple[str, ...]
+    links: tuple[int, ...]
+    labels: tuple[str, ...]
+    tags: tuple[str, ...]
+    first: bool
+    created_at: datetime
+    failing_since: datetime | None
+    disabled: str
+    secret: str | None = None
+
+
+class WebhookList(Struct, frozen=True):
+    """All of them."""
+
+    webhooks: list[WebhookOut]
+
+
+class DeliveryOut(Struct, frozen=True):
+    """One event for one webhook. `state` is waiting, delivered or dead; `body` is what is sent."""
+
+    id: int
+    event_id: str
+    state: str
+    attempts: int
+    created_at: datetime
+    next_at: datetime | None
+    status: int | None
+    error: str
+    body: Raw
+
+
+class DeliveryList(Struct, frozen=True):
+    """The latest first; `next_before` is null at the end."""
+
+    deliveries: list[DeliveryOut]
+    next_before: int | None
+
+
+class Replayed(Struct, frozen=True):
+    """How many dead letters are sent again."""
+
+    replayed: int
