@@ -7,6 +7,7 @@ the same Message-ID. One process of a data folder mails.
 
 import asyncio
 import fcntl
+import ipaddress
 import logging
 import ssl
 from datetime import UTC, datetime, timedelta
@@ -63,6 +64,8 @@ async def send(mail: EmailMessage, smarthost: str) -> None:
             username=unquote(parts.username) if parts.username else None,
             password=unquote(parts.password) if parts.password else None,
             use_tls=tls,
+            # A password never goes out in the clear, but to this machine.
+            start_tls=True if parts.username and not tls and not _here(parts.hostname) else None,
             tls_context=ssl.create_default_context(),
             timeout=60,
         )
@@ -73,6 +76,13 @@ async def send(mail: EmailMessage, smarthost: str) -> None:
         raise SendError(f"{error.code} {error.message}", error.code >= 500) from error
     except (aiosmtplib.SMTPException, OSError) as error:
         raise SendError(str(error) or type(error).__name__, False) from error
+
+
+def _here(host: str | None) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host or "").is_loopback
+    except ValueError:
+        return False
 
 
 class _Mailed(msgspec.Struct):

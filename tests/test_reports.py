@@ -1,6 +1,7 @@
 """Reports: one document that says what page and API say, mailed when it is due and not twice."""
 
 import asyncio
+import socket
 import uuid
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,7 +18,7 @@ from app.demo import agents
 from app.events import Hit, Link, Message, Newsletter, encode, new_id, newsletter_key, now_ms
 from app.loader import Loader
 from app.queries import Queries
-from app.reports import Every, Reports, boundary
+from app.reports import Every, Reports, SendError, boundary, send
 from app.settings import Settings, load
 from app.storage import Storage
 from tests.service import Service, paths, tracked_urls
@@ -132,6 +133,21 @@ def test_a_server_that_is_away_is_tried_again(queries: Queries, tmp_path: Path) 
         )  # fmt: skip
         assert asyncio.run(Reports(again, queries).due(tomorrow)) == 1
         assert len(there.mails) == 1
+
+
+def test_a_password_is_not_sent_in_the_clear(monkeypatch: pytest.MonkeyPatch) -> None:
+    with inbox(auth=True) as box:
+        resolve = socket.getaddrinfo
+        monkeypatch.setattr(
+            socket, "getaddrinfo", lambda host, *rest, **more: resolve("127.0.0.1", *rest, **more)
+        )
+        mail = report.message_of("<p>x", "s", "x", "a@b.example", "c@d.example", "k")
+        url = f"smtp://user:secret@smtp.example:{box.port}"
+        with pytest.raises(SendError, match="STARTTLS"):
+            asyncio.run(send(mail, url))
+        assert (box.logins, box.mails) == ([], [])
+        asyncio.run(send(mail, f"smtp://smtp.example:{box.port}"))
+        assert len(box.mails) == 1
 
 
 @pytest.mark.parametrize(
