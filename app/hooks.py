@@ -5,6 +5,8 @@ import base64
 import binascii
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
 
 import msgspec
 from spectree import Response as Responses
@@ -16,6 +18,7 @@ from app import acting, schemas
 from app.classify import HUMAN, MACHINE
 from app.feed import TYPES
 from app.outside import OutsideError, check
+from app.settings import PREFIX, SettingsError
 from app.telling import Wanted
 from app.web import PROBLEMS, Parts, RequestError, authorized, body_of, integer, invalid, json, spec
 from app.webhooks import Delivery, Webhook
@@ -113,6 +116,38 @@ async def replay(request: Request) -> Response:
     """Send every dead letter of a webhook again."""
     api, hook = await _known(request)
     return json(acting.Replayed(await asyncio.to_thread(api.webhooks.replay, hook.id)))
+
+
+class Filed(acting.WebhookIn, frozen=True, kw_only=True):
+    """A webhook of the file: as in the API, with a name, and a secret of your own making."""
+
+    name: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_-]{1,60}$")]
+
+
+class _File(msgspec.Struct, forbid_unknown_fields=True):
+    webhook: list[Filed] = []
+
+
+def from_file(path: Path) -> dict[str, tuple[str, Wanted, bool, str]]:
+    """What `Webhooks.keep` takes, from a TOML file of [[webhook]]. Raises SettingsError."""
+    place = f"{PREFIX}WEBHOOKS_FILE: {path}"
+    try:
+        read = msgspec.toml.decode(path.read_bytes(), type=_File)
+    except (OSError, msgspec.DecodeError) as error:
+        raise SettingsError(f"{place}: {error}") from None
+    found = {}
+    for number, one in enumerate(read.webhook, 1):
+        try:
+            valid(one)
+        except RequestError as error:
+            raise SettingsError(f"{place}: webhook {number}: {error.field} {error}") from None
+        if not one.secret:
+            raise SettingsError(f"{place}: webhook {number}: secret is needed")
+        if one.name in found:
+            raise SettingsError(f"{place}: webhook {number}: name {one.name!r} is there twice")
+        wanted = Wanted(**{name: getattr(one, name) for name in Wanted.__struct_fields__})
+        found[one.name] = one.url, wanted, one.first, one.secret
+    return found
 
 
 async def _known(request: Request) -> tuple[Parts, Webhook]:

@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 
-from app import api, reference
+from app import api, hooks, reference
 from app.access import Access, ForeignPostError
 from app.actions import Actions
 from app.corrections import Corrections
@@ -74,6 +74,9 @@ class Mailwake:
         outgoing = Outgoing(settings, tokens, self.journal, suppressions, WORKSPACE)
         mailing = Mailing(settings.data_dir / "templates", outgoing, WORKSPACE)
         webhooks, news = Webhooks(state, WORKSPACE), News(feed)
+        webhooks.keep(
+            hooks.from_file(settings.webhooks_file) if settings.webhooks_file else {}, feed.last()
+        )
         saved = Saved(state, WORKSPACE)
         self.dispatcher = Dispatcher(settings, webhooks, feed, news, queries)
         dashboard = Dashboard(

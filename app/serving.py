@@ -17,7 +17,7 @@ from app import logs, settings
 from app.greeting import greet
 from app.journal import JournalError, adopt_orphans
 from app.networks import Networks, NetworksError
-from app.settings import PREFIX, Settings
+from app.settings import PREFIX, Settings, SettingsError
 
 
 class StartError(Exception):
@@ -35,12 +35,18 @@ def with_public_url(chosen: Settings, port: int | None = None) -> Settings:
 
 def serve(console: Console, chosen: Settings, demo_speed: float = 0) -> None:
     """Until told to stop. Raises StartError."""
+    from app.hooks import from_file  # noqa: PLC0415
     from app.main import Mailwake  # noqa: PLC0415  (chDB loads slowly; other commands need none)
 
     logs.start(chosen.log_level, chosen.log_format)
     for name in settings.unknown_variables():
         logging.warning("%s is no setting of Mailwake's", name)
     _check_networks(chosen)
+    try:  # before anything listens: workers could only fail one after the other
+        if chosen.webhooks_file:
+            from_file(chosen.webhooks_file)
+    except SettingsError as error:
+        raise StartError(str(error)) from None
     family = socket.AF_INET6 if ":" in chosen.host else socket.AF_INET
     # asyncio sets TCP_NODELAY where it sees the protocol; without it answers wait for ACKs.
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)

@@ -101,6 +101,9 @@ class Settings(BaseSettings):
         None, description="MaxMind country or city file (.mmdb): tells countries."
     )
 
+    webhooks_file: Path | None = Field(
+        None, description="TOML file of webhooks, beside those made by API and dashboard."
+    )
     webhook_networks: Listed = Field(
         (), description="Networks of your own that webhooks may reach, such as 10.0.0.0/8."
     )
@@ -118,12 +121,12 @@ class Settings(BaseSettings):
         (), description="Ids of the newsletters to report; empty: all that sent."
     )
 
-    @field_validator("asn_file", "country_file", mode="before")
+    @field_validator("asn_file", "country_file", "webhooks_file", mode="before")
     @classmethod
     def _no_file(cls, value: Any) -> Any:
         return value or None
 
-    @field_validator("asn_file", "country_file")
+    @field_validator("asn_file", "country_file", "webhooks_file")
     @classmethod
     def _file(cls, path: Path | None) -> Path | None:
         if path and not path.is_file():

@@ -12,7 +12,7 @@ import hmac
 import random
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -28,6 +28,7 @@ from app.telling import Told, Wanted
 PAUSES = (5.0, 30.0, 120.0, 600.0, 3600.0, 4 * 3600.0, 12 * 3600.0, 24 * 3600.0)  # seconds
 GIVEN_UP = 5 * 86_400.0  # seconds after which a delivery is dead, and a failing webhook disabled
 KEPT = 14 * 86_400.0  # seconds for which the log keeps what is over
+FILED = "wh_file_"  # begins the ids of those that a file makes
 LOGGED = 300  # characters of an answer
 
 _encode = msgspec.json.encode
@@ -86,6 +87,30 @@ class Webhooks:
                 )
             )  # fmt: skip
         return hook
+
+    def keep(self, named: Mapping[str, tuple[str, Wanted, bool, str]], at: Cursor) -> None:
+        """Make those of a file what it says (name: url, wanted, first, secret), no more, no less.
+
+        Their cursors and deliveries stay as they are; new ones are told of what comes after `at`.
+        """
+        with self._engine.begin() as connection:
+            for name, (url, wanted, first, secret) in named.items():
+                said = {"url": url, "secret": secret, "wanted": _encode(wanted), "first": first}
+                connection.execute(
+                    insert(webhooks)
+                    .values(
+                        id=FILED + name, workspace=self._workspace, at=time.time(), seq=at.seq,
+                        line=at.line, disabled="", **said,
+                    )
+                    .on_conflict_do_update(index_elements=["id"], set_=said)
+                )  # fmt: skip
+            connection.execute(
+                delete(webhooks).where(
+                    webhooks.c.workspace == self._workspace,
+                    webhooks.c.id.startswith(FILED, autoescape=True),
+                    webhooks.c.id.not_in([FILED + name for name in named]),
+                )
+            )
 
     def all(self) -> list[Webhook]:
         """The oldest first."""

@@ -15,7 +15,9 @@ from standardwebhooks import Webhook as Verifier
 
 from app.demo import agents
 from app.feed import Cursor
+from app.hooks import from_file
 from app.outside import Answer
+from app.settings import SettingsError
 from app.state import open_state
 from app.telling import LinkTold, Told, Wanted
 from app.webhooks import GIVEN_UP, Webhook, Webhooks, headers
@@ -313,3 +315,55 @@ def test_the_log_names_no_secret(hooked: Service, there: Receiver) -> None:
     hook = subscribe(hooked, there.url)
     assert not re.search(re.escape(hook["secret"]), hooked.log.read_text())
     forget(hooked, hook)
+
+
+FILE = """
+[[webhook]]
+name = "shop"
+url = "{url}"
+secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+newsletters = ["filed"]
+types = ["message.{type}"]
+"""
+
+
+def test_a_file_makes_changes_and_removes_webhooks(tmp_path: Path, there: Receiver) -> None:
+    file = tmp_path / "hooks.toml"
+    file.write_text(FILE.format(url=there.url, type="opened"))
+    env = {"MAILWAKE_WEBHOOKS_FILE": str(file), "MAILWAKE_WEBHOOK_NETWORKS": "127.0.0.0/8"}
+    service = Service(tmp_path / "data", **env)
+    with service:
+        other = subscribe(service, "https://other.example/")
+        answer = service.rewrite("filed", MAIL)
+        hit(service, answer, 3)
+        service.wait_for(lambda: len(there.requests) == 1, "an open")
+        service.stop()
+        file.write_text(FILE.format(url=there.url, type="clicked"))
+        service.start()
+        hit(service, answer, 0)
+        service.wait_for(lambda: len(there.requests) == 2, "a click")
+        sent = there.verified("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
+        assert [event["type"] for event in sent] == ["message.opened", "message.clicked"]
+        service.stop()
+        file.write_text("")
+        service.start()
+        assert [hook["id"] for hook in service.get("/v1/webhooks")["webhooks"]] == [other["id"]]
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ("[[webhook", "hooks.toml: "),
+        ('[[webhook]]\nname = "a b"\nurl = "x"', "webhook[0].name"),
+        (FILE.format(url="ftp://x", type="opened"), "webhook 1: url must be an http"),
+        (FILE.format(url="https://a.example", type="read"), "webhook 1: types must be of"),
+        (FILE.format(url="https://a.example", type="opened") * 2, "webhook 2: name 'shop'"),
+        ('[[webhook]]\nname = "a"\nurl = "https://a.example"', "webhook 1: secret is needed"),
+    ],
+)
+def test_what_is_wrong_in_the_file_is_named(tmp_path: Path, content: str, says: str) -> None:
+    file = tmp_path / "hooks.toml"
+    file.write_text(content)
+    with pytest.raises(SettingsError, match="MAILWAKE_WEBHOOKS_FILE") as caught:
+        from_file(file)
+    assert says in str(caught.value)
