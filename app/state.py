@@ -4,6 +4,7 @@ ClickHouse keeps what is counted; this keeps what must be looked up, changed and
 lets readers go on while one writes, and every commit is on disk before it returns.
 """
 
+import fcntl
 from pathlib import Path
 from typing import Any
 
@@ -126,7 +127,9 @@ def open_state(folder: Path) -> Engine:
             cursor.execute(f"PRAGMA {pragma}")
         cursor.close()
 
-    metadata.create_all(engine)
+    with (folder / "state.lock").open("ab") as lock:  # workers start side by side
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        metadata.create_all(engine)
     return engine
 
 

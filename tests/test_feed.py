@@ -1,6 +1,8 @@
 """The feed: every loaded hit once, in one order, whatever is repeated and wherever one stops."""
 
 import json
+import subprocess
+import sys
 import uuid
 from pathlib import Path
 from typing import Any
@@ -70,6 +72,18 @@ def test_any_steps_give_every_event_once_in_order(
 @pytest.fixture
 def feed(tmp_path: Path) -> Feed:
     return Feed(open_state(tmp_path))
+
+
+def test_processes_that_start_together_make_one_state(tmp_path: Path) -> None:
+    program = (
+        "import sys, pathlib; from app.state import open_state;"
+        " open_state(pathlib.Path(sys.argv[1]))"
+    )
+    started = [
+        subprocess.Popen([sys.executable, "-c", program, str(tmp_path)], stderr=subprocess.PIPE)
+        for _ in range(6)
+    ]
+    assert [(process.communicate()[1], process.returncode) for process in started] == [(b"", 0)] * 6
 
 
 @given(st.integers(0, 2**64 - 1))
