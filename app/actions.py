@@ -7,10 +7,9 @@ from typing import Any
 from urllib.parse import urlencode
 
 import msgspec
-from starlette.concurrency import iterate_in_threadpool, run_in_threadpool
 from starlette.datastructures import FormData, QueryParams
 from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response, StreamingResponse
+from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from app import acting, hooks, segments
@@ -19,8 +18,7 @@ from app.dashboard import HEADERS, Dashboard
 from app.feed import TYPES, Feed
 from app.queries import NotFoundError, Queries
 from app.segments import NAMED, Saved, Segment
-from app.telling import Wanted
-from app.web import RequestError, invalid
+from app.web import RequestError, invalid, streamed
 from app.webhooks import Webhook, Webhooks
 
 LOGGED = 50  # deliveries on a page
@@ -77,8 +75,7 @@ class Actions:
         except (msgspec.ValidationError, RequestError) as error:
             told = error if isinstance(error, RequestError) else invalid(error)
             return await self._list(request, given, f"{told.field}: {told.detail}", 422)
-        names = Wanted.__struct_fields__
-        filters = Wanted(**{name: getattr(wanted, name) for name in names})
+        filters = hooks.filters_of(wanted)
         at = await asyncio.to_thread(self.feed.last)
         hook = await asyncio.to_thread(self.webhooks.add, wanted.url, filters, wanted.first, at)
         return RedirectResponse(f"/webhooks/{hook.id}", 303)
@@ -160,15 +157,8 @@ class Actions:
             told = problem or f"format must be one of {', '.join(FORMATS)}"
             return self.dashboard.problem(request, 422, "That segment means nothing", told)
         parts = segments.chunks(self.queries, wanted, FORMATS[form][0], form == "csv")
-        first = await run_in_threadpool(next, parts, b"")
-
-        async def body() -> Any:
-            yield first
-            async for part in iterate_in_threadpool(parts):
-                yield part
-
         named = {"content-disposition": f'attachment; filename="segment.{form}"'}
-        return StreamingResponse(body(), 200, {**HEADERS, **named}, FORMATS[form][1])
+        return await streamed(parts, FORMATS[form][1], {**HEADERS, **named})
 
     async def _known(self, request: Request) -> Webhook:
         webhook_id = request.path_params["webhook_id"]

@@ -6,6 +6,7 @@ and pixels, ours or another's, are taken out.
 """
 
 import re
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import nh3
@@ -13,7 +14,7 @@ import nh3
 from app.filters import Filters
 from app.link import Options
 from app.mailing import Mailing, Sample
-from app.queries import NotFoundError, Queries
+from app.queries import LinkStats, NotFoundError, Queries
 from app.rewrite import compile_html
 
 HEADERS = {
@@ -60,7 +61,7 @@ def page(
     """The click map's page. Raises NotFoundError."""
     links = queries.links(newsletter_id, filters.parts)
     links.sort(key=lambda link: (-getattr(link, filters.show).unique, link.index))
-    places = {spot.link: spot for spot in spots(queries, newsletter_id, filters)}
+    places = {spot.link: spot for spot in spots(queries, newsletter_id, filters, links)}
     return {
         "newsletter": queries.newsletter(newsletter_id),
         "filters": filters,
@@ -76,12 +77,14 @@ def mail(
     sample = mailing.shown(newsletter_id)
     if sample is None:
         raise NotFoundError(f"newsletter {newsletter_id!r} has no mail to show")
-    return document(sample, spots(queries, newsletter_id, filters), public_url)
-
-
-def spots(queries: Queries, newsletter_id: str, filters: Filters) -> list[Spot]:
-    """Every link's rank and share among the messages that clicked, as the filters leave them."""
     links = queries.links(newsletter_id, filters.parts)
+    return document(sample, spots(queries, newsletter_id, filters, links), public_url)
+
+
+def spots(
+    queries: Queries, newsletter_id: str, filters: Filters, links: Sequence[LinkStats]
+) -> list[Spot]:
+    """Every link's rank and share among the messages that clicked, as the filters leave them."""
     clicks = getattr(queries.stats(newsletter_id, filters.parts).clicks, filters.show).unique
     counted = [(getattr(link, filters.show).unique, link.index) for link in links]
     ordered = sorted({unique for unique, _ in counted if unique > 0}, reverse=True)

@@ -40,7 +40,6 @@ class Dispatcher:
         self._settings, self._hooks, self._feed, self._news = settings, hooks, feed, news
         self._queries, self._teller = queries, Teller(queries)
         self._sending: dict[str, asyncio.Task[None]] = {}
-        self.delivered = self.failed = 0
         self.notices: list[str] = []  # what the dashboard must say
 
     async def run(self) -> None:
@@ -126,14 +125,11 @@ class Dispatcher:
         try:
             answer = await post(hook.url, delivery.body, sent, self._settings.hook_networks)
         except OutsideError as error:
-            self.failed += 1
             await asyncio.to_thread(self._hooks.failed, delivery, str(error))
             return
         if 200 <= answer.status < 300:
-            self.delivered += 1
             await asyncio.to_thread(self._hooks.arrived, delivery, answer)
             return
-        self.failed += 1
         told = "redirects are not followed" if 300 <= answer.status < 400 else answer.text
         await asyncio.to_thread(self._hooks.failed, delivery, told, answer)
 

@@ -7,14 +7,14 @@ Injection"), in CSV only.
 """
 
 from collections.abc import Iterator
-from typing import Any
 
-from starlette.concurrency import iterate_in_threadpool, run_in_threadpool
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 
 from app.filters import FilterError, Filters
 from app.queries import Queries, filtered
+from app.web import streamed
 
 FORMATS = {
     "csv": ("CSVWithNames", "text/csv; charset=utf-8"),
@@ -32,16 +32,9 @@ async def answer(
         raise FilterError("format", f"must be one of {', '.join(FORMATS)}")
     await run_in_threadpool(queries.newsletter, newsletter_id)
     parts = chunks(queries, newsletter_id, filters, wanted)
-    first = await run_in_threadpool(next, parts, b"")  # errors come before the answer begins
     safe = "".join(c if c.isascii() and c.isalnum() else "-" for c in newsletter_id)[:60]
     headers = {"content-disposition": f'attachment; filename="{safe}.{wanted}"'}
-
-    async def body() -> Any:
-        yield first
-        async for part in iterate_in_threadpool(parts):
-            yield part
-
-    return StreamingResponse(body(), 200, headers, FORMATS[wanted][1])
+    return await streamed(parts, FORMATS[wanted][1], headers)
 
 
 def chunks(queries: Queries, newsletter_id: str, filters: Filters, wanted: str) -> Iterator[bytes]:

@@ -52,12 +52,9 @@ async def add(request: Request) -> Response:
     valid(wanted)
     if len(await asyncio.to_thread(api.webhooks.all)) >= MOST_HOOKS:
         raise RequestError(422, f"there are {MOST_HOOKS} webhooks already", "url")
-    filters = Wanted(
-        wanted.newsletters, wanted.types, wanted.verdicts, wanted.links, wanted.labels, wanted.tags
-    )
     at = await asyncio.to_thread(api.feed.last)
     hook = await asyncio.to_thread(
-        api.webhooks.add, wanted.url, filters, wanted.first, at, wanted.secret
+        api.webhooks.add, wanted.url, filters_of(wanted), wanted.first, at, wanted.secret
     )
     return json(msgspec.structs.replace(out(hook), secret=hook.secret))
 
@@ -145,8 +142,7 @@ def from_file(path: Path) -> dict[str, tuple[str, Wanted, bool, str]]:
             raise SettingsError(f"{place}: webhook {number}: secret is needed")
         if one.name in found:
             raise SettingsError(f"{place}: webhook {number}: name {one.name!r} is there twice")
-        wanted = Wanted(**{name: getattr(one, name) for name in Wanted.__struct_fields__})
-        found[one.name] = one.url, wanted, one.first, one.secret
+        found[one.name] = one.url, filters_of(one), one.first, one.secret
     return found
 
 
@@ -157,6 +153,11 @@ async def _known(request: Request) -> tuple[Parts, Webhook]:
     if hook is None:
         raise RequestError(404, f"webhook {webhook_id!r} is unknown", "webhook_id")
     return api, hook
+
+
+def filters_of(wanted: acting.WebhookIn) -> Wanted:
+    """Which events a new webhook asks for."""
+    return Wanted(**{name: getattr(wanted, name) for name in Wanted.__struct_fields__})
 
 
 def valid(wanted: acting.WebhookIn) -> None:

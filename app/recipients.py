@@ -7,9 +7,8 @@ from urllib.parse import unquote
 
 import msgspec
 from spectree import Response as Responses
-from starlette.concurrency import iterate_in_threadpool, run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 from starlette.routing import Route
 
 from app import acting, people, schemas, segments
@@ -20,13 +19,13 @@ from app.segments import Segment
 from app.suppressing import ALL
 from app.web import (
     PROBLEMS,
-    Parts,
     RequestError,
     authorized,
     body_of,
     invalid,
     recipient_of,
     spec,
+    streamed,
 )
 from app.web import json as answer_of
 
@@ -80,7 +79,7 @@ async def segment(request: Request) -> Response:
     except msgspec.ValidationError as error:
         message, _, path = str(error).partition(" - at `$.")
         raise RequestError(422, message, path.rstrip("`").partition("[")[0]) from None
-    return await _streamed(api, wanted)
+    return await streamed(segments.chunks(api.queries, wanted), "application/x-ndjson")
 
 
 @spec.validate(resp=Responses(HTTP_200=acting.SavedList, **PROBLEMS), skip_validation=True)
@@ -114,7 +113,8 @@ async def save(request: Request) -> Response:
 async def saved_one(request: Request) -> Response:
     """The recipients that a saved segment has now, as NDJSON."""
     api = authorized(request)
-    return await _streamed(api, await asyncio.to_thread(api.saved.get, _name(request)))
+    wanted = await asyncio.to_thread(api.saved.get, _name(request))
+    return await streamed(segments.chunks(api.queries, wanted), "application/x-ndjson")
 
 
 @spec.validate(resp=Responses(HTTP_200=acting.SavedOut, **PROBLEMS), skip_validation=True)
@@ -124,18 +124,6 @@ async def forget(request: Request) -> Response:
     wanted = await asyncio.to_thread(api.saved.get, name)
     await asyncio.to_thread(api.saved.remove, name)
     return answer_of(acting.SavedOut(name, wanted))
-
-
-async def _streamed(api: Parts, wanted: Segment) -> Response:
-    parts = segments.chunks(api.queries, wanted)
-    start = await run_in_threadpool(next, parts, b"")  # errors come before the answer begins
-
-    async def lines() -> object:
-        yield start
-        async for part in iterate_in_threadpool(parts):
-            yield part
-
-    return StreamingResponse(lines(), media_type="application/x-ndjson")  # type: ignore[arg-type]
 
 
 def _name(request: Request) -> str:

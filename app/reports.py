@@ -98,7 +98,6 @@ class Reports:
     def __init__(self, settings: Settings, queries: Queries) -> None:
         self._settings, self._queries = settings, queries
         self._path = settings.data_dir / "reports.json"
-        self.sent = 0
 
     async def run(self) -> None:
         """Look every minute; what fails for now is tried again at the next look."""
@@ -139,7 +138,6 @@ class Reports:
                     break  # the others would fare no better
             mailed.until[newsletter_id] = at
             write_private(self._path, msgspec.json.encode(mailed))
-        self.sent += count
         return count
 
     async def _mail(self, newsletter_id: str, at: datetime) -> int:

@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 import hmac
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import ParamSpec, TypeVar
 from urllib.parse import unquote
@@ -12,8 +12,9 @@ import msgspec
 from spectree import SpecTree
 from spectree.model_adapter import get_msgspec_model_adapter
 from spectree.models import SecureType, SecurityScheme, SecuritySchemeData
+from starlette.concurrency import iterate_in_threadpool, run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 
 from app import __version__, schemas
 from app.corrections import Corrections
@@ -154,6 +155,20 @@ async def offloaded(size: int, work: Callable[P, T], *args: P.args, **kwargs: P.
         return work(*args, **kwargs)
     except RewriteError as error:
         raise RequestError(422, str(error), "html") from None
+
+
+async def streamed(
+    parts: Iterator[bytes], media_type: str, headers: Mapping[str, str] | None = None
+) -> Response:
+    """Bytes as the database gives them; what it refuses is raised before the answer begins."""
+    first = await run_in_threadpool(next, parts, b"")
+
+    async def body() -> AsyncIterator[bytes]:
+        yield first
+        async for part in iterate_in_threadpool(parts):
+            yield part
+
+    return StreamingResponse(body(), 200, headers, media_type)
 
 
 def json(answer: object) -> Response:

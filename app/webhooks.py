@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
-from sqlalchemy import Connection, Engine, delete, func, select, update
+from sqlalchemy import Connection, Engine, delete, select, update
 from sqlalchemy import insert as new
 from sqlalchemy.dialects.sqlite import insert
 
@@ -239,11 +239,14 @@ class Webhooks:
                 .where(webhooks.c.id == delivery.webhook)
                 .values(failing_since=since)
             )
+            why = ""
             if status == 410:
-                _disable(connection, delivery.webhook, "the receiver answered 410 Gone")
+                why = "the receiver answered 410 Gone"
             elif now - since >= GIVEN_UP:
-                _disable(connection, delivery.webhook, f"it has failed for five days: {error}")
-            over = now - delivery.at >= GIVEN_UP or status == 410
+                why = f"it has failed for five days: {error}"
+            if why:
+                _disable(connection, delivery.webhook, why)
+            over = bool(why) or now - delivery.at >= GIVEN_UP
             pause = PAUSES[min(delivery.attempts, len(PAUSES) - 1)] * random.uniform(0.8, 1.2)  # noqa: S311
             if answer and answer.retry_after is not None:
                 pause = min(max(answer.retry_after, 1.0), PAUSES[-1])
@@ -258,12 +261,6 @@ class Webhooks:
             connection.execute(
                 delete(deliveries).where(deliveries.c.due.is_(None), deliveries.c.at < now - KEPT)
             )
-
-    def waiting(self) -> int:
-        """Deliveries that are not over."""
-        with self._engine.connect() as connection:
-            query = select(func.count()).where(deliveries.c.due.is_not(None))
-            return int(connection.execute(query).scalar_one())
 
 
 def body(event: Told) -> bytes:

@@ -297,6 +297,7 @@ def test_five_days_of_failures_disable_and_dead_letters_stay(
     assert clock[0] - time.time() <= GIVEN_UP * 1.5
     assert "five days" in current(hooks, hook).disabled
     assert {one.state for one in hooks.log(hook.id, 0, 9)} == {"dead"}
+    assert hooks.due(clock[0] + GIVEN_UP) == []
     hooks.enable(hook.id)
     assert hooks.replay(hook.id) == 2
     for entry in hooks.next(hook.id, clock[0], 9):
