@@ -12,10 +12,11 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from app import acting, hooks, segments
+from app import acting, hooks, rules, segments
 from app.access import same_site
 from app.dashboard import HEADERS, Dashboard
-from app.feed import TYPES, Feed
+from app.feed import Feed
+from app.followups import FollowUps
 from app.queries import NotFoundError, Queries
 from app.segments import NAMED, Saved, Segment
 from app.web import RequestError, invalid, streamed
@@ -33,6 +34,7 @@ class Actions:
 
     dashboard: Dashboard
     webhooks: Webhooks
+    followups: FollowUps
     saved: Saved
     feed: Feed
     queries: Queries
@@ -41,10 +43,13 @@ class Actions:
     def routes(self) -> Sequence[Route]:
         """For the application's router."""
         inside = self.dashboard.inside
-        one = "/webhooks/{webhook_id}"
+        one, rules = "/webhooks/{webhook_id}", "/webhooks/followups"
         return (
             Route("/webhooks", inside(self.list)),
             Route("/webhooks", inside(self.add), methods=["POST"]),
+            Route(rules, inside(self.rules)),
+            Route(rules, inside(self.follow), methods=["POST"]),
+            Route(f"{rules}/{{followup_id}}/remove", inside(self.unfollow), methods=["POST"]),
             Route(one, inside(self.one)),
             Route(f"{one}/live", inside(self.live, live=True)),
             Route(f"{one}/{{action}}", inside(self.act), methods=["POST"]),
@@ -61,7 +66,7 @@ class Actions:
         self, request: Request, given: dict[str, Any], problem: str, status: int
     ) -> Response:
         found = await asyncio.to_thread(self.webhooks.all)
-        page = {"hooks": found, "types": TYPES, "given": given, "problem": problem}
+        page = {"hooks": found, "types": hooks.WANTED, "given": given, "problem": problem}
         return self.dashboard.page(request, "webhooks.html", page, status)
 
     async def add(self, request: Request) -> Response:
@@ -110,6 +115,41 @@ class Actions:
         else:
             raise NotFoundError(f"action {action!r} is unknown")
         return RedirectResponse(f"/webhooks/{hook.id}", 303)
+
+    async def rules(self, request: Request) -> Response:
+        """Every follow-up, and a form for a new one."""
+        return await self._rules(request, {}, "", 200)
+
+    async def _rules(
+        self, request: Request, given: dict[str, Any], problem: str, status: int
+    ) -> Response:
+        found = await asyncio.to_thread(self.followups.all)
+        urls = {hook.id: hook.url for hook in await asyncio.to_thread(self.webhooks.all)}
+        page = {"followups": found, "urls": urls, "given": given, "problem": problem}
+        return self.dashboard.page(request, "followups.html", page, status)
+
+    async def follow(self, request: Request) -> Response:
+        """Make the form's follow-up, or say which field is wrong."""
+        same_site(request)
+        form = await request.form(max_files=0, max_fields=40, max_part_size=65_536)
+        named = ("name", "webhook_id", "when", "after_hours")
+        given = {name: str(form.get(name, "")).strip() for name in named}
+        listed = {name: _lines(form, name) for name in ("newsletters", "labels", "tags")}
+        try:
+            hours = {"after_hours": given["after_hours"] or 0}
+            wanted = msgspec.convert({**given, **hours, **listed}, acting.FollowUpIn, strict=False)
+            await asyncio.to_thread(rules.make, self.followups, self.webhooks, self.feed, wanted)
+        except (msgspec.ValidationError, RequestError) as error:
+            told = error if isinstance(error, RequestError) else invalid(error)
+            problem = f"{told.field}: {told.detail}"
+            return await self._rules(request, {**given, **listed}, problem, 422)
+        return RedirectResponse("/webhooks/followups", 303)
+
+    async def unfollow(self, request: Request) -> Response:
+        """Take a follow-up off."""
+        same_site(request)
+        await asyncio.to_thread(self.followups.remove, request.path_params["followup_id"])
+        return RedirectResponse("/webhooks/followups", 303)
 
     async def segment(self, request: Request) -> Response:
         """Recipients by what they did: a form, and the first of them."""
@@ -179,19 +219,20 @@ class Actions:
 def _given(form: FormData) -> dict[str, Any]:
     """What the form says, as the API takes it: a line for each newsletter, label and tag."""
 
-    def lines(name: str) -> list[str]:
-        return [line.strip() for line in str(form.get(name, "")).splitlines() if line.strip()]
-
     verdict = str(form.get("verdict", ""))
     return {
         "url": str(form.get("url", "")).strip(),
-        "newsletters": lines("newsletters"),
+        "newsletters": _lines(form, "newsletters"),
         "types": [str(value) for value in form.getlist("types")],
         "verdicts": [verdict] if verdict else [],
-        "labels": lines("labels"),
-        "tags": lines("tags"),
+        "labels": _lines(form, "labels"),
+        "tags": _lines(form, "tags"),
         "first": bool(form.get("first")),
     }
+
+
+def _lines(form: FormData, name: str) -> list[str]:
+    return [line.strip() for line in str(form.get(name, "")).splitlines() if line.strip()]
 
 
 def segment_url(segment: Segment) -> str:

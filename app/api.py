@@ -7,7 +7,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app import consent, figures, hooks, recipients, sending, streaming, upkeep
+from app import consent, figures, hooks, recipients, rules, sending, streaming, upkeep
 from app.web import Parts, spec
 
 ROUTES = (
@@ -17,6 +17,7 @@ ROUTES = (
     *streaming.ROUTES,
     *consent.ROUTES,
     *hooks.ROUTES,
+    *rules.ROUTES,
     *recipients.ROUTES,
 )
 

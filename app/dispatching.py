@@ -12,6 +12,7 @@ import time
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.feed import LOOK, Cursor, CursorError, Feed, News
+from app.following import Follower
 from app.outside import OutsideError, post
 from app.queries import Queries
 from app.settings import Settings
@@ -36,8 +37,10 @@ class Dispatcher:
         feed: Feed,
         news: News,
         queries: Queries,
+        follower: Follower,
     ) -> None:
         self._settings, self._hooks, self._feed, self._news = settings, hooks, feed, news
+        self._follower = follower
         self._queries, self._teller = queries, Teller(queries)
         self._sending: dict[str, asyncio.Task[None]] = {}
         self.notices: list[str] = []  # what the dashboard must say
@@ -59,14 +62,19 @@ class Dispatcher:
                 await asyncio.gather(*self._sending.values(), return_exceptions=True)
 
     async def _deliver(self) -> None:
-        swept = 0.0
+        swept, away = 0.0, ""
         while True:
             try:
                 newest = await self._news.newest()
                 await asyncio.to_thread(self.take, newest)
-            except Exception as error:  # what was taken before is sent all the same
-                if not isinstance(error, StorageError):
-                    log.exception("webhooks take nothing")
+                await asyncio.to_thread(self._follower.take)
+                away = ""
+            except StorageError as error:  # what was taken before is sent all the same
+                if str(error) != away:
+                    log.warning("webhooks wait for ClickHouse: %s", error)
+                away = str(error)
+            except Exception:
+                log.exception("webhooks take nothing")
             try:
                 for webhook_id in await asyncio.to_thread(self._hooks.due, time.time()):
                     if webhook_id not in self._sending:

@@ -9,6 +9,7 @@ import asyncio
 import time
 import zlib
 from collections.abc import Iterator
+from math import inf
 from typing import Any, Literal, NamedTuple, get_args
 
 import msgspec
@@ -134,14 +135,16 @@ class Feed:
         with self._engine.connect() as connection:
             return connection.execute(select(func.max(feed.c.seq))).scalar() or 0
 
-    def after(self, cursor: Cursor, workspace: str, limit: int) -> tuple[list[Event], Cursor]:
+    def after(
+        self, cursor: Cursor, workspace: str, limit: int, until: float = inf
+    ) -> tuple[list[Event], Cursor]:
         """Events that follow, and the cursor after the last line that was looked at.
 
-        Raises CursorError.
+        `until` leaves out what was loaded later (seconds since 1970). Raises CursorError.
         """
         found: list[Event] = []
         while len(found) < limit:
-            row = self._row(cursor)
+            row = self._row(cursor, until)
             if row is None:
                 break
             start = cursor.line if row.seq == cursor.seq else 0
@@ -153,9 +156,9 @@ class Feed:
             cursor = Cursor(row.seq, row.lines)
         return found, cursor
 
-    def _row(self, cursor: Cursor) -> Any:
+    def _row(self, cursor: Cursor, until: float) -> Any:
         """The row that the cursor is in or, at its end, the next one. Raises CursorError."""
-        ahead = select(feed.c.seq, feed.c.lines).order_by(feed.c.seq).limit(1)
+        ahead = select(feed.c.seq, feed.c.lines, feed.c.at).order_by(feed.c.seq).limit(1)
         with self._engine.connect() as connection:
             at = connection.execute(ahead.where(feed.c.seq == cursor.seq)).first()
             if at and cursor.line > at.lines:
@@ -165,7 +168,7 @@ class Feed:
             row = connection.execute(ahead.where(feed.c.seq > cursor.seq)).first()
         if cursor.seq and not at:
             self._check(cursor)
-        return row
+        return row if row is None or row.at <= until else None
 
     def _lines(self, seq: int) -> list[bytes]:
         """A row's content; the last one is remembered, since it is read in many steps."""

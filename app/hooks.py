@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from app import acting, schemas
+from app import acting, followups, schemas
 from app.classify import HUMAN, MACHINE
 from app.feed import TYPES
 from app.outside import OutsideError, check
@@ -25,6 +25,7 @@ from app.webhooks import Delivery, Webhook
 
 PAGE, MOST = 50, 500
 MOST_HOOKS = 100
+WANTED = (*TYPES, followups.TYPE)  # a webhook that asks for the last alone hears of nothing else
 STATES = ("", "waiting", "delivered", "dead")
 CHANGED = {"HTTP_413": schemas.Problem, "HTTP_422": schemas.Problem}
 
@@ -166,7 +167,7 @@ def valid(wanted: acting.WebhookIn) -> None:
         check(wanted.url)
     except OutsideError as error:
         raise RequestError(422, str(error), "url") from None
-    for field, allowed in (("types", TYPES), ("verdicts", ("human", "machine", *HUMAN, *MACHINE))):
+    for field, allowed in (("types", WANTED), ("verdicts", ("human", "machine", *HUMAN, *MACHINE))):
         for value in getattr(wanted, field):
             if value not in allowed:
                 raise RequestError(422, f"must be of {', '.join(allowed)}", field)

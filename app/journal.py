@@ -331,6 +331,12 @@ def sealed(folder: Path) -> list[Path]:
     return [folder / name for name in names]
 
 
+def waiting_since(folder: Path, otherwise: float) -> float:
+    """When the oldest segment that waits was begun, in seconds since 1970 UTC."""
+    names = [path.name for path in folder.iterdir() if path.suffix in (OPEN, SEALED)]
+    return min(map(_began, names), default=otherwise)
+
+
 def adopt_orphans(folder: Path) -> list[Path]:
     """Seal the segments that a killed process left open; a torn last line is cut off.
 

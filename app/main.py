@@ -21,6 +21,8 @@ from app.corrections import Corrections
 from app.dashboard import Dashboard
 from app.dispatching import Dispatcher
 from app.feed import CursorError, Feed, News
+from app.following import Follower
+from app.followups import FollowUps
 from app.journal import Journal, JournalError
 from app.live import Live
 from app.loader import Loader
@@ -78,16 +80,18 @@ class Mailwake:
             hooks.from_file(settings.webhooks_file) if settings.webhooks_file else {}, feed.last()
         )
         saved = Saved(state, WORKSPACE)
-        self.dispatcher = Dispatcher(settings, webhooks, feed, news, queries)
+        followups = FollowUps(state, WORKSPACE)
+        follower = Follower(settings, followups, webhooks, feed, queries, suppressions)
+        self.dispatcher = Dispatcher(settings, webhooks, feed, news, queries, follower)
         dashboard = Dashboard(
             settings, queries, mailing, self.access, self.live,
             lambda: self.notices() + self.dispatcher.notices,
         )  # fmt: skip
         parts = Parts(
             settings, outgoing, mailing, queries, self.corrections, suppressions, webhooks,
-            saved, feed, Teller(queries), news,
+            followups, saved, feed, Teller(queries), news,
         )  # fmt: skip
-        actions = Actions(dashboard, webhooks, saved, feed, queries)
+        actions = Actions(dashboard, webhooks, followups, saved, feed, queries)
         self.reports = Reports(settings, queries)
         unsubscribe = Unsubscribe(tokens, self.journal, dashboard.templates, WORKSPACE)
         routes: list[BaseRoute] = [
@@ -110,6 +114,7 @@ class Mailwake:
             self.asgi.dropped,
             lambda: self.live.viewers,
             lambda: self.corrections.changed,
+            webhooks.standing,
         )
 
     @asynccontextmanager

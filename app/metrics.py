@@ -22,7 +22,7 @@ DELAYS = (0.001, 0.003, 0.01, 0.02, 0.05, 0.1, 0.3, 1)
 
 class Metrics(Collector):
     """`hits` and `dropped` count by kind and by reason; `viewers` is how many live pages are open,
-    `corrected` how many verdicts have changed.
+    `corrected` how many verdicts have changed, `webhooks` counts deliveries by state.
 
     Run `pulse()` on the event loop; `text()` blocks on the journal's folder: call it in a thread.
     """
@@ -35,9 +35,10 @@ class Metrics(Collector):
         dropped: Mapping[str, int],
         viewers: Callable[[], int],
         corrected: Callable[[], int],
+        webhooks: Callable[[], Mapping[str, int]],
     ) -> None:
         self._journal, self._loader, self._viewers = journal, loader, viewers
-        self._corrected = corrected
+        self._corrected, self._webhooks = corrected, webhooks
         self._hits, self._dropped = hits, dropped
         self._registry = CollectorRegistry()
         self._delay = Histogram(
@@ -82,6 +83,13 @@ class Metrics(Collector):
             ("viewers", "Live pages that are open.", self._viewers()),
         ):
             yield GaugeMetricFamily(f"mailwake_{name}", text, float(value))
+        hooks = self._webhooks()
+        for state, text in (
+            ("waiting", "Deliveries that are to be sent or tried again."),
+            ("dead", "Deliveries that were given up and can be replayed."),
+            ("off", "Webhooks that are switched off."),
+        ):
+            yield GaugeMetricFamily(f"mailwake_webhooks_{state}", text, hooks.get(state, 0))
         loaded = "Lines that ClickHouse has acknowledged."
         yield CounterMetricFamily("mailwake_loaded", loaded, self._loader.loaded)
         corrected = "Verdicts that changed after their hits were loaded."

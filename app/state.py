@@ -103,6 +103,31 @@ told = Table(
     Column("what", String, primary_key=True),
 )
 
+# Rules, and how far each has looked: into the feed, or into the ledger.
+followups = Table(
+    "followups",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("workspace", String, nullable=False),
+    Column("name", String, nullable=False),
+    Column("webhook", String, ForeignKey("webhooks.id", ondelete="CASCADE"), nullable=False),
+    Column("rule", LargeBinary, nullable=False),  # JSON of followups.Rule
+    Column("at", Float, nullable=False),
+    Column("seq", Integer, nullable=False),
+    Column("line", Integer, nullable=False),
+    Column("sent_ms", Integer, nullable=False),
+    Column("sent_message", String, nullable=False),
+)
+
+# Whom a rule has followed up: nobody twice.
+followed = Table(
+    "followed",
+    metadata,
+    Column("followup", String, ForeignKey("followups.id", ondelete="CASCADE"), primary_key=True),
+    Column("recipient", BigInteger, primary_key=True),
+    Column("at", Float, nullable=False),
+)
+
 # Segments by the names they were saved under.
 saved_segments = Table(
     "saved_segments",

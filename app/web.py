@@ -19,6 +19,7 @@ from starlette.responses import Response, StreamingResponse
 from app import __version__, schemas
 from app.corrections import Corrections
 from app.feed import Feed, News
+from app.followups import FollowUps
 from app.mailing import Mailing
 from app.markup import RewriteError
 from app.outgoing import Outgoing
@@ -78,6 +79,7 @@ class Parts:
     corrections: Corrections
     suppressions: Suppressions
     webhooks: Webhooks
+    followups: FollowUps
     saved: Saved
     feed: Feed
     teller: Teller

@@ -13,10 +13,11 @@ import random
 import secrets
 import time
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any, NamedTuple
 
 import msgspec
-from sqlalchemy import Connection, Engine, delete, select, update
+from sqlalchemy import Connection, Engine, delete, func, select, update
 from sqlalchemy import insert as new
 from sqlalchemy.dialects.sqlite import insert
 
@@ -149,7 +150,8 @@ class Webhooks:
             for event in events:
                 if hook.first and not _is_first(connection, hook.id, event):
                     continue
-                count += _queue(connection, hook.id, event.id, body(event), now)
+                sent = sent_as(event.type, event.occurred_at, event)
+                count += queue(connection, hook.id, event.id, sent, now)
             connection.execute(
                 update(webhooks)
                 .where(webhooks.c.id == hook.id)
@@ -164,7 +166,7 @@ class Webhooks:
             {"type": "webhook.test", "timestamp": _iso(time.time()), "data": {"id": event_id}}
         )
         with self._engine.begin() as connection:
-            _queue(connection, hook.id, event_id, sent, time.time())
+            queue(connection, hook.id, event_id, sent, time.time())
             found = select(deliveries.c.id).where(deliveries.c.event == event_id)
             return int(connection.execute(found).scalar_one())
 
@@ -255,6 +257,18 @@ class Webhooks:
                 due=None if over else now + pause, status=status, error=error[:LOGGED],
             )  # fmt: skip
 
+    def standing(self) -> dict[str, int]:
+        """How many deliveries there are by state, and how many webhooks are `off`."""
+        with self._engine.connect() as connection:
+            rows = connection.execute(
+                select(deliveries.c.state, func.count())
+                .join(webhooks, webhooks.c.id == deliveries.c.webhook)
+                .where(webhooks.c.workspace == self._workspace)
+                .group_by(deliveries.c.state)
+            )
+            found = {state: int(count) for state, count in rows}
+        return {**found, "off": sum(bool(hook.disabled) for hook in self.all())}
+
     def sweep(self, now: float) -> None:
         """Forget what has been over for KEPT."""
         with self._engine.begin() as connection:
@@ -263,10 +277,10 @@ class Webhooks:
             )
 
 
-def body(event: Told) -> bytes:
-    """What is sent, the same bytes at every attempt."""
-    stamp = event.occurred_at.isoformat().replace("+00:00", "Z")
-    return _encode({"type": event.type, "timestamp": stamp, "data": event})
+def sent_as(event_type: str, at: datetime, data: msgspec.Struct) -> bytes:
+    """A body, the same bytes at every attempt."""
+    stamp = at.isoformat().replace("+00:00", "Z")
+    return _encode({"type": event_type, "timestamp": stamp, "data": data})
 
 
 def headers(secret: str, event_id: str, at: int, sent: bytes) -> dict[str, str]:
@@ -282,7 +296,8 @@ def headers(secret: str, event_id: str, at: int, sent: bytes) -> dict[str, str]:
     }
 
 
-def _queue(connection: Connection, webhook: str, event: str, sent: bytes, now: float) -> int:
+def queue(connection: Connection, webhook: str, event: str, sent: bytes, now: float) -> int:
+    """Make a delivery, once for each event; returns how many were made."""
     made = connection.execute(
         insert(deliveries)
         .values(

@@ -193,6 +193,8 @@ def test_openapi_names_every_route_and_model(service: Service) -> None:
         "/v1/segments",
         "/v1/saved-segments",
         "/v1/saved-segments/{name}",
+        "/v1/followups",
+        "/v1/followups/{followup_id}",
         "/v1/webhooks",
         "/v1/webhooks/{webhook_id}",
         *(

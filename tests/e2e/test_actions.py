@@ -82,8 +82,37 @@ def test_a_wrong_field_is_named_and_nothing_is_forgotten(page: Page) -> None:
     assert page.evaluate(RUN) == []
 
 
+def test_a_follow_up_is_made_and_removed(page: Page, hooked: Service) -> None:
+    page.goto("/webhooks/followups")
+    expect(page.get_by_text("Make a webhook first")).to_be_visible()
+    url = "https://hooks.example/followed"
+    hook = hooked.client.post("/v1/webhooks", json={"url": url}).json()
+    page.goto("/webhooks")
+    page.get_by_role("link", name="Follow-ups").click()
+    page.get_by_label("Name").fill(XSS[:100])
+    page.get_by_label("When a person").select_option("has not opened")
+    page.get_by_label("Only these newsletters").fill("basket\nparcel")
+    page.get_by_role("button", name="Add follow-up").click()
+    expect(page.get_by_role("alert")).to_contain_text("after_hours")
+    expect(page.get_by_label("Only these newsletters")).to_have_value("basket\nparcel")
+    page.get_by_label("Hours after the sending").fill("1.5")
+    page.get_by_role("button", name="Add follow-up").click()
+    row = page.locator("tbody tr")
+    expect(row).to_contain_text("Not opened 1.5 hours after the sending of basket, parcel")
+    expect(row).to_contain_text(url)
+    (made,) = hooked.get("/v1/followups")["followups"]
+    assert (made["when"], made["after_hours"]) == ("not_opened", 1.5)
+    assert (made["newsletters"], made["webhook_id"]) == (["basket", "parcel"], hook["id"])
+    page.evaluate(AXE.read_text())
+    assert page.evaluate(RUN) == []
+    page.get_by_role("button", name="Remove").click()
+    expect(page.locator("tbody")).to_have_count(0)
+    assert hooked.get("/v1/followups")["followups"] == []
+    hooked.client.delete(f"/v1/webhooks/{hook['id']}")
+
+
 def test_forms_of_other_sites_are_refused(page: Page, hooked: Service) -> None:
-    for path in ("/webhooks", "/webhooks/wh_x/test"):
+    for path in ("/webhooks", "/webhooks/wh_x/test", "/webhooks/followups"):
         answer = page.request.post(
             path, headers={"sec-fetch-site": "cross-site"}, form={"url": "x"}
         )
@@ -131,7 +160,13 @@ def test_the_pages_fit(browser: Browser, hooked: Service, width: int) -> None:
     page = context.new_page()
     login(page, hooked)
     hook = hooked.client.post("/v1/webhooks", json={"url": f"https://e.example/{'x' * 300}"}).json()
-    for path in ("/webhooks", f"/webhooks/{hook['id']}", "/segments", "/segments?opened=none"):
+    for path in (
+        "/webhooks",
+        "/webhooks/followups",
+        f"/webhooks/{hook['id']}",
+        "/segments",
+        "/segments?opened=none",
+    ):
         page.goto(path)
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), path
     hooked.client.delete(f"/v1/webhooks/{hook['id']}")

@@ -1,0 +1,155 @@
+"""Follow-ups: rules that post to a webhook once for each recipient, when something was done or not.
+
+A follow-up becomes a delivery in the commit that notes whom it was for and moves the rule on, so a
+crash neither loses nor repeats one.
+"""
+
+import secrets
+import time
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Annotated, Literal, NamedTuple
+
+import msgspec
+from msgspec import Meta, Struct
+from sqlalchemy import Engine, delete, func, select, update
+from sqlalchemy import insert as new
+from sqlalchemy.dialects.sqlite import insert
+
+from app.feed import Cursor
+from app.state import followed, followups, signed
+from app.telling import LinkTold, Wanted
+from app.webhooks import queue, sent_as
+
+TYPE = "followup.due"
+MOST_HOURS = 720
+
+
+class Rule(Struct, frozen=True, forbid_unknown_fields=True):
+    """When to follow up; of `wanted`, what is empty asks for all.
+
+    `clicked`: a person clicked such a link. `not_opened`: no person opened or clicked `after_hours`
+    after the message was sent; `not_clicked`: none clicked.
+    """
+
+    when: Literal["clicked", "not_opened", "not_clicked"]
+    after_hours: Annotated[float, Meta(ge=0, le=MOST_HOURS)] = 0
+    wanted: Wanted = Wanted()
+
+
+class Sent(NamedTuple):
+    """Up to which message of the ledger a rule has looked: milliseconds since 1970 UTC, and id."""
+
+    ms: int
+    message: str = "00000000-0000-0000-0000-000000000000"
+
+
+class FollowUp(NamedTuple):
+    """A rule and how far it has got. `made` counts follow-ups; `at` is in seconds since 1970."""
+
+    id: str
+    name: str
+    webhook: str
+    rule: Rule
+    at: float
+    cursor: Cursor
+    sent: Sent
+    made: int
+
+
+class Due(Struct, frozen=True):
+    """What is posted. `occurred_at` is the click, or the moment at which the time was over.
+
+    Do not mail the recipient when `suppressed` is true.
+    """
+
+    id: str
+    type: str
+    followup_id: str
+    name: str
+    when: str
+    newsletter_id: str
+    message_id: str
+    recipient: str | None
+    suppressed: bool
+    occurred_at: datetime
+    link: LinkTold | None
+
+
+class FollowUps:
+    """The rules of one workspace. Blocking: call from threads."""
+
+    def __init__(self, engine: Engine, workspace: str = "default") -> None:
+        self._engine, self._workspace = engine, workspace
+
+    def add(self, name: str, webhook: str, rule: Rule, at: Cursor) -> FollowUp:
+        """A new one: of clicks after a cursor, or of messages whose time is over from now on."""
+        now = time.time()
+        sent = Sent(int((now - rule.after_hours * 3600) * 1000))
+        made = FollowUp(f"fu_{secrets.token_hex(8)}", name, webhook, rule, now, at, sent, 0)
+        with self._engine.begin() as connection:
+            connection.execute(
+                new(followups).values(
+                    id=made.id, workspace=self._workspace, name=name, webhook=webhook,
+                    rule=msgspec.json.encode(rule), at=now, seq=at.seq, line=at.line,
+                    sent_ms=sent.ms, sent_message=sent.message,
+                )
+            )  # fmt: skip
+        return made
+
+    def all(self) -> list[FollowUp]:
+        """The oldest first."""
+        made = (
+            select(func.count())
+            .where(followed.c.followup == followups.c.id)
+            .scalar_subquery()
+            .label("made")
+        )
+        query = select(followups, made).where(followups.c.workspace == self._workspace)
+        with self._engine.connect() as connection:
+            return [
+                FollowUp(
+                    row.id, row.name, row.webhook, msgspec.json.decode(row.rule, type=Rule),
+                    row.at, Cursor(row.seq, row.line), Sent(row.sent_ms, row.sent_message),
+                    row.made,
+                )
+                for row in connection.execute(query.order_by(followups.c.at))
+            ]  # fmt: skip
+
+    def get(self, followup_id: str) -> FollowUp | None:
+        """None where there is none."""
+        return next((one for one in self.all() if one.id == followup_id), None)
+
+    def remove(self, followup_id: str) -> None:
+        """What is queued already is still sent."""
+        with self._engine.begin() as connection:
+            connection.execute(
+                delete(followups).where(
+                    followups.c.id == followup_id, followups.c.workspace == self._workspace
+                )
+            )
+
+    def take(self, one: FollowUp, due: Sequence[tuple[int, Due]], cursor: Cursor, to: Sent) -> int:
+        """Queue what is due by recipients' keys and move on, in one commit; returns how many."""
+        now, count = time.time(), 0
+        with self._engine.begin() as connection:
+            for recipient, what in due:
+                first = connection.execute(
+                    insert(followed)
+                    .values(followup=one.id, recipient=signed(recipient), at=now)
+                    .on_conflict_do_nothing()
+                )
+                if first.rowcount:
+                    body = sent_as(what.type, what.occurred_at, what)
+                    count += queue(connection, one.webhook, what.id, body, now)
+            connection.execute(
+                update(followups)
+                .where(followups.c.id == one.id)
+                .values(seq=cursor.seq, line=cursor.line, sent_ms=to.ms, sent_message=to.message)
+            )
+        return count
+
+
+def due_id(followup_id: str, recipient: int) -> str:
+    """Stable: the same rule and recipient have the same one."""
+    return f"fup_{followup_id.removeprefix('fu_')}_{recipient:016x}"

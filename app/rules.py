@@ -1,0 +1,111 @@
+"""The API of follow-ups."""
+
+import asyncio
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+import msgspec
+from spectree import Response as Responses
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from app import acting, schemas
+from app.feed import Feed
+from app.followups import FollowUp, FollowUps, Rule
+from app.telling import Wanted
+from app.web import PROBLEMS, Parts, RequestError, authorized, body_of, invalid, json, spec
+from app.webhooks import Webhooks
+
+MOST = 100
+CHANGED = {"HTTP_413": schemas.Problem, "HTTP_422": schemas.Problem}
+LEAST_HOURS = 0.1
+OF_LINKS = ("links", "labels", "tags")
+
+
+@spec.validate(resp=Responses(HTTP_200=acting.FollowUpList, **PROBLEMS), skip_validation=True)
+async def followups(request: Request) -> Response:
+    """Every follow-up, the oldest first."""
+    api = authorized(request)
+    found = await asyncio.to_thread(api.followups.all)
+    return json(acting.FollowUpList([out(one) for one in found]))
+
+
+@spec.validate(
+    json=acting.FollowUpIn,
+    resp=Responses(HTTP_200=acting.FollowUpOut, **CHANGED, **PROBLEMS),
+    skip_validation=True,
+)
+async def add(request: Request) -> Response:
+    """A new follow-up: of clicks from now on, or of messages whose time is over from now on."""
+    api = authorized(request)
+    try:
+        wanted = msgspec.json.decode(await body_of(request, 65_536), type=acting.FollowUpIn)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise invalid(error) from None
+    one = await asyncio.to_thread(make, api.followups, api.webhooks, api.feed, wanted)
+    return json(out(one))
+
+
+@spec.validate(resp=Responses(HTTP_200=acting.FollowUpOut, **PROBLEMS), skip_validation=True)
+async def followup(request: Request) -> Response:
+    """One follow-up."""
+    _, one = await _known(request)
+    return json(out(one))
+
+
+@spec.validate(resp=Responses(HTTP_200=acting.FollowUpOut, **PROBLEMS), skip_validation=True)
+async def remove(request: Request) -> Response:
+    """Take a follow-up off; it forgets whom it was for."""
+    api, one = await _known(request)
+    await asyncio.to_thread(api.followups.remove, one.id)
+    return json(out(one))
+
+
+def make(
+    followups: FollowUps, webhooks: Webhooks, feed: Feed, wanted: acting.FollowUpIn
+) -> FollowUp:
+    """A new one. Blocking; raises RequestError with the field that is wrong."""
+    silent = wanted.when != "clicked"
+    if silent and wanted.after_hours < LEAST_HOURS:
+        raise RequestError(422, "says how long to wait, from 0.1 to 720", "after_hours")
+    if not silent and wanted.after_hours:
+        raise RequestError(422, "is for what was not done: clicks are told at once", "after_hours")
+    for field in OF_LINKS:
+        if silent and getattr(wanted, field):
+            raise RequestError(422, "is for when: clicked", field)
+    if webhooks.get(wanted.webhook_id) is None:
+        raise RequestError(422, f"webhook {wanted.webhook_id!r} is unknown", "webhook_id")
+    if len(followups.all()) >= MOST:
+        raise RequestError(422, f"there are {MOST} follow-ups already", "name")
+    asked = Wanted(
+        newsletters=wanted.newsletters, links=wanted.links, labels=wanted.labels, tags=wanted.tags
+    )
+    rule = Rule(wanted.when, wanted.after_hours, asked)
+    return followups.add(wanted.name, wanted.webhook_id, rule, feed.last())
+
+
+def out(one: FollowUp) -> acting.FollowUpOut:
+    """A follow-up as the API tells it."""
+    asked = one.rule.wanted
+    return acting.FollowUpOut(
+        one.id, one.name, one.webhook, one.rule.when, one.rule.after_hours, asked.newsletters,
+        asked.links, asked.labels, asked.tags, datetime.fromtimestamp(one.at, UTC), one.made,
+    )  # fmt: skip
+
+
+async def _known(request: Request) -> tuple[Parts, FollowUp]:
+    api = authorized(request)
+    followup_id = request.path_params["followup_id"]
+    one = await asyncio.to_thread(api.followups.get, followup_id)
+    if one is None:
+        raise RequestError(404, f"follow-up {followup_id!r} is unknown", "followup_id")
+    return api, one
+
+
+ROUTES: Sequence[Route] = (
+    Route("/v1/followups", followups),
+    Route("/v1/followups", add, methods=["POST"]),
+    Route("/v1/followups/{followup_id}", followup),
+    Route("/v1/followups/{followup_id}", remove, methods=["DELETE"]),
+)

@@ -1,0 +1,26 @@
+-- Messages sent after one and until a moment, in order, and whether people did one of `kinds`.
+WITH page AS
+(
+    SELECT newsletter, message, recipient, address, toUnixTimestamp64Milli(at) AS at_ms
+    FROM messages
+    WHERE workspace = {workspace:String}
+        AND (empty({newsletters:Array(UInt64)}) OR newsletter IN {newsletters:Array(UInt64)})
+        AND at <= fromUnixTimestamp64Milli({until_ms:Int64})
+        AND at >= fromUnixTimestamp64Milli({after_ms:Int64})
+        AND (at_ms, message) > ({after_ms:Int64}, {after_message:UUID})
+    ORDER BY at_ms, message
+    LIMIT {limit:UInt64}
+)
+SELECT
+    newsletter, toString(message) AS id, recipient, address, at_ms,
+    (newsletter, message) IN
+    (
+        SELECT newsletter, message
+        FROM hits_by_message
+        WHERE workspace = {workspace:String} AND kind IN {kinds:Array(String)}
+            AND newsletter IN (SELECT newsletter FROM page) AND message IN (SELECT message FROM page)
+        GROUP BY newsletter, kind, message
+        HAVING sum(human) > 0
+    ) AS acted
+FROM page
+ORDER BY at_ms, message
