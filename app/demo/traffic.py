@@ -84,6 +84,8 @@ class _Traffic:
             if sending.reader.address in self.left and not sending.mailing.share:
                 continue
             answer = await self._mail(sending)
+            if answer["suppressed"]:
+                continue  # as every mailer should
             labels = [link["label"] for link in answer["links"] if link["tracked"]]
             rng = Random(f"{self.seed} {sending.mailing.id} {sending.reader.address}")  # noqa: S311
             acts = reactions(rng, sending.mailing, sending.reader, labels)
