@@ -65,6 +65,7 @@ def serve(
     country_file: Annotated[Path | None, _option("country_file")] = None,
     workers: Annotated[int | None, _option("workers")] = None,
     load: Annotated[bool | None, _option("load")] = None,
+    smtp: Annotated[bool | None, _option("smtp")] = None,
 ) -> None:
     """Run the service: tracking, API and dashboard.
 
@@ -90,6 +91,19 @@ def load_journal(
     logs.start(chosen.log_level, chosen.log_format)
     with suppress(KeyboardInterrupt), _failing():
         asyncio.run(serving.load(chosen))
+
+
+@cli.command()
+def smtp(
+    data_dir: Annotated[Path | None, _option("data_dir")] = None,
+    smtp_listen: Annotated[str | None, _option("smtp_listen")] = None,
+    public_url: Annotated[str | None, _option("public_url")] = None,
+    log_level: Annotated[str | None, _option("log_level")] = None,
+    log_format: Annotated[str | None, _option("log_format")] = None,
+) -> None:
+    """Take mail by SMTP, track it, and hand it to MAILWAKE_SMARTHOST; beside `mailwake serve`."""
+    with _failing():
+        serving.smtp(_settings(**locals()))
 
 
 @cli.command()

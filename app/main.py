@@ -23,6 +23,7 @@ from app.dispatching import Dispatcher
 from app.feed import CursorError, Feed, News
 from app.following import Follower
 from app.followups import FollowUps
+from app.gateway import Gateway
 from app.journal import Journal, JournalError
 from app.live import Live
 from app.loader import Loader
@@ -93,6 +94,7 @@ class Mailwake:
         )  # fmt: skip
         actions = Actions(dashboard, webhooks, followups, saved, feed, queries)
         self.reports = Reports(settings, queries)
+        self.gateway = Gateway(settings, outgoing) if settings.smtp else None
         unsubscribe = Unsubscribe(tokens, self.journal, dashboard.templates, WORKSPACE)
         routes: list[BaseRoute] = [
             Route("/healthz", healthz),
@@ -115,6 +117,7 @@ class Mailwake:
             lambda: self.live.viewers,
             lambda: self.corrections.changed,
             webhooks.standing,
+            self.gateway.transit.counts if self.gateway else {},
         )
 
     @asynccontextmanager
@@ -129,12 +132,15 @@ class Mailwake:
             *([asyncio.create_task(self.corrections.run(), name="corrections")] if loads else []),
             asyncio.create_task(self.reports.run(), name="reports"),
             asyncio.create_task(self.dispatcher.run(), name="webhooks"),
+            *([asyncio.create_task(self.gateway.run(), name="smtp")] if self.gateway else []),
         ]
         try:
             yield
         finally:
             for task in tasks:
                 task.cancel()
+            if self.gateway:
+                await self.gateway.stop()
             await self.journal.close()
             self.loader.stop()
             await asyncio.gather(loading, *tasks, return_exceptions=True)

@@ -22,7 +22,8 @@ DELAYS = (0.001, 0.003, 0.01, 0.02, 0.05, 0.1, 0.3, 1)
 
 class Metrics(Collector):
     """`hits` and `dropped` count by kind and by reason; `viewers` is how many live pages are open,
-    `corrected` how many verdicts have changed, `webhooks` counts deliveries by state.
+    `corrected` how many verdicts have changed, `webhooks` counts deliveries by state,
+    `mails` those that came by SMTP by outcome.
 
     Run `pulse()` on the event loop; `text()` blocks on the journal's folder: call it in a thread.
     """
@@ -36,9 +37,10 @@ class Metrics(Collector):
         viewers: Callable[[], int],
         corrected: Callable[[], int],
         webhooks: Callable[[], Mapping[str, int]],
+        mails: Mapping[str, int],
     ) -> None:
         self._journal, self._loader, self._viewers = journal, loader, viewers
-        self._corrected, self._webhooks = corrected, webhooks
+        self._corrected, self._webhooks, self._mails = corrected, webhooks, mails
         self._hits, self._dropped = hits, dropped
         self._registry = CollectorRegistry()
         self._delay = Histogram(
@@ -72,6 +74,7 @@ class Metrics(Collector):
         """The figures as they stand."""
         yield _by("mailwake_hits", "Hits recorded, by kind.", "kind", self._hits)
         yield _by("mailwake_dropped", "Hits answered but not counted.", "reason", self._dropped)
+        yield _by("mailwake_smtp", "Mails that came by SMTP, by outcome.", "outcome", self._mails)
         lag = self._journal.lag()
         for name, text, value in (
             ("journal_segments", "Segments that wait for ClickHouse.", lag.segments),

@@ -40,13 +40,17 @@ class Field(NamedTuple):
 
 
 class Leaf(NamedTuple):
-    """A text/html or text/plain body at bytes `start` to `end` of the message."""
+    """A text/html or text/plain body at bytes `start` to `end` of the message.
+
+    `named` is where its Content-Transfer-Encoding field stands, or would.
+    """
 
     kind: str
     start: int
     end: int
     encoding: str
     charset: str | None
+    named: tuple[int, int] = (0, 0)
 
 
 class Edit(NamedTuple):
@@ -100,7 +104,9 @@ def _walk(message: bytes, start: int, end: int, depth: int) -> Iterator[Leaf]:
     if kind in ("text/html", "text/plain") and about.get_content_disposition() != "attachment":
         charset = about.get_content_charset()
         encoding = str(about.get("content-transfer-encoding", "")).strip().lower()
-        yield Leaf(kind, body, end, encoding, charset)
+        named = [(f.start, f.end) for f in head if f.name == "content-transfer-encoding"]
+        at = head[-1].end if head else start
+        yield Leaf(kind, body, end, encoding, charset, named[0] if named else (at, at))
 
 
 def _about(head: list[Field]) -> Message:
@@ -132,10 +138,11 @@ def _parts(message: bytes, start: int, end: int, boundary: str) -> Iterator[tupl
         yield first, end
 
 
-def rewrite(message: bytes, leaf_rewrite: Rewrite) -> tuple[bytes, list[str]]:
+def rewrite(message: bytes, leaf_rewrite: Rewrite, fold: bool = False) -> tuple[bytes, list[str]]:
     """The message with the edits that `leaf_rewrite` makes to each leaf's decoded bytes, in order.
 
-    Also returns notes on leaves that could not be rewritten.
+    Also returns notes on leaves that could not be rewritten. With `fold` a leaf whose lines become
+    too long for SMTP is sent as quoted-printable.
     """
     out: list[bytes] = []
     notes: list[str] = []
@@ -147,7 +154,15 @@ def rewrite(message: bytes, leaf_rewrite: Rewrite) -> tuple[bytes, list[str]]:
         except (binascii.Error, MimeError) as error:
             notes.append(f"byte {leaf.start}: {leaf.kind} was left alone: {error}")
             continue
-        if leaf.encoding in _IDENTITY and _longest(new) > max(LINE_LIMIT, _longest(raw)):
+        too_long = leaf.encoding in _IDENTITY and _longest(new) > max(LINE_LIMIT, _longest(raw))
+        if too_long and fold and leaf.named[1]:
+            ending = b"\r\n" if b"\r\n" in message[: leaf.start] else b"\n"
+            field = b"Content-Transfer-Encoding: quoted-printable" + ending
+            out += [message[position : leaf.named[0]], field, message[leaf.named[1] : leaf.start]]
+            out.append(_encode_quoted(new, ending, soft=False))
+            position = leaf.end
+            continue
+        if too_long:
             notes.append(f"byte {leaf.start}: a line is now longer than {LINE_LIMIT} bytes")
         out += [message[position : leaf.start], new]
         position = leaf.end

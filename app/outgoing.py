@@ -97,9 +97,17 @@ class Outgoing:
         )
 
     def prepare_mime(
-        self, message: bytes, named: NewsletterIn, recipient: str, tracking: TrackingIn
+        self,
+        message: bytes,
+        named: NewsletterIn,
+        recipient: str,
+        tracking: TrackingIn,
+        fold: bool = False,
     ) -> Prepared:
-        """Rewrite a whole message (RFC 5322); `html` of what is returned is that message."""
+        """Rewrite a whole message (RFC 5322); `html` of what is returned is that message.
+
+        `fold` is `mime.rewrite`'s.
+        """
         newsletter = self._newsletter(named)
         (draft,) = self.checked([self.draft(newsletter.newsletter, recipient)])
         options = self._options(tracking, {})
@@ -122,7 +130,7 @@ class Outgoing:
             found.extend(f"byte {leaf.start}: {note}" for note in compiled.notes)
             return list(_edits(compiled, draft.token.encode("ascii")))
 
-        new, notes = mime.rewrite(message, edits)
+        new, notes = mime.rewrite(message, edits, fold)
         numbered = [replace(link, index=index) for index, link in enumerate(links)]
         sample = samples[0] if samples else None
         return Prepared(draft, newsletter, numbered, [*found, *notes], new, sample=sample)
@@ -179,6 +187,10 @@ class Outgoing:
         """Enter the message in the ledger: all of it or, raising JournalError, nothing."""
         sent = [] if prepared.draft.suppressed else [prepared.draft.message]
         await self._record(prepared.newsletter, prepared.links, sent)
+
+    async def record_names(self, prepared: Prepared) -> None:
+        """Enter newsletter and links, before the message is sent. Raises JournalError."""
+        await self._record(prepared.newsletter, prepared.links, [])
 
     async def record_template(
         self, newsletter_id: str, template: TemplateIn, links: Sequence[Link]

@@ -52,6 +52,6 @@ def mail(settings: Settings, newsletter_id: str, period: str, to: Sequence[str])
         settings.report_from, ", ".join(to), f"{newsletter_id} {now}",
     )  # fmt: skip
     try:
-        asyncio.run(send(message, settings.smarthost))
+        asyncio.run(send(message, settings))
     except SendError as error:
         raise ReportError(f"{PREFIX}SMARTHOST: {error}") from None

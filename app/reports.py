@@ -7,18 +7,15 @@ the same Message-ID. One process of a data folder mails.
 
 import asyncio
 import fcntl
-import ipaddress
 import logging
-import ssl
 from datetime import UTC, datetime, timedelta
 from email.message import EmailMessage
 from typing import Literal
-from urllib.parse import unquote, urlsplit
 
 import aiosmtplib
 import msgspec
 
-from app import report
+from app import report, smarthost
 from app.addresses import page_url
 from app.files import write_private
 from app.filters import Filters, Period
@@ -52,23 +49,11 @@ def boundary(now: datetime, every: Every, hour: int) -> datetime:
     return at if at <= now else at - timedelta(days=7 if every == "week" else 1)
 
 
-async def send(mail: EmailMessage, smarthost: str) -> None:
-    """Hand a mail to smtp(s)://user:password@host:port. Raises SendError."""
-    parts = urlsplit(smarthost)
-    tls = parts.scheme == "smtps"
+async def send(mail: EmailMessage, settings: Settings) -> None:
+    """Hand a mail to the smarthost. Raises SendError."""
     try:
-        await aiosmtplib.send(
-            mail,
-            hostname=parts.hostname or "",
-            port=parts.port or (465 if tls else 587),
-            username=unquote(parts.username) if parts.username else None,
-            password=unquote(parts.password) if parts.password else None,
-            use_tls=tls,
-            # A password never goes out in the clear, but to this machine.
-            start_tls=True if parts.username and not tls and not _here(parts.hostname) else None,
-            tls_context=ssl.create_default_context(),
-            timeout=60,
-        )
+        async with smarthost.client(settings) as server:
+            await server.send_message(mail)
     except aiosmtplib.SMTPRecipientsRefused as error:
         codes = [refused.code for refused in error.recipients]
         raise SendError(str(error), all(code >= 500 for code in codes)) from error
@@ -76,13 +61,6 @@ async def send(mail: EmailMessage, smarthost: str) -> None:
         raise SendError(f"{error.code} {error.message}", error.code >= 500) from error
     except (aiosmtplib.SMTPException, OSError) as error:
         raise SendError(str(error) or type(error).__name__, False) from error
-
-
-def _here(host: str | None) -> bool:
-    try:
-        return host == "localhost" or ipaddress.ip_address(host or "").is_loopback
-    except ValueError:
-        return False
 
 
 class _Mailed(msgspec.Struct):
@@ -149,7 +127,7 @@ class Reports:
         url = chosen.public_url + page_url(newsletter_id, Filters(period=period))
         key = f"{at.isoformat()} {period}"
         to = ", ".join(chosen.report_to)
-        await send(report.message(page, chosen.report_from, to, url, key), chosen.smarthost)
+        await send(report.message(page, chosen.report_from, to, url, key), chosen)
         return 1
 
     def _active(self) -> tuple[str, ...]:

@@ -1,8 +1,7 @@
 """The API for mailers: rewriting one message, whole messages, templates and streams."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
-from email.utils import getaddresses
+from collections.abc import AsyncIterator, Sequence
 
 import msgspec
 from spectree import Response as Responses
@@ -11,7 +10,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from app import mime, schemas
+from app import describing, mime, schemas
 from app.mailing import Sample
 from app.web import (
     PROBLEMS,
@@ -103,7 +102,12 @@ async def rewrite_mime(request: Request) -> Response:
     api = authorized(request)
     limit = int(2 * api.settings.max_html_mb * 1_000_000)
     message, own = mime.without_own(await body_of(request, limit))
-    named, recipient, tracking = _described(message, own)
+    try:
+        named = describing.newsletter_of(own)
+        tracking = describing.tracking_of(own)
+        recipient = describing.recipient_of(message, own)
+    except describing.DescriptionError as error:
+        raise RequestError(422, str(error), error.field) from None
     arguments = (message, named, recipient, tracking)
     prepared = await offloaded(len(message), api.outgoing.prepare_mime, *arguments)
     draft = prepared.draft
@@ -122,10 +126,9 @@ async def rewrite_mime(request: Request) -> Response:
     if prepared.sample and own.get("sample", "").strip().lower() in ("yes", "true", "1"):
         await asyncio.to_thread(api.mailing.keep_sample, named.id, Sample(*prepared.sample))
     rewritten = prepared.html
-    if own.get("unsubscribe", "").strip().lower() == "add":
+    if describing.wants_unsubscribe(own):
         newline = "\n" if b"\r\n" not in message[:1000] else "\r\n"
-        added = "".join(f"{k}: {v}{newline}" for k, v in draft.headers.items())
-        rewritten = added.encode("ascii") + rewritten
+        rewritten = describing.header(draft.headers, newline) + rewritten
     headers = {"x-mailwake-message-id": draft.message_id}
     headers |= {f"x-mailwake-{name.lower()}": value for name, value in draft.headers.items()}
     if draft.suppressed:
@@ -202,42 +205,6 @@ def _html(html: str, limit: int) -> bytes:
     if len(data) > limit:
         raise RequestError(413, f"html has {len(data):,} bytes, more than {limit:,}", "html")
     return data
-
-
-def _described(
-    message: bytes, own: Mapping[str, str]
-) -> tuple[schemas.NewsletterIn, str, schemas.TrackingIn]:
-    """What a whole message's own fields say; To gives the recipient where none is named."""
-    if "newsletter" not in own:
-        raise RequestError(422, "the message needs this field", "X-Mailwake-Newsletter")
-    head, _ = mime.fields(message)
-    to = [mime.text_of(field.value) for field in head if field.name == "to"]
-    found = [address for _, address in getaddresses(to) if address]
-    tags = [tag.strip() for tag in own.get("tags", "").split(",") if tag.strip()]
-    track = own.get("track", "opens, clicks").replace(",", " ").lower().split()
-    if unknown := set(track) - {"opens", "clicks", "text", "off"}:
-        raise RequestError(
-            422, f"{min(unknown)!r} is none of opens, clicks, text, off", "X-Mailwake-Track"
-        )
-    names = {"id": own["newsletter"], "name": own.get("name", ""), "tags": tags}
-    try:
-        named = msgspec.convert(names, schemas.NewsletterIn)
-    except msgspec.ValidationError as error:
-        place = str(error).partition("`$.")[2].partition("`")[0].partition("[")[0]
-        header = {"id": "Newsletter", "name": "Name", "tags": "Tags"}.get(place, "Newsletter")
-        raise RequestError(422, str(error), f"X-Mailwake-{header}") from None
-    try:
-        recipient = msgspec.convert(own.get("recipient") or (found or [""])[0], schemas.Recipient)
-    except msgspec.ValidationError as error:
-        raise RequestError(422, str(error), "X-Mailwake-Recipient") from None
-    tracked = set(track) if "off" not in track else set()
-    return (
-        named,
-        recipient,
-        schemas.TrackingIn(
-            "opens" in tracked, bool({"clicks", "text"} & tracked), "text" in tracked
-        ),
-    )
 
 
 def _dry(request: Request) -> bool:

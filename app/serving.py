@@ -14,10 +14,15 @@ from rich.console import Console
 from uvicorn.supervisors import Multiprocess
 
 from app import logs, settings
+from app.gateway import Gateway
 from app.greeting import greet
-from app.journal import JournalError, adopt_orphans
+from app.journal import Journal, JournalError, adopt_orphans
 from app.networks import Networks, NetworksError
+from app.outgoing import Outgoing
 from app.settings import PREFIX, Settings, SettingsError
+from app.state import open_state
+from app.suppressing import Suppressions
+from app.tokens import Tokens
 
 
 class StartError(Exception):
@@ -68,8 +73,12 @@ def serve(console: Console, chosen: Settings, demo_speed: float = 0) -> None:
         return
     try:
         service = Mailwake(chosen)
+        if service.gateway:
+            service.gateway.listen()
     except JournalError as error:
         raise StartError(f"{PREFIX}DATA_DIR: {error}") from None
+    except SettingsError as error:
+        raise StartError(str(error)) from None
     server = uvicorn.Server(_uvicorn(service.asgi, chosen))
     greet(console, chosen, local, service.access.new_login_code(), bool(demo_speed))
     with suppress(KeyboardInterrupt):
@@ -129,7 +138,6 @@ async def load(chosen: Settings) -> None:
     from app.corrections import Corrections  # noqa: PLC0415
     from app.feed import Feed  # noqa: PLC0415
     from app.loader import Loader  # noqa: PLC0415
-    from app.state import open_state  # noqa: PLC0415
     from app.storage import Storage  # noqa: PLC0415
 
     folder = chosen.data_dir / "journal"
@@ -147,6 +155,39 @@ async def load(chosen: Settings) -> None:
     settling.cancel()
     await asyncio.gather(settling, return_exceptions=True)
     await asyncio.to_thread(storage.close)
+
+
+def smtp(chosen: Settings) -> None:
+    """The SMTP gateway alone, until told to stop. Raises StartError."""
+    if not chosen.smarthost:
+        raise StartError(f"{PREFIX}SMARTHOST: the gateway needs it")
+    logs.start(chosen.log_level, chosen.log_format)
+    chosen = with_public_url(chosen)
+    try:
+        journal = Journal(
+            chosen.data_dir / "journal", chosen.journal_sync_ms, chosen.journal_max_mb * 2**20
+        )
+        suppressions = Suppressions(open_state(chosen.data_dir))
+        outgoing = Outgoing(chosen, Tokens(chosen.secret_keys), journal, suppressions)
+        gateway = Gateway(chosen, outgoing)
+        gateway.listen()
+    except JournalError as error:
+        raise StartError(f"{PREFIX}DATA_DIR: {error}") from None
+    except SettingsError as error:
+        raise StartError(str(error)) from None
+    with suppress(KeyboardInterrupt):
+        uvloop.run(_take_mail(gateway, journal))
+
+
+async def _take_mail(gateway: Gateway, journal: Journal) -> None:
+    journal.start()
+    running = asyncio.create_task(gateway.run())
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, running.cancel)
+    await asyncio.wait([running])
+    await gateway.stop()
+    await journal.close()
+    logging.info("mails: %s", dict(gateway.transit.counts))
 
 
 async def _run(

@@ -26,6 +26,12 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 Listed = Annotated[tuple[str, ...], NoDecode]
 
 
+FILES = (
+    "asn_file", "country_file", "webhooks_file", "smarthost_ca", "smtp_cert", "smtp_key",
+    "smtp_streams", "dkim_key",
+)  # fmt: skip
+
+
 class SettingsError(Exception):
     """A setting has a value that cannot be used; the message names the variable."""
 
@@ -111,6 +117,37 @@ class Settings(BaseSettings):
         "",
         description="Mail server that takes mail on: smtp(s)://user:password@host:port.",
     )
+    smarthost_ca: Path | None = Field(
+        None, description="PEM file that vouches for SMARTHOST's certificate, not the system's."
+    )
+    smtp: bool = Field(False, description="Whether serving takes mail by SMTP too.")
+    smtp_listen: str = Field(
+        "127.0.0.1:2525", description="Address and port of the SMTP gateway, such as 0.0.0.0:587."
+    )
+    smtp_networks: Listed = Field(
+        ("127.0.0.0/8", "::1/128"),
+        description="Networks that may send mail; all others need TLS and an API key.",
+    )
+    smtp_cert: Path | None = Field(
+        None, description="PEM file of the gateway's certificate chain, for STARTTLS."
+    )
+    smtp_key: Path | None = Field(None, description="PEM file of that certificate's key.")
+    smtp_streams: Path | None = Field(
+        None, description="TOML file of rules: which newsletter a mail by SMTP belongs to."
+    )
+    smtp_copies: Literal["each", "one"] = Field(
+        "each", description="`each` recipient gets a copy and token of its own, or all share `one`."
+    )
+    smtp_signed: Literal["pass", "refuse"] = Field(
+        "pass", description="Whether mail that is DKIM-signed already passes untouched."
+    )
+    smtp_max_mb: int = Field(25, ge=1, le=1000, description="Largest mail by SMTP in megabytes.")
+    smtp_connections: int = Field(100, ge=1, le=10_000, description="Most SMTP clients at a time.")
+    dkim_key: Path | None = Field(
+        None, description="PEM file of an RSA key; the gateway signs with it after rewriting."
+    )
+    dkim_domain: str = Field("", description="Domain of the DKIM signature (d=).")
+    dkim_selector: str = Field("", description="Selector of the DKIM signature (s=).")
     report_to: Listed = Field((), description="Addresses that get the reports; none without any.")
     report_from: str = Field("", description="Sender of the reports.")
     report_every: Literal["day", "week", "month"] = Field(
@@ -121,12 +158,12 @@ class Settings(BaseSettings):
         (), description="Ids of the newsletters to report; empty: all that sent."
     )
 
-    @field_validator("asn_file", "country_file", "webhooks_file", mode="before")
+    @field_validator(*FILES, mode="before")
     @classmethod
     def _no_file(cls, value: Any) -> Any:
         return value or None
 
-    @field_validator("asn_file", "country_file", "webhooks_file")
+    @field_validator(*FILES)
     @classmethod
     def _file(cls, path: Path | None) -> Path | None:
         if path and not path.is_file():
@@ -134,8 +171,8 @@ class Settings(BaseSettings):
         return path
 
     @field_validator(
-        "secret_keys", "api_keys", "trusted_proxies", "webhook_networks", "report_to",
-        "report_newsletters", mode="before",
+        "secret_keys", "api_keys", "trusted_proxies", "webhook_networks", "smtp_networks",
+        "report_to", "report_newsletters", mode="before",
     )  # fmt: skip
     @classmethod
     def _split(cls, value: Any) -> Any:
@@ -151,7 +188,7 @@ class Settings(BaseSettings):
                 raise ValueError("each key needs at least 16 characters")
         return keys
 
-    @field_validator("trusted_proxies", "webhook_networks")
+    @field_validator("trusted_proxies", "webhook_networks", "smtp_networks")
     @classmethod
     def _networks(cls, networks: tuple[str, ...]) -> tuple[str, ...]:
         for network in networks:
@@ -194,6 +231,17 @@ class Settings(BaseSettings):
         _ = parts.port  # raises ValueError when it is no number
         return url
 
+    @field_validator("smtp_listen")
+    @classmethod
+    def _listen(cls, text: str) -> str:
+        try:
+            parts = urlsplit(f"//{text}")
+            if parts.hostname and parts.port is not None and parts.netloc == text:
+                return text
+        except ValueError:
+            pass
+        raise ValueError("must be host:port, such as 127.0.0.1:2525 or [::1]:2525")
+
     @field_validator("report_to", "report_from")
     @classmethod
     def _addresses(cls, value: tuple[str, ...] | str) -> tuple[str, ...] | str:
@@ -216,6 +264,25 @@ class Settings(BaseSettings):
             if not self.load:
                 raise ValueError(f"{PREFIX}LOAD: {ONE_PROCESS}")
         return self
+
+    @model_validator(mode="after")
+    def _smtp_needs(self) -> Self:
+        if self.smtp and not self.smarthost:
+            raise ValueError(f"{PREFIX}SMTP: needs {PREFIX}SMARTHOST")
+        if self.smtp and self.workers > 1:
+            raise ValueError(f"{PREFIX}SMTP: run `mailwake smtp` beside several workers")
+        if bool(self.smtp_cert) != bool(self.smtp_key):
+            raise ValueError(f"{PREFIX}SMTP_CERT and {PREFIX}SMTP_KEY: need each other")
+        if len({bool(self.dkim_key), bool(self.dkim_domain), bool(self.dkim_selector)}) > 1:
+            raise ValueError(
+                f"{PREFIX}DKIM_KEY, {PREFIX}DKIM_DOMAIN, {PREFIX}DKIM_SELECTOR: need each other"
+            )
+        return self
+
+    @property
+    def sending_networks(self) -> tuple[Network, ...]:
+        """SMTP_NETWORKS as networks."""
+        return tuple(ipaddress.ip_network(item, strict=False) for item in self.smtp_networks)
 
     @property
     def hook_networks(self) -> tuple[Network, ...]:

@@ -77,7 +77,8 @@ class Stub:
         html = HREF.sub(track, body["html"])
         html = html.replace("</body>", f'<img src="https://click.example/o/{message}.gif"></body>')
         headers = {"List-Unsubscribe": f"<https://click.example/u/{message}>"}
-        return JSONResponse({"html": html, "links": links, "headers": headers})
+        answer = {"html": html, "links": links, "headers": headers, "suppressed": False}
+        return JSONResponse(answer)
 
     async def hit(self, request: Request) -> Response:
         self.seen.append(request)

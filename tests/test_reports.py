@@ -144,9 +144,9 @@ def test_a_password_is_not_sent_in_the_clear(monkeypatch: pytest.MonkeyPatch) ->
         mail = report.message_of("<p>x", "s", "x", "a@b.example", "c@d.example", "k")
         url = f"smtp://user:secret@smtp.example:{box.port}"
         with pytest.raises(SendError, match="STARTTLS"):
-            asyncio.run(send(mail, url))
+            asyncio.run(send(mail, load(smarthost=url)))
         assert (box.logins, box.mails) == ([], [])
-        asyncio.run(send(mail, f"smtp://smtp.example:{box.port}"))
+        asyncio.run(send(mail, load(smarthost=f"smtp://smtp.example:{box.port}")))
         assert len(box.mails) == 1
 
 

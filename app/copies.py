@@ -1,0 +1,142 @@
+"""What the SMTP gateway makes of a mail: tracked copies, or a reason why it stays as it is.
+
+A mail that cannot be rewritten is never held up: it goes out untouched, and the reason is counted.
+"""
+
+import logging
+import re
+from collections.abc import Mapping
+from typing import Literal, NamedTuple, get_args
+
+import dkim
+
+from app import describing, mime, streams
+from app.describing import DescriptionError
+from app.outgoing import Outgoing, Prepared
+from app.settings import PREFIX, Settings, SettingsError
+from app.streams import Stream
+
+log = logging.getLogger(__name__)
+SHARED = "(shared)"  # the recipient of a mail that all get alike
+MOST_HOPS = 50  # Received fields (RFC 5321, section 6.3)
+_BARE = re.compile(rb"\r(?!\n)|(?<!\r)\n|\0")
+_NAMED = {b"\r": "a bare CR", b"\n": "a bare LF", b"\0": "NUL"}
+
+# off: it said so. signed: by DKIM already. nothing: no HTML, or all of it signed or encrypted.
+# field: an X-Mailwake-* field means nothing. broken: it could not be rewritten. journal: it could
+# not be entered in the ledger. large: the smarthost takes no more.
+Reason = Literal["off", "signed", "nothing", "field", "broken", "journal", "large"]
+REASONS = get_args(Reason)
+
+
+class Mail(NamedTuple):
+    """A mail without its X-Mailwake-* fields; `stream` is None where it stays as it is: `why`."""
+
+    content: bytes
+    stream: Stream | None
+    own: Mapping[str, str]
+    why: Reason | None = None
+    detail: str = ""
+
+
+class Copy(NamedTuple):
+    """What goes to the smarthost. `prepared` is what is to be recorded, None for nothing."""
+
+    content: bytes
+    prepared: Prepared | None
+    why: Reason | None = None
+    detail: str = ""
+
+    @property
+    def suppressed(self) -> bool:
+        """Whether it must not be sent."""
+        return self.prepared is not None and self.prepared.draft.suppressed
+
+
+class Copies:
+    """Reads mails and makes copies. Raises SettingsError where a file cannot be used."""
+
+    def __init__(self, settings: Settings, outgoing: Outgoing) -> None:
+        self._settings, self._outgoing = settings, outgoing
+        try:
+            file = settings.smtp_streams
+            self._rules = streams.from_file(file) if file else ()
+        except streams.StreamsError as error:
+            raise SettingsError(f"{PREFIX}SMTP_STREAMS: {error}") from None
+        try:
+            self._key = settings.dkim_key.read_bytes() if settings.dkim_key else b""
+            self._sign(b"From: a@b.example\r\n\r\n")
+        except (OSError, dkim.DKIMException) as error:
+            raise SettingsError(f"{PREFIX}DKIM_KEY: {settings.dkim_key}: {error}") from None
+
+    def read(self, message: bytes, sender: str) -> Mail:
+        """What a mail says of itself; `sender` is the envelope's."""
+        content, own = mime.without_own(message)
+        head, _ = mime.fields(content)
+        if any(field.name == "dkim-signature" for field in head):
+            return Mail(content, None, own, "signed")
+        try:
+            stream = streams.stream_of(content, own, sender, self._rules)
+        except DescriptionError as error:
+            return Mail(content, None, own, "field", f"{error.field}: {error}")
+        if stream.tracking == describing.OFF:
+            return Mail(content, None, own, "off")
+        return Mail(content, stream, own)
+
+    def make(self, mail: Mail, recipient: str) -> Copy:
+        """The recipient's copy, not yet recorded."""
+        if mail.stream is None:
+            return self.untouched(mail, mail.why or "off", mail.detail)
+        try:
+            prepared = self._outgoing.prepare_mime(
+                mail.content, mail.stream.newsletter, recipient, mail.stream.tracking, True
+            )
+        except Exception as error:  # whatever it is, the mail goes out
+            log.warning("a mail could not be rewritten: %r", error)
+            return self.untouched(mail, "broken", type(error).__name__)
+        content = prepared.html
+        if self._unsubscribe(mail, recipient):
+            content = describing.header(prepared.draft.headers) + content
+        if content == mail.content:
+            notes = "; ".join(prepared.notes)
+            return self.untouched(mail, "broken" if notes else "nothing", notes)
+        return Copy(self._signed(content), prepared)
+
+    def untouched(self, mail: Mail, why: Reason, detail: str = "") -> Copy:
+        """The mail as it came, signed where it was not."""
+        content = mail.content if why == "signed" else self._signed(mail.content)
+        return Copy(content, None, why, detail)
+
+    def _unsubscribe(self, mail: Mail, recipient: str) -> bool:
+        head, _ = mime.fields(mail.content)
+        there = any(field.name == "list-unsubscribe" for field in head)
+        return describing.wants_unsubscribe(mail.own) and not there and recipient != SHARED
+
+    def _signed(self, content: bytes) -> bytes:
+        try:
+            return self._sign(content) + content
+        except Exception as error:  # unsigned is better than not at all
+            log.warning("a mail goes out unsigned: %r", error)
+            return content
+
+    def _sign(self, content: bytes) -> bytes:
+        if not self._key:
+            return b""
+        signature: bytes = dkim.sign(
+            content,
+            self._settings.dkim_selector.encode("ascii"),
+            self._settings.dkim_domain.encode("idna"),
+            self._key,
+            canonicalize=(b"relaxed", b"relaxed"),
+        )
+        return signature
+
+
+def refusal(content: bytes) -> str:
+    """Why a mail cannot be taken at all; empty where it can. Bare line ends smuggle mails in."""
+    if found := _BARE.search(content):
+        return f"554 5.6.0 {_NAMED[found[0]]} at byte {found.start()}: lines end with CR LF"
+    head, _ = mime.fields(content)
+    if sum(field.name == "received" for field in head) > MOST_HOPS:
+        return f"554 5.4.6 more than {MOST_HOPS} hops: this mail goes round in circles"
+    return ""

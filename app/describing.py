@@ -1,0 +1,73 @@
+"""What a whole message says of itself: newsletter, recipient and tracking, by its own fields.
+
+X-Mailwake-Newsletter, -Name, -Tags, -Recipient and -Track (opens, clicks, text or off).
+"""
+
+from collections.abc import Mapping
+from email.utils import getaddresses
+
+import msgspec
+
+from app import mime
+from app.schemas import NewsletterIn, Recipient, TrackingIn
+
+TRACKS = ("opens", "clicks", "text", "off")
+OFF = TrackingIn(False, False, False)
+_HEADERS = {"id": "Newsletter", "name": "Name", "tags": "Tags"}
+
+
+class DescriptionError(ValueError):
+    """A field that means nothing; `field` is its whole name."""
+
+    def __init__(self, message: str, name: str) -> None:
+        super().__init__(message)
+        self.field = f"X-Mailwake-{name}"
+
+
+def newsletter_of(own: Mapping[str, str]) -> NewsletterIn:
+    """From fields by the rest of their names. Raises DescriptionError."""
+    if "newsletter" not in own:
+        raise DescriptionError("the message needs this field", "Newsletter")
+    tags = [tag.strip() for tag in own.get("tags", "").split(",") if tag.strip()]
+    names = {"id": own["newsletter"], "name": own.get("name", ""), "tags": tags}
+    try:
+        return msgspec.convert(names, NewsletterIn)
+    except msgspec.ValidationError as error:
+        place = str(error).partition("`$.")[2].partition("`")[0].partition("[")[0]
+        raise DescriptionError(str(error), _HEADERS.get(place, "Newsletter")) from None
+
+
+def recipient_of(message: bytes, own: Mapping[str, str]) -> str:
+    """To gives the recipient where none is named. Raises DescriptionError."""
+    found = [address for address in addresses(message, "to") if address]
+    try:
+        return msgspec.convert(own.get("recipient") or (found or [""])[0], Recipient)
+    except msgspec.ValidationError as error:
+        raise DescriptionError(str(error), "Recipient") from None
+
+
+def tracking_of(own: Mapping[str, str]) -> TrackingIn:
+    """Opens and clicks where nothing is said. Raises DescriptionError."""
+    words = own.get("track", "opens, clicks").replace(",", " ").lower().split()
+    if unknown := set(words) - set(TRACKS):
+        raise DescriptionError(f"{min(unknown)!r} is none of {', '.join(TRACKS)}", "Track")
+    if "off" in words:
+        return OFF
+    return TrackingIn("opens" in words, bool({"clicks", "text"} & set(words)), "text" in words)
+
+
+def wants_unsubscribe(own: Mapping[str, str]) -> bool:
+    """Whether List-Unsubscribe is to be put in."""
+    return own.get("unsubscribe", "").strip().lower() == "add"
+
+
+def header(fields: Mapping[str, str], newline: str = "\r\n") -> bytes:
+    """Fields as they stand at the top of a message."""
+    return "".join(f"{name}: {value}{newline}" for name, value in fields.items()).encode("ascii")
+
+
+def addresses(message: bytes, name: str) -> list[str]:
+    """Those of every field of that name (in lower case)."""
+    head, _ = mime.fields(message)
+    texts = [mime.text_of(field.value) for field in head if field.name == name]
+    return [address for _, address in getaddresses(texts)]

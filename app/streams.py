@@ -1,0 +1,111 @@
+"""Which newsletter or stream a mail belongs to that came by SMTP.
+
+Its own X-Mailwake-* fields say so, else the first rule of a file that fits, else it belongs to a
+stream named after the sender's domain.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Annotated, NamedTuple
+
+import msgspec
+from msgspec import Meta, Struct
+
+from app import describing, mime
+from app.schemas import Id, Line, NewsletterIn, Tag, TrackingIn
+
+Glob = Annotated[str, Meta(min_length=1, max_length=500)]
+NAMES = ("list_id", "feedback_id", "sender")
+
+
+class StreamsError(ValueError):
+    """The file of rules cannot be used; the message names it and the rule."""
+
+
+class Rule(Struct, frozen=True, forbid_unknown_fields=True):
+    """Fits when each of list_id, feedback_id and sender that is given does: patterns with * and ?,
+    in any case.
+
+    `newsletter` may hold {list_id}, {feedback_id}, {sender} and {domain}. `track` is as in
+    X-Mailwake-Track.
+    """
+
+    newsletter: Id
+    list_id: Glob | None = None
+    feedback_id: Glob | None = None
+    sender: Glob | None = None
+    name: Line = ""
+    tags: Annotated[tuple[Tag, ...], Meta(max_length=50)] = ()
+    track: str = "opens, clicks"
+
+
+class Stream(NamedTuple):
+    """What a mail belongs to, and what of it is tracked."""
+
+    newsletter: NewsletterIn
+    tracking: TrackingIn
+
+
+class _File(Struct, forbid_unknown_fields=True):
+    stream: list[Rule] = []
+
+
+def from_file(path: Path) -> Sequence[Rule]:
+    """The rules of a TOML file of [[stream]]. Raises StreamsError."""
+    try:
+        rules = msgspec.toml.decode(path.read_bytes(), type=_File).stream
+    except (OSError, msgspec.DecodeError) as error:
+        raise StreamsError(f"{path}: {error}") from None
+    for number, rule in enumerate(rules, 1):
+        if not any(getattr(rule, name) for name in NAMES):
+            raise StreamsError(f"{path}: stream {number}: needs one of {', '.join(NAMES)}")
+        try:
+            describing.tracking_of({"track": rule.track})
+        except describing.DescriptionError as error:
+            raise StreamsError(f"{path}: stream {number}: track: {error}") from None
+    return rules
+
+
+def stream_of(
+    message: bytes, own: Mapping[str, str], sender: str, rules: Sequence[Rule] = ()
+) -> Stream:
+    """`sender` is the envelope's, for a mail without From. Raises DescriptionError."""
+    told = _told(message, sender)
+    rule = next((rule for rule in rules if _fits(rule, told)), None)
+    track = own if "track" in own or not rule else {"track": rule.track}
+    if "newsletter" in own:
+        return Stream(describing.newsletter_of(own), describing.tracking_of(track))
+    named = rule.newsletter if rule else "{domain}"
+    tags = rule.tags if rule else ()
+    of = re.sub(r"\{(\w+)\}", lambda part: told.get(part[1], part[0]), named)[:200]
+    given: dict[str, str] = {"newsletter": of, "name": rule.name if rule else of}
+    found = describing.newsletter_of({**given, **own})
+    if "tags" not in own:
+        found = msgspec.structs.replace(found, tags=tags)
+    return Stream(found, describing.tracking_of(track))
+
+
+def _told(message: bytes, sender: str) -> dict[str, str]:
+    """What the rules look at, in lower case."""
+    head, _ = mime.fields(message)
+    first: dict[str, str] = {}
+    for field in head:
+        if field.name in ("list-id", "feedback-id"):
+            first.setdefault(field.name, mime.text_of(field.value).strip().lower())
+    listed = first.get("list-id", "")
+    bracketed = re.search(r"<([^<>]*)>\s*\Z", listed)
+    written = (describing.addresses(message, "from") or [""])[0] or sender
+    address = written.lower()
+    return {
+        "list_id": bracketed[1].strip() if bracketed else listed,
+        "feedback_id": first.get("feedback-id", ""),
+        "sender": address,
+        "domain": address.rpartition("@")[2].strip("[]<> ") or "unknown",
+    }
+
+
+def _fits(rule: Rule, told: Mapping[str, str]) -> bool:
+    patterns = {name: pattern for name in NAMES if (pattern := getattr(rule, name))}
+    return all(fnmatchcase(told[name], pattern.lower()) for name, pattern in patterns.items())

@@ -1,0 +1,172 @@
+"""One mail's way through the SMTP gateway: read, copied, sent on, and entered in the ledger."""
+
+import asyncio
+import hashlib
+import logging
+import time
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, ParamSpec, TypeVar
+
+from app.copies import SHARED, Copies, Copy, Mail
+from app.journal import JournalError
+from app.outgoing import Outgoing
+from app.relaying import Answer, Upstream, answer
+from app.settings import Settings
+
+log = logging.getLogger(__name__)
+P = ParamSpec("P")
+T = TypeVar("T")
+INLINE = 65_536  # bytes of a mail up to which it is rewritten at once
+REMEMBERED = 10_000  # copies
+FORGOTTEN = 86_400.0  # seconds
+TROUBLE = ("broken", "field", "journal")  # reasons that somebody should hear of
+
+
+class Envelope(NamedTuple):
+    """Whom a mail comes from (empty for bounces) and goes to, with MAIL's parameters."""
+
+    sender: str
+    recipients: Sequence[str]
+    options: Sequence[str]
+
+
+class Transit:
+    """`counts` holds mails by outcome: tracked, untouched_<reason>, refused, suppressed, unrecorded
+    (sent, but not in the ledger). Raises SettingsError where a file of the settings cannot be used.
+    """
+
+    def __init__(self, settings: Settings, outgoing: Outgoing) -> None:
+        self._settings, self._outgoing = settings, outgoing
+        self._copies = Copies(settings, outgoing)
+        self._taken: OrderedDict[bytes, float] = OrderedDict()
+        self.counts: Counter[str] = Counter()
+
+    async def relay(
+        self, upstream: Upstream, envelope: Envelope, trace: bytes, content: bytes
+    ) -> str:
+        """The client's answer. The smarthost has taken MAIL and RCPT already."""
+        mail = await _offloaded(len(content), self._copies.read, content, envelope.sender)
+        if mail.why == "signed" and self._settings.smtp_signed == "refuse":
+            return await self.refuse(
+                upstream, "554 5.7.0 DKIM-signed mail is refused: sign it after this gateway"
+            )
+        recipients = envelope.recipients
+        if len(recipients) > 1 and mail.stream and self._settings.smtp_copies == "each":
+            return await self._each(upstream, envelope, trace, mail)
+        recipient = recipients[0] if len(recipients) == 1 else SHARED
+        return await self._once(upstream, trace, mail, recipient)
+
+    async def refuse(self, upstream: Upstream, why: str) -> str:
+        """The smarthost forgets the mail too."""
+        self.counts["refused"] += 1
+        await upstream.reset()
+        return why
+
+    async def _once(self, upstream: Upstream, trace: bytes, mail: Mail, recipient: str) -> str:
+        """In the transaction that was begun with the client's."""
+        copy = await self._copy(upstream, mail, recipient)
+        if copy.suppressed:
+            self.counts["suppressed"] += 1
+            await upstream.reset()
+            return "550 5.7.1 the recipient has unsubscribed"
+        found = await upstream.data(trace + copy.content)
+        await self._count(copy, found)
+        if found.accepted and copy.why in TROUBLE:
+            return str(answer(found.code, f"{found.text} (not tracked: {copy.why} {copy.detail})"))
+        return str(found)
+
+    async def _each(self, upstream: Upstream, envelope: Envelope, trace: bytes, mail: Mail) -> str:
+        """One transaction for each recipient; the worst answer is the client's.
+
+        When it then repeats the mail, copies that were taken do not go out again.
+        """
+        await upstream.reset()
+        answers: list[Answer] = []
+        taken: list[bytes] = []
+        before = 0
+        for recipient in envelope.recipients:
+            key = _key(envelope.sender, recipient, mail.content)
+            if self._was_taken(key):
+                before += 1
+                continue
+            copy = await self._copy(upstream, mail, recipient)
+            if copy.suppressed:
+                self.counts["suppressed"] += 1
+                continue
+            found = await _whole(upstream, envelope, recipient, trace + copy.content)
+            await self._count(copy, found)
+            answers.append(found)
+            if found.accepted:
+                taken.append(key)
+            elif not upstream.alive:
+                break  # the others would only wait for it too
+        refused = [found for found in answers if not found.accepted]
+        if refused:
+            self._remember(taken)
+            worst = min(refused, key=lambda found: found.code)  # 4xx: the client tries again
+            of = f"{len(taken) + before} of {len(envelope.recipients)} copies were taken"
+            return str(answer(worst.code, f"{worst.text} ({of})"))
+        if answers:
+            return str(answers[-1])
+        if before:
+            return "250 2.0.0 taken before"
+        return "550 5.7.1 all recipients have unsubscribed"
+
+    async def _copy(self, upstream: Upstream, mail: Mail, recipient: str) -> Copy:
+        """With its newsletter and links in the ledger, so that hits find their names."""
+        copy = await _offloaded(len(mail.content), self._copies.make, mail, recipient)
+        if copy.prepared and 0 < upstream.told.size < len(copy.content) + 1000:
+            return self._copies.untouched(mail, "large")
+        if copy.prepared and not copy.suppressed:
+            try:
+                await self._outgoing.record_names(copy.prepared)
+            except JournalError as error:
+                return self._copies.untouched(mail, "journal", str(error))
+        return copy
+
+    async def _count(self, copy: Copy, found: Answer) -> None:
+        """What was sent is entered in the ledger once the smarthost has it."""
+        if not found.accepted:
+            self.counts["refused"] += 1
+            return
+        self.counts[f"untouched_{copy.why}" if copy.why else "tracked"] += 1
+        if copy.why in TROUBLE:
+            log.warning("a mail went out untracked: %s %s", copy.why, copy.detail)
+        if copy.prepared:
+            try:
+                await self._outgoing.record_drafts([copy.prepared.draft])
+            except JournalError as error:
+                self.counts["unrecorded"] += 1
+                log.error("a mail went out and is not in the ledger: %s", error)
+
+    def _remember(self, keys: Sequence[bytes]) -> None:
+        for key in keys:
+            self._taken[key] = time.monotonic()
+        while len(self._taken) > REMEMBERED:
+            self._taken.popitem(last=False)
+
+    def _was_taken(self, key: bytes) -> bool:
+        return time.monotonic() - self._taken.get(key, -FORGOTTEN) < FORGOTTEN
+
+
+async def _whole(upstream: Upstream, envelope: Envelope, recipient: str, content: bytes) -> Answer:
+    found = await upstream.mail(envelope.sender, envelope.options)
+    if found.accepted:
+        found = await upstream.rcpt(recipient)
+    if found.accepted:
+        return await upstream.data(content)
+    await upstream.reset()
+    return found
+
+
+def _key(sender: str, recipient: str, content: bytes) -> bytes:
+    envelope = f"{sender}\0{recipient}\0".encode()
+    return hashlib.sha256(envelope + content).digest()
+
+
+async def _offloaded(size: int, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Large mails in a thread: other clients and hits need not wait."""
+    if size > INLINE:
+        return await asyncio.to_thread(work, *args, **kwargs)
+    return work(*args, **kwargs)
