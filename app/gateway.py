@@ -235,6 +235,11 @@ class _Server(SMTP):
         super().__init__(handler, **more)
         self._left: Callable[[], None] | None = left
 
+    def eof_received(self) -> bool:
+        """Who comes and goes at once would else be kept for IDLE."""
+        super().eof_received()
+        return False
+
     def connection_lost(self, error: Exception | None) -> None:
         """Told twice where TLS fails."""
         super().connection_lost(error)

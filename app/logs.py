@@ -46,5 +46,7 @@ def start(level: str, form: Form) -> None:
     # We report ourselves what these would tell at each try, with servers and statements.
     for name in ("urllib3", "clickhouse_connect"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
+    # It would tell every command, addresses and all.
+    logging.getLogger("mail.log").setLevel(logging.CRITICAL)
     for name in ("httpx", "httpcore", "sse_starlette", "asyncio"):
         logging.getLogger(name).setLevel(logging.WARNING)

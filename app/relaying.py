@@ -108,11 +108,13 @@ class Upstream:
         if self._smtp is None or not self.alive:
             return _of(AWAY)
         try:
-            found = await self._smtp.data(message, timeout=LAST_ANSWER)
-            return answer(found.code, found.message)
+            yes = await self._smtp.data(message, timeout=LAST_ANSWER)
+            return answer(yes.code, yes.message)
         except SMTPDataError as error:
             self._begun = True  # it may still wait for a mail
-            return answer(error.code, error.message)
+            no = answer(error.code, error.message)
+            # A yes to DATA itself, say, is a yes to nothing.
+            return no if not no.accepted else _of(UNSURE)
         except SMTPResponseException as error:  # the answer is none of SMTP
             self.close()
             return answer(451, error.message)

@@ -96,6 +96,16 @@ def test_nothing_but_links_and_pixel_changes(between: GatewayProcess, box: Inbox
     assert b'"id":"shop.example"' in between_ledger  # a stream named after the sender's domain
 
 
+def test_no_address_is_logged(between: GatewayProcess, box: Inbox) -> None:
+    with between.client() as client:
+        client.ehlo()
+        assert said(client, mail(), "logged@example.com").startswith("250")
+        client.docmd("BOGUS logged@example.com")
+        client.docmd("MAIL", "FROM:<logged@example.com> NONSENSE=1")
+    assert "logged@" not in between.log.read_text()
+    assert "@shop.example" not in between.log.read_text()
+
+
 def test_bounces_have_no_sender(between: GatewayProcess, box: Inbox) -> None:
     assert between.send(mail(), sender="").startswith("250")
     assert box.envelopes[0].mail_from == "<>"
@@ -299,13 +309,7 @@ def test_no_more_connections_and_recipients_than_allowed(box: Inbox, tmp_path: P
             one.mail("a@b.example")
             codes = [one.rcpt(f"p{n}@b.example")[0] for n in range(101)]
             assert codes == [250] * 100 + [452]
-        end = time.monotonic() + 10
-        while time.monotonic() < end:
-            try:
-                running.client().close()
-                break
-            except smtplib.SMTPConnectError:
-                time.sleep(0.05)
+        time.sleep(0.2)
         assert running.send(mail()).startswith("250")
 
 
