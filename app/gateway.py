@@ -210,7 +210,9 @@ class Conversation:
             return await self.gateway.transit.refuse(self.upstream, problem)
         server._reset_timeout(2 * LAST_ANSWER)  # the smarthost may take its time
         to = transit.Envelope(self._sender, tuple(envelope.rcpt_tos), self._options)
-        trace = _received(self.gateway.name, server, session)
+        # A broken mail that begins within a field would become part of ours.
+        folded = content[:1] in (b" ", b"\t")
+        trace = b"" if folded else _received(self.gateway.name, server, session)
         work = self.gateway.transit.relay(self.upstream, to, trace, content)
         # A client that leaves now must not cut the mail off: it may be taken already.
         self.relay = asyncio.create_task(work)
