@@ -9,7 +9,7 @@ from email.message import EmailMessage
 from typing import Any
 
 from aiosmtpd.controller import Controller
-from aiosmtpd.smtp import AuthResult, Envelope
+from aiosmtpd.smtp import SMTP, AuthResult, Envelope
 
 from tests.service import free_port
 
@@ -66,13 +66,22 @@ class Inbox:
         return AuthResult(success=True)
 
 
+class _Server(SMTP):
+    line_length_limit = 1_000_000
+
+
+class _Controller(Controller):
+    def factory(self) -> SMTP:
+        return _Server(self.handler, **self.SMTP_kwargs)
+
+
 @contextmanager
 def inbox(auth: bool = False, tls: ssl.SSLContext | None = None, **more: Any) -> Iterator[Inbox]:
     """A server until the block ends; `tls` is spoken from the beginning."""
     found = Inbox()
     if auth:
         more |= {"authenticator": found.authenticate, "auth_require_tls": False}
-    controller = Controller(
+    controller = _Controller(
         found, hostname="127.0.0.1", port=found.port, ssl_context=tls,
         **{"data_size_limit": 50_000_000, "enable_SMTPUTF8": True, **more},
     )  # fmt: skip
