@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help demo serve test torture bench screenshots lint format lock browser loadtools clean
+.PHONY: help demo serve test torture bench screenshots lint format lock browser mailtools loadtools clean
 
 help: ## show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -15,7 +15,7 @@ demo: $(VENV)/dev ## the whole product on embedded chDB with live sample traffic
 serve: $(VENV)/dev ## the service on embedded chDB, nothing configured
 	@$(BIN)/mailwake serve
 
-test: $(VENV)/dev browser ## every test, the browser tests included
+test: $(VENV)/dev browser mailtools ## every test, the browser tests included
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 	@$(BIN)/python -m pytest
 
@@ -55,6 +55,12 @@ $(VENV)/bench: $(VENV)/dev requirements-bench.lock
 
 browser:
 	@command -v chromium >/dev/null || { apt-get update -qq && apt-get install -y -qq chromium >/dev/null; }
+
+mailtools:
+	@command -v postfix >/dev/null && command -v swaks >/dev/null && command -v gpg >/dev/null \
+	  || { apt-get update -qq \
+	       && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq postfix swaks gpg >/dev/null; } \
+	  || echo "postfix, swaks and gpg could not be installed: their tests are left out"
 
 loadtools:
 	@command -v wrk >/dev/null && command -v nginx >/dev/null && ls /usr/lib/postgresql >/dev/null 2>&1 \

@@ -21,7 +21,9 @@ class GatewayProcess:
     """`mailwake smtp` on a loopback port, before a smarthost."""
 
     def __init__(self, data_dir: Path, smarthost: str, **env: str) -> None:
-        self.port = free_port()
+        listen = env.get("MAILWAKE_SMTP_LISTEN", "")
+        port = listen.rpartition(":")[2]
+        self.port = int(port) if port.isdigit() else free_port()
         self.data_dir = data_dir
         self.log = data_dir.parent / f"{data_dir.name}-smtp.log"
         self.env = {

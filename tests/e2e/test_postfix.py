@@ -1,0 +1,103 @@
+"""The gateway among real mail servers: swaks or Postfix before it, Postfix behind it."""
+
+import shutil
+import smtplib
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.gateways import LINK, PIXEL, GatewayProcess, gateway, mail
+from tests.postfixes import Postfix, available, postfix
+from tests.smtp import Inbox, inbox
+
+pytestmark = pytest.mark.skipif(not available(), reason="Postfix is not installed, or not by root")
+
+
+@pytest.fixture(scope="module")
+def box() -> Iterator[Inbox]:
+    with inbox() as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def behind(box: Inbox, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postfix]:
+    """The smarthost."""
+    refused = "check_recipient_access inline:{nobody@refused.example=REJECT}"
+    more = {"smtpd_recipient_restrictions": refused}
+    folder = tmp_path_factory.mktemp("behind") / "postfix"
+    with postfix(folder, f"[127.0.0.1]:{box.port}", **more) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def between(behind: Postfix, tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess]:
+    folder = tmp_path_factory.mktemp("between") / "data"
+    with gateway(folder, f"smtp://127.0.0.1:{behind.port}") as running:
+        yield running
+
+
+@pytest.fixture(autouse=True)
+def _empty(box: Inbox) -> None:
+    for kept in (box.mails, box.raw, box.envelopes):
+        kept.clear()
+
+
+def wait_for(box: Inbox, count: int) -> None:
+    end = time.monotonic() + 60
+    while len(box.raw) < count:
+        assert time.monotonic() < end, box.raw
+        time.sleep(0.05)
+
+
+@pytest.mark.skipif(not shutil.which("swaks"), reason="swaks is not installed")
+def test_swaks_to_postfix(between: GatewayProcess, box: Inbox, tmp_path: Path) -> None:
+    file = tmp_path / "mail.eml"
+    file.write_bytes(mail().replace(b"\r\n", b"\n"))
+    swaks = [
+        "swaks", "--server", f"127.0.0.1:{between.port}", "--from", "shop@shop.example",
+        "--data", f"@{file}", "--pipeline", "--to",
+    ]  # fmt: skip
+    done = subprocess.run([*swaks, "ann@example.com"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+    assert "<-  250 2.0.0 Ok: queued as" in done.stdout  # Postfix's own answer
+    wait_for(box, 1)
+    assert PIXEL.search(box.raw[0]) and LINK.search(box.raw[0])
+    done = subprocess.run(
+        [*swaks, "nobody@refused.example"], capture_output=True, text=True, check=False
+    )
+    assert "<** 554 5.7.1 <nobody@refused.example>: Recipient address rejected" in done.stdout
+    assert len(box.raw) == 1
+
+
+def test_many_at_once_from_smtplib(between: GatewayProcess, box: Inbox) -> None:
+    people = [f"p{n}@example.com" for n in range(20)]
+    with smtplib.SMTP("127.0.0.1", between.port) as client:
+        for _ in range(3):
+            assert client.sendmail("shop@shop.example", people, mail()) == {}
+    wait_for(box, 60)
+    assert len({PIXEL.findall(raw)[0] for raw in box.raw}) == 60
+
+
+def test_postfix_before_it_keeps_its_mail_while_it_is_away(
+    behind: Postfix, box: Inbox, tmp_path: Path
+) -> None:
+    first = GatewayProcess(tmp_path / "data", f"smtp://127.0.0.1:{behind.port}")
+    relayhost = f"[127.0.0.1]:{first.port}"
+    with postfix(tmp_path / "before", relayhost) as before:
+        with smtplib.SMTP("127.0.0.1", before.port) as client:
+            client.sendmail("shop@shop.example", ["one@example.com"], mail())
+            wait_for(box, 1)
+            first.process.kill()
+            first.process.wait()
+            client.sendmail("shop@shop.example", ["two@example.com", "too@example.com"], mail())
+        before.wait_for("status=deferred")
+        env = {"MAILWAKE_SMTP_LISTEN": f"127.0.0.1:{first.port}"}
+        with gateway(tmp_path / "data", f"smtp://127.0.0.1:{behind.port}", **env):
+            wait_for(box, 3)
+            time.sleep(2)
+    tos = sorted(to for envelope in box.envelopes for to in envelope.rcpt_tos)
+    assert tos == ["one@example.com", "too@example.com", "two@example.com"]
+    assert all(PIXEL.search(raw) for raw in box.raw)
