@@ -23,6 +23,7 @@ LINE_LIMIT = 998  # RFC 5322, section 2.1.1
 _BLANK = re.compile(rb"(?:\A|(?<=\n))\r?\n")
 _FIELD = re.compile(rb"([!-9;-~]+)[ \t]*:[ \t]*(.*?)\r?\n?\Z", re.DOTALL)
 _SEALED = ("multipart/signed", "multipart/encrypted", "multipart/report", "multipart/digest")
+_QUOTED = re.compile(rb"[^\t -<>-~]")
 _IDENTITY = ("", "7bit", "8bit", "binary")
 
 
@@ -239,30 +240,29 @@ def _encode_quoted(body: bytes, ending: bytes, soft: bool) -> bytes:
     out: list[bytes] = []
     for line in body.splitlines(keepends=True):
         text = line.rstrip(b"\r\n")
-        out.append(_wrap([_octet(byte) for byte in text], bool(line[len(text) :]), ending))
+        out.append(_wrap(_QUOTED.sub(_octet, text), bool(line[len(text) :]), ending))
         out.append(line[len(text) :])
     if soft:
         out.append(b"=" + ending)
     return b"".join(out)
 
 
-def _octet(byte: int) -> bytes:
-    return bytes([byte]) if (32 <= byte <= 126 and byte != 61) or byte == 9 else b"=%02X" % byte
+def _octet(match: re.Match[bytes]) -> bytes:
+    return b"=%02X" % ord(match[0])
 
 
-def _wrap(octets: list[bytes], ends: bool, ending: bytes) -> bytes:
+def _wrap(text: bytes, ends: bool, ending: bytes) -> bytes:
     """Soft breaks so that no line is longer than 76; white space before a line end is encoded."""
-    if ends and octets and octets[-1] in (b" ", b"\t"):
-        octets[-1] = b"=%02X" % octets[-1][0]
-    lines, width = [b""], 0
-    for octet in octets:
-        if width + len(octet) > 75:
-            lines[-1] += b"="
-            lines.append(b"")
-            width = 0
-        lines[-1] += octet
-        width += len(octet)
-    return ending.join(lines)
+    if ends and text[-1:] in (b" ", b"\t"):
+        text = text[:-1] + b"=%02X" % text[-1]
+    lines, start = [], 0
+    while len(text) - start > 75:
+        end = start + 75
+        within = text.rfind(b"=", end - 2, end)  # =XX stays whole
+        end = end if within < 0 else within
+        lines.append(text[start:end] + b"=")
+        start = end
+    return ending.join([*lines, text[start:]])
 
 
 def _longest(body: bytes) -> int:

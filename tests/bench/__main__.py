@@ -3,8 +3,8 @@
 import subprocess
 import sys
 
-from tests.bench import hits, loading, queries, rewrite, sending, verdicts
+from tests.bench import hits, loading, queries, rewrite, sending, smtp, verdicts
 
-for bench in (rewrite, sending, hits, loading, queries, verdicts):
+for bench in (rewrite, sending, smtp, hits, loading, queries, verdicts):
     print(f"\n{(bench.__doc__ or '').strip().splitlines()[0]}", flush=True)
     subprocess.run([sys.executable, "-m", bench.__name__], check=True)
