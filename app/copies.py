@@ -5,7 +5,6 @@ A mail that cannot be rewritten is never held up: it goes out untouched, and the
 
 import logging
 import re
-from collections.abc import Mapping
 from typing import Literal, NamedTuple, get_args
 
 import dkim
@@ -30,11 +29,14 @@ REASONS = get_args(Reason)
 
 
 class Mail(NamedTuple):
-    """A mail without its X-Mailwake-* fields; `stream` is None where it stays as it is: `why`."""
+    """A mail without its X-Mailwake-* fields; `stream` is None where it stays as it is: `why`.
+
+    `unsubscribe` asks for List-Unsubscribe to be put in.
+    """
 
     content: bytes
     stream: Stream | None
-    own: Mapping[str, str]
+    unsubscribe: bool = False
     why: Reason | None = None
     detail: str = ""
 
@@ -74,14 +76,15 @@ class Copies:
         content, own = mime.without_own(message)
         head, _ = mime.fields(content)
         if any(field.name == "dkim-signature" for field in head):
-            return Mail(content, None, own, "signed")
+            return Mail(content, None, why="signed")
         try:
-            stream = streams.stream_of(content, own, sender, self._rules)
+            stream = streams.stream_of(head, own, sender, self._rules)
         except DescriptionError as error:
-            return Mail(content, None, own, "field", f"{error.field}: {error}")
+            return Mail(content, None, False, "field", f"{error.field}: {error}")
         if stream.tracking == describing.OFF:
-            return Mail(content, None, own, "off")
-        return Mail(content, stream, own)
+            return Mail(content, None, why="off")
+        listed = any(field.name == "list-unsubscribe" for field in head)
+        return Mail(content, stream, describing.wants_unsubscribe(own) and not listed)
 
     def make(self, mail: Mail, recipient: str) -> Copy:
         """The recipient's copy, not yet recorded."""
@@ -95,7 +98,7 @@ class Copies:
             log.warning("a mail could not be rewritten: %r", error)
             return self.untouched(mail, "broken", type(error).__name__)
         content = prepared.html
-        if self._unsubscribe(mail, recipient):
+        if mail.unsubscribe and recipient != SHARED:
             content = describing.header(prepared.draft.headers) + content
         if content == mail.content:
             notes = "; ".join(prepared.notes)
@@ -106,11 +109,6 @@ class Copies:
         """The mail as it came, signed where it was not."""
         content = mail.content if why == "signed" else self._signed(mail.content)
         return Copy(content, None, why, detail)
-
-    def _unsubscribe(self, mail: Mail, recipient: str) -> bool:
-        head, _ = mime.fields(mail.content)
-        there = any(field.name == "list-unsubscribe" for field in head)
-        return describing.wants_unsubscribe(mail.own) and not there and recipient != SHARED
 
     def _signed(self, content: bytes) -> bytes:
         try:
@@ -138,7 +136,11 @@ def refusal(content: bytes) -> str:
     sound = pairs == content.count(b"\n") == content.count(b"\r") and b"\0" not in content
     if not sound and (found := _BARE.search(content)):
         return f"554 5.6.0 {_NAMED[found[0]]} at byte {found.start()}: lines end with CR LF"
-    head, _ = mime.fields(content)
-    if sum(field.name == "received" for field in head) > MOST_HOPS:
+    if content.lower().count(b"received:") > MOST_HOPS and _hops(content) > MOST_HOPS:
         return f"554 5.4.6 more than {MOST_HOPS} hops: this mail goes round in circles"
     return ""
+
+
+def _hops(content: bytes) -> int:
+    head, _ = mime.fields(content)
+    return sum(field.name == "received" for field in head)

@@ -3,12 +3,13 @@
 X-Mailwake-Newsletter, -Name, -Tags, -Recipient and -Track (opens, clicks, text or off).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from email.utils import getaddresses
 
 import msgspec
 
 from app import mime
+from app.mime import Field
 from app.schemas import NewsletterIn, Recipient, TrackingIn
 
 TRACKS = ("opens", "clicks", "text", "off")
@@ -39,7 +40,8 @@ def newsletter_of(own: Mapping[str, str]) -> NewsletterIn:
 
 def recipient_of(message: bytes, own: Mapping[str, str]) -> str:
     """To gives the recipient where none is named. Raises DescriptionError."""
-    found = [address for address in addresses(message, "to") if address]
+    head, _ = mime.fields(message)
+    found = [address for address in addresses(head, "to") if address]
     try:
         return msgspec.convert(own.get("recipient") or (found or [""])[0], Recipient)
     except msgspec.ValidationError as error:
@@ -66,8 +68,7 @@ def header(fields: Mapping[str, str], newline: str = "\r\n") -> bytes:
     return "".join(f"{name}: {value}{newline}" for name, value in fields.items()).encode("ascii")
 
 
-def addresses(message: bytes, name: str) -> list[str]:
+def addresses(head: Sequence[Field], name: str) -> list[str]:
     """Those of every field of that name (in lower case)."""
-    head, _ = mime.fields(message)
     texts = [mime.text_of(field.value) for field in head if field.name == name]
     return [address for _, address in getaddresses(texts)]

@@ -10,7 +10,6 @@ import ipaddress
 import logging
 import socket
 import ssl
-from collections.abc import Callable
 from email.utils import formatdate
 from typing import Any, cast
 from urllib.parse import urlsplit
@@ -22,10 +21,10 @@ from app.copies import refusal
 from app.outgoing import Outgoing
 from app.relaying import LAST_ANSWER, Answer, Capabilities, Upstream
 from app.settings import PREFIX, Settings, SettingsError
+from app.smtpd import Protocol
 
 log = logging.getLogger(__name__)
 IDLE = 300.0  # seconds between commands (RFC 5321, section 4.5.3.2.7)
-LINE = 100_000  # bytes; many mailers write longer lines than the 998 of RFC 5322
 MOST_RECIPIENTS = 100  # of one mail (RFC 5321, section 4.5.3.1.8)
 LOGINS = 5  # attempts on one connection
 
@@ -93,7 +92,7 @@ class Gateway:
         if self._connections >= self.settings.smtp_connections:
             return _Busy()
         self._connections += 1
-        return _Server(
+        return Protocol(
             Conversation(self),
             self._left,
             data_size_limit=self.settings.smtp_max_mb * 1_000_000,
@@ -203,12 +202,12 @@ class Conversation:
         await self.upstream.quit()
         return "221 2.0.0 bye"
 
-    async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802
+    async def handle_DATA(self, server: Protocol, session: Session, envelope: Envelope) -> str:  # noqa: N802
         """Relay; the smarthost's answer is the client's."""
         content = envelope.original_content or b""
         if problem := refusal(content):
             return await self.gateway.transit.refuse(self.upstream, problem)
-        server._reset_timeout(2 * LAST_ANSWER)  # the smarthost may take its time
+        server.keep(2 * LAST_ANSWER)  # the smarthost may take its time
         to = transit.Envelope(self._sender, tuple(envelope.rcpt_tos), self._options)
         # A broken mail that begins within a field would become part of ours.
         folded = content[:1] in (b" ", b"\t")
@@ -225,30 +224,6 @@ class Conversation:
         log.error("SMTP: %r", error, exc_info=error)
         await self.upstream.reset()
         return "451 4.3.0 internal error, try again later"
-
-
-class _Server(SMTP):
-    """aiosmtpd's protocol with longer lines, which tells of connections."""
-
-    line_length_limit = LINE
-    command_size_limit = 2048
-
-    def __init__(self, handler: Conversation, left: Callable[[], None], **more: Any) -> None:
-        super().__init__(handler, **more)
-        self._left: Callable[[], None] | None = left
-
-    def eof_received(self) -> bool:
-        """Who comes and goes at once would else be kept for IDLE."""
-        super().eof_received()
-        return False
-
-    def connection_lost(self, error: Exception | None) -> None:
-        """Told twice where TLS fails."""
-        super().connection_lost(error)
-        if self._left:
-            self._left()
-            self._left = None
-            self.event_handler.closed()
 
 
 class _Busy(asyncio.Protocol):

@@ -14,6 +14,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from app import describing, mime
+from app.mime import Field
 from app.schemas import Id, Line, NewsletterIn, Tag, TrackingIn
 
 Glob = Annotated[str, Meta(min_length=1, max_length=500)]
@@ -69,10 +70,13 @@ def from_file(path: Path) -> Sequence[Rule]:
 
 
 def stream_of(
-    message: bytes, own: Mapping[str, str], sender: str, rules: Sequence[Rule] = ()
+    head: Sequence[Field], own: Mapping[str, str], sender: str, rules: Sequence[Rule] = ()
 ) -> Stream:
-    """`sender` is the envelope's, for a mail without From. Raises DescriptionError."""
-    told = _told(message, sender)
+    """By a mail's header; `sender` is the envelope's, for a mail without From.
+
+    Raises DescriptionError.
+    """
+    told = _told(head, sender)
     rule = next((rule for rule in rules if _fits(rule, told)), None)
     track = own if "track" in own or not rule else {"track": rule.track}
     if "newsletter" in own:
@@ -87,16 +91,15 @@ def stream_of(
     return Stream(found, describing.tracking_of(track))
 
 
-def _told(message: bytes, sender: str) -> dict[str, str]:
+def _told(head: Sequence[Field], sender: str) -> dict[str, str]:
     """What the rules look at, in lower case."""
-    head, _ = mime.fields(message)
     first: dict[str, str] = {}
     for field in head:
         if field.name in ("list-id", "feedback-id"):
             first.setdefault(field.name, mime.text_of(field.value).strip().lower())
     listed = first.get("list-id", "")
     bracketed = re.search(r"<([^<>]*)>\s*\Z", listed)
-    written = (describing.addresses(message, "from") or [""])[0] or sender
+    written = (describing.addresses(head, "from") or [""])[0] or sender
     address = written.lower()
     return {
         "list_id": bracketed[1].strip() if bracketed else listed,

@@ -8,12 +8,20 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from sqlalchemy import Connection, Engine, delete, select
+from sqlalchemy import Connection, Engine, bindparam, delete, select
 from sqlalchemy.dialects.sqlite import insert
 
 from app.state import signed, suppressions, unsigned
 
 ALL = 0  # newsletters
+
+
+# Made once: every message asks it.
+_AMONG = select(suppressions.c.recipient).where(
+    suppressions.c.workspace == bindparam("workspace"),
+    suppressions.c.recipient.in_(bindparam("recipients", expanding=True)),
+    suppressions.c.newsletter.in_((ALL, bindparam("newsletter"))),
+)
 
 
 class Suppression(NamedTuple):
@@ -66,16 +74,13 @@ class Suppressions:
 
     def among(self, recipients: Iterable[int], newsletter: int) -> set[int]:
         """Those of the recipients to whom the newsletter must not go."""
-        table = suppressions.c
+        given = {
+            "workspace": self._workspace,
+            "recipients": [signed(recipient) for recipient in recipients],
+            "newsletter": signed(newsletter),
+        }
         with self._engine.connect() as connection:
-            found = connection.execute(
-                select(table.recipient).where(
-                    table.workspace == self._workspace,
-                    table.recipient.in_([signed(recipient) for recipient in recipients]),
-                    table.newsletter.in_((ALL, signed(newsletter))),
-                )
-            )
-            return {unsigned(row.recipient) for row in found}
+            return {unsigned(row.recipient) for row in connection.execute(_AMONG, given)}
 
     def of(self, recipient: int) -> set[int]:
         """Newsletters that must not go to a recipient; ALL among them for all."""

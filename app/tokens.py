@@ -143,6 +143,10 @@ class Tokens:
     """All tokens of one workspace, made and read with its signing keys.
 
     `read_link(token)` gives a LinkToken or raises BadTokenError, as the other readers do.
+
+    `link(LinkToken)` gives a link's token, the same for every recipient of the newsletter. It
+    raises ValueError when the link's index passes 65,535, or when the URL is not what a Location
+    header may carry: http(s), visible ASCII only. A redirect needs no further check.
     """
 
     def __init__(self, keys: Sequence[str]) -> None:
@@ -151,6 +155,7 @@ class Tokens:
         self._unsubscribe = Signer(keys, "unsubscribe")
         # All recipients of a newsletter have the same few links; forged ones are not remembered.
         self.read_link = lru_cache(LINKS)(self._read_link)
+        self.link = lru_cache(LINKS)(self._sign_link)
 
     def message(self, token: MessageToken) -> str:
         """The token for pixel and click URLs of one message (71 characters)."""
@@ -168,12 +173,7 @@ class Tokens:
         """Raises BadTokenError."""
         return _unpack(self._unsubscribe.verify(token))
 
-    def link(self, token: LinkToken) -> str:
-        """The token of a link, the same for every recipient of the newsletter.
-
-        Raises ValueError when the link's index passes 65,535, or when the URL is not what a
-        Location header may carry: http(s), visible ASCII only. A redirect needs no further check.
-        """
+    def _sign_link(self, token: LinkToken) -> str:
         if not _LOCATION.fullmatch(token.url):
             raise ValueError("url: must be http(s) in visible ASCII")
         if not 0 <= token.link <= 0xFFFF:

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
 
 from app.demo import agents
 from tests.gateways import LINK, PIXEL, GatewayProcess, gateway, mail, said, without_trace
@@ -218,7 +220,7 @@ def test_long_lines_pass_and_ours_are_folded(between: GatewayProcess, box: Inbox
     (part,) = [box.mails[1]]
     assert part["content-transfer-encoding"] == "quoted-printable"
     assert "é" * 460 in part.get_content() and LINK.search(part.get_content().encode())
-    assert between.send(mail("x" * 100_001)).startswith("500 Line too long")
+    assert between.send(mail("x" * 100_001)).startswith("500 5.5.2 a line is longer")
 
 
 def test_a_line_may_not_grow_without_end(between: GatewayProcess, box: Inbox) -> None:
@@ -288,6 +290,52 @@ def test_commands_may_come_all_at_once(between: GatewayProcess, box: Inbox) -> N
         answers = file.read().splitlines()
     codes = [line[:3] for line in answers if line[3:4] == b" "]
     assert codes == [b"250", b"250", b"250", b"354", b"250", b"250", b"250", b"250", b"221"]
+    assert len(box.raw) == 1
+
+
+@given(
+    st.lists(
+        st.sampled_from(
+            [b".", b"..", b"", b"a", b".a", b"\r", b".\r\n..", b"\r\n", b"QUIT", b"\n."]
+        ),
+        max_size=12,
+    ).map(b"\r\n".join),
+    st.lists(st.integers(1, 40), max_size=8),
+)
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_mail_arrives_whole_however_it_is_cut(
+    between: GatewayProcess, box: Inbox, content: bytes, cuts: list[int]
+) -> None:
+    message = b"Subject: x\r\n\r\n" + content + b"\r\n"
+    assume(
+        b"\n" not in message.replace(b"\r\n", b"") and b"\r" not in message.replace(b"\r\n", b"")
+    )
+    dotted = message.replace(b"\r\n.", b"\r\n..") + b".\r\nNOOP\r\n"
+    box.raw.clear()
+    with between.client() as client:
+        client.ehlo()
+        client.mail("a@b.example")
+        client.rcpt("c@d.example")
+        client.docmd("DATA")
+        position = 0
+        for size in [*cuts, len(dotted)]:
+            client.send(dotted[position : position + size])
+            position += size
+            time.sleep(0.0005)
+        assert client.getreply()[0] == 250
+        assert client.getreply() == (250, b"OK")
+    assert without_trace(box.raw[0]) == message
+
+
+def test_a_mail_may_be_nothing_at_all(between: GatewayProcess, box: Inbox) -> None:
+    with between.client() as client:
+        client.ehlo()
+        client.mail("a@b.example")
+        client.rcpt("c@d.example")
+        client.docmd("DATA")
+        client.send(b".\r\n")
+        assert client.getreply()[0] == 250
+        assert client.noop()[0] == 250
     assert len(box.raw) == 1
 
 

@@ -14,7 +14,7 @@ LAYERS = [
     {"asking"},
     {"gateway"},
     {"transit"},
-    {"copies", "relaying"},
+    {"copies", "relaying", "smtpd"},
     {"streams"},
     {"metrics"},
     {"actions"},

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.describing import OFF, DescriptionError
+from app.mime import fields
 from app.schemas import TrackingIn
 from app.streams import Rule, Stream, StreamsError, from_file, stream_of
 
@@ -23,7 +24,7 @@ def mail(*headers: str) -> bytes:
 
 
 def found(*headers: str, own: dict[str, str] | None = None, sender: str = "") -> Stream:
-    return stream_of(mail(*headers), own or {}, sender, RULES)
+    return stream_of(fields(mail(*headers))[0], own or {}, sender, RULES)
 
 
 @pytest.mark.parametrize(
@@ -61,7 +62,7 @@ def test_the_mails_own_fields_win() -> None:
 
 
 def test_nothing_at_all_is_a_stream_too() -> None:
-    assert stream_of(b"", {}, "").newsletter.id == "unknown"
+    assert stream_of([], {}, "").newsletter.id == "unknown"
 
 
 @pytest.mark.parametrize(
@@ -82,7 +83,7 @@ def test_a_wrong_field_is_named(own: dict[str, str], field: str) -> None:
 @given(st.binary(max_size=400), st.text(max_size=50))
 def test_any_bytes_belong_somewhere_or_are_refused_by_name(message: bytes, sender: str) -> None:
     try:
-        stream = stream_of(message, {}, sender, RULES)
+        stream = stream_of(fields(message)[0], {}, sender, RULES)
     except DescriptionError as error:
         assert error.field.startswith("X-Mailwake-")
     else:
