@@ -136,7 +136,7 @@ def refusal(content: bytes) -> str:
     sound = pairs == content.count(b"\n") == content.count(b"\r") and b"\0" not in content
     if not sound and (found := _BARE.search(content)):
         return f"554 5.6.0 {_NAMED[found[0]]} at byte {found.start()}: lines end with CR LF"
-    if content.lower().count(b"received:") > MOST_HOPS and _hops(content) > MOST_HOPS:
+    if content.count(b"eceived:") > MOST_HOPS and _hops(content) > MOST_HOPS:
         return f"554 5.4.6 more than {MOST_HOPS} hops: this mail goes round in circles"
     return ""
 

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from html import unescape
 from html.entities import html5
 from typing import NamedTuple
@@ -148,6 +149,7 @@ class Address(NamedTuple):
         return f"{origin}{_ascii(self.path)}{_ascii(query, charset)}{_ascii(self.fragment)}"
 
 
+@lru_cache(2048)  # a stream's mails have the same links
 def address(url: str) -> Address:
     """Takes an absolute http(s) address apart as the URL standard does. Raises ValueError."""
     start = _HTTP.match(url)
@@ -171,6 +173,7 @@ def address(url: str) -> Address:
     )  # fmt: skip
 
 
+@lru_cache(2048)
 def _host(host: str) -> str:
     """In ASCII by UTS 46 as browsers apply it, emoji included. Raises ValueError."""
     if re.fullmatch(r"\[[0-9a-fA-F:.]+\]", host):

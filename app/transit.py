@@ -17,7 +17,7 @@ from app.settings import Settings
 log = logging.getLogger(__name__)
 P = ParamSpec("P")
 T = TypeVar("T")
-INLINE = 65_536  # bytes of a mail up to which it is rewritten at once
+INLINE = 131_072  # bytes of a mail up to which it is rewritten at once
 REMEMBERED = 10_000  # copies
 FORGOTTEN = 86_400.0  # seconds
 TROUBLE = ("broken", "field", "journal")  # reasons that somebody should hear of
