@@ -4,7 +4,7 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -28,7 +28,9 @@ def available() -> bool:
 
 
 class Postfix:
-    def __init__(self, folder: Path, relayhost: str, **settings: str) -> None:
+    def __init__(
+        self, folder: Path, relayhost: str, more: Sequence[str] = (), **settings: str
+    ) -> None:
         self.port = free_port()
         self.config, self.log = folder / "etc", folder / "log"
         queue, data = folder / "queue", folder / "data"
@@ -52,7 +54,7 @@ class Postfix:
         }  # fmt: skip
         text = "".join(f"{name} = {value}\n" for name, value in main.items())
         (self.config / "main.cf").write_text(text)
-        lines = (f"127.0.0.1:{self.port} inet n - n - - smtpd", *DAEMONS)
+        lines = (f"127.0.0.1:{self.port} inet n - n - - smtpd", *more, *DAEMONS)
         (self.config / "master.cf").write_text("\n".join(lines) + "\n")
 
     def run(self, command: str) -> None:
@@ -71,9 +73,11 @@ class Postfix:
 
 
 @contextmanager
-def postfix(folder: Path, relayhost: str, **settings: str) -> Iterator[Postfix]:
-    """Until the block ends; it hands everything to `relayhost`."""
-    running = Postfix(folder, relayhost, **settings)
+def postfix(
+    folder: Path, relayhost: str, more: Sequence[str] = (), **settings: str
+) -> Iterator[Postfix]:
+    """Until the block ends; it hands everything to `relayhost`. `more` are lines of master.cf."""
+    running = Postfix(folder, relayhost, more, **settings)
     running.run("start")
     try:
         yield running

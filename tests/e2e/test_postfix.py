@@ -11,8 +11,10 @@ import pytest
 
 from tests.gateways import LINK, PIXEL, GatewayProcess, gateway, mail
 from tests.postfixes import Postfix, available, postfix
+from tests.service import free_port
 from tests.smtp import Inbox, inbox
 
+DOCS = Path(__file__).parents[2] / "docs" / "smtp.md"
 pytestmark = pytest.mark.skipif(not available(), reason="Postfix is not installed, or not by root")
 
 
@@ -79,6 +81,28 @@ def test_many_at_once_from_smtplib(between: GatewayProcess, box: Inbox) -> None:
             assert client.sendmail("shop@shop.example", people, mail()) == {}
     wait_for(box, 60)
     assert len({PIXEL.findall(raw)[0] for raw in box.raw}) == 60
+
+
+def test_one_postfix_on_both_sides(box: Inbox, tmp_path: Path) -> None:
+    """As docs/smtp.md says, with its own options."""
+    back = free_port()
+    text = DOCS.read_text().partition("# master.cf")[2].partition("## Speed")[0]
+    options = [line for line in text.splitlines() if line.startswith("      -o ")]
+    assert len(options) == 3
+    second = [f"127.0.0.1:{back} inet n - n - - smtpd", *(line[4:] for line in options)]
+    with gateway(tmp_path / "data", f"smtp://127.0.0.1:{back}") as running:
+        around = {"content_filter": f"smtp:[127.0.0.1]:{running.port}"}
+        relayhost = f"[127.0.0.1]:{box.port}"
+        with (
+            postfix(tmp_path / "both", relayhost, second, **around) as both,
+            smtplib.SMTP("127.0.0.1", both.port) as client,
+        ):
+            client.sendmail("shop@shop.example", ["one@example.com", "two@example.com"], mail())
+            wait_for(box, 2)
+            time.sleep(1)
+    assert len(box.raw) == 2
+    assert len({PIXEL.findall(raw)[0] for raw in box.raw}) == 2
+    assert all(raw.count(b" (Mailwake) ") == 1 for raw in box.raw)
 
 
 def test_postfix_before_it_keeps_its_mail_while_it_is_away(
