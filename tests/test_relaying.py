@@ -16,10 +16,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app import smarthost
+from app.gateway import Gateway
+from app.journal import Journal
+from app.outgoing import Outgoing
 from app.relaying import Answer, Upstream, answer
-from app.settings import load
+from app.settings import load, with_secrets
+from app.state import open_state
+from app.suppressing import Suppressions
+from app.tokens import Tokens
 from tests.gateways import GatewayProcess, gateway, mail, said, without_trace
 from tests.hostile import STAGES, Hostile, hostile
+from tests.service import free_port
 from tests.smtp import inbox
 
 FAULTS = (
@@ -93,6 +100,58 @@ def test_an_answer_that_never_comes_is_no_yes(monkeypatch: pytest.MonkeyPatch) -
         assert asyncio.run(ask("rcpt"))[1:] == ["451", "451"]
         assert asyncio.run(ask("data"))[2] == "451"
         assert asyncio.run(ask("dot"))[2] == "451"
+
+
+def test_a_smarthost_without_extensions(there: Hostile, tmp_path: Path) -> None:
+    there.script = {"ehlo": "250 plain"}
+    with (
+        gateway(tmp_path / "data", f"smtp://127.0.0.1:{there.port}") as running,
+        running.client() as client,
+    ):
+        client.ehlo()
+        assert sorted(client.esmtp_features) == ["pipelining", "size"]
+        code, text = client.docmd("MAIL FROM:<a@b.example> BODY=8BITMIME")
+        assert (code, text) == (550, b"5.6.3 the smarthost takes no 8BITMIME")
+        assert said(client, mail()).startswith("250")
+    there.script = {}
+
+
+def test_silence_ends_a_connection(
+    there: Hostile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.gateway.IDLE", 0.3)
+    there.script = {}
+    chosen = with_secrets(
+        load(
+            data_dir=tmp_path, smarthost=f"smtp://127.0.0.1:{there.port}",
+            smtp_listen=f"127.0.0.1:{free_port()}", public_url="http://click.example",
+        )
+    )  # fmt: skip
+
+    async def silent() -> list[bytes]:
+        journal = Journal(tmp_path / "journal")
+        journal.start()
+        suppressions = Suppressions(open_state(tmp_path))
+        made = Gateway(chosen, Outgoing(chosen, Tokens(chosen.secret_keys), journal, suppressions))
+        port = made.listen()
+        running = asyncio.create_task(made.run())
+        left = []
+        begun = b"EHLO x\r\nMAIL FROM:<a@b.example>\r\nRCPT TO:<c@d.example>\r\nDATA\r\nx"
+        for said_before in (b"", begun):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(said_before)
+            left.append((await asyncio.wait_for(reader.read(), 20)).splitlines()[-1])
+            writer.close()
+        running.cancel()
+        await made.stop()
+        await journal.close()
+        return left
+
+    before = len(there.accepted)
+    assert asyncio.run(silent()) == [
+        b"220 click.example Mailwake", b"354 End data with <CR><LF>.<CR><LF>"
+    ]  # fmt: skip
+    assert len(there.accepted) == before
 
 
 def test_a_connection_that_died_between_mails_is_made_again(
