@@ -81,15 +81,13 @@ class Copies:
             stream = streams.stream_of(head, own, sender, self._rules)
         except DescriptionError as error:
             return Mail(content, None, False, "field", f"{error.field}: {error}")
-        if stream.tracking == describing.OFF:
-            return Mail(content, None, why="off")
         listed = any(field.name == "list-unsubscribe" for field in head)
         return Mail(content, stream, describing.wants_unsubscribe(own) and not listed)
 
     def make(self, mail: Mail, recipient: str) -> Copy:
         """The recipient's copy, not yet recorded."""
         if mail.stream is None:
-            return self.untouched(mail, mail.why or "off", mail.detail)
+            return self.untouched(mail, mail.why or "nothing", mail.detail)
         try:
             prepared = self._outgoing.prepare_mime(
                 mail.content, mail.stream.newsletter, recipient, mail.stream.tracking, True
@@ -97,12 +95,15 @@ class Copies:
         except Exception as error:  # whatever it is, the mail goes out
             log.warning("a mail could not be rewritten: %r", error)
             return self.untouched(mail, "broken", type(error).__name__)
+        if prepared.draft.suppressed:
+            return Copy(mail.content, prepared)
         content = prepared.html
         if mail.unsubscribe and recipient != SHARED:
             content = describing.header(prepared.draft.headers) + content
         if content == mail.content:
             notes = "; ".join(prepared.notes)
-            return self.untouched(mail, "broken" if notes else "nothing", notes)
+            off = mail.stream.tracking == describing.OFF
+            return self.untouched(mail, "off" if off else "broken" if notes else "nothing", notes)
         return Copy(self._signed(content), prepared)
 
     def untouched(self, mail: Mail, why: Reason, detail: str = "") -> Copy:

@@ -87,6 +87,7 @@ class Upstream:
 
     async def mail(self, sender: str, options: Iterable[str]) -> Answer:
         """Begin a mail; a connection that has died meanwhile is made again."""
+        await self.reset()
         for fresh in (False, True):
             if fresh or not self.alive:
                 self.close()

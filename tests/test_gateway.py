@@ -14,6 +14,7 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
+from app.copies import REASONS
 from app.demo import agents
 from tests.gateways import LINK, PIXEL, GatewayProcess, gateway, mail, said, without_trace
 from tests.service import Service, free_port, paths, tracked_urls
@@ -172,6 +173,10 @@ def test_who_has_unsubscribed_gets_nothing(box: Inbox, tmp_path: Path) -> None:
             answer = said(client, mail("<p>x</p>", *OURS), "gone@example.com", "here@example.com")
             assert answer == "250 2.0.0 kept as 1"
             assert said(client, mail("<p>x</p>"), "gone@example.com").startswith("250")
+            plain = b"X-Mailwake-Newsletter: spring\r\n\r\nplain\r\n"
+            off = mail("<p>x</p>", *OURS, "X-Mailwake-Track: off")
+            for untracked in (plain, off):
+                assert said(client, untracked, "gone@example.com").startswith("550 5.7.1")
             added = mail("<p>x</p>", *OURS, "X-Mailwake-Unsubscribe: add")
             assert said(client, added, "here@example.com").startswith("250")
         tos = [envelope.rcpt_tos for envelope in box.envelopes]
@@ -246,8 +251,12 @@ def test_size_is_the_smaller_of_ours_and_the_smarthosts(tmp_path: Path) -> None:
             body = "<p>x</p>\r\n" * 59_900
             assert running.send(mail(body)).startswith("250")  # as it is: tracked it is too large
             assert not PIXEL.search(box.raw[0]) and body.encode() in box.raw[0]
-            assert running.send(mail("<p>x</p>\r\n" * 65_000)).startswith("552")
-            assert running.send(mail("<p>x</p>\r\n" * 200_000)).startswith("552")
+            with running.client() as client:
+                client.ehlo()
+                assert said(client, mail("<p>x</p>\r\n" * 65_000)).startswith("552")
+                assert said(client, mail("<p>x</p>\r\n" * 200_000)).startswith("552 5.3.4")
+                assert said(client, mail("x" * 100_001)).startswith("500 5.5.2")
+                assert said(client, mail()).startswith("250")  # the smarthost has forgotten them
 
 
 def test_extensions_are_those_of_the_smarthost(tmp_path: Path) -> None:
@@ -433,6 +442,13 @@ def test_what_is_not_to_be_tracked_passes_as_it_is(between: GatewayProcess, box:
         assert between.send(sent, "off@nothing.example") == f"250 2.0.0 kept as {len(box.raw)}"
         assert without_trace(box.raw[-1]) == way
     assert b"off@nothing.example" not in between.ledger()
+
+
+@pytest.mark.parametrize("reason", REASONS)
+def test_every_outcome_is_documented(reason: str) -> None:
+    text = (Path(__file__).parents[1] / "docs" / "operations.md").read_text()
+    (line,) = [line for line in text.splitlines() if "mailwake_smtp_total" in line]
+    assert f"_{reason}" in line
 
 
 def test_a_service_that_cannot_start_names_the_setting(tmp_path: Path) -> None:
