@@ -260,7 +260,7 @@ class Dashboard:
         self, request: Request, name: str, page: Mapping[str, Any], status: int = 200
     ) -> Response:
         """A template's page under the dashboard's policy."""
-        page = {"url": self._settings.public_url, **page}
+        page = {"url": self._settings.console_url, **page}
         return self.templates.TemplateResponse(request, name, page, status, dict(HEADERS))
 
     def stream(
@@ -277,7 +277,7 @@ class Dashboard:
 
         def render() -> Fragments:
             try:
-                page = {"url": self._settings.public_url, **look()}
+                page = {"url": self._settings.console_url, **look()}
             except StorageError:
                 return {"notices": self._block("base.html", "notices", {"away": AWAY})}
             found = {block: self._block(name, block, page) for block in blocks}

@@ -23,6 +23,7 @@ from app.dispatching import Dispatcher
 from app.feed import CursorError, Feed, News
 from app.following import Follower
 from app.followups import FollowUps
+from app.front import Front
 from app.gateway import Gateway
 from app.journal import Journal, JournalError
 from app.live import Live
@@ -100,7 +101,7 @@ class Mailwake:
             Route("/healthz", healthz),
             Route("/readyz", self.readyz),
             Route("/metrics", self.metrics),
-            *reference.routes(api.openapi(), dashboard.templates, settings.public_url),
+            *reference.routes(api.openapi(), dashboard.templates, settings.console_url),
             Mount("/v1", app=api.create(parts, ERRORS)),
             *unsubscribe.routes,
             *actions.routes,
@@ -108,7 +109,7 @@ class Mailwake:
         ]
         pages: Handlers = {**ERRORS, HTTPException: partial(_error_page, dashboard)}
         self.starlette = Starlette(routes=routes, exception_handlers=pages, lifespan=self.lifespan)
-        self.asgi = Tracking(self.starlette, tokens, self.journal, WORKSPACE)
+        self.asgi = Tracking(Front(self.starlette, settings), tokens, self.journal, WORKSPACE)
         self._metrics = Metrics(
             self.journal,
             self.loader,

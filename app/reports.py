@@ -124,7 +124,7 @@ class Reports:
         page = await asyncio.to_thread(report.figures, self._queries, newsletter_id, period)
         if not page["stats"].messages:
             return 0
-        url = chosen.public_url + page_url(newsletter_id, Filters(period=period))
+        url = chosen.console_url + page_url(newsletter_id, Filters(period=period))
         key = f"{at.isoformat()} {period}"
         to = ", ".join(chosen.report_to)
         await send(report.message(page, chosen.report_from, to, url, key), chosen)

@@ -57,6 +57,9 @@ class Settings(BaseSettings):
     public_url: str = Field(
         "", description="Address that recipients reach; goes into every pixel and link."
     )
+    dashboard_url: str = Field(
+        "", description="Address of dashboard and API, where PUBLIC_URL's host is for recipients."
+    )
     secret_keys: Listed = Field(
         (), description="Signing keys: the first signs, all verify. Generated when empty."
     )
@@ -195,7 +198,7 @@ class Settings(BaseSettings):
             ipaddress.ip_network(network, strict=False)
         return networks
 
-    @field_validator("public_url")
+    @field_validator("public_url", "dashboard_url")
     @classmethod
     def _origin(cls, url: str) -> str:
         if not url:
@@ -278,6 +281,11 @@ class Settings(BaseSettings):
                 f"{PREFIX}DKIM_KEY, {PREFIX}DKIM_DOMAIN, {PREFIX}DKIM_SELECTOR: need each other"
             )
         return self
+
+    @property
+    def console_url(self) -> str:
+        """Where people and mailers find dashboard and API."""
+        return self.dashboard_url or self.public_url
 
     @property
     def sending_networks(self) -> tuple[Network, ...]:

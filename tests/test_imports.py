@@ -18,7 +18,7 @@ LAYERS = [
     {"streams"},
     {"metrics"},
     {"actions"},
-    {"tracking", "api", "dashboard", "live", "unsubscribe", "reference"},
+    {"tracking", "front", "api", "dashboard", "live", "unsubscribe", "reference"},
     {"sending", "figures", "upkeep", "clickmap", "streaming"},
     {"consent", "hooks", "rules", "recipients"},
     {"reports"},
