@@ -1,6 +1,8 @@
 import hmac
 import os
+import random
 from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
@@ -126,3 +128,31 @@ def test_the_signature_is_hmac_sha_256_cut_to_128_bits(key: bytes, text: bytes) 
     assert Hmac128().get_signature(key, text) == expected
     assert Hmac128().verify_signature(key, text, expected)
     assert not Hmac128().verify_signature(key, text, expected[:-1] + bytes([expected[-1] ^ 1]))
+
+
+@pytest.mark.skipif("MAILWAKE_TORTURE" not in os.environ, reason="make torture")
+@pytest.mark.torture
+def test_a_million_changed_tokens_are_refused() -> None:
+    rng = random.Random(20261124)
+    made: list[tuple[str, Callable[[str], object]]] = [
+        (TOKENS.message(MessageToken(os.urandom(16), 1, 2)), TOKENS.read_message),
+        (TOKENS.unsubscribe(MessageToken(os.urandom(16), 1, 2)), TOKENS.read_unsubscribe),
+        (TOKENS.link(LinkToken(1, 2, "https://example.com/boots?a=1")), TOKENS.read_link),
+    ]
+    letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_=.%"
+    refused = 0
+    while refused < 1_000_000:
+        token, read = made[refused % 3]
+        changed = list(token)
+        for _ in range(rng.randint(1, 3)):
+            place = rng.randrange(len(changed))
+            changed[place : place + rng.randint(0, 2)] = rng.choices(letters, k=rng.randint(0, 2))
+        text = "".join(changed)
+        if text == token:
+            continue
+        try:
+            read(text)
+        except BadTokenError:
+            refused += 1
+        else:
+            raise AssertionError(text)

@@ -1,0 +1,33 @@
+"""Whatever the API's own description allows, and what it does not, no answer is a 5xx."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.service import Service
+
+LONG = [
+    pytest.mark.torture,
+    pytest.mark.skipif("MAILWAKE_TORTURE" not in os.environ, reason="make torture"),
+]
+
+
+@pytest.mark.parametrize("examples", ["25", pytest.param("500", marks=LONG)])
+def test_no_request_is_answered_with_a_server_error(tmp_path: Path, examples: str) -> None:
+    with Service(tmp_path / "data") as service:
+        service.wait_for(lambda: service.client.get("/readyz").status_code == 200, "ready")
+        run = [
+            str(Path(sys.executable).with_name("schemathesis")), "run",
+            f"{service.url}/openapi.json", "--header", f"Authorization: Bearer {service.api_key}",
+            "--checks", "not_a_server_error", "--exclude-path", "/v1/events/stream",
+            "--max-examples", examples, "--request-timeout", "30", "--suppress-health-check", "all",
+            "--no-color",
+        ]  # fmt: skip
+        done = subprocess.run(run, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout[-5000:]
+        assert "Tested: 35" in done.stdout, done.stdout[-2000:]
+        assert "Traceback" not in service.log.read_text()
+        assert service.client.get("/readyz").status_code == 200
