@@ -17,7 +17,7 @@ serve: $(VENV)/dev ## the service on embedded chDB, nothing configured
 
 test: $(VENV)/dev browser mailtools ## every test, the browser tests included
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n 2 --dist loadfile
 
 torture: $(VENV)/dev browser ## the longer proofs
 	@MAILWAKE_TORTURE=1 $(BIN)/python -m pytest -m torture
