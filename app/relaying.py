@@ -8,11 +8,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from typing import NamedTuple
 
-from aiosmtplib import (
-    SMTP,
-    SMTPException,
-    SMTPResponseException,
-)
+from aiosmtplib import SMTP, SMTPException, SMTPResponseException
 
 from app import smarthost
 from app.settings import Settings
@@ -104,8 +100,9 @@ class Upstream:
         return await self._ask(b"RCPT", b"TO:<%s>" % _bytes(recipient)) or _of(AWAY)
 
     async def data(self, message: bytes) -> Answer:
-        """Send the mail itself. Its lines must end with CRLF: aiosmtplib's own `data` would see to
-        that, which takes longer than everything else.
+        """Send the mail itself. Its lines must end with CRLF.
+
+        aiosmtplib's own `data` would see to that, which takes longer than everything else.
         """
         if (found := await self._ask(b"DATA")) is None:
             return _of(UNSURE)
@@ -124,8 +121,10 @@ class Upstream:
         except (SMTPException, OSError, ValueError):
             self.close()
             return _of(UNSURE)
-        said = answer(last.code, last.message)
-        return said if last.code == 250 or not said.accepted else _of(UNSURE)
+        if last.code != 250 and not 400 <= last.code < 600:
+            self.close()  # what it says next would be taken for an answer to something else
+            return _of(UNSURE)
+        return answer(last.code, last.message)
 
     @property
     def alive(self) -> bool:
