@@ -20,6 +20,7 @@ from app.webhooks import Webhooks
 log = logging.getLogger(__name__)
 BATCH = 5_000  # events or messages looked at in one commit
 SETTLED = 5.0  # seconds after loading, when verdicts of clicks that came together are known
+OFTEN = 1.0  # seconds between looks at all
 EVERY = 10.0  # seconds between looks into the ledger
 BEHIND = 5.0  # seconds that a message may take from its id to its line in the journal
 
@@ -40,12 +41,15 @@ class Follower:
         self._followups, self._hooks, self._feed = followups, hooks, feed
         self._queries, self._suppressions = queries, suppressions
         self._teller = Teller(queries)
-        self._looked = -EVERY
+        self._taken, self._looked = -OFTEN, -EVERY
 
     def take(self) -> int:
         """Queue what is due; returns how many. Raises StorageError while ClickHouse is away."""
+        if time.monotonic() - self._taken < OFTEN:
+            return 0
+        self._taken = time.monotonic()
         on = {hook.id for hook in self._hooks.all() if not hook.disabled}
-        rules = [one for one in self._followups.all() if one.webhook in on]
+        rules = [one for one in self._followups.all(counted=False) if one.webhook in on]
         count = sum(self._clicked(one) for one in rules if one.rule.when == "clicked")
         if time.monotonic() - self._looked >= EVERY:
             self._looked = time.monotonic()
