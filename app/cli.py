@@ -4,24 +4,24 @@ import asyncio
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
 import typer
-from rich.console import Console
 from rich.progress import Progress, TextColumn
 from rich.table import Table
 from rich.text import Text
 
 from app import __version__, logs, schemas, serving, settings
+from app.commands import console, errors, fail, option, settings_of, utc
 from app.journal import Journal, JournalError
 from app.markup import RewriteError
 from app.networks import NetworksError
 from app.outgoing import Outgoing, Prepared
 from app.serving import with_public_url
-from app.settings import PREFIX, Settings, SettingsError
+from app.settings import PREFIX, Settings
 from app.state import open_state
 from app.storage import StorageError
 from app.suppressing import Suppressions
@@ -33,61 +33,48 @@ cli = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
 )
-console = Console()
-errors = Console(stderr=True)
-
-
-def _option(name: str) -> Any:
-    """A flag of `serve` with the help and the variable of its setting."""
-    field = Settings.model_fields[name]
-    flag = "--" + name.replace("_", "-")
-    return typer.Option(
-        f"{flag}/--no-{flag[2:]}" if field.annotation is bool else flag,
-        help=f"{field.description} [{PREFIX}{name.upper()}]",
-        show_default=False,
-    )
 
 
 @cli.command()
 def serve(
-    data_dir: Annotated[Path | None, _option("data_dir")] = None,
-    host: Annotated[str | None, _option("host")] = None,
-    port: Annotated[int | None, _option("port")] = None,
-    public_url: Annotated[str | None, _option("public_url")] = None,
-    clickhouse_dsn: Annotated[str | None, _option("clickhouse_dsn")] = None,
-    journal_sync_ms: Annotated[int | None, _option("journal_sync_ms")] = None,
-    journal_max_mb: Annotated[int | None, _option("journal_max_mb")] = None,
-    trusted_proxies: Annotated[str | None, _option("trusted_proxies")] = None,
-    max_html_mb: Annotated[float | None, _option("max_html_mb")] = None,
-    log_level: Annotated[str | None, _option("log_level")] = None,
-    log_format: Annotated[str | None, _option("log_format")] = None,
-    asn_file: Annotated[Path | None, _option("asn_file")] = None,
-    country_file: Annotated[Path | None, _option("country_file")] = None,
-    workers: Annotated[int | None, _option("workers")] = None,
-    load: Annotated[bool | None, _option("load")] = None,
-    smtp: Annotated[bool | None, _option("smtp")] = None,
+    data_dir: Annotated[Path | None, option("data_dir")] = None,
+    host: Annotated[str | None, option("host")] = None,
+    port: Annotated[int | None, option("port")] = None,
+    public_url: Annotated[str | None, option("public_url")] = None,
+    clickhouse_dsn: Annotated[str | None, option("clickhouse_dsn")] = None,
+    journal_sync_ms: Annotated[int | None, option("journal_sync_ms")] = None,
+    journal_max_mb: Annotated[int | None, option("journal_max_mb")] = None,
+    trusted_proxies: Annotated[str | None, option("trusted_proxies")] = None,
+    max_html_mb: Annotated[float | None, option("max_html_mb")] = None,
+    log_level: Annotated[str | None, option("log_level")] = None,
+    log_format: Annotated[str | None, option("log_format")] = None,
+    asn_file: Annotated[Path | None, option("asn_file")] = None,
+    country_file: Annotated[Path | None, option("country_file")] = None,
+    workers: Annotated[int | None, option("workers")] = None,
+    load: Annotated[bool | None, option("load")] = None,
+    smtp: Annotated[bool | None, option("smtp")] = None,
 ) -> None:
     """Run the service: tracking, API and dashboard.
 
     Every flag has its MAILWAKE_ variable, in the environment or in .env; the flag wins. Secrets
     have variables only, so that no process list shows them.
     """
-    _serve(_settings(**locals()))
+    _serve(settings_of(**locals()))
 
 
 @cli.command(name="load")
 def load_journal(
-    data_dir: Annotated[Path | None, _option("data_dir")] = None,
-    clickhouse_dsn: Annotated[str | None, _option("clickhouse_dsn")] = None,
-    asn_file: Annotated[Path | None, _option("asn_file")] = None,
-    country_file: Annotated[Path | None, _option("country_file")] = None,
-    log_level: Annotated[str | None, _option("log_level")] = None,
-    log_format: Annotated[str | None, _option("log_format")] = None,
+    data_dir: Annotated[Path | None, option("data_dir")] = None,
+    clickhouse_dsn: Annotated[str | None, option("clickhouse_dsn")] = None,
+    asn_file: Annotated[Path | None, option("asn_file")] = None,
+    country_file: Annotated[Path | None, option("country_file")] = None,
+    log_level: Annotated[str | None, option("log_level")] = None,
+    log_format: Annotated[str | None, option("log_format")] = None,
 ) -> None:
     """Take DATA_DIR's journal to a ClickHouse server, beside `mailwake serve --no-load`."""
-    chosen = _settings(**locals())
+    chosen = settings_of(**locals())
     if chosen.clickhouse_dsn == "chdb":
-        raise _fail(f"{PREFIX}CLICKHOUSE_DSN: {settings.ONE_PROCESS}")
+        raise fail(f"{PREFIX}CLICKHOUSE_DSN: {settings.ONE_PROCESS}")
     logs.start(chosen.log_level, chosen.log_format)
     with suppress(KeyboardInterrupt), _failing():
         asyncio.run(serving.load(chosen))
@@ -95,26 +82,26 @@ def load_journal(
 
 @cli.command()
 def smtp(
-    data_dir: Annotated[Path | None, _option("data_dir")] = None,
-    smtp_listen: Annotated[str | None, _option("smtp_listen")] = None,
-    public_url: Annotated[str | None, _option("public_url")] = None,
-    log_level: Annotated[str | None, _option("log_level")] = None,
-    log_format: Annotated[str | None, _option("log_format")] = None,
+    data_dir: Annotated[Path | None, option("data_dir")] = None,
+    smtp_listen: Annotated[str | None, option("smtp_listen")] = None,
+    public_url: Annotated[str | None, option("public_url")] = None,
+    log_level: Annotated[str | None, option("log_level")] = None,
+    log_format: Annotated[str | None, option("log_format")] = None,
 ) -> None:
     """Take mail by SMTP, track it, and hand it to MAILWAKE_SMARTHOST; beside `mailwake serve`."""
     with _failing():
-        serving.smtp(_settings(**locals()))
+        serving.smtp(settings_of(**locals()))
 
 
 @cli.command()
 def demo(
-    data_dir: Annotated[Path | None, _option("data_dir")] = None,
-    host: Annotated[str | None, _option("host")] = None,
-    port: Annotated[int | None, _option("port")] = None,
+    data_dir: Annotated[Path | None, option("data_dir")] = None,
+    host: Annotated[str | None, option("host")] = None,
+    port: Annotated[int | None, option("port")] = None,
     speed: Annotated[float, typer.Option(min=0.1, max=20, help="Times the usual traffic.")] = 1.0,
 ) -> None:
     """Run the service with lifelike sample traffic through its own HTTP endpoints."""
-    chosen = _settings(
+    chosen = settings_of(
         data_dir=data_dir or Path("data/demo"), host=host, port=port, trusted_proxies="127.0.0.1/32"
     )
     _serve(chosen, speed)
@@ -135,14 +122,14 @@ def rewrite(
         bool, typer.Option("--report", help="Print each link and why it is not tracked instead.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the API's answer.")] = False,
-    data_dir: Annotated[Path | None, _option("data_dir")] = None,
-    public_url: Annotated[str | None, _option("public_url")] = None,
+    data_dir: Annotated[Path | None, option("data_dir")] = None,
+    public_url: Annotated[str | None, option("public_url")] = None,
 ) -> None:
     """Rewrite one HTML message with the service's own keys and record it.
 
     With --report nothing is recorded.
     """
-    chosen = with_public_url(_settings(data_dir=data_dir, public_url=public_url))
+    chosen = with_public_url(settings_of(data_dir=data_dir, public_url=public_url))
     wanted = {
         "newsletter": {"id": newsletter, "name": name},
         "recipient": recipient,
@@ -154,7 +141,7 @@ def rewrite(
         message = msgspec.convert(wanted, schemas.RewriteIn)
         prepared = asyncio.run(_rewrite(chosen, message, _read(file), record=not report))
     except (msgspec.ValidationError, RewriteError, JournalError) as error:
-        raise _fail(str(error)) from None
+        raise fail(str(error)) from None
     if as_json:
         answer = {
             "message_id": prepared.draft.message_id,
@@ -179,9 +166,9 @@ def reclassify(
     end: Annotated[
         datetime | None, typer.Option("--to", help="UTC; five minutes ago when left out.")
     ] = None,
-    data_dir: Annotated[Path | None, _option("data_dir")] = None,
-    clickhouse_dsn: Annotated[str | None, _option("clickhouse_dsn")] = None,
-    port: Annotated[int | None, _option("port")] = None,
+    data_dir: Annotated[Path | None, option("data_dir")] = None,
+    clickhouse_dsn: Annotated[str | None, option("clickhouse_dsn")] = None,
+    port: Annotated[int | None, option("port")] = None,
 ) -> None:
     """Recompute the stored verdicts by the newest rules; safe to stop and to repeat.
 
@@ -189,18 +176,18 @@ def reclassify(
     """
     from app import asking, reclassifying  # noqa: PLC0415
 
-    chosen = _settings(data_dir=data_dir, clickhouse_dsn=clickhouse_dsn, port=port)
+    chosen = settings_of(data_dir=data_dir, clickhouse_dsn=clickhouse_dsn, port=port)
     if start and end and start > end:
-        raise _fail("--from: must not be later than --to")
+        raise fail("--from: must not be later than --to")
     columns = (*Progress.get_default_columns(), TextColumn("{task.fields[changed]:,} changed"))
     try:
         with Progress(*columns, console=errors) as bar:
             task = bar.add_task("Reclassifying", total=None, changed=0)
             last = None
-            for last in reclassifying.steps(chosen, _utc(start), _utc(end)):
+            for last in reclassifying.steps(chosen, utc(start), utc(end)):
                 bar.update(task, total=last.total, completed=last.done, changed=last.changed)
     except (asking.AskError, StorageError, NetworksError) as error:
-        raise _fail(str(error)) from None
+        raise fail(str(error)) from None
     if last:
         typer.echo(f"{last.done:,} hits looked at, {last.changed:,} verdicts changed")
 
@@ -215,9 +202,9 @@ def report(
     to: Annotated[
         list[str] | None, typer.Option(help="Mail it there instead, by MAILWAKE_SMARTHOST.")
     ] = None,
-    data_dir: Annotated[Path | None, _option("data_dir")] = None,
-    clickhouse_dsn: Annotated[str | None, _option("clickhouse_dsn")] = None,
-    port: Annotated[int | None, _option("port")] = None,
+    data_dir: Annotated[Path | None, option("data_dir")] = None,
+    clickhouse_dsn: Annotated[str | None, option("clickhouse_dsn")] = None,
+    port: Annotated[int | None, option("port")] = None,
 ) -> None:
     """A newsletter's report: an HTML document to print, or mailed.
 
@@ -225,7 +212,7 @@ def report(
     """
     from app import reporting  # noqa: PLC0415
 
-    chosen = _settings(data_dir=data_dir, clickhouse_dsn=clickhouse_dsn, port=port)
+    chosen = settings_of(data_dir=data_dir, clickhouse_dsn=clickhouse_dsn, port=port)
     try:
         if to:
             reporting.mail(chosen, newsletter, period, to)
@@ -237,7 +224,7 @@ def report(
         else:
             Path(out).write_text(html, encoding="utf-8")
     except (reporting.ReportError, StorageError, OSError) as error:
-        raise _fail(str(error)) from None
+        raise fail(str(error)) from None
 
 
 @cli.command()
@@ -251,19 +238,6 @@ def main() -> None:
     cli()
 
 
-def _settings(**flags: Any) -> Settings:
-    try:
-        return settings.with_secrets(settings.load(**flags))
-    except SettingsError as error:
-        raise _fail(str(error)) from None
-
-
-def _fail(message: str) -> typer.Exit:
-    for line in message.splitlines():
-        errors.print(Text("error: ", style="bold red") + Text(line))
-    return typer.Exit(2)
-
-
 def _serve(chosen: Settings, speed: float = 0) -> None:
     with _failing():
         serving.serve(console, chosen, speed)
@@ -274,18 +248,14 @@ def _failing() -> Iterator[None]:
     try:
         yield
     except serving.StartError as error:
-        raise _fail(str(error)) from None
-
-
-def _utc(at: datetime | None) -> datetime | None:
-    return at.replace(tzinfo=UTC) if at and at.tzinfo is None else at
+        raise fail(str(error)) from None
 
 
 def _read(file: str) -> bytes:
     try:
         return sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
     except OSError as error:
-        raise _fail(f"{file}: {error.strerror}") from None
+        raise fail(f"{file}: {error.strerror}") from None
 
 
 async def _rewrite(

@@ -1,0 +1,45 @@
+"""The commands of `mailwake`, by what they are for, and what they share."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from app import settings
+from app.settings import PREFIX, Settings, SettingsError
+
+console = Console()
+errors = Console(stderr=True)
+
+
+def option(name: str) -> Any:
+    """A flag with the help and the variable of its setting."""
+    field = Settings.model_fields[name]
+    flag = "--" + name.replace("_", "-")
+    return typer.Option(
+        f"{flag}/--no-{flag[2:]}" if field.annotation is bool else flag,
+        help=f"{field.description} [{PREFIX}{name.upper()}]",
+        show_default=False,
+    )
+
+
+def settings_of(**flags: Any) -> Settings:
+    """The settings with secrets; flags win. Ends the command where one is wrong."""
+    try:
+        return settings.with_secrets(settings.load(**flags))
+    except SettingsError as error:
+        raise fail(str(error)) from None
+
+
+def fail(message: str) -> typer.Exit:
+    """Print an error, a line each; raise what it returns."""
+    for line in message.splitlines():
+        errors.print(Text("error: ", style="bold red") + Text(line))
+    return typer.Exit(2)
+
+
+def utc(at: datetime | None) -> datetime | None:
+    """A time of the command line, which says UTC."""
+    return at.replace(tzinfo=UTC) if at and at.tzinfo is None else at
