@@ -14,11 +14,9 @@ from starlette.routing import Route
 
 from app import acting, hooks, rules, segments
 from app.access import same_site
-from app.dashboard import HEADERS, Dashboard
-from app.feed import Feed
-from app.followups import FollowUps
-from app.queries import NotFoundError, Queries
-from app.segments import NAMED, Saved, Segment
+from app.dashboard import HEADERS, Dashboard, here
+from app.queries import NotFoundError
+from app.segments import NAMED, Segment
 from app.web import RequestError, invalid, streamed
 from app.webhooks import Webhook, Webhooks
 
@@ -33,11 +31,6 @@ class Actions:
     """Pages of who is logged in."""
 
     dashboard: Dashboard
-    webhooks: Webhooks
-    followups: FollowUps
-    saved: Saved
-    feed: Feed
-    queries: Queries
 
     @property
     def routes(self) -> Sequence[Route]:
@@ -65,7 +58,7 @@ class Actions:
     async def _list(
         self, request: Request, given: dict[str, Any], problem: str, status: int
     ) -> Response:
-        found = await asyncio.to_thread(self.webhooks.all)
+        found = await asyncio.to_thread(here(request).webhooks.all)
         page = {"hooks": found, "types": hooks.WANTED, "given": given, "problem": problem}
         return self.dashboard.page(request, "webhooks.html", page, status)
 
@@ -81,37 +74,39 @@ class Actions:
             told = error if isinstance(error, RequestError) else invalid(error)
             return await self._list(request, given, f"{told.field}: {told.detail}", 422)
         filters = hooks.filters_of(wanted)
-        at = await asyncio.to_thread(self.feed.last)
-        hook = await asyncio.to_thread(self.webhooks.add, wanted.url, filters, wanted.first, at)
+        parts = here(request)
+        at = await asyncio.to_thread(parts.feed.last)
+        hook = await asyncio.to_thread(parts.webhooks.add, wanted.url, filters, wanted.first, at)
         return RedirectResponse(f"/webhooks/{hook.id}", 303)
 
     async def one(self, request: Request) -> Response:
         """One webhook with its delivery log."""
         hook = await self._known(request)
-        page = await asyncio.to_thread(self._log, hook)
+        page = await asyncio.to_thread(_log, here(request).webhooks, hook)
         return self.dashboard.page(request, "webhook.html", page)
 
     async def live(self, request: Request) -> Response:
         """The log as it grows."""
-        hook = await self._known(request)
+        hook, known = await self._known(request), here(request).webhooks
         return self.dashboard.stream(
             request, f"webhook {hook.id}", "webhook.html", ("log",),
-            lambda: self._log(self.webhooks.get(hook.id) or hook),
+            lambda: _log(known, known.get(hook.id) or hook),
         )  # fmt: skip
 
     async def act(self, request: Request) -> Response:
         """Test, enable, replay or remove a webhook."""
         same_site(request)
         hook, action = await self._known(request), request.path_params["action"]
+        known = here(request).webhooks
         if action == "remove":
-            await asyncio.to_thread(self.webhooks.remove, hook.id)
+            await asyncio.to_thread(known.remove, hook.id)
             return RedirectResponse("/webhooks", 303)
         if action == "test":
-            await asyncio.to_thread(self.webhooks.test, hook)
+            await asyncio.to_thread(known.test, hook)
         elif action == "enable":
-            await asyncio.to_thread(self.webhooks.enable, hook.id)
+            await asyncio.to_thread(known.enable, hook.id)
         elif action == "replay":
-            await asyncio.to_thread(self.webhooks.replay, hook.id)
+            await asyncio.to_thread(known.replay, hook.id)
         else:
             raise NotFoundError(f"action {action!r} is unknown")
         return RedirectResponse(f"/webhooks/{hook.id}", 303)
@@ -123,8 +118,9 @@ class Actions:
     async def _rules(
         self, request: Request, given: dict[str, Any], problem: str, status: int
     ) -> Response:
-        found = await asyncio.to_thread(self.followups.all)
-        urls = {hook.id: hook.url for hook in await asyncio.to_thread(self.webhooks.all)}
+        parts = here(request)
+        found = await asyncio.to_thread(parts.followups.all)
+        urls = {hook.id: hook.url for hook in await asyncio.to_thread(parts.webhooks.all)}
         page = {"followups": found, "urls": urls, "given": given, "problem": problem}
         return self.dashboard.page(request, "followups.html", page, status)
 
@@ -138,7 +134,8 @@ class Actions:
         try:
             hours = {"after_hours": given["after_hours"] or 0}
             wanted = msgspec.convert({**given, **hours, **listed}, acting.FollowUpIn, strict=False)
-            await asyncio.to_thread(rules.make, self.followups, self.webhooks, self.feed, wanted)
+            parts = here(request)
+            await asyncio.to_thread(rules.make, parts.followups, parts.webhooks, parts.feed, wanted)
         except (msgspec.ValidationError, RequestError) as error:
             told = error if isinstance(error, RequestError) else invalid(error)
             problem = f"{told.field}: {told.detail}"
@@ -148,20 +145,20 @@ class Actions:
     async def unfollow(self, request: Request) -> Response:
         """Take a follow-up off."""
         same_site(request)
-        await asyncio.to_thread(self.followups.remove, request.path_params["followup_id"])
+        await asyncio.to_thread(here(request).followups.remove, request.path_params["followup_id"])
         return RedirectResponse("/webhooks/followups", 303)
 
     async def segment(self, request: Request) -> Response:
         """Recipients by what they did: a form, and the first of them."""
-        query = request.query_params
+        query, queries = request.query_params, here(request).queries
         wanted, problem = _segment(query)
         asked = any(query.get(name) for name in (*NAMED, "clicked_tag", "since"))
         rows = []
         if asked and not problem:
-            rows = list(await asyncio.to_thread(segments.first, self.queries, wanted, SHOWN + 1))
+            rows = list(await asyncio.to_thread(segments.first, queries, wanted, SHOWN + 1))
         given = {name: query.get(name, "") for name in (*NAMED, "clicked_tag", "since")}
-        kept = await asyncio.to_thread(self.saved.all)
-        offered = await asyncio.to_thread(self.queries.newsletters, limit=OFFERED)
+        kept = await asyncio.to_thread(here(request).saved.all)
+        offered = await asyncio.to_thread(queries.newsletters, limit=OFFERED)
         page = {
             "given": given, "problem": problem, "rows": rows[:SHOWN], "asked": asked,
             "saved": {name: segment_url(one) for name, one in kept.items()}, "offered": offered,
@@ -175,10 +172,10 @@ class Actions:
         same_site(request)
         form = await request.form(max_files=0, max_fields=4, max_part_size=1024)
         name = str(form.get("name", "")).strip()
-        here = RedirectResponse(f"/segments?{request.url.query}", 303)
+        back = RedirectResponse(f"/segments?{request.url.query}", 303)
         if form.get("forget"):
-            await asyncio.to_thread(self.saved.remove, name)
-            return here
+            await asyncio.to_thread(here(request).saved.remove, name)
+            return back
         wanted, problem = _segment(request.query_params)
         try:
             msgspec.convert(name, acting.SegmentName)
@@ -186,8 +183,8 @@ class Actions:
             problem = problem or "A name has 1 to 100 characters."
         if problem:
             return self.dashboard.problem(request, 422, "That segment was not saved", problem)
-        await asyncio.to_thread(self.saved.put, name, wanted)
-        return here
+        await asyncio.to_thread(here(request).saved.put, name, wanted)
+        return back
 
     async def export(self, request: Request) -> Response:
         """The whole segment as a file."""
@@ -196,24 +193,25 @@ class Actions:
         if problem or form not in FORMATS:
             told = problem or f"format must be one of {', '.join(FORMATS)}"
             return self.dashboard.problem(request, 422, "That segment means nothing", told)
-        parts = segments.chunks(self.queries, wanted, FORMATS[form][0], form == "csv")
+        parts = segments.chunks(here(request).queries, wanted, FORMATS[form][0], form == "csv")
         named = {"content-disposition": f'attachment; filename="segment.{form}"'}
         return await streamed(parts, FORMATS[form][1], {**HEADERS, **named})
 
     async def _known(self, request: Request) -> Webhook:
         webhook_id = request.path_params["webhook_id"]
-        hook = await asyncio.to_thread(self.webhooks.get, webhook_id)
+        hook = await asyncio.to_thread(here(request).webhooks.get, webhook_id)
         if hook is None:
             raise NotFoundError(f"webhook {webhook_id!r} is unknown")
         return hook
 
-    def _log(self, hook: Webhook) -> dict[str, Any]:
-        entries = []
-        for one in self.webhooks.log(hook.id, 0, LOGGED):
-            shown = msgspec.structs.asdict(hooks.delivery_out(one))
-            shown["body"] = msgspec.json.format(one.body, indent=2).decode()
-            entries.append(shown)
-        return {"hook": hook, "entries": entries}
+
+def _log(of: Webhooks, hook: Webhook) -> dict[str, Any]:
+    entries = []
+    for one in of.log(hook.id, 0, LOGGED):
+        shown = msgspec.structs.asdict(hooks.delivery_out(one))
+        shown["body"] = msgspec.json.format(one.body, indent=2).decode()
+        entries.append(shown)
+    return {"hook": hook, "entries": entries}
 
 
 def _given(form: FormData) -> dict[str, Any]:

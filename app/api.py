@@ -23,9 +23,10 @@ ROUTES = (
 
 
 def create(
-    parts: Parts, handlers: Mapping[type[Exception], Callable[[Request, Exception], Response]]
+    parts: Mapping[str, Parts],
+    handlers: Mapping[type[Exception], Callable[[Request, Exception], Response]],
 ) -> ASGIApp:
-    """Routes on the raw path: ids may hold any character, slashes too."""
+    """Routes on the raw path: ids may hold any character, slashes too. `parts` by workspace."""
     routed = Starlette(routes=list(ROUTES), exception_handlers=dict(handlers))
     routed.state.parts = parts
 

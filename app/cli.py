@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from app import __version__, logs, schemas, serving, settings
-from app.commands import console, errors, fail, option, settings_of, utc
+from app.commands import console, errors, fail, option, settings_of, utc, workspaces
 from app.journal import Journal, JournalError
 from app.markup import RewriteError
 from app.networks import NetworksError
@@ -225,6 +225,9 @@ def report(
             Path(out).write_text(html, encoding="utf-8")
     except (reporting.ReportError, StorageError, OSError) as error:
         raise fail(str(error)) from None
+
+
+cli.add_typer(workspaces.commands, name="workspaces")
 
 
 @cli.command()

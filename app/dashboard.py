@@ -5,7 +5,7 @@ import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property, wraps
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import quote, unquote
 
 from jinja2_fragments import render_block
@@ -28,11 +28,11 @@ from app.access import (
 )
 from app.filters import FilterError, Filters
 from app.live import MAX_VIEWERS, Fragments, Live
-from app.mailing import Mailing
-from app.queries import NotFoundError, Queries
+from app.queries import NotFoundError
 from app.settings import Settings, resource
 from app.storage import StorageError
 from app.templating import templates
+from app.web import Parts, parts_of
 
 ONE = "/newsletters/{newsletter_id:path}"
 POLICY = (
@@ -51,25 +51,35 @@ AWAY = (
     " move again by themselves."
 )
 log = logging.getLogger(__name__)
+
+
+class User(NamedTuple):
+    """Who looks."""
+
+    name: str
+    workspace: str
+    role: str
+
+
+USER = User("admin", "default", "admin")
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 
 class Dashboard:
-    """Pages for people who are logged in. `notices` gives operational troubles to show on top."""
+    """Pages for people who are logged in, each about the workspace that is theirs.
+
+    `notices` gives what somebody who looks at a workspace must be told on top.
+    """
 
     def __init__(
         self,
         settings: Settings,
-        queries: Queries,
-        mailing: Mailing,
         access: Access,
         live: Live,
-        notices: Callable[[], list[str]],
+        notices: Callable[[str], list[str]],
     ) -> None:
-        self._settings, self._queries, self._access, self._live = settings, queries, access, live
-        self._mailing = mailing
+        self._settings, self._access, self._live, self._notices = settings, access, live, notices
         self.templates = templates()
-        self.templates.env.globals["notices"] = notices
 
     @cached_property
     def routes(self) -> Sequence[BaseRoute]:
@@ -99,53 +109,58 @@ class Dashboard:
     async def newsletters(self, request: Request) -> Response:
         """All newsletters, searched, sorted and by period."""
         filters = Filters.read(request.query_params)
-        page = await asyncio.to_thread(overview.newsletters, self._queries, filters)
+        page = await asyncio.to_thread(overview.newsletters, here(request).queries, filters)
         return self.page(request, "newsletters.html", page)
 
     async def newsletters_live(self, request: Request) -> Response:
         """The same, as it changes."""
-        filters = Filters.read(request.query_params)
+        filters, queries = Filters.read(request.query_params), here(request).queries
         return self.stream(
             request, f"newsletters {filters.query()}", "newsletters.html", ("totals", "list"),
-            lambda: overview.newsletters(self._queries, filters),
+            lambda: overview.newsletters(queries, filters),
         )  # fmt: skip
 
     async def tags(self, request: Request) -> Response:
         """All tags: newsletters and streams by topic."""
         filters = Filters.read(request.query_params)
-        page = await asyncio.to_thread(overview.tags, self._queries, filters)
+        page = await asyncio.to_thread(overview.tags, here(request).queries, filters)
         return self.page(request, "tags.html", page)
 
     async def tags_live(self, request: Request) -> Response:
         """The same, as it changes."""
-        filters = Filters.read(request.query_params)
+        filters, queries = Filters.read(request.query_params), here(request).queries
         return self.stream(
             request, f"tags {filters.query()}", "tags.html", ("list",),
-            lambda: overview.tags(self._queries, filters),
+            lambda: overview.tags(queries, filters),
         )  # fmt: skip
 
     async def newsletter(self, request: Request) -> Response:
         """One newsletter, with filters on its hits."""
         filters, newsletter_id = Filters.read(request.query_params), _newsletter_id(request)
-        page = await asyncio.to_thread(overview.newsletter, self._queries, newsletter_id, filters)
+        page = await asyncio.to_thread(
+            overview.newsletter, here(request).queries, newsletter_id, filters
+        )
         return self.page(request, "newsletter.html", page)
 
     async def newsletter_live(self, request: Request) -> Response:
         """The same, as it changes."""
         filters, newsletter_id = Filters.read(request.query_params), _newsletter_id(request)
+        queries = here(request).queries
         with suppress(StorageError):  # a stream that starts now shows the figures later
-            await asyncio.to_thread(self._queries.newsletter, newsletter_id)
+            await asyncio.to_thread(queries.newsletter, newsletter_id)
         return self.stream(
             request, f"newsletter {filters.query()} {newsletter_id}", "newsletter.html",
             ("figures", "timeline", "links", "agents"),
-            lambda: overview.newsletter(self._queries, newsletter_id, filters),
+            lambda: overview.newsletter(queries, newsletter_id, filters),
         )  # fmt: skip
 
     async def recipients(self, request: Request) -> Response:
         """Recipients of one newsletter, or of all."""
         filters = Filters.read(request.query_params)
         newsletter_id = _newsletter_id(request) if request.path_params else ""
-        page = await asyncio.to_thread(people.recipients, self._queries, filters, newsletter_id)
+        page = await asyncio.to_thread(
+            people.recipients, here(request).queries, filters, newsletter_id
+        )
         return self.page(request, "recipients.html", page)
 
     async def recipient(self, request: Request) -> Response:
@@ -153,27 +168,29 @@ class Dashboard:
         filters, key = Filters.read(request.query_params), request.path_params["key"]
         if key >= 2**64:
             raise NotFoundError(f"recipient {key} is unknown")
-        page = await asyncio.to_thread(people.recipient, self._queries, key, filters)
+        page = await asyncio.to_thread(people.recipient, here(request).queries, key, filters)
         return self.page(request, "recipient.html", page)
 
     async def compare(self, request: Request) -> Response:
         """Up to four newsletters side by side (?newsletter= repeated)."""
         filters = Filters.read(request.query_params)
         ids = [one for one in request.query_params.getlist("newsletter") if one]
-        page = await asyncio.to_thread(compare.compare, self._queries, ids, filters)
+        page = await asyncio.to_thread(compare.compare, here(request).queries, ids, filters)
         return self.page(request, "compare.html", {**page, "ids": ids})
 
     async def report(self, request: Request) -> Response:
         """What the page says, for printing and mailing."""
         filters, newsletter_id = Filters.read(request.query_params), _newsletter_id(request)
-        page = await asyncio.to_thread(report.figures, self._queries, newsletter_id, filters.period)
+        page = await asyncio.to_thread(
+            report.figures, here(request).queries, newsletter_id, filters.period
+        )
         return Response(report.html(page, ""), 200, report.HEADERS, "text/html; charset=utf-8")
 
     async def clickmap(self, request: Request) -> Response:
         """The mail with rank and share beside each link, and a table of them."""
         filters, newsletter_id = Filters.read(request.query_params), _newsletter_id(request)
         page = await asyncio.to_thread(
-            clickmap.page, self._queries, self._mailing, newsletter_id, filters
+            clickmap.page, here(request).queries, here(request).mailing, newsletter_id, filters
         )
         return self.page(request, "clickmap.html", page)
 
@@ -181,15 +198,15 @@ class Dashboard:
         """What the click map's frame holds: a document that can run and send nothing."""
         filters, newsletter_id = Filters.read(request.query_params), _newsletter_id(request)
         html = await asyncio.to_thread(
-            clickmap.mail, self._queries, self._mailing, newsletter_id, filters,
-            self._settings.public_url,
+            clickmap.mail, here(request).queries, here(request).mailing, newsletter_id, filters,
+            here(request).settings.public_url,
         )  # fmt: skip
         return Response(html, 200, clickmap.HEADERS, "text/html; charset=utf-8")
 
     async def export(self, request: Request) -> Response:
         """A newsletter's hits as a file, with the page's filters."""
         filters, newsletter_id = Filters.read(request.query_params), _newsletter_id(request)
-        return await exports.answer(request, self._queries, newsletter_id, filters)
+        return await exports.answer(request, here(request).queries, newsletter_id, filters)
 
     async def login(self, request: Request) -> Response:
         """By password (POST) or by one-time code (GET ?code=)."""
@@ -243,6 +260,7 @@ class Dashboard:
                     return Response(status_code=401, headers=HEADERS)
                 here = request.url.path + (f"?{request.url.query}" if request.url.query else "")
                 return RedirectResponse(f"/login?next={quote(here, safe='')}", 303)
+            request.state.user = USER
             try:
                 return await endpoint(request)
             except NotFoundError as error:
@@ -260,7 +278,7 @@ class Dashboard:
         self, request: Request, name: str, page: Mapping[str, Any], status: int = 200
     ) -> Response:
         """A template's page under the dashboard's policy."""
-        page = {"url": self._settings.console_url, **page}
+        page = {"url": self._settings.console_url, "notices": self._told(request), **page}
         return self.templates.TemplateResponse(request, name, page, status, dict(HEADERS))
 
     def stream(
@@ -275,16 +293,25 @@ class Dashboard:
         if self._live.viewers >= MAX_VIEWERS:
             return Response("too many viewers\n", 503, {"retry-after": "30"})
 
+        workspace = here(request).queries.workspace
+
         def render() -> Fragments:
+            told = {"notices": self._notices(workspace)}
             try:
                 page = {"url": self._settings.console_url, **look()}
             except StorageError:
-                return {"notices": self._block("base.html", "notices", {"away": AWAY})}
+                return {"notices": self._block("base.html", "notices", {**told, "away": AWAY})}
             found = {block: self._block(name, block, page) for block in blocks}
-            return {"notices": self._block("base.html", "notices", {}), **found}
+            return {"notices": self._block("base.html", "notices", told), **found}
 
-        events = self._live.watch(key, render, request.headers.get("last-event-id", ""))
+        last = request.headers.get("last-event-id", "")
+        events = self._live.watch(f"{workspace} {key}", render, last)
         return EventSourceResponse(events, headers={"cache-control": "no-store"}, ping=20)
+
+    def _told(self, request: Request) -> list[str]:
+        """What goes wrong in operation concerns those who are logged in."""
+        user = getattr(request.state, "user", None)
+        return self._notices(user.workspace) if user else []
 
     def _block(self, name: str, block: str, page: Mapping[str, Any]) -> str:
         return render_block(self.templates.env, name, block, page)
@@ -306,6 +333,11 @@ class _Cached:
             await send(message)
 
         await self._app(scope, receive, with_headers)
+
+
+def here(request: Request) -> Parts:
+    """The parts of the workspace whose pages somebody looks at."""
+    return parts_of(request, request.state.user.workspace)
 
 
 def _newsletter_id(request: Request) -> str:

@@ -8,6 +8,8 @@ import asyncio
 import fcntl
 import logging
 import time
+from collections.abc import Mapping
+from typing import NamedTuple
 
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -27,23 +29,24 @@ ANOTHER = 5.0  # seconds between looks whether the process that delivers has gon
 SWEEP = 3600.0
 
 
+class Course(NamedTuple):
+    """What one workspace's webhooks are told by."""
+
+    hooks: Webhooks
+    queries: Queries
+    teller: Teller
+    follower: Follower
+
+
 class Dispatcher:
-    """`run()` until cancelled."""
+    """`run()` until cancelled. `courses` holds every workspace's by its name."""
 
     def __init__(
-        self,
-        settings: Settings,
-        hooks: Webhooks,
-        feed: Feed,
-        news: News,
-        queries: Queries,
-        follower: Follower,
+        self, settings: Settings, courses: Mapping[str, Course], feed: Feed, news: News
     ) -> None:
-        self._settings, self._hooks, self._feed, self._news = settings, hooks, feed, news
-        self._follower = follower
-        self._queries, self._teller = queries, Teller(queries)
+        self._settings, self._courses, self._feed, self._news = settings, courses, feed, news
         self._sending: dict[str, asyncio.Task[None]] = {}
-        self.notices: list[str] = []  # what the dashboard must say
+        self.notices: dict[str, list[str]] = {}  # what the dashboards must say
 
     async def run(self) -> None:
         """Deliver while no other process of the data folder does."""
@@ -64,82 +67,86 @@ class Dispatcher:
     async def _deliver(self) -> None:
         swept, away = 0.0, ""
         while True:
+            trouble = ""
+            newest = await self._news.newest()
+            for name, course in list(self._courses.items()):
+                try:
+                    await asyncio.to_thread(self.take, name, course, newest)
+                except StorageError as error:  # what was taken before is sent all the same
+                    trouble = str(error)
+                except Exception:
+                    log.exception("webhooks of %s take nothing", name)
+            if trouble and trouble != away:
+                log.warning("webhooks wait for ClickHouse: %s", trouble)
+            away = trouble
             try:
-                newest = await self._news.newest()
-                await asyncio.to_thread(self.take, newest)
-                await asyncio.to_thread(self._follower.take)
-                away = ""
-            except StorageError as error:  # what was taken before is sent all the same
-                if str(error) != away:
-                    log.warning("webhooks wait for ClickHouse: %s", error)
-                away = str(error)
-            except Exception:
-                log.exception("webhooks take nothing")
-            try:
-                for webhook_id in await asyncio.to_thread(self._hooks.due, time.time()):
-                    if webhook_id not in self._sending:
-                        task = asyncio.create_task(self._send(webhook_id), name=webhook_id)
-                        self._sending[webhook_id] = task
-                        task.add_done_callback(self._ended)
+                for course in list(self._courses.values()):
+                    for webhook_id in await asyncio.to_thread(course.hooks.due, time.time()):
+                        self._begin(course, webhook_id)
                 if time.monotonic() - swept > SWEEP:
                     swept = time.monotonic()
-                    await asyncio.to_thread(self._hooks.sweep, time.time())
+                    await asyncio.to_thread(course.hooks.sweep, time.time())
             except SQLAlchemyError:
                 log.exception("webhooks wait")
             await asyncio.sleep(LOOK)
 
-    def take(self, newest: int) -> int:
-        """Make deliveries of what is new for each webhook; returns how many. Blocking."""
-        hooks = self._hooks.all()
-        self.notices = [
+    def take(self, name: str, course: Course, newest: int) -> int:
+        """Make deliveries of what is new for a workspace's webhooks; returns how many. Blocking."""
+        hooks = course.hooks.all()
+        self.notices[name] = [
             f"Webhook {hook.url} is switched off: {hook.disabled}"
             for hook in hooks
             if hook.disabled
         ]
-        return sum(
-            self._take(hook) for hook in hooks if not hook.disabled and hook.cursor.seq <= newest
-        )
+        on = [hook for hook in hooks if not hook.disabled and hook.cursor.seq <= newest]
+        return sum(self._take(course, hook) for hook in on) + course.follower.take()
 
-    def _take(self, hook: Webhook) -> int:
+    def _take(self, course: Course, hook: Webhook) -> int:
         count, at = 0, hook.cursor
         while True:
             try:
-                events, following = self._feed.after(at, self._queries.workspace, BATCH)
+                events, following = self._feed.after(at, course.queries.workspace, BATCH)
             except CursorError as error:
                 log.warning("webhook %s has missed events: %s", hook.id, error)
                 events, following = [], Cursor()
             if following == at:
                 return count
-            likely = [one for one in events if hook.wanted.may_take(one, self._queries)]
-            told = self._teller.tell(likely) if likely else []
+            likely = [one for one in events if hook.wanted.may_take(one, course.queries)]
+            told = course.teller.tell(likely) if likely else []
             wanted = [one for one in told if hook.wanted.takes(one)]
-            count += self._hooks.take(hook, wanted, following)
+            count += course.hooks.take(hook, wanted, following)
             at = following
 
-    async def _send(self, webhook_id: str) -> None:
+    def _begin(self, course: Course, webhook_id: str) -> None:
+        if webhook_id not in self._sending:
+            task = asyncio.create_task(self._send(course.hooks, webhook_id), name=webhook_id)
+            self._sending[webhook_id] = task
+            task.add_done_callback(self._ended)
+
+    async def _send(self, hooks: Webhooks, webhook_id: str) -> None:
         """Send until nothing is due."""
         while True:
-            hook = await asyncio.to_thread(self._hooks.get, webhook_id)
+            hook = await asyncio.to_thread(hooks.get, webhook_id)
             if hook is None or hook.disabled:
                 return
             limit = 1 if hook.failing_since else TOGETHER
-            due = await asyncio.to_thread(self._hooks.next, webhook_id, time.time(), limit)
+            due = await asyncio.to_thread(hooks.next, webhook_id, time.time(), limit)
             if not due:
                 return
-            await asyncio.gather(*(self._try(hook, delivery) for delivery in due))
+            await asyncio.gather(*(self._try(hooks, hook, delivery) for delivery in due))
 
-    async def _try(self, hook: Webhook, delivery: Delivery) -> None:
+    async def _try(self, hooks: Webhooks, hook: Webhook, delivery: Delivery) -> None:
         sent = headers(hook.secret, delivery.event, int(time.time()), delivery.body)
         try:
             answer = await post(hook.url, delivery.body, sent, self._settings.hook_networks)
         except OutsideError as error:
-            await asyncio.to_thread(self._hooks.failed, delivery, str(error))
+            await asyncio.to_thread(hooks.failed, delivery, str(error))
             return
         if 200 <= answer.status < 300:
-            await asyncio.to_thread(self._hooks.arrived, delivery, answer)
+            await asyncio.to_thread(hooks.arrived, delivery, answer)
             return
         told = "redirects are not followed" if 300 <= answer.status < 400 else answer.text
-        await asyncio.to_thread(self._hooks.failed, delivery, told, answer)
+        await asyncio.to_thread(hooks.failed, delivery, told, answer)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._sending.pop(task.get_name(), None)

@@ -1,6 +1,6 @@
 """What every answer but pixels and redirects goes through: who is asked, and safe headers."""
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -23,12 +23,15 @@ FOR_RECIPIENTS = ("/u/", "/static/", "/healthz")  # what their pages need
 
 
 class Front:
-    """With a DASHBOARD_URL of its own, PUBLIC_URL's host serves recipients only."""
+    """Workspaces' own hosts, but the one that is the dashboard's too, serve recipients only.
 
-    def __init__(self, app: ASGIApp, settings: Settings) -> None:
-        self._app = app
+    `hosts` holds them as the Host field names them; it may change while the service runs.
+    """
+
+    def __init__(self, app: ASGIApp, settings: Settings, hosts: Container[bytes]) -> None:
+        self._app, self._hosts = app, hosts
         public, console = urlsplit(settings.public_url), urlsplit(settings.console_url)
-        self._recipients = public.netloc.lower() if public.netloc != console.netloc else ""
+        self._console = console.netloc.lower()
         self._secure = {url.netloc.lower() for url in (public, console) if url.scheme == "https"}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -36,9 +39,10 @@ class Front:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        host = Headers(scope=scope).get("host", "").lower()
+        host = Headers(scope=scope).get("host", "").lower().rstrip(".")
         app = self._app
-        if host == self._recipients and not scope["path"].startswith(FOR_RECIPIENTS):
+        recipients = host != self._console and host.encode("latin-1") in self._hosts
+        if host and recipients and not scope["path"].startswith(FOR_RECIPIENTS):
             app = PlainTextResponse("Not found\n", 404)
 
         async def safe(message: Message) -> None:
@@ -46,7 +50,7 @@ class Front:
                 headers = MutableHeaders(scope=message)
                 for name, value in SAFE.items():
                     headers.setdefault(name, value)
-                if host in self._secure:
+                if host in self._secure or scope.get("scheme") == "https":
                     headers["strict-transport-security"] = HSTS
             await send(message)
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
@@ -20,35 +21,26 @@ from app.actions import Actions
 from app.corrections import Corrections
 from app.dashboard import Dashboard
 from app.dispatching import Dispatcher
-from app.feed import CursorError, Feed, News
-from app.following import Follower
-from app.followups import FollowUps
+from app.feed import CursorError, Feed
 from app.front import Front
 from app.gateway import Gateway
 from app.journal import Journal, JournalError
 from app.live import Live
 from app.loader import Loader
-from app.mailing import Mailing
 from app.metrics import CONTENT_TYPE, Metrics
 from app.networks import Networks
-from app.outgoing import Outgoing
-from app.queries import NotFoundError, Queries
+from app.queries import NotFoundError
 from app.reports import Reports
 from app.schemas import Problem
-from app.segments import Saved
 from app.settings import Settings
 from app.state import open_state
 from app.storage import Storage, StorageError
-from app.suppressing import Suppressions
-from app.telling import Teller
-from app.tokens import Tokens
+from app.tenants import Tenants
 from app.tracking import Tracking
 from app.unsubscribe import Unsubscribe
-from app.web import Parts, RequestError, check_key
-from app.webhooks import Webhooks
+from app.web import RequestError, check_key
 
 log = logging.getLogger(__name__)
-WORKSPACE = "default"
 Handlers = dict[type[Exception], Callable[[Request, Exception], Response]]
 
 
@@ -71,45 +63,32 @@ class Mailwake:
         self.loader = Loader(self.journal.folder, self.storage, networks, feed)
         self.corrections = Corrections(self.journal.folder, self.storage, networks, feed)
         self.access = Access(settings.secret_keys, settings.dashboard_password)
-        queries = Queries(self.storage, WORKSPACE)
-        tokens = Tokens(settings.secret_keys)
         self.live = Live(lambda: self.loader.loaded + self.corrections.changed)
-        suppressions = Suppressions(state, WORKSPACE)
-        outgoing = Outgoing(settings, tokens, self.journal, suppressions, WORKSPACE)
-        mailing = Mailing(settings.data_dir / "templates", outgoing, WORKSPACE)
-        webhooks, news = Webhooks(state, WORKSPACE), News(feed)
-        webhooks.keep(
+        self.tenants = Tenants(settings, state, self.journal, self.storage, self.corrections, feed)
+        default = self.tenants.default
+        default.webhooks.keep(
             hooks.from_file(settings.webhooks_file) if settings.webhooks_file else {}, feed.last()
         )
-        saved = Saved(state, WORKSPACE)
-        followups = FollowUps(state, WORKSPACE)
-        follower = Follower(settings, followups, webhooks, feed, queries, suppressions)
-        self.dispatcher = Dispatcher(settings, webhooks, feed, news, queries, follower)
-        dashboard = Dashboard(
-            settings, queries, mailing, self.access, self.live,
-            lambda: self.notices() + self.dispatcher.notices,
-        )  # fmt: skip
-        parts = Parts(
-            settings, outgoing, mailing, queries, self.corrections, suppressions, webhooks,
-            followups, saved, feed, Teller(queries), news,
-        )  # fmt: skip
-        actions = Actions(dashboard, webhooks, followups, saved, feed, queries)
-        self.reports = Reports(settings, queries)
-        self.gateway = Gateway(settings, outgoing) if settings.smtp else None
-        unsubscribe = Unsubscribe(tokens, self.journal, dashboard.templates, WORKSPACE)
+        self.dispatcher = Dispatcher(settings, self.tenants.courses, feed, self.tenants.news)
+        dashboard = Dashboard(settings, self.access, self.live, self._notices_of)
+        self.reports = Reports(settings, default.queries)
+        self.gateway = Gateway(settings, default.outgoing) if settings.smtp else None
+        unsubscribe = Unsubscribe(self.tenants.reader, self.journal, dashboard.templates)
         routes: list[BaseRoute] = [
             Route("/healthz", healthz),
             Route("/readyz", self.readyz),
             Route("/metrics", self.metrics),
             *reference.routes(api.openapi(), dashboard.templates, settings.console_url),
-            Mount("/v1", app=api.create(parts, ERRORS)),
+            Mount("/v1", app=api.create(self.tenants.parts, ERRORS)),
             *unsubscribe.routes,
-            *actions.routes,
+            *Actions(dashboard).routes,
             *dashboard.routes,
         ]
         pages: Handlers = {**ERRORS, HTTPException: partial(_error_page, dashboard)}
         self.starlette = Starlette(routes=routes, exception_handlers=pages, lifespan=self.lifespan)
-        self.asgi = Tracking(Front(self.starlette, settings), tokens, self.journal, WORKSPACE)
+        self.starlette.state.parts = self.tenants.parts
+        front = Front(self.starlette, settings, self.tenants.readers)
+        self.asgi = Tracking(front, self.tenants.readers, self.journal)
         self._metrics = Metrics(
             self.journal,
             self.loader,
@@ -117,7 +96,7 @@ class Mailwake:
             self.asgi.dropped,
             lambda: self.live.viewers,
             lambda: self.corrections.changed,
-            webhooks.standing,
+            self._standing,
             self.gateway.transit.counts if self.gateway else {},
         )
 
@@ -130,6 +109,7 @@ class Mailwake:
         tasks = [
             asyncio.create_task(self.live.run(), name="live"),
             asyncio.create_task(self._metrics.pulse(), name="pulse"),
+            asyncio.create_task(self.tenants.run(), name="workspaces"),
             *([asyncio.create_task(self.corrections.run(), name="corrections")] if loads else []),
             asyncio.create_task(self.reports.run(), name="reports"),
             asyncio.create_task(self.dispatcher.run(), name="webhooks"),
@@ -156,6 +136,17 @@ class Mailwake:
         if lost:
             found.append(f"{sum(lost.values()):,} hits were answered but could not be kept")
         return [notice for notice in found if notice]
+
+    def _notices_of(self, workspace: str) -> list[str]:
+        """What somebody who looks at a workspace must know."""
+        return self.notices() + self.dispatcher.notices.get(workspace, [])
+
+    def _standing(self) -> Counter[str]:
+        """Deliveries of all workspaces by state."""
+        standing: Counter[str] = Counter()
+        for parts in list(self.tenants.parts.values()):
+            standing.update(parts.webhooks.standing())
+        return standing
 
     async def readyz(self, _: Request) -> Response:
         """200 when hits are kept and reach ClickHouse, else 503 with the reasons."""

@@ -151,8 +151,9 @@ class Outgoing:
         at = now_ms() if at is None else at
         secret = self._settings.recipient_key
         token = MessageToken(
-            new_id(at), newsletter, recipient_key(secret, self._workspace, recipient)
-        )
+            new_id(at), newsletter, recipient_key(secret, self._workspace, recipient),
+            workspace=self._workspace,
+        )  # fmt: skip
         url = f"{self._settings.public_url}/u/{self._tokens.unsubscribe(token)}"
         return Draft(
             events.Message(

@@ -42,6 +42,20 @@ def resource(name: str) -> Path:
     return beside if beside.is_dir() else ROOT / name
 
 
+def origin(url: str) -> str:
+    """An address that pixels, links or the dashboard begin with. Raises ValueError."""
+    if not url:
+        return url
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("must be http(s)://host, such as https://click.example.com")
+    if parts.query or parts.fragment or parts.username is not None:
+        raise ValueError("must carry no user, query or fragment")
+    if not url.isascii() or any(c in url for c in "\"'<>` \\"):
+        raise ValueError("must be plain ASCII without quotes, brackets or spaces")
+    return url.rstrip("/")
+
+
 class Settings(BaseSettings):
     """The service's configuration. Lists are comma-separated; a name carries its unit."""
 
@@ -201,16 +215,7 @@ class Settings(BaseSettings):
     @field_validator("public_url", "dashboard_url")
     @classmethod
     def _origin(cls, url: str) -> str:
-        if not url:
-            return url
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError("must be http(s)://host, such as https://click.example.com")
-        if parts.query or parts.fragment or parts.username is not None:
-            raise ValueError("must carry no user, query or fragment")
-        if not url.isascii() or any(c in url for c in "\"'<>` \\"):
-            raise ValueError("must be plain ASCII without quotes, brackets or spaces")
-        return url.rstrip("/")
+        return origin(url)
 
     @field_validator("clickhouse_dsn")
     @classmethod

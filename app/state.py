@@ -32,6 +32,17 @@ class StateError(OSError):
     """The file could not be written; whoever loads tries again."""
 
 
+# Tenants beside `default`, which is what the settings say.
+workspaces = Table(
+    "workspaces",
+    metadata,
+    Column("name", String, primary_key=True),
+    Column("public_url", String, nullable=False),
+    Column("secret_keys", String, nullable=False),  # JSON: the first signs, all verify
+    Column("recipient_key", String, nullable=False),
+    Column("at", Float, nullable=False),
+)
+
 # What was loaded, in the order in which it was: one row per segment or file of corrections.
 feed = Table(
     "feed",

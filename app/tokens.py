@@ -12,16 +12,18 @@ import struct
 import zlib
 from base64 import urlsafe_b64encode
 from binascii import a2b_base64, b2a_base64
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from itsdangerous.signer import SigningAlgorithm
 
+T = TypeVar("T")
 VERSION = 1
 SIGNATURE = 16
 LINKS = 4096  # remembered: with addresses of 2,000 characters about 16 MB
 HEAD = 3  # bytes: version, key id
+HEAD_CHARACTERS = 4  # in base64url: three bytes are four characters, whatever follows
 _MESSAGE = struct.Struct(">3sBB16sQQ")  # head, flags, variant, message id, newsletter, recipient
 _LINK = struct.Struct(">3sQHB")  # head, newsletter, index, codec; the URL follows
 _PLAIN, _DEFLATED = 0, 1
@@ -42,13 +44,17 @@ class BadTokenError(ValueError):
 
 
 class MessageToken(NamedTuple):
-    """Whom a hit counts for. `message` is the UUID's 16 bytes, keys are unsigned 64 bit."""
+    """Whom a hit counts for. `message` is the UUID's 16 bytes, keys are unsigned 64 bit.
+
+    `workspace` is not written: it is whose key has signed.
+    """
 
     message: bytes
     newsletter: int
     recipient: int
     flags: int = 0
     variant: int = 0
+    workspace: str = "default"
 
 
 class LinkToken(NamedTuple):
@@ -110,6 +116,7 @@ class Signer:
             self._keys.setdefault(_head(key), []).append(key)
         self._key = derived[0]
         self.head = _head(derived[0])
+        self.heads = frozenset(self._keys)
 
     def sign(self, payload: bytes) -> str:
         """The token of a payload that starts with `head`."""
@@ -149,7 +156,8 @@ class Tokens:
     header may carry: http(s), visible ASCII only. A redirect needs no further check.
     """
 
-    def __init__(self, keys: Sequence[str]) -> None:
+    def __init__(self, keys: Sequence[str], workspace: str = "default") -> None:
+        self.workspace = workspace
         self._message = Signer(keys, "message")
         self._link = Signer(keys, "link")
         self._unsubscribe = Signer(keys, "unsubscribe")
@@ -163,7 +171,7 @@ class Tokens:
 
     def read_message(self, token: str | bytes) -> MessageToken:
         """Raises BadTokenError."""
-        return _unpack(self._message.verify(token))
+        return _unpack(self._message.verify(token), self.workspace)
 
     def unsubscribe(self, token: MessageToken) -> str:
         """The token for the unsubscribe URL of one message."""
@@ -171,7 +179,17 @@ class Tokens:
 
     def read_unsubscribe(self, token: str | bytes) -> MessageToken:
         """Raises BadTokenError."""
-        return _unpack(self._unsubscribe.verify(token))
+        return _unpack(self._unsubscribe.verify(token), self.workspace)
+
+    def heads(self) -> Mapping[str, set[str]]:
+        """The first HEAD_CHARACTERS of this workspace's tokens, by their purpose."""
+        signers = {
+            "message": self._message, "link": self._link, "unsubscribe": self._unsubscribe,
+        }  # fmt: skip
+        return {
+            purpose: {urlsafe_b64encode(head).decode("ascii") for head in signer.heads}
+            for purpose, signer in signers.items()
+        }
 
     def _sign_link(self, token: LinkToken) -> str:
         if not _LOCATION.fullmatch(token.url):
@@ -197,13 +215,44 @@ class Tokens:
         return LinkToken(newsletter, index, body.decode("ascii"))
 
 
+class Readers:
+    """Reads the tokens of several workspaces; the head of a token tells whose keys to try."""
+
+    def __init__(self, of: Iterable[Tokens]) -> None:
+        self._by_head: dict[tuple[str, str], list[Tokens]] = {}
+        for tokens in of:
+            for purpose, heads in tokens.heads().items():
+                for head in heads:
+                    self._by_head.setdefault((purpose, head), []).append(tokens)
+
+    def read_message(self, token: str) -> MessageToken:
+        """Raises BadTokenError."""
+        return self._read("message", token, lambda tokens: tokens.read_message(token))
+
+    def read_link(self, token: str) -> LinkToken:
+        """Raises BadTokenError."""
+        return self._read("link", token, lambda tokens: tokens.read_link(token))
+
+    def read_unsubscribe(self, token: str) -> MessageToken:
+        """Raises BadTokenError."""
+        return self._read("unsubscribe", token, lambda tokens: tokens.read_unsubscribe(token))
+
+    def _read(self, purpose: str, token: str, read: Callable[[Tokens], T]) -> T:
+        for tokens in self._by_head.get((purpose, token[:HEAD_CHARACTERS]), ()):
+            try:
+                return read(tokens)
+            except BadTokenError:
+                continue  # two workspaces' keys may share their id
+        raise BadTokenError("of no workspace, or a bad signature")
+
+
 def _pack(token: MessageToken, head: bytes) -> bytes:
-    message, newsletter, recipient, flags, variant = token
+    message, newsletter, recipient, flags, variant, _ = token
     return _MESSAGE.pack(head, flags, variant, message, newsletter, recipient)
 
 
-def _unpack(payload: bytes) -> MessageToken:
+def _unpack(payload: bytes, workspace: str) -> MessageToken:
     if len(payload) != _MESSAGE.size:
         raise BadTokenError("wrong length")
     _, flags, variant, message, newsletter, recipient = _MESSAGE.unpack(payload)
-    return MessageToken(message, newsletter, recipient, flags, variant)
+    return MessageToken(message, newsletter, recipient, flags, variant, workspace)

@@ -4,7 +4,7 @@ The address and the POST body are RFC 8058's: mailbox providers send `List-Unsub
 the page's button posts to the same place.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from starlette.requests import Request
@@ -14,17 +14,16 @@ from starlette.templating import Jinja2Templates
 
 from app.events import Hit, encode, now_ms
 from app.journal import Journal
-from app.tokens import BadTokenError, MessageToken, Tokens
+from app.tokens import BadTokenError, MessageToken, Readers, Tokens
 
 
 @dataclass(frozen=True)
 class Unsubscribe:
-    """The page and the one-click address of one workspace."""
+    """The page and the one-click address. `reader` gives a host's reader of tokens."""
 
-    tokens: Tokens
+    reader: Callable[[str], Tokens | Readers]
     journal: Journal
     templates: Jinja2Templates
-    workspace: str
 
     @property
     def routes(self) -> Sequence[Route]:
@@ -34,7 +33,8 @@ class Unsubscribe:
     async def endpoint(self, request: Request) -> Response:
         """Repeating the POST changes nothing more: unsubscribes count distinct messages."""
         try:
-            token = self.tokens.read_unsubscribe(request.path_params["token"])
+            reader = self.reader(request.headers.get("host", ""))
+            token = reader.read_unsubscribe(request.path_params["token"])
         except BadTokenError:
             return self._page(request, "damaged", 404)
         if request.method != "POST":
@@ -46,7 +46,7 @@ class Unsubscribe:
         return Hit(
             "unsubscribe",
             now_ms(),
-            self.workspace,
+            token.workspace,
             token.newsletter,
             token.message.hex(),
             token.recipient,

@@ -95,9 +95,17 @@ def integer(request: Request, name: str, default: int, least: int, most: int) ->
     return int(text)
 
 
+def parts_of(request: Request, workspace: str) -> Parts:
+    """A workspace's parts. Raises RequestError where it is not known, or not yet."""
+    parts: Mapping[str, Parts] = request.app.state.parts
+    if workspace not in parts:
+        raise RequestError(503, f"workspace {workspace!r} is not known here: try again in a moment")
+    return parts[workspace]
+
+
 def authorized(request: Request) -> Parts:
     """The parts, for a request with a valid key. Raises RequestError."""
-    api: Parts = request.app.state.parts
+    api = parts_of(request, "default")
     check_key(request, api.settings)
     return api
 

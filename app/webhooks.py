@@ -270,7 +270,7 @@ class Webhooks:
         return {**found, "off": sum(bool(hook.disabled) for hook in self.all())}
 
     def sweep(self, now: float) -> None:
-        """Forget what has been over for KEPT."""
+        """Forget what has been over for KEPT, every workspace's."""
         with self._engine.begin() as connection:
             connection.execute(
                 delete(deliveries).where(deliveries.c.due.is_(None), deliveries.c.at < now - KEPT)

@@ -8,13 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.tokens import BadTokenError, Hmac128, LinkToken, MessageToken, Tokens
+from app.tokens import BadTokenError, Hmac128, LinkToken, MessageToken, Readers, Tokens
 
 KEYS = ["first-key-0123456789", "second-key-0123456789"]
 TOKENS = Tokens(KEYS)
 U64 = st.integers(0, 2**64 - 1)
 BYTE = st.integers(0, 255)
-MESSAGES = st.builds(MessageToken, st.binary(min_size=16, max_size=16), U64, U64, BYTE, BYTE)
+MESSAGES = st.builds(
+    MessageToken, st.binary(min_size=16, max_size=16), U64, U64, BYTE, BYTE, st.just("default")
+)
 URLS = st.from_regex(r"https?://[!-~]{1,200}", fullmatch=True)
 LINKS = st.builds(LinkToken, U64, st.integers(0, 0xFFFF), URLS)
 
@@ -98,6 +100,33 @@ def test_every_key_verifies_and_the_first_signs() -> None:
     assert Tokens([KEYS[0]]).read_message(TOKENS.message(token)) == token
     with pytest.raises(BadTokenError):
         Tokens(["third-key-0123456789"]).read_message(TOKENS.message(token))
+
+
+@given(MESSAGES, LINKS)
+def test_readers_tell_whose_key_has_signed(token: MessageToken, link: LinkToken) -> None:
+    acme, other = Tokens(["acme-key-0123456789"], "acme"), Tokens(KEYS, "other")
+    both, neither = Readers([acme, other]), Readers([Tokens(["third-key-0123456789"])])
+    for tokens in (acme, other):
+        owned = token._replace(workspace=tokens.workspace)
+        assert both.read_message(tokens.message(token)) == owned
+        assert both.read_unsubscribe(tokens.unsubscribe(token)) == owned
+        assert both.read_link(tokens.link(link)) == link
+        for reader in (neither, Readers([])):
+            with pytest.raises(BadTokenError):
+                reader.read_message(tokens.message(token))
+    with pytest.raises(BadTokenError):
+        both.read_link(acme.message(token))
+
+
+def test_workspaces_whose_keys_share_their_id_are_told_apart() -> None:
+    by_head: dict[str, list[Tokens]] = {}
+    for number in range(3000):  # of 65,536 ids: a pair is as good as certain
+        tokens = Tokens([f"key-number-{number:08}"], str(number))
+        by_head.setdefault(next(iter(tokens.heads()["message"])), []).append(tokens)
+    twins = next(pair for pair in by_head.values() if len(pair) > 1)
+    for tokens in twins:
+        token = MessageToken(os.urandom(16), 1, 2, workspace=tokens.workspace)
+        assert Readers(twins).read_message(tokens.message(token)) == token
 
 
 @pytest.mark.parametrize(

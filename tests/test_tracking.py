@@ -10,10 +10,14 @@ from starlette.types import Message, Receive, Scope, Send
 
 from app import events
 from app.journal import Journal, sealed
-from app.tokens import LinkToken, MessageToken, Tokens
+from app.tokens import LinkToken, MessageToken, Readers, Tokens
 from app.tracking import GIF, Tracking
 
 TOKENS = Tokens(["secret-key-0123456789"])
+ACME, OTHER = Tokens(["acme-key-0123456789"], "acme"), Tokens(["other-key-0123456789"], "other")
+HOSTS: dict[bytes, Tokens | Readers] = {
+    b"": Readers([TOKENS, ACME, OTHER]), b"click.example": TOKENS, b"acme.example": ACME,
+}  # fmt: skip
 MESSAGE = MessageToken(os.urandom(16), newsletter=11, recipient=22, variant=3)
 URL = "https://example.com/a?b=c&d=%20#e"
 
@@ -36,7 +40,7 @@ class Bench:
     def __init__(self, folder: Path) -> None:
         self.journal = Journal(folder)
         self.folder = folder
-        self.tracking = Tracking(elsewhere, TOKENS, self.journal, "default")
+        self.tracking = Tracking(elsewhere, HOSTS, self.journal)
 
     async def ask(self, path: str, method: str = "GET", **headers: str) -> Answer:
         sent: list[Message] = []
@@ -203,3 +207,32 @@ def test_the_hot_path_is_one_screen_and_imports_no_database_or_parser() -> None:
     assert len(source.splitlines()) <= 130
     imported = [line for line in source.splitlines() if line.startswith(("from app", "import app"))]
     assert [line.split()[1] for line in imported] == ["app.events", "app.journal", "app.tokens"]
+
+
+@pytest.mark.parametrize("host", ["acme.example", "ACME.example.", "", "10.0.0.7:8025"])
+def test_a_hit_is_of_the_workspace_that_signed(tmp_path: Path, host: str) -> None:
+    message, link = ACME.message(MESSAGE), ACME.link(LinkToken(11, 0, URL))
+    answer, (click,), _ = ask(tmp_path / "c", f"/c/{message}/{link}", host=host)
+    assert answer.headers["location"] == URL
+    answer, (opened,), _ = ask(tmp_path / "o", f"/o/{message}.gif", host=host)
+    assert answer.body == GIF
+    assert (click.workspace, opened.workspace) == ("acme", "acme")
+
+
+@pytest.mark.parametrize("host", ["click.example", "Click.Example", "click.example."])
+def test_no_workspace_leads_from_the_host_of_another(tmp_path: Path, host: str) -> None:
+    message, link = ACME.message(MESSAGE), ACME.link(LinkToken(11, 0, URL))
+    answer, hits, dropped = ask(tmp_path / "c", f"/c/{message}/{link}", host=host)
+    assert answer.status == 404 and "location" not in answer.headers
+    assert (hits, dropped) == ([], {"bad_link": 1})
+    answer, hits, dropped = ask(tmp_path / "o", f"/o/{message}.gif", host=host)
+    assert answer.body == GIF
+    assert (hits, dropped) == ([], {"bad_message": 1})
+
+
+def test_a_message_of_another_workspace_is_redirected_and_not_counted(tmp_path: Path) -> None:
+    message = OTHER.message(MESSAGE._replace(newsletter=12))
+    path = f"/c/{message}/{ACME.link(LinkToken(11, 0, URL))}"
+    answer, hits, dropped = ask(tmp_path, path)
+    assert answer.headers["location"] == URL
+    assert (hits, dropped) == ([], {"other_newsletter": 1})

@@ -55,7 +55,7 @@ def mailwake(folder: Path, sync_ms: int) -> ASGIApp:
         yield
         await journal.close()
 
-    return Tracking(Starlette(lifespan=lifespan), Tokens([KEY]), journal, "default")
+    return Tracking(Starlette(lifespan=lifespan), {b"": Tokens([KEY])}, journal)
 
 
 def postgresql(folder: Path) -> ASGIApp:

@@ -1,0 +1,125 @@
+"""What each workspace has of its own while the service runs, and whose tokens are good on a host.
+
+Workspaces are looked up in state.db once a second, so one that is made, moved or rotated by the
+command line is taken up by every process within about that time. While state.db is away, what was
+known goes on: a link needs none of it.
+"""
+
+import asyncio
+import logging
+from collections.abc import Iterable, Sequence
+from urllib.parse import urlsplit
+
+from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
+
+from app.corrections import Corrections
+from app.dispatching import Course
+from app.feed import Feed, News
+from app.following import Follower
+from app.followups import FollowUps
+from app.journal import Journal
+from app.mailing import Mailing
+from app.outgoing import Outgoing
+from app.queries import Queries
+from app.segments import Saved
+from app.settings import Settings
+from app.storage import Storage
+from app.suppressing import Suppressions
+from app.telling import Teller
+from app.tokens import Readers, Tokens
+from app.web import Parts
+from app.webhooks import Webhooks
+from app.workspaces import DEFAULT, Workspace, Workspaces
+
+log = logging.getLogger(__name__)
+LOOK = 1.0  # seconds between looks for changed workspaces
+
+
+class Tenants:
+    """`parts` and `courses` by workspace, `readers` by host (as Tracking takes them).
+
+    All three are changed in place. `refresh()` blocks; `run()` until cancelled.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        state: Engine,
+        journal: Journal,
+        storage: Storage,
+        corrections: Corrections,
+        feed: Feed,
+    ) -> None:
+        self._settings, self._state, self._journal = settings, state, journal
+        self._storage, self._corrections, self._feed = storage, corrections, feed
+        self.news = News(feed)
+        self.workspaces = Workspaces(state, settings)
+        self.known: list[Workspace] = []
+        self.parts: dict[str, Parts] = {}
+        self.courses: dict[str, Course] = {}
+        self.readers: dict[bytes, Tokens | Readers] = {}
+        self.refresh()
+
+    @property
+    def default(self) -> Parts:
+        """Those of the settings' own workspace."""
+        return self.parts[DEFAULT]
+
+    async def run(self) -> None:
+        """Look for changes."""
+        while True:
+            await asyncio.sleep(LOOK)
+            try:
+                await asyncio.to_thread(self.refresh)
+            except SQLAlchemyError as error:
+                log.debug("workspaces stay as they are known: %s", error)
+
+    def refresh(self) -> None:
+        """Take up what is new. Raises SQLAlchemyError while state.db is away."""
+        found = self.workspaces.all()
+        if found == self.known:
+            return
+        for one in found:
+            if one not in self.known:
+                self.parts[one.name], self.courses[one.name] = self._make(one)
+        by_host = readers(found)
+        self.readers.update(by_host)
+        for host in set(self.readers) - set(by_host):
+            del self.readers[host]
+        self.known = found
+
+    def reader(self, host: str) -> Tokens | Readers:
+        """The tokens that are good on a host, as the Host field names it."""
+        return self.readers.get(host.lower().rstrip(".").encode("latin-1"), self.readers[b""])
+
+    def _make(self, one: Workspace) -> tuple[Parts, Course]:
+        settings, name, state = one.settings(self._settings), one.name, self._state
+        queries, suppressions = Queries(self._storage, name), Suppressions(state, name)
+        outgoing = Outgoing(
+            settings, Tokens(one.secret_keys, name), self._journal, suppressions, name
+        )
+        webhooks, followups = Webhooks(state, name), FollowUps(state, name)
+        follower = Follower(settings, followups, webhooks, self._feed, queries, suppressions)
+        parts = Parts(
+            settings, outgoing, Mailing(settings.data_dir / "templates", outgoing, name), queries,
+            self._corrections, suppressions, webhooks, followups, Saved(state, name), self._feed,
+            Teller(queries), self.news,
+        )  # fmt: skip
+        return parts, Course(webhooks, queries, Teller(queries), follower)
+
+
+def readers(workspaces: Sequence[Workspace]) -> dict[bytes, Tokens | Readers]:
+    """By host. A host of nobody's takes every workspace's tokens: links of old domains live on."""
+    tokens = {one.name: Tokens(one.secret_keys, one.name) for one in workspaces}
+    by_host: dict[bytes, list[Tokens]] = {b"": list(tokens.values())}
+    for one in workspaces:
+        host = urlsplit(one.public_url).netloc.lower().rstrip(".").encode()
+        if host:
+            by_host.setdefault(host, []).append(tokens[one.name])
+    return {host: _reader(of) for host, of in by_host.items()}
+
+
+def _reader(of: Iterable[Tokens]) -> Tokens | Readers:
+    some = list(of)
+    return some[0] if len(some) == 1 else Readers(some)
