@@ -19,13 +19,13 @@ from app.commands import console, errors, fail, option, settings_of, utc, worksp
 from app.journal import Journal, JournalError
 from app.markup import RewriteError
 from app.networks import NetworksError
-from app.outgoing import Outgoing, Prepared
+from app.outgoing import Prepared
+from app.senders import Senders
 from app.serving import with_public_url
 from app.settings import PREFIX, Settings
 from app.state import open_state
 from app.storage import StorageError
-from app.suppressing import Suppressions
-from app.tokens import Tokens
+from app.workspaces import DEFAULT, WorkspaceError
 
 cli = typer.Typer(
     help="Open and click tracking for outgoing mail.",
@@ -122,6 +122,7 @@ def rewrite(
         bool, typer.Option("--report", help="Print each link and why it is not tracked instead.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the API's answer.")] = False,
+    workspace: Annotated[str, typer.Option(help="Whose mail it is.")] = DEFAULT,
     data_dir: Annotated[Path | None, option("data_dir")] = None,
     public_url: Annotated[str | None, option("public_url")] = None,
 ) -> None:
@@ -139,8 +140,8 @@ def rewrite(
     }
     try:
         message = msgspec.convert(wanted, schemas.RewriteIn)
-        prepared = asyncio.run(_rewrite(chosen, message, _read(file), record=not report))
-    except (msgspec.ValidationError, RewriteError, JournalError) as error:
+        prepared = asyncio.run(_rewrite(chosen, workspace, message, _read(file), record=not report))
+    except (WorkspaceError, msgspec.ValidationError, RewriteError, JournalError) as error:
         raise fail(str(error)) from None
     if as_json:
         answer = {
@@ -262,13 +263,11 @@ def _read(file: str) -> bytes:
 
 
 async def _rewrite(
-    chosen: Settings, message: schemas.RewriteIn, html: bytes, record: bool
+    chosen: Settings, workspace: str, message: schemas.RewriteIn, html: bytes, record: bool
 ) -> Prepared:
     journal = Journal(chosen.data_dir / "journal", sync_ms=0)
     try:
-        outgoing = Outgoing(
-            chosen, Tokens(chosen.secret_keys), journal, Suppressions(open_state(chosen.data_dir))
-        )
+        outgoing = Senders(chosen, open_state(chosen.data_dir), journal).of(workspace)
         prepared = outgoing.prepare(message, html, None)
         if record:
             await outgoing.record(prepared)

@@ -10,18 +10,22 @@ import ipaddress
 import logging
 import socket
 import ssl
+from collections import Counter
+from collections.abc import Callable
 from email.utils import formatdate
 from typing import Any, cast
 from urllib.parse import urlsplit
 
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 
-from app import transit
 from app.copies import refusal
 from app.outgoing import Outgoing
 from app.relaying import LAST_ANSWER, Answer, Capabilities, Upstream
 from app.settings import PREFIX, Settings, SettingsError
 from app.smtpd import Protocol
+from app.transit import Envelope as Sent
+from app.transit import Transit
+from app.workspaces import DEFAULT
 
 log = logging.getLogger(__name__)
 IDLE = 300.0  # seconds between commands (RFC 5321, section 4.5.3.2.7)
@@ -30,11 +34,17 @@ LOGINS = 5  # attempts on one connection
 
 
 class Gateway:
-    """`listen()`, then `run()` until cancelled, then `stop()`. Raises SettingsError."""
+    """`listen()`, then `run()` until cancelled, then `stop()`. Raises SettingsError.
 
-    def __init__(self, settings: Settings, outgoing: Outgoing) -> None:
+    `outgoing` gives a workspace's; `counts` is as Transit says, of all workspaces.
+    """
+
+    def __init__(self, settings: Settings, outgoing: Callable[[str], Outgoing]) -> None:
         self.settings = settings
-        self.transit = transit.Transit(settings, outgoing)
+        self.counts: Counter[str] = Counter()
+        self._outgoing = outgoing
+        self._transits: dict[str, tuple[Outgoing, Transit]] = {}
+        self.transit(DEFAULT)  # a wrong setting is told now
         self.name = urlsplit(settings.public_url).hostname or "localhost"
         self.tls = _tls(settings)
         self.told: Capabilities | None = None  # by the smarthost, last
@@ -42,6 +52,15 @@ class Gateway:
         self._connections = 0
         self._socket: socket.socket | None = None
         self._server: asyncio.Server | None = None
+
+    def transit(self, workspace: str) -> Transit:
+        """A workspace's way for mails; made anew when its address or keys have changed."""
+        outgoing = self._outgoing(workspace)
+        known = self._transits.get(workspace)
+        if known is None or known[0] is not outgoing:
+            known = outgoing, Transit(self.settings, outgoing, self.counts)
+            self._transits[workspace] = known
+        return known[1]
 
     def listen(self) -> int:
         """Take the port, before anything else starts; returns it. Raises SettingsError."""
@@ -86,7 +105,7 @@ class Gateway:
         key = given.password if isinstance(given, LoginPassword) else b""
         known = [known.encode() for known in self.settings.api_keys]
         right = [hmac.compare_digest(key, one) for one in known]
-        return AuthResult(success=any(right), handled=False)
+        return AuthResult(success=any(right), handled=False, auth_data=DEFAULT)
 
     def _protocol(self) -> asyncio.BaseProtocol:
         if self._connections >= self.settings.smtp_connections:
@@ -119,6 +138,10 @@ class Conversation:
         self.relay: asyncio.Task[str] | None = None
         self._sender = ""
         self._options: list[str] = []
+
+    def _transit(self, session: Session) -> Transit:
+        """Of whom the key is; mail without a login is the settings' own workspace's."""
+        return self.gateway.transit(str(session.auth_data or DEFAULT))
 
     def closed(self) -> None:
         """The client has gone; a mail that is with the smarthost is still finished."""
@@ -206,13 +229,13 @@ class Conversation:
         """Relay; the smarthost's answer is the client's."""
         content = envelope.original_content or b""
         if problem := refusal(content):
-            return await self.gateway.transit.refuse(self.upstream, problem)
+            return await self._transit(session).refuse(self.upstream, problem)
         server.keep(2 * LAST_ANSWER)  # the smarthost may take its time
-        to = transit.Envelope(self._sender, tuple(envelope.rcpt_tos), self._options)
+        to = Sent(self._sender, tuple(envelope.rcpt_tos), self._options)
         # A broken mail that begins within a field would become part of ours.
         folded = content[:1] in (b" ", b"\t")
         trace = b"" if folded else _received(self.gateway.name, server, session)
-        work = self.gateway.transit.relay(self.upstream, to, trace, content)
+        work = self._transit(session).relay(self.upstream, to, trace, content)
         # A client that leaves now must not cut the mail off: it may be taken already.
         self.relay = asyncio.create_task(work)
         self.gateway.relays.add(self.relay)

@@ -72,7 +72,8 @@ class Mailwake:
         self.dispatcher = Dispatcher(settings, self.tenants.courses, feed, self.tenants.news)
         dashboard = Dashboard(settings, self.access, self.live, self._notices_of)
         self.reports = Reports(settings, default.queries)
-        self.gateway = Gateway(settings, default.outgoing) if settings.smtp else None
+        of = self.tenants.parts
+        self.gateway = Gateway(settings, lambda name: of[name].outgoing) if settings.smtp else None
         unsubscribe = Unsubscribe(self.tenants.reader, self.journal, dashboard.templates)
         routes: list[BaseRoute] = [
             Route("/healthz", healthz),
@@ -97,7 +98,7 @@ class Mailwake:
             lambda: self.live.viewers,
             lambda: self.corrections.changed,
             self._standing,
-            self.gateway.transit.counts if self.gateway else {},
+            self.gateway.counts if self.gateway else {},
         )
 
     @asynccontextmanager

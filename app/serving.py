@@ -18,11 +18,9 @@ from app.gateway import Gateway
 from app.greeting import greet
 from app.journal import Journal, JournalError, adopt_orphans
 from app.networks import Networks, NetworksError
-from app.outgoing import Outgoing
+from app.senders import Senders
 from app.settings import PREFIX, Settings, SettingsError
 from app.state import open_state
-from app.suppressing import Suppressions
-from app.tokens import Tokens
 
 
 class StartError(Exception):
@@ -167,9 +165,7 @@ def smtp(chosen: Settings) -> None:
         journal = Journal(
             chosen.data_dir / "journal", chosen.journal_sync_ms, chosen.journal_max_mb * 2**20
         )
-        suppressions = Suppressions(open_state(chosen.data_dir))
-        outgoing = Outgoing(chosen, Tokens(chosen.secret_keys), journal, suppressions)
-        gateway = Gateway(chosen, outgoing)
+        gateway = Gateway(chosen, Senders(chosen, open_state(chosen.data_dir), journal).of)
         gateway.listen()
     except JournalError as error:
         raise StartError(f"{PREFIX}DATA_DIR: {error}") from None
@@ -187,7 +183,7 @@ async def _take_mail(gateway: Gateway, journal: Journal) -> None:
     await asyncio.wait([running])
     await gateway.stop()
     await journal.close()
-    logging.info("mails: %s", dict(gateway.transit.counts))
+    logging.info("mails: %s", dict(gateway.counts))
 
 
 async def _run(

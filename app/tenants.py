@@ -20,9 +20,9 @@ from app.following import Follower
 from app.followups import FollowUps
 from app.journal import Journal
 from app.mailing import Mailing
-from app.outgoing import Outgoing
 from app.queries import Queries
 from app.segments import Saved
+from app.senders import sender
 from app.settings import Settings
 from app.storage import Storage
 from app.suppressing import Suppressions
@@ -96,9 +96,7 @@ class Tenants:
     def _make(self, one: Workspace) -> tuple[Parts, Course]:
         settings, name, state = one.settings(self._settings), one.name, self._state
         queries, suppressions = Queries(self._storage, name), Suppressions(state, name)
-        outgoing = Outgoing(
-            settings, Tokens(one.secret_keys, name), self._journal, suppressions, name
-        )
+        outgoing = sender(one, self._settings, state, self._journal)
         webhooks, followups = Webhooks(state, name), FollowUps(state, name)
         follower = Follower(settings, followups, webhooks, self._feed, queries, suppressions)
         parts = Parts(

@@ -32,15 +32,16 @@ class Envelope(NamedTuple):
 
 
 class Transit:
-    """`counts` holds mails by outcome: tracked, untouched_<reason>, refused, suppressed, unrecorded
-    (sent, but not in the ledger). Raises SettingsError where a file of the settings cannot be used.
+    """One workspace's. `counts` holds mails by outcome: tracked, untouched_<reason>, refused,
+    suppressed, unrecorded (sent, but not in the ledger).
+
+    Raises SettingsError where a file of the settings cannot be used.
     """
 
-    def __init__(self, settings: Settings, outgoing: Outgoing) -> None:
-        self._settings, self._outgoing = settings, outgoing
+    def __init__(self, settings: Settings, outgoing: Outgoing, counts: Counter[str]) -> None:
+        self._settings, self._outgoing, self.counts = settings, outgoing, counts
         self._copies = Copies(settings, outgoing)
         self._taken: OrderedDict[bytes, float] = OrderedDict()
-        self.counts: Counter[str] = Counter()
 
     async def relay(
         self, upstream: Upstream, envelope: Envelope, trace: bytes, content: bytes

@@ -15,7 +15,7 @@ LAYERS = [
     {"gateway"},
     {"transit"},
     {"copies", "relaying", "smtpd"},
-    {"streams"},
+    {"streams", "senders"},
     {"metrics"},
     {"actions"},
     {"tracking", "front", "api", "dashboard", "live", "unsubscribe", "reference"},

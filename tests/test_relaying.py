@@ -18,12 +18,10 @@ from hypothesis import strategies as st
 from app import smarthost
 from app.gateway import Gateway
 from app.journal import Journal
-from app.outgoing import Outgoing
 from app.relaying import Answer, Upstream, answer
+from app.senders import Senders
 from app.settings import load, with_secrets
 from app.state import open_state
-from app.suppressing import Suppressions
-from app.tokens import Tokens
 from tests.gateways import GatewayProcess, gateway, mail, said, without_trace
 from tests.hostile import STAGES, Hostile, hostile
 from tests.service import free_port
@@ -131,8 +129,7 @@ def test_silence_ends_a_connection(
     async def silent() -> list[bytes]:
         journal = Journal(tmp_path / "journal")
         journal.start()
-        suppressions = Suppressions(open_state(tmp_path))
-        made = Gateway(chosen, Outgoing(chosen, Tokens(chosen.secret_keys), journal, suppressions))
+        made = Gateway(chosen, Senders(chosen, open_state(tmp_path), journal).of)
         port = made.listen()
         running = asyncio.create_task(made.run())
         left = []

@@ -1,0 +1,43 @@
+"""Outgoing mail of any workspace, for processes that need nothing else of it."""
+
+import time
+
+from sqlalchemy import Engine
+
+from app.journal import Journal
+from app.outgoing import Outgoing
+from app.settings import Settings
+from app.suppressing import Suppressions
+from app.tokens import Tokens
+from app.workspaces import Workspace, Workspaces
+
+LOOK = 1.0  # seconds
+
+
+class Senders:
+    """By workspace, as state.db had it within the last LOOK seconds. Blocking, but quick."""
+
+    def __init__(self, settings: Settings, state: Engine, journal: Journal) -> None:
+        self._settings, self._state, self._journal = settings, state, journal
+        self._workspaces = Workspaces(state, settings)
+        self._made: dict[str, tuple[Workspace, Outgoing]] = {}
+        self._looked: dict[str, float] = {}
+
+    def of(self, workspace: str) -> Outgoing:
+        """The same as long as nothing has changed. Raises WorkspaceError."""
+        known, now = self._made.get(workspace), time.monotonic()
+        if known and now - self._looked[workspace] < LOOK:
+            return known[1]
+        found, self._looked[workspace] = self._workspaces.get(workspace), now
+        if known is None or known[0] != found:
+            known = found, sender(found, self._settings, self._state, self._journal)
+            self._made[workspace] = known
+        return known[1]
+
+
+def sender(one: Workspace, settings: Settings, state: Engine, journal: Journal) -> Outgoing:
+    """Outgoing mail of one workspace."""
+    return Outgoing(
+        one.settings(settings), Tokens(one.secret_keys, one.name), journal,
+        Suppressions(state, one.name), one.name,
+    )  # fmt: skip
