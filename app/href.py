@@ -5,8 +5,9 @@ from collections.abc import Mapping
 from functools import lru_cache
 from html import unescape
 from html.entities import html5
+from ipaddress import IPv6Address
 from typing import NamedTuple
-from urllib.parse import quote, urljoin
+from urllib.parse import quote, unquote
 
 import idna
 
@@ -20,7 +21,8 @@ _INSIDE = {9: None, 10: None, 13: None}
 _HTTP = re.compile(r"(https?):([/\\]*)", re.IGNORECASE)
 _SCHEME = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*:")
 _AUTHORITY_END = re.compile(r"[/\\?#]")
-_FORBIDDEN = re.compile(r"[\x00-\x20<>\"\\^`{|}\[\]:\x7f]")  # URL standard, forbidden host points
+_FORBIDDEN = re.compile(r"[\x00-\x20#%/:<>?@\[\\\]^|\"`{}\x7f]")  # URL standard, 3.1; and "`{}
+_DOTS = re.compile(r"(?:\.|%2e){1,2}", re.IGNORECASE)
 _UNSAFE = re.compile(r"[^!-~]+")
 _PLACEHOLDER = re.compile(
     r"\{\{|\}\}|\{%|%\}|\*\||\|\*|<%|%>|\$\{|\[\[[^\[\]]*\]\]|%%[A-Za-z_][\w .:-]*%%"
@@ -107,8 +109,27 @@ def is_unsubscribe(url: str, *labels: str) -> bool:
 
 
 def absolute(url: str, base: str) -> str:
-    """`url` completed by `base`, if it is relative. Raises ValueError."""
-    return url if scheme(url) or not base else urljoin(base, url)
+    """`url` completed by `base`, an http(s) address or empty. Raises ValueError.
+
+    URL standard, 4.4, states "scheme" to "relative slash": a backslash is a slash, two or more
+    begin a host, and `https:x` is relative to a base that is https too.
+    """
+    named = scheme(url)
+    if not base or (named and named != scheme(base)):
+        return url
+    rest = url[len(named) + 1 :] if named else url
+    if re.match(r"[/\\]{2}", rest):
+        return f"{scheme(base)}:{rest}"
+    to = address(base)
+    origin = f"{to.scheme}://{to.userinfo}{to.host}{to.port}"
+    if rest[:1] in ("/", "\\"):
+        return f"{origin}/{rest[1:]}"
+    if rest[:1] in ("", "#"):
+        return f"{origin}{to.path}{to.query}{rest}"
+    if rest[0] == "?":
+        return f"{origin}{to.path}{rest}"
+    folder, _, last = to.path.replace("\\", "/").rpartition("/")
+    return f"{origin}{folder}/{last + '/' if _DOTS.fullmatch(last) else ''}{rest}"
 
 
 class Address(NamedTuple):
@@ -124,8 +145,8 @@ class Address(NamedTuple):
 
     @property
     def domain(self) -> str:
-        """The host for comparisons: lower case, without the root's dot."""
-        return self.host.lower().rstrip(".")
+        """The host for comparisons: lower case, unquoted, without the root's dot."""
+        return unquote(self.host).lower().rstrip(".")
 
     def within(self, origin: "Address") -> bool:
         """Whether it lies on `origin`'s host and port and under its path, whatever the scheme."""
@@ -138,7 +159,8 @@ class Address(NamedTuple):
         """Where a client goes, in visible ASCII as a Location header needs it.
 
         What is not ASCII is percent-encoded UTF-8, in the query the message's charset, as browsers
-        do. UTM parameters that are not there yet go before the fragment.
+        do. UTM parameters that are not there yet go before the fragment. No backslash ends the
+        host: clients that are no browser would read on to an `@` behind it.
         """
         query = self.query
         for name, value in utm.items():
@@ -146,7 +168,8 @@ class Address(NamedTuple):
                 glue = "?" if not query else "" if query[-1] in "?&" else "&"
                 query += f"{glue}{quote(name, safe='')}={quote(value, safe='')}"
         origin = f"{self.scheme}://{_ascii(self.userinfo)}{self.host}{self.port}"
-        return f"{origin}{_ascii(self.path)}{_ascii(query, charset)}{_ascii(self.fragment)}"
+        path = self.path.replace("\\", "/", 1) if self.path[:1] == "\\" else self.path
+        return f"{origin}{_ascii(path)}{_ascii(query, charset)}{_ascii(self.fragment)}"
 
 
 @lru_cache(2048)  # a stream's mails have the same links
@@ -175,23 +198,40 @@ def address(url: str) -> Address:
 
 @lru_cache(2048)
 def _host(host: str) -> str:
-    """In ASCII by UTS 46 as browsers apply it, emoji included. Raises ValueError."""
-    if re.fullmatch(r"\[[0-9a-fA-F:.]+\]", host):
-        return host
-    if not host or len(host) > MAX_HOST:
-        raise ValueError("no valid host")
-    if not host.isascii():
+    """In ASCII by UTS 46 as browsers apply it, emoji included. Raises ValueError.
+
+    What is ASCII already stays as it stands, if what browsers make of it is a host.
+    """
+    if host[:1] == "[" and host[-1:] == "]":
+        if "%" in host:
+            raise ValueError("no valid host: a zone's name means something on one computer only")
         try:
-            mapped = idna.uts46_remap(host, std3_rules=False, transitional=False)
-        except idna.IDNAError:
+            IPv6Address(host[1:-1])
+        except ValueError:
             raise ValueError("no valid host") from None
-        host = ".".join(
-            label if label.isascii() else f"xn--{label.encode('punycode').decode('ascii')}"
-            for label in mapped.split(".")
-        )
-    if not host.strip(".") or _FORBIDDEN.search(host):
+        return host
+    if len(host) > MAX_HOST:
         raise ValueError("no valid host")
-    return host
+    try:
+        read = unquote(host, errors="strict")
+        if not read.isascii():
+            read = idna.uts46_remap(read, std3_rules=False, transitional=False)
+            read = ".".join(map(_label, read.split(".")))
+    except UnicodeError:  # idna's errors are too
+        raise ValueError("no valid host") from None
+    # Looked at after mapping, which makes "/" and "@" of their full-width forms.
+    if not read.strip(".") or _FORBIDDEN.search(read):
+        raise ValueError("no valid host")
+    return host if host.isascii() else read
+
+
+def _label(label: str) -> str:
+    """One of a host that was not all ASCII. Raises UnicodeError where its punycode is none."""
+    if label.startswith("xn--"):
+        shown = label[4:].encode().decode("punycode")
+        if shown.isascii() or idna.uts46_remap(shown, std3_rules=False) != shown:
+            raise UnicodeError
+    return label if label.isascii() else f"xn--{label.encode('punycode').decode('ascii')}"
 
 
 def _port(of: Address) -> str:
