@@ -28,6 +28,7 @@ def create(
 ) -> ASGIApp:
     """Routes on the raw path: ids may hold any character, slashes too. `parts` by workspace."""
     routed = Starlette(routes=list(ROUTES), exception_handlers=dict(handlers))
+    routed.router.redirect_slashes = False  # the address would be made of the Host field
     routed.state.parts = parts
 
     async def raw(scope: Scope, receive: Receive, send: Send) -> None:

@@ -87,6 +87,8 @@ class Mailwake:
         ]
         pages: Handlers = {**ERRORS, HTTPException: partial(_error_page, dashboard)}
         self.starlette = Starlette(routes=routes, exception_handlers=pages, lifespan=self.lifespan)
+        # Starlette would lead from /x/ to http://HOST/x, HOST being whatever the request names.
+        self.starlette.router.redirect_slashes = False
         self.starlette.state.parts = self.tenants.parts
         front = Front(self.starlette, settings, self.tenants.readers)
         self.asgi = Tracking(front, self.tenants.readers, self.journal)
