@@ -39,11 +39,11 @@ def service(settings: Settings) -> Iterator[httpx2.Client | None]:
 
 @contextmanager
 def storage(settings: Settings) -> Iterator[Storage]:
-    """The database, migrated. Raises AskError where another process has chDB."""
+    """The database with its tables. Raises AskError where another process has chDB."""
     (settings.data_dir / "journal").mkdir(mode=0o700, parents=True, exist_ok=True)
     opened = Storage(settings)
     try:
-        opened.migrate()
+        opened.prepare()
         yield opened
     except StorageError as error:
         if settings.clickhouse_dsn == "chdb" and "chdb engine" in str(error):

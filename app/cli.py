@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from app import __version__, logs, schemas, serving, settings
-from app.commands import console, errors, fail, option, settings_of, utc, workspaces
+from app.commands import console, errors, fail, migrate, option, settings_of, utc, workspaces
 from app.journal import Journal, JournalError
 from app.markup import RewriteError
 from app.networks import NetworksError
@@ -23,7 +23,7 @@ from app.outgoing import Prepared
 from app.senders import Senders
 from app.serving import with_public_url
 from app.settings import PREFIX, Settings
-from app.state import open_state
+from app.state import VersionError, open_state
 from app.storage import StorageError
 from app.workspaces import DEFAULT, WorkspaceError
 
@@ -229,6 +229,7 @@ def report(
 
 
 cli.add_typer(workspaces.commands, name="workspaces")
+cli.command()(migrate.migrate)
 
 
 @cli.command()
@@ -239,7 +240,10 @@ def version() -> None:
 
 def main() -> None:
     """The console script."""
-    cli()
+    try:
+        cli()
+    except VersionError as error:
+        sys.exit(fail(str(error)).exit_code)
 
 
 def _serve(chosen: Settings, speed: float = 0) -> None:

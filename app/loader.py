@@ -96,7 +96,7 @@ class Loader:
         while not self._stopping.is_set():
             try:
                 if not self.ready:
-                    await asyncio.to_thread(self.storage.migrate)
+                    await asyncio.to_thread(self.storage.prepare)
                     self.ready = True
                     self.trouble = ""
                 if not loads:

@@ -58,7 +58,7 @@ class Mailwake:
         )
         self.storage = Storage(settings)
         networks = Networks(settings.asn_file, settings.country_file)
-        state = open_state(settings.data_dir)
+        state = open_state(settings.data_dir, settings.auto_migrate)
         feed = Feed(state)
         self.loader = Loader(self.journal.folder, self.storage, networks, feed)
         self.corrections = Corrections(self.journal.folder, self.storage, networks, feed)

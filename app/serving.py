@@ -13,14 +13,14 @@ import uvloop
 from rich.console import Console
 from uvicorn.supervisors import Multiprocess
 
-from app import logs, settings
+from app import logs, secret_files, settings
 from app.gateway import Gateway
 from app.greeting import greet
 from app.journal import Journal, JournalError, adopt_orphans
 from app.networks import Networks, NetworksError
 from app.senders import Senders
 from app.settings import PREFIX, Settings, SettingsError
-from app.state import open_state
+from app.state import VersionError, open_state
 
 
 class StartError(Exception):
@@ -48,7 +48,8 @@ def serve(console: Console, chosen: Settings, demo_speed: float = 0) -> None:
     try:  # before anything listens: workers could only fail one after the other
         if chosen.webhooks_file:
             from_file(chosen.webhooks_file)
-    except SettingsError as error:
+        open_state(chosen.data_dir, chosen.auto_migrate).dispose()
+    except (SettingsError, VersionError) as error:
         raise StartError(str(error)) from None
     family = socket.AF_INET6 if ":" in chosen.host else socket.AF_INET
     # asyncio sets TCP_NODELAY where it sees the protocol; without it answers wait for ACKs.
@@ -113,7 +114,8 @@ def _uvicorn(app: Any, chosen: Settings, **more: Any) -> uvicorn.Config:
 def _many(chosen: Settings, listener: socket.socket) -> None:
     """Worker processes on one listening socket; one that dies is started again."""
     # They are started afresh, so settings reach them as variables; secrets are in their file.
-    given = chosen.model_dump(mode="json", exclude=set(settings.GENERATED))
+    in_files = {*settings.GENERATED, *secret_files.named()}
+    given = chosen.model_dump(mode="json", exclude=in_files)
     for name, value in given.items():
         text = ",".join(value) if isinstance(value, list) else str("" if value is None else value)
         os.environ[PREFIX + name.upper()] = text
@@ -143,7 +145,10 @@ async def load(chosen: Settings) -> None:
     adopt_orphans(folder)
     storage = Storage(chosen)
     networks = Networks(chosen.asn_file, chosen.country_file)
-    feed = Feed(open_state(chosen.data_dir))
+    try:
+        feed = Feed(open_state(chosen.data_dir, chosen.auto_migrate))
+    except VersionError as error:
+        raise StartError(str(error)) from None
     loader = Loader(folder, storage, networks, feed)
     settling = asyncio.create_task(Corrections(folder, storage, networks, feed).run())
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -165,11 +170,12 @@ def smtp(chosen: Settings) -> None:
         journal = Journal(
             chosen.data_dir / "journal", chosen.journal_sync_ms, chosen.journal_max_mb * 2**20
         )
-        gateway = Gateway(chosen, Senders(chosen, open_state(chosen.data_dir), journal).of)
+        state = open_state(chosen.data_dir, chosen.auto_migrate)
+        gateway = Gateway(chosen, Senders(chosen, state, journal).of)
         gateway.listen()
     except JournalError as error:
         raise StartError(f"{PREFIX}DATA_DIR: {error}") from None
-    except SettingsError as error:
+    except (SettingsError, VersionError) as error:
         raise StartError(str(error)) from None
     with suppress(KeyboardInterrupt):
         uvloop.run(_take_mail(gateway, journal))

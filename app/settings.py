@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from app import secret_files
 from app.files import write_private
 
 ROOT = Path(__file__).resolve().parent
@@ -88,6 +89,16 @@ class Settings(BaseSettings):
     clickhouse_dsn: str = Field(
         "chdb",
         description="`chdb` (embedded, in DATA_DIR) or clickhouse(s)://user:password@host:port/db.",
+    )
+    clickhouse_password: str = Field(
+        "", description="Password of the ClickHouse server, where CLICKHOUSE_DSN has none."
+    )
+    clickhouse_cluster: str = Field(
+        "", description="Name of the ClickHouse cluster that keeps replicas; empty for one server."
+    )
+    auto_migrate: bool = Field(
+        True,
+        description="Whether starting brings older tables up to date, or only `migrate` does.",
     )
     journal_sync_ms: int = Field(
         100,
@@ -228,6 +239,13 @@ class Settings(BaseSettings):
         _ = parts.port  # raises ValueError when it is no number
         return dsn
 
+    @field_validator("clickhouse_cluster")
+    @classmethod
+    def _cluster(cls, name: str) -> str:
+        if not re.fullmatch(r"[\w.-]*", name, re.ASCII):
+            raise ValueError("must be the name of a cluster: letters, digits, `_`, `-` and `.`")
+        return name
+
     @field_validator("smarthost")
     @classmethod
     def _smtp(cls, url: str) -> str:
@@ -271,6 +289,8 @@ class Settings(BaseSettings):
                 raise ValueError(f"{PREFIX}WORKERS: {ONE_PROCESS}")
             if not self.load:
                 raise ValueError(f"{PREFIX}LOAD: {ONE_PROCESS}")
+            if self.clickhouse_cluster:
+                raise ValueError(f"{PREFIX}CLICKHOUSE_CLUSTER: needs {PREFIX}CLICKHOUSE_DSN")
         return self
 
     @model_validator(mode="after")
@@ -313,8 +333,11 @@ def load(**overrides: Any) -> Settings:
 
     Raises SettingsError naming each wrong variable; secret values are never repeated in it.
     """
+    given = {k: v for k, v in overrides.items() if v is not None}
     try:
-        return Settings(**{k: v for k, v in overrides.items() if v is not None})
+        return Settings(**{**secret_files.read(), **given})
+    except secret_files.SecretFileError as error:
+        raise SettingsError(str(error)) from None
     except ValidationError as error:
         lines = [
             f"{PREFIX}{str(item['loc'][0]).upper()}: {message}" if item["loc"] else message
@@ -327,6 +350,7 @@ def load(**overrides: Any) -> Settings:
 def unknown_variables() -> list[str]:
     """MAILWAKE_* variables of the environment that name no setting: mostly misspelt ones."""
     known = {PREFIX + name.upper() for name in Settings.model_fields}
+    known.update(secret_files.VARIABLES.values())
     return sorted(k for k in os.environ if k.upper().startswith(PREFIX) and k.upper() not in known)
 
 

@@ -5,6 +5,8 @@ lets readers go on while one writes, and every commit is on disk before it retur
 """
 
 import fcntl
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,7 @@ from sqlalchemy import (
     Table,
     create_engine,
     event,
+    inspect,
 )
 
 metadata = MetaData()
@@ -30,6 +33,10 @@ metadata = MetaData()
 
 class StateError(OSError):
     """The file could not be written; whoever loads tries again."""
+
+
+class VersionError(Exception):
+    """The file does not fit this program; the message says what to do."""
 
 
 # Tenants beside `default`, which is what the settings say.
@@ -52,6 +59,7 @@ feed = Table(
     Column("at", Float, nullable=False),  # seconds since 1970 UTC
     Column("lines", Integer, nullable=False),
     Column("rows", LargeBinary, nullable=False),  # JSON lines of `hits`, zlib
+    Index("feed_at", "at"),  # the sweep of old rows reads no others
     sqlite_autoincrement=True,  # a deleted number never comes again: cursors rely on it
 )
 
@@ -149,8 +157,18 @@ saved_segments = Table(
 )
 
 
-def open_state(folder: Path) -> Engine:
-    """DATA_DIR's state.db, made where it is missing."""
+# What has changed in tables that earlier versions made: (table, statements), append-only. A file's
+# `user_version` counts those it has had. New tables need no line: they are made where they lack.
+STEPS: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("feed", ("CREATE INDEX feed_at ON feed (at)",)),
+)  # fmt: skip
+
+
+def open_state(folder: Path, migrate: bool = True) -> Engine:
+    """DATA_DIR's state.db, made where it is missing and brought up to date where `migrate`.
+
+    Raises VersionError when the file is newer than this program, or older and may not be changed.
+    """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     engine = create_engine(
         f"sqlite:///{folder / 'state.db'}", connect_args={"timeout": 30}, pool_size=8
@@ -165,8 +183,57 @@ def open_state(folder: Path) -> Engine:
 
     with (folder / "state.lock").open("ab") as lock:  # workers start side by side
         fcntl.flock(lock, fcntl.LOCK_EX)
-        metadata.create_all(engine)
+        try:
+            _bring_up_to_date(engine, folder / "state.db", migrate)
+        except VersionError:
+            engine.dispose()
+            raise
     return engine
+
+
+def steps_missing(folder: Path) -> int:
+    """How many steps DATA_DIR's state.db lacks; 0 where there is none. Raises VersionError."""
+    path = folder / "state.db"
+    if not path.exists():
+        return 0
+    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=30)) as connection:
+        if not connection.execute("SELECT 1 FROM sqlite_master").fetchone():
+            return 0
+        return _steps_missing(path, connection.execute("PRAGMA user_version").fetchone()[0])
+
+
+def _steps_missing(path: Path, version: int) -> int:
+    if version > len(STEPS):
+        raise VersionError(
+            f"{path} was made by a newer Mailwake (version {version}, this one knows {len(STEPS)}):"
+            " run that version, or restore a backup from before"
+        )
+    return len(STEPS) - version
+
+
+def _bring_up_to_date(engine: Engine, path: Path, migrate: bool) -> None:
+    """In one transaction: a process that is killed leaves the file as it was."""
+    with engine.connect() as connection:
+        tables = set(inspect(connection).get_table_names())
+        version = connection.exec_driver_sql("PRAGMA user_version").scalar_one()
+        missing = _steps_missing(path, version) if tables else len(STEPS)
+        if missing and tables and not migrate:
+            raise VersionError(
+                f"{path} is of an older version: run `mailwake migrate` (MAILWAKE_AUTO_MIGRATE is"
+                " off)"
+            )
+        if not missing and tables >= set(metadata.tables):
+            return
+        connection.rollback()
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        for table, statements in STEPS[len(STEPS) - missing :]:
+            if table in tables:
+                for statement in statements:
+                    connection.exec_driver_sql(statement)
+        metadata.create_all(connection)
+        if missing:
+            connection.exec_driver_sql(f"PRAGMA user_version = {len(STEPS)}")
+        connection.commit()
 
 
 def signed(key: int) -> int:

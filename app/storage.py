@@ -2,9 +2,10 @@
 
 import fcntl
 import re
+import secrets
 import shutil
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from queue import LifoQueue
@@ -16,13 +17,15 @@ import clickhouse_connect
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
-from app.settings import Settings, resource
+from app.migrating import Migrations, SchemaError
+from app.settings import PREFIX, Settings
 
 READERS = 4  # clients for queries; a client serialises its calls, several run side by side
 STREAM_BYTES = 256 * 1024
 EXPORT = "export-"
 TIMEOUT = 20  # seconds without an answer; an insert that is repeated then changes nothing
-_INSERT = {
+MIGRATING = 86_400  # seconds; a migration may copy a large table
+_INSERT: dict[str, int | str] = {
     # Asynchronous inserts would acknowledge before the rows are kept and regroup them.
     "async_insert": 0,
     "insert_deduplicate": 1,
@@ -101,6 +104,8 @@ class Storage:
             if self._writer is None:
                 self._writer = self._connect()
             settings = {**_INSERT, "insert_deduplication_token": f"{table} {token}"}
+            if self._settings.clickhouse_cluster:
+                settings["insert_quorum"] = "auto"  # a replica that is lost takes nothing with it
             try:
                 self._writer.raw_insert(
                     table, insert_block=lines, fmt="JSONEachRow", settings=settings
@@ -109,27 +114,33 @@ class Storage:
                 self._writer = None  # the connection may be in any state
                 raise
 
-    def migrate(self) -> list[str]:
-        """Apply the migrations that are missing, in order; returns their names."""
-        applied = []
-        with self._writing, self._alone(), _translated():
-            client = self._connect()
-            for left in self._settings.data_dir.glob(f"{EXPORT}*"):
-                shutil.rmtree(left, ignore_errors=True)  # of a process that was killed
-            client.command(
-                "CREATE TABLE IF NOT EXISTS migrations (name String, at DateTime DEFAULT now())"
-                " ENGINE = MergeTree ORDER BY name"
+    def missing(self) -> list[str]:
+        """The migrations that the database lacks. Raises StorageError, also when it is newer."""
+        with self._migrations() as migrations:
+            return [path.stem for path in migrations.missing()]
+
+    def migrate(self, until: str = "") -> list[str]:
+        """Apply the migrations that are missing, in order, up to `until`; returns their names.
+
+        Raises StorageError, also when the database is newer or another host is at it.
+        """
+        for left in self._settings.data_dir.glob(f"{EXPORT}*"):
+            shutil.rmtree(left, ignore_errors=True)  # of a process that was killed
+        with self._migrations() as migrations:
+            return migrations.apply(until)
+
+    def prepare(self) -> None:
+        """Make sure that the tables are there, by migrating them where AUTO_MIGRATE allows it.
+
+        Raises StorageError.
+        """
+        if self._settings.auto_migrate:
+            self.migrate()
+        elif missing := self.missing():
+            raise StorageError(
+                f"ClickHouse lacks {', '.join(missing)}: run `mailwake migrate`"
+                f" ({PREFIX}AUTO_MIGRATE is off)"
             )
-            done = {row[0] for row in client.query("SELECT name FROM migrations").result_rows}
-            for path in sorted((resource("clickhouse") / "migrations").glob("*.sql")):
-                if path.stem in done:
-                    continue
-                for statement in statements(path):
-                    client.command(statement)
-                client.insert("migrations", [[path.stem]], column_names=["name"])
-                applied.append(path.stem)
-            self._writer = client
-        return applied
 
     def close(self) -> None:
         """Close every client; a chDB folder may then be opened by another process."""
@@ -138,11 +149,24 @@ class Storage:
                 client.close()
 
     @contextmanager
-    def _alone(self) -> Iterator[None]:
-        """One of the processes that share DATA_DIR at a time."""
-        with (self._settings.data_dir / "migrating.lock").open("ab") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            yield
+    def _migrations(self) -> Iterator[Migrations]:
+        """For one of the processes that share DATA_DIR at a time."""
+        lock = self._settings.data_dir / "migrating.lock"
+        with self._writing, lock.open("a+") as file, _translated():
+            fcntl.flock(file, fcntl.LOCK_EX)
+            file.seek(0)
+            owner = file.read().strip()
+            if not owner:  # it also holds the name by which other hosts know this folder
+                owner = secrets.token_hex(6)
+                file.write(owner)
+                file.flush()
+            client = self._connect(MIGRATING)
+            try:
+                yield Migrations(client, owner, self._settings.clickhouse_cluster)
+            except SchemaError as error:
+                raise StorageError(str(error)) from error
+            finally:
+                client.close()
 
     @contextmanager
     def _reader(self) -> Iterator[Client]:
@@ -157,7 +181,7 @@ class Storage:
         finally:
             self._readers.put(client)
 
-    def _connect(self) -> Client:
+    def _connect(self, timeout: int = TIMEOUT) -> Client:
         if self.embedded:
             folder = self._settings.data_dir / "chdb"
             return clickhouse_connect.get_client(interface="chdb", path=str(folder))
@@ -168,10 +192,10 @@ class Storage:
             host=parts.hostname or "",
             port=parts.port or (8443 if secure else 8123),
             username=unquote(parts.username or "default"),
-            password=unquote(parts.password or ""),
+            password=unquote(parts.password or "") or self._settings.clickhouse_password,
             database=parts.path.strip("/") or "default",
             connect_timeout=5,
-            send_receive_timeout=TIMEOUT,
+            send_receive_timeout=timeout,
             autogenerate_session_id=False,
         )
 
@@ -191,15 +215,3 @@ def _told(error: Exception) -> str:
         reason = re.search(r"\[Errno \d+\] [\w ]+|[Rr]ead timed out|reset by peer", text)
         text = f"no connection: {reason[0] if reason else 'the server did not answer'}"
     return text[:500]
-
-
-def statements(path: Path, engine: str = "", cluster: str = "") -> Sequence[str]:
-    """The statements of a migration with engine, cluster and window filled in.
-
-    `engine` is a prefix such as `Replicated`; `cluster` is `ON CLUSTER name` or empty.
-    """
-    window = "replicated_deduplication_window" if engine else "non_replicated_deduplication_window"
-    text = re.sub(r"--[^\n]*", "", path.read_text())
-    text = re.sub(r"\{engine:([^}]*)\}", lambda match: engine + match[1], text)
-    text = text.replace("{cluster}", cluster).replace("{window}", window)
-    return [part.strip() for part in text.split(";") if part.strip()]

@@ -1,9 +1,5 @@
 """Verdicts that change after their hits were stored: figures follow, nothing counts twice."""
 
-import json
-import os
-import subprocess
-import sys
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -262,26 +258,6 @@ def test_merging_changes_no_figure(tmp_path: Path, storage: Storage) -> None:
     assert [one() for one in look] == before
     rows = storage.query("SELECT count() AS n FROM hits WHERE newsletter = {n:UInt64}", {"n": key})
     assert rows[0]["n"] == 20, "pairs that cancel each other are merged away"
-
-
-def test_an_older_database_is_brought_over(tmp_path: Path) -> None:
-    """0001's events become hits, and a copy that was cut off starts again."""
-    script = Path(__file__).parent / "upgrade.py"
-    done = subprocess.run(
-        [sys.executable, str(script), str(tmp_path)],
-        cwd=Path(__file__).parents[1],
-        env={**os.environ, "PYTHONPATH": "."},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout.splitlines()[-1]) == {
-        "applied": ["0002_signed_hits", "0003_drop_events"],
-        "hits": 3,
-        "opened": 2,
-        "tables": True,
-    }
 
 
 def test_a_torn_note_ends_nothing(tmp_path: Path, storage: Storage) -> None:

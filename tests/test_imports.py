@@ -53,8 +53,9 @@ LAYERS = [
         "addresses",
         "state",
     },
+    {"migrating"},
     {"events", "settings", "logs", "filters"},
-    {"files"},
+    {"files", "secret_files"},
 ]
 # Within a layer, by name.
 ALONGSIDE = {("dashboard", "live")}

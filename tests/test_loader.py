@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from app import events, loader
 from app.events import Hit, Link, Message, Newsletter, encode, new_id, newsletter_key, now_ms
 from app.loader import Loader, rows
+from app.migrating import statements
 from app.settings import resource
-from app.storage import Storage, StorageError, statements
+from app.storage import Storage, StorageError
 
 THUNDERBIRD = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Thunderbird/140.3.0"
 
@@ -164,7 +165,7 @@ def test_every_table_has_a_deduplication_window_and_a_workspace() -> None:
             if "CREATE TABLE" in statement:
                 assert "non_replicated_deduplication_window" in statement
                 assert "workspace" in statement
-        replicated = "\n".join(statements(path, "Replicated", "ON CLUSTER main"))
+        replicated = "\n".join(statements(path, "main"))
         assert replicated.count("ENGINE = Replicated") == replicated.count("CREATE TABLE")
         assert "non_replicated" not in replicated
 

@@ -1,36 +1,101 @@
-"""A database of 0001 with events in it, migrated: a process of its own, as chDB opens one path."""
+"""A database of an earlier version and its way to the newest, in processes of their own.
+
+python tests/upgrade.py make DIR NAME     tables up to migration NAME, with hits; prints figures
+python tests/upgrade.py finish DIR [K]    migrates (kill -9 before the Kth statement); figures
+"""
 
 import json
+import os
+import signal
 import sys
 from pathlib import Path
+from typing import Any
 
-from app.queries import Queries
-from app.settings import load, resource
-from app.storage import Storage, StorageError, statements
+from clickhouse_connect.driver._backendclient import SyncBackendClient
 
-storage = Storage(load(data_dir=Path(sys.argv[1])))
-first, second = sorted((resource("clickhouse") / "migrations").glob("*.sql"))[:2]
-with storage._reader() as client:
-    client.command("CREATE TABLE migrations (name String, at DateTime DEFAULT now())"
-                   " ENGINE = MergeTree ORDER BY name")  # fmt: skip
-    for statement in statements(first):
-        client.command(statement)
-    client.insert("migrations", [[first.stem]], column_names=["name"])
-    client.command("""
-        INSERT INTO events (workspace, newsletter, kind, at, message, verdict, segment, line)
-        SELECT 'default', 5, 'open', now64(3), toUUID(concat('01980000-0000-7000-8000-00000000000',
-            toString(intDiv(number, 2)))), 'human', generateUUIDv4(), number FROM numbers(3)
-    """)
-    for statement in statements(second):  # the whole of 0002, but nobody noted that it was done
-        client.command(statement)
-applied = storage.migrate()
-rows = storage.query("SELECT sum(sign) AS n FROM hits", {})
-stats = Queries(storage).run("newsletter_stats", newsletter=5)
-try:
-    storage.query("SELECT count() FROM events", {})
-    gone = False
-except StorageError:
-    gone = True
-print(json.dumps({
-    "applied": applied, "hits": rows[0]["n"], "opened": stats[0]["human_unique"], "tables": gone,
-}))  # fmt: skip
+from app.settings import load
+from app.storage import Storage
+
+HITS = """
+    INSERT INTO {table}
+        (workspace, newsletter, kind, at, message, link, verdict, client, segment, line)
+    SELECT
+        'default', 5, if(number % 3 = 0, 'click', 'open'), toDateTime64(1780000000 + number, 3),
+        toUUID(concat('01980000-0000-7000-8000-', leftPad(toString(intDiv(number, 2)), 12, '0'))),
+        number % 7, if(number % 5 = 0, 'scanner', 'human'), 'Thunderbird',
+        toUUID('01980000-0000-7000-8000-000000000009'), number
+    FROM numbers(1000)
+"""
+LEDGER = """
+    INSERT INTO messages (workspace, newsletter, message, recipient, address, at)
+    SELECT
+        'default', 5,
+        toUUID(concat('01980000-0000-7000-8000-', leftPad(toString(number), 12, '0'))),
+        number, concat(toString(number), '@example.com'), toDateTime64(1780000000, 3)
+    FROM numbers(600)
+"""
+FIGURES = {
+    "totals": """
+        SELECT kind, verdict, toInt64(sum({sign})) AS n, uniqExact(message) AS messages
+        FROM {table} GROUP BY kind, verdict ORDER BY kind, verdict
+    """,
+    "links": """
+        SELECT link, toInt64(sum({sign})) AS n FROM {table} WHERE kind = 'click'
+        GROUP BY link ORDER BY link
+    """,
+    "ledger": "SELECT count() AS n, uniqExact(address) AS addresses FROM messages",
+}
+ROLL_UPS = {
+    "minutes": "SELECT toInt64(sum(hits)) AS n FROM hits_by_minute",
+    "agents": "SELECT toInt64(sum(hits)) AS n FROM hits_by_agent WHERE client = 'Thunderbird'",
+    "messages": """
+        SELECT kind, toInt64(sum(human)) AS human, toInt64(sum(machine)) AS machine,
+            uniqExact(message) AS messages
+        FROM hits_by_message GROUP BY kind ORDER BY kind
+    """,
+    "links": """
+        SELECT link, toInt64(sum(human) + sum(machine)) AS n FROM hits_by_link
+        GROUP BY link ORDER BY link
+    """,
+}
+
+
+def figures(storage: Storage) -> dict[str, Any]:
+    tables = {row["name"] for row in storage.query("SHOW TABLES", {})}
+    first = {"table": "events", "sign": "1"} if "hits" not in tables else {}
+    names = first or {"table": "hits", "sign": "sign"}
+    return {name: storage.query(sql.format(**names), {}) for name, sql in FIGURES.items()}
+
+
+def run(what: str, folder: Path, *more: str) -> None:
+    storage = Storage(load(data_dir=folder))
+    told: dict[str, Any] = {}
+    if what == "make":
+        told["applied"] = storage.migrate(until=more[0])
+        with storage._reader() as client:
+            client.command(LEDGER)
+            client.command(HITS.format(table="events" if more[0] == "0001_start" else "hits"))
+    else:
+        if more:
+            kill_before(int(more[0]))
+        told["applied"] = storage.migrate()
+        told["roll_ups"] = {name: storage.query(sql, {}) for name, sql in ROLL_UPS.items()}
+        told["tables"] = sorted(row["name"] for row in storage.query("SHOW TABLES", {}))
+    print(json.dumps({**told, "figures": figures(storage)}))
+    storage.close()
+
+
+def kill_before(number: int) -> None:
+    """This process, before the client's statement of that number."""
+    command, asked = SyncBackendClient.command, iter(range(number))
+
+    def counted(self: SyncBackendClient, *args: Any, **kwargs: Any) -> Any:
+        if next(asked, None) is None:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return command(self, *args, **kwargs)
+
+    SyncBackendClient.command = counted  # type: ignore[method-assign]
+
+
+if __name__ == "__main__":
+    run(sys.argv[1], Path(sys.argv[2]), *sys.argv[3:])
