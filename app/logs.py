@@ -48,5 +48,6 @@ def start(level: str, form: Form) -> None:
         logging.getLogger(name).setLevel(logging.CRITICAL)
     # It would tell every command, addresses and all.
     logging.getLogger("mail.log").setLevel(logging.CRITICAL)
-    for name in ("httpx", "httpcore", "sse_starlette", "asyncio"):
+    # Nor each request to a webhook, whose address and answer are others' to choose.
+    for name in ("httpx2", "sse_starlette", "asyncio"):
         logging.getLogger(name).setLevel(logging.WARNING)

@@ -18,7 +18,7 @@ WITH
         HAVING sum(sign) > 0
     )
 SELECT
-    if({neutral:UInt8} = 1 AND match(argMax(address, at), '^[=+\\-@\\t\\r]'), concat('''', argMax(address, at)), argMax(address, at)) AS recipient,
+    if({neutral:UInt8} = 1 AND match(argMax(address, at), '^[=+\\-@\\t\\r\\n＝＋－＠]'), concat('''', argMax(address, at)), argMax(address, at)) AS recipient,
     count() AS messages,
     formatDateTime(max(at), '%Y-%m-%dT%H:%i:%SZ') AS last_sent_at
 FROM
