@@ -15,7 +15,17 @@ from rich.table import Table
 from rich.text import Text
 
 from app import __version__, logs, schemas, serving, settings
-from app.commands import console, errors, fail, migrate, option, settings_of, utc, workspaces
+from app.commands import (
+    backup,
+    console,
+    errors,
+    fail,
+    migrate,
+    option,
+    settings_of,
+    utc,
+    workspaces,
+)
 from app.journal import Journal, JournalError
 from app.markup import RewriteError
 from app.networks import NetworksError
@@ -230,6 +240,8 @@ def report(
 
 cli.add_typer(workspaces.commands, name="workspaces")
 cli.command()(migrate.migrate)
+cli.command()(backup.backup)
+cli.command()(backup.restore)
 
 
 @cli.command()

@@ -144,6 +144,16 @@ class Corrections:
                 yield Progress(min(done, total), total, changed)
         yield Progress(total, total, changed)
 
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Nothing is corrected meanwhile, here or in another process; what was under way is done.
+
+        Raises StorageError.
+        """
+        with self._alone():
+            self._load_pending()
+            yield
+
     def _settle(self, touched: Touched) -> int:
         """Only hits that this data folder has loaded are corrected, and only recent ones."""
         near = Touched(

@@ -1,7 +1,18 @@
-"""Files that are replaced whole."""
+"""Files that are replaced whole, and locks that are files."""
 
+import fcntl
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+
+@contextmanager
+def locked(path: Path, shared: bool = False) -> Iterator[None]:
+    """Alone among processes and threads, or with all that hold it `shared`. Waits for it."""
+    with path.open("ab") as file:
+        fcntl.flock(file, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
+        yield
 
 
 def write_private(path: Path, content: bytes) -> None:

@@ -9,8 +9,8 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,11 +21,13 @@ from app.classify import VERSION, Classified, classify, judge
 from app.corrections import origin, touch
 from app.events import Hit, Link, Message, Newsletter, decode
 from app.feed import Feed
+from app.files import locked
 from app.networks import Networks
 from app.storage import Storage, StorageError
 
 log = logging.getLogger(__name__)
 
+LOCK = "loading.lock"  # shared by who loads
 POLL = 0.1  # seconds between looks for sealed segments
 ADOPT = 10.0  # seconds between looks for segments of killed processes
 FIRST_RETRY, LAST_RETRY = 0.5, 30.0  # seconds; doubled at each failure, with jitter
@@ -128,7 +130,23 @@ class Loader:
         if time.monotonic() - self._adopted_at > ADOPT:
             journal.adopt_orphans(self.folder)
             self._adopted_at = time.monotonic()
-        return sum(self.load(path) for path in journal.sealed(self.folder))
+        return sum(self._load_shared(path) for path in journal.sealed(self.folder))
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """No segment is loaded meanwhile, here or in another process, and none is half loaded.
+
+        Raises StorageError.
+        """
+        self.load_all()  # most of it while others may load too
+        with locked(self.folder / LOCK):
+            for path in journal.sealed(self.folder):
+                self.load(path)
+            yield
+
+    def _load_shared(self, path: Path) -> int:
+        with locked(self.folder / LOCK, shared=True):
+            return self.load(path)
 
     async def _wait(self, seconds: float) -> None:
         with suppress(TimeoutError):

@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 
-from app import api, hooks, reference
+from app import api, hooks, reference, snapshot
 from app.access import Access, ForeignPostError
 from app.actions import Actions
 from app.corrections import Corrections
@@ -38,7 +38,7 @@ from app.storage import Storage, StorageError
 from app.tenants import Tenants
 from app.tracking import Tracking
 from app.unsubscribe import Unsubscribe
-from app.web import RequestError, check_key
+from app.web import RequestError, body_of, check_key, invalid
 
 log = logging.getLogger(__name__)
 Handlers = dict[type[Exception], Callable[[Request, Exception], Response]]
@@ -80,6 +80,7 @@ class Mailwake:
             Route("/readyz", self.readyz),
             Route("/metrics", self.metrics),
             *reference.routes(api.openapi(), dashboard.templates, settings.console_url),
+            Route("/v1/snapshot", self.snapshot, methods=["POST"]),
             Mount("/v1", app=api.create(self.tenants.parts, ERRORS)),
             *unsubscribe.routes,
             *Actions(dashboard).routes,
@@ -170,6 +171,21 @@ class Mailwake:
         check_key(request, self.settings)
         text = await asyncio.to_thread(self._metrics.text)
         return Response(text, headers={"content-type": CONTENT_TYPE})
+
+    async def snapshot(self, request: Request) -> Response:
+        """Fill a folder that `mailwake backup` has made: whoever has not made one gets nothing."""
+        check_key(request, self.settings)
+        try:
+            wanted = msgspec.json.decode(await body_of(request, 4096), type=snapshot.Wanted)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise invalid(error) from None
+        folder = self.settings.data_dir / wanted.folder
+        if not folder.is_dir() or any(folder.iterdir()):
+            raise RequestError(422, "must be an empty folder of `mailwake backup`", "folder")
+        await asyncio.to_thread(
+            snapshot.take, self.settings, self.storage, self.loader, self.corrections, folder
+        )
+        return JSONResponse({"folder": folder.name})
 
 
 async def healthz(_: Request) -> Response:

@@ -354,6 +354,7 @@ def unknown_variables() -> list[str]:
     return sorted(k for k in os.environ if k.upper().startswith(PREFIX) and k.upper() not in known)
 
 
+CUT_OFF = ("restoring", "restored")  # folders in DATA_DIR that a restore leaves when it is killed
 GENERATED = ("secret_keys", "recipient_key", "api_keys", "dashboard_password")
 
 
@@ -364,6 +365,8 @@ def with_secrets(settings: Settings) -> Settings:
     """
     folder = settings.data_dir
     path = folder / "secrets.json"
+    if any((folder / name).is_dir() for name in CUT_OFF):
+        raise SettingsError(f"{PREFIX}DATA_DIR: {folder}: a restore was cut off; repeat it")
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         stored: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}

@@ -1,0 +1,35 @@
+"""A snapshot of DATA_DIR: by the running service where that holds chDB, else by this process."""
+
+import sqlite3
+from pathlib import Path
+
+from app import asking, snapshot
+from app.asking import AskError
+from app.backup import BackupError
+from app.corrections import Corrections
+from app.feed import Feed
+from app.loader import Loader
+from app.networks import Networks, NetworksError
+from app.settings import Settings
+from app.state import open_state
+from app.storage import StorageError
+
+FAILURES = (AskError, BackupError, StorageError, NetworksError, OSError, sqlite3.Error)
+
+
+def take(settings: Settings, folder: Path, destination: str = "") -> None:
+    """Fill `folder`, which is empty and in DATA_DIR. Raises one of FAILURES."""
+    with asking.service(settings) as client:
+        if client:
+            # It can only be told a folder that somebody with access to DATA_DIR has made.
+            answer = client.post("/v1/snapshot", json={"folder": folder.name}, timeout=None)
+            if answer.status_code != 200:
+                raise AskError(f"the service answered {answer.status_code}: {answer.text}")
+            return
+    with asking.storage(settings) as storage:
+        journal = settings.data_dir / "journal"
+        networks = Networks(settings.asn_file, settings.country_file)
+        feed = Feed(open_state(settings.data_dir))
+        loader = Loader(journal, storage, networks, feed)
+        corrections = Corrections(journal, storage, networks, feed)
+        snapshot.take(settings, storage, loader, corrections, folder, destination)

@@ -1,0 +1,102 @@
+"""`mailwake backup` and `mailwake restore`."""
+
+import fcntl
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+from urllib.parse import urlsplit
+
+import typer
+
+from app import settings
+from app.commands import errors, fail, option, settings_of
+from app.settings import SettingsError
+
+
+def backup(
+    target: Annotated[
+        Path, typer.Argument(help="A .tar file to write, or a folder for one named by the time.")
+    ],
+    clickhouse: Annotated[
+        str,
+        typer.Option(
+            help="Where a ClickHouse server is to put its own: Disk('backups', 'name'), S3(...)."
+        ),
+    ] = "",
+    data_dir: Annotated[Path | None, option("data_dir")] = None,
+    clickhouse_dsn: Annotated[str | None, option("clickhouse_dsn")] = None,
+    port: Annotated[int | None, option("port")] = None,
+) -> None:
+    """Write everything that DATA_DIR is worth into one file, while the service runs.
+
+    The file holds secrets and addresses; only its owner can read it.
+    """
+    from app import backing_up, backup  # noqa: PLC0415  (chDB loads slowly)
+
+    chosen = settings_of(data_dir=data_dir, clickhouse_dsn=clickhouse_dsn, port=port)
+    if clickhouse and chosen.clickhouse_dsn == "chdb":
+        raise fail("--clickhouse: needs a ClickHouse server; embedded tables are in the file")
+    if target.is_dir():
+        target = target / time.strftime("mailwake-%Y%m%dT%H%M%SZ.tar", time.gmtime())
+    try:
+        with _folder(chosen.data_dir) as folder:
+            backing_up.take(chosen, folder, clickhouse)
+            manifest = backup.pack(chosen, folder, target)
+    except backing_up.FAILURES as error:
+        raise fail(str(error)) from None
+    size = target.stat().st_size
+    typer.echo(f"{target}: {len(manifest.files):,} files, {size:,} bytes, secrets among them")
+    if manifest.clickhouse == "server":
+        database = urlsplit(chosen.clickhouse_dsn).path.strip("/") or "default"
+        if clickhouse:
+            typer.echo(f"ClickHouse has put its own at {clickhouse}; it comes back by")
+            typer.echo(f"  RESTORE DATABASE `{database}` FROM {clickhouse}")
+        else:
+            typer.echo("ClickHouse's tables are not in it: back them up at the same time by")
+            typer.echo(f"  BACKUP DATABASE `{database}` TO Disk('backups', 'name')")
+            typer.echo("or let this command do that: --clickhouse \"Disk('backups', 'name')\"")
+
+
+def restore(
+    source: Annotated[Path, typer.Argument(help="The .tar file of `mailwake backup`.")],
+    data_dir: Annotated[Path | None, option("data_dir")] = None,
+    clickhouse_dsn: Annotated[str | None, option("clickhouse_dsn")] = None,
+) -> None:
+    """Fill an empty DATA_DIR from a backup: all of it, or nothing."""
+    from app.backup import BackupError, restore  # noqa: PLC0415
+    from app.storage import StorageError  # noqa: PLC0415
+
+    try:
+        chosen = settings.load(data_dir=data_dir, clickhouse_dsn=clickhouse_dsn)
+        manifest = restore(source, chosen, lambda step: errors.print(f"{step} ..."))
+    except (SettingsError, BackupError, StorageError) as error:
+        raise fail(str(error)) from None
+    if manifest is None:
+        typer.echo(f"{chosen.data_dir}: finished what an earlier restore had begun")
+        return
+    typer.echo(f"{chosen.data_dir}: as it was at {manifest.made}")
+    if manifest.clickhouse == "server":
+        typer.echo("ClickHouse's tables come back by its own RESTORE DATABASE, before you start")
+
+
+@contextmanager
+def _folder(data_dir: Path) -> Iterator[Path]:
+    """An empty one in DATA_DIR, for hard links; one backup at a time."""
+    from app.snapshot import BACKUP  # noqa: PLC0415
+
+    with (data_dir / "backup.lock").open("ab") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise fail(f"another backup of {data_dir} is being made") from None
+        for left in data_dir.glob(f"{BACKUP}*/"):
+            shutil.rmtree(left, ignore_errors=True)  # of a command that was killed
+        folder = Path(tempfile.mkdtemp(prefix=BACKUP, dir=data_dir))
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)

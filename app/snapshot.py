@@ -1,0 +1,90 @@
+"""Everything that a data folder is worth, as of one moment, while hits go on coming in.
+
+Loading and correcting pause for that moment, and what was under way is finished first: so each hit
+is either in the tables or in the journal, never in both. Hits that come meanwhile are lines of the
+journal as always. Tables and sealed segments become hard links, so the pause is short and takes no
+room; state.db is copied by SQLite itself.
+"""
+
+import os
+import shutil
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+
+from app.corrections import DONE, Corrections
+from app.journal import OPEN, SEALED
+from app.loader import Loader
+from app.settings import Settings
+from app.storage import EXPORT, Storage
+
+BACKUP = "backup-"  # how folders of snapshots begin, in DATA_DIR
+_NOT_COPIED = {"chdb", "journal", "state.db", "state.db-wal", "state.db-shm"}
+
+
+class Wanted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What the running service is asked: to fill a folder that stands ready in DATA_DIR."""
+
+    folder: Annotated[str, msgspec.Meta(pattern=rf"^{BACKUP}\w+$")]
+
+
+def take(
+    settings: Settings,
+    storage: Storage,
+    loader: Loader,
+    corrections: Corrections,
+    folder: Path,
+    destination: str = "",
+) -> None:
+    """Fill an empty folder in DATA_DIR. Blocking.
+
+    `destination` is where a ClickHouse server is to put its own backup, such as
+    Disk('backups', 'name'). Raises StorageError, OSError and sqlite3.Error.
+    """
+    data = settings.data_dir
+    with corrections.paused(), loader.paused():
+        if storage.embedded:
+            storage.freeze(folder / "tables")
+        elif destination:
+            storage.back_up(destination)
+        _journal(data / "journal", folder / "journal")
+        _state(data / "state.db", folder / "state.db")
+    for path in sorted(data.iterdir()):
+        if path.name in _NOT_COPIED or path.name.startswith((BACKUP, EXPORT)):
+            continue
+        if path.suffix in (".lock", ".new"):
+            continue
+        if path.is_file():
+            shutil.copyfile(path, folder / path.name)
+        elif path.is_dir() and not (path / "secrets.json").exists():  # `demo` is one of its own
+            shutil.copytree(path, folder / path.name, copy_function=shutil.copyfile)
+
+
+def _journal(source: Path, target: Path) -> None:
+    """What waits. The open segments' whole lines become segments of the same names."""
+    target.mkdir(mode=0o700)
+    for path in sorted(source.iterdir()):
+        sealed = target / path.with_suffix(SEALED).name
+        if path.suffix == OPEN:
+            try:
+                lines = path.read_bytes()
+            except FileNotFoundError:  # sealed meanwhile
+                os.link(path.with_suffix(SEALED), sealed)
+                continue
+            if whole := lines[: lines.rfind(b"\n") + 1]:
+                sealed.write_bytes(whole)
+        elif path.suffix in (SEALED, DONE, ".bad"):
+            os.link(path, target / path.name)
+        elif path.name == "origin":
+            shutil.copyfile(path, target / path.name)
+
+
+def _state(source: Path, target: Path) -> None:
+    with (
+        closing(sqlite3.connect(source, timeout=30)) as here,
+        closing(sqlite3.connect(target)) as there,
+    ):
+        here.backup(there)
