@@ -1,7 +1,7 @@
 """What the API for reacting takes and gives, as msgspec types; see docs/acting.md."""
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Raw, Struct
 
@@ -43,6 +43,41 @@ class SuppressionList(Struct, frozen=True):
 
     suppressions: list[SuppressionOut]
     next_after: int | None
+
+
+class ErasureIn(Struct, frozen=True, forbid_unknown_fields=True):
+    """Whom to erase."""
+
+    recipient: Recipient
+
+
+class ErasureOut(Struct, frozen=True):
+    """How far an erasure has got, and how much was taken, by kind.
+
+    `state`: waiting (ClickHouse is away, or the journal is still being loaded), rewritten (what is
+    counted is nobody's), cleaned (so is all else, but ClickHouse still keeps files that it has
+    replaced), done (no byte is left).
+    """
+
+    id: int
+    state: str
+    at: datetime
+    counts: dict[str, int]
+
+
+class SubjectOut(Struct, frozen=True):
+    """All that is held about a recipient; `recipient_key` is the pseudonym in hits and tokens."""
+
+    workspace: str
+    recipient: str
+    recipient_key: str
+    exported_at: datetime
+    erased_at: datetime | None
+    messages: list[dict[str, Any]]
+    hits: list[dict[str, Any]]
+    followups: list[dict[str, Any]]
+    suppressions: list[dict[str, Any]]
+    deliveries: list[dict[str, Any]]
 
 
 class Counted(Struct, frozen=True):
@@ -137,7 +172,10 @@ class WebhookList(Struct, frozen=True):
 
 
 class DeliveryOut(Struct, frozen=True):
-    """One event for one webhook. `state` is waiting, delivered or dead; `body` is what is sent."""
+    """One event for one webhook; `body` is what is sent.
+
+    `state` is waiting, delivered, dead or erased, as the recipient was: then `body` says nothing.
+    """
 
     id: int
     event_id: str

@@ -7,7 +7,17 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app import consent, figures, hooks, recipients, rules, sending, streaming, upkeep
+from app import (
+    consent,
+    figures,
+    hooks,
+    recipients,
+    rules,
+    sending,
+    streaming,
+    subjects,
+    upkeep,
+)
 from app.web import Parts, spec
 
 ROUTES = (
@@ -19,6 +29,7 @@ ROUTES = (
     *hooks.ROUTES,
     *rules.ROUTES,
     *recipients.ROUTES,
+    *subjects.ROUTES,
 )
 
 

@@ -22,6 +22,7 @@ from app.commands import (
     fail,
     migrate,
     option,
+    people,
     settings_of,
     utc,
     workspaces,
@@ -242,6 +243,8 @@ cli.add_typer(workspaces.commands, name="workspaces")
 cli.command()(migrate.migrate)
 cli.command()(backup.backup)
 cli.command()(backup.restore)
+cli.command()(people.erase)
+cli.command(name="export-subject")(people.export_subject)
 
 
 @cli.command()

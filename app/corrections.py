@@ -42,6 +42,7 @@ from app.storage import Row, Storage, StorageError
 log = logging.getLogger(__name__)
 
 DONE, FIX = ".done", ".fix"
+PARTIAL = "corrections.tmp"
 SETTLE_AFTER = 2.0  # seconds; a burst lasts one, and its last segment must have been loaded
 LOOK = 0.5  # seconds between looks for segments to settle
 RETRY = 5.0  # seconds, while ClickHouse is away
@@ -152,6 +153,7 @@ class Corrections:
         """
         with self._alone():
             self._load_pending()
+            (self.folder / PARTIAL).unlink(missing_ok=True)
             yield
 
     def _settle(self, touched: Touched) -> int:
@@ -193,7 +195,7 @@ class Corrections:
         return len(lines) // 2
 
     def _write(self, lines: Iterable[bytes]) -> None:
-        partial = self.folder / "corrections.tmp"  # under the lock: one at a time
+        partial = self.folder / PARTIAL  # under the lock: one at a time
         with partial.open("wb") as file:
             file.writelines(lines)
             file.flush()

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from sqlalchemy.exc import SQLAlchemyError
 
+from app.erasures import ErasedError
 from app.feed import LOOK, Cursor, CursorError, Feed, News
 from app.following import Follower
 from app.outside import OutsideError, post
@@ -74,6 +75,8 @@ class Dispatcher:
                     await asyncio.to_thread(self.take, name, course, newest)
                 except StorageError as error:  # what was taken before is sent all the same
                     trouble = str(error)
+                except ErasedError:
+                    pass  # the next turn looks addresses up anew
                 except Exception:
                     log.exception("webhooks of %s take nothing", name)
             if trouble and trouble != away:
@@ -104,6 +107,7 @@ class Dispatcher:
     def _take(self, course: Course, hook: Webhook) -> int:
         count, at = 0, hook.cursor
         while True:
+            seen = self._feed.erased()
             try:
                 events, following = self._feed.after(at, course.queries.workspace, BATCH)
             except CursorError as error:
@@ -114,7 +118,7 @@ class Dispatcher:
             likely = [one for one in events if hook.wanted.may_take(one, course.queries)]
             told = course.teller.tell(likely) if likely else []
             wanted = [one for one in told if hook.wanted.takes(one)]
-            count += course.hooks.take(hook, wanted, following)
+            count += course.hooks.take(hook, wanted, following, seen)
             at = following
 
     def _begin(self, course: Course, webhook_id: str) -> None:

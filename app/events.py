@@ -3,12 +3,17 @@
 import os
 import time
 from hashlib import blake2b
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
 Kind = Literal["open", "click", "unsubscribe"]
 NO_LINK = -1
+NOBODY = 0  # the recipient of what is kept without saying whose it was
+# What a row of a hit says where it is nobody's.
+BLANK: dict[str, Any] = {
+    "recipient": NOBODY, "address": "", "user_agent": "", "purpose": "", "fetch_mode": "", "asn": 0,
+}  # fmt: skip
 
 
 class Hit(msgspec.Struct, frozen=True, gc=False, tag_field="record", tag="hit", omit_defaults=True):

@@ -8,7 +8,7 @@ KEPT seconds; whoever is away for longer is told so.
 import asyncio
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from math import inf
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -16,7 +16,8 @@ import msgspec
 from sqlalchemy import Engine, delete, func, insert, select
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
-from app import suppressing
+from app import erasures, suppressing
+from app.events import Hit
 from app.state import StateError, feed
 
 KEPT = 7 * 86_400.0
@@ -91,15 +92,20 @@ class Feed:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._swept = 0.0
-        self._last: tuple[int, list[bytes]] = 0, []
+        self._last: tuple[tuple[int, int], list[bytes]] = (0, 0), []
 
-    def append(self, source: str, rows: bytes) -> None:
-        """Take JSON lines of `hits` in, once per `source`. Unsubscribes are suppressed with it."""
-        unsubscribed = [
+    def append(self, source: str, rows: bytes, erased: Iterable[Hit] = ()) -> None:
+        """Take JSON lines of `hits` in, once per `source`. Unsubscribes are suppressed with it.
+
+        So are those of `erased`, whose lines name nobody: whoever unsubscribes gets no mail.
+        """
+        stopped = [
             row for line in (rows.splitlines() if b'"unsubscribe"' in rows else ())
             if b'"unsubscribe"' in line
             and (row := _decode(line)).kind == "unsubscribe" and not row.revision
+            and row.recipient
         ]  # fmt: skip
+        unnamed = [hit for hit in erased if hit.kind == "unsubscribe"]
         now = time.time()
         values = {
             "source": source, "at": now, "lines": rows.count(b"\n"),
@@ -108,10 +114,15 @@ class Feed:
         try:
             with self._engine.begin() as connection:
                 connection.execute(insert(feed), values)
-                for row in unsubscribed:
+                for row in stopped:
                     suppressing.put(
                         connection, row.workspace, row.recipient, row.newsletter, "unsubscribed",
                         row.at,
+                    )  # fmt: skip
+                for hit in unnamed:
+                    suppressing.put(
+                        connection, hit.workspace, hit.recipient, hit.newsletter, "unsubscribed",
+                        hit.at / 1000,
                     )  # fmt: skip
             if now - self._swept > SWEEP:
                 self._swept = now
@@ -134,6 +145,11 @@ class Feed:
         """The last row's number: a cheap look for news."""
         with self._engine.connect() as connection:
             return connection.execute(select(func.max(feed.c.seq))).scalar() or 0
+
+    def erased(self) -> int:
+        """Grows whenever somebody is erased (`erasures.check`)."""
+        with self._engine.connect() as connection:
+            return erasures.newest(connection)
 
     def after(
         self, cursor: Cursor, workspace: str, limit: int, until: float = inf
@@ -171,13 +187,17 @@ class Feed:
         return row if row is None or row.at <= until else None
 
     def _lines(self, seq: int) -> list[bytes]:
-        """A row's content; the last one is remembered, since it is read in many steps."""
+        """A row's content; the last one is remembered, since it is read in many steps.
+
+        Not for longer than nobody is erased.
+        """
         known, lines = self._last
-        if known != seq:
-            with self._engine.connect() as connection:
+        with self._engine.connect() as connection:
+            wanted = seq, erasures.newest(connection)
+            if known != wanted:
                 found = connection.execute(select(feed.c.rows).where(feed.c.seq == seq)).scalar()
-            lines = zlib.decompress(found).splitlines() if found else []
-            self._last = seq, lines
+                lines = zlib.decompress(found).splitlines() if found else []
+                self._last = wanted, lines
         return lines
 
     def _check(self, cursor: Cursor) -> None:

@@ -60,6 +60,7 @@ class Follower:
         count, at = 0, one.cursor
         until = time.time() - SETTLED
         while True:
+            seen = self._feed.erased()
             try:
                 events, following = self._feed.after(at, self._queries.workspace, BATCH, until)
             except CursorError as error:
@@ -69,7 +70,7 @@ class Follower:
                 return count
             clicks = [
                 event for event in events
-                if event.row.kind == "click" and event.row.verdict in HUMAN
+                if event.row.kind == "click" and event.row.verdict in HUMAN and event.row.recipient
                 and one.rule.wanted.may_take(event, self._queries)
             ]  # fmt: skip
             found = self._still(clicks) if clicks else []
@@ -80,7 +81,7 @@ class Follower:
                 (event.row.recipient, _of_click(one, event, said, blocked))
                 for event, said in wanted
             ]
-            count += self._followups.take(one, due, following, one.sent)
+            count += self._followups.take(one, due, following, one.sent, seen)
             at = following
 
     def _still(self, clicks: list[Event]) -> list[Event]:
@@ -103,6 +104,7 @@ class Follower:
         kinds = ["click"] if one.rule.when == "not_clicked" else ["open", "click"]
         count = 0
         while at.ms < until:
+            seen = self._feed.erased()
             rows = self._queries.run(
                 "followup_silent", newsletters=newsletters, kinds=kinds, after_ms=at.ms,
                 after_message=at.message, until_ms=until, limit=BATCH,
@@ -113,7 +115,7 @@ class Follower:
             due = [(row["recipient"], _of_silence(one, row, ids, blocked)) for row in silent]
             ended = len(rows) < BATCH
             at = Sent(until) if ended else Sent(rows[-1]["at_ms"], rows[-1]["id"])
-            count += self._followups.take(one, due, one.cursor, at)
+            count += self._followups.take(one, due, one.cursor, at, seen)
             if ended:
                 break
         return count

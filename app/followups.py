@@ -16,6 +16,7 @@ from sqlalchemy import ColumnElement, Engine, delete, func, literal, select, upd
 from sqlalchemy import insert as new
 from sqlalchemy.dialects.sqlite import insert
 
+from app import erasures
 from app.feed import Cursor
 from app.state import followed, followups, signed
 from app.telling import LinkTold, Wanted
@@ -127,10 +128,26 @@ class FollowUps:
                 )
             )
 
-    def take(self, one: FollowUp, due: Sequence[tuple[int, Due]], cursor: Cursor, to: Sent) -> int:
-        """Queue what is due by recipients' keys and move on, in one commit; returns how many."""
+    def take(
+        self,
+        one: FollowUp,
+        due: Sequence[tuple[int, Due]],
+        cursor: Cursor,
+        to: Sent,
+        seen: int = 0,
+    ) -> int:
+        """Queue what is due by recipients' keys and move on, in one commit; returns how many.
+
+        Raises ErasedError, and nothing is done, where somebody was erased since `seen`.
+        """
         now, count = time.time(), 0
         with self._engine.begin() as connection:
+            connection.execute(
+                update(followups)
+                .where(followups.c.id == one.id)
+                .values(seq=cursor.seq, line=cursor.line, sent_ms=to.ms, sent_message=to.message)
+            )
+            erasures.check(connection, seen)
             for recipient, what in due:
                 first = connection.execute(
                     insert(followed)
@@ -140,11 +157,6 @@ class FollowUps:
                 if first.rowcount:
                     body = sent_as(what.type, what.occurred_at, what)
                     count += queue(connection, one.webhook, what.id, body, now)
-            connection.execute(
-                update(followups)
-                .where(followups.c.id == one.id)
-                .values(seq=cursor.seq, line=cursor.line, sent_ms=to.ms, sent_message=to.message)
-            )
         return count
 
 

@@ -26,7 +26,7 @@ from app.webhooks import Delivery, Webhook
 PAGE, MOST = 50, 500
 MOST_HOOKS = 100
 WANTED = (*TYPES, followups.TYPE)  # a webhook that asks for the last alone hears of nothing else
-STATES = ("", "waiting", "delivered", "dead")
+STATES = ("", "waiting", "delivered", "dead", "erased")
 CHANGED = {"HTTP_413": schemas.Problem, "HTTP_422": schemas.Problem}
 
 
@@ -97,11 +97,11 @@ async def test(request: Request) -> Response:
     skip_validation=True,
 )
 async def deliveries(request: Request) -> Response:
-    """The delivery log, the latest first (?state=waiting|delivered|dead, ?before=, ?limit=)."""
+    """The delivery log, the latest first (?state=, ?before=, ?limit=)."""
     api, hook = await _known(request)
     state = request.query_params.get("state", "")
     if state not in STATES:
-        raise RequestError(422, "must be waiting, delivered or dead", "state")
+        raise RequestError(422, "must be waiting, delivered, dead or erased", "state")
     before = integer(request, "before", 0, 0, 2**53)
     limit = integer(request, "limit", PAGE, 1, MOST)
     found = await asyncio.to_thread(api.webhooks.log, hook.id, before, limit, state)

@@ -1,8 +1,9 @@
 """The loader: takes sealed segments to ClickHouse, one insert per table and segment.
 
-A segment's id is the insert's deduplication token and its bytes alone decide the rows, so loading
-it twice changes nothing. It is deleted only after ClickHouse has acknowledged every insert; what
-its hits touched is noted first, for `corrections` to settle, and the rows go into the feed.
+A segment's id is the insert's deduplication token and its bytes decide the rows, so loading it
+twice changes nothing; only what is about somebody erased meanwhile is loaded as nobody's. It is
+deleted only after ClickHouse has acknowledged every insert; what its hits touched is noted first,
+for `corrections` to settle, and the rows go into the feed.
 """
 
 import asyncio
@@ -19,7 +20,8 @@ import msgspec
 from app import journal
 from app.classify import VERSION, Classified, classify, judge
 from app.corrections import origin, touch
-from app.events import Hit, Link, Message, Newsletter, decode
+from app.erasures import Erasures
+from app.events import BLANK, NOBODY, Hit, Link, Message, Newsletter, decode
 from app.feed import Feed
 from app.files import locked
 from app.networks import Networks
@@ -75,9 +77,11 @@ class Loader:
         storage: Storage,
         networks: Networks | None = None,
         feed: Feed | None = None,
+        erasures: Erasures | None = None,
     ) -> None:
         self.folder = folder
         self.feed = feed
+        self.erasures = erasures
         self.storage = storage
         self.networks = networks
         self.origin = origin(folder)
@@ -103,7 +107,9 @@ class Loader:
                     self.trouble = ""
                 if not loads:
                     return
-                if not await asyncio.to_thread(self.load_all):
+                loaded = await asyncio.to_thread(self.load_all)
+                self.trouble = ""  # nothing may be left because another process has loaded it
+                if not loaded:
                     await self._wait(POLL)
                 pause = FIRST_RETRY
             except (StorageError, OSError) as error:
@@ -158,7 +164,9 @@ class Loader:
             if fd is None:
                 return 0
             start = time.perf_counter()
-            found = rows(path.read_bytes(), path.stem, self.origin, self.networks)
+            if self.erasures:
+                self.erasures.refresh()
+            found = rows(path.read_bytes(), path.stem, self.origin, self.networks, self.erasures)
             if found.unreadable:
                 log.error("segment %s: %d lines are no records", path.stem, found.unreadable)
                 path.with_suffix(".bad").write_bytes(path.read_bytes())
@@ -167,7 +175,7 @@ class Loader:
                     self.storage.insert(table, found.tables[table], path.stem)
             touch(self.folder, path.stem, found.hits)
             if self.feed and found.hits:
-                self.feed.append(path.stem, found.tables["hits"])
+                self.feed.append(path.stem, found.tables["hits"], found.erased)
             path.unlink()
         self.on_load(time.perf_counter() - start)
         self.trouble = ""
@@ -177,20 +185,34 @@ class Loader:
 
 
 class Rows(NamedTuple):
-    """A segment as JSON lines per table; `unreadable` counts lines that are no record."""
+    """A segment as JSON lines per table; `unreadable` counts lines that are no record.
+
+    `erased` are those of `hits` whose rows name nobody, because their recipients were erased.
+    """
 
     tables: dict[str, bytes]
     hits: list[Hit]
     records: int
     unreadable: int
+    erased: list[Hit]
 
 
-def rows(segment: bytes, segment_id: str, origin: int, networks: Networks | None = None) -> Rows:
+def rows(
+    segment: bytes,
+    segment_id: str,
+    origin: int,
+    networks: Networks | None = None,
+    erasures: Erasures | None = None,
+) -> Rows:
     """What a segment's bytes say, each hit classified beside the others of its message."""
     tables: dict[str, list[object]] = {table: [] for table in TABLES}
     hits: list[Hit] = []
     numbers: list[int] = []  # the hits' lines
     unreadable = 0
+
+    def erased(one: Hit | Message) -> bool:
+        return bool(erasures and erasures.covers(one.workspace, one.recipient, one.message))
+
     for number, line in enumerate(segment.splitlines()):
         try:
             record = decode(line)
@@ -201,15 +223,19 @@ def rows(segment: bytes, segment_id: str, origin: int, networks: Networks | None
             hits.append(record)
             numbers.append(number)
         else:
+            if isinstance(record, Message) and erased(record):
+                record = msgspec.structs.replace(record, recipient=NOBODY, address="")
             table, row = _named(record)
             tables[table].append(row)
     verdicts = _verdicts(hits, networks)
-    tables["hits"] = [
-        _row(hit, found, segment_id, number, origin)
-        for hit, number, found in zip(hits, numbers, verdicts, strict=True)
-    ]
-    count = sum(map(len, tables.values()))
-    return Rows({name: _lines(found) for name, found in tables.items()}, hits, count, unreadable)
+    gone = [hit for hit in hits if erased(hit)]
+    for hit, number, found in zip(hits, numbers, verdicts, strict=True):
+        made = _row(hit, found, segment_id, number, origin)
+        if gone and erased(hit):
+            made = msgspec.structs.replace(made, **BLANK)
+        tables["hits"].append(made)
+    lines = {name: _lines(found) for name, found in tables.items()}
+    return Rows(lines, hits, sum(map(len, tables.values())), unreadable, gone)
 
 
 def _lines(found: list[object]) -> bytes:

@@ -21,6 +21,8 @@ from app.actions import Actions
 from app.corrections import Corrections
 from app.dashboard import Dashboard
 from app.dispatching import Dispatcher
+from app.erasing import Eraser
+from app.erasures import Erasures
 from app.feed import CursorError, Feed
 from app.front import Front
 from app.gateway import Gateway
@@ -60,11 +62,15 @@ class Mailwake:
         networks = Networks(settings.asn_file, settings.country_file)
         state = open_state(settings.data_dir, settings.auto_migrate)
         feed = Feed(state)
-        self.loader = Loader(self.journal.folder, self.storage, networks, feed)
+        self.loader = Loader(self.journal.folder, self.storage, networks, feed, Erasures(state))
         self.corrections = Corrections(self.journal.folder, self.storage, networks, feed)
         self.access = Access(settings.secret_keys, settings.dashboard_password)
         self.live = Live(lambda: self.loader.loaded + self.corrections.changed)
         self.tenants = Tenants(settings, state, self.journal, self.storage, self.corrections, feed)
+        self.eraser = Eraser(
+            settings.data_dir, state, self.storage, self.loader, self.corrections,
+            self.tenants.workspaces,
+        )  # fmt: skip
         default = self.tenants.default
         default.webhooks.keep(
             hooks.from_file(settings.webhooks_file) if settings.webhooks_file else {}, feed.last()
@@ -116,6 +122,7 @@ class Mailwake:
             asyncio.create_task(self.tenants.run(), name="workspaces"),
             *([asyncio.create_task(self.corrections.run(), name="corrections")] if loads else []),
             asyncio.create_task(self.reports.run(), name="reports"),
+            asyncio.create_task(self.eraser.run(), name="erasures"),
             asyncio.create_task(self.dispatcher.run(), name="webhooks"),
             *([asyncio.create_task(self.gateway.run(), name="smtp")] if self.gateway else []),
         ]

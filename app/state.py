@@ -156,6 +156,25 @@ saved_segments = Table(
     Column("segment", LargeBinary, nullable=False),  # JSON of segments.Segment
 )
 
+# Who was erased, and how far that has got. `address` is empty once nothing needs it any more; `seq`
+# grows with every change of any row.
+erasures = Table(
+    "erasures",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("workspace", String, nullable=False),
+    Column("recipient", BigInteger, nullable=False),
+    Column("address", String, nullable=False),
+    Column("at", Float, nullable=False),
+    Column("state", String, nullable=False),
+    Column("rewritten", Float),  # when ClickHouse's rows had been changed, by its own clock
+    Column("counts", LargeBinary, nullable=False),  # JSON
+    Column("seq", Integer, nullable=False),
+    Index("erased", "workspace", "recipient", unique=True),
+    Index("erasures_newest", "seq"),
+    sqlite_autoincrement=True,
+)
+
 
 # What has changed in tables that earlier versions made: (table, statements), append-only. A file's
 # `user_version` counts those it has had. New tables need no line: they are made where they lack.
@@ -179,6 +198,7 @@ def open_state(folder: Path, migrate: bool = True) -> Engine:
         cursor = connection.cursor()
         for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
             cursor.execute(f"PRAGMA {pragma}")
+        cursor.execute("PRAGMA secure_delete=ON")  # what is deleted is overwritten in the file
         cursor.close()
 
     with (folder / "state.lock").open("ab") as lock:  # workers start side by side

@@ -5,8 +5,9 @@ import re
 import secrets
 import shutil
 import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from queue import LifoQueue
 from tempfile import TemporaryDirectory
@@ -37,6 +38,16 @@ _INSERT: dict[str, int | str] = {
     "min_insert_block_size_rows": 0,
     "min_insert_block_size_bytes": 0,
 }
+
+_CHANGING = """
+SELECT latest_fail_reason FROM {system.mutations}
+WHERE database = currentDatabase() AND table = {table:String} AND NOT is_done AND NOT is_killed
+"""
+_REPLACED = """
+SELECT count() AS parts FROM {system.parts}
+WHERE database = currentDatabase() AND table IN {tables:Array(String)} AND NOT active
+    AND toUnixTimestamp(modification_time) <= {until:UInt32}
+"""
 
 Row = dict[str, Any]
 
@@ -91,9 +102,10 @@ class Storage:
                 client.command(
                     f"{sql}\nINTO OUTFILE '{quoted}' FORMAT {form}", parameters=dict(parameters)
                 )
-            with path.open("rb") as file:
-                while part := file.read(STREAM_BYTES):
-                    yield part
+            file = path.open("rb")
+        with file:  # its name is gone: what is on its way to somebody lies about in no folder
+            while part := file.read(STREAM_BYTES):
+                yield part
 
     def insert(self, table: str, lines: bytes, token: str) -> None:
         """Insert JSON lines; a second call with the same token and lines changes nothing.
@@ -113,6 +125,49 @@ class Storage:
             except Exception:
                 self._writer = None  # the connection may be in any state
                 raise
+
+    def change(self, table: str, sql: str, parameters: Mapping[str, Any]) -> None:
+        """Run an ALTER TABLE ... UPDATE and wait until every row is rewritten. Raises StorageError.
+
+        Rows that are inserted meanwhile are not. What has begun ends by itself, whoever is killed.
+        """
+        cluster = self._settings.clickhouse_cluster
+        on = f"ON CLUSTER `{cluster}`" if cluster else ""
+        with self._reader() as client:
+            client.command(
+                sql.replace("{cluster}", on), parameters=dict(parameters),
+                settings={"mutations_sync": 0},
+            )  # fmt: skip
+        pause = 0.01
+        while found := self.query(self._everywhere(_CHANGING), {"table": table}):
+            if failed := [row["latest_fail_reason"] for row in found if row["latest_fail_reason"]]:
+                raise StorageError(f"{table} cannot be rewritten: {failed[0][:300]}")
+            time.sleep(pause)
+            pause = min(pause * 2, 1.0)
+
+    def replaced(self, tables: Sequence[str], until: float) -> int:
+        """How many files of rows that were replaced until a moment (`clock`) are still there.
+
+        chDB drops them when told to; a server does so by itself, after old_parts_lifetime.
+        """
+        for table in tables:
+            with suppress(StorageError), self._reader() as client:
+                # Dropping no rows at all makes the engine look for files that it no longer needs.
+                client.command(f"ALTER TABLE {table} DROP PARTITION ID 'none'")
+        found = self.query(
+            self._everywhere(_REPLACED), {"tables": list(tables), "until": int(until) + 1}
+        )
+        return int(found[0]["parts"])
+
+    def _everywhere(self, sql: str) -> str:
+        """A query of {system} tables, of all of a cluster's hosts."""
+        cluster = self._settings.clickhouse_cluster
+        table = rf"clusterAllReplicas(`{cluster}`, \1)" if cluster else r"\1"
+        return re.sub(r"\{(system\.\w+)\}", table, sql)
+
+    def clock(self) -> float:
+        """ClickHouse's own, in seconds since 1970 UTC."""
+        return float(self.query("SELECT toFloat64(now64(3)) AS now", {})[0]["now"])
 
     def missing(self) -> list[str]:
         """The migrations that the database lacks. Raises StorageError, also when it is newer."""

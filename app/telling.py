@@ -17,7 +17,7 @@ from app.feed import Event
 from app.queries import Queries
 
 REMEMBERED = 60.0  # seconds for which ids and links are kept in memory
-ASKED = 5_000  # recipients in one question
+ASKED = 5_000  # messages in one question
 
 
 class LinkTold(Struct, frozen=True):
@@ -111,7 +111,7 @@ class Teller:
                 event.type,
                 self._ids.get(event.row.newsletter, ""),
                 str(uuid.UUID(event.row.message)),
-                addresses.get(event.row.recipient),
+                addresses.get(str(uuid.UUID(event.row.message))),
                 datetime.fromtimestamp(event.row.at, UTC),
                 event.row.verdict,
                 list(event.row.reasons),
@@ -144,16 +144,17 @@ class Teller:
                 told = LinkTold(row["link"], row["url"], row["label"], list(row["tags"]))
                 self._links[row["newsletter"], row["link"]] = told
 
-    def _addresses(self, events: Sequence[Event]) -> dict[int, str]:
-        found: dict[int, str] = {}
+    def _addresses(self, events: Sequence[Event]) -> dict[str, str]:
+        """By message id."""
+        found: dict[str, str] = {}
         for start in range(0, len(events), ASKED):
             rows = [event.row for event in events[start : start + ASKED]]
             answer = self._ask(
                 "event_recipients",
                 newsletters=sorted({row.newsletter for row in rows}),
-                recipients=sorted({row.recipient for row in rows}),
+                messages=sorted({row.message for row in rows}),
             )
-            found |= {row["recipient"]: row["address"] for row in answer}
+            found |= {row["id"]: row["address"] for row in answer}
         return found
 
     def _ask(self, name: str, **parameters: Any) -> list[dict[str, Any]]:

@@ -18,6 +18,8 @@ from starlette.responses import Response, StreamingResponse
 
 from app import __version__, schemas
 from app.corrections import Corrections
+from app.dossiers import Dossiers
+from app.erasures import Erasures
 from app.feed import Feed, News
 from app.followups import FollowUps
 from app.mailing import Mailing
@@ -84,6 +86,8 @@ class Parts:
     feed: Feed
     teller: Teller
     news: News
+    erasures: Erasures
+    dossiers: Dossiers
 
 
 def integer(request: Request, name: str, default: int, least: int, most: int) -> int:

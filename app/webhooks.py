@@ -21,6 +21,7 @@ from sqlalchemy import Connection, Engine, delete, func, select, update
 from sqlalchemy import insert as new
 from sqlalchemy.dialects.sqlite import insert
 
+from app import erasures
 from app.feed import Cursor
 from app.outside import Answer
 from app.state import deliveries, told, webhooks
@@ -142,21 +143,25 @@ class Webhooks:
                 .values(disabled="", failing_since=None)
             )
 
-    def take(self, hook: Webhook, events: Sequence[Told], following: Cursor) -> int:
-        """Make deliveries of events and move the cursor, in one commit; returns how many."""
+    def take(self, hook: Webhook, events: Sequence[Told], following: Cursor, seen: int = 0) -> int:
+        """Make deliveries of events and move the cursor, in one commit; returns how many.
+
+        Raises ErasedError, and nothing is done, where somebody was erased since `seen`.
+        """
         now = time.time()
         count = 0
         with self._engine.begin() as connection:
-            for event in events:
-                if hook.first and not _is_first(connection, hook.id, event):
-                    continue
-                sent = sent_as(event.type, event.occurred_at, event)
-                count += queue(connection, hook.id, event.id, sent, now)
             connection.execute(
                 update(webhooks)
                 .where(webhooks.c.id == hook.id)
                 .values(seq=following.seq, line=following.line)
             )
+            erasures.check(connection, seen)
+            for event in events:
+                if hook.first and not _is_first(connection, hook.id, event):
+                    continue
+                sent = sent_as(event.type, event.occurred_at, event)
+                count += queue(connection, hook.id, event.id, sent, now)
         return count
 
     def test(self, hook: Webhook) -> int:
@@ -321,7 +326,7 @@ def _is_first(connection: Connection, webhook: str, event: Told) -> bool:
 def _update(connection: Connection, delivery: Delivery, **values: Any) -> None:
     connection.execute(
         update(deliveries)
-        .where(deliveries.c.id == delivery.id)
+        .where(deliveries.c.id == delivery.id, deliveries.c.state == "waiting")  # not erased
         .values(attempts=delivery.attempts + 1, **{"error": "", **values})
     )
 

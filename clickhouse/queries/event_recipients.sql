@@ -1,6 +1,6 @@
--- The addresses of some recipients of some newsletters, as they were written last.
-SELECT recipient, argMax(address, at) AS address
+-- The addresses that some messages of some newsletters went to.
+SELECT toString(message) AS id, any(address) AS address
 FROM messages
 WHERE workspace = {workspace:String} AND newsletter IN {newsletters:Array(UInt64)}
-    AND recipient IN {recipients:Array(UInt64)}
-GROUP BY recipient
+    AND message IN {messages:Array(UUID)} AND recipient != 0
+GROUP BY message

@@ -3,7 +3,7 @@ WITH page AS
 (
     SELECT newsletter, message, recipient, address, toUnixTimestamp64Milli(at) AS at_ms
     FROM messages
-    WHERE workspace = {workspace:String}
+    WHERE workspace = {workspace:String} AND recipient != 0
         AND (empty({newsletters:Array(UInt64)}) OR newsletter IN {newsletters:Array(UInt64)})
         AND at <= fromUnixTimestamp64Milli({until_ms:Int64})
         AND at >= fromUnixTimestamp64Milli({after_ms:Int64})

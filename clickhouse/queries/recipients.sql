@@ -14,7 +14,7 @@ FROM
 (
     SELECT address, recipient, newsletter, message, at AS sent_at
     FROM messages
-    WHERE workspace = {workspace:String} AND ({newsletter:UInt64} = 0 OR newsletter = {newsletter:UInt64})
+    WHERE workspace = {workspace:String} AND recipient != 0 AND ({newsletter:UInt64} = 0 OR newsletter = {newsletter:UInt64})
         AND ({search:String} = '' OR positionCaseInsensitiveUTF8(address, {search:String}) > 0)
 ) AS sent
 LEFT JOIN

@@ -25,7 +25,7 @@ FROM
 (
     SELECT recipient AS person, newsletter, address, at
     FROM messages
-    WHERE workspace = {workspace:String}
+    WHERE workspace = {workspace:String} AND recipient != 0
 )
 WHERE ({newsletter:UInt64} = 0 OR newsletter = {newsletter:UInt64})
     AND (empty({tags:Array(String)}) OR person IN (

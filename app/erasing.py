@@ -1,0 +1,197 @@
+"""Erases persons: what is theirs becomes nobody's, everywhere, and every figure stays.
+
+Asked for in state.db (`erasures`); one process of a data folder does it, for all who wait at once,
+in an order in which each step may be cut off and done again:
+
+1. What waits in the journal is loaded: first of all, since from then on the loader itself leaves
+   out who was erased (`Erasures.covers`).
+2. While no verdict is being corrected, ClickHouse rewrites their rows in place.
+3. state.db's feed, deliveries and follow-ups, and files, are rewritten; state.db is compacted.
+4. Old files that ClickHouse has replaced are gone: at once in chDB, in minutes on a server.
+"""
+
+import asyncio
+import fcntl
+import logging
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
+
+from app import scrubbing
+from app.corrections import Corrections
+from app.erasures import Erasure, Erasures
+from app.events import recipient_key
+from app.journal import OPEN, SEALED, adopt_orphans
+from app.loader import Loader
+from app.marks import Marks
+from app.queries import sql
+from app.storage import Storage, StorageError
+from app.workspaces import Workspaces
+
+log = logging.getLogger(__name__)
+
+LOOK = 0.5  # seconds between looks for somebody to erase
+RETRY = 5.0  # seconds, while ClickHouse is away
+LOADING = 120.0  # seconds for which the journal is waited for at once
+CLEARED = ("messages", "hits", "links", "newsletters")  # tables whose rows are rewritten
+
+
+class Eraser:
+    """`run()` until cancelled; the rest blocks."""
+
+    def __init__(
+        self,
+        data_dir: Path,
+        engine: Engine,
+        storage: Storage,
+        loader: Loader,
+        corrections: Corrections,
+        workspaces: Workspaces,
+    ) -> None:
+        self._data_dir, self._engine, self._storage = data_dir, engine, storage
+        self._loader, self._corrections, self._workspaces = loader, corrections, workspaces
+        self.erasures = Erasures(engine)
+
+    async def run(self) -> None:
+        """Erase whoever waits. ClickHouse being away is waited out."""
+        while True:
+            await asyncio.sleep(LOOK)
+            try:
+                if self._loader.ready:
+                    await asyncio.to_thread(self.finish)
+            except (StorageError, OSError, SQLAlchemyError) as error:
+                log.warning("erasing waits: %s", error)
+                await asyncio.sleep(RETRY)
+
+    def finish(self) -> None:
+        """Bring all that is open as far as it goes now; nothing where another process is at it.
+
+        Raises StorageError or StateError; what was done until then is done.
+        """
+        if not self.erasures.open():
+            return
+        with self._alone() as alone:
+            if not alone:
+                return
+            waiting = [one for one in self.erasures.open() if one.state == "waiting"]
+            if waiting:
+                self._load()
+                self._rewrite(waiting)
+            rewritten = [one for one in self.erasures.open() if one.state == "rewritten"]
+            if rewritten:
+                self._scrub(rewritten)
+            for one in self.erasures.open():
+                since = one.rewritten or 0.0
+                if one.state == "cleaned" and not self._storage.replaced(CLEARED, since):
+                    self.erasures.change(one, state="done")
+
+    def _load(self) -> None:
+        """Every line that was written before now; later ones are loaded as nobody's."""
+        folder, end = self._loader.folder, time.monotonic() + LOADING
+        there = _unloaded(folder)
+        while there:
+            adopt_orphans(folder)
+            self._loader.load_all()
+            there &= _unloaded(folder)
+            if there:
+                if time.monotonic() > end:
+                    raise StorageError(f"{len(there)} segments of the journal are not loaded yet")
+                time.sleep(0.05)
+
+    def _rewrite(self, waiting: Sequence[Erasure]) -> None:
+        self._corrections.settle(0)
+        for workspace, ones in _by_workspace(waiting):
+            them = {"workspace": workspace, "recipients": [one.recipient for one in ones]}
+            counts = {one.id: self._found(one) for one in ones}
+            with self._corrections.paused():
+                for table in ("messages", "hits"):
+                    self._storage.change(table, sql(f"erase_{table}"), them)
+            for one in ones:
+                counts[one.id]["texts"] = self._rewrite_named(one)
+            now = self._storage.clock()
+            for one in ones:
+                self.erasures.change(one, state="rewritten", rewritten=now, counts=counts[one.id])
+
+    def _found(self, one: Erasure) -> dict[str, int]:
+        """What an earlier attempt, or an earlier erasure, has taken counts no more."""
+        them = {"workspace": one.workspace, "recipients": [one.recipient]}
+        return {
+            name: int(n) for name, n in self._storage.query(sql("erase_found"), them)[0].items()
+        }
+
+    def _rewrite_named(self, one: Erasure) -> int:
+        """Links and names of newsletters hold an address only where a mailer has put it in."""
+        if not one.address:
+            return 0
+        here = {"workspace": one.workspace}
+        found = self._storage.query(sql("erase_named"), {**here, "address": one.address})
+        by: dict[str, list[Any]] = {name: [] for name in ("urls", "labels", "names", "subjects")}
+        for row in found:
+            link = row["newsletter"], row["link"]
+            by[f"{row['what']}s"].append(link if row["link"] >= 0 else row["newsletter"])
+        if by["urls"] or by["labels"]:
+            them = {**here, "urls": by["urls"], "labels": by["labels"]}
+            self._storage.change("links", sql("erase_links"), them)
+        if by["names"] or by["subjects"]:
+            them = {**here, "names": by["names"], "subjects": by["subjects"]}
+            self._storage.change("newsletters", sql("erase_newsletters"), them)
+        return len(found)
+
+    def _scrub(self, rewritten: Sequence[Erasure]) -> None:
+        secrets = {one.name: one.recipient_key for one in self._workspaces.all()}
+        for one in rewritten:
+            marks = Marks(
+                one.workspace, frozenset({one.recipient}), (one.address,), secrets[one.workspace]
+            )
+            counts = {
+                **one.counts,
+                "feed": scrubbing.scrub_feed(self._engine, marks),
+                "deliveries": scrubbing.scrub_deliveries(self._engine, marks),
+                "followups": scrubbing.scrub_followed(self._engine, marks),
+                "files": scrubbing.scrub_files(self._data_dir, marks),
+            }
+            self.erasures.change(one, counts=counts)
+        first = not self.erasures.ended()
+        for one in rewritten:
+            self.erasures.change(one, address="")
+        scrubbing.compact(self._engine, first)
+        for one in rewritten:
+            self.erasures.change(one, state="cleaned")
+
+    @contextmanager
+    def _alone(self) -> Iterator[bool]:
+        with (self._data_dir / "erasing.lock").open("ab") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                yield False
+                return
+            yield True
+
+
+def begin(erasures: Erasures, workspaces: Workspaces, workspace: str, recipient: str) -> Erasure:
+    """Ask for a person to be erased. Raises WorkspaceError."""
+    secret = workspaces.get(workspace).recipient_key
+    return erasures.begin(workspace, recipient_key(secret, workspace, recipient), recipient)
+
+
+def _unloaded(folder: Path) -> set[str]:
+    """The ids of segments with lines that ClickHouse has not acknowledged."""
+    found = set()
+    for path in folder.iterdir():
+        with suppress(FileNotFoundError):  # loaded meanwhile
+            if path.suffix in (OPEN, SEALED) and path.stat().st_size:
+                found.add(path.stem)
+    return found
+
+
+def _by_workspace(erasures: Sequence[Erasure]) -> Iterator[tuple[str, list[Erasure]]]:
+    ordered = sorted(erasures, key=lambda one: one.workspace)
+    for workspace, ones in groupby(ordered, key=lambda one: one.workspace):
+        yield workspace, list(ones)

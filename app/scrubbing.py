@@ -1,0 +1,134 @@
+"""Takes persons out of what DATA_DIR holds beside ClickHouse: state.db and files.
+
+All of it may be cut off anywhere and done again. Blocking.
+"""
+
+import shutil
+import time
+import zlib
+from pathlib import Path
+
+import msgspec
+from sqlalchemy import Engine, delete, select, text, update
+
+from app.events import BLANK
+from app.marks import Marks, deliveries_of, numbers
+from app.state import StateError, deliveries, feed, followed, followups, signed
+from app.storage import EXPORT
+
+BUSY = 30.0  # seconds for which readers of state.db are waited for
+EXPORTED = 30.0  # seconds for which an export that is being made is waited for
+GONE = "the recipient was erased"
+
+
+def scrub_feed(engine: Engine, marks: Marks) -> int:
+    """Make their lines nobody's; returns how many lines those were."""
+    count, words = 0, marks.words
+    for seq in numbers(engine, feed.c.seq):
+        with engine.begin() as connection:
+            packed = connection.execute(select(feed.c.rows).where(feed.c.seq == seq)).scalar()
+            if packed is None or not words.search(lines := zlib.decompress(packed)):
+                continue
+            made = [_unnamed(line, marks) for line in lines.splitlines()]
+            changed = sum(new is not None for new in made)
+            if changed:
+                kept = [new or old for new, old in zip(made, lines.splitlines(), strict=True)]
+                packed = zlib.compress(b"\n".join(kept) + b"\n", 1)
+                connection.execute(update(feed).where(feed.c.seq == seq).values(rows=packed))
+                count += changed
+    return count
+
+
+def _unnamed(line: bytes, marks: Marks) -> bytes | None:
+    """The line without the person, None where it is about nobody who goes."""
+    row = msgspec.json.decode(line)
+    if row["workspace"] != marks.workspace or row["recipient"] not in marks.keys:
+        return None
+    return msgspec.json.encode({**row, **{name: BLANK[name] for name in BLANK if name in row}})
+
+
+def scrub_deliveries(engine: Engine, marks: Marks) -> int:
+    """Empty their deliveries; those that wait are never sent. Returns how many those were."""
+    count = 0
+    for row in deliveries_of(engine, marks):
+        body = msgspec.json.decode(row.body)
+        empty = {"type": body["type"], "timestamp": body["timestamp"], "data": {}}
+        # A follow-up's id is made of the recipient's key.
+        event = f"fup_erased_{row.id}" if row.event.startswith("fup_") else row.event
+        with engine.begin() as connection:
+            connection.execute(
+                update(deliveries)
+                .where(deliveries.c.id == row.id)
+                .values(
+                    state="erased", due=None, error=GONE, event=event,
+                    body=msgspec.json.encode(empty),
+                )
+            )  # fmt: skip
+        count += 1
+    return count
+
+
+def scrub_followed(engine: Engine, marks: Marks) -> int:
+    """Forget that rules have followed them up; returns how many follow-ups that were."""
+    rules = select(followups.c.id).where(followups.c.workspace == marks.workspace)
+    with engine.begin() as connection:
+        gone = connection.execute(
+            delete(followed).where(
+                followed.c.recipient.in_([signed(key) for key in marks.keys]),
+                followed.c.followup.in_(rules),
+            )
+        )
+    return int(gone.rowcount)
+
+
+def scrub_files(data_dir: Path, marks: Marks) -> int:
+    """Take them out of segments kept as .bad, samples and exports; returns how many files changed.
+
+    A template is the mailer's own text for everybody and stays as it is.
+    """
+    count, words, names = 0, marks.words, marks.names
+    for path in (data_dir / "journal").glob("*.bad"):
+        lines = path.read_bytes().splitlines(keepends=True)
+        kept = [line for line in lines if not words.search(line)]
+        if len(kept) < len(lines):
+            partial = path.with_suffix(".tmp")
+            partial.write_bytes(b"".join(kept))
+            partial.replace(path)
+            count += 1
+    for path in (data_dir / "templates").glob("*"):
+        if path.suffix != ".json" and names.search(path.read_bytes()):
+            path.unlink(missing_ok=True)
+            count += 1
+    return count + _drop_exports(data_dir)
+
+
+def _drop_exports(data_dir: Path) -> int:
+    """One that is being made ends by itself; what is left then is a killed process's."""
+    there, end = set(data_dir.glob(f"{EXPORT}*")), time.monotonic() + EXPORTED
+    while any(path.exists() and any(_young(file) for file in path.iterdir()) for path in there):
+        if time.monotonic() > end:
+            break
+        time.sleep(0.1)
+    left = [path for path in there if path.exists()]
+    for path in left:
+        shutil.rmtree(path, ignore_errors=True)
+    return len(left)
+
+
+def _young(file: Path) -> bool:
+    return time.time() - file.stat().st_mtime < EXPORTED
+
+
+def compact(engine: Engine, whole: bool) -> None:
+    """Leave no byte of what was there before in state.db. Raises StateError.
+
+    `whole` writes the file anew: it may have been written before deleting overwrote anything.
+    """
+    end = time.monotonic() + BUSY
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        if whole:
+            connection.execute(text("VACUUM"))
+        while connection.execute(text("PRAGMA wal_checkpoint(TRUNCATE)")).scalar():
+            if time.monotonic() > end:
+                raise StateError("state.db is read all the time: its log still holds old pages")
+            time.sleep(0.1)

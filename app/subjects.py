@@ -1,0 +1,111 @@
+"""The API of data subjects: all that is held about a person, and its erasure."""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+import msgspec
+from spectree import Response as Responses
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from app import acting, schemas
+from app.erasures import Erasure
+from app.events import recipient_key
+from app.web import (
+    PROBLEMS,
+    Parts,
+    RequestError,
+    authorized,
+    body_of,
+    invalid,
+    recipient_of,
+    spec,
+    streamed,
+)
+
+WAIT = 20.0  # seconds for which an answer waits for the end
+LOOK = 0.1
+HEADERS = {
+    "cache-control": "no-store",
+    "content-disposition": 'attachment; filename="subject.json"',
+}
+
+
+@spec.validate(resp=Responses(HTTP_200=acting.SubjectOut, **PROBLEMS), skip_validation=True)
+async def export(request: Request) -> Response:
+    """All that is held about a recipient, as one JSON document that streams."""
+    api, address = authorized(request), recipient_of(request)
+    return await streamed(api.dossiers.of(address), "application/json", HEADERS)
+
+
+@spec.validate(
+    json=acting.ErasureIn,
+    resp=Responses(
+        HTTP_200=acting.ErasureOut, HTTP_202=acting.ErasureOut, HTTP_413=schemas.Problem,
+        HTTP_422=schemas.Problem, **PROBLEMS,
+    ),
+    skip_validation=True,
+)  # fmt: skip
+async def erase(request: Request) -> Response:
+    """Erase a recipient. 200 once no byte is left, 202 while that takes longer: then ask again.
+
+    Every figure stays as it is; what the person was sent and did is nobody's from now on. It can
+    be asked for again at any time.
+    """
+    api = authorized(request)
+    try:
+        wanted = msgspec.json.decode(await body_of(request, 4096), type=acting.ErasureIn)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise invalid(error) from None
+    begun = await asyncio.to_thread(begin, api, wanted.recipient)
+    return _answer(await ended(api, begun, WAIT))
+
+
+@spec.validate(
+    resp=Responses(HTTP_200=acting.ErasureOut, HTTP_202=acting.ErasureOut, **PROBLEMS),
+    skip_validation=True,
+)
+async def erasure(request: Request) -> Response:
+    """How far an erasure has got: 200 once no byte is left, else 202."""
+    api = authorized(request)
+    number = request.path_params["erasure_id"]
+    found = None
+    if number.isascii() and number.isdigit() and len(number) < 16:
+        found = await asyncio.to_thread(api.erasures.get, int(number), api.queries.workspace)
+    if found is None:
+        raise RequestError(404, f"erasure {number!r} is unknown", "erasure_id")
+    return _answer(found)
+
+
+def begin(api: Parts, recipient: str) -> Erasure:
+    """Ask for it; the service's own task does it. Blocking."""
+    workspace = api.queries.workspace
+    key = recipient_key(api.settings.recipient_key, workspace, recipient)
+    return api.erasures.begin(workspace, key, recipient)
+
+
+async def ended(api: Parts, begun: Erasure, seconds: float) -> Erasure:
+    """As it stands once it is done, or after some time."""
+    end = time.monotonic() + seconds
+    while begun.state != "done" and time.monotonic() < end:
+        await asyncio.sleep(LOOK)
+        found = await asyncio.to_thread(api.erasures.get, begun.id, begun.workspace)
+        begun = found or begun
+    return begun
+
+
+def _answer(one: Erasure) -> Response:
+    at = datetime.fromtimestamp(one.at, UTC)
+    found = acting.ErasureOut(one.id, one.state, at, one.counts)
+    status = 200 if one.state == "done" else 202
+    return Response(msgspec.json.encode(found), status, media_type="application/json")
+
+
+ROUTES: Sequence[Route] = (
+    Route("/v1/recipients/{recipient}/export", export),
+    Route("/v1/erasures", erase, methods=["POST"]),
+    Route("/v1/erasures/{erasure_id}", erasure),
+)

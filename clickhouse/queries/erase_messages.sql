@@ -1,0 +1,4 @@
+-- What some recipients were sent is nobody's from now on.
+ALTER TABLE messages {cluster}
+UPDATE recipient = 0, address = ''
+WHERE workspace = {workspace:String} AND recipient IN {recipients:Array(UInt64)}

@@ -1,0 +1,209 @@
+"""Erasing: no byte of a person is left, no figure moves, whatever is killed or away meanwhile."""
+
+import os
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.erasures import Erasures
+from app.events import (
+    Hit,
+    Message,
+    Newsletter,
+    Record,
+    encode,
+    new_id,
+    newsletter_key,
+    now_ms,
+    recipient_key,
+)
+from app.settings import load, with_secrets
+from app.state import open_state
+from tests.canaries import (
+    ADDRESS,
+    AGENT,
+    ENV,
+    HTML,
+    OTHER,
+    VISITOR,
+    Search,
+    deliveries,
+    everything,
+    figures,
+    hit,
+)
+from tests.clickhouse_server import ClickHouseServer
+from tests.receiver import Receiver, receiver
+from tests.service import Service, tracked_urls
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def receivers() -> Iterator[list[Receiver]]:
+    with receiver() as there, receiver() as failing, receiver() as gone:
+        yield [there, failing, gone]
+
+
+def dossier(service: Service, recipient: str) -> dict[str, Any]:
+    return service.get(f"/v1/recipients/{recipient}/export")
+
+
+def told(document: dict[str, Any]) -> dict[str, Any]:
+    """What is the same each time it is asked for; deliveries go on being tried."""
+    left = {"exported_at", "deliveries", "hits"}
+    return {name: value for name, value in document.items() if name not in left}
+
+
+def run(
+    service: Service, *words: str, program: tuple[str, ...] = ("app",)
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", *program, *words], env=service.env, cwd=ROOT, text=True,
+        capture_output=True, timeout=120, check=False,
+    )  # fmt: skip
+
+
+def test_no_byte_of_a_person_is_left_and_no_figure_moves(
+    tmp_path: Path, receivers: list[Receiver]
+) -> None:
+    with Service(tmp_path / "data", **ENV) as service:
+        everything(service, *receivers)
+        before, found = figures(service), Search(service.data_dir).run()
+        for place in ("chdb/", "state.db", ".bad", "export-killed/", ".sample"):
+            assert any(place in path for path, _ in found), f"the search misses {place}"
+        assert {needle for _, needle in found} >= {ADDRESS, VISITOR, "canaryagent"}
+        held, others = dossier(service, ADDRESS), dossier(service, OTHER)
+        assert len(held["messages"]) == 5 and {one["type"] for one in held["hits"]} == {
+            "open", "click", "unsubscribe",
+        }  # fmt: skip
+        assert {one["user_agent"] for one in held["hits"]} == {AGENT}
+        assert {one["visitor_address"] for one in held["hits"]} == {VISITOR}
+        assert {one["state"] for one in held["deliveries"]} == {"delivered", "waiting", "dead"}
+        assert [one["name"] for one in held["followups"]] == ["Thank"]
+        assert [one["newsletter_id"] for one in held["suppressions"]] == ["personal"]
+        old = tracked_urls(service.rewrite("canary", HTML, ADDRESS)["html"])
+        service.drained()
+        before = figures(service)
+
+        answer = service.client.post("/v1/erasures", json={"recipient": f" {ADDRESS.upper()} "})
+        assert answer.status_code == 200, answer.text
+        assert answer.json()["state"] == "done"
+        counts = answer.json()["counts"]
+        assert (counts["messages"], counts["hits"], counts["feed"]) == (6, len(held["hits"]), 15)
+        assert counts["deliveries"] == len(held["deliveries"])
+        assert (counts["followups"], counts["texts"], counts["files"]) == (1, 3, 3)
+        assert service.get(f"/v1/erasures/{answer.json()['id']}") == answer.json()
+        assert Search(service.data_dir).run() == set()
+        after = figures(service)
+        assert after.pop("all") and before.pop("all")
+        assert after == before
+
+        assert service.client.get(f"/v1/recipients/{ADDRESS}").status_code == 404
+        gone = dossier(service, ADDRESS)
+        assert gone["erased_at"] and not gone["messages"] and not gone["hits"]
+        assert not gone["deliveries"] and not gone["followups"]
+        assert gone["suppressions"] == held["suppressions"]
+        assert told(dossier(service, OTHER)) == told(others)
+        emptied = [one for one in deliveries(service) if one["state"] == "erased"]
+        assert len(emptied) == counts["deliveries"]
+        assert {str(one["body"]["data"]) for one in emptied} == {"{}"}
+        assert {one["error"] for one in emptied} == {"the recipient was erased"}
+
+        # What old mail still brings counts, as nobody's; new mail is the mailer's own decision.
+        hit(service, old, VISITOR, AGENT)
+        service.drained()
+        assert Search(service.data_dir).run() == set()
+        assert service.rewrite("personal", HTML, ADDRESS)["suppressed"] is True
+        service.rewrite("canary", HTML, ADDRESS)
+        service.drained()
+        assert len(dossier(service, ADDRESS)["messages"]) == 1
+
+
+# Where a process that erases is killed, each time one that goes on from there.
+DEATHS = (
+    "app.storage:Storage.insert 2 after",  # what waits in the journal is half loaded
+    "app.storage:Storage.change 1 before",
+    "app.storage:Storage.change 1 after",  # messages are nobody's, hits are not
+    "app.erasures:Erasures.change 1 before",  # all is rewritten, and not noted
+    "app.scrubbing:scrub_feed 1 before",
+    "app.scrubbing:scrub_deliveries 1 after",
+    "app.scrubbing:scrub_files 1 after",
+    "app.scrubbing:compact 1 before",
+    "app.scrubbing:compact 1 after",
+    "app.storage:Storage.replaced 1 before",
+)
+
+
+def test_killed_here_and_there_it_ends_complete(tmp_path: Path, receivers: list[Receiver]) -> None:
+    _killed(tmp_path, receivers, DEATHS[0::3])
+
+
+@pytest.mark.torture
+@pytest.mark.skipif("MAILWAKE_TORTURE" not in os.environ, reason="make torture")
+def test_killed_anywhere_it_ends_complete(tmp_path: Path, receivers: list[Receiver]) -> None:
+    _killed(tmp_path, receivers, DEATHS)
+
+
+def _killed(tmp_path: Path, receivers: list[Receiver], deaths: Sequence[str]) -> None:
+    with Service(tmp_path / "data", **ENV) as service:
+        everything(service, *receivers, followed_up=False)
+        before = figures(service)
+        service.stop()
+        key = with_secrets(load(data_dir=service.data_dir)).recipient_key
+        who, late = recipient_key(key, "default", ADDRESS), newsletter_key("default", "late")
+        message = new_id().hex()
+        lines: list[Record] = [
+            Newsletter(now_ms(), "default", late, "late"),
+            Message(now_ms(), "default", late, message, who, ADDRESS),
+            Hit("open", now_ms(), "default", late, message, who, address=VISITOR, user_agent=AGENT),
+        ]
+        segment = service.data_dir / "journal" / f"{uuid.UUID(bytes=new_id())}.seg"
+        segment.write_bytes(b"".join(encode(line) for line in lines))
+        for number, death in enumerate(deaths):
+            words = ("tests.deadly", *death.split(), "--")
+            killed = run(service, "erase", "resume" if number else ADDRESS, "--yes", program=words)
+            assert killed.returncode == -9, (death, killed.stdout, killed.stderr)
+            assert Search(service.data_dir).run() or death == deaths[-1]
+        service.start()
+        erasures = Erasures(open_state(service.data_dir))
+        service.wait_for(lambda: not erasures.open(), "end")
+        assert Search(service.data_dir).run() == set()
+        after = figures(service)
+        del before["all"], after["all"]
+        assert after == before
+        stats = service.stats("late")
+        assert (stats["messages"], stats["opens"]["all"]["total"]) == (1, 1)
+
+
+def test_a_database_that_is_away_is_waited_for(tmp_path: Path, receivers: list[Receiver]) -> None:
+    with ClickHouseServer(tmp_path / "clickhouse") as database:
+        env = {**ENV, "MAILWAKE_CLICKHOUSE_DSN": database.dsn, "MAILWAKE_WORKERS": "2"}
+        with Service(tmp_path / "data", **env) as service:
+            everything(service, *receivers, followed_up=False)
+            before = figures(service)
+            held = len(dossier(service, ADDRESS)["hits"])
+            urls = tracked_urls(service.rewrite("other", HTML, ADDRESS)["html"])
+            service.drained()
+            database.fault("down")
+            hit(service, urls, VISITOR, AGENT)
+            assert any(
+                ".seg" in path or ".open" in path for path, _ in Search(service.data_dir).run()
+            )
+            answer = run(service, "erase", ADDRESS, "--yes")
+            assert answer.returncode == 2, answer.stdout
+            database.clear()
+            erased = run(service, "erase", ADDRESS, "--yes")
+            assert erased.returncode == 0, erased.stderr
+            service.drained()
+            assert figures(service)["stats"] == before["stats"]
+            assert service.stats("other")["clicks"]["all"]["total"] == 2
+            assert not dossier(service, ADDRESS)["hits"]
+            assert held
+            assert Search(service.data_dir).run() == set()
+            service.wait_for(lambda: not Search(database.path).run(), "files that were replaced")
