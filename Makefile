@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help demo serve test torture bench screenshots lint format lock browser mailtools loadtools clean
+.PHONY: help demo serve test torture bench screenshots lint format lock browser mailtools caddy loadtools clean
 
 help: ## show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -15,7 +15,7 @@ demo: $(VENV)/dev ## the whole product on embedded chDB with live sample traffic
 serve: $(VENV)/dev ## the service on embedded chDB, nothing configured
 	@$(BIN)/mailwake serve
 
-test: $(VENV)/dev browser mailtools ## every test, the browser tests included
+test: $(VENV)/dev browser mailtools caddy ## every test, the browser tests included
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 	@$(BIN)/python -m pytest -n 2 --dist loadfile
 
@@ -61,6 +61,11 @@ mailtools:
 	  || { apt-get update -qq \
 	       && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq postfix swaks gpg >/dev/null; } \
 	  || echo "postfix, swaks and gpg could not be installed: their tests are left out"
+
+caddy: $(VENV)/dev # unpacked, not installed: nothing is to listen on port 80
+	@test -x $(VENV)/caddy/usr/bin/caddy \
+	  || { apt-get update -qq && cd $(VENV) && apt-get download -qq caddy && dpkg-deb -x caddy_*.deb caddy; } \
+	  || echo "caddy could not be had: its test is left out"
 
 loadtools:
 	@command -v wrk >/dev/null && command -v nginx >/dev/null && ls /usr/lib/postgresql >/dev/null 2>&1 \

@@ -12,6 +12,7 @@ import tarfile
 import time
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
+from typing import IO
 
 import msgspec
 
@@ -41,8 +42,8 @@ class Manifest(msgspec.Struct, frozen=True):
     format: int = 1
 
 
-def pack(settings: Settings, folder: Path, target: Path) -> Manifest:
-    """Write a snapshot's folder to a new 0600 file. Raises BackupError."""
+def pack(settings: Settings, folder: Path, target: Path | IO[bytes]) -> Manifest:
+    """Write a snapshot's folder to a stream, or to a new 0600 file. Raises BackupError."""
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
     manifest = Manifest(
         __version__,
@@ -51,18 +52,15 @@ def pack(settings: Settings, folder: Path, target: Path) -> Manifest:
         [path.stem for path in files()],
         {path.relative_to(folder).as_posix(): _digest(path) for path in paths},
     )
+    if not isinstance(target, Path):
+        _write(manifest, folder, target)
+        return manifest
     partial = target.with_name(f"{target.name}.new")
     try:
         partial.unlink(missing_ok=True)
         number = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(number, "wb") as file:
-            with tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT) as tar:
-                content = msgspec.json.format(msgspec.json.encode(manifest))
-                tar.addfile(_member(MANIFEST, len(content)), io.BytesIO(content))
-                for path in paths:
-                    name = path.relative_to(folder).as_posix()
-                    with path.open("rb") as source:
-                        tar.addfile(_member(name, path.stat().st_size), source)
+            _write(manifest, folder, file)
             file.flush()
             os.fsync(file.fileno())
         partial.replace(target)
@@ -70,6 +68,15 @@ def pack(settings: Settings, folder: Path, target: Path) -> Manifest:
         partial.unlink(missing_ok=True)
         raise BackupError(f"{target}: {error.strerror}") from None
     return manifest
+
+
+def _write(manifest: Manifest, folder: Path, file: IO[bytes]) -> None:
+    with tarfile.open(fileobj=file, mode="w|", format=tarfile.PAX_FORMAT) as tar:
+        content = msgspec.json.format(msgspec.json.encode(manifest))
+        tar.addfile(_member(MANIFEST, len(content)), io.BytesIO(content))
+        for name in manifest.files:
+            with (folder / name).open("rb") as source:
+                tar.addfile(_member(name, os.fstat(source.fileno()).st_size), source)
 
 
 def _member(name: str, size: int) -> tarfile.TarInfo:

@@ -219,6 +219,20 @@ def test_what_is_damaged_leaves_nothing_behind(
     assert not (tmp_path / "outside").exists()
 
 
+def test_it_may_go_to_standard_output_but_not_into_itself(made: Path, tmp_path: Path) -> None:
+    old = made.parent / "data"
+    process = start("-m", "app", "backup", "-", "--data-dir", str(old), "--port", "1")
+    assert process.stdout and process.stderr
+    (tmp_path / "out.tar").write_bytes(process.stdout.buffer.read())  # type: ignore[attr-defined]
+    said = process.stderr.read()
+    process.communicate()
+    assert process.returncode == 0 and "secrets among them" in said
+    with tarfile.open(tmp_path / "out.tar") as tar:
+        assert {"secrets.json", "state.db", MANIFEST} <= set(tar.getnames())
+    code, said = mailwake("backup", str(old / "x.tar"), "--data-dir", str(old), "--port", "1")
+    assert code == 2 and "the next backup would hold this one" in said
+
+
 def test_a_folder_that_is_used_is_left_alone(made: Path, tmp_path: Path) -> None:
     (tmp_path / "secrets.json").write_text("{}")
     code, said = mailwake("restore", str(made), "--data-dir", str(tmp_path))

@@ -2,6 +2,7 @@
 
 import fcntl
 import shutil
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -19,7 +20,8 @@ from app.settings import SettingsError
 
 def backup(
     target: Annotated[
-        Path, typer.Argument(help="A .tar file to write, or a folder for one named by the time.")
+        str,
+        typer.Argument(help="A .tar file, a folder for one named by the time, or - for output."),
     ],
     clickhouse: Annotated[
         str,
@@ -33,32 +35,40 @@ def backup(
 ) -> None:
     """Write everything that DATA_DIR is worth into one file, while the service runs.
 
-    The file holds secrets and addresses; only its owner can read it.
+    It holds secrets and addresses; only the owner of the file can read it.
     """
     from app import backing_up, backup  # noqa: PLC0415  (chDB loads slowly)
 
     chosen = settings_of(data_dir=data_dir, clickhouse_dsn=clickhouse_dsn, port=port)
     if clickhouse and chosen.clickhouse_dsn == "chdb":
         raise fail("--clickhouse: needs a ClickHouse server; embedded tables are in the file")
-    if target.is_dir():
-        target = target / time.strftime("mailwake-%Y%m%dT%H%M%SZ.tar", time.gmtime())
+    path = Path(target)
+    if path.is_dir():
+        path = path / time.strftime("mailwake-%Y%m%dT%H%M%SZ.tar", time.gmtime())
+    if target != "-" and path.resolve().is_relative_to(chosen.data_dir.resolve()):
+        raise fail(f"{path} is in {chosen.data_dir}: the next backup would hold this one")
     try:
         with _folder(chosen.data_dir) as folder:
             backing_up.take(chosen, folder, clickhouse)
-            manifest = backup.pack(chosen, folder, target)
+            manifest = backup.pack(chosen, folder, sys.stdout.buffer if target == "-" else path)
     except backing_up.FAILURES as error:
         raise fail(str(error)) from None
-    size = target.stat().st_size
-    typer.echo(f"{target}: {len(manifest.files):,} files, {size:,} bytes, secrets among them")
+    size = "" if target == "-" else f", {path.stat().st_size:,} bytes"
+    _say(f"{target}: {len(manifest.files):,} files{size}, secrets among them")
     if manifest.clickhouse == "server":
         database = urlsplit(chosen.clickhouse_dsn).path.strip("/") or "default"
         if clickhouse:
-            typer.echo(f"ClickHouse has put its own at {clickhouse}; it comes back by")
-            typer.echo(f"  RESTORE DATABASE `{database}` FROM {clickhouse}")
+            _say(f"ClickHouse has put its own at {clickhouse}; it comes back by")
+            _say(f"  RESTORE DATABASE `{database}` FROM {clickhouse}")
         else:
-            typer.echo("ClickHouse's tables are not in it: back them up at the same time by")
-            typer.echo(f"  BACKUP DATABASE `{database}` TO Disk('backups', 'name')")
-            typer.echo("or let this command do that: --clickhouse \"Disk('backups', 'name')\"")
+            _say("ClickHouse's tables are not in it: back them up at the same time by")
+            _say(f"  BACKUP DATABASE `{database}` TO Disk('backups', 'name')")
+            _say("or let this command do that: --clickhouse \"Disk('backups', 'name')\"")
+
+
+def _say(line: str) -> None:
+    """Not where the backup itself may go."""
+    typer.echo(line, err=True)
 
 
 def restore(
