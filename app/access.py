@@ -1,22 +1,24 @@
-"""Who may see the dashboard: sessions in signed cookies, a password, one-time login links."""
+"""Getting into the dashboard: cookies, forms that are ours, and patience with wrong passwords."""
 
-import hashlib
 import hmac
 import secrets
 import time
 from collections import OrderedDict
-from collections.abc import Sequence
+from hashlib import sha256
 from urllib.parse import urlsplit
 
-from itsdangerous import BadSignature, URLSafeTimedSerializer
 from starlette.requests import Request
+from starlette.responses import Response
 
-COOKIE = "mailwake_session"
-SESSION_SECONDS = 30 * 86_400
-CODE_SECONDS = 86_400
-FREE_TRIES = 5  # wrong passwords of one address before it must wait
+from app.agents import agent
+from app.sessions import SECONDS
+
+FREE_TRIES = 5  # wrong passwords from one address before it must wait
+FREE_TRIES_OF_NAME = 20  # and for one name, from wherever they come
 WAIT_SECONDS = 60
-REMEMBERED = 10_000  # addresses with wrong passwords
+REMEMBERED = 10_000  # addresses and names with wrong passwords
+SESSION, FORM = "mailwake_session", "mailwake_form"
+CSRF = "csrf"  # the field of every form
 
 
 class ThrottledError(Exception):
@@ -28,64 +30,84 @@ class ThrottledError(Exception):
 
 
 class ForeignPostError(Exception):
-    """A form that was sent from another site."""
+    """A form that was sent from another site, or that is not of this session."""
 
 
-class Access:
-    """Sessions of the one dashboard user; changing the password ends them all."""
+class Throttle:
+    """Counts wrong passwords by address and by name, in this process."""
 
-    def __init__(self, secret_keys: Sequence[str], password: str) -> None:
-        # itsdangerous signs with the last key and verifies with all; ours signs with the first.
-        self._serializer = URLSafeTimedSerializer(list(reversed(secret_keys)), salt="session")
-        self._password = password.encode()
-        self._mark = hashlib.sha256(b"session" + self._password).hexdigest()[:16]
-        self._codes: dict[str, float] = {}
-        self._wrong: OrderedDict[str, tuple[int, float]] = OrderedDict()
+    def __init__(self) -> None:
+        self._wrong: OrderedDict[tuple[str, str], tuple[int, float]] = OrderedDict()
 
-    def new_login_code(self) -> str:
-        """A code for one login within CODE_SECONDS."""
-        code = secrets.token_urlsafe(24)
-        self._codes[code] = time.monotonic() + CODE_SECONDS
-        return code
+    def check(self, address: str, name: str) -> None:
+        """Raises ThrottledError where one of them must wait."""
+        for key, free in ((("address", address), FREE_TRIES), (("name", name), FREE_TRIES_OF_NAME)):
+            tries, last = self._wrong.get(key, (0, 0.0))
+            wait = last + WAIT_SECONDS - time.monotonic()
+            if tries >= free and wait > 0:
+                raise ThrottledError(int(wait) + 1)
 
-    def by_code(self, code: str) -> str | None:
-        """The session of a login code, which is used up by it."""
-        valid_until = self._codes.pop(code, 0.0)
-        return self._session() if time.monotonic() < valid_until else None
-
-    def by_password(self, password: str, address: str) -> str | None:
-        """The session of the right password. Raises ThrottledError after many wrong ones."""
-        tries, last = self._wrong.get(address, (0, 0.0))
-        wait = last + WAIT_SECONDS - time.monotonic()
-        if tries >= FREE_TRIES and wait > 0:
-            raise ThrottledError(int(wait) + 1)
-        if hmac.compare_digest(password.encode(), self._password):
-            self._wrong.pop(address, None)
-            return self._session()
-        self._wrong[address] = (tries + 1, time.monotonic())
-        self._wrong.move_to_end(address)
-        if len(self._wrong) > REMEMBERED:
+    def wrong(self, address: str, name: str) -> None:
+        """A password was wrong."""
+        for key in (("address", address), ("name", name)):
+            tries, last = self._wrong.get(key, (0, 0.0))
+            known = tries if time.monotonic() - last < WAIT_SECONDS else 0
+            self._wrong[key] = (known + 1, time.monotonic())
+            self._wrong.move_to_end(key)
+        while len(self._wrong) > REMEMBERED:
             self._wrong.popitem(last=False)
-        return None
 
-    def valid(self, session: str) -> bool:
-        """Whether a cookie's value is a session that has not ended."""
-        try:
-            mark = self._serializer.loads(session, max_age=SESSION_SECONDS)
-        except BadSignature:
-            return False
-        return isinstance(mark, str) and hmac.compare_digest(mark, self._mark)
-
-    def _session(self) -> str:
-        session = self._serializer.dumps(self._mark)
-        return session if isinstance(session, str) else session.decode("ascii")
+    def right(self, address: str, name: str) -> None:
+        """A password was right."""
+        self._wrong.pop(("address", address), None)
+        self._wrong.pop(("name", name), None)
 
 
-def local_path(path: str) -> str:
-    """Where to go after login: `path` if it stays on this site, else the front page."""
-    parts = urlsplit(path)
-    plain = path.startswith("/") and not path.startswith(("//", "/\\")) and path.isprintable()
-    return path if plain and not parts.scheme and not parts.netloc else "/"
+def cookie(request: Request, name: str) -> str:
+    """A cookie of ours; over https only under its guarded name (RFC 6265bis, section 4.1.3.2)."""
+    return request.cookies.get(_guarded(request, name), "")
+
+
+def set_cookie(
+    request: Request, response: Response, name: str, value: str, seconds: int | None = SECONDS
+) -> None:
+    """Not to be read by scripts, nor sent along with other sites' forms."""
+    secure = request.url.scheme == "https"
+    response.set_cookie(
+        _guarded(request, name), value, seconds, httponly=True, samesite="lax", secure=secure
+    )
+
+
+def drop_cookie(request: Request, response: Response, name: str) -> None:
+    """Have the browser forget it."""
+    secure = request.url.scheme == "https"
+    response.delete_cookie(_guarded(request, name), secure=secure, httponly=True, samesite="lax")
+
+
+def _guarded(request: Request, name: str) -> str:
+    return f"__Host-{name}" if request.url.scheme == "https" else name
+
+
+def new_secret() -> str:
+    """What a form is bound to where there is no session yet."""
+    return secrets.token_urlsafe(18)
+
+
+def csrf(secret: str) -> str:
+    """What a form carries to show that it is ours: it follows from a cookie and gives none away."""
+    return sha256(f"form {secret}".encode()).hexdigest()[:32]
+
+
+async def check_form(request: Request, secret: str) -> None:
+    """Raises ForeignPostError unless Fetch metadata and the form's token say that it is ours.
+
+    The form can be read again afterwards.
+    """
+    same_site(request)
+    form = await request.form(max_files=0, max_fields=100, max_part_size=65_536)
+    given = str(form.get(CSRF, "")).encode("utf-8", "replace")
+    if not secret or not hmac.compare_digest(given, csrf(secret).encode()):
+        raise ForeignPostError
 
 
 def same_site(request: Request) -> None:
@@ -97,3 +119,16 @@ def same_site(request: Request) -> None:
         ours = site in (None, "same-origin", "none")
     if not ours:
         raise ForeignPostError
+
+
+def browser(request: Request) -> str:
+    """A short name of the visitor's browser, such as Firefox on Linux."""
+    found = agent(request.headers.get("user-agent", ""))
+    return f"{found.client or 'A browser'}{f' on {found.os}' if found.os else ''}"
+
+
+def local_path(path: str) -> str:
+    """Where to go after login: `path` if it stays on this site, else the front page."""
+    parts = urlsplit(path)
+    plain = path.startswith("/") and not path.startswith(("//", "/\\")) and path.isprintable()
+    return path if plain and not parts.scheme and not parts.netloc else "/"

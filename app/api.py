@@ -18,6 +18,7 @@ from app import (
     subjects,
     upkeep,
 )
+from app.keys import Keys
 from app.web import Parts, spec
 
 ROUTES = (
@@ -35,12 +36,13 @@ ROUTES = (
 
 def create(
     parts: Mapping[str, Parts],
+    keys: Keys,
     handlers: Mapping[type[Exception], Callable[[Request, Exception], Response]],
 ) -> ASGIApp:
     """Routes on the raw path: ids may hold any character, slashes too. `parts` by workspace."""
     routed = Starlette(routes=list(ROUTES), exception_handlers=dict(handlers))
     routed.router.redirect_slashes = False  # the address would be made of the Host field
-    routed.state.parts = parts
+    routed.state.parts, routed.state.keys = parts, keys
 
     async def raw(scope: Scope, receive: Receive, send: Send) -> None:
         path = scope["raw_path"].partition(b"?")[0].decode("latin-1")

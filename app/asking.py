@@ -5,8 +5,10 @@ from contextlib import contextmanager
 
 import httpx2
 
+from app.keys import local_pass
 from app.settings import PREFIX, Settings
 from app.storage import Storage, StorageError
+from app.workspaces import DEFAULT
 
 
 class AskError(Exception):
@@ -14,7 +16,7 @@ class AskError(Exception):
 
 
 @contextmanager
-def service(settings: Settings) -> Iterator[httpx2.Client | None]:
+def service(settings: Settings, workspace: str = DEFAULT) -> Iterator[httpx2.Client | None]:
     """A client of the service that holds chDB, None where there is none or a server has the data.
 
     Raises AskError when the service that answers belongs to another data folder.
@@ -25,8 +27,12 @@ def service(settings: Settings) -> Iterator[httpx2.Client | None]:
     host = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else settings.host  # noqa: S104
     host = f"[{host}]" if ":" in host else host
     url = f"http://{host}:{settings.port}"
-    headers = {"authorization": f"Bearer {settings.api_keys[0]}"}
-    with httpx2.Client(base_url=url, trust_env=False, timeout=300, headers=headers) as client:
+
+    def pass_on(request: httpx2.Request) -> httpx2.Request:
+        request.headers["authorization"] = f"Bearer {local_pass(settings, workspace)}"
+        return request
+
+    with httpx2.Client(base_url=url, trust_env=False, timeout=300, auth=pass_on) as client:
         try:
             status = client.get("/v1/newsletters", params={"limit": 1}).status_code
         except httpx2.ConnectError:

@@ -16,14 +16,17 @@ from rich.text import Text
 
 from app import __version__, logs, schemas, serving, settings
 from app.commands import (
+    Workspace,
     backup,
     console,
     errors,
     fail,
+    keys,
     migrate,
     option,
     people,
     settings_of,
+    users,
     utc,
     workspaces,
 )
@@ -133,7 +136,7 @@ def rewrite(
         bool, typer.Option("--report", help="Print each link and why it is not tracked instead.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the API's answer.")] = False,
-    workspace: Annotated[str, typer.Option(help="Whose mail it is.")] = DEFAULT,
+    workspace: Workspace = DEFAULT,
     data_dir: Annotated[Path | None, option("data_dir")] = None,
     public_url: Annotated[str | None, option("public_url")] = None,
 ) -> None:
@@ -178,6 +181,7 @@ def reclassify(
     end: Annotated[
         datetime | None, typer.Option("--to", help="UTC; five minutes ago when left out.")
     ] = None,
+    workspace: Workspace = DEFAULT,
     data_dir: Annotated[Path | None, option("data_dir")] = None,
     clickhouse_dsn: Annotated[str | None, option("clickhouse_dsn")] = None,
     port: Annotated[int | None, option("port")] = None,
@@ -196,7 +200,7 @@ def reclassify(
         with Progress(*columns, console=errors) as bar:
             task = bar.add_task("Reclassifying", total=None, changed=0)
             last = None
-            for last in reclassifying.steps(chosen, utc(start), utc(end)):
+            for last in reclassifying.steps(chosen, workspace, utc(start), utc(end)):
                 bar.update(task, total=last.total, completed=last.done, changed=last.changed)
     except (asking.AskError, StorageError, NetworksError) as error:
         raise fail(str(error)) from None
@@ -214,6 +218,7 @@ def report(
     to: Annotated[
         list[str] | None, typer.Option(help="Mail it there instead, by MAILWAKE_SMARTHOST.")
     ] = None,
+    workspace: Workspace = DEFAULT,
     data_dir: Annotated[Path | None, option("data_dir")] = None,
     clickhouse_dsn: Annotated[str | None, option("clickhouse_dsn")] = None,
     port: Annotated[int | None, option("port")] = None,
@@ -227,10 +232,10 @@ def report(
     chosen = settings_of(data_dir=data_dir, clickhouse_dsn=clickhouse_dsn, port=port)
     try:
         if to:
-            reporting.mail(chosen, newsletter, period, to)
+            reporting.mail(chosen, workspace, newsletter, period, to)
             typer.echo(f"mailed to {', '.join(to)}")
             return
-        html = reporting.html(chosen, newsletter, period)
+        html = reporting.html(chosen, workspace, newsletter, period)
         if out == "-":
             typer.echo(html)
         else:
@@ -245,6 +250,9 @@ cli.command()(backup.backup)
 cli.command()(backup.restore)
 cli.command()(people.erase)
 cli.command(name="export-subject")(people.export_subject)
+cli.add_typer(keys.commands, name="keys")
+cli.add_typer(users.commands, name="users")
+cli.command()(users.login_link)
 
 
 @cli.command()

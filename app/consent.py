@@ -13,7 +13,18 @@ from starlette.routing import Route
 from app import acting, schemas
 from app.events import newsletter_key, recipient_key
 from app.suppressing import ALL
-from app.web import PROBLEMS, Parts, RequestError, authorized, body_of, integer, invalid, json, spec
+from app.web import (
+    PROBLEMS,
+    REWRITE,
+    Parts,
+    RequestError,
+    authorized,
+    body_of,
+    integer,
+    invalid,
+    json,
+    spec,
+)
 
 PAGE, MOST = 100, 1_000
 
@@ -37,11 +48,11 @@ async def suppressions(request: Request) -> Response:
         HTTP_200=acting.SuppressedOut, HTTP_413=schemas.Problem, HTTP_422=schemas.Problem,
         **PROBLEMS,
     ),
-    skip_validation=True,
+    skip_validation=True, security=REWRITE,
 )  # fmt: skip
 async def suppress(request: Request) -> Response:
     """Suppress a recipient for one newsletter, or without newsletter_id for all; idempotent."""
-    api = authorized(request)
+    api = authorized(request, "rewrite")
     wanted = await _wanted(request)
     keys = _keys(api, wanted.recipient, wanted.newsletter_id)
     await asyncio.to_thread(api.suppressions.add, *keys, "api")
@@ -54,14 +65,14 @@ async def suppress(request: Request) -> Response:
         HTTP_200=acting.SuppressedOut, HTTP_413=schemas.Problem, HTTP_422=schemas.Problem,
         **PROBLEMS,
     ),
-    skip_validation=True,
+    skip_validation=True, security=REWRITE,
 )  # fmt: skip
 async def unsuppress(request: Request) -> Response:
     """Take that entry off again (the recipient has subscribed anew); idempotent.
 
     `suppressed` says whether another entry still suppresses the recipient.
     """
-    api = authorized(request)
+    api = authorized(request, "rewrite")
     wanted = await _wanted(request)
     recipient, newsletter = _keys(api, wanted.recipient, wanted.newsletter_id)
     await asyncio.to_thread(api.suppressions.remove, recipient, newsletter)
@@ -72,10 +83,11 @@ async def unsuppress(request: Request) -> Response:
 @spec.validate(
     resp=Responses(HTTP_200=acting.SuppressedOut, HTTP_422=schemas.Problem, **PROBLEMS),
     skip_validation=True,
+    security=REWRITE,
 )
 async def check(request: Request) -> Response:
     """Whether ?recipient= is suppressed for ?newsletter= (left out: for all newsletters)."""
-    api = authorized(request)
+    api = authorized(request, "rewrite")
     given = {"recipient": request.query_params.get("recipient", "")}
     if "newsletter" in request.query_params:
         given["newsletter_id"] = request.query_params["newsletter"]

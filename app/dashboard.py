@@ -4,11 +4,12 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from functools import cached_property, wraps
-from typing import Any, NamedTuple
+from functools import cached_property, partial, wraps
+from typing import Any
 from urllib.parse import quote, unquote
 
 from jinja2_fragments import render_block
+from markupsafe import Markup
 from sse_starlette import EventSourceResponse
 from starlette.middleware import Middleware
 from starlette.requests import Request
@@ -18,20 +19,15 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app import clickmap, compare, exports, overview, people, report
-from app.access import (
-    COOKIE,
-    SESSION_SECONDS,
-    Access,
-    ThrottledError,
-    local_path,
-    same_site,
-)
+from app.access import CSRF, SESSION, check_form, cookie, csrf
 from app.filters import FilterError, Filters
-from app.live import MAX_VIEWERS, Fragments, Live
+from app.live import MAX_VIEWERS, Fragments, Live, while_valid
 from app.queries import NotFoundError
+from app.sessions import Sessions
 from app.settings import Settings, resource
 from app.storage import StorageError
 from app.templating import templates
+from app.users import Role
 from app.web import Parts, parts_of
 
 ONE = "/newsletters/{newsletter_id:path}"
@@ -51,17 +47,6 @@ AWAY = (
     " move again by themselves."
 )
 log = logging.getLogger(__name__)
-
-
-class User(NamedTuple):
-    """Who looks."""
-
-    name: str
-    workspace: str
-    role: str
-
-
-USER = User("admin", "default", "admin")
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 
@@ -74,11 +59,12 @@ class Dashboard:
     def __init__(
         self,
         settings: Settings,
-        access: Access,
+        sessions: Sessions,
         live: Live,
         notices: Callable[[str], list[str]],
     ) -> None:
-        self._settings, self._access, self._live, self._notices = settings, access, live, notices
+        self._settings, self._live, self._notices = settings, live, notices
+        self.sessions = sessions
         self.templates = templates()
 
     @cached_property
@@ -100,8 +86,6 @@ class Dashboard:
             Route("/compare", inside(self.compare)),
             Route("/recipients", inside(self.recipients)),
             Route("/recipients/{key:int}", inside(self.recipient)),
-            Route("/login", self.login, methods=["GET", "POST"]),
-            Route("/logout", self.logout, methods=["POST"]),
             Mount("/static", StaticFiles(directory=resource("static")), name="static",
                   middleware=[Middleware(_Cached)]),
         )  # fmt: skip
@@ -208,41 +192,6 @@ class Dashboard:
         filters, newsletter_id = Filters.read(request.query_params), _newsletter_id(request)
         return await exports.answer(request, here(request).queries, newsletter_id, filters)
 
-    async def login(self, request: Request) -> Response:
-        """By password (POST) or by one-time code (GET ?code=)."""
-        onward = local_path(request.query_params.get("next", "/"))
-        problem, status = "", 200
-        session = None
-        if request.method == "POST":
-            same_site(request)
-            address = request.client.host if request.client else ""
-            form = await request.form(max_files=0, max_fields=8, max_part_size=4096)
-            try:
-                session = self._access.by_password(str(form.get("password", "")), address)
-                problem, status = "That is not the password.", 403
-            except ThrottledError as error:
-                problem, status = f"Too many tries. Wait {error.seconds} seconds.", 429
-        elif request.method == "GET" and (code := request.query_params.get("code")):
-            session = self._access.by_code(code)
-            problem, status = "That link was used before, or it is older than a day.", 403
-        elif self._access.valid(request.cookies.get(COOKIE, "")):
-            return RedirectResponse(onward, 303)
-        if session is None:
-            return self.page(request, "login.html", {"problem": problem}, status)
-        response = RedirectResponse(onward, 303, {"cache-control": "no-store"})
-        response.set_cookie(
-            COOKIE, session, SESSION_SECONDS, httponly=True, samesite="lax",
-            secure=request.url.scheme == "https",
-        )  # fmt: skip
-        return response
-
-    async def logout(self, request: Request) -> Response:
-        """Forget the session in this browser."""
-        same_site(request)
-        response = RedirectResponse("/login", 303)
-        response.delete_cookie(COOKIE)
-        return response
-
     def problem(self, request: Request, status: int, title: str, detail: str) -> Response:
         """An error's page; one of status 503 looks again by itself, without JavaScript too."""
         response = self.page(request, "error.html", {"title": title, "detail": detail}, status)
@@ -250,17 +199,25 @@ class Dashboard:
             response.headers["refresh"] = "5"
         return response
 
-    def inside(self, endpoint: Endpoint, live: bool = False) -> Endpoint:
-        """Only for who is logged in; errors become pages."""
+    def inside(self, endpoint: Endpoint, role: Role = "viewer", live: bool = False) -> Endpoint:
+        """Only for who is logged in and has the role; forms must be ours; errors become pages."""
 
         @wraps(endpoint)
         async def guarded(request: Request) -> Response:
-            if not self._access.valid(request.cookies.get(COOKIE, "")):
+            token = cookie(request, SESSION)
+            session = await asyncio.to_thread(self.sessions.find, token)
+            if session is None:
                 if live:  # a stream cannot follow to the login
                     return Response(status_code=401, headers=HEADERS)
                 here = request.url.path + (f"?{request.url.query}" if request.url.query else "")
                 return RedirectResponse(f"/login?next={quote(here, safe='')}", 303)
-            request.state.user = USER
+            request.state.user, request.state.session = session.user, session
+            request.state.token = token
+            if request.method == "POST":
+                await check_form(request, token)
+            if not session.user.may(role):
+                told = f"That is for {role}s. You are a {session.user.role} here."
+                return self.problem(request, 403, "Not for this user", told)
             try:
                 return await endpoint(request)
             except NotFoundError as error:
@@ -278,7 +235,12 @@ class Dashboard:
         self, request: Request, name: str, page: Mapping[str, Any], status: int = 200
     ) -> Response:
         """A template's page under the dashboard's policy."""
-        page = {"url": self._settings.console_url, "notices": self._told(request), **page}
+        user = getattr(request.state, "user", None)
+        page = {
+            "url": self._settings.console_url, "user": user,
+            "notices": self._notices(user.workspace) if user else [],
+            "csrf": partial(field, getattr(request.state, "token", "")), **page,
+        }  # fmt: skip
         return self.templates.TemplateResponse(request, name, page, status, dict(HEADERS))
 
     def stream(
@@ -305,13 +267,12 @@ class Dashboard:
             return {"notices": self._block("base.html", "notices", told), **found}
 
         last = request.headers.get("last-event-id", "")
-        events = self._live.watch(f"{workspace} {key}", render, last)
+        token = request.state.token
+        events = while_valid(
+            self._live.watch(f"{workspace} {key}", render, last),
+            lambda: self.sessions.find(token) is not None,
+        )
         return EventSourceResponse(events, headers={"cache-control": "no-store"}, ping=20)
-
-    def _told(self, request: Request) -> list[str]:
-        """What goes wrong in operation concerns those who are logged in."""
-        user = getattr(request.state, "user", None)
-        return self._notices(user.workspace) if user else []
 
     def _block(self, name: str, block: str, page: Mapping[str, Any]) -> str:
         return render_block(self.templates.env, name, block, page)
@@ -333,6 +294,11 @@ class _Cached:
             await send(message)
 
         await self._app(scope, receive, with_headers)
+
+
+def field(secret: str) -> Markup:
+    """The hidden field that every form carries."""
+    return Markup('<input type="hidden" name="{}" value="{}">').format(CSRF, csrf(secret))
 
 
 def here(request: Request) -> Parts:

@@ -5,7 +5,6 @@ the mail is with one of them (RFC 5321, section 4.2.5).
 """
 
 import asyncio
-import hmac
 import ipaddress
 import logging
 import socket
@@ -19,6 +18,7 @@ from urllib.parse import urlsplit
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 
 from app.copies import refusal
+from app.keys import Keys
 from app.outgoing import Outgoing
 from app.relaying import LAST_ANSWER, Answer, Capabilities, Upstream
 from app.settings import PREFIX, Settings, SettingsError
@@ -39,8 +39,8 @@ class Gateway:
     `outgoing` gives a workspace's; `counts` is as Transit says, of all workspaces.
     """
 
-    def __init__(self, settings: Settings, outgoing: Callable[[str], Outgoing]) -> None:
-        self.settings = settings
+    def __init__(self, settings: Settings, keys: Keys, outgoing: Callable[[str], Outgoing]) -> None:
+        self.settings, self._keys = settings, keys
         self.counts: Counter[str] = Counter()
         self._outgoing = outgoing
         self._transits: dict[str, tuple[Outgoing, Transit]] = {}
@@ -101,11 +101,11 @@ class Gateway:
         return any(address in network for network in self.settings.sending_networks)
 
     def login(self, _: Any, __: Any, ___: Any, ____: str, given: Any) -> AuthResult:
-        """Any name, with one of API_KEYS for a password."""
-        key = given.password if isinstance(given, LoginPassword) else b""
-        known = [known.encode() for known in self.settings.api_keys]
-        right = [hmac.compare_digest(key, one) for one in known]
-        return AuthResult(success=any(right), handled=False, auth_data=DEFAULT)
+        """Any name, with an API key that may rewrite for a password."""
+        secret = given.password if isinstance(given, LoginPassword) else b""
+        key = self._keys.find(secret.decode("utf-8", "replace"))
+        may = key is not None and key.may("rewrite")
+        return AuthResult(success=may, handled=False, auth_data=key.workspace if key else "")
 
     def _protocol(self) -> asyncio.BaseProtocol:
         if self._connections >= self.settings.smtp_connections:

@@ -6,24 +6,25 @@ from rich.table import Table
 from rich.text import Text
 
 from app import __version__
+from app.beginning import Welcome
 from app.settings import Settings
 
 
 def greet(
-    console: Console, chosen: Settings, local: str, code: str = "", is_demo: bool = False
+    console: Console, chosen: Settings, local: str, welcome: Welcome, is_demo: bool = False
 ) -> None:
     """Where the dashboard is, how to get in, and what to send mail with."""
     table = Table.grid(padding=(0, 2))
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
     table.add_row("Dashboard", Text(local, style="bold cyan"))
-    if code:
-        login = f"{local}/login?code={code}"
+    if welcome.code:
+        login = f"{local}/login?code={welcome.code}"
         table.add_row("Log in", Text(login, style="bold cyan", overflow="fold"))
-        table.add_row("", "works once, today; later log in with the password in the file below")
-    else:  # workers share no memory, so none could tell that a code was used
-        table.add_row("Log in", "with dashboard_password of the file below")
-    table.add_row("API key", Text(chosen.api_keys[0], style="bold green"))
+        table.add_row("", "works once, today; set a password there, or: mailwake login-link")
+    if welcome.key:
+        table.add_row("API key", Text(welcome.key, style="bold green"))
+        table.add_row("", "shown this once; more by: mailwake keys add NAME")
     table.add_row("API docs", Text(f"{local}/docs", style="cyan"))
     if chosen.public_url != local:
         table.add_row("Public URL", Text(chosen.public_url, style="cyan"))

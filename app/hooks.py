@@ -17,10 +17,22 @@ from starlette.routing import Route
 from app import acting, followups, schemas
 from app.classify import HUMAN, MACHINE
 from app.feed import TYPES
+from app.keys import Scope
 from app.outside import OutsideError, check
 from app.settings import PREFIX, SettingsError
 from app.telling import Wanted
-from app.web import PROBLEMS, Parts, RequestError, authorized, body_of, integer, invalid, json, spec
+from app.web import (
+    ADMIN,
+    PROBLEMS,
+    Parts,
+    RequestError,
+    authorized,
+    body_of,
+    integer,
+    invalid,
+    json,
+    spec,
+)
 from app.webhooks import Delivery, Webhook
 
 PAGE, MOST = 50, 500
@@ -42,10 +54,11 @@ async def webhooks(request: Request) -> Response:
     json=acting.WebhookIn,
     resp=Responses(HTTP_200=acting.WebhookOut, **CHANGED, **PROBLEMS),
     skip_validation=True,
+    security=ADMIN,
 )
 async def add(request: Request) -> Response:
     """A new webhook, told of what happens from now on. Its secret is in this answer alone."""
-    api = authorized(request)
+    api = authorized(request, "admin")
     try:
         wanted = msgspec.json.decode(await body_of(request, 65_536), type=acting.WebhookIn)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -67,26 +80,32 @@ async def webhook(request: Request) -> Response:
     return json(out(hook))
 
 
-@spec.validate(resp=Responses(HTTP_200=acting.WebhookOut, **PROBLEMS), skip_validation=True)
+@spec.validate(
+    resp=Responses(HTTP_200=acting.WebhookOut, **PROBLEMS), skip_validation=True, security=ADMIN
+)
 async def remove(request: Request) -> Response:
     """Take a webhook off, with its deliveries."""
-    api, hook = await _known(request)
+    api, hook = await _known(request, "admin")
     await asyncio.to_thread(api.webhooks.remove, hook.id)
     return json(out(hook))
 
 
-@spec.validate(resp=Responses(HTTP_200=acting.WebhookOut, **PROBLEMS), skip_validation=True)
+@spec.validate(
+    resp=Responses(HTTP_200=acting.WebhookOut, **PROBLEMS), skip_validation=True, security=ADMIN
+)
 async def enable(request: Request) -> Response:
     """Switch a disabled webhook on again: it is told of what it has missed (7 days at most)."""
-    api, hook = await _known(request)
+    api, hook = await _known(request, "admin")
     await asyncio.to_thread(api.webhooks.enable, hook.id)
     return json(out(msgspec.structs.replace(hook, disabled="", failing_since=None)))
 
 
-@spec.validate(resp=Responses(HTTP_200=acting.DeliveryOut, **PROBLEMS), skip_validation=True)
+@spec.validate(
+    resp=Responses(HTTP_200=acting.DeliveryOut, **PROBLEMS), skip_validation=True, security=ADMIN
+)
 async def test(request: Request) -> Response:
     """Send an event of type webhook.test; the delivery log says what came of it."""
-    api, hook = await _known(request)
+    api, hook = await _known(request, "admin")
     number = await asyncio.to_thread(api.webhooks.test, hook)
     found = await asyncio.to_thread(api.webhooks.log, hook.id, number + 1, 1)
     return json(delivery_out(found[0]))
@@ -109,10 +128,12 @@ async def deliveries(request: Request) -> Response:
     return json(acting.DeliveryList([delivery_out(one) for one in found], following))
 
 
-@spec.validate(resp=Responses(HTTP_200=acting.Replayed, **PROBLEMS), skip_validation=True)
+@spec.validate(
+    resp=Responses(HTTP_200=acting.Replayed, **PROBLEMS), skip_validation=True, security=ADMIN
+)
 async def replay(request: Request) -> Response:
     """Send every dead letter of a webhook again."""
-    api, hook = await _known(request)
+    api, hook = await _known(request, "admin")
     return json(acting.Replayed(await asyncio.to_thread(api.webhooks.replay, hook.id)))
 
 
@@ -147,8 +168,8 @@ def from_file(path: Path) -> dict[str, tuple[str, Wanted, bool, str]]:
     return found
 
 
-async def _known(request: Request) -> tuple[Parts, Webhook]:
-    api = authorized(request)
+async def _known(request: Request, scope: Scope = "read") -> tuple[Parts, Webhook]:
+    api = authorized(request, scope)
     webhook_id = request.path_params["webhook_id"]
     hook = await asyncio.to_thread(api.webhooks.get, webhook_id)
     if hook is None:

@@ -10,7 +10,7 @@ import asyncio
 import hashlib
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 
 from sse_starlette import ServerSentEvent
@@ -22,6 +22,7 @@ TICK = 1.0  # seconds between two rounds when nothing is new
 GLANCE = 0.05  # seconds between looks for news of this process
 REST = 0.3  # seconds between two rounds, however much is new
 MAX_VIEWERS = 1000
+CHECK = 5.0  # seconds between looks whether a viewer's session has ended
 
 Fragments = Mapping[str, str]  # HTML by the id of the element that holds it
 Render = Callable[[], Fragments]
@@ -66,7 +67,7 @@ class Live:
 
     async def watch(
         self, key: str, render: Render, last_version: str = ""
-    ) -> AsyncIterator[ServerSentEvent]:
+    ) -> AsyncGenerator[ServerSentEvent]:
         """Events of the page `key`, until the viewer leaves. Raises FullError at once."""
         if self.viewers >= MAX_VIEWERS:
             raise FullError
@@ -108,6 +109,31 @@ class Live:
             page.fragments, page.version = fragments, version
             for viewer in page.viewers:
                 viewer.set()
+
+
+async def while_valid(
+    events: AsyncGenerator[ServerSentEvent], valid: Callable[[], bool]
+) -> AsyncIterator[ServerSentEvent]:
+    """A viewer's events until `valid` (blocking) says no, which is asked every CHECK seconds."""
+    coming = asyncio.ensure_future(anext(events, None))
+    asked = time.monotonic()
+    try:
+        while True:
+            await asyncio.wait({coming}, timeout=CHECK)
+            if time.monotonic() - asked >= CHECK:
+                asked = time.monotonic()
+                if not await asyncio.to_thread(valid):
+                    return
+            if coming.done():
+                event = coming.result()
+                if event is None:
+                    return
+                yield event
+                coming = asyncio.ensure_future(anext(events, None))
+    finally:
+        coming.cancel()
+        await asyncio.gather(coming, return_exceptions=True)
+        await events.aclose()
 
 
 def partials(fragments: Fragments) -> str:

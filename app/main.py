@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 
 import msgspec
@@ -16,7 +16,8 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 
 from app import api, hooks, reference, snapshot
-from app.access import Access, ForeignPostError
+from app.access import ForeignPostError
+from app.accounts import Accounts
 from app.actions import Actions
 from app.corrections import Corrections
 from app.dashboard import Dashboard
@@ -27,20 +28,25 @@ from app.feed import CursorError, Feed
 from app.front import Front
 from app.gateway import Gateway
 from app.journal import Journal, JournalError
+from app.keys import NOTED, Keys, Scope
 from app.live import Live
 from app.loader import Loader
+from app.login import Login
 from app.metrics import CONTENT_TYPE, Metrics
 from app.networks import Networks
 from app.queries import NotFoundError
 from app.reports import Reports
 from app.schemas import Problem
+from app.sessions import Sessions
 from app.settings import Settings
 from app.state import open_state
 from app.storage import Storage, StorageError
 from app.tenants import Tenants
 from app.tracking import Tracking
 from app.unsubscribe import Unsubscribe
-from app.web import RequestError, body_of, check_key, invalid
+from app.users import Users
+from app.web import RequestError, body_of, invalid, key_of
+from app.workspaces import DEFAULT
 
 log = logging.getLogger(__name__)
 Handlers = dict[type[Exception], Callable[[Request, Exception], Response]]
@@ -64,7 +70,7 @@ class Mailwake:
         feed = Feed(state)
         self.loader = Loader(self.journal.folder, self.storage, networks, feed, Erasures(state))
         self.corrections = Corrections(self.journal.folder, self.storage, networks, feed)
-        self.access = Access(settings.secret_keys, settings.dashboard_password)
+        self.keys = Keys(state, settings)
         self.live = Live(lambda: self.loader.loaded + self.corrections.changed)
         self.tenants = Tenants(settings, state, self.journal, self.storage, self.corrections, feed)
         self.eraser = Eraser(
@@ -76,10 +82,13 @@ class Mailwake:
             hooks.from_file(settings.webhooks_file) if settings.webhooks_file else {}, feed.last()
         )
         self.dispatcher = Dispatcher(settings, self.tenants.courses, feed, self.tenants.news)
-        dashboard = Dashboard(settings, self.access, self.live, self._notices_of)
+        sessions, users = Sessions(state), Users(state)
+        dashboard = Dashboard(settings, sessions, self.live, self._notices_of)
         self.reports = Reports(settings, default.queries)
         of = self.tenants.parts
-        self.gateway = Gateway(settings, lambda name: of[name].outgoing) if settings.smtp else None
+        self.gateway = (
+            Gateway(settings, self.keys, lambda name: of[name].outgoing) if settings.smtp else None
+        )
         unsubscribe = Unsubscribe(self.tenants.reader, self.journal, dashboard.templates)
         routes: list[BaseRoute] = [
             Route("/healthz", healthz),
@@ -87,8 +96,10 @@ class Mailwake:
             Route("/metrics", self.metrics),
             *reference.routes(api.openapi(), dashboard.templates, settings.console_url),
             Route("/v1/snapshot", self.snapshot, methods=["POST"]),
-            Mount("/v1", app=api.create(self.tenants.parts, ERRORS)),
+            Mount("/v1", app=api.create(self.tenants.parts, self.keys, ERRORS)),
             *unsubscribe.routes,
+            *Login(dashboard, users).routes,
+            *Accounts(dashboard, users, self.keys).routes,
             *Actions(dashboard).routes,
             *dashboard.routes,
         ]
@@ -97,6 +108,7 @@ class Mailwake:
         # Starlette would lead from /x/ to http://HOST/x, HOST being whatever the request names.
         self.starlette.router.redirect_slashes = False
         self.starlette.state.parts = self.tenants.parts
+        self.starlette.state.keys = self.keys
         front = Front(self.starlette, settings, self.tenants.readers)
         self.asgi = Tracking(front, self.tenants.readers, self.journal)
         self._metrics = Metrics(
@@ -120,6 +132,7 @@ class Mailwake:
             asyncio.create_task(self.live.run(), name="live"),
             asyncio.create_task(self._metrics.pulse(), name="pulse"),
             asyncio.create_task(self.tenants.run(), name="workspaces"),
+            asyncio.create_task(self._note_uses(), name="keys"),
             *([asyncio.create_task(self.corrections.run(), name="corrections")] if loads else []),
             asyncio.create_task(self.reports.run(), name="reports"),
             asyncio.create_task(self.eraser.run(), name="erasures"),
@@ -139,6 +152,13 @@ class Mailwake:
             if loads:
                 await self.loader.drain()
             await asyncio.to_thread(self.storage.close)
+
+    async def _note_uses(self) -> None:
+        """Write down now and then when keys were used."""
+        while True:
+            await asyncio.sleep(NOTED)
+            with suppress(SQLAlchemyError):
+                await asyncio.to_thread(self.keys.note_uses)
 
     def notices(self) -> list[str]:
         """What an operator must know now; empty while all is well."""
@@ -174,14 +194,14 @@ class Mailwake:
         return JSONResponse(answer, 503 if trouble else 200)
 
     async def metrics(self, request: Request) -> Response:
-        """Prometheus' text, for who has an API key: the address is open to the world."""
-        check_key(request, self.settings)
+        """Prometheus' text, of all workspaces: for who has a key of the settings' own."""
+        _of_default(request, "read")
         text = await asyncio.to_thread(self._metrics.text)
         return Response(text, headers={"content-type": CONTENT_TYPE})
 
     async def snapshot(self, request: Request) -> Response:
         """Fill a folder that `mailwake backup` has made: whoever has not made one gets nothing."""
-        check_key(request, self.settings)
+        _of_default(request, "admin")
         try:
             wanted = msgspec.json.decode(await body_of(request, 4096), type=snapshot.Wanted)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -193,6 +213,12 @@ class Mailwake:
             snapshot.take, self.settings, self.storage, self.loader, self.corrections, folder
         )
         return JSONResponse({"folder": folder.name})
+
+
+def _of_default(request: Request, scope: Scope) -> None:
+    """What concerns the whole service is for keys of the settings' own workspace."""
+    if key_of(request, scope).workspace != DEFAULT:
+        raise RequestError(403, "this is of the whole service: use a key of `default`")
 
 
 async def healthz(_: Request) -> Response:
@@ -211,7 +237,13 @@ def problem(status: int, title: str, detail: str = "", field: str = "") -> Respo
 
 def _request_error(_: Request, error: Exception) -> Response:
     assert isinstance(error, RequestError)  # noqa: S101
-    titles = {400: "Bad request", 401: "Unauthorized", 413: "Too large", 422: "Invalid value"}
+    titles = {
+        400: "Bad request",
+        401: "Unauthorized",
+        403: "Forbidden",
+        413: "Too large",
+        422: "Invalid value",
+    }
     return problem(error.status, titles.get(error.status, "Error"), error.detail, error.field)
 
 

@@ -18,6 +18,7 @@ from app.queries import utc
 from app.segments import Segment
 from app.suppressing import ALL
 from app.web import (
+    ADMIN,
     PROBLEMS,
     RequestError,
     authorized,
@@ -97,10 +98,11 @@ async def saved(request: Request) -> Response:
         HTTP_200=acting.SavedOut, HTTP_413=schemas.Problem, HTTP_422=schemas.Problem, **PROBLEMS
     ),
     skip_validation=True,
+    security=ADMIN,
 )
 async def save(request: Request) -> Response:
     """Save a segment under a name of 1 to 100 characters, in the place of an earlier one."""
-    api, name = authorized(request), _name(request)
+    api, name = authorized(request, "admin"), _name(request)
     try:
         wanted = msgspec.json.decode(await body_of(request, 65_536), type=Segment)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -117,10 +119,12 @@ async def saved_one(request: Request) -> Response:
     return await streamed(segments.chunks(api.queries, wanted), "application/x-ndjson")
 
 
-@spec.validate(resp=Responses(HTTP_200=acting.SavedOut, **PROBLEMS), skip_validation=True)
+@spec.validate(
+    resp=Responses(HTTP_200=acting.SavedOut, **PROBLEMS), skip_validation=True, security=ADMIN
+)
 async def forget(request: Request) -> Response:
     """Remove a saved segment."""
-    api, name = authorized(request), _name(request)
+    api, name = authorized(request, "admin"), _name(request)
     wanted = await asyncio.to_thread(api.saved.get, name)
     await asyncio.to_thread(api.saved.remove, name)
     return answer_of(acting.SavedOut(name, wanted))

@@ -16,9 +16,11 @@ from app.settings import Settings
 from app.state import open_state
 
 
-def steps(settings: Settings, start: datetime | None, end: datetime | None) -> Iterator[Progress]:
+def steps(
+    settings: Settings, workspace: str, start: datetime | None, end: datetime | None
+) -> Iterator[Progress]:
     """Progress until all is done. Raises AskError, StorageError or NetworksError."""
-    with asking.service(settings) as client:
+    with asking.service(settings, workspace) as client:
         if client:
             yield from _asked(client, start, end)
             return
@@ -27,7 +29,7 @@ def steps(settings: Settings, start: datetime | None, end: datetime | None) -> I
         corrections = Corrections(
             settings.data_dir / "journal", storage, networks, Feed(open_state(settings.data_dir))
         )
-        yield from corrections.reclassify("default", *span(start, end))
+        yield from corrections.reclassify(workspace, *span(start, end))
 
 
 def _asked(

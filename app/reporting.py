@@ -19,14 +19,14 @@ class ReportError(Exception):
     """No report; the message says why."""
 
 
-def html(settings: Settings, newsletter_id: str, period: str) -> str:
+def html(settings: Settings, workspace: str, newsletter_id: str, period: str) -> str:
     """The report as a document. Raises ReportError or StorageError."""
     try:
         chosen = Filters.read({"period": period}).period
     except FilterError as error:
         raise ReportError(f"--period: {error}") from None
     try:
-        with asking.service(settings) as client:
+        with asking.service(settings, workspace) as client:
             if client:
                 path = f"/v1/newsletters/{quote(newsletter_id, safe='')}/report"
                 answer = client.get(path, params={"period": period})
@@ -35,17 +35,21 @@ def html(settings: Settings, newsletter_id: str, period: str) -> str:
                     raise ReportError(problem.detail or problem.title)
                 return answer.text
         with asking.storage(settings) as storage:
-            return report.html(report.figures(Queries(storage), newsletter_id, chosen), "")
+            return report.html(
+                report.figures(Queries(storage, workspace), newsletter_id, chosen), ""
+            )
     except (asking.AskError, NotFoundError) as error:
         raise ReportError(str(error)) from None
 
 
-def mail(settings: Settings, newsletter_id: str, period: str, to: Sequence[str]) -> None:
+def mail(
+    settings: Settings, workspace: str, newsletter_id: str, period: str, to: Sequence[str]
+) -> None:
     """Mail the report. Raises ReportError or StorageError."""
     for name in ("smarthost", "report_from"):
         if not getattr(settings, name):
             raise ReportError(f"{PREFIX}{name.upper()}: is needed to mail a report")
-    document = html(settings, newsletter_id, period)
+    document = html(settings, workspace, newsletter_id, period)
     now = datetime.now(UTC).isoformat()
     message = report.message_of(
         document, f"{newsletter_id}: report", "The report is in HTML.\n",

@@ -13,8 +13,9 @@ from starlette.routing import Route
 from app import acting, schemas
 from app.feed import Feed
 from app.followups import FollowUp, FollowUps, Rule
+from app.keys import Scope
 from app.telling import Wanted
-from app.web import PROBLEMS, Parts, RequestError, authorized, body_of, invalid, json, spec
+from app.web import ADMIN, PROBLEMS, Parts, RequestError, authorized, body_of, invalid, json, spec
 from app.webhooks import Webhooks
 
 MOST = 100
@@ -35,10 +36,11 @@ async def followups(request: Request) -> Response:
     json=acting.FollowUpIn,
     resp=Responses(HTTP_200=acting.FollowUpOut, **CHANGED, **PROBLEMS),
     skip_validation=True,
+    security=ADMIN,
 )
 async def add(request: Request) -> Response:
     """A new follow-up: of clicks from now on, or of messages whose time is over from now on."""
-    api = authorized(request)
+    api = authorized(request, "admin")
     try:
         wanted = msgspec.json.decode(await body_of(request, 65_536), type=acting.FollowUpIn)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -54,10 +56,12 @@ async def followup(request: Request) -> Response:
     return json(out(one))
 
 
-@spec.validate(resp=Responses(HTTP_200=acting.FollowUpOut, **PROBLEMS), skip_validation=True)
+@spec.validate(
+    resp=Responses(HTTP_200=acting.FollowUpOut, **PROBLEMS), skip_validation=True, security=ADMIN
+)
 async def remove(request: Request) -> Response:
     """Take a follow-up off; it forgets whom it was for."""
-    api, one = await _known(request)
+    api, one = await _known(request, "admin")
     await asyncio.to_thread(api.followups.remove, one.id)
     return json(out(one))
 
@@ -94,8 +98,8 @@ def out(one: FollowUp) -> acting.FollowUpOut:
     )  # fmt: skip
 
 
-async def _known(request: Request) -> tuple[Parts, FollowUp]:
-    api = authorized(request)
+async def _known(request: Request, scope: Scope = "read") -> tuple[Parts, FollowUp]:
+    api = authorized(request, scope)
     followup_id = request.path_params["followup_id"]
     one = await asyncio.to_thread(api.followups.get, followup_id)
     if one is None:

@@ -14,6 +14,7 @@ from app import describing, mime, schemas
 from app.mailing import Sample
 from app.web import (
     PROBLEMS,
+    REWRITE,
     RequestError,
     authorized,
     body_of,
@@ -53,13 +54,14 @@ TOO_LARGE = {"HTTP_413": schemas.Problem, "HTTP_422": schemas.Problem}
     json=schemas.RewriteIn,
     resp=Responses(HTTP_200=schemas.RewriteOut, **TOO_LARGE, **PROBLEMS),
     skip_validation=True,
+    security=REWRITE,
 )
 async def rewrite(request: Request) -> Response:
     """Rewrite one message: a pixel and signed links go in, nothing else changes.
 
     With ?dry_run=1 nothing is recorded: the links say what would be tracked and why not.
     """
-    api = authorized(request)
+    api = authorized(request, "rewrite")
     limit = int(api.settings.max_html_mb * 1_000_000)
     # JSON may need six bytes for one (\u0000), and the text part comes along.
     body = await body_of(request, 7 * limit)
@@ -91,6 +93,7 @@ async def rewrite(request: Request) -> Response:
 @spec.validate(
     resp=Responses(HTTP_200=schemas.MimeReport, **TOO_LARGE, **PROBLEMS),
     skip_validation=True,
+    security=REWRITE,
 )
 async def rewrite_mime(request: Request) -> Response:
     """Rewrite a whole message (message/rfc822 in and out); ?dry_run=1 gives the report as JSON.
@@ -99,7 +102,7 @@ async def rewrite_mime(request: Request) -> Response:
     fields say what it is and are removed; -Unsubscribe: add puts in List-Unsubscribe, -Sample: yes
     keeps the HTML for the click map.
     """
-    api = authorized(request)
+    api = authorized(request, "rewrite")
     limit = int(2 * api.settings.max_html_mb * 1_000_000)
     message, own = mime.without_own(await body_of(request, limit))
     try:
@@ -145,10 +148,11 @@ async def rewrite_mime(request: Request) -> Response:
         **PROBLEMS,
     ),
     skip_validation=True,
+    security=REWRITE,
 )
 async def template(request: Request) -> Response:
     """Keep a compiled mail for this newsletter; the next one takes its place."""
-    api, newsletter_id = authorized(request), newsletter_id_of(request)
+    api, newsletter_id = authorized(request, "rewrite"), newsletter_id_of(request)
     limit = int(api.settings.max_html_mb * 1_000_000)
     try:
         msgspec.convert(newsletter_id, schemas.Id)
@@ -174,6 +178,7 @@ async def template(request: Request) -> Response:
     json=schemas.RecipientIn,
     resp=Responses(HTTP_200=schemas.MessageOut, HTTP_422=schemas.Problem, **PROBLEMS),
     skip_validation=True,
+    security=REWRITE,
 )
 async def messages(request: Request) -> Response:
     """Messages from the template: NDJSON recipients in, NDJSON messages out, in the same order.
@@ -181,7 +186,7 @@ async def messages(request: Request) -> Response:
     With ?return=token each line is a TokenOut instead; a bad line is a LineError and the rest goes
     on.
     """
-    api, newsletter_id = authorized(request), newsletter_id_of(request)
+    api, newsletter_id = authorized(request, "rewrite"), newsletter_id_of(request)
     give = request.query_params.get("return", "html")
     if give not in ("html", "token"):
         raise RequestError(422, "must be html or token", "return")

@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import uvicorn
@@ -14,9 +15,11 @@ from rich.console import Console
 from uvicorn.supervisors import Multiprocess
 
 from app import logs, secret_files, settings
+from app.beginning import begin
 from app.gateway import Gateway
 from app.greeting import greet
 from app.journal import Journal, JournalError, adopt_orphans
+from app.keys import Keys, local_pass
 from app.networks import Networks, NetworksError
 from app.senders import Senders
 from app.settings import PREFIX, Settings, SettingsError
@@ -66,8 +69,11 @@ def serve(console: Console, chosen: Settings, demo_speed: float = 0) -> None:
     port = listener.getsockname()[1]
     chosen = with_public_url(chosen, port)
     local = with_public_url(chosen.model_copy(update={"public_url": ""}), port).public_url
+    state = open_state(chosen.data_dir, chosen.auto_migrate)
+    welcome = begin(chosen, state)
+    state.dispose()
     if chosen.workers > 1:
-        greet(console, chosen, local)
+        greet(console, chosen, local, welcome)
         _many(chosen, listener)
         return
     try:
@@ -79,7 +85,7 @@ def serve(console: Console, chosen: Settings, demo_speed: float = 0) -> None:
     except SettingsError as error:
         raise StartError(str(error)) from None
     server = uvicorn.Server(_uvicorn(service.asgi, chosen))
-    greet(console, chosen, local, service.access.new_login_code(), bool(demo_speed))
+    greet(console, chosen, local, welcome, bool(demo_speed))
     with suppress(KeyboardInterrupt):
         uvloop.run(_run(server, listener, chosen, local, demo_speed))
 
@@ -114,8 +120,8 @@ def _uvicorn(app: Any, chosen: Settings, **more: Any) -> uvicorn.Config:
 def _many(chosen: Settings, listener: socket.socket) -> None:
     """Worker processes on one listening socket; one that dies is started again."""
     # They are started afresh, so settings reach them as variables; secrets are in their file.
-    in_files = {*settings.GENERATED, *secret_files.named()}
-    given = chosen.model_dump(mode="json", exclude=in_files)
+    own = {*settings.GENERATED, "api_keys", "dashboard_password", *secret_files.named()}
+    given = chosen.model_dump(mode="json", exclude=own)
     for name, value in given.items():
         text = ",".join(value) if isinstance(value, list) else str("" if value is None else value)
         os.environ[PREFIX + name.upper()] = text
@@ -173,7 +179,7 @@ def smtp(chosen: Settings) -> None:
             chosen.data_dir / "journal", chosen.journal_sync_ms, chosen.journal_max_mb * 2**20
         )
         state = open_state(chosen.data_dir, chosen.auto_migrate)
-        gateway = Gateway(chosen, Senders(chosen, state, journal).of)
+        gateway = Gateway(chosen, Keys(state, chosen), Senders(chosen, state, journal).of)
         gateway.listen()
     except JournalError as error:
         raise StartError(f"{PREFIX}DATA_DIR: {error}") from None
@@ -203,7 +209,7 @@ async def _run(
         from app.demo import run_traffic  # noqa: PLC0415
 
         traffic = asyncio.create_task(
-            run_traffic(local, chosen.api_keys[0], stop=stop, speed=speed)
+            run_traffic(local, partial(local_pass, chosen), stop=stop, speed=speed)
         )
     await server.serve(sockets=[listener])
     stop.set()

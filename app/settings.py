@@ -82,9 +82,11 @@ class Settings(BaseSettings):
         "",
         description="Key of the recipients' pseudonyms; never rotate it. Generated when empty.",
     )
-    api_keys: Listed = Field((), description="Keys that mailers send. Generated when empty.")
+    api_keys: Listed = Field(
+        (), description="Keys for everything, beside those that `mailwake keys` makes."
+    )
     dashboard_password: str = Field(
-        "", description="Password of the dashboard. Generated when empty."
+        "", description="Password of the dashboard's user `admin`, set at each start."
     )
     clickhouse_dsn: str = Field(
         "chdb",
@@ -355,7 +357,7 @@ def unknown_variables() -> list[str]:
 
 
 CUT_OFF = ("restoring", "restored")  # folders in DATA_DIR that a restore leaves when it is killed
-GENERATED = ("secret_keys", "recipient_key", "api_keys", "dashboard_password")
+GENERATED = ("secret_keys", "recipient_key")
 
 
 def with_secrets(settings: Settings) -> Settings:
@@ -377,8 +379,6 @@ def with_secrets(settings: Settings) -> Settings:
     fresh = {
         "secret_keys": [secrets.token_urlsafe(32)],
         "recipient_key": secrets.token_urlsafe(32),
-        "api_keys": ["mw_" + secrets.token_urlsafe(24)],
-        "dashboard_password": secrets.token_urlsafe(12),
     }
     missing = {name: fresh[name] for name in GENERATED if not stored.get(name)}
     if missing:

@@ -50,6 +50,50 @@ workspaces = Table(
     Column("at", Float, nullable=False),
 )
 
+# Who may use the API. `hash` is SHA-256 of the key in hexadecimal.
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("workspace", String, nullable=False),
+    Column("name", String, nullable=False),
+    Column("hash", String, nullable=False, unique=True),
+    Column("hint", String, nullable=False),
+    Column("scopes", String, nullable=False),  # with spaces between
+    Column("by", String, nullable=False),
+    Column("at", Float, nullable=False),
+    Column("used", Float),
+    Column("revoked", Float),
+)
+
+# Who may use the dashboard. `password` is an argon2id hash, empty while there is none.
+users = Table(
+    "users",
+    metadata,
+    Column("name", String, primary_key=True),
+    Column("workspace", String, nullable=False),
+    Column("role", String, nullable=False),
+    Column("password", String, nullable=False),
+    Column("at", Float, nullable=False),
+)
+sessions = Table(
+    "sessions",
+    metadata,
+    Column("id", String, primary_key=True),  # SHA-256 of the cookie's token
+    Column("user", String, ForeignKey("users.name", ondelete="CASCADE"), nullable=False),
+    Column("label", String, nullable=False),
+    Column("at", Float, nullable=False),
+    Column("seen", Float, nullable=False),
+    Column("ends", Float, nullable=False),
+)
+login_codes = Table(
+    "login_codes",
+    metadata,
+    Column("hash", String, primary_key=True),
+    Column("user", String, ForeignKey("users.name", ondelete="CASCADE"), nullable=False),
+    Column("until", Float, nullable=False),
+)
+
 # What was loaded, in the order in which it was: one row per segment or file of corrections.
 feed = Table(
     "feed",

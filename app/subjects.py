@@ -15,6 +15,7 @@ from app import acting, schemas
 from app.erasures import Erasure
 from app.events import recipient_key
 from app.web import (
+    ADMIN,
     PROBLEMS,
     Parts,
     RequestError,
@@ -34,10 +35,12 @@ HEADERS = {
 }
 
 
-@spec.validate(resp=Responses(HTTP_200=acting.SubjectOut, **PROBLEMS), skip_validation=True)
+@spec.validate(
+    resp=Responses(HTTP_200=acting.SubjectOut, **PROBLEMS), skip_validation=True, security=ADMIN
+)
 async def export(request: Request) -> Response:
     """All that is held about a recipient, as one JSON document that streams."""
-    api, address = authorized(request), recipient_of(request)
+    api, address = authorized(request, "admin"), recipient_of(request)
     return await streamed(api.dossiers.of(address), "application/json", HEADERS)
 
 
@@ -47,7 +50,7 @@ async def export(request: Request) -> Response:
         HTTP_200=acting.ErasureOut, HTTP_202=acting.ErasureOut, HTTP_413=schemas.Problem,
         HTTP_422=schemas.Problem, **PROBLEMS,
     ),
-    skip_validation=True,
+    skip_validation=True, security=ADMIN,
 )  # fmt: skip
 async def erase(request: Request) -> Response:
     """Erase a recipient. 200 once no byte is left, 202 while that takes longer: then ask again.
@@ -55,7 +58,7 @@ async def erase(request: Request) -> Response:
     Every figure stays as it is; what the person was sent and did is nobody's from now on. It can
     be asked for again at any time.
     """
-    api = authorized(request)
+    api = authorized(request, "admin")
     try:
         wanted = msgspec.json.decode(await body_of(request, 4096), type=acting.ErasureIn)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -67,10 +70,11 @@ async def erase(request: Request) -> Response:
 @spec.validate(
     resp=Responses(HTTP_200=acting.ErasureOut, HTTP_202=acting.ErasureOut, **PROBLEMS),
     skip_validation=True,
+    security=ADMIN,
 )
 async def erasure(request: Request) -> Response:
     """How far an erasure has got: 200 once no byte is left, else 202."""
-    api = authorized(request)
+    api = authorized(request, "admin")
     number = request.path_params["erasure_id"]
     found = None
     if number.isascii() and number.isdigit() and len(number) < 16:

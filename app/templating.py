@@ -1,5 +1,6 @@
 """Jinja templates with the filters that figures need."""
 
+from datetime import UTC, datetime
 from typing import Any
 
 from jinja2_fragments.starlette import Jinja2Blocks
@@ -20,9 +21,11 @@ def templates() -> Jinja2Blocks:
         "points": points,
         "since": compare.since,
         "when": when,
+        "moment": moment,
     }
     found.env.filters |= filters
     found.env.globals |= {
+        "csrf": str,  # pages of who is logged in have a field of their own
         "asset": addresses.asset,
         "compare_url": addresses.compare_url,
         "list_url": addresses.list_url,
@@ -46,6 +49,11 @@ def number(value: int) -> str:
 def rate(part: int, whole: int) -> str:
     """A share in percent, a dash where there is nothing to share."""
     return f"{100 * part / whole:.1f}%" if whole else "\u2013"
+
+
+def moment(seconds: float) -> str:
+    """Seconds since 1970 UTC as people read a time."""
+    return when(datetime.fromtimestamp(seconds, UTC))
 
 
 def points(value: float) -> str:

@@ -11,7 +11,7 @@ from starlette.routing import Route
 from app import schemas
 from app.corrections import Corrections, span
 from app.storage import StorageError
-from app.web import PROBLEMS, RequestError, authorized, body_of, invalid, spec
+from app.web import ADMIN, PROBLEMS, RequestError, authorized, body_of, invalid, spec
 
 
 @spec.validate(
@@ -20,7 +20,7 @@ from app.web import PROBLEMS, RequestError, authorized, body_of, invalid, spec
         HTTP_200=schemas.ReclassifyOut, HTTP_413=schemas.Problem, HTTP_422=schemas.Problem,
         **PROBLEMS,
     ),
-    skip_validation=True,
+    skip_validation=True, security=ADMIN,
 )  # fmt: skip
 async def reclassify(request: Request) -> Response:
     """Recompute stored verdicts by the newest rules; answers progress as NDJSON.
@@ -28,7 +28,7 @@ async def reclassify(request: Request) -> Response:
     May be cut off at any line and asked for again. A last line with `error` tells that ClickHouse
     went away.
     """
-    api = authorized(request)
+    api = authorized(request, "admin")
     try:
         wanted = msgspec.json.decode(
             await body_of(request, 4096) or b"{}", type=schemas.ReclassifyIn

@@ -1,8 +1,6 @@
 """What the API's endpoints share: parts of the service, the key check, bodies and errors."""
 
 import asyncio
-import hashlib
-import hmac
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import ParamSpec, TypeVar
@@ -22,6 +20,7 @@ from app.dossiers import Dossiers
 from app.erasures import Erasures
 from app.feed import Feed, News
 from app.followups import FollowUps
+from app.keys import Key, Keys, Scope
 from app.mailing import Mailing
 from app.markup import RewriteError
 from app.outgoing import Outgoing
@@ -51,15 +50,18 @@ spec = SpecTree(
         SecurityScheme(
             name="key",
             data=SecuritySchemeData(
-                type=SecureType.HTTP, scheme="bearer", description="One of MAILWAKE_API_KEYS."
+                type=SecureType.HTTP,
+                scheme="bearer",
+                description="An API key; the scope that each operation needs stands beside it.",
             ),
         )
     ],
-    security={"key": []},
+    security={"key": ["read"]},
 )
+REWRITE, ADMIN = {"key": ["rewrite"]}, {"key": ["admin"]}  # what other operations need
 
 
-PROBLEMS = {f"HTTP_{status}": schemas.Problem for status in (401, 404, 503)}
+PROBLEMS = {f"HTTP_{status}": schemas.Problem for status in (401, 403, 404, 503)}
 
 
 class RequestError(Exception):
@@ -107,20 +109,21 @@ def parts_of(request: Request, workspace: str) -> Parts:
     return parts[workspace]
 
 
-def authorized(request: Request) -> Parts:
-    """The parts, for a request with a valid key. Raises RequestError."""
-    api = parts_of(request, "default")
-    check_key(request, api.settings)
-    return api
+def authorized(request: Request, scope: Scope = "read") -> Parts:
+    """The parts of the workspace whose key the request carries. Raises RequestError."""
+    return parts_of(request, key_of(request, scope).workspace)
 
 
-def check_key(request: Request, settings: Settings) -> None:
-    """Raises RequestError unless the request carries one of the API keys."""
-    scheme, _, key = request.headers.get("authorization", "").partition(" ")
-    digest = hashlib.sha256(key.strip().encode()).digest()
-    known = [hashlib.sha256(known.encode()).digest() for known in settings.api_keys]
-    if scheme.lower() != "bearer" or not any(hmac.compare_digest(digest, k) for k in known):
+def key_of(request: Request, scope: Scope) -> Key:
+    """The request's key. Raises RequestError: 401 without a valid one, 403 without the scope."""
+    scheme, _, secret = request.headers.get("authorization", "").partition(" ")
+    keys: Keys = request.app.state.keys
+    key = keys.find(secret.strip()) if scheme.lower() == "bearer" else None
+    if key is None:
         raise RequestError(401, "send `Authorization: Bearer KEY` with a valid API key")
+    if not key.may(scope):
+        raise RequestError(403, f"the key {key.name!r} lacks the scope {scope!r}")
+    return key
 
 
 def newsletter_id_of(request: Request) -> str:

@@ -3,7 +3,8 @@
 Runs the demo for a while in a folder of its own, and writes docs/screenshots.
 """
 
-import json
+import os
+import secrets
 import subprocess
 import sys
 import tempfile
@@ -16,6 +17,7 @@ from tests.service import free_port
 
 ROOT = Path(__file__).parents[1]
 OUT = ROOT / "docs" / "screenshots"
+PASSWORD = secrets.token_hex(8)
 SECONDS = 150  # until the charts have something to show
 SHOTS = (
     ("newsletters.png", "/", 1440, "light"),
@@ -47,17 +49,17 @@ def main() -> None:
             "--data-dir",
             str(data),
         ]
-        demo = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
+        own = {**os.environ, "MAILWAKE_DASHBOARD_PASSWORD": PASSWORD}
+        demo = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, env=own)
         try:
             time.sleep(SECONDS)
-            password = json.loads((data / "secrets.json").read_text())["dashboard_password"]
-            _shoot(f"http://127.0.0.1:{port}", password)
+            _shoot(f"http://127.0.0.1:{port}")
         finally:
             demo.terminate()
             demo.wait(30)
 
 
-def _shoot(url: str, password: str) -> None:
+def _shoot(url: str) -> None:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path="/usr/bin/chromium", args=["--no-sandbox"]
@@ -68,7 +70,8 @@ def _shoot(url: str, password: str) -> None:
             )  # fmt: skip
             page = context.new_page()
             page.goto("/login")
-            page.get_by_label("Password").fill(password)
+            page.get_by_label("Name").fill("admin")
+            page.get_by_label("Password").fill(PASSWORD)
             page.get_by_role("button", name="Log in").click()
             page.goto(path)
             page.wait_for_timeout(2500)  # the stream has connected

@@ -1,8 +1,8 @@
 """The real service as a process of its own, for tests: start it, talk to it, kill it."""
 
-import json
 import os
 import re
+import secrets
 import signal
 import socket
 import subprocess
@@ -31,10 +31,13 @@ class Service:
         self.data_dir = data_dir
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
+        self.api_key, self.password = f"mw_{secrets.token_hex(12)}", secrets.token_hex(6)
         self.env = {
             **{k: v for k, v in os.environ.items() if not k.startswith("MAILWAKE_")},
             "MAILWAKE_DATA_DIR": str(data_dir),
             "MAILWAKE_PORT": str(self.port),
+            "MAILWAKE_API_KEYS": self.api_key,
+            "MAILWAKE_DASHBOARD_PASSWORD": self.password,
             "COLUMNS": "300",
             **env,
         }
@@ -60,9 +63,6 @@ class Service:
                 stderr=log,
             )
         self.wait_for(self._healthy, "health", 60)
-        secrets = json.loads((self.data_dir / "secrets.json").read_text())
-        self.api_key: str = secrets["api_keys"][0]
-        self.password: str = secrets["dashboard_password"]
         self.client.headers["authorization"] = f"Bearer {self.api_key}"
 
     def _healthy(self) -> bool:
@@ -71,6 +71,24 @@ class Service:
             return self.client.get("/healthz").status_code == 200
         except httpx2.TransportError:
             return False
+
+    def login(
+        self, visitor: httpx2.Client, name: str = "admin", password: str = "", onward: str = "/"
+    ) -> httpx2.Response:
+        """The answer to the login form, filled in as a browser would."""
+        form = visitor.get("/login").text
+        return self.post(
+            visitor, "/login", form, params={"next": onward},
+            name=name, password=password or self.password,
+        )  # fmt: skip
+
+    def post(
+        self, visitor: httpx2.Client, path: str, page: str, params: Any = None, **fields: Any
+    ) -> httpx2.Response:
+        """Send a form of a page that was got before: its token goes along."""
+        token = re.search(r'name="csrf" value="(\w+)"', page)
+        assert token, page
+        return visitor.post(path, params=params, data={"csrf": token[1], **fields})
 
     def kill(self) -> None:
         """kill -9."""

@@ -1,58 +1,79 @@
+from typing import Any
+
 import pytest
+from starlette.requests import Request
+from starlette.responses import Response
 
 from app import access
-from app.access import Access, ThrottledError
-
-KEYS = ["first-key-0123456789", "second-key-0123456789"]
+from app.access import Throttle, ThrottledError, cookie, csrf, local_path, set_cookie
 
 
-def test_a_login_code_works_once() -> None:
-    entry = Access(KEYS, "secret")
-    code = entry.new_login_code()
-    session = entry.by_code(code)
-    assert session is not None and entry.valid(session)
-    assert entry.by_code(code) is None
-    assert entry.by_code("guess") is None
-
-
-def test_a_login_code_grows_old(monkeypatch: pytest.MonkeyPatch) -> None:
-    entry = Access(KEYS, "secret")
-    monkeypatch.setattr(access, "CODE_SECONDS", 0)
-    assert entry.by_code(entry.new_login_code()) is None
-
-
-def test_only_the_password_gives_a_session() -> None:
-    entry = Access(KEYS, "sécret")
-    assert entry.by_password("secret", "a") is None
-    session = entry.by_password("sécret", "a")
-    assert session is not None and entry.valid(session)
-
-
-def test_a_changed_password_or_key_ends_every_session() -> None:
-    session = Access(KEYS, "old").by_password("old", "a")
-    assert session is not None
-    assert Access(["new-key-0123456789", *KEYS], "old").valid(session)
-    assert not Access(KEYS, "new").valid(session)
-    assert not Access(["another-key-0123456789"], "old").valid(session)
-    for forged in ("", "x", session[:-1], session + "x", "é"):
-        assert not Access(KEYS, "old").valid(forged)
+def tries(throttle: Throttle, address: str, name: str, count: int) -> None:
+    for _ in range(count):
+        throttle.check(address, name)
+        throttle.wrong(address, name)
 
 
 def test_wrong_passwords_make_an_address_wait(monkeypatch: pytest.MonkeyPatch) -> None:
-    entry = Access(KEYS, "secret")
-    for _ in range(access.FREE_TRIES):
-        assert entry.by_password("wrong", "a") is None
+    throttle = Throttle()
+    tries(throttle, "a", "ann", access.FREE_TRIES)
     with pytest.raises(ThrottledError) as caught:
-        entry.by_password("secret", "a")
+        throttle.check("a", "bob")
     assert 0 < caught.value.seconds <= access.WAIT_SECONDS + 1
-    assert entry.by_password("secret", "b")
+    throttle.check("b", "ann")
     monkeypatch.setattr(access, "WAIT_SECONDS", 0)
-    assert entry.by_password("secret", "a")
+    throttle.check("a", "ann")
+
+
+def test_wrong_passwords_from_many_addresses_make_a_name_wait() -> None:
+    throttle = Throttle()
+    for number in range(access.FREE_TRIES_OF_NAME):
+        tries(throttle, str(number), "ann", 1)
+    with pytest.raises(ThrottledError):
+        throttle.check("elsewhere", "ann")
+    throttle.check("elsewhere", "bob")
+    throttle.right("x", "ann")
+    throttle.check("elsewhere", "ann")
 
 
 def test_the_memory_of_wrong_passwords_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(access, "REMEMBERED", 10)
-    entry = Access(KEYS, "secret")
+    throttle = Throttle()
     for number in range(50):
-        entry.by_password("wrong", str(number))
-    assert len(entry._wrong) == 10
+        throttle.wrong(str(number), str(number))
+    assert len(throttle._wrong) == 10
+
+
+def request(scheme: str, cookies: str = "") -> Request:
+    scope: dict[str, Any] = {
+        "type": "http", "scheme": scheme, "path": "/", "query_string": b"", "method": "GET",
+        "server": ("mailwake.example", 443), "headers": [(b"cookie", cookies.encode())],
+    }  # fmt: skip
+    return Request(scope)
+
+
+def test_over_https_a_cookie_has_a_name_that_only_this_host_can_set() -> None:
+    response = Response()
+    set_cookie(request("https"), response, "x", "value")
+    set_ = response.headers["set-cookie"]
+    assert set_.startswith("__Host-x=value;")
+    for part in ("Secure", "HttpOnly", "Path=/", "SameSite=lax"):
+        assert part in set_
+    assert "Domain" not in set_
+    assert cookie(request("https", "__Host-x=1; x=2"), "x") == "1"
+    assert cookie(request("https", "x=2"), "x") == ""
+    assert cookie(request("http", "x=2"), "x") == "2"
+
+
+def test_a_forms_token_follows_from_its_cookie_and_does_not_give_it_away() -> None:
+    assert csrf("secret") == csrf("secret") != csrf("other")
+    assert "secret" not in csrf("secret") and len(csrf("secret")) == 32
+
+
+@pytest.mark.parametrize(
+    ("path", "leads"),
+    [("/tags?x=1", "/tags?x=1"), ("//evil.example", "/"), ("/\\evil.example", "/"),
+     ("https://evil.example", "/"), ("javascript:x", "/"), ("/a\nb", "/"), ("", "/")],
+)  # fmt: skip
+def test_after_login_nobody_leaves_the_site(path: str, leads: str) -> None:
+    assert local_path(path) == leads

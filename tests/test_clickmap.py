@@ -102,7 +102,7 @@ def test_real_mail_keeps_its_words(shared: Path) -> None:
 @pytest.fixture
 def visitor(service: Service) -> Iterator[httpx2.Client]:
     with httpx2.Client(base_url=service.url, trust_env=False, timeout=60) as client:
-        client.post("/login", data={"password": service.password})
+        service.login(client)
         yield client
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
+from app.access import FORM, SESSION, csrf
 from app.addresses import asset, page_url
 from app.demo import agents
 from app.filters import Filters
@@ -20,7 +21,7 @@ def visitor(service: Service) -> Iterator[httpx2.Client]:
 
 
 def login(service: Service, visitor: httpx2.Client) -> httpx2.Response:
-    return visitor.post("/login", data={"password": service.password})
+    return service.login(visitor)
 
 
 @pytest.mark.parametrize("path", ["/", "/newsletters/x", "/newsletters/x?show=all"])
@@ -41,11 +42,11 @@ def test_a_stream_before_login_is_refused(visitor: httpx2.Client, path: str) -> 
 def test_login_leads_back_but_never_to_another_site(
     service: Service, visitor: httpx2.Client
 ) -> None:
-    data = {"password": service.password}
-    back = visitor.post("/login?next=/newsletters/x", data=data)
+    back = service.login(visitor, onward="/newsletters/x")
     assert (back.status_code, back.headers["location"]) == (303, "/newsletters/x")
     for foreign in ("//evil.example", "https://evil.example", "/\\evil.example", "javascript:x"):
-        answer = visitor.post("/login", params={"next": foreign}, data=data)
+        visitor.cookies.clear()
+        answer = service.login(visitor, onward=foreign)
         assert answer.headers["location"] == "/"
 
 
@@ -57,21 +58,24 @@ def test_the_session_cookie_is_out_of_reach_for_scripts(
 
 
 def test_a_form_from_another_site_is_refused(service: Service, visitor: httpx2.Client) -> None:
+    login(service, visitor)
     for headers in (
         {"sec-fetch-site": "cross-site"},
         {"sec-fetch-site": "same-site"},
         {"origin": "https://evil.example"},
     ):
         for path in ("/login", "/logout"):
-            answer = visitor.post(path, data={"password": service.password}, headers=headers)
+            token = {"csrf": csrf(visitor.cookies[SESSION if path == "/logout" else FORM])}
+            answer = visitor.post(path, data=token, headers=headers)
             assert answer.status_code == 403
             assert "set-cookie" not in answer.headers
 
 
-def test_a_wrong_password_is_told(visitor: httpx2.Client) -> None:
-    answer = visitor.post("/login", data={"password": "wrong"})
-    assert answer.status_code == 403
-    assert "not the password" in answer.text
+def test_a_wrong_password_is_told(service: Service, visitor: httpx2.Client) -> None:
+    for name, password in (("admin", "wrong"), ("nobody", service.password)):
+        answer = service.login(visitor, name, password)
+        assert answer.status_code == 403
+        assert "do not match" in answer.text and f'value="{name}"' in answer.text
 
 
 def test_pages_carry_a_strict_policy(service: Service, visitor: httpx2.Client) -> None:

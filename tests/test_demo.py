@@ -118,7 +118,7 @@ def test_traffic_waits_for_the_service_and_survives_its_faults(
     async def test() -> None:
         stop = asyncio.Event()
         traffic = asyncio.create_task(
-            run_traffic(f"http://127.0.0.1:{port}", "key", stop=stop, seed=3, speed=20)
+            run_traffic(f"http://127.0.0.1:{port}", lambda: "key", stop=stop, seed=3, speed=20)
         )
         await asyncio.sleep(0.2)  # nothing listens yet
         assert not traffic.done()
@@ -149,7 +149,7 @@ def test_stopping_ends_traffic_that_never_found_its_service() -> None:
     async def test() -> None:
         stop = asyncio.Event()
         url = f"http://127.0.0.1:{free_port()}"
-        traffic = asyncio.create_task(run_traffic(url, "key", stop=stop))
+        traffic = asyncio.create_task(run_traffic(url, lambda: "key", stop=stop))
         await asyncio.sleep(0.1)
         stop.set()
         await asyncio.wait_for(traffic, 10)
@@ -165,7 +165,7 @@ def test_cancelling_leaves_no_task_behind() -> None:
         async with stub.serving(port):
             before = asyncio.all_tasks()
             traffic = asyncio.create_task(
-                run_traffic(f"http://127.0.0.1:{port}", "key", stop=asyncio.Event())
+                run_traffic(f"http://127.0.0.1:{port}", lambda: "key", stop=asyncio.Event())
             )
             await until(lambda: len(stub.mails) > 10)
             traffic.cancel()
@@ -182,7 +182,7 @@ def test_a_refused_key_ends_the_traffic_with_one_line(caplog: pytest.LogCaptureF
 
     async def test() -> None:
         async with stub.serving(port):
-            traffic = run_traffic(f"http://127.0.0.1:{port}", "wrong", stop=asyncio.Event())
+            traffic = run_traffic(f"http://127.0.0.1:{port}", lambda: "wrong", stop=asyncio.Event())
             await asyncio.wait_for(traffic, 10)
 
     asyncio.run(test())
@@ -198,7 +198,7 @@ def test_the_real_service_counts_people_and_machines(tmp_path: Path) -> None:
         async def test() -> None:
             stop = asyncio.Event()
             traffic = asyncio.create_task(
-                run_traffic(service.url, service.api_key, stop=stop, speed=5)
+                run_traffic(service.url, lambda: service.api_key, stop=stop, speed=5)
             )
             async with asyncio.timeout(60):
                 while not await asyncio.to_thread(enough):

@@ -60,7 +60,7 @@ def test_many_viewers_cost_one_question_a_tick_and_none_when_they_left() -> None
         assert live.viewers == 500
         assert board.asked == 1
         for viewer in viewers:
-            await viewer.aclose()  # type: ignore[attr-defined]
+            await viewer.aclose()
         assert live.viewers == 0
         ticking = asyncio.create_task(live.run())
         await asyncio.sleep(0.05)

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from app import smarthost
 from app.gateway import Gateway
 from app.journal import Journal
+from app.keys import Keys
 from app.relaying import Answer, Upstream, answer
 from app.senders import Senders
 from app.settings import load, with_secrets
@@ -129,7 +130,8 @@ def test_silence_ends_a_connection(
     async def silent() -> list[bytes]:
         journal = Journal(tmp_path / "journal")
         journal.start()
-        made = Gateway(chosen, Senders(chosen, open_state(tmp_path), journal).of)
+        state = open_state(tmp_path)
+        made = Gateway(chosen, Keys(state, chosen), Senders(chosen, state, journal).of)
         port = made.listen()
         running = asyncio.create_task(made.run())
         left = []

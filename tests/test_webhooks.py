@@ -167,7 +167,7 @@ def test_gone_means_gone_until_it_is_switched_on(hooked: Service, there: Receive
     hit(hooked, answer, 0)
     hooked.drained()
     assert [entry["state"] for entry in log(hooked, hook)] == ["dead"]
-    hooked.client.post("/login", data={"password": hooked.password})
+    hooked.login(hooked.client)
     hooked.wait_for(lambda: "is switched off" in hooked.client.get("/").text, "the notice")
     there.default = 204
     there.requests.clear()

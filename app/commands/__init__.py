@@ -1,15 +1,18 @@
 """The commands of `mailwake`, by what they are for, and what they share."""
 
 from datetime import UTC, datetime
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.text import Text
+from sqlalchemy import Engine
 
 from app import settings
 from app.settings import PREFIX, Settings, SettingsError
+from app.workspaces import WorkspaceError, Workspaces
 
+Workspace = Annotated[str, typer.Option(help="Whose it is.")]
 console = Console()
 errors = Console(stderr=True)
 
@@ -30,6 +33,14 @@ def settings_of(**flags: Any) -> Settings:
     try:
         return settings.with_secrets(settings.load(**flags))
     except SettingsError as error:
+        raise fail(str(error)) from None
+
+
+def workspace_of(chosen: Settings, state: Engine, name: str) -> None:
+    """Ends the command where there is no such workspace."""
+    try:
+        Workspaces(state, chosen).get(name)
+    except WorkspaceError as error:
         raise fail(str(error)) from None
 
 

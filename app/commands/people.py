@@ -129,7 +129,7 @@ def _state(erasures: Erasures, begun: Erasure) -> str:
 
 
 def _dossier(chosen: Settings, workspace: str, recipient: str, stack: ExitStack) -> Iterator[bytes]:
-    if workspace == DEFAULT and (client := stack.enter_context(asking.service(chosen))):
+    if client := stack.enter_context(asking.service(chosen, workspace)):
         path = f"/v1/recipients/{quote(recipient, safe='')}/export"
         answer = stack.enter_context(client.stream("GET", path))
         if answer.status_code != 200:

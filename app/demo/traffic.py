@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import chain, repeat
 from random import Random
@@ -30,19 +30,20 @@ class RefusedError(Exception):
 
 
 async def run_traffic(
-    base_url: str, api_key: str, *, stop: asyncio.Event, seed: int = 1, speed: float = 1.0
+    base_url: str, key: Callable[[], str], *, stop: asyncio.Event, seed: int = 1, speed: float = 1.0
 ) -> None:
     """Send mail and open, click, unsubscribe until `stop` is set or the task is cancelled.
 
     Waits for a service that is not there (yet). Who gets what and does what depends on `seed`
-    alone; `speed` makes time pass faster. A refused mail ends the traffic with a line in the log.
+    alone; `key` gives each request's API key; `speed` makes time pass faster. A refused mail ends
+    the traffic with a line in the log.
     """
     # Each request at level info would hide what the service itself has to say.
     logging.getLogger("httpx2").setLevel(logging.WARNING)
     async with httpx2.AsyncClient(
         timeout=15, trust_env=False, limits=httpx2.Limits(max_connections=CONNECTIONS)
     ) as client:
-        traffic = _Traffic(client, base_url.rstrip("/"), api_key, seed, speed)
+        traffic = _Traffic(client, base_url.rstrip("/"), key, seed, speed)
         running = asyncio.create_task(traffic.run(), name="demo traffic")
         stopping = asyncio.create_task(stop.wait())
         try:
@@ -62,7 +63,7 @@ async def run_traffic(
 class _Traffic:
     client: httpx2.AsyncClient
     base_url: str
-    api_key: str
+    key: Callable[[], str]
     seed: int
     speed: float
     left: set[str] = field(default_factory=set)  # addresses that have unsubscribed
@@ -108,7 +109,7 @@ class _Traffic:
             "sample": mailing.id not in self.sampled,  # invented readers have nothing to hide
         }
         self.sampled.add(mailing.id)
-        headers = {"authorization": f"Bearer {self.api_key}"}
+        headers = {"authorization": f"Bearer {self.key()}"}
         for pause in _pauses():
             try:
                 reply = await self.client.post(

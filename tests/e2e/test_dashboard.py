@@ -48,6 +48,7 @@ def page(browser: Browser, service: Service) -> Iterator[Page]:
 
 def login(page: Page, service: Service) -> None:
     page.goto("/login")
+    page.get_by_label("Name").fill("admin")
     page.get_by_label("Password").fill(service.password)
     page.get_by_role("button", name="Log in").click()
     expect(page.get_by_role("heading", name="Newsletters")).to_be_visible()

@@ -20,7 +20,7 @@ MAIL = '<p><a href="https://example.com/a">x</a></p>'
 @pytest.fixture
 def cookie(service: Service) -> Iterator[str]:
     with httpx2.Client(base_url=service.url, trust_env=False) as client:
-        client.post("/login", data={"password": service.password})
+        service.login(client)
         yield f"mailwake_session={client.cookies['mailwake_session']}"
 
 
@@ -102,13 +102,15 @@ def test_who_comes_back_gets_what_it_missed(service: Service, cookie: str) -> No
     answer = service.rewrite({"id": "resumed", "name": "Resumed"}, MAIL)
     service.drained()
 
+    page = "/newsletters/resumed/live?step=day"  # a finer chart moves by itself
+
     async def come_back() -> None:
-        viewer = Viewer(service, cookie, "/newsletters/resumed/live")
+        viewer = Viewer(service, cookie, page)
         await viewer.open()
         assert figure(await viewer.event()) == 0
         known = viewer.last_id
         viewer.close()
-        same = Viewer(service, cookie, "/newsletters/resumed/live")
+        same = Viewer(service, cookie, page)
         await same.open(known)
         waiting = asyncio.create_task(same.event())
         await asyncio.sleep(1.5)
@@ -117,7 +119,7 @@ def test_who_comes_back_gets_what_it_missed(service: Service, cookie: str) -> No
         same.close()
         await asyncio.to_thread(hit, service, answer)
         await asyncio.to_thread(service.drained)
-        later = Viewer(service, cookie, "/newsletters/resumed/live")
+        later = Viewer(service, cookie, page)
         await later.open(known)
         async with asyncio.timeout(30):
             assert figure(await later.event()) == 1

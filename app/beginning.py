@@ -1,0 +1,49 @@
+"""The first start: a key and a user to begin with; and what an older secrets.json still holds."""
+
+import json
+from typing import NamedTuple
+
+from sqlalchemy import Engine
+
+from app.files import write_private
+from app.keys import Keys
+from app.settings import Settings
+from app.users import ADMIN, Users
+from app.workspaces import DEFAULT
+
+
+class Welcome(NamedTuple):
+    """What is said once: the first key, empty where there was one; `code` logs `admin` in once."""
+
+    key: str
+    code: str
+
+
+def begin(settings: Settings, state: Engine) -> Welcome:
+    """Make what is missing. Call it once, before anything is served."""
+    keys, users = Keys(state, settings), Users(state)
+    if users.get(ADMIN) is None and not users.all(DEFAULT):
+        users.add(ADMIN, DEFAULT, "admin")
+    _take_over(settings, keys, users)
+    wanted = settings.dashboard_password
+    if wanted and users.get(ADMIN) and users.by_password(ADMIN, wanted) is None:
+        users.set_password(ADMIN, wanted, checked=False)  # the operator's own choice
+    key = ""
+    if not settings.api_keys and not keys.all(DEFAULT):
+        _, key = keys.add(DEFAULT, "first", ("admin",), "the first start")
+    return Welcome(key, users.new_code(ADMIN) if users.get(ADMIN) else "")
+
+
+def _take_over(settings: Settings, keys: Keys, users: Users) -> None:
+    """Keys and password stood in secrets.json as they are; now their hashes are kept."""
+    path = settings.data_dir / "secrets.json"
+    stored = json.loads(path.read_text()) if path.exists() else {}
+    old = {name: stored.pop(name, None) for name in ("api_keys", "dashboard_password")}
+    if not any(old.values()):
+        return
+    for secret in old["api_keys"] or ():
+        keys.add(DEFAULT, "from secrets.json", ("admin",), "an upgrade", str(secret))
+    known = users.get(ADMIN)
+    if old["dashboard_password"] and known and not known.has_password:
+        users.set_password(ADMIN, str(old["dashboard_password"]), checked=False)
+    write_private(path, (json.dumps(stored, indent=2) + "\n").encode())

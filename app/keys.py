@@ -1,0 +1,167 @@
+"""API keys: kept as hashes in state.db, each of one workspace and good for some scopes.
+
+A key is 192 random bits, so a plain SHA-256 hides it: there is nothing to guess that a slow hash
+would make dearer. The keys of MAILWAKE_API_KEYS are the operator's own and never written anywhere.
+"""
+
+import secrets
+import time
+from collections.abc import Collection, Sequence
+from hashlib import sha256
+from typing import Any, Literal, NamedTuple, get_args
+
+from itsdangerous import BadSignature, URLSafeTimedSerializer
+from sqlalchemy import Engine, insert, select, update
+from sqlalchemy.exc import SQLAlchemyError
+
+from app.settings import PREFIX, Settings
+from app.state import api_keys
+from app.workspaces import DEFAULT
+
+Scope = Literal["rewrite", "read", "admin"]
+SCOPES = get_args(Scope)
+LOOK = 1.0  # seconds for which keys are remembered: a revoked one ends within them
+MISS = 0.1  # seconds between looks because of keys that are not known
+NOTED = 60.0  # seconds between notes of when keys were used
+PASS = "local."  # noqa: S105  begins the passes of commands on the same machine
+PASS_SECONDS = 60
+
+
+class KeyNameError(ValueError):
+    """A key that cannot be made; the message names the field."""
+
+
+class Key(NamedTuple):
+    """`admin` includes the other scopes; `hint` is how the key begins. Seconds since 1970 UTC."""
+
+    id: str
+    workspace: str
+    name: str
+    scopes: frozenset[str]
+    hint: str = ""
+    by: str = ""
+    at: float = 0.0
+    used: float | None = None
+    revoked: float | None = None
+
+    def may(self, scope: str) -> bool:
+        """Whether it is good for a scope."""
+        return scope in self.scopes or "admin" in self.scopes
+
+
+class Keys:
+    """All workspaces' keys. Blocking, but quick: `find` reads state.db once a second at most."""
+
+    def __init__(self, engine: Engine, settings: Settings) -> None:
+        self._engine = engine
+        self._passes = _passes(settings)
+        everything = frozenset({"admin"})
+        self._set = {
+            _hash(key): Key("settings", DEFAULT, f"{PREFIX}API_KEYS", everything, key[:6])
+            for key in settings.api_keys
+        }
+        self._known: dict[str, Key] = {}
+        self._looked = -LOOK
+        self._used: dict[str, float] = {}
+
+    def add(
+        self, workspace: str, name: str, scopes: Collection[str], by: str, secret: str = ""
+    ) -> tuple[Key, str]:
+        """A new key, and its secret, which is nowhere to be had again. Raises KeyNameError."""
+        if not 1 <= len(name) <= 100 or not name.isprintable():
+            raise KeyNameError("name: must have 1 to 100 printable characters")
+        if not scopes or not set(scopes) <= set(SCOPES):
+            raise KeyNameError(f"scopes: must be of {', '.join(SCOPES)}")
+        secret = secret or "mw_" + secrets.token_urlsafe(24)
+        key = Key(
+            f"key_{secrets.token_hex(6)}", workspace, name, frozenset(scopes), secret[:6], by,
+            time.time(),
+        )  # fmt: skip
+        with self._engine.begin() as connection:
+            connection.execute(
+                insert(api_keys).prefix_with("OR IGNORE").values(
+                    id=key.id, workspace=workspace, name=name, hash=_hash(secret), hint=key.hint,
+                    scopes=" ".join(sorted(scopes)), at=key.at, by=by,
+                )
+            )  # fmt: skip
+        self._looked = -LOOK
+        return key, secret
+
+    def all(self, workspace: str) -> list[Key]:
+        """A workspace's, the newest first, revoked ones too; not those of the settings."""
+        query = select(api_keys).where(api_keys.c.workspace == workspace)
+        with self._engine.connect() as connection:
+            rows = connection.execute(query.order_by(api_keys.c.at.desc())).fetchall()
+        return [_key(row) for row in rows]
+
+    def revoke(self, workspace: str, key_id: str) -> bool:
+        """End a key for good; whether there was such a one."""
+        with self._engine.begin() as connection:
+            done = connection.execute(
+                update(api_keys)
+                .where(
+                    api_keys.c.workspace == workspace, api_keys.c.id == key_id,
+                    api_keys.c.revoked.is_(None),
+                )
+                .values(revoked=time.time())
+            )  # fmt: skip
+        self._looked = -LOOK
+        return bool(done.rowcount)
+
+    def find(self, secret: str) -> Key | None:
+        """The key that somebody shows; while state.db is away, as it was known before."""
+        if secret.startswith(PASS):
+            return self._passed(secret)
+        digest, age = _hash(secret), time.monotonic() - self._looked
+        if age >= LOOK or (age >= MISS and digest not in self._known):
+            self._look()
+        key = self._set.get(digest) or self._known.get(digest)
+        if key:
+            self._used[key.id] = time.time()
+        return key
+
+    def note_uses(self) -> None:
+        """Write down when keys were last used."""
+        used, self._used = self._used, {}
+        with self._engine.begin() as connection:
+            for key_id, at in used.items():
+                connection.execute(update(api_keys).where(api_keys.c.id == key_id).values(used=at))
+
+    def _look(self) -> None:
+        self._looked = time.monotonic()
+        query = select(api_keys).where(api_keys.c.revoked.is_(None))
+        try:
+            with self._engine.connect() as connection:
+                self._known = {row.hash: _key(row) for row in connection.execute(query)}
+        except SQLAlchemyError:
+            return
+
+    def _passed(self, secret: str) -> Key | None:
+        try:
+            workspace = self._passes.loads(secret.removeprefix(PASS), max_age=PASS_SECONDS)
+        except BadSignature:
+            return None
+        return Key("pass", str(workspace), "a command on this machine", frozenset({"admin"}))
+
+
+def local_pass(settings: Settings, workspace: str = DEFAULT) -> str:
+    """A key for one minute, for who can read the data folder's secrets anyway."""
+    signed = _passes(settings).dumps(workspace)
+    return PASS + (signed if isinstance(signed, str) else signed.decode("ascii"))
+
+
+def _passes(settings: Settings) -> URLSafeTimedSerializer:
+    # itsdangerous signs with the last key and verifies with all; ours signs with the first.
+    keys: Sequence[str] = settings.secret_keys[::-1]
+    return URLSafeTimedSerializer(list(keys), salt="local pass")
+
+
+def _hash(secret: str) -> str:
+    return sha256(secret.encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def _key(row: Any) -> Key:
+    return Key(
+        row.id, row.workspace, row.name, frozenset(row.scopes.split()), row.hint, row.by, row.at,
+        row.used, row.revoked,
+    )  # fmt: skip

@@ -1,0 +1,101 @@
+"""Sessions of the dashboard: a random token in a cookie, its hash in state.db.
+
+So a session can be seen and ended, by its user, by an administrator, or by a new password.
+"""
+
+import secrets
+import time
+from hashlib import sha256
+from typing import Any, NamedTuple
+
+from sqlalchemy import Engine, delete, insert, select, update
+from sqlalchemy.exc import SQLAlchemyError
+
+from app.state import sessions, users
+from app.users import User
+
+SECONDS = 30 * 86_400
+SEEN = 60.0  # seconds between notes of when a session was last used
+
+
+class Session(NamedTuple):
+    """`id` is the token's hash; `label` is the browser's. Times are seconds since 1970 UTC."""
+
+    id: str
+    user: User
+    label: str
+    at: float
+    seen: float
+    ends: float
+
+
+class Sessions:
+    """Blocking, but quick."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def begin(self, user: User, label: str) -> str:
+        """A new session; returns its token."""
+        token, now = secrets.token_urlsafe(24), time.time()
+        row = {
+            "id": _hash(token), "user": user.name, "label": label[:100], "at": now, "seen": now,
+            "ends": now + SECONDS,
+        }  # fmt: skip
+        with self._engine.begin() as connection:
+            connection.execute(delete(sessions).where(sessions.c.ends < now))
+            connection.execute(insert(sessions).values(row))
+        return token
+
+    def find(self, token: str) -> Session | None:
+        """The session of a token that has not ended."""
+        now = time.time()
+        query = _SESSIONS.where(sessions.c.id == _hash(token), sessions.c.ends > now)
+        with self._engine.connect() as connection:
+            row = connection.execute(query).first() if token else None
+        if row and now - row.seen > SEEN:
+            self._see(row.id, now)
+        return _session(row) if row else None
+
+    def of(self, name: str) -> list[Session]:
+        """A user's, the last used first."""
+        query = _SESSIONS.where(sessions.c.user == name, sessions.c.ends > time.time())
+        with self._engine.connect() as connection:
+            rows = connection.execute(query.order_by(sessions.c.seen.desc())).fetchall()
+        return [_session(row) for row in rows]
+
+    def end(self, name: str, session_id: str) -> None:
+        """One of a user's."""
+        with self._engine.begin() as connection:
+            connection.execute(
+                delete(sessions).where(sessions.c.user == name, sessions.c.id == session_id)
+            )
+
+    def end_all(self, name: str) -> int:
+        """All of a user's; returns how many there were."""
+        with self._engine.begin() as connection:
+            return connection.execute(delete(sessions).where(sessions.c.user == name)).rowcount
+
+    def _see(self, session_id: str, now: float) -> None:
+        try:
+            with self._engine.begin() as connection:
+                connection.execute(
+                    update(sessions).where(sessions.c.id == session_id).values(seen=now)
+                )
+        except SQLAlchemyError:
+            return  # a page needs no write
+
+
+_SESSIONS = select(
+    sessions, users.c.name, users.c.workspace, users.c.role, users.c.password,
+    users.c.at.label("user_at"),
+).join(users, users.c.name == sessions.c.user)  # fmt: skip
+
+
+def _hash(token: str) -> str:
+    return sha256(token.encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def _session(row: Any) -> Session:
+    user = User(row.name, row.workspace, row.role, bool(row.password), row.user_at)
+    return Session(row.id, user, row.label, row.at, row.seen, row.ends)

@@ -1,0 +1,149 @@
+"""People who use the dashboard: each of one workspace, with a role, and a password by argon2id.
+
+The hash's costs are argon2-cffi's defaults, the second recommended option of RFC 9106, section 4.
+"""
+
+import secrets
+import time
+from hashlib import sha256
+from typing import Any, Literal, NamedTuple, get_args
+
+from argon2 import PasswordHasher
+from argon2.exceptions import Argon2Error, InvalidHashError
+from sqlalchemy import Engine, delete, insert, select, update
+from sqlalchemy.exc import IntegrityError
+
+from app.state import login_codes, sessions, users
+
+Role = Literal["viewer", "editor", "admin"]
+ROLES = get_args(Role)  # each may do what those before it may
+ADMIN = "admin"
+SHORTEST, LONGEST = 10, 200  # characters of a password
+CODE_SECONDS = 86_400
+
+_hasher = PasswordHasher()
+# Names that are not known cost as much as wrong passwords do.
+_NOBODY = _hasher.hash(secrets.token_hex(8))
+
+
+class UserError(ValueError):
+    """A user that cannot be made or changed; the message names the field."""
+
+
+class User(NamedTuple):
+    """Who looks. `at` is in seconds since 1970 UTC."""
+
+    name: str
+    workspace: str
+    role: str
+    has_password: bool = False
+    at: float = 0.0
+
+    def may(self, role: str) -> bool:
+        """Whether the role includes another."""
+        return ROLES.index(self.role) >= ROLES.index(role)
+
+
+class Users:
+    """All workspaces'. Names are unique among all. Blocking; passwords take some 50 ms."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def add(self, name: str, workspace: str, role: str, password: str = "") -> User:
+        """A new one; without a password they come in by a login link. Raises UserError."""
+        if not 1 <= len(name) <= 100 or not name.isprintable() or name != name.strip():
+            raise UserError("name: must have 1 to 100 printable characters")
+        if role not in ROLES:
+            raise UserError(f"role: must be one of {', '.join(ROLES)}")
+        hashed = _hasher.hash(_long(password)) if password else ""
+        made = User(name, workspace, role, bool(password), time.time())
+        row = {
+            "name": name, "workspace": workspace, "role": role, "password": hashed, "at": made.at
+        }  # fmt: skip
+        try:
+            with self._engine.begin() as connection:
+                connection.execute(insert(users).values(row))
+        except IntegrityError:
+            raise UserError(f"name: {name!r} is taken") from None
+        return made
+
+    def all(self, workspace: str) -> list[User]:
+        """A workspace's, by name."""
+        query = select(users).where(users.c.workspace == workspace).order_by(users.c.name)
+        with self._engine.connect() as connection:
+            return [_user(row) for row in connection.execute(query)]
+
+    def get(self, name: str, workspace: str = "") -> User | None:
+        """By name; with a workspace, only of that."""
+        with self._engine.connect() as connection:
+            row = connection.execute(select(users).where(users.c.name == name)).first()
+        found = _user(row) if row else None
+        return found if found and workspace in ("", found.workspace) else None
+
+    def remove(self, name: str) -> None:
+        """With all sessions."""
+        with self._engine.begin() as connection:
+            connection.execute(delete(users).where(users.c.name == name))
+
+    def set_role(self, name: str, role: str) -> None:
+        """Another role, from the next request on. Raises UserError."""
+        if role not in ROLES:
+            raise UserError(f"role: must be one of {', '.join(ROLES)}")
+        with self._engine.begin() as connection:
+            connection.execute(update(users).where(users.c.name == name).values(role=role))
+
+    def set_password(
+        self, name: str, password: str, session: str = "", checked: bool = True
+    ) -> None:
+        """A new password. Every session ends but the one given. Raises UserError."""
+        hashed = _hasher.hash(_long(password) if checked else password)
+        with self._engine.begin() as connection:
+            connection.execute(update(users).where(users.c.name == name).values(password=hashed))
+            connection.execute(
+                delete(sessions).where(sessions.c.user == name, sessions.c.id != session)
+            )
+            connection.execute(delete(login_codes).where(login_codes.c.user == name))
+
+    def by_password(self, name: str, password: str) -> User | None:
+        """Who it is, where name and password are right; as slow for names that nobody has."""
+        with self._engine.connect() as connection:
+            row = connection.execute(select(users).where(users.c.name == name)).first()
+        try:
+            _hasher.verify(row.password if row and row.password else _NOBODY, password)
+        except (Argon2Error, InvalidHashError):
+            return None
+        return _user(row) if row and row.password else None
+
+    def new_code(self, name: str) -> str:
+        """A code for one login within CODE_SECONDS."""
+        code = secrets.token_urlsafe(24)
+        until = time.time() + CODE_SECONDS
+        with self._engine.begin() as connection:
+            connection.execute(delete(login_codes).where(login_codes.c.until < time.time()))
+            connection.execute(insert(login_codes).values(hash=_hash(code), user=name, until=until))
+        return code
+
+    def by_code(self, code: str) -> User | None:
+        """Whose code it is; it is used up by this, whichever process is asked."""
+        with self._engine.begin() as connection:
+            row = connection.execute(
+                delete(login_codes)
+                .where(login_codes.c.hash == _hash(code))
+                .returning(login_codes.c.user, login_codes.c.until)
+            ).first()
+        return self.get(row.user) if row and row.until > time.time() else None
+
+
+def _long(password: str) -> str:
+    if not SHORTEST <= len(password) <= LONGEST:
+        raise UserError(f"password: must have {SHORTEST} to {LONGEST} characters")
+    return password
+
+
+def _hash(code: str) -> str:
+    return sha256(code.encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def _user(row: Any) -> User:
+    return User(row.name, row.workspace, row.role, bool(row.password), row.at)
