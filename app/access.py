@@ -1,6 +1,7 @@
 """Getting into the dashboard: cookies, forms that are ours, and patience with wrong passwords."""
 
 import hmac
+import ipaddress
 import secrets
 import time
 from collections import OrderedDict
@@ -25,12 +26,16 @@ class ThrottledError(Exception):
     """Too many wrong passwords; `seconds` says how long to wait."""
 
     def __init__(self, seconds: int) -> None:
-        super().__init__(f"too many tries, wait {seconds} seconds")
-        self.seconds = seconds
+        self.seconds, self.told = seconds, f"Too many tries. Wait {seconds} seconds."
+        super().__init__(self.told)
 
 
 class ForeignPostError(Exception):
-    """A form that was sent from another site, or that is not of this session."""
+    """A form that was sent from another site."""
+
+
+class StaleFormError(ForeignPostError):
+    """A form that is not of this session: mostly one that was open for long."""
 
 
 class Throttle:
@@ -41,6 +46,7 @@ class Throttle:
 
     def check(self, address: str, name: str) -> None:
         """Raises ThrottledError where one of them must wait."""
+        address = neighbourhood(address)
         for key, free in ((("address", address), FREE_TRIES), (("name", name), FREE_TRIES_OF_NAME)):
             tries, last = self._wrong.get(key, (0, 0.0))
             wait = last + WAIT_SECONDS - time.monotonic()
@@ -49,6 +55,7 @@ class Throttle:
 
     def wrong(self, address: str, name: str) -> None:
         """A password was wrong."""
+        address = neighbourhood(address)
         for key in (("address", address), ("name", name)):
             tries, last = self._wrong.get(key, (0, 0.0))
             known = tries if time.monotonic() - last < WAIT_SECONDS else 0
@@ -59,8 +66,19 @@ class Throttle:
 
     def right(self, address: str, name: str) -> None:
         """A password was right."""
-        self._wrong.pop(("address", address), None)
+        self._wrong.pop(("address", neighbourhood(address)), None)
         self._wrong.pop(("name", name), None)
+
+
+def neighbourhood(address: str) -> str:
+    """An address as it is counted: of IPv6, whoever has one has its /64."""
+    try:
+        parsed = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return address
+    if isinstance(parsed, ipaddress.IPv4Address):
+        return str(parsed)
+    return str(parsed.ipv4_mapped or ipaddress.ip_network((parsed, 64), strict=False))
 
 
 def cookie(request: Request, name: str) -> str:
@@ -99,7 +117,7 @@ def csrf(secret: str) -> str:
 
 
 async def check_form(request: Request, secret: str) -> None:
-    """Raises ForeignPostError unless Fetch metadata and the form's token say that it is ours.
+    """Raises ForeignPostError or StaleFormError unless Fetch metadata and token say it is ours.
 
     The form can be read again afterwards.
     """
@@ -107,7 +125,7 @@ async def check_form(request: Request, secret: str) -> None:
     form = await request.form(max_files=0, max_fields=100, max_part_size=65_536)
     given = str(form.get(CSRF, "")).encode("utf-8", "replace")
     if not secret or not hmac.compare_digest(given, csrf(secret).encode()):
-        raise ForeignPostError
+        raise StaleFormError
 
 
 def same_site(request: Request) -> None:

@@ -10,7 +10,9 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
+from app.access import ThrottledError
 from app.dashboard import Dashboard
+from app.door import Door
 from app.keys import SCOPES, KeyNameError, Keys
 from app.queries import NotFoundError
 from app.users import LONGEST, ROLES, SHORTEST, User, UserError, Users
@@ -23,6 +25,7 @@ class Accounts:
     dashboard: Dashboard
     users: Users
     keys: Keys
+    door: Door
 
     @property
     def routes(self) -> Sequence[Route]:
@@ -44,12 +47,18 @@ class Accounts:
         return await self._account(request, "", 200)
 
     async def password(self, request: Request) -> Response:
-        """A new password, for who knows the old one; every other session ends."""
+        """A new password, for who knows the old one or came by a link; other sessions end."""
         user, session = request.state.user, request.state.session
         form = await request.form()
         given = str(form.get("password", ""))
-        if user.has_password and await self._wrong(user, form):
-            return await self._account(request, "Your current password is another one.", 403)
+        if user.has_password and not session.by_link:
+            address = request.client.host if request.client else ""
+            try:
+                right = await self.door.check(user.name, str(form.get("current", "")), address)
+            except ThrottledError as error:
+                return await self._account(request, error.told, 429)
+            if right is None:
+                return await self._account(request, "Your current password is another one.", 403)
         try:
             await asyncio.to_thread(self.users.set_password, user.name, given, session.id)
         except UserError as error:
@@ -121,10 +130,6 @@ class Accounts:
                 return await self._access(request, 422, user_problem=str(error))
         return RedirectResponse("/access", 303)
 
-    async def _wrong(self, user: User, form: FormData) -> bool:
-        old = str(form.get("current", ""))[:1024]
-        return await asyncio.to_thread(self.users.by_password, user.name, old) is None
-
     async def _invite(self, request: Request, user: User) -> Response:
         code = await asyncio.to_thread(self.users.new_code, user.name)
         return await self._access(request, invited=user, code=code)
@@ -132,7 +137,8 @@ class Accounts:
     async def _account(self, request: Request, problem: str, status: int) -> Response:
         found = await asyncio.to_thread(self.dashboard.sessions.of, request.state.user.name)
         page = {
-            "sessions": found, "own": request.state.session.id, "problem": problem,
+            "sessions": found, "own": request.state.session,
+            "problem": problem,
             "changed": "changed" in request.query_params, "shortest": SHORTEST, "longest": LONGEST,
         }  # fmt: skip
         return self.dashboard.page(request, "account.html", page, status)

@@ -22,20 +22,23 @@ class Welcome(NamedTuple):
 def begin(settings: Settings, state: Engine) -> Welcome:
     """Make what is missing. Call it once, before anything is served."""
     keys, users = Keys(state, settings), Users(state)
-    if users.get(ADMIN) is None and not users.all(DEFAULT):
+    if not users.all(DEFAULT):
         users.add(ADMIN, DEFAULT, "admin")
-    _take_over(settings, keys, users)
-    wanted = settings.dashboard_password
-    if wanted and users.get(ADMIN) and users.by_password(ADMIN, wanted) is None:
+    take_over(settings, keys, users)
+    admin, wanted = users.get(ADMIN, DEFAULT), settings.dashboard_password
+    if wanted and admin and users.by_password(ADMIN, wanted) is None:
         users.set_password(ADMIN, wanted, checked=False)  # the operator's own choice
     key = ""
     if not settings.api_keys and not keys.all(DEFAULT):
         _, key = keys.add(DEFAULT, "first", ("admin",), "the first start")
-    return Welcome(key, users.new_code(ADMIN) if users.get(ADMIN) else "")
+    return Welcome(key, users.new_code(ADMIN) if admin else "")
 
 
-def _take_over(settings: Settings, keys: Keys, users: Users) -> None:
-    """Keys and password stood in secrets.json as they are; now their hashes are kept."""
+def take_over(settings: Settings, keys: Keys, users: Users) -> None:
+    """Keys and password stood in secrets.json as they are; now their hashes are kept.
+
+    A crash on the way is harmless: they leave the file last.
+    """
     path = settings.data_dir / "secrets.json"
     stored = json.loads(path.read_text()) if path.exists() else {}
     old = {name: stored.pop(name, None) for name in ("api_keys", "dashboard_password")}
@@ -43,7 +46,7 @@ def _take_over(settings: Settings, keys: Keys, users: Users) -> None:
         return
     for secret in old["api_keys"] or ():
         keys.add(DEFAULT, "from secrets.json", ("admin",), "an upgrade", str(secret))
-    known = users.get(ADMIN)
+    known = users.get(ADMIN, DEFAULT)
     if old["dashboard_password"] and known and not known.has_password:
         users.set_password(ADMIN, str(old["dashboard_password"]), checked=False)
     write_private(path, (json.dumps(stored, indent=2) + "\n").encode())

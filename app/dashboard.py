@@ -19,7 +19,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app import clickmap, compare, exports, overview, people, report
-from app.access import CSRF, SESSION, check_form, cookie, csrf
+from app.access import CSRF, SESSION, StaleFormError, check_form, cookie, csrf
 from app.filters import FilterError, Filters
 from app.live import MAX_VIEWERS, Fragments, Live, while_valid
 from app.queries import NotFoundError
@@ -214,7 +214,11 @@ class Dashboard:
             request.state.user, request.state.session = session.user, session
             request.state.token = token
             if request.method == "POST":
-                await check_form(request, token)
+                try:
+                    await check_form(request, token)
+                except StaleFormError:
+                    told = "Nothing was changed. Please go back, load the page anew and try again."
+                    return self.problem(request, 403, "This form is of another session", told)
             if not session.user.may(role):
                 told = f"That is for {role}s. You are a {session.user.role} here."
                 return self.problem(request, 403, "Not for this user", told)

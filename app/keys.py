@@ -4,9 +4,11 @@ A key is 192 random bits, so a plain SHA-256 hides it: there is nothing to guess
 would make dearer. The keys of MAILWAKE_API_KEYS are the operator's own and never written anywhere.
 """
 
+import asyncio
 import secrets
 import time
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from hashlib import sha256
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -21,7 +23,6 @@ from app.workspaces import DEFAULT
 Scope = Literal["rewrite", "read", "admin"]
 SCOPES = get_args(Scope)
 LOOK = 1.0  # seconds for which keys are remembered: a revoked one ends within them
-MISS = 0.1  # seconds between looks because of keys that are not known
 NOTED = 60.0  # seconds between notes of when keys were used
 PASS = "local."  # noqa: S105  begins the passes of commands on the same machine
 PASS_SECONDS = 60
@@ -50,18 +51,17 @@ class Key(NamedTuple):
 
 
 class Keys:
-    """All workspaces' keys. Blocking, but quick: `find` reads state.db once a second at most."""
+    """All workspaces' keys. Blocking, but quick: `find` reads a key's row once a second at most."""
 
     def __init__(self, engine: Engine, settings: Settings) -> None:
         self._engine = engine
         self._passes = _passes(settings)
         everything = frozenset({"admin"})
         self._set = {
-            _hash(key): Key("settings", DEFAULT, f"{PREFIX}API_KEYS", everything, key[:6])
+            _hash(key): Key("settings", DEFAULT, f"{PREFIX}API_KEYS", everything, _hint(key))
             for key in settings.api_keys
         }
-        self._known: dict[str, Key] = {}
-        self._looked = -LOOK
+        self._known: dict[str, tuple[Key, float]] = {}
         self._used: dict[str, float] = {}
 
     def add(
@@ -74,7 +74,7 @@ class Keys:
             raise KeyNameError(f"scopes: must be of {', '.join(SCOPES)}")
         secret = secret or "mw_" + secrets.token_urlsafe(24)
         key = Key(
-            f"key_{secrets.token_hex(6)}", workspace, name, frozenset(scopes), secret[:6], by,
+            f"key_{secrets.token_hex(6)}", workspace, name, frozenset(scopes), _hint(secret), by,
             time.time(),
         )  # fmt: skip
         with self._engine.begin() as connection:
@@ -84,7 +84,6 @@ class Keys:
                     scopes=" ".join(sorted(scopes)), at=key.at, by=by,
                 )
             )  # fmt: skip
-        self._looked = -LOOK
         return key, secret
 
     def all(self, workspace: str) -> list[Key]:
@@ -105,20 +104,25 @@ class Keys:
                 )
                 .values(revoked=time.time())
             )  # fmt: skip
-        self._looked = -LOOK
+        self._known.clear()
         return bool(done.rowcount)
 
     def find(self, secret: str) -> Key | None:
         """The key that somebody shows; while state.db is away, as it was known before."""
         if secret.startswith(PASS):
             return self._passed(secret)
-        digest, age = _hash(secret), time.monotonic() - self._looked
-        if age >= LOOK or (age >= MISS and digest not in self._known):
-            self._look()
-        key = self._set.get(digest) or self._known.get(digest)
+        digest = _hash(secret)
+        key = self._set.get(digest) or self._look(digest)
         if key:
             self._used[key.id] = time.time()
         return key
+
+    async def run(self) -> None:
+        """Note uses now and then, until cancelled."""
+        while True:
+            await asyncio.sleep(NOTED)
+            with suppress(SQLAlchemyError):
+                await asyncio.to_thread(self.note_uses)
 
     def note_uses(self) -> None:
         """Write down when keys were last used."""
@@ -127,14 +131,22 @@ class Keys:
             for key_id, at in used.items():
                 connection.execute(update(api_keys).where(api_keys.c.id == key_id).values(used=at))
 
-    def _look(self) -> None:
-        self._looked = time.monotonic()
-        query = select(api_keys).where(api_keys.c.revoked.is_(None))
+    def _look(self, digest: str) -> Key | None:
+        key, at = self._known.get(digest, (None, -LOOK))
+        if time.monotonic() - at < LOOK:
+            return key
+        query = select(api_keys).where(api_keys.c.hash == digest, api_keys.c.revoked.is_(None))
         try:
             with self._engine.connect() as connection:
-                self._known = {row.hash: _key(row) for row in connection.execute(query)}
+                row = connection.execute(query).first()
         except SQLAlchemyError:
-            return
+            return key
+        if row is None:
+            self._known.pop(digest, None)
+            return None
+        key = _key(row)
+        self._known[digest] = key, time.monotonic()
+        return key
 
     def _passed(self, secret: str) -> Key | None:
         try:
@@ -154,6 +166,11 @@ def _passes(settings: Settings) -> URLSafeTimedSerializer:
     # itsdangerous signs with the last key and verifies with all; ours signs with the first.
     keys: Sequence[str] = settings.secret_keys[::-1]
     return URLSafeTimedSerializer(list(keys), salt="local pass")
+
+
+def _hint(secret: str) -> str:
+    """How a key begins: little enough that nobody could guess the rest."""
+    return secret[:6] if len(secret) >= 24 else secret[:1]
 
 
 def _hash(secret: str) -> str:

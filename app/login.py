@@ -11,7 +11,7 @@ from starlette.routing import Route
 from app.access import (
     FORM,
     SESSION,
-    Throttle,
+    StaleFormError,
     ThrottledError,
     browser,
     check_form,
@@ -22,18 +22,15 @@ from app.access import (
     set_cookie,
 )
 from app.dashboard import Dashboard, field
+from app.door import Door
 from app.users import User, Users
-
-TOGETHER = 2  # passwords checked at a time: each takes 64 MiB
 
 
 class Login:
     """The pages for who is not logged in."""
 
-    def __init__(self, dashboard: Dashboard, users: Users) -> None:
-        self._dashboard, self._users = dashboard, users
-        self._throttle = Throttle()
-        self._checking = asyncio.Semaphore(TOGETHER)
+    def __init__(self, dashboard: Dashboard, users: Users, door: Door) -> None:
+        self._dashboard, self._users, self._door = dashboard, users, door
 
     @property
     def routes(self) -> Sequence[Route]:
@@ -51,7 +48,7 @@ class Login:
         if code := request.query_params.get("code"):
             user = await asyncio.to_thread(self._users.by_code, code)
             if user:
-                return await self._enter(request, user, onward)
+                return await self._enter(request, user, onward, True)
             told = "That link was used before, or it is older than a day."
             return self._page(request, told, 403)
         if await asyncio.to_thread(self._dashboard.sessions.find, cookie(request, SESSION)):
@@ -67,27 +64,27 @@ class Login:
         return response
 
     async def _by_password(self, request: Request, onward: str) -> Response:
-        await check_form(request, cookie(request, FORM))
+        try:
+            await check_form(request, cookie(request, FORM))
+        except StaleFormError:
+            return self._page(request, "This form was too old. Please try again.", 403)
         form = await request.form()
         name, password = str(form.get("name", "")), str(form.get("password", ""))
         address = request.client.host if request.client else ""
         try:
-            async with self._checking:
-                self._throttle.check(address, name)
-                user = await asyncio.to_thread(self._users.by_password, name, password[:1024])
-                if user is None:
-                    self._throttle.wrong(address, name)
+            user = await self._door.check(name, password, address)
         except ThrottledError as error:
-            told = f"Too many tries. Wait {error.seconds} seconds."
-            return self._page(request, told, 429, name)
+            return self._page(request, error.told, 429, name)
         if user is None:
             return self._page(request, "Name and password do not match.", 403, name)
-        self._throttle.right(address, name)
         return await self._enter(request, user, onward)
 
-    async def _enter(self, request: Request, user: User, onward: str) -> Response:
+    async def _enter(
+        self, request: Request, user: User, onward: str, by_link: bool = False
+    ) -> Response:
         """A new session, whatever the browser had before."""
-        token = await asyncio.to_thread(self._dashboard.sessions.begin, user, browser(request))
+        sessions, label = self._dashboard.sessions, browser(request)
+        token = await asyncio.to_thread(sessions.begin, user, label, by_link)
         response = RedirectResponse(onward, 303, {"cache-control": "no-store"})
         set_cookie(request, response, SESSION, token)
         return response

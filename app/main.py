@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from functools import partial
 
 import msgspec
@@ -22,13 +22,14 @@ from app.actions import Actions
 from app.corrections import Corrections
 from app.dashboard import Dashboard
 from app.dispatching import Dispatcher
+from app.door import Door
 from app.erasing import Eraser
 from app.erasures import Erasures
 from app.feed import CursorError, Feed
 from app.front import Front
 from app.gateway import Gateway
 from app.journal import Journal, JournalError
-from app.keys import NOTED, Keys, Scope
+from app.keys import Keys, Scope
 from app.live import Live
 from app.loader import Loader
 from app.login import Login
@@ -83,6 +84,7 @@ class Mailwake:
         )
         self.dispatcher = Dispatcher(settings, self.tenants.courses, feed, self.tenants.news)
         sessions, users = Sessions(state), Users(state)
+        door = Door(users)
         dashboard = Dashboard(settings, sessions, self.live, self._notices_of)
         self.reports = Reports(settings, default.queries)
         of = self.tenants.parts
@@ -98,8 +100,8 @@ class Mailwake:
             Route("/v1/snapshot", self.snapshot, methods=["POST"]),
             Mount("/v1", app=api.create(self.tenants.parts, self.keys, ERRORS)),
             *unsubscribe.routes,
-            *Login(dashboard, users).routes,
-            *Accounts(dashboard, users, self.keys).routes,
+            *Login(dashboard, users, door).routes,
+            *Accounts(dashboard, users, self.keys, door).routes,
             *Actions(dashboard).routes,
             *dashboard.routes,
         ]
@@ -132,7 +134,7 @@ class Mailwake:
             asyncio.create_task(self.live.run(), name="live"),
             asyncio.create_task(self._metrics.pulse(), name="pulse"),
             asyncio.create_task(self.tenants.run(), name="workspaces"),
-            asyncio.create_task(self._note_uses(), name="keys"),
+            asyncio.create_task(self.keys.run(), name="keys"),
             *([asyncio.create_task(self.corrections.run(), name="corrections")] if loads else []),
             asyncio.create_task(self.reports.run(), name="reports"),
             asyncio.create_task(self.eraser.run(), name="erasures"),
@@ -152,13 +154,6 @@ class Mailwake:
             if loads:
                 await self.loader.drain()
             await asyncio.to_thread(self.storage.close)
-
-    async def _note_uses(self) -> None:
-        """Write down now and then when keys were used."""
-        while True:
-            await asyncio.sleep(NOTED)
-            with suppress(SQLAlchemyError):
-                await asyncio.to_thread(self.keys.note_uses)
 
     def notices(self) -> list[str]:
         """What an operator must know now; empty while all is well."""

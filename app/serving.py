@@ -15,7 +15,7 @@ from rich.console import Console
 from uvicorn.supervisors import Multiprocess
 
 from app import logs, secret_files, settings
-from app.beginning import begin
+from app.beginning import begin, take_over
 from app.gateway import Gateway
 from app.greeting import greet
 from app.journal import Journal, JournalError, adopt_orphans
@@ -24,6 +24,7 @@ from app.networks import Networks, NetworksError
 from app.senders import Senders
 from app.settings import PREFIX, Settings, SettingsError
 from app.state import VersionError, open_state
+from app.users import Users
 
 
 class StartError(Exception):
@@ -179,22 +180,26 @@ def smtp(chosen: Settings) -> None:
             chosen.data_dir / "journal", chosen.journal_sync_ms, chosen.journal_max_mb * 2**20
         )
         state = open_state(chosen.data_dir, chosen.auto_migrate)
-        gateway = Gateway(chosen, Keys(state, chosen), Senders(chosen, state, journal).of)
+        keys = Keys(state, chosen)
+        take_over(chosen, keys, Users(state))
+        gateway = Gateway(chosen, keys, Senders(chosen, state, journal).of)
         gateway.listen()
     except JournalError as error:
         raise StartError(f"{PREFIX}DATA_DIR: {error}") from None
     except (SettingsError, VersionError) as error:
         raise StartError(str(error)) from None
     with suppress(KeyboardInterrupt):
-        uvloop.run(_take_mail(gateway, journal))
+        uvloop.run(_take_mail(gateway, journal, keys))
 
 
-async def _take_mail(gateway: Gateway, journal: Journal) -> None:
+async def _take_mail(gateway: Gateway, journal: Journal, keys: Keys) -> None:
     journal.start()
     running = asyncio.create_task(gateway.run())
+    noting = asyncio.create_task(keys.run())
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, running.cancel)
     await asyncio.wait([running])
+    noting.cancel()
     await gateway.stop()
     await journal.close()
     logging.info("mails: %s", dict(gateway.counts))

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Engine, delete, insert, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
-from app.state import sessions, users
+from app.state import login_codes, sessions, users
 from app.users import User
 
 SECONDS = 30 * 86_400
@@ -19,11 +19,15 @@ SEEN = 60.0  # seconds between notes of when a session was last used
 
 
 class Session(NamedTuple):
-    """`id` is the token's hash; `label` is the browser's. Times are seconds since 1970 UTC."""
+    """`id` is the token's hash; `label` is the browser's; `by_link`: it began with a login link.
+
+    Times are seconds since 1970 UTC.
+    """
 
     id: str
     user: User
     label: str
+    by_link: bool
     at: float
     seen: float
     ends: float
@@ -35,12 +39,12 @@ class Sessions:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    def begin(self, user: User, label: str) -> str:
+    def begin(self, user: User, label: str, by_link: bool = False) -> str:
         """A new session; returns its token."""
         token, now = secrets.token_urlsafe(24), time.time()
         row = {
-            "id": _hash(token), "user": user.name, "label": label[:100], "at": now, "seen": now,
-            "ends": now + SECONDS,
+            "id": _hash(token), "user": user.name, "label": label[:100], "by_link": by_link,
+            "at": now, "seen": now, "ends": now + SECONDS,
         }  # fmt: skip
         with self._engine.begin() as connection:
             connection.execute(delete(sessions).where(sessions.c.ends < now))
@@ -72,8 +76,9 @@ class Sessions:
             )
 
     def end_all(self, name: str) -> int:
-        """All of a user's; returns how many there were."""
+        """All of a user's, login links too; returns how many sessions there were."""
         with self._engine.begin() as connection:
+            connection.execute(delete(login_codes).where(login_codes.c.user == name))
             return connection.execute(delete(sessions).where(sessions.c.user == name)).rowcount
 
     def _see(self, session_id: str, now: float) -> None:
@@ -98,4 +103,4 @@ def _hash(token: str) -> str:
 
 def _session(row: Any) -> Session:
     user = User(row.name, row.workspace, row.role, bool(row.password), row.user_at)
-    return Session(row.id, user, row.label, row.at, row.seen, row.ends)
+    return Session(row.id, user, row.label, row.by_link, row.at, row.seen, row.ends)

@@ -82,6 +82,7 @@ sessions = Table(
     Column("id", String, primary_key=True),  # SHA-256 of the cookie's token
     Column("user", String, ForeignKey("users.name", ondelete="CASCADE"), nullable=False),
     Column("label", String, nullable=False),
+    Column("by_link", Boolean, nullable=False),
     Column("at", Float, nullable=False),
     Column("seen", Float, nullable=False),
     Column("ends", Float, nullable=False),

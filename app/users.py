@@ -14,6 +14,7 @@ from sqlalchemy import Engine, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from app.state import login_codes, sessions, users
+from app.workspaces import DEFAULT
 
 Role = Literal["viewer", "editor", "admin"]
 ROLES = get_args(Role)  # each may do what those before it may
@@ -54,6 +55,8 @@ class Users:
         """A new one; without a password they come in by a login link. Raises UserError."""
         if not 1 <= len(name) <= 100 or not name.isprintable() or name != name.strip():
             raise UserError("name: must have 1 to 100 printable characters")
+        if name == ADMIN and workspace != DEFAULT:
+            raise UserError(f"name: {ADMIN!r} is the settings' own workspace's")
         if role not in ROLES:
             raise UserError(f"role: must be one of {', '.join(ROLES)}")
         hashed = _hasher.hash(_long(password)) if password else ""

@@ -36,6 +36,16 @@ def test_wrong_passwords_from_many_addresses_make_a_name_wait() -> None:
     throttle.check("elsewhere", "ann")
 
 
+def test_whoever_has_an_ipv6_address_has_its_64_bits_of_them() -> None:
+    throttle = Throttle()
+    for number in range(access.FREE_TRIES):
+        tries(throttle, f"2001:db8::{number:x}", "ann", 1)
+    with pytest.raises(ThrottledError):
+        throttle.check("2001:db8::ffff", "bob")
+    throttle.check("2001:db8:0:1::1", "bob")
+    assert access.neighbourhood("::ffff:192.0.2.7") == "192.0.2.7"
+
+
 def test_the_memory_of_wrong_passwords_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(access, "REMEMBERED", 10)
     throttle = Throttle()

@@ -31,6 +31,7 @@ LAYERS = [
     {"webhooks", "marks"},
     {"telling", "outside"},
     {"mailing"},
+    {"door"},
     {"access"},
     {"sessions"},
     {"users"},

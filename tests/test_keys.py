@@ -66,10 +66,7 @@ def test_a_key_that_another_process_revokes_ends(
     assert listed.revoked and listed.hint == secret[:6]
 
 
-def test_a_key_that_another_process_makes_is_known(
-    keys: Keys, chosen: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(keys_module, "MISS", 0.0)
+def test_a_key_that_another_process_makes_is_known(keys: Keys, chosen: Settings) -> None:
     assert keys.find("mw_none") is None
     _, secret = Keys(open_state(chosen.data_dir), chosen).add("default", "shop", ["read"], "")
     assert keys.find(secret)

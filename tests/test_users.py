@@ -38,7 +38,8 @@ def test_passwords_are_hashed_by_argon2id(state: Engine, tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("name", "role", "password", "says"),
     [("", "viewer", "", "name"), (" ann", "viewer", "", "name"), ("a\tb", "viewer", "", "name"),
-     ("x" * 101, "viewer", "", "name"), ("ann", "owner", "", "role"),
+     ("x" * 101, "viewer", "", "name"), ("admin", "viewer", "", "name"),
+     ("ann", "owner", "", "role"),
      ("ann", "viewer", "short", "password"), ("ann", "viewer", "x" * 201, "password"),
      ("there", "viewer", "", "name: 'there' is taken")],
 )  # fmt: skip
@@ -48,15 +49,15 @@ def test_what_is_wrong_is_named(
     users = Users(state)
     users.add("there", "zoo", "viewer")
     with pytest.raises(UserError, match=f"^{says}"):
-        users.add(name, "default", role, password)
-    assert users.all("default") == []
+        users.add(name, "acme", role, password)
+    assert users.all("acme") == []
 
 
 def test_roles_include_those_before_them(state: Engine) -> None:
     users = Users(state)
     may = {
         user.role: [role for role in users_module.ROLES if user.may(role)]
-        for user in [users.add(role, "x", role) for role in users_module.ROLES]
+        for user in [users.add(f"an {role}", "x", role) for role in users_module.ROLES]
     }
     assert may == {
         "viewer": ["viewer"], "editor": ["viewer", "editor"],
@@ -92,7 +93,9 @@ def test_sessions_end_by_hand_by_removal_and_by_age(
     assert sessions.find(tokens[0])
     sessions.end("ann", first.id)
     assert sessions.find(tokens[0]) is None
+    code = users.new_code("ann")
     assert sessions.end_all("ann") == 2
+    assert users.by_code(code) is None
     token = sessions.begin(ann, "again")
     users.set_role("ann", "viewer")
     found = sessions.find(token)

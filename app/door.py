@@ -1,0 +1,28 @@
+"""Where passwords are checked: a few at a time, and with patience for wrong ones."""
+
+import asyncio
+
+from app.access import Throttle
+from app.users import User, Users
+
+TOGETHER = 2  # passwords checked at a time: each takes 64 MiB
+LONGEST = 1024  # characters that are looked at
+
+
+class Door:
+    """Of one process."""
+
+    def __init__(self, users: Users) -> None:
+        self._users, self._throttle = users, Throttle()
+        self._checking = asyncio.Semaphore(TOGETHER)
+
+    async def check(self, name: str, password: str, address: str) -> User | None:
+        """Who it is, None where name and password do not match. Raises ThrottledError."""
+        async with self._checking:
+            self._throttle.check(address, name)
+            user = await asyncio.to_thread(self._users.by_password, name, password[:LONGEST])
+            if user is None:
+                self._throttle.wrong(address, name)
+            else:
+                self._throttle.right(address, name)
+        return user
