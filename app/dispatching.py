@@ -107,7 +107,7 @@ class Dispatcher:
     def _take(self, course: Course, hook: Webhook) -> int:
         count, at = 0, hook.cursor
         while True:
-            seen = self._feed.erased()
+            seen = self._feed.erasures.newest()
             try:
                 events, following = self._feed.after(at, course.queries.workspace, BATCH)
             except CursorError as error:

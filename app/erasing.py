@@ -36,7 +36,7 @@ from app.workspaces import Workspaces
 
 log = logging.getLogger(__name__)
 
-LOOK = 0.5  # seconds between looks for somebody to erase
+LOOK = 0.2  # seconds between looks for somebody to erase
 RETRY = 5.0  # seconds, while ClickHouse is away
 LOADING = 120.0  # seconds for which the journal is waited for at once
 CLEARED = ("messages", "hits", "links", "newsletters")  # tables whose rows are rewritten
@@ -53,10 +53,11 @@ class Eraser:
         loader: Loader,
         corrections: Corrections,
         workspaces: Workspaces,
+        erasures: Erasures,
     ) -> None:
         self._data_dir, self._engine, self._storage = data_dir, engine, storage
         self._loader, self._corrections, self._workspaces = loader, corrections, workspaces
-        self.erasures = Erasures(engine)
+        self.erasures = erasures
 
     async def run(self) -> None:
         """Erase whoever waits. ClickHouse being away is waited out."""

@@ -16,7 +16,8 @@ import msgspec
 from sqlalchemy import Engine, delete, func, insert, select
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
-from app import erasures, suppressing
+from app import suppressing
+from app.erasures import Erasures, newest
 from app.events import Hit
 from app.state import StateError, feed
 
@@ -91,6 +92,7 @@ class Feed:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self.erasures = Erasures(engine)
         self._swept = 0.0
         self._last: tuple[tuple[int, int], list[bytes]] = (0, 0), []
 
@@ -146,11 +148,6 @@ class Feed:
         with self._engine.connect() as connection:
             return connection.execute(select(func.max(feed.c.seq))).scalar() or 0
 
-    def erased(self) -> int:
-        """Grows whenever somebody is erased (`erasures.check`)."""
-        with self._engine.connect() as connection:
-            return erasures.newest(connection)
-
     def after(
         self, cursor: Cursor, workspace: str, limit: int, until: float = inf
     ) -> tuple[list[Event], Cursor]:
@@ -193,7 +190,7 @@ class Feed:
         """
         known, lines = self._last
         with self._engine.connect() as connection:
-            wanted = seq, erasures.newest(connection)
+            wanted = seq, newest(connection)
             if known != wanted:
                 found = connection.execute(select(feed.c.rows).where(feed.c.seq == seq)).scalar()
                 lines = zlib.decompress(found).splitlines() if found else []

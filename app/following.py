@@ -60,7 +60,7 @@ class Follower:
         count, at = 0, one.cursor
         until = time.time() - SETTLED
         while True:
-            seen = self._feed.erased()
+            seen = self._feed.erasures.newest()
             try:
                 events, following = self._feed.after(at, self._queries.workspace, BATCH, until)
             except CursorError as error:
@@ -104,7 +104,7 @@ class Follower:
         kinds = ["click"] if one.rule.when == "not_clicked" else ["open", "click"]
         count = 0
         while at.ms < until:
-            seen = self._feed.erased()
+            seen = self._feed.erasures.newest()
             rows = self._queries.run(
                 "followup_silent", newsletters=newsletters, kinds=kinds, after_ms=at.ms,
                 after_message=at.message, until_ms=until, limit=BATCH,

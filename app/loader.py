@@ -77,11 +77,9 @@ class Loader:
         storage: Storage,
         networks: Networks | None = None,
         feed: Feed | None = None,
-        erasures: Erasures | None = None,
     ) -> None:
         self.folder = folder
         self.feed = feed
-        self.erasures = erasures
         self.storage = storage
         self.networks = networks
         self.origin = origin(folder)
@@ -164,9 +162,10 @@ class Loader:
             if fd is None:
                 return 0
             start = time.perf_counter()
-            if self.erasures:
-                self.erasures.refresh()
-            found = rows(path.read_bytes(), path.stem, self.origin, self.networks, self.erasures)
+            erasures = self.feed.erasures if self.feed else None
+            if erasures:
+                erasures.refresh()
+            found = rows(path.read_bytes(), path.stem, self.origin, self.networks, erasures)
             if found.unreadable:
                 log.error("segment %s: %d lines are no records", path.stem, found.unreadable)
                 path.with_suffix(".bad").write_bytes(path.read_bytes())

@@ -24,7 +24,6 @@ from app.dashboard import Dashboard
 from app.dispatching import Dispatcher
 from app.door import Door
 from app.erasing import Eraser
-from app.erasures import Erasures
 from app.feed import CursorError, Feed
 from app.front import Front
 from app.gateway import Gateway
@@ -37,6 +36,7 @@ from app.metrics import CONTENT_TYPE, Metrics
 from app.networks import Networks
 from app.queries import NotFoundError
 from app.reports import Reports
+from app.rights import Rights
 from app.schemas import Problem
 from app.sessions import Sessions
 from app.settings import Settings
@@ -69,14 +69,14 @@ class Mailwake:
         networks = Networks(settings.asn_file, settings.country_file)
         state = open_state(settings.data_dir, settings.auto_migrate)
         feed = Feed(state)
-        self.loader = Loader(self.journal.folder, self.storage, networks, feed, Erasures(state))
+        self.loader = Loader(self.journal.folder, self.storage, networks, feed)
         self.corrections = Corrections(self.journal.folder, self.storage, networks, feed)
         self.keys = Keys(state, settings)
         self.live = Live(lambda: self.loader.loaded + self.corrections.changed)
         self.tenants = Tenants(settings, state, self.journal, self.storage, self.corrections, feed)
         self.eraser = Eraser(
             settings.data_dir, state, self.storage, self.loader, self.corrections,
-            self.tenants.workspaces,
+            self.tenants.workspaces, feed.erasures,
         )  # fmt: skip
         default = self.tenants.default
         default.webhooks.keep(
@@ -103,6 +103,7 @@ class Mailwake:
             *Login(dashboard, users, door).routes,
             *Accounts(dashboard, users, self.keys, door).routes,
             *Actions(dashboard).routes,
+            *Rights(dashboard).routes,
             *dashboard.routes,
         ]
         pages: Handlers = {**ERRORS, HTTPException: partial(_error_page, dashboard)}

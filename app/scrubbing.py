@@ -6,6 +6,7 @@ All of it may be cut off anywhere and done again. Blocking.
 import shutil
 import time
 import zlib
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -18,6 +19,7 @@ from app.storage import EXPORT
 
 BUSY = 30.0  # seconds for which readers of state.db are waited for
 EXPORTED = 30.0  # seconds for which an export that is being made is waited for
+ABANDONED = 3600.0  # seconds after which nobody fills a backup's folder any more
 GONE = "the recipient was erased"
 
 
@@ -82,7 +84,7 @@ def scrub_followed(engine: Engine, marks: Marks) -> int:
 
 
 def scrub_files(data_dir: Path, marks: Marks) -> int:
-    """Take them out of segments kept as .bad, samples and exports; returns how many files changed.
+    """Take them out of what was left as .bad, samples, exports, backups; returns how many files.
 
     A template is the mailer's own text for everybody and stays as it is.
     """
@@ -99,24 +101,29 @@ def scrub_files(data_dir: Path, marks: Marks) -> int:
         if path.suffix != ".json" and names.search(path.read_bytes()):
             path.unlink(missing_ok=True)
             count += 1
-    return count + _drop_exports(data_dir)
+    return count + _drop_left(data_dir)
 
 
-def _drop_exports(data_dir: Path) -> int:
-    """One that is being made ends by itself; what is left then is a killed process's."""
-    there, end = set(data_dir.glob(f"{EXPORT}*")), time.monotonic() + EXPORTED
-    while any(path.exists() and any(_young(file) for file in path.iterdir()) for path in there):
-        if time.monotonic() > end:
-            break
+def _drop_left(data_dir: Path) -> int:
+    """An export that is being made ends by itself; what is left then is a killed process's."""
+    exports, end = set(data_dir.glob(f"{EXPORT}*")), time.monotonic() + EXPORTED
+    while any(map(_grows, exports)) and time.monotonic() < end:
         time.sleep(0.1)
-    left = [path for path in there if path.exists()]
+    left = [path for path in exports if path.exists()]
+    left += [path for path in data_dir.glob("backup-*") if _age(path) > ABANDONED]
     for path in left:
         shutil.rmtree(path, ignore_errors=True)
     return len(left)
 
 
-def _young(file: Path) -> bool:
-    return time.time() - file.stat().st_mtime < EXPORTED
+def _grows(folder: Path) -> bool:
+    with suppress(FileNotFoundError):  # it has just ended
+        return any(_age(file) < EXPORTED for file in folder.iterdir())
+    return False
+
+
+def _age(path: Path) -> float:
+    return time.time() - path.stat().st_mtime
 
 
 def compact(engine: Engine, whole: bool) -> None:

@@ -143,7 +143,6 @@ async def load(chosen: Settings) -> None:
     """Load the journal until told to stop. Raises StartError."""
     _check_networks(chosen)
     from app.corrections import Corrections  # noqa: PLC0415
-    from app.erasures import Erasures  # noqa: PLC0415
     from app.feed import Feed  # noqa: PLC0415
     from app.loader import Loader  # noqa: PLC0415
     from app.storage import Storage  # noqa: PLC0415
@@ -154,11 +153,10 @@ async def load(chosen: Settings) -> None:
     storage = Storage(chosen)
     networks = Networks(chosen.asn_file, chosen.country_file)
     try:
-        state = open_state(chosen.data_dir, chosen.auto_migrate)
+        feed = Feed(open_state(chosen.data_dir, chosen.auto_migrate))
     except VersionError as error:
         raise StartError(str(error)) from None
-    feed = Feed(state)
-    loader = Loader(folder, storage, networks, feed, Erasures(state))
+    loader = Loader(folder, storage, networks, feed)
     settling = asyncio.create_task(Corrections(folder, storage, networks, feed).run())
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, loader.stop)

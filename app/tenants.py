@@ -16,7 +16,6 @@ from sqlalchemy.exc import SQLAlchemyError
 from app.corrections import Corrections
 from app.dispatching import Course
 from app.dossiers import Dossiers
-from app.erasures import Erasures
 from app.feed import Feed, News
 from app.following import Follower
 from app.followups import FollowUps
@@ -57,7 +56,6 @@ class Tenants:
         self._storage, self._corrections, self._feed = storage, corrections, feed
         self.news = News(feed)
         self.workspaces = Workspaces(state, settings)
-        self.erasures = Erasures(state)
         self.known: list[Workspace] = []
         self.parts: dict[str, Parts] = {}
         self.courses: dict[str, Course] = {}
@@ -105,7 +103,7 @@ class Tenants:
         parts = Parts(
             settings, outgoing, Mailing(settings.data_dir / "templates", outgoing, name), queries,
             self._corrections, suppressions, webhooks, followups, Saved(state, name), self._feed,
-            Teller(queries), self.news, self.erasures,
+            Teller(queries), self.news, self._feed.erasures,
             Dossiers(state, queries, one.recipient_key),
         )  # fmt: skip
         return parts, Course(webhooks, queries, Teller(queries), follower)

@@ -1,5 +1,6 @@
 """Erasing: no byte of a person is left, no figure moves, whatever is killed or away meanwhile."""
 
+import json
 import os
 import subprocess
 import sys
@@ -61,11 +62,11 @@ def told(document: dict[str, Any]) -> dict[str, Any]:
 
 
 def run(
-    service: Service, *words: str, program: tuple[str, ...] = ("app",)
+    service: Service, *words: str, program: tuple[str, ...] = ("app",), answer: str = ""
 ) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", *program, *words], env=service.env, cwd=ROOT, text=True,
-        capture_output=True, timeout=120, check=False,
+        capture_output=True, timeout=120, check=False, input=answer,
     )  # fmt: skip
 
 
@@ -123,6 +124,52 @@ def test_no_byte_of_a_person_is_left_and_no_figure_moves(
         service.rewrite("canary", HTML, ADDRESS)
         service.drained()
         assert len(dossier(service, ADDRESS)["messages"]) == 1
+
+
+def test_the_command_works_beside_a_service_and_without_one(tmp_path: Path) -> None:
+    with Service(tmp_path / "data", **ENV) as service:
+        urls = tracked_urls(service.rewrite("shell", HTML, ADDRESS)["html"])
+        hit(service, urls, VISITOR, AGENT)
+        service.drained()
+        before = service.stats("shell")
+        asked = run(service, "export-subject", ADDRESS)
+        assert asked.returncode == 0, asked.stderr
+        held = json.loads(asked.stdout)
+        assert (len(held["messages"]), len(held["hits"])) == (1, 3)
+        refused = run(service, "erase", ADDRESS, answer="n\n")
+        assert refused.returncode == 1 and dossier(service, ADDRESS)["hits"] == held["hits"]
+        erased = run(service, "erase", ADDRESS, "--yes")
+        assert (erased.returncode, erased.stdout.split()[-1]) == (0, "erased"), erased.stderr
+        assert Search(service.data_dir).run() == set() and service.stats("shell") == before
+        service.rewrite("shell", HTML, ADDRESS)
+        service.drained()
+        unknown = run(service, "erase", ADDRESS, "--yes", "--workspace", "nobody")
+        assert unknown.returncode == 2 and "workspace: 'nobody' is unknown" in unknown.stderr
+    assert Search(service.data_dir).run()
+    assert run(service, "export-subject", ADDRESS, "--out", str(tmp_path / "out")).returncode == 0
+    assert len(json.loads((tmp_path / "out").read_text())["messages"]) == 1
+    erased = run(service, "erase", ADDRESS, "--yes")
+    assert erased.returncode == 0 and "1 messages" in erased.stdout, erased.stderr
+    assert Search(service.data_dir).run() == set()
+
+
+def test_what_is_wrong_is_named(service: Service) -> None:
+    for body, status, field in (
+        (b"{", 400, ""), (b"{}", 422, "body"), (b'{"recipient": 1}', 422, "recipient"),
+        (b'{"recipient": "a@example.com", "x": 1}', 422, "body"),
+        (b'{"recipient": ""}', 422, "recipient"), (b" " * 5000, 413, ""),
+    ):  # fmt: skip
+        answer = service.client.post("/v1/erasures", content=body)
+        assert (answer.status_code, answer.json().get("field", "")) == (status, field), body
+    for number in ("0", "x", "9" * 30, "%C3%A9"):
+        answer = service.client.get(f"/v1/erasures/{number}")
+        assert (answer.status_code, answer.json()["field"]) == (404, "erasure_id")
+    for path in ("/v1/erasures/1", "/v1/recipients/a@example.com/export"):
+        assert service.client.get(path, headers={"authorization": "no"}).status_code == 401
+    service.drained()
+    empty = dossier(service, "never.mailed@example.com")
+    assert empty["erased_at"] is None and empty["recipient"] == "never.mailed@example.com"
+    assert not any(empty[name] for name in ("messages", "hits", "deliveries", "suppressions"))
 
 
 # Where a process that erases is killed, each time one that goes on from there.

@@ -17,7 +17,7 @@ LAYERS = [
     {"copies", "relaying", "smtpd"},
     {"streams", "senders"},
     {"metrics"},
-    {"actions", "accounts", "login"},
+    {"actions", "accounts", "login", "rights"},
     {"tracking", "front", "api", "dashboard", "live", "unsubscribe", "reference"},
     {"sending", "figures", "upkeep", "clickmap", "streaming"},
     {"consent", "hooks", "rules", "recipients", "subjects"},

@@ -52,12 +52,14 @@ def erase(
     erasures = Erasures(state)
     try:
         begun = begin(erasures, Workspaces(state, chosen), workspace, recipient)
-        try:
-            _finish(chosen, state, begun)
-        except AskError:  # a service has chDB, and looks for work all the time
-            _wait(erasures, begun)
-    except (WorkspaceError, StorageError, StateError, NetworksError) as error:
+    except WorkspaceError as error:
         raise fail(str(error)) from None
+    try:
+        _finish(chosen, state, begun)
+    except AskError:  # a service has chDB, and looks for work all the time
+        _wait(erasures, begun)
+    except (StorageError, StateError, NetworksError) as error:
+        raise fail(f"recorded, and done as soon as that is over: {error}") from None
     ended = erasures.get(begun.id, workspace) or begun
     for name, count in ended.counts.items():
         typer.echo(f"{count:>8,} {name}")
@@ -66,10 +68,7 @@ def erase(
     elif ended.state == "done":
         typer.echo("erased")
     else:
-        raise fail(
-            "recorded, and not done yet: the service does it as soon as ClickHouse answers;"
-            " repeat the command to see"
-        )
+        raise fail("recorded, and not done yet: the service goes on; repeat the command to see")
 
 
 def export_subject(
@@ -102,12 +101,11 @@ def _finish(chosen: Settings, state: Engine, begun: Erasure) -> None:
     """Raises AskError where another process has chDB."""
     with asking.storage(chosen) as storage:
         folder, feed = chosen.data_dir / "journal", Feed(state)
-        networks = Networks(chosen.asn_file, chosen.country_file)
-        erasures = Erasures(state)
+        networks, erasures = Networks(chosen.asn_file, chosen.country_file), feed.erasures
         eraser = Eraser(
             chosen.data_dir, state, storage,
-            Loader(folder, storage, networks, feed, erasures),
-            Corrections(folder, storage, networks, feed), Workspaces(state, chosen),
+            Loader(folder, storage, networks, feed),
+            Corrections(folder, storage, networks, feed), Workspaces(state, chosen), erasures,
         )  # fmt: skip
         end = time.monotonic() + WAIT
         while _state(erasures, begun) not in ("cleaned", "done") and time.monotonic() < end:

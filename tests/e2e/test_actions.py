@@ -1,5 +1,6 @@
 """Webhooks and segments in the browser, over a real service and a real receiver."""
 
+import json
 from collections.abc import Iterator
 
 import pytest
@@ -111,8 +112,35 @@ def test_a_follow_up_is_made_and_removed(page: Page, hooked: Service) -> None:
     hooked.client.delete(f"/v1/webhooks/{hook['id']}")
 
 
+def test_a_person_is_exported_and_erased(page: Page, hooked: Service) -> None:
+    who = "gone@example.com"
+    answer = hooked.rewrite("rights", MAIL, who)
+    for path in paths(tracked_urls(answer["html"])):
+        hooked.client.get(path, headers=PERSON)
+    hooked.drained()
+    before = hooked.stats("rights")
+    page.goto("/newsletters/rights/recipients")
+    page.get_by_role("link", name=who).click()
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Export all that is held").click()
+    held = json.loads(download.value.path().read_text())
+    assert (held["recipient"], len(held["messages"]), len(held["hits"])) == (who, 1, 2)
+    page.get_by_role("link", name="Erase").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text(f"Erase {who}?")
+    page.evaluate(AXE.read_text())
+    assert page.evaluate(RUN) == []
+    page.get_by_role("button", name="Erase for good").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Erased")
+    expect(page.get_by_role("row", name="hits 2")).to_be_visible()
+    page.evaluate(AXE.read_text())
+    assert page.evaluate(RUN) == []
+    page.goto("/newsletters/rights/recipients")
+    expect(page.get_by_text(who)).to_have_count(0)
+    assert hooked.stats("rights") == before
+
+
 def test_forms_of_other_sites_are_refused(page: Page, hooked: Service) -> None:
-    for path in ("/webhooks", "/webhooks/wh_x/test", "/webhooks/followups"):
+    for path in ("/webhooks", "/webhooks/wh_x/test", "/webhooks/followups", "/recipients/1/erase"):
         answer = page.request.post(
             path, headers={"sec-fetch-site": "cross-site"}, form={"url": "x"}
         )

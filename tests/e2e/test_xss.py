@@ -96,6 +96,7 @@ OWN: Mapping[str, tuple[str, ...]] = {
     "/newsletters/{newsletter_id:path}/clickmap": ("{page}/clickmap?show=all",),
     "/newsletters/{newsletter_id:path}/clickmap/mail": ("{page}/clickmap/mail?show=all",),
     "/recipients/{key:int}": ("/recipients/{key}?show=all",),
+    "/recipients/{key:int}/erase": ("/recipients/{key}/erase",),
     "/compare": ("/compare?newsletter={id}&newsletter={text}",),
     "/webhooks/{webhook_id}": ("/webhooks/{hook}", "/webhooks/{text}"),
     "/segments": (
@@ -119,8 +120,8 @@ ONCE: Mapping[str, tuple[str, ...]] = {
 # show nothing of what is stored.
 OTHERS = {
     "/live", "/tags/live", "/newsletters/{newsletter_id:path}/live", "/webhooks/{webhook_id}/live",
-    "/newsletters/{newsletter_id:path}/export", "/segments/export", "/openapi.json", "/healthz",
-    "/readyz", "/metrics", "/docs", "/docs/counting",
+    "/newsletters/{newsletter_id:path}/export", "/segments/export", "/recipients/{key:int}/export",
+    "/openapi.json", "/healthz", "/readyz", "/metrics", "/docs", "/docs/counting",
 }  # fmt: skip
 
 
