@@ -9,12 +9,9 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from app import subjects
-from app.access import same_site
 from app.dashboard import HEADERS, Dashboard, here
 from app.queries import NotFoundError
 from app.web import streamed
-
-ADMINS = "Only an admin may export or erase a person."
 
 
 @dataclass(frozen=True)
@@ -28,31 +25,24 @@ class Rights:
         """For the application's router."""
         inside, one = self.dashboard.inside, "/recipients/{key:int}"
         return (
-            Route(f"{one}/export", inside(self.export)),
-            Route(f"{one}/erase", inside(self.ask)),
-            Route(f"{one}/erase", inside(self.erase), methods=["POST"]),
+            Route(f"{one}/export", inside(self.export, "admin")),
+            Route(f"{one}/erase", inside(self.ask, "admin")),
+            Route(f"{one}/erase", inside(self.erase, "admin"), methods=["POST"]),
         )
 
     async def export(self, request: Request) -> Response:
         """All that is held, as a file."""
-        if refused := self._refused(request):
-            return refused
         address = await self._address(request)
         parts = here(request).dossiers.of(address)
         return await streamed(parts, "application/json", {**HEADERS, **subjects.HEADERS})
 
     async def ask(self, request: Request) -> Response:
         """Whether it is meant."""
-        if refused := self._refused(request):
-            return refused
         page = {"address": await self._address(request), "key": request.path_params["key"]}
         return self.dashboard.page(request, "erase.html", {**page, "erasure": None})
 
     async def erase(self, request: Request) -> Response:
         """Do it, and say how far it has got."""
-        same_site(request)
-        if refused := self._refused(request):
-            return refused
         parts, address = here(request), await self._address(request)
         begun = await asyncio.to_thread(subjects.begin, parts, address)
         ended = await subjects.ended(parts, begun, subjects.WAIT)
@@ -71,8 +61,3 @@ class Rights:
         if not found:
             raise NotFoundError(f"recipient {key} is unknown")
         return str(found[0]["address"])
-
-    def _refused(self, request: Request) -> Response | None:
-        if request.state.user.role == "admin":
-            return None
-        return self.dashboard.problem(request, 403, "Not for you", ADMINS)
