@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help demo serve test torture bench screenshots lint format lock browser mailtools caddy loadtools clean
+.PHONY: help demo serve test torture bench screenshots lint audit format lock browser mailtools caddy loadtools clean
 
 help: ## show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -15,8 +15,7 @@ demo: $(VENV)/dev ## the whole product on embedded chDB with live sample traffic
 serve: $(VENV)/dev ## the service on embedded chDB, nothing configured
 	@$(BIN)/mailwake serve
 
-test: $(VENV)/dev browser mailtools caddy ## every test, the browser tests included
-	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+test: lint browser mailtools caddy ## every test, the browser tests included
 	@$(BIN)/python -m pytest -n 2 --dist loadfile
 
 torture: $(VENV)/dev browser ## the longer proofs
@@ -28,8 +27,12 @@ bench: $(VENV)/bench loadtools ## speed, as ratios measured side by side
 screenshots: $(VENV)/dev browser ## the pictures of docs, taken of the demo
 	@$(BIN)/python -m tests.screenshots
 
-lint: $(VENV)/dev ## ruff and mypy
+lint: $(VENV)/dev ## ruff, mypy and bandit
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+	@$(BIN)/bandit --quiet --recursive app --configfile pyproject.toml
+
+audit: $(VENV)/dev ## known holes in what is locked (asks PyPI; fails where it cannot tell)
+	@$(BIN)/pip-audit --strict --disable-pip --require-hashes -r requirements.lock
 
 format: $(VENV)/dev ## let ruff rewrite the code
 	@$(BIN)/ruff check --fix . ; $(BIN)/ruff format .

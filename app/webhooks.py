@@ -74,7 +74,9 @@ class Webhooks:
     def __init__(self, engine: Engine, workspace: str = "default") -> None:
         self._engine, self._workspace = engine, workspace
 
-    def add(self, url: str, wanted: Wanted, first: bool, at: Cursor, secret: str = "") -> Webhook:
+    def add(
+        self, url: str, wanted: Wanted, first: bool, at: Cursor, secret: str | None = None
+    ) -> Webhook:
         """A new one, told of what comes after a cursor."""
         secret = secret or "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()
         hook = Webhook(
