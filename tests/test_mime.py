@@ -1,8 +1,10 @@
 import binascii
 import quopri
 import re
+import sys
 from collections.abc import Sequence
 from pathlib import Path
+from types import FrameType
 
 import pytest
 from hypothesis import given
@@ -190,6 +192,29 @@ def test_an_unknown_transfer_encoding_is_left_alone_and_noted() -> None:
         original,
         ["byte 91: text/html was left alone: transfer encoding 'uuencode' is not known"],
     )
+
+
+@pytest.mark.parametrize(
+    "value", [b'text/html; a="%s', b"text/html%s", b'text/html; a="\\%s', b"text/html; a=b%s"]
+)
+def test_a_fields_parameters_end_somewhere(value: bytes) -> None:
+    # The standard library's time grows with their number's square.
+    def calls(number: int) -> int:
+        made = 0
+
+        def count(frame: FrameType, event: str, argument: object) -> None:
+            nonlocal made
+            made += event in ("call", "c_call")
+
+        original = b"Content-Type: " + value % (b";x=" * number) + b"\r\n\r\n<p>"
+        sys.setprofile(count)
+        try:
+            assert mime.rewrite(original, nothing) == (original, [])
+        finally:
+            sys.setprofile(None)
+        return made
+
+    assert calls(20_000) <= calls(200)
 
 
 def test_own_headers_are_read_and_removed_and_no_other_byte() -> None:
