@@ -19,18 +19,35 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
+import httpx2
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, Request
 
 from app.addresses import page_url
 from app.demo import agents
+from app.keys import Keys
+from app.settings import load
+from app.state import open_state
+from app.users import Users
+from app.workspaces import DEFAULT
 from tests.e2e.test_dashboard import browser, login
 from tests.service import Service, paths, tracked_urls
 
 __all__ = ["browser"]
 
 ROOT = Path(__file__).parents[2]
-FIELDS = ("id", "name", "subject", "tag", "recipient", "label", "followup", "segment")
+FIELDS = (
+    "id",
+    "name",
+    "subject",
+    "tag",
+    "recipient",
+    "label",
+    "followup",
+    "segment",
+    "key",
+    "user",
+)
 HARMLESS = "Harmless words"
 EVIL = "//e.example"
 POLYGLOTS = {  # some fields have room for 100 characters only
@@ -114,6 +131,8 @@ ONCE: Mapping[str, tuple[str, ...]] = {
     "/segments": ("/segments",),
     "/compare": ("/compare",),
     "/login": ("/login",),
+    "/account": ("/account",),
+    "/access": ("/access",),
     "/u/{token}": ("/u/{text}",),
 }
 # Streams, which the pages above are looked at with, files, answers for programs, and pages that
@@ -196,6 +215,11 @@ class Stored:
         saved = {"newsletter": self.of["id"], "clicked_tag": [text]}
         named = quote(self.of["segment"], safe="")
         assert service.client.put(f"/v1/saved-segments/{named}", json=saved).status_code < 300
+        state, settings = open_state(service.data_dir), load(data_dir=service.data_dir)
+        if text.isprintable():  # who gets in has a name that can be read
+            Keys(state, settings).add(DEFAULT, self.of["key"], ["read"], self.of["user"])
+            Users(state).add(self.of["user"], DEFAULT, "viewer")
+        state.dispose()
         agent = f"Mozilla/5.0 {text} Thunderbird/140.0 {text}".encode()
         for shown in (agents.CHROME.encode(), agent):
             answer = service.rewrite(newsletter, html, self.of["recipient"], sample=True)
@@ -283,6 +307,7 @@ def filled(
     ):
         harmless = Stored(service, "harmless", HARMLESS, receiver)
         service.drained()
+        came(service, HARMLESS)
         context = browser.new_context(base_url=service.url)
         looked = Looked(context, service)
         shapes: set[str] = set()
@@ -290,9 +315,19 @@ def filled(
         for address in (*harmless.addresses(ONCE, key), *harmless.addresses(OWN, key)):
             shapes |= looked.at(address, harmless.of.values())
         context.close()
+        for text in POLYGLOTS.values():
+            came(service, text)
         stored = {name: Stored(service, name, text, receiver) for name, text in POLYGLOTS.items()}
         service.drained()
         yield service, stored, shapes
+
+
+def came(service: Service, text: str) -> None:
+    """A session is named after its browser."""
+    agent = f"Mozilla/5.0 {text} Firefox/140.0".encode()
+    with httpx2.Client(base_url=service.url, trust_env=False) as visitor:
+        visitor.headers = httpx2.Headers([(b"user-agent", agent)])
+        service.login(visitor)
 
 
 def key_of(page: Page, stored: Stored) -> str:
