@@ -19,6 +19,7 @@ from app.commands import (
     Workspace,
     backup,
     console,
+    doctor,
     errors,
     fail,
     keys,
@@ -246,6 +247,7 @@ def report(
 
 cli.add_typer(workspaces.commands, name="workspaces")
 cli.command()(migrate.migrate)
+cli.command()(doctor.doctor)
 cli.command()(backup.backup)
 cli.command()(backup.restore)
 cli.command()(people.erase)

@@ -276,7 +276,10 @@ class Storage:
             except SchemaError as error:
                 raise StorageError(str(error)) from error
             finally:
-                client.close()
+                if self.embedded and not self._writer:
+                    self._writer = client  # chDB's engine, and its lock, live while one is open
+                else:
+                    client.close()
 
     @contextmanager
     def _reader(self) -> Iterator[Client]:

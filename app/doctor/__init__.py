@@ -1,0 +1,24 @@
+"""What `mailwake doctor` looks at: each check says in plain words what is wrong and how to mend it.
+
+They read only, and open nothing that a running service holds.
+"""
+
+from collections.abc import Callable, Iterator
+
+from app.doctor import configured, database, folder, service
+from app.doctor.finding import Finding
+from app.settings import Settings
+
+__all__ = ["CHECKS", "Finding", "examine"]
+
+Check = Callable[[Settings], Iterator[Finding]]
+CHECKS: tuple[Check, ...] = (*configured.CHECKS, *folder.CHECKS, *service.CHECKS, *database.CHECKS)
+
+
+def examine(settings: Settings) -> Iterator[Finding]:
+    """Every check's findings; a check that breaks is one itself."""
+    for check in CHECKS:
+        try:
+            yield from check(settings)
+        except Exception as error:
+            yield Finding(check.__name__, "wrong", f"could not be looked at: {error}")
