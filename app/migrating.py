@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 # repeated after a long outage would count twice.
 WINDOW = "non_replicated_deduplication_window"
 REPLICATED = "replicated_deduplication_window_seconds = 2592000, replicated_deduplication_window"
+DISTRIBUTED = resource("clickhouse") / "cluster" / "distributed.sql"
 
 
 class SchemaError(Exception):
@@ -77,6 +78,18 @@ class Migrations:
                 applied.append(path.stem)
         return applied
 
+    def distribute(self) -> list[str]:
+        """Tables over all shards of the cluster, to read from; returns their names."""
+        database = str(self._client.command("SELECT currentDatabase()"))
+        tables = self._client.query(
+            "SELECT name FROM system.tables WHERE database = currentDatabase()"
+            " AND engine LIKE '%MergeTree' AND name != 'migrations' ORDER BY name"
+        )
+        for (table,) in tables.result_rows:
+            for statement in distributed(self._cluster, database, table):
+                self._client.command(statement)
+        return [f"{database}_all.{table}" for (table,) in tables.result_rows]
+
     def _exists(self, table: str) -> bool:
         found = self._client.query(
             "SELECT count() FROM system.tables WHERE database = currentDatabase()"
@@ -128,3 +141,10 @@ def statements(path: Path, cluster: str = "") -> Sequence[str]:
     text = text.replace("{cluster}", f"ON CLUSTER `{cluster}`" if cluster else "")
     text = text.replace("{window}", REPLICATED if cluster else WINDOW)
     return [part.strip() for part in text.split(";") if part.strip()]
+
+
+def distributed(cluster: str, database: str, table: str) -> Iterator[str]:
+    """The statements that make a table over all shards."""
+    names = {"name": cluster, "database": database, "table": table}
+    for statement in statements(DISTRIBUTED, cluster):
+        yield re.sub(r"\{(\w+)\}", lambda match: names[match[1]], statement)

@@ -184,6 +184,11 @@ class Storage:
         with self._migrations() as migrations:
             return migrations.apply(until)
 
+    def distribute(self) -> list[str]:
+        """Make the cluster's tables over all shards; returns their names. Raises StorageError."""
+        with self._migrations() as migrations:
+            return migrations.distribute()
+
     def prepare(self) -> None:
         """Make sure that the tables are there, by migrating them where AUTO_MIGRATE allows it.
 

@@ -14,6 +14,12 @@ def migrate(
     check: Annotated[
         bool, typer.Option("--check", help="Only list what is missing; exit with 1 if any is.")
     ] = False,
+    distributed: Annotated[
+        bool,
+        typer.Option(
+            "--distributed", help="Then make tables to read all shards of the cluster by."
+        ),
+    ] = False,
     data_dir: Annotated[Path | None, option("data_dir")] = None,
     clickhouse_dsn: Annotated[str | None, option("clickhouse_dsn")] = None,
 ) -> None:
@@ -25,10 +31,13 @@ def migrate(
     from app.storage import Storage, StorageError  # noqa: PLC0415  (chDB loads slowly)
 
     chosen = settings_of(data_dir=data_dir, clickhouse_dsn=clickhouse_dsn)
+    if distributed and not chosen.clickhouse_cluster:
+        raise fail("--distributed: needs MAILWAKE_CLICKHOUSE_CLUSTER")
     storage = Storage(chosen)
     try:
         steps = steps_missing(chosen.data_dir)
         missing = storage.missing() if check else storage.migrate()
+        made = storage.distribute() if distributed and not check else []
     except StorageError as error:
         raise fail(_explained(chosen, str(error))) from None
     finally:
@@ -37,6 +46,8 @@ def migrate(
         open_state(chosen.data_dir).dispose()
     for name in missing:
         typer.echo(f"ClickHouse: {name}{' is missing' if check else ''}")
+    for name in made:
+        typer.echo(f"ClickHouse: {name} reads all shards")
     if steps:
         typer.echo(f"state.db: {steps} step{'s' * (steps > 1)}{' missing' * check}")
     if not missing and not steps:
