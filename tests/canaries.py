@@ -9,6 +9,7 @@ import time
 import uuid
 import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from email.message import EmailMessage
 from pathlib import Path
@@ -158,12 +159,10 @@ class Search:
 
     def run(self) -> set[tuple[str, str]]:
         """(file, needle) for each file that holds one."""
-        for path in sorted(self.folder.rglob("*")):
-            try:
-                if path.is_file():
-                    self._look(path)
-            except FileNotFoundError:
-                continue  # merged away meanwhile; what it became is looked at too
+        for folder, _, names in os.walk(self.folder):  # passes over folders that vanish
+            for name in names:
+                with suppress(FileNotFoundError):  # merged away; what it became is looked at too
+                    self._look(Path(folder, name))
         return self.found
 
     def _look(self, path: Path) -> None:

@@ -4,13 +4,17 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import uuid
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 
+from app.corrections import Corrections
+from app.erasing import Eraser, begin
 from app.erasures import Erasures
 from app.events import (
     Hit,
@@ -23,8 +27,14 @@ from app.events import (
     now_ms,
     recipient_key,
 )
+from app.feed import Feed
+from app.keys import Keys
+from app.loader import Loader
+from app.queries import Queries, sql
 from app.settings import load, with_secrets
 from app.state import open_state
+from app.storage import Storage
+from app.workspaces import Workspaces
 from tests.canaries import (
     ADDRESS,
     AGENT,
@@ -39,6 +49,7 @@ from tests.canaries import (
     hit,
 )
 from tests.clickhouse_server import ClickHouseServer
+from tests.hits import Load, assert_exact, counted
 from tests.receiver import Receiver, receiver
 from tests.service import Service, tracked_urls
 
@@ -188,7 +199,7 @@ DEATHS = (
 
 
 def test_killed_here_and_there_it_ends_complete(tmp_path: Path, receivers: list[Receiver]) -> None:
-    _killed(tmp_path, receivers, DEATHS[0::3])
+    _killed(tmp_path, receivers, DEATHS[0::4])
 
 
 @pytest.mark.torture
@@ -228,6 +239,62 @@ def _killed(tmp_path: Path, receivers: list[Receiver], deaths: Sequence[str]) ->
         assert (stats["messages"], stats["opens"]["all"]["total"]) == (1, 1)
 
 
+def test_one_workspace_forgets_what_another_goes_on_knowing(
+    storage: Storage, tmp_path: Path
+) -> None:
+    chosen = with_secrets(load(data_dir=tmp_path))
+    state = open_state(tmp_path)
+    feed, spaces = Feed(state), Workspaces(state, chosen)
+    spaces.add("forgets", "https://forgets.example")
+    people = {
+        (space.name, person): recipient_key(space.recipient_key, space.name, person)
+        for space in spaces.all()
+        for person in ("one@example.com", "two@example.com", "three@example.com")
+    }
+    folder = tmp_path / "journal"
+    folder.mkdir()
+    messages = [
+        Message(now_ms(), name, 7, new_id().hex(), key, person)
+        for (name, person), key in people.items()
+    ]
+    (folder / f"{uuid.UUID(bytes=new_id())}.seg").write_bytes(b"".join(map(encode, messages)))
+    loader, corrections = Loader(folder, storage, None, feed), Corrections(folder, storage)
+    loader.load_all()
+    eraser = Eraser(tmp_path, state, storage, loader, corrections, spaces, feed.erasures)
+    for person in ("one@example.com", "two@example.com"):
+        begin(feed.erasures, spaces, "forgets", person)
+    eraser.finish()
+    assert not feed.erasures.open()
+    for name, known in (("default", 3), ("forgets", 1)):
+        queries = Queries(storage, name)
+        rows = queries.run("newsletter_sent", newsletter=7, variant="", since_ms=0)
+        assert rows[0]["messages"] == 3
+        found = [
+            queries.run("recipient_messages", recipient=key, limit=9)
+            for (space, _), key in people.items() if space == name
+        ]  # fmt: skip
+        assert len(list(filter(None, found))) == known
+
+
+@pytest.mark.parametrize("table", ["messages", "hits", "links", "newsletters"])
+def test_a_cluster_is_told_as_a_whole(table: str, storage: Storage) -> None:
+    text = sql(f"erase_{table}").replace("{cluster}", "ON CLUSTER `c`")
+    given = {name: [1] for name in ("recipients", "names", "subjects")}
+    pairs = {name: [(1, 1)] for name in ("urls", "labels")}
+    asked = {"workspace": "default", **given, **pairs}
+    assert "ON CLUSTER" in text and storage.query(f"EXPLAIN AST {text}", asked)
+
+
+@pytest.mark.parametrize("path", ["/v1/erasures", "/v1/recipients/a@example.com/export"])
+def test_it_takes_an_admins_key(path: str, service: Service) -> None:
+    chosen = with_secrets(load(data_dir=service.data_dir))
+    keys = Keys(open_state(service.data_dir), chosen)
+    _, key = keys.add("default", path, ("read", "rewrite"), "a test")
+    with httpx2.Client(base_url=service.url, headers={"authorization": f"Bearer {key}"}) as client:
+        ask = client.post if path.endswith("erasures") else client.get
+        assert ask(path).status_code == 403
+
+
 def test_a_database_that_is_away_is_waited_for(tmp_path: Path, receivers: list[Receiver]) -> None:
     with ClickHouseServer(tmp_path / "clickhouse") as database:
         env = {**ENV, "MAILWAKE_CLICKHOUSE_DSN": database.dsn, "MAILWAKE_WORKERS": "2"}
@@ -245,12 +312,17 @@ def test_a_database_that_is_away_is_waited_for(tmp_path: Path, receivers: list[R
             answer = run(service, "erase", ADDRESS, "--yes")
             assert answer.returncode == 2, answer.stdout
             database.clear()
-            erased = run(service, "erase", ADDRESS, "--yes")
+            traffic, clicks = Load(service, "busy"), [url for url in urls if "/c/" in url] * 20
+            meanwhile = threading.Thread(target=hit, args=(service, clicks, VISITOR, AGENT))
+            with traffic.running():
+                meanwhile.start()
+                erased = run(service, "erase", ADDRESS, "--yes")
+                meanwhile.join()
             assert erased.returncode == 0, erased.stderr
             service.drained()
             assert figures(service)["stats"] == before["stats"]
-            assert service.stats("other")["clicks"]["all"]["total"] == 2
-            assert not dossier(service, ADDRESS)["hits"]
-            assert held
+            assert service.stats("other")["clicks"]["all"]["total"] == 2 + len(clicks)
+            assert_exact(counted(database.dsn, tmp_path, traffic), traffic)
+            assert held and not dossier(service, ADDRESS)["hits"]
             assert Search(service.data_dir).run() == set()
             service.wait_for(lambda: not Search(database.path).run(), "files that were replaced")
