@@ -95,6 +95,8 @@ def leaves(message: bytes) -> Iterator[Leaf]:
 
 
 def _walk(message: bytes, start: int, end: int, depth: int) -> Iterator[Leaf]:
+    if not _BLANK.search(message, start, end):
+        return  # fields alone: what would be put in would be one of them
     head, body = fields(message, start, end)
     about = _about(head)
     kind = about.get_content_type()

@@ -217,6 +217,18 @@ def test_a_fields_parameters_end_somewhere(value: bytes) -> None:
     assert calls(20_000) <= calls(200)
 
 
+@pytest.mark.parametrize(
+    "fields_alone",
+    [
+        b"Content-Type: text/html\r\nSubject: x\r\n",
+        b"Content-Type: text/html\r\n\r\r\n",
+        b"Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\nContent-Type: text/html\r\n--b--",
+    ],
+)
+def test_nothing_is_put_among_the_fields(fields_alone: bytes) -> None:
+    assert mime.rewrite(fields_alone, lambda *_: [Edit(0, 0, MARK)]) == (fields_alone, [])
+
+
 def test_own_headers_are_read_and_removed_and_no_other_byte() -> None:
     original = (
         b"From: a@example.com\r\nX-Mailwake-Newsletter: spring\r\n  sale\r\n"
