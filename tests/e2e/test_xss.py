@@ -1,6 +1,6 @@
 """Hostile text in everything that is stored, on every page, in a real browser: text stays text.
 
-The pages are those of the application's own route table, so a new one must be entered in VISITS.
+The pages are those of the application's own route table, so a new one must be entered below.
 They are looked at with their policy bypassed: escaping alone has to hold. What no page of harmless
 text contains, be it an element or an attribute, must not be there with hostile text either.
 """
