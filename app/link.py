@@ -44,6 +44,7 @@ OPT_OUT: Mapping[bytes, Sequence[bytes | None]] = {
     b"ses:no-track": _ON,
     b"disable-tracking": _ON,
     b"mautic:disable-tracking": _ON,
+    b"data-mautic-disable-tracking": _ON,
     b"data-skip-click": _ON,
     b"data-pm-no-track": _ON,
 }

@@ -108,6 +108,8 @@ def _kind(schema: Mapping[str, Any]) -> str:
         return model
     if "anyOf" in schema:
         return " or ".join(_kind(one) for one in schema["anyOf"])
+    if "enum" in schema:
+        return " or ".join(f"{one}" for one in schema["enum"])
     kind = str(schema.get("format") or schema.get("type", "any"))
     if kind == "array":
         items = schema.get("items", schema.get("prefixItems", {}))

@@ -60,6 +60,11 @@ class Inbox:
         ]  # fmt: skip
         return found
 
+    def clear(self) -> None:
+        """Forget what was taken."""
+        for kept in (self.mails, self.raw, self.envelopes):
+            kept.clear()
+
     def authenticate(self, *arguments: Any) -> AuthResult:
         login = arguments[-1]
         self.logins.append((login.login.decode(), login.password.decode()))
@@ -80,7 +85,7 @@ def inbox(auth: bool = False, tls: ssl.SSLContext | None = None, **more: Any) ->
     """A server until the block ends; `tls` is spoken from the beginning."""
     found = Inbox()
     if auth:
-        more |= {"authenticator": found.authenticate, "auth_require_tls": False}
+        more = {"authenticator": found.authenticate, "auth_require_tls": False, **more}
     controller = _Controller(
         found, hostname="127.0.0.1", port=found.port, ssl_context=tls,
         **{"data_size_limit": 50_000_000, "enable_SMTPUTF8": True, **more},

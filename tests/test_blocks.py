@@ -72,10 +72,12 @@ def test_the_blocks_of_a_page_work_in_their_order(
         "127.0.0.1:2525": f"127.0.0.1:{free_port()}",
         "127.0.0.1:9000": f"127.0.0.1:{free_port()}",
         "127.0.0.1:25": f"127.0.0.1:{box.port}",
+        "EMAIL_PORT = 25": f"EMAIL_PORT = {box.port}",
     }
     env = {
         "MAILWAKE_PORT": str(port),
         "MAILWAKE_SMTP_LISTEN": places["127.0.0.1:2525"],
+        "DJANGO_SETTINGS_MODULE": "settings",
     }
     if not alone:
         wanted = ("MAILWAKE_SMARTHOST", "MAILWAKE_REPORT_FROM")
@@ -85,6 +87,7 @@ def test_the_blocks_of_a_page_work_in_their_order(
             "MAILWAKE_API_KEY": busy.api_key,
         }
         (tmp_path / "data").symlink_to(busy.data_dir)
+    box.clear()
     printed = ""
     with desk(tmp_path, env, places) as work:
         for block in filter(_works, blocks(page)):
@@ -111,6 +114,19 @@ def _smtp(_: str, __: Service, box: Inbox) -> None:
     assert b"X-Mailwake" not in box.raw[-1]
 
 
+def _django(printed: str, busy: Service, box: Inbox) -> None:
+    assert printed.startswith("2 copies")
+    tracked, plain = box.raw[:2], box.raw[2]
+    urls = [set(tracked_urls(raw.decode())) for raw in tracked]
+    assert all(len(found) == 2 for found in urls) and not urls[0] & urls[1]
+    assert [envelope.rcpt_tos for envelope in box.envelopes[:2]] == [
+        ["ann@example.com"],
+        ["bob@example.com"],
+    ]
+    assert not tracked_urls(plain.decode()) and len(box.raw) == 3
+    assert b"X-Mailwake" not in b"".join(box.raw)
+
+
 CHECKS: Mapping[str, Callable[[str, Service, Inbox], None]] = {
-    "README.md": _readme, "docs/smtp.md": _smtp,
+    "README.md": _readme, "docs/smtp.md": _smtp, "docs/howto/django.md": _django,
 }  # fmt: skip

@@ -192,6 +192,7 @@ def test_only_the_href_changes() -> None:
         "disable-tracking=true",
         'mautic:disable-tracking="true"',
         "data-skip-click",
+        'data-mautic-disable-tracking="true"',
         'data-pm-no-track=""',
     ],
 )

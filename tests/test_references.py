@@ -1,0 +1,22 @@
+"""What docs/reference says is what the code says."""
+
+import pytest
+
+from tests.references import OUT, pages
+
+PAGES = pages()
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_the_page_is_fresh(name: str) -> None:
+    assert (OUT / name).read_text() == PAGES[name], "run `make reference`"
+
+
+def test_nothing_is_left_out() -> None:
+    for name, words in {
+        "api.md": ("`POST /v1/rewrite`", "### RewriteIn", "[RewriteOut](#rewriteout)"),
+        "cli.md": ("## mailwake serve", "--clickhouse-dsn", "## mailwake report NEWSLETTER"),
+        "metrics.md": ("`mailwake_hits_total` | counter", "`mailwake_load_seconds` | histogram"),
+        "events.md": ("`message.clicked`", "`followup.due`", "### Told", "clicked or"),
+    }.items():
+        assert all(word in PAGES[name] for word in words), name
