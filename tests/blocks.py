@@ -6,7 +6,7 @@ A comment before a block says what is special about it, and where it cannot be r
     <!-- runs on: 127.0.0.1:8025 -->    a service: the page goes on once it listens there
 
 A block whose first line is a comment with a file's name is written to that file. The blocks of a
-page share a folder, and what one exports the next ones find.
+page share a folder, and what one sets the next ones find.
 """
 
 import json
@@ -37,6 +37,8 @@ PAGES = sorted(
 PICTURES = {"text"}  # drawings and figures: nothing that anybody would paste
 COMMENT = re.compile(r"<!--\s*(not run|runs on):\s*(.+?)\s*-->\s*", re.DOTALL)
 FILE = re.compile(r"(?:#|<!--) ([\w./-]+\.\w+)(?: -->)?\n")
+# What a shell block leaves to the next: variables, but those of the shell itself, and functions.
+KEPT = "{ declare -p | grep -vE '^declare -[a-z]*r'; declare -f; }"
 
 
 class Block(NamedTuple):
@@ -115,7 +117,7 @@ class Desk:
 
     def _sh(self, text: str, block: Block) -> str:
         told = self.folder / ".exported"
-        script = f"set -euo pipefail\n[ ! -f {told} ] || . {told}\n{text}\nexport -p > {told}\n"
+        script = f"set -euo pipefail\n[ ! -f {told} ] || . {told}\n{text}\n{KEPT} > {told}\n"
         return self._done(["bash", "-c", script], block)
 
     def _python(self, text: str, block: Block) -> str:
@@ -130,9 +132,10 @@ class Desk:
             command, cwd=self.folder, env=env or self._env, capture_output=True, text=True,
             timeout=120, check=False, stdin=subprocess.DEVNULL,
         )  # fmt: skip
-        assert done.returncode == 0, (
-            f"{block} ended with {done.returncode}:\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
-        )
+        log = self.folder / ".running"
+        told = (done.stdout, done.stderr, log.read_text() if log.exists() else "")
+        shown = "\n".join(text[-3000:] for text in told)
+        assert done.returncode == 0, f"{block} ended with {done.returncode}:\n{shown}"
         return done.stdout
 
     def _start(self, text: str, address: str) -> None:
@@ -149,9 +152,10 @@ class Desk:
         end = time.monotonic() + 60
         while True:
             with socket.socket() as probe:
-                if probe.connect_ex((host, int(port))) == 0:
-                    return
+                listens = probe.connect_ex((host, int(port))) == 0
             assert process.poll() is None and time.monotonic() < end, log.read_text()
+            if listens:
+                return
             time.sleep(0.05)
 
     def leave(self) -> None:

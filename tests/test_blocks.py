@@ -14,6 +14,8 @@ from tests.smtp import Inbox, inbox
 
 OWN_SERVICE = {"docs/tutorial.md"}  # these start what they need
 AGENT = {"user-agent": "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"}
+# For "sleep 2", which is meant to be long enough for hits to be counted: as long as that takes.
+LOADED = """until curl -s $MAILWAKE/readyz | grep -q '"bytes":0'; do sleep 0.1; done"""
 
 
 @pytest.fixture(scope="module")
@@ -70,9 +72,11 @@ def test_the_blocks_of_a_page_work_in_their_order(
         "http://127.0.0.1:8025": f"http://127.0.0.1:{port}",
         "127.0.0.1:8025": f"127.0.0.1:{port}",
         "127.0.0.1:2525": f"127.0.0.1:{free_port()}",
-        "127.0.0.1:9000": f"127.0.0.1:{free_port()}",
         "127.0.0.1:25": f"127.0.0.1:{box.port}",
+        '"127.0.0.1", 9000': f'"127.0.0.1", {(hook := free_port())}',
+        "127.0.0.1:9000": f"127.0.0.1:{hook}",
         "EMAIL_PORT = 25": f"EMAIL_PORT = {box.port}",
+        "sleep 2": LOADED,
     }
     env = {
         "MAILWAKE_PORT": str(port),
@@ -109,6 +113,18 @@ def _readme(printed: str, busy: Service, _: Inbox) -> None:
     busy.wait_for(lambda: busy.stats("hello")["messages"] == 2, "the shell's message")
 
 
+def _tutorial(printed: str, _: Service, __: Inbox) -> None:
+    people, machine = re.findall(r'\{"newsletter_id":"spring-sale","messages".*?"\}', printed)
+    assert json.loads(people)["opens"]["human"] == {"total": 1, "unique": 1}
+    for stats, machines in ((people, 0), (machine, 1)):
+        clicks = json.loads(stats)["clicks"]
+        assert clicks["human"]["total"] == 1 and clicks["machine"]["total"] == machines
+    assert "3 messages.ndjson" in printed
+    assert "message.clicked bob@example.com https://example.com/sandals" in printed
+    lines = re.findall(r'\{"recipient":"(\w+)@', printed.rpartition("/sandals\n")[2])
+    assert lines == ["ann", "cem", "ann"]
+
+
 def _smtp(_: str, __: Service, box: Inbox) -> None:
     assert b"https://click.example.com/o/" in box.raw[-1]
     assert b"X-Mailwake" not in box.raw[-1]
@@ -128,5 +144,6 @@ def _django(printed: str, busy: Service, box: Inbox) -> None:
 
 
 CHECKS: Mapping[str, Callable[[str, Service, Inbox], None]] = {
-    "README.md": _readme, "docs/smtp.md": _smtp, "docs/howto/django.md": _django,
+    "README.md": _readme, "docs/tutorial.md": _tutorial, "docs/smtp.md": _smtp,
+    "docs/howto/django.md": _django,
 }  # fmt: skip
