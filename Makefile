@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help demo serve test torture bench screenshots lint audit format lock browser mailtools caddy loadtools clean
+.PHONY: help demo serve test torture bench docs reference screenshots lint audit format lock browser mailtools caddy loadtools clean
 
 help: ## show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -26,6 +26,12 @@ bench: $(VENV)/bench loadtools ## speed, as ratios measured side by side
 
 screenshots: $(VENV)/dev browser ## the pictures of docs, taken of the demo
 	@$(BIN)/python -m tests.screenshots
+
+docs: $(VENV)/dev ## the documentation as a site, in docs/site
+	@cd docs && ../$(BIN)/zensical build --strict
+
+reference: $(VENV)/dev ## write docs/reference from the code
+	@$(BIN)/python -m tests.references
 
 lint: $(VENV)/dev ## ruff, mypy and bandit
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

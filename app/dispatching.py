@@ -68,8 +68,11 @@ class Dispatcher:
     async def _deliver(self) -> None:
         swept, away = 0.0, ""
         while True:
-            trouble = ""
-            newest = await self._news.newest()
+            trouble, newest = "", 0
+            try:
+                newest = await self._news.newest()
+            except SQLAlchemyError:
+                log.exception("webhooks wait")
             for name, course in list(self._courses.items()):
                 try:
                     await asyncio.to_thread(self.take, name, course, newest)

@@ -188,6 +188,12 @@ class Settings(BaseSettings):
         (), description="Ids of the newsletters to report; empty: all that sent."
     )
 
+    @field_validator("data_dir")
+    @classmethod
+    def _absolute(cls, path: Path) -> Path:
+        """Opening chDB changes the process' working folder for a moment."""
+        return path.absolute()
+
     @field_validator(*FILES, mode="before")
     @classmethod
     def _no_file(cls, value: Any) -> Any:
@@ -198,7 +204,7 @@ class Settings(BaseSettings):
     def _file(cls, path: Path | None) -> Path | None:
         if path and not path.is_file():
             raise ValueError(f"{path} is no file")
-        return path
+        return path.absolute() if path else None
 
     @field_validator(
         "secret_keys", "api_keys", "trusted_proxies", "webhook_networks", "smtp_networks",

@@ -85,6 +85,13 @@ def test_dotenv_is_read_and_the_environment_and_flags_win(
     assert settings.load(port=3333).port == 3333
 
 
+def test_paths_do_not_depend_on_the_working_folder(tmp_path: Path) -> None:
+    """Opening chDB leaves it for a moment, and what was relative was then not found."""
+    (tmp_path / "hooks.toml").write_text("")
+    found = settings.load(webhooks_file="hooks.toml")
+    assert (found.data_dir, found.webhooks_file) == (tmp_path / "data", tmp_path / "hooks.toml")
+
+
 def test_lists_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MAILWAKE_API_KEYS", " one , two,,")
     monkeypatch.setenv("MAILWAKE_TRUSTED_PROXIES", "10.0.0.0/8, ::1")
