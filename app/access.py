@@ -122,6 +122,8 @@ async def check_form(request: Request, secret: str) -> None:
     The form can be read again afterwards.
     """
     same_site(request)
+    if request.headers.get("content-type", "").lower().startswith("multipart/"):
+        raise StaleFormError  # none of ours is; it may name a charset that decodes to anything
     form = await request.form(max_files=0, max_fields=100, max_part_size=65_536)
     given = str(form.get(CSRF, "")).encode("utf-8", "replace")
     if not secret or not hmac.compare_digest(given, csrf(secret).encode()):

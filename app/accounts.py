@@ -58,7 +58,7 @@ class Accounts:
             except ThrottledError as error:
                 return await self._account(request, error.told, 429)
             if right is None:
-                return await self._account(request, "Your current password is another one.", 403)
+                return await self._account(request, "current: is not your password", 403)
         try:
             await asyncio.to_thread(self.users.set_password, user.name, given, session.id)
         except UserError as error:
@@ -87,7 +87,7 @@ class Accounts:
                 self.keys.add, user.workspace, name, scopes, user.name
             )
         except KeyNameError as error:
-            return await self._access(request, 422, problem=str(error), given=name)
+            return await self._access(request, 422, problem=str(error), given=name, chosen=scopes)
         return await self._access(request, made=key, secret=secret)
 
     async def revoke(self, request: Request) -> Response:
@@ -104,7 +104,10 @@ class Accounts:
         try:
             user = await asyncio.to_thread(self.users.add, name, workspace, _text(form, "role"))
         except UserError as error:
-            return await self._access(request, 422, user_problem=str(error), user_given=name)
+            return await self._access(
+                request, 422, user_problem=str(error), user_given=name,
+                role_given=_text(form, "role"),
+            )  # fmt: skip
         return await self._invite(request, user)
 
     async def change(self, request: Request) -> Response:
@@ -114,20 +117,23 @@ class Accounts:
         action = _text(form, "action")
         if user is None:
             raise NotFoundError(f"user {_text(form, 'user')!r} is unknown")
-        if action == "link":
-            return await self._invite(request, user)
-        if action == "logout":
-            await asyncio.to_thread(self.dashboard.sessions.end_all, user.name)
-        elif user.name == me.name:
-            told = "Nobody can remove themselves or change their own role."
+        if user.name == me.name:
+            told = "user: nobody changes their own access; ask another administrator"
             return await self._access(request, 422, user_problem=told)
-        elif action == "remove":
-            await asyncio.to_thread(self.users.remove, user.name)
-        else:
-            try:
-                await asyncio.to_thread(self.users.set_role, user.name, _text(form, "role"))
-            except UserError as error:
-                return await self._access(request, 422, user_problem=str(error))
+        try:
+            match action:
+                case "link":
+                    return await self._invite(request, user)
+                case "logout":
+                    await asyncio.to_thread(self.dashboard.sessions.end_all, user.name)
+                case "remove":
+                    await asyncio.to_thread(self.users.remove, user.name)
+                case "role":
+                    await asyncio.to_thread(self.users.set_role, user.name, _text(form, "role"))
+                case _:
+                    raise UserError("action: must be link, logout, remove or role")
+        except UserError as error:
+            return await self._access(request, 422, user_problem=str(error))
         return RedirectResponse("/access", 303)
 
     async def _invite(self, request: Request, user: User) -> Response:

@@ -1,6 +1,7 @@
 """The first start: a key and a user to begin with; and what an older secrets.json still holds."""
 
 import json
+from contextlib import suppress
 from typing import NamedTuple
 
 from sqlalchemy import Engine
@@ -8,7 +9,7 @@ from sqlalchemy import Engine
 from app.files import write_private
 from app.keys import Keys
 from app.settings import Settings
-from app.users import ADMIN, Users
+from app.users import ADMIN, UserError, Users
 from app.workspaces import DEFAULT
 
 
@@ -22,8 +23,6 @@ class Welcome(NamedTuple):
 def begin(settings: Settings, state: Engine) -> Welcome:
     """Make what is missing. Call it once, before anything is served."""
     keys, users = Keys(state, settings), Users(state)
-    if not users.all(DEFAULT):
-        users.add(ADMIN, DEFAULT, "admin")
     take_over(settings, keys, users)
     admin, wanted = users.get(ADMIN, DEFAULT), settings.dashboard_password
     if wanted and admin and users.by_password(ADMIN, wanted) is None:
@@ -35,18 +34,23 @@ def begin(settings: Settings, state: Engine) -> Welcome:
 
 
 def take_over(settings: Settings, keys: Keys, users: Users) -> None:
-    """Keys and password stood in secrets.json as they are; now their hashes are kept.
+    """Keys and password stood in secrets.json as they are; now `admin` and their hashes are kept.
 
-    A crash on the way is harmless: they leave the file last.
+    A crash on the way is harmless: they leave the file last. Those that the settings overruled were
+    good for nothing, and stay so.
     """
+    if not users.all(DEFAULT):
+        with suppress(UserError):  # another process was quicker
+            users.add(ADMIN, DEFAULT, "admin")
     path = settings.data_dir / "secrets.json"
     stored = json.loads(path.read_text()) if path.exists() else {}
     old = {name: stored.pop(name, None) for name in ("api_keys", "dashboard_password")}
     if not any(old.values()):
         return
-    for secret in old["api_keys"] or ():
+    for secret in () if settings.api_keys else old["api_keys"] or ():
         keys.add(DEFAULT, "from secrets.json", ("admin",), "an upgrade", str(secret))
     known = users.get(ADMIN, DEFAULT)
-    if old["dashboard_password"] and known and not known.has_password:
+    stands = bool(old["dashboard_password"]) and not settings.dashboard_password
+    if stands and known and not known.has_password:
         users.set_password(ADMIN, str(old["dashboard_password"]), checked=False)
     write_private(path, (json.dumps(stored, indent=2) + "\n").encode())

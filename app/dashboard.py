@@ -10,6 +10,7 @@ from urllib.parse import quote, unquote
 
 from jinja2_fragments import render_block
 from markupsafe import Markup
+from sqlalchemy.exc import SQLAlchemyError
 from sse_starlette import EventSourceResponse
 from starlette.middleware import Middleware
 from starlette.requests import Request
@@ -210,7 +211,8 @@ class Dashboard:
                 if live:  # a stream cannot follow to the login
                     return Response(status_code=401, headers=HEADERS)
                 here = request.url.path + (f"?{request.url.query}" if request.url.query else "")
-                return RedirectResponse(f"/login?next={quote(here, safe='')}", 303)
+                back = here if request.method == "GET" else "/"
+                return RedirectResponse(f"/login?next={quote(back, safe='')}", 303)
             request.state.user, request.state.session = session.user, session
             request.state.token = token
             if request.method == "POST":
@@ -272,10 +274,14 @@ class Dashboard:
 
         last = request.headers.get("last-event-id", "")
         token = request.state.token
-        events = while_valid(
-            self._live.watch(f"{workspace} {key}", render, last),
-            lambda: self.sessions.find(token) is not None,
-        )
+
+        def valid() -> bool:
+            try:
+                return self.sessions.find(token) is not None
+            except SQLAlchemyError:
+                return True  # state.db is away: nobody can say
+
+        events = while_valid(self._live.watch(f"{workspace} {key}", render, last), valid)
         return EventSourceResponse(events, headers={"cache-control": "no-store"}, ping=20)
 
     def _block(self, name: str, block: str, page: Mapping[str, Any]) -> str:

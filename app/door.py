@@ -3,7 +3,7 @@
 import asyncio
 
 from app.access import Throttle
-from app.users import User, Users
+from app.users import LONGEST_NAME, User, Users
 
 TOGETHER = 2  # passwords checked at a time: each takes 64 MiB
 LONGEST = 1024  # characters that are looked at
@@ -18,6 +18,7 @@ class Door:
 
     async def check(self, name: str, password: str, address: str) -> User | None:
         """Who it is, None where name and password do not match. Raises ThrottledError."""
+        name = name[: LONGEST_NAME + 1]  # so that what is remembered is small
         async with self._checking:
             self._throttle.check(address, name)
             user = await asyncio.to_thread(self._users.by_password, name, password[:LONGEST])

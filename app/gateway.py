@@ -94,18 +94,26 @@ class Gateway:
 
     def may_send(self, session: Session) -> bool:
         """Whether a client has shown a key, or is in one of SMTP_NETWORKS."""
-        if session.authenticated:
-            return True
+        if session.authenticated:  # until the key is revoked
+            return self.workspace(session) is not None
         address = ipaddress.ip_address(_peer(session))
         address = getattr(address, "ipv4_mapped", None) or address
         return any(address in network for network in self.settings.sending_networks)
 
     def login(self, _: Any, __: Any, ___: Any, ____: str, given: Any) -> AuthResult:
         """Any name, with an API key that may rewrite for a password."""
-        secret = given.password if isinstance(given, LoginPassword) else b""
-        key = self._keys.find(secret.decode("utf-8", "replace"))
+        found = given.password if isinstance(given, LoginPassword) else b""
+        secret = found.decode("utf-8", "replace")
+        key = self._keys.find(secret)
         may = key is not None and key.may("rewrite")
-        return AuthResult(success=may, handled=False, auth_data=key.workspace if key else "")
+        return AuthResult(success=may, handled=False, auth_data=secret)
+
+    def workspace(self, session: Session) -> str | None:
+        """Whose mail a client sends: without a login the settings' own; None by a dead key."""
+        if not session.authenticated:
+            return DEFAULT
+        key = self._keys.find(str(session.auth_data))
+        return key.workspace if key else None
 
     def _protocol(self) -> asyncio.BaseProtocol:
         if self._connections >= self.settings.smtp_connections:
@@ -136,12 +144,8 @@ class Conversation:
         self.gateway = gateway
         self.upstream = Upstream(gateway.settings)
         self.relay: asyncio.Task[str] | None = None
-        self._sender = ""
+        self._sender, self._workspace = "", DEFAULT
         self._options: list[str] = []
-
-    def _transit(self, session: Session) -> Transit:
-        """Of whom the key is; mail without a login is the settings' own workspace's."""
-        return self.gateway.transit(str(session.auth_data or DEFAULT))
 
     def closed(self) -> None:
         """The client has gone; a mail that is with the smarthost is still finished."""
@@ -180,7 +184,8 @@ class Conversation:
         self, _: SMTP, session: Session, envelope: Envelope, sender: str, options: list[str]
     ) -> str:
         """Begin the mail at the smarthost too."""
-        if not self.gateway.may_send(session):
+        workspace = self.gateway.workspace(session)
+        if workspace is None or not self.gateway.may_send(session):
             more = " after STARTTLS" if self.gateway.tls else ""
             return f"530 5.7.0 authentication required{more}"
         told = await self.upstream.connect()
@@ -195,7 +200,7 @@ class Conversation:
             return f"552 5.3.4 the smarthost takes {told.size} bytes at most"
         if problem := _unfit(sender, options):
             return problem
-        self._sender = "" if sender == "<>" else sender
+        self._sender, self._workspace = "" if sender == "<>" else sender, workspace
         self._options = [option for option in options if option in ("BODY=8BITMIME", "SMTPUTF8")]
         found = await self.upstream.mail(self._sender, self._options)
         if found.accepted:
@@ -229,13 +234,13 @@ class Conversation:
         """Relay; the smarthost's answer is the client's."""
         content = envelope.original_content or b""
         if problem := refusal(content):
-            return await self._transit(session).refuse(self.upstream, problem)
+            return await self.gateway.transit(self._workspace).refuse(self.upstream, problem)
         server.keep(2 * LAST_ANSWER)  # the smarthost may take its time
         to = Sent(self._sender, tuple(envelope.rcpt_tos), self._options)
         # A broken mail that begins within a field would become part of ours.
         folded = content[:1] in (b" ", b"\t")
         trace = b"" if folded else _received(self.gateway.name, server, session)
-        work = self._transit(session).relay(self.upstream, to, trace, content)
+        work = self.gateway.transit(self._workspace).relay(self.upstream, to, trace, content)
         # A client that leaves now must not cut the mail off: it may be taken already.
         self.relay = asyncio.create_task(work)
         self.gateway.relays.add(self.relay)

@@ -19,7 +19,7 @@ def greet(
     table.add_column(overflow="fold")
     table.add_row("Dashboard", Text(local, style="bold cyan"))
     if welcome.code:
-        login = f"{local}/login?code={welcome.code}"
+        login = f"{chosen.console_url}/login?code={welcome.code}"
         table.add_row("Log in", Text(login, style="bold cyan", overflow="fold"))
         table.add_row("", "works once, today; set a password there, or: mailwake login-link")
     if welcome.key:

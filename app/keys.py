@@ -8,13 +8,12 @@ import asyncio
 import secrets
 import time
 from collections.abc import Collection, Sequence
-from contextlib import suppress
 from hashlib import sha256
 from typing import Any, Literal, NamedTuple, get_args
 
 from itsdangerous import BadSignature, URLSafeTimedSerializer
-from sqlalchemy import Engine, insert, select, update
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy import Engine, insert, or_, select, update
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from app.settings import PREFIX, Settings
 from app.state import api_keys
@@ -118,18 +117,25 @@ class Keys:
         return key
 
     async def run(self) -> None:
-        """Note uses now and then, until cancelled."""
-        while True:
-            await asyncio.sleep(NOTED)
-            with suppress(SQLAlchemyError):
+        """Note uses now and then, and at the end."""
+        try:
+            while True:
+                await asyncio.sleep(NOTED)
                 await asyncio.to_thread(self.note_uses)
+        finally:
+            self.note_uses()
 
     def note_uses(self) -> None:
-        """Write down when keys were last used."""
-        used, self._used = self._used, {}
-        with self._engine.begin() as connection:
-            for key_id, at in used.items():
-                connection.execute(update(api_keys).where(api_keys.c.id == key_id).values(used=at))
+        """Write down when keys were last used, in whichever process; later, if that fails."""
+        used, last = dict(self._used), api_keys.c.used
+        try:
+            with self._engine.begin() as connection:
+                for key_id, at in used.items():
+                    own = (api_keys.c.id == key_id, or_(last.is_(None), last < at))
+                    connection.execute(update(api_keys).where(*own).values(used=at))
+        except OperationalError:
+            return
+        self._used = {k: at for k, at in self._used.items() if used.get(k) != at}
 
     def _look(self, digest: str) -> Key | None:
         key, at = self._known.get(digest, (None, -LOOK))

@@ -119,7 +119,7 @@ async def while_valid(
     asked = time.monotonic()
     try:
         while True:
-            await asyncio.wait({coming}, timeout=CHECK)
+            await asyncio.wait({coming}, timeout=max(0, asked + CHECK - time.monotonic()))
             if time.monotonic() - asked >= CHECK:
                 asked = time.monotonic()
                 if not await asyncio.to_thread(valid):

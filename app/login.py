@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from functools import partial
 
+from starlette.datastructures import FormData
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
@@ -25,6 +26,8 @@ from app.dashboard import Dashboard, field
 from app.door import Door
 from app.users import User, Users
 
+OLD_LINK = "That link was used before, or it is older than a day."
+
 
 class Login:
     """The pages for who is not logged in."""
@@ -41,19 +44,29 @@ class Login:
         )
 
     async def login(self, request: Request) -> Response:
-        """By name and password (POST) or by one-time code (GET ?code=)."""
+        """By name and password, or by one-time code (?code=), which only a form uses up.
+
+        So nothing is lost when a mail scanner or a chat's preview opens the link first.
+        """
         onward = local_path(request.query_params.get("next", "/"))
         if request.method == "POST":
-            return await self._by_password(request, onward)
+            try:
+                await check_form(request, cookie(request, FORM))
+            except StaleFormError:
+                told = "This form was too old. Please try again."
+                return self._page(request, 403, onward, problem=told)
+            form = await request.form()
+            if "code" in form:
+                return await self._by_code(request, str(form["code"]), onward)
+            return await self._by_password(request, form, onward)
         if code := request.query_params.get("code"):
-            user = await asyncio.to_thread(self._users.by_code, code)
-            if user:
-                return await self._enter(request, user, onward, True)
-            told = "That link was used before, or it is older than a day."
-            return self._page(request, told, 403)
+            user = await asyncio.to_thread(self._users.of_code, code)
+            if user is None:
+                return self._page(request, 403, onward, problem=OLD_LINK)
+            return self._page(request, 200, onward, invited=user, code=code)
         if await asyncio.to_thread(self._dashboard.sessions.find, cookie(request, SESSION)):
             return RedirectResponse(onward, 303)
-        return self._page(request, "", 200)
+        return self._page(request, 200, onward)
 
     async def logout(self, request: Request) -> Response:
         """End the session."""
@@ -63,20 +76,22 @@ class Login:
         drop_cookie(request, response, SESSION)
         return response
 
-    async def _by_password(self, request: Request, onward: str) -> Response:
-        try:
-            await check_form(request, cookie(request, FORM))
-        except StaleFormError:
-            return self._page(request, "This form was too old. Please try again.", 403)
-        form = await request.form()
+    async def _by_code(self, request: Request, code: str, onward: str) -> Response:
+        user = await asyncio.to_thread(self._users.by_code, code)
+        if user is None:
+            return self._page(request, 403, onward, problem=OLD_LINK)
+        return await self._enter(request, user, onward, True)
+
+    async def _by_password(self, request: Request, form: FormData, onward: str) -> Response:
         name, password = str(form.get("name", "")), str(form.get("password", ""))
         address = request.client.host if request.client else ""
         try:
             user = await self._door.check(name, password, address)
         except ThrottledError as error:
-            return self._page(request, error.told, 429, name)
+            return self._page(request, 429, onward, problem=error.told, name=name)
         if user is None:
-            return self._page(request, "Name and password do not match.", 403, name)
+            told = "Name and password do not match."
+            return self._page(request, 403, onward, problem=told, name=name)
         return await self._enter(request, user, onward)
 
     async def _enter(
@@ -89,9 +104,9 @@ class Login:
         set_cookie(request, response, SESSION, token)
         return response
 
-    def _page(self, request: Request, problem: str, status: int, name: str = "") -> Response:
+    def _page(self, request: Request, status: int, onward: str, **more: object) -> Response:
         secret = cookie(request, FORM) or new_secret()
-        page = {"problem": problem, "name": name, "csrf": partial(field, secret)}
+        page = {"csrf": partial(field, secret), "onward": onward, **more}
         response = self._dashboard.page(request, "login.html", page, status)
         set_cookie(request, response, FORM, secret, None)
         return response

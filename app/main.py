@@ -49,6 +49,7 @@ from app.users import Users
 from app.web import RequestError, body_of, invalid, key_of
 from app.workspaces import DEFAULT
 
+FOREIGN = "It was sent from another site. Nothing was changed."
 log = logging.getLogger(__name__)
 Handlers = dict[type[Exception], Callable[[Request, Exception], Response]]
 
@@ -106,7 +107,10 @@ class Mailwake:
             *Rights(dashboard).routes,
             *dashboard.routes,
         ]
-        pages: Handlers = {**ERRORS, HTTPException: partial(_error_page, dashboard)}
+        pages: Handlers = {
+            **ERRORS, HTTPException: partial(_error_page, dashboard),
+            ForeignPostError: partial(_foreign_page, dashboard),
+        }  # fmt: skip
         self.starlette = Starlette(routes=routes, exception_handlers=pages, lifespan=self.lifespan)
         # Starlette would lead from /x/ to http://HOST/x, HOST being whatever the request names.
         self.starlette.router.redirect_slashes = False
@@ -258,6 +262,12 @@ def _error_page(dashboard: Dashboard, request: Request, error: Exception) -> Res
     return dashboard.problem(request, error.status_code, error.detail, "Check the address.")
 
 
+def _foreign_page(dashboard: Dashboard, request: Request, error: Exception) -> Response:
+    if "text/html" not in request.headers.get("accept", ""):
+        return _foreign_post(request, error)
+    return dashboard.problem(request, 403, "This form was not accepted", FOREIGN)
+
+
 def _cursor_error(_: Request, error: Exception) -> Response:
     assert isinstance(error, CursorError)  # noqa: S101
     status = 410 if error.gone else 422
@@ -283,7 +293,7 @@ def _storage_error(_: Request, error: Exception) -> Response:
 
 
 def _foreign_post(_: Request, error: Exception) -> Response:
-    return problem(403, "Forbidden", "This form was sent from another site.")
+    return problem(403, "Forbidden", FOREIGN)
 
 
 def _journal_error(_: Request, error: Exception) -> Response:

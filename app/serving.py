@@ -197,9 +197,10 @@ async def _take_mail(gateway: Gateway, journal: Journal, keys: Keys) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, running.cancel)
     await asyncio.wait([running])
-    noting.cancel()
     await gateway.stop()
     await journal.close()
+    noting.cancel()
+    await asyncio.gather(noting, return_exceptions=True)
     logging.info("mails: %s", dict(gateway.counts))
 
 

@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple, get_args
 
 from argon2 import PasswordHasher
 from argon2.exceptions import Argon2Error, InvalidHashError
-from sqlalchemy import Engine, delete, insert, select, update
+from sqlalchemy import Connection, Engine, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from app.state import login_codes, sessions, users
@@ -18,8 +18,10 @@ from app.workspaces import DEFAULT
 
 Role = Literal["viewer", "editor", "admin"]
 ROLES = get_args(Role)  # each may do what those before it may
-ADMIN = "admin"
+HIGHEST = ROLES[-1]
+ADMIN = "admin"  # the name of the first one
 SHORTEST, LONGEST = 10, 200  # characters of a password
+LONGEST_NAME = 100
 CODE_SECONDS = 86_400
 
 _hasher = PasswordHasher()
@@ -53,7 +55,7 @@ class Users:
 
     def add(self, name: str, workspace: str, role: str, password: str = "") -> User:
         """A new one; without a password they come in by a login link. Raises UserError."""
-        if not 1 <= len(name) <= 100 or not name.isprintable() or name != name.strip():
+        if not 1 <= len(name) <= LONGEST_NAME or not name.isprintable() or name != name.strip():
             raise UserError("name: must have 1 to 100 printable characters")
         if name == ADMIN and workspace != DEFAULT:
             raise UserError(f"name: {ADMIN!r} is the settings' own workspace's")
@@ -85,16 +87,26 @@ class Users:
         return found if found and workspace in ("", found.workspace) else None
 
     def remove(self, name: str) -> None:
-        """With all sessions."""
+        """With all sessions. Raises UserError where nobody could let others in any more."""
+        gone = delete(users).where(users.c.name == name)
         with self._engine.begin() as connection:
-            connection.execute(delete(users).where(users.c.name == name))
+            row = connection.execute(gone.returning(users.c.workspace, users.c.role)).first()
+            if row and row.role == HIGHEST:
+                _keep_an_admin(connection, row.workspace, name)
 
     def set_role(self, name: str, role: str) -> None:
-        """Another role, from the next request on. Raises UserError."""
+        """Another role, from the next request on. Raises UserError, as `remove` does too."""
         if role not in ROLES:
             raise UserError(f"role: must be one of {', '.join(ROLES)}")
+        own, was_admin = users.c.name == name, users.c.role == HIGHEST
         with self._engine.begin() as connection:
-            connection.execute(update(users).where(users.c.name == name).values(role=role))
+            change = update(users).values(role=role)
+            row = connection.execute(
+                change.where(own, was_admin).returning(users.c.workspace)
+            ).first()
+            if row and role != HIGHEST:
+                _keep_an_admin(connection, row.workspace, name)
+            connection.execute(change.where(own))
 
     def set_password(
         self, name: str, password: str, session: str = "", checked: bool = True
@@ -105,6 +117,10 @@ class Users:
             connection.execute(update(users).where(users.c.name == name).values(password=hashed))
             connection.execute(
                 delete(sessions).where(sessions.c.user == name, sessions.c.id != session)
+            )
+            # The one that a link began could set a password without the old one: this once.
+            connection.execute(
+                update(sessions).where(sessions.c.id == session).values(by_link=False)
             )
             connection.execute(delete(login_codes).where(login_codes.c.user == name))
 
@@ -127,6 +143,15 @@ class Users:
             connection.execute(insert(login_codes).values(hash=_hash(code), user=name, until=until))
         return code
 
+    def of_code(self, code: str) -> User | None:
+        """Whose code it is, and would be when it is used."""
+        query = select(login_codes.c.user).where(
+            login_codes.c.hash == _hash(code), login_codes.c.until > time.time()
+        )
+        with self._engine.connect() as connection:
+            name = connection.execute(query).scalar()
+        return self.get(name) if name else None
+
     def by_code(self, code: str) -> User | None:
         """Whose code it is; it is used up by this, whichever process is asked."""
         with self._engine.begin() as connection:
@@ -136,6 +161,15 @@ class Users:
                 .returning(login_codes.c.user, login_codes.c.until)
             ).first()
         return self.get(row.user) if row and row.until > time.time() else None
+
+
+def _keep_an_admin(connection: Connection, workspace: str, name: str) -> None:
+    """Raises UserError, which takes back what was done, unless somebody else is one."""
+    query = select(users.c.name).where(users.c.workspace == workspace, users.c.role == HIGHEST)
+    if connection.execute(query).first() is None:
+        raise UserError(
+            f"role: {name!r} is the last admin of workspace {workspace!r}: make another first"
+        )
 
 
 def _long(password: str) -> str:

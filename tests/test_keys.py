@@ -1,3 +1,4 @@
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -101,6 +102,33 @@ def test_the_last_use_is_noted(keys: Keys) -> None:
     assert keys.all("default")[0].used is None
     keys.find(secret)
     keys.note_uses()
+    used = keys.all("default")[0].used
+    assert used
+    keys._used = {keys.all("default")[0].id: used - 60}
+    keys.note_uses()  # of a process that saw the key before another did
+    assert keys.all("default")[0].used == used
+
+
+def test_uses_are_noted_at_the_end_and_later_while_state_db_is_away(
+    keys: Keys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, secret = keys.add("default", "shop", ["read"], "")
+    keys.find(secret)
+
+    def away(*_: object) -> None:
+        raise OperationalError("", None, Exception("disk I/O error"))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(keys._engine, "begin", away)
+        keys.note_uses()
+
+    async def stopped() -> None:
+        running = asyncio.create_task(keys.run())
+        await asyncio.sleep(0)
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+    asyncio.run(stopped())
     assert keys.all("default")[0].used
 
 

@@ -129,3 +129,48 @@ def test_a_login_code_works_once_in_whichever_process(
     assert users.by_code(code) is None and users.by_code("guess") is None
     monkeypatch.setattr(users_module, "CODE_SECONDS", -1)
     assert users.by_code(users.new_code("ann")) is None
+
+
+def test_a_code_can_be_looked_at_before_it_is_used(
+    state: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    users = Users(state)
+    users.add("ann", "acme", "viewer")
+    code = users.new_code("ann")
+    for _ in range(2):
+        found = users.of_code(code)
+        assert found and found.name == "ann"
+    assert users.of_code("guess") is None
+    users.by_code(code)
+    assert users.of_code(code) is None
+    monkeypatch.setattr(users_module, "CODE_SECONDS", -1)
+    assert users.of_code(users.new_code("ann")) is None
+
+
+def test_a_link_spares_the_old_password_once(state: Engine) -> None:
+    users, sessions = Users(state), Sessions(state)
+    token = sessions.begin(users.add("ann", "acme", "viewer", PASSWORD), "x", by_link=True)
+    found = sessions.find(token)
+    assert found and found.by_link
+    users.set_password("ann", "another password", found.id)
+    found = sessions.find(token)
+    assert found and not found.by_link
+
+
+def test_the_last_administrator_of_a_workspace_stays(state: Engine) -> None:
+    users = Users(state)
+    for name, workspace, role in (
+        ("ann", "acme", "admin"), ("bob", "acme", "editor"), ("zoe", "zoo", "admin"),
+    ):  # fmt: skip
+        users.add(name, workspace, role)
+    before, last = users.all("acme"), "role: 'ann' is the last admin of workspace 'acme'"
+    with pytest.raises(UserError, match=last):
+        users.remove("ann")
+    with pytest.raises(UserError, match=last):
+        users.set_role("ann", "viewer")
+    assert users.all("acme") == before
+    users.set_role("ann", "admin")
+    users.set_role("bob", "admin")
+    users.set_role("ann", "viewer")
+    users.remove("ann")
+    assert [user.name for user in users.all("acme")] == ["bob"]

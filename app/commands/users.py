@@ -93,7 +93,10 @@ def logout(name: Name, data_dir: DataDir = None) -> None:
 def remove(name: Name, data_dir: DataDir = None) -> None:
     """Remove a user with all sessions."""
     _, state = _open(data_dir)
-    Users(state).remove(_known(state, name).name)
+    try:
+        Users(state).remove(_known(state, name).name)
+    except UserError as error:
+        raise fail(str(error)) from None
     typer.echo(f"{name} is removed")
 
 
