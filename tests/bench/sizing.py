@@ -1,0 +1,173 @@
+"""What a hit costs: bytes on disk by table, in the journal and in state.db, CPU, and memory.
+
+HITS of our own making, spread over two days after each of 20 mailings, go through the journal's
+format, the loader, the corrections and embedded chDB; then a real service is clicked and opened
+for SECONDS, and its own CPU seconds are counted, loading included. CPU counts hardly depend on what
+else the machine does; what the clock says does, so it is told apart. docs/sizing.md has results.
+
+    HITS=2000000 python -m tests.bench.sizing
+"""
+
+import os
+import random
+import resource
+import tempfile
+import time
+import uuid
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+from app.corrections import Corrections
+from app.demo import agents
+from app.events import Hit, Kind, Link, Message, Newsletter, encode, new_id, newsletter_key
+from app.feed import Feed
+from app.loader import Loader
+from app.settings import load
+from app.state import open_state
+from app.storage import Storage
+from tests.hits import Load
+from tests.service import Service
+
+HITS = int(os.environ.get("HITS", "2000000"))
+SECONDS = float(os.environ.get("SECONDS", "20"))
+NEWSLETTERS, LINKS, SEGMENT = 20, 25, 50_000
+EACH = HITS // 2 // NEWSLETTERS  # messages of one newsletter: two hits each on average
+SENT = 1_750_000_000_000
+AGENTS = [value for value in vars(agents).values() if isinstance(value, str)]
+
+
+def run() -> None:
+    """Print everything in one run."""
+    with tempfile.TemporaryDirectory() as name:
+        _tables(Path(name))
+        _service(Path(name) / "service")
+
+
+def _tables(folder: Path) -> None:
+    journal = folder / "journal"
+    journal.mkdir()
+    storage = Storage(load(data_dir=folder))
+    storage.migrate()
+    feed = Feed(open_state(folder))
+    loader, corrections = Loader(journal, storage, feed=feed), Corrections(journal, storage)
+    settle = partial(corrections.settle, 0)
+    size = lines = 0
+    taken = {"loading": [0.0, 0.0], "correcting": [0.0, 0.0]}
+    chance = random.Random(7)
+    for number in range(NEWSLETTERS):
+        for segment in _segments(chance, number):
+            size, lines = size + len(segment), lines + segment.count(b"\n")
+            (journal / f"{uuid.UUID(bytes=new_id())}.seg").write_bytes(segment)
+            for name, work in (("loading", loader.load_all), ("correcting", settle)):
+                clock, cpu = time.perf_counter(), time.process_time()
+                work()
+                taken[name][0] += time.perf_counter() - clock
+                taken[name][1] += time.process_time() - cpu
+    print(f"journal: {size / lines:,.0f} bytes a line, {lines:,} lines ({HITS:,} of them hits)")
+    for name, (clock, cpu) in taken.items():
+        print(f"{name}: {cpu / lines * 1e6:,.0f} CPU seconds a million lines ({clock:,.0f} s here)")
+    _merged(storage)
+    print("table                 rows        bytes   bytes a row   bytes a hit")
+    total = 0
+    for row in storage.query(
+        "SELECT table, sum(rows) AS rows, sum(bytes_on_disk) AS bytes FROM system.parts"
+        " WHERE active AND database = currentDatabase() GROUP BY table ORDER BY bytes DESC",
+        {},
+    ):
+        total += row["bytes"]
+        print(
+            f"{row['table']:<16} {row['rows']:>9,} {row['bytes']:>12,}"
+            f" {row['bytes'] / max(1, row['rows']):>13.1f} {row['bytes'] / HITS:>13.1f}"
+        )
+    print(f"all tables: {total / HITS:.1f} bytes a hit, with a ledger of half as many messages")
+    state = sum(path.stat().st_size for path in folder.glob("state.db*"))
+    print(f"state.db: {state / HITS:.1f} bytes a hit, kept for seven days")
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(f"memory at most, with chDB and this bench: {peak:,.0f} MB", flush=True)
+    storage.close()
+
+
+def _segments(chance: random.Random, number: int) -> Iterator[bytes]:
+    """One mailing: its ledger, then its hits in the order of time."""
+    name, sent = f"newsletter-{number}", SENT + number * 86_400_000
+    key = newsletter_key("default", name)
+    ids = [new_id(sent + n // 50).hex() for n in range(EACH)]
+    people = [chance.getrandbits(64) for _ in range(EACH)]
+    lines = [encode(Newsletter(sent, "default", key, name, name.title()))]
+    lines += [
+        encode(Link(sent, "default", key, n, f"https://example.com/{name}/{n}"))
+        for n in range(LINKS)
+    ]
+    for n in range(EACH):
+        address = f"{chance.choice(('anna', 'bert', 'carla', 'dirk'))}.{people[n]:x}@example.com"
+        lines.append(encode(Message(sent + n // 50, "default", key, ids[n], people[n], address)))
+    yield b"".join(lines)
+    hits = sorted(_hits(chance, sent, key, ids, people), key=lambda hit: hit.at)
+    for start in range(0, len(hits), SEGMENT):
+        yield b"".join(map(encode, hits[start : start + SEGMENT]))
+
+
+def _hits(
+    chance: random.Random, sent: int, key: int, ids: list[str], people: list[int]
+) -> Iterator[Hit]:
+    for _ in range(HITS // NEWSLETTERS):
+        who = chance.randrange(EACH)
+        kind: Kind = "click" if chance.random() < 0.2 else "open"
+        link = min(int(chance.expovariate(0.3)), LINKS - 1) if kind == "click" else -1
+        yield Hit(
+            kind, sent + min(int(chance.expovariate(1 / 2e7)), 172_800_000), "default", key,
+            ids[who], people[who], link,
+            address=f"{chance.randrange(1, 223)}.{chance.randrange(256)}.{chance.randrange(256)}.0",
+            user_agent=chance.choice(AGENTS),
+        )  # fmt: skip
+
+
+def _merged(storage: Storage) -> None:
+    """Wait until the engine merges no more by itself; nothing is forced."""
+    end = time.monotonic() + 300
+    while time.monotonic() < end:
+        if not storage.query("SELECT count() AS n FROM system.merges", {})[0]["n"]:
+            time.sleep(2)
+            if not storage.query("SELECT count() AS n FROM system.merges", {})[0]["n"]:
+                return
+        time.sleep(1)
+
+
+def _service(folder: Path) -> None:
+    with Service(folder) as service:
+        assert service.process
+        hits = Load(service, "sizing", clicks=0.2)
+        with hits.running(2):  # warm
+            time.sleep(1)
+        service.drained(300)
+        time.sleep(3)
+        before = _cpu(service.process.pid)
+        time.sleep(10)
+        idle = (_cpu(service.process.pid) - before) / 10
+        print(f"idle: {idle:.3f} CPU seconds a second")
+        before, known = _cpu(service.process.pid), len(hits.answered)
+        start = time.perf_counter()
+        with hits.running(4):
+            time.sleep(SECONDS)
+        service.drained(300)
+        time.sleep(3)  # corrections follow two seconds later
+        clock, count = time.perf_counter() - start, len(hits.answered) - known
+        cpu = _cpu(service.process.pid) - before - idle * clock
+        print(
+            f"end to end: {cpu / count * 1e6:,.0f} CPU seconds a million hits beyond that"
+            f" ({count:,} hits in {clock:,.0f} s here)"
+        )
+        text = Path(f"/proc/{service.process.pid}/status").read_text()
+        peak = next(line.split()[1] for line in text.splitlines() if line.startswith("VmHWM"))
+        print(f"memory of the service at most: {int(peak) / 1024:,.0f} MB")
+
+
+def _cpu(pid: int) -> float:
+    """Seconds in user and system mode of a process, ended children left out."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+if __name__ == "__main__":
+    run()
