@@ -244,7 +244,7 @@ def test_a_folder_that_is_used_is_left_alone(made: Path, tmp_path: Path) -> None
 def test_a_restore_that_was_killed_is_repeated(made: Path, tmp_path: Path) -> None:
     folder = tmp_path / "new"
     kills = 0
-    for _ in range(20 if "MAILWAKE_TORTURE" in os.environ else 3):
+    for _ in range(20 if "MAILWAKE_TORTURE" in os.environ else 2):
         process = start("-m", "app", "restore", str(made), "--data-dir", str(folder))
         end = time.monotonic() + 20
         while not contents(folder) and time.monotonic() < end:

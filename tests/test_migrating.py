@@ -10,6 +10,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 
 from app import state
@@ -204,9 +205,8 @@ def test_migrate_lists_applies_and_is_done(tmp_path: Path) -> None:
     assert [line for line in done.stdout.splitlines() if "ClickHouse" in line] == [
         f"ClickHouse: {name}" for name in NAMES
     ]
-    for again in (["--check"], []):
-        done = python("-m", "app", "migrate", *again, *folder)
-        assert (done.returncode, done.stdout) == (0, "everything is up to date\n"), done.stderr
+    done = python("-m", "app", "migrate", "--check", *folder)
+    assert (done.returncode, done.stdout) == (0, "everything is up to date\n"), done.stderr
 
 
 def test_a_newer_database_is_left_alone(tmp_path: Path) -> None:
@@ -216,7 +216,7 @@ def test_a_newer_database_is_left_alone(tmp_path: Path) -> None:
     with pytest.raises(VersionError, match="newer Mailwake"):
         open_state(tmp_path)
     was = schema(tmp_path)
-    for command in ("migrate", "serve", "workspaces list"):
+    for command in ("serve", "workspaces list"):
         done = python("-m", "app", *command.split(), "--data-dir", str(tmp_path))
         assert done.returncode == 2
         assert "newer Mailwake" in done.stderr and "Traceback" not in done.stderr
@@ -263,3 +263,40 @@ def test_without_auto_migrate_an_operator_does_it(tmp_path: Path) -> None:
 def open_again(folder: Path) -> Path:
     open_state(folder, migrate=False).dispose()
     return folder
+
+
+# --- a whole data folder ---
+
+
+def test_a_folder_of_the_first_version_goes_on(tmp_path: Path) -> None:
+    """Links in mail that was sent, the API key, and what waited in the journal: made by it."""
+    first = json.loads((ROOT / "tests" / "upgrades" / "first.json").read_text())
+    data = tmp_path / "data"
+    (data / "journal").mkdir(parents=True)
+    old_state(data)
+    (data / "secrets.json").write_text(json.dumps(first["secrets"]))
+    segment = data / "journal" / "01980000-0000-7000-8000-0000000000aa.seg"
+    segment.write_text("".join(f"{line}\n" for line in first["journal"]))
+    before = upgrade("make", str(data), "0003_drop_events")["figures"]
+    with Service(data, MAILWAKE_API_KEYS="", MAILWAKE_DASHBOARD_PASSWORD="") as service:
+        service.wait_for(lambda: not segment.exists(), "the old segment to be loaded", 60)
+        service.client.headers["authorization"] = f"Bearer {first['secrets']['api_keys'][0]}"
+        stats = service.stats("spring")
+        assert (stats["opens"]["all"]["total"], stats["clicks"]["all"]["total"]) == (1, 1)
+        assert stats["opens"]["human"]["unique"] == 1
+        answer = service.client.get(first["click"])
+        assert (answer.status_code, answer.headers["location"]) == (302, first["target"])
+        assert len(service.client.get(first["open"]).content) == 43
+        assert service.client.get(first["unsubscribe"]).status_code == 200
+        service.drained()
+        assert service.stats("spring")["clicks"]["all"] == {"total": 2, "unique": 1}
+        with httpx2.Client(base_url=service.url, trust_env=False) as visitor:
+            password = first["secrets"]["dashboard_password"]
+            assert service.login(visitor, password=password).is_redirect
+    after = upgrade("finish", str(data))["figures"]
+    now = {(row["kind"], row["verdict"]): row["n"] for row in after["totals"]}
+    was = {(row["kind"], row["verdict"]): row["n"] for row in before["totals"]}
+    assert sum(now.values()) == sum(was.values()) + 4
+    assert all(now[what] >= number for what, number in was.items())
+    assert after["ledger"][0]["n"] == before["ledger"][0]["n"] + 1
+    assert schema(data)[0] == len(state.STEPS)
