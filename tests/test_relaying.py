@@ -23,10 +23,11 @@ from app.relaying import Answer, Upstream, answer
 from app.senders import Senders
 from app.settings import load, with_secrets
 from app.state import open_state
+from app.workspaces import Workspaces
 from tests.gateways import GatewayProcess, gateway, mail, said, without_trace
 from tests.hostile import STAGES, Hostile, hostile
 from tests.service import free_port
-from tests.smtp import inbox
+from tests.smtp import Inbox, inbox
 
 FAULTS = (
     "close", "reset", "half", "421 4.3.2 going down", "451 4.3.0 later", "554 5.7.1 never",
@@ -290,8 +291,15 @@ def test_this_machine_is_known(host: str, here: bool) -> None:
 
 
 @pytest.fixture(scope="module")
+def taken() -> Iterator[Inbox]:
+    """What the strange gateway's smarthost has got."""
+    with inbox() as box:
+        yield box
+
+
+@pytest.fixture(scope="module")
 def strange(
-    authority: trustme.CA, tmp_path_factory: pytest.TempPathFactory
+    authority: trustme.CA, taken: Inbox, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[GatewayProcess, ssl.SSLContext]]:
     """A gateway to which this machine is a stranger."""
     folder = tmp_path_factory.mktemp("strange")
@@ -300,14 +308,13 @@ def strange(
     made.cert_chain_pems[0].write_to_path(folder / "cert.pem")
     trusting = ssl.create_default_context()
     authority.configure_trust(trusting)
-    with inbox() as box:
-        env = {
-            "MAILWAKE_SMTP_NETWORKS": "192.0.2.0/24", "MAILWAKE_API_KEYS": "mw_one,mw_two",
-            "MAILWAKE_SMTP_CERT": str(folder / "cert.pem"),
-            "MAILWAKE_SMTP_KEY": str(folder / "key.pem"),
-        }  # fmt: skip
-        with gateway(folder / "data", f"smtp://127.0.0.1:{box.port}", **env) as running:
-            yield running, trusting
+    env = {
+        "MAILWAKE_SMTP_NETWORKS": "192.0.2.0/24", "MAILWAKE_API_KEYS": "mw_one,mw_two",
+        "MAILWAKE_SMTP_CERT": str(folder / "cert.pem"),
+        "MAILWAKE_SMTP_KEY": str(folder / "key.pem"),
+    }  # fmt: skip
+    with gateway(folder / "data", f"smtp://127.0.0.1:{taken.port}", **env) as running:
+        yield running, trusting
 
 
 def test_strangers_may_not_send(strange: tuple[GatewayProcess, ssl.SSLContext]) -> None:
@@ -336,6 +343,34 @@ def test_who_shows_a_key_over_tls_may(strange: tuple[GatewayProcess, ssl.SSLCont
             with pytest.raises(smtplib.SMTPAuthenticationError):
                 client.login("anybody", "mw_")
         client.close()
+
+
+def test_a_key_is_good_for_its_scopes_and_files_mail_under_its_workspace(
+    strange: tuple[GatewayProcess, ssl.SSLContext], taken: Inbox
+) -> None:
+    running, trusting = strange
+    state = open_state(running.data_dir)
+    chosen = with_secrets(load(data_dir=running.data_dir, public_url="http://click.example"))
+    Workspaces(state, chosen).add("acme", "http://acme.example")
+    keys = Keys(state, chosen)
+    _, reading = keys.add("default", "reader", ["read"], "")
+    made, writing = keys.add("acme", "mailer", ["rewrite"], "")
+    with running.client() as client:
+        client.starttls(context=trusting)
+        with pytest.raises(smtplib.SMTPAuthenticationError):
+            client.login("anybody", reading)
+        client.login("anybody", writing)
+        to = "ann@acme-customer.example"
+        assert said(client, mail(), to).startswith("250")
+        arrived = taken.to(to)
+        assert b"http://acme.example/c/" in arrived and b"click.example/" not in arrived
+        (record,) = [line for line in running.ledger().splitlines() if to.encode() in line]
+        assert b'"workspace":"acme"' in record
+        keys.revoke("acme", made.id)
+        end = time.monotonic() + 30
+        while said(client, mail()).startswith("250"):
+            assert time.monotonic() < end
+        assert said(client, mail()).startswith("530 5.7.0 authentication required")
 
 
 def test_what_comes_with_starttls_in_the_clear_is_forgotten(

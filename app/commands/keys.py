@@ -39,7 +39,8 @@ def add(
 def show(workspace: Workspace = DEFAULT, data_dir: DataDir = None) -> None:
     """Every key of a workspace, the newest first."""
     table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
-    for heading in ("id", "name", "begins", "scopes", "made", "last used", "revoked"):
+    table.add_column("id", no_wrap=True)  # to be copied whole
+    for heading in ("name", "begins", "scopes", "made", "last used", "revoked"):
         table.add_column(heading, overflow="fold")
     for key in _keys(data_dir, workspace).all(workspace):
         table.add_row(
