@@ -37,7 +37,7 @@ from app.workspaces import Workspaces
 log = logging.getLogger(__name__)
 
 LOOK = 0.2  # seconds between looks for somebody to erase
-RETRY = 5.0  # seconds, while ClickHouse is away
+RETRY = 5.0  # seconds, while ClickHouse is away or keeps files that it has replaced
 LOADING = 120.0  # seconds for which the journal is waited for at once
 CLEARED = ("messages", "hits", "links", "newsletters")  # tables whose rows are rewritten
 
@@ -61,14 +61,22 @@ class Eraser:
 
     async def run(self) -> None:
         """Erase whoever waits. ClickHouse being away is waited out."""
+        ended, pause = -1, LOOK
         while True:
-            await asyncio.sleep(LOOK)
+            await asyncio.sleep(pause)
             try:
-                if self._loader.ready:
-                    await asyncio.to_thread(self.finish)
+                newest = await asyncio.to_thread(self.erasures.newest)
+                if newest == ended or not self._loader.ready:
+                    pause = LOOK
+                    continue
+                await asyncio.to_thread(self.finish)
+                if await asyncio.to_thread(self.erasures.open):
+                    pause = min(pause * 2, RETRY)
+                else:
+                    ended, pause = newest, LOOK
             except (StorageError, OSError, SQLAlchemyError) as error:
                 log.warning("erasing waits: %s", error)
-                await asyncio.sleep(RETRY)
+                pause = RETRY
 
     def finish(self) -> None:
         """Bring all that is open as far as it goes now; nothing where another process is at it.

@@ -150,9 +150,9 @@ class Storage:
 
         chDB drops them when told to; a server does so by itself, after old_parts_lifetime.
         """
-        for table in tables:
+        # Dropping no rows at all makes the engine look for files that it no longer needs.
+        for table in () if self._settings.clickhouse_cluster else tables:
             with suppress(StorageError), self._reader() as client:
-                # Dropping no rows at all makes the engine look for files that it no longer needs.
                 client.command(f"ALTER TABLE {table} DROP PARTITION ID 'none'")
         found = self.query(
             self._everywhere(_REPLACED), {"tables": list(tables), "until": int(until) + 1}
