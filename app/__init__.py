@@ -1,3 +1,3 @@
 """Mailwake: open and click tracking for outgoing mail."""
 
-__version__ = "0.1.0.dev0"
+__version__ = "0.1.0"

@@ -1,9 +1,13 @@
-"""What stands where in the README. Its tour is run by tests/test_blocks.py."""
+"""README, CONTRIBUTING and CHANGELOG keep up. What they tell to type, tests/test_blocks.py runs."""
 
 import re
+import tomllib
 from pathlib import Path
 
+from app import __version__
+
 ROOT = Path(__file__).parents[1]
+CHANGES = (ROOT / "CHANGELOG.md").read_text()
 
 
 def test_the_two_commands_stand_first() -> None:
@@ -15,3 +19,15 @@ def test_every_file_that_the_docs_name_is_there() -> None:
     for page in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]:
         for name in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text()):
             assert (page.parent / name).exists(), f"{page.name}: {name}"
+
+
+def test_the_tour_of_the_code_names_every_module() -> None:
+    tour = (ROOT / "CONTRIBUTING.md").read_text().partition("```text")[2].partition("```")[0]
+    modules = {path.stem for path in (ROOT / "app").glob("[!_]*.py")}
+    assert modules - set(re.findall(r"\w+", tour)) == set()
+
+
+def test_the_version_is_the_same_everywhere() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert project["version"] == __version__
+    assert re.search(rf"^## {re.escape(__version__)} - \d{{4}}-\d\d-\d\d$", CHANGES, re.MULTILINE)
