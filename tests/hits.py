@@ -3,6 +3,7 @@
 import os
 import random
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,11 +26,13 @@ class Load:
     `answered` holds the message ids (hex) whose answer came, `cut` those whose answer never did.
     """
 
-    def __init__(self, service: Service, newsletter: str, clicks: float = 0.5) -> None:
+    def __init__(
+        self, service: Service, newsletter: str, clicks: float = 0.5, pause: float = 0
+    ) -> None:
         self.url = service.url
         self.tokens = Tokens(with_secrets(load(data_dir=service.data_dir)).secret_keys)
         self.newsletter = newsletter_key("default", newsletter)
-        self.clicks = clicks
+        self.clicks, self.pause = clicks, pause  # the share of clicks; seconds between a thread's
         self.answered: list[str] = []
         self.cut: list[str] = []
         self.wrong: list[str] = []
@@ -55,6 +58,7 @@ class Load:
                 message = os.urandom(16)
                 try:
                     self._hit(client, message)
+                    time.sleep(self.pause)
                 except httpx2.TransportError:
                     self.cut.append(message.hex())
                     return

@@ -135,6 +135,7 @@ def _merged(storage: Storage) -> None:
 
 
 def _service(folder: Path) -> None:
+    """Two rates tell what a second costs while hits come, whatever their number, from a hit."""
     with Service(folder) as service:
         assert service.process
         hits = Load(service, "sizing", clicks=0.2)
@@ -144,23 +145,33 @@ def _service(folder: Path) -> None:
         time.sleep(3)
         before = _cpu(service.process.pid)
         time.sleep(10)
-        idle = (_cpu(service.process.pid) - before) / 10
-        print(f"idle: {idle:.3f} CPU seconds a second")
-        before, known = _cpu(service.process.pid), len(hits.answered)
-        start = time.perf_counter()
-        with hits.running(4):
-            time.sleep(SECONDS)
-        service.drained(300)
-        time.sleep(3)  # corrections follow two seconds later
-        clock, count = time.perf_counter() - start, len(hits.answered) - known
-        cpu = _cpu(service.process.pid) - before - idle * clock
+        print(f"idle: {(_cpu(service.process.pid) - before) / 10:.3f} CPU seconds a second")
+        slow = Load(service, "sizing", clicks=0.2, pause=0.02)
+        points = [_point(service, slow, 1), _point(service, hits, 2)]
+        (few, low), (many, high) = points
+        each = (high - low) / (many - few)
+        for rate, cpu in points:
+            print(f"at {rate:,.0f} hits a second: {cpu:.3f} CPU seconds a second")
         print(
-            f"end to end: {cpu / count * 1e6:,.0f} CPU seconds a million hits beyond that"
-            f" ({count:,} hits in {clock:,.0f} s here)"
+            f"so {each * 1e6:,.0f} CPU seconds a million hits,"
+            f" and {low - each * few:.3f} a second while any come"
         )
         text = Path(f"/proc/{service.process.pid}/status").read_text()
         peak = next(line.split()[1] for line in text.splitlines() if line.startswith("VmHWM"))
         print(f"memory of the service at most: {int(peak) / 1024:,.0f} MB")
+
+
+def _point(service: Service, hits: Load, threads: int) -> tuple[float, float]:
+    """Hits a second, and the service's CPU seconds a second, once both are steady."""
+    assert service.process
+    with hits.running(threads):
+        time.sleep(4)
+        before, known, start = _cpu(service.process.pid), len(hits.answered), time.perf_counter()
+        time.sleep(SECONDS)
+        clock = time.perf_counter() - start
+        cpu, count = _cpu(service.process.pid) - before, len(hits.answered) - known
+    service.drained(300)
+    return count / clock, cpu / clock
 
 
 def _cpu(pid: int) -> float:
