@@ -5,6 +5,7 @@ The hash's costs are argon2-cffi's defaults, the second recommended option of RF
 
 import secrets
 import time
+from functools import cache
 from hashlib import sha256
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -25,8 +26,6 @@ LONGEST_NAME = 100
 CODE_SECONDS = 86_400
 
 _hasher = PasswordHasher()
-# Names that are not known cost as much as wrong passwords do.
-_NOBODY = _hasher.hash(secrets.token_hex(8))
 
 
 class UserError(ValueError):
@@ -128,8 +127,9 @@ class Users:
         """Who it is, where name and password are right; as slow for names that nobody has."""
         with self._engine.connect() as connection:
             row = connection.execute(select(users).where(users.c.name == name)).first()
+        against = _nobody()  # names that are not known cost as much as wrong passwords do
         try:
-            _hasher.verify(row.password if row and row.password else _NOBODY, password)
+            _hasher.verify(row.password if row and row.password else against, password)
         except (Argon2Error, InvalidHashError):
             return None
         return _user(row) if row and row.password else None
@@ -176,6 +176,12 @@ def _long(password: str) -> str:
     if not SHORTEST <= len(password) <= LONGEST:
         raise UserError(f"password: must have {SHORTEST} to {LONGEST} characters")
     return password
+
+
+@cache
+def _nobody() -> str:
+    """Made at the first login: it takes too long for every command's start."""
+    return _hasher.hash(secrets.token_hex(8))
 
 
 def _hash(code: str) -> str:
