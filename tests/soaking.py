@@ -113,7 +113,7 @@ class Load:
                     connection.waiting.append((due, status))
                     connection.transport.write(request)
             self.tell(minute, int(sent), sum(len(one.waiting) for one in pool))
-        end = time.perf_counter() + 60
+        end = time.perf_counter() + 300
         while any(one.waiting for one in pool) and time.perf_counter() < end:
             await asyncio.sleep(0.1)
         self.tell(minutes, 0, sum(len(one.waiting) for one in pool))
