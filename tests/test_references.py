@@ -1,7 +1,12 @@
 """What docs/reference says is what the code says."""
 
+import json
+
+import msgspec
 import pytest
 
+from app import followups, telling
+from tests.blocks import ROOT, blocks
 from tests.references import OUT, pages
 
 PAGES = pages()
@@ -20,3 +25,12 @@ def test_nothing_is_left_out() -> None:
         "events.md": ("`message.clicked`", "`followup.due`", "### Told", "clicked or"),
     }.items():
         assert all(word in PAGES[name] for word in words), name
+
+
+def test_the_events_of_the_docs_are_events() -> None:
+    page = blocks(ROOT / "docs" / "acting.md")
+    told, due = (one.text for one in page if one.language == "json")
+    for text, kind in ((told, telling.Told), (due, followups.Due)):
+        msgspec.json.decode(text, type=kind)
+        rare = {"previous_verdict"}  # of event.reclassified alone
+        assert set(json.loads(text)) == {f.name for f in msgspec.structs.fields(kind)} - rare
