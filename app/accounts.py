@@ -58,7 +58,7 @@ class Accounts:
             except ThrottledError as error:
                 return await self._account(request, error.told, 429)
             if right is None:
-                return await self._account(request, "current: is not your password", 403)
+                return await self._account(request, "current password: is another one", 403)
         try:
             await asyncio.to_thread(self.users.set_password, user.name, given, session.id)
         except UserError as error:

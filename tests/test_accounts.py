@@ -78,7 +78,7 @@ def test_the_first_password_needs_no_other_and_the_next_does(house: House) -> No
     for current in ({}, {"current": ""}, {"current": ANOTHER}):
         answer = house.send(ann, "/account", "/account/password", password=ANOTHER, **current)
         assert answer.status_code == 403
-        assert "current: is not your password" in answer.text
+        assert "current password: is another one" in answer.text
     answer = house.send(
         ann, "/account", "/account/password", password=ANOTHER, current=PASSWORD
     )  # fmt: skip

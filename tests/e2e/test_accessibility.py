@@ -23,7 +23,7 @@ PAGES = (
     "/newsletters/accessible", "/newsletters/accessible?show=all&device=desktop",
     "/newsletters/none", "/newsletters/accessible/recipients", "/recipients", "/docs",
     "/docs/counting", "/tags", "/tags?search=none", "/newsletters/accessible/clickmap",
- "/compare", "/compare?newsletter=accessible",
+    "/compare", "/compare?newsletter=accessible", "/account", "/access",
 )  # fmt: skip
 
 
