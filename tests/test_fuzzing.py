@@ -27,7 +27,7 @@ OTHER = Tokens(["another signing key of the fuzzer's"])
 MESSAGE_TOKEN = TOKENS.message(MessageToken(bytes(16), 1, 2)).encode()
 LONG = "MAILWAKE_TORTURE" in os.environ
 fuzzed = settings(
-    max_examples=20_000 if LONG else 150, suppress_health_check=list(HealthCheck), deadline=None
+    max_examples=10_000 if LONG else 150, suppress_health_check=list(HealthCheck), deadline=None
 )
 pytestmark = [pytest.mark.torture] if LONG else []
 

@@ -4,6 +4,7 @@ import asyncio
 import socket
 import uuid
 from datetime import UTC, datetime, timedelta
+from email import message_from_bytes, policy
 from pathlib import Path
 from typing import Any
 
@@ -195,3 +196,12 @@ def test_the_command_asks_the_running_service(service: Service, tmp_path: Path) 
         box.answers = ["554 no thanks"]
         result = run(cli, ["report", "reported", "--to", "a@example.com"], env=env)
         assert result.exit_code == 2 and "554 no thanks" in result.output
+
+
+@given(st.text(max_size=100))
+def test_a_newsletters_name_adds_no_field(name: str) -> None:
+    mail = report.message_of("<p>x</p>", name, name, "a@example.com", "b@example.com", "key")
+    read = message_from_bytes(bytes(mail), policy=policy.default)
+    plain = report.message_of("<p>x</p>", "x", "x", "a@example.com", "b@example.com", "key")
+    assert read.keys() == plain.keys()
+    assert "".join(str(read["Subject"]).split()) == "".join(name.split())
