@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -103,9 +104,16 @@ def _nothing(*_: object) -> None:
     pass
 
 
+def _stats(printed: str, newsletter: str) -> list[dict[str, Any]]:
+    """The figures among what was printed."""
+    begin = re.escape(f'{{"newsletter_id":"{newsletter}","messages"')
+    read = json.JSONDecoder().raw_decode
+    return [read(printed, found.start())[0] for found in re.finditer(begin, printed)]
+
+
 def _readme(printed: str, busy: Service, _: Inbox) -> None:
     assert "302 https://example.com/?a=1&b=2&utm_source=hello" in printed
-    stats = json.loads(re.search(r'\{"newsletter_id":"hello","messages".*?"\}', printed)[0])  # type: ignore[index]
+    (stats,) = _stats(printed, "hello")
     assert stats["opens"]["human"] == {"total": 1, "unique": 1}
     assert stats["clicks"]["human"] == {"total": 1, "unique": 1}
     assert "other_scheme" in printed
@@ -114,10 +122,10 @@ def _readme(printed: str, busy: Service, _: Inbox) -> None:
 
 
 def _tutorial(printed: str, _: Service, __: Inbox) -> None:
-    people, machine = re.findall(r'\{"newsletter_id":"spring-sale","messages".*?"\}', printed)
-    assert json.loads(people)["opens"]["human"] == {"total": 1, "unique": 1}
+    people, machine = _stats(printed, "spring-sale")
+    assert people["opens"]["human"] == {"total": 1, "unique": 1}
     for stats, machines in ((people, 0), (machine, 1)):
-        clicks = json.loads(stats)["clicks"]
+        clicks = stats["clicks"]
         assert clicks["human"]["total"] == 1 and clicks["machine"]["total"] == machines
     assert "3 messages.ndjson" in printed
     assert "message.clicked bob@example.com https://example.com/sandals" in printed
