@@ -51,7 +51,8 @@ def test_figures_survive_the_way_from_every_version(name: str, tmp_path: Path) -
     before = upgrade("make", str(tmp_path), name)
     assert before["applied"][-1] == name
     steps = 1 + sum(len(statements(path)) for path in files() if path.stem > name)
-    for number in range(1, steps + 1) if TORTURE else (steps // 2, steps):
+    kills = range(1, steps + 1) if TORTURE else (steps // 2, steps) if name == NAMES[0] else ()
+    for number in kills:
         done = python("tests/upgrade.py", "finish", str(tmp_path), str(number))
         if done.returncode != -signal.SIGKILL:  # earlier kills had come further than that
             break
@@ -64,7 +65,8 @@ def test_figures_survive_the_way_from_every_version(name: str, tmp_path: Path) -
         column = "human" if row["verdict"] == "human" else "machine"
         assert by_kind[row["kind"]][column] == row["n"]
     assert "migrating" not in after["tables"]
-    assert upgrade("finish", str(tmp_path))["applied"] == []
+    if kills:
+        assert upgrade("finish", str(tmp_path))["applied"] == []
 
 
 def test_hosts_that_start_at_once_do_no_harm(tmp_path: Path) -> None:
@@ -228,9 +230,8 @@ def test_a_newer_database_is_left_alone(tmp_path: Path) -> None:
         with storage._reader() as client:
             client.insert("migrations", [["9999_later"]], column_names=["name"])
         env = {"MAILWAKE_CLICKHOUSE_DSN": database.dsn}
-        done = python("-m", "app", "migrate", "--data-dir", str(folder), **env)
-        assert done.returncode == 2
-        assert "newer Mailwake (9999_later)" in done.stderr
+        with pytest.raises(StorageError, match=r"newer Mailwake \(9999_later\)"):
+            storage.migrate()
         # Recipients are served all the same, and what they do waits in the journal.
         with Service(folder, **env) as service:
             service.wait_for(
