@@ -1,5 +1,6 @@
 """Documentation: /openapi.json for programs, /docs and /docs/counting for people, scriptless."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -50,10 +51,7 @@ def routes(document: Document, templates: Jinja2Templates, url: str) -> Sequence
     async def docs(request: Request) -> Response:
         return templates.TemplateResponse(request, "docs.html", page)
 
-    text = (resource("docs") / "counting.md").read_text()
-    counting = MarkdownIt("commonmark").enable("table").render(text)
-    counting = counting.replace("<table>", '<div class="scroll" tabindex="0"><table>')
-    counting = counting.replace("</table>", "</table></div>")
+    counting = rules((resource("docs") / "counting.md").read_text())
 
     async def counts(request: Request) -> Response:
         return templates.TemplateResponse(request, "counting.html", {"text": Markup(counting)})  # noqa: S704
@@ -61,6 +59,14 @@ def routes(document: Document, templates: Jinja2Templates, url: str) -> Sequence
     return (
         Route("/openapi.json", openapi), Route("/docs", docs), Route("/docs/counting", counts),
     )  # fmt: skip
+
+
+def rules(text: str) -> str:
+    """The page on counting as HTML, without its links to other pages: they are not served here."""
+    html = MarkdownIt("commonmark").enable("table").render(text)
+    html = re.sub(r'<a href="[\w/.-]+\.md[^"]*">(.*?)</a>', r"\1", html, flags=re.DOTALL)
+    html = html.replace("<table>", '<div class="scroll" tabindex="0"><table>')
+    return html.replace("</table>", "</table></div>")
 
 
 def operations(document: Document) -> Iterator[Operation]:

@@ -117,6 +117,7 @@ def test_no_key_no_work(service: Service) -> None:
 
 def test_the_page_on_counting_is_served(service: Service) -> None:
     page = service.client.get("/docs/counting")
+    assert '.md"' not in page.text
     assert page.status_code == 200
     assert (
         "<h1>How Mailwake counts</h1>" in page.text and "<td><code>burst</code></td>" in page.text
