@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Raw, Struct
 
+from app.modes import AXES, Axis
 from app.schemas import Id, Line, Recipient, Tag
 from app.segments import Segment
 
@@ -78,6 +79,30 @@ class SubjectOut(Struct, frozen=True):
     followups: list[dict[str, Any]]
     suppressions: list[dict[str, Any]]
     deliveries: list[dict[str, Any]]
+
+
+class ConsentIn(Struct, frozen=True, forbid_unknown_fields=True):
+    """Whose consent: for one newsletter, or for all where `newsletter_id` is left out."""
+
+    recipient: Recipient
+    axes: tuple[Axis, ...] = AXES
+    newsletter_id: Id | None = None
+
+
+class WithdrawalOut(Struct, frozen=True):
+    """What is not counted any more; `newsletter_id` is null where no newsletter is known by it."""
+
+    axis: Axis
+    newsletter_id: str | None
+    all_newsletters: bool
+    at: datetime
+
+
+class ConsentOut(Struct, frozen=True):
+    """All that a recipient has withdrawn from."""
+
+    recipient: str
+    withdrawn: list[WithdrawalOut]
 
 
 class Counted(Struct, frozen=True):

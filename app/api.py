@@ -17,6 +17,7 @@ from app import (
     streaming,
     subjects,
     upkeep,
+    withdrawals,
 )
 from app.keys import Keys
 from app.web import Parts, spec
@@ -27,6 +28,7 @@ ROUTES = (
     *upkeep.ROUTES,
     *streaming.ROUTES,
     *consent.ROUTES,
+    *withdrawals.ROUTES,
     *hooks.ROUTES,
     *rules.ROUTES,
     *recipients.ROUTES,

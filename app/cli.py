@@ -18,6 +18,7 @@ from app import __version__, logs, schemas, serving, settings
 from app.commands import (
     Workspace,
     backup,
+    consent,
     console,
     doctor,
     errors,
@@ -33,6 +34,7 @@ from app.commands import (
 )
 from app.journal import Journal, JournalError
 from app.markup import RewriteError
+from app.modes import MODES
 from app.networks import NetworksError
 from app.outgoing import Prepared
 from app.senders import Senders
@@ -131,8 +133,10 @@ def rewrite(
     utm: Annotated[
         list[str] | None, typer.Option(help="A UTM parameter, such as source=newsletter.")
     ] = None,
-    opens: Annotated[bool, typer.Option(help="Put in the pixel.")] = True,
-    clicks: Annotated[bool, typer.Option(help="Track the links.")] = True,
+    opens: Annotated[str, typer.Option(help=f"{', '.join(MODES)}; else the setting's.")] = "",
+    clicks: Annotated[str, typer.Option(help="The same of the links.")] = "",
+    no_opens: Annotated[bool, typer.Option("--no-opens", help="No pixel.")] = False,
+    no_clicks: Annotated[bool, typer.Option("--no-clicks", help="Links as they are.")] = False,
     report: Annotated[
         bool, typer.Option("--report", help="Print each link and why it is not tracked instead.")
     ] = False,
@@ -150,7 +154,7 @@ def rewrite(
         "newsletter": {"id": newsletter, "name": name},
         "recipient": recipient,
         "html": "",
-        "tracking": {"opens": opens, "clicks": clicks},
+        "tracking": {"opens": opens or not no_opens, "clicks": clicks or not no_clicks},
         "utm": dict(item.partition("=")[::2] for item in utm or []),
     }
     try:
@@ -246,6 +250,7 @@ def report(
 
 
 cli.add_typer(workspaces.commands, name="workspaces")
+cli.add_typer(consent.commands, name="consent")
 cli.command()(migrate.migrate)
 cli.command()(doctor.doctor)
 cli.command()(backup.backup)

@@ -14,6 +14,7 @@ from urllib.parse import quote
 import httpx2
 import msgspec
 
+from app.modes import Mode
 from app.schemas import LineError, MessageOut, Problem, RewriteOut, TemplateOut, TokenOut
 
 
@@ -55,8 +56,8 @@ class Mailwake:
         name: str = "",
         subject: str = "",
         tags: Sequence[str] = (),
-        opens: bool = True,
-        clicks: bool = True,
+        opens: bool | Mode = True,
+        clicks: bool | Mode = True,
         utm: Mapping[str, str] | None = None,
         sample: bool = False,
         dry_run: bool = False,

@@ -186,7 +186,7 @@ class Corrections:
         for _, group in groupby(rows, key=lambda row: row["message"]):
             hits = list(group)
             for row, found in zip(hits, judge(map(_hit, hits), self.networks), strict=True):
-                if mine(row) and not _same(row, found):
+                if mine(row) and not _forgotten(row) and not _same(row, found):
                     lines += map(_line, _pair(row, found))
         if lines:
             self._write(lines)
@@ -294,7 +294,7 @@ def _hit(row: Row) -> Hit:
     return Hit(
         row["kind"], row["at_ms"], row["workspace"], row["newsletter"], row["message"].hex,
         row["recipient"], row["link"], "", row["variant"], row["method"], row["address"],
-        row["user_agent"], row["purpose"], row["fetch_mode"],
+        row["user_agent"], row["purpose"], row["fetch_mode"], row["mode"],
     )  # fmt: skip
 
 
@@ -304,6 +304,11 @@ def _columns(found: Classified) -> Row:
         "os": found.agent.os, "device": found.agent.device, "asn": found.network.asn,
         "country": found.network.country,
     }  # fmt: skip
+
+
+def _forgotten(row: Row) -> bool:
+    """Whether what the visitor told is not kept any more: then the verdict is all there is."""
+    return not row["address"] and not row["user_agent"]
 
 
 def _same(row: Row, found: Classified) -> bool:

@@ -153,8 +153,10 @@ class Dashboard:
         filters, key = Filters.read(request.query_params), request.path_params["key"]
         if key >= 2**64:
             raise NotFoundError(f"recipient {key} is unknown")
-        page = await asyncio.to_thread(people.recipient, here(request).queries, key, filters)
-        return self.page(request, "recipient.html", page)
+        parts = here(request)
+        page = await asyncio.to_thread(people.recipient, parts.queries, key, filters)
+        withdrawn = await asyncio.to_thread(parts.withdrawals.of, parts.queries.workspace, key)
+        return self.page(request, "recipient.html", {**page, "withdrawn": withdrawn})
 
     async def compare(self, request: Request) -> Response:
         """Up to four newsletters side by side (?newsletter= repeated)."""

@@ -1,6 +1,7 @@
 """What a whole message says of itself: newsletter, recipient and tracking, by its own fields.
 
-X-Mailwake-Newsletter, -Name, -Tags, -Recipient and -Track (opens, clicks, text or off).
+X-Mailwake-Newsletter, -Name, -Tags, -Recipient and -Track (opens, clicks, text or off; opens and
+clicks may name a mode, as in opens=aggregate).
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,6 +11,7 @@ import msgspec
 
 from app import mime
 from app.mime import Field
+from app.modes import AXES, MODES
 from app.schemas import NewsletterIn, Recipient, TrackingIn
 
 TRACKS = ("opens", "clicks", "text", "off")
@@ -51,11 +53,20 @@ def recipient_of(message: bytes, own: Mapping[str, str]) -> str:
 def tracking_of(own: Mapping[str, str]) -> TrackingIn:
     """Opens and clicks where nothing is said. Raises DescriptionError."""
     words = own.get("track", "opens, clicks").replace(",", " ").lower().split()
-    if unknown := set(words) - set(TRACKS):
-        raise DescriptionError(f"{min(unknown)!r} is none of {', '.join(TRACKS)}", "Track")
-    if "off" in words:
+    found: dict[str, str] = {}
+    for word in words:
+        name, equals, mode = word.partition("=")
+        if name not in TRACKS or (equals and name not in AXES):
+            raise DescriptionError(f"{word!r} is none of {', '.join(TRACKS)}", "Track")
+        if equals and mode not in MODES:
+            raise DescriptionError(f"{word!r}: {mode!r} is none of {', '.join(MODES)}", "Track")
+        found[name] = mode
+    if "off" in found:
         return OFF
-    return TrackingIn("opens" in words, bool({"clicks", "text"} & set(words)), "text" in words)
+    if "text" in found:
+        found.setdefault("clicks", "")
+    wanted = {str(axis): found[axis] or True if axis in found else False for axis in AXES}
+    return msgspec.convert({**wanted, "text": "text" in found}, TrackingIn)
 
 
 def wants_unsubscribe(own: Mapping[str, str]) -> bool:

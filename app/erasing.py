@@ -30,9 +30,10 @@ from app.events import recipient_key
 from app.journal import OPEN, SEALED, adopt_orphans
 from app.loader import Loader
 from app.marks import Marks
+from app.modes import pseudonym
 from app.queries import sql
 from app.storage import Storage, StorageError
-from app.workspaces import Workspaces
+from app.workspaces import DEFAULT, Workspaces
 
 log = logging.getLogger(__name__)
 
@@ -116,7 +117,8 @@ class Eraser:
     def _rewrite(self, waiting: Sequence[Erasure]) -> None:
         self._corrections.settle(0)
         for workspace, ones in _by_workspace(waiting):
-            them = {"workspace": workspace, "recipients": [one.recipient for one in ones]}
+            keys = sorted(set().union(*(self._keys(one) for one in ones)))
+            them = {"workspace": workspace, "recipients": keys}
             counts = {one.id: self._found(one) for one in ones}
             with self._corrections.paused():
                 for table in ("messages", "hits"):
@@ -129,10 +131,17 @@ class Eraser:
 
     def _found(self, one: Erasure) -> dict[str, int]:
         """What an earlier attempt, or an earlier erasure, has taken counts no more."""
-        them = {"workspace": one.workspace, "recipients": [one.recipient]}
+        them = {"workspace": one.workspace, "recipients": sorted(self._keys(one))}
         return {
             name: int(n) for name, n in self._storage.query(sql("erase_found"), them)[0].items()
         }
+
+    def _keys(self, one: Erasure) -> frozenset[int]:
+        """The recipient's, and the pseudonyms that hits of theirs may be kept under."""
+        rows = self._storage.query(sql("erase_pseudonymous"), {"workspace": one.workspace})
+        secret = self._workspaces.get(DEFAULT).recipient_key
+        found = (pseudonym(secret, row["newsletter"], one.recipient) for row in rows)
+        return frozenset({one.recipient, *found})
 
     def _rewrite_named(self, one: Erasure) -> int:
         """Links and names of newsletters hold an address only where a mailer has put it in."""
@@ -155,9 +164,7 @@ class Eraser:
     def _scrub(self, rewritten: Sequence[Erasure]) -> None:
         secrets = {one.name: one.recipient_key for one in self._workspaces.all()}
         for one in rewritten:
-            marks = Marks(
-                one.workspace, frozenset({one.recipient}), (one.address,), secrets[one.workspace]
-            )
+            marks = Marks(one.workspace, self._keys(one), (one.address,), secrets[one.workspace])
             counts = {
                 **one.counts,
                 "feed": scrubbing.scrub_feed(self._engine, marks),

@@ -20,7 +20,8 @@ class Hit(msgspec.Struct, frozen=True, gc=False, tag_field="record", tag="hit", 
     """One request of a pixel, a link or an unsubscribe page, as it came in: nothing is judged yet.
 
     `at` is milliseconds since 1970 UTC; `message` is the UUID's 32 hex digits; `newsletter` and
-    `recipient` are the 64-bit keys; `link` is the link's index in the mail, NO_LINK for an open.
+    `recipient` are the 64-bit keys; `link` is the link's index in the mail, NO_LINK for an open;
+    `mode` is how much of the hit may be kept, as `modes` counts.
     """
 
     kind: Kind
@@ -37,10 +38,14 @@ class Hit(msgspec.Struct, frozen=True, gc=False, tag_field="record", tag="hit", 
     user_agent: str = ""
     purpose: str = ""
     fetch_mode: str = ""
+    mode: int = 0
 
 
 class Message(msgspec.Struct, frozen=True, tag_field="record", tag="message", omit_defaults=True):
-    """One mail that went through the rewriter: the ledger, and the only place of addresses."""
+    """One mail that went through the rewriter: the ledger, and the only place of addresses.
+
+    `flags` are its token's; `address` is empty where no hit may lead to one.
+    """
 
     at: int
     workspace: str
@@ -49,6 +54,7 @@ class Message(msgspec.Struct, frozen=True, tag_field="record", tag="message", om
     recipient: int
     address: str
     variant: int = 0
+    flags: int = 0
 
 
 class Newsletter(

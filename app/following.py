@@ -75,7 +75,10 @@ class Follower:
             ]  # fmt: skip
             found = self._still(clicks) if clicks else []
             told = zip(found, self._teller.tell(found), strict=True)
-            wanted = [(event, said) for event, said in told if one.rule.wanted.takes(said)]
+            wanted = [
+                (event, said) for event, said in told
+                if said.recipient and one.rule.wanted.takes(said)  # else there is nobody to follow
+            ]  # fmt: skip
             blocked = self._blocked((event.row.newsletter, event.row.recipient) for event in found)
             due = [
                 (event.row.recipient, _of_click(one, event, said, blocked))

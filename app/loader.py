@@ -24,6 +24,7 @@ from app.erasures import Erasures
 from app.events import BLANK, NOBODY, Hit, Link, Message, Newsletter, decode
 from app.feed import Feed
 from app.files import locked
+from app.modes import AGGREGATE, kept
 from app.networks import Networks
 from app.storage import Storage, StorageError
 
@@ -66,10 +67,14 @@ class _Row(msgspec.Struct, omit_defaults=True, gc=False):
     device: str = ""
     asn: int = 0
     country: str = ""
+    mode: int = 0
 
 
 class Loader:
-    """Loads whatever is sealed in `folder`; several loaders may share one folder."""
+    """Loads whatever is sealed in `folder`; several loaders may share one folder.
+
+    `secret` is the key of pseudonyms, without which none can be made.
+    """
 
     def __init__(
         self,
@@ -77,8 +82,10 @@ class Loader:
         storage: Storage,
         networks: Networks | None = None,
         feed: Feed | None = None,
+        secret: str = "",
     ) -> None:
         self.folder = folder
+        self._secret = secret
         self.feed = feed
         self.storage = storage
         self.networks = networks
@@ -165,7 +172,8 @@ class Loader:
             erasures = self.feed.erasures if self.feed else None
             if erasures:
                 erasures.refresh()
-            found = rows(path.read_bytes(), path.stem, self.origin, self.networks, erasures)
+            content = path.read_bytes()
+            found = rows(content, path.stem, self.origin, self.networks, erasures, self._secret)
             if found.unreadable:
                 log.error("segment %s: %d lines are no records", path.stem, found.unreadable)
                 path.with_suffix(".bad").write_bytes(path.read_bytes())
@@ -202,11 +210,13 @@ def rows(
     origin: int,
     networks: Networks | None = None,
     erasures: Erasures | None = None,
+    secret: str = "",
 ) -> Rows:
     """What a segment's bytes say, each hit classified beside the others of its message."""
     tables: dict[str, list[object]] = {table: [] for table in TABLES}
     hits: list[Hit] = []
     numbers: list[int] = []  # the hits' lines
+    gone: list[Hit] = []
     unreadable = 0
 
     def erased(one: Hit | Message) -> bool:
@@ -219,18 +229,20 @@ def rows(
             unreadable += 1
             continue
         if isinstance(record, Hit):
-            hits.append(record)
+            hits.append(kept(record, secret))
             numbers.append(number)
+            if erased(record):
+                gone.append(hits[-1])
         else:
             if isinstance(record, Message) and erased(record):
                 record = msgspec.structs.replace(record, recipient=NOBODY, address="")
             table, row = _named(record)
             tables[table].append(row)
     verdicts = _verdicts(hits, networks)
-    gone = [hit for hit in hits if erased(hit)]
+    nobodys = set(map(id, gone))
     for hit, number, found in zip(hits, numbers, verdicts, strict=True):
         made = _row(hit, found, segment_id, number, origin)
-        if gone and erased(hit):
+        if id(hit) in nobodys:
             made = msgspec.structs.replace(made, **BLANK)
         tables["hits"].append(made)
     lines = {name: _lines(found) for name, found in tables.items()}
@@ -248,7 +260,8 @@ def _verdicts(hits: list[Hit], networks: Networks | None) -> list[Classified]:
     found = [classify(hit, networks) for hit in hits]
     together: dict[str, list[int]] = {}
     for n, hit in enumerate(hits):
-        together.setdefault(hit.message, []).append(n)
+        if hit.mode != AGGREGATE:  # those share an id although they are of many messages
+            together.setdefault(hit.message, []).append(n)
     for positions in together.values():
         if len(positions) > 1:
             judged = judge([hits[n] for n in positions], networks)
@@ -259,11 +272,16 @@ def _verdicts(hits: list[Hit], networks: Networks | None) -> list[Classified]:
 
 def _row(hit: Hit, found: Classified, segment_id: str, number: int, origin: int) -> _Row:
     agent, network = found.agent, found.network
+    if hit.mode == AGGREGATE:  # of whatever the visitor told, only the verdict stays
+        return _Row(
+            hit.workspace, hit.newsletter, hit.kind, hit.at / 1000, hit.message, hit.recipient,
+            hit.link, hit.method, found.verdict, VERSION, segment_id, number, origin, mode=hit.mode,
+        )  # fmt: skip
     return _Row(
         hit.workspace, hit.newsletter, hit.kind, hit.at / 1000, hit.message, hit.recipient,
         hit.link, hit.method, found.verdict, VERSION, segment_id, number, origin, hit.variant,
         hit.address, hit.user_agent, hit.purpose, hit.fetch_mode, found.reasons, agent.client,
-        agent.os, agent.device, network.asn, network.country,
+        agent.os, agent.device, network.asn, network.country, hit.mode,
     )  # fmt: skip
 
 

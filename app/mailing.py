@@ -9,8 +9,9 @@ import asyncio
 import os
 import tempfile
 from collections import OrderedDict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import IO, Literal
@@ -19,6 +20,7 @@ import msgspec
 
 from app.events import newsletter_key
 from app.journal import JournalError
+from app.modes import Modes
 from app.outgoing import Draft, Outgoing
 from app.queries import NotFoundError
 from app.rewrite import Compiled
@@ -42,13 +44,34 @@ _decode = msgspec.json.Decoder(RecipientIn).decode
 _encode = msgspec.json.Encoder().encode
 
 
+Compile = Callable[[Modes], tuple[Compiled, Compiled | None]]
+
+
 @dataclass(frozen=True)
 class Template:
-    """A compiled mail of one newsletter."""
+    """A compiled mail of one newsletter, and what it is for those who have withdrawn consent."""
 
     newsletter: int
-    html: Compiled
-    text: Compiled | None
+    modes: Modes
+    compile: Compile
+    _made: dict[tuple[bool, bool], tuple[Compiled, Compiled | None]] = field(default_factory=dict)
+
+    def of(self, modes: Modes) -> tuple[Compiled, Compiled | None]:
+        """HTML and text; compiled when first asked for, once for each choice of what is tracked."""
+        tracked = modes.opens != "off", modes.clicks != "off"
+        if tracked not in self._made:
+            self._made[tracked] = self.compile(modes)
+        return self._made[tracked]
+
+    @property
+    def html(self) -> Compiled:
+        """What most recipients get."""
+        return self.of(self.modes)[0]
+
+    @property
+    def text(self) -> Compiled | None:
+        """The same of text/plain."""
+        return self.of(self.modes)[1]
 
 
 class Mailing:
@@ -171,11 +194,14 @@ class Mailing:
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             message, _, path = str(error).partition(" - at `")
             return LineError(number, 422, message, path.rstrip("`").removeprefix("$."))
-        return self._outgoing.draft(template.newsletter, wanted.recipient)
+        return self._outgoing.draft(template.newsletter, wanted.recipient, template.modes)
 
     def _compile(self, newsletter_id: str, template: TemplateIn) -> Template:
-        html, text = self._outgoing.compile(newsletter_id, template)
-        return Template(newsletter_key(self._workspace, newsletter_id), html, text)
+        compile_ = partial(self._outgoing.compile, newsletter_id, template)
+        modes = self._outgoing.modes(template.tracking)
+        made = Template(newsletter_key(self._workspace, newsletter_id), modes, compile_)
+        made.of(modes)  # what is wrong with it is said now
+        return made
 
     def _path(self, newsletter_id: str, kind: str = "json") -> Path:
         return self._folder / f"{newsletter_key(self._workspace, newsletter_id):016x}.{kind}"
@@ -231,10 +257,11 @@ def _answer(
 ) -> TokenOut | MessageOut | LineError:
     if isinstance(draft, LineError):
         return draft
-    recipient, token = draft.message.address, draft.token
+    about = draft.headers, draft.suppressed, draft.tracking, draft.withdrawn
     if give == "token":
-        return TokenOut(draft.message_id, recipient, token, draft.headers, draft.suppressed)
-    signed = token.encode("ascii")
-    html = template.html.personalise(signed).decode("utf-8")
-    text = template.text.personalise(signed).decode("utf-8") if template.text else None
-    return MessageOut(draft.message_id, recipient, html, text, draft.headers, draft.suppressed)
+        return TokenOut(draft.message_id, draft.recipient, draft.token, *about)
+    html, text = template.of(draft.modes)
+    return MessageOut(
+        draft.message_id, draft.recipient, draft.personalise(html).decode("utf-8"),
+        draft.personalise(text).decode("utf-8") if text else None, *about,
+    )  # fmt: skip

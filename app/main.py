@@ -35,6 +35,7 @@ from app.login import Login
 from app.metrics import CONTENT_TYPE, Metrics
 from app.networks import Networks
 from app.queries import NotFoundError
+from app.refusing import refuser
 from app.reports import Reports
 from app.rights import Rights
 from app.schemas import Problem
@@ -46,6 +47,7 @@ from app.tenants import Tenants
 from app.tracking import Tracking
 from app.unsubscribe import Unsubscribe
 from app.users import Users
+from app.visitors import keeper
 from app.web import RequestError, body_of, invalid, key_of
 from app.workspaces import DEFAULT
 
@@ -70,7 +72,8 @@ class Mailwake:
         networks = Networks(settings.asn_file, settings.country_file)
         state = open_state(settings.data_dir, settings.auto_migrate)
         feed = Feed(state)
-        self.loader = Loader(self.journal.folder, self.storage, networks, feed)
+        key = settings.recipient_key
+        self.loader = Loader(self.journal.folder, self.storage, networks, feed, key)
         self.corrections = Corrections(self.journal.folder, self.storage, networks, feed)
         self.keys = Keys(state, settings)
         self.live = Live(lambda: self.loader.loaded + self.corrections.changed)
@@ -92,7 +95,8 @@ class Mailwake:
         self.gateway = (
             Gateway(settings, self.keys, lambda name: of[name].outgoing) if settings.smtp else None
         )
-        unsubscribe = Unsubscribe(self.tenants.reader, self.journal, dashboard.templates)
+        visitor = keeper(settings.visitor_addresses)
+        unsubscribe = Unsubscribe(self.tenants.reader, self.journal, dashboard.templates, visitor)
         routes: list[BaseRoute] = [
             Route("/healthz", healthz),
             Route("/readyz", self.readyz),
@@ -117,7 +121,11 @@ class Mailwake:
         self.starlette.state.parts = self.tenants.parts
         self.starlette.state.keys = self.keys
         front = Front(self.starlette, settings, self.tenants.readers)
-        self.asgi = Tracking(front, self.tenants.readers, self.journal)
+        withdrawals = self.tenants.withdrawals
+        self.asgi = Tracking(
+            front, self.tenants.readers, self.journal, visitor,
+            refuser(withdrawals.refuses, settings.respect_gpc),
+        )  # fmt: skip
         self._metrics = Metrics(
             self.journal,
             self.loader,
@@ -140,6 +148,7 @@ class Mailwake:
             asyncio.create_task(self._metrics.pulse(), name="pulse"),
             asyncio.create_task(self.tenants.run(), name="workspaces"),
             asyncio.create_task(self.keys.run(), name="keys"),
+            asyncio.create_task(self.tenants.withdrawals.run(), name="withdrawals"),
             *([asyncio.create_task(self.corrections.run(), name="corrections")] if loads else []),
             asyncio.create_task(self.reports.run(), name="reports"),
             asyncio.create_task(self.eraser.run(), name="erasures"),

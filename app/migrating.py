@@ -35,7 +35,7 @@ class Migrations:
     """Of one database, for the data folder `owner`; `cluster` names its cluster if it has one."""
 
     def __init__(self, client: Client, owner: str, cluster: str = "") -> None:
-        self._client = client
+        self.client = client
         self._owner = owner
         self._cluster = cluster
         self._on = f" ON CLUSTER `{cluster}`" if cluster else ""
@@ -45,8 +45,8 @@ class Migrations:
         if not self._exists("migrations"):
             return files()
         if self._cluster:  # the replica at hand may not have heard yet
-            self._client.command("SYSTEM SYNC REPLICA migrations")
-        names = {row[0] for row in self._client.query("SELECT name FROM migrations").result_rows}
+            self.client.command("SYSTEM SYNC REPLICA migrations")
+        names = {row[0] for row in self.client.query("SELECT name FROM migrations").result_rows}
         if unknown := names - {path.stem for path in files()}:
             raise SchemaError(
                 f"the database was made by a newer Mailwake ({', '.join(sorted(unknown))}): run"
@@ -63,7 +63,7 @@ class Migrations:
             return []
         applied = []
         with self._alone():
-            self._client.command(
+            self.client.command(
                 f"CREATE TABLE IF NOT EXISTS migrations{self._on}"
                 " (name String, at DateTime DEFAULT now())"
                 f" ENGINE = {'Replicated' if self._cluster else ''}MergeTree ORDER BY name"
@@ -73,25 +73,25 @@ class Migrations:
                     break
                 log.info("ClickHouse: %s", path.stem)
                 for statement in statements(path, self._cluster):
-                    self._client.command(statement)
-                self._client.insert("migrations", [[path.stem]], column_names=["name"])
+                    self.client.command(statement)
+                self.client.insert("migrations", [[path.stem]], column_names=["name"])
                 applied.append(path.stem)
         return applied
 
     def distribute(self) -> list[str]:
         """Tables over all shards of the cluster, to read from; returns their names."""
-        database = str(self._client.command("SELECT currentDatabase()"))
-        tables = self._client.query(
+        database = str(self.client.command("SELECT currentDatabase()"))
+        tables = self.client.query(
             "SELECT name FROM system.tables WHERE database = currentDatabase()"
             " AND engine LIKE '%MergeTree' AND name != 'migrations' ORDER BY name"
         )
         for (table,) in tables.result_rows:
             for statement in distributed(self._cluster, database, table):
-                self._client.command(statement)
+                self.client.command(statement)
         return [f"{database}_all.{table}" for (table,) in tables.result_rows]
 
     def _exists(self, table: str) -> bool:
-        found = self._client.query(
+        found = self.client.query(
             "SELECT count() FROM system.tables WHERE database = currentDatabase()"
             " AND name = {table:String}",
             parameters={"table": table},
@@ -103,7 +103,7 @@ class Migrations:
         """Creating a table is the one thing that only the first of several can do."""
         host = re.sub("[^A-Za-z0-9.-]", "", socket.gethostname())
         try:
-            self._client.command(
+            self.client.command(
                 f"CREATE TABLE migrating{self._on} (nothing UInt8) ENGINE = Memory"
                 f" COMMENT '{self._owner} of {host}'"
             )
@@ -118,10 +118,10 @@ class Migrations:
                 ) from error
         yield
         # Not after an error: what this data folder has begun, it goes on with.
-        self._client.command(f"DROP TABLE migrating{self._on}")
+        self.client.command(f"DROP TABLE migrating{self._on}")
 
     def _holder(self) -> str:
-        rows = self._client.query(
+        rows = self.client.query(
             "SELECT comment FROM system.tables WHERE database = currentDatabase()"
             " AND name = 'migrating'"
         ).result_rows

@@ -13,30 +13,47 @@ from app.catalog import Catalog
 from app.events import new_id, newsletter_key, now_ms, recipient_key
 from app.journal import Journal
 from app.mime import Edit, Leaf
+from app.modes import SHARED, Axis, Mode, Modes, aggregate_id
 from app.rewrite import Compiled, Link, Options, compile_html, rewrite_text
-from app.schemas import LinkOut, NewsletterIn, RewriteIn, TemplateIn, TrackingIn
+from app.schemas import LinkOut, ModesOut, NewsletterIn, RewriteIn, TemplateIn, TrackingIn
 from app.settings import Settings
 from app.suppressing import Suppressions
 from app.tokens import LinkToken, MessageToken, Tokens
+
+Withdrawn = Callable[[str, int, int], tuple[Axis, ...]]
 
 
 @dataclass(frozen=True)
 class Draft:
     """A message that has its id and tokens but is not yet recorded.
 
-    `token` goes into pixel and links; `headers` are offered for the mail (RFC 8058). A suppressed
-    one must not be sent, so it never enters the ledger.
+    `token` goes into links, `pixel` into the pixel: the same, but where all recipients share one of
+    them. `withdrawn` is what the recipient has withdrawn from. `headers` are offered for the mail
+    (RFC 8058). A suppressed one must not be sent, so it never enters the ledger.
     """
 
     message: events.Message
+    recipient: str
     token: str
+    pixel: str
     headers: dict[str, str]
+    modes: Modes
+    withdrawn: tuple[Axis, ...] = ()
     suppressed: bool = False
 
     @property
     def message_id(self) -> str:
         """The UUIDv7 in its usual form."""
         return str(uuid.UUID(self.message.message))
+
+    @property
+    def tracking(self) -> ModesOut:
+        """The modes as the API tells them."""
+        return ModesOut(*self.modes)
+
+    def personalise(self, compiled: Compiled) -> bytes:
+        """The recipient's own."""
+        return compiled.personalise(self.token.encode("ascii"), self.pixel.encode("ascii"))
 
 
 @dataclass(frozen=True)
@@ -61,7 +78,10 @@ class Prepared:
 
 
 class Outgoing:
-    """Prepares messages of one workspace: `prepare*` in any thread, `record*` on the loop's."""
+    """Prepares messages of one workspace: `prepare*` in any thread, `record*` on the loop's.
+
+    `withdrawn` tells the axes of a workspace's recipient that a newsletter must not track.
+    """
 
     def __init__(
         self,
@@ -70,8 +90,10 @@ class Outgoing:
         journal: Journal,
         suppressions: Suppressions,
         workspace: str = "default",
+        withdrawn: Withdrawn = lambda *_: (),
     ) -> None:
         self._settings, self._tokens, self._journal = settings, tokens, journal
+        self._withdrawn = withdrawn
         self._suppressions = suppressions
         self._workspace = workspace
         self._catalog = Catalog()
@@ -82,19 +104,17 @@ class Outgoing:
         `html` takes the place of `wanted.html`. Raises RewriteError past the rewriter's limits.
         """
         newsletter = self._newsletter(wanted.newsletter)
-        (draft,) = self.checked([self.draft(newsletter.newsletter, wanted.recipient)])
-        options = self._options(wanted.tracking, wanted.utm)
-        signed = draft.token.encode("ascii")
+        draft = self._draft(newsletter.newsletter, wanted.recipient, wanted.tracking)
+        options = self._options(draft.modes, wanted.utm)
         link_token = self._link_token(newsletter.newsletter)
         base_url = self._settings.public_url
         compiled = compile_html(html, options, link_token, base_url, charset)
         text = wanted.text
         if text is not None and wanted.tracking.text:
             plain = rewrite_text(text, options, link_token, base_url)
-            text = plain.personalise(signed).decode("utf-8")
-        return Prepared(
-            draft, newsletter, compiled.links, compiled.notes, compiled.personalise(signed), text
-        )
+            text = draft.personalise(plain).decode("utf-8")
+        html_out = draft.personalise(compiled)
+        return Prepared(draft, newsletter, compiled.links, compiled.notes, html_out, text)
 
     def prepare_mime(
         self,
@@ -109,8 +129,8 @@ class Outgoing:
         `fold` is `mime.rewrite`'s.
         """
         newsletter = self._newsletter(named)
-        (draft,) = self.checked([self.draft(newsletter.newsletter, recipient)])
-        options = self._options(tracking, {})
+        draft = self._draft(newsletter.newsletter, recipient, tracking)
+        options = self._options(draft.modes, {})
         links: list[Link] = []
         found: list[str] = []
         samples: list[tuple[str, int]] = []
@@ -128,17 +148,19 @@ class Outgoing:
                 return []
             links.extend(compiled.links)
             found.extend(f"byte {leaf.start}: {note}" for note in compiled.notes)
-            return list(_edits(compiled, draft.token.encode("ascii")))
+            return list(_edits(compiled, draft.token.encode("ascii"), draft.pixel.encode("ascii")))
 
         new, notes = mime.rewrite(message, edits, fold)
         numbered = [replace(link, index=index) for index, link in enumerate(links)]
         sample = samples[0] if samples else None
         return Prepared(draft, newsletter, numbered, [*found, *notes], new, sample=sample)
 
-    def compile(self, newsletter_id: str, template: TemplateIn) -> tuple[Compiled, Compiled | None]:
+    def compile(
+        self, newsletter_id: str, template: TemplateIn, modes: Modes
+    ) -> tuple[Compiled, Compiled | None]:
         """HTML and text of a template, compiled for any number of recipients."""
         key = newsletter_key(self._workspace, newsletter_id)
-        options = self._options(template.tracking, template.utm)
+        options = self._options(modes, template.utm)
         link_token, base_url = self._link_token(key), self._settings.public_url
         html = compile_html(template.html.encode(), options, link_token, base_url, "utf-8")
         if template.text is None:
@@ -146,14 +168,26 @@ class Outgoing:
         plain = options if template.tracking.text else Options(clicks=False)
         return html, rewrite_text(template.text, plain, link_token, base_url)
 
-    def draft(self, newsletter: int, recipient: str, at: int | None = None) -> Draft:
+    def modes(self, tracking: TrackingIn) -> Modes:
+        """What is asked for, by the settings where that is not said."""
+        default = self._settings
+        return Modes(_mode(tracking.opens, default.opens), _mode(tracking.clicks, default.clicks))
+
+    def draft(self, newsletter: int, recipient: str, modes: Modes, at: int | None = None) -> Draft:
         """A new message to one recipient of a newsletter (by its key)."""
         at = now_ms() if at is None else at
-        secret = self._settings.recipient_key
-        token = MessageToken(
-            new_id(at), newsletter, recipient_key(secret, self._workspace, recipient),
-            workspace=self._workspace,
-        )  # fmt: skip
+        whom = recipient_key(self._settings.recipient_key, self._workspace, recipient)
+        withdrawn = tuple(
+            axis
+            for axis in self._withdrawn(self._workspace, whom, newsletter)
+            if getattr(modes, axis) != "off"
+        )
+        modes = modes.without(withdrawn)
+        token = MessageToken(new_id(at), newsletter, whom, modes.flags, workspace=self._workspace)
+        own = self._tokens.message(token)
+        shared = self._shared(newsletter, at) if "aggregate" in modes else own
+        # An axis that is off goes with the other: most mails have one token.
+        links, pixel = (shared if mode in ("aggregate", "off") else own for mode in modes[::-1])
         url = f"{self._settings.public_url}/u/{self._tokens.unsubscribe(token)}"
         return Draft(
             events.Message(
@@ -161,15 +195,31 @@ class Outgoing:
                 self._workspace,
                 newsletter,
                 token.message.hex(),
-                token.recipient,
-                recipient.strip(),
+                whom,
+                recipient.strip() if modes.personal else "",
+                flags=modes.flags,
             ),
-            self._tokens.message(token),
+            recipient.strip(),
+            links if modes.clicks != "off" else pixel,
+            pixel if modes.opens != "off" else links,
             {
                 "List-Unsubscribe": f"<{url}>",
                 "List-Unsubscribe-Post": "List-Unsubscribe=One-Click",
             },
+            modes,
+            withdrawn,
         )
+
+    def _shared(self, newsletter: int, at: int) -> str:
+        """The token of everybody to whom the newsletter goes that day."""
+        message = aggregate_id(newsletter, at)
+        return self._tokens.message(
+            MessageToken(message, newsletter, 0, SHARED, workspace=self._workspace)
+        )
+
+    def _draft(self, newsletter: int, recipient: str, tracking: TrackingIn) -> Draft:
+        draft = self.draft(newsletter, recipient, self.modes(tracking))
+        return self.checked([draft])[0]
 
     def checked(self, drafts: Sequence[Draft]) -> Sequence[Draft]:
         """Drafts of one newsletter, those to suppressed recipients marked."""
@@ -239,10 +289,10 @@ class Outgoing:
             now_ms(), self._workspace, key, named.id, named.name, named.subject, named.tags
         )
 
-    def _options(self, tracking: TrackingIn, utm: dict[str, str]) -> Options:
+    def _options(self, modes: Modes, utm: dict[str, str]) -> Options:
         return Options(
-            clicks=tracking.clicks,
-            opens=tracking.opens,
+            clicks=modes.clicks != "off",
+            opens=modes.opens != "off",
             utm={f"utm_{name.removeprefix('utm_')}": value for name, value in utm.items()},
             own_origins=(self._settings.public_url,),
         )
@@ -260,6 +310,12 @@ def link_report(links: Iterable[Link]) -> list[LinkOut]:
     return [LinkOut(link.index, link.url, link.tracked, link.reason, link.label) for link in links]
 
 
+def _mode(wanted: bool | Mode, default: Mode) -> Mode:
+    if isinstance(wanted, bool):
+        return default if wanted else "off"
+    return wanted
+
+
 def _plain(body: bytes) -> str | None:
     """A text body in UTF-8 or ASCII; others are left alone, their bytes are not the text's."""
     try:
@@ -268,9 +324,10 @@ def _plain(body: bytes) -> str | None:
         return None
 
 
-def _edits(compiled: Compiled, token: bytes) -> Iterable[Edit]:
+def _edits(compiled: Compiled, token: bytes, pixel: bytes) -> Iterable[Edit]:
     """What a compiled body changes for one recipient; in its own charset."""
-    written = token if compiled.codec == "ascii" else token.decode().encode(compiled.codec)
+    links, opens = (one.decode().encode(compiled.codec) for one in (token, pixel))
     for splice in compiled.splices:
-        new = b"" if splice.before is None else splice.before + written + splice.after
+        own = opens if splice.pixel else links
+        new = b"" if splice.before is None else splice.before + own + splice.after
         yield Edit(splice.start, splice.end, new)

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from app import charts
 from app.filters import STEPS, Filters, Show
+from app.modes import told
 from app.queries import SLOTS, AgentStats, Queries, Split, Step, utc
 from app.storage import Row
 
@@ -62,7 +63,9 @@ def _ranked(row: Row, totals: dict[str, int], line: Sequence[int]) -> dict[str, 
         known = row["messages"] and others
         average = (totals[kind] - row[kind]) / others if known else 0
         deltas[kind] = 100 * (row[kind] / row["messages"] - average) if known else None
-    return {**row, "sparkline": charts.sparkline(line), "delta": deltas}
+    return {
+        **row, "sparkline": charts.sparkline(line), "delta": deltas, "tracking": told(row["flags"]),
+    }  # fmt: skip
 
 
 def tags(queries: Queries, filters: Filters) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from typing import Any
 
 from app.events import newsletter_key
 from app.filters import PARTS, Filters, Show, since
+from app.modes import Axis, told
 from app.settings import resource
 from app.storage import Row, Storage
 
@@ -47,7 +48,10 @@ class Split:
 
 @dataclass(frozen=True)
 class Stats:
-    """A newsletter's figures. `unsubscribes` counts distinct messages; `updated_at` may be None."""
+    """A newsletter's figures. `unsubscribes` counts distinct messages; `updated_at` may be None.
+
+    `tracking` says the mode of opens and of clicks, or mixed: aggregate hits are in no `unique`.
+    """
 
     newsletter_id: str
     messages: int
@@ -55,6 +59,7 @@ class Stats:
     clicks: Split
     unsubscribes: int
     updated_at: datetime | None
+    tracking: Mapping[Axis, str]
 
 
 @dataclass(frozen=True)
@@ -123,7 +128,7 @@ def sql(name: str) -> str:
     """The text of clickhouse/queries/<name>.sql, with the .part files that it names in braces."""
     folder = resource("clickhouse") / "queries"
     text = (folder / f"{name}.sql").read_text()
-    for part in ("filters", "family"):
+    for part in ("filters", "family", "individual"):
         text = text.replace(f"{{{part}}}", (folder / f"{part}.part").read_text())
     return text
 
@@ -207,6 +212,7 @@ class Queries:
             clicks=_split(kinds.get("click")),
             unsubscribes=_split(kinds.get("unsubscribe")).all.unique,
             updated_at=max(map(utc, times), default=None),
+            tracking=told(sent["flags"]),
         )
 
     def links(self, newsletter_id: str, parts: Parts = NO_PARTS) -> list[LinkStats]:

@@ -3,8 +3,8 @@
     compile_html -> Compiled -> personalise(message token) -> bytes
 
 The scan happens once per mail, a recipient costs one join: every address that goes in carries the
-same message token, and the parts are what stands between. Nothing is serialised again, so taking
-out what was put in gives back the original, byte for byte.
+same message token (the pixel's may differ), and the parts are what stands between. Nothing is
+serialised again, so taking out what was put in gives back the original, byte for byte.
 """
 
 import codecs
@@ -43,13 +43,14 @@ _HINT_CHARS = 200  # how far before an address the words that introduce it are l
 class Splice(Struct, frozen=True):
     """At byte `start` of the original, `removed` gives way to `before` + message token + `after`.
 
-    Where `before` is None nothing goes in.
+    Where `before` is None nothing goes in. The pixel's token may be one of its own.
     """
 
     start: int
     removed: bytes
     before: bytes | None = None
     after: bytes = b""
+    pixel: bool = False
 
     @property
     def end(self) -> int:
@@ -70,20 +71,28 @@ class Compiled:
     splices: tuple[Splice, ...] = ()
     codec: str = "ascii"
 
-    def personalise(self, message_token: bytes) -> bytes:
-        """The mail for one recipient; `message_token` is ASCII."""
-        return self._encoded(message_token).join(self.parts)
+    def personalise(self, message_token: bytes, pixel_token: bytes | None = None) -> bytes:
+        """The mail for one recipient; tokens are ASCII. Without `pixel_token` all have the same."""
+        parts, token = self.parts, self._encoded(message_token)
+        if pixel_token is not None and pixel_token != message_token:
+            tokens = [splice.pixel for splice in self.splices if splice.before is not None]
+            if True in tokens:
+                at = tokens.index(True)
+                joined = parts[at] + self._encoded(pixel_token) + parts[at + 1]
+                parts = (*parts[:at], joined, *parts[at + 2 :])
+        return token.join(parts)
 
-    def restore(self, mail: bytes, message_token: bytes) -> bytes:
+    def restore(self, mail: bytes, message_token: bytes, pixel_token: bytes | None = None) -> bytes:
         """The original of what `personalise` gave: all bytes from `mail`, except those removed.
 
         Raises RewriteError naming the byte at which `mail` is not what came out.
         """
-        token = self._encoded(message_token)
+        link, pixel = map(self._encoded, (message_token, pixel_token or message_token))
         kept: list[bytes] = []
         position = original = 0
         for splice in self.splices:
             reached = position + splice.start - original
+            token = pixel if splice.pixel else link
             put_in = b"" if splice.before is None else splice.before + token + splice.after
             if not mail.startswith(put_in, reached):
                 raise RewriteError(f"byte {reached}: not what was put in")
@@ -186,7 +195,8 @@ def _scan(
     if pixel:
         ends = [tag.start for tag in tags if tag.name == b"/body" and not tag.mso]
         at = ends[-1] if ends else unclosed.start if unclosed else len(html)
-        splices.append(Splice(at, b"", f'<img src="{base_url}/o/'.encode("ascii"), _PIXEL))
+        before = f'<img src="{base_url}/o/'.encode("ascii")
+        splices.append(Splice(at, b"", before, _PIXEL, pixel=True))
     splices.sort(key=attrgetter("start"))
     return [place.link for place in places], splices, tuple(notes)
 
@@ -219,7 +229,8 @@ def _compile_wide(
         for splice in splices:
             kept, removed = encode(source[position : splice.start]), encode(splice.removed)
             before = None if splice.before is None else encode(splice.before)
-            encoded.append(Splice(at + len(kept), removed, before, encode(splice.after)))
+            after = encode(splice.after)
+            encoded.append(Splice(at + len(kept), removed, before, after, splice.pixel))
             back += kept, removed
             at += len(kept) + len(removed)
             position = splice.end

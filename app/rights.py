@@ -5,11 +5,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from app import subjects
 from app.dashboard import HEADERS, Dashboard, here
+from app.modes import AXES
 from app.queries import NotFoundError
 from app.web import streamed
 
@@ -25,10 +26,23 @@ class Rights:
         """For the application's router."""
         inside, one = self.dashboard.inside, "/recipients/{key:int}"
         return (
+            Route(f"{one}/consent", inside(self.consent, "editor"), methods=["POST"]),
             Route(f"{one}/export", inside(self.export, "admin")),
             Route(f"{one}/erase", inside(self.ask, "admin")),
             Route(f"{one}/erase", inside(self.erase, "admin"), methods=["POST"]),
         )
+
+    async def consent(self, request: Request) -> Response:
+        """Withdraw consent to opens or clicks for the person, or restore it."""
+        parts, key = here(request), request.path_params["key"]
+        form = await request.form(max_files=0, max_fields=8, max_part_size=4096)
+        axes = [axis for axis in AXES if form.get("axis") == axis]
+        if not 0 < key < 2**64 or not axes:
+            raise NotFoundError(f"recipient {key} is unknown")
+        known = parts.withdrawals
+        change = known.restore if form.get("restore") else known.withdraw
+        await asyncio.to_thread(change, parts.queries.workspace, key, axes)
+        return RedirectResponse(f"/recipients/{key}", 303)
 
     async def export(self, request: Request) -> Response:
         """All that is held, as a file."""
@@ -60,4 +74,7 @@ class Rights:
             )
         if not found:
             raise NotFoundError(f"recipient {key} is unknown")
-        return str(found[0]["address"])
+        address = str(found[0]["address"])
+        if not address:  # who knows it can still ask by API and command line
+            raise NotFoundError(f"address of recipient {key} is not kept")
+        return address

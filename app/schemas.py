@@ -5,6 +5,7 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
+from app.modes import Axis, Mode
 from app.queries import Agents, LinkStats
 
 Id = Annotated[
@@ -31,11 +32,21 @@ class NewsletterIn(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class TrackingIn(Struct, frozen=True, forbid_unknown_fields=True):
-    """What is tracked in this message; text/plain links only when asked for."""
+    """What is tracked in this message, and how much is kept of it (docs/privacy.md).
 
-    opens: bool = True
-    clicks: bool = True
+    true is what the service's settings say, false is off; text/plain links only when asked for.
+    """
+
+    opens: bool | Mode = True
+    clicks: bool | Mode = True
     text: bool = False
+
+
+class ModesOut(Struct, frozen=True):
+    """How this message is tracked; off also where there is nothing to track."""
+
+    opens: Mode
+    clicks: Mode
 
 
 UtmName = Annotated[str, Meta(pattern=r"^(utm_)?[A-Za-z0-9_]{1,60}$")]
@@ -103,6 +114,8 @@ class LinkOut(Struct, frozen=True):
 class RewriteOut(Struct, frozen=True):
     """The rewritten message. `headers` are offered: add them to the mail.
 
+    `withdrawn` is what is off because the recipient has withdrawn consent.
+
     Do not send it when `suppressed` is true: the recipient has unsubscribed, and the message is not
     in the ledger.
     """
@@ -115,6 +128,8 @@ class RewriteOut(Struct, frozen=True):
     headers: dict[str, str]
     notes: list[str] = []
     suppressed: bool = False
+    tracking: ModesOut = ModesOut("full", "full")
+    withdrawn: tuple[Axis, ...] = ()
 
 
 class TemplateOut(Struct, frozen=True):
@@ -128,13 +143,18 @@ class TemplateOut(Struct, frozen=True):
 
 
 class TokenOut(Struct, frozen=True):
-    """A message whose mailer puts the token into the template itself."""
+    """A message whose mailer puts the token into the template itself.
+
+    Hits on what `withdrawn` names are answered and not counted.
+    """
 
     message_id: str
     recipient: str
     token: str
     headers: dict[str, str]
     suppressed: bool = False
+    tracking: ModesOut = ModesOut("full", "full")
+    withdrawn: tuple[Axis, ...] = ()
 
 
 class MessageOut(Struct, frozen=True):
@@ -146,6 +166,8 @@ class MessageOut(Struct, frozen=True):
     text: str | None
     headers: dict[str, str]
     suppressed: bool = False
+    tracking: ModesOut = ModesOut("full", "full")
+    withdrawn: tuple[Axis, ...] = ()
 
 
 class LineError(Struct, frozen=True, omit_defaults=True):
@@ -166,6 +188,8 @@ class MimeReport(Struct, frozen=True):
     notes: list[str]
     headers: dict[str, str]
     suppressed: bool = False
+    tracking: ModesOut = ModesOut("full", "full")
+    withdrawn: tuple[Axis, ...] = ()
 
 
 class NewsletterOut(Struct, frozen=True):

@@ -9,6 +9,7 @@ from app.outgoing import Outgoing
 from app.settings import Settings
 from app.suppressing import Suppressions
 from app.tokens import Tokens
+from app.withdrawing import Withdrawals
 from app.workspaces import Workspace, Workspaces
 
 LOOK = 1.0  # seconds
@@ -20,6 +21,7 @@ class Senders:
     def __init__(self, settings: Settings, state: Engine, journal: Journal) -> None:
         self._settings, self._state, self._journal = settings, state, journal
         self._workspaces = Workspaces(state, settings)
+        self._withdrawals = Withdrawals(state)
         self._made: dict[str, tuple[Workspace, Outgoing]] = {}
         self._looked: dict[str, float] = {}
 
@@ -30,14 +32,17 @@ class Senders:
             return known[1]
         found, self._looked[workspace] = self._workspaces.get(workspace), now
         if known is None or known[0] != found:
-            known = found, sender(found, self._settings, self._state, self._journal)
+            made = sender(found, self._settings, self._state, self._journal, self._withdrawals)
+            known = found, made
             self._made[workspace] = known
         return known[1]
 
 
-def sender(one: Workspace, settings: Settings, state: Engine, journal: Journal) -> Outgoing:
+def sender(
+    one: Workspace, settings: Settings, state: Engine, journal: Journal, withdrawals: Withdrawals
+) -> Outgoing:
     """Outgoing mail of one workspace."""
     return Outgoing(
         one.settings(settings), Tokens(one.secret_keys, one.name), journal,
-        Suppressions(state, one.name), one.name,
+        Suppressions(state, one.name), one.name, withdrawals.axes,
     )  # fmt: skip

@@ -47,6 +47,9 @@ class LineStream(Response):
         await send({"type": "http.response.body", "body": b""})
 
 
+TWO_TOKENS = (
+    "opens or clicks alone are aggregate, so pixel and links carry different tokens: take the HTML"
+)
 TOO_LARGE = {"HTTP_413": schemas.Problem, "HTTP_422": schemas.Problem}
 
 
@@ -86,6 +89,8 @@ async def rewrite(request: Request) -> Response:
             prepared.draft.headers,
             list(prepared.notes),
             prepared.draft.suppressed,
+            prepared.draft.tracking,
+            prepared.draft.withdrawn,
         )
     )
 
@@ -98,9 +103,9 @@ async def rewrite(request: Request) -> Response:
 async def rewrite_mime(request: Request) -> Response:
     """Rewrite a whole message (message/rfc822 in and out); ?dry_run=1 gives the report as JSON.
 
-    Its X-Mailwake-Newsletter, -Name, -Tags, -Recipient and -Track (opens, clicks, text or off)
-    fields say what it is and are removed; -Unsubscribe: add puts in List-Unsubscribe, -Sample: yes
-    keeps the HTML for the click map.
+    Its X-Mailwake-Newsletter, -Name, -Tags, -Recipient and -Track (opens, clicks, text or off;
+    opens=aggregate) fields say what it is and are removed; -Unsubscribe: add puts in
+    List-Unsubscribe, -Sample: yes keeps the HTML for the click map.
     """
     api = authorized(request, "rewrite")
     limit = int(2 * api.settings.max_html_mb * 1_000_000)
@@ -123,6 +128,8 @@ async def rewrite_mime(request: Request) -> Response:
                 list(prepared.notes),
                 draft.headers,
                 draft.suppressed,
+                draft.tracking,
+                draft.withdrawn,
             )
         )
     await api.outgoing.record(prepared)
@@ -136,6 +143,8 @@ async def rewrite_mime(request: Request) -> Response:
     headers |= {f"x-mailwake-{name.lower()}": value for name, value in draft.headers.items()}
     if draft.suppressed:
         headers["x-mailwake-suppressed"] = "true"
+    if draft.withdrawn:
+        headers["x-mailwake-withdrawn"] = ", ".join(draft.withdrawn)
     return Response(rewritten, 200, headers, "message/rfc822")
 
 
@@ -160,6 +169,8 @@ async def template(request: Request) -> Response:
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise invalid(error) from None
     _html(wanted.html, limit)
+    if wanted.placeholder and api.outgoing.modes(wanted.tracking).two_tokens:
+        raise RequestError(422, TWO_TOKENS, "placeholder")
     kept = await asyncio.to_thread(api.mailing.keep, newsletter_id, wanted)
     await api.outgoing.record_template(newsletter_id, wanted, kept.html.links)
     report = [
@@ -191,6 +202,8 @@ async def messages(request: Request) -> Response:
     if give not in ("html", "token"):
         raise RequestError(422, "must be html or token", "return")
     made_from = await asyncio.to_thread(api.mailing.template, newsletter_id)
+    if give == "token" and made_from.modes.two_tokens:
+        raise RequestError(422, TWO_TOKENS, "return")
     lines = api.mailing.messages(
         made_from, request.stream(), "token" if give == "token" else "html"
     )

@@ -156,7 +156,7 @@ async def load(chosen: Settings) -> None:
         feed = Feed(open_state(chosen.data_dir, chosen.auto_migrate))
     except VersionError as error:
         raise StartError(str(error)) from None
-    loader = Loader(folder, storage, networks, feed)
+    loader = Loader(folder, storage, networks, feed, chosen.recipient_key)
     settling = asyncio.create_task(Corrections(folder, storage, networks, feed).run())
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, loader.stop)

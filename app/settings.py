@@ -14,6 +14,8 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from app import secret_files
 from app.files import write_private
+from app.modes import Mode
+from app.visitors import Addresses
 
 ROOT = Path(__file__).resolve().parent
 PREFIX = "MAILWAKE_"
@@ -25,6 +27,7 @@ ONE_PROCESS = (
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 Listed = Annotated[tuple[str, ...], NoDecode]
+Days = Annotated[int, Field(ge=0, le=3_650)]
 
 
 FILES = (
@@ -69,19 +72,14 @@ class Settings(BaseSettings):
     )
     host: str = Field("127.0.0.1", description="Address to listen on.")
     port: int = Field(8025, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
-    public_url: str = Field(
-        "", description="Address that recipients reach; goes into every pixel and link."
-    )
+    public_url: str = Field("", description="Address that recipients reach; goes into every link.")
     dashboard_url: str = Field(
         "", description="Address of dashboard and API, where PUBLIC_URL's host is for recipients."
     )
     secret_keys: Listed = Field(
         (), description="Signing keys: the first signs, all verify. Generated when empty."
     )
-    recipient_key: str = Field(
-        "",
-        description="Key of the recipients' pseudonyms; never rotate it. Generated when empty.",
-    )
+    recipient_key: str = Field("", description="Key of recipients' pseudonyms; never rotate it.")
     api_keys: Listed = Field(
         (), description="Keys for everything, beside those that `mailwake keys` makes."
     )
@@ -114,11 +112,17 @@ class Settings(BaseSettings):
     trusted_proxies: Listed = Field(
         (), description="Networks whose X-Forwarded-For and X-Forwarded-Proto are believed."
     )
+    opens: Mode = Field("full", description="What is kept of opens; see docs/privacy.md.")
+    clicks: Mode = Field("full", description="What is kept of clicks; see docs/privacy.md.")
+    visitor_addresses: Addresses = Field("truncated", description="What is kept of addresses.")
+    respect_gpc: bool = Field(True, description="Leave out opens with Sec-GPC: 1 or DNT: 1.")
+    keep_addresses_days: Days = Field(0, description="Days of addresses in the ledger; 0: ever.")
+    keep_visitors_days: Days = Field(90, description="Days of what visitors told; 0: for ever.")
+    keep_hits_days: Days = Field(0, description="Days of single hits, by months; 0: for ever.")
     max_html_mb: float = Field(10, gt=0, le=100, description="Largest HTML in a rewrite request.")
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="Least severe message that is logged."
     )
-
     log_format: Literal["text", "json"] = Field(
         "text", description="`text` for people, or `json`: one object a line."
     )
@@ -129,14 +133,12 @@ class Settings(BaseSettings):
         True,
         description="Whether serving takes the journal to ClickHouse; else `mailwake load` does.",
     )
-
     asn_file: Path | None = Field(
         None, description="MaxMind ASN file (.mmdb): tells datacentres from homes."
     )
     country_file: Path | None = Field(
         None, description="MaxMind country or city file (.mmdb): tells countries."
     )
-
     webhooks_file: Path | None = Field(
         None, description="TOML file of webhooks, beside those made by API and dashboard."
     )

@@ -123,6 +123,20 @@ suppressions = Table(
     sqlite_autoincrement=True,
 )
 
+# Who has withdrawn consent to being counted; `newsletter` 0 is all, `axis` is opens or clicks.
+withdrawals = Table(
+    "withdrawals",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("workspace", String, nullable=False),
+    Column("recipient", BigInteger, nullable=False),
+    Column("newsletter", BigInteger, nullable=False),
+    Column("axis", String, nullable=False),
+    Column("at", Float, nullable=False),
+    Index("withdrawn", "workspace", "recipient", "newsletter", "axis", unique=True),
+    sqlite_autoincrement=True,  # a change shows in the highest id or in the number of rows
+)
+
 # Who is told what. `seq` and `line` are the cursor into the feed up to which deliveries were made.
 webhooks = Table(
     "webhooks",

@@ -18,6 +18,7 @@ import clickhouse_connect
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
+from app import expiry
 from app.migrating import Migrations, SchemaError
 from app.settings import PREFIX, Settings
 
@@ -177,12 +178,16 @@ class Storage:
     def migrate(self, until: str = "") -> list[str]:
         """Apply the migrations that are missing, in order, up to `until`; returns their names.
 
+        Without `until` the TTLs of the settings are set too, where they have changed.
         Raises StorageError, also when the database is newer or another host is at it.
         """
         for left in self._settings.data_dir.glob(f"{EXPORT}*"):
             shutil.rmtree(left, ignore_errors=True)  # of a process that was killed
         with self._migrations() as migrations:
-            return migrations.apply(until)
+            applied = migrations.apply(until)
+            if not until:
+                expiry.apply(migrations.client, self._settings)
+            return applied
 
     def distribute(self) -> list[str]:
         """Make the cluster's tables over all shards; returns their names. Raises StorageError."""

@@ -31,6 +31,7 @@ from app.telling import Teller
 from app.tokens import Readers, Tokens
 from app.web import Parts
 from app.webhooks import Webhooks
+from app.withdrawing import Withdrawals
 from app.workspaces import DEFAULT, Workspace, Workspaces
 
 log = logging.getLogger(__name__)
@@ -56,6 +57,7 @@ class Tenants:
         self._storage, self._corrections, self._feed = storage, corrections, feed
         self.news = News(feed)
         self.workspaces = Workspaces(state, settings)
+        self.withdrawals = Withdrawals(state)
         self.known: list[Workspace] = []
         self.parts: dict[str, Parts] = {}
         self.courses: dict[str, Course] = {}
@@ -97,14 +99,14 @@ class Tenants:
     def _make(self, one: Workspace) -> tuple[Parts, Course]:
         settings, name, state = one.settings(self._settings), one.name, self._state
         queries, suppressions = Queries(self._storage, name), Suppressions(state, name)
-        outgoing = sender(one, self._settings, state, self._journal)
+        outgoing = sender(one, self._settings, state, self._journal, self.withdrawals)
         webhooks, followups = Webhooks(state, name), FollowUps(state, name)
         follower = Follower(settings, followups, webhooks, self._feed, queries, suppressions)
         parts = Parts(
             settings, outgoing, Mailing(settings.data_dir / "templates", outgoing, name), queries,
             self._corrections, suppressions, webhooks, followups, Saved(state, name), self._feed,
             Teller(queries), self.news, self._feed.erasures,
-            Dossiers(state, queries, one.recipient_key),
+            Dossiers(state, queries, one.recipient_key), self.withdrawals,
         )  # fmt: skip
         return parts, Course(webhooks, queries, Teller(queries), follower)
 

@@ -56,6 +56,10 @@ class MessageToken(NamedTuple):
     variant: int = 0
     workspace: str = "default"
 
+    def mode(self, kind: str) -> int:
+        """How much is kept of an open or a click, as `modes` counts: two bits of the flags each."""
+        return self.flags >> (2 if kind == "click" else 0) & 3
+
 
 class LinkToken(NamedTuple):
     """Where a link leads: good for a redirect with nothing else at hand."""

@@ -5,7 +5,7 @@ a hit costs what ASGI costs and little more.
 """
 
 from collections import Counter
-from collections.abc import Awaitable, Mapping
+from collections.abc import Callable, Mapping
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -23,19 +23,24 @@ PIXEL_BODY: Message = {"type": "http.response.body", "body": GIF}
 PRIVATE = [NO_STORE, (b"referrer-policy", b"no-referrer"), (b"x-robots-tag", b"noindex, nofollow")]
 NOT_FOUND = b"This link is damaged or incomplete. Please open it from the original message."
 AGENT_BYTES = 512
+Headers = Mapping[bytes, bytes]
 
 
 class Tracking:
     """ASGI middleware that answers pixels and redirects itself and passes on all else.
 
-    `readers` has the tokens that are good on a host, under b"" those for hosts of nobody. `hits`
+    `readers` has the tokens that are good on a host, under b"" those for hosts of nobody; `visitor`
+    gives what is kept of an address, `refused` says why a hit must not count, or nothing. `hits`
     counts by kind what was recorded, `dropped` by reason what was answered but not counted.
     """
 
     def __init__(
-        self, app: ASGIApp, readers: Mapping[bytes, Tokens | Readers], journal: Journal
-    ) -> None:
+        self, app: ASGIApp, readers: Mapping[bytes, Tokens | Readers], journal: Journal,
+        visitor: Callable[[str], str] = str,
+        refused: Callable[[Kind, MessageToken, Headers], str] = lambda *_: "",
+    ) -> None:  # fmt: skip
         self.app, self.readers, self.journal = app, readers, journal
+        self.visitor, self.refused = visitor, refused
         self.hits: Counter[str] = Counter()
         self.dropped: Counter[str] = Counter()
 
@@ -49,10 +54,9 @@ class Tracking:
         elif path.startswith("/o/"):
             try:
                 token = self._tokens(scope).read_message(path[3:].removesuffix(".gif"))
-                await self._write(scope, "open", token)
-                self.hits["open"] += 1
-            except (BadTokenError, JournalError) as error:
-                self._drop(error)
+                await self._count(scope, "open", token)
+            except BadTokenError:
+                self.dropped["bad_message"] += 1
             await send(PIXEL_START)
             await send(PIXEL_BODY)
         else:
@@ -71,12 +75,11 @@ class Tracking:
         try:
             token = tokens.read_message(message)
             if token.newsletter == newsletter:
-                await self._write(scope, "click", token, index, url)
-                self.hits["click"] += 1
+                await self._count(scope, "click", token, index, url)
             else:
                 self.dropped["other_newsletter"] += 1
-        except (BadTokenError, JournalError) as error:
-            self._drop(error)
+        except BadTokenError:
+            self.dropped["bad_message"] += 1
         location = [(b"location", url.encode("ascii")), (b"content-length", b"0"), *PRIVATE]
         return await _answer(send, 302, location)
 
@@ -85,27 +88,35 @@ class Tracking:
         host = next((value for name, value in scope["headers"] if name == b"host"), b"")
         return self.readers.get(host.lower().rstrip(b"."), self.readers[b""])
 
-    def _write(
+    async def _count(
         self, scope: Scope, kind: Kind, token: MessageToken, link: int = NO_LINK, url: str = ""
-    ) -> Awaitable[None]:
-        """Done when the line is kept. Raises JournalError, now or then."""
-        return self.journal.write(encode(hit(scope, kind, token, link, url)))
+    ) -> None:
+        """Done when the line is kept, or `dropped` says why not."""
+        headers = dict(scope["headers"])
+        reason = self.refused(kind, token, headers)
+        try:
+            if not reason:
+                address = self.visitor((scope["client"] or ("",))[0])
+                found = hit(scope["method"], headers, address, kind, token, link, url)
+                await self.journal.write(encode(found))
+        except JournalError as error:
+            reason = error.reason
+        (self.dropped if reason else self.hits)[reason or kind] += 1
 
-    def _drop(self, error: BadTokenError | JournalError) -> None:
-        """Whatever is wrong with a hit, its answer is the same."""
-        self.dropped[error.reason if isinstance(error, JournalError) else "bad_message"] += 1
 
-
-def hit(scope: Scope, kind: Kind, token: MessageToken, link: int, url: str) -> Hit:
+def hit(
+    method: str, headers: Headers, address: str,
+    kind: Kind, token: MessageToken, link: int, url: str,
+) -> Hit:  # fmt: skip
     """The hit as the request tells it; headers are bytes of anybody's making."""
-    headers = dict(scope["headers"])
+    mode = token.mode(kind)
     purpose = headers.get(b"sec-purpose") or headers.get(b"purpose") or headers.get(b"x-purpose")
     return Hit(
         kind, now_ms(), token.workspace, token.newsletter, token.message.hex(), token.recipient,
-        link, url, token.variant, scope["method"], (scope["client"] or ("",))[0],
+        link, url, token.variant, method, "" if mode else address,
         headers.get(b"user-agent", b"")[:AGENT_BYTES].decode("latin-1"),
         (purpose or b"")[:64].decode("latin-1"),
-        headers.get(b"sec-fetch-mode", b"")[:32].decode("latin-1"),
+        headers.get(b"sec-fetch-mode", b"")[:32].decode("latin-1"), mode,
     )  # fmt: skip
 
 

@@ -14,16 +14,20 @@ from starlette.templating import Jinja2Templates
 
 from app.events import Hit, encode, now_ms
 from app.journal import Journal
+from app.modes import modes
 from app.tokens import BadTokenError, MessageToken, Readers, Tokens
 
 
 @dataclass(frozen=True)
 class Unsubscribe:
-    """The page and the one-click address. `reader` gives a host's reader of tokens."""
+    """The page and the one-click address. `reader` gives a host's reader of tokens, `visitor` what
+    is kept of an address.
+    """
 
     reader: Callable[[str], Tokens | Readers]
     journal: Journal
     templates: Jinja2Templates
+    visitor: Callable[[str], str] = str
 
     @property
     def routes(self) -> Sequence[Route]:
@@ -43,6 +47,10 @@ class Unsubscribe:
         return self._page(request, "done", 200)
 
     def _hit(self, request: Request, token: MessageToken) -> Hit:
+        """Whose it is must be known; with what it came, only where hits are kept by person."""
+        address = request.client.host if request.client else ""
+        agent = request.headers.get("user-agent", "")[:512]
+        personal = modes(token.flags).personal
         return Hit(
             "unsubscribe",
             now_ms(),
@@ -52,8 +60,8 @@ class Unsubscribe:
             token.recipient,
             variant=token.variant,
             method=request.method,
-            address=request.client.host if request.client else "",
-            user_agent=request.headers.get("user-agent", "")[:512],
+            address=self.visitor(address) if personal else "",
+            user_agent=agent if personal else "",
         )
 
     def _page(self, request: Request, state: str, status: int) -> HTMLResponse:

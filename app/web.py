@@ -30,6 +30,7 @@ from app.settings import Settings
 from app.suppressing import Suppressions
 from app.telling import Teller
 from app.webhooks import Webhooks
+from app.withdrawing import Withdrawals
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -90,6 +91,7 @@ class Parts:
     news: News
     erasures: Erasures
     dossiers: Dossiers
+    withdrawals: Withdrawals
 
 
 def integer(request: Request, name: str, default: int, least: int, most: int) -> int:

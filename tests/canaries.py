@@ -36,7 +36,10 @@ HTML = (
     '<body><a href="https://example.com/a" data-track-tag="boots">Boots</a>'
     '<a href="https://example.com/b">Tents</a></body>'
 )
-ENV = {"MAILWAKE_WEBHOOK_NETWORKS": "127.0.0.0/8", "MAILWAKE_TRUSTED_PROXIES": "127.0.0.1/32"}
+ENV = {
+    "MAILWAKE_WEBHOOK_NETWORKS": "127.0.0.0/8", "MAILWAKE_TRUSTED_PROXIES": "127.0.0.1/32",
+    "MAILWAKE_VISITOR_ADDRESSES": "full",
+}  # fmt: skip
 
 
 def meet(service: Service, address: str, visitor: str, agent: str) -> None:

@@ -17,7 +17,8 @@ hypothesis_settings.load_profile("default")
 @pytest.fixture(scope="session")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """One real server process for the whole session; tests use newsletters of their own."""
-    with Service(tmp_path_factory.mktemp("service") / "data") as running:
+    folder = tmp_path_factory.mktemp("service") / "data"
+    with Service(folder, MAILWAKE_KEEP_VISITORS_DAYS="0") as running:  # some tests' hits are old
         yield running
 
 
@@ -33,7 +34,7 @@ def shared() -> Path:
 @pytest.fixture(scope="session")
 def storage(tmp_path_factory: pytest.TempPathFactory) -> Storage:
     """chDB of this process: one path only, so tests share it and use newsletters of their own."""
-    storage = Storage(load(data_dir=tmp_path_factory.mktemp("chdb")))
+    storage = Storage(load(data_dir=tmp_path_factory.mktemp("chdb"), keep_visitors_days=0))
     assert storage.migrate() == [path.stem for path in files()]
     assert storage.migrate() == []
     return storage

@@ -93,7 +93,7 @@ def every_link(leaf: Leaf, body: bytes) -> Sequence[Edit]:
     if leaf.kind != "text/html":
         return []
     found = compiled(body, Options(own_origins=(US,)), leaf.charset)
-    return list(_edits(found, MESSAGE_TOKEN)) if found else []
+    return list(_edits(found, MESSAGE_TOKEN, MESSAGE_TOKEN)) if found else []
 
 
 @fuzzed

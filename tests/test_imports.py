@@ -20,7 +20,7 @@ LAYERS = [
     {"actions", "accounts", "login", "rights"},
     {"tracking", "front", "api", "dashboard", "live", "unsubscribe", "reference"},
     {"sending", "figures", "upkeep", "clickmap", "streaming"},
-    {"consent", "hooks", "rules", "recipients", "subjects"},
+    {"consent", "withdrawals", "hooks", "rules", "recipients", "subjects"},
     {"reports"},
     {"report"},
     {"templating"},
@@ -43,7 +43,7 @@ LAYERS = [
     {"segments"},
     {"corrections"},
     {"feed"},
-    {"suppressing", "erasures"},
+    {"suppressing", "erasures", "withdrawing", "refusing"},
     {"queries", "link"},
     {"href", "classify"},
     {
@@ -59,8 +59,10 @@ LAYERS = [
         "addresses",
         "state",
     },
-    {"migrating"},
-    {"events", "settings", "logs", "filters"},
+    {"migrating", "expiry"},
+    {"settings", "logs", "filters"},
+    {"modes"},
+    {"events", "visitors"},
     {"files", "secret_files"},
 ]
 # Within a layer, by name.

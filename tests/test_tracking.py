@@ -10,8 +10,11 @@ from starlette.types import Message, Receive, Scope, Send
 
 from app import events
 from app.journal import Journal, sealed
+from app.modes import MODES, Mode, Modes
+from app.refusing import refuser
 from app.tokens import LinkToken, MessageToken, Readers, Tokens
 from app.tracking import GIF, Tracking
+from app.visitors import truncated
 
 TOKENS = Tokens(["secret-key-0123456789"])
 ACME, OTHER = Tokens(["acme-key-0123456789"], "acme"), Tokens(["other-key-0123456789"], "other")
@@ -40,7 +43,9 @@ class Bench:
     def __init__(self, folder: Path) -> None:
         self.journal = Journal(folder)
         self.folder = folder
-        self.tracking = Tracking(elsewhere, HOSTS, self.journal)
+        self.withdrawn: set[tuple[str, int]] = set()
+        refused = refuser(lambda kind, _, who, __: (kind, who) in self.withdrawn, True)
+        self.tracking = Tracking(elsewhere, HOSTS, self.journal, truncated, refused)
 
     async def ask(self, path: str, method: str = "GET", **headers: str) -> Answer:
         sent: list[Message] = []
@@ -97,7 +102,7 @@ def test_a_pixel_is_a_gif_and_an_open(tmp_path: Path, method: str) -> None:
     assert hit.message == MESSAGE.message.hex()
     assert (hit.newsletter, hit.recipient, hit.variant, hit.link) == (11, 22, 3, -1)
     assert (hit.method, hit.user_agent, hit.purpose) == (method, "Agent/1", "prefetch")
-    assert hit.address == "192.0.2.7"
+    assert hit.address == "192.0.2.0", "cut before it is written"
     assert not dropped
 
 
@@ -236,3 +241,50 @@ def test_a_message_of_another_workspace_is_redirected_and_not_counted(tmp_path: 
     answer, hits, dropped = ask(tmp_path, path)
     assert answer.headers["location"] == URL
     assert (hits, dropped) == ([], {"other_newsletter": 1})
+
+
+@pytest.mark.parametrize(("name", "reason"), [("sec_gpc", "gpc"), ("dnt", "dnt")])
+def test_who_objects_is_not_counted_for_opening_but_for_clicking(
+    tmp_path: Path, name: str, reason: str
+) -> None:
+    message = TOKENS.message(MESSAGE)
+    answer, hits, dropped = ask(tmp_path / "o", f"/o/{message}.gif", **{name: "1"})
+    assert (answer.status, answer.body, hits, dropped) == (200, GIF, [], {reason: 1})
+    assert len(ask(tmp_path / "0", f"/o/{message}.gif", **{name: "0"})[1]) == 1
+    path = f"/c/{message}/{TOKENS.link(LinkToken(11, 5, URL))}"
+    answer, hits, dropped = ask(tmp_path / "c", path, **{name: "1"})
+    assert (answer.headers["location"], len(hits), dropped) == (URL, 1, {})
+
+
+def test_who_has_withdrawn_is_answered_and_not_counted(tmp_path: Path) -> None:
+    message, link = TOKENS.message(MESSAGE), TOKENS.link(LinkToken(11, 5, URL))
+
+    async def test() -> None:
+        bench = Bench(tmp_path)
+        bench.withdrawn = {("open", 22), ("click", 22), ("open", 23)}
+        assert (await bench.ask(f"/o/{message}.gif")).body == GIF
+        assert (await bench.ask(f"/c/{message}/{link}")).headers["location"] == URL
+        other = TOKENS.message(MESSAGE._replace(recipient=23))
+        await bench.ask(f"/c/{other}/{link}")
+        assert bench.tracking.dropped == {"withdrawn": 2}
+        assert bench.tracking.hits == {"click": 1}
+        assert len(await bench.hits()) == 1
+
+    asyncio.run(test())
+
+
+@pytest.mark.parametrize("opens", MODES)
+@pytest.mark.parametrize("clicks", MODES)
+def test_each_axis_is_written_by_its_own_mode(tmp_path: Path, opens: Mode, clicks: Mode) -> None:
+    message = TOKENS.message(MESSAGE._replace(flags=Modes(opens, clicks).flags))
+    paths = {
+        opens: f"/o/{message}.gif", clicks: f"/c/{message}/{TOKENS.link(LinkToken(11, 0, URL))}",
+    }  # fmt: skip
+    for mode, path in paths.items():
+        _, hits, dropped = ask(tmp_path / mode, path)
+        if mode == "off":
+            assert (hits, dropped) == ([], {"off": 1})
+        else:
+            (hit,) = hits
+            assert hit.mode == MODES.index(mode)
+            assert hit.address == ("192.0.2.0" if mode == "full" else "")

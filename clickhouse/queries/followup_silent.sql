@@ -1,7 +1,11 @@
--- Messages sent after one and until a moment, in order, and whether people did one of `kinds`.
+-- Messages sent after one and until a moment, in order, and whether people did one of `kinds`, or
+-- whether nobody knows: hits of that kind lead to a message only where their mode is full (0).
 WITH page AS
 (
-    SELECT newsletter, message, recipient, address, toUnixTimestamp64Milli(at) AS at_ms
+    SELECT
+        newsletter, message, recipient, address, toUnixTimestamp64Milli(at) AS at_ms,
+        (has({kinds:Array(String)}, 'open') AND bitAnd(flags, 3) != 0)
+            OR (has({kinds:Array(String)}, 'click') AND bitAnd(flags, 12) != 0) AS unseen
     FROM messages
     WHERE workspace = {workspace:String} AND recipient != 0
         AND (empty({newsletters:Array(UInt64)}) OR newsletter IN {newsletters:Array(UInt64)})
@@ -13,7 +17,7 @@ WITH page AS
 )
 SELECT
     newsletter, toString(message) AS id, recipient, address, at_ms,
-    (newsletter, message) IN
+    unseen OR (newsletter, message) IN
     (
         SELECT newsletter, message
         FROM hits_by_message

@@ -8,11 +8,11 @@ LEFT JOIN
 (
     SELECT
         link,
-        countIf(human + machine > 0) AS all_unique,
+        countIf(human + machine > 0 AND {individual}) AS all_unique,
         sum(human) AS human_total,
-        countIf(human > 0) AS human_unique,
+        countIf(human > 0 AND {individual}) AS human_unique,
         sum(machine) AS machine_total,
-        countIf(machine > 0) AS machine_unique
+        countIf(machine > 0 AND {individual}) AS machine_unique
     FROM
     (
         SELECT

@@ -1,8 +1,8 @@
 -- One newsletter's variants (A/B) with what each sent and got: distinct messages.
 SELECT
     variant, messages,
-    countIf(kind = 'open' AND shown > 0) AS opened,
-    countIf(kind = 'click' AND shown > 0) AS clicked
+    countIf(kind = 'open' AND shown > 0 AND {individual}) AS opened,
+    countIf(kind = 'click' AND shown > 0 AND {individual}) AS clicked
 FROM
 (
     SELECT variant, count() AS messages
@@ -13,7 +13,7 @@ FROM
 LEFT JOIN
 (
     SELECT
-        variant, kind,
+        variant, kind, message,
         multiIf({show:String} = 'human', human, {show:String} = 'machine', machine, human + machine) AS shown
     FROM hits_by_message FINAL
     WHERE workspace = {workspace:String} AND newsletter = {newsletter:UInt64}

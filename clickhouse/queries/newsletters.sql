@@ -1,5 +1,5 @@
 -- Newsletters of a workspace with what they sent and got from one group (`show`), sorted.
--- Rows: newsletter UInt64, id, name, subject, tags, messages, first_at and last_at of its messages,
+-- Rows: newsletter UInt64, id, name, subject, tags, messages, first_at and last_at of its messages, their flags,
 -- opened, clicked and unsubscribes (distinct messages), opens and clicks (hits), updated_at;
 -- messages_in_all, opened_in_all and clicked_in_all of every row that matches, page or not.
 WITH
@@ -8,14 +8,14 @@ WITH
         SELECT
             newsletter,
             sumIf(shown, kind = 'open') AS opens,
-            countIf(kind = 'open' AND shown > 0) AS opened,
+            countIf(kind = 'open' AND shown > 0 AND {individual}) AS opened,
             sumIf(shown, kind = 'click') AS clicks,
-            countIf(kind = 'click' AND shown > 0) AS clicked,
+            countIf(kind = 'click' AND shown > 0 AND {individual}) AS clicked,
             countIf(kind = 'unsubscribe' AND human + machine > 0) AS unsubscribes
         FROM
         (
             SELECT
-                newsletter, kind, human, machine,
+                newsletter, kind, message, human, machine,
                 multiIf({show:String} = 'human', human, {show:String} = 'machine', machine, human + machine) AS shown
             FROM hits_by_message FINAL
             WHERE workspace = {workspace:String}
@@ -31,13 +31,15 @@ WITH
     ),
     sent AS
     (
-        SELECT newsletter, count() AS messages, min(at) AS first_at, max(at) AS last_at
+        SELECT
+            newsletter, count() AS messages, min(at) AS first_at, max(at) AS last_at,
+            groupUniqArray(flags) AS flags
         FROM messages
         WHERE workspace = {workspace:String}
         GROUP BY newsletter
     )
 SELECT
-    newsletters.newsletter AS newsletter, id, name, subject, tags, messages, first_at, last_at,
+    newsletters.newsletter AS newsletter, id, name, subject, tags, messages, first_at, last_at, flags,
     opens, opened, clicks, clicked, unsubscribes, greatest(last_at, last_hit) AS updated_at,
     sum(messages) OVER () AS messages_in_all,
     sum(opened) OVER () AS opened_in_all,

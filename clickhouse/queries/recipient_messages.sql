@@ -1,6 +1,8 @@
--- What one recipient was sent, the latest first, with the newsletters' names.
+-- What one recipient was sent, the latest first, with the newsletters' names. The address is
+-- empty only where no message tells it (its mode, or its age).
 SELECT
-    messages.newsletter AS newsletter, message, messages.at AS sent_at, address, recipient, id, name, newsletters.tags AS tags
+    messages.newsletter AS newsletter, message, messages.at AS sent_at,
+    max(messages.address) OVER () AS address, flags, recipient, id, name, newsletters.tags AS tags
 FROM messages
 LEFT JOIN (SELECT newsletter, id, name, tags FROM newsletters FINAL WHERE workspace = {workspace:String}) AS newsletters USING (newsletter)
 WHERE workspace = {workspace:String} AND recipient = {recipient:UInt64}

@@ -2,7 +2,7 @@
 -- A page starts after the last row of the one before (keyset): after_figure and after_address.
 SELECT
     recipient,
-    lowerUTF8(trimBoth(any(address))) AS person,
+    lowerUTF8(trimBoth(max(address))) AS person,
     count() AS messages,
     sum(open_hits) AS opens,
     sum(click_hits) AS clicks,

@@ -1,7 +1,7 @@
 -- Newsletters with hits in a stretch of time, and how many.
 SELECT newsletter, sum(sign) AS hits
 FROM hits
-WHERE workspace = {workspace:String}
+WHERE workspace = {workspace:String} AND mode != 2
     AND at >= fromUnixTimestamp64Milli({from_ms:Int64}) AND at < fromUnixTimestamp64Milli({to_ms:Int64})
 GROUP BY newsletter
 HAVING hits > 0

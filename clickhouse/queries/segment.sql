@@ -1,7 +1,7 @@
 -- Recipients by what they were sent and what people did: of each filter that is set, all must hold.
 -- Rows: recipient (the address), messages and last_sent_at. Keys of newsletters are 0 where not asked.
 -- `newsletter`: was sent it. `tags`: clicked a link with one of them. `opened`, `clicked`: did so in
--- that newsletter; `not_opened`, `not_clicked`: was sent it and did not. `since_ms` bounds the hits.
+-- that newsletter; `not_opened`, `not_clicked`: was sent it, so that it would show (mode full), and did not. `since_ms` bounds the hits.
 WITH
     acted AS
     (
@@ -25,7 +25,7 @@ FROM
 (
     SELECT recipient AS person, newsletter, address, at
     FROM messages
-    WHERE workspace = {workspace:String} AND recipient != 0
+    WHERE workspace = {workspace:String} AND recipient != 0 AND address != ''
 )
 WHERE ({newsletter:UInt64} = 0 OR newsletter = {newsletter:UInt64})
     AND (empty({tags:Array(String)}) OR person IN (
@@ -45,6 +45,7 @@ WHERE ({newsletter:UInt64} = 0 OR newsletter = {newsletter:UInt64})
         person IN (
             SELECT recipient FROM messages
             WHERE workspace = {workspace:String} AND newsletter = {not_opened:UInt64}
+                AND bitAnd(flags, 3) = 0
         )
         AND person NOT IN (
             SELECT recipient FROM acted WHERE kind = 'open' AND newsletter = {not_opened:UInt64}
@@ -54,6 +55,7 @@ WHERE ({newsletter:UInt64} = 0 OR newsletter = {newsletter:UInt64})
         person IN (
             SELECT recipient FROM messages
             WHERE workspace = {workspace:String} AND newsletter = {not_clicked:UInt64}
+                AND bitAnd(flags, 12) = 0
         )
         AND person NOT IN (
             SELECT recipient FROM acted WHERE kind = 'click' AND newsletter = {not_clicked:UInt64}

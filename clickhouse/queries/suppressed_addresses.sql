@@ -1,5 +1,6 @@
 -- The addresses of some recipients, as they were written last.
-SELECT recipient, argMax(address, at) AS address
+SELECT recipient, argMaxIf(messages.address, at, messages.address != '') AS address
 FROM messages
 WHERE workspace = {workspace:String} AND recipient IN {recipients:Array(UInt64)}
 GROUP BY recipient
+HAVING address != ''

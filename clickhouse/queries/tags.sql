@@ -25,13 +25,13 @@ LEFT JOIN
 (
     SELECT
         newsletter,
-        countIf(kind = 'open' AND shown > 0) AS opened,
-        countIf(kind = 'click' AND shown > 0) AS clicked,
+        countIf(kind = 'open' AND shown > 0 AND {individual}) AS opened,
+        countIf(kind = 'click' AND shown > 0 AND {individual}) AS clicked,
         countIf(kind = 'unsubscribe' AND human + machine > 0) AS unsubscribes
     FROM
     (
         SELECT
-            newsletter, kind, human, machine,
+            newsletter, kind, message, human, machine,
             multiIf({show:String} = 'human', human, {show:String} = 'machine', machine, human + machine) AS shown
         FROM hits_by_message FINAL
         WHERE workspace = {workspace:String}

@@ -126,7 +126,8 @@ def test_a_visitor_is_who_connects_unless_a_trusted_proxy_tells(tmp_path: Path) 
     for trusted, address in (("", "127.0.0.1"), ("127.0.0.1", "203.0.113.9")):
         folder = tmp_path / (trusted or "none")
         database = {"MAILWAKE_CLICKHOUSE_DSN": "clickhouse://127.0.0.1:1/x"}  # is away: lines stay
-        with Service(folder, MAILWAKE_TRUSTED_PROXIES=trusted, **database) as service:
+        own = {"MAILWAKE_TRUSTED_PROXIES": trusted, "MAILWAKE_VISITOR_ADDRESSES": "full"}
+        with Service(folder, **own, **database) as service:
             (pixel,) = paths(tracked_urls(service.rewrite("raw", "<p>x</p>")["html"]))
             get(service, pixel, "X-Forwarded-For: 203.0.113.9", "Forwarded: for=203.0.113.9")
             service.kill()

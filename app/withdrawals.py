@@ -1,0 +1,122 @@
+"""The API of consent: who has withdrawn from being counted, for opens or clicks."""
+
+import asyncio
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+import msgspec
+from spectree import Response as Responses
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from app import acting, schemas
+from app.events import newsletter_key, recipient_key
+from app.modes import Axis
+from app.web import (
+    PROBLEMS,
+    REWRITE,
+    Parts,
+    RequestError,
+    authorized,
+    body_of,
+    invalid,
+    json,
+    spec,
+)
+from app.withdrawing import ALL
+
+_CHANGES = {
+    "HTTP_200": acting.ConsentOut, "HTTP_413": schemas.Problem, "HTTP_422": schemas.Problem,
+    **PROBLEMS,
+}  # fmt: skip
+
+
+@spec.validate(
+    resp=Responses(HTTP_200=acting.ConsentOut, HTTP_422=schemas.Problem, **PROBLEMS),
+    skip_validation=True, security=REWRITE,
+)  # fmt: skip
+async def consent(request: Request) -> Response:
+    """What ?recipient= has withdrawn from."""
+    api = authorized(request, "rewrite")
+    try:
+        given = msgspec.convert(
+            {"recipient": request.query_params.get("recipient", "")}, acting.ConsentIn
+        )
+    except msgspec.ValidationError as error:
+        raise invalid(error) from None
+    return json(await asyncio.to_thread(_standing, api, given.recipient))
+
+
+@spec.validate(
+    json=acting.ConsentIn, resp=Responses(**_CHANGES), skip_validation=True, security=REWRITE
+)
+async def withdraw(request: Request) -> Response:
+    """From now on nothing of the recipient counts, in mail that was sent before either.
+
+    `axes` are opens, clicks or both; without newsletter_id it holds for all newsletters.
+    Idempotent.
+    """
+    api = authorized(request, "rewrite")
+    wanted = await _wanted(request)
+    await asyncio.to_thread(api.withdrawals.withdraw, *_given(api, wanted))
+    return json(await asyncio.to_thread(_standing, api, wanted.recipient))
+
+
+@spec.validate(
+    json=acting.ConsentIn, resp=Responses(**_CHANGES), skip_validation=True, security=REWRITE
+)
+async def restore(request: Request) -> Response:
+    """Take that withdrawal back (the recipient consents anew); idempotent.
+
+    One for all newsletters and one for a single one stand apart.
+    """
+    api = authorized(request, "rewrite")
+    wanted = await _wanted(request)
+    await asyncio.to_thread(api.withdrawals.restore, *_given(api, wanted))
+    return json(await asyncio.to_thread(_standing, api, wanted.recipient))
+
+
+ROUTES: Sequence[Route] = (
+    Route("/v1/consent", consent),
+    Route("/v1/consent", withdraw, methods=["POST"]),
+    Route("/v1/consent", restore, methods=["DELETE"]),
+)
+
+
+async def _wanted(request: Request) -> acting.ConsentIn:
+    try:
+        wanted = msgspec.json.decode(await body_of(request, 16_384), type=acting.ConsentIn)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise invalid(error) from None
+    if not wanted.axes:
+        raise RequestError(422, "must name opens, clicks or both", "axes")
+    return wanted
+
+
+def _given(api: Parts, wanted: acting.ConsentIn) -> tuple[str, int, Sequence[Axis], int]:
+    workspace, named = api.queries.workspace, wanted.newsletter_id
+    newsletter = ALL if named is None else newsletter_key(workspace, named)
+    return workspace, _key(api, wanted.recipient), wanted.axes, newsletter
+
+
+def _key(api: Parts, recipient: str) -> int:
+    return recipient_key(api.settings.recipient_key, api.queries.workspace, recipient)
+
+
+def _standing(api: Parts, recipient: str) -> acting.ConsentOut:
+    """Ids of newsletters come from ClickHouse; null where it has none."""
+    found = api.withdrawals.of(api.queries.workspace, _key(api, recipient))
+    newsletters = sorted({one.newsletter for one in found} - {ALL})
+    rows = api.queries.run("event_newsletters", newsletters=newsletters) if newsletters else ()
+    ids = {row["newsletter"]: row["id"] for row in rows}
+    return acting.ConsentOut(
+        recipient,
+        [
+            acting.WithdrawalOut(
+                one.axis, ids.get(one.newsletter), one.newsletter == ALL,
+                datetime.fromtimestamp(one.at, UTC),
+            )
+            for one in found
+        ],
+    )  # fmt: skip
