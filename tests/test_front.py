@@ -22,6 +22,10 @@ def apart(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
         "MAILWAKE_PUBLIC_URL": f"https://{PUBLIC}", "MAILWAKE_DASHBOARD_URL": f"https://{CONSOLE}"
     }  # fmt: skip
     with Service(folder, **env) as running:
+        console = {"host": CONSOLE}
+        running.wait_for(
+            lambda: running.client.get("/readyz", headers=console).status_code == 200, "tables"
+        )
         yield running
 
 
