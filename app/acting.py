@@ -78,6 +78,7 @@ class SubjectOut(Struct, frozen=True):
     hits: list[dict[str, Any]]
     followups: list[dict[str, Any]]
     suppressions: list[dict[str, Any]]
+    withdrawals: list[dict[str, Any]]
     deliveries: list[dict[str, Any]]
 
 

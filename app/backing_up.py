@@ -30,6 +30,6 @@ def take(settings: Settings, folder: Path, destination: str = "") -> None:
         journal = settings.data_dir / "journal"
         networks = Networks(settings.asn_file, settings.country_file)
         feed = Feed(open_state(settings.data_dir))
-        loader = Loader(journal, storage, networks, feed)
+        loader = Loader(journal, storage, networks, feed, settings.recipient_key)
         corrections = Corrections(journal, storage, networks, feed)
         snapshot.take(settings, storage, loader, corrections, folder, destination)

@@ -13,17 +13,19 @@ from sqlalchemy import Engine, select
 
 from app.events import recipient_key
 from app.marks import Marks, deliveries_of
+from app.modes import keys
 from app.queries import Queries
-from app.state import erasures, followed, followups, signed, suppressions, unsigned
+from app.state import erasures, followed, followups, signed, suppressions, unsigned, withdrawals
 
 _encode = msgspec.json.encode
 
 
 class Dossiers:
-    """Of one workspace; `secret` is that of its recipients' keys. Blocking."""
+    """Of one workspace. Blocking. `secret` makes keys of recipients, `service` their pseudonyms."""
 
-    def __init__(self, engine: Engine, queries: Queries, secret: str) -> None:
+    def __init__(self, engine: Engine, queries: Queries, secret: str, service: str) -> None:
         self._engine, self._queries, self._secret = engine, queries, secret
+        self._service = service
         self._workspace = queries.workspace
 
     def of(self, address: str) -> Iterator[bytes]:
@@ -39,10 +41,13 @@ class Dossiers:
         }  # fmt: skip
         yield _encode(head)[:-1]
         yield from _listed("messages", _lines(_chained(first, messages)))
-        hits = self._queries.stream("subject_hits", "JSONEachRow", recipient=key)
+        newsletters = [row["newsletter"] for row in self._queries.run("erase_pseudonymous")]
+        known = sorted(keys(self._service, newsletters, key))
+        hits = self._queries.stream("subject_hits", "JSONEachRow", recipients=known)
         yield from _listed("hits", _lines(hits))
         yield from _listed("followups", map(_encode, self._followups(key)))
         yield from _listed("suppressions", map(_encode, self._suppressions(key)))
+        yield from _listed("withdrawals", map(_encode, self._withdrawals(key)))
         yield from _listed(
             "deliveries", (_delivery(row) for row in deliveries_of(self._engine, marks))
         )
@@ -75,6 +80,18 @@ class Dossiers:
         )
         return [
             {"newsletter_id": self._named(row.newsletter), "reason": row.reason, "at": _at(row.at)}
+            for row in rows
+        ]
+
+    def _withdrawals(self, key: int) -> list[dict[str, Any]]:
+        table = withdrawals.c
+        rows = self._rows(
+            select(table.newsletter, table.axis, table.at)
+            .where(table.workspace == self._workspace, table.recipient == signed(key))
+            .order_by(table.id)
+        )
+        return [
+            {"newsletter_id": self._named(row.newsletter), "axis": row.axis, "at": _at(row.at)}
             for row in rows
         ]
 

@@ -30,7 +30,7 @@ from app.events import recipient_key
 from app.journal import OPEN, SEALED, adopt_orphans
 from app.loader import Loader
 from app.marks import Marks
-from app.modes import pseudonym
+from app.modes import keys
 from app.queries import sql
 from app.storage import Storage, StorageError
 from app.workspaces import DEFAULT, Workspaces
@@ -117,8 +117,8 @@ class Eraser:
     def _rewrite(self, waiting: Sequence[Erasure]) -> None:
         self._corrections.settle(0)
         for workspace, ones in _by_workspace(waiting):
-            keys = sorted(set().union(*(self._keys(one) for one in ones)))
-            them = {"workspace": workspace, "recipients": keys}
+            known = sorted(set().union(*(self._keys(one) for one in ones)))
+            them = {"workspace": workspace, "recipients": known}
             counts = {one.id: self._found(one) for one in ones}
             with self._corrections.paused():
                 for table in ("messages", "hits"):
@@ -140,8 +140,7 @@ class Eraser:
         """The recipient's, and the pseudonyms that hits of theirs may be kept under."""
         rows = self._storage.query(sql("erase_pseudonymous"), {"workspace": one.workspace})
         secret = self._workspaces.get(DEFAULT).recipient_key
-        found = (pseudonym(secret, row["newsletter"], one.recipient) for row in rows)
-        return frozenset({one.recipient, *found})
+        return keys(secret, [row["newsletter"] for row in rows], one.recipient)
 
     def _rewrite_named(self, one: Erasure) -> int:
         """Links and names of newsletters hold an address only where a mailer has put it in."""

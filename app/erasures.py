@@ -13,6 +13,7 @@ import msgspec
 from sqlalchemy import Connection, Engine, func, select, update
 from sqlalchemy.dialects.sqlite import insert
 
+from app import withdrawing
 from app.events import sent_at
 from app.state import erasures, signed, unsigned
 
@@ -47,7 +48,10 @@ class Erasures:
         self._known: tuple[int, dict[tuple[str, int], float]] = 0, {}
 
     def begin(self, workspace: str, recipient: int, address: str) -> Erasure:
-        """Record that everything up to now goes; one that was done begins again."""
+        """Record that everything up to now goes; one that was done begins again.
+
+        Consent is withdrawn with it, so that mail of before counts nothing more.
+        """
         said = {
             "address": address.strip().lower(), "at": time.time(), "state": "waiting",
             "rewritten": None, "counts": b"{}",
@@ -60,6 +64,7 @@ class Erasures:
                     index_elements=["workspace", "recipient"], set_={"seq": _NEXT, **said}
                 )
             )
+            withdrawing.put(connection, workspace, recipient)
             where = erasures.c.workspace == workspace, erasures.c.recipient == signed(recipient)
             return _erasure(connection.execute(select(erasures).where(*where)).one())
 

@@ -93,6 +93,11 @@ def pseudonym(secret: str, newsletter: int, recipient: int) -> int:
     return int.from_bytes(_keyed(secret, b"pseudonym", name, 8), "big")
 
 
+def keys(secret: str, newsletters: Iterable[int], recipient: int) -> frozenset[int]:
+    """All that hits of a recipient may be kept under: the key, and its pseudonyms."""
+    return frozenset({recipient, *(pseudonym(secret, one, recipient) for one in newsletters)})
+
+
 def kept(hit: Hit, secret: str) -> Hit:
     """A hit with no more in it than its mode allows; the agent stays until there is a verdict.
 

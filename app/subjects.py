@@ -88,7 +88,9 @@ def begin(api: Parts, recipient: str) -> Erasure:
     """Ask for it; the service's own task does it. Blocking."""
     workspace = api.queries.workspace
     key = recipient_key(api.settings.recipient_key, workspace, recipient)
-    return api.erasures.begin(workspace, key, recipient)
+    begun = api.erasures.begin(workspace, key, recipient)
+    api.withdrawals.refresh()
+    return begun
 
 
 async def ended(api: Parts, begun: Erasure, seconds: float) -> Erasure:

@@ -106,7 +106,8 @@ class Tenants:
             settings, outgoing, Mailing(settings.data_dir / "templates", outgoing, name), queries,
             self._corrections, suppressions, webhooks, followups, Saved(state, name), self._feed,
             Teller(queries), self.news, self._feed.erasures,
-            Dossiers(state, queries, one.recipient_key), self.withdrawals,
+            Dossiers(state, queries, one.recipient_key, self._settings.recipient_key),
+            self.withdrawals,
         )  # fmt: skip
         return parts, Course(webhooks, queries, Teller(queries), follower)
 

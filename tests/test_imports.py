@@ -43,7 +43,8 @@ LAYERS = [
     {"segments"},
     {"corrections"},
     {"feed"},
-    {"suppressing", "erasures", "withdrawing", "refusing"},
+    {"erasures"},
+    {"suppressing", "withdrawing", "refusing"},
     {"queries", "link"},
     {"href", "classify"},
     {

@@ -104,7 +104,7 @@ def _finish(chosen: Settings, state: Engine, begun: Erasure) -> None:
         networks, erasures = Networks(chosen.asn_file, chosen.country_file), feed.erasures
         eraser = Eraser(
             chosen.data_dir, state, storage,
-            Loader(folder, storage, networks, feed),
+            Loader(folder, storage, networks, feed, chosen.recipient_key),
             Corrections(folder, storage, networks, feed), Workspaces(state, chosen), erasures,
         )  # fmt: skip
         end = time.monotonic() + WAIT
@@ -136,4 +136,4 @@ def _dossier(chosen: Settings, workspace: str, recipient: str, stack: ExitStack)
     state = open_state(chosen.data_dir)
     secret = Workspaces(state, chosen).get(workspace).recipient_key
     storage = stack.enter_context(asking.storage(chosen))
-    return Dossiers(state, Queries(storage, workspace), secret).of(recipient)
+    return Dossiers(state, Queries(storage, workspace), secret, chosen.recipient_key).of(recipient)

@@ -1,4 +1,4 @@
--- What one recipient did, the first first, each hit with its latest verdict and all that it told.
+-- What one recipient did (under the key or a pseudonym), the first first, each hit with its latest verdict and all that it told.
 SELECT
     toString(kind) AS type, formatDateTime(hits.at, '%Y-%m-%dT%H:%i:%SZ') AS occurred_at, id AS newsletter_id,
     toString(message) AS message_id, if(kind = 'click', link, NULL) AS link, url AS link_url, label AS link_label,
@@ -7,5 +7,5 @@ SELECT
 FROM hits FINAL
 LEFT JOIN (SELECT newsletter, id FROM newsletters FINAL WHERE workspace = {workspace:String}) AS newsletters USING (newsletter)
 LEFT JOIN (SELECT newsletter, link, url, label FROM links FINAL WHERE workspace = {workspace:String}) AS links USING (newsletter, link)
-WHERE workspace = {workspace:String} AND recipient = {recipient:UInt64}
+WHERE workspace = {workspace:String} AND recipient IN {recipients:Array(UInt64)}
 ORDER BY hits.at, segment, line
