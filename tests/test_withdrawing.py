@@ -7,9 +7,12 @@ import time
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 from sqlalchemy.exc import SQLAlchemyError
 
+from app.events import recipient_key
+from app.settings import load, with_secrets
 from app.state import open_state
 from app.withdrawing import ALL, Withdrawals
 from tests.service import Service, paths, tracked_urls
@@ -144,3 +147,33 @@ def test_the_command_line_reaches_a_running_service(service: Service) -> None:
         service.client.get(pixel)
         time.sleep(0.1)
     assert run("restore", "cleo@x.example") == run("show", "cleo@x.example")
+
+
+def test_the_pages_say_it_and_a_button_changes_it(service: Service) -> None:
+    told = {"opens": "aggregate", "clicks": "off"}
+    mail = service.rewrite("in aggregate", HTML, "dora@x.example", tracking=told)
+    (pixel,) = paths(tracked_urls(mail["html"]))
+    for _ in range(2):
+        service.client.get(pixel, headers={"user-agent": "Thunderbird"})
+    service.rewrite("in full", HTML, "dora@x.example")
+    service.drained()
+    stats = service.stats("in aggregate")
+    assert stats["tracking"] == told
+    assert (stats["opens"]["all"]["total"], stats["opens"]["all"]["unique"]) == (2, 0)
+    secret = with_secrets(load(data_dir=service.data_dir)).recipient_key
+    where = f"/recipients/{recipient_key(secret, 'default', 'dora@x.example')}"
+    with httpx2.Client(base_url=service.url, trust_env=False, timeout=60) as visitor:
+        service.login(visitor)
+        page = visitor.get("/newsletters/in%20aggregate?show=all").text
+        assert '<dd id="opens">\u2013</dd>' in page and ">2</span> opens in all" in page
+        assert "counted in aggregate" in page and "Clicks are not tracked" in page
+        page = visitor.get(where).text
+        assert "Withdraw consent to opens" in page
+        done = service.post(visitor, f"{where}/consent", page, axis="opens")
+        assert (done.status_code, done.headers["location"]) == (303, where)
+        page = visitor.get(where).text
+        assert "consent is withdrawn" in page and "Restore consent to opens" in page
+        assert service.rewrite("in full", HTML, "dora@x.example")["withdrawn"] == ["opens"]
+        service.post(visitor, f"{where}/consent", page, axis="opens", restore="1")
+        assert service.rewrite("in full", HTML, "dora@x.example")["withdrawn"] == []
+        assert service.post(visitor, f"{where}/consent", page, axis="x").status_code == 404
