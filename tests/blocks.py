@@ -130,7 +130,7 @@ class Desk:
     def _done(self, command: list[str], block: Block, env: Mapping[str, str] | None = None) -> str:
         done = subprocess.run(
             command, cwd=self.folder, env=env or self._env, capture_output=True, text=True,
-            timeout=40, check=False, stdin=subprocess.DEVNULL,
+            timeout=120, check=False, stdin=subprocess.DEVNULL,
         )  # fmt: skip
         log = self.folder / ".running"
         told = (done.stdout, done.stderr, log.read_text() if log.exists() else "")
