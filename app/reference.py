@@ -34,6 +34,7 @@ class Operation(NamedTuple):
     summary: str
     takes: str
     gives: str
+    scope: str
     errors: Sequence[str]
 
 
@@ -80,6 +81,7 @@ def operations(document: Document) -> Iterator[Operation]:
                 " ".join(f"{operation['summary']} {operation.get('description', '')}".split()),
                 _model(operation.get("requestBody", {})),
                 next((_model(answers[code]) for code in answers if code.startswith("2")), ""),
+                operation.get("security", document["security"])[0]["key"][0],
                 [code for code in answers if not code.startswith("2")],
             )
 
