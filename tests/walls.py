@@ -1,7 +1,9 @@
 """Two tenants of one service, each with something of everything, and all the ways to ask for it."""
 
+import gc
 import json
 import re
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -41,9 +43,11 @@ def opened(service: Service, **headers: str) -> httpx2.Client:
 
 
 def close() -> None:
-    """At the end of a file of tests."""
+    """At the end of a file of tests. A client whose stream was cut off leaves its socket behind."""
     while OPENED:
         OPENED.pop().close()
+    with warnings.catch_warnings(action="ignore"):
+        gc.collect()
 
 
 def visitor(service: Service, role: str = "admin", workspace: str = "default") -> httpx2.Client:
@@ -51,7 +55,7 @@ def visitor(service: Service, role: str = "admin", workspace: str = "default") -
     name = f"{role} of {workspace}"
     link = shell(service, "users", "add", name, "--role", role, "--workspace", workspace)
     client = opened(service)
-    assert client.get(link[link.index("/login") :]).is_redirect
+    assert service.enter(client, link[link.index("/login") :]).is_redirect
     return client
 
 
