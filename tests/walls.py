@@ -1,13 +1,13 @@
 """Two tenants of one service, each with something of everything, and all the ways to ask for it."""
 
-import gc
+import http.client
 import json
 import re
-import warnings
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 import httpx2
 from starlette.routing import Route
@@ -43,11 +43,39 @@ def opened(service: Service, **headers: str) -> httpx2.Client:
 
 
 def close() -> None:
-    """At the end of a file of tests. A client whose stream was cut off leaves its socket behind."""
+    """At the end of a file of tests."""
     while OPENED:
         OPENED.pop().close()
-    with warnings.catch_warnings(action="ignore"):
-        gc.collect()
+
+
+def asked(service: Service, method: str, path: str, headers: dict[str, str]) -> int:
+    """The status alone: a stream would never end."""
+    connection = http.client.HTTPConnection("127.0.0.1", service.port, timeout=60)
+    with closing(connection):
+        connection.request(method, path, headers=headers)
+        with connection.getresponse() as answer:
+            return answer.status
+
+
+def streamed(client: httpx2.Client, path: str, query: dict[str, Any]) -> str:
+    """What a stream tells within its first second."""
+    port, told = client.base_url.port or 0, b""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=1)
+    cookies = "; ".join(f"{name}={value}" for name, value in client.cookies.items())
+    headers = {"authorization": client.headers.get("authorization", ""), "cookie": cookies}
+    with closing(connection):
+        connection.request("GET", f"{path}?{urlencode(query)}", headers=headers)
+        with connection.getresponse() as answer:
+            while part := _part(answer):
+                told += part
+    return told.decode()
+
+
+def _part(answer: http.client.HTTPResponse) -> bytes:
+    try:
+        return answer.read1()
+    except TimeoutError:
+        return b""
 
 
 def visitor(service: Service, role: str = "admin", workspace: str = "default") -> httpx2.Client:
@@ -73,10 +101,11 @@ class Tenant:
         key = shell(
             service, "keys", "add", f"{name}-id-key", "--workspace", name, "--scope", "admin"
         )
-        headers = {"authorization": f"Bearer {key}"}
-        self.api = httpx2.Client(base_url=service.url, headers=headers, trust_env=False, timeout=60)
+        self.api = opened(service, authorization=f"Bearer {key}")
         self.page = visitor(service, "admin", name)
-        service.wait_for(lambda: self.api.get("/v1/newsletters").status_code == 200, name)
+        shown = {"authorization": f"Bearer {key}"}
+        known = lambda: asked(service, "GET", "/v1/newsletters", shown) == 200  # noqa: E731
+        service.wait_for(known, name)
         self.newsletter, self.recipient = f"{name}-id-news", f"{name}-id-ann@example.com"
         self.ids = self._fill()
 
