@@ -16,13 +16,14 @@ from tests.service import Service, tracked_urls
 
 ROOT = Path(__file__).parents[1]
 OLD = 1_700_000_000_000
+KEPT = {"MAILWAKE_KEEP_VISITORS_DAYS": "0"}  # verdicts of forgotten agents would stay
 
 
 def reclassify(data_dir: Path, *words: str) -> subprocess.CompletedProcess[str]:
     env = {k: v for k, v in os.environ.items() if not k.startswith("MAILWAKE_")}
     return subprocess.run(
         [sys.executable, "-m", "app", "reclassify", "--data-dir", str(data_dir), *words],
-        env={**env, "COLUMNS": "200"}, cwd=ROOT, capture_output=True, text=True, check=False,
+        env={**env, **KEPT, "COLUMNS": "200"}, cwd=ROOT, capture_output=True, text=True, check=False,
         timeout=120,
     )  # fmt: skip
 
@@ -52,7 +53,7 @@ def test_a_locked_database_is_explained(service: Service) -> None:
 def test_without_a_service_the_command_does_it(tmp_path: Path) -> None:
     folder = tmp_path / "data"
     key = newsletter_key("default", "old")
-    with Service(folder) as service:
+    with Service(folder, **KEPT) as service:
         message = new_id(OLD).hex()
         lines = [
             Hit("click", OLD + n * 100, "default", key, message, 7, n, user_agent=agents.CHROME,
@@ -68,7 +69,7 @@ def test_without_a_service_the_command_does_it(tmp_path: Path) -> None:
     )
     with (folder / "journal" / "corrections.lock").open("ab") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        with Service(folder) as service:
+        with Service(folder, **KEPT) as service:
             service.drained()
             service.kill()
     first = reclassify(folder, "--port", "1")
