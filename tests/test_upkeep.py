@@ -23,8 +23,8 @@ def reclassify(data_dir: Path, *words: str) -> subprocess.CompletedProcess[str]:
     env = {k: v for k, v in os.environ.items() if not k.startswith("MAILWAKE_")}
     return subprocess.run(
         [sys.executable, "-m", "app", "reclassify", "--data-dir", str(data_dir), *words],
-        env={**env, **KEPT, "COLUMNS": "200"}, cwd=ROOT, capture_output=True, text=True, check=False,
-        timeout=120,
+        env={**env, **KEPT, "COLUMNS": "200"}, cwd=ROOT, capture_output=True, text=True,
+        check=False, timeout=120,
     )  # fmt: skip
 
 
