@@ -116,7 +116,8 @@ def test_of_aggregate_hits_only_the_verdict_is_stored(tmp_path: Path, storage: S
     assert {row["verdict"] for row in rows} == {"bot", "human"}, "no burst is made of them"
     work = Corrections(folder, storage)
     assert work.settle(after=0) == 0
-    assert list(work.reclassify("default", 0, now + 10**9))[-1].changed == 0
+    list(work.reclassify("default", 0, now + 10**9))  # other tests' hits may change
+    assert sorted(map(str, stored(storage, key))) == sorted(map(str, rows))
     stats = Queries(storage).stats(name)
     assert (stats.clicks.human.total, stats.clicks.human.unique) == (12, 0)
     assert (stats.opens.machine.total, stats.opens.all.unique) == (1, 0)

@@ -47,7 +47,7 @@ def workspace_of(chosen: Settings, state: Engine, name: str) -> None:
 def fail(message: str) -> typer.Exit:
     """Print an error, a line each; raise what it returns."""
     for line in message.splitlines():
-        errors.print(Text("error: ", style="bold red") + Text(line))
+        errors.print(Text("error: ", style="bold red") + Text(line), soft_wrap=True)
     return typer.Exit(2)
 
 

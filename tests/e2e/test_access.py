@@ -120,7 +120,7 @@ def test_a_viewer_has_nothing_to_change(page: Page, service: Service) -> None:
                  "/recipients", person):  # fmt: skip
         page.goto(path)
         expect(page.get_by_role("heading", level=1)).to_be_visible()
-        expect(page.get_by_role("link", name="Access")).to_have_count(0)
+        expect(page.get_by_role("link", name="Access", exact=True)).to_have_count(0)
         expect(page.locator(CHANGING)).to_have_count(0)
     page.goto("/access")
     expect(page.get_by_role("heading", level=1)).to_have_text("Not for this user")
