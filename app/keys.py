@@ -135,7 +135,9 @@ class Keys:
                     connection.execute(update(api_keys).where(*own).values(used=at))
         except OperationalError:
             return
-        self._used = {k: at for k, at in self._used.items() if used.get(k) != at}
+        for key_id, at in used.items():  # keys are used meanwhile, in another thread
+            if self._used.get(key_id) == at:
+                self._used.pop(key_id, None)
 
     def _look(self, digest: str) -> Key | None:
         key, at = self._known.get(digest, (None, -LOOK))
