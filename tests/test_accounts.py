@@ -59,6 +59,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     running = House(tmp_path_factory.mktemp("house") / "data", MAILWAKE_TRUSTED_PROXIES="127.0.0.1")
     running.visitors = []
     with running:
+        running.wait_for(lambda: running.client.get("/readyz").status_code == 200, "ready")
         running.state = open_state(running.data_dir)
         yield running
         for client in running.visitors:
