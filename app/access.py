@@ -1,10 +1,7 @@
-"""Getting into the dashboard: cookies, forms that are ours, and patience with wrong passwords."""
+"""Getting into the dashboard: cookies, and forms that are ours."""
 
 import hmac
-import ipaddress
 import secrets
-import time
-from collections import OrderedDict
 from hashlib import sha256
 from urllib.parse import urlsplit
 
@@ -14,20 +11,8 @@ from starlette.responses import Response
 from app.agents import agent
 from app.sessions import SECONDS
 
-FREE_TRIES = 5  # wrong passwords from one address before it must wait
-FREE_TRIES_OF_NAME = 20  # and for one name, from wherever they come
-WAIT_SECONDS = 60
-REMEMBERED = 10_000  # addresses and names with wrong passwords
 SESSION, FORM = "mailwake_session", "mailwake_form"
 CSRF = "csrf"  # the field of every form
-
-
-class ThrottledError(Exception):
-    """Too many wrong passwords; `seconds` says how long to wait."""
-
-    def __init__(self, seconds: int) -> None:
-        self.seconds, self.told = seconds, f"Too many tries. Wait {seconds} seconds."
-        super().__init__(self.told)
 
 
 class ForeignPostError(Exception):
@@ -36,49 +21,6 @@ class ForeignPostError(Exception):
 
 class StaleFormError(ForeignPostError):
     """A form that is not of this session: mostly one that was open for long."""
-
-
-class Throttle:
-    """Counts wrong passwords by address and by name, in this process."""
-
-    def __init__(self) -> None:
-        self._wrong: OrderedDict[tuple[str, str], tuple[int, float]] = OrderedDict()
-
-    def check(self, address: str, name: str) -> None:
-        """Raises ThrottledError where one of them must wait."""
-        address = neighbourhood(address)
-        for key, free in ((("address", address), FREE_TRIES), (("name", name), FREE_TRIES_OF_NAME)):
-            tries, last = self._wrong.get(key, (0, 0.0))
-            wait = last + WAIT_SECONDS - time.monotonic()
-            if tries >= free and wait > 0:
-                raise ThrottledError(int(wait) + 1)
-
-    def wrong(self, address: str, name: str) -> None:
-        """A password was wrong."""
-        address = neighbourhood(address)
-        for key in (("address", address), ("name", name)):
-            tries, last = self._wrong.get(key, (0, 0.0))
-            known = tries if time.monotonic() - last < WAIT_SECONDS else 0
-            self._wrong[key] = (known + 1, time.monotonic())
-            self._wrong.move_to_end(key)
-        while len(self._wrong) > REMEMBERED:
-            self._wrong.popitem(last=False)
-
-    def right(self, address: str, name: str) -> None:
-        """A password was right."""
-        self._wrong.pop(("address", neighbourhood(address)), None)
-        self._wrong.pop(("name", name), None)
-
-
-def neighbourhood(address: str) -> str:
-    """An address as it is counted: of IPv6, whoever has one has its /64."""
-    try:
-        parsed = ipaddress.ip_address(address.partition("%")[0])
-    except ValueError:
-        return address
-    if isinstance(parsed, ipaddress.IPv4Address):
-        return str(parsed)
-    return str(parsed.ipv4_mapped or ipaddress.ip_network((parsed, 64), strict=False))
 
 
 def cookie(request: Request, name: str) -> str:

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from app.access import Throttle
+from app.throttle import Throttle
 from app.users import LONGEST_NAME, User, Users
 
 TOGETHER = 2  # passwords checked at a time: each takes 64 MiB
@@ -10,20 +10,23 @@ LONGEST = 1024  # characters that are looked at
 
 
 class Door:
-    """Of one process."""
+    """Of one process; wrong passwords are counted for all."""
 
-    def __init__(self, users: Users) -> None:
-        self._users, self._throttle = users, Throttle()
+    def __init__(self, users: Users, throttle: Throttle) -> None:
+        self._users, self._throttle = users, throttle
         self._checking = asyncio.Semaphore(TOGETHER)
 
     async def check(self, name: str, password: str, address: str) -> User | None:
         """Who it is, None where name and password do not match. Raises ThrottledError."""
         name = name[: LONGEST_NAME + 1]  # so that what is remembered is small
         async with self._checking:
-            self._throttle.check(address, name)
-            user = await asyncio.to_thread(self._users.by_password, name, password[:LONGEST])
-            if user is None:
-                self._throttle.wrong(address, name)
-            else:
-                self._throttle.right(address, name)
+            return await asyncio.to_thread(self._check, name, password[:LONGEST], address)
+
+    def _check(self, name: str, password: str, address: str) -> User | None:
+        self._throttle.check(address, name)
+        user = self._users.by_password(name, password)
+        if user is None:
+            self._throttle.wrong(address, name)
+        else:
+            self._throttle.right(address, name)
         return user

@@ -13,7 +13,6 @@ from app.access import (
     FORM,
     SESSION,
     StaleFormError,
-    ThrottledError,
     browser,
     check_form,
     cookie,
@@ -24,6 +23,7 @@ from app.access import (
 )
 from app.dashboard import Dashboard, field
 from app.door import Door
+from app.throttle import ThrottledError
 from app.users import User, Users
 
 OLD_LINK = "That link was used before, or it is older than a day."

@@ -95,6 +95,15 @@ login_codes = Table(
     Column("until", Float, nullable=False),
 )
 
+# Wrong passwords of the last minute; `whose` is the SHA-256 of an address or a name.
+wrong_passwords = Table(
+    "wrong_passwords",
+    metadata,
+    Column("whose", String, primary_key=True),
+    Column("tries", Integer, nullable=False),
+    Column("last", Float, nullable=False),
+)
+
 # What was loaded, in the order in which it was: one row per segment or file of corrections.
 feed = Table(
     "feed",

@@ -4,54 +4,7 @@ import pytest
 from starlette.requests import Request
 from starlette.responses import Response
 
-from app import access
-from app.access import Throttle, ThrottledError, cookie, csrf, local_path, set_cookie
-
-
-def tries(throttle: Throttle, address: str, name: str, count: int) -> None:
-    for _ in range(count):
-        throttle.check(address, name)
-        throttle.wrong(address, name)
-
-
-def test_wrong_passwords_make_an_address_wait(monkeypatch: pytest.MonkeyPatch) -> None:
-    throttle = Throttle()
-    tries(throttle, "a", "ann", access.FREE_TRIES)
-    with pytest.raises(ThrottledError) as caught:
-        throttle.check("a", "bob")
-    assert 0 < caught.value.seconds <= access.WAIT_SECONDS + 1
-    throttle.check("b", "ann")
-    monkeypatch.setattr(access, "WAIT_SECONDS", 0)
-    throttle.check("a", "ann")
-
-
-def test_wrong_passwords_from_many_addresses_make_a_name_wait() -> None:
-    throttle = Throttle()
-    for number in range(access.FREE_TRIES_OF_NAME):
-        tries(throttle, str(number), "ann", 1)
-    with pytest.raises(ThrottledError):
-        throttle.check("elsewhere", "ann")
-    throttle.check("elsewhere", "bob")
-    throttle.right("x", "ann")
-    throttle.check("elsewhere", "ann")
-
-
-def test_whoever_has_an_ipv6_address_has_its_64_bits_of_them() -> None:
-    throttle = Throttle()
-    for number in range(access.FREE_TRIES):
-        tries(throttle, f"2001:db8::{number:x}", "ann", 1)
-    with pytest.raises(ThrottledError):
-        throttle.check("2001:db8::ffff", "bob")
-    throttle.check("2001:db8:0:1::1", "bob")
-    assert access.neighbourhood("::ffff:192.0.2.7") == "192.0.2.7"
-
-
-def test_the_memory_of_wrong_passwords_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(access, "REMEMBERED", 10)
-    throttle = Throttle()
-    for number in range(50):
-        throttle.wrong(str(number), str(number))
-    assert len(throttle._wrong) == 10
+from app.access import cookie, csrf, local_path, set_cookie
 
 
 def request(scheme: str, cookies: str = "") -> Request:

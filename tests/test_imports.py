@@ -32,7 +32,7 @@ LAYERS = [
     {"telling", "outside"},
     {"mailing"},
     {"door"},
-    {"access"},
+    {"access", "throttle"},
     {"sessions"},
     {"users"},
     {"keys"},
