@@ -7,6 +7,7 @@ the mail is with one of them (RFC 5321, section 4.2.5).
 import asyncio
 import ipaddress
 import logging
+import re
 import socket
 import ssl
 from collections import Counter
@@ -31,6 +32,8 @@ log = logging.getLogger(__name__)
 IDLE = 300.0  # seconds between commands (RFC 5321, section 4.5.3.2.7)
 MOST_RECIPIENTS = 100  # of one mail (RFC 5321, section 4.5.3.1.8)
 LOGINS = 5  # attempts on one connection
+# What may stand between angle brackets (RFC 5321, section 4.1.2), no more closely than is safe.
+ADDRESS = re.compile(r'(?:(?:"(?:[^"\\]|\\.)*"|[^\s"<>@]+)(?:@[^\s"<>@]+)?)?')
 
 
 class Gateway:
@@ -198,9 +201,9 @@ class Conversation:
         sizes = [int(option[5:]) for option in options if option.startswith("SIZE=")]
         if sizes and told.size and sizes[0] > told.size:
             return f"552 5.3.4 the smarthost takes {told.size} bytes at most"
-        if problem := _unfit(sender, options):
-            return problem
         self._sender, self._workspace = "" if sender == "<>" else sender, workspace
+        if problem := _unfit(self._sender, options):
+            return problem
         self._options = [option for option in options if option in ("BODY=8BITMIME", "SMTPUTF8")]
         found = await self.upstream.mail(self._sender, self._options)
         if found.accepted:
@@ -263,7 +266,13 @@ class _Busy(asyncio.Protocol):
 
 
 def _unfit(address: str, options: list[str]) -> str:
-    """Why an address cannot be used (RFC 6531, section 3.4); empty where it can."""
+    """Why an address cannot be used (RFC 5321, 4.1.2; RFC 6531, 3.4); empty where it can.
+
+    The library's parser lets brackets through within a domain literal; in the command to the
+    smarthost they would end the address.
+    """
+    if not ADDRESS.fullmatch(address):
+        return "553 5.1.3 the address has a blank, a quote or an angle bracket out of place"
     try:
         address.encode("utf-8" if "SMTPUTF8" in options else "ascii")
     except UnicodeEncodeError:

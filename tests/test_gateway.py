@@ -288,6 +288,29 @@ def test_addresses_beyond_ascii(between: GatewayProcess, box: Inbox) -> None:
     assert "žofie@example.com".encode() in between.ledger()
 
 
+@pytest.mark.parametrize(
+    "address",
+    ["a@[x>y]", "a@[x<y]", 'a@[x"y]', "a@[x> SIZE=1 y]", '"a>b"@x.example', '"a\\"b"@x.example'],
+)
+def test_an_address_ends_where_it_ends(between: GatewayProcess, box: Inbox, address: str) -> None:
+    good = address.endswith("x.example")
+    with between.client() as client:
+        client.ehlo()
+        code, text = client.docmd("MAIL", f"FROM:<{address}>")
+        assert code == 250 if good else code in (501, 553), text
+        client.docmd("RSET")
+        assert client.docmd("MAIL", "FROM:<>")[0] == 250
+        code, text = client.docmd("RCPT", f"TO:<{address}>")
+        assert code == 250 if good else code in (501, 553), text
+        assert client.docmd("RCPT", "TO:<a@b.example>")[0] == 250
+        assert client.docmd("RCPT", "TO:<root>")[0] == 250
+        assert client.docmd("DATA")[0] == 354
+        client.send(mail() + b".\r\n")
+        assert client.getreply()[0] == 250
+    taken = [name for one in box.envelopes for name in one.rcpt_tos]
+    assert taken == [*[address] * good, "a@b.example", "root"]
+
+
 def test_commands_may_come_all_at_once(between: GatewayProcess, box: Inbox) -> None:
     with socket.create_connection(("127.0.0.1", between.port), 30) as raw:
         file = raw.makefile("rb")
