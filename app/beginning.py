@@ -14,7 +14,10 @@ from app.workspaces import DEFAULT
 
 
 class Welcome(NamedTuple):
-    """What is said once: the first key, empty where there was one; `code` logs `admin` in once."""
+    """What is said: the first key, empty where there was one; `code` logs `admin` in once.
+
+    It is empty once `admin` has a password.
+    """
 
     key: str
     code: str
@@ -30,7 +33,9 @@ def begin(settings: Settings, state: Engine) -> Welcome:
     key = ""
     if not settings.api_keys and not keys.all(DEFAULT):
         _, key = keys.add(DEFAULT, "first", ("admin",), "the first start")
-    return Welcome(key, users.new_code(ADMIN) if admin else "")
+    admin = users.get(ADMIN, DEFAULT)
+    # Who reads the log of a start must not come in for good: a password ends these links.
+    return Welcome(key, users.new_code(ADMIN) if admin and not admin.has_password else "")
 
 
 def take_over(settings: Settings, keys: Keys, users: Users) -> None:

@@ -22,6 +22,9 @@ def greet(
         login = f"{chosen.console_url}/login?code={welcome.code}"
         table.add_row("Log in", Text(login, style="bold cyan", overflow="fold"))
         table.add_row("", "works once, today; set a password there, or: mailwake login-link")
+    else:
+        table.add_row("Log in", Text(f"{chosen.console_url}/login", style="bold cyan"))
+        table.add_row("", "by name and password; who forgot it: mailwake login-link NAME")
     if welcome.key:
         table.add_row("API key", Text(welcome.key, style="bold green"))
         table.add_row("", "shown this once; more by: mailwake keys add NAME")
