@@ -37,8 +37,8 @@ lint: $(VENV)/dev ## ruff, mypy and bandit
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 	@$(BIN)/bandit --quiet --recursive app --configfile pyproject.toml
 
-audit: $(VENV)/dev ## known holes in what is locked (asks PyPI; fails where it cannot tell)
-	@$(BIN)/pip-audit --strict --disable-pip --require-hashes -r requirements.lock
+audit: $(VENV)/dev ## known holes in what is locked (asks PyPI, or ASK="-s osv"; fails where it cannot tell)
+	@$(BIN)/pip-audit --strict --disable-pip --require-hashes -r requirements.lock $(ASK)
 
 format: $(VENV)/dev ## let ruff rewrite the code
 	@$(BIN)/ruff check --fix . ; $(BIN)/ruff format .

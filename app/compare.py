@@ -28,6 +28,8 @@ def compare(queries: Queries, ids: Sequence[str], filters: Filters) -> dict[str,
             {
                 "newsletter": found,
                 "messages": stats.messages,
+                "opens_tracked": stats.opens_tracked,
+                "clicks_tracked": stats.clicks_tracked,
                 "first_at": utc(sent["first_at"]) if stats.messages else None,
                 "opened": getattr(stats.opens, filters.show).unique,
                 "clicked": getattr(stats.clicks, filters.show).unique,

@@ -19,7 +19,7 @@ from app.web import (
     Parts,
     RequestError,
     authorized,
-    body_of,
+    decoded,
     integer,
     invalid,
     json,
@@ -103,10 +103,7 @@ async def check(request: Request) -> Response:
 
 
 async def _wanted(request: Request) -> acting.SuppressionIn:
-    try:
-        return msgspec.json.decode(await body_of(request, 16_384), type=acting.SuppressionIn)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise invalid(error) from None
+    return await decoded(request, acting.SuppressionIn, 16_384)
 
 
 def _keys(api: Parts, recipient: str, newsletter_id: str | None) -> tuple[int, int]:

@@ -24,7 +24,7 @@ from app.access import CSRF, SESSION, StaleFormError, check_form, cookie, csrf
 from app.filters import FilterError, Filters
 from app.live import MAX_VIEWERS, Fragments, Live, while_valid
 from app.queries import NotFoundError
-from app.sessions import Sessions
+from app.sessions import Session, Sessions
 from app.settings import Settings, resource
 from app.storage import StorageError
 from app.templating import templates
@@ -202,24 +202,30 @@ class Dashboard:
             response.headers["refresh"] = "5"
         return response
 
+    async def recognise(self, request: Request) -> Session | None:
+        """Who asks, by the cookie; noted in the request's state, None while nobody is logged in."""
+        token = cookie(request, SESSION)
+        session = await asyncio.to_thread(self.sessions.find, token)
+        if session:
+            request.state.user, request.state.session = session.user, session
+            request.state.token = token
+        return session
+
     def inside(self, endpoint: Endpoint, role: Role = "viewer", live: bool = False) -> Endpoint:
         """Only for who is logged in and has the role; forms must be ours; errors become pages."""
 
         @wraps(endpoint)
         async def guarded(request: Request) -> Response:
-            token = cookie(request, SESSION)
-            session = await asyncio.to_thread(self.sessions.find, token)
+            session = await self.recognise(request)
             if session is None:
                 if live:  # a stream cannot follow to the login
                     return Response(status_code=401, headers=HEADERS)
                 here = request.url.path + (f"?{request.url.query}" if request.url.query else "")
                 back = here if request.method == "GET" else "/"
                 return RedirectResponse(f"/login?next={quote(back, safe='')}", 303)
-            request.state.user, request.state.session = session.user, session
-            request.state.token = token
             if request.method == "POST":
                 try:
-                    await check_form(request, token)
+                    await check_form(request, request.state.token)
                 except StaleFormError:
                     told = "Nothing was changed. Please go back, load the page anew and try again."
                     return self.problem(request, 403, "This form is of another session", told)

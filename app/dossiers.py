@@ -6,6 +6,7 @@ little memory. The feed's copies of hits are not told twice.
 
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
+from itertools import chain
 from typing import Any
 
 import msgspec
@@ -33,17 +34,18 @@ class Dossiers:
         key = recipient_key(self._secret, self._workspace, address)
         spelt = address.strip().lower()
         marks = Marks(self._workspace, frozenset({key}), (spelt,), self._secret)
-        messages = self._queries.stream("subject_messages", "JSONEachRow", recipient=key)
-        first = next(messages, b"")  # a database that is away is told before anything else
+        # Both have begun before anything is told: a database that is away, or has not all its
+        # tables yet, breaks nothing off.
+        messages = _begun(self._queries.stream("subject_messages", "JSONEachRow", recipient=key))
+        newsletters = [row["newsletter"] for row in self._queries.run("erase_pseudonymous")]
+        known = sorted(keys(self._service, newsletters, key))
+        hits = _begun(self._queries.stream("subject_hits", "JSONEachRow", recipients=known))
         head = {
             "workspace": self._workspace, "recipient": spelt, "recipient_key": f"{key:016x}",
             "exported_at": datetime.now(UTC), "erased_at": self._erased(key),
         }  # fmt: skip
         yield _encode(head)[:-1]
-        yield from _listed("messages", _lines(_chained(first, messages)))
-        newsletters = [row["newsletter"] for row in self._queries.run("erase_pseudonymous")]
-        known = sorted(keys(self._service, newsletters, key))
-        hits = self._queries.stream("subject_hits", "JSONEachRow", recipients=known)
+        yield from _listed("messages", _lines(messages))
         yield from _listed("hits", _lines(hits))
         yield from _listed("followups", map(_encode, self._followups(key)))
         yield from _listed("suppressions", map(_encode, self._suppressions(key)))
@@ -134,9 +136,9 @@ def _lines(parts: Iterable[bytes]) -> Iterator[bytes]:
         yield rest
 
 
-def _chained(first: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
-    yield first
-    yield from rest
+def _begun(parts: Iterator[bytes]) -> Iterator[bytes]:
+    """The same, asked for its first already."""
+    return chain([next(parts, b"")], parts)
 
 
 def _at(seconds: float) -> datetime:

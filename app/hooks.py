@@ -27,9 +27,8 @@ from app.web import (
     Parts,
     RequestError,
     authorized,
-    body_of,
+    decoded,
     integer,
-    invalid,
     json,
     spec,
 )
@@ -59,10 +58,7 @@ async def webhooks(request: Request) -> Response:
 async def add(request: Request) -> Response:
     """A new webhook, told of what happens from now on. Its secret is in this answer alone."""
     api = authorized(request, "admin")
-    try:
-        wanted = msgspec.json.decode(await body_of(request, 65_536), type=acting.WebhookIn)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise invalid(error) from None
+    wanted = await decoded(request, acting.WebhookIn, 65_536)
     valid(wanted)
     if len(await asyncio.to_thread(api.webhooks.all)) >= MOST_HOOKS:
         raise RequestError(422, f"there are {MOST_HOOKS} webhooks already", "url")

@@ -4,8 +4,9 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
+from typing import Any
 
 import msgspec
 from sqlalchemy.exc import SQLAlchemyError
@@ -44,11 +45,12 @@ from app.settings import Settings
 from app.state import open_state
 from app.storage import Storage, StorageError
 from app.tenants import Tenants
+from app.throttle import Throttle
 from app.tracking import Tracking
 from app.unsubscribe import Unsubscribe
 from app.users import Users
 from app.visitors import keeper
-from app.web import RequestError, body_of, invalid, key_of
+from app.web import RequestError, decoded, key_of
 from app.workspaces import DEFAULT
 
 FOREIGN = "It was sent from another site. Nothing was changed."
@@ -88,7 +90,7 @@ class Mailwake:
         )
         self.dispatcher = Dispatcher(settings, self.tenants.courses, feed, self.tenants.news)
         sessions, users = Sessions(state), Users(state)
-        door = Door(users)
+        door = Door(users, Throttle(state))
         dashboard = Dashboard(settings, sessions, self.live, self._notices_of)
         self.reports = Reports(settings, default.queries)
         of = self.tenants.parts
@@ -111,7 +113,7 @@ class Mailwake:
             *Rights(dashboard).routes,
             *dashboard.routes,
         ]
-        pages: Handlers = {
+        pages: dict[type[Exception], Any] = {
             **ERRORS, HTTPException: partial(_error_page, dashboard),
             ForeignPostError: partial(_foreign_page, dashboard),
         }  # fmt: skip
@@ -211,10 +213,7 @@ class Mailwake:
     async def snapshot(self, request: Request) -> Response:
         """Fill a folder that `mailwake backup` has made: whoever has not made one gets nothing."""
         _of_default(request, "admin")
-        try:
-            wanted = msgspec.json.decode(await body_of(request, 4096), type=snapshot.Wanted)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise invalid(error) from None
+        wanted = await decoded(request, snapshot.Wanted, 4096)
         folder = self.settings.data_dir / wanted.folder
         if not folder.is_dir() or any(folder.iterdir()):
             raise RequestError(422, "must be an empty folder of `mailwake backup`", "folder")
@@ -263,11 +262,13 @@ def _http_error(_: Request, error: Exception) -> Response:
     return answer
 
 
-def _error_page(dashboard: Dashboard, request: Request, error: Exception) -> Response:
+async def _error_page(dashboard: Dashboard, request: Request, error: Exception) -> Response:
     """For people a page, for programs a problem."""
     assert isinstance(error, HTTPException)  # noqa: S101
     if "text/html" not in request.headers.get("accept", ""):
         return _http_error(request, error)
+    with suppress(SQLAlchemyError):  # the bar on top then is that of somebody unknown
+        await dashboard.recognise(request)
     return dashboard.problem(request, error.status_code, error.detail, "Check the address.")
 
 

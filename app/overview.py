@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 
 from app import charts
 from app.filters import STEPS, Filters, Show
-from app.modes import told
 from app.queries import SLOTS, AgentStats, Queries, Split, Step, utc
 from app.storage import Row
 
@@ -32,6 +31,8 @@ class Variant(NamedTuple):
 
     number: int
     messages: int
+    opens_tracked: int
+    clicks_tracked: int
     opened: int
     clicked: int
     chance: float | None
@@ -45,7 +46,9 @@ def newsletters(queries: Queries, filters: Filters) -> dict[str, Any]:
     for slot in queries.sparklines(rows):
         lines[slot["newsletter"]][slot["slot"]] = slot[f"{filters.show}_total"]
     whole = rows[0] if rows else {}
-    names = ("messages", "opened", "clicked", "unsubscribes")
+    names = (
+        "messages", "opens_tracked", "clicks_tracked", "opened", "clicked", "unsubscribes",
+    )  # fmt: skip
     totals = {name: whole.get(f"{name}_in_all", 0) for name in names}
     return {
         "filters": filters,
@@ -58,14 +61,16 @@ def newsletters(queries: Queries, filters: Filters) -> dict[str, Any]:
 def _ranked(row: Row, totals: dict[str, int], line: Sequence[int]) -> dict[str, Any]:
     """With the distance of its rates from the average, in points; None where it is its own."""
     deltas = {}
-    others = totals["messages"] - row["messages"]
-    for kind in ("opened", "clicked"):
-        known = row["messages"] and others
+    for kind, of in (("opened", "opens_tracked"), ("clicked", "clicks_tracked")):
+        others = totals[of] - row[of]
+        known = row[of] and others
         average = (totals[kind] - row[kind]) / others if known else 0
-        deltas[kind] = 100 * (row[kind] / row["messages"] - average) if known else None
+        deltas[kind] = 100 * (row[kind] / row[of] - average) if known else None
     return {
-        **row, "sparkline": charts.sparkline(line), "delta": deltas, "tracking": told(row["flags"]),
-    }  # fmt: skip
+        **row,
+        "sparkline": charts.sparkline(line),
+        "delta": deltas,
+    }
 
 
 def tags(queries: Queries, filters: Filters) -> dict[str, Any]:
@@ -132,9 +137,12 @@ def _variants(rows: Sequence[Row]) -> list[Variant]:
     first = rows[0]
     return [
         Variant(
-            row["variant"], row["messages"], row["opened"], row["clicked"],
+            row["variant"], row["messages"], row["opens_tracked"], row["clicks_tracked"],
+            row["opened"], row["clicked"],
             None if row is first else
-            p_value(first["clicked"], first["messages"], row["clicked"], row["messages"]),
+            p_value(
+                first["clicked"], first["clicks_tracked"], row["clicked"], row["clicks_tracked"]
+            ),
         )
         for row in rows
     ]  # fmt: skip

@@ -51,6 +51,7 @@ class Stats:
     """A newsletter's figures. `unsubscribes` counts distinct messages; `updated_at` may be None.
 
     `tracking` says the mode of opens and of clicks, or mixed: aggregate hits are in no `unique`.
+    Rates are of `opens_tracked` and `clicks_tracked`, the messages whose hits show one by one.
     """
 
     newsletter_id: str
@@ -60,6 +61,8 @@ class Stats:
     unsubscribes: int
     updated_at: datetime | None
     tracking: Mapping[Axis, str]
+    opens_tracked: int
+    clicks_tracked: int
 
 
 @dataclass(frozen=True)
@@ -128,7 +131,7 @@ def sql(name: str) -> str:
     """The text of clickhouse/queries/<name>.sql, with the .part files that it names in braces."""
     folder = resource("clickhouse") / "queries"
     text = (folder / f"{name}.sql").read_text()
-    for part in ("filters", "family", "individual"):
+    for part in ("filters", "family", "individual", "tracked"):
         text = text.replace(f"{{{part}}}", (folder / f"{part}.part").read_text())
     return text
 
@@ -173,8 +176,11 @@ class Queries:
         found, at = self._averages.get(show, ((0.0, 0.0), -AVERAGE_SECONDS))
         if time.monotonic() - at >= AVERAGE_SECONDS:
             rows = self.newsletters(Filters(show=show), limit=1)
-            if rows and (sent := rows[0]["messages_in_all"]):
-                found = rows[0]["opened_in_all"] / sent, rows[0]["clicked_in_all"] / sent
+            if rows:
+                found = (
+                    rows[0]["opened_in_all"] / (rows[0]["opens_tracked_in_all"] or 1),
+                    rows[0]["clicked_in_all"] / (rows[0]["clicks_tracked_in_all"] or 1),
+                )
             self._averages[show] = found, time.monotonic()
         return found
 
@@ -213,6 +219,8 @@ class Queries:
             unsubscribes=_split(kinds.get("unsubscribe")).all.unique,
             updated_at=max(map(utc, times), default=None),
             tracking=told(sent["flags"]),
+            opens_tracked=sent["opens_tracked"],
+            clicks_tracked=sent["clicks_tracked"],
         )
 
     def links(self, newsletter_id: str, parts: Parts = NO_PARTS) -> list[LinkStats]:

@@ -22,8 +22,7 @@ from app.web import (
     PROBLEMS,
     RequestError,
     authorized,
-    body_of,
-    invalid,
+    decoded,
     recipient_of,
     spec,
     streamed,
@@ -103,10 +102,7 @@ async def saved(request: Request) -> Response:
 async def save(request: Request) -> Response:
     """Save a segment under a name of 1 to 100 characters, in the place of an earlier one."""
     api, name = authorized(request, "admin"), _name(request)
-    try:
-        wanted = msgspec.json.decode(await body_of(request, 65_536), type=Segment)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise invalid(error) from None
+    wanted = await decoded(request, Segment, 65_536)
     await asyncio.to_thread(api.saved.put, name, wanted)
     return answer_of(acting.SavedOut(name, wanted))
 

@@ -14,7 +14,7 @@ from typing import Any
 from app import overview
 from app.filters import PERIODS, Filters, Period
 from app.queries import Queries
-from app.templating import number, rate, templates
+from app.templating import number, rate, tally, templates
 
 LINKS = 15
 HEADERS = {
@@ -47,8 +47,8 @@ def text(page: dict[str, Any], url: str) -> str:
         f"{newsletter.name or newsletter.id}: {page['period'].lower()}",
         "",
         f"Messages      {number(stats.messages)}",
-        f"Opened        {number(opens.unique)} ({rate(opens.unique, stats.messages)})",
-        f"Clicked       {number(clicks.unique)} ({rate(clicks.unique, stats.messages)})",
+        f"Opened        {_share(opens.unique, stats.opens_tracked, stats.messages)}",
+        f"Clicked       {_share(clicks.unique, stats.clicks_tracked, stats.messages)}",
         f"Unsubscribed  {number(stats.unsubscribes)} ({rate(stats.unsubscribes, stats.messages)})",
         "",
         *(
@@ -60,6 +60,10 @@ def text(page: dict[str, Any], url: str) -> str:
         url,
     ]
     return "\n".join(lines).strip() + "\n"
+
+
+def _share(value: int, tracked: int, messages: int) -> str:
+    return f"{tally(value, tracked, messages)} ({rate(value, tracked)})"
 
 
 def message(page: dict[str, Any], sender: str, to: str, url: str, key: str) -> EmailMessage:

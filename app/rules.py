@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-import msgspec
 from spectree import Response as Responses
 from starlette.requests import Request
 from starlette.responses import Response
@@ -15,7 +14,16 @@ from app.feed import Feed
 from app.followups import FollowUp, FollowUps, Rule
 from app.keys import Scope
 from app.telling import Wanted
-from app.web import ADMIN, PROBLEMS, Parts, RequestError, authorized, body_of, invalid, json, spec
+from app.web import (
+    ADMIN,
+    PROBLEMS,
+    Parts,
+    RequestError,
+    authorized,
+    decoded,
+    json,
+    spec,
+)
 from app.webhooks import Webhooks
 
 MOST = 100
@@ -41,10 +49,7 @@ async def followups(request: Request) -> Response:
 async def add(request: Request) -> Response:
     """A new follow-up: of clicks from now on, or of messages whose time is over from now on."""
     api = authorized(request, "admin")
-    try:
-        wanted = msgspec.json.decode(await body_of(request, 65_536), type=acting.FollowUpIn)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise invalid(error) from None
+    wanted = await decoded(request, acting.FollowUpIn, 65_536)
     one = await asyncio.to_thread(make, api.followups, api.webhooks, api.feed, wanted)
     return json(out(one))
 

@@ -20,8 +20,7 @@ from app.web import (
     Parts,
     RequestError,
     authorized,
-    body_of,
-    invalid,
+    decoded,
     recipient_of,
     spec,
     streamed,
@@ -59,10 +58,7 @@ async def erase(request: Request) -> Response:
     be asked for again at any time.
     """
     api = authorized(request, "admin")
-    try:
-        wanted = msgspec.json.decode(await body_of(request, 4096), type=acting.ErasureIn)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise invalid(error) from None
+    wanted = await decoded(request, acting.ErasureIn, 4096)
     begun = await asyncio.to_thread(begin, api, wanted.recipient)
     return _answer(await ended(api, begun, WAIT))
 

@@ -18,6 +18,8 @@ def templates() -> Jinja2Blocks:
     filters: dict[str, Any] = {
         "number": number,
         "rate": rate,
+        "tally": tally,
+        "of_tracked": of_tracked,
         "points": points,
         "since": compare.since,
         "when": when,
@@ -49,6 +51,16 @@ def number(value: int) -> str:
 def rate(part: int, whole: int) -> str:
     """A share in percent, a dash where there is nothing to share."""
     return f"{100 * part / whole:.1f}%" if whole else "\u2013"
+
+
+def tally(value: int, tracked: int, messages: int) -> str:
+    """Messages that opened or clicked, a dash where that shows of none of those that were sent."""
+    return number(value) if value or tracked or not messages else "\u2013"
+
+
+def of_tracked(tracked: int, messages: int) -> str:
+    """What a rate is of, where it is not of all."""
+    return "of messages" if tracked == messages else f"of {number(tracked)} tracked messages"
 
 
 def moment(seconds: float) -> str:

@@ -11,7 +11,7 @@ from starlette.routing import Route
 from app import schemas
 from app.corrections import Corrections, span
 from app.storage import StorageError
-from app.web import ADMIN, PROBLEMS, RequestError, authorized, body_of, invalid, spec
+from app.web import ADMIN, PROBLEMS, RequestError, authorized, decoded, spec
 
 
 @spec.validate(
@@ -29,12 +29,7 @@ async def reclassify(request: Request) -> Response:
     went away.
     """
     api = authorized(request, "admin")
-    try:
-        wanted = msgspec.json.decode(
-            await body_of(request, 4096) or b"{}", type=schemas.ReclassifyIn
-        )
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise invalid(error) from None
+    wanted = await decoded(request, schemas.ReclassifyIn, 4096, b"{}")
     if wanted.start and wanted.end and wanted.start > wanted.end:
         raise RequestError(422, "must not be later than `to`", "from")
     start, end = span(wanted.start, wanted.end)

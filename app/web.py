@@ -158,6 +158,14 @@ async def body_of(request: Request, limit: int) -> bytes:
     return b"".join(parts)
 
 
+async def decoded(request: Request, type_: type[T], limit: int, empty: bytes = b"") -> T:
+    """The body as JSON of that type; `empty` stands for none. Raises RequestError."""
+    try:
+        return msgspec.json.decode(await body_of(request, limit) or empty, type=type_)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise invalid(error) from None
+
+
 def invalid(error: Exception) -> RequestError:
     """msgspec says where: `Expected str, got int - at $.newsletter.id`."""
     message, _, path = str(error).partition(" - at `")

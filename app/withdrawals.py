@@ -19,7 +19,7 @@ from app.web import (
     Parts,
     RequestError,
     authorized,
-    body_of,
+    decoded,
     invalid,
     json,
     spec,
@@ -85,10 +85,7 @@ ROUTES: Sequence[Route] = (
 
 
 async def _wanted(request: Request) -> acting.ConsentIn:
-    try:
-        wanted = msgspec.json.decode(await body_of(request, 16_384), type=acting.ConsentIn)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise invalid(error) from None
+    wanted = await decoded(request, acting.ConsentIn, 16_384)
     if not wanted.axes:
         raise RequestError(422, "must name opens, clicks or both", "axes")
     return wanted

@@ -19,6 +19,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """One real server process for the whole session; tests use newsletters of their own."""
     folder = tmp_path_factory.mktemp("service") / "data"
     with Service(folder, MAILWAKE_KEEP_VISITORS_DAYS="0") as running:  # some tests' hits are old
+        running.ready()
         yield running
 
 

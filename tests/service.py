@@ -116,6 +116,10 @@ class Service:
             assert time.monotonic() < end, f"no {what} in {seconds} s: {self.log.read_text()}"
             time.sleep(0.05)
 
+    def ready(self) -> None:
+        """Wait until the tables are there."""
+        self.wait_for(lambda: self.client.get("/readyz").status_code == 200, "ready")
+
     def rewrite(
         self,
         newsletter: str | dict[str, Any],

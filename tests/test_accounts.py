@@ -9,11 +9,12 @@ import httpx2
 import pytest
 from sqlalchemy import Engine
 
-from app.access import FORM, FREE_TRIES, SESSION, csrf
+from app.access import FORM, SESSION, csrf
 from app.demo import agents
 from app.keys import Keys
 from app.settings import load
 from app.state import open_state
+from app.throttle import FREE_TRIES
 from app.users import Users
 from tests.service import Service
 
@@ -59,7 +60,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     running = House(tmp_path_factory.mktemp("house") / "data", MAILWAKE_TRUSTED_PROXIES="127.0.0.1")
     running.visitors = []
     with running:
-        running.wait_for(lambda: running.client.get("/readyz").status_code == 200, "ready")
+        running.ready()
         running.state = open_state(running.data_dir)
         yield running
         for client in running.visitors:
@@ -86,6 +87,17 @@ def test_the_first_password_needs_no_other_and_the_next_does(house: House) -> No
     assert answer.status_code == 303
     for password, status in ((PASSWORD, 403), (ANOTHER, 303)):
         assert house.login(house.visitor(), "ann", password).status_code == status
+
+
+def test_the_bar_tells_who_is_here_on_every_page(house: House) -> None:
+    vera, html = house.somebody("vera", "viewer", "elsewhere"), {"accept": "text/html"}
+    for path, status in (("/account", 200), ("/no-such-page", 404)):
+        page = vera.get(path, headers=html)
+        assert page.status_code == status
+        assert "vera · elsewhere</span>" in page.text and "Log out" in page.text
+        assert 'href="/access"' not in page.text
+    stranger = house.visitor().get("/no-such-page", headers=html)
+    assert stranger.status_code == 404 and "Log out" not in stranger.text
 
 
 def test_whoever_found_a_session_cannot_guess_the_password(house: House) -> None:
@@ -260,12 +272,13 @@ FORMS: tuple[tuple[str, dict[str, str]], ...] = (
 def test_a_form_without_this_sessions_token_changes_nothing(house: House) -> None:
     admin, other = house.somebody("mia", "admin"), house.somebody("mia", "admin")
     house.somebody("ned")
+    key, _ = _keys(house).add("default", "stays", ["read"], "")
     tokens: list[dict[str, str]] = [
         {}, {"csrf": ""}, {"csrf": "x" * 32}, {"csrf": csrf("")},
         {"csrf": csrf(other.cookies[SESSION])}, {"csrf": csrf(admin.cookies[FORM])},
     ]  # fmt: skip
     before = _rows(house)
-    for path, fields in FORMS:
+    for path, fields in (*FORMS, ("/access/keys/revoke", {"key": key.id})):
         for token in tokens:
             answer = admin.post(path, data={**fields, **token})
             assert (answer.status_code, "set-cookie" in answer.headers) == (403, False), path

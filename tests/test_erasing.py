@@ -35,7 +35,7 @@ from app.modes import PSEUDONYMOUS, Modes
 from app.queries import Queries, sql
 from app.settings import load, with_secrets
 from app.state import open_state
-from app.storage import Storage
+from app.storage import Storage, StorageError
 from app.workspaces import Workspaces
 from tests.canaries import (
     ADDRESS,
@@ -303,6 +303,17 @@ def test_a_cluster_is_told_as_a_whole(table: str, storage: Storage) -> None:
     pairs = {name: [(1, 1)] for name in ("urls", "labels")}
     asked = {"workspace": "default", **given, **pairs}
     assert "ON CLUSTER" in text and storage.query(f"EXPLAIN AST {text}", asked)
+
+
+def test_a_dossier_begins_once_every_table_is_there(storage: Storage, tmp_path: Path) -> None:
+    dossiers = Dossiers(open_state(tmp_path), Queries(storage), "secret", "service")
+    assert json.loads(b"".join(dossiers.of("nobody@example.com")))["hits"] == []
+    storage.query("DETACH TABLE hits", {})
+    try:
+        with pytest.raises(StorageError):
+            next(dossiers.of("nobody@example.com"))
+    finally:
+        storage.query("ATTACH TABLE hits", {})
 
 
 @pytest.mark.parametrize("path", ["/v1/erasures", "/v1/recipients/a@example.com/export"])

@@ -28,7 +28,7 @@ from tests.walls import (
 @pytest.fixture(scope="module")
 def walled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     with Service(tmp_path_factory.mktemp("walls") / "data") as running:
-        running.wait_for(lambda: running.client.get("/readyz").status_code == 200, "ready")
+        running.ready()
         yield running
         close()
 

@@ -1,11 +1,13 @@
 """Consent that is withdrawn: at hit time, in mail sent before and after, across processes."""
 
 import json
+import re
 import subprocess
 import sys
 import time
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import httpx2
 import pytest
@@ -17,6 +19,7 @@ from app.state import open_state
 from app.withdrawing import ALL, Withdrawals
 from tests.service import Service, paths, tracked_urls
 
+AGENT = "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Thunderbird/128.0"
 HTML = '<body><a href="https://example.com/?a=1&amp;b=2">One</a></body>'
 
 
@@ -147,6 +150,32 @@ def test_the_command_line_reaches_a_running_service(service: Service) -> None:
         service.client.get(pixel)
         time.sleep(0.1)
     assert run("restore", "cleo@x.example") == run("show", "cleo@x.example")
+
+
+def test_rates_are_of_what_is_tracked(service: Service) -> None:
+    """Two of five said yes to opens and one of those opened: half, wherever it stands."""
+    name, off = "who said yes", {"opens": "off"}
+    for n in range(5):
+        newsletter = {"id": name, "tags": ["consent"]}
+        mail = service.rewrite(newsletter, HTML, f"{n}@yes.example", tracking={} if n < 2 else off)
+        if not n:
+            pixel = next(p for p in paths(tracked_urls(mail["html"])) if p.startswith("/o/"))
+            service.client.get(pixel, headers={"user-agent": AGENT})
+    service.drained()
+    stats = service.stats(name)
+    assert (stats["messages"], stats["opens_tracked"], stats["clicks_tracked"]) == (5, 2, 5)
+    assert stats["opens"]["human"] == {"total": 1, "unique": 1}
+    url = quote(name)
+    with httpx2.Client(base_url=service.url, trust_env=False, timeout=60) as visitor:
+        service.login(visitor)
+        page = visitor.get(f"/newsletters/{url}").text
+        assert "50.0% of 2 tracked messages" in page
+        assert "0.0% of messages" in page  # clicks
+        for there in (f"/?search={url}", "/tags?search=consent", f"/compare?newsletter={url}"):
+            assert '<td class="n rate">50.0%' in re.sub(
+                r'role="cell" | data-label="[^"]*"', "", visitor.get(there).text
+            ), there
+        assert "50.0% of 2 tracked messages" in visitor.get(f"/newsletters/{url}/report").text
 
 
 def test_the_pages_say_it_and_a_button_changes_it(service: Service) -> None:

@@ -1,6 +1,7 @@
 -- What one newsletter sent since a moment, or one variant (A/B) of it: messages, first_at, last_at,
--- and the flags that its messages carry.
-SELECT count() AS messages, min(at) AS first_at, max(at) AS last_at, groupUniqArray(flags) AS flags
+-- the flags that its messages carry, opens_tracked and clicks_tracked.
+SELECT count() AS messages, min(at) AS first_at, max(at) AS last_at, groupUniqArray(flags) AS flags,
+    {tracked}
 FROM messages
 WHERE workspace = {workspace:String} AND newsletter = {newsletter:UInt64}
     AND ({variant:String} = '' OR variant = toUInt8OrZero({variant:String}))

@@ -1,11 +1,11 @@
 -- One newsletter's variants (A/B) with what each sent and got: distinct messages.
-SELECT
-    variant, messages,
-    countIf(kind = 'open' AND shown > 0 AND {individual}) AS opened,
-    countIf(kind = 'click' AND shown > 0 AND {individual}) AS clicked
+-- Hits are counted before they are joined: a join holds its right side in memory. A newsletter
+-- without variants has one row, and its hits are not read.
+SELECT variant, messages, opens_tracked, clicks_tracked, opened, clicked
 FROM
 (
-    SELECT variant, count() AS messages
+    SELECT variant, count() AS messages,
+        {tracked}
     FROM messages
     WHERE workspace = {workspace:String} AND newsletter = {newsletter:UInt64}
     GROUP BY variant
@@ -13,11 +13,22 @@ FROM
 LEFT JOIN
 (
     SELECT
-        variant, kind, message,
-        multiIf({show:String} = 'human', human, {show:String} = 'machine', machine, human + machine) AS shown
-    FROM hits_by_message FINAL
-    WHERE workspace = {workspace:String} AND newsletter = {newsletter:UInt64}
+        variant,
+        countIf(kind = 'open' AND shown > 0 AND {individual}) AS opened,
+        countIf(kind = 'click' AND shown > 0 AND {individual}) AS clicked
+    FROM
+    (
+        SELECT
+            variant, kind, message,
+            multiIf({show:String} = 'human', human, {show:String} = 'machine', machine, human + machine) AS shown
+        FROM hits_by_message FINAL
+        WHERE workspace = {workspace:String} AND newsletter = {newsletter:UInt64}
+            AND (
+                SELECT uniqExact(variant) > 1 FROM messages
+                WHERE workspace = {workspace:String} AND newsletter = {newsletter:UInt64}
+            )
+    )
+    GROUP BY variant
 ) AS hit USING (variant)
-GROUP BY variant, messages
 ORDER BY variant
 LIMIT 256

@@ -1,7 +1,8 @@
 -- Newsletters of a workspace with what they sent and got from one group (`show`), sorted.
--- Rows: newsletter UInt64, id, name, subject, tags, messages, first_at and last_at of its messages, their flags,
+-- Rows: newsletter UInt64, id, name, subject, tags, messages, first_at and last_at of its messages,
+-- opens_tracked and clicks_tracked (messages whose opens and clicks show one by one),
 -- opened, clicked and unsubscribes (distinct messages), opens and clicks (hits), updated_at;
--- messages_in_all, opened_in_all and clicked_in_all of every row that matches, page or not.
+-- messages_in_all, opens_tracked_in_all and the like of every row that matches, page or not.
 WITH
     counts AS
     (
@@ -33,15 +34,17 @@ WITH
     (
         SELECT
             newsletter, count() AS messages, min(at) AS first_at, max(at) AS last_at,
-            groupUniqArray(flags) AS flags
+            {tracked}
         FROM messages
         WHERE workspace = {workspace:String}
         GROUP BY newsletter
     )
 SELECT
-    newsletters.newsletter AS newsletter, id, name, subject, tags, messages, first_at, last_at, flags,
+    newsletters.newsletter AS newsletter, id, name, subject, tags, messages, first_at, last_at, opens_tracked, clicks_tracked,
     opens, opened, clicks, clicked, unsubscribes, greatest(last_at, last_hit) AS updated_at,
     sum(messages) OVER () AS messages_in_all,
+    sum(opens_tracked) OVER () AS opens_tracked_in_all,
+    sum(clicks_tracked) OVER () AS clicks_tracked_in_all,
     sum(opened) OVER () AS opened_in_all,
     sum(clicked) OVER () AS clicked_in_all,
     sum(unsubscribes) OVER () AS unsubscribes_in_all
@@ -60,8 +63,8 @@ ORDER BY
         {sort:String} = 'messages', toFloat64(messages),
         {sort:String} = 'opened', toFloat64(opened),
         {sort:String} = 'clicked', toFloat64(clicked),
-        {sort:String} = 'open_rate', opened / greatest(messages, 1),
-        {sort:String} = 'click_rate', clicked / greatest(messages, 1),
+        {sort:String} = 'open_rate', opened / greatest(opens_tracked, 1),
+        {sort:String} = 'click_rate', clicked / greatest(clicks_tracked, 1),
         {sort:String} = 'sent', toFloat64(toUnixTimestamp64Milli(last_at)),
         0) ASC,
     last_at DESC, id

@@ -1,9 +1,11 @@
 -- What newsletters and streams with one tag sent and got together from one group (`show`).
--- Rows: tag, newsletters, messages, opened, clicked and unsubscribes (distinct messages), last_at.
+-- Rows: tag, newsletters, messages, opens_tracked, clicks_tracked, opened, clicked and unsubscribes (distinct messages), last_at.
 SELECT
     tag,
     count() AS newsletters,
     sum(messages) AS messages,
+    sum(opens_tracked) AS opens_tracked,
+    sum(clicks_tracked) AS clicks_tracked,
     sum(opened) AS opened,
     sum(clicked) AS clicked,
     sum(unsubscribes) AS unsubscribes,
@@ -16,7 +18,8 @@ FROM
 ) AS tagged
 LEFT JOIN
 (
-    SELECT newsletter, count() AS messages, max(at) AS last_at
+    SELECT newsletter, count() AS messages, max(at) AS last_at,
+        {tracked}
     FROM messages
     WHERE workspace = {workspace:String} AND at >= fromUnixTimestamp64Milli({since_ms:Int64})
     GROUP BY newsletter

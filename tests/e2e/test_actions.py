@@ -20,7 +20,7 @@ MAIL = '<body><a href="https://example.com/" data-track-tag="acted">x</a></body>
 def hooked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     folder = tmp_path_factory.mktemp("actions") / "data"
     with Service(folder, MAILWAKE_WEBHOOK_NETWORKS="127.0.0.0/8") as running:
-        running.wait_for(lambda: running.client.get("/readyz").status_code == 200, "ready")
+        running.ready()
         yield running
 
 

@@ -18,7 +18,7 @@ LONG = [
 @pytest.mark.parametrize("examples", ["25", pytest.param("500", marks=LONG)])
 def test_no_request_is_answered_with_a_server_error(tmp_path: Path, examples: str) -> None:
     with Service(tmp_path / "data") as service:
-        service.wait_for(lambda: service.client.get("/readyz").status_code == 200, "ready")
+        service.ready()
         run = [
             str(Path(sys.executable).with_name("schemathesis")), "run",
             f"{service.url}/openapi.json", "--header", f"Authorization: Bearer {service.api_key}",
