@@ -27,12 +27,12 @@ from app import scrubbing
 from app.corrections import Corrections
 from app.erasures import Erasure, Erasures
 from app.events import recipient_key
-from app.journal import OPEN, SEALED, adopt_orphans
 from app.loader import Loader
 from app.marks import Marks
 from app.modes import keys
 from app.queries import sql
 from app.storage import Storage, StorageError
+from app.waiting import OPEN, SEALED, adopt_orphans
 from app.workspaces import DEFAULT, Workspaces
 
 log = logging.getLogger(__name__)

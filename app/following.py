@@ -9,12 +9,12 @@ from uuid import UUID
 from app.classify import HUMAN
 from app.feed import KEPT, Cursor, CursorError, Event, Feed
 from app.followups import TYPE, Due, FollowUp, FollowUps, Sent, due_id
-from app.journal import waiting_since
 from app.queries import Queries
 from app.settings import Settings
 from app.storage import Row
 from app.suppressing import Suppressions
 from app.telling import Teller, Told
+from app.waiting import waiting_since
 from app.webhooks import Webhooks
 
 log = logging.getLogger(__name__)

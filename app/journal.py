@@ -1,8 +1,5 @@
 """The journal: append-only segments of JSON lines that stand between a hit and ClickHouse.
 
-    <id>.open   the segment being written, under flock by its writer
-    <id>.seg    sealed: immutable until ClickHouse has acknowledged it, then deleted
-
 Lines of one turn of the event loop are written together, before their answers are sent, so killing
 the process loses nothing. What a power loss may take is bounded by `sync_ms`. Everything here runs
 on the event loop's thread but fdatasync: only the writer itself rotates, so no line ever goes to a
@@ -15,17 +12,17 @@ import logging
 import os
 import time
 import uuid
-from collections.abc import Awaitable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Awaitable
+from contextlib import suppress
 from errno import EDQUOT, ENOSPC
 from pathlib import Path
 from typing import NamedTuple
 
 from app.events import new_id
+from app.waiting import OPEN, PARTIAL, SEALED, adopt_orphans, began, sealed
 
 log = logging.getLogger(__name__)
 
-OPEN, SEALED, PARTIAL = ".open", ".seg", ".new"
 SEGMENT_BYTES = 16 * 1024 * 1024  # one insert's worth: about 50,000 hits
 SEAL_AFTER = 0.4  # seconds a line may wait in a quiet segment; stats promise two in all
 QUEUE = 4  # while this many sealed segments wait, the open one may grow to SEGMENT_BYTES
@@ -221,7 +218,7 @@ class Journal:
                     found[path.name] = size, lines
         self._counted = {name: lines for name, (_, lines) in found.items() if name.endswith(SEALED)}
         sizes, lines_of = [size for size, _ in found.values()], [n for _, n in found.values()]
-        age = max((time.time() - _began(name) for name in found), default=0.0)
+        age = max((time.time() - began(name) for name in found), default=0.0)
         return Lag(len(found), sum(sizes), sum(lines_of), max(0.0, age))
 
     def _check(self) -> None:
@@ -322,75 +319,3 @@ class Journal:
                 self._retire()
             if segment and segment.size > segment.synced:
                 self._start_sync()
-
-
-def sealed(folder: Path) -> list[Path]:
-    """The sealed segments, oldest first."""
-    with os.scandir(folder) as entries:
-        names = sorted(entry.name for entry in entries if entry.name.endswith(SEALED))
-    return [folder / name for name in names]
-
-
-def waiting_since(folder: Path, otherwise: float) -> float:
-    """When the oldest segment that waits was begun, in seconds since 1970 UTC."""
-    names = [path.name for path in folder.iterdir() if path.suffix in (OPEN, SEALED)]
-    return min(map(_began, names), default=otherwise)
-
-
-def adopt_orphans(folder: Path) -> list[Path]:
-    """Seal the segments that a killed process left open; a torn last line is cut off.
-
-    A torn line was never answered, so nothing that was acknowledged is lost.
-    """
-    adopted = []
-    for path in sorted(folder.glob("*" + OPEN)):
-        with claim(path) as fd:
-            if fd is None:
-                continue
-            whole = _whole_lines(fd)
-            if whole == 0:
-                path.unlink()
-                continue
-            os.ftruncate(fd, whole)
-            target = path.with_suffix(SEALED)
-            path.rename(target)
-            adopted.append(target)
-    return adopted
-
-
-@contextmanager
-def claim(path: Path) -> Iterator[int | None]:
-    """Open a segment under its lock; None when another process has it or it is gone."""
-    try:
-        fd = os.open(path, os.O_RDWR)
-    except FileNotFoundError:
-        yield None
-        return
-    try:
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            mine = path.exists() and os.path.samestat(os.fstat(fd), path.stat())
-        except (BlockingIOError, FileNotFoundError):
-            mine = False
-        yield fd if mine else None
-    finally:
-        os.close(fd)
-
-
-def _began(name: str) -> float:
-    """When a segment was begun, in seconds since 1970: its id is a UUIDv7."""
-    return int(name[:13].replace("-", ""), 16) / 1000
-
-
-def _whole_lines(fd: int) -> int:
-    """Bytes up to and with the last newline."""
-    size = os.fstat(fd).st_size
-    step = 1 << 16
-    position = size
-    while position > 0:
-        start = max(0, position - step)
-        found = os.pread(fd, position - start, start).rfind(b"\n")
-        if found >= 0:
-            return start + found + 1
-        position = start
-    return 0

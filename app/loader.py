@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from app import journal
+from app import waiting
 from app.classify import VERSION, Classified, classify, judge
 from app.corrections import origin, touch
 from app.erasures import Erasures
@@ -139,9 +139,9 @@ class Loader:
     def load_all(self) -> int:
         """Load every sealed segment, oldest first; returns how many lines. Raises StorageError."""
         if time.monotonic() - self._adopted_at > ADOPT:
-            journal.adopt_orphans(self.folder)
+            waiting.adopt_orphans(self.folder)
             self._adopted_at = time.monotonic()
-        return sum(self._load_shared(path) for path in journal.sealed(self.folder))
+        return sum(self._load_shared(path) for path in waiting.sealed(self.folder))
 
     @contextmanager
     def paused(self) -> Iterator[None]:
@@ -151,7 +151,7 @@ class Loader:
         """
         self.load_all()  # most of it while others may load too
         with locked(self.folder / LOCK):
-            for path in journal.sealed(self.folder):
+            for path in waiting.sealed(self.folder):
                 self.load(path)
             yield
 
@@ -165,7 +165,7 @@ class Loader:
 
     def load(self, path: Path) -> int:
         """Load one segment and delete it; 0 when another loader has it. Raises StorageError."""
-        with journal.claim(path) as fd:
+        with waiting.claim(path) as fd:
             if fd is None:
                 return 0
             start = time.perf_counter()

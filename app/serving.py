@@ -18,13 +18,14 @@ from app import logs, secret_files, settings
 from app.beginning import begin, take_over
 from app.gateway import Gateway
 from app.greeting import greet
-from app.journal import Journal, JournalError, adopt_orphans
+from app.journal import Journal, JournalError
 from app.keys import Keys, local_pass
 from app.networks import Networks, NetworksError
 from app.senders import Senders
 from app.settings import PREFIX, Settings, SettingsError
 from app.state import VersionError, open_state
 from app.users import Users
+from app.waiting import adopt_orphans
 
 
 class StartError(Exception):

@@ -16,10 +16,10 @@ from typing import Annotated
 import msgspec
 
 from app.corrections import DONE, Corrections
-from app.journal import OPEN, SEALED
 from app.loader import Loader
 from app.settings import Settings
 from app.storage import EXPORT, Storage
+from app.waiting import OPEN, SEALED
 
 BACKUP = "backup-"  # how folders of snapshots begin, in DATA_DIR
 _NOT_COPIED = {"chdb", "journal", "state.db", "state.db-wal", "state.db-shm"}

@@ -28,7 +28,7 @@ COUNT = """
 import json, sys
 from pathlib import Path
 from app.feed import Feed
-from app.journal import adopt_orphans
+from app.waiting import adopt_orphans
 from app.loader import Loader
 from app.settings import load
 from app.state import open_state

@@ -60,7 +60,7 @@ LAYERS = [
         "addresses",
         "state",
     },
-    {"migrating", "expiry"},
+    {"migrating", "expiry", "waiting"},
     {"settings", "logs", "filters"},
     {"modes"},
     {"events", "visitors"},

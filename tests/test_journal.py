@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from app import journal as journal_module
-from app.journal import OPEN, SEALED, Journal, JournalError, adopt_orphans, claim, sealed
+from app.journal import Journal, JournalError
+from app.waiting import OPEN, SEALED, adopt_orphans, claim, sealed
 
 
 @asynccontextmanager

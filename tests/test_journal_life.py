@@ -12,9 +12,10 @@ from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
 
 from app.events import Hit, encode, new_id, now_ms
-from app.journal import OPEN, Journal, adopt_orphans, sealed
+from app.journal import Journal
 from app.loader import Loader
 from app.storage import Storage, StorageError
+from app.waiting import OPEN, adopt_orphans, sealed
 
 EXAMPLES = 3000 if "MAILWAKE_TORTURE" in os.environ else 200
 

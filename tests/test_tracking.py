@@ -9,12 +9,13 @@ import pytest
 from starlette.types import Message, Receive, Scope, Send
 
 from app import events
-from app.journal import Journal, sealed
+from app.journal import Journal
 from app.modes import MODES, Mode, Modes
 from app.refusing import refuser
 from app.tokens import LinkToken, MessageToken, Readers, Tokens
 from app.tracking import GIF, Tracking
 from app.visitors import truncated
+from app.waiting import sealed
 
 TOKENS = Tokens(["secret-key-0123456789"])
 ACME, OTHER = Tokens(["acme-key-0123456789"], "acme"), Tokens(["other-key-0123456789"], "other")

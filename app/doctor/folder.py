@@ -11,9 +11,9 @@ from contextlib import closing
 from pathlib import Path
 
 from app.doctor.finding import Finding
-from app.journal import OPEN, SEALED, waiting_since
 from app.settings import CUT_OFF, PREFIX, Settings
 from app.state import VersionError, steps_missing
+from app.waiting import OPEN, SEALED, waiting_since
 
 ROOM, NO_ROOM = 2 * 2**30, 200 * 2**20  # bytes
 LATE = 60.0  # seconds that a segment may wait
