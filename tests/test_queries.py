@@ -1,5 +1,6 @@
 """Every question of the dashboard against known hits; roll-ups and raw hits must agree."""
 
+import os
 import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -238,3 +239,9 @@ def test_a_timeline_has_the_step_that_was_asked_for(
     assert {(b - a).total_seconds() for a, b in pairwise(starts)} == {seconds}
     shown = sum(column.human_opens + column.machine_opens for _, column in page["times"])
     assert shown == page["opens"].total
+
+
+def test_embedded_queries_leave_the_hits_half_the_cores(storage: Storage) -> None:
+    asked = "SELECT getSetting('max_threads') AS threads, getSetting('os_threads_nice_value_query')"
+    (row,) = storage.query(f"{asked} AS nice", {})
+    assert row == {"threads": max(1, (os.cpu_count() or 1) // 2), "nice": 10}

@@ -26,7 +26,8 @@ EVERY = 5.0  # seconds between samples
 def sample(service: Service) -> dict[str, float]:
     """What must not grow, and what grows with what is kept (`state_mb`, `data_mb`).
 
-    chDB starts its threads and opens most of its files within the first minutes.
+    chDB starts its threads and opens its files as it needs them, up to what its pools hold: most
+    within the first minutes, the last few later.
     """
     assert service.process
     of = Path(f"/proc/{service.process.pid}")
@@ -142,7 +143,7 @@ def flatness(told: list[dict[str, Any]], taken: list[dict[str, float]]) -> Itera
 def assert_flat(told: list[dict[str, Any]], taken: list[dict[str, float]]) -> None:
     of = series(told, taken)
     for name, ratio, more in (
-        ("memory_mb", 1.1, 30), ("threads", 1, 4), ("open_files", 1.3, 150),
+        ("memory_mb", 1.1, 30), ("threads", 1.1, 4), ("open_files", 1.3, 150),
         ("journal_files", 1.5, 10), ("journal_mb", 1.5, 8), ("files", 1.5, 200),
         ("median_ms", 2, 5), ("p99_ms", 2, 50), ("burst_ms", 2, 500),
     ):  # fmt: skip
