@@ -16,7 +16,7 @@ serve: $(VENV)/dev ## the service on embedded chDB, nothing configured
 	@$(BIN)/mailwake serve
 
 test: lint browser mailtools caddy ## every test, the browser tests included
-	@$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
+	@$(BIN)/python -m pytest -n 3 --dist loadfile
 
 torture: $(VENV)/dev browser ## the longer proofs
 	@MAILWAKE_TORTURE=1 $(BIN)/python -m pytest -m torture

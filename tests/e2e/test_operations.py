@@ -107,7 +107,7 @@ def test_metrics_are_for_key_holders_and_agree_with_what_happened(tmp_path: Path
     with Service(tmp_path / "data") as service:
         load = Load(service, "metrics", clicks=0)
         with load.running():
-            time.sleep(0.3)
+            service.wait_for(lambda: len(load.answered) > 10, "answers")
         service.client.get("/o/forged.gif")
         service.client.get("/c/forged/forged")
         service.drained()
