@@ -66,11 +66,7 @@ def _ranked(row: Row, totals: dict[str, int], line: Sequence[int]) -> dict[str, 
         known = row[of] and others
         average = (totals[kind] - row[kind]) / others if known else 0
         deltas[kind] = 100 * (row[kind] / row[of] - average) if known else None
-    return {
-        **row,
-        "sparkline": charts.sparkline(line),
-        "delta": deltas,
-    }
+    return {**row, "sparkline": charts.sparkline(line), "delta": deltas}
 
 
 def tags(queries: Queries, filters: Filters) -> dict[str, Any]:
