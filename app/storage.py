@@ -47,6 +47,13 @@ _BESIDE_HITS = {
     "max_threads": max(1, (os.cpu_count() or 1) // 2),
     "os_threads_nice_value_query": 10,
 }
+# From a hundred replaced parts on it would remove them with 128 threads, which then stay.
+_ONE_REMOVES = "MODIFY SETTING concurrent_part_removal_threshold = 1000000"
+_MANY_REMOVE = """
+SELECT name FROM system.tables
+WHERE database = currentDatabase() AND engine LIKE '%MergeTree'
+    AND engine_full NOT LIKE '%concurrent_part_removal_threshold%'
+"""
 
 _CHANGING = """
 SELECT latest_fail_reason FROM {system.mutations}
@@ -193,6 +200,9 @@ class Storage:
             shutil.rmtree(left, ignore_errors=True)  # of a process that was killed
         with self._migrations() as migrations:
             applied = migrations.apply(until)
+            if self.embedded:
+                for (table,) in migrations.client.query(_MANY_REMOVE).result_rows:
+                    migrations.client.command(f"ALTER TABLE {table} {_ONE_REMOVES}")
             if not until:
                 expiry.apply(migrations.client, self._settings)
             return applied

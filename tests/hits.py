@@ -39,11 +39,13 @@ class Load:
 
     @contextmanager
     def running(self, threads: int = 4) -> Iterator[None]:
-        """Until the block ends; a thread also ends when the service is gone."""
-        stop = threading.Event()
+        """From the first answer until the block ends; a thread ends when the service is gone."""
+        stop, before = threading.Event(), len(self.answered)
         started = [threading.Thread(target=self._work, args=(stop,)) for _ in range(threads)]
         for thread in started:
             thread.start()
+        while len(self.answered) == before and any(thread.is_alive() for thread in started):
+            time.sleep(0.001)
         try:
             yield
         finally:

@@ -140,7 +140,7 @@ def test_a_click_that_turns_out_to_be_a_machines_is_not_followed_up(
     scanned = hooked.rewrite("f-3", MAIL, "scanned@example.com")
     click(hooked, scanned, 0)
     hooked.drained()  # loaded alone, a person's
-    click(hooked, scanned, 1, 2)
+    click(hooked, scanned, 0, 1, 2)  # all links at once, by whoever clicked some seconds before
     person = hooked.rewrite("f-3", MAIL, "person@example.com")
     click(hooked, person, 0)
     hooked.wait_for(lambda: there.requests, "a follow-up")

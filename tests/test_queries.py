@@ -241,6 +241,14 @@ def test_a_timeline_has_the_step_that_was_asked_for(
     assert shown == page["opens"].total
 
 
+def test_replaced_parts_are_removed_by_one_thread(storage: Storage) -> None:
+    asked = "SELECT name, engine_full FROM system.tables WHERE database = currentDatabase()"
+    tables = storage.query(f"{asked} AND engine LIKE '%MergeTree'", {})
+    assert {"hits", "messages"} < {table["name"] for table in tables}
+    for table in tables:
+        assert "concurrent_part_removal_threshold = 1000000" in table["engine_full"], table
+
+
 def test_embedded_queries_leave_the_hits_half_the_cores(storage: Storage) -> None:
     asked = "SELECT getSetting('max_threads') AS threads, getSetting('os_threads_nice_value_query')"
     (row,) = storage.query(f"{asked} AS nice", {})

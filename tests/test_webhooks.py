@@ -124,7 +124,7 @@ def test_a_click_that_turns_out_to_be_a_machines_is_told_again(
     answer = hooked.rewrite("judged", MAIL)
     hit(hooked, answer, 0)
     hooked.drained()  # loaded alone, a person's
-    hit(hooked, answer, 1, 2)
+    hit(hooked, answer, 0, 1, 2)  # all links at once, by whoever clicked some seconds before
     hooked.wait_for(
         lambda: "event.reclassified" in [event["type"] for event in there.events()], "a correction"
     )

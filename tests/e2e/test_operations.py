@@ -200,14 +200,11 @@ def test_a_full_disk_stops_no_redirect_and_is_told(small_disk: Path, tmp_path: P
             metrics = service.client.get("/metrics").text
             assert f'mailwake_dropped_total{{reason="disk_full"}} {dropped}.0' in metrics
             filler.unlink()
-            time.sleep(1.1)
-            more = Load(service, "full")
-            with more.running(1):
-                time.sleep(0.2)
-            service.wait_for(
-                lambda: "mailwake_journal_trouble 0.0" in service.client.get("/metrics").text,
-                "room",
-            )
+            with Load(service, "full").running(1):  # what is kept again ends the trouble
+                service.wait_for(
+                    lambda: "mailwake_journal_trouble 0.0" in service.client.get("/metrics").text,
+                    "room",
+                )
     finally:
         subprocess.run(["umount", str(small_disk)], check=False)
 
