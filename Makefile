@@ -15,8 +15,9 @@ demo: $(VENV)/dev ## the whole product on embedded chDB with live sample traffic
 serve: $(VENV)/dev ## the service on embedded chDB, nothing configured
 	@$(BIN)/mailwake serve
 
-test: lint browser mailtools caddy ## every test, the browser tests included
-	@$(BIN)/python -m pytest -n 3 --dist loadfile
+test: ## every test, the browser tests included
+	@$(MAKE) --no-print-directory -j2 lint caddy
+	@$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 torture: $(VENV)/dev browser ## the longer proofs
 	@MAILWAKE_TORTURE=1 $(BIN)/python -m pytest -m torture
@@ -65,13 +66,13 @@ $(VENV)/bench: $(VENV)/dev requirements-bench.lock
 browser:
 	@command -v chromium >/dev/null || { apt-get update -qq && apt-get install -y -qq chromium >/dev/null; }
 
-mailtools:
+mailtools: browser # one after the other: apt-get does not share
 	@command -v postfix >/dev/null && command -v swaks >/dev/null && command -v gpg >/dev/null \
 	  || { apt-get update -qq \
 	       && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq postfix swaks gpg >/dev/null; } \
 	  || echo "postfix, swaks and gpg could not be installed: their tests are left out"
 
-caddy: $(VENV)/dev # unpacked, not installed: nothing is to listen on port 80
+caddy: mailtools $(VENV)/dev # unpacked, not installed: nothing is to listen on port 80
 	@test -x $(VENV)/caddy/usr/bin/caddy \
 	  || { apt-get update -qq && cd $(VENV) && apt-get download -qq caddy && dpkg-deb -x caddy_*.deb caddy; } \
 	  || echo "caddy could not be had: its test is left out"

@@ -15,7 +15,10 @@ from clickhouse_connect.driver.exceptions import DatabaseError, OperationalError
 
 from app.settings import load
 from app.storage import Storage
-from tests.clickhouse_server import CODECS, ClickHouseServer, FaultKind, Statement
+from tests.clickhouse_server import ClickHouseServer
+from tests.standin.endpoint import CODECS
+from tests.standin.faults import FaultKind
+from tests.standin.statements import Statement
 
 USER, PASSWORD = "mail@wake", "p:ss/word"
 TABLE = (

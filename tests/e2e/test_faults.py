@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.clickhouse_server import ClickHouseServer, FaultKind
+from tests.clickhouse_server import ClickHouseServer
 from tests.hits import Load, assert_exact, counted
 from tests.service import Service
+from tests.standin.faults import FaultKind
 
 
 @pytest.fixture(scope="module")

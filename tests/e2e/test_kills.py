@@ -11,7 +11,7 @@ from tests.clickhouse_server import ClickHouseServer
 from tests.hits import Load, assert_exact, counted
 from tests.service import Service
 
-KILLS = 24
+KILLS = 50
 TORTURE_KILLS = 1000
 
 
@@ -36,7 +36,7 @@ def _kill(folder: Path, times: int, sync_ms: str) -> None:
 
 
 @pytest.mark.parametrize("sync_ms", ["0", "100"])
-def test_two_dozen_kills(tmp_path: Path, sync_ms: str) -> None:
+def test_fifty_kills(tmp_path: Path, sync_ms: str) -> None:
     _kill(tmp_path, KILLS // 2, sync_ms)
 
 
