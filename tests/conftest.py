@@ -1,4 +1,3 @@
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -39,7 +38,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder of real mail, where a checkout has one beside it."""
-    folder = Path(os.environ.get("MAILWAKE_SHARED", Path(__file__).parents[2] / "shared"))
+    folder = Path(__file__).parents[2] / "shared"
     if not (folder / "corpus").is_dir():
         pytest.skip("no folder of real mail (shared/corpus) beside the checkout")
     return folder

@@ -5,7 +5,6 @@ where they are there.
 """
 
 import importlib.util
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -61,7 +60,7 @@ def mail_of_50_kb() -> bytes:
 
 
 def corpus() -> list[bytes]:
-    shared = Path(os.environ.get("MAILWAKE_SHARED", Path(__file__).parents[3] / "shared"))
+    shared = Path(__file__).parents[3] / "shared"
     return [path.read_bytes() for path in sorted((shared / "corpus").rglob("*.html"))]
 
 
