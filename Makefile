@@ -55,7 +55,7 @@ lock: $(VENV)/dev ## renew the lock files (no address of a registry is written)
 $(VENV)/dev: requirements-dev.lock pyproject.toml
 	@echo "Installing into $(VENV) ..."
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(PIP) install --require-hashes -r requirements-dev.lock
+	@$(PIP) install --no-compile --require-hashes -r requirements-dev.lock # what runs is compiled then
 	@$(PIP) install --no-deps --no-build-isolation -e .
 	@touch $@
 

@@ -55,7 +55,9 @@ class Load:
 
     def _work(self, stop: threading.Event) -> None:
         headers = {"user-agent": PERSON}
-        with httpx2.Client(base_url=self.url, headers=headers, trust_env=False) as client:
+        with httpx2.Client(
+            base_url=self.url, headers=headers, trust_env=False, verify=False
+        ) as client:
             while not stop.is_set():
                 message = os.urandom(16)
                 try:
