@@ -15,6 +15,8 @@ demo: $(VENV)/dev ## the whole product on embedded chDB with live sample traffic
 serve: $(VENV)/dev ## the service on embedded chDB, nothing configured
 	@$(BIN)/mailwake serve
 
+test torture: export PYTHONDONTWRITEBYTECODE = # they start hundreds of processes: compiled once is enough
+
 test: ## every test, the browser tests included
 	@$(MAKE) --no-print-directory -j2 lint caddy
 	@$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
@@ -55,7 +57,7 @@ lock: $(VENV)/dev ## renew the lock files (no address of a registry is written)
 $(VENV)/dev: requirements-dev.lock pyproject.toml
 	@echo "Installing into $(VENV) ..."
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(PIP) install --no-compile --require-hashes -r requirements-dev.lock # what runs is compiled then
+	@$(PIP) install --require-hashes -r requirements-dev.lock
 	@$(PIP) install --no-deps --no-build-isolation -e .
 	@touch $@
 
