@@ -18,7 +18,7 @@ serve: $(VENV)/dev ## the service on embedded chDB, nothing configured
 test torture: export PYTHONDONTWRITEBYTECODE = # they start hundreds of processes: compiled once is enough
 
 test: ## every test, the browser tests included
-	@$(MAKE) --no-print-directory -j2 lint caddy
+	@$(MAKE) --no-print-directory -j2 lint caddy # and what caddy waits for: linters and packages at once
 	@$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 torture: $(VENV)/dev browser ## the longer proofs

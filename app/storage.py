@@ -47,7 +47,8 @@ _BESIDE_HITS = {
     "max_threads": max(1, (os.cpu_count() or 1) // 2),
     "os_threads_nice_value_query": 10,
 }
-# From a hundred replaced parts on it would remove them with 128 threads, which then stay.
+# From a hundred replaced parts on chDB would remove them with 128 threads, and never end those. A
+# server keeps its own setting.
 _ONE_REMOVES = "MODIFY SETTING concurrent_part_removal_threshold = 1000000"
 _MANY_REMOVE = """
 SELECT name FROM system.tables
