@@ -12,7 +12,7 @@ from app import charset, events, mime
 from app.catalog import Catalog
 from app.events import new_id, newsletter_key, now_ms, recipient_key
 from app.journal import Journal
-from app.mime import Edit, Leaf
+from app.mime import Edit, Leaf, Why
 from app.modes import SHARED, Axis, Mode, Modes, aggregate_id
 from app.rewrite import Compiled, Link, Options, compile_html, rewrite_text
 from app.schemas import LinkOut, ModesOut, NewsletterIn, RewriteIn, TemplateIn, TrackingIn
@@ -60,7 +60,8 @@ class Draft:
 class Prepared:
     """A rewritten message: `html` and `text` are ready to send, `links` says what is tracked.
 
-    `sample` is a whole message's HTML as it was, and the index of the first link in it.
+    `sample` is a whole message's HTML as it was, and the index of the first link in it. `left` says
+    why parts of a whole message were left alone.
     """
 
     draft: Draft
@@ -70,6 +71,7 @@ class Prepared:
     html: bytes
     text: str | None = None
     sample: tuple[str, int] | None = None
+    left: frozenset[Why] = frozenset()
 
     @property
     def report(self) -> list[LinkOut]:
@@ -79,6 +81,8 @@ class Prepared:
 
 class Outgoing:
     """Prepares messages of one workspace: `prepare*` in any thread, `record*` on the loop's.
+
+    `unproven` counts whole messages that failed the check after rewriting and stayed as they were.
 
     `withdrawn` tells the axes of a workspace's recipient that a newsletter must not track.
     """
@@ -97,6 +101,7 @@ class Outgoing:
         self._suppressions = suppressions
         self._workspace = workspace
         self._catalog = Catalog()
+        self.unproven = 0
 
     def prepare(self, wanted: RewriteIn, html: bytes, charset: str | None = "utf-8") -> Prepared:
         """Rewrite HTML (and text, when asked for) for one recipient; nothing is recorded yet.
@@ -131,29 +136,36 @@ class Outgoing:
         newsletter = self._newsletter(named)
         draft = self._draft(newsletter.newsletter, recipient, tracking)
         options = self._options(draft.modes, {})
-        links: list[Link] = []
+        links: list[tuple[int, Link]] = []  # each with the start of its leaf
         found: list[str] = []
-        samples: list[tuple[str, int]] = []
+        samples: list[tuple[int, str, int]] = []
 
         def edits(leaf: Leaf, body: bytes) -> Sequence[Edit]:
-            link_token = self._link_token(newsletter.newsletter, len(links))
+            first = len(links)
+            link_token = self._link_token(newsletter.newsletter, first)
             base_url = self._settings.public_url
             if leaf.kind == "text/html":
                 compiled = compile_html(body, options, link_token, base_url, leaf.charset)
                 codec = charset.find(body, leaf.charset).codec
-                samples.append((body.decode(codec, "replace"), len(links)))
+                samples.append((leaf.start, body.decode(codec, "replace"), first))
             elif tracking.text and (text := _plain(body)) is not None:
                 compiled = rewrite_text(text, options, link_token, base_url)
             else:
                 return []
-            links.extend(compiled.links)
+            links.extend(
+                (leaf.start, replace(link, index=first + link.index)) for link in compiled.links
+            )
             found.extend(f"byte {leaf.start}: {note}" for note in compiled.notes)
             return list(_edits(compiled, draft.token.encode("ascii"), draft.pixel.encode("ascii")))
 
-        new, notes = mime.rewrite(message, edits, fold)
-        numbered = [replace(link, index=index) for index, link in enumerate(links)]
-        sample = samples[0] if samples else None
-        return Prepared(draft, newsletter, numbered, [*found, *notes], new, sample=sample)
+        done = mime.rewrite(message, edits, fold)
+        left = frozenset(note.why for note in done.notes)
+        self.unproven += "unproven" in left
+        # A leaf that stayed as it was has no links to report.
+        kept = [link for start, link in links if start not in done.left]
+        sample = next(((html, at) for start, html, at in samples if start not in done.left), None)
+        notes = [*found, *(note.text for note in done.notes)]
+        return Prepared(draft, newsletter, kept, notes, done.message, sample=sample, left=left)
 
     def compile(
         self, newsletter_id: str, template: TemplateIn, modes: Modes

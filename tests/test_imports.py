@@ -40,6 +40,7 @@ LAYERS = [
     {"acting"},
     {"snapshot", "backup"},
     {"rewrite", "mime", "loader", "schemas"},
+    {"headers", "transfer"},
     {"segments"},
     {"corrections"},
     {"feed"},
@@ -64,7 +65,7 @@ LAYERS = [
     {"settings", "logs", "filters"},
     {"modes"},
     {"events", "visitors"},
-    {"files", "secret_files"},
+    {"files", "secret_files", "wire"},
 ]
 # Within a layer, by name.
 ALONGSIDE = {("dashboard", "live")}

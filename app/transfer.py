@@ -1,0 +1,260 @@
+"""Content transfer encodings (RFC 2045, section 6): where each decoded byte lies in the raw ones.
+
+A body is decoded and edited, and only the raw bytes that an edit touches are encoded anew: lines of
+quoted-printable, chunks of base64. Every other byte stays as it was.
+"""
+
+import binascii
+import io
+import re
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import accumulate
+from typing import NamedTuple, Protocol
+
+MAX_CHUNKS = 1_000  # of base64 in one body; real ones have one, list servers add a second
+IDENTITY = ("", "7bit", "8bit", "binary")
+_WIDTH = 76  # characters of a line (RFC 2045, sections 6.7 and 6.8)
+# Encoded within a line: its own end is the only raw one (RFC 2045, section 6.7, rule 4).
+_QUOTED = re.compile(rb"[^\t -<>-~]")
+_ESCAPE = re.compile(rb"=[0-9A-Fa-f]{2}")
+# An equals sign that is neither an escape nor a soft line break. Readers show it.
+_LITERAL = re.compile(rb"=(?![0-9A-Fa-f]{2}|[ \t]*+(?:\r?\n|\Z))")
+_DECODED = re.compile(rb"=(?:([0-9A-Fa-f]{2})|[ \t]*+(?:\r?\n|\Z))")
+_STRANGE = re.compile(rb"=(?![0-9A-Fa-f]{2}|\r?\n)")
+_HALF = re.compile(rb"=([0-9A-Fa-f]?)\Z")
+_CHUNK = re.compile(rb"[A-Za-z0-9+/\s]*+(?:=\s*+){0,2}")
+_BLANKS = b" \t\r\n\v\f"
+
+
+class TransferError(ValueError):
+    """A body that is not in its transfer encoding, or in none that is known; the text says why."""
+
+
+class Edit(NamedTuple):
+    """Bytes `start` to `end` give way to `new`."""
+
+    start: int
+    end: int
+    new: bytes
+
+
+class Body(Protocol):
+    """A body in a transfer encoding; `decoded` is its content."""
+
+    decoded: bytes
+
+    def patches(self, edits: Sequence[Edit]) -> Iterable[Edit]:
+        """Returns edits of the raw bytes, in order, for edits of the decoded ones in order."""
+
+
+def body(encoding: str, raw: bytes, ending: bytes) -> Body:
+    """Decode a body; new lines of it end with `ending`. Raises TransferError."""
+    if encoding in IDENTITY:
+        return _Identity(raw)
+    if encoding == "quoted-printable":
+        return _QuotedPrintable(raw, ending)
+    if encoding == "base64":
+        return _Base64(raw, ending)
+    raise TransferError(f"transfer encoding {encoding[:40]!r} is not known")
+
+
+def applied(data: bytes, edits: Iterable[Edit], offset: int = 0) -> bytes:
+    """Returns `data`, which begins at byte `offset`, with the edits made to it."""
+    out: list[bytes] = []
+    position = 0
+    for edit in edits:
+        out += [data[position : edit.start - offset], edit.new]
+        position = edit.end - offset
+    return b"".join([*out, data[position:]])
+
+
+def quoted_printable(content: bytes, ending: bytes) -> bytes:
+    """Encode a whole body; its line ends stay the ends of lines (RFC 2045, section 6.7)."""
+    out = bytearray()
+    for line in io.BytesIO(content).readlines():
+        text = line.removesuffix(b"\n").removesuffix(b"\r") if line.endswith(b"\n") else line
+        out += _QUOTED.sub(_octet, text)
+        _close(out)
+        out += line[len(text) :]
+    return _wrapped(bytes(out), ending)
+
+
+class _Identity:
+    def __init__(self, raw: bytes) -> None:
+        self.decoded = raw
+
+    def patches(self, edits: Sequence[Edit]) -> Iterable[Edit]:
+        return edits
+
+
+class _QuotedPrintable:
+    def __init__(self, raw: bytes, ending: bytes) -> None:
+        self._raw, self._ending = raw, ending
+        self._lines = io.BytesIO(raw).readlines() or [b""]
+        # The library drops bytes after an equals sign that is no escape; readers do not.
+        decode = _line if _STRANGE.search(raw) else binascii.a2b_qp
+        lines = list(map(decode, self._lines))
+        self.decoded = b"".join(lines)
+        self._ends = list(accumulate(map(len, lines)))
+
+    def patches(self, edits: Sequence[Edit]) -> Iterable[Edit]:
+        """Whole lines, wrapped where they have become too long."""
+        starts = [0, *accumulate(map(len, self._lines))]
+        together: list[Edit] = []
+        first = last = -1
+        for edit in self._raw_edits(edits, starts):
+            begins = _place(starts, edit.start)
+            if together and begins > last:
+                yield self._encoded(together, starts[first], starts[last + 1])
+                together = []
+            first = first if together else begins
+            last = _place(starts, edit.end)
+            together.append(edit)
+        if together:
+            yield self._encoded(together, starts[first], starts[last + 1])
+
+    def _raw_edits(self, edits: Sequence[Edit], starts: Sequence[int]) -> Iterator[Edit]:
+        known, escapes = -1, list[int]()
+
+        def raw_at(place: int, line: int) -> int:
+            """Where a decoded byte of a line begins, or the line's last one ends."""
+            nonlocal known, escapes
+            if line != known:
+                found = enumerate(_ESCAPE.finditer(self._lines[line]))
+                known, escapes = line, [match.start() - 2 * number for number, match in found]
+            within = place - (self._ends[line - 1] if line else 0)
+            return starts[line] + within + 2 * bisect_left(escapes, within)
+
+        for edit in edits:
+            start = end = raw_at(edit.start, self._line_of(edit.start))
+            if edit.end > edit.start:
+                end = raw_at(edit.end, self._line_of(edit.end - 1))
+            yield Edit(start, end, edit.new)
+
+    def _line_of(self, place: int) -> int:
+        return min(bisect_right(self._ends, place), len(self._lines) - 1)
+
+    def _encoded(self, edits: Sequence[Edit], start: int, end: int) -> Edit:
+        """One edit for those that lie in the lines from byte `start` to `end`."""
+        out = bytearray()
+        position = start
+        for edit in edits:
+            out += self._raw[position : edit.start]
+            # What was a literal equals sign must not begin an escape with what follows now.
+            if half := _HALF.search(out, max(0, len(out) - 2)):
+                out[half.start() :] = b"=3D" + half[1]
+            out += _QUOTED.sub(_octet, edit.new)
+            position = edit.end
+            if position == len(self._raw) or self._raw.startswith((b"\n", b"\r\n"), position):
+                _close(out)
+        out += self._raw[position:end]
+        return Edit(start, end, _wrapped(_LITERAL.sub(b"=3D", bytes(out)), self._ending))
+
+
+class _Base64:
+    """Chunks that end with padding may follow each other: list servers append them."""
+
+    def __init__(self, raw: bytes, ending: bytes) -> None:
+        self._raw, self._ending = raw, ending
+        try:
+            whole = binascii.a2b_base64(raw.translate(None, _BLANKS), strict_mode=True)
+            chunks = [(0, len(raw), whole)]
+        except binascii.Error:
+            chunks = list(_chunks(raw))
+        self._places = [_stripped(raw, start, end) for start, end, _ in chunks]
+        self._contents = [content for _, _, content in chunks]
+        self.decoded = b"".join(self._contents)
+        self._ends = list(accumulate(map(len, self._contents))) or [0]
+
+    def patches(self, edits: Sequence[Edit]) -> Iterable[Edit]:
+        """Whole chunks, in lines as long as they were."""
+        together: list[Edit] = []
+        first = last = -1
+        for edit in edits:
+            begins = self._chunk_of(edit.start)
+            if together and begins > last:
+                yield self._encoded(together, first, last)
+                together = []
+            first = first if together else begins
+            last = max(begins, self._chunk_of(edit.end - 1))
+            together.append(edit)
+        if together:
+            yield self._encoded(together, first, last)
+
+    def _chunk_of(self, place: int) -> int:
+        return min(bisect_right(self._ends, place), len(self._ends) - 1)
+
+    def _encoded(self, edits: Sequence[Edit], first: int, last: int) -> Edit:
+        offset = self._ends[first - 1] if first else 0
+        new = applied(b"".join(self._contents[first : last + 1]), edits, offset)
+        start = end = len(self._raw)  # of an empty body
+        if self._places:
+            start, end = self._places[first][0], self._places[last][1]
+        text = binascii.b2a_base64(new, newline=False)
+        raw = self._raw[start:end]
+        width = len(raw.partition(b"\n")[0].strip()) // 4 * 4
+        width = width if 4 <= width <= 996 and b"\n" in raw else _WIDTH
+        lines = [text[place : place + width] for place in range(0, len(text), width)]
+        return Edit(start, end, self._ending.join(lines))
+
+
+def _chunks(raw: bytes) -> Iterator[tuple[int, int, bytes]]:
+    position = number = 0
+    while position < len(raw):
+        match = _CHUNK.match(raw, position)
+        assert match  # noqa: S101  (it may be empty)
+        if match.end() == position:
+            raise TransferError(f"its base64 breaks off at byte {position} of it")
+        text = match[0].translate(None, _BLANKS + b"=")
+        if len(text) % 4 == 1:
+            raise TransferError(f"its base64 has {len(text)} characters at byte {position} of it")
+        if text:
+            number += 1
+            # The padding of the last chunk may be missing: every reader decodes that.
+            content = binascii.a2b_base64(text + b"=" * (-len(text) % 4))
+            yield position, match.end(), content
+        if number > MAX_CHUNKS:
+            raise TransferError(f"its base64 comes in more than {MAX_CHUNKS:,} chunks")
+        position = match.end()
+
+
+def _stripped(raw: bytes, start: int, end: int) -> tuple[int, int]:
+    chunk = raw[start:end]
+    first = start + len(chunk) - len(chunk.lstrip(_BLANKS))
+    return first, max(first, start + len(chunk.rstrip(_BLANKS)))
+
+
+def _place(starts: Sequence[int], place: int) -> int:
+    """The line of a raw byte; behind the last one it is the last."""
+    return min(bisect_right(starts, place) - 1, len(starts) - 2)
+
+
+def _line(line: bytes) -> bytes:
+    return _DECODED.sub(lambda match: bytes.fromhex((match[1] or b"").decode("ascii")), line)
+
+
+def _octet(match: re.Match[bytes]) -> bytes:
+    return b"=%02X" % ord(match[0])
+
+
+def _close(out: bytearray) -> None:
+    """White space before a line's end is lost on the way, unless it is encoded."""
+    if out.endswith((b" ", b"\t")):
+        out[-1:] = b"=%02X" % out[-1]
+
+
+def _wrapped(text: bytes, ending: bytes) -> bytes:
+    """Soft line breaks so that no line is longer than _WIDTH; every equals sign is an escape."""
+    lines = []
+    for line in io.BytesIO(text).readlines():
+        stop = len(line.rstrip(b"\r\n"))
+        start = 0
+        while stop - start > _WIDTH:
+            end = start + _WIDTH - 1
+            escape = line.rfind(b"=", end - 2, end)  # =XX stays whole
+            end = end if escape < 0 else escape
+            lines += [line[start:end], b"=", ending]
+            start = end
+        lines.append(line[start:])
+    return b"".join(lines)
