@@ -19,7 +19,6 @@ from app.streams import Stream
 log = logging.getLogger(__name__)
 SHARED = "(shared)"  # the recipient of a mail that all get alike
 MOST_HOPS = 50  # Received fields (RFC 5321, section 6.3)
-_HEAD_END = re.compile(rb"(?:\A|\n)\r?\n")
 _HOP = re.compile(rb"^received[ \t]*:", re.IGNORECASE | re.MULTILINE)
 
 # off: it said so. signed: by DKIM already. nothing: no HTML. sealed: all of it is signed or
@@ -152,8 +151,8 @@ def refusal(content: bytes) -> str:
 
 
 def _hops(content: bytes) -> int:
-    end = _HEAD_END.search(content)
-    return len(_HOP.findall(content[: end.start()] if end else content))
+    end, _ = headers.blank(content) or (len(content), 0)
+    return len(_HOP.findall(content[:end]))
 
 
 def _why(prepared: Prepared) -> Reason:

@@ -20,9 +20,10 @@ MAX_ADDRESS_BYTES = 4_096  # of a field, up to the first address
 MAX_ADDRESS_FIELDS = 10
 OWN = b"x-mailwake-"
 # The empty line that ends a header.
-BLANK = re.compile(rb"(?:\A|(?<=\n))\r?\n")
+_FIRST = re.compile(rb"\r?\n")
+_EMPTY = re.compile(rb"\n(\r?\n)")
 _LINES = re.compile(rb"[^\n]*+(?:\n[ \t][^\n]*+)*+\n?")
-_FIELD = re.compile(rb"([!-9;-~]+)[ \t]*:[ \t]*(.*?)\r?\n?\Z", re.DOTALL)
+_NAME = re.compile(rb"([!-9;-~]+)[ \t]*:[ \t]*")
 _WORD = re.compile(r"=\?([^?\s]*)\?([qQbB])\?([^?]*)\?=")
 
 
@@ -39,6 +40,15 @@ class Field(NamedTuple):
     end: int
 
 
+def blank(message: bytes, start: int = 0, end: int | None = None) -> tuple[int, int] | None:
+    """Returns where the empty line lies that ends the header from `start` on, None without one."""
+    if start == 0 and (first := _FIRST.match(message)):
+        return first.span()
+    end = len(message) if end is None else end
+    empty = _EMPTY.search(message, max(0, start - 1), end)
+    return empty.span(1) if empty else None
+
+
 def fields(message: bytes, start: int = 0, end: int | None = None) -> tuple[list[Field], int]:
     """Returns the header fields from `start` on, and where the body begins.
 
@@ -46,15 +56,15 @@ def fields(message: bytes, start: int = 0, end: int | None = None) -> tuple[list
     and MAX_HEAD_BYTES.
     """
     end = len(message) if end is None else end
-    blank = BLANK.search(message, start, end)
-    stop, body = (blank.start(), blank.end()) if blank else (end, end)
+    stop, body = blank(message, start, end) or (end, end)
     if stop - start > MAX_HEAD_BYTES:
         raise HeaderError(f"byte {start}: a header of more than {MAX_HEAD_BYTES:,} bytes")
     fields: list[Field] = []
     for lines in _LINES.finditer(message, start, stop):
-        if match := _FIELD.match(lines[0]):
+        if match := _NAME.match(lines[0]):
             name = match[1].decode("ascii").lower()
-            fields.append(Field(name, match[2], lines.start(), lines.end()))
+            value = lines[0][match.end() :].removesuffix(b"\n").removesuffix(b"\r")
+            fields.append(Field(name, value, lines.start(), lines.end()))
             if len(fields) > MAX_FIELDS:
                 raise HeaderError(f"byte {start}: a header of more than {MAX_FIELDS:,} fields")
     return fields, body

@@ -100,7 +100,7 @@ class _Structure:
             self._full = True
             return
         self._parts += 1
-        if not headers.BLANK.search(self._message, start, end):
+        if not headers.blank(self._message, start, end):
             return  # fields alone: what would be put in would be one of them
         try:
             head, begin = headers.fields(self._message, start, end)
@@ -261,15 +261,16 @@ def rewrite(message: bytes, leaf_rewrite: Rewrite, fold: bool = False) -> Rewrit
 
 def _grows(old: bytes, new: bytes, fold: bool) -> bool:
     """Whether a line of `new` must be folded."""
-    now = wire.longest(new)
-    if now <= LINE_LIMIT:
+    if not wire.has_long_line(new):
         return False
-    before = wire.longest(old)
-    return before <= LINE_LIMIT or _long_lines(new) > _long_lines(old) or (fold and now > before)
+    if not wire.has_long_line(old):
+        return True
+    now, before = wire.line_lengths(new), wire.line_lengths(old)
+    return _long(now) > _long(before) or (fold and max(now) > max(before))
 
 
-def _long_lines(data: bytes) -> int:
-    return sum(len(line) > LINE_LIMIT for line in data.splitlines())
+def _long(lengths: Sequence[int]) -> int:
+    return sum(length > LINE_LIMIT for length in lengths)
 
 
 def _flaw(message: bytes, result: bytes, edits: Sequence[Edit], changes: Sequence[_Change]) -> str:
@@ -326,7 +327,7 @@ def _new_fault(old: bytes, new: bytes, leaf: Leaf) -> str:
         return "a new bare LF"
     if now.nul and not before.nul:
         return "a NUL"
-    if now.longest > LINE_LIMIT >= before.longest:
+    if wire.has_long_line(new) and not wire.has_long_line(old):
         return f"a line of more than {LINE_LIMIT} bytes"
     if old.isascii() and not new.isascii():
         return "a byte that is not ASCII"

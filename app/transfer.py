@@ -8,10 +8,12 @@ import binascii
 import io
 import re
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import accumulate
 from typing import NamedTuple, Protocol
 
+MAX_LINES = 300_000  # of quoted-printable in one body: more than 20 MB of full ones
+MAX_STRANGE_BYTES = 2_000_000  # of a body that was never encoded, as it says
 MAX_CHUNKS = 1_000  # of base64 in one body; real ones have one, list servers add a second
 IDENTITY = ("", "7bit", "8bit", "binary")
 _WIDTH = 76  # characters of a line (RFC 2045, sections 6.7 and 6.8)
@@ -20,7 +22,7 @@ _QUOTED = re.compile(rb"[^\t -<>-~]")
 _ESCAPE = re.compile(rb"=[0-9A-Fa-f]{2}")
 # An equals sign that is neither an escape nor a soft line break. Readers show it.
 _LITERAL = re.compile(rb"=(?![0-9A-Fa-f]{2}|[ \t]*+(?:\r?\n|\Z))")
-_DECODED = re.compile(rb"=(?:([0-9A-Fa-f]{2})|[ \t]*+(?:\r?\n|\Z))")
+_SOFT = re.compile(rb"=[ \t]++(?=\r?\n|\Z)")
 _STRANGE = re.compile(rb"=(?![0-9A-Fa-f]{2}|\r?\n)")
 _HALF = re.compile(rb"=([0-9A-Fa-f]?)\Z")
 _CHUNK = re.compile(rb"[A-Za-z0-9+/\s]*+(?:=\s*+){0,2}")
@@ -91,9 +93,15 @@ class _Identity:
 class _QuotedPrintable:
     def __init__(self, raw: bytes, ending: bytes) -> None:
         self._raw, self._ending = raw, ending
+        if raw.count(b"\n") > MAX_LINES:
+            raise TransferError(f"it has more than {MAX_LINES:,} lines")
         self._lines = io.BytesIO(raw).readlines() or [b""]
         # The library drops bytes after an equals sign that is no escape; readers do not.
-        decode = _line if _STRANGE.search(raw) else binascii.a2b_qp
+        decode: Callable[[bytes], bytes] = binascii.a2b_qp
+        if _STRANGE.search(raw):
+            if len(raw) > MAX_STRANGE_BYTES:
+                raise TransferError("it has equals signs that are no escapes")
+            decode = _line
         lines = list(map(decode, self._lines))
         self.decoded = b"".join(lines)
         self._ends = list(accumulate(map(len, lines)))
@@ -209,8 +217,8 @@ def _chunks(raw: bytes) -> Iterator[tuple[int, int, bytes]]:
         text = match[0].translate(None, _BLANKS + b"=")
         if len(text) % 4 == 1:
             raise TransferError(f"its base64 has {len(text)} characters at byte {position} of it")
+        number += 1
         if text:
-            number += 1
             # The padding of the last chunk may be missing: every reader decodes that.
             content = binascii.a2b_base64(text + b"=" * (-len(text) % 4))
             yield position, match.end(), content
@@ -231,7 +239,9 @@ def _place(starts: Sequence[int], place: int) -> int:
 
 
 def _line(line: bytes) -> bytes:
-    return _DECODED.sub(lambda match: bytes.fromhex((match[1] or b"").decode("ascii")), line)
+    if _STRANGE.search(line):
+        line = _SOFT.sub(b"=", _LITERAL.sub(b"=3D", line))
+    return binascii.a2b_qp(line)
 
 
 def _octet(match: re.Match[bytes]) -> bytes:

@@ -15,25 +15,36 @@ _NAMES = {b"\r": "a bare CR", b"\n": "a bare LF", b"\0": "NUL"}
 
 
 class Faults(NamedTuple):
-    """How many bytes of some data are a bare CR, a bare LF or NUL, and its longest line."""
+    """How many bytes of some data are a bare CR, a bare LF, or NUL."""
 
     cr: int
     lf: int
     nul: int
-    longest: int
 
 
 def faults(data: bytes) -> Faults:
-    """Counts; `longest` is in bytes, without the line's end."""
+    """Returns what SMTP must not carry."""
     pairs = data.count(b"\r\n")
-    return Faults(
-        data.count(b"\r") - pairs, data.count(b"\n") - pairs, data.count(b"\0"), longest(data)
-    )
+    return Faults(data.count(b"\r") - pairs, data.count(b"\n") - pairs, data.count(b"\0"))
 
 
-def longest(data: bytes) -> int:
-    """Returns the length of the longest line in bytes, without its end."""
-    return max(map(len, data.splitlines()), default=0)
+def has_long_line(data: bytes, limit: int = LINE_LIMIT) -> bool:
+    """Returns whether a line is longer than `limit` bytes without its end, CR LF or LF."""
+    position = 0
+    while len(data) - position > limit:
+        # From one line end to the last one in reach: lines between need not be looked at.
+        end = data.rfind(b"\n", position, position + limit + 1)
+        if end < 0:
+            end = position + limit + 1
+            if data[end - 1 : end + 1] != b"\r\n":
+                return True
+        position = end + 1
+    return False
+
+
+def line_lengths(data: bytes) -> list[int]:
+    """Returns the bytes of each line, without its end."""
+    return [len(line.removesuffix(b"\r")) for line in data.split(b"\n")]
 
 
 def refusal(data: bytes) -> str:
@@ -42,6 +53,6 @@ def refusal(data: bytes) -> str:
     sound = pairs == data.count(b"\n") == data.count(b"\r") and b"\0" not in data
     if not sound and (bare := _BARE.search(data)):
         return f"554 5.6.0 {_NAMES[bare[0]]} at byte {bare.start()}: lines end with CR LF"
-    if len(data) > LONGEST_LINE and longest(data) > LONGEST_LINE:
+    if has_long_line(data, LONGEST_LINE):
         return f"500 5.5.2 a line is longer than {LONGEST_LINE} bytes"
     return ""
