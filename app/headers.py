@@ -19,7 +19,6 @@ MAX_OWN = 20  # X-Mailwake-* fields that are read; there are seven
 MAX_ADDRESS_BYTES = 4_096  # of a field, up to the first address
 MAX_ADDRESS_FIELDS = 10
 OWN = b"x-mailwake-"
-# The empty line that ends a header.
 _FIRST = re.compile(rb"\r?\n")
 _EMPTY = re.compile(rb"\n(\r?\n)")
 _LINES = re.compile(rb"[^\n]*+(?:\n[ \t][^\n]*+)*+\n?")

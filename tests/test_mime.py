@@ -234,6 +234,152 @@ def test_nothing_is_put_among_the_fields(fields_alone: bytes) -> None:
     assert rewritten(fields_alone, lambda *_: [Edit(0, 0, MARK)]) == (fields_alone, [])
 
 
+PGP = b"<p>-----BEGIN PGP MESSAGE-----</p> https://example.com/"
+
+
+@pytest.mark.parametrize(
+    ("encoding", "body"),
+    [
+        ("7bit", PGP),
+        ("base64", binascii.b2a_base64(PGP)),
+        ("base64", binascii.b2a_base64(PGP[:5]) + binascii.b2a_base64(PGP[5:])),
+        ("quoted-printable", PGP.replace(b"BEGIN", b"BEG=\r\nIN")),
+        ("quoted-printable", PGP.replace(b"-----", b"=2D----")),
+        ("base64", binascii.b2a_base64(PGP.decode().encode("utf-16"))),
+    ],
+)
+def test_a_pgp_block_is_seen_in_every_encoding(encoding: str, body: bytes) -> None:
+    original = message(encoding, body)
+    done = mime.rewrite(original, every_href)
+    assert done.message == original
+    assert [note.why for note in done.notes] == ["sealed"]
+
+
+def multipart(kind: str, *parts: str) -> bytes:
+    lines = [f"Content-Type: multipart/{kind}; boundary=b", ""]
+    for part in parts:
+        lines += ["--b", f"Content-Type: {part}", "", "<p>https://example.com/</p>"]
+    return "\r\n".join([*lines, "--b--", ""]).encode()
+
+
+NAMED = 'text/html\r\nContent-Disposition: inline; filename="x.html"'
+
+
+@pytest.mark.parametrize(
+    ("kind", "parts", "shown"),
+    [
+        ("mixed", ["text/html", "text/html"], [0, 1]),
+        ("mixed", ["text/plain", NAMED], [0]),
+        ("mixed", ["text/plain", "text/html; name=x.html"], [0]),
+        ("mixed", ["text/plain", "text/html; name*0=x; name*1=.html"], [0]),
+        ("mixed", ["text/plain", "text/html; name*=utf-8''%C3%BC.html"], [0]),
+        ("mixed", ["text/plain", 'text/html; name=""'], [0, 1]),
+        ("mixed", [NAMED, "text/html"], [0, 1]),  # the first is the body whatever its name
+        ("mixed", [NAMED.replace("inline", "attachment"), "text/html"], [1]),
+        ("alternative", ["text/plain", "text/html; name=x.html"], [0]),
+        ("related", ["text/html", "text/html"], [0]),
+        ("related", ["text/html", 'multipart/mixed; boundary="c"\r\n\r\n--c'], [0, 1]),
+    ],
+)
+def test_what_readers_show_as_attachments_is_left_alone(
+    kind: str, parts: list[str], shown: list[int]
+) -> None:
+    """RFC 8621, section 4.1.4."""
+    original = multipart(kind, *parts)
+    new, notes = rewritten(original)
+    pieces = new.split(b"--b\r\n")[1:]
+    assert [number for number, piece in enumerate(pieces) if MARK in piece] == shown
+    assert not notes
+
+
+@pytest.mark.parametrize(
+    ("field", "encoding"),
+    [
+        ("8bits", "8bit"), ("7-bit", "7bit"), ("Quoted-Printable;", "quoted-printable"),
+        ("base64 (as RFC 2045 has it)", "base64"), ("quoted printable", "quoted printable"),
+        ("x-uuencode", "x-uuencode"), ("", ""),
+    ],
+)  # fmt: skip
+def test_spellings_of_transfer_encodings(field: str, encoding: str) -> None:
+    (leaf,) = mime.leaves(message(field, b""))
+    assert leaf.encoding == encoding
+
+
+def doubled(data: bytes, edits: Sequence[Edit], offset: int = 0) -> bytes:
+    return data + b"".join(edit.new for edit in edits)
+
+
+@pytest.mark.parametrize("encoding", ["7bit", "quoted-printable", "base64"])
+@pytest.mark.parametrize(
+    ("place", "fault"),
+    [
+        ("_QUOTED", re.compile(rb"never")),
+        ("_wrapped", lambda text, ending: text + b"\n"),
+        ("_wrapped", lambda text, ending: text.replace(b"=", b"", 1)),
+        ("_octet", lambda match: b"\0"),
+        ("applied", doubled),
+        ("applied", lambda data, edits, offset=0: data[:-1]),
+    ],
+)
+def test_a_fault_of_an_encoder_sends_the_original(
+    monkeypatch: pytest.MonkeyPatch, encoding: str, place: str, fault: object
+) -> None:
+    body = b"\x01\n" + PGP[-20:] + b"\xff"
+    encoded = {"base64": binascii.b2a_base64(body), "quoted-printable": quopri.encodestring(body)}
+    original = message(encoding, encoded.get(encoding, body))
+    edit = Edit(2, 22, b"\x01\n=" + MARK)
+    assert mime.rewrite(original, lambda *_: [edit]).edits or encoding == "7bit"
+    monkeypatch.setattr(transfer, place, fault)
+    done = mime.rewrite(original, lambda *_: [edit])
+    if done.message == original:
+        assert "unproven" in [note.why for note in done.notes]
+        assert done.edits == () and len(done.left) == 1
+    else:  # where the fault lies in an encoder that this one does not use
+        assert encoding != "quoted-printable" and place != "applied"
+
+
+@pytest.mark.parametrize(
+    ("edits", "fault"),
+    [
+        ([Edit(5, 8, b""), Edit(4, 9, b"")], "does not lead back"),
+        ([Edit(5, 4, b"")], "does not lead back"),
+        ([Edit(5, 10_000, b"")], "does not lead back"),
+        ([Edit(0, 0, b"\n")], "has a new bare LF at byte"),
+        ([Edit(0, 0, b"\r")], "has a new bare CR at byte"),
+        ([Edit(0, 0, b"\0")], "has a NUL at byte"),
+        ([Edit(0, 0, b"\xff")], "has a byte that is not ASCII at byte"),
+        ([Edit(0, 0, b"\r\n--b\r\n")], "has a boundary at byte"),
+        ([Edit(0, 0, b"--b--\r\n")], "has a boundary at byte"),
+    ],
+)
+def test_a_fault_of_the_rewriter_sends_the_original(edits: list[Edit], fault: str) -> None:
+    original = multipart("mixed", "text/html", "text/html")
+    done = mime.rewrite(original, lambda *_: edits)
+    assert done.message == original and len(done.left) == 2
+    (note,) = done.notes
+    assert note.why == "unproven" and fault in note.text
+
+
+def test_lines_that_become_too_long_are_folded() -> None:
+    short, long = b"<p>" + b"x" * 950 + b"\r\n", b"y" * 2_000 + b"\r\n"
+    for body, fold, encodings in (
+        (short, False, ["quoted-printable"]),
+        (long, False, ["7bit"]),  # it was too long before
+        (long, True, ["quoted-printable"]),
+        (long + short, False, ["quoted-printable"]),
+    ):
+        original = message("7bit", body)
+        at = len(body) - len(short) if body.endswith(short) else 0
+        done = mime.rewrite(original, lambda *_, at=at: [Edit(at, at, MARK)], fold)
+        assert not done.notes
+        assert [leaf.encoding for leaf in mime.leaves(done.message)] == encodings
+        (leaf,) = mime.leaves(done.message)
+        assert decoded(leaf, done.message) == body[:at] + MARK + body[at:]
+    # Without any field before it, too.
+    bare = mime.rewrite(b"\r\n" + short, lambda *_: [Edit(0, 0, MARK)])
+    assert bare.message.startswith(b"Content-Transfer-Encoding: quoted-printable\r\n\r\n")
+
+
 def test_own_headers_are_read_and_removed_and_no_other_byte() -> None:
     original = (
         b"From: a@example.com\r\nX-Mailwake-Newsletter: spring\r\n  sale\r\n"
