@@ -324,10 +324,10 @@ def doubled(data: bytes, edits: Sequence[Edit], offset: int = 0) -> bytes:
 def test_a_fault_of_an_encoder_sends_the_original(
     monkeypatch: pytest.MonkeyPatch, encoding: str, place: str, fault: object
 ) -> None:
-    body = b"\x01\n" + PGP[-20:] + b"\xff"
+    body = b"\x01\r\n" + PGP[-20:] + b"\xff"
     encoded = {"base64": binascii.b2a_base64(body), "quoted-printable": quopri.encodestring(body)}
     original = message(encoding, encoded.get(encoding, body))
-    edit = Edit(2, 22, b"\x01\n=" + MARK)
+    edit = Edit(3, 23, b"\x01\n=" + MARK)
     assert mime.rewrite(original, lambda *_: [edit]).edits or encoding == "7bit"
     monkeypatch.setattr(transfer, place, fault)
     done = mime.rewrite(original, lambda *_: [edit])
