@@ -21,6 +21,7 @@ INLINE = 131_072  # bytes of a mail up to which it is rewritten at once
 REMEMBERED = 10_000  # copies
 FORGOTTEN = 86_400.0  # seconds
 TROUBLE = ("broken", "unproven", "field", "journal")  # reasons that somebody should hear of
+NOT_TRACKED = "not tracked"  # in answers
 
 
 class Envelope(NamedTuple):
@@ -74,9 +75,7 @@ class Transit:
             return "550 5.7.1 the recipient has unsubscribed"
         found = await upstream.data(trace + copy.content)
         await self._count(copy, found)
-        if found.accepted and copy.why in TROUBLE:
-            return str(answer(found.code, f"{found.text} (not tracked: {copy.why} {copy.detail})"))
-        return str(found)
+        return str(_noted(copy, found))
 
     async def _each(self, upstream: Upstream, envelope: Envelope, trace: bytes, mail: Mail) -> str:
         """One transaction for each recipient; the worst answer is the client's.
@@ -98,7 +97,7 @@ class Transit:
                 continue
             found = await _whole(upstream, envelope, recipient, trace + copy.content)
             await self._count(copy, found)
-            answers.append(found)
+            answers.append(_noted(copy, found))
             if found.accepted:
                 taken.append(key)
             elif not upstream.alive:
@@ -110,7 +109,7 @@ class Transit:
             of = f"{len(taken) + before} of {len(envelope.recipients)} copies were taken"
             return str(answer(worst.code, f"{worst.text} ({of})"))
         if answers:
-            return str(answers[-1])
+            return str(next((a for a in answers if NOT_TRACKED in a.text), answers[-1]))
         if before:
             return "250 2.0.0 taken before"
         return "550 5.7.1 all recipients have unsubscribed"
@@ -156,6 +155,13 @@ class Transit:
 
     def _was_taken(self, key: bytes) -> bool:
         return time.monotonic() - self._taken.get(key, -FORGOTTEN) < FORGOTTEN
+
+
+def _noted(copy: Copy, found: Answer) -> Answer:
+    """What the client hears of a mail that was taken but could not be tracked."""
+    if not found.accepted or copy.why not in TROUBLE:
+        return found
+    return answer(found.code, f"{found.text} ({NOT_TRACKED}: {copy.why} {copy.detail})")
 
 
 async def _whole(upstream: Upstream, envelope: Envelope, recipient: str, content: bytes) -> Answer:

@@ -44,7 +44,8 @@ def has_long_line(data: bytes, limit: int = LINE_LIMIT) -> bool:
 
 def line_lengths(data: bytes) -> list[int]:
     """Returns the bytes of each line, without its end."""
-    return [len(line.removesuffix(b"\r")) for line in data.split(b"\n")]
+    *lines, last = data.split(b"\n")
+    return [*(len(line.removesuffix(b"\r")) for line in lines), len(last)]
 
 
 def refusal(data: bytes) -> str:
