@@ -12,9 +12,10 @@ from email import policy
 from email.message import Message
 from typing import Literal, NamedTuple
 
-from app import headers, transfer, wire
+from app import headers, proof, transfer, wire
 from app.headers import Field, HeaderError
-from app.transfer import IDENTITY, Edit, TransferError
+from app.proof import Change
+from app.transfer import IDENTITY, Body, Edit, Patch, TransferError
 from app.wire import LINE_LIMIT
 
 __all__ = ["Edit"]
@@ -205,26 +206,16 @@ def _parts(message: bytes, start: int, end: int, mark: bytes) -> Iterator[tuple[
         yield first, end
 
 
-class _Change(NamedTuple):
-    """A leaf whose `content` was edited, and the encoding in which it goes out."""
-
-    leaf: Leaf
-    encoding: str
-    content: bytes
-    edits: Sequence[Edit]
-
-
 def rewrite(message: bytes, leaf_rewrite: Rewrite, fold: bool = False) -> Rewritten:
     """Make the edits that `leaf_rewrite` returns for each leaf's decoded bytes, in order.
 
     A leaf that gets a line too long for SMTP is sent as quoted-printable, with `fold` also one
     whose line was too long before and grows. The outcome is checked, and a message that fails stays
-    as it was: `_flaw` says what is checked.
+    as it was: `proof.flaw` says what is checked.
     """
     structure = _Structure(message)
     notes = structure.notes
-    edits: list[Edit] = []
-    changes: list[_Change] = []
+    changes: list[Change] = []
     for leaf in structure.leaves:
         raw = message[leaf.start : leaf.end]
         try:
@@ -237,26 +228,32 @@ def rewrite(message: bytes, leaf_rewrite: Rewrite, fold: bool = False) -> Rewrit
             text = f"byte {leaf.start}: {leaf.kind} was left alone: it holds a PGP block"
             notes.append(Note("sealed", text))
             continue
-        asked = leaf_rewrite(leaf, body.decoded)
-        if not asked:
-            continue
-        encoding = leaf.encoding
-        if encoding in IDENTITY and _grows(raw, new := transfer.applied(raw, asked), fold):
-            encoding = "quoted-printable"
-            field = b"Content-Transfer-Encoding: quoted-printable" + leaf.ending
-            edits.append(Edit(*leaf.named, field))
-            edits.append(Edit(leaf.start, leaf.end, transfer.quoted_printable(new, leaf.ending)))
-        else:
-            edits += [
-                Edit(leaf.start + patch.start, leaf.start + patch.end, patch.new)
-                for patch in body.patches(asked)
-            ]
-        changes.append(_Change(leaf, encoding, body.decoded, asked))
+        if edits := leaf_rewrite(leaf, body.decoded):
+            changes.append(_change(leaf, raw, body, edits, fold))
+    edits = [edit for change in changes for edit in change.raw_edits()]
     result = transfer.applied(message, edits)
-    if flaw := _flaw(message, result, edits, changes):
+    if flaw := proof.flaw(message, result, changes):
         notes.append(Note("unproven", f"the rewritten message {flaw}: it was left alone"))
-        return Rewritten(message, (), notes, frozenset(change.leaf.start for change in changes))
+        return Rewritten(message, (), notes, frozenset(change.start for change in changes))
     return Rewritten(result, edits, notes, frozenset())
+
+
+def _change(leaf: Leaf, raw: bytes, body: Body, edits: Sequence[Edit], fold: bool) -> Change:
+    encoding, field = leaf.encoding, None
+    if encoding in IDENTITY and _grows(raw, new := transfer.applied(raw, edits), fold):
+        encoding = "quoted-printable"
+        field = Edit(*leaf.named, b"Content-Transfer-Encoding: quoted-printable" + leaf.ending)
+        encoded = transfer.quoted_printable(new, leaf.ending)
+        patches = [Patch(leaf.start, leaf.end, encoded, 0, len(raw), edits)]
+    else:
+        patches = [
+            patch._replace(start=leaf.start + patch.start, end=leaf.start + patch.end)
+            for patch in body.patches(edits)
+        ]
+    return Change(
+        leaf.start, leaf.end, body.decoded, edits, patches, leaf.encoding, encoding, leaf.ending,
+        leaf.marks, field,
+    )  # fmt: skip
 
 
 def _grows(old: bytes, new: bytes, fold: bool) -> bool:
@@ -271,68 +268,3 @@ def _grows(old: bytes, new: bytes, fold: bool) -> bool:
 
 def _long(lengths: Sequence[int]) -> int:
     return sum(length > LINE_LIMIT for length in lengths)
-
-
-def _flaw(message: bytes, result: bytes, edits: Sequence[Edit], changes: Sequence[_Change]) -> str:
-    """Returns why `result` must not be sent; empty where it may.
-
-    Taking the edits back gives `message`, and decoding each changed leaf of `result` and taking its
-    edits back gives what was in it. No bare CR, bare LF, NUL, 8-bit byte or line over LINE_LIMIT is
-    in a leaf that had none, and no boundary.
-    """
-    if _undone(result, edits, message) != message:
-        return "does not lead back to the original"
-    shift = 0
-    remaining = iter([*edits, Edit(len(message) + 1, len(message) + 1, b"")])
-    edit = next(remaining)
-    for leaf, encoding, content, asked in changes:
-        while edit.start < leaf.start:
-            shift += len(edit.new) - (edit.end - edit.start)
-            edit = next(remaining)
-        start = leaf.start + shift
-        while edit.start <= leaf.end:
-            shift += len(edit.new) - (edit.end - edit.start)
-            edit = next(remaining)
-        new, old = result[start : leaf.end + shift], message[leaf.start : leaf.end]
-        try:
-            decoded = transfer.body(encoding, new, leaf.ending).decoded
-        except TransferError as error:
-            return f"cannot be read at byte {start}: {error}"
-        if _undone(decoded, asked, content) != content:
-            return f"has another content at byte {start}"
-        if fault := _new_fault(old, new, leaf):
-            return f"has {fault} at byte {start}"
-    return ""
-
-
-def _undone(new: bytes, edits: Sequence[Edit], old: bytes) -> bytes | None:
-    """Returns `new` with the edits taken back, None where it does not hold them."""
-    pieces: list[bytes] = []
-    position = reached = 0
-    for edit in edits:
-        at = reached + edit.start - position
-        if not position <= edit.start <= edit.end <= len(old) or not new.startswith(edit.new, at):
-            return None
-        pieces += [new[reached:at], old[edit.start : edit.end]]
-        position, reached = edit.end, at + len(edit.new)
-    return b"".join([*pieces, new[reached:]])
-
-
-def _new_fault(old: bytes, new: bytes, leaf: Leaf) -> str:
-    """Returns what `new` has that `old` had not; empty where that is nothing."""
-    before, now = wire.faults(old), wire.faults(new)
-    if now.cr > before.cr:
-        return "a new bare CR"
-    if now.lf > before.lf and leaf.ending == b"\r\n":
-        return "a new bare LF"
-    if now.nul and not before.nul:
-        return "a NUL"
-    if wire.has_long_line(new) and not wire.has_long_line(old):
-        return f"a line of more than {LINE_LIMIT} bytes"
-    if old.isascii() and not new.isascii():
-        return "a byte that is not ASCII"
-    for mark in leaf.marks:
-        delimiter = b"\n--" + mark
-        if (b"\n" + new).count(delimiter) > (b"\n" + old).count(delimiter):
-            return "a boundary"
-    return ""

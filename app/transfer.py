@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import accumulate
 from typing import NamedTuple, Protocol
 
-MAX_LINES = 300_000  # of quoted-printable in one body: more than 20 MB of full ones
 MAX_STRANGE_BYTES = 2_000_000  # of a body that was never encoded, as it says
 MAX_CHUNKS = 1_000  # of base64 in one body; real ones have one, list servers add a second
 IDENTITY = ("", "7bit", "8bit", "binary")
@@ -41,13 +40,30 @@ class Edit(NamedTuple):
     new: bytes
 
 
+class Patch(NamedTuple):
+    """Raw bytes `start` to `end` give way to `new`; their content was bytes `first` to `last`.
+
+    That carries out `edits` of the content.
+    """
+
+    start: int
+    end: int
+    new: bytes
+    first: int
+    last: int
+    edits: Sequence[Edit]
+
+
 class Body(Protocol):
     """A body in a transfer encoding; `decoded` is its content."""
 
     decoded: bytes
 
-    def patches(self, edits: Sequence[Edit]) -> Iterable[Edit]:
-        """Returns edits of the raw bytes, in order, for edits of the decoded ones in order."""
+    def patches(self, edits: Sequence[Edit]) -> Iterable[Patch]:
+        """Returns what is to be done to the raw bytes, for edits of the decoded ones in order.
+
+        Each patch can be decoded by itself.
+        """
 
 
 def body(encoding: str, raw: bytes, ending: bytes) -> Body:
@@ -86,65 +102,48 @@ class _Identity:
     def __init__(self, raw: bytes) -> None:
         self.decoded = raw
 
-    def patches(self, edits: Sequence[Edit]) -> Iterable[Edit]:
-        return edits
+    def patches(self, edits: Sequence[Edit]) -> Iterable[Patch]:
+        return [Patch(*edit, edit.start, edit.end, [edit]) for edit in edits]
 
 
 class _QuotedPrintable:
     def __init__(self, raw: bytes, ending: bytes) -> None:
         self._raw, self._ending = raw, ending
-        if raw.count(b"\n") > MAX_LINES:
-            raise TransferError(f"it has more than {MAX_LINES:,} lines")
-        self._lines = io.BytesIO(raw).readlines() or [b""]
         # The library drops bytes after an equals sign that is no escape; readers do not.
-        decode: Callable[[bytes], bytes] = binascii.a2b_qp
+        self._decode: Callable[[bytes], bytes] = binascii.a2b_qp
         if _STRANGE.search(raw):
             if len(raw) > MAX_STRANGE_BYTES:
                 raise TransferError("it has equals signs that are no escapes")
-            decode = _line
-        lines = list(map(decode, self._lines))
-        self.decoded = b"".join(lines)
-        self._ends = list(accumulate(map(len, lines)))
+            self._decode = _strange
+        self.decoded = self._decode(raw)
 
-    def patches(self, edits: Sequence[Edit]) -> Iterable[Edit]:
+    def patches(self, edits: Sequence[Edit]) -> Iterator[Patch]:
         """Whole lines, wrapped where they have become too long."""
-        starts = [0, *accumulate(map(len, self._lines))]
-        together: list[Edit] = []
-        first = last = -1
-        for edit in self._raw_edits(edits, starts):
-            begins = _place(starts, edit.start)
-            if together and begins > last:
-                yield self._encoded(together, starts[first], starts[last + 1])
-                together = []
-            first = first if together else begins
-            last = _place(starts, edit.end)
-            together.append(edit)
-        if together:
-            yield self._encoded(together, starts[first], starts[last + 1])
-
-    def _raw_edits(self, edits: Sequence[Edit], starts: Sequence[int]) -> Iterator[Edit]:
-        known, escapes = -1, list[int]()
-
-        def raw_at(place: int, line: int) -> int:
-            """Where a decoded byte of a line begins, or the line's last one ends."""
-            nonlocal known, escapes
-            if line != known:
-                found = enumerate(_ESCAPE.finditer(self._lines[line]))
-                known, escapes = line, [match.start() - 2 * number for number, match in found]
-            within = place - (self._ends[line - 1] if line else 0)
-            return starts[line] + within + 2 * bisect_left(escapes, within)
-
+        line = _Line(self._raw, self._decode)
+        block: list[Edit] = []
+        meant: list[Edit] = []
+        begin = place = end = stop = 0
         for edit in edits:
-            start = end = raw_at(edit.start, self._line_of(edit.start))
+            line.seek(edit.start)
+            start = last = line.raw_at(edit.start)
+            if block and line.begin >= end:
+                yield Patch(begin, end, self._encoded(block, begin, end), place, stop, meant)
+                block, meant = [], []
+            if not block:
+                begin, place = line.begin, line.place
             if edit.end > edit.start:
-                end = raw_at(edit.end, self._line_of(edit.end - 1))
-            yield Edit(start, end, edit.new)
+                line.seek(edit.end - 1)
+                last = line.raw_at(edit.end)
+            if last == line.end < len(self._raw):
+                line.advance()  # its end is gone, or text comes before the next one
+            end, stop = line.end, line.stop
+            block.append(Edit(start, last, edit.new))
+            meant.append(edit)
+        if block:
+            yield Patch(begin, end, self._encoded(block, begin, end), place, stop, meant)
 
-    def _line_of(self, place: int) -> int:
-        return min(bisect_right(self._ends, place), len(self._lines) - 1)
-
-    def _encoded(self, edits: Sequence[Edit], start: int, end: int) -> Edit:
-        """One edit for those that lie in the lines from byte `start` to `end`."""
+    def _encoded(self, edits: Sequence[Edit], start: int, end: int) -> bytes:
+        """The lines from byte `start` to `end`, for edits of them."""
         out = bytearray()
         position = start
         for edit in edits:
@@ -157,7 +156,41 @@ class _QuotedPrintable:
             if position == len(self._raw) or self._raw.startswith((b"\n", b"\r\n"), position):
                 _close(out)
         out += self._raw[position:end]
-        return Edit(start, end, _wrapped(_LITERAL.sub(b"=3D", bytes(out)), self._ending))
+        return _wrapped(_LITERAL.sub(b"=3D", bytes(out)), self._ending)
+
+
+class _Line:
+    """A line of quoted-printable: raw bytes `begin` to `end`, decoded bytes `place` to `stop`."""
+
+    def __init__(self, raw: bytes, decode: Callable[[bytes], bytes]) -> None:
+        self._raw, self._decode = raw, decode
+        self.begin = self.end = self.place = self.stop = 0
+        self.advance()
+
+    def advance(self) -> None:
+        """Go to the next line."""
+        self.begin, self.place = self.end, self.stop
+        self.end = self._raw.find(b"\n", self.begin) + 1 or len(self._raw)
+        self.stop += len(self._decode(self._raw[self.begin : self.end]))
+        self._escapes: list[int] | None = None
+
+    def seek(self, place: int) -> None:
+        """Go to the line that has decoded byte `place`, or the last one. It is not before this."""
+        while self.stop <= place and self.end < len(self._raw):
+            # Nothing is longer decoded than raw, so this many bytes do not go too far.
+            far = self._raw.rfind(b"\n", self.end, self.end + place - self.stop) + 1
+            if far:
+                self.stop += len(self._decode(self._raw[self.end : far]))
+                self.end = far
+            self.advance()
+
+    def raw_at(self, place: int) -> int:
+        """Returns where a decoded byte of the line begins in the raw ones, or its last one ends."""
+        if self._escapes is None:
+            matches = enumerate(_ESCAPE.finditer(self._raw[self.begin : self.end]))
+            self._escapes = [match.start() - 2 * number for number, match in matches]
+        within = place - self.place
+        return self.begin + within + 2 * bisect_left(self._escapes, within)
 
 
 class _Base64:
@@ -175,7 +208,7 @@ class _Base64:
         self.decoded = b"".join(self._contents)
         self._ends = list(accumulate(map(len, self._contents))) or [0]
 
-    def patches(self, edits: Sequence[Edit]) -> Iterable[Edit]:
+    def patches(self, edits: Sequence[Edit]) -> Iterator[Patch]:
         """Whole chunks, in lines as long as they were."""
         together: list[Edit] = []
         first = last = -1
@@ -193,7 +226,7 @@ class _Base64:
     def _chunk_of(self, place: int) -> int:
         return min(bisect_right(self._ends, place), len(self._ends) - 1)
 
-    def _encoded(self, edits: Sequence[Edit], first: int, last: int) -> Edit:
+    def _encoded(self, edits: Sequence[Edit], first: int, last: int) -> Patch:
         offset = self._ends[first - 1] if first else 0
         new = applied(b"".join(self._contents[first : last + 1]), edits, offset)
         start = end = len(self._raw)  # of an empty body
@@ -204,7 +237,7 @@ class _Base64:
         width = len(raw.partition(b"\n")[0].strip()) // 4 * 4
         width = width if 4 <= width <= 996 and b"\n" in raw else _WIDTH
         lines = [text[place : place + width] for place in range(0, len(text), width)]
-        return Edit(start, end, self._ending.join(lines))
+        return Patch(start, end, self._ending.join(lines), offset, self._ends[last], edits)
 
 
 def _chunks(raw: bytes) -> Iterator[tuple[int, int, bytes]]:
@@ -233,15 +266,9 @@ def _stripped(raw: bytes, start: int, end: int) -> tuple[int, int]:
     return first, max(first, start + len(chunk.rstrip(_BLANKS)))
 
 
-def _place(starts: Sequence[int], place: int) -> int:
-    """The line of a raw byte; behind the last one it is the last."""
-    return min(bisect_right(starts, place) - 1, len(starts) - 2)
-
-
-def _line(line: bytes) -> bytes:
-    if _STRANGE.search(line):
-        line = _SOFT.sub(b"=", _LITERAL.sub(b"=3D", line))
-    return binascii.a2b_qp(line)
+def _strange(data: bytes) -> bytes:
+    """Decoded lines, equals signs that are no escapes included."""
+    return binascii.a2b_qp(_SOFT.sub(b"=", _LITERAL.sub(b"=3D", data)))
 
 
 def _octet(match: re.Match[bytes]) -> bytes:

@@ -80,9 +80,8 @@ def test_quoted_printable_lines_that_do_not_change_stay_as_they_were(shared: Pat
             body = decoded(leaf, message)
             if not every_href(leaf, body):
                 continue
-            new = transfer.applied(
-                raw, transfer.body(leaf.encoding, raw, leaf.ending).patches(every_href(leaf, body))
-            )
+            patches = transfer.body(leaf.encoding, raw, leaf.ending).patches(every_href(leaf, body))
+            new = transfer.applied(raw, [Edit(*patch[:3]) for patch in patches])
             kept = [line for line in raw.splitlines(True) if b"http" not in line.lower()]
             there = new.splitlines(True)
             share = sum(line in there for line in kept) / max(len(kept), 1)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from app import mime, transfer, wire
@@ -173,6 +173,7 @@ def test_base64_in_chunks_loses_nothing(
 ) -> None:
     contents, raw = case
     content = b"".join(contents)
+    assume(b"BEGIN PGP" not in content)  # which would be left alone
     assert in_chunks(raw) == content
     places = sorted(data.draw(st.lists(st.integers(0, len(content)), max_size=6)))
     edits = [Edit(a, b, MARK) for a, b in zip(places[::2], places[1::2], strict=False)]
