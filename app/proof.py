@@ -10,6 +10,8 @@ from app import transfer, wire
 from app.transfer import Edit, Patch, TransferError
 from app.wire import LINE_LIMIT
 
+_OTHER = "has another content"
+
 
 class Change(NamedTuple):
     """A body that was edited, bytes `start` to `end` of the message.
@@ -93,21 +95,25 @@ def _content_flaw(message: bytes, change: Change, patch: Patch) -> str:
             return "has an edit out of place"
         position = edit.end
     raw = message[patch.start : patch.end]
+    content = transfer.applied(old, patch.edits, patch.first)
+    if change.encoding == "base64":
+        return "" if transfer.is_base64(patch.new, content, change.ending) else _OTHER
     try:
-        if change.before != "base64":  # whose chunks were decoded one by one
-            if transfer.body(change.before, raw, change.ending).decoded != old:
-                return "has an edit elsewhere"
-            lines = change.encoding == "quoted-printable" and patch.end < change.end
-            if lines and not (raw.endswith(b"\n") and patch.new.endswith(b"\n")):
-                return "joins two lines"
+        if transfer.body(change.before, raw, change.ending).decoded != old:
+            return "has an edit elsewhere"
+        lines = change.encoding == "quoted-printable" and patch.end < change.end
+        if lines and not (raw.endswith(b"\n") and patch.new.endswith(b"\n")):
+            return "joins two lines"
         new = transfer.body(change.encoding, patch.new, change.ending).decoded
     except TransferError as error:
         return f"cannot be read ({error})"
-    return "" if new == transfer.applied(old, patch.edits, patch.first) else "has another content"
+    return "" if new == content else _OTHER
 
 
 def _wire_flaw(message: bytes, result: bytes, change: Change, patch: Patch, at: int) -> str:
     """Looks at what was put in, at byte `at` of the result, together with its neighbours."""
+    if change.encoding == "base64" and patch.new:
+        return ""  # lines of its alphabet, as _content_flaw has seen
     stop = at + len(patch.new)
     now = wire.faults(result[max(0, at - 1) : stop + 1])
     if any(now):

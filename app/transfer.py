@@ -15,6 +15,7 @@ from typing import NamedTuple, Protocol
 MAX_STRANGE_BYTES = 2_000_000  # of a body that was never encoded, as it says
 MAX_CHUNKS = 1_000  # of base64 in one body; real ones have one, list servers add a second
 IDENTITY = ("", "7bit", "8bit", "binary")
+_LONGEST = 996  # characters of a line of base64, within 998 (RFC 5322, section 2.1.1)
 _WIDTH = 76  # characters of a line (RFC 2045, sections 6.7 and 6.8)
 # Encoded within a line: its own end is the only raw one (RFC 2045, section 6.7, rule 4).
 _QUOTED = re.compile(rb"[^\t -<>-~]")
@@ -122,11 +123,11 @@ class _QuotedPrintable:
         line = _Line(self._raw, self._decode)
         block: list[Edit] = []
         meant: list[Edit] = []
-        begin = place = end = stop = 0
+        begin = place = end = stop = before = 0
         for edit in edits:
             line.seek(edit.start)
             start = last = line.raw_at(edit.start)
-            if block and line.begin >= end:
+            if block and line.begin >= end and line.begin != before:
                 yield Patch(begin, end, self._encoded(block, begin, end), place, stop, meant)
                 block, meant = [], []
             if not block:
@@ -136,7 +137,7 @@ class _QuotedPrintable:
                 last = line.raw_at(edit.end)
             if last == line.end < len(self._raw):
                 line.advance()  # its end is gone, or text comes before the next one
-            end, stop = line.end, line.stop
+            before, end, stop = line.begin, line.end, line.stop
             block.append(Edit(start, last, edit.new))
             meant.append(edit)
         if block:
@@ -228,16 +229,47 @@ class _Base64:
 
     def _encoded(self, edits: Sequence[Edit], first: int, last: int) -> Patch:
         offset = self._ends[first - 1] if first else 0
-        new = applied(b"".join(self._contents[first : last + 1]), edits, offset)
         start = end = len(self._raw)  # of an empty body
         if self._places:
             start, end = self._places[first][0], self._places[last][1]
-        text = binascii.b2a_base64(new, newline=False)
         raw = self._raw[start:end]
-        width = len(raw.partition(b"\n")[0].strip()) // 4 * 4
-        width = width if 4 <= width <= 996 and b"\n" in raw else _WIDTH
-        lines = [text[place : place + width] for place in range(0, len(text), width)]
-        return Patch(start, end, self._ending.join(lines), offset, self._ends[last], edits)
+        width = raw.find(self._ending)
+        if 4 <= width <= _LONGEST and width % 4 == 0:
+            # Lines before the first edit stay, where they are as long as the first.
+            lines = (edits[0].start - offset) * 4 // 3 // width
+            kept = raw[: lines * (width + len(self._ending))]
+            if _is_even(kept, width, self._ending, lines):
+                start, offset = start + len(kept), offset + lines * width // 4 * 3
+        else:
+            width = _WIDTH
+        content = b"".join(self._contents[first : last + 1])
+        content = content[len(content) - (self._ends[last] - offset) :]
+        text = binascii.b2a_base64(applied(content, edits, offset), newline=False)
+        cut = [text[place : place + width] for place in range(0, len(text), width)]
+        return Patch(start, end, self._ending.join(cut), offset, self._ends[last], edits)
+
+
+def is_base64(raw: bytes, content: bytes, ending: bytes) -> bool:
+    """Returns whether `raw` is `content` in base64 in lines of one length, with no other byte."""
+    text = binascii.b2a_base64(content, newline=False)
+    width = raw.find(ending)
+    if width <= 0:
+        return raw == text
+    return (
+        width <= _LONGEST
+        and raw.translate(None, b"\r\n") == text
+        and _is_even(raw, width, ending, (len(text) - 1) // width)
+    )
+
+
+def _is_even(raw: bytes, width: int, ending: bytes, lines: int) -> bool:
+    """Whether `raw` has that number of line ends, each after `width` other characters."""
+    step = width + len(ending)
+    other = len(raw.translate(None, b"\r\n"))
+    return len(raw) == other + lines * len(ending) and all(
+        raw[width + place : lines * step : step] == ending[place : place + 1] * lines
+        for place in range(len(ending))
+    )
 
 
 def _chunks(raw: bytes) -> Iterator[tuple[int, int, bytes]]:
