@@ -238,7 +238,8 @@ class _Base64:
             # Lines before the first edit stay, where they are as long as the first.
             lines = (edits[0].start - offset) * 4 // 3 // width
             kept = raw[: lines * (width + len(self._ending))]
-            if _is_even(kept, width, self._ending, lines):
+            characters = len(kept.translate(None, _BLANKS))
+            if characters == lines * width and _is_even(kept, width, self._ending, lines):
                 start, offset = start + len(kept), offset + lines * width // 4 * 3
         else:
             width = _WIDTH
@@ -255,18 +256,19 @@ def is_base64(raw: bytes, content: bytes, ending: bytes) -> bool:
     width = raw.find(ending)
     if width <= 0:
         return raw == text
+    lines = (len(text) - 1) // width
     return (
         width <= _LONGEST
+        and len(raw) == len(text) + lines * len(ending)
+        and _is_even(raw, width, ending, lines)
         and raw.translate(None, b"\r\n") == text
-        and _is_even(raw, width, ending, (len(text) - 1) // width)
     )
 
 
 def _is_even(raw: bytes, width: int, ending: bytes, lines: int) -> bool:
-    """Whether `raw` has that number of line ends, each after `width` other characters."""
+    """Whether `raw` begins with that number of lines, each `width` bytes and a line end."""
     step = width + len(ending)
-    other = len(raw.translate(None, b"\r\n"))
-    return len(raw) == other + lines * len(ending) and all(
+    return all(
         raw[width + place : lines * step : step] == ending[place : place + 1] * lines
         for place in range(len(ending))
     )
