@@ -110,7 +110,11 @@ class _Structure:
             return
         about = _about(head)
         kind = about.get_content_type()
-        if kind in _SEALED:
+        written = str(about.get("content-type", kind)).partition(";")[0].strip()
+        if written and written.count("/") != 1:
+            # The library reads it as text/plain, other readers as an attachment.
+            self._left("unreadable", begin, f"content type {written[:40]!r}")
+        elif kind in _SEALED:
             self._left("sealed", begin, kind)
         elif about.get_content_maintype() == "multipart":
             if kind not in _APART:

@@ -187,6 +187,16 @@ def test_a_field_means_the_same_wherever_it_is_folded(
     assert leaf.delsp == (leaf.flowed and b"delsp=yes" in value)
 
 
+@pytest.mark.parametrize("kind", ["X-BE2; 12", "application-x-gzip; name=a", "text/html/x", "text"])
+def test_a_content_type_that_is_none_is_left_alone(kind: str) -> None:
+    message = f"Content-Type: {kind}\r\n\r\n<p>".encode()
+    done = mime.rewrite(message, lambda *_: [mime.Edit(0, 0, b"x")])
+    assert done.message == message
+    assert f"content type {kind.partition(';')[0]!r} was left alone" in done.notes[0].text
+    empty = b"Content-Type:\r\n\r\n<p>"
+    assert [leaf.kind for leaf in mime.leaves(empty)] == ["text/plain"]
+
+
 @given(st.integers(1, 30), st.sampled_from([b" ", b"\t"]))
 def test_a_boundary_may_be_folded_too(lines: int, blank: bytes) -> None:
     value = b"multipart/mixed;" + (b"\r\n" + blank) * lines + b'boundary="b c"'
