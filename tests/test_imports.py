@@ -64,7 +64,7 @@ LAYERS = [
     {"settings", "logs", "filters"},
     {"modes"},
     {"events", "visitors"},
-    {"files", "secret_files"},
+    {"files", "secret_files", "masking"},
 ]
 # Within a layer, by name.
 ALONGSIDE = {("dashboard", "live")}
