@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from app import identity, waiting
+from app import identity, journal_secrets, waiting
 from app.classify import VERSION, Classified, classify, judge
 from app.corrections import origin, touch
 from app.erasures import Erasures
@@ -217,7 +217,7 @@ class Loader:
             found = rows(content, path.stem, self.origin, self.networks, erasures, self._secret)
             if found.unreadable:
                 log.error("segment %s: %d lines are no records", path.stem, found.unreadable)
-                path.with_suffix(".bad").write_bytes(path.read_bytes())
+                path.with_suffix(".bad").write_bytes(journal_secrets.masked(content))
             if not self._was_migrated(path.stem, len(found.hits)):
                 for table in TABLES:
                     if found.tables[table]:

@@ -61,6 +61,7 @@ LAYERS = [
         "addresses",
         "state",
         "families",
+        "journal_secrets",
     },
     {"migrating", "expiry", "waiting"},
     {"rekeying"},
