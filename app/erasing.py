@@ -173,7 +173,8 @@ class Eraser:
     ) -> None:
         """Take out what some links, given as newsletter and key, lead to or are called."""
         if urls or labels or names:
-            them = {"workspace": workspace, "urls": urls, "labels": labels, "names": names}
+            places = {"urls": list(urls), "labels": list(labels), "link_names": list(names)}
+            them = {"workspace": workspace, **places}
             self._storage.change("newsletter_links", sql("erase_links"), them)
 
     def _scrub(self, rewritten: Sequence[Erasure]) -> None:

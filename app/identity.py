@@ -8,12 +8,13 @@ with the recipient share a family, the key of their common template (`masking.te
 
 import re
 from collections.abc import Iterable
+from contextlib import suppress
 from functools import lru_cache
 from hashlib import blake2b
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from app import masking
+from app import href, masking
 
 WHOLE = 1  # flag: the link's key is the family's, which does not follow from the URL
 FULL_URL = 2  # flag: the newsletter keeps URLs as they are, secrets included
@@ -58,6 +59,13 @@ def identify(
     if template == shown:
         return Identity(key, key, shown, shown, flags)
     return Identity(key, _key("url", template), shown, template, flags)
+
+
+def identify_shown(url: str) -> Identity:
+    """The identity of a link by its URL as version 0.1 recorded it: as clients show it."""
+    with suppress(ValueError):
+        url = href.address(url).target({})
+    return identify(url)
 
 
 def family(template: str, flags: int = 0) -> Identity:

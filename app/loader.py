@@ -270,6 +270,7 @@ def rows(
     numbers: list[int] = []  # the hits' lines
     gone: list[Hit] = []
     carried: Counter[_Carried] = Counter()
+    placed: set[tuple[str, int, int, str]] = set()  # links of tokens of version 1
     unreadable = records = 0
 
     def erased(one: Hit | Message) -> bool:
@@ -284,6 +285,8 @@ def rows(
         if isinstance(record, Hit):
             hits.append(kept(record, secret))
             numbers.append(number)
+            if record.kind == "click" and not record.link:
+                placed.add((record.workspace, record.newsletter, record.position, record.url))
             if erased(record):
                 gone.append(hits[-1])
         else:
@@ -304,6 +307,9 @@ def rows(
         if id(hit) in nobodys:
             made = msgspec.structs.replace(made, **BLANK)
         tables["hits"].append(made)
+    for workspace, newsletter, position, url in sorted(placed):
+        for table, row in _named(PlacedLink(0, workspace, newsletter, position, url)):
+            tables[table].append(row)
     tables["link_carried"] = [{**row._asdict(), "carried": n} for row, n in carried.items()]
     lines = {name: _lines(found) for name, found in tables.items()}
     return Rows(lines, hits, records + len(hits), unreadable, gone)
@@ -374,7 +380,7 @@ def _named(record: Record) -> Iterator[tuple[str, object]]:
 
 def _keyed(record: PlacedLink) -> Link:
     """A link of version 0.1 by what it leads to."""
-    found = identity.identify(record.url)
+    found = identity.identify_shown(record.url)
     detail = identity.detail(record.label, record.tags)
     return Link(
         record.at, record.workspace, record.newsletter, found.link, found.family, record.link,

@@ -70,7 +70,7 @@ def _record(client: Client, batch: Sequence[Sequence[object]]) -> Iterator[_Keye
     links: list[Sequence[object]] = []
     places: list[Sequence[object]] = []
     for workspace, newsletter, position, url, label, tags, at, place in batch:
-        found = identity.identify(str(url))
+        found = identity.identify_shown(str(url))
         detail = identity.detail(str(label), list(tags))  # type: ignore[call-overload]
         for key, shown, is_family in _shown(found):
             links.append((workspace, newsletter, key, detail, found.family, is_family, shown, "",

@@ -23,6 +23,7 @@ READ = 1_000  # events read at once
 SCANNED = 100_000  # events looked at for one answer, whether they are asked for or not
 WAIT = 1.0  # seconds, while ClickHouse is away
 STREAMS = 1_000  # of one process
+MAX_POSITION = 65_535  # of a link in its mail
 
 _encode = msgspec.json.Encoder().encode
 
@@ -35,8 +36,8 @@ async def events(request: Request) -> Response:
     """Events as NDJSON, oldest first, from ?after= on (a cursor; left out: the oldest kept).
 
     ?newsletter=, ?type=, ?verdict=, ?link=, ?name=, ?label=, ?tag=, ?url= (prefix), ?host= and
-    ?path= (with *) may be repeated. Mailwake-Cursor goes
-    on after the answer, also where it holds nothing. Events are kept for 7 days (410 afterwards).
+    ?path= (with *) may be repeated. Mailwake-Cursor goes on after the answer, also where it holds
+    nothing. Events are kept for 7 days (410 afterwards).
     """
     api = authorized(request)
     wanted, at = _wanted(request.query_params), _cursor(request.query_params.get("after", ""))
@@ -133,7 +134,7 @@ def _link(text: str) -> int | str:
     """The id of a link or, as in version 0.1, its place."""
     if identity.read_id(text) is not None:
         return text
-    if not (text.isascii() and text.isdigit() and len(text) <= 5):
+    if not (text.isascii() and text.isdigit() and len(text) <= 5 and int(text) <= MAX_POSITION):
         raise RequestError(422, "must be the id of a link", "link")
     return int(text)
 

@@ -74,7 +74,7 @@ def test_a_burst_over_several_segments_settles(tmp_path: Path, storage: Storage)
     assert work.settle(after=0) == 0
     assert sorted(path.name for path in tmp_path.iterdir()) == ["corrections.lock", "origin"]
     row = storage.query(
-        "SELECT * FROM hits FINAL WHERE newsletter = {n:UInt64} AND link = 0", {"n": key}
+        "SELECT * FROM hits FINAL WHERE newsletter = {n:UInt64} AND position = 0", {"n": key}
     )[0]
     assert (row["reasons"], row["revision"], row["verdict"]) == (
         ["burst", "soon_after_sending"], 1, "scanner",

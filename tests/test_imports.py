@@ -47,7 +47,7 @@ LAYERS = [
     {"erasures"},
     {"suppressing", "withdrawing", "refusing"},
     {"queries", "link"},
-    {"href", "classify"},
+    {"classify"},
     {
         "journal",
         "storage",
@@ -69,7 +69,7 @@ LAYERS = [
     {"modes"},
     {"events", "visitors"},
     {"files", "secret_files", "identity"},
-    {"masking"},
+    {"masking", "href"},
 ]
 # Within a layer, by name.
 ALONGSIDE = {("dashboard", "live")}

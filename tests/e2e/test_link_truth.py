@@ -236,4 +236,4 @@ def test_a_personal_link_is_its_recipients_own(service: Both, way: str) -> None:
         page = visitor.get(f"/newsletters/{name}").text
         assert "parcel/..." in page and SECRETS["ann"] not in page
     history = service.client.get(f"/v1/recipients/ann-{way}@example.com").json()
-    assert history["sites"] == [{"name": "track.example", "hits": 1}]
+    assert {"name": "track.example", "hits": 1} in history["sites"]
