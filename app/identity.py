@@ -7,7 +7,6 @@ with the recipient share a family, the key of their common template (`masking.te
 """
 
 import re
-from collections.abc import Iterable
 from contextlib import suppress
 from functools import lru_cache
 from hashlib import blake2b
@@ -48,17 +47,19 @@ def identify(
     """
     flags = FULL_URL if full else 0
     url = without_utm(target)
-    shown = url if full else masking.mask_url(url)
+    shown, template = (
+        (url, masking.template_url) if full else (masking.mask_url(url), masking.template_of)
+    )
     if name:
         key = _key("name", name)
-        return Identity(key, key, shown, masking.template_url(shown), flags | WHOLE)
-    if template := masking.pattern_url(url, patterns):
-        return family(template, flags)
-    template = masking.template_url(shown)
+        return Identity(key, key, shown, template(shown), flags | WHOLE)
+    if patterns and (stated := masking.pattern_url(url, patterns)):
+        return family(stated, flags)
+    of = template(shown)
     key = _key("url", shown)
-    if template == shown:
+    if of == shown:
         return Identity(key, key, shown, shown, flags)
-    return Identity(key, _key("url", template), shown, template, flags)
+    return Identity(key, _key("url", of), shown, of, flags)
 
 
 def identify_shown(url: str) -> Identity:
@@ -80,7 +81,8 @@ def host_family(target: str, flags: int = 0) -> Identity:
     return family(f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}/...", flags & FULL_URL)
 
 
-def detail(label: str, tags: Iterable[str]) -> int:
+@lru_cache(REMEMBERED)
+def detail(label: str, tags: tuple[str, ...]) -> int:
     """The 32-bit key of a link's label and topics in one mail; 0 where it has neither."""
     text = "\0".join((label, *tags))
     return _hash("detail", text, 4) if text else 0

@@ -126,7 +126,11 @@ def template_url(url: str) -> str:
     that differ only there have one template. `/parcel/1?key=abc` gives `/parcel/...?key=...`.
     The template of a masked URL is that of the URL, a template's is the template.
     """
-    masked = mask_url(url)
+    return template_of(mask_url(url))
+
+
+def template_of(masked: str) -> str:
+    """The same of a URL that is masked already."""
     head = _HEAD.match(masked)
     start = head.end() if head else 0
     after = _TAIL.search(masked, start)

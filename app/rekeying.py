@@ -71,7 +71,7 @@ def _record(client: Client, batch: Sequence[Sequence[object]]) -> Iterator[_Keye
     places: list[Sequence[object]] = []
     for workspace, newsletter, position, url, label, tags, at, place in batch:
         found = identity.identify_shown(str(url))
-        detail = identity.detail(str(label), list(tags))  # type: ignore[call-overload]
+        detail = identity.detail(str(label), tuple(tags))  # type: ignore[arg-type]
         for key, shown, is_family in _shown(found):
             links.append((workspace, newsletter, key, detail, found.family, is_family, shown, "",
                           label, tags, at))  # fmt: skip
