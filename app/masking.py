@@ -25,10 +25,11 @@ _TAIL = re.compile(r"[?#]")
 _QUERY = re.compile(r"([?&;#])")
 _PARAMETERS = re.compile(r"[^/\\?#=]*=")  # of a query without its question mark
 _PATH = re.compile(r"([/\\;&])")
-_EMAIL = re.compile(r"(?<![\w.+-])[.+-]*+\w[\w.+-]*+@\w[\w-]*+\.[\w.+-]*+")
+_EMAIL = re.compile(r"(?<![\w.+-])[.+-]*+\w[\w.+-]*+@\w[\w-]*+\.\w[\w.+-]*+")
 _WORD = re.compile(rf"eyJ[\w-]{{6,}}+(?:\.[\w-]*+)+|[A-Za-z0-9_~-]{{{MIN_RANDOM_CHARS},}}+")
 _BASE64 = re.compile(r"[A-Za-z0-9_-]*+[+/][A-Za-z0-9+/_-]*+")
-_ENCODED = re.compile(r"%(?:25)*+[0-9A-Fa-f]{2}|(?:[A-Za-z_]*+[0-9])[A-Za-z0-9_]*+")
+_PIECES = re.compile(r"([/\\?&;#])")
+_WITH_DIGIT = re.compile(r"%(?:25)*+[0-9A-Fa-f]{2}|(?:[A-Za-z_]*+[0-9])[A-Za-z0-9_]*+")
 _PARTS = re.compile(r"\.{3}(?:[-_,:+]?\.{3})+")
 
 # What reads like words: each run of letters or digits is a word, a Word or a number.
@@ -76,7 +77,7 @@ _ALPHABET = _LETTERS + _LETTERS.upper() + "0123456789-_~"
 _BITS = {a + b: _bits(a, b) for a in _ALPHABET for b in _ALPHABET}
 
 # Names, or parts of names between separators and capitals, whose values are secrets.
-_SECRET_PARTS = (
+_NAME_PARTS = (
     "tok code key keys sig sign signed auth otp totp pass pwd pw pin secret sid ssid hash hmac mac"
     " checksum expires expiry exp se access grant assertion samlresponse reset magic invite confirm"
     " verify jwt ticket sess cred nonce csrf xsrf"
@@ -87,18 +88,18 @@ _SECRET_PARTS = (
     " haslo klucz kod heslo losenord parola sifre salasana jelszo пароль ключ код токен 密码 令牌"
     " パスワード トークン 비밀번호"
 )
-_SECRET_WORDS = frozenset(_SECRET_PARTS.split())
+_SECRETS = frozenset(_NAME_PARTS.split())
 # Names whose values are secrets wherever the word stands in them.
 _SECRET_NAME = re.compile(
     r"token|secret|passw|passcode|passphrase|signature|session|sessid|hmac|jwt|apikey|verif|confirm"
     r"|invit|credential|ticket|nonce|csrf|xsrf|hash(?!tag)|auth(?!or(?!iz))|(?<!p)reset|activat"
     r"|magic|cookie|bearer|onetime"
 )
-_HARMLESS_PARTS = (  # what makes a code or key an ordinary one
+_ORDINARY_PARTS = (  # what makes a code or key an ordinary one
     "promo promotion discount country currency lang language locale zip postal area region sort"
     " campaign source medium product item color colour size offer category status error utm"
 )
-_HARMLESS_WORDS = frozenset(_HARMLESS_PARTS.split())
+_ORDINARY = frozenset(_ORDINARY_PARTS.split())
 _FLAGS = frozenset(("", MASK, "true", "false", "yes", "no", "on", "off"))
 
 
@@ -126,23 +127,21 @@ def template_url(url: str) -> str:
     that differ only there have one template. `/parcel/1?key=abc` gives `/parcel/...?key=...`.
     The template of a masked URL is that of the URL, a template's is the template.
     """
-    masked = mask_url(url)
-    head = _HEAD.match(masked)
+    while (template := _without_ids(mask_url(url))) != url:
+        url = template
+    return template
+
+
+def _without_ids(url: str) -> str:
+    head = _HEAD.match(url)
     start = head.end() if head else 0
-    after = _TAIL.search(masked, start)
-    end = after.start() if after else len(masked)
-    pieces = _QUERY.split(masked[end:])
-    tail = [_without_ids(masked[start:end])]
-    for mark, piece in zip(pieces[1::2], pieces[2::2], strict=True):
-        name, equals, value = piece.rpartition("=")
-        fixed = name.lower().startswith("utm_")
-        tail += mark, name, equals, value if fixed else _without_ids(value)
-    return (masked[:start] + "".join(tail)).replace(MASK, PART)
-
-
-def _without_ids(text: str) -> str:
-    replaced = _ENCODED.sub(lambda match: match[0] if match[0][0] == "%" else PART, text)
-    return _PARTS.sub(PART, replaced.replace(MASK, PART))
+    pieces = _PIECES.split(url[start:])
+    for n in range(0, len(pieces), 2):
+        name, equals, value = pieces[n].rpartition("=")
+        if not name.lower().startswith("utm_"):
+            value = _WITH_DIGIT.sub(lambda match: match[0] if match[0][0] == "%" else PART, value)
+        pieces[n] = name.replace(MASK, PART) + equals + _PARTS.sub(PART, value.replace(MASK, PART))
+    return url[:start].replace(MASK, PART) + "".join(pieces)
 
 
 def _mask(text: str, depth: int) -> str:
@@ -180,8 +179,8 @@ def _path(path: str, depth: int) -> str:
         if revealing and len(piece) > 3 and piece.isalnum() and _ID.search(piece):
             pieces[n] = MASK
             continue
-        pieces[n] = _parameter(piece, depth)
-        revealing = revealing or (len(piece) < 40 and _is_secret(piece))
+        shown = pieces[n] = _parameter(piece, depth)
+        revealing = revealing or (len(shown) < 40 and _is_secret(shown))
     return "".join(pieces)
 
 
@@ -191,12 +190,12 @@ def _parameter(piece: str, depth: int) -> str:
         return _value(piece, depth)
     bare = piece.rstrip("=") or piece
     parts = bare.split("=")
-    for n, name in enumerate(parts[:-1]):
-        if _is_secret(name) and parts[n + 1 :] != [""]:
-            value = "=".join(parts[n + 1 :])
-            masked = value if value.lower() in _FLAGS else MASK
-            return "=".join([*(_value(part, depth) for part in parts[: n + 1]), masked])
-    masked = "=".join(_value(part, depth) for part in parts)
+    shown = [_value(part, depth) for part in parts]
+    for n, name in enumerate(parts[:-1], 1):
+        if _is_secret(name) or (shown[n - 1] != name and _is_secret(shown[n - 1])):
+            value = "=".join(parts[n:])
+            return "=".join([*shown[:n], value if value.lower() in _FLAGS else MASK])
+    masked = "=".join(shown)
     return masked if masked.endswith(MASK) else masked + piece[len(bare) :]
 
 
@@ -273,9 +272,9 @@ def _is_secret(name: str) -> bool:
         name = unicodedata.normalize("NFKD", name)
         name = "".join(c for c in name if not unicodedata.combining(c))
     words = {word.lower() for word in _NAME.findall(name)}
-    if words & _HARMLESS_WORDS:
+    if words & _ORDINARY:
         return False
-    return bool(words & _SECRET_WORDS or _SECRET_NAME.search(name.lower()))
+    return bool(words & _SECRETS or _SECRET_NAME.search(name.lower()))
 
 
 _NAME = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[^\W\d_A-Za-z]+")
