@@ -64,7 +64,8 @@ LAYERS = [
     {"settings", "logs", "filters"},
     {"modes"},
     {"events", "visitors"},
-    {"files", "secret_files", "masking"},
+    {"masking"},
+    {"files", "secret_files", "randomness"},
 ]
 # Within a layer, by name.
 ALONGSIDE = {("dashboard", "live")}
