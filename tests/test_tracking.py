@@ -295,18 +295,18 @@ def test_each_axis_is_written_by_its_own_mode(tmp_path: Path, opens: Mode, click
 
 
 DAMAGE = [
-    ")", "]", "}", ">", ".", ",", ";", ":", "!", "...", "\u2026", "/", "//", "=", "=0D", "=0d=0a", "=20",
-    "=3D", "= ", " ", "\r\n", "\xa0", '"', "'", "\u201d", "\u2019", "\u00bb", "\u3002", "\u300d", "*", "**",
-    "&gt;", "&quot;", "&#39;", "&#x27;", "&amp;gt;", "&gt", "&nbsp;", "&rdquo;", "&", ").", '>"', ">,",
-    "&quot;&gt;", "</", "|", "\ufffd",
+    ")", "]", "}", ">", ".", ",", ";", ":", "!", "...", "\u2026", "/", "//", "=", "=0D", "=0d=0a",
+    "=20", "=3D", "= ", " ", "\r\n", "\xa0", '"', "'", "\u201d", "\u2019", "\u00bb", "\u3002",
+    "\u300d", "*", "**", "&gt;", "&quot;", "&#39;", "&#x27;", "&amp;gt;", "&gt", "&rdquo;",
+    "&", ").", '>"', ">,", "&quot;&gt;", "</", "|", "\ufffd",
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
 def test_what_stands_behind_a_link_is_passed_over(tmp_path: Path, damage: str) -> None:
     message, link = TOKENS.message(MESSAGE), TOKENS.link(LinkToken(11, 5, URL))
-    for behind in (damage, quote(damage, safe="")):
-        folder = tmp_path / quote(behind, safe="")[:40].replace("%", "+")
+    for n, behind in enumerate((damage, quote(damage, safe=""))):
+        folder = tmp_path / str(n)
         answer, hits, dropped = ask(folder / "c", f"/c/{message}/{link}{behind}")
         assert (answer.status, answer.headers["location"]) == (302, URL)
         assert [(hit.kind, hit.url) for hit in hits] == [("click", URL)] and not dropped
@@ -316,11 +316,11 @@ def test_what_stands_behind_a_link_is_passed_over(tmp_path: Path, damage: str) -
 
 
 @pytest.mark.parametrize(
-    "behind", ["x", ".x", "/x", "?", "=", "&amp;", "%20x", "%", "\u3042", "&copy", "=ZZ"]
+    "behind", ["x", ".x", "/x", "%20x", "%", "\u3042", "&copy;", "=ZZ", "-", "_", "\u3042.", ".gif"]
 )
 def test_anything_else_behind_a_link_is_no_damage(tmp_path: Path, behind: str) -> None:
     link = TOKENS.link(LinkToken(11, 5, URL))
-    for damaged in (f"{link}x{behind}", f"{link[:-1]}{behind}", f" {link}{behind}", f"{link}x/"):
+    for damaged in (f"{link}{behind}", f"{link}){behind}", f"{link[:-1]}{behind}.", f" {link}"):
         answer, hits, dropped = ask(tmp_path, f"/c/{TOKENS.message(MESSAGE)}/{damaged}")
         assert answer.status == 404 and "location" not in answer.headers
         assert (hits, dropped) == ([], {"bad_link": 1})
@@ -334,7 +334,7 @@ def test_tokens_that_were_encoded_once_more_are_read(tmp_path: Path) -> None:
 
     answer, (hit,), _ = ask(tmp_path / "c", f"/c/{encoded(message)}/{encoded(link)}%29")
     assert (answer.headers["location"], hit.message) == (URL, MESSAGE.message.hex())
-    _, (hit,), _ = ask(tmp_path / "o", f"/o/{encoded(message)}%2Egif%3E")
+    _, (hit,), _ = ask(tmp_path / "o", f"/o/{encoded(message)}.gif%3E")
     assert hit.kind == "open"
 
 
