@@ -10,73 +10,35 @@ import re
 import unicodedata
 from collections.abc import Sequence
 from functools import lru_cache
+from string import ascii_letters, digits
 from typing import NamedTuple
 from urllib.parse import unquote
+
+from app.randomness import MIN_CHARS, is_random
 
 MASK = "***"
 PART = "..."
 MAX_DEPTH = 4  # levels of percent-encoding, or of URLs inside URLs, that are read
 MAX_PATTERNS = 50
 MAX_PATTERN_CHARS = 500
-MIN_RANDOM_CHARS = 12  # video and product ids are shorter
 
 _HEAD = re.compile(r"(?:[a-zA-Z][a-zA-Z0-9+.-]*+:)?[/\\]{2}(?P<user>[^/\\?#]*@)?[^/\\?#]*")
 _TAIL = re.compile(r"[?#]")
 _QUERY = re.compile(r"([?&;#])")
 _PARAMETERS = re.compile(r"[^/\\?#=]*=")  # of a query without its question mark
 _PATH = re.compile(r"([/\\;&])")
-_EMAIL = re.compile(r"(?<![\w.+-])[.+-]*+\w[\w.+-]*+@\w[\w-]*+\.[\w.+-]*+")
-_WORD = re.compile(rf"eyJ[\w-]{{6,}}+(?:\.[\w-]*+)+|[A-Za-z0-9_~-]{{{MIN_RANDOM_CHARS},}}+")
+_EMAIL = re.compile(r"(?<![\w.+-])[.+-]*+\w[\w.+-]*+@\w[\w-]*+\.\w[\w.+-]*+")
+_WORD = re.compile(rf"eyJ[\w-]{{6,}}+(?:\.[\w-]*+)+|[A-Za-z0-9_~-]{{{MIN_CHARS},}}+")
 _BASE64 = re.compile(r"[A-Za-z0-9_-]*+[+/][A-Za-z0-9+/_-]*+")
-_ENCODED = re.compile(r"%(?:25)*+[0-9A-Fa-f]{2}|(?:[A-Za-z_]*+[0-9])[A-Za-z0-9_]*+")
+_PIECES = re.compile(r"([/\\?&;#])")
+_WITH_DIGIT = re.compile(r"%(?:25)*+[0-9A-Fa-f]{2}|(?:[A-Za-z_]*+[0-9])[A-Za-z0-9_]*+")
 _PARTS = re.compile(r"\.{3}(?:[-_,:+]?\.{3})+")
 
-# What reads like words: each run of letters or digits is a word, a Word or a number.
-_READABLE = re.compile(
-    r"(?:[A-Z]?[a-z]{1,15}|[A-Z]{1,4}|[0-9]{1,19})(?:[_~-]+(?:[A-Z]?[a-z]{1,15}|[0-9]{1,19}))*+[_~-]*"
-)
-_UUID = re.compile(r"[0-9A-Fa-f]{8}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{12}")
-_HEX = re.compile(r"[0-9a-f]{16,}|[0-9A-F]{16,}")
-_CHUNK = re.compile(r"[A-Z]?[a-z]+|[A-Z]+|[0-9]+")
-_CAMEL = re.compile(r"(?<=[a-z]{3})(?=[A-Z][a-z]{2})")
-_NO_SEPARATORS = {ord(c): None for c in "-_~"}
-_NUMBER = re.compile(r"[0-9]{20,}")
+_UNRESERVED = frozenset(ascii_letters + digits + "-._~")  # RFC 3986, section 2.3
 _ID = re.compile(r"[0-9]{6}|[0-9][A-Za-z]|[A-Za-z][0-9]|[a-z][A-Z]+[a-z]*[A-Z]")
 
-# How surprising a letter is after another in words of 26 languages that are written in Latin
-# letters, in bits more than in random text: a row is the first letter, a column the second, 0 is
-# -2 bits and 6 is 4 or more. Computed from the 20,000 commonest words of each.
-_SURPRISE = (
-    "33226423242120536011235634 03660666046164166134166636 06360660052366066252266654 "
-    "05640656056453056234145634 34223434243120536001435454 06660156066265066142166646 "
-    "05640622053252156133166636 06650666055343066251145646 14121424432120136211436553 "
-    "06640666163553066635066666 06560664153253066221146636 05530545044144156632246636 "
-    "02660666066524116634166646 06210404143562166610346634 42324434333110326012223654 "
-    "06660663166165026033266656 56666666666666666666066666 04320535053333156321246634 "
-    "16260663052334126510245644 06660662065454166122155635 23221434242110326011445544 "
-    "06650666066463066345356645 06550662066562166425466626 05160564066666206660246436 "
-    "03231534242222136212344655 04430645054332156453234623"
-)
-_ROWS = _SURPRISE.split()
-_LETTERS = "abcdefghijklmnopqrstuvwxyz"
-
-
-def _bits(first: str, second: str) -> int:
-    """How much more likely a pair is in random text than in readable text, in bits."""
-    if first in "-_~" or second in "-_~":
-        return -1
-    if first.isdigit() or second.isdigit():
-        return -2 if first.isdigit() and second.isdigit() else 3
-    if first.islower() and second.isupper():
-        return 4
-    return int(_ROWS[_LETTERS.index(first.lower())][_LETTERS.index(second.lower())]) - 2
-
-
-_ALPHABET = _LETTERS + _LETTERS.upper() + "0123456789-_~"
-_BITS = {a + b: _bits(a, b) for a in _ALPHABET for b in _ALPHABET}
-
 # Names, or parts of names between separators and capitals, whose values are secrets.
-_SECRET_PARTS = (
+_NAME_PARTS = (
     "tok code key keys sig sign signed auth otp totp pass pwd pw pin secret sid ssid hash hmac mac"
     " checksum expires expiry exp se access grant assertion samlresponse reset magic invite confirm"
     " verify jwt ticket sess cred nonce csrf xsrf"
@@ -87,18 +49,18 @@ _SECRET_PARTS = (
     " haslo klucz kod heslo losenord parola sifre salasana jelszo пароль ключ код токен 密码 令牌"
     " パスワード トークン 비밀번호"
 )
-_SECRET_WORDS = frozenset(_SECRET_PARTS.split())
+_SECRETS = frozenset(_NAME_PARTS.split())
 # Names whose values are secrets wherever the word stands in them.
 _SECRET_NAME = re.compile(
     r"token|secret|passw|passcode|passphrase|signature|session|sessid|hmac|jwt|apikey|verif|confirm"
     r"|invit|credential|ticket|nonce|csrf|xsrf|hash(?!tag)|auth(?!or(?!iz))|(?<!p)reset|activat"
     r"|magic|cookie|bearer|onetime"
 )
-_HARMLESS_PARTS = (  # what makes a code or key an ordinary one
+_ORDINARY_PARTS = (  # what makes a code or key an ordinary one
     "promo promotion discount country currency lang language locale zip postal area region sort"
     " campaign source medium product item color colour size offer category status error utm"
 )
-_HARMLESS_WORDS = frozenset(_HARMLESS_PARTS.split())
+_ORDINARY = frozenset(_ORDINARY_PARTS.split())
 _FLAGS = frozenset(("", MASK, "true", "false", "yes", "no", "on", "off"))
 
 
@@ -131,22 +93,22 @@ def template_url(url: str) -> str:
 
 def template_of(masked: str) -> str:
     """The same of a URL that is masked already."""
-    head = _HEAD.match(masked)
+    template = _without_ids(masked)
+    while template != masked:
+        masked, template = template, _without_ids(mask_url(template))
+    return template
+
+
+def _without_ids(url: str) -> str:
+    head = _HEAD.match(url)
     start = head.end() if head else 0
-    after = _TAIL.search(masked, start)
-    end = after.start() if after else len(masked)
-    pieces = _QUERY.split(masked[end:])
-    tail = [_without_ids(masked[start:end])]
-    for mark, piece in zip(pieces[1::2], pieces[2::2], strict=True):
-        name, equals, value = piece.rpartition("=")
-        fixed = name.lower().startswith("utm_")
-        tail += mark, name, equals, value if fixed else _without_ids(value)
-    return (masked[:start] + "".join(tail)).replace(MASK, PART)
-
-
-def _without_ids(text: str) -> str:
-    replaced = _ENCODED.sub(lambda match: match[0] if match[0][0] == "%" else PART, text)
-    return _PARTS.sub(PART, replaced.replace(MASK, PART))
+    pieces = _PIECES.split(url[start:])
+    for n in range(0, len(pieces), 2):
+        name, equals, value = pieces[n].rpartition("=")
+        if not name.lower().startswith("utm_"):
+            value = _WITH_DIGIT.sub(lambda match: match[0] if match[0][0] == "%" else PART, value)
+        pieces[n] = name.replace(MASK, PART) + equals + _PARTS.sub(PART, value.replace(MASK, PART))
+    return url[:start].replace(MASK, PART) + "".join(pieces)
 
 
 def _mask(text: str, depth: int) -> str:
@@ -184,8 +146,8 @@ def _path(path: str, depth: int) -> str:
         if revealing and len(piece) > 3 and piece.isalnum() and _ID.search(piece):
             pieces[n] = MASK
             continue
-        pieces[n] = _parameter(piece, depth)
-        revealing = revealing or (len(piece) < 40 and _is_secret(piece))
+        shown = pieces[n] = _parameter(piece, depth)
+        revealing = revealing or (len(shown) < 40 and _is_secret(shown))
     return "".join(pieces)
 
 
@@ -195,12 +157,12 @@ def _parameter(piece: str, depth: int) -> str:
         return _value(piece, depth)
     bare = piece.rstrip("=") or piece
     parts = bare.split("=")
-    for n, name in enumerate(parts[:-1]):
-        if _is_secret(name) and parts[n + 1 :] != [""]:
-            value = "=".join(parts[n + 1 :])
-            masked = value if value.lower() in _FLAGS else MASK
-            return "=".join([*(_value(part, depth) for part in parts[: n + 1]), masked])
-    masked = "=".join(_value(part, depth) for part in parts)
+    shown = [_value(part, depth) for part in parts]
+    for n, name in enumerate(parts[:-1], 1):
+        if _is_secret(name) or (shown[n - 1] != name and _is_secret(shown[n - 1])):
+            value = "=".join(parts[n:])
+            return "=".join([*shown[:n], value if value.lower() in _FLAGS else MASK])
+    masked = "=".join(shown)
     return masked if masked.endswith(MASK) else masked + piece[len(bare) :]
 
 
@@ -211,13 +173,13 @@ def _value(text: str, depth: int) -> str:
             masked = _mask(plain, depth + 1)
             return text if masked == plain else _quoted(masked, text)
     if "+" in text or "/" in text:
-        if text[:1] != "/" and _BASE64.fullmatch(text) and _is_random(re.sub("[+/]", "-", text)):
+        if text[:1] != "/" and _BASE64.fullmatch(text) and is_random(re.sub("[+/]", "-", text)):
             return MASK
         if "/" in text:
             return _mask(text, depth + 1)
     if "@" in text:
         text = _EMAIL.sub(MASK, text)
-    if len(text) < MIN_RANDOM_CHARS:
+    if len(text) < MIN_CHARS:
         return text
     return _WORD.sub(_word, text)
 
@@ -226,43 +188,12 @@ def _quoted(text: str, original: str) -> str:
     """Percent-encoded, but for characters that `original` has as they are."""
     plain = set(original) - {"%"} | {"*"}
     return "".join(
-        c if c in plain or c in _ALPHABET or c == "." or ord(c) > 255 else f"%{ord(c):02X}"
-        for c in text
+        c if c in plain or c in _UNRESERVED or ord(c) > 255 else f"%{ord(c):02X}" for c in text
     )
 
 
 def _word(match: re.Match[str]) -> str:
-    return MASK if _is_random(match[0]) else match[0]
-
-
-def _is_random(word: str) -> bool:
-    """Whether letters, digits and the separators between them are more likely chance than words."""
-    if _READABLE.fullmatch(word):
-        return False
-    if word[:3] == "eyJ" or _UUID.search(word) or _NUMBER.search(word):
-        return True
-    for match in _HEX.finditer(word):
-        if len(_CHUNK.findall(match[0])) > (2 if len(match[0]) < 32 else 1):
-            return True
-    separators = len(word) - len(word.translate(_NO_SEPARATORS))
-    mixed = not word.islower() and not word.isupper()
-    dense = mixed and len(word) > 15 and separators * 10 <= len(word)
-    chunks = len(_CHUNK.findall(word))
-    if dense and chunks * 2.6 > len(word):
-        return True
-    if not separators and len(word) > 15 and chunks * 3.5 > len(word):
-        return True
-    bits = best = 0
-    split = _CAMEL.sub("-", word)
-    for pair in map(str.__add__, split, split[1:]):
-        bits += _BITS[pair]
-        if bits < 0:
-            bits = 0
-        elif bits > best:
-            best = bits
-    numbered = any(map(str.isdigit, word))
-    dense = (dense and numbered) or (mixed and "-" in word and "_" in word)
-    return best > (8 if dense else 12 if mixed and numbered else 15)
+    return MASK if is_random(match[0]) else match[0]
 
 
 @lru_cache(4096)
@@ -277,9 +208,9 @@ def _is_secret(name: str) -> bool:
         name = unicodedata.normalize("NFKD", name)
         name = "".join(c for c in name if not unicodedata.combining(c))
     words = {word.lower() for word in _NAME.findall(name)}
-    if words & _HARMLESS_WORDS:
+    if words & _ORDINARY:
         return False
-    return bool(words & _SECRET_WORDS or _SECRET_NAME.search(name.lower()))
+    return bool(words & _SECRETS or _SECRET_NAME.search(name.lower()))
 
 
 _NAME = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[^\W\d_A-Za-z]+")

@@ -70,6 +70,7 @@ LAYERS = [
     {"events", "visitors"},
     {"files", "secret_files", "identity"},
     {"masking", "href"},
+    {"randomness"},
 ]
 # Within a layer, by name.
 ALONGSIDE = {("dashboard", "live")}
