@@ -88,8 +88,8 @@ class Copies:
             stream = streams.stream_of(head, own, sender, self._rules)
         except DescriptionError as error:
             return Mail(content, None, False, "field", f"{error.field}: {error}")
-        listed = any(field.name == "list-unsubscribe" for field in head)
-        return Mail(content, stream, describing.wants_unsubscribe(own) and not listed)
+        closed = headers.begins_within(content) or any(f.name == "list-unsubscribe" for f in head)
+        return Mail(content, stream, describing.wants_unsubscribe(own) and not closed)
 
     def make(self, mail: Mail, recipient: str) -> Copy:
         """The recipient's copy, not yet recorded."""
@@ -130,7 +130,7 @@ class Copies:
             return content
 
     def _sign(self, content: bytes) -> bytes:
-        if not self._key:
+        if not self._key or headers.begins_within(content):
             return b""
         # Relaxed canonicalization (RFC 6376, section 3.4.4) does this anyway, but the library first
         # takes time that grows with the square of such blanks.

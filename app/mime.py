@@ -108,7 +108,7 @@ class _Structure:
         except HeaderError as error:
             self.notes.append(Note("unreadable", f"{error}: left alone"))
             return
-        if self._message[start : start + 1] in (b" ", b"\t"):
+        if headers.begins_within(self._message[start : start + 1]):
             # Some readers take the first line for a field in spite of that.
             self._left("unreadable", begin, "what follows a header that begins within a field")
             return

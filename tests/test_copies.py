@@ -116,6 +116,21 @@ def test_the_gateway_signs_what_it_has_rewritten(box: Inbox, key: Path, tmp_path
         pass
 
 
+def test_a_mail_that_begins_within_a_field_gets_none_before_it(
+    box: Inbox, key: Path, tmp_path: Path
+) -> None:
+    env = {
+        "MAILWAKE_DKIM_KEY": str(key), "MAILWAKE_DKIM_DOMAIN": "shop.example",
+        "MAILWAKE_DKIM_SELECTOR": "sel",
+    }  # fmt: skip
+    sent = b" x: y\r\n" + mail(HTML)
+    with gateway(tmp_path / "data", f"smtp://127.0.0.1:{box.port}", **env) as running:
+        asking = b" x: y\r\nX-Mailwake-Unsubscribe: add\r\n" + mail(HTML)
+        for given in (sent, asking):
+            assert "begins within a field was left alone" in running.send(given)
+            assert box.raw[-1] == sent
+
+
 def test_signing_takes_no_longer_for_blanks(
     key: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
