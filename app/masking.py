@@ -30,6 +30,7 @@ _PATH = re.compile(r"([/\\;&])")
 _EMAIL = re.compile(r"(?<![\w.+-])[.+-]*+\w[\w.+-]*+@\w[\w-]*+\.\w[\w.+-]*+")
 _WORD = re.compile(rf"eyJ[\w-]{{6,}}+(?:\.[\w-]*+)+|[A-Za-z0-9_~-]{{{MIN_CHARS},}}+")
 _BASE64 = re.compile(r"[A-Za-z0-9_-]*+[+/][A-Za-z0-9+/_-]*+")
+_WORD_OF_TEXT = re.compile(r"[^\s/@]*+(?:/|@)\S*+")
 _PIECES = re.compile(r"([/\\?&;#])")
 _WITH_DIGIT = re.compile(r"%(?:25)*+[0-9A-Fa-f]{2}|(?:[A-Za-z_]*+[0-9])[A-Za-z0-9_]*+")
 _PARTS = re.compile(r"\.{3}(?:[-_,:+]?\.{3})+")
@@ -78,6 +79,15 @@ def mask_url(url: str) -> str:
     Never raises; a URL without secrets comes back as it is, and so does a masked one.
     """
     return _mask(url, 0)
+
+
+def mask_text(text: str) -> str:
+    """Returns a text, such as a link's label, with the URLs and email addresses in it masked.
+
+    Whatever stands between spaces is masked like a URL if it has a slash or an @ in
+    it; the text of a link is often its own URL.
+    """
+    return _WORD_OF_TEXT.sub(lambda match: mask_url(match[0]), text)
 
 
 def template_url(url: str) -> str:

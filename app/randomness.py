@@ -3,8 +3,7 @@
 Nothing is certain here. Measured on random tokens of their own alphabet, alone: of 20 characters of
 base64url 1 in 3,000 passes as readable, of 24 about 1 in 20,000, of 32 none in 100,000; of 16
 hexadecimal digits 1 in 500, of 32 none; of 20 lower-case letters and digits 1 in 350. Titles of
-products and articles in 15 languages are taken for random in 1 of 1,000 cases, where their words
-are joined by hyphens.
+articles and products in 15 languages, joined by hyphens, are taken for random 1 time in 5,000.
 """
 
 import re

@@ -10,7 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.masking import MASK, MAX_PATTERN_CHARS, mask_url, pattern_url, template_url
+from app.masking import (
+    MASK,
+    MAX_PATTERN_CHARS,
+    mask_text,
+    mask_url,
+    pattern_url,
+    template_url,
+)
 
 CORPUS = Path(__file__).parents[2] / "shared" / "corpus"
 UUID = "550e8400-e29b-41d4-a716-446655440000"
@@ -89,6 +96,21 @@ def test_secrets_are_masked(url: str, masked: str) -> None:
 )
 def test_readable_urls_stay(url: str) -> None:
     assert mask_url(url) == url
+
+
+@pytest.mark.parametrize(
+    ("text", "masked"),
+    [
+        ("See https://h.example/reset/8f3a?a=b now", "See https://h.example/reset/***?a=b now"),
+        ("h.example/verify/482913", "h.example/verify/***"),
+        ("Ask anna@mail.example!", "Ask ***!"),
+        ("Boots and/or shoes -50 % @home", "Boots and/or shoes -50 % @home"),
+        ("Your key=value\n code", "Your key=value\n code"),
+    ],
+)  # fmt: skip
+def test_urls_in_labels_are_masked(text: str, masked: str) -> None:
+    assert mask_text(text) == masked
+    assert mask_text(masked) == masked
 
 
 def _random_token(seed: bytes) -> str:
