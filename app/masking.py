@@ -98,8 +98,14 @@ def template_url(url: str) -> str:
     that differ only there have one template. `/parcel/1?key=abc` gives `/parcel/...?key=...`.
     The template of a masked URL is that of the URL, a template's is the template.
     """
-    while (template := _without_ids(mask_url(url))) != url:
-        url = template
+    return template_of(mask_url(url))
+
+
+def template_of(masked: str) -> str:
+    """The same of a URL that is masked already."""
+    template = _without_ids(masked)
+    while template != masked:
+        masked, template = template, _without_ids(mask_url(template))
     return template
 
 
@@ -243,18 +249,24 @@ def pattern_url(url: str, patterns: Sequence[str]) -> str | None:
     In the template each `*` is shown as `...`, and so are the fragment and the values of parameters
     that the pattern does not state. Takes time proportional to the length of URL and patterns.
 
-    Raises ValueError naming the pattern: at most 50, each of 1 to 500 printable characters without
-    spaces, with a host or path.
+    Raises ValueError as `check_patterns` does.
+    """
+    check_patterns(patterns)
+    return next(filter(None, (_matched(url, _compile(pattern)) for pattern in patterns)), None)
+
+
+def check_patterns(patterns: Sequence[str]) -> None:
+    """Raises ValueError naming the pattern that is wrong.
+
+    There are at most 50, each of 1 to 500 printable characters without spaces, with a host or path.
     """
     if len(patterns) > MAX_PATTERNS:
         raise ValueError(f"patterns: at most {MAX_PATTERNS}")
-    compiled = []
     for n, pattern in enumerate(patterns):
         try:
-            compiled.append(_compile(pattern))
+            _compile(pattern)
         except ValueError as error:
             raise ValueError(f"patterns[{n}]: {error}") from None
-    return next(filter(None, (_matched(url, pattern) for pattern in compiled)), None)
 
 
 @lru_cache(1024)
