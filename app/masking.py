@@ -10,6 +10,7 @@ import re
 import unicodedata
 from collections.abc import Sequence
 from functools import lru_cache
+from html import escape, unescape
 from string import ascii_letters, digits
 from typing import NamedTuple
 from urllib.parse import unquote
@@ -31,6 +32,13 @@ _EMAIL = re.compile(r"(?<![\w.+-])[.+-]*+\w[\w.+-]*+@\w[\w-]*+\.\w[\w.+-]*+")
 _WORD = re.compile(rf"eyJ[\w-]{{6,}}+(?:\.[\w-]*+)+|[A-Za-z0-9_~-]{{{MIN_CHARS},}}+")
 _BASE64 = re.compile(r"[A-Za-z0-9_-]*+[+/][A-Za-z0-9+/_-]*+")
 _WORD_OF_TEXT = re.compile(r"[^\s/@]*+(?:/|@)\S*+")
+_IN_HTML = re.compile(
+    r"\b(?:src|srcset|background|poster)\s*=\s*(?:\"[^\"]*\"|'[^']*'|[^\s>]*)"
+    r"|url\(\s*[\"']?https?:[^\s\"'<>)]*"
+    r"|(?P<before>\bhref\s*=\s*)(?P<value>\"[^\"]*\"|'[^']*'|[^\s>\"']+)"
+    r"|(?P<text>https?://[^\s\"'<>]+)",
+    re.IGNORECASE,
+)
 _PIECES = re.compile(r"([/\\?&;#])")
 _WITH_DIGIT = re.compile(r"%(?:25)*+[0-9A-Fa-f]{2}|(?:[A-Za-z_]*+[0-9])[A-Za-z0-9_]*+")
 _PARTS = re.compile(r"\.{3}(?:[-_,:+]?\.{3})+")
@@ -88,6 +96,23 @@ def mask_text(text: str) -> str:
     it; the text of a link is often its own URL.
     """
     return _WORD_OF_TEXT.sub(lambda match: mask_url(match[0]), text)
+
+
+def mask_html(html: str) -> str:
+    """Returns HTML with the URLs in its hrefs and text masked.
+
+    Addresses of images and styles stay, or a mail would lose its pictures.
+    """
+    return _IN_HTML.sub(_masked_in_html, html)
+
+
+def _masked_in_html(match: re.Match[str]) -> str:
+    before, value, text = match["before"] or "", match["value"] or "", match["text"] or ""
+    quote = value[:1] if value[:1] in ('"', "'") else ""
+    url = value[1:-1] if quote else value or text
+    read = unescape(url)
+    shown = mask_url(read)
+    return match[0] if shown == read else f"{before}{quote}{escape(shown)}{quote}"
 
 
 def template_url(url: str) -> str:
@@ -339,6 +364,7 @@ def _query(query: str, stated: tuple[tuple[str, str], ...] | None) -> str | None
             del globs[name]
             shown.append(f"{name}{equals}{glob.replace('*', PART)}")
         else:
+            name = _value(name, 0)
             shown.append(f"{name}{equals}{PART if value else ''}" if equals else PART)
     return None if globs else "&".join(shown)
 

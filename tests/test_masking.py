@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from app.masking import (
     MASK,
     MAX_PATTERN_CHARS,
+    mask_html,
     mask_text,
     mask_url,
     pattern_url,
@@ -111,6 +112,35 @@ def test_readable_urls_stay(url: str) -> None:
 def test_urls_in_labels_are_masked(text: str, masked: str) -> None:
     assert mask_text(text) == masked
     assert mask_text(masked) == masked
+
+
+@pytest.mark.parametrize(
+    ("html", "masked"),
+    [
+        ('<a class=b href="https://h.example/?a=b&amp;token=x">Hi</a>',
+         '<a class=b href="https://h.example/?a=b&amp;token=***">Hi</a>'),
+        ("<a HREF = 'h&#116;tps://h.example/reset/8f3a'>https://h.example/reset/8f3a</a>",
+         "<a HREF = 'https://h.example/reset/***'>https://h.example/reset/***</a>"),
+        ("<a href=/reset/8f3a title=x>", "<a href=/reset/*** title=x>"),
+        ('<a href=""><img src="https://h.example/?token=x">',
+         '<a href=""><img src="https://h.example/?token=x">'),
+        ('<p style="background:url(https://h.example/?token=x)">',
+         '<p style="background:url(https://h.example/?token=x)">'),
+        ('<img alt="https://h.example/?token=x">', '<img alt="https://h.example/?token=***">'),
+        ("<a href='/?q=a&amp;copy=2'>&copy; 1 &lt;", "<a href='/?q=a&amp;copy=2'>&copy; 1 &lt;"),
+    ],
+)  # fmt: skip
+def test_urls_in_html_are_masked(html: str, masked: str) -> None:
+    assert mask_html(html) == masked
+    assert mask_html(masked) == masked
+
+
+TAGS = ["<a href=", '"', "'", "src=", "url(", "https://h/?token=", "&amp;", " ", ">", "a"]
+
+
+@given(st.lists(st.sampled_from(TAGS)).map("".join))
+def test_any_html_is_masked(html: str) -> None:
+    assert mask_html(mask_html(html)) == mask_html(html)
 
 
 def _random_token(seed: bytes) -> str:
@@ -268,6 +298,8 @@ def test_personal_links_have_one_template(urls: list[str], template: str) -> Non
          "https://a.example/t?x=...&id=...&lang=de"),
         ("https://a.example/t?id=7&lang=fr", "/t?id=*&lang=de", None),
         ("https://a.example/caf%C3%A9/7", "/café/*", "https://a.example/café/..."),
+        ("https://a.example/t/1?cbb6833f14483e22=x&token=y", "/t/*",
+         "https://a.example/t/...?***=...&token=..."),
         ("mailto:a@b.example", "/*", None),
     ],
 )  # fmt: skip
