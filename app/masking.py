@@ -65,6 +65,12 @@ _SECRET_NAME = re.compile(
     r"|invit|credential|ticket|nonce|csrf|xsrf|hash(?!tag)|auth(?!or(?!iz))|(?<!p)reset|activat"
     r"|magic|cookie|bearer|onetime"
 )
+_SECRET_END = re.compile(r"(?<!zip)(?<!post)(?<!postal)(?<!bar)(?<!qr)(?:code|key|sig|pwd)$")
+# Segments of a path that have such a word are followed by tokens; so are these.
+_BEFORE_TOKEN = re.compile(
+    r"token|secret|passw|session|verif|confirm|invit|activat|magic|onetime|(?<!p)reset"
+    r"|auth(?!or(?!iz))|^(?:otp|totp|sso|login|signin|recover|recovery|key|jwt|sid)$"
+)
 _ORDINARY_PARTS = (  # what makes a code or key an ordinary one
     "promo promotion discount country currency lang language locale zip postal area region sort"
     " campaign source medium product item color colour size offer category status error utm"
@@ -155,41 +161,40 @@ def _mask(text: str, depth: int) -> str:
     kept = text[:start]
     if head and head["user"]:
         kept = f"{text[: head.start('user')]}{MASK}@{text[head.end('user') : start]}"
+    before_token = False
     if not head and _PARAMETERS.match(text):
         pieces = _QUERY.split(text)
         masked = [_parameter(pieces[0], depth)]
     else:
         tail = _TAIL.search(text, start)
         end = tail.start() if tail else len(text)
-        masked, pieces = [_path(text[start:end], depth)], _QUERY.split(text[end:])
+        path, before_token = _path(text[start:end], depth)
+        masked, pieces = [path], _QUERY.split(text[end:])
     for mark, piece in zip(pieces[1::2], pieces[2::2], strict=True):
         if mark in "?;" and masked[-1].endswith(f"={MASK}") and piece and "=" not in piece:
             continue  # the value itself has a question mark or semicolon
-        masked += mark, _parameter(piece, depth)
+        masked += mark, _parameter(piece, depth, before_token)
     return kept + "".join(masked)
 
 
-def _path(path: str, depth: int) -> str:
+def _path(path: str, depth: int) -> tuple[str, bool]:
+    """The path masked, and whether what follows it is likely a token."""
     if not path.strip("/"):
-        return path
+        return path, False
     pieces = _PATH.split(path)
-    revealing = False  # whether what follows is likely a token
+    before_token = False
     for n in range(0, len(pieces), 2):
-        piece = pieces[n]
-        if not piece:
-            continue
-        if revealing and len(piece) > 3 and piece.isalnum() and _ID.search(piece):
-            pieces[n] = MASK
-            continue
-        shown = pieces[n] = _parameter(piece, depth)
-        revealing = revealing or (len(shown) < 40 and _is_secret(shown))
-    return "".join(pieces)
+        if piece := pieces[n]:
+            shown = pieces[n] = _parameter(piece, depth, before_token)
+            if not before_token and len(shown) < 40:
+                before_token = bool(_BEFORE_TOKEN.search(shown.lower()))
+    return "".join(pieces), before_token
 
 
-def _parameter(piece: str, depth: int) -> str:
-    """`name=value`, or a value alone."""
+def _parameter(piece: str, depth: int, likely: bool = False) -> str:
+    """`name=value`, or a value alone; `likely` says that an id is likely a token."""
     if "=" not in piece:
-        return _value(piece, depth)
+        return MASK if likely and _is_id(piece) else _value(piece, depth)
     bare = piece.rstrip("=") or piece
     parts = bare.split("=")
     shown = [_value(part, depth) for part in parts]
@@ -197,8 +202,14 @@ def _parameter(piece: str, depth: int) -> str:
         if _is_secret(name) or (shown[n - 1] != name and _is_secret(shown[n - 1])):
             value = "=".join(parts[n:])
             return "=".join([*shown[:n], value if value.lower() in _FLAGS else MASK])
+    if likely and _is_id(parts[-1]):
+        shown[-1] = MASK
     masked = "=".join(shown)
     return masked if masked.endswith(MASK) else masked + piece[len(bare) :]
+
+
+def _is_id(text: str) -> bool:
+    return len(text) > 3 and text.isalnum() and bool(_ID.search(text))
 
 
 def _value(text: str, depth: int) -> str:
@@ -233,7 +244,7 @@ def _word(match: re.Match[str]) -> str:
 
 @lru_cache(4096)
 def _is_secret(name: str) -> bool:
-    """Whether a parameter of this name, or what follows a segment of this name, is a secret."""
+    """Whether the value of a parameter of this name is a secret."""
     for _ in range(MAX_DEPTH):
         plain = unquote(name)
         if plain == name:
@@ -245,7 +256,8 @@ def _is_secret(name: str) -> bool:
     words = {word.lower() for word in _NAME.findall(name)}
     if words & _ORDINARY:
         return False
-    return bool(words & _SECRETS or _SECRET_NAME.search(name.lower()))
+    name = name.lower()
+    return bool(words & _SECRETS or _SECRET_NAME.search(name) or _SECRET_END.search(name))
 
 
 _NAME = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[^\W\d_A-Za-z]+")

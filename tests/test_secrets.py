@@ -291,8 +291,8 @@ def test_full_urls_are_kept_where_the_newsletter_wants_them(tmp_path: Path) -> N
         service.drained()
         answer = service.client.get("/v1/events", params={"type": "message.clicked"})
         events = [json.loads(line) for line in answer.text.splitlines()]
-    kept = [event["link"]["url"] for event in events if event["newsletter_id"] == "full"]
-    assert sorted(kept) == sorted(links.urls)
+    urls = [event["link"]["url"] for event in events if event["newsletter_id"] == "full"]
+    assert sorted(urls) == sorted(links.urls)
     assert len(events) == len(links.urls) + len(masked.urls)
     assert not any(needle in answer.text for needle in masked.needles)
 
