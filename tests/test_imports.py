@@ -69,6 +69,7 @@ LAYERS = [
     {"modes"},
     {"events", "visitors"},
     {"files", "secret_files", "identity"},
+    {"url_patterns"},
     {"masking", "href"},
     {"randomness"},
 ]

@@ -12,13 +12,12 @@ from hypothesis import strategies as st
 
 from app.masking import (
     MASK,
-    MAX_PATTERN_CHARS,
     mask_html,
     mask_text,
     mask_url,
-    pattern_url,
     template_url,
 )
+from app.url_patterns import MAX_PATTERN_CHARS, pattern_url
 
 CORPUS = Path(__file__).parents[2] / "shared" / "corpus"
 UUID = "550e8400-e29b-41d4-a716-446655440000"
@@ -64,6 +63,14 @@ JWT = (
         ("https://s3.example/k?AWSAccessKeyId=AK&Expires=1700000000",
          "https://s3.example/k?AWSAccessKeyId=***&Expires=***"),
         ("https://h.example/x?7f9c2ba4e88f827d616045507605853e", "https://h.example/x?***"),
+        ("https://h.example/magic/link?t=8f3a9c&page=2", "https://h.example/magic/link?t=***&page=2"),
+        ("https://h.example/users/login/otp/482913?x=y", "https://h.example/users/login/otp/***?x=y"),
+        ("https://h.example/?rlkey=x8&pincode=12", "https://h.example/?rlkey=***&pincode=***"),
+        ("https://gift.example/card/ABCD-1234-EFGH-5678", "https://gift.example/card/***"),
+        ("https://h.example/t/acme/shared_invite/zt-1a2b3c4d5-AbCdEfGhIjKl",
+         "https://h.example/t/acme/shared_invite/***"),
+        ("https://h.example/comm/?midToken=AQ&midSig=1&trk=eml-x",
+         "https://h.example/comm/?midToken=***&midSig=***&trk=eml-x"),
         ("/reset/8f3a9c", "/reset/***"),
         ("", ""),
     ],
@@ -93,6 +100,9 @@ def test_secrets_are_masked(url: str, masked: str) -> None:
         "https://h.example/caf%C3%A9/%E6%9D%B1%E4%BA%AC?q=gr%C3%BC%C3%9Fe+aus+k%C3%B6ln",
         "https://h.example/?confirm=yes&reset=true&lang=pt-BR&tickets=&next=%2Fcart%2Fitems%3Fpage%3D2",
         "https://h.example/reset/password/help",
+        "https://h.example/whiskey/ardbeg10?zipcode=12345&barcode=4012345678901",
+        "https://h.example/tickets/berlin2024?promo_code=SUMMER20",
+        "https://h.example/authors/kafka1915/preset/warm70",
     ],
 )
 def test_readable_urls_stay(url: str) -> None:
