@@ -1,7 +1,7 @@
 """Tells random text, such as a token, from text that reads like words, numbers and dates.
 
 Nothing is certain here. Measured on random tokens of their own alphabet, alone: of 20 characters of
-base64url 1 in 3,000 passes as readable, of 24 about 1 in 20,000, of 32 none in 100,000; of 16
+base64url 1 in 3,000 passes as readable, of 24 about 1 in 20,000, of 32 none in a million; of 16
 hexadecimal digits 1 in 500, of 32 none; of 20 lower-case letters and digits 1 in 350. Titles of
 articles and products in 15 languages, joined by hyphens, are taken for random 1 time in 5,000.
 """
