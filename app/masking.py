@@ -27,7 +27,7 @@ _PATH = re.compile(r"([/\\;&])")
 _EMAIL = re.compile(r"(?<![\w.+-])[.+-]*+\w[\w.+-]*+@\w[\w-]*+\.\w[\w.+-]*+")
 _WORD = re.compile(rf"eyJ[\w-]{{6,}}+(?:\.[\w-]*+)+|[A-Za-z0-9_~-]{{{MIN_CHARS},}}+")
 _BASE64 = re.compile(r"[A-Za-z0-9_-]*+[+/][A-Za-z0-9+/_-]*+")
-_WORD_OF_TEXT = re.compile(r"[^\s/@]*+(?:/|@)\S*+")
+_WORD_OF_TEXT = re.compile(r"(?<!\S)[^\s/@]*+[/@]\S*+")
 _IN_HTML = re.compile(
     r"\b(?:src|srcset|background|poster)\s*=\s*(?:\"[^\"]*\"|'[^']*'|[^\s>]*)"
     r"|url\(\s*[\"']?https?:[^\s\"'<>)]*"
@@ -97,7 +97,12 @@ def mask_text(text: str) -> str:
     Whatever stands between spaces is masked like a URL if it has a slash or an @ in
     it; the text of a link is often its own URL.
     """
-    return _WORD_OF_TEXT.sub(lambda match: mask_url(match[0]), text)
+    return _WORD_OF_TEXT.sub(_masked_word, text)
+
+
+def _masked_word(match: re.Match[str]) -> str:
+    url = match[0].strip("()[]<>\"'“”„«».,;:!?…")
+    return match[0].replace(url, mask_url(url), 1) if url else match[0]
 
 
 def mask_html(html: str) -> str:
