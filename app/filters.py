@@ -21,7 +21,8 @@ PERIODS: Mapping[Period, str] = {
     "365d": "A year",
 }  # fmt: skip
 STEPS: Mapping[StepName, int] = {"auto": 0, "minute": 60, "hour": 3600, "day": 86_400}  # seconds
-# Of one newsletter's hits. `link` is an index, `country` an ISO code; "-" asks for the unknown.
+# Of one newsletter's hits. `link` is an index, `country` an ISO code; "-" asks for the unknown, or
+# for messages without a variant.
 PARTS = ("link", "client", "family", "os", "device", "country", "variant")
 MAX_TEXT = 600
 MAX_PAGE = 100_000
@@ -123,8 +124,8 @@ def _read(name: str, text: str) -> Any:
         if not plain or not 1 <= int(text) <= MAX_PAGE:
             raise FilterError(name, f"must be a whole number from 1 to {MAX_PAGE:,}")
         return int(text)
-    if name in ("link", "variant") and text:
-        most = 65_535 if name == "link" else 255
+    if name == "link" and text:
+        most = 65_535
         plain = text.isascii() and text.isdigit() and len(text) <= 5 and str(int(text)) == text
         if not plain or int(text) > most:
             raise FilterError(name, f"must be a whole number from 0 to {most:,}")

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from app import charset, events, mime
 from app.catalog import Catalog
 from app.events import new_id, newsletter_key, now_ms, recipient_key
+from app.experiments import NO_CHOICE, Choice, Experiments
 from app.journal import Journal
 from app.mime import Edit, Leaf
 from app.modes import SHARED, Axis, Mode, Modes, aggregate_id
@@ -29,7 +30,8 @@ class Draft:
 
     `token` goes into links, `pixel` into the pixel: the same, but where all recipients share one of
     them. `withdrawn` is what the recipient has withdrawn from. `headers` are offered for the mail
-    (RFC 8058). A suppressed one must not be sent, so it never enters the ledger.
+    (RFC 8058). A suppressed one must not be sent, nor one of the holdout (`choice`, which is the
+    variant too), so neither ever enters the ledger.
     """
 
     message: events.Message
@@ -40,6 +42,17 @@ class Draft:
     modes: Modes
     withdrawn: tuple[Axis, ...] = ()
     suppressed: bool = False
+    choice: Choice = NO_CHOICE
+
+    @property
+    def sent(self) -> bool:
+        """Whether it may be, and so enters the ledger."""
+        return not (self.suppressed or self.choice.holdout)
+
+    @property
+    def variant(self) -> str | None:
+        """Its name, None without one."""
+        return self.choice.name or None
 
     @property
     def message_id(self) -> str:
@@ -89,22 +102,28 @@ class Outgoing:
         tokens: Tokens,
         journal: Journal,
         suppressions: Suppressions,
+        experiments: Experiments,
         workspace: str = "default",
         withdrawn: Withdrawn = lambda *_: (),
     ) -> None:
         self._settings, self._tokens, self._journal = settings, tokens, journal
+        self.experiments = experiments
         self._withdrawn = withdrawn
         self._suppressions = suppressions
         self._workspace = workspace
         self._catalog = Catalog()
 
-    def prepare(self, wanted: RewriteIn, html: bytes, charset: str | None = "utf-8") -> Prepared:
+    def prepare(
+        self, wanted: RewriteIn, html: bytes, charset: str | None = "utf-8", dry: bool = False
+    ) -> Prepared:
         """Rewrite HTML (and text, when asked for) for one recipient; nothing is recorded yet.
 
-        `html` takes the place of `wanted.html`. Raises RewriteError past the rewriter's limits.
+        `html` takes the place of `wanted.html`; a `dry` run gives no new variant a number. Raises
+        RewriteError past the rewriter's limits, VariantError past the number of variants.
         """
         newsletter = self._newsletter(wanted.newsletter)
-        draft = self._draft(newsletter.newsletter, wanted.recipient, wanted.tracking)
+        choice = self._choice(newsletter.newsletter, wanted.recipient, wanted.variant, dry)
+        draft = self._draft(newsletter.newsletter, wanted.recipient, wanted.tracking, choice)
         options = self._options(draft.modes, wanted.utm)
         link_token = self._link_token(newsletter.newsletter)
         base_url = self._settings.public_url
@@ -123,13 +142,20 @@ class Outgoing:
         recipient: str,
         tracking: TrackingIn,
         fold: bool = False,
+        variant: str | None = None,
+        split: bool = False,
+        dry: bool = False,
     ) -> Prepared:
         """Rewrite a whole message (RFC 5322); `html` of what is returned is that message.
 
-        `fold` is `mime.rewrite`'s.
+        `fold` is `mime.rewrite`'s, `dry` as above. With `split` an experiment decides on the
+        variant where none is named. Raises VariantError.
         """
         newsletter = self._newsletter(named)
-        draft = self._draft(newsletter.newsletter, recipient, tracking)
+        key = newsletter.newsletter
+        choose = split or variant is not None
+        choice = self._choice(key, recipient, variant, dry) if choose else NO_CHOICE
+        draft = self._draft(key, recipient, tracking, choice)
         options = self._options(draft.modes, {})
         links: list[Link] = []
         found: list[str] = []
@@ -173,17 +199,30 @@ class Outgoing:
         default = self._settings
         return Modes(_mode(tracking.opens, default.opens), _mode(tracking.clicks, default.clicks))
 
-    def draft(self, newsletter: int, recipient: str, modes: Modes, at: int | None = None) -> Draft:
+    def key(self, recipient: str) -> int:
+        """The recipient's key."""
+        return recipient_key(self._settings.recipient_key, self._workspace, recipient)
+
+    def draft(
+        self,
+        newsletter: int,
+        recipient: str,
+        modes: Modes,
+        at: int | None = None,
+        choice: Choice = NO_CHOICE,
+    ) -> Draft:
         """A new message to one recipient of a newsletter (by its key)."""
         at = now_ms() if at is None else at
-        whom = recipient_key(self._settings.recipient_key, self._workspace, recipient)
+        whom = self.key(recipient)
         withdrawn = tuple(
             axis
             for axis in self._withdrawn(self._workspace, whom, newsletter)
             if getattr(modes, axis) != "off"
         )
         modes = modes.without(withdrawn)
-        token = MessageToken(new_id(at), newsletter, whom, modes.flags, workspace=self._workspace)
+        token = MessageToken(
+            new_id(at), newsletter, whom, modes.flags, choice.number, workspace=self._workspace
+        )
         own = self._tokens.message(token)
         shared = self._shared(newsletter, at) if "aggregate" in modes else own
         # An axis that is off goes with the other: most mails have one token.
@@ -197,6 +236,7 @@ class Outgoing:
                 token.message.hex(),
                 whom,
                 recipient.strip() if modes.personal else "",
+                choice.number,
                 flags=modes.flags,
             ),
             recipient.strip(),
@@ -208,6 +248,7 @@ class Outgoing:
             },
             modes,
             withdrawn,
+            choice=choice,
         )
 
     def _shared(self, newsletter: int, at: int) -> str:
@@ -217,9 +258,15 @@ class Outgoing:
             MessageToken(message, newsletter, 0, SHARED, workspace=self._workspace)
         )
 
-    def _draft(self, newsletter: int, recipient: str, tracking: TrackingIn) -> Draft:
-        draft = self.draft(newsletter, recipient, self.modes(tracking))
+    def _draft(
+        self, newsletter: int, recipient: str, tracking: TrackingIn, choice: Choice
+    ) -> Draft:
+        draft = self.draft(newsletter, recipient, self.modes(tracking), choice=choice)
         return self.checked([draft])[0]
+
+    def _choice(self, newsletter: int, recipient: str, name: str | None, dry: bool) -> Choice:
+        choices = self.experiments.choices(newsletter, name, new=not dry)
+        return choices.of(self.key(recipient))
 
     def checked(self, drafts: Sequence[Draft]) -> Sequence[Draft]:
         """Drafts of one newsletter, those to suppressed recipients marked."""
@@ -236,7 +283,7 @@ class Outgoing:
 
     async def record(self, prepared: Prepared) -> None:
         """Enter the message in the ledger: all of it or, raising JournalError, nothing."""
-        sent = [] if prepared.draft.suppressed else [prepared.draft.message]
+        sent = [prepared.draft.message] if prepared.draft.sent else []
         await self._record(prepared.newsletter, prepared.links, sent)
 
     async def record_names(self, prepared: Prepared) -> None:
@@ -252,7 +299,7 @@ class Outgoing:
 
     async def record_drafts(self, drafts: Iterable[Draft]) -> None:
         """Enter many messages by one write: all of them or, raising JournalError, none."""
-        lines = [events.encode(draft.message) for draft in drafts if not draft.suppressed]
+        lines = [events.encode(draft.message) for draft in drafts if draft.sent]
         if lines:
             await self._journal.write(b"".join(lines))
 

@@ -1,14 +1,16 @@
 """What the pages of the dashboard show: figures and rows, ready for their templates."""
 
-import math
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 from app import charts
 from app.filters import STEPS, Filters, Show
 from app.queries import SLOTS, AgentStats, Queries, Split, Step, utc
+from app.significance import Rate, p_value
 from app.storage import Row
+from app.variants import UNNAMED
 
 PAGE = 50  # newsletters on one page
 RANKED = 8  # clients, systems, devices, countries
@@ -27,9 +29,13 @@ class Share(NamedTuple):
 
 
 class Variant(NamedTuple):
-    """One of a newsletter's variants; `chance` is the p-value of its clicks against the first's."""
+    """One of a newsletter's variants; `chance` is the p-value of its clicks against the first's.
 
-    number: int
+    `name` is None for messages without one; `value` filters by it.
+    """
+
+    name: str | None
+    value: str
     messages: int
     opens_tracked: int
     clicks_tracked: int
@@ -95,7 +101,7 @@ def newsletter(queries: Queries, newsletter_id: str, filters: Filters) -> dict[s
         },
         "links": [(link, getattr(link, show)) for link in links[:LINKS]],
         "unlisted": len(links[LINKS:]),
-        "variants": _variants(queries.variants(newsletter_id, show)),
+        "variants": _variants(queries, newsletter_id, show),
         "rankings": {
             "Mail clients": ("family", _ranking(agents.families, "mail client", show)),
             "Clients": ("client", _ranking(agents.clients, "client", show)),
@@ -127,36 +133,24 @@ def _timeline(
     }
 
 
-def _variants(rows: Sequence[Row]) -> list[Variant]:
+def _variants(queries: Queries, newsletter_id: str, show: Show) -> list[Variant]:
+    """By their names; messages without one come first."""
+    rows = queries.variants(newsletter_id, show)
     if len(rows) < 2:
         return []
-    first = rows[0]
+    names = queries.names(queries.key(newsletter_id))
+    named = [(names.get(row["variant"], str(row["variant"] or "")), row) for row in rows]
+    named.sort(key=itemgetter(0))
+    first = Rate(named[0][1]["clicked"], named[0][1]["clicks_tracked"])
     return [
         Variant(
-            row["variant"], row["messages"], row["opens_tracked"], row["clicks_tracked"],
-            row["opened"], row["clicked"],
-            None if row is first else
-            p_value(
-                first["clicked"], first["clicks_tracked"], row["clicked"], row["clicks_tracked"]
-            ),
+            name or None, name or UNNAMED, row["messages"], row["opens_tracked"],
+            row["clicks_tracked"], row["opened"], row["clicked"],
+            None if row is named[0][1]
+            else p_value(first, Rate(row["clicked"], row["clicks_tracked"])),
         )
-        for row in rows
+        for name, row in named
     ]  # fmt: skip
-
-
-def p_value(hits: int, of: int, others: int, of_others: int) -> float:
-    """How often chance alone gives two rates that lie at least this far apart, from 0 to 1.
-
-    Two-sided z-test of two proportions with a pooled variance (NIST/SEMATECH e-Handbook of
-    Statistical Methods, 7.3.3). With few messages it is rough; 1 where a rate is unknown.
-    """
-    if not of or not of_others:
-        return 1.0
-    pooled = min(1.0, (hits + others) / (of + of_others))
-    spread = math.sqrt(pooled * (1 - pooled) * (1 / of + 1 / of_others))
-    if not spread:
-        return 1.0
-    return math.erfc(abs(hits / of - others / of_others) / spread / math.sqrt(2))
 
 
 def _column(step: Step, show: Show) -> charts.Column:

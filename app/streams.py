@@ -16,6 +16,7 @@ from msgspec import Meta, Struct
 from app import describing, mime
 from app.mime import Field
 from app.schemas import Id, Line, NewsletterIn, Tag, TrackingIn
+from app.variants import VariantName
 
 Glob = Annotated[str, Meta(min_length=1, max_length=500)]
 NAMES = ("list_id", "feedback_id", "sender")
@@ -40,13 +41,15 @@ class Rule(Struct, frozen=True, forbid_unknown_fields=True):
     name: Line = ""
     tags: Annotated[tuple[Tag, ...], Meta(max_length=50)] = ()
     track: str = "opens, clicks"
+    variant: VariantName | None = None
 
 
 class Stream(NamedTuple):
-    """What a mail belongs to, and what of it is tracked."""
+    """What a mail belongs to, what of it is tracked, and which variant it is."""
 
     newsletter: NewsletterIn
     tracking: TrackingIn
+    variant: str | None = None
 
 
 class _File(Struct, forbid_unknown_fields=True):
@@ -79,8 +82,9 @@ def stream_of(
     told = _told(head, sender)
     rule = next((rule for rule in rules if _fits(rule, told)), None)
     track = own if "track" in own or not rule else {"track": rule.track}
+    variant = describing.variant_of(own)
     if "newsletter" in own:
-        return Stream(describing.newsletter_of(own), describing.tracking_of(track))
+        return Stream(describing.newsletter_of(own), describing.tracking_of(track), variant)
     named = rule.newsletter if rule else "{domain}"
     tags = rule.tags if rule else ()
     of = re.sub(r"\{(\w+)\}", lambda part: told.get(part[1], part[0]), named)[:200]
@@ -88,7 +92,9 @@ def stream_of(
     found = describing.newsletter_of({**given, **own})
     if "tags" not in own:
         found = msgspec.structs.replace(found, tags=tags)
-    return Stream(found, describing.tracking_of(track))
+    if variant is None and rule:
+        variant = rule.variant
+    return Stream(found, describing.tracking_of(track), variant)
 
 
 def _told(head: Sequence[Field], sender: str) -> dict[str, str]:

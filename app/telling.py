@@ -13,6 +13,7 @@ from typing import Any
 from msgspec import Struct
 
 from app.classify import HUMAN, MACHINE
+from app.experiments import Outcome
 from app.feed import Event
 from app.queries import Queries
 
@@ -32,7 +33,8 @@ class LinkTold(Struct, frozen=True):
 class Told(Struct, frozen=True, omit_defaults=True):
     """One event. `recipient` is null where its address is not known any more.
 
-    `previous_verdict` stands in event.reclassified only. `cursor` goes on after this event.
+    `previous_verdict` stands in event.reclassified only; `experiment` in experiment.decided, which
+    is of no message and has no verdict. `cursor` goes on after this event.
     """
 
     id: str
@@ -46,6 +48,8 @@ class Told(Struct, frozen=True, omit_defaults=True):
     link: LinkTold | None
     cursor: str
     previous_verdict: str = ""
+    variant: str = ""
+    experiment: Outcome | None = None
 
 
 class Wanted(Struct, frozen=True, forbid_unknown_fields=True):
@@ -110,7 +114,7 @@ class Teller:
                 event.id,
                 event.type,
                 self._ids.get(event.row.newsletter, ""),
-                str(uuid.UUID(event.row.message)),
+                "" if event.row.outcome else str(uuid.UUID(event.row.message)),
                 addresses.get(str(uuid.UUID(event.row.message))),
                 datetime.fromtimestamp(event.row.at, UTC),
                 event.row.verdict,
@@ -120,6 +124,8 @@ class Teller:
                 else None,
                 str(event.cursor),
                 event.before,
+                self._queries.variant(event.row.newsletter, event.row.variant),
+                event.row.outcome,
             )
             for event in events
         ]

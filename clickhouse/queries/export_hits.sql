@@ -4,7 +4,7 @@ WITH (text) -> if({neutral:UInt8} = 1 AND match(text, '^[=+\\-@\\t\\r\\n＝＋�
 SELECT
     hits.at AS at, toString(kind) AS type, message, plain(address_of) AS recipient, link, plain(url) AS url,
     plain(label) AS label, toString(verdict) AS verdict, reasons, plain(client) AS client, plain(os) AS os, device,
-    country, variant, plain(user_agent) AS user_agent
+    country, plain(transform(hits.variant, {numbers:Array(UInt8)}, {names:Array(String)}, toString(hits.variant))) AS variant, plain(user_agent) AS user_agent
 FROM hits FINAL
 LEFT JOIN
 (

@@ -1,0 +1,44 @@
+-- One experiment's figures by variant, of messages sent from one moment to before another, and of
+-- hits before a third. Recipients are counted, since they are what is split: each once, however many
+-- messages. Whoever was erased is nobody in particular, and counts by messages.
+SELECT
+    variant,
+    sum(sent) AS messages,
+    count() AS recipients,
+    countIf(opens_tracked > 0) AS opens_of,
+    countIf(clicks_tracked > 0) AS clicks_of,
+    countIf(opened > 0) AS opens,
+    countIf(clicked > 0) AS clicks,
+    countIf(linked > 0) AS link,
+    countIf(unsubscribed > 0) AS unsubscribed
+FROM
+(
+    SELECT
+        messages.variant AS variant,
+        if(messages.recipient = 0, sipHash64(message), messages.recipient) AS person,
+        count() AS sent,
+        {tracked},
+        max(hit.opened) AS opened, max(hit.clicked) AS clicked, max(hit.linked) AS linked,
+        max(hit.unsubscribed) AS unsubscribed
+    FROM messages
+    LEFT JOIN
+    (
+        SELECT
+            message,
+            sumIf(sign, kind = 'open' AND verdict NOT IN ('prefetch', 'scanner', 'bot')) AS opened,
+            sumIf(sign, kind = 'click' AND verdict NOT IN ('prefetch', 'scanner', 'bot')) AS clicked,
+            sumIf(sign, kind = 'click' AND verdict NOT IN ('prefetch', 'scanner', 'bot') AND link IN {links:Array(Int32)}) AS linked,
+            sumIf(sign, kind = 'unsubscribe') AS unsubscribed
+        FROM hits
+        WHERE workspace = {workspace:String} AND newsletter = {newsletter:UInt64}
+            AND variant IN {numbers:Array(UInt8)}
+            AND at < fromUnixTimestamp64Milli({until_ms:Int64})
+        GROUP BY message
+    ) AS hit USING (message)
+    WHERE workspace = {workspace:String} AND newsletter = {newsletter:UInt64}
+        AND messages.variant IN {numbers:Array(UInt8)}
+        AND messages.at >= fromUnixTimestamp64Milli({from_ms:Int64})
+        AND messages.at < fromUnixTimestamp64Milli({to_ms:Int64})
+    GROUP BY variant, person
+)
+GROUP BY variant
