@@ -191,8 +191,8 @@ def test_whole_messages_name_it_in_the_query_or_a_field(service: Service) -> Non
 def test_a_variant_has_a_template_of_its_own(service: Service, client: Mailwake) -> None:
     assert client.keep_template("v-many", f"{MAIL}<p>plain", name="Many").variant is None
     assert client.keep_template("v-many", f"{MAIL}<p>of B", variant="B").variant == "B"
-    pairs = [("b@example.com", "B"), ("c@example.com", "C"), "n@example.com"]
-    b, c, none = client.messages("v-many", pairs)
+    pairs: list[str | tuple[str, str]] = [("b@example.com", "B"), ("c@example.com", "C")]
+    b, c, none = client.messages("v-many", [*pairs, "n@example.com"])
     for answer, name, words in ((b, "B", "of B"), (c, "C", "plain"), (none, None, "plain")):
         assert not isinstance(answer, LineError), answer
         assert (answer.variant, words in answer.html) == (name, True)
