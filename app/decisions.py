@@ -17,7 +17,15 @@ from sqlalchemy import Engine
 from app import experiments, significance
 from app.corrections import waiting_to_settle
 from app.events import NO_LINK, now_ms
-from app.experiments import ArmOut, Comparison, Experiment, Experiments, Outcome, Plan, Result
+from app.experiments import (
+    Comparison,
+    Experiment,
+    Experiments,
+    Outcome,
+    Plan,
+    Result,
+    VariantFigures,
+)
 from app.feed import DECIDED, Row, put
 from app.queries import Queries
 from app.significance import Rate
@@ -34,7 +42,7 @@ _encode = msgspec.json.encode
 class Figures(NamedTuple):
     """By variant, in the plan's order; `split` is how likely chance makes so uneven groups."""
 
-    arms: list[ArmOut]
+    arms: list[VariantFigures]
     comparisons: list[Comparison]
     split: float
 
@@ -78,7 +86,7 @@ def figures(queries: Queries, experiment: Experiment, now: int) -> Figures:
         )
         bounds = significance.interval(rate, plan.level)
         arms.append(
-            ArmOut(
+            VariantFigures(
                 share.variant, row.get("messages", 0), row.get("recipients", 0), rate.of,
                 rate.hits, rate.value, bounds.low, bounds.high, row.get("unsubscribed", 0),
             )
@@ -88,7 +96,14 @@ def figures(queries: Queries, experiment: Experiment, now: int) -> Figures:
     return Figures(arms, compared(arms, plan.level), split)
 
 
-def compared(arms: Sequence[ArmOut], level: float) -> list[Comparison]:
+def current(queries: Queries, experiment: Experiment) -> Figures:
+    """As they are now, or those that decided. Raises StorageError."""
+    now = figures(queries, experiment, now_ms())
+    outcome = experiment.outcome
+    return now._replace(arms=outcome.variants, comparisons=outcome.comparisons) if outcome else now
+
+
+def compared(arms: Sequence[VariantFigures], level: float) -> list[Comparison]:
     """Every pair, the later variant against the earlier one."""
     pairs = [(other, arm) for arm, other in combinations(arms, 2)]
     rates = [(Rate(one.hits, one.of), Rate(other.hits, other.of)) for one, other in pairs]
@@ -106,7 +121,7 @@ def compared(arms: Sequence[ArmOut], level: float) -> list[Comparison]:
 
 
 def winner(
-    arms: Sequence[ArmOut], comparisons: Sequence[Comparison], plan: Plan
+    arms: Sequence[VariantFigures], comparisons: Sequence[Comparison], plan: Plan
 ) -> tuple[Result, str | None]:
     """The variant whose rate is significantly above every other's, and how it ended."""
     best = max(arms, key=lambda arm: arm.rate)
@@ -118,7 +133,7 @@ def winner(
     return "winner", best.variant
 
 
-def _drives_off(arm: ArmOut, others: Sequence[ArmOut], level: float) -> bool:
+def _drives_off(arm: VariantFigures, others: Sequence[VariantFigures], level: float) -> bool:
     """Whether significantly more of its recipients unsubscribe than of any other's."""
     mine = Rate(arm.unsubscribed, arm.recipients)
     theirs = [Rate(other.unsubscribed, other.recipients) for other in others]

@@ -11,11 +11,10 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from app import schemas
-from app.decisions import Figures, due, figures
-from app.events import newsletter_key, now_ms
+from app.decisions import Figures, current, due
+from app.events import newsletter_key
 from app.experiments import Experiment, ExperimentError, Plan
 from app.keys import Scope
-from app.queries import Queries
 from app.variants import VariantError
 from app.web import (
     PROBLEMS,
@@ -96,14 +95,6 @@ def _assigned(api: Parts, found: Experiment, recipients: Sequence[str]) -> schem
     return schemas.AssignmentList(
         [schemas.AssignmentOut(one, choice.name or None, choice.holdout) for one, choice in choices]
     )
-
-
-def current(queries: Queries, found: Experiment) -> Figures:
-    """The figures as they are now, or those that decided."""
-    now = figures(queries, found, now_ms())
-    if found.outcome is None:
-        return now
-    return now._replace(arms=found.outcome.variants, comparisons=found.outcome.comparisons)
 
 
 def out(found: Experiment, at: Figures) -> schemas.ExperimentOut:

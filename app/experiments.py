@@ -92,7 +92,7 @@ class Choice(NamedTuple):
 NO_CHOICE = Choice()
 
 
-class ArmOut(Struct, frozen=True):
+class VariantFigures(Struct, frozen=True):
     """A variant's figures: `hits` of `of` recipients, `rate` with its interval `low` to `high`.
 
     `of` are those of the `recipients` whose hits show one by one (docs/privacy.md).
@@ -133,7 +133,7 @@ class Outcome(Struct, frozen=True):
     figure: Figure
     link: str
     level: float
-    variants: list[ArmOut]
+    variants: list[VariantFigures]
     comparisons: list[Comparison]
 
 

@@ -5,10 +5,11 @@ from datetime import UTC, datetime, timedelta
 from operator import itemgetter
 from typing import Any, NamedTuple
 
-from app import charts
+from app import charts, decisions
+from app.experiments import Experiments
 from app.filters import STEPS, Filters, Show
-from app.queries import SLOTS, AgentStats, Queries, Split, Step, utc
-from app.significance import Rate, p_value
+from app.queries import SLOTS, AgentStats, NotFoundError, Queries, Split, Step, utc
+from app.significance import Interval, Rate, difference, holm, p_value
 from app.storage import Row
 from app.variants import UNNAMED
 
@@ -17,6 +18,7 @@ RANKED = 8  # clients, systems, devices, countries
 LINKS = 100
 TAGS = 500
 LATELY = timedelta(minutes=5)
+UNEVEN = 0.001  # how likely groups may be before the split is doubted
 
 
 class Share(NamedTuple):
@@ -29,9 +31,10 @@ class Share(NamedTuple):
 
 
 class Variant(NamedTuple):
-    """One of a newsletter's variants; `chance` is the p-value of its clicks against the first's.
+    """One of a newsletter's variants; `name` is None for messages without. `value` filters by it.
 
-    `name` is None for messages without one; `value` filters by it.
+    `apart` is its click rate less the first's, with its interval; `chance` is the p-value,
+    adjusted for the number of variants. All three are None for the first.
     """
 
     name: str | None
@@ -41,6 +44,8 @@ class Variant(NamedTuple):
     clicks_tracked: int
     opened: int
     clicked: int
+    apart: float | None
+    interval: Interval | None
     chance: float | None
 
 
@@ -113,6 +118,35 @@ def newsletter(queries: Queries, newsletter_id: str, filters: Filters) -> dict[s
     }
 
 
+def experiment(queries: Queries, experiments: Experiments, newsletter_id: str) -> dict[str, Any]:
+    """The page of a newsletter's experiment. Raises NotFoundError."""
+    newsletter = queries.newsletter(newsletter_id)
+    found = experiments.get(queries.key(newsletter_id))
+    if found is None:
+        raise NotFoundError(f"newsletter {newsletter_id!r} has no experiment")
+    figures = decisions.current(queries, found)
+    first = figures.arms[0].variant
+    against = {pair.variant: pair for pair in figures.comparisons if pair.against == first}
+    due = decisions.due(found)
+    return {
+        "newsletter": newsletter,
+        "filters": Filters(),
+        "plan": found.plan,
+        "outcome": found.outcome,
+        "due": None if due is None else due / 1000,
+        "started": found.at / 1000,
+        "messages": sum(arm.messages for arm in figures.arms),
+        "rows": [
+            (share, arm, against.get(arm.variant))
+            for share, arm in zip(found.plan.variants, figures.arms, strict=True)
+        ],
+        "weights": sum(share.weight for share in found.plan.variants),
+        "top": max((arm.high for arm in figures.arms if arm.of), default=1.0),
+        "comparisons": figures.comparisons,
+        "uneven": figures.split < UNEVEN,
+    }
+
+
 def _timeline(
     queries: Queries, newsletter_id: str, filters: Filters, last: datetime | None
 ) -> dict[str, Any]:
@@ -141,15 +175,16 @@ def _variants(queries: Queries, newsletter_id: str, show: Show) -> list[Variant]
     names = queries.names(queries.key(newsletter_id))
     named = [(names.get(row["variant"], str(row["variant"] or "")), row) for row in rows]
     named.sort(key=itemgetter(0))
-    first = Rate(named[0][1]["clicked"], named[0][1]["clicks_tracked"])
+    rates = [Rate(row["clicked"], row["clicks_tracked"]) for _, row in named]
+    chances = [None, *holm([p_value(rates[0], rate) for rate in rates[1:]])]
     return [
         Variant(
             name or None, name or UNNAMED, row["messages"], row["opens_tracked"],
             row["clicks_tracked"], row["opened"], row["clicked"],
-            None if row is named[0][1]
-            else p_value(first, Rate(row["clicked"], row["clicks_tracked"])),
+            None if chance is None else rate.value - rates[0].value,
+            None if chance is None else difference(rate, rates[0]), chance,
         )
-        for name, row in named
+        for (name, row), rate, chance in zip(named, rates, chances, strict=True)
     ]  # fmt: skip
 
 

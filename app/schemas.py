@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
-from app.experiments import ArmOut, Comparison, Outcome, Plan
+from app.experiments import Comparison, Outcome, Plan, VariantFigures
 from app.modes import Axis, Mode
 from app.queries import Agents, LinkStats
 from app.variants import VariantName
@@ -321,7 +321,7 @@ class ExperimentOut(Struct, frozen=True):
     decided_at: datetime | None
     decide_by: datetime | None
     plan: Plan
-    variants: list[ArmOut]
+    variants: list[VariantFigures]
     comparisons: list[Comparison]
     split_chance: float
     outcome: Outcome | None

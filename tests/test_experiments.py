@@ -17,7 +17,6 @@ from app.client import Mailwake, MailwakeError
 from app.demo import agents
 from app.events import newsletter_key, recipient_key
 from app.experiments import (
-    ArmOut,
     Choice,
     Experiment,
     ExperimentError,
@@ -26,6 +25,7 @@ from app.experiments import (
     Plan,
     Result,
     Share,
+    VariantFigures,
     decide,
 )
 from app.schemas import LineError
@@ -134,9 +134,9 @@ def test_the_winner_is_for_whoever_comes_later_where_the_plan_says_so() -> None:
             assert after.choose(person) == expected
 
 
-def arm(name: str, of: int, hits: int, unsubscribed: int = 0) -> ArmOut:
+def arm(name: str, of: int, hits: int, unsubscribed: int = 0) -> VariantFigures:
     rate = Rate(hits, of)
-    return ArmOut(name, of, of, of, hits, rate.value, 0, 1, unsubscribed)
+    return VariantFigures(name, of, of, of, hits, rate.value, 0, 1, unsubscribed)
 
 
 @pytest.mark.parametrize(
@@ -159,7 +159,7 @@ def arm(name: str, of: int, hits: int, unsubscribed: int = 0) -> ArmOut:
         ([arm("A", 1000, 100, 30), arm("B", 1000, 160, 5)], ("winner", "B")),
     ],
 )
-def test_the_better_one_wins(arms: list[ArmOut], expected: tuple[str, str | None]) -> None:
+def test_the_better_one_wins(arms: list[VariantFigures], expected: tuple[str, str | None]) -> None:
     wanted = plan(*[1] * len(arms))
     pairs = decisions.compared(arms, wanted.level)
     assert len(pairs) == len(arms) * (len(arms) - 1) // 2
