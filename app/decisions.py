@@ -26,9 +26,11 @@ from app.experiments import (
     Result,
     VariantFigures,
 )
-from app.feed import DECIDED, Row, put
+from app.feed import DECIDED, put
+from app.feed import Row as FeedRow
 from app.queries import Queries
 from app.significance import Rate
+from app.storage import Row
 from app.waiting import waiting_since
 
 EVERY = 5.0  # seconds between looks
@@ -59,31 +61,27 @@ def due(experiment: Experiment) -> int | None:
 
 def figures(queries: Queries, experiment: Experiment, now: int) -> Figures:
     """As they are at `now` (milliseconds since 1970 UTC). Raises StorageError."""
-    plan = experiment.plan
+    plan, newsletter = experiment.plan, experiment.newsletter
     until = min(now, due(experiment) or now)
-    links = (
-        [
-            row["link"]
-            for row in queries.run(
-                "experiment_links", newsletter=experiment.newsletter, text=plan.link
-            )
-        ]
-        if plan.link
-        else []
-    )
+    links = []
+    if plan.link:
+        rows = queries.run("experiment_links", newsletter=newsletter, text=plan.link)
+        links = [row["link"] for row in rows]
     rows = queries.run(
-        "experiment_figures", newsletter=experiment.newsletter, numbers=list(experiment.numbers),
-        links=links, from_ms=experiment.at, to_ms=min(until, experiment.full or until),
-        until_ms=until,
+        "experiment_figures", newsletter=newsletter, numbers=list(experiment.numbers), links=links,
+        from_ms=experiment.at, to_ms=min(until, experiment.full or until), until_ms=until,
     )  # fmt: skip
-    by_number = {row["variant"]: row for row in rows}
+    return summed(experiment, rows)
+
+
+def summed(experiment: Experiment, rows: Sequence[Row] = ()) -> Figures:
+    """Figures of rows of experiment_figures.sql; variants without a row have sent nothing."""
+    plan, by_number = experiment.plan, {row["variant"]: row for row in rows}
+    of = "opens_of" if plan.figure == "opens" else "clicks_of"
     arms = []
     for number, share in zip(experiment.numbers, plan.variants, strict=True):
         row = by_number.get(number, {})
-        rate = Rate(
-            row.get(plan.figure, 0),
-            row.get(f"{'opens' if plan.figure == 'opens' else 'clicks'}_of", 0),
-        )
+        rate = Rate(row.get(plan.figure, 0), row.get(of, 0))
         bounds = significance.interval(rate, plan.level)
         arms.append(
             VariantFigures(
@@ -187,7 +185,7 @@ class Decider:
         if at is None or now < at + SETTLED * 1000 or not self._settled(one, at):
             return False
         found = outcome(one, figures(self._queries, one, at))
-        row = Row(
+        row = FeedRow(
             self._queries.workspace, one.newsletter, NOBODY, at / 1000, DECIDED, 0, NO_LINK, "",
             one.id, 0, outcome=found,
         )  # fmt: skip

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from app import schemas
-from app.decisions import Figures, current, due
+from app.decisions import Figures, current, due, summed
 from app.events import newsletter_key
 from app.experiments import Experiment, ExperimentError, Plan
 from app.keys import Scope
@@ -54,7 +54,7 @@ async def start(request: Request) -> Response:
         raise RequestError(422, str(error), "variants") from None
     except ExperimentError as error:
         raise RequestError(422 if error.field else 409, str(error), error.field) from None
-    return json(out(found, await asyncio.to_thread(current, api.queries, found)))
+    return json(out(found, summed(found)))
 
 
 @spec.validate(resp=Responses(HTTP_200=schemas.ExperimentOut, **PROBLEMS), skip_validation=True)

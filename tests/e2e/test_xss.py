@@ -213,6 +213,12 @@ class Stored:
             "/v1/followups", name=self.of["followup"], webhook_id=self.hook, when="clicked",
             newsletters=[self.of["id"]], labels=[self.of["label"]], tags=[self.of["tag"]],
         )  # fmt: skip
+        visible = re.sub(r"[\x00-\x1f\x7f]", "", text)[:48].strip()  # what a variant's name may be
+        shares = [{"variant": f"{n}{visible}"} for n in "AB"]
+        self.post(
+            f"/v1/newsletters/{quote(self.of['id'], safe='')}/experiment", variants=shares,
+            figure="link", link=self.of["label"], decide_after_messages=100,
+        )  # fmt: skip
         saved = {"newsletter": self.of["id"], "clicked_tag": [text]}
         named = quote(self.of["segment"], safe="")
         assert service.client.put(f"/v1/saved-segments/{named}", json=saved).status_code < 300
