@@ -131,7 +131,7 @@ class Tenant:
             "decide_after_messages": 1_000_000, "figure": "link", "link": f"{secret}-link",
         }  # fmt: skip
         self.ask("POST", f"/v1/newsletters/{self.newsletter}/experiment", split)
-        self.ask("POST", f"{template}?variant={secret}-a", {"html": html})
+        self.ask("POST", f"{template}?variant={secret}-a", {"html": html, "name": f"{secret}-name"})
         hook = self.ask(
             "POST", "/v1/webhooks",
             {"url": f"https://{secret}.example/", "types": ["followup.due"]},
