@@ -16,7 +16,7 @@ from sqlalchemy import Engine
 
 from app import experiments, significance
 from app.corrections import waiting_to_settle
-from app.events import NO_LINK, now_ms
+from app.events import now_ms
 from app.experiments import (
     Comparison,
     Experiment,
@@ -66,7 +66,7 @@ def figures(queries: Queries, experiment: Experiment, now: int) -> Figures:
     links = []
     if plan.link:
         rows = queries.run("experiment_links", newsletter=newsletter, text=plan.link)
-        links = [row["link"] for row in rows]
+        links = [row["link_key"] for row in rows]
     rows = queries.run(
         "experiment_figures", newsletter=newsletter, numbers=list(experiment.numbers), links=links,
         from_ms=experiment.at, to_ms=min(until, experiment.full or until), until_ms=until,
@@ -186,8 +186,8 @@ class Decider:
             return False
         found = outcome(one, figures(self._queries, one, at))
         row = FeedRow(
-            self._queries.workspace, one.newsletter, NOBODY, at / 1000, DECIDED, 0, NO_LINK, "",
-            one.id, 0, outcome=found,
+            self._queries.workspace, one.newsletter, NOBODY, at / 1000, DECIDED, 0, "", one.id, 0,
+            outcome=found,
         )  # fmt: skip
         with self._engine.begin() as connection:
             decided = experiments.decide(connection, one, found, at)

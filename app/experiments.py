@@ -51,10 +51,10 @@ class Plan(Struct, frozen=True, forbid_unknown_fields=True):
     """How recipients are split, and how the winner is found.
 
     `holdout` is the share of recipients who get no variant before the decision. The winner has the
-    highest share of recipients with a `figure`: clicks, opens, or clicks on the `link` with
-    this label or URL. With `guard` none wins that makes significantly more recipients unsubscribe.
-    Decided at `decide_at`, or once `decide_after_messages` were sent and the last of them is
-    `wait_hours` old, whichever is first. With `apply_winner` everybody gets the winner then.
+    highest share of recipients with a `figure`: clicks, opens, or clicks on the `link` with this
+    id, name, label or URL. With `guard` none wins that makes significantly more recipients
+    unsubscribe. Decided at `decide_at`, or once `decide_after_messages` were sent and the last of
+    them is `wait_hours` old, whichever is first. With `apply_winner` all get the winner then.
     """
 
     variants: Annotated[tuple[Share, ...], Meta(min_length=2, max_length=20)]

@@ -45,6 +45,7 @@ def chunks(queries: Queries, newsletter_id: str, filters: Filters, wanted: str) 
         "export_hits",
         FORMATS[wanted][0],
         newsletter=key,
+        newsletters=[key],
         show=filters.show,
         neutral=int(wanted == "csv"),
         numbers=list(names),

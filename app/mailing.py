@@ -10,7 +10,7 @@ import os
 import tempfile
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
@@ -22,7 +22,7 @@ from app.events import newsletter_key
 from app.experiments import Choices
 from app.journal import JournalError
 from app.modes import Modes
-from app.outgoing import Draft, Outgoing
+from app.outgoing import CompiledMail, Draft, Outgoing
 from app.queries import NotFoundError
 from app.rewrite import Compiled
 from app.schemas import LineError, MessageOut, RecipientIn, TemplateIn, TokenOut
@@ -36,17 +36,19 @@ Return = Literal["html", "token"]
 
 
 class Sample(msgspec.Struct, frozen=True):
-    """A mail to show; its links count from `first_link` on."""
+    """A mail to show; its links count from `first_link` on, the rest is as in NewsletterIn."""
 
     html: str
     first_link: int = 0
+    link_families: tuple[str, ...] = ()
+    full_urls: bool = False
 
 
 _decode = msgspec.json.Decoder(RecipientIn).decode
 _encode = msgspec.json.Encoder().encode
 
 
-Compile = Callable[[Modes], tuple[Compiled, Compiled | None]]
+Compile = Callable[[Modes], CompiledMail]
 Templates = Mapping[int, "Template"]  # by variant; NONE's is for those that have none of their own
 
 
@@ -57,10 +59,10 @@ class Template:
     newsletter: int
     modes: Modes
     compile: Compile
-    _made: dict[tuple[bool, bool], tuple[Compiled, Compiled | None]] = field(default_factory=dict)
+    _made: dict[tuple[bool, bool], CompiledMail] = field(default_factory=dict)
 
-    def of(self, modes: Modes) -> tuple[Compiled, Compiled | None]:
-        """HTML and text; compiled when first asked for, once for each choice of what is tracked."""
+    def of(self, modes: Modes) -> CompiledMail:
+        """Compiled when first asked for, once for each choice of what is tracked."""
         tracked = modes.opens != "off", modes.clicks != "off"
         if tracked not in self._made:
             self._made[tracked] = self.compile(modes)
@@ -69,12 +71,12 @@ class Template:
     @property
     def html(self) -> Compiled:
         """What most recipients get."""
-        return self.of(self.modes)[0]
+        return self.of(self.modes).html
 
     @property
     def text(self) -> Compiled | None:
         """The same of text/plain."""
-        return self.of(self.modes)[1]
+        return self.of(self.modes).text
 
 
 class Mailing:
@@ -232,7 +234,8 @@ class Mailing:
         if template is None:
             what = f"variant {choice.name!r}" if choice.name else "messages without a variant"
             return LineError(number, 422, f"there is no template for {what}", "variant")
-        return self._outgoing.draft(newsletter, wanted.recipient, template.modes, choice=choice)
+        draft = self._outgoing.draft(newsletter, wanted.recipient, template.modes, choice=choice)
+        return replace(draft, carried=template.of(draft.modes).carried)
 
     def _compile(self, newsletter_id: str, template: TemplateIn) -> Template:
         compile_ = partial(self._outgoing.compile, newsletter_id, template)
@@ -316,8 +319,8 @@ def _answer(
     template = _of(templates, draft.choice.number)
     if template is None or draft.choice.holdout:
         return MessageOut(draft.message_id, draft.recipient, "", None, *about)
-    html, text = template.of(draft.modes)
+    mail = template.of(draft.modes)
     return MessageOut(
-        draft.message_id, draft.recipient, draft.personalise(html).decode("utf-8"),
-        draft.personalise(text).decode("utf-8") if text else None, *about,
+        draft.message_id, draft.recipient, draft.personalise(mail.html).decode("utf-8"),
+        draft.personalise(mail.text).decode("utf-8") if mail.text else None, *about,
     )  # fmt: skip

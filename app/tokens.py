@@ -20,12 +20,15 @@ from itsdangerous.signer import SigningAlgorithm
 
 T = TypeVar("T")
 VERSION = 1
+LINK_VERSIONS = (2, 1)  # the first is signed, all are read: links of every version keep working
 SIGNATURE = 16
 LINKS = 4096  # remembered: with addresses of 2,000 characters about 16 MB
 HEAD = 3  # bytes: version, key id
 HEAD_CHARACTERS = 4  # in base64url: three bytes are four characters, whatever follows
 _MESSAGE = struct.Struct(">3sBB16sQQ")  # head, flags, variant, message id, newsletter, recipient
-_LINK = struct.Struct(">3sQHB")  # head, newsletter, index, codec; the URL follows
+_LINK_1 = struct.Struct(">3sQHB")  # head, newsletter, position, codec; the URL follows
+# head, newsletter, position, flags and codec (4 bits each), link, detail; the URL follows
+_LINK = struct.Struct(">3sQHBQI")
 _PLAIN, _DEFLATED = 0, 1
 _LOCATION = re.compile(r"https?://[!-~]+", re.IGNORECASE)
 # From base64url to the alphabet of binascii; what is in neither becomes a foreign character.
@@ -62,11 +65,19 @@ class MessageToken(NamedTuple):
 
 
 class LinkToken(NamedTuple):
-    """Where a link leads: good for a redirect with nothing else at hand."""
+    """Where a link leads: good for a redirect with nothing else at hand.
+
+    `position` counts the links of the mail from 0. `link` is the link's 64-bit key, `detail` the
+    32-bit key of its label and topics and `flags` those of `identity`; 0 in tokens of version 1,
+    whose link follows from the URL.
+    """
 
     newsletter: int
-    link: int
+    position: int
     url: str
+    link: int = 0
+    detail: int = 0
+    flags: int = 0
 
 
 class Hmac128(SigningAlgorithm):
@@ -108,18 +119,22 @@ class Signer:
     """Signs and verifies payloads for one purpose (salt) with a list of keys.
 
     The first key signs, all verify; the head of the payload (version, key id) tells which to try.
+    The first of `versions` is signed, all are read.
     """
 
-    def __init__(self, keys: Sequence[str], salt: str) -> None:
+    def __init__(
+        self, keys: Sequence[str], salt: str, versions: Sequence[int] = (VERSION,)
+    ) -> None:
         if not keys:
             raise ValueError("keys: at least one is needed")
         self._keys: dict[bytes, list[bytes]] = {}
         prefix = b"mailwake " + salt.encode()
         derived = [hmac.digest(key.encode(), prefix, "sha256") for key in keys]
         for key in derived:
-            self._keys.setdefault(_head(key), []).append(key)
+            for version in versions:
+                self._keys.setdefault(_head(key, version), []).append(key)
         self._key = derived[0]
-        self.head = _head(derived[0])
+        self.head = _head(derived[0], versions[0])
         self.heads = frozenset(self._keys)
 
     def sign(self, payload: bytes) -> str:
@@ -145,9 +160,9 @@ class Signer:
         raise BadTokenError("unknown version or key, or a bad signature")
 
 
-def _head(key: bytes) -> bytes:
+def _head(key: bytes, version: int) -> bytes:
     """Version and key id."""
-    return bytes((VERSION,)) + hashlib.sha256(key).digest()[:2]
+    return bytes((version,)) + hashlib.sha256(key).digest()[:2]
 
 
 class Tokens:
@@ -156,14 +171,14 @@ class Tokens:
     `read_link(token)` gives a LinkToken or raises BadTokenError, as the other readers do.
 
     `link(LinkToken)` gives a link's token, the same for every recipient of the newsletter. It
-    raises ValueError when the link's index passes 65,535, or when the URL is not what a Location
+    raises ValueError when the link's position passes 65,535, or when the URL is not what a Location
     header may carry: http(s), visible ASCII only. A redirect needs no further check.
     """
 
     def __init__(self, keys: Sequence[str], workspace: str = "default") -> None:
         self.workspace = workspace
         self._message = Signer(keys, "message")
-        self._link = Signer(keys, "link")
+        self._link = Signer(keys, "link", LINK_VERSIONS)
         self._unsubscribe = Signer(keys, "unsubscribe")
         # All recipients of a newsletter have the same few links; forged ones are not remembered.
         self.read_link = lru_cache(LINKS)(self._read_link)
@@ -198,25 +213,31 @@ class Tokens:
     def _sign_link(self, token: LinkToken) -> str:
         if not _LOCATION.fullmatch(token.url):
             raise ValueError("url: must be http(s) in visible ASCII")
-        if not 0 <= token.link <= 0xFFFF:
-            raise ValueError("link: a mail has room for 65,536 links")
+        if not 0 <= token.position <= 0xFFFF:
+            raise ValueError("position: a mail has room for 65,536 links")
         url = token.url.encode("ascii")
         packer = zlib.compressobj(9, zlib.DEFLATED, -15, zdict=_COMMON)
         packed = packer.compress(url) + packer.flush()
         codec, body = (_DEFLATED, packed) if len(packed) < len(url) else (_PLAIN, url)
-        head = _LINK.pack(self._link.head, token.newsletter, token.link, codec)
+        head = _LINK.pack(
+            self._link.head, token.newsletter, token.position, token.flags << 4 | codec,
+            token.link, token.detail,
+        )  # fmt: skip
         return self._link.sign(head + body)
 
     def _read_link(self, token: str) -> LinkToken:
         """Raises BadTokenError."""
         payload = self._link.verify(token)
-        if len(payload) < _LINK.size:
+        layout = _LINK_1 if payload[0] == VERSION else _LINK
+        if len(payload) < layout.size:
             raise BadTokenError("too short")
-        _, newsletter, index, codec = _LINK.unpack_from(payload)
-        body = payload[_LINK.size :]
+        _, newsletter, position, kind, *rest = layout.unpack_from(payload)
+        link, detail = rest or (0, 0)
+        flags, codec = divmod(kind, 16)
+        body = payload[layout.size :]
         if codec == _DEFLATED:  # signed by us, so no bomb: the size was bounded when it was made
             body = zlib.decompressobj(-15, zdict=_COMMON).decompress(body)
-        return LinkToken(newsletter, index, body.decode("ascii"))
+        return LinkToken(newsletter, position, body.decode("ascii"), link, detail, flags)
 
 
 class Readers:

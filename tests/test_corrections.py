@@ -74,7 +74,7 @@ def test_a_burst_over_several_segments_settles(tmp_path: Path, storage: Storage)
     assert work.settle(after=0) == 0
     assert sorted(path.name for path in tmp_path.iterdir()) == ["corrections.lock", "origin"]
     row = storage.query(
-        "SELECT * FROM hits FINAL WHERE newsletter = {n:UInt64} AND link = 0", {"n": key}
+        "SELECT * FROM hits FINAL WHERE newsletter = {n:UInt64} AND position = 0", {"n": key}
     )[0]
     assert (row["reasons"], row["revision"], row["verdict"]) == (
         ["burst", "soon_after_sending"], 1, "scanner",
@@ -242,7 +242,7 @@ def test_merging_changes_no_figure(tmp_path: Path, storage: Storage) -> None:
             load(tmp_path, storage, click(key, message, now + link, link))
     Corrections(tmp_path, storage).settle(after=0)
     every = (
-        "SELECT message, at, link, verdict, reasons, revision, sign FROM hits FINAL"
+        "SELECT message, at, link_key, position, verdict, reasons, revision, sign FROM hits FINAL"
         " WHERE newsletter = {n:UInt64} ORDER BY ALL"
     )
     look: list[Callable[[], object]] = [
@@ -252,7 +252,10 @@ def test_merging_changes_no_figure(tmp_path: Path, storage: Storage) -> None:
     ]
     before = [one() for one in look]
     assert before[0] == {"scanner": 20}
-    for table in ("hits", "hits_by_message", "hits_by_minute", "hits_by_link", "hits_by_agent"):
+    for table in (
+        "hits", "hits_by_message", "hits_by_minute", "clicks_by_link", "clicks_by_place",
+        "hits_by_agent",
+    ):  # fmt: skip
         with storage._reader() as client:
             client.command(f"OPTIMIZE TABLE {table} FINAL")
     assert [one() for one in look] == before

@@ -146,8 +146,8 @@ def test_a_url_that_no_location_header_may_carry_is_not_signed(url: str) -> None
         TOKENS.link(LinkToken(1, 2, url))
 
 
-def test_a_link_index_has_sixteen_bits() -> None:
-    with pytest.raises(ValueError, match="link"):
+def test_a_link_position_has_sixteen_bits() -> None:
+    with pytest.raises(ValueError, match="position"):
         TOKENS.link(LinkToken(1, 65_536, "https://example.com/"))
 
 

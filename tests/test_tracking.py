@@ -101,7 +101,7 @@ def test_a_pixel_is_a_gif_and_an_open(tmp_path: Path, method: str) -> None:
     assert "no-store" in answer.headers["cache-control"]
     assert hit.kind == "open"
     assert hit.message == MESSAGE.message.hex()
-    assert (hit.newsletter, hit.recipient, hit.variant, hit.link) == (11, 22, 3, -1)
+    assert (hit.newsletter, hit.recipient, hit.variant, hit.position) == (11, 22, 3, -1)
     assert (hit.method, hit.user_agent, hit.purpose) == (method, "Agent/1", "prefetch")
     assert hit.address == "192.0.2.0", "cut before it is written"
     assert not dropped
@@ -116,7 +116,7 @@ def test_a_click_redirects_to_exactly_the_url(tmp_path: Path, method: str) -> No
     assert "no-store" in answer.headers["cache-control"]
     assert answer.headers["referrer-policy"] == "no-referrer"
     assert "noindex" in answer.headers["x-robots-tag"]
-    assert (hit.kind, hit.link, hit.url, hit.method) == ("click", 5, URL, method)
+    assert (hit.kind, hit.position, hit.url, hit.method) == ("click", 5, URL, method)
     assert not dropped
 
 

@@ -27,7 +27,7 @@ FROM
             message,
             sumIf(sign, kind = 'open' AND verdict NOT IN ('prefetch', 'scanner', 'bot')) AS opened,
             sumIf(sign, kind = 'click' AND verdict NOT IN ('prefetch', 'scanner', 'bot')) AS clicked,
-            sumIf(sign, kind = 'click' AND verdict NOT IN ('prefetch', 'scanner', 'bot') AND link IN {links:Array(Int32)}) AS linked,
+            sumIf(sign, kind = 'click' AND verdict NOT IN ('prefetch', 'scanner', 'bot') AND (link_key IN {links:Array(UInt64)} OR family IN {links:Array(UInt64)})) AS linked,
             sumIf(sign, kind = 'unsubscribe') AS unsubscribed
         FROM hits
         WHERE workspace = {workspace:String} AND newsletter = {newsletter:UInt64}
