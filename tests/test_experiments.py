@@ -1,21 +1,27 @@
 """Experiments: a fair split that every process agrees on, and one decision, once, come what may."""
 
 import json
+import os
 import time
+import uuid
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sqlalchemy import update
 
 from app import decisions
 from app.client import Mailwake, MailwakeError
+from app.decisions import Decider
 from app.demo import agents
-from app.events import newsletter_key, recipient_key
+from app.events import new_id, newsletter_key, recipient_key
 from app.experiments import (
     Choice,
     Experiment,
@@ -28,9 +34,12 @@ from app.experiments import (
     VariantFigures,
     decide,
 )
+from app.feed import Cursor, Feed
+from app.queries import Queries
 from app.schemas import LineError
 from app.significance import Rate, fit
-from app.state import open_state
+from app.state import experiments, open_state
+from app.storage import Storage
 from tests.receiver import receiver
 from tests.service import Service, paths, tracked_urls
 
@@ -398,3 +407,99 @@ def test_a_person_counts_once_and_machines_never(service: Service, client: Mailw
     assert sum(one.messages for one in found) == 4
     assert sum(one.recipients for one in found) == sum(one.of for one in found) == 2
     assert sum(one.hits for one in found) == 1
+
+
+def test_a_decision_waits_for_what_is_under_way(storage: Storage, tmp_path: Path) -> None:
+    """Neither a segment that waits for ClickHouse nor a correction that is due is passed over."""
+    state = open_state(tmp_path)
+    found, feed = Experiments(state), Feed(state)
+    queries = Queries(storage, "default", found.variants)
+    made = found.add(newsletter_key("default", "waits"), "waits", plan(decide_at=SOON))
+    past = datetime.now(UTC) - timedelta(seconds=30)
+    with state.begin() as connection:  # as if it had been started a minute ago
+        values = {"plan": msgspec.json.encode(plan(decide_at=past)), "at": made.at - 60_000}
+        connection.execute(update(experiments).values(values))
+    before = int((time.time() - 40) * 1000)
+    segment = tmp_path / f"{uuid.UUID(bytes=new_id(before))}.open"
+    segment.touch()
+    decider, other = (Decider(tmp_path, state, found, queries) for _ in range(2))
+    assert decider.take(0) == 0
+    segment.unlink()
+    settling = tmp_path / f"{uuid.UUID(bytes=new_id(before))}.done"
+    settling.touch()
+    os.utime(settling, (time.time() - 1, time.time() - 1))
+    assert decider.take(0) == decider.take(0) == 0
+    settling.unlink()
+    assert decider.take(0) == 0 or decider.take(0) == 0  # loaded at that moment: one turn more
+    with ThreadPoolExecutor() as threads:  # two processes that both think it is theirs
+        taken = list(threads.map(lambda one: [one.take(0) for _ in range(5)], [decider, other]))
+    told, _ = feed.after(Cursor(), "default", 10)
+    assert len(told) == 1 and sum(map(sum, taken)) <= 1
+    decided = found.get(made.newsletter)
+    assert decided and decided.outcome == told[0].row.outcome
+    assert decided.decided == int(past.timestamp() * 1000)
+    assert decided.outcome and decided.outcome.result == "no_difference"
+
+
+def test_kills_neither_lose_nor_repeat_a_decision(tmp_path: Path) -> None:
+    names = [f"k-{n}" for n in range(6)]
+    env = {"MAILWAKE_WEBHOOK_NETWORKS": "127.0.0.0/8"}
+    with receiver() as there, Service(tmp_path / "data", **env) as service:
+        service.ready()
+        body = {"url": there.url, "types": ["experiment.decided"]}
+        assert service.client.post("/v1/webhooks", json=body).status_code == 200
+        with Mailwake(service.url, service.api_key) as client:
+            for number, name in enumerate(names):
+                at = datetime.now(UTC) + timedelta(seconds=1 + 1.5 * number)
+                client.start_experiment(name, plan(decide_at=at))
+                follow(service, client.rewrite(name, "a@example.com", MAIL).html)
+            end = time.monotonic() + 60
+            while time.monotonic() < end:
+                time.sleep(1.3)
+                service.kill()
+                service.start()
+                if all(decided(service, name) for name in names):
+                    break
+            for name in names:
+                service.wait_for(lambda name=name: client.experiment(name).outcome, name, 60)
+        events = [event for name in names for event in decided(service, name)]
+        assert [event["newsletter_id"] for event in events] == names
+        service.wait_for(lambda: len({e["data"]["id"] for e in there.events()}) == 6, "webhooks")
+        time.sleep(1)
+        # At least once, under the same id: a kill may come between delivery and its note.
+        assert {e["data"]["id"] for e in there.events()} == {event["id"] for event in events}
+
+
+def test_clicks_that_turn_out_to_be_a_machines_decide_nothing(
+    service: Service, client: Mailwake
+) -> None:
+    html = "".join(f'<a href="https://example.com/{n}">{n}</a>' for n in range(3))
+    at = datetime.now(UTC) + timedelta(seconds=4)
+    client.start_experiment("e-6", plan(decide_at=at))
+    scanned = client.rewrite("e-6", "scanned@example.com", f"<body>{html}")
+    links = [path for path in paths(tracked_urls(scanned.html)) if path.startswith("/c/")]
+    person = client.rewrite("e-6", "person@example.com", f"<body>{html}")
+    service.client.get(paths(tracked_urls(person.html))[0], headers=PERSON)
+    service.client.get(links[0], headers=PERSON)
+    service.drained()  # loaded alone: a person's
+    for path in links:
+        service.client.get(path, headers=PERSON)
+    service.wait_for(lambda: client.experiment("e-6").outcome, "a decision", 60)
+    found = client.experiment("e-6").outcome
+    assert found and sum(one.hits for one in found.variants) == 1
+    assert sum(one.of for one in found.variants) == 2
+
+
+def test_who_is_erased_still_counts_as_nobody(service: Service, client: Mailwake) -> None:
+    client.start_experiment("e-7", plan(1, 1))
+    for name in "abcd":
+        follow(service, client.rewrite("e-7", f"{name}.erased@example.com", MAIL).html)
+    service.drained()
+    before = client.experiment("e-7").variants
+    assert sum(one.hits for one in before) == 4
+    for name in "abc":
+        body = {"recipient": f"{name}.erased@example.com"}
+        answer = service.client.post("/v1/erasures", json=body)
+        done = f"/v1/erasures/{answer.json()['id']}"
+        service.wait_for(lambda: service.get(done)["state"] in ("cleaned", "done"), "erased", 60)
+    assert client.experiment("e-7").variants == before

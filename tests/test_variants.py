@@ -2,10 +2,12 @@
 
 import json
 import multiprocessing
+import smtplib
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
 
+import httpx2
 import msgspec
 import pytest
 from hypothesis import given
@@ -13,10 +15,12 @@ from hypothesis import strategies as st
 
 from app.client import Mailwake, MailwakeError
 from app.demo import agents
+from app.events import newsletter_key
 from app.schemas import LineError
 from app.state import open_state
 from app.variants import MOST, VariantError, VariantName, Variants
-from tests.service import Service, paths, tracked_urls
+from tests.service import Service, free_port, paths, tracked_urls
+from tests.smtp import inbox
 
 MAIL = '<body><a href="https://example.com/boots">Boots</a>'
 PERSON = {"user-agent": agents.CHROME, "sec-fetch-mode": "navigate"}
@@ -106,8 +110,6 @@ def events(service: Service, newsletter: str) -> list[dict[str, str]]:
 
 def exported(service: Service, newsletter: str, form: str, **filters: str) -> str:
     """The file that the dashboard makes."""
-    import httpx2
-
     with httpx2.Client(base_url=service.url, trust_env=False) as visitor:
         service.login(visitor)
         answer = visitor.get(
@@ -143,8 +145,6 @@ def test_a_dry_run_names_nothing(service: Service, client: Mailwake) -> None:
 
 
 def newsletter(name: str) -> int:
-    from app.events import newsletter_key
-
     return newsletter_key("default", name)
 
 
@@ -224,3 +224,41 @@ def test_numbers_filter_as_before_and_nonsense_is_named(service: Service, client
         exported(service, "v-num", "json", variant="C")
     with pytest.raises(AssertionError, match="is no variant of this newsletter"):
         exported(service, "v-num", "json", variant="256")
+
+
+def test_by_smtp_a_field_or_a_rule_names_it(tmp_path: Path) -> None:
+    rules = tmp_path / "streams.toml"
+    rules.write_text('[[stream]]\nsender = "b@*"\nnewsletter = "v-smtp"\nvariant = "B"\n')
+    port = free_port()
+    with inbox() as box:
+        env = {
+            "MAILWAKE_SMTP": "1", "MAILWAKE_SMTP_LISTEN": f"127.0.0.1:{port}",
+            "MAILWAKE_SMARTHOST": f"smtp://127.0.0.1:{box.port}",
+            "MAILWAKE_SMTP_STREAMS": str(rules),
+        }  # fmt: skip
+        with Service(tmp_path / "data", **env) as service:
+            service.ready()
+            plan = {"variants": [{"variant": "A"}, {"variant": "B"}], "decide_after_messages": 100}
+            path = "/v1/newsletters/v-smtp/experiment"
+            assert service.client.post(path, json={**plan, "holdout": 0.9}).status_code == 200
+            own = "X-Mailwake-Newsletter: v-smtp\r\n"
+            for number, (sender, head) in enumerate((
+                ("b@shop.example", ""), ("x@shop.example", f"{own}X-Mailwake-Variant: C\r\n"),
+                ("x@shop.example", own),
+            )):  # fmt: skip
+                to = f"{number}@example.com"
+                mail = f"From: {sender}\r\nTo: {to}\r\n{head}Content-Type: text/html\r\n\r\n{MAIL}"
+                with smtplib.SMTP("127.0.0.1", port) as client:
+                    assert client.sendmail(sender, [to], mail.encode()) == {}
+                assert b"X-Mailwake" not in box.to(to)
+                follow(service, box.to(to).decode())
+            service.drained()
+            found = [event.get("variant") for event in events(service, "v-smtp")]
+            # The experiment splits nothing that comes by SMTP.
+            assert sorted(map(str, found)) == ["B", "B", "C", "C", "None", "None"]
+            assert service.stats("v-smtp")["messages"] == 3
+            document = service.get("/v1/recipients/1@example.com/export")
+            assert [row["variant"] for row in document["messages"]] == ["C"]
+            assert {row["variant"] for row in document["hits"]} == {"C"}
+            document = service.get("/v1/recipients/2@example.com/export")
+            assert [row["variant"] for row in document["messages"]] == [None]
