@@ -190,12 +190,10 @@ class Mailing:
     async def _answers(
         self, templates: Templates, lines: list[bytes], number: int, give: Return
     ) -> bytes:
-        drafts: list[Draft | LineError] = []
-        newsletter = next(iter(templates.values())).newsletter
-        choices = self._outgoing.experiments.choices(newsletter, None)
-        for place, line in enumerate(lines, number + 1):
-            if line.strip():
-                drafts.append(self._draft(templates, choices, line, place))
+        if any(b'"variant"' in line for line in lines):  # a new name is written to the disk
+            drafts = await asyncio.to_thread(self._drafts, templates, lines, number)
+        else:
+            drafts = self._drafts(templates, lines, number)
         checked = iter(
             self._outgoing.checked([draft for draft in drafts if isinstance(draft, Draft)])
         )
@@ -210,6 +208,17 @@ class Mailing:
         answers = [_encode(_answer(templates, draft, give)) + b"\n" for draft in drafts]
         await asyncio.sleep(0)  # hits come first
         return b"".join(answers)
+
+    def _drafts(
+        self, templates: Templates, lines: list[bytes], number: int
+    ) -> list[Draft | LineError]:
+        newsletter = next(iter(templates.values())).newsletter
+        choices = self._outgoing.experiments.choices(newsletter, None)
+        return [
+            self._draft(templates, choices, line, place)
+            for place, line in enumerate(lines, number + 1)
+            if line.strip()
+        ]
 
     def _draft(
         self, templates: Templates, choices: Choices, line: bytes, number: int

@@ -230,6 +230,13 @@ class Outgoing:
         """The recipient's key."""
         return recipient_key(self._settings.recipient_key, self._workspace, recipient)
 
+    def writes(self, newsletter_id: str, variant: str | None) -> bool:
+        """Whether preparing such a message may wait for the disk: then do it in a thread."""
+        if variant is None:
+            return False
+        key = newsletter_key(self._workspace, newsletter_id)
+        return not self.experiments.variants.knows(key, variant)
+
     def draft(
         self,
         newsletter: int,

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from math import inf
 from urllib.parse import quote
 
 import msgspec
@@ -78,7 +79,8 @@ async def rewrite(request: Request) -> Response:
     html = _html(wanted.html, limit)
     _check_families(wanted.newsletter.link_families, "newsletter.link_families")
     dry = _dry(request)
-    prepared = await offloaded(len(html), api.outgoing.prepare, wanted, html, dry=dry)
+    size = inf if api.outgoing.writes(wanted.newsletter.id, wanted.variant) else len(html)
+    prepared = await offloaded(size, api.outgoing.prepare, wanted, html, dry=dry)
     if not dry:
         await api.outgoing.record(prepared)
         if wanted.sample:
@@ -126,8 +128,9 @@ async def rewrite_mime(request: Request) -> Response:
     except describing.DescriptionError as error:
         raise RequestError(422, str(error), error.field) from None
     dry, arguments = _dry(request), (message, named, recipient, tracking)
+    size = inf if api.outgoing.writes(named.id, variant) else len(message)
     prepared = await offloaded(
-        len(message), api.outgoing.prepare_mime, *arguments, variant=variant, split=True, dry=dry
+        size, api.outgoing.prepare_mime, *arguments, variant=variant, split=True, dry=dry
     )
     draft = prepared.draft
     if dry:

@@ -62,6 +62,10 @@ class Variants:
                 connection.execute(insert(variants).values(values))
         return known[name]
 
+    def knows(self, newsletter: int, name: str) -> bool:
+        """Whether `number` has the answer in memory; else it may have to write to the disk."""
+        return name in self._known.get(newsletter, {})
+
     def find(self, newsletter: int, name: str) -> int | None:
         """The number of a name, None where it has none."""
         known = self._known.get(newsletter, {})

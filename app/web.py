@@ -177,7 +177,7 @@ def invalid(error: Exception) -> RequestError:
     return RequestError(422, message, path.rstrip("`").removeprefix("$").lstrip(".") or "body")
 
 
-async def offloaded(size: int, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+async def offloaded(size: float, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """Large work in a thread, so that hits need not wait for it."""
     try:
         if size > INLINE_BYTES:

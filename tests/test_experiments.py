@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -430,7 +431,6 @@ def test_a_decision_waits_for_what_is_under_way(storage: Storage, tmp_path: Path
     os.utime(settling, (time.time() - 1, time.time() - 1))
     assert decider.take(0) == decider.take(0) == 0
     settling.unlink()
-    assert decider.take(0) == 0 or decider.take(0) == 0  # loaded at that moment: one turn more
     with ThreadPoolExecutor() as threads:  # two processes that both think it is theirs
         taken = list(threads.map(lambda one: [one.take(0) for _ in range(5)], [decider, other]))
     told, _ = feed.after(Cursor(), "default", 10)
@@ -442,7 +442,7 @@ def test_a_decision_waits_for_what_is_under_way(storage: Storage, tmp_path: Path
 
 
 def test_kills_neither_lose_nor_repeat_a_decision(tmp_path: Path) -> None:
-    names = [f"k-{n}" for n in range(6)]
+    names = [f"k-{n}" for n in range(4)]
     env = {"MAILWAKE_WEBHOOK_NETWORKS": "127.0.0.0/8"}
     with receiver() as there, Service(tmp_path / "data", **env) as service:
         service.ready()
@@ -464,7 +464,7 @@ def test_kills_neither_lose_nor_repeat_a_decision(tmp_path: Path) -> None:
                 service.wait_for(lambda name=name: client.experiment(name).outcome, name, 60)
         events = [event for name in names for event in decided(service, name)]
         assert [event["newsletter_id"] for event in events] == names
-        service.wait_for(lambda: len({e["data"]["id"] for e in there.events()}) == 6, "webhooks")
+        service.wait_for(lambda: len({e["data"]["id"] for e in there.events()}) == 4, "webhooks")
         time.sleep(1)
         # At least once, under the same id: a kill may come between delivery and its note.
         assert {e["data"]["id"] for e in there.events()} == {event["id"] for event in events}
@@ -490,6 +490,10 @@ def test_clicks_that_turn_out_to_be_a_machines_decide_nothing(
     assert sum(one.of for one in found.variants) == 2
 
 
+def erased(service: Service, path: str) -> bool:
+    return service.get(path)["state"] in ("cleaned", "done")
+
+
 def test_who_is_erased_still_counts_as_nobody(service: Service, client: Mailwake) -> None:
     client.start_experiment("e-7", plan(1, 1))
     for name in "abcd":
@@ -500,6 +504,6 @@ def test_who_is_erased_still_counts_as_nobody(service: Service, client: Mailwake
     for name in "abc":
         body = {"recipient": f"{name}.erased@example.com"}
         answer = service.client.post("/v1/erasures", json=body)
-        done = f"/v1/erasures/{answer.json()['id']}"
-        service.wait_for(lambda: service.get(done)["state"] in ("cleaned", "done"), "erased", 60)
+        wiped = partial(erased, service, f"/v1/erasures/{answer.json()['id']}")
+        service.wait_for(wiped, "erased", 60)
     assert client.experiment("e-7").variants == before
