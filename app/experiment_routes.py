@@ -13,7 +13,7 @@ from starlette.routing import Route
 from app import schemas
 from app.decisions import Figures, current, due, summed
 from app.events import newsletter_key
-from app.experiments import Experiment, ExperimentError, Plan
+from app.experiments import LOOK_SECONDS, Experiment, ExperimentError, Plan
 from app.keys import Scope
 from app.variants import VariantError
 from app.web import (
@@ -40,7 +40,10 @@ CHANGED = {"HTTP_413": schemas.Problem, "HTTP_422": schemas.Problem}
     security=REWRITE,
 )
 async def start(request: Request) -> Response:
-    """Split the newsletter's recipients into variants from now on. One experiment a newsletter."""
+    """Split the newsletter's recipients into variants from now on. One experiment a newsletter.
+
+    When the answer comes, every process knows of it.
+    """
     api, newsletter_id = authorized(request, "rewrite"), newsletter_id_of(request)
     try:
         msgspec.convert(newsletter_id, schemas.Id)
@@ -54,6 +57,7 @@ async def start(request: Request) -> Response:
         raise RequestError(422, str(error), "variants") from None
     except ExperimentError as error:
         raise RequestError(422 if error.field else 409, str(error), error.field) from None
+    await asyncio.sleep(LOOK_SECONDS)
     return json(out(found, summed(found)))
 
 
@@ -74,6 +78,7 @@ async def end(request: Request) -> Response:
     api, found = await _known(request, "rewrite")
     last = out(found, await asyncio.to_thread(current, api.queries, found))
     await asyncio.to_thread(api.experiments.remove, found.newsletter)
+    await asyncio.sleep(LOOK_SECONDS)
     return json(last)
 
 

@@ -6,6 +6,8 @@ what somebody gets in one says nothing of the next.
 """
 
 import secrets
+import time
+from collections import OrderedDict
 from collections.abc import Sequence
 from datetime import datetime
 from hashlib import blake2b
@@ -21,6 +23,8 @@ from app.state import experiments, signed, unsigned
 from app.variants import NONE, VariantName, Variants
 
 MOST = 100  # experiments of a workspace that wait to be decided
+LOOK_SECONDS = 0.5  # between looks for a newsletter's experiment: every message asks
+REMEMBERED = 10_000  # newsletters
 Figure = Literal["clicks", "opens", "link"]
 # winner: it is better than every other. no_difference: none is, as far as the sample can show.
 # guard: the one that is better makes more recipients unsubscribe.
@@ -174,11 +178,15 @@ class Experiment(NamedTuple):
 
 
 class Experiments:
-    """The experiments of one workspace, one a newsletter, and its variants. Blocking, but quick."""
+    """The experiments of one workspace, one a newsletter, and its variants. Blocking, but quick.
+
+    Other processes split by what has changed within LOOK_SECONDS.
+    """
 
     def __init__(self, engine: Engine, workspace: str = "default") -> None:
         self._engine, self._workspace = engine, workspace
         self.variants = Variants(engine, workspace)
+        self._looked: OrderedDict[int, tuple[float, Experiment | None]] = OrderedDict()
 
     def add(self, newsletter: int, newsletter_id: str, plan: Plan) -> Experiment:
         """A new one. Raises ExperimentError, VariantError."""
@@ -244,9 +252,21 @@ class Experiments:
         Without `new` no name gets a number. Raises VariantError.
         """
         if name is None:
-            return Choices(self.get(newsletter))
+            return Choices(self._latest(newsletter))
         find = self.variants.number if new else self.variants.find
         return Choices(None, Choice(find(newsletter, name) or NONE, name))
+
+    def _latest(self, newsletter: int) -> Experiment | None:
+        """As it was within the last LOOK_SECONDS."""
+        known, now = self._looked.get(newsletter), time.monotonic()
+        if known and now - known[0] < LOOK_SECONDS:
+            return known[1]
+        found = self.get(newsletter)
+        self._looked[newsletter] = now, found
+        self._looked.move_to_end(newsletter)
+        if len(self._looked) > REMEMBERED:
+            self._looked.popitem(last=False)
+        return found
 
     def _undecided(self) -> Sequence[Any]:
         return experiments.c.workspace == self._workspace, experiments.c.decided.is_(None)

@@ -24,6 +24,7 @@ from app.decisions import Decider
 from app.demo import agents
 from app.events import new_id, newsletter_key, recipient_key
 from app.experiments import (
+    LOOK_SECONDS,
     Choice,
     Experiment,
     ExperimentError,
@@ -142,6 +143,19 @@ def test_the_winner_is_for_whoever_comes_later_where_the_plan_says_so() -> None:
         for person in PEOPLE[:500]:
             expected = Choice(2, "V1") if apply_winner else before.choose(person)
             assert after.choose(person) == expected
+
+
+def test_every_process_splits_when_the_answer_has_come(tmp_path: Path) -> None:
+    state = open_state(tmp_path)
+    here, there = Experiments(state), Experiments(state)
+    assert there.choices(KEY, None).of(1) == Choice()
+    made = here.add(KEY, "x", plan())
+    time.sleep(LOOK_SECONDS)  # so long the answer waits
+    assert here.choices(KEY, None) == there.choices(KEY, None)
+    assert there.choices(KEY, None).of(1) == made.choose(1) != Choice()
+    here.remove(KEY)
+    time.sleep(LOOK_SECONDS)
+    assert there.choices(KEY, None).of(1) == Choice()
 
 
 def arm(name: str, of: int, hits: int, unsubscribed: int = 0) -> VariantFigures:
@@ -376,7 +390,9 @@ def test_what_is_asked_wrongly_is_said(service: Service) -> None:
         answer = service.client.post(path, json={**good, **wrong})
         assert (answer.status_code, answer.json()["field"]) == (422, field), answer.text
     assert service.client.get(path).status_code == 404
+    began = time.monotonic()
     assert service.client.post(path, json=good).status_code == 200
+    assert time.monotonic() - began >= LOOK_SECONDS
     again = service.client.post(path, json=good)
     assert (again.status_code, again.json()["title"]) == (409, "Conflict")
     too_many = {"recipients": ["a@example.com"] * 10_001}
