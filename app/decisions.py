@@ -68,8 +68,10 @@ def figures(queries: Queries, experiment: Experiment, now: int) -> Figures:
         rows = queries.run("experiment_links", newsletter=newsletter, text=plan.link)
         links = [row["link_key"] for row in rows]
     rows = queries.run(
-        "experiment_figures", newsletter=newsletter, numbers=list(experiment.numbers), links=links,
-        from_ms=experiment.at, to_ms=min(until, experiment.full or until), until_ms=until,
+        "experiment_figures", newsletter=newsletter, numbers=list(experiment.numbers),
+        kind="open" if plan.figure == "opens" else "click", linked=int(plan.figure == "link"),
+        links=links, from_ms=experiment.at, to_ms=min(until, experiment.full or until),
+        until_ms=until,
     )  # fmt: skip
     return summed(experiment, rows)
 
@@ -77,11 +79,10 @@ def figures(queries: Queries, experiment: Experiment, now: int) -> Figures:
 def summed(experiment: Experiment, rows: Sequence[Row] = ()) -> Figures:
     """Figures of rows of experiment_figures.sql; variants without a row have sent nothing."""
     plan, by_number = experiment.plan, {row["variant"]: row for row in rows}
-    of = "opens_of" if plan.figure == "opens" else "clicks_of"
     arms = []
     for number, share in zip(experiment.numbers, plan.variants, strict=True):
         row = by_number.get(number, {})
-        rate = Rate(row.get(plan.figure, 0), row.get(of, 0))
+        rate = Rate(row.get("hits", 0), row.get("tracked", 0))
         bounds = significance.interval(rate, plan.level)
         arms.append(
             VariantFigures(

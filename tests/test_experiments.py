@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import time
 import uuid
 from collections import Counter
@@ -22,13 +23,25 @@ from app import decisions
 from app.client import Mailwake, MailwakeError
 from app.decisions import Decider
 from app.demo import agents
-from app.events import new_id, newsletter_key, recipient_key
+from app.events import (
+    Hit,
+    Kind,
+    Link,
+    Message,
+    Newsletter,
+    Record,
+    encode,
+    new_id,
+    newsletter_key,
+    recipient_key,
+)
 from app.experiments import (
     LOOK_SECONDS,
     Choice,
     Experiment,
     ExperimentError,
     Experiments,
+    Figure,
     Outcome,
     Plan,
     Result,
@@ -37,6 +50,8 @@ from app.experiments import (
     decide,
 )
 from app.feed import Cursor, Feed
+from app.identity import WHOLE
+from app.loader import Loader
 from app.queries import Queries
 from app.schemas import LineError
 from app.significance import Rate, fit
@@ -523,3 +538,74 @@ def test_who_is_erased_still_counts_as_nobody(service: Service, client: Mailwake
         wiped = partial(erased, service, f"/v1/erasures/{answer.json()['id']}")
         service.wait_for(wiped, "erased", 60)
     assert client.experiment("e-7").variants == before
+
+
+@pytest.mark.parametrize("figure", ["clicks", "opens", "link"])
+def test_figures_are_a_count_made_beside_them(
+    storage: Storage, tmp_path: Path, figure: Figure
+) -> None:
+    """Recipients with several messages, hits too late, messages out of the sample, machines."""
+    dice, name = random.Random(figure), f"beside-{figure}"
+    key, now = newsletter_key("default", name), int(time.time() * 1000)
+    start, full, until = now - 600_000, now - 200_000, now - 100_000
+    wanted = plan(1, 1, 1, figure=figure, link="Boots" if figure == "link" else "")
+    wanted = msgspec.structs.replace(
+        wanted, decide_at=None, decide_after_messages=100, wait_hours=(until - full) / 3_600_000
+    )
+    records: list[Record] = [Newsletter(now, "default", key, name)]
+    boots, help_ = (
+        Link(now, "default", key, 7 + place, 7 + place, place, url, url, label=label)
+        for place, label in enumerate(("Boots", "Help"))
+        for url in [f"https://example.com/{label}"]
+    )
+    records += [boots, help_]
+    people: dict[int, dict[str, set[int]]] = {
+        number: {what: set() for what in ("all", "of", "hits", "gone")} for number in (1, 2, 3)
+    }
+    messages: Counter[int] = Counter()
+    for _ in range(4000):
+        at, variant = dice.randrange(start - 50_000, full + 50_000), dice.randrange(5)
+        person, flags = dice.randrange(1, 900), dice.choice([0, 0, 0, 3 | 12])
+        message = new_id(at).hex()
+        records.append(Message(at, "default", key, message, person, "", variant, flags))
+        counts = variant in people and start <= at < full
+        if counts:
+            messages[variant] += 1
+            people[variant]["all"].add(person)
+            if not flags:
+                people[variant]["of"].add(person)
+        if flags:  # off: nothing comes of it
+            continue
+        kinds: list[Kind] = ["open", "click", "unsubscribe"]
+        for kind in dice.sample(kinds, dice.randrange(3)):
+            link = dice.choice([boots, help_])
+            hit_at, method = dice.randrange(at + 90_000, now), dice.choice(["GET", "HEAD"])
+            method = "POST" if kind == "unsubscribe" else method
+            clicked: dict[str, Any] = {"position": link.position, "link": link.link, "flags": WHOLE}
+            records.append(
+                Hit(
+                    kind, hit_at, "default", key, message, person, variant=variant, method=method,
+                    address=f"192.{dice.randrange(256)}.{dice.randrange(256)}.7",
+                    user_agent=agents.FIREFOX, fetch_mode="navigate",
+                    **(clicked if kind == "click" else {}),
+                )
+            )  # fmt: skip
+            if not counts or hit_at >= until:
+                continue
+            if kind == "unsubscribe":
+                people[variant]["gone"].add(person)
+            right = kind == ("open" if figure == "opens" else "click")
+            if right and method == "GET" and (figure != "link" or link is boots):
+                people[variant]["hits"].add(person)
+    (tmp_path / f"{uuid.UUID(bytes=new_id())}.seg").write_bytes(b"".join(map(encode, records)))
+    Loader(tmp_path, storage).load_all()
+    made = Experiment("exp_0", key, name, wanted, [1, 2, 3], start, full, None, None)
+    assert decisions.due(made) == until
+    found = decisions.figures(Queries(storage), made, now)
+    assert [
+        (one.messages, one.recipients, one.of, one.hits, one.unsubscribed) for one in found.arms
+    ] == [
+        (messages[number], *(len(people[number][what]) for what in ("all", "of", "hits", "gone")))
+        for number in (1, 2, 3)
+    ]
+    assert all(one.hits > 3 for one in found.arms)
