@@ -53,9 +53,9 @@ class Mailwake:
         html: str,
         *,
         text: str | None = None,
-        name: str = "",
-        subject: str = "",
-        tags: Sequence[str] = (),
+        name: str | None = None,
+        subject: str | None = None,
+        tags: Sequence[str] | None = None,
         opens: bool | Mode = True,
         clicks: bool | Mode = True,
         utm: Mapping[str, str] | None = None,
@@ -64,7 +64,8 @@ class Mailwake:
     ) -> RewriteOut:
         """One message with its pixel and links; with `dry_run` nothing is recorded.
 
-        `sample` keeps its HTML for the click map: only for a mail that names nobody.
+        Name, subject and tags that are left out stay as they were stated last. `sample` keeps the
+        HTML for the click map: only for a mail that names nobody.
         """
         body = {
             "newsletter": {"id": newsletter_id, "name": name, "subject": subject, "tags": tags},

@@ -31,8 +31,9 @@ def newsletter_of(own: Mapping[str, str]) -> NewsletterIn:
     """From fields by the rest of their names. Raises DescriptionError."""
     if "newsletter" not in own:
         raise DescriptionError("the message needs this field", "Newsletter")
-    tags = [tag.strip() for tag in own.get("tags", "").split(",") if tag.strip()]
-    names = {"id": own["newsletter"], "name": own.get("name", ""), "tags": tags}
+    names: dict[str, object] = {"id": own["newsletter"], "name": own.get("name")}
+    if "tags" in own:
+        names["tags"] = [tag.strip() for tag in own["tags"].split(",") if tag.strip()]
     try:
         return msgspec.convert(names, NewsletterIn)
     except msgspec.ValidationError as error:

@@ -235,7 +235,9 @@ def rows(
                 gone.append(hits[-1])
         else:
             if isinstance(record, Message) and erased(record):
-                record = msgspec.structs.replace(record, recipient=NOBODY, address="")
+                record = msgspec.structs.replace(
+                    record, recipient=NOBODY, address="", metadata={}, rfc_message_id=""
+                )
             table, row = _named(record)
             tables[table].append(row)
     verdicts = _verdicts(hits, networks)
@@ -290,4 +292,12 @@ def _named(record: Newsletter | Link | Message) -> tuple[str, object]:
     row = {**msgspec.structs.asdict(record), "at": record.at / 1000}
     if isinstance(record, Message):
         return "messages", row
-    return ("newsletters" if isinstance(record, Newsletter) else "links"), row
+    if isinstance(record, Newsletter):
+        stated = {field: row.pop(field) for field in ("name", "subject", "tags")}
+        pairs = {
+            f"{field}_stated": (row["at"], value)
+            for field, value in stated.items()
+            if value is not None
+        }
+        return "newsletters", {**row, **pairs}
+    return "links", row

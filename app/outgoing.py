@@ -9,7 +9,7 @@ from functools import partial
 from msgspec.structs import replace
 
 from app import charset, events, mime
-from app.catalog import Catalog
+from app.catalog import FOLDER, Catalog, Newsletters
 from app.events import new_id, newsletter_key, now_ms, recipient_key
 from app.journal import Journal
 from app.mime import Edit, Leaf
@@ -96,7 +96,7 @@ class Outgoing:
         self._withdrawn = withdrawn
         self._suppressions = suppressions
         self._workspace = workspace
-        self._catalog = Catalog()
+        self._catalog = Catalog(Newsletters(settings.data_dir / FOLDER))
 
     def prepare(self, wanted: RewriteIn, html: bytes, charset: str | None = "utf-8") -> Prepared:
         """Rewrite HTML (and text, when asked for) for one recipient; nothing is recorded yet.
@@ -280,8 +280,8 @@ class Outgoing:
         if not records:
             return
         await self._journal.write(b"".join(map(events.encode, records)))
-        for key, value, _ in changes:
-            self._catalog.remember(key, value)
+        for key, value, record in changes:
+            self._catalog.remember(key, value, record)
 
     def _newsletter(self, named: NewsletterIn) -> events.Newsletter:
         key = newsletter_key(self._workspace, named.id)

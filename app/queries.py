@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from functools import cache
 from typing import Any
 
+from app.catalog import Newsletters
 from app.events import newsletter_key
 from app.filters import PARTS, Filters, Show, since
 from app.modes import Axis, told
@@ -144,10 +145,16 @@ def filtered(parts: Parts) -> dict[str, Any]:
 
 
 class Queries:
-    """The questions of one workspace. Any method raises StorageError while the database is away."""
+    """The questions of one workspace. Any method raises StorageError while the database is away.
 
-    def __init__(self, storage: Storage, workspace: str = "default") -> None:
+    `stated` knows newsletters that ClickHouse has not heard of yet.
+    """
+
+    def __init__(
+        self, storage: Storage, workspace: str = "default", stated: Newsletters | None = None
+    ) -> None:
         self._storage = storage
+        self._stated = stated
         self._averages: dict[Show, tuple[tuple[float, float], float]] = {}
         self.workspace = workspace
 
@@ -185,8 +192,14 @@ class Queries:
         return found
 
     def newsletter(self, newsletter_id: str) -> Newsletter:
-        """Raises NotFoundError."""
-        rows = self.run("newsletter", newsletter=self.key(newsletter_id))
+        """One whose message was accepted is known before ClickHouse has it, in every process.
+
+        Raises NotFoundError.
+        """
+        key = self.key(newsletter_id)
+        rows = self.run("newsletter", newsletter=key)
+        if not rows and self._stated and (known := self._stated.read(key)):
+            return Newsletter(known.id, known.name[1], known.subject[1], known.tags[1])
         if not rows:
             raise NotFoundError(f"newsletter {newsletter_id!r} is unknown")
         row = rows[0]

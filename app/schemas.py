@@ -20,15 +20,19 @@ Id = Annotated[
 Moment = Annotated[datetime, Meta(tz=True)]
 Line = Annotated[str, Meta(max_length=1000, pattern=r"^[^\x00-\x1f\x7f]*$")]
 Tag = Annotated[str, Meta(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]+$")]
+Tags = Annotated[tuple[Tag, ...], Meta(max_length=50)]
 
 
 class NewsletterIn(Struct, frozen=True, forbid_unknown_fields=True):
-    """The newsletter or transactional stream that a message belongs to."""
+    """The newsletter or transactional stream that a message belongs to.
+
+    What is left out, or null, stays as it was stated last; "" and [] clear it.
+    """
 
     id: Id
-    name: Line = ""
-    subject: Line = ""
-    tags: Annotated[tuple[Tag, ...], Meta(max_length=50)] = ()
+    name: Line | None = None
+    subject: Line | None = None
+    tags: Tags | None = None
 
 
 class TrackingIn(Struct, frozen=True, forbid_unknown_fields=True):
@@ -82,14 +86,15 @@ class RewriteIn(Struct, frozen=True, forbid_unknown_fields=True):
 class TemplateIn(Struct, frozen=True, forbid_unknown_fields=True):
     """A mail to compile once for many recipients; the newsletter's id stands in the path.
 
-    `placeholder` is what the answer's HTML carries where each message's token goes.
+    `placeholder` is what the answer's HTML carries where each message's token goes. Name, subject
+    and tags that are left out, or null, stay as they were stated last; "" and [] clear them.
     """
 
     html: str
     text: str | None = None
-    name: Line = ""
-    subject: Line = ""
-    tags: Annotated[tuple[Tag, ...], Meta(max_length=50)] = ()
+    name: Line | None = None
+    subject: Line | None = None
+    tags: Tags | None = None
     tracking: TrackingIn = TrackingIn()
     utm: Utm = {}
     placeholder: Annotated[str, Meta(max_length=200, pattern=r"^[!-~ ]*$")] = ""

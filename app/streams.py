@@ -15,7 +15,7 @@ from msgspec import Meta, Struct
 
 from app import describing, mime
 from app.mime import Field
-from app.schemas import Id, Line, NewsletterIn, Tag, TrackingIn
+from app.schemas import Id, Line, NewsletterIn, Tags, TrackingIn
 
 Glob = Annotated[str, Meta(min_length=1, max_length=500)]
 NAMES = ("list_id", "feedback_id", "sender")
@@ -37,8 +37,8 @@ class Rule(Struct, frozen=True, forbid_unknown_fields=True):
     list_id: Glob | None = None
     feedback_id: Glob | None = None
     sender: Glob | None = None
-    name: Line = ""
-    tags: Annotated[tuple[Tag, ...], Meta(max_length=50)] = ()
+    name: Line | None = None
+    tags: Tags | None = None
     track: str = "opens, clicks"
 
 
@@ -82,12 +82,12 @@ def stream_of(
     if "newsletter" in own:
         return Stream(describing.newsletter_of(own), describing.tracking_of(track))
     named = rule.newsletter if rule else "{domain}"
-    tags = rule.tags if rule else ()
     of = re.sub(r"\{(\w+)\}", lambda part: told.get(part[1], part[0]), named)[:200]
-    given: dict[str, str] = {"newsletter": of, "name": rule.name if rule else of}
-    found = describing.newsletter_of({**given, **own})
-    if "tags" not in own:
-        found = msgspec.structs.replace(found, tags=tags)
+    found = describing.newsletter_of({"newsletter": of, **own})
+    if rule and "name" not in own:
+        found = msgspec.structs.replace(found, name=rule.name)
+    if rule and "tags" not in own:
+        found = msgspec.structs.replace(found, tags=rule.tags)
     return Stream(found, describing.tracking_of(track))
 
 

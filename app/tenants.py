@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
+from app.catalog import FOLDER, Newsletters
 from app.corrections import Corrections
 from app.dispatching import Course
 from app.dossiers import Dossiers
@@ -98,7 +99,8 @@ class Tenants:
 
     def _make(self, one: Workspace) -> tuple[Parts, Course]:
         settings, name, state = one.settings(self._settings), one.name, self._state
-        queries, suppressions = Queries(self._storage, name), Suppressions(state, name)
+        queries = Queries(self._storage, name, Newsletters(settings.data_dir / FOLDER))
+        suppressions = Suppressions(state, name)
         outgoing = sender(one, self._settings, state, self._journal, self.withdrawals)
         webhooks, followups = Webhooks(state, name), FollowUps(state, name)
         follower = Follower(settings, followups, webhooks, self._feed, queries, suppressions)

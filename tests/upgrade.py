@@ -34,6 +34,13 @@ LEDGER = """
         number, concat(toString(number), '@example.com'), toDateTime64(1780000000, 3)
     FROM numbers(600)
 """
+NEWSLETTERS = """
+    INSERT INTO newsletters (workspace, newsletter, id, name, subject, tags, at)
+    SELECT
+        'default', number, toString(number), if(number % 3, 'Name', ''), 'Subject',
+        if(number % 2, ['a', 'b'], []), toDateTime64(1780000000 + number, 3)
+    FROM numbers(10)
+"""
 FIGURES = {
     "totals": """
         SELECT kind, verdict, toInt64(sum({sign})) AS n, uniqExact(message) AS messages
@@ -44,6 +51,10 @@ FIGURES = {
         GROUP BY link ORDER BY link
     """,
     "ledger": "SELECT count() AS n, uniqExact(address) AS addresses FROM messages",
+    "newsletters": """
+        SELECT newsletter, id, name, subject, tags, toString(at) AS at
+        FROM newsletters FINAL ORDER BY newsletter
+    """,
 }
 ROLL_UPS = {
     "minutes": "SELECT toInt64(sum(hits)) AS n FROM hits_by_minute",
@@ -74,6 +85,8 @@ def run(what: str, folder: Path, *more: str) -> None:
         told["applied"] = storage.migrate(until=more[0])
         with storage._reader() as client:
             client.command(LEDGER)
+            if more[0] < "0007":
+                client.command(NEWSLETTERS)
             client.command(HITS.format(table="events" if more[0] == "0001_start" else "hits"))
     else:
         if more:
