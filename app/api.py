@@ -11,6 +11,7 @@ from app import (
     consent,
     figures,
     hooks,
+    messages,
     recipients,
     rules,
     sending,
@@ -32,6 +33,7 @@ ROUTES = (
     *hooks.ROUTES,
     *rules.ROUTES,
     *recipients.ROUTES,
+    *messages.ROUTES,
     *subjects.ROUTES,
 )
 

@@ -11,12 +11,14 @@ import dkim
 
 from app import describing, mime, streams
 from app.describing import DescriptionError
-from app.outgoing import Outgoing, Prepared
+from app.outgoing import NO_DATA, Outgoing, Prepared
+from app.schemas import OwnData
 from app.settings import PREFIX, Settings, SettingsError
 from app.streams import Stream
 
 log = logging.getLogger(__name__)
 SHARED = "(shared)"  # the recipient of a mail that all get alike
+MESSAGE_ID = "X-Mailwake-Message-ID"  # of a copy, where the settings say so
 MOST_HOPS = 50  # Received fields (RFC 5321, section 6.3)
 _BARE = re.compile(rb"\r(?!\n)|(?<!\r)\n|\0")
 _NAMED = {b"\r": "a bare CR", b"\n": "a bare LF", b"\0": "NUL"}
@@ -31,7 +33,7 @@ REASONS = get_args(Reason)
 class Mail(NamedTuple):
     """A mail without its X-Mailwake-* fields; `stream` is None where it stays as it is: `why`.
 
-    `unsubscribe` asks for List-Unsubscribe to be put in.
+    `data` is its own metadata and Message-ID; `unsubscribe` asks for List-Unsubscribe to be put in.
     """
 
     content: bytes
@@ -39,6 +41,7 @@ class Mail(NamedTuple):
     unsubscribe: bool = False
     why: Reason | None = None
     detail: str = ""
+    data: OwnData = NO_DATA
 
 
 class Copy(NamedTuple):
@@ -53,6 +56,11 @@ class Copy(NamedTuple):
     def suppressed(self) -> bool:
         """Whether it must not be sent."""
         return self.prepared is not None and self.prepared.draft.suppressed
+
+    @property
+    def message_id(self) -> str:
+        """Ours, for who wants to correlate; empty where nothing is tracked."""
+        return self.prepared.draft.message_id if self.prepared else ""
 
 
 class Copies:
@@ -79,10 +87,12 @@ class Copies:
             return Mail(content, None, why="signed")
         try:
             stream = streams.stream_of(head, own, sender, self._rules)
+            data = describing.own_data(head, own)
         except DescriptionError as error:
             return Mail(content, None, False, "field", f"{error.field}: {error}")
         listed = any(field.name == "list-unsubscribe" for field in head)
-        return Mail(content, stream, describing.wants_unsubscribe(own) and not listed)
+        unsubscribe = describing.wants_unsubscribe(own) and not listed
+        return Mail(content, stream, unsubscribe, data=data)
 
     def make(self, mail: Mail, recipient: str) -> Copy:
         """The recipient's copy, not yet recorded."""
@@ -90,8 +100,9 @@ class Copies:
             return self.untouched(mail, mail.why or "nothing", mail.detail)
         try:
             prepared = self._outgoing.prepare_mime(
-                mail.content, mail.stream.newsletter, recipient, mail.stream.tracking, True
-            )
+                mail.content, mail.stream.newsletter, recipient, mail.stream.tracking, True,
+                mail.data,
+            )  # fmt: skip
         except Exception as error:  # whatever it is, the mail goes out
             log.warning("a mail could not be rewritten: %r", error)
             return self.untouched(mail, "broken", type(error).__name__)
@@ -104,6 +115,9 @@ class Copies:
             notes = "; ".join(prepared.notes)
             off = mail.stream.tracking == describing.OFF
             return self.untouched(mail, "off" if off else "broken" if notes else "nothing", notes)
+        if self._settings.smtp_message_id:
+            named = {MESSAGE_ID: prepared.draft.message_id}
+            content = describing.header(named) + content
         return Copy(self._signed(content), prepared)
 
     def untouched(self, mail: Mail, why: Reason, detail: str = "") -> Copy:

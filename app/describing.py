@@ -1,9 +1,10 @@
 """What a whole message says of itself: newsletter, recipient and tracking, by its own fields.
 
-X-Mailwake-Newsletter, -Name, -Tags, -Recipient and -Track (opens, clicks, text or off; opens and
-clicks may name a mode, as in opens=aggregate).
+X-Mailwake-Newsletter, -Name, -Tags, -Recipient, -Track (opens, clicks, text or off; opens and
+clicks may name a mode, as in opens=aggregate) and -Meta-KEY. Its Message-ID is read too.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from email.utils import getaddresses
 
@@ -12,11 +13,14 @@ import msgspec
 from app import mime
 from app.mime import Field
 from app.modes import AXES, MODES
-from app.schemas import NewsletterIn, Recipient, TrackingIn
+from app.schemas import Metadata, NewsletterIn, OwnData, Recipient, TrackingIn
 
 TRACKS = ("opens", "clicks", "text", "off")
 OFF = TrackingIn(False, False, False)
+META = "meta-"
 _HEADERS = {"id": "Newsletter", "name": "Name", "tags": "Tags"}
+# Without its angle brackets, which are no part of it (RFC 5322, section 3.6.4). Some have none.
+_MESSAGE_ID = re.compile(r"<([^\x00-\x20\x7f<>]{1,996})>|\A([^\x00-\x20\x7f<>]{1,996})\Z")
 
 
 class DescriptionError(ValueError):
@@ -49,6 +53,30 @@ def recipient_of(message: bytes, own: Mapping[str, str]) -> str:
         return msgspec.convert(own.get("recipient") or (found or [""])[0], Recipient)
     except msgspec.ValidationError as error:
         raise DescriptionError(str(error), "Recipient") from None
+
+
+def own_data(head: Sequence[Field], own: Mapping[str, str]) -> OwnData:
+    """The metadata, keys in lower case, and the Message-ID. Raises DescriptionError."""
+    metadata = {
+        name.removeprefix(META): value for name, value in own.items() if name.startswith(META)
+    }
+    for key, value in metadata.items():
+        try:
+            msgspec.convert({key: value}, Metadata)
+        except msgspec.ValidationError as error:
+            raise DescriptionError(str(error).partition(" - at ")[0], f"Meta-{key}") from None
+    try:
+        msgspec.convert(metadata, Metadata)
+    except msgspec.ValidationError as error:
+        raise DescriptionError(str(error), "Meta") from None
+    return OwnData(metadata, message_id(head))
+
+
+def message_id(head: Sequence[Field]) -> str:
+    """That of a mail's own Message-ID field; empty where it has none or one that means nothing."""
+    value = next((field.value for field in head if field.name == "message-id"), b"")
+    found = _MESSAGE_ID.search(value.decode("utf-8", "replace").strip())
+    return (found[1] or found[2]) if found else ""
 
 
 def tracking_of(own: Mapping[str, str]) -> TrackingIn:

@@ -143,7 +143,8 @@ class Eraser:
         return keys(secret, [row["newsletter"] for row in rows], one.recipient)
 
     def _rewrite_named(self, one: Erasure) -> int:
-        """Links and names of newsletters hold an address only where a mailer has put it in."""
+        """Links, names of newsletters and other messages' metadata hold an address only where a
+        mailer has put it in."""
         if not one.address:
             return 0
         here = {"workspace": one.workspace}
@@ -158,7 +159,11 @@ class Eraser:
         if by["names"] or by["subjects"]:
             them = {**here, "names": by["names"], "subjects": by["subjects"]}
             self._storage.change("newsletters", sql("erase_newsletters"), them)
-        return len(found)
+        them = {**here, "address": one.address}
+        messages = int(self._storage.query(sql("erase_metadata_found"), them)[0]["messages"])
+        if messages:
+            self._storage.change("messages", sql("erase_metadata"), them)
+        return len(found) + messages
 
     def _scrub(self, rewritten: Sequence[Erasure]) -> None:
         secrets = {one.name: one.recipient_key for one in self._workspaces.all()}

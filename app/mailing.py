@@ -24,7 +24,7 @@ from app.modes import Modes
 from app.outgoing import Draft, Outgoing
 from app.queries import NotFoundError
 from app.rewrite import Compiled
-from app.schemas import LineError, MessageOut, RecipientIn, TemplateIn, TokenOut
+from app.schemas import LineError, MessageOut, OwnData, RecipientIn, TemplateIn, TokenOut
 
 CACHED = 64  # compiled templates in memory
 MAX_LINE = 65_536  # bytes of one recipient's line
@@ -194,7 +194,9 @@ class Mailing:
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             message, _, path = str(error).partition(" - at `")
             return LineError(number, 422, message, path.rstrip("`").removeprefix("$."))
-        return self._outgoing.draft(template.newsletter, wanted.recipient, template.modes)
+        return self._outgoing.draft(
+            template.newsletter, wanted.recipient, template.modes, data=OwnData.of(wanted)
+        )
 
     def _compile(self, newsletter_id: str, template: TemplateIn) -> Template:
         compile_ = partial(self._outgoing.compile, newsletter_id, template)

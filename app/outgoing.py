@@ -15,12 +15,21 @@ from app.journal import Journal
 from app.mime import Edit, Leaf
 from app.modes import SHARED, Axis, Mode, Modes, aggregate_id
 from app.rewrite import Compiled, Link, Options, compile_html, rewrite_text
-from app.schemas import LinkOut, ModesOut, NewsletterIn, RewriteIn, TemplateIn, TrackingIn
+from app.schemas import (
+    LinkOut,
+    ModesOut,
+    NewsletterIn,
+    OwnData,
+    RewriteIn,
+    TemplateIn,
+    TrackingIn,
+)
 from app.settings import Settings
 from app.suppressing import Suppressions
 from app.tokens import LinkToken, MessageToken, Tokens
 
 Withdrawn = Callable[[str, int, int], tuple[Axis, ...]]
+NO_DATA = OwnData()
 
 
 @dataclass(frozen=True)
@@ -104,7 +113,8 @@ class Outgoing:
         `html` takes the place of `wanted.html`. Raises RewriteError past the rewriter's limits.
         """
         newsletter = self._newsletter(wanted.newsletter)
-        draft = self._draft(newsletter.newsletter, wanted.recipient, wanted.tracking)
+        data = OwnData.of(wanted)
+        draft = self._draft(newsletter.newsletter, wanted.recipient, wanted.tracking, data)
         options = self._options(draft.modes, wanted.utm)
         link_token = self._link_token(newsletter.newsletter)
         base_url = self._settings.public_url
@@ -123,13 +133,14 @@ class Outgoing:
         recipient: str,
         tracking: TrackingIn,
         fold: bool = False,
+        data: OwnData = NO_DATA,
     ) -> Prepared:
         """Rewrite a whole message (RFC 5322); `html` of what is returned is that message.
 
         `fold` is `mime.rewrite`'s.
         """
         newsletter = self._newsletter(named)
-        draft = self._draft(newsletter.newsletter, recipient, tracking)
+        draft = self._draft(newsletter.newsletter, recipient, tracking, data)
         options = self._options(draft.modes, {})
         links: list[Link] = []
         found: list[str] = []
@@ -173,8 +184,18 @@ class Outgoing:
         default = self._settings
         return Modes(_mode(tracking.opens, default.opens), _mode(tracking.clicks, default.clicks))
 
-    def draft(self, newsletter: int, recipient: str, modes: Modes, at: int | None = None) -> Draft:
-        """A new message to one recipient of a newsletter (by its key)."""
+    def draft(
+        self,
+        newsletter: int,
+        recipient: str,
+        modes: Modes,
+        at: int | None = None,
+        data: OwnData = NO_DATA,
+    ) -> Draft:
+        """A new message to one recipient of a newsletter (by its key).
+
+        Metadata and Message-ID may lead to a person: they are kept where the address is.
+        """
         at = now_ms() if at is None else at
         whom = recipient_key(self._settings.recipient_key, self._workspace, recipient)
         withdrawn = tuple(
@@ -198,6 +219,8 @@ class Outgoing:
                 whom,
                 recipient.strip() if modes.personal else "",
                 flags=modes.flags,
+                metadata=dict(data.metadata) if modes.personal else {},
+                rfc_message_id=data.rfc_message_id if modes.personal else "",
             ),
             recipient.strip(),
             links if modes.clicks != "off" else pixel,
@@ -217,8 +240,8 @@ class Outgoing:
             MessageToken(message, newsletter, 0, SHARED, workspace=self._workspace)
         )
 
-    def _draft(self, newsletter: int, recipient: str, tracking: TrackingIn) -> Draft:
-        draft = self.draft(newsletter, recipient, self.modes(tracking))
+    def _draft(self, newsletter: int, recipient: str, tracking: TrackingIn, data: OwnData) -> Draft:
+        draft = self.draft(newsletter, recipient, self.modes(tracking), data=data)
         return self.checked([draft])[0]
 
     def checked(self, drafts: Sequence[Draft]) -> Sequence[Draft]:

@@ -1,7 +1,9 @@
 """What the API takes and gives, as msgspec types: validation and OpenAPI come from them."""
 
+from collections.abc import Mapping
 from datetime import datetime
-from typing import Annotated
+from types import MappingProxyType
+from typing import Annotated, NamedTuple
 
 from msgspec import Meta, Struct
 
@@ -21,6 +23,24 @@ Moment = Annotated[datetime, Meta(tz=True)]
 Line = Annotated[str, Meta(max_length=1000, pattern=r"^[^\x00-\x1f\x7f]*$")]
 Tag = Annotated[str, Meta(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]+$")]
 Tags = Annotated[tuple[Tag, ...], Meta(max_length=50)]
+MOST_METADATA = 20  # keys
+MetadataKey = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.-]{1,64}$(?!\n)")]
+MetadataValue = Annotated[str, Meta(max_length=500, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$(?!\n)")]
+Metadata = Annotated[
+    dict[MetadataKey, MetadataValue],
+    Meta(
+        max_length=MOST_METADATA,
+        description="The mailer's own data of the message: it comes with events.",
+    ),
+]
+RfcMessageId = Annotated[
+    str,
+    Meta(
+        max_length=998,
+        pattern=r"^(<[^\x00-\x20\x7f<>]+>|[^\x00-\x20\x7f<>]+)$(?!\n)",
+        description="The mail's Message-ID (RFC 5322, section 3.6.4), with or without < and >.",
+    ),
+]
 
 
 class NewsletterIn(Struct, frozen=True, forbid_unknown_fields=True):
@@ -81,6 +101,8 @@ class RewriteIn(Struct, frozen=True, forbid_unknown_fields=True):
     tracking: TrackingIn = TrackingIn()
     utm: Utm = {}
     sample: bool = False
+    metadata: Metadata = {}
+    rfc_message_id: RfcMessageId | None = None
 
 
 class TemplateIn(Struct, frozen=True, forbid_unknown_fields=True):
@@ -104,6 +126,20 @@ class RecipientIn(Struct, frozen=True, forbid_unknown_fields=True):
     """One line of a stream of recipients."""
 
     recipient: Recipient
+    metadata: Metadata = {}
+    rfc_message_id: RfcMessageId | None = None
+
+
+class OwnData(NamedTuple):
+    """What the mailer knows a message by; < and > are no part of a Message-ID."""
+
+    metadata: Mapping[str, str] = MappingProxyType({})
+    rfc_message_id: str = ""
+
+    @classmethod
+    def of(cls, wanted: RewriteIn | RecipientIn) -> "OwnData":
+        """As a request gives it."""
+        return cls(wanted.metadata, (wanted.rfc_message_id or "").strip("<>"))
 
 
 class LinkOut(Struct, frozen=True):

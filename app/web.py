@@ -35,6 +35,7 @@ from app.withdrawing import Withdrawals
 P = ParamSpec("P")
 T = TypeVar("T")
 INLINE_BYTES = 65_536
+METADATA = "metadata."  # how parameters of a query begin that are a message's own data
 
 spec = SpecTree(
     "starlette",

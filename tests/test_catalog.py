@@ -1,4 +1,4 @@
-"""What is stated of newsletters: kept until it is stated anew, by whatever process, in any order."""
+"""What is stated of newsletters: kept until stated anew, by any process and in any order."""
 
 import itertools
 from pathlib import Path
@@ -125,7 +125,8 @@ def test_what_is_omitted_is_not_journalled_and_changes_nothing(tmp_path: Path) -
 def test_the_last_statement_holds_whichever_process_took_it(
     tmp_path_factory: Any, steps: list[tuple[int, Any, Any, str]]
 ) -> None:
-    folder, journal = tmp_path_factory.mktemp("shared"), []
+    folder = tmp_path_factory.mktemp("shared")
+    journal: list[Any] = []
     processes = [Process(folder, journal) for _ in range(3)]
     expected: dict[str, Any] = {"name": "", "tags": ()}
     for number, (which, name, tags, event) in enumerate(steps):

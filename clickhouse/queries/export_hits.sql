@@ -4,11 +4,14 @@ WITH (text) -> if({neutral:UInt8} = 1 AND match(text, '^[=+\\-@\\t\\r\\n＝＋�
 SELECT
     hits.at AS at, toString(kind) AS type, message, plain(address_of) AS recipient, link, plain(url) AS url,
     plain(label) AS label, toString(verdict) AS verdict, reasons, plain(client) AS client, plain(os) AS os, device,
-    country, variant, plain(user_agent) AS user_agent
+    country, variant, plain(user_agent) AS user_agent, metadata_of AS metadata,
+    plain(message_id_of) AS rfc_message_id
 FROM hits FINAL
 LEFT JOIN
 (
-    SELECT message, any(address) AS address_of
+    SELECT
+        message, any(address) AS address_of, toJSONString(any(metadata)) AS metadata_of,
+        any(rfc_message_id) AS message_id_of
     FROM messages
     WHERE workspace = {workspace:String} AND newsletter = {newsletter:UInt64}
     GROUP BY message
