@@ -17,6 +17,8 @@ import msgspec
 from app.modes import Mode
 from app.schemas import LineError, MessageOut, Problem, RewriteOut, TemplateOut, TokenOut
 
+Line = str | Mapping[str, Any]
+
 
 class MailwakeError(Exception):
     """The service refused; `problem` says why and names the field."""
@@ -60,12 +62,15 @@ class Mailwake:
         clicks: bool | Mode = True,
         utm: Mapping[str, str] | None = None,
         sample: bool = False,
+        metadata: Mapping[str, str] | None = None,
+        rfc_message_id: str | None = None,
         dry_run: bool = False,
     ) -> RewriteOut:
         """One message with its pixel and links; with `dry_run` nothing is recorded.
 
         Name, subject and tags that are left out stay as they were stated last. `sample` keeps the
-        HTML for the click map: only for a mail that names nobody.
+        HTML for the click map: only for a mail that names nobody. `metadata` and the mail's own
+        Message-ID come with its events.
         """
         body = {
             "newsletter": {"id": newsletter_id, "name": name, "subject": subject, "tags": tags},
@@ -75,6 +80,8 @@ class Mailwake:
             "tracking": {"opens": opens, "clicks": clicks},
             "utm": dict(utm or {}),
             "sample": sample,
+            "metadata": dict(metadata or {}),
+            "rfc_message_id": rfc_message_id,
         }
         answer = self._post("/v1/rewrite", body, {"dry_run": "1"} if dry_run else {})
         return msgspec.json.decode(answer.content, type=RewriteOut)
@@ -96,23 +103,27 @@ class Mailwake:
 
     @overload
     def messages(
-        self, newsletter_id: str, recipients: Iterable[str], give: Literal["html"] = "html"
+        self, newsletter_id: str, recipients: Iterable[Line], give: Literal["html"] = "html"
     ) -> Iterator[MessageOut | LineError]: ...
 
     @overload
     def messages(
-        self, newsletter_id: str, recipients: Iterable[str], give: Literal["token"]
+        self, newsletter_id: str, recipients: Iterable[Line], give: Literal["token"]
     ) -> Iterator[TokenOut | LineError]: ...
 
     def messages(
         self,
         newsletter_id: str,
-        recipients: Iterable[str],
+        recipients: Iterable[Line],
         give: Literal["html", "token"] = "html",
     ) -> Iterator[MessageOut | TokenOut | LineError]:
-        """Messages from the kept template, in order; recipients may come from a generator."""
+        """Messages from the kept template, in order; recipients may come from a generator.
+
+        A recipient is an address, or a dict with the fields of schemas.RecipientIn.
+        """
         path = f"/v1/newsletters/{quote(newsletter_id, safe='')}/messages"
-        lines = (msgspec.json.encode({"recipient": one}) + b"\n" for one in recipients)
+        named = ({"recipient": one} if isinstance(one, str) else one for one in recipients)
+        lines = (msgspec.json.encode(one) + b"\n" for one in named)
         out: type[MessageOut | TokenOut] = MessageOut if give == "html" else TokenOut
         with self._client.stream("POST", path, content=lines, params={"return": give}) as answer:
             if answer.is_error:

@@ -24,7 +24,7 @@ from app.modes import Modes
 from app.outgoing import Draft, Outgoing
 from app.queries import NotFoundError
 from app.rewrite import Compiled
-from app.schemas import LineError, MessageOut, OwnData, RecipientIn, TemplateIn, TokenOut
+from app.schemas import LineError, MessageOut, OwnData, RecipientIn, TemplateIn, TokenOut, explain
 
 CACHED = 64  # compiled templates in memory
 MAX_LINE = 65_536  # bytes of one recipient's line
@@ -192,8 +192,8 @@ class Mailing:
         try:
             wanted = _decode(line)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            message, _, path = str(error).partition(" - at `")
-            return LineError(number, 422, message, path.rstrip("`").removeprefix("$."))
+            message, where = explain(error)
+            return LineError(number, 422, message, where)
         return self._outgoing.draft(
             template.newsletter, wanted.recipient, template.modes, data=OwnData.of(wanted)
         )
