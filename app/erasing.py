@@ -40,6 +40,7 @@ log = logging.getLogger(__name__)
 LOOK = 0.2  # seconds between looks for somebody to erase
 RETRY = 5.0  # seconds, while ClickHouse is away or keeps files that it has replaced
 LOADING = 120.0  # seconds for which the journal is waited for at once
+TOGETHER = 100  # messages whose metadata one statement rewrites
 CLEARED = ("messages", "hits", "links", "newsletters")  # tables whose rows are rewritten
 
 
@@ -159,11 +160,21 @@ class Eraser:
         if by["names"] or by["subjects"]:
             them = {**here, "names": by["names"], "subjects": by["subjects"]}
             self._storage.change("newsletters", sql("erase_newsletters"), them)
-        them = {**here, "address": one.address}
-        messages = int(self._storage.query(sql("erase_metadata_found"), them)[0]["messages"])
-        if messages:
-            self._storage.change("messages", sql("erase_metadata"), them)
-        return len(found) + messages
+        return len(found) + self._rewrite_metadata(one)
+
+    def _rewrite_metadata(self, one: Erasure) -> int:
+        """What other messages say of the person goes, the rest of their metadata stays."""
+        here = {"workspace": one.workspace}
+        found = self._storage.query(sql("erase_metadata_found"), {**here, "address": one.address})
+        for start in range(0, len(found), TOGETHER):
+            rows = found[start : start + TOGETHER]
+            them = {
+                "messages": [row["message"] for row in rows],
+                "keys": [(row["message"], key) for row in rows for key in row["keys"]],
+                "named": [row["message"] for row in rows if row["named"]],
+            }
+            self._storage.change("messages", sql("erase_metadata"), {**here, **them})
+        return len(found)
 
     def _scrub(self, rewritten: Sequence[Erasure]) -> None:
         secrets = {one.name: one.recipient_key for one in self._workspaces.all()}

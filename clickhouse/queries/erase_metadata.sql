@@ -1,7 +1,7 @@
--- Messages of others lose what their mailer has put an address into.
+-- Some messages lose some of their metadata, given as (message, key), or their Message-ID. What the
+-- values hold is not said here: ClickHouse keeps this text in a file.
 ALTER TABLE messages {cluster}
 UPDATE
-    metadata = mapFilter((key, value) -> positionCaseInsensitiveUTF8(value, {address:String}) = 0, metadata),
-    rfc_message_id = if(positionCaseInsensitiveUTF8(rfc_message_id, {address:String}) > 0, '', rfc_message_id)
-WHERE workspace = {workspace:String}
-    AND positionCaseInsensitiveUTF8(concat(rfc_message_id, '\n', arrayStringConcat(mapValues(metadata), '\n')), {address:String}) > 0
+    metadata = mapFilter((key, value) -> NOT has({keys:Array(Tuple(UUID, String))}, (message, toString(key))), metadata),
+    rfc_message_id = if(message IN {named:Array(UUID)}, '', rfc_message_id)
+WHERE workspace = {workspace:String} AND message IN {messages:Array(UUID)}
