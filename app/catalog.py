@@ -1,27 +1,25 @@
-"""What was last recorded of each newsletter and its links, so that only changes are journalled.
+"""What was last recorded of each newsletter, so that only changes are journalled.
 
-A mailer names newsletter and links with every message; one line per message would be enough to
+A mailer names the newsletter with every message; one line per message would be enough to
 double the journal. Forgetting is harmless: ClickHouse keeps what was stated last.
 
-Links are remembered by each process for itself. What was stated of a newsletter is a small file,
-which all processes of a data folder share: one that names a newsletter anew is seen by the others
-with their next message, and a newsletter is known in every process before ClickHouse has heard of
-it. Of hosts that share a ClickHouse each states anew what its mailers say once in RESTATED seconds.
+What was stated of a newsletter is a small file, which all processes of a data folder share: one
+that names a newsletter anew is seen by the others with their next message, and a newsletter is
+known in every process before ClickHouse has heard of it. Of hosts that share a ClickHouse each
+states anew what its mailers say once in RESTATED seconds.
 """
 
 import fcntl
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import Hashable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import msgspec
 from msgspec.structs import replace
 
-from app.events import Link, Newsletter
+from app.events import Newsletter
 
 log = logging.getLogger(__name__)
 
@@ -130,42 +128,30 @@ class Newsletters:
 
 
 class Catalog:
-    """Remembers the last REMEMBERED newsletters and links of this process."""
+    """Remembers when this process stated the last REMEMBERED newsletters."""
 
     def __init__(self, newsletters: Newsletters) -> None:
         self._newsletters = newsletters
-        self._seen: OrderedDict[Hashable, Hashable] = OrderedDict()
+        self._stated: OrderedDict[int, float] = OrderedDict()
 
-    def changes(
-        self, newsletter: Newsletter, links: list[Link]
-    ) -> Iterator[tuple[Hashable, Hashable, Newsletter | Link]]:
-        """(key, value, record) of each record that differs from what is remembered."""
-        key: Hashable = (newsletter.workspace, newsletter.newsletter)
+    def changed(self, newsletter: Newsletter) -> Newsletter | None:
+        """The record to enter in the journal; None where it would say nothing new."""
         known = self._newsletters.read(newsletter.newsletter)
-        now = time.monotonic()
-        stated = self._seen.get(key)
-        recently = isinstance(stated, float) and now - stated < RESTATED
-        if not (recently and known and known.agrees(newsletter)):
-            # What is accepted later holds, also where the clock was set back meanwhile.
-            at = max(newsletter.at, known.at + 1) if known else newsletter.at
-            yield key, now, replace(newsletter, at=at)
-        for link in links:
-            # A link's query often differs by recipient: its place and path say whether it is new.
-            place = (link.workspace, link.newsletter, link.link)
-            parts = urlsplit(link.url)
-            what = (parts.netloc, parts.path, link.label, link.tags)
-            if self._seen.get(place) != what:
-                yield place, what, link
+        stated = self._stated.get(newsletter.newsletter)
+        recently = stated is not None and time.monotonic() - stated < RESTATED
+        if recently and known and known.agrees(newsletter):
+            return None
+        # What is accepted later holds, also where the clock was set back meanwhile.
+        return replace(newsletter, at=max(newsletter.at, known.at + 1 if known else 0))
 
-    def remember(self, key: Hashable, value: Hashable, record: Newsletter | Link) -> None:
+    def remember(self, record: Newsletter) -> None:
         """Call it once the record is in the journal."""
-        if isinstance(record, Newsletter):
-            try:
-                self._newsletters.keep(record)
-            except OSError as error:  # it is stated again with the next message
-                log.warning("newsletter %s: %s", record.id, error)
-                return
-        self._seen[key] = value
-        self._seen.move_to_end(key)
-        if len(self._seen) > REMEMBERED:
-            self._seen.popitem(last=False)
+        try:
+            self._newsletters.keep(record)
+        except OSError as error:  # it is stated again with the next message
+            log.warning("newsletter %s: %s", record.id, error)
+            return
+        self._stated[record.newsletter] = time.monotonic()
+        self._stated.move_to_end(record.newsletter)
+        if len(self._stated) > REMEMBERED:
+            self._stated.popitem(last=False)

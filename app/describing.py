@@ -1,7 +1,8 @@
 """What a whole message says of itself: newsletter, recipient and tracking, by its own fields.
 
-X-Mailwake-Newsletter, -Name, -Tags, -Recipient, -Track (opens, clicks, text or off; opens and
-clicks may name a mode, as in opens=aggregate) and -Meta-KEY. Its Message-ID is read too.
+X-Mailwake-Newsletter, -Name, -Tags, -Link-Families (patterns), -Full-URLs (yes), -Recipient, -Track
+(opens, clicks, text or off; opens and clicks may name a mode, as in opens=aggregate) and -Meta-KEY.
+Its Message-ID is read too.
 """
 
 import re
@@ -11,6 +12,7 @@ from email.utils import getaddresses
 import msgspec
 
 from app import mime
+from app.masking import check_patterns
 from app.mime import Field
 from app.modes import AXES, MODES
 from app.schemas import Metadata, NewsletterIn, OwnData, Recipient, TrackingIn
@@ -18,7 +20,10 @@ from app.schemas import Metadata, NewsletterIn, OwnData, Recipient, TrackingIn
 TRACKS = ("opens", "clicks", "text", "off")
 OFF = TrackingIn(False, False, False)
 META = "meta-"
-_HEADERS = {"id": "Newsletter", "name": "Name", "tags": "Tags"}
+_HEADERS = {
+    "id": "Newsletter", "name": "Name", "tags": "Tags", "link_families": "Link-Families",
+    "full_urls": "Full-URLs",
+}  # fmt: skip
 # Without its angle brackets, which are no part of it (RFC 5322, section 3.6.4). Some have none.
 _MESSAGE_ID = re.compile(r"<([^\x00-\x20\x7f<>]{1,996})>|\A([^\x00-\x20\x7f<>]{1,996})\Z")
 
@@ -35,9 +40,21 @@ def newsletter_of(own: Mapping[str, str]) -> NewsletterIn:
     """From fields by the rest of their names. Raises DescriptionError."""
     if "newsletter" not in own:
         raise DescriptionError("the message needs this field", "Newsletter")
-    names: dict[str, object] = {"id": own["newsletter"], "name": own.get("name")}
+    full = own.get("full-urls", "no").strip().lower()
+    if full not in ("yes", "no"):
+        raise DescriptionError("must be yes or no", "Full-URLs")
+    families = own.get("link-families", "").replace(",", " ").split()
+    names: dict[str, object] = {
+        "id": own["newsletter"], "name": own.get("name"),
+        "link_families": families,
+        "full_urls": full == "yes",
+    }  # fmt: skip
     if "tags" in own:
         names["tags"] = [tag.strip() for tag in own["tags"].split(",") if tag.strip()]
+    try:
+        check_patterns(families)
+    except ValueError as error:
+        raise DescriptionError(str(error), "Link-Families") from None
     try:
         return msgspec.convert(names, NewsletterIn)
     except msgspec.ValidationError as error:

@@ -70,7 +70,8 @@ class Link(Struct, frozen=True):
     """A link of a message. `index` counts from 0 in document order, `offset` in bytes.
 
     `url` is the address as the recipient's client reads it, `target` where the redirect goes;
-    `reason` (a key of REASONS) says why it is not tracked. `mso`: for Outlook alone.
+    `reason` (a key of REASONS) says why it is not tracked. `mso`: for Outlook alone. `name` is its
+    data-track-name.
     """
 
     index: int
@@ -81,6 +82,7 @@ class Link(Struct, frozen=True):
     tags: tuple[str, ...]
     offset: int
     mso: bool
+    name: str = ""
 
     @property
     def tracked(self) -> bool:
@@ -209,6 +211,7 @@ def find(html: bytes, tags: Sequence[Tag], policy: Policy, codec: str) -> Iterat
             _topics(text(first[b"data-track-tag"].value)) if b"data-track-tag" in first else (),
             found.start,
             tag.mso,
+            labels[0] if (name := first.get(b"data-track-name")) and name.value else "",
         )
         yield Place(link, found.start, found.end, [a.outer for a in opt_outs])
         index += 1

@@ -10,7 +10,7 @@ import os
 import tempfile
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
@@ -21,7 +21,7 @@ import msgspec
 from app.events import newsletter_key
 from app.journal import JournalError
 from app.modes import Modes
-from app.outgoing import Draft, Outgoing
+from app.outgoing import CompiledMail, Draft, Outgoing
 from app.queries import NotFoundError
 from app.rewrite import Compiled
 from app.schemas import LineError, MessageOut, OwnData, RecipientIn, TemplateIn, TokenOut, explain
@@ -34,17 +34,19 @@ Return = Literal["html", "token"]
 
 
 class Sample(msgspec.Struct, frozen=True):
-    """A mail to show; its links count from `first_link` on."""
+    """A mail to show; its links count from `first_link` on, the rest is as in NewsletterIn."""
 
     html: str
     first_link: int = 0
+    link_families: tuple[str, ...] = ()
+    full_urls: bool = False
 
 
 _decode = msgspec.json.Decoder(RecipientIn).decode
 _encode = msgspec.json.Encoder().encode
 
 
-Compile = Callable[[Modes], tuple[Compiled, Compiled | None]]
+Compile = Callable[[Modes], CompiledMail]
 
 
 @dataclass(frozen=True)
@@ -54,10 +56,10 @@ class Template:
     newsletter: int
     modes: Modes
     compile: Compile
-    _made: dict[tuple[bool, bool], tuple[Compiled, Compiled | None]] = field(default_factory=dict)
+    _made: dict[tuple[bool, bool], CompiledMail] = field(default_factory=dict)
 
-    def of(self, modes: Modes) -> tuple[Compiled, Compiled | None]:
-        """HTML and text; compiled when first asked for, once for each choice of what is tracked."""
+    def of(self, modes: Modes) -> CompiledMail:
+        """Compiled when first asked for, once for each choice of what is tracked."""
         tracked = modes.opens != "off", modes.clicks != "off"
         if tracked not in self._made:
             self._made[tracked] = self.compile(modes)
@@ -66,12 +68,12 @@ class Template:
     @property
     def html(self) -> Compiled:
         """What most recipients get."""
-        return self.of(self.modes)[0]
+        return self.of(self.modes).html
 
     @property
     def text(self) -> Compiled | None:
         """The same of text/plain."""
-        return self.of(self.modes)[1]
+        return self.of(self.modes).text
 
 
 class Mailing:
@@ -194,9 +196,10 @@ class Mailing:
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             message, where = explain(error)
             return LineError(number, 422, message, where)
-        return self._outgoing.draft(
+        draft = self._outgoing.draft(
             template.newsletter, wanted.recipient, template.modes, data=OwnData.of(wanted)
         )
+        return replace(draft, carried=template.of(draft.modes).carried)
 
     def _compile(self, newsletter_id: str, template: TemplateIn) -> Template:
         compile_ = partial(self._outgoing.compile, newsletter_id, template)
@@ -262,8 +265,8 @@ def _answer(
     about = draft.headers, draft.suppressed, draft.tracking, draft.withdrawn
     if give == "token":
         return TokenOut(draft.message_id, draft.recipient, draft.token, *about)
-    html, text = template.of(draft.modes)
+    mail = template.of(draft.modes)
     return MessageOut(
-        draft.message_id, draft.recipient, draft.personalise(html).decode("utf-8"),
-        draft.personalise(text).decode("utf-8") if text else None, *about,
+        draft.message_id, draft.recipient, draft.personalise(mail.html).decode("utf-8"),
+        draft.personalise(mail.text).decode("utf-8") if mail.text else None, *about,
     )  # fmt: skip

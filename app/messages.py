@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from app import ledger, schemas
+from app import identity, ledger, schemas
 from app.events import recipient_key
 from app.feed import TYPE_OF
 from app.ledger import Place, Search
@@ -171,7 +171,10 @@ def _record(row: Row) -> MessageRecord:
 
 
 def _event(hit: Row) -> MessageEvent:
-    link = LinkTold(hit["link"], hit["url"], hit["label"], list(hit["tags"]))
+    link = LinkTold(
+        identity.shown_id(hit["link_key"]), hit["link_name"], hit["label"], hit["url"],
+        hit["position"], list(hit["tags"]),
+    )  # fmt: skip
     return MessageEvent(
         TYPE_OF[hit["kind"]], utc(hit["at"]), hit["verdict"], list(hit["reasons"]),
         link if hit["kind"] == "click" else None,

@@ -2,9 +2,9 @@
 
 import dataclasses
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 from msgspec.structs import replace
 
@@ -12,6 +12,7 @@ from app import charset, events, mime
 from app.catalog import FOLDER, Catalog, Newsletters
 from app.events import new_id, newsletter_key, now_ms, recipient_key
 from app.journal import Journal
+from app.link_signer import KnownLinks, LinkRules, LinkSigner
 from app.mime import Edit, Leaf
 from app.modes import SHARED, Axis, Mode, Modes, aggregate_id
 from app.rewrite import Compiled, Link, Options, compile_html, rewrite_text
@@ -26,7 +27,7 @@ from app.schemas import (
 )
 from app.settings import Settings
 from app.suppressing import Suppressions
-from app.tokens import LinkToken, MessageToken, Tokens
+from app.tokens import MessageToken, Tokens
 
 Withdrawn = Callable[[str, int, int], tuple[Axis, ...]]
 NO_DATA = OwnData()
@@ -38,7 +39,8 @@ class Draft:
 
     `token` goes into links, `pixel` into the pixel: the same, but where all recipients share one of
     them. `withdrawn` is what the recipient has withdrawn from. `headers` are offered for the mail
-    (RFC 8058). A suppressed one must not be sent, so it never enters the ledger.
+    (RFC 8058). `carried` has the keys of its tracked links and their families. A suppressed one
+    must not be sent, so it never enters the ledger.
     """
 
     message: events.Message
@@ -49,6 +51,7 @@ class Draft:
     modes: Modes
     withdrawn: tuple[Axis, ...] = ()
     suppressed: bool = False
+    carried: tuple[int, ...] = ()
 
     @property
     def message_id(self) -> str:
@@ -69,7 +72,8 @@ class Draft:
 class Prepared:
     """A rewritten message: `html` and `text` are ready to send, `links` says what is tracked.
 
-    `sample` is a whole message's HTML as it was, and the index of the first link in it.
+    `sample` is a whole message's HTML as it was, and the position of the first link in it.
+    `records` says what is recorded of the links.
     """
 
     draft: Draft
@@ -79,11 +83,25 @@ class Prepared:
     html: bytes
     text: str | None = None
     sample: tuple[str, int] | None = None
+    records: Sequence[events.Link] = ()
 
     @property
     def report(self) -> list[LinkOut]:
         """The links as the API tells them."""
         return link_report(self.links)
+
+
+@dataclass(frozen=True)
+class CompiledMail:
+    """A template's HTML and text for any number of recipients, and what is recorded of its links.
+
+    `carried` has the keys of its tracked links and their families.
+    """
+
+    html: Compiled
+    text: Compiled | None
+    records: Sequence[events.Link]
+    carried: tuple[int, ...]
 
 
 class Outgoing:
@@ -106,6 +124,7 @@ class Outgoing:
         self._suppressions = suppressions
         self._workspace = workspace
         self._catalog = Catalog(Newsletters(settings.data_dir / FOLDER))
+        self._known_links = KnownLinks()
 
     def prepare(self, wanted: RewriteIn, html: bytes, charset: str | None = "utf-8") -> Prepared:
         """Rewrite HTML (and text, when asked for) for one recipient; nothing is recorded yet.
@@ -116,15 +135,19 @@ class Outgoing:
         data = OwnData.of(wanted)
         draft = self._draft(newsletter.newsletter, wanted.recipient, wanted.tracking, data)
         options = self._options(draft.modes, wanted.utm)
-        link_token = self._link_token(newsletter.newsletter)
+        signer = self._signer(newsletter.newsletter, wanted.newsletter)
         base_url = self._settings.public_url
-        compiled = compile_html(html, options, link_token, base_url, charset)
+        compiled = compile_html(html, options, signer, base_url, charset)
         text = wanted.text
         if text is not None and wanted.tracking.text:
-            plain = rewrite_text(text, options, link_token, base_url)
+            signer.first = len(compiled.links)
+            plain = rewrite_text(text, options, signer, base_url)
             text = draft.personalise(plain).decode("utf-8")
         html_out = draft.personalise(compiled)
-        return Prepared(draft, newsletter, compiled.links, compiled.notes, html_out, text)
+        return Prepared(
+            dataclasses.replace(draft, carried=signer.carried),
+            newsletter, compiled.links, compiled.notes, html_out, text, records=signer.records,
+        )  # fmt: skip
 
     def prepare_mime(
         self,
@@ -142,19 +165,20 @@ class Outgoing:
         newsletter = self._newsletter(named)
         draft = self._draft(newsletter.newsletter, recipient, tracking, data)
         options = self._options(draft.modes, {})
+        signer = self._signer(newsletter.newsletter, named)
         links: list[Link] = []
         found: list[str] = []
         samples: list[tuple[str, int]] = []
 
         def edits(leaf: Leaf, body: bytes) -> Sequence[Edit]:
-            link_token = self._link_token(newsletter.newsletter, len(links))
+            signer.first = len(links)
             base_url = self._settings.public_url
             if leaf.kind == "text/html":
-                compiled = compile_html(body, options, link_token, base_url, leaf.charset)
+                compiled = compile_html(body, options, signer, base_url, leaf.charset)
                 codec = charset.find(body, leaf.charset).codec
                 samples.append((body.decode(codec, "replace"), len(links)))
             elif tracking.text and (text := _plain(body)) is not None:
-                compiled = rewrite_text(text, options, link_token, base_url)
+                compiled = rewrite_text(text, options, signer, base_url)
             else:
                 return []
             links.extend(compiled.links)
@@ -164,20 +188,23 @@ class Outgoing:
         new, notes = mime.rewrite(message, edits, fold)
         numbered = [replace(link, index=index) for index, link in enumerate(links)]
         sample = samples[0] if samples else None
-        return Prepared(draft, newsletter, numbered, [*found, *notes], new, sample=sample)
+        return Prepared(
+            dataclasses.replace(draft, carried=signer.carried),
+            newsletter, numbered, [*found, *notes], new, sample=sample, records=signer.records,
+        )  # fmt: skip
 
-    def compile(
-        self, newsletter_id: str, template: TemplateIn, modes: Modes
-    ) -> tuple[Compiled, Compiled | None]:
+    def compile(self, newsletter_id: str, template: TemplateIn, modes: Modes) -> CompiledMail:
         """HTML and text of a template, compiled for any number of recipients."""
         key = newsletter_key(self._workspace, newsletter_id)
         options = self._options(modes, template.utm)
-        link_token, base_url = self._link_token(key), self._settings.public_url
-        html = compile_html(template.html.encode(), options, link_token, base_url, "utf-8")
-        if template.text is None:
-            return html, None
-        plain = options if template.tracking.text else Options(clicks=False)
-        return html, rewrite_text(template.text, plain, link_token, base_url)
+        signer, base_url = self._signer(key, template), self._settings.public_url
+        html = compile_html(template.html.encode(), options, signer, base_url, "utf-8")
+        text = None
+        if template.text is not None:
+            signer.first = len(html.links)
+            plain = options if template.tracking.text else Options(clicks=False)
+            text = rewrite_text(template.text, plain, signer, base_url)
+        return CompiledMail(html, text, signer.records, signer.carried)
 
     def modes(self, tracking: TrackingIn) -> Modes:
         """What is asked for, by the settings where that is not said."""
@@ -259,15 +286,14 @@ class Outgoing:
 
     async def record(self, prepared: Prepared) -> None:
         """Enter the message in the ledger: all of it or, raising JournalError, nothing."""
-        sent = [] if prepared.draft.suppressed else [prepared.draft.message]
-        await self._record(prepared.newsletter, prepared.links, sent)
+        await self._record(prepared.newsletter, prepared.records, [prepared.draft])
 
     async def record_names(self, prepared: Prepared) -> None:
         """Enter newsletter and links, before the message is sent. Raises JournalError."""
-        await self._record(prepared.newsletter, prepared.links, [])
+        await self._record(prepared.newsletter, prepared.records, [])
 
     async def record_template(
-        self, newsletter_id: str, template: TemplateIn, links: Sequence[Link]
+        self, newsletter_id: str, template: TemplateIn, links: Sequence[events.Link]
     ) -> None:
         """Enter a newsletter and its links before its messages. Raises JournalError."""
         named = NewsletterIn(newsletter_id, template.name, template.subject, template.tags)
@@ -275,36 +301,25 @@ class Outgoing:
 
     async def record_drafts(self, drafts: Iterable[Draft]) -> None:
         """Enter many messages by one write: all of them or, raising JournalError, none."""
-        lines = [events.encode(draft.message) for draft in drafts if not draft.suppressed]
-        if lines:
-            await self._journal.write(b"".join(lines))
+        records = _ledger(drafts)
+        if records:
+            await self._journal.write(b"".join(map(events.encode, records)))
 
     async def _record(
         self,
         newsletter: events.Newsletter,
-        links: Iterable[Link],
-        messages: Sequence[events.Message],
+        links: Sequence[events.Link],
+        drafts: Iterable[Draft],
     ) -> None:
-        places = [
-            events.Link(
-                newsletter.at,
-                self._workspace,
-                newsletter.newsletter,
-                link.index,
-                link.url,
-                link.label,
-                link.tags,
-            )
-            for link in links
-            if link.tracked
-        ]
-        changes = list(self._catalog.changes(newsletter, places))
-        records = [*(record for _, _, record in changes), *messages]
+        stated = self._catalog.changed(newsletter)
+        new_links = list(self._known_links.new(links))
+        records = [*([stated] if stated else ()), *new_links, *_ledger(drafts)]
         if not records:
             return
         await self._journal.write(b"".join(map(events.encode, records)))
-        for key, value, record in changes:
-            self._catalog.remember(key, value, record)
+        if stated:
+            self._catalog.remember(stated)
+        self._known_links.remember(new_links)
 
     def _newsletter(self, named: NewsletterIn) -> events.Newsletter:
         key = newsletter_key(self._workspace, named.id)
@@ -320,12 +335,29 @@ class Outgoing:
             own_origins=(self._settings.public_url,),
         )
 
-    def _link_token(self, newsletter: int, first: int = 0) -> Callable[[Link], str]:
-        """Signs links whose indexes go on from `first`: a message may have several bodies."""
-        return partial(self._sign_link, newsletter, first)
+    def _signer(self, newsletter: int, of: NewsletterIn | TemplateIn) -> LinkSigner:
+        rules = LinkRules(of.link_families, of.full_urls)
+        return LinkSigner(self._tokens, self._known_links, newsletter, rules)
 
-    def _sign_link(self, newsletter: int, first: int, link: Link) -> str:
-        return self._tokens.link(LinkToken(newsletter, first + link.index, link.target))
+
+def _ledger(drafts: Iterable[Draft]) -> list[events.Record]:
+    """The messages that may be sent, and how many of them carried which links."""
+    sent = [draft for draft in drafts if not draft.suppressed]
+    carried: Counter[tuple[int, int, tuple[int, ...]]] = Counter()
+    at: dict[tuple[int, int, tuple[int, ...]], events.Message] = {}
+    for draft in sent:
+        if draft.carried:
+            message = draft.message
+            alike = message.newsletter, message.variant, draft.carried
+            carried[alike] += 1
+            at.setdefault(alike, message)
+    return [
+        *(draft.message for draft in sent),
+        *(
+            events.Carried(at[alike].at, at[alike].workspace, alike[0], alike[2], count, alike[1])
+            for alike, count in carried.items()
+        ),
+    ]
 
 
 def link_report(links: Iterable[Link]) -> list[LinkOut]:

@@ -43,16 +43,29 @@ RfcMessageId = Annotated[
 ]
 
 
+Families = Annotated[
+    tuple[Annotated[str, Meta(min_length=1, max_length=500, pattern=r"^[!-~]+$")], ...],
+    Meta(
+        max_length=50,
+        description="Patterns such as /parcel/* for links that differ by recipient: one link each.",
+    ),
+]
+
+
 class NewsletterIn(Struct, frozen=True, forbid_unknown_fields=True):
     """The newsletter or transactional stream that a message belongs to.
 
-    What is left out, or null, stays as it was stated last; "" and [] clear it.
+    What is left out, or null, stays as it was stated last; "" and [] clear it. Links that fit the
+    same pattern of `link_families` are counted as one. With `full_urls` the URLs of links are kept
+    as they are; otherwise what looks like a secret in them is masked.
     """
 
     id: Id
     name: Line | None = None
     subject: Line | None = None
     tags: Tags | None = None
+    link_families: Families = ()
+    full_urls: bool = False
 
 
 class TrackingIn(Struct, frozen=True, forbid_unknown_fields=True):
@@ -119,6 +132,8 @@ class TemplateIn(Struct, frozen=True, forbid_unknown_fields=True):
     tags: Tags | None = None
     tracking: TrackingIn = TrackingIn()
     utm: Utm = {}
+    link_families: Families = ()
+    full_urls: bool = False
     placeholder: Annotated[str, Meta(max_length=200, pattern=r"^[!-~ ]*$")] = ""
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from app import catalog
 from app.catalog import Catalog, Newsletters, Statement
-from app.events import Link, Newsletter, encode, new_id, newsletter_key
+from app.events import Newsletter, encode, new_id, newsletter_key
 from app.loader import Loader
 from app.queries import NotFoundError, Queries
 from app.storage import Storage
@@ -90,17 +90,17 @@ def test_clickhouse_merges_statements_likewise(
 class Process:
     """The catalogue of one of several processes of a data folder; `journal` is all of theirs."""
 
-    def __init__(self, folder: Path, journal: list[Newsletter | Link]) -> None:
+    def __init__(self, folder: Path, journal: list[Newsletter]) -> None:
         self._catalog, self._journal = Catalog(Newsletters(folder)), journal
 
     def accept(self, at: int, **stated: Any) -> int:
         """How many records a message that states this is worth."""
         record = Newsletter(at, "default", 7, "n", **stated)
-        changes = list(self._catalog.changes(record, []))
-        self._journal += [one for _, _, one in changes]
-        for change in changes:
-            self._catalog.remember(*change)
-        return len(changes)
+        changed = self._catalog.changed(record)
+        if changed:
+            self._journal.append(changed)
+            self._catalog.remember(changed)
+        return int(changed is not None)
 
 
 def test_what_is_omitted_is_not_journalled_and_changes_nothing(tmp_path: Path) -> None:

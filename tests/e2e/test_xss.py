@@ -103,7 +103,8 @@ LOOK = """() => {
             ...all.flatMap((one) => [...one.attributes].map((a) => a.value))].join("\\n"),
     };
 }"""
-# Addresses that show a route's page; {id}, {key}, {hook}, {message} of what is stored, {text} as it is given.
+# Addresses that show a route's page; {id}, {key}, {hook}, {message} of what is stored, {text} as
+# it is given.
 OWN: Mapping[str, tuple[str, ...]] = {
     "/newsletters/{newsletter_id:path}": (
         "{page}", "{page}?show=all&client={text}&os={text}&country={text}&device={text}",
@@ -243,7 +244,8 @@ class Stored:
     def addresses(self, visits: Mapping[str, tuple[str, ...]], key: str) -> Iterator[str]:
         given = {
             "page": page_url(self.of["id"]), "id": quote(self.of["id"], safe=""), "key": key,
-            "hook": self.hook, "message": self.message, "text": quote(self.text.replace("/", "%2F"), safe=""),
+            "hook": self.hook, "message": self.message,
+            "text": quote(self.text.replace("/", "%2F"), safe=""),
         }  # fmt: skip
         for addresses in visits.values():
             for address in addresses:
