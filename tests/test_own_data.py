@@ -26,6 +26,7 @@ from tests.receiver import receiver
 from tests.service import Service, free_port, paths, tracked_urls
 from tests.smtp import Inbox, inbox
 from tests.test_beginning import only
+from tests.walls import shell
 
 HTML = '<body><a href="https://example.com/a">A</a></body>'
 
@@ -102,6 +103,10 @@ def omitting(service: Service, newsletter: str, way: str) -> None:
         service.rewrite(newsletter, HTML)
     elif way == "null":
         service.rewrite({"id": newsletter, "name": None, "subject": None, "tags": None}, HTML)
+    elif way == "cli":
+        page = service.data_dir.parent / "mail.html"
+        page.write_text(HTML)
+        shell(service, "rewrite", str(page), "--newsletter", newsletter)
     elif way == "client":
         with Mailwake(service.url, service.api_key) as client:
             client.rewrite(newsletter, "a@example.com", HTML)
@@ -118,7 +123,7 @@ def omitting(service: Service, newsletter: str, way: str) -> None:
         assert service.client.post(f"{path}/messages", content=line).status_code == 200
 
 
-WAYS = ("api", "null", "client", "mime", "smtp", "template")
+WAYS = ("api", "null", "cli", "client", "mime", "smtp", "template")
 
 
 @pytest.mark.parametrize("way", WAYS)
