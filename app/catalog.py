@@ -9,6 +9,7 @@ known in every process before ClickHouse has heard of it. Of hosts that share a 
 states anew what its mailers say once in RESTATED seconds.
 """
 
+import asyncio
 import fcntl
 import logging
 import time
@@ -25,6 +26,7 @@ log = logging.getLogger(__name__)
 
 REMEMBERED = 100_000
 RESTATED = 60.0  # seconds
+SWEEP_SECONDS = 86_400.0
 FOLDER = "newsletters"  # of DATA_DIR
 KEPT_DAYS = 90  # after that long without a statement ClickHouse alone knows a newsletter
 FIELDS = ("name", "subject", "tags")
@@ -104,6 +106,15 @@ class Newsletters:
             file.truncate(0)
             file.write(content)
 
+    async def run(self) -> None:
+        """Sweep once a day, until cancelled."""
+        while True:
+            try:
+                await asyncio.to_thread(self.sweep)
+            except OSError as error:
+                log.warning("files of newsletters stay: %s", error)
+            await asyncio.sleep(SWEEP_SECONDS)
+
     def sweep(self) -> int:
         """Remove what was not stated for KEPT_DAYS; returns how many files. Raises OSError."""
         count, until = 0, time.time() - KEPT_DAYS * 86_400
@@ -116,12 +127,13 @@ class Newsletters:
 
     def _decoded(self, content: bytes) -> Statement | None:
         """None for a file that is empty yet, or that a crash has cut off."""
-        if self._last is None or self._last[0] != content:
+        last = self._last  # other threads may be reading other newsletters
+        if last is None or last[0] != content:
             try:
-                self._last = content, _decode(content)
+                self._last = last = content, _decode(content)
             except (msgspec.DecodeError, UnicodeDecodeError):
                 return None
-        return self._last[1]
+        return last[1]
 
     def _path(self, newsletter: int) -> Path:
         return self._folder / f"{newsletter:016x}.json"

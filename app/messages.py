@@ -17,7 +17,7 @@ from app.events import recipient_key
 from app.feed import TYPE_OF
 from app.ledger import Place, Search
 from app.modes import modes
-from app.queries import utc
+from app.queries import NotFoundError, utc
 from app.storage import Row
 from app.telling import LinkTold
 from app.web import METADATA, PROBLEMS, RequestError, authorized, integer, json, spec
@@ -103,9 +103,11 @@ async def messages(request: Request) -> Response:
 async def message(request: Request) -> Response:
     """One message and what came of it, by people and by machines."""
     api = authorized(request)
-    row, hits = await asyncio.to_thread(
-        ledger.message, api.queries, unquote(request.path_params["message_id"])
-    )
+    message_id = unquote(request.path_params["message_id"])
+    try:
+        row, hits = await asyncio.to_thread(ledger.message, api.queries, message_id)
+    except NotFoundError as error:
+        raise RequestError(404, str(error), "message_id") from None
     return json(MessageHistory(_record(row), [_event(hit) for hit in hits]))
 
 

@@ -1,6 +1,7 @@
 """What is stated of newsletters: kept until stated anew, by any process and in any order."""
 
 import itertools
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -177,6 +178,30 @@ def test_a_folder_that_cannot_be_written_costs_lines_only(tmp_path: Path) -> Non
     process = Process(tmp_path / "file", journal)
     assert process.accept(NOW, name="Spring") == process.accept(NOW, name="Spring") == 1
     assert last(journal)[0] == "Spring"
+
+
+def test_statements_of_many_at_once_are_all_kept(tmp_path: Path) -> None:
+    """Each thread with files of its own, as processes have; two newsletters in turn."""
+    last_of = {"name": NOW + 399, "subject": NOW + 398}
+
+    def state(first: int) -> None:
+        newsletters = Newsletters(tmp_path)
+        for number in range(first, 400, 4):
+            field = "name" if number % 2 else "subject"
+            stated: Any = {field: str(NOW + number)}
+            for key in (1, 2):
+                newsletters.keep(Newsletter(NOW + number, "default", key, f"n{key}", **stated))
+                known = newsletters.read(key)
+                assert known and known.id == f"n{key}"
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(state, range(4)))
+    shared = Newsletters(tmp_path)
+    with ThreadPoolExecutor(4) as pool:
+        read = list(pool.map(shared.read, [1, 2] * 500))
+    assert [one.id for one in read if one] == ["n1", "n2"] * 500
+    for known in read:
+        assert known and {name: getattr(known, name)[0] for name in last_of} == last_of
 
 
 def test_files_that_nobody_states_any_more_are_swept(

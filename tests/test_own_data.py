@@ -397,7 +397,8 @@ def test_a_wrong_search_names_its_field(query: dict[str, Any], field: str, own: 
     ["nothing", "0" * 32, "f" * 32, "00000000-0000-4000-8000-000000000000", "%00", "a%2Fb"],
 )
 def test_an_unknown_message_is_not_found(message_id: str, own: Service) -> None:
-    assert own.client.get(f"/v1/messages/{message_id}").status_code == 404
+    answer = own.client.get(f"/v1/messages/{message_id}")
+    assert (answer.status_code, answer.json()["field"]) == (404, "message_id")
 
 
 def test_a_wrong_key_names_its_field_elsewhere_too(own: Service) -> None:
