@@ -15,6 +15,7 @@ from app.outgoing import NO_DATA, Outgoing, Prepared
 from app.schemas import OwnData
 from app.settings import PREFIX, Settings, SettingsError
 from app.streams import Stream
+from app.variants import VariantError
 
 log = logging.getLogger(__name__)
 SHARED = "(shared)"  # the recipient of a mail that all get alike
@@ -101,8 +102,10 @@ class Copies:
         try:
             prepared = self._outgoing.prepare_mime(
                 mail.content, mail.stream.newsletter, recipient, mail.stream.tracking, True,
-                mail.data,
+                mail.stream.variant, data=mail.data,
             )  # fmt: skip
+        except VariantError as error:
+            return self.untouched(mail, "field", str(error))
         except Exception as error:  # whatever it is, the mail goes out
             log.warning("a mail could not be rewritten: %r", error)
             return self.untouched(mail, "broken", type(error).__name__)

@@ -1,8 +1,8 @@
 """What a whole message says of itself: newsletter, recipient and tracking, by its own fields.
 
-X-Mailwake-Newsletter, -Name, -Tags, -Link-Families (patterns), -Full-URLs (yes), -Recipient, -Track
-(opens, clicks, text or off; opens and clicks may name a mode, as in opens=aggregate) and -Meta-KEY.
-Its Message-ID is read too.
+X-Mailwake-Newsletter, -Name, -Tags, -Link-Families (patterns), -Full-URLs (yes), -Recipient,
+-Variant, -Track (opens, clicks, text or off; opens and clicks may name a mode, as in
+opens=aggregate) and -Meta-KEY. Its Message-ID is read too.
 """
 
 import re
@@ -12,10 +12,11 @@ from email.utils import getaddresses
 import msgspec
 
 from app import mime
-from app.masking import check_patterns
 from app.mime import Field
 from app.modes import AXES, MODES
 from app.schemas import Metadata, NewsletterIn, OwnData, Recipient, TrackingIn
+from app.url_patterns import check_patterns
+from app.variants import VariantName
 
 TRACKS = ("opens", "clicks", "text", "off")
 OFF = TrackingIn(False, False, False)
@@ -113,6 +114,16 @@ def tracking_of(own: Mapping[str, str]) -> TrackingIn:
         found.setdefault("clicks", "")
     wanted = {str(axis): found[axis] or True if axis in found else False for axis in AXES}
     return msgspec.convert({**wanted, "text": "text" in found}, TrackingIn)
+
+
+def variant_of(own: Mapping[str, str]) -> str | None:
+    """None where none is named. Raises DescriptionError."""
+    if "variant" not in own:
+        return None
+    try:
+        return msgspec.convert(own["variant"].strip(), VariantName)
+    except msgspec.ValidationError as error:
+        raise DescriptionError(str(error), "Variant") from None
 
 
 def wants_unsubscribe(own: Mapping[str, str]) -> bool:

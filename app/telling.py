@@ -15,6 +15,7 @@ from msgspec import Struct
 
 from app import identity
 from app.classify import HUMAN, MACHINE
+from app.experiments import Outcome
 from app.feed import Event, Row
 from app.queries import Queries
 
@@ -40,7 +41,8 @@ class Told(Struct, frozen=True, omit_defaults=True):
     """One event. `recipient` is null where its address is not known any more; `metadata` and
     `rfc_message_id` are what the mailer has given with the message, known as long as the address.
 
-    `previous_verdict` stands in event.reclassified only. `cursor` goes on after this event.
+    `previous_verdict` stands in event.reclassified only; `experiment` in experiment.decided, which
+    is of no message and has no verdict. `cursor` goes on after this event.
     """
 
     id: str
@@ -56,6 +58,8 @@ class Told(Struct, frozen=True, omit_defaults=True):
     rfc_message_id: str | None
     cursor: str
     previous_verdict: str = ""
+    variant: str = ""
+    experiment: Outcome | None = None
 
 
 class Wanted(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -172,7 +176,7 @@ class Teller:
                 event.id,
                 event.type,
                 self._ids.get(event.row.newsletter, ""),
-                str(uuid.UUID(event.row.message)),
+                "" if event.row.outcome else str(uuid.UUID(event.row.message)),
                 message.get("address"),
                 datetime.fromtimestamp(event.row.at, UTC),
                 event.row.verdict,
@@ -182,6 +186,8 @@ class Teller:
                 message.get("rfc_message_id") or None,
                 str(event.cursor),
                 event.before,
+                self._queries.variant(event.row.newsletter, event.row.variant),
+                event.row.outcome,
             )
             for event, message in zip(events, own, strict=True)
         ]

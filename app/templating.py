@@ -37,6 +37,7 @@ def templates() -> Jinja2Blocks:
         "person_url": addresses.person_url,
         "message_url": addresses.message_url,
         "share": charts.share,
+        "interval": charts.interval,
         "PERIODS": PERIODS,
         "STEPS": STEPS,
         "SHOWN": SHOWN,

@@ -216,7 +216,7 @@ def test_files_that_nobody_states_any_more_are_swept(
 
 def test_a_newsletter_is_known_before_clickhouse_has_it(tmp_path: Path, storage: Storage) -> None:
     newsletters = Newsletters(tmp_path)
-    queries = Queries(storage, "default", newsletters)
+    queries = Queries(storage, "default", stated=newsletters)
     with pytest.raises(NotFoundError):
         queries.newsletter("just accepted")
     key = newsletter_key("default", "just accepted")
@@ -226,4 +226,4 @@ def test_a_newsletter_is_known_before_clickhouse_has_it(tmp_path: Path, storage:
         "just accepted", "Spring", "", ("a",),
     )  # fmt: skip
     with pytest.raises(NotFoundError):
-        Queries(storage, "other", newsletters).newsletter("just accepted")
+        Queries(storage, "other", stated=newsletters).newsletter("just accepted")
