@@ -58,11 +58,6 @@ class Copy(NamedTuple):
         """Whether it must not be sent."""
         return self.prepared is not None and self.prepared.draft.suppressed
 
-    @property
-    def message_id(self) -> str:
-        """Ours, for who wants to correlate; empty where nothing is tracked."""
-        return self.prepared.draft.message_id if self.prepared else ""
-
 
 class Copies:
     """Reads mails and makes copies. Raises SettingsError where a file cannot be used."""
@@ -112,13 +107,15 @@ class Copies:
         if prepared.draft.suppressed:
             return Copy(mail.content, prepared)
         content = prepared.html
-        if mail.unsubscribe and recipient != SHARED:
+        # A broken mail that begins within a field would become part of ours.
+        whole = content[:1] not in (b" ", b"\t")
+        if mail.unsubscribe and recipient != SHARED and whole:
             content = describing.header(prepared.draft.headers) + content
         if content == mail.content:
             notes = "; ".join(prepared.notes)
             off = mail.stream.tracking == describing.OFF
             return self.untouched(mail, "off" if off else "broken" if notes else "nothing", notes)
-        if self._settings.smtp_message_id:
+        if self._settings.smtp_message_id and whole:
             named = {MESSAGE_ID: prepared.draft.message_id}
             content = describing.header(named) + content
         return Copy(self._signed(content), prepared)

@@ -51,13 +51,13 @@ def identity(text: str) -> uuid.UUID | None:
 
 
 def search(queries: Queries, wanted: Search, limit: int, after: Place = Place()) -> list[Row]:  # noqa: B008
-    """Rows of messages.sql, the latest first. Raises StorageError."""
+    """Rows of messages.sql, the latest first, with the variant's name. Raises StorageError."""
     begin, end = 0, LATEST
     if wanted.message:  # ids are UUIDs of version 7: the others are of other months
         at = sent_at(wanted.message.hex)
         begin, end = (at - DAY, at + DAY) if DAY < at < LATEST else (LATEST, LATEST)
     pairs = dict(wanted.metadata)
-    return queries.run(
+    rows = queries.run(
         "messages",
         newsletters=[queries.key(wanted.newsletter_id)] if wanted.newsletter_id else [],
         recipients=[] if wanted.recipient is None else [wanted.recipient],
@@ -66,6 +66,7 @@ def search(queries: Queries, wanted: Search, limit: int, after: Place = Place())
         keys=list(pairs), values=list(pairs.values()),
         from_ms=begin, to_ms=end, after_ms=after.at_ms, after_message=after.message, limit=limit,
     )  # fmt: skip
+    return [{**row, "variant": queries.variant(row["newsletter"], row["variant"])} for row in rows]
 
 
 def message(queries: Queries, message_id: str) -> tuple[Row, list[Row]]:

@@ -38,6 +38,7 @@ class MessageRecord(Struct, frozen=True):
     newsletter_id: str
     recipient: str | None
     sent_at: datetime
+    variant: str | None
     tracking: schemas.ModesOut
     metadata: dict[str, str]
     rfc_message_id: str | None
@@ -167,7 +168,7 @@ def _valid(value: object, type_: object, field: str) -> None:
 def _record(row: Row) -> MessageRecord:
     return MessageRecord(
         row["message_id"], row["newsletter_id"], row["address"] or None, ledger.at(row),
-        schemas.ModesOut(*modes(row["flags"])), dict(row["metadata"]),
+        row["variant"] or None, schemas.ModesOut(*modes(row["flags"])), dict(row["metadata"]),
         row["rfc_message_id"] or None,
     )  # fmt: skip
 

@@ -75,12 +75,10 @@ class Transit:
             await upstream.reset()
             return "550 5.7.1 the recipient has unsubscribed"
         found = await upstream.data(trace + copy.content)
-        await self._count(copy, found)
+        message_id = await self._count(copy, found)
         if found.accepted and copy.why in TROUBLE:
             return str(answer(found.code, f"{found.text} (not tracked: {copy.why} {copy.detail})"))
-        if found.accepted and copy.message_id:
-            return f"{found} (Mailwake {copy.message_id})"
-        return str(found)
+        return f"{found} (Mailwake {message_id})" if message_id else str(found)
 
     async def _each(self, upstream: Upstream, envelope: Envelope, trace: bytes, mail: Mail) -> str:
         """One transaction for each recipient; the worst answer is the client's.
@@ -104,11 +102,11 @@ class Transit:
                 self.counts["suppressed"] += 1
                 continue
             found = await _whole(upstream, envelope, recipient, trace + copy.content)
-            await self._count(copy, found)
+            message_id = await self._count(copy, found)
             answers.append(found)
             if found.accepted:
-                taken.append((key, copy.message_id))
-                ids.append((recipient, copy.message_id))
+                taken.append((key, message_id))
+                ids.append((recipient, message_id))
             elif not upstream.alive:
                 break  # the others would only wait for it too
         refused = [found for found in answers if not found.accepted]
@@ -138,20 +136,26 @@ class Transit:
                 return self._copies.untouched(mail, "journal", str(error))
         return copy
 
-    async def _count(self, copy: Copy, found: Answer) -> None:
-        """What was sent is entered in the ledger once the smarthost has it."""
+    async def _count(self, copy: Copy, found: Answer) -> str:
+        """What was sent is entered in the ledger once the smarthost has it.
+
+        Returns the message id by which it is found there; empty where it is not.
+        """
         if not found.accepted:
             self.counts["refused"] += 1
-            return
+            return ""
         self.counts[f"untouched_{copy.why}" if copy.why else "tracked"] += 1
         if copy.why in TROUBLE:
             log.warning("a mail went out untracked: %s %s", copy.why, copy.detail)
-        if copy.prepared:
-            try:
-                await self._outgoing.record_drafts([copy.prepared.draft])
-            except JournalError as error:
-                self.counts["unrecorded"] += 1
-                log.error("a mail went out and is not in the ledger: %s", error)
+        if copy.prepared is None:
+            return ""
+        try:
+            await self._outgoing.record_drafts([copy.prepared.draft])
+        except JournalError as error:
+            self.counts["unrecorded"] += 1
+            log.error("a mail went out and is not in the ledger: %s", error)
+            return ""
+        return copy.prepared.draft.message_id
 
     def _remember(self, taken: Sequence[tuple[bytes, str]]) -> None:
         for key, message_id in taken:

@@ -155,6 +155,9 @@ def test_copies_name_our_id_by_setting(box: Inbox, tmp_path: Path) -> None:
         ids = [one["X-Mailwake-Message-ID"] for one in box.mails]
         assert len(set(ids)) == 2 and all(f"Mailwake {one} for" in answer for one in ids)
         assert b"forged" not in b"".join(box.raw)
+        folded = b" within a field\r\n" + mail("<body>Hello", "X-Mailwake-Unsubscribe: add")
+        assert running.send(folded, "d@id.example").startswith("250 2.0.0 kept as 3 (Mailwake ")
+        assert box.raw[-1].startswith(b" within a field\r\n") and PIXEL.search(box.raw[-1])
         running.send(mail("<body>Hello", "X-Mailwake-Track: off"), "c@id.example")
         assert box.mails[-1]["X-Mailwake-Message-ID"] is None
 

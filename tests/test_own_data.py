@@ -1,6 +1,7 @@
 """What a newsletter and a mail are of themselves: on every way in, and wherever it is shown."""
 
 import csv
+import email
 import io
 import json
 import re
@@ -351,6 +352,17 @@ def test_messages_are_found_by_what_is_known_of_them(own: Service, sent: dict[st
     assert ids(own, recipient="plain@example.com", newsletter_id="data") == [of["plain"]]
 
 
+def test_a_message_names_its_variant(own: Service) -> None:
+    out = own.rewrite("split", HTML, "a@example.com", variant="Long", metadata={"order": "V-1"})
+    own.drained()
+    assert own.get(f"/v1/messages/{out['message_id']}")["message"]["variant"] == "Long"
+    (found,) = own.get("/v1/messages", **{"metadata.order": "V-1"})["messages"]
+    assert found["variant"] == "Long"
+    with httpx2.Client(base_url=own.url, trust_env=False, timeout=60) as person:
+        assert own.login(person).status_code == 303
+        assert "Variant Long" in person.get(f"/messages/{out['message_id']}").text
+
+
 def test_pages_of_messages_have_each_once(own: Service) -> None:
     made = [own.rewrite("many", HTML, metadata={"batch": "1"})["message_id"] for _ in range(7)]
     own.drained()
@@ -586,3 +598,19 @@ def test_metadata_is_taken_as_documented_or_refused(key: str, value: str) -> Non
         assert not good and error.field == f"X-Mailwake-Meta-{key}"
     else:
         assert good and found == {key: value}
+
+
+def test_message_ids_of_real_mail_are_read(shared: Path) -> None:
+    """As Python's own parser reads them, but for one with blanks and comments within (obsolete)."""
+    count = 0
+    for path in sorted((shared / "mime").iterdir()):
+        content = path.read_bytes()
+        head, _ = fields(content)
+        whole = email.message_from_bytes(content)["Message-ID"]
+        if whole is None or not any(field.name == "message-id" for field in head):
+            continue
+        expected = "".join(str(whole).split()).strip("<>")
+        found = own_data(head, {}).rfc_message_id
+        assert found == expected or (found == "" and "(blah)" in expected), path
+        count += found != ""
+    assert count > 50

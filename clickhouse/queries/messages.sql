@@ -3,11 +3,11 @@
 -- The bloom filters of migration 0007 leave out most of the table.
 SELECT
     newsletter, id AS newsletter_id, name, toString(message) AS message_id, recipient, address, at_ms, flags,
-    metadata, rfc_message_id
+    variant, metadata, rfc_message_id
 FROM
 (
     SELECT
-        newsletter, message, recipient, address, toUnixTimestamp64Milli(at) AS at_ms, flags, metadata,
+        newsletter, message, recipient, address, toUnixTimestamp64Milli(at) AS at_ms, flags, variant, metadata,
         rfc_message_id
     FROM messages
     WHERE workspace = {workspace:String}
