@@ -28,6 +28,8 @@ from app.schemas import (
     TokenOut,
 )
 
+Line = str | tuple[str, str] | Mapping[str, Any]
+
 
 class MailwakeError(Exception):
     """The service refused; `problem` says why and names the field."""
@@ -64,20 +66,24 @@ class Mailwake:
         html: str,
         *,
         text: str | None = None,
-        name: str = "",
-        subject: str = "",
-        tags: Sequence[str] = (),
+        name: str | None = None,
+        subject: str | None = None,
+        tags: Sequence[str] | None = None,
         opens: bool | Mode = True,
         clicks: bool | Mode = True,
         utm: Mapping[str, str] | None = None,
         sample: bool = False,
+        metadata: Mapping[str, str] | None = None,
+        rfc_message_id: str | None = None,
         variant: str | None = None,
         dry_run: bool = False,
     ) -> RewriteOut:
         """One message with its pixel and links; with `dry_run` nothing is recorded.
 
-        `sample` keeps its HTML for the click map: only for a mail that names nobody. `variant`
-        names it for A/B; without one the newsletter's experiment decides, if it has one.
+        Name, subject and tags that are left out stay as they were stated last. `sample` keeps the
+        HTML for the click map: only for a mail that names nobody. `metadata` and the mail's own
+        Message-ID come with its events. `variant` names it for A/B; without one the newsletter's
+        experiment decides, if it has one.
         """
         body = {
             "newsletter": {"id": newsletter_id, "name": name, "subject": subject, "tags": tags},
@@ -87,6 +93,8 @@ class Mailwake:
             "tracking": {"opens": opens, "clicks": clicks},
             "utm": dict(utm or {}),
             "sample": sample,
+            "metadata": dict(metadata or {}),
+            "rfc_message_id": rfc_message_id,
             "variant": variant,
         }
         answer = self._post("/v1/rewrite", body, {"dry_run": "1"} if dry_run else {})
@@ -134,29 +142,24 @@ class Mailwake:
 
     @overload
     def messages(
-        self,
-        newsletter_id: str,
-        recipients: Iterable[str | tuple[str, str]],
-        give: Literal["html"] = "html",
+        self, newsletter_id: str, recipients: Iterable[Line], give: Literal["html"] = "html"
     ) -> Iterator[MessageOut | LineError]: ...
 
     @overload
     def messages(
-        self,
-        newsletter_id: str,
-        recipients: Iterable[str | tuple[str, str]],
-        give: Literal["token"],
+        self, newsletter_id: str, recipients: Iterable[Line], give: Literal["token"]
     ) -> Iterator[TokenOut | LineError]: ...
 
     def messages(
         self,
         newsletter_id: str,
-        recipients: Iterable[str | tuple[str, str]],
+        recipients: Iterable[Line],
         give: Literal["html", "token"] = "html",
     ) -> Iterator[MessageOut | TokenOut | LineError]:
         """Messages from the kept templates, in order; recipients may come from a generator.
 
-        A pair is a recipient and the variant to get.
+        One is a recipient, a pair of it and the variant to get, or the fields of
+        schemas.RecipientIn.
         """
         path = _path(newsletter_id, "messages")
         lines = (msgspec.json.encode(_line(one)) + b"\n" for one in recipients)
@@ -195,7 +198,9 @@ def _path(newsletter_id: str, part: str) -> str:
     return f"/v1/newsletters/{quote(newsletter_id, safe='')}/{part}"
 
 
-def _line(recipient: str | tuple[str, str]) -> dict[str, str]:
+def _line(recipient: Line) -> Mapping[str, Any]:
     if isinstance(recipient, str):
         return {"recipient": recipient}
+    if isinstance(recipient, Mapping):
+        return recipient
     return dict(zip(("recipient", "variant"), recipient, strict=True))

@@ -26,7 +26,7 @@ from app.modes import Modes
 from app.outgoing import CompiledMail, Draft, Outgoing
 from app.queries import NotFoundError
 from app.rewrite import Compiled
-from app.schemas import LineError, MessageOut, RecipientIn, TemplateIn, TokenOut
+from app.schemas import LineError, MessageOut, OwnData, RecipientIn, TemplateIn, TokenOut, explain
 from app.variants import NONE, VariantError
 
 CACHED = 64  # compiled templates in memory
@@ -239,8 +239,8 @@ class Mailing:
         try:
             wanted = _decode(line)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            message, _, path = str(error).partition(" - at `")
-            return LineError(number, 422, message, path.rstrip("`").removeprefix("$."))
+            message, where = explain(error)
+            return LineError(number, 422, message, where)
         newsletter = next(iter(templates.values())).newsletter
         try:
             if wanted.variant is not None:
@@ -254,7 +254,9 @@ class Mailing:
         if template is None:
             what = f"variant {choice.name!r}" if choice.name else "messages without a variant"
             return LineError(number, 422, f"there is no template for {what}", "variant")
-        draft = self._outgoing.draft(newsletter, wanted.recipient, template.modes, choice=choice)
+        draft = self._outgoing.draft(
+            newsletter, wanted.recipient, template.modes, choice=choice, data=OwnData.of(wanted)
+        )
         return replace(draft, carried=template.of(draft.modes).carried)
 
     def _compile(self, newsletter_id: str, template: TemplateIn) -> Template:

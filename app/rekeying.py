@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from clickhouse_connect.driver.client import Client
 
-from app import identity
+from app import identity, masking
 
 PLACES = 4_000  # in one mutation, which must fit into a node of Keeper (1 MB)
 _LINKS = "newsletter_links", (
@@ -71,7 +71,8 @@ def _record(client: Client, batch: Sequence[Sequence[object]]) -> Iterator[_Keye
     places: list[Sequence[object]] = []
     for workspace, newsletter, position, url, label, tags, at, place in batch:
         found = identity.identify_shown(str(url))
-        detail = identity.detail(str(label), tuple(tags))  # type: ignore[arg-type]
+        label = masking.mask_text(str(label))
+        detail = identity.detail(label, tuple(tags))  # type: ignore[arg-type]
         for key, shown, is_family in _shown(found):
             links.append((workspace, newsletter, key, detail, found.family, is_family, shown, "",
                           label, tags, at))  # fmt: skip
