@@ -18,6 +18,7 @@ from typing import IO, Literal
 
 import msgspec
 
+from app import masking
 from app.events import newsletter_key
 from app.experiments import Choices
 from app.journal import JournalError
@@ -42,6 +43,12 @@ class Sample(msgspec.Struct, frozen=True):
     first_link: int = 0
     link_families: tuple[str, ...] = ()
     full_urls: bool = False
+
+
+def _masked(sample: Sample) -> Sample:
+    if sample.full_urls:
+        return sample
+    return msgspec.structs.replace(sample, html=masking.mask_html(sample.html))
 
 
 _decode = msgspec.json.Decoder(RecipientIn).decode
@@ -134,13 +141,17 @@ class Mailing:
         return known[1]
 
     def keep_sample(self, newsletter_id: str, sample: Sample) -> None:
-        """Keep a mail that is shown for this newsletter until a later one comes. Blocking."""
-        self._write(self._path(newsletter_id, "sample"), _encode(sample))
+        """Keep a mail that is shown for this newsletter until a later one comes. Blocking.
+
+        It was one recipient's: secrets in its links are masked, unless full URLs are wanted.
+        """
+        self._write(self._path(newsletter_id, "sample"), _encode(_masked(sample)))
 
     def shown(self, newsletter_id: str, variant: int = NONE) -> Sample | None:
         """The mail to show: the variant's template, or a template or sample. Blocking.
 
-        Of several, the one that was kept last.
+        Of several, the one that was kept last. Secrets in its links are masked, unless full URLs
+        are wanted.
         """
         numbers = self._outgoing.experiments.variants.names(self._key(newsletter_id))
         own = self._path(newsletter_id, _kind(variant))
@@ -151,7 +162,7 @@ class Mailing:
             return None
         # A template has `html` too: its other fields are passed over.
         latest = max(found, key=lambda path: path.stat().st_mtime_ns)
-        return msgspec.json.decode(latest.read_bytes(), type=Sample)
+        return _masked(msgspec.json.decode(latest.read_bytes(), type=Sample))
 
     async def messages(
         self, templates: Templates, body: AsyncIterator[bytes], give: Return

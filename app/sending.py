@@ -14,7 +14,7 @@ from starlette.types import Receive, Scope, Send
 
 from app import describing, mime, schemas
 from app.mailing import Sample
-from app.masking import check_patterns
+from app.url_patterns import check_patterns
 from app.variants import VariantError, VariantName
 from app.web import (
     PROBLEMS,

@@ -15,6 +15,7 @@ from binascii import a2b_base64, b2a_base64
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import NamedTuple, TypeVar
+from urllib.parse import unquote
 
 from itsdangerous.signer import SigningAlgorithm
 
@@ -34,6 +35,13 @@ _LOCATION = re.compile(r"https?://[!-~]+", re.IGNORECASE)
 # From base64url to the alphabet of binascii; what is in neither becomes a foreign character.
 _STANDARD = bytes.maketrans(b"-_+/=", b"+/!!!")
 _PADDING = (b"", b"!", b"==", b"=")  # by length; no number of bytes leaves one character over
+# What autolinkers and quoting leave behind a URL: punctuation and spaces of any script, character
+# references, soft breaks and escapes of quoted-printable (RFC 2045, section 6.7).
+_DAMAGED = re.compile(
+    r"([A-Za-z0-9_-]++)(?:[^\w&=%-]|=(?:0[AD]|20|3D)?"
+    r"|&(?:amp;)*(?:(?:[gl]t|quot|apos|nbsp|hellip|[lr][ad]quo|[lr]squo|#x?[0-9a-f]{2,5})\b)?;?)*+",
+    re.IGNORECASE,
+)
 # What URLs have in common; a change of these bytes needs a new codec number.
 _COMMON = (
     b".html?id=&utm_content=&utm_term=/category/product/collections/blog/news/account/index.php"
@@ -78,6 +86,22 @@ class LinkToken(NamedTuple):
     link: int = 0
     detail: int = 0
     flags: int = 0
+
+
+def read_damaged(read: Callable[[str], T], token: str) -> T:
+    """Returns what `read` makes of a token, or of the token in one that was damaged on the way.
+
+    That is one with something behind it (`)`, `>`, `&quot;`, a soft break `=`, an ellipsis ...), or
+    percent-encoded once more than the server has decoded. The signature is verified like any other.
+    Raises BadTokenError.
+    """
+    try:
+        return read(token)
+    except BadTokenError:
+        match = _DAMAGED.fullmatch(unquote(token))
+        if not match or match[1] == token:
+            raise
+        return read(match[1])
 
 
 class Hmac128(SigningAlgorithm):
@@ -215,6 +239,8 @@ class Tokens:
             raise ValueError("url: must be http(s) in visible ASCII")
         if not 0 <= token.position <= 0xFFFF:
             raise ValueError("position: a mail has room for 65,536 links")
+        if not 0 <= token.flags <= 0xF:
+            raise ValueError("flags: four bits")
         url = token.url.encode("ascii")
         packer = zlib.compressobj(9, zlib.DEFLATED, -15, zdict=_COMMON)
         packed = packer.compress(url) + packer.flush()

@@ -11,7 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.events import NO_LINK, Hit, Kind, encode, now_ms
 from app.journal import Journal, JournalError
-from app.tokens import BadTokenError, LinkToken, MessageToken, Readers, Tokens
+from app.tokens import BadTokenError, LinkToken, MessageToken, Readers, Tokens, read_damaged
 
 GIF = bytes.fromhex(  # one transparent pixel, 43 bytes
     "47494638396101000100800000000000ffffff21f90401000000002c00000000010001000002024401003b"
@@ -54,7 +54,8 @@ class Tracking:
             await _answer(send, 405, [(b"allow", b"GET, HEAD"), (b"content-length", b"0")])
         elif path.startswith("/o/"):
             try:
-                token = self._tokens(scope).read_message(path[3:].removesuffix(".gif"))
+                message = path[3:].removesuffix(".gif").replace(".gif", " ", 1)
+                token = read_damaged(self._tokens(scope).read_message, message)
                 await self._count(scope, "open", token)
             except BadTokenError:
                 self.dropped["bad_message"] += 1
@@ -67,14 +68,14 @@ class Tracking:
         """A valid link token is enough to redirect; the message token says whom to count."""
         tokens = self._tokens(scope)
         try:
-            target = tokens.read_link(link)
+            target = read_damaged(tokens.read_link, link)
         except BadTokenError:
             self.dropped["bad_link"] += 1
             length = (b"content-length", b"%d" % len(NOT_FOUND))
             headers = [(b"content-type", b"text/plain; charset=utf-8"), length, *PRIVATE]
             return await _answer(send, 404, headers, NOT_FOUND)
         try:
-            token = tokens.read_message(message)
+            token = read_damaged(tokens.read_message, message)
             if token.newsletter == target.newsletter:
                 await self._count(scope, "click", token, target)
             else:

@@ -1,5 +1,6 @@
 """Verdicts that change after their hits were stored: figures follow, nothing counts twice."""
 
+import json
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -271,3 +272,16 @@ def test_a_torn_note_ends_nothing(tmp_path: Path, storage: Storage) -> None:
     assert Corrections(tmp_path, storage).settle(after=0) == 3
     assert stored(storage, key) == {"scanner": 3}
     assert not list(tmp_path.glob("*.done"))
+
+
+def test_corrections_that_version_0_1_left_are_computed_anew(
+    tmp_path: Path, storage: Storage
+) -> None:
+    key, message, now = newsletter_key("default", "old fix"), new_id().hex(), now_ms()
+    for link in range(3):
+        load(tmp_path, storage, click(key, message, now + link, link))
+    old = {"workspace": "default", "newsletter": key, "message": message, "link": 2, "sign": -1}
+    (tmp_path / f"{uuid.UUID(bytes=new_id())}.fix").write_text(json.dumps(old) + "\n")
+    assert Corrections(tmp_path, storage).settle(after=0) == 3
+    assert stored(storage, key) == {"scanner": 3}
+    assert not list(tmp_path.glob("*.fix"))

@@ -70,7 +70,9 @@ LAYERS = [
     {"modes"},
     {"events", "visitors"},
     {"files", "secret_files", "identity"},
+    {"url_patterns"},
     {"masking", "href"},
+    {"randomness"},
 ]
 # Within a layer, by name.
 ALONGSIDE = {("dashboard", "live")}

@@ -18,7 +18,9 @@ MESSAGES = st.builds(
     MessageToken, st.binary(min_size=16, max_size=16), U64, U64, BYTE, BYTE, st.just("default")
 )
 URLS = st.from_regex(r"https?://[!-~]{1,200}", fullmatch=True)
-LINKS = st.builds(LinkToken, U64, st.integers(0, 0xFFFF), URLS)
+LINKS = st.builds(
+    LinkToken, U64, st.integers(0, 0xFFFF), URLS, U64, st.integers(0, 2**32 - 1), st.integers(0, 15)
+)
 
 
 @given(MESSAGES)

@@ -1,6 +1,6 @@
 -- One newsletter's links and families, and how many of its messages carried each: those that were
--- sent since a moment (a whole hour), or only one variant (A/B) of them. Of labels the latest is
--- given, unless they differ by recipient.
+-- sent since a moment (a whole hour), or only one variant (A/B) of them. Of labels the first
+-- is given, unless they differ by recipient.
 SELECT
     links.link_key AS link_key, family, is_family, url, name, label, tags, carried, first_position
 FROM
@@ -11,8 +11,8 @@ FROM
         max(is_family) AS is_family,
         argMax(newsletter_links.url, at) AS url,
         argMax(newsletter_links.name, at) AS name,
-        if(uniqExactIf(newsletter_links.label, newsletter_links.label != '') > 3, '',
-            argMaxIf(newsletter_links.label, at, newsletter_links.label != '')) AS label,
+        if(uniqExactIf(newsletter_links.label, newsletter_links.label != '') > if(max(newsletter_links.is_family) > 0, 1, 3), '',
+            argMinIf(newsletter_links.label, at, newsletter_links.label != '')) AS label,
         arraySort(groupUniqArrayArray(newsletter_links.tags)) AS tags
     FROM newsletter_links FINAL
     WHERE workspace = {workspace:String} AND newsletter = {newsletter:UInt64}

@@ -158,17 +158,24 @@ def _measured(scale: int) -> tuple[float, dict[str, float]]:
             for start in range(0, total, MILLION):
                 client.command(_hits(start, MILLION, total))
             client.command(_MESSAGES.replace("WHERE newsletter = {key:UInt64} ", ""))
-            for sql in (_PLACES, _CARRIED, *_personal(total)):
+            for sql in (_PLACES, _CARRIED):
                 client.command(sql)
-            for table in TABLES:
-                client.command(f"OPTIMIZE TABLE {table} FINAL")
+            _optimize(client)
             size = client.query(
                 "SELECT sum(bytes_on_disk) FROM system.parts WHERE active"
                 " AND (table LIKE 'hits%' OR table LIKE 'clicks%')"
             ).result_rows[0][0]
+            for sql in _personal(total):
+                client.command(sql)
+            _optimize(client)
         times = {label: _median(ask) for label, ask in _questions(Queries(storage)).items()}
         storage.close()
         return size / total, times
+
+
+def _optimize(client: Any) -> None:
+    for table in TABLES:
+        client.command(f"OPTIMIZE TABLE {table} FINAL")
 
 
 TABLES = (

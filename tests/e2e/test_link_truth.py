@@ -231,6 +231,7 @@ def test_a_personal_link_is_its_recipients_own(service: Both, way: str) -> None:
     (family,) = service.get(f"/v1/newsletters/{name}/links")["links"]
     assert family["url"] == "https://track.example/parcel/...?key=..."
     assert (family["carried"], family["all"]["unique"]) == (2, 1)
+    assert family["label"] == "", "nobody's own label is everybody's"
     with httpx2.Client(base_url=service.url, trust_env=False, verify=False) as visitor:
         service.login(visitor)
         page = visitor.get(f"/newsletters/{name}").text
