@@ -51,7 +51,10 @@ _URL_ATTRIBUTES = (
 _CLOSED_ATTRIBUTES = re.compile(
     rb"on.*|style|srcdoc|srcset|imagesrcset|ping|sizes|media", re.DOTALL
 )
-_CLOSED_TAGS = (b"base", b"meta", b"object", b"embed", b"param")
+_CLOSED_TAGS = (
+    b"base", b"meta", b"object", b"embed", b"param", b"script", b"link", b"iframe", b"frame",
+    b"animate", b"set",
+)  # fmt: skip
 _TEXT_ELEMENTS = (b"title", b"textarea")
 
 
@@ -215,10 +218,9 @@ def _in_tag(html: bytes, tag: Segment, links: Collection[int]) -> tuple[list[Fie
             value = attribute.value.decode("utf-8", "replace")
             places.append(Field(start, end, names, partial(_unquoted, value)))
             known.append((start, end))
-    matches = _FIELD_BYTES.finditer(html, tag.start, tag.end)
-    return places, [
-        at for match in matches if not any(a <= (at := match.start()) < b for a, b in known)
-    ]
+    every = [match.start() for match in _FIELD_BYTES.finditer(html, tag.start, tag.end)]
+    left = [at for at in every if not any(start <= at < end for start, end in known)]
+    return places, left
 
 
 def _in_markup(match: re.Match[bytes]) -> Field:
