@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from msgspec import Struct
 
@@ -111,7 +111,14 @@ class Place(NamedTuple):
     start: int
     end: int
     opt_outs: list[tuple[int, int]]
-    judge: Callable[[str], tuple[str, str | None]]
+    judge: "Judge"
+
+
+class Judge(Protocol):
+    """`Policy.judge` for one place."""
+
+    def __call__(self, url: str, *, filled: bool = False) -> tuple[str, str | None]:
+        """The target and None, or the reason."""
 
 
 class Policy:
@@ -134,9 +141,14 @@ class Policy:
         self._placeholders = placeholders.compile_own(options.placeholders)
         self._excluded = tuple(d.lower().strip(".") for d in options.excluded_domains)
 
-    def judge(self, url: str, labels: Sequence[str], opted_out: bool) -> tuple[str, str | None]:
-        """The target and None, or an empty one and the reason why the link is not tracked."""
-        reason = self._unreadable(url)
+    def judge(
+        self, url: str, labels: Sequence[str], opted_out: bool, filled: bool = False
+    ) -> tuple[str, str | None]:
+        """The target and None, or an empty one and the reason why the link is not tracked.
+
+        `filled` says that what looks like a placeholder is part of a value.
+        """
+        reason = self._unreadable(url, filled)
         if reason:
             return "", reason
         options = self._options
@@ -175,9 +187,9 @@ class Policy:
                 return host
         return ""
 
-    def _unreadable(self, url: str) -> str | None:
+    def _unreadable(self, url: str, filled: bool) -> str | None:
         limit = self._options.max_url
-        if placeholders.find(url, limit, self._placeholders):
+        if not filled and placeholders.find(url, limit, self._placeholders):
             return "placeholder"
         if not url or url[0] == "#":
             return "fragment" if url else "empty"
@@ -250,7 +262,7 @@ def find(html: bytes, tags: Sequence[Tag], policy: Policy, codec: str) -> Iterat
         index += 1
 
 
-def is_personal(url: str, judge: Callable[[str], tuple[str, str | None]]) -> bool:
+def is_personal(url: str, judge: Judge) -> bool:
     """Returns whether a link is tracked once its merge fields are filled."""
     return bool(merge_fields.fillable(url)) and judge(merge_fields.sample(url))[1] is None
 

@@ -32,6 +32,7 @@ _IN_URL = re.compile(
     rf"|\*(?:\||%7[Cc])({NAME})(?:\||%7[Cc])\*"
 )
 _FIELD_BYTES = re.compile(_FIELD.pattern.encode("ascii"))
+_CHAIN = re.compile(rb"(?:" + _FIELD_BYTES.pattern + rb")*")
 _SIGN = re.compile(rb"\{\{|\*\||%7[Bb]%7[Bb]|\*%7")
 # What has been written of a URL, where that ends within its host or before it.
 _IN_HOST = re.compile(
@@ -151,6 +152,11 @@ def fillable(url: str) -> frozenset[str]:
     return frozenset(map(_name, _IN_URL.finditer(url)))
 
 
+def is_filled(url: str, values: Values) -> bool:
+    """Returns whether each field of a URL has a value that is one part of it."""
+    return not _IN_URL.match(url) and all(values.get(name) is not None for name in fillable(url))
+
+
 def in_text(text: bytes, links: Sequence[tuple[int, int]]) -> list[Field]:
     """Returns the places to fill in text/plain outside of `links`, the ranges of those with fields.
 
@@ -185,7 +191,14 @@ def in_html(html: bytes, links: Collection[int]) -> tuple[list[Field], list[int]
             closed += left
             continue
         matches = list(_FIELD_BYTES.finditer(html, segment.start, segment.end))
-        if segment.kind == "text" or segment.name in _TEXT_ELEMENTS:
+        if segment.kind == "text":
+            # "<" and a value would be a tag.
+            less = html[segment.start - 1 : segment.start] == b"<" if segment.start else False
+            chain = _CHAIN.match(html, segment.start) if less else None
+            tag = chain.end() if chain else segment.start
+            places += [_in_markup(match) for match in matches if match.start() >= tag]
+            closed += [match.start() for match in matches if match.start() < tag]
+        elif segment.name in _TEXT_ELEMENTS and b"<" not in html[segment.start : segment.end]:
             places += map(_in_markup, matches)
         else:
             closed += [match.start() for match in matches]
