@@ -56,6 +56,7 @@ _CLOSED_TAGS = (
     b"base", b"meta", b"object", b"embed", b"param", b"script", b"link", b"iframe", b"frame",
     b"animate", b"set",
 )  # fmt: skip
+_OTHER_RULES = (b"svg", b"math", b"select")  # of raw text (HTML standard, 13.2.6)
 _TEXT_ELEMENTS = (b"title", b"textarea")
 
 
@@ -181,7 +182,13 @@ def in_html(html: bytes, links: Collection[int]) -> tuple[list[Field], list[int]
     places: list[Field] = []
     closed: list[int] = []
     reached = 0
+    foreign = False
     for segment in markup.segments(html):
+        foreign = foreign or segment.name in _OTHER_RULES
+        escaped = segment.name == b"script" and b"<!--" in html[segment.start : segment.end]
+        if segment.kind == "raw" and (foreign or escaped):
+            # Where it ends depends on rules that are not followed here: nothing is filled after it.
+            break
         reached = segment.end
         if not _SIGN.search(html, segment.start, segment.end):
             continue

@@ -163,8 +163,10 @@ def test_a_value_makes_no_other_host_and_no_other_scheme(
     [
         "<script>{{v}}</script>", "<style>{{v}}</style>", "<!-- {{v}} -->", "<p {{v}}>", "<{{v}}>",
         "<p onclick='{{v}}'>", '<p style="color: {{v}}">', '<p {{v}}="x">', "<plaintext>{{v}}",
-        '<meta content="{{v}}">', '<base href="{{v}}">', '<img srcset="{{v}}">', "<p title={{v}}\"x>", "<{{v}}{{v}}>",
-        "</{{v}}>", "<!{{v}}>", "<title></{{v}}></title>", "<textarea></tex{{v}}></textarea>",
+        '<meta content="{{v}}">', '<base href="{{v}}">', '<img srcset="{{v}}">', "<{{v}}{{v}}>",
+        "<p title={{v}}\"x>", "</{{v}}>", "<!{{v}}>", "<title></{{v}}></title>",
+        "<textarea></tex{{v}}></textarea>", "<script><!--<script></script>{{v}}",
+        "<svg><title><script></title>{{v}}", "<select><style><script></style>{{v}}",
         '<script src="{{v}}"></script>', '<iframe src="{{v}}">', '<p title="{{v}}',
         "<a href=\"javascript:x('{{v}}')\">x</a>", '<img src="data:{{v}}">', "<xmp>{{v}}</xmp>",
     ],
@@ -202,6 +204,10 @@ def test_a_mail_has_so_many_fields() -> None:
     with pytest.raises(RewriteError, match="2,000 merge fields"):
         result.filled({"a": ""})
     assert compiled("{{a}}" * merge_fields.MAX_PLACES).filled({"a": "x"}).parts == (b"x" * 2000,)
+
+
+def test_a_comment_in_a_style_sheet_ends_nothing() -> None:
+    assert filled("<style><!-- p{} --></style><p>{{v}}", v="x").endswith("<p>x")
 
 
 def test_outlooks_comments_are_filled_too() -> None:
