@@ -178,7 +178,8 @@ class Policy:
 
     def shown_host(self, target: str, labels: Sequence[str]) -> str:
         """Returns the host that a tracked link's text shows, where it is not the redirect's."""
-        return self._shown_host(href.address(target), labels) if any(labels) else ""
+        urls = [label for label in labels if "." in label and " " not in label]
+        return self._shown_host(href.address(target), urls) if urls else ""
 
     def _shown_host(self, address: Address, labels: Sequence[str]) -> str:
         for label in labels:

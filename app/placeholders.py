@@ -83,10 +83,11 @@ PATTERNS: dict[str, tuple[str, ...]] = {
     "%(name)s": (rf"%\({_WORD}\)[sd]",),
 }  # fmt: skip
 
-# Where a pattern may begin: most URLs have no such place, and few have more than one.
+# Where a pattern may begin: most URLs have no such place, and few have more than one. This begins
+# with a set of characters, to which re skips.
 _SIGNS = re.compile(
-    rf"[{{\[*<$#~@|\u00a7]|{_STARTS}-(?=[A-Za-z_])|%(?!{_HEX})"
-    r"|%(?=7[Bb]|25|24|3[Cc]|[A-F][A-Z][A-Z_-])"
+    r"[{\[*<$#~@|\u00a7%-](?:(?<=[{\[*<$#~@|\u00a7])|(?<=-)(?<![^=/?&#:,@;]-)(?=[A-Za-z_])"
+    rf"|(?<=%)(?:(?!{_HEX})|(?=7[Bb]|25|24|3[Cc]|[A-F][A-Z][A-Z_-])))"
 )
 _KNOWN = re.compile("|".join(pattern for patterns in PATTERNS.values() for pattern in patterns))
 

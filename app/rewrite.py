@@ -9,7 +9,6 @@ serialised again, so taking out what was put in gives back the original, byte fo
 
 import codecs
 import re
-from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache, partial
 from operator import attrgetter
@@ -62,7 +61,7 @@ def compile_html(
     places, splices, found = _scan(html, options, link_token, base_url, known, known.codec)
     merge = None
     if known.codec == "utf-8":
-        merge = _merge(html, places, splices, link_token, base_url)
+        merge = Merge(html, True, splices, places, link_token, base_url)
     links = tuple(place.link for place in places)
     return Compiled(join_parts(html, splices), links, notes + found, tuple(splices), merge=merge)
 
@@ -97,12 +96,9 @@ def rewrite_text(
         end = at + len(url.encode("utf-8", "surrogatepass"))
         if found.tracked:
             splices.append(click(source, at, end, found, link_token, base_url))
-        elif merge_fields.fillable(url):
+        else:
             merged.append(Place(found, at, end, [], judge))
-    fields = merge_fields.in_text(source, [(place.start, place.end) for place in merged])
-    merge = (
-        Merge(source, fields, merged, (), False, link_token, base_url) if fields or merged else None
-    )
+    merge = Merge(source, False, splices, merged, link_token, base_url)
     return Compiled(join_parts(source, splices), tuple(links), (), tuple(splices), merge=merge)
 
 
@@ -189,30 +185,6 @@ def _compile_wide(
         return Compiled((html,), (), (*notes, note))
     moved = tuple(_moved(source, [place.link for place in places], codec))
     return Compiled(join_parts(html, encoded), moved, notes + found, tuple(encoded), codec)
-
-
-def _merge(
-    html: bytes,
-    places: Sequence[Place],
-    splices: Sequence[Splice],
-    link_token: Callable[[Link], str],
-    base_url: str,
-) -> Merge | None:
-    """What filling the merge fields of HTML needs, None where there are none."""
-    if not merge_fields.may_have_fields(html):
-        return None
-    links = [place for place in places if merge_fields.fillable(place.link.url)]
-    fields, closed = merge_fields.in_html(html, {place.start for place in places})
-    taken = [(splice.start, splice.end) for splice in splices]
-    taken += [(place.start, place.end) for place in places]
-    taken.sort()
-    starts = [start for start, _ in taken]
-    free = []
-    for field in fields:
-        before = bisect_left(starts, field.end) - 1
-        if before < 0 or taken[before][1] <= field.start:
-            free.append(field)
-    return Merge(html, free, links, closed, True, link_token, base_url)
 
 
 def _moved(source: bytes, links: Sequence[Link], codec: str) -> Iterator[Link]:
