@@ -26,7 +26,14 @@ from app.modes import Modes
 from app.outgoing import Draft, Outgoing
 from app.queries import NotFoundError
 from app.rewrite import Compiled
-from app.schemas import LineError, MessageOut, RecipientIn, TemplateIn, TokenOut
+from app.schemas import (
+    LineError,
+    MessageOut,
+    RecipientIn,
+    TemplateIn,
+    TokenOut,
+    message_and_field,
+)
 
 CACHED = 64  # compiled templates in memory
 MAX_LINE = 65_536  # bytes of one recipient's line
@@ -210,8 +217,7 @@ class Mailing:
         try:
             wanted = _decode(line)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            message, _, path = str(error).partition(" - at `")
-            return LineError(number, 422, message, path.rstrip("`").removeprefix("$."))
+            return LineError(number, 422, *message_and_field(error))
         if wanted.values and give == "token":
             return LineError(number, 422, "values cannot be filled with return=token", "values")
         try:

@@ -305,3 +305,9 @@ class Problem(Struct, frozen=True, omit_defaults=True):
     detail: str = ""
     field: str = ""
     type: str = "about:blank"
+
+
+def message_and_field(error: Exception) -> tuple[str, str]:
+    """Returns what msgspec says is wrong, and the field: `values` for "at `key` in `$.values`"."""
+    message, _, path = str(error).partition(" - at `")
+    return message, path.removeprefix("key` in `").rstrip("`").removeprefix("$").lstrip(".")
