@@ -98,7 +98,7 @@ def document(sample: Sample, places: list[Spot], public_url: str) -> str:
     """A whole HTML document of the mail, inert."""
     compiled = compile_html(
         sample.html.encode("utf-8", "replace"),
-        Options(opens=False, own_origins=(public_url,)),
+        Options(opens=False, own_origins=(public_url,), samples=True),
         lambda link: str(link.index + sample.first_link),
         MARK,
         "utf-8",

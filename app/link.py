@@ -62,7 +62,8 @@ class Options:
     (their subdomains too), `max_url` is the longest address in characters, before signing.
 
     `leave_url_text` leaves links whose text is a URL, `pixel_top` puts the pixel after the
-    preheader, `placeholders` are further ones as `placeholders.compile_own` takes them.
+    preheader, `placeholders` are further ones as `placeholders.compile_own` takes them. `samples`
+    is for showing a mail: links with merge fields are tracked as if these were filled.
     """
 
     clicks: bool = True
@@ -74,6 +75,7 @@ class Options:
     leave_url_text: bool = False
     pixel_top: bool = False
     placeholders: tuple[str, ...] = ()
+    samples: bool = False
 
 
 class Link(Struct, frozen=True):
@@ -138,6 +140,7 @@ class Policy:
     ) -> None:
         self._options, self._own, self._done = options, own, done
         self._base, self._charset = base, charset
+        self.samples = options.samples
         self._placeholders = placeholders.compile_own(options.placeholders)
         self._excluded = tuple(d.lower().strip(".") for d in options.excluded_domains)
 
@@ -247,6 +250,9 @@ def find(html: bytes, tags: Sequence[Tag], policy: Policy, codec: str) -> Iterat
         url = href.read_url(text(found.value))
         judge = partial(policy.judge, labels=labels, opted_out=opted_out)
         target, reason = judge(url)
+        personal = reason == "placeholder" and is_personal(url, judge)
+        if personal and policy.samples:
+            target, reason = judge(merge_fields.sample(url))
         link = Link(
             index,
             url,
@@ -256,7 +262,7 @@ def find(html: bytes, tags: Sequence[Tag], policy: Policy, codec: str) -> Iterat
             _topics(text(first[b"data-track-tag"].value)) if b"data-track-tag" in first else (),
             found.start,
             tag.mso,
-            reason == "placeholder" and is_personal(url, judge),
+            personal,
             "" if reason else policy.shown_host(target, labels),
         )
         yield Place(link, found.start, found.end, [a.outer for a in opt_outs], judge)

@@ -42,6 +42,15 @@ def read(html: str) -> list[tuple[str, dict[str, str | None]]]:
     return reader.tags
 
 
+def test_links_with_merge_fields_have_their_place() -> None:
+    html = (
+        '<a href="https://x.example/{{id}}">{{name}}</a><a href="{{url}}">b</a><a href="{x}">c</a>'
+    )
+    shown = read(document(Sample(html), [Spot(0, 1, 0.5)], OURS))
+    links = [attributes.get("href") for tag, attributes in shown if tag == "a"]
+    assert links == ["#link-0", "#link-1", None]
+
+
 @given(st.lists(st.sampled_from(HOSTILE) | st.text(max_size=20), max_size=12))
 def test_nothing_hostile_is_left(pieces: list[str]) -> None:
     allowed = {"html", "head", "meta", "title", "body"}
