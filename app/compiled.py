@@ -63,7 +63,6 @@ class Merge:
     html: bool
     splices: Sequence[Splice]
     links: Sequence[Place]
-    link_token: Callable[[Link], str]
     base_url: str
 
     @cached_property
@@ -108,15 +107,15 @@ class Merge:
         slots += [place for place in self.links if place.link.index in self.personal]
         return sorted(slots, key=attrgetter("start"))
 
-    def link(self, place: Place, values: Values) -> tuple[Link, Splice]:
+    def link(
+        self, place: Place, values: Values, link_token: Callable[[Link], str]
+    ) -> tuple[Link, Splice]:
         """A link as it is for one recipient, and what goes into the mail for it."""
         url = fill_url(place.link.url, values)
         target, reason = place.judge(url, filled=is_filled(place.link.url, values))
         link = replace(place.link, url=url, target=target, reason=reason)
         if link.tracked:
-            return link, click(
-                self.source, place.start, place.end, link, self.link_token, self.base_url
-            )
+            return link, click(self.source, place.start, place.end, link, link_token, self.base_url)
         quoted = self.source[place.start - 1 : place.start] in (b'"', b"'")
         new = attribute_value(url, quoted) if self.html else url
         return link, self.splice(place, new)
@@ -146,8 +145,8 @@ class Compiled:
         """The names of the merge fields that can be filled."""
         return self.merge.names if self.merge else frozenset()
 
-    def filled(self, values: Values) -> "Compiled":
-        """The mail with its merge fields filled, and with links signed for what they then lead to.
+    def filled(self, values: Values, link_token: Callable[[Link], str]) -> "Compiled":
+        """The mail with its merge fields filled; `link_token` signs what links then lead to.
 
         A value of None leaves its field as it is. Raises what `check` raises.
         """
@@ -164,7 +163,7 @@ class Compiled:
                 if slot.names & given:
                     splices.append(merge.splice(slot, slot.fill(values)))
             elif merge.personal[slot.link.index] & given:
-                links[slot.link.index], splice = merge.link(slot, values)
+                links[slot.link.index], splice = merge.link(slot, values, link_token)
                 splices.append(splice)
         parts = join_parts(merge.source, splices)
         return Compiled(parts, tuple(links), self.notes, tuple(splices), self.codec)

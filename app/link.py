@@ -82,8 +82,9 @@ class Link(Struct, frozen=True):
     """A link of a message. `index` counts from 0 in document order, `offset` in bytes.
 
     `url` is the address as the recipient's client reads it, `target` where the redirect goes;
-    `reason` (a key of REASONS) says why it is not tracked. `mso`: for Outlook alone. `personal`: it
-    is tracked once merge fields are filled. `shown_host`: its text is a URL of this other host.
+    `reason` (a key of REASONS) says why it is not tracked. `mso`: for Outlook alone. `name` is its
+    data-track-name. `personal`: it is tracked once merge fields are filled. `shown_host`: its text
+    is a URL of this other host.
     """
 
     index: int
@@ -94,6 +95,7 @@ class Link(Struct, frozen=True):
     tags: tuple[str, ...]
     offset: int
     mso: bool
+    name: str = ""
     personal: bool = False
     shown_host: str = ""
 
@@ -262,6 +264,7 @@ def find(html: bytes, tags: Sequence[Tag], policy: Policy, codec: str) -> Iterat
             _topics(text(first[b"data-track-tag"].value)) if b"data-track-tag" in first else (),
             found.start,
             tag.mso,
+            labels[0] if (name := first.get(b"data-track-name")) and name.value else "",
             personal,
             "" if reason else policy.shown_host(target, labels),
         )

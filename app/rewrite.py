@@ -61,7 +61,7 @@ def compile_html(
     places, splices, found = _scan(html, options, link_token, base_url, known, known.codec)
     merge = None
     if known.codec == "utf-8":
-        merge = Merge(html, True, splices, places, link_token, base_url)
+        merge = Merge(html, True, splices, places, base_url)
     links = tuple(place.link for place in places)
     return Compiled(join_parts(html, splices), links, notes + found, tuple(splices), merge=merge)
 
@@ -91,14 +91,14 @@ def rewrite_text(
         judge = partial(policy.judge, labels=[_hint(text, chars)], opted_out=False)
         target, reason = judge(url)
         personal = reason == "placeholder" and link.is_personal(url, judge)
-        found = Link(len(links), url, target, reason, "", (), at, False, personal)
+        found = Link(len(links), url, target, reason, "", (), at, False, personal=personal)
         links.append(found)
         end = at + len(url.encode("utf-8", "surrogatepass"))
         if found.tracked:
             splices.append(click(source, at, end, found, link_token, base_url))
         else:
             merged.append(Place(found, at, end, [], judge))
-    merge = Merge(source, False, splices, merged, link_token, base_url)
+    merge = Merge(source, False, splices, merged, base_url)
     return Compiled(join_parts(source, splices), tuple(links), (), tuple(splices), merge=merge)
 
 
