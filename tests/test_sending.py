@@ -247,6 +247,11 @@ def test_values_make_personal_links_that_count(service: Service, mailwake: Mailw
         assert service.client.get(click).headers["location"] == f"https://example.com/{n}%2Fb"
     service.drained()
     assert service.stats("personal")["clicks"]["all"]["total"] == 8
+    links = service.get("/v1/newsletters/personal/links")["links"]
+    counted = {link["url"]: (link["carried"], link["all"]["total"]) for link in links}
+    assert counted.pop("https://example.org/a?b=c%20d") == (2, 2)
+    assert sum(total for _, total in counted.values()) == 6
+    assert "https://example.com/parcel/...%2Fb?e=..." in counted
 
 
 def test_a_line_without_a_value_is_an_error_that_names_it_and_records_nothing(
