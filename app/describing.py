@@ -11,10 +11,10 @@ from email.utils import getaddresses
 import msgspec
 
 from app import mime
-from app.masking import check_patterns
 from app.mime import Field
 from app.modes import AXES, MODES
 from app.schemas import NewsletterIn, Recipient, TrackingIn
+from app.url_patterns import check_patterns
 
 TRACKS = ("opens", "clicks", "text", "off")
 CHOICES = {"pixel": ("top", "end"), "url_text": ("leave", "track")}

@@ -18,7 +18,7 @@ from typing import IO, Literal, NamedTuple
 
 import msgspec
 
-from app import events
+from app import events, masking
 from app.events import newsletter_key
 from app.journal import JournalError
 from app.markup import RewriteError
@@ -50,6 +50,12 @@ class Sample(msgspec.Struct, frozen=True):
     first_link: int = 0
     link_families: tuple[str, ...] = ()
     full_urls: bool = False
+
+
+def _masked(sample: Sample) -> Sample:
+    if sample.full_urls:
+        return sample
+    return msgspec.structs.replace(sample, html=masking.mask_html(sample.html))
 
 
 _decode = msgspec.json.Decoder(RecipientIn).decode
@@ -143,18 +149,24 @@ class Mailing:
         return known[1]
 
     def keep_sample(self, newsletter_id: str, sample: Sample) -> None:
-        """Keep a mail that is shown for this newsletter until a later one comes. Blocking."""
-        self._write(self._path(newsletter_id, "sample"), _encode(sample))
+        """Keep a mail that is shown for this newsletter until a later one comes. Blocking.
+
+        It was one recipient's: secrets in its links are masked, unless full URLs are wanted.
+        """
+        self._write(self._path(newsletter_id, "sample"), _encode(_masked(sample)))
 
     def shown(self, newsletter_id: str) -> Sample | None:
-        """The mail to show: the template or the sample, whichever was kept last. Blocking."""
+        """The mail to show: the template or the sample, whichever was kept last. Blocking.
+
+        Secrets in its links are masked, unless full URLs are wanted.
+        """
         paths = [self._path(newsletter_id, kind) for kind in ("json", "sample")]
         found = [path for path in paths if path.exists()]
         if not found:
             return None
         # A template has `html` too: its other fields are passed over.
         latest = max(found, key=lambda path: path.stat().st_mtime_ns)
-        return msgspec.json.decode(latest.read_bytes(), type=Sample)
+        return _masked(msgspec.json.decode(latest.read_bytes(), type=Sample))
 
     async def messages(
         self, template: Template, body: AsyncIterator[bytes], give: Return

@@ -12,8 +12,8 @@ from starlette.types import Receive, Scope, Send
 
 from app import describing, mime, schemas
 from app.mailing import Sample
-from app.masking import check_patterns
 from app.merge_fields import MissingValueError
+from app.url_patterns import check_patterns
 from app.web import (
     PROBLEMS,
     REWRITE,

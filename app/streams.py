@@ -14,9 +14,9 @@ import msgspec
 from msgspec import Meta, Struct
 
 from app import describing, mime
-from app.masking import check_patterns
 from app.mime import Field
 from app.schemas import Families, Id, Line, NewsletterIn, Tag, TrackingIn
+from app.url_patterns import check_patterns
 
 Glob = Annotated[str, Meta(min_length=1, max_length=500)]
 NAMES = ("list_id", "feedback_id", "sender")

@@ -71,6 +71,7 @@ LAYERS = [
     {"modes", "placeholders", "unsubscribe_links", "origins"},
     {"events", "visitors"},
     {"files", "secret_files", "identity"},
+    {"url_patterns"},
     {"masking", "href"},
     {"randomness"},
 ]
