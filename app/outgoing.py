@@ -151,18 +151,20 @@ class Outgoing:
         compiled = compile_html(html, options, signer, base_url, charset)
         closed = compiled.merge.closed if compiled.merge and wanted.values else ()
         compiled = compiled.filled(wanted.values, signer) if wanted.values else compiled
-        text = wanted.text
+        text, in_text_remarks = wanted.text, list[str]()
         if text is not None and (wanted.tracking.text or wanted.values):
             signer.first = len(compiled.links)
             plain = options if wanted.tracking.text else Options(clicks=False)
             in_text = rewrite_text(text, plain, signer, base_url)
             in_text = in_text.filled(wanted.values, signer) if wanted.values else in_text
+            in_text_remarks = self._text_remarks(in_text, text.encode("utf-8", "surrogatepass"))
             text = draft.personalise(in_text).decode("utf-8")
         html_out = draft.personalise(compiled)
+        remarks = self._remarks(compiled, html, len(html_out), options, closed)
         return Prepared(
             dataclasses.replace(draft, carried=signer.carried),
             newsletter, compiled.links, compiled.notes, html_out, text, records=signer.records,
-            remarks=self._remarks(compiled, html, len(html_out), options, closed),
+            remarks=[*remarks, *in_text_remarks],
         )  # fmt: skip
 
     def prepare_mime(
@@ -205,7 +207,9 @@ class Outgoing:
             if leaf.kind == "text/html":
                 grown = sum(len(edit.new) - (edit.end - edit.start) for edit in changes)
                 about = self._remarks(compiled, body, len(body) + grown, options)
-                remarks.extend(f"body at byte {leaf.start}: {remark}" for remark in about)
+            else:
+                about = self._text_remarks(compiled, body)
+            remarks.extend(f"body at byte {leaf.start}: {remark}" for remark in about)
             return changes
 
         new, left = mime.rewrite(message, edits, fold)
@@ -245,14 +249,18 @@ class Outgoing:
         carried = tuple(dict.fromkeys((*mail.carried, *signer.carried)))
         return CompiledMail(html, text, signer.records, carried, mail.newsletter, mail.rules)
 
-    def remarks(self, template: TemplateIn, html: Compiled) -> list[str]:
-        """What a second reader says of a template's HTML, compiled."""
+    def remarks(self, template: TemplateIn, mail: CompiledMail) -> list[str]:
+        """What a second reader says of a template, compiled."""
+        html = mail.html
         modes = self.modes(template.tracking)
         options = self._options(modes, template.utm, template.tracking)
         source = template.html.encode()
         token = self.draft(0, "nobody", modes).token.encode("ascii")
         closed = html.merge.closed if html.merge else ()
-        return self._remarks(html, source, len(html.personalise(token)), options, closed)
+        about = self._remarks(html, source, len(html.personalise(token)), options, closed)
+        if mail.text and template.text:
+            about += self._text_remarks(mail.text, template.text.encode("utf-8", "surrogatepass"))
+        return about
 
     def _remarks(
         self,
@@ -268,6 +276,10 @@ class Outgoing:
             *notes.of_links(compiled.links, source, host, options.placeholders),
             *notes.of_fields(closed),
         ]
+
+    def _text_remarks(self, compiled: Compiled, source: bytes) -> list[str]:
+        own = self._settings.placeholders
+        return [f"text: {note}" for note in notes.of_placeholders(compiled.links, source, own)]
 
     def modes(self, tracking: TrackingIn) -> Modes:
         """What is asked for, by the settings where that is not said."""

@@ -190,7 +190,7 @@ async def template(request: Request) -> Response:
         mark = wanted.placeholder.encode("ascii")
         html = kept.html.personalise(mark).decode("utf-8")
         text = kept.text.personalise(mark).decode("utf-8") if kept.text else None
-    remarks = await asyncio.to_thread(api.outgoing.remarks, wanted, kept.html)
+    remarks = await asyncio.to_thread(api.outgoing.remarks, wanted, kept.of(kept.modes))
     notes = [*kept.html.notes, *remarks]
     return json(schemas.TemplateOut(newsletter_id, report, notes, html, text, sorted(kept.fields)))
 
