@@ -118,18 +118,24 @@ def spots(
 
 
 def document(sample: Sample, places: list[Spot], public_url: str) -> str:
-    """A whole HTML document of the mail, inert. A place counts for the link that has it here."""
+    """A whole HTML document of the mail, inert. A place counts for the link that has it here.
+
+    Where merge fields make a link another one for each recipient, it counts for the first of them.
+    """
     here: dict[int, set[str]] = {}
+    first = {spot.position: spot.link for spot in reversed(places)}
 
     def marked_as(link: Link) -> str:
         position = link.index + sample.first_link
         found = identity.identify(link.target, link.name, sample.link_families, sample.full_urls)
         here[position] = {identity.shown_id(key) for key in (found.link, found.family)}
+        if link.personal:
+            here[position] = {first.get(position, "")}
         return str(position)
 
     compiled = compile_html(
         sample.html.encode("utf-8", "replace"),
-        Options(opens=False, own_origins=(public_url,)),
+        Options(opens=False, own_origins=(public_url,), samples=True),
         marked_as,
         MARK,
         "utf-8",
