@@ -9,8 +9,10 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app import (
     consent,
+    experiment_routes,
     figures,
     hooks,
+    messages,
     recipients,
     rules,
     sending,
@@ -25,6 +27,7 @@ from app.web import Parts, spec
 ROUTES = (
     *sending.ROUTES,
     *figures.ROUTES,
+    *experiment_routes.ROUTES,
     *upkeep.ROUTES,
     *streaming.ROUTES,
     *consent.ROUTES,
@@ -32,6 +35,7 @@ ROUTES = (
     *hooks.ROUTES,
     *rules.ROUTES,
     *recipients.ROUTES,
+    *messages.ROUTES,
     *subjects.ROUTES,
 )
 

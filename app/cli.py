@@ -129,7 +129,7 @@ def rewrite(
     file: Annotated[str, typer.Argument(help="An HTML file, or - for standard input.")],
     newsletter: Annotated[str, typer.Option(help="The newsletter's id.")] = "shell",
     recipient: Annotated[str, typer.Option(help="Whom it goes to.")] = "someone@example.com",
-    name: Annotated[str, typer.Option(help="The newsletter's name.")] = "",
+    name: Annotated[str | None, typer.Option(help="The newsletter's name.")] = None,
     utm: Annotated[
         list[str] | None, typer.Option(help="A UTM parameter, such as source=newsletter.")
     ] = None,
@@ -166,7 +166,7 @@ def rewrite(
         answer = {
             "message_id": prepared.draft.message_id,
             "links": prepared.report,
-            "notes": prepared.notes,
+            "notes": prepared.all_notes,
             "headers": prepared.draft.headers,
         }
         if not report:
@@ -318,5 +318,5 @@ def _report(prepared: Prepared) -> None:
         tracked = Text("yes", "green") if link.tracked else Text("no", "yellow")
         table.add_row(str(link.index), tracked, link.reason or "", Text(link.label), Text(link.url))
     console.print(table)
-    for note in prepared.notes:
+    for note in prepared.all_notes:
         errors.print(Text(f"note: {note}"))

@@ -19,7 +19,7 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app import clickmap, compare, exports, overview, people, report
+from app import clickmap, compare, exports, ledger, overview, people, report
 from app.access import CSRF, SESSION, StaleFormError, check_form, cookie, csrf
 from app.filters import FilterError, Filters
 from app.live import MAX_VIEWERS, Fragments, Live, while_valid
@@ -79,6 +79,7 @@ class Dashboard:
             Route(f"{ONE}/recipients", inside(self.recipients)),
             Route(f"{ONE}/export", inside(self.export)),
             Route(f"{ONE}/report", inside(self.report)),
+            Route(f"{ONE}/experiment", inside(self.experiment)),
             Route(f"{ONE}/clickmap", inside(self.clickmap)),
             Route(f"{ONE}/clickmap/mail", inside(self.clickmap_mail)),
             Route(ONE, inside(self.newsletter)),
@@ -87,6 +88,7 @@ class Dashboard:
             Route("/compare", inside(self.compare)),
             Route("/recipients", inside(self.recipients)),
             Route("/recipients/{key:int}", inside(self.recipient)),
+            Route("/messages/{message_id}", inside(self.message)),
             Mount("/static", StaticFiles(directory=resource("static")), name="static",
                   middleware=[Middleware(_Cached)]),
         )  # fmt: skip
@@ -122,10 +124,19 @@ class Dashboard:
     async def newsletter(self, request: Request) -> Response:
         """One newsletter, with filters on its hits."""
         filters, newsletter_id = Filters.read(request.query_params), _newsletter_id(request)
-        page = await asyncio.to_thread(
-            overview.newsletter, here(request).queries, newsletter_id, filters
-        )
+        parts = here(request)
+        page = await asyncio.to_thread(overview.newsletter, parts.queries, newsletter_id, filters)
+        key = parts.queries.key(newsletter_id)
+        page["experiment"] = await asyncio.to_thread(parts.experiments.get, key)
         return self.page(request, "newsletter.html", page)
+
+    async def experiment(self, request: Request) -> Response:
+        """A newsletter's experiment: what each variant has got, and what was decided."""
+        parts = here(request)
+        page = await asyncio.to_thread(
+            overview.experiment, parts.queries, parts.experiments, _newsletter_id(request)
+        )
+        return self.page(request, "experiment.html", page)
 
     async def newsletter_live(self, request: Request) -> Response:
         """The same, as it changes."""
@@ -133,6 +144,9 @@ class Dashboard:
         queries = here(request).queries
         with suppress(StorageError):  # a stream that starts now shows the figures later
             await asyncio.to_thread(queries.newsletter, newsletter_id)
+            await asyncio.to_thread(
+                queries.filtered, queries.key(newsletter_id), filters.parts
+            )  # a variant that is none is refused before the stream begins
         return self.stream(
             request, f"newsletter {filters.query()} {newsletter_id}", "newsletter.html",
             ("figures", "timeline", "links", "agents"),
@@ -157,6 +171,13 @@ class Dashboard:
         page = await asyncio.to_thread(people.recipient, parts.queries, key, filters)
         withdrawn = await asyncio.to_thread(parts.withdrawals.of, parts.queries.workspace, key)
         return self.page(request, "recipient.html", {**page, "withdrawn": withdrawn})
+
+    async def message(self, request: Request) -> Response:
+        """One message: what it is, and what came of it in order."""
+        queries, message_id = here(request).queries, request.path_params["message_id"]
+        row, hits = await asyncio.to_thread(ledger.message, queries, message_id)
+        page = {"message": row, "hits": hits, "sent_at": ledger.at(row), "filters": Filters()}
+        return self.page(request, "message.html", page)
 
     async def compare(self, request: Request) -> Response:
         """Up to four newsletters side by side (?newsletter= repeated)."""

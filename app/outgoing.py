@@ -8,20 +8,31 @@ from dataclasses import dataclass
 
 from msgspec.structs import replace
 
-from app import charset, events, mime
-from app.catalog import Catalog
+from app import charset, events, href, mime, notes
+from app.catalog import FOLDER, Catalog, Newsletters
 from app.events import new_id, newsletter_key, now_ms, recipient_key
+from app.experiments import NO_CHOICE, Choice, Experiments
 from app.journal import Journal
 from app.link_signer import KnownLinks, LinkRules, LinkSigner
+from app.merge_fields import Values
 from app.mime import Edit, Leaf, Why
 from app.modes import SHARED, Axis, Mode, Modes, aggregate_id
 from app.rewrite import Compiled, Link, Options, compile_html, rewrite_text
-from app.schemas import LinkOut, ModesOut, NewsletterIn, RewriteIn, TemplateIn, TrackingIn
+from app.schemas import (
+    LinkOut,
+    ModesOut,
+    NewsletterIn,
+    OwnData,
+    RewriteIn,
+    TemplateIn,
+    TrackingIn,
+)
 from app.settings import Settings
 from app.suppressing import Suppressions
 from app.tokens import MessageToken, Tokens
 
 Withdrawn = Callable[[str, int, int], tuple[Axis, ...]]
+NO_DATA = OwnData()
 
 
 @dataclass(frozen=True)
@@ -31,7 +42,8 @@ class Draft:
     `token` goes into links, `pixel` into the pixel: the same, but where all recipients share one of
     them. `withdrawn` is what the recipient has withdrawn from. `headers` are offered for the mail
     (RFC 8058). `carried` has the keys of its tracked links and their families. A suppressed one
-    must not be sent, so it never enters the ledger.
+    must not be sent, nor one of the holdout (`choice`, which is the variant too), so neither ever
+    enters the ledger.
     """
 
     message: events.Message
@@ -43,6 +55,17 @@ class Draft:
     withdrawn: tuple[Axis, ...] = ()
     suppressed: bool = False
     carried: tuple[int, ...] = ()
+    choice: Choice = NO_CHOICE
+
+    @property
+    def sent(self) -> bool:
+        """Whether it may be, and so enters the ledger."""
+        return not (self.suppressed or self.choice.holdout)
+
+    @property
+    def variant(self) -> str | None:
+        """Its name, None without one."""
+        return self.choice.name or None
 
     @property
     def message_id(self) -> str:
@@ -64,8 +87,8 @@ class Prepared:
     """A rewritten message: `html` and `text` are ready to send, `links` says what is tracked.
 
     `sample` is a whole message's HTML as it was, and the position of the first link in it.
-    `records` says what is recorded of the links, and `left` why parts of a whole message were left
-    alone.
+    `records` says what is recorded of the links, `notes` what could not be done, `left` why parts
+    of a whole message were left alone, `remarks` what a second reader would say.
     """
 
     draft: Draft
@@ -77,6 +100,12 @@ class Prepared:
     sample: tuple[str, int] | None = None
     left: frozenset[Why] = frozenset()
     records: Sequence[events.Link] = ()
+    remarks: Sequence[str] = ()
+
+    @property
+    def all_notes(self) -> list[str]:
+        """Notes and remarks, as the API returns them."""
+        return [*self.notes, *self.remarks]
 
     @property
     def report(self) -> list[LinkOut]:
@@ -95,6 +124,19 @@ class CompiledMail:
     text: Compiled | None
     records: Sequence[events.Link]
     carried: tuple[int, ...]
+    newsletter: int
+    rules: LinkRules
+
+    @property
+    def fields(self) -> frozenset[str]:
+        """The names of the merge fields that values fill."""
+        return self.html.fields | (self.text.fields if self.text else frozenset())
+
+    def check(self, values: Values) -> None:
+        """Raises MissingValueError or RewriteError where the values cannot fill it."""
+        for compiled in (self.html, self.text):
+            if compiled:
+                compiled.check(values)
 
 
 class Outgoing:
@@ -111,37 +153,51 @@ class Outgoing:
         tokens: Tokens,
         journal: Journal,
         suppressions: Suppressions,
+        experiments: Experiments,
         workspace: str = "default",
         withdrawn: Withdrawn = lambda *_: (),
     ) -> None:
         self._settings, self._tokens, self._journal = settings, tokens, journal
+        self.experiments = experiments
         self._withdrawn = withdrawn
         self._suppressions = suppressions
         self._workspace = workspace
-        self._catalog = Catalog()
+        self._catalog = Catalog(Newsletters(settings.data_dir / FOLDER))
         self.unproven = 0
         self._known_links = KnownLinks()
 
-    def prepare(self, wanted: RewriteIn, html: bytes, charset: str | None = "utf-8") -> Prepared:
+    def prepare(
+        self, wanted: RewriteIn, html: bytes, charset: str | None = "utf-8", dry: bool = False
+    ) -> Prepared:
         """Rewrite HTML (and text, when asked for) for one recipient; nothing is recorded yet.
 
-        `html` takes the place of `wanted.html`. Raises RewriteError past the rewriter's limits.
+        `html` takes the place of `wanted.html`; a `dry` run gives no new variant a number. Raises
+        RewriteError past the rewriter's limits, VariantError past the number of variants.
         """
         newsletter = self._newsletter(wanted.newsletter)
-        draft = self._draft(newsletter.newsletter, wanted.recipient, wanted.tracking)
-        options = self._options(draft.modes, wanted.utm)
+        data = OwnData.of(wanted)
+        choice = self._choice(newsletter.newsletter, wanted.recipient, wanted.variant, dry)
+        draft = self._draft(newsletter.newsletter, wanted.recipient, wanted.tracking, choice, data)
+        options = self._options(draft.modes, wanted.utm, wanted.tracking)
         signer = self._signer(newsletter.newsletter, wanted.newsletter)
         base_url = self._settings.public_url
         compiled = compile_html(html, options, signer, base_url, charset)
-        text = wanted.text
-        if text is not None and wanted.tracking.text:
+        closed = compiled.merge.closed if compiled.merge and wanted.values else ()
+        compiled = compiled.filled(wanted.values, signer) if wanted.values else compiled
+        text, in_text_remarks = wanted.text, list[str]()
+        if text is not None and (wanted.tracking.text or wanted.values):
             signer.first = len(compiled.links)
-            plain = rewrite_text(text, options, signer, base_url)
-            text = draft.personalise(plain).decode("utf-8")
+            plain = options if wanted.tracking.text else Options(clicks=False)
+            in_text = rewrite_text(text, plain, signer, base_url)
+            in_text = in_text.filled(wanted.values, signer) if wanted.values else in_text
+            in_text_remarks = self._text_remarks(in_text, text.encode("utf-8", "surrogatepass"))
+            text = draft.personalise(in_text).decode("utf-8")
         html_out = draft.personalise(compiled)
+        remarks = self._remarks(compiled, html, len(html_out), options, closed)
         return Prepared(
             dataclasses.replace(draft, carried=signer.carried),
             newsletter, compiled.links, compiled.notes, html_out, text, records=signer.records,
+            remarks=[*remarks, *in_text_remarks],
         )  # fmt: skip
 
     def prepare_mime(
@@ -151,17 +207,26 @@ class Outgoing:
         recipient: str,
         tracking: TrackingIn,
         fold: bool = False,
+        variant: str | None = None,
+        split: bool = False,
+        dry: bool = False,
+        data: OwnData = NO_DATA,
     ) -> Prepared:
         """Rewrite a whole message (RFC 5322); `html` of what is returned is that message.
 
-        `fold` is `mime.rewrite`'s.
+        `fold` is `mime.rewrite`'s, `dry` as above. With `split` an experiment decides on the
+        variant where none is named. Raises VariantError.
         """
         newsletter = self._newsletter(named)
-        draft = self._draft(newsletter.newsletter, recipient, tracking)
-        options = self._options(draft.modes, {})
+        key = newsletter.newsletter
+        choose = split or variant is not None
+        choice = self._choice(key, recipient, variant, dry) if choose else NO_CHOICE
+        draft = self._draft(key, recipient, tracking, choice, data)
+        options = self._options(draft.modes, {}, tracking)
         signer = self._signer(newsletter.newsletter, named)
         links: list[Link] = []
         found: list[str] = []
+        remarks: list[str] = []
         samples: list[tuple[str, int]] = []
 
         def edits(leaf: Leaf, body: bytes) -> Sequence[Edit]:
@@ -177,7 +242,16 @@ class Outgoing:
                 return []
             links.extend(compiled.links)
             found.extend(f"byte {leaf.start}: {note}" for note in compiled.notes)
-            return list(_edits(compiled, draft.token.encode("ascii"), draft.pixel.encode("ascii")))
+            changes = list(
+                _edits(compiled, draft.token.encode("ascii"), draft.pixel.encode("ascii"))
+            )
+            if leaf.kind == "text/html":
+                grown = sum(len(edit.new) - (edit.end - edit.start) for edit in changes)
+                about = self._remarks(compiled, body, len(body) + grown, options)
+            else:
+                about = self._text_remarks(compiled, body)
+            remarks.extend(f"body at byte {leaf.start}: {remark}" for remark in about)
+            return changes
 
         done = mime.rewrite(message, edits, fold)
         left = frozenset(note.why for note in done.notes)
@@ -190,13 +264,13 @@ class Outgoing:
         return Prepared(
             dataclasses.replace(draft, carried=signer.carried),
             newsletter, numbered, notes, done.message,
-            sample=sample, records=signer.records, left=left,
+            sample=sample, records=signer.records, remarks=remarks, left=left,
         )  # fmt: skip
 
     def compile(self, newsletter_id: str, template: TemplateIn, modes: Modes) -> CompiledMail:
         """HTML and text of a template, compiled for any number of recipients."""
         key = newsletter_key(self._workspace, newsletter_id)
-        options = self._options(modes, template.utm)
+        options = self._options(modes, template.utm, template.tracking)
         signer, base_url = self._signer(key, template), self._settings.public_url
         html = compile_html(template.html.encode(), options, signer, base_url, "utf-8")
         text = None
@@ -204,24 +278,95 @@ class Outgoing:
             signer.first = len(html.links)
             plain = options if template.tracking.text else Options(clicks=False)
             text = rewrite_text(template.text, plain, signer, base_url)
-        return CompiledMail(html, text, signer.records, signer.carried)
+        rules = LinkRules(template.link_families, template.full_urls)
+        return CompiledMail(html, text, signer.records, signer.carried, key, rules)
+
+    def fill(self, mail: CompiledMail, values: Values) -> CompiledMail:
+        """A template's mail for one recipient, its merge fields filled.
+
+        `records` are those of the links that the values have made. Raises MissingValueError, or
+        RewriteError for too many fields.
+        """
+        mail.check(values)
+        signer = LinkSigner(self._tokens, self._known_links, mail.newsletter, mail.rules)
+        html = mail.html.filled(values, signer)
+        signer.first = len(html.links)
+        text = mail.text.filled(values, signer) if mail.text else None
+        carried = tuple(dict.fromkeys((*mail.carried, *signer.carried)))
+        return CompiledMail(html, text, signer.records, carried, mail.newsletter, mail.rules)
+
+    def remarks(self, template: TemplateIn, mail: CompiledMail) -> list[str]:
+        """What a second reader says of a template, compiled."""
+        html = mail.html
+        modes = self.modes(template.tracking)
+        options = self._options(modes, template.utm, template.tracking)
+        source = template.html.encode()
+        token = self.draft(0, "nobody", modes).token.encode("ascii")
+        closed = html.merge.closed if html.merge else ()
+        about = self._remarks(html, source, len(html.personalise(token)), options, closed)
+        if mail.text and template.text:
+            about += self._text_remarks(mail.text, template.text.encode("utf-8", "surrogatepass"))
+        return about
+
+    def _remarks(
+        self,
+        compiled: Compiled,
+        source: bytes,
+        size: int,
+        options: Options,
+        closed: Sequence[int] = (),
+    ) -> list[str]:
+        host = href.address(self._settings.public_url).domain
+        return [
+            *notes.of_size(len(source), size, options.pixel_top or not options.opens),
+            *notes.of_links(compiled.links, source, host, options.placeholders),
+            *notes.of_fields(closed),
+        ]
+
+    def _text_remarks(self, compiled: Compiled, source: bytes) -> list[str]:
+        own = self._settings.placeholders
+        return [f"text: {note}" for note in notes.of_placeholders(compiled.links, source, own)]
 
     def modes(self, tracking: TrackingIn) -> Modes:
         """What is asked for, by the settings where that is not said."""
         default = self._settings
         return Modes(_mode(tracking.opens, default.opens), _mode(tracking.clicks, default.clicks))
 
-    def draft(self, newsletter: int, recipient: str, modes: Modes, at: int | None = None) -> Draft:
-        """A new message to one recipient of a newsletter (by its key)."""
+    def key(self, recipient: str) -> int:
+        """The recipient's key."""
+        return recipient_key(self._settings.recipient_key, self._workspace, recipient)
+
+    def writes(self, newsletter_id: str, variant: str | None) -> bool:
+        """Whether preparing such a message may wait for the disk: then do it in a thread."""
+        if variant is None:
+            return False
+        key = newsletter_key(self._workspace, newsletter_id)
+        return not self.experiments.variants.knows(key, variant)
+
+    def draft(
+        self,
+        newsletter: int,
+        recipient: str,
+        modes: Modes,
+        at: int | None = None,
+        choice: Choice = NO_CHOICE,
+        data: OwnData = NO_DATA,
+    ) -> Draft:
+        """A new message to one recipient of a newsletter (by its key).
+
+        Metadata and Message-ID may lead to a person: they are kept where the address is.
+        """
         at = now_ms() if at is None else at
-        whom = recipient_key(self._settings.recipient_key, self._workspace, recipient)
+        whom = self.key(recipient)
         withdrawn = tuple(
             axis
             for axis in self._withdrawn(self._workspace, whom, newsletter)
             if getattr(modes, axis) != "off"
         )
         modes = modes.without(withdrawn)
-        token = MessageToken(new_id(at), newsletter, whom, modes.flags, workspace=self._workspace)
+        token = MessageToken(
+            new_id(at), newsletter, whom, modes.flags, choice.number, workspace=self._workspace
+        )
         own = self._tokens.message(token)
         shared = self._shared(newsletter, at) if "aggregate" in modes else own
         # An axis that is off goes with the other: most mails have one token.
@@ -235,7 +380,10 @@ class Outgoing:
                 token.message.hex(),
                 whom,
                 recipient.strip() if modes.personal else "",
+                choice.number,
                 flags=modes.flags,
+                metadata=dict(data.metadata) if modes.personal else {},
+                rfc_message_id=data.rfc_message_id if modes.personal else "",
             ),
             recipient.strip(),
             links if modes.clicks != "off" else pixel,
@@ -246,6 +394,7 @@ class Outgoing:
             },
             modes,
             withdrawn,
+            choice=choice,
         )
 
     def _shared(self, newsletter: int, at: int) -> str:
@@ -255,9 +404,16 @@ class Outgoing:
             MessageToken(message, newsletter, 0, SHARED, workspace=self._workspace)
         )
 
-    def _draft(self, newsletter: int, recipient: str, tracking: TrackingIn) -> Draft:
-        draft = self.draft(newsletter, recipient, self.modes(tracking))
+    def _draft(
+        self, newsletter: int, recipient: str, tracking: TrackingIn, choice: Choice, data: OwnData
+    ) -> Draft:
+        modes = self.modes(tracking)
+        draft = self.draft(newsletter, recipient, modes, choice=choice, data=data)
         return self.checked([draft])[0]
+
+    def _choice(self, newsletter: int, recipient: str, name: str | None, dry: bool) -> Choice:
+        choices = self.experiments.choices(newsletter, name, new=not dry)
+        return choices.of(self.key(recipient))
 
     def checked(self, drafts: Sequence[Draft]) -> Sequence[Draft]:
         """Drafts of one newsletter, those to suppressed recipients marked."""
@@ -287,11 +443,18 @@ class Outgoing:
         named = NewsletterIn(newsletter_id, template.name, template.subject, template.tags)
         await self._record(self._newsletter(named), links, [])
 
-    async def record_drafts(self, drafts: Iterable[Draft]) -> None:
-        """Enter many messages by one write: all of them or, raising JournalError, none."""
-        records = _ledger(drafts)
+    async def record_drafts(
+        self, drafts: Iterable[Draft], links: Iterable[events.Link] = ()
+    ) -> None:
+        """Enter many messages and links of theirs by one write.
+
+        All of them or, raising JournalError, none.
+        """
+        new_links = list(self._known_links.new(links))
+        records = [*new_links, *_ledger(drafts)]
         if records:
             await self._journal.write(b"".join(map(events.encode, records)))
+            self._known_links.remember(new_links)
 
     async def _record(
         self,
@@ -299,14 +462,14 @@ class Outgoing:
         links: Sequence[events.Link],
         drafts: Iterable[Draft],
     ) -> None:
-        changes = list(self._catalog.changes(newsletter))
+        stated = self._catalog.changed(newsletter)
         new_links = list(self._known_links.new(links))
-        records = [*(record for _, _, record in changes), *new_links, *_ledger(drafts)]
+        records = [*([stated] if stated else ()), *new_links, *_ledger(drafts)]
         if not records:
             return
         await self._journal.write(b"".join(map(events.encode, records)))
-        for key, value, _ in changes:
-            self._catalog.remember(key, value)
+        if stated:
+            self._catalog.remember(stated)
         self._known_links.remember(new_links)
 
     def _newsletter(self, named: NewsletterIn) -> events.Newsletter:
@@ -315,12 +478,15 @@ class Outgoing:
             now_ms(), self._workspace, key, named.id, named.name, named.subject, named.tags
         )
 
-    def _options(self, modes: Modes, utm: dict[str, str]) -> Options:
+    def _options(self, modes: Modes, utm: dict[str, str], tracking: TrackingIn) -> Options:
         return Options(
             clicks=modes.clicks != "off",
             opens=modes.opens != "off",
             utm={f"utm_{name.removeprefix('utm_')}": value for name, value in utm.items()},
             own_origins=(self._settings.public_url,),
+            leave_url_text=tracking.url_text == "leave",
+            pixel_top=tracking.pixel == "top",
+            placeholders=self._settings.placeholders,
         )
 
     def _signer(self, newsletter: int, of: NewsletterIn | TemplateIn) -> LinkSigner:
@@ -330,7 +496,7 @@ class Outgoing:
 
 def _ledger(drafts: Iterable[Draft]) -> list[events.Record]:
     """The messages that may be sent, and how many of them carried which links."""
-    sent = [draft for draft in drafts if not draft.suppressed]
+    sent = [draft for draft in drafts if draft.sent]
     carried: Counter[tuple[int, int, tuple[int, ...]]] = Counter()
     at: dict[tuple[int, int, tuple[int, ...]], events.Message] = {}
     for draft in sent:
@@ -372,5 +538,4 @@ def _edits(compiled: Compiled, token: bytes, pixel: bytes) -> Iterable[Edit]:
     links, opens = (one.decode().encode(compiled.codec) for one in (token, pixel))
     for splice in compiled.splices:
         own = opens if splice.pixel else links
-        new = b"" if splice.before is None else splice.before + own + splice.after
-        yield Edit(splice.start, splice.end, new)
+        yield Edit(splice.start, splice.end, splice.inserted(own))

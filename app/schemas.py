@@ -1,12 +1,17 @@
 """What the API takes and gives, as msgspec types: validation and OpenAPI come from them."""
 
+from collections.abc import Mapping
 from datetime import datetime
-from typing import Annotated
+from types import MappingProxyType
+from typing import Annotated, Literal, NamedTuple
 
 from msgspec import Meta, Struct
 
+from app import merge_fields
+from app.experiments import Comparison, Outcome, Plan, VariantFigures
 from app.modes import Axis, Mode
 from app.queries import Agents, LinkStats
+from app.variants import VariantName
 
 Id = Annotated[
     str,
@@ -20,6 +25,25 @@ Id = Annotated[
 Moment = Annotated[datetime, Meta(tz=True)]
 Line = Annotated[str, Meta(max_length=1000, pattern=r"^[^\x00-\x1f\x7f]*$")]
 Tag = Annotated[str, Meta(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]+$")]
+Tags = Annotated[tuple[Tag, ...], Meta(max_length=50)]
+MOST_METADATA = 20  # keys
+MetadataKey = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.-]{1,64}$(?!\n)")]
+MetadataValue = Annotated[str, Meta(max_length=500, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$(?!\n)")]
+Metadata = Annotated[
+    dict[MetadataKey, MetadataValue],
+    Meta(
+        max_length=MOST_METADATA,
+        description="The mailer's own data of the message: it comes with events.",
+    ),
+]
+RfcMessageId = Annotated[
+    str,
+    Meta(
+        max_length=998,
+        pattern=r"^(<[^\x00-\x20\x7f<>]+>|[^\x00-\x20\x7f<>]+)$(?!\n)",
+        description="The mail's Message-ID (RFC 5322, section 3.6.4), with or without < and >.",
+    ),
+]
 
 
 Families = Annotated[
@@ -34,14 +58,15 @@ Families = Annotated[
 class NewsletterIn(Struct, frozen=True, forbid_unknown_fields=True):
     """The newsletter or transactional stream that a message belongs to.
 
-    Links that fit the same pattern of `link_families` are counted as one. With `full_urls` the URLs
-    of links are kept as they are; otherwise what looks like a secret in them is masked.
+    What is left out, or null, stays as it was stated last; "" and [] clear it. Links that fit the
+    same pattern of `link_families` are counted as one. With `full_urls` the URLs of links are kept
+    as they are; otherwise what looks like a secret in them is masked.
     """
 
     id: Id
-    name: Line = ""
-    subject: Line = ""
-    tags: Annotated[tuple[Tag, ...], Meta(max_length=50)] = ()
+    name: Line | None = None
+    subject: Line | None = None
+    tags: Tags | None = None
     link_families: Families = ()
     full_urls: bool = False
 
@@ -50,11 +75,15 @@ class TrackingIn(Struct, frozen=True, forbid_unknown_fields=True):
     """What is tracked in this message, and how much is kept of it (docs/privacy.md).
 
     true is what the service's settings say, false is off; text/plain links only when asked for.
+    `pixel` is where the pixel goes: the end of the mail, or its top, after the preheader.
+    `url_text` is what happens to links whose text is a URL of another host than the redirect's.
     """
 
     opens: bool | Mode = True
     clicks: bool | Mode = True
     text: bool = False
+    pixel: Literal["top", "end"] = "end"
+    url_text: Literal["leave", "track"] = "track"
 
 
 class ModesOut(Struct, frozen=True):
@@ -77,12 +106,30 @@ Recipient = Annotated[
     ),
 ]
 Utm = dict[UtmName, Line]
+FieldName = Annotated[str, Meta(pattern=rf"^{merge_fields.NAME}$")]
+FieldValue = Annotated[
+    str,
+    Meta(
+        max_length=merge_fields.MAX_VALUE_CHARS,
+        pattern=r"^[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f]*$",
+        description="Text without control characters but tab, CR and LF.",
+    ),
+]
+FieldValues = Annotated[
+    dict[FieldName, FieldValue | None],
+    Meta(
+        max_length=merge_fields.MAX_VALUES,
+        description="Values of the merge fields `{{ name }}` and `*|NAME|*`; null leaves one as it"
+        " is.",
+    ),
+]
 
 
 class RewriteIn(Struct, frozen=True, forbid_unknown_fields=True):
     """One message to rewrite.
 
     With `sample` its HTML is kept for the newsletter's click map: only mark one that names nobody.
+    Without `variant` the newsletter's experiment decides, if it has one (docs/experiments.md).
     """
 
     newsletter: NewsletterIn
@@ -92,19 +139,24 @@ class RewriteIn(Struct, frozen=True, forbid_unknown_fields=True):
     tracking: TrackingIn = TrackingIn()
     utm: Utm = {}
     sample: bool = False
+    metadata: Metadata = {}
+    rfc_message_id: RfcMessageId | None = None
+    variant: VariantName | None = None
+    values: FieldValues = {}
 
 
 class TemplateIn(Struct, frozen=True, forbid_unknown_fields=True):
     """A mail to compile once for many recipients; the newsletter's id stands in the path.
 
-    `placeholder` is what the answer's HTML carries where each message's token goes.
+    `placeholder` is what the answer's HTML carries where each message's token goes. Name, subject
+    and tags that are left out, or null, stay as they were stated last; "" and [] clear them.
     """
 
     html: str
     text: str | None = None
-    name: Line = ""
-    subject: Line = ""
-    tags: Annotated[tuple[Tag, ...], Meta(max_length=50)] = ()
+    name: Line | None = None
+    subject: Line | None = None
+    tags: Tags | None = None
     tracking: TrackingIn = TrackingIn()
     utm: Utm = {}
     link_families: Families = ()
@@ -116,6 +168,22 @@ class RecipientIn(Struct, frozen=True, forbid_unknown_fields=True):
     """One line of a stream of recipients."""
 
     recipient: Recipient
+    metadata: Metadata = {}
+    rfc_message_id: RfcMessageId | None = None
+    variant: VariantName | None = None
+    values: FieldValues = {}
+
+
+class OwnData(NamedTuple):
+    """What the mailer knows a message by; < and > are no part of a Message-ID."""
+
+    metadata: Mapping[str, str] = MappingProxyType({})
+    rfc_message_id: str = ""
+
+    @classmethod
+    def of(cls, wanted: RewriteIn | RecipientIn) -> "OwnData":
+        """As a request gives it."""
+        return cls(wanted.metadata, (wanted.rfc_message_id or "").strip("<>"))
 
 
 class LinkOut(Struct, frozen=True):
@@ -134,7 +202,8 @@ class RewriteOut(Struct, frozen=True):
     `withdrawn` is what is off because the recipient has withdrawn consent.
 
     Do not send it when `suppressed` is true: the recipient has unsubscribed, and the message is not
-    in the ledger.
+    in the ledger. Nor when `holdout` is: the newsletter's experiment is not decided yet, or keeps
+    the recipient out.
     """
 
     message_id: str
@@ -147,16 +216,23 @@ class RewriteOut(Struct, frozen=True):
     suppressed: bool = False
     tracking: ModesOut = ModesOut("full", "full")
     withdrawn: tuple[Axis, ...] = ()
+    variant: VariantName | None = None
+    holdout: bool = False
 
 
 class TemplateOut(Struct, frozen=True):
-    """A template that is kept. `html` and `text` carry the placeholder, if one was given."""
+    """A template that is kept. `html` and `text` carry the placeholder, if one was given.
+
+    `fields` are the merge fields that each message's `values` fill.
+    """
 
     newsletter_id: str
     links: list[LinkOut]
     notes: list[str]
     html: str | None = None
     text: str | None = None
+    variant: VariantName | None = None
+    fields: list[str] = []
 
 
 class TokenOut(Struct, frozen=True):
@@ -172,6 +248,8 @@ class TokenOut(Struct, frozen=True):
     suppressed: bool = False
     tracking: ModesOut = ModesOut("full", "full")
     withdrawn: tuple[Axis, ...] = ()
+    variant: VariantName | None = None
+    holdout: bool = False
 
 
 class MessageOut(Struct, frozen=True):
@@ -185,6 +263,8 @@ class MessageOut(Struct, frozen=True):
     suppressed: bool = False
     tracking: ModesOut = ModesOut("full", "full")
     withdrawn: tuple[Axis, ...] = ()
+    variant: VariantName | None = None
+    holdout: bool = False
 
 
 class LineError(Struct, frozen=True, omit_defaults=True):
@@ -207,6 +287,8 @@ class MimeReport(Struct, frozen=True):
     suppressed: bool = False
     tracking: ModesOut = ModesOut("full", "full")
     withdrawn: tuple[Axis, ...] = ()
+    variant: VariantName | None = None
+    holdout: bool = False
 
 
 class NewsletterOut(Struct, frozen=True):
@@ -284,6 +366,55 @@ class ReclassifyOut(Struct, frozen=True, omit_defaults=True):
     total: int
     changed: int
     error: str = ""
+
+
+def explain(error: Exception) -> tuple[str, str]:
+    """What msgspec says, and the field: `Expected ... - at $.newsletter.id` or `key in $.utm`."""
+    message, _, path = str(error).partition(" - at `")
+    return message, path.removeprefix("key` in `").rstrip("`").removeprefix("$").lstrip(".")
+
+
+class AssignmentsIn(Struct, frozen=True, forbid_unknown_fields=True):
+    """Recipients to be split."""
+
+    recipients: Annotated[list[Recipient], Meta(max_length=10_000)]
+
+
+class AssignmentOut(Struct, frozen=True):
+    """What a recipient gets; send nothing yet where `holdout` is true."""
+
+    recipient: str
+    variant: str | None
+    holdout: bool
+
+
+class AssignmentList(Struct, frozen=True):
+    """In the order in which the recipients were given."""
+
+    assignments: list[AssignmentOut]
+
+
+ExperimentState = Literal["running", "full", "decided"]
+
+
+class ExperimentOut(Struct, frozen=True):
+    """A newsletter's experiment; figures are of messages sent since `started_at`.
+
+    `state` is running, full (the sample has its size, hits still come) or decided. The figures of a
+    decided one are those that decided. `outcome` is null before.
+    """
+
+    id: str
+    newsletter_id: str
+    state: ExperimentState
+    started_at: datetime
+    decided_at: datetime | None
+    decide_by: datetime | None
+    plan: Plan
+    variants: list[VariantFigures]
+    comparisons: list[Comparison]
+    split_chance: float
+    outcome: Outcome | None
 
 
 class Problem(Struct, frozen=True, omit_defaults=True):

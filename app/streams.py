@@ -15,8 +15,9 @@ from msgspec import Meta, Struct
 
 from app import describing, headers
 from app.headers import Field
-from app.masking import check_patterns
-from app.schemas import Families, Id, Line, NewsletterIn, Tag, TrackingIn
+from app.schemas import Families, Id, Line, NewsletterIn, Tags, TrackingIn
+from app.url_patterns import check_patterns
+from app.variants import VariantName
 
 Glob = Annotated[str, Meta(min_length=1, max_length=500)]
 NAMES = ("list_id", "feedback_id", "sender")
@@ -38,18 +39,20 @@ class Rule(Struct, frozen=True, forbid_unknown_fields=True):
     list_id: Glob | None = None
     feedback_id: Glob | None = None
     sender: Glob | None = None
-    name: Line = ""
-    tags: Annotated[tuple[Tag, ...], Meta(max_length=50)] = ()
+    name: Line | None = None
+    tags: Tags | None = None
     track: str = "opens, clicks"
+    variant: VariantName | None = None
     link_families: Families = ()
     full_urls: bool = False
 
 
 class Stream(NamedTuple):
-    """What a mail belongs to, and what of it is tracked."""
+    """What a mail belongs to, what of it is tracked, and which variant it is."""
 
     newsletter: NewsletterIn
     tracking: TrackingIn
+    variant: str | None = None
 
 
 class _File(Struct, forbid_unknown_fields=True):
@@ -86,20 +89,23 @@ def stream_of(
     told = _told(head, sender)
     rule = next((rule for rule in rules if _fits(rule, told)), None)
     track = own if "track" in own or not rule else {"track": rule.track}
+    variant = describing.variant_of(own)
     if "newsletter" in own:
-        return Stream(describing.newsletter_of(own), describing.tracking_of(track))
+        return Stream(describing.newsletter_of(own), describing.tracking_of(track), variant)
     named = rule.newsletter if rule else "{domain}"
-    tags = rule.tags if rule else ()
     of = re.sub(r"\{(\w+)\}", lambda part: told.get(part[1], part[0]), named)[:200]
-    given: dict[str, str] = {"newsletter": of, "name": rule.name if rule else of}
-    found = describing.newsletter_of({**given, **own})
-    if "tags" not in own:
-        found = msgspec.structs.replace(found, tags=tags)
+    found = describing.newsletter_of({"newsletter": of, **own})
+    if rule and "name" not in own:
+        found = msgspec.structs.replace(found, name=rule.name)
+    if rule and "tags" not in own:
+        found = msgspec.structs.replace(found, tags=rule.tags)
     if rule and "link-families" not in own:
         found = msgspec.structs.replace(found, link_families=rule.link_families)
     if rule and "full-urls" not in own:
         found = msgspec.structs.replace(found, full_urls=rule.full_urls)
-    return Stream(found, describing.tracking_of(track))
+    if variant is None and rule:
+        variant = rule.variant
+    return Stream(found, describing.tracking_of(track), variant)
 
 
 def _told(head: Sequence[Field], sender: str) -> dict[str, str]:

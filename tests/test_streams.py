@@ -53,12 +53,36 @@ def test_a_rule_gives_name_and_tags() -> None:
     assert (stream.newsletter.name, stream.newsletter.tags) == ("News", ("news",))
 
 
+def test_what_nobody_states_is_left_as_it_was() -> None:
+    for stream in (found("From: a@shop.example"), found("Feedback-ID: 42:receipt:shop")):
+        assert (stream.newsletter.name, stream.newsletter.tags) == (None, None)
+    emptied = found("List-Id: <w.news.shop.example>", own={"tags": "", "name": ""}).newsletter
+    assert (emptied.name, emptied.tags) == ("", ())
+    named = found("From: a@b.example", own={"newsletter": "mine"}).newsletter
+    assert (named.name, named.subject, named.tags) == (None, None, None)
+
+
 def test_the_mails_own_fields_win() -> None:
     stream = found("From: parcel@x.example", own={"newsletter": "mine", "track": "clicks"})
     assert (stream.newsletter.id, stream.tracking) == ("mine", TrackingIn(False, True, False))
     assert found("From: parcel@x.example", own={"newsletter": "mine"}).tracking == OFF
+    stream = found("From: a@x.example", own={"track": "pixel=top"})
+    assert stream.tracking == TrackingIn(pixel="top")
+    stream = found("From: a@x.example", own={"track": "clicks url_text=leave"})
+    assert stream.tracking == TrackingIn(False, True, False, url_text="leave")
     stream = found("List-Id: <w.news.shop.example>", own={"tags": "a, b", "name": "Mine"})
     assert (stream.newsletter.name, stream.newsletter.tags) == ("Mine", ("a", "b"))
+
+
+def test_a_variant_is_the_mails_own_or_the_rules_with_its_newsletter() -> None:
+    rules = [Rule("offers", sender="*", variant="B")]
+    head, _ = fields(mail("From: a@b.example"))
+    for own, variant in (
+        ({}, "B"), ({"variant": "C"}, "C"), ({"newsletter": "x"}, None),
+        ({"newsletter": "x", "variant": " C "}, "C"),
+    ):  # fmt: skip
+        assert stream_of(head, own, "", rules).variant == variant
+    assert stream_of(head, {}, "").variant is None
 
 
 def test_nothing_at_all_is_a_stream_too() -> None:
@@ -69,9 +93,12 @@ def test_nothing_at_all_is_a_stream_too() -> None:
     ("own", "field"),
     [
         ({"track": "all"}, "X-Mailwake-Track"),
+        ({"track": "opens, pixel=middle"}, "X-Mailwake-Track"),
+        ({"track": "url_text"}, "X-Mailwake-Track"),
         ({"newsletter": ""}, "X-Mailwake-Newsletter"),
         ({"tags": "x" * 101}, "X-Mailwake-Tags"),
         ({"name": "x" * 1001}, "X-Mailwake-Name"),
+        ({"variant": "x" * 51}, "X-Mailwake-Variant"),
     ],
 )
 def test_a_wrong_field_is_named(own: dict[str, str], field: str) -> None:
@@ -96,6 +123,7 @@ def test_any_bytes_belong_somewhere_or_are_refused_by_name(message: bytes, sende
         ("[[stream]]\nnewsletter = 'x'", "stream 1: needs one of list_id, feedback_id, sender"),
         ("[[stream]]\nsender = 'x'", "newsletter"),
         ("[[stream]]\nsender = 'x'\nnewsletter = 'y'\ntrack = 'all'", "stream 1: track: 'all'"),
+        ("[[stream]]\nsender = 'x'\nnewsletter = 'y'\nvariant = ''", "variant"),
         ("[[stream]]\nsendr = 'x'\nnewsletter = 'y'", "sendr"),
         ("[stream", "streams.toml"),
     ],

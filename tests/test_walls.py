@@ -58,7 +58,7 @@ def test_a_key_may_what_its_scope_says(walled: Service) -> None:
     }
     assert set(needs.values()) == set(keys) and len(needs) > 35
     ids = dict.fromkeys(
-        ("newsletter_id", "webhook_id", "followup_id", "recipient", "name"), "none"
+        ("newsletter_id", "webhook_id", "followup_id", "recipient", "name", "message_id"), "none"
     ) | {"erasure_id": "0"}  # fmt: skip
     for (method, path), needed in [*needs.items(), (("GET", "/metrics"), "read")]:
         for scope, key in {**keys, "": "mw_none"}.items():
@@ -107,7 +107,7 @@ def test_a_user_may_what_the_role_says(walled: Service, table: list[tuple[str, s
 
 def test_nobody_gets_in_without_a_session(walled: Service, table: list[tuple[str, str]]) -> None:
     ids = dict.fromkeys(
-        ("newsletter_id", "webhook_id", "followup_id", "action", "token"), "none"
+        ("newsletter_id", "webhook_id", "followup_id", "action", "token", "message_id"), "none"
     ) | {"key": "1"}  # fmt: skip
     public = ("/healthz", "/readyz", "/metrics", "/openapi.json", "/docs", *OPEN)
     with httpx2.Client(base_url=walled.url, trust_env=False) as stranger:
@@ -133,6 +133,14 @@ def foreign(of: Tenant) -> dict[tuple[str, str], Any]:
         ("POST", "/v1/rewrite/mime"): f"{head}Content-Type: text/html\r\n\r\n<p>x".encode(),
         ("POST", "/v1/newsletters/{newsletter_id}/template"): {"html": "<p>theirs"},
         ("POST", "/v1/newsletters/{newsletter_id}/messages"): person,
+        ("POST", "/v1/newsletters/{newsletter_id}/experiment"): {
+            "variants": [{"variant": "A"}, {"variant": "B"}],
+            "decide_after_messages": 100,
+        },
+        ("POST", "/v1/newsletters/{newsletter_id}/experiment/assignments"): {
+            "recipients": [of.recipient]
+        },
+        ("DELETE", "/v1/newsletters/{newsletter_id}/experiment"): None,
         ("POST", "/v1/reclassify"): {},
         ("POST", "/v1/suppressions"): {**person, "newsletter_id": of.newsletter},
         ("DELETE", "/v1/suppressions"): {"recipient": f"{of.secret}@example.com"},

@@ -43,6 +43,7 @@ FIELDS = (
     "tag",
     "recipient",
     "label",
+    "metadata",
     "followup",
     "segment",
     "key",
@@ -102,7 +103,8 @@ LOOK = """() => {
             ...all.flatMap((one) => [...one.attributes].map((a) => a.value))].join("\\n"),
     };
 }"""
-# Addresses that show a route's page; {id}, {key}, {hook} of what is stored, {text} as it is given.
+# Addresses that show a route's page; {id}, {key}, {hook}, {message} of what is stored, {text} as
+# it is given.
 OWN: Mapping[str, tuple[str, ...]] = {
     "/newsletters/{newsletter_id:path}": (
         "{page}", "{page}?show=all&client={text}&os={text}&country={text}&device={text}",
@@ -110,9 +112,11 @@ OWN: Mapping[str, tuple[str, ...]] = {
     ),
     "/newsletters/{newsletter_id:path}/recipients": ("{page}/recipients?search={text}",),
     "/newsletters/{newsletter_id:path}/report": ("{page}/report",),
+    "/newsletters/{newsletter_id:path}/experiment": ("{page}/experiment",),
     "/newsletters/{newsletter_id:path}/clickmap": ("{page}/clickmap?show=all",),
     "/newsletters/{newsletter_id:path}/clickmap/mail": ("{page}/clickmap/mail?show=all",),
     "/recipients/{key:int}": ("/recipients/{key}?show=all",),
+    "/messages/{message_id}": ("/messages/{message}", "/messages/{text}"),
     "/recipients/{key:int}/erase": ("/recipients/{key}/erase",),
     "/compare": ("/compare?newsletter={id}&newsletter={text}",),
     "/webhooks/{webhook_id}": ("/webhooks/{hook}", "/webhooks/{text}"),
@@ -212,6 +216,12 @@ class Stored:
             "/v1/followups", name=self.of["followup"], webhook_id=self.hook, when="clicked",
             newsletters=[self.of["id"]], labels=[self.of["label"]], tags=[self.of["tag"]],
         )  # fmt: skip
+        visible = re.sub(r"[\x00-\x1f\x7f]", "", text)[:48].strip()  # what a variant's name may be
+        shares = [{"variant": f"{n}{visible}"} for n in "AB"]
+        self.post(
+            f"/v1/newsletters/{quote(self.of['id'], safe='')}/experiment", variants=shares,
+            figure="link", link=self.of["label"], decide_after_messages=100,
+        )  # fmt: skip
         saved = {"newsletter": self.of["id"], "clicked_tag": [text]}
         named = quote(self.of["segment"], safe="")
         assert service.client.put(f"/v1/saved-segments/{named}", json=saved).status_code < 300
@@ -222,7 +232,11 @@ class Stored:
         state.dispose()
         agent = f"Mozilla/5.0 {text} Thunderbird/140.0 {text}".encode()
         for shown in (agents.CHROME.encode(), agent):
-            answer = service.rewrite(newsletter, html, self.of["recipient"], sample=True)
+            answer = service.rewrite(
+                newsletter, html, self.of["recipient"], sample=True,
+                metadata={"note": self.of["metadata"]},
+            )  # fmt: skip
+            self.message = answer["message_id"]
             for path in paths(tracked_urls(answer["html"])):
                 names = (b"purpose", b"referer", b"x-forwarded-for", b"accept-language")
                 fields = [(name, text.encode()) for name in names]
@@ -237,7 +251,8 @@ class Stored:
     def addresses(self, visits: Mapping[str, tuple[str, ...]], key: str) -> Iterator[str]:
         given = {
             "page": page_url(self.of["id"]), "id": quote(self.of["id"], safe=""), "key": key,
-            "hook": self.hook, "text": quote(self.text.replace("/", "%2F"), safe=""),
+            "hook": self.hook, "message": self.message,
+            "text": quote(self.text.replace("/", "%2F"), safe=""),
         }  # fmt: skip
         for addresses in visits.values():
             for address in addresses:
