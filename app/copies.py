@@ -11,13 +11,15 @@ import dkim
 
 from app import describing, mime, streams
 from app.describing import DescriptionError
-from app.outgoing import Outgoing, Prepared
+from app.outgoing import NO_DATA, Outgoing, Prepared
+from app.schemas import OwnData
 from app.settings import PREFIX, Settings, SettingsError
 from app.streams import Stream
 from app.variants import VariantError
 
 log = logging.getLogger(__name__)
 SHARED = "(shared)"  # the recipient of a mail that all get alike
+MESSAGE_ID = "X-Mailwake-Message-ID"  # of a copy, where the settings say so
 MOST_HOPS = 50  # Received fields (RFC 5321, section 6.3)
 _BARE = re.compile(rb"\r(?!\n)|(?<!\r)\n|\0")
 _NAMED = {b"\r": "a bare CR", b"\n": "a bare LF", b"\0": "NUL"}
@@ -32,7 +34,7 @@ REASONS = get_args(Reason)
 class Mail(NamedTuple):
     """A mail without its X-Mailwake-* fields; `stream` is None where it stays as it is: `why`.
 
-    `unsubscribe` asks for List-Unsubscribe to be put in.
+    `data` is its own metadata and Message-ID; `unsubscribe` asks for List-Unsubscribe to be put in.
     """
 
     content: bytes
@@ -40,6 +42,7 @@ class Mail(NamedTuple):
     unsubscribe: bool = False
     why: Reason | None = None
     detail: str = ""
+    data: OwnData = NO_DATA
 
 
 class Copy(NamedTuple):
@@ -80,10 +83,12 @@ class Copies:
             return Mail(content, None, why="signed")
         try:
             stream = streams.stream_of(head, own, sender, self._rules)
+            data = describing.own_data(head, own)
         except DescriptionError as error:
             return Mail(content, None, False, "field", f"{error.field}: {error}")
         listed = any(field.name == "list-unsubscribe" for field in head)
-        return Mail(content, stream, describing.wants_unsubscribe(own) and not listed)
+        unsubscribe = describing.wants_unsubscribe(own) and not listed
+        return Mail(content, stream, unsubscribe, data=data)
 
     def make(self, mail: Mail, recipient: str) -> Copy:
         """The recipient's copy, not yet recorded."""
@@ -92,7 +97,7 @@ class Copies:
         try:
             prepared = self._outgoing.prepare_mime(
                 mail.content, mail.stream.newsletter, recipient, mail.stream.tracking, True,
-                mail.stream.variant,
+                mail.stream.variant, data=mail.data,
             )  # fmt: skip
         except VariantError as error:
             return self.untouched(mail, "field", str(error))
@@ -102,12 +107,17 @@ class Copies:
         if prepared.draft.suppressed:
             return Copy(mail.content, prepared)
         content = prepared.html
-        if mail.unsubscribe and recipient != SHARED:
+        # A broken mail that begins within a field would become part of ours.
+        whole = content[:1] not in (b" ", b"\t")
+        if mail.unsubscribe and recipient != SHARED and whole:
             content = describing.header(prepared.draft.headers) + content
         if content == mail.content:
             notes = "; ".join(prepared.notes)
             off = mail.stream.tracking == describing.OFF
             return self.untouched(mail, "off" if off else "broken" if notes else "nothing", notes)
+        if self._settings.smtp_message_id and whole:
+            named = {MESSAGE_ID: prepared.draft.message_id}
+            content = describing.header(named) + content
         return Copy(self._signed(content), prepared)
 
     def untouched(self, mail: Mail, why: Reason, detail: str = "") -> Copy:

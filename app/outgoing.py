@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from msgspec.structs import replace
 
 from app import charset, events, href, mime, notes
-from app.catalog import Catalog
+from app.catalog import FOLDER, Catalog, Newsletters
 from app.events import new_id, newsletter_key, now_ms, recipient_key
 from app.experiments import NO_CHOICE, Choice, Experiments
 from app.journal import Journal
@@ -18,12 +18,21 @@ from app.merge_fields import Values
 from app.mime import Edit, Leaf
 from app.modes import SHARED, Axis, Mode, Modes, aggregate_id
 from app.rewrite import Compiled, Link, Options, compile_html, rewrite_text
-from app.schemas import LinkOut, ModesOut, NewsletterIn, RewriteIn, TemplateIn, TrackingIn
+from app.schemas import (
+    LinkOut,
+    ModesOut,
+    NewsletterIn,
+    OwnData,
+    RewriteIn,
+    TemplateIn,
+    TrackingIn,
+)
 from app.settings import Settings
 from app.suppressing import Suppressions
 from app.tokens import MessageToken, Tokens
 
 Withdrawn = Callable[[str, int, int], tuple[Axis, ...]]
+NO_DATA = OwnData()
 
 
 @dataclass(frozen=True)
@@ -150,7 +159,7 @@ class Outgoing:
         self._withdrawn = withdrawn
         self._suppressions = suppressions
         self._workspace = workspace
-        self._catalog = Catalog()
+        self._catalog = Catalog(Newsletters(settings.data_dir / FOLDER))
         self._known_links = KnownLinks()
 
     def prepare(
@@ -162,8 +171,9 @@ class Outgoing:
         RewriteError past the rewriter's limits, VariantError past the number of variants.
         """
         newsletter = self._newsletter(wanted.newsletter)
+        data = OwnData.of(wanted)
         choice = self._choice(newsletter.newsletter, wanted.recipient, wanted.variant, dry)
-        draft = self._draft(newsletter.newsletter, wanted.recipient, wanted.tracking, choice)
+        draft = self._draft(newsletter.newsletter, wanted.recipient, wanted.tracking, choice, data)
         options = self._options(draft.modes, wanted.utm, wanted.tracking)
         signer = self._signer(newsletter.newsletter, wanted.newsletter)
         base_url = self._settings.public_url
@@ -196,6 +206,7 @@ class Outgoing:
         variant: str | None = None,
         split: bool = False,
         dry: bool = False,
+        data: OwnData = NO_DATA,
     ) -> Prepared:
         """Rewrite a whole message (RFC 5322); `html` of what is returned is that message.
 
@@ -206,7 +217,7 @@ class Outgoing:
         key = newsletter.newsletter
         choose = split or variant is not None
         choice = self._choice(key, recipient, variant, dry) if choose else NO_CHOICE
-        draft = self._draft(key, recipient, tracking, choice)
+        draft = self._draft(key, recipient, tracking, choice, data)
         options = self._options(draft.modes, {}, tracking)
         signer = self._signer(newsletter.newsletter, named)
         links: list[Link] = []
@@ -330,8 +341,12 @@ class Outgoing:
         modes: Modes,
         at: int | None = None,
         choice: Choice = NO_CHOICE,
+        data: OwnData = NO_DATA,
     ) -> Draft:
-        """A new message to one recipient of a newsletter (by its key)."""
+        """A new message to one recipient of a newsletter (by its key).
+
+        Metadata and Message-ID may lead to a person: they are kept where the address is.
+        """
         at = now_ms() if at is None else at
         whom = self.key(recipient)
         withdrawn = tuple(
@@ -358,6 +373,8 @@ class Outgoing:
                 recipient.strip() if modes.personal else "",
                 choice.number,
                 flags=modes.flags,
+                metadata=dict(data.metadata) if modes.personal else {},
+                rfc_message_id=data.rfc_message_id if modes.personal else "",
             ),
             recipient.strip(),
             links if modes.clicks != "off" else pixel,
@@ -379,9 +396,10 @@ class Outgoing:
         )
 
     def _draft(
-        self, newsletter: int, recipient: str, tracking: TrackingIn, choice: Choice
+        self, newsletter: int, recipient: str, tracking: TrackingIn, choice: Choice, data: OwnData
     ) -> Draft:
-        draft = self.draft(newsletter, recipient, self.modes(tracking), choice=choice)
+        modes = self.modes(tracking)
+        draft = self.draft(newsletter, recipient, modes, choice=choice, data=data)
         return self.checked([draft])[0]
 
     def _choice(self, newsletter: int, recipient: str, name: str | None, dry: bool) -> Choice:
@@ -435,14 +453,14 @@ class Outgoing:
         links: Sequence[events.Link],
         drafts: Iterable[Draft],
     ) -> None:
-        changes = list(self._catalog.changes(newsletter))
+        stated = self._catalog.changed(newsletter)
         new_links = list(self._known_links.new(links))
-        records = [*(record for _, _, record in changes), *new_links, *_ledger(drafts)]
+        records = [*([stated] if stated else ()), *new_links, *_ledger(drafts)]
         if not records:
             return
         await self._journal.write(b"".join(map(events.encode, records)))
-        for key, value, _ in changes:
-            self._catalog.remember(key, value)
+        if stated:
+            self._catalog.remember(stated)
         self._known_links.remember(new_links)
 
     def _newsletter(self, named: NewsletterIn) -> events.Newsletter:

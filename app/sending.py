@@ -1,7 +1,7 @@
 """The API for mailers: rewriting one message, whole messages, templates and streams."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from math import inf
 from urllib.parse import quote
 
@@ -18,6 +18,7 @@ from app.merge_fields import MissingValueError
 from app.url_patterns import check_patterns
 from app.variants import VariantError, VariantName
 from app.web import (
+    METADATA,
     PROBLEMS,
     REWRITE,
     RequestError,
@@ -119,7 +120,8 @@ async def rewrite_mime(request: Request) -> Response:
 
     Its X-Mailwake-Newsletter, -Name, -Tags, -Recipient, -Variant (or ?variant=) and -Track (opens,
     clicks, text or off; opens=aggregate) fields say what it is and are removed; -Unsubscribe: add
-    puts in List-Unsubscribe, -Sample: yes keeps the HTML for the click map.
+    puts in List-Unsubscribe, -Sample: yes keeps the HTML for the click map. -Meta-KEY fields, or
+    ?metadata.KEY=, are its metadata; its Message-ID is kept with it.
     """
     api = authorized(request, "rewrite")
     limit = int(2 * api.settings.max_html_mb * 1_000_000)
@@ -129,13 +131,16 @@ async def rewrite_mime(request: Request) -> Response:
         tracking = describing.tracking_of(own)
         recipient = describing.recipient_of(message, own)
         variant = _variant(request) or describing.variant_of(own)
+        data = describing.own_data(mime.fields(message)[0], own)
     except describing.DescriptionError as error:
         raise RequestError(422, str(error), error.field) from None
+    data = data._replace(metadata=_metadata(request, data.metadata))
     dry, arguments = _dry(request), (message, named, recipient, tracking)
     size = inf if api.outgoing.writes(named.id, variant) else len(message)
     prepared = await offloaded(
-        size, api.outgoing.prepare_mime, *arguments, variant=variant, split=True, dry=dry
-    )
+        size, api.outgoing.prepare_mime, *arguments,
+        variant=variant, split=True, dry=dry, data=data,
+    )  # fmt: skip
     draft = prepared.draft
     if dry:
         return json(
@@ -259,6 +264,25 @@ def _html(html: str, limit: int) -> bytes:
     if len(data) > limit:
         raise RequestError(413, f"html has {len(data):,} bytes, more than {limit:,}", "html")
     return data
+
+
+def _metadata(request: Request, own: Mapping[str, str]) -> Mapping[str, str]:
+    """What ?metadata.KEY= says, and the mail itself of other keys. Raises RequestError."""
+    metadata = {
+        name.removeprefix(METADATA): value
+        for name, value in request.query_params.items()
+        if name.startswith(METADATA)
+    }
+    for key, value in metadata.items():
+        try:
+            msgspec.convert({key: value}, schemas.Metadata)
+        except msgspec.ValidationError as error:
+            message = str(error).partition(" - at ")[0]
+            raise RequestError(422, message, f"{METADATA}{key}"[:100]) from None
+    metadata = {**own, **metadata}
+    if len(metadata) > schemas.MOST_METADATA:
+        raise RequestError(422, f"has more than {schemas.MOST_METADATA} keys", "metadata")
+    return metadata
 
 
 def _variant(request: Request) -> str | None:
