@@ -113,7 +113,9 @@ def everything(
     ):
         meet(service, *person)
     personal = f'<body><a href="https://example.com/?m={quote(ADDRESS)}">{ADDRESS}</a></body>'
-    named = {"id": "personal", "name": "Personal", "subject": f"For {ADDRESS}"}
+    named = {  # full URLs: else the address would be masked in URL and label
+        "id": "personal", "name": "Personal", "subject": f"For {ADDRESS}", "full_urls": True,
+    }  # fmt: skip
     answer = service.rewrite(named, personal, ADDRESS, sample=True)
     hit(service, tracked_urls(answer["html"]), VISITOR, AGENT)
     unsubscribe = re.search(r"<([^>]+)>", answer["headers"]["List-Unsubscribe"])

@@ -120,7 +120,7 @@ def test_no_byte_of_a_person_is_left_and_no_figure_moves(
         counts = answer.json()["counts"]
         assert (counts["messages"], counts["hits"], counts["feed"]) == (6, len(held["hits"]), 15)
         assert counts["deliveries"] == len(held["deliveries"])
-        assert (counts["followups"], counts["texts"], counts["files"]) == (1, 6, 4)
+        assert (counts["followups"], counts["texts"], counts["files"]) == (1, 7, 4)
         assert service.get(f"/v1/erasures/{answer.json()['id']}") == answer.json()
         assert Search(service.data_dir).run() == set()
         after = figures(service)
