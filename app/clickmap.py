@@ -17,6 +17,7 @@ from app.link import Link, Options
 from app.mailing import Mailing, Sample
 from app.queries import LinkStats, NotFoundError, Queries
 from app.rewrite import compile_html
+from app.variants import NONE
 
 HEADERS = {
     "content-security-policy": (
@@ -75,7 +76,7 @@ def page(
         "newsletter": queries.newsletter(newsletter_id),
         "filters": filters,
         "links": rows[:LISTED],
-        "shown": mailing.shown(newsletter_id) is not None,
+        "shown": _sample(queries, mailing, newsletter_id, filters) is not None,
     }
 
 
@@ -83,11 +84,19 @@ def mail(
     queries: Queries, mailing: Mailing, newsletter_id: str, filters: Filters, public_url: str
 ) -> str:
     """The frame's document. Raises NotFoundError where no mail is kept."""
-    sample = mailing.shown(newsletter_id)
+    sample = _sample(queries, mailing, newsletter_id, filters)
     if sample is None:
         raise NotFoundError(f"newsletter {newsletter_id!r} has no mail to show")
     links = queries.links(newsletter_id, filters.parts)
     return document(sample, spots(queries, newsletter_id, filters, links), public_url)
+
+
+def _sample(
+    queries: Queries, mailing: Mailing, newsletter_id: str, filters: Filters
+) -> Sample | None:
+    """The mail of the variant that the filters ask for, where it has one of its own."""
+    bound = queries.filtered(queries.key(newsletter_id), filters.parts)
+    return mailing.shown(newsletter_id, int(bound["variant"] or NONE))
 
 
 def spots(
@@ -109,18 +118,24 @@ def spots(
 
 
 def document(sample: Sample, places: list[Spot], public_url: str) -> str:
-    """A whole HTML document of the mail, inert. A place counts for the link that has it here."""
+    """A whole HTML document of the mail, inert. A place counts for the link that has it here.
+
+    Where merge fields make a link another one for each recipient, it counts for the first of them.
+    """
     here: dict[int, set[str]] = {}
+    first = {spot.position: spot.link for spot in reversed(places)}
 
     def marked_as(link: Link) -> str:
         position = link.index + sample.first_link
         found = identity.identify(link.target, link.name, sample.link_families, sample.full_urls)
         here[position] = {identity.shown_id(key) for key in (found.link, found.family)}
+        if link.personal:
+            here[position] = {first.get(position, "")}
         return str(position)
 
     compiled = compile_html(
         sample.html.encode("utf-8", "replace"),
-        Options(opens=False, own_origins=(public_url,)),
+        Options(opens=False, own_origins=(public_url,), samples=True),
         marked_as,
         MARK,
         "utf-8",

@@ -28,7 +28,8 @@ from app.schemas import (
     TokenOut,
 )
 
-Line = str | tuple[str, str] | Mapping[str, Any]
+# An email address, one with the variant to get, or the fields of schemas.RecipientIn.
+Addressee = str | tuple[str, str] | Mapping[str, Any]
 
 
 class MailwakeError(Exception):
@@ -71,7 +72,10 @@ class Mailwake:
         tags: Sequence[str] | None = None,
         opens: bool | Mode = True,
         clicks: bool | Mode = True,
+        pixel: Literal["top", "end"] = "end",
+        url_text: Literal["leave", "track"] = "track",
         utm: Mapping[str, str] | None = None,
+        values: Mapping[str, str | None] | None = None,
         sample: bool = False,
         metadata: Mapping[str, str] | None = None,
         rfc_message_id: str | None = None,
@@ -83,15 +87,17 @@ class Mailwake:
         Name, subject and tags that are left out stay as they were stated last. `sample` keeps the
         HTML for the click map: only for a mail that names nobody. `metadata` and the mail's own
         Message-ID come with its events. `variant` names it for A/B; without one the newsletter's
-        experiment decides, if it has one.
+        experiment decides, if it has one. `values` fill its merge fields.
         """
+        tracking = {"opens": opens, "clicks": clicks, "pixel": pixel, "url_text": url_text}
         body = {
             "newsletter": {"id": newsletter_id, "name": name, "subject": subject, "tags": tags},
             "recipient": recipient,
             "html": html,
             "text": text,
-            "tracking": {"opens": opens, "clicks": clicks},
+            "tracking": tracking,
             "utm": dict(utm or {}),
+            "values": dict(values or {}),
             "sample": sample,
             "metadata": dict(metadata or {}),
             "rfc_message_id": rfc_message_id,
@@ -142,24 +148,30 @@ class Mailwake:
 
     @overload
     def messages(
-        self, newsletter_id: str, recipients: Iterable[Line], give: Literal["html"] = "html"
+        self,
+        newsletter_id: str,
+        recipients: Iterable[Addressee],
+        give: Literal["html"] = "html",
     ) -> Iterator[MessageOut | LineError]: ...
 
     @overload
     def messages(
-        self, newsletter_id: str, recipients: Iterable[Line], give: Literal["token"]
+        self,
+        newsletter_id: str,
+        recipients: Iterable[Addressee],
+        give: Literal["token"],
     ) -> Iterator[TokenOut | LineError]: ...
 
     def messages(
         self,
         newsletter_id: str,
-        recipients: Iterable[Line],
+        recipients: Iterable[Addressee],
         give: Literal["html", "token"] = "html",
     ) -> Iterator[MessageOut | TokenOut | LineError]:
         """Messages from the kept templates, in order; recipients may come from a generator.
 
-        One is a recipient, a pair of it and the variant to get, or the fields of
-        schemas.RecipientIn.
+        A pair is a recipient and the variant to get, a mapping has the fields of
+        schemas.RecipientIn, such as `values`.
         """
         path = _path(newsletter_id, "messages")
         lines = (msgspec.json.encode(_line(one)) + b"\n" for one in recipients)
@@ -198,9 +210,9 @@ def _path(newsletter_id: str, part: str) -> str:
     return f"/v1/newsletters/{quote(newsletter_id, safe='')}/{part}"
 
 
-def _line(recipient: Line) -> Mapping[str, Any]:
+def _line(recipient: Addressee) -> Mapping[str, Any]:
     if isinstance(recipient, str):
         return {"recipient": recipient}
-    if isinstance(recipient, Mapping):
-        return recipient
-    return dict(zip(("recipient", "variant"), recipient, strict=True))
+    if isinstance(recipient, tuple):
+        return {"recipient": recipient[0], "variant": recipient[1]}
+    return recipient

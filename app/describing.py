@@ -2,7 +2,8 @@
 
 X-Mailwake-Newsletter, -Name, -Tags, -Link-Families (patterns), -Full-URLs (yes), -Recipient,
 -Variant, -Track (opens, clicks, text or off; opens and clicks may name a mode, as in
-opens=aggregate) and -Meta-KEY. Its Message-ID is read too.
+opens=aggregate; pixel=top and url_text=leave are TrackingIn's) and -Meta-KEY. Its Message-ID is
+read too.
 """
 
 import re
@@ -19,6 +20,7 @@ from app.url_patterns import check_patterns
 from app.variants import VariantName
 
 TRACKS = ("opens", "clicks", "text", "off")
+CHOICES = {"pixel": ("top", "end"), "url_text": ("leave", "track")}
 OFF = TrackingIn(False, False, False)
 META = "meta-"
 _HEADERS = {
@@ -101,8 +103,15 @@ def tracking_of(own: Mapping[str, str]) -> TrackingIn:
     """Opens and clicks where nothing is said. Raises DescriptionError."""
     words = own.get("track", "opens, clicks").replace(",", " ").lower().split()
     found: dict[str, str] = {}
+    chosen: dict[str, str] = {}
     for word in words:
         name, equals, mode = word.partition("=")
+        if name in CHOICES:
+            if mode not in CHOICES[name]:
+                allowed = ", ".join(CHOICES[name])
+                raise DescriptionError(f"{word!r}: {mode!r} is none of {allowed}", "Track")
+            chosen[name] = mode
+            continue
         if name not in TRACKS or (equals and name not in AXES):
             raise DescriptionError(f"{word!r} is none of {', '.join(TRACKS)}", "Track")
         if equals and mode not in MODES:
@@ -110,10 +119,12 @@ def tracking_of(own: Mapping[str, str]) -> TrackingIn:
         found[name] = mode
     if "off" in found:
         return OFF
+    if chosen and not found:
+        found = {"opens": "", "clicks": ""}
     if "text" in found:
         found.setdefault("clicks", "")
     wanted = {str(axis): found[axis] or True if axis in found else False for axis in AXES}
-    return msgspec.convert({**wanted, "text": "text" in found}, TrackingIn)
+    return msgspec.convert({**wanted, "text": "text" in found, **chosen}, TrackingIn)
 
 
 def variant_of(own: Mapping[str, str]) -> str | None:

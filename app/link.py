@@ -2,13 +2,15 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from functools import partial
+from typing import NamedTuple, Protocol
 
 from msgspec import Struct
 
-from app import href, markup
+from app import href, markup, merge_fields, placeholders
 from app.href import Address
 from app.markup import Attribute, Attributes, Tag
+from app.unsubscribe_links import is_unsubscribe
 
 MAX_LINKS = 20_000  # a link token has room for 65,536
 MAX_REFERENCES = 500_000  # character references in the attributes and texts of all links
@@ -31,6 +33,7 @@ REASONS: Mapping[str, str] = {
     "opted_out": "the link carries an attribute that asks not to be tracked",
     "unsubscribe": "unsubscribe links must work without a detour",
     "excluded_domain": "the domain is excluded by a setting",
+    "url_text": "the link's text is a URL of another host: mail clients would warn of phishing",
 }
 
 # Attributes by which senders opt a link out, and the values that do: the vendors' pages on click
@@ -56,7 +59,12 @@ _READ = Attributes(
 @dataclass(frozen=True, slots=True)
 class Options:
     """What to track. `own_origins` are addresses of ours, `excluded_domains` hosts to leave alone
-    (their subdomains too), `max_url` is the longest address in characters, before signing."""
+    (their subdomains too), `max_url` is the longest address in characters, before signing.
+
+    `leave_url_text` leaves links whose text is a URL, `pixel_top` puts the pixel after the
+    preheader, `placeholders` are further ones as `placeholders.compile_own` takes them. `samples`
+    is for showing a mail: links with merge fields are tracked as if these were filled.
+    """
 
     clicks: bool = True
     opens: bool = True
@@ -64,6 +72,10 @@ class Options:
     own_origins: tuple[str, ...] = ()
     excluded_domains: tuple[str, ...] = ()
     max_url: int = 2000
+    leave_url_text: bool = False
+    pixel_top: bool = False
+    placeholders: tuple[str, ...] = ()
+    samples: bool = False
 
 
 class Link(Struct, frozen=True):
@@ -71,7 +83,8 @@ class Link(Struct, frozen=True):
 
     `url` is the address as the recipient's client reads it, `target` where the redirect goes;
     `reason` (a key of REASONS) says why it is not tracked. `mso`: for Outlook alone. `name` is its
-    data-track-name.
+    data-track-name. `personal`: it is tracked once merge fields are filled. `shown_host`: its text
+    is a URL of this other host.
     """
 
     index: int
@@ -83,6 +96,8 @@ class Link(Struct, frozen=True):
     offset: int
     mso: bool
     name: str = ""
+    personal: bool = False
+    shown_host: str = ""
 
     @property
     def tracked(self) -> bool:
@@ -91,12 +106,23 @@ class Link(Struct, frozen=True):
 
 
 class Place(NamedTuple):
-    """Where a link stands: its href's value, and what to take out of the tag that opts it out."""
+    """Where a link stands: its href's value, and what to take out of the tag that opts it out.
+
+    `judge` decides about another URL at the same place.
+    """
 
     link: Link
     start: int
     end: int
     opt_outs: list[tuple[int, int]]
+    judge: "Judge"
+
+
+class Judge(Protocol):
+    """`Policy.judge` for one place."""
+
+    def __call__(self, url: str, *, filled: bool = False) -> tuple[str, str | None]:
+        """The target and None, or the reason."""
 
 
 class Policy:
@@ -116,11 +142,18 @@ class Policy:
     ) -> None:
         self._options, self._own, self._done = options, own, done
         self._base, self._charset = base, charset
+        self.samples = options.samples
+        self._placeholders = placeholders.compile_own(options.placeholders)
         self._excluded = tuple(d.lower().strip(".") for d in options.excluded_domains)
 
-    def judge(self, url: str, labels: Sequence[str], opted_out: bool) -> tuple[str, str | None]:
-        """The target and None, or an empty one and the reason why the link is not tracked."""
-        reason = self._unreadable(url)
+    def judge(
+        self, url: str, labels: Sequence[str], opted_out: bool, filled: bool = False
+    ) -> tuple[str, str | None]:
+        """The target and None, or an empty one and the reason why the link is not tracked.
+
+        `filled` says that what looks like a placeholder is part of a value.
+        """
+        reason = self._unreadable(url, filled)
         if reason:
             return "", reason
         options = self._options
@@ -138,20 +171,34 @@ class Policy:
             else "opted_out"
             if opted_out
             else "unsubscribe"
-            if href.is_unsubscribe(url, *labels)
+            if is_unsubscribe(url, *labels)
             else "excluded_domain"
             if self._is_excluded(address.domain)
+            else "url_text"
+            if options.leave_url_text and self._shown_host(address, labels)
             else None
         )
         target = "" if reason else address.target(options.utm, self._charset)
         return ("", "too_long") if len(target) > options.max_url else (target, reason)
 
-    def _unreadable(self, url: str) -> str | None:
+    def shown_host(self, target: str, labels: Sequence[str]) -> str:
+        """Returns the host that a tracked link's text shows, where it is not the redirect's."""
+        urls = [label for label in labels if "." in label and " " not in label]
+        return self._shown_host(href.address(target), urls) if urls else ""
+
+    def _shown_host(self, address: Address, labels: Sequence[str]) -> str:
+        for label in labels:
+            host = href.shown_host(label, address.domain)
+            if host and not any(f".{own.domain}".endswith(f".{host}") for own in self._own):
+                return host
+        return ""
+
+    def _unreadable(self, url: str, filled: bool) -> str | None:
+        limit = self._options.max_url
+        if not filled and placeholders.find(url, limit, self._placeholders):
+            return "placeholder"
         if not url or url[0] == "#":
             return "fragment" if url else "empty"
-        limit = self._options.max_url
-        if href.has_placeholder(url, limit):
-            return "placeholder"
         scheme = href.scheme(url)
         if scheme not in ("", "http", "https"):
             return "other_scheme"
@@ -203,18 +250,31 @@ def find(html: bytes, tags: Sequence[Tag], policy: Policy, codec: str) -> Iterat
         opted_out = bool(opt_outs) and any(first[a.name] is a for a in opt_outs)
         labels = _labels(html, tag, first, text)
         url = href.read_url(text(found.value))
+        judge = partial(policy.judge, labels=labels, opted_out=opted_out)
+        target, reason = judge(url)
+        personal = reason == "placeholder" and is_personal(url, judge)
+        if personal and policy.samples:
+            target, reason = judge(merge_fields.sample(url))
         link = Link(
             index,
             url,
-            *policy.judge(url, labels, opted_out),
+            target,
+            reason,
             next(filter(None, labels), ""),
             _topics(text(first[b"data-track-tag"].value)) if b"data-track-tag" in first else (),
             found.start,
             tag.mso,
             labels[0] if (name := first.get(b"data-track-name")) and name.value else "",
+            personal,
+            "" if reason else policy.shown_host(target, labels),
         )
-        yield Place(link, found.start, found.end, [a.outer for a in opt_outs])
+        yield Place(link, found.start, found.end, [a.outer for a in opt_outs], judge)
         index += 1
+
+
+def is_personal(url: str, judge: Judge) -> bool:
+    """Returns whether a link is tracked once its merge fields are filled."""
+    return bool(merge_fields.fillable(url)) and judge(merge_fields.sample(url))[1] is None
 
 
 def _topics(value: str) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from app import identity, journal_secrets, waiting
+from app import identity, journal_secrets, masking, waiting
 from app.classify import VERSION, Classified, classify, judge
 from app.corrections import origin, touch
 from app.erasures import Erasures
@@ -389,10 +389,11 @@ def _named(record: Record) -> Iterator[tuple[str, object]]:
 def _keyed(record: PlacedLink) -> Link:
     """A link of version 0.1 by what it leads to."""
     found = identity.identify_shown(record.url)
-    detail = identity.detail(record.label, record.tags)
+    label = masking.mask_text(record.label)
+    detail = identity.detail(label, record.tags)
     return Link(
         record.at, record.workspace, record.newsletter, found.link, found.family, record.link,
-        found.url, found.template, "", detail, record.label, record.tags,
+        found.url, found.template, "", detail, label, record.tags,
     )  # fmt: skip
 
 

@@ -9,19 +9,21 @@ import asyncio
 import os
 import tempfile
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
-from typing import IO, Literal
+from typing import IO, Literal, NamedTuple
 
 import msgspec
 
-from app import masking
+from app import events, masking
 from app.events import newsletter_key
 from app.experiments import Choices
 from app.journal import JournalError
+from app.markup import RewriteError
+from app.merge_fields import MissingValueError
 from app.modes import Modes
 from app.outgoing import CompiledMail, Draft, Outgoing
 from app.queries import NotFoundError
@@ -84,6 +86,20 @@ class Template:
     def text(self) -> Compiled | None:
         """The same of text/plain."""
         return self.of(self.modes).text
+
+    @property
+    def fields(self) -> frozenset[str]:
+        """The names of its merge fields."""
+        return self.of(self.modes).fields
+
+
+class Addressed(NamedTuple):
+    """A message of a stream, the mail that is made for it, and what is to be recorded of its own
+    links."""
+
+    draft: Draft
+    mail: CompiledMail
+    links: Sequence[events.Link] = ()
 
 
 class Mailing:
@@ -201,46 +217,55 @@ class Mailing:
     async def _answers(
         self, templates: Templates, lines: list[bytes], number: int, give: Return
     ) -> bytes:
-        if any(b'"variant"' in line for line in lines):  # a new name is written to the disk
-            drafts = await asyncio.to_thread(self._drafts, templates, lines, number)
+        # Filling takes its time, and a variant's new name is written to the disk.
+        if any(b'"values"' in line or b'"variant"' in line for line in lines):
+            answers = await asyncio.to_thread(self._addressed, templates, lines, number, give)
         else:
-            drafts = self._drafts(templates, lines, number)
-        checked = iter(
-            self._outgoing.checked([draft for draft in drafts if isinstance(draft, Draft)])
-        )
-        drafts = [next(checked) if isinstance(draft, Draft) else draft for draft in drafts]
-        made = [draft for draft in drafts if isinstance(draft, Draft)]
-        if made:
+            answers = self._addressed(templates, lines, number, give)
+        addressed = [answer for answer in answers if isinstance(answer, Addressed)]
+        if addressed:
+            links = {
+                (link.link, link.detail, link.position): link
+                for one in addressed
+                for link in one.links
+            }
             try:
-                await self._outgoing.record_drafts(made)
+                await self._outgoing.record_drafts([one.draft for one in addressed], links.values())
             except JournalError as error:
                 refused = LineError(number + 1, 503, str(error))
-                drafts = [refused if isinstance(draft, Draft) else draft for draft in drafts]
-        answers = [_encode(_answer(templates, draft, give)) + b"\n" for draft in drafts]
+                answers = [refused if isinstance(one, Addressed) else one for one in answers]
+        out = [_encode(_answer(answer, give)) + b"\n" for answer in answers]
         await asyncio.sleep(0)  # hits come first
-        return b"".join(answers)
+        return b"".join(out)
 
-    def _drafts(
-        self, templates: Templates, lines: list[bytes], number: int
-    ) -> list[Draft | LineError]:
+    def _addressed(
+        self, templates: Templates, lines: list[bytes], number: int, give: Return
+    ) -> list[Addressed | LineError]:
         newsletter = next(iter(templates.values())).newsletter
         choices = self._outgoing.experiments.choices(newsletter, None)
-        return [
-            self._draft(templates, choices, line, place)
+        answers = [
+            self._address(templates, choices, line, place, give)
             for place, line in enumerate(lines, number + 1)
             if line.strip()
         ]
+        drafts = [answer.draft for answer in answers if isinstance(answer, Addressed)]
+        checked = iter(self._outgoing.checked(drafts))
+        return [
+            answer._replace(draft=next(checked)) if isinstance(answer, Addressed) else answer
+            for answer in answers
+        ]
 
-    def _draft(
-        self, templates: Templates, choices: Choices, line: bytes, number: int
-    ) -> Draft | LineError:
+    def _address(
+        self, templates: Templates, choices: Choices, line: bytes, number: int, give: Return
+    ) -> Addressed | LineError:
         if len(line) > MAX_LINE:
             return LineError(number, 413, f"the line has more than {MAX_LINE:,} bytes")
         try:
             wanted = _decode(line)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            message, where = explain(error)
-            return LineError(number, 422, message, where)
+            return LineError(number, 422, *explain(error))
+        if wanted.values and give == "token":
+            return LineError(number, 422, "values cannot be filled with return=token", "values")
         newsletter = next(iter(templates.values())).newsletter
         try:
             if wanted.variant is not None:
@@ -257,7 +282,16 @@ class Mailing:
         draft = self._outgoing.draft(
             newsletter, wanted.recipient, template.modes, choice=choice, data=OwnData.of(wanted)
         )
-        return replace(draft, carried=template.of(draft.modes).carried)
+        mail = template.of(draft.modes)
+        if not wanted.values or choice.holdout:
+            return Addressed(replace(draft, carried=mail.carried), mail)
+        try:
+            mail = self._outgoing.fill(mail, wanted.values)
+        except MissingValueError as missing:
+            return LineError(number, 422, str(missing), f"values.{missing.name}")
+        except RewriteError as error:
+            return LineError(number, 422, str(error), "values")
+        return Addressed(replace(draft, carried=mail.carried), mail, mail.records)
 
     def _compile(self, newsletter_id: str, template: TemplateIn) -> Template:
         compile_ = partial(self._outgoing.compile, newsletter_id, template)
@@ -327,21 +361,18 @@ def _of(templates: Templates, number: int) -> Template | None:
     return templates.get(number) or templates.get(NONE)
 
 
-def _answer(
-    templates: Templates, draft: Draft | LineError, give: Return
-) -> TokenOut | MessageOut | LineError:
-    if isinstance(draft, LineError):
-        return draft
+def _answer(answer: Addressed | LineError, give: Return) -> TokenOut | MessageOut | LineError:
+    if isinstance(answer, LineError):
+        return answer
+    draft, mail, _ = answer
     about = (
         draft.headers, draft.suppressed, draft.tracking, draft.withdrawn, draft.variant,
         draft.choice.holdout,
     )  # fmt: skip
     if give == "token":
         return TokenOut(draft.message_id, draft.recipient, draft.token, *about)
-    template = _of(templates, draft.choice.number)
-    if template is None or draft.choice.holdout:
+    if draft.choice.holdout:
         return MessageOut(draft.message_id, draft.recipient, "", None, *about)
-    mail = template.of(draft.modes)
     return MessageOut(
         draft.message_id, draft.recipient, draft.personalise(mail.html).decode("utf-8"),
         draft.personalise(mail.text).decode("utf-8") if mail.text else None, *about,

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 
 from msgspec.structs import replace
 
-from app import charset, events, mime
+from app import charset, events, href, mime, notes
 from app.catalog import FOLDER, Catalog, Newsletters
 from app.events import new_id, newsletter_key, now_ms, recipient_key
 from app.experiments import NO_CHOICE, Choice, Experiments
 from app.journal import Journal
 from app.link_signer import KnownLinks, LinkRules, LinkSigner
+from app.merge_fields import Values
 from app.mime import Edit, Leaf
 from app.modes import SHARED, Axis, Mode, Modes, aggregate_id
 from app.rewrite import Compiled, Link, Options, compile_html, rewrite_text
@@ -86,7 +87,8 @@ class Prepared:
     """A rewritten message: `html` and `text` are ready to send, `links` says what is tracked.
 
     `sample` is a whole message's HTML as it was, and the position of the first link in it.
-    `records` says what is recorded of the links.
+    `records` says what is recorded of the links, `notes` what could not be done, `remarks` what a
+    second reader would say.
     """
 
     draft: Draft
@@ -97,6 +99,12 @@ class Prepared:
     text: str | None = None
     sample: tuple[str, int] | None = None
     records: Sequence[events.Link] = ()
+    remarks: Sequence[str] = ()
+
+    @property
+    def all_notes(self) -> list[str]:
+        """Notes and remarks, as the API returns them."""
+        return [*self.notes, *self.remarks]
 
     @property
     def report(self) -> list[LinkOut]:
@@ -115,6 +123,19 @@ class CompiledMail:
     text: Compiled | None
     records: Sequence[events.Link]
     carried: tuple[int, ...]
+    newsletter: int
+    rules: LinkRules
+
+    @property
+    def fields(self) -> frozenset[str]:
+        """The names of the merge fields that values fill."""
+        return self.html.fields | (self.text.fields if self.text else frozenset())
+
+    def check(self, values: Values) -> None:
+        """Raises MissingValueError or RewriteError where the values cannot fill it."""
+        for compiled in (self.html, self.text):
+            if compiled:
+                compiled.check(values)
 
 
 class Outgoing:
@@ -153,19 +174,26 @@ class Outgoing:
         data = OwnData.of(wanted)
         choice = self._choice(newsletter.newsletter, wanted.recipient, wanted.variant, dry)
         draft = self._draft(newsletter.newsletter, wanted.recipient, wanted.tracking, choice, data)
-        options = self._options(draft.modes, wanted.utm)
+        options = self._options(draft.modes, wanted.utm, wanted.tracking)
         signer = self._signer(newsletter.newsletter, wanted.newsletter)
         base_url = self._settings.public_url
         compiled = compile_html(html, options, signer, base_url, charset)
-        text = wanted.text
-        if text is not None and wanted.tracking.text:
+        closed = compiled.merge.closed if compiled.merge and wanted.values else ()
+        compiled = compiled.filled(wanted.values, signer) if wanted.values else compiled
+        text, in_text_remarks = wanted.text, list[str]()
+        if text is not None and (wanted.tracking.text or wanted.values):
             signer.first = len(compiled.links)
-            plain = rewrite_text(text, options, signer, base_url)
-            text = draft.personalise(plain).decode("utf-8")
+            plain = options if wanted.tracking.text else Options(clicks=False)
+            in_text = rewrite_text(text, plain, signer, base_url)
+            in_text = in_text.filled(wanted.values, signer) if wanted.values else in_text
+            in_text_remarks = self._text_remarks(in_text, text.encode("utf-8", "surrogatepass"))
+            text = draft.personalise(in_text).decode("utf-8")
         html_out = draft.personalise(compiled)
+        remarks = self._remarks(compiled, html, len(html_out), options, closed)
         return Prepared(
             dataclasses.replace(draft, carried=signer.carried),
             newsletter, compiled.links, compiled.notes, html_out, text, records=signer.records,
+            remarks=[*remarks, *in_text_remarks],
         )  # fmt: skip
 
     def prepare_mime(
@@ -190,10 +218,11 @@ class Outgoing:
         choose = split or variant is not None
         choice = self._choice(key, recipient, variant, dry) if choose else NO_CHOICE
         draft = self._draft(key, recipient, tracking, choice, data)
-        options = self._options(draft.modes, {})
+        options = self._options(draft.modes, {}, tracking)
         signer = self._signer(newsletter.newsletter, named)
         links: list[Link] = []
         found: list[str] = []
+        remarks: list[str] = []
         samples: list[tuple[str, int]] = []
 
         def edits(leaf: Leaf, body: bytes) -> Sequence[Edit]:
@@ -209,20 +238,30 @@ class Outgoing:
                 return []
             links.extend(compiled.links)
             found.extend(f"byte {leaf.start}: {note}" for note in compiled.notes)
-            return list(_edits(compiled, draft.token.encode("ascii"), draft.pixel.encode("ascii")))
+            changes = list(
+                _edits(compiled, draft.token.encode("ascii"), draft.pixel.encode("ascii"))
+            )
+            if leaf.kind == "text/html":
+                grown = sum(len(edit.new) - (edit.end - edit.start) for edit in changes)
+                about = self._remarks(compiled, body, len(body) + grown, options)
+            else:
+                about = self._text_remarks(compiled, body)
+            remarks.extend(f"body at byte {leaf.start}: {remark}" for remark in about)
+            return changes
 
-        new, notes = mime.rewrite(message, edits, fold)
+        new, left = mime.rewrite(message, edits, fold)
         numbered = [replace(link, index=index) for index, link in enumerate(links)]
         sample = samples[0] if samples else None
         return Prepared(
             dataclasses.replace(draft, carried=signer.carried),
-            newsletter, numbered, [*found, *notes], new, sample=sample, records=signer.records,
+            newsletter, numbered, [*found, *left], new, sample=sample, records=signer.records,
+            remarks=remarks,
         )  # fmt: skip
 
     def compile(self, newsletter_id: str, template: TemplateIn, modes: Modes) -> CompiledMail:
         """HTML and text of a template, compiled for any number of recipients."""
         key = newsletter_key(self._workspace, newsletter_id)
-        options = self._options(modes, template.utm)
+        options = self._options(modes, template.utm, template.tracking)
         signer, base_url = self._signer(key, template), self._settings.public_url
         html = compile_html(template.html.encode(), options, signer, base_url, "utf-8")
         text = None
@@ -230,7 +269,54 @@ class Outgoing:
             signer.first = len(html.links)
             plain = options if template.tracking.text else Options(clicks=False)
             text = rewrite_text(template.text, plain, signer, base_url)
-        return CompiledMail(html, text, signer.records, signer.carried)
+        rules = LinkRules(template.link_families, template.full_urls)
+        return CompiledMail(html, text, signer.records, signer.carried, key, rules)
+
+    def fill(self, mail: CompiledMail, values: Values) -> CompiledMail:
+        """A template's mail for one recipient, its merge fields filled.
+
+        `records` are those of the links that the values have made. Raises MissingValueError, or
+        RewriteError for too many fields.
+        """
+        mail.check(values)
+        signer = LinkSigner(self._tokens, self._known_links, mail.newsletter, mail.rules)
+        html = mail.html.filled(values, signer)
+        signer.first = len(html.links)
+        text = mail.text.filled(values, signer) if mail.text else None
+        carried = tuple(dict.fromkeys((*mail.carried, *signer.carried)))
+        return CompiledMail(html, text, signer.records, carried, mail.newsletter, mail.rules)
+
+    def remarks(self, template: TemplateIn, mail: CompiledMail) -> list[str]:
+        """What a second reader says of a template, compiled."""
+        html = mail.html
+        modes = self.modes(template.tracking)
+        options = self._options(modes, template.utm, template.tracking)
+        source = template.html.encode()
+        token = self.draft(0, "nobody", modes).token.encode("ascii")
+        closed = html.merge.closed if html.merge else ()
+        about = self._remarks(html, source, len(html.personalise(token)), options, closed)
+        if mail.text and template.text:
+            about += self._text_remarks(mail.text, template.text.encode("utf-8", "surrogatepass"))
+        return about
+
+    def _remarks(
+        self,
+        compiled: Compiled,
+        source: bytes,
+        size: int,
+        options: Options,
+        closed: Sequence[int] = (),
+    ) -> list[str]:
+        host = href.address(self._settings.public_url).domain
+        return [
+            *notes.of_size(len(source), size, options.pixel_top or not options.opens),
+            *notes.of_links(compiled.links, source, host, options.placeholders),
+            *notes.of_fields(closed),
+        ]
+
+    def _text_remarks(self, compiled: Compiled, source: bytes) -> list[str]:
+        own = self._settings.placeholders
+        return [f"text: {note}" for note in notes.of_placeholders(compiled.links, source, own)]
 
     def modes(self, tracking: TrackingIn) -> Modes:
         """What is asked for, by the settings where that is not said."""
@@ -348,11 +434,18 @@ class Outgoing:
         named = NewsletterIn(newsletter_id, template.name, template.subject, template.tags)
         await self._record(self._newsletter(named), links, [])
 
-    async def record_drafts(self, drafts: Iterable[Draft]) -> None:
-        """Enter many messages by one write: all of them or, raising JournalError, none."""
-        records = _ledger(drafts)
+    async def record_drafts(
+        self, drafts: Iterable[Draft], links: Iterable[events.Link] = ()
+    ) -> None:
+        """Enter many messages and links of theirs by one write.
+
+        All of them or, raising JournalError, none.
+        """
+        new_links = list(self._known_links.new(links))
+        records = [*new_links, *_ledger(drafts)]
         if records:
             await self._journal.write(b"".join(map(events.encode, records)))
+            self._known_links.remember(new_links)
 
     async def _record(
         self,
@@ -376,12 +469,15 @@ class Outgoing:
             now_ms(), self._workspace, key, named.id, named.name, named.subject, named.tags
         )
 
-    def _options(self, modes: Modes, utm: dict[str, str]) -> Options:
+    def _options(self, modes: Modes, utm: dict[str, str], tracking: TrackingIn) -> Options:
         return Options(
             clicks=modes.clicks != "off",
             opens=modes.opens != "off",
             utm={f"utm_{name.removeprefix('utm_')}": value for name, value in utm.items()},
             own_origins=(self._settings.public_url,),
+            leave_url_text=tracking.url_text == "leave",
+            pixel_top=tracking.pixel == "top",
+            placeholders=self._settings.placeholders,
         )
 
     def _signer(self, newsletter: int, of: NewsletterIn | TemplateIn) -> LinkSigner:
@@ -433,5 +529,4 @@ def _edits(compiled: Compiled, token: bytes, pixel: bytes) -> Iterable[Edit]:
     links, opens = (one.decode().encode(compiled.codec) for one in (token, pixel))
     for splice in compiled.splices:
         own = opens if splice.pixel else links
-        new = b"" if splice.before is None else splice.before + own + splice.after
-        yield Edit(splice.start, splice.end, new)
+        yield Edit(splice.start, splice.end, splice.inserted(own))

@@ -7,6 +7,7 @@ from typing import Annotated, Literal, NamedTuple
 
 from msgspec import Meta, Struct
 
+from app import merge_fields
 from app.experiments import Comparison, Outcome, Plan, VariantFigures
 from app.modes import Axis, Mode
 from app.queries import Agents, LinkStats
@@ -74,11 +75,15 @@ class TrackingIn(Struct, frozen=True, forbid_unknown_fields=True):
     """What is tracked in this message, and how much is kept of it (docs/privacy.md).
 
     true is what the service's settings say, false is off; text/plain links only when asked for.
+    `pixel` is where the pixel goes: the end of the mail, or its top, after the preheader.
+    `url_text` is what happens to links whose text is a URL of another host than the redirect's.
     """
 
     opens: bool | Mode = True
     clicks: bool | Mode = True
     text: bool = False
+    pixel: Literal["top", "end"] = "end"
+    url_text: Literal["leave", "track"] = "track"
 
 
 class ModesOut(Struct, frozen=True):
@@ -101,6 +106,23 @@ Recipient = Annotated[
     ),
 ]
 Utm = dict[UtmName, Line]
+FieldName = Annotated[str, Meta(pattern=rf"^{merge_fields.NAME}$")]
+FieldValue = Annotated[
+    str,
+    Meta(
+        max_length=merge_fields.MAX_VALUE_CHARS,
+        pattern=r"^[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f]*$",
+        description="Text without control characters but tab, CR and LF.",
+    ),
+]
+FieldValues = Annotated[
+    dict[FieldName, FieldValue | None],
+    Meta(
+        max_length=merge_fields.MAX_VALUES,
+        description="Values of the merge fields `{{ name }}` and `*|NAME|*`; null leaves one as it"
+        " is.",
+    ),
+]
 
 
 class RewriteIn(Struct, frozen=True, forbid_unknown_fields=True):
@@ -120,6 +142,7 @@ class RewriteIn(Struct, frozen=True, forbid_unknown_fields=True):
     metadata: Metadata = {}
     rfc_message_id: RfcMessageId | None = None
     variant: VariantName | None = None
+    values: FieldValues = {}
 
 
 class TemplateIn(Struct, frozen=True, forbid_unknown_fields=True):
@@ -148,6 +171,7 @@ class RecipientIn(Struct, frozen=True, forbid_unknown_fields=True):
     metadata: Metadata = {}
     rfc_message_id: RfcMessageId | None = None
     variant: VariantName | None = None
+    values: FieldValues = {}
 
 
 class OwnData(NamedTuple):
@@ -197,7 +221,10 @@ class RewriteOut(Struct, frozen=True):
 
 
 class TemplateOut(Struct, frozen=True):
-    """A template that is kept. `html` and `text` carry the placeholder, if one was given."""
+    """A template that is kept. `html` and `text` carry the placeholder, if one was given.
+
+    `fields` are the merge fields that each message's `values` fill.
+    """
 
     newsletter_id: str
     links: list[LinkOut]
@@ -205,6 +232,7 @@ class TemplateOut(Struct, frozen=True):
     html: str | None = None
     text: str | None = None
     variant: VariantName | None = None
+    fields: list[str] = []
 
 
 class TokenOut(Struct, frozen=True):

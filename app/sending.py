@@ -14,6 +14,7 @@ from starlette.types import Receive, Scope, Send
 
 from app import describing, mime, schemas
 from app.mailing import Sample
+from app.merge_fields import MissingValueError
 from app.url_patterns import check_patterns
 from app.variants import VariantError, VariantName
 from app.web import (
@@ -81,7 +82,10 @@ async def rewrite(request: Request) -> Response:
     _check_families(wanted.newsletter.link_families, "newsletter.link_families")
     dry = _dry(request)
     size = inf if api.outgoing.writes(wanted.newsletter.id, wanted.variant) else len(html)
-    prepared = await offloaded(size, api.outgoing.prepare, wanted, html, dry=dry)
+    try:
+        prepared = await offloaded(size, api.outgoing.prepare, wanted, html, dry=dry)
+    except MissingValueError as error:
+        raise RequestError(422, str(error), f"values.{error.name}") from None
     if not dry:
         await api.outgoing.record(prepared)
         if wanted.sample:
@@ -96,7 +100,7 @@ async def rewrite(request: Request) -> Response:
             prepared.text,
             prepared.report,
             prepared.draft.headers,
-            list(prepared.notes),
+            prepared.all_notes,
             prepared.draft.suppressed,
             prepared.draft.tracking,
             prepared.draft.withdrawn,
@@ -144,7 +148,7 @@ async def rewrite_mime(request: Request) -> Response:
                 draft.message_id,
                 named.id,
                 prepared.report,
-                list(prepared.notes),
+                prepared.all_notes,
                 draft.headers,
                 draft.suppressed,
                 draft.tracking,
@@ -215,8 +219,11 @@ async def template(request: Request) -> Response:
         mark = wanted.placeholder.encode("ascii")
         html = kept.html.personalise(mark).decode("utf-8")
         text = kept.text.personalise(mark).decode("utf-8") if kept.text else None
-    notes = list(kept.html.notes)
-    return json(schemas.TemplateOut(newsletter_id, report, notes, html, text, variant))
+    remarks = await asyncio.to_thread(api.outgoing.remarks, wanted, kept.of(kept.modes))
+    notes = [*kept.html.notes, *remarks]
+    return json(
+        schemas.TemplateOut(newsletter_id, report, notes, html, text, variant, sorted(kept.fields))
+    )
 
 
 @spec.validate(

@@ -43,6 +43,17 @@ def read(html: str) -> list[tuple[str, dict[str, str | None]]]:
     return reader.tags
 
 
+def test_links_with_merge_fields_have_their_place() -> None:
+    html = (
+        '<a href="https://x.example/{{id}}">{{name}}</a><a href="{{url}}">b</a><a href="{x}">c</a>'
+    )
+    places = [Spot(0, 1, 0.5, "0" * 16), Spot(0, 2, 0.25, "1" * 16)]
+    page = document(Sample(html), places, OURS)
+    links = [attributes.get("href") for tag, attributes in read(page) if tag == "a"]
+    assert links == ["#link-0", "#link-1", None]
+    assert re.findall(r'#link-0"\]::before{content:"(\d)', page) == ["1"]
+
+
 @given(st.lists(st.sampled_from(HOSTILE) | st.text(max_size=20), max_size=12))
 def test_nothing_hostile_is_left(pieces: list[str]) -> None:
     allowed = {"html", "head", "meta", "title", "body"}

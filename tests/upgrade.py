@@ -48,7 +48,8 @@ URLS = (
     "https://example.com/help",
 )  # fmt: skip
 LINKS = "INSERT INTO links (workspace, newsletter, link, url, label, tags, at) VALUES " + ", ".join(
-    f"('default', 5, {place}, '{url}', 'Label {place}', ['topic'], 1780000000)"
+    f"('default', 5, {place}, '{url}', '{url if 'key' in url else f'Label {place}'}', ['topic'],"
+    " 1780000000)"
     for place, url in enumerate(URLS)
 )
 FIGURES = {
