@@ -8,12 +8,11 @@ read too.
 
 import re
 from collections.abc import Mapping, Sequence
-from email.utils import getaddresses
 
 import msgspec
 
-from app import mime
-from app.mime import Field
+from app import headers
+from app.headers import Field
 from app.modes import AXES, MODES
 from app.schemas import Metadata, NewsletterIn, OwnData, Recipient, TrackingIn
 from app.url_patterns import check_patterns
@@ -66,11 +65,13 @@ def newsletter_of(own: Mapping[str, str]) -> NewsletterIn:
 
 
 def recipient_of(message: bytes, own: Mapping[str, str]) -> str:
-    """To gives the recipient where none is named. Raises DescriptionError."""
-    head, _ = mime.fields(message)
-    found = [address for address in addresses(head, "to") if address]
+    """Returns the recipient; the first address of To where the message names none.
+
+    Raises DescriptionError, and HeaderError for a header that is too large.
+    """
+    head, _ = headers.fields(message)
     try:
-        return msgspec.convert(own.get("recipient") or (found or [""])[0], Recipient)
+        return msgspec.convert(own.get("recipient") or headers.address(head, "to"), Recipient)
     except msgspec.ValidationError as error:
         raise DescriptionError(str(error), "Recipient") from None
 
@@ -95,7 +96,7 @@ def own_data(head: Sequence[Field], own: Mapping[str, str]) -> OwnData:
 def message_id(head: Sequence[Field]) -> str:
     """That of a mail's own Message-ID field; empty where it has none or one that means nothing."""
     value = next((field.value for field in head if field.name == "message-id"), b"")
-    found = _MESSAGE_ID.search(value.decode("utf-8", "replace").strip())
+    found = _MESSAGE_ID.search(headers.unfolded(value))
     return (found[1] or found[2]) if found else ""
 
 
@@ -109,13 +110,15 @@ def tracking_of(own: Mapping[str, str]) -> TrackingIn:
         if name in CHOICES:
             if mode not in CHOICES[name]:
                 allowed = ", ".join(CHOICES[name])
-                raise DescriptionError(f"{word!r}: {mode!r} is none of {allowed}", "Track")
+                raise DescriptionError(f"{name!r}: {mode[:40]!r} is none of {allowed}", "Track")
             chosen[name] = mode
             continue
         if name not in TRACKS or (equals and name not in AXES):
-            raise DescriptionError(f"{word!r} is none of {', '.join(TRACKS)}", "Track")
+            raise DescriptionError(f"{word[:40]!r} is none of {', '.join(TRACKS)}", "Track")
         if equals and mode not in MODES:
-            raise DescriptionError(f"{word!r}: {mode!r} is none of {', '.join(MODES)}", "Track")
+            raise DescriptionError(
+                f"{name!r}: {mode[:40]!r} is none of {', '.join(MODES)}", "Track"
+            )
         found[name] = mode
     if "off" in found:
         return OFF
@@ -145,9 +148,3 @@ def wants_unsubscribe(own: Mapping[str, str]) -> bool:
 def header(fields: Mapping[str, str], newline: str = "\r\n") -> bytes:
     """Fields as they stand at the top of a message."""
     return "".join(f"{name}: {value}{newline}" for name, value in fields.items()).encode("ascii")
-
-
-def addresses(head: Sequence[Field], name: str) -> list[str]:
-    """Those of every field of that name (in lower case)."""
-    texts = [mime.text_of(field.value) for field in head if field.name == name]
-    return [address for _, address in getaddresses(texts)]

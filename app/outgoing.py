@@ -15,7 +15,7 @@ from app.experiments import NO_CHOICE, Choice, Experiments
 from app.journal import Journal
 from app.link_signer import KnownLinks, LinkRules, LinkSigner
 from app.merge_fields import Values
-from app.mime import Edit, Leaf
+from app.mime import Edit, Leaf, Why
 from app.modes import SHARED, Axis, Mode, Modes, aggregate_id
 from app.rewrite import Compiled, Link, Options, compile_html, rewrite_text
 from app.schemas import (
@@ -87,8 +87,8 @@ class Prepared:
     """A rewritten message: `html` and `text` are ready to send, `links` says what is tracked.
 
     `sample` is a whole message's HTML as it was, and the position of the first link in it.
-    `records` says what is recorded of the links, `notes` what could not be done, `remarks` what a
-    second reader would say.
+    `records` says what is recorded of the links, `notes` what could not be done, `left` why parts
+    of a whole message were left alone, `remarks` what a second reader would say.
     """
 
     draft: Draft
@@ -98,6 +98,7 @@ class Prepared:
     html: bytes
     text: str | None = None
     sample: tuple[str, int] | None = None
+    left: frozenset[Why] = frozenset()
     records: Sequence[events.Link] = ()
     remarks: Sequence[str] = ()
 
@@ -141,6 +142,8 @@ class CompiledMail:
 class Outgoing:
     """Prepares messages of one workspace: `prepare*` in any thread, `record*` on the loop's.
 
+    `unproven` counts whole messages that failed the check after rewriting and stayed as they were.
+
     `withdrawn` tells the axes of a workspace's recipient that a newsletter must not track.
     """
 
@@ -160,6 +163,7 @@ class Outgoing:
         self._suppressions = suppressions
         self._workspace = workspace
         self._catalog = Catalog(Newsletters(settings.data_dir / FOLDER))
+        self.unproven = 0
         self._known_links = KnownLinks()
 
     def prepare(
@@ -249,13 +253,18 @@ class Outgoing:
             remarks.extend(f"body at byte {leaf.start}: {remark}" for remark in about)
             return changes
 
-        new, left = mime.rewrite(message, edits, fold)
+        done = mime.rewrite(message, edits, fold)
+        left = frozenset(note.why for note in done.notes)
+        notes = [*found, *(note.text for note in done.notes)]
+        if done.left:  # all of it stayed as it was, and no link was tracked
+            self.unproven += 1
+            return Prepared(draft, newsletter, [], notes, message, left=left)
         numbered = [replace(link, index=index) for index, link in enumerate(links)]
         sample = samples[0] if samples else None
         return Prepared(
             dataclasses.replace(draft, carried=signer.carried),
-            newsletter, numbered, [*found, *left], new, sample=sample, records=signer.records,
-            remarks=remarks,
+            newsletter, numbered, notes, done.message,
+            sample=sample, records=signer.records, remarks=remarks, left=left,
         )  # fmt: skip
 
     def compile(self, newsletter_id: str, template: TemplateIn, modes: Modes) -> CompiledMail:

@@ -2,7 +2,9 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
+from json import dumps
 from math import inf
+from typing import NamedTuple
 from urllib.parse import quote
 
 import msgspec
@@ -12,7 +14,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from app import describing, mime, schemas
+from app import describing, headers, schemas
+from app.headers import begins_within
 from app.mailing import Sample
 from app.merge_fields import MissingValueError
 from app.url_patterns import check_patterns
@@ -56,6 +59,8 @@ class LineStream(Response):
 TWO_TOKENS = (
     "opens or clicks alone are aggregate, so pixel and links carry different tokens: take the HTML"
 )
+MAX_NOTES_BYTES = 4_000  # of a header field; clients take 8,000 of all together
+MAX_NOTE_CHARS = 300
 TOO_LARGE = {"HTTP_413": schemas.Problem, "HTTP_422": schemas.Problem}
 
 
@@ -122,20 +127,17 @@ async def rewrite_mime(request: Request) -> Response:
     clicks, text or off; opens=aggregate) fields say what it is and are removed; -Unsubscribe: add
     puts in List-Unsubscribe, -Sample: yes keeps the HTML for the click map. -Meta-KEY fields, or
     ?metadata.KEY=, are its metadata; its Message-ID is kept with it.
+
+    X-Mailwake-Notes of the answer says what was left alone and why: a JSON array of strings.
     """
     api = authorized(request, "rewrite")
     limit = int(2 * api.settings.max_html_mb * 1_000_000)
-    message, own = mime.without_own(await body_of(request, limit))
-    try:
-        named = describing.newsletter_of(own)
-        tracking = describing.tracking_of(own)
-        recipient = describing.recipient_of(message, own)
-        variant = _variant(request) or describing.variant_of(own)
-        data = describing.own_data(mime.fields(message)[0], own)
-    except describing.DescriptionError as error:
-        raise RequestError(422, str(error), error.field) from None
-    data = data._replace(metadata=_metadata(request, data.metadata))
-    dry, arguments = _dry(request), (message, named, recipient, tracking)
+    body = await body_of(request, limit)
+    described = await offloaded(len(body), _described, body)
+    message, own, named = described.message, described.own, described.newsletter
+    variant = _variant(request) or described.variant
+    data = described.data._replace(metadata=_metadata(request, described.data.metadata))
+    dry, arguments = _dry(request), (message, named, described.recipient, described.tracking)
     size = inf if api.outgoing.writes(named.id, variant) else len(message)
     prepared = await offloaded(
         size, api.outgoing.prepare_mime, *arguments,
@@ -162,7 +164,7 @@ async def rewrite_mime(request: Request) -> Response:
         sample = Sample(*prepared.sample, named.link_families, named.full_urls)
         await asyncio.to_thread(api.mailing.keep_sample, named.id, sample)
     rewritten = prepared.html
-    if describing.wants_unsubscribe(own):
+    if describing.wants_unsubscribe(own) and not begins_within(message):
         newline = "\n" if b"\r\n" not in message[:1000] else "\r\n"
         rewritten = describing.header(draft.headers, newline) + rewritten
     headers = {"x-mailwake-message-id": draft.message_id}
@@ -175,6 +177,8 @@ async def rewrite_mime(request: Request) -> Response:
         headers["x-mailwake-variant"] = quote(draft.variant)
     if draft.withdrawn:
         headers["x-mailwake-withdrawn"] = ", ".join(draft.withdrawn)
+    if prepared.notes:
+        headers["x-mailwake-notes"] = _notes(prepared.notes)
     return Response(rewritten, 200, headers, "message/rfc822")
 
 
@@ -264,6 +268,46 @@ def _html(html: str, limit: int) -> bytes:
     if len(data) > limit:
         raise RequestError(413, f"html has {len(data):,} bytes, more than {limit:,}", "html")
     return data
+
+
+class _Described(NamedTuple):
+    message: bytes
+    own: dict[str, str]
+    newsletter: schemas.NewsletterIn
+    tracking: schemas.TrackingIn
+    recipient: str
+    variant: str | None
+    data: schemas.OwnData
+
+
+def _described(body: bytes) -> _Described:
+    """A whole message without its own fields, and what they say. Raises RequestError."""
+    try:
+        message, own = headers.without_own(body)
+        newsletter = describing.newsletter_of(own)
+        tracking = describing.tracking_of(own)
+        recipient = describing.recipient_of(message, own)
+        variant = describing.variant_of(own)
+        data = describing.own_data(headers.fields(message)[0], own)
+    except describing.DescriptionError as error:
+        raise RequestError(422, str(error), error.field) from None
+    except headers.HeaderError as error:
+        raise RequestError(422, str(error), "body") from None
+    return _Described(message, own, newsletter, tracking, recipient, variant, data)
+
+
+def _notes(notes: Sequence[str]) -> str:
+    """Notes as ASCII for a header field, as many as fit into it."""
+    written: list[str] = []
+    size = 2
+    for note in notes:
+        encoded = dumps(note[:MAX_NOTE_CHARS])
+        size += len(encoded) + 2
+        if size > MAX_NOTES_BYTES:
+            written.append(dumps(f"{len(notes) - len(written)} more"))
+            break
+        written.append(encoded)
+    return f"[{', '.join(written)}]"
 
 
 def _metadata(request: Request, own: Mapping[str, str]) -> Mapping[str, str]:

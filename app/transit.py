@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from math import inf
 from typing import NamedTuple, ParamSpec, TypeVar
 
-from app.copies import SHARED, Copies, Copy, Mail
+from app.copies import SHARED, Copies, Copy, Mail, Reason
 from app.journal import JournalError
 from app.outgoing import Outgoing
 from app.relaying import Answer, Upstream, answer
@@ -22,8 +22,9 @@ T = TypeVar("T")
 INLINE = 131_072  # bytes of a mail up to which it is rewritten at once
 REMEMBERED = 10_000  # copies
 FORGOTTEN = 86_400.0  # seconds
+TROUBLE = ("broken", "unproven", "field", "journal")  # reasons that somebody should hear of
 ENHANCED = re.compile(r"2\.\d{1,3}\.\d{1,3} ")
-TROUBLE = ("broken", "field", "journal")  # reasons that somebody should hear of
+NOT_TRACKED = "not tracked"  # in answers
 
 
 class Envelope(NamedTuple):
@@ -36,7 +37,8 @@ class Envelope(NamedTuple):
 
 class Transit:
     """One workspace's. `counts` holds mails by outcome: tracked, untouched_<reason>, refused,
-    suppressed, unrecorded (sent, but not in the ledger).
+    suppressed; of those tracked also noted (part of it was left alone), and of all that went out
+    unrecorded (not in the ledger).
 
     Raises SettingsError where a file of the settings cannot be used.
     """
@@ -76,9 +78,8 @@ class Transit:
             return "550 5.7.1 the recipient has unsubscribed"
         found = await upstream.data(trace + copy.content)
         message_id = await self._count(copy, found)
-        if found.accepted and copy.why in TROUBLE:
-            return str(answer(found.code, f"{found.text} (not tracked: {copy.why} {copy.detail})"))
-        return f"{found} (Mailwake {message_id})" if message_id else str(found)
+        answered = _noted(copy, found)
+        return f"{answered} (Mailwake {message_id})" if message_id else str(answered)
 
     async def _each(self, upstream: Upstream, envelope: Envelope, trace: bytes, mail: Mail) -> str:
         """One transaction for each recipient; the worst answer is the client's.
@@ -103,7 +104,7 @@ class Transit:
                 continue
             found = await _whole(upstream, envelope, recipient, trace + copy.content)
             message_id = await self._count(copy, found)
-            answers.append(found)
+            answers.append(_noted(copy, found))
             if found.accepted:
                 taken.append((key, message_id))
                 ids.append((recipient, message_id))
@@ -116,7 +117,8 @@ class Transit:
             of = f"{len(taken) + before} of {len(envelope.recipients)} copies were taken"
             return str(answer(worst.code, f"{worst.text} ({of})"))
         if answers:
-            return _naming(answers[-1], ids)
+            noted = next((a for a in answers if NOT_TRACKED in a.text), answers[-1])
+            return _naming(noted, ids)
         if before:
             return _naming(Answer(250, "2.0.0 taken before"), ids)
         return "550 5.7.1 all recipients have unsubscribed"
@@ -128,13 +130,16 @@ class Transit:
         size = inf if writes else len(mail.content)
         copy = await _offloaded(size, self._copies.make, mail, recipient)
         if copy.prepared and 0 < upstream.told.size < len(copy.content) + 1000:
-            return self._copies.untouched(mail, "large")
+            return await self._untouched(mail, "large")
         if copy.prepared and not copy.suppressed:
             try:
                 await self._outgoing.record_names(copy.prepared)
             except JournalError as error:
-                return self._copies.untouched(mail, "journal", str(error))
+                return await self._untouched(mail, "journal", str(error))
         return copy
+
+    async def _untouched(self, mail: Mail, why: Reason, detail: str = "") -> Copy:
+        return await _offloaded(len(mail.content), self._copies.untouched, mail, why, detail)
 
     async def _count(self, copy: Copy, found: Answer) -> str:
         """What was sent is entered in the ledger once the smarthost has it.
@@ -146,9 +151,12 @@ class Transit:
             return ""
         self.counts[f"untouched_{copy.why}" if copy.why else "tracked"] += 1
         if copy.why in TROUBLE:
-            log.warning("a mail went out untracked: %s %s", copy.why, copy.detail)
+            log.warning("a mail went out untracked: %s %s", copy.why, copy.detail[:1000])
         if copy.prepared is None:
             return ""
+        if copy.prepared.notes:
+            self.counts["noted"] += 1
+            log.info("a mail was tracked in part: %s", "; ".join(copy.prepared.notes)[:1000])
         try:
             await self._outgoing.record_drafts([copy.prepared.draft])
         except JournalError as error:
@@ -178,6 +186,13 @@ def _naming(found: Answer, ids: Sequence[tuple[str, str]]) -> str:
     status = "2.0.0 " if ENHANCED.match(found.text) else ""
     copies = [f"{status}Mailwake {one} for {recipient}" for recipient, one in ids if one]
     return "".join(f"{found.code}-{line}\r\n" for line in copies) + str(found)
+
+
+def _noted(copy: Copy, found: Answer) -> Answer:
+    """What the client hears of a mail that was taken but could not be tracked."""
+    if not found.accepted or copy.why not in TROUBLE:
+        return found
+    return answer(found.code, f"{found.text} ({NOT_TRACKED}: {copy.why} {copy.detail})")
 
 
 async def _whole(upstream: Upstream, envelope: Envelope, recipient: str, content: bytes) -> Answer:

@@ -6,10 +6,16 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import dkim
 import pytest
 
+from app.copies import Copies
+from app.journal import Journal
+from app.senders import Senders
+from app.settings import load, with_secrets
+from app.state import open_state
 from tests.gateways import LINK, PIXEL, GatewayProcess, gateway, mail, without_trace
 from tests.smtp import Inbox, inbox
 
@@ -110,6 +116,49 @@ def test_the_gateway_signs_what_it_has_rewritten(box: Inbox, key: Path, tmp_path
         pass
 
 
+def test_a_mail_that_begins_within_a_field_gets_none_before_it(
+    box: Inbox, key: Path, tmp_path: Path
+) -> None:
+    env = {
+        "MAILWAKE_DKIM_KEY": str(key), "MAILWAKE_DKIM_DOMAIN": "shop.example",
+        "MAILWAKE_DKIM_SELECTOR": "sel",
+    }  # fmt: skip
+    sent = b" x: y\r\n" + mail(HTML)
+    with gateway(tmp_path / "data", f"smtp://127.0.0.1:{box.port}", **env) as running:
+        asking = b" x: y\r\nX-Mailwake-Unsubscribe: add\r\n" + mail(HTML)
+        for given in (sent, asking):
+            assert "begins within a field was left alone" in running.send(given)
+            assert box.raw[-1] == sent
+
+
+def test_signing_takes_no_longer_for_blanks(
+    key: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen = with_secrets(
+        load(
+            data_dir=tmp_path, public_url="https://t.example", dkim_key=key,
+            dkim_domain="shop.example", dkim_selector="sel",
+        )
+    )  # fmt: skip
+    senders = Senders(chosen, open_state(tmp_path), Journal(tmp_path / "journal"))
+    copies = Copies(chosen, senders.of("default"))
+    given: list[bytes] = []
+
+    def sign(message: bytes, *rest: Any, **more: Any) -> bytes:
+        given.append(message)
+        made: bytes = signing(message, *rest, **more)
+        return made
+
+    signing = dkim.sign
+    monkeypatch.setattr(dkim, "sign", sign)
+    for body in ("a  \t b" + " " * 500 + "\r\n \t\r\n\r\nc\t", " " * 99_000 + "x", "", " \r\n\r\n"):
+        copy = copies.make(copies.read(mail(body), ""), "ann@example.com")
+        assert copy.content.startswith(b"DKIM-Signature: ")
+        assert len(body) > 9_000 or verified(copy.content, key)
+    assert len(given) == 4
+    assert not any(re.search(rb"[ \t]{2}", sent.partition(b"\r\n\r\n")[2]) for sent in given)
+
+
 def test_smime_stays_valid(between: GatewayProcess, box: Inbox, tmp_path: Path) -> None:
     key, cert = str(tmp_path / "k.pem"), str(tmp_path / "c.pem")
     openssl(
@@ -160,6 +209,31 @@ def test_pgp_mime_stays_valid(between: GatewayProcess, box: Inbox, tmp_path: Pat
         capture_output=True,
     )
     assert check.returncode == 0, check.stderr
+
+
+def test_what_is_sealed_or_only_partly_tracked_is_counted_and_logged(
+    box: Inbox, tmp_path: Path
+) -> None:
+    head = b"From: news@shop.example\r\nMIME-Version: 1.0\r\n"
+    pgp = b"-----BEGIN PGP MESSAGE-----\r\n\r\nhttps://example.com/\r\n"
+    smime = b"Content-Type: application/pkcs7-mime; name=smime.p7m\r\n\r\nMIAG\r\n"
+    signed_part = b"Content-Type: multipart/signed; boundary=s\r\n\r\n--s--\r\n"
+    html = f"Content-Type: text/html\r\n\r\n{HTML}\r\n".encode()
+    encoded = b"Content-Type: text/html\r\nContent-Transfer-Encoding: x-own\r\n\r\n<p>\r\n"
+    mixed = b"Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n"
+    with gateway(tmp_path / "data", f"smtp://127.0.0.1:{box.port}") as running:
+        for sealed in (b"\r\n" + pgp, smime, signed_part):
+            assert running.send(head + sealed) == f"250 2.0.0 kept as {len(box.raw)}"
+            assert without_trace(box.raw[-1]) == head + sealed
+        answer = running.send(head + encoded)
+        assert "(not tracked: broken byte" in answer and "'x-own' is not known" in answer
+        partly = head + mixed + html + b"--b\r\n" + signed_part + b"--b--\r\n"
+        assert running.send(partly) == f"250 2.0.0 kept as {len(box.raw)}"
+        assert LINK.search(box.raw[-1])
+    log = " ".join(running.log.read_text().split())  # it is wrapped
+    for count in ("'untouched_sealed': 3", "'untouched_broken': 1", "'tracked': 1", "'noted': 1"):
+        assert count in log
+    assert "a mail was tracked in part: byte" in log and "multipart/signed was left alone" in log
 
 
 @pytest.mark.skipif(not MIME.is_dir(), reason="../shared/mime is not there")
