@@ -11,6 +11,8 @@ from urllib.parse import quote, unquote
 
 import idna
 
+from app.charset import UTF8, Charset
+
 MAX_HOST = 1000  # characters; the DNS knows 253, percent-encoded ones are longer
 
 _REFERENCE = re.compile(
@@ -155,7 +157,7 @@ class Address(NamedTuple):
         path = self.path.replace("\\", "/")
         return here == there and (path == root or path.startswith(f"{root}/") or not root)
 
-    def target(self, utm: Mapping[str, str], charset: str = "utf-8") -> str:
+    def target(self, utm: Mapping[str, str], charset: Charset = UTF8) -> str:
         """Where a client goes, in visible ASCII as a Location header needs it.
 
         What is not ASCII is percent-encoded UTF-8, in the query the message's charset, as browsers
@@ -169,7 +171,9 @@ class Address(NamedTuple):
                 query += f"{glue}{quote(name, safe='')}={quote(value, safe='')}"
         origin = f"{self.scheme}://{_ascii(self.userinfo)}{self.host}{self.port}"
         path = self.path.replace("\\", "/", 1) if self.path[:1] == "\\" else self.path
-        return f"{origin}{_ascii(path)}{_ascii(query, charset)}{_ascii(self.fragment)}"
+        if not _is_visible(query):
+            query = charset.percent_encode(query)
+        return f"{origin}{_ascii(path)}{query}{_ascii(self.fragment)}"
 
 
 @lru_cache(2048)  # a stream's mails have the same links
@@ -239,13 +243,12 @@ def _port(of: Address) -> str:
     return "" if port == {"http": "80", "https": "443"}[of.scheme.lower()] else port
 
 
-def _ascii(text: str, charset: str = "utf-8") -> str:
-    """Everything but visible ASCII percent-encoded; what the charset lacks, as browsers do."""
-    if text.isascii() and text.isprintable() and " " not in text:
+def _is_visible(text: str) -> bool:
+    return text.isascii() and text.isprintable() and " " not in text
+
+
+def _ascii(text: str) -> str:
+    """Everything but visible ASCII percent-encoded, as UTF-8."""
+    if _is_visible(text):
         return text
-
-    def encode(match: re.Match[str]) -> str:
-        errors = "replace" if charset == "utf-8" else "xmlcharrefreplace"
-        return quote(match[0].encode(charset, errors), safe="")
-
-    return _UNSAFE.sub(encode, text)
+    return _UNSAFE.sub(lambda match: quote(match[0].encode("utf-8", "replace"), safe=""), text)

@@ -7,6 +7,7 @@ from typing import NamedTuple
 from msgspec import Struct
 
 from app import href, markup
+from app.charset import UTF8, Charset
 from app.href import Address
 from app.markup import Attribute, Attributes, Tag
 
@@ -109,7 +110,7 @@ class Policy:
         options: Options,
         own: Sequence[Address],
         base: str = "",
-        charset: str = "utf-8",
+        charset: Charset = UTF8,
         done: bool = False,
     ) -> None:
         self._options, self._own, self._done = options, own, done
@@ -161,18 +162,18 @@ class Policy:
         return any(domain == other or domain.endswith(f".{other}") for other in self._excluded)
 
 
-def base_address(html: bytes, tags: Sequence[Tag], codec: str) -> str:
+def base_address(html: bytes, tags: Sequence[Tag], charset: Charset) -> str:
     """What the first <base href> says, empty where it is missing or no http(s) address."""
     for tag in tags:
         if tag.name == b"base" and not tag.mso:
             for attribute in _READ(html, tag):
                 if attribute.name == b"href":
-                    url = href.read_url((attribute.value or b"").decode(codec, "replace"))
+                    url = href.read_url(charset.decode(attribute.value or b""))
                     return url if href.scheme(url) in ("http", "https") else ""
     return ""
 
 
-def find(html: bytes, tags: Sequence[Tag], policy: Policy, codec: str) -> Iterator[Place]:
+def find(html: bytes, tags: Sequence[Tag], policy: Policy, charset: Charset) -> Iterator[Place]:
     """Every a, area and v:* with an href, in document order. Raises markup.RewriteError."""
     elements = [tag for tag in tags if tag.name in (b"a", b"area") or tag.name[:2] == b"v:"]
     if len(elements) > MAX_LINKS:
@@ -186,7 +187,7 @@ def find(html: bytes, tags: Sequence[Tag], policy: Policy, codec: str) -> Iterat
             raise markup.RewriteError(
                 f"byte {tag.start}: more than {MAX_REFERENCES:,} character references in links"
             )
-        return (value or b"").decode(codec, "replace")
+        return charset.decode(value or b"")
 
     for tag in elements:
         every = _READ(html, tag)

@@ -140,8 +140,8 @@ class Outgoing:
             base_url = self._settings.public_url
             if leaf.kind == "text/html":
                 compiled = compile_html(body, options, link_token, base_url, leaf.charset)
-                codec = charset.find(body, leaf.charset).codec
-                samples.append((body.decode(codec, "replace"), len(links)))
+                known = charset.find(body, leaf.charset)
+                samples.append((known.decode(body), len(links)))
             elif tracking.text and (text := _plain(body)) is not None:
                 compiled = rewrite_text(text, options, link_token, base_url)
             else:

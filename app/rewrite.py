@@ -18,7 +18,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from app import charset as charsets
-from app import href, link, markup
+from app import href, iso2022, link, markup
 from app.charset import Charset
 from app.href import Address
 from app.link import Link, Options, Policy
@@ -26,10 +26,12 @@ from app.markup import RewriteError, Tag, Unclosed
 
 __all__ = ["Compiled", "Link", "Options", "RewriteError", "compile_html", "rewrite_text"]
 
-# Hidden, but not so that a client leaves it out: display:none is not loaded everywhere.
+# Loaded, for nothing hides it, and of no size in any layout: it is taken out of the flow, and where
+# a client takes that style away, it floats with an outer width and height of nothing.
 _PIXEL = (
     b'.gif" alt="" width="1" height="1" border="0" style="height:1px!important;'
-    b'width:1px!important;border:0!important;margin:0!important;padding:0!important">'
+    b"width:1px!important;border:0!important;padding:0!important;margin:-1px -1px 0 0!important;"
+    b'float:left!important;position:absolute!important">'
 )
 _MARK = rb"/(?:o/[\w-]++\.gif|c/[\w-]++/[\w-]++)[\"'\s>]"
 _TEXT_URL = re.compile(r"https?://[^\s<>\"\x00-\x1f\x7f]++", re.IGNORECASE)
@@ -115,17 +117,21 @@ def compile_html(
 ) -> Compiled:
     """Scan `html` once; `link_token` signs a tracked link, `charset` is what the header says.
 
-    Where ASCII's bytes may stand for something else (UTF-16, ISO-2022-JP) the mail is decoded,
-    spliced and encoded; if that would change any other byte it is left alone and a note says so.
+    UTF-16 is decoded, spliced and encoded; if that would change any other byte the mail is left
+    alone and a note says so, as one in a charset that is not read (UTF-7, HZ).
     Raises RewriteError for a mail with more links or tags than the limits of `link` and `markup`.
     """
     known = charsets.find(html, charset)
     notes: tuple[str, ...] = ()
     if charset and not charsets.lookup(charset):
-        notes = (f"charset {charset[:40]!r} is not known: read as {known.codec}",)
-    if known.wide:
-        return _compile_wide(html, options, link_token, base_url, known.codec, notes)
-    links, splices, found = _scan(html, options, link_token, base_url, known, known.codec)
+        notes = (f"charset {charset[:40]!r} is not known: read as {known.name}",)
+    if known.form == "unread":
+        return Compiled((html,), (), (*notes, f"charset {known.name} is not read: left alone"))
+    if known.form == "utf-16":
+        return _compile_wide(html, options, link_token, base_url, known.name, notes)
+    if known.form == "iso2022":
+        return _compile_shifted(html, options, link_token, base_url, known, notes)
+    links, splices, found = _scan(html, options, link_token, base_url, known)
     return Compiled(_parts(html, splices), tuple(links), notes + found, tuple(splices))
 
 
@@ -165,7 +171,6 @@ def _scan(
     link_token: Callable[[Link], str],
     base_url: str,
     charset: Charset,
-    query_charset: str,
 ) -> tuple[list[Link], list[Splice], tuple[str, ...]]:
     """The links, what to splice (in order), and notes."""
     tokens = list(markup.read(html))
@@ -180,9 +185,9 @@ def _scan(
     done = _has_our_mark(html, (base_url, *options.own_origins))
     if done:
         notes.append("the mail has addresses of Mailwake's already: left alone")
-    base = link.base_address(html, tags, charset.codec)
-    policy = Policy(options, own, base, query_charset, done)
-    places = list(link.find(html, tags, policy, charset.codec))
+    base = link.base_address(html, tags, charset)
+    policy = Policy(options, own, base, charset, done)
+    places = list(link.find(html, tags, policy, charset))
     pixel = options.opens and not done
     splices: list[Splice] = []
     # Without pixel and redirect nothing would tell later that opt-outs have been here: they stay.
@@ -193,12 +198,17 @@ def _scan(
                 edit = _click(html, place.start, place.end, place.link, link_token, base_url)
                 splices.append(edit)
     if pixel:
-        ends = [tag.start for tag in tags if tag.name == b"/body" and not tag.mso]
-        at = ends[-1] if ends else unclosed.start if unclosed else len(html)
+        at = _pixel_place(html, tags, unclosed)
         before = f'<img src="{base_url}/o/'.encode("ascii")
         splices.append(Splice(at, b"", before, _PIXEL, pixel=True))
     splices.sort(key=attrgetter("start"))
     return [place.link for place in places], splices, tuple(notes)
+
+
+def _pixel_place(html: bytes, tags: Sequence[Tag], unclosed: Unclosed | None) -> int:
+    """Before the last </body> that clients see, else where they stop reading."""
+    ends = [tag.start for tag in tags if tag.name == b"/body" and not tag.mso]
+    return ends[-1] if ends else unclosed.start if unclosed else len(html)
 
 
 def _compile_wide(
@@ -214,10 +224,8 @@ def _compile_wide(
         source = html.decode(codec).encode("utf-8")
     except UnicodeError:
         return Compiled((html,), (), (*notes, f"the mail is not valid {codec}: left alone"))
-    # Queries go out in the mail's charset, UTF-16's in UTF-8 (URL standard, 4.4, query state).
-    query = "utf-8" if codec.startswith("utf") else codec
-    utf8 = Charset("utf-8", False)
-    links, splices, found = _scan(source, options, link_token, base_url, utf8, query)
+    # Queries of UTF-16 go out in UTF-8 too (URL standard, 4.4, query state).
+    links, splices, found = _scan(source, options, link_token, base_url, charsets.UTF8)
 
     def encode(piece: bytes) -> bytes:
         return piece.decode("utf-8").encode(codec)
@@ -241,6 +249,28 @@ def _compile_wide(
         return Compiled((html,), (), (*notes, note))
     moved = tuple(_moved(source, links, codec))
     return Compiled(_parts(html, encoded), moved, notes + found, tuple(encoded), codec)
+
+
+def _compile_shifted(
+    html: bytes,
+    options: Options,
+    link_token: Callable[[Link], str],
+    base_url: str,
+    charset: Charset,
+    notes: tuple[str, ...],
+) -> Compiled:
+    """Scans a mail of ISO-2022 with escape sequences and what they shift masked."""
+    masked, reset = iso2022.mask(html)
+    links, found_splices, found = _scan(masked, options, link_token, base_url, charset)
+    splices = []
+    for splice in found_splices:
+        removed = html[splice.start : splice.end]
+        before = splice.before
+        if before is not None and splice.start == len(html):
+            before = reset + before
+        after = splice.after + iso2022.designations(removed)
+        splices.append(Splice(splice.start, removed, before, after, splice.pixel))
+    return Compiled(_parts(html, splices), tuple(links), notes + found, tuple(splices))
 
 
 def _moved(source: bytes, links: Sequence[Link], codec: str) -> Iterator[Link]:

@@ -47,6 +47,9 @@ LAYERS = [
     {"suppressing", "withdrawing", "refusing"},
     {"queries", "link"},
     {"href", "classify"},
+    {"charset"},
+    {"iso2022"},
+    {"encoding"},
     {
         "journal",
         "storage",
@@ -56,7 +59,6 @@ LAYERS = [
         "charts",
         "catalog",
         "markup",
-        "charset",
         "addresses",
         "state",
     },

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from app import iso2022
 from app.rewrite import Compiled, Link, Options, RewriteError, compile_html, rewrite_text
 
 US = "https://t.example"
@@ -382,9 +383,53 @@ def test_charsets(charset: str, codec: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("charset", "word", "text"),
+    [
+        ("iso-2022-jp", b"\x1b$B-!%F%9%H\x1b(B", "\u2460テスト"),  # NEC's row 13
+        ("iso-2022-jp", b"\x1b$@%F%9%H\x1b(J", "テスト"),
+        ("iso-2022-jp", b"\x1b(J\\~\x1b(B", "\xa5\u203e"),
+        ("iso-2022-jp", b"\x1b(IC=D\x1b(B", "ﾃｽﾄ"),
+        ("iso-2022-jp", b"\x1b(B\x1b$B%F\x1b(B\x1b$B%9\x1b$B%H\x1b(B\x1b(B", "テスト"),
+        ("iso-2022-jp", b'\x1b$B<>!"\x1b(B', "湿、"),  # whose bytes are < > ! "
+        ("iso-2022-jp-1", b"\x1b$(D0!\x1b(B", "丂"),
+        ("iso-2022-kr", b"\x1b$)C\x0e>H3g\x0f", "안녕"),
+        ("iso-2022-cn", b"\x1b$)A\x0eVPND\x0f", "中文"),
+    ],
+)
+def test_what_is_shifted_is_neither_read_as_markup_nor_changed(
+    charset: str, word: bytes, text: str
+) -> None:
+    html = (
+        b"<p>" + word + b'</p><a href="http://x.example/' + word + b'">' + word + b"</a>"
+        b"<a href=http://x.example/b>" + word + b"</a>" + word
+    )
+    result = compiled(html, charset=charset)
+    assert [link.label for link in result.links] == [text, text]
+    assert [link.url for link in result.links] == [
+        f"http://x.example/{text}", "http://x.example/b"
+    ]  # fmt: skip
+    mail = result.personalise(TOKEN)
+    assert result.restore(mail, TOKEN) == html
+    read = iso2022.decode(mail)
+    assert (
+        f'{text}</p><a href="{US}/c/M-1_x/L0">{text}</a><a href={US}/c/M-1_x/L1>{text}</a>' in read
+    )
+    assert iso2022.decode(mail).count("<img") == 1
+
+
+def test_a_mail_that_ends_in_another_set_gets_its_pixel_in_ascii() -> None:
+    html = b"<a href=http://x.example/>x</a>\x1b$B%F"
+    result = compiled(html, charset="iso-2022-jp")
+    mail = result.personalise(TOKEN)
+    assert mail.startswith(b"<a href=https://t.example/c/M-1_x/L0>x</a>\x1b$B%F\x1b(B<img ")
+    assert result.restore(mail, TOKEN) == html
+
+
+@pytest.mark.parametrize(
     ("data", "charset", "note"),
     [
-        (b"<a href=http://x.example>\x1b$B", "iso-2022-jp", "byte for byte"),
+        (b"<a href=http://x.example>+AGE-", "utf-7", "left alone"),
+        (b"<a href=http://x.example>~{VP~}", "HZ-GB-2312", "left alone"),
         (b"\xff\xfe<\0a", None, "not valid"),
         (b"<p>\xff", "x-unheard-of", "not known"),
     ],
