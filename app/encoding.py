@@ -215,7 +215,7 @@ def _character(name: str, data: bytes) -> str:
         pass
     if len(data) == 1:  # no part of Windows' code pages, but of the standard's
         return chr(data[0]) if data[0] < 0xA0 and name.startswith("windows-") else "\ufffd"
-    return "\ufffd" + (chr(data[-1]) if data[-1] < 0x80 else "")
+    return "\ufffd" + (chr(data[1]) if len(data) == 2 and data[1] < 0x80 else "")
 
 
 @lru_cache(16384)

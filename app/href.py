@@ -53,6 +53,7 @@ def read_value(value: str) -> str:
 
 def read_text(value: str) -> str:
     """Text as shown to a reader: character references resolved, with or without semicolon."""
+    value = value.replace("\x00", "")  # as the HTML standard does in text (13.2.6.4.7)
     return _REFERENCE.sub(_in_text, value) if "&" in value else value
 
 
