@@ -166,7 +166,7 @@ def rewrite(
         answer = {
             "message_id": prepared.draft.message_id,
             "links": prepared.report,
-            "notes": prepared.notes,
+            "notes": prepared.all_notes,
             "headers": prepared.draft.headers,
         }
         if not report:
@@ -318,5 +318,5 @@ def _report(prepared: Prepared) -> None:
         tracked = Text("yes", "green") if link.tracked else Text("no", "yellow")
         table.add_row(str(link.index), tracked, link.reason or "", Text(link.label), Text(link.url))
     console.print(table)
-    for note in prepared.notes:
+    for note in prepared.all_notes:
         errors.print(Text(f"note: {note}"))

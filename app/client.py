@@ -58,21 +58,27 @@ class Mailwake:
         tags: Sequence[str] = (),
         opens: bool | Mode = True,
         clicks: bool | Mode = True,
+        pixel: Literal["top", "end"] = "end",
+        url_text: Literal["leave", "track"] = "track",
         utm: Mapping[str, str] | None = None,
+        values: Mapping[str, str | None] | None = None,
         sample: bool = False,
         dry_run: bool = False,
     ) -> RewriteOut:
         """One message with its pixel and links; with `dry_run` nothing is recorded.
 
-        `sample` keeps its HTML for the click map: only for a mail that names nobody.
+        `values` fill its merge fields. `sample` keeps its HTML for the click map: only for a mail
+        that names nobody.
         """
+        tracking = {"opens": opens, "clicks": clicks, "pixel": pixel, "url_text": url_text}
         body = {
             "newsletter": {"id": newsletter_id, "name": name, "subject": subject, "tags": tags},
             "recipient": recipient,
             "html": html,
             "text": text,
-            "tracking": {"opens": opens, "clicks": clicks},
+            "tracking": tracking,
             "utm": dict(utm or {}),
+            "values": dict(values or {}),
             "sample": sample,
         }
         answer = self._post("/v1/rewrite", body, {"dry_run": "1"} if dry_run else {})
@@ -95,23 +101,35 @@ class Mailwake:
 
     @overload
     def messages(
-        self, newsletter_id: str, recipients: Iterable[str], give: Literal["html"] = "html"
+        self,
+        newsletter_id: str,
+        recipients: Iterable[str | Mapping[str, Any]],
+        give: Literal["html"] = "html",
     ) -> Iterator[MessageOut | LineError]: ...
 
     @overload
     def messages(
-        self, newsletter_id: str, recipients: Iterable[str], give: Literal["token"]
+        self,
+        newsletter_id: str,
+        recipients: Iterable[str | Mapping[str, Any]],
+        give: Literal["token"],
     ) -> Iterator[TokenOut | LineError]: ...
 
     def messages(
         self,
         newsletter_id: str,
-        recipients: Iterable[str],
+        recipients: Iterable[str | Mapping[str, Any]],
         give: Literal["html", "token"] = "html",
     ) -> Iterator[MessageOut | TokenOut | LineError]:
-        """Messages from the kept template, in order; recipients may come from a generator."""
+        """Messages from the kept template, in order; recipients may come from a generator.
+
+        Each is an email address, or the fields of schemas.RecipientIn, such as its `values`.
+        """
         path = f"/v1/newsletters/{quote(newsletter_id, safe='')}/messages"
-        lines = (msgspec.json.encode({"recipient": one}) + b"\n" for one in recipients)
+        lines = (
+            msgspec.json.encode({"recipient": of} if isinstance(of, str) else of) + b"\n"
+            for of in recipients
+        )
         out: type[MessageOut | TokenOut] = MessageOut if give == "html" else TokenOut
         with self._client.stream("POST", path, content=lines, params={"return": give}) as answer:
             if answer.is_error:

@@ -1,7 +1,7 @@
 """What a whole message says of itself: newsletter, recipient and tracking, by its own fields.
 
 X-Mailwake-Newsletter, -Name, -Tags, -Recipient and -Track (opens, clicks, text or off; opens and
-clicks may name a mode, as in opens=aggregate).
+clicks may name a mode, as in opens=aggregate; pixel=top and url_text=leave are TrackingIn's).
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,6 +15,7 @@ from app.modes import AXES, MODES
 from app.schemas import NewsletterIn, Recipient, TrackingIn
 
 TRACKS = ("opens", "clicks", "text", "off")
+CHOICES = {"pixel": ("top", "end"), "url_text": ("leave", "track")}
 OFF = TrackingIn(False, False, False)
 _HEADERS = {"id": "Newsletter", "name": "Name", "tags": "Tags"}
 
@@ -54,8 +55,15 @@ def tracking_of(own: Mapping[str, str]) -> TrackingIn:
     """Opens and clicks where nothing is said. Raises DescriptionError."""
     words = own.get("track", "opens, clicks").replace(",", " ").lower().split()
     found: dict[str, str] = {}
+    chosen: dict[str, str] = {}
     for word in words:
         name, equals, mode = word.partition("=")
+        if name in CHOICES:
+            if mode not in CHOICES[name]:
+                allowed = ", ".join(CHOICES[name])
+                raise DescriptionError(f"{word!r}: {mode!r} is none of {allowed}", "Track")
+            chosen[name] = mode
+            continue
         if name not in TRACKS or (equals and name not in AXES):
             raise DescriptionError(f"{word!r} is none of {', '.join(TRACKS)}", "Track")
         if equals and mode not in MODES:
@@ -63,10 +71,12 @@ def tracking_of(own: Mapping[str, str]) -> TrackingIn:
         found[name] = mode
     if "off" in found:
         return OFF
+    if chosen and not found:
+        found = {"opens": "", "clicks": ""}
     if "text" in found:
         found.setdefault("clicks", "")
     wanted = {str(axis): found[axis] or True if axis in found else False for axis in AXES}
-    return msgspec.convert({**wanted, "text": "text" in found}, TrackingIn)
+    return msgspec.convert({**wanted, "text": "text" in found, **chosen}, TrackingIn)
 
 
 def wants_unsubscribe(own: Mapping[str, str]) -> bool:

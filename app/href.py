@@ -26,20 +26,10 @@ _AUTHORITY_END = re.compile(r"[/\\?#]")
 _FORBIDDEN = re.compile(r"[\x00-\x20#%/:<>?@\[\\\]^|\"`{}\x7f]")  # URL standard, 3.1; and "`{}
 _DOTS = re.compile(r"(?:\.|%2e){1,2}", re.IGNORECASE)
 _UNSAFE = re.compile(r"[^!-~]+")
-_PLACEHOLDER = re.compile(
-    r"\{\{|\}\}|\{%|%\}|\*\||\|\*|<%|%>|\$\{|\[\[[^\[\]]*\]\]|%%[A-Za-z_][\w .:-]*%%"
+_SHOWN_URL = re.compile(
+    r"(https?://|www\.)?((?:[\w-]{1,63}\.){1,9}[^\W\d_]{2,63})(?::\d{1,5})?(?:[/?#]\S*)?",
+    re.IGNORECASE,
 )
-# For lower case, and every alternative begins with a letter: re then skips to those letters.
-_UNSUBSCRIBE_URL = re.compile(
-    r"unsubscri|o(?<![a-z]o)pt[-_]?out(?![a-z])|abmelde|desinscri|desabonn"
-)
-_UNSUBSCRIBE_LABEL = re.compile(
-    r"unsubscribe|o(?<!\wo)pt[- ]?out\b|abmelden|abbestellen|d[ée]sabonner|d[ée]sinscri"
-    r"|darse de baja|cancelar (?:la )?suscripci|disiscri|annulla.{0,12}iscrizione|uitschrijven"
-    r"|afmelden|avregistrer|afmeld|avsluta prenumeration|cancelar (?:a )?(?:inscri|assinatura)"
-    r"|отписаться|wypisz|配信停止|退订|退訂|수신거부"
-)
-_LABEL_LIMIT = 60  # a longer text that mentions unsubscribing is an article about it
 
 
 def read_value(value: str) -> str:
@@ -93,22 +83,23 @@ def read_url(value: str) -> str:
     return text if text.isprintable() else text.translate(_INSIDE)
 
 
-def has_placeholder(url: str, limit: int) -> bool:
-    """Whether the first `limit` characters hold a template placeholder that is not filled in."""
-    return bool(_PLACEHOLDER.search(url, 0, limit))
-
-
 def scheme(url: str) -> str:
     """In lower case, empty for a relative address."""
     match = _SCHEME.match(url)
     return match[0][:-1].lower() if match else ""
 
 
-def is_unsubscribe(url: str, *labels: str) -> bool:
-    """Whether a link lets the reader leave: by its address, or by a short label."""
-    return bool(_UNSUBSCRIBE_URL.search(url.lower())) or any(
-        len(label) <= _LABEL_LIMIT and _UNSUBSCRIBE_LABEL.search(label.lower()) for label in labels
-    )
+def shown_host(label: str, domain: str) -> str:
+    """Returns the host of the URL that a link's text consists of, without `www.`; or "".
+
+    A bare `shop.example` counts as a URL only where the link leads to that `domain`: `Booking.com`
+    may be a name, `report.pdf` a file.
+    """
+    match = _SHOWN_URL.fullmatch(label) if "." in label and " " not in label else None
+    if match is None:
+        return ""
+    host = match[2].lower().removeprefix("www.")
+    return host if match[1] or domain == host or domain.endswith(f".{host}") else ""
 
 
 def absolute(url: str, base: str) -> str:

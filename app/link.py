@@ -2,14 +2,16 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import NamedTuple
 
 from msgspec import Struct
 
-from app import href, markup
+from app import href, markup, merge_fields, placeholders
 from app.charset import UTF8, Charset
 from app.href import Address
 from app.markup import Attribute, Attributes, Tag
+from app.unsubscribe_links import is_unsubscribe
 
 MAX_LINKS = 20_000  # a link token has room for 65,536
 MAX_REFERENCES = 500_000  # character references in the attributes and texts of all links
@@ -32,6 +34,7 @@ REASONS: Mapping[str, str] = {
     "opted_out": "the link carries an attribute that asks not to be tracked",
     "unsubscribe": "unsubscribe links must work without a detour",
     "excluded_domain": "the domain is excluded by a setting",
+    "url_text": "the link's text is a URL of another host: mail clients would warn of phishing",
 }
 
 # Attributes by which senders opt a link out, and the values that do: the vendors' pages on click
@@ -57,7 +60,11 @@ _READ = Attributes(
 @dataclass(frozen=True, slots=True)
 class Options:
     """What to track. `own_origins` are addresses of ours, `excluded_domains` hosts to leave alone
-    (their subdomains too), `max_url` is the longest address in characters, before signing."""
+    (their subdomains too), `max_url` is the longest address in characters, before signing.
+
+    `leave_url_text` leaves links whose text is a URL, `pixel_top` puts the pixel after the
+    preheader, `placeholders` are further ones as `placeholders.compile_own` takes them.
+    """
 
     clicks: bool = True
     opens: bool = True
@@ -65,13 +72,17 @@ class Options:
     own_origins: tuple[str, ...] = ()
     excluded_domains: tuple[str, ...] = ()
     max_url: int = 2000
+    leave_url_text: bool = False
+    pixel_top: bool = False
+    placeholders: tuple[str, ...] = ()
 
 
 class Link(Struct, frozen=True):
     """A link of a message. `index` counts from 0 in document order, `offset` in bytes.
 
     `url` is the address as the recipient's client reads it, `target` where the redirect goes;
-    `reason` (a key of REASONS) says why it is not tracked. `mso`: for Outlook alone.
+    `reason` (a key of REASONS) says why it is not tracked. `mso`: for Outlook alone. `personal`: it
+    is tracked once merge fields are filled. `shown_host`: its text is a URL of this other host.
     """
 
     index: int
@@ -82,6 +93,8 @@ class Link(Struct, frozen=True):
     tags: tuple[str, ...]
     offset: int
     mso: bool
+    personal: bool = False
+    shown_host: str = ""
 
     @property
     def tracked(self) -> bool:
@@ -90,12 +103,16 @@ class Link(Struct, frozen=True):
 
 
 class Place(NamedTuple):
-    """Where a link stands: its href's value, and what to take out of the tag that opts it out."""
+    """Where a link stands: its href's value, and what to take out of the tag that opts it out.
+
+    `judge` decides about another URL at the same place.
+    """
 
     link: Link
     start: int
     end: int
     opt_outs: list[tuple[int, int]]
+    judge: Callable[[str], tuple[str, str | None]]
 
 
 class Policy:
@@ -115,6 +132,7 @@ class Policy:
     ) -> None:
         self._options, self._own, self._done = options, own, done
         self._base, self._charset = base, charset
+        self._placeholders = placeholders.compile_own(options.placeholders)
         self._excluded = tuple(d.lower().strip(".") for d in options.excluded_domains)
 
     def judge(self, url: str, labels: Sequence[str], opted_out: bool) -> tuple[str, str | None]:
@@ -137,20 +155,33 @@ class Policy:
             else "opted_out"
             if opted_out
             else "unsubscribe"
-            if href.is_unsubscribe(url, *labels)
+            if is_unsubscribe(url, *labels)
             else "excluded_domain"
             if self._is_excluded(address.domain)
+            else "url_text"
+            if options.leave_url_text and self._shown_host(address, labels)
             else None
         )
         target = "" if reason else address.target(options.utm, self._charset)
         return ("", "too_long") if len(target) > options.max_url else (target, reason)
 
+    def shown_host(self, target: str, labels: Sequence[str]) -> str:
+        """Returns the host that a tracked link's text shows, where it is not the redirect's."""
+        return self._shown_host(href.address(target), labels) if any(labels) else ""
+
+    def _shown_host(self, address: Address, labels: Sequence[str]) -> str:
+        for label in labels:
+            host = href.shown_host(label, address.domain)
+            if host and not any(f".{own.domain}".endswith(f".{host}") for own in self._own):
+                return host
+        return ""
+
     def _unreadable(self, url: str) -> str | None:
+        limit = self._options.max_url
+        if placeholders.find(url, limit, self._placeholders):
+            return "placeholder"
         if not url or url[0] == "#":
             return "fragment" if url else "empty"
-        limit = self._options.max_url
-        if href.has_placeholder(url, limit):
-            return "placeholder"
         scheme = href.scheme(url)
         if scheme not in ("", "http", "https"):
             return "other_scheme"
@@ -202,17 +233,27 @@ def find(html: bytes, tags: Sequence[Tag], policy: Policy, charset: Charset) -> 
         opted_out = bool(opt_outs) and any(first[a.name] is a for a in opt_outs)
         labels = _labels(html, tag, first, text)
         url = href.read_url(text(found.value))
+        judge = partial(policy.judge, labels=labels, opted_out=opted_out)
+        target, reason = judge(url)
         link = Link(
             index,
             url,
-            *policy.judge(url, labels, opted_out),
+            target,
+            reason,
             next(filter(None, labels), ""),
             _topics(text(first[b"data-track-tag"].value)) if b"data-track-tag" in first else (),
             found.start,
             tag.mso,
+            reason == "placeholder" and is_personal(url, judge),
+            "" if reason else policy.shown_host(target, labels),
         )
-        yield Place(link, found.start, found.end, [a.outer for a in opt_outs])
+        yield Place(link, found.start, found.end, [a.outer for a in opt_outs], judge)
         index += 1
+
+
+def is_personal(url: str, judge: Callable[[str], tuple[str, str | None]]) -> bool:
+    """Returns whether a link is tracked once its merge fields are filled."""
+    return bool(merge_fields.fillable(url)) and judge(merge_fields.sample(url))[1] is None
 
 
 def _topics(value: str) -> tuple[str, ...]:

@@ -9,8 +9,8 @@ import asyncio
 import os
 import tempfile
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
@@ -20,6 +20,8 @@ import msgspec
 
 from app.events import newsletter_key
 from app.journal import JournalError
+from app.markup import RewriteError
+from app.merge_fields import MissingValueError, Values
 from app.modes import Modes
 from app.outgoing import Draft, Outgoing
 from app.queries import NotFoundError
@@ -72,6 +74,17 @@ class Template:
     def text(self) -> Compiled | None:
         """The same of text/plain."""
         return self.of(self.modes)[1]
+
+    @property
+    def fields(self) -> frozenset[str]:
+        """The names of its merge fields."""
+        return self.html.fields | (self.text.fields if self.text else frozenset())
+
+    def check(self, values: Values) -> None:
+        """Raises MissingValueError or RewriteError where the values cannot fill it."""
+        self.html.check(values)
+        if self.text:
+            self.text.check(values)
 
 
 class Mailing:
@@ -170,7 +183,7 @@ class Mailing:
         drafts: list[Draft | LineError] = []
         for place, line in enumerate(lines, number + 1):
             if line.strip():
-                drafts.append(self._draft(template, line, place))
+                drafts.append(self._draft(template, line, place, give))
         checked = iter(
             self._outgoing.checked([draft for draft in drafts if isinstance(draft, Draft)])
         )
@@ -182,11 +195,16 @@ class Mailing:
             except JournalError as error:
                 refused = LineError(number + 1, 503, str(error))
                 drafts = [refused if isinstance(draft, Draft) else draft for draft in drafts]
-        answers = [_encode(_answer(template, draft, give)) + b"\n" for draft in drafts]
+        if any(draft.values for draft in made):  # filling takes its time
+            answers = await asyncio.to_thread(_answers, template, drafts, give)
+        else:
+            answers = _answers(template, drafts, give)
         await asyncio.sleep(0)  # hits come first
-        return b"".join(answers)
+        return answers
 
-    def _draft(self, template: Template, line: bytes, number: int) -> Draft | LineError:
+    def _draft(
+        self, template: Template, line: bytes, number: int, give: Return
+    ) -> Draft | LineError:
         if len(line) > MAX_LINE:
             return LineError(number, 413, f"the line has more than {MAX_LINE:,} bytes")
         try:
@@ -194,7 +212,17 @@ class Mailing:
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             message, _, path = str(error).partition(" - at `")
             return LineError(number, 422, message, path.rstrip("`").removeprefix("$."))
-        return self._outgoing.draft(template.newsletter, wanted.recipient, template.modes)
+        if wanted.values and give == "token":
+            return LineError(number, 422, "values cannot be filled with return=token", "values")
+        try:
+            if wanted.values:
+                template.check(wanted.values)
+        except MissingValueError as missing:
+            return LineError(number, 422, str(missing), f"values.{missing.name}")
+        except RewriteError as error:
+            return LineError(number, 422, str(error), "values")
+        draft = self._outgoing.draft(template.newsletter, wanted.recipient, template.modes)
+        return replace(draft, values=wanted.values) if wanted.values else draft
 
     def _compile(self, newsletter_id: str, template: TemplateIn) -> Template:
         compile_ = partial(self._outgoing.compile, newsletter_id, template)
@@ -250,6 +278,10 @@ class Spool:
     def close(self) -> None:
         """Give the disk back."""
         self._file.close()
+
+
+def _answers(template: Template, drafts: Sequence[Draft | LineError], give: Return) -> bytes:
+    return b"".join(_encode(_answer(template, draft, give)) + b"\n" for draft in drafts)
 
 
 def _answer(

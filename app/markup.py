@@ -9,9 +9,10 @@ for once; MAX_STEPS bounds what cannot be skipped inside one match.
 
 import re
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 MAX_STEPS = 100_000  # tags of links, </body>, raw text elements and conditional comments
+MAX_SEGMENTS = 300_000  # tags, texts and comments of a mail whose every piece is looked at
 MAX_TAG = 2_000_000  # bytes of one tag whose attributes are asked for
 MAX_ATTRIBUTES = 200  # of one tag, those that are asked for, duplicates included
 
@@ -226,3 +227,66 @@ def _comment_end(html: bytes, start: int) -> tuple[int, int]:
     """Where the content of the comment at `start` ends and where the comment does; -1 if never."""
     match = _COMMENT_END.search(html, start + 4)
     return match.span() if match else (-1, -1)
+
+
+class Segment(NamedTuple):
+    """A piece of a document at bytes `start` to `end`: text, a tag, a comment, or raw text.
+
+    Raw text is the content of script, style, title and the like. `name` is the tag's or the
+    element's, `rest` where a tag's attributes begin.
+    """
+
+    kind: Literal["text", "tag", "comment", "raw"]
+    name: bytes
+    start: int
+    end: int
+    rest: int
+
+
+def segments(html: bytes) -> Iterator[Segment]:
+    """Every piece of a document in order, up to one that never closes; at most MAX_SEGMENTS.
+
+    What stands in conditional comments for Outlook is read as markup.
+    """
+    position = 0
+    for _ in range(MAX_SEGMENTS):
+        start = position
+        if condition := _CONDITION.match(html, start):
+            position = condition.end()
+            yield Segment("comment", b"", start, position, position)
+            continue
+        match = _CONTENT.match(html, start)
+        if match is None:
+            return
+        position = match.end()
+        if match[1]:
+            yield Segment("text", b"", start, position, position)
+            continue
+        if not match[2]:
+            yield Segment("comment", b"", start, position, position)
+            continue
+        name = match[2].lower()
+        yield Segment("tag", name, start, position, match.start(3))
+        if name in _RAW_END:
+            raw_end = _RAW_END[name].search(html, position)
+            start, position = position, raw_end.start() if raw_end else len(html)
+            yield Segment("raw", name, start, position, position)
+
+
+_ANY_ATTRIBUTE = re.compile(
+    rb"([\t\n\f\r /]*+)(" + _NAME + rb")(?:" + _ASSIGNMENT + rb"(" + _VALUE + rb"))?+"
+)
+
+
+def attributes(html: bytes, tag: Segment) -> Iterator[Attribute]:
+    """Every attribute of a tag in order."""
+    for match in _ANY_ATTRIBUTE.finditer(html, tag.rest, tag.end):
+        start, end = match.span(3)
+        value = None
+        if start < 0:
+            start = end = match.end()
+        else:
+            if html[start : start + 1] in (b'"', b"'"):
+                start, end = start + 1, end - 1
+            value = html[start:end]
+        yield Attribute(match[2].lower(), value, start, end, (match.start(1), match.end()))

@@ -8,10 +8,11 @@ from functools import partial
 
 from msgspec.structs import replace
 
-from app import charset, events, mime
+from app import charset, events, href, mime, notes
 from app.catalog import Catalog
 from app.events import new_id, newsletter_key, now_ms, recipient_key
 from app.journal import Journal
+from app.merge_fields import Values
 from app.mime import Edit, Leaf
 from app.modes import SHARED, Axis, Mode, Modes, aggregate_id
 from app.rewrite import Compiled, Link, Options, compile_html, rewrite_text
@@ -29,7 +30,8 @@ class Draft:
 
     `token` goes into links, `pixel` into the pixel: the same, but where all recipients share one of
     them. `withdrawn` is what the recipient has withdrawn from. `headers` are offered for the mail
-    (RFC 8058). A suppressed one must not be sent, so it never enters the ledger.
+    (RFC 8058). A suppressed one must not be sent, so it never enters the ledger. `values` are those
+    of its merge fields, recorded nowhere.
     """
 
     message: events.Message
@@ -40,6 +42,7 @@ class Draft:
     modes: Modes
     withdrawn: tuple[Axis, ...] = ()
     suppressed: bool = False
+    values: Values | None = None
 
     @property
     def message_id(self) -> str:
@@ -52,7 +55,11 @@ class Draft:
         return ModesOut(*self.modes)
 
     def personalise(self, compiled: Compiled) -> bytes:
-        """The recipient's own."""
+        """The recipient's own, with its merge fields filled if there are values.
+
+        Raises MissingValueError, RewriteError.
+        """
+        compiled = compiled.filled(self.values) if self.values else compiled
         return compiled.personalise(self.token.encode("ascii"), self.pixel.encode("ascii"))
 
 
@@ -60,7 +67,8 @@ class Draft:
 class Prepared:
     """A rewritten message: `html` and `text` are ready to send, `links` says what is tracked.
 
-    `sample` is a whole message's HTML as it was, and the index of the first link in it.
+    `sample` is a whole message's HTML as it was, and the index of the first link in it. `notes` say
+    what could not be done, `remarks` are a second reader's.
     """
 
     draft: Draft
@@ -70,6 +78,12 @@ class Prepared:
     html: bytes
     text: str | None = None
     sample: tuple[str, int] | None = None
+    remarks: Sequence[str] = ()
+
+    @property
+    def all_notes(self) -> list[str]:
+        """Notes and remarks, as the API returns them."""
+        return [*self.notes, *self.remarks]
 
     @property
     def report(self) -> list[LinkOut]:
@@ -105,16 +119,23 @@ class Outgoing:
         """
         newsletter = self._newsletter(wanted.newsletter)
         draft = self._draft(newsletter.newsletter, wanted.recipient, wanted.tracking)
-        options = self._options(draft.modes, wanted.utm)
+        options = self._options(draft.modes, wanted.utm, wanted.tracking)
         link_token = self._link_token(newsletter.newsletter)
         base_url = self._settings.public_url
         compiled = compile_html(html, options, link_token, base_url, charset)
+        closed = compiled.merge.closed if compiled.merge and wanted.values else ()
+        compiled = compiled.filled(wanted.values) if wanted.values else compiled
         text = wanted.text
-        if text is not None and wanted.tracking.text:
-            plain = rewrite_text(text, options, link_token, base_url)
-            text = draft.personalise(plain).decode("utf-8")
+        if text is not None and (wanted.tracking.text or wanted.values):
+            plain = options if wanted.tracking.text else Options(clicks=False)
+            in_text = rewrite_text(text, plain, link_token, base_url)
+            in_text = in_text.filled(wanted.values) if wanted.values else in_text
+            text = draft.personalise(in_text).decode("utf-8")
         html_out = draft.personalise(compiled)
-        return Prepared(draft, newsletter, compiled.links, compiled.notes, html_out, text)
+        remarks = self._remarks(compiled, html, len(html_out), options, closed)
+        return Prepared(
+            draft, newsletter, compiled.links, compiled.notes, html_out, text, remarks=remarks
+        )
 
     def prepare_mime(
         self,
@@ -130,9 +151,10 @@ class Outgoing:
         """
         newsletter = self._newsletter(named)
         draft = self._draft(newsletter.newsletter, recipient, tracking)
-        options = self._options(draft.modes, {})
+        options = self._options(draft.modes, {}, tracking)
         links: list[Link] = []
         found: list[str] = []
+        remarks: list[str] = []
         samples: list[tuple[str, int]] = []
 
         def edits(leaf: Leaf, body: bytes) -> Sequence[Edit]:
@@ -148,25 +170,58 @@ class Outgoing:
                 return []
             links.extend(compiled.links)
             found.extend(f"byte {leaf.start}: {note}" for note in compiled.notes)
-            return list(_edits(compiled, draft.token.encode("ascii"), draft.pixel.encode("ascii")))
+            changes = list(
+                _edits(compiled, draft.token.encode("ascii"), draft.pixel.encode("ascii"))
+            )
+            if leaf.kind == "text/html":
+                grown = sum(len(edit.new) - (edit.end - edit.start) for edit in changes)
+                about = self._remarks(compiled, body, len(body) + grown, options)
+                remarks.extend(f"body at byte {leaf.start}: {remark}" for remark in about)
+            return changes
 
-        new, notes = mime.rewrite(message, edits, fold)
+        new, left = mime.rewrite(message, edits, fold)
         numbered = [replace(link, index=index) for index, link in enumerate(links)]
         sample = samples[0] if samples else None
-        return Prepared(draft, newsletter, numbered, [*found, *notes], new, sample=sample)
+        return Prepared(
+            draft, newsletter, numbered, [*found, *left], new, sample=sample, remarks=remarks
+        )
 
     def compile(
         self, newsletter_id: str, template: TemplateIn, modes: Modes
     ) -> tuple[Compiled, Compiled | None]:
         """HTML and text of a template, compiled for any number of recipients."""
         key = newsletter_key(self._workspace, newsletter_id)
-        options = self._options(modes, template.utm)
+        options = self._options(modes, template.utm, template.tracking)
         link_token, base_url = self._link_token(key), self._settings.public_url
         html = compile_html(template.html.encode(), options, link_token, base_url, "utf-8")
         if template.text is None:
             return html, None
         plain = options if template.tracking.text else Options(clicks=False)
         return html, rewrite_text(template.text, plain, link_token, base_url)
+
+    def remarks(self, template: TemplateIn, html: Compiled) -> list[str]:
+        """What a second reader says of a template's HTML, compiled."""
+        modes = self.modes(template.tracking)
+        options = self._options(modes, template.utm, template.tracking)
+        source = template.html.encode()
+        token = self.draft(0, "nobody", modes).token.encode("ascii")
+        closed = html.merge.closed if html.merge else ()
+        return self._remarks(html, source, len(html.personalise(token)), options, closed)
+
+    def _remarks(
+        self,
+        compiled: Compiled,
+        source: bytes,
+        size: int,
+        options: Options,
+        closed: Sequence[int] = (),
+    ) -> list[str]:
+        host = href.address(self._settings.public_url).domain
+        return [
+            *notes.of_size(len(source), size, options.pixel_top or not options.opens),
+            *notes.of_links(compiled.links, source, host, options.placeholders),
+            *notes.of_fields(closed),
+        ]
 
     def modes(self, tracking: TrackingIn) -> Modes:
         """What is asked for, by the settings where that is not said."""
@@ -273,7 +328,7 @@ class Outgoing:
                 link.tags,
             )
             for link in links
-            if link.tracked
+            if link.tracked or link.personal
         ]
         changes = list(self._catalog.changes(newsletter, places))
         records = [*(record for _, _, record in changes), *messages]
@@ -289,12 +344,15 @@ class Outgoing:
             now_ms(), self._workspace, key, named.id, named.name, named.subject, named.tags
         )
 
-    def _options(self, modes: Modes, utm: dict[str, str]) -> Options:
+    def _options(self, modes: Modes, utm: dict[str, str], tracking: TrackingIn) -> Options:
         return Options(
             clicks=modes.clicks != "off",
             opens=modes.opens != "off",
             utm={f"utm_{name.removeprefix('utm_')}": value for name, value in utm.items()},
             own_origins=(self._settings.public_url,),
+            leave_url_text=tracking.url_text == "leave",
+            pixel_top=tracking.pixel == "top",
+            placeholders=self._settings.placeholders,
         )
 
     def _link_token(self, newsletter: int, first: int = 0) -> Callable[[Link], str]:
@@ -329,5 +387,4 @@ def _edits(compiled: Compiled, token: bytes, pixel: bytes) -> Iterable[Edit]:
     links, opens = (one.decode().encode(compiled.codec) for one in (token, pixel))
     for splice in compiled.splices:
         own = opens if splice.pixel else links
-        new = b"" if splice.before is None else splice.before + own + splice.after
-        yield Edit(splice.start, splice.end, new)
+        yield Edit(splice.start, splice.end, splice.inserted(own))

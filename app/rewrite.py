@@ -9,19 +9,19 @@ serialised again, so taking out what was put in gives back the original, byte fo
 
 import codecs
 import re
+from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from operator import attrgetter
 
-from msgspec import Struct
 from msgspec.structs import replace
 
 from app import charset as charsets
-from app import href, iso2022, link, markup
+from app import href, iso2022, link, markup, merge_fields, preheader
 from app.charset import Charset
+from app.compiled import Compiled, Merge, Splice, click, join_parts
 from app.href import Address
-from app.link import Link, Options, Policy
+from app.link import Link, Options, Place, Policy
 from app.markup import RewriteError, Tag, Unclosed
 
 __all__ = ["Compiled", "Link", "Options", "RewriteError", "compile_html", "rewrite_text"]
@@ -40,72 +40,6 @@ _TRAIL = ".,;:!?'*_~\N{HORIZONTAL ELLIPSIS}\u2019\u201d\u00bb\u3001\u3002\uff0c\
 _TRAIL_CHARS = 100
 _BRACKETS = {")": "(", "]": "[", "}": "{", "\uff09": "\uff08", "\u300d": "\u300c"}
 _HINT_CHARS = 200  # how far before an address the words that introduce it are looked for
-
-
-class Splice(Struct, frozen=True):
-    """At byte `start` of the original, `removed` gives way to `before` + message token + `after`.
-
-    Where `before` is None nothing goes in. The pixel's token may be one of its own.
-    """
-
-    start: int
-    removed: bytes
-    before: bytes | None = None
-    after: bytes = b""
-    pixel: bool = False
-
-    @property
-    def end(self) -> int:
-        """Where the original goes on."""
-        return self.start + len(self.removed)
-
-
-@dataclass(frozen=True, slots=True)
-class Compiled:
-    """A mail ready for any number of recipients. `notes` says what could not be done, and why.
-
-    `codec` is the one in which the message token is written; the bytes of `splices` are in it.
-    """
-
-    parts: tuple[bytes, ...]
-    links: tuple[Link, ...] = ()
-    notes: tuple[str, ...] = ()
-    splices: tuple[Splice, ...] = ()
-    codec: str = "ascii"
-
-    def personalise(self, message_token: bytes, pixel_token: bytes | None = None) -> bytes:
-        """The mail for one recipient; tokens are ASCII. Without `pixel_token` all have the same."""
-        parts, token = self.parts, self._encoded(message_token)
-        if pixel_token is not None and pixel_token != message_token:
-            tokens = [splice.pixel for splice in self.splices if splice.before is not None]
-            if True in tokens:
-                at = tokens.index(True)
-                joined = parts[at] + self._encoded(pixel_token) + parts[at + 1]
-                parts = (*parts[:at], joined, *parts[at + 2 :])
-        return token.join(parts)
-
-    def restore(self, mail: bytes, message_token: bytes, pixel_token: bytes | None = None) -> bytes:
-        """The original of what `personalise` gave: all bytes from `mail`, except those removed.
-
-        Raises RewriteError naming the byte at which `mail` is not what came out.
-        """
-        link, pixel = map(self._encoded, (message_token, pixel_token or message_token))
-        kept: list[bytes] = []
-        position = original = 0
-        for splice in self.splices:
-            reached = position + splice.start - original
-            token = pixel if splice.pixel else link
-            put_in = b"" if splice.before is None else splice.before + token + splice.after
-            if not mail.startswith(put_in, reached):
-                raise RewriteError(f"byte {reached}: not what was put in")
-            kept += mail[position:reached], splice.removed
-            position, original = reached + len(put_in), splice.end
-        return b"".join((*kept, mail[position:]))
-
-    def _encoded(self, message_token: bytes) -> bytes:
-        if self.codec == "ascii":
-            return message_token
-        return message_token.decode("ascii").encode(self.codec)
 
 
 def compile_html(
@@ -131,8 +65,12 @@ def compile_html(
         return _compile_wide(html, options, link_token, base_url, known.name, notes)
     if known.form == "iso2022":
         return _compile_shifted(html, options, link_token, base_url, known, notes)
-    links, splices, found = _scan(html, options, link_token, base_url, known)
-    return Compiled(_parts(html, splices), tuple(links), notes + found, tuple(splices))
+    places, splices, found = _scan(html, options, link_token, base_url, known)
+    merge = None
+    if known.name == "utf-8":
+        merge = _merge(html, places, splices, link_token, base_url)
+    links = tuple(place.link for place in places)
+    return Compiled(join_parts(html, splices), links, notes + found, tuple(splices), merge=merge)
 
 
 def rewrite_text(
@@ -148,21 +86,30 @@ def rewrite_text(
     policy = Policy(options, _own(options, base_url))
     links: list[Link] = []
     splices: list[Splice] = []
+    merged: list[Place] = []
     chars = at = 0
-    for match in _TEXT_URL.finditer(text):
+    for match in _TEXT_URL.finditer(merge_fields.mask(text)):
         if len(links) >= link.MAX_LINKS:
             raise RewriteError(f"more than {link.MAX_LINKS:,} links")
         url = _without_trail(match[0])
+        url = text[match.start() : match.start() + len(url)]
         at += len(text[chars : match.start()].encode("utf-8", "surrogatepass"))
         chars = match.start()
-        found = Link(
-            len(links), url, *policy.judge(url, [_hint(text, chars)], False), "", (), at, False
-        )
+        judge = partial(policy.judge, labels=[_hint(text, chars)], opted_out=False)
+        target, reason = judge(url)
+        personal = reason == "placeholder" and link.is_personal(url, judge)
+        found = Link(len(links), url, target, reason, "", (), at, False, personal)
         links.append(found)
+        end = at + len(url.encode("utf-8", "surrogatepass"))
         if found.tracked:
-            end = at + len(url.encode("utf-8", "surrogatepass"))
-            splices.append(_click(source, at, end, found, link_token, base_url))
-    return Compiled(_parts(source, splices), tuple(links), (), tuple(splices))
+            splices.append(click(source, at, end, found, link_token, base_url))
+        elif merge_fields.fillable(url):
+            merged.append(Place(found, at, end, [], judge))
+    fields = merge_fields.in_text(source, [(place.start, place.end) for place in merged])
+    merge = (
+        Merge(source, fields, merged, (), False, link_token, base_url) if fields or merged else None
+    )
+    return Compiled(join_parts(source, splices), tuple(links), (), tuple(splices), merge=merge)
 
 
 def _scan(
@@ -171,8 +118,8 @@ def _scan(
     link_token: Callable[[Link], str],
     base_url: str,
     charset: Charset,
-) -> tuple[list[Link], list[Splice], tuple[str, ...]]:
-    """The links, what to splice (in order), and notes."""
+) -> tuple[list[Place], list[Splice], tuple[str, ...]]:
+    """The links where they stand, what to splice (in order), and notes."""
     tokens = list(markup.read(html))
     unclosed = tokens[-1] if tokens and isinstance(tokens[-1], Unclosed) else None
     tags = [token for token in tokens if isinstance(token, Tag)]
@@ -195,14 +142,14 @@ def _scan(
         for place in places:
             splices += [Splice(start, html[start:end]) for start, end in place.opt_outs]
             if place.link.tracked:
-                edit = _click(html, place.start, place.end, place.link, link_token, base_url)
+                edit = click(html, place.start, place.end, place.link, link_token, base_url)
                 splices.append(edit)
     if pixel:
-        at = _pixel_place(html, tags, unclosed)
+        at = preheader.end(html) if options.pixel_top else _pixel_place(html, tags, unclosed)
         before = f'<img src="{base_url}/o/'.encode("ascii")
         splices.append(Splice(at, b"", before, _PIXEL, pixel=True))
     splices.sort(key=attrgetter("start"))
-    return [place.link for place in places], splices, tuple(notes)
+    return places, splices, tuple(notes)
 
 
 def _pixel_place(html: bytes, tags: Sequence[Tag], unclosed: Unclosed | None) -> int:
@@ -225,7 +172,7 @@ def _compile_wide(
     except UnicodeError:
         return Compiled((html,), (), (*notes, f"the mail is not valid {codec}: left alone"))
     # Queries of UTF-16 go out in UTF-8 too (URL standard, 4.4, query state).
-    links, splices, found = _scan(source, options, link_token, base_url, charsets.UTF8)
+    places, splices, found = _scan(source, options, link_token, base_url, charsets.UTF8)
 
     def encode(piece: bytes) -> bytes:
         return piece.decode("utf-8").encode(codec)
@@ -247,8 +194,32 @@ def _compile_wide(
     except UnicodeError:
         note = f"{codec} would not come back byte for byte: left alone"
         return Compiled((html,), (), (*notes, note))
-    moved = tuple(_moved(source, links, codec))
-    return Compiled(_parts(html, encoded), moved, notes + found, tuple(encoded), codec)
+    moved = tuple(_moved(source, [place.link for place in places], codec))
+    return Compiled(join_parts(html, encoded), moved, notes + found, tuple(encoded), codec)
+
+
+def _merge(
+    html: bytes,
+    places: Sequence[Place],
+    splices: Sequence[Splice],
+    link_token: Callable[[Link], str],
+    base_url: str,
+) -> Merge | None:
+    """What filling the merge fields of HTML needs, None where there are none."""
+    if not merge_fields.may_have_fields(html):
+        return None
+    links = [place for place in places if merge_fields.fillable(place.link.url)]
+    fields, closed = merge_fields.in_html(html, {place.start for place in places})
+    taken = [(splice.start, splice.end) for splice in splices]
+    taken += [(place.start, place.end) for place in places]
+    taken.sort()
+    starts = [start for start, _ in taken]
+    free = []
+    for field in fields:
+        before = bisect_left(starts, field.end) - 1
+        if before < 0 or taken[before][1] <= field.start:
+            free.append(field)
+    return Merge(html, free, links, closed, True, link_token, base_url)
 
 
 def _compile_shifted(
@@ -261,7 +232,7 @@ def _compile_shifted(
 ) -> Compiled:
     """Scans a mail of ISO-2022 with escape sequences and what they shift masked."""
     masked, reset = iso2022.mask(html)
-    links, found_splices, found = _scan(masked, options, link_token, base_url, charset)
+    places, found_splices, found = _scan(masked, options, link_token, base_url, charset)
     splices = []
     for splice in found_splices:
         removed = html[splice.start : splice.end]
@@ -270,7 +241,8 @@ def _compile_shifted(
             before = reset + before
         after = splice.after + iso2022.designations(removed)
         splices.append(Splice(splice.start, removed, before, after, splice.pixel))
-    return Compiled(_parts(html, splices), tuple(links), notes + found, tuple(splices))
+    links = tuple(place.link for place in places)
+    return Compiled(join_parts(html, splices), links, notes + found, tuple(splices))
 
 
 def _moved(source: bytes, links: Sequence[Link], codec: str) -> Iterator[Link]:
@@ -301,34 +273,6 @@ def _own(options: Options, base_url: str) -> tuple[Address, ...]:
 @lru_cache(64)
 def _addresses(urls: tuple[str, ...]) -> tuple[Address, ...]:
     return tuple(map(href.address, urls))
-
-
-def _click(
-    source: bytes,
-    start: int,
-    end: int,
-    found: Link,
-    link_token: Callable[[Link], str],
-    base_url: str,
-) -> Splice:
-    after = f"/{link_token(found)}"
-    return Splice(start, source[start:end], f"{base_url}/c/".encode("ascii"), after.encode("ascii"))
-
-
-def _parts(source: bytes, splices: Sequence[Splice]) -> tuple[bytes, ...]:
-    """What stands between the message tokens."""
-    parts: list[bytes] = []
-    held = [b""]
-    position = 0
-    for splice in splices:
-        held.append(source[position : splice.start])
-        if splice.before is not None:
-            held.append(splice.before)
-            parts.append(b"".join(held))
-            held = [splice.after]
-        position = splice.end
-    held.append(source[position:])
-    return (*parts, b"".join(held))
 
 
 def _without_trail(url: str) -> str:

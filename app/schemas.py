@@ -1,10 +1,11 @@
 """What the API takes and gives, as msgspec types: validation and OpenAPI come from them."""
 
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
+from app import merge_fields
 from app.modes import Axis, Mode
 from app.queries import Agents, LinkStats
 
@@ -35,11 +36,15 @@ class TrackingIn(Struct, frozen=True, forbid_unknown_fields=True):
     """What is tracked in this message, and how much is kept of it (docs/privacy.md).
 
     true is what the service's settings say, false is off; text/plain links only when asked for.
+    `pixel` is where the pixel goes: the end of the mail, or its top, after the preheader.
+    `url_text` is what happens to links whose text is a URL of another host than the redirect's.
     """
 
     opens: bool | Mode = True
     clicks: bool | Mode = True
     text: bool = False
+    pixel: Literal["top", "end"] = "end"
+    url_text: Literal["leave", "track"] = "track"
 
 
 class ModesOut(Struct, frozen=True):
@@ -62,6 +67,23 @@ Recipient = Annotated[
     ),
 ]
 Utm = dict[UtmName, Line]
+FieldName = Annotated[str, Meta(pattern=rf"^{merge_fields.NAME}$")]
+FieldValue = Annotated[
+    str,
+    Meta(
+        max_length=merge_fields.MAX_VALUE_CHARS,
+        pattern=r"^[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f]*$",
+        description="Text without control characters but tab, CR and LF.",
+    ),
+]
+FieldValues = Annotated[
+    dict[FieldName, FieldValue | None],
+    Meta(
+        max_length=merge_fields.MAX_VALUES,
+        description="Values of the merge fields `{{ name }}` and `*|NAME|*`; null leaves one as it"
+        " is.",
+    ),
+]
 
 
 class RewriteIn(Struct, frozen=True, forbid_unknown_fields=True):
@@ -77,6 +99,7 @@ class RewriteIn(Struct, frozen=True, forbid_unknown_fields=True):
     tracking: TrackingIn = TrackingIn()
     utm: Utm = {}
     sample: bool = False
+    values: FieldValues = {}
 
 
 class TemplateIn(Struct, frozen=True, forbid_unknown_fields=True):
@@ -99,6 +122,7 @@ class RecipientIn(Struct, frozen=True, forbid_unknown_fields=True):
     """One line of a stream of recipients."""
 
     recipient: Recipient
+    values: FieldValues = {}
 
 
 class LinkOut(Struct, frozen=True):
@@ -133,13 +157,17 @@ class RewriteOut(Struct, frozen=True):
 
 
 class TemplateOut(Struct, frozen=True):
-    """A template that is kept. `html` and `text` carry the placeholder, if one was given."""
+    """A template that is kept. `html` and `text` carry the placeholder, if one was given.
+
+    `fields` are the merge fields that each message's `values` fill.
+    """
 
     newsletter_id: str
     links: list[LinkOut]
     notes: list[str]
     html: str | None = None
     text: str | None = None
+    fields: list[str] = []
 
 
 class TokenOut(Struct, frozen=True):

@@ -12,6 +12,7 @@ from starlette.types import Receive, Scope, Send
 
 from app import describing, mime, schemas
 from app.mailing import Sample
+from app.merge_fields import MissingValueError
 from app.web import (
     PROBLEMS,
     REWRITE,
@@ -73,7 +74,10 @@ async def rewrite(request: Request) -> Response:
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise invalid(error) from None
     html = _html(wanted.html, limit)
-    prepared = await offloaded(len(html), api.outgoing.prepare, wanted, html)
+    try:
+        prepared = await offloaded(len(html), api.outgoing.prepare, wanted, html)
+    except MissingValueError as error:
+        raise RequestError(422, str(error), f"values.{error.name}") from None
     if not _dry(request):
         await api.outgoing.record(prepared)
         if wanted.sample:
@@ -87,7 +91,7 @@ async def rewrite(request: Request) -> Response:
             prepared.text,
             prepared.report,
             prepared.draft.headers,
-            list(prepared.notes),
+            prepared.all_notes,
             prepared.draft.suppressed,
             prepared.draft.tracking,
             prepared.draft.withdrawn,
@@ -125,7 +129,7 @@ async def rewrite_mime(request: Request) -> Response:
                 draft.message_id,
                 named.id,
                 prepared.report,
-                list(prepared.notes),
+                prepared.all_notes,
                 draft.headers,
                 draft.suppressed,
                 draft.tracking,
@@ -181,8 +185,9 @@ async def template(request: Request) -> Response:
         mark = wanted.placeholder.encode("ascii")
         html = kept.html.personalise(mark).decode("utf-8")
         text = kept.text.personalise(mark).decode("utf-8") if kept.text else None
-    notes = list(kept.html.notes)
-    return json(schemas.TemplateOut(newsletter_id, report, notes, html, text))
+    remarks = await asyncio.to_thread(api.outgoing.remarks, wanted, kept.html)
+    notes = [*kept.html.notes, *remarks]
+    return json(schemas.TemplateOut(newsletter_id, report, notes, html, text, sorted(kept.fields)))
 
 
 @spec.validate(

@@ -15,6 +15,8 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from app import secret_files
 from app.files import write_private
 from app.modes import Mode
+from app.origins import origin
+from app.placeholders import compile_own
 from app.visitors import Addresses
 
 ROOT = Path(__file__).resolve().parent
@@ -44,20 +46,6 @@ def resource(name: str) -> Path:
     """Folder `static`, `clickhouse` or `docs`: beside `app` in a checkout, inside it in a wheel."""
     beside = ROOT.parent / name
     return beside if beside.is_dir() else ROOT / name
-
-
-def origin(url: str) -> str:
-    """An address that pixels, links or the dashboard begin with. Raises ValueError."""
-    if not url:
-        return url
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError("must be http(s)://host, such as https://click.example.com")
-    if parts.query or parts.fragment or parts.username is not None:
-        raise ValueError("must carry no user, query or fragment")
-    if not url.isascii() or any(c in url for c in "\"'<>` \\"):
-        raise ValueError("must be plain ASCII without quotes, brackets or spaces")
-    return url.rstrip("/")
 
 
 class Settings(BaseSettings):
@@ -120,6 +108,9 @@ class Settings(BaseSettings):
     keep_visitors_days: Days = Field(90, description="Days of what visitors told; 0: for ever.")
     keep_hits_days: Days = Field(0, description="Days of single hits, by months; 0: for ever.")
     max_html_mb: float = Field(10, gt=0, le=100, description="Largest HTML in a rewrite request.")
+    placeholders: Listed = Field(
+        (), description="Further placeholders of mailers in URLs: START...END, or a word."
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="Least severe message that is logged."
     )
@@ -210,7 +201,7 @@ class Settings(BaseSettings):
 
     @field_validator(
         "secret_keys", "api_keys", "trusted_proxies", "webhook_networks", "smtp_networks",
-        "report_to", "report_newsletters", mode="before",
+        "report_to", "report_newsletters", "placeholders", mode="before",
     )  # fmt: skip
     @classmethod
     def _split(cls, value: Any) -> Any:
@@ -225,6 +216,12 @@ class Settings(BaseSettings):
             if len(key) < 16:
                 raise ValueError("each key needs at least 16 characters")
         return keys
+
+    @field_validator("placeholders")
+    @classmethod
+    def _placeholders(cls, patterns: tuple[str, ...]) -> tuple[str, ...]:
+        compile_own(patterns)
+        return patterns
 
     @field_validator("trusted_proxies", "webhook_networks", "smtp_networks")
     @classmethod

@@ -14,7 +14,8 @@ import msgspec
 from sqlalchemy import Engine, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from app.settings import Settings, origin
+from app.origins import origin
+from app.settings import Settings
 from app.state import workspaces
 
 DEFAULT = "default"

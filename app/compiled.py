@@ -1,0 +1,204 @@
+"""A compiled mail: what `rewrite` makes once, and each recipient's own mail is made from.
+
+The parts are what stands between the message tokens, so a recipient costs one join. A recipient's
+values fill merge fields by further splices; their links are judged and signed anew.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from operator import attrgetter
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from app.link import Link, Place
+from app.markup import RewriteError
+from app.merge_fields import (
+    MAX_PLACES,
+    Field,
+    MissingValueError,
+    Values,
+    attribute_value,
+    fill_url,
+    fillable,
+)
+
+
+class Splice(Struct, frozen=True):
+    """At byte `start` of the original, `removed` gives way to `before` + message token + `after`.
+
+    Where `before` is None no token goes in. The pixel's token may be one of its own.
+    """
+
+    start: int
+    removed: bytes
+    before: bytes | None = None
+    after: bytes = b""
+    pixel: bool = False
+
+    @property
+    def end(self) -> int:
+        """Where the original goes on."""
+        return self.start + len(self.removed)
+
+    def inserted(self, token: bytes) -> bytes:
+        """What goes in."""
+        return self.after if self.before is None else self.before + token + self.after
+
+
+@dataclass(frozen=True, slots=True)
+class Merge:
+    """What filling a mail's merge fields needs; the mail `source` is in UTF-8.
+
+    `places` are fields outside of links, `links` the links that have fields in their URL, `closed`
+    the bytes of fields that cannot be filled where they stand.
+    """
+
+    source: bytes
+    places: Sequence[Field]
+    links: Sequence[Place]
+    closed: Sequence[int]
+    html: bool
+    link_token: Callable[[Link], str]
+    base_url: str
+    names: frozenset[str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        in_links = (fillable(place.link.url) for place in self.links)
+        names = frozenset[str]().union(*in_links, *(place.names for place in self.places))
+        object.__setattr__(self, "names", names)
+
+    def splices(self, values: Values, given: frozenset[str]) -> Iterator[Splice]:
+        """What fills the fields outside of links that have a value."""
+        for place in self.places:
+            if place.names & given:
+                removed = self.source[place.start : place.end]
+                yield Splice(place.start, removed, None, place.fill(values).encode("utf-8"))
+
+    def link(self, place: Place, values: Values) -> tuple[Link, Splice]:
+        """A link as it is for one recipient, and what goes into the mail for it."""
+        url = fill_url(place.link.url, values)
+        target, reason = place.judge(url)
+        link = replace(place.link, url=url, target=target, reason=reason)
+        if link.tracked:
+            return link, click(
+                self.source, place.start, place.end, link, self.link_token, self.base_url
+            )
+        quoted = self.source[place.start - 1 : place.start] in (b'"', b"'")
+        new = attribute_value(url, quoted) if self.html else url
+        removed = self.source[place.start : place.end]
+        return link, Splice(place.start, removed, None, new.encode("utf-8"))
+
+
+@dataclass(frozen=True, slots=True)
+class Compiled:
+    """A mail ready for any number of recipients. `notes` says what could not be done, and why.
+
+    `codec` is the one in which the message token is written; the bytes of `splices` are in it.
+    """
+
+    parts: tuple[bytes, ...]
+    links: tuple[Link, ...] = ()
+    notes: tuple[str, ...] = ()
+    splices: tuple[Splice, ...] = ()
+    codec: str = "ascii"
+    merge: Merge | None = field(default=None, compare=False)
+
+    @property
+    def fields(self) -> frozenset[str]:
+        """The names of the merge fields that can be filled."""
+        return self.merge.names if self.merge else frozenset()
+
+    def filled(self, values: Values) -> "Compiled":
+        """The mail with its merge fields filled, and with links signed for what they then lead to.
+
+        A value of None leaves its field as it is. Raises what `check` raises.
+        """
+        self.check(values)
+        merge = self.merge
+        if merge is None:
+            return self
+        given = frozenset(name for name in merge.names if values[name] is not None)
+        links, splices = list(self.links), [*self.splices, *merge.splices(values, given)]
+        for place in merge.links:
+            if fillable(place.link.url) & given:
+                links[place.link.index], splice = merge.link(place, values)
+                splices.append(splice)
+        splices.sort(key=attrgetter("start"))
+        parts = join_parts(merge.source, splices)
+        return Compiled(parts, tuple(links), self.notes, tuple(splices), self.codec)
+
+    def check(self, values: Values) -> None:
+        """Raises MissingValueError for a field without a value.
+
+        Raises RewriteError for a mail of more than MAX_PLACES fields.
+        """
+        merge = self.merge
+        if merge and len(merge.places) + len(merge.links) > MAX_PLACES:
+            raise RewriteError(f"more than {MAX_PLACES:,} merge fields")
+        for name in sorted(self.fields - values.keys()):
+            raise MissingValueError(name)
+
+    def personalise(self, message_token: bytes, pixel_token: bytes | None = None) -> bytes:
+        """The mail for one recipient; tokens are ASCII. Without `pixel_token` all have the same."""
+        parts, token = self.parts, self._encoded(message_token)
+        if pixel_token is not None and pixel_token != message_token:
+            tokens = [splice.pixel for splice in self.splices if splice.before is not None]
+            if True in tokens:
+                at = tokens.index(True)
+                joined = parts[at] + self._encoded(pixel_token) + parts[at + 1]
+                parts = (*parts[:at], joined, *parts[at + 2 :])
+        return token.join(parts)
+
+    def restore(self, mail: bytes, message_token: bytes, pixel_token: bytes | None = None) -> bytes:
+        """The original of what `personalise` gave: all bytes from `mail`, except those removed.
+
+        Raises RewriteError naming the byte at which `mail` is not what came out.
+        """
+        link, pixel = map(self._encoded, (message_token, pixel_token or message_token))
+        kept: list[bytes] = []
+        position = original = 0
+        for splice in self.splices:
+            reached = position + splice.start - original
+            token = pixel if splice.pixel else link
+            put_in = splice.inserted(token)
+            if not mail.startswith(put_in, reached):
+                raise RewriteError(f"byte {reached}: not what was put in")
+            kept += mail[position:reached], splice.removed
+            position, original = reached + len(put_in), splice.end
+        return b"".join((*kept, mail[position:]))
+
+    def _encoded(self, message_token: bytes) -> bytes:
+        if self.codec == "ascii":
+            return message_token
+        return message_token.decode("ascii").encode(self.codec)
+
+
+def click(
+    source: bytes,
+    start: int,
+    end: int,
+    link: Link,
+    link_token: Callable[[Link], str],
+    base_url: str,
+) -> Splice:
+    """The redirect that takes the place of a tracked link's URL."""
+    after = f"/{link_token(link)}"
+    return Splice(start, source[start:end], f"{base_url}/c/".encode("ascii"), after.encode("ascii"))
+
+
+def join_parts(source: bytes, splices: Sequence[Splice]) -> tuple[bytes, ...]:
+    """What stands between the message tokens once `splices`, in order, are in."""
+    parts: list[bytes] = []
+    held = [b""]
+    position = 0
+    for splice in splices:
+        held.append(source[position : splice.start])
+        if splice.before is not None:
+            held.append(splice.before)
+            parts.append(b"".join(held))
+            held = []
+        held.append(splice.after)
+        position = splice.end
+    held.append(source[position:])
+    return (*parts, b"".join(held))

@@ -1,0 +1,17 @@
+"""URLs that pixels, links and pages begin with."""
+
+from urllib.parse import urlsplit
+
+
+def origin(url: str) -> str:
+    """An address that pixels, links or the dashboard begin with. Raises ValueError."""
+    if not url:
+        return url
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("must be http(s)://host, such as https://click.example.com")
+    if parts.query or parts.fragment or parts.username is not None:
+        raise ValueError("must carry no user, query or fragment")
+    if not url.isascii() or any(c in url for c in "\"'<>` \\"):
+        raise ValueError("must be plain ASCII without quotes, brackets or spaces")
+    return url.rstrip("/")
