@@ -78,7 +78,7 @@ class Charset(NamedTuple):
 UTF8 = Charset("utf-8")
 
 
-def find(data: bytes, declared: str | None = None) -> Charset:
+def find(data: bytes, declared: str | None = None, html: bool = True) -> Charset:
     """As declared by the mail's header, else by byte order mark, else by <meta>, else by trying.
 
     A declaration that the bytes refute does not count: UTF-16 without a single zero byte, or
@@ -95,7 +95,7 @@ def find(data: bytes, declared: str | None = None) -> Charset:
         return Charset(marked, "utf-16" if wide else "ascii")
     if _SIXTEEN.match(data):
         return _ordered(data, Charset("utf-16-le", "utf-16"))
-    meta = _META.search(data[:2048])
+    meta = _META.search(data[:2048]) if html else None
     if meta and (known := lookup(meta[1].decode("ascii", "replace"))):
         # Whoever could read the <meta> as ASCII is not reading UTF-16 (HTML standard, 13.2.3.2).
         return UTF8 if known.form == "utf-16" else known

@@ -100,6 +100,9 @@ _CHARACTERS = {
         "shift_jis": rb"[\x81-\x9f\xe0-\xfc][@-~\x80-\xff]?|.",
     }.items()
 }
+_UTF8 = re.compile(
+    rb"[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|[\xf0-\xf4][\x80-\xbf]{3}|.", re.DOTALL
+)
 _BIG5_TRAILS = (*range(0x40, 0x7F), *range(0xA1, 0xFF))
 
 
@@ -177,6 +180,13 @@ def decode(name: str, data: bytes) -> str:
     if characters is None:
         return charmap_decode(data, "strict", _table(name))[0]
     return "".join([_character(name, match) for match in characters.findall(data)])
+
+
+def characters(name: str, data: bytes) -> list[bytes]:
+    """The pieces of which `decode` makes a character each."""
+    if name != "utf-8" and name not in _CHARACTERS:
+        return [bytes([byte]) for byte in data]
+    return _CHARACTERS.get(name, _UTF8).findall(data)
 
 
 def percent_encode(name: str, query: str) -> str:

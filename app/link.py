@@ -11,6 +11,7 @@ from app import href, markup, merge_fields, placeholders
 from app.charset import UTF8, Charset
 from app.href import Address
 from app.markup import Attribute, Attributes, Tag
+from app.plain_text import TextUrl
 from app.unsubscribe_links import is_unsubscribe
 
 MAX_LINKS = 20_000  # a link token has room for 65,536
@@ -27,6 +28,7 @@ REASONS: Mapping[str, str] = {
     "other_scheme": "it is no http or https address",
     "relative": "the address is relative and the message has no <base> to complete it",
     "too_long": "the address is too long for mail clients once it is wrapped",
+    "wrapped": "a bracket that opens before it closes in another line: where it ends is unclear",
     "bad_url": "the address has no valid host or port",
     "own_url": "it leads to Mailwake already",
     "rewritten": "the message has been through Mailwake before",
@@ -133,6 +135,7 @@ class Policy:
         self._options, self._own, self._done = options, own, done
         self._base, self._charset = base, charset
         self._placeholders = placeholders.compile_own(options.placeholders)
+        self.refused: dict[str, str] = {}  # what is left alone for the reader's sake
         self._excluded = tuple(d.lower().strip(".") for d in options.excluded_domains)
 
     def judge(self, url: str, labels: Sequence[str], opted_out: bool) -> tuple[str, str | None]:
@@ -162,8 +165,16 @@ class Policy:
             if options.leave_url_text and self._shown_host(address, labels)
             else None
         )
+        if reason in ("opted_out", "unsubscribe"):
+            self.refused.setdefault(address.target({}, self._charset), reason)
         target = "" if reason else address.target(options.utm, self._charset)
         return ("", "too_long") if len(target) > options.max_url else (target, reason)
+
+    def key(self, link: Link) -> str:
+        """By which a tracked link is found in `refused`."""
+        if not self._options.utm:
+            return link.target
+        return href.address(href.absolute(link.url, self._base)).target({}, self._charset)
 
     def shown_host(self, target: str, labels: Sequence[str]) -> str:
         """Returns the host that a tracked link's text shows, where it is not the redirect's."""
@@ -249,6 +260,18 @@ def find(html: bytes, tags: Sequence[Tag], policy: Policy, charset: Charset) -> 
         )
         yield Place(link, found.start, found.end, [a.outer for a in opt_outs], judge)
         index += 1
+
+
+def in_text(index: int, found: TextUrl, policy: Policy) -> Place:
+    """A link of text/plain, where it stands."""
+
+    def judge(url: str) -> tuple[str, str | None]:
+        return ("", "wrapped") if found.wrapped else policy.judge(url, [found.hint], False)
+
+    target, reason = judge(found.url)
+    personal = reason == "placeholder" and is_personal(found.url, judge)
+    link = Link(index, found.url, target, reason, "", (), found.start, False, personal)
+    return Place(link, found.start, found.end, [], judge)
 
 
 def is_personal(url: str, judge: Callable[[str], tuple[str, str | None]]) -> bool:

@@ -47,6 +47,7 @@ LAYERS = [
     {"erasures"},
     {"suppressing", "withdrawing", "refusing"},
     {"queries", "link"},
+    {"plain_text"},
     {"merge_fields", "preheader"},
     {"href", "classify"},
     {"charset"},
