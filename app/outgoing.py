@@ -8,14 +8,14 @@ from functools import partial
 
 from msgspec.structs import replace
 
-from app import charset, events, href, mime, notes
+from app import events, href, mime, notes
 from app.catalog import Catalog
 from app.events import new_id, newsletter_key, now_ms, recipient_key
 from app.journal import Journal
 from app.merge_fields import Values
 from app.mime import Edit, Leaf
 from app.modes import SHARED, Axis, Mode, Modes, aggregate_id
-from app.rewrite import Compiled, Link, Options, compile_html, rewrite_text
+from app.rewrite import Compiled, Link, Options, Scanned, refused, scan_html, scan_text
 from app.schemas import LinkOut, ModesOut, NewsletterIn, RewriteIn, TemplateIn, TrackingIn
 from app.settings import Settings
 from app.suppressing import Suppressions
@@ -122,15 +122,18 @@ class Outgoing:
         options = self._options(draft.modes, wanted.utm, wanted.tracking)
         link_token = self._link_token(newsletter.newsletter)
         base_url = self._settings.public_url
-        compiled = compile_html(html, options, link_token, base_url, charset)
+        body, in_text = self._scan(html, wanted.text, options, charset)
+        leave = refused(filter(None, (body, in_text)))
+        compiled = body.compile(link_token, leave)
         closed = compiled.merge.closed if compiled.merge and wanted.values else ()
         compiled = compiled.filled(wanted.values) if wanted.values else compiled
         text = wanted.text
-        if text is not None and (wanted.tracking.text or wanted.values):
-            plain = options if wanted.tracking.text else Options(clicks=False)
-            in_text = rewrite_text(text, plain, link_token, base_url)
-            in_text = in_text.filled(wanted.values) if wanted.values else in_text
-            text = draft.personalise(in_text).decode("utf-8")
+        if text is not None and in_text and (wanted.tracking.text or wanted.values):
+            if not wanted.tracking.text:
+                in_text = scan_text(text, Options(clicks=False), base_url)
+            plain = in_text.compile(link_token, leave)
+            plain = plain.filled(wanted.values) if wanted.values else plain
+            text = draft.personalise(plain).decode("utf-8", "surrogatepass")
         html_out = draft.personalise(compiled)
         remarks = self._remarks(compiled, html, len(html_out), options, closed)
         return Prepared(
@@ -156,18 +159,24 @@ class Outgoing:
         found: list[str] = []
         remarks: list[str] = []
         samples: list[tuple[str, int]] = []
+        bodies: dict[int, Scanned] = {}
+
+        def scan(leaf: Leaf, body: bytes) -> Sequence[Edit]:
+            base_url = self._settings.public_url
+            if leaf.kind == "text/html":
+                bodies[leaf.start] = scan_html(body, options, base_url, leaf.charset)
+            else:
+                bodies[leaf.start] = scan_text(body, options, base_url, charset=leaf.charset)
+            return []
 
         def edits(leaf: Leaf, body: bytes) -> Sequence[Edit]:
             link_token = self._link_token(newsletter.newsletter, len(links))
-            base_url = self._settings.public_url
+            scanned = bodies[leaf.start]
             if leaf.kind == "text/html":
-                compiled = compile_html(body, options, link_token, base_url, leaf.charset)
-                known = charset.find(body, leaf.charset)
-                samples.append((known.decode(body), len(links)))
-            elif tracking.text and (text := _plain(body)) is not None:
-                compiled = rewrite_text(text, options, link_token, base_url)
-            else:
+                samples.append((scanned.charset.decode(body), len(links)))
+            elif not tracking.text:
                 return []
+            compiled = scanned.compile(link_token, leave)
             links.extend(compiled.links)
             found.extend(f"byte {leaf.start}: {note}" for note in compiled.notes)
             changes = list(
@@ -179,6 +188,8 @@ class Outgoing:
                 remarks.extend(f"body at byte {leaf.start}: {remark}" for remark in about)
             return changes
 
+        mime.rewrite(message, scan)
+        leave = refused(bodies.values())
         new, left = mime.rewrite(message, edits, fold)
         numbered = [replace(link, index=index) for index, link in enumerate(links)]
         sample = samples[0] if samples else None
@@ -193,11 +204,23 @@ class Outgoing:
         key = newsletter_key(self._workspace, newsletter_id)
         options = self._options(modes, template.utm, template.tracking)
         link_token, base_url = self._link_token(key), self._settings.public_url
-        html = compile_html(template.html.encode(), options, link_token, base_url, "utf-8")
-        if template.text is None:
-            return html, None
-        plain = options if template.tracking.text else Options(clicks=False)
-        return html, rewrite_text(template.text, plain, link_token, base_url)
+        html, text = self._scan(template.html.encode(), template.text, options, "utf-8")
+        leave = refused(filter(None, (html, text)))
+        compiled = html.compile(link_token, leave)
+        if template.text is None or text is None:
+            return compiled, None
+        if not template.tracking.text:
+            text = scan_text(template.text, Options(clicks=False), base_url)
+        return compiled, text.compile(link_token, leave)
+
+    def _scan(
+        self, html: bytes, text: str | None, options: Options, charset: str | None
+    ) -> tuple[Scanned, Scanned | None]:
+        """The HTML and the text of one message."""
+        base_url = self._settings.public_url
+        return scan_html(html, options, base_url, charset), (
+            None if text is None else scan_text(text, options, base_url)
+        )
 
     def remarks(self, template: TemplateIn, html: Compiled) -> list[str]:
         """What a second reader says of a template's HTML, compiled."""
@@ -372,14 +395,6 @@ def _mode(wanted: bool | Mode, default: Mode) -> Mode:
     if isinstance(wanted, bool):
         return default if wanted else "off"
     return wanted
-
-
-def _plain(body: bytes) -> str | None:
-    """A text body in UTF-8 or ASCII; others are left alone, their bytes are not the text's."""
-    try:
-        return body.decode("utf-8")
-    except UnicodeDecodeError:
-        return None
 
 
 def _edits(compiled: Compiled, token: bytes, pixel: bytes) -> Iterable[Edit]:

@@ -29,7 +29,10 @@ from app.href import Address
 from app.link import Link, Options, Place, Policy
 from app.markup import RewriteError, Tag, Unclosed
 
-__all__ = ["Compiled", "Link", "Options", "RewriteError", "compile_html", "rewrite_text"]
+__all__ = [
+    "Compiled", "Link", "Options", "RewriteError", "Scanned", "compile_html", "refused",
+    "rewrite_text", "scan_html", "scan_text",
+]  # fmt: skip
 
 MAX_REDIRECT = 2_083  # characters of a link as it goes out: longer ones Windows does not open
 MESSAGE_TOKEN = 72  # characters at most

@@ -1,6 +1,8 @@
 import json
+import random
 import re
 from pathlib import Path
+from string import ascii_letters, digits
 from typing import Any
 
 import pytest
@@ -8,7 +10,19 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from app import iso2022
-from app.rewrite import Compiled, Link, Options, RewriteError, compile_html, rewrite_text
+from app.rewrite import (
+    MESSAGE_TOKEN,
+    Compiled,
+    Link,
+    Options,
+    RewriteError,
+    compile_html,
+    refused,
+    rewrite_text,
+    scan_html,
+    scan_text,
+)
+from app.tokens import LinkToken, MessageToken, Tokens
 
 US = "https://t.example"
 FIXTURES = Path(__file__).parent / "fixtures" / "rewrite"
@@ -468,6 +482,35 @@ def test_limits_are_named() -> None:
             ["http://x.example/a_(b)", "https://y.example/?q=1&r=2"],
         ),
         ("HTTP://X.EXAMPLE/ü!?", ["HTTP://X.EXAMPLE/ü"]),
+        ("<https://x.example/t/QUE9PQ__>", ["https://x.example/t/QUE9PQ__"]),
+        (
+            "<https://x.example/a~>, <URL:http://x.example/a'*>",
+            ["https://x.example/a~", "http://x.example/a'*"],
+        ),
+        (
+            "<http://x.example/a.>b <http://x.example/b. c",
+            ["http://x.example/a.", "http://x.example/b"],
+        ),
+        (
+            "http://x.example/t/QUE9PQ__, http://x.example/~",
+            ["http://x.example/t/QUE9PQ__", "http://x.example/~"],
+        ),
+        (
+            "*http://x.example/a* _http://x.example/b_ ~http://x.example/c~",
+            [f"http://x.example/{c}" for c in "abc"],
+        ),
+        (
+            "'http://x.example/a'b `http://x.example/b`c",
+            ["http://x.example/a", "http://x.example/b"],
+        ),
+        (
+            "\u201chttp://x.example/a\u201dc \u201ehttp://x.example/b\u201cc",
+            ["http://x.example/a", "http://x.example/b"],
+        ),
+        (
+            "http://x.example/o'neill http://x.example/\xa0a",
+            ["http://x.example/o'neill", "http://x.example/"],
+        ),
         ("“http://x.example/a” http://y.example/。", ["http://x.example/a", "http://y.example/"]),
         ("ftp://x.example www.x.example a@x.example", []),
     ],
@@ -479,6 +522,134 @@ def test_addresses_in_text(text: str, urls: list[str]) -> None:
     for number, url in enumerate(urls):
         mail = mail.replace(url, f"{US}/c/M-1_x/L{number}")
     assert result.personalise(TOKEN).decode() == mail
+
+
+@pytest.mark.parametrize(
+    ("charset", "before", "after"),
+    [
+        ("windows-1252", b"\xdcber ", b"\xe9\x85"),
+        ("utf-8", "Über ".encode(), "é\u2026".encode()),
+        ("shift_jis", b"\x83e\x83X\x83g ", b"\x81B"),
+        ("euc-jp", b"\xa5\xc6 ", b"\xa1\xa3"),
+        ("iso-2022-jp", b"\x1b$B%F%9%H\x1b(B", b"\x1b$B!#%F\x1b(B"),
+        ("iso-2022-kr", b"\x1b$)C\x0e>H3g\x0f ", b"\x0e>H\x0f"),
+        ("gb18030", b"\xd6\xd0 ", b"\xa1\xa3"),
+        ("x-unheard-of", b"\xdc ", b"\xe9\x85"),
+    ],
+)
+def test_text_in_any_charset(charset: str, before: bytes, after: bytes) -> None:
+    """What follows the URL is part of it or ends it, and stays."""
+    text = before + b"http://x.example/a" + after + b"\r\n" + before + b"<http://x.example/b>"
+    result = rewrite_text(text, OPTIONS, token, US, charset=charset)
+    assert [link.tracked for link in result.links] == [True, True]
+    assert result.links[0].url in ("http://x.example/a", "http://x.example/a\xe9")
+    assert result.links[0].offset == len(before)
+    mail = result.personalise(TOKEN)
+    assert f"{US}/c/M-1_x/L0".encode() in mail
+    assert mail.endswith(before + b"<https://t.example/c/M-1_x/L1>")
+    assert mail.startswith(before + b"https://t.example/c/M-1_x/L0")
+    assert result.restore(mail, TOKEN) == text
+
+
+def test_text_in_utf_16_and_in_what_is_not_read() -> None:
+    text = "\ufeffÜber http://x.example/a".encode("utf-16-le")
+    result = rewrite_text(text, OPTIONS, token, US, charset="utf-16")
+    assert result.personalise(TOKEN).decode("utf-16") == f"Über {US}/c/M-1_x/L0"
+    result = rewrite_text(b"+AGE- http://x.example/a", OPTIONS, token, US, charset="utf-7")
+    assert (result.links, result.parts) == ((), (b"+AGE- http://x.example/a",))
+    assert "left alone" in result.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "urls", "mail"),
+    [
+        ("http://x.example/a \r\nb c", ["http://x.example/ab"], "{0} c"),
+        ("> http://x.example/a \r\n> b \r\n> c\r\n> d", ["http://x.example/abc"], "> {0}\r\n> d"),
+        ("> http://x.example/a \r\n>> b", ["http://x.example/a"], "> {0} \r\n>> b"),
+        ("http://x.example/a\r\nb", ["http://x.example/a"], "{0}\r\nb"),
+        ("<http://x.example/a \r\nb_> c", ["http://x.example/ab_"], "<{0}> c"),
+        ("http://x.example/a, \r\n \r\nb", ["http://x.example/a"], "{0}, \r\n \r\nb"),
+        ("http://x.example/a. \r\n b.", ["http://x.example/a.b"], "{0}."),
+        (
+            "http://x.example/a \r\nhttp://x.example/b", ["http://x.example/ahttp://x.example/b"],
+            "{0}",
+        ),
+    ],
+)  # fmt: skip
+def test_a_url_goes_on_behind_a_soft_line_break(text: str, urls: list[str], mail: str) -> None:
+    result = rewrite_text(text.encode(), OPTIONS, token, US, flowed=True, delsp=True)
+    assert [link.url for link in result.links] == urls
+    assert result.personalise(TOKEN).decode() == mail.format(f"{US}/c/M-1_x/L0")
+    assert result.restore(result.personalise(TOKEN), TOKEN) == text.encode()
+    if " \r\nb" in text:  # without DelSp the break is a space
+        result = rewrite_text(text, OPTIONS, token, US, flowed=True)
+        assert result.links[0].url == "http://x.example/a"
+
+
+def test_a_bracketed_url_that_goes_on_in_the_next_line_is_left_alone() -> None:
+    text = "<https://x.example/t/QUE9\r\n  PQ__> <https://x.example/b\r\n c d>"
+    result = rewrite_text(text, OPTIONS, token, US)
+    assert [link.reason for link in result.links] == ["wrapped", None]
+
+
+def test_one_decision_for_a_url_in_all_alternatives() -> None:
+    options = Options(own_origins=(US,), utm={"utm_source": "x"})
+    html = scan_html(
+        b'<a data-track=off href="https://x.example/reset?a=1&amp;b=2">New password</a>'
+        b'<a href="https://x.example/q/1">Unsubscribe</a><a href="https://x.example/q/2">click</a>'
+        b'<a href="https://x.example/q/3">shop</a>',
+        options, US,
+    )  # fmt: skip
+    text = scan_text(
+        "https://x.example/reset?a=1&b=2 https://x.example/q/1#x https://x.example/q/1\n"
+        "To unsubscribe: https://x.example/q/2\nhttps://x.example/q/3",
+        options, US,
+    )  # fmt: skip
+    leave = refused([html, text])
+    assert [link.reason for link in html.compile(token, leave).links] == [
+        "opted_out", "unsubscribe", "unsubscribe", None,
+    ]  # fmt: skip
+    assert [link.reason for link in text.compile(token, leave).links] == [
+        "opted_out", None, "unsubscribe", "unsubscribe", None,
+    ]  # fmt: skip
+    assert [link.reason for link in text.compile(token).links] == [
+        None, None, None, "unsubscribe", None
+    ]  # fmt: skip
+
+
+def test_a_link_is_as_long_at_most_as_windows_opens_it() -> None:
+    tokens = Tokens(["a signing key of these tests, of no use elsewhere"])
+    message = tokens.message(MessageToken(bytes(16), 1, 2)).encode()
+    assert len(message) <= MESSAGE_TOKEN
+    rng = random.Random(1)
+    longest = 0
+    for size in range(1300, 1990, 7):  # of random letters, which do not compress
+        path = "".join(rng.choices(ascii_letters + digits, k=size))
+        html = f'<a data-skip-click="no" href="https://x.example/{path}">x</a>'
+        result = compile_html(
+            html.encode(),
+            Options(opens=False),
+            lambda x: tokens.link(LinkToken(1, 2, x.target)),
+            US,
+        )
+        (link,) = result.links
+        assert link.reason in (None, "too_long") and bool(link.target) == link.tracked
+        if link.tracked:
+            longest = max(longest, len(result.personalise(message)) - len(html) + len(link.url))
+        else:
+            assert result.personalise(message) == html.encode()
+    assert 2_000 < longest <= 2_083
+
+
+@pytest.mark.parametrize(
+    "sign", ["amp4email", "\u26a14email", "\u26a1\ufe0f4email data-css-strict"]
+)
+def test_amp_is_left_alone(sign: str) -> None:
+    html = f'<!doctype html><html lang="en" {sign}><body><a href="http://x.example">x</a></body>'
+    result = compiled(html)
+    assert result.personalise(TOKEN) == html.encode()
+    assert result.notes == ("the document is AMP for email: left alone",)
+    assert len(compiled(html.replace(sign, "title='amp4email'")).links) == 1
 
 
 def test_text_is_not_tracked_where_it_lets_the_reader_leave() -> None:
