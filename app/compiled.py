@@ -21,6 +21,7 @@ from app.merge_fields import (
     attribute_value,
     fill_url,
     fillable,
+    is_filled,
 )
 
 
@@ -78,7 +79,7 @@ class Merge:
     def link(self, place: Place, values: Values) -> tuple[Link, Splice]:
         """A link as it is for one recipient, and what goes into the mail for it."""
         url = fill_url(place.link.url, values)
-        target, reason = place.judge(url)
+        target, reason = place.judge(url, filled=is_filled(place.link.url, values))
         link = replace(place.link, url=url, target=target, reason=reason)
         if link.tracked:
             return link, click(

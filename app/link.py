@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from msgspec import Struct
 
@@ -114,7 +114,14 @@ class Place(NamedTuple):
     start: int
     end: int
     opt_outs: list[tuple[int, int]]
-    judge: Callable[[str], tuple[str, str | None]]
+    judge: "Judge"
+
+
+class Judge(Protocol):
+    """`Policy.judge` for one place."""
+
+    def __call__(self, url: str, *, filled: bool = False) -> tuple[str, str | None]:
+        """The target and None, or the reason."""
 
 
 class Policy:
@@ -138,9 +145,14 @@ class Policy:
         self.refused: dict[str, str] = {}  # what is left alone for the reader's sake
         self._excluded = tuple(d.lower().strip(".") for d in options.excluded_domains)
 
-    def judge(self, url: str, labels: Sequence[str], opted_out: bool) -> tuple[str, str | None]:
-        """The target and None, or an empty one and the reason why the link is not tracked."""
-        reason = self._unreadable(url)
+    def judge(
+        self, url: str, labels: Sequence[str], opted_out: bool, filled: bool = False
+    ) -> tuple[str, str | None]:
+        """The target and None, or an empty one and the reason why the link is not tracked.
+
+        `filled` says that what looks like a placeholder is part of a value.
+        """
+        reason = self._unreadable(url, filled)
         if reason:
             return "", reason
         options = self._options
@@ -187,9 +199,9 @@ class Policy:
                 return host
         return ""
 
-    def _unreadable(self, url: str) -> str | None:
+    def _unreadable(self, url: str, filled: bool) -> str | None:
         limit = self._options.max_url
-        if placeholders.find(url, limit, self._placeholders):
+        if not filled and placeholders.find(url, limit, self._placeholders):
             return "placeholder"
         if not url or url[0] == "#":
             return "fragment" if url else "empty"
@@ -264,17 +276,19 @@ def find(html: bytes, tags: Sequence[Tag], policy: Policy, charset: Charset) -> 
 
 def in_text(index: int, found: TextUrl, policy: Policy) -> Place:
     """A link of text/plain, where it stands."""
-
-    def judge(url: str) -> tuple[str, str | None]:
-        return ("", "wrapped") if found.wrapped else policy.judge(url, [found.hint], False)
-
+    judge: Judge = partial(policy.judge, labels=[found.hint], opted_out=False)
+    judge = _leave_wrapped if found.wrapped else judge
     target, reason = judge(found.url)
     personal = reason == "placeholder" and is_personal(found.url, judge)
     link = Link(index, found.url, target, reason, "", (), found.start, False, personal)
     return Place(link, found.start, found.end, [], judge)
 
 
-def is_personal(url: str, judge: Callable[[str], tuple[str, str | None]]) -> bool:
+def _leave_wrapped(url: str, *, filled: bool = False) -> tuple[str, str | None]:
+    return "", "wrapped"
+
+
+def is_personal(url: str, judge: Judge) -> bool:
     """Returns whether a link is tracked once its merge fields are filled."""
     return bool(merge_fields.fillable(url)) and judge(merge_fields.sample(url))[1] is None
 

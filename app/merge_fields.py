@@ -32,6 +32,7 @@ _IN_URL = re.compile(
     rf"|\*(?:\||%7[Cc])({NAME})(?:\||%7[Cc])\*"
 )
 _FIELD_BYTES = re.compile(_FIELD.pattern.encode("ascii"))
+_CHAIN = re.compile(rb"(?:" + _FIELD_BYTES.pattern + rb")*")
 _SIGN = re.compile(rb"\{\{|\*\||%7[Bb]%7[Bb]|\*%7")
 # What has been written of a URL, where that ends within its host or before it.
 _IN_HOST = re.compile(
@@ -51,7 +52,11 @@ _URL_ATTRIBUTES = (
 _CLOSED_ATTRIBUTES = re.compile(
     rb"on.*|style|srcdoc|srcset|imagesrcset|ping|sizes|media", re.DOTALL
 )
-_CLOSED_TAGS = (b"base", b"meta", b"object", b"embed", b"param")
+_CLOSED_TAGS = (
+    b"base", b"meta", b"object", b"embed", b"param", b"script", b"link", b"iframe", b"frame",
+    b"animate", b"set",
+)  # fmt: skip
+_OTHER_RULES = (b"svg", b"math", b"select")  # of raw text (HTML standard, 13.2.6)
 _TEXT_ELEMENTS = (b"title", b"textarea")
 
 
@@ -148,6 +153,11 @@ def fillable(url: str) -> frozenset[str]:
     return frozenset(map(_name, _IN_URL.finditer(url)))
 
 
+def is_filled(url: str, values: Values) -> bool:
+    """Returns whether each field of a URL has a value that is one part of it."""
+    return not _IN_URL.match(url) and all(values.get(name) is not None for name in fillable(url))
+
+
 def in_text(text: bytes, links: Sequence[tuple[int, int]]) -> list[Field]:
     """Returns the places to fill in text/plain outside of `links`, the ranges of those with fields.
 
@@ -172,7 +182,13 @@ def in_html(html: bytes, links: Collection[int]) -> tuple[list[Field], list[int]
     places: list[Field] = []
     closed: list[int] = []
     reached = 0
+    foreign = False
     for segment in markup.segments(html):
+        foreign = foreign or segment.name in _OTHER_RULES
+        escaped = segment.name == b"script" and b"<!--" in html[segment.start : segment.end]
+        if segment.kind == "raw" and (foreign or escaped):
+            # Where it ends depends on rules that are not followed here: nothing is filled after it.
+            break
         reached = segment.end
         if not _SIGN.search(html, segment.start, segment.end):
             continue
@@ -182,7 +198,14 @@ def in_html(html: bytes, links: Collection[int]) -> tuple[list[Field], list[int]
             closed += left
             continue
         matches = list(_FIELD_BYTES.finditer(html, segment.start, segment.end))
-        if segment.kind == "text" or segment.name in _TEXT_ELEMENTS:
+        if segment.kind == "text":
+            # "<" and a value would be a tag.
+            less = html[segment.start - 1 : segment.start] == b"<" if segment.start else False
+            chain = _CHAIN.match(html, segment.start) if less else None
+            tag = chain.end() if chain else segment.start
+            places += [_in_markup(match) for match in matches if match.start() >= tag]
+            closed += [match.start() for match in matches if match.start() < tag]
+        elif segment.name in _TEXT_ELEMENTS and b"<" not in html[segment.start : segment.end]:
             places += map(_in_markup, matches)
         else:
             closed += [match.start() for match in matches]
@@ -215,10 +238,9 @@ def _in_tag(html: bytes, tag: Segment, links: Collection[int]) -> tuple[list[Fie
             value = attribute.value.decode("utf-8", "replace")
             places.append(Field(start, end, names, partial(_unquoted, value)))
             known.append((start, end))
-    matches = _FIELD_BYTES.finditer(html, tag.start, tag.end)
-    return places, [
-        at for match in matches if not any(a <= (at := match.start()) < b for a, b in known)
-    ]
+    every = [match.start() for match in _FIELD_BYTES.finditer(html, tag.start, tag.end)]
+    left = [at for at in every if not any(start <= at < end for start, end in known)]
+    return places, left
 
 
 def _in_markup(match: re.Match[bytes]) -> Field:

@@ -61,7 +61,7 @@ def _placeholders(links: Sequence[Link], source: bytes, own: tuple[str, ...]) ->
         if found:
             at = source.find(found.text.encode(), link.offset, link.offset + 8 * len(link.url))
             byte = at if at >= 0 else link.offset
-            fate = "its value makes it a tracked link" if link.personal else "not tracked"
+            fate = "values make it a tracked link" if link.personal else "the link is not tracked"
             yield f"suspected placeholder {_quoted(found.text)} at byte {byte}: {fate}"
 
 
@@ -78,7 +78,8 @@ def _shown_urls(links: Iterable[Link], redirect_host: str) -> Iterable[str]:
 def _insecure(links: Iterable[Link]) -> Iterable[str]:
     offsets = [link.offset for link in links if link.target[:5].lower() == "http:"]
     if offsets:
-        yield f"{_places(offsets)}: links to http, not https"
+        what = "a link leads" if len(offsets) == 1 else "links lead"
+        yield f"{_places(offsets)}: {what} to http, not https"
 
 
 def _labels(links: Iterable[Link]) -> Iterable[str]:

@@ -15,7 +15,7 @@ from app.journal import Journal
 from app.merge_fields import Values
 from app.mime import Edit, Leaf
 from app.modes import SHARED, Axis, Mode, Modes, aggregate_id
-from app.rewrite import Compiled, Link, Options, Scanned, refused, scan_html, scan_text
+from app.rewrite import Compiled, Link, Options, Scanned, refused, scan_both, scan_html, scan_text
 from app.schemas import LinkOut, ModesOut, NewsletterIn, RewriteIn, TemplateIn, TrackingIn
 from app.settings import Settings
 from app.suppressing import Suppressions
@@ -122,8 +122,7 @@ class Outgoing:
         options = self._options(draft.modes, wanted.utm, wanted.tracking)
         link_token = self._link_token(newsletter.newsletter)
         base_url = self._settings.public_url
-        body, in_text = self._scan(html, wanted.text, options, charset)
-        leave = refused(filter(None, (body, in_text)))
+        body, in_text, leave = scan_both(html, wanted.text, options, base_url, charset)
         compiled = body.compile(link_token, leave)
         closed = compiled.merge.closed if compiled.merge and wanted.values else ()
         compiled = compiled.filled(wanted.values) if wanted.values else compiled
@@ -162,11 +161,9 @@ class Outgoing:
         bodies: dict[int, Scanned] = {}
 
         def scan(leaf: Leaf, body: bytes) -> Sequence[Edit]:
+            scan_ = scan_html if leaf.kind == "text/html" else scan_text
             base_url = self._settings.public_url
-            if leaf.kind == "text/html":
-                bodies[leaf.start] = scan_html(body, options, base_url, leaf.charset)
-            else:
-                bodies[leaf.start] = scan_text(body, options, base_url, charset=leaf.charset)
+            bodies[leaf.start] = scan_(body, options, base_url, charset=leaf.charset)
             return []
 
         def edits(leaf: Leaf, body: bytes) -> Sequence[Edit]:
@@ -204,23 +201,14 @@ class Outgoing:
         key = newsletter_key(self._workspace, newsletter_id)
         options = self._options(modes, template.utm, template.tracking)
         link_token, base_url = self._link_token(key), self._settings.public_url
-        html, text = self._scan(template.html.encode(), template.text, options, "utf-8")
-        leave = refused(filter(None, (html, text)))
+        source = template.html.encode()
+        html, text, leave = scan_both(source, template.text, options, base_url, "utf-8")
         compiled = html.compile(link_token, leave)
         if template.text is None or text is None:
             return compiled, None
         if not template.tracking.text:
             text = scan_text(template.text, Options(clicks=False), base_url)
         return compiled, text.compile(link_token, leave)
-
-    def _scan(
-        self, html: bytes, text: str | None, options: Options, charset: str | None
-    ) -> tuple[Scanned, Scanned | None]:
-        """The HTML and the text of one message."""
-        base_url = self._settings.public_url
-        return scan_html(html, options, base_url, charset), (
-            None if text is None else scan_text(text, options, base_url)
-        )
 
     def remarks(self, template: TemplateIn, html: Compiled) -> list[str]:
         """What a second reader says of a template's HTML, compiled."""

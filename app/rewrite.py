@@ -31,7 +31,7 @@ from app.markup import RewriteError, Tag, Unclosed
 
 __all__ = [
     "Compiled", "Link", "Options", "RewriteError", "Scanned", "compile_html", "refused",
-    "rewrite_text", "scan_html", "scan_text",
+    "rewrite_text", "scan_both", "scan_html", "scan_text",
 ]  # fmt: skip
 
 MAX_REDIRECT = 2_083  # characters of a link as it goes out: longer ones Windows does not open
@@ -253,6 +253,17 @@ def refused(bodies: Iterable[Scanned]) -> Mapping[str, str]:
     for body in bodies:
         together |= body.refused
     return together
+
+
+def scan_both(
+    html: bytes, text: str | None, options: Options, base_url: str, charset: str | None
+) -> tuple[Scanned, Scanned | None, Mapping[str, str]]:
+    """A message's HTML and text, and what both leave alone. Raises RewriteError."""
+    body = scan_html(html, options, base_url, charset)
+    if text is None:
+        return body, None, body.refused
+    in_text = scan_text(text, options, base_url)
+    return body, in_text, refused((body, in_text))
 
 
 def scan_html(html: bytes, options: Options, base_url: str, charset: str | None = None) -> Scanned:

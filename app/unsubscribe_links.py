@@ -20,14 +20,17 @@ MAX_LABEL_CHARS = 60  # a longer text that mentions unsubscribing is an article 
 # three words, `!` for the end of a label that holds nothing else. Case and accents do not matter.
 PHRASES: dict[str, tuple[str, ...]] = {
     "en": (
-        "unsubscri*", "unsub", "opt out", "opting out", "opted out", "remove me", "stop receiving",
+        "unsubscri*", "unsub", "opt out", "optout", "remove!", "be removed", "remove my e-mail",
+        "remove my email", "remove ~ from ~ list", "click here to remove", "stop ~ messages",
+        "stop ~ mailings", "opting out", "opted out", "remove me", "stop receiving",
         "stop these emails", "stop emails", "no longer wish to receive", "cancel ~ subscription",
         "leave this list", "leave the list", "leave this mailing list", "take me off",
     ),
     "af": ("teken uit", "skryf uit", "uitteken", "meld af", "kanselleer ~ intekening"),
     "am": ("ከደንበኝነት ምዝገባ ውጣ", "የደንበኝነት ምዝገባን ሰርዝ"),
     "ar": (
-        "إلغاء الاشتراك", "إلغاء اشتراك*", "ألغ الاشتراك", "الغ اشتراك*", "إلغاء المتابعة البريدية",
+        "إلغاء الاشتراك", "لإلغاء الاشتراك", "إلغاء اشتراك*", "ألغ الاشتراك", "الغ اشتراك*",
+        "إلغاء المتابعة البريدية",
     ),
     "az": ("abunəlikdən çıx*", "abunəliyi ləğv", "abunəliyi dayandır*"),
     "be": ("адпісацца", "адпіска", "адмовіцца ад рассылкі", "скасаваць падпіску"),
@@ -251,7 +254,7 @@ _UNSPACED = ("am", "ja", "km", "ko", "lo", "my", "th", "zh-hans", "zh-hant")
 # In URLs: for lower case without accents.
 _URL = re.compile(
     r"unsubscri|(?<![a-z])unsub(?![a-z])|(?<![a-z])opt[-_]?out(?![a-z])|remove[-_]?me(?![a-z])"
-    r"|abmelde|abbestell|desinscri|desabonn|dezabon|disiscri|descadastr|desuscri|dessubscri"
+    r"|abmeld(?:e|ung)|abbestell|desinscri|desabonn|dezabon|disiscri|descadastr|desuscri|dessubscri"
     r"|dar(?:se|me|te)?[-_]?de[-_]?baja|cancelar[-_]?(?:la[-_]?)?(?:suscri|inscri|assinat|subscri)"
     r"|uitschrij|afmeld|frameld|avmeld|avregistrer|avprenumerer|leiratko|odhlas|wypisz|wypisa"
     r"|odjav[ai]|otpis(?:at|k)|nyahlanggan|berhenti[-_]?berlangganan|(?<![a-z])peruuta[-_]?tilaus"
@@ -266,7 +269,9 @@ _KEY_CHARS = 3  # of a phrase's first word
 def is_unsubscribe(url: str, *labels: str) -> bool:
     """Returns whether the URL or one of the short labels says that it unsubscribes the reader."""
     return _in_url(url) or any(
-        len(label) <= MAX_LABEL_CHARS and _in_label(label) for label in labels if label
+        len(label) <= MAX_LABEL_CHARS and (_in_label(label) or ("/" in label and _in_url(label)))
+        for label in labels
+        if label
     )
 
 
