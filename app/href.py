@@ -102,6 +102,14 @@ def shown_host(label: str, domain: str) -> str:
     return host if match[1] or domain == host or domain.endswith(f".{host}") else ""
 
 
+def file_name(url: str) -> str:
+    """The last part of an image's path; empty for cid: and data:, which name no file."""
+    if scheme(url) not in ("", "http", "https"):
+        return ""
+    path = re.split(r"[?#]", url, maxsplit=1)[0].replace("\\", "/").partition("://")
+    return unquote((path[2] or path[0]).rpartition("/")[2])
+
+
 def absolute(url: str, base: str) -> str:
     """`url` completed by `base`, an http(s) address or empty. Raises ValueError.
 

@@ -27,6 +27,7 @@ REASONS: Mapping[str, str] = {
     "fragment": "it leads to a place in the same message",
     "other_scheme": "it is no http or https address",
     "relative": "the address is relative and the message has no <base> to complete it",
+    "no_scheme": "the URL begins with // and the message has no <base> that says http or https",
     "too_long": "the address is too long for mail clients once it is wrapped",
     "wrapped": "a bracket that opens before it closes in another line: where it ends is unclear",
     "bad_url": "the address has no valid host or port",
@@ -40,7 +41,8 @@ REASONS: Mapping[str, str] = {
 }
 
 # Attributes by which senders opt a link out, and the values that do: the vendors' pages on click
-# tracking (SendGrid, Amazon SES, SparkPost, Mailgun, Mautic, Postmark).
+# tracking (SendGrid, Amazon SES, SparkPost, Mailgun, Mautic, Postmark, MessageGears, AhaSend,
+# Campaign Monitor and its MailBuild, Mailchimp's mc:, others).
 _OFF = (b"off", b"false", b"0", b"no", b"none")
 _ON = (None, b"", b"true", b"1", b"on", b"yes")
 OPT_OUT: Mapping[bytes, Sequence[bytes | None]] = {
@@ -53,10 +55,22 @@ OPT_OUT: Mapping[bytes, Sequence[bytes | None]] = {
     b"data-mautic-disable-tracking": _ON,
     b"data-skip-click": _ON,
     b"data-pm-no-track": _ON,
+    b"data-as-no-track": _ON,
+    b"autotrack": _OFF,
+    b"cm_dontconvertlink": _ON,
+    b"mb_dontconvertlink": _ON,
+    b"mc:disable-tracking": _ON,
+    b"notrack": _ON,
 }
+# The same in class (Customer.io, Marketo). They stay: a style sheet may speak of them, and vendors
+# whose attribute it is do not show it to the reader either.
+OPT_OUT_CLASSES = (b"untracked", b"mktnotrack")
 _READ = Attributes(
-    [b"href", b"alt", b"title", b"data-track-name", b"data-track-tag", *OPT_OUT]
-).read
+    [
+        b"href", b"xlink:href", b"alt", b"title", b"aria-label", b"class", b"data-track-name",
+        b"data-track-tag", *OPT_OUT,
+    ]
+).read  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,7 +223,7 @@ class Policy:
         if scheme not in ("", "http", "https"):
             return "other_scheme"
         if not scheme and not self._base:
-            return "relative"
+            return "no_scheme" if url[:2].replace("\\", "/") == "//" else "relative"
         return "too_long" if len(url) > limit else None
 
     def _is_excluded(self, domain: str) -> bool:
@@ -248,12 +262,14 @@ def find(html: bytes, tags: Sequence[Tag], policy: Policy, charset: Charset) -> 
         first: dict[bytes, Attribute] = {}
         for attribute in every:
             first.setdefault(attribute.name, attribute)
-        found = first.get(b"href")
+        found = first.get(b"href") or (first.get(b"xlink:href") if tag.foreign else None)
         if found is None:
             continue
         others = len(first) > 1  # mostly there is a href and nothing else of interest
         opt_outs = [a for a in every if a.name in OPT_OUT and _is_opt_out(a)] if others else []
-        opted_out = bool(opt_outs) and any(first[a.name] is a for a in opt_outs)
+        opted_out = any(first[a.name] is a for a in opt_outs) or (
+            b"class" in first and _has_opt_out_class(first[b"class"])
+        )
         labels = _labels(html, tag, first, text)
         url = href.read_url(text(found.value))
         judge = partial(policy.judge, labels=labels, opted_out=opted_out)
@@ -300,18 +316,29 @@ def _topics(value: str) -> tuple[str, ...]:
 
 def _is_opt_out(attribute: Attribute) -> bool:
     value = attribute.value
-    return (None if value is None else value.strip().lower()) in OPT_OUT[attribute.name]
+    read = None if value is None else value.strip().lower()
+    meant = OPT_OUT[attribute.name]
+    return read in meant or (meant is _ON and read == attribute.name)  # notrack="notrack"
+
+
+def _has_opt_out_class(attribute: Attribute) -> bool:
+    return any(name in OPT_OUT_CLASSES for name in (attribute.value or b"").lower().split())
 
 
 def _labels(
     html: bytes, tag: Tag, first: Mapping[bytes, Attribute], text: Callable[[bytes | None], str]
 ) -> list[str]:
-    """What a link can be called, best first: data-track-name, its text, its image's alt, title."""
-    shown, image = (b"", b"")
+    """What a link can be called, best first.
+
+    That is data-track-name, its text, its image's alternative text, its own, its title, and at last
+    the name of its image's file.
+    """
+    shown = markup.Content(b"")
     if tag.name != b"area":
-        shown, image = markup.content(html, tag, min(tag.end + LABEL_BYTES, len(html)))
-    sources = [(b"", shown), (b"img", image)]
-    sources += [(name, first[name].value or b"") for name in (b"alt", b"title") if name in first]
+        shown = markup.content(html, tag, min(tag.end + LABEL_BYTES, len(html)))
+    sources = [(b"", shown.text), (b"img", shown.alt)]
+    own = (b"alt", b"title", b"aria-label")
+    sources += [(name, first[name].value or b"") for name in own if name in first]
     if named := first.get(b"data-track-name"):
         sources.insert(0, (named.name, named.value or b""))
     labels = []
@@ -319,4 +346,6 @@ def _labels(
         if value:
             read = href.read_value if name else href.read_text
             labels.append(" ".join(read(text(value[:LABEL_BYTES])).split())[:LABEL_CHARS])
+    if shown.src and not any(labels):
+        labels.append(href.file_name(href.read_url(text(shown.src[:LABEL_BYTES])))[:LABEL_CHARS])
     return labels

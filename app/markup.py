@@ -8,7 +8,7 @@ for once; MAX_STEPS bounds what cannot be skipped inside one match.
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from typing import Literal, NamedTuple
 
 MAX_STEPS = 100_000  # tags of links, </body>, raw text elements and conditional comments
@@ -38,7 +38,7 @@ _BOGUS = rb"<(?:\?|!(?!--)|/(?![a-zA-Z]))[^>]*+>"
 _RAW = (b"script", b"style", b"title", b"textarea", b"xmp", b"iframe", b"noembed", b"noframes")
 _LINK = rb"(?i:a|area|v:[^\t\n\f\r />]*+)" + _NAME_ENDS
 _WANTED = (
-    _LINK + rb"|(?i:base|/body|plaintext|" + rb"|".join(_RAW) + rb")" + _NAME_ENDS
+    _LINK + rb"|(?i:base|/body|plaintext|svg|math|" + rb"|".join(_RAW) + rb")" + _NAME_ENDS
 )  # fmt: skip
 _TEXT = rb"[^<]++|<(?![a-zA-Z/!?])"
 
@@ -63,6 +63,23 @@ _CONTENT = re.compile(
     rb"(" + _TEXT + rb")|" + _COMMENT + rb"|" + _BOGUS
     + rb"|<(" + _TAG_NAME + rb")(" + _QUICK_REST + rb")"
 )  # fmt: skip
+_TOKEN = (
+    _COMMENT + rb"|" + _BOGUS + rb"|<(?![a-zA-Z/!?])|<(" + _TAG_NAME + rb")(" + _QUICK_REST + rb")"
+)
+# In SVG and MathML, and in what is HTML again inside them (HTML standard, 13.2.6.5, 13.2.5.69).
+_FOREIGN = re.compile(
+    rb"[^<]*+(?:\Z|<!\[CDATA\[(?:[^\]]++|\](?!\]>))*+(?:\]\]>|\Z)|" + _TOKEN + rb")"
+)
+_INTEGRATED = re.compile(rb"[^<]*+(?:\Z|" + _TOKEN + rb")")
+_INTEGRATION = (
+    b"foreignobject", b"desc", b"title", b"mi", b"mo", b"mn", b"ms", b"mtext", b"annotation-xml",
+)  # fmt: skip
+_BREAKOUT = re.compile(
+    rb"b|big|blockquote|body|br|center|code|d[dlt]|div|em|embed|h[1-6]|head|hr|i|img|li|listing"
+    rb"|menu|meta|nobr|ol|p|pre|ruby|s|small|span|strong|strike|su[bp]|table|tt|ul?|var|/p|/br"
+)
+_BREAKOUT_FONT = re.compile(rb"[\t\n\f\r /\"'](?i:color|face|size)[\t\n\f\r />=]")
+_UNQUOTED = re.compile(rb"=[\t\n\f\r ]*+[^\t\n\f\r >\"']++\Z")
 # Elements that do not part the words on their two sides.
 _INLINE = re.compile(
     rb"/?(?:abbr|acronym|b|bdi|bdo|big|cite|code|del|em|font|i|ins|kbd|mark|o:p|q|s|small|span"
@@ -91,8 +108,8 @@ class Attribute(NamedTuple):
 class Tag(NamedTuple):
     """A tag at bytes `start` to `end`; `name` is in lower case, an end tag's starts with `/`.
 
-    `mso` says that it stands inside a conditional comment, for Outlook alone. `rest` is where the
-    attributes begin.
+    `mso` says that it stands inside a conditional comment, for Outlook alone, `foreign` that it is
+    one of SVG's or MathML's. `rest` is where the attributes begin.
     """
 
     name: bytes
@@ -100,6 +117,7 @@ class Tag(NamedTuple):
     end: int
     rest: int
     mso: bool
+    foreign: bool = False
 
 
 class Unclosed(NamedTuple):
@@ -145,19 +163,29 @@ class Attributes:
         return found
 
 
-_ALT = Attributes([b"alt"])
+_UNSEEN = (b"script", b"style", b"iframe", b"noembed", b"noframes")
+_ALT = (b"alt", b"title", b"aria-label")
+_IMAGE = Attributes([*_ALT, b"src"])
 
 
-def content(html: bytes, tag: Tag, limit: int) -> tuple[bytes, bytes]:
-    """What element `tag` shows up to byte `limit`: its text and its first image's alt.
+class Content(NamedTuple):
+    """What an element shows: its text, and its first image's alternative text and source."""
 
-    Character references are as they stand. It ends where the element does, or the next link begins.
+    text: bytes
+    alt: bytes = b""
+    src: bytes = b""
+
+
+def content(html: bytes, tag: Tag, limit: int) -> Content:
+    """What element `tag` shows up to byte `limit`; character references are as they stand.
+
+    It ends where the element does, or the next link begins.
     """
     next_tag = html.find(b"<", tag.end, limit)
     if tag.name == b"a" and html[next_tag : next_tag + 4] in (b"</a>", b"</A>"):
-        return html[tag.end : next_tag], b""  # nothing but text, as most links
+        return Content(html[tag.end : next_tag])  # nothing but text, as most links
     text: list[bytes] = []
-    alt = b""
+    alt = src = b""
     position = tag.end
     while match := _CONTENT.match(html, position, limit):
         position = match.end()
@@ -167,12 +195,16 @@ def content(html: bytes, tag: Tag, limit: int) -> tuple[bytes, bytes]:
             name = match[2].lower()
             if name in (b"a", b"area", tag.name, b"/" + tag.name):
                 break
-            if name == b"img" and not alt:
+            if name in _UNSEEN and (end := _RAW_END[name].search(html, position, limit)):
+                position = end.start()
+            elif name == b"img" and not alt:
                 image = Tag(name, match.start(), position, match.start(3), tag.mso)
-                alt = next((a.value or b"" for a in _ALT.read(html, image)), b"")
+                about = {a.name: a.value or b"" for a in reversed(_IMAGE.read(html, image))}
+                alt = next((about[name] for name in _ALT if about.get(name, b"").strip()), b"")
+                src = src or about.get(b"src", b"")
             if not _INLINE.fullmatch(name):
                 text.append(b" ")
-    return b"".join(text), alt
+    return Content(b"".join(text), alt, src)
 
 
 def read(html: bytes) -> Iterator[Tag | Unclosed]:
@@ -189,6 +221,10 @@ def read(html: bytes) -> Iterator[Tag | Unclosed]:
         what = "tag"
         if skipped and skipped[1]:
             tag = Tag(skipped[1].lower(), skipped.start(1) - 1, position, skipped.start(2), mso)
+            if tag.name in (b"svg", b"math"):
+                if not mso and not _closes_itself(html, tag):
+                    position = yield from _foreign(html, tag, end)
+                continue
             if tag.name not in _RAW_END:
                 yield tag
                 continue
@@ -221,6 +257,60 @@ def read(html: bytes) -> Iterator[Tag | Unclosed]:
                 return
             position = end
     raise RewriteError(f"more than {MAX_STEPS:,} links, comments for Outlook and the like")
+
+
+def _foreign(html: bytes, root: Tag, end: int) -> Generator[Tag, None, int]:
+    """The links inside <svg> or <math>; returns where HTML goes on.
+
+    There, <title> and <style> are elements as others, CDATA is text, and /> ends an element.
+    """
+    stack = [root.name]
+    position = root.end
+    for _ in range(MAX_STEPS):
+        inside = stack[-1] not in _INTEGRATION
+        match = (_FOREIGN if inside else _INTEGRATED).match(html, position, end)
+        if match is None:  # it never closes, as `read` will find
+            return position
+        if match[1]:
+            name = match[1].lower()
+            tag = Tag(name, match.start(1) - 1, match.end(), match.start(2), False, inside)
+            if inside and _breaks_out(html, tag):
+                while stack and stack[-1] not in _INTEGRATION:
+                    stack.pop()
+                if not stack:
+                    return tag.start
+                tag = tag._replace(foreign=False)
+            position = match.end()
+            if name in (b"a", b"area", b"base", b"/body") or name[:2] == b"v:":
+                yield tag
+            if name[:1] == b"/":
+                if name[1:] in stack:
+                    del stack[len(stack) - 1 - stack[::-1].index(name[1:]) :]
+            elif tag.foreign or name in (b"svg", b"math"):
+                if not _closes_itself(html, tag):
+                    stack.append(name)
+            elif name in _RAW_END:
+                raw_end = _RAW_END[name].search(html, position, end)
+                position = raw_end.start() if raw_end else end
+        else:
+            position = match.end()
+        if not stack or position >= end:
+            return position
+    raise RewriteError(f"more than {MAX_STEPS:,} tags in <{root.name.decode()}>")
+
+
+def _breaks_out(html: bytes, tag: Tag) -> bool:
+    """Whether a tag inside SVG or MathML ends it, because it is one of HTML's."""
+    if tag.name == b"font":
+        return bool(_BREAKOUT_FONT.search(html, tag.rest, tag.end))
+    return bool(_BREAKOUT.fullmatch(tag.name))
+
+
+def _closes_itself(html: bytes, tag: Tag) -> bool:
+    """Whether /> ends it; in `<a href=x/>` that is part of the value."""
+    if html[tag.end - 2 : tag.end] != b"/>":
+        return False
+    return not _UNQUOTED.search(html, max(tag.rest, tag.end - 2_000), tag.end - 1)
 
 
 def _comment_end(html: bytes, start: int) -> tuple[int, int]:

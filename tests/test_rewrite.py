@@ -209,6 +209,13 @@ def test_only_the_href_changes() -> None:
         "data-skip-click",
         'data-mautic-disable-tracking="true"',
         'data-pm-no-track=""',
+        "data-as-no-track",
+        'autotrack="false"',
+        "mc:disable-tracking",
+        "notrack",
+        'notrack="notrack"',
+        "cm_dontconvertlink",
+        "mb_dontconvertlink",
     ],
 )
 def test_every_vendors_opt_out_is_honoured_and_stripped(attribute: str) -> None:
@@ -219,8 +226,24 @@ def test_every_vendors_opt_out_is_honoured_and_stripped(attribute: str) -> None:
     assert rewritten(html) == '<a href="http://x.example">x</a><a href="http://y.example">y</a>'
 
 
+@pytest.mark.parametrize("value", ["untracked", "button Untracked", "mktNoTrack\tx"])
+def test_a_class_opts_out_and_stays(value: str) -> None:
+    html = (
+        f'<a class="{value}" href="http://x.example">x</a><a class=tracked href=http://y.example>'
+    )
+    assert reasons(html) == ["opted_out", None]
+    assert rewritten(html).startswith(f'<a class="{value}" href="http://x.example">')
+
+
 @pytest.mark.parametrize(
-    "attribute", ["clicktracking=on", "data-track=on", "data-skip-click=false"]
+    "attribute",
+    [
+        "autotrack=true",
+        "notrack=false",
+        "clicktracking=on",
+        "data-track=on",
+        "data-skip-click=false",
+    ],
 )
 def test_what_opts_nothing_out_stays(attribute: str) -> None:
     html = f'<a {attribute} href="http://x.example">x</a>'
@@ -274,7 +297,7 @@ def test_our_address_in_other_words_is_ours() -> None:
             "//t.example/",
         )
     )
-    assert reasons(html) == ["own_url", "own_url", "own_url", "relative"]
+    assert reasons(html) == ["own_url", "own_url", "own_url", "no_scheme"]
     html = '<a href="https://x.example/mail/u">u</a><a href="https://x.example/mailbox">m</a>'
     assert reasons(html)[0] is None
     own = Options(own_origins=("https://x.example/mail",))
@@ -291,7 +314,9 @@ def test_our_address_in_other_words_is_ours() -> None:
         ("tel:+49", "other_scheme"),
         ("java\nscript:x", "other_scheme"),
         ("a/b", "relative"),
-        ("//x.example/", "relative"),
+        ("//x.example/", "no_scheme"),
+        ("\\/x.example/", "no_scheme"),
+        ("/x.example", "relative"),
         ("http://", "bad_url"),
         ("http://a b/", "bad_url"),
         ("http://x.example:99999/", "bad_url"),
@@ -350,6 +375,18 @@ def test_tags_and_label_stay_in_the_mail() -> None:
         ("<a href=#><!--[if mso]>&nbsp;<![endif]-->Go<!-- > --></a>", "Go"),
         ("<v:rect href=#><w:anchorlock/><center>Order</center></v:rect> x", "Order"),
         ("<area href=# alt=Map> x", "Map"),
+        ("<a href=#><style>.a > b{}</style><script>x</script>Go</a>", "Go"),
+        ("<a href=#><img src=x alt=''><img title=T></a>", "T"),
+        ("<a href=#><img alt=' ' aria-label='A &amp; b'></a>", "A & b"),
+        ("<a href=# aria-label=A><img src=i.png></a>", "A"),
+        (
+            "<a href=#><img src='https://x.example/i/hero%20shoe.png?w=1&amp;h=2#x'></a>",
+            "hero shoe.png",
+        ),
+        ("<a href=#><img src=i.png><img src=j.png></a>", "i.png"),
+        ("<a href=#><img src=cid:a@b></a>", ""),
+        ("<a href=#><img src='data:image/png;base64,iVBO/Rw0'></a>", ""),
+        ("<svg><a xlink:href=#><title>T</title></a></svg>", "T"),
         ("<a href=#>" + "x" * 200 + "</a>", "x" * 120),
         ("<a href=#>one<a href=#>two", "one"),
         ("<a href=#>&#" + "9" * 4000 + ";</a>", "\ufffd"),
@@ -357,6 +394,23 @@ def test_tags_and_label_stay_in_the_mail() -> None:
 )
 def test_labels(element: str, label: str) -> None:
     assert compiled(element).links[0].label == label
+
+
+def test_links_of_svg_and_what_follows_it() -> None:
+    html = (
+        '<svg viewBox="0 0 1 1"><title/><style><a href="http://x.example/1"/></style>'
+        '<![CDATA[<a href="http://x.example/no">]]><a xlink:href="http://x.example/2">2</a>'
+        '<a href="http://x.example/3" xlink:href="http://x.example/no">3</a>'
+        '<foreignObject><style><a href="http://x.example/no"></style>'
+        '<a xlink:href="http://x.example/no">no</a></foreignObject></svg>'
+        '<a href="http://x.example/4" xlink:href="http://x.example/no">4</a>'
+        '<math><style/><p><![CDATA[> <a href="http://x.example/5">]]>5</a>'
+    )
+    result = compiled(html)
+    assert [link.url for link in result.links] == [f"http://x.example/{n}" for n in range(1, 6)]
+    assert result.notes == ()
+    mail = rewritten(html)
+    assert f'<a xlink:href="{US}/c/M-1_x/L1">2</a>' in mail and mail.count("/no") == 4
 
 
 def test_utm_comes_before_the_fragment_and_never_twice() -> None:
