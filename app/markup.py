@@ -14,6 +14,7 @@ from typing import Literal, NamedTuple
 MAX_STEPS = 100_000  # tags of links, </body>, raw text elements and conditional comments
 MAX_SEGMENTS = 300_000  # tags, texts and comments of a mail whose every piece is looked at
 MAX_TAG = 2_000_000  # bytes of one tag whose attributes are asked for
+MAX_AROUND = 20_000  # bytes before <svg> in which elements that it stands in are looked for
 MAX_ATTRIBUTES = 200  # of one tag, those that are asked for, duplicates included
 
 # The standard's white space; \s would add a vertical tab.
@@ -71,8 +72,19 @@ _FOREIGN = re.compile(
     rb"[^<]*+(?:\Z|<!\[CDATA\[(?:[^\]]++|\](?!\]>))*+(?:\]\]>|\Z)|" + _TOKEN + rb")"
 )
 _INTEGRATED = re.compile(rb"[^<]*+(?:\Z|" + _TOKEN + rb")")
-_INTEGRATION = (
-    b"foreignobject", b"desc", b"title", b"mi", b"mo", b"mn", b"ms", b"mtext", b"annotation-xml",
+# Elements with HTML inside; `annotation-xml` has only <svg>.
+_INTEGRATION = frozenset(
+    [(b"svg", name) for name in (b"foreignobject", b"desc", b"title")]
+    + [(b"math", name) for name in (b"mi", b"mo", b"mn", b"ms", b"mtext")]
+)
+# Elements that stand around <svg>: their end tag ends it.
+_AROUND = re.compile(
+    rb"/(?:a|article|blockquote|center|div|em|b|i|font|h[1-6]|li|ol|section|span|strong|table|tbody"
+    rb"|td|th|tr|u|ul)"
+)
+_VOID = (
+    b"area", b"base", b"br", b"col", b"embed", b"hr", b"img", b"input", b"link", b"meta", b"source",
+    b"track", b"wbr",
 )  # fmt: skip
 _BREAKOUT = re.compile(
     rb"b|big|blockquote|body|br|center|code|d[dlt]|div|em|embed|h[1-6]|head|hr|i|img|li|listing"
@@ -163,6 +175,7 @@ class Attributes:
         return found
 
 
+_IMAGES = (b"img", b"v:fill", b"v:imagedata")
 _UNSEEN = (b"script", b"style", b"iframe", b"noembed", b"noframes")
 _ALT = (b"alt", b"title", b"aria-label")
 _IMAGE = Attributes([*_ALT, b"src"])
@@ -197,7 +210,7 @@ def content(html: bytes, tag: Tag, limit: int) -> Content:
                 break
             if name in _UNSEEN and (end := _RAW_END[name].search(html, position, limit)):
                 position = end.start()
-            elif name == b"img" and not alt:
+            elif name in _IMAGES and not alt:
                 image = Tag(name, match.start(), position, match.start(3), tag.mso)
                 about = {a.name: a.value or b"" for a in reversed(_IMAGE.read(html, image))}
                 alt = next((about[name] for name in _ALT if about.get(name, b"").strip()), b"")
@@ -264,39 +277,67 @@ def _foreign(html: bytes, root: Tag, end: int) -> Generator[Tag, None, int]:
 
     There, <title> and <style> are elements as others, CDATA is text, and /> ends an element.
     """
-    stack = [root.name]
+    stack = [(root.name, root.name)]  # of each open element: its language and name
     position = root.end
     for _ in range(MAX_STEPS):
-        inside = stack[-1] not in _INTEGRATION
-        match = (_FOREIGN if inside else _INTEGRATED).match(html, position, end)
+        inside = stack[-1] not in _INTEGRATION and stack[-1][0] != b"html"
+        match = (_INTEGRATED if stack[-1][0] == b"html" else _FOREIGN).match(html, position, end)
         if match is None:  # it never closes, as `read` will find
             return position
+        position = match.end()
         if match[1]:
             name = match[1].lower()
-            tag = Tag(name, match.start(1) - 1, match.end(), match.start(2), False, inside)
+            start = match.start(1) - 1
+            tag = Tag(name, start, position, match.start(2), False, inside)
             if inside and _breaks_out(html, tag):
-                while stack and stack[-1] not in _INTEGRATION:
+                while stack and stack[-1] not in _INTEGRATION and stack[-1][0] != b"html":
                     stack.pop()
                 if not stack:
-                    return tag.start
+                    return start
                 tag = tag._replace(foreign=False)
-            position = match.end()
             if name in (b"a", b"area", b"base", b"/body") or name[:2] == b"v:":
                 yield tag
             if name[:1] == b"/":
-                if name[1:] in stack:
-                    del stack[len(stack) - 1 - stack[::-1].index(name[1:]) :]
+                if not _close(stack, name[1:]) and _is_open(html, name, root.start):
+                    return start
             elif tag.foreign or name in (b"svg", b"math"):
+                language = stack[-1][0] if tag.foreign else name
+                if stack[-1] == (b"math", b"annotation-xml") and name == b"svg":
+                    language = name
                 if not _closes_itself(html, tag):
-                    stack.append(name)
+                    stack.append((language, name))
             elif name in _RAW_END:
                 raw_end = _RAW_END[name].search(html, position, end)
                 position = raw_end.start() if raw_end else end
-        else:
-            position = match.end()
+            elif name not in _VOID:
+                stack.append((b"html", name))
         if not stack or position >= end:
             return position
     raise RewriteError(f"more than {MAX_STEPS:,} tags in <{root.name.decode()}>")
+
+
+def _close(stack: list[tuple[bytes, bytes]], name: bytes) -> bool:
+    """Whether an end tag is one of an element in the stack, which it closes.
+
+    One of HTML's own closes nothing of SVG or MathML around it.
+    """
+    html = stack[-1][0] == b"html"
+    for at in range(len(stack) - 1, -1, -1):
+        if html and stack[at][0] != b"html":
+            return True
+        if stack[at][1] == name:
+            del stack[at:]
+            return True
+    return False
+
+
+def _is_open(html: bytes, end_tag: bytes, start: int) -> bool:
+    """Whether an element that the end tag closes is open where SVG or MathML starts."""
+    if not _AROUND.fullmatch(end_tag):
+        return False
+    tags = re.compile(rb"<(/?)" + end_tag[1:] + _NAME_ENDS, re.IGNORECASE)
+    closed = [bool(tag) for tag in tags.findall(html, max(0, start - MAX_AROUND), start)]
+    return closed.count(False) > closed.count(True)
 
 
 def _breaks_out(html: bytes, tag: Tag) -> bool:

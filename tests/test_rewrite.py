@@ -410,7 +410,7 @@ def test_links_of_svg_and_what_follows_it() -> None:
     assert [link.url for link in result.links] == [f"http://x.example/{n}" for n in range(1, 6)]
     assert result.notes == ()
     mail = rewritten(html)
-    assert f'<a xlink:href="{US}/c/M-1_x/L1">2</a>' in mail and mail.count("/no") == 4
+    assert f'<a xlink:href="{US}/c/M-1_x/L1">2</a>' in mail and mail.count("/no") == 5
 
 
 def test_utm_comes_before_the_fragment_and_never_twice() -> None:
