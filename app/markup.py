@@ -8,48 +8,48 @@ for once; MAX_STEPS bounds what cannot be skipped inside one match.
 """
 
 import re
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import Literal, NamedTuple
 
-MAX_STEPS = 100_000  # tags of links, </body>, raw text elements and conditional comments
+from app.foreign import Foreign
+from app.syntax import (
+    ASSIGNMENT,
+    BOGUS,
+    COMMENT,
+    MAX_STEPS,
+    NAME,
+    NAME_ENDS,
+    QUICK_REST,
+    RAW,
+    RAW_END,
+    SPACES,
+    TAG_NAME,
+    VALUE,
+    RewriteError,
+    Tag,
+    closes_itself,
+)
+
+__all__ = ["MAX_STEPS", "RewriteError", "Tag"]
+
 MAX_SEGMENTS = 300_000  # tags, texts and comments of a mail whose every piece is looked at
 MAX_TAG = 2_000_000  # bytes of one tag whose attributes are asked for
-MAX_AROUND = 20_000  # bytes before <svg> in which elements that it stands in are looked for
 MAX_ATTRIBUTES = 200  # of one tag, those that are asked for, duplicates included
 
-# The standard's white space; \s would add a vertical tab.
-_SPACES = rb"[\t\n\f\r ]*+"
-_NAME = rb"[^\t\n\f\r />][^\t\n\f\r />=]*+"
-_VALUE = rb"(?:\"[^\"]*+\"|'[^']*+'|[^\t\n\f\r >\"'][^\t\n\f\r >]*+|(?=>))"
-_ASSIGNMENT = _SPACES + rb"=" + _SPACES
-_NAME_ENDS = rb"(?=[\t\n\f\r />])"
-# Where `=` follows a name so must a value: an unclosed quote fails the tag instead of ending it.
-_REST = (
-    rb"(?:[\t\n\f\r /]*+" + _NAME
-    + rb"(?:" + _ASSIGNMENT + _VALUE + rb"|(?!" + _SPACES + rb"=)))*+[\t\n\f\r /]*+>"
-)  # fmt: skip
-# The same, with what most tags are made of tried first.
-_QUICK_REST = (
-    rb"(?>>|(?:[\t\n\f\r ]++[^\t\n\f\r />='\"]++=\"[^\"]*+\")*+[\t\n\f\r /]*+>|" + _REST + rb")"
-)
-_TAG_NAME = rb"/?+[a-zA-Z][^\t\n\f\r />]*+"
-_CONDITION_START = rb"<!--" + _SPACES + rb"\[(?i:if)"
-_COMMENT = rb"<!--(?:-?+>|(?:[^-]++|-(?!-!?+>))*+--!?+>)"
-_BOGUS = rb"<(?:\?|!(?!--)|/(?![a-zA-Z]))[^>]*+>"
-_RAW = (b"script", b"style", b"title", b"textarea", b"xmp", b"iframe", b"noembed", b"noframes")
-_LINK = rb"(?i:a|area|v:[^\t\n\f\r />]*+)" + _NAME_ENDS
+_CONDITION_START = rb"<!--" + SPACES + rb"\[(?i:if)"
+_LINK = rb"(?i:a|area|v:[^\t\n\f\r />]*+)" + NAME_ENDS
 _WANTED = (
-    _LINK + rb"|(?i:base|/body|plaintext|svg|math|" + rb"|".join(_RAW) + rb")" + _NAME_ENDS
+    _LINK + rb"|(?i:base|/body|plaintext|svg|math|" + rb"|".join(RAW) + rb")" + NAME_ENDS
 )  # fmt: skip
 _TEXT = rb"[^<]++|<(?![a-zA-Z/!?])"
 
 # Up to the next thing worth a look and, if that is a tag, over it, in one go: in a conditional
 # comment, and in the document.
 _SKIPPED = (
-    rb"<(?!" + _WANTED + rb")" + _TAG_NAME + _QUICK_REST + rb"|" + _BOGUS + rb"|<(?![a-zA-Z/!?])"
+    rb"<(?!" + _WANTED + rb")" + TAG_NAME + QUICK_REST + rb"|" + BOGUS + rb"|<(?![a-zA-Z/!?])"
 )
 # No comment closes within a conditional one, so to look for its end there would be quadratic.
-_THEN_TAG = rb"(?:<(" + _TAG_NAME + rb")(" + _QUICK_REST + rb"))?+"
+_THEN_TAG = rb"(?:<(" + TAG_NAME + rb")(" + QUICK_REST + rb"))?+"
 _SKIP_MSO = re.compile(rb"[^<]*+(?:(?:" + _SKIPPED + rb")[^<]*+)*+" + _THEN_TAG)
 # A comment that may hold a link is worth a look: it may be one for Outlook.
 _SKIP = re.compile(
@@ -58,49 +58,15 @@ _SKIP = re.compile(
 )  # fmt: skip
 _CONDITION = re.compile(_CONDITION_START + rb"[^\]>]*+\]?+>")
 _COMMENT_END = re.compile(rb"--!?>")
-_RAW_END = {name: re.compile(rb"</(?i:" + name + rb")" + _NAME_ENDS) for name in _RAW}
-_RAW_END[b"plaintext"] = re.compile(rb"(?!)")  # nothing ends it
 _CONTENT = re.compile(
-    rb"(" + _TEXT + rb")|" + _COMMENT + rb"|" + _BOGUS
-    + rb"|<(" + _TAG_NAME + rb")(" + _QUICK_REST + rb")"
+    rb"(" + _TEXT + rb")|" + COMMENT + rb"|" + BOGUS
+    + rb"|<(" + TAG_NAME + rb")(" + QUICK_REST + rb")"
 )  # fmt: skip
-_TOKEN = (
-    _COMMENT + rb"|" + _BOGUS + rb"|<(?![a-zA-Z/!?])|<(" + _TAG_NAME + rb")(" + _QUICK_REST + rb")"
-)
-# In SVG and MathML, and in what is HTML again inside them (HTML standard, 13.2.6.5, 13.2.5.69).
-_FOREIGN = re.compile(
-    rb"[^<]*+(?:\Z|<!\[CDATA\[(?:[^\]]++|\](?!\]>))*+(?:\]\]>|\Z)|" + _TOKEN + rb")"
-)
-_INTEGRATED = re.compile(rb"[^<]*+(?:\Z|" + _TOKEN + rb")")
-# Elements with HTML inside; `annotation-xml` has only <svg>.
-_INTEGRATION = frozenset(
-    [(b"svg", name) for name in (b"foreignobject", b"desc", b"title")]
-    + [(b"math", name) for name in (b"mi", b"mo", b"mn", b"ms", b"mtext")]
-)
-# Elements that stand around <svg>: their end tag ends it.
-_AROUND = re.compile(
-    rb"/(?:a|article|blockquote|center|div|em|b|i|font|h[1-6]|li|ol|section|span|strong|table|tbody"
-    rb"|td|th|tr|u|ul)"
-)
-_VOID = (
-    b"area", b"base", b"br", b"col", b"embed", b"hr", b"img", b"input", b"link", b"meta", b"source",
-    b"track", b"wbr",
-)  # fmt: skip
-_BREAKOUT = re.compile(
-    rb"b|big|blockquote|body|br|center|code|d[dlt]|div|em|embed|h[1-6]|head|hr|i|img|li|listing"
-    rb"|menu|meta|nobr|ol|p|pre|ruby|s|small|span|strong|strike|su[bp]|table|tt|ul?|var|/p|/br"
-)
-_BREAKOUT_FONT = re.compile(rb"[\t\n\f\r /\"'](?i:color|face|size)[\t\n\f\r />=]")
-_UNQUOTED = re.compile(rb"=[\t\n\f\r ]*+[^\t\n\f\r >\"']++\Z")
 # Elements that do not part the words on their two sides.
 _INLINE = re.compile(
     rb"/?(?:abbr|acronym|b|bdi|bdo|big|cite|code|del|em|font|i|ins|kbd|mark|o:p|q|s|small|span"
     rb"|strike|strong|sub|sup|tt|u|var|wbr)"
 )
-
-
-class RewriteError(ValueError):
-    """A mail beyond the limits of the rewriter; the text names the limit."""
 
 
 class Attribute(NamedTuple):
@@ -117,21 +83,6 @@ class Attribute(NamedTuple):
     outer: tuple[int, int]
 
 
-class Tag(NamedTuple):
-    """A tag at bytes `start` to `end`; `name` is in lower case, an end tag's starts with `/`.
-
-    `mso` says that it stands inside a conditional comment, for Outlook alone, `foreign` that it is
-    one of SVG's or MathML's. `rest` is where the attributes begin.
-    """
-
-    name: bytes
-    start: int
-    end: int
-    rest: int
-    mso: bool
-    foreign: bool = False
-
-
 class Unclosed(NamedTuple):
     """From byte `start` on, clients show nothing: `what` never closes."""
 
@@ -145,9 +96,9 @@ class Attributes:
     def __init__(self, names: Iterable[bytes]) -> None:
         wanted = rb"(?i:" + b"|".join(map(re.escape, names)) + rb")(?=[\t\n\f\r />=])"
         self._pattern = re.compile(
-            rb"(?:[\t\n\f\r /]*+(?!" + wanted + rb")" + _NAME
-            + rb"(?:" + _ASSIGNMENT + _VALUE + rb")?+)*+"
-            + rb"([\t\n\f\r /]*+)(" + wanted + rb")(?:" + _ASSIGNMENT + rb"(" + _VALUE + rb"))?+"
+            rb"(?:[\t\n\f\r /]*+(?!" + wanted + rb")" + NAME
+            + rb"(?:" + ASSIGNMENT + VALUE + rb")?+)*+"
+            + rb"([\t\n\f\r /]*+)(" + wanted + rb")(?:" + ASSIGNMENT + rb"(" + VALUE + rb"))?+"
         )  # fmt: skip
 
     def read(self, html: bytes, tag: Tag) -> list[Attribute]:
@@ -208,7 +159,7 @@ def content(html: bytes, tag: Tag, limit: int) -> Content:
             name = match[2].lower()
             if name in (b"a", b"area", tag.name, b"/" + tag.name):
                 break
-            if name in _UNSEEN and (end := _RAW_END[name].search(html, position, limit)):
+            if name in _UNSEEN and (end := RAW_END[name].search(html, position, limit)):
                 position = end.start()
             elif name in _IMAGES and not alt:
                 image = Tag(name, match.start(), position, match.start(3), tag.mso)
@@ -227,6 +178,7 @@ def read(html: bytes) -> Iterator[Tag | Unclosed]:
     """
     size = len(html)
     position, end, mso = 0, size, False  # `end` of the document or of a conditional comment
+    foreign = Foreign(html)
     opened = -1  # where a conditional comment began that never closes
     for _ in range(MAX_STEPS):
         skipped = (_SKIP_MSO if mso else _SKIP).match(html, position, end)
@@ -235,14 +187,14 @@ def read(html: bytes) -> Iterator[Tag | Unclosed]:
         if skipped and skipped[1]:
             tag = Tag(skipped[1].lower(), skipped.start(1) - 1, position, skipped.start(2), mso)
             if tag.name in (b"svg", b"math"):
-                if not mso and not _closes_itself(html, tag):
-                    position = yield from _foreign(html, tag, end)
+                if not mso and not closes_itself(html, tag):
+                    position = yield from foreign.links(tag, end)
                 continue
-            if tag.name not in _RAW_END:
+            if tag.name not in RAW_END:
                 yield tag
                 continue
             start, what = tag.start, f"<{tag.name.decode()}>"
-            raw_end = _RAW_END[tag.name].search(html, position, end)
+            raw_end = RAW_END[tag.name].search(html, position, end)
             position = raw_end.start() if raw_end else -1
         elif position >= end:
             if opened >= 0:
@@ -270,88 +222,6 @@ def read(html: bytes) -> Iterator[Tag | Unclosed]:
                 return
             position = end
     raise RewriteError(f"more than {MAX_STEPS:,} links, comments for Outlook and the like")
-
-
-def _foreign(html: bytes, root: Tag, end: int) -> Generator[Tag, None, int]:
-    """The links inside <svg> or <math>; returns where HTML goes on.
-
-    There, <title> and <style> are elements as others, CDATA is text, and /> ends an element.
-    """
-    stack = [(root.name, root.name)]  # of each open element: its language and name
-    position = root.end
-    for _ in range(MAX_STEPS):
-        inside = stack[-1] not in _INTEGRATION and stack[-1][0] != b"html"
-        match = (_INTEGRATED if stack[-1][0] == b"html" else _FOREIGN).match(html, position, end)
-        if match is None:  # it never closes, as `read` will find
-            return position
-        position = match.end()
-        if match[1]:
-            name = match[1].lower()
-            start = match.start(1) - 1
-            tag = Tag(name, start, position, match.start(2), False, inside)
-            if inside and _breaks_out(html, tag):
-                while stack and stack[-1] not in _INTEGRATION and stack[-1][0] != b"html":
-                    stack.pop()
-                if not stack:
-                    return start
-                tag = tag._replace(foreign=False)
-            if name in (b"a", b"area", b"base", b"/body") or name[:2] == b"v:":
-                yield tag
-            if name[:1] == b"/":
-                if not _close(stack, name[1:]) and _is_open(html, name, root.start):
-                    return start
-            elif tag.foreign or name in (b"svg", b"math"):
-                language = stack[-1][0] if tag.foreign else name
-                if stack[-1] == (b"math", b"annotation-xml") and name == b"svg":
-                    language = name
-                if not _closes_itself(html, tag):
-                    stack.append((language, name))
-            elif name in _RAW_END:
-                raw_end = _RAW_END[name].search(html, position, end)
-                position = raw_end.start() if raw_end else end
-            elif name not in _VOID:
-                stack.append((b"html", name))
-        if not stack or position >= end:
-            return position
-    raise RewriteError(f"more than {MAX_STEPS:,} tags in <{root.name.decode()}>")
-
-
-def _close(stack: list[tuple[bytes, bytes]], name: bytes) -> bool:
-    """Whether an end tag is one of an element in the stack, which it closes.
-
-    One of HTML's own closes nothing of SVG or MathML around it.
-    """
-    html = stack[-1][0] == b"html"
-    for at in range(len(stack) - 1, -1, -1):
-        if html and stack[at][0] != b"html":
-            return True
-        if stack[at][1] == name:
-            del stack[at:]
-            return True
-    return False
-
-
-def _is_open(html: bytes, end_tag: bytes, start: int) -> bool:
-    """Whether an element that the end tag closes is open where SVG or MathML starts."""
-    if not _AROUND.fullmatch(end_tag):
-        return False
-    tags = re.compile(rb"<(/?)" + end_tag[1:] + _NAME_ENDS, re.IGNORECASE)
-    closed = [bool(tag) for tag in tags.findall(html, max(0, start - MAX_AROUND), start)]
-    return closed.count(False) > closed.count(True)
-
-
-def _breaks_out(html: bytes, tag: Tag) -> bool:
-    """Whether a tag inside SVG or MathML ends it, because it is one of HTML's."""
-    if tag.name == b"font":
-        return bool(_BREAKOUT_FONT.search(html, tag.rest, tag.end))
-    return bool(_BREAKOUT.fullmatch(tag.name))
-
-
-def _closes_itself(html: bytes, tag: Tag) -> bool:
-    """Whether /> ends it; in `<a href=x/>` that is part of the value."""
-    if html[tag.end - 2 : tag.end] != b"/>":
-        return False
-    return not _UNQUOTED.search(html, max(tag.rest, tag.end - 2_000), tag.end - 1)
 
 
 def _comment_end(html: bytes, start: int) -> tuple[int, int]:
@@ -398,14 +268,14 @@ def segments(html: bytes) -> Iterator[Segment]:
             continue
         name = match[2].lower()
         yield Segment("tag", name, start, position, match.start(3))
-        if name in _RAW_END:
-            raw_end = _RAW_END[name].search(html, position)
+        if name in RAW_END:
+            raw_end = RAW_END[name].search(html, position)
             start, position = position, raw_end.start() if raw_end else len(html)
             yield Segment("raw", name, start, position, position)
 
 
 _ANY_ATTRIBUTE = re.compile(
-    rb"([\t\n\f\r /]*+)(" + _NAME + rb")(?:" + _ASSIGNMENT + rb"(" + _VALUE + rb"))?+"
+    rb"([\t\n\f\r /]*+)(" + NAME + rb")(?:" + ASSIGNMENT + rb"(" + VALUE + rb"))?+"
 )
 
 

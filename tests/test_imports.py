@@ -65,6 +65,8 @@ LAYERS = [
         "addresses",
         "state",
     },
+    {"foreign"},
+    {"syntax"},
     {"migrating", "expiry", "waiting"},
     {"settings", "logs", "filters"},
     {"modes", "placeholders", "unsubscribe_links", "origins"},
