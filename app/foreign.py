@@ -80,7 +80,7 @@ class Foreign:
     def _is_open(self, name: bytes, start: int) -> bool:
         """Whether an element of HTML is open where SVG or MathML starts."""
         self._looks += 1
-        if self._looks > MAX_LOOKS or name in (b"body", b"html"):
+        if self._looks > MAX_LOOKS or name in (b"body", b"html", b"foreignobject"):
             return False
         tags = re.compile(rb"<(/?)" + re.escape(name) + NAME_ENDS, re.IGNORECASE)
         closed = [bool(tag) for tag in tags.findall(self._html, max(0, start - MAX_AROUND), start)]
