@@ -156,19 +156,31 @@ class SavedList(Struct, frozen=True):
     segments: list[SavedOut]
 
 
+LinkId = Annotated[int, Meta(ge=0, le=65_535)] | Annotated[str, Meta(pattern="^[0-9a-f]{16}$")]
+Url = Annotated[str, Meta(min_length=1, max_length=2000, pattern=r"^[^\x00-\x20\x7f]+$")]
+Path = Annotated[str, Meta(min_length=1, max_length=500, pattern=r"^[^\x00-\x20\x7f]+$")]
+
+
 class WebhookIn(Struct, frozen=True, forbid_unknown_fields=True):
     """Where to send which events; empty lists ask for all. Events stand in GET /v1/events.
 
-    `first`: of a message, only the first event of each type. `secret` is generated when left out.
+    Of the link that was clicked: `links` are ids (or places, as in version 0.1), `names` are those
+    of data-track-name, `urls` prefixes, `hosts` cover their subdomains, and in `paths` a * stands
+    for anything. `first`: of a message, only the first event of each type. `secret` is generated
+    when left out.
     """
 
     url: Annotated[str, Meta(min_length=1, max_length=2000)]
     newsletters: Annotated[tuple[Id, ...], Meta(max_length=100)] = ()
     types: tuple[str, ...] = ()
     verdicts: tuple[str, ...] = ()
-    links: Annotated[tuple[int, ...], Meta(max_length=100)] = ()
+    links: Annotated[tuple[LinkId, ...], Meta(max_length=100)] = ()
     labels: Annotated[tuple[Line, ...], Meta(max_length=100)] = ()
     tags: Annotated[tuple[Tag, ...], Meta(max_length=100)] = ()
+    names: Annotated[tuple[Line, ...], Meta(max_length=100)] = ()
+    urls: Annotated[tuple[Url, ...], Meta(max_length=100)] = ()
+    hosts: Annotated[tuple[Line, ...], Meta(max_length=100)] = ()
+    paths: Annotated[tuple[Path, ...], Meta(max_length=100)] = ()
     first: bool = False
     secret: Annotated[str, Meta(max_length=200)] = ""
 
@@ -181,9 +193,13 @@ class WebhookOut(Struct, frozen=True):
     newsletters: tuple[str, ...]
     types: tuple[str, ...]
     verdicts: tuple[str, ...]
-    links: tuple[int, ...]
+    links: tuple[int | str, ...]
     labels: tuple[str, ...]
     tags: tuple[str, ...]
+    names: tuple[str, ...]
+    urls: tuple[str, ...]
+    hosts: tuple[str, ...]
+    paths: tuple[str, ...]
     first: bool
     created_at: datetime
     failing_since: datetime | None
@@ -230,7 +246,8 @@ class Replayed(Struct, frozen=True):
 class FollowUpIn(Struct, frozen=True, forbid_unknown_fields=True):
     """When to post to a webhook, once for each recipient; empty lists ask for all.
 
-    `after_hours` is needed for not_opened and not_clicked; links, labels and tags go with clicked.
+    `after_hours` is needed for not_opened and not_clicked. What is asked of links goes with
+    clicked.
     """
 
     name: Annotated[str, Meta(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]+$")]
@@ -238,9 +255,13 @@ class FollowUpIn(Struct, frozen=True, forbid_unknown_fields=True):
     when: Literal["clicked", "not_opened", "not_clicked"]
     after_hours: Annotated[float, Meta(ge=0, le=720)] = 0
     newsletters: Annotated[tuple[Id, ...], Meta(max_length=100)] = ()
-    links: Annotated[tuple[int, ...], Meta(max_length=100)] = ()
+    links: Annotated[tuple[LinkId, ...], Meta(max_length=100)] = ()
     labels: Annotated[tuple[Line, ...], Meta(max_length=100)] = ()
     tags: Annotated[tuple[Tag, ...], Meta(max_length=100)] = ()
+    names: Annotated[tuple[Line, ...], Meta(max_length=100)] = ()
+    urls: Annotated[tuple[Url, ...], Meta(max_length=100)] = ()
+    hosts: Annotated[tuple[Line, ...], Meta(max_length=100)] = ()
+    paths: Annotated[tuple[Path, ...], Meta(max_length=100)] = ()
 
 
 class FollowUpOut(Struct, frozen=True):
@@ -252,9 +273,13 @@ class FollowUpOut(Struct, frozen=True):
     when: str
     after_hours: float
     newsletters: tuple[str, ...]
-    links: tuple[int, ...]
+    links: tuple[int | str, ...]
     labels: tuple[str, ...]
     tags: tuple[str, ...]
+    names: tuple[str, ...]
+    urls: tuple[str, ...]
+    hosts: tuple[str, ...]
+    paths: tuple[str, ...]
     created_at: datetime
     made: int
 

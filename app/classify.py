@@ -142,9 +142,9 @@ def _crowd(judged: Judged, links: int, span: int) -> set[int]:
     start = marked = 0
     window: Counter[int] = Counter()  # clicks by link
     for end, n in enumerate(clicks):
-        window[judged[n][0].link] += 1
+        window[judged[n][0].position] += 1
         while judged[n][0].at - judged[clicks[start]][0].at > span:
-            link = judged[clicks[start]][0].link
+            link = judged[clicks[start]][0].position
             window[link] -= 1
             if not window[link]:
                 del window[link]
@@ -235,7 +235,7 @@ def judge(hits: Iterable[Hit], networks: Networks | None = None) -> list[Classif
 
 def _may_matter(judged: Judged) -> bool:
     """Cheap: most messages have a hit or two, by one person."""
-    links = {hit.link for hit, found in judged if _follows(hit, found)}
+    links = {hit.position for hit, found in judged if _follows(hit, found)}
     if len(links) >= _BURST_LINKS:
         return True
     return bool(links) and any(found.verdict == "scanner" for _, found in judged)

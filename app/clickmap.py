@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 
 import nh3
 
+from app import identity
 from app.filters import Filters
-from app.link import Options
+from app.link import Link, Options
 from app.mailing import Mailing, Sample
 from app.queries import LinkStats, NotFoundError, Queries
 from app.rewrite import compile_html
@@ -26,6 +27,7 @@ HEADERS = {
     "referrer-policy": "no-referrer",
     "cache-control": "no-store",
 }
+LISTED = 500  # places
 MARK = "https://map.invalid"  # RFC 2606: stands in links while they are told apart
 _MARKED = re.compile(re.escape(MARK) + r"/c/x/(\d{1,5})")
 _TAGS = nh3.ALLOWED_TAGS | {"big", "font", "main", "section", "style"}
@@ -48,11 +50,13 @@ font:600 11px/1.5 sans-serif;letter-spacing:0;text-transform:none;text-decoratio
 
 
 class Spot(NamedTuple):
-    """A link of the mail: its rank from 1 (0: no clicks) and its share of all clicked messages."""
+    """A place of the mail, counted from 0: its rank from 1 (0: no clicks) and its share of all
+    clicked messages. `link` is the id of the link that has it."""
 
-    link: int
+    position: int
     rank: int
     share: float
+    link: str
 
 
 def page(
@@ -60,12 +64,17 @@ def page(
 ) -> dict[str, Any]:
     """The click map's page. Raises NotFoundError."""
     links = queries.links(newsletter_id, filters.parts)
-    links.sort(key=lambda link: (-getattr(link, filters.show).unique, link.index))
-    places = {spot.link: spot for spot in spots(queries, newsletter_id, filters, links)}
+    named = {link.id: link for link in links}
+    placed = {(link.id, place.position): place for link in links for place in link.positions}
+    rows = [
+        (named[spot.link], getattr(placed[spot.link, spot.position], filters.show), spot)
+        for spot in spots(queries, newsletter_id, filters, links)
+    ]
+    rows.sort(key=lambda row: (-row[1].unique, row[2].position))
     return {
         "newsletter": queries.newsletter(newsletter_id),
         "filters": filters,
-        "links": [(link, getattr(link, filters.show), places[link.index]) for link in links],
+        "links": rows[:LISTED],
         "shown": mailing.shown(newsletter_id) is not None,
     }
 
@@ -84,22 +93,41 @@ def mail(
 def spots(
     queries: Queries, newsletter_id: str, filters: Filters, links: Sequence[LinkStats]
 ) -> list[Spot]:
-    """Every link's rank and share among the messages that clicked, as the filters leave them."""
+    """Every place's rank and share among the messages that clicked, as the filters leave them."""
     clicks = getattr(queries.stats(newsletter_id, filters.parts).clicks, filters.show).unique
-    counted = [(getattr(link, filters.show).unique, link.index) for link in links]
-    ordered = sorted({unique for unique, _ in counted if unique > 0}, reverse=True)
+    counted = [
+        (getattr(place, filters.show).unique, place.position, link.id)
+        for link in links
+        for place in link.positions
+    ]
+    ordered = sorted({unique for unique, _, _ in counted if unique > 0}, reverse=True)
+    ranks = {unique: rank for rank, unique in enumerate(ordered, 1)}
     return [
-        Spot(index, ordered.index(unique) + 1 if unique > 0 else 0, unique / (clicks or 1))
-        for unique, index in counted
+        Spot(position, ranks.get(unique, 0), unique / (clicks or 1), link)
+        for unique, position, link in counted
     ]
 
 
 def document(sample: Sample, places: list[Spot], public_url: str) -> str:
-    """A whole HTML document of the mail, inert."""
+    """A whole HTML document of the mail, inert. A place counts for the link that has it here.
+
+    Where merge fields make a link another one for each recipient, it counts for the first of them.
+    """
+    here: dict[int, set[str]] = {}
+    first = {spot.position: spot.link for spot in reversed(places)}
+
+    def marked_as(link: Link) -> str:
+        position = link.index + sample.first_link
+        found = identity.identify(link.target, link.name, sample.link_families, sample.full_urls)
+        here[position] = {identity.shown_id(key) for key in (found.link, found.family)}
+        if link.personal:
+            here[position] = {first.get(position, "")}
+        return str(position)
+
     compiled = compile_html(
         sample.html.encode("utf-8", "replace"),
-        Options(opens=False, own_origins=(public_url,)),
-        lambda link: str(link.index + sample.first_link),
+        Options(opens=False, own_origins=(public_url,), samples=True),
+        marked_as,
         MARK,
         "utf-8",
     )
@@ -124,10 +152,11 @@ def document(sample: Sample, places: list[Spot], public_url: str) -> str:
     )
     inert = _IMAGE.sub(lambda image: "" if _PIXEL.search(image[0]) else image[0], inert)
     labels = "".join(
-        f'a[href="#link-{spot.link}"]::before{{content:"{spot.rank} \\B7  {spot.share:.0%}"}}\n'
+        f'a[href="#link-{spot.position}"]::before{{content:"{spot.rank} \\B7  {spot.share:.0%}"}}\n'
         if spot.rank
-        else f'a[href="#link-{spot.link}"]{{outline:1px dashed #8a97a3}}\n'
+        else f'a[href="#link-{spot.position}"]{{outline:1px dashed #8a97a3}}\n'
         for spot in places
+        if spot.link in here.get(spot.position, ())
     )
     head = '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>The mail</title>'
     # The mail's own styles come first, so that they cannot hide what is said of its links.

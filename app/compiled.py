@@ -4,8 +4,10 @@ The parts are what stands between the message tokens, so a recipient costs one j
 values fill merge fields by further splices; their links are judged and signed anew.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from bisect import bisect_left
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from operator import attrgetter
 
 from msgspec import Struct
@@ -21,7 +23,10 @@ from app.merge_fields import (
     attribute_value,
     fill_url,
     fillable,
+    in_html,
+    in_text,
     is_filled,
+    may_have_fields,
 )
 
 
@@ -47,48 +52,78 @@ class Splice(Struct, frozen=True):
         return self.after if self.before is None else self.before + token + self.after
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Merge:
-    """What filling a mail's merge fields needs; the mail `source` is in UTF-8.
+    """What filling a mail's merge fields needs; looked for when it is first asked for.
 
-    `places` are fields outside of links, `links` the links that have fields in their URL, `closed`
-    the bytes of fields that cannot be filled where they stand.
+    `source` is the mail in UTF-8, HTML or not; `splices` and `links` are all that it has.
     """
 
     source: bytes
-    places: Sequence[Field]
-    links: Sequence[Place]
-    closed: Sequence[int]
     html: bool
-    link_token: Callable[[Link], str]
+    splices: Sequence[Splice]
+    links: Sequence[Place]
     base_url: str
-    names: frozenset[str] = field(init=False)
 
-    def __post_init__(self) -> None:
-        in_links = (fillable(place.link.url) for place in self.links)
-        names = frozenset[str]().union(*in_links, *(place.names for place in self.places))
-        object.__setattr__(self, "names", names)
+    @cached_property
+    def _fields(self) -> tuple[list[Field], list[int]]:
+        """Fields outside of links, and the bytes of those that cannot be filled."""
+        if not may_have_fields(self.source):
+            return [], []
+        if not self.html:
+            return in_text(self.source, [(place.start, place.end) for place in self.links]), []
+        fields, closed = in_html(self.source, {place.start for place in self.links})
+        taken = [(splice.start, splice.end) for splice in self.splices]
+        taken = sorted([*taken, *((place.start, place.end) for place in self.links)])
+        starts = [start for start, _ in taken]
+        free = []
+        for place in fields:
+            before = bisect_left(starts, place.end) - 1
+            if before < 0 or taken[before][1] <= place.start:
+                free.append(place)
+        return free, closed
 
-    def splices(self, values: Values, given: frozenset[str]) -> Iterator[Splice]:
-        """What fills the fields outside of links that have a value."""
-        for place in self.places:
-            if place.names & given:
-                removed = self.source[place.start : place.end]
-                yield Splice(place.start, removed, None, place.fill(values).encode("utf-8"))
+    @cached_property
+    def personal(self) -> dict[int, frozenset[str]]:
+        """The fields of the links that have some in their URL, by the link's index."""
+        urls = ((place.link.index, fillable(place.link.url)) for place in self.links)
+        return {index: names for index, names in urls if names}
 
-    def link(self, place: Place, values: Values) -> tuple[Link, Splice]:
+    @cached_property
+    def names(self) -> frozenset[str]:
+        """The fields that need a value."""
+        outside = (place.names for place in self._fields[0])
+        return frozenset[str]().union(*self.personal.values(), *outside)
+
+    @property
+    def closed(self) -> Sequence[int]:
+        """The bytes of fields that cannot be filled where they stand."""
+        return self._fields[1]
+
+    @cached_property
+    def slots(self) -> list[Splice | Field | Place]:
+        """Everything that goes in, in the order of the mail."""
+        slots: list[Splice | Field | Place] = [*self.splices, *self._fields[0]]
+        slots += [place for place in self.links if place.link.index in self.personal]
+        return sorted(slots, key=attrgetter("start"))
+
+    def link(
+        self, place: Place, values: Values, link_token: Callable[[Link], str]
+    ) -> tuple[Link, Splice]:
         """A link as it is for one recipient, and what goes into the mail for it."""
         url = fill_url(place.link.url, values)
         target, reason = place.judge(url, filled=is_filled(place.link.url, values))
         link = replace(place.link, url=url, target=target, reason=reason)
         if link.tracked:
-            return link, click(
-                self.source, place.start, place.end, link, self.link_token, self.base_url
-            )
+            return link, click(self.source, place.start, place.end, link, link_token, self.base_url)
         quoted = self.source[place.start - 1 : place.start] in (b'"', b"'")
         new = attribute_value(url, quoted) if self.html else url
+        return link, self.splice(place, new)
+
+    def splice(self, place: Field | Place, new: str) -> Splice:
+        """`new` in the place of what stands there."""
         removed = self.source[place.start : place.end]
-        return link, Splice(place.start, removed, None, new.encode("utf-8"))
+        return Splice(place.start, removed, None, new.encode("utf-8"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,8 +145,8 @@ class Compiled:
         """The names of the merge fields that can be filled."""
         return self.merge.names if self.merge else frozenset()
 
-    def filled(self, values: Values) -> "Compiled":
-        """The mail with its merge fields filled, and with links signed for what they then lead to.
+    def filled(self, values: Values, link_token: Callable[[Link], str]) -> "Compiled":
+        """The mail with its merge fields filled; `link_token` signs what links then lead to.
 
         A value of None leaves its field as it is. Raises what `check` raises.
         """
@@ -120,12 +155,16 @@ class Compiled:
         if merge is None:
             return self
         given = frozenset(name for name in merge.names if values[name] is not None)
-        links, splices = list(self.links), [*self.splices, *merge.splices(values, given)]
-        for place in merge.links:
-            if fillable(place.link.url) & given:
-                links[place.link.index], splice = merge.link(place, values)
+        links, splices = list(self.links), []
+        for slot in merge.slots:
+            if isinstance(slot, Splice):
+                splices.append(slot)
+            elif isinstance(slot, Field):
+                if slot.names & given:
+                    splices.append(merge.splice(slot, slot.fill(values)))
+            elif merge.personal[slot.link.index] & given:
+                links[slot.link.index], splice = merge.link(slot, values, link_token)
                 splices.append(splice)
-        splices.sort(key=attrgetter("start"))
         parts = join_parts(merge.source, splices)
         return Compiled(parts, tuple(links), self.notes, tuple(splices), self.codec)
 
@@ -135,7 +174,7 @@ class Compiled:
         Raises RewriteError for a mail of more than MAX_PLACES fields.
         """
         merge = self.merge
-        if merge and len(merge.places) + len(merge.links) > MAX_PLACES:
+        if merge and len(merge.slots) - len(merge.splices) > MAX_PLACES:
             raise RewriteError(f"more than {MAX_PLACES:,} merge fields")
         for name in sorted(self.fields - values.keys()):
             raise MissingValueError(name)

@@ -206,6 +206,10 @@ class Corrections:
         """Before anything is read: what a crash has left half done is done first."""
         for path in sorted(self.folder.glob("*" + FIX)):
             rows = path.read_bytes()
+            if b'"position":' not in rows:
+                log.warning("%s is of version 0.1 and is computed anew", path.name)
+                path.unlink()
+                continue
             self.storage.insert("hits", rows, path.stem)
             if self.feed:
                 self.feed.append(path.stem, rows)
@@ -293,7 +297,7 @@ def _parameters(touched: Touched) -> dict[str, Any]:
 def _hit(row: Row) -> Hit:
     return Hit(
         row["kind"], row["at_ms"], row["workspace"], row["newsletter"], row["message"].hex,
-        row["recipient"], row["link"], "", row["variant"], row["method"], row["address"],
+        row["recipient"], row["position"], "", row["variant"], row["method"], row["address"],
         row["user_agent"], row["purpose"], row["fetch_mode"], row["mode"],
     )  # fmt: skip
 

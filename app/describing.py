@@ -1,7 +1,8 @@
 """What a whole message says of itself: newsletter, recipient and tracking, by its own fields.
 
-X-Mailwake-Newsletter, -Name, -Tags, -Recipient and -Track (opens, clicks, text or off; opens and
-clicks may name a mode, as in opens=aggregate; pixel=top and url_text=leave are TrackingIn's).
+X-Mailwake-Newsletter, -Name, -Tags, -Link-Families (patterns), -Full-URLs (yes), -Recipient and
+-Track (opens, clicks, text or off; opens and clicks may name a mode, as in opens=aggregate;
+pixel=top and url_text=leave are TrackingIn's).
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,6 +11,7 @@ from email.utils import getaddresses
 import msgspec
 
 from app import mime
+from app.masking import check_patterns
 from app.mime import Field
 from app.modes import AXES, MODES
 from app.schemas import NewsletterIn, Recipient, TrackingIn
@@ -17,7 +19,10 @@ from app.schemas import NewsletterIn, Recipient, TrackingIn
 TRACKS = ("opens", "clicks", "text", "off")
 CHOICES = {"pixel": ("top", "end"), "url_text": ("leave", "track")}
 OFF = TrackingIn(False, False, False)
-_HEADERS = {"id": "Newsletter", "name": "Name", "tags": "Tags"}
+_HEADERS = {
+    "id": "Newsletter", "name": "Name", "tags": "Tags", "link_families": "Link-Families",
+    "full_urls": "Full-URLs",
+}  # fmt: skip
 
 
 class DescriptionError(ValueError):
@@ -33,7 +38,19 @@ def newsletter_of(own: Mapping[str, str]) -> NewsletterIn:
     if "newsletter" not in own:
         raise DescriptionError("the message needs this field", "Newsletter")
     tags = [tag.strip() for tag in own.get("tags", "").split(",") if tag.strip()]
-    names = {"id": own["newsletter"], "name": own.get("name", ""), "tags": tags}
+    full = own.get("full-urls", "no").strip().lower()
+    if full not in ("yes", "no"):
+        raise DescriptionError("must be yes or no", "Full-URLs")
+    families = own.get("link-families", "").replace(",", " ").split()
+    names: dict[str, object] = {
+        "id": own["newsletter"], "name": own.get("name", ""), "tags": tags,
+        "link_families": families,
+        "full_urls": full == "yes",
+    }  # fmt: skip
+    try:
+        check_patterns(families)
+    except ValueError as error:
+        raise DescriptionError(str(error), "Link-Families") from None
     try:
         return msgspec.convert(names, NewsletterIn)
     except msgspec.ValidationError as error:

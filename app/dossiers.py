@@ -39,7 +39,8 @@ class Dossiers:
         messages = _begun(self._queries.stream("subject_messages", "JSONEachRow", recipient=key))
         newsletters = [row["newsletter"] for row in self._queries.run("erase_pseudonymous")]
         known = sorted(keys(self._service, newsletters, key))
-        hits = _begun(self._queries.stream("subject_hits", "JSONEachRow", recipients=known))
+        of = {"recipients": known, "newsletters": []}
+        hits = _begun(self._queries.stream("subject_hits", "JSONEachRow", **of))
         head = {
             "workspace": self._workspace, "recipient": spelt, "recipient_key": f"{key:016x}",
             "exported_at": datetime.now(UTC), "erased_at": self._erased(key),

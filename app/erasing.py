@@ -40,7 +40,8 @@ log = logging.getLogger(__name__)
 LOOK = 0.2  # seconds between looks for somebody to erase
 RETRY = 5.0  # seconds, while ClickHouse is away or keeps files that it has replaced
 LOADING = 120.0  # seconds for which the journal is waited for at once
-CLEARED = ("messages", "hits", "links", "newsletters")  # tables whose rows are rewritten
+Place = tuple[int, int]
+CLEARED = ("messages", "hits", "newsletter_links", "newsletters")  # tables whose rows are rewritten
 
 
 class Eraser:
@@ -120,11 +121,15 @@ class Eraser:
             known = sorted(set().union(*(self._keys(one) for one in ones)))
             them = {"workspace": workspace, "recipients": known}
             counts = {one.id: self._found(one) for one in ones}
+            own = self._storage.query(sql("erase_own_links"), them)
             with self._corrections.paused():
                 for table in ("messages", "hits"):
                     self._storage.change(table, sql(f"erase_{table}"), them)
             for one in ones:
                 counts[one.id]["texts"] = self._rewrite_named(one)
+            self._rewrite_links(
+                workspace, urls=[(row["newsletter"], row["link_key"]) for row in own]
+            )
             now = self._storage.clock()
             for one in ones:
                 self.erasures.change(one, state="rewritten", rewritten=now, counts=counts[one.id])
@@ -148,17 +153,29 @@ class Eraser:
             return 0
         here = {"workspace": one.workspace}
         found = self._storage.query(sql("erase_named"), {**here, "address": one.address})
-        by: dict[str, list[Any]] = {name: [] for name in ("urls", "labels", "names", "subjects")}
+        whats = ("url", "label", "link_name", "name", "subject")
+        by: dict[str, list[Any]] = {what: [] for what in whats}
         for row in found:
-            link = row["newsletter"], row["link"]
-            by[f"{row['what']}s"].append(link if row["link"] >= 0 else row["newsletter"])
-        if by["urls"] or by["labels"]:
-            them = {**here, "urls": by["urls"], "labels": by["labels"]}
-            self._storage.change("links", sql("erase_links"), them)
-        if by["names"] or by["subjects"]:
-            them = {**here, "names": by["names"], "subjects": by["subjects"]}
+            link = row["newsletter"], row["link_key"]
+            by[row["what"]].append(link if link[1] else row["newsletter"])
+        self._rewrite_links(one.workspace, by["url"], by["label"], by["link_name"])
+        if by["name"] or by["subject"]:
+            them = {**here, "names": by["name"], "subjects": by["subject"]}
             self._storage.change("newsletters", sql("erase_newsletters"), them)
         return len(found)
+
+    def _rewrite_links(
+        self,
+        workspace: str,
+        urls: Sequence[Place],
+        labels: Sequence[Place] = (),
+        names: Sequence[Place] = (),
+    ) -> None:
+        """Take out what some links, given as newsletter and key, lead to or are called."""
+        if urls or labels or names:
+            places = {"urls": list(urls), "labels": list(labels), "link_names": list(names)}
+            them = {"workspace": workspace, **places}
+            self._storage.change("newsletter_links", sql("erase_links"), them)
 
     def _scrub(self, rewritten: Sequence[Erasure]) -> None:
         secrets = {one.name: one.recipient_key for one in self._workspaces.all()}

@@ -13,6 +13,7 @@ NOBODY = 0  # the recipient of what is kept without saying whose it was
 # What a row of a hit says where it is nobody's.
 BLANK: dict[str, Any] = {
     "recipient": NOBODY, "address": "", "user_agent": "", "purpose": "", "fetch_mode": "", "asn": 0,
+    "url": "",
 }  # fmt: skip
 
 
@@ -20,8 +21,9 @@ class Hit(msgspec.Struct, frozen=True, gc=False, tag_field="record", tag="hit", 
     """One request of a pixel, a link or an unsubscribe page, as it came in: nothing is judged yet.
 
     `at` is milliseconds since 1970 UTC; `message` is the UUID's 32 hex digits; `newsletter` and
-    `recipient` are the 64-bit keys; `link` is the link's index in the mail, NO_LINK for an open;
-    `mode` is how much of the hit may be kept, as `modes` counts.
+    `recipient` are the 64-bit keys; `position` is the link's in the mail, NO_LINK for an open, and
+    `url` where it led; `link`, `detail` and `flags` are its token's. `mode` is how much of the hit
+    may be kept, as `modes` counts.
     """
 
     kind: Kind
@@ -30,7 +32,7 @@ class Hit(msgspec.Struct, frozen=True, gc=False, tag_field="record", tag="hit", 
     newsletter: int
     message: str
     recipient: int
-    link: int = NO_LINK
+    position: int = msgspec.field(default=NO_LINK, name="link")
     url: str = ""
     variant: int = 0
     method: str = "GET"
@@ -39,6 +41,9 @@ class Hit(msgspec.Struct, frozen=True, gc=False, tag_field="record", tag="hit", 
     purpose: str = ""
     fetch_mode: str = ""
     mode: int = 0
+    link: int = msgspec.field(default=0, name="key")
+    detail: int = 0
+    flags: int = 0
 
 
 class Message(msgspec.Struct, frozen=True, tag_field="record", tag="message", omit_defaults=True):
@@ -71,8 +76,31 @@ class Newsletter(
     tags: tuple[str, ...] = ()
 
 
-class Link(msgspec.Struct, frozen=True, tag_field="record", tag="link", omit_defaults=True):
-    """A link's place in a newsletter; `link` counts all links of the mail from 0."""
+class Link(msgspec.Struct, frozen=True, tag_field="record", tag="target", omit_defaults=True):
+    """A link of a newsletter at one of its places.
+
+    `link` and `family` are the keys of `identity`, `url` and `template` what they stand for, with
+    secrets masked; `detail` is the key of `label` and `tags`. `position` counts from 0. With
+    `is_family` the link itself stands for all of a family.
+    """
+
+    at: int
+    workspace: str
+    newsletter: int
+    link: int
+    family: int
+    position: int
+    url: str
+    template: str
+    name: str = ""
+    detail: int = 0
+    label: str = ""
+    tags: tuple[str, ...] = ()
+    is_family: bool = False
+
+
+class PlacedLink(msgspec.Struct, frozen=True, tag_field="record", tag="link", omit_defaults=True):
+    """A link as version 0.1 wrote it into journals: `link` is its position."""
 
     at: int
     workspace: str
@@ -83,7 +111,18 @@ class Link(msgspec.Struct, frozen=True, tag_field="record", tag="link", omit_def
     tags: tuple[str, ...] = ()
 
 
-Record = Hit | Message | Newsletter | Link
+class Carried(msgspec.Struct, frozen=True, tag_field="record", tag="carried", omit_defaults=True):
+    """How many messages of one variant carried each of some links, by the links' keys."""
+
+    at: int
+    workspace: str
+    newsletter: int
+    links: tuple[int, ...]
+    messages: int
+    variant: int = 0
+
+
+Record = Hit | Message | Newsletter | Link | PlacedLink | Carried
 
 _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(Record)

@@ -43,6 +43,7 @@ def chunks(queries: Queries, newsletter_id: str, filters: Filters, wanted: str) 
         "export_hits",
         FORMATS[wanted][0],
         newsletter=queries.key(newsletter_id),
+        newsletters=[queries.key(newsletter_id)],
         show=filters.show,
         neutral=int(wanted == "csv"),
         **filtered(filters.parts),

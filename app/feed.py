@@ -18,7 +18,7 @@ from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from app import suppressing
 from app.erasures import Erasures, newest
-from app.events import Hit
+from app.events import NO_LINK, Hit
 from app.state import StateError, feed
 
 KEPT = 7 * 86_400.0
@@ -53,7 +53,10 @@ class Cursor(NamedTuple):
 
 
 class Row(msgspec.Struct, frozen=True, gc=False):
-    """A row of `hits` as far as the feed is concerned."""
+    """A row of `hits` as far as the feed is concerned.
+
+    Version 0.1 wrote a link's place as `link` and no key.
+    """
 
     workspace: str
     newsletter: int
@@ -61,14 +64,24 @@ class Row(msgspec.Struct, frozen=True, gc=False):
     at: float
     kind: str
     recipient: int
-    link: int
     verdict: str
     segment: str
     line: int
+    link: int = NO_LINK
+    position: int = NO_LINK
+    link_key: int = 0
+    family: int = 0
+    detail: int = 0
+    url: str = ""
     reasons: tuple[str, ...] = ()
     variant: int = 0
     sign: int = 1
     revision: int = 0
+
+    @property
+    def place(self) -> int:
+        """The link's place in the mail, counted from 0."""
+        return self.link if self.position == NO_LINK else self.position
 
 
 class Event(NamedTuple):

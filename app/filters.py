@@ -3,6 +3,7 @@
 `Filters.read` and `Filters.query` are each other's inverse; what has its default is left out.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime, timedelta
@@ -21,8 +22,13 @@ PERIODS: Mapping[Period, str] = {
     "365d": "A year",
 }  # fmt: skip
 STEPS: Mapping[StepName, int] = {"auto": 0, "minute": 60, "hour": 3600, "day": 86_400}  # seconds
-# Of one newsletter's hits. `link` is an index, `country` an ISO code; "-" asks for the unknown.
-PARTS = ("link", "client", "family", "os", "device", "country", "variant")
+# Of one newsletter's hits. `link` is an id or a place, `url` a prefix, `path` a pattern with *,
+# `country` an ISO code; "-" asks for the unknown.
+PARTS = (
+    "link", "link_name", "label", "url", "host", "path", "client", "family", "os", "device",
+    "country", "variant",
+)  # fmt: skip
+_LINK_ID = re.compile(r"[0-9a-f]{16}")
 MAX_TEXT = 600
 MAX_PAGE = 100_000
 
@@ -50,6 +56,11 @@ class Filters:
     by: By = "clicked"
     after: str = ""
     link: str = ""
+    link_name: str = ""
+    label: str = ""
+    url: str = ""
+    host: str = ""
+    path: str = ""
     client: str = ""
     family: str = ""  # of mail clients
     os: str = ""
@@ -123,11 +134,12 @@ def _read(name: str, text: str) -> Any:
         if not plain or not 1 <= int(text) <= MAX_PAGE:
             raise FilterError(name, f"must be a whole number from 1 to {MAX_PAGE:,}")
         return int(text)
-    if name in ("link", "variant") and text:
+    if name in ("link", "variant") and text and not (name == "link" and _LINK_ID.fullmatch(text)):
         most = 65_535 if name == "link" else 255
         plain = text.isascii() and text.isdigit() and len(text) <= 5 and str(int(text)) == text
         if not plain or int(text) > most:
-            raise FilterError(name, f"must be a whole number from 0 to {most:,}")
+            kind = "the id of a link" if name == "link" else f"a whole number from 0 to {most:,}"
+            raise FilterError(name, f"must be {kind}")
     if len(text) > MAX_TEXT or "\0" in text:
         raise FilterError(name, f"must have at most {MAX_TEXT} characters, none of them NUL")
     return text

@@ -94,8 +94,13 @@ class Follower:
             newsletters=sorted({event.row.newsletter for event in clicks}),
             messages=sorted({event.row.message for event in clicks}),
         )
-        clicked = {(row["id"], row["link"]) for row in rows}
-        return [one for one in clicks if (str(UUID(one.row.message)), one.row.link) in clicked]
+        clicked = {(row["id"], row["link_key"]) for row in rows}
+        messages = {message for message, _ in clicked}
+        return [
+            one for one in clicks
+            if (str(UUID(one.row.message)), one.row.link_key) in clicked
+            or (not one.row.link_key and str(UUID(one.row.message)) in messages)
+        ]  # fmt: skip
 
     def _silent(self, one: FollowUp) -> int:
         """Up to what is surely loaded: nobody is silent whose open waits in the journal."""

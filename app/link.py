@@ -79,7 +79,8 @@ class Options:
     (their subdomains too), `max_url` is the longest address in characters, before signing.
 
     `leave_url_text` leaves links whose text is a URL, `pixel_top` puts the pixel after the
-    preheader, `placeholders` are further ones as `placeholders.compile_own` takes them.
+    preheader, `placeholders` are further ones as `placeholders.compile_own` takes them. `samples`
+    is for showing a mail: links with merge fields are tracked as if these were filled.
     """
 
     clicks: bool = True
@@ -91,14 +92,16 @@ class Options:
     leave_url_text: bool = False
     pixel_top: bool = False
     placeholders: tuple[str, ...] = ()
+    samples: bool = False
 
 
 class Link(Struct, frozen=True):
     """A link of a message. `index` counts from 0 in document order, `offset` in bytes.
 
     `url` is the address as the recipient's client reads it, `target` where the redirect goes;
-    `reason` (a key of REASONS) says why it is not tracked. `mso`: for Outlook alone. `personal`: it
-    is tracked once merge fields are filled. `shown_host`: its text is a URL of this other host.
+    `reason` (a key of REASONS) says why it is not tracked. `mso`: for Outlook alone. `name` is its
+    data-track-name. `personal`: it is tracked once merge fields are filled. `shown_host`: its text
+    is a URL of this other host.
     """
 
     index: int
@@ -109,6 +112,7 @@ class Link(Struct, frozen=True):
     tags: tuple[str, ...]
     offset: int
     mso: bool
+    name: str = ""
     personal: bool = False
     shown_host: str = ""
 
@@ -155,6 +159,7 @@ class Policy:
     ) -> None:
         self._options, self._own, self._done = options, own, done
         self._base, self._charset = base, charset
+        self.samples = options.samples
         self._placeholders = placeholders.compile_own(options.placeholders)
         self.refused: dict[str, str] = {}  # what is left alone for the reader's sake
         self._excluded = tuple(d.lower().strip(".") for d in options.excluded_domains)
@@ -204,7 +209,8 @@ class Policy:
 
     def shown_host(self, target: str, labels: Sequence[str]) -> str:
         """Returns the host that a tracked link's text shows, where it is not the redirect's."""
-        return self._shown_host(href.address(target), labels) if any(labels) else ""
+        urls = [label for label in labels if "." in label and " " not in label]
+        return self._shown_host(href.address(target), urls) if urls else ""
 
     def _shown_host(self, address: Address, labels: Sequence[str]) -> str:
         for label in labels:
@@ -274,6 +280,9 @@ def find(html: bytes, tags: Sequence[Tag], policy: Policy, charset: Charset) -> 
         url = href.read_url(text(found.value))
         judge = partial(policy.judge, labels=labels, opted_out=opted_out)
         target, reason = judge(url)
+        personal = reason == "placeholder" and is_personal(url, judge)
+        if personal and policy.samples:
+            target, reason = judge(merge_fields.sample(url))
         link = Link(
             index,
             url,
@@ -283,7 +292,8 @@ def find(html: bytes, tags: Sequence[Tag], policy: Policy, charset: Charset) -> 
             _topics(text(first[b"data-track-tag"].value)) if b"data-track-tag" in first else (),
             found.start,
             tag.mso,
-            reason == "placeholder" and is_personal(url, judge),
+            labels[0] if (name := first.get(b"data-track-name")) and name.value else "",
+            personal,
             "" if reason else policy.shown_host(target, labels),
         )
         yield Place(link, found.start, found.end, [a.outer for a in opt_outs], judge)
@@ -296,7 +306,7 @@ def in_text(index: int, found: TextUrl, policy: Policy) -> Place:
     judge = _leave_wrapped if found.wrapped else judge
     target, reason = judge(found.url)
     personal = reason == "placeholder" and is_personal(found.url, judge)
-    link = Link(index, found.url, target, reason, "", (), found.start, False, personal)
+    link = Link(index, found.url, target, reason, "", (), found.start, False, personal=personal)
     return Place(link, found.start, found.end, [], judge)
 
 

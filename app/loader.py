@@ -10,6 +10,7 @@ import asyncio
 import logging
 import random
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -17,11 +18,23 @@ from typing import NamedTuple
 
 import msgspec
 
-from app import waiting
+from app import identity, journal_secrets, waiting
 from app.classify import VERSION, Classified, classify, judge
 from app.corrections import origin, touch
 from app.erasures import Erasures
-from app.events import BLANK, NOBODY, Hit, Link, Message, Newsletter, decode
+from app.events import (
+    BLANK,
+    NO_LINK,
+    NOBODY,
+    Carried,
+    Hit,
+    Link,
+    Message,
+    PlacedLink,
+    Record,
+    decode,
+    sent_at,
+)
 from app.feed import Feed
 from app.files import locked
 from app.modes import AGGREGATE, kept
@@ -34,9 +47,12 @@ LOCK = "loading.lock"  # shared by who loads
 POLL = 0.1  # seconds between looks for sealed segments
 ADOPT = 10.0  # seconds between looks for segments of killed processes
 FIRST_RETRY, LAST_RETRY = 0.5, 30.0  # seconds; doubled at each failure, with jitter
-TABLES = ("newsletters", "links", "messages", "hits")  # what hits refer to goes first
+# What hits refer to goes first.
+TABLES = ("newsletters", "newsletter_links", "link_places", "link_carried", "messages", "hits")
 
+_STORED = "SELECT count() AS n FROM hits FINAL WHERE segment = {segment:UUID}"
 _encode_lines = msgspec.json.Encoder().encode_lines
+HOUR = 3_600_000  # milliseconds
 CHUNK = 1_000  # rows encoded at once; the event loop waits meanwhile
 
 
@@ -49,7 +65,7 @@ class _Row(msgspec.Struct, omit_defaults=True, gc=False):
     at: float  # seconds; a time's shortest digits are its milliseconds, exactly
     message: str
     recipient: int
-    link: int
+    position: int
     method: str
     verdict: str
     rules: int
@@ -68,6 +84,29 @@ class _Row(msgspec.Struct, omit_defaults=True, gc=False):
     asn: int = 0
     country: str = ""
     mode: int = 0
+    link_key: int = 0
+    family: int = 0
+    detail: int = 0
+    url: str = ""
+
+
+class _HitLink(NamedTuple):
+    link: int
+    family: int
+    url: str
+
+
+_NONE = _HitLink(0, 0, "")
+
+
+class _Carried(NamedTuple):
+    """A row of link_carried; `hour` is its beginning, in seconds since 1970 UTC."""
+
+    workspace: str
+    newsletter: int
+    link_key: int
+    hour: int
+    variant: int
 
 
 class Loader:
@@ -94,6 +133,7 @@ class Loader:
         self.loaded = 0  # lines that ClickHouse has acknowledged
         self.unreadable = 0  # lines that are no record; they are left out and counted
         self.ready = False  # whether the tables are there
+        self._migrated_at = 0.0
         self.on_load: Callable[[float], object] = lambda seconds: None  # a segment was loaded
         self._adopted_at = time.monotonic()
         self._stopping = asyncio.Event()
@@ -108,6 +148,7 @@ class Loader:
             try:
                 if not self.ready:
                     await asyncio.to_thread(self.storage.prepare)
+                    self._migrated_at = await asyncio.to_thread(self.storage.migrated_at)
                     self.ready = True
                     self.trouble = ""
                 if not loads:
@@ -176,10 +217,11 @@ class Loader:
             found = rows(content, path.stem, self.origin, self.networks, erasures, self._secret)
             if found.unreadable:
                 log.error("segment %s: %d lines are no records", path.stem, found.unreadable)
-                path.with_suffix(".bad").write_bytes(path.read_bytes())
-            for table in TABLES:
-                if found.tables[table]:
-                    self.storage.insert(table, found.tables[table], path.stem)
+                path.with_suffix(".bad").write_bytes(journal_secrets.masked(content))
+            if not self._was_migrated(path.stem, len(found.hits)):
+                for table in TABLES:
+                    if found.tables[table]:
+                        self.storage.insert(table, found.tables[table], path.stem)
             touch(self.folder, path.stem, found.hits)
             if self.feed and found.hits:
                 self.feed.append(path.stem, found.tables["hits"], found.erased)
@@ -189,6 +231,16 @@ class Loader:
         self.loaded += found.records
         self.unreadable += found.unreadable
         return found.records
+
+    def _was_migrated(self, segment_id: str, hits: int) -> bool:
+        """Whether a segment from before the last migration was inserted before it as well.
+
+        A roll-up that a migration builds from the stored hits has no memory of inserts: there the
+        same segment would count twice.
+        """
+        if not hits or sent_at(segment_id.replace("-", "")) / 1000 > self._migrated_at:
+            return False
+        return int(self.storage.query(_STORED, {"segment": segment_id})[0]["n"]) == hits
 
 
 class Rows(NamedTuple):
@@ -217,7 +269,9 @@ def rows(
     hits: list[Hit] = []
     numbers: list[int] = []  # the hits' lines
     gone: list[Hit] = []
-    unreadable = 0
+    carried: Counter[_Carried] = Counter()
+    placed: set[tuple[str, int, int, str]] = set()  # links of tokens of version 1
+    unreadable = records = 0
 
     def erased(one: Hit | Message) -> bool:
         return bool(erasures and erasures.covers(one.workspace, one.recipient, one.message))
@@ -231,13 +285,21 @@ def rows(
         if isinstance(record, Hit):
             hits.append(kept(record, secret))
             numbers.append(number)
+            if record.kind == "click" and not record.link:
+                placed.add((record.workspace, record.newsletter, record.position, record.url))
             if erased(record):
                 gone.append(hits[-1])
         else:
             if isinstance(record, Message) and erased(record):
                 record = msgspec.structs.replace(record, recipient=NOBODY, address="")
-            table, row = _named(record)
-            tables[table].append(row)
+            if isinstance(record, Carried):
+                for key in record.links:
+                    carried[_carried(record, key)] += record.messages
+                records += 1
+                continue
+            for table, row in _named(record):
+                tables[table].append(row)
+            records += 1
     verdicts = _verdicts(hits, networks)
     nobodys = set(map(id, gone))
     for hit, number, found in zip(hits, numbers, verdicts, strict=True):
@@ -245,8 +307,12 @@ def rows(
         if id(hit) in nobodys:
             made = msgspec.structs.replace(made, **BLANK)
         tables["hits"].append(made)
+    for workspace, newsletter, position, url in sorted(placed):
+        for table, row in _named(PlacedLink(0, workspace, newsletter, position, url)):
+            tables[table].append(row)
+    tables["link_carried"] = [{**row._asdict(), "carried": n} for row, n in carried.items()]
     lines = {name: _lines(found) for name, found in tables.items()}
-    return Rows(lines, hits, sum(map(len, tables.values())), unreadable, gone)
+    return Rows(lines, hits, records + len(hits), unreadable, gone)
 
 
 def _lines(found: list[object]) -> bytes:
@@ -271,23 +337,72 @@ def _verdicts(hits: list[Hit], networks: Networks | None) -> list[Classified]:
 
 
 def _row(hit: Hit, found: Classified, segment_id: str, number: int, origin: int) -> _Row:
-    agent, network = found.agent, found.network
+    agent, network, link = found.agent, found.network, _link(hit)
     if hit.mode == AGGREGATE:  # of whatever the visitor told, only the verdict stays
         return _Row(
             hit.workspace, hit.newsletter, hit.kind, hit.at / 1000, hit.message, hit.recipient,
-            hit.link, hit.method, found.verdict, VERSION, segment_id, number, origin, mode=hit.mode,
+            hit.position, hit.method, found.verdict, VERSION, segment_id, number, origin,
+            mode=hit.mode, link_key=link.family, family=link.family,
         )  # fmt: skip
     return _Row(
         hit.workspace, hit.newsletter, hit.kind, hit.at / 1000, hit.message, hit.recipient,
-        hit.link, hit.method, found.verdict, VERSION, segment_id, number, origin, hit.variant,
+        hit.position, hit.method, found.verdict, VERSION, segment_id, number, origin, hit.variant,
         hit.address, hit.user_agent, hit.purpose, hit.fetch_mode, found.reasons, agent.client,
-        agent.os, agent.device, network.asn, network.country, hit.mode,
+        agent.os, agent.device, network.asn, network.country, hit.mode, link.link, link.family,
+        hit.detail, link.url,
     )  # fmt: skip
 
 
-def _named(record: Newsletter | Link | Message) -> tuple[str, object]:
-    """The table of a record and its row."""
-    row = {**msgspec.structs.asdict(record), "at": record.at / 1000}
-    if isinstance(record, Message):
-        return "messages", row
-    return ("newsletters" if isinstance(record, Newsletter) else "links"), row
+def _link(hit: Hit) -> _HitLink:
+    """What the link was that a hit followed, with secrets masked."""
+    if hit.position == NO_LINK:
+        return _NONE
+    whole = bool(hit.flags & identity.FULL_URL)
+    found = identity.identify(hit.url, full=whole)
+    url = hit.url if whole else identity.masked(hit.url)
+    if not hit.link:  # a token of version 1
+        return _HitLink(found.link, found.family, url)
+    own = hit.flags & identity.WHOLE
+    return _HitLink(hit.link, hit.link if own else found.family, url)
+
+
+def _named(record: Record) -> Iterator[tuple[str, object]]:
+    """The rows of a record by table."""
+    at = record.at / 1000
+    if isinstance(record, PlacedLink):
+        record = _keyed(record)
+    if isinstance(record, Link):
+        yield from _link_rows(record, at)
+    else:
+        table = "messages" if isinstance(record, Message) else "newsletters"
+        yield table, {**msgspec.structs.asdict(record), "at": at}
+
+
+def _keyed(record: PlacedLink) -> Link:
+    """A link of version 0.1 by what it leads to."""
+    found = identity.identify_shown(record.url)
+    detail = identity.detail(record.label, record.tags)
+    return Link(
+        record.at, record.workspace, record.newsletter, found.link, found.family, record.link,
+        found.url, found.template, "", detail, record.label, record.tags,
+    )  # fmt: skip
+
+
+def _link_rows(record: Link, at: float) -> Iterator[tuple[str, object]]:
+    """The link and its family, each with its place."""
+    shown = [(record.link, record.url, record.is_family)]
+    if record.family != record.link:
+        shown.append((record.family, record.template, True))
+    for link, url, is_family in shown:
+        place = {"workspace": record.workspace, "newsletter": record.newsletter, "link_key": link}
+        yield "newsletter_links", {
+            **place, "family": record.family, "is_family": int(is_family), "url": url,
+            "name": record.name, "detail": record.detail, "label": record.label,
+            "tags": record.tags, "at": at,
+        }  # fmt: skip
+        yield "link_places", {**place, "position": record.position, "at": at}
+
+
+def _carried(record: Carried, link: int) -> _Carried:
+    hour = record.at // HOUR * HOUR // 1000
+    return _Carried(record.workspace, record.newsletter, link, hour, record.variant)

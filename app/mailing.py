@@ -14,19 +14,27 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
-from typing import IO, Literal
+from typing import IO, Literal, NamedTuple
 
 import msgspec
 
+from app import events
 from app.events import newsletter_key
 from app.journal import JournalError
 from app.markup import RewriteError
-from app.merge_fields import MissingValueError, Values
+from app.merge_fields import MissingValueError
 from app.modes import Modes
-from app.outgoing import Draft, Outgoing
+from app.outgoing import CompiledMail, Draft, Outgoing
 from app.queries import NotFoundError
 from app.rewrite import Compiled
-from app.schemas import LineError, MessageOut, RecipientIn, TemplateIn, TokenOut
+from app.schemas import (
+    LineError,
+    MessageOut,
+    RecipientIn,
+    TemplateIn,
+    TokenOut,
+    message_and_field,
+)
 
 CACHED = 64  # compiled templates in memory
 MAX_LINE = 65_536  # bytes of one recipient's line
@@ -36,17 +44,19 @@ Return = Literal["html", "token"]
 
 
 class Sample(msgspec.Struct, frozen=True):
-    """A mail to show; its links count from `first_link` on."""
+    """A mail to show; its links count from `first_link` on, the rest is as in NewsletterIn."""
 
     html: str
     first_link: int = 0
+    link_families: tuple[str, ...] = ()
+    full_urls: bool = False
 
 
 _decode = msgspec.json.Decoder(RecipientIn).decode
 _encode = msgspec.json.Encoder().encode
 
 
-Compile = Callable[[Modes], tuple[Compiled, Compiled | None]]
+Compile = Callable[[Modes], CompiledMail]
 
 
 @dataclass(frozen=True)
@@ -56,10 +66,10 @@ class Template:
     newsletter: int
     modes: Modes
     compile: Compile
-    _made: dict[tuple[bool, bool], tuple[Compiled, Compiled | None]] = field(default_factory=dict)
+    _made: dict[tuple[bool, bool], CompiledMail] = field(default_factory=dict)
 
-    def of(self, modes: Modes) -> tuple[Compiled, Compiled | None]:
-        """HTML and text; compiled when first asked for, once for each choice of what is tracked."""
+    def of(self, modes: Modes) -> CompiledMail:
+        """Compiled when first asked for, once for each choice of what is tracked."""
         tracked = modes.opens != "off", modes.clicks != "off"
         if tracked not in self._made:
             self._made[tracked] = self.compile(modes)
@@ -68,23 +78,26 @@ class Template:
     @property
     def html(self) -> Compiled:
         """What most recipients get."""
-        return self.of(self.modes)[0]
+        return self.of(self.modes).html
 
     @property
     def text(self) -> Compiled | None:
         """The same of text/plain."""
-        return self.of(self.modes)[1]
+        return self.of(self.modes).text
 
     @property
     def fields(self) -> frozenset[str]:
         """The names of its merge fields."""
-        return self.html.fields | (self.text.fields if self.text else frozenset())
+        return self.of(self.modes).fields
 
-    def check(self, values: Values) -> None:
-        """Raises MissingValueError or RewriteError where the values cannot fill it."""
-        self.html.check(values)
-        if self.text:
-            self.text.check(values)
+
+class Addressed(NamedTuple):
+    """A message of a stream, the mail that is made for it, and what is to be recorded of its own
+    links."""
+
+    draft: Draft
+    mail: CompiledMail
+    links: Sequence[events.Link] = ()
 
 
 class Mailing:
@@ -180,49 +193,63 @@ class Mailing:
     async def _answers(
         self, template: Template, lines: list[bytes], number: int, give: Return
     ) -> bytes:
-        drafts: list[Draft | LineError] = []
-        for place, line in enumerate(lines, number + 1):
-            if line.strip():
-                drafts.append(self._draft(template, line, place, give))
-        checked = iter(
-            self._outgoing.checked([draft for draft in drafts if isinstance(draft, Draft)])
-        )
-        drafts = [next(checked) if isinstance(draft, Draft) else draft for draft in drafts]
-        made = [draft for draft in drafts if isinstance(draft, Draft)]
-        if made:
+        if any(b'"values"' in line for line in lines):  # filling takes its time
+            answers = await asyncio.to_thread(self._addressed, template, lines, number, give)
+        else:
+            answers = self._addressed(template, lines, number, give)
+        addressed = [answer for answer in answers if isinstance(answer, Addressed)]
+        if addressed:
+            links = {
+                (link.link, link.detail, link.position): link
+                for one in addressed
+                for link in one.links
+            }
             try:
-                await self._outgoing.record_drafts(made)
+                await self._outgoing.record_drafts([one.draft for one in addressed], links.values())
             except JournalError as error:
                 refused = LineError(number + 1, 503, str(error))
-                drafts = [refused if isinstance(draft, Draft) else draft for draft in drafts]
-        if any(draft.values for draft in made):  # filling takes its time
-            answers = await asyncio.to_thread(_answers, template, drafts, give)
-        else:
-            answers = _answers(template, drafts, give)
+                answers = [refused if isinstance(one, Addressed) else one for one in answers]
+        out = [_encode(_answer(answer, give)) + b"\n" for answer in answers]
         await asyncio.sleep(0)  # hits come first
-        return answers
+        return b"".join(out)
 
-    def _draft(
+    def _addressed(
+        self, template: Template, lines: list[bytes], number: int, give: Return
+    ) -> list[Addressed | LineError]:
+        answers = [
+            self._address(template, line, place, give)
+            for place, line in enumerate(lines, number + 1)
+            if line.strip()
+        ]
+        drafts = [answer.draft for answer in answers if isinstance(answer, Addressed)]
+        checked = iter(self._outgoing.checked(drafts))
+        return [
+            answer._replace(draft=next(checked)) if isinstance(answer, Addressed) else answer
+            for answer in answers
+        ]
+
+    def _address(
         self, template: Template, line: bytes, number: int, give: Return
-    ) -> Draft | LineError:
+    ) -> Addressed | LineError:
         if len(line) > MAX_LINE:
             return LineError(number, 413, f"the line has more than {MAX_LINE:,} bytes")
         try:
             wanted = _decode(line)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            message, _, path = str(error).partition(" - at `")
-            return LineError(number, 422, message, path.rstrip("`").removeprefix("$."))
-        if wanted.values and give == "token":
+            return LineError(number, 422, *message_and_field(error))
+        draft = self._outgoing.draft(template.newsletter, wanted.recipient, template.modes)
+        mail = template.of(draft.modes)
+        if not wanted.values:
+            return Addressed(replace(draft, carried=mail.carried), mail)
+        if give == "token":
             return LineError(number, 422, "values cannot be filled with return=token", "values")
         try:
-            if wanted.values:
-                template.check(wanted.values)
+            mail = self._outgoing.fill(mail, wanted.values)
         except MissingValueError as missing:
             return LineError(number, 422, str(missing), f"values.{missing.name}")
         except RewriteError as error:
             return LineError(number, 422, str(error), "values")
-        draft = self._outgoing.draft(template.newsletter, wanted.recipient, template.modes)
-        return replace(draft, values=wanted.values) if wanted.values else draft
+        return Addressed(replace(draft, carried=mail.carried), mail, mail.records)
 
     def _compile(self, newsletter_id: str, template: TemplateIn) -> Template:
         compile_ = partial(self._outgoing.compile, newsletter_id, template)
@@ -280,20 +307,14 @@ class Spool:
         self._file.close()
 
 
-def _answers(template: Template, drafts: Sequence[Draft | LineError], give: Return) -> bytes:
-    return b"".join(_encode(_answer(template, draft, give)) + b"\n" for draft in drafts)
-
-
-def _answer(
-    template: Template, draft: Draft | LineError, give: Return
-) -> TokenOut | MessageOut | LineError:
-    if isinstance(draft, LineError):
-        return draft
+def _answer(answer: Addressed | LineError, give: Return) -> TokenOut | MessageOut | LineError:
+    if isinstance(answer, LineError):
+        return answer
+    draft, mail, _ = answer
     about = draft.headers, draft.suppressed, draft.tracking, draft.withdrawn
     if give == "token":
         return TokenOut(draft.message_id, draft.recipient, draft.token, *about)
-    html, text = template.of(draft.modes)
     return MessageOut(
-        draft.message_id, draft.recipient, draft.personalise(html).decode("utf-8"),
-        draft.personalise(text).decode("utf-8") if text else None, *about,
+        draft.message_id, draft.recipient, draft.personalise(mail.html).decode("utf-8"),
+        draft.personalise(mail.text).decode("utf-8") if mail.text else None, *about,
     )  # fmt: skip

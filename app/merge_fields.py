@@ -79,7 +79,7 @@ class Field(NamedTuple):
 
 def may_have_fields(mail: bytes) -> bool:
     """Returns whether it is worth looking for fields."""
-    return b"{{" in mail or b"*|" in mail or bool(_SIGN.search(mail))
+    return any(sign in mail for sign in (b"{{", b"*|", b"%7B%7B", b"%7b%7b", b"*%7C", b"*%7c"))
 
 
 def sample(url: str) -> str:

@@ -16,6 +16,7 @@ from pathlib import Path
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
+from app import rekeying
 from app.settings import resource
 
 log = logging.getLogger(__name__)
@@ -24,6 +25,7 @@ log = logging.getLogger(__name__)
 # repeated after a long outage would count twice.
 WINDOW = "non_replicated_deduplication_window"
 REPLICATED = "replicated_deduplication_window_seconds = 2592000, replicated_deduplication_window"
+_STEP = re.compile(r"\{python:(\w+)\}")
 DISTRIBUTED = resource("clickhouse") / "cluster" / "distributed.sql"
 
 
@@ -73,10 +75,17 @@ class Migrations:
                     break
                 log.info("ClickHouse: %s", path.stem)
                 for statement in statements(path, self._cluster):
-                    self.client.command(statement)
+                    self._run(statement)
                 self.client.insert("migrations", [[path.stem]], column_names=["name"])
                 applied.append(path.stem)
         return applied
+
+    def _run(self, statement: str) -> None:
+        step = _STEP.fullmatch(statement)
+        if step:
+            rekeying.STEPS[step[1]](self.client, self._on)
+        else:
+            self.client.command(statement)
 
     def distribute(self) -> list[str]:
         """Tables over all shards of the cluster, to read from; returns their names."""

@@ -26,7 +26,7 @@ def of_links(
     """
     tracked = [link for link in links if link.tracked]
     return [
-        *_limited(_placeholders(links, source, own), "suspected placeholders"),
+        *_placeholders(links, source, own),
         *_limited(_shown_urls(tracked, redirect_host), "links whose text is a URL"),
         *_insecure(tracked),
         *_limited(_labels(tracked), "labels with several targets"),
@@ -54,15 +54,16 @@ def of_fields(closed: Sequence[int]) -> list[str]:
 
 def _placeholders(links: Sequence[Link], source: bytes, own: tuple[str, ...]) -> Iterable[str]:
     further = placeholders.compile_own(own)
-    for link in links:
-        if link.reason != "placeholder":
-            continue
+    unfilled = [link for link in links if link.reason == "placeholder"]
+    for link in unfilled[:MAX_NOTES]:
         found = placeholders.find(link.url, len(link.url), further)
         if found:
             at = source.find(found.text.encode(), link.offset, link.offset + 8 * len(link.url))
             byte = at if at >= 0 else link.offset
             fate = "values make it a tracked link" if link.personal else "the link is not tracked"
             yield f"suspected placeholder {_quoted(found.text)} at byte {byte}: {fate}"
+    if len(unfilled) > MAX_NOTES:
+        yield f"{len(unfilled) - MAX_NOTES} more suspected placeholders"
 
 
 def _shown_urls(links: Iterable[Link], redirect_host: str) -> Iterable[str]:

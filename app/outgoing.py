@@ -2,9 +2,9 @@
 
 import dataclasses
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 from msgspec.structs import replace
 
@@ -12,6 +12,7 @@ from app import events, href, mime, notes
 from app.catalog import Catalog
 from app.events import new_id, newsletter_key, now_ms, recipient_key
 from app.journal import Journal
+from app.link_signer import KnownLinks, LinkRules, LinkSigner
 from app.merge_fields import Values
 from app.mime import Edit, Leaf
 from app.modes import SHARED, Axis, Mode, Modes, aggregate_id
@@ -19,7 +20,7 @@ from app.rewrite import Compiled, Link, Options, Scanned, refused, scan_both, sc
 from app.schemas import LinkOut, ModesOut, NewsletterIn, RewriteIn, TemplateIn, TrackingIn
 from app.settings import Settings
 from app.suppressing import Suppressions
-from app.tokens import LinkToken, MessageToken, Tokens
+from app.tokens import MessageToken, Tokens
 
 Withdrawn = Callable[[str, int, int], tuple[Axis, ...]]
 
@@ -30,8 +31,8 @@ class Draft:
 
     `token` goes into links, `pixel` into the pixel: the same, but where all recipients share one of
     them. `withdrawn` is what the recipient has withdrawn from. `headers` are offered for the mail
-    (RFC 8058). A suppressed one must not be sent, so it never enters the ledger. `values` are those
-    of its merge fields, recorded nowhere.
+    (RFC 8058). `carried` has the keys of its tracked links and their families. A suppressed one
+    must not be sent, so it never enters the ledger.
     """
 
     message: events.Message
@@ -42,7 +43,7 @@ class Draft:
     modes: Modes
     withdrawn: tuple[Axis, ...] = ()
     suppressed: bool = False
-    values: Values | None = None
+    carried: tuple[int, ...] = ()
 
     @property
     def message_id(self) -> str:
@@ -55,11 +56,7 @@ class Draft:
         return ModesOut(*self.modes)
 
     def personalise(self, compiled: Compiled) -> bytes:
-        """The recipient's own, with its merge fields filled if there are values.
-
-        Raises MissingValueError, RewriteError.
-        """
-        compiled = compiled.filled(self.values) if self.values else compiled
+        """The recipient's own."""
         return compiled.personalise(self.token.encode("ascii"), self.pixel.encode("ascii"))
 
 
@@ -67,8 +64,9 @@ class Draft:
 class Prepared:
     """A rewritten message: `html` and `text` are ready to send, `links` says what is tracked.
 
-    `sample` is a whole message's HTML as it was, and the index of the first link in it. `notes` say
-    what could not be done, `remarks` are a second reader's.
+    `sample` is a whole message's HTML as it was, and the position of the first link in it.
+    `records` says what is recorded of the links, `notes` what could not be done, `remarks` what a
+    second reader would say.
     """
 
     draft: Draft
@@ -78,6 +76,7 @@ class Prepared:
     html: bytes
     text: str | None = None
     sample: tuple[str, int] | None = None
+    records: Sequence[events.Link] = ()
     remarks: Sequence[str] = ()
 
     @property
@@ -89,6 +88,32 @@ class Prepared:
     def report(self) -> list[LinkOut]:
         """The links as the API tells them."""
         return link_report(self.links)
+
+
+@dataclass(frozen=True)
+class CompiledMail:
+    """A template's HTML and text for any number of recipients, and what is recorded of its links.
+
+    `carried` has the keys of its tracked links and their families.
+    """
+
+    html: Compiled
+    text: Compiled | None
+    records: Sequence[events.Link]
+    carried: tuple[int, ...]
+    newsletter: int
+    rules: LinkRules
+
+    @property
+    def fields(self) -> frozenset[str]:
+        """The names of the merge fields that values fill."""
+        return self.html.fields | (self.text.fields if self.text else frozenset())
+
+    def check(self, values: Values) -> None:
+        """Raises MissingValueError or RewriteError where the values cannot fill it."""
+        for compiled in (self.html, self.text):
+            if compiled:
+                compiled.check(values)
 
 
 class Outgoing:
@@ -111,6 +136,7 @@ class Outgoing:
         self._suppressions = suppressions
         self._workspace = workspace
         self._catalog = Catalog()
+        self._known_links = KnownLinks()
 
     def prepare(self, wanted: RewriteIn, html: bytes, charset: str | None = "utf-8") -> Prepared:
         """Rewrite HTML (and text, when asked for) for one recipient; nothing is recorded yet.
@@ -120,24 +146,26 @@ class Outgoing:
         newsletter = self._newsletter(wanted.newsletter)
         draft = self._draft(newsletter.newsletter, wanted.recipient, wanted.tracking)
         options = self._options(draft.modes, wanted.utm, wanted.tracking)
-        link_token = self._link_token(newsletter.newsletter)
+        signer = self._signer(newsletter.newsletter, wanted.newsletter)
         base_url = self._settings.public_url
         body, in_text, leave = scan_both(html, wanted.text, options, base_url, charset)
-        compiled = body.compile(link_token, leave)
+        compiled = body.compile(signer, leave)
         closed = compiled.merge.closed if compiled.merge and wanted.values else ()
-        compiled = compiled.filled(wanted.values) if wanted.values else compiled
+        compiled = compiled.filled(wanted.values, signer) if wanted.values else compiled
         text = wanted.text
         if text is not None and in_text and (wanted.tracking.text or wanted.values):
+            signer.first = len(compiled.links)
             if not wanted.tracking.text:
                 in_text = scan_text(text, Options(clicks=False), base_url)
-            plain = in_text.compile(link_token, leave)
-            plain = plain.filled(wanted.values) if wanted.values else plain
+            plain = in_text.compile(signer, leave)
+            plain = plain.filled(wanted.values, signer) if wanted.values else plain
             text = draft.personalise(plain).decode("utf-8", "surrogatepass")
         html_out = draft.personalise(compiled)
-        remarks = self._remarks(compiled, html, len(html_out), options, closed)
         return Prepared(
-            draft, newsletter, compiled.links, compiled.notes, html_out, text, remarks=remarks
-        )
+            dataclasses.replace(draft, carried=signer.carried),
+            newsletter, compiled.links, compiled.notes, html_out, text, records=signer.records,
+            remarks=self._remarks(compiled, html, len(html_out), options, closed),
+        )  # fmt: skip
 
     def prepare_mime(
         self,
@@ -154,6 +182,7 @@ class Outgoing:
         newsletter = self._newsletter(named)
         draft = self._draft(newsletter.newsletter, recipient, tracking)
         options = self._options(draft.modes, {}, tracking)
+        signer = self._signer(newsletter.newsletter, named)
         links: list[Link] = []
         found: list[str] = []
         remarks: list[str] = []
@@ -167,13 +196,13 @@ class Outgoing:
             return []
 
         def edits(leaf: Leaf, body: bytes) -> Sequence[Edit]:
-            link_token = self._link_token(newsletter.newsletter, len(links))
+            signer.first = len(links)
             scanned = bodies[leaf.start]
             if leaf.kind == "text/html":
                 samples.append((scanned.charset.decode(body), len(links)))
             elif not tracking.text:
                 return []
-            compiled = scanned.compile(link_token, leave)
+            compiled = scanned.compile(signer, leave)
             links.extend(compiled.links)
             found.extend(f"byte {leaf.start}: {note}" for note in compiled.notes)
             changes = list(
@@ -191,24 +220,40 @@ class Outgoing:
         numbered = [replace(link, index=index) for index, link in enumerate(links)]
         sample = samples[0] if samples else None
         return Prepared(
-            draft, newsletter, numbered, [*found, *left], new, sample=sample, remarks=remarks
-        )
+            dataclasses.replace(draft, carried=signer.carried),
+            newsletter, numbered, [*found, *left], new, sample=sample, records=signer.records,
+            remarks=remarks,
+        )  # fmt: skip
 
-    def compile(
-        self, newsletter_id: str, template: TemplateIn, modes: Modes
-    ) -> tuple[Compiled, Compiled | None]:
+    def compile(self, newsletter_id: str, template: TemplateIn, modes: Modes) -> CompiledMail:
         """HTML and text of a template, compiled for any number of recipients."""
         key = newsletter_key(self._workspace, newsletter_id)
         options = self._options(modes, template.utm, template.tracking)
-        link_token, base_url = self._link_token(key), self._settings.public_url
+        signer, base_url = self._signer(key, template), self._settings.public_url
         source = template.html.encode()
-        html, text, leave = scan_both(source, template.text, options, base_url, "utf-8")
-        compiled = html.compile(link_token, leave)
-        if template.text is None or text is None:
-            return compiled, None
-        if not template.tracking.text:
-            text = scan_text(template.text, Options(clicks=False), base_url)
-        return compiled, text.compile(link_token, leave)
+        body, in_text, leave = scan_both(source, template.text, options, base_url, "utf-8")
+        html, text = body.compile(signer, leave), None
+        if template.text is not None and in_text:
+            signer.first = len(html.links)
+            if not template.tracking.text:
+                in_text = scan_text(template.text, Options(clicks=False), base_url)
+            text = in_text.compile(signer, leave)
+        rules = LinkRules(template.link_families, template.full_urls)
+        return CompiledMail(html, text, signer.records, signer.carried, key, rules)
+
+    def fill(self, mail: CompiledMail, values: Values) -> CompiledMail:
+        """A template's mail for one recipient, its merge fields filled.
+
+        `records` are those of the links that the values have made. Raises MissingValueError, or
+        RewriteError for too many fields.
+        """
+        mail.check(values)
+        signer = LinkSigner(self._tokens, self._known_links, mail.newsletter, mail.rules)
+        html = mail.html.filled(values, signer)
+        signer.first = len(html.links)
+        text = mail.text.filled(values, signer) if mail.text else None
+        carried = tuple(dict.fromkeys((*mail.carried, *signer.carried)))
+        return CompiledMail(html, text, signer.records, carried, mail.newsletter, mail.rules)
 
     def remarks(self, template: TemplateIn, html: Compiled) -> list[str]:
         """What a second reader says of a template's HTML, compiled."""
@@ -302,52 +347,47 @@ class Outgoing:
 
     async def record(self, prepared: Prepared) -> None:
         """Enter the message in the ledger: all of it or, raising JournalError, nothing."""
-        sent = [] if prepared.draft.suppressed else [prepared.draft.message]
-        await self._record(prepared.newsletter, prepared.links, sent)
+        await self._record(prepared.newsletter, prepared.records, [prepared.draft])
 
     async def record_names(self, prepared: Prepared) -> None:
         """Enter newsletter and links, before the message is sent. Raises JournalError."""
-        await self._record(prepared.newsletter, prepared.links, [])
+        await self._record(prepared.newsletter, prepared.records, [])
 
     async def record_template(
-        self, newsletter_id: str, template: TemplateIn, links: Sequence[Link]
+        self, newsletter_id: str, template: TemplateIn, links: Sequence[events.Link]
     ) -> None:
         """Enter a newsletter and its links before its messages. Raises JournalError."""
         named = NewsletterIn(newsletter_id, template.name, template.subject, template.tags)
         await self._record(self._newsletter(named), links, [])
 
-    async def record_drafts(self, drafts: Iterable[Draft]) -> None:
-        """Enter many messages by one write: all of them or, raising JournalError, none."""
-        lines = [events.encode(draft.message) for draft in drafts if not draft.suppressed]
-        if lines:
-            await self._journal.write(b"".join(lines))
+    async def record_drafts(
+        self, drafts: Iterable[Draft], links: Iterable[events.Link] = ()
+    ) -> None:
+        """Enter many messages and links of theirs by one write.
+
+        All of them or, raising JournalError, none.
+        """
+        new_links = list(self._known_links.new(links))
+        records = [*new_links, *_ledger(drafts)]
+        if records:
+            await self._journal.write(b"".join(map(events.encode, records)))
+            self._known_links.remember(new_links)
 
     async def _record(
         self,
         newsletter: events.Newsletter,
-        links: Iterable[Link],
-        messages: Sequence[events.Message],
+        links: Sequence[events.Link],
+        drafts: Iterable[Draft],
     ) -> None:
-        places = [
-            events.Link(
-                newsletter.at,
-                self._workspace,
-                newsletter.newsletter,
-                link.index,
-                link.url,
-                link.label,
-                link.tags,
-            )
-            for link in links
-            if link.tracked or link.personal
-        ]
-        changes = list(self._catalog.changes(newsletter, places))
-        records = [*(record for _, _, record in changes), *messages]
+        changes = list(self._catalog.changes(newsletter))
+        new_links = list(self._known_links.new(links))
+        records = [*(record for _, _, record in changes), *new_links, *_ledger(drafts)]
         if not records:
             return
         await self._journal.write(b"".join(map(events.encode, records)))
         for key, value, _ in changes:
             self._catalog.remember(key, value)
+        self._known_links.remember(new_links)
 
     def _newsletter(self, named: NewsletterIn) -> events.Newsletter:
         key = newsletter_key(self._workspace, named.id)
@@ -366,12 +406,29 @@ class Outgoing:
             placeholders=self._settings.placeholders,
         )
 
-    def _link_token(self, newsletter: int, first: int = 0) -> Callable[[Link], str]:
-        """Signs links whose indexes go on from `first`: a message may have several bodies."""
-        return partial(self._sign_link, newsletter, first)
+    def _signer(self, newsletter: int, of: NewsletterIn | TemplateIn) -> LinkSigner:
+        rules = LinkRules(of.link_families, of.full_urls)
+        return LinkSigner(self._tokens, self._known_links, newsletter, rules)
 
-    def _sign_link(self, newsletter: int, first: int, link: Link) -> str:
-        return self._tokens.link(LinkToken(newsletter, first + link.index, link.target))
+
+def _ledger(drafts: Iterable[Draft]) -> list[events.Record]:
+    """The messages that may be sent, and how many of them carried which links."""
+    sent = [draft for draft in drafts if not draft.suppressed]
+    carried: Counter[tuple[int, int, tuple[int, ...]]] = Counter()
+    at: dict[tuple[int, int, tuple[int, ...]], events.Message] = {}
+    for draft in sent:
+        if draft.carried:
+            message = draft.message
+            alike = message.newsletter, message.variant, draft.carried
+            carried[alike] += 1
+            at.setdefault(alike, message)
+    return [
+        *(draft.message for draft in sent),
+        *(
+            events.Carried(at[alike].at, at[alike].workspace, alike[0], alike[2], count, alike[1])
+            for alike, count in carried.items()
+        ),
+    ]
 
 
 def link_report(links: Iterable[Link]) -> list[LinkOut]:

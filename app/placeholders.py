@@ -8,6 +8,7 @@ Every repetition has an upper limit, so that the time is linear in the URL's len
 """
 
 import re
+from collections import defaultdict
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -23,7 +24,8 @@ _HEX = r"[0-9A-Fa-f]{2}"
 _STARTS = r"(?:^|(?<=[=/?&#:,@;]))"  # where a value or a part of the path begins
 _ENDS = r"(?=$|[/?&#,@;])"
 
-# One pattern for each way to write a placeholder, and the mailers that write it so.
+# Patterns for each way to write a placeholder, and the mailers that write it so. They begin with
+# the way's first character, or with "%".
 PATTERNS: dict[str, tuple[str, ...]] = {
     # Handlebars, Jinja, Mustache, Liquid, Twig: SES, Postmark, HubSpot, Brevo, Braze, Klaviyo ...
     "{{ name }}": (r"\{\{", rf"%7[Bb]%7[Bb]{_SPACE}[A-Za-z_$#^/.]"),
@@ -67,7 +69,7 @@ PATTERNS: dict[str, tuple[str, ...]] = {
     ),
     # Velocity, FreeMarker, Responsys (RPL), Zoho. Scene7's ?$preset$ is none, nor is OData's $top.
     "${name}": (
-        r"\$!?\{", rf"(?:\$|%24)!?%7[Bb]{_NAME}%7[Dd]", rf"\$!?\[{_WORD}",
+        r"\$!?\{", rf"\$!?%7[Bb]{_NAME}%7[Dd]", rf"%24!?%7[Bb]{_NAME}%7[Dd]", rf"\$!?\[{_WORD}",
     ),
     "$name": (
         rf"{_STARTS}\$!?{_WORD}(?:\.{_WORD}){{1,9}}(?:\(\))?(?=$|[/?&#,;])",
@@ -76,19 +78,33 @@ PATTERNS: dict[str, tuple[str, ...]] = {
         rf"(?:^|(?<=[=/]))\${_WORD}\$",
     ),
     # FreeMarker's directives
-    "<#tag>": (r"</?[#@][a-zA-Z]", r"\[/?#[a-zA-Z]", rf"\[={_NAME}"),
+    "<#tag>": (r"</?[#@][a-zA-Z]",),
+    "[#tag]": (r"\[/?#[a-zA-Z]", rf"\[={_NAME}"),
     # dotdigital, Selligent, Keap, Sendcockpit, Python
-    "@NAME@": (r"(?:^|(?<=[=/]))@[A-Z][A-Z0-9_]{1,99}@", rf"{_STARTS}~{_NAME}~{_ENDS}"),
+    "@NAME@": (r"(?:^|(?<=[=/]))@[A-Z][A-Z0-9_]{1,99}@",),
+    "~NAME~": (rf"{_STARTS}~{_NAME}~{_ENDS}",),
     "\u00a7\u00a7name\u00a7\u00a7": (rf"\u00a7\u00a7{_NAME}\u00a7\u00a7",),
     "%(name)s": (rf"%\({_WORD}\)[sd]",),
 }  # fmt: skip
 
-# Where a pattern may begin: most URLs have no such place, and few have more than one.
+# Where a pattern may begin: most URLs have no such place, and few have more than one. This begins
+# with a set of characters, to which re skips.
 _SIGNS = re.compile(
-    rf"[{{\[*<$#~@|\u00a7]|{_STARTS}-(?=[A-Za-z_])|%(?!{_HEX})"
-    r"|%(?=7[Bb]|25|24|3[Cc]|[A-F][A-Z][A-Z_-])"
+    r"[{\[*<$#~@\u00a7%-](?:(?<=[{\[*<$#~@\u00a7])|(?<=-)(?<![^=/?&#:,@;]-)(?=[A-Za-z_])"
+    rf"|(?<=%)(?:(?!{_HEX})|(?=7[Bb]|25|24|3[Cc]|[A-F][A-Z][A-Z_-])))"
 )
-_KNOWN = re.compile("|".join(pattern for patterns in PATTERNS.values() for pattern in patterns))
+
+
+def _by_sign() -> dict[str, re.Pattern[str]]:
+    """The patterns by their first character, so that few are tried at each place."""
+    by_sign: defaultdict[str, list[str]] = defaultdict(list)
+    for way, patterns in PATTERNS.items():
+        for pattern in patterns:
+            by_sign["%" if pattern[0] == "%" else way[0]].append(pattern)
+    return {sign: re.compile("|".join(patterns)) for sign, patterns in by_sign.items()}
+
+
+_BY_SIGN = _by_sign()
 
 
 class Placeholder(NamedTuple):
@@ -101,7 +117,7 @@ class Placeholder(NamedTuple):
 def find(url: str, limit: int, own: re.Pattern[str] | None = None) -> Placeholder | None:
     """Returns a placeholder in the first `limit` characters, or None; `own` is `compile_own`'s."""
     for sign in _SIGNS.finditer(url, 0, limit):
-        match = _KNOWN.match(url, sign.start(), limit)
+        match = _BY_SIGN[sign[0]].match(url, sign.start(), limit)
         if match:
             return Placeholder(match[0], match.start())
     match = own.search(url, 0, limit) if own else None

@@ -11,7 +11,9 @@ from datetime import UTC, datetime
 from functools import cache
 from typing import Any
 
+from app import families, identity
 from app.events import newsletter_key
+from app.families import Recorded
 from app.filters import PARTS, Filters, Show, since
 from app.modes import Axis, told
 from app.settings import resource
@@ -76,21 +78,43 @@ class Newsletter:
 
 
 @dataclass(frozen=True)
-class LinkStats:
-    """A link's place in the newsletter and its clicks."""
+class PlaceStats:
+    """The clicks of a link at one of its places, counted from 0."""
 
-    index: int
-    url: str
-    label: str
-    tags: tuple[str, ...]
+    position: int
     all: Count
     human: Count
     machine: Count
+
+
+@dataclass(frozen=True)
+class LinkStats:
+    """A link or a family of links and its clicks; `url` is a family's template.
+
+    `carried` counts the messages that had it. `positions` are its places in them.
+    """
+
+    id: str
+    name: str
+    label: str
+    url: str
+    tags: tuple[str, ...]
+    family: bool
+    carried: int
+    all: Count
+    human: Count
+    machine: Count
+    positions: tuple[PlaceStats, ...] = ()
 
     @property
     def clicks(self) -> Split:
         """The three groups as one."""
         return Split(self.all, self.human, self.machine)
+
+    @property
+    def title(self) -> str:
+        """What it is called."""
+        return self.name or self.label or self.url
 
 
 @dataclass(frozen=True)
@@ -131,7 +155,7 @@ def sql(name: str) -> str:
     """The text of clickhouse/queries/<name>.sql, with the .part files that it names in braces."""
     folder = resource("clickhouse") / "queries"
     text = (folder / f"{name}.sql").read_text()
-    for part in ("filters", "family", "individual", "tracked"):
+    for part in ("filters", "clicked", "linked", "family", "individual", "tracked"):
         text = text.replace(f"{{{part}}}", (folder / f"{part}.part").read_text())
     return text
 
@@ -140,7 +164,29 @@ def filtered(parts: Parts) -> dict[str, Any]:
     """The parameters of filters.part; of `period` messages count that were sent within it."""
     begins = since(parts.get("period", "all"), datetime.now(UTC))
     set_ = {name: parts.get(name, "") for name in PARTS}
-    return {**set_, "since_ms": int(begins.timestamp() * 1000)}
+    return {**set_, **clicked(parts), "since_ms": int(begins.timestamp() * 1000)}
+
+
+def clicked(parts: Parts) -> dict[str, Any]:
+    """The parameters of clicked.part: `link` is an id or, as in version 0.1, a place."""
+    link = parts.get("link", "")
+    key = identity.read_id(link)
+    return {
+        "link": key or 0,
+        "position": int(link) if link and key is None else -1,
+        "link_name": parts.get("link_name", ""),
+        "label": parts.get("label", ""),
+        "url": parts.get("url", ""),
+        "host": parts.get("host", "").lower(),
+        "path": like(parts.get("path", "")),
+    }
+
+
+def like(pattern: str) -> str:
+    """A pattern whose * stands for anything, as LIKE takes it."""
+    for special in ("\\", "%", "_"):
+        pattern = pattern.replace(special, f"\\{special}")
+    return pattern.replace("*", "%")
 
 
 class Queries:
@@ -224,12 +270,44 @@ class Queries:
         )
 
     def links(self, newsletter_id: str, parts: Parts = NO_PARTS) -> list[LinkStats]:
-        """Every link of the newsletter, most human clicks first."""
-        rows = self._hits("newsletter_links", parts, newsletter=self.key(newsletter_id))
-        return [
-            LinkStats(row["link"], row["url"], row["label"], tuple(row["tags"]), *_counts(row))
-            for row in rows
-        ]
+        """Every link and family of the newsletter, most human clicks first."""
+        key, bound = self.key(newsletter_id), filtered(parts)
+        recorded = self.run(
+            "newsletter_links", newsletter=key, variant=bound["variant"],
+            since_ms=bound["since_ms"],
+        )  # fmt: skip
+        shown = families.shown(
+            Recorded(*(row[name] for name in Recorded._fields)) for row in recorded
+        )
+        keys = [row.link_key for row in shown]
+        here = {"newsletter": key, "links": keys}
+        if parts:
+            counted = {**bound, "newsletter": key}
+            counted["families"] = [row.link_key for row in shown if row.is_family]
+            clicks = self.run("link_clicks_filtered", **counted)
+            places = self.run("link_clicks_by_place_filtered", **counted)
+        else:
+            clicks, places = (
+                self.run("link_clicks", **here),
+                self.run("link_clicks_by_place", **here),
+            )
+        by_link = {row["link_key"]: _counts(row) for row in clicks}
+        by_place = {(row["link_key"], row["position"]): _counts(row) for row in places}
+        found: dict[int, list[PlaceStats]] = {}
+        for row in self.run("link_places", **here):
+            place = row["link_key"], row["position"]
+            counts = by_place.get(place, _NOTHING)
+            found.setdefault(place[0], []).append(PlaceStats(place[1], *counts))
+        links = [
+            LinkStats(
+                identity.shown_id(row.link_key), row.name, row.label, row.url, tuple(row.tags),
+                bool(row.is_family), row.carried, *by_link.get(row.link_key, _NOTHING),
+                tuple(found.get(row.link_key, ())),
+            )
+            for row in sorted(shown, key=lambda row: (row.first_position, row.link_key))
+        ]  # fmt: skip
+        links.sort(key=lambda link: (-link.human.unique, -link.human.total))
+        return links
 
     def agents(self, newsletter_id: str, parts: Parts = NO_PARTS) -> Agents:
         """What the newsletter's hits came with."""
@@ -316,6 +394,9 @@ class Queries:
         return newsletter_key(self.workspace, newsletter_id)
 
 
+_NOTHING = (Count(), Count(), Count())
+
+
 def utc(at: datetime) -> datetime:
     """clickhouse-connect gives naive datetimes for UTC columns; say what they are."""
     return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
@@ -325,9 +406,10 @@ def _split(row: Row | None) -> Split:
     return Split() if row is None else Split(*_counts(row))
 
 
-def _counts(row: Row) -> list[Count]:
+def _counts(row: Row) -> tuple[Count, Count, Count]:
     """The row's figures for all, human and machine."""
-    return [
+    every, human, machine = (
         Count(row[f"{group}_total"], row.get(f"{group}_unique", 0))
         for group in ("all", "human", "machine")
-    ]
+    )
+    return every, human, machine

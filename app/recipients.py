@@ -29,7 +29,7 @@ from app.web import (
 )
 from app.web import json as answer_of
 
-FIELDS = ("newsletter", "opened", "clicked", "not_opened", "not_clicked", "since")
+FIELDS = (*segments.NAMED, *segments.LINKED.values(), "since")
 
 
 @spec.validate(resp=Responses(HTTP_200=acting.RecipientOut, **PROBLEMS), skip_validation=True)
@@ -64,9 +64,11 @@ async def recipient(request: Request) -> Response:
 async def segment(request: Request) -> Response:
     """Recipients as NDJSON by what they did; all that is given must hold.
 
-    ?newsletter= was sent it; ?clicked_tag= (repeatable) clicked a link with one of these topics;
-    ?opened=, ?clicked= did so in that newsletter; ?not_opened=, ?not_clicked= was sent it and did
-    not; ?since= (RFC 3339) bounds what was done.
+    ?newsletter= was sent it; ?opened=, ?clicked= did so in that newsletter; ?not_opened=,
+    ?not_clicked= was sent it and did not; ?clicked_tag= (repeatable: one of these topics),
+    ?clicked_link= (id), ?clicked_name=, ?clicked_label=, ?clicked_url= (prefix), ?clicked_host=
+    (subdomains too), ?clicked_path= (* stands for anything) clicked such a link; ?since= (RFC 3339)
+    bounds what was done.
     """
     api = authorized(request)
     query = request.query_params

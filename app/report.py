@@ -52,7 +52,7 @@ def text(page: dict[str, Any], url: str) -> str:
         f"Unsubscribed  {number(stats.unsubscribes)} ({rate(stats.unsubscribes, stats.messages)})",
         "",
         *(
-            f"{number(count.unique):>8}  {link.label or link.url}"
+            f"{number(count.unique):>8}  {link.title}"
             for link, count in page["links"]
             if count.unique > 0
         ),

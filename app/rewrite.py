@@ -13,7 +13,6 @@ reader's sake, an opted out or unsubscribe link, the others leave alone too.
 import codecs
 import dataclasses
 import re
-from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -22,7 +21,7 @@ from operator import attrgetter
 from msgspec.structs import replace
 
 from app import charset as charsets
-from app import href, iso2022, link, markup, merge_fields, plain_text, preheader
+from app import href, iso2022, link, markup, plain_text, preheader
 from app.charset import Charset
 from app.compiled import Compiled, Merge, Splice, click, join_parts
 from app.href import Address
@@ -105,8 +104,9 @@ class Scanned:
         if self.charset.form == "iso2022":
             splices = [self._unmasked(splice) for splice in splices]
         merge = None
-        if self.charset.name == "utf-8" and merge_fields.may_have_fields(self.data):
-            merge = self._merge(places, splices, link_token)
+        if self.charset.name == "utf-8":
+            fillable = places if self.html else [x for x in places if not x.link.tracked]
+            merge = Merge(self.data, self.html, splices, fillable, self.base_url)
         parts = join_parts(self.data, splices)
         return Compiled(parts, links, self.notes, tuple(splices), merge=merge)
 
@@ -177,41 +177,6 @@ class Scanned:
             return Compiled((self.data,), (), (*self.notes, note))
         moved = tuple(_moved(source, links, codec))
         return Compiled(join_parts(self.data, encoded), moved, self.notes, tuple(encoded), codec)
-
-    def _merge(
-        self, places: Sequence[Place], splices: Sequence[Splice], link_token: Callable[[Link], str]
-    ) -> Merge | None:
-        """What filling the merge fields needs, None where there are none."""
-        if self.html:
-            links = [place for place in places if merge_fields.fillable(place.link.url)]
-            fields, closed = merge_fields.in_html(self.data, {place.start for place in places})
-            taken = [(splice.start, splice.end) for splice in splices]
-            taken += [(place.start, place.end) for place in places]
-            fields = _outside(fields, sorted(taken))
-        else:
-            links = [
-                place
-                for place in places
-                if not place.link.tracked and merge_fields.fillable(place.link.url)
-            ]
-            fields = merge_fields.in_text(self.data, [(place.start, place.end) for place in links])
-            closed = []
-            if not fields and not links:
-                return None
-        return Merge(self.data, fields, links, closed, self.html, link_token, self.base_url)
-
-
-def _outside(
-    fields: Iterable[merge_fields.Field], taken: Sequence[tuple[int, int]]
-) -> list[merge_fields.Field]:
-    """The fields that lie in none of the ranges, which are in order."""
-    starts = [start for start, _ in taken]
-    free = []
-    for field in fields:
-        before = bisect_left(starts, field.end) - 1
-        if before < 0 or taken[before][1] <= field.start:
-            free.append(field)
-    return free
 
 
 def compile_html(

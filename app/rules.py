@@ -29,7 +29,7 @@ from app.webhooks import Webhooks
 MOST = 100
 CHANGED = {"HTTP_413": schemas.Problem, "HTTP_422": schemas.Problem}
 LEAST_HOURS = 0.1
-OF_LINKS = ("links", "labels", "tags")
+OF_LINKS = ("links", "labels", "tags", "names", "urls", "hosts", "paths")
 
 
 @spec.validate(resp=Responses(HTTP_200=acting.FollowUpList, **PROBLEMS), skip_validation=True)
@@ -87,9 +87,8 @@ def make(
         raise RequestError(422, f"webhook {wanted.webhook_id!r} is unknown", "webhook_id")
     if len(followups.all()) >= MOST:
         raise RequestError(422, f"there are {MOST} follow-ups already", "name")
-    asked = Wanted(
-        newsletters=wanted.newsletters, links=wanted.links, labels=wanted.labels, tags=wanted.tags
-    )
+    of_links = {field: getattr(wanted, field) for field in OF_LINKS}
+    asked = Wanted(newsletters=wanted.newsletters, **of_links)
     rule = Rule(wanted.when, wanted.after_hours, asked)
     return followups.add(wanted.name, wanted.webhook_id, rule, feed.last())
 
@@ -97,9 +96,10 @@ def make(
 def out(one: FollowUp) -> acting.FollowUpOut:
     """A follow-up as the API tells it."""
     asked = one.rule.wanted
+    of_links = {field: getattr(asked, field) for field in OF_LINKS}
     return acting.FollowUpOut(
         one.id, one.name, one.webhook, one.rule.when, one.rule.after_hours, asked.newsletters,
-        asked.links, asked.labels, asked.tags, datetime.fromtimestamp(one.at, UTC), one.made,
+        created_at=datetime.fromtimestamp(one.at, UTC), made=one.made, **of_links,
     )  # fmt: skip
 
 

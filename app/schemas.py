@@ -23,13 +23,28 @@ Line = Annotated[str, Meta(max_length=1000, pattern=r"^[^\x00-\x1f\x7f]*$")]
 Tag = Annotated[str, Meta(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]+$")]
 
 
+Families = Annotated[
+    tuple[Annotated[str, Meta(min_length=1, max_length=500, pattern=r"^[!-~]+$")], ...],
+    Meta(
+        max_length=50,
+        description="Patterns such as /parcel/* for links that differ by recipient: one link each.",
+    ),
+]
+
+
 class NewsletterIn(Struct, frozen=True, forbid_unknown_fields=True):
-    """The newsletter or transactional stream that a message belongs to."""
+    """The newsletter or transactional stream that a message belongs to.
+
+    Links that fit the same pattern of `link_families` are counted as one. With `full_urls` the URLs
+    of links are kept as they are; otherwise what looks like a secret in them is masked.
+    """
 
     id: Id
     name: Line = ""
     subject: Line = ""
     tags: Annotated[tuple[Tag, ...], Meta(max_length=50)] = ()
+    link_families: Families = ()
+    full_urls: bool = False
 
 
 class TrackingIn(Struct, frozen=True, forbid_unknown_fields=True):
@@ -115,6 +130,8 @@ class TemplateIn(Struct, frozen=True, forbid_unknown_fields=True):
     tags: Annotated[tuple[Tag, ...], Meta(max_length=50)] = ()
     tracking: TrackingIn = TrackingIn()
     utm: Utm = {}
+    link_families: Families = ()
+    full_urls: bool = False
     placeholder: Annotated[str, Meta(max_length=200, pattern=r"^[!-~ ]*$")] = ""
 
 
@@ -305,3 +322,9 @@ class Problem(Struct, frozen=True, omit_defaults=True):
     detail: str = ""
     field: str = ""
     type: str = "about:blank"
+
+
+def message_and_field(error: Exception) -> tuple[str, str]:
+    """Returns what msgspec says is wrong, and the field: `values` for "at `key` in `$.values`"."""
+    message, _, path = str(error).partition(" - at `")
+    return message, path.removeprefix("key` in `").rstrip("`").removeprefix("$").lstrip(".")

@@ -9,11 +9,16 @@ from msgspec import Meta, Struct
 from sqlalchemy import Engine, delete, select
 from sqlalchemy.dialects.sqlite import insert
 
-from app.queries import NotFoundError, Queries
+from app.queries import NotFoundError, Queries, clicked
 from app.state import saved_segments
 from app.storage import Row
 
 EVERYBODY = 2**63
+# Filters on a clicked link by their names in Queries.
+LINKED = {
+    "link": "clicked_link", "link_name": "clicked_name", "label": "clicked_label",
+    "url": "clicked_url", "host": "clicked_host", "path": "clicked_path",
+}  # fmt: skip
 NAMED = ("newsletter", "opened", "clicked", "not_opened", "not_clicked")
 Text = Annotated[str, Meta(max_length=200)]
 
@@ -21,9 +26,11 @@ Text = Annotated[str, Meta(max_length=200)]
 class Segment(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """All that is set must hold, of people's hits. Newsletters are given by their ids.
 
-    `newsletter`: was sent it; `clicked_tag`: clicked a link with one of these topics; `opened` and
-    `clicked`: did so in that newsletter; `not_opened` and `not_clicked`: was sent it and did not.
-    `since` bounds what was done.
+    `newsletter`: was sent it; `opened` and `clicked`: did so in that newsletter; `not_opened` and
+    `not_clicked`: was sent it and did not. `clicked_tag` (one of these topics), `clicked_link` (its
+    id), `clicked_name`, `clicked_label`, `clicked_url` (a prefix), `clicked_host` (subdomains too)
+    and `clicked_path` (* stands for anything) say of what link there was a click. `since` bounds
+    what was done.
     """
 
     newsletter: Text = ""
@@ -32,6 +39,12 @@ class Segment(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tru
     clicked: Text = ""
     not_opened: Text = ""
     not_clicked: Text = ""
+    clicked_link: Annotated[str, Meta(pattern=r"^([0-9a-f]{16})?$")] = ""
+    clicked_name: Text = ""
+    clicked_label: Text = ""
+    clicked_url: Annotated[str, Meta(max_length=2000)] = ""
+    clicked_host: Text = ""
+    clicked_path: Annotated[str, Meta(max_length=500)] = ""
     since: Annotated[datetime, Meta(tz=True)] | None = None
 
 
@@ -99,7 +112,10 @@ def _parameters(
 ) -> Mapping[str, Any]:
     keys = {name: queries.key(given) if (given := getattr(segment, name)) else 0 for name in NAMED}
     since = int(segment.since.timestamp() * 1000) if segment.since else 0
+    link = {part: given for part, name in LINKED.items() if (given := getattr(segment, name))}
     return {
+        **clicked(link),
+        "linked": int(bool(link or segment.clicked_tag)),
         **keys,
         "tags": list(segment.clicked_tag),
         "since_ms": since,

@@ -12,6 +12,7 @@ from starlette.types import Receive, Scope, Send
 
 from app import describing, mime, schemas
 from app.mailing import Sample
+from app.masking import check_patterns
 from app.merge_fields import MissingValueError
 from app.web import (
     PROBLEMS,
@@ -74,6 +75,7 @@ async def rewrite(request: Request) -> Response:
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise invalid(error) from None
     html = _html(wanted.html, limit)
+    _check_families(wanted.newsletter.link_families, "newsletter.link_families")
     try:
         prepared = await offloaded(len(html), api.outgoing.prepare, wanted, html)
     except MissingValueError as error:
@@ -81,7 +83,8 @@ async def rewrite(request: Request) -> Response:
     if not _dry(request):
         await api.outgoing.record(prepared)
         if wanted.sample:
-            sample = Sample(wanted.html)
+            of = wanted.newsletter
+            sample = Sample(wanted.html, 0, of.link_families, of.full_urls)
             await asyncio.to_thread(api.mailing.keep_sample, wanted.newsletter.id, sample)
     return json(
         schemas.RewriteOut(
@@ -138,7 +141,8 @@ async def rewrite_mime(request: Request) -> Response:
         )
     await api.outgoing.record(prepared)
     if prepared.sample and own.get("sample", "").strip().lower() in ("yes", "true", "1"):
-        await asyncio.to_thread(api.mailing.keep_sample, named.id, Sample(*prepared.sample))
+        sample = Sample(*prepared.sample, named.link_families, named.full_urls)
+        await asyncio.to_thread(api.mailing.keep_sample, named.id, sample)
     rewritten = prepared.html
     if describing.wants_unsubscribe(own):
         newline = "\n" if b"\r\n" not in message[:1000] else "\r\n"
@@ -173,10 +177,11 @@ async def template(request: Request) -> Response:
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise invalid(error) from None
     _html(wanted.html, limit)
+    _check_families(wanted.link_families, "link_families")
     if wanted.placeholder and api.outgoing.modes(wanted.tracking).two_tokens:
         raise RequestError(422, TWO_TOKENS, "placeholder")
     kept = await asyncio.to_thread(api.mailing.keep, newsletter_id, wanted)
-    await api.outgoing.record_template(newsletter_id, wanted, kept.html.links)
+    await api.outgoing.record_template(newsletter_id, wanted, kept.of(kept.modes).records)
     report = [
         schemas.LinkOut(x.index, x.url, x.tracked, x.reason, x.label) for x in kept.html.links
     ]
@@ -228,6 +233,13 @@ def _html(html: str, limit: int) -> bytes:
     if len(data) > limit:
         raise RequestError(413, f"html has {len(data):,} bytes, more than {limit:,}", "html")
     return data
+
+
+def _check_families(patterns: Sequence[str], field: str) -> None:
+    try:
+        check_patterns(patterns)
+    except ValueError as error:
+        raise RequestError(422, str(error).removeprefix("patterns"), field) from None
 
 
 def _dry(request: Request) -> bool:

@@ -2,8 +2,8 @@
 
 Loading and correcting pause for that moment, and what was under way is finished first: so each hit
 is either in the tables or in the journal, never in both. Hits that come meanwhile are lines of the
-journal as always. Tables and sealed segments become hard links, so the pause is short and takes no
-room; state.db is copied by SQLite itself.
+journal as always. Tables become hard links, so the pause is short and takes little room; SQLite
+itself copies state.db.
 """
 
 import os
@@ -15,6 +15,7 @@ from typing import Annotated
 
 import msgspec
 
+from app import journal_secrets
 from app.corrections import DONE, Corrections
 from app.loader import Loader
 from app.settings import Settings
@@ -64,7 +65,7 @@ def take(
 
 
 def _journal(source: Path, target: Path) -> None:
-    """What waits. The open segments' whole lines become segments of the same names."""
+    """What waits, without secrets. Whole lines of open segments become segments of their names."""
     target.mkdir(mode=0o700)
     for path in sorted(source.iterdir()):
         sealed = target / path.with_suffix(SEALED).name
@@ -72,11 +73,12 @@ def _journal(source: Path, target: Path) -> None:
             try:
                 lines = path.read_bytes()
             except FileNotFoundError:  # sealed meanwhile
-                os.link(path.with_suffix(SEALED), sealed)
-                continue
+                lines = path.with_suffix(SEALED).read_bytes()
             if whole := lines[: lines.rfind(b"\n") + 1]:
-                sealed.write_bytes(whole)
-        elif path.suffix in (SEALED, DONE, ".bad"):
+                sealed.write_bytes(journal_secrets.masked(whole))
+        elif path.suffix == SEALED:
+            sealed.write_bytes(journal_secrets.masked(path.read_bytes()))
+        elif path.suffix in (DONE, ".bad"):
             os.link(path, target / path.name)
         elif path.name == "origin":
             shutil.copyfile(path, target / path.name)

@@ -66,6 +66,8 @@ WHERE database = currentDatabase() AND table IN {tables:Array(String)} AND NOT a
     AND toUnixTimestamp(modification_time) <= {until:UInt32}
 """
 
+_MIGRATED = "SELECT toUInt32(max(at)) + 1 AS at FROM migrations"
+
 Row = dict[str, Any]
 
 
@@ -207,6 +209,10 @@ class Storage:
             if not until:
                 expiry.apply(migrations.client, self._settings)
             return applied
+
+    def migrated_at(self) -> float:
+        """When the last migration was applied, in seconds since 1970 UTC. Raises StorageError."""
+        return float(self.query(_MIGRATED, {})[0]["at"])
 
     def distribute(self) -> list[str]:
         """Make the cluster's tables over all shards; returns their names. Raises StorageError."""

@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from app import schemas
+from app import identity, schemas
 from app.classify import HUMAN, MACHINE
 from app.feed import LOOK, TYPES, Cursor, CursorError, cursor
 from app.storage import StorageError
@@ -23,6 +23,7 @@ READ = 1_000  # events read at once
 SCANNED = 100_000  # events looked at for one answer, whether they are asked for or not
 WAIT = 1.0  # seconds, while ClickHouse is away
 STREAMS = 1_000  # of one process
+MAX_POSITION = 65_535  # of a link in its mail
 
 _encode = msgspec.json.Encoder().encode
 
@@ -34,8 +35,9 @@ _encode = msgspec.json.Encoder().encode
 async def events(request: Request) -> Response:
     """Events as NDJSON, oldest first, from ?after= on (a cursor; left out: the oldest kept).
 
-    ?newsletter=, ?type=, ?verdict=, ?link=, ?label= and ?tag= may be repeated. Mailwake-Cursor goes
-    on after the answer, also where it holds nothing. Events are kept for 7 days (410 afterwards).
+    ?newsletter=, ?type=, ?verdict=, ?link=, ?name=, ?label=, ?tag=, ?url= (prefix), ?host= and
+    ?path= (with *) may be repeated. Mailwake-Cursor goes on after the answer, also where it holds
+    nothing. Events are kept for 7 days (410 afterwards).
     """
     api = authorized(request)
     wanted, at = _wanted(request.query_params), _cursor(request.query_params.get("after", ""))
@@ -120,14 +122,21 @@ def _wanted(query: QueryParams) -> Wanted:
         for value in query.getlist(name):
             if value not in allowed:
                 raise RequestError(422, f"must be one of {', '.join(allowed)}", name)
-    links = query.getlist("link")
-    if not all(link.isascii() and link.isdigit() and len(link) <= 5 for link in links):
-        raise RequestError(422, "must be a link's index", "link")
     return Wanted(
         tuple(query.getlist("newsletter")), tuple(query.getlist("type")),
-        tuple(query.getlist("verdict")), tuple(map(int, links)), tuple(query.getlist("label")),
-        tuple(query.getlist("tag")),
+        tuple(query.getlist("verdict")), tuple(map(_link, query.getlist("link"))),
+        tuple(query.getlist("label")), tuple(query.getlist("tag")), tuple(query.getlist("name")),
+        tuple(query.getlist("url")), tuple(query.getlist("host")), tuple(query.getlist("path")),
     )  # fmt: skip
+
+
+def _link(text: str) -> int | str:
+    """The id of a link or, as in version 0.1, its place."""
+    if identity.read_id(text) is not None:
+        return text
+    if not (text.isascii() and text.isdigit() and len(text) <= 5 and int(text) <= MAX_POSITION):
+        raise RequestError(422, "must be the id of a link", "link")
+    return int(text)
 
 
 ROUTES: Sequence[Route] = (Route("/v1/events", events), Route("/v1/events/stream", stream))

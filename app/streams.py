@@ -14,8 +14,9 @@ import msgspec
 from msgspec import Meta, Struct
 
 from app import describing, mime
+from app.masking import check_patterns
 from app.mime import Field
-from app.schemas import Id, Line, NewsletterIn, Tag, TrackingIn
+from app.schemas import Families, Id, Line, NewsletterIn, Tag, TrackingIn
 
 Glob = Annotated[str, Meta(min_length=1, max_length=500)]
 NAMES = ("list_id", "feedback_id", "sender")
@@ -40,6 +41,8 @@ class Rule(Struct, frozen=True, forbid_unknown_fields=True):
     name: Line = ""
     tags: Annotated[tuple[Tag, ...], Meta(max_length=50)] = ()
     track: str = "opens, clicks"
+    link_families: Families = ()
+    full_urls: bool = False
 
 
 class Stream(NamedTuple):
@@ -62,6 +65,10 @@ def from_file(path: Path) -> Sequence[Rule]:
     for number, rule in enumerate(rules, 1):
         if not any(getattr(rule, name) for name in NAMES):
             raise StreamsError(f"{path}: stream {number}: needs one of {', '.join(NAMES)}")
+        try:
+            check_patterns(rule.link_families)
+        except ValueError as error:
+            raise StreamsError(f"{path}: stream {number}: link_families: {error}") from None
         try:
             describing.tracking_of({"track": rule.track})
         except describing.DescriptionError as error:
@@ -88,6 +95,10 @@ def stream_of(
     found = describing.newsletter_of({**given, **own})
     if "tags" not in own:
         found = msgspec.structs.replace(found, tags=tags)
+    if rule and "link-families" not in own:
+        found = msgspec.structs.replace(found, link_families=rule.link_families)
+    if rule and "full-urls" not in own:
+        found = msgspec.structs.replace(found, full_urls=rule.full_urls)
     return Stream(found, describing.tracking_of(track))
 
 

@@ -15,22 +15,33 @@ from binascii import a2b_base64, b2a_base64
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import NamedTuple, TypeVar
+from urllib.parse import unquote
 
 from itsdangerous.signer import SigningAlgorithm
 
 T = TypeVar("T")
 VERSION = 1
+LINK_VERSIONS = (2, 1)  # the first is signed, all are read: links of every version keep working
 SIGNATURE = 16
 LINKS = 4096  # remembered: with addresses of 2,000 characters about 16 MB
 HEAD = 3  # bytes: version, key id
 HEAD_CHARACTERS = 4  # in base64url: three bytes are four characters, whatever follows
 _MESSAGE = struct.Struct(">3sBB16sQQ")  # head, flags, variant, message id, newsletter, recipient
-_LINK = struct.Struct(">3sQHB")  # head, newsletter, index, codec; the URL follows
+_LINK_1 = struct.Struct(">3sQHB")  # head, newsletter, position, codec; the URL follows
+# head, newsletter, position, flags and codec (4 bits each), link, detail; the URL follows
+_LINK = struct.Struct(">3sQHBQI")
 _PLAIN, _DEFLATED = 0, 1
 _LOCATION = re.compile(r"https?://[!-~]+", re.IGNORECASE)
 # From base64url to the alphabet of binascii; what is in neither becomes a foreign character.
 _STANDARD = bytes.maketrans(b"-_+/=", b"+/!!!")
 _PADDING = (b"", b"!", b"==", b"=")  # by length; no number of bytes leaves one character over
+# What autolinkers and quoting leave behind a URL: punctuation and spaces of any script, character
+# references, soft breaks and escapes of quoted-printable (RFC 2045, section 6.7).
+_DAMAGED = re.compile(
+    r"([A-Za-z0-9_-]++)(?:[^\w&=%-]|=(?:0[AD]|20|3D)?"
+    r"|&(?:amp;)*(?:(?:[gl]t|quot|apos|nbsp|hellip|[lr][ad]quo|[lr]squo|#x?[0-9a-f]{2,5})\b)?;?)*+",
+    re.IGNORECASE,
+)
 # What URLs have in common; a change of these bytes needs a new codec number.
 _COMMON = (
     b".html?id=&utm_content=&utm_term=/category/product/collections/blog/news/account/index.php"
@@ -62,11 +73,35 @@ class MessageToken(NamedTuple):
 
 
 class LinkToken(NamedTuple):
-    """Where a link leads: good for a redirect with nothing else at hand."""
+    """Where a link leads: good for a redirect with nothing else at hand.
+
+    `position` counts the links of the mail from 0. `link` is the link's 64-bit key, `detail` the
+    32-bit key of its label and topics and `flags` those of `identity`; 0 in tokens of version 1,
+    whose link follows from the URL.
+    """
 
     newsletter: int
-    link: int
+    position: int
     url: str
+    link: int = 0
+    detail: int = 0
+    flags: int = 0
+
+
+def read_damaged(read: Callable[[str], T], token: str) -> T:
+    """Returns what `read` makes of a token, or of the token in one that was damaged on the way.
+
+    That is one with something behind it (`)`, `>`, `&quot;`, a soft break `=`, an ellipsis ...), or
+    percent-encoded once more than the server has decoded. The signature is verified like any other.
+    Raises BadTokenError.
+    """
+    try:
+        return read(token)
+    except BadTokenError:
+        match = _DAMAGED.fullmatch(unquote(token))
+        if not match or match[1] == token:
+            raise
+        return read(match[1])
 
 
 class Hmac128(SigningAlgorithm):
@@ -108,18 +143,22 @@ class Signer:
     """Signs and verifies payloads for one purpose (salt) with a list of keys.
 
     The first key signs, all verify; the head of the payload (version, key id) tells which to try.
+    The first of `versions` is signed, all are read.
     """
 
-    def __init__(self, keys: Sequence[str], salt: str) -> None:
+    def __init__(
+        self, keys: Sequence[str], salt: str, versions: Sequence[int] = (VERSION,)
+    ) -> None:
         if not keys:
             raise ValueError("keys: at least one is needed")
         self._keys: dict[bytes, list[bytes]] = {}
         prefix = b"mailwake " + salt.encode()
         derived = [hmac.digest(key.encode(), prefix, "sha256") for key in keys]
         for key in derived:
-            self._keys.setdefault(_head(key), []).append(key)
+            for version in versions:
+                self._keys.setdefault(_head(key, version), []).append(key)
         self._key = derived[0]
-        self.head = _head(derived[0])
+        self.head = _head(derived[0], versions[0])
         self.heads = frozenset(self._keys)
 
     def sign(self, payload: bytes) -> str:
@@ -145,9 +184,9 @@ class Signer:
         raise BadTokenError("unknown version or key, or a bad signature")
 
 
-def _head(key: bytes) -> bytes:
+def _head(key: bytes, version: int) -> bytes:
     """Version and key id."""
-    return bytes((VERSION,)) + hashlib.sha256(key).digest()[:2]
+    return bytes((version,)) + hashlib.sha256(key).digest()[:2]
 
 
 class Tokens:
@@ -156,14 +195,14 @@ class Tokens:
     `read_link(token)` gives a LinkToken or raises BadTokenError, as the other readers do.
 
     `link(LinkToken)` gives a link's token, the same for every recipient of the newsletter. It
-    raises ValueError when the link's index passes 65,535, or when the URL is not what a Location
+    raises ValueError when the link's position passes 65,535, or when the URL is not what a Location
     header may carry: http(s), visible ASCII only. A redirect needs no further check.
     """
 
     def __init__(self, keys: Sequence[str], workspace: str = "default") -> None:
         self.workspace = workspace
         self._message = Signer(keys, "message")
-        self._link = Signer(keys, "link")
+        self._link = Signer(keys, "link", LINK_VERSIONS)
         self._unsubscribe = Signer(keys, "unsubscribe")
         # All recipients of a newsletter have the same few links; forged ones are not remembered.
         self.read_link = lru_cache(LINKS)(self._read_link)
@@ -198,25 +237,33 @@ class Tokens:
     def _sign_link(self, token: LinkToken) -> str:
         if not _LOCATION.fullmatch(token.url):
             raise ValueError("url: must be http(s) in visible ASCII")
-        if not 0 <= token.link <= 0xFFFF:
-            raise ValueError("link: a mail has room for 65,536 links")
+        if not 0 <= token.position <= 0xFFFF:
+            raise ValueError("position: a mail has room for 65,536 links")
+        if not 0 <= token.flags <= 0xF:
+            raise ValueError("flags: four bits")
         url = token.url.encode("ascii")
         packer = zlib.compressobj(9, zlib.DEFLATED, -15, zdict=_COMMON)
         packed = packer.compress(url) + packer.flush()
         codec, body = (_DEFLATED, packed) if len(packed) < len(url) else (_PLAIN, url)
-        head = _LINK.pack(self._link.head, token.newsletter, token.link, codec)
+        head = _LINK.pack(
+            self._link.head, token.newsletter, token.position, token.flags << 4 | codec,
+            token.link, token.detail,
+        )  # fmt: skip
         return self._link.sign(head + body)
 
     def _read_link(self, token: str) -> LinkToken:
         """Raises BadTokenError."""
         payload = self._link.verify(token)
-        if len(payload) < _LINK.size:
+        layout = _LINK_1 if payload[0] == VERSION else _LINK
+        if len(payload) < layout.size:
             raise BadTokenError("too short")
-        _, newsletter, index, codec = _LINK.unpack_from(payload)
-        body = payload[_LINK.size :]
+        _, newsletter, position, kind, *rest = layout.unpack_from(payload)
+        link, detail = rest or (0, 0)
+        flags, codec = divmod(kind, 16)
+        body = payload[layout.size :]
         if codec == _DEFLATED:  # signed by us, so no bomb: the size was bounded when it was made
             body = zlib.decompressobj(-15, zdict=_COMMON).decompress(body)
-        return LinkToken(newsletter, index, body.decode("ascii"))
+        return LinkToken(newsletter, position, body.decode("ascii"), link, detail, flags)
 
 
 class Readers:

@@ -11,7 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.events import NO_LINK, Hit, Kind, encode, now_ms
 from app.journal import Journal, JournalError
-from app.tokens import BadTokenError, MessageToken, Readers, Tokens
+from app.tokens import BadTokenError, LinkToken, MessageToken, Readers, Tokens, read_damaged
 
 GIF = bytes.fromhex(  # one transparent pixel, 43 bytes
     "47494638396101000100800000000000ffffff21f90401000000002c00000000010001000002024401003b"
@@ -22,6 +22,7 @@ PIXEL_START: Message = {"type": "http.response.start", "status": 200, "headers":
 PIXEL_BODY: Message = {"type": "http.response.body", "body": GIF}
 PRIVATE = [NO_STORE, (b"referrer-policy", b"no-referrer"), (b"x-robots-tag", b"noindex, nofollow")]
 NOT_FOUND = b"This link is damaged or incomplete. Please open it from the original message."
+NOWHERE = LinkToken(0, NO_LINK, "")  # of an open
 AGENT_BYTES = 512
 Headers = Mapping[bytes, bytes]
 
@@ -53,7 +54,8 @@ class Tracking:
             await _answer(send, 405, [(b"allow", b"GET, HEAD"), (b"content-length", b"0")])
         elif path.startswith("/o/"):
             try:
-                token = self._tokens(scope).read_message(path[3:].removesuffix(".gif"))
+                message = path[3:].removesuffix(".gif").replace(".gif", " ", 1)
+                token = read_damaged(self._tokens(scope).read_message, message)
                 await self._count(scope, "open", token)
             except BadTokenError:
                 self.dropped["bad_message"] += 1
@@ -66,21 +68,21 @@ class Tracking:
         """A valid link token is enough to redirect; the message token says whom to count."""
         tokens = self._tokens(scope)
         try:
-            newsletter, index, url = tokens.read_link(link)
+            target = read_damaged(tokens.read_link, link)
         except BadTokenError:
             self.dropped["bad_link"] += 1
             length = (b"content-length", b"%d" % len(NOT_FOUND))
             headers = [(b"content-type", b"text/plain; charset=utf-8"), length, *PRIVATE]
             return await _answer(send, 404, headers, NOT_FOUND)
         try:
-            token = tokens.read_message(message)
-            if token.newsletter == newsletter:
-                await self._count(scope, "click", token, index, url)
+            token = read_damaged(tokens.read_message, message)
+            if token.newsletter == target.newsletter:
+                await self._count(scope, "click", token, target)
             else:
                 self.dropped["other_newsletter"] += 1
         except BadTokenError:
             self.dropped["bad_message"] += 1
-        location = [(b"location", url.encode("ascii")), (b"content-length", b"0"), *PRIVATE]
+        location = [(b"location", target.url.encode("ascii")), (b"content-length", b"0"), *PRIVATE]
         return await _answer(send, 302, location)
 
     def _tokens(self, scope: Scope) -> Tokens | Readers:
@@ -89,7 +91,7 @@ class Tracking:
         return self.readers.get(host.lower().rstrip(b"."), self.readers[b""])
 
     async def _count(
-        self, scope: Scope, kind: Kind, token: MessageToken, link: int = NO_LINK, url: str = ""
+        self, scope: Scope, kind: Kind, token: MessageToken, target: LinkToken = NOWHERE
     ) -> None:
         """Done when the line is kept, or `dropped` says why not."""
         headers = dict(scope["headers"])
@@ -97,7 +99,7 @@ class Tracking:
         try:
             if not reason:
                 address = self.visitor((scope["client"] or ("",))[0])
-                found = hit(scope["method"], headers, address, kind, token, link, url)
+                found = hit(scope["method"], headers, address, kind, token, target)
                 await self.journal.write(encode(found))
         except JournalError as error:
             reason = error.reason
@@ -106,17 +108,18 @@ class Tracking:
 
 def hit(
     method: str, headers: Headers, address: str,
-    kind: Kind, token: MessageToken, link: int, url: str,
+    kind: Kind, token: MessageToken, target: LinkToken,
 ) -> Hit:  # fmt: skip
     """The hit as the request tells it; headers are bytes of anybody's making."""
     mode = token.mode(kind)
     purpose = headers.get(b"sec-purpose") or headers.get(b"purpose") or headers.get(b"x-purpose")
     return Hit(
         kind, now_ms(), token.workspace, token.newsletter, token.message.hex(), token.recipient,
-        link, url, token.variant, method, "" if mode else address,
+        target.position, target.url, token.variant, method, "" if mode else address,
         headers.get(b"user-agent", b"")[:AGENT_BYTES].decode("latin-1"),
         (purpose or b"")[:64].decode("latin-1"),
         headers.get(b"sec-fetch-mode", b"")[:32].decode("latin-1"), mode,
+        target.link, target.detail, target.flags,
     )  # fmt: skip
 
 

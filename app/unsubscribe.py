@@ -15,7 +15,7 @@ from starlette.templating import Jinja2Templates
 from app.events import Hit, encode, now_ms
 from app.journal import Journal
 from app.modes import modes
-from app.tokens import BadTokenError, MessageToken, Readers, Tokens
+from app.tokens import BadTokenError, MessageToken, Readers, Tokens, read_damaged
 
 
 @dataclass(frozen=True)
@@ -32,13 +32,13 @@ class Unsubscribe:
     @property
     def routes(self) -> Sequence[Route]:
         """For the application's router."""
-        return (Route("/u/{token}", self.endpoint, methods=["GET", "POST"]),)
+        return (Route("/u/{token:path}", self.endpoint, methods=["GET", "POST"]),)
 
     async def endpoint(self, request: Request) -> Response:
         """Repeating the POST changes nothing more: unsubscribes count distinct messages."""
         try:
             reader = self.reader(request.headers.get("host", ""))
-            token = reader.read_unsubscribe(request.path_params["token"])
+            token = read_damaged(reader.read_unsubscribe, request.path_params["token"])
         except BadTokenError:
             return self._page(request, "damaged", 404)
         if request.method != "POST":

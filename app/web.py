@@ -168,10 +168,10 @@ async def decoded(request: Request, type_: type[T], limit: int, empty: bytes = b
 
 def invalid(error: Exception) -> RequestError:
     """msgspec says where: `Expected str, got int - at $.newsletter.id`."""
-    message, _, path = str(error).partition(" - at `")
     if not isinstance(error, msgspec.ValidationError):
         return RequestError(400, f"the body is no valid JSON: {error}")
-    return RequestError(422, message, path.rstrip("`").removeprefix("$").lstrip(".") or "body")
+    message, field = schemas.message_and_field(error)
+    return RequestError(422, message, field or "body")
 
 
 async def offloaded(size: int, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

@@ -25,7 +25,9 @@ def free_port() -> int:
 
 
 class Service:
-    """`mailwake serve` on a loopback port over one data folder."""
+    """`mailwake serve` on a loopback port over one data folder, by the program in `root`."""
+
+    root = Path(__file__).parents[1]
 
     def __init__(self, data_dir: Path, **env: str) -> None:
         self.data_dir = data_dir
@@ -59,7 +61,7 @@ class Service:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "app", "serve"],
                 env=self.env,
-                cwd=Path(__file__).parents[1],
+                cwd=self.root,
                 stdout=log,
                 stderr=log,
             )

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app import identity
 from app.clickmap import HEADERS, Spot, document
 from app.mailing import Sample
 from tests.service import Service, paths, tracked_urls
@@ -42,6 +43,17 @@ def read(html: str) -> list[tuple[str, dict[str, str | None]]]:
     return reader.tags
 
 
+def test_links_with_merge_fields_have_their_place() -> None:
+    html = (
+        '<a href="https://x.example/{{id}}">{{name}}</a><a href="{{url}}">b</a><a href="{x}">c</a>'
+    )
+    places = [Spot(0, 1, 0.5, "0" * 16), Spot(0, 2, 0.25, "1" * 16)]
+    page = document(Sample(html), places, OURS)
+    links = [attributes.get("href") for tag, attributes in read(page) if tag == "a"]
+    assert links == ["#link-0", "#link-1", None]
+    assert re.findall(r'#link-0"\]::before{content:"(\d)', page) == ["1"]
+
+
 @given(st.lists(st.sampled_from(HOSTILE) | st.text(max_size=20), max_size=12))
 def test_nothing_hostile_is_left(pieces: list[str]) -> None:
     allowed = {"html", "head", "meta", "title", "body"}
@@ -63,11 +75,15 @@ def test_each_link_carries_its_rank_and_share() -> None:
         '<a href="https://example.com/a">A</a><a href="mailto:a@example.com">M</a>'
         '<a href="https://example.com/a">again</a>'
     )
-    html = document(Sample(mail, first_link=3), [Spot(3, 1, 0.5), Spot(5, 0, 0)], OURS)
+    a = identity.shown_id(identity.identify("https://example.com/a").link)
+    other = identity.shown_id(identity.identify("https://example.com/b").link)
+    spots = [Spot(3, 1, 0.5, a), Spot(5, 0, 0, a), Spot(3, 2, 0.25, other), Spot(5, 3, 0.2, other)]
+    html = document(Sample(mail, first_link=3), spots, OURS)
     links = [attributes.get("href") for tag, attributes in read(html) if tag == "a"]
     assert links == ["#link-3", None, "#link-5"]
     assert 'a[href="#link-3"]::before{content:"1 \\B7  50%"}' in html
     assert 'a[href="#link-5"]{outline:1px dashed' in html
+    assert "25%" not in html and "20%" not in html  # what stands there in other mails
 
 
 @pytest.mark.parametrize(
@@ -138,7 +154,9 @@ def test_sample_and_template_are_shown_the_later_one_wins(
     assert stats["clicks"]["human"]["unique"] == 2
     for link in links:
         share = link["human"]["unique"] / 2
-        assert f'"#link-{link["index"]}"]::before{{content:"' in mail.text
+        (place,) = link["positions"]
+        assert place["human"] == link["human"]
+        assert f'"#link-{place["position"]}"]::before{{content:"' in mail.text
         assert f"{share:.0%}" in mail.text
     assert (
         "frame-src 'self'"

@@ -1,5 +1,6 @@
 """Verdicts that change after their hits were stored: figures follow, nothing counts twice."""
 
+import json
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -74,7 +75,7 @@ def test_a_burst_over_several_segments_settles(tmp_path: Path, storage: Storage)
     assert work.settle(after=0) == 0
     assert sorted(path.name for path in tmp_path.iterdir()) == ["corrections.lock", "origin"]
     row = storage.query(
-        "SELECT * FROM hits FINAL WHERE newsletter = {n:UInt64} AND link = 0", {"n": key}
+        "SELECT * FROM hits FINAL WHERE newsletter = {n:UInt64} AND position = 0", {"n": key}
     )[0]
     assert (row["reasons"], row["revision"], row["verdict"]) == (
         ["burst", "soon_after_sending"], 1, "scanner",
@@ -242,7 +243,7 @@ def test_merging_changes_no_figure(tmp_path: Path, storage: Storage) -> None:
             load(tmp_path, storage, click(key, message, now + link, link))
     Corrections(tmp_path, storage).settle(after=0)
     every = (
-        "SELECT message, at, link, verdict, reasons, revision, sign FROM hits FINAL"
+        "SELECT message, at, link_key, position, verdict, reasons, revision, sign FROM hits FINAL"
         " WHERE newsletter = {n:UInt64} ORDER BY ALL"
     )
     look: list[Callable[[], object]] = [
@@ -252,7 +253,10 @@ def test_merging_changes_no_figure(tmp_path: Path, storage: Storage) -> None:
     ]
     before = [one() for one in look]
     assert before[0] == {"scanner": 20}
-    for table in ("hits", "hits_by_message", "hits_by_minute", "hits_by_link", "hits_by_agent"):
+    for table in (
+        "hits", "hits_by_message", "hits_by_minute", "clicks_by_link", "clicks_by_place",
+        "hits_by_agent",
+    ):  # fmt: skip
         with storage._reader() as client:
             client.command(f"OPTIMIZE TABLE {table} FINAL")
     assert [one() for one in look] == before
@@ -268,3 +272,16 @@ def test_a_torn_note_ends_nothing(tmp_path: Path, storage: Storage) -> None:
     assert Corrections(tmp_path, storage).settle(after=0) == 3
     assert stored(storage, key) == {"scanner": 3}
     assert not list(tmp_path.glob("*.done"))
+
+
+def test_corrections_that_version_0_1_left_are_computed_anew(
+    tmp_path: Path, storage: Storage
+) -> None:
+    key, message, now = newsletter_key("default", "old fix"), new_id().hex(), now_ms()
+    for link in range(3):
+        load(tmp_path, storage, click(key, message, now + link, link))
+    old = {"workspace": "default", "newsletter": key, "message": message, "link": 2, "sign": -1}
+    (tmp_path / f"{uuid.UUID(bytes=new_id())}.fix").write_text(json.dumps(old) + "\n")
+    assert Corrections(tmp_path, storage).settle(after=0) == 3
+    assert stored(storage, key) == {"scanner": 3}
+    assert not list(tmp_path.glob("*.fix"))

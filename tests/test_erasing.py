@@ -300,7 +300,7 @@ def test_one_workspace_forgets_what_another_goes_on_knowing(
 def test_a_cluster_is_told_as_a_whole(table: str, storage: Storage) -> None:
     text = sql(f"erase_{table}").replace("{cluster}", "ON CLUSTER `c`")
     given = {name: [1] for name in ("recipients", "names", "subjects")}
-    pairs = {name: [(1, 1)] for name in ("urls", "labels")}
+    pairs = {name: [(1, 1)] for name in ("urls", "labels", "link_names")}
     asked = {"workspace": "default", **given, **pairs}
     assert "ON CLUSTER" in text and storage.query(f"EXPLAIN AST {text}", asked)
 

@@ -27,7 +27,7 @@ KEY = 2**64 - 5  # one that SQLite's integers hold with a sign
 def row(kind: str = "click", verdict: str = "human", **more: Any) -> dict[str, Any]:
     return {
         "workspace": "default", "newsletter": KEY, "message": new_id().hex(), "at": 1.5,
-        "kind": kind, "recipient": 7, "link": 0, "verdict": verdict,
+        "kind": kind, "recipient": 7, "position": 0, "link_key": 5, "verdict": verdict,
         "segment": str(uuid.UUID(int=1)), "line": 0, "method": "GET", **more,
     }  # fmt: skip
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app import events, loader
-from app.events import Hit, Link, Message, Newsletter, encode, new_id, newsletter_key, now_ms
+from app.events import Hit, Message, Newsletter, PlacedLink, encode, new_id, newsletter_key, now_ms
 from app.loader import Loader, rows
 from app.migrating import statements
 from app.settings import resource
@@ -42,7 +42,9 @@ def test_a_segment_reaches_its_tables_and_is_deleted(tmp_path: Path, storage: St
     lines = b"".join(
         [
             encode(Newsletter(now_ms(), "default", key, "a segment", "Näme", tags=("x", "y"))),
-            encode(Link(now_ms(), "default", key, 0, "https://example.com/", "Label", ("boots",))),
+            encode(
+                PlacedLink(now_ms(), "default", key, 0, "https://example.com/", "Label", ("boots",))
+            ),
             encode(Message(now_ms(), "default", key, new_id().hex(), 2**64 - 1, "a@example.com")),
             hits(key, 3),
         ]
@@ -52,7 +54,13 @@ def test_a_segment_reaches_its_tables_and_is_deleted(tmp_path: Path, storage: St
     assert work.load_all() == 6
     assert work.loaded == 6
     assert {path.name for path in tmp_path.iterdir()} == {"origin", "loading.lock"}
-    for table, expected in [("newsletters", 1), ("links", 1), ("messages", 1), ("hits", 3)]:
+    for table, expected in [
+        ("newsletters", 1),
+        ("newsletter_links", 1),
+        ("link_places", 1),
+        ("messages", 1),
+        ("hits", 3),
+    ]:
         assert count(storage, table, key) == expected
     row = storage.query("SELECT * FROM hits WHERE newsletter = {n:UInt64} LIMIT 1", {"n": key})[0]
     assert (row["client"], row["os"], row["device"]) == ("Thunderbird", "Linux", "desktop")
@@ -82,7 +90,7 @@ def test_a_failed_insert_keeps_the_segment(
     tmp_path: Path, storage: Storage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     key = newsletter_key("default", "failed")
-    path = seal(tmp_path, encode(Link(now_ms(), "default", key, 0, "u")) + hits(key, 5))
+    path = seal(tmp_path, encode(PlacedLink(now_ms(), "default", key, 0, "u")) + hits(key, 5))
     insert = storage.insert
 
     def dies_after_the_first(table: str, lines: bytes, token: str) -> None:

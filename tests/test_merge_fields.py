@@ -28,7 +28,7 @@ def compiled(html: str, options: Options | None = None) -> Compiled:
 
 
 def filled(html: str, **values: str | None) -> str:
-    return compiled(html).filled(values).personalise(TOKEN).decode()
+    return compiled(html).filled(values, sign).personalise(TOKEN).decode()
 
 
 def targets(mail: str) -> list[str]:
@@ -64,7 +64,7 @@ def test_text_is_filled_as_it_is_and_its_links_are_tracked() -> None:
         "id": "4/2",
         "MAIL": "a+b@x.example",
     }
-    mail = result.filled(values).personalise(TOKEN).decode()
+    mail = result.filled(values, sign).personalise(TOKEN).decode()
     assert targets(mail) == ["https://x.example/p/4%2F2?e=a%2Bb%40x.example"]
     assert re.sub(rf"{US}\S*[0-9a-f]", "T", mail) == (
         "Dear <Ann & Bob>\n\u00e9, your 9\u00bd: T. Bye <Ann & Bob>\n\u00e9"
@@ -86,7 +86,7 @@ def test_a_link_is_signed_for_what_it_leads_to_and_reported_so() -> None:
     html = '<a href="https://x.example/p?e={{mail}}">Parcel</a>'
     options = Options(opens=False, utm={"utm_source": "n"})
     for mail in ("ann@x.example", "bob@x.example"):
-        link = compiled(html, options).filled({"mail": mail}).links[0]
+        link = compiled(html, options).filled({"mail": mail}, sign).links[0]
         quoted = mail.replace("@", "%40")
         assert (link.reason, link.url) == (None, f"https://x.example/p?e={quoted}")
         assert link.target == f"https://x.example/p?e={quoted}&utm_source=n"
@@ -117,7 +117,7 @@ def test_a_value_that_is_the_whole_url(
     value: str, reason: str | None, href_: str, quote: str
 ) -> None:
     html = f"<a href={quote}{{{{u}}}}{quote} id=i>x</a>"
-    result = compiled(html).filled({"u": value})
+    result = compiled(html).filled({"u": value}, sign)
     assert result.links[0].reason == reason
     mail = result.personalise(TOKEN).decode()
     if reason:
@@ -154,7 +154,7 @@ def test_a_value_makes_no_other_host_and_no_other_scheme(
 ) -> None:
     full = merge_fields.fill_url(url, values)
     assert href.scheme(full) in ("", "https")
-    link = compiled(f'<a href="{url}">x</a>').filled(values).links[0]
+    link = compiled(f'<a href="{url}">x</a>').filled(values, sign).links[0]
     assert (urlsplit(link.target).hostname if link.tracked else None) == host
 
 
@@ -174,7 +174,7 @@ def test_a_value_makes_no_other_host_and_no_other_scheme(
 def test_where_nothing_is_filled(html: str) -> None:
     result = compiled(html)
     assert result.fields == frozenset()
-    assert result.filled({"v": "VALUE"}).personalise(TOKEN).decode() == html
+    assert result.filled({"v": "VALUE"}, sign).personalise(TOKEN).decode() == html
 
 
 @pytest.mark.parametrize(
@@ -202,8 +202,10 @@ def test_a_value_is_not_filled_again() -> None:
 def test_a_mail_has_so_many_fields() -> None:
     result = compiled("{{a}}" * (merge_fields.MAX_PLACES + 1))
     with pytest.raises(RewriteError, match="2,000 merge fields"):
-        result.filled({"a": ""})
-    assert compiled("{{a}}" * merge_fields.MAX_PLACES).filled({"a": "x"}).parts == (b"x" * 2000,)
+        result.filled({"a": ""}, sign)
+    assert compiled("{{a}}" * merge_fields.MAX_PLACES).filled({"a": "x"}, sign).parts == (
+        b"x" * 2000,
+    )
 
 
 def test_a_comment_in_a_style_sheet_ends_nothing() -> None:
@@ -272,10 +274,10 @@ VALUE = st.one_of(
 @example("https://y.example", ".evil.example")
 def test_a_value_never_leaves_its_place(a: str, b: str) -> None:
     result = compiled(TEMPLATE)
-    whole = result.filled({"a": a, "b": b})
+    whole = result.filled({"a": a, "b": b}, sign)
     mail = whole.personalise(TOKEN)
     assert whole.restore(mail, TOKEN) == TEMPLATE.encode()
-    plain = Shape(result.filled({"a": "x", "b": "x"}).personalise(TOKEN).decode())
+    plain = Shape(result.filled({"a": "x", "b": "x"}, sign).personalise(TOKEN).decode())
     shape = Shape(mail.decode())
     assert shape.tags == plain.tags
     values = [value.replace("\r\n", "\n") for value in shape.values]
@@ -300,10 +302,10 @@ def test_a_value_never_leaves_its_place(a: str, b: str) -> None:
 def test_a_value_in_text_leaves_the_links_alone(a: str, b: str) -> None:
     text = "{{a}} https://x.example/{{a}}?q={{b}} and https://y.example/ {{b}}"
     result = rewrite_text(text, Options(), sign, US)
-    whole = result.filled({"a": a, "b": b})
+    whole = result.filled({"a": a, "b": b}, sign)
     mail = whole.personalise(TOKEN)
     assert whole.restore(mail, TOKEN) == text.encode()
-    assert [href.address(link.target).host for link in whole.links] == ["x.example", "y.example"]
+    assert [href.address(link.url).host for link in whole.links] == ["x.example", "y.example"]
     assert mail.decode().startswith(f"{a} {US}/c/") and mail.decode().endswith(f" {b}")
 
 
@@ -312,6 +314,6 @@ def test_any_template_is_filled_or_left_and_comes_back(pieces: list[str]) -> Non
     html = "".join(pieces)
     result = compiled(html, Options())
     for values in ({"a": "<x>'\"", "b": "javascript:x"}, {"a": None, "b": None}):
-        whole = result.filled(values)
+        whole = result.filled(values, sign)
         assert whole.restore(whole.personalise(TOKEN), TOKEN) == html.encode()
     assert result.restore(result.personalise(TOKEN), TOKEN) == html.encode()

@@ -13,13 +13,14 @@ from typing import Any
 import httpx2
 import pytest
 
-from app import state
+from app import identity, state
 from app.migrating import files, statements
 from app.settings import load
 from app.state import VersionError, metadata, open_state, steps_missing
 from app.storage import Storage, StorageError
 from tests.clickhouse_server import ClickHouseServer
 from tests.service import Service
+from tests.upgrade import URLS
 
 ROOT = Path(__file__).parents[1]
 NAMES = [path.stem for path in files()]
@@ -59,7 +60,8 @@ def test_figures_survive_the_way_from_every_version(name: str, tmp_path: Path) -
     after = upgrade("finish", str(tmp_path))
     assert after["figures"] == before["figures"]
     assert after["roll_ups"]["minutes"] == after["roll_ups"]["agents"] == [{"n": 1000}]
-    assert after["roll_ups"]["links"] == before["figures"]["links"]
+    assert after["roll_ups"]["places"] == before["figures"]["links"]
+    check_links(after["roll_ups"], {row["place"]: row["n"] for row in before["figures"]["links"]})
     by_kind = {row["kind"]: row for row in after["roll_ups"]["messages"]}
     for row in before["figures"]["totals"]:
         column = "human" if row["verdict"] == "human" else "machine"
@@ -67,6 +69,30 @@ def test_figures_survive_the_way_from_every_version(name: str, tmp_path: Path) -
     assert "migrating" not in after["tables"]
     if kills:
         assert upgrade("finish", str(tmp_path))["applied"] == []
+
+
+def check_links(found: dict[str, Any], by_place: dict[int, int]) -> None:
+    """Each link has the clicks of its places; two places that lead to the same are one link."""
+    keys = {url: identity.identify_shown(url) for url in URLS}
+    expected: dict[int, int] = {}
+    for place, url in enumerate(URLS):
+        for key in {keys[url].link, keys[url].family}:
+            expected[key] = expected.get(key, 0) + by_place[place]
+    links = {row["link_key"]: row["n"] for row in found["links"]}
+    assert {key: links.pop(key) for key in expected} == expected
+    assert list(links.values()) == [by_place[6]]  # nothing says what that place led to
+    parcels = {identity.identify(url).family for url in URLS if "parcel" in url}
+    assert len(parcels) == 1
+    recorded = {row["link_key"]: row for row in found["recorded"]}
+    assert set(recorded) == set(expected)
+    assert not any("Qx7Tz9" in row["url"] or "Lm3Wv8" in row["url"] for row in found["recorded"])
+    assert {key for key, row in recorded.items() if row["is_family"]} == parcels
+    shoes = keys[URLS[0]].link
+    labels = {row["label"] for row in found["recorded"] if row["link_key"] == shoes}
+    assert labels == {"Label 0", "Label 2"}
+    places = {row["position"] for row in found["at"] if row["link_key"] == shoes}
+    assert places == {0, 2}
+    assert {row["n"] for row in found["carried"]} == {600}  # who had which is not known of old mail
 
 
 def test_hosts_that_start_at_once_do_no_harm(tmp_path: Path) -> None:

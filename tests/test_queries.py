@@ -13,7 +13,7 @@ import pytest
 
 from app import compare, exports, overview, people
 from app.demo import agents
-from app.events import Hit, Link, Message, Newsletter, encode, new_id, newsletter_key, now_ms
+from app.events import Hit, Message, Newsletter, PlacedLink, encode, new_id, newsletter_key, now_ms
 from app.filters import FilterError, Filters
 from app.loader import Loader
 from app.queries import NotFoundError, Queries
@@ -29,9 +29,9 @@ AGENTS = (agents.CHROME, agents.SAFARI_PHONE, agents.GMAIL_PROXY, agents.BARRACU
 def queries(storage: Storage, tmp_path_factory: pytest.TempPathFactory) -> Queries:
     """Forty messages of two variants; each fourth is opened by each agent, half of it clicked."""
     folder = tmp_path_factory.mktemp("queries")
-    records: list[Hit | Link | Message | Newsletter] = [
+    records: list[Hit | PlacedLink | Message | Newsletter] = [
         Newsletter(NOW, "default", KEY, NAME, "=Known", "Subject", ("zebra", "news")),
-        *(Link(NOW, "default", KEY, n, f"https://example.com/{n}", f"=Link {n}", ("boots",))
+        *(PlacedLink(NOW, "default", KEY, n, f"https://example.com/{n}", f"=Link {n}", ("boots",))
           for n in range(3)),
     ]  # fmt: skip
     for n in range(40):
@@ -48,7 +48,19 @@ def queries(storage: Storage, tmp_path_factory: pytest.TempPathFactory) -> Queri
             for k in range(1 + n % 2)
         ]
         if n % 8 < 4 and AGENTS[n % 4] != agents.GMAIL_PROXY:
-            records.append(Hit("click", at + 9, "default", KEY, message, 1000 + n, n % 3, **given))
+            records.append(
+                Hit(
+                    "click",
+                    at + 9,
+                    "default",
+                    KEY,
+                    message,
+                    1000 + n,
+                    n % 3,
+                    f"https://example.com/{n % 3}",
+                    **given,
+                )
+            )
     (folder / f"{uuid.UUID(bytes=new_id())}.seg").write_bytes(b"".join(map(encode, records)))
     Loader(folder, storage).load_all()
     return Queries(storage)

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from app import report
 from app.cli import cli
 from app.demo import agents
-from app.events import Hit, Link, Message, Newsletter, encode, new_id, newsletter_key, now_ms
+from app.events import Hit, Message, Newsletter, PlacedLink, encode, new_id, newsletter_key, now_ms
 from app.loader import Loader
 from app.queries import Queries
 from app.reports import Every, Reports, SendError, boundary, send
@@ -33,9 +33,9 @@ SENT = now_ms() - 3_600_000
 @pytest.fixture(scope="module")
 def queries(storage: Storage, tmp_path_factory: pytest.TempPathFactory) -> Queries:
     folder = tmp_path_factory.mktemp("reports")
-    records: list[Hit | Link | Message | Newsletter] = [
+    records: list[Hit | PlacedLink | Message | Newsletter] = [
         Newsletter(SENT, "default", KEY, NAME, "News <script>", "Hello"),
-        Link(SENT, "default", KEY, 0, "https://example.com/", "Boots & <i>tents"),
+        PlacedLink(SENT, "default", KEY, 0, "https://example.com/", "Boots & <i>tents"),
     ]
     for n in range(10):
         at = SENT if n else SENT - 40 * 86_400_000  # one long ago

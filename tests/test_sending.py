@@ -204,3 +204,149 @@ def test_a_long_stream_is_answered_to_a_client_that_reads_last(
         for p in (service.data_dir / "templates").iterdir()
         if p.suffix not in (".json", ".sample")
     ] == []
+
+
+PERSONAL = (
+    '<body><p title="{{name}}">Dear {{ name }}</p>'
+    '<a href="https://example.com/parcel/{{parcel}}?e={{mail}}">Parcel</a>'
+    '<a href="{{site}}">Site</a><a href="https://example.com/{{mail}}">Unsubscribe</a></body>'
+)
+
+
+def test_values_make_personal_links_that_count(service: Service, mailwake: Mailwake) -> None:
+    kept = mailwake.keep_template(
+        "personal", PERSONAL, text="Dear *|name|*: https://example.com/{{parcel}}",
+        tracking={"text": True},
+    )  # fmt: skip
+    assert kept.fields == ["mail", "name", "parcel", "site"]
+    assert [link.reason for link in kept.links] == ["placeholder"] * 3
+    recipients = [
+        {
+            "recipient": f"{n}@example.com",
+            "values": {
+                "name": f"Ann <{n}>", "parcel": f"{n}/b", "mail": f"{n}@example.com",
+                "site": "https://example.org/a?b=c d" if n else "javascript:alert(1)",
+            },
+        }
+        for n in range(3)
+    ]  # fmt: skip
+    made = list(mailwake.messages("personal", recipients))
+    for n, mail in enumerate(made):
+        assert isinstance(mail, MessageOut)
+        assert f'title="Ann &lt;{n}&gt;">Dear Ann &lt;{n}&gt;</p>' in mail.html
+        assert f'href="https://example.com/{n}%40example.com">Unsubscribe' in mail.html
+        clicks = [path for path in paths(tracked_urls(mail.html)) if path.startswith("/c/")]
+        locations = [service.client.get(path).headers["location"] for path in clicks]
+        assert locations == [
+            f"https://example.com/parcel/{n}%2Fb?e={n}%40example.com",
+            *(["https://example.org/a?b=c%20d"] if n else []),
+        ]
+        assert ("javascript%3Aalert" in mail.html) == (n == 0)
+        assert mail.text is not None and mail.text.startswith(f"Dear Ann <{n}>: http")
+        (click,) = paths(tracked_urls(mail.text))
+        assert service.client.get(click).headers["location"] == f"https://example.com/{n}%2Fb"
+    service.drained()
+    assert service.stats("personal")["clicks"]["all"]["total"] == 8
+    links = service.get("/v1/newsletters/personal/links")["links"]
+    counted = {link["url"]: (link["carried"], link["all"]["total"]) for link in links}
+    assert counted.pop("https://example.org/a?b=c%20d") == (2, 2)
+    assert sum(total for _, total in counted.values()) == 6
+    assert "https://example.com/parcel/...%2Fb?e=..." in counted
+
+
+def test_a_line_without_a_value_is_an_error_that_names_it_and_records_nothing(
+    service: Service, mailwake: Mailwake
+) -> None:
+    mailwake.keep_template("holes", PERSONAL)
+    full = {"name": "", "parcel": "1", "mail": "a@example.com", "site": None}
+    lines: list[dict[str, object]] = [
+        {"recipient": "a@example.com", "values": full},
+        {"recipient": "b@example.com", "values": {"name": "Bob"}},
+        {"recipient": "c@example.com", "values": {**full, "name": "\x07"}},
+        {"recipient": "d@example.com", "values": {str(n): "" for n in range(101)}},
+        {"recipient": "e@example.com", "values": {f"a{n}": "" for n in range(101)}},
+        {"recipient": "f@example.com", "values": {**full, "name": "x" * 4_001}},
+        {"recipient": "g@example.com"},
+    ]
+    made = list(mailwake.messages("holes", lines))
+    assert [mail.line if isinstance(mail, LineError) else mail.recipient for mail in made] == [
+        "a@example.com", 2, 3, 4, 5, 6, "g@example.com",
+    ]  # fmt: skip
+    assert isinstance(made[1], LineError) and (made[1].status, made[1].field) == (
+        422,
+        "values.mail",
+    )
+    fields = [mail.field for mail in made if isinstance(mail, LineError)]
+    assert fields == ["values.mail", "values[...]", "values", "values", "values[...]"]
+    left, without = made[0], made[-1]
+    assert isinstance(left, MessageOut) and 'href="{{site}}"' in left.html
+    assert isinstance(without, MessageOut) and "Dear {{ name }}" in without.html
+    (refused,) = mailwake.messages("holes", lines[:1], "token")
+    assert isinstance(refused, LineError) and refused.field == "values"
+    service.drained()
+    assert service.get("/v1/newsletters/holes")["messages"] == 2
+
+
+def test_a_message_with_values(service: Service, mailwake: Mailwake) -> None:
+    values = {
+        "name": "Ann",
+        "parcel": "1",
+        "mail": "ann@example.com",
+        "site": "https://example.org",
+    }
+    answer = mailwake.rewrite(
+        "one", "ann@example.com", PERSONAL, text="Dear {{name}}", values=values
+    )
+    assert [(link.url, link.reason) for link in answer.links] == [
+        ("https://example.com/parcel/1?e=ann%40example.com", None),
+        ("https://example.org", None),
+        ("https://example.com/ann%40example.com", "unsubscribe"),
+    ]
+    assert answer.text == "Dear Ann"
+    with pytest.raises(MailwakeError) as caught:
+        mailwake.rewrite("one", "ann@example.com", PERSONAL, values={"name": "Ann"})
+    assert (caught.value.problem.status, caught.value.problem.field) == (422, "values.mail")
+    plain = mailwake.rewrite("one", "ann@example.com", PERSONAL)
+    assert "Dear {{ name }}" in plain.html
+    assert any("{{" in note and "at byte" in note for note in plain.notes)
+
+
+LARGE = (
+    '<html><body><div style="display:none">Preview</div>'
+    + '<a href="http://example.com/1">Boots</a><a href="https://example.com/2">Boots</a>'
+    + '<a href="https://bank.example/">https://bank.example/</a>'
+    + f"<p>{'x' * 101_500}</p></body></html>"
+)
+
+
+def test_notes_of_a_second_reader_in_every_answer(service: Service, mailwake: Mailwake) -> None:
+    expected = ["Gmail clips", "phishing", "http, not https", "'Boots' has 2 targets"]
+    message = MESSAGE.replace(b"quoted-printable", b"8bit").replace(
+        b'<a href=3D"https://example.com/">x</a>', LARGE.encode()
+    )
+    report = service.client.post("/v1/rewrite/mime?dry_run=1", content=message).json()
+    for notes in (
+        mailwake.rewrite("notes", "a@example.com", LARGE).notes,
+        mailwake.rewrite("notes", "a@example.com", LARGE, dry_run=True).notes,
+        mailwake.keep_template("notes", LARGE).notes,
+        report["notes"],
+    ):
+        found = [note for part in expected for note in notes if part in note]
+        assert len(found) == 4, notes
+
+
+def test_where_the_pixel_goes_and_what_becomes_of_urls_as_text(
+    service: Service, mailwake: Mailwake
+) -> None:
+    top = mailwake.rewrite("top", "a@example.com", LARGE, pixel="top", url_text="leave")
+    assert re.search(r"</div><img src=\"[^\"]*/o/[^>]*><a href", top.html)
+    assert [link.reason for link in top.links] == [None, None, "url_text"]
+    assert not any("phishing" in note or "tracking.pixel" in note for note in top.notes)
+    message = MESSAGE.replace(
+        b'3D"https://example.com/">x<', b'3D"https://example.com/">example.com<'
+    )
+    answer = service.client.post(
+        "/v1/rewrite/mime?dry_run=1",
+        content=b"X-Mailwake-Track: opens clicks url_text=leave pixel=top\r\n" + message,
+    )
+    assert [link["reason"] for link in answer.json()["links"]] == ["url_text"]

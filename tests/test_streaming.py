@@ -53,8 +53,11 @@ def test_an_event_says_who_did_what_and_how_sure_that_is(service: Service) -> No
     assert clicked["message_id"] == answer["message_id"]
     assert clicked["recipient"] == "Ann@example.com"
     assert (clicked["verdict"], clicked["reasons"]) == ("human", ["soon_after_sending"])
+    links = service.get("/v1/newsletters/evented/links")["links"]
+    (boots,) = [link["id"] for link in links if link["label"] == "Boots"]
     assert clicked["link"] == {
-        "index": 0, "url": "https://example.com/a", "label": "Boots", "tags": ["boots"],
+        "id": boots, "name": "", "label": "Boots", "url": "https://example.com/a", "position": 0,
+        "tags": ["boots"],
     }  # fmt: skip
     assert opened["link"] is None
     assert re.fullmatch(r"evt_[0-9a-f]{32}_\d+", clicked["id"]) and clicked["id"] != opened["id"]
@@ -87,7 +90,7 @@ def test_filters_leave_what_they_name(
     found, _ = events(service, newsletter=name, verdict="human")
     if len(found) == 3:  # two quick clicks may be judged as a machine's, which is told as well
         told = [
-            "open" if one["link"] is None else f"click {one['link']['index']}"
+            "open" if one["link"] is None else f"click {one['link']['position']}"
             for one in events(service, newsletter=name, **query)[0]
             if one["type"] != "event.reclassified"
         ]

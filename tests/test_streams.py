@@ -57,6 +57,10 @@ def test_the_mails_own_fields_win() -> None:
     stream = found("From: parcel@x.example", own={"newsletter": "mine", "track": "clicks"})
     assert (stream.newsletter.id, stream.tracking) == ("mine", TrackingIn(False, True, False))
     assert found("From: parcel@x.example", own={"newsletter": "mine"}).tracking == OFF
+    stream = found("From: a@x.example", own={"track": "pixel=top"})
+    assert stream.tracking == TrackingIn(pixel="top")
+    stream = found("From: a@x.example", own={"track": "clicks url_text=leave"})
+    assert stream.tracking == TrackingIn(False, True, False, url_text="leave")
     stream = found("List-Id: <w.news.shop.example>", own={"tags": "a, b", "name": "Mine"})
     assert (stream.newsletter.name, stream.newsletter.tags) == ("Mine", ("a", "b"))
 
@@ -69,6 +73,8 @@ def test_nothing_at_all_is_a_stream_too() -> None:
     ("own", "field"),
     [
         ({"track": "all"}, "X-Mailwake-Track"),
+        ({"track": "opens, pixel=middle"}, "X-Mailwake-Track"),
+        ({"track": "url_text"}, "X-Mailwake-Track"),
         ({"newsletter": ""}, "X-Mailwake-Newsletter"),
         ({"tags": "x" * 101}, "X-Mailwake-Tags"),
         ({"name": "x" * 1001}, "X-Mailwake-Name"),

@@ -18,7 +18,9 @@ MESSAGES = st.builds(
     MessageToken, st.binary(min_size=16, max_size=16), U64, U64, BYTE, BYTE, st.just("default")
 )
 URLS = st.from_regex(r"https?://[!-~]{1,200}", fullmatch=True)
-LINKS = st.builds(LinkToken, U64, st.integers(0, 0xFFFF), URLS)
+LINKS = st.builds(
+    LinkToken, U64, st.integers(0, 0xFFFF), URLS, U64, st.integers(0, 2**32 - 1), st.integers(0, 15)
+)
 
 
 @given(MESSAGES)
@@ -146,8 +148,8 @@ def test_a_url_that_no_location_header_may_carry_is_not_signed(url: str) -> None
         TOKENS.link(LinkToken(1, 2, url))
 
 
-def test_a_link_index_has_sixteen_bits() -> None:
-    with pytest.raises(ValueError, match="link"):
+def test_a_link_position_has_sixteen_bits() -> None:
+    with pytest.raises(ValueError, match="position"):
         TOKENS.link(LinkToken(1, 65_536, "https://example.com/"))
 
 

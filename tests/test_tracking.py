@@ -4,15 +4,18 @@ import random
 import string
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, unquote
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from starlette.types import Message, Receive, Scope, Send
 
 from app import events
 from app.journal import Journal
 from app.modes import MODES, Mode, Modes
 from app.refusing import refuser
-from app.tokens import LinkToken, MessageToken, Readers, Tokens
+from app.tokens import BadTokenError, LinkToken, MessageToken, Readers, Tokens, read_damaged
 from app.tracking import GIF, Tracking
 from app.visitors import truncated
 from app.waiting import sealed
@@ -101,7 +104,7 @@ def test_a_pixel_is_a_gif_and_an_open(tmp_path: Path, method: str) -> None:
     assert "no-store" in answer.headers["cache-control"]
     assert hit.kind == "open"
     assert hit.message == MESSAGE.message.hex()
-    assert (hit.newsletter, hit.recipient, hit.variant, hit.link) == (11, 22, 3, -1)
+    assert (hit.newsletter, hit.recipient, hit.variant, hit.position) == (11, 22, 3, -1)
     assert (hit.method, hit.user_agent, hit.purpose) == (method, "Agent/1", "prefetch")
     assert hit.address == "192.0.2.0", "cut before it is written"
     assert not dropped
@@ -116,7 +119,7 @@ def test_a_click_redirects_to_exactly_the_url(tmp_path: Path, method: str) -> No
     assert "no-store" in answer.headers["cache-control"]
     assert answer.headers["referrer-policy"] == "no-referrer"
     assert "noindex" in answer.headers["x-robots-tag"]
-    assert (hit.kind, hit.link, hit.url, hit.method) == ("click", 5, URL, method)
+    assert (hit.kind, hit.position, hit.url, hit.method) == ("click", 5, URL, method)
     assert not dropped
 
 
@@ -289,3 +292,67 @@ def test_each_axis_is_written_by_its_own_mode(tmp_path: Path, opens: Mode, click
             (hit,) = hits
             assert hit.mode == MODES.index(mode)
             assert hit.address == ("192.0.2.0" if mode == "full" else "")
+
+
+DAMAGE = [
+    ")", "]", "}", ">", ".", ",", ";", ":", "!", "...", "\u2026", "/", "//", "=", "=0D", "=0d=0a",
+    "=20", "=3D", "= ", " ", "\r\n", "\xa0", '"', "'", "\u201d", "\u2019", "\u00bb", "\u3002",
+    "\u300d", "*", "**", "&gt;", "&quot;", "&#39;", "&#x27;", "&amp;gt;", "&gt", "&rdquo;",
+    "&", ").", '>"', ">,", "&quot;&gt;", "</", "|", "\ufffd",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_what_stands_behind_a_link_is_passed_over(tmp_path: Path, damage: str) -> None:
+    message, link = TOKENS.message(MESSAGE), TOKENS.link(LinkToken(11, 5, URL))
+    for n, behind in enumerate((damage, quote(damage, safe=""))):
+        folder = tmp_path / str(n)
+        answer, hits, dropped = ask(folder / "c", f"/c/{message}/{link}{behind}")
+        assert (answer.status, answer.headers["location"]) == (302, URL)
+        assert [(hit.kind, hit.url) for hit in hits] == [("click", URL)] and not dropped
+        for gif in (".gif", ""):
+            _, hits, dropped = ask(folder / f"o{gif}", f"/o/{message}{gif}{behind}")
+            assert [hit.kind for hit in hits] == ["open"] and not dropped
+
+
+@pytest.mark.parametrize(
+    "behind", ["x", ".x", "/x", "%20x", "%", "\u3042", "&copy;", "=ZZ", "-", "_", "\u3042.", ".gif"]
+)
+def test_anything_else_behind_a_link_is_no_damage(tmp_path: Path, behind: str) -> None:
+    link = TOKENS.link(LinkToken(11, 5, URL))
+    for damaged in (f"{link}{behind}", f"{link}){behind}", f"{link[:-1]}{behind}.", f" {link}"):
+        answer, hits, dropped = ask(tmp_path, f"/c/{TOKENS.message(MESSAGE)}/{damaged}")
+        assert answer.status == 404 and "location" not in answer.headers
+        assert (hits, dropped) == ([], {"bad_link": 1})
+
+
+def test_tokens_that_were_encoded_once_more_are_read(tmp_path: Path) -> None:
+    message, link = TOKENS.message(MESSAGE), TOKENS.link(LinkToken(11, 5, URL))
+
+    def encoded(text: str) -> str:
+        return "".join(f"%{ord(c):02x}" if c in "-_A" else c for c in text)
+
+    answer, (hit,), _ = ask(tmp_path / "c", f"/c/{encoded(message)}/{encoded(link)}%29")
+    assert (answer.headers["location"], hit.message) == (URL, MESSAGE.message.hex())
+    _, (hit,), _ = ask(tmp_path / "o", f"/o/{encoded(message)}.gif%3E")
+    assert hit.kind == "open"
+
+
+SIGNED = [TOKENS.link(LinkToken(11, n, f"{URL}{n}")) for n in range(3)]
+
+
+@given(st.sampled_from(SIGNED), st.data())
+def test_no_damage_makes_a_token_that_was_not_signed(token: str, data: st.DataObject) -> None:
+    behind = st.lists(st.sampled_from([*DAMAGE, "x", "0", "-", "%", "A=", SIGNED[0]]), max_size=4)
+    for _ in range(data.draw(st.integers(0, 3))):
+        at = data.draw(st.integers(0, len(token)))
+        cut = data.draw(st.sampled_from([0, 0, 1, 5]))
+        part = data.draw(st.text(max_size=3) | behind.map("".join))
+        token = token[:at] + part + token[at + cut :]
+    token = quote(token) if data.draw(st.booleans()) else token
+    try:
+        read = read_damaged(TOKENS.read_link, token)
+    except BadTokenError:
+        return
+    assert TOKENS.link(read) in SIGNED
+    assert unquote(token).startswith(TOKENS.link(read)), "one of ours, whole and at the beginning"

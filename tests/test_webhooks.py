@@ -267,7 +267,7 @@ def test_any_body_is_verified_by_the_vendor_neutral_library(body: bytes, event: 
 
 
 def told(number: int) -> Told:
-    link = LinkTold(0, "https://example.com", "L", ["t"])
+    link = LinkTold("0" * 16, "", "L", "https://example.com", 0, ["t"])
     at = time.time()
     return Told(
         f"evt_{number}", "message.clicked", "n", f"m{number}", "a@example.com",

@@ -34,14 +34,24 @@ LEDGER = """
         number, concat(toString(number), '@example.com'), toDateTime64(1780000000, 3)
     FROM numbers(600)
 """
+# Seven places with five links: the third leads where the first does, the last is not recorded.
+URLS = (
+    "https://example.com/shoes", "https://example.com/hats", "https://example.com/shoes?utm_term=x",
+    "https://example.com/parcel/1?key=Qx7Tz9", "https://example.com/parcel/2?key=Lm3Wv8",
+    "https://example.com/help",
+)  # fmt: skip
+LINKS = "INSERT INTO links (workspace, newsletter, link, url, label, tags, at) VALUES " + ", ".join(
+    f"('default', 5, {place}, '{url}', 'Label {place}', ['topic'], 1780000000)"
+    for place, url in enumerate(URLS)
+)
 FIGURES = {
     "totals": """
         SELECT kind, verdict, toInt64(sum({sign})) AS n, uniqExact(message) AS messages
         FROM {table} GROUP BY kind, verdict ORDER BY kind, verdict
     """,
     "links": """
-        SELECT link, toInt64(sum({sign})) AS n FROM {table} WHERE kind = 'click'
-        GROUP BY link ORDER BY link
+        SELECT {place} AS place, toInt64(sum({sign})) AS n FROM {table} WHERE kind = 'click'
+        GROUP BY place ORDER BY place
     """,
     "ledger": "SELECT count() AS n, uniqExact(address) AS addresses FROM messages",
 }
@@ -53,10 +63,23 @@ ROLL_UPS = {
             uniqExact(message) AS messages
         FROM hits_by_message GROUP BY kind ORDER BY kind
     """,
-    "links": """
-        SELECT link, toInt64(sum(human) + sum(machine)) AS n FROM hits_by_link
-        GROUP BY link ORDER BY link
+    "places": """
+        SELECT position AS place, toInt64(sum(human) + sum(machine)) AS n FROM clicks_by_place
+        WHERE link_key IN (SELECT link_key FROM hits)
+        GROUP BY place ORDER BY place
     """,
+    "links": """
+        SELECT link_key, toInt64(sum(human) + sum(machine)) AS n, uniqExact(message) AS messages
+        FROM clicks_by_link GROUP BY link_key ORDER BY link_key
+    """,
+    "recorded": """
+        SELECT link_key, family, is_family, url, label, tags
+        FROM newsletter_links FINAL ORDER BY url, label
+    """,
+    "at": """
+        SELECT DISTINCT link_key, position FROM link_places ORDER BY link_key, position
+    """,
+    "carried": "SELECT link_key, sum(carried) AS n FROM link_carried GROUP BY link_key ORDER BY n",
 }
 
 
@@ -64,6 +87,7 @@ def figures(storage: Storage) -> dict[str, Any]:
     tables = {row["name"] for row in storage.query("SHOW TABLES", {})}
     first = {"table": "events", "sign": "1"} if "hits" not in tables else {}
     names = first or {"table": "hits", "sign": "sign"}
+    names["place"] = "link" if "links" in tables else "position"
     return {name: storage.query(sql.format(**names), {}) for name, sql in FIGURES.items()}
 
 
@@ -74,6 +98,7 @@ def run(what: str, folder: Path, *more: str) -> None:
         told["applied"] = storage.migrate(until=more[0])
         with storage._reader() as client:
             client.command(LEDGER)
+            client.command(LINKS)
             client.command(HITS.format(table="events" if more[0] == "0001_start" else "hits"))
     else:
         if more:

@@ -1,7 +1,9 @@
--- Some links, given as (newsletter, link), keep the site they lead to, or lose their label.
-ALTER TABLE links {cluster}
+-- Some links, given as (newsletter, link_key), keep the site they lead to, or lose their label.
+ALTER TABLE newsletter_links {cluster}
 UPDATE
-    url = if((newsletter, link) IN {urls:Array(Tuple(UInt64, Int32))}, concat(protocol(url), '://', domain(url), '/'), url),
-    label = if((newsletter, link) IN {labels:Array(Tuple(UInt64, Int32))}, '', label)
+    url = if((newsletter, link_key) IN {urls:Array(Tuple(UInt64, UInt64))}, concat(protocol(url), '://', domain(url), '/'), url),
+    label = if((newsletter, link_key) IN {labels:Array(Tuple(UInt64, UInt64))}, '', label),
+    name = if((newsletter, link_key) IN {link_names:Array(Tuple(UInt64, UInt64))}, '', name)
 WHERE workspace = {workspace:String}
-    AND ((newsletter, link) IN {urls:Array(Tuple(UInt64, Int32))} OR (newsletter, link) IN {labels:Array(Tuple(UInt64, Int32))})
+    AND ((newsletter, link_key) IN {urls:Array(Tuple(UInt64, UInt64))} OR (newsletter, link_key) IN {labels:Array(Tuple(UInt64, UInt64))}
+        OR (newsletter, link_key) IN {link_names:Array(Tuple(UInt64, UInt64))})

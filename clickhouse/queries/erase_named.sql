@@ -1,15 +1,18 @@
--- Texts of links and newsletters (link -1) that hold an address: `what` is url, label, name or subject.
-SELECT DISTINCT what, newsletter, link
+-- Texts of links and newsletters (link_key 0) that hold an address: `what` is url, label, link_name,
+-- name or subject.
+SELECT DISTINCT what, newsletter, link_key
 FROM
 (
-    SELECT newsletter, link, 'url' AS what, url AS text FROM links WHERE workspace = {workspace:String}
+    SELECT newsletter, link_key, 'url' AS what, url AS text FROM newsletter_links WHERE workspace = {workspace:String}
     UNION ALL
-    SELECT newsletter, link, 'url', decodeURLComponent(url) FROM links WHERE workspace = {workspace:String}
+    SELECT newsletter, link_key, 'url', decodeURLComponent(url) FROM newsletter_links WHERE workspace = {workspace:String}
     UNION ALL
-    SELECT newsletter, link, 'label', label FROM links WHERE workspace = {workspace:String}
+    SELECT newsletter, link_key, 'label', label FROM newsletter_links WHERE workspace = {workspace:String}
     UNION ALL
-    SELECT newsletter, -1, 'name', name FROM newsletters WHERE workspace = {workspace:String}
+    SELECT newsletter, link_key, 'link_name', name FROM newsletter_links WHERE workspace = {workspace:String}
     UNION ALL
-    SELECT newsletter, -1, 'subject', subject FROM newsletters WHERE workspace = {workspace:String}
+    SELECT newsletter, 0, 'name', name FROM newsletters WHERE workspace = {workspace:String}
+    UNION ALL
+    SELECT newsletter, 0, 'subject', subject FROM newsletters WHERE workspace = {workspace:String}
 )
 WHERE positionCaseInsensitiveUTF8(text, {address:String}) > 0

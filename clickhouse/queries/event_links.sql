@@ -1,4 +1,5 @@
--- Every link of some newsletters.
-SELECT newsletter, link, url, label, tags
-FROM links FINAL
-WHERE workspace = {workspace:String} AND newsletter IN {newsletters:Array(UInt64)}
+-- What is known of some links of some newsletters.
+SELECT newsletter, link_key, detail, url, name, label, tags
+FROM newsletter_links FINAL
+WHERE workspace = {workspace:String} AND newsletter IN {newsletters:Array(UInt64)} AND link_key IN {links:Array(UInt64)}
+ORDER BY at

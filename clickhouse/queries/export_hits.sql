@@ -2,8 +2,9 @@
 -- text begins like a spreadsheet's formula.
 WITH (text) -> if({neutral:UInt8} = 1 AND match(text, '^[=+\\-@\\t\\r\\n＝＋－＠]'), concat('''', text), text) AS plain
 SELECT
-    hits.at AS at, toString(kind) AS type, message, plain(address_of) AS recipient, link, plain(url) AS url,
-    plain(label) AS label, toString(verdict) AS verdict, reasons, plain(client) AS client, plain(os) AS os, device,
+    hits.at AS at, toString(kind) AS type, message, plain(address_of) AS recipient,
+    if(kind = 'click', lower(leftPad(hex(hits.link_key), 16, '0')), '') AS link, position, plain(if(hits.url != '', hits.url, links.url)) AS url,
+    plain(name) AS link_name, plain(label) AS label, toString(verdict) AS verdict, reasons, plain(client) AS client, plain(os) AS os, device,
     country, variant, plain(user_agent) AS user_agent
 FROM hits FINAL
 LEFT JOIN
@@ -13,13 +14,7 @@ LEFT JOIN
     WHERE workspace = {workspace:String} AND newsletter = {newsletter:UInt64}
     GROUP BY message
 ) AS sent USING (message)
-LEFT JOIN
-(
-    SELECT link, url, label
-    FROM links FINAL
-    WHERE workspace = {workspace:String} AND newsletter = {newsletter:UInt64}
-) AS links USING (link)
-WHERE workspace = {workspace:String} AND newsletter = {newsletter:UInt64}
+{linked}WHERE workspace = {workspace:String} AND newsletter = {newsletter:UInt64}
     AND ({show:String} = 'all' OR (verdict IN ('prefetch', 'scanner', 'bot')) = ({show:String} = 'machine'))
     {filters}
 ORDER BY at, message

@@ -1,7 +1,7 @@
 -- Which links of some messages people clicked, as verdicts stand now.
-SELECT toString(message) AS id, link
-FROM hits_by_link
+SELECT toString(message) AS id, link_key
+FROM clicks_by_link
 WHERE workspace = {workspace:String} AND newsletter IN {newsletters:Array(UInt64)}
     AND message IN {messages:Array(UUID)}
-GROUP BY newsletter, link, message
+GROUP BY newsletter, link_key, message
 HAVING sum(human) > 0

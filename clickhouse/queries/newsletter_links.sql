@@ -1,21 +1,36 @@
--- One newsletter's links with their clicks, most human clicks first.
+-- One newsletter's links and families, and how many of its messages carried each: those that were
+-- sent since a moment (a whole hour), or only one variant (A/B) of them. Of labels the first
+-- is given, unless they differ by recipient.
 SELECT
-    links.link AS link, url, label, tags,
-    human_total + machine_total AS all_total, all_unique,
-    human_total, human_unique, machine_total, machine_unique
-FROM links FINAL
-LEFT JOIN
+    links.link_key AS link_key, family, is_family, url, name, label, tags, carried, first_position
+FROM
 (
     SELECT
-        link,
-        countIf(human + machine > 0 AND {individual}) AS all_unique,
-        sum(human) AS human_total,
-        countIf(human > 0 AND {individual}) AS human_unique,
-        sum(machine) AS machine_total,
-        countIf(machine > 0 AND {individual}) AS machine_unique
-    FROM hits_by_link FINAL
+        link_key,
+        any(family) AS family,
+        max(is_family) AS is_family,
+        argMax(newsletter_links.url, at) AS url,
+        argMax(newsletter_links.name, at) AS name,
+        if(uniqExactIf(newsletter_links.label, newsletter_links.label != '') > if(max(newsletter_links.is_family) > 0, 1, 3), '',
+            argMinIf(newsletter_links.label, at, newsletter_links.label != '')) AS label,
+        arraySort(groupUniqArrayArray(newsletter_links.tags)) AS tags
+    FROM newsletter_links FINAL
     WHERE workspace = {workspace:String} AND newsletter = {newsletter:UInt64}
-    GROUP BY link
-) AS clicks USING (link)
-WHERE workspace = {workspace:String} AND newsletter = {newsletter:UInt64}
-ORDER BY human_unique DESC, human_total DESC, link
+    GROUP BY link_key
+) AS links
+LEFT JOIN
+(
+    SELECT link_key, sum(link_carried.carried) AS carried
+    FROM link_carried
+    WHERE workspace = {workspace:String} AND newsletter = {newsletter:UInt64}
+        AND ({variant:String} = '' OR variant = toUInt8OrZero({variant:String}))
+        AND hour >= fromUnixTimestamp64Milli({since_ms:Int64})
+    GROUP BY link_key
+) AS sent USING (link_key)
+LEFT JOIN
+(
+    SELECT link_key, min(position) AS first_position
+    FROM link_places
+    WHERE workspace = {workspace:String} AND newsletter = {newsletter:UInt64}
+    GROUP BY link_key
+) AS places USING (link_key)

@@ -1,20 +1,34 @@
 -- Recipients by what they were sent and what people did: of each filter that is set, all must hold.
 -- Rows: recipient (the address), messages and last_sent_at. Keys of newsletters are 0 where not asked.
--- `newsletter`: was sent it. `tags`: clicked a link with one of them. `opened`, `clicked`: did so in
+-- `newsletter`: was sent it. With `linked` 1, one click fits all that is set of a link: `tags` (one of
+-- them) and clicked.part. `opened`, `clicked`: did so in
 -- that newsletter; `not_opened`, `not_clicked`: was sent it, so that it would show (mode full), and did not. `since_ms` bounds the hits.
 WITH
     acted AS
     (
-        SELECT recipient, newsletter, kind, link
-        FROM hits
-        WHERE workspace = {workspace:String} AND verdict NOT IN ('prefetch', 'scanner', 'bot')
-            AND kind IN ('open', 'click') AND at >= fromUnixTimestamp64Milli({since_ms:Int64})
-            AND (newsletter IN ({opened:UInt64}, {clicked:UInt64}, {not_opened:UInt64}, {not_clicked:UInt64})
-                OR newsletter IN (
-                    SELECT newsletter FROM links FINAL
-                    WHERE workspace = {workspace:String} AND hasAny(tags, {tags:Array(String)})
-                ))
-        GROUP BY recipient, newsletter, kind, link
+        SELECT recipient, newsletter, kind, followed
+        FROM
+        (
+            SELECT
+                recipient, newsletter, kind, sign,
+                kind = 'click' AND {linked:UInt8} = 1
+                AND (empty({tags:Array(String)})
+                    OR (newsletter, hits.link_key, hits.detail) IN (
+                        SELECT newsletter, link_key, detail FROM newsletter_links FINAL
+                        WHERE workspace = {workspace:String} AND hasAny(tags, {tags:Array(String)})
+                    )
+                    OR (hits.detail = 0 AND (newsletter, hits.link_key) IN (
+                        SELECT newsletter, link_key FROM newsletter_links FINAL
+                        WHERE workspace = {workspace:String} AND hasAny(tags, {tags:Array(String)})
+                    )))
+                {clicked} AS followed
+            FROM hits
+            WHERE workspace = {workspace:String} AND verdict NOT IN ('prefetch', 'scanner', 'bot')
+                AND kind IN ('open', 'click') AND at >= fromUnixTimestamp64Milli({since_ms:Int64})
+                AND (newsletter IN ({opened:UInt64}, {clicked:UInt64}, {not_opened:UInt64}, {not_clicked:UInt64})
+                    OR followed)
+        )
+        GROUP BY recipient, newsletter, kind, followed
         HAVING sum(sign) > 0
     )
 SELECT
@@ -28,13 +42,7 @@ FROM
     WHERE workspace = {workspace:String} AND recipient != 0 AND address != ''
 )
 WHERE ({newsletter:UInt64} = 0 OR newsletter = {newsletter:UInt64})
-    AND (empty({tags:Array(String)}) OR person IN (
-        SELECT recipient FROM acted
-        WHERE kind = 'click' AND (newsletter, link) IN (
-            SELECT newsletter, link FROM links FINAL
-            WHERE workspace = {workspace:String} AND hasAny(tags, {tags:Array(String)})
-        )
-    ))
+    AND ({linked:UInt8} = 0 OR person IN (SELECT recipient FROM acted WHERE followed))
     AND ({opened:UInt64} = 0 OR person IN (
         SELECT recipient FROM acted WHERE kind = 'open' AND newsletter = {opened:UInt64}
     ))

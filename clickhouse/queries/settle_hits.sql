@@ -2,9 +2,10 @@
 -- Hits that are nobody's (erased, or aggregate) are left out: with less to go by, the rules would
 -- judge them otherwise.
 SELECT
-    workspace, newsletter, message, toUnixTimestamp64Milli(at) AS at_ms, kind, recipient, link, variant,
+    workspace, newsletter, message, toUnixTimestamp64Milli(at) AS at_ms, kind, recipient, position, variant,
     method, address, user_agent, purpose, fetch_mode, asn, country, verdict, reasons, rules,
-    client, os, device, segment, line, origin, revision, mode
+    client, os, device, segment, line, origin, revision, mode,
+    link_key, family, detail, url
 FROM hits FINAL
 WHERE workspace = {workspace:String} AND newsletter IN {newsletters:Array(UInt64)}
     AND message IN {messages:Array(UUID)} AND recipient != 0

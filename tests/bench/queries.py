@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from app import overview, people
+from app.events import newsletter_key
 from app.filters import Filters
 from app.queries import Queries
 from app.settings import load
@@ -35,26 +36,77 @@ _MESSAGE = f"""toUUID(concat(
 _NEWSLETTERS = f"""INSERT INTO newsletters SELECT 'default', {_KEY}, concat('n', toString(rank)),
     concat('Newsletter ', toString(rank)), '', ['tag'], fromUnixTimestamp64Milli(toInt64({FIRST}))
     FROM (SELECT number + 1 AS rank FROM numbers({NEWSLETTERS}))"""
-_LINKS = f"""INSERT INTO links SELECT 'default', {_KEY}, link,
-    concat('https://example.com/', toString(link)), 'Label', [],
+_LINKS = f"""INSERT INTO newsletter_links
+    (workspace, newsletter, link_key, family, url, label, at)
+    SELECT 'default', {_KEY}, toUInt64(link + 1), toUInt64(link + 1),
+    concat('https://example.com/', toString(link)), 'Label',
     fromUnixTimestamp64Milli(toInt64({FIRST}))
     FROM (SELECT 1 + number % {NEWSLETTERS} AS rank, toInt32(intDiv(number, {NEWSLETTERS})) AS link
           FROM numbers({NEWSLETTERS * 30}))"""
+_PLACES = """INSERT INTO link_places
+    SELECT workspace, newsletter, link_key, toInt32(link_key) - 1, at FROM newsletter_links"""
+_CARRIED = """INSERT INTO link_carried
+    SELECT workspace, newsletter, link_key, variant, hour, n
+    FROM (SELECT workspace, newsletter, variant, toStartOfHour(at) AS hour, count() AS n
+          FROM messages GROUP BY workspace, newsletter, variant, hour) AS sent
+    INNER JOIN (SELECT workspace, newsletter, link_key FROM newsletter_links) AS links
+        USING (workspace, newsletter)"""
 _MH = "concat(leftPad(hex(sipHash64(m)), 16, '0'), leftPad(hex(m), 16, '0')) AS mh"
+
+
+PERSONAL = "parcels"
+
+
+def _personal(total: int) -> list[str]:
+    """A stream in which each message has a link of its own: as many as there are other hits, all
+    clicked; of the links the first thousand are recorded one by one."""
+    stream = newsletter_key("default", PERSONAL)
+    message = """toUUID(concat('0198a000-0000-7000-8',
+        lower(substring(hex(sipHash64(number)), 1, 3)), '-',
+        leftPad(lower(hex(number)), 12, '0')))"""
+    at = f"fromUnixTimestamp64Milli(toInt64({FIRST}))"
+    return [
+        f"""INSERT INTO newsletters (workspace, newsletter, id, name, at)
+            VALUES ('default', {stream}, '{PERSONAL}', '', 1780000000)""",
+        f"""INSERT INTO newsletter_links
+            (workspace, newsletter, link_key, detail, family, is_family, url, label, at)
+            SELECT 'default', {stream}, link_key, 1, 1, n = 1024,
+                if(n = 1024, 'https://t.example/parcel/...?key=...',
+                    concat('https://t.example/parcel/', toString(n), '?key=***')),
+                'Follow your parcel', {at}
+            FROM (SELECT number AS n, if(n = 1024, 1, toUInt64(n + 10)) AS link_key
+                  FROM numbers(1025))""",
+        f"""INSERT INTO link_places SELECT 'default', {stream}, link_key, 0, {at}
+            FROM (SELECT if(number = 1024, 1, toUInt64(number + 10)) AS link_key
+                  FROM numbers(1025))""",
+        f"""INSERT INTO link_carried (workspace, newsletter, link_key, hour, carried)
+            SELECT 'default', {stream}, if(number = 1024, 1, number + 10), {at},
+                if(number = 1024, {total}, 1) FROM numbers(1025)""",
+        *(
+            f"""INSERT INTO hits (workspace, newsletter, message, at, kind, recipient, position,
+                    method, user_agent, verdict, segment, line, link_key, family, url)
+                SELECT 'default', {stream}, {message}, {at}, 'click', number, 0, 'GET', 'x',
+                    'human', generateUUIDv4(), number,
+                    if(number < 1024, number + 10, cityHash64(number)), 1,
+                    concat('https://t.example/parcel/', toString(number), '?key=***')
+                FROM numbers({start}, {MILLION})"""
+            for start in range(0, total, MILLION)
+        ),
+    ]
 
 
 def _hits(start: int, count: int, total: int) -> str:
     """Opens and clicks that come soon after the sending, machines among them."""
     largest = total * 45 // 1000
-    return f"""INSERT INTO hits (workspace, newsletter, message, at, kind, recipient, link, variant,
-        method, address, user_agent, fetch_mode, verdict, reasons, rules, client, os, device,
-        country, segment, line, origin)
+    return f"""INSERT INTO hits (workspace, newsletter, message, at, kind, recipient, position,
+        variant, method, address, user_agent, fetch_mode, verdict, reasons, rules, client, os,
+        device, country, segment, line, origin, link_key, family, url)
     SELECT 'default', {_KEY}, {_MESSAGE},
         fromUnixTimestamp64Milli(toInt64({FIRST} + rank * 100000 + 1000 * least(2000000, exp(6 + 2.5
             * sqrt(-2 * log((rand(4) + 1) / 4294967297.)) * cos(6.2831 * rand(5) / 4294967295.))))),
         if(rand(6) % 10 < 8, 'open', 'click') AS kind, m,
-        if(kind = 'open', -1, toInt32(floor(exp(rand(7) / 4294967295. * log(30)))) - 1), m % 2,
-        'GET',
+        if(kind = 'open', -1, toInt32(floor(exp(rand(7) / 4294967295. * log(30)))) - 1) AS place,
+        m % 2, 'GET',
         concat('198.51.', toString(m % 250), '.', toString(bitShiftRight(m, 8) % 250)),
         concat('Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko)',
             ' Chrome/1', toString(m % 37), '.0.0.', toString(m % 11), ' Safari/537.36'),
@@ -66,13 +118,16 @@ def _hits(start: int, count: int, total: int) -> str:
         transform(m % 3, [0, 1], ['desktop', 'phone'], 'tablet'),
         transform(m % 4, [0, 1], ['DE', 'US'], ''),
         toUUID(concat('01980000-0000-7000-8000-', leftPad(hex(intDiv(number, 50000)), 12, '0'))),
-        number % 50000, 1
+        number % 50000, 1, toUInt64(place + 1), toUInt64(place + 1),
+        if(kind = 'open', '', concat('https://example.com/', toString(place)))
     FROM (SELECT number, toUInt64(exp(rand(1) / 4294967295. * log({NEWSLETTERS}))) AS rank,
               cityHash64(rank, rand(2) % greatest(10, toUInt64({largest} / rank))) AS m, {_MH}
           FROM numbers({start}, {count}))"""
 
 
-_MESSAGES = """INSERT INTO messages SELECT 'default', newsletter, message, any(recipient),
+_MESSAGES = """INSERT INTO messages
+    (workspace, newsletter, message, recipient, address, variant, at)
+    SELECT 'default', newsletter, message, any(recipient),
     concat('reader', toString(any(recipient) % 1000000), '@example.com'), any(variant), min(at)
     FROM hits WHERE newsletter = {key:UInt64} GROUP BY newsletter, message"""
 
@@ -103,17 +158,30 @@ def _measured(scale: int) -> tuple[float, dict[str, float]]:
             for start in range(0, total, MILLION):
                 client.command(_hits(start, MILLION, total))
             client.command(_MESSAGES.replace("WHERE newsletter = {key:UInt64} ", ""))
-            for table in TABLES:
-                client.command(f"OPTIMIZE TABLE {table} FINAL")
+            for sql in (_PLACES, _CARRIED):
+                client.command(sql)
+            _optimize(client)
             size = client.query(
-                "SELECT sum(bytes_on_disk) FROM system.parts WHERE active AND table LIKE 'hits%'"
+                "SELECT sum(bytes_on_disk) FROM system.parts WHERE active"
+                " AND (table LIKE 'hits%' OR table LIKE 'clicks%')"
             ).result_rows[0][0]
+            for sql in _personal(total):
+                client.command(sql)
+            _optimize(client)
         times = {label: _median(ask) for label, ask in _questions(Queries(storage)).items()}
         storage.close()
         return size / total, times
 
 
-TABLES = ("hits", "hits_by_minute", "hits_by_message", "hits_by_link", "hits_by_agent", "messages")
+def _optimize(client: Any) -> None:
+    for table in TABLES:
+        client.command(f"OPTIMIZE TABLE {table} FINAL")
+
+
+TABLES = (
+    "hits", "hits_by_minute", "hits_by_message", "clicks_by_link", "clicks_by_place",
+    "hits_by_agent", "messages", "link_carried",
+)  # fmt: skip
 
 
 def _questions(queries: Queries) -> dict[str, Callable[[], Any]]:
@@ -123,6 +191,7 @@ def _questions(queries: Queries) -> dict[str, Callable[[], Any]]:
     queries.key = lambda newsletter_id: next(  # type: ignore[method-assign]
         (row["newsletter"] for row in rows if row["id"] == newsletter_id), key(newsletter_id)
     )
+    check_personal(queries)
     sent = queries.sent(one)
     start, end = sent["first_at"].replace(second=0, microsecond=0), sent["last_at"]
     end = end.replace(second=0, microsecond=0)
@@ -134,7 +203,8 @@ def _questions(queries: Queries) -> dict[str, Callable[[], Any]]:
         "sent": lambda: queries.sent(one),
         "figures": lambda: queries.run("newsletter_stats", newsletter=key_of(rows)),
         "last hit": lambda: queries.run("newsletter_last", newsletter=key_of(rows)),
-        "links": lambda: queries.run("newsletter_links", newsletter=key_of(rows)),
+        "links": lambda: queries.links(one),
+        "links of a personal stream": lambda: queries.links(PERSONAL),
         "clients, devices, countries": lambda: queries.agents(one),
         "variants": lambda: queries.variants(one, "human"),
         "timeline by hour": lambda: queries.timeline(one, start, end, 3600),
@@ -149,6 +219,12 @@ def _questions(queries: Queries) -> dict[str, Callable[[], Any]]:
         "timeline, one device": lambda: queries.timeline(one, start, end, 3600, parts),
         "the whole page": lambda: overview.newsletter(queries, one, Filters()),
     }
+
+
+def check_personal(queries: Queries) -> None:
+    """Exact at any size: the family counts every message that has clicked."""
+    (family,) = queries.links(PERSONAL)
+    assert family.family and family.all.unique == family.all.total == family.carried
 
 
 def key_of(rows: list[dict[str, Any]]) -> int:

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from app.corrections import Corrections
 from app.demo import agents
-from app.events import Hit, Kind, Link, Message, Newsletter, encode, new_id, newsletter_key
+from app.events import Hit, Kind, Message, Newsletter, PlacedLink, encode, new_id, newsletter_key
 from app.feed import Feed
 from app.loader import Loader
 from app.settings import load
@@ -96,7 +96,7 @@ def _segments(chance: random.Random, number: int) -> Iterator[bytes]:
     people = [chance.getrandbits(64) for _ in range(EACH)]
     lines = [encode(Newsletter(sent, "default", key, name, name.title()))]
     lines += [
-        encode(Link(sent, "default", key, n, f"https://example.com/{name}/{n}"))
+        encode(PlacedLink(sent, "default", key, n, f"https://example.com/{name}/{n}"))
         for n in range(LINKS)
     ]
     for n in range(EACH):

@@ -16,6 +16,7 @@ from tests.e2e.test_dashboard import browser
 __all__ = ["browser"]
 
 US = "https://t.example"
+Body = tuple[str, bytes, str | None]  # of a mail: its name, HTML and charset
 LONG = "MAILWAKE_TORTURE" in os.environ
 pytestmark = [pytest.mark.torture] if LONG else []
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "rewrite"
@@ -107,16 +108,16 @@ def test_no_flexible_layout_moves(mails: Mails, name: str) -> None:
 
 def test_real_mail_looks_the_same(mails: Mails, shared: Path) -> None:
     real = [*(shared / "corpus").rglob("*.html")]
-    bodies = [(path.name, path.read_bytes(), None) for path in sorted(real)]
+    bodies: list[Body] = [(path.name, path.read_bytes(), None) for path in sorted(real)]
     bodies += whole_messages(shared / "mime")
     assert len(bodies) > 350
     for name, html, charset in bodies if LONG else bodies[::75]:
         unmoved(mails, html, charset, name)
 
 
-def whole_messages(folder: Path) -> list[tuple[str, bytes, str | None]]:
+def whole_messages(folder: Path) -> list[Body]:
     """Their HTML bodies, decoded."""
-    bodies: list[tuple[str, bytes, str | None]] = []
+    bodies: list[Body] = []
     for path in sorted(folder.iterdir()):
 
         def keep(leaf: mime.Leaf, body: bytes, name: str = path.name) -> list[mime.Edit]:

@@ -1,0 +1,12 @@
+-- Links that some recipients alone were sent and have clicked: of families, carried once.
+SELECT DISTINCT newsletter, link_key
+FROM hits
+WHERE workspace = {workspace:String} AND recipient IN {recipients:Array(UInt64)} AND kind = 'click' AND link_key != family
+    AND (newsletter, link_key) IN
+    (
+        SELECT newsletter, link_key
+        FROM link_carried
+        WHERE workspace = {workspace:String}
+        GROUP BY newsletter, link_key
+        HAVING sum(carried) <= 1
+    )

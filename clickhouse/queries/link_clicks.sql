@@ -1,0 +1,12 @@
+-- The clicks of some links or families of one newsletter.
+SELECT
+    link_key,
+    human_total + machine_total AS all_total,
+    countIf(human + machine > 0 AND {individual}) AS all_unique,
+    sum(human) AS human_total,
+    countIf(human > 0 AND {individual}) AS human_unique,
+    sum(machine) AS machine_total,
+    countIf(machine > 0 AND {individual}) AS machine_unique
+FROM clicks_by_link FINAL
+WHERE workspace = {workspace:String} AND newsletter = {newsletter:UInt64} AND link_key IN {links:Array(UInt64)}
+GROUP BY link_key
