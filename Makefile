@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help demo serve test torture bench docs reference screenshots lint audit format lock browser mailtools caddy loadtools clean
+.PHONY: help demo serve test torture bench docs reference screenshots lint audit format lock browser mailtools caddy loadtools npmtools clean
 
 help: ## show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -18,10 +18,10 @@ serve: $(VENV)/dev ## the service on embedded chDB, nothing configured
 test torture: export PYTHONDONTWRITEBYTECODE = # they start hundreds of processes: compiled once is enough
 
 test: ## every test, the browser tests included
-	@$(MAKE) --no-print-directory -j2 lint caddy # and what caddy waits for: linters and packages at once
+	@$(MAKE) --no-print-directory -j2 lint caddy npmtools # and what caddy waits for: linters and packages at once
 	@$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
-torture: $(VENV)/dev browser ## the longer proofs
+torture: $(VENV)/dev browser npmtools ## the longer proofs
 	@MAILWAKE_TORTURE=1 $(BIN)/python -m pytest -m torture
 
 bench: $(VENV)/bench loadtools ## speed, as ratios measured side by side
@@ -83,6 +83,11 @@ loadtools:
 	@command -v wrk >/dev/null && command -v nginx >/dev/null && ls /usr/lib/postgresql >/dev/null 2>&1 \
 	  || { apt-get update -qq && apt-get install -y -qq wrk nginx-light postgresql >/dev/null; } \
 	  || echo "wrk, nginx-light and postgresql could not be installed: their part is left out"
+
+npmtools: $(VENV)/dev # another MIME parser, to compare with
+	@test -d $(VENV)/npm/node_modules/postal-mime \
+	  || npm install --prefix $(VENV)/npm --no-save --ignore-scripts --no-audit --no-fund --silent postal-mime@4.0.0 \
+	  || echo "npm or postal-mime could not be had: its comparison is left out"
 
 clean: ## remove the virtual environment and caches (never data)
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

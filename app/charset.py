@@ -63,9 +63,14 @@ class Charset(NamedTuple):
     form: Form = "ascii"
 
     def decode(self, data: bytes) -> str:
-        """The text of a piece, as a mail client reads it."""
+        """The text of a piece, as a mail client reads it; of what is not read, as Python does."""
         if self.form == "iso2022":
             return iso2022.decode(data)
+        if self.form == "unread":
+            try:
+                return data.decode(self.name, "replace")
+            except LookupError:
+                return "\ufffd"
         return encoding.decode(self.name, data)
 
     def percent_encode(self, query: str) -> str:

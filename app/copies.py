@@ -9,8 +9,9 @@ from typing import Literal, NamedTuple, get_args
 
 import dkim
 
-from app import describing, mime, streams
+from app import describing, headers, streams, wire
 from app.describing import DescriptionError
+from app.headers import HeaderError
 from app.outgoing import Outgoing, Prepared
 from app.settings import PREFIX, Settings, SettingsError
 from app.streams import Stream
@@ -18,13 +19,15 @@ from app.streams import Stream
 log = logging.getLogger(__name__)
 SHARED = "(shared)"  # the recipient of a mail that all get alike
 MOST_HOPS = 50  # Received fields (RFC 5321, section 6.3)
-_BARE = re.compile(rb"\r(?!\n)|(?<!\r)\n|\0")
-_NAMED = {b"\r": "a bare CR", b"\n": "a bare LF", b"\0": "NUL"}
+_HOP = re.compile(rb"^received[ \t]*:", re.IGNORECASE | re.MULTILINE)
 
-# off: it said so. signed: by DKIM already. nothing: no HTML, or all of it signed or encrypted.
-# field: an X-Mailwake-* field means nothing. broken: it could not be rewritten. journal: it could
-# not be entered in the ledger. large: the smarthost takes no more.
-Reason = Literal["off", "signed", "nothing", "field", "broken", "journal", "large"]
+# off: it said so. signed: by DKIM already. nothing: no HTML. sealed: all of it is signed or
+# encrypted. field: an X-Mailwake-* field means nothing. broken: it could not be read or rewritten.
+# unproven: what came out failed the check. journal: it could not be entered in the ledger. large:
+# the smarthost takes no more.
+Reason = Literal[
+    "off", "signed", "nothing", "sealed", "field", "broken", "unproven", "journal", "large"
+]
 REASONS = get_args(Reason)
 
 
@@ -73,8 +76,11 @@ class Copies:
 
     def read(self, message: bytes, sender: str) -> Mail:
         """What a mail says of itself; `sender` is the envelope's."""
-        content, own = mime.without_own(message)
-        head, _ = mime.fields(content)
+        try:
+            content, own = headers.without_own(message)
+            head, _ = headers.fields(content)
+        except HeaderError as error:
+            return Mail(message, None, False, "broken", str(error))
         if any(field.name == "dkim-signature" for field in head):
             return Mail(content, None, why="signed")
         try:
@@ -101,10 +107,14 @@ class Copies:
         if mail.unsubscribe and recipient != SHARED:
             content = describing.header(prepared.draft.headers) + content
         if content == mail.content:
-            notes = "; ".join(prepared.notes)
             off = mail.stream.tracking == describing.OFF
-            return self.untouched(mail, "off" if off else "broken" if notes else "nothing", notes)
-        return Copy(self._signed(content), prepared)
+            why: Reason = "off" if off else _why(prepared)
+            return self.untouched(mail, why, "; ".join(prepared.notes))
+        content = self._signed(content)
+        if problem := refusal(content):  # whatever the rewriter did
+            self._outgoing.unproven += 1
+            return self.untouched(mail, "unproven", problem)
+        return Copy(content, prepared)
 
     def untouched(self, mail: Mail, why: Reason, detail: str = "") -> Copy:
         """The mail as it came, signed where it was not."""
@@ -132,16 +142,23 @@ class Copies:
 
 
 def refusal(content: bytes) -> str:
-    """Why a mail cannot be taken at all; empty where it can. Bare line ends smuggle mails in."""
-    pairs = content.count(b"\r\n")  # counting is far quicker than searching
-    sound = pairs == content.count(b"\n") == content.count(b"\r") and b"\0" not in content
-    if not sound and (found := _BARE.search(content)):
-        return f"554 5.6.0 {_NAMED[found[0]]} at byte {found.start()}: lines end with CR LF"
-    if content.count(b"eceived:") > MOST_HOPS and _hops(content) > MOST_HOPS:
+    """Returns why a mail cannot be taken, nor sent; empty where it can."""
+    if problem := wire.refusal(content):
+        return problem
+    if content.count(b"eceived") > MOST_HOPS and _hops(content) > MOST_HOPS:
         return f"554 5.4.6 more than {MOST_HOPS} hops: this mail goes round in circles"
     return ""
 
 
 def _hops(content: bytes) -> int:
-    head, _ = mime.fields(content)
-    return sum(field.name == "received" for field in head)
+    end, _ = headers.blank(content) or (len(content), 0)
+    return len(_HOP.findall(content[:end]))
+
+
+def _why(prepared: Prepared) -> Reason:
+    """Why nothing was changed."""
+    if "unproven" in prepared.left:
+        return "unproven"
+    if prepared.left == {"sealed"}:
+        return "sealed"
+    return "broken" if prepared.notes else "nothing"

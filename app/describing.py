@@ -5,14 +5,12 @@ X-Mailwake-Newsletter, -Name, -Tags, -Link-Families (patterns), -Full-URLs (yes)
 pixel=top and url_text=leave are TrackingIn's).
 """
 
-from collections.abc import Mapping, Sequence
-from email.utils import getaddresses
+from collections.abc import Mapping
 
 import msgspec
 
-from app import mime
+from app import headers
 from app.masking import check_patterns
-from app.mime import Field
 from app.modes import AXES, MODES
 from app.schemas import NewsletterIn, Recipient, TrackingIn
 
@@ -59,11 +57,13 @@ def newsletter_of(own: Mapping[str, str]) -> NewsletterIn:
 
 
 def recipient_of(message: bytes, own: Mapping[str, str]) -> str:
-    """To gives the recipient where none is named. Raises DescriptionError."""
-    head, _ = mime.fields(message)
-    found = [address for address in addresses(head, "to") if address]
+    """Returns the recipient; the first address of To where the message names none.
+
+    Raises DescriptionError, and HeaderError for a header that is too large.
+    """
+    head, _ = headers.fields(message)
     try:
-        return msgspec.convert(own.get("recipient") or (found or [""])[0], Recipient)
+        return msgspec.convert(own.get("recipient") or headers.address(head, "to"), Recipient)
     except msgspec.ValidationError as error:
         raise DescriptionError(str(error), "Recipient") from None
 
@@ -82,9 +82,11 @@ def tracking_of(own: Mapping[str, str]) -> TrackingIn:
             chosen[name] = mode
             continue
         if name not in TRACKS or (equals and name not in AXES):
-            raise DescriptionError(f"{word!r} is none of {', '.join(TRACKS)}", "Track")
+            raise DescriptionError(f"{word[:40]!r} is none of {', '.join(TRACKS)}", "Track")
         if equals and mode not in MODES:
-            raise DescriptionError(f"{word!r}: {mode!r} is none of {', '.join(MODES)}", "Track")
+            raise DescriptionError(
+                f"{name!r}: {mode[:40]!r} is none of {', '.join(MODES)}", "Track"
+            )
         found[name] = mode
     if "off" in found:
         return OFF
@@ -104,9 +106,3 @@ def wants_unsubscribe(own: Mapping[str, str]) -> bool:
 def header(fields: Mapping[str, str], newline: str = "\r\n") -> bytes:
     """Fields as they stand at the top of a message."""
     return "".join(f"{name}: {value}{newline}" for name, value in fields.items()).encode("ascii")
-
-
-def addresses(head: Sequence[Field], name: str) -> list[str]:
-    """Those of every field of that name (in lower case)."""
-    texts = [mime.text_of(field.value) for field in head if field.name == name]
-    return [address for _, address in getaddresses(texts)]

@@ -137,6 +137,7 @@ class Mailwake:
             lambda: self.corrections.changed,
             self._standing,
             self.gateway.counts if self.gateway else {},
+            lambda: sum(parts.outgoing.unproven for parts in list(self.tenants.parts.values())),
         )
 
     @asynccontextmanager

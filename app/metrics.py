@@ -23,7 +23,8 @@ DELAYS = (0.001, 0.003, 0.01, 0.02, 0.05, 0.1, 0.3, 1)
 class Metrics(Collector):
     """`hits` and `dropped` count by kind and by reason; `viewers` is how many live pages are open,
     `corrected` how many verdicts have changed, `webhooks` counts deliveries by state,
-    `mails` those that came by SMTP by outcome.
+    `mails` those that came by SMTP by outcome; `unproven` is how many rewritten messages failed
+    the check and stayed as they were.
 
     Run `pulse()` on the event loop; `text()` blocks on the journal's folder: call it in a thread.
     """
@@ -38,10 +39,11 @@ class Metrics(Collector):
         corrected: Callable[[], int],
         webhooks: Callable[[], Mapping[str, int]],
         mails: Mapping[str, int],
+        unproven: Callable[[], int],
     ) -> None:
         self._journal, self._loader, self._viewers = journal, loader, viewers
         self._corrected, self._webhooks, self._mails = corrected, webhooks, mails
-        self._hits, self._dropped = hits, dropped
+        self._hits, self._dropped, self._unproven = hits, dropped, unproven
         self._registry = CollectorRegistry()
         self._delay = Histogram(
             "mailwake_loop_delay_seconds", "How late the event loop wakes up.",
@@ -97,6 +99,8 @@ class Metrics(Collector):
         yield CounterMetricFamily("mailwake_loaded", loaded, self._loader.loaded)
         corrected = "Verdicts that changed after their hits were loaded."
         yield CounterMetricFamily("mailwake_corrected", corrected, self._corrected())
+        unproven = "Whole messages that failed the check after rewriting and stayed as they were."
+        yield CounterMetricFamily("mailwake_unproven", unproven, self._unproven())
         unreadable = "Lines that were no record."
         yield CounterMetricFamily("mailwake_unreadable", unreadable, self._loader.unreadable)
 

@@ -1,51 +1,47 @@
 """Whole messages: finds the HTML and text leaves of a MIME message and splices into their bytes.
 
-Nothing is parsed into a tree and written again. A leaf's range of bytes is decoded, rewritten, and
-put back in its own transfer encoding, the lines that did not change as they were; every other byte
-of the message stays. What is signed, encrypted, attached, forwarded or made for calendars and AMP
-is left alone (RFC 1847, RFC 8551, RFC 3156, RFC 2046).
+Nothing is parsed into a tree and written again. A leaf is decoded and rewritten, and what changed
+is put back in its own transfer encoding; every other byte of the message stays. What is signed,
+encrypted, attached, forwarded or made for calendars and AMP is left alone (RFC 1847, RFC 8551, RFC
+3156, RFC 2046).
 """
 
-import binascii
 import re
-from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from email import policy
-from email.errors import MessageError
-from email.header import decode_header, make_header
 from email.message import Message
-from itertools import accumulate
-from typing import NamedTuple
+from typing import Literal, NamedTuple
+
+from app import headers, proof, transfer, wire
+from app.headers import Field, HeaderError
+from app.proof import Change
+from app.transfer import IDENTITY, Body, Edit, Patch, TransferError
+from app.wire import LINE_LIMIT
+
+__all__ = ["Edit"]
 
 MAX_DEPTH = 50
+MAX_PARTS = 1_000  # of one message; real ones have a few
 PARAMETERS = 50  # of a field that says what a body is; real ones have five
-OWN = b"x-mailwake-"
-LINE_LIMIT = 998  # RFC 5322, section 2.1.1
-_BLANK = re.compile(rb"(?:\A|(?<=\n))\r?\n")
-_FIELD = re.compile(rb"([!-9;-~]+)[ \t]*:[ \t]*(.*?)\r?\n?\Z", re.DOTALL)
 _TELLING = ("content-type", "content-transfer-encoding", "content-disposition")
-_SEALED = ("multipart/signed", "multipart/encrypted", "multipart/report", "multipart/digest")
-_QUOTED = re.compile(rb"[^\t -<>-~]")
-_IDENTITY = ("", "7bit", "8bit", "binary")
+_SEALED = (
+    "multipart/signed", "multipart/encrypted", "application/pkcs7-mime", "application/x-pkcs7-mime",
+)  # fmt: skip
+_APART = ("multipart/report", "multipart/digest")  # no newsletters: reports of servers, and lists'
+_TOKEN = re.compile(r"([\w-]+)\s*(?:[;(].*)?\Z", re.DOTALL)
+_SPELLINGS = {"7-bit": "7bit", "7bits": "7bit", "8-bit": "8bit", "8bits": "8bit"}
+_PGP = b"-----BEGIN PGP"
 
-
-class MimeError(ValueError):
-    """A message that cannot be read; the text names the header or byte."""
-
-
-class Field(NamedTuple):
-    """A header field at bytes `start` to `end`, folding and line end included."""
-
-    name: str  # in lower case
-    value: bytes
-    start: int
-    end: int
+# sealed: signed or encrypted. unreadable: not as its fields say, or past a limit. unproven: what
+# came out was not what was meant, so the message stays as it was.
+Why = Literal["sealed", "unreadable", "unproven"]
 
 
 class Leaf(NamedTuple):
     """A text/html or text/plain body at bytes `start` to `end` of the message.
 
-    `named` is where its Content-Transfer-Encoding field stands, or would.
+    `named` is where its Content-Transfer-Encoding field lies, or would; `ending` how its lines end.
+    `flowed` and `delsp` are text/plain's (RFC 3676). `marks` are the boundaries around it.
     """
 
     kind: str
@@ -54,64 +50,133 @@ class Leaf(NamedTuple):
     encoding: str
     charset: str | None
     named: tuple[int, int] = (0, 0)
+    ending: bytes = b"\r\n"
+    flowed: bool = False
+    delsp: bool = False
+    marks: tuple[bytes, ...] = ()
 
 
-class Edit(NamedTuple):
-    """Decoded bytes `start` to `end` of a leaf give way to `new`."""
+class Note(NamedTuple):
+    """Why something was left alone; `text` names its byte."""
 
-    start: int
-    end: int
-    new: bytes
+    why: Why
+    text: str
+
+
+class Rewritten(NamedTuple):
+    """`edits` are those of the raw bytes; `left` are starts of leaves whose edits did not go in."""
+
+    message: bytes
+    edits: Sequence[Edit]
+    notes: Sequence[Note]
+    left: frozenset[int]
 
 
 Rewrite = Callable[[Leaf, bytes], Sequence[Edit]]
+Look = Callable[[Leaf, bytes], None]
 
 
-def fields(message: bytes, start: int = 0, end: int | None = None) -> tuple[list[Field], int]:
-    """The header fields from `start` on, and where the body begins.
-
-    Lines that are no field are passed over, as mail clients do.
-    """
-    end = len(message) if end is None else end
-    blank = _BLANK.search(message, start, end)
-    stop, body = (blank.start(), blank.end()) if blank else (end, end)
-    found: list[Field] = []
-    position = start
-    while position < stop:
-        line_end = _line_end(message, position, stop)
-        while line_end < stop and message[line_end : line_end + 1] in (b" ", b"\t"):
-            line_end = _line_end(message, line_end, stop)
-        match = _FIELD.match(message[position:line_end])
-        if match:
-            name = match[1].decode("ascii").lower()
-            found.append(Field(name, match[2], position, line_end))
-        position = line_end
-    return found, body
+def leaves(message: bytes) -> Sequence[Leaf]:
+    """Returns the bodies that may be rewritten, in order."""
+    return _Structure(message).leaves
 
 
-def leaves(message: bytes) -> Iterator[Leaf]:
-    """The bodies that may be rewritten, in order."""
-    yield from _walk(message, 0, len(message), 0)
+class _Structure:
+    """The leaves of a message, and notes on what is sealed or cannot be read."""
 
+    def __init__(self, message: bytes) -> None:
+        self._message = message
+        self._parts = 0
+        self._full = False
+        self.leaves: list[Leaf] = []
+        self.notes: list[Note] = []
+        self._part(0, len(message), ())
 
-def _walk(message: bytes, start: int, end: int, depth: int) -> Iterator[Leaf]:
-    if not _BLANK.search(message, start, end):
-        return  # fields alone: what would be put in would be one of them
-    head, body = fields(message, start, end)
-    about = _about(head)
-    kind = about.get_content_type()
-    if about.get_content_maintype() == "multipart":
-        boundary = about.get_boundary()
-        if kind not in _SEALED and boundary and depth < MAX_DEPTH:
-            for first, last in _parts(message, body, end, boundary):
-                yield from _walk(message, first, last, depth + 1)
-        return
-    if kind in ("text/html", "text/plain") and about.get_content_disposition() != "attachment":
-        charset = about.get_content_charset()
-        encoding = str(about.get("content-transfer-encoding", "")).strip().lower()
+    def _part(
+        self, start: int, end: int, marks: tuple[bytes, ...], first: bool = True, within: str = ""
+    ) -> None:
+        """One that is the `first` or another of a multipart of the subtype `within`."""
+        if self._parts == MAX_PARTS:
+            if not self._full:
+                self._left("unreadable", start, f"a part after {MAX_PARTS:,} others")
+            self._full = True
+            return
+        self._parts += 1
+        if not headers.blank(self._message, start, end):
+            return  # fields alone: what would be put in would be one of them
+        try:
+            head, begin = headers.fields(self._message, start, end)
+        except HeaderError as error:
+            self.notes.append(Note("unreadable", f"{error}: left alone"))
+            return
+        about = _about(head)
+        kind = about.get_content_type()
+        written = str(about.get("content-type", kind)).partition(";")[0].strip()
+        if written and written.count("/") != 1:
+            # The library reads it as text/plain, other readers as an attachment.
+            self._left("unreadable", begin, f"content type {written[:40]!r}")
+        elif kind in _SEALED:
+            self._left("sealed", begin, kind)
+        elif about.get_content_maintype() == "multipart":
+            if kind not in _APART:
+                self._multipart(begin, end, about, marks)
+        elif kind in ("text/html", "text/plain") and not _attached(about, first, within):
+            self._leaf(begin, end, head, about, marks)
+
+    def _multipart(self, start: int, end: int, about: Message, marks: tuple[bytes, ...]) -> None:
+        try:
+            mark = (about.get_boundary() or "").encode("latin-1")
+        except UnicodeEncodeError:
+            mark = b""
+        if not mark or len(marks) == MAX_DEPTH:
+            why = f"nested more than {MAX_DEPTH} deep" if mark else "without a boundary"
+            self._left("unreadable", start, f"{about.get_content_type()} {why}")
+            return
+        within = about.get_content_subtype()
+        for number, (first, last) in enumerate(_parts(self._message, start, end, mark)):
+            self._part(first, last, (*marks, mark), not number, within)
+            if self._full:
+                return
+
+    def _left(self, why: Why, start: int, what: str) -> None:
+        self.notes.append(Note(why, f"byte {start}: {what} was left alone"))
+
+    def _leaf(
+        self, start: int, end: int, head: Sequence[Field], about: Message, marks: tuple[bytes, ...]
+    ) -> None:
+        message = self._message
+        blank = b"\r\n" if message[start - 2 : start] == b"\r\n" else b"\n"
+        at = start - len(blank)
+        ending = next((e for e in (b"\r\n", b"\n") if message.find(e, start, end) >= 0), blank)
         named = [(f.start, f.end) for f in head if f.name == "content-transfer-encoding"]
-        at = head[-1].end if head else start
-        yield Leaf(kind, body, end, encoding, charset, named[0] if named else (at, at))
+        flowed = _parameter(about, "format") == "flowed"
+        delsp = flowed and _parameter(about, "delsp") == "yes"
+        self.leaves.append(
+            Leaf(
+                about.get_content_type(), start, end, _encoding(about), about.get_content_charset(),
+                named[0] if named else (at, at), ending, flowed, delsp, marks,
+            )
+        )  # fmt: skip
+
+
+def _attached(about: Message, first: bool, within: str) -> bool:
+    """Whether readers show a text part as an attachment (RFC 8621, section 4.1.4)."""
+    if about.get_content_disposition() == "attachment":
+        return True
+    return not first and (within == "related" or bool(about.get_filename()))
+
+
+def _encoding(about: Message) -> str:
+    """Its name, in the spellings that are about; more may follow it than the RFC has."""
+    value = str(about.get("content-transfer-encoding", "")).lower()
+    match = _TOKEN.match(value.strip())
+    name = match[1] if match else value.strip()
+    return _SPELLINGS.get(name, name)
+
+
+def _parameter(about: Message, name: str) -> str:
+    value = about.get_param(name, "")
+    return value.strip().lower() if isinstance(value, str) else ""
 
 
 def _about(head: list[Field]) -> Message:
@@ -122,184 +187,98 @@ def _about(head: list[Field]) -> Message:
     about = Message(policy.compat32)
     for field in head:
         if field.name in _TELLING and field.name not in about:
-            value = b";".join(field.value.split(b";", PARAMETERS)[:PARAMETERS]).decode("latin-1")
-            about[field.name] = re.sub(r"[\r\n]+", " ", value).strip()
+            value = field.value[: headers.MAX_FIELD_BYTES].split(b";", PARAMETERS)[:PARAMETERS]
+            text = b";".join(value).decode("latin-1")
+            about[field.name] = re.sub(r"[\r\n]+", " ", text).strip()
     return about
 
 
-def _parts(message: bytes, start: int, end: int, boundary: str) -> Iterator[tuple[int, int]]:
+def _parts(message: bytes, start: int, end: int, mark: bytes) -> Iterator[tuple[int, int]]:
     """Ranges of a multipart's parts (RFC 2046, section 5.1.1); a missing end counts as one."""
-    try:
-        mark = re.escape(boundary.encode("latin-1"))
-    except UnicodeEncodeError:
-        return
-    pattern = re.compile(rb"(?:\A|(?<=\n))--" + mark + rb"(--)?[ \t]*(?:\r?\n|\Z)")
+    pattern = re.compile(rb"\n--" + re.escape(mark) + rb"(--)?[ \t]*(?:\r?\n|\Z)")
     first = -1
-    for match in pattern.finditer(message, start, end):
+    position = start - 1  # the body may begin with a delimiter; a line end is always before it
+    while match := pattern.search(message, position, end):
         if first >= 0:
             last = match.start()
-            last -= 2 if message[last - 2 : last] == b"\r\n" else 1
+            last -= 1 if message[last - 1 : last] == b"\r" else 0
             yield first, max(first, last)
         if match[1]:
             return
         first = match.end()
+        position = first - 1 if first < end else end  # its line end may begin the next one
     if first >= 0:
         yield first, end
 
 
-def rewrite(message: bytes, leaf_rewrite: Rewrite, fold: bool = False) -> tuple[bytes, list[str]]:
-    """The message with the edits that `leaf_rewrite` makes to each leaf's decoded bytes, in order.
+def rewrite(
+    message: bytes, leaf_rewrite: Rewrite, fold: bool = False, look: Look | None = None
+) -> Rewritten:
+    """Make the edits that `leaf_rewrite` returns for each leaf's decoded bytes, in order.
 
-    Also returns notes on leaves that could not be rewritten. With `fold` a leaf whose lines become
-    too long for SMTP is sent as quoted-printable.
+    `look` is shown all of them before the first is rewritten.
+
+    A leaf that gets a line too long for SMTP is sent as quoted-printable, with `fold` also one
+    whose line was too long before and grows. The outcome is checked, and a message that fails stays
+    as it was: `proof.flaw` says what is checked.
     """
-    out: list[bytes] = []
-    notes: list[str] = []
-    position = 0
-    for leaf in leaves(message):
+    structure = _Structure(message)
+    notes = structure.notes
+    changes: list[Change] = []
+    bodies: list[tuple[Leaf, bytes, Body]] = []
+    for leaf in structure.leaves:
         raw = message[leaf.start : leaf.end]
         try:
-            new = _leaf(leaf, raw, leaf_rewrite)
-        except (binascii.Error, MimeError) as error:
-            notes.append(f"byte {leaf.start}: {leaf.kind} was left alone: {error}")
+            body = transfer.body(leaf.encoding, raw, leaf.ending)
+        except TransferError as error:
+            text = f"byte {leaf.start}: {leaf.kind} was left alone: {error}"
+            notes.append(Note("unreadable", text))
             continue
-        too_long = leaf.encoding in _IDENTITY and _longest(new) > max(LINE_LIMIT, _longest(raw))
-        if too_long and fold and leaf.named[1]:
-            ending = b"\r\n" if b"\r\n" in message[: leaf.start] else b"\n"
-            field = b"Content-Transfer-Encoding: quoted-printable" + ending
-            out += [message[position : leaf.named[0]], field, message[leaf.named[1] : leaf.start]]
-            out.append(_encode_quoted(new, ending, soft=False))
-            position = leaf.end
+        if _PGP in body.decoded.replace(b"\0", b""):  # UTF-16 too
+            text = f"byte {leaf.start}: {leaf.kind} was left alone: it holds a PGP block"
+            notes.append(Note("sealed", text))
             continue
-        if too_long:
-            notes.append(f"byte {leaf.start}: a line is now longer than {LINE_LIMIT} bytes")
-        out += [message[position : leaf.start], new]
-        position = leaf.end
-    return b"".join([*out, message[position:]]), notes
+        bodies.append((leaf, raw, body))
+        if look:
+            look(leaf, body.decoded)
+    for leaf, raw, body in bodies:
+        if edits := leaf_rewrite(leaf, body.decoded):
+            changes.append(_change(leaf, raw, body, edits, fold))
+    edits = [edit for change in changes for edit in change.raw_edits()]
+    result = transfer.applied(message, edits)
+    if flaw := proof.flaw(message, result, changes):
+        notes.append(Note("unproven", f"the rewritten message {flaw}: it was left alone"))
+        return Rewritten(message, (), notes, frozenset(change.start for change in changes))
+    return Rewritten(result, edits, notes, frozenset())
 
 
-def _leaf(leaf: Leaf, raw: bytes, leaf_rewrite: Rewrite) -> bytes:
-    if b"-----BEGIN PGP" in raw:
-        raise MimeError("it holds a PGP block")
-    if leaf.encoding in _IDENTITY:
-        return _applied(raw, leaf_rewrite(leaf, raw))
-    if leaf.encoding == "base64":
-        body = binascii.a2b_base64(raw)
-        edits = leaf_rewrite(leaf, body)
-        return _base64(_applied(body, edits), raw) if edits else raw
-    if leaf.encoding == "quoted-printable":
-        lines = raw.splitlines(keepends=True) or [b""]
-        decoded = [binascii.a2b_qp(line) for line in lines]
-        edits = leaf_rewrite(leaf, b"".join(decoded))
-        return b"".join(_quoted(lines, decoded, edits))
-    raise MimeError(f"transfer encoding {leaf.encoding!r} is not known")
+def _change(leaf: Leaf, raw: bytes, body: Body, edits: Sequence[Edit], fold: bool) -> Change:
+    encoding, field = leaf.encoding, None
+    if encoding in IDENTITY and _grows(raw, new := transfer.applied(raw, edits), fold):
+        encoding = "quoted-printable"
+        field = Edit(*leaf.named, b"Content-Transfer-Encoding: quoted-printable" + leaf.ending)
+        encoded = transfer.quoted_printable(new, leaf.ending)
+        patches = [Patch(leaf.start, leaf.end, encoded, 0, len(raw), edits)]
+    else:
+        patches = [
+            patch._replace(start=leaf.start + patch.start, end=leaf.start + patch.end)
+            for patch in body.patches(edits)
+        ]
+    return Change(
+        leaf.start, leaf.end, body.decoded, edits, patches, leaf.encoding, encoding, leaf.ending,
+        leaf.marks, field,
+    )  # fmt: skip
 
 
-def _applied(body: bytes, edits: Sequence[Edit], offset: int = 0) -> bytes:
-    out: list[bytes] = []
-    position = 0
-    for edit in edits:
-        out += [body[position : edit.start - offset], edit.new]
-        position = edit.end - offset
-    return b"".join([*out, body[position:]])
+def _grows(old: bytes, new: bytes, fold: bool) -> bool:
+    """Whether a line of `new` must be folded."""
+    if not wire.has_long_line(new):
+        return False
+    if not wire.has_long_line(old):
+        return True
+    now, before = wire.line_lengths(new), wire.line_lengths(old)
+    return _long(now) > _long(before) or (fold and max(now) > max(before))
 
 
-def _base64(new: bytes, raw: bytes) -> bytes:
-    """With the original's line length and line ends (RFC 2045, section 6.8)."""
-    first = raw.lstrip().partition(b"\n")[0]
-    ending = b"\r\n" if first.endswith(b"\r") or b"\n" not in raw else b"\n"
-    width = len(first.strip()) // 4 * 4
-    width = width if 4 <= width <= 996 and b"\n" in raw.strip() else 76
-    text = binascii.b2a_base64(new, newline=False)
-    lines = [text[place : place + width] for place in range(0, len(text), width)]
-    tail = raw[len(raw.rstrip()) :]
-    lead = raw[: len(raw) - len(raw.lstrip())]
-    return lead + ending.join(lines) + tail
-
-
-def _quoted(
-    lines: Sequence[bytes], decoded: Sequence[bytes], edits: Sequence[Edit]
-) -> Iterator[bytes]:
-    """The lines as they were, but for those that an edit touches: these are encoded anew."""
-    ends = list(accumulate(map(len, decoded)))
-    line = number = 0
-    while number < len(edits):
-        first = max(line, min(bisect_right(ends, edits[number].start), len(lines) - 1))
-        yield from lines[line:first]
-        last, until = first, number
-        # Edits whose lines meet are encoded together.
-        while until < len(edits) and (
-            until == number or last == len(lines) - 1 or edits[until].start < ends[last]
-        ):
-            last = max(last, min(bisect_left(ends, edits[until].end), len(lines) - 1))
-            until += 1
-        offset = ends[first] - len(decoded[first])
-        body = _applied(b"".join(decoded[first : last + 1]), edits[number:until], offset)
-        closing = lines[last]
-        soft = closing.rstrip(b"\r\n").endswith(b"=") and not decoded[last].endswith(b"\n")
-        ending = b"\n" if lines[0].endswith(b"\n") and not lines[0].endswith(b"\r\n") else b"\r\n"
-        yield _encode_quoted(body, ending, soft)
-        line, number = last + 1, until
-    yield from lines[line:]
-
-
-def _encode_quoted(body: bytes, ending: bytes, soft: bool) -> bytes:
-    """RFC 2045, section 6.7; `soft` says that the last line goes on in the next one."""
-    out: list[bytes] = []
-    for line in body.splitlines(keepends=True):
-        text = line.rstrip(b"\r\n")
-        out.append(_wrap(_QUOTED.sub(_octet, text), bool(line[len(text) :]), ending))
-        out.append(line[len(text) :])
-    if soft:
-        out.append(b"=" + ending)
-    return b"".join(out)
-
-
-def _octet(match: re.Match[bytes]) -> bytes:
-    return b"=%02X" % ord(match[0])
-
-
-def _wrap(text: bytes, ends: bool, ending: bytes) -> bytes:
-    """Soft breaks so that no line is longer than 76; white space before a line end is encoded."""
-    if ends and text[-1:] in (b" ", b"\t"):
-        text = text[:-1] + b"=%02X" % text[-1]
-    lines, start = [], 0
-    while len(text) - start > 75:
-        end = start + 75
-        within = text.rfind(b"=", end - 2, end)  # =XX stays whole
-        end = end if within < 0 else within
-        lines.append(text[start:end] + b"=")
-        start = end
-    return ending.join([*lines, text[start:]])
-
-
-def _longest(body: bytes) -> int:
-    return max(map(len, body.splitlines()), default=0)
-
-
-def _line_end(message: bytes, start: int, stop: int) -> int:
-    found = message.find(b"\n", start, stop)
-    return stop if found < 0 else found + 1
-
-
-def text_of(value: bytes) -> str:
-    """A header's value as text, encoded words resolved (RFC 2047)."""
-    unfolded = re.sub(r"\r?\n[ \t]?", " ", value.decode("utf-8", "surrogateescape")).strip()
-    try:
-        return str(make_header(decode_header(unfolded)))
-    except (MessageError, LookupError, ValueError):
-        return unfolded.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-
-
-def without_own(message: bytes) -> tuple[bytes, dict[str, str]]:
-    """The message without its X-Mailwake-* fields, and these by the rest of their names."""
-    head, _ = fields(message)
-    out: list[bytes] = []
-    own: dict[str, str] = {}
-    position = 0
-    for field in head:
-        if field.name.encode("ascii").startswith(OWN):
-            own.setdefault(field.name[len(OWN) :], text_of(field.value))
-            out.append(message[position : field.start])
-            position = field.end
-    return b"".join([*out, message[position:]]), own
+def _long(lengths: Sequence[int]) -> int:
+    return sum(length > LINE_LIMIT for length in lengths)

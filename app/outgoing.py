@@ -14,9 +14,9 @@ from app.events import new_id, newsletter_key, now_ms, recipient_key
 from app.journal import Journal
 from app.link_signer import KnownLinks, LinkRules, LinkSigner
 from app.merge_fields import Values
-from app.mime import Edit, Leaf
+from app.mime import Edit, Leaf, Why
 from app.modes import SHARED, Axis, Mode, Modes, aggregate_id
-from app.rewrite import Compiled, Link, Options, Scanned, refused, scan_both, scan_html, scan_text
+from app.rewrite import Compiled, Link, Options, Scanned, scan_both, scan_html, scan_text
 from app.schemas import LinkOut, ModesOut, NewsletterIn, RewriteIn, TemplateIn, TrackingIn
 from app.settings import Settings
 from app.suppressing import Suppressions
@@ -65,8 +65,8 @@ class Prepared:
     """A rewritten message: `html` and `text` are ready to send, `links` says what is tracked.
 
     `sample` is a whole message's HTML as it was, and the position of the first link in it.
-    `records` says what is recorded of the links, `notes` what could not be done, `remarks` what a
-    second reader would say.
+    `records` says what is recorded of the links, `left` why parts of a whole message were left
+    alone, `notes` what else could not be done, `remarks` what a second reader would say.
     """
 
     draft: Draft
@@ -76,6 +76,7 @@ class Prepared:
     html: bytes
     text: str | None = None
     sample: tuple[str, int] | None = None
+    left: frozenset[Why] = frozenset()
     records: Sequence[events.Link] = ()
     remarks: Sequence[str] = ()
 
@@ -119,6 +120,8 @@ class CompiledMail:
 class Outgoing:
     """Prepares messages of one workspace: `prepare*` in any thread, `record*` on the loop's.
 
+    `unproven` counts whole messages that failed the check after rewriting and stayed as they were.
+
     `withdrawn` tells the axes of a workspace's recipient that a newsletter must not track.
     """
 
@@ -136,6 +139,7 @@ class Outgoing:
         self._suppressions = suppressions
         self._workspace = workspace
         self._catalog = Catalog()
+        self.unproven = 0
         self._known_links = KnownLinks()
 
     def prepare(self, wanted: RewriteIn, html: bytes, charset: str | None = "utf-8") -> Prepared:
@@ -189,11 +193,19 @@ class Outgoing:
         samples: list[tuple[str, int]] = []
         bodies: dict[int, Scanned] = {}
 
-        def scan(leaf: Leaf, body: bytes) -> Sequence[Edit]:
-            scan_ = scan_html if leaf.kind == "text/html" else scan_text
+        leave: dict[str, str] = {}
+
+        def scan(leaf: Leaf, body: bytes) -> None:
             base_url = self._settings.public_url
-            bodies[leaf.start] = scan_(body, options, base_url, charset=leaf.charset)
-            return []
+            if leaf.kind == "text/html":
+                scanned = scan_html(body, options, base_url, leaf.charset)
+            else:
+                scanned = scan_text(
+                    body, options, base_url,
+                    charset=leaf.charset, flowed=leaf.flowed, delsp=leaf.delsp,
+                )  # fmt: skip
+            bodies[leaf.start] = scanned
+            leave.update(scanned.refused)
 
         def edits(leaf: Leaf, body: bytes) -> Sequence[Edit]:
             signer.first = len(links)
@@ -214,15 +226,18 @@ class Outgoing:
                 remarks.extend(f"body at byte {leaf.start}: {remark}" for remark in about)
             return changes
 
-        mime.rewrite(message, scan)
-        leave = refused(bodies.values())
-        new, left = mime.rewrite(message, edits, fold)
+        done = mime.rewrite(message, edits, fold, scan)
+        left = frozenset(note.why for note in done.notes)
+        notes = [*found, *(note.text for note in done.notes)]
+        if done.left:  # all of it stayed as it was, and no link was tracked
+            self.unproven += 1
+            return Prepared(draft, newsletter, [], notes, message, left=left)
         numbered = [replace(link, index=index) for index, link in enumerate(links)]
         sample = samples[0] if samples else None
         return Prepared(
             dataclasses.replace(draft, carried=signer.carried),
-            newsletter, numbered, [*found, *left], new, sample=sample, records=signer.records,
-            remarks=remarks,
+            newsletter, numbered, notes, done.message,
+            sample=sample, records=signer.records, left=left, remarks=remarks,
         )  # fmt: skip
 
     def compile(self, newsletter_id: str, template: TemplateIn, modes: Modes) -> CompiledMail:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from aiosmtplib import SMTP, SMTPException, SMTPResponseException
 
-from app import smarthost
+from app import smarthost, wire
 from app.settings import Settings
 
 LAST_ANSWER = 600.0  # seconds to wait for the answer to a whole mail (RFC 5321, section 4.5.3.2.6)
@@ -100,10 +100,13 @@ class Upstream:
         return await self._ask(b"RCPT", b"TO:<%s>" % _bytes(recipient)) or _of(AWAY)
 
     async def data(self, message: bytes) -> Answer:
-        """Send the mail itself. Its lines must end with CRLF.
+        """Send the mail itself; what could be read as the end of it elsewhere is never sent.
 
-        aiosmtplib's own `data` would see to that, which takes longer than everything else.
+        aiosmtplib's own `data` would change line ends, which takes longer than everything else.
         """
+        if problem := wire.refusal(message):
+            await self.reset()
+            return _of(problem)
         if (found := await self._ask(b"DATA")) is None:
             return _of(UNSURE)
         if found.code != GO_ON:

@@ -2,6 +2,8 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from json import dumps
+from typing import NamedTuple
 
 import msgspec
 from spectree import Response as Responses
@@ -10,7 +12,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from app import describing, mime, schemas
+from app import describing, headers, schemas
 from app.mailing import Sample
 from app.masking import check_patterns
 from app.merge_fields import MissingValueError
@@ -52,6 +54,8 @@ class LineStream(Response):
 TWO_TOKENS = (
     "opens or clicks alone are aggregate, so pixel and links carry different tokens: take the HTML"
 )
+MAX_NOTES_BYTES = 4_000  # of a header field; clients take 8,000 of all together
+MAX_NOTE_CHARS = 300
 TOO_LARGE = {"HTTP_413": schemas.Problem, "HTTP_422": schemas.Problem}
 
 
@@ -113,18 +117,22 @@ async def rewrite_mime(request: Request) -> Response:
     Its X-Mailwake-Newsletter, -Name, -Tags, -Recipient and -Track (opens, clicks, text or off;
     opens=aggregate) fields say what it is and are removed; -Unsubscribe: add puts in
     List-Unsubscribe, -Sample: yes keeps the HTML for the click map.
+
+    X-Mailwake-Notes of the answer says what was left alone and why: a JSON array of strings.
     """
     api = authorized(request, "rewrite")
     limit = int(2 * api.settings.max_html_mb * 1_000_000)
-    message, own = mime.without_own(await body_of(request, limit))
-    try:
-        named = describing.newsletter_of(own)
-        tracking = describing.tracking_of(own)
-        recipient = describing.recipient_of(message, own)
-    except describing.DescriptionError as error:
-        raise RequestError(422, str(error), error.field) from None
-    arguments = (message, named, recipient, tracking)
-    prepared = await offloaded(len(message), api.outgoing.prepare_mime, *arguments)
+    body = await body_of(request, limit)
+    described = await offloaded(len(body), _described, body)
+    message, own, named = described.message, described.own, described.newsletter
+    prepared = await offloaded(
+        len(message),
+        api.outgoing.prepare_mime,
+        message,
+        named,
+        described.recipient,
+        described.tracking,
+    )
     draft = prepared.draft
     if _dry(request):
         return json(
@@ -153,6 +161,8 @@ async def rewrite_mime(request: Request) -> Response:
         headers["x-mailwake-suppressed"] = "true"
     if draft.withdrawn:
         headers["x-mailwake-withdrawn"] = ", ".join(draft.withdrawn)
+    if prepared.notes:
+        headers["x-mailwake-notes"] = _notes(prepared.notes)
     return Response(rewritten, 200, headers, "message/rfc822")
 
 
@@ -233,6 +243,42 @@ def _html(html: str, limit: int) -> bytes:
     if len(data) > limit:
         raise RequestError(413, f"html has {len(data):,} bytes, more than {limit:,}", "html")
     return data
+
+
+class _Described(NamedTuple):
+    message: bytes
+    own: dict[str, str]
+    newsletter: schemas.NewsletterIn
+    tracking: schemas.TrackingIn
+    recipient: str
+
+
+def _described(body: bytes) -> _Described:
+    """A whole message without its own fields, and what they say. Raises RequestError."""
+    try:
+        message, own = headers.without_own(body)
+        newsletter = describing.newsletter_of(own)
+        tracking = describing.tracking_of(own)
+        recipient = describing.recipient_of(message, own)
+    except describing.DescriptionError as error:
+        raise RequestError(422, str(error), error.field) from None
+    except headers.HeaderError as error:
+        raise RequestError(422, str(error), "body") from None
+    return _Described(message, own, newsletter, tracking, recipient)
+
+
+def _notes(notes: Sequence[str]) -> str:
+    """Notes as ASCII for a header field, as many as fit into it."""
+    written: list[str] = []
+    size = 2
+    for note in notes:
+        encoded = dumps(note[:MAX_NOTE_CHARS])
+        size += len(encoded) + 2
+        if size > MAX_NOTES_BYTES:
+            written.append(dumps(f"{len(notes) - len(written)} more"))
+            break
+        written.append(encoded)
+    return f"[{', '.join(written)}]"
 
 
 def _check_families(patterns: Sequence[str], field: str) -> None:

@@ -9,7 +9,8 @@ from typing import Any
 
 from aiosmtpd.smtp import SMTP
 
-LINE = 100_000  # bytes; many mailers write longer lines than the 998 of RFC 5322
+from app.wire import LONGEST_LINE
+
 COMMAND = 2_048  # bytes; RFC 5321 asks for 512
 PIECE = 2**20  # more than the reader ever holds
 _ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
@@ -20,7 +21,7 @@ END = b"\r\n.\r\n"
 class Protocol(SMTP):
     """`left` is called once when the connection is over, after `handler.closed()`."""
 
-    line_length_limit = LINE
+    line_length_limit = LONGEST_LINE
     command_size_limit = COMMAND
 
     def __init__(self, handler: Any, left: Callable[[], None], **more: Any) -> None:
@@ -66,8 +67,6 @@ class Protocol(SMTP):
         content = await self._content()
         if content is None:
             status = "552 5.3.4 the mail is too large"
-        elif len(content) > LINE and max(map(len, content.split(b"\r\n"))) > LINE:
-            status = f"500 5.5.2 a line is longer than {LINE} bytes"
         else:
             self.envelope.content = self.envelope.original_content = content
             status = await self._call_handler_hook("DATA")
@@ -80,7 +79,7 @@ class Protocol(SMTP):
         data = bytearray(b"\r\n")  # so that it may end at once
         seen, fits = 0, True
         while (end := data.find(END, max(0, seen - len(END) + 1))) < 0:
-            if len(data) > limit + LINE:
+            if len(data) > limit + LONGEST_LINE:
                 fits = False
             if not fits:
                 del data[: -len(END) + 1]

@@ -13,9 +13,9 @@ from typing import Annotated, NamedTuple
 import msgspec
 from msgspec import Meta, Struct
 
-from app import describing, mime
+from app import describing, headers
+from app.headers import Field
 from app.masking import check_patterns
-from app.mime import Field
 from app.schemas import Families, Id, Line, NewsletterIn, Tag, TrackingIn
 
 Glob = Annotated[str, Meta(min_length=1, max_length=500)]
@@ -106,12 +106,11 @@ def _told(head: Sequence[Field], sender: str) -> dict[str, str]:
     """What the rules look at, in lower case."""
     first: dict[str, str] = {}
     for field in head:
-        if field.name in ("list-id", "feedback-id"):
-            first.setdefault(field.name, mime.text_of(field.value).strip().lower())
+        if field.name in ("list-id", "feedback-id") and field.name not in first:
+            first[field.name] = headers.text_of(field.value).strip().lower()
     listed = first.get("list-id", "")
     bracketed = re.search(r"<([^<>]*)>\s*\Z", listed)
-    written = (describing.addresses(head, "from") or [""])[0] or sender
-    address = written.lower()
+    address = (headers.address(head, "from") or sender).lower()
     return {
         "list_id": bracketed[1].strip() if bracketed else listed,
         "feedback_id": first.get("feedback-id", ""),

@@ -8,7 +8,7 @@ from collections import Counter, OrderedDict
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, ParamSpec, TypeVar
 
-from app.copies import SHARED, Copies, Copy, Mail
+from app.copies import SHARED, Copies, Copy, Mail, Reason
 from app.journal import JournalError
 from app.outgoing import Outgoing
 from app.relaying import Answer, Upstream, answer
@@ -20,7 +20,8 @@ T = TypeVar("T")
 INLINE = 131_072  # bytes of a mail up to which it is rewritten at once
 REMEMBERED = 10_000  # copies
 FORGOTTEN = 86_400.0  # seconds
-TROUBLE = ("broken", "field", "journal")  # reasons that somebody should hear of
+TROUBLE = ("broken", "unproven", "field", "journal")  # reasons that somebody should hear of
+NOT_TRACKED = "not tracked"  # in answers
 
 
 class Envelope(NamedTuple):
@@ -33,7 +34,8 @@ class Envelope(NamedTuple):
 
 class Transit:
     """One workspace's. `counts` holds mails by outcome: tracked, untouched_<reason>, refused,
-    suppressed, unrecorded (sent, but not in the ledger).
+    suppressed; of those tracked also noted (part of it was left alone), and of all that went out
+    unrecorded (not in the ledger).
 
     Raises SettingsError where a file of the settings cannot be used.
     """
@@ -73,9 +75,7 @@ class Transit:
             return "550 5.7.1 the recipient has unsubscribed"
         found = await upstream.data(trace + copy.content)
         await self._count(copy, found)
-        if found.accepted and copy.why in TROUBLE:
-            return str(answer(found.code, f"{found.text} (not tracked: {copy.why} {copy.detail})"))
-        return str(found)
+        return str(_noted(copy, found))
 
     async def _each(self, upstream: Upstream, envelope: Envelope, trace: bytes, mail: Mail) -> str:
         """One transaction for each recipient; the worst answer is the client's.
@@ -97,7 +97,7 @@ class Transit:
                 continue
             found = await _whole(upstream, envelope, recipient, trace + copy.content)
             await self._count(copy, found)
-            answers.append(found)
+            answers.append(_noted(copy, found))
             if found.accepted:
                 taken.append(key)
             elif not upstream.alive:
@@ -109,7 +109,7 @@ class Transit:
             of = f"{len(taken) + before} of {len(envelope.recipients)} copies were taken"
             return str(answer(worst.code, f"{worst.text} ({of})"))
         if answers:
-            return str(answers[-1])
+            return str(next((a for a in answers if NOT_TRACKED in a.text), answers[-1]))
         if before:
             return "250 2.0.0 taken before"
         return "550 5.7.1 all recipients have unsubscribed"
@@ -118,13 +118,16 @@ class Transit:
         """With its newsletter and links in the ledger, so that hits find their names."""
         copy = await _offloaded(len(mail.content), self._copies.make, mail, recipient)
         if copy.prepared and 0 < upstream.told.size < len(copy.content) + 1000:
-            return self._copies.untouched(mail, "large")
+            return await self._untouched(mail, "large")
         if copy.prepared and not copy.suppressed:
             try:
                 await self._outgoing.record_names(copy.prepared)
             except JournalError as error:
-                return self._copies.untouched(mail, "journal", str(error))
+                return await self._untouched(mail, "journal", str(error))
         return copy
+
+    async def _untouched(self, mail: Mail, why: Reason, detail: str = "") -> Copy:
+        return await _offloaded(len(mail.content), self._copies.untouched, mail, why, detail)
 
     async def _count(self, copy: Copy, found: Answer) -> None:
         """What was sent is entered in the ledger once the smarthost has it."""
@@ -133,8 +136,11 @@ class Transit:
             return
         self.counts[f"untouched_{copy.why}" if copy.why else "tracked"] += 1
         if copy.why in TROUBLE:
-            log.warning("a mail went out untracked: %s %s", copy.why, copy.detail)
+            log.warning("a mail went out untracked: %s %s", copy.why, copy.detail[:1000])
         if copy.prepared:
+            if copy.prepared.notes:
+                self.counts["noted"] += 1
+                log.info("a mail was tracked in part: %s", "; ".join(copy.prepared.notes)[:1000])
             try:
                 await self._outgoing.record_drafts([copy.prepared.draft])
             except JournalError as error:
@@ -149,6 +155,13 @@ class Transit:
 
     def _was_taken(self, key: bytes) -> bool:
         return time.monotonic() - self._taken.get(key, -FORGOTTEN) < FORGOTTEN
+
+
+def _noted(copy: Copy, found: Answer) -> Answer:
+    """What the client hears of a mail that was taken but could not be tracked."""
+    if not found.accepted or copy.why not in TROUBLE:
+        return found
+    return answer(found.code, f"{found.text} ({NOT_TRACKED}: {copy.why} {copy.detail})")
 
 
 async def _whole(upstream: Upstream, envelope: Envelope, recipient: str, content: bytes) -> Answer:

@@ -18,9 +18,9 @@ LINK = re.compile(rb"http://[a-z0-9.:]+/c/[\w.-]+/[\w.-]+")
 
 
 class GatewayProcess:
-    """`mailwake smtp` on a loopback port, before a smarthost."""
+    """`mailwake smtp` on a loopback port, before a smarthost; `faults` is Python to run first."""
 
-    def __init__(self, data_dir: Path, smarthost: str, **env: str) -> None:
+    def __init__(self, data_dir: Path, smarthost: str, faults: str = "", **env: str) -> None:
         listen = env.get("MAILWAKE_SMTP_LISTEN", "")
         port = listen.rpartition(":")[2]
         self.port = int(port) if port.isdigit() else free_port()
@@ -34,9 +34,10 @@ class GatewayProcess:
             "MAILWAKE_SMTP_LISTEN": f"127.0.0.1:{self.port}",
             **env,
         }
+        start = ("-c", f"{faults}\nfrom app.cli import main\nmain()") if faults else ("-m", "app")
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "app", "smtp"],
+                [sys.executable, *start, "smtp"],
                 env=self.env, cwd=Path(__file__).parents[1], stdout=log, stderr=log,
             )  # fmt: skip
         end = time.monotonic() + 30
@@ -90,9 +91,11 @@ def said(
 
 
 @contextmanager
-def gateway(data_dir: Path, smarthost: str, **env: str) -> Iterator[GatewayProcess]:
+def gateway(
+    data_dir: Path, smarthost: str, faults: str = "", **env: str
+) -> Iterator[GatewayProcess]:
     """Until the block ends."""
-    running = GatewayProcess(data_dir, smarthost, **env)
+    running = GatewayProcess(data_dir, smarthost, faults, **env)
     try:
         yield running
     finally:

@@ -162,6 +162,31 @@ def test_pgp_mime_stays_valid(between: GatewayProcess, box: Inbox, tmp_path: Pat
     assert check.returncode == 0, check.stderr
 
 
+def test_what_is_sealed_or_only_partly_tracked_is_counted_and_logged(
+    box: Inbox, tmp_path: Path
+) -> None:
+    head = b"From: news@shop.example\r\nMIME-Version: 1.0\r\n"
+    pgp = b"-----BEGIN PGP MESSAGE-----\r\n\r\nhttps://example.com/\r\n"
+    smime = b"Content-Type: application/pkcs7-mime; name=smime.p7m\r\n\r\nMIAG\r\n"
+    signed_part = b"Content-Type: multipart/signed; boundary=s\r\n\r\n--s--\r\n"
+    html = f"Content-Type: text/html\r\n\r\n{HTML}\r\n".encode()
+    encoded = b"Content-Type: text/html\r\nContent-Transfer-Encoding: x-own\r\n\r\n<p>\r\n"
+    mixed = b"Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n"
+    with gateway(tmp_path / "data", f"smtp://127.0.0.1:{box.port}") as running:
+        for sealed in (b"\r\n" + pgp, smime, signed_part):
+            assert running.send(head + sealed) == f"250 2.0.0 kept as {len(box.raw)}"
+            assert without_trace(box.raw[-1]) == head + sealed
+        answer = running.send(head + encoded)
+        assert "(not tracked: broken byte" in answer and "'x-own' is not known" in answer
+        partly = head + mixed + html + b"--b\r\n" + signed_part + b"--b--\r\n"
+        assert running.send(partly) == f"250 2.0.0 kept as {len(box.raw)}"
+        assert LINK.search(box.raw[-1])
+    log = " ".join(running.log.read_text().split())  # it is wrapped
+    for count in ("'untouched_sealed': 3", "'untouched_broken': 1", "'tracked': 1", "'noted': 1"):
+        assert count in log
+    assert "a mail was tracked in part: byte" in log and "multipart/signed was left alone" in log
+
+
 @pytest.mark.skipif(not MIME.is_dir(), reason="../shared/mime is not there")
 def test_every_message_of_the_corpus_goes_through(between: GatewayProcess, box: Inbox) -> None:
     names = sorted(entry.name for entry in MIME.iterdir() if entry.suffix not in (".md", ".json"))

@@ -1,5 +1,6 @@
 """What mailers do: dry runs, whole messages, templates, streams, and the client for all of it."""
 
+import base64
 import json
 import re
 from collections.abc import Iterator
@@ -123,6 +124,60 @@ def test_a_wrong_field_of_a_whole_message_is_named(
 ) -> None:
     answer = service.client.post("/v1/rewrite/mime", content=message)
     assert (answer.status_code, answer.json()["field"]) == (422, field)
+
+
+def test_what_is_left_alone_is_noted_in_the_answer(service: Service) -> None:
+    pgp = b"<p>-----BEGIN PGP MESSAGE-----</p>"
+    html, encoded = b"Content-Type: text/html\r\n", b"Content-Transfer-Encoding: base64\r\n"
+    message = (
+        b"X-Mailwake-Newsletter: noted\r\nTo: a@example.com\r\n"
+        b"Content-Type: multipart/mixed; boundary=b\r\n\r\n"
+        b"--b\r\n" + html + encoded + b"\r\n" + base64.b64encode(pgp) + b"\r\n"
+        b"--b\r\n" + html + encoded + b"\r\n\xfc=!\r\n"
+        b"--b\r\nContent-Type: multipart/signed; boundary=c\r\n\r\n--c--\r\n"
+        b"--b\r\nContent-Type: text/html; charset=x-never\r\n\r\n<p>x</p>\r\n--b--\r\n"
+    )
+    answer = service.client.post("/v1/rewrite/mime", content=message)
+    assert answer.status_code == 200 and b"/o/" in answer.content
+    notes = json.loads(answer.headers["x-mailwake-notes"])
+    text = "\n".join(notes)
+    assert "x-never" in text
+    assert "it holds a PGP block" in text and "multipart/signed was left alone" in text
+    assert "its base64 breaks off at byte 0" in text
+    report = service.client.post("/v1/rewrite/mime?dry_run=1", content=message).json()
+    assert report["notes"] == notes
+    plain = service.client.post("/v1/rewrite/mime", content=MESSAGE)
+    assert "x-mailwake-notes" not in plain.headers
+
+
+def test_notes_fit_into_a_header_field(service: Service) -> None:
+    part = b"--b\r\nContent-Type: multipart/signed; boundary=c\r\n\r\n\r\n"
+    head = b"X-Mailwake-Newsletter: noted\r\nTo: a@example.com\r\n"
+    message = head + b"Content-Type: multipart/mixed; boundary=b\r\n\r\n" + part * 500 + b"--b--"
+    answer = service.client.post("/v1/rewrite/mime", content=message)
+    written = answer.headers["x-mailwake-notes"]
+    notes = json.loads(written)
+    assert len(written) < 5_000 and notes[-1] == f"{500 - len(notes) + 1} more"
+
+
+@pytest.mark.parametrize(
+    ("field", "status"),
+    [
+        (b"To: " + b"(" * 5_000, 422),
+        (b"To: a@example.com\r\nX-Other: " + b"=?utf-8?q?a?= " * 20_000, 200),
+        (b"To: a@example.com\r\nX-Mailwake-Name: " + b"=?utf-8?q?a?= " * 20_000, 422),
+        (b"To: a@example.com, " + b"=?utf-8?q?a?= <b@example.com>, " * 9_000, 200),
+        (b"To: a@example.com\r\n" + b"X-Other: a\r\n" * 10_001, 422),
+        (b"To: a@example.com\r\nX-Mailwake-Track: " + b"x" * 100_000, 422),
+        (b"To: a@example.com\r\nContent-Type: text/html" + b"; a=b" * 50_000, 200),
+    ],
+)
+def test_no_header_is_too_much(service: Service, field: bytes, status: int) -> None:
+    message = b"X-Mailwake-Newsletter: nasty\r\n" + field + b"\r\n\r\n<p>x</p>"
+    answer = service.client.post("/v1/rewrite/mime", content=message)
+    assert answer.status_code == status, answer.text[:500]
+    if status == 422:
+        assert answer.json()["field"] and len(answer.text) < 1_000
 
 
 def test_a_template_makes_messages_that_count(service: Service, mailwake: Mailwake) -> None:
