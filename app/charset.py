@@ -64,6 +64,8 @@ class Charset(NamedTuple):
 
     def decode(self, data: bytes) -> str:
         """The text of a piece, as a mail client reads it; of what is not read, as Python does."""
+        if self.name == "utf-8":  # as most are
+            return data.decode("utf-8", "replace")
         if self.form == "iso2022":
             return iso2022.decode(data)
         if self.form == "unread":

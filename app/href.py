@@ -148,14 +148,15 @@ class Address(NamedTuple):
     @property
     def domain(self) -> str:
         """The host for comparisons: lower case, unquoted, without the root's dot."""
-        return unquote(self.host).lower().rstrip(".")
+        return _domain(self.host)
 
     def within(self, origin: "Address") -> bool:
         """Whether it lies on `origin`'s host and port and under its path, whatever the scheme."""
-        here, there = ((a.domain, _port(a)) for a in (self, origin))
+        if _domain(self.host) != _domain(origin.host) or _port(self) != _port(origin):
+            return False
         root = origin.path.rstrip("/")
         path = self.path.replace("\\", "/")
-        return here == there and (path == root or path.startswith(f"{root}/") or not root)
+        return path == root or path.startswith(f"{root}/") or not root
 
     def target(self, utm: Mapping[str, str], charset: Charset = UTF8) -> str:
         """Where a client goes, in visible ASCII as a Location header needs it.
@@ -198,6 +199,11 @@ def address(url: str) -> Address:
         start[1], userinfo + at, _host(host), port[0] if port else "", path,
         question + query, hash_ + fragment,
     )  # fmt: skip
+
+
+@lru_cache(2048)
+def _domain(host: str) -> str:
+    return unquote(host).lower().rstrip(".")
 
 
 @lru_cache(2048)

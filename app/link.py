@@ -65,12 +65,12 @@ OPT_OUT: Mapping[bytes, Sequence[bytes | None]] = {
 # The same in class (Customer.io, Marketo). They stay: a style sheet may speak of them, and vendors
 # whose attribute it is do not show it to the reader either.
 OPT_OUT_CLASSES = (b"untracked", b"mktnotrack")
-_READ = Attributes(
-    [
-        b"href", b"xlink:href", b"alt", b"title", b"aria-label", b"class", b"data-track-name",
-        b"data-track-tag", *OPT_OUT,
-    ]
-).read  # fmt: skip
+_NAMES = (
+    b"href", b"xlink:href", b"alt", b"title", b"aria-label", b"data-track-name", b"data-track-tag",
+    *OPT_OUT,
+)  # fmt: skip
+_READ = Attributes(_NAMES).read
+_READ_CLASS = Attributes([b"class"]).read
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,6 +236,10 @@ class Policy:
         return any(domain == other or domain.endswith(f".{other}") for other in self._excluded)
 
 
+_OWN_LABELS = (b"alt", b"title", b"aria-label")
+_NOTHING_SHOWN = markup.Content(b"")
+
+
 def base_address(html: bytes, tags: Sequence[Tag], charset: Charset) -> str:
     """What the first <base href> says, empty where it is missing or no http(s) address."""
     for tag in tags:
@@ -261,21 +265,20 @@ def find(html: bytes, tags: Sequence[Tag], policy: Policy, charset: Charset) -> 
             raise markup.RewriteError(
                 f"byte {tag.start}: more than {MAX_REFERENCES:,} character references in links"
             )
-        return charset.decode(value or b"")
+        return decode(value) if value else ""
 
+    decode = charset.decode
     for tag in elements:
         every = _READ(html, tag)
-        first: dict[bytes, Attribute] = {}
-        for attribute in every:
-            first.setdefault(attribute.name, attribute)
+        first = {attribute.name: attribute for attribute in reversed(every)}
         found = first.get(b"href") or (first.get(b"xlink:href") if tag.foreign else None)
         if found is None:
             continue
-        others = len(first) > 1  # mostly there is a href and nothing else of interest
-        opt_outs = [a for a in every if a.name in OPT_OUT and _is_opt_out(a)] if others else []
-        opted_out = any(first[a.name] is a for a in opt_outs) or (
-            b"class" in first and _has_opt_out_class(first[b"class"])
-        )
+        opt_outs: list[Attribute] = []
+        opted_out = _has_opt_out_class(html, tag)
+        if len(first) > 1:  # mostly there is a href and nothing else of interest
+            opt_outs = [a for a in every if a.name in OPT_OUT and _is_opt_out(a)]
+            opted_out = opted_out or any(first[a.name] is a for a in opt_outs)
         labels = _labels(html, tag, first, text)
         url = href.read_url(text(found.value))
         judge = partial(policy.judge, labels=labels, opted_out=opted_out)
@@ -294,7 +297,7 @@ def find(html: bytes, tags: Sequence[Tag], policy: Policy, charset: Charset) -> 
             tag.mso,
             labels[0] if (name := first.get(b"data-track-name")) and name.value else "",
             personal,
-            "" if reason else policy.shown_host(target, labels),
+            "" if reason or "." not in "".join(labels) else policy.shown_host(target, labels),
         )
         yield Place(link, found.start, found.end, [a.outer for a in opt_outs], judge)
         index += 1
@@ -331,8 +334,12 @@ def _is_opt_out(attribute: Attribute) -> bool:
     return read in meant or (meant is _ON and read == attribute.name)  # notrack="notrack"
 
 
-def _has_opt_out_class(attribute: Attribute) -> bool:
-    return any(name in OPT_OUT_CLASSES for name in (attribute.value or b"").lower().split())
+def _has_opt_out_class(html: bytes, tag: Tag) -> bool:
+    if b"track" not in html[tag.rest : tag.end].lower():
+        return False
+    for attribute in _READ_CLASS(html, tag):
+        return any(name in OPT_OUT_CLASSES for name in (attribute.value or b"").lower().split())
+    return False
 
 
 def _labels(
@@ -343,19 +350,21 @@ def _labels(
     That is data-track-name, its text, its image's alternative text, its own, its title, and at last
     the name of its image's file.
     """
-    shown = markup.Content(b"")
+    shown = _NOTHING_SHOWN
     if tag.name != b"area":
         shown = markup.content(html, tag, min(tag.end + LABEL_BYTES, len(html)))
-    sources = [(b"", shown.text), (b"img", shown.alt)]
-    own = (b"alt", b"title", b"aria-label")
-    sources += [(name, first[name].value or b"") for name in own if name in first]
-    if named := first.get(b"data-track-name"):
-        sources.insert(0, (named.name, named.value or b""))
-    labels = []
-    for name, value in sources:
-        if value:
-            read = href.read_value if name else href.read_text
-            labels.append(" ".join(read(text(value[:LABEL_BYTES])).split())[:LABEL_CHARS])
+    values = [shown.alt]
+    if len(first) > 1:
+        values += [first[name].value or b"" for name in _OWN_LABELS if name in first]
+    labels = [_label(href.read_value(text(value))) for value in values if value]
+    if shown.text:
+        labels.insert(0, _label(href.read_text(text(shown.text))))
+    if (named := first.get(b"data-track-name")) and named.value:
+        labels.insert(0, _label(href.read_value(text(named.value))))
     if shown.src and not any(labels):
-        labels.append(href.file_name(href.read_url(text(shown.src[:LABEL_BYTES])))[:LABEL_CHARS])
+        labels.append(_label(href.file_name(href.read_url(text(shown.src)))))
     return labels
+
+
+def _label(text: str) -> str:
+    return " ".join(text.split())[:LABEL_CHARS]

@@ -27,6 +27,7 @@ from app.syntax import (
     VALUE,
     RewriteError,
     Tag,
+    any_of,
     closes_itself,
 )
 
@@ -37,17 +38,19 @@ MAX_TAG = 2_000_000  # bytes of one tag whose attributes are asked for
 MAX_ATTRIBUTES = 200  # of one tag, those that are asked for, duplicates included
 
 _CONDITION_START = rb"<!--" + SPACES + rb"\[(?i:if)"
-_LINK = rb"(?i:a|area|v:[^\t\n\f\r />]*+)" + NAME_ENDS
+_LINK = rb"(?:[aA](?:[rR][eE][aA])?+|[vV]:[^\t\n\f\r />]*+)" + NAME_ENDS
 _WANTED = (
-    _LINK + rb"|(?i:base|/body|plaintext|svg|math|" + rb"|".join(RAW) + rb")" + NAME_ENDS
+    _LINK + rb"|(?:" + any_of((b"base", b"/body", b"plaintext", b"svg", b"math", *RAW)) + rb")"
+    + NAME_ENDS
 )  # fmt: skip
 _TEXT = rb"[^<]++|<(?![a-zA-Z/!?])"
 
 # Up to the next thing worth a look and, if that is a tag, over it, in one go: in a conditional
 # comment, and in the document.
 _SKIPPED = (
-    rb"<(?!" + _WANTED + rb")" + TAG_NAME + QUICK_REST + rb"|" + BOGUS + rb"|<(?![a-zA-Z/!?])"
-)
+    rb"</(?![bB][oO][dD][yY]" + NAME_ENDS + rb")[a-zA-Z][^\t\n\f\r />]*+" + QUICK_REST
+    + rb"|<(?!" + _WANTED + rb")" + TAG_NAME + QUICK_REST + rb"|" + BOGUS + rb"|<(?![a-zA-Z/!?])"
+)  # fmt: skip
 # No comment closes within a conditional one, so to look for its end there would be quadratic.
 _THEN_TAG = rb"(?:<(" + TAG_NAME + rb")(" + QUICK_REST + rb"))?+"
 _SKIP_MSO = re.compile(rb"[^<]*+(?:(?:" + _SKIPPED + rb")[^<]*+)*+" + _THEN_TAG)
@@ -60,12 +63,31 @@ _CONDITION = re.compile(_CONDITION_START + rb"[^\]>]*+\]?+>")
 _COMMENT_END = re.compile(rb"--!?>")
 _CONTENT = re.compile(
     rb"(" + _TEXT + rb")|" + COMMENT + rb"|" + BOGUS
-    + rb"|<(" + TAG_NAME + rb")(" + QUICK_REST + rb")"
+    + rb"|<(" + TAG_NAME + rb")(?P<rest>" + QUICK_REST + rb")"
 )  # fmt: skip
 # Elements that do not part the words on their two sides.
-_INLINE = re.compile(
-    rb"/?(?:abbr|acronym|b|bdi|bdo|big|cite|code|del|em|font|i|ins|kbd|mark|o:p|q|s|small|span"
-    rb"|strike|strong|sub|sup|tt|u|var|wbr)"
+_INLINE = (
+    rb"/?+(?:"
+    + any_of(
+        b"abbr acronym b bdi bdo big cite code del em font i ins kbd mark o:p q s small span strike"
+        b" strong sub sup tt u var wbr".split()
+    )
+    + rb")"
+)
+_INLINE_NAME = re.compile(_INLINE)
+# A link's content in one go, unless it holds comments, other links or raw text.
+_END_A = re.compile(rb"</[aA]" + NAME_ENDS)
+_UNEVEN = re.compile(
+    rb"<(?:[!?]|[aA](?:[rR][eE][aA])?+" + NAME_ENDS
+    + rb"|[vV]:|[sS](?:[tT][yY]|[cC][rR])|[iI][fF]|[nN][oO][eEfF])"
+)  # fmt: skip
+_NO_BREAKS = re.compile(rb"<" + _INLINE + NAME_ENDS + QUICK_REST)
+_BREAKS = re.compile(rb"<" + TAG_NAME + QUICK_REST)
+_TAG_STARTS = re.compile(rb"<[a-zA-Z/]")
+_IMAGE_NAME = rb"<[iI][mM][gG]" + NAME_ENDS
+_IMAGE_TAG = re.compile(_IMAGE_NAME + rb"(?P<rest>" + QUICK_REST + rb")")
+_ONLY_IMAGE = re.compile(
+    SPACES + _IMAGE_NAME + rb"(?P<rest>" + QUICK_REST + rb")" + SPACES + rb"</[aA]" + NAME_ENDS
 )
 
 
@@ -94,7 +116,7 @@ class Attributes:
     """Finds the attributes of some names in a tag; the others are skipped within one match."""
 
     def __init__(self, names: Iterable[bytes]) -> None:
-        wanted = rb"(?i:" + b"|".join(map(re.escape, names)) + rb")(?=[\t\n\f\r />=])"
+        wanted = rb"(?:" + any_of(names) + rb")(?=[\t\n\f\r />=])"
         self._pattern = re.compile(
             rb"(?:[\t\n\f\r /]*+(?!" + wanted + rb")" + NAME
             + rb"(?:" + ASSIGNMENT + VALUE + rb")?+)*+"
@@ -148,8 +170,23 @@ def content(html: bytes, tag: Tag, limit: int) -> Content:
     next_tag = html.find(b"<", tag.end, limit)
     if tag.name == b"a" and html[next_tag : next_tag + 4] in (b"</a>", b"</A>"):
         return Content(html[tag.end : next_tag])  # nothing but text, as most links
+    if image := _ONLY_IMAGE.match(html, tag.end, limit):
+        return Content(b"", *_images(html, [image]))
+    if tag.name == b"a" and (end := _END_A.search(html, tag.end, limit)):
+        inner = html[tag.end : end.start()]
+        if not _UNEVEN.search(inner):
+            text = _BREAKS.sub(b" ", _NO_BREAKS.sub(b"", inner))
+            if not _TAG_STARTS.search(text):
+                return Content(
+                    text, *_images(html, _IMAGE_TAG.finditer(html, tag.end, end.start()))
+                )
+    return _content(html, tag, limit)
+
+
+def _content(html: bytes, tag: Tag, limit: int) -> Content:
+    """The same, one piece after the other."""
     text: list[bytes] = []
-    alt = src = b""
+    images: list[re.Match[bytes]] = []
     position = tag.end
     while match := _CONTENT.match(html, position, limit):
         position = match.end()
@@ -161,14 +198,24 @@ def content(html: bytes, tag: Tag, limit: int) -> Content:
                 break
             if name in _UNSEEN and (end := RAW_END[name].search(html, position, limit)):
                 position = end.start()
-            elif name in _IMAGES and not alt:
-                image = Tag(name, match.start(), position, match.start(3), tag.mso)
-                about = {a.name: a.value or b"" for a in reversed(_IMAGE.read(html, image))}
-                alt = next((about[name] for name in _ALT if about.get(name, b"").strip()), b"")
-                src = src or about.get(b"src", b"")
-            if not _INLINE.fullmatch(name):
+            elif name in _IMAGES:
+                images.append(match)
+            if not _INLINE_NAME.fullmatch(name):
                 text.append(b" ")
-    return Content(b"".join(text), alt, src)
+    return Content(b"".join(text), *_images(html, images))
+
+
+def _images(html: bytes, tags: Iterable[re.Match[bytes]]) -> tuple[bytes, bytes]:
+    """The first alternative text of some images, and the first source."""
+    src = b""
+    for match in tags:
+        image = Tag(b"img", match.start(), match.end("rest"), match.start("rest"), False)
+        about = {a.name: a.value or b"" for a in reversed(_IMAGE.read(html, image))}
+        src = src or about.get(b"src", b"")
+        for name in _ALT:
+            if about.get(name, b"").strip():
+                return about[name], src
+    return b"", src
 
 
 def read(html: bytes) -> Iterator[Tag | Unclosed]:

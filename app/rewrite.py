@@ -11,13 +11,12 @@ reader's sake, an opted out or unsubscribe link, the others leave alone too.
 """
 
 import codecs
-import dataclasses
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from operator import attrgetter
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from app import charset as charsets
@@ -52,8 +51,7 @@ _AMP = re.compile(
 _AMP_BYTES = 4096  # how far into a document <html> is looked for
 
 
-@dataclass(frozen=True, slots=True)
-class Scanned:
+class Scanned(Struct, frozen=True):
     """A body, its links and what was decided about each.
 
     `source` is `data` as it was read: UTF-16 as UTF-8, ISO-2022 masked, None where it cannot be
@@ -109,10 +107,6 @@ class Scanned:
             merge = Merge(self.data, self.html, splices, fillable, self.base_url)
         parts = join_parts(self.data, splices)
         return Compiled(parts, links, self.notes, tuple(splices), merge=merge)
-
-    def noted(self, *notes: str) -> "Scanned":
-        """The same with further notes."""
-        return dataclasses.replace(self, notes=(*self.notes, *notes))
 
     def _signed(
         self,
@@ -242,8 +236,8 @@ def scan_html(html: bytes, options: Options, base_url: str, charset: str | None 
     source = body.source
     if source is None:
         return body
-    if _AMP.search(source, 0, _AMP_BYTES):
-        return body.noted("the document is AMP for email: left alone")
+    if b"4email" in source[:_AMP_BYTES] and _AMP.search(source, 0, _AMP_BYTES):
+        return replace(body, notes=(*body.notes, "the document is AMP for email: left alone"))
     tokens = list(markup.read(source))
     unclosed = tokens[-1] if tokens and isinstance(tokens[-1], Unclosed) else None
     tags = [token for token in tokens if isinstance(token, Tag)]
@@ -262,9 +256,10 @@ def scan_html(html: bytes, options: Options, base_url: str, charset: str | None 
     if options.opens and not done:
         top = options.pixel_top
         pixel = preheader.end(source) if top else _pixel_place(source, tags, unclosed)
-    return dataclasses.replace(
-        body.noted(*notes), places=places, pixel=pixel, policy=policy, base_url=base_url
-    )
+    return replace(
+        body, notes=(*body.notes, *notes), places=places, pixel=pixel, policy=policy,
+        base_url=base_url,
+    )  # fmt: skip
 
 
 def scan_text(
@@ -293,7 +288,7 @@ def scan_text(
         if len(places) >= link.MAX_LINKS:
             raise RewriteError(f"more than {link.MAX_LINKS:,} links")
         places.append(link.in_text(len(places), found, policy))
-    return dataclasses.replace(body, places=places, policy=policy, base_url=base_url)
+    return replace(body, places=places, policy=policy, base_url=base_url)
 
 
 def _read(data: bytes, known: Charset, declared: str | None, html: bool) -> Scanned:

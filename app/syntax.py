@@ -4,6 +4,7 @@ HTML standard, section 13.2.5. Every pattern is possessive, so that time is line
 """
 
 import re
+from collections.abc import Iterable
 from typing import NamedTuple
 
 MAX_STEPS = 100_000  # tags of links, </body>, raw text elements and conditional comments
@@ -26,6 +27,18 @@ QUICK_REST = (
 TAG_NAME = rb"/?+[a-zA-Z][^\t\n\f\r />]*+"
 COMMENT = rb"<!--(?:-?+>|(?:[^-]++|-(?!-!?+>))*+--!?+>)"
 BOGUS = rb"<(?:\?|!(?!--)|/(?![a-zA-Z]))[^>]*+>"
+
+
+def any_of(names: Iterable[bytes]) -> bytes:
+    """A pattern for names in any case; its first characters let `re` pass over most others."""
+    return rb"|".join(
+        rb"[%c%c](?i:%b)" % (name[:1].lower(), name[:1].upper(), re.escape(name[1:]))
+        if name[:1].isalpha()
+        else re.escape(name[:1]) + rb"(?i:" + re.escape(name[1:]) + rb")"
+        for name in names
+    )
+
+
 RAW = (b"script", b"style", b"title", b"textarea", b"xmp", b"iframe", b"noembed", b"noframes")
 RAW_END = {name: re.compile(rb"</(?i:" + name + rb")" + NAME_ENDS) for name in RAW}
 RAW_END[b"plaintext"] = re.compile(rb"(?!)")  # nothing ends it
