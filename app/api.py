@@ -9,6 +9,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app import (
     consent,
+    experiment_routes,
     figures,
     hooks,
     recipients,
@@ -25,6 +26,7 @@ from app.web import Parts, spec
 ROUTES = (
     *sending.ROUTES,
     *figures.ROUTES,
+    *experiment_routes.ROUTES,
     *upkeep.ROUTES,
     *streaming.ROUTES,
     *consent.ROUTES,

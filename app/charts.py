@@ -149,6 +149,17 @@ def share(part: float, whole: float) -> Markup:
     )
 
 
+def interval(low: float, value: float, high: float, top: float) -> Markup:
+    """A bar from `low` to `high` with a mark at `value`, on a scale from 0 to `top`."""
+    scale = 100 / top if top else 0
+    start, end, at = (min(max(place * scale, 0), 100) for place in (low, high, value))
+    return Markup(  # noqa: S704
+        '<svg class="share" viewBox="0 0 100 1" preserveAspectRatio="none" aria-hidden="true"'
+        f' focusable="false"><rect class="range" x="{start:.1f}" width="{end - start:.1f}"'
+        f' height="1"/><rect x="{min(max(at - 0.5, 0), 99):.1f}" width="1" height="1"/></svg>'
+    )
+
+
 def lines(series: Sequence[Sequence[float]]) -> Markup:
     """Lines over the same steps, told apart by colour and by dash."""
     top = max((max(values, default=0) for values in series), default=0) or 1

@@ -14,8 +14,22 @@ from urllib.parse import quote
 import httpx2
 import msgspec
 
+from app.experiments import Plan
 from app.modes import Mode
-from app.schemas import LineError, MessageOut, Problem, RewriteOut, TemplateOut, TokenOut
+from app.schemas import (
+    AssignmentList,
+    AssignmentOut,
+    ExperimentOut,
+    LineError,
+    MessageOut,
+    Problem,
+    RewriteOut,
+    TemplateOut,
+    TokenOut,
+)
+
+# An email address, one with the variant to get, or the fields of schemas.RecipientIn.
+Addressee = str | tuple[str, str] | Mapping[str, Any]
 
 
 class MailwakeError(Exception):
@@ -63,12 +77,14 @@ class Mailwake:
         utm: Mapping[str, str] | None = None,
         values: Mapping[str, str | None] | None = None,
         sample: bool = False,
+        variant: str | None = None,
         dry_run: bool = False,
     ) -> RewriteOut:
         """One message with its pixel and links; with `dry_run` nothing is recorded.
 
         `values` fill its merge fields. `sample` keeps its HTML for the click map: only for a mail
-        that names nobody.
+        that names nobody. `variant` names it for A/B; without one the newsletter's experiment
+        decides, if it has one.
         """
         tracking = {"opens": opens, "clicks": clicks, "pixel": pixel, "url_text": url_text}
         body = {
@@ -80,6 +96,7 @@ class Mailwake:
             "utm": dict(utm or {}),
             "values": dict(values or {}),
             "sample": sample,
+            "variant": variant,
         }
         answer = self._post("/v1/rewrite", body, {"dry_run": "1"} if dry_run else {})
         return msgspec.json.decode(answer.content, type=RewriteOut)
@@ -93,17 +110,42 @@ class Mailwake:
         )
         return answer.content
 
-    def keep_template(self, newsletter_id: str, html: str, **more: Any) -> TemplateOut:
-        """Keep a compiled mail; `more` are the other fields of schemas.TemplateIn."""
-        path = f"/v1/newsletters/{quote(newsletter_id, safe='')}/template"
-        answer = self._post(path, {"html": html, **more})
+    def keep_template(
+        self, newsletter_id: str, html: str, *, variant: str | None = None, **more: Any
+    ) -> TemplateOut:
+        """Keep a compiled mail, or that of one variant.
+
+        `more` are the other fields of schemas.TemplateIn.
+        """
+        path, params = _path(newsletter_id, "template"), {"variant": variant} if variant else {}
+        answer = self._post(path, {"html": html, **more}, params)
         return msgspec.json.decode(answer.content, type=TemplateOut)
+
+    def start_experiment(self, newsletter_id: str, plan: Plan) -> ExperimentOut:
+        """Let Mailwake split the newsletter's recipients from now on."""
+        answer = self._post(_path(newsletter_id, "experiment"), msgspec.to_builtins(plan))
+        return msgspec.json.decode(answer.content, type=ExperimentOut)
+
+    def experiment(self, newsletter_id: str) -> ExperimentOut:
+        """The newsletter's experiment with its figures as they are now."""
+        answer = self._checked(self._client.get(_path(newsletter_id, "experiment")))
+        return msgspec.json.decode(answer.content, type=ExperimentOut)
+
+    def end_experiment(self, newsletter_id: str) -> None:
+        """Split no more; messages keep their variants."""
+        self._checked(self._client.delete(_path(newsletter_id, "experiment")))
+
+    def assign(self, newsletter_id: str, recipients: Sequence[str]) -> list[AssignmentOut]:
+        """Which variant each of up to 10,000 recipients gets, in order."""
+        path = _path(newsletter_id, "experiment/assignments")
+        answer = self._post(path, {"recipients": recipients})
+        return msgspec.json.decode(answer.content, type=AssignmentList).assignments
 
     @overload
     def messages(
         self,
         newsletter_id: str,
-        recipients: Iterable[str | Mapping[str, Any]],
+        recipients: Iterable[Addressee],
         give: Literal["html"] = "html",
     ) -> Iterator[MessageOut | LineError]: ...
 
@@ -111,25 +153,23 @@ class Mailwake:
     def messages(
         self,
         newsletter_id: str,
-        recipients: Iterable[str | Mapping[str, Any]],
+        recipients: Iterable[Addressee],
         give: Literal["token"],
     ) -> Iterator[TokenOut | LineError]: ...
 
     def messages(
         self,
         newsletter_id: str,
-        recipients: Iterable[str | Mapping[str, Any]],
+        recipients: Iterable[Addressee],
         give: Literal["html", "token"] = "html",
     ) -> Iterator[MessageOut | TokenOut | LineError]:
-        """Messages from the kept template, in order; recipients may come from a generator.
+        """Messages from the kept templates, in order; recipients may come from a generator.
 
-        Each is an email address, or the fields of schemas.RecipientIn, such as its `values`.
+        A pair is a recipient and the variant to get, a mapping has the fields of
+        schemas.RecipientIn, such as `values`.
         """
-        path = f"/v1/newsletters/{quote(newsletter_id, safe='')}/messages"
-        lines = (
-            msgspec.json.encode({"recipient": of} if isinstance(of, str) else of) + b"\n"
-            for of in recipients
-        )
+        path = _path(newsletter_id, "messages")
+        lines = (msgspec.json.encode(_line(one)) + b"\n" for one in recipients)
         out: type[MessageOut | TokenOut] = MessageOut if give == "html" else TokenOut
         with self._client.stream("POST", path, content=lines, params={"return": give}) as answer:
             if answer.is_error:
@@ -159,3 +199,15 @@ class Mailwake:
         except msgspec.DecodeError:
             problem = Problem(answer.reason_phrase, answer.status_code)
         raise MailwakeError(problem)
+
+
+def _path(newsletter_id: str, part: str) -> str:
+    return f"/v1/newsletters/{quote(newsletter_id, safe='')}/{part}"
+
+
+def _line(recipient: Addressee) -> Mapping[str, Any]:
+    if isinstance(recipient, str):
+        return {"recipient": recipient}
+    if isinstance(recipient, tuple):
+        return {"recipient": recipient[0], "variant": recipient[1]}
+    return recipient

@@ -112,7 +112,8 @@ class Merge:
     ) -> tuple[Link, Splice]:
         """A link as it is for one recipient, and what goes into the mail for it."""
         url = fill_url(place.link.url, values)
-        target, reason = place.judge(url, filled=is_filled(place.link.url, values))
+        complete = place.link.personal and is_filled(place.link.url, values)
+        target, reason = place.judge(url, filled=complete)
         link = replace(place.link, url=url, target=target, reason=reason)
         if link.tracked:
             return link, click(self.source, place.start, place.end, link, link_token, self.base_url)

@@ -15,6 +15,7 @@ from app.headers import HeaderError
 from app.outgoing import Outgoing, Prepared
 from app.settings import PREFIX, Settings, SettingsError
 from app.streams import Stream
+from app.variants import VariantError
 
 log = logging.getLogger(__name__)
 SHARED = "(shared)"  # the recipient of a mail that all get alike
@@ -96,8 +97,11 @@ class Copies:
             return self.untouched(mail, mail.why or "nothing", mail.detail)
         try:
             prepared = self._outgoing.prepare_mime(
-                mail.content, mail.stream.newsletter, recipient, mail.stream.tracking, True
-            )
+                mail.content, mail.stream.newsletter, recipient, mail.stream.tracking, True,
+                mail.stream.variant,
+            )  # fmt: skip
+        except VariantError as error:
+            return self.untouched(mail, "field", str(error))
         except Exception as error:  # whatever it is, the mail goes out
             log.warning("a mail could not be rewritten: %r", error)
             return self.untouched(mail, "broken", type(error).__name__)

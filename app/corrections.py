@@ -24,7 +24,7 @@ import secrets
 import time
 import uuid
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from itertools import groupby
 from pathlib import Path
@@ -263,6 +263,16 @@ def touch(folder: Path, segment_id: str, hits: Iterable[Hit]) -> None:
         partial = folder / f"{segment_id}.tmp"
         partial.write_bytes(_encode(spans))
         partial.rename(folder / (segment_id + DONE))
+
+
+def waiting_to_settle(folder: Path, otherwise: float) -> float:
+    """When the oldest of what waits to be settled was loaded, in seconds since 1970 UTC."""
+    times = []
+    for path in folder.iterdir():
+        if path.suffix in (DONE, FIX):
+            with suppress(FileNotFoundError):  # it has just been settled
+                times.append(path.stat().st_mtime)
+    return min(times, default=otherwise)
 
 
 def _merged(paths: Iterable[Path]) -> list[Touched]:

@@ -79,6 +79,7 @@ class Dashboard:
             Route(f"{ONE}/recipients", inside(self.recipients)),
             Route(f"{ONE}/export", inside(self.export)),
             Route(f"{ONE}/report", inside(self.report)),
+            Route(f"{ONE}/experiment", inside(self.experiment)),
             Route(f"{ONE}/clickmap", inside(self.clickmap)),
             Route(f"{ONE}/clickmap/mail", inside(self.clickmap_mail)),
             Route(ONE, inside(self.newsletter)),
@@ -122,10 +123,19 @@ class Dashboard:
     async def newsletter(self, request: Request) -> Response:
         """One newsletter, with filters on its hits."""
         filters, newsletter_id = Filters.read(request.query_params), _newsletter_id(request)
-        page = await asyncio.to_thread(
-            overview.newsletter, here(request).queries, newsletter_id, filters
-        )
+        parts = here(request)
+        page = await asyncio.to_thread(overview.newsletter, parts.queries, newsletter_id, filters)
+        key = parts.queries.key(newsletter_id)
+        page["experiment"] = await asyncio.to_thread(parts.experiments.get, key)
         return self.page(request, "newsletter.html", page)
+
+    async def experiment(self, request: Request) -> Response:
+        """A newsletter's experiment: what each variant has got, and what was decided."""
+        parts = here(request)
+        page = await asyncio.to_thread(
+            overview.experiment, parts.queries, parts.experiments, _newsletter_id(request)
+        )
+        return self.page(request, "experiment.html", page)
 
     async def newsletter_live(self, request: Request) -> Response:
         """The same, as it changes."""
@@ -133,6 +143,9 @@ class Dashboard:
         queries = here(request).queries
         with suppress(StorageError):  # a stream that starts now shows the figures later
             await asyncio.to_thread(queries.newsletter, newsletter_id)
+            await asyncio.to_thread(
+                queries.filtered, queries.key(newsletter_id), filters.parts
+            )  # a variant that is none is refused before the stream begins
         return self.stream(
             request, f"newsletter {filters.query()} {newsletter_id}", "newsletter.html",
             ("figures", "timeline", "links", "agents"),

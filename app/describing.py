@@ -1,8 +1,8 @@
 """What a whole message says of itself: newsletter, recipient and tracking, by its own fields.
 
-X-Mailwake-Newsletter, -Name, -Tags, -Link-Families (patterns), -Full-URLs (yes), -Recipient and
--Track (opens, clicks, text or off; opens and clicks may name a mode, as in opens=aggregate;
-pixel=top and url_text=leave are TrackingIn's).
+X-Mailwake-Newsletter, -Name, -Tags, -Link-Families (patterns), -Full-URLs (yes), -Recipient,
+-Variant and -Track (opens, clicks, text or off; opens and clicks may name a mode, as in
+opens=aggregate; pixel=top and url_text=leave are TrackingIn's).
 """
 
 from collections.abc import Mapping
@@ -10,9 +10,10 @@ from collections.abc import Mapping
 import msgspec
 
 from app import headers
-from app.masking import check_patterns
 from app.modes import AXES, MODES
 from app.schemas import NewsletterIn, Recipient, TrackingIn
+from app.url_patterns import check_patterns
+from app.variants import VariantName
 
 TRACKS = ("opens", "clicks", "text", "off")
 CHOICES = {"pixel": ("top", "end"), "url_text": ("leave", "track")}
@@ -96,6 +97,16 @@ def tracking_of(own: Mapping[str, str]) -> TrackingIn:
         found.setdefault("clicks", "")
     wanted = {str(axis): found[axis] or True if axis in found else False for axis in AXES}
     return msgspec.convert({**wanted, "text": "text" in found, **chosen}, TrackingIn)
+
+
+def variant_of(own: Mapping[str, str]) -> str | None:
+    """None where none is named. Raises DescriptionError."""
+    if "variant" not in own:
+        return None
+    try:
+        return msgspec.convert(own["variant"].strip(), VariantName)
+    except msgspec.ValidationError as error:
+        raise DescriptionError(str(error), "Variant") from None
 
 
 def wants_unsubscribe(own: Mapping[str, str]) -> bool:

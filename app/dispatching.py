@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from sqlalchemy.exc import SQLAlchemyError
 
+from app.decisions import Decider
 from app.erasures import ErasedError
 from app.feed import LOOK, Cursor, CursorError, Feed, News
 from app.following import Follower
@@ -31,12 +32,13 @@ SWEEP = 3600.0
 
 
 class Course(NamedTuple):
-    """What one workspace's webhooks are told by."""
+    """What one workspace's webhooks are told by, and who decides its experiments."""
 
     hooks: Webhooks
     queries: Queries
     teller: Teller
     follower: Follower
+    decider: Decider
 
 
 class Dispatcher:
@@ -74,6 +76,12 @@ class Dispatcher:
             except SQLAlchemyError:
                 log.exception("webhooks wait")
             for name, course in list(self._courses.items()):
+                try:
+                    await asyncio.to_thread(course.decider.take)
+                except StorageError as error:
+                    trouble = str(error)
+                except Exception:
+                    log.exception("experiments of %s are not decided", name)
                 try:
                     await asyncio.to_thread(self.take, name, course, newest)
                 except StorageError as error:  # what was taken before is sent all the same

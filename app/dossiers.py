@@ -17,6 +17,7 @@ from app.marks import Marks, deliveries_of
 from app.modes import keys
 from app.queries import Queries
 from app.state import erasures, followed, followups, signed, suppressions, unsigned, withdrawals
+from app.variants import Variants
 
 _encode = msgspec.json.encode
 
@@ -26,7 +27,7 @@ class Dossiers:
 
     def __init__(self, engine: Engine, queries: Queries, secret: str, service: str) -> None:
         self._engine, self._queries, self._secret = engine, queries, secret
-        self._service = service
+        self._service, self._variants = service, Variants(engine, queries.workspace)
         self._workspace = queries.workspace
 
     def of(self, address: str) -> Iterator[bytes]:
@@ -46,8 +47,8 @@ class Dossiers:
             "exported_at": datetime.now(UTC), "erased_at": self._erased(key),
         }  # fmt: skip
         yield _encode(head)[:-1]
-        yield from _listed("messages", _lines(messages))
-        yield from _listed("hits", _lines(hits))
+        yield from _listed("messages", map(self._with_variant, _lines(messages)))
+        yield from _listed("hits", map(self._with_variant, _lines(hits)))
         yield from _listed("followups", map(_encode, self._followups(key)))
         yield from _listed("suppressions", map(_encode, self._suppressions(key)))
         yield from _listed("withdrawals", map(_encode, self._withdrawals(key)))
@@ -97,6 +98,12 @@ class Dossiers:
             {"newsletter_id": self._named(row.newsletter), "axis": row.axis, "at": _at(row.at)}
             for row in rows
         ]
+
+    def _with_variant(self, line: bytes) -> bytes:
+        """Of a message or hit, with its variant's name for the number; null without one."""
+        row = msgspec.json.decode(line)
+        newsletter = self._queries.key(row["newsletter_id"])
+        return _encode({**row, "variant": self._variants.name(newsletter, row["variant"]) or None})
 
     def _named(self, newsletter: int) -> str | None:
         """None stands for every newsletter."""

@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from app.filters import FilterError, Filters
-from app.queries import Queries, filtered
+from app.queries import Queries
 from app.web import streamed
 
 FORMATS = {
@@ -39,12 +39,16 @@ async def answer(
 
 def chunks(queries: Queries, newsletter_id: str, filters: Filters, wanted: str) -> Iterator[bytes]:
     """The file's bytes. Raises StorageError."""
+    key = queries.key(newsletter_id)
+    names = {0: "", **queries.names(key)}
     yield from queries.stream(
         "export_hits",
         FORMATS[wanted][0],
-        newsletter=queries.key(newsletter_id),
-        newsletters=[queries.key(newsletter_id)],
+        newsletter=key,
+        newsletters=[key],
         show=filters.show,
         neutral=int(wanted == "csv"),
-        **filtered(filters.parts),
+        numbers=list(names),
+        names=list(names.values()),
+        **queries.filtered(key, filters.parts),
     )

@@ -13,24 +13,31 @@ from math import inf
 from typing import Any, Literal, NamedTuple, get_args
 
 import msgspec
-from sqlalchemy import Engine, delete, func, insert, select
+from sqlalchemy import Connection, Engine, delete, func, insert, select
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from app import suppressing
 from app.erasures import Erasures, newest
 from app.events import NO_LINK, Hit
+from app.experiments import Outcome
 from app.state import StateError, feed
 
 KEPT = 7 * 86_400.0
 LOOK = 0.1  # seconds between looks for news
 SWEEP = 600.0  # seconds between looks for what is too old
 
-Type = Literal["message.opened", "message.clicked", "message.unsubscribed", "event.reclassified"]
+DECIDED = "decided"  # the kind of a row that is no hit but the outcome of an experiment
+
+Type = Literal[
+    "message.opened", "message.clicked", "message.unsubscribed", "event.reclassified",
+    "experiment.decided",
+]  # fmt: skip
 TYPES = get_args(Type)
 _OF: dict[str, Type] = {
     "open": "message.opened",
     "click": "message.clicked",
     "unsubscribe": "message.unsubscribed",
+    DECIDED: "experiment.decided",
 }
 
 
@@ -77,6 +84,7 @@ class Row(msgspec.Struct, frozen=True, gc=False):
     variant: int = 0
     sign: int = 1
     revision: int = 0
+    outcome: Outcome | None = None
 
     @property
     def place(self) -> int:
@@ -122,13 +130,9 @@ class Feed:
         ]  # fmt: skip
         unnamed = [hit for hit in erased if hit.kind == "unsubscribe"]
         now = time.time()
-        values = {
-            "source": source, "at": now, "lines": rows.count(b"\n"),
-            "rows": zlib.compress(rows, 1),
-        }  # fmt: skip
         try:
             with self._engine.begin() as connection:
-                connection.execute(insert(feed), values)
+                put(connection, source, rows, now)
                 for row in stopped:
                     suppressing.put(
                         connection, row.workspace, row.recipient, row.newsletter, "unsubscribed",
@@ -221,6 +225,14 @@ class Feed:
         if cursor.seq < first - 1:
             days = int(KEPT // 86_400)
             raise CursorError(f"is older than the {days} days that events are kept", gone=True)
+
+
+def put(connection: Connection, source: str, rows: bytes, now: float) -> None:
+    """Add a row of JSON lines. Raises IntegrityError where that source has one already."""
+    values = {
+        "source": source, "at": now, "lines": rows.count(b"\n"), "rows": zlib.compress(rows, 1),
+    }  # fmt: skip
+    connection.execute(insert(feed), values)
 
 
 class News:

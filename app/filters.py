@@ -23,7 +23,7 @@ PERIODS: Mapping[Period, str] = {
 }  # fmt: skip
 STEPS: Mapping[StepName, int] = {"auto": 0, "minute": 60, "hour": 3600, "day": 86_400}  # seconds
 # Of one newsletter's hits. `link` is an id or a place, `url` a prefix, `path` a pattern with *,
-# `country` an ISO code; "-" asks for the unknown.
+# `country` an ISO code; "-" asks for the unknown, or for messages without a variant.
 PARTS = (
     "link", "link_name", "label", "url", "host", "path", "client", "family", "os", "device",
     "country", "variant",
@@ -134,8 +134,8 @@ def _read(name: str, text: str) -> Any:
         if not plain or not 1 <= int(text) <= MAX_PAGE:
             raise FilterError(name, f"must be a whole number from 1 to {MAX_PAGE:,}")
         return int(text)
-    if name in ("link", "variant") and text and not (name == "link" and _LINK_ID.fullmatch(text)):
-        most = 65_535 if name == "link" else 255
+    if name == "link" and text and not _LINK_ID.fullmatch(text):
+        most = 65_535
         plain = text.isascii() and text.isdigit() and len(text) <= 5 and str(int(text)) == text
         if not plain or int(text) > most:
             kind = "the id of a link" if name == "link" else f"a whole number from 0 to {most:,}"

@@ -13,7 +13,7 @@ from hashlib import blake2b
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from app import href, masking
+from app import href, masking, url_patterns
 
 WHOLE = 1  # flag: the link's key is the family's, which does not follow from the URL
 FULL_URL = 2  # flag: the newsletter keeps URLs as they are, secrets included
@@ -43,7 +43,7 @@ def identify(
     """The identity of a link to `target` (its absolute URL, with UTM fields or without).
 
     `name` is its data-track-name. Of `patterns`, which the mailer states for families, the first
-    that fits decides (`masking.pattern_url`). `full` keeps the URL as it is.
+    that fits decides (`url_patterns.pattern_url`). `full` keeps the URL as it is.
     """
     flags = FULL_URL if full else 0
     url = without_utm(target)
@@ -53,7 +53,7 @@ def identify(
     if name:
         key = _key("name", name)
         return Identity(key, key, shown, template(shown), flags | WHOLE)
-    if patterns and (stated := masking.pattern_url(url, patterns)):
+    if patterns and (stated := url_patterns.pattern_url(url, patterns)):
         return family(stated, flags)
     of = template(shown)
     key = _key("url", shown)

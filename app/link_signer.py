@@ -10,7 +10,7 @@ from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from app import identity
+from app import identity, masking
 from app.events import Link as LinkRecord
 from app.events import now_ms
 from app.identity import Identity
@@ -116,7 +116,8 @@ class LinkSigner:
         rules = self._rules
         found = identity.identify(link.target, link.name, rules.families, rules.full_urls)
         found = self._known.bounded(self._newsletter, found, link.target)
-        label = self._known.detail(self._newsletter, found.link, link.label, link.tags)
+        label = link.label if rules.full_urls else masking.mask_text(link.label)
+        label = self._known.detail(self._newsletter, found.link, label, link.tags)
         detail = identity.detail(label, link.tags)
         position = self.first + link.index
         self.records.append(

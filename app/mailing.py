@@ -1,15 +1,15 @@
 """Compiled mails that are kept, and many recipients at once: newline-delimited JSON in and out.
 
-A template is a file in DATA_DIR/templates, compiled when it is first used. Recipients stream in;
-each line's answer goes to a spool first, so that a client which reads only after it has sent
-everything neither stalls the stream nor fills the memory.
+A template is a file in DATA_DIR/templates, compiled when it is first used; a variant may have one
+of its own. Recipients stream in; each line's answer goes to a spool first, so that a client which
+reads only after it has sent everything neither stalls the stream nor fills the memory.
 """
 
 import asyncio
 import os
 import tempfile
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from hashlib import sha256
@@ -18,8 +18,9 @@ from typing import IO, Literal, NamedTuple
 
 import msgspec
 
-from app import events
+from app import events, masking
 from app.events import newsletter_key
+from app.experiments import Choices
 from app.journal import JournalError
 from app.markup import RewriteError
 from app.merge_fields import MissingValueError
@@ -35,6 +36,7 @@ from app.schemas import (
     TokenOut,
     message_and_field,
 )
+from app.variants import NONE, VariantError
 
 CACHED = 64  # compiled templates in memory
 MAX_LINE = 65_536  # bytes of one recipient's line
@@ -52,11 +54,18 @@ class Sample(msgspec.Struct, frozen=True):
     full_urls: bool = False
 
 
+def _masked(sample: Sample) -> Sample:
+    if sample.full_urls:
+        return sample
+    return msgspec.structs.replace(sample, html=masking.mask_html(sample.html))
+
+
 _decode = msgspec.json.Decoder(RecipientIn).decode
 _encode = msgspec.json.Encoder().encode
 
 
 Compile = Callable[[Modes], CompiledMail]
+Templates = Mapping[int, "Template"]  # by variant; NONE's is for those that have none of their own
 
 
 @dataclass(frozen=True)
@@ -105,15 +114,20 @@ class Mailing:
 
     def __init__(self, folder: Path, outgoing: Outgoing, workspace: str = "default") -> None:
         self._folder, self._outgoing, self._workspace = folder, outgoing, workspace
-        self._compiled: OrderedDict[str, tuple[bytes, Template]] = OrderedDict()
+        self._compiled: OrderedDict[tuple[str, int], tuple[bytes, Template]] = OrderedDict()
 
-    def keep(self, newsletter_id: str, template: TemplateIn) -> Template:
-        """Compile a template and keep it in the place of an earlier one. Blocking.
+    def keep(
+        self, newsletter_id: str, template: TemplateIn, variant: str | None = None
+    ) -> Template:
+        """Compile a template and keep it in the place of an earlier one of the variant. Blocking.
 
-        Raises RewriteError, then nothing is kept.
+        Raises RewriteError or VariantError, then nothing is kept.
         """
-        compiled = self._compile(newsletter_id, template)
-        self._write(self._path(newsletter_id), _encode(template))
+        compiled, number = self._compile(newsletter_id, template), NONE
+        if variant is not None:
+            variants = self._outgoing.experiments.variants
+            number = variants.number(compiled.newsletter, variant)
+        self._write(self._path(newsletter_id, _kind(number)), _encode(template))
         return compiled
 
     def _write(self, path: Path, content: bytes) -> None:
@@ -124,44 +138,61 @@ class Mailing:
             os.fsync(file.fileno())
         Path(file.name).replace(path)
 
-    def template(self, newsletter_id: str) -> Template:
-        """The kept template, compiled. Blocking. Raises NotFoundError."""
-        path = self._path(newsletter_id)
+    def templates(self, newsletter_id: str) -> Templates:
+        """The kept templates, compiled. Blocking. Raises NotFoundError."""
+        numbers = [NONE, *self._outgoing.experiments.variants.names(self._key(newsletter_id))]
+        found = {number: self._template(newsletter_id, number) for number in numbers}
+        kept = {number: template for number, template in found.items() if template}
+        if not kept:
+            raise NotFoundError(f"newsletter {newsletter_id!r} has no template")
+        return kept
+
+    def _template(self, newsletter_id: str, number: int) -> Template | None:
         try:
-            content = path.read_bytes()
+            content = self._path(newsletter_id, _kind(number)).read_bytes()
         except FileNotFoundError:
-            raise NotFoundError(f"newsletter {newsletter_id!r} has no template") from None
-        digest = sha256(content).digest()
-        known = self._compiled.get(newsletter_id)
+            return None
+        digest, which = sha256(content).digest(), (newsletter_id, number)
+        known = self._compiled.get(which)
         if known is None or known[0] != digest:
             template = msgspec.json.decode(content, type=TemplateIn)
             known = (digest, self._compile(newsletter_id, template))
-        self._compiled[newsletter_id] = known
-        self._compiled.move_to_end(newsletter_id)
+        self._compiled[which] = known
+        self._compiled.move_to_end(which)
         if len(self._compiled) > CACHED:
             self._compiled.popitem(last=False)
         return known[1]
 
     def keep_sample(self, newsletter_id: str, sample: Sample) -> None:
-        """Keep a mail that is shown for this newsletter until a later one comes. Blocking."""
-        self._write(self._path(newsletter_id, "sample"), _encode(sample))
+        """Keep a mail that is shown for this newsletter until a later one comes. Blocking.
 
-    def shown(self, newsletter_id: str) -> Sample | None:
-        """The mail to show: the template or the sample, whichever was kept last. Blocking."""
+        It was one recipient's: secrets in its links are masked, unless full URLs are wanted.
+        """
+        self._write(self._path(newsletter_id, "sample"), _encode(_masked(sample)))
+
+    def shown(self, newsletter_id: str, variant: int = NONE) -> Sample | None:
+        """The mail to show: the variant's template, or a template or sample. Blocking.
+
+        Of several, the one that was kept last. Secrets in its links are masked, unless full URLs
+        are wanted.
+        """
+        numbers = self._outgoing.experiments.variants.names(self._key(newsletter_id))
+        own = self._path(newsletter_id, _kind(variant))
         paths = [self._path(newsletter_id, kind) for kind in ("json", "sample")]
-        found = [path for path in paths if path.exists()]
+        paths += [self._path(newsletter_id, _kind(number)) for number in numbers]
+        found = [own] if variant and own.exists() else [path for path in paths if path.exists()]
         if not found:
             return None
         # A template has `html` too: its other fields are passed over.
         latest = max(found, key=lambda path: path.stat().st_mtime_ns)
-        return msgspec.json.decode(latest.read_bytes(), type=Sample)
+        return _masked(msgspec.json.decode(latest.read_bytes(), type=Sample))
 
     async def messages(
-        self, template: Template, body: AsyncIterator[bytes], give: Return
+        self, templates: Templates, body: AsyncIterator[bytes], give: Return
     ) -> AsyncIterator[bytes]:
         """Answers to the lines of `body`, in order; a bad one gets an error, the rest goes on."""
         spool = Spool(self._folder)
-        feeding = asyncio.create_task(self._feed(template, body, give, spool))
+        feeding = asyncio.create_task(self._feed(templates, body, give, spool))
         try:
             async for part in spool.read():
                 yield part
@@ -171,7 +202,7 @@ class Mailing:
             spool.close()
 
     async def _feed(
-        self, template: Template, body: AsyncIterator[bytes], give: Return, spool: "Spool"
+        self, templates: Templates, body: AsyncIterator[bytes], give: Return, spool: "Spool"
     ) -> None:
         try:
             number = 0
@@ -183,20 +214,21 @@ class Mailing:
                     rest = rest[: MAX_LINE + 1]  # it is refused when its end comes
                 for place in range(0, len(lines), SLICE):
                     some = lines[place : place + SLICE]
-                    await spool.write(await self._answers(template, some, number, give))
+                    await spool.write(await self._answers(templates, some, number, give))
                     number += len(some)
             if rest.strip():
-                await spool.write(await self._answers(template, [rest], number, give))
+                await spool.write(await self._answers(templates, [rest], number, give))
         finally:
             await spool.end()
 
     async def _answers(
-        self, template: Template, lines: list[bytes], number: int, give: Return
+        self, templates: Templates, lines: list[bytes], number: int, give: Return
     ) -> bytes:
-        if any(b'"values"' in line for line in lines):  # filling takes its time
-            answers = await asyncio.to_thread(self._addressed, template, lines, number, give)
+        # Filling takes its time, and a variant's new name is written to the disk.
+        if any(b'"values"' in line or b'"variant"' in line for line in lines):
+            answers = await asyncio.to_thread(self._addressed, templates, lines, number, give)
         else:
-            answers = self._addressed(template, lines, number, give)
+            answers = self._addressed(templates, lines, number, give)
         addressed = [answer for answer in answers if isinstance(answer, Addressed)]
         if addressed:
             links = {
@@ -214,10 +246,12 @@ class Mailing:
         return b"".join(out)
 
     def _addressed(
-        self, template: Template, lines: list[bytes], number: int, give: Return
+        self, templates: Templates, lines: list[bytes], number: int, give: Return
     ) -> list[Addressed | LineError]:
+        newsletter = next(iter(templates.values())).newsletter
+        choices = self._outgoing.experiments.choices(newsletter, None)
         answers = [
-            self._address(template, line, place, give)
+            self._address(templates, choices, line, place, give)
             for place, line in enumerate(lines, number + 1)
             if line.strip()
         ]
@@ -229,7 +263,7 @@ class Mailing:
         ]
 
     def _address(
-        self, template: Template, line: bytes, number: int, give: Return
+        self, templates: Templates, choices: Choices, line: bytes, number: int, give: Return
     ) -> Addressed | LineError:
         if len(line) > MAX_LINE:
             return LineError(number, 413, f"the line has more than {MAX_LINE:,} bytes")
@@ -237,12 +271,25 @@ class Mailing:
             wanted = _decode(line)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             return LineError(number, 422, *message_and_field(error))
-        draft = self._outgoing.draft(template.newsletter, wanted.recipient, template.modes)
-        mail = template.of(draft.modes)
-        if not wanted.values:
-            return Addressed(replace(draft, carried=mail.carried), mail)
-        if give == "token":
+        if wanted.values and give == "token":
             return LineError(number, 422, "values cannot be filled with return=token", "values")
+        newsletter = next(iter(templates.values())).newsletter
+        try:
+            if wanted.variant is not None:
+                choices = self._outgoing.experiments.choices(newsletter, wanted.variant)
+        except VariantError as error:
+            return LineError(number, 422, str(error), "variant")
+        choice = choices.of(self._outgoing.key(wanted.recipient))
+        template = _of(templates, choice.number)
+        if choice.holdout:  # it makes no message
+            template = next(iter(templates.values()))
+        if template is None:
+            what = f"variant {choice.name!r}" if choice.name else "messages without a variant"
+            return LineError(number, 422, f"there is no template for {what}", "variant")
+        draft = self._outgoing.draft(newsletter, wanted.recipient, template.modes, choice=choice)
+        mail = template.of(draft.modes)
+        if not wanted.values or choice.holdout:
+            return Addressed(replace(draft, carried=mail.carried), mail)
         try:
             mail = self._outgoing.fill(mail, wanted.values)
         except MissingValueError as missing:
@@ -258,8 +305,11 @@ class Mailing:
         made.of(modes)  # what is wrong with it is said now
         return made
 
-    def _path(self, newsletter_id: str, kind: str = "json") -> Path:
-        return self._folder / f"{newsletter_key(self._workspace, newsletter_id):016x}.{kind}"
+    def _key(self, newsletter_id: str) -> int:
+        return newsletter_key(self._workspace, newsletter_id)
+
+    def _path(self, newsletter_id: str, kind: str) -> Path:
+        return self._folder / f"{self._key(newsletter_id):016x}.{kind}"
 
 
 @dataclass
@@ -307,13 +357,27 @@ class Spool:
         self._file.close()
 
 
+def _kind(number: int) -> str:
+    """What the name of a variant's template ends with."""
+    return f"{number}.json" if number else "json"
+
+
+def _of(templates: Templates, number: int) -> Template | None:
+    return templates.get(number) or templates.get(NONE)
+
+
 def _answer(answer: Addressed | LineError, give: Return) -> TokenOut | MessageOut | LineError:
     if isinstance(answer, LineError):
         return answer
     draft, mail, _ = answer
-    about = draft.headers, draft.suppressed, draft.tracking, draft.withdrawn
+    about = (
+        draft.headers, draft.suppressed, draft.tracking, draft.withdrawn, draft.variant,
+        draft.choice.holdout,
+    )  # fmt: skip
     if give == "token":
         return TokenOut(draft.message_id, draft.recipient, draft.token, *about)
+    if draft.choice.holdout:
+        return MessageOut(draft.message_id, draft.recipient, "", None, *about)
     return MessageOut(
         draft.message_id, draft.recipient, draft.personalise(mail.html).decode("utf-8"),
         draft.personalise(mail.text).decode("utf-8") if mail.text else None, *about,

@@ -250,6 +250,8 @@ def _request_error(_: Request, error: Exception) -> Response:
         400: "Bad request",
         401: "Unauthorized",
         403: "Forbidden",
+        404: "Not found",
+        409: "Conflict",
         413: "Too large",
         422: "Invalid value",
     }

@@ -8,10 +8,9 @@ them, and everything else by whether it reads like words or like chance. In doub
 
 import re
 import unicodedata
-from collections.abc import Sequence
 from functools import lru_cache
+from html import escape, unescape
 from string import ascii_letters, digits
-from typing import NamedTuple
 from urllib.parse import unquote
 
 from app.randomness import MIN_CHARS, is_random
@@ -19,10 +18,8 @@ from app.randomness import MIN_CHARS, is_random
 MASK = "***"
 PART = "..."
 MAX_DEPTH = 4  # levels of percent-encoding, or of URLs inside URLs, that are read
-MAX_PATTERNS = 50
-MAX_PATTERN_CHARS = 500
 
-_HEAD = re.compile(r"(?:[a-zA-Z][a-zA-Z0-9+.-]*+:)?[/\\]{2}(?P<user>[^/\\?#]*@)?[^/\\?#]*")
+HEAD = re.compile(r"(?:[a-zA-Z][a-zA-Z0-9+.-]*+:)?[/\\]{2}(?P<user>[^/\\?#]*@)?[^/\\?#]*")
 _TAIL = re.compile(r"[?#]")
 _QUERY = re.compile(r"([?&;#])")
 _PARAMETERS = re.compile(r"[^/\\?#=]*=")  # of a query without its question mark
@@ -30,6 +27,14 @@ _PATH = re.compile(r"([/\\;&])")
 _EMAIL = re.compile(r"(?<![\w.+-])[.+-]*+\w[\w.+-]*+@\w[\w-]*+\.\w[\w.+-]*+")
 _WORD = re.compile(rf"eyJ[\w-]{{6,}}+(?:\.[\w-]*+)+|[A-Za-z0-9_~-]{{{MIN_CHARS},}}+")
 _BASE64 = re.compile(r"[A-Za-z0-9_-]*+[+/][A-Za-z0-9+/_-]*+")
+_WORD_OF_TEXT = re.compile(r"(?<!\S)[^\s/@]*+[/@]\S*+")
+_IN_HTML = re.compile(
+    r"\b(?:src|srcset|background|poster)\s*=\s*(?:\"[^\"]*\"|'[^']*'|[^\s>]*)"
+    r"|url\(\s*[\"']?https?:[^\s\"'<>)]*"
+    r"|(?P<before>\bhref\s*=\s*)(?P<value>\"[^\"]*\"|'[^']*'|[^\s>\"']+)"
+    r"|(?P<text>https?://[^\s\"'<>]+)",
+    re.IGNORECASE,
+)
 _PIECES = re.compile(r"([/\\?&;#])")
 _WITH_DIGIT = re.compile(r"%(?:25)*+[0-9A-Fa-f]{2}|(?:[A-Za-z_]*+[0-9])[A-Za-z0-9_]*+")
 _PARTS = re.compile(r"\.{3}(?:[-_,:+]?\.{3})+")
@@ -56,6 +61,12 @@ _SECRET_NAME = re.compile(
     r"|invit|credential|ticket|nonce|csrf|xsrf|hash(?!tag)|auth(?!or(?!iz))|(?<!p)reset|activat"
     r"|magic|cookie|bearer|onetime"
 )
+_SECRET_END = re.compile(r"(?<!zip)(?<!post)(?<!postal)(?<!bar)(?<!qr)(?:code|key|sig|pwd)$")
+# Segments of a path that have such a word are followed by tokens; so are these.
+_BEFORE_TOKEN = re.compile(
+    r"token|secret|passw|session|verif|confirm|invit|activat|magic|onetime|(?<!p)reset"
+    r"|auth(?!or(?!iz))|^(?:otp|totp|sso|login|signin|recover|recovery|key|jwt|sid)$"
+)
 _ORDINARY_PARTS = (  # what makes a code or key an ordinary one
     "promo promotion discount country currency lang language locale zip postal area region sort"
     " campaign source medium product item color colour size offer category status error utm"
@@ -80,6 +91,37 @@ def mask_url(url: str) -> str:
     return _mask(url, 0)
 
 
+def mask_text(text: str) -> str:
+    """Returns a text, such as a link's label, with the URLs and email addresses in it masked.
+
+    Whatever stands between spaces is masked like a URL if it has a slash or an @ in
+    it; the text of a link is often its own URL.
+    """
+    return _WORD_OF_TEXT.sub(_masked_word, text)
+
+
+def _masked_word(match: re.Match[str]) -> str:
+    url = match[0].strip("()[]<>\"'“”„«».,;:!?…")
+    return match[0].replace(url, mask_url(url), 1) if url else match[0]
+
+
+def mask_html(html: str) -> str:
+    """Returns HTML with the URLs in its hrefs and text masked.
+
+    Addresses of images and styles stay, or a mail would lose its pictures.
+    """
+    return _IN_HTML.sub(_masked_in_html, html)
+
+
+def _masked_in_html(match: re.Match[str]) -> str:
+    before, value, text = match["before"] or "", match["value"] or "", match["text"] or ""
+    quote = value[:1] if value[:1] in ('"', "'") else ""
+    url = value[1:-1] if quote else value or text
+    read = unescape(url)
+    shown = mask_url(read)
+    return match[0] if shown == read else f"{before}{quote}{escape(shown)}{quote}"
+
+
 def template_url(url: str) -> str:
     """Returns the masked URL with everything that looks like an id replaced by `...`.
 
@@ -100,7 +142,7 @@ def template_of(masked: str) -> str:
 
 
 def _without_ids(url: str) -> str:
-    head = _HEAD.match(url)
+    head = HEAD.match(url)
     start = head.end() if head else 0
     pieces = _PIECES.split(url[start:])
     for n in range(0, len(pieces), 2):
@@ -115,46 +157,45 @@ def _mask(text: str, depth: int) -> str:
     """`text` is a URL, a part of one from its path on, or the value of a parameter."""
     if depth > MAX_DEPTH:
         return MASK
-    head = _HEAD.match(text)
+    head = HEAD.match(text)
     start = head.end() if head else 0
     kept = text[:start]
     if head and head["user"]:
         kept = f"{text[: head.start('user')]}{MASK}@{text[head.end('user') : start]}"
+    before_token = False
     if not head and _PARAMETERS.match(text):
         pieces = _QUERY.split(text)
         masked = [_parameter(pieces[0], depth)]
     else:
         tail = _TAIL.search(text, start)
         end = tail.start() if tail else len(text)
-        masked, pieces = [_path(text[start:end], depth)], _QUERY.split(text[end:])
+        path, before_token = _path(text[start:end], depth)
+        masked, pieces = [path], _QUERY.split(text[end:])
     for mark, piece in zip(pieces[1::2], pieces[2::2], strict=True):
         if mark in "?;" and masked[-1].endswith(f"={MASK}") and piece and "=" not in piece:
             continue  # the value itself has a question mark or semicolon
-        masked += mark, _parameter(piece, depth)
+        masked += mark, _parameter(piece, depth, before_token)
     return kept + "".join(masked)
 
 
-def _path(path: str, depth: int) -> str:
+def _path(path: str, depth: int) -> tuple[str, bool]:
+    """The path masked, and whether what follows it is likely a token."""
     if not path.strip("/"):
-        return path
+        return path, False
     pieces = _PATH.split(path)
-    revealing = False  # whether what follows is likely a token
+    before_token = False
     for n in range(0, len(pieces), 2):
-        piece = pieces[n]
-        if not piece:
-            continue
-        if revealing and len(piece) > 3 and piece.isalnum() and _ID.search(piece):
-            pieces[n] = MASK
-            continue
-        shown = pieces[n] = _parameter(piece, depth)
-        revealing = revealing or (len(shown) < 40 and _is_secret(shown))
-    return "".join(pieces)
+        if piece := pieces[n]:
+            shown = pieces[n] = _parameter(piece, depth, before_token)
+            if not before_token and len(shown) < 40:
+                before_token = bool(_BEFORE_TOKEN.search(shown.lower()))
+    return "".join(pieces), before_token
 
 
-def _parameter(piece: str, depth: int) -> str:
-    """`name=value`, or a value alone."""
+def _parameter(piece: str, depth: int, likely: bool = False) -> str:
+    """`name=value`, or a value alone; `likely` says that an id is likely a token."""
     if "=" not in piece:
-        return _value(piece, depth)
+        return MASK if likely and _is_id(piece) else _value(piece, depth)
     bare = piece.rstrip("=") or piece
     parts = bare.split("=")
     shown = [_value(part, depth) for part in parts]
@@ -162,8 +203,14 @@ def _parameter(piece: str, depth: int) -> str:
         if _is_secret(name) or (shown[n - 1] != name and _is_secret(shown[n - 1])):
             value = "=".join(parts[n:])
             return "=".join([*shown[:n], value if value.lower() in _FLAGS else MASK])
+    if likely and _is_id(parts[-1]):
+        shown[-1] = MASK
     masked = "=".join(shown)
     return masked if masked.endswith(MASK) else masked + piece[len(bare) :]
+
+
+def _is_id(text: str) -> bool:
+    return len(text) > 3 and text.isalnum() and bool(_ID.search(text))
 
 
 def _value(text: str, depth: int) -> str:
@@ -198,7 +245,7 @@ def _word(match: re.Match[str]) -> str:
 
 @lru_cache(4096)
 def _is_secret(name: str) -> bool:
-    """Whether a parameter of this name, or what follows a segment of this name, is a secret."""
+    """Whether the value of a parameter of this name is a secret."""
     for _ in range(MAX_DEPTH):
         plain = unquote(name)
         if plain == name:
@@ -210,143 +257,8 @@ def _is_secret(name: str) -> bool:
     words = {word.lower() for word in _NAME.findall(name)}
     if words & _ORDINARY:
         return False
-    return bool(words & _SECRETS or _SECRET_NAME.search(name.lower()))
+    name = name.lower()
+    return bool(words & _SECRETS or _SECRET_NAME.search(name) or _SECRET_END.search(name))
 
 
 _NAME = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[^\W\d_A-Za-z]+")
-
-
-class _Pattern(NamedTuple):
-    """A mailer's pattern: globs of its scheme, host and path segments, and of named parameters."""
-
-    scheme: str
-    host: str
-    segments: tuple[str, ...]
-    rest: bool  # whether it ends with /**
-    query: tuple[tuple[str, str], ...] | None
-
-
-def pattern_url(url: str, patterns: Sequence[str]) -> str | None:
-    """Returns the template that the first matching pattern gives a URL, None if none matches.
-
-    A pattern is `/path`, `host/path` or `scheme://host/path`, and may have `?name=value`. `*`
-    stands for one or more characters: of the host, dots included, of one path segment, or of one
-    value; a last segment `**` stands for one or more segments. The whole host (without port and
-    user; its case does not matter) and the whole path (but for a slash at its end) must match, and
-    every parameter of the pattern must be there, in any order. A pattern without a host is for
-    every host, one without a scheme for http and https.
-
-    In the template each `*` is shown as `...`, and so are the fragment and the values of parameters
-    that the pattern does not state. Takes time proportional to the length of URL and patterns.
-
-    Raises ValueError as `check_patterns` does.
-    """
-    check_patterns(patterns)
-    return next(filter(None, (_matched(url, _compile(pattern)) for pattern in patterns)), None)
-
-
-def check_patterns(patterns: Sequence[str]) -> None:
-    """Raises ValueError naming the pattern that is wrong.
-
-    There are at most 50, each of 1 to 500 printable characters without spaces, with a host or path.
-    """
-    if len(patterns) > MAX_PATTERNS:
-        raise ValueError(f"patterns: at most {MAX_PATTERNS}")
-    for n, pattern in enumerate(patterns):
-        try:
-            _compile(pattern)
-        except ValueError as error:
-            raise ValueError(f"patterns[{n}]: {error}") from None
-
-
-@lru_cache(1024)
-def _compile(pattern: str) -> _Pattern:
-    """Raises ValueError."""
-    if not 1 <= len(pattern) <= MAX_PATTERN_CHARS:
-        raise ValueError(f"must have 1 to {MAX_PATTERN_CHARS} characters")
-    if not pattern.isprintable() or " " in pattern or "#" in pattern:
-        raise ValueError("must be printable, without spaces and fragment")
-    before, mark, query = pattern.partition("?")
-    scheme, colon, rest = before.partition("://")
-    if not colon:
-        scheme, rest = "", before
-    elif scheme.lower() not in ("http", "https"):
-        raise ValueError("must begin with http://, https://, a host or a slash")
-    host, slash, path = rest.partition("/")
-    if not (host or (slash and not colon)):
-        raise ValueError("must have a host or begin with a slash")
-    segments = path.rstrip("/").split("/")
-    below = segments[-1] == "**"
-    if any("**" in segment for segment in segments[: -1 if below else None]):
-        raise ValueError("must have ** as its last segment only")
-    named = tuple(piece.partition("=")[::2] for piece in query.split("&")) if mark else None
-    return _Pattern(
-        scheme.lower(),
-        host.lower(),
-        tuple(segments[:-1] if below else segments),
-        below,
-        named,
-    )
-
-
-def _matched(url: str, pattern: _Pattern) -> str | None:
-    head = _HEAD.match(url)
-    if not head:
-        return None
-    scheme, _, authority = head[0].partition("//")
-    authority = authority.rpartition("@")[2].lower()
-    host = re.sub(r":\d*$", "", authority)
-    if pattern.scheme and f"{pattern.scheme}:" != scheme.lower():
-        return None
-    if pattern.host and not _glob(pattern.host, host) and not _glob(pattern.host, authority):
-        return None
-    before, hash_mark, _ = url[head.end() :].partition("#")
-    path, mark, query = before.partition("?")
-    segments = path.replace("\\", "/").lstrip("/").rstrip("/").split("/")
-    wanted = pattern.segments
-    if len(segments) <= len(wanted) if pattern.rest else len(segments) != len(wanted):
-        return None
-    if not all(_glob(glob, segment) for glob, segment in zip(wanted, segments, strict=False)):
-        return None
-    shown = _query(query, pattern.query)
-    if shown is None:
-        return None
-    template = "/".join([*wanted, "*"] if pattern.rest else wanted).replace("*", PART)
-    shown_host = pattern.host.replace("*", PART) or authority
-    return f"{scheme.lower()}//{shown_host}/{template}" + (
-        mark + shown + (f"#{PART}" if hash_mark else "")
-    )
-
-
-def _query(query: str, stated: tuple[tuple[str, str], ...] | None) -> str | None:
-    """The query as the template shows it, or None where a stated parameter does not match."""
-    globs = dict(stated or ())
-    shown = []
-    for piece in query.split("&") if query else ():
-        name, equals, value = piece.partition("=")
-        glob = globs.get(name)
-        if glob is not None and _glob(glob, value):
-            del globs[name]
-            shown.append(f"{name}{equals}{glob.replace('*', PART)}")
-        else:
-            shown.append(f"{name}{equals}{PART if value else ''}" if equals else PART)
-    return None if globs else "&".join(shown)
-
-
-def _glob(pattern: str, text: str) -> bool:
-    """Whether `*`, one or more characters, makes the pattern the text; found from left to right."""
-    if "%" in text or "%" in pattern:
-        pattern, text = unquote(pattern), unquote(text)
-    first, *others = pattern.split("*")
-    if not others:
-        return pattern == text
-    *middle, last = others
-    at, end = len(first), len(text) - len(last)
-    if not text.startswith(first) or not text.endswith(last):
-        return False
-    for literal in middle:
-        at = text.find(literal, at + 1, end)
-        if at < 0:
-            return False
-        at += len(literal)
-    return at < end

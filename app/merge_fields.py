@@ -7,7 +7,7 @@ it is in text/plain. In scripts, style sheets, comments, event handlers and tags
 
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from html import escape
 from typing import NamedTuple
 from urllib.parse import quote
@@ -146,6 +146,7 @@ def mask(text: str) -> str:
     )
 
 
+@lru_cache(2048)  # URLs of templates
 def fillable(url: str) -> frozenset[str]:
     """Returns the names of the fields in a URL that may be filled: none in a `javascript:` URL."""
     if href.scheme(url) in _ACTIVE:

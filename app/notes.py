@@ -3,7 +3,7 @@
 Nothing here keeps a mail from going out. Each kind of note is limited in number and length.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from app import placeholders
 from app.link import Link
@@ -26,7 +26,7 @@ def of_links(
     """
     tracked = [link for link in links if link.tracked]
     return [
-        *_placeholders(links, source, own),
+        *of_placeholders(links, source, own),
         *_limited(_shown_urls(tracked, redirect_host), "links whose text is a URL"),
         *_insecure(tracked),
         *_limited(_labels(tracked), "labels with several targets"),
@@ -52,7 +52,10 @@ def of_fields(closed: Sequence[int]) -> list[str]:
     ]
 
 
-def _placeholders(links: Sequence[Link], source: bytes, own: tuple[str, ...]) -> Iterable[str]:
+def of_placeholders(
+    links: Sequence[Link], source: bytes, own: tuple[str, ...] = ()
+) -> Iterator[str]:
+    """Yields a note on each link of one body, HTML or text, that has a placeholder."""
     further = placeholders.compile_own(own)
     unfilled = [link for link in links if link.reason == "placeholder"]
     for link in unfilled[:MAX_NOTES]:

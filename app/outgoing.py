@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from app import events, href, mime, notes
 from app.catalog import Catalog
 from app.events import new_id, newsletter_key, now_ms, recipient_key
+from app.experiments import NO_CHOICE, Choice, Experiments
 from app.journal import Journal
 from app.link_signer import KnownLinks, LinkRules, LinkSigner
 from app.merge_fields import Values
@@ -32,7 +33,8 @@ class Draft:
     `token` goes into links, `pixel` into the pixel: the same, but where all recipients share one of
     them. `withdrawn` is what the recipient has withdrawn from. `headers` are offered for the mail
     (RFC 8058). `carried` has the keys of its tracked links and their families. A suppressed one
-    must not be sent, so it never enters the ledger.
+    must not be sent, nor one of the holdout (`choice`, which is the variant too), so neither ever
+    enters the ledger.
     """
 
     message: events.Message
@@ -44,6 +46,17 @@ class Draft:
     withdrawn: tuple[Axis, ...] = ()
     suppressed: bool = False
     carried: tuple[int, ...] = ()
+    choice: Choice = NO_CHOICE
+
+    @property
+    def sent(self) -> bool:
+        """Whether it may be, and so enters the ledger."""
+        return not (self.suppressed or self.choice.holdout)
+
+    @property
+    def variant(self) -> str | None:
+        """Its name, None without one."""
+        return self.choice.name or None
 
     @property
     def message_id(self) -> str:
@@ -131,10 +144,12 @@ class Outgoing:
         tokens: Tokens,
         journal: Journal,
         suppressions: Suppressions,
+        experiments: Experiments,
         workspace: str = "default",
         withdrawn: Withdrawn = lambda *_: (),
     ) -> None:
         self._settings, self._tokens, self._journal = settings, tokens, journal
+        self.experiments = experiments
         self._withdrawn = withdrawn
         self._suppressions = suppressions
         self._workspace = workspace
@@ -142,13 +157,17 @@ class Outgoing:
         self.unproven = 0
         self._known_links = KnownLinks()
 
-    def prepare(self, wanted: RewriteIn, html: bytes, charset: str | None = "utf-8") -> Prepared:
+    def prepare(
+        self, wanted: RewriteIn, html: bytes, charset: str | None = "utf-8", dry: bool = False
+    ) -> Prepared:
         """Rewrite HTML (and text, when asked for) for one recipient; nothing is recorded yet.
 
-        `html` takes the place of `wanted.html`. Raises RewriteError past the rewriter's limits.
+        `html` takes the place of `wanted.html`; a `dry` run gives no new variant a number. Raises
+        RewriteError past the rewriter's limits, VariantError past the number of variants.
         """
         newsletter = self._newsletter(wanted.newsletter)
-        draft = self._draft(newsletter.newsletter, wanted.recipient, wanted.tracking)
+        choice = self._choice(newsletter.newsletter, wanted.recipient, wanted.variant, dry)
+        draft = self._draft(newsletter.newsletter, wanted.recipient, wanted.tracking, choice)
         options = self._options(draft.modes, wanted.utm, wanted.tracking)
         signer = self._signer(newsletter.newsletter, wanted.newsletter)
         base_url = self._settings.public_url
@@ -156,19 +175,21 @@ class Outgoing:
         compiled = body.compile(signer, leave)
         closed = compiled.merge.closed if compiled.merge and wanted.values else ()
         compiled = compiled.filled(wanted.values, signer) if wanted.values else compiled
-        text = wanted.text
+        text, in_text_remarks = wanted.text, list[str]()
         if text is not None and in_text and (wanted.tracking.text or wanted.values):
             signer.first = len(compiled.links)
             if not wanted.tracking.text:
                 in_text = scan_text(text, Options(clicks=False), base_url)
             plain = in_text.compile(signer, leave)
             plain = plain.filled(wanted.values, signer) if wanted.values else plain
+            in_text_remarks = self._text_remarks(plain, in_text.data)
             text = draft.personalise(plain).decode("utf-8", "surrogatepass")
         html_out = draft.personalise(compiled)
+        remarks = self._remarks(compiled, html, len(html_out), options, closed)
         return Prepared(
             dataclasses.replace(draft, carried=signer.carried),
             newsletter, compiled.links, compiled.notes, html_out, text, records=signer.records,
-            remarks=self._remarks(compiled, html, len(html_out), options, closed),
+            remarks=[*remarks, *in_text_remarks],
         )  # fmt: skip
 
     def prepare_mime(
@@ -178,13 +199,20 @@ class Outgoing:
         recipient: str,
         tracking: TrackingIn,
         fold: bool = False,
+        variant: str | None = None,
+        split: bool = False,
+        dry: bool = False,
     ) -> Prepared:
         """Rewrite a whole message (RFC 5322); `html` of what is returned is that message.
 
-        `fold` is `mime.rewrite`'s.
+        `fold` is `mime.rewrite`'s, `dry` as above. With `split` an experiment decides on the
+        variant where none is named. Raises VariantError.
         """
         newsletter = self._newsletter(named)
-        draft = self._draft(newsletter.newsletter, recipient, tracking)
+        key = newsletter.newsletter
+        choose = split or variant is not None
+        choice = self._choice(key, recipient, variant, dry) if choose else NO_CHOICE
+        draft = self._draft(key, recipient, tracking, choice)
         options = self._options(draft.modes, {}, tracking)
         signer = self._signer(newsletter.newsletter, named)
         links: list[Link] = []
@@ -223,7 +251,9 @@ class Outgoing:
             if leaf.kind == "text/html":
                 grown = sum(len(edit.new) - (edit.end - edit.start) for edit in changes)
                 about = self._remarks(compiled, body, len(body) + grown, options)
-                remarks.extend(f"body at byte {leaf.start}: {remark}" for remark in about)
+            else:
+                about = self._text_remarks(compiled, body)
+            remarks.extend(f"body at byte {leaf.start}: {remark}" for remark in about)
             return changes
 
         done = mime.rewrite(message, edits, fold, scan)
@@ -270,14 +300,18 @@ class Outgoing:
         carried = tuple(dict.fromkeys((*mail.carried, *signer.carried)))
         return CompiledMail(html, text, signer.records, carried, mail.newsletter, mail.rules)
 
-    def remarks(self, template: TemplateIn, html: Compiled) -> list[str]:
-        """What a second reader says of a template's HTML, compiled."""
+    def remarks(self, template: TemplateIn, mail: CompiledMail) -> list[str]:
+        """What a second reader says of a template, compiled."""
+        html = mail.html
         modes = self.modes(template.tracking)
         options = self._options(modes, template.utm, template.tracking)
         source = template.html.encode()
         token = self.draft(0, "nobody", modes).token.encode("ascii")
         closed = html.merge.closed if html.merge else ()
-        return self._remarks(html, source, len(html.personalise(token)), options, closed)
+        about = self._remarks(html, source, len(html.personalise(token)), options, closed)
+        if mail.text and template.text:
+            about += self._text_remarks(mail.text, template.text.encode("utf-8", "surrogatepass"))
+        return about
 
     def _remarks(
         self,
@@ -294,22 +328,46 @@ class Outgoing:
             *notes.of_fields(closed),
         ]
 
+    def _text_remarks(self, compiled: Compiled, source: bytes) -> list[str]:
+        own = self._settings.placeholders
+        return [f"text: {note}" for note in notes.of_placeholders(compiled.links, source, own)]
+
     def modes(self, tracking: TrackingIn) -> Modes:
         """What is asked for, by the settings where that is not said."""
         default = self._settings
         return Modes(_mode(tracking.opens, default.opens), _mode(tracking.clicks, default.clicks))
 
-    def draft(self, newsletter: int, recipient: str, modes: Modes, at: int | None = None) -> Draft:
+    def key(self, recipient: str) -> int:
+        """The recipient's key."""
+        return recipient_key(self._settings.recipient_key, self._workspace, recipient)
+
+    def writes(self, newsletter_id: str, variant: str | None) -> bool:
+        """Whether preparing such a message may wait for the disk: then do it in a thread."""
+        if variant is None:
+            return False
+        key = newsletter_key(self._workspace, newsletter_id)
+        return not self.experiments.variants.knows(key, variant)
+
+    def draft(
+        self,
+        newsletter: int,
+        recipient: str,
+        modes: Modes,
+        at: int | None = None,
+        choice: Choice = NO_CHOICE,
+    ) -> Draft:
         """A new message to one recipient of a newsletter (by its key)."""
         at = now_ms() if at is None else at
-        whom = recipient_key(self._settings.recipient_key, self._workspace, recipient)
+        whom = self.key(recipient)
         withdrawn = tuple(
             axis
             for axis in self._withdrawn(self._workspace, whom, newsletter)
             if getattr(modes, axis) != "off"
         )
         modes = modes.without(withdrawn)
-        token = MessageToken(new_id(at), newsletter, whom, modes.flags, workspace=self._workspace)
+        token = MessageToken(
+            new_id(at), newsletter, whom, modes.flags, choice.number, workspace=self._workspace
+        )
         own = self._tokens.message(token)
         shared = self._shared(newsletter, at) if "aggregate" in modes else own
         # An axis that is off goes with the other: most mails have one token.
@@ -323,6 +381,7 @@ class Outgoing:
                 token.message.hex(),
                 whom,
                 recipient.strip() if modes.personal else "",
+                choice.number,
                 flags=modes.flags,
             ),
             recipient.strip(),
@@ -334,6 +393,7 @@ class Outgoing:
             },
             modes,
             withdrawn,
+            choice=choice,
         )
 
     def _shared(self, newsletter: int, at: int) -> str:
@@ -343,9 +403,15 @@ class Outgoing:
             MessageToken(message, newsletter, 0, SHARED, workspace=self._workspace)
         )
 
-    def _draft(self, newsletter: int, recipient: str, tracking: TrackingIn) -> Draft:
-        draft = self.draft(newsletter, recipient, self.modes(tracking))
+    def _draft(
+        self, newsletter: int, recipient: str, tracking: TrackingIn, choice: Choice
+    ) -> Draft:
+        draft = self.draft(newsletter, recipient, self.modes(tracking), choice=choice)
         return self.checked([draft])[0]
+
+    def _choice(self, newsletter: int, recipient: str, name: str | None, dry: bool) -> Choice:
+        choices = self.experiments.choices(newsletter, name, new=not dry)
+        return choices.of(self.key(recipient))
 
     def checked(self, drafts: Sequence[Draft]) -> Sequence[Draft]:
         """Drafts of one newsletter, those to suppressed recipients marked."""
@@ -428,7 +494,7 @@ class Outgoing:
 
 def _ledger(drafts: Iterable[Draft]) -> list[events.Record]:
     """The messages that may be sent, and how many of them carried which links."""
-    sent = [draft for draft in drafts if not draft.suppressed]
+    sent = [draft for draft in drafts if draft.sent]
     carried: Counter[tuple[int, int, tuple[int, ...]]] = Counter()
     at: dict[tuple[int, int, tuple[int, ...]], events.Message] = {}
     for draft in sent:

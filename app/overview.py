@@ -1,20 +1,24 @@
 """What the pages of the dashboard show: figures and rows, ready for their templates."""
 
-import math
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from operator import itemgetter
 from typing import Any, NamedTuple
 
-from app import charts
+from app import charts, decisions
+from app.experiments import Experiments
 from app.filters import STEPS, Filters, Show
-from app.queries import SLOTS, AgentStats, Queries, Split, Step, utc
+from app.queries import SLOTS, AgentStats, NotFoundError, Queries, Split, Step, utc
+from app.significance import Interval, Rate, difference, holm, p_value
 from app.storage import Row
+from app.variants import UNNAMED
 
 PAGE = 50  # newsletters on one page
 RANKED = 8  # clients, systems, devices, countries
 LINKS = 100
 TAGS = 500
 LATELY = timedelta(minutes=5)
+UNEVEN = 0.001  # how likely groups may be before the split is doubted
 
 
 class Share(NamedTuple):
@@ -27,14 +31,21 @@ class Share(NamedTuple):
 
 
 class Variant(NamedTuple):
-    """One of a newsletter's variants; `chance` is the p-value of its clicks against the first's."""
+    """One of a newsletter's variants; `name` is None for messages without. `value` filters by it.
 
-    number: int
+    `apart` is its click rate less the first's, with its interval; `chance` is the p-value,
+    adjusted for the number of variants. All three are None for the first.
+    """
+
+    name: str | None
+    value: str
     messages: int
     opens_tracked: int
     clicks_tracked: int
     opened: int
     clicked: int
+    apart: float | None
+    interval: Interval | None
     chance: float | None
 
 
@@ -95,7 +106,7 @@ def newsletter(queries: Queries, newsletter_id: str, filters: Filters) -> dict[s
         },
         "links": [(link, getattr(link, show)) for link in links[:LINKS]],
         "unlisted": len(links[LINKS:]),
-        "variants": _variants(queries.variants(newsletter_id, show)),
+        "variants": _variants(queries, newsletter_id, show),
         "rankings": {
             "Mail clients": ("family", _ranking(agents.families, "mail client", show)),
             "Clients": ("client", _ranking(agents.clients, "client", show)),
@@ -104,6 +115,35 @@ def newsletter(queries: Queries, newsletter_id: str, filters: Filters) -> dict[s
             "Countries": ("country", _ranking(agents.countries, "country", show)),
         },
         **_timeline(queries, newsletter_id, filters, stats.updated_at),
+    }
+
+
+def experiment(queries: Queries, experiments: Experiments, newsletter_id: str) -> dict[str, Any]:
+    """The page of a newsletter's experiment. Raises NotFoundError."""
+    newsletter = queries.newsletter(newsletter_id)
+    found = experiments.get(queries.key(newsletter_id))
+    if found is None:
+        raise NotFoundError(f"newsletter {newsletter_id!r} has no experiment")
+    figures = decisions.current(queries, found)
+    first = figures.arms[0].variant
+    against = {pair.variant: pair for pair in figures.comparisons if pair.against == first}
+    due = decisions.due(found)
+    return {
+        "newsletter": newsletter,
+        "filters": Filters(),
+        "plan": found.plan,
+        "outcome": found.outcome,
+        "due": None if due is None else due / 1000,
+        "started": found.at / 1000,
+        "messages": sum(arm.messages for arm in figures.arms),
+        "rows": [
+            (share, arm, against.get(arm.variant))
+            for share, arm in zip(found.plan.variants, figures.arms, strict=True)
+        ],
+        "weights": sum(share.weight for share in found.plan.variants),
+        "top": max((arm.high for arm in figures.arms if arm.of), default=1.0),
+        "comparisons": figures.comparisons,
+        "uneven": figures.split < UNEVEN,
     }
 
 
@@ -127,36 +167,25 @@ def _timeline(
     }
 
 
-def _variants(rows: Sequence[Row]) -> list[Variant]:
+def _variants(queries: Queries, newsletter_id: str, show: Show) -> list[Variant]:
+    """By their names; messages without one come first."""
+    rows = queries.variants(newsletter_id, show)
     if len(rows) < 2:
         return []
-    first = rows[0]
+    names = queries.names(queries.key(newsletter_id))
+    named = [(names.get(row["variant"], str(row["variant"] or "")), row) for row in rows]
+    named.sort(key=itemgetter(0))
+    rates = [Rate(row["clicked"], row["clicks_tracked"]) for _, row in named]
+    chances = [None, *holm([p_value(rates[0], rate) for rate in rates[1:]])]
     return [
         Variant(
-            row["variant"], row["messages"], row["opens_tracked"], row["clicks_tracked"],
-            row["opened"], row["clicked"],
-            None if row is first else
-            p_value(
-                first["clicked"], first["clicks_tracked"], row["clicked"], row["clicks_tracked"]
-            ),
+            name or None, name or UNNAMED, row["messages"], row["opens_tracked"],
+            row["clicks_tracked"], row["opened"], row["clicked"],
+            None if chance is None else rate.value - rates[0].value,
+            None if chance is None else difference(rate, rates[0]), chance,
         )
-        for row in rows
+        for (name, row), rate, chance in zip(named, rates, chances, strict=True)
     ]  # fmt: skip
-
-
-def p_value(hits: int, of: int, others: int, of_others: int) -> float:
-    """How often chance alone gives two rates that lie at least this far apart, from 0 to 1.
-
-    Two-sided z-test of two proportions with a pooled variance (NIST/SEMATECH e-Handbook of
-    Statistical Methods, 7.3.3). With few messages it is rough; 1 where a rate is unknown.
-    """
-    if not of or not of_others:
-        return 1.0
-    pooled = min(1.0, (hits + others) / (of + of_others))
-    spread = math.sqrt(pooled * (1 - pooled) * (1 / of + 1 / of_others))
-    if not spread:
-        return 1.0
-    return math.erfc(abs(hits / of - others / of_others) / spread / math.sqrt(2))
 
 
 def _column(step: Step, show: Show) -> charts.Column:

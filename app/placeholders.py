@@ -18,7 +18,6 @@ MAX_CONTENT_CHARS = 200  # between two delimiters of the setting
 
 _NAME = r"[A-Za-z_][\w.]{0,99}"
 _WORD = r"[A-Za-z_]\w{0,99}"
-_OPEN, _CLOSE = r"(?:\{|%7[Bb])", r"(?:\}|%7[Dd])"  # editors percent-encode braces
 _SPACE = r"(?: |%20|\+){0,3}"
 _HEX = r"[0-9A-Fa-f]{2}"
 _STARTS = r"(?:^|(?<=[=/?&#:,@;]))"  # where a value or a part of the path begins
@@ -27,9 +26,13 @@ _ENDS = r"(?=$|[/?&#,@;])"
 # Patterns for each way to write a placeholder, and the mailers that write it so. They begin with
 # the way's first character, or with "%".
 PATTERNS: dict[str, tuple[str, ...]] = {
+    # Editors percent-encode what stands in a link.
     # Handlebars, Jinja, Mustache, Liquid, Twig: SES, Postmark, HubSpot, Brevo, Braze, Klaviyo ...
-    "{{ name }}": (r"\{\{", rf"%7[Bb]%7[Bb]{_SPACE}[A-Za-z_$#^/.]"),
-    "{% tag %}": (rf"\{{%(?:[-\s]|(?!{_HEX})[A-Za-z_])", r"%\}", rf"%7[Bb]%25{_SPACE}[a-z]"),
+    "{{ name }}": (r"\{\{", rf"%7[Bb]%7[Bb]{_SPACE}[A-Za-z_$#^/.].{{0,100}}?%7[Dd]%7[Dd]"),
+    "{% tag %}": (
+        rf"\{{%(?:[-\s]|(?!{_HEX})[A-Za-z_])", r"%\}",
+        rf"%7[Bb]%25{_SPACE}[a-z].{{0,100}}?%25%7[Dd]",
+    ),
     # Mailchimp, Mandrill
     "*|NAME|*": (r"\*\|[A-Za-z_%#]", r"\*%7[Cc][\w:.%]{1,100}?%7[Cc]\*"),
     # Salesforce Marketing Cloud (AMPscript), Pardot, Acoustic, Lyris, Delivra, Interspire
@@ -46,8 +49,8 @@ PATTERNS: dict[str, tuple[str, ...]] = {
         rf"(?:(?<![0-9%])|(?<=%{_HEX}))%(?!{_HEX})[A-Za-z][\w.:-]{{1,99}}%",
         rf"(?<!%)%[A-F][A-Z][A-Z_-]{{2,99}}%(?!{_HEX})",
     ),
-    # SendGrid's substitution tags
-    "-name-": (rf"{_STARTS}-{_WORD}-{_ENDS}",),
+    # SendGrid's substitution tags. Tokens in base64url may begin and end with "-" but have digits.
+    "-name-": (rf"{_STARTS}-[A-Za-z_]{{1,32}}[0-9]{{0,2}}-{_ENDS}",),
     # Sendy, phpList, MailWizz, Campaign Monitor, Brevo, Benchmark, MailPoet, Inxmail
     "[name]": (
         rf"(?<![\w\])])\[{_WORD}(?:[.:|-]{_WORD})?(?:,fallback=[^\[\]]{{0,100}})?\](?![\w\[=])",

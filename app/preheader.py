@@ -4,6 +4,7 @@ A pixel there is loaded although Gmail clips the mail's end, and the preview sta
 """
 
 import re
+from codecs import BOM_UTF8
 
 from app import markup
 from app.markup import Segment
@@ -20,7 +21,7 @@ _HEAD = (
     b"html", b"head", b"/head", b"meta", b"title", b"/title", b"style", b"/style", b"link", b"base",
     b"script", b"/script",
 )  # fmt: skip
-_BLANK = re.compile(rb"(?:[\s\xa0]|\xc2\xa0|&nbsp;)*+")
+_BLANK = re.compile(rb"(?:[\s\xa0]|\xc2\xa0|\xef\xbb\xbf|&nbsp;)*+")
 
 
 def end(html: bytes) -> int:
@@ -28,7 +29,8 @@ def end(html: bytes) -> int:
 
     Without <body> that is the byte after the head, or the first one.
     """
-    place = body = depth = 0
+    place = len(BOM_UTF8) if html.startswith(BOM_UTF8) else 0
+    body = depth = 0
     hidden = b""
     outlook = False
     for segment in markup.segments(html):
@@ -43,11 +45,12 @@ def end(html: bytes) -> int:
             conditional = html.startswith((b"<!--[", b"<!-- ["), segment.start)
             if conditional and body:
                 break
-            outlook = conditional or (
-                outlook and not html[segment.start : segment.end].startswith(b"<![endif")
-            )
-            if not outlook:
-                place = segment.end if not body else place
+            text = html[segment.start : segment.end]
+            # "<!-->" and "-->" end the part of a condition that only Outlook reads.
+            outlook = conditional or (outlook and text != b"<!-->" and b"[endif]" not in text)
+            place = place if outlook or body else segment.end
+        elif outlook and b"-->" in html[segment.start : segment.end]:
+            outlook, place = False, place if body else segment.end
         elif outlook or (not body and segment.kind == "raw"):
             continue
         elif segment.kind == "text":

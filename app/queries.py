@@ -14,10 +14,11 @@ from typing import Any
 from app import families, identity
 from app.events import newsletter_key
 from app.families import Recorded
-from app.filters import PARTS, Filters, Show, since
+from app.filters import PARTS, FilterError, Filters, Show, since
 from app.modes import Axis, told
 from app.settings import resource
 from app.storage import Row, Storage
+from app.variants import MOST, UNNAMED, Variants
 
 SLOTS = 24  # of a sparkline
 AVERAGE_SECONDS = 60
@@ -192,8 +193,10 @@ def like(pattern: str) -> str:
 class Queries:
     """The questions of one workspace. Any method raises StorageError while the database is away."""
 
-    def __init__(self, storage: Storage, workspace: str = "default") -> None:
-        self._storage = storage
+    def __init__(
+        self, storage: Storage, workspace: str = "default", variants: Variants | None = None
+    ) -> None:
+        self._storage, self._variants = storage, variants
         self._averages: dict[Show, tuple[tuple[float, float], float]] = {}
         self.workspace = workspace
 
@@ -243,9 +246,10 @@ class Queries:
 
         Of `parts` only variant and period say something of messages.
         """
-        bound = filtered(parts)
+        key = self.key(newsletter_id)
+        bound = self.filtered(key, parts)
         return self.run(
-            "newsletter_sent", newsletter=self.key(newsletter_id), variant=bound["variant"],
+            "newsletter_sent", newsletter=key, variant=bound["variant"],
             since_ms=bound["since_ms"],
         )[0]  # fmt: skip
 
@@ -271,7 +275,8 @@ class Queries:
 
     def links(self, newsletter_id: str, parts: Parts = NO_PARTS) -> list[LinkStats]:
         """Every link and family of the newsletter, most human clicks first."""
-        key, bound = self.key(newsletter_id), filtered(parts)
+        key = self.key(newsletter_id)
+        bound = self.filtered(key, parts)
         recorded = self.run(
             "newsletter_links", newsletter=key, variant=bound["variant"],
             since_ms=bound["since_ms"],
@@ -344,7 +349,9 @@ class Queries:
         if whole and not parts:
             rows = self.run("newsletter_timeline", **span)
         else:
-            rows = self.run("newsletter_timeline_exact", **filtered(parts), **span)
+            rows = self.run(
+                "newsletter_timeline_exact", **self.filtered(span["newsletter"], parts), **span
+            )
         steps: dict[datetime, dict[str, Split]] = {}
         for row in rows:
             steps.setdefault(utc(row["step_at"]), {})[row["kind"]] = _split(row)
@@ -387,7 +394,36 @@ class Queries:
         """A query over all hits, or with filters its twin over those that they leave."""
         if not parts:
             return self.run(name, **parameters)
-        return self.run(f"{name}_filtered", **filtered(parts), **parameters)
+        bound = self.filtered(parameters["newsletter"], parts)
+        return self.run(f"{name}_filtered", **bound, **parameters)
+
+    def filtered(self, newsletter: int, parts: Parts) -> dict[str, Any]:
+        """The parameters of filters.part, for a newsletter by its key. Raises FilterError."""
+        if variant := parts.get("variant"):
+            parts = {**parts, "variant": self._number(newsletter, variant)}
+        return filtered(parts)
+
+    def _number(self, newsletter: int, variant: str) -> str:
+        """Of a variant by its name; its number is taken as well until the next version."""
+        if variant == UNNAMED:
+            return "0"
+        for number, name in self.names(newsletter).items():
+            if name == variant:
+                return str(number)
+        plain = variant.isascii() and variant.isdigit() and len(variant) <= 3
+        if not plain or int(variant) > MOST:
+            raise FilterError("variant", "is no variant of this newsletter")
+        return variant
+
+    def names(self, newsletter: int) -> Mapping[int, str]:
+        """A newsletter's variants: their names by number."""
+        return self._variants.names(newsletter) if self._variants else {}
+
+    def variant(self, newsletter: int, number: int) -> str:
+        """A variant's name, empty for messages without one."""
+        if self._variants is None:
+            return str(number or "")
+        return self._variants.name(newsletter, number)
 
     def key(self, newsletter_id: str) -> int:
         """The newsletter's 64-bit key."""

@@ -66,6 +66,9 @@ def rules(text: str) -> str:
     """The page on counting as HTML, without its links to other pages: they are not served here."""
     html = MarkdownIt("commonmark").enable("table").render(text)
     html = re.sub(r'<a href="[\w/.-]+\.md[^"]*">(.*?)</a>', r"\1", html, flags=re.DOTALL)
+    html = re.sub(
+        r"<h2>(\w+)</h2>", lambda head: f'<h2 id="{head[1].lower()}">{head[1]}</h2>', html
+    )
     html = html.replace("<table>", '<div class="scroll" tabindex="0"><table>')
     return html.replace("</table>", "</table></div>")
 

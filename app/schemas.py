@@ -6,8 +6,10 @@ from typing import Annotated, Literal
 from msgspec import Meta, Struct
 
 from app import merge_fields
+from app.experiments import Comparison, Outcome, Plan, VariantFigures
 from app.modes import Axis, Mode
 from app.queries import Agents, LinkStats
+from app.variants import VariantName
 
 Id = Annotated[
     str,
@@ -105,6 +107,7 @@ class RewriteIn(Struct, frozen=True, forbid_unknown_fields=True):
     """One message to rewrite.
 
     With `sample` its HTML is kept for the newsletter's click map: only mark one that names nobody.
+    Without `variant` the newsletter's experiment decides, if it has one (docs/experiments.md).
     """
 
     newsletter: NewsletterIn
@@ -114,6 +117,7 @@ class RewriteIn(Struct, frozen=True, forbid_unknown_fields=True):
     tracking: TrackingIn = TrackingIn()
     utm: Utm = {}
     sample: bool = False
+    variant: VariantName | None = None
     values: FieldValues = {}
 
 
@@ -139,6 +143,7 @@ class RecipientIn(Struct, frozen=True, forbid_unknown_fields=True):
     """One line of a stream of recipients."""
 
     recipient: Recipient
+    variant: VariantName | None = None
     values: FieldValues = {}
 
 
@@ -158,7 +163,8 @@ class RewriteOut(Struct, frozen=True):
     `withdrawn` is what is off because the recipient has withdrawn consent.
 
     Do not send it when `suppressed` is true: the recipient has unsubscribed, and the message is not
-    in the ledger.
+    in the ledger. Nor when `holdout` is: the newsletter's experiment is not decided yet, or keeps
+    the recipient out.
     """
 
     message_id: str
@@ -171,6 +177,8 @@ class RewriteOut(Struct, frozen=True):
     suppressed: bool = False
     tracking: ModesOut = ModesOut("full", "full")
     withdrawn: tuple[Axis, ...] = ()
+    variant: VariantName | None = None
+    holdout: bool = False
 
 
 class TemplateOut(Struct, frozen=True):
@@ -184,6 +192,7 @@ class TemplateOut(Struct, frozen=True):
     notes: list[str]
     html: str | None = None
     text: str | None = None
+    variant: VariantName | None = None
     fields: list[str] = []
 
 
@@ -200,6 +209,8 @@ class TokenOut(Struct, frozen=True):
     suppressed: bool = False
     tracking: ModesOut = ModesOut("full", "full")
     withdrawn: tuple[Axis, ...] = ()
+    variant: VariantName | None = None
+    holdout: bool = False
 
 
 class MessageOut(Struct, frozen=True):
@@ -213,6 +224,8 @@ class MessageOut(Struct, frozen=True):
     suppressed: bool = False
     tracking: ModesOut = ModesOut("full", "full")
     withdrawn: tuple[Axis, ...] = ()
+    variant: VariantName | None = None
+    holdout: bool = False
 
 
 class LineError(Struct, frozen=True, omit_defaults=True):
@@ -235,6 +248,8 @@ class MimeReport(Struct, frozen=True):
     suppressed: bool = False
     tracking: ModesOut = ModesOut("full", "full")
     withdrawn: tuple[Axis, ...] = ()
+    variant: VariantName | None = None
+    holdout: bool = False
 
 
 class NewsletterOut(Struct, frozen=True):
@@ -312,6 +327,49 @@ class ReclassifyOut(Struct, frozen=True, omit_defaults=True):
     total: int
     changed: int
     error: str = ""
+
+
+class AssignmentsIn(Struct, frozen=True, forbid_unknown_fields=True):
+    """Recipients to be split."""
+
+    recipients: Annotated[list[Recipient], Meta(max_length=10_000)]
+
+
+class AssignmentOut(Struct, frozen=True):
+    """What a recipient gets; send nothing yet where `holdout` is true."""
+
+    recipient: str
+    variant: str | None
+    holdout: bool
+
+
+class AssignmentList(Struct, frozen=True):
+    """In the order in which the recipients were given."""
+
+    assignments: list[AssignmentOut]
+
+
+ExperimentState = Literal["running", "full", "decided"]
+
+
+class ExperimentOut(Struct, frozen=True):
+    """A newsletter's experiment; figures are of messages sent since `started_at`.
+
+    `state` is running, full (the sample has its size, hits still come) or decided. The figures of a
+    decided one are those that decided. `outcome` is null before.
+    """
+
+    id: str
+    newsletter_id: str
+    state: ExperimentState
+    started_at: datetime
+    decided_at: datetime | None
+    decide_by: datetime | None
+    plan: Plan
+    variants: list[VariantFigures]
+    comparisons: list[Comparison]
+    split_chance: float
+    outcome: Outcome | None
 
 
 class Problem(Struct, frozen=True, omit_defaults=True):

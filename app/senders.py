@@ -4,6 +4,7 @@ import time
 
 from sqlalchemy import Engine
 
+from app.experiments import Experiments
 from app.journal import Journal
 from app.outgoing import Outgoing
 from app.settings import Settings
@@ -44,5 +45,5 @@ def sender(
     """Outgoing mail of one workspace."""
     return Outgoing(
         one.settings(settings), Tokens(one.secret_keys, one.name), journal,
-        Suppressions(state, one.name), one.name, withdrawals.axes,
+        Suppressions(state, one.name), Experiments(state, one.name), one.name, withdrawals.axes,
     )  # fmt: skip

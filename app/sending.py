@@ -3,7 +3,9 @@
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from json import dumps
+from math import inf
 from typing import NamedTuple
+from urllib.parse import quote
 
 import msgspec
 from spectree import Response as Responses
@@ -14,8 +16,9 @@ from starlette.types import Receive, Scope, Send
 
 from app import describing, headers, schemas
 from app.mailing import Sample
-from app.masking import check_patterns
 from app.merge_fields import MissingValueError
+from app.url_patterns import check_patterns
+from app.variants import VariantError, VariantName
 from app.web import (
     PROBLEMS,
     REWRITE,
@@ -80,11 +83,13 @@ async def rewrite(request: Request) -> Response:
         raise invalid(error) from None
     html = _html(wanted.html, limit)
     _check_families(wanted.newsletter.link_families, "newsletter.link_families")
+    dry = _dry(request)
+    size = inf if api.outgoing.writes(wanted.newsletter.id, wanted.variant) else len(html)
     try:
-        prepared = await offloaded(len(html), api.outgoing.prepare, wanted, html)
+        prepared = await offloaded(size, api.outgoing.prepare, wanted, html, dry=dry)
     except MissingValueError as error:
         raise RequestError(422, str(error), f"values.{error.name}") from None
-    if not _dry(request):
+    if not dry:
         await api.outgoing.record(prepared)
         if wanted.sample:
             of = wanted.newsletter
@@ -102,6 +107,8 @@ async def rewrite(request: Request) -> Response:
             prepared.draft.suppressed,
             prepared.draft.tracking,
             prepared.draft.withdrawn,
+            prepared.draft.variant,
+            prepared.draft.choice.holdout,
         )
     )
 
@@ -114,9 +121,9 @@ async def rewrite(request: Request) -> Response:
 async def rewrite_mime(request: Request) -> Response:
     """Rewrite a whole message (message/rfc822 in and out); ?dry_run=1 gives the report as JSON.
 
-    Its X-Mailwake-Newsletter, -Name, -Tags, -Recipient and -Track (opens, clicks, text or off;
-    opens=aggregate) fields say what it is and are removed; -Unsubscribe: add puts in
-    List-Unsubscribe, -Sample: yes keeps the HTML for the click map.
+    Its X-Mailwake-Newsletter, -Name, -Tags, -Recipient, -Variant (or ?variant=) and -Track (opens,
+    clicks, text or off; opens=aggregate) fields say what it is and are removed; -Unsubscribe: add
+    puts in List-Unsubscribe, -Sample: yes keeps the HTML for the click map.
 
     X-Mailwake-Notes of the answer says what was left alone and why: a JSON array of strings.
     """
@@ -125,16 +132,21 @@ async def rewrite_mime(request: Request) -> Response:
     body = await body_of(request, limit)
     described = await offloaded(len(body), _described, body)
     message, own, named = described.message, described.own, described.newsletter
+    variant = _variant(request) or described.variant
+    dry, size = _dry(request), len(message)
     prepared = await offloaded(
-        len(message),
+        inf if api.outgoing.writes(named.id, variant) else size,
         api.outgoing.prepare_mime,
         message,
         named,
         described.recipient,
         described.tracking,
+        variant=variant,
+        split=True,
+        dry=dry,
     )
     draft = prepared.draft
-    if _dry(request):
+    if dry:
         return json(
             schemas.MimeReport(
                 draft.message_id,
@@ -145,6 +157,8 @@ async def rewrite_mime(request: Request) -> Response:
                 draft.suppressed,
                 draft.tracking,
                 draft.withdrawn,
+                draft.variant,
+                draft.choice.holdout,
             )
         )
     await api.outgoing.record(prepared)
@@ -159,6 +173,10 @@ async def rewrite_mime(request: Request) -> Response:
     headers |= {f"x-mailwake-{name.lower()}": value for name, value in draft.headers.items()}
     if draft.suppressed:
         headers["x-mailwake-suppressed"] = "true"
+    if draft.choice.holdout:
+        headers["x-mailwake-holdout"] = "true"
+    if draft.variant:
+        headers["x-mailwake-variant"] = quote(draft.variant)
     if draft.withdrawn:
         headers["x-mailwake-withdrawn"] = ", ".join(draft.withdrawn)
     if prepared.notes:
@@ -178,8 +196,12 @@ async def rewrite_mime(request: Request) -> Response:
     security=REWRITE,
 )
 async def template(request: Request) -> Response:
-    """Keep a compiled mail for this newsletter; the next one takes its place."""
+    """Keep a compiled mail for this newsletter; the next one takes its place.
+
+    With ?variant= it is that variant's alone; others have the one without.
+    """
     api, newsletter_id = authorized(request, "rewrite"), newsletter_id_of(request)
+    variant = _variant(request)
     limit = int(api.settings.max_html_mb * 1_000_000)
     try:
         msgspec.convert(newsletter_id, schemas.Id)
@@ -190,7 +212,10 @@ async def template(request: Request) -> Response:
     _check_families(wanted.link_families, "link_families")
     if wanted.placeholder and api.outgoing.modes(wanted.tracking).two_tokens:
         raise RequestError(422, TWO_TOKENS, "placeholder")
-    kept = await asyncio.to_thread(api.mailing.keep, newsletter_id, wanted)
+    try:
+        kept = await asyncio.to_thread(api.mailing.keep, newsletter_id, wanted, variant)
+    except VariantError as error:
+        raise RequestError(422, str(error), "variant") from None
     await api.outgoing.record_template(newsletter_id, wanted, kept.of(kept.modes).records)
     report = [
         schemas.LinkOut(x.index, x.url, x.tracked, x.reason, x.label) for x in kept.html.links
@@ -200,9 +225,11 @@ async def template(request: Request) -> Response:
         mark = wanted.placeholder.encode("ascii")
         html = kept.html.personalise(mark).decode("utf-8")
         text = kept.text.personalise(mark).decode("utf-8") if kept.text else None
-    remarks = await asyncio.to_thread(api.outgoing.remarks, wanted, kept.html)
+    remarks = await asyncio.to_thread(api.outgoing.remarks, wanted, kept.of(kept.modes))
     notes = [*kept.html.notes, *remarks]
-    return json(schemas.TemplateOut(newsletter_id, report, notes, html, text, sorted(kept.fields)))
+    return json(
+        schemas.TemplateOut(newsletter_id, report, notes, html, text, variant, sorted(kept.fields))
+    )
 
 
 @spec.validate(
@@ -214,15 +241,15 @@ async def template(request: Request) -> Response:
 async def messages(request: Request) -> Response:
     """Messages from the template: NDJSON recipients in, NDJSON messages out, in the same order.
 
-    With ?return=token each line is a TokenOut instead; a bad line is a LineError and the rest goes
-    on.
+    A line's `variant`, or the newsletter's experiment, decides whose template it is made from. With
+    ?return=token each line is a TokenOut instead; a bad line is a LineError and the rest goes on.
     """
     api, newsletter_id = authorized(request, "rewrite"), newsletter_id_of(request)
     give = request.query_params.get("return", "html")
     if give not in ("html", "token"):
         raise RequestError(422, "must be html or token", "return")
-    made_from = await asyncio.to_thread(api.mailing.template, newsletter_id)
-    if give == "token" and made_from.modes.two_tokens:
+    made_from = await asyncio.to_thread(api.mailing.templates, newsletter_id)
+    if give == "token" and any(one.modes.two_tokens for one in made_from.values()):
         raise RequestError(422, TWO_TOKENS, "return")
     lines = api.mailing.messages(
         made_from, request.stream(), "token" if give == "token" else "html"
@@ -251,6 +278,7 @@ class _Described(NamedTuple):
     newsletter: schemas.NewsletterIn
     tracking: schemas.TrackingIn
     recipient: str
+    variant: str | None
 
 
 def _described(body: bytes) -> _Described:
@@ -260,11 +288,12 @@ def _described(body: bytes) -> _Described:
         newsletter = describing.newsletter_of(own)
         tracking = describing.tracking_of(own)
         recipient = describing.recipient_of(message, own)
+        variant = describing.variant_of(own)
     except describing.DescriptionError as error:
         raise RequestError(422, str(error), error.field) from None
     except headers.HeaderError as error:
         raise RequestError(422, str(error), "body") from None
-    return _Described(message, own, newsletter, tracking, recipient)
+    return _Described(message, own, newsletter, tracking, recipient, variant)
 
 
 def _notes(notes: Sequence[str]) -> str:
@@ -279,6 +308,17 @@ def _notes(notes: Sequence[str]) -> str:
             break
         written.append(encoded)
     return f"[{', '.join(written)}]"
+
+
+def _variant(request: Request) -> str | None:
+    """Of the query; None where there is none. Raises RequestError."""
+    text = request.query_params.get("variant")
+    if text is None:
+        return None
+    try:
+        return msgspec.convert(text, VariantName)
+    except msgspec.ValidationError as error:
+        raise RequestError(422, str(error), "variant") from None
 
 
 def _check_families(patterns: Sequence[str], field: str) -> None:

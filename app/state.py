@@ -243,6 +243,34 @@ erasures = Table(
     sqlite_autoincrement=True,
 )
 
+# Names of newsletters' variants (A/B), and the numbers that stand for them in tokens and hits.
+variants = Table(
+    "variants",
+    metadata,
+    Column("workspace", String, primary_key=True),
+    Column("newsletter", BigInteger, primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("name", String, nullable=False),
+    Index("variants_named", "workspace", "newsletter", "name", unique=True),
+)
+
+# Newsletters' experiments. `full` is when the sample had its size, `decided` when it was decided.
+experiments = Table(
+    "experiments",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("workspace", String, nullable=False),
+    Column("newsletter", BigInteger, nullable=False),
+    Column("newsletter_id", String, nullable=False),
+    Column("plan", LargeBinary, nullable=False),  # JSON of experiments.Plan
+    Column("numbers", LargeBinary, nullable=False),  # JSON: of the plan's variants, in its order
+    Column("at", BigInteger, nullable=False),  # milliseconds since 1970 UTC, as the next two
+    Column("full", BigInteger),
+    Column("decided", BigInteger),
+    Column("outcome", LargeBinary),  # JSON of experiments.Outcome
+    Index("experiment_of", "workspace", "newsletter", unique=True),
+)
+
 
 # What has changed in tables that earlier versions made: (table, statements), append-only. A file's
 # `user_version` counts those it has had. New tables need no line: they are made where they lack.

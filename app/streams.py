@@ -15,8 +15,9 @@ from msgspec import Meta, Struct
 
 from app import describing, headers
 from app.headers import Field
-from app.masking import check_patterns
 from app.schemas import Families, Id, Line, NewsletterIn, Tag, TrackingIn
+from app.url_patterns import check_patterns
+from app.variants import VariantName
 
 Glob = Annotated[str, Meta(min_length=1, max_length=500)]
 NAMES = ("list_id", "feedback_id", "sender")
@@ -41,15 +42,17 @@ class Rule(Struct, frozen=True, forbid_unknown_fields=True):
     name: Line = ""
     tags: Annotated[tuple[Tag, ...], Meta(max_length=50)] = ()
     track: str = "opens, clicks"
+    variant: VariantName | None = None
     link_families: Families = ()
     full_urls: bool = False
 
 
 class Stream(NamedTuple):
-    """What a mail belongs to, and what of it is tracked."""
+    """What a mail belongs to, what of it is tracked, and which variant it is."""
 
     newsletter: NewsletterIn
     tracking: TrackingIn
+    variant: str | None = None
 
 
 class _File(Struct, forbid_unknown_fields=True):
@@ -86,8 +89,9 @@ def stream_of(
     told = _told(head, sender)
     rule = next((rule for rule in rules if _fits(rule, told)), None)
     track = own if "track" in own or not rule else {"track": rule.track}
+    variant = describing.variant_of(own)
     if "newsletter" in own:
-        return Stream(describing.newsletter_of(own), describing.tracking_of(track))
+        return Stream(describing.newsletter_of(own), describing.tracking_of(track), variant)
     named = rule.newsletter if rule else "{domain}"
     tags = rule.tags if rule else ()
     of = re.sub(r"\{(\w+)\}", lambda part: told.get(part[1], part[0]), named)[:200]
@@ -99,7 +103,9 @@ def stream_of(
         found = msgspec.structs.replace(found, link_families=rule.link_families)
     if rule and "full-urls" not in own:
         found = msgspec.structs.replace(found, full_urls=rule.full_urls)
-    return Stream(found, describing.tracking_of(track))
+    if variant is None and rule:
+        variant = rule.variant
+    return Stream(found, describing.tracking_of(track), variant)
 
 
 def _told(head: Sequence[Field], sender: str) -> dict[str, str]:

@@ -15,6 +15,7 @@ from msgspec import Struct
 
 from app import identity
 from app.classify import HUMAN, MACHINE
+from app.experiments import Outcome
 from app.feed import Event, Row
 from app.queries import Queries
 
@@ -39,7 +40,8 @@ class LinkTold(Struct, frozen=True):
 class Told(Struct, frozen=True, omit_defaults=True):
     """One event. `recipient` is null where its address is not known any more.
 
-    `previous_verdict` stands in event.reclassified only. `cursor` goes on after this event.
+    `previous_verdict` stands in event.reclassified only; `experiment` in experiment.decided, which
+    is of no message and has no verdict. `cursor` goes on after this event.
     """
 
     id: str
@@ -53,6 +55,8 @@ class Told(Struct, frozen=True, omit_defaults=True):
     link: LinkTold | None
     cursor: str
     previous_verdict: str = ""
+    variant: str = ""
+    experiment: Outcome | None = None
 
 
 class Wanted(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -168,7 +172,7 @@ class Teller:
                 event.id,
                 event.type,
                 self._ids.get(event.row.newsletter, ""),
-                str(uuid.UUID(event.row.message)),
+                "" if event.row.outcome else str(uuid.UUID(event.row.message)),
                 addresses.get(str(uuid.UUID(event.row.message))),
                 datetime.fromtimestamp(event.row.at, UTC),
                 event.row.verdict,
@@ -176,6 +180,8 @@ class Teller:
                 self._link(event.row) if event.row.kind == "click" else None,
                 str(event.cursor),
                 event.before,
+                self._queries.variant(event.row.newsletter, event.row.variant),
+                event.row.outcome,
             )
             for event in events
         ]

@@ -36,6 +36,7 @@ def templates() -> Jinja2Blocks:
         "people_url": addresses.people_url,
         "person_url": addresses.person_url,
         "share": charts.share,
+        "interval": charts.interval,
         "PERIODS": PERIODS,
         "STEPS": STEPS,
         "SHOWN": SHOWN,

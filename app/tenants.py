@@ -14,6 +14,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.corrections import Corrections
+from app.decisions import Decider
 from app.dispatching import Course
 from app.dossiers import Dossiers
 from app.feed import Feed, News
@@ -98,8 +99,10 @@ class Tenants:
 
     def _make(self, one: Workspace) -> tuple[Parts, Course]:
         settings, name, state = one.settings(self._settings), one.name, self._state
-        queries, suppressions = Queries(self._storage, name), Suppressions(state, name)
+        suppressions = Suppressions(state, name)
         outgoing = sender(one, self._settings, state, self._journal, self.withdrawals)
+        experiments = outgoing.experiments
+        queries = Queries(self._storage, name, experiments.variants)
         webhooks, followups = Webhooks(state, name), FollowUps(state, name)
         follower = Follower(settings, followups, webhooks, self._feed, queries, suppressions)
         parts = Parts(
@@ -107,9 +110,10 @@ class Tenants:
             self._corrections, suppressions, webhooks, followups, Saved(state, name), self._feed,
             Teller(queries), self.news, self._feed.erasures,
             Dossiers(state, queries, one.recipient_key, self._settings.recipient_key),
-            self.withdrawals,
+            self.withdrawals, experiments,
         )  # fmt: skip
-        return parts, Course(webhooks, queries, Teller(queries), follower)
+        decider = Decider(settings.data_dir / "journal", state, experiments, queries)
+        return parts, Course(webhooks, queries, Teller(queries), follower, decider)
 
 
 def readers(workspaces: Sequence[Workspace]) -> dict[bytes, Tokens | Readers]:

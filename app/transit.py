@@ -6,6 +6,7 @@ import logging
 import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Sequence
+from math import inf
 from typing import NamedTuple, ParamSpec, TypeVar
 
 from app.copies import SHARED, Copies, Copy, Mail, Reason
@@ -116,7 +117,10 @@ class Transit:
 
     async def _copy(self, upstream: Upstream, mail: Mail, recipient: str) -> Copy:
         """With its newsletter and links in the ledger, so that hits find their names."""
-        copy = await _offloaded(len(mail.content), self._copies.make, mail, recipient)
+        of = mail.stream
+        writes = of is not None and self._outgoing.writes(of.newsletter.id, of.variant)
+        size = inf if writes else len(mail.content)
+        copy = await _offloaded(size, self._copies.make, mail, recipient)
         if copy.prepared and 0 < upstream.told.size < len(copy.content) + 1000:
             return await self._untouched(mail, "large")
         if copy.prepared and not copy.suppressed:
@@ -179,7 +183,7 @@ def _key(sender: str, recipient: str, content: bytes) -> bytes:
     return hashlib.sha256(envelope + content).digest()
 
 
-async def _offloaded(size: int, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+async def _offloaded(size: float, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """Large mails in a thread: other clients and hits need not wait."""
     if size > INLINE:
         return await asyncio.to_thread(work, *args, **kwargs)

@@ -20,9 +20,12 @@ MAX_LABEL_CHARS = 60  # a longer text that mentions unsubscribing is an article 
 # three words, `!` for the end of a label that holds nothing else. Case and accents do not matter.
 PHRASES: dict[str, tuple[str, ...]] = {
     "en": (
-        "unsubscri*", "unsub", "opt out", "optout", "remove!", "be removed", "remove my e-mail",
-        "remove my email", "remove ~ from ~ list", "click here to remove", "stop ~ messages",
-        "stop ~ mailings", "opting out", "opted out", "remove me", "stop receiving",
+        "unsubscri*", "unsub", "opt out", "optout", "remove!", "here to be removed",
+        "wish to be removed", "want to be removed", "to be removed from ~ list",
+        "to be removed from ~ mailing*", "remove my e-mail", "remove my email",
+        "remove ~ from this list", "remove ~ from our list", "remove ~ from ~ mailing list",
+        "click here to remove", "stop further messages", "stop these messages", "stop mailings",
+        "stop these mailings", "opting out", "opted out", "remove me", "stop receiving",
         "stop these emails", "stop emails", "no longer wish to receive", "cancel ~ subscription",
         "leave this list", "leave the list", "leave this mailing list", "take me off",
     ),

@@ -18,6 +18,7 @@ from app import __version__, schemas
 from app.corrections import Corrections
 from app.dossiers import Dossiers
 from app.erasures import Erasures
+from app.experiments import Experiments
 from app.feed import Feed, News
 from app.followups import FollowUps
 from app.keys import Key, Keys, Scope
@@ -29,6 +30,7 @@ from app.segments import Saved
 from app.settings import Settings
 from app.suppressing import Suppressions
 from app.telling import Teller
+from app.variants import VariantError
 from app.webhooks import Webhooks
 from app.withdrawing import Withdrawals
 
@@ -92,6 +94,7 @@ class Parts:
     erasures: Erasures
     dossiers: Dossiers
     withdrawals: Withdrawals
+    experiments: Experiments
 
 
 def integer(request: Request, name: str, default: int, least: int, most: int) -> int:
@@ -174,7 +177,7 @@ def invalid(error: Exception) -> RequestError:
     return RequestError(422, message, field or "body")
 
 
-async def offloaded(size: int, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+async def offloaded(size: float, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """Large work in a thread, so that hits need not wait for it."""
     try:
         if size > INLINE_BYTES:
@@ -182,6 +185,8 @@ async def offloaded(size: int, work: Callable[P, T], *args: P.args, **kwargs: P.
         return work(*args, **kwargs)
     except RewriteError as error:
         raise RequestError(422, str(error), "html") from None
+    except VariantError as error:
+        raise RequestError(422, str(error), "variant") from None
 
 
 async def streamed(

@@ -317,6 +317,8 @@ def queue(connection: Connection, webhook: str, event: str, sent: bytes, now: fl
 
 
 def _is_first(connection: Connection, webhook: str, event: Told) -> bool:
+    if not event.message_id:  # an experiment's outcome, of which there is one
+        return True
     made = connection.execute(
         insert(told)
         .values(webhook=webhook, what=f"{event.type} {event.message_id}")

@@ -184,6 +184,8 @@ def test_openapi_names_every_route_and_model(service: Service) -> None:
         "/v1/newsletters/{newsletter_id}/agents",
         "/v1/newsletters/{newsletter_id}/timeline",
         "/v1/newsletters/{newsletter_id}/report",
+        "/v1/newsletters/{newsletter_id}/experiment",
+        "/v1/newsletters/{newsletter_id}/experiment/assignments",
         "/v1/reclassify",
         "/v1/events",
         "/v1/events/stream",

@@ -10,7 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.masking import MASK, MAX_PATTERN_CHARS, mask_url, pattern_url, template_url
+from app.masking import (
+    MASK,
+    mask_html,
+    mask_text,
+    mask_url,
+    template_url,
+)
+from app.url_patterns import MAX_PATTERN_CHARS, pattern_url
 
 CORPUS = Path(__file__).parents[2] / "shared" / "corpus"
 UUID = "550e8400-e29b-41d4-a716-446655440000"
@@ -56,6 +63,14 @@ JWT = (
         ("https://s3.example/k?AWSAccessKeyId=AK&Expires=1700000000",
          "https://s3.example/k?AWSAccessKeyId=***&Expires=***"),
         ("https://h.example/x?7f9c2ba4e88f827d616045507605853e", "https://h.example/x?***"),
+        ("https://h.example/magic/link?t=8f3a9c&page=2", "https://h.example/magic/link?t=***&page=2"),
+        ("https://h.example/users/login/otp/482913?x=y", "https://h.example/users/login/otp/***?x=y"),
+        ("https://h.example/?rlkey=x8&pincode=12", "https://h.example/?rlkey=***&pincode=***"),
+        ("https://gift.example/card/ABCD-1234-EFGH-5678", "https://gift.example/card/***"),
+        ("https://h.example/t/acme/shared_invite/zt-1a2b3c4d5-AbCdEfGhIjKl",
+         "https://h.example/t/acme/shared_invite/***"),
+        ("https://h.example/comm/?midToken=AQ&midSig=1&trk=eml-x",
+         "https://h.example/comm/?midToken=***&midSig=***&trk=eml-x"),
         ("/reset/8f3a9c", "/reset/***"),
         ("", ""),
     ],
@@ -85,10 +100,70 @@ def test_secrets_are_masked(url: str, masked: str) -> None:
         "https://h.example/caf%C3%A9/%E6%9D%B1%E4%BA%AC?q=gr%C3%BC%C3%9Fe+aus+k%C3%B6ln",
         "https://h.example/?confirm=yes&reset=true&lang=pt-BR&tickets=&next=%2Fcart%2Fitems%3Fpage%3D2",
         "https://h.example/reset/password/help",
+        "https://h.example/whiskey/ardbeg10?zipcode=12345&barcode=4012345678901",
+        "https://h.example/tickets/berlin2024?promo_code=SUMMER20",
+        "https://h.example/authors/kafka1915/preset/warm70",
     ],
 )
 def test_readable_urls_stay(url: str) -> None:
     assert mask_url(url) == url
+
+
+@pytest.mark.parametrize(
+    ("text", "masked"),
+    [
+        ("See https://h.example/reset/8f3a?a=b now", "See https://h.example/reset/***?a=b now"),
+        ("h.example/verify/482913", "h.example/verify/***"),
+        ("Ask anna@mail.example!", "Ask ***!"),
+        ("Here (https://h.example/reset/8f3a).", "Here (https://h.example/reset/***)."),
+        ("// @ /", "// @ /"),
+        ("Boots and/or shoes -50 % @home", "Boots and/or shoes -50 % @home"),
+        ("Your key=value\n code", "Your key=value\n code"),
+    ],
+)  # fmt: skip
+def test_urls_in_labels_are_masked(text: str, masked: str) -> None:
+    assert mask_text(text) == masked
+    assert mask_text(masked) == masked
+
+
+PIECES = (
+    "token code = & ; ? # / %2F %3D %26 %25 %2525 https:// a@b.de reset *** ... eyJhbGciOi . % + "
+    "0123456789 AbCd12xY34zQ9w8e7R abcdef0123456789 utm_source %41 hello-world"
+)
+
+
+@given(st.text(max_size=80) | st.lists(st.sampled_from(PIECES.split())).map(" ".join))
+def test_any_text_is_masked(text: str) -> None:
+    assert mask_text(mask_text(text)) == mask_text(text)
+
+
+@pytest.mark.parametrize(
+    ("html", "masked"),
+    [
+        ('<a class=b href="https://h.example/?a=b&amp;token=x">Hi</a>',
+         '<a class=b href="https://h.example/?a=b&amp;token=***">Hi</a>'),
+        ("<a HREF = 'h&#116;tps://h.example/reset/8f3a'>https://h.example/reset/8f3a</a>",
+         "<a HREF = 'https://h.example/reset/***'>https://h.example/reset/***</a>"),
+        ("<a href=/reset/8f3a title=x>", "<a href=/reset/*** title=x>"),
+        ('<a href=""><img src="https://h.example/?token=x">',
+         '<a href=""><img src="https://h.example/?token=x">'),
+        ('<p style="background:url(https://h.example/?token=x)">',
+         '<p style="background:url(https://h.example/?token=x)">'),
+        ('<img alt="https://h.example/?token=x">', '<img alt="https://h.example/?token=***">'),
+        ("<a href='/?q=a&amp;copy=2'>&copy; 1 &lt;", "<a href='/?q=a&amp;copy=2'>&copy; 1 &lt;"),
+    ],
+)  # fmt: skip
+def test_urls_in_html_are_masked(html: str, masked: str) -> None:
+    assert mask_html(html) == masked
+    assert mask_html(masked) == masked
+
+
+TAGS = ["<a href=", '"', "'", "src=", "url(", "https://h/?token=", "&amp;", " ", ">", "a"]
+
+
+@given(st.lists(st.sampled_from(TAGS)).map("".join))
+def test_any_html_is_masked(html: str) -> None:
+    assert mask_html(mask_html(html)) == mask_html(html)
 
 
 def _random_token(seed: bytes) -> str:
@@ -153,10 +228,6 @@ def test_random_tokens_are_known_by_their_look_at_every_usual_length() -> None:
         assert sum(mask_url(f"/{token}") == f"/{token}" for token in tokens) <= missed
 
 
-PIECES = (
-    "token code = & ; ? # / %2F %3D %26 %25 %2525 https:// a@b.de reset *** ... eyJhbGciOi . % + "
-    "0123456789 AbCd12xY34zQ9w8e7R abcdef0123456789 utm_source %41 hello-world"
-)
 TEXT = st.text(
     st.sampled_from("abcXYZ019-_.~%25/?&;=#@:+*,[]!$ é日\\eyJtoken%3D%26%2F"), max_size=60
 ) | st.text(max_size=80)  # fmt: skip
@@ -246,6 +317,8 @@ def test_personal_links_have_one_template(urls: list[str], template: str) -> Non
          "https://a.example/t?x=...&id=...&lang=de"),
         ("https://a.example/t?id=7&lang=fr", "/t?id=*&lang=de", None),
         ("https://a.example/caf%C3%A9/7", "/café/*", "https://a.example/café/..."),
+        ("https://a.example/t/1?cbb6833f14483e22=x&token=y", "/t/*",
+         "https://a.example/t/...?***=...&token=..."),
         ("mailto:a@b.example", "/*", None),
     ],
 )  # fmt: skip

@@ -195,6 +195,32 @@ def test_a_missing_value_is_named_and_null_leaves_a_field_alone() -> None:
     assert mail == '<p>{{b}} 1</p><a href="https://x.example/{{c}}?1">x</a>'
 
 
+@pytest.mark.parametrize(
+    ("html", "options", "reason"),
+    [
+        ('<a href="https://x.example/{{a}}">x</a>', Options(clicks=False), "tracking_off"),
+        ('<a data-track=off href="https://x.example/{{a}}">x</a>', Options(), "opted_out"),
+        ('<a href="https://x.example/{{a}}">Abmelden</a>', Options(), "unsubscribe"),
+        ('<a href="https://x.example/{{a}}">x.example</a>', Options(leave_url_text=True),
+         "url_text"),
+        (f'<a href="{US}/c/x/y">x</a><a href="https://x.example/{{{{a}}}}">x</a>', Options(),
+         "rewritten"),
+        ('<a href="https://x.example/{{a}}{{{b}}}">x</a>', Options(), "placeholder"),
+        ('<a href="https://x.example/{{a}}">x</a>', Options(excluded_domains=("x.example",)),
+         "excluded_domain"),
+        ('<a href="https://x.example/{{a}}">x</a>', Options(max_url=20), "too_long"),
+    ],
+)  # fmt: skip
+def test_a_link_that_is_not_tracked_is_filled_all_the_same(
+    html: str, options: Options, reason: str
+) -> None:
+    link = compiled(html, options).links[-1]
+    assert (link.reason, link.personal) == ("placeholder", reason == "too_long")
+    whole = compiled(html, options).filled({"a": "v w", "b": "x"}, sign)
+    assert whole.links[-1].reason == reason
+    assert 'href="https://x.example/v%20w' in whole.personalise(TOKEN).decode()
+
+
 def test_a_value_is_not_filled_again() -> None:
     assert filled("<p>{{a}} {{b}}</p>", a="{{b}}", b="*|a|*") == "<p>{{b}} *|a|*</p>"
 
@@ -306,7 +332,10 @@ def test_a_value_in_text_leaves_the_links_alone(a: str, b: str) -> None:
     mail = whole.personalise(TOKEN)
     assert whole.restore(mail, TOKEN) == text.encode()
     assert [href.address(link.url).host for link in whole.links] == ["x.example", "y.example"]
-    assert mail.decode().startswith(f"{a} {US}/c/") and mail.decode().endswith(f" {b}")
+    first = whole.links[0]
+    assert first.reason in (None, "too_long", "unsubscribe")
+    shown = f"{US}/c/" if first.tracked else first.url
+    assert mail.decode().startswith(f"{a} {shown}") and mail.decode().endswith(f" {b}")
 
 
 @given(st.lists(st.sampled_from([*MARKUP, "<p>", "<a href=", "title=", "{{a}}", "<!--[if mso]>"])))

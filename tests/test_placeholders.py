@@ -2,7 +2,10 @@
 
 import re
 import string
+from base64 import b64encode, urlsafe_b64encode
 from pathlib import Path
+from random import Random
+from urllib.parse import quote
 
 import pytest
 from hypothesis import given
@@ -92,6 +95,22 @@ def test_real_mail_holds_none(shared: Path) -> None:
     assert len(urls) > 500
     found = [found for url in urls if (found := placeholders.find(url, 2000))]
     assert {found.text for found in found} <= {"{{", "%%RANDOM%%"}, found
+
+
+def test_tokens_hold_none() -> None:
+    """Of base64url, hexadecimal and base64, as reset links and signed URLs carry them."""
+    random = Random(1)
+    for size in (9, 16, 22, 32, 64):
+        for _ in range(5_000):
+            data = random.randbytes(size)
+            for token in (
+                urlsafe_b64encode(data).decode(),
+                urlsafe_b64encode(data).decode().rstrip("="),
+                quote(b64encode(data)),
+                data.hex(),
+                quote(data, safe="~-_."),
+            ):
+                assert placeholders.find(f"https://x.example/{token}?t={token}", 2000) is None
 
 
 def test_every_pattern_is_bounded() -> None:

@@ -214,15 +214,6 @@ def test_exports_follow_the_filters(queries: Queries, tmp_path: Path) -> None:
     assert parquet[:4] == parquet[-4:] == b"PAR1"
 
 
-def test_chance_is_told_from_difference() -> None:
-    assert overview.p_value(0, 0, 5, 10) == 1
-    assert overview.p_value(10, 100, 10, 100) == 1
-    assert overview.p_value(0, 100, 0, 100) == 1
-    # A z of 1.959964 is the two-sided 5 % point.
-    assert overview.p_value(100, 1000, 100, 1000) > overview.p_value(100, 1000, 120, 1000) > 0.1
-    assert overview.p_value(100, 1000, 160, 1000) < 0.001
-
-
 def test_newsletters_are_compared_by_time_since_sending(queries: Queries) -> None:
     page = compare.compare(queries, [NAME, NAME], Filters(show="all"))
     (row,) = page["rows"]

@@ -358,6 +358,11 @@ def test_a_message_with_values(service: Service, mailwake: Mailwake) -> None:
         ("https://example.com/ann%40example.com", "unsubscribe"),
     ]
     assert answer.text == "Dear Ann"
+    text = mailwake.rewrite(
+        "one", "ann@example.com", PERSONAL, text="https://example.com/[ID]", values=values
+    )
+    assert text.text == "https://example.com/[ID]"
+    assert text.notes == ["text: suspected placeholder '[ID]' at byte 20: the link is not tracked"]
     with pytest.raises(MailwakeError) as caught:
         mailwake.rewrite("one", "ann@example.com", PERSONAL, values={"name": "Ann"})
     assert (caught.value.problem.status, caught.value.problem.field) == (422, "values.mail")

@@ -55,6 +55,8 @@ def test_every_flag_of_serve_has_its_variable() -> None:
         ("CLICKHOUSE_DSN", "postgres://host", "clickhouse(s)://"),
         ("CLICKHOUSE_DSN", "clickhouse://host:port", "Port"),
         ("LOG_LEVEL", "loud", "'debug', 'info'"),
+        ("PLACEHOLDERS", "<<...>>,a", "'a': write START...END or a word"),
+        ("PLACEHOLDERS", "x" * 41, "up to 40 characters"),
     ],
 )
 def test_a_wrong_value_stops_the_start_and_is_named(

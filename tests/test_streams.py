@@ -65,6 +65,17 @@ def test_the_mails_own_fields_win() -> None:
     assert (stream.newsletter.name, stream.newsletter.tags) == ("Mine", ("a", "b"))
 
 
+def test_a_variant_is_the_mails_own_or_the_rules_with_its_newsletter() -> None:
+    rules = [Rule("offers", sender="*", variant="B")]
+    head, _ = fields(mail("From: a@b.example"))
+    for own, variant in (
+        ({}, "B"), ({"variant": "C"}, "C"), ({"newsletter": "x"}, None),
+        ({"newsletter": "x", "variant": " C "}, "C"),
+    ):  # fmt: skip
+        assert stream_of(head, own, "", rules).variant == variant
+    assert stream_of(head, {}, "").variant is None
+
+
 def test_nothing_at_all_is_a_stream_too() -> None:
     assert stream_of([], {}, "").newsletter.id == "unknown"
 
@@ -78,6 +89,7 @@ def test_nothing_at_all_is_a_stream_too() -> None:
         ({"newsletter": ""}, "X-Mailwake-Newsletter"),
         ({"tags": "x" * 101}, "X-Mailwake-Tags"),
         ({"name": "x" * 1001}, "X-Mailwake-Name"),
+        ({"variant": "x" * 51}, "X-Mailwake-Variant"),
     ],
 )
 def test_a_wrong_field_is_named(own: dict[str, str], field: str) -> None:
@@ -102,6 +114,7 @@ def test_any_bytes_belong_somewhere_or_are_refused_by_name(message: bytes, sende
         ("[[stream]]\nnewsletter = 'x'", "stream 1: needs one of list_id, feedback_id, sender"),
         ("[[stream]]\nsender = 'x'", "newsletter"),
         ("[[stream]]\nsender = 'x'\nnewsletter = 'y'\ntrack = 'all'", "stream 1: track: 'all'"),
+        ("[[stream]]\nsender = 'x'\nnewsletter = 'y'\nvariant = ''", "variant"),
         ("[[stream]]\nsendr = 'x'\nnewsletter = 'y'", "sendr"),
         ("[stream", "streams.toml"),
     ],

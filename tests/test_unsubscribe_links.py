@@ -19,7 +19,8 @@ URL = "https://x.example/n/12"
 LABELS: dict[str, tuple[str, ...]] = {
     "en": ("Unsubscribe", "Click here to unsubscribe", "Opt-out", "Opt out of these emails",
            "Remove me",
-           "Remove", "unsubscribe from this list.", "Cancel your subscription", "UNSUBSCRIBE »"),
+           "Remove", "unsubscribe from this list.", "Cancel your subscription",
+           "Click here to be removed", "UNSUBSCRIBE »"),
     "af": ("Teken uit",),
     "ar": ("إلغاء الاشتراك", "الغاء الاشتراك", "لإلغاء الاشتراك اضغط هنا"),
     "az": ("Abunəlikdən çıxmaq",),
@@ -102,7 +103,8 @@ LABELS: dict[str, tuple[str, ...]] = {
 NEAR_MISSES = (
     "Subscribe", "Sign up", "Opt in", "Cancel your order", "Manage preferences", "View in browser",
     "Leave a review", "Stop by our store", "Take me home", "Options", "Adopt outdoor cats",
-    "Remove background", "Bewegen", "Unbelievable offers", "Submarine",
+    "Remove background", "Remove it from your wish list", "Items to be removed soon",
+    "Stop unwanted messages with our app", "Bewegen", "Unbelievable offers", "Submarine",
     "Anmelden", "Jetzt anmelden", "Bestellen", "Melden Sie sich ab sofort an", "Konto kündigen",
     "S'abonner", "S'inscrire", "Inscription", "Suscribirse", "Suscríbete", "Baja California",
     "Cancelar pedido", "Iscriviti", "Ordini cancellati", "Annulla l'ordine", "Assinar",

@@ -133,6 +133,14 @@ def foreign(of: Tenant) -> dict[tuple[str, str], Any]:
         ("POST", "/v1/rewrite/mime"): f"{head}Content-Type: text/html\r\n\r\n<p>x".encode(),
         ("POST", "/v1/newsletters/{newsletter_id}/template"): {"html": "<p>theirs"},
         ("POST", "/v1/newsletters/{newsletter_id}/messages"): person,
+        ("POST", "/v1/newsletters/{newsletter_id}/experiment"): {
+            "variants": [{"variant": "A"}, {"variant": "B"}],
+            "decide_after_messages": 100,
+        },
+        ("POST", "/v1/newsletters/{newsletter_id}/experiment/assignments"): {
+            "recipients": [of.recipient]
+        },
+        ("DELETE", "/v1/newsletters/{newsletter_id}/experiment"): None,
         ("POST", "/v1/reclassify"): {},
         ("POST", "/v1/suppressions"): {**person, "newsletter_id": of.newsletter},
         ("DELETE", "/v1/suppressions"): {"recipient": f"{of.secret}@example.com"},

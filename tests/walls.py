@@ -126,6 +126,12 @@ class Tenant:
                 assert self.service.client.get(path, headers=host).status_code in (200, 302)
         template = f"/v1/newsletters/{self.newsletter}/template"
         self.ask("POST", template, {"html": html, "name": f"{secret}-name"})
+        split = {
+            "variants": [{"variant": f"{secret}-a"}, {"variant": f"{secret}-b"}],
+            "decide_after_messages": 1_000_000, "figure": "link", "link": f"{secret}-link",
+        }  # fmt: skip
+        self.ask("POST", f"/v1/newsletters/{self.newsletter}/experiment", split)
+        self.ask("POST", f"{template}?variant={secret}-a", {"html": html, "name": f"{secret}-name"})
         hook = self.ask(
             "POST", "/v1/webhooks",
             {"url": f"https://{secret}.example/", "types": ["followup.due"]},

@@ -5,7 +5,9 @@ SELECT
     hits.at AS at, toString(kind) AS type, message, plain(address_of) AS recipient,
     if(kind = 'click', lower(leftPad(hex(hits.link_key), 16, '0')), '') AS link, position, plain(if(hits.url != '', hits.url, links.url)) AS url,
     plain(name) AS link_name, plain(label) AS label, toString(verdict) AS verdict, reasons, plain(client) AS client, plain(os) AS os, device,
-    country, variant, plain(user_agent) AS user_agent
+    country,
+    plain(transform(hits.variant, {numbers:Array(UInt8)}, {names:Array(String)}, toString(hits.variant))) AS variant,
+    plain(user_agent) AS user_agent
 FROM hits FINAL
 LEFT JOIN
 (

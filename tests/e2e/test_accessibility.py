@@ -23,6 +23,7 @@ PAGES = (
     "/newsletters/accessible", "/newsletters/accessible?show=all&device=desktop",
     "/newsletters/none", "/newsletters/accessible/recipients", "/recipients", "/docs",
     "/docs/counting", "/tags", "/tags?search=none", "/newsletters/accessible/clickmap",
+    "/newsletters/accessible/experiment",
     "/compare", "/compare?newsletter=accessible", "/account", "/access",
 )  # fmt: skip
 
@@ -33,8 +34,14 @@ def filled(service: Service) -> Service:
     html = (
         '<body><a href="https://example.com/">One</a> <a href="https://example.net/">Two</a></body>'
     )
-    for agent in (agents.FIREFOX, agents.BARRACUDA, agents.GMAIL_PROXY):
-        answer = service.rewrite(newsletter, html, f"{len(agent)}@example.com", sample=True)
+    split = {"variants": [{"variant": name} for name in "ABC"], "decide_after_messages": 100}
+    service.client.post("/v1/newsletters/accessible/experiment", json=split)
+    for agent, variant in zip(
+        (agents.FIREFOX, agents.BARRACUDA, agents.GMAIL_PROXY), "ABC", strict=True
+    ):
+        answer = service.rewrite(
+            newsletter, html, f"{len(agent)}@example.com", sample=True, variant=variant
+        )
         for path in paths(tracked_urls(answer["html"])):
             service.client.get(path, headers={"user-agent": agent})
     service.drained()

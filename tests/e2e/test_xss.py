@@ -110,6 +110,7 @@ OWN: Mapping[str, tuple[str, ...]] = {
     ),
     "/newsletters/{newsletter_id:path}/recipients": ("{page}/recipients?search={text}",),
     "/newsletters/{newsletter_id:path}/report": ("{page}/report",),
+    "/newsletters/{newsletter_id:path}/experiment": ("{page}/experiment",),
     "/newsletters/{newsletter_id:path}/clickmap": ("{page}/clickmap?show=all",),
     "/newsletters/{newsletter_id:path}/clickmap/mail": ("{page}/clickmap/mail?show=all",),
     "/recipients/{key:int}": ("/recipients/{key}?show=all",),
@@ -211,6 +212,12 @@ class Stored:
         self.post(
             "/v1/followups", name=self.of["followup"], webhook_id=self.hook, when="clicked",
             newsletters=[self.of["id"]], labels=[self.of["label"]], tags=[self.of["tag"]],
+        )  # fmt: skip
+        visible = re.sub(r"[\x00-\x1f\x7f]", "", text)[:48].strip()  # what a variant's name may be
+        shares = [{"variant": f"{n}{visible}"} for n in "AB"]
+        self.post(
+            f"/v1/newsletters/{quote(self.of['id'], safe='')}/experiment", variants=shares,
+            figure="link", link=self.of["label"], decide_after_messages=100,
         )  # fmt: skip
         saved = {"newsletter": self.of["id"], "clicked_tag": [text]}
         named = quote(self.of["segment"], safe="")

@@ -1,0 +1,40 @@
+-- One experiment's figures by variant, of messages sent from one moment to before another, and of
+-- people's opens or clicks (`linked` 1: of some links alone) before a third. Recipients are counted,
+-- since they are what is split: each once, however many messages. Whoever was erased is nobody in
+-- particular, and counts by messages.
+SELECT
+    variant,
+    sum(sent) AS messages,
+    count() AS recipients,
+    countIf(if({kind:String} = 'open', opens_tracked, clicks_tracked) > 0) AS tracked,
+    countIf(acted > 0) AS hits,
+    countIf(unsubscribed > 0) AS unsubscribed
+FROM
+(
+    SELECT
+        messages.variant AS variant,
+        if(messages.recipient = 0, sipHash64(message), messages.recipient) AS person,
+        count() AS sent,
+        {tracked},
+        max(hit.acted) AS acted, max(hit.unsubscribed) AS unsubscribed
+    FROM messages
+    LEFT JOIN
+    (
+        SELECT
+            message,
+            sumIf(sign, kind = {kind:String} AND verdict NOT IN ('prefetch', 'scanner', 'bot')
+                AND ({linked:UInt8} = 0 OR link_key IN {links:Array(UInt64)} OR family IN {links:Array(UInt64)})) AS acted,
+            sumIf(sign, kind = 'unsubscribe') AS unsubscribed
+        FROM hits
+        WHERE workspace = {workspace:String} AND newsletter = {newsletter:UInt64}
+            AND kind IN ({kind:String}, 'unsubscribe') AND variant IN {numbers:Array(UInt8)}
+            AND at < fromUnixTimestamp64Milli({until_ms:Int64})
+        GROUP BY message
+    ) AS hit USING (message)
+    WHERE workspace = {workspace:String} AND newsletter = {newsletter:UInt64}
+        AND messages.variant IN {numbers:Array(UInt8)}
+        AND messages.at >= fromUnixTimestamp64Milli({from_ms:Int64})
+        AND messages.at < fromUnixTimestamp64Milli({to_ms:Int64})
+    GROUP BY variant, person
+)
+GROUP BY variant
