@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 
 from app.copies import refusal
+from app.headers import begins_within
 from app.keys import Keys
 from app.outgoing import Outgoing
 from app.relaying import LAST_ANSWER, Answer, Capabilities, Upstream
@@ -240,9 +241,8 @@ class Conversation:
             return await self.gateway.transit(self._workspace).refuse(self.upstream, problem)
         server.keep(2 * LAST_ANSWER)  # the smarthost may take its time
         to = Sent(self._sender, tuple(envelope.rcpt_tos), self._options)
-        # A broken mail that begins within a field would become part of ours.
-        folded = content[:1] in (b" ", b"\t")
-        trace = b"" if folded else _received(self.gateway.name, server, session)
+        broken = begins_within(content)
+        trace = b"" if broken else _received(self.gateway.name, server, session)
         work = self.gateway.transit(self._workspace).relay(self.upstream, to, trace, content)
         # A client that leaves now must not cut the mail off: it may be taken already.
         self.relay = asyncio.create_task(work)

@@ -49,6 +49,11 @@ def blank(message: bytes, start: int = 0, end: int | None = None) -> tuple[int, 
     return empty.span(1) if empty else None
 
 
+def begins_within(message: bytes) -> bool:
+    """Returns whether a message begins within a field: what is put before it would become part."""
+    return message.startswith((b" ", b"\t"))
+
+
 def fields(message: bytes, start: int = 0, end: int | None = None) -> tuple[list[Field], int]:
     """Returns the header fields from `start` on, and where the body begins.
 

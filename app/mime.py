@@ -109,10 +109,14 @@ class _Structure:
         except HeaderError as error:
             self.notes.append(Note("unreadable", f"{error}: left alone"))
             return
+        if headers.begins_within(self._message[start : start + 1]):
+            # Some readers take the first line for a field in spite of that.
+            self._left("unreadable", begin, "what follows a header that begins within a field")
+            return
         about = _about(head)
         kind = about.get_content_type()
         written = str(about.get("content-type", kind)).partition(";")[0].strip()
-        if written and written.count("/") != 1:
+        if written.count("/") != 1:
             # The library reads it as text/plain, other readers as an attachment.
             self._left("unreadable", begin, f"content type {written[:40]!r}")
         elif kind in _SEALED:

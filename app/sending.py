@@ -15,6 +15,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from app import describing, headers, schemas
+from app.headers import begins_within
 from app.mailing import Sample
 from app.merge_fields import MissingValueError
 from app.url_patterns import check_patterns
@@ -166,7 +167,7 @@ async def rewrite_mime(request: Request) -> Response:
         sample = Sample(*prepared.sample, named.link_families, named.full_urls)
         await asyncio.to_thread(api.mailing.keep_sample, named.id, sample)
     rewritten = prepared.html
-    if describing.wants_unsubscribe(own):
+    if describing.wants_unsubscribe(own) and not begins_within(message):
         newline = "\n" if b"\r\n" not in message[:1000] else "\r\n"
         rewritten = describing.header(draft.headers, newline) + rewritten
     headers = {"x-mailwake-message-id": draft.message_id}

@@ -49,8 +49,11 @@ class Protocol(SMTP):
         """Nearly every address is plain; aiosmtpd parses each by the whole grammar."""
         if plain := _PLAIN.fullmatch(arg):
             return plain[1], plain[2]
-        found: tuple[str | None, str | None] = super()._getaddr(arg)
-        return found
+        try:
+            parsed: tuple[str | None, str | None] = super()._getaddr(arg)
+        except (RecursionError, IndexError, ValueError):  # the library follows each bracket
+            return None, None
+        return parsed
 
     async def smtp_DATA(self, arg: str | None) -> None:  # noqa: N802
         """RFC 5321, section 4.1.1.4: a mail ends with a dot alone on its line, and nowhere else."""

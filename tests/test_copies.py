@@ -6,10 +6,16 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import dkim
 import pytest
 
+from app.copies import Copies
+from app.journal import Journal
+from app.senders import Senders
+from app.settings import load, with_secrets
+from app.state import open_state
 from tests.gateways import LINK, PIXEL, GatewayProcess, gateway, mail, without_trace
 from tests.smtp import Inbox, inbox
 
@@ -108,6 +114,49 @@ def test_the_gateway_signs_what_it_has_rewritten(box: Inbox, key: Path, tmp_path
         gateway(tmp_path / "data", "smtp://127.0.0.1:1", **wrong),
     ):
         pass
+
+
+def test_a_mail_that_begins_within_a_field_gets_none_before_it(
+    box: Inbox, key: Path, tmp_path: Path
+) -> None:
+    env = {
+        "MAILWAKE_DKIM_KEY": str(key), "MAILWAKE_DKIM_DOMAIN": "shop.example",
+        "MAILWAKE_DKIM_SELECTOR": "sel",
+    }  # fmt: skip
+    sent = b" x: y\r\n" + mail(HTML)
+    with gateway(tmp_path / "data", f"smtp://127.0.0.1:{box.port}", **env) as running:
+        asking = b" x: y\r\nX-Mailwake-Unsubscribe: add\r\n" + mail(HTML)
+        for given in (sent, asking):
+            assert "begins within a field was left alone" in running.send(given)
+            assert box.raw[-1] == sent
+
+
+def test_signing_takes_no_longer_for_blanks(
+    key: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen = with_secrets(
+        load(
+            data_dir=tmp_path, public_url="https://t.example", dkim_key=key,
+            dkim_domain="shop.example", dkim_selector="sel",
+        )
+    )  # fmt: skip
+    senders = Senders(chosen, open_state(tmp_path), Journal(tmp_path / "journal"))
+    copies = Copies(chosen, senders.of("default"))
+    given: list[bytes] = []
+
+    def sign(message: bytes, *rest: Any, **more: Any) -> bytes:
+        given.append(message)
+        made: bytes = signing(message, *rest, **more)
+        return made
+
+    signing = dkim.sign
+    monkeypatch.setattr(dkim, "sign", sign)
+    for body in ("a  \t b" + " " * 500 + "\r\n \t\r\n\r\nc\t", " " * 99_000 + "x", "", " \r\n\r\n"):
+        copy = copies.make(copies.read(mail(body), ""), "ann@example.com")
+        assert copy.content.startswith(b"DKIM-Signature: ")
+        assert len(body) > 9_000 or verified(copy.content, key)
+    assert len(given) == 4
+    assert not any(re.search(rb"[ \t]{2}", sent.partition(b"\r\n\r\n")[2]) for sent in given)
 
 
 def test_smime_stays_valid(between: GatewayProcess, box: Inbox, tmp_path: Path) -> None:

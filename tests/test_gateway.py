@@ -213,6 +213,19 @@ def test_what_smuggles_or_circles_is_refused(
     assert len(box.raw) == 1
 
 
+@pytest.mark.parametrize(
+    "address",
+    ["<" + "(" * 480, "(" * 480, '<"' * 240, "<" + "[" * 480, "<@a," * 120, "<@>", "<"],
+)
+def test_no_address_is_an_internal_error(between: GatewayProcess, box: Inbox, address: str) -> None:
+    with between.client() as client:
+        client.ehlo()
+        assert client.docmd("MAIL", f"FROM:{address}")[0] in (501, 553)
+        assert client.docmd("MAIL", "FROM:<a@b.example>")[0] == 250
+        assert client.docmd("RCPT", f"TO:{address}")[0] in (501, 553)
+        assert client.docmd("RCPT", "TO:<c@d.example>")[0] == 250
+
+
 def test_long_lines_pass_and_ours_are_folded(between: GatewayProcess, box: Inbox) -> None:
     long = "<p>" + "x" * 5_000 + '</p><a href="https://example.com/a">A</a>'
     assert between.send(mail(long)).startswith("250")

@@ -187,14 +187,22 @@ def test_a_field_means_the_same_wherever_it_is_folded(
     assert leaf.delsp == (leaf.flowed and b"delsp=yes" in value)
 
 
-@pytest.mark.parametrize("kind", ["X-BE2; 12", "application-x-gzip; name=a", "text/html/x", "text"])
+def test_a_header_that_begins_within_a_field_says_nothing() -> None:
+    message = b" Content-Type: text/plain\r\nContent-Type: text/html\r\n\r\n<p>"
+    done = mime.rewrite(message, lambda *_: [mime.Edit(0, 0, b"x")])
+    assert done.message == message
+    assert "begins within a field was left alone" in done.notes[0].text
+
+
+@pytest.mark.parametrize(
+    "kind", ["X-BE2; 12", "application-x-gzip; name=a", "text/html/x", "text", ""]
+)
 def test_a_content_type_that_is_none_is_left_alone(kind: str) -> None:
     message = f"Content-Type: {kind}\r\n\r\n<p>".encode()
     done = mime.rewrite(message, lambda *_: [mime.Edit(0, 0, b"x")])
     assert done.message == message
     assert f"content type {kind.partition(';')[0]!r} was left alone" in done.notes[0].text
-    empty = b"Content-Type:\r\n\r\n<p>"
-    assert [leaf.kind for leaf in mime.leaves(empty)] == ["text/plain"]
+    assert [leaf.kind for leaf in mime.leaves(b"Subject: x\r\n\r\n<p>")] == ["text/plain"]
 
 
 @given(st.integers(1, 30), st.sampled_from([b" ", b"\t"]))

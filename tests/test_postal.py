@@ -67,7 +67,8 @@ def compared(postal: Postal, message: bytes, kind: str, fold: bool = False) -> i
 
     def marks(leaf: Leaf, body: bytes) -> Sequence[Edit]:
         nonlocal put_in
-        if leaf.kind != kind or re.search(rb"[\x1b\0]", body):  # ISO-2022, UTF-16
+        wide = (leaf.charset or "").startswith(("utf-16", "iso-2022"))
+        if leaf.kind != kind or wide or re.search(rb"[\x1b\0]|\r(?!\n)", body):
             return []
         # No second byte of any charset's characters is one of these.
         pattern = rb"[<:!]" if leaf.flowed else rb"[<:!]|\r?\n"
