@@ -3,7 +3,7 @@
 import dataclasses
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from msgspec.structs import replace
@@ -172,7 +172,7 @@ class Outgoing:
         signer = self._signer(newsletter.newsletter, wanted.newsletter)
         base_url = self._settings.public_url
         body, in_text, leave = scan_both(html, wanted.text, options, base_url, charset)
-        compiled = body.compile(signer, leave)
+        compiled = _compiled(body, signer, leave)
         closed = compiled.merge.closed if compiled.merge and wanted.values else ()
         compiled = compiled.filled(wanted.values, signer) if wanted.values else compiled
         text, in_text_remarks = wanted.text, list[str]()
@@ -180,7 +180,7 @@ class Outgoing:
             signer.first = len(compiled.links)
             if not wanted.tracking.text:
                 in_text = scan_text(text, Options(clicks=False), base_url)
-            plain = in_text.compile(signer, leave)
+            plain = _compiled(in_text, signer, leave)
             plain = plain.filled(wanted.values, signer) if wanted.values else plain
             in_text_remarks = self._text_remarks(plain, in_text.data)
             text = draft.personalise(plain).decode("utf-8", "surrogatepass")
@@ -242,7 +242,7 @@ class Outgoing:
                 samples.append((scanned.charset.decode(body), len(links)))
             elif not tracking.text:
                 return []
-            compiled = scanned.compile(signer, leave)
+            compiled = _compiled(scanned, signer, leave)
             links.extend(compiled.links)
             found.extend(f"byte {leaf.start}: {note}" for note in compiled.notes)
             changes = list(
@@ -277,12 +277,12 @@ class Outgoing:
         signer, base_url = self._signer(key, template), self._settings.public_url
         source = template.html.encode()
         body, in_text, leave = scan_both(source, template.text, options, base_url, "utf-8")
-        html, text = body.compile(signer, leave), None
+        html, text = _compiled(body, signer, leave), None
         if template.text is not None and in_text:
             signer.first = len(html.links)
             if not template.tracking.text:
                 in_text = scan_text(template.text, Options(clicks=False), base_url)
-            text = in_text.compile(signer, leave)
+            text = _compiled(in_text, signer, leave)
         rules = LinkRules(template.link_families, template.full_urls)
         return CompiledMail(html, text, signer.records, signer.carried, key, rules)
 
@@ -521,6 +521,14 @@ def _mode(wanted: bool | Mode, default: Mode) -> Mode:
     if isinstance(wanted, bool):
         return default if wanted else "off"
     return wanted
+
+
+def _compiled(body: Scanned, signer: LinkSigner, leave: Mapping[str, str]) -> Compiled:
+    """A body with its links signed, of which the signer's records are of those that are tracked."""
+    compiled = body.compile(signer, leave)
+    if any(link.reason == "too_long" for link in compiled.links):
+        signer.keep(compiled.links)
+    return compiled
 
 
 def _edits(compiled: Compiled, token: bytes, pixel: bytes) -> Iterable[Edit]:

@@ -1,8 +1,10 @@
 """One message, several bodies: a URL that one of them leaves alone is left alone in all."""
 
 import json
+import random
 import re
 from pathlib import Path
+from string import ascii_letters, digits
 from typing import Any
 
 import pytest
@@ -102,3 +104,17 @@ def test_messages_that_were_rewritten_wrongly(
         assert b"\x1b$B-!%F%9%H\x1b(B" in message and b"\x1b$B%F%9%H\x1b(B</a>" in message
     if name.startswith("07"):
         assert re.findall(rb"<https?://[^\s<>]+/c/[\w-]+/[\w-]+>\r?\n", message)
+
+
+def test_a_link_that_is_too_long_once_signed_is_not_recorded(service: Service) -> None:
+    rng = random.Random(1)
+    path = "".join(rng.choices(ascii_letters + digits, k=1_900))
+    html = f'<a href="https://x.example/{path}">long</a><a href="https://x.example/b">short</a>'
+    text = f"https://x.example/{path} https://x.example/c"
+    report = service.rewrite("too-long", html, text=text, tracking={"text": True})
+    assert [link["reason"] for link in report["links"]] == ["too_long", None]
+    assert path in report["html"] and path in report["text"]
+    assert report["html"].count("/c/") == report["text"].count("/c/") == 1
+    service.drained()
+    links = service.get("/v1/newsletters/too-long/links")["links"]
+    assert sorted(link["url"] for link in links) == ["https://x.example/b", "https://x.example/c"]
