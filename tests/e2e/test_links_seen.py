@@ -28,6 +28,7 @@ LINKS = """pages => pages.map(html => {
 FOREIGN_CLOSED = re.compile(
     r"<(?:svg|math)\b.*</(?:a|div|font|td|table|li|h1|center)\b", re.S | re.I
 )
+READ = "pairs => pairs.map(pair => pair.map(url => new URL(url).href))"
 # %d is another number each time, so that links can be told from each other.
 PIECES = (
     "<a href='l%d'>", '<a href="l%d">', "<a href=l%d>", "<A HREF\n=\tl%d >",
@@ -93,9 +94,19 @@ def test_what_ends_svg(page: Page, language: str, name: str) -> None:
 
 
 def test_real_mail(page: Page, shared: Path) -> None:
+    """The links that are seen, and where the tracked ones lead."""
     paths = sorted((shared / "corpus").rglob("*.html"))
+    tracked = 0
     for path in paths if LONG else paths[::10]:
         html = path.read_bytes().decode("utf-8", "replace")
         (seen,) = page.evaluate(LINKS, [html])
         links = compile_html(html.encode(), Options(opens=False), lambda _: "t", US, "utf-8").links
-        assert [link.url for link in links if not link.mso] == seen, path
+        shown = [link for link in links if not link.mso]
+        assert [link.url for link in shown] == seen, path
+        pairs = [
+            [link.url, link.target] for link in shown if link.tracked and link.url[:4] == "http"
+        ]
+        tracked += len(pairs)
+        for went, ours in page.evaluate(READ, pairs):
+            assert went == ours, path
+    assert tracked > (300 if LONG else 20)
