@@ -43,6 +43,11 @@ def person_url(key: int, filters: Filters) -> str:
     return _with(f"/recipients/{key}", filters)
 
 
+def message_url(message_id: object) -> str:
+    """The address of a message's page."""
+    return f"/messages/{message_id}"
+
+
 def _with(path: str, filters: Filters, **more: str | Sequence[str]) -> str:
     query = "&".join(part for part in (filters.query(), urlencode(more, doseq=True)) if part)
     return f"{path}?{query}" if query else path

@@ -12,6 +12,7 @@ from app import (
     experiment_routes,
     figures,
     hooks,
+    messages,
     recipients,
     rules,
     sending,
@@ -34,6 +35,7 @@ ROUTES = (
     *hooks.ROUTES,
     *rules.ROUTES,
     *recipients.ROUTES,
+    *messages.ROUTES,
     *subjects.ROUTES,
 )
 

@@ -129,7 +129,7 @@ def rewrite(
     file: Annotated[str, typer.Argument(help="An HTML file, or - for standard input.")],
     newsletter: Annotated[str, typer.Option(help="The newsletter's id.")] = "shell",
     recipient: Annotated[str, typer.Option(help="Whom it goes to.")] = "someone@example.com",
-    name: Annotated[str, typer.Option(help="The newsletter's name.")] = "",
+    name: Annotated[str | None, typer.Option(help="The newsletter's name.")] = None,
     utm: Annotated[
         list[str] | None, typer.Option(help="A UTM parameter, such as source=newsletter.")
     ] = None,

@@ -17,6 +17,7 @@ from app.link import Link, Options
 from app.mailing import Mailing, Sample
 from app.queries import LinkStats, NotFoundError, Queries
 from app.rewrite import compile_html
+from app.variants import NONE
 
 HEADERS = {
     "content-security-policy": (
@@ -75,7 +76,7 @@ def page(
         "newsletter": queries.newsletter(newsletter_id),
         "filters": filters,
         "links": rows[:LISTED],
-        "shown": mailing.shown(newsletter_id) is not None,
+        "shown": _sample(queries, mailing, newsletter_id, filters) is not None,
     }
 
 
@@ -83,11 +84,19 @@ def mail(
     queries: Queries, mailing: Mailing, newsletter_id: str, filters: Filters, public_url: str
 ) -> str:
     """The frame's document. Raises NotFoundError where no mail is kept."""
-    sample = mailing.shown(newsletter_id)
+    sample = _sample(queries, mailing, newsletter_id, filters)
     if sample is None:
         raise NotFoundError(f"newsletter {newsletter_id!r} has no mail to show")
     links = queries.links(newsletter_id, filters.parts)
     return document(sample, spots(queries, newsletter_id, filters, links), public_url)
+
+
+def _sample(
+    queries: Queries, mailing: Mailing, newsletter_id: str, filters: Filters
+) -> Sample | None:
+    """The mail of the variant that the filters ask for, where it has one of its own."""
+    bound = queries.filtered(queries.key(newsletter_id), filters.parts)
+    return mailing.shown(newsletter_id, int(bound["variant"] or NONE))
 
 
 def spots(

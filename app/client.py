@@ -67,9 +67,9 @@ class Mailwake:
         html: str,
         *,
         text: str | None = None,
-        name: str = "",
-        subject: str = "",
-        tags: Sequence[str] = (),
+        name: str | None = None,
+        subject: str | None = None,
+        tags: Sequence[str] | None = None,
         opens: bool | Mode = True,
         clicks: bool | Mode = True,
         pixel: Literal["top", "end"] = "end",
@@ -77,14 +77,17 @@ class Mailwake:
         utm: Mapping[str, str] | None = None,
         values: Mapping[str, str | None] | None = None,
         sample: bool = False,
+        metadata: Mapping[str, str] | None = None,
+        rfc_message_id: str | None = None,
         variant: str | None = None,
         dry_run: bool = False,
     ) -> RewriteOut:
         """One message with its pixel and links; with `dry_run` nothing is recorded.
 
-        `values` fill its merge fields. `sample` keeps its HTML for the click map: only for a mail
-        that names nobody. `variant` names it for A/B; without one the newsletter's experiment
-        decides, if it has one.
+        Name, subject and tags that are left out stay as they were stated last. `sample` keeps the
+        HTML for the click map: only for a mail that names nobody. `metadata` and the mail's own
+        Message-ID come with its events. `variant` names it for A/B; without one the newsletter's
+        experiment decides, if it has one. `values` fill its merge fields.
         """
         tracking = {"opens": opens, "clicks": clicks, "pixel": pixel, "url_text": url_text}
         body = {
@@ -96,6 +99,8 @@ class Mailwake:
             "utm": dict(utm or {}),
             "values": dict(values or {}),
             "sample": sample,
+            "metadata": dict(metadata or {}),
+            "rfc_message_id": rfc_message_id,
             "variant": variant,
         }
         answer = self._post("/v1/rewrite", body, {"dry_run": "1"} if dry_run else {})

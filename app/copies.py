@@ -12,13 +12,15 @@ import dkim
 from app import describing, headers, streams, wire
 from app.describing import DescriptionError
 from app.headers import HeaderError
-from app.outgoing import Outgoing, Prepared
+from app.outgoing import NO_DATA, Outgoing, Prepared
+from app.schemas import OwnData
 from app.settings import PREFIX, Settings, SettingsError
 from app.streams import Stream
 from app.variants import VariantError
 
 log = logging.getLogger(__name__)
 SHARED = "(shared)"  # the recipient of a mail that all get alike
+MESSAGE_ID = "X-Mailwake-Message-ID"  # of a copy, where the settings say so
 MOST_HOPS = 50  # Received fields (RFC 5321, section 6.3)
 _BLANKS = re.compile(rb"[ \t]++")
 _HOP = re.compile(rb"^received[ \t]*:", re.IGNORECASE | re.MULTILINE)
@@ -36,7 +38,7 @@ REASONS = get_args(Reason)
 class Mail(NamedTuple):
     """A mail without its X-Mailwake-* fields; `stream` is None where it stays as it is: `why`.
 
-    `unsubscribe` asks for List-Unsubscribe to be put in.
+    `data` is its own metadata and Message-ID; `unsubscribe` asks for List-Unsubscribe to be put in.
     """
 
     content: bytes
@@ -44,6 +46,7 @@ class Mail(NamedTuple):
     unsubscribe: bool = False
     why: Reason | None = None
     detail: str = ""
+    data: OwnData = NO_DATA
 
 
 class Copy(NamedTuple):
@@ -87,10 +90,12 @@ class Copies:
             return Mail(content, None, why="signed")
         try:
             stream = streams.stream_of(head, own, sender, self._rules)
+            data = describing.own_data(head, own)
         except DescriptionError as error:
             return Mail(content, None, False, "field", f"{error.field}: {error}")
         closed = headers.begins_within(content) or any(f.name == "list-unsubscribe" for f in head)
-        return Mail(content, stream, describing.wants_unsubscribe(own) and not closed)
+        unsubscribe = describing.wants_unsubscribe(own) and not closed
+        return Mail(content, stream, unsubscribe, data=data)
 
     def make(self, mail: Mail, recipient: str) -> Copy:
         """The recipient's copy, not yet recorded."""
@@ -99,7 +104,7 @@ class Copies:
         try:
             prepared = self._outgoing.prepare_mime(
                 mail.content, mail.stream.newsletter, recipient, mail.stream.tracking, True,
-                mail.stream.variant,
+                mail.stream.variant, data=mail.data,
             )  # fmt: skip
         except VariantError as error:
             return self.untouched(mail, "field", str(error))
@@ -115,6 +120,9 @@ class Copies:
             off = mail.stream.tracking == describing.OFF
             why: Reason = "off" if off else _why(prepared)
             return self.untouched(mail, why, "; ".join(prepared.notes))
+        if self._settings.smtp_message_id and not headers.begins_within(content):
+            named = {MESSAGE_ID: prepared.draft.message_id}
+            content = describing.header(named) + content
         content = self._signed(content)
         if problem := refusal(content):  # whatever the rewriter did
             self._outgoing.unproven += 1

@@ -19,7 +19,7 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app import clickmap, compare, exports, overview, people, report
+from app import clickmap, compare, exports, ledger, overview, people, report
 from app.access import CSRF, SESSION, StaleFormError, check_form, cookie, csrf
 from app.filters import FilterError, Filters
 from app.live import MAX_VIEWERS, Fragments, Live, while_valid
@@ -88,6 +88,7 @@ class Dashboard:
             Route("/compare", inside(self.compare)),
             Route("/recipients", inside(self.recipients)),
             Route("/recipients/{key:int}", inside(self.recipient)),
+            Route("/messages/{message_id}", inside(self.message)),
             Mount("/static", StaticFiles(directory=resource("static")), name="static",
                   middleware=[Middleware(_Cached)]),
         )  # fmt: skip
@@ -170,6 +171,13 @@ class Dashboard:
         page = await asyncio.to_thread(people.recipient, parts.queries, key, filters)
         withdrawn = await asyncio.to_thread(parts.withdrawals.of, parts.queries.workspace, key)
         return self.page(request, "recipient.html", {**page, "withdrawn": withdrawn})
+
+    async def message(self, request: Request) -> Response:
+        """One message: what it is, and what came of it in order."""
+        queries, message_id = here(request).queries, request.path_params["message_id"]
+        row, hits = await asyncio.to_thread(ledger.message, queries, message_id)
+        page = {"message": row, "hits": hits, "sent_at": ledger.at(row), "filters": Filters()}
+        return self.page(request, "message.html", page)
 
     async def compare(self, request: Request) -> Response:
         """Up to four newsletters side by side (?newsletter= repeated)."""

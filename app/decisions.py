@@ -14,7 +14,7 @@ from typing import NamedTuple
 import msgspec
 from sqlalchemy import Engine
 
-from app import experiments, significance
+from app import significance
 from app.corrections import waiting_to_settle
 from app.events import now_ms
 from app.experiments import (
@@ -25,6 +25,7 @@ from app.experiments import (
     Plan,
     Result,
     VariantFigures,
+    decide,
 )
 from app.feed import DECIDED, put
 from app.feed import Row as FeedRow
@@ -107,16 +108,16 @@ def compared(arms: Sequence[VariantFigures], level: float) -> list[Comparison]:
     pairs = [(other, arm) for arm, other in combinations(arms, 2)]
     rates = [(Rate(one.hits, one.of), Rate(other.hits, other.of)) for one, other in pairs]
     chances = [significance.p_value(*pair) for pair in rates]
-    found = []
+    comparisons = []
     for (one, other), pair, chance, adjusted in zip(
         pairs, rates, chances, significance.holm(chances), strict=True
     ):
         bounds = significance.difference(*pair, level)
         apart = pair[0].value - pair[1].value
-        found.append(
+        comparisons.append(
             Comparison(one.variant, other.variant, apart, bounds.low, bounds.high, chance, adjusted)
         )
-    return found
+    return comparisons
 
 
 def winner(
@@ -143,21 +144,23 @@ def _drives_off(arm: VariantFigures, others: Sequence[VariantFigures], level: fl
     )
 
 
-def outcome(experiment: Experiment, found: Figures) -> Outcome:
+def outcome(experiment: Experiment, current: Figures) -> Outcome:
     """What the figures say at the moment of the decision."""
     plan = experiment.plan
-    result, name = winner(found.arms, found.comparisons, plan)
+    result, name = winner(current.arms, current.comparisons, plan)
     return Outcome(
-        experiment.id, result, name, plan.figure, plan.link, plan.level, found.arms,
-        found.comparisons,
+        experiment.id, result, name, plan.figure, plan.link, plan.level, current.arms,
+        current.comparisons,
     )  # fmt: skip
 
 
 class Decider:
     """One workspace's. Call `take` now and then, in one process of a data folder. Blocking."""
 
-    def __init__(self, journal: Path, engine: Engine, found: Experiments, queries: Queries) -> None:
-        self._journal, self._engine, self._experiments = journal, engine, found
+    def __init__(
+        self, journal: Path, engine: Engine, experiments: Experiments, queries: Queries
+    ) -> None:
+        self._journal, self._engine, self._experiments = journal, engine, experiments
         self._queries = queries
         self._taken = -EVERY
         self._loaded: dict[str, float] = {}  # when all that counts had been loaded, by experiment
@@ -168,39 +171,43 @@ class Decider:
             return 0
         self._taken = time.monotonic()
         waiting = self._experiments.undecided()
-        known = {one.id for one in waiting}
+        known = {experiment.id for experiment in waiting}
         self._loaded = {name: at for name, at in self._loaded.items() if name in known}
-        return sum(self._decide(self._filled(one)) for one in waiting)
+        return sum(self._decide(self._filled(experiment)) for experiment in waiting)
 
-    def _filled(self, one: Experiment) -> Experiment:
-        wanted = one.plan.decide_after_messages
-        if wanted is None or one.full is not None:
-            return one
+    def _filled(self, experiment: Experiment) -> Experiment:
+        """With the moment at which the sample has its size, where it has it now."""
+        wanted = experiment.plan.decide_after_messages
+        if wanted is None or experiment.full is not None:
+            return experiment
         (row,) = self._queries.run(
-            "experiment_sent", newsletter=one.newsletter, numbers=list(one.numbers), from_ms=one.at
-        )
-        return self._experiments.fill(one, now_ms()) if row["messages"] >= wanted else one
+            "experiment_sent", newsletter=experiment.newsletter, from_ms=experiment.at,
+            numbers=list(experiment.numbers),
+        )  # fmt: skip
+        if row["messages"] < wanted:
+            return experiment
+        return self._experiments.fill(experiment, now_ms())
 
-    def _decide(self, one: Experiment) -> bool:
-        at, now = due(one), now_ms()
-        if at is None or now < at + SETTLED * 1000 or not self._settled(one, at):
+    def _decide(self, experiment: Experiment) -> bool:
+        at, now = due(experiment), now_ms()
+        if at is None or now < at + SETTLED * 1000 or not self._settled(experiment, at):
             return False
-        found = outcome(one, figures(self._queries, one, at))
+        decision = outcome(experiment, figures(self._queries, experiment, at))
         row = FeedRow(
-            self._queries.workspace, one.newsletter, NOBODY, at / 1000, DECIDED, 0, "", one.id, 0,
-            outcome=found,
+            self._queries.workspace, experiment.newsletter, NOBODY, at / 1000, DECIDED, 0, "",
+            experiment.id, 0, outcome=decision,
         )  # fmt: skip
         with self._engine.begin() as connection:
-            decided = experiments.decide(connection, one, found, at)
-            if decided:
-                put(connection, one.id, _encode(row) + b"\n", time.time())
-        return decided
+            recorded = decide(connection, experiment, decision, at)
+            if recorded:
+                put(connection, experiment.id, _encode(row) + b"\n", time.time())
+        return recorded
 
-    def _settled(self, one: Experiment, at: int) -> bool:
+    def _settled(self, experiment: Experiment, at: int) -> bool:
         """Whether all hits before `at` (ms) are loaded, and so are the corrections they led to."""
         now = time.time()
-        if one.id not in self._loaded:
+        if experiment.id not in self._loaded:
             if (waiting_since(self._journal, now) - BEHIND) * 1000 < at:
                 return False
-            self._loaded[one.id] = now
-        return waiting_to_settle(self._journal, now) > self._loaded[one.id]
+            self._loaded[experiment.id] = now
+        return waiting_to_settle(self._journal, now) > self._loaded[experiment.id]

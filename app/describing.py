@@ -1,27 +1,33 @@
 """What a whole message says of itself: newsletter, recipient and tracking, by its own fields.
 
 X-Mailwake-Newsletter, -Name, -Tags, -Link-Families (patterns), -Full-URLs (yes), -Recipient,
--Variant and -Track (opens, clicks, text or off; opens and clicks may name a mode, as in
-opens=aggregate; pixel=top and url_text=leave are TrackingIn's).
+-Variant, -Track (opens, clicks, text or off; opens and clicks may name a mode, as in
+opens=aggregate; pixel=top and url_text=leave are TrackingIn's) and -Meta-KEY. Its Message-ID is
+read too.
 """
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
 from app import headers
+from app.headers import Field
 from app.modes import AXES, MODES
-from app.schemas import NewsletterIn, Recipient, TrackingIn
+from app.schemas import Metadata, NewsletterIn, OwnData, Recipient, TrackingIn
 from app.url_patterns import check_patterns
 from app.variants import VariantName
 
 TRACKS = ("opens", "clicks", "text", "off")
 CHOICES = {"pixel": ("top", "end"), "url_text": ("leave", "track")}
 OFF = TrackingIn(False, False, False)
+META = "meta-"
 _HEADERS = {
     "id": "Newsletter", "name": "Name", "tags": "Tags", "link_families": "Link-Families",
     "full_urls": "Full-URLs",
 }  # fmt: skip
+# Without its angle brackets, which are no part of it (RFC 5322, section 3.6.4). Some have none.
+_MESSAGE_ID = re.compile(r"<([^\x00-\x20\x7f<>]{1,996})>|\A([^\x00-\x20\x7f<>]{1,996})\Z")
 
 
 class DescriptionError(ValueError):
@@ -36,16 +42,17 @@ def newsletter_of(own: Mapping[str, str]) -> NewsletterIn:
     """From fields by the rest of their names. Raises DescriptionError."""
     if "newsletter" not in own:
         raise DescriptionError("the message needs this field", "Newsletter")
-    tags = [tag.strip() for tag in own.get("tags", "").split(",") if tag.strip()]
     full = own.get("full-urls", "no").strip().lower()
     if full not in ("yes", "no"):
         raise DescriptionError("must be yes or no", "Full-URLs")
     families = own.get("link-families", "").replace(",", " ").split()
     names: dict[str, object] = {
-        "id": own["newsletter"], "name": own.get("name", ""), "tags": tags,
+        "id": own["newsletter"], "name": own.get("name"),
         "link_families": families,
         "full_urls": full == "yes",
     }  # fmt: skip
+    if "tags" in own:
+        names["tags"] = [tag.strip() for tag in own["tags"].split(",") if tag.strip()]
     try:
         check_patterns(families)
     except ValueError as error:
@@ -69,6 +76,30 @@ def recipient_of(message: bytes, own: Mapping[str, str]) -> str:
         raise DescriptionError(str(error), "Recipient") from None
 
 
+def own_data(head: Sequence[Field], own: Mapping[str, str]) -> OwnData:
+    """The metadata, keys in lower case, and the Message-ID. Raises DescriptionError."""
+    metadata = {
+        name.removeprefix(META): value for name, value in own.items() if name.startswith(META)
+    }
+    for key, value in metadata.items():
+        try:
+            msgspec.convert({key: value}, Metadata)
+        except msgspec.ValidationError as error:
+            raise DescriptionError(str(error).partition(" - at ")[0], f"Meta-{key}") from None
+    try:
+        msgspec.convert(metadata, Metadata)
+    except msgspec.ValidationError as error:
+        raise DescriptionError(str(error), "Meta") from None
+    return OwnData(metadata, message_id(head))
+
+
+def message_id(head: Sequence[Field]) -> str:
+    """That of a mail's own Message-ID field; empty where it has none or one that means nothing."""
+    value = next((field.value for field in head if field.name == "message-id"), b"")
+    found = _MESSAGE_ID.search(headers.unfolded(value))
+    return (found[1] or found[2]) if found else ""
+
+
 def tracking_of(own: Mapping[str, str]) -> TrackingIn:
     """Opens and clicks where nothing is said. Raises DescriptionError."""
     words = own.get("track", "opens, clicks").replace(",", " ").lower().split()
@@ -79,7 +110,7 @@ def tracking_of(own: Mapping[str, str]) -> TrackingIn:
         if name in CHOICES:
             if mode not in CHOICES[name]:
                 allowed = ", ".join(CHOICES[name])
-                raise DescriptionError(f"{word!r}: {mode!r} is none of {allowed}", "Track")
+                raise DescriptionError(f"{name!r}: {mode[:40]!r} is none of {allowed}", "Track")
             chosen[name] = mode
             continue
         if name not in TRACKS or (equals and name not in AXES):

@@ -40,6 +40,7 @@ log = logging.getLogger(__name__)
 LOOK = 0.2  # seconds between looks for somebody to erase
 RETRY = 5.0  # seconds, while ClickHouse is away or keeps files that it has replaced
 LOADING = 120.0  # seconds for which the journal is waited for at once
+TOGETHER = 100  # messages whose metadata one statement rewrites
 Place = tuple[int, int]
 CLEARED = ("messages", "hits", "newsletter_links", "newsletters")  # tables whose rows are rewritten
 
@@ -148,7 +149,8 @@ class Eraser:
         return keys(secret, [row["newsletter"] for row in rows], one.recipient)
 
     def _rewrite_named(self, one: Erasure) -> int:
-        """Links and names of newsletters hold an address only where a mailer has put it in."""
+        """Links, names of newsletters and other messages' metadata hold an address only where a
+        mailer has put it in."""
         if not one.address:
             return 0
         here = {"workspace": one.workspace}
@@ -162,6 +164,20 @@ class Eraser:
         if by["name"] or by["subject"]:
             them = {**here, "names": by["name"], "subjects": by["subject"]}
             self._storage.change("newsletters", sql("erase_newsletters"), them)
+        return len(found) + self._rewrite_metadata(one)
+
+    def _rewrite_metadata(self, one: Erasure) -> int:
+        """What other messages say of the person goes, the rest of their metadata stays."""
+        here = {"workspace": one.workspace}
+        found = self._storage.query(sql("erase_metadata_found"), {**here, "address": one.address})
+        for start in range(0, len(found), TOGETHER):
+            rows = found[start : start + TOGETHER]
+            them = {
+                "messages": [row["message"] for row in rows],
+                "keys": [(row["message"], key) for row in rows for key in row["keys"]],
+                "named": [row["message"] for row in rows if row["named"]],
+            }
+            self._storage.change("messages", sql("erase_metadata"), {**here, **them})
         return len(found)
 
     def _rewrite_links(

@@ -49,7 +49,8 @@ class Hit(msgspec.Struct, frozen=True, gc=False, tag_field="record", tag="hit", 
 class Message(msgspec.Struct, frozen=True, tag_field="record", tag="message", omit_defaults=True):
     """One mail that went through the rewriter: the ledger, and the only place of addresses.
 
-    `flags` are its token's; `address` is empty where no hit may lead to one.
+    `flags` are its token's; `address`, `metadata` (the mailer's own) and `rfc_message_id` (the
+    Message-ID of RFC 5322 without its angle brackets) are empty where no hit may lead to a person.
     """
 
     at: int
@@ -60,20 +61,22 @@ class Message(msgspec.Struct, frozen=True, tag_field="record", tag="message", om
     address: str
     variant: int = 0
     flags: int = 0
+    metadata: dict[str, str] = {}
+    rfc_message_id: str = ""
 
 
 class Newsletter(
     msgspec.Struct, frozen=True, tag_field="record", tag="newsletter", omit_defaults=True
 ):
-    """A newsletter or transactional stream as the mailer named it last."""
+    """What a mailer states of a newsletter or transactional stream; None leaves what was stated."""
 
     at: int
     workspace: str
     newsletter: int
     id: str
-    name: str = ""
-    subject: str = ""
-    tags: tuple[str, ...] = ()
+    name: str | None = None
+    subject: str | None = None
+    tags: tuple[str, ...] | None = None
 
 
 class Link(msgspec.Struct, frozen=True, tag_field="record", tag="target", omit_defaults=True):

@@ -52,20 +52,20 @@ async def start(request: Request) -> Response:
     plan = await decoded(request, Plan, 65_536)
     key = newsletter_key(api.queries.workspace, newsletter_id)
     try:
-        found = await asyncio.to_thread(api.experiments.add, key, newsletter_id, plan)
+        experiment = await asyncio.to_thread(api.experiments.add, key, newsletter_id, plan)
     except VariantError as error:
         raise RequestError(422, str(error), "variants") from None
     except ExperimentError as error:
         raise RequestError(422 if error.field else 409, str(error), error.field) from None
     await asyncio.sleep(LOOK_SECONDS)
-    return json(out(found, summed(found)))
+    return json(out(experiment, summed(experiment)))
 
 
 @spec.validate(resp=Responses(HTTP_200=schemas.ExperimentOut, **PROBLEMS), skip_validation=True)
-async def experiment(request: Request) -> Response:
+async def show(request: Request) -> Response:
     """The newsletter's experiment: each variant's figures and, once that is due, the decision."""
-    api, found = await _known(request, "read")
-    return json(out(found, await asyncio.to_thread(current, api.queries, found)))
+    api, experiment = await _known(request, "read")
+    return json(out(experiment, await asyncio.to_thread(current, api.queries, experiment)))
 
 
 @spec.validate(
@@ -75,9 +75,9 @@ async def experiment(request: Request) -> Response:
 )
 async def end(request: Request) -> Response:
     """Remove the experiment: recipients are split no more. Messages keep their variants."""
-    api, found = await _known(request, "rewrite")
-    last = out(found, await asyncio.to_thread(current, api.queries, found))
-    await asyncio.to_thread(api.experiments.remove, found.newsletter)
+    api, experiment = await _known(request, "rewrite")
+    last = out(experiment, await asyncio.to_thread(current, api.queries, experiment))
+    await asyncio.to_thread(api.experiments.remove, experiment.newsletter)
     await asyncio.sleep(LOOK_SECONDS)
     return json(last)
 
@@ -90,38 +90,40 @@ async def end(request: Request) -> Response:
 )
 async def assignments(request: Request) -> Response:
     """Which variant each of up to 10,000 recipients gets. The same one always gets the same."""
-    api, found = await _known(request, "rewrite")
+    api, experiment = await _known(request, "rewrite")
     wanted = await decoded(request, schemas.AssignmentsIn, MAX_ASSIGNMENTS_BYTES)
-    return json(await asyncio.to_thread(_assigned, api, found, wanted.recipients))
+    return json(await asyncio.to_thread(_assigned, api, experiment, wanted.recipients))
 
 
-def _assigned(api: Parts, found: Experiment, recipients: Sequence[str]) -> schemas.AssignmentList:
-    choices = [(one, found.choose(api.outgoing.key(one))) for one in recipients]
-    return schemas.AssignmentList(
-        [schemas.AssignmentOut(one, choice.name or None, choice.holdout) for one, choice in choices]
-    )
+def _assigned(
+    api: Parts, experiment: Experiment, recipients: Sequence[str]
+) -> schemas.AssignmentList:
+    assigned = []
+    for recipient in recipients:
+        choice = experiment.choose(api.outgoing.key(recipient))
+        assigned.append(schemas.AssignmentOut(recipient, choice.name or None, choice.holdout))
+    return schemas.AssignmentList(assigned)
 
 
-def out(found: Experiment, at: Figures) -> schemas.ExperimentOut:
+def out(experiment: Experiment, at: Figures) -> schemas.ExperimentOut:
     """An experiment as the API returns it."""
-    state: schemas.ExperimentState = (
-        "decided" if found.outcome else "full" if found.full is not None else "running"
-    )
+    full: schemas.ExperimentState = "running" if experiment.full is None else "full"
     return schemas.ExperimentOut(
-        found.id, found.newsletter_id, state, datetime.fromtimestamp(found.at / 1000, UTC),
-        _at(found.decided), _at(due(found)), found.plan, at.arms, at.comparisons, at.split,
-        found.outcome,
+        experiment.id, experiment.newsletter_id, "decided" if experiment.outcome else full,
+        datetime.fromtimestamp(experiment.at / 1000, UTC), _at(experiment.decided),
+        _at(due(experiment)), experiment.plan, at.arms, at.comparisons, at.split,
+        experiment.outcome,
     )  # fmt: skip
 
 
 async def _known(request: Request, scope: Scope) -> tuple[Parts, Experiment]:
     api, newsletter_id = authorized(request, scope), newsletter_id_of(request)
     key = newsletter_key(api.queries.workspace, newsletter_id)
-    found = await asyncio.to_thread(api.experiments.get, key)
-    if found is None:
+    experiment = await asyncio.to_thread(api.experiments.get, key)
+    if experiment is None:
         detail = f"newsletter {newsletter_id!r} has no experiment"
         raise RequestError(404, detail, "newsletter_id")
-    return api, found
+    return api, experiment
 
 
 def _at(ms: int | None) -> datetime | None:
@@ -130,7 +132,7 @@ def _at(ms: int | None) -> datetime | None:
 
 ONE = "/v1/newsletters/{newsletter_id}/experiment"
 ROUTES: Sequence[Route] = (
-    Route(ONE, experiment),
+    Route(ONE, show),
     Route(ONE, start, methods=["POST"]),
     Route(ONE, end, methods=["DELETE"]),
     Route(f"{ONE}/assignments", assignments, methods=["POST"]),

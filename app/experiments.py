@@ -224,13 +224,13 @@ class Experiments:
     def remove(self, newsletter: int) -> bool:
         """Whether there was one. Messages keep their variants."""
         with self._engine.begin() as connection:
-            gone = connection.execute(
+            removed = connection.execute(
                 delete(experiments).where(
                     experiments.c.workspace == self._workspace,
                     experiments.c.newsletter == signed(newsletter),
                 )
             )
-        return bool(gone.rowcount)
+        return bool(removed.rowcount)
 
     def undecided(self) -> list[Experiment]:
         """The oldest first."""
@@ -261,12 +261,12 @@ class Experiments:
         known, now = self._looked.get(newsletter), time.monotonic()
         if known and now - known[0] < LOOK_SECONDS:
             return known[1]
-        found = self.get(newsletter)
-        self._looked[newsletter] = now, found
+        experiment = self.get(newsletter)
+        self._looked[newsletter] = now, experiment
         self._looked.move_to_end(newsletter)
         if len(self._looked) > REMEMBERED:
             self._looked.popitem(last=False)
-        return found
+        return experiment
 
     def _undecided(self) -> Sequence[Any]:
         return experiments.c.workspace == self._workspace, experiments.c.decided.is_(None)
@@ -285,12 +285,12 @@ class Choices(NamedTuple):
 
 def decide(connection: Connection, experiment: Experiment, outcome: Outcome, at: int) -> bool:
     """Record the outcome unless there is one; whether it was recorded."""
-    made = connection.execute(
+    recorded = connection.execute(
         update(experiments)
         .where(experiments.c.id == experiment.id, experiments.c.decided.is_(None))
         .values(decided=at, outcome=msgspec.json.encode(outcome))
     )
-    return bool(made.rowcount)
+    return bool(recorded.rowcount)
 
 
 def _experiment(row: Any) -> Experiment:

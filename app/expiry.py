@@ -38,6 +38,8 @@ def wanted(settings: Settings) -> list[Expiry]:
     """What the settings ask for."""
     return [
         Expiry("messages", "address", settings.keep_addresses_days),
+        Expiry("messages", "metadata", settings.keep_addresses_days),
+        Expiry("messages", "rfc_message_id", settings.keep_addresses_days),
         Expiry("hits", "address", settings.keep_visitors_days),
         Expiry("hits", "user_agent", settings.keep_visitors_days),
         Expiry("hits", "", settings.keep_hits_days),

@@ -33,7 +33,7 @@ Type = Literal[
     "experiment.decided",
 ]  # fmt: skip
 TYPES = get_args(Type)
-_OF: dict[str, Type] = {
+TYPE_OF: dict[str, Type] = {  # by a hit's kind
     "open": "message.opened",
     "click": "message.clicked",
     "unsubscribe": "message.unsubscribed",
@@ -262,7 +262,7 @@ def events(lines: list[bytes], seq: int, start: int) -> Iterator[Event]:
         if row.sign < 0:
             continue
         if not row.revision:
-            yield Event(f"evt_{name}", _OF[row.kind], row, cursor)
+            yield Event(f"evt_{name}", TYPE_OF[row.kind], row, cursor)
         elif (before := _decode(lines[number - 1]).verdict) != row.verdict:
             yield Event(f"evt_{name}_{row.revision}", "event.reclassified", row, cursor, before)
 

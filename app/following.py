@@ -148,6 +148,7 @@ def _of_click(one: FollowUp, event: Event, said: Told, blocked: Callable[[int, i
         due_id(one.id, event.row.recipient), TYPE, one.id, one.name, one.rule.when,
         said.newsletter_id, said.message_id, said.recipient,
         blocked(event.row.newsletter, event.row.recipient), said.occurred_at, said.link,
+        said.metadata, said.rfc_message_id,
     )  # fmt: skip
 
 
@@ -159,4 +160,5 @@ def _of_silence(
         due_id(one.id, row["recipient"]), TYPE, one.id, one.name, one.rule.when,
         ids.get(row["newsletter"], ""), row["id"], row["address"],
         blocked(row["newsletter"], row["recipient"]), over, None,
+        dict(row["metadata"]), row["rfc_message_id"] or None,
     )  # fmt: skip

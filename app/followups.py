@@ -75,6 +75,8 @@ class Due(Struct, frozen=True):
     suppressed: bool
     occurred_at: datetime
     link: LinkTold | None
+    metadata: dict[str, str]
+    rfc_message_id: str | None
 
 
 class FollowUps:

@@ -16,7 +16,7 @@ from app.charset import Charset
 MAX_HEAD_BYTES = 1_000_000  # of a header; servers take a tenth
 MAX_FIELDS = 10_000
 MAX_FIELD_BYTES = 32_768  # of a field whose text is read
-MAX_OWN = 20  # X-Mailwake-* fields that are read; there are seven
+MAX_OWN = 50  # X-Mailwake-* fields that are read; there are a dozen, and 20 of metadata
 MAX_ADDRESS_BYTES = 4_096  # of a field, up to the first address
 MAX_ADDRESS_FIELDS = 10
 OWN = b"x-mailwake-"

@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from app import identity, journal_secrets, waiting
+from app import identity, journal_secrets, masking, waiting
 from app.classify import VERSION, Classified, classify, judge
 from app.corrections import origin, touch
 from app.erasures import Erasures
@@ -291,7 +291,9 @@ def rows(
                 gone.append(hits[-1])
         else:
             if isinstance(record, Message) and erased(record):
-                record = msgspec.structs.replace(record, recipient=NOBODY, address="")
+                record = msgspec.structs.replace(
+                    record, recipient=NOBODY, address="", metadata={}, rfc_message_id=""
+                )
             if isinstance(record, Carried):
                 for key in record.links:
                     carried[_carried(record, key)] += record.messages
@@ -373,18 +375,25 @@ def _named(record: Record) -> Iterator[tuple[str, object]]:
         record = _keyed(record)
     if isinstance(record, Link):
         yield from _link_rows(record, at)
-    else:
-        table = "messages" if isinstance(record, Message) else "newsletters"
-        yield table, {**msgspec.structs.asdict(record), "at": at}
+        return
+    row = {**msgspec.structs.asdict(record), "at": at}
+    if isinstance(record, Message):
+        yield "messages", row
+        return
+    for field in ("name", "subject", "tags"):
+        if (value := row.pop(field)) is not None:
+            row[f"{field}_stated"] = at, value
+    yield "newsletters", row
 
 
 def _keyed(record: PlacedLink) -> Link:
     """A link of version 0.1 by what it leads to."""
     found = identity.identify_shown(record.url)
-    detail = identity.detail(record.label, record.tags)
+    label = masking.mask_text(record.label)
+    detail = identity.detail(label, record.tags)
     return Link(
         record.at, record.workspace, record.newsletter, found.link, found.family, record.link,
-        found.url, found.template, "", detail, record.label, record.tags,
+        found.url, found.template, "", detail, label, record.tags,
     )  # fmt: skip
 
 

@@ -28,14 +28,7 @@ from app.modes import Modes
 from app.outgoing import CompiledMail, Draft, Outgoing
 from app.queries import NotFoundError
 from app.rewrite import Compiled
-from app.schemas import (
-    LineError,
-    MessageOut,
-    RecipientIn,
-    TemplateIn,
-    TokenOut,
-    message_and_field,
-)
+from app.schemas import LineError, MessageOut, OwnData, RecipientIn, TemplateIn, TokenOut, explain
 from app.variants import NONE, VariantError
 
 CACHED = 64  # compiled templates in memory
@@ -270,7 +263,7 @@ class Mailing:
         try:
             wanted = _decode(line)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            return LineError(number, 422, *message_and_field(error))
+            return LineError(number, 422, *explain(error))
         if wanted.values and give == "token":
             return LineError(number, 422, "values cannot be filled with return=token", "values")
         newsletter = next(iter(templates.values())).newsletter
@@ -286,7 +279,9 @@ class Mailing:
         if template is None:
             what = f"variant {choice.name!r}" if choice.name else "messages without a variant"
             return LineError(number, 422, f"there is no template for {what}", "variant")
-        draft = self._outgoing.draft(newsletter, wanted.recipient, template.modes, choice=choice)
+        draft = self._outgoing.draft(
+            newsletter, wanted.recipient, template.modes, choice=choice, data=OwnData.of(wanted)
+        )
         mail = template.of(draft.modes)
         if not wanted.values or choice.holdout:
             return Addressed(replace(draft, carried=mail.carried), mail)

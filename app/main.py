@@ -20,6 +20,7 @@ from app import api, hooks, reference, snapshot
 from app.access import ForeignPostError
 from app.accounts import Accounts
 from app.actions import Actions
+from app.catalog import FOLDER, Newsletters
 from app.corrections import Corrections
 from app.dashboard import Dashboard
 from app.dispatching import Dispatcher
@@ -93,6 +94,7 @@ class Mailwake:
         door = Door(users, Throttle(state))
         dashboard = Dashboard(settings, sessions, self.live, self._notices_of)
         self.reports = Reports(settings, default.queries)
+        self._newsletters = Newsletters(settings.data_dir / FOLDER)
         of = self.tenants.parts
         self.gateway = (
             Gateway(settings, self.keys, lambda name: of[name].outgoing) if settings.smtp else None
@@ -154,6 +156,7 @@ class Mailwake:
             asyncio.create_task(self.tenants.withdrawals.run(), name="withdrawals"),
             *([asyncio.create_task(self.corrections.run(), name="corrections")] if loads else []),
             asyncio.create_task(self.reports.run(), name="reports"),
+            asyncio.create_task(self._newsletters.run(), name="newsletters"),
             asyncio.create_task(self.eraser.run(), name="erasures"),
             asyncio.create_task(self.dispatcher.run(), name="webhooks"),
             *([asyncio.create_task(self.gateway.run(), name="smtp")] if self.gateway else []),

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from msgspec.structs import replace
 
 from app import events, href, mime, notes
-from app.catalog import Catalog
+from app.catalog import FOLDER, Catalog, Newsletters
 from app.events import new_id, newsletter_key, now_ms, recipient_key
 from app.experiments import NO_CHOICE, Choice, Experiments
 from app.journal import Journal
@@ -18,12 +18,21 @@ from app.merge_fields import Values
 from app.mime import Edit, Leaf, Why
 from app.modes import SHARED, Axis, Mode, Modes, aggregate_id
 from app.rewrite import Compiled, Link, Options, Scanned, scan_both, scan_html, scan_text
-from app.schemas import LinkOut, ModesOut, NewsletterIn, RewriteIn, TemplateIn, TrackingIn
+from app.schemas import (
+    LinkOut,
+    ModesOut,
+    NewsletterIn,
+    OwnData,
+    RewriteIn,
+    TemplateIn,
+    TrackingIn,
+)
 from app.settings import Settings
 from app.suppressing import Suppressions
 from app.tokens import MessageToken, Tokens
 
 Withdrawn = Callable[[str, int, int], tuple[Axis, ...]]
+NO_DATA = OwnData()
 
 
 @dataclass(frozen=True)
@@ -78,8 +87,8 @@ class Prepared:
     """A rewritten message: `html` and `text` are ready to send, `links` says what is tracked.
 
     `sample` is a whole message's HTML as it was, and the position of the first link in it.
-    `records` says what is recorded of the links, `left` why parts of a whole message were left
-    alone, `notes` what else could not be done, `remarks` what a second reader would say.
+    `records` says what is recorded of the links, `notes` what could not be done, `left` why parts
+    of a whole message were left alone, `remarks` what a second reader would say.
     """
 
     draft: Draft
@@ -153,7 +162,7 @@ class Outgoing:
         self._withdrawn = withdrawn
         self._suppressions = suppressions
         self._workspace = workspace
-        self._catalog = Catalog()
+        self._catalog = Catalog(Newsletters(settings.data_dir / FOLDER))
         self.unproven = 0
         self._known_links = KnownLinks()
 
@@ -166,8 +175,9 @@ class Outgoing:
         RewriteError past the rewriter's limits, VariantError past the number of variants.
         """
         newsletter = self._newsletter(wanted.newsletter)
+        data = OwnData.of(wanted)
         choice = self._choice(newsletter.newsletter, wanted.recipient, wanted.variant, dry)
-        draft = self._draft(newsletter.newsletter, wanted.recipient, wanted.tracking, choice)
+        draft = self._draft(newsletter.newsletter, wanted.recipient, wanted.tracking, choice, data)
         options = self._options(draft.modes, wanted.utm, wanted.tracking)
         signer = self._signer(newsletter.newsletter, wanted.newsletter)
         base_url = self._settings.public_url
@@ -202,6 +212,7 @@ class Outgoing:
         variant: str | None = None,
         split: bool = False,
         dry: bool = False,
+        data: OwnData = NO_DATA,
     ) -> Prepared:
         """Rewrite a whole message (RFC 5322); `html` of what is returned is that message.
 
@@ -212,7 +223,7 @@ class Outgoing:
         key = newsletter.newsletter
         choose = split or variant is not None
         choice = self._choice(key, recipient, variant, dry) if choose else NO_CHOICE
-        draft = self._draft(key, recipient, tracking, choice)
+        draft = self._draft(key, recipient, tracking, choice, data)
         options = self._options(draft.modes, {}, tracking)
         signer = self._signer(newsletter.newsletter, named)
         links: list[Link] = []
@@ -267,7 +278,7 @@ class Outgoing:
         return Prepared(
             dataclasses.replace(draft, carried=signer.carried),
             newsletter, numbered, notes, done.message,
-            sample=sample, records=signer.records, left=left, remarks=remarks,
+            sample=sample, records=signer.records, remarks=remarks, left=left,
         )  # fmt: skip
 
     def compile(self, newsletter_id: str, template: TemplateIn, modes: Modes) -> CompiledMail:
@@ -355,8 +366,12 @@ class Outgoing:
         modes: Modes,
         at: int | None = None,
         choice: Choice = NO_CHOICE,
+        data: OwnData = NO_DATA,
     ) -> Draft:
-        """A new message to one recipient of a newsletter (by its key)."""
+        """A new message to one recipient of a newsletter (by its key).
+
+        Metadata and Message-ID may lead to a person: they are kept where the address is.
+        """
         at = now_ms() if at is None else at
         whom = self.key(recipient)
         withdrawn = tuple(
@@ -383,6 +398,8 @@ class Outgoing:
                 recipient.strip() if modes.personal else "",
                 choice.number,
                 flags=modes.flags,
+                metadata=dict(data.metadata) if modes.personal else {},
+                rfc_message_id=data.rfc_message_id if modes.personal else "",
             ),
             recipient.strip(),
             links if modes.clicks != "off" else pixel,
@@ -404,9 +421,10 @@ class Outgoing:
         )
 
     def _draft(
-        self, newsletter: int, recipient: str, tracking: TrackingIn, choice: Choice
+        self, newsletter: int, recipient: str, tracking: TrackingIn, choice: Choice, data: OwnData
     ) -> Draft:
-        draft = self.draft(newsletter, recipient, self.modes(tracking), choice=choice)
+        modes = self.modes(tracking)
+        draft = self.draft(newsletter, recipient, modes, choice=choice, data=data)
         return self.checked([draft])[0]
 
     def _choice(self, newsletter: int, recipient: str, name: str | None, dry: bool) -> Choice:
@@ -460,14 +478,14 @@ class Outgoing:
         links: Sequence[events.Link],
         drafts: Iterable[Draft],
     ) -> None:
-        changes = list(self._catalog.changes(newsletter))
+        stated = self._catalog.changed(newsletter)
         new_links = list(self._known_links.new(links))
-        records = [*(record for _, _, record in changes), *new_links, *_ledger(drafts)]
+        records = [*([stated] if stated else ()), *new_links, *_ledger(drafts)]
         if not records:
             return
         await self._journal.write(b"".join(map(events.encode, records)))
-        for key, value, _ in changes:
-            self._catalog.remember(key, value)
+        if stated:
+            self._catalog.remember(stated)
         self._known_links.remember(new_links)
 
     def _newsletter(self, named: NewsletterIn) -> events.Newsletter:

@@ -12,6 +12,7 @@ from functools import cache
 from typing import Any
 
 from app import families, identity
+from app.catalog import Newsletters
 from app.events import newsletter_key
 from app.families import Recorded
 from app.filters import PARTS, FilterError, Filters, Show, since
@@ -191,12 +192,19 @@ def like(pattern: str) -> str:
 
 
 class Queries:
-    """The questions of one workspace. Any method raises StorageError while the database is away."""
+    """The questions of one workspace. Any method raises StorageError while the database is away.
+
+    `stated` knows newsletters that ClickHouse has not heard of yet.
+    """
 
     def __init__(
-        self, storage: Storage, workspace: str = "default", variants: Variants | None = None
+        self,
+        storage: Storage,
+        workspace: str = "default",
+        variants: Variants | None = None,
+        stated: Newsletters | None = None,
     ) -> None:
-        self._storage, self._variants = storage, variants
+        self._storage, self._variants, self._stated = storage, variants, stated
         self._averages: dict[Show, tuple[tuple[float, float], float]] = {}
         self.workspace = workspace
 
@@ -234,8 +242,14 @@ class Queries:
         return found
 
     def newsletter(self, newsletter_id: str) -> Newsletter:
-        """Raises NotFoundError."""
-        rows = self.run("newsletter", newsletter=self.key(newsletter_id))
+        """One whose message was accepted is known before ClickHouse has it, in every process.
+
+        Raises NotFoundError.
+        """
+        key = self.key(newsletter_id)
+        rows = self.run("newsletter", newsletter=key)
+        if not rows and self._stated and (known := self._stated.read(key)):
+            return Newsletter(known.id, known.name[1], known.subject[1], known.tags[1])
         if not rows:
             raise NotFoundError(f"newsletter {newsletter_id!r} is unknown")
         row = rows[0]

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from clickhouse_connect.driver.client import Client
 
-from app import identity
+from app import identity, masking
 
 PLACES = 4_000  # in one mutation, which must fit into a node of Keeper (1 MB)
 _LINKS = "newsletter_links", (
@@ -69,9 +69,10 @@ def rekey_links(client: Client, on: str) -> None:
 def _record(client: Client, batch: Sequence[Sequence[object]]) -> Iterator[_Keyed]:
     links: list[Sequence[object]] = []
     places: list[Sequence[object]] = []
-    for workspace, newsletter, position, url, label, tags, at, place in batch:
+    for workspace, newsletter, position, url, shown_label, tags, at, place in batch:
         found = identity.identify_shown(str(url))
-        detail = identity.detail(str(label), tuple(tags))  # type: ignore[arg-type]
+        label = masking.mask_text(str(shown_label))
+        detail = identity.detail(label, tuple(tags))  # type: ignore[arg-type]
         for key, shown, is_family in _shown(found):
             links.append((workspace, newsletter, key, detail, found.family, is_family, shown, "",
                           label, tags, at))  # fmt: skip

@@ -1,7 +1,9 @@
 """What the API takes and gives, as msgspec types: validation and OpenAPI come from them."""
 
+from collections.abc import Mapping
 from datetime import datetime
-from typing import Annotated, Literal
+from types import MappingProxyType
+from typing import Annotated, Literal, NamedTuple
 
 from msgspec import Meta, Struct
 
@@ -23,6 +25,25 @@ Id = Annotated[
 Moment = Annotated[datetime, Meta(tz=True)]
 Line = Annotated[str, Meta(max_length=1000, pattern=r"^[^\x00-\x1f\x7f]*$")]
 Tag = Annotated[str, Meta(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]+$")]
+Tags = Annotated[tuple[Tag, ...], Meta(max_length=50)]
+MOST_METADATA = 20  # keys
+MetadataKey = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.-]{1,64}$(?!\n)")]
+MetadataValue = Annotated[str, Meta(max_length=500, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$(?!\n)")]
+Metadata = Annotated[
+    dict[MetadataKey, MetadataValue],
+    Meta(
+        max_length=MOST_METADATA,
+        description="The mailer's own data of the message: it comes with events.",
+    ),
+]
+RfcMessageId = Annotated[
+    str,
+    Meta(
+        max_length=998,
+        pattern=r"^(<[^\x00-\x20\x7f<>]+>|[^\x00-\x20\x7f<>]+)$(?!\n)",
+        description="The mail's Message-ID (RFC 5322, section 3.6.4), with or without < and >.",
+    ),
+]
 
 
 Families = Annotated[
@@ -37,14 +58,15 @@ Families = Annotated[
 class NewsletterIn(Struct, frozen=True, forbid_unknown_fields=True):
     """The newsletter or transactional stream that a message belongs to.
 
-    Links that fit the same pattern of `link_families` are counted as one. With `full_urls` the URLs
-    of links are kept as they are; otherwise what looks like a secret in them is masked.
+    What is left out, or null, stays as it was stated last; "" and [] clear it. Links that fit the
+    same pattern of `link_families` are counted as one. With `full_urls` the URLs of links are kept
+    as they are; otherwise what looks like a secret in them is masked.
     """
 
     id: Id
-    name: Line = ""
-    subject: Line = ""
-    tags: Annotated[tuple[Tag, ...], Meta(max_length=50)] = ()
+    name: Line | None = None
+    subject: Line | None = None
+    tags: Tags | None = None
     link_families: Families = ()
     full_urls: bool = False
 
@@ -117,6 +139,8 @@ class RewriteIn(Struct, frozen=True, forbid_unknown_fields=True):
     tracking: TrackingIn = TrackingIn()
     utm: Utm = {}
     sample: bool = False
+    metadata: Metadata = {}
+    rfc_message_id: RfcMessageId | None = None
     variant: VariantName | None = None
     values: FieldValues = {}
 
@@ -124,14 +148,15 @@ class RewriteIn(Struct, frozen=True, forbid_unknown_fields=True):
 class TemplateIn(Struct, frozen=True, forbid_unknown_fields=True):
     """A mail to compile once for many recipients; the newsletter's id stands in the path.
 
-    `placeholder` is what the answer's HTML carries where each message's token goes.
+    `placeholder` is what the answer's HTML carries where each message's token goes. Name, subject
+    and tags that are left out, or null, stay as they were stated last; "" and [] clear them.
     """
 
     html: str
     text: str | None = None
-    name: Line = ""
-    subject: Line = ""
-    tags: Annotated[tuple[Tag, ...], Meta(max_length=50)] = ()
+    name: Line | None = None
+    subject: Line | None = None
+    tags: Tags | None = None
     tracking: TrackingIn = TrackingIn()
     utm: Utm = {}
     link_families: Families = ()
@@ -143,8 +168,22 @@ class RecipientIn(Struct, frozen=True, forbid_unknown_fields=True):
     """One line of a stream of recipients."""
 
     recipient: Recipient
+    metadata: Metadata = {}
+    rfc_message_id: RfcMessageId | None = None
     variant: VariantName | None = None
     values: FieldValues = {}
+
+
+class OwnData(NamedTuple):
+    """What the mailer knows a message by; < and > are no part of a Message-ID."""
+
+    metadata: Mapping[str, str] = MappingProxyType({})
+    rfc_message_id: str = ""
+
+    @classmethod
+    def of(cls, wanted: RewriteIn | RecipientIn) -> "OwnData":
+        """As a request gives it."""
+        return cls(wanted.metadata, (wanted.rfc_message_id or "").strip("<>"))
 
 
 class LinkOut(Struct, frozen=True):
@@ -329,6 +368,12 @@ class ReclassifyOut(Struct, frozen=True, omit_defaults=True):
     error: str = ""
 
 
+def explain(error: Exception) -> tuple[str, str]:
+    """What msgspec says, and the field: `Expected ... - at $.newsletter.id` or `key in $.utm`."""
+    message, _, path = str(error).partition(" - at `")
+    return message, path.removeprefix("key` in `").rstrip("`").removeprefix("$").lstrip(".")
+
+
 class AssignmentsIn(Struct, frozen=True, forbid_unknown_fields=True):
     """Recipients to be split."""
 
@@ -380,9 +425,3 @@ class Problem(Struct, frozen=True, omit_defaults=True):
     detail: str = ""
     field: str = ""
     type: str = "about:blank"
-
-
-def message_and_field(error: Exception) -> tuple[str, str]:
-    """Returns what msgspec says is wrong, and the field: `values` for "at `key` in `$.values`"."""
-    message, _, path = str(error).partition(" - at `")
-    return message, path.removeprefix("key` in `").rstrip("`").removeprefix("$").lstrip(".")

@@ -13,6 +13,7 @@ from pathlib import Path
 import msgspec
 from sqlalchemy import Engine, delete, select, text, update
 
+from app import catalog
 from app.events import BLANK
 from app.marks import Marks, deliveries_of, numbers
 from app.state import StateError, deliveries, feed, followed, followups, signed
@@ -100,6 +101,10 @@ def scrub_files(data_dir: Path, marks: Marks) -> int:
             count += 1
     for path in (data_dir / "templates").glob("*"):
         if path.suffix != ".json" and names.search(path.read_bytes()):
+            path.unlink(missing_ok=True)
+            count += 1
+    for path in (data_dir / catalog.FOLDER).glob("*.json"):
+        if names.search(path.read_bytes()):
             path.unlink(missing_ok=True)
             count += 1
     return count + _drop_left(data_dir)

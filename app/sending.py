@@ -1,7 +1,7 @@
 """The API for mailers: rewriting one message, whole messages, templates and streams."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from json import dumps
 from math import inf
 from typing import NamedTuple
@@ -21,6 +21,7 @@ from app.merge_fields import MissingValueError
 from app.url_patterns import check_patterns
 from app.variants import VariantError, VariantName
 from app.web import (
+    METADATA,
     PROBLEMS,
     REWRITE,
     RequestError,
@@ -124,7 +125,8 @@ async def rewrite_mime(request: Request) -> Response:
 
     Its X-Mailwake-Newsletter, -Name, -Tags, -Recipient, -Variant (or ?variant=) and -Track (opens,
     clicks, text or off; opens=aggregate) fields say what it is and are removed; -Unsubscribe: add
-    puts in List-Unsubscribe, -Sample: yes keeps the HTML for the click map.
+    puts in List-Unsubscribe, -Sample: yes keeps the HTML for the click map. -Meta-KEY fields, or
+    ?metadata.KEY=, are its metadata; its Message-ID is kept with it.
 
     X-Mailwake-Notes of the answer says what was left alone and why: a JSON array of strings.
     """
@@ -134,18 +136,13 @@ async def rewrite_mime(request: Request) -> Response:
     described = await offloaded(len(body), _described, body)
     message, own, named = described.message, described.own, described.newsletter
     variant = _variant(request) or described.variant
-    dry, size = _dry(request), len(message)
+    data = described.data._replace(metadata=_metadata(request, described.data.metadata))
+    dry, arguments = _dry(request), (message, named, described.recipient, described.tracking)
+    size = inf if api.outgoing.writes(named.id, variant) else len(message)
     prepared = await offloaded(
-        inf if api.outgoing.writes(named.id, variant) else size,
-        api.outgoing.prepare_mime,
-        message,
-        named,
-        described.recipient,
-        described.tracking,
-        variant=variant,
-        split=True,
-        dry=dry,
-    )
+        size, api.outgoing.prepare_mime, *arguments,
+        variant=variant, split=True, dry=dry, data=data,
+    )  # fmt: skip
     draft = prepared.draft
     if dry:
         return json(
@@ -280,6 +277,7 @@ class _Described(NamedTuple):
     tracking: schemas.TrackingIn
     recipient: str
     variant: str | None
+    data: schemas.OwnData
 
 
 def _described(body: bytes) -> _Described:
@@ -290,11 +288,12 @@ def _described(body: bytes) -> _Described:
         tracking = describing.tracking_of(own)
         recipient = describing.recipient_of(message, own)
         variant = describing.variant_of(own)
+        data = describing.own_data(headers.fields(message)[0], own)
     except describing.DescriptionError as error:
         raise RequestError(422, str(error), error.field) from None
     except headers.HeaderError as error:
         raise RequestError(422, str(error), "body") from None
-    return _Described(message, own, newsletter, tracking, recipient, variant)
+    return _Described(message, own, newsletter, tracking, recipient, variant, data)
 
 
 def _notes(notes: Sequence[str]) -> str:
@@ -309,6 +308,25 @@ def _notes(notes: Sequence[str]) -> str:
             break
         written.append(encoded)
     return f"[{', '.join(written)}]"
+
+
+def _metadata(request: Request, own: Mapping[str, str]) -> Mapping[str, str]:
+    """What ?metadata.KEY= says, and the mail itself of other keys. Raises RequestError."""
+    metadata = {
+        name.removeprefix(METADATA): value
+        for name, value in request.query_params.items()
+        if name.startswith(METADATA)
+    }
+    for key, value in metadata.items():
+        try:
+            msgspec.convert({key: value}, schemas.Metadata)
+        except msgspec.ValidationError as error:
+            message = str(error).partition(" - at ")[0]
+            raise RequestError(422, message, f"{METADATA}{key}"[:100]) from None
+    metadata = {**own, **metadata}
+    if len(metadata) > schemas.MOST_METADATA:
+        raise RequestError(422, f"has more than {schemas.MOST_METADATA} keys", "metadata")
+    return metadata
 
 
 def _variant(request: Request) -> str | None:

@@ -161,6 +161,7 @@ class Settings(BaseSettings):
     smtp_copies: Literal["each", "one"] = Field(
         "each", description="`each` recipient gets a copy and token of its own, or all share `one`."
     )
+    smtp_message_id: bool = Field(False, description="Copies carry X-Mailwake-Message-ID.")
     smtp_signed: Literal["pass", "refuse"] = Field(
         "pass", description="Whether mail that is DKIM-signed already passes untouched."
     )

@@ -15,7 +15,7 @@ from typing import Annotated
 
 import msgspec
 
-from app import journal_secrets
+from app import catalog, journal_secrets
 from app.corrections import DONE, Corrections
 from app.loader import Loader
 from app.settings import Settings
@@ -23,7 +23,8 @@ from app.storage import EXPORT, Storage
 from app.waiting import OPEN, SEALED
 
 BACKUP = "backup-"  # how folders of snapshots begin, in DATA_DIR
-_NOT_COPIED = {"chdb", "journal", "state.db", "state.db-wal", "state.db-shm"}
+# What was stated of newsletters is in the journal and in ClickHouse too.
+_NOT_COPIED = {"chdb", "journal", "state.db", "state.db-wal", "state.db-shm", catalog.FOLDER}
 
 
 class Wanted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

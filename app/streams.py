@@ -15,7 +15,7 @@ from msgspec import Meta, Struct
 
 from app import describing, headers
 from app.headers import Field
-from app.schemas import Families, Id, Line, NewsletterIn, Tag, TrackingIn
+from app.schemas import Families, Id, Line, NewsletterIn, Tags, TrackingIn
 from app.url_patterns import check_patterns
 from app.variants import VariantName
 
@@ -39,8 +39,8 @@ class Rule(Struct, frozen=True, forbid_unknown_fields=True):
     list_id: Glob | None = None
     feedback_id: Glob | None = None
     sender: Glob | None = None
-    name: Line = ""
-    tags: Annotated[tuple[Tag, ...], Meta(max_length=50)] = ()
+    name: Line | None = None
+    tags: Tags | None = None
     track: str = "opens, clicks"
     variant: VariantName | None = None
     link_families: Families = ()
@@ -93,12 +93,12 @@ def stream_of(
     if "newsletter" in own:
         return Stream(describing.newsletter_of(own), describing.tracking_of(track), variant)
     named = rule.newsletter if rule else "{domain}"
-    tags = rule.tags if rule else ()
     of = re.sub(r"\{(\w+)\}", lambda part: told.get(part[1], part[0]), named)[:200]
-    given: dict[str, str] = {"newsletter": of, "name": rule.name if rule else of}
-    found = describing.newsletter_of({**given, **own})
-    if "tags" not in own:
-        found = msgspec.structs.replace(found, tags=tags)
+    found = describing.newsletter_of({"newsletter": of, **own})
+    if rule and "name" not in own:
+        found = msgspec.structs.replace(found, name=rule.name)
+    if rule and "tags" not in own:
+        found = msgspec.structs.replace(found, tags=rule.tags)
     if rule and "link-families" not in own:
         found = msgspec.structs.replace(found, link_families=rule.link_families)
     if rule and "full-urls" not in own:

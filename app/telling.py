@@ -38,7 +38,8 @@ class LinkTold(Struct, frozen=True):
 
 
 class Told(Struct, frozen=True, omit_defaults=True):
-    """One event. `recipient` is null where its address is not known any more.
+    """One event. `recipient` is null where its address is not known any more; `metadata` and
+    `rfc_message_id` are what the mailer has given with the message, known as long as the address.
 
     `previous_verdict` stands in event.reclassified only; `experiment` in experiment.decided, which
     is of no message and has no verdict. `cursor` goes on after this event.
@@ -53,6 +54,8 @@ class Told(Struct, frozen=True, omit_defaults=True):
     verdict: str
     reasons: list[str]
     link: LinkTold | None
+    metadata: dict[str, str]
+    rfc_message_id: str | None
     cursor: str
     previous_verdict: str = ""
     variant: str = ""
@@ -166,24 +169,27 @@ class Teller:
     def tell(self, events: Sequence[Event]) -> list[Told]:
         """In the same order."""
         self._learn(events)
-        addresses = self._addresses(events)
+        messages = self._messages(events)
+        own = [messages.get(str(uuid.UUID(event.row.message)), {}) for event in events]
         return [
             Told(
                 event.id,
                 event.type,
                 self._ids.get(event.row.newsletter, ""),
                 "" if event.row.outcome else str(uuid.UUID(event.row.message)),
-                addresses.get(str(uuid.UUID(event.row.message))),
+                message.get("address"),
                 datetime.fromtimestamp(event.row.at, UTC),
                 event.row.verdict,
                 list(event.row.reasons),
                 self._link(event.row) if event.row.kind == "click" else None,
+                dict(message.get("metadata", {})),
+                message.get("rfc_message_id") or None,
                 str(event.cursor),
                 event.before,
                 self._queries.variant(event.row.newsletter, event.row.variant),
                 event.row.outcome,
             )
-            for event in events
+            for event, message in zip(events, own, strict=True)
         ]
 
     def _link(self, row: Row) -> LinkTold:
@@ -228,9 +234,9 @@ class Teller:
                 place = found["newsletter"], found["link_key"]
                 self._links.setdefault(place, {})[found["detail"]] = known
 
-    def _addresses(self, events: Sequence[Event]) -> dict[str, str]:
-        """By message id."""
-        found: dict[str, str] = {}
+    def _messages(self, events: Sequence[Event]) -> dict[str, dict[str, Any]]:
+        """Address, metadata and Message-ID by message id."""
+        found: dict[str, dict[str, Any]] = {}
         for start in range(0, len(events), ASKED):
             rows = [event.row for event in events[start : start + ASKED]]
             answer = self._ask(
@@ -238,7 +244,7 @@ class Teller:
                 newsletters=sorted({row.newsletter for row in rows}),
                 messages=sorted({row.message for row in rows}),
             )
-            found |= {row["id"]: row["address"] for row in answer}
+            found |= {row["id"]: row for row in answer}
         return found
 
     def _ask(self, name: str, **parameters: Any) -> list[dict[str, Any]]:

@@ -35,6 +35,7 @@ def templates() -> Jinja2Blocks:
         "page_url": addresses.page_url,
         "people_url": addresses.people_url,
         "person_url": addresses.person_url,
+        "message_url": addresses.message_url,
         "share": charts.share,
         "interval": charts.interval,
         "PERIODS": PERIODS,

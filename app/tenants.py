@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
+from app.catalog import FOLDER, Newsletters
 from app.corrections import Corrections
 from app.decisions import Decider
 from app.dispatching import Course
@@ -102,7 +103,8 @@ class Tenants:
         suppressions = Suppressions(state, name)
         outgoing = sender(one, self._settings, state, self._journal, self.withdrawals)
         experiments = outgoing.experiments
-        queries = Queries(self._storage, name, experiments.variants)
+        stated = Newsletters(settings.data_dir / FOLDER)
+        queries = Queries(self._storage, name, experiments.variants, stated)
         webhooks, followups = Webhooks(state, name), FollowUps(state, name)
         follower = Follower(settings, followups, webhooks, self._feed, queries, suppressions)
         parts = Parts(

@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import logging
+import re
 import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Sequence
@@ -22,6 +23,7 @@ INLINE = 131_072  # bytes of a mail up to which it is rewritten at once
 REMEMBERED = 10_000  # copies
 FORGOTTEN = 86_400.0  # seconds
 TROUBLE = ("broken", "unproven", "field", "journal")  # reasons that somebody should hear of
+ENHANCED = re.compile(r"2\.\d{1,3}\.\d{1,3} ")
 NOT_TRACKED = "not tracked"  # in answers
 
 
@@ -44,7 +46,7 @@ class Transit:
     def __init__(self, settings: Settings, outgoing: Outgoing, counts: Counter[str]) -> None:
         self._settings, self._outgoing, self.counts = settings, outgoing, counts
         self._copies = Copies(settings, outgoing)
-        self._taken: OrderedDict[bytes, float] = OrderedDict()
+        self._taken: OrderedDict[bytes, tuple[float, str]] = OrderedDict()
 
     async def relay(
         self, upstream: Upstream, envelope: Envelope, trace: bytes, content: bytes
@@ -75,32 +77,37 @@ class Transit:
             await upstream.reset()
             return "550 5.7.1 the recipient has unsubscribed"
         found = await upstream.data(trace + copy.content)
-        await self._count(copy, found)
-        return str(_noted(copy, found))
+        message_id = await self._count(copy, found)
+        answered = _noted(copy, found)
+        return f"{answered} (Mailwake {message_id})" if message_id else str(answered)
 
     async def _each(self, upstream: Upstream, envelope: Envelope, trace: bytes, mail: Mail) -> str:
         """One transaction for each recipient; the worst answer is the client's.
 
-        When it then repeats the mail, copies that were taken do not go out again.
+        When it then repeats the mail, copies that were taken do not go out again. The last answer
+        names the message id of each copy.
         """
         await upstream.reset()
         answers: list[Answer] = []
-        taken: list[bytes] = []
+        taken: list[tuple[bytes, str]] = []
+        ids: list[tuple[str, str]] = []
         before = 0
         for recipient in envelope.recipients:
             key = _key(envelope.sender, recipient, mail.content)
-            if self._was_taken(key):
+            if (known := self._was_taken(key)) is not None:
                 before += 1
+                ids.append((recipient, known))
                 continue
             copy = await self._copy(upstream, mail, recipient)
             if copy.suppressed:
                 self.counts["suppressed"] += 1
                 continue
             found = await _whole(upstream, envelope, recipient, trace + copy.content)
-            await self._count(copy, found)
+            message_id = await self._count(copy, found)
             answers.append(_noted(copy, found))
             if found.accepted:
-                taken.append(key)
+                taken.append((key, message_id))
+                ids.append((recipient, message_id))
             elif not upstream.alive:
                 break  # the others would only wait for it too
         refused = [found for found in answers if not found.accepted]
@@ -110,9 +117,10 @@ class Transit:
             of = f"{len(taken) + before} of {len(envelope.recipients)} copies were taken"
             return str(answer(worst.code, f"{worst.text} ({of})"))
         if answers:
-            return str(next((a for a in answers if NOT_TRACKED in a.text), answers[-1]))
+            noted = next((a for a in answers if NOT_TRACKED in a.text), answers[-1])
+            return _naming(noted, ids)
         if before:
-            return "250 2.0.0 taken before"
+            return _naming(Answer(250, "2.0.0 taken before"), ids)
         return "550 5.7.1 all recipients have unsubscribed"
 
     async def _copy(self, upstream: Upstream, mail: Mail, recipient: str) -> Copy:
@@ -133,32 +141,51 @@ class Transit:
     async def _untouched(self, mail: Mail, why: Reason, detail: str = "") -> Copy:
         return await _offloaded(len(mail.content), self._copies.untouched, mail, why, detail)
 
-    async def _count(self, copy: Copy, found: Answer) -> None:
-        """What was sent is entered in the ledger once the smarthost has it."""
+    async def _count(self, copy: Copy, found: Answer) -> str:
+        """What was sent is entered in the ledger once the smarthost has it.
+
+        Returns the message id by which it is found there; empty where it is not.
+        """
         if not found.accepted:
             self.counts["refused"] += 1
-            return
+            return ""
         self.counts[f"untouched_{copy.why}" if copy.why else "tracked"] += 1
         if copy.why in TROUBLE:
             log.warning("a mail went out untracked: %s %s", copy.why, copy.detail[:1000])
-        if copy.prepared:
-            if copy.prepared.notes:
-                self.counts["noted"] += 1
-                log.info("a mail was tracked in part: %s", "; ".join(copy.prepared.notes)[:1000])
-            try:
-                await self._outgoing.record_drafts([copy.prepared.draft])
-            except JournalError as error:
-                self.counts["unrecorded"] += 1
-                log.error("a mail went out and is not in the ledger: %s", error)
+        if copy.prepared is None:
+            return ""
+        if copy.prepared.notes:
+            self.counts["noted"] += 1
+            log.info("a mail was tracked in part: %s", "; ".join(copy.prepared.notes)[:1000])
+        try:
+            await self._outgoing.record_drafts([copy.prepared.draft])
+        except JournalError as error:
+            self.counts["unrecorded"] += 1
+            log.error("a mail went out and is not in the ledger: %s", error)
+            return ""
+        return copy.prepared.draft.message_id
 
-    def _remember(self, keys: Sequence[bytes]) -> None:
-        for key in keys:
-            self._taken[key] = time.monotonic()
+    def _remember(self, taken: Sequence[tuple[bytes, str]]) -> None:
+        for key, message_id in taken:
+            self._taken[key] = time.monotonic(), message_id
         while len(self._taken) > REMEMBERED:
             self._taken.popitem(last=False)
 
-    def _was_taken(self, key: bytes) -> bool:
-        return time.monotonic() - self._taken.get(key, -FORGOTTEN) < FORGOTTEN
+    def _was_taken(self, key: bytes) -> str | None:
+        """The copy's message id (empty where it was not tracked), None where it was not taken."""
+        at, message_id = self._taken.get(key, (-inf, ""))
+        return message_id if time.monotonic() - at < FORGOTTEN else None
+
+
+def _naming(found: Answer, ids: Sequence[tuple[str, str]]) -> str:
+    """An answer of several lines (RFC 5321, section 4.2.1): one for each tracked copy, last what
+    the smarthost said, where mailers look for the name of its queue.
+
+    Where there are enhanced status codes, each line has one (RFC 2034, section 4).
+    """
+    status = "2.0.0 " if ENHANCED.match(found.text) else ""
+    copies = [f"{status}Mailwake {one} for {recipient}" for recipient, one in ids if one]
+    return "".join(f"{found.code}-{line}\r\n" for line in copies) + str(found)
 
 
 def _noted(copy: Copy, found: Answer) -> Answer:

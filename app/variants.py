@@ -74,10 +74,10 @@ class Variants:
     def names(self, newsletter: int) -> Mapping[int, str]:
         """By number. While state.db is away, those that are known."""
         try:
-            found = self._read(newsletter)
+            numbers = self._read(newsletter)
         except SQLAlchemyError:
-            found = self._known.get(newsletter, {})
-        return {number: name for name, number in found.items()}
+            numbers = self._known.get(newsletter, {})
+        return {number: name for name, number in numbers.items()}
 
     def name(self, newsletter: int, number: int) -> str:
         """Empty for NONE; the number itself where it has no name."""
@@ -93,12 +93,12 @@ class Variants:
             variants.c.workspace == self._workspace, variants.c.newsletter == signed(newsletter)
         )
         with self._engine.connect() as connection:
-            found = {row.name: row.number for row in connection.execute(query)}
-        self._known[newsletter] = found
+            numbers = {row.name: row.number for row in connection.execute(query)}
+        self._known[newsletter] = numbers
         self._known.move_to_end(newsletter)
         if len(self._known) > REMEMBERED:
             self._known.popitem(last=False)
-        return found
+        return numbers
 
 
 def _free(newsletter: int, name: str, taken: Mapping[str, int]) -> int:

@@ -37,6 +37,7 @@ from app.withdrawing import Withdrawals
 P = ParamSpec("P")
 T = TypeVar("T")
 INLINE_BYTES = 65_536
+METADATA = "metadata."  # how parameters of a query begin that are a message's own data
 
 spec = SpecTree(
     "starlette",
@@ -170,10 +171,10 @@ async def decoded(request: Request, type_: type[T], limit: int, empty: bytes = b
 
 
 def invalid(error: Exception) -> RequestError:
-    """msgspec says where: `Expected str, got int - at $.newsletter.id`."""
+    """Of a body that is no JSON, or not of the shape that is asked for."""
     if not isinstance(error, msgspec.ValidationError):
         return RequestError(400, f"the body is no valid JSON: {error}")
-    message, field = schemas.message_and_field(error)
+    message, field = schemas.explain(error)
     return RequestError(422, message, field or "body")
 
 

@@ -31,7 +31,8 @@ else:
 ADDRESS = "canary.7f3a@example.com"
 VISITOR = "203.0.113.77"
 AGENT = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Thunderbird/140.3.0 canaryagent"
-NEEDLES = (ADDRESS, quote(ADDRESS), VISITOR, "canaryagent")
+ORDER, MAIL_ID = "canaryorder-77", "canarymail-78@mailer.example"
+NEEDLES = (ADDRESS, quote(ADDRESS), VISITOR, "canaryagent", ORDER, MAIL_ID)
 OTHER = "someone.else@example.com"
 LATER = datetime.fromtimestamp(time.time() // 60 * 60 + 3600, UTC).isoformat()
 HTML = (
@@ -47,9 +48,19 @@ ENV = {
 def meet(service: Service, address: str, visitor: str, agent: str) -> None:
     """Mail of every kind to an address, and hits on all of it."""
     urls: list[str] = []
+    own: dict[str, Any] = (
+        {
+            "metadata": {"order": ORDER},
+            "rfc_message_id": MAIL_ID,
+        }
+        if address == ADDRESS
+        else {"metadata": {"friend": f"of {ADDRESS.upper()}", "order": "A-1"}}
+    )
     for recipient in (address, address.title()):
-        urls += tracked_urls(service.rewrite("canary", HTML, recipient)["html"])
+        urls += tracked_urls(service.rewrite("canary", HTML, recipient, **own)["html"])
     mail = EmailMessage()
+    if address == ADDRESS:
+        mail["Message-ID"], mail["X-Mailwake-Meta-Order"] = f"<{MAIL_ID}>", ORDER
     mail["From"], mail["To"], mail["Subject"] = "a@example.com", address, "Parcel"
     mail["X-Mailwake-Newsletter"] = "canary"
     mail.set_content("Hello")
@@ -61,7 +72,8 @@ def meet(service: Service, address: str, visitor: str, agent: str) -> None:
     urls += tracked_urls(answer.text.replace("=\r\n", "").replace("=\n", ""))
     service.client.post("/v1/newsletters/canary/template", json={"html": HTML})
     answer = service.client.post(
-        "/v1/newsletters/canary/messages", content=json.dumps({"recipient": address}) + "\n"
+        "/v1/newsletters/canary/messages",
+        content=json.dumps({"recipient": address, **own}) + "\n",
     )
     urls += tracked_urls(json.loads(answer.text)["html"])
     hit(service, urls, visitor, agent)
@@ -101,7 +113,9 @@ def everything(
     ):
         meet(service, *person)
     personal = f'<body><a href="https://example.com/?m={quote(ADDRESS)}">{ADDRESS}</a></body>'
-    named = {"id": "personal", "name": "Personal", "subject": f"For {ADDRESS}"}
+    named = {  # full URLs: else the address would be masked in URL and label
+        "id": "personal", "name": "Personal", "subject": f"For {ADDRESS}", "full_urls": True,
+    }  # fmt: skip
     answer = service.rewrite(named, personal, ADDRESS, sample=True)
     hit(service, tracked_urls(answer["html"]), VISITOR, AGENT)
     unsubscribe = re.search(r"<([^>]+)>", answer["headers"]["List-Unsubscribe"])

@@ -192,6 +192,8 @@ def test_openapi_names_every_route_and_model(service: Service) -> None:
         "/v1/suppressions",
         "/v1/suppressions/check",
         "/v1/recipients/{recipient}",
+        "/v1/messages",
+        "/v1/messages/{message_id}",
         "/v1/segments",
         "/v1/recipients/{recipient}/export",
         "/v1/erasures",

@@ -42,6 +42,8 @@ from tests.canaries import (
     AGENT,
     ENV,
     HTML,
+    MAIL_ID,
+    ORDER,
     OTHER,
     VISITOR,
     Search,
@@ -91,11 +93,18 @@ def test_no_byte_of_a_person_is_left_and_no_figure_moves(
         before, found = figures(service), Search(service.data_dir).run()
         for place in ("chdb/", "state.db", ".bad", "export-killed/", ".sample"):
             assert any(place in path for path, _ in found), f"the search misses {place}"
-        assert {needle for _, needle in found} >= {ADDRESS, VISITOR, "canaryagent"}
+        assert {needle for _, needle in found} >= {
+            ADDRESS, VISITOR, "canaryagent", ORDER, MAIL_ID,
+        }  # fmt: skip
         held, others = dossier(service, ADDRESS), dossier(service, OTHER)
         assert len(held["messages"]) == 5 and {one["type"] for one in held["hits"]} == {
             "open", "click", "unsubscribe",
         }  # fmt: skip
+        own = [(one["metadata"], one["rfc_message_id"]) for one in held["messages"]]
+        assert own.count(({"order": ORDER}, MAIL_ID)) == 4
+        assert any(
+            one["body"]["data"].get("metadata") == {"order": ORDER} for one in held["deliveries"]
+        )
         assert {one["user_agent"] for one in held["hits"]} == {AGENT}
         assert {one["visitor_address"] for one in held["hits"]} == {VISITOR}
         assert {one["state"] for one in held["deliveries"]} == {"delivered", "waiting", "dead"}
@@ -111,7 +120,7 @@ def test_no_byte_of_a_person_is_left_and_no_figure_moves(
         counts = answer.json()["counts"]
         assert (counts["messages"], counts["hits"], counts["feed"]) == (6, len(held["hits"]), 15)
         assert counts["deliveries"] == len(held["deliveries"])
-        assert (counts["followups"], counts["texts"], counts["files"]) == (1, 3, 3)
+        assert (counts["followups"], counts["texts"], counts["files"]) == (1, 7, 4)
         assert service.get(f"/v1/erasures/{answer.json()['id']}") == answer.json()
         assert Search(service.data_dir).run() == set()
         after = figures(service)
@@ -123,6 +132,10 @@ def test_no_byte_of_a_person_is_left_and_no_figure_moves(
         assert gone["erased_at"] and not gone["messages"] and not gone["hits"]
         assert not gone["deliveries"] and not gone["followups"]
         assert gone["suppressions"] == held["suppressions"]
+        left = service.get("/v1/messages", recipient=OTHER, newsletter_id="canary")["messages"]
+        assert sorted((one["metadata"] for one in left), key=len) == [{}] + 3 * [{"order": "A-1"}]
+        for one in others["messages"]:
+            one["metadata"].pop("friend", None)
         assert told(dossier(service, OTHER)) == told(others)
         emptied = [one for one in deliveries(service) if one["state"] == "erased"]
         assert len(emptied) == counts["deliveries"]

@@ -50,7 +50,8 @@ def fill(folder: Path, storage: Storage, name: str, at: int) -> int:
     key, message = newsletter_key("default", name), new_id(at).hex()
     segments: list[list[Record]] = [
         [Newsletter(at, "default", key, name),
-         Message(at, "default", key, message, ANN, f"ann@{uuid.uuid4().hex}.example")],
+         Message(at, "default", key, message, ANN, f"ann@{uuid.uuid4().hex}.example",
+                 metadata={"order": "A-1"}, rfc_message_id="a@mailer.example")],
         *([cast(Record, click(key, message, at + n, n))] for n in range(3)),
     ]  # fmt: skip
     for records in segments:
@@ -73,11 +74,13 @@ def test_visitors_and_addresses_go_and_figures_stay(tmp_path: Path, storage: Sto
     assert before[0].clicks.machine.total == 3
     changed = settle(storage, keep_addresses_days=30, keep_visitors_days=30)
     assert {(one.table, one.column) for one in changed} == {
-        ("messages", "address"), ("hits", "address"), ("hits", "user_agent"),
+        ("messages", "address"), ("messages", "metadata"), ("messages", "rfc_message_id"),
+        ("hits", "address"), ("hits", "user_agent"),
     }  # fmt: skip
     assert settle(storage, keep_addresses_days=30, keep_visitors_days=30) == []
     for key, kept in ((old, False), (new, True)):
-        assert {bool(row["address"]) for row in rows(storage, "messages", key)} == {kept}
+        for column in ("address", "metadata", "rfc_message_id"):
+            assert {bool(row[column]) for row in rows(storage, "messages", key)} == {kept}, column
         for column in ("address", "user_agent"):
             assert {bool(row[column]) for row in rows(storage, "hits", key)} == {kept}, column
     assert (queries.stats("visitors old"), queries.agents("visitors old")) == before
@@ -91,7 +94,7 @@ def test_visitors_and_addresses_go_and_figures_stay(tmp_path: Path, storage: Sto
     assert again == judged, "nobody judges what nobody knows any more"
     verdicts = {row["verdict"] for row in rows(storage, "hits", old) if row["sign"] == 1}
     assert verdicts == {"scanner"}
-    assert len(settle(storage)) == 3
+    assert len(settle(storage)) == 5
 
 
 def test_single_hits_go_with_those_that_take_them_back(tmp_path: Path, storage: Storage) -> None:

@@ -246,4 +246,6 @@ def test_the_same_page_taken_twice_makes_nothing_twice(tmp_path: Path) -> None:
 def due_for(rule: str, recipient: int) -> Due:
     at = datetime(2026, 1, 1, tzinfo=UTC)
     name = due_id(rule, recipient)
-    return Due(name, "followup.due", rule, "x", "not_opened", "n", "m", None, False, at, None)
+    return Due(
+        name, "followup.due", rule, "x", "not_opened", "n", "m", None, False, at, None, {}, None
+    )

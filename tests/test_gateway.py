@@ -1,5 +1,6 @@
 """The SMTP gateway between a real client and a real smarthost."""
 
+import json
 import re
 import signal
 import smtplib
@@ -20,6 +21,7 @@ from tests.gateways import LINK, PIXEL, GatewayProcess, gateway, mail, said, wit
 from tests.service import Service, free_port, paths, tracked_urls
 from tests.smtp import Inbox, inbox
 
+UUID = "[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}"
 OURS = (
     "X-Mailwake-Newsletter: spring", "X-Mailwake-Name: Spring sale", "X-Mailwake-Tags: sale, shoes"
 )  # fmt: skip
@@ -83,7 +85,8 @@ def test_nothing_but_links_and_pixel_changes(between: GatewayProcess, box: Inbox
     link_ = '<a href="https://example.com/a">A</a>'
     sent = mail(f"<body><p>.\r\n.dots\r\n</p>{link_}\t <p>Grüße</p></body>")
     answer = between.send(sent, "ann@example.com", sender="bounce+1@shop.example")
-    assert answer == "250 2.0.0 kept as 1"
+    named = re.fullmatch(rf"250 2\.0\.0 kept as 1 \(Mailwake ({UUID})\)", answer)
+    assert named and named[1].replace("-", "").encode() in between.ledger()
     got = box.to("ann@example.com")
     trace, got = got[: len(got) - len(without_trace(got))], without_trace(got)
     assert re.fullmatch(
@@ -116,16 +119,54 @@ def test_bounces_have_no_sender(between: GatewayProcess, box: Inbox) -> None:
 
 def test_each_recipient_gets_a_copy_of_its_own(between: GatewayProcess, box: Inbox) -> None:
     people = [f"p{n}@each.example" for n in range(3)]
-    assert between.send(mail(), *people) == "250 2.0.0 kept as 3"
+    *named, last = between.send(mail(), *people).split("\n")
+    assert last == "2.0.0 kept as 3"
+    ids = [re.fullmatch(rf"(?:250 )?2\.0\.0 Mailwake ({UUID}) for (\S+)", line) for line in named]
+    told = {one[2]: one[1].replace("-", "") for one in ids if one}
+    lines = [json.loads(line) for line in between.ledger().splitlines()]
+    sent = {one["address"]: one["message"] for one in lines if one["record"] == "message"}
+    assert told == {one: sent[one] for one in people}
     assert [envelope.rcpt_tos for envelope in box.envelopes] == [[one] for one in people]
     assert len({PIXEL.findall(raw)[0] for raw in box.raw}) == 3
     assert all(one.encode() in between.ledger() for one in people)
 
 
+def test_what_the_mailer_knows_a_mail_by(between: GatewayProcess, box: Inbox) -> None:
+    own = (
+        "X-Mailwake-Meta-Order: A-1", "X-Mailwake-Meta-Campaign.Id: =?utf-8?q?Fr=C3=BChling?=",
+        "Message-ID:\r\n <a.1@mailer.example>",
+    )  # fmt: skip
+    answer = between.send(mail("<body>Hello", *own), "own@data.example")
+    got = without_trace(box.to("own@data.example"))
+    assert b"X-Mailwake" not in got and b"Message-ID:\r\n <a.1@mailer.example>\r\n" in got
+    assert b"A-1" not in b"".join(PIXEL.findall(got))
+    lines = [json.loads(line) for line in between.ledger().splitlines()]
+    (message,) = [one for one in lines if one.get("address") == "own@data.example"]
+    assert message["metadata"] == {"order": "A-1", "campaign.id": "Frühling"}
+    assert message["rfc_message_id"] == "a.1@mailer.example"
+    assert message["message"] in answer.replace("-", "")
+
+
+def test_copies_name_our_id_by_setting(box: Inbox, tmp_path: Path) -> None:
+    smarthost = f"smtp://127.0.0.1:{box.port}"
+    with gateway(tmp_path / "data", smarthost, MAILWAKE_SMTP_MESSAGE_ID="1") as running:
+        forged = "X-Mailwake-Message-ID: forged"
+        answer = running.send(mail("<body>Hello", forged), "a@id.example", "b@id.example")
+        ids = [one["X-Mailwake-Message-ID"] for one in box.mails]
+        assert len(set(ids)) == 2 and all(f"Mailwake {one} for" in answer for one in ids)
+        assert b"forged" not in b"".join(box.raw)
+        folded = b" within a field\r\n" + mail("<body>Hello", "X-Mailwake-Unsubscribe: add")
+        assert running.send(folded, "d@id.example").startswith("250 2.0.0 kept as 3 (Mailwake ")
+        assert box.raw[-1].startswith(b" within a field\r\n") and PIXEL.search(box.raw[-1])
+        running.send(mail("<body>Hello", "X-Mailwake-Track: off"), "c@id.example")
+        assert box.mails[-1]["X-Mailwake-Message-ID"] is None
+
+
 def test_one_copy_for_all_by_setting(box: Inbox, tmp_path: Path) -> None:
     smarthost = f"smtp://127.0.0.1:{box.port}"
     with gateway(tmp_path / "data", smarthost, MAILWAKE_SMTP_COPIES="one") as running:
-        assert running.send(mail(), "a@one.example", "b@one.example") == "250 2.0.0 kept as 1"
+        answer = running.send(mail(), "a@one.example", "b@one.example")
+        assert re.fullmatch(rf"250 2\.0\.0 kept as 1 \(Mailwake {UUID}\)", answer)
         assert box.envelopes[0].rcpt_tos == ["a@one.example", "b@one.example"]
         assert PIXEL.search(box.raw[0])
         assert running.send(mail(), "alone@one.example").startswith("250")
@@ -154,7 +195,9 @@ def test_copies_that_were_taken_do_not_go_out_again(between: GatewayProcess, box
     ledger = between.ledger()
     assert b"yes@mixed.example" in ledger and b"later@mixed.example" not in ledger
     box.answers_to.clear()
-    assert between.send(sent, *people).startswith("250 2.0.0 kept")
+    answer = between.send(sent, *people)
+    assert answer.endswith("\n2.0.0 kept as 3")
+    assert all(f" for {one}\n" in answer for one in people), "of copies that were taken before too"
     assert sorted(to for envelope in box.envelopes for to in envelope.rcpt_tos) == sorted(people)
     assert between.send(sent, *people[:1]).startswith("250 2.0.0 kept")  # a mail of its own
     assert len(box.raw) == 4
@@ -171,7 +214,9 @@ def test_who_has_unsubscribed_gets_nothing(box: Inbox, tmp_path: Path) -> None:
             answer = said(client, mail(*("<p>x</p>", *OURS)), "gone@example.com")
             assert answer == "550 5.7.1 the recipient has unsubscribed"
             answer = said(client, mail("<p>x</p>", *OURS), "gone@example.com", "here@example.com")
-            assert answer == "250 2.0.0 kept as 1"
+            assert re.fullmatch(
+                rf"250 2\.0\.0 Mailwake {UUID} for here@example\.com\n2\.0\.0 kept as 1", answer
+            )
             assert said(client, mail("<p>x</p>"), "gone@example.com").startswith("250")
             plain = b"X-Mailwake-Newsletter: spring\r\n\r\nplain\r\n"
             off = mail("<p>x</p>", *OURS, "X-Mailwake-Track: off")
@@ -434,7 +479,7 @@ def test_stopping_waits_for_what_the_smarthost_has(box: Inbox, tmp_path: Path) -
         time.sleep(0.5)
         running.process.send_signal(signal.SIGTERM)
         sender.join()
-        assert found == ["250 2.0.0 kept as 1"]
+        assert [one.partition(" (")[0] for one in found] == ["250 2.0.0 kept as 1"]
         assert running.process.wait(30) == 0
         assert b"ann@example.com" in running.ledger()
         assert "'tracked': 1" in running.log.read_text()

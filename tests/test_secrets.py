@@ -222,12 +222,13 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Told]:
         hook = webhook(service, there.url)
         rule = {"name": "Thank", "webhook_id": hook, "when": "clicked"}
         assert service.client.post("/v1/followups", json=rule).status_code == 200
-        html = {
-            name: service.rewrite(name, links[name].html, RECIPIENT, sample=name == "sample")[
-                "html"
-            ]
-            for name in ("api", "sample", "one")
-        }
+        text = {"text": "\r\n".join(links["api"].urls), "tracking": {"text": True}}
+        rewritten = service.rewrite("api", links["api"].html, RECIPIENT, **text)
+        told.tokens += click(service, links["api"], rewritten["text"])
+        html = {"api": rewritten["html"]}
+        for name in ("sample", "one"):
+            sample = name == "sample"
+            html[name] = service.rewrite(name, links[name].html, RECIPIENT, sample=sample)["html"]
         answer = service.client.post(
             "/v1/rewrite/mime", content=mime(links["mime"], "mime"),
             headers={"content-type": "message/rfc822"},
@@ -240,8 +241,8 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Told]:
             "/v1/newsletters/template/messages", content=json.dumps({"recipient": RECIPIENT})
         )
         html["template"] = json.loads(answer.text)["html"]
-        for name, text in html.items():
-            told.tokens += click(service, links[name], text)
+        for name, sent in html.items():
+            told.tokens += click(service, links[name], sent)
         service.drained()
         service.wait_for(lambda: any("followup" in e["type"] for e in there.events()), "follow-up")
         service.wait_for(lambda: clicks(there) == len(told.tokens), "deliveries")

@@ -53,6 +53,15 @@ def test_a_rule_gives_name_and_tags() -> None:
     assert (stream.newsletter.name, stream.newsletter.tags) == ("News", ("news",))
 
 
+def test_what_nobody_states_is_left_as_it_was() -> None:
+    for stream in (found("From: a@shop.example"), found("Feedback-ID: 42:receipt:shop")):
+        assert (stream.newsletter.name, stream.newsletter.tags) == (None, None)
+    emptied = found("List-Id: <w.news.shop.example>", own={"tags": "", "name": ""}).newsletter
+    assert (emptied.name, emptied.tags) == ("", ())
+    named = found("From: a@b.example", own={"newsletter": "mine"}).newsletter
+    assert (named.name, named.subject, named.tags) == (None, None, None)
+
+
 def test_the_mails_own_fields_win() -> None:
     stream = found("From: parcel@x.example", own={"newsletter": "mine", "track": "clicks"})
     assert (stream.newsletter.id, stream.tracking) == ("mine", TrackingIn(False, True, False))

@@ -131,6 +131,23 @@ def test_lines_that_no_edit_touches_stay_byte_for_byte() -> None:
     assert new == raw.replace(b"link", b"b=3Dc")
 
 
+@pytest.mark.parametrize(
+    ("raw", "start", "end", "new"),
+    [
+        (b"x=zz41y", 2, 4, b"x=3D41y"),
+        (b"x=4zz1y", 3, 5, b"x=3D41y"),
+        (b"x=zz\r\ny", 2, 4, b"x=3D\r\ny"),
+        (b"x=zz", 2, 4, b"x=3D"),
+        (b"x=3D4zz1y", 3, 5, b"x=3D41y"),
+    ],
+)
+def test_a_literal_equals_sign_never_begins_an_escape(
+    raw: bytes, start: int, end: int, new: bytes
+) -> None:
+    original = message(b"quoted-printable", raw)
+    assert raw_of(edited(original, Edit(start, end, b""))) == new
+
+
 def test_soft_line_breaks_end_as_the_lines_do() -> None:
     for ending in (CRLF, LF):
         one_line = message(b"quoted-printable", b"<p>one line", ending)

@@ -108,15 +108,18 @@ def events(service: Service, newsletter: str) -> list[dict[str, str]]:
     return [json.loads(line) for line in answer.text.splitlines()]
 
 
-def exported(service: Service, newsletter: str, form: str, **filters: str) -> str:
-    """The file that the dashboard makes."""
+def page(service: Service, path: str, **filters: str) -> str:
+    """What the dashboard shows."""
     with httpx2.Client(base_url=service.url, trust_env=False) as visitor:
         service.login(visitor)
-        answer = visitor.get(
-            f"/newsletters/{newsletter}/export", params={"format": form, **filters}
-        )
+        answer = visitor.get(path, params=filters)
         assert answer.status_code == 200, answer.text
         return answer.text
+
+
+def exported(service: Service, newsletter: str, form: str, **filters: str) -> str:
+    """The file that the dashboard makes."""
+    return page(service, f"/newsletters/{newsletter}/export", **{"format": form, **filters})
 
 
 def test_one_message_is_of_the_variant_that_it_names(service: Service, client: Mailwake) -> None:
@@ -201,6 +204,14 @@ def test_a_variant_has_a_template_of_its_own(service: Service, client: Mailwake)
     (again,) = client.messages("v-many", [("b@example.com", "B")])
     assert not isinstance(again, LineError) and "anew" in again.html
     service.drained()
+    assert "of B anew" in page(service, "/newsletters/v-many/clickmap/mail", variant="B")
+    assert "of B anew" in page(service, "/newsletters/v-many/clickmap/mail")  # the latest kept
+    client.keep_template("v-many", f"{MAIL}<p>plain", name="Many")
+    for others in ({"variant": "C"}, {"variant": "-"}, {}):
+        assert "plain" in page(service, "/newsletters/v-many/clickmap/mail", **others)
+    shown = page(service, "/newsletters/v-many")
+    for name, value in (("B", "B"), ("C", "C"), ("No variant", "-")):
+        assert f'href="/newsletters/v-many?variant={value}">{name}</a>' in shown
     assert sorted(event.get("variant", "") for event in events(service, "v-many")) == [
         "", "", "B", "B", "C", "C",
     ]  # fmt: skip

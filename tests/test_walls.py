@@ -58,7 +58,7 @@ def test_a_key_may_what_its_scope_says(walled: Service) -> None:
     }
     assert set(needs.values()) == set(keys) and len(needs) > 35
     ids = dict.fromkeys(
-        ("newsletter_id", "webhook_id", "followup_id", "recipient", "name"), "none"
+        ("newsletter_id", "webhook_id", "followup_id", "recipient", "name", "message_id"), "none"
     ) | {"erasure_id": "0"}  # fmt: skip
     for (method, path), needed in [*needs.items(), (("GET", "/metrics"), "read")]:
         for scope, key in {**keys, "": "mw_none"}.items():
@@ -107,7 +107,7 @@ def test_a_user_may_what_the_role_says(walled: Service, table: list[tuple[str, s
 
 def test_nobody_gets_in_without_a_session(walled: Service, table: list[tuple[str, str]]) -> None:
     ids = dict.fromkeys(
-        ("newsletter_id", "webhook_id", "followup_id", "action", "token"), "none"
+        ("newsletter_id", "webhook_id", "followup_id", "action", "token", "message_id"), "none"
     ) | {"key": "1"}  # fmt: skip
     public = ("/healthz", "/readyz", "/metrics", "/openapi.json", "/docs", *OPEN)
     with httpx2.Client(base_url=walled.url, trust_env=False) as stranger:

@@ -271,7 +271,8 @@ def told(number: int) -> Told:
     at = time.time()
     return Told(
         f"evt_{number}", "message.clicked", "n", f"m{number}", "a@example.com",
-        datetime.fromtimestamp(at, UTC), "human", [], link, f"1.{number}",
+        datetime.fromtimestamp(at, UTC), "human", [], link,
+        {"order": "A-1"}, "a@mailer.example", f"1.{number}",
     )  # fmt: skip
 
 

@@ -18,7 +18,7 @@ from app.storage import Storage
 
 HITS = """
     INSERT INTO {table}
-        (workspace, newsletter, kind, at, message, link, verdict, client, segment, line)
+        (workspace, newsletter, kind, at, message, {place}, verdict, client, segment, line)
     SELECT
         'default', 5, if(number % 3 = 0, 'click', 'open'), toDateTime64(1780000000 + number, 3),
         toUUID(concat('01980000-0000-7000-8000-', leftPad(toString(intDiv(number, 2)), 12, '0'))),
@@ -34,6 +34,13 @@ LEDGER = """
         number, concat(toString(number), '@example.com'), toDateTime64(1780000000, 3)
     FROM numbers(600)
 """
+NEWSLETTERS = """
+    INSERT INTO newsletters (workspace, newsletter, id, name, subject, tags, at)
+    SELECT
+        'default', number, toString(number), if(number % 3, 'Name', ''), 'Subject',
+        if(number % 2, ['a', 'b'], []), toDateTime64(1780000000 + number, 3)
+    FROM numbers(10)
+"""
 # Seven places with five links: the third leads where the first does, the last is not recorded.
 URLS = (
     "https://example.com/shoes", "https://example.com/hats", "https://example.com/shoes?utm_term=x",
@@ -41,7 +48,8 @@ URLS = (
     "https://example.com/help",
 )  # fmt: skip
 LINKS = "INSERT INTO links (workspace, newsletter, link, url, label, tags, at) VALUES " + ", ".join(
-    f"('default', 5, {place}, '{url}', 'Label {place}', ['topic'], 1780000000)"
+    f"('default', 5, {place}, '{url}', '{url if 'key' in url else f'Label {place}'}', ['topic'],"
+    " 1780000000)"
     for place, url in enumerate(URLS)
 )
 FIGURES = {
@@ -54,6 +62,10 @@ FIGURES = {
         GROUP BY place ORDER BY place
     """,
     "ledger": "SELECT count() AS n, uniqExact(address) AS addresses FROM messages",
+    "newsletters": """
+        SELECT newsletter, id, name, subject, tags, toString(at) AS at
+        FROM newsletters FINAL ORDER BY newsletter
+    """,
 }
 ROLL_UPS = {
     "minutes": "SELECT toInt64(sum(hits)) AS n FROM hits_by_minute",
@@ -98,8 +110,12 @@ def run(what: str, folder: Path, *more: str) -> None:
         told["applied"] = storage.migrate(until=more[0])
         with storage._reader() as client:
             client.command(LEDGER)
-            client.command(LINKS)
-            client.command(HITS.format(table="events" if more[0] == "0001_start" else "hits"))
+            if more[0] < "0007":
+                client.command(NEWSLETTERS)
+            if placed := more[0] < "0006":  # links were places
+                client.command(LINKS)
+            table = "events" if more[0] == "0001_start" else "hits"
+            client.command(HITS.format(table=table, place="link" if placed else "position"))
     else:
         if more:
             kill_before(int(more[0]))

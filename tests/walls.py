@@ -116,9 +116,13 @@ class Tenant:
             "tags": [tag],
         }  # fmt: skip
         html = f'<body><a href="https://{secret}.example/" data-track-tag="{tag}">{secret}</a>'
-        mail = {"newsletter": named, "recipient": self.recipient, "html": html, "sample": True}
+        mail = {
+            "newsletter": named, "recipient": self.recipient, "html": html, "sample": True,
+            "metadata": {"order": f"{self.name}-id-order", "said": secret},
+            "rfc_message_id": f"{self.name}-id-mail@example.com",
+        }  # fmt: skip
         both = {**mail, "newsletter": {"id": "both"}, "recipient": "both@example.com"}
-        for body in [mail] + [both] * len(self.name):
+        for body in [both] * len(self.name) + [mail]:
             answer = self.ask("POST", "/v1/rewrite", body).json()
             own = answer["html"].replace(f"http://{self.name}.example", "http://127.0.0.1:1")
             for path in paths(tracked_urls(own)):
@@ -154,7 +158,7 @@ class Tenant:
             "webhook_id": hook["id"], "followup_id": follow["id"],
             "name": f"{self.name}-id-segment", "key_id": key_id[0],
             "key": str(recipient_key(own.recipient_key, self.name, self.recipient)),
-            "erasure_id": "1",
+            "erasure_id": "1", "message_id": answer["message_id"],
         }  # fmt: skip
 
     def ask(self, method: str, path: str, body: Any = None, **query: Any) -> httpx2.Response:
@@ -195,6 +199,8 @@ def queries(path: str, of: Tenant) -> dict[str, Any]:
         return {"recipient": of.recipient}
     if path in ("/compare", "/v1/events", "/v1/events/stream"):
         return {"newsletter": of.newsletter}
+    if path == "/v1/messages":
+        return {"metadata.order": f"{of.name}-id-order"}
     if path.endswith("/segments") or path.startswith("/segments"):
         return {"opened": of.newsletter}
     return {}

@@ -1,6 +1,6 @@
 -- Some newsletters lose their name or their subject, until the mailer names them anew.
 ALTER TABLE newsletters {cluster}
 UPDATE
-    name = if(newsletter IN {names:Array(UInt64)}, '', name),
-    subject = if(newsletter IN {subjects:Array(UInt64)}, '', subject)
+    name_stated = if(newsletter IN {names:Array(UInt64)}, (name_stated.1, ''), name_stated),
+    subject_stated = if(newsletter IN {subjects:Array(UInt64)}, (subject_stated.1, ''), subject_stated)
 WHERE workspace = {workspace:String} AND (newsletter IN {names:Array(UInt64)} OR newsletter IN {subjects:Array(UInt64)})

@@ -1,5 +1,7 @@
--- The addresses that some messages of some newsletters went to.
-SELECT toString(message) AS id, any(address) AS address
+-- What some messages of some newsletters went to, and what their mailer knows them by.
+SELECT
+    toString(message) AS id, any(address) AS address, any(metadata) AS metadata,
+    any(rfc_message_id) AS rfc_message_id
 FROM messages
 WHERE workspace = {workspace:String} AND newsletter IN {newsletters:Array(UInt64)}
     AND message IN {messages:Array(UUID)} AND recipient != 0 AND messages.address != ''

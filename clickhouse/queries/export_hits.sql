@@ -7,11 +7,13 @@ SELECT
     plain(name) AS link_name, plain(label) AS label, toString(verdict) AS verdict, reasons, plain(client) AS client, plain(os) AS os, device,
     country,
     plain(transform(hits.variant, {numbers:Array(UInt8)}, {names:Array(String)}, toString(hits.variant))) AS variant,
-    plain(user_agent) AS user_agent
+    plain(user_agent) AS user_agent, metadata_of AS metadata, plain(message_id_of) AS rfc_message_id
 FROM hits FINAL
 LEFT JOIN
 (
-    SELECT message, any(address) AS address_of
+    SELECT
+        message, any(address) AS address_of, toJSONString(any(metadata)) AS metadata_of,
+        any(rfc_message_id) AS message_id_of
     FROM messages
     WHERE workspace = {workspace:String} AND newsletter = {newsletter:UInt64}
     GROUP BY message

@@ -3,7 +3,8 @@
 WITH page AS
 (
     SELECT
-        newsletter, message, recipient, address, toUnixTimestamp64Milli(at) AS at_ms,
+        newsletter, message, recipient, address, metadata, rfc_message_id,
+        toUnixTimestamp64Milli(at) AS at_ms,
         (has({kinds:Array(String)}, 'open') AND bitAnd(flags, 3) != 0)
             OR (has({kinds:Array(String)}, 'click') AND bitAnd(flags, 12) != 0) AS unseen
     FROM messages
@@ -16,7 +17,7 @@ WITH page AS
     LIMIT {limit:UInt64}
 )
 SELECT
-    newsletter, toString(message) AS id, recipient, address, at_ms,
+    newsletter, toString(message) AS id, recipient, address, metadata, rfc_message_id, at_ms,
     unseen OR (newsletter, message) IN
     (
         SELECT newsletter, message

@@ -2,7 +2,8 @@
 -- empty only where no message tells it (its mode, or its age).
 SELECT
     messages.newsletter AS newsletter, message, messages.at AS sent_at,
-    max(messages.address) OVER () AS address, flags, recipient, id, name, newsletters.tags AS tags
+    max(messages.address) OVER () AS address, metadata, rfc_message_id,
+    flags, recipient, id, name, newsletters.tags AS tags
 FROM messages
 LEFT JOIN (SELECT newsletter, id, name, tags FROM newsletters FINAL WHERE workspace = {workspace:String}) AS newsletters USING (newsletter)
 WHERE workspace = {workspace:String} AND recipient = {recipient:UInt64}

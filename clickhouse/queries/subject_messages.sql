@@ -1,7 +1,8 @@
 -- What one recipient was sent, the first first.
 SELECT
     newsletters.id AS newsletter_id, name AS newsletter_name, toString(message) AS message_id,
-    formatDateTime(messages.at, '%Y-%m-%dT%H:%i:%SZ') AS sent_at, address AS recipient, variant
+    formatDateTime(messages.at, '%Y-%m-%dT%H:%i:%SZ') AS sent_at, address AS recipient, variant,
+    metadata, rfc_message_id
 FROM messages
 LEFT JOIN (SELECT newsletter, id, name FROM newsletters FINAL WHERE workspace = {workspace:String}) AS newsletters USING (newsletter)
 WHERE workspace = {workspace:String} AND messages.recipient = {recipient:UInt64}

@@ -40,8 +40,9 @@ def filled(service: Service) -> Service:
         (agents.FIREFOX, agents.BARRACUDA, agents.GMAIL_PROXY), "ABC", strict=True
     ):
         answer = service.rewrite(
-            newsletter, html, f"{len(agent)}@example.com", sample=True, variant=variant
-        )
+            newsletter, html, f"{len(agent)}@example.com", sample=True, variant=variant,
+            metadata={"order": "A-" + "1" * 200, "shop": "de"}, rfc_message_id="a@mailer.example",
+        )  # fmt: skip
         for path in paths(tracked_urls(answer["html"])):
             service.client.get(path, headers={"user-agent": agent})
     service.drained()
@@ -68,7 +69,10 @@ def test_no_page_breaks_the_guidelines(context: BrowserContext, filled: Service)
     page.goto("/newsletters/accessible/recipients")
     person = page.locator("tbody a").first.get_attribute("href")
     assert person
-    for address in (*PAGES, person):
+    page.goto(person)
+    message = page.locator('details a[href^="/messages/"]').first.get_attribute("href")
+    assert message
+    for address in (*PAGES, person, message):
         page.goto(address)
         expect(page.get_by_role("heading", level=1).first).to_be_visible()
         page.evaluate(AXE.read_text())

@@ -43,6 +43,7 @@ FIELDS = (
     "tag",
     "recipient",
     "label",
+    "metadata",
     "followup",
     "segment",
     "key",
@@ -102,7 +103,8 @@ LOOK = """() => {
             ...all.flatMap((one) => [...one.attributes].map((a) => a.value))].join("\\n"),
     };
 }"""
-# Addresses that show a route's page; {id}, {key}, {hook} of what is stored, {text} as it is given.
+# Addresses that show a route's page; {id}, {key}, {hook}, {message} of what is stored, {text} as
+# it is given.
 OWN: Mapping[str, tuple[str, ...]] = {
     "/newsletters/{newsletter_id:path}": (
         "{page}", "{page}?show=all&client={text}&os={text}&country={text}&device={text}",
@@ -114,6 +116,7 @@ OWN: Mapping[str, tuple[str, ...]] = {
     "/newsletters/{newsletter_id:path}/clickmap": ("{page}/clickmap?show=all",),
     "/newsletters/{newsletter_id:path}/clickmap/mail": ("{page}/clickmap/mail?show=all",),
     "/recipients/{key:int}": ("/recipients/{key}?show=all",),
+    "/messages/{message_id}": ("/messages/{message}", "/messages/{text}"),
     "/recipients/{key:int}/erase": ("/recipients/{key}/erase",),
     "/compare": ("/compare?newsletter={id}&newsletter={text}",),
     "/webhooks/{webhook_id}": ("/webhooks/{hook}", "/webhooks/{text}"),
@@ -229,7 +232,11 @@ class Stored:
         state.dispose()
         agent = f"Mozilla/5.0 {text} Thunderbird/140.0 {text}".encode()
         for shown in (agents.CHROME.encode(), agent):
-            answer = service.rewrite(newsletter, html, self.of["recipient"], sample=True)
+            answer = service.rewrite(
+                newsletter, html, self.of["recipient"], sample=True,
+                metadata={"note": self.of["metadata"]},
+            )  # fmt: skip
+            self.message = answer["message_id"]
             for path in paths(tracked_urls(answer["html"])):
                 names = (b"purpose", b"referer", b"x-forwarded-for", b"accept-language")
                 fields = [(name, text.encode()) for name in names]
@@ -244,7 +251,8 @@ class Stored:
     def addresses(self, visits: Mapping[str, tuple[str, ...]], key: str) -> Iterator[str]:
         given = {
             "page": page_url(self.of["id"]), "id": quote(self.of["id"], safe=""), "key": key,
-            "hook": self.hook, "text": quote(self.text.replace("/", "%2F"), safe=""),
+            "hook": self.hook, "message": self.message,
+            "text": quote(self.text.replace("/", "%2F"), safe=""),
         }  # fmt: skip
         for addresses in visits.values():
             for address in addresses:
