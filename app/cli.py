@@ -14,7 +14,7 @@ from rich.progress import Progress, TextColumn
 from rich.table import Table
 from rich.text import Text
 
-from app import __version__, logs, schemas, serving, settings
+from app import __version__, charset, logs, schemas, serving, settings
 from app.commands import (
     Workspace,
     backup,
@@ -159,7 +159,8 @@ def rewrite(
     }
     try:
         message = msgspec.convert(wanted, schemas.RewriteIn)
-        prepared = asyncio.run(_rewrite(chosen, workspace, message, _read(file), record=not report))
+        source = _read(file)
+        prepared = asyncio.run(_rewrite(chosen, workspace, message, source, record=not report))
     except (WorkspaceError, msgspec.ValidationError, RewriteError, JournalError) as error:
         raise fail(str(error)) from None
     if as_json:
@@ -170,7 +171,7 @@ def rewrite(
             "headers": prepared.draft.headers,
         }
         if not report:
-            answer["html"] = prepared.html.decode("utf-8", "replace")
+            answer["html"] = charset.find(source).decode(prepared.html)
         sys.stdout.buffer.write(msgspec.json.encode(answer) + b"\n")
     elif report:
         _report(prepared)

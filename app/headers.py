@@ -11,6 +11,7 @@ from itertools import islice
 from typing import NamedTuple
 
 from app import charset as charsets
+from app.charset import Charset
 
 MAX_HEAD_BYTES = 1_000_000  # of a header; servers take a tenth
 MAX_FIELDS = 10_000
@@ -107,19 +108,19 @@ def text_of(value: bytes) -> str:
     text = _unfolded(value)
     pieces: list[str] = []
     held: list[bytes] = []  # characters may go on in the next word, if it is of the same charset
-    codec = ""
+    charset = charsets.UTF8
     position = 0
     for match in _WORD.finditer(text):
         if (word := _word(match)) is None:
             continue
         between = text[position : match.start()]
-        if not held or between.strip() or word[0] != codec:
-            pieces += [_decoded(held, codec), "" if held and not between.strip() else between]
+        if not held or between.strip() or word[0] != charset:
+            pieces += [_decoded(held, charset), "" if held and not between.strip() else between]
             held.clear()
-        codec = word[0]
+        charset = word[0]
         held.append(word[1])
         position = match.end()
-    pieces += [_decoded(held, codec), text[position:]]
+    pieces += [_decoded(held, charset), text[position:]]
     return _shown("".join(pieces))
 
 
@@ -137,21 +138,21 @@ def _shown(text: str) -> str:
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
-def _decoded(words: Sequence[bytes], codec: str) -> str:
-    text = b"".join(words).decode(codec or "ascii", "replace")
+def _decoded(words: Sequence[bytes], charset: Charset) -> str:
+    text = charset.decode(b"".join(words))
     return text.encode("utf-8", "replace").decode("utf-8")  # some codecs make surrogates
 
 
-def _word(match: re.Match[str]) -> tuple[str, bytes] | None:
-    """Codec and bytes of an encoded word, None where it cannot be decoded."""
+def _word(match: re.Match[str]) -> tuple[Charset, bytes] | None:
+    """Charset and bytes of an encoded word, None where it cannot be decoded."""
     known = charsets.lookup(match[1].partition("*")[0])  # RFC 2231, section 5
     data = match[3].encode("utf-8", "surrogateescape")
     try:
         if not known:
             return None
         if match[2] in "qQ":
-            return known.codec, binascii.a2b_qp(data, header=True)
-        return known.codec, binascii.a2b_base64(data + b"=" * (-len(data) % 4))
+            return known, binascii.a2b_qp(data, header=True)
+        return known, binascii.a2b_base64(data + b"=" * (-len(data) % 4))
     except binascii.Error:
         return None
 

@@ -11,6 +11,8 @@ from urllib.parse import quote, unquote
 
 import idna
 
+from app.charset import UTF8, Charset
+
 MAX_HOST = 1000  # characters; the DNS knows 253, percent-encoded ones are longer
 
 _REFERENCE = re.compile(
@@ -41,6 +43,7 @@ def read_value(value: str) -> str:
 
 def read_text(value: str) -> str:
     """Text as shown to a reader: character references resolved, with or without semicolon."""
+    value = value.replace("\x00", "")  # as the HTML standard does in text (13.2.6.4.7)
     return _REFERENCE.sub(_in_text, value) if "&" in value else value
 
 
@@ -99,6 +102,14 @@ def shown_host(label: str, domain: str) -> str:
     return host if match[1] or domain == host or domain.endswith(f".{host}") else ""
 
 
+def file_name(url: str) -> str:
+    """The last part of an image's path; empty for cid: and data:, which name no file."""
+    if scheme(url) not in ("", "http", "https"):
+        return ""
+    path = re.split(r"[?#]", url, maxsplit=1)[0].replace("\\", "/").partition("://")
+    return unquote((path[2] or path[0]).rpartition("/")[2])
+
+
 def absolute(url: str, base: str) -> str:
     """`url` completed by `base`, an http(s) address or empty. Raises ValueError.
 
@@ -137,16 +148,17 @@ class Address(NamedTuple):
     @property
     def domain(self) -> str:
         """The host for comparisons: lower case, unquoted, without the root's dot."""
-        return unquote(self.host).lower().rstrip(".")
+        return _domain(self.host)
 
     def within(self, origin: "Address") -> bool:
         """Whether it lies on `origin`'s host and port and under its path, whatever the scheme."""
-        here, there = ((a.domain, _port(a)) for a in (self, origin))
+        if _domain(self.host) != _domain(origin.host) or _port(self) != _port(origin):
+            return False
         root = origin.path.rstrip("/")
         path = self.path.replace("\\", "/")
-        return here == there and (path == root or path.startswith(f"{root}/") or not root)
+        return path == root or path.startswith(f"{root}/") or not root
 
-    def target(self, utm: Mapping[str, str], charset: str = "utf-8") -> str:
+    def target(self, utm: Mapping[str, str], charset: Charset = UTF8) -> str:
         """Where a client goes, in visible ASCII as a Location header needs it.
 
         What is not ASCII is percent-encoded UTF-8, in the query the message's charset, as browsers
@@ -160,7 +172,9 @@ class Address(NamedTuple):
                 query += f"{glue}{quote(name, safe='')}={quote(value, safe='')}"
         origin = f"{self.scheme}://{_ascii(self.userinfo)}{self.host}{self.port}"
         path = self.path.replace("\\", "/", 1) if self.path[:1] == "\\" else self.path
-        return f"{origin}{_ascii(path)}{_ascii(query, charset)}{_ascii(self.fragment)}"
+        if not _is_visible(query):
+            query = charset.percent_encode(query)
+        return f"{origin}{_ascii(path)}{query}{_ascii(self.fragment)}"
 
 
 @lru_cache(2048)  # a stream's mails have the same links
@@ -185,6 +199,11 @@ def address(url: str) -> Address:
         start[1], userinfo + at, _host(host), port[0] if port else "", path,
         question + query, hash_ + fragment,
     )  # fmt: skip
+
+
+@lru_cache(2048)
+def _domain(host: str) -> str:
+    return unquote(host).lower().rstrip(".")
 
 
 @lru_cache(2048)
@@ -230,13 +249,12 @@ def _port(of: Address) -> str:
     return "" if port == {"http": "80", "https": "443"}[of.scheme.lower()] else port
 
 
-def _ascii(text: str, charset: str = "utf-8") -> str:
-    """Everything but visible ASCII percent-encoded; what the charset lacks, as browsers do."""
-    if text.isascii() and text.isprintable() and " " not in text:
+def _is_visible(text: str) -> bool:
+    return text.isascii() and text.isprintable() and " " not in text
+
+
+def _ascii(text: str) -> str:
+    """Everything but visible ASCII percent-encoded, as UTF-8."""
+    if _is_visible(text):
         return text
-
-    def encode(match: re.Match[str]) -> str:
-        errors = "replace" if charset == "utf-8" else "xmlcharrefreplace"
-        return quote(match[0].encode(charset, errors), safe="")
-
-    return _UNSAFE.sub(encode, text)
+    return _UNSAFE.sub(lambda match: quote(match[0].encode("utf-8", "replace"), safe=""), text)

@@ -8,8 +8,10 @@ from typing import NamedTuple, Protocol
 from msgspec import Struct
 
 from app import href, markup, merge_fields, placeholders
+from app.charset import UTF8, Charset
 from app.href import Address
 from app.markup import Attribute, Attributes, Tag
+from app.plain_text import TextUrl
 from app.unsubscribe_links import is_unsubscribe
 
 MAX_LINKS = 20_000  # a link token has room for 65,536
@@ -25,7 +27,9 @@ REASONS: Mapping[str, str] = {
     "fragment": "it leads to a place in the same message",
     "other_scheme": "it is no http or https address",
     "relative": "the address is relative and the message has no <base> to complete it",
+    "no_scheme": "the URL begins with // and the message has no <base> that says http or https",
     "too_long": "the address is too long for mail clients once it is wrapped",
+    "wrapped": "a bracket that opens before it closes in another line: where it ends is unclear",
     "bad_url": "the address has no valid host or port",
     "own_url": "it leads to Mailwake already",
     "rewritten": "the message has been through Mailwake before",
@@ -37,7 +41,8 @@ REASONS: Mapping[str, str] = {
 }
 
 # Attributes by which senders opt a link out, and the values that do: the vendors' pages on click
-# tracking (SendGrid, Amazon SES, SparkPost, Mailgun, Mautic, Postmark).
+# tracking (SendGrid, Amazon SES, SparkPost, Mailgun, Mautic, Postmark, MessageGears, AhaSend,
+# Campaign Monitor and its MailBuild, Mailchimp's mc:, others).
 _OFF = (b"off", b"false", b"0", b"no", b"none")
 _ON = (None, b"", b"true", b"1", b"on", b"yes")
 OPT_OUT: Mapping[bytes, Sequence[bytes | None]] = {
@@ -50,10 +55,22 @@ OPT_OUT: Mapping[bytes, Sequence[bytes | None]] = {
     b"data-mautic-disable-tracking": _ON,
     b"data-skip-click": _ON,
     b"data-pm-no-track": _ON,
+    b"data-as-no-track": _ON,
+    b"autotrack": _OFF,
+    b"cm_dontconvertlink": _ON,
+    b"mb_dontconvertlink": _ON,
+    b"mc:disable-tracking": _ON,
+    b"notrack": _ON,
 }
-_READ = Attributes(
-    [b"href", b"alt", b"title", b"data-track-name", b"data-track-tag", *OPT_OUT]
-).read
+# The same in class (Customer.io, Marketo). They stay: a style sheet may speak of them, and vendors
+# whose attribute it is do not show it to the reader either.
+OPT_OUT_CLASSES = (b"untracked", b"mktnotrack")
+_NAMES = (
+    b"href", b"xlink:href", b"alt", b"title", b"aria-label", b"data-track-name", b"data-track-tag",
+    *OPT_OUT,
+)  # fmt: skip
+_READ = Attributes(_NAMES).read
+_READ_CLASS = Attributes([b"class"]).read
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,13 +154,14 @@ class Policy:
         options: Options,
         own: Sequence[Address],
         base: str = "",
-        charset: str = "utf-8",
+        charset: Charset = UTF8,
         done: bool = False,
     ) -> None:
         self._options, self._own, self._done = options, own, done
         self._base, self._charset = base, charset
         self.samples = options.samples
         self._placeholders = placeholders.compile_own(options.placeholders)
+        self.refused: dict[str, str] = {}  # what is left alone for the reader's sake
         self._excluded = tuple(d.lower().strip(".") for d in options.excluded_domains)
 
     def judge(
@@ -178,8 +196,16 @@ class Policy:
             if options.leave_url_text and self._shown_host(address, labels)
             else None
         )
+        if reason in ("opted_out", "unsubscribe"):
+            self.refused.setdefault(address.target({}, self._charset), reason)
         target = "" if reason else address.target(options.utm, self._charset)
         return ("", "too_long") if len(target) > options.max_url else (target, reason)
+
+    def key(self, link: Link) -> str:
+        """By which a tracked link is found in `refused`."""
+        if not self._options.utm:
+            return link.target
+        return href.address(href.absolute(link.url, self._base)).target({}, self._charset)
 
     def shown_host(self, target: str, labels: Sequence[str]) -> str:
         """Returns the host that a tracked link's text shows, where it is not the redirect's."""
@@ -203,25 +229,29 @@ class Policy:
         if scheme not in ("", "http", "https"):
             return "other_scheme"
         if not scheme and not self._base:
-            return "relative"
+            return "no_scheme" if url[:2].replace("\\", "/") == "//" else "relative"
         return "too_long" if len(url) > limit else None
 
     def _is_excluded(self, domain: str) -> bool:
         return any(domain == other or domain.endswith(f".{other}") for other in self._excluded)
 
 
-def base_address(html: bytes, tags: Sequence[Tag], codec: str) -> str:
+_OWN_LABELS = (b"alt", b"title", b"aria-label")
+_NOTHING_SHOWN = markup.Content(b"")
+
+
+def base_address(html: bytes, tags: Sequence[Tag], charset: Charset) -> str:
     """What the first <base href> says, empty where it is missing or no http(s) address."""
     for tag in tags:
         if tag.name == b"base" and not tag.mso:
             for attribute in _READ(html, tag):
                 if attribute.name == b"href":
-                    url = href.read_url((attribute.value or b"").decode(codec, "replace"))
+                    url = href.read_url(charset.decode(attribute.value or b""))
                     return url if href.scheme(url) in ("http", "https") else ""
     return ""
 
 
-def find(html: bytes, tags: Sequence[Tag], policy: Policy, codec: str) -> Iterator[Place]:
+def find(html: bytes, tags: Sequence[Tag], policy: Policy, charset: Charset) -> Iterator[Place]:
     """Every a, area and v:* with an href, in document order. Raises markup.RewriteError."""
     elements = [tag for tag in tags if tag.name in (b"a", b"area") or tag.name[:2] == b"v:"]
     if len(elements) > MAX_LINKS:
@@ -235,19 +265,20 @@ def find(html: bytes, tags: Sequence[Tag], policy: Policy, codec: str) -> Iterat
             raise markup.RewriteError(
                 f"byte {tag.start}: more than {MAX_REFERENCES:,} character references in links"
             )
-        return (value or b"").decode(codec, "replace")
+        return decode(value) if value else ""
 
+    decode = charset.decode
     for tag in elements:
         every = _READ(html, tag)
-        first: dict[bytes, Attribute] = {}
-        for attribute in every:
-            first.setdefault(attribute.name, attribute)
-        found = first.get(b"href")
+        first = {attribute.name: attribute for attribute in reversed(every)}
+        found = first.get(b"href") or (first.get(b"xlink:href") if tag.foreign else None)
         if found is None:
             continue
-        others = len(first) > 1  # mostly there is a href and nothing else of interest
-        opt_outs = [a for a in every if a.name in OPT_OUT and _is_opt_out(a)] if others else []
-        opted_out = bool(opt_outs) and any(first[a.name] is a for a in opt_outs)
+        opt_outs: list[Attribute] = []
+        opted_out = _has_opt_out_class(html, tag)
+        if len(first) > 1:  # mostly there is a href and nothing else of interest
+            opt_outs = [a for a in every if a.name in OPT_OUT and _is_opt_out(a)]
+            opted_out = opted_out or any(first[a.name] is a for a in opt_outs)
         labels = _labels(html, tag, first, text)
         url = href.read_url(text(found.value))
         judge = partial(policy.judge, labels=labels, opted_out=opted_out)
@@ -266,10 +297,24 @@ def find(html: bytes, tags: Sequence[Tag], policy: Policy, codec: str) -> Iterat
             tag.mso,
             labels[0] if (name := first.get(b"data-track-name")) and name.value else "",
             personal,
-            "" if reason else policy.shown_host(target, labels),
+            "" if reason or "." not in "".join(labels) else policy.shown_host(target, labels),
         )
         yield Place(link, found.start, found.end, [a.outer for a in opt_outs], judge)
         index += 1
+
+
+def in_text(index: int, found: TextUrl, policy: Policy) -> Place:
+    """A link of text/plain, where it stands."""
+    judge: Judge = partial(policy.judge, labels=[found.hint], opted_out=False)
+    judge = _leave_wrapped if found.wrapped else judge
+    target, reason = judge(found.url)
+    personal = reason == "placeholder" and is_personal(found.url, judge)
+    link = Link(index, found.url, target, reason, "", (), found.start, False, personal=personal)
+    return Place(link, found.start, found.end, [], judge)
+
+
+def _leave_wrapped(url: str, *, filled: bool = False) -> tuple[str, str | None]:
+    return "", "wrapped"
 
 
 def is_personal(url: str, judge: Judge) -> bool:
@@ -284,23 +329,42 @@ def _topics(value: str) -> tuple[str, ...]:
 
 def _is_opt_out(attribute: Attribute) -> bool:
     value = attribute.value
-    return (None if value is None else value.strip().lower()) in OPT_OUT[attribute.name]
+    read = None if value is None else value.strip().lower()
+    meant = OPT_OUT[attribute.name]
+    return read in meant or (meant is _ON and read == attribute.name)  # notrack="notrack"
+
+
+def _has_opt_out_class(html: bytes, tag: Tag) -> bool:
+    if b"track" not in html[tag.rest : tag.end].lower():
+        return False
+    for attribute in _READ_CLASS(html, tag):
+        return any(name in OPT_OUT_CLASSES for name in (attribute.value or b"").lower().split())
+    return False
 
 
 def _labels(
     html: bytes, tag: Tag, first: Mapping[bytes, Attribute], text: Callable[[bytes | None], str]
 ) -> list[str]:
-    """What a link can be called, best first: data-track-name, its text, its image's alt, title."""
-    shown, image = (b"", b"")
+    """What a link can be called, best first.
+
+    That is data-track-name, its text, its image's alternative text, its own, its title, and at last
+    the name of its image's file.
+    """
+    shown = _NOTHING_SHOWN
     if tag.name != b"area":
-        shown, image = markup.content(html, tag, min(tag.end + LABEL_BYTES, len(html)))
-    sources = [(b"", shown), (b"img", image)]
-    sources += [(name, first[name].value or b"") for name in (b"alt", b"title") if name in first]
-    if named := first.get(b"data-track-name"):
-        sources.insert(0, (named.name, named.value or b""))
-    labels = []
-    for name, value in sources:
-        if value:
-            read = href.read_value if name else href.read_text
-            labels.append(" ".join(read(text(value[:LABEL_BYTES])).split())[:LABEL_CHARS])
+        shown = markup.content(html, tag, min(tag.end + LABEL_BYTES, len(html)))
+    values = [shown.alt]
+    if len(first) > 1:
+        values += [first[name].value or b"" for name in _OWN_LABELS if name in first]
+    labels = [_label(href.read_value(text(value))) for value in values if value]
+    if shown.text:
+        labels.insert(0, _label(href.read_text(text(shown.text))))
+    if (named := first.get(b"data-track-name")) and named.value:
+        labels.insert(0, _label(href.read_value(text(named.value))))
+    if shown.src and not any(labels):
+        labels.append(_label(href.file_name(href.read_url(text(shown.src)))))
     return labels
+
+
+def _label(text: str) -> str:
+    return " ".join(text.split())[:LABEL_CHARS]

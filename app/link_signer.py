@@ -131,6 +131,15 @@ class LinkSigner:
             LinkToken(self._newsletter, position, link.target, found.link, detail, found.flags)
         )
 
+    def keep(self, links: Iterable[Link]) -> None:
+        """Forget the records of a body's links that are not tracked: too long once signed."""
+        tracked = {self.first + link.index for link in links if link.tracked}
+        self.records = [
+            record
+            for record in self.records
+            if record.position < self.first or record.position in tracked
+        ]
+
     @property
     def carried(self) -> tuple[int, ...]:
         """The keys of all links and families, each once."""

@@ -11,44 +11,48 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Literal, NamedTuple
 
-MAX_STEPS = 100_000  # tags of links, </body>, raw text elements and conditional comments
+from app.foreign import Foreign
+from app.syntax import (
+    ASSIGNMENT,
+    BOGUS,
+    COMMENT,
+    MAX_STEPS,
+    NAME,
+    NAME_ENDS,
+    QUICK_REST,
+    RAW,
+    RAW_END,
+    SPACES,
+    TAG_NAME,
+    VALUE,
+    RewriteError,
+    Tag,
+    any_of,
+    closes_itself,
+)
+
+__all__ = ["MAX_STEPS", "RewriteError", "Tag"]
+
 MAX_SEGMENTS = 300_000  # tags, texts and comments of a mail whose every piece is looked at
 MAX_TAG = 2_000_000  # bytes of one tag whose attributes are asked for
 MAX_ATTRIBUTES = 200  # of one tag, those that are asked for, duplicates included
 
-# The standard's white space; \s would add a vertical tab.
-_SPACES = rb"[\t\n\f\r ]*+"
-_NAME = rb"[^\t\n\f\r />][^\t\n\f\r />=]*+"
-_VALUE = rb"(?:\"[^\"]*+\"|'[^']*+'|[^\t\n\f\r >\"'][^\t\n\f\r >]*+|(?=>))"
-_ASSIGNMENT = _SPACES + rb"=" + _SPACES
-_NAME_ENDS = rb"(?=[\t\n\f\r />])"
-# Where `=` follows a name so must a value: an unclosed quote fails the tag instead of ending it.
-_REST = (
-    rb"(?:[\t\n\f\r /]*+" + _NAME
-    + rb"(?:" + _ASSIGNMENT + _VALUE + rb"|(?!" + _SPACES + rb"=)))*+[\t\n\f\r /]*+>"
-)  # fmt: skip
-# The same, with what most tags are made of tried first.
-_QUICK_REST = (
-    rb"(?>>|(?:[\t\n\f\r ]++[^\t\n\f\r />='\"]++=\"[^\"]*+\")*+[\t\n\f\r /]*+>|" + _REST + rb")"
-)
-_TAG_NAME = rb"/?+[a-zA-Z][^\t\n\f\r />]*+"
-_CONDITION_START = rb"<!--" + _SPACES + rb"\[(?i:if)"
-_COMMENT = rb"<!--(?:-?+>|(?:[^-]++|-(?!-!?+>))*+--!?+>)"
-_BOGUS = rb"<(?:\?|!(?!--)|/(?![a-zA-Z]))[^>]*+>"
-_RAW = (b"script", b"style", b"title", b"textarea", b"xmp", b"iframe", b"noembed", b"noframes")
-_LINK = rb"(?i:a|area|v:[^\t\n\f\r />]*+)" + _NAME_ENDS
+_CONDITION_START = rb"<!--" + SPACES + rb"\[(?i:if)"
+_LINK = rb"(?:[aA](?:[rR][eE][aA])?+|[vV]:[^\t\n\f\r />]*+)" + NAME_ENDS
 _WANTED = (
-    _LINK + rb"|(?i:base|/body|plaintext|" + rb"|".join(_RAW) + rb")" + _NAME_ENDS
+    _LINK + rb"|(?:" + any_of((b"base", b"/body", b"plaintext", b"svg", b"math", *RAW)) + rb")"
+    + NAME_ENDS
 )  # fmt: skip
 _TEXT = rb"[^<]++|<(?![a-zA-Z/!?])"
 
 # Up to the next thing worth a look and, if that is a tag, over it, in one go: in a conditional
 # comment, and in the document.
 _SKIPPED = (
-    rb"<(?!" + _WANTED + rb")" + _TAG_NAME + _QUICK_REST + rb"|" + _BOGUS + rb"|<(?![a-zA-Z/!?])"
-)
+    rb"</(?![bB][oO][dD][yY]" + NAME_ENDS + rb")[a-zA-Z][^\t\n\f\r />]*+" + QUICK_REST
+    + rb"|<(?!" + _WANTED + rb")" + TAG_NAME + QUICK_REST + rb"|" + BOGUS + rb"|<(?![a-zA-Z/!?])"
+)  # fmt: skip
 # No comment closes within a conditional one, so to look for its end there would be quadratic.
-_THEN_TAG = rb"(?:<(" + _TAG_NAME + rb")(" + _QUICK_REST + rb"))?+"
+_THEN_TAG = rb"(?:<(" + TAG_NAME + rb")(" + QUICK_REST + rb"))?+"
 _SKIP_MSO = re.compile(rb"[^<]*+(?:(?:" + _SKIPPED + rb")[^<]*+)*+" + _THEN_TAG)
 # A comment that may hold a link is worth a look: it may be one for Outlook.
 _SKIP = re.compile(
@@ -57,21 +61,34 @@ _SKIP = re.compile(
 )  # fmt: skip
 _CONDITION = re.compile(_CONDITION_START + rb"[^\]>]*+\]?+>")
 _COMMENT_END = re.compile(rb"--!?>")
-_RAW_END = {name: re.compile(rb"</(?i:" + name + rb")" + _NAME_ENDS) for name in _RAW}
-_RAW_END[b"plaintext"] = re.compile(rb"(?!)")  # nothing ends it
 _CONTENT = re.compile(
-    rb"(" + _TEXT + rb")|" + _COMMENT + rb"|" + _BOGUS
-    + rb"|<(" + _TAG_NAME + rb")(" + _QUICK_REST + rb")"
+    rb"(" + _TEXT + rb")|" + COMMENT + rb"|" + BOGUS
+    + rb"|<(" + TAG_NAME + rb")(?P<rest>" + QUICK_REST + rb")"
 )  # fmt: skip
 # Elements that do not part the words on their two sides.
-_INLINE = re.compile(
-    rb"/?(?:abbr|acronym|b|bdi|bdo|big|cite|code|del|em|font|i|ins|kbd|mark|o:p|q|s|small|span"
-    rb"|strike|strong|sub|sup|tt|u|var|wbr)"
+_INLINE = (
+    rb"/?+(?:"
+    + any_of(
+        b"abbr acronym b bdi bdo big cite code del em font i ins kbd mark o:p q s small span strike"
+        b" strong sub sup tt u var wbr".split()
+    )
+    + rb")"
 )
-
-
-class RewriteError(ValueError):
-    """A mail beyond the limits of the rewriter; the text names the limit."""
+_INLINE_NAME = re.compile(_INLINE)
+# A link's content in one go, unless it holds comments, other links or raw text.
+_END_A = re.compile(rb"</[aA]" + NAME_ENDS)
+_UNEVEN = re.compile(
+    rb"<(?:[!?]|[aA](?:[rR][eE][aA])?+" + NAME_ENDS
+    + rb"|[vV]:|[sS](?:[tT][yY]|[cC][rR])|[iI][fF]|[nN][oO][eEfF])"
+)  # fmt: skip
+_NO_BREAKS = re.compile(rb"<" + _INLINE + NAME_ENDS + QUICK_REST)
+_BREAKS = re.compile(rb"<" + TAG_NAME + QUICK_REST)
+_TAG_STARTS = re.compile(rb"<[a-zA-Z/]")
+_IMAGE_NAME = rb"<[iI][mM][gG]" + NAME_ENDS
+_IMAGE_TAG = re.compile(_IMAGE_NAME + rb"(?P<rest>" + QUICK_REST + rb")")
+_ONLY_IMAGE = re.compile(
+    SPACES + _IMAGE_NAME + rb"(?P<rest>" + QUICK_REST + rb")" + SPACES + rb"</[aA]" + NAME_ENDS
+)
 
 
 class Attribute(NamedTuple):
@@ -88,20 +105,6 @@ class Attribute(NamedTuple):
     outer: tuple[int, int]
 
 
-class Tag(NamedTuple):
-    """A tag at bytes `start` to `end`; `name` is in lower case, an end tag's starts with `/`.
-
-    `mso` says that it stands inside a conditional comment, for Outlook alone. `rest` is where the
-    attributes begin.
-    """
-
-    name: bytes
-    start: int
-    end: int
-    rest: int
-    mso: bool
-
-
 class Unclosed(NamedTuple):
     """From byte `start` on, clients show nothing: `what` never closes."""
 
@@ -113,11 +116,11 @@ class Attributes:
     """Finds the attributes of some names in a tag; the others are skipped within one match."""
 
     def __init__(self, names: Iterable[bytes]) -> None:
-        wanted = rb"(?i:" + b"|".join(map(re.escape, names)) + rb")(?=[\t\n\f\r />=])"
+        wanted = rb"(?:" + any_of(names) + rb")(?=[\t\n\f\r />=])"
         self._pattern = re.compile(
-            rb"(?:[\t\n\f\r /]*+(?!" + wanted + rb")" + _NAME
-            + rb"(?:" + _ASSIGNMENT + _VALUE + rb")?+)*+"
-            + rb"([\t\n\f\r /]*+)(" + wanted + rb")(?:" + _ASSIGNMENT + rb"(" + _VALUE + rb"))?+"
+            rb"(?:[\t\n\f\r /]*+(?!" + wanted + rb")" + NAME
+            + rb"(?:" + ASSIGNMENT + VALUE + rb")?+)*+"
+            + rb"([\t\n\f\r /]*+)(" + wanted + rb")(?:" + ASSIGNMENT + rb"(" + VALUE + rb"))?+"
         )  # fmt: skip
 
     def read(self, html: bytes, tag: Tag) -> list[Attribute]:
@@ -145,19 +148,45 @@ class Attributes:
         return found
 
 
-_ALT = Attributes([b"alt"])
+_IMAGES = (b"img", b"v:fill", b"v:imagedata")
+_UNSEEN = (b"script", b"style", b"iframe", b"noembed", b"noframes")
+_ALT = (b"alt", b"title", b"aria-label")
+_IMAGE = Attributes([*_ALT, b"src"])
 
 
-def content(html: bytes, tag: Tag, limit: int) -> tuple[bytes, bytes]:
-    """What element `tag` shows up to byte `limit`: its text and its first image's alt.
+class Content(NamedTuple):
+    """What an element shows: its text, and its first image's alternative text and source."""
 
-    Character references are as they stand. It ends where the element does, or the next link begins.
+    text: bytes
+    alt: bytes = b""
+    src: bytes = b""
+
+
+def content(html: bytes, tag: Tag, limit: int) -> Content:
+    """What element `tag` shows up to byte `limit`; character references are as they stand.
+
+    It ends where the element does, or the next link begins.
     """
     next_tag = html.find(b"<", tag.end, limit)
     if tag.name == b"a" and html[next_tag : next_tag + 4] in (b"</a>", b"</A>"):
-        return html[tag.end : next_tag], b""  # nothing but text, as most links
+        return Content(html[tag.end : next_tag])  # nothing but text, as most links
+    if image := _ONLY_IMAGE.match(html, tag.end, limit):
+        return Content(b"", *_images(html, [image]))
+    if tag.name == b"a" and (end := _END_A.search(html, tag.end, limit)):
+        inner = html[tag.end : end.start()]
+        if not _UNEVEN.search(inner):
+            text = _BREAKS.sub(b" ", _NO_BREAKS.sub(b"", inner))
+            if not _TAG_STARTS.search(text):
+                return Content(
+                    text, *_images(html, _IMAGE_TAG.finditer(html, tag.end, end.start()))
+                )
+    return _content(html, tag, limit)
+
+
+def _content(html: bytes, tag: Tag, limit: int) -> Content:
+    """The same, one piece after the other."""
     text: list[bytes] = []
-    alt = b""
+    images: list[re.Match[bytes]] = []
     position = tag.end
     while match := _CONTENT.match(html, position, limit):
         position = match.end()
@@ -167,12 +196,26 @@ def content(html: bytes, tag: Tag, limit: int) -> tuple[bytes, bytes]:
             name = match[2].lower()
             if name in (b"a", b"area", tag.name, b"/" + tag.name):
                 break
-            if name == b"img" and not alt:
-                image = Tag(name, match.start(), position, match.start(3), tag.mso)
-                alt = next((a.value or b"" for a in _ALT.read(html, image)), b"")
-            if not _INLINE.fullmatch(name):
+            if name in _UNSEEN and (end := RAW_END[name].search(html, position, limit)):
+                position = end.start()
+            elif name in _IMAGES:
+                images.append(match)
+            if not _INLINE_NAME.fullmatch(name):
                 text.append(b" ")
-    return b"".join(text), alt
+    return Content(b"".join(text), *_images(html, images))
+
+
+def _images(html: bytes, tags: Iterable[re.Match[bytes]]) -> tuple[bytes, bytes]:
+    """The first alternative text of some images, and the first source."""
+    src = b""
+    for match in tags:
+        image = Tag(b"img", match.start(), match.end("rest"), match.start("rest"), False)
+        about = {a.name: a.value or b"" for a in reversed(_IMAGE.read(html, image))}
+        src = src or about.get(b"src", b"")
+        for name in _ALT:
+            if about.get(name, b"").strip():
+                return about[name], src
+    return b"", src
 
 
 def read(html: bytes) -> Iterator[Tag | Unclosed]:
@@ -182,6 +225,7 @@ def read(html: bytes) -> Iterator[Tag | Unclosed]:
     """
     size = len(html)
     position, end, mso = 0, size, False  # `end` of the document or of a conditional comment
+    foreign = Foreign(html)
     opened = -1  # where a conditional comment began that never closes
     for _ in range(MAX_STEPS):
         skipped = (_SKIP_MSO if mso else _SKIP).match(html, position, end)
@@ -189,11 +233,15 @@ def read(html: bytes) -> Iterator[Tag | Unclosed]:
         what = "tag"
         if skipped and skipped[1]:
             tag = Tag(skipped[1].lower(), skipped.start(1) - 1, position, skipped.start(2), mso)
-            if tag.name not in _RAW_END:
+            if tag.name in (b"svg", b"math"):
+                if not mso and not closes_itself(html, tag):
+                    position = yield from foreign.links(tag, end)
+                continue
+            if tag.name not in RAW_END:
                 yield tag
                 continue
             start, what = tag.start, f"<{tag.name.decode()}>"
-            raw_end = _RAW_END[tag.name].search(html, position, end)
+            raw_end = RAW_END[tag.name].search(html, position, end)
             position = raw_end.start() if raw_end else -1
         elif position >= end:
             if opened >= 0:
@@ -267,14 +315,14 @@ def segments(html: bytes) -> Iterator[Segment]:
             continue
         name = match[2].lower()
         yield Segment("tag", name, start, position, match.start(3))
-        if name in _RAW_END:
-            raw_end = _RAW_END[name].search(html, position)
+        if name in RAW_END:
+            raw_end = RAW_END[name].search(html, position)
             start, position = position, raw_end.start() if raw_end else len(html)
             yield Segment("raw", name, start, position, position)
 
 
 _ANY_ATTRIBUTE = re.compile(
-    rb"([\t\n\f\r /]*+)(" + _NAME + rb")(?:" + _ASSIGNMENT + rb"(" + _VALUE + rb"))?+"
+    rb"([\t\n\f\r /]*+)(" + NAME + rb")(?:" + ASSIGNMENT + rb"(" + VALUE + rb"))?+"
 )
 
 

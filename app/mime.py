@@ -74,6 +74,7 @@ class Rewritten(NamedTuple):
 
 
 Rewrite = Callable[[Leaf, bytes], Sequence[Edit]]
+Look = Callable[[Leaf, bytes], None]
 
 
 def leaves(message: bytes) -> Sequence[Leaf]:
@@ -215,8 +216,12 @@ def _parts(message: bytes, start: int, end: int, mark: bytes) -> Iterator[tuple[
         yield first, end
 
 
-def rewrite(message: bytes, leaf_rewrite: Rewrite, fold: bool = False) -> Rewritten:
+def rewrite(
+    message: bytes, leaf_rewrite: Rewrite, fold: bool = False, look: Look | None = None
+) -> Rewritten:
     """Make the edits that `leaf_rewrite` returns for each leaf's decoded bytes, in order.
+
+    `look` is shown all of them before the first is rewritten.
 
     A leaf that gets a line too long for SMTP is sent as quoted-printable, with `fold` also one
     whose line was too long before and grows. The outcome is checked, and a message that fails stays
@@ -225,6 +230,7 @@ def rewrite(message: bytes, leaf_rewrite: Rewrite, fold: bool = False) -> Rewrit
     structure = _Structure(message)
     notes = structure.notes
     changes: list[Change] = []
+    bodies: list[tuple[Leaf, bytes, Body]] = []
     for leaf in structure.leaves:
         raw = message[leaf.start : leaf.end]
         try:
@@ -237,6 +243,10 @@ def rewrite(message: bytes, leaf_rewrite: Rewrite, fold: bool = False) -> Rewrit
             text = f"byte {leaf.start}: {leaf.kind} was left alone: it holds a PGP block"
             notes.append(Note("sealed", text))
             continue
+        bodies.append((leaf, raw, body))
+        if look:
+            look(leaf, body.decoded)
+    for leaf, raw, body in bodies:
         if edits := leaf_rewrite(leaf, body.decoded):
             changes.append(_change(leaf, raw, body, edits, fold))
     edits = [edit for change in changes for edit in change.raw_edits()]

@@ -3,12 +3,12 @@
 import dataclasses
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from msgspec.structs import replace
 
-from app import charset, events, href, mime, notes
+from app import events, href, mime, notes
 from app.catalog import FOLDER, Catalog, Newsletters
 from app.events import new_id, newsletter_key, now_ms, recipient_key
 from app.experiments import NO_CHOICE, Choice, Experiments
@@ -17,7 +17,7 @@ from app.link_signer import KnownLinks, LinkRules, LinkSigner
 from app.merge_fields import Values
 from app.mime import Edit, Leaf, Why
 from app.modes import SHARED, Axis, Mode, Modes, aggregate_id
-from app.rewrite import Compiled, Link, Options, compile_html, rewrite_text
+from app.rewrite import Compiled, Link, Options, Scanned, scan_both, scan_html, scan_text
 from app.schemas import (
     LinkOut,
     ModesOut,
@@ -181,17 +181,19 @@ class Outgoing:
         options = self._options(draft.modes, wanted.utm, wanted.tracking)
         signer = self._signer(newsletter.newsletter, wanted.newsletter)
         base_url = self._settings.public_url
-        compiled = compile_html(html, options, signer, base_url, charset)
+        body, in_text, leave = scan_both(html, wanted.text, options, base_url, charset)
+        compiled = _compiled(body, signer, leave)
         closed = compiled.merge.closed if compiled.merge and wanted.values else ()
         compiled = compiled.filled(wanted.values, signer) if wanted.values else compiled
         text, in_text_remarks = wanted.text, list[str]()
-        if text is not None and (wanted.tracking.text or wanted.values):
+        if text is not None and in_text and (wanted.tracking.text or wanted.values):
             signer.first = len(compiled.links)
-            plain = options if wanted.tracking.text else Options(clicks=False)
-            in_text = rewrite_text(text, plain, signer, base_url)
-            in_text = in_text.filled(wanted.values, signer) if wanted.values else in_text
-            in_text_remarks = self._text_remarks(in_text, text.encode("utf-8", "surrogatepass"))
-            text = draft.personalise(in_text).decode("utf-8")
+            if not wanted.tracking.text:
+                in_text = scan_text(text, Options(clicks=False), base_url)
+            plain = _compiled(in_text, signer, leave)
+            plain = plain.filled(wanted.values, signer) if wanted.values else plain
+            in_text_remarks = self._text_remarks(plain, in_text.data)
+            text = draft.personalise(plain).decode("utf-8", "surrogatepass")
         html_out = draft.personalise(compiled)
         remarks = self._remarks(compiled, html, len(html_out), options, closed)
         return Prepared(
@@ -228,18 +230,30 @@ class Outgoing:
         found: list[str] = []
         remarks: list[str] = []
         samples: list[tuple[str, int]] = []
+        bodies: dict[int, Scanned] = {}
+
+        leave: dict[str, str] = {}
+
+        def scan(leaf: Leaf, body: bytes) -> None:
+            base_url = self._settings.public_url
+            if leaf.kind == "text/html":
+                scanned = scan_html(body, options, base_url, leaf.charset)
+            else:
+                scanned = scan_text(
+                    body, options, base_url,
+                    charset=leaf.charset, flowed=leaf.flowed, delsp=leaf.delsp,
+                )  # fmt: skip
+            bodies[leaf.start] = scanned
+            leave.update(scanned.refused)
 
         def edits(leaf: Leaf, body: bytes) -> Sequence[Edit]:
             signer.first = len(links)
-            base_url = self._settings.public_url
+            scanned = bodies[leaf.start]
             if leaf.kind == "text/html":
-                compiled = compile_html(body, options, signer, base_url, leaf.charset)
-                codec = charset.find(body, leaf.charset).codec
-                samples.append((body.decode(codec, "replace"), len(links)))
-            elif tracking.text and (text := _plain(body)) is not None:
-                compiled = rewrite_text(text, options, signer, base_url)
-            else:
+                samples.append((scanned.charset.decode(body), len(links)))
+            elif not tracking.text:
                 return []
+            compiled = _compiled(scanned, signer, leave)
             links.extend(compiled.links)
             found.extend(f"byte {leaf.start}: {note}" for note in compiled.notes)
             changes = list(
@@ -253,7 +267,7 @@ class Outgoing:
             remarks.extend(f"body at byte {leaf.start}: {remark}" for remark in about)
             return changes
 
-        done = mime.rewrite(message, edits, fold)
+        done = mime.rewrite(message, edits, fold, scan)
         left = frozenset(note.why for note in done.notes)
         notes = [*found, *(note.text for note in done.notes)]
         if done.left:  # all of it stayed as it was, and no link was tracked
@@ -272,12 +286,14 @@ class Outgoing:
         key = newsletter_key(self._workspace, newsletter_id)
         options = self._options(modes, template.utm, template.tracking)
         signer, base_url = self._signer(key, template), self._settings.public_url
-        html = compile_html(template.html.encode(), options, signer, base_url, "utf-8")
-        text = None
-        if template.text is not None:
+        source = template.html.encode()
+        body, in_text, leave = scan_both(source, template.text, options, base_url, "utf-8")
+        html, text = _compiled(body, signer, leave), None
+        if template.text is not None and in_text:
             signer.first = len(html.links)
-            plain = options if template.tracking.text else Options(clicks=False)
-            text = rewrite_text(template.text, plain, signer, base_url)
+            if not template.tracking.text:
+                in_text = scan_text(template.text, Options(clicks=False), base_url)
+            text = _compiled(in_text, signer, leave)
         rules = LinkRules(template.link_families, template.full_urls)
         return CompiledMail(html, text, signer.records, signer.carried, key, rules)
 
@@ -525,12 +541,12 @@ def _mode(wanted: bool | Mode, default: Mode) -> Mode:
     return wanted
 
 
-def _plain(body: bytes) -> str | None:
-    """A text body in UTF-8 or ASCII; others are left alone, their bytes are not the text's."""
-    try:
-        return body.decode("utf-8")
-    except UnicodeDecodeError:
-        return None
+def _compiled(body: Scanned, signer: LinkSigner, leave: Mapping[str, str]) -> Compiled:
+    """A body with its links signed, of which the signer's records are of those that are tracked."""
+    compiled = body.compile(signer, leave)
+    if any(link.reason == "too_long" for link in compiled.links):
+        signer.keep(compiled.links)
+    return compiled
 
 
 def _edits(compiled: Compiled, token: bytes, pixel: bytes) -> Iterable[Edit]:

@@ -1,42 +1,176 @@
 """The rewriter: puts a pixel and redirect links into mail and changes no other byte.
 
-    compile_html -> Compiled -> personalise(message token) -> bytes
+    scan_html, scan_text -> Scanned -> compile -> Compiled -> personalise(message token) -> bytes
 
-The scan happens once per mail, a recipient costs one join: every address that goes in carries the
-same message token (the pixel's may differ), and the parts are what stands between. Nothing is
-serialised again, so taking out what was put in gives back the original, byte for byte.
+The scan happens once per mail, a recipient costs one join: every URL that goes in carries the same
+message token (the pixel's may differ), and the parts are what stands between. Nothing is serialised
+again, so taking out what was put in gives back the original, byte for byte.
+
+A message's alternatives are scanned before any is compiled: what one of them leaves alone for the
+reader's sake, an opted out or unsubscribe link, the others leave alone too.
 """
 
 import codecs
 import re
-from collections.abc import Callable, Iterator, Sequence
-from functools import lru_cache, partial
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from operator import attrgetter
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from app import charset as charsets
-from app import href, link, markup, merge_fields, preheader
+from app import href, iso2022, link, markup, plain_text, preheader
 from app.charset import Charset
 from app.compiled import Compiled, Merge, Splice, click, join_parts
 from app.href import Address
 from app.link import Link, Options, Place, Policy
 from app.markup import RewriteError, Tag, Unclosed
 
-__all__ = ["Compiled", "Link", "Options", "RewriteError", "compile_html", "rewrite_text"]
+__all__ = [
+    "Compiled", "Link", "Options", "RewriteError", "Scanned", "compile_html", "refused",
+    "rewrite_text", "scan_both", "scan_html", "scan_text",
+]  # fmt: skip
 
-# Hidden, but not so that a client leaves it out: display:none is not loaded everywhere.
+MAX_REDIRECT = 2_083  # characters of a link as it goes out: longer ones Windows does not open
+MESSAGE_TOKEN = 72  # characters at most
+
+# Loaded, for nothing hides it, and of no size in any layout: it is taken out of the flow, and where
+# a client takes that style away, it floats with an outer width and height of nothing.
 _PIXEL = (
     b'.gif" alt="" width="1" height="1" border="0" style="height:1px!important;'
-    b'width:1px!important;border:0!important;margin:0!important;padding:0!important">'
+    b"width:1px!important;border:0!important;padding:0!important;margin:-1px -1px 0 0!important;"
+    b'float:left!important;position:absolute!important">'
 )
 _MARK = rb"/(?:o/[\w-]++\.gif|c/[\w-]++/[\w-]++)[\"'\s>]"
-_TEXT_URL = re.compile(r"https?://[^\s<>\"\x00-\x1f\x7f]++", re.IGNORECASE)
-# What ends a sentence or a quotation rather than an address.
-_TRAIL = ".,;:!?'*_~\N{HORIZONTAL ELLIPSIS}\u2019\u201d\u00bb\u3001\u3002\uff0c\uff01\uff1f"
-_TRAIL_CHARS = 100
-_BRACKETS = {")": "(", "]": "[", "}": "{", "\uff09": "\uff08", "\u300d": "\u300c"}
-_HINT_CHARS = 200  # how far before an address the words that introduce it are looked for
+_AMP = re.compile(
+    rb"<html(?=[\t\n\f\r /])[^>]{0,1000}?[\t\n\f\r /\"']"
+    rb"(?:amp4email|\xe2\x9a\xa1(?:\xef\xb8\x8f)?4email)(?=[\t\n\f\r />=])",
+    re.IGNORECASE,
+)
+_AMP_BYTES = 4096  # how far into a document <html> is looked for
+
+
+class Scanned(Struct, frozen=True):
+    """A body, its links and what was decided about each.
+
+    `source` is `data` as it was read: UTF-16 as UTF-8, ISO-2022 masked, None where it cannot be
+    read. `pixel` is its byte at which the pixel goes in; `reset` has to go before that at the end.
+    """
+
+    data: bytes
+    source: bytes | None
+    charset: Charset
+    html: bool
+    notes: tuple[str, ...] = ()
+    places: Sequence[Place] = ()
+    pixel: int | None = None
+    reset: bytes = b""
+    policy: Policy | None = None
+    base_url: str = ""
+
+    @property
+    def reading(self) -> Charset:
+        """The charset of `source`."""
+        return charsets.UTF8 if self.charset.form == "utf-16" else self.charset
+
+    @property
+    def refused(self) -> Mapping[str, str]:
+        """Where links lead that the reader's sake forbids to track, and why."""
+        return self.policy.refused if self.policy else {}
+
+    def compile(
+        self, link_token: Callable[[Link], str], refused: Mapping[str, str] | None = None
+    ) -> Compiled:
+        """Sign the links, once each; `refused` is that of all alternatives."""
+        source = self.source
+        if source is None or self.policy is None:
+            return Compiled((self.data,), (), self.notes)
+        places, clicks = self._signed(source, self.policy, link_token, refused or {})
+        splices = list(clicks)
+        # Without pixel and redirect nothing would tell later that opt-outs have been here.
+        if clicks or self.pixel is not None:
+            spans = (span for place in places for span in place.opt_outs)
+            splices += [Splice(start, source[start:end]) for start, end in spans]
+        if self.pixel is not None:
+            before = f'<img src="{self.base_url}/o/'.encode("ascii")
+            splices.append(Splice(self.pixel, b"", before, _PIXEL, pixel=True))
+        splices.sort(key=attrgetter("start"))
+        links = tuple(place.link for place in places)
+        if self.charset.form == "utf-16":
+            return self._encoded(source, links, splices)
+        if self.charset.form == "iso2022":
+            splices = [self._unmasked(splice) for splice in splices]
+        merge = None
+        if self.charset.name == "utf-8":
+            fillable = places if self.html else [x for x in places if not x.link.tracked]
+            merge = Merge(self.data, self.html, splices, fillable, self.base_url)
+        parts = join_parts(self.data, splices)
+        return Compiled(parts, links, self.notes, tuple(splices), merge=merge)
+
+    def _signed(
+        self,
+        source: bytes,
+        policy: Policy,
+        link_token: Callable[[Link], str],
+        refused: Mapping[str, str],
+    ) -> tuple[list[Place], list[Splice]]:
+        """The links as they are in the end, and the redirects of those that are tracked."""
+        places: list[Place] = []
+        splices: list[Splice] = []
+        room = MAX_REDIRECT - MESSAGE_TOKEN
+        for place in self.places:
+            found, reason = place.link, None
+            if found.tracked:
+                reason = refused.get(policy.key(found)) if refused else None
+                if reason is None:
+                    edit = click(source, place.start, place.end, found, link_token, self.base_url)
+                    if len(edit.inserted(b"")) <= room:
+                        splices.append(edit)
+                    else:
+                        reason = "too_long"
+            if reason is None:
+                places.append(place)
+            else:
+                found = replace(found, target="", reason=reason, shown_host="")
+                places.append(place._replace(link=found))
+        return places, splices
+
+    def _unmasked(self, splice: Splice) -> Splice:
+        """The same of the raw bytes: what they designate for later ones goes on doing so."""
+        removed = self.data[splice.start : splice.end]
+        before = splice.before
+        if before is not None and splice.start == len(self.data):
+            before = self.reset + before
+        after = splice.after + iso2022.designations(removed)
+        return Splice(splice.start, removed, before, after, splice.pixel)
+
+    def _encoded(self, source: bytes, links: Sequence[Link], splices: Sequence[Splice]) -> Compiled:
+        """In the body's own codec, if all pieces come back as they were."""
+        codec = self.charset.name
+
+        def encode(piece: bytes) -> bytes:
+            return piece.decode("utf-8").encode(codec)
+
+        try:
+            back: list[bytes] = []
+            encoded: list[Splice] = []
+            position = at = 0
+            for splice in splices:
+                kept, removed = encode(source[position : splice.start]), encode(splice.removed)
+                before = None if splice.before is None else encode(splice.before)
+                after = encode(splice.after)
+                encoded.append(Splice(at + len(kept), removed, before, after, splice.pixel))
+                back += kept, removed
+                at += len(kept) + len(removed)
+                position = splice.end
+            if b"".join((*back, encode(source[position:]))) != self.data:
+                raise UnicodeError
+        except UnicodeError:
+            note = f"{codec} would not come back byte for byte: left alone"
+            return Compiled((self.data,), (), (*self.notes, note))
+        moved = tuple(_moved(source, links, codec))
+        return Compiled(join_parts(self.data, encoded), moved, self.notes, tuple(encoded), codec)
 
 
 def compile_html(
@@ -48,70 +182,63 @@ def compile_html(
 ) -> Compiled:
     """Scan `html` once; `link_token` signs a tracked link, `charset` is what the header says.
 
-    Where ASCII's bytes may stand for something else (UTF-16, ISO-2022-JP) the mail is decoded,
-    spliced and encoded; if that would change any other byte it is left alone and a note says so.
     Raises RewriteError for a mail with more links or tags than the limits of `link` and `markup`.
     """
-    known = charsets.find(html, charset)
-    notes: tuple[str, ...] = ()
-    if charset and not charsets.lookup(charset):
-        notes = (f"charset {charset[:40]!r} is not known: read as {known.codec}",)
-    if known.wide:
-        return _compile_wide(html, options, link_token, base_url, known.codec, notes)
-    places, splices, found = _scan(html, options, link_token, base_url, known, known.codec)
-    merge = None
-    if known.codec == "utf-8":
-        merge = Merge(html, True, splices, places, base_url)
-    links = tuple(place.link for place in places)
-    return Compiled(join_parts(html, splices), links, notes + found, tuple(splices), merge=merge)
+    return scan_html(html, options, base_url, charset).compile(link_token)
 
 
 def rewrite_text(
-    text: str, options: Options, link_token: Callable[[Link], str], base_url: str
-) -> Compiled:
-    """The same for text/plain: bare http(s) addresses and no pixel. Bytes are UTF-8.
-
-    An address ends as mail clients end it: before trailing punctuation, and before a closing
-    bracket that was not opened inside. What introduces it on its line, or alone on the line before,
-    tells an unsubscribe link.
-    """
-    source = text.encode("utf-8", "surrogatepass")
-    policy = Policy(options, _own(options, base_url))
-    links: list[Link] = []
-    splices: list[Splice] = []
-    merged: list[Place] = []
-    chars = at = 0
-    for match in _TEXT_URL.finditer(merge_fields.mask(text)):
-        if len(links) >= link.MAX_LINKS:
-            raise RewriteError(f"more than {link.MAX_LINKS:,} links")
-        url = _without_trail(match[0])
-        url = text[match.start() : match.start() + len(url)]
-        at += len(text[chars : match.start()].encode("utf-8", "surrogatepass"))
-        chars = match.start()
-        judge = partial(policy.judge, labels=[_hint(text, chars)], opted_out=False)
-        target, reason = judge(url)
-        personal = reason == "placeholder" and link.is_personal(url, judge)
-        found = Link(len(links), url, target, reason, "", (), at, False, personal=personal)
-        links.append(found)
-        end = at + len(url.encode("utf-8", "surrogatepass"))
-        if found.tracked:
-            splices.append(click(source, at, end, found, link_token, base_url))
-        else:
-            merged.append(Place(found, at, end, [], judge))
-    merge = Merge(source, False, splices, merged, base_url)
-    return Compiled(join_parts(source, splices), tuple(links), (), tuple(splices), merge=merge)
-
-
-def _scan(
-    html: bytes,
+    text: str | bytes,
     options: Options,
     link_token: Callable[[Link], str],
     base_url: str,
-    charset: Charset,
-    query_charset: str,
-) -> tuple[list[Place], list[Splice], tuple[str, ...]]:
-    """The links where they stand, what to splice (in order), and notes."""
-    tokens = list(markup.read(html))
+    *,
+    charset: str | None = None,
+    flowed: bool = False,
+    delsp: bool = False,
+) -> Compiled:
+    """The same for text/plain: bare http(s) URLs and no pixel. Bytes of a `str` are UTF-8.
+
+    `charset`, `flowed` and `delsp` are what the header says (RFC 3676).
+    """
+    return scan_text(text, options, base_url, charset=charset, flowed=flowed, delsp=delsp).compile(
+        link_token
+    )
+
+
+def refused(bodies: Iterable[Scanned]) -> Mapping[str, str]:
+    """What the alternatives of a message leave alone for the reader's sake."""
+    together: dict[str, str] = {}
+    for body in bodies:
+        together |= body.refused
+    return together
+
+
+def scan_both(
+    html: bytes, text: str | None, options: Options, base_url: str, charset: str | None
+) -> tuple[Scanned, Scanned | None, Mapping[str, str]]:
+    """A message's HTML and text, and what both leave alone. Raises RewriteError."""
+    body = scan_html(html, options, base_url, charset)
+    if text is None:
+        return body, None, body.refused
+    in_text = scan_text(text, options, base_url)
+    return body, in_text, refused((body, in_text))
+
+
+def scan_html(html: bytes, options: Options, base_url: str, charset: str | None = None) -> Scanned:
+    """Reads an HTML body in the `charset` that the header says. Raises RewriteError.
+
+    UTF-16 is decoded, spliced and encoded; if that would change any other byte the body is left
+    alone and a note says so, as one in a charset that is not read (UTF-7, HZ), and AMP for email,
+    which is valid as a whole or not at all.
+    """
+    body = _read(html, charsets.find(html, charset), charset, True)
+    source = body.source
+    if source is None:
+        return body
+    if b"4email" in source[:_AMP_BYTES] and _AMP.search(source, 0, _AMP_BYTES):
+        return replace(body, notes=(*body.notes, "the document is AMP for email: left alone"))
+    tokens = list(markup.read(source))
     unclosed = tokens[-1] if tokens and isinstance(tokens[-1], Unclosed) else None
     tags = [token for token in tokens if isinstance(token, Tag)]
     notes = []
@@ -119,72 +246,74 @@ def _scan(
         notes.append(
             f"byte {unclosed.start}: {unclosed.what} never closes, clients show nothing after it"
         )
-    own = _own(options, base_url)
-    done = _has_our_mark(html, (base_url, *options.own_origins))
+    done = _has_our_mark(source, (base_url, *options.own_origins))
     if done:
         notes.append("the mail has addresses of Mailwake's already: left alone")
-    base = link.base_address(html, tags, charset.codec)
-    policy = Policy(options, own, base, query_charset, done)
-    places = list(link.find(html, tags, policy, charset.codec))
-    pixel = options.opens and not done
-    splices: list[Splice] = []
-    # Without pixel and redirect nothing would tell later that opt-outs have been here: they stay.
-    if pixel or any(place.link.tracked for place in places):
-        for place in places:
-            splices += [Splice(start, html[start:end]) for start, end in place.opt_outs]
-            if place.link.tracked:
-                edit = click(html, place.start, place.end, place.link, link_token, base_url)
-                splices.append(edit)
-    if pixel:
-        ends = [tag.start for tag in tags if tag.name == b"/body" and not tag.mso]
-        at = ends[-1] if ends else unclosed.start if unclosed else len(html)
-        at = preheader.end(html) if options.pixel_top else at
-        before = f'<img src="{base_url}/o/'.encode("ascii")
-        splices.append(Splice(at, b"", before, _PIXEL, pixel=True))
-    splices.sort(key=attrgetter("start"))
-    return places, splices, tuple(notes)
+    base = link.base_address(source, tags, body.reading)
+    policy = Policy(options, _own(options, base_url), base, body.reading, done)
+    places = list(link.find(source, tags, policy, body.reading))
+    pixel = None
+    if options.opens and not done:
+        top = options.pixel_top
+        pixel = preheader.end(source) if top else _pixel_place(source, tags, unclosed)
+    return replace(
+        body, notes=(*body.notes, *notes), places=places, pixel=pixel, policy=policy,
+        base_url=base_url,
+    )  # fmt: skip
 
 
-def _compile_wide(
-    html: bytes,
+def scan_text(
+    text: str | bytes,
     options: Options,
-    link_token: Callable[[Link], str],
     base_url: str,
-    codec: str,
-    notes: tuple[str, ...],
-) -> Compiled:
-    """Scans the mail's UTF-8 and encodes each piece, if all pieces come back as they were."""
-    try:
-        source = html.decode(codec).encode("utf-8")
-    except UnicodeError:
-        return Compiled((html,), (), (*notes, f"the mail is not valid {codec}: left alone"))
-    # Queries go out in the mail's charset, UTF-16's in UTF-8 (URL standard, 4.4, query state).
-    query = "utf-8" if codec.startswith("utf") else codec
-    utf8 = Charset("utf-8", False)
-    places, splices, found = _scan(source, options, link_token, base_url, utf8, query)
+    *,
+    charset: str | None = None,
+    flowed: bool = False,
+    delsp: bool = False,
+) -> Scanned:
+    """Reads a text/plain body; a `str` is taken as UTF-8. Raises RewriteError.
 
-    def encode(piece: bytes) -> bytes:
-        return piece.decode("utf-8").encode(codec)
+    `charset`, `flowed` and `delsp` are what the header says (RFC 3676).
+    """
+    if isinstance(text, str):
+        data = text.encode("utf-8", "surrogatepass")
+        body = Scanned(data, data, charsets.UTF8, False)
+    else:
+        body = _read(text, charsets.find(text, charset, html=False), charset, False)
+    if body.source is None:
+        return body
+    policy = Policy(options, _own(options, base_url), "", body.reading)
+    places: list[Place] = []
+    for found in plain_text.urls(body.source, body.reading, flowed and delsp):
+        if len(places) >= link.MAX_LINKS:
+            raise RewriteError(f"more than {link.MAX_LINKS:,} links")
+        places.append(link.in_text(len(places), found, policy))
+    return replace(body, places=places, policy=policy, base_url=base_url)
 
-    try:
-        back: list[bytes] = []
-        encoded: list[Splice] = []
-        position = at = 0
-        for splice in splices:
-            kept, removed = encode(source[position : splice.start]), encode(splice.removed)
-            before = None if splice.before is None else encode(splice.before)
-            after = encode(splice.after)
-            encoded.append(Splice(at + len(kept), removed, before, after, splice.pixel))
-            back += kept, removed
-            at += len(kept) + len(removed)
-            position = splice.end
-        if b"".join((*back, encode(source[position:]))) != html:
-            raise UnicodeError
-    except UnicodeError:
-        note = f"{codec} would not come back byte for byte: left alone"
-        return Compiled((html,), (), (*notes, note))
-    moved = tuple(_moved(source, [place.link for place in places], codec))
-    return Compiled(join_parts(html, encoded), moved, notes + found, tuple(encoded), codec)
+
+def _read(data: bytes, known: Charset, declared: str | None, html: bool) -> Scanned:
+    """The body with nothing found in it yet."""
+    notes: tuple[str, ...] = ()
+    if declared and not charsets.lookup(declared):
+        notes = (f"charset {declared[:40]!r} is not known: read as {known.name}",)
+    source: bytes | None = data
+    reset = b""
+    if known.form == "iso2022":
+        source, reset = iso2022.mask(data)
+    elif known.form == "unread":
+        source, notes = None, (*notes, f"charset {known.name} is not read: left alone")
+    elif known.form == "utf-16":
+        try:
+            source = data.decode(known.name).encode("utf-8")
+        except UnicodeError:
+            source, notes = None, (*notes, f"the mail is not valid {known.name}: left alone")
+    return Scanned(data, source, known, html, notes, reset=reset)
+
+
+def _pixel_place(html: bytes, tags: Sequence[Tag], unclosed: Unclosed | None) -> int:
+    """Before the last </body> that clients see, else where they stop reading."""
+    ends = [tag.start for tag in tags if tag.name == b"/body" and not tag.mso]
+    return ends[-1] if ends else unclosed.start if unclosed else len(html)
 
 
 def _moved(source: bytes, links: Sequence[Link], codec: str) -> Iterator[Link]:
@@ -215,25 +344,3 @@ def _own(options: Options, base_url: str) -> tuple[Address, ...]:
 @lru_cache(64)
 def _addresses(urls: tuple[str, ...]) -> tuple[Address, ...]:
     return tuple(map(href.address, urls))
-
-
-def _without_trail(url: str) -> str:
-    surplus = {close: url.count(close) - url.count(open_) for close, open_ in _BRACKETS.items()}
-    end = len(url)
-    while end > len(url) - _TRAIL_CHARS and (
-        url[end - 1] in _TRAIL or surplus.get(url[end - 1], 0) > 0
-    ):
-        end -= 1
-        if url[end] in surplus:
-            surplus[url[end]] -= 1
-    return url[:end]
-
-
-def _hint(text: str, start: int) -> str:
-    """The words before an address on its line, or those of the line before if it starts its own."""
-    lines = text[max(0, start - _HINT_CHARS) : start].splitlines() or [""]
-    here = lines[-1].strip() if text[start - 1 : start] not in ("\n", "\r") else ""
-    if not here:
-        above = [line.strip() for line in lines if line.strip()]
-        here = above[-1] if above and not _TEXT_URL.search(above[-1]) else ""
-    return here

@@ -56,6 +56,17 @@ def test_a_report_says_why_and_records_nothing(tmp_path: Path) -> None:
     assert not list((tmp_path / "data" / "journal").glob("*"))
 
 
+@pytest.mark.parametrize("codec", ["shift_jis", "iso2022_jp", "utf-16", "cp1251"])
+def test_json_has_the_text_of_any_charset(tmp_path: Path, codec: str) -> None:
+    word = "Привет" if codec == "cp1251" else "日本表"
+    label = {"cp1251": "windows-1251", "iso2022_jp": "iso-2022-jp"}.get(codec, codec)
+    html = f'<meta charset={label}><p>{word}<a href="http://x.example/">x</a>'
+    (tmp_path / "mail.html").write_bytes(html.encode(codec))
+    answer = json.loads(mailwake(tmp_path, "rewrite", "mail.html", "--json").stdout)
+    assert answer["html"].lstrip("\ufeff").startswith(f"<meta charset={label}><p>{word}<a href=")
+    assert "/c/" in answer["html"] and "\ufffd" not in answer["html"]
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [

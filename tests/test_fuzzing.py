@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from app import headers, mime
+from app import headers, iso2022, mime
 from app.href import read_url
 from app.mime import Edit, Leaf
 from app.outgoing import _edits
@@ -86,6 +86,50 @@ def test_any_text_comes_back(pieces: list[bytes], options: Options) -> None:
     assert found.restore(found.personalise(MESSAGE_TOKEN), MESSAGE_TOKEN) == source
     for link in found.links:
         assert link.tracked == bool(link.target) and read_url(link.url) is not None
+
+
+@fuzzed
+@given(st.one_of(HTML, st.lists(HREF, max_size=5).map(b" ".join)), CHARSET, st.booleans())
+def test_any_text_in_any_charset_comes_back(text: bytes, charset: str | None, delsp: bool) -> None:
+    try:
+        found = rewrite_text(
+            text, Options(own_origins=(US,)), sign, US, charset=charset, flowed=True, delsp=delsp
+        )
+    except RewriteError:
+        return
+    mail = found.personalise(MESSAGE_TOKEN)
+    assert found.restore(mail, MESSAGE_TOKEN) == text
+    written = mail if found.codec == "ascii" else mail.decode(found.codec).encode("utf-8")
+    assert written.count(b"https://t.example/c/") >= sum(link.tracked for link in found.links)
+
+
+ISO_2022 = st.lists(
+    st.sampled_from(
+        [b"\x1b$B", b"\x1b$@", b"\x1b(B", b"\x1b(J", b"\x1b(I", b"\x1b$(D", b"\x1b$)C", b"\x0e",
+         b"\x0f", b"\x1b", b"<a href='http://x.example/", b"'>", b"</a>", b"</body>", b"%F", b"<>",
+         b"\\~", b"x", b"\n", b"\xff", b"<a href=http://y.example>", b"http://z.example/ "]
+    ), max_size=20,
+).map(b"".join)  # fmt: skip
+
+
+@fuzzed
+@given(ISO_2022, st.sampled_from(["iso-2022-jp", "iso-2022-kr"]))
+def test_what_is_shifted_reads_the_same_behind_every_link(html: bytes, charset: str) -> None:
+    for found in (
+        compiled(html, Options(opens=False), charset),
+        rewrite_text(html, Options(), sign, US, charset=charset),
+    ):
+        assert found is not None
+        mail = found.personalise(MESSAGE_TOKEN)
+        assert found.restore(mail, MESSAGE_TOKEN) == html
+        assert iso2022.mask(mail).reset == iso2022.mask(html).reset
+        # Behind each link stands what stood there, read as it was read.
+        masked, new = iso2022.mask(html).html, iso2022.mask(mail).html
+        grown = 0
+        ends = [*(splice.start for splice in found.splices[1:]), len(html)]
+        for splice, end in zip(found.splices, ends, strict=False):
+            grown += len(splice.inserted(MESSAGE_TOKEN)) - len(splice.removed)
+            assert new[splice.end + grown : end + grown] == masked[splice.end : end]
 
 
 def every_link(leaf: Leaf, body: bytes) -> Sequence[Edit]:

@@ -1,6 +1,7 @@
 import pytest
 
 from app import href
+from app.charset import Charset
 
 
 @pytest.mark.parametrize(
@@ -74,7 +75,7 @@ def test_the_rest_is_encoded_as_browsers_do(url: str, target: str) -> None:
 
 def test_a_query_is_encoded_in_the_mails_charset() -> None:
     address = href.address("http://x.example/ü?q=ü日本#ü")
-    assert address.target({}, "cp1252") == (
+    assert address.target({}, Charset("windows-1252")) == (
         "http://x.example/%C3%BC?q=%FC%26%2326085%3B%26%2326412%3B#%C3%BC"
     )
 

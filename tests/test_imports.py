@@ -60,6 +60,7 @@ LAYERS = [
     {"erasures"},
     {"suppressing", "withdrawing", "refusing", "experiments"},
     {"queries", "link"},
+    {"plain_text"},
     {"merge_fields", "preheader"},
     {"classify", "variants"},
     {
@@ -71,13 +72,14 @@ LAYERS = [
         "charts",
         "catalog",
         "markup",
-        "charset",
         "addresses",
         "state",
         "families",
         "journal_secrets",
         "significance",
     },
+    {"foreign"},
+    {"syntax"},
     {"migrating", "expiry", "waiting"},
     {"rekeying"},
     {"settings", "logs", "filters"},
@@ -86,6 +88,9 @@ LAYERS = [
     {"files", "secret_files", "identity", "wire"},
     {"url_patterns"},
     {"masking", "href"},
+    {"charset"},
+    {"iso2022"},
+    {"encoding"},
     {"randomness"},
 ]
 # Within a layer, by name.

@@ -1,13 +1,28 @@
 import json
+import random
 import re
 from pathlib import Path
+from string import ascii_letters, digits
 from typing import Any
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from app.rewrite import Compiled, Link, Options, RewriteError, compile_html, rewrite_text
+from app import iso2022
+from app.rewrite import (
+    MESSAGE_TOKEN,
+    Compiled,
+    Link,
+    Options,
+    RewriteError,
+    compile_html,
+    refused,
+    rewrite_text,
+    scan_html,
+    scan_text,
+)
+from app.tokens import LinkToken, MessageToken, Tokens
 
 US = "https://t.example"
 FIXTURES = Path(__file__).parent / "fixtures" / "rewrite"
@@ -194,6 +209,13 @@ def test_only_the_href_changes() -> None:
         "data-skip-click",
         'data-mautic-disable-tracking="true"',
         'data-pm-no-track=""',
+        "data-as-no-track",
+        'autotrack="false"',
+        "mc:disable-tracking",
+        "notrack",
+        'notrack="notrack"',
+        "cm_dontconvertlink",
+        "mb_dontconvertlink",
     ],
 )
 def test_every_vendors_opt_out_is_honoured_and_stripped(attribute: str) -> None:
@@ -204,8 +226,24 @@ def test_every_vendors_opt_out_is_honoured_and_stripped(attribute: str) -> None:
     assert rewritten(html) == '<a href="http://x.example">x</a><a href="http://y.example">y</a>'
 
 
+@pytest.mark.parametrize("value", ["untracked", "button Untracked", "mktNoTrack\tx"])
+def test_a_class_opts_out_and_stays(value: str) -> None:
+    html = (
+        f'<a class="{value}" href="http://x.example">x</a><a class=tracked href=http://y.example>'
+    )
+    assert reasons(html) == ["opted_out", None]
+    assert rewritten(html).startswith(f'<a class="{value}" href="http://x.example">')
+
+
 @pytest.mark.parametrize(
-    "attribute", ["clicktracking=on", "data-track=on", "data-skip-click=false"]
+    "attribute",
+    [
+        "autotrack=true",
+        "notrack=false",
+        "clicktracking=on",
+        "data-track=on",
+        "data-skip-click=false",
+    ],
 )
 def test_what_opts_nothing_out_stays(attribute: str) -> None:
     html = f'<a {attribute} href="http://x.example">x</a>'
@@ -259,7 +297,7 @@ def test_our_address_in_other_words_is_ours() -> None:
             "//t.example/",
         )
     )
-    assert reasons(html) == ["own_url", "own_url", "own_url", "relative"]
+    assert reasons(html) == ["own_url", "own_url", "own_url", "no_scheme"]
     html = '<a href="https://x.example/mail/u">u</a><a href="https://x.example/mailbox">m</a>'
     assert reasons(html)[0] is None
     own = Options(own_origins=("https://x.example/mail",))
@@ -276,7 +314,9 @@ def test_our_address_in_other_words_is_ours() -> None:
         ("tel:+49", "other_scheme"),
         ("java\nscript:x", "other_scheme"),
         ("a/b", "relative"),
-        ("//x.example/", "relative"),
+        ("//x.example/", "no_scheme"),
+        ("\\/x.example/", "no_scheme"),
+        ("/x.example", "relative"),
         ("http://", "bad_url"),
         ("http://a b/", "bad_url"),
         ("http://x.example:99999/", "bad_url"),
@@ -335,6 +375,18 @@ def test_tags_and_label_stay_in_the_mail() -> None:
         ("<a href=#><!--[if mso]>&nbsp;<![endif]-->Go<!-- > --></a>", "Go"),
         ("<v:rect href=#><w:anchorlock/><center>Order</center></v:rect> x", "Order"),
         ("<area href=# alt=Map> x", "Map"),
+        ("<a href=#><style>.a > b{}</style><script>x</script>Go</a>", "Go"),
+        ("<a href=#><img src=x alt=''><img title=T></a>", "T"),
+        ("<a href=#><img alt=' ' aria-label='A &amp; b'></a>", "A & b"),
+        ("<a href=# aria-label=A><img src=i.png></a>", "A"),
+        (
+            "<a href=#><img src='https://x.example/i/hero%20shoe.png?w=1&amp;h=2#x'></a>",
+            "hero shoe.png",
+        ),
+        ("<a href=#><img src=i.png><img src=j.png></a>", "i.png"),
+        ("<a href=#><img src=cid:a@b></a>", ""),
+        ("<a href=#><img src='data:image/png;base64,iVBO/Rw0'></a>", ""),
+        ("<svg><a xlink:href=#><title>T</title></a></svg>", "T"),
         ("<a href=#>" + "x" * 200 + "</a>", "x" * 120),
         ("<a href=#>one<a href=#>two", "one"),
         ("<a href=#>&#" + "9" * 4000 + ";</a>", "\ufffd"),
@@ -342,6 +394,23 @@ def test_tags_and_label_stay_in_the_mail() -> None:
 )
 def test_labels(element: str, label: str) -> None:
     assert compiled(element).links[0].label == label
+
+
+def test_links_of_svg_and_what_follows_it() -> None:
+    html = (
+        '<svg viewBox="0 0 1 1"><title/><style><a href="http://x.example/1"/></style>'
+        '<![CDATA[<a href="http://x.example/no">]]><a xlink:href="http://x.example/2">2</a>'
+        '<a href="http://x.example/3" xlink:href="http://x.example/no">3</a>'
+        '<foreignObject><style><a href="http://x.example/no"></style>'
+        '<a xlink:href="http://x.example/no">no</a></foreignObject></svg>'
+        '<a href="http://x.example/4" xlink:href="http://x.example/no">4</a>'
+        '<math><style/><p><![CDATA[> <a href="http://x.example/5">]]>5</a>'
+    )
+    result = compiled(html)
+    assert [link.url for link in result.links] == [f"http://x.example/{n}" for n in range(1, 6)]
+    assert result.notes == ()
+    mail = rewritten(html)
+    assert f'<a xlink:href="{US}/c/M-1_x/L1">2</a>' in mail and mail.count("/no") == 5
 
 
 def test_utm_comes_before_the_fragment_and_never_twice() -> None:
@@ -382,9 +451,53 @@ def test_charsets(charset: str, codec: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("charset", "word", "text"),
+    [
+        ("iso-2022-jp", b"\x1b$B-!%F%9%H\x1b(B", "\u2460テスト"),  # NEC's row 13
+        ("iso-2022-jp", b"\x1b$@%F%9%H\x1b(J", "テスト"),
+        ("iso-2022-jp", b"\x1b(J\\~\x1b(B", "\xa5\u203e"),
+        ("iso-2022-jp", b"\x1b(IC=D\x1b(B", "ﾃｽﾄ"),
+        ("iso-2022-jp", b"\x1b(B\x1b$B%F\x1b(B\x1b$B%9\x1b$B%H\x1b(B\x1b(B", "テスト"),
+        ("iso-2022-jp", b'\x1b$B<>!"\x1b(B', "湿、"),  # whose bytes are < > ! "
+        ("iso-2022-jp-1", b"\x1b$(D0!\x1b(B", "丂"),
+        ("iso-2022-kr", b"\x1b$)C\x0e>H3g\x0f", "안녕"),
+        ("iso-2022-cn", b"\x1b$)A\x0eVPND\x0f", "中文"),
+    ],
+)
+def test_what_is_shifted_is_neither_read_as_markup_nor_changed(
+    charset: str, word: bytes, text: str
+) -> None:
+    html = (
+        b"<p>" + word + b'</p><a href="http://x.example/' + word + b'">' + word + b"</a>"
+        b"<a href=http://x.example/b>" + word + b"</a>" + word
+    )
+    result = compiled(html, charset=charset)
+    assert [link.label for link in result.links] == [text, text]
+    assert [link.url for link in result.links] == [
+        f"http://x.example/{text}", "http://x.example/b"
+    ]  # fmt: skip
+    mail = result.personalise(TOKEN)
+    assert result.restore(mail, TOKEN) == html
+    read = iso2022.decode(mail)
+    assert (
+        f'{text}</p><a href="{US}/c/M-1_x/L0">{text}</a><a href={US}/c/M-1_x/L1>{text}</a>' in read
+    )
+    assert iso2022.decode(mail).count("<img") == 1
+
+
+def test_a_mail_that_ends_in_another_set_gets_its_pixel_in_ascii() -> None:
+    html = b"<a href=http://x.example/>x</a>\x1b$B%F"
+    result = compiled(html, charset="iso-2022-jp")
+    mail = result.personalise(TOKEN)
+    assert mail.startswith(b"<a href=https://t.example/c/M-1_x/L0>x</a>\x1b$B%F\x1b(B<img ")
+    assert result.restore(mail, TOKEN) == html
+
+
+@pytest.mark.parametrize(
     ("data", "charset", "note"),
     [
-        (b"<a href=http://x.example>\x1b$B", "iso-2022-jp", "byte for byte"),
+        (b"<a href=http://x.example>+AGE-", "utf-7", "left alone"),
+        (b"<a href=http://x.example>~{VP~}", "HZ-GB-2312", "left alone"),
         (b"\xff\xfe<\0a", None, "not valid"),
         (b"<p>\xff", "x-unheard-of", "not known"),
     ],
@@ -423,6 +536,35 @@ def test_limits_are_named() -> None:
             ["http://x.example/a_(b)", "https://y.example/?q=1&r=2"],
         ),
         ("HTTP://X.EXAMPLE/ü!?", ["HTTP://X.EXAMPLE/ü"]),
+        ("<https://x.example/t/QUE9PQ__>", ["https://x.example/t/QUE9PQ__"]),
+        (
+            "<https://x.example/a~>, <URL:http://x.example/a'*>",
+            ["https://x.example/a~", "http://x.example/a'*"],
+        ),
+        (
+            "<http://x.example/a.>b <http://x.example/b. c",
+            ["http://x.example/a.", "http://x.example/b"],
+        ),
+        (
+            "http://x.example/t/QUE9PQ__, http://x.example/~",
+            ["http://x.example/t/QUE9PQ__", "http://x.example/~"],
+        ),
+        (
+            "*http://x.example/a* _http://x.example/b_ ~http://x.example/c~",
+            [f"http://x.example/{c}" for c in "abc"],
+        ),
+        (
+            "'http://x.example/a'b `http://x.example/b`c",
+            ["http://x.example/a", "http://x.example/b"],
+        ),
+        (
+            "\u201chttp://x.example/a\u201dc \u201ehttp://x.example/b\u201cc",
+            ["http://x.example/a", "http://x.example/b"],
+        ),
+        (
+            "http://x.example/o'neill http://x.example/\xa0a",
+            ["http://x.example/o'neill", "http://x.example/"],
+        ),
         ("“http://x.example/a” http://y.example/。", ["http://x.example/a", "http://y.example/"]),
         ("ftp://x.example www.x.example a@x.example", []),
     ],
@@ -434,6 +576,134 @@ def test_addresses_in_text(text: str, urls: list[str]) -> None:
     for number, url in enumerate(urls):
         mail = mail.replace(url, f"{US}/c/M-1_x/L{number}")
     assert result.personalise(TOKEN).decode() == mail
+
+
+@pytest.mark.parametrize(
+    ("charset", "before", "after"),
+    [
+        ("windows-1252", b"\xdcber ", b"\xe9\x85"),
+        ("utf-8", "Über ".encode(), "é\u2026".encode()),
+        ("shift_jis", b"\x83e\x83X\x83g ", b"\x81B"),
+        ("euc-jp", b"\xa5\xc6 ", b"\xa1\xa3"),
+        ("iso-2022-jp", b"\x1b$B%F%9%H\x1b(B", b"\x1b$B!#%F\x1b(B"),
+        ("iso-2022-kr", b"\x1b$)C\x0e>H3g\x0f ", b"\x0e>H\x0f"),
+        ("gb18030", b"\xd6\xd0 ", b"\xa1\xa3"),
+        ("x-unheard-of", b"\xdc ", b"\xe9\x85"),
+    ],
+)
+def test_text_in_any_charset(charset: str, before: bytes, after: bytes) -> None:
+    """What follows the URL is part of it or ends it, and stays."""
+    text = before + b"http://x.example/a" + after + b"\r\n" + before + b"<http://x.example/b>"
+    result = rewrite_text(text, OPTIONS, token, US, charset=charset)
+    assert [link.tracked for link in result.links] == [True, True]
+    assert result.links[0].url in ("http://x.example/a", "http://x.example/a\xe9")
+    assert result.links[0].offset == len(before)
+    mail = result.personalise(TOKEN)
+    assert f"{US}/c/M-1_x/L0".encode() in mail
+    assert mail.endswith(before + b"<https://t.example/c/M-1_x/L1>")
+    assert mail.startswith(before + b"https://t.example/c/M-1_x/L0")
+    assert result.restore(mail, TOKEN) == text
+
+
+def test_text_in_utf_16_and_in_what_is_not_read() -> None:
+    text = "\ufeffÜber http://x.example/a".encode("utf-16-le")
+    result = rewrite_text(text, OPTIONS, token, US, charset="utf-16")
+    assert result.personalise(TOKEN).decode("utf-16") == f"Über {US}/c/M-1_x/L0"
+    result = rewrite_text(b"+AGE- http://x.example/a", OPTIONS, token, US, charset="utf-7")
+    assert (result.links, result.parts) == ((), (b"+AGE- http://x.example/a",))
+    assert "left alone" in result.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "urls", "mail"),
+    [
+        ("http://x.example/a \r\nb c", ["http://x.example/ab"], "{0} c"),
+        ("> http://x.example/a \r\n> b \r\n> c\r\n> d", ["http://x.example/abc"], "> {0}\r\n> d"),
+        ("> http://x.example/a \r\n>> b", ["http://x.example/a"], "> {0} \r\n>> b"),
+        ("http://x.example/a\r\nb", ["http://x.example/a"], "{0}\r\nb"),
+        ("<http://x.example/a \r\nb_> c", ["http://x.example/ab_"], "<{0}> c"),
+        ("http://x.example/a, \r\n \r\nb", ["http://x.example/a"], "{0}, \r\n \r\nb"),
+        ("http://x.example/a. \r\n b.", ["http://x.example/a.b"], "{0}."),
+        (
+            "http://x.example/a \r\nhttp://x.example/b", ["http://x.example/ahttp://x.example/b"],
+            "{0}",
+        ),
+    ],
+)  # fmt: skip
+def test_a_url_goes_on_behind_a_soft_line_break(text: str, urls: list[str], mail: str) -> None:
+    result = rewrite_text(text.encode(), OPTIONS, token, US, flowed=True, delsp=True)
+    assert [link.url for link in result.links] == urls
+    assert result.personalise(TOKEN).decode() == mail.format(f"{US}/c/M-1_x/L0")
+    assert result.restore(result.personalise(TOKEN), TOKEN) == text.encode()
+    if " \r\nb" in text:  # without DelSp the break is a space
+        result = rewrite_text(text, OPTIONS, token, US, flowed=True)
+        assert result.links[0].url == "http://x.example/a"
+
+
+def test_a_bracketed_url_that_goes_on_in_the_next_line_is_left_alone() -> None:
+    text = "<https://x.example/t/QUE9\r\n  PQ__> <https://x.example/b\r\n c d>"
+    result = rewrite_text(text, OPTIONS, token, US)
+    assert [link.reason for link in result.links] == ["wrapped", None]
+
+
+def test_one_decision_for_a_url_in_all_alternatives() -> None:
+    options = Options(own_origins=(US,), utm={"utm_source": "x"})
+    html = scan_html(
+        b'<a data-track=off href="https://x.example/reset?a=1&amp;b=2">New password</a>'
+        b'<a href="https://x.example/q/1">Unsubscribe</a><a href="https://x.example/q/2">click</a>'
+        b'<a href="https://x.example/q/3">shop</a>',
+        options, US,
+    )  # fmt: skip
+    text = scan_text(
+        "https://x.example/reset?a=1&b=2 https://x.example/q/1#x https://x.example/q/1\n"
+        "To unsubscribe: https://x.example/q/2\nhttps://x.example/q/3",
+        options, US,
+    )  # fmt: skip
+    leave = refused([html, text])
+    assert [link.reason for link in html.compile(token, leave).links] == [
+        "opted_out", "unsubscribe", "unsubscribe", None,
+    ]  # fmt: skip
+    assert [link.reason for link in text.compile(token, leave).links] == [
+        "opted_out", None, "unsubscribe", "unsubscribe", None,
+    ]  # fmt: skip
+    assert [link.reason for link in text.compile(token).links] == [
+        None, None, None, "unsubscribe", None
+    ]  # fmt: skip
+
+
+def test_a_link_is_as_long_at_most_as_windows_opens_it() -> None:
+    tokens = Tokens(["a signing key of these tests, of no use elsewhere"])
+    message = tokens.message(MessageToken(bytes(16), 1, 2)).encode()
+    assert len(message) <= MESSAGE_TOKEN
+    rng = random.Random(1)
+    longest = 0
+    for size in range(1300, 1990, 7):  # of random letters, which do not compress
+        path = "".join(rng.choices(ascii_letters + digits, k=size))
+        html = f'<a data-skip-click="no" href="https://x.example/{path}">x</a>'
+        result = compile_html(
+            html.encode(),
+            Options(opens=False),
+            lambda x: tokens.link(LinkToken(1, 2, x.target)),
+            US,
+        )
+        (link,) = result.links
+        assert link.reason in (None, "too_long") and bool(link.target) == link.tracked
+        if link.tracked:
+            longest = max(longest, len(result.personalise(message)) - len(html) + len(link.url))
+        else:
+            assert result.personalise(message) == html.encode()
+    assert 2_000 < longest <= 2_083
+
+
+@pytest.mark.parametrize(
+    "sign", ["amp4email", "\u26a14email", "\u26a1\ufe0f4email data-css-strict"]
+)
+def test_amp_is_left_alone(sign: str) -> None:
+    html = f'<!doctype html><html lang="en" {sign}><body><a href="http://x.example">x</a></body>'
+    result = compiled(html)
+    assert result.personalise(TOKEN) == html.encode()
+    assert result.notes == ("the document is AMP for email: left alone",)
+    assert len(compiled(html.replace(sign, "title='amp4email'")).links) == 1
 
 
 def test_text_is_not_tracked_where_it_lets_the_reader_leave() -> None:

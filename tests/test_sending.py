@@ -410,3 +410,18 @@ def test_where_the_pixel_goes_and_what_becomes_of_urls_as_text(
         content=b"X-Mailwake-Track: opens clicks url_text=leave pixel=top\r\n" + message,
     )
     assert [link["reason"] for link in answer.json()["links"]] == ["url_text"]
+
+
+def test_each_variants_template_has_its_own_merge_fields(mailwake: Mailwake) -> None:
+    for name in ("A", "B"):
+        kept = mailwake.keep_template("fields-of-variants", f"<p>{{{{{name}}}}}</p>", variant=name)
+        assert (kept.variant, kept.fields) == (name, [name])
+    lines = [
+        {"recipient": "a@example.com", "variant": "A", "values": {"A": "for a"}},
+        {"recipient": "b@example.com", "variant": "B", "values": {"A": "for a"}},
+        {"recipient": "c@example.com", "variant": "B", "values": {"B": "for b"}},
+    ]
+    first, second, third = mailwake.messages("fields-of-variants", lines)
+    assert isinstance(first, MessageOut) and first.html.startswith("<p>for a</p>")
+    assert isinstance(second, LineError) and second.field == "values.B"
+    assert isinstance(third, MessageOut) and third.html.startswith("<p>for b</p>")
