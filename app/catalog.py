@@ -12,9 +12,11 @@ states anew what its mailers say once in RESTATED seconds.
 import asyncio
 import fcntl
 import logging
+import os
 import time
 from collections import OrderedDict
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import msgspec
@@ -25,6 +27,7 @@ from app.events import Newsletter
 log = logging.getLogger(__name__)
 
 REMEMBERED = 100_000
+MAX_BYTES = 2**17  # more than the longest name, subject and tags
 RESTATED = 60.0  # seconds
 SWEEP_SECONDS = 86_400.0
 FOLDER = "newsletters"  # of DATA_DIR
@@ -84,27 +87,23 @@ class Newsletters:
     def read(self, newsletter: int) -> Statement | None:
         """None for a newsletter that no process of this data folder has named."""
         try:
-            with self._path(newsletter).open("rb") as file:
-                fcntl.flock(file, fcntl.LOCK_SH)  # as in `keep`, held for microseconds
-                return self._decoded(file.read())
+            with _locked(self._path(newsletter), os.O_RDONLY, fcntl.LOCK_SH) as file:
+                return self._decoded(os.read(file, MAX_BYTES))
         except OSError:
             return None
 
     def keep(self, record: Newsletter) -> None:
         """Merge a record that is in the journal. Raises OSError."""
-        path = self._path(record.newsletter)
-        try:
-            file = path.open("a+b")
-        except FileNotFoundError:
+        path, mode = self._path(record.newsletter), os.O_RDWR | os.O_CREAT
+        if not self._folder.is_dir():
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            file = path.open("a+b")
-        with file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            file.seek(0)
-            known = self._decoded(file.read()) or Statement(record.id)
+        with _locked(path, mode, fcntl.LOCK_EX) as file:
+            old = os.read(file, MAX_BYTES)
+            known = self._decoded(old) or Statement(record.id)
             content = _encode(known.merged(record))
-            file.truncate(0)
-            file.write(content)
+            os.pwrite(file, content, 0)
+            if len(content) < len(old):
+                os.ftruncate(file, len(content))
 
     async def run(self) -> None:
         """Sweep once a day, until cancelled."""
@@ -137,6 +136,17 @@ class Newsletters:
 
     def _path(self, newsletter: int) -> Path:
         return self._folder / f"{newsletter:016x}.json"
+
+
+@contextmanager
+def _locked(path: Path, mode: int, lock: int) -> Iterator[int]:
+    """An open file, for the microseconds in which it is read and written. Raises OSError."""
+    file = os.open(path, mode | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(file, lock)
+        yield file
+    finally:
+        os.close(file)
 
 
 class Catalog:

@@ -83,9 +83,8 @@ def host_family(target: str, flags: int = 0) -> Identity:
 
 @lru_cache(REMEMBERED)
 def detail(label: str, tags: tuple[str, ...]) -> int:
-    """The 32-bit key of a link's label and topics in one mail; 0 where it has neither."""
-    text = "\0".join((label, *tags))
-    return _hash("detail", text, 4) if text else 0
+    """The 32-bit key of a link's label and topics in one mail, never 0: that is not known."""
+    return _hash("detail", "\0".join((label, *tags)), 4) or 1
 
 
 def without_utm(url: str) -> str:

@@ -390,7 +390,7 @@ def _keyed(record: PlacedLink) -> Link:
     """A link of version 0.1 by what it leads to."""
     found = identity.identify_shown(record.url)
     label = masking.mask_text(record.label)
-    detail = identity.detail(label, record.tags)
+    detail = identity.detail(label, record.tags) if label or record.tags else 0
     return Link(
         record.at, record.workspace, record.newsletter, found.link, found.family, record.link,
         found.url, found.template, "", detail, label, record.tags,

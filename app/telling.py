@@ -195,7 +195,10 @@ class Teller:
     def _link(self, row: Row) -> LinkTold:
         key = self._key(row)
         known = self._links.get((row.newsletter, key), {})
-        found = known.get(row.detail) or known.get(0) or next(reversed(known.values()), Known())
+        found = known.get(row.detail) if row.detail else None
+        if found is None:  # its own label is not known: the latest
+            latest = list(reversed(known.values())) or [Known()]
+            found = next((one for one in latest if one.label or one.tags), latest[0])
         return LinkTold(
             identity.shown_id(key), found.name, found.label, row.url or found.url, row.place,
             list(found.tags),

@@ -131,7 +131,10 @@ RECORDS = st.one_of(
         newsletter=U64,
         message=st.binary(min_size=16, max_size=16).map(bytes.hex),
         recipient=U64,
-        link=st.integers(-1, 65535),
+        position=st.integers(-1, 65535),
+        link=st.just(0) | U64,
+        detail=st.integers(0, 2**32 - 1),
+        flags=st.integers(0, 3),
         url=TEXT,
         variant=st.integers(0, 255),
         method=st.sampled_from(["GET", "HEAD"]),
@@ -162,7 +165,10 @@ def test_rows_follow_from_the_bytes_alone(records: list[events.Record]) -> None:
     tables = first.tables
     assert (first.records, first.unreadable) == (len(records), 0)
     assert first.hits == [record for record in records if isinstance(record, Hit)]
-    assert sum(lines.count(b"\n") for lines in tables.values()) == len(records)
+    rows_of = {table: lines.count(b"\n") for table, lines in tables.items()}
+    assert sum(rows_of[table] for table in ("hits", "newsletters", "messages")) == len(records)
+    unkeyed = any(hit.kind == "click" and not hit.link for hit in first.hits)
+    assert bool(rows_of["newsletter_links"]) == bool(rows_of["link_places"]) == unkeyed
     for line in tables["hits"].splitlines():
         assert json.loads(line)["segment"] == "id"
 

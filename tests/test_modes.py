@@ -26,7 +26,7 @@ from app.modes import (
     pseudonymous_id,
     told,
 )  # fmt: skip
-from app.queries import Queries
+from app.queries import Queries, clicked
 from app.state import open_state
 from app.storage import Storage
 from app.tokens import MessageToken, Tokens
@@ -121,9 +121,8 @@ def test_of_aggregate_hits_only_the_verdict_is_stored(tmp_path: Path, storage: S
     stats = Queries(storage).stats(name)
     assert (stats.clicks.human.total, stats.clicks.human.unique) == (12, 0)
     assert (stats.opens.machine.total, stats.opens.all.unique) == (1, 0)
-    (link, *_) = Queries(storage).run("newsletter_stats_filtered", newsletter=key, link="0",
-        client="", family="", os="", device="", country="", variant="", since_ms=0)  # fmt: skip
-    assert (link["human_total"], link["human_unique"]) == (3, 0)
+    link = Queries(storage).stats(name, {"link": "0"}).clicks.human
+    assert (link.total, link.unique) == (3, 0)
     events, _ = Feed(open_state(tmp_path)).after(Cursor(), "default", 100)
     assert {event.row.recipient for event in events} == {0}
 
@@ -178,6 +177,14 @@ def test_nobody_is_silent_who_could_not_be_seen(tmp_path: Path, storage: Storage
     assert [row["address"] for row in rows if not row["acted"]] == ["full@x.example"]
     nothing = dict.fromkeys(("newsletter", "opened", "clicked", "not_clicked"), 0)
     found = queries.run(
-        "segment", tags=[], since_ms=0, neutral=0, limit=100, not_opened=key, **nothing
+        "segment",
+        tags=[],
+        since_ms=0,
+        neutral=0,
+        limit=100,
+        not_opened=key,
+        linked=0,
+        **clicked({}),
+        **nothing,
     )
     assert [row["recipient"] for row in found] == ["full@x.example"]
