@@ -178,4 +178,6 @@ def _why(prepared: Prepared) -> Reason:
         return "unproven"
     if prepared.left == {"sealed"}:
         return "sealed"
-    return "broken" if prepared.notes else "nothing"
+    # HTML always changes, by its pixel at least; text may have no links.
+    trouble = "unreadable" in prepared.left or (prepared.sample and prepared.notes)
+    return "broken" if trouble else "nothing"

@@ -28,6 +28,7 @@ _SEALED = (
     "multipart/signed", "multipart/encrypted", "application/pkcs7-mime", "application/x-pkcs7-mime",
 )  # fmt: skip
 _APART = ("multipart/report", "multipart/digest")  # no newsletters: reports of servers, and lists'
+_INDENTED = re.compile(rb"[ \t]+[!-9;-~]+[ \t]*:")
 _TOKEN = re.compile(r"([\w-]+)\s*(?:[;(].*)?\Z", re.DOTALL)
 _SPELLINGS = {"7-bit": "7bit", "7bits": "7bit", "8-bit": "8bit", "8bits": "8bit"}
 _PGP = b"-----BEGIN PGP"
@@ -109,9 +110,9 @@ class _Structure:
         except HeaderError as error:
             self.notes.append(Note("unreadable", f"{error}: left alone"))
             return
-        if headers.begins_within(self._message[start : start + 1]):
+        if _INDENTED.match(self._message, start, begin):
             # Some readers take the first line for a field in spite of that.
-            self._left("unreadable", begin, "what follows a header that begins within a field")
+            self._left("unreadable", begin, "what follows a header whose first field is indented")
             return
         about = _about(head)
         kind = about.get_content_type()

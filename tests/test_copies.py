@@ -127,7 +127,7 @@ def test_a_mail_that_begins_within_a_field_gets_none_before_it(
     with gateway(tmp_path / "data", f"smtp://127.0.0.1:{box.port}", **env) as running:
         asking = b" x: y\r\nX-Mailwake-Unsubscribe: add\r\n" + mail(HTML)
         for given in (sent, asking):
-            assert "begins within a field was left alone" in running.send(given)
+            assert "first field is indented was left alone" in running.send(given)
             assert box.raw[-1] == sent
 
 
@@ -225,13 +225,23 @@ def test_what_is_sealed_or_only_partly_tracked_is_counted_and_logged(
         for sealed in (b"\r\n" + pgp, smime, signed_part):
             assert running.send(head + sealed) == f"250 2.0.0 kept as {len(box.raw)}"
             assert without_trace(box.raw[-1]) == head + sealed
+        plain = (
+            b"Content-Type: text/plain; charset=x-never\r\nX-Mailwake-Track: text\r\n\r\nHello\r\n"
+        )
+        assert running.send(head + plain) == f"250 2.0.0 kept as {len(box.raw)}"
         answer = running.send(head + encoded)
         assert "(not tracked: broken byte" in answer and "'x-own' is not known" in answer
         partly = head + mixed + html + b"--b\r\n" + signed_part + b"--b--\r\n"
-        assert running.send(partly) == f"250 2.0.0 kept as {len(box.raw)}"
+        assert running.send(partly).startswith(f"250 2.0.0 kept as {len(box.raw)} (Mailwake ")
         assert LINK.search(box.raw[-1])
     log = " ".join(running.log.read_text().split())  # it is wrapped
-    for count in ("'untouched_sealed': 3", "'untouched_broken': 1", "'tracked': 1", "'noted': 1"):
+    for count in (
+        "'untouched_sealed': 3",
+        "'untouched_broken': 1",
+        "'untouched_nothing': 1",
+        "'tracked': 1",
+        "'noted': 1",
+    ):
         assert count in log
     assert "a mail was tracked in part: byte" in log and "multipart/signed was left alone" in log
 

@@ -1,11 +1,13 @@
 """Whole messages on their way out: what is reported, recorded and counted of them."""
 
+import base64
+import quopri
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from app import proof
+from app import mime, proof, transfer
 from app.journal import Journal
 from app.outgoing import Outgoing, Prepared
 from app.schemas import NewsletterIn, TrackingIn
@@ -55,3 +57,45 @@ def test_places_of_links_go_on_over_parts(outgoing: Outgoing) -> None:
     assert done.left == {"sealed"}
     (note,) = done.notes
     assert note == f"byte {message.index(b'--s--')}: multipart/signed was left alone"
+
+
+@pytest.mark.parametrize("encoding", ["7bit", "quoted-printable", "base64"])
+@pytest.mark.parametrize("delsp", ["yes", "no"])
+def test_urls_over_flowed_lines_are_read_joined_or_left_alone(
+    outgoing: Outgoing, encoding: str, delsp: str
+) -> None:
+    """RFC 3676, section 4.3: with delsp a URL goes on in the next line."""
+    lines = (
+        b"See https://example.com/a/very/ \r\nlong/path?x=1 and more\r\nor https://x.example/\r\n"
+    )
+    encode = {"quoted-printable": quopri.encodestring, "base64": base64.encodebytes}
+    head = f"Content-Type: text/plain; format=flowed; delsp={delsp}\r\n".encode()
+    head += f"Content-Transfer-Encoding: {encoding}\r\n\r\n".encode()
+    message = head + encode.get(encoding, bytes)(lines)
+    done = prepared(outgoing, message, text=True)
+    assert not done.left
+    (leaf,) = mime.leaves(done.html)
+    raw = done.html[leaf.start : leaf.end]
+    content = transfer.body(leaf.encoding, raw, leaf.ending).decoded
+    tracked = {link.url for link in done.links if link.tracked}
+    whole = "https://example.com/a/very/long/path?x=1"
+    if delsp == "yes":
+        assert tracked <= {whole, "https://x.example/"}
+        assert whole in tracked or (done.notes and b"a/very/ \r\nlong/path?x=1 and" in content)
+    else:
+        assert tracked == {"https://example.com/a/very/", "https://x.example/"}
+    assert b"https://x.example/" not in content and b" and more\r\nor https://t.example/" in content
+
+
+def test_text_in_any_charset_is_tracked(outgoing: Outgoing) -> None:
+    for charset, codec in (("iso-8859-1", "cp1252"), ("shift_jis", "cp932"), ("utf-16", "utf-16")):
+        text = "\u00fc" if charset == "iso-8859-1" else "\u3042"
+        body = f"{text} https://example.com/ {text}\r\n".encode(codec)
+        head = f"Content-Type: text/plain; charset={charset}\r\n"
+        head += "Content-Transfer-Encoding: base64\r\n\r\n"
+        done = prepared(outgoing, head.encode() + base64.encodebytes(body), text=True)
+        assert [link.url for link in done.links if link.tracked] == ["https://example.com/"]
+        (leaf,) = mime.leaves(done.html)
+        content = transfer.body("base64", done.html[leaf.start :], b"\r\n").decoded.decode(codec)
+        assert content.startswith(f"{text} https://t.example/c/")
+        assert content.endswith(f" {text}\r\n")
