@@ -140,7 +140,9 @@ class SegmentLine(Struct, frozen=True):
     last_sent_at: datetime
 
 
-SegmentName = Annotated[str, Meta(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]+$")]
+SegmentName = Annotated[
+    str, Meta(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]+$(?!\n)")
+]
 
 
 class SavedOut(Struct, frozen=True):
@@ -156,9 +158,11 @@ class SavedList(Struct, frozen=True):
     segments: list[SavedOut]
 
 
-LinkId = Annotated[int, Meta(ge=0, le=65_535)] | Annotated[str, Meta(pattern="^[0-9a-f]{16}$")]
-Url = Annotated[str, Meta(min_length=1, max_length=2000, pattern=r"^[^\x00-\x20\x7f]+$")]
-Path = Annotated[str, Meta(min_length=1, max_length=500, pattern=r"^[^\x00-\x20\x7f]+$")]
+LinkId = (
+    Annotated[int, Meta(ge=0, le=65_535)] | Annotated[str, Meta(pattern=r"^[0-9a-f]{16}$(?!\n)")]
+)
+Url = Annotated[str, Meta(min_length=1, max_length=2000, pattern=r"^[^\x00-\x20\x7f]+$(?!\n)")]
+Path = Annotated[str, Meta(min_length=1, max_length=500, pattern=r"^[^\x00-\x20\x7f]+$(?!\n)")]
 
 
 class WebhookIn(Struct, frozen=True, forbid_unknown_fields=True):
@@ -250,7 +254,7 @@ class FollowUpIn(Struct, frozen=True, forbid_unknown_fields=True):
     clicked.
     """
 
-    name: Annotated[str, Meta(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]+$")]
+    name: Annotated[str, Meta(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]+$(?!\n)")]
     webhook_id: Annotated[str, Meta(min_length=1, max_length=200)]
     when: Literal["clicked", "not_opened", "not_clicked"]
     after_hours: Annotated[float, Meta(ge=0, le=720)] = 0

@@ -136,7 +136,7 @@ async def replay(request: Request) -> Response:
 class Filed(acting.WebhookIn, frozen=True, kw_only=True):
     """A webhook of the file: as in the API, with a name, and a secret of your own making."""
 
-    name: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_-]{1,60}$")]
+    name: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_-]{1,60}$(?!\n)")]
 
 
 class _File(msgspec.Struct, forbid_unknown_fields=True):

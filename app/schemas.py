@@ -18,13 +18,13 @@ Id = Annotated[
     Meta(
         min_length=1,
         max_length=200,
-        pattern=r"^(?!\.\.?$)[^\x00-\x1f\x7f]+$",
+        pattern=r"^(?!\.\.?$)[^\x00-\x1f\x7f]+$(?!\n)",
         description="The mailer's own name: 1 to 200 characters, no control characters.",
     ),
 ]
 Moment = Annotated[datetime, Meta(tz=True)]
-Line = Annotated[str, Meta(max_length=1000, pattern=r"^[^\x00-\x1f\x7f]*$")]
-Tag = Annotated[str, Meta(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]+$")]
+Line = Annotated[str, Meta(max_length=1000, pattern=r"^[^\x00-\x1f\x7f]*$(?!\n)")]
+Tag = Annotated[str, Meta(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]+$(?!\n)")]
 Tags = Annotated[tuple[Tag, ...], Meta(max_length=50)]
 MOST_METADATA = 20  # keys
 MetadataKey = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.-]{1,64}$(?!\n)")]
@@ -47,7 +47,7 @@ RfcMessageId = Annotated[
 
 
 Families = Annotated[
-    tuple[Annotated[str, Meta(min_length=1, max_length=500, pattern=r"^[!-~]+$")], ...],
+    tuple[Annotated[str, Meta(min_length=1, max_length=500, pattern=r"^[!-~]+$(?!\n)")], ...],
     Meta(
         max_length=50,
         description="Patterns such as /parcel/* for links that differ by recipient: one link each.",
@@ -93,7 +93,7 @@ class ModesOut(Struct, frozen=True):
     clicks: Mode
 
 
-UtmName = Annotated[str, Meta(pattern=r"^(utm_)?[A-Za-z0-9_]{1,60}$")]
+UtmName = Annotated[str, Meta(pattern=r"^(utm_)?[A-Za-z0-9_]{1,60}$(?!\n)")]
 
 
 Recipient = Annotated[
@@ -101,7 +101,7 @@ Recipient = Annotated[
     Meta(
         min_length=1,
         max_length=512,
-        pattern=r"^[^\x00-\x1f\x7f]*[^\x00-\x20\x7f][^\x00-\x1f\x7f]*$",
+        pattern=r"^[^\x00-\x1f\x7f]*[^\x00-\x20\x7f][^\x00-\x1f\x7f]*$(?!\n)",
         description="Whom it goes to: an address or the mailer's own id of the person.",
     ),
 ]
@@ -161,7 +161,7 @@ class TemplateIn(Struct, frozen=True, forbid_unknown_fields=True):
     utm: Utm = {}
     link_families: Families = ()
     full_urls: bool = False
-    placeholder: Annotated[str, Meta(max_length=200, pattern=r"^[!-~ ]*$")] = ""
+    placeholder: Annotated[str, Meta(max_length=200, pattern=r"^[!-~ ]*$(?!\n)")] = ""
 
 
 class RecipientIn(Struct, frozen=True, forbid_unknown_fields=True):

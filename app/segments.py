@@ -39,7 +39,7 @@ class Segment(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tru
     clicked: Text = ""
     not_opened: Text = ""
     not_clicked: Text = ""
-    clicked_link: Annotated[str, Meta(pattern=r"^([0-9a-f]{16})?$")] = ""
+    clicked_link: Annotated[str, Meta(pattern=r"^([0-9a-f]{16})?$(?!\n)")] = ""
     clicked_name: Text = ""
     clicked_label: Text = ""
     clicked_url: Annotated[str, Meta(max_length=2000)] = ""

@@ -4,6 +4,8 @@ import base64
 import json
 import re
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -425,3 +427,35 @@ def test_each_variants_template_has_its_own_merge_fields(mailwake: Mailwake) -> 
     assert isinstance(first, MessageOut) and first.html.startswith("<p>for a</p>")
     assert isinstance(second, LineError) and second.field == "values.B"
     assert isinstance(third, MessageOut) and third.html.startswith("<p>for b</p>")
+
+
+@pytest.mark.parametrize(
+    ("field", "body"),
+    [
+        ("newsletter.id", {"newsletter": {"id": "lines\n"}}),
+        ("newsletter.name", {"newsletter": {"id": "lines", "name": "A\n"}}),
+        ("newsletter.tags[0]", {"newsletter": {"id": "lines", "tags": ["a\n"]}}),
+        (
+            "newsletter.link_families[0]",
+            {"newsletter": {"id": "lines", "link_families": ["/a/*\n"]}},
+        ),
+        ("recipient", {"recipient": "a@example.com\n"}),
+        ("variant", {"variant": "A\n"}),
+        ("utm", {"utm": {"source\n": "x"}}),
+        ("utm[...]", {"utm": {"source": "x\n"}}),
+    ],
+)
+def test_a_line_end_at_the_end_is_no_part_of_a_name(
+    service: Service, field: str, body: dict[str, Any]
+) -> None:
+    """Python's $ also matches before a line end that ends the text."""
+    whole = {"newsletter": {"id": "lines"}, "recipient": "a@example.com", "html": "<p>", **body}
+    answer = service.client.post("/v1/rewrite", json=whole)
+    assert (answer.status_code, answer.json()["field"]) == (422, field), answer.text
+
+
+def test_no_pattern_of_the_api_lets_a_line_end_through() -> None:
+    for path in (Path(__file__).parents[1] / "app").glob("*.py"):
+        for pattern in re.findall(r'pattern=r?"([^"]*)"', path.read_text()):
+            text = r"\x0b\x0c" in pattern  # several lines are meant there
+            assert text or not pattern.endswith("$"), f"{path.name}: {pattern}"

@@ -137,7 +137,7 @@ ONCE: Mapping[str, tuple[str, ...]] = {
     "/login": ("/login",),
     "/account": ("/account",),
     "/access": ("/access",),
-    "/u/{token}": ("/u/{text}",),
+    "/u/{token:path}": ("/u/{text}",),
 }
 # Streams, which the pages above are looked at with, files, answers for programs, and pages that
 # show nothing of what is stored.
