@@ -9,7 +9,7 @@ from collections.abc import Generator
 
 from app.syntax import MAX_STEPS, NAME_ENDS, RAW_END, TOKEN, RewriteError, Tag, closes_itself
 
-MAX_DEPTH = 512  # of elements; browsers nest no deeper
+MAX_DEPTH = 100  # of elements that are told apart
 MAX_AROUND = 20_000  # bytes before <svg> in which elements that it stands in are looked for
 MAX_LOOKS = 50  # for such elements in one document
 

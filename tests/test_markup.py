@@ -94,6 +94,12 @@ HOSTILE: list[Callable[[int], bytes]] = [
     lambda n: b"</body>" * n,
     lambda n: b"<title>" * n,
     lambda n: b"<style></style>" * n,
+    lambda n: b"<svg>" * n,
+    lambda n: b"<svg><g>" + b"<g>" * n + b"</x>" * n,
+    lambda n: b"<table><svg></td>" * n,
+    lambda n: b"<svg><title><p>" * n,
+    lambda n: b"<svg><![CDATA[" * n,
+    lambda n: b"<svg><a" + b" x=y" * n + b"/>",
     lambda n: b"<a href='http://x.example/" + b"[[{%&#9" * n + b"'>",
 ]
 

@@ -23,6 +23,7 @@ from app.rewrite import (
     scan_text,
 )
 from app.tokens import LinkToken, MessageToken, Tokens
+from tests.calls import calls
 
 US = "https://t.example"
 FIXTURES = Path(__file__).parent / "fixtures" / "rewrite"
@@ -704,6 +705,20 @@ def test_amp_is_left_alone(sign: str) -> None:
     assert result.personalise(TOKEN) == html.encode()
     assert result.notes == ("the document is AMP for email: left alone",)
     assert len(compiled(html.replace(sign, "title='amp4email'")).links) == 1
+
+
+@pytest.mark.parametrize(
+    "piece",
+    ["http://x.example/\xe9", "<http://x.example/a \n", "http://", "http://x.example/)", "'http://x'",
+     "http://x.example/ \n> ", "\xe9", "<URL:http://x.example/\n"],
+)  # fmt: skip
+@pytest.mark.parametrize("glue", ["", " "])
+def test_ten_times_the_hostile_text_is_at_most_ten_times_the_work(piece: str, glue: str) -> None:
+    def work(times: int) -> int:
+        text = glue.join([piece] * times).encode()
+        return calls(lambda: rewrite_text(text, OPTIONS, token, US, flowed=True, delsp=True))
+
+    assert work(1500) <= 10 * work(150) + 200
 
 
 def test_text_is_not_tracked_where_it_lets_the_reader_leave() -> None:
