@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from app import charts, decisions
 from app.experiments import Experiments
 from app.filters import STEPS, Filters, Show
-from app.queries import SLOTS, AgentStats, NotFoundError, Queries, Split, Step, utc
+from app.queries import SLOTS, AgentStats, LinkStats, NotFoundError, Queries, Split, Step, utc
 from app.significance import Interval, Rate, difference, holm, p_value
 from app.storage import Row
 from app.variants import UNNAMED
@@ -104,6 +104,7 @@ def newsletter(queries: Queries, newsletter_id: str, filters: Filters) -> dict[s
         "lately": {
             kind: getattr(lately.get(kind, Split()), show).total for kind in ("open", "click")
         },
+        "chips": chips(filters, links),
         "links": [(link, getattr(link, show)) for link in links[:LINKS]],
         "unlisted": len(links[LINKS:]),
         "variants": _variants(queries, newsletter_id, show),
@@ -144,6 +145,15 @@ def experiment(queries: Queries, experiments: Experiments, newsletter_id: str) -
         "top": max((arm.high for arm in figures.arms if arm.of), default=1.0),
         "comparisons": figures.comparisons,
         "uneven": figures.split < UNEVEN,
+    }
+
+
+def chips(filters: Filters, links: Sequence[LinkStats]) -> dict[str, str]:
+    """The filters that are set, as they are shown: a link by what it is called."""
+    named = {link.id: link.title for link in links}
+    return {
+        name: named.get(value, value) if name == "link" else value
+        for name, value in filters.parts.items()
     }
 
 

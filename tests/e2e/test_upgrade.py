@@ -4,6 +4,7 @@ The program of before comes out of git's history; without it the test is skipped
 """
 
 import json
+import os
 import subprocess
 from collections import Counter
 from pathlib import Path
@@ -38,6 +39,7 @@ def before(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.torture
+@pytest.mark.skipif("MAILWAKE_TORTURE" not in os.environ, reason="make torture")
 @pytest.mark.parametrize("stop", ["stopped", "killed"])
 def test_links_and_figures_of_version_0_1_live_on(before: Path, tmp_path: Path, stop: str) -> None:
     service = Service(tmp_path / "data")
