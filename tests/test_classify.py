@@ -19,7 +19,7 @@ def hit(
     given: dict[str, Any] = {"kind": "open" if link < 0 else "click", **more}
     return Hit(
         at=SENT + round(at * 1000), workspace="default", newsletter=1, message=MESSAGE, recipient=7,
-        link=link, address=address, user_agent=agent, **given,
+        position=link, address=address, user_agent=agent, **given,
     )  # fmt: skip
 
 

@@ -20,6 +20,7 @@ EVERY = [
     (path.stem, number, statement)
     for path in [*files(), DISTRIBUTED]
     for number, statement in enumerate(statements(path, "main"))
+    if not statement.startswith("{python:")  # tests/test_migrating.py runs those
 ]
 CONFIG = """<clickhouse>
 <tcp_port>9000</tcp_port>

@@ -76,7 +76,7 @@ def test_its_lines_are_loaded_as_nobodys_and_count(erasures: Erasures) -> None:
     hits = [msgspec.json.decode(line) for line in found.tables["hits"].splitlines()]
     was = [msgspec.json.decode(line) for line in plain.tables["hits"].splitlines()]
     assert hits[1] == was[1]
-    gone = ("recipient", "address", "user_agent", "purpose", "fetch_mode")
+    gone = ("recipient", "address", "user_agent", "purpose", "fetch_mode", "url")
     assert not {*gone} & {*hits[0]} - {"recipient"} and hits[0]["recipient"] == NOBODY
     assert {k: v for k, v in hits[0].items() if k not in gone} == {
         k: v for k, v in was[0].items() if k not in gone

@@ -44,7 +44,8 @@ def queries(storage: Storage, tmp_path_factory: pytest.TempPathFactory) -> Queri
         given_: dict[str, Any] = {"user_agent": agents.CHROME, "address": f"192.0.2.{n}"}
         records.append(Hit("open", at + 90_000, "default", KEY, message, n, **given_))
         if n % 2:
-            records.append(Hit("click", at + 99_000, "default", KEY, message, n, 0, **given_))
+            url = "https://example.com/"
+            records.append(Hit("click", at + 99_000, "default", KEY, message, n, 0, url, **given_))
     (folder / f"{uuid.UUID(bytes=new_id())}.seg").write_bytes(b"".join(map(encode, records)))
     Loader(folder, storage).load_all()
     return Queries(storage)

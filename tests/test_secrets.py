@@ -160,8 +160,10 @@ def ask_everything(told: Told, service: Service, table: list[tuple[str, str]]) -
     hooks = service.get("/v1/webhooks")["webhooks"]
     page = visitor(service)
     for n, channel in enumerate(told.links):
+        sent = service.get("/v1/messages", newsletter_id=channel)["messages"]
         ids = {
-            "newsletter_id": channel, "recipient": RECIPIENT, "webhook_id": hooks[0]["id"],
+            "message_id": sent[0]["message_id"], "newsletter_id": channel, "recipient": RECIPIENT,
+            "webhook_id": hooks[0]["id"],
             "followup_id": "none", "name": "none", "erasure_id": "0", "token": "none", "key": "1",
             "action": "none", "path": "none",
         }  # fmt: skip
@@ -185,7 +187,8 @@ def ask_everything(told: Told, service: Service, table: list[tuple[str, str]]) -
 
 def _differs(path: str, n: int) -> bool:
     """Whether an answer is another for the n-th newsletter."""
-    return n == 0 or "{newsletter_id" in path or bool(_known(path, dict.fromkeys(KNOWN, "")))
+    own = "{newsletter_id" in path or "{message_id" in path
+    return n == 0 or own or bool(_known(path, dict.fromkeys(KNOWN, "")))
 
 
 KNOWN = ("newsletter", "recipient", "opened")
@@ -197,6 +200,8 @@ def _known(path: str, query: dict[str, str]) -> dict[str, str]:
         return {name: query[name] for name in ("recipient", "newsletter")}
     if path in ("/compare", "/v1/events"):
         return {name: query[name] for name in ("newsletter",)}
+    if path == "/v1/messages":
+        return {"recipient": query["recipient"]}
     return {"opened": query["opened"]} if "segments" in path else {}
 
 
