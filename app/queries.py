@@ -298,30 +298,34 @@ class Queries:
         shown = families.shown(
             Recorded(*(row[name] for name in Recorded._fields)) for row in recorded
         )
-        keys = [row.link_key for row in shown]
-        here = {"newsletter": key, "links": keys}
+        here = {"newsletter": key, "links": [row.link_key for row in shown]}
+        positions: dict[int, list[int]] = {}
+        for row in self.run("link_places", **here):
+            positions.setdefault(row["link_key"], []).append(row["position"])
+        several = [link for link, found in positions.items() if len(found) > 1]
         if parts:
             counted = {**bound, "newsletter": key}
             counted["families"] = [row.link_key for row in shown if row.is_family]
             clicks = self.run("link_clicks_filtered", **counted)
-            places = self.run("link_clicks_by_place_filtered", **counted)
+            places = self.run("link_clicks_by_place_filtered", **counted) if several else []
         else:
-            clicks, places = (
-                self.run("link_clicks", **here),
-                self.run("link_clicks_by_place", **here),
-            )
+            clicks = self.run("link_clicks", **here)
+            here["links"] = several
+            places = self.run("link_clicks_by_place", **here) if several else []
         by_link = {row["link_key"]: _counts(row) for row in clicks}
         by_place = {(row["link_key"], row["position"]): _counts(row) for row in places}
-        found: dict[int, list[PlaceStats]] = {}
-        for row in self.run("link_places", **here):
-            place = row["link_key"], row["position"]
-            counts = by_place.get(place, _NOTHING)
-            found.setdefault(place[0], []).append(PlaceStats(place[1], *counts))
+
+        def placed(link: int) -> Iterator[PlaceStats]:
+            found = positions.get(link, ())
+            for position in found:
+                alone = by_link.get(link, _NOTHING) if len(found) == 1 else _NOTHING
+                yield PlaceStats(position, *by_place.get((link, position), alone))
+
         links = [
             LinkStats(
                 identity.shown_id(row.link_key), row.name, row.label, row.url, tuple(row.tags),
                 bool(row.is_family), row.carried, *by_link.get(row.link_key, _NOTHING),
-                tuple(found.get(row.link_key, ())),
+                tuple(placed(row.link_key)),
             )
             for row in sorted(shown, key=lambda row: (row.first_position, row.link_key))
         ]  # fmt: skip

@@ -16,8 +16,9 @@ hypothesis_settings.load_profile("default")
 # The files that take longest. They come first: begun last, one would run alone at the end.
 DEAR = (
     "e2e/test_kills", "e2e/test_openapi", "e2e/test_xss", "test_blocks", "test_erasing",
-    "test_walls", "test_backup", "e2e/test_mail", "e2e/test_operations", "test_webhooks",
-    "test_migrating",
+    "test_walls", "test_backup", "test_experiments", "test_secrets", "test_own_data",
+    "e2e/test_link_truth", "e2e/test_links_seen", "e2e/test_mail", "e2e/test_operations",
+    "test_webhooks", "test_migrating", "test_variants",
 )  # fmt: skip
 
 

@@ -47,13 +47,15 @@ ENGINE = {engine:SummingMergeTree(carried)}
 ORDER BY (workspace, newsletter, link_key, variant, hour)
 SETTINGS {window} = 10000;
 
--- One row for each message that was clicked at a link, and one at the link's family.
+-- One row for each message that was clicked at a link, and one at the link's family. `shared`: the
+-- id stands for all messages of a day (a UUIDv8, see app/modes.py), so they cannot be counted.
 CREATE TABLE IF NOT EXISTS clicks_by_link {cluster}
 (
     workspace LowCardinality(String),
     newsletter UInt64,
     link_key UInt64,
     message UUID CODEC(ZSTD),
+    shared UInt8 CODEC(ZSTD),
     human Int32 CODEC(ZSTD),
     machine Int32 CODEC(ZSTD)
 )
@@ -69,6 +71,7 @@ CREATE TABLE IF NOT EXISTS clicks_by_place {cluster}
     link_key UInt64,
     position Int32,
     message UUID CODEC(ZSTD),
+    shared UInt8 CODEC(ZSTD),
     human Int32 CODEC(ZSTD),
     machine Int32 CODEC(ZSTD)
 )
@@ -105,9 +108,9 @@ INNER JOIN (SELECT DISTINCT workspace, newsletter, link_key FROM newsletter_link
     USING (workspace, newsletter);
 
 TRUNCATE TABLE clicks_by_link {cluster};
-INSERT INTO clicks_by_link (workspace, newsletter, link_key, message, human, machine)
+INSERT INTO clicks_by_link (workspace, newsletter, link_key, message, shared, human, machine)
 SELECT
-    workspace, newsletter, key, message,
+    workspace, newsletter, key, message, bitAnd(bitShiftRight(toUInt128(message), 76), 15) = 8,
     sumIf(sign, verdict NOT IN ('prefetch', 'scanner', 'bot')),
     sumIf(sign, verdict IN ('prefetch', 'scanner', 'bot'))
 FROM hits
@@ -116,9 +119,9 @@ WHERE kind = 'click'
 GROUP BY workspace, newsletter, key, message;
 
 TRUNCATE TABLE clicks_by_place {cluster};
-INSERT INTO clicks_by_place (workspace, newsletter, link_key, position, message, human, machine)
+INSERT INTO clicks_by_place (workspace, newsletter, link_key, position, message, shared, human, machine)
 SELECT
-    workspace, newsletter, key, position, message,
+    workspace, newsletter, key, position, message, bitAnd(bitShiftRight(toUInt128(message), 76), 15) = 8,
     sumIf(sign, verdict NOT IN ('prefetch', 'scanner', 'bot')),
     sumIf(sign, verdict IN ('prefetch', 'scanner', 'bot'))
 FROM hits
@@ -128,7 +131,7 @@ GROUP BY workspace, newsletter, key, position, message;
 
 CREATE MATERIALIZED VIEW IF NOT EXISTS hits_to_clicks_by_link {cluster} TO clicks_by_link AS
 SELECT
-    workspace, newsletter, key AS link_key, message,
+    workspace, newsletter, key AS link_key, message, bitAnd(bitShiftRight(toUInt128(message), 76), 15) = 8 AS shared,
     sumIf(sign, verdict NOT IN ('prefetch', 'scanner', 'bot')) AS human,
     sumIf(sign, verdict IN ('prefetch', 'scanner', 'bot')) AS machine
 FROM
@@ -141,7 +144,7 @@ GROUP BY workspace, newsletter, key, message;
 
 CREATE MATERIALIZED VIEW IF NOT EXISTS hits_to_clicks_by_place {cluster} TO clicks_by_place AS
 SELECT
-    workspace, newsletter, key AS link_key, position, message,
+    workspace, newsletter, key AS link_key, position, message, bitAnd(bitShiftRight(toUInt128(message), 76), 15) = 8 AS shared,
     sumIf(sign, verdict NOT IN ('prefetch', 'scanner', 'bot')) AS human,
     sumIf(sign, verdict IN ('prefetch', 'scanner', 'bot')) AS machine
 FROM

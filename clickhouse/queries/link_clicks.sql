@@ -2,11 +2,11 @@
 SELECT
     link_key,
     human_total + machine_total AS all_total,
-    countIf(human + machine > 0 AND {individual}) AS all_unique,
+    countIf(human + machine > 0 AND NOT shared) AS all_unique,
     sum(human) AS human_total,
-    countIf(human > 0 AND {individual}) AS human_unique,
+    countIf(human > 0 AND NOT shared) AS human_unique,
     sum(machine) AS machine_total,
-    countIf(machine > 0 AND {individual}) AS machine_unique
+    countIf(machine > 0 AND NOT shared) AS machine_unique
 FROM clicks_by_link FINAL
 WHERE workspace = {workspace:String} AND newsletter = {newsletter:UInt64} AND link_key IN {links:Array(UInt64)}
 GROUP BY link_key
