@@ -46,7 +46,11 @@ class Service:
         self.process: subprocess.Popen[bytes] | None = None
         self.log = data_dir.parent / f"{data_dir.name}.log"
         # Plain HTTP: certificates would only take 20 ms to read.
-        self.client = httpx2.Client(base_url=self.url, timeout=60, trust_env=False, verify=False)
+        # A connection is given up before uvicorn, after five seconds, may close it under a request.
+        self.client = httpx2.Client(
+            base_url=self.url, timeout=60, trust_env=False, verify=False,
+            limits=httpx2.Limits(keepalive_expiry=2),
+        )  # fmt: skip
 
     def __enter__(self) -> Self:
         self.start()

@@ -60,6 +60,8 @@ from app.storage import Storage
 from tests.receiver import receiver
 from tests.service import Service, paths, tracked_urls
 
+TORTURE = "MAILWAKE_TORTURE" in os.environ
+
 MAIL = '<body><a href="https://example.com/boots" data-track-name="Boots">Boots</a>'
 PERSON = {"user-agent": agents.CHROME, "sec-fetch-mode": "navigate"}
 SOON = datetime.now(UTC) + timedelta(days=1)
@@ -473,7 +475,7 @@ def test_a_decision_waits_for_what_is_under_way(storage: Storage, tmp_path: Path
 
 
 def test_kills_neither_lose_nor_repeat_a_decision(tmp_path: Path) -> None:
-    names = [f"k-{n}" for n in range(4)]
+    names = [f"k-{n}" for n in range(4 if TORTURE else 2)]
     env = {"MAILWAKE_WEBHOOK_NETWORKS": "127.0.0.0/8"}
     with receiver() as there, Service(tmp_path / "data", **env) as service:
         service.ready()
@@ -495,7 +497,9 @@ def test_kills_neither_lose_nor_repeat_a_decision(tmp_path: Path) -> None:
                 service.wait_for(lambda name=name: client.experiment(name).outcome, name, 60)
         events = [event for name in names for event in decided(service, name)]
         assert [event["newsletter_id"] for event in events] == names
-        service.wait_for(lambda: len({e["data"]["id"] for e in there.events()}) == 4, "webhooks")
+        service.wait_for(
+            lambda: len({e["data"]["id"] for e in there.events()}) == len(names), "webhooks"
+        )
         time.sleep(1)
         # At least once, under the same id: a kill may come between delivery and its note.
         assert {e["data"]["id"] for e in there.events()} == {event["id"] for event in events}

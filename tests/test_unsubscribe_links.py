@@ -199,7 +199,8 @@ def test_a_long_text_about_unsubscribing_is_an_article() -> None:
 def test_other_words_around_a_label_hide_it_only_by_their_length(
     before: str, label: str, after: str
 ) -> None:
-    alone = {"Remove", "Cancellati", "\u05d4\u05e1\u05e8"}  # mean something else with other words
+    # What means something else with other words around it.
+    alone = {"Remove", "Cancellati", "\u05d4\u05e1\u05e8", "Melden Sie sich hier ab"}
     text = f"{before} {label} {after}"
     if len(text) <= unsubscribe_links.MAX_LABEL_CHARS and label not in alone:
         assert is_unsubscribe(URL, text)
