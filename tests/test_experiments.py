@@ -486,8 +486,7 @@ def test_kills_neither_lose_nor_repeat_a_decision(tmp_path: Path) -> None:
                 at = datetime.now(UTC) + timedelta(seconds=1 + 1.5 * number)
                 client.start_experiment(name, plan(decide_at=at))
                 follow(service, client.rewrite(name, "a@example.com", MAIL).html)
-            end = time.monotonic() + 60
-            while time.monotonic() < end:
+            for _ in range(20 if TORTURE else 5):
                 time.sleep(1.3)
                 service.kill()
                 service.start()
@@ -497,12 +496,13 @@ def test_kills_neither_lose_nor_repeat_a_decision(tmp_path: Path) -> None:
                 service.wait_for(lambda name=name: client.experiment(name).outcome, name, 60)
         events = [event for name in names for event in decided(service, name)]
         assert [event["newsletter_id"] for event in events] == names
+        ids = {event["id"] for event in events}
         service.wait_for(
-            lambda: len({e["data"]["id"] for e in there.events()}) == len(names), "webhooks"
+            lambda: len({e["data"]["id"] for e in there.events()}) >= len(ids), "hooks"
         )
         time.sleep(1)
         # At least once, under the same id: a kill may come between delivery and its note.
-        assert {e["data"]["id"] for e in there.events()} == {event["id"] for event in events}
+        assert {e["data"]["id"] for e in there.events()} == ids
 
 
 def test_clicks_that_turn_out_to_be_a_machines_decide_nothing(
