@@ -70,6 +70,8 @@ class Mailwake:
         name: str | None = None,
         subject: str | None = None,
         tags: Sequence[str] | None = None,
+        link_families: Sequence[str] = (),
+        full_urls: bool = False,
         opens: bool | Mode = True,
         clicks: bool | Mode = True,
         pixel: Literal["top", "end"] = "end",
@@ -87,11 +89,19 @@ class Mailwake:
         Name, subject and tags that are left out stay as they were stated last. `sample` keeps the
         HTML for the click map: only for a mail that names nobody. `metadata` and the mail's own
         Message-ID come with its events. `variant` names it for A/B; without one the newsletter's
-        experiment decides, if it has one. `values` fill its merge fields.
+        experiment decides, if it has one. `values` fill its merge fields. `link_families` and
+        `full_urls` are those of schemas.NewsletterIn.
         """
         tracking = {"opens": opens, "clicks": clicks, "pixel": pixel, "url_text": url_text}
         body = {
-            "newsletter": {"id": newsletter_id, "name": name, "subject": subject, "tags": tags},
+            "newsletter": {
+                "id": newsletter_id,
+                "name": name,
+                "subject": subject,
+                "tags": tags,
+                "link_families": link_families,
+                "full_urls": full_urls,
+            },
             "recipient": recipient,
             "html": html,
             "text": text,

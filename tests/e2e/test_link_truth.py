@@ -16,6 +16,7 @@ from typing import Any
 import httpx2
 import pytest
 
+from app.client import Mailwake, MailwakeError
 from app.demo import agents
 from app.masking import mask_url
 from tests.service import Service, free_port, paths, tracked_urls
@@ -210,6 +211,27 @@ def test_a_block_that_only_some_have_keeps_its_clicks(service: Both, way: str) -
     answer = service.client.get("/v1/segments", params={"clicked_tag": "boots", "newsletter": name})
     people = {json.loads(line)["recipient"] for line in answer.text.splitlines()}
     assert people == {f"ann-{way}@example.com", f"bob-{way}@example.com"}
+
+
+def test_a_stated_family_is_one_link_from_the_first_mail_on(service: Both) -> None:
+    with Mailwake(service.url, service.api_key) as client:
+        for who in ("ann", "bob"):
+            link = anchor(f"https://shop.example/for/{who}/cart", "Your cart")
+            families = ["shop.example/for/*/cart"]
+            html = client.rewrite("carts", f"{who}@example.com", link, link_families=families).html
+            click(service, next(path for path in paths(tracked_urls(html)) if "/c/" in path))
+        service.drained()
+        (family,) = service.get("/v1/newsletters/carts/links")["links"]
+        assert family["family"] and family["url"] == "https://shop.example/for/.../cart"
+        assert (family["carried"], family["human"]["unique"]) == (2, 2)
+        (first, second) = events(service, newsletter="carts")
+        assert first["link"]["id"] == second["link"]["id"] == family["id"]
+        assert {first["link"]["url"], second["link"]["url"]} == {
+            "https://shop.example/for/ann/cart", "https://shop.example/for/bob/cart",
+        }  # fmt: skip
+        with pytest.raises(MailwakeError) as wrong:
+            client.rewrite("carts", "a@example.com", "<p>", link_families=["/a", "?a=1"])
+        assert wrong.value.problem.field == "newsletter.link_families"
 
 
 SECRETS = {"ann": "k7Qp2ZxV9sLw4TnB8dRf", "bob": "Y3hJ6mGc1UoE5aWi0qNt"}
