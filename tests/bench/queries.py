@@ -92,7 +92,7 @@ def _personal(total: int) -> list[str]:
                     'human', generateUUIDv4(), number,
                     if(number < 1024, number + 10, cityHash64(number)), 1,
                     concat('https://t.example/parcel/', toString(number), '?key=***')
-                FROM numbers({start}, {min(MILLION, total // 4)})"""
+                FROM numbers({start}, {min(MILLION, total // 4 - start)})"""
             for start in range(0, total // 4, MILLION)
         ),
     ]
