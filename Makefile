@@ -19,7 +19,7 @@ test torture: export PYTHONDONTWRITEBYTECODE = # they start hundreds of processe
 
 test: ## every test, the browser tests included
 	@$(MAKE) --no-print-directory -j2 lint caddy npmtools # and what caddy waits for: linters and packages at once
-	@$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder
+	@$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 torture: $(VENV)/dev browser npmtools ## the longer proofs
 	@MAILWAKE_TORTURE=1 $(BIN)/python -m pytest -m torture
