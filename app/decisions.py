@@ -166,7 +166,7 @@ class Decider:
         self._loaded: dict[str, float] = {}  # when all that counts had been loaded, by experiment
 
     def take(self, often: float = EVERY) -> int:
-        """Decide what is due; returns how many. Raises StorageError while ClickHouse is away."""
+        """Decide what is due and return how many. Raises StorageError without ClickHouse."""
         if time.monotonic() - self._taken < often:
             return 0
         self._taken = time.monotonic()

@@ -160,7 +160,7 @@ class Experiment(NamedTuple):
         if self.outcome and self.plan.apply_winner and self.outcome.winner in names:
             place = names.index(self.outcome.winner)
             return Choice(self.numbers[place], names[place])
-        # 64 bits decide on the holdout and another 64 on the variant: neither tells of the other.
+        # 64 bits decide on the holdout, another 64 on the variant: the two are independent.
         digest = blake2b(
             recipient.to_bytes(8, "big"), digest_size=16, key=self.id.encode(), person=b"experiment"
         ).digest()

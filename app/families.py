@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 MANY = 1_000  # links of a family that are too many to list, whoever got them
 FEW, FEW_MASKED = 10, 2  # links from which on a family may be personal; with secrets in the URL
-SHARED = 2  # messages that carried a link, on average, from which on it is nobody's own
+SHARED = 2  # messages per link, on average, from which on links are not personal
 
 
 class Recorded(NamedTuple):
@@ -36,7 +36,7 @@ class _Members:
 
 
 def shown(recorded: Iterable[Recorded]) -> list[Recorded]:
-    """The links that stand for themselves and the families that stand for their links."""
+    """Returns the links to list one by one, and the families to list instead of their links."""
     rows = list(recorded)
     members: dict[int, _Members] = {}
     for row in rows:

@@ -70,7 +70,7 @@ def identify_shown(url: str) -> Identity:
 
 
 def family(template: str, flags: int = 0) -> Identity:
-    """All links that a template stands for, counted as one."""
+    """Returns the identity of all links with a template, which are counted as one."""
     key = _key("url", template)
     return Identity(key, key, template, template, flags | WHOLE)
 
@@ -108,7 +108,7 @@ def read_id(text: str) -> int | None:
 
 
 def _key(kind: str, text: str) -> int:
-    """Never 0, which stands for no key."""
+    """Returns a key that is never 0: 0 means no key."""
     return _hash("link", f"{kind}\0{text}", 8) or 1
 
 
