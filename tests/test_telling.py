@@ -6,10 +6,20 @@ from pathlib import Path
 import pytest
 
 from app import identity
-from app.events import Hit, Link, Message, Newsletter, PlacedLink, encode, new_id, newsletter_key
+from app.events import (
+    Carried,
+    Hit,
+    Link,
+    Message,
+    Newsletter,
+    PlacedLink,
+    encode,
+    new_id,
+    newsletter_key,
+)
 from app.feed import Cursor, Event, Row
 from app.loader import Loader
-from app.queries import Queries
+from app.queries import Queries, sql
 from app.storage import Storage
 from app.telling import LinkTold, Teller
 
@@ -109,3 +119,28 @@ def test_a_segment_from_before_a_migration_is_not_counted_again(
     other.write_bytes(lines)  # as old, but not inserted yet
     loader.load(other)
     assert counted() == 2
+
+
+def test_erasing_finds_the_links_that_only_one_person_was_sent(
+    storage: Storage, tmp_path: Path
+) -> None:
+    key, who = newsletter_key("default", "own links"), 9_000_001
+    own, shared, plain = (
+        identity.identify(f"https://shop.example/{path}")
+        for path in ("parcel/4711", "parcel/4712", "boots")
+    )
+    assert own.family == shared.family != own.link
+    message = new_id(AT).hex()
+    records: list[Carried | Hit] = [
+        Carried(AT, "default", key, (own.link, own.family, plain.link), 1),
+        Carried(AT, "default", key, (shared.link, shared.family), 2),
+        *(
+            Hit("click", AT, "default", key, message, who, 0, found.url, link=found.link)
+            for found in (own, shared, plain)
+        ),
+    ]
+    path = tmp_path / f"{uuid.UUID(bytes=new_id())}.seg"
+    path.write_bytes(b"".join(map(encode, records)))
+    Loader(tmp_path, storage).load(path)
+    rows = storage.query(sql("erase_own_links"), {"workspace": "default", "recipients": [who]})
+    assert [(row["newsletter"], row["link_key"]) for row in rows] == [(key, own.link)]
