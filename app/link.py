@@ -70,6 +70,7 @@ _NAMES = (
     *OPT_OUT,
 )  # fmt: skip
 _READ = Attributes(_NAMES).read
+_HREF_ALONE = markup.alone(b"href", _NAMES)
 _READ_CLASS = Attributes([b"class"]).read
 
 
@@ -95,7 +96,7 @@ class Options:
     samples: bool = False
 
 
-class Link(Struct, frozen=True):
+class Link(Struct, frozen=True, gc=False):
     """A link of a message. `index` counts from 0 in document order, `offset` in bytes.
 
     `url` is the address as the recipient's client reads it, `target` where the redirect goes;
@@ -171,35 +172,50 @@ class Policy:
 
         `filled` says that what looks like a placeholder is part of a value.
         """
+        return self.decide(url, self.resolve(url, filled), labels, opted_out)
+
+    def resolve(self, url: str, filled: bool = False) -> Address | str:
+        """The URL taken apart, or the reason why no link to it is tracked."""
         reason = self._unreadable(url, filled)
         if reason:
-            return "", reason
-        options = self._options
+            return reason
         try:
-            address = href.address(href.absolute(url, self._base))
+            return href.address(href.absolute(url, self._base))
         except ValueError:
-            return "", "bad_url"
-        reason = (
-            "own_url"
-            if any(address.within(origin) for origin in self._own)
-            else "rewritten"
-            if self._done
-            else "tracking_off"
-            if not options.clicks
-            else "opted_out"
-            if opted_out
-            else "unsubscribe"
-            if is_unsubscribe(url, *labels)
-            else "excluded_domain"
-            if self._is_excluded(address.domain)
-            else "url_text"
-            if options.leave_url_text and self._shown_host(address, labels)
-            else None
-        )
+            return "bad_url"
+
+    def decide(
+        self, url: str, resolved: Address | str, labels: Sequence[str], opted_out: bool
+    ) -> tuple[str, str | None]:
+        """The same as `judge` for what `resolve` returned."""
+        if isinstance(resolved, str):
+            return "", resolved
+        options = self._options
+        reason = self._forbidden(url, resolved, labels, opted_out)
         if reason in ("opted_out", "unsubscribe"):
-            self.refused.setdefault(address.target({}, self._charset), reason)
-        target = "" if reason else address.target(options.utm, self._charset)
+            self.refused.setdefault(resolved.target({}, self._charset), reason)
+        target = "" if reason else resolved.target(options.utm, self._charset)
         return ("", "too_long") if len(target) > options.max_url else (target, reason)
+
+    def _forbidden(
+        self, url: str, address: Address, labels: Sequence[str], opted_out: bool
+    ) -> str | None:
+        for origin in self._own:
+            if address.within(origin):
+                return "own_url"
+        if self._done:
+            return "rewritten"
+        if not self._options.clicks:
+            return "tracking_off"
+        if opted_out:
+            return "opted_out"
+        if is_unsubscribe(url, *labels):
+            return "unsubscribe"
+        if self._excluded and self._is_excluded(address.domain):
+            return "excluded_domain"
+        if self._options.leave_url_text and self._shown_host(address, labels):
+            return "url_text"
+        return None
 
     def key(self, link: Link) -> str:
         """By which a tracked link is found in `refused`."""
@@ -237,7 +253,6 @@ class Policy:
 
 
 _OWN_LABELS = (b"alt", b"title", b"aria-label")
-_NOTHING_SHOWN = markup.Content(b"")
 
 
 def base_address(html: bytes, tags: Sequence[Tag], charset: Charset) -> str:
@@ -258,31 +273,46 @@ def find(html: bytes, tags: Sequence[Tag], policy: Policy, charset: Charset) -> 
         raise markup.RewriteError(f"more than {MAX_LINKS:,} links")
     references = index = 0
 
-    def text(value: bytes | None) -> str:
+    def count(value: bytes) -> None:
         nonlocal references
-        references += value.count(b"&") if value else 0
+        references += value.count(b"&")
         if references > MAX_REFERENCES:
             raise markup.RewriteError(
                 f"byte {tag.start}: more than {MAX_REFERENCES:,} character references in links"
             )
-        return decode(value) if value else ""
+
+    def text(value: bytes) -> str:
+        if b"&" in value:
+            count(value)
+        return decode(value)
 
     decode = charset.decode
+    resolved: dict[bytes, tuple[str, Address | str]] = {}  # most links of a mail are not the first
     for tag in elements:
-        every = _READ(html, tag)
-        first = {attribute.name: attribute for attribute in reversed(every)}
-        found = first.get(b"href") or (first.get(b"xlink:href") if tag.foreign else None)
-        if found is None:
-            continue
-        opt_outs: list[Attribute] = []
-        opted_out = _has_opt_out_class(html, tag)
-        if len(first) > 1:  # mostly there is a href and nothing else of interest
+        first: Mapping[bytes, Attribute] = {}
+        opt_outs: Sequence[Attribute] = ()
+        href_alone = _HREF_ALONE.match(html, tag.rest, tag.end)
+        if href_alone and tag.end - tag.start <= markup.MAX_TAG:
+            value = href_alone[1]
+            start, end = href_alone.span(1)
+        else:
+            every = _READ(html, tag)
+            first = {attribute.name: attribute for attribute in reversed(every)}
+            found = first.get(b"href") or (first.get(b"xlink:href") if tag.foreign else None)
+            if found is None:
+                continue
+            value, start, end = found.value or b"", found.start, found.end
             opt_outs = [a for a in every if a.name in OPT_OUT and _is_opt_out(a)]
-            opted_out = opted_out or any(first[a.name] is a for a in opt_outs)
+        opted_out = _has_opt_out_class(html, tag) or any(first[a.name] is a for a in opt_outs)
         labels = _labels(html, tag, first, text)
-        url = href.read_url(text(found.value))
+        if value in resolved:
+            count(value)
+        else:
+            url = href.read_url(text(value))
+            resolved[value] = url, policy.resolve(url)
+        url, address = resolved[value]
         judge = partial(policy.judge, labels=labels, opted_out=opted_out)
-        target, reason = judge(url)
+        target, reason = policy.decide(url, address, labels, opted_out)
         personal = reason == "placeholder" and is_personal(url, judge)
         if personal and policy.samples:
             target, reason = judge(merge_fields.sample(url))
@@ -292,14 +322,16 @@ def find(html: bytes, tags: Sequence[Tag], policy: Policy, charset: Charset) -> 
             target,
             reason,
             next(filter(None, labels), ""),
-            _topics(text(first[b"data-track-tag"].value)) if b"data-track-tag" in first else (),
-            found.start,
+            _topics(text(topics.value or b""))
+            if (topics := first.get(b"data-track-tag"))
+            else (),
+            start,
             tag.mso,
             labels[0] if (name := first.get(b"data-track-name")) and name.value else "",
             personal,
             "" if reason or "." not in "".join(labels) else policy.shown_host(target, labels),
         )
-        yield Place(link, found.start, found.end, [a.outer for a in opt_outs], judge)
+        yield Place(link, start, end, [a.outer for a in opt_outs], judge)
         index += 1
 
 
@@ -343,26 +375,27 @@ def _has_opt_out_class(html: bytes, tag: Tag) -> bool:
 
 
 def _labels(
-    html: bytes, tag: Tag, first: Mapping[bytes, Attribute], text: Callable[[bytes | None], str]
+    html: bytes, tag: Tag, first: Mapping[bytes, Attribute], text: Callable[[bytes], str]
 ) -> list[str]:
     """What a link can be called, best first.
 
     That is data-track-name, its text, its image's alternative text, its own, its title, and at last
     the name of its image's file.
     """
-    shown = _NOTHING_SHOWN
-    if tag.name != b"area":
-        shown = markup.content(html, tag, min(tag.end + LABEL_BYTES, len(html)))
-    values = [shown.alt]
-    if len(first) > 1:
-        values += [first[name].value or b"" for name in _OWN_LABELS if name in first]
-    labels = [_label(href.read_value(text(value))) for value in values if value]
-    if shown.text:
-        labels.insert(0, _label(href.read_text(text(shown.text))))
+    labels = []
     if (named := first.get(b"data-track-name")) and named.value:
-        labels.insert(0, _label(href.read_value(text(named.value))))
-    if shown.src and not any(labels):
-        labels.append(_label(href.file_name(href.read_url(text(shown.src)))))
+        labels.append(_label(href.read_value(text(named.value))))
+    alt = src = b""
+    if tag.name != b"area":
+        shown, alt, src = markup.content(html, tag, tag.end + LABEL_BYTES)
+        if shown:
+            labels.append(_label(href.read_text(text(shown))))
+    values = [alt]
+    if first:
+        values += [first[name].value or b"" for name in _OWN_LABELS if name in first]
+    labels += [_label(href.read_value(text(value))) for value in values if value]
+    if src and not any(labels):
+        labels.append(_label(href.file_name(href.read_url(text(src)))))
     return labels
 
 

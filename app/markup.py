@@ -20,6 +20,7 @@ from app.syntax import (
     NAME,
     NAME_ENDS,
     QUICK_REST,
+    QUOTED,
     RAW,
     RAW_END,
     SPACES,
@@ -28,7 +29,9 @@ from app.syntax import (
     RewriteError,
     Tag,
     any_of,
+    attribute,
     closes_itself,
+    others,
 )
 
 __all__ = ["MAX_STEPS", "RewriteError", "Tag"]
@@ -45,19 +48,26 @@ _WANTED = (
 )  # fmt: skip
 _TEXT = rb"[^<]++|<(?![a-zA-Z/!?])"
 
+# Most end tags, and start tags of names that begin as none of those that are wanted.
+_PLAIN_TAG = (
+    rb"</[ac-zAC-Z][a-zA-Z0-9]*+>|<(?:t[abdhr]|[c-hj-loqruwyz]|p(?!l)|br|im|sp)[a-zA-Z0-9]*+(?:"
+    rb"[\t\n\f\r ]++" + QUOTED + rb")*+[\t\n\f\r /]*+>"
+)  # fmt: skip
 # Up to the next thing worth a look and, if that is a tag, over it, in one go: in a conditional
 # comment, and in the document.
 _SKIPPED = (
-    rb"</(?![bB][oO][dD][yY]" + NAME_ENDS + rb")[a-zA-Z][^\t\n\f\r />]*+" + QUICK_REST
+    _PLAIN_TAG + rb"|</(?![bB][oO][dD][yY]" + NAME_ENDS + rb")[a-zA-Z][^\t\n\f\r />]*+" + QUICK_REST
     + rb"|<(?!" + _WANTED + rb")" + TAG_NAME + QUICK_REST + rb"|" + BOGUS + rb"|<(?![a-zA-Z/!?])"
 )  # fmt: skip
 # No comment closes within a conditional one, so to look for its end there would be quadratic.
-_THEN_TAG = rb"(?:<(" + TAG_NAME + rb")(" + QUICK_REST + rb"))?+"
+_THEN_TAG = rb"(?:<(" + TAG_NAME + rb")" + QUICK_REST + rb")?+"
 _SKIP_MSO = re.compile(rb"[^<]*+(?:(?:" + _SKIPPED + rb")[^<]*+)*+" + _THEN_TAG)
-# A comment that may hold a link is worth a look: it may be one for Outlook.
+# A comment that may hold a link is worth a look: it may be one for Outlook. This is [^<-], which
+# takes `re` more than twice the time.
+_DULL = rb"[\x00-,.-;=-\xff]*+"
 _SKIP = re.compile(
-    rb"[^<]*+(?:(?:" + _SKIPPED + rb"|<!--(?:-?+>|(?:[^<-]++|-(?!-!?+>)|<(?!" + _LINK
-    + rb"))*+--!?+>))[^<]*+)*+" + _THEN_TAG
+    rb"[^<]*+(?:(?:" + _SKIPPED + rb"|<!--(?:-?+>|" + _DULL + rb"(?:(?:<[b-uw-z/!]|-(?!-!?+>)|<(?!"
+    + _LINK + rb"))" + _DULL + rb")*+--!?+>))[^<]*+)*+" + _THEN_TAG
 )  # fmt: skip
 _CONDITION = re.compile(_CONDITION_START + rb"[^\]>]*+\]?+>")
 _COMMENT_END = re.compile(rb"--!?>")
@@ -112,11 +122,22 @@ class Unclosed(NamedTuple):
     start: int
 
 
+def alone(name: bytes, names: Iterable[bytes]) -> re.Pattern[bytes]:
+    """A pattern for the rest of a tag with one attribute of `names`, `name`, as most links have.
+
+    It takes attributes in double quotes only; the value of `name` is its first group.
+    """
+    rest = others(names)
+    return re.compile(
+        rest + rb"[\t\n\f\r ]++" + name + rb"=\"([^\"]*+)\"" + rest + rb"[\t\n\f\r /]*+>"
+    )
+
+
 class Attributes:
     """Finds the attributes of some names in a tag; the others are skipped within one match."""
 
     def __init__(self, names: Iterable[bytes]) -> None:
-        wanted = rb"(?:" + any_of(names) + rb")(?=[\t\n\f\r />=])"
+        wanted = attribute(names)
         self._pattern = re.compile(
             rb"(?:[\t\n\f\r /]*+(?!" + wanted + rb")" + NAME
             + rb"(?:" + ASSIGNMENT + VALUE + rb")?+)*+"
@@ -147,11 +168,34 @@ class Attributes:
                 raise RewriteError(f"byte {tag.start}: a tag with over {MAX_ATTRIBUTES} attributes")
         return found
 
+    def values(self, html: bytes, start: int, rest: int, end: int) -> dict[bytes, bytes]:
+        """The values by name of the tag at bytes `start` to `end`, empty where there is no `=`.
+
+        The first of duplicates counts. Raises RewriteError.
+        """
+        values: dict[bytes, bytes] = {}
+        for _ in range(MAX_ATTRIBUTES + 1):
+            match = self._pattern.match(html, rest, end)
+            if match is None:
+                return values
+            rest = match.end()
+            _, name, value = match.groups(b"")
+            quoted = value[:1] in (b'"', b"'")
+            values.setdefault(name.lower(), value[1:-1] if quoted else value)
+        raise RewriteError(f"byte {start}: a tag with over {MAX_ATTRIBUTES} attributes")
+
 
 _IMAGES = (b"img", b"v:fill", b"v:imagedata")
 _UNSEEN = (b"script", b"style", b"iframe", b"noembed", b"noframes")
 _ALT = (b"alt", b"title", b"aria-label")
 _IMAGE = Attributes([*_ALT, b"src"])
+# _ONLY_IMAGE, where of these attributes it has just `src` and `alt`, as most do.
+_OTHERS = others([*_ALT, b"src"])
+_SRC = rb"[\t\n\f\r ]++src=\"([^\"]*+)\"" + _OTHERS
+_PLAIN_IMAGE = re.compile(
+    SPACES + rb"<img" + _OTHERS + rb"(?:" + _SRC + rb")?+[\t\n\f\r ]++alt=\"([^\"]*+)\"" + _OTHERS
+    + rb"(?(1)|" + _SRC + rb")[\t\n\f\r /]*+>" + SPACES + rb"</[aA]>"
+)  # fmt: skip
 
 
 class Content(NamedTuple):
@@ -170,6 +214,9 @@ def content(html: bytes, tag: Tag, limit: int) -> Content:
     next_tag = html.find(b"<", tag.end, limit)
     if tag.name == b"a" and html[next_tag : next_tag + 4] in (b"</a>", b"</A>"):
         return Content(html[tag.end : next_tag])  # nothing but text, as most links
+    if image := _PLAIN_IMAGE.match(html, tag.end, limit):
+        src, alt, later = image.groups(b"")
+        return Content(b"", alt if alt.strip() else b"", src or later)
     if image := _ONLY_IMAGE.match(html, tag.end, limit):
         return Content(b"", *_images(html, [image]))
     if tag.name == b"a" and (end := _END_A.search(html, tag.end, limit)):
@@ -209,8 +256,7 @@ def _images(html: bytes, tags: Iterable[re.Match[bytes]]) -> tuple[bytes, bytes]
     """The first alternative text of some images, and the first source."""
     src = b""
     for match in tags:
-        image = Tag(b"img", match.start(), match.end("rest"), match.start("rest"), False)
-        about = {a.name: a.value or b"" for a in reversed(_IMAGE.read(html, image))}
+        about = _IMAGE.values(html, match.start(), *match.span("rest"))
         src = src or about.get(b"src", b"")
         for name in _ALT:
             if about.get(name, b"").strip():
@@ -231,17 +277,19 @@ def read(html: bytes) -> Iterator[Tag | Unclosed]:
         skipped = (_SKIP_MSO if mso else _SKIP).match(html, position, end)
         position = skipped.end() if skipped else end
         what = "tag"
-        if skipped and skipped[1]:
-            tag = Tag(skipped[1].lower(), skipped.start(1) - 1, position, skipped.start(2), mso)
-            if tag.name in (b"svg", b"math"):
+        if skipped and (name := skipped[1]):
+            start, rest = skipped.span(1)
+            name = name.lower()
+            tag = Tag(name, start - 1, position, rest, mso)
+            if name in (b"svg", b"math"):
                 if not mso and not closes_itself(html, tag):
                     position = yield from foreign.links(tag, end)
                 continue
-            if tag.name not in RAW_END:
+            if name not in RAW_END:
                 yield tag
                 continue
-            start, what = tag.start, f"<{tag.name.decode()}>"
-            raw_end = RAW_END[tag.name].search(html, position, end)
+            start, what = start - 1, f"<{name.decode()}>"
+            raw_end = RAW_END[name].search(html, position, end)
             position = raw_end.start() if raw_end else -1
         elif position >= end:
             if opened >= 0:

@@ -21,22 +21,33 @@ REST = (
     + rb"(?:" + ASSIGNMENT + VALUE + rb"|(?!" + SPACES + rb"=)))*+[\t\n\f\r /]*+>"
 )  # fmt: skip
 # The same, with what most tags are made of tried first.
-QUICK_REST = (
-    rb"(?>>|(?:[\t\n\f\r ]++[^\t\n\f\r />='\"]++=\"[^\"]*+\")*+[\t\n\f\r /]*+>|" + REST + rb")"
-)
+QUOTED = rb"[a-zA-Z_:-]++=\"[^\"]*+\""
+QUICK_REST = rb"(?>>|(?:[\t\n\f\r ]++" + QUOTED + rb")*+[\t\n\f\r /]*+>|" + REST + rb")"
 TAG_NAME = rb"/?+[a-zA-Z][^\t\n\f\r />]*+"
 COMMENT = rb"<!--(?:-?+>|(?:[^-]++|-(?!-!?+>))*+--!?+>)"
 BOGUS = rb"<(?:\?|!(?!--)|/(?![a-zA-Z]))[^>]*+>"
 
 
 def any_of(names: Iterable[bytes]) -> bytes:
-    """A pattern for names in any case; its first characters let `re` pass over most others."""
+    """A pattern for names in any case, tried by their first characters: `re` passes over others."""
+    by_first: dict[bytes, list[bytes]] = {}
+    for name in names:
+        by_first.setdefault(name[:1].lower(), []).append(re.escape(name[1:]))
     return rb"|".join(
-        rb"[%c%c](?i:%b)" % (name[:1].lower(), name[:1].upper(), re.escape(name[1:]))
-        if name[:1].isalpha()
-        else re.escape(name[:1]) + rb"(?i:" + re.escape(name[1:]) + rb")"
-        for name in names
-    )
+        (rb"[%b%b]" % (first, first.upper()) if first.isalpha() else re.escape(first))
+        + rb"(?i:" + rb"|".join(rests) + rb")"
+        for first, rests in by_first.items()
+    )  # fmt: skip
+
+
+def attribute(names: Iterable[bytes]) -> bytes:
+    """A pattern for the names of some attributes."""
+    return rb"(?:" + any_of(names) + rb")(?=[\t\n\f\r />=])"
+
+
+def others(names: Iterable[bytes]) -> bytes:
+    """A pattern for attributes in double quotes, as most are, of which none has one of `names`."""
+    return rb"(?:[\t\n\f\r ]++(?!" + attribute(names) + rb")" + QUOTED + rb")*+"
 
 
 RAW = (b"script", b"style", b"title", b"textarea", b"xmp", b"iframe", b"noembed", b"noframes")
