@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import NamedTuple, Protocol
 
 from msgspec import Struct
 
@@ -17,7 +16,6 @@ from app.unsubscribe_links import is_unsubscribe
 MAX_LINKS = 20_000  # a link token has room for 65,536
 MAX_REFERENCES = 500_000  # character references in the attributes and texts of all links
 LABEL_CHARS = 120
-LABEL_BYTES = 4096  # how much of an attribute or an anchor's content is looked at for a label
 TAG_CHARS, MAX_TAGS = 100, 20
 
 # Why a link stays as it is: stable codes of the API.
@@ -70,7 +68,8 @@ _NAMES = (
     *OPT_OUT,
 )  # fmt: skip
 _READ = Attributes(_NAMES).read
-_HREF_ALONE = markup.alone(b"href", _NAMES)
+# Most links have just a href of these attributes, and text; no class that opts out.
+_PLAIN_LINK = markup.plain_element(b"href", _NAMES, rb"(?i:class)=\"[^\"]*?(?i:track)")
 _READ_CLASS = Attributes([b"class"]).read
 
 
@@ -123,24 +122,25 @@ class Link(Struct, frozen=True, gc=False):
         return self.reason is None
 
 
-class Place(NamedTuple):
+class Place(Struct, frozen=True):
     """Where a link stands: its href's value, and what to take out of the tag that opts it out.
 
-    `judge` decides about another URL at the same place.
+    `policy` is None where a link is left alone wherever it leads.
     """
 
     link: Link
     start: int
     end: int
-    opt_outs: list[tuple[int, int]]
-    judge: "Judge"
+    opt_outs: Sequence[tuple[int, int]] = ()
+    policy: "Policy | None" = None
+    labels: Sequence[str] = ()
+    opted_out: bool = False
 
-
-class Judge(Protocol):
-    """`Policy.judge` for one place."""
-
-    def __call__(self, url: str, *, filled: bool = False) -> tuple[str, str | None]:
-        """The target and None, or the reason."""
+    def judge(self, url: str, *, filled: bool = False) -> tuple[str, str | None]:
+        """Decides about another URL at the same place."""
+        if self.policy is None:
+            return "", "wrapped"
+        return self.policy.judge(url, self.labels, self.opted_out, filled)
 
 
 class Policy:
@@ -266,6 +266,13 @@ def base_address(html: bytes, tags: Sequence[Tag], charset: Charset) -> str:
     return ""
 
 
+# A URL and the byte at which it starts, the text up to </a> (None where that is not text alone),
+# the first attribute of each name, what to take out of the tag, and whether that opts it out.
+_StartTag = tuple[
+    bytes, int, bytes | None, Mapping[bytes, Attribute], Sequence[tuple[int, int]], bool
+]
+
+
 def find(html: bytes, tags: Sequence[Tag], policy: Policy, charset: Charset) -> Iterator[Place]:
     """Every a, area and v:* with an href, in document order. Raises markup.RewriteError."""
     elements = [tag for tag in tags if tag.name in (b"a", b"area") or tag.name[:2] == b"v:"]
@@ -289,67 +296,73 @@ def find(html: bytes, tags: Sequence[Tag], policy: Policy, charset: Charset) -> 
     decode = charset.decode
     resolved: dict[bytes, tuple[str, Address | str]] = {}  # most links of a mail are not the first
     for tag in elements:
-        first: Mapping[bytes, Attribute] = {}
-        opt_outs: Sequence[Attribute] = ()
-        href_alone = _HREF_ALONE.match(html, tag.rest, tag.end)
-        if href_alone and tag.end - tag.start <= markup.MAX_TAG:
-            value = href_alone[1]
-            start, end = href_alone.span(1)
+        start_tag = _read_tag(html, tag)
+        if start_tag is None:
+            continue
+        value, start, shown, first, opt_outs, opted_out = start_tag
+        if shown is None or tag.name != b"a":
+            labels = _labels(html, tag, first, text)
         else:
-            every = _READ(html, tag)
-            first = {attribute.name: attribute for attribute in reversed(every)}
-            found = first.get(b"href") or (first.get(b"xlink:href") if tag.foreign else None)
-            if found is None:
-                continue
-            value, start, end = found.value or b"", found.start, found.end
-            opt_outs = [a for a in every if a.name in OPT_OUT and _is_opt_out(a)]
-        opted_out = _has_opt_out_class(html, tag) or any(first[a.name] is a for a in opt_outs)
-        labels = _labels(html, tag, first, text)
+            labels = [_label(href.read_text(text(shown)))] if shown else []
         if value in resolved:
             count(value)
         else:
             url = href.read_url(text(value))
             resolved[value] = url, policy.resolve(url)
         url, address = resolved[value]
-        judge = partial(policy.judge, labels=labels, opted_out=opted_out)
         target, reason = policy.decide(url, address, labels, opted_out)
-        personal = reason == "placeholder" and is_personal(url, judge)
-        if personal and policy.samples:
-            target, reason = judge(merge_fields.sample(url))
+        personal = False
+        if reason == "placeholder":
+            judge = partial(policy.judge, labels=labels, opted_out=opted_out)
+            personal = is_personal(url, judge)
+            if personal and policy.samples:
+                target, reason = judge(merge_fields.sample(url))
+        topics, name = first.get(b"data-track-tag"), first.get(b"data-track-name")
         link = Link(
             index,
             url,
             target,
             reason,
             next(filter(None, labels), ""),
-            _topics(text(topics.value or b""))
-            if (topics := first.get(b"data-track-tag"))
-            else (),
+            _topics(text(topics.value or b"")) if topics else (),
             start,
             tag.mso,
-            labels[0] if (name := first.get(b"data-track-name")) and name.value else "",
+            labels[0] if name and name.value else "",
             personal,
             "" if reason or "." not in "".join(labels) else policy.shown_host(target, labels),
         )
-        yield Place(link, start, end, [a.outer for a in opt_outs], judge)
+        yield Place(link, start, start + len(value), opt_outs, policy, labels, opted_out)
         index += 1
+
+
+def _read_tag(html: bytes, tag: Tag) -> _StartTag | None:
+    """Returns what a link's tag says, None for one without an href."""
+    plain = _PLAIN_LINK.match(html, tag.rest)
+    if plain and tag.end - tag.start <= markup.MAX_TAG:
+        return plain[1], plain.start(1), plain[2], {}, (), False
+    every = _READ(html, tag)
+    first = {attribute.name: attribute for attribute in reversed(every)}
+    found = first.get(b"href") or (first.get(b"xlink:href") if tag.foreign else None)
+    if found is None:
+        return None
+    off = [a for a in every if a.name in OPT_OUT and _is_opt_out(a)]
+    opted_out = _has_opt_out_class(html, tag) or any(first[a.name] is a for a in off)
+    return found.value or b"", found.start, None, first, [a.outer for a in off], opted_out
 
 
 def in_text(index: int, found: TextUrl, policy: Policy) -> Place:
     """A link of text/plain, where it stands."""
-    judge: Judge = partial(policy.judge, labels=[found.hint], opted_out=False)
-    judge = _leave_wrapped if found.wrapped else judge
+    if found.wrapped:
+        link = Link(index, found.url, "", "wrapped", "", (), found.start, False)
+        return Place(link, found.start, found.end)
+    judge = partial(policy.judge, labels=[found.hint], opted_out=False)
     target, reason = judge(found.url)
     personal = reason == "placeholder" and is_personal(found.url, judge)
     link = Link(index, found.url, target, reason, "", (), found.start, False, personal=personal)
-    return Place(link, found.start, found.end, [], judge)
+    return Place(link, found.start, found.end, (), policy, [found.hint])
 
 
-def _leave_wrapped(url: str, *, filled: bool = False) -> tuple[str, str | None]:
-    return "", "wrapped"
-
-
-def is_personal(url: str, judge: Judge) -> bool:
+def is_personal(url: str, judge: Callable[[str], tuple[str, str | None]]) -> bool:
     """Returns whether a link is tracked once its merge fields are filled."""
     return bool(merge_fields.fillable(url)) and judge(merge_fields.sample(url))[1] is None
 
@@ -387,7 +400,7 @@ def _labels(
         labels.append(_label(href.read_value(text(named.value))))
     alt = src = b""
     if tag.name != b"area":
-        shown, alt, src = markup.content(html, tag, tag.end + LABEL_BYTES)
+        shown, alt, src = markup.content(html, tag)
         if shown:
             labels.append(_label(href.read_text(text(shown))))
     values = [alt]

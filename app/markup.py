@@ -11,6 +11,8 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Literal, NamedTuple
 
+from msgspec import Struct
+
 from app.foreign import Foreign
 from app.syntax import (
     ASSIGNMENT,
@@ -38,6 +40,7 @@ __all__ = ["MAX_STEPS", "RewriteError", "Tag"]
 
 MAX_SEGMENTS = 300_000  # tags, texts and comments of a mail whose every piece is looked at
 MAX_TAG = 2_000_000  # bytes of one tag whose attributes are asked for
+LABEL_BYTES = 4096  # how much of an element's content is looked at for a label
 MAX_ATTRIBUTES = 200  # of one tag, those that are asked for, duplicates included
 
 _CONDITION_START = rb"<!--" + SPACES + rb"\[(?i:if)"
@@ -101,7 +104,7 @@ _ONLY_IMAGE = re.compile(
 )
 
 
-class Attribute(NamedTuple):
+class Attribute(Struct, frozen=True, gc=False):
     """`value` is what stands between the quotes, at bytes `start` to `end`; None without a `=`.
 
     `outer` is what to take out of the tag with it: the white space before it included, if other
@@ -115,22 +118,27 @@ class Attribute(NamedTuple):
     outer: tuple[int, int]
 
 
-class Unclosed(NamedTuple):
+class Unclosed(Struct, frozen=True, gc=False):
     """From byte `start` on, clients show nothing: `what` never closes."""
 
     what: str
     start: int
 
 
-def alone(name: bytes, names: Iterable[bytes]) -> re.Pattern[bytes]:
+def plain_element(
+    name: bytes, names: Iterable[bytes], never: bytes = rb"(?!)"
+) -> re.Pattern[bytes]:
     """A pattern for the rest of a tag with one attribute of `names`, `name`, as most links have.
 
-    It takes attributes in double quotes only; the value of `name` is its first group.
+    All attributes are in double quotes, and the pattern `never` fits none. The value of `name` is
+    the first group. The second is what is between the tag and </a>, if that is text of less than
+    LABEL_BYTES bytes, else None.
     """
-    rest = others(names)
+    rest = others(names, never)
     return re.compile(
         rest + rb"[\t\n\f\r ]++" + name + rb"=\"([^\"]*+)\"" + rest + rb"[\t\n\f\r /]*+>"
-    )
+        + rb"(?:([^<]{0,%d}+)</[aA]>)?+" % (LABEL_BYTES - 1)
+    )  # fmt: skip
 
 
 class Attributes:
@@ -198,35 +206,30 @@ _PLAIN_IMAGE = re.compile(
 )  # fmt: skip
 
 
-class Content(NamedTuple):
-    """What an element shows: its text, and its first image's alternative text and source."""
-
-    text: bytes
-    alt: bytes = b""
-    src: bytes = b""
+# What an element shows: its text, and its first image's alternative text and source.
+Content = tuple[bytes, bytes, bytes]
 
 
-def content(html: bytes, tag: Tag, limit: int) -> Content:
-    """What element `tag` shows up to byte `limit`; character references are as they stand.
+def content(html: bytes, tag: Tag) -> Content:
+    """What element `tag` shows in its first LABEL_BYTES; character references are as they stand.
 
     It ends where the element does, or the next link begins.
     """
+    limit = tag.end + LABEL_BYTES
     next_tag = html.find(b"<", tag.end, limit)
     if tag.name == b"a" and html[next_tag : next_tag + 4] in (b"</a>", b"</A>"):
-        return Content(html[tag.end : next_tag])  # nothing but text, as most links
+        return html[tag.end : next_tag], b"", b""  # nothing but text, as most links
     if image := _PLAIN_IMAGE.match(html, tag.end, limit):
         src, alt, later = image.groups(b"")
-        return Content(b"", alt if alt.strip() else b"", src or later)
+        return b"", alt if alt.strip() else b"", src or later
     if image := _ONLY_IMAGE.match(html, tag.end, limit):
-        return Content(b"", *_images(html, [image]))
+        return b"", *_images(html, [image])
     if tag.name == b"a" and (end := _END_A.search(html, tag.end, limit)):
         inner = html[tag.end : end.start()]
         if not _UNEVEN.search(inner):
             text = _BREAKS.sub(b" ", _NO_BREAKS.sub(b"", inner))
             if not _TAG_STARTS.search(text):
-                return Content(
-                    text, *_images(html, _IMAGE_TAG.finditer(html, tag.end, end.start()))
-                )
+                return text, *_images(html, _IMAGE_TAG.finditer(html, tag.end, end.start()))
     return _content(html, tag, limit)
 
 
@@ -249,7 +252,7 @@ def _content(html: bytes, tag: Tag, limit: int) -> Content:
                 images.append(match)
             if not _INLINE_NAME.fullmatch(name):
                 text.append(b" ")
-    return Content(b"".join(text), *_images(html, images))
+    return b"".join(text), *_images(html, images)
 
 
 def _images(html: bytes, tags: Iterable[re.Match[bytes]]) -> tuple[bytes, bytes]:

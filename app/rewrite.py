@@ -96,7 +96,7 @@ class Scanned(Struct, frozen=True):
             before = f'<img src="{self.base_url}/o/'.encode("ascii")
             splices.append(Splice(self.pixel, b"", before, _PIXEL, pixel=True))
         splices.sort(key=attrgetter("start"))
-        links = tuple(place.link for place in places)
+        links = tuple([place.link for place in places])
         if self.charset.form == "utf-16":
             return self._encoded(source, links, splices)
         if self.charset.form == "iso2022":
@@ -121,7 +121,7 @@ class Scanned(Struct, frozen=True):
         room = MAX_REDIRECT - MESSAGE_TOKEN
         for place in self.places:
             found, reason = place.link, None
-            if found.tracked:
+            if found.reason is None:
                 reason = refused.get(policy.key(found)) if refused else None
                 if reason is None:
                     edit = click(source, place.start, place.end, found, link_token, self.base_url)
@@ -133,7 +133,7 @@ class Scanned(Struct, frozen=True):
                 places.append(place)
             else:
                 found = replace(found, target="", reason=reason, shown_host="")
-                places.append(place._replace(link=found))
+                places.append(replace(place, link=found))
         return places, splices
 
     def _unmasked(self, splice: Splice) -> Splice:
@@ -236,7 +236,7 @@ def scan_html(html: bytes, options: Options, base_url: str, charset: str | None 
     source = body.source
     if source is None:
         return body
-    if b"4email" in source[:_AMP_BYTES] and _AMP.search(source, 0, _AMP_BYTES):
+    if source.find(b"4email", 0, _AMP_BYTES) >= 0 and _AMP.search(source, 0, _AMP_BYTES):
         return replace(body, notes=(*body.notes, "the document is AMP for email: left alone"))
     tokens = list(markup.read(source))
     unclosed = tokens[-1] if tokens and isinstance(tokens[-1], Unclosed) else None

@@ -5,7 +5,8 @@ HTML standard, section 13.2.5. Every pattern is possessive, so that time is line
 
 import re
 from collections.abc import Iterable
-from typing import NamedTuple
+
+from msgspec import Struct
 
 MAX_STEPS = 100_000  # tags of links, </body>, raw text elements and conditional comments
 
@@ -45,9 +46,12 @@ def attribute(names: Iterable[bytes]) -> bytes:
     return rb"(?:" + any_of(names) + rb")(?=[\t\n\f\r />=])"
 
 
-def others(names: Iterable[bytes]) -> bytes:
-    """A pattern for attributes in double quotes, as most are, of which none has one of `names`."""
-    return rb"(?:[\t\n\f\r ]++(?!" + attribute(names) + rb")" + QUOTED + rb")*+"
+def others(names: Iterable[bytes], never: bytes = rb"(?!)") -> bytes:
+    """A pattern for attributes in double quotes, as most are, of which none has one of `names`.
+
+    The pattern `never` fits none of them either.
+    """
+    return rb"(?:[\t\n\f\r ]++(?!" + attribute(names) + rb"|" + never + rb")" + QUOTED + rb")*+"
 
 
 RAW = (b"script", b"style", b"title", b"textarea", b"xmp", b"iframe", b"noembed", b"noframes")
@@ -62,7 +66,7 @@ class RewriteError(ValueError):
     """A mail beyond the limits of the rewriter; the text names the limit."""
 
 
-class Tag(NamedTuple):
+class Tag(Struct, frozen=True, gc=False):
     """A tag at bytes `start` to `end`; `name` is in lower case, an end tag's starts with `/`.
 
     `mso` says that it stands inside a conditional comment, for Outlook alone, `foreign` that it is
