@@ -122,7 +122,7 @@ class Link(Struct, frozen=True, gc=False):
         return self.reason is None
 
 
-class Place(Struct, frozen=True):
+class Place(Struct, frozen=True, gc=False):
     """Where a link stands: its href's value, and what to take out of the tag that opts it out.
 
     `policy` is None where a link is left alone wherever it leads.
@@ -172,7 +172,10 @@ class Policy:
 
         `filled` says that what looks like a placeholder is part of a value.
         """
-        return self.decide(url, self.resolve(url, filled), labels, opted_out)
+        resolved = self.resolve(url, filled)
+        if isinstance(resolved, str):
+            return "", resolved
+        return self.decide(url, resolved, labels, opted_out)
 
     def resolve(self, url: str, filled: bool = False) -> Address | str:
         """The URL taken apart, or the reason why no link to it is tracked."""
@@ -185,11 +188,9 @@ class Policy:
             return "bad_url"
 
     def decide(
-        self, url: str, resolved: Address | str, labels: Sequence[str], opted_out: bool
+        self, url: str, resolved: Address, labels: Sequence[str], opted_out: bool
     ) -> tuple[str, str | None]:
         """The same as `judge` for what `resolve` returned."""
-        if isinstance(resolved, str):
-            return "", resolved
         options = self._options
         reason = self._forbidden(url, resolved, labels, opted_out)
         if reason in ("opted_out", "unsubscribe"):
@@ -310,8 +311,12 @@ def find(html: bytes, tags: Sequence[Tag], policy: Policy, charset: Charset) -> 
             url = href.read_url(text(value))
             resolved[value] = url, policy.resolve(url)
         url, address = resolved[value]
-        target, reason = policy.decide(url, address, labels, opted_out)
         personal = False
+        reason: str | None
+        if isinstance(address, str):
+            target, reason = "", address
+        else:
+            target, reason = policy.decide(url, address, labels, opted_out)
         if reason == "placeholder":
             judge = partial(policy.judge, labels=labels, opted_out=opted_out)
             personal = is_personal(url, judge)

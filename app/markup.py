@@ -281,19 +281,22 @@ def read(html: bytes) -> Iterator[Tag | Unclosed]:
         position = skipped.end() if skipped else end
         what = "tag"
         if skipped and (name := skipped[1]):
-            start, rest = skipped.span(1)
             name = name.lower()
-            tag = Tag(name, start - 1, position, rest, mso)
-            if name in (b"svg", b"math"):
-                if not mso and not closes_itself(html, tag):
+            start, rest = skipped.span(1)
+            start -= 1
+            if name in RAW_END:
+                raw_end = RAW_END[name].search(html, position, end)
+                if raw_end:
+                    position = raw_end.start()
+                    continue
+                position, what = -1, f"<{name.decode()}>"
+            else:
+                tag = Tag(name, start, position, rest, mso)
+                if name not in (b"svg", b"math"):
+                    yield tag
+                elif not mso and not closes_itself(html, tag):
                     position = yield from foreign.links(tag, end)
                 continue
-            if name not in RAW_END:
-                yield tag
-                continue
-            start, what = start - 1, f"<{name.decode()}>"
-            raw_end = RAW_END[name].search(html, position, end)
-            position = raw_end.start() if raw_end else -1
         elif position >= end:
             if opened >= 0:
                 yield Unclosed("comment", opened)

@@ -90,7 +90,7 @@ class Scanned(Struct, frozen=True):
         splices = list(clicks)
         # Without pixel and redirect nothing would tell later that opt-outs have been here.
         if clicks or self.pixel is not None:
-            spans = (span for place in places for span in place.opt_outs)
+            spans = [span for place in places for span in place.opt_outs]
             splices += [Splice(start, source[start:end]) for start, end in spans]
         if self.pixel is not None:
             before = f'<img src="{self.base_url}/o/'.encode("ascii")
