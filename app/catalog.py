@@ -22,7 +22,7 @@ from pathlib import Path
 import msgspec
 from msgspec.structs import replace
 
-from app.events import Newsletter
+from app.model.records import Newsletter
 
 log = logging.getLogger(__name__)
 

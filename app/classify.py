@@ -14,7 +14,7 @@ from functools import lru_cache
 from typing import Any, Literal, NamedTuple
 
 from app.agents import Agent, agent, bare
-from app.events import Hit, sent_at
+from app.model.records import Hit, sent_at
 from app.networks import NOWHERE, Network, Networks
 
 Verdict = Literal["unknown", "human", "privacy_proxy", "prefetch", "scanner", "bot"]

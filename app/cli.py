@@ -34,7 +34,7 @@ from app.commands import (
 )
 from app.journal import Journal, JournalError
 from app.markup import RewriteError
-from app.modes import MODES
+from app.model.tracking_modes import MODES
 from app.networks import NetworksError
 from app.outgoing import Prepared
 from app.senders import Senders

@@ -15,7 +15,7 @@ import httpx2
 import msgspec
 
 from app.experiments import Plan
-from app.modes import Mode
+from app.model.tracking_modes import Mode
 from app.schemas import (
     AssignmentList,
     AssignmentOut,

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from app import acting, schemas
-from app.events import newsletter_key, recipient_key
+from app.model.records import newsletter_key, recipient_key
 from app.suppressing import ALL
 from app.web import (
     PROBLEMS,

@@ -33,8 +33,8 @@ from typing import Any, NamedTuple
 import msgspec
 
 from app.classify import CONTEXT_MS, VERSION, Classified, judge
-from app.events import Hit, new_id, now_ms
 from app.feed import Feed
+from app.model.records import Hit, new_id, now_ms
 from app.networks import Networks
 from app.queries import sql
 from app.storage import Row, Storage, StorageError

@@ -16,7 +16,6 @@ from sqlalchemy import Engine
 
 from app import significance
 from app.corrections import waiting_to_settle
-from app.events import now_ms
 from app.experiments import (
     Comparison,
     Experiment,
@@ -29,6 +28,7 @@ from app.experiments import (
 )
 from app.feed import DECIDED, put
 from app.feed import Row as FeedRow
+from app.model.records import now_ms
 from app.queries import Queries
 from app.significance import Rate
 from app.storage import Row

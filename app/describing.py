@@ -13,7 +13,7 @@ import msgspec
 
 from app import headers
 from app.headers import Field
-from app.modes import AXES, MODES
+from app.model.tracking_modes import AXES, MODES
 from app.schemas import Metadata, NewsletterIn, OwnData, Recipient, TrackingIn
 from app.url_patterns import check_patterns
 from app.variants import VariantName

@@ -12,9 +12,9 @@ from typing import Any
 import msgspec
 from sqlalchemy import Engine, select
 
-from app.events import recipient_key
 from app.marks import Marks, deliveries_of
-from app.modes import keys
+from app.model.records import recipient_key
+from app.model.tracking_modes import keys
 from app.queries import Queries
 from app.state import erasures, followed, followups, signed, suppressions, unsigned, withdrawals
 from app.variants import Variants

@@ -26,10 +26,10 @@ from sqlalchemy.exc import SQLAlchemyError
 from app import scrubbing
 from app.corrections import Corrections
 from app.erasures import Erasure, Erasures
-from app.events import recipient_key
 from app.loader import Loader
 from app.marks import Marks
-from app.modes import keys
+from app.model.records import recipient_key
+from app.model.tracking_modes import keys
 from app.queries import sql
 from app.storage import Storage, StorageError
 from app.waiting import OPEN, SEALED, adopt_orphans

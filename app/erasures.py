@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Engine, func, select, update
 from sqlalchemy.dialects.sqlite import insert
 
 from app import withdrawing
-from app.events import sent_at
+from app.model.records import sent_at
 from app.state import erasures, signed, unsigned
 
 # waiting: recorded. rewritten: ClickHouse's rows are nobody's. cleaned: so is everything else, but

@@ -12,9 +12,9 @@ from starlette.routing import Route
 
 from app import schemas
 from app.decisions import Figures, current, due, summed
-from app.events import newsletter_key
 from app.experiments import LOOK_SECONDS, Experiment, ExperimentError, Plan
 from app.keys import Scope
+from app.model.records import newsletter_key
 from app.variants import VariantError
 from app.web import (
     PROBLEMS,

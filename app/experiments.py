@@ -18,7 +18,7 @@ from msgspec import Meta, Struct
 from sqlalchemy import Connection, Engine, bindparam, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from app.events import now_ms
+from app.model.records import now_ms
 from app.state import experiments, signed, unsigned
 from app.variants import NONE, VariantName, Variants
 

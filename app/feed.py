@@ -18,8 +18,8 @@ from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from app import suppressing
 from app.erasures import Erasures, newest
-from app.events import NO_LINK, Hit
 from app.experiments import Outcome
+from app.model.records import NO_LINK, Hit
 from app.state import StateError, feed
 
 KEPT = 7 * 86_400.0

@@ -11,8 +11,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from app import report, schemas
-from app.events import now_ms
 from app.filters import FilterError, Filters
+from app.model.records import now_ms
 from app.queries import Queries, Split, Stats, utc
 from app.web import PROBLEMS, RequestError, authorized, integer, json, newsletter_id_of, spec
 

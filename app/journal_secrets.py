@@ -6,7 +6,7 @@ import msgspec
 from msgspec.structs import replace
 
 from app import identity
-from app.events import Hit, PlacedLink, decode, encode
+from app.model.records import Hit, PlacedLink, decode, encode
 
 _URL = re.compile(rb"https?:[^\s\"<>\x00-\x1f]+", re.IGNORECASE)
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from app.events import sent_at
+from app.model.records import sent_at
 from app.people import HITS
 from app.queries import NotFoundError, Queries
 from app.storage import Row

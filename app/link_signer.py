@@ -11,10 +11,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from app import identity, masking
-from app.events import Link as LinkRecord
-from app.events import now_ms
 from app.identity import Identity
 from app.link import Link
+from app.model.records import Link as LinkRecord
+from app.model.records import now_ms
 from app.tokens import LinkToken, Tokens
 
 FAMILY_LINKS = 1_024

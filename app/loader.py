@@ -22,7 +22,9 @@ from app import identity, journal_secrets, masking, waiting
 from app.classify import VERSION, Classified, classify, judge
 from app.corrections import origin, touch
 from app.erasures import Erasures
-from app.events import (
+from app.feed import Feed
+from app.files import locked
+from app.model.records import (
     BLANK,
     NO_LINK,
     NOBODY,
@@ -35,9 +37,7 @@ from app.events import (
     decode,
     sent_at,
 )
-from app.feed import Feed
-from app.files import locked
-from app.modes import AGGREGATE, kept
+from app.model.tracking_modes import AGGREGATE, kept
 from app.networks import Networks
 from app.storage import Storage, StorageError
 

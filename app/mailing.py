@@ -18,13 +18,14 @@ from typing import IO, Literal, NamedTuple
 
 import msgspec
 
-from app import events, masking
-from app.events import newsletter_key
+from app import masking
 from app.experiments import Choices
 from app.journal import JournalError
 from app.markup import RewriteError
 from app.merge_fields import MissingValueError
-from app.modes import Modes
+from app.model import records
+from app.model.records import newsletter_key
+from app.model.tracking_modes import Modes
 from app.outgoing import CompiledMail, Draft, Outgoing
 from app.queries import NotFoundError
 from app.rewrite import Compiled
@@ -99,7 +100,7 @@ class Addressed(NamedTuple):
 
     draft: Draft
     mail: CompiledMail
-    links: Sequence[events.Link] = ()
+    links: Sequence[records.Link] = ()
 
 
 class Mailing:

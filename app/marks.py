@@ -8,7 +8,7 @@ from urllib.parse import quote
 import msgspec
 from sqlalchemy import Engine, Row, select
 
-from app.events import recipient_key
+from app.model.records import recipient_key
 from app.state import deliveries, webhooks
 
 PAGE = 500  # deliveries looked at together

@@ -13,10 +13,10 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from app import identity, ledger, schemas
-from app.events import recipient_key
 from app.feed import TYPE_OF
 from app.ledger import Place, Search
-from app.modes import modes
+from app.model.records import recipient_key
+from app.model.tracking_modes import modes
 from app.queries import NotFoundError, utc
 from app.storage import Row
 from app.telling import LinkTold

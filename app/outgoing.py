@@ -8,15 +8,16 @@ from dataclasses import dataclass
 
 from msgspec.structs import replace
 
-from app import events, href, mime, notes
+from app import href, mime, notes
 from app.catalog import FOLDER, Catalog, Newsletters
-from app.events import new_id, newsletter_key, now_ms, recipient_key
 from app.experiments import NO_CHOICE, Choice, Experiments
 from app.journal import Journal
 from app.link_signer import KnownLinks, LinkRules, LinkSigner
 from app.merge_fields import Values
 from app.mime import Edit, Leaf, Why
-from app.modes import SHARED, Axis, Mode, Modes, aggregate_id
+from app.model import records as events
+from app.model.records import new_id, newsletter_key, now_ms, recipient_key
+from app.model.tracking_modes import SHARED, Axis, Mode, Modes, aggregate_id
 from app.rewrite import Compiled, Link, Options, Scanned, scan_both, scan_html, scan_text
 from app.schemas import (
     LinkOut,

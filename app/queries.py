@@ -13,10 +13,10 @@ from typing import Any
 
 from app import families, identity
 from app.catalog import Newsletters
-from app.events import newsletter_key
 from app.families import Recorded
 from app.filters import PARTS, FilterError, Filters, Show, since
-from app.modes import Axis, told
+from app.model.records import newsletter_key
+from app.model.tracking_modes import Axis, told
 from app.settings import resource
 from app.storage import Row, Storage
 from app.variants import MOST, UNNAMED, Variants

@@ -12,8 +12,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from app import acting, people, schemas, segments
-from app.events import recipient_key
 from app.filters import Filters
+from app.model.records import recipient_key
 from app.queries import utc
 from app.segments import Segment
 from app.suppressing import ALL

@@ -2,8 +2,8 @@
 
 from collections.abc import Callable, Mapping
 
-from app.events import Kind
-from app.modes import OFF
+from app.model.records import Kind
+from app.model.tracking_modes import OFF
 from app.tokens import MessageToken
 
 # Global Privacy Control (W3C), and the older Do Not Track, which some clients still send.

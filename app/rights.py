@@ -10,7 +10,7 @@ from starlette.routing import Route
 
 from app import subjects
 from app.dashboard import HEADERS, Dashboard, here
-from app.modes import AXES
+from app.model.tracking_modes import AXES
 from app.queries import NotFoundError
 from app.web import streamed
 

@@ -9,7 +9,7 @@ from msgspec import Meta, Struct
 
 from app import merge_fields
 from app.experiments import Comparison, Outcome, Plan, VariantFigures
-from app.modes import Axis, Mode
+from app.model.tracking_modes import Axis, Mode
 from app.queries import Agents, LinkStats
 from app.variants import VariantName
 

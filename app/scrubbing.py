@@ -14,8 +14,8 @@ import msgspec
 from sqlalchemy import Engine, delete, select, text, update
 
 from app import catalog
-from app.events import BLANK
 from app.marks import Marks, deliveries_of, numbers
+from app.model.records import BLANK
 from app.state import StateError, deliveries, feed, followed, followups, signed
 from app.storage import EXPORT
 

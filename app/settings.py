@@ -14,8 +14,8 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from app import secret_files
 from app.files import write_private
-from app.modes import Mode
-from app.origins import origin
+from app.model.origins import origin
+from app.model.tracking_modes import Mode
 from app.placeholders import compile_own
 from app.visitors import Addresses
 

@@ -13,7 +13,7 @@ from starlette.routing import Route
 
 from app import acting, schemas
 from app.erasures import Erasure
-from app.events import recipient_key
+from app.model.records import recipient_key
 from app.web import (
     ADMIN,
     PROBLEMS,

@@ -11,8 +11,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from app import acting, schemas
-from app.events import newsletter_key, recipient_key
-from app.modes import Axis
+from app.model.records import newsletter_key, recipient_key
+from app.model.tracking_modes import Axis
 from app.web import (
     PROBLEMS,
     REWRITE,

@@ -16,7 +16,7 @@ from sqlalchemy import Connection, Engine, delete, func, select
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.exc import SQLAlchemyError
 
-from app.modes import AXES, Axis
+from app.model.tracking_modes import AXES, Axis
 from app.state import signed, unsigned, withdrawals
 
 log = logging.getLogger(__name__)

@@ -14,7 +14,7 @@ import msgspec
 from sqlalchemy import Engine, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from app.origins import origin
+from app.model.origins import origin
 from app.settings import Settings
 from app.state import workspaces
 

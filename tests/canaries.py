@@ -19,7 +19,7 @@ from urllib.parse import quote
 
 import lz4.block  # type: ignore[import-untyped]
 
-from app.events import new_id
+from app.model.records import new_id
 from tests.receiver import Receiver
 from tests.service import Service, paths, tracked_urls
 

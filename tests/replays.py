@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from app.classify import HUMAN, RULES, TOGETHER, Classified, judge
-from app.events import Hit
+from app.model.records import Hit
 from app.networks import NOWHERE, Network, Networks
 
 FOLDER = Path(__file__).parent / "replay"

@@ -19,7 +19,7 @@ from typing import Any
 
 import uvloop
 
-from app.events import newsletter_key
+from app.model.records import newsletter_key
 from app.settings import load, with_secrets
 from app.tokens import LinkToken, MessageToken, Tokens
 

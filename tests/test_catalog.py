@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from app import catalog
 from app.catalog import Catalog, Newsletters, Statement
-from app.events import Newsletter, encode, new_id, newsletter_key
 from app.loader import Loader
+from app.model.records import Newsletter, encode, new_id, newsletter_key
 from app.queries import NotFoundError, Queries
 from app.storage import Storage
 

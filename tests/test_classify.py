@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from app.classify import HUMAN, MACHINE, Classified, classify, judge
 from app.demo import agents
-from app.events import Hit, new_id, sent_at
+from app.model.records import Hit, new_id, sent_at
 
 SENT = 1_780_000_000_000
 MESSAGE = new_id(SENT).hex()

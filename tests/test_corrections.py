@@ -13,8 +13,8 @@ from app import corrections
 from app.classify import judge
 from app.corrections import Corrections, span
 from app.demo import agents
-from app.events import Hit, encode, new_id, newsletter_key, now_ms
 from app.loader import Loader
+from app.model.records import Hit, encode, new_id, newsletter_key, now_ms
 from app.queries import Queries
 from app.storage import Storage, StorageError
 

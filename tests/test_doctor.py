@@ -15,8 +15,8 @@ import pytest
 import trustme
 
 from app.doctor import CHECKS, Finding, configured, database, examine, folder
-from app.events import new_id
 from app.migrating import files
+from app.model.records import new_id
 from app.settings import load, with_secrets
 from app.state import open_state
 from app.storage import Storage

@@ -17,7 +17,10 @@ from app.corrections import Corrections
 from app.dossiers import Dossiers
 from app.erasing import Eraser, begin
 from app.erasures import Erasures
-from app.events import (
+from app.feed import Feed
+from app.keys import Keys
+from app.loader import Loader
+from app.model.records import (
     Hit,
     Message,
     Newsletter,
@@ -28,10 +31,7 @@ from app.events import (
     now_ms,
     recipient_key,
 )
-from app.feed import Feed
-from app.keys import Keys
-from app.loader import Loader
-from app.modes import PSEUDONYMOUS, Modes
+from app.model.tracking_modes import PSEUDONYMOUS, Modes
 from app.queries import Queries, sql
 from app.settings import load, with_secrets
 from app.state import open_state

@@ -7,10 +7,10 @@ import msgspec
 import pytest
 
 from app.erasures import ErasedError, Erasures
-from app.events import NOBODY, Hit, Message, encode, new_id, now_ms
 from app.feed import Cursor, Feed
 from app.followups import FollowUps, Rule, Sent
 from app.loader import rows
+from app.model.records import NOBODY, Hit, Message, encode, new_id, now_ms
 from app.outside import Answer
 from app.state import open_state
 from app.suppressing import Suppressions

@@ -23,18 +23,6 @@ from app import decisions
 from app.client import Mailwake, MailwakeError
 from app.decisions import Decider
 from app.demo import agents
-from app.events import (
-    Hit,
-    Kind,
-    Link,
-    Message,
-    Newsletter,
-    Record,
-    encode,
-    new_id,
-    newsletter_key,
-    recipient_key,
-)
 from app.experiments import (
     LOOK_SECONDS,
     Choice,
@@ -52,6 +40,18 @@ from app.experiments import (
 from app.feed import Cursor, Feed
 from app.identity import WHOLE
 from app.loader import Loader
+from app.model.records import (
+    Hit,
+    Kind,
+    Link,
+    Message,
+    Newsletter,
+    Record,
+    encode,
+    new_id,
+    newsletter_key,
+    recipient_key,
+)
 from app.queries import Queries
 from app.schemas import LineError
 from app.significance import Rate, fit

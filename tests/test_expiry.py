@@ -9,11 +9,11 @@ import pytest
 
 from app import expiry
 from app.corrections import Corrections
-from app.events import Message, Newsletter, Record, encode, new_id, newsletter_key, now_ms
 from app.expiry import Expiry
 from app.feed import Feed
 from app.filters import Filters
 from app.loader import Loader
+from app.model.records import Message, Newsletter, Record, encode, new_id, newsletter_key, now_ms
 from app.people import recipient, recipients
 from app.queries import Queries
 from app.settings import Settings, load

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from sqlalchemy import create_engine, update
 
 from app import feed as feed_module
-from app.events import Hit, encode, new_id, newsletter_key, now_ms
 from app.feed import Cursor, CursorError, Feed, cursor
 from app.loader import Loader
+from app.model.records import Hit, encode, new_id, newsletter_key, now_ms
 from app.state import feed as table
 from app.state import metadata, open_state, signed, unsigned
 from app.storage import Storage

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from app.demo import agents
-from app.events import Hit, Kind, Message, Newsletter, encode, new_id, newsletter_key
 from app.feed import Cursor
 from app.followups import Due, FollowUps, Rule, Sent, due_id
+from app.model.records import Hit, Kind, Message, Newsletter, encode, new_id, newsletter_key
 from app.state import open_state
 from app.telling import Wanted
 from app.webhooks import Webhooks

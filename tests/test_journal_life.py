@@ -11,9 +11,9 @@ import hypothesis.strategies as st
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
 
-from app.events import Hit, encode, new_id, now_ms
 from app.journal import Journal
 from app.loader import Loader
+from app.model.records import Hit, encode, new_id, now_ms
 from app.storage import Storage, StorageError
 from app.waiting import OPEN, adopt_orphans, sealed
 

@@ -5,10 +5,10 @@ import uuid
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.events import Hit, Message, PlacedLink, encode
 from app.identity import FULL_URL
 from app.journal_secrets import masked
 from app.loader import rows
+from app.model.records import Hit, Message, PlacedLink, encode
 
 SECRET = "Zk3J9qLw8VtX2bNc7RyP"
 URLS = st.sampled_from([

@@ -6,10 +6,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app import events, loader
-from app.events import Hit, Message, Newsletter, PlacedLink, encode, new_id, newsletter_key, now_ms
+from app import loader
 from app.loader import Loader, rows
 from app.migrating import statements
+from app.model import records as events
+from app.model.records import (
+    Hit,
+    Message,
+    Newsletter,
+    PlacedLink,
+    encode,
+    new_id,
+    newsletter_key,
+    now_ms,
+)
 from app.settings import resource
 from app.storage import Storage, StorageError
 

@@ -9,10 +9,19 @@ from hypothesis import strategies as st
 
 from app.corrections import Corrections
 from app.demo import agents
-from app.events import Hit, Message, Newsletter, encode, new_id, newsletter_key, now_ms, sent_at
 from app.feed import Cursor, Feed
 from app.loader import Loader
-from app.modes import (
+from app.model.records import (
+    Hit,
+    Message,
+    Newsletter,
+    encode,
+    new_id,
+    newsletter_key,
+    now_ms,
+    sent_at,
+)
+from app.model.tracking_modes import (
     AGGREGATE,
     DAY,
     MODES,

@@ -6,7 +6,7 @@ from netaddr import IPSet
 
 from app.classify import classify
 from app.demo import agents
-from app.events import Hit, new_id
+from app.model.records import Hit, new_id
 from app.networks import NOWHERE, Network, Networks, NetworksError
 
 SENT = 1_780_000_000_000

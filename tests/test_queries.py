@@ -13,9 +13,18 @@ import pytest
 
 from app import compare, exports, overview, people
 from app.demo import agents
-from app.events import Hit, Message, Newsletter, PlacedLink, encode, new_id, newsletter_key, now_ms
 from app.filters import FilterError, Filters
 from app.loader import Loader
+from app.model.records import (
+    Hit,
+    Message,
+    Newsletter,
+    PlacedLink,
+    encode,
+    new_id,
+    newsletter_key,
+    now_ms,
+)
 from app.queries import NotFoundError, Queries
 from app.storage import Row, Storage
 

@@ -16,8 +16,17 @@ from typer.testing import CliRunner
 from app import report
 from app.cli import cli
 from app.demo import agents
-from app.events import Hit, Message, Newsletter, PlacedLink, encode, new_id, newsletter_key, now_ms
 from app.loader import Loader
+from app.model.records import (
+    Hit,
+    Message,
+    Newsletter,
+    PlacedLink,
+    encode,
+    new_id,
+    newsletter_key,
+    now_ms,
+)
 from app.queries import Queries
 from app.reports import Every, Reports, SendError, boundary, send
 from app.settings import Settings, load

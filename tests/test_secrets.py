@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from app.events import Hit, encode, new_id, newsletter_key, now_ms
+from app.model.records import Hit, encode, new_id, newsletter_key, now_ms
 from tests.canaries import AGENT, ENV, Search, webhook
 from tests.gateways import gateway
 from tests.receiver import Receiver, receiver

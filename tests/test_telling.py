@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 
 from app import identity
-from app.events import (
+from app.feed import Cursor, Event, Row
+from app.loader import Loader
+from app.model.records import (
     Carried,
     Hit,
     Link,
@@ -17,8 +19,6 @@ from app.events import (
     new_id,
     newsletter_key,
 )
-from app.feed import Cursor, Event, Row
-from app.loader import Loader
 from app.queries import Queries, sql
 from app.storage import Storage
 from app.telling import LinkTold, Teller

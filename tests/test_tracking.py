@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from starlette.types import Message, Receive, Scope, Send
 
-from app import events
 from app.journal import Journal
-from app.modes import MODES, Mode, Modes
+from app.model import records
+from app.model.tracking_modes import MODES, Mode, Modes
 from app.refusing import refuser
 from app.tokens import BadTokenError, LinkToken, MessageToken, Readers, Tokens, read_damaged
 from app.tracking import GIF, Tracking
@@ -72,10 +72,10 @@ class Bench:
         await self.tracking(scope, receive, send)
         return Answer(sent)
 
-    async def hits(self) -> list[events.Record]:
+    async def hits(self) -> list[records.Record]:
         await self.journal.close()
         return [
-            events.decode(line)
+            records.decode(line)
             for path in sealed(self.folder)
             for line in path.read_bytes().splitlines()
         ]
@@ -215,7 +215,11 @@ def test_the_hot_path_is_one_screen_and_imports_no_database_or_parser() -> None:
     source = (Path(__file__).parents[1] / "app" / "tracking.py").read_text()
     assert len(source.splitlines()) <= 130
     imported = [line for line in source.splitlines() if line.startswith(("from app", "import app"))]
-    assert [line.split()[1] for line in imported] == ["app.events", "app.journal", "app.tokens"]
+    assert [line.split()[1] for line in imported] == [
+        "app.model.records",
+        "app.journal",
+        "app.tokens",
+    ]
 
 
 @pytest.mark.parametrize("host", ["acme.example", "ACME.example.", "", "10.0.0.7:8025"])

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from app.demo import agents
-from app.events import Hit, encode, new_id, newsletter_key
+from app.model.records import Hit, encode, new_id, newsletter_key
 from tests.service import Service, tracked_urls
 
 ROOT = Path(__file__).parents[1]

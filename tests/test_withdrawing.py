@@ -13,7 +13,7 @@ import httpx2
 import pytest
 from sqlalchemy.exc import SQLAlchemyError
 
-from app.events import recipient_key
+from app.model.records import recipient_key
 from app.settings import load, with_secrets
 from app.state import open_state
 from app.withdrawing import ALL, Withdrawals

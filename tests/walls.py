@@ -15,8 +15,8 @@ from typer.testing import CliRunner
 
 from app.access import SESSION, csrf
 from app.cli import cli
-from app.events import recipient_key
 from app.main import Mailwake
+from app.model.records import recipient_key
 from app.settings import load, with_secrets
 from app.state import open_state
 from app.workspaces import Workspaces

@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from app.commands import fail, option, settings_of
-from app.events import newsletter_key, recipient_key
-from app.modes import AXES, Axis
+from app.model.records import newsletter_key, recipient_key
+from app.model.tracking_modes import AXES, Axis
 from app.state import open_state
 from app.withdrawing import ALL, Withdrawals
 from app.workspaces import DEFAULT, WorkspaceError, Workspaces

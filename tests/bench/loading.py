@@ -9,9 +9,9 @@ import uuid
 from pathlib import Path
 
 from app.demo import agents
-from app.events import Hit, Kind, encode, new_id, now_ms
 from app.feed import Feed
 from app.loader import Loader
+from app.model.records import Hit, Kind, encode, new_id, now_ms
 from app.settings import load
 from app.state import open_state
 from app.storage import Storage

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from app import overview, people
-from app.events import newsletter_key
 from app.filters import Filters
+from app.model.records import newsletter_key
 from app.queries import Queries
 from app.settings import load
 from app.storage import Storage

@@ -20,9 +20,18 @@ from pathlib import Path
 
 from app.corrections import Corrections
 from app.demo import agents
-from app.events import Hit, Kind, Message, Newsletter, PlacedLink, encode, new_id, newsletter_key
 from app.feed import Feed
 from app.loader import Loader
+from app.model.records import (
+    Hit,
+    Kind,
+    Message,
+    Newsletter,
+    PlacedLink,
+    encode,
+    new_id,
+    newsletter_key,
+)
 from app.settings import load
 from app.state import open_state
 from app.storage import Storage

@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple, get_args
 
 from msgspec.structs import replace
 
-from app.events import Hit, sent_at
+from app.model.records import Hit, sent_at
 
 Mode = Literal["full", "pseudonymous", "aggregate", "off"]
 Axis = Literal["opens", "clicks"]
