@@ -16,30 +16,22 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 
-from app import api, hooks, reference, snapshot
-from app.access import ForeignPostError
-from app.accounts import Accounts
-from app.actions import Actions
+from app import snapshot
 from app.catalog import FOLDER, Newsletters
 from app.corrections import Corrections
-from app.dashboard import Dashboard
 from app.dispatching import Dispatcher
 from app.door import Door
 from app.erasing import Eraser
 from app.feed import CursorError, Feed
-from app.front import Front
 from app.gateway import Gateway
 from app.journal import Journal, JournalError
 from app.keys import Keys, Scope
-from app.live import Live
 from app.loader import Loader
-from app.login import Login
 from app.metrics import CONTENT_TYPE, Metrics
 from app.networks import Networks
 from app.queries import NotFoundError
 from app.refusing import refuser
 from app.reports import Reports
-from app.rights import Rights
 from app.schemas import Problem
 from app.sessions import Sessions
 from app.settings import Settings
@@ -51,7 +43,16 @@ from app.tracking import Tracking
 from app.unsubscribe import Unsubscribe
 from app.users import Users
 from app.visitors import keeper
-from app.web import RequestError, decoded, key_of
+from app.web.api import app, docs, webhooks
+from app.web.dashboard.accounts import Accounts
+from app.web.dashboard.forms import ForeignPostError
+from app.web.dashboard.live import Live
+from app.web.dashboard.login import Login
+from app.web.dashboard.pages import Dashboard
+from app.web.dashboard.privacy import Rights
+from app.web.dashboard.webhooks import Actions
+from app.web.hosts import Front
+from app.web.requests import RequestError, decoded, key_of
 from app.workspaces import DEFAULT
 
 FOREIGN = "It was sent from another site. Nothing was changed."
@@ -87,7 +88,8 @@ class Mailwake:
         )  # fmt: skip
         default = self.tenants.default
         default.webhooks.keep(
-            hooks.from_file(settings.webhooks_file) if settings.webhooks_file else {}, feed.last()
+            webhooks.from_file(settings.webhooks_file) if settings.webhooks_file else {},
+            feed.last(),
         )
         self.dispatcher = Dispatcher(settings, self.tenants.courses, feed, self.tenants.news)
         sessions, users = Sessions(state), Users(state)
@@ -105,9 +107,9 @@ class Mailwake:
             Route("/healthz", healthz),
             Route("/readyz", self.readyz),
             Route("/metrics", self.metrics),
-            *reference.routes(api.openapi(), dashboard.templates, settings.console_url),
+            *docs.routes(app.openapi(), dashboard.templates, settings.console_url),
             Route("/v1/snapshot", self.snapshot, methods=["POST"]),
-            Mount("/v1", app=api.create(self.tenants.parts, self.keys, ERRORS)),
+            Mount("/v1", app=app.create(self.tenants.parts, self.keys, ERRORS)),
             *unsubscribe.routes,
             *Login(dashboard, users, door).routes,
             *Accounts(dashboard, users, self.keys, door).routes,

@@ -7,12 +7,13 @@ from urllib.parse import quote
 
 import msgspec
 
-from app import asking, report
+from app import asking
 from app.filters import FilterError, Filters
 from app.queries import NotFoundError, Queries
 from app.reports import SendError, send
 from app.schemas import Problem
 from app.settings import PREFIX, Settings
+from app.web.views import report
 
 
 class ReportError(Exception):

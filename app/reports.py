@@ -15,13 +15,14 @@ from typing import Literal
 import aiosmtplib
 import msgspec
 
-from app import report, smarthost
-from app.addresses import page_url
+from app import smarthost
 from app.files import write_private
 from app.filters import Filters, Period
 from app.queries import NotFoundError, Queries
 from app.settings import Settings
 from app.storage import StorageError
+from app.web.views import report
+from app.web.views.urls import page_url
 
 log = logging.getLogger(__name__)
 LOOK = 60.0  # seconds between looks at the clock

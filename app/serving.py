@@ -43,8 +43,8 @@ def with_public_url(chosen: Settings, port: int | None = None) -> Settings:
 
 def serve(console: Console, chosen: Settings, demo_speed: float = 0) -> None:
     """Until told to stop. Raises StartError."""
-    from app.hooks import from_file  # noqa: PLC0415
     from app.main import Mailwake  # noqa: PLC0415  (chDB loads slowly; other commands need none)
+    from app.web.api.webhooks import from_file  # noqa: PLC0415
 
     logs.start(chosen.log_level, chosen.log_format)
     for name in settings.unknown_variables():

@@ -31,7 +31,7 @@ from app.storage import Storage
 from app.suppressing import Suppressions
 from app.telling import Teller
 from app.tokens import Readers, Tokens
-from app.web import Parts
+from app.web.requests import Parts
 from app.webhooks import Webhooks
 from app.withdrawing import Withdrawals
 from app.workspaces import DEFAULT, Workspace, Workspaces

@@ -27,8 +27,9 @@ from typing import NamedTuple
 import yaml  # type: ignore[import-untyped]
 from markdown_it import MarkdownIt
 
-from app import hooks, link, rewrite, settings, streams
+from app import link, rewrite, settings, streams
 from app.storage import Storage
+from app.web.api import webhooks
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted(
@@ -181,7 +182,7 @@ def _toml(text: str, folder: Path, _: Storage) -> None:
     path = folder / "block.toml"
     path.write_text(text)
     if "webhook" in kinds:
-        hooks.from_file(path)
+        webhooks.from_file(path)
     if "stream" in kinds:
         streams.from_file(path)
 

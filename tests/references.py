@@ -14,11 +14,12 @@ import typer.main
 from prometheus_client.parser import text_string_to_metric_families
 from typer.core import TyperArgument, TyperGroup, TyperOption
 
-from app import acting, api, classify, feed, followups, reference, telling
+from app import acting, classify, feed, followups, telling
 from app.cli import cli
 from app.main import Mailwake
 from app.serving import with_public_url
 from app.settings import load, with_secrets
+from app.web.api import app, docs
 
 OUT = Path(__file__).parents[1] / "docs" / "reference"
 MADE = "<!-- Written by `make reference`: change the code, not this page. -->"
@@ -59,7 +60,7 @@ def _fields(schema: Mapping[str, Any]) -> Iterator[str]:
             "required" if field.required else "",
             field.description,
         )
-        for field in reference.fields(schema)
+        for field in docs.fields(schema)
     ]
     width = 4 if any(row[3] for row in rows) else 3
     if rows:
@@ -75,7 +76,7 @@ def _models(schemas: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _api() -> Iterator[str]:
-    document = api.openapi()
+    document = app.openapi()
     yield from (
         "# API", "",
         "Every request carries `Authorization: Bearer KEY`. Bodies are JSON unless something else",
@@ -83,7 +84,7 @@ def _api() -> Iterator[str]:
         "names the field. A running service has the same at `/docs`, and as OpenAPI 3.1 at",
         "`/openapi.json`.", "",
     )  # fmt: skip
-    found = sorted(reference.operations(document), key=lambda one: one.path)
+    found = sorted(docs.operations(document), key=lambda one: one.path)
     for area, group in groupby(found, lambda one: one.path.split("/")[2]):
         yield from (f"## {area}", "")
         rows = [

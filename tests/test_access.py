@@ -4,7 +4,7 @@ import pytest
 from starlette.requests import Request
 from starlette.responses import Response
 
-from app.access import cookie, csrf, local_path, set_cookie
+from app.web.dashboard.forms import cookie, csrf, local_path, set_cookie
 
 
 def request(scheme: str, cookies: str = "") -> Request:

@@ -9,13 +9,13 @@ import httpx2
 import pytest
 from sqlalchemy import Engine
 
-from app.access import FORM, SESSION, csrf
 from app.demo import agents
 from app.keys import Keys
 from app.settings import load
 from app.state import open_state
 from app.throttle import FREE_TRIES
 from app.users import Users
+from app.web.dashboard.forms import FORM, SESSION, csrf
 from tests.service import Service
 
 PASSWORD, ANOTHER = "correct horse battery", "staple of horses"

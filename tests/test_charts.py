@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.charts import HEIGHT, WIDTH, Column, ceiling, share, sparkline, timeline, window
+from app.web.views.charts import HEIGHT, WIDTH, Column, ceiling, share, sparkline, timeline, window
 
 COUNT = st.integers(0, 10**9)
 COLUMNS = st.lists(st.builds(Column, COUNT, COUNT, COUNT, COUNT), max_size=80)

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app import identity
-from app.clickmap import HEADERS, Spot, document
 from app.mailing import Sample
+from app.web.views.clickmap import HEADERS, Spot, document
 from tests.service import Service, paths, tracked_urls
 
 OURS = "https://click.example.com"

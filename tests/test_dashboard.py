@@ -6,11 +6,11 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from app.access import FORM, SESSION, csrf
-from app.addresses import asset, page_url
 from app.demo import agents
 from app.filters import Filters
 from app.settings import resource
+from app.web.dashboard.forms import FORM, SESSION, csrf
+from app.web.views.urls import asset, page_url
 from tests.service import Service, paths, tracked_urls
 
 

@@ -5,9 +5,9 @@ from contextlib import suppress
 import pytest
 from sse_starlette import ServerSentEvent
 
-from app import live as live_module
-from app.live import Fragments, Live, partials
 from app.storage import StorageError
+from app.web.dashboard import live as live_module
+from app.web.dashboard.live import Fragments, Live, partials
 
 
 @pytest.fixture(autouse=True)

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from app import compare, exports, overview, people
+from app import people
 from app.demo import agents
 from app.filters import FilterError, Filters
 from app.loader import Loader
@@ -27,6 +27,8 @@ from app.model.records import (
 )
 from app.queries import NotFoundError, Queries
 from app.storage import Row, Storage
+from app.web.dashboard import exports
+from app.web.views import compare, newsletters
 
 NOW = now_ms()
 NAME = "queries"
@@ -78,8 +80,8 @@ def queries(storage: Storage, tmp_path_factory: pytest.TempPathFactory) -> Queri
 @pytest.mark.parametrize("show", ["human", "machine", "all"])
 def test_list_and_page_agree(queries: Queries, show: str) -> None:
     filters = Filters.read({"show": show, "search": "=known"})
-    (row,) = overview.newsletters(queries, filters)["rows"]
-    page = overview.newsletter(queries, NAME, filters)
+    (row,) = newsletters.newsletters(queries, filters)["rows"]
+    page = newsletters.newsletter(queries, NAME, filters)
     assert (row["opened"], row["clicked"]) == (page["opens"].unique, page["clicks"].unique)
     assert row["opens"] == page["opens"].total
     assert {"human": 30, "machine": 10, "all": 40}[show] == row["opened"]
@@ -88,11 +90,11 @@ def test_list_and_page_agree(queries: Queries, show: str) -> None:
 
 
 def test_tags_add_up_what_carries_them(queries: Queries) -> None:
-    (row,) = overview.tags(queries, Filters(show="all", search="ZEBRA"))["rows"]
-    page = overview.newsletter(queries, NAME, Filters(show="all"))
+    (row,) = newsletters.tags(queries, Filters(show="all", search="ZEBRA"))["rows"]
+    page = newsletters.newsletter(queries, NAME, Filters(show="all"))
     assert (row["newsletters"], row["messages"]) == (1, 40)
     assert (row["opened"], row["clicked"]) == (page["opens"].unique, page["clicks"].unique)
-    assert overview.tags(queries, Filters(period="24h", search="zebra"))["rows"] == []
+    assert newsletters.tags(queries, Filters(period="24h", search="zebra"))["rows"] == []
 
 
 def test_families_are_of_opens(queries: Queries) -> None:
@@ -105,21 +107,21 @@ def test_families_are_of_opens(queries: Queries) -> None:
 
 
 def test_a_filter_leaves_what_it_names(queries: Queries) -> None:
-    whole = overview.newsletter(queries, NAME, Filters())
+    whole = newsletters.newsletter(queries, NAME, Filters())
     for title, (part, ranking) in whole["rankings"].items():
         for share in ranking:
             if share.value:
-                narrowed = overview.newsletter(queries, NAME, Filters(**{part: share.value}))
+                narrowed = newsletters.newsletter(queries, NAME, Filters(**{part: share.value}))
                 hits = narrowed["opens"].total + narrowed["clicks"].total
                 assert hits == share.hits, (title, share)
-    lately = overview.newsletter(queries, NAME, Filters(period="7d"))
+    lately = newsletters.newsletter(queries, NAME, Filters(period="7d"))
     assert (lately["stats"].messages, lately["opens"]) == (40, whole["opens"])
-    early = overview.newsletter(queries, NAME, Filters(period="24h"))  # sent a day ago
+    early = newsletters.newsletter(queries, NAME, Filters(period="24h"))  # sent a day ago
     assert (early["stats"].messages, early["opens"].unique) == (0, 0)
-    variants = [overview.newsletter(queries, NAME, Filters(variant=v)) for v in "01"]
+    variants = [newsletters.newsletter(queries, NAME, Filters(variant=v)) for v in "01"]
     assert sum(page["opens"].unique for page in variants) == whole["opens"].unique
     assert [page["stats"].messages for page in variants] == [20, 20]
-    links = [overview.newsletter(queries, NAME, Filters(link=n)) for n in "012"]
+    links = [newsletters.newsletter(queries, NAME, Filters(link=n)) for n in "012"]
     assert sum(page["clicks"].unique for page in links) == whole["clicks"].unique
     assert all(page["opens"].total == 0 for page in links)
 
@@ -209,9 +211,9 @@ def test_exports_follow_the_filters(queries: Queries, tmp_path: Path) -> None:
         found = exports.chunks(queries, NAME, Filters.read(filters), wanted)
         return b"".join(found).splitlines()
 
-    whole = overview.newsletter(queries, NAME, Filters(show="all"))
+    whole = newsletters.newsletter(queries, NAME, Filters(show="all"))
     assert len(lines("json", show="all")) == whole["opens"].total + whole["clicks"].total
-    people_only = overview.newsletter(queries, NAME, Filters(device="phone"))
+    people_only = newsletters.newsletter(queries, NAME, Filters(device="phone"))
     assert (
         len(lines("csv", device="phone")) - 1
         == people_only["opens"].total + people_only["clicks"].total
@@ -245,7 +247,7 @@ def test_newsletters_are_compared_by_time_since_sending(queries: Queries) -> Non
 def test_a_timeline_has_the_step_that_was_asked_for(
     queries: Queries, step: str, seconds: int
 ) -> None:
-    page = overview.newsletter(queries, NAME, Filters.read({"step": step, "show": "all"}))
+    page = newsletters.newsletter(queries, NAME, Filters.read({"step": step, "show": "all"}))
     assert page["step"] == seconds
     starts = [at for at, _ in page["times"]]
     assert {(b - a).total_seconds() for a, b in pairwise(starts)} == {seconds}

@@ -13,7 +13,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from app import report
 from app.cli import cli
 from app.demo import agents
 from app.loader import Loader
@@ -31,6 +30,7 @@ from app.queries import Queries
 from app.reports import Every, Reports, SendError, boundary, send
 from app.settings import Settings, load
 from app.storage import Storage
+from app.web.views import report
 from tests.service import Service, paths, tracked_urls
 from tests.smtp import Inbox, inbox
 

@@ -7,7 +7,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from app.access import SESSION
+from app.web.dashboard.forms import SESSION
 from tests.service import Service
 from tests.walls import (
     Tenant,

@@ -15,11 +15,11 @@ from standardwebhooks import Webhook as Verifier
 
 from app.demo import agents
 from app.feed import Cursor
-from app.hooks import from_file
 from app.outside import Answer
 from app.settings import SettingsError
 from app.state import open_state
 from app.telling import LinkTold, Told, Wanted
+from app.web.api.webhooks import from_file
 from app.webhooks import GIVEN_UP, Webhook, Webhooks, headers
 from tests.receiver import Receiver, receiver
 from tests.service import Service, paths, tracked_urls

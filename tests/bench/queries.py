@@ -15,12 +15,13 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from app import overview, people
+from app import people
 from app.filters import Filters
 from app.model.records import newsletter_key
 from app.queries import Queries
 from app.settings import load
 from app.storage import Storage
+from app.web.views import newsletters
 
 MILLION = 1_000_000
 SCALES = (1, int(os.environ.get("SCALE", "10")))
@@ -220,7 +221,7 @@ def _questions(queries: Queries) -> dict[str, Callable[[], Any]]:
         "figures, one device": lambda: queries.stats(one, parts),
         "links, one device": lambda: queries.links(one, parts),
         "timeline, one device": lambda: queries.timeline(one, start, end, 3600, parts),
-        "the whole page": lambda: overview.newsletter(queries, one, Filters()),
+        "the whole page": lambda: newsletters.newsletter(queries, one, Filters()),
     }
 
 

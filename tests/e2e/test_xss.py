@@ -23,12 +23,12 @@ import httpx2
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, Request
 
-from app.addresses import page_url
 from app.demo import agents
 from app.keys import Keys
 from app.settings import load
 from app.state import open_state
 from app.users import Users
+from app.web.views.urls import page_url
 from app.workspaces import DEFAULT
 from tests.e2e.test_dashboard import browser, login
 from tests.service import Service, paths, tracked_urls

@@ -14,7 +14,7 @@ from starlette.routing import Route
 from app import acting, schemas
 from app.erasures import Erasure
 from app.model.records import recipient_key
-from app.web import (
+from app.web.requests import (
     ADMIN,
     PROBLEMS,
     Parts,

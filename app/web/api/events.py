@@ -16,7 +16,7 @@ from app.classify import HUMAN, MACHINE
 from app.feed import LOOK, TYPES, Cursor, CursorError, cursor
 from app.storage import StorageError
 from app.telling import Told, Wanted
-from app.web import PROBLEMS, Parts, RequestError, authorized, integer, spec
+from app.web.requests import PROBLEMS, Parts, RequestError, authorized, integer, spec
 
 PAGE, MOST = 1_000, 10_000  # events of one answer
 READ = 1_000  # events read at once

@@ -12,11 +12,13 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from app import acting, hooks, rules, segments
-from app.dashboard import HEADERS, Dashboard, here
+from app import acting, segments
 from app.queries import NotFoundError
 from app.segments import NAMED, Segment
-from app.web import RequestError, invalid, streamed
+from app.web.api import followups as rules
+from app.web.api import webhooks
+from app.web.dashboard.pages import HEADERS, Dashboard, here
+from app.web.requests import RequestError, invalid, streamed
 from app.webhooks import Webhook, Webhooks
 
 LOGGED = 50  # deliveries on a page
@@ -60,7 +62,7 @@ class Actions:
         self, request: Request, given: dict[str, Any], problem: str, status: int
     ) -> Response:
         found = await asyncio.to_thread(here(request).webhooks.all)
-        page = {"hooks": found, "types": hooks.WANTED, "given": given, "problem": problem}
+        page = {"hooks": found, "types": webhooks.WANTED, "given": given, "problem": problem}
         return self.dashboard.page(request, "webhooks.html", page, status)
 
     async def add(self, request: Request) -> Response:
@@ -69,11 +71,11 @@ class Actions:
         given = _given(form)
         try:
             wanted = msgspec.convert(given, acting.WebhookIn)
-            hooks.valid(wanted)
+            webhooks.valid(wanted)
         except (msgspec.ValidationError, RequestError) as error:
             told = error if isinstance(error, RequestError) else invalid(error)
             return await self._list(request, given, f"{told.field}: {told.detail}", 422)
-        filters = hooks.filters_of(wanted)
+        filters = webhooks.filters_of(wanted)
         parts = here(request)
         at = await asyncio.to_thread(parts.feed.last)
         hook = await asyncio.to_thread(parts.webhooks.add, wanted.url, filters, wanted.first, at)
@@ -204,7 +206,7 @@ class Actions:
 def _log(of: Webhooks, hook: Webhook) -> dict[str, Any]:
     entries = []
     for one in of.log(hook.id, 0, LOGGED):
-        shown = msgspec.structs.asdict(hooks.delivery_out(one))
+        shown = msgspec.structs.asdict(webhooks.delivery_out(one))
         shown["body"] = msgspec.json.format(one.body, indent=2).decode()
         entries.append(shown)
     return {"hook": hook, "entries": entries}

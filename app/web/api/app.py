@@ -7,36 +7,36 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app import (
-    consent,
-    experiment_routes,
-    figures,
-    hooks,
-    messages,
-    recipients,
-    rules,
-    sending,
-    streaming,
-    subjects,
-    upkeep,
-    withdrawals,
-)
 from app.keys import Keys
-from app.web import Parts, spec
+from app.web.api import (
+    admin,
+    events,
+    experiments,
+    followups,
+    messages,
+    privacy,
+    recipients,
+    rewrite,
+    stats,
+    suppressions,
+    webhooks,
+)
+from app.web.api import consent as withdrawals
+from app.web.requests import Parts, spec
 
 ROUTES = (
-    *sending.ROUTES,
-    *figures.ROUTES,
-    *experiment_routes.ROUTES,
-    *upkeep.ROUTES,
-    *streaming.ROUTES,
-    *consent.ROUTES,
+    *rewrite.ROUTES,
+    *stats.ROUTES,
+    *experiments.ROUTES,
+    *admin.ROUTES,
+    *events.ROUTES,
+    *suppressions.ROUTES,
     *withdrawals.ROUTES,
-    *hooks.ROUTES,
-    *rules.ROUTES,
+    *webhooks.ROUTES,
+    *followups.ROUTES,
     *recipients.ROUTES,
     *messages.ROUTES,
-    *subjects.ROUTES,
+    *privacy.ROUTES,
 )
 
 

@@ -13,7 +13,7 @@ from starlette.routing import Route
 from app import acting, schemas
 from app.model.records import newsletter_key, recipient_key
 from app.suppressing import ALL
-from app.web import (
+from app.web.requests import (
     PROBLEMS,
     REWRITE,
     Parts,

@@ -9,7 +9,10 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from app.access import (
+from app.door import Door
+from app.throttle import ThrottledError
+from app.users import User, Users
+from app.web.dashboard.forms import (
     FORM,
     SESSION,
     StaleFormError,
@@ -21,10 +24,7 @@ from app.access import (
     new_secret,
     set_cookie,
 )
-from app.dashboard import Dashboard, field
-from app.door import Door
-from app.throttle import ThrottledError
-from app.users import User, Users
+from app.web.dashboard.pages import Dashboard, field
 
 OLD_LINK = "That link was used before, or it is older than a day."
 

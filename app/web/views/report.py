@@ -11,10 +11,10 @@ from functools import cache
 from hashlib import sha256
 from typing import Any
 
-from app import overview
 from app.filters import PERIODS, Filters, Period
 from app.queries import Queries
-from app.templating import number, rate, tally, templates
+from app.web.views import newsletters
+from app.web.views.templating import number, rate, tally, templates
 
 LINKS = 15
 HEADERS = {
@@ -26,7 +26,7 @@ HEADERS = {
 
 def figures(queries: Queries, newsletter_id: str, period: Period) -> dict[str, Any]:
     """What a report tells of the messages sent in a period; people's hits. Raises NotFoundError."""
-    page = overview.newsletter(queries, newsletter_id, Filters(period=period))
+    page = newsletters.newsletter(queries, newsletter_id, Filters(period=period))
     page["links"] = page["links"][:LINKS]
     return {**page, "period": PERIODS[period], "made_at": datetime.now(UTC)}
 

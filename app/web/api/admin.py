@@ -11,7 +11,7 @@ from starlette.routing import Route
 from app import schemas
 from app.corrections import Corrections, span
 from app.storage import StorageError
-from app.web import ADMIN, PROBLEMS, RequestError, authorized, decoded, spec
+from app.web.requests import ADMIN, PROBLEMS, RequestError, authorized, decoded, spec
 
 
 @spec.validate(

@@ -5,13 +5,14 @@ from datetime import UTC, datetime, timedelta
 from operator import itemgetter
 from typing import Any, NamedTuple
 
-from app import charts, decisions
+from app import decisions
 from app.experiments import Experiments
 from app.filters import STEPS, Filters, Show
 from app.queries import SLOTS, AgentStats, LinkStats, NotFoundError, Queries, Split, Step, utc
 from app.significance import Interval, Rate, difference, holm, p_value
 from app.storage import Row
 from app.variants import UNNAMED
+from app.web.views import charts
 
 PAGE = 50  # newsletters on one page
 RANKED = 8  # clients, systems, devices, countries

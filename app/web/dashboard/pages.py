@@ -19,17 +19,20 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app import clickmap, compare, exports, ledger, overview, people, report
-from app.access import CSRF, SESSION, StaleFormError, check_form, cookie, csrf
+from app import ledger, people
 from app.filters import FilterError, Filters
-from app.live import MAX_VIEWERS, Fragments, Live, while_valid
 from app.queries import NotFoundError
 from app.sessions import Session, Sessions
 from app.settings import Settings, resource
 from app.storage import StorageError
-from app.templating import templates
 from app.users import Role
-from app.web import Parts, parts_of
+from app.web.dashboard import exports
+from app.web.dashboard.forms import CSRF, SESSION, StaleFormError, check_form, cookie, csrf
+from app.web.dashboard.live import MAX_VIEWERS, Fragments, Live, while_valid
+from app.web.requests import Parts, parts_of
+from app.web.views import clickmap, compare, report
+from app.web.views import newsletters as overview
+from app.web.views.templating import templates
 
 ONE = "/newsletters/{newsletter_id:path}"
 POLICY = (

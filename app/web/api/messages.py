@@ -20,7 +20,7 @@ from app.model.tracking_modes import modes
 from app.queries import NotFoundError, utc
 from app.storage import Row
 from app.telling import LinkTold
-from app.web import METADATA, PROBLEMS, RequestError, authorized, integer, json, spec
+from app.web.requests import METADATA, PROBLEMS, RequestError, authorized, integer, json, spec
 
 PAGE, MOST = 100, 1_000
 NAMES = ("newsletter_id", "recipient", "message_id", "rfc_message_id")

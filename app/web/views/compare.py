@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from app import charts
 from app.filters import FilterError, Filters
 from app.queries import Queries, utc
+from app.web.views import charts
 
 MOST = 4
 STEPS = 48  # columns of the chart and rows of its table

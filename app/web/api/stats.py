@@ -10,11 +10,20 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from app import report, schemas
+from app import schemas
 from app.filters import FilterError, Filters
 from app.model.records import now_ms
 from app.queries import Queries, Split, Stats, utc
-from app.web import PROBLEMS, RequestError, authorized, integer, json, newsletter_id_of, spec
+from app.web.requests import (
+    PROBLEMS,
+    RequestError,
+    authorized,
+    integer,
+    json,
+    newsletter_id_of,
+    spec,
+)
+from app.web.views import report
 
 STEPS = {"minute": 60, "hour": 3600, "day": 86_400}
 

@@ -8,11 +8,11 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from app import subjects
-from app.dashboard import HEADERS, Dashboard, here
 from app.model.tracking_modes import AXES
 from app.queries import NotFoundError
-from app.web import streamed
+from app.web.api import privacy
+from app.web.dashboard.pages import HEADERS, Dashboard, here
+from app.web.requests import streamed
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Rights:
         """All that is held, as a file."""
         address = await self._address(request)
         parts = here(request).dossiers.of(address)
-        return await streamed(parts, "application/json", {**HEADERS, **subjects.HEADERS})
+        return await streamed(parts, "application/json", {**HEADERS, **privacy.HEADERS})
 
     async def ask(self, request: Request) -> Response:
         """Whether it is meant."""
@@ -58,8 +58,8 @@ class Rights:
     async def erase(self, request: Request) -> Response:
         """Do it, and say how far it has got."""
         parts, address = here(request), await self._address(request)
-        begun = await asyncio.to_thread(subjects.begin, parts, address)
-        ended = await subjects.ended(parts, begun, subjects.WAIT)
+        begun = await asyncio.to_thread(privacy.begin, parts, address)
+        ended = await privacy.ended(parts, begun, privacy.WAIT)
         page = {"address": address, "key": request.path_params["key"], "erasure": ended}
         return self.dashboard.page(request, "erase.html", page)
 

@@ -20,7 +20,7 @@ from app.mailing import Sample
 from app.merge_fields import MissingValueError
 from app.url_patterns import check_patterns
 from app.variants import VariantError, VariantName
-from app.web import (
+from app.web.requests import (
     METADATA,
     PROBLEMS,
     REWRITE,

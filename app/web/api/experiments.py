@@ -16,7 +16,7 @@ from app.experiments import LOOK_SECONDS, Experiment, ExperimentError, Plan
 from app.keys import Scope
 from app.model.records import newsletter_key
 from app.variants import VariantError
-from app.web import (
+from app.web.requests import (
     PROBLEMS,
     REWRITE,
     Parts,

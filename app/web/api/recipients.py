@@ -17,7 +17,7 @@ from app.model.records import recipient_key
 from app.queries import utc
 from app.segments import Segment
 from app.suppressing import ALL
-from app.web import (
+from app.web.requests import (
     ADMIN,
     PROBLEMS,
     RequestError,
@@ -27,7 +27,7 @@ from app.web import (
     spec,
     streamed,
 )
-from app.web import json as answer_of
+from app.web.requests import json as answer_of
 
 FIELDS = (*segments.NAMED, *segments.LINKED.values(), "since")
 

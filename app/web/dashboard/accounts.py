@@ -10,12 +10,12 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from app.dashboard import Dashboard
 from app.door import Door
 from app.keys import SCOPES, KeyNameError, Keys
 from app.queries import NotFoundError
 from app.throttle import ThrottledError
 from app.users import LONGEST, ROLES, SHORTEST, User, UserError, Users
+from app.web.dashboard.pages import Dashboard
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from starlette.responses import Response
 
 from app.filters import FilterError, Filters
 from app.queries import Queries
-from app.web import streamed
+from app.web.requests import streamed
 
 FORMATS = {
     "csv": ("CSVWithNames", "text/csv; charset=utf-8"),

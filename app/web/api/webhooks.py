@@ -21,7 +21,7 @@ from app.keys import Scope
 from app.outside import OutsideError, check
 from app.settings import PREFIX, SettingsError
 from app.telling import Wanted
-from app.web import (
+from app.web.requests import (
     ADMIN,
     PROBLEMS,
     Parts,

@@ -14,7 +14,7 @@ from app.feed import Feed
 from app.followups import FollowUp, FollowUps, Rule
 from app.keys import Scope
 from app.telling import Wanted
-from app.web import (
+from app.web.requests import (
     ADMIN,
     PROBLEMS,
     Parts,

@@ -5,10 +5,10 @@ from typing import Any
 
 from jinja2_fragments.starlette import Jinja2Blocks
 
-from app import addresses, charts, compare
 from app.filters import PERIODS, SHOWN, STEPS
-from app.overview import when
 from app.settings import ROOT
+from app.web.views import charts, compare, urls
+from app.web.views.newsletters import when
 
 
 def templates() -> Jinja2Blocks:
@@ -28,14 +28,14 @@ def templates() -> Jinja2Blocks:
     found.env.filters |= filters
     found.env.globals |= {
         "csrf": str,  # pages of who is logged in have a field of their own
-        "asset": addresses.asset,
-        "compare_url": addresses.compare_url,
-        "list_url": addresses.list_url,
-        "tags_url": addresses.tags_url,
-        "page_url": addresses.page_url,
-        "people_url": addresses.people_url,
-        "person_url": addresses.person_url,
-        "message_url": addresses.message_url,
+        "asset": urls.asset,
+        "compare_url": urls.compare_url,
+        "list_url": urls.list_url,
+        "tags_url": urls.tags_url,
+        "page_url": urls.page_url,
+        "people_url": urls.people_url,
+        "person_url": urls.person_url,
+        "message_url": urls.message_url,
         "share": charts.share,
         "interval": charts.interval,
         "PERIODS": PERIODS,
