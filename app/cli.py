@@ -14,7 +14,7 @@ from rich.progress import Progress, TextColumn
 from rich.table import Table
 from rich.text import Text
 
-from app import __version__, charset, logs, schemas, serving, settings
+from app import __version__, logs, schemas, serving, settings
 from app.commands import (
     Workspace,
     backup,
@@ -33,10 +33,11 @@ from app.commands import (
     workspaces,
 )
 from app.journal import Journal, JournalError
-from app.markup import RewriteError
 from app.model.tracking_modes import MODES
 from app.networks import NetworksError
 from app.outgoing import Prepared
+from app.rewriting import charsets
+from app.rewriting.html_scanner import RewriteError
 from app.senders import Senders
 from app.serving import with_public_url
 from app.settings import PREFIX, Settings
@@ -171,7 +172,7 @@ def rewrite(
             "headers": prepared.draft.headers,
         }
         if not report:
-            answer["html"] = charset.find(source).decode(prepared.html)
+            answer["html"] = charsets.find(source).decode(prepared.html)
         sys.stdout.buffer.write(msgspec.json.encode(answer) + b"\n")
     elif report:
         _report(prepared)

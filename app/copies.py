@@ -9,10 +9,11 @@ from typing import Literal, NamedTuple, get_args
 
 import dkim
 
-from app import describing, headers, streams, wire
+from app import describing, streams
 from app.describing import DescriptionError
-from app.headers import HeaderError
 from app.outgoing import NO_DATA, Outgoing, Prepared
+from app.rewriting import header_fields, smtp_lines
+from app.rewriting.header_fields import HeaderError
 from app.schemas import OwnData
 from app.settings import PREFIX, Settings, SettingsError
 from app.streams import Stream
@@ -82,8 +83,8 @@ class Copies:
     def read(self, message: bytes, sender: str) -> Mail:
         """What a mail says of itself; `sender` is the envelope's."""
         try:
-            content, own = headers.without_own(message)
-            head, _ = headers.fields(content)
+            content, own = header_fields.without_own(message)
+            head, _ = header_fields.fields(content)
         except HeaderError as error:
             return Mail(message, None, False, "broken", str(error))
         if any(field.name == "dkim-signature" for field in head):
@@ -93,7 +94,9 @@ class Copies:
             data = describing.own_data(head, own)
         except DescriptionError as error:
             return Mail(content, None, False, "field", f"{error.field}: {error}")
-        closed = headers.begins_within(content) or any(f.name == "list-unsubscribe" for f in head)
+        closed = header_fields.begins_within(content) or any(
+            f.name == "list-unsubscribe" for f in head
+        )
         unsubscribe = describing.wants_unsubscribe(own) and not closed
         return Mail(content, stream, unsubscribe, data=data)
 
@@ -120,7 +123,7 @@ class Copies:
             off = mail.stream.tracking == describing.OFF
             why: Reason = "off" if off else _why(prepared)
             return self.untouched(mail, why, "; ".join(prepared.notes))
-        if self._settings.smtp_message_id and not headers.begins_within(content):
+        if self._settings.smtp_message_id and not header_fields.begins_within(content):
             named = {MESSAGE_ID: prepared.draft.message_id}
             content = describing.header(named) + content
         content = self._signed(content)
@@ -142,11 +145,11 @@ class Copies:
             return content
 
     def _sign(self, content: bytes) -> bytes:
-        if not self._key or headers.begins_within(content):
+        if not self._key or header_fields.begins_within(content):
             return b""
         # Relaxed canonicalization (RFC 6376, section 3.4.4) does this anyway, but the library first
         # takes time that grows with the square of such blanks.
-        _, begin = headers.blank(content) or (0, len(content))
+        _, begin = header_fields.blank(content) or (0, len(content))
         body = _BLANKS.sub(b" ", content[begin:])
         signature: bytes = dkim.sign(
             content[:begin] + body,
@@ -160,7 +163,7 @@ class Copies:
 
 def refusal(content: bytes) -> str:
     """Returns why a mail cannot be taken, nor sent; empty where it can."""
-    if problem := wire.refusal(content):
+    if problem := smtp_lines.refusal(content):
         return problem
     if content.count(b"eceived") > MOST_HOPS and _hops(content) > MOST_HOPS:
         return f"554 5.4.6 more than {MOST_HOPS} hops: this mail goes round in circles"
@@ -168,7 +171,7 @@ def refusal(content: bytes) -> str:
 
 
 def _hops(content: bytes) -> int:
-    end, _ = headers.blank(content) or (len(content), 0)
+    end, _ = header_fields.blank(content) or (len(content), 0)
     return len(_HOP.findall(content[:end]))
 
 

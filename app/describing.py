@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from app import headers
-from app.headers import Field
 from app.model.tracking_modes import AXES, MODES
+from app.rewriting import header_fields
+from app.rewriting.header_fields import Field
 from app.schemas import Metadata, NewsletterIn, OwnData, Recipient, TrackingIn
 from app.url_patterns import check_patterns
 from app.variants import VariantName
@@ -69,9 +69,9 @@ def recipient_of(message: bytes, own: Mapping[str, str]) -> str:
 
     Raises DescriptionError, and HeaderError for a header that is too large.
     """
-    head, _ = headers.fields(message)
+    head, _ = header_fields.fields(message)
     try:
-        return msgspec.convert(own.get("recipient") or headers.address(head, "to"), Recipient)
+        return msgspec.convert(own.get("recipient") or header_fields.address(head, "to"), Recipient)
     except msgspec.ValidationError as error:
         raise DescriptionError(str(error), "Recipient") from None
 
@@ -96,7 +96,7 @@ def own_data(head: Sequence[Field], own: Mapping[str, str]) -> OwnData:
 def message_id(head: Sequence[Field]) -> str:
     """That of a mail's own Message-ID field; empty where it has none or one that means nothing."""
     value = next((field.value for field in head if field.name == "message-id"), b"")
-    found = _MESSAGE_ID.search(headers.unfolded(value))
+    found = _MESSAGE_ID.search(header_fields.unfolded(value))
     return (found[1] or found[2]) if found else ""
 
 

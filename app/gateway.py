@@ -19,10 +19,10 @@ from urllib.parse import urlsplit
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 
 from app.copies import refusal
-from app.headers import begins_within
 from app.keys import Keys
 from app.outgoing import Outgoing
 from app.relaying import LAST_ANSWER, Answer, Capabilities, Upstream
+from app.rewriting.header_fields import begins_within
 from app.settings import PREFIX, Settings, SettingsError
 from app.smtpd import Protocol
 from app.transit import Envelope as Sent

@@ -13,7 +13,8 @@ from hashlib import blake2b
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from app import href, masking, url_patterns
+from app import masking, url_patterns
+from app.rewriting import urls
 
 WHOLE = 1  # flag: the link's key is the family's, which does not follow from the URL
 FULL_URL = 2  # flag: the newsletter keeps URLs as they are, secrets included
@@ -65,7 +66,7 @@ def identify(
 def identify_shown(url: str) -> Identity:
     """The identity of a link by its URL as version 0.1 recorded it: as clients show it."""
     with suppress(ValueError):
-        url = href.address(url).target({})
+        url = urls.address(url).target({})
     return identify(url)
 
 

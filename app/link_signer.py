@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 
 from app import identity, masking
 from app.identity import Identity
-from app.link import Link
 from app.model.records import Link as LinkRecord
 from app.model.records import now_ms
+from app.rewriting.links import Link
 from app.tokens import LinkToken, Tokens
 
 FAMILY_LINKS = 1_024

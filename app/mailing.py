@@ -21,14 +21,14 @@ import msgspec
 from app import masking
 from app.experiments import Choices
 from app.journal import JournalError
-from app.markup import RewriteError
-from app.merge_fields import MissingValueError
 from app.model import records
 from app.model.records import newsletter_key
 from app.model.tracking_modes import Modes
 from app.outgoing import CompiledMail, Draft, Outgoing
 from app.queries import NotFoundError
-from app.rewrite import Compiled
+from app.rewriting.html import Compiled
+from app.rewriting.html_scanner import RewriteError
+from app.rewriting.merge_fields import MissingValueError
 from app.schemas import LineError, MessageOut, OwnData, RecipientIn, TemplateIn, TokenOut, explain
 from app.variants import NONE, VariantError
 

@@ -8,17 +8,17 @@ from dataclasses import dataclass
 
 from msgspec.structs import replace
 
-from app import href, mime, notes
 from app.catalog import FOLDER, Catalog, Newsletters
 from app.experiments import NO_CHOICE, Choice, Experiments
 from app.journal import Journal
 from app.link_signer import KnownLinks, LinkRules, LinkSigner
-from app.merge_fields import Values
-from app.mime import Edit, Leaf, Why
 from app.model import records as events
 from app.model.records import new_id, newsletter_key, now_ms, recipient_key
 from app.model.tracking_modes import SHARED, Axis, Mode, Modes, aggregate_id
-from app.rewrite import Compiled, Link, Options, Scanned, scan_both, scan_html, scan_text
+from app.rewriting import mime, notes, urls
+from app.rewriting.html import Compiled, Link, Options, Scanned, scan_both, scan_html, scan_text
+from app.rewriting.merge_fields import Values
+from app.rewriting.mime import Edit, Leaf, Why
 from app.schemas import (
     LinkOut,
     ModesOut,
@@ -333,7 +333,7 @@ class Outgoing:
         options: Options,
         closed: Sequence[int] = (),
     ) -> list[str]:
-        host = href.address(self._settings.public_url).domain
+        host = urls.address(self._settings.public_url).domain
         return [
             *notes.of_size(len(source), size, options.pixel_top or not options.opens),
             *notes.of_links(compiled.links, source, host, options.placeholders),

@@ -10,7 +10,8 @@ from typing import NamedTuple
 
 from aiosmtplib import SMTP, SMTPException, SMTPResponseException
 
-from app import smarthost, wire
+from app import smarthost
+from app.rewriting import smtp_lines
 from app.settings import Settings
 
 LAST_ANSWER = 600.0  # seconds to wait for the answer to a whole mail (RFC 5321, section 4.5.3.2.6)
@@ -104,7 +105,7 @@ class Upstream:
 
         aiosmtplib's own `data` would change line ends, which takes longer than everything else.
         """
-        if problem := wire.refusal(message):
+        if problem := smtp_lines.refusal(message):
             await self.reset()
             return _of(problem)
         if (found := await self._ask(b"DATA")) is None:

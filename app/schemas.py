@@ -7,10 +7,10 @@ from typing import Annotated, Literal, NamedTuple
 
 from msgspec import Meta, Struct
 
-from app import merge_fields
 from app.experiments import Comparison, Outcome, Plan, VariantFigures
 from app.model.tracking_modes import Axis, Mode
 from app.queries import Agents, LinkStats
+from app.rewriting import merge_fields
 from app.variants import VariantName
 
 Id = Annotated[

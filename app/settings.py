@@ -16,7 +16,7 @@ from app import secret_files
 from app.files import write_private
 from app.model.origins import origin
 from app.model.tracking_modes import Mode
-from app.placeholders import compile_own
+from app.rewriting.placeholders import compile_own
 from app.visitors import Addresses
 
 ROOT = Path(__file__).resolve().parent

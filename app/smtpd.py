@@ -9,7 +9,7 @@ from typing import Any
 
 from aiosmtpd.smtp import SMTP
 
-from app.wire import LONGEST_LINE
+from app.rewriting.smtp_lines import LONGEST_LINE
 
 COMMAND = 2_048  # bytes; RFC 5321 asks for 512
 PIECE = 2**20  # more than the reader ever holds

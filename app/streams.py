@@ -13,8 +13,9 @@ from typing import Annotated, NamedTuple
 import msgspec
 from msgspec import Meta, Struct
 
-from app import describing, headers
-from app.headers import Field
+from app import describing
+from app.rewriting import header_fields
+from app.rewriting.header_fields import Field
 from app.schemas import Families, Id, Line, NewsletterIn, Tags, TrackingIn
 from app.url_patterns import check_patterns
 from app.variants import VariantName
@@ -113,10 +114,10 @@ def _told(head: Sequence[Field], sender: str) -> dict[str, str]:
     first: dict[str, str] = {}
     for field in head:
         if field.name in ("list-id", "feedback-id") and field.name not in first:
-            first[field.name] = headers.text_of(field.value).strip().lower()
+            first[field.name] = header_fields.text_of(field.value).strip().lower()
     listed = first.get("list-id", "")
     bracketed = re.search(r"<([^<>]*)>\s*\Z", listed)
-    address = (headers.address(head, "from") or sender).lower()
+    address = (header_fields.address(head, "from") or sender).lower()
     return {
         "list_id": bracketed[1].strip() if bracketed else listed,
         "feedback_id": first.get("feedback-id", ""),

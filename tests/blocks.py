@@ -27,7 +27,9 @@ from typing import NamedTuple
 import yaml  # type: ignore[import-untyped]
 from markdown_it import MarkdownIt
 
-from app import link, rewrite, settings, streams
+from app import settings, streams
+from app.rewriting import html as rewrite
+from app.rewriting import links
 from app.storage import Storage
 from app.web.api import webhooks
 
@@ -230,7 +232,7 @@ def _sql(text: str, _: Path, storage: Storage) -> None:
 def _html(text: str, _: Path, __: Storage) -> None:
     """As it would be sent: links are found, and every other byte is kept."""
     html = text.encode()
-    done = rewrite.compile_html(html, link.Options(), lambda _: "token", "http://click.example")
+    done = rewrite.compile_html(html, links.Options(), lambda _: "token", "http://click.example")
     assert done.links and done.restore(done.personalise(b"token"), b"token") == html
 
 

@@ -2,8 +2,8 @@ import codecs
 
 import pytest
 
-from app import charset
-from app.charset import Charset, Form
+from app.rewriting import charsets
+from app.rewriting.charsets import Charset, Form
 
 UTF8, WESTERN = Charset("utf-8"), Charset("windows-1252")
 
@@ -43,7 +43,7 @@ UTF8, WESTERN = Charset("utf-8"), Charset("windows-1252")
     ],
 )
 def test_labels_mean_what_clients_take_them_for(label: str, name: str, form: Form) -> None:
-    assert charset.lookup(label) == Charset(name, form)
+    assert charsets.lookup(label) == Charset(name, form)
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ def test_labels_mean_what_clients_take_them_for(label: str, name: str, form: For
     ["", "x-unheard-of", "cp037", "rot13", "base64", "unicode_escape", "punycode", "é", "a\0b"],
 )
 def test_what_is_no_charset_of_mail_is_not_known(label: str) -> None:
-    assert charset.lookup(label) is None
+    assert charsets.lookup(label) is None
 
 
 @pytest.mark.parametrize(
@@ -76,7 +76,7 @@ def test_what_is_no_charset_of_mail_is_not_known(label: str) -> None:
 def test_header_then_mark_then_meta_then_trial(
     data: bytes, declared: str | None, found: Charset
 ) -> None:
-    assert charset.find(data, declared) == found
+    assert charsets.find(data, declared) == found
 
 
 # https://encoding.spec.whatwg.org/#indexes: what a scan of bytes looks for must be itself.

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from app import __version__
-from app.link import REASONS
+from app.rewriting.links import REASONS
 
 ROOT = Path(__file__).parents[1]
 HTML = b'<a href="https://example.com/">caf\xe9</a> <a href="#top">up</a>'

@@ -25,7 +25,7 @@ from app.demo import agents, run_traffic, waves
 from app.demo.audience import DATACENTRES, MAILBOXES, Reader, audience
 from app.demo.mailings import NEWSLETTERS, TRANSACTIONAL, Mailing
 from app.demo.reactions import FOR_OUTLOOK, LATEST, Act, attraction, reactions
-from app.rewrite import Compiled, Options, compile_html
+from app.rewriting.html import Compiled, Options, compile_html
 from tests.service import Service, free_port
 
 MAILINGS = (*NEWSLETTERS, *TRANSACTIONAL)

@@ -13,11 +13,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from app import headers, iso2022, mime
-from app.href import read_url
-from app.mime import Edit, Leaf
 from app.outgoing import _edits
-from app.rewrite import Compiled, Link, Options, RewriteError, compile_html, rewrite_text
+from app.rewriting import header_fields, iso2022, mime
+from app.rewriting.html import Compiled, Link, Options, RewriteError, compile_html, rewrite_text
+from app.rewriting.mime import Edit, Leaf
+from app.rewriting.urls import read_url
 from app.tokens import BadTokenError, LinkToken, MessageToken, Readers, Tokens
 from tests.grammars import CHARSET, HREF, HTML, MESSAGE
 
@@ -156,8 +156,8 @@ def test_any_message_stays_as_it_is_but_for_its_leaves(message: bytes, fold: boo
             assert message[old : was.start] == new[new_ : is_.start]
             old, new_ = was.end, is_.end
         assert message[old:] == new[new_:]
-    without, own = headers.without_own(message)
-    assert headers.without_own(without) == (without, {})
+    without, own = header_fields.without_own(message)
+    assert header_fields.without_own(without) == (without, {})
     assert all(isinstance(value, str) for value in own.values())
 
 

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app import describing, headers, mime, streams
-from app.headers import HeaderError, address, fields, text_of
+from app import describing, streams
+from app.rewriting import header_fields, mime
+from app.rewriting.header_fields import HeaderError, address, fields, text_of
 from tests.calls import calls
 
 NASTY = [
@@ -30,7 +31,7 @@ NAMES = (
 @pytest.mark.parametrize("name", NAMES)
 def test_nothing_in_a_field_is_an_error(name: str, value: bytes) -> None:
     message = name.encode() + b": " + value + b"\r\nX-Mailwake-Newsletter: n\r\n\r\n<p>x</p>"
-    without, own = headers.without_own(message)
+    without, own = header_fields.without_own(message)
     assert own["newsletter"] == "n"
     for text in own.values():
         text.encode("utf-8")  # no half of a character
@@ -66,7 +67,7 @@ def test_work_is_linear_in_a_fields_length(piece: bytes) -> None:
 
         def read() -> None:
             text_of(value)
-            address([headers.Field("to", value, 0, 0)], "to")
+            address([header_fields.Field("to", value, 0, 0)], "to")
 
         return calls(read)
 
@@ -153,7 +154,7 @@ def test_what_is_between_encoded_words() -> None:
     ],
 )
 def test_the_first_address_of_a_field(value: bytes, email: str) -> None:
-    assert address([headers.Field("to", value, 0, 0)], "to") == email
+    assert address([header_fields.Field("to", value, 0, 0)], "to") == email
 
 
 PARAMETERS = [

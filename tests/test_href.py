@@ -1,7 +1,7 @@
 import pytest
 
-from app import href
-from app.charset import Charset
+from app.rewriting import urls
+from app.rewriting.charsets import Charset
 
 
 @pytest.mark.parametrize(
@@ -20,11 +20,11 @@ from app.charset import Charset
     ],
 )
 def test_references_in_attributes(value: str, read: str) -> None:
-    assert href.read_value(value) == read
+    assert urls.read_value(value) == read
 
 
 def test_references_in_text() -> None:
-    assert href.read_text("&copy=&ampx &notit; &#38;amp; &#65") == "\xa9=&x \xacit; &amp; A"
+    assert urls.read_text("&copy=&ampx &notit; &#38;amp; &#65") == "\xa9=&x \xacit; &amp; A"
 
 
 @pytest.mark.parametrize(
@@ -37,7 +37,7 @@ def test_references_in_text() -> None:
     ],
 )
 def test_white_space_as_the_url_standard_takes_it_away(value: str, url: str) -> None:
-    assert href.read_url(value) == url
+    assert urls.read_url(value) == url
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def test_white_space_as_the_url_standard_takes_it_away(value: str, url: str) -> 
     ],
 )
 def test_visible_ascii_arrives_as_it_stands(url: str) -> None:
-    assert href.address(url).target({}) == url
+    assert urls.address(url).target({}) == url
 
 
 @pytest.mark.parametrize(
@@ -70,11 +70,11 @@ def test_visible_ascii_arrives_as_it_stands(url: str) -> None:
     ],
 )
 def test_the_rest_is_encoded_as_browsers_do(url: str, target: str) -> None:
-    assert href.address(url).target({}) == target
+    assert urls.address(url).target({}) == target
 
 
 def test_a_query_is_encoded_in_the_mails_charset() -> None:
-    address = href.address("http://x.example/ü?q=ü日本#ü")
+    address = urls.address("http://x.example/ü?q=ü日本#ü")
     assert address.target({}, Charset("windows-1252")) == (
         "http://x.example/%C3%BC?q=%FC%26%2326085%3B%26%2326412%3B#%C3%BC"
     )
@@ -94,7 +94,7 @@ def test_a_query_is_encoded_in_the_mails_charset() -> None:
 )  # fmt: skip
 def test_what_has_no_host_is_refused(url: str) -> None:
     with pytest.raises(ValueError, match=r"no valid|no http"):
-        href.address(url).target({})
+        urls.address(url).target({})
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,7 @@ def test_what_has_no_host_is_refused(url: str) -> None:
     ],
 )
 def test_utm(url: str, target: str) -> None:
-    assert href.address(url).target({"utm_a": "1&2"}) == target
+    assert urls.address(url).target({"utm_a": "1&2"}) == target
 
 
 @pytest.mark.parametrize(
@@ -137,5 +137,5 @@ def test_utm(url: str, target: str) -> None:
     ],
 )
 def test_relative_addresses(url: str, base: str, absolute: str) -> None:
-    read = href.absolute(url, base)
-    assert (href.address(read).target({}) if base else read) == absolute
+    read = urls.absolute(url, base)
+    assert (urls.address(read).target({}) if base else read) == absolute

@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app import identity, link_signer
-from app.link import Link
 from app.link_signer import KnownLinks, LinkRules, LinkSigner
+from app.rewriting.links import Link
 from app.tokens import Tokens
 
 TOKENS = Tokens(["secret"])

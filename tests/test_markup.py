@@ -3,10 +3,10 @@ from contextlib import suppress
 
 import pytest
 
-from app import markup
-from app.link import Options
-from app.markup import Attributes, RewriteError, Tag, Unclosed
-from app.rewrite import compile_html
+from app.rewriting import html_scanner
+from app.rewriting.html import compile_html
+from app.rewriting.html_scanner import Attributes, RewriteError, Tag, Unclosed
+from app.rewriting.links import Options
 from tests.calls import calls
 
 HREF = Attributes([b"href"])
@@ -14,13 +14,13 @@ HREF = Attributes([b"href"])
 
 def hrefs(html: bytes) -> list[bytes | None]:
     """The first href of every tag that has one."""
-    tags = [token for token in markup.read(html) if isinstance(token, Tag)]
+    tags = [token for token in html_scanner.read(html) if isinstance(token, Tag)]
     found = [HREF.read(html, tag) for tag in tags]
     return [attributes[0].value for attributes in found if attributes]
 
 
 def unclosed(html: bytes) -> Unclosed | None:
-    last = list(markup.read(html))[-1:]
+    last = list(html_scanner.read(html))[-1:]
     return last[0] if last and isinstance(last[0], Unclosed) else None
 
 
@@ -74,7 +74,7 @@ def test_what_never_closes_for_outlook_ends_with_its_comment() -> None:
 
 def test_what_stands_for_outlook_alone_is_marked() -> None:
     html = b"<a href=1><!--[if mso]><a href=2><!--[if x]><a href=3><![endif]--><a href=4>"
-    tags = [token for token in markup.read(html) if isinstance(token, Tag)]
+    tags = [token for token in html_scanner.read(html) if isinstance(token, Tag)]
     assert [tag.mso for tag in tags] == [False, True, True, False]
 
 

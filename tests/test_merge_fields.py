@@ -8,9 +8,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from app import href, merge_fields
-from app.merge_fields import MissingValueError
-from app.rewrite import Compiled, Link, Options, RewriteError, compile_html, rewrite_text
+from app.rewriting import merge_fields, urls
+from app.rewriting.html import Compiled, Link, Options, RewriteError, compile_html, rewrite_text
+from app.rewriting.merge_fields import MissingValueError
 from tests.hrefs import HOSTILE
 
 US = "https://t.example"
@@ -153,7 +153,7 @@ def test_a_value_makes_no_other_host_and_no_other_scheme(
     url: str, values: dict[str, str], host: str | None
 ) -> None:
     full = merge_fields.fill_url(url, values)
-    assert href.scheme(full) in ("", "https")
+    assert urls.scheme(full) in ("", "https")
     link = compiled(f'<a href="{url}">x</a>').filled(values, sign).links[0]
     assert (urlsplit(link.target).hostname if link.tracked else None) == host
 
@@ -311,17 +311,17 @@ def test_a_value_never_leaves_its_place(a: str, b: str) -> None:
         value.replace("\r\n", "\n") for value in (f"({a})", f"({b})", f"({a})", f"({b})", f"({a})")
     ]
     for link in whole.links:
-        assert href.scheme(link.url) in ("", "http", "https", "mailto", "tel", "sms", "javascript")
+        assert urls.scheme(link.url) in ("", "http", "https", "mailto", "tel", "sms", "javascript")
         if link.label == "j":
             assert link.url == "javascript:x({{a}})"
     first, host = whole.links[0], whole.links[3]
-    address = href.address(first.url)
+    address = urls.address(first.url)
     assert first.reason in (None, "too_long", "unsubscribe")
     assert (address.host, len(address.path.split("/"))) == ("x.example", 2)
     assert unquote(address.path[1:]) == unquote(address.fragment[1:]) == a
     assert unquote(address.query.removeprefix("?q=")) == b
     if host.tracked:
-        assert href.address(host.target).domain.endswith(".x.example")
+        assert urls.address(host.target).domain.endswith(".x.example")
 
 
 @given(VALUE, VALUE)
@@ -331,7 +331,7 @@ def test_a_value_in_text_leaves_the_links_alone(a: str, b: str) -> None:
     whole = result.filled({"a": a, "b": b}, sign)
     mail = whole.personalise(TOKEN)
     assert whole.restore(mail, TOKEN) == text.encode()
-    assert [href.address(link.url).host for link in whole.links] == ["x.example", "y.example"]
+    assert [urls.address(link.url).host for link in whole.links] == ["x.example", "y.example"]
     first = whole.links[0]
     assert first.reason in (None, "too_long", "unsubscribe")
     shown = f"{US}/c/" if first.tracked else first.url

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app import headers, mime, transfer
-from app.mime import Edit, Leaf
+from app.rewriting import header_fields, mime, transfer_encodings
+from app.rewriting.mime import Edit, Leaf
 from tests.calls import calls
 
 MARK = b"https://t.example/c/MESSAGE_TOKEN_0123456789_abcdefghijklmnopqrstuvwxyz-MESSAGE_TOKEN/LINK"
@@ -62,7 +62,7 @@ def test_every_real_message_changes_in_its_leaves_only(shared: Path) -> None:
                 continue
             if (b"BEGIN PGP" in body) or any(f"byte {old_leaf.start}:" in n for n in notes):
                 continue
-            expected = transfer.applied(body, every_href(old_leaf, body))
+            expected = transfer_encodings.applied(body, every_href(old_leaf, body))
             assert decoded(new_leaf, new) == expected, path.name
             changed += expected != body
         assert new[reached:] == message[position:], path.name
@@ -80,8 +80,10 @@ def test_quoted_printable_lines_that_do_not_change_stay_as_they_were(shared: Pat
             body = decoded(leaf, message)
             if not every_href(leaf, body):
                 continue
-            patches = transfer.body(leaf.encoding, raw, leaf.ending).patches(every_href(leaf, body))
-            new = transfer.applied(raw, [Edit(*patch[:3]) for patch in patches])
+            patches = transfer_encodings.body(leaf.encoding, raw, leaf.ending).patches(
+                every_href(leaf, body)
+            )
+            new = transfer_encodings.applied(raw, [Edit(*patch[:3]) for patch in patches])
             kept = [line for line in raw.splitlines(True) if b"http" not in line.lower()]
             there = new.splitlines(True)
             share = sum(line in there for line in kept) / max(len(kept), 1)
@@ -115,7 +117,7 @@ def test_every_transfer_encoding_carries_the_same_change(encoding: str, body: by
     (new_leaf,) = mime.leaves(new)
     assert not notes
     body = decoded(leaf, original)
-    assert decoded(new_leaf, new) == transfer.applied(body, every_href(leaf, body))
+    assert decoded(new_leaf, new) == transfer_encodings.applied(body, every_href(leaf, body))
     assert MARK in decoded(new_leaf, new)
 
 
@@ -139,7 +141,7 @@ def test_any_edit_of_quoted_printable_arrives(pieces: list[bytes], data: st.Data
     new, notes = rewritten(original, lambda *_: edits)
     (new_leaf,) = mime.leaves(new)
     assert not notes
-    assert decoded(new_leaf, new) == transfer.applied(body, edits)
+    assert decoded(new_leaf, new) == transfer_encodings.applied(body, edits)
 
 
 @given(st.binary(max_size=2000))
@@ -328,7 +330,7 @@ def test_a_fault_of_an_encoder_sends_the_original(
     original = message(encoding, encoded.get(encoding, body))
     edit = Edit(3, 23, b"\x01\n=" + MARK)
     assert mime.rewrite(original, lambda *_: [edit]).edits or encoding == "7bit"
-    monkeypatch.setattr(transfer, place, fault)
+    monkeypatch.setattr(transfer_encodings, place, fault)
     done = mime.rewrite(original, lambda *_: [edit])
     if done.message == original:
         assert "unproven" in [note.why for note in done.notes]
@@ -385,6 +387,6 @@ def test_own_headers_are_read_and_removed_and_no_other_byte() -> None:
         b"Subject: folded\r\n here\r\nx-mailwake-tags: =?utf-8?q?gr=C3=BCn?=, b\r\n\r\n"
         b"X-Mailwake-Body: stays"
     )
-    new, own = headers.without_own(original)
+    new, own = header_fields.without_own(original)
     assert new == (b"From: a@example.com\r\nSubject: folded\r\n here\r\n\r\nX-Mailwake-Body: stays")
     assert own == {"newsletter": "spring  sale", "tags": "grün, b"}

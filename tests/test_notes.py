@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app import notes, preheader
-from app.rewrite import Compiled, Options, compile_html
+from app.rewriting import notes, preheader
+from app.rewriting.html import Compiled, Options, compile_html
 from tests.test_rewrite import MAIL
 
 US = "https://click.shop.example"

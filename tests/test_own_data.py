@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from app.client import Mailwake, MailwakeError
 from app.describing import DescriptionError, own_data
-from app.headers import fields, without_own
+from app.rewriting.header_fields import fields, without_own
 from app.schemas import LineError
 from tests.clickhouse_server import ClickHouseServer
 from tests.hits import PERSON

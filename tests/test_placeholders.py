@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app import placeholders
-from app.rewrite import Options, compile_html
+from app.rewriting import placeholders
+from app.rewriting.html import Options, compile_html
 
 PLACEHOLDERS = (
     "{{x}}", "{{ name }}", "%7B%7Bemail%7D%7D", "%7b%7b%20email%20%7d%7d", "{{#if", "{%if",

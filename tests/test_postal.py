@@ -17,8 +17,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from app import mime
-from app.mime import Edit, Leaf
+from app.rewriting import mime
+from app.rewriting.mime import Edit, Leaf
 from tests.grammars import MESSAGE
 
 ROOT = Path(__file__).parents[1]

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from app import mime, proof, transfer
 from app.journal import Journal
 from app.outgoing import Outgoing, Prepared
+from app.rewriting import mime, proof, transfer_encodings
 from app.schemas import NewsletterIn, TrackingIn
 from app.senders import Senders
 from app.settings import load, with_secrets
@@ -76,7 +76,7 @@ def test_urls_over_flowed_lines_are_read_joined_or_left_alone(
     assert not done.left
     (leaf,) = mime.leaves(done.html)
     raw = done.html[leaf.start : leaf.end]
-    content = transfer.body(leaf.encoding, raw, leaf.ending).decoded
+    content = transfer_encodings.body(leaf.encoding, raw, leaf.ending).decoded
     tracked = {link.url for link in done.links if link.tracked}
     whole = "https://example.com/a/very/long/path?x=1"
     if delsp == "yes":
@@ -96,6 +96,8 @@ def test_text_in_any_charset_is_tracked(outgoing: Outgoing) -> None:
         done = prepared(outgoing, head.encode() + base64.encodebytes(body), text=True)
         assert [link.url for link in done.links if link.tracked] == ["https://example.com/"]
         (leaf,) = mime.leaves(done.html)
-        content = transfer.body("base64", done.html[leaf.start :], b"\r\n").decoded.decode(codec)
+        content = transfer_encodings.body(
+            "base64", done.html[leaf.start :], b"\r\n"
+        ).decoded.decode(codec)
         assert content.startswith(f"{text} https://t.example/c/")
         assert content.endswith(f" {text}\r\n")

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from app import iso2022
-from app.rewrite import (
+from app.rewriting import iso2022
+from app.rewriting.html import (
     MESSAGE_TOKEN,
     Compiled,
     Link,

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from app import wire
 from app.relaying import Upstream
+from app.rewriting import smtp_lines
 from app.settings import load
 from tests.gateways import GatewayProcess, gateway, mail, without_trace
 from tests.hostile import Hostile, hostile
@@ -51,7 +51,7 @@ def test_an_encoded_end_of_data_ends_nothing(
     (got,) = lenient.accepted[before:]
     assert b"http://click.example/c/" in got.replace(b"=\r\n", b"")
     assert first + b"." + second in got.replace(b"=\r\n", b"")
-    assert wire.refusal(got) == ""
+    assert smtp_lines.refusal(got) == ""
 
 
 @settings(max_examples=30, suppress_health_check=list(HealthCheck))
@@ -70,7 +70,7 @@ def test_one_mail_stays_one_mail(
     before = len(lenient.accepted)
     assert between.send(sent).startswith("250")
     assert len(lenient.accepted) == before + 1
-    assert wire.refusal(lenient.accepted[-1]) == ""
+    assert smtp_lines.refusal(lenient.accepted[-1]) == ""
 
 
 def test_the_shared_case(between: GatewayProcess, lenient: Hostile, shared: Path) -> None:
@@ -79,7 +79,7 @@ def test_the_shared_case(between: GatewayProcess, lenient: Hostile, shared: Path
     assert between.send(sent).startswith("250")
     (got,) = lenient.accepted[before:]
     assert b"http://click.example/c/" in got.replace(b"=\r\n", b"")
-    assert wire.refusal(got) == ""
+    assert smtp_lines.refusal(got) == ""
 
 
 # Each makes the rewriter return something that must not go out.
@@ -152,6 +152,6 @@ def test_what_would_be_refused_is_never_sent() -> None:
 @given(st.lists(st.sampled_from([b"a" * 9, b"a", b"\r\n", b"\n", b"\r"]), max_size=30))
 def test_long_lines_are_found(pieces: list[bytes]) -> None:
     data = b"".join(pieces)
-    assert wire.has_long_line(data, 10) == (max(wire.line_lengths(data)) > 10)
-    faults = wire.faults(data)
-    assert bool(wire.refusal(data)) == bool(faults.cr or faults.lf)
+    assert smtp_lines.has_long_line(data, 10) == (max(smtp_lines.line_lengths(data)) > 10)
+    faults = smtp_lines.faults(data)
+    assert bool(smtp_lines.refusal(data)) == bool(faults.cr or faults.lf)

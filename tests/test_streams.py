@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.describing import OFF, DescriptionError
-from app.headers import fields
+from app.rewriting.header_fields import fields
 from app.schemas import TrackingIn
 from app.streams import Rule, Stream, StreamsError, from_file, stream_of
 

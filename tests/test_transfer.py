@@ -11,9 +11,9 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from app import mime, transfer, wire
-from app.mime import Edit
-from app.transfer import TransferError
+from app.rewriting import mime, smtp_lines, transfer_encodings
+from app.rewriting.mime import Edit
+from app.rewriting.transfer_encodings import TransferError
 
 MARK = b"https://t.example/c/MESSAGE_TOKEN_0123456789_abcdefghijklmnopqrstuvwxyz-MESSAGE_TOKEN/LINK"
 HEAD = b"Subject: x%sContent-Type: text/html; charset=utf-8%sContent-Transfer-Encoding: %s%s%s"
@@ -34,7 +34,7 @@ def edited(original: bytes, *edits: Edit) -> bytes:
     """The message with edits that pass the check."""
     rewritten = mime.rewrite(original, lambda *_: edits)
     assert rewritten.notes == []
-    assert transfer.applied(original, rewritten.edits) == rewritten.message
+    assert transfer_encodings.applied(original, rewritten.edits) == rewritten.message
     return rewritten.message
 
 
@@ -87,7 +87,7 @@ def test_what_is_encoded_stays_encoded(case: tuple[bytes, bytes, bytes, list[Edi
     content, raw, ending, edits = case
     assert quopri.decodestring(raw) == content
     new = raw_of(edited(message(b"quoted-printable", raw, ending), *edits))
-    assert quopri.decodestring(new) == transfer.applied(content, edits)
+    assert quopri.decodestring(new) == transfer_encodings.applied(content, edits)
     # Of all control bytes only tabs, and the ends of lines in their own style, are raw.
     assert not re.search(rb"[^\t\r\n -~]", new)
     assert new.count(LF) == new.count(ending) and new.count(b"\r") == new.count(CRLF)
@@ -101,20 +101,20 @@ def test_any_bytes_are_quoted_printable_to_somebody(
     raw: bytes, ending: bytes, data: st.DataObject
 ) -> None:
     raw = data.draw(st.sampled_from([raw, raw.replace(b"\x00", b"=").replace(b"\x01", b"\r\n")]))
-    body = transfer.body("quoted-printable", raw, ending)
+    body = transfer_encodings.body("quoted-printable", raw, ending)
     assume(b"BEGIN PGP" not in body.decoded)
     places = sorted(data.draw(st.lists(st.integers(0, len(body.decoded)), max_size=6)))
     edits = [Edit(a, b, MARK) for a, b in zip(places[::2], places[1::2], strict=False)]
     rewritten = mime.rewrite(message(b"quoted-printable", raw), lambda *_: edits)
     new = raw_of(rewritten.message) if rewritten.edits else raw
-    now, before = wire.faults(new), wire.faults(raw)
+    now, before = smtp_lines.faults(new), smtp_lines.faults(raw)
     assert now.cr <= before.cr and (now.nul == 0 or before.nul)
     if rewritten.left:  # only where an edit cuts the end of a line in two
         ends = {m.start() + 1 for m in re.finditer(rb"\r\n", body.decoded)}
         assert ends & {place for edit in edits for place in edit[:2]}
     else:
-        again = transfer.body("quoted-printable", new, ending)
-        assert again.decoded == transfer.applied(body.decoded, edits)
+        again = transfer_encodings.body("quoted-printable", new, ending)
+        assert again.decoded == transfer_encodings.applied(body.decoded, edits)
 
 
 @pytest.mark.parametrize("octet", [*range(32), 127])
@@ -129,7 +129,7 @@ def test_lines_that_no_edit_touches_stay_byte_for_byte() -> None:
     raw = (
         b"=c3=BC one \t \r\n" + b"y" * 200 + b"\r\nlink here=20\r\n= odd =zz\xff\r\n" + b"=\r\n" * 3
     )
-    at = transfer.body("quoted-printable", raw, CRLF).decoded.index(b"link")
+    at = transfer_encodings.body("quoted-printable", raw, CRLF).decoded.index(b"link")
     new = raw_of(edited(message(b"quoted-printable", raw), Edit(at, at + 4, b"b=c")))
     assert new == raw.replace(b"link", b"b=3Dc")
 
@@ -169,7 +169,7 @@ def test_soft_line_breaks_end_as_the_lines_do() -> None:
     lone = message(
         b"quoted-printable", b"a\r\nb\nc\r\n"
     )  # the majority does not count: CRLF is safe
-    assert wire.faults(edited(lone, Edit(3, 4, MARK * 2))).lf == 1
+    assert smtp_lines.faults(edited(lone, Edit(3, 4, MARK * 2))).lf == 1
 
 
 @st.composite
@@ -207,7 +207,7 @@ def test_base64_in_chunks_loses_nothing(
     places = sorted(data.draw(st.lists(st.integers(0, len(content)), max_size=6)))
     edits = [Edit(a, b, MARK) for a, b in zip(places[::2], places[1::2], strict=False)]
     new = raw_of(edited(message(b"base64", raw), *edits))
-    assert in_chunks(new) == transfer.applied(content, edits)
+    assert in_chunks(new) == transfer_encodings.applied(content, edits)
     assert max(map(len, new.splitlines()), default=0) <= 998
 
 
@@ -230,7 +230,7 @@ def test_what_is_no_base64_stays_with_a_note(raw: bytes, why: str) -> None:
     assert [note.why for note in rewritten.notes] == ["unreadable"]
     assert why in rewritten.notes[0].text
     with pytest.raises(TransferError):
-        transfer.body("base64", raw, CRLF)
+        transfer_encodings.body("base64", raw, CRLF)
 
 
 @given(
@@ -251,22 +251,24 @@ def test_mixed_line_ends_never_get_worse(
     ends = [0]
     for piece in pieces:
         ends.append(ends[-1] + len(piece))
-    body = transfer.body(encoding.decode(), raw, CRLF)
+    body = transfer_encodings.body(encoding.decode(), raw, CRLF)
     ends = [end for end in ends if body.decoded[end - 1 : end + 1] != CRLF]
     places = sorted(data.draw(st.lists(st.sampled_from(ends or [0]), max_size=6)))
     edits = [Edit(a, b, MARK) for a, b in zip(places[::2], places[1::2], strict=False)]
     original = message(encoding, raw)
     rewritten = mime.rewrite(original, lambda *_: edits, fold)
-    now, before = wire.faults(rewritten.message), wire.faults(original)
+    now, before = smtp_lines.faults(rewritten.message), smtp_lines.faults(original)
     assert now.cr <= before.cr
     assert now.lf <= before.lf or CRLF not in raw
     assert now.nul == 0 or before.nul
-    assert not fold or max(wire.line_lengths(rewritten.message)) <= max(
-        [998, *wire.line_lengths(original)]
+    assert not fold or max(smtp_lines.line_lengths(rewritten.message)) <= max(
+        [998, *smtp_lines.line_lengths(original)]
     )
     leaf = mime.leaves(rewritten.message)[0]
-    again = transfer.body(leaf.encoding, raw_of(rewritten.message), CRLF)
-    assert again.decoded == transfer.applied(body.decoded, () if rewritten.left else edits)
+    again = transfer_encodings.body(leaf.encoding, raw_of(rewritten.message), CRLF)
+    assert again.decoded == transfer_encodings.applied(
+        body.decoded, () if rewritten.left else edits
+    )
 
 
 def test_the_cases_of_other_mailers(shared: Path) -> None:
@@ -281,10 +283,10 @@ def test_the_cases_of_other_mailers(shared: Path) -> None:
         original = (folder / f"{name}.eml").read_bytes()
         new = mime.rewrite(original, every_href).message
         assert MARK[:60] in new.replace(b"=\r\n", b"")
-        assert wire.refusal(original) == wire.refusal(new) == ""
+        assert smtp_lines.refusal(original) == smtp_lines.refusal(new) == ""
         (leaf,) = mime.leaves(original)
         content = quopri.decodestring(original[leaf.start :])
-        assert quopri.decodestring(new[leaf.start :]) == transfer.applied(
+        assert quopri.decodestring(new[leaf.start :]) == transfer_encodings.applied(
             content, every_href(leaf, content)
         )
     original = (folder / "03-base64-tail-lost.eml").read_bytes()
@@ -300,4 +302,4 @@ def test_the_cases_of_other_mailers(shared: Path) -> None:
 
 def test_python_agrees_about_single_chunks() -> None:
     raw = base64.encodebytes(bytes(range(256)))
-    assert transfer.body("base64", raw, CRLF).decoded == binascii.a2b_base64(raw)
+    assert transfer_encodings.body("base64", raw, CRLF).decoded == binascii.a2b_base64(raw)

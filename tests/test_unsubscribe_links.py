@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app import unsubscribe_links
-from app.rewrite import Options, compile_html
-from app.unsubscribe_links import PHRASES, is_unsubscribe
+from app.rewriting import unsubscribe_links
+from app.rewriting.html import Options, compile_html
+from app.rewriting.unsubscribe_links import PHRASES, is_unsubscribe
 
 URL = "https://x.example/n/12"
 

@@ -23,9 +23,9 @@ from app.feed import Feed, News
 from app.followups import FollowUps
 from app.keys import Key, Keys, Scope
 from app.mailing import Mailing
-from app.markup import RewriteError
 from app.outgoing import Outgoing
 from app.queries import Queries
+from app.rewriting.html_scanner import RewriteError
 from app.segments import Saved
 from app.settings import Settings
 from app.suppressing import Suppressions

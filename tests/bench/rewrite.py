@@ -17,10 +17,10 @@ from typing import Any
 
 import pytest
 
-from app import mime, proof
-from app.mime import Edit, Leaf
 from app.outgoing import _edits
-from app.rewrite import Compiled, Link, Options, RewriteError, compile_html
+from app.rewriting import mime, proof
+from app.rewriting.html import Compiled, Link, Options, RewriteError, compile_html
+from app.rewriting.mime import Edit, Leaf
 from app.tokens import LinkToken, MessageToken, Tokens
 
 US = "https://t.example"

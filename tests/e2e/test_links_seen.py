@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page
 
-from app.link import Options
-from app.rewrite import compile_html
+from app.rewriting.html import compile_html
+from app.rewriting.links import Options
 from tests.e2e.test_dashboard import browser
 
 __all__ = ["browser"]

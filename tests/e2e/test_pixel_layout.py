@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, Route
 
-from app import mime
-from app.link import Options
-from app.rewrite import compile_html
+from app.rewriting import mime
+from app.rewriting.html import compile_html
+from app.rewriting.links import Options
 from app.tracking import GIF
 from tests.e2e.test_dashboard import browser
 

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page
 
-from app.link import Options
-from app.rewrite import compile_html
+from app.rewriting.html import compile_html
+from app.rewriting.links import Options
 from tests.e2e.test_dashboard import browser
 from tests.gateways import gateway
 from tests.hrefs import HOSTILE, document, made_up

@@ -14,10 +14,11 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from app import describing, headers, schemas
-from app.headers import begins_within
+from app import describing, schemas
 from app.mailing import Sample
-from app.merge_fields import MissingValueError
+from app.rewriting import header_fields as headers
+from app.rewriting.header_fields import begins_within
+from app.rewriting.merge_fields import MissingValueError
 from app.url_patterns import check_patterns
 from app.variants import VariantError, VariantName
 from app.web.requests import (

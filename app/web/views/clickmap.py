@@ -13,10 +13,10 @@ import nh3
 
 from app import identity
 from app.filters import Filters
-from app.link import Link, Options
 from app.mailing import Mailing, Sample
 from app.queries import LinkStats, NotFoundError, Queries
-from app.rewrite import compile_html
+from app.rewriting.html import compile_html
+from app.rewriting.links import Link, Options
 from app.variants import NONE
 
 HEADERS = {

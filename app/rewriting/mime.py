@@ -12,11 +12,11 @@ from email import policy
 from email.message import Message
 from typing import Literal, NamedTuple
 
-from app import headers, proof, transfer, wire
-from app.headers import Field, HeaderError
-from app.proof import Change
-from app.transfer import IDENTITY, Body, Edit, Patch, TransferError
-from app.wire import LINE_LIMIT
+from app.rewriting import header_fields, proof, smtp_lines, transfer_encodings
+from app.rewriting.header_fields import Field, HeaderError
+from app.rewriting.proof import Change
+from app.rewriting.smtp_lines import LINE_LIMIT
+from app.rewriting.transfer_encodings import IDENTITY, Body, Edit, Patch, TransferError
 
 __all__ = ["Edit"]
 
@@ -103,10 +103,10 @@ class _Structure:
             self._full = True
             return
         self._parts += 1
-        if not headers.blank(self._message, start, end):
+        if not header_fields.blank(self._message, start, end):
             return  # fields alone: what would be put in would be one of them
         try:
-            head, begin = headers.fields(self._message, start, end)
+            head, begin = header_fields.fields(self._message, start, end)
         except HeaderError as error:
             self.notes.append(Note("unreadable", f"{error}: left alone"))
             return
@@ -192,7 +192,9 @@ def _about(head: list[Field]) -> Message:
     about = Message(policy.compat32)
     for field in head:
         if field.name in _TELLING and field.name not in about:
-            value = field.value[: headers.MAX_FIELD_BYTES].split(b";", PARAMETERS)[:PARAMETERS]
+            value = field.value[: header_fields.MAX_FIELD_BYTES].split(b";", PARAMETERS)[
+                :PARAMETERS
+            ]
             text = b";".join(value).decode("latin-1")
             about[field.name] = re.sub(r"[\r\n]+", " ", text).strip()
     return about
@@ -234,7 +236,7 @@ def rewrite(
     for leaf in structure.leaves:
         raw = message[leaf.start : leaf.end]
         try:
-            body = transfer.body(leaf.encoding, raw, leaf.ending)
+            body = transfer_encodings.body(leaf.encoding, raw, leaf.ending)
         except TransferError as error:
             text = f"byte {leaf.start}: {leaf.kind} was left alone: {error}"
             notes.append(Note("unreadable", text))
@@ -250,7 +252,7 @@ def rewrite(
         if edits := leaf_rewrite(leaf, body.decoded):
             changes.append(_change(leaf, raw, body, edits, fold))
     edits = [edit for change in changes for edit in change.raw_edits()]
-    result = transfer.applied(message, edits)
+    result = transfer_encodings.applied(message, edits)
     if flaw := proof.flaw(message, result, changes):
         notes.append(Note("unproven", f"the rewritten message {flaw}: it was left alone"))
         return Rewritten(message, (), notes, frozenset(change.start for change in changes))
@@ -259,10 +261,10 @@ def rewrite(
 
 def _change(leaf: Leaf, raw: bytes, body: Body, edits: Sequence[Edit], fold: bool) -> Change:
     encoding, field = leaf.encoding, None
-    if encoding in IDENTITY and _grows(raw, new := transfer.applied(raw, edits), fold):
+    if encoding in IDENTITY and _grows(raw, new := transfer_encodings.applied(raw, edits), fold):
         encoding = "quoted-printable"
         field = Edit(*leaf.named, b"Content-Transfer-Encoding: quoted-printable" + leaf.ending)
-        encoded = transfer.quoted_printable(new, leaf.ending)
+        encoded = transfer_encodings.quoted_printable(new, leaf.ending)
         patches = [Patch(leaf.start, leaf.end, encoded, 0, len(raw), edits)]
     else:
         patches = [
@@ -277,11 +279,11 @@ def _change(leaf: Leaf, raw: bytes, body: Body, edits: Sequence[Edit], fold: boo
 
 def _grows(old: bytes, new: bytes, fold: bool) -> bool:
     """Whether a line of `new` must be folded."""
-    if not wire.has_long_line(new):
+    if not smtp_lines.has_long_line(new):
         return False
-    if not wire.has_long_line(old):
+    if not smtp_lines.has_long_line(old):
         return True
-    now, before = wire.line_lengths(new), wire.line_lengths(old)
+    now, before = smtp_lines.line_lengths(new), smtp_lines.line_lengths(old)
     return _long(now) > _long(before) or (fold and max(now) > max(before))
 
 

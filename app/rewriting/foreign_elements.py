@@ -7,7 +7,15 @@ some elements have HTML inside again, and tags of HTML end it all.
 import re
 from collections.abc import Generator
 
-from app.syntax import MAX_STEPS, NAME_ENDS, RAW_END, TOKEN, RewriteError, Tag, closes_itself
+from app.rewriting.html_syntax import (
+    MAX_STEPS,
+    NAME_ENDS,
+    RAW_END,
+    TOKEN,
+    RewriteError,
+    Tag,
+    closes_itself,
+)
 
 MAX_DEPTH = 100  # of elements that are told apart
 MAX_AROUND = 20_000  # bytes before <svg> in which elements that it stands in are looked for

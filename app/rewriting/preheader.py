@@ -6,8 +6,8 @@ A pixel there is loaded although Gmail clips the mail's end, and the preview sta
 import re
 from codecs import BOM_UTF8
 
-from app import markup
-from app.markup import Segment
+from app.rewriting import html_scanner
+from app.rewriting.html_scanner import Segment
 
 MAX_LOOK = 20_000  # bytes of <body>'s content in which preheaders are looked for
 
@@ -33,7 +33,7 @@ def end(html: bytes) -> int:
     body = depth = 0
     hidden = b""
     outlook = False
-    for segment in markup.segments(html):
+    for segment in html_scanner.segments(html):
         name = segment.name
         if body and segment.start > body + MAX_LOOK:
             break
@@ -70,7 +70,7 @@ def end(html: bytes) -> int:
 def _is_hidden(html: bytes, tag: Segment) -> bool:
     if tag.name not in (b"div", b"span", b"p", b"font", b"center"):
         return False
-    for attribute in markup.attributes(html, tag):
+    for attribute in html_scanner.attributes(html, tag):
         value = attribute.value or b""
         if attribute.name == b"hidden":
             return True

@@ -11,8 +11,8 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Literal, NamedTuple
 
-from app.foreign import Foreign
-from app.syntax import (
+from app.rewriting.foreign_elements import Foreign
+from app.rewriting.html_syntax import (
     ASSIGNMENT,
     BOGUS,
     COMMENT,

@@ -6,9 +6,9 @@ It looks at what changed only, so that it costs little; every other byte is comp
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from app import transfer, wire
-from app.transfer import Edit, Patch, TransferError
-from app.wire import LINE_LIMIT
+from app.rewriting import smtp_lines, transfer_encodings
+from app.rewriting.smtp_lines import LINE_LIMIT
+from app.rewriting.transfer_encodings import Edit, Patch, TransferError
 
 _OTHER = "has another content"
 
@@ -62,7 +62,7 @@ def flaw(message: bytes, result: bytes, changes: Sequence[Change]) -> str:
                 return f"{problem} at byte {patch.start + shift}"
             shift += _growth(patch)
         new, old = result[start : change.end + shift], message[change.start : change.end]
-        if wire.has_long_line(new) and not wire.has_long_line(old):
+        if smtp_lines.has_long_line(new) and not smtp_lines.has_long_line(old):
             return f"has a line of more than {LINE_LIMIT} bytes at byte {start}"
         if old.isascii() and not new.isascii():
             return f"has a byte that is not ASCII at byte {start}"
@@ -95,16 +95,16 @@ def _content_flaw(message: bytes, change: Change, patch: Patch) -> str:
             return "has an edit out of place"
         position = edit.end
     raw = message[patch.start : patch.end]
-    content = transfer.applied(old, patch.edits, patch.first)
+    content = transfer_encodings.applied(old, patch.edits, patch.first)
     if change.encoding == "base64":
-        return "" if transfer.is_base64(patch.new, content, change.ending) else _OTHER
+        return "" if transfer_encodings.is_base64(patch.new, content, change.ending) else _OTHER
     try:
-        if transfer.body(change.before, raw, change.ending).decoded != old:
+        if transfer_encodings.body(change.before, raw, change.ending).decoded != old:
             return "has an edit elsewhere"
         lines = change.encoding == "quoted-printable" and patch.end < change.end
         if lines and not (raw.endswith(b"\n") and patch.new.endswith(b"\n")):
             return "joins two lines"
-        new = transfer.body(change.encoding, patch.new, change.ending).decoded
+        new = transfer_encodings.body(change.encoding, patch.new, change.ending).decoded
     except TransferError as error:
         return f"cannot be read ({error})"
     return "" if new == content else _OTHER
@@ -115,9 +115,9 @@ def _wire_flaw(message: bytes, result: bytes, change: Change, patch: Patch, at: 
     if change.encoding == "base64" and patch.new:
         return ""  # lines of its alphabet, as _content_flaw has seen
     stop = at + len(patch.new)
-    now = wire.faults(result[max(0, at - 1) : stop + 1])
+    now = smtp_lines.faults(result[max(0, at - 1) : stop + 1])
     if any(now):
-        before = wire.faults(message[max(0, patch.start - 1) : patch.end + 1])
+        before = smtp_lines.faults(message[max(0, patch.start - 1) : patch.end + 1])
         if now.cr > before.cr:
             return "has a new bare CR"
         if now.lf > before.lf and change.ending == b"\r\n":

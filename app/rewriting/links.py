@@ -7,12 +7,13 @@ from typing import NamedTuple, Protocol
 
 from msgspec import Struct
 
-from app import href, markup, merge_fields, placeholders
-from app.charset import UTF8, Charset
-from app.href import Address
-from app.markup import Attribute, Attributes, Tag
-from app.plain_text import TextUrl
-from app.unsubscribe_links import is_unsubscribe
+from app.rewriting import html_scanner, merge_fields, placeholders
+from app.rewriting import urls as href
+from app.rewriting.charsets import UTF8, Charset
+from app.rewriting.html_scanner import Attribute, Attributes, Tag
+from app.rewriting.plain_text import TextUrl
+from app.rewriting.unsubscribe_links import is_unsubscribe
+from app.rewriting.urls import Address
 
 MAX_LINKS = 20_000  # a link token has room for 65,536
 MAX_REFERENCES = 500_000  # character references in the attributes and texts of all links
@@ -237,7 +238,7 @@ class Policy:
 
 
 _OWN_LABELS = (b"alt", b"title", b"aria-label")
-_NOTHING_SHOWN = markup.Content(b"")
+_NOTHING_SHOWN = html_scanner.Content(b"")
 
 
 def base_address(html: bytes, tags: Sequence[Tag], charset: Charset) -> str:
@@ -255,14 +256,14 @@ def find(html: bytes, tags: Sequence[Tag], policy: Policy, charset: Charset) -> 
     """Every a, area and v:* with an href, in document order. Raises markup.RewriteError."""
     elements = [tag for tag in tags if tag.name in (b"a", b"area") or tag.name[:2] == b"v:"]
     if len(elements) > MAX_LINKS:
-        raise markup.RewriteError(f"more than {MAX_LINKS:,} links")
+        raise html_scanner.RewriteError(f"more than {MAX_LINKS:,} links")
     references = index = 0
 
     def text(value: bytes | None) -> str:
         nonlocal references
         references += value.count(b"&") if value else 0
         if references > MAX_REFERENCES:
-            raise markup.RewriteError(
+            raise html_scanner.RewriteError(
                 f"byte {tag.start}: more than {MAX_REFERENCES:,} character references in links"
             )
         return decode(value) if value else ""
@@ -352,7 +353,7 @@ def _labels(
     """
     shown = _NOTHING_SHOWN
     if tag.name != b"area":
-        shown = markup.content(html, tag, min(tag.end + LABEL_BYTES, len(html)))
+        shown = html_scanner.content(html, tag, min(tag.end + LABEL_BYTES, len(html)))
     values = [shown.alt]
     if len(first) > 1:
         values += [first[name].value or b"" for name in _OWN_LABELS if name in first]

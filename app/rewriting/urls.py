@@ -11,7 +11,7 @@ from urllib.parse import quote, unquote
 
 import idna
 
-from app.charset import UTF8, Charset
+from app.rewriting.charsets import UTF8, Charset
 
 MAX_HOST = 1000  # characters; the DNS knows 253, percent-encoded ones are longer
 

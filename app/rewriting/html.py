@@ -19,13 +19,14 @@ from operator import attrgetter
 from msgspec import Struct
 from msgspec.structs import replace
 
-from app import charset as charsets
-from app import href, iso2022, link, markup, plain_text, preheader
-from app.charset import Charset
-from app.compiled import Compiled, Merge, Splice, click, join_parts
-from app.href import Address
-from app.link import Link, Options, Place, Policy
-from app.markup import RewriteError, Tag, Unclosed
+from app.rewriting import charsets, html_scanner, iso2022, plain_text, preheader
+from app.rewriting import links as link
+from app.rewriting import urls as href
+from app.rewriting.charsets import Charset
+from app.rewriting.compiled_mail import Compiled, Merge, Splice, click, join_parts
+from app.rewriting.html_scanner import RewriteError, Tag, Unclosed
+from app.rewriting.links import Link, Options, Place, Policy
+from app.rewriting.urls import Address
 
 __all__ = [
     "Compiled", "Link", "Options", "RewriteError", "Scanned", "compile_html", "refused",
@@ -238,7 +239,7 @@ def scan_html(html: bytes, options: Options, base_url: str, charset: str | None 
         return body
     if b"4email" in source[:_AMP_BYTES] and _AMP.search(source, 0, _AMP_BYTES):
         return replace(body, notes=(*body.notes, "the document is AMP for email: left alone"))
-    tokens = list(markup.read(source))
+    tokens = list(html_scanner.read(source))
     unclosed = tokens[-1] if tokens and isinstance(tokens[-1], Unclosed) else None
     tags = [token for token in tokens if isinstance(token, Tag)]
     notes = []

@@ -12,7 +12,7 @@ import codecs
 import re
 from typing import Literal, NamedTuple
 
-from app import encoding, iso2022
+from app.rewriting import encoding_standard, iso2022
 
 Form = Literal["ascii", "iso2022", "utf-16", "unread"]
 
@@ -73,13 +73,13 @@ class Charset(NamedTuple):
                 return data.decode(self.name, "replace")
             except LookupError:
                 return "\ufffd"
-        return encoding.decode(self.name, data)
+        return encoding_standard.decode(self.name, data)
 
     def percent_encode(self, query: str) -> str:
         """A URL's query as browsers send it from a document in this charset."""
         japanese = self.name == "iso-2022-jp"
         plain = self.form == "ascii" or japanese
-        return encoding.percent_encode(self.name if plain else "utf-8", query)
+        return encoding_standard.percent_encode(self.name if plain else "utf-8", query)
 
 
 UTF8 = Charset("utf-8")
@@ -118,7 +118,7 @@ def lookup(label: str) -> Charset | None:
     label = label.strip(" \t\r\n\"'").lower()
     if _UNREAD.fullmatch(label):
         return Charset(label, "unread")
-    name = encoding.LABELS.get(label)
+    name = encoding_standard.LABELS.get(label)
     if name is None and _ISO_2022.fullmatch(label):
         korean_or_chinese = "kr" in label or "cn" in label
         return Charset("iso-2022" if korean_or_chinese else "iso-2022-jp", "iso2022")
@@ -134,8 +134,8 @@ def _by_python(label: str) -> str | None:
     """The name of a charset of mail; rot13 is a codec of Python's too."""
     try:
         name = codecs.lookup(label).name
-        name = encoding.LABELS.get(name, _MERGED.get(name, name))
-        if name in encoding.NAMES:
+        name = encoding_standard.LABELS.get(name, _MERGED.get(name, name))
+        if name in encoding_standard.NAMES:
             return name
         if _SINGLE.fullmatch(name) and _ASCII.decode(name) == _ASCII.decode("ascii"):
             return name

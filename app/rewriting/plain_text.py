@@ -9,8 +9,8 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from app import encoding, merge_fields
-from app.charset import Charset
+from app.rewriting import encoding_standard, merge_fields
+from app.rewriting.charsets import Charset
 
 # None of these is in a URL (RFC 3986); the backtick ends code in Markdown.
 _IN_URL = r"[^\x00-\x20<>\"`\x7f]"
@@ -92,7 +92,7 @@ def _characters(
     ends: list[int] = []
     for start, end in pieces:
         place = start
-        for character in encoding.characters(charset.name, text[start:end]):
+        for character in encoding_standard.characters(charset.name, text[start:end]):
             place += len(character)
             shown.append(charset.decode(character))
             ends.append(place)

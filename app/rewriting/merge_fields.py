@@ -12,8 +12,8 @@ from html import escape
 from typing import NamedTuple
 from urllib.parse import quote
 
-from app import href, markup
-from app.markup import Segment
+from app.rewriting import html_scanner, urls
+from app.rewriting.html_scanner import Segment
 
 MAX_PLACES = 2_000  # where values are filled in one mail
 MAX_VALUES = 100  # of one recipient
@@ -110,7 +110,7 @@ def fill_url(url: str, values: Values) -> str:
         else:
             filled += quote(value, safe="")
     filled += url[position:]
-    if href.scheme(filled) in ("", *_SCHEMES, href.scheme(url)):
+    if urls.scheme(filled) in ("", *_SCHEMES, urls.scheme(url)):
         return filled
     return f"%{ord(filled[0]):02X}{filled[1:]}"
 
@@ -118,10 +118,10 @@ def fill_url(url: str, values: Values) -> str:
 def _whole(value: str) -> str:
     """A value that begins a URL: itself a URL, or one part."""
     url = value.strip()
-    scheme = href.scheme(url)
+    scheme = urls.scheme(url)
     try:
         if scheme in ("http", "https"):
-            href.address(url)
+            urls.address(url)
     except ValueError:
         scheme = ""
     if scheme not in _SCHEMES:
@@ -149,7 +149,7 @@ def mask(text: str) -> str:
 @lru_cache(2048)  # URLs of templates
 def fillable(url: str) -> frozenset[str]:
     """Returns the names of the fields in a URL that may be filled: none in a `javascript:` URL."""
-    if href.scheme(url) in _ACTIVE:
+    if urls.scheme(url) in _ACTIVE:
         return frozenset()
     return frozenset(map(_name, _IN_URL.finditer(url)))
 
@@ -184,7 +184,7 @@ def in_html(html: bytes, links: Collection[int]) -> tuple[list[Field], list[int]
     closed: list[int] = []
     reached = 0
     foreign = False
-    for segment in markup.segments(html):
+    for segment in html_scanner.segments(html):
         foreign = foreign or segment.name in _OTHER_RULES
         escaped = segment.name == b"script" and b"<!--" in html[segment.start : segment.end]
         if segment.kind == "raw" and (foreign or escaped):
@@ -217,7 +217,7 @@ def in_html(html: bytes, links: Collection[int]) -> tuple[list[Field], list[int]
 def _in_tag(html: bytes, tag: Segment, links: Collection[int]) -> tuple[list[Field], list[int]]:
     places: list[Field] = []
     known: list[tuple[int, int]] = []  # ranges that are dealt with
-    for attribute in markup.attributes(html, tag):
+    for attribute in html_scanner.attributes(html, tag):
         start, end = attribute.start, attribute.end
         if attribute.value is None or not _SIGN.search(html, start, end):
             continue
@@ -228,7 +228,7 @@ def _in_tag(html: bytes, tag: Segment, links: Collection[int]) -> tuple[list[Fie
             continue
         quoted = html[start - 1 : start] in (b'"', b"'")
         if attribute.name in _URL_ATTRIBUTES:
-            url = href.read_url(attribute.value.decode("utf-8", "replace"))
+            url = urls.read_url(attribute.value.decode("utf-8", "replace"))
             if names := fillable(url):
                 places.append(Field(start, end, names, partial(_url_attribute, url, quoted)))
                 known.append((start, end))

@@ -10,7 +10,7 @@ from codecs import charmap_decode
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from app import encoding
+from app.rewriting import encoding_standard
 
 # G0: ESC ( F, ESC $ F, ESC $ ( F; G1, for text between SO and SI: ESC ) F, ESC $ ) F.
 _DESIGNATION = re.compile(rb"\x1b(?:\$[()]?|[()])[@-Z]")
@@ -99,9 +99,9 @@ def _text(state: bytes, data: bytes) -> str:
         pairs = data.translate(_LOW).translate(_HIGH)
         if state[-1:] == b"D":  # JIS X 0212
             pairs = re.sub(rb"[\xa1-\xfe]{2}", b"\x8f\\g<0>", pairs)
-        return encoding.decode(_ENCODINGS.get(state[-1:], "ascii"), pairs)
+        return encoding_standard.decode(_ENCODINGS.get(state[-1:], "ascii"), pairs)
     if state[-1:] == b"I":
-        return encoding.decode("shift_jis", data.translate(_LOW).translate(_HIGH))
+        return encoding_standard.decode("shift_jis", data.translate(_LOW).translate(_HIGH))
     if state[-1:] == b"J":
         data = data.replace(b"\\", _YEN).replace(b"~", _OVERLINE)
     return charmap_decode(data, "strict", _SINGLE)[0]

@@ -5,8 +5,8 @@ Nothing here keeps a mail from going out. Each kind of note is limited in number
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from app import placeholders
-from app.link import Link
+from app.rewriting import placeholders
+from app.rewriting.links import Link
 
 # Gmail shows the beginning of a longer message and a link to the rest, in which the pixel is. The
 # limit is not documented; measurements lie between 99 and 105 KB (github.com/hteumeuleu/email-bugs,

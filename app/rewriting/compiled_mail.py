@@ -13,9 +13,9 @@ from operator import attrgetter
 from msgspec import Struct
 from msgspec.structs import replace
 
-from app.link import Link, Place
-from app.markup import RewriteError
-from app.merge_fields import (
+from app.rewriting.html_scanner import RewriteError
+from app.rewriting.links import Link, Place
+from app.rewriting.merge_fields import (
     MAX_PLACES,
     Field,
     MissingValueError,

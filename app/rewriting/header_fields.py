@@ -10,8 +10,8 @@ from email.utils import getaddresses
 from itertools import islice
 from typing import NamedTuple
 
-from app import charset as charsets
-from app.charset import Charset
+from app.rewriting import charsets
+from app.rewriting.charsets import Charset
 
 MAX_HEAD_BYTES = 1_000_000  # of a header; servers take a tenth
 MAX_FIELDS = 10_000
