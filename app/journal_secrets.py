@@ -5,7 +5,7 @@ import re
 import msgspec
 from msgspec.structs import replace
 
-from app import identity
+from app.links import identity
 from app.model.records import Hit, PlacedLink, decode, encode
 
 _URL = re.compile(rb"https?:[^\s\"<>\x00-\x1f]+", re.IGNORECASE)

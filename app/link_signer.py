@@ -10,8 +10,8 @@ from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from app import identity, masking
-from app.identity import Identity
+from app.links import identity, masking
+from app.links.identity import Identity
 from app.model.records import Link as LinkRecord
 from app.model.records import now_ms
 from app.rewriting.links import Link

@@ -18,12 +18,13 @@ from typing import NamedTuple
 
 import msgspec
 
-from app import identity, journal_secrets, masking, waiting
+from app import journal_secrets, waiting
 from app.classify import VERSION, Classified, classify, judge
 from app.corrections import origin, touch
 from app.erasures import Erasures
 from app.feed import Feed
 from app.files import locked
+from app.links import identity, masking
 from app.model.records import (
     BLANK,
     NO_LINK,

@@ -18,9 +18,9 @@ from typing import IO, Literal, NamedTuple
 
 import msgspec
 
-from app import masking
 from app.experiments import Choices
 from app.journal import JournalError
+from app.links import masking
 from app.model import records
 from app.model.records import newsletter_key
 from app.model.tracking_modes import Modes

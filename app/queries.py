@@ -11,10 +11,10 @@ from datetime import UTC, datetime
 from functools import cache
 from typing import Any
 
-from app import families, identity
 from app.catalog import Newsletters
-from app.families import Recorded
 from app.filters import PARTS, FilterError, Filters, Show, since
+from app.links import families, identity
+from app.links.families import Recorded
 from app.model.records import newsletter_key
 from app.model.tracking_modes import Axis, told
 from app.settings import resource

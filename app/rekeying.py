@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from clickhouse_connect.driver.client import Client
 
-from app import identity, masking
+from app.links import identity, masking
 
 PLACES = 4_000  # in one mutation, which must fit into a node of Keeper (1 MB)
 _LINKS = "newsletter_links", (

@@ -14,10 +14,10 @@ import msgspec
 from msgspec import Meta, Struct
 
 from app import describing
+from app.links.url_patterns import check_patterns
 from app.rewriting import header_fields
 from app.rewriting.header_fields import Field
 from app.schemas import Families, Id, Line, NewsletterIn, Tags, TrackingIn
-from app.url_patterns import check_patterns
 from app.variants import VariantName
 
 Glob = Annotated[str, Meta(min_length=1, max_length=500)]

@@ -13,10 +13,10 @@ from urllib.parse import urlsplit
 
 from msgspec import Struct
 
-from app import identity
 from app.classify import HUMAN, MACHINE
 from app.experiments import Outcome
 from app.feed import Event, Row
+from app.links import identity
 from app.queries import Queries
 
 REMEMBERED = 60.0  # seconds for which ids and links are kept in memory

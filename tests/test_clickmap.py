@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app import identity
+from app.links import identity
 from app.mailing import Sample
 from app.web.views.clickmap import HEADERS, Spot, document
 from tests.service import Service, paths, tracked_urls

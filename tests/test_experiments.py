@@ -38,7 +38,7 @@ from app.experiments import (
     decide,
 )
 from app.feed import Cursor, Feed
-from app.identity import WHOLE
+from app.links.identity import WHOLE
 from app.loader import Loader
 from app.model.records import (
     Hit,

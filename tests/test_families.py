@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.families import MANY, Recorded, shown
+from app.links.families import MANY, Recorded, shown
 
 FAMILY = 10**6
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app import identity
-from app.identity import FULL_URL, WHOLE, Identity, identify, without_utm
+from app.links import identity
+from app.links.identity import FULL_URL, WHOLE, Identity, identify, without_utm
 
 SHOES = "https://shop.example/shoes"
 WORDS = st.text("abcdefghijklmnop", min_size=1, max_size=8)

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app import identity
 from app.demo import agents
+from app.links import identity
 from app.queries import clicked, like
 from app.storage import Storage
 from app.telling import LinkTold, Wanted, _fits

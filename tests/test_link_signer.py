@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app import identity, link_signer
+from app import link_signer
 from app.link_signer import KnownLinks, LinkRules, LinkSigner
+from app.links import identity
 from app.rewriting.links import Link
 from app.tokens import Tokens
 

@@ -10,14 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.masking import (
+from app.links.masking import (
     MASK,
     mask_html,
     mask_text,
     mask_url,
     template_url,
 )
-from app.url_patterns import MAX_PATTERN_CHARS, pattern_url
+from app.links.url_patterns import MAX_PATTERN_CHARS, pattern_url
 
 CORPUS = Path(__file__).parents[2] / "shared" / "corpus"
 UUID = "550e8400-e29b-41d4-a716-446655440000"

@@ -13,7 +13,8 @@ from typing import Any
 import httpx2
 import pytest
 
-from app import identity, state
+from app import state
+from app.links import identity
 from app.migrating import files, statements
 from app.settings import load
 from app.state import VersionError, metadata, open_state, steps_missing

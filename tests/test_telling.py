@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from app import identity
 from app.feed import Cursor, Event, Row
+from app.links import identity
 from app.loader import Loader
 from app.model.records import (
     Carried,

@@ -18,7 +18,7 @@ import pytest
 
 from app.client import Mailwake, MailwakeError
 from app.demo import agents
-from app.masking import mask_url
+from app.links.masking import mask_url
 from tests.service import Service, free_port, paths, tracked_urls
 from tests.smtp import Inbox, inbox
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from app import identity
 from app.demo import agents
+from app.links import identity
 from tests.service import Service, paths, tracked_urls
 
 BEFORE = "a8d6ea7168cc20e7ca08c25253a9698ddd1860e4"  # the last commit of version 0.1

@@ -11,9 +11,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from app import identity, schemas
+from app import schemas
 from app.classify import HUMAN, MACHINE
 from app.feed import LOOK, TYPES, Cursor, CursorError, cursor
+from app.links import identity
 from app.storage import StorageError
 from app.telling import Told, Wanted
 from app.web.requests import PROBLEMS, Parts, RequestError, authorized, integer, spec

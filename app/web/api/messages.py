@@ -12,9 +12,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from app import identity, ledger, schemas
+from app import ledger, schemas
 from app.feed import TYPE_OF
 from app.ledger import Place, Search
+from app.links import identity
 from app.model.records import recipient_key
 from app.model.tracking_modes import modes
 from app.queries import NotFoundError, utc

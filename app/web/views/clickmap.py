@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 
 import nh3
 
-from app import identity
 from app.filters import Filters
+from app.links import identity
 from app.mailing import Mailing, Sample
 from app.queries import LinkStats, NotFoundError, Queries
 from app.rewriting.html import compile_html

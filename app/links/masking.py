@@ -13,7 +13,7 @@ from html import escape, unescape
 from string import ascii_letters, digits
 from urllib.parse import unquote
 
-from app.randomness import MIN_CHARS, is_random
+from app.links.randomness import MIN_CHARS, is_random
 
 MASK = "***"
 PART = "..."

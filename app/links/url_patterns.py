@@ -6,7 +6,7 @@ from functools import lru_cache
 from typing import NamedTuple
 from urllib.parse import unquote
 
-from app.masking import HEAD, PART, mask_url
+from app.links.masking import HEAD, PART, mask_url
 
 MAX_PATTERNS = 50
 MAX_PATTERN_CHARS = 500

@@ -13,7 +13,7 @@ from hashlib import blake2b
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from app import masking, url_patterns
+from app.links import masking, url_patterns
 from app.rewriting import urls
 
 WHOLE = 1  # flag: the link's key is the family's, which does not follow from the URL
