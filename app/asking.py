@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import httpx2
 
 from app.keys import local_pass
-from app.settings import PREFIX, Settings
+from app.settings.settings import PREFIX, Settings
 from app.storage import Storage, StorageError
 from app.workspaces import DEFAULT
 

@@ -10,7 +10,7 @@ from app.corrections import Corrections
 from app.feed import Feed
 from app.loader import Loader
 from app.networks import Networks, NetworksError
-from app.settings import Settings
+from app.settings.settings import Settings
 from app.state import open_state
 from app.storage import StorageError
 

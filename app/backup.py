@@ -18,7 +18,7 @@ import msgspec
 
 from app import __version__
 from app.migrating import files
-from app.settings import CUT_OFF, Settings
+from app.settings.settings import CUT_OFF, Settings
 from app.state import VersionError, steps_missing
 from app.storage import Storage
 

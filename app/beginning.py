@@ -8,7 +8,7 @@ from sqlalchemy import Engine
 
 from app.files import write_private
 from app.keys import Keys
-from app.settings import Settings
+from app.settings.settings import Settings
 from app.users import ADMIN, UserError, Users
 from app.workspaces import DEFAULT
 

@@ -14,7 +14,7 @@ from rich.progress import Progress, TextColumn
 from rich.table import Table
 from rich.text import Text
 
-from app import __version__, logs, schemas, serving, settings
+from app import __version__, logs, schemas, serving
 from app.commands import (
     Workspace,
     backup,
@@ -40,7 +40,8 @@ from app.rewriting import charsets
 from app.rewriting.html_scanner import RewriteError
 from app.senders import Senders
 from app.serving import with_public_url
-from app.settings import PREFIX, Settings
+from app.settings import settings
+from app.settings.settings import PREFIX, Settings
 from app.state import VersionError, open_state
 from app.storage import StorageError
 from app.workspaces import DEFAULT, WorkspaceError

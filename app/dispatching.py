@@ -19,7 +19,7 @@ from app.feed import LOOK, Cursor, CursorError, Feed, News
 from app.following import Follower
 from app.outside import OutsideError, post
 from app.queries import Queries
-from app.settings import Settings
+from app.settings.settings import Settings
 from app.storage import StorageError
 from app.telling import Teller
 from app.webhooks import Delivery, Webhook, Webhooks, headers

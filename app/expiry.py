@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from clickhouse_connect.driver.client import Client
 
-from app.settings import Settings
+from app.settings.settings import Settings
 
 MONTH = "toDateTime(addMonths(toStartOfMonth(at), 1))"  # the first moment after it
 

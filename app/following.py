@@ -10,7 +10,7 @@ from app.classify import HUMAN
 from app.feed import KEPT, Cursor, CursorError, Event, Feed
 from app.followups import TYPE, Due, FollowUp, FollowUps, Sent, due_id
 from app.queries import Queries
-from app.settings import Settings
+from app.settings.settings import Settings
 from app.storage import Row
 from app.suppressing import Suppressions
 from app.telling import Teller, Told

@@ -23,7 +23,7 @@ from app.keys import Keys
 from app.outgoing import Outgoing
 from app.relaying import LAST_ANSWER, Answer, Capabilities, Upstream
 from app.rewriting.header_fields import begins_within
-from app.settings import PREFIX, Settings, SettingsError
+from app.settings.settings import PREFIX, Settings, SettingsError
 from app.smtpd import Protocol
 from app.transit import Envelope as Sent
 from app.transit import Transit

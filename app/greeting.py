@@ -7,7 +7,7 @@ from rich.text import Text
 
 from app import __version__
 from app.beginning import Welcome
-from app.settings import Settings
+from app.settings.settings import Settings
 
 
 def greet(

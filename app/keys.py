@@ -15,7 +15,7 @@ from itsdangerous import BadSignature, URLSafeTimedSerializer
 from sqlalchemy import Engine, insert, or_, select, update
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
-from app.settings import PREFIX, Settings
+from app.settings.settings import PREFIX, Settings
 from app.state import api_keys
 from app.workspaces import DEFAULT
 

@@ -34,7 +34,7 @@ from app.refusing import refuser
 from app.reports import Reports
 from app.schemas import Problem
 from app.sessions import Sessions
-from app.settings import Settings
+from app.settings.settings import Settings
 from app.state import open_state
 from app.storage import Storage, StorageError
 from app.tenants import Tenants

@@ -17,7 +17,7 @@ from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from app import rekeying
-from app.settings import resource
+from app.settings.settings import resource
 
 log = logging.getLogger(__name__)
 

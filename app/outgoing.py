@@ -28,7 +28,7 @@ from app.schemas import (
     TemplateIn,
     TrackingIn,
 )
-from app.settings import Settings
+from app.settings.settings import Settings
 from app.suppressing import Suppressions
 from app.tokens import MessageToken, Tokens
 

@@ -19,7 +19,7 @@ from urllib.parse import SplitResult, urlsplit
 
 import httpx2
 
-from app.settings import Network
+from app.settings.settings import Network
 
 SECONDS = 15.0  # for everything together
 RESOLVE = 5.0  # seconds for the name

@@ -17,7 +17,7 @@ from app.links import families, identity
 from app.links.families import Recorded
 from app.model.records import newsletter_key
 from app.model.tracking_modes import Axis, told
-from app.settings import resource
+from app.settings.settings import resource
 from app.storage import Row, Storage
 from app.variants import MOST, UNNAMED, Variants
 

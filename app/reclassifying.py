@@ -12,7 +12,7 @@ from app.corrections import Corrections, Progress, span
 from app.feed import Feed
 from app.networks import Networks
 from app.schemas import ReclassifyIn, ReclassifyOut
-from app.settings import Settings
+from app.settings.settings import Settings
 from app.state import open_state
 
 

@@ -12,7 +12,7 @@ from app.filters import FilterError, Filters
 from app.queries import NotFoundError, Queries
 from app.reports import SendError, send
 from app.schemas import Problem
-from app.settings import PREFIX, Settings
+from app.settings.settings import PREFIX, Settings
 from app.web.views import report
 
 

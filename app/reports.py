@@ -19,7 +19,7 @@ from app import smarthost
 from app.files import write_private
 from app.filters import Filters, Period
 from app.queries import NotFoundError, Queries
-from app.settings import Settings
+from app.settings.settings import Settings
 from app.storage import StorageError
 from app.web.views import report
 from app.web.views.urls import page_url

@@ -7,7 +7,7 @@ from sqlalchemy import Engine
 from app.experiments import Experiments
 from app.journal import Journal
 from app.outgoing import Outgoing
-from app.settings import Settings
+from app.settings.settings import Settings
 from app.suppressing import Suppressions
 from app.tokens import Tokens
 from app.withdrawing import Withdrawals

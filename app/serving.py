@@ -14,7 +14,7 @@ import uvloop
 from rich.console import Console
 from uvicorn.supervisors import Multiprocess
 
-from app import logs, secret_files, settings
+from app import logs
 from app.beginning import begin, take_over
 from app.gateway import Gateway
 from app.greeting import greet
@@ -22,7 +22,8 @@ from app.journal import Journal, JournalError
 from app.keys import Keys, local_pass
 from app.networks import Networks, NetworksError
 from app.senders import Senders
-from app.settings import PREFIX, Settings, SettingsError
+from app.settings import secret_files, settings
+from app.settings.settings import PREFIX, Settings, SettingsError
 from app.state import VersionError, open_state
 from app.users import Users
 from app.waiting import adopt_orphans

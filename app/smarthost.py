@@ -6,7 +6,7 @@ from urllib.parse import unquote, urlsplit
 
 from aiosmtplib import SMTP
 
-from app.settings import Settings
+from app.settings.settings import Settings
 
 TIMEOUT = 60.0  # seconds for each answer but the last
 

@@ -18,7 +18,7 @@ import msgspec
 from app import catalog, journal_secrets
 from app.corrections import DONE, Corrections
 from app.loader import Loader
-from app.settings import Settings
+from app.settings.settings import Settings
 from app.storage import EXPORT, Storage
 from app.waiting import OPEN, SEALED
 

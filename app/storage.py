@@ -21,7 +21,7 @@ from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from app import expiry
 from app.migrating import Migrations, SchemaError
-from app.settings import PREFIX, Settings
+from app.settings.settings import PREFIX, Settings
 
 READERS = 4  # clients for queries; a client serialises its calls, several run side by side
 STREAM_BYTES = 256 * 1024

@@ -26,7 +26,7 @@ from app.mailing import Mailing
 from app.queries import Queries
 from app.segments import Saved
 from app.senders import sender
-from app.settings import Settings
+from app.settings.settings import Settings
 from app.storage import Storage
 from app.suppressing import Suppressions
 from app.telling import Teller

@@ -14,7 +14,7 @@ from app.copies import SHARED, Copies, Copy, Mail, Reason
 from app.journal import JournalError
 from app.outgoing import Outgoing
 from app.relaying import Answer, Upstream, answer
-from app.settings import Settings
+from app.settings.settings import Settings
 
 log = logging.getLogger(__name__)
 P = ParamSpec("P")

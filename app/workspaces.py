@@ -15,7 +15,7 @@ from sqlalchemy import Engine, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from app.model.origins import origin
-from app.settings import Settings
+from app.settings.settings import Settings
 from app.state import workspaces
 
 DEFAULT = "default"

@@ -27,9 +27,10 @@ from typing import NamedTuple
 import yaml  # type: ignore[import-untyped]
 from markdown_it import MarkdownIt
 
-from app import settings, streams
+from app import streams
 from app.rewriting import html as rewrite
 from app.rewriting import links
+from app.settings import settings
 from app.storage import Storage
 from app.web.api import webhooks
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import settings as hypothesis_settings
 
 from app.migrating import files
-from app.settings import load
+from app.settings.settings import load
 from app.storage import Storage
 from tests.service import Service
 

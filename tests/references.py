@@ -18,7 +18,7 @@ from app import acting, classify, feed, followups, telling
 from app.cli import cli
 from app.main import Mailwake
 from app.serving import with_public_url
-from app.settings import load, with_secrets
+from app.settings.settings import load, with_secrets
 from app.web.api import app, docs
 
 OUT = Path(__file__).parents[1] / "docs" / "reference"

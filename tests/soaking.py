@@ -20,7 +20,7 @@ from typing import Any
 import uvloop
 
 from app.model.records import newsletter_key
-from app.settings import load, with_secrets
+from app.settings.settings import load, with_secrets
 from app.tokens import LinkToken, MessageToken, Tokens
 
 NEWSLETTER = "soak"

@@ -11,7 +11,7 @@ from sqlalchemy import Engine
 
 from app.demo import agents
 from app.keys import Keys
-from app.settings import load
+from app.settings.settings import load
 from app.state import open_state
 from app.throttle import FREE_TRIES
 from app.users import Users

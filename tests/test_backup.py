@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from app.backup import MANIFEST, BackupError, restore
-from app.settings import load as load_settings
+from app.settings.settings import load as load_settings
 from tests.clickhouse_server import ClickHouseServer
 from tests.hits import Load
 from tests.service import Service

@@ -16,7 +16,7 @@ from app import beginning
 from app.beginning import begin, take_over
 from app.keys import Keys
 from app.sessions import Sessions
-from app.settings import load, with_secrets
+from app.settings.settings import load, with_secrets
 from app.state import open_state
 from app.users import ADMIN, Users
 from tests.clickhouse_server import ClickHouseServer

@@ -13,7 +13,7 @@ import pytest
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import DatabaseError, OperationalError
 
-from app.settings import load
+from app.settings.settings import load
 from app.storage import Storage
 from tests.clickhouse_server import ClickHouseServer
 from tests.standin.endpoint import CODECS

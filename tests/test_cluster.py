@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from app.migrating import DISTRIBUTED, distributed, files, statements
-from app.settings import SettingsError, load
+from app.settings.settings import SettingsError, load
 from app.storage import Storage, StorageError
 from tests.clickhouse_server import ClickHouseServer
 from tests.test_backup import mailwake

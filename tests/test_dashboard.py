@@ -8,7 +8,7 @@ import pytest
 
 from app.demo import agents
 from app.filters import Filters
-from app.settings import resource
+from app.settings.settings import resource
 from app.web.dashboard.forms import FORM, SESSION, csrf
 from app.web.views.urls import asset, page_url
 from tests.service import Service, paths, tracked_urls

@@ -22,9 +22,9 @@ import httpx2
 import pytest
 import yaml  # type: ignore[import-untyped]
 
-from app import settings
-from app.secret_files import VARIABLES
-from app.settings import PREFIX, Settings
+from app.settings import settings
+from app.settings.secret_files import VARIABLES
+from app.settings.settings import PREFIX, Settings
 from tests.service import Service, free_port
 
 ROOT = Path(__file__).parents[1]

@@ -17,7 +17,7 @@ import trustme
 from app.doctor import CHECKS, Finding, configured, database, examine, folder
 from app.migrating import files
 from app.model.records import new_id
-from app.settings import load, with_secrets
+from app.settings.settings import load, with_secrets
 from app.state import open_state
 from app.storage import Storage
 from tests.clickhouse_server import ClickHouseServer

@@ -33,7 +33,7 @@ from app.model.records import (
 )
 from app.model.tracking_modes import PSEUDONYMOUS, Modes
 from app.queries import Queries, sql
-from app.settings import load, with_secrets
+from app.settings.settings import load, with_secrets
 from app.state import open_state
 from app.storage import Storage, StorageError
 from app.workspaces import Workspaces

@@ -16,7 +16,7 @@ from app.loader import Loader
 from app.model.records import Message, Newsletter, Record, encode, new_id, newsletter_key, now_ms
 from app.people import recipient, recipients
 from app.queries import Queries
-from app.settings import Settings, load
+from app.settings.settings import Settings, load
 from app.state import open_state
 from app.storage import Storage
 from tests.test_corrections import click

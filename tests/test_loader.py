@@ -20,7 +20,7 @@ from app.model.records import (
     newsletter_key,
     now_ms,
 )
-from app.settings import resource
+from app.settings.settings import resource
 from app.storage import Storage, StorageError
 
 THUNDERBIRD = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Thunderbird/140.3.0"

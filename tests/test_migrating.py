@@ -16,7 +16,7 @@ import pytest
 from app import state
 from app.links import identity
 from app.migrating import files, statements
-from app.settings import load
+from app.settings.settings import load
 from app.state import VersionError, metadata, open_state, steps_missing
 from app.storage import Storage, StorageError
 from tests.clickhouse_server import ClickHouseServer

@@ -12,7 +12,7 @@ from app.outgoing import Outgoing, Prepared
 from app.rewriting import mime, proof, transfer_encodings
 from app.schemas import NewsletterIn, TrackingIn
 from app.senders import Senders
-from app.settings import load, with_secrets
+from app.settings.settings import load, with_secrets
 from app.state import open_state
 
 HTML = b'Content-Type: text/html\r\n\r\n<p><a href="https://example.com/a">A</a></p>\r\n'

@@ -21,7 +21,7 @@ from app.journal import Journal
 from app.keys import Keys
 from app.relaying import Answer, Upstream, answer
 from app.senders import Senders
-from app.settings import load, with_secrets
+from app.settings.settings import load, with_secrets
 from app.state import open_state
 from app.workspaces import Workspaces
 from tests.gateways import GatewayProcess, gateway, mail, said, without_trace

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from app import settings
 from app.cli import cli
-from app.settings import PREFIX, Settings, SettingsError
+from app.settings import settings
+from app.settings.settings import PREFIX, Settings, SettingsError
 
 ROOT = Path(__file__).parents[1]
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from app.relaying import Upstream
 from app.rewriting import smtp_lines
-from app.settings import load
+from app.settings.settings import load
 from tests.gateways import GatewayProcess, gateway, mail, without_trace
 from tests.hostile import Hostile, hostile
 from tests.smtp import inbox

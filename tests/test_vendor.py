@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from app.settings import resource
+from app.settings.settings import resource
 
 FOLDERS = resource("static") / "vendor", Path(__file__).parent / "vendor"
 PACKAGES = sorted(package for folder in FOLDERS for package in folder.iterdir())

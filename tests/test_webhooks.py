@@ -16,7 +16,7 @@ from standardwebhooks import Webhook as Verifier
 from app.demo import agents
 from app.feed import Cursor
 from app.outside import Answer
-from app.settings import SettingsError
+from app.settings.settings import SettingsError
 from app.state import open_state
 from app.telling import LinkTold, Told, Wanted
 from app.web.api.webhooks import from_file

@@ -5,7 +5,7 @@ from sqlalchemy import Engine
 from typer.testing import CliRunner
 
 from app.cli import cli
-from app.settings import Settings, load, with_secrets
+from app.settings.settings import Settings, load, with_secrets
 from app.state import open_state
 from app.tenants import readers
 from app.tokens import LinkToken, Readers, Tokens

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from app.cli import cli
 from app.main import Mailwake
 from app.model.records import recipient_key
-from app.settings import load, with_secrets
+from app.settings.settings import load, with_secrets
 from app.state import open_state
 from app.web.dashboard.forms import SESSION, csrf
 from app.workspaces import Workspaces

@@ -13,9 +13,9 @@ from urllib.parse import urlsplit
 
 import typer
 
-from app import settings
 from app.commands import errors, fail, option, settings_of
-from app.settings import SettingsError
+from app.settings import settings
+from app.settings.settings import SettingsError
 
 
 def backup(

@@ -8,9 +8,9 @@ import msgspec
 import typer
 from rich.text import Text
 
-from app import settings
 from app.commands import console, fail, option
-from app.settings import SettingsError
+from app.settings import settings
+from app.settings.settings import SettingsError
 
 SIGNS = {"fine": ("fine ", "green"), "mind": ("mind ", "yellow"), "wrong": ("wrong", "bold red")}
 

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from app.commands import fail, option, settings_of
-from app.settings import Settings
+from app.settings.settings import Settings
 from app.state import open_state, steps_missing
 
 

@@ -22,7 +22,7 @@ from app.feed import Feed
 from app.loader import Loader
 from app.networks import Networks, NetworksError
 from app.queries import Queries
-from app.settings import Settings
+from app.settings.settings import Settings
 from app.state import StateError, open_state
 from app.storage import StorageError
 from app.workspaces import DEFAULT, WorkspaceError, Workspaces

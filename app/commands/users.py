@@ -12,7 +12,7 @@ from sqlalchemy import Engine
 from app.commands import Workspace, console, fail, option, settings_of, workspace_of
 from app.serving import with_public_url
 from app.sessions import Sessions
-from app.settings import Settings
+from app.settings.settings import Settings
 from app.state import open_state
 from app.users import ADMIN, User, UserError, Users
 from app.workspaces import DEFAULT

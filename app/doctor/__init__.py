@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 from app.doctor import configured, database, folder, service
 from app.doctor.finding import Finding
-from app.settings import Settings
+from app.settings.settings import Settings
 
 __all__ = ["CHECKS", "Finding", "examine"]
 

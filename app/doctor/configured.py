@@ -8,9 +8,9 @@ import time
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
-from app import settings as known
 from app.doctor.finding import Finding
-from app.settings import PREFIX, Settings
+from app.settings import settings as known
+from app.settings.settings import PREFIX, Settings
 
 # Characters of a secret that nobody guesses, and what to do about a shorter one.
 LENGTHS = {"secret_keys": 32, "recipient_key": 32, "api_keys": 24, "dashboard_password": 12}

@@ -11,7 +11,7 @@ from contextlib import closing
 from pathlib import Path
 
 from app.doctor.finding import Finding
-from app.settings import CUT_OFF, PREFIX, Settings
+from app.settings.settings import CUT_OFF, PREFIX, Settings
 from app.state import VersionError, steps_missing
 from app.waiting import OPEN, SEALED, waiting_since
 

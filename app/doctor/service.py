@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import httpx2
 
 from app.doctor.finding import Finding
-from app.settings import PREFIX, Settings
+from app.settings.settings import PREFIX, Settings
 
 
 def readiness(settings: Settings) -> Iterator[Finding]:

@@ -7,7 +7,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.settings import Settings
+from app.settings.settings import Settings
 
 HSTS = "max-age=31536000"  # seconds (RFC 6797); of this host alone
 # What an answer has where it says nothing of its own; browsers then run and frame nothing of it.

@@ -27,7 +27,7 @@ from app.outgoing import Outgoing
 from app.queries import Queries
 from app.rewriting.html_scanner import RewriteError
 from app.segments import Saved
-from app.settings import Settings
+from app.settings.settings import Settings
 from app.suppressing import Suppressions
 from app.telling import Teller
 from app.variants import VariantError

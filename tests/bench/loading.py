@@ -12,7 +12,7 @@ from app.demo import agents
 from app.feed import Feed
 from app.loader import Loader
 from app.model.records import Hit, Kind, encode, new_id, now_ms
-from app.settings import load
+from app.settings.settings import load
 from app.state import open_state
 from app.storage import Storage
 

@@ -19,7 +19,7 @@ from app import people
 from app.filters import Filters
 from app.model.records import newsletter_key
 from app.queries import Queries
-from app.settings import load
+from app.settings.settings import load
 from app.storage import Storage
 from app.web.views import newsletters
 

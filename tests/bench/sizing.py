@@ -32,7 +32,7 @@ from app.model.records import (
     new_id,
     newsletter_key,
 )
-from app.settings import load
+from app.settings.settings import load
 from app.state import open_state
 from app.storage import Storage
 from tests.hits import Load

@@ -16,7 +16,7 @@ import uvloop
 from aiosmtpd.smtp import SMTP, Envelope
 
 from app.relaying import Upstream
-from app.settings import load
+from app.settings.settings import load
 from tests.bench.rewrite import mail_of_50_kb
 from tests.gateways import gateway
 from tests.service import free_port

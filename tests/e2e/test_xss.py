@@ -25,7 +25,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, Request
 
 from app.demo import agents
 from app.keys import Keys
-from app.settings import load
+from app.settings.settings import load
 from app.state import open_state
 from app.users import Users
 from app.web.views.urls import page_url

@@ -19,7 +19,7 @@ from app.classify import HUMAN, MACHINE
 from app.feed import TYPES
 from app.keys import Scope
 from app.outside import OutsideError, check
-from app.settings import PREFIX, SettingsError
+from app.settings.settings import PREFIX, SettingsError
 from app.telling import Wanted
 from app.web.requests import (
     ADMIN,

@@ -23,7 +23,7 @@ from app import ledger, people
 from app.filters import FilterError, Filters
 from app.queries import NotFoundError
 from app.sessions import Session, Sessions
-from app.settings import Settings, resource
+from app.settings.settings import Settings, resource
 from app.storage import StorageError
 from app.users import Role
 from app.web.dashboard import exports

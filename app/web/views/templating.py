@@ -6,7 +6,7 @@ from typing import Any
 from jinja2_fragments.starlette import Jinja2Blocks
 
 from app.filters import PERIODS, SHOWN, STEPS
-from app.settings import ROOT
+from app.settings.settings import ROOT
 from app.web.views import charts, compare, urls
 from app.web.views.newsletters import when
 

@@ -6,7 +6,7 @@ from functools import cache
 from urllib.parse import quote, urlencode
 
 from app.filters import Filters
-from app.settings import resource
+from app.settings.settings import resource
 
 UNFILTERED = Filters()
 

@@ -12,11 +12,11 @@ from urllib.parse import urlsplit
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from app import secret_files
 from app.files import write_private
 from app.model.origins import origin
 from app.model.tracking_modes import Mode
 from app.rewriting.placeholders import compile_own
+from app.settings import secret_files
 from app.visitors import Addresses
 
 ROOT = Path(__file__).resolve().parent
