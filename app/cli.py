@@ -14,7 +14,7 @@ from rich.progress import Progress, TextColumn
 from rich.table import Table
 from rich.text import Text
 
-from app import __version__, logs, schemas, serving
+from app import __version__, logs, serving
 from app.commands import (
     Workspace,
     backup,
@@ -38,6 +38,7 @@ from app.networks import NetworksError
 from app.outgoing import Prepared
 from app.rewriting import charsets
 from app.rewriting.html_scanner import RewriteError
+from app.schemas import messages
 from app.senders import Senders
 from app.serving import with_public_url
 from app.settings import settings
@@ -160,7 +161,7 @@ def rewrite(
         "utm": dict(item.partition("=")[::2] for item in utm or []),
     }
     try:
-        message = msgspec.convert(wanted, schemas.RewriteIn)
+        message = msgspec.convert(wanted, messages.RewriteIn)
         source = _read(file)
         prepared = asyncio.run(_rewrite(chosen, workspace, message, source, record=not report))
     except (WorkspaceError, msgspec.ValidationError, RewriteError, JournalError) as error:
@@ -300,7 +301,7 @@ def _read(file: str) -> bytes:
 
 
 async def _rewrite(
-    chosen: Settings, workspace: str, message: schemas.RewriteIn, html: bytes, record: bool
+    chosen: Settings, workspace: str, message: messages.RewriteIn, html: bytes, record: bool
 ) -> Prepared:
     journal = Journal(chosen.data_dir / "journal", sync_ms=0)
     try:

@@ -16,7 +16,7 @@ import msgspec
 
 from app.experiments import Plan
 from app.model.tracking_modes import Mode
-from app.schemas import (
+from app.schemas.messages import (
     AssignmentList,
     AssignmentOut,
     ExperimentOut,

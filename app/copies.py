@@ -14,7 +14,7 @@ from app.describing import DescriptionError
 from app.outgoing import NO_DATA, Outgoing, Prepared
 from app.rewriting import header_fields, smtp_lines
 from app.rewriting.header_fields import HeaderError
-from app.schemas import OwnData
+from app.schemas.messages import OwnData
 from app.settings.settings import PREFIX, Settings, SettingsError
 from app.streams import Stream
 from app.variants import VariantError

@@ -29,7 +29,15 @@ from app.queries import NotFoundError
 from app.rewriting.html import Compiled
 from app.rewriting.html_scanner import RewriteError
 from app.rewriting.merge_fields import MissingValueError
-from app.schemas import LineError, MessageOut, OwnData, RecipientIn, TemplateIn, TokenOut, explain
+from app.schemas.messages import (
+    LineError,
+    MessageOut,
+    OwnData,
+    RecipientIn,
+    TemplateIn,
+    TokenOut,
+    explain,
+)
 from app.variants import NONE, VariantError
 
 CACHED = 64  # compiled templates in memory

@@ -32,7 +32,7 @@ from app.networks import Networks
 from app.queries import NotFoundError
 from app.refusing import refuser
 from app.reports import Reports
-from app.schemas import Problem
+from app.schemas.messages import Problem
 from app.sessions import Sessions
 from app.settings.settings import Settings
 from app.state import open_state

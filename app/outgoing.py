@@ -19,7 +19,7 @@ from app.rewriting import mime, notes, urls
 from app.rewriting.html import Compiled, Link, Options, Scanned, scan_both, scan_html, scan_text
 from app.rewriting.merge_fields import Values
 from app.rewriting.mime import Edit, Leaf, Why
-from app.schemas import (
+from app.schemas.messages import (
     LinkOut,
     ModesOut,
     NewsletterIn,

@@ -11,7 +11,7 @@ from app.asking import AskError
 from app.corrections import Corrections, Progress, span
 from app.feed import Feed
 from app.networks import Networks
-from app.schemas import ReclassifyIn, ReclassifyOut
+from app.schemas.messages import ReclassifyIn, ReclassifyOut
 from app.settings.settings import Settings
 from app.state import open_state
 

@@ -11,7 +11,7 @@ from app import asking
 from app.filters import FilterError, Filters
 from app.queries import NotFoundError, Queries
 from app.reports import SendError, send
-from app.schemas import Problem
+from app.schemas.messages import Problem
 from app.settings.settings import PREFIX, Settings
 from app.web.views import report
 

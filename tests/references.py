@@ -14,9 +14,10 @@ import typer.main
 from prometheus_client.parser import text_string_to_metric_families
 from typer.core import TyperArgument, TyperGroup, TyperOption
 
-from app import acting, classify, feed, followups, telling
+from app import classify, feed, followups, telling
 from app.cli import cli
 from app.main import Mailwake
+from app.schemas import webhooks
 from app.serving import with_public_url
 from app.settings.settings import load, with_secrets
 from app.web.api import app, docs
@@ -166,7 +167,7 @@ def _events() -> Iterator[str]:
         )),
         "## Models", "",
     )  # fmt: skip
-    kinds = (telling.Told, followups.Due, acting.WebhookIn, acting.FollowUpIn)
+    kinds = (telling.Told, followups.Due, webhooks.WebhookIn, webhooks.FollowUpIn)
     _, schemas = msgspec.json.schema_components(kinds)
     yield from _models(schemas)
 

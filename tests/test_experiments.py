@@ -53,7 +53,7 @@ from app.model.records import (
     recipient_key,
 )
 from app.queries import Queries
-from app.schemas import LineError
+from app.schemas.messages import LineError
 from app.significance import Rate, fit
 from app.state import experiments, open_state
 from app.storage import Storage

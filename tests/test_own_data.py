@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from app.client import Mailwake, MailwakeError
 from app.describing import DescriptionError, own_data
 from app.rewriting.header_fields import fields, without_own
-from app.schemas import LineError
+from app.schemas.messages import LineError
 from tests.clickhouse_server import ClickHouseServer
 from tests.hits import PERSON
 from tests.receiver import receiver

@@ -10,7 +10,7 @@ import pytest
 from app.journal import Journal
 from app.outgoing import Outgoing, Prepared
 from app.rewriting import mime, proof, transfer_encodings
-from app.schemas import NewsletterIn, TrackingIn
+from app.schemas.messages import NewsletterIn, TrackingIn
 from app.senders import Senders
 from app.settings.settings import load, with_secrets
 from app.state import open_state

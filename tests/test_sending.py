@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from app.client import Mailwake, MailwakeError
-from app.schemas import LineError, MessageOut, TokenOut
+from app.schemas.messages import LineError, MessageOut, TokenOut
 from tests.service import Service, paths, tracked_urls
 
 HTML = (

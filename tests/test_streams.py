@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from app.describing import OFF, DescriptionError
 from app.rewriting.header_fields import fields
-from app.schemas import TrackingIn
+from app.schemas.messages import TrackingIn
 from app.streams import Rule, Stream, StreamsError, from_file, stream_of
 
 RULES = (

@@ -14,7 +14,7 @@ from starlette.concurrency import iterate_in_threadpool, run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from app import __version__, schemas
+from app import __version__
 from app.corrections import Corrections
 from app.dossiers import Dossiers
 from app.erasures import Erasures
@@ -26,6 +26,7 @@ from app.mailing import Mailing
 from app.outgoing import Outgoing
 from app.queries import Queries
 from app.rewriting.html_scanner import RewriteError
+from app.schemas import messages
 from app.segments import Saved
 from app.settings.settings import Settings
 from app.suppressing import Suppressions
@@ -47,7 +48,7 @@ spec = SpecTree(
     version=__version__,
     description="Open and click tracking for outgoing mail.",
     page_templates={},
-    validation_error_model=schemas.Problem,
+    validation_error_model=messages.Problem,
     naming_strategy=lambda model: model.__name__,
     nested_naming_strategy=lambda _, child: child,
     security_schemes=[
@@ -65,7 +66,7 @@ spec = SpecTree(
 REWRITE, ADMIN = {"key": ["rewrite"]}, {"key": ["admin"]}  # what other operations need
 
 
-PROBLEMS = {f"HTTP_{status}": schemas.Problem for status in (401, 403, 404, 503)}
+PROBLEMS = {f"HTTP_{status}": messages.Problem for status in (401, 403, 404, 503)}
 
 
 class RequestError(Exception):
@@ -174,7 +175,7 @@ def invalid(error: Exception) -> RequestError:
     """Of a body that is no JSON, or not of the shape that is asked for."""
     if not isinstance(error, msgspec.ValidationError):
         return RequestError(400, f"the body is no valid JSON: {error}")
-    message, field = schemas.explain(error)
+    message, field = messages.explain(error)
     return RequestError(422, message, field or "body")
 
 

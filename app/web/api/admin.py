@@ -8,16 +8,16 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
-from app import schemas
 from app.corrections import Corrections, span
+from app.schemas import messages
 from app.storage import StorageError
 from app.web.requests import ADMIN, PROBLEMS, RequestError, authorized, decoded, spec
 
 
 @spec.validate(
-    json=schemas.ReclassifyIn,
+    json=messages.ReclassifyIn,
     resp=Responses(
-        HTTP_200=schemas.ReclassifyOut, HTTP_413=schemas.Problem, HTTP_422=schemas.Problem,
+        HTTP_200=messages.ReclassifyOut, HTTP_413=messages.Problem, HTTP_422=messages.Problem,
         **PROBLEMS,
     ),
     skip_validation=True, security=ADMIN,
@@ -29,7 +29,7 @@ async def reclassify(request: Request) -> Response:
     went away.
     """
     api = authorized(request, "admin")
-    wanted = await decoded(request, schemas.ReclassifyIn, 4096, b"{}")
+    wanted = await decoded(request, messages.ReclassifyIn, 4096, b"{}")
     if wanted.start and wanted.end and wanted.start > wanted.end:
         raise RequestError(422, "must not be later than `to`", "from")
     start, end = span(wanted.start, wanted.end)
@@ -38,10 +38,10 @@ async def reclassify(request: Request) -> Response:
 
 
 def _lines(corrections: Corrections, workspace: str, start: int, end: int) -> Iterator[bytes]:
-    step = schemas.ReclassifyOut(0, 0, 0)
+    step = messages.ReclassifyOut(0, 0, 0)
     try:
         for found in corrections.reclassify(workspace, start, end):
-            step = schemas.ReclassifyOut(*found)
+            step = messages.ReclassifyOut(*found)
             yield msgspec.json.encode(step) + b"\n"
     except StorageError as error:
         yield msgspec.json.encode(msgspec.structs.replace(step, error=str(error))) + b"\n"

@@ -11,10 +11,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from app import schemas
 from app.classify import HUMAN, MACHINE
 from app.feed import LOOK, TYPES, Cursor, CursorError, cursor
 from app.links import identity
+from app.schemas import messages
 from app.storage import StorageError
 from app.telling import Told, Wanted
 from app.web.requests import PROBLEMS, Parts, RequestError, authorized, integer, spec
@@ -30,7 +30,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 @spec.validate(
-    resp=Responses(HTTP_200=Told, HTTP_410=schemas.Problem, HTTP_422=schemas.Problem, **PROBLEMS),
+    resp=Responses(HTTP_200=Told, HTTP_410=messages.Problem, HTTP_422=messages.Problem, **PROBLEMS),
     skip_validation=True,
 )
 async def events(request: Request) -> Response:
@@ -59,7 +59,7 @@ async def events(request: Request) -> Response:
 
 
 @spec.validate(
-    resp=Responses(HTTP_200=Told, HTTP_410=schemas.Problem, HTTP_422=schemas.Problem, **PROBLEMS),
+    resp=Responses(HTTP_200=Told, HTTP_410=messages.Problem, HTTP_422=messages.Problem, **PROBLEMS),
     skip_validation=True,
 )
 async def stream(request: Request) -> Response:

@@ -10,11 +10,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from app import schemas
 from app.decisions import Figures, current, due, summed
 from app.experiments import LOOK_SECONDS, Experiment, ExperimentError, Plan
 from app.keys import Scope
 from app.model.records import newsletter_key
+from app.schemas import messages
 from app.variants import VariantError
 from app.web.requests import (
     PROBLEMS,
@@ -30,12 +30,14 @@ from app.web.requests import (
 )
 
 MAX_ASSIGNMENTS_BYTES = 8_000_000
-CHANGED = {"HTTP_413": schemas.Problem, "HTTP_422": schemas.Problem}
+CHANGED = {"HTTP_413": messages.Problem, "HTTP_422": messages.Problem}
 
 
 @spec.validate(
     json=Plan,
-    resp=Responses(HTTP_200=schemas.ExperimentOut, HTTP_409=schemas.Problem, **CHANGED, **PROBLEMS),
+    resp=Responses(
+        HTTP_200=messages.ExperimentOut, HTTP_409=messages.Problem, **CHANGED, **PROBLEMS
+    ),
     skip_validation=True,
     security=REWRITE,
 )
@@ -46,7 +48,7 @@ async def start(request: Request) -> Response:
     """
     api, newsletter_id = authorized(request, "rewrite"), newsletter_id_of(request)
     try:
-        msgspec.convert(newsletter_id, schemas.Id)
+        msgspec.convert(newsletter_id, messages.Id)
     except msgspec.ValidationError as error:
         raise invalid(error) from None
     plan = await decoded(request, Plan, 65_536)
@@ -61,7 +63,7 @@ async def start(request: Request) -> Response:
     return json(out(experiment, summed(experiment)))
 
 
-@spec.validate(resp=Responses(HTTP_200=schemas.ExperimentOut, **PROBLEMS), skip_validation=True)
+@spec.validate(resp=Responses(HTTP_200=messages.ExperimentOut, **PROBLEMS), skip_validation=True)
 async def show(request: Request) -> Response:
     """The newsletter's experiment: each variant's figures and, once that is due, the decision."""
     api, experiment = await _known(request, "read")
@@ -69,7 +71,7 @@ async def show(request: Request) -> Response:
 
 
 @spec.validate(
-    resp=Responses(HTTP_200=schemas.ExperimentOut, **PROBLEMS),
+    resp=Responses(HTTP_200=messages.ExperimentOut, **PROBLEMS),
     skip_validation=True,
     security=REWRITE,
 )
@@ -83,32 +85,32 @@ async def end(request: Request) -> Response:
 
 
 @spec.validate(
-    json=schemas.AssignmentsIn,
-    resp=Responses(HTTP_200=schemas.AssignmentList, **CHANGED, **PROBLEMS),
+    json=messages.AssignmentsIn,
+    resp=Responses(HTTP_200=messages.AssignmentList, **CHANGED, **PROBLEMS),
     skip_validation=True,
     security=REWRITE,
 )
 async def assignments(request: Request) -> Response:
     """Which variant each of up to 10,000 recipients gets. The same one always gets the same."""
     api, experiment = await _known(request, "rewrite")
-    wanted = await decoded(request, schemas.AssignmentsIn, MAX_ASSIGNMENTS_BYTES)
+    wanted = await decoded(request, messages.AssignmentsIn, MAX_ASSIGNMENTS_BYTES)
     return json(await asyncio.to_thread(_assigned, api, experiment, wanted.recipients))
 
 
 def _assigned(
     api: Parts, experiment: Experiment, recipients: Sequence[str]
-) -> schemas.AssignmentList:
+) -> messages.AssignmentList:
     assigned = []
     for recipient in recipients:
         choice = experiment.choose(api.outgoing.key(recipient))
-        assigned.append(schemas.AssignmentOut(recipient, choice.name or None, choice.holdout))
-    return schemas.AssignmentList(assigned)
+        assigned.append(messages.AssignmentOut(recipient, choice.name or None, choice.holdout))
+    return messages.AssignmentList(assigned)
 
 
-def out(experiment: Experiment, at: Figures) -> schemas.ExperimentOut:
+def out(experiment: Experiment, at: Figures) -> messages.ExperimentOut:
     """An experiment as the API returns it."""
-    full: schemas.ExperimentState = "running" if experiment.full is None else "full"
-    return schemas.ExperimentOut(
+    full: messages.ExperimentState = "running" if experiment.full is None else "full"
+    return messages.ExperimentOut(
         experiment.id, experiment.newsletter_id, "decided" if experiment.outcome else full,
         datetime.fromtimestamp(experiment.at / 1000, UTC), _at(experiment.decided),
         _at(due(experiment)), experiment.plan, at.arms, at.comparisons, at.split,

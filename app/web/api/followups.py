@@ -9,10 +9,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from app import acting, schemas
 from app.feed import Feed
 from app.followups import FollowUp, FollowUps, Rule
 from app.keys import Scope
+from app.schemas import messages
+from app.schemas import webhooks as acting
 from app.telling import Wanted
 from app.web.requests import (
     ADMIN,
@@ -27,7 +28,7 @@ from app.web.requests import (
 from app.webhooks import Webhooks
 
 MOST = 100
-CHANGED = {"HTTP_413": schemas.Problem, "HTTP_422": schemas.Problem}
+CHANGED = {"HTTP_413": messages.Problem, "HTTP_422": messages.Problem}
 LEAST_HOURS = 0.1
 OF_LINKS = ("links", "labels", "tags", "names", "urls", "hosts", "paths")
 

@@ -11,9 +11,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from app import acting, schemas
 from app.erasures import Erasure
 from app.model.records import recipient_key
+from app.schemas import messages, webhooks
 from app.web.requests import (
     ADMIN,
     PROBLEMS,
@@ -35,7 +35,7 @@ HEADERS = {
 
 
 @spec.validate(
-    resp=Responses(HTTP_200=acting.SubjectOut, **PROBLEMS), skip_validation=True, security=ADMIN
+    resp=Responses(HTTP_200=webhooks.SubjectOut, **PROBLEMS), skip_validation=True, security=ADMIN
 )
 async def export(request: Request) -> Response:
     """All that is held about a recipient, as one JSON document that streams."""
@@ -44,10 +44,10 @@ async def export(request: Request) -> Response:
 
 
 @spec.validate(
-    json=acting.ErasureIn,
+    json=webhooks.ErasureIn,
     resp=Responses(
-        HTTP_200=acting.ErasureOut, HTTP_202=acting.ErasureOut, HTTP_413=schemas.Problem,
-        HTTP_422=schemas.Problem, **PROBLEMS,
+        HTTP_200=webhooks.ErasureOut, HTTP_202=webhooks.ErasureOut, HTTP_413=messages.Problem,
+        HTTP_422=messages.Problem, **PROBLEMS,
     ),
     skip_validation=True, security=ADMIN,
 )  # fmt: skip
@@ -58,13 +58,13 @@ async def erase(request: Request) -> Response:
     be asked for again at any time.
     """
     api = authorized(request, "admin")
-    wanted = await decoded(request, acting.ErasureIn, 4096)
+    wanted = await decoded(request, webhooks.ErasureIn, 4096)
     begun = await asyncio.to_thread(begin, api, wanted.recipient)
     return _answer(await ended(api, begun, WAIT))
 
 
 @spec.validate(
-    resp=Responses(HTTP_200=acting.ErasureOut, HTTP_202=acting.ErasureOut, **PROBLEMS),
+    resp=Responses(HTTP_200=webhooks.ErasureOut, HTTP_202=webhooks.ErasureOut, **PROBLEMS),
     skip_validation=True,
     security=ADMIN,
 )
@@ -101,7 +101,7 @@ async def ended(api: Parts, begun: Erasure, seconds: float) -> Erasure:
 
 def _answer(one: Erasure) -> Response:
     at = datetime.fromtimestamp(one.at, UTC)
-    found = acting.ErasureOut(one.id, one.state, at, one.counts)
+    found = webhooks.ErasureOut(one.id, one.state, at, one.counts)
     status = 200 if one.state == "done" else 202
     return Response(msgspec.json.encode(found), status, media_type="application/json")
 

@@ -11,10 +11,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from app import acting, people, schemas, segments
+from app import people, segments
 from app.filters import Filters
 from app.model.records import recipient_key
 from app.queries import utc
+from app.schemas import messages, webhooks
 from app.segments import Segment
 from app.suppressing import ALL
 from app.web.requests import (
@@ -32,7 +33,7 @@ from app.web.requests import json as answer_of
 FIELDS = (*segments.NAMED, *segments.LINKED.values(), "since")
 
 
-@spec.validate(resp=Responses(HTTP_200=acting.RecipientOut, **PROBLEMS), skip_validation=True)
+@spec.validate(resp=Responses(HTTP_200=webhooks.RecipientOut, **PROBLEMS), skip_validation=True)
 async def recipient(request: Request) -> Response:
     """What one recipient was sent, did, and prefers; people's hits only."""
     api, address = authorized(request), recipient_of(request)
@@ -41,7 +42,7 @@ async def recipient(request: Request) -> Response:
     entries = await asyncio.to_thread(api.suppressions.of, key)
     names = {row["newsletter"]: row["id"] for row in found["sent"]}
     return answer_of(
-        acting.RecipientOut(
+        webhooks.RecipientOut(
             found["address"],
             len(found["sent"]),
             found["opened"],
@@ -58,7 +59,7 @@ async def recipient(request: Request) -> Response:
 
 
 @spec.validate(
-    resp=Responses(HTTP_200=acting.SegmentLine, HTTP_422=schemas.Problem, **PROBLEMS),
+    resp=Responses(HTTP_200=webhooks.SegmentLine, HTTP_422=messages.Problem, **PROBLEMS),
     skip_validation=True,
 )
 async def segment(request: Request) -> Response:
@@ -84,19 +85,19 @@ async def segment(request: Request) -> Response:
     return await streamed(segments.chunks(api.queries, wanted), "application/x-ndjson")
 
 
-@spec.validate(resp=Responses(HTTP_200=acting.SavedList, **PROBLEMS), skip_validation=True)
+@spec.validate(resp=Responses(HTTP_200=webhooks.SavedList, **PROBLEMS), skip_validation=True)
 async def saved(request: Request) -> Response:
     """Saved segments, by name."""
     found = await asyncio.to_thread(authorized(request).saved.all)
     return answer_of(
-        acting.SavedList([acting.SavedOut(name, wanted) for name, wanted in found.items()])
+        webhooks.SavedList([webhooks.SavedOut(name, wanted) for name, wanted in found.items()])
     )
 
 
 @spec.validate(
     json=Segment,
     resp=Responses(
-        HTTP_200=acting.SavedOut, HTTP_413=schemas.Problem, HTTP_422=schemas.Problem, **PROBLEMS
+        HTTP_200=webhooks.SavedOut, HTTP_413=messages.Problem, HTTP_422=messages.Problem, **PROBLEMS
     ),
     skip_validation=True,
     security=ADMIN,
@@ -106,10 +107,10 @@ async def save(request: Request) -> Response:
     api, name = authorized(request, "admin"), _name(request)
     wanted = await decoded(request, Segment, 65_536)
     await asyncio.to_thread(api.saved.put, name, wanted)
-    return answer_of(acting.SavedOut(name, wanted))
+    return answer_of(webhooks.SavedOut(name, wanted))
 
 
-@spec.validate(resp=Responses(HTTP_200=acting.SegmentLine, **PROBLEMS), skip_validation=True)
+@spec.validate(resp=Responses(HTTP_200=webhooks.SegmentLine, **PROBLEMS), skip_validation=True)
 async def saved_one(request: Request) -> Response:
     """The recipients that a saved segment has now, as NDJSON."""
     api = authorized(request)
@@ -118,26 +119,26 @@ async def saved_one(request: Request) -> Response:
 
 
 @spec.validate(
-    resp=Responses(HTTP_200=acting.SavedOut, **PROBLEMS), skip_validation=True, security=ADMIN
+    resp=Responses(HTTP_200=webhooks.SavedOut, **PROBLEMS), skip_validation=True, security=ADMIN
 )
 async def forget(request: Request) -> Response:
     """Remove a saved segment."""
     api, name = authorized(request, "admin"), _name(request)
     wanted = await asyncio.to_thread(api.saved.get, name)
     await asyncio.to_thread(api.saved.remove, name)
-    return answer_of(acting.SavedOut(name, wanted))
+    return answer_of(webhooks.SavedOut(name, wanted))
 
 
 def _name(request: Request) -> str:
     try:
         name = unquote(request.path_params["name"], errors="strict")
-        return msgspec.convert(name, acting.SegmentName)
+        return msgspec.convert(name, webhooks.SegmentName)
     except (UnicodeDecodeError, msgspec.ValidationError):
         raise RequestError(422, "must have 1 to 100 characters, none a control", "name") from None
 
 
-def _counted(found: Mapping[str, Any], title: str) -> list[acting.Counted]:
-    return [acting.Counted(name, hits) for name, hits in found["prefers"].get(title, ())]
+def _counted(found: Mapping[str, Any], title: str) -> list[webhooks.Counted]:
+    return [webhooks.Counted(name, hits) for name, hits in found["prefers"].get(title, ())]
 
 
 ROUTES: Sequence[Route] = (

@@ -10,10 +10,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from app import schemas
 from app.filters import FilterError, Filters
 from app.model.records import now_ms
 from app.queries import Queries, Split, Stats, utc
+from app.schemas import messages
 from app.web.requests import (
     PROBLEMS,
     RequestError,
@@ -32,7 +32,7 @@ MAX_POINTS = 10_000
 PAGE = 100
 
 
-@spec.validate(resp=Responses(HTTP_200=schemas.NewsletterList, **PROBLEMS), skip_validation=True)
+@spec.validate(resp=Responses(HTTP_200=messages.NewsletterList, **PROBLEMS), skip_validation=True)
 async def newsletters(request: Request) -> Response:
     """Newsletters and transactional streams, the latest active first (?limit=&offset=)."""
     api = authorized(request)
@@ -44,10 +44,10 @@ async def newsletters(request: Request) -> Response:
         for row in rows[:limit]
     ]
     following = offset + limit if len(rows) > limit else None
-    return json(schemas.NewsletterList(found, following))
+    return json(messages.NewsletterList(found, following))
 
 
-@spec.validate(resp=Responses(HTTP_200=schemas.NewsletterOut, **PROBLEMS), skip_validation=True)
+@spec.validate(resp=Responses(HTTP_200=messages.NewsletterOut, **PROBLEMS), skip_validation=True)
 async def newsletter(request: Request) -> Response:
     """One newsletter."""
     api, newsletter_id = authorized(request), newsletter_id_of(request)
@@ -63,24 +63,24 @@ async def stats(request: Request) -> Response:
     return json(await asyncio.to_thread(queries.stats, newsletter_id))
 
 
-@spec.validate(resp=Responses(HTTP_200=schemas.LinkList, **PROBLEMS), skip_validation=True)
+@spec.validate(resp=Responses(HTTP_200=messages.LinkList, **PROBLEMS), skip_validation=True)
 async def links(request: Request) -> Response:
     """A newsletter's links with their clicks."""
     queries, newsletter_id = await _known(request)
     found = await asyncio.to_thread(queries.links, newsletter_id)
-    return json(schemas.LinkList(newsletter_id, found))
+    return json(messages.LinkList(newsletter_id, found))
 
 
-@spec.validate(resp=Responses(HTTP_200=schemas.AgentList, **PROBLEMS), skip_validation=True)
+@spec.validate(resp=Responses(HTTP_200=messages.AgentList, **PROBLEMS), skip_validation=True)
 async def agents(request: Request) -> Response:
     """Clients, operating systems, devices and countries of a newsletter's opens and clicks."""
     queries, newsletter_id = await _known(request)
     found = await asyncio.to_thread(queries.agents, newsletter_id)
-    return json(schemas.AgentList(newsletter_id, found))
+    return json(messages.AgentList(newsletter_id, found))
 
 
 @spec.validate(
-    resp=Responses(HTTP_200=schemas.TimelineOut, HTTP_422=schemas.Problem, **PROBLEMS),
+    resp=Responses(HTTP_200=messages.TimelineOut, HTTP_422=messages.Problem, **PROBLEMS),
     skip_validation=True,
 )
 async def timeline(request: Request) -> Response:
@@ -99,13 +99,13 @@ async def timeline(request: Request) -> Response:
         raise RequestError(422, f"gives more than {MAX_POINTS:,} points", "step")
     found = await asyncio.to_thread(queries.timeline, newsletter_id, start, end, step)
     points = [
-        schemas.StepOut(point.at, _totals(point.opens), _totals(point.clicks)) for point in found
+        messages.StepOut(point.at, _totals(point.opens), _totals(point.clicks)) for point in found
     ]
-    return json(schemas.TimelineOut(newsletter_id, start, end, step, points))
+    return json(messages.TimelineOut(newsletter_id, start, end, step, points))
 
 
 @spec.validate(
-    resp=Responses(HTTP_200=None, HTTP_422=schemas.Problem, **PROBLEMS), skip_validation=True
+    resp=Responses(HTTP_200=None, HTTP_422=messages.Problem, **PROBLEMS), skip_validation=True
 )
 async def report_of(request: Request) -> Response:
     """A report to print or mail, as HTML: of messages sent in ?period=all|24h|7d|30d|90d|365d."""
@@ -165,10 +165,10 @@ def _step(request: Request, span: float) -> int:
 
 def _newsletter(
     newsletter_id: str, name: str, subject: str, tags: Sequence[str], sent: dict[str, object]
-) -> schemas.NewsletterOut:
+) -> messages.NewsletterOut:
     first, last = sent["first_at"], sent["last_at"]
     some = isinstance(first, datetime) and isinstance(last, datetime) and sent["messages"]
-    return schemas.NewsletterOut(
+    return messages.NewsletterOut(
         newsletter_id,
         name,
         subject,
@@ -179,5 +179,5 @@ def _newsletter(
     )
 
 
-def _totals(split: Split) -> schemas.Totals:
-    return schemas.Totals(split.all.total, split.human.total, split.machine.total)
+def _totals(split: Split) -> messages.Totals:
+    return messages.Totals(split.all.total, split.human.total, split.machine.total)

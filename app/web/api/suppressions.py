@@ -10,8 +10,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from app import acting, schemas
 from app.model.records import newsletter_key, recipient_key
+from app.schemas import messages, webhooks
 from app.suppressing import ALL
 from app.web.requests import (
     PROBLEMS,
@@ -30,7 +30,7 @@ PAGE, MOST = 100, 1_000
 
 
 @spec.validate(
-    resp=Responses(HTTP_200=acting.SuppressionList, HTTP_422=schemas.Problem, **PROBLEMS),
+    resp=Responses(HTTP_200=webhooks.SuppressionList, HTTP_422=messages.Problem, **PROBLEMS),
     skip_validation=True,
 )
 async def suppressions(request: Request) -> Response:
@@ -39,13 +39,13 @@ async def suppressions(request: Request) -> Response:
     after, limit = integer(request, "after", 0, 0, 2**53), integer(request, "limit", PAGE, 1, MOST)
     found = await asyncio.to_thread(_page, api, after, limit)
     following = found[-1].id if len(found) == limit else None
-    return json(acting.SuppressionList(found, following))
+    return json(webhooks.SuppressionList(found, following))
 
 
 @spec.validate(
-    json=acting.SuppressionIn,
+    json=webhooks.SuppressionIn,
     resp=Responses(
-        HTTP_200=acting.SuppressedOut, HTTP_413=schemas.Problem, HTTP_422=schemas.Problem,
+        HTTP_200=webhooks.SuppressedOut, HTTP_413=messages.Problem, HTTP_422=messages.Problem,
         **PROBLEMS,
     ),
     skip_validation=True, security=REWRITE,
@@ -56,13 +56,13 @@ async def suppress(request: Request) -> Response:
     wanted = await _wanted(request)
     keys = _keys(api, wanted.recipient, wanted.newsletter_id)
     await asyncio.to_thread(api.suppressions.add, *keys, "api")
-    return json(acting.SuppressedOut(wanted.recipient, wanted.newsletter_id, True))
+    return json(webhooks.SuppressedOut(wanted.recipient, wanted.newsletter_id, True))
 
 
 @spec.validate(
-    json=acting.SuppressionIn,
+    json=webhooks.SuppressionIn,
     resp=Responses(
-        HTTP_200=acting.SuppressedOut, HTTP_413=schemas.Problem, HTTP_422=schemas.Problem,
+        HTTP_200=webhooks.SuppressedOut, HTTP_413=messages.Problem, HTTP_422=messages.Problem,
         **PROBLEMS,
     ),
     skip_validation=True, security=REWRITE,
@@ -77,11 +77,11 @@ async def unsuppress(request: Request) -> Response:
     recipient, newsletter = _keys(api, wanted.recipient, wanted.newsletter_id)
     await asyncio.to_thread(api.suppressions.remove, recipient, newsletter)
     left = await asyncio.to_thread(api.suppressions.among, [recipient], newsletter)
-    return json(acting.SuppressedOut(wanted.recipient, wanted.newsletter_id, bool(left)))
+    return json(webhooks.SuppressedOut(wanted.recipient, wanted.newsletter_id, bool(left)))
 
 
 @spec.validate(
-    resp=Responses(HTTP_200=acting.SuppressedOut, HTTP_422=schemas.Problem, **PROBLEMS),
+    resp=Responses(HTTP_200=webhooks.SuppressedOut, HTTP_422=messages.Problem, **PROBLEMS),
     skip_validation=True,
     security=REWRITE,
 )
@@ -92,18 +92,18 @@ async def check(request: Request) -> Response:
     if "newsletter" in request.query_params:
         given["newsletter_id"] = request.query_params["newsletter"]
     try:
-        wanted = msgspec.convert(given, acting.SuppressionIn)
+        wanted = msgspec.convert(given, webhooks.SuppressionIn)
     except msgspec.ValidationError as error:
         problem = invalid(error)
         named = problem.field.replace("newsletter_id", "newsletter")
         raise RequestError(422, problem.detail, named) from None
     recipient, newsletter = _keys(api, wanted.recipient, wanted.newsletter_id)
     found = await asyncio.to_thread(api.suppressions.among, [recipient], newsletter)
-    return json(acting.SuppressedOut(wanted.recipient, wanted.newsletter_id, bool(found)))
+    return json(webhooks.SuppressedOut(wanted.recipient, wanted.newsletter_id, bool(found)))
 
 
-async def _wanted(request: Request) -> acting.SuppressionIn:
-    return await decoded(request, acting.SuppressionIn, 16_384)
+async def _wanted(request: Request) -> webhooks.SuppressionIn:
+    return await decoded(request, webhooks.SuppressionIn, 16_384)
 
 
 def _keys(api: Parts, recipient: str, newsletter_id: str | None) -> tuple[int, int]:
@@ -112,7 +112,7 @@ def _keys(api: Parts, recipient: str, newsletter_id: str | None) -> tuple[int, i
     return key, ALL if newsletter_id is None else newsletter_key(workspace, newsletter_id)
 
 
-def _page(api: Parts, after: int, limit: int) -> list[acting.SuppressionOut]:
+def _page(api: Parts, after: int, limit: int) -> list[webhooks.SuppressionOut]:
     """Addresses and ids come from the ledger; null where it has none."""
     found = api.suppressions.page(after, limit)
     recipients = sorted({one.recipient for one in found})
@@ -127,7 +127,7 @@ def _page(api: Parts, after: int, limit: int) -> list[acting.SuppressionOut]:
         for row in (run("event_newsletters", newsletters=newsletters) if newsletters else ())
     }
     return [
-        acting.SuppressionOut(
+        webhooks.SuppressionOut(
             one.id, addresses.get(one.recipient), ids.get(one.newsletter),
             one.newsletter == ALL, one.reason, datetime.fromtimestamp(one.at, UTC),
         )

@@ -14,11 +14,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from app import acting, followups, schemas
+from app import followups
 from app.classify import HUMAN, MACHINE
 from app.feed import TYPES
 from app.keys import Scope
 from app.outside import OutsideError, check
+from app.schemas import messages
+from app.schemas import webhooks as acting
 from app.settings.settings import PREFIX, SettingsError
 from app.telling import Wanted
 from app.web.requests import (
@@ -38,7 +40,7 @@ PAGE, MOST = 50, 500
 MOST_HOOKS = 100
 WANTED = (*TYPES, followups.TYPE)  # a webhook that asks for the last alone hears of nothing else
 STATES = ("", "waiting", "delivered", "dead", "erased")
-CHANGED = {"HTTP_413": schemas.Problem, "HTTP_422": schemas.Problem}
+CHANGED = {"HTTP_413": messages.Problem, "HTTP_422": messages.Problem}
 
 
 @spec.validate(resp=Responses(HTTP_200=acting.WebhookList, **PROBLEMS), skip_validation=True)
@@ -108,7 +110,7 @@ async def test(request: Request) -> Response:
 
 
 @spec.validate(
-    resp=Responses(HTTP_200=acting.DeliveryList, HTTP_422=schemas.Problem, **PROBLEMS),
+    resp=Responses(HTTP_200=acting.DeliveryList, HTTP_422=messages.Problem, **PROBLEMS),
     skip_validation=True,
 )
 async def deliveries(request: Request) -> Response:

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta, Raw, Struct
 
 from app.model.tracking_modes import AXES, Axis
-from app.schemas import Id, Line, Recipient, Tag
+from app.schemas.messages import Id, Line, Recipient, Tag
 from app.segments import Segment
 
 
