@@ -7,7 +7,7 @@ import httpx2
 
 from app.keys import local_pass
 from app.settings.settings import PREFIX, Settings
-from app.storage import Storage, StorageError
+from app.storage.clickhouse import Storage, StorageError
 from app.workspaces import DEFAULT
 
 

@@ -11,8 +11,8 @@ from app.feed import Feed
 from app.loader import Loader
 from app.networks import Networks, NetworksError
 from app.settings.settings import Settings
-from app.state import open_state
-from app.storage import StorageError
+from app.storage.clickhouse import StorageError
+from app.storage.state_db import open_state
 
 FAILURES = (AskError, BackupError, StorageError, NetworksError, OSError, sqlite3.Error)
 

@@ -17,10 +17,10 @@ from typing import IO
 import msgspec
 
 from app import __version__
-from app.migrating import files
 from app.settings.settings import CUT_OFF, Settings
-from app.state import VersionError, steps_missing
-from app.storage import Storage
+from app.storage.clickhouse import Storage
+from app.storage.clickhouse_migrations import files
+from app.storage.state_db import VersionError, steps_missing
 
 MANIFEST = "manifest.json"
 STAGING, COMPLETE = CUT_OFF

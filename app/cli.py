@@ -32,7 +32,6 @@ from app.commands import (
     utc,
     workspaces,
 )
-from app.journal import Journal, JournalError
 from app.model.tracking_modes import MODES
 from app.networks import NetworksError
 from app.outgoing import Prepared
@@ -43,8 +42,9 @@ from app.senders import Senders
 from app.serving import with_public_url
 from app.settings import settings
 from app.settings.settings import PREFIX, Settings
-from app.state import VersionError, open_state
-from app.storage import StorageError
+from app.storage.clickhouse import StorageError
+from app.storage.journal import Journal, JournalError
+from app.storage.state_db import VersionError, open_state
 from app.workspaces import DEFAULT, WorkspaceError
 
 cli = typer.Typer(

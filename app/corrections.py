@@ -37,7 +37,7 @@ from app.feed import Feed
 from app.model.records import Hit, new_id, now_ms
 from app.networks import Networks
 from app.queries import sql
-from app.storage import Row, Storage, StorageError
+from app.storage.clickhouse import Row, Storage, StorageError
 
 log = logging.getLogger(__name__)
 

@@ -31,8 +31,8 @@ from app.feed import Row as FeedRow
 from app.model.records import now_ms
 from app.queries import Queries
 from app.significance import Rate
-from app.storage import Row
-from app.waiting import waiting_since
+from app.storage.clickhouse import Row
+from app.storage.journal_segments import waiting_since
 
 EVERY = 5.0  # seconds between looks
 SETTLED = 5.0  # seconds after the moment of the decision, for what is under way to be written down

@@ -20,7 +20,7 @@ from app.following import Follower
 from app.outside import OutsideError, post
 from app.queries import Queries
 from app.settings.settings import Settings
-from app.storage import StorageError
+from app.storage.clickhouse import StorageError
 from app.telling import Teller
 from app.webhooks import Delivery, Webhook, Webhooks, headers
 

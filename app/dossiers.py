@@ -16,7 +16,15 @@ from app.marks import Marks, deliveries_of
 from app.model.records import recipient_key
 from app.model.tracking_modes import keys
 from app.queries import Queries
-from app.state import erasures, followed, followups, signed, suppressions, unsigned, withdrawals
+from app.storage.state_db import (
+    erasures,
+    followed,
+    followups,
+    signed,
+    suppressions,
+    unsigned,
+    withdrawals,
+)
 from app.variants import Variants
 
 _encode = msgspec.json.encode

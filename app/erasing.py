@@ -31,8 +31,8 @@ from app.marks import Marks
 from app.model.records import recipient_key
 from app.model.tracking_modes import keys
 from app.queries import sql
-from app.storage import Storage, StorageError
-from app.waiting import OPEN, SEALED, adopt_orphans
+from app.storage.clickhouse import Storage, StorageError
+from app.storage.journal_segments import OPEN, SEALED, adopt_orphans
 from app.workspaces import DEFAULT, Workspaces
 
 log = logging.getLogger(__name__)

@@ -15,7 +15,7 @@ from sqlalchemy.dialects.sqlite import insert
 
 from app import withdrawing
 from app.model.records import sent_at
-from app.state import erasures, signed, unsigned
+from app.storage.state_db import erasures, signed, unsigned
 
 # waiting: recorded. rewritten: ClickHouse's rows are nobody's. cleaned: so is everything else, but
 # ClickHouse may still keep files that it has replaced. done: no byte is left.

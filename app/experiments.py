@@ -19,7 +19,7 @@ from sqlalchemy import Connection, Engine, bindparam, delete, func, insert, sele
 from sqlalchemy.exc import IntegrityError
 
 from app.model.records import now_ms
-from app.state import experiments, signed, unsigned
+from app.storage.state_db import experiments, signed, unsigned
 from app.variants import NONE, VariantName, Variants
 
 MOST = 100  # experiments of a workspace that wait to be decided

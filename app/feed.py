@@ -20,7 +20,7 @@ from app import suppressing
 from app.erasures import Erasures, newest
 from app.experiments import Outcome
 from app.model.records import NO_LINK, Hit
-from app.state import StateError, feed
+from app.storage.state_db import StateError, feed
 
 KEPT = 7 * 86_400.0
 LOOK = 0.1  # seconds between looks for news

@@ -11,10 +11,10 @@ from app.feed import KEPT, Cursor, CursorError, Event, Feed
 from app.followups import TYPE, Due, FollowUp, FollowUps, Sent, due_id
 from app.queries import Queries
 from app.settings.settings import Settings
-from app.storage import Row
+from app.storage.clickhouse import Row
+from app.storage.journal_segments import waiting_since
 from app.suppressing import Suppressions
 from app.telling import Teller, Told
-from app.waiting import waiting_since
 from app.webhooks import Webhooks
 
 log = logging.getLogger(__name__)

@@ -18,7 +18,7 @@ from sqlalchemy.dialects.sqlite import insert
 
 from app import erasures
 from app.feed import Cursor
-from app.state import followed, followups, signed
+from app.storage.state_db import followed, followups, signed
 from app.telling import LinkTold, Wanted
 from app.webhooks import queue, sent_as
 

@@ -16,7 +16,7 @@ from sqlalchemy import Engine, insert, or_, select, update
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from app.settings.settings import PREFIX, Settings
-from app.state import api_keys
+from app.storage.state_db import api_keys
 from app.workspaces import DEFAULT
 
 Scope = Literal["rewrite", "read", "admin"]

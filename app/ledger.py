@@ -8,7 +8,7 @@ from typing import NamedTuple
 from app.model.records import sent_at
 from app.people import HITS
 from app.queries import NotFoundError, Queries
-from app.storage import Row
+from app.storage.clickhouse import Row
 
 DAY = 86_400_000  # milliseconds
 LATEST = 2**42  # milliseconds since 1970: the year 2109

@@ -18,7 +18,6 @@ from typing import NamedTuple
 
 import msgspec
 
-from app import journal_secrets, waiting
 from app.classify import VERSION, Classified, classify, judge
 from app.corrections import origin, touch
 from app.erasures import Erasures
@@ -40,7 +39,8 @@ from app.model.records import (
 )
 from app.model.tracking_modes import AGGREGATE, kept
 from app.networks import Networks
-from app.storage import Storage, StorageError
+from app.storage import journal_masking, journal_segments
+from app.storage.clickhouse import Storage, StorageError
 
 log = logging.getLogger(__name__)
 
@@ -181,9 +181,9 @@ class Loader:
     def load_all(self) -> int:
         """Load every sealed segment, oldest first; returns how many lines. Raises StorageError."""
         if time.monotonic() - self._adopted_at > ADOPT:
-            waiting.adopt_orphans(self.folder)
+            journal_segments.adopt_orphans(self.folder)
             self._adopted_at = time.monotonic()
-        return sum(self._load_shared(path) for path in waiting.sealed(self.folder))
+        return sum(self._load_shared(path) for path in journal_segments.sealed(self.folder))
 
     @contextmanager
     def paused(self) -> Iterator[None]:
@@ -193,7 +193,7 @@ class Loader:
         """
         self.load_all()  # most of it while others may load too
         with locked(self.folder / LOCK):
-            for path in waiting.sealed(self.folder):
+            for path in journal_segments.sealed(self.folder):
                 self.load(path)
             yield
 
@@ -207,7 +207,7 @@ class Loader:
 
     def load(self, path: Path) -> int:
         """Load one segment and delete it; 0 when another loader has it. Raises StorageError."""
-        with waiting.claim(path) as fd:
+        with journal_segments.claim(path) as fd:
             if fd is None:
                 return 0
             start = time.perf_counter()
@@ -218,7 +218,7 @@ class Loader:
             found = rows(content, path.stem, self.origin, self.networks, erasures, self._secret)
             if found.unreadable:
                 log.error("segment %s: %d lines are no records", path.stem, found.unreadable)
-                path.with_suffix(".bad").write_bytes(journal_secrets.masked(content))
+                path.with_suffix(".bad").write_bytes(journal_masking.masked(content))
             if not self._was_migrated(path.stem, len(found.hits)):
                 for table in TABLES:
                     if found.tables[table]:

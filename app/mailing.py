@@ -19,7 +19,6 @@ from typing import IO, Literal, NamedTuple
 import msgspec
 
 from app.experiments import Choices
-from app.journal import JournalError
 from app.links import masking
 from app.model import records
 from app.model.records import newsletter_key
@@ -38,6 +37,7 @@ from app.schemas.messages import (
     TokenOut,
     explain,
 )
+from app.storage.journal import JournalError
 from app.variants import NONE, VariantError
 
 CACHED = 64  # compiled templates in memory

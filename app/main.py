@@ -17,14 +17,12 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 
 from app import snapshot
-from app.catalog import FOLDER, Newsletters
 from app.corrections import Corrections
 from app.dispatching import Dispatcher
 from app.door import Door
 from app.erasing import Eraser
 from app.feed import CursorError, Feed
 from app.gateway import Gateway
-from app.journal import Journal, JournalError
 from app.keys import Keys, Scope
 from app.loader import Loader
 from app.metrics import CONTENT_TYPE, Metrics
@@ -35,8 +33,10 @@ from app.reports import Reports
 from app.schemas.messages import Problem
 from app.sessions import Sessions
 from app.settings.settings import Settings
-from app.state import open_state
-from app.storage import Storage, StorageError
+from app.storage.clickhouse import Storage, StorageError
+from app.storage.journal import Journal, JournalError
+from app.storage.newsletters import FOLDER, Newsletters
+from app.storage.state_db import open_state
 from app.tenants import Tenants
 from app.throttle import Throttle
 from app.tracking import Tracking

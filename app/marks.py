@@ -9,7 +9,7 @@ import msgspec
 from sqlalchemy import Engine, Row, select
 
 from app.model.records import recipient_key
-from app.state import deliveries, webhooks
+from app.storage.state_db import deliveries, webhooks
 
 PAGE = 500  # deliveries looked at together
 

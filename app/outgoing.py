@@ -8,9 +8,7 @@ from dataclasses import dataclass
 
 from msgspec.structs import replace
 
-from app.catalog import FOLDER, Catalog, Newsletters
 from app.experiments import NO_CHOICE, Choice, Experiments
-from app.journal import Journal
 from app.link_signer import KnownLinks, LinkRules, LinkSigner
 from app.model import records as events
 from app.model.records import new_id, newsletter_key, now_ms, recipient_key
@@ -29,6 +27,8 @@ from app.schemas.messages import (
     TrackingIn,
 )
 from app.settings.settings import Settings
+from app.storage.journal import Journal
+from app.storage.newsletters import FOLDER, Catalog, Newsletters
 from app.suppressing import Suppressions
 from app.tokens import MessageToken, Tokens
 

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from app.classify import HUMAN, MACHINE
 from app.filters import FilterError, Filters
 from app.queries import NotFoundError, Queries, utc
-from app.storage import Row
+from app.storage.clickhouse import Row
 
 PAGE = 50
 MESSAGES, HITS = 200, 1000  # of one recipient, the latest

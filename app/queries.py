@@ -11,14 +11,14 @@ from datetime import UTC, datetime
 from functools import cache
 from typing import Any
 
-from app.catalog import Newsletters
 from app.filters import PARTS, FilterError, Filters, Show, since
 from app.links import families, identity
 from app.links.families import Recorded
 from app.model.records import newsletter_key
 from app.model.tracking_modes import Axis, told
 from app.settings.settings import resource
-from app.storage import Row, Storage
+from app.storage.clickhouse import Row, Storage
+from app.storage.newsletters import Newsletters
 from app.variants import MOST, UNNAMED, Variants
 
 SLOTS = 24  # of a sparkline

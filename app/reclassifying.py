@@ -13,7 +13,7 @@ from app.feed import Feed
 from app.networks import Networks
 from app.schemas.messages import ReclassifyIn, ReclassifyOut
 from app.settings.settings import Settings
-from app.state import open_state
+from app.storage.state_db import open_state
 
 
 def steps(

@@ -20,7 +20,7 @@ from app.files import write_private
 from app.filters import Filters, Period
 from app.queries import NotFoundError, Queries
 from app.settings.settings import Settings
-from app.storage import StorageError
+from app.storage.clickhouse import StorageError
 from app.web.views import report
 from app.web.views.urls import page_url
 

@@ -13,11 +13,11 @@ from pathlib import Path
 import msgspec
 from sqlalchemy import Engine, delete, select, text, update
 
-from app import catalog
 from app.marks import Marks, deliveries_of, numbers
 from app.model.records import BLANK
-from app.state import StateError, deliveries, feed, followed, followups, signed
-from app.storage import EXPORT
+from app.storage import newsletters
+from app.storage.clickhouse import EXPORT
+from app.storage.state_db import StateError, deliveries, feed, followed, followups, signed
 
 BUSY = 30.0  # seconds for which readers of state.db are waited for
 EXPORTED = 30.0  # seconds for which an export that is being made is waited for
@@ -103,7 +103,7 @@ def scrub_files(data_dir: Path, marks: Marks) -> int:
         if path.suffix != ".json" and names.search(path.read_bytes()):
             path.unlink(missing_ok=True)
             count += 1
-    for path in (data_dir / catalog.FOLDER).glob("*.json"):
+    for path in (data_dir / newsletters.FOLDER).glob("*.json"):
         if names.search(path.read_bytes()):
             path.unlink(missing_ok=True)
             count += 1

@@ -10,8 +10,8 @@ from sqlalchemy import Engine, delete, select
 from sqlalchemy.dialects.sqlite import insert
 
 from app.queries import NotFoundError, Queries, clicked
-from app.state import saved_segments
-from app.storage import Row
+from app.storage.clickhouse import Row
+from app.storage.state_db import saved_segments
 
 EVERYBODY = 2**63
 # Filters on a clicked link by their names in Queries.

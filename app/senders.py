@@ -5,9 +5,9 @@ import time
 from sqlalchemy import Engine
 
 from app.experiments import Experiments
-from app.journal import Journal
 from app.outgoing import Outgoing
 from app.settings.settings import Settings
+from app.storage.journal import Journal
 from app.suppressing import Suppressions
 from app.tokens import Tokens
 from app.withdrawing import Withdrawals

@@ -18,15 +18,15 @@ from app import logs
 from app.beginning import begin, take_over
 from app.gateway import Gateway
 from app.greeting import greet
-from app.journal import Journal, JournalError
 from app.keys import Keys, local_pass
 from app.networks import Networks, NetworksError
 from app.senders import Senders
 from app.settings import secret_files, settings
 from app.settings.settings import PREFIX, Settings, SettingsError
-from app.state import VersionError, open_state
+from app.storage.journal import Journal, JournalError
+from app.storage.journal_segments import adopt_orphans
+from app.storage.state_db import VersionError, open_state
 from app.users import Users
-from app.waiting import adopt_orphans
 
 
 class StartError(Exception):
@@ -147,7 +147,7 @@ async def load(chosen: Settings) -> None:
     from app.corrections import Corrections  # noqa: PLC0415
     from app.feed import Feed  # noqa: PLC0415
     from app.loader import Loader  # noqa: PLC0415
-    from app.storage import Storage  # noqa: PLC0415
+    from app.storage.clickhouse import Storage  # noqa: PLC0415
 
     folder = chosen.data_dir / "journal"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)

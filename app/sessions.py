@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Engine, delete, insert, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
-from app.state import login_codes, sessions, users
+from app.storage.state_db import login_codes, sessions, users
 from app.users import User
 
 SECONDS = 30 * 86_400

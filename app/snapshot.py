@@ -15,16 +15,16 @@ from typing import Annotated
 
 import msgspec
 
-from app import catalog, journal_secrets
 from app.corrections import DONE, Corrections
 from app.loader import Loader
 from app.settings.settings import Settings
-from app.storage import EXPORT, Storage
-from app.waiting import OPEN, SEALED
+from app.storage import journal_masking, newsletters
+from app.storage.clickhouse import EXPORT, Storage
+from app.storage.journal_segments import OPEN, SEALED
 
 BACKUP = "backup-"  # how folders of snapshots begin, in DATA_DIR
 # What was stated of newsletters is in the journal and in ClickHouse too.
-_NOT_COPIED = {"chdb", "journal", "state.db", "state.db-wal", "state.db-shm", catalog.FOLDER}
+_NOT_COPIED = {"chdb", "journal", "state.db", "state.db-wal", "state.db-shm", newsletters.FOLDER}
 
 
 class Wanted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -76,9 +76,9 @@ def _journal(source: Path, target: Path) -> None:
             except FileNotFoundError:  # sealed meanwhile
                 lines = path.with_suffix(SEALED).read_bytes()
             if whole := lines[: lines.rfind(b"\n") + 1]:
-                sealed.write_bytes(journal_secrets.masked(whole))
+                sealed.write_bytes(journal_masking.masked(whole))
         elif path.suffix == SEALED:
-            sealed.write_bytes(journal_secrets.masked(path.read_bytes()))
+            sealed.write_bytes(journal_masking.masked(path.read_bytes()))
         elif path.suffix in (DONE, ".bad"):
             os.link(path, target / path.name)
         elif path.name == "origin":

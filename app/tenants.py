@@ -13,7 +13,6 @@ from urllib.parse import urlsplit
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from app.catalog import FOLDER, Newsletters
 from app.corrections import Corrections
 from app.decisions import Decider
 from app.dispatching import Course
@@ -21,13 +20,14 @@ from app.dossiers import Dossiers
 from app.feed import Feed, News
 from app.following import Follower
 from app.followups import FollowUps
-from app.journal import Journal
 from app.mailing import Mailing
 from app.queries import Queries
 from app.segments import Saved
 from app.senders import sender
 from app.settings.settings import Settings
-from app.storage import Storage
+from app.storage.clickhouse import Storage
+from app.storage.journal import Journal
+from app.storage.newsletters import FOLDER, Newsletters
 from app.suppressing import Suppressions
 from app.telling import Teller
 from app.tokens import Readers, Tokens

@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.journal import Journal, JournalError
 from app.model.records import NO_LINK, Hit, Kind, encode, now_ms
+from app.storage.journal import Journal, JournalError
 from app.tokens import BadTokenError, LinkToken, MessageToken, Readers, Tokens, read_damaged
 
 GIF = bytes.fromhex(  # one transparent pixel, 43 bytes

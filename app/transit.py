@@ -11,10 +11,10 @@ from math import inf
 from typing import NamedTuple, ParamSpec, TypeVar
 
 from app.copies import SHARED, Copies, Copy, Mail, Reason
-from app.journal import JournalError
 from app.outgoing import Outgoing
 from app.relaying import Answer, Upstream, answer
 from app.settings.settings import Settings
+from app.storage.journal import JournalError
 
 log = logging.getLogger(__name__)
 P = ParamSpec("P")

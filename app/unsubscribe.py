@@ -12,9 +12,9 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 from starlette.templating import Jinja2Templates
 
-from app.journal import Journal
 from app.model.records import Hit, encode, now_ms
 from app.model.tracking_modes import modes
+from app.storage.journal import Journal
 from app.tokens import BadTokenError, MessageToken, Readers, Tokens, read_damaged
 
 

@@ -14,7 +14,7 @@ from argon2.exceptions import Argon2Error, InvalidHashError
 from sqlalchemy import Connection, Engine, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from app.state import login_codes, sessions, users
+from app.storage.state_db import login_codes, sessions, users
 from app.workspaces import DEFAULT
 
 Role = Literal["viewer", "editor", "admin"]

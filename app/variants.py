@@ -15,7 +15,7 @@ from msgspec import Meta
 from sqlalchemy import Engine, insert, select
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
-from app.state import signed, variants
+from app.storage.state_db import signed, variants
 
 NONE = 0
 MOST = 255  # variants of a newsletter

@@ -24,7 +24,7 @@ from sqlalchemy.dialects.sqlite import insert
 from app import erasures
 from app.feed import Cursor
 from app.outside import Answer
-from app.state import deliveries, told, webhooks
+from app.storage.state_db import deliveries, told, webhooks
 from app.telling import Told, Wanted
 
 PAUSES = (5.0, 30.0, 120.0, 600.0, 3600.0, 4 * 3600.0, 12 * 3600.0, 24 * 3600.0)  # seconds

@@ -31,7 +31,7 @@ from app import streams
 from app.rewriting import html as rewrite
 from app.rewriting import links
 from app.settings import settings
-from app.storage import Storage
+from app.storage.clickhouse import Storage
 from app.web.api import webhooks
 
 ROOT = Path(__file__).parents[1]

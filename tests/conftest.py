@@ -4,9 +4,9 @@ from pathlib import Path
 import pytest
 from hypothesis import settings as hypothesis_settings
 
-from app.migrating import files
 from app.settings.settings import load
-from app.storage import Storage
+from app.storage.clickhouse import Storage
+from app.storage.clickhouse_migrations import files
 from tests.service import Service
 
 hypothesis_settings.register_profile("default", deadline=None)

@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from app.cli import cli
-from app.state import open_state
+from app.storage.state_db import open_state
 from app.users import Users
 from tests.service import Service
 from tests.test_workspaces import shell

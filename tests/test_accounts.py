@@ -12,7 +12,7 @@ from sqlalchemy import Engine
 from app.demo import agents
 from app.keys import Keys
 from app.settings.settings import load
-from app.state import open_state
+from app.storage.state_db import open_state
 from app.throttle import FREE_TRIES
 from app.users import Users
 from app.web.dashboard.forms import FORM, SESSION, csrf

@@ -17,7 +17,7 @@ from app.beginning import begin, take_over
 from app.keys import Keys
 from app.sessions import Sessions
 from app.settings.settings import load, with_secrets
-from app.state import open_state
+from app.storage.state_db import open_state
 from app.users import ADMIN, Users
 from tests.clickhouse_server import ClickHouseServer
 from tests.e2e.test_operations import serving

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from app.storage import Storage
+from app.storage.clickhouse import Storage
 from tests.blocks import LANGUAGES, PAGES, PICTURES, ROOT, Block, blocks, desk
 from tests.service import Service, free_port, tracked_urls
 from tests.smtp import Inbox, inbox

@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app import catalog
-from app.catalog import Catalog, Newsletters, Statement
 from app.loader import Loader
 from app.model.records import Newsletter, encode, new_id, newsletter_key
 from app.queries import NotFoundError, Queries
-from app.storage import Storage
+from app.storage import newsletters as catalog
+from app.storage.clickhouse import Storage
+from app.storage.newsletters import Catalog, Newsletters, Statement
 
 NOW = 1_764_200_000_000
 LINE = st.none() | st.sampled_from(["", "Spring", "Sale", "Zürich", "a"])

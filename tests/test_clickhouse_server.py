@@ -14,7 +14,7 @@ from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import DatabaseError, OperationalError
 
 from app.settings.settings import load
-from app.storage import Storage
+from app.storage.clickhouse import Storage
 from tests.clickhouse_server import ClickHouseServer
 from tests.standin.endpoint import CODECS
 from tests.standin.faults import FaultKind

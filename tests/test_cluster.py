@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from app.migrating import DISTRIBUTED, distributed, files, statements
 from app.settings.settings import SettingsError, load
-from app.storage import Storage, StorageError
+from app.storage.clickhouse import Storage, StorageError
+from app.storage.clickhouse_migrations import DISTRIBUTED, distributed, files, statements
 from tests.clickhouse_server import ClickHouseServer
 from tests.test_backup import mailwake
 

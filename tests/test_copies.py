@@ -12,10 +12,10 @@ import dkim
 import pytest
 
 from app.copies import Copies
-from app.journal import Journal
 from app.senders import Senders
 from app.settings.settings import load, with_secrets
-from app.state import open_state
+from app.storage.journal import Journal
+from app.storage.state_db import open_state
 from tests.gateways import LINK, PIXEL, GatewayProcess, gateway, mail, without_trace
 from tests.smtp import Inbox, inbox
 

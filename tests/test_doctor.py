@@ -15,11 +15,11 @@ import pytest
 import trustme
 
 from app.doctor import CHECKS, Finding, configured, database, examine, folder
-from app.migrating import files
 from app.model.records import new_id
 from app.settings.settings import load, with_secrets
-from app.state import open_state
-from app.storage import Storage
+from app.storage.clickhouse import Storage
+from app.storage.clickhouse_migrations import files
+from app.storage.state_db import open_state
 from tests.clickhouse_server import ClickHouseServer
 from tests.service import Service, free_port
 from tests.test_backup import mailwake

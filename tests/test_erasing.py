@@ -34,8 +34,8 @@ from app.model.records import (
 from app.model.tracking_modes import PSEUDONYMOUS, Modes
 from app.queries import Queries, sql
 from app.settings.settings import load, with_secrets
-from app.state import open_state
-from app.storage import Storage, StorageError
+from app.storage.clickhouse import Storage, StorageError
+from app.storage.state_db import open_state
 from app.workspaces import Workspaces
 from tests.canaries import (
     ADDRESS,
@@ -202,16 +202,16 @@ def test_what_is_wrong_is_named(service: Service) -> None:
 
 # Where a process that erases is killed, each time one that goes on from there.
 DEATHS = (
-    "app.storage:Storage.insert 2 after",  # what waits in the journal is half loaded
-    "app.storage:Storage.change 1 before",
-    "app.storage:Storage.change 1 after",  # messages are nobody's, hits are not
+    "app.storage.clickhouse:Storage.insert 2 after",  # what waits in the journal is half loaded
+    "app.storage.clickhouse:Storage.change 1 before",
+    "app.storage.clickhouse:Storage.change 1 after",  # messages are nobody's, hits are not
     "app.erasures:Erasures.change 1 before",  # all is rewritten, and not noted
     "app.scrubbing:scrub_feed 1 before",
     "app.scrubbing:scrub_deliveries 1 after",
     "app.scrubbing:scrub_files 1 after",
     "app.scrubbing:compact 1 before",
     "app.scrubbing:compact 1 after",
-    "app.storage:Storage.replaced 1 before",
+    "app.storage.clickhouse:Storage.replaced 1 before",
 )
 
 

@@ -12,7 +12,7 @@ from app.followups import FollowUps, Rule, Sent
 from app.loader import rows
 from app.model.records import NOBODY, Hit, Message, encode, new_id, now_ms
 from app.outside import Answer
-from app.state import open_state
+from app.storage.state_db import open_state
 from app.suppressing import Suppressions
 from app.telling import Wanted
 from app.webhooks import Webhooks

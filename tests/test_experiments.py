@@ -55,8 +55,8 @@ from app.model.records import (
 from app.queries import Queries
 from app.schemas.messages import LineError
 from app.significance import Rate, fit
-from app.state import experiments, open_state
-from app.storage import Storage
+from app.storage.clickhouse import Storage
+from app.storage.state_db import experiments, open_state
 from tests.receiver import receiver
 from tests.service import Service, paths, tracked_urls
 

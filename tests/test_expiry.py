@@ -7,9 +7,7 @@ from typing import cast
 
 import pytest
 
-from app import expiry
 from app.corrections import Corrections
-from app.expiry import Expiry
 from app.feed import Feed
 from app.filters import Filters
 from app.loader import Loader
@@ -17,8 +15,10 @@ from app.model.records import Message, Newsletter, Record, encode, new_id, newsl
 from app.people import recipient, recipients
 from app.queries import Queries
 from app.settings.settings import Settings, load
-from app.state import open_state
-from app.storage import Storage
+from app.storage import retention
+from app.storage.clickhouse import Storage
+from app.storage.retention import Expiry
+from app.storage.state_db import open_state
 from tests.test_corrections import click
 
 DAY = 86_400_000
@@ -30,8 +30,8 @@ NEVER = {"keep_addresses_days": 0, "keep_visitors_days": 0, "keep_hits_days": 0}
 def settle(storage: Storage, **days: int) -> list[Expiry]:
     settings: Settings = SETTINGS.model_copy(update={**NEVER, **days})
     with storage._reader() as client:
-        changed = expiry.apply(client, settings)
-        for table in {one.table for one in expiry.wanted(settings) if one.days}:
+        changed = retention.apply(client, settings)
+        for table in {one.table for one in retention.wanted(settings) if one.days}:
             # At once: a service waits for merges.
             client.command(f"ALTER TABLE {table} MATERIALIZE TTL", settings={"mutations_sync": 1})
             client.command(f"OPTIMIZE TABLE {table} FINAL")
@@ -42,7 +42,7 @@ def settle(storage: Storage, **days: int) -> list[Expiry]:
 def for_ever(storage: Storage) -> Iterator[None]:
     yield
     with storage._reader() as client:
-        expiry.apply(client, SETTINGS.model_copy(update=NEVER))
+        retention.apply(client, SETTINGS.model_copy(update=NEVER))
 
 
 def fill(folder: Path, storage: Storage, name: str, at: int) -> int:
@@ -112,6 +112,6 @@ def test_single_hits_go_with_those_that_take_them_back(tmp_path: Path, storage: 
 
 def test_a_month_goes_as_a_whole() -> None:
     """A row and the row that takes it back have the same time, so the same month."""
-    assert expiry.MONTH in Expiry("hits", "", 30).statement
+    assert retention.MONTH in Expiry("hits", "", 30).statement
     assert Expiry("hits", "", 0).statement == "ALTER TABLE hits{on}  REMOVE TTL"
     assert "toIntervalDay(9)" in Expiry("hits", "address", 9).statement

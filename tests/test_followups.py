@@ -13,7 +13,7 @@ from app.demo import agents
 from app.feed import Cursor
 from app.followups import Due, FollowUps, Rule, Sent, due_id
 from app.model.records import Hit, Kind, Message, Newsletter, encode, new_id, newsletter_key
-from app.state import open_state
+from app.storage.state_db import open_state
 from app.telling import Wanted
 from app.webhooks import Webhooks
 from tests.receiver import Receiver, receiver

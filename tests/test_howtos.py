@@ -16,7 +16,7 @@ from urllib.parse import unquote, urlsplit
 
 import trustme
 
-from app.storage import Storage
+from app.storage.clickhouse import Storage
 from tests.blocks import ROOT, blocks, desk
 from tests.gateways import GatewayProcess, gateway, mail, without_trace
 from tests.service import Service, tracked_urls

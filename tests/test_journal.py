@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from app import journal as journal_module
-from app.journal import Journal, JournalError
-from app.waiting import OPEN, SEALED, adopt_orphans, claim, sealed
+from app.storage import journal as journal_module
+from app.storage.journal import Journal, JournalError
+from app.storage.journal_segments import OPEN, SEALED, adopt_orphans, claim, sealed
 
 
 @asynccontextmanager

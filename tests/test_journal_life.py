@@ -11,11 +11,11 @@ import hypothesis.strategies as st
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
 
-from app.journal import Journal
 from app.loader import Loader
 from app.model.records import Hit, encode, new_id, now_ms
-from app.storage import Storage, StorageError
-from app.waiting import OPEN, adopt_orphans, sealed
+from app.storage.clickhouse import Storage, StorageError
+from app.storage.journal import Journal
+from app.storage.journal_segments import OPEN, adopt_orphans, sealed
 
 EXAMPLES = 3000 if "MAILWAKE_TORTURE" in os.environ else 200
 

@@ -5,10 +5,10 @@ import uuid
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.journal_secrets import masked
 from app.links.identity import FULL_URL
 from app.loader import rows
 from app.model.records import Hit, Message, PlacedLink, encode
+from app.storage.journal_masking import masked
 
 SECRET = "Zk3J9qLw8VtX2bNc7RyP"
 URLS = st.sampled_from([

@@ -7,7 +7,7 @@ from sqlalchemy.exc import OperationalError
 from app import keys as keys_module
 from app.keys import KeyNameError, Keys, local_pass
 from app.settings.settings import Settings, load, with_secrets
-from app.state import open_state
+from app.storage.state_db import open_state
 
 
 @pytest.fixture

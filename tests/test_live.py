@@ -5,7 +5,7 @@ from contextlib import suppress
 import pytest
 from sse_starlette import ServerSentEvent
 
-from app.storage import StorageError
+from app.storage.clickhouse import StorageError
 from app.web.dashboard import live as live_module
 from app.web.dashboard.live import Fragments, Live, partials
 

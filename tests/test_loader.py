@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 
 from app import loader
 from app.loader import Loader, rows
-from app.migrating import statements
 from app.model import records as events
 from app.model.records import (
     Hit,
@@ -21,7 +20,8 @@ from app.model.records import (
     now_ms,
 )
 from app.settings.settings import resource
-from app.storage import Storage, StorageError
+from app.storage.clickhouse import Storage, StorageError
+from app.storage.clickhouse_migrations import statements
 
 THUNDERBIRD = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Thunderbird/140.3.0"
 

@@ -13,12 +13,12 @@ from typing import Any
 import httpx2
 import pytest
 
-from app import state
 from app.links import identity
-from app.migrating import files, statements
 from app.settings.settings import load
-from app.state import VersionError, metadata, open_state, steps_missing
-from app.storage import Storage, StorageError
+from app.storage import state_db
+from app.storage.clickhouse import Storage, StorageError
+from app.storage.clickhouse_migrations import files, statements
+from app.storage.state_db import VersionError, metadata, open_state, steps_missing
 from tests.clickhouse_server import ClickHouseServer
 from tests.service import Service
 from tests.upgrade import URLS
@@ -189,7 +189,7 @@ def schema(folder: Path) -> tuple[Any, ...]:
 def test_an_old_state_comes_to_the_same_tables_as_a_new_one(tmp_path: Path) -> None:
     old, new = _folder(tmp_path, 0), _folder(tmp_path, 1)
     old_state(old)
-    assert steps_missing(old) == len(state.STEPS)
+    assert steps_missing(old) == len(state_db.STEPS)
     with sqlite3.connect(old / "state.db") as connection:
         before = {
             name: connection.execute(f"SELECT * FROM {name}").fetchall()
@@ -199,7 +199,7 @@ def test_an_old_state_comes_to_the_same_tables_as_a_new_one(tmp_path: Path) -> N
     for folder in (old, new, old):
         open_state(folder).dispose()
     assert schema(old) == schema(new)
-    assert schema(new)[0] == len(state.STEPS)
+    assert schema(new)[0] == len(state_db.STEPS)
     assert steps_missing(old) == 0
     with sqlite3.connect(old / "state.db") as connection:
         for name, rows in before.items():
@@ -231,10 +231,10 @@ def test_a_step_is_for_tables_that_older_files_have(
 ) -> None:
     """One of a table that the file lacks is left out: it is made as it is now."""
     step = ("later", ("ALTER TABLE later ADD COLUMN more INTEGER",))
-    monkeypatch.setattr(state, "STEPS", (*state.STEPS, step))
+    monkeypatch.setattr(state_db, "STEPS", (*state_db.STEPS, step))
     old_state(tmp_path)
     open_state(tmp_path).dispose()
-    assert schema(tmp_path)[0] == len(state.STEPS)
+    assert schema(tmp_path)[0] == len(state_db.STEPS)
 
 
 # --- the command ---
@@ -246,7 +246,7 @@ def test_migrate_lists_applies_and_is_done(tmp_path: Path) -> None:
     check = python("-m", "app", "migrate", "--check", *folder)
     assert check.returncode == 1, check.stderr
     assert f"ClickHouse: {NAMES[0]} is missing" in check.stdout
-    assert f"state.db: {len(state.STEPS)} step" in check.stdout
+    assert f"state.db: {len(state_db.STEPS)} step" in check.stdout
     assert schema(tmp_path)[0] == 0
     done = python("-m", "app", "migrate", *folder)
     assert done.returncode == 0, done.stderr
@@ -346,4 +346,4 @@ def test_a_folder_of_the_first_version_goes_on(tmp_path: Path) -> None:
     assert sum(now.values()) == sum(was.values()) + 4
     assert all(now[what] >= number for what, number in was.items())
     assert after["ledger"][0]["n"] == before["ledger"][0]["n"] + 1
-    assert schema(data)[0] == len(state.STEPS)
+    assert schema(data)[0] == len(state_db.STEPS)

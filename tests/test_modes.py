@@ -36,8 +36,8 @@ from app.model.tracking_modes import (
     told,
 )  # fmt: skip
 from app.queries import Queries, clicked
-from app.state import open_state
-from app.storage import Storage
+from app.storage.clickhouse import Storage
+from app.storage.state_db import open_state
 from app.tokens import MessageToken, Tokens
 
 SECRET = "a key of pseudonyms"

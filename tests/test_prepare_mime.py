@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from app.journal import Journal
 from app.outgoing import Outgoing, Prepared
 from app.rewriting import mime, proof, transfer_encodings
 from app.schemas.messages import NewsletterIn, TrackingIn
 from app.senders import Senders
 from app.settings.settings import load, with_secrets
-from app.state import open_state
+from app.storage.journal import Journal
+from app.storage.state_db import open_state
 
 HTML = b'Content-Type: text/html\r\n\r\n<p><a href="https://example.com/a">A</a></p>\r\n'
 SIGNED = b"Content-Type: multipart/signed; boundary=s\r\n\r\n--s--\r\n"

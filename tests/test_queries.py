@@ -26,7 +26,7 @@ from app.model.records import (
     now_ms,
 )
 from app.queries import NotFoundError, Queries
-from app.storage import Row, Storage
+from app.storage.clickhouse import Row, Storage
 from app.web.dashboard import exports
 from app.web.views import compare, newsletters
 

@@ -29,7 +29,7 @@ from app.model.records import (
 from app.queries import Queries
 from app.reports import Every, Reports, SendError, boundary, send
 from app.settings.settings import Settings, load
-from app.storage import Storage
+from app.storage.clickhouse import Storage
 from app.web.views import report
 from tests.service import Service, paths, tracked_urls
 from tests.smtp import Inbox, inbox

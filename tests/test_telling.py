@@ -20,7 +20,7 @@ from app.model.records import (
     newsletter_key,
 )
 from app.queries import Queries, sql
-from app.storage import Storage
+from app.storage.clickhouse import Storage
 from app.telling import LinkTold, Teller
 
 NAME = "told links"

@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import Engine, select
 
 from app import throttle as throttles
-from app.state import open_state, wrong_passwords
+from app.storage.state_db import open_state, wrong_passwords
 from app.throttle import (
     FREE_TRIES,
     FREE_TRIES_OF_NAME,

@@ -11,14 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from starlette.types import Message, Receive, Scope, Send
 
-from app.journal import Journal
 from app.model import records
 from app.model.tracking_modes import MODES, Mode, Modes
 from app.refusing import refuser
+from app.storage.journal import Journal
+from app.storage.journal_segments import sealed
 from app.tokens import BadTokenError, LinkToken, MessageToken, Readers, Tokens, read_damaged
 from app.tracking import GIF, Tracking
 from app.visitors import truncated
-from app.waiting import sealed
 
 TOKENS = Tokens(["secret-key-0123456789"])
 ACME, OTHER = Tokens(["acme-key-0123456789"], "acme"), Tokens(["other-key-0123456789"], "other")
@@ -217,7 +217,7 @@ def test_the_hot_path_is_one_screen_and_imports_no_database_or_parser() -> None:
     imported = [line for line in source.splitlines() if line.startswith(("from app", "import app"))]
     assert [line.split()[1] for line in imported] == [
         "app.model.records",
-        "app.journal",
+        "app.storage.clickhouse.journal",
         "app.tokens",
     ]
 

@@ -6,7 +6,7 @@ from sqlalchemy import Engine
 from app import sessions as sessions_module
 from app import users as users_module
 from app.sessions import Sessions
-from app.state import open_state
+from app.storage.state_db import open_state
 from app.users import UserError, Users
 
 PASSWORD = "correct horse battery"

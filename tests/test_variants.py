@@ -17,7 +17,7 @@ from app.client import Mailwake, MailwakeError
 from app.demo import agents
 from app.model.records import newsletter_key
 from app.schemas.messages import LineError
-from app.state import open_state
+from app.storage.state_db import open_state
 from app.variants import MOST, VariantError, VariantName, Variants
 from tests.service import Service, free_port, paths, tracked_urls
 from tests.smtp import inbox

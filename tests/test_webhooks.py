@@ -17,7 +17,7 @@ from app.demo import agents
 from app.feed import Cursor
 from app.outside import Answer
 from app.settings.settings import SettingsError
-from app.state import open_state
+from app.storage.state_db import open_state
 from app.telling import LinkTold, Told, Wanted
 from app.web.api.webhooks import from_file
 from app.webhooks import GIVEN_UP, Webhook, Webhooks, headers

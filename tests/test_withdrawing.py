@@ -15,7 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app.model.records import recipient_key
 from app.settings.settings import load, with_secrets
-from app.state import open_state
+from app.storage.state_db import open_state
 from app.withdrawing import ALL, Withdrawals
 from tests.service import Service, paths, tracked_urls
 

@@ -6,7 +6,7 @@ from typer.testing import CliRunner
 
 from app.cli import cli
 from app.settings.settings import Settings, load, with_secrets
-from app.state import open_state
+from app.storage.state_db import open_state
 from app.tenants import readers
 from app.tokens import LinkToken, Readers, Tokens
 from app.workspaces import DEFAULT, WorkspaceError, Workspaces

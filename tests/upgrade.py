@@ -14,7 +14,7 @@ from typing import Any
 from clickhouse_connect.driver._backendclient import SyncBackendClient
 
 from app.settings.settings import load
-from app.storage import Storage
+from app.storage.clickhouse import Storage
 
 HITS = """
     INSERT INTO {table}

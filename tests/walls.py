@@ -17,7 +17,7 @@ from app.cli import cli
 from app.main import Mailwake
 from app.model.records import recipient_key
 from app.settings.settings import load, with_secrets
-from app.state import open_state
+from app.storage.state_db import open_state
 from app.web.dashboard.forms import SESSION, csrf
 from app.workspaces import Workspaces
 from tests.hits import PERSON

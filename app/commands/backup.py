@@ -78,7 +78,7 @@ def restore(
 ) -> None:
     """Fill an empty DATA_DIR from a backup: all of it, or nothing."""
     from app.backup import BackupError, restore  # noqa: PLC0415
-    from app.storage import StorageError  # noqa: PLC0415
+    from app.storage.clickhouse import StorageError  # noqa: PLC0415
 
     try:
         chosen = settings.load(data_dir=data_dir, clickhouse_dsn=clickhouse_dsn)

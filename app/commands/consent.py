@@ -10,7 +10,7 @@ import typer
 from app.commands import fail, option, settings_of
 from app.model.records import newsletter_key, recipient_key
 from app.model.tracking_modes import AXES, Axis
-from app.state import open_state
+from app.storage.state_db import open_state
 from app.withdrawing import ALL, Withdrawals
 from app.workspaces import DEFAULT, WorkspaceError, Workspaces
 

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from app.commands import Workspace, console, fail, option, settings_of, workspace_of
 from app.keys import KeyNameError, Keys
-from app.state import open_state
+from app.storage.state_db import open_state
 from app.workspaces import DEFAULT
 
 commands = typer.Typer(help="Keys of the API, each good for some scopes.", no_args_is_help=True)

@@ -7,7 +7,7 @@ import typer
 
 from app.commands import fail, option, settings_of
 from app.settings.settings import Settings
-from app.state import open_state, steps_missing
+from app.storage.state_db import open_state, steps_missing
 
 
 def migrate(
@@ -28,7 +28,7 @@ def migrate(
     Serving does it by itself unless MAILWAKE_AUTO_MIGRATE is off. Exits with 2 where it cannot be
     done; it may then be repeated. A database of a newer version is left alone.
     """
-    from app.storage import Storage, StorageError  # noqa: PLC0415  (chDB loads slowly)
+    from app.storage.clickhouse import Storage, StorageError  # noqa: PLC0415  (chDB loads slowly)
 
     chosen = settings_of(data_dir=data_dir, clickhouse_dsn=clickhouse_dsn)
     if distributed and not chosen.clickhouse_cluster:

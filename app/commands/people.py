@@ -23,8 +23,8 @@ from app.loader import Loader
 from app.networks import Networks, NetworksError
 from app.queries import Queries
 from app.settings.settings import Settings
-from app.state import StateError, open_state
-from app.storage import StorageError
+from app.storage.clickhouse import StorageError
+from app.storage.state_db import StateError, open_state
 from app.workspaces import DEFAULT, WorkspaceError, Workspaces
 
 WAIT = 120.0  # seconds for which a running service is waited for

@@ -13,7 +13,7 @@ from app.commands import Workspace, console, fail, option, settings_of, workspac
 from app.serving import with_public_url
 from app.sessions import Sessions
 from app.settings.settings import Settings
-from app.state import open_state
+from app.storage.state_db import open_state
 from app.users import ADMIN, User, UserError, Users
 from app.workspaces import DEFAULT
 

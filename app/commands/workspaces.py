@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from app.commands import console, fail, option, settings_of
-from app.state import open_state
+from app.storage.state_db import open_state
 from app.workspaces import WorkspaceError, Workspaces
 
 commands = typer.Typer(

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from app.doctor.finding import Finding
 from app.doctor.service import answer
 from app.settings.settings import PREFIX, Settings
-from app.storage import Storage, StorageError
+from app.storage.clickhouse import Storage, StorageError
 
 OLDEST = (25, 3)  # older servers know not all of the settings that inserts need
 SKEW = 5.0  # seconds between our clock and the server's

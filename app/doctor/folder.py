@@ -12,8 +12,8 @@ from pathlib import Path
 
 from app.doctor.finding import Finding
 from app.settings.settings import CUT_OFF, PREFIX, Settings
-from app.state import VersionError, steps_missing
-from app.waiting import OPEN, SEALED, waiting_since
+from app.storage.journal_segments import OPEN, SEALED, waiting_since
+from app.storage.state_db import VersionError, steps_missing
 
 ROOM, NO_ROOM = 2 * 2**30, 200 * 2**20  # bytes
 LATE = 60.0  # seconds that a segment may wait

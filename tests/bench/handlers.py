@@ -17,7 +17,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.journal import Journal
+from app.storage.journal import Journal
 from app.tokens import BadTokenError, LinkToken, MessageToken, Tokens
 from app.tracking import GIF, PIXEL, Tracking
 

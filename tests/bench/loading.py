@@ -13,8 +13,8 @@ from app.feed import Feed
 from app.loader import Loader
 from app.model.records import Hit, Kind, encode, new_id, now_ms
 from app.settings.settings import load
-from app.state import open_state
-from app.storage import Storage
+from app.storage.clickhouse import Storage
+from app.storage.state_db import open_state
 
 SEGMENTS, HITS = 20, 50_000
 KINDS: tuple[Kind, ...] = ("open", "click")

@@ -20,7 +20,7 @@ from app.filters import Filters
 from app.model.records import newsletter_key
 from app.queries import Queries
 from app.settings.settings import load
-from app.storage import Storage
+from app.storage.clickhouse import Storage
 from app.web.views import newsletters
 
 MILLION = 1_000_000

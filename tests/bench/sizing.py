@@ -33,8 +33,8 @@ from app.model.records import (
     newsletter_key,
 )
 from app.settings.settings import load
-from app.state import open_state
-from app.storage import Storage
+from app.storage.clickhouse import Storage
+from app.storage.state_db import open_state
 from tests.hits import Load
 from tests.service import Service
 

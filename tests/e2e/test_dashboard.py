@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from app.demo import agents
-from app.state import open_state
+from app.storage.state_db import open_state
 from app.users import Users
 from tests.service import Service, paths, tracked_urls
 

@@ -26,7 +26,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, Request
 from app.demo import agents
 from app.keys import Keys
 from app.settings.settings import load
-from app.state import open_state
+from app.storage.state_db import open_state
 from app.users import Users
 from app.web.views.urls import page_url
 from app.workspaces import DEFAULT

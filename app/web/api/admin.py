@@ -10,7 +10,7 @@ from starlette.routing import Route
 
 from app.corrections import Corrections, span
 from app.schemas import messages
-from app.storage import StorageError
+from app.storage.clickhouse import StorageError
 from app.web.requests import ADMIN, PROBLEMS, RequestError, authorized, decoded, spec
 
 

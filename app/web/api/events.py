@@ -15,7 +15,7 @@ from app.classify import HUMAN, MACHINE
 from app.feed import LOOK, TYPES, Cursor, CursorError, cursor
 from app.links import identity
 from app.schemas import messages
-from app.storage import StorageError
+from app.storage.clickhouse import StorageError
 from app.telling import Told, Wanted
 from app.web.requests import PROBLEMS, Parts, RequestError, authorized, integer, spec
 

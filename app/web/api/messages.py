@@ -20,7 +20,7 @@ from app.model.records import recipient_key
 from app.model.tracking_modes import modes
 from app.queries import NotFoundError, utc
 from app.schemas import messages as schemas
-from app.storage import Row
+from app.storage.clickhouse import Row
 from app.telling import LinkTold
 from app.web.requests import METADATA, PROBLEMS, RequestError, authorized, integer, json, spec
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 from sse_starlette import ServerSentEvent
 
-from app.storage import StorageError
+from app.storage.clickhouse import StorageError
 
 log = logging.getLogger(__name__)
 TICK = 1.0  # seconds between two rounds when nothing is new

@@ -24,7 +24,7 @@ from app.filters import FilterError, Filters
 from app.queries import NotFoundError
 from app.sessions import Session, Sessions
 from app.settings.settings import Settings, resource
-from app.storage import StorageError
+from app.storage.clickhouse import StorageError
 from app.users import Role
 from app.web.dashboard import exports
 from app.web.dashboard.forms import CSRF, SESSION, StaleFormError, check_form, cookie, csrf

@@ -10,7 +10,7 @@ from app.experiments import Experiments
 from app.filters import STEPS, Filters, Show
 from app.queries import SLOTS, AgentStats, LinkStats, NotFoundError, Queries, Split, Step, utc
 from app.significance import Interval, Rate, difference, holm, p_value
-from app.storage import Row
+from app.storage.clickhouse import Row
 from app.variants import UNNAMED
 from app.web.views import charts
 

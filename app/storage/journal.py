@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from app.model.records import new_id
-from app.waiting import OPEN, PARTIAL, SEALED, adopt_orphans, began, sealed
+from app.storage.journal_segments import OPEN, PARTIAL, SEALED, adopt_orphans, began, sealed
 
 log = logging.getLogger(__name__)
 

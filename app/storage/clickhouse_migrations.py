@@ -16,8 +16,8 @@ from pathlib import Path
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
-from app import rekeying
 from app.settings.settings import resource
+from app.storage import link_rekeying
 
 log = logging.getLogger(__name__)
 
@@ -83,7 +83,7 @@ class Migrations:
     def _run(self, statement: str) -> None:
         step = _STEP.fullmatch(statement)
         if step:
-            rekeying.STEPS[step[1]](self.client, self._on)
+            link_rekeying.STEPS[step[1]](self.client, self._on)
         else:
             self.client.command(statement)
 

@@ -19,9 +19,9 @@ import clickhouse_connect
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
-from app import expiry
-from app.migrating import Migrations, SchemaError
 from app.settings.settings import PREFIX, Settings
+from app.storage import retention
+from app.storage.clickhouse_migrations import Migrations, SchemaError
 
 READERS = 4  # clients for queries; a client serialises its calls, several run side by side
 STREAM_BYTES = 256 * 1024
@@ -207,7 +207,7 @@ class Storage:
                 for (table,) in migrations.client.query(_MANY_REMOVE).result_rows:
                     migrations.client.command(f"ALTER TABLE {table} {_ONE_REMOVES}")
             if not until:
-                expiry.apply(migrations.client, self._settings)
+                retention.apply(migrations.client, self._settings)
             return applied
 
     def migrated_at(self) -> float:
