@@ -15,7 +15,7 @@ from app.links.identity import Identity
 from app.model.records import Link as LinkRecord
 from app.model.records import now_ms
 from app.rewriting.links import Link
-from app.tokens import LinkToken, Tokens
+from app.tracking.tokens import LinkToken, Tokens
 
 FAMILY_LINKS = 1_024
 NEWSLETTER_LINKS = 4_096

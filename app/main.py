@@ -28,7 +28,6 @@ from app.loader import Loader
 from app.metrics import CONTENT_TYPE, Metrics
 from app.networks import Networks
 from app.queries import NotFoundError
-from app.refusing import refuser
 from app.reports import Reports
 from app.schemas.messages import Problem
 from app.sessions import Sessions
@@ -39,10 +38,11 @@ from app.storage.newsletters import FOLDER, Newsletters
 from app.storage.state_db import open_state
 from app.tenants import Tenants
 from app.throttle import Throttle
-from app.tracking import Tracking
-from app.unsubscribe import Unsubscribe
+from app.tracking.middleware import Tracking
+from app.tracking.recording_policy import refuser
+from app.tracking.unsubscribe import Unsubscribe
+from app.tracking.visitors import keeper
 from app.users import Users
-from app.visitors import keeper
 from app.web.api import app, docs, webhooks
 from app.web.dashboard.accounts import Accounts
 from app.web.dashboard.forms import ForeignPostError

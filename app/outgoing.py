@@ -30,7 +30,7 @@ from app.settings.settings import Settings
 from app.storage.journal import Journal
 from app.storage.newsletters import FOLDER, Catalog, Newsletters
 from app.suppressing import Suppressions
-from app.tokens import MessageToken, Tokens
+from app.tracking.tokens import MessageToken, Tokens
 
 Withdrawn = Callable[[str, int, int], tuple[Axis, ...]]
 NO_DATA = OwnData()

@@ -9,7 +9,7 @@ from app.outgoing import Outgoing
 from app.settings.settings import Settings
 from app.storage.journal import Journal
 from app.suppressing import Suppressions
-from app.tokens import Tokens
+from app.tracking.tokens import Tokens
 from app.withdrawing import Withdrawals
 from app.workspaces import Workspace, Workspaces
 

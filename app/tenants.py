@@ -30,7 +30,7 @@ from app.storage.journal import Journal
 from app.storage.newsletters import FOLDER, Newsletters
 from app.suppressing import Suppressions
 from app.telling import Teller
-from app.tokens import Readers, Tokens
+from app.tracking.tokens import Readers, Tokens
 from app.web.requests import Parts
 from app.webhooks import Webhooks
 from app.withdrawing import Withdrawals

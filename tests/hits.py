@@ -13,7 +13,7 @@ import httpx2
 from app.model.records import newsletter_key
 from app.settings.settings import load, with_secrets
 from app.storage.clickhouse import Storage
-from app.tokens import LinkToken, MessageToken, Tokens
+from app.tracking.tokens import LinkToken, MessageToken, Tokens
 from tests.service import Service
 
 TARGET = "https://example.com/landing?a=1"

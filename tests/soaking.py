@@ -21,7 +21,7 @@ import uvloop
 
 from app.model.records import newsletter_key
 from app.settings.settings import load, with_secrets
-from app.tokens import LinkToken, MessageToken, Tokens
+from app.tracking.tokens import LinkToken, MessageToken, Tokens
 
 NEWSLETTER = "soak"
 TARGET = "https://example.com/landing"

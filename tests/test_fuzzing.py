@@ -18,7 +18,7 @@ from app.rewriting import header_fields, iso2022, mime
 from app.rewriting.html import Compiled, Link, Options, RewriteError, compile_html, rewrite_text
 from app.rewriting.mime import Edit, Leaf
 from app.rewriting.urls import read_url
-from app.tokens import BadTokenError, LinkToken, MessageToken, Readers, Tokens
+from app.tracking.tokens import BadTokenError, LinkToken, MessageToken, Readers, Tokens
 from tests.grammars import CHARSET, HREF, HTML, MESSAGE
 
 US = "https://t.example"

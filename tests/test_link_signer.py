@@ -8,7 +8,7 @@ from app import link_signer
 from app.link_signer import KnownLinks, LinkRules, LinkSigner
 from app.links import identity
 from app.rewriting.links import Link
-from app.tokens import Tokens
+from app.tracking.tokens import Tokens
 
 TOKENS = Tokens(["secret"])
 

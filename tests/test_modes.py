@@ -38,7 +38,7 @@ from app.model.tracking_modes import (
 from app.queries import Queries, clicked
 from app.storage.clickhouse import Storage
 from app.storage.state_db import open_state
-from app.tokens import MessageToken, Tokens
+from app.tracking.tokens import MessageToken, Tokens
 
 SECRET = "a key of pseudonyms"
 TOKENS = Tokens(["secret-key-0123456789"])

@@ -22,7 +22,7 @@ from app.rewriting.html import (
     scan_html,
     scan_text,
 )
-from app.tokens import LinkToken, MessageToken, Tokens
+from app.tracking.tokens import LinkToken, MessageToken, Tokens
 from tests.calls import calls
 
 US = "https://t.example"

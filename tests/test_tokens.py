@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.tokens import BadTokenError, Hmac128, LinkToken, MessageToken, Readers, Tokens
+from app.tracking.tokens import BadTokenError, Hmac128, LinkToken, MessageToken, Readers, Tokens
 
 KEYS = ["first-key-0123456789", "second-key-0123456789"]
 TOKENS = Tokens(KEYS)

@@ -13,12 +13,19 @@ from starlette.types import Message, Receive, Scope, Send
 
 from app.model import records
 from app.model.tracking_modes import MODES, Mode, Modes
-from app.refusing import refuser
 from app.storage.journal import Journal
 from app.storage.journal_segments import sealed
-from app.tokens import BadTokenError, LinkToken, MessageToken, Readers, Tokens, read_damaged
-from app.tracking import GIF, Tracking
-from app.visitors import truncated
+from app.tracking.middleware import GIF, Tracking
+from app.tracking.recording_policy import refuser
+from app.tracking.tokens import (
+    BadTokenError,
+    LinkToken,
+    MessageToken,
+    Readers,
+    Tokens,
+    read_damaged,
+)
+from app.tracking.visitors import truncated
 
 TOKENS = Tokens(["secret-key-0123456789"])
 ACME, OTHER = Tokens(["acme-key-0123456789"], "acme"), Tokens(["other-key-0123456789"], "other")
@@ -218,7 +225,7 @@ def test_the_hot_path_is_one_screen_and_imports_no_database_or_parser() -> None:
     assert [line.split()[1] for line in imported] == [
         "app.model.records",
         "app.storage.clickhouse.journal",
-        "app.tokens",
+        "app.tracking.tokens",
     ]
 
 

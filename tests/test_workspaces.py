@@ -8,7 +8,7 @@ from app.cli import cli
 from app.settings.settings import Settings, load, with_secrets
 from app.storage.state_db import open_state
 from app.tenants import readers
-from app.tokens import LinkToken, Readers, Tokens
+from app.tracking.tokens import LinkToken, Readers, Tokens
 from app.workspaces import DEFAULT, WorkspaceError, Workspaces
 from tests.service import Service, paths, tracked_urls
 

@@ -17,7 +17,7 @@ from app.model.origins import origin
 from app.model.tracking_modes import Mode
 from app.rewriting.placeholders import compile_own
 from app.settings import secret_files
-from app.visitors import Addresses
+from app.tracking.visitors import Addresses
 
 ROOT = Path(__file__).resolve().parent
 PREFIX = "MAILWAKE_"

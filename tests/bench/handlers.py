@@ -18,8 +18,8 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.storage.journal import Journal
-from app.tokens import BadTokenError, LinkToken, MessageToken, Tokens
-from app.tracking import GIF, PIXEL, Tracking
+from app.tracking.middleware import GIF, PIXEL, Tracking
+from app.tracking.tokens import BadTokenError, LinkToken, MessageToken, Tokens
 
 KEY = "a signing key for the bench, of no use elsewhere"
 AGENT = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Thunderbird/140.3.0"

@@ -21,7 +21,7 @@ from app.outgoing import _edits
 from app.rewriting import mime, proof
 from app.rewriting.html import Compiled, Link, Options, RewriteError, compile_html
 from app.rewriting.mime import Edit, Leaf
-from app.tokens import LinkToken, MessageToken, Tokens
+from app.tracking.tokens import LinkToken, MessageToken, Tokens
 
 US = "https://t.example"
 LINK = b'<td style="padding:12px"><a href="https://shop.example/p/%d?id=1&amp;c=2">Offer</a></td>\n'

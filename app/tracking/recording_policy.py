@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 
 from app.model.records import Kind
 from app.model.tracking_modes import OFF
-from app.tokens import MessageToken
+from app.tracking.tokens import MessageToken
 
 # Global Privacy Control (W3C), and the older Do Not Track, which some clients still send.
 OBJECTIONS = ((b"sec-gpc", "gpc"), (b"dnt", "dnt"))

@@ -11,7 +11,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.model.records import NO_LINK, Hit, Kind, encode, now_ms
 from app.storage.journal import Journal, JournalError
-from app.tokens import BadTokenError, LinkToken, MessageToken, Readers, Tokens, read_damaged
+from app.tracking.tokens import (
+    BadTokenError,
+    LinkToken,
+    MessageToken,
+    Readers,
+    Tokens,
+    read_damaged,
+)
 
 GIF = bytes.fromhex(  # one transparent pixel, 43 bytes
     "47494638396101000100800000000000ffffff21f90401000000002c00000000010001000002024401003b"
