@@ -36,7 +36,7 @@ from app.classify import CONTEXT_MS, VERSION, Classified, judge
 from app.feed import Feed
 from app.model.records import Hit, new_id, now_ms
 from app.networks import Networks
-from app.queries import sql
+from app.stats.queries import sql
 from app.storage.clickhouse import Row, Storage, StorageError
 
 log = logging.getLogger(__name__)

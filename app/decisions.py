@@ -29,8 +29,8 @@ from app.experiments import (
 from app.feed import DECIDED, put
 from app.feed import Row as FeedRow
 from app.model.records import now_ms
-from app.queries import Queries
 from app.significance import Rate
+from app.stats.queries import Queries
 from app.storage.clickhouse import Row
 from app.storage.journal_segments import waiting_since
 

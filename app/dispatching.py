@@ -18,8 +18,8 @@ from app.erasures import ErasedError
 from app.feed import LOOK, Cursor, CursorError, Feed, News
 from app.following import Follower
 from app.outside import OutsideError, post
-from app.queries import Queries
 from app.settings.settings import Settings
+from app.stats.queries import Queries
 from app.storage.clickhouse import StorageError
 from app.telling import Teller
 from app.webhooks import Delivery, Webhook, Webhooks, headers

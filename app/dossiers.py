@@ -15,7 +15,7 @@ from sqlalchemy import Engine, select
 from app.marks import Marks, deliveries_of
 from app.model.records import recipient_key
 from app.model.tracking_modes import keys
-from app.queries import Queries
+from app.stats.queries import Queries
 from app.storage.state_db import (
     erasures,
     followed,

@@ -30,7 +30,7 @@ from app.loader import Loader
 from app.marks import Marks
 from app.model.records import recipient_key
 from app.model.tracking_modes import keys
-from app.queries import sql
+from app.stats.queries import sql
 from app.storage.clickhouse import Storage, StorageError
 from app.storage.journal_segments import OPEN, SEALED, adopt_orphans
 from app.workspaces import DEFAULT, Workspaces

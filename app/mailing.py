@@ -24,7 +24,6 @@ from app.model import records
 from app.model.records import newsletter_key
 from app.model.tracking_modes import Modes
 from app.outgoing import CompiledMail, Draft, Outgoing
-from app.queries import NotFoundError
 from app.rewriting.html import Compiled
 from app.rewriting.html_scanner import RewriteError
 from app.rewriting.merge_fields import MissingValueError
@@ -37,6 +36,7 @@ from app.schemas.messages import (
     TokenOut,
     explain,
 )
+from app.stats.queries import NotFoundError
 from app.storage.journal import JournalError
 from app.variants import NONE, VariantError
 

@@ -27,11 +27,11 @@ from app.keys import Keys, Scope
 from app.loader import Loader
 from app.metrics import CONTENT_TYPE, Metrics
 from app.networks import Networks
-from app.queries import NotFoundError
 from app.reports import Reports
 from app.schemas.messages import Problem
 from app.sessions import Sessions
 from app.settings.settings import Settings
+from app.stats.queries import NotFoundError
 from app.storage.clickhouse import Storage, StorageError
 from app.storage.journal import Journal, JournalError
 from app.storage.newsletters import FOLDER, Newsletters

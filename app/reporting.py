@@ -8,11 +8,11 @@ from urllib.parse import quote
 import msgspec
 
 from app import asking
-from app.filters import FilterError, Filters
-from app.queries import NotFoundError, Queries
 from app.reports import SendError, send
 from app.schemas.messages import Problem
 from app.settings.settings import PREFIX, Settings
+from app.stats.filters import FilterError, Filters
+from app.stats.queries import NotFoundError, Queries
 from app.web.views import report
 
 

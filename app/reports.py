@@ -17,9 +17,9 @@ import msgspec
 
 from app import smarthost
 from app.files import write_private
-from app.filters import Filters, Period
-from app.queries import NotFoundError, Queries
 from app.settings.settings import Settings
+from app.stats.filters import Filters, Period
+from app.stats.queries import NotFoundError, Queries
 from app.storage.clickhouse import StorageError
 from app.web.views import report
 from app.web.views.urls import page_url

@@ -17,7 +17,7 @@ from app.classify import HUMAN, MACHINE
 from app.experiments import Outcome
 from app.feed import Event, Row
 from app.links import identity
-from app.queries import Queries
+from app.stats.queries import Queries
 
 REMEMBERED = 60.0  # seconds for which ids and links are kept in memory
 ASKED = 5_000  # messages in one question

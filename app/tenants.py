@@ -21,10 +21,10 @@ from app.feed import Feed, News
 from app.following import Follower
 from app.followups import FollowUps
 from app.mailing import Mailing
-from app.queries import Queries
-from app.segments import Saved
 from app.senders import sender
 from app.settings.settings import Settings
+from app.stats.queries import Queries
+from app.stats.segments import Saved
 from app.storage.clickhouse import Storage
 from app.storage.journal import Journal
 from app.storage.newsletters import FOLDER, Newsletters

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from app.loader import Loader
 from app.model.records import Newsletter, encode, new_id, newsletter_key
-from app.queries import NotFoundError, Queries
+from app.stats.queries import NotFoundError, Queries
 from app.storage import newsletters as catalog
 from app.storage.clickhouse import Storage
 from app.storage.newsletters import Catalog, Newsletters, Statement

@@ -15,7 +15,7 @@ from app.corrections import Corrections, span
 from app.demo import agents
 from app.loader import Loader
 from app.model.records import Hit, encode, new_id, newsletter_key, now_ms
-from app.queries import Queries
+from app.stats.queries import Queries
 from app.storage.clickhouse import Storage, StorageError
 
 LATER = 10**15

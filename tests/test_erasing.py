@@ -32,8 +32,8 @@ from app.model.records import (
     recipient_key,
 )
 from app.model.tracking_modes import PSEUDONYMOUS, Modes
-from app.queries import Queries, sql
 from app.settings.settings import load, with_secrets
+from app.stats.queries import Queries, sql
 from app.storage.clickhouse import Storage, StorageError
 from app.storage.state_db import open_state
 from app.workspaces import Workspaces

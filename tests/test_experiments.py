@@ -52,9 +52,9 @@ from app.model.records import (
     newsletter_key,
     recipient_key,
 )
-from app.queries import Queries
 from app.schemas.messages import LineError
 from app.significance import Rate, fit
+from app.stats.queries import Queries
 from app.storage.clickhouse import Storage
 from app.storage.state_db import experiments, open_state
 from tests.receiver import receiver

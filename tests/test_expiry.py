@@ -9,12 +9,12 @@ import pytest
 
 from app.corrections import Corrections
 from app.feed import Feed
-from app.filters import Filters
 from app.loader import Loader
 from app.model.records import Message, Newsletter, Record, encode, new_id, newsletter_key, now_ms
-from app.people import recipient, recipients
-from app.queries import Queries
 from app.settings.settings import Settings, load
+from app.stats.filters import Filters
+from app.stats.queries import Queries
+from app.stats.recipients import recipient, recipients
 from app.storage import retention
 from app.storage.clickhouse import Storage
 from app.storage.retention import Expiry

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.filters import By, FilterError, Filters, Period, Show, Sort, StepName
+from app.stats.filters import By, FilterError, Filters, Period, Show, Sort, StepName
 
 TEXT = st.text(st.characters(blacklist_characters="\0", blacklist_categories=["Cs"]), max_size=50)
 FILTERS = st.builds(

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from app.demo import agents
 from app.links import identity
-from app.queries import clicked, like
+from app.stats.queries import clicked, like
 from app.storage.clickhouse import Storage
 from app.telling import LinkTold, Wanted, _fits
 from tests.service import Service, paths, tracked_urls

@@ -35,7 +35,7 @@ from app.model.tracking_modes import (
     pseudonymous_id,
     told,
 )  # fmt: skip
-from app.queries import Queries, clicked
+from app.stats.queries import Queries, clicked
 from app.storage.clickhouse import Storage
 from app.storage.state_db import open_state
 from app.tracking.tokens import MessageToken, Tokens

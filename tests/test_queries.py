@@ -11,9 +11,7 @@ from typing import Any
 
 import pytest
 
-from app import people
 from app.demo import agents
-from app.filters import FilterError, Filters
 from app.loader import Loader
 from app.model.records import (
     Hit,
@@ -25,7 +23,9 @@ from app.model.records import (
     newsletter_key,
     now_ms,
 )
-from app.queries import NotFoundError, Queries
+from app.stats import recipients
+from app.stats.filters import FilterError, Filters
+from app.stats.queries import NotFoundError, Queries
 from app.storage.clickhouse import Row, Storage
 from app.web.dashboard import exports
 from app.web.views import compare, newsletters
@@ -164,11 +164,11 @@ def test_newsletters_are_sorted_searched_and_paged(queries: Queries) -> None:
 def test_recipients_are_paged_without_gaps(
     queries: Queries, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(people, "PAGE", 7)
+    monkeypatch.setattr(recipients, "PAGE", 7)
     for by in ("clicked", "opened", "address"):
         filters, seen = Filters.read({"by": by, "show": "all"}), []
         while True:
-            page = people.recipients(queries, filters, NAME)
+            page = recipients.recipients(queries, filters, NAME)
             seen += page["rows"]
             if not page["after"]:
                 break
@@ -179,17 +179,17 @@ def test_recipients_are_paged_without_gaps(
             assert [row["person"] for row in seen] == sorted(row["person"] for row in seen)
         else:
             assert [row[by] for row in seen] == sorted((row[by] for row in seen), reverse=True)
-    found = people.recipients(queries, Filters(search="READER07"), NAME)["rows"]
+    found = recipients.recipients(queries, Filters(search="READER07"), NAME)["rows"]
     assert [row["person"] for row in found] == ["reader07@example.com"]
-    everywhere = people.recipients(queries, Filters(search="reader07@example.com"))["rows"]
+    everywhere = recipients.recipients(queries, Filters(search="reader07@example.com"))["rows"]
     assert len(everywhere) == 1
     for after in ("x", "9:x:y", f"{2**70}:1:a", f"1:{2**64}:a", f"{'0' * 30}{2**70}:1:a"):
         with pytest.raises(FilterError):
-            people.recipients(queries, Filters(after=after), NAME)
+            recipients.recipients(queries, Filters(after=after), NAME)
 
 
 def test_a_recipient_has_a_history_and_preferences(queries: Queries) -> None:
-    page = people.recipient(queries, 1000, Filters())
+    page = recipients.recipient(queries, 1000, Filters())
     assert page["address"] == "reader00@example.com"
     (message,) = page["sent"]
     assert (message["id"], message["name"]) == (NAME, "=Known")
@@ -197,13 +197,13 @@ def test_a_recipient_has_a_history_and_preferences(queries: Queries) -> None:
     assert message["hits"][0]["url"] == "https://example.com/0"
     assert page["prefers"]["Topics"] == [("boots", 1)]
     assert page["prefers"]["Sites"] == [("example.com", 1)]
-    scanned = people.recipient(queries, 1003, Filters(show="machine"))
+    scanned = recipients.recipient(queries, 1003, Filters(show="machine"))
     assert {reason for hit in scanned["sent"][0]["hits"] for reason in hit["reasons"]} >= {
         "link_scanner"
     }
-    assert people.recipient(queries, 1003, Filters())["opened"] == 0
+    assert recipients.recipient(queries, 1003, Filters())["opened"] == 0
     with pytest.raises(NotFoundError):
-        people.recipient(queries, 2**61 + 5, Filters())
+        recipients.recipient(queries, 2**61 + 5, Filters())
 
 
 def test_exports_follow_the_filters(queries: Queries, tmp_path: Path) -> None:

@@ -26,9 +26,9 @@ from app.model.records import (
     newsletter_key,
     now_ms,
 )
-from app.queries import Queries
 from app.reports import Every, Reports, SendError, boundary, send
 from app.settings.settings import Settings, load
+from app.stats.queries import Queries
 from app.storage.clickhouse import Storage
 from app.web.views import report
 from tests.service import Service, paths, tracked_urls

@@ -19,7 +19,7 @@ from app.model.records import (
     new_id,
     newsletter_key,
 )
-from app.queries import Queries, sql
+from app.stats.queries import Queries, sql
 from app.storage.clickhouse import Storage
 from app.telling import LinkTold, Teller
 

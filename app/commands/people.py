@@ -21,8 +21,8 @@ from app.erasures import Erasure, Erasures
 from app.feed import Feed
 from app.loader import Loader
 from app.networks import Networks, NetworksError
-from app.queries import Queries
 from app.settings.settings import Settings
+from app.stats.queries import Queries
 from app.storage.clickhouse import StorageError
 from app.storage.state_db import StateError, open_state
 from app.workspaces import DEFAULT, WorkspaceError, Workspaces

@@ -9,8 +9,8 @@ from msgspec import Meta, Struct
 
 from app.experiments import Comparison, Outcome, Plan, VariantFigures
 from app.model.tracking_modes import Axis, Mode
-from app.queries import Agents, LinkStats
 from app.rewriting import merge_fields
+from app.stats.queries import Agents, LinkStats
 from app.variants import VariantName
 
 Id = Annotated[

@@ -7,7 +7,7 @@ from msgspec import Meta, Raw, Struct
 
 from app.model.tracking_modes import AXES, Axis
 from app.schemas.messages import Id, Line, Recipient, Tag
-from app.segments import Segment
+from app.stats.segments import Segment
 
 
 class SuppressionIn(Struct, frozen=True, forbid_unknown_fields=True):

@@ -24,11 +24,11 @@ from app.followups import FollowUps
 from app.keys import Key, Keys, Scope
 from app.mailing import Mailing
 from app.outgoing import Outgoing
-from app.queries import Queries
 from app.rewriting.html_scanner import RewriteError
 from app.schemas import messages
-from app.segments import Saved
 from app.settings.settings import Settings
+from app.stats.queries import Queries
+from app.stats.segments import Saved
 from app.suppressing import Suppressions
 from app.telling import Teller
 from app.variants import VariantError

@@ -12,14 +12,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from app import ledger
 from app.feed import TYPE_OF
-from app.ledger import Place, Search
 from app.links import identity
 from app.model.records import recipient_key
 from app.model.tracking_modes import modes
-from app.queries import NotFoundError, utc
 from app.schemas import messages as schemas
+from app.stats import messages as ledger
+from app.stats.messages import Place, Search
+from app.stats.queries import NotFoundError, utc
 from app.storage.clickhouse import Row
 from app.telling import LinkTold
 from app.web.requests import METADATA, PROBLEMS, RequestError, authorized, integer, json, spec

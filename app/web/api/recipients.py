@@ -11,12 +11,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from app import people, segments
-from app.filters import Filters
 from app.model.records import recipient_key
-from app.queries import utc
 from app.schemas import messages, webhooks
-from app.segments import Segment
+from app.stats import recipients, segments
+from app.stats.filters import Filters
+from app.stats.queries import utc
+from app.stats.segments import Segment
 from app.suppressing import ALL
 from app.web.requests import (
     ADMIN,
@@ -38,7 +38,7 @@ async def recipient(request: Request) -> Response:
     """What one recipient was sent, did, and prefers; people's hits only."""
     api, address = authorized(request), recipient_of(request)
     key = recipient_key(api.settings.recipient_key, api.queries.workspace, address)
-    found = await asyncio.to_thread(people.recipient, api.queries, key, Filters())
+    found = await asyncio.to_thread(recipients.recipient, api.queries, key, Filters())
     entries = await asyncio.to_thread(api.suppressions.of, key)
     names = {row["newsletter"]: row["id"] for row in found["sent"]}
     return answer_of(

@@ -10,10 +10,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from app.filters import FilterError, Filters
 from app.model.records import now_ms
-from app.queries import Queries, Split, Stats, utc
 from app.schemas import messages
+from app.stats.filters import FilterError, Filters
+from app.stats.queries import Queries, Split, Stats, utc
 from app.web.requests import (
     PROBLEMS,
     RequestError,

@@ -12,7 +12,7 @@ from starlette.routing import Route
 
 from app.door import Door
 from app.keys import SCOPES, KeyNameError, Keys
-from app.queries import NotFoundError
+from app.stats.queries import NotFoundError
 from app.throttle import ThrottledError
 from app.users import LONGEST, ROLES, SHORTEST, User, UserError, Users
 from app.web.dashboard.pages import Dashboard

@@ -12,8 +12,8 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 
-from app.filters import FilterError, Filters
-from app.queries import Queries
+from app.stats.filters import FilterError, Filters
+from app.stats.queries import Queries
 from app.web.requests import streamed
 
 FORMATS = {

@@ -19,11 +19,12 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app import ledger, people
-from app.filters import FilterError, Filters
-from app.queries import NotFoundError
 from app.sessions import Session, Sessions
 from app.settings.settings import Settings, resource
+from app.stats import messages
+from app.stats import recipients as people
+from app.stats.filters import FilterError, Filters
+from app.stats.queries import NotFoundError
 from app.storage.clickhouse import StorageError
 from app.users import Role
 from app.web.dashboard import exports
@@ -178,8 +179,8 @@ class Dashboard:
     async def message(self, request: Request) -> Response:
         """One message: what it is, and what came of it in order."""
         queries, message_id = here(request).queries, request.path_params["message_id"]
-        row, hits = await asyncio.to_thread(ledger.message, queries, message_id)
-        page = {"message": row, "hits": hits, "sent_at": ledger.at(row), "filters": Filters()}
+        row, hits = await asyncio.to_thread(messages.message, queries, message_id)
+        page = {"message": row, "hits": hits, "sent_at": messages.at(row), "filters": Filters()}
         return self.page(request, "message.html", page)
 
     async def compare(self, request: Request) -> Response:

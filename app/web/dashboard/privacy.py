@@ -9,7 +9,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from app.model.tracking_modes import AXES
-from app.queries import NotFoundError
+from app.stats.queries import NotFoundError
 from app.web.api import privacy
 from app.web.dashboard.pages import HEADERS, Dashboard, here
 from app.web.requests import streamed

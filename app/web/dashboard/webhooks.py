@@ -12,10 +12,10 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from app import segments
-from app.queries import NotFoundError
 from app.schemas import webhooks as acting
-from app.segments import NAMED, Segment
+from app.stats import segments
+from app.stats.queries import NotFoundError
+from app.stats.segments import NAMED, Segment
 from app.web.api import followups as rules
 from app.web.api import webhooks
 from app.web.dashboard.pages import HEADERS, Dashboard, here

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from app.filters import FilterError, Filters
-from app.queries import Queries, utc
+from app.stats.filters import FilterError, Filters
+from app.stats.queries import Queries, utc
 from app.web.views import charts
 
 MOST = 4

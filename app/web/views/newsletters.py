@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 
 from app import decisions
 from app.experiments import Experiments
-from app.filters import STEPS, Filters, Show
-from app.queries import SLOTS, AgentStats, LinkStats, NotFoundError, Queries, Split, Step, utc
 from app.significance import Interval, Rate, difference, holm, p_value
+from app.stats.filters import STEPS, Filters, Show
+from app.stats.queries import SLOTS, AgentStats, LinkStats, NotFoundError, Queries, Split, Step, utc
 from app.storage.clickhouse import Row
 from app.variants import UNNAMED
 from app.web.views import charts

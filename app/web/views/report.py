@@ -11,8 +11,8 @@ from functools import cache
 from hashlib import sha256
 from typing import Any
 
-from app.filters import PERIODS, Filters, Period
-from app.queries import Queries
+from app.stats.filters import PERIODS, Filters, Period
+from app.stats.queries import Queries
 from app.web.views import newsletters
 from app.web.views.templating import number, rate, tally, templates
 

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from functools import cache
 from urllib.parse import quote, urlencode
 
-from app.filters import Filters
 from app.settings.settings import resource
+from app.stats.filters import Filters
 
 UNFILTERED = Filters()
 

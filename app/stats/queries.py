@@ -11,12 +11,12 @@ from datetime import UTC, datetime
 from functools import cache
 from typing import Any
 
-from app.filters import PARTS, FilterError, Filters, Show, since
 from app.links import families, identity
 from app.links.families import Recorded
 from app.model.records import newsletter_key
 from app.model.tracking_modes import Axis, told
 from app.settings.settings import resource
+from app.stats.filters import PARTS, FilterError, Filters, Show, since
 from app.storage.clickhouse import Row, Storage
 from app.storage.newsletters import Newsletters
 from app.variants import MOST, UNNAMED, Variants

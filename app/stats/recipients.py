@@ -7,8 +7,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from app.classify import HUMAN, MACHINE
-from app.filters import FilterError, Filters
-from app.queries import NotFoundError, Queries, utc
+from app.stats.filters import FilterError, Filters
+from app.stats.queries import NotFoundError, Queries, utc
 from app.storage.clickhouse import Row
 
 PAGE = 50

@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 from app.model.records import sent_at
-from app.people import HITS
-from app.queries import NotFoundError, Queries
+from app.stats.queries import NotFoundError, Queries
+from app.stats.recipients import HITS
 from app.storage.clickhouse import Row
 
 DAY = 86_400_000  # milliseconds

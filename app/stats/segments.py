@@ -9,7 +9,7 @@ from msgspec import Meta, Struct
 from sqlalchemy import Engine, delete, select
 from sqlalchemy.dialects.sqlite import insert
 
-from app.queries import NotFoundError, Queries, clicked
+from app.stats.queries import NotFoundError, Queries, clicked
 from app.storage.clickhouse import Row
 from app.storage.state_db import saved_segments
 
