@@ -5,10 +5,10 @@ from contextlib import contextmanager
 
 import httpx2
 
-from app.keys import local_pass
+from app.auth.api_keys import local_pass
+from app.auth.workspaces import DEFAULT
 from app.settings.settings import PREFIX, Settings
 from app.storage.clickhouse import Storage, StorageError
-from app.workspaces import DEFAULT
 
 
 class AskError(Exception):

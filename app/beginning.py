@@ -6,11 +6,11 @@ from typing import NamedTuple
 
 from sqlalchemy import Engine
 
+from app.auth.api_keys import Keys
+from app.auth.users import ADMIN, UserError, Users
+from app.auth.workspaces import DEFAULT
 from app.files import write_private
-from app.keys import Keys
 from app.settings.settings import Settings
-from app.users import ADMIN, UserError, Users
-from app.workspaces import DEFAULT
 
 
 class Welcome(NamedTuple):

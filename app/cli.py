@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from app import __version__, logs, serving
+from app.auth.workspaces import DEFAULT, WorkspaceError
 from app.commands import (
     Workspace,
     backup,
@@ -45,7 +46,6 @@ from app.settings.settings import PREFIX, Settings
 from app.storage.clickhouse import StorageError
 from app.storage.journal import Journal, JournalError
 from app.storage.state_db import VersionError, open_state
-from app.workspaces import DEFAULT, WorkspaceError
 
 cli = typer.Typer(
     help="Open and click tracking for outgoing mail.",

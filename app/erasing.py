@@ -24,6 +24,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from app import scrubbing
+from app.auth.workspaces import DEFAULT, Workspaces
 from app.corrections import Corrections
 from app.erasures import Erasure, Erasures
 from app.loader import Loader
@@ -33,7 +34,6 @@ from app.model.tracking_modes import keys
 from app.stats.queries import sql
 from app.storage.clickhouse import Storage, StorageError
 from app.storage.journal_segments import OPEN, SEALED, adopt_orphans
-from app.workspaces import DEFAULT, Workspaces
 
 log = logging.getLogger(__name__)
 

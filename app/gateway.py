@@ -18,8 +18,9 @@ from urllib.parse import urlsplit
 
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 
+from app.auth.api_keys import Keys
+from app.auth.workspaces import DEFAULT
 from app.copies import refusal
-from app.keys import Keys
 from app.outgoing import Outgoing
 from app.relaying import LAST_ANSWER, Answer, Capabilities, Upstream
 from app.rewriting.header_fields import begins_within
@@ -27,7 +28,6 @@ from app.settings.settings import PREFIX, Settings, SettingsError
 from app.smtpd import Protocol
 from app.transit import Envelope as Sent
 from app.transit import Transit
-from app.workspaces import DEFAULT
 
 log = logging.getLogger(__name__)
 IDLE = 300.0  # seconds between commands (RFC 5321, section 4.5.3.2.7)

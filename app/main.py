@@ -17,19 +17,22 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 
 from app import snapshot
+from app.auth.api_keys import Keys, Scope
+from app.auth.door import Door
+from app.auth.login_guard import Throttle
+from app.auth.sessions import Sessions
+from app.auth.users import Users
+from app.auth.workspaces import DEFAULT
 from app.corrections import Corrections
 from app.dispatching import Dispatcher
-from app.door import Door
 from app.erasing import Eraser
 from app.feed import CursorError, Feed
 from app.gateway import Gateway
-from app.keys import Keys, Scope
 from app.loader import Loader
 from app.metrics import CONTENT_TYPE, Metrics
 from app.networks import Networks
 from app.reports import Reports
 from app.schemas.messages import Problem
-from app.sessions import Sessions
 from app.settings.settings import Settings
 from app.stats.queries import NotFoundError
 from app.storage.clickhouse import Storage, StorageError
@@ -37,12 +40,10 @@ from app.storage.journal import Journal, JournalError
 from app.storage.newsletters import FOLDER, Newsletters
 from app.storage.state_db import open_state
 from app.tenants import Tenants
-from app.throttle import Throttle
 from app.tracking.middleware import Tracking
 from app.tracking.recording_policy import refuser
 from app.tracking.unsubscribe import Unsubscribe
 from app.tracking.visitors import keeper
-from app.users import Users
 from app.web.api import app, docs, webhooks
 from app.web.dashboard.accounts import Accounts
 from app.web.dashboard.forms import ForeignPostError
@@ -53,7 +54,6 @@ from app.web.dashboard.privacy import Rights
 from app.web.dashboard.webhooks import Actions
 from app.web.hosts import Front
 from app.web.requests import RequestError, decoded, key_of
-from app.workspaces import DEFAULT
 
 FOREIGN = "It was sent from another site. Nothing was changed."
 log = logging.getLogger(__name__)

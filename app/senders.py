@@ -4,6 +4,7 @@ import time
 
 from sqlalchemy import Engine
 
+from app.auth.workspaces import Workspace, Workspaces
 from app.experiments import Experiments
 from app.outgoing import Outgoing
 from app.settings.settings import Settings
@@ -11,7 +12,6 @@ from app.storage.journal import Journal
 from app.suppressing import Suppressions
 from app.tracking.tokens import Tokens
 from app.withdrawing import Withdrawals
-from app.workspaces import Workspace, Workspaces
 
 LOOK = 1.0  # seconds
 

@@ -15,10 +15,11 @@ from rich.console import Console
 from uvicorn.supervisors import Multiprocess
 
 from app import logs
+from app.auth.api_keys import Keys, local_pass
+from app.auth.users import Users
 from app.beginning import begin, take_over
 from app.gateway import Gateway
 from app.greeting import greet
-from app.keys import Keys, local_pass
 from app.networks import Networks, NetworksError
 from app.senders import Senders
 from app.settings import secret_files, settings
@@ -26,7 +27,6 @@ from app.settings.settings import PREFIX, Settings, SettingsError
 from app.storage.journal import Journal, JournalError
 from app.storage.journal_segments import adopt_orphans
 from app.storage.state_db import VersionError, open_state
-from app.users import Users
 
 
 class StartError(Exception):

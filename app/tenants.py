@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
+from app.auth.workspaces import DEFAULT, Workspace, Workspaces
 from app.corrections import Corrections
 from app.decisions import Decider
 from app.dispatching import Course
@@ -34,7 +35,6 @@ from app.tracking.tokens import Readers, Tokens
 from app.web.requests import Parts
 from app.webhooks import Webhooks
 from app.withdrawing import Withdrawals
-from app.workspaces import DEFAULT, Workspace, Workspaces
 
 log = logging.getLogger(__name__)
 LOOK = 1.0  # seconds between looks for changed workspaces

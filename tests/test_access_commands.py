@@ -7,9 +7,9 @@ import httpx2
 import pytest
 from typer.testing import CliRunner
 
+from app.auth.users import Users
 from app.cli import cli
 from app.storage.state_db import open_state
-from app.users import Users
 from tests.service import Service
 from tests.test_workspaces import shell
 

@@ -9,12 +9,12 @@ import httpx2
 import pytest
 from sqlalchemy import Engine
 
+from app.auth.api_keys import Keys
+from app.auth.login_guard import FREE_TRIES
+from app.auth.users import Users
 from app.demo import agents
-from app.keys import Keys
 from app.settings.settings import load
 from app.storage.state_db import open_state
-from app.throttle import FREE_TRIES
-from app.users import Users
 from app.web.dashboard.forms import FORM, SESSION, csrf
 from tests.service import Service
 

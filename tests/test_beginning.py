@@ -13,12 +13,12 @@ import pytest
 from sqlalchemy import Engine
 
 from app import beginning
+from app.auth.api_keys import Keys
+from app.auth.sessions import Sessions
+from app.auth.users import ADMIN, Users
 from app.beginning import begin, take_over
-from app.keys import Keys
-from app.sessions import Sessions
 from app.settings.settings import load, with_secrets
 from app.storage.state_db import open_state
-from app.users import ADMIN, Users
 from tests.clickhouse_server import ClickHouseServer
 from tests.e2e.test_operations import serving
 from tests.service import Service

@@ -13,12 +13,13 @@ from typing import Any
 import httpx2
 import pytest
 
+from app.auth.api_keys import Keys
+from app.auth.workspaces import Workspaces
 from app.corrections import Corrections
 from app.dossiers import Dossiers
 from app.erasing import Eraser, begin
 from app.erasures import Erasures
 from app.feed import Feed
-from app.keys import Keys
 from app.loader import Loader
 from app.model.records import (
     Hit,
@@ -36,7 +37,6 @@ from app.settings.settings import load, with_secrets
 from app.stats.queries import Queries, sql
 from app.storage.clickhouse import Storage, StorageError
 from app.storage.state_db import open_state
-from app.workspaces import Workspaces
 from tests.canaries import (
     ADDRESS,
     AGENT,

@@ -4,8 +4,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy.exc import OperationalError
 
-from app import keys as keys_module
-from app.keys import KeyNameError, Keys, local_pass
+from app.auth import api_keys as keys_module
+from app.auth.api_keys import KeyNameError, Keys, local_pass
 from app.settings.settings import Settings, load, with_secrets
 from app.storage.state_db import open_state
 

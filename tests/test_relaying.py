@@ -16,14 +16,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app import smarthost
+from app.auth.api_keys import Keys
+from app.auth.workspaces import Workspaces
 from app.gateway import Gateway
-from app.keys import Keys
 from app.relaying import Answer, Upstream, answer
 from app.senders import Senders
 from app.settings.settings import load, with_secrets
 from app.storage.journal import Journal
 from app.storage.state_db import open_state
-from app.workspaces import Workspaces
 from tests.gateways import GatewayProcess, gateway, mail, said, without_trace
 from tests.hostile import STAGES, Hostile, hostile
 from tests.service import free_port

@@ -6,9 +6,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine, select
 
-from app import throttle as throttles
-from app.storage.state_db import open_state, wrong_passwords
-from app.throttle import (
+from app.auth import login_guard as throttles
+from app.auth.login_guard import (
     FREE_TRIES,
     FREE_TRIES_OF_NAME,
     WAIT_SECONDS,
@@ -16,6 +15,7 @@ from app.throttle import (
     ThrottledError,
     neighbourhood,
 )
+from app.storage.state_db import open_state, wrong_passwords
 
 
 @pytest.fixture

@@ -3,11 +3,11 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
-from app import sessions as sessions_module
-from app import users as users_module
-from app.sessions import Sessions
+from app.auth import sessions as sessions_module
+from app.auth import users as users_module
+from app.auth.sessions import Sessions
+from app.auth.users import UserError, Users
 from app.storage.state_db import open_state
-from app.users import UserError, Users
 
 PASSWORD = "correct horse battery"
 

@@ -4,12 +4,12 @@ import pytest
 from sqlalchemy import Engine
 from typer.testing import CliRunner
 
+from app.auth.workspaces import DEFAULT, WorkspaceError, Workspaces
 from app.cli import cli
 from app.settings.settings import Settings, load, with_secrets
 from app.storage.state_db import open_state
 from app.tenants import readers
 from app.tracking.tokens import LinkToken, Readers, Tokens
-from app.workspaces import DEFAULT, WorkspaceError, Workspaces
 from tests.service import Service, paths, tracked_urls
 
 MAIL = '<body><a href="https://example.com/boots">x</a></body>'

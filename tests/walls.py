@@ -13,13 +13,13 @@ import httpx2
 from starlette.routing import Route
 from typer.testing import CliRunner
 
+from app.auth.workspaces import Workspaces
 from app.cli import cli
 from app.main import Mailwake
 from app.model.records import recipient_key
 from app.settings.settings import load, with_secrets
 from app.storage.state_db import open_state
 from app.web.dashboard.forms import SESSION, csrf
-from app.workspaces import Workspaces
 from tests.hits import PERSON
 from tests.service import Service, paths, tracked_urls
 

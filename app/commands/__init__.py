@@ -8,9 +8,9 @@ from rich.console import Console
 from rich.text import Text
 from sqlalchemy import Engine
 
+from app.auth.workspaces import WorkspaceError, Workspaces
 from app.settings import settings
 from app.settings.settings import PREFIX, Settings, SettingsError
-from app.workspaces import WorkspaceError, Workspaces
 
 Workspace = Annotated[str, typer.Option(help="Whose it is.")]
 console = Console()

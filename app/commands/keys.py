@@ -8,10 +8,10 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
+from app.auth.api_keys import KeyNameError, Keys
+from app.auth.workspaces import DEFAULT
 from app.commands import Workspace, console, fail, option, settings_of, workspace_of
-from app.keys import KeyNameError, Keys
 from app.storage.state_db import open_state
-from app.workspaces import DEFAULT
 
 commands = typer.Typer(help="Keys of the API, each good for some scopes.", no_args_is_help=True)
 DataDir = Annotated[Path | None, option("data_dir")]

@@ -13,6 +13,7 @@ from sqlalchemy import Engine
 
 from app import asking
 from app.asking import AskError
+from app.auth.workspaces import DEFAULT, WorkspaceError, Workspaces
 from app.commands import errors, fail, option, settings_of
 from app.corrections import Corrections
 from app.dossiers import Dossiers
@@ -25,7 +26,6 @@ from app.settings.settings import Settings
 from app.stats.queries import Queries
 from app.storage.clickhouse import StorageError
 from app.storage.state_db import StateError, open_state
-from app.workspaces import DEFAULT, WorkspaceError, Workspaces
 
 WAIT = 120.0  # seconds for which a running service is waited for
 LOOK = 0.2

@@ -9,13 +9,13 @@ from rich.table import Table
 from rich.text import Text
 from sqlalchemy import Engine
 
+from app.auth.sessions import Sessions
+from app.auth.users import ADMIN, User, UserError, Users
+from app.auth.workspaces import DEFAULT
 from app.commands import Workspace, console, fail, option, settings_of, workspace_of
 from app.serving import with_public_url
-from app.sessions import Sessions
 from app.settings.settings import Settings
 from app.storage.state_db import open_state
-from app.users import ADMIN, User, UserError, Users
-from app.workspaces import DEFAULT
 
 commands = typer.Typer(help="Users of the dashboard.", no_args_is_help=True)
 DataDir = Annotated[Path | None, option("data_dir")]

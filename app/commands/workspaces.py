@@ -9,9 +9,9 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
+from app.auth.workspaces import WorkspaceError, Workspaces
 from app.commands import console, fail, option, settings_of
 from app.storage.state_db import open_state
-from app.workspaces import WorkspaceError, Workspaces
 
 commands = typer.Typer(
     help="Tenants of one service, each with its own domain, secrets, keys and data.",

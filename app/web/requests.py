@@ -15,13 +15,13 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from app import __version__
+from app.auth.api_keys import Key, Keys, Scope
 from app.corrections import Corrections
 from app.dossiers import Dossiers
 from app.erasures import Erasures
 from app.experiments import Experiments
 from app.feed import Feed, News
 from app.followups import FollowUps
-from app.keys import Key, Keys, Scope
 from app.mailing import Mailing
 from app.outgoing import Outgoing
 from app.rewriting.html_scanner import RewriteError

@@ -8,8 +8,8 @@ import httpx2
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
+from app.auth.users import Users
 from app.storage.state_db import open_state
-from app.users import Users
 from tests.e2e.test_accessibility import AXE, RUN
 from tests.e2e.test_dashboard import XSS, browser, login
 from tests.service import Service

@@ -8,9 +8,9 @@ from urllib.parse import urlencode
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
+from app.auth.users import Users
 from app.demo import agents
 from app.storage.state_db import open_state
-from app.users import Users
 from tests.service import Service, paths, tracked_urls
 
 MAIL = '<p><a href="https://example.com/a" data-track-name="{label}">x</a></p>'

@@ -23,13 +23,13 @@ import httpx2
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, Request
 
+from app.auth.api_keys import Keys
+from app.auth.users import Users
+from app.auth.workspaces import DEFAULT
 from app.demo import agents
-from app.keys import Keys
 from app.settings.settings import load
 from app.storage.state_db import open_state
-from app.users import Users
 from app.web.views.urls import page_url
-from app.workspaces import DEFAULT
 from tests.e2e.test_dashboard import browser, login
 from tests.service import Service, paths, tracked_urls
 

@@ -7,7 +7,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.keys import Keys
+from app.auth.api_keys import Keys
 from app.web.api import (
     admin,
     events,

@@ -10,9 +10,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from app.auth.api_keys import Scope
 from app.decisions import Figures, current, due, summed
 from app.experiments import LOOK_SECONDS, Experiment, ExperimentError, Plan
-from app.keys import Scope
 from app.model.records import newsletter_key
 from app.schemas import messages
 from app.variants import VariantError

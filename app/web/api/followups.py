@@ -9,9 +9,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from app.auth.api_keys import Scope
 from app.feed import Feed
 from app.followups import FollowUp, FollowUps, Rule
-from app.keys import Scope
 from app.schemas import messages
 from app.schemas import webhooks as acting
 from app.telling import Wanted

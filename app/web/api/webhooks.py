@@ -15,9 +15,9 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from app import followups
+from app.auth.api_keys import Scope
 from app.classify import HUMAN, MACHINE
 from app.feed import TYPES
-from app.keys import Scope
 from app.outside import OutsideError, check
 from app.schemas import messages
 from app.schemas import webhooks as acting

@@ -10,11 +10,11 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from app.door import Door
-from app.keys import SCOPES, KeyNameError, Keys
+from app.auth.api_keys import SCOPES, KeyNameError, Keys
+from app.auth.door import Door
+from app.auth.login_guard import ThrottledError
+from app.auth.users import LONGEST, ROLES, SHORTEST, User, UserError, Users
 from app.stats.queries import NotFoundError
-from app.throttle import ThrottledError
-from app.users import LONGEST, ROLES, SHORTEST, User, UserError, Users
 from app.web.dashboard.pages import Dashboard
 
 

@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from app.agents import agent
-from app.sessions import SECONDS
+from app.auth.sessions import SECONDS
 
 SESSION, FORM = "mailwake_session", "mailwake_form"
 CSRF = "csrf"  # the field of every form

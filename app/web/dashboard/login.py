@@ -9,9 +9,9 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from app.door import Door
-from app.throttle import ThrottledError
-from app.users import User, Users
+from app.auth.door import Door
+from app.auth.login_guard import ThrottledError
+from app.auth.users import User, Users
 from app.web.dashboard.forms import (
     FORM,
     SESSION,

@@ -19,14 +19,14 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.sessions import Session, Sessions
+from app.auth.sessions import Session, Sessions
+from app.auth.users import Role
 from app.settings.settings import Settings, resource
 from app.stats import messages
 from app.stats import recipients as people
 from app.stats.filters import FilterError, Filters
 from app.stats.queries import NotFoundError
 from app.storage.clickhouse import StorageError
-from app.users import Role
 from app.web.dashboard import exports
 from app.web.dashboard.forms import CSRF, SESSION, StaleFormError, check_form, cookie, csrf
 from app.web.dashboard.live import MAX_VIEWERS, Fragments, Live, while_valid

@@ -2,8 +2,8 @@
 
 import asyncio
 
-from app.throttle import Throttle
-from app.users import LONGEST_NAME, User, Users
+from app.auth.login_guard import Throttle
+from app.auth.users import LONGEST_NAME, User, Users
 
 TOGETHER = 2  # passwords checked at a time: each takes 64 MiB
 LONGEST = 1024  # characters that are looked at

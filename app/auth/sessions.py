@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 from sqlalchemy import Engine, delete, insert, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
+from app.auth.users import User
 from app.storage.state_db import login_codes, sessions, users
-from app.users import User
 
 SECONDS = 30 * 86_400
 SEEN = 60.0  # seconds between notes of when a session was last used

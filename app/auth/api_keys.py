@@ -15,9 +15,9 @@ from itsdangerous import BadSignature, URLSafeTimedSerializer
 from sqlalchemy import Engine, insert, or_, select, update
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
+from app.auth.workspaces import DEFAULT
 from app.settings.settings import PREFIX, Settings
 from app.storage.state_db import api_keys
-from app.workspaces import DEFAULT
 
 Scope = Literal["rewrite", "read", "admin"]
 SCOPES = get_args(Scope)
