@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 from sqlalchemy.exc import SQLAlchemyError
 
+from app.consent.erasure_requests import ErasedError
 from app.decisions import Decider
-from app.erasures import ErasedError
 from app.feed import LOOK, Cursor, CursorError, Feed, News
 from app.following import Follower
 from app.outside import OutsideError, post

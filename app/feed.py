@@ -16,8 +16,8 @@ import msgspec
 from sqlalchemy import Connection, Engine, delete, func, insert, select
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
-from app import suppressing
-from app.erasures import Erasures, newest
+from app.consent import suppressions
+from app.consent.erasure_requests import Erasures, newest
 from app.experiments import Outcome
 from app.model.records import NO_LINK, Hit
 from app.storage.state_db import StateError, feed
@@ -134,12 +134,12 @@ class Feed:
             with self._engine.begin() as connection:
                 put(connection, source, rows, now)
                 for row in stopped:
-                    suppressing.put(
+                    suppressions.put(
                         connection, row.workspace, row.recipient, row.newsletter, "unsubscribed",
                         row.at,
                     )  # fmt: skip
                 for hit in unnamed:
-                    suppressing.put(
+                    suppressions.put(
                         connection, hit.workspace, hit.recipient, hit.newsletter, "unsubscribed",
                         hit.at / 1000,
                     )  # fmt: skip

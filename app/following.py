@@ -7,13 +7,13 @@ from datetime import UTC, datetime
 from uuid import UUID
 
 from app.classify import HUMAN
+from app.consent.suppressions import Suppressions
 from app.feed import KEPT, Cursor, CursorError, Event, Feed
 from app.followups import TYPE, Due, FollowUp, FollowUps, Sent, due_id
 from app.settings.settings import Settings
 from app.stats.queries import Queries
 from app.storage.clickhouse import Row
 from app.storage.journal_segments import waiting_since
-from app.suppressing import Suppressions
 from app.telling import Teller, Told
 from app.webhooks import Webhooks
 

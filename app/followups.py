@@ -16,7 +16,7 @@ from sqlalchemy import ColumnElement, Engine, delete, func, literal, select, upd
 from sqlalchemy import insert as new
 from sqlalchemy.dialects.sqlite import insert
 
-from app import erasures
+from app.consent import erasure_requests
 from app.feed import Cursor
 from app.storage.state_db import followed, followups, signed
 from app.telling import LinkTold, Wanted
@@ -149,7 +149,7 @@ class FollowUps:
                 .where(followups.c.id == one.id)
                 .values(seq=cursor.seq, line=cursor.line, sent_ms=to.ms, sent_message=to.message)
             )
-            erasures.check(connection, seen)
+            erasure_requests.check(connection, seen)
             for recipient, what in due:
                 first = connection.execute(
                     insert(followed)

@@ -19,8 +19,8 @@ from typing import NamedTuple
 import msgspec
 
 from app.classify import VERSION, Classified, classify, judge
+from app.consent.erasure_requests import Erasures
 from app.corrections import origin, touch
-from app.erasures import Erasures
 from app.feed import Feed
 from app.files import locked
 from app.links import identity, masking

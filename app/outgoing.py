@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from msgspec.structs import replace
 
+from app.consent.suppressions import Suppressions
 from app.experiments import NO_CHOICE, Choice, Experiments
 from app.link_signer import KnownLinks, LinkRules, LinkSigner
 from app.model import records as events
@@ -29,7 +30,6 @@ from app.schemas.messages import (
 from app.settings.settings import Settings
 from app.storage.journal import Journal
 from app.storage.newsletters import FOLDER, Catalog, Newsletters
-from app.suppressing import Suppressions
 from app.tracking.tokens import MessageToken, Tokens
 
 Withdrawn = Callable[[str, int, int], tuple[Axis, ...]]

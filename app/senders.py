@@ -5,13 +5,13 @@ import time
 from sqlalchemy import Engine
 
 from app.auth.workspaces import Workspace, Workspaces
+from app.consent.suppressions import Suppressions
+from app.consent.withdrawals import Withdrawals
 from app.experiments import Experiments
 from app.outgoing import Outgoing
 from app.settings.settings import Settings
 from app.storage.journal import Journal
-from app.suppressing import Suppressions
 from app.tracking.tokens import Tokens
-from app.withdrawing import Withdrawals
 
 LOOK = 1.0  # seconds
 

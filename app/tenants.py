@@ -14,6 +14,8 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.auth.workspaces import DEFAULT, Workspace, Workspaces
+from app.consent.suppressions import Suppressions
+from app.consent.withdrawals import Withdrawals
 from app.corrections import Corrections
 from app.decisions import Decider
 from app.dispatching import Course
@@ -29,12 +31,10 @@ from app.stats.segments import Saved
 from app.storage.clickhouse import Storage
 from app.storage.journal import Journal
 from app.storage.newsletters import FOLDER, Newsletters
-from app.suppressing import Suppressions
 from app.telling import Teller
 from app.tracking.tokens import Readers, Tokens
 from app.web.requests import Parts
 from app.webhooks import Webhooks
-from app.withdrawing import Withdrawals
 
 log = logging.getLogger(__name__)
 LOOK = 1.0  # seconds between looks for changed workspaces

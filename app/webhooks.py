@@ -21,7 +21,7 @@ from sqlalchemy import Connection, Engine, delete, func, select, update
 from sqlalchemy import insert as new
 from sqlalchemy.dialects.sqlite import insert
 
-from app import erasures
+from app.consent import erasure_requests
 from app.feed import Cursor
 from app.outside import Answer
 from app.storage.state_db import deliveries, told, webhooks
@@ -158,7 +158,7 @@ class Webhooks:
                 .where(webhooks.c.id == hook.id)
                 .values(seq=following.seq, line=following.line)
             )
-            erasures.check(connection, seen)
+            erasure_requests.check(connection, seen)
             for event in events:
                 if hook.first and not _is_first(connection, hook.id, event):
                     continue

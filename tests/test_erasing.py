@@ -15,10 +15,10 @@ import pytest
 
 from app.auth.api_keys import Keys
 from app.auth.workspaces import Workspaces
+from app.consent.erasure_requests import Erasures
 from app.corrections import Corrections
 from app.dossiers import Dossiers
 from app.erasing import Eraser, begin
-from app.erasures import Erasures
 from app.feed import Feed
 from app.loader import Loader
 from app.model.records import (
@@ -205,7 +205,7 @@ DEATHS = (
     "app.storage.clickhouse:Storage.insert 2 after",  # what waits in the journal is half loaded
     "app.storage.clickhouse:Storage.change 1 before",
     "app.storage.clickhouse:Storage.change 1 after",  # messages are nobody's, hits are not
-    "app.erasures:Erasures.change 1 before",  # all is rewritten, and not noted
+    "app.consent.erasure_requests:Erasures.change 1 before",  # all is rewritten, and not noted
     "app.scrubbing:scrub_feed 1 before",
     "app.scrubbing:scrub_deliveries 1 after",
     "app.scrubbing:scrub_files 1 after",

@@ -6,14 +6,14 @@ from uuid import UUID
 import msgspec
 import pytest
 
-from app.erasures import ErasedError, Erasures
+from app.consent.erasure_requests import ErasedError, Erasures
+from app.consent.suppressions import Suppressions
 from app.feed import Cursor, Feed
 from app.followups import FollowUps, Rule, Sent
 from app.loader import rows
 from app.model.records import NOBODY, Hit, Message, encode, new_id, now_ms
 from app.outside import Answer
 from app.storage.state_db import open_state
-from app.suppressing import Suppressions
 from app.telling import Wanted
 from app.webhooks import Webhooks
 

@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 from sqlalchemy import create_engine, update
 
 from app import feed as feed_module
+from app.consent.suppressions import ALL, Suppressions
 from app.feed import Cursor, CursorError, Feed, cursor
 from app.loader import Loader
 from app.model.records import Hit, encode, new_id, newsletter_key, now_ms
 from app.storage.clickhouse import Storage
 from app.storage.state_db import feed as table
 from app.storage.state_db import metadata, open_state, signed, unsigned
-from app.suppressing import ALL, Suppressions
 
 KEY = 2**64 - 5  # one that SQLite's integers hold with a sign
 

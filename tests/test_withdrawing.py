@@ -13,10 +13,10 @@ import httpx2
 import pytest
 from sqlalchemy.exc import SQLAlchemyError
 
+from app.consent.withdrawals import ALL, Withdrawals
 from app.model.records import recipient_key
 from app.settings.settings import load, with_secrets
 from app.storage.state_db import open_state
-from app.withdrawing import ALL, Withdrawals
 from tests.service import Service, paths, tracked_urls
 
 AGENT = "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Thunderbird/128.0"

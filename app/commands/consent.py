@@ -9,10 +9,10 @@ import typer
 
 from app.auth.workspaces import DEFAULT, WorkspaceError, Workspaces
 from app.commands import fail, option, settings_of
+from app.consent.withdrawals import ALL, Withdrawals
 from app.model.records import newsletter_key, recipient_key
 from app.model.tracking_modes import AXES, Axis
 from app.storage.state_db import open_state
-from app.withdrawing import ALL, Withdrawals
 
 commands = typer.Typer(help="Who has withdrawn from being counted.", no_args_is_help=True)
 Whom = Annotated[str, typer.Argument(help="The person's mail address.")]

@@ -15,10 +15,10 @@ from app import asking
 from app.asking import AskError
 from app.auth.workspaces import DEFAULT, WorkspaceError, Workspaces
 from app.commands import errors, fail, option, settings_of
+from app.consent.erasure_requests import Erasure, Erasures
 from app.corrections import Corrections
 from app.dossiers import Dossiers
 from app.erasing import Eraser, begin
-from app.erasures import Erasure, Erasures
 from app.feed import Feed
 from app.loader import Loader
 from app.networks import Networks, NetworksError

@@ -16,9 +16,11 @@ from starlette.responses import Response, StreamingResponse
 
 from app import __version__
 from app.auth.api_keys import Key, Keys, Scope
+from app.consent.erasure_requests import Erasures
+from app.consent.suppressions import Suppressions
+from app.consent.withdrawals import Withdrawals
 from app.corrections import Corrections
 from app.dossiers import Dossiers
-from app.erasures import Erasures
 from app.experiments import Experiments
 from app.feed import Feed, News
 from app.followups import FollowUps
@@ -29,11 +31,9 @@ from app.schemas import messages
 from app.settings.settings import Settings
 from app.stats.queries import Queries
 from app.stats.segments import Saved
-from app.suppressing import Suppressions
 from app.telling import Teller
 from app.variants import VariantError
 from app.webhooks import Webhooks
-from app.withdrawing import Withdrawals
 
 P = ParamSpec("P")
 T = TypeVar("T")

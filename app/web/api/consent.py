@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from app.consent.withdrawals import ALL
 from app.model.records import newsletter_key, recipient_key
 from app.model.tracking_modes import Axis
 from app.schemas import messages, webhooks
@@ -24,7 +25,6 @@ from app.web.requests import (
     json,
     spec,
 )
-from app.withdrawing import ALL
 
 _CHANGES = {
     "HTTP_200": webhooks.ConsentOut, "HTTP_413": messages.Problem, "HTTP_422": messages.Problem,

@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from app.erasures import Erasure
+from app.consent.erasure_requests import Erasure
 from app.model.records import recipient_key
 from app.schemas import messages, webhooks
 from app.web.requests import (

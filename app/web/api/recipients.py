@@ -11,13 +11,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from app.consent.suppressions import ALL
 from app.model.records import recipient_key
 from app.schemas import messages, webhooks
 from app.stats import recipients, segments
 from app.stats.filters import Filters
 from app.stats.queries import utc
 from app.stats.segments import Segment
-from app.suppressing import ALL
 from app.web.requests import (
     ADMIN,
     PROBLEMS,

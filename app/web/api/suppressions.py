@@ -10,9 +10,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from app.consent.suppressions import ALL
 from app.model.records import newsletter_key, recipient_key
 from app.schemas import messages, webhooks
-from app.suppressing import ALL
 from app.web.requests import (
     PROBLEMS,
     REWRITE,

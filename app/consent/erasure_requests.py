@@ -13,7 +13,7 @@ import msgspec
 from sqlalchemy import Connection, Engine, func, select, update
 from sqlalchemy.dialects.sqlite import insert
 
-from app import withdrawing
+from app.consent import withdrawals
 from app.model.records import sent_at
 from app.storage.state_db import erasures, signed, unsigned
 
@@ -64,7 +64,7 @@ class Erasures:
                     index_elements=["workspace", "recipient"], set_={"seq": _NEXT, **said}
                 )
             )
-            withdrawing.put(connection, workspace, recipient)
+            withdrawals.put(connection, workspace, recipient)
             where = erasures.c.workspace == workspace, erasures.c.recipient == signed(recipient)
             return _erasure(connection.execute(select(erasures).where(*where)).one())
 
