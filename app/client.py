@@ -14,7 +14,7 @@ from urllib.parse import quote
 import httpx2
 import msgspec
 
-from app.experiments import Plan
+from app.experiments.experiments import Plan
 from app.model.tracking_modes import Mode
 from app.schemas.messages import (
     AssignmentList,

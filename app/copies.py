@@ -11,13 +11,13 @@ import dkim
 
 from app import describing, streams
 from app.describing import DescriptionError
+from app.experiments.variants import VariantError
 from app.outgoing import NO_DATA, Outgoing, Prepared
 from app.rewriting import header_fields, smtp_lines
 from app.rewriting.header_fields import HeaderError
 from app.schemas.messages import OwnData
 from app.settings.settings import PREFIX, Settings, SettingsError
 from app.streams import Stream
-from app.variants import VariantError
 
 log = logging.getLogger(__name__)
 SHARED = "(shared)"  # the recipient of a mail that all get alike

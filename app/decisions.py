@@ -14,9 +14,9 @@ from typing import NamedTuple
 import msgspec
 from sqlalchemy import Engine
 
-from app import significance
 from app.corrections import waiting_to_settle
-from app.experiments import (
+from app.experiments import significance
+from app.experiments.experiments import (
     Comparison,
     Experiment,
     Experiments,
@@ -26,10 +26,10 @@ from app.experiments import (
     VariantFigures,
     decide,
 )
+from app.experiments.significance import Rate
 from app.feed import DECIDED, put
 from app.feed import Row as FeedRow
 from app.model.records import now_ms
-from app.significance import Rate
 from app.stats.queries import Queries
 from app.storage.clickhouse import Row
 from app.storage.journal_segments import waiting_since

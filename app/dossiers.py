@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 from sqlalchemy import Engine, select
 
+from app.experiments.variants import Variants
 from app.marks import Marks, deliveries_of
 from app.model.records import recipient_key
 from app.model.tracking_modes import keys
@@ -25,7 +26,6 @@ from app.storage.state_db import (
     unsigned,
     withdrawals,
 )
-from app.variants import Variants
 
 _encode = msgspec.json.encode
 

@@ -18,7 +18,7 @@ from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from app.consent import suppressions
 from app.consent.erasure_requests import Erasures, newest
-from app.experiments import Outcome
+from app.experiments.experiments import Outcome
 from app.model.records import NO_LINK, Hit
 from app.storage.state_db import StateError, feed
 

@@ -18,7 +18,8 @@ from typing import IO, Literal, NamedTuple
 
 import msgspec
 
-from app.experiments import Choices
+from app.experiments.experiments import Choices
+from app.experiments.variants import NONE, VariantError
 from app.links import masking
 from app.model import records
 from app.model.records import newsletter_key
@@ -38,7 +39,6 @@ from app.schemas.messages import (
 )
 from app.stats.queries import NotFoundError
 from app.storage.journal import JournalError
-from app.variants import NONE, VariantError
 
 CACHED = 64  # compiled templates in memory
 MAX_LINE = 65_536  # bytes of one recipient's line

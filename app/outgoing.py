@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from msgspec.structs import replace
 
 from app.consent.suppressions import Suppressions
-from app.experiments import NO_CHOICE, Choice, Experiments
+from app.experiments.experiments import NO_CHOICE, Choice, Experiments
 from app.link_signer import KnownLinks, LinkRules, LinkSigner
 from app.model import records as events
 from app.model.records import new_id, newsletter_key, now_ms, recipient_key

@@ -14,11 +14,11 @@ import msgspec
 from msgspec import Meta, Struct
 
 from app import describing
+from app.experiments.variants import VariantName
 from app.links.url_patterns import check_patterns
 from app.rewriting import header_fields
 from app.rewriting.header_fields import Field
 from app.schemas.messages import Families, Id, Line, NewsletterIn, Tags, TrackingIn
-from app.variants import VariantName
 
 Glob = Annotated[str, Meta(min_length=1, max_length=500)]
 NAMES = ("list_id", "feedback_id", "sender")

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from msgspec import Struct
 
 from app.classify import HUMAN, MACHINE
-from app.experiments import Outcome
+from app.experiments.experiments import Outcome
 from app.feed import Event, Row
 from app.links import identity
 from app.stats.queries import Queries

@@ -23,7 +23,7 @@ from app import decisions
 from app.client import Mailwake, MailwakeError
 from app.decisions import Decider
 from app.demo import agents
-from app.experiments import (
+from app.experiments.experiments import (
     LOOK_SECONDS,
     Choice,
     Experiment,
@@ -37,6 +37,7 @@ from app.experiments import (
     VariantFigures,
     decide,
 )
+from app.experiments.significance import Rate, fit
 from app.feed import Cursor, Feed
 from app.links.identity import WHOLE
 from app.loader import Loader
@@ -53,7 +54,6 @@ from app.model.records import (
     recipient_key,
 )
 from app.schemas.messages import LineError
-from app.significance import Rate, fit
 from app.stats.queries import Queries
 from app.storage.clickhouse import Storage
 from app.storage.state_db import experiments, open_state

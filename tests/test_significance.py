@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.significance import Rate, difference, fit, holm, interval, p_value
+from app.experiments.significance import Rate, difference, fit, holm, interval, p_value
 
 RATES = st.integers(0, 2000).flatmap(
     lambda of: st.tuples(st.integers(0, of), st.just(of)).map(lambda pair: Rate(*pair))

@@ -7,11 +7,11 @@ from typing import Annotated, Literal, NamedTuple
 
 from msgspec import Meta, Struct
 
-from app.experiments import Comparison, Outcome, Plan, VariantFigures
+from app.experiments.experiments import Comparison, Outcome, Plan, VariantFigures
+from app.experiments.variants import VariantName
 from app.model.tracking_modes import Axis, Mode
 from app.rewriting import merge_fields
 from app.stats.queries import Agents, LinkStats
-from app.variants import VariantName
 
 Id = Annotated[
     str,

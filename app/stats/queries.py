@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from functools import cache
 from typing import Any
 
+from app.experiments.variants import MOST, UNNAMED, Variants
 from app.links import families, identity
 from app.links.families import Recorded
 from app.model.records import newsletter_key
@@ -19,7 +20,6 @@ from app.settings.settings import resource
 from app.stats.filters import PARTS, FilterError, Filters, Show, since
 from app.storage.clickhouse import Row, Storage
 from app.storage.newsletters import Newsletters
-from app.variants import MOST, UNNAMED, Variants
 
 SLOTS = 24  # of a sparkline
 AVERAGE_SECONDS = 60

@@ -21,7 +21,8 @@ from app.consent.suppressions import Suppressions
 from app.consent.withdrawals import Withdrawals
 from app.corrections import Corrections
 from app.dossiers import Dossiers
-from app.experiments import Experiments
+from app.experiments.experiments import Experiments
+from app.experiments.variants import VariantError
 from app.feed import Feed, News
 from app.followups import FollowUps
 from app.mailing import Mailing
@@ -32,7 +33,6 @@ from app.settings.settings import Settings
 from app.stats.queries import Queries
 from app.stats.segments import Saved
 from app.telling import Teller
-from app.variants import VariantError
 from app.webhooks import Webhooks
 
 P = ParamSpec("P")

@@ -12,10 +12,10 @@ from starlette.routing import Route
 
 from app.auth.api_keys import Scope
 from app.decisions import Figures, current, due, summed
-from app.experiments import LOOK_SECONDS, Experiment, ExperimentError, Plan
+from app.experiments.experiments import LOOK_SECONDS, Experiment, ExperimentError, Plan
+from app.experiments.variants import VariantError
 from app.model.records import newsletter_key
 from app.schemas import messages
-from app.variants import VariantError
 from app.web.requests import (
     PROBLEMS,
     REWRITE,

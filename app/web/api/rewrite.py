@@ -15,13 +15,13 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from app import describing
+from app.experiments.variants import VariantError, VariantName
 from app.links.url_patterns import check_patterns
 from app.mailing import Sample
 from app.rewriting import header_fields as headers
 from app.rewriting.header_fields import begins_within
 from app.rewriting.merge_fields import MissingValueError
 from app.schemas import messages as schemas
-from app.variants import VariantError, VariantName
 from app.web.requests import (
     METADATA,
     PROBLEMS,

@@ -11,13 +11,13 @@ from typing import Any, NamedTuple
 
 import nh3
 
+from app.experiments.variants import NONE
 from app.links import identity
 from app.mailing import Mailing, Sample
 from app.rewriting.html import compile_html
 from app.rewriting.links import Link, Options
 from app.stats.filters import Filters
 from app.stats.queries import LinkStats, NotFoundError, Queries
-from app.variants import NONE
 
 HEADERS = {
     "content-security-policy": (

@@ -6,12 +6,12 @@ from operator import itemgetter
 from typing import Any, NamedTuple
 
 from app import decisions
-from app.experiments import Experiments
-from app.significance import Interval, Rate, difference, holm, p_value
+from app.experiments.experiments import Experiments
+from app.experiments.significance import Interval, Rate, difference, holm, p_value
+from app.experiments.variants import UNNAMED
 from app.stats.filters import STEPS, Filters, Show
 from app.stats.queries import SLOTS, AgentStats, LinkStats, NotFoundError, Queries, Split, Step, utc
 from app.storage.clickhouse import Row
-from app.variants import UNNAMED
 from app.web.views import charts
 
 PAGE = 50  # newsletters on one page

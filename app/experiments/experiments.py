@@ -18,9 +18,9 @@ from msgspec import Meta, Struct
 from sqlalchemy import Connection, Engine, bindparam, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
+from app.experiments.variants import NONE, VariantName, Variants
 from app.model.records import now_ms
 from app.storage.state_db import experiments, signed, unsigned
-from app.variants import NONE, VariantName, Variants
 
 MOST = 100  # experiments of a workspace that wait to be decided
 LOOK_SECONDS = 0.5  # between looks for a newsletter's experiment: every message asks
