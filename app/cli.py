@@ -33,13 +33,13 @@ from app.commands import (
     utc,
     workspaces,
 )
+from app.messages.prepare import Prepared
+from app.messages.preparers import Senders
 from app.model.tracking_modes import MODES
 from app.networks import NetworksError
-from app.outgoing import Prepared
 from app.rewriting import charsets
 from app.rewriting.html_scanner import RewriteError
 from app.schemas import messages
-from app.senders import Senders
 from app.serving import with_public_url
 from app.settings import settings
 from app.settings.settings import PREFIX, Settings

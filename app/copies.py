@@ -9,10 +9,11 @@ from typing import Literal, NamedTuple, get_args
 
 import dkim
 
-from app import describing, streams
-from app.describing import DescriptionError
+from app import streams
 from app.experiments.variants import VariantError
-from app.outgoing import NO_DATA, Outgoing, Prepared
+from app.messages import mail_headers
+from app.messages.mail_headers import DescriptionError
+from app.messages.prepare import NO_DATA, Outgoing, Prepared
 from app.rewriting import header_fields, smtp_lines
 from app.rewriting.header_fields import HeaderError
 from app.schemas.messages import OwnData
@@ -91,13 +92,13 @@ class Copies:
             return Mail(content, None, why="signed")
         try:
             stream = streams.stream_of(head, own, sender, self._rules)
-            data = describing.own_data(head, own)
+            data = mail_headers.own_data(head, own)
         except DescriptionError as error:
             return Mail(content, None, False, "field", f"{error.field}: {error}")
         closed = header_fields.begins_within(content) or any(
             f.name == "list-unsubscribe" for f in head
         )
-        unsubscribe = describing.wants_unsubscribe(own) and not closed
+        unsubscribe = mail_headers.wants_unsubscribe(own) and not closed
         return Mail(content, stream, unsubscribe, data=data)
 
     def make(self, mail: Mail, recipient: str) -> Copy:
@@ -118,14 +119,14 @@ class Copies:
             return Copy(mail.content, prepared)
         content = prepared.html
         if mail.unsubscribe and recipient != SHARED:
-            content = describing.header(prepared.draft.headers) + content
+            content = mail_headers.header(prepared.draft.headers) + content
         if content == mail.content:
-            off = mail.stream.tracking == describing.OFF
+            off = mail.stream.tracking == mail_headers.OFF
             why: Reason = "off" if off else _why(prepared)
             return self.untouched(mail, why, "; ".join(prepared.notes))
         if self._settings.smtp_message_id and not header_fields.begins_within(content):
             named = {MESSAGE_ID: prepared.draft.message_id}
-            content = describing.header(named) + content
+            content = mail_headers.header(named) + content
         content = self._signed(content)
         if problem := refusal(content):  # whatever the rewriter did
             self._outgoing.unproven += 1

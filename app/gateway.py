@@ -21,7 +21,7 @@ from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 from app.auth.api_keys import Keys
 from app.auth.workspaces import DEFAULT
 from app.copies import refusal
-from app.outgoing import Outgoing
+from app.messages.prepare import Outgoing
 from app.relaying import LAST_ANSWER, Answer, Capabilities, Upstream
 from app.rewriting.header_fields import begins_within
 from app.settings.settings import PREFIX, Settings, SettingsError

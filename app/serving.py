@@ -20,8 +20,8 @@ from app.auth.users import Users
 from app.beginning import begin, take_over
 from app.gateway import Gateway
 from app.greeting import greet
+from app.messages.preparers import Senders
 from app.networks import Networks, NetworksError
-from app.senders import Senders
 from app.settings import secret_files, settings
 from app.settings.settings import PREFIX, Settings, SettingsError
 from app.storage.journal import Journal, JournalError

@@ -13,9 +13,9 @@ from typing import Annotated, NamedTuple
 import msgspec
 from msgspec import Meta, Struct
 
-from app import describing
 from app.experiments.variants import VariantName
 from app.links.url_patterns import check_patterns
+from app.messages import mail_headers
 from app.rewriting import header_fields
 from app.rewriting.header_fields import Field
 from app.schemas.messages import Families, Id, Line, NewsletterIn, Tags, TrackingIn
@@ -74,8 +74,8 @@ def from_file(path: Path) -> Sequence[Rule]:
         except ValueError as error:
             raise StreamsError(f"{path}: stream {number}: link_families: {error}") from None
         try:
-            describing.tracking_of({"track": rule.track})
-        except describing.DescriptionError as error:
+            mail_headers.tracking_of({"track": rule.track})
+        except mail_headers.DescriptionError as error:
             raise StreamsError(f"{path}: stream {number}: track: {error}") from None
     return rules
 
@@ -90,12 +90,12 @@ def stream_of(
     told = _told(head, sender)
     rule = next((rule for rule in rules if _fits(rule, told)), None)
     track = own if "track" in own or not rule else {"track": rule.track}
-    variant = describing.variant_of(own)
+    variant = mail_headers.variant_of(own)
     if "newsletter" in own:
-        return Stream(describing.newsletter_of(own), describing.tracking_of(track), variant)
+        return Stream(mail_headers.newsletter_of(own), mail_headers.tracking_of(track), variant)
     named = rule.newsletter if rule else "{domain}"
     of = re.sub(r"\{(\w+)\}", lambda part: told.get(part[1], part[0]), named)[:200]
-    found = describing.newsletter_of({"newsletter": of, **own})
+    found = mail_headers.newsletter_of({"newsletter": of, **own})
     if rule and "name" not in own:
         found = msgspec.structs.replace(found, name=rule.name)
     if rule and "tags" not in own:
@@ -106,7 +106,7 @@ def stream_of(
         found = msgspec.structs.replace(found, full_urls=rule.full_urls)
     if variant is None and rule:
         variant = rule.variant
-    return Stream(found, describing.tracking_of(track), variant)
+    return Stream(found, mail_headers.tracking_of(track), variant)
 
 
 def _told(head: Sequence[Field], sender: str) -> dict[str, str]:

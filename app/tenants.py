@@ -23,8 +23,8 @@ from app.dossiers import Dossiers
 from app.feed import Feed, News
 from app.following import Follower
 from app.followups import FollowUps
-from app.mailing import Mailing
-from app.senders import sender
+from app.messages.preparers import sender
+from app.messages.templates import Mailing
 from app.settings.settings import Settings
 from app.stats.queries import Queries
 from app.stats.segments import Saved

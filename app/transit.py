@@ -11,7 +11,7 @@ from math import inf
 from typing import NamedTuple, ParamSpec, TypeVar
 
 from app.copies import SHARED, Copies, Copy, Mail, Reason
-from app.outgoing import Outgoing
+from app.messages.prepare import Outgoing
 from app.relaying import Answer, Upstream, answer
 from app.settings.settings import Settings
 from app.storage.journal import JournalError

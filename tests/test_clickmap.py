@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.links import identity
-from app.mailing import Sample
+from app.messages.templates import Sample
 from app.web.views.clickmap import HEADERS, Spot, document
 from tests.service import Service, paths, tracked_urls
 

@@ -12,7 +12,7 @@ import dkim
 import pytest
 
 from app.copies import Copies
-from app.senders import Senders
+from app.messages.preparers import Senders
 from app.settings.settings import load, with_secrets
 from app.storage.journal import Journal
 from app.storage.state_db import open_state

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from app.outgoing import _edits
+from app.messages.prepare import _edits
 from app.rewriting import header_fields, iso2022, mime
 from app.rewriting.html import Compiled, Link, Options, RewriteError, compile_html, rewrite_text
 from app.rewriting.mime import Edit, Leaf

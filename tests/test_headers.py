@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app import describing, streams
+from app import streams
+from app.messages import mail_headers
 from app.rewriting import header_fields, mime
 from app.rewriting.header_fields import HeaderError, address, fields, text_of
 from tests.calls import calls
@@ -37,13 +38,13 @@ def test_nothing_in_a_field_is_an_error(name: str, value: bytes) -> None:
         text.encode("utf-8")  # no half of a character
     head, _ = fields(without)
     for describe in (
-        lambda: describing.recipient_of(without, own).encode("utf-8"),
-        lambda: describing.tracking_of(own),
+        lambda: mail_headers.recipient_of(without, own).encode("utf-8"),
+        lambda: mail_headers.tracking_of(own),
         lambda: streams.stream_of(head, own, "a@b.example", ()),
     ):
         try:
             describe()
-        except describing.DescriptionError as error:
+        except mail_headers.DescriptionError as error:
             assert error.field.startswith("X-Mailwake-") and len(str(error)) < 500
     assert mime.rewrite(without, lambda *_: []).message == without
 

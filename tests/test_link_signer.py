@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app import link_signer
-from app.link_signer import KnownLinks, LinkRules, LinkSigner
 from app.links import identity
+from app.messages import link_signer
+from app.messages.link_signer import KnownLinks, LinkRules, LinkSigner
 from app.rewriting.links import Link
 from app.tracking.tokens import Tokens
 

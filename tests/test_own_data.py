@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.client import Mailwake, MailwakeError
-from app.describing import DescriptionError, own_data
+from app.messages.mail_headers import DescriptionError, own_data
 from app.rewriting.header_fields import fields, without_own
 from app.schemas.messages import LineError
 from tests.clickhouse_server import ClickHouseServer

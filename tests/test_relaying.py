@@ -19,8 +19,8 @@ from app import smarthost
 from app.auth.api_keys import Keys
 from app.auth.workspaces import Workspaces
 from app.gateway import Gateway
+from app.messages.preparers import Senders
 from app.relaying import Answer, Upstream, answer
-from app.senders import Senders
 from app.settings.settings import load, with_secrets
 from app.storage.journal import Journal
 from app.storage.state_db import open_state

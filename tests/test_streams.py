@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.describing import OFF, DescriptionError
+from app.messages.mail_headers import OFF, DescriptionError
 from app.rewriting.header_fields import fields
 from app.schemas.messages import TrackingIn
 from app.streams import Rule, Stream, StreamsError, from_file, stream_of

@@ -25,8 +25,8 @@ from app.experiments.experiments import Experiments
 from app.experiments.variants import VariantError
 from app.feed import Feed, News
 from app.followups import FollowUps
-from app.mailing import Mailing
-from app.outgoing import Outgoing
+from app.messages.prepare import Outgoing
+from app.messages.templates import Mailing
 from app.rewriting.html_scanner import RewriteError
 from app.schemas import messages
 from app.settings.settings import Settings

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from app.outgoing import _edits
+from app.messages.prepare import _edits
 from app.rewriting import mime, proof
 from app.rewriting.html import Compiled, Link, Options, RewriteError, compile_html
 from app.rewriting.mime import Edit, Leaf

@@ -14,10 +14,10 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from app import describing
 from app.experiments.variants import VariantError, VariantName
 from app.links.url_patterns import check_patterns
-from app.mailing import Sample
+from app.messages import mail_headers
+from app.messages.templates import Sample
 from app.rewriting import header_fields as headers
 from app.rewriting.header_fields import begins_within
 from app.rewriting.merge_fields import MissingValueError
@@ -166,9 +166,9 @@ async def rewrite_mime(request: Request) -> Response:
         sample = Sample(*prepared.sample, named.link_families, named.full_urls)
         await asyncio.to_thread(api.mailing.keep_sample, named.id, sample)
     rewritten = prepared.html
-    if describing.wants_unsubscribe(own) and not begins_within(message):
+    if mail_headers.wants_unsubscribe(own) and not begins_within(message):
         newline = "\n" if b"\r\n" not in message[:1000] else "\r\n"
-        rewritten = describing.header(draft.headers, newline) + rewritten
+        rewritten = mail_headers.header(draft.headers, newline) + rewritten
     headers = {"x-mailwake-message-id": draft.message_id}
     headers |= {f"x-mailwake-{name.lower()}": value for name, value in draft.headers.items()}
     if draft.suppressed:
@@ -286,12 +286,12 @@ def _described(body: bytes) -> _Described:
     """A whole message without its own fields, and what they say. Raises RequestError."""
     try:
         message, own = headers.without_own(body)
-        newsletter = describing.newsletter_of(own)
-        tracking = describing.tracking_of(own)
-        recipient = describing.recipient_of(message, own)
-        variant = describing.variant_of(own)
-        data = describing.own_data(headers.fields(message)[0], own)
-    except describing.DescriptionError as error:
+        newsletter = mail_headers.newsletter_of(own)
+        tracking = mail_headers.tracking_of(own)
+        recipient = mail_headers.recipient_of(message, own)
+        variant = mail_headers.variant_of(own)
+        data = mail_headers.own_data(headers.fields(message)[0], own)
+    except mail_headers.DescriptionError as error:
         raise RequestError(422, str(error), error.field) from None
     except headers.HeaderError as error:
         raise RequestError(422, str(error), "body") from None

@@ -13,7 +13,7 @@ import nh3
 
 from app.experiments.variants import NONE
 from app.links import identity
-from app.mailing import Mailing, Sample
+from app.messages.templates import Mailing, Sample
 from app.rewriting.html import compile_html
 from app.rewriting.links import Link, Options
 from app.stats.filters import Filters

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from app.consent.suppressions import Suppressions
 from app.experiments.experiments import NO_CHOICE, Choice, Experiments
-from app.link_signer import KnownLinks, LinkRules, LinkSigner
+from app.messages.link_signer import KnownLinks, LinkRules, LinkSigner
 from app.model import records as events
 from app.model.records import new_id, newsletter_key, now_ms, recipient_key
 from app.model.tracking_modes import SHARED, Axis, Mode, Modes, aggregate_id

@@ -8,7 +8,7 @@ from app.auth.workspaces import Workspace, Workspaces
 from app.consent.suppressions import Suppressions
 from app.consent.withdrawals import Withdrawals
 from app.experiments.experiments import Experiments
-from app.outgoing import Outgoing
+from app.messages.prepare import Outgoing
 from app.settings.settings import Settings
 from app.storage.journal import Journal
 from app.tracking.tokens import Tokens

@@ -21,10 +21,10 @@ import msgspec
 from app.experiments.experiments import Choices
 from app.experiments.variants import NONE, VariantError
 from app.links import masking
+from app.messages.prepare import CompiledMail, Draft, Outgoing
 from app.model import records
 from app.model.records import newsletter_key
 from app.model.tracking_modes import Modes
-from app.outgoing import CompiledMail, Draft, Outgoing
 from app.rewriting.html import Compiled
 from app.rewriting.html_scanner import RewriteError
 from app.rewriting.merge_fields import MissingValueError
