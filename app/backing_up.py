@@ -7,7 +7,7 @@ from app import asking, snapshot
 from app.asking import AskError
 from app.backup import BackupError
 from app.corrections import Corrections
-from app.feed import Feed
+from app.events.feed import Feed
 from app.loader import Loader
 from app.networks import Networks, NetworksError
 from app.settings.settings import Settings

@@ -33,7 +33,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from app.classify import CONTEXT_MS, VERSION, Classified, judge
-from app.feed import Feed
+from app.events.feed import Feed
 from app.model.records import Hit, new_id, now_ms
 from app.networks import Networks
 from app.stats.queries import sql

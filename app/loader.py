@@ -21,7 +21,7 @@ import msgspec
 from app.classify import VERSION, Classified, classify, judge
 from app.consent.erasure_requests import Erasures
 from app.corrections import origin, touch
-from app.feed import Feed
+from app.events.feed import Feed
 from app.files import locked
 from app.links import identity, masking
 from app.model.records import (

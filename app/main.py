@@ -24,9 +24,9 @@ from app.auth.sessions import Sessions
 from app.auth.users import Users
 from app.auth.workspaces import DEFAULT
 from app.corrections import Corrections
-from app.dispatching import Dispatcher
 from app.erasing import Eraser
-from app.feed import CursorError, Feed
+from app.events.feed import CursorError, Feed
+from app.events.webhook_worker import Dispatcher
 from app.gateway import Gateway
 from app.loader import Loader
 from app.metrics import CONTENT_TYPE, Metrics

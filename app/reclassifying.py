@@ -9,7 +9,7 @@ import msgspec
 from app import asking
 from app.asking import AskError
 from app.corrections import Corrections, Progress, span
-from app.feed import Feed
+from app.events.feed import Feed
 from app.networks import Networks
 from app.schemas.messages import ReclassifyIn, ReclassifyOut
 from app.settings.settings import Settings

@@ -145,7 +145,7 @@ async def load(chosen: Settings) -> None:
     """Load the journal until told to stop. Raises StartError."""
     _check_networks(chosen)
     from app.corrections import Corrections  # noqa: PLC0415
-    from app.feed import Feed  # noqa: PLC0415
+    from app.events.feed import Feed  # noqa: PLC0415
     from app.loader import Loader  # noqa: PLC0415
     from app.storage.clickhouse import Storage  # noqa: PLC0415
 

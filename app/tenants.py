@@ -17,12 +17,14 @@ from app.auth.workspaces import DEFAULT, Workspace, Workspaces
 from app.consent.suppressions import Suppressions
 from app.consent.withdrawals import Withdrawals
 from app.corrections import Corrections
-from app.decisions import Decider
-from app.dispatching import Course
 from app.dossiers import Dossiers
-from app.feed import Feed, News
-from app.following import Follower
-from app.followups import FollowUps
+from app.events.enrich import Teller
+from app.events.experiment_worker import Decider
+from app.events.feed import Feed, News
+from app.events.followup_worker import Follower
+from app.events.followups import FollowUps
+from app.events.webhook_worker import Course
+from app.events.webhooks import Webhooks
 from app.messages.preparers import sender
 from app.messages.templates import Mailing
 from app.settings.settings import Settings
@@ -31,10 +33,8 @@ from app.stats.segments import Saved
 from app.storage.clickhouse import Storage
 from app.storage.journal import Journal
 from app.storage.newsletters import FOLDER, Newsletters
-from app.telling import Teller
 from app.tracking.tokens import Readers, Tokens
 from app.web.requests import Parts
-from app.webhooks import Webhooks
 
 log = logging.getLogger(__name__)
 LOOK = 1.0  # seconds between looks for changed workspaces

@@ -14,8 +14,9 @@ import typer.main
 from prometheus_client.parser import text_string_to_metric_families
 from typer.core import TyperArgument, TyperGroup, TyperOption
 
-from app import classify, feed, followups, telling
+from app import classify
 from app.cli import cli
+from app.events import enrich, feed, followups
 from app.main import Mailwake
 from app.schemas import webhooks
 from app.serving import with_public_url
@@ -167,7 +168,7 @@ def _events() -> Iterator[str]:
         )),
         "## Models", "",
     )  # fmt: skip
-    kinds = (telling.Told, followups.Due, webhooks.WebhookIn, webhooks.FollowUpIn)
+    kinds = (enrich.Told, followups.Due, webhooks.WebhookIn, webhooks.FollowUpIn)
     _, schemas = msgspec.json.schema_components(kinds)
     yield from _models(schemas)
 

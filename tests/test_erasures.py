@@ -8,14 +8,14 @@ import pytest
 
 from app.consent.erasure_requests import ErasedError, Erasures
 from app.consent.suppressions import Suppressions
-from app.feed import Cursor, Feed
-from app.followups import FollowUps, Rule, Sent
+from app.events.enrich import Wanted
+from app.events.feed import Cursor, Feed
+from app.events.followups import FollowUps, Rule, Sent
+from app.events.safe_http import Answer
+from app.events.webhooks import Webhooks
 from app.loader import rows
 from app.model.records import NOBODY, Hit, Message, encode, new_id, now_ms
-from app.outside import Answer
 from app.storage.state_db import open_state
-from app.telling import Wanted
-from app.webhooks import Webhooks
 
 WHO = 2**64 - 17  # fills 64 bits, which SQLite holds with a sign
 

@@ -19,10 +19,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import update
 
-from app import decisions
 from app.client import Mailwake, MailwakeError
-from app.decisions import Decider
 from app.demo import agents
+from app.events import experiment_worker
+from app.events.experiment_worker import Decider
+from app.events.feed import Cursor, Feed
 from app.experiments.experiments import (
     LOOK_SECONDS,
     Choice,
@@ -38,7 +39,6 @@ from app.experiments.experiments import (
     decide,
 )
 from app.experiments.significance import Rate, fit
-from app.feed import Cursor, Feed
 from app.links.identity import WHOLE
 from app.loader import Loader
 from app.model.records import (
@@ -202,11 +202,11 @@ def arm(name: str, of: int, hits: int, unsubscribed: int = 0) -> VariantFigures:
 )
 def test_the_better_one_wins(arms: list[VariantFigures], expected: tuple[str, str | None]) -> None:
     wanted = plan(*[1] * len(arms))
-    pairs = decisions.compared(arms, wanted.level)
+    pairs = experiment_worker.compared(arms, wanted.level)
     assert len(pairs) == len(arms) * (len(arms) - 1) // 2
-    assert decisions.winner(arms, pairs, wanted) == expected
+    assert experiment_worker.winner(arms, pairs, wanted) == expected
     careless = plan(*[1] * len(arms), guard=False)
-    result = decisions.winner(arms, pairs, careless)[0]
+    result = experiment_worker.winner(arms, pairs, careless)[0]
     assert result == ("winner" if expected[0] == "guard" else expected[0])
 
 
@@ -223,7 +223,9 @@ ARMS = st.lists(
 def test_whoever_wins_is_above_every_other(found: list[tuple[int, int, int]]) -> None:
     arms = [arm(f"V{n}", *figures) for n, figures in enumerate(found)]
     wanted = plan(*[1] * len(arms))
-    result, name = decisions.winner(arms, decisions.compared(arms, wanted.level), wanted)
+    result, name = experiment_worker.winner(
+        arms, experiment_worker.compared(arms, wanted.level), wanted
+    )
     assert (result == "winner") == (name is not None)
     if name:
         best = next(one for one in arms if one.variant == name)
@@ -604,8 +606,8 @@ def test_figures_are_a_count_made_beside_them(
     (tmp_path / f"{uuid.UUID(bytes=new_id())}.seg").write_bytes(b"".join(map(encode, records)))
     Loader(tmp_path, storage).load_all()
     made = Experiment("exp_0", key, name, wanted, [1, 2, 3], start, full, None, None)
-    assert decisions.due(made) == until
-    found = decisions.figures(Queries(storage), made, now)
+    assert experiment_worker.due(made) == until
+    found = experiment_worker.figures(Queries(storage), made, now)
     assert [
         (one.messages, one.recipients, one.of, one.hits, one.unsubscribed) for one in found.arms
     ] == [

@@ -8,7 +8,7 @@ from typing import cast
 import pytest
 
 from app.corrections import Corrections
-from app.feed import Feed
+from app.events.feed import Feed
 from app.loader import Loader
 from app.model.records import Message, Newsletter, Record, encode, new_id, newsletter_key, now_ms
 from app.settings.settings import Settings, load

@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import create_engine, update
 
-from app import feed as feed_module
 from app.consent.suppressions import ALL, Suppressions
-from app.feed import Cursor, CursorError, Feed, cursor
+from app.events import feed as feed_module
+from app.events.feed import Cursor, CursorError, Feed, cursor
 from app.loader import Loader
 from app.model.records import Hit, encode, new_id, newsletter_key, now_ms
 from app.storage.clickhouse import Storage

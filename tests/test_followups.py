@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from app.demo import agents
-from app.feed import Cursor
-from app.followups import Due, FollowUps, Rule, Sent, due_id
+from app.events.enrich import Wanted
+from app.events.feed import Cursor
+from app.events.followups import Due, FollowUps, Rule, Sent, due_id
+from app.events.webhooks import Webhooks
 from app.model.records import Hit, Kind, Message, Newsletter, encode, new_id, newsletter_key
 from app.storage.state_db import open_state
-from app.telling import Wanted
-from app.webhooks import Webhooks
 from tests.receiver import Receiver, receiver
 from tests.service import Service, paths, tracked_urls
 

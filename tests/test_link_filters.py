@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.demo import agents
+from app.events.enrich import LinkTold, Wanted, _fits
 from app.links import identity
 from app.stats.queries import clicked, like
 from app.storage.clickhouse import Storage
-from app.telling import LinkTold, Wanted, _fits
 from tests.service import Service, paths, tracked_urls
 
 PERSON = {"user-agent": agents.CHROME, "sec-fetch-mode": "navigate"}

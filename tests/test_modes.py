@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from app.corrections import Corrections
 from app.demo import agents
-from app.feed import Cursor, Feed
+from app.events.feed import Cursor, Feed
 from app.loader import Loader
 from app.model.records import (
     Hit,

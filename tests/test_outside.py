@@ -13,8 +13,8 @@ import trustme
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app import outside
-from app.outside import Answer, OutsideError, check, permitted, post, retry_after
+from app.events import safe_http
+from app.events.safe_http import Answer, OutsideError, check, permitted, post, retry_after
 from tests.receiver import receiver
 
 HERE = (ipaddress.ip_network("127.0.0.0/8"),)
@@ -113,7 +113,7 @@ def test_a_certificate_must_be_of_the_name_and_of_today(
     authority = trustme.CA()
     trusted = ssl.create_default_context()
     authority.configure_trust(trusted)
-    monkeypatch.setattr(outside, "_trusted", lambda: trusted)
+    monkeypatch.setattr(safe_http, "_trusted", lambda: trusted)
     monkeypatch.setattr(
         socket, "getaddrinfo",
         lambda _, port, **__: [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))],

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from app.feed import Cursor, Event, Row
+from app.events.enrich import LinkTold, Teller
+from app.events.feed import Cursor, Event, Row
 from app.links import identity
 from app.loader import Loader
 from app.model.records import (
@@ -21,7 +22,6 @@ from app.model.records import (
 )
 from app.stats.queries import Queries, sql
 from app.storage.clickhouse import Storage
-from app.telling import LinkTold, Teller
 
 NAME = "told links"
 KEY = newsletter_key("default", NAME)

@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 from standardwebhooks import Webhook as Verifier
 
 from app.demo import agents
-from app.feed import Cursor
-from app.outside import Answer
+from app.events.enrich import LinkTold, Told, Wanted
+from app.events.feed import Cursor
+from app.events.safe_http import Answer
+from app.events.webhooks import GIVEN_UP, Webhook, Webhooks, headers
 from app.settings.settings import SettingsError
 from app.storage.state_db import open_state
-from app.telling import LinkTold, Told, Wanted
 from app.web.api.webhooks import from_file
-from app.webhooks import GIVEN_UP, Webhook, Webhooks, headers
 from tests.receiver import Receiver, receiver
 from tests.service import Service, paths, tracked_urls
 

@@ -19,7 +19,7 @@ from app.consent.erasure_requests import Erasure, Erasures
 from app.corrections import Corrections
 from app.dossiers import Dossiers
 from app.erasing import Eraser, begin
-from app.feed import Feed
+from app.events.feed import Feed
 from app.loader import Loader
 from app.networks import Networks, NetworksError
 from app.settings.settings import Settings

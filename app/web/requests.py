@@ -21,10 +21,12 @@ from app.consent.suppressions import Suppressions
 from app.consent.withdrawals import Withdrawals
 from app.corrections import Corrections
 from app.dossiers import Dossiers
+from app.events.enrich import Teller
+from app.events.feed import Feed, News
+from app.events.followups import FollowUps
+from app.events.webhooks import Webhooks
 from app.experiments.experiments import Experiments
 from app.experiments.variants import VariantError
-from app.feed import Feed, News
-from app.followups import FollowUps
 from app.messages.prepare import Outgoing
 from app.messages.templates import Mailing
 from app.rewriting.html_scanner import RewriteError
@@ -32,8 +34,6 @@ from app.schemas import messages
 from app.settings.settings import Settings
 from app.stats.queries import Queries
 from app.stats.segments import Saved
-from app.telling import Teller
-from app.webhooks import Webhooks
 
 P = ParamSpec("P")
 T = TypeVar("T")

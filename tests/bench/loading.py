@@ -9,7 +9,7 @@ import uuid
 from pathlib import Path
 
 from app.demo import agents
-from app.feed import Feed
+from app.events.feed import Feed
 from app.loader import Loader
 from app.model.records import Hit, Kind, encode, new_id, now_ms
 from app.settings.settings import load

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from app.corrections import Corrections
 from app.demo import agents
-from app.feed import Feed
+from app.events.feed import Feed
 from app.loader import Loader
 from app.model.records import (
     Hit,

@@ -12,11 +12,11 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from app.classify import HUMAN, MACHINE
-from app.feed import LOOK, TYPES, Cursor, CursorError, cursor
+from app.events.enrich import Told, Wanted
+from app.events.feed import LOOK, TYPES, Cursor, CursorError, cursor
 from app.links import identity
 from app.schemas import messages
 from app.storage.clickhouse import StorageError
-from app.telling import Told, Wanted
 from app.web.requests import PROBLEMS, Parts, RequestError, authorized, integer, spec
 
 PAGE, MOST = 1_000, 10_000  # events of one answer

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from app.auth.api_keys import Scope
-from app.decisions import Figures, current, due, summed
+from app.events.experiment_worker import Figures, current, due, summed
 from app.experiments.experiments import LOOK_SECONDS, Experiment, ExperimentError, Plan
 from app.experiments.variants import VariantError
 from app.model.records import newsletter_key

@@ -10,11 +10,12 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from app.auth.api_keys import Scope
-from app.feed import Feed
-from app.followups import FollowUp, FollowUps, Rule
+from app.events.enrich import Wanted
+from app.events.feed import Feed
+from app.events.followups import FollowUp, FollowUps, Rule
+from app.events.webhooks import Webhooks
 from app.schemas import messages
 from app.schemas import webhooks as acting
-from app.telling import Wanted
 from app.web.requests import (
     ADMIN,
     PROBLEMS,
@@ -25,7 +26,6 @@ from app.web.requests import (
     json,
     spec,
 )
-from app.webhooks import Webhooks
 
 MOST = 100
 CHANGED = {"HTTP_413": messages.Problem, "HTTP_422": messages.Problem}

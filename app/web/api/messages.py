@@ -12,7 +12,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from app.feed import TYPE_OF
+from app.events.enrich import LinkTold
+from app.events.feed import TYPE_OF
 from app.links import identity
 from app.model.records import recipient_key
 from app.model.tracking_modes import modes
@@ -21,7 +22,6 @@ from app.stats import messages as ledger
 from app.stats.messages import Place, Search
 from app.stats.queries import NotFoundError, utc
 from app.storage.clickhouse import Row
-from app.telling import LinkTold
 from app.web.requests import METADATA, PROBLEMS, RequestError, authorized, integer, json, spec
 
 PAGE, MOST = 100, 1_000

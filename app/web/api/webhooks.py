@@ -14,15 +14,16 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from app import followups
 from app.auth.api_keys import Scope
 from app.classify import HUMAN, MACHINE
-from app.feed import TYPES
-from app.outside import OutsideError, check
+from app.events import followups
+from app.events.enrich import Wanted
+from app.events.feed import TYPES
+from app.events.safe_http import OutsideError, check
+from app.events.webhooks import Delivery, Webhook
 from app.schemas import messages
 from app.schemas import webhooks as acting
 from app.settings.settings import PREFIX, SettingsError
-from app.telling import Wanted
 from app.web.requests import (
     ADMIN,
     PROBLEMS,
@@ -34,7 +35,6 @@ from app.web.requests import (
     json,
     spec,
 )
-from app.webhooks import Delivery, Webhook
 
 PAGE, MOST = 50, 500
 MOST_HOOKS = 100

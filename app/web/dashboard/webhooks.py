@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
+from app.events.webhooks import Webhook, Webhooks
 from app.schemas import webhooks as acting
 from app.stats import segments
 from app.stats.queries import NotFoundError
@@ -20,7 +21,6 @@ from app.web.api import followups as rules
 from app.web.api import webhooks
 from app.web.dashboard.pages import HEADERS, Dashboard, here
 from app.web.requests import RequestError, invalid, streamed
-from app.webhooks import Webhook, Webhooks
 
 LOGGED = 50  # deliveries on a page
 SHOWN = 50  # recipients of a segment

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from operator import itemgetter
 from typing import Any, NamedTuple
 
-from app import decisions
+from app.events import experiment_worker
 from app.experiments.experiments import Experiments
 from app.experiments.significance import Interval, Rate, difference, holm, p_value
 from app.experiments.variants import UNNAMED
@@ -126,10 +126,10 @@ def experiment(queries: Queries, experiments: Experiments, newsletter_id: str) -
     found = experiments.get(queries.key(newsletter_id))
     if found is None:
         raise NotFoundError(f"newsletter {newsletter_id!r} has no experiment")
-    figures = decisions.current(queries, found)
+    figures = experiment_worker.current(queries, found)
     first = figures.arms[0].variant
     against = {pair.variant: pair for pair in figures.comparisons if pair.against == first}
-    due = decisions.due(found)
+    due = experiment_worker.due(found)
     return {
         "newsletter": newsletter,
         "filters": Filters(),

@@ -15,6 +15,8 @@ import msgspec
 from sqlalchemy import Engine
 
 from app.corrections import waiting_to_settle
+from app.events.feed import DECIDED, put
+from app.events.feed import Row as FeedRow
 from app.experiments import significance
 from app.experiments.experiments import (
     Comparison,
@@ -27,8 +29,6 @@ from app.experiments.experiments import (
     decide,
 )
 from app.experiments.significance import Rate
-from app.feed import DECIDED, put
-from app.feed import Row as FeedRow
 from app.model.records import now_ms
 from app.stats.queries import Queries
 from app.storage.clickhouse import Row

@@ -8,14 +8,14 @@ from uuid import UUID
 
 from app.classify import HUMAN
 from app.consent.suppressions import Suppressions
-from app.feed import KEPT, Cursor, CursorError, Event, Feed
-from app.followups import TYPE, Due, FollowUp, FollowUps, Sent, due_id
+from app.events.enrich import Teller, Told
+from app.events.feed import KEPT, Cursor, CursorError, Event, Feed
+from app.events.followups import TYPE, Due, FollowUp, FollowUps, Sent, due_id
+from app.events.webhooks import Webhooks
 from app.settings.settings import Settings
 from app.stats.queries import Queries
 from app.storage.clickhouse import Row
 from app.storage.journal_segments import waiting_since
-from app.telling import Teller, Told
-from app.webhooks import Webhooks
 
 log = logging.getLogger(__name__)
 BATCH = 5_000  # events or messages looked at in one commit

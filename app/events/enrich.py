@@ -14,8 +14,8 @@ from urllib.parse import urlsplit
 from msgspec import Struct
 
 from app.classify import HUMAN, MACHINE
+from app.events.feed import Event, Row
 from app.experiments.experiments import Outcome
-from app.feed import Event, Row
 from app.links import identity
 from app.stats.queries import Queries
 

@@ -22,10 +22,10 @@ from sqlalchemy import insert as new
 from sqlalchemy.dialects.sqlite import insert
 
 from app.consent import erasure_requests
-from app.feed import Cursor
-from app.outside import Answer
+from app.events.enrich import Told, Wanted
+from app.events.feed import Cursor
+from app.events.safe_http import Answer
 from app.storage.state_db import deliveries, told, webhooks
-from app.telling import Told, Wanted
 
 PAUSES = (5.0, 30.0, 120.0, 600.0, 3600.0, 4 * 3600.0, 12 * 3600.0, 24 * 3600.0)  # seconds
 GIVEN_UP = 5 * 86_400.0  # seconds after which a delivery is dead, and a failing webhook disabled

@@ -14,15 +14,15 @@ from typing import NamedTuple
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.consent.erasure_requests import ErasedError
-from app.decisions import Decider
-from app.feed import LOOK, Cursor, CursorError, Feed, News
-from app.following import Follower
-from app.outside import OutsideError, post
+from app.events.enrich import Teller
+from app.events.experiment_worker import Decider
+from app.events.feed import LOOK, Cursor, CursorError, Feed, News
+from app.events.followup_worker import Follower
+from app.events.safe_http import OutsideError, post
+from app.events.webhooks import Delivery, Webhook, Webhooks, headers
 from app.settings.settings import Settings
 from app.stats.queries import Queries
 from app.storage.clickhouse import StorageError
-from app.telling import Teller
-from app.webhooks import Delivery, Webhook, Webhooks, headers
 
 log = logging.getLogger(__name__)
 BATCH = 500  # events read at once

@@ -17,10 +17,10 @@ from sqlalchemy import insert as new
 from sqlalchemy.dialects.sqlite import insert
 
 from app.consent import erasure_requests
-from app.feed import Cursor
+from app.events.enrich import LinkTold, Wanted
+from app.events.feed import Cursor
+from app.events.webhooks import queue, sent_as
 from app.storage.state_db import followed, followups, signed
-from app.telling import LinkTold, Wanted
-from app.webhooks import queue, sent_as
 
 TYPE = "followup.due"
 MOST_HOURS = 720
