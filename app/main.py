@@ -27,13 +27,13 @@ from app.corrections import Corrections
 from app.erasing import Eraser
 from app.events.feed import CursorError, Feed
 from app.events.webhook_worker import Dispatcher
-from app.gateway import Gateway
 from app.loader import Loader
 from app.metrics import CONTENT_TYPE, Metrics
 from app.networks import Networks
 from app.reports import Reports
 from app.schemas.messages import Problem
 from app.settings.settings import Settings
+from app.smtp.gateway import Gateway
 from app.stats.queries import NotFoundError
 from app.storage.clickhouse import Storage, StorageError
 from app.storage.journal import Journal, JournalError

@@ -15,9 +15,9 @@ from typing import Literal
 import aiosmtplib
 import msgspec
 
-from app import smarthost
 from app.files import write_private
 from app.settings.settings import Settings
+from app.smtp import smarthost
 from app.stats.filters import Filters, Period
 from app.stats.queries import NotFoundError, Queries
 from app.storage.clickhouse import StorageError

@@ -18,12 +18,12 @@ from app import logs
 from app.auth.api_keys import Keys, local_pass
 from app.auth.users import Users
 from app.beginning import begin, take_over
-from app.gateway import Gateway
 from app.greeting import greet
 from app.messages.preparers import Senders
 from app.networks import Networks, NetworksError
 from app.settings import secret_files, settings
 from app.settings.settings import PREFIX, Settings, SettingsError
+from app.smtp.gateway import Gateway
 from app.storage.journal import Journal, JournalError
 from app.storage.journal_segments import adopt_orphans
 from app.storage.state_db import VersionError, open_state

@@ -27,10 +27,10 @@ from typing import NamedTuple
 import yaml  # type: ignore[import-untyped]
 from markdown_it import MarkdownIt
 
-from app import streams
 from app.rewriting import html as rewrite
 from app.rewriting import links
 from app.settings import settings
+from app.smtp import stream_rules
 from app.storage.clickhouse import Storage
 from app.web.api import webhooks
 
@@ -187,7 +187,7 @@ def _toml(text: str, folder: Path, _: Storage) -> None:
     if "webhook" in kinds:
         webhooks.from_file(path)
     if "stream" in kinds:
-        streams.from_file(path)
+        stream_rules.from_file(path)
 
 
 def _dotenv(text: str, folder: Path, _: Storage) -> None:

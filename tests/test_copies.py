@@ -11,9 +11,9 @@ from typing import Any
 import dkim
 import pytest
 
-from app.copies import Copies
 from app.messages.preparers import Senders
 from app.settings.settings import load, with_secrets
+from app.smtp.copies import Copies
 from app.storage.journal import Journal
 from app.storage.state_db import open_state
 from tests.gateways import LINK, PIXEL, GatewayProcess, gateway, mail, without_trace

@@ -15,8 +15,8 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from app.copies import REASONS
 from app.demo import agents
+from app.smtp.copies import REASONS
 from tests.gateways import LINK, PIXEL, GatewayProcess, gateway, mail, said, without_trace
 from tests.service import Service, free_port, paths, tracked_urls
 from tests.smtp import Inbox, inbox

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app import streams
 from app.messages import mail_headers
 from app.rewriting import header_fields, mime
 from app.rewriting.header_fields import HeaderError, address, fields, text_of
+from app.smtp import stream_rules
 from tests.calls import calls
 
 NASTY = [
@@ -40,7 +40,7 @@ def test_nothing_in_a_field_is_an_error(name: str, value: bytes) -> None:
     for describe in (
         lambda: mail_headers.recipient_of(without, own).encode("utf-8"),
         lambda: mail_headers.tracking_of(own),
-        lambda: streams.stream_of(head, own, "a@b.example", ()),
+        lambda: stream_rules.stream_of(head, own, "a@b.example", ()),
     ):
         try:
             describe()

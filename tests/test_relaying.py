@@ -15,13 +15,13 @@ import trustme
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app import smarthost
 from app.auth.api_keys import Keys
 from app.auth.workspaces import Workspaces
-from app.gateway import Gateway
 from app.messages.preparers import Senders
-from app.relaying import Answer, Upstream, answer
 from app.settings.settings import load, with_secrets
+from app.smtp import smarthost
+from app.smtp.gateway import Gateway
+from app.smtp.upstream import Answer, Upstream, answer
 from app.storage.journal import Journal
 from app.storage.state_db import open_state
 from tests.gateways import GatewayProcess, gateway, mail, said, without_trace
@@ -80,8 +80,8 @@ def test_no_yes_without_the_smarthosts(
 
 
 def test_an_answer_that_never_comes_is_no_yes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.smarthost.TIMEOUT", 0.2)
-    monkeypatch.setattr("app.relaying.LAST_ANSWER", 0.2)
+    monkeypatch.setattr("app.smtp.smarthost.TIMEOUT", 0.2)
+    monkeypatch.setattr("app.smtp.upstream.LAST_ANSWER", 0.2)
     with hostile() as there:
         settings = load(smarthost=f"smtp://127.0.0.1:{there.port}")
 
@@ -119,7 +119,7 @@ def test_a_smarthost_without_extensions(there: Hostile, tmp_path: Path) -> None:
 def test_silence_ends_a_connection(
     there: Hostile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.gateway.IDLE", 0.3)
+    monkeypatch.setattr("app.smtp.gateway.IDLE", 0.3)
     there.script = {}
     chosen = with_secrets(
         load(

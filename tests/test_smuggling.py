@@ -11,9 +11,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from app.relaying import Upstream
 from app.rewriting import smtp_lines
 from app.settings.settings import load
+from app.smtp.upstream import Upstream
 from tests.gateways import GatewayProcess, gateway, mail, without_trace
 from tests.hostile import Hostile, hostile
 from tests.smtp import inbox

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from app.messages.mail_headers import OFF, DescriptionError
 from app.rewriting.header_fields import fields
 from app.schemas.messages import TrackingIn
-from app.streams import Rule, Stream, StreamsError, from_file, stream_of
+from app.smtp.stream_rules import Rule, Stream, StreamsError, from_file, stream_of
 
 RULES = (
     Rule("shop-{list_id}", list_id="*.news.shop.example", name="News", tags=("news",)),

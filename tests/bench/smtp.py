@@ -15,8 +15,8 @@ from typing import Any, cast
 import uvloop
 from aiosmtpd.smtp import SMTP, Envelope
 
-from app.relaying import Upstream
 from app.settings.settings import load
+from app.smtp.upstream import Upstream
 from tests.bench.rewrite import mail_of_50_kb
 from tests.gateways import gateway
 from tests.service import free_port

@@ -9,7 +9,6 @@ from typing import Literal, NamedTuple, get_args
 
 import dkim
 
-from app import streams
 from app.experiments.variants import VariantError
 from app.messages import mail_headers
 from app.messages.mail_headers import DescriptionError
@@ -18,7 +17,8 @@ from app.rewriting import header_fields, smtp_lines
 from app.rewriting.header_fields import HeaderError
 from app.schemas.messages import OwnData
 from app.settings.settings import PREFIX, Settings, SettingsError
-from app.streams import Stream
+from app.smtp import stream_rules
+from app.smtp.stream_rules import Stream
 
 log = logging.getLogger(__name__)
 SHARED = "(shared)"  # the recipient of a mail that all get alike
@@ -72,8 +72,8 @@ class Copies:
         self._settings, self._outgoing = settings, outgoing
         try:
             file = settings.smtp_streams
-            self._rules = streams.from_file(file) if file else ()
-        except streams.StreamsError as error:
+            self._rules = stream_rules.from_file(file) if file else ()
+        except stream_rules.StreamsError as error:
             raise SettingsError(f"{PREFIX}SMTP_STREAMS: {error}") from None
         try:
             self._key = settings.dkim_key.read_bytes() if settings.dkim_key else b""
@@ -91,7 +91,7 @@ class Copies:
         if any(field.name == "dkim-signature" for field in head):
             return Mail(content, None, why="signed")
         try:
-            stream = streams.stream_of(head, own, sender, self._rules)
+            stream = stream_rules.stream_of(head, own, sender, self._rules)
             data = mail_headers.own_data(head, own)
         except DescriptionError as error:
             return Mail(content, None, False, "field", f"{error.field}: {error}")

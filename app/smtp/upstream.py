@@ -10,9 +10,9 @@ from typing import NamedTuple
 
 from aiosmtplib import SMTP, SMTPException, SMTPResponseException
 
-from app import smarthost
 from app.rewriting import smtp_lines
 from app.settings.settings import Settings
+from app.smtp import smarthost
 
 LAST_ANSWER = 600.0  # seconds to wait for the answer to a whole mail (RFC 5321, section 4.5.3.2.6)
 AWAY = "451 4.4.1 the smarthost cannot be reached, try again later"

@@ -20,14 +20,14 @@ from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 
 from app.auth.api_keys import Keys
 from app.auth.workspaces import DEFAULT
-from app.copies import refusal
 from app.messages.prepare import Outgoing
-from app.relaying import LAST_ANSWER, Answer, Capabilities, Upstream
 from app.rewriting.header_fields import begins_within
 from app.settings.settings import PREFIX, Settings, SettingsError
-from app.smtpd import Protocol
-from app.transit import Envelope as Sent
-from app.transit import Transit
+from app.smtp.copies import refusal
+from app.smtp.protocol import Protocol
+from app.smtp.relay import Envelope as Sent
+from app.smtp.relay import Transit
+from app.smtp.upstream import LAST_ANSWER, Answer, Capabilities, Upstream
 
 log = logging.getLogger(__name__)
 IDLE = 300.0  # seconds between commands (RFC 5321, section 4.5.3.2.7)

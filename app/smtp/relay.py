@@ -10,10 +10,10 @@ from collections.abc import Callable, Sequence
 from math import inf
 from typing import NamedTuple, ParamSpec, TypeVar
 
-from app.copies import SHARED, Copies, Copy, Mail, Reason
 from app.messages.prepare import Outgoing
-from app.relaying import Answer, Upstream, answer
 from app.settings.settings import Settings
+from app.smtp.copies import SHARED, Copies, Copy, Mail, Reason
+from app.smtp.upstream import Answer, Upstream, answer
 from app.storage.journal import JournalError
 
 log = logging.getLogger(__name__)
