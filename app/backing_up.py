@@ -6,10 +6,10 @@ from pathlib import Path
 from app import asking, snapshot
 from app.asking import AskError
 from app.backup import BackupError
-from app.corrections import Corrections
 from app.events.feed import Feed
-from app.loader import Loader
-from app.networks import Networks, NetworksError
+from app.ingest.corrections import Corrections
+from app.ingest.loader import Loader
+from app.ingest.networks import Networks, NetworksError
 from app.settings.settings import Settings
 from app.storage.clickhouse import StorageError
 from app.storage.state_db import open_state

@@ -33,10 +33,10 @@ from app.commands import (
     utc,
     workspaces,
 )
+from app.ingest.networks import NetworksError
 from app.messages.prepare import Prepared
 from app.messages.preparers import Senders
 from app.model.tracking_modes import MODES
-from app.networks import NetworksError
 from app.rewriting import charsets
 from app.rewriting.html_scanner import RewriteError
 from app.schemas import messages

@@ -26,8 +26,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from app import scrubbing
 from app.auth.workspaces import DEFAULT, Workspaces
 from app.consent.erasure_requests import Erasure, Erasures
-from app.corrections import Corrections
-from app.loader import Loader
+from app.ingest.corrections import Corrections
+from app.ingest.loader import Loader
 from app.marks import Marks
 from app.model.records import recipient_key
 from app.model.tracking_modes import keys

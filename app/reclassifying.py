@@ -8,9 +8,9 @@ import msgspec
 
 from app import asking
 from app.asking import AskError
-from app.corrections import Corrections, Progress, span
 from app.events.feed import Feed
-from app.networks import Networks
+from app.ingest.corrections import Corrections, Progress, span
+from app.ingest.networks import Networks
 from app.schemas.messages import ReclassifyIn, ReclassifyOut
 from app.settings.settings import Settings
 from app.storage.state_db import open_state

@@ -19,8 +19,8 @@ from app.auth.api_keys import Keys, local_pass
 from app.auth.users import Users
 from app.beginning import begin, take_over
 from app.greeting import greet
+from app.ingest.networks import Networks, NetworksError
 from app.messages.preparers import Senders
-from app.networks import Networks, NetworksError
 from app.settings import secret_files, settings
 from app.settings.settings import PREFIX, Settings, SettingsError
 from app.smtp.gateway import Gateway
@@ -144,9 +144,9 @@ def worker() -> Any:
 async def load(chosen: Settings) -> None:
     """Load the journal until told to stop. Raises StartError."""
     _check_networks(chosen)
-    from app.corrections import Corrections  # noqa: PLC0415
     from app.events.feed import Feed  # noqa: PLC0415
-    from app.loader import Loader  # noqa: PLC0415
+    from app.ingest.corrections import Corrections  # noqa: PLC0415
+    from app.ingest.loader import Loader  # noqa: PLC0415
     from app.storage.clickhouse import Storage  # noqa: PLC0415
 
     folder = chosen.data_dir / "journal"

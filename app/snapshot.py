@@ -15,8 +15,8 @@ from typing import Annotated
 
 import msgspec
 
-from app.corrections import DONE, Corrections
-from app.loader import Loader
+from app.ingest.corrections import DONE, Corrections
+from app.ingest.loader import Loader
 from app.settings.settings import Settings
 from app.storage import journal_masking, newsletters
 from app.storage.clickhouse import EXPORT, Storage

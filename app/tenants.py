@@ -16,7 +16,6 @@ from sqlalchemy.exc import SQLAlchemyError
 from app.auth.workspaces import DEFAULT, Workspace, Workspaces
 from app.consent.suppressions import Suppressions
 from app.consent.withdrawals import Withdrawals
-from app.corrections import Corrections
 from app.dossiers import Dossiers
 from app.events.enrich import Teller
 from app.events.experiment_worker import Decider
@@ -25,6 +24,7 @@ from app.events.followup_worker import Follower
 from app.events.followups import FollowUps
 from app.events.webhook_worker import Course
 from app.events.webhooks import Webhooks
+from app.ingest.corrections import Corrections
 from app.messages.preparers import sender
 from app.messages.templates import Mailing
 from app.settings.settings import Settings

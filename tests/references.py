@@ -14,9 +14,9 @@ import typer.main
 from prometheus_client.parser import text_string_to_metric_families
 from typer.core import TyperArgument, TyperGroup, TyperOption
 
-from app import classify
 from app.cli import cli
 from app.events import enrich, feed, followups
+from app.ingest import classifier
 from app.main import Mailwake
 from app.schemas import webhooks
 from app.serving import with_public_url
@@ -155,8 +155,8 @@ def _events() -> Iterator[str]:
         "## Types", "",
         *(f"- `{one}`" for one in (*feed.TYPES, followups.TYPE, "webhook.test")), "",
         "## Verdicts", "",
-        f"- people (`human`): {', '.join(f'`{one}`' for one in classify.HUMAN)}",
-        f"- machines (`machine`): {', '.join(f'`{one}`' for one in classify.MACHINE)}", "",
+        f"- people (`human`): {', '.join(f'`{one}`' for one in classifier.HUMAN)}",
+        f"- machines (`machine`): {', '.join(f'`{one}`' for one in classifier.MACHINE)}", "",
         "What each means: [How Mailwake counts](../counting.md).", "",
         "## A request to a webhook", "",
         "`POST`, with a body of `type`, `timestamp` and `data`; `data` is one of the models.",

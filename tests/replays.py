@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from app.classify import HUMAN, RULES, TOGETHER, Classified, judge
+from app.ingest.classifier import HUMAN, RULES, TOGETHER, Classified, judge
+from app.ingest.networks import NOWHERE, Network, Networks
 from app.model.records import Hit
-from app.networks import NOWHERE, Network, Networks
 
 FOLDER = Path(__file__).parent / "replay"
 SENT = 1_780_000_000_000  # milliseconds

@@ -2,8 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.agents import AGENT_BYTES, Agent, agent
 from app.demo import agents as known
+from app.ingest.user_agents import AGENT_BYTES, Agent, agent
 from tests.bench.verdicts import hostile
 
 PREVIEW = "Mozilla/5.0 (Windows NT 6.1; WOW64) SkypeUriPreview Preview/0.5"

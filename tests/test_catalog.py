@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.loader import Loader
+from app.ingest.loader import Loader
 from app.model.records import Newsletter, encode, new_id, newsletter_key
 from app.stats.queries import NotFoundError, Queries
 from app.storage import newsletters as catalog

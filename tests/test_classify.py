@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.classify import HUMAN, MACHINE, Classified, classify, judge
 from app.demo import agents
+from app.ingest.classifier import HUMAN, MACHINE, Classified, classify, judge
 from app.model.records import Hit, new_id, sent_at
 
 SENT = 1_780_000_000_000

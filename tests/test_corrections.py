@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app import corrections
-from app.classify import judge
-from app.corrections import Corrections, span
 from app.demo import agents
-from app.loader import Loader
+from app.ingest import corrections
+from app.ingest.classifier import judge
+from app.ingest.corrections import Corrections, span
+from app.ingest.loader import Loader
 from app.model.records import Hit, encode, new_id, newsletter_key, now_ms
 from app.stats.queries import Queries
 from app.storage.clickhouse import Storage, StorageError
@@ -133,12 +133,12 @@ def test_what_was_cut_off_is_done_once(
 
 def old_rules(monkeypatch: pytest.MonkeyPatch) -> None:
     """As if the hits had been loaded before any rule was known."""
-    from app import classify, loader
+    from app.ingest import classifier, loader
 
-    def ignorant(hits: list[Hit], networks: object = None) -> list[classify.Classified]:
+    def ignorant(hits: list[Hit], networks: object = None) -> list[classifier.Classified]:
         return [found._replace(verdict="human", reasons=()) for found in judge(hits)]
 
-    def alone(hit: Hit, networks: object = None) -> classify.Classified:
+    def alone(hit: Hit, networks: object = None) -> classifier.Classified:
         return ignorant([hit])[0]
 
     monkeypatch.setattr(loader, "judge", ignorant)

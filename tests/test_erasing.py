@@ -16,11 +16,11 @@ import pytest
 from app.auth.api_keys import Keys
 from app.auth.workspaces import Workspaces
 from app.consent.erasure_requests import Erasures
-from app.corrections import Corrections
 from app.dossiers import Dossiers
 from app.erasing import Eraser, begin
 from app.events.feed import Feed
-from app.loader import Loader
+from app.ingest.corrections import Corrections
+from app.ingest.loader import Loader
 from app.model.records import (
     Hit,
     Message,

@@ -13,7 +13,7 @@ from app.events.feed import Cursor, Feed
 from app.events.followups import FollowUps, Rule, Sent
 from app.events.safe_http import Answer
 from app.events.webhooks import Webhooks
-from app.loader import rows
+from app.ingest.loader import rows
 from app.model.records import NOBODY, Hit, Message, encode, new_id, now_ms
 from app.storage.state_db import open_state
 

@@ -39,8 +39,8 @@ from app.experiments.experiments import (
     decide,
 )
 from app.experiments.significance import Rate, fit
+from app.ingest.loader import Loader
 from app.links.identity import WHOLE
-from app.loader import Loader
 from app.model.records import (
     Hit,
     Kind,

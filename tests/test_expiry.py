@@ -7,9 +7,9 @@ from typing import cast
 
 import pytest
 
-from app.corrections import Corrections
 from app.events.feed import Feed
-from app.loader import Loader
+from app.ingest.corrections import Corrections
+from app.ingest.loader import Loader
 from app.model.records import Message, Newsletter, Record, encode, new_id, newsletter_key, now_ms
 from app.settings.settings import Settings, load
 from app.stats.filters import Filters

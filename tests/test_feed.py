@@ -15,7 +15,7 @@ from sqlalchemy import create_engine, update
 from app.consent.suppressions import ALL, Suppressions
 from app.events import feed as feed_module
 from app.events.feed import Cursor, CursorError, Feed, cursor
-from app.loader import Loader
+from app.ingest.loader import Loader
 from app.model.records import Hit, encode, new_id, newsletter_key, now_ms
 from app.storage.clickhouse import Storage
 from app.storage.state_db import feed as table

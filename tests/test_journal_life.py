@@ -11,7 +11,7 @@ import hypothesis.strategies as st
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
 
-from app.loader import Loader
+from app.ingest.loader import Loader
 from app.model.records import Hit, encode, new_id, now_ms
 from app.storage.clickhouse import Storage, StorageError
 from app.storage.journal import Journal

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app import loader
-from app.loader import Loader, rows
+from app.ingest import loader
+from app.ingest.loader import Loader, rows
 from app.model import records as events
 from app.model.records import (
     Hit,

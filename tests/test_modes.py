@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.corrections import Corrections
 from app.demo import agents
 from app.events.feed import Cursor, Feed
-from app.loader import Loader
+from app.ingest.corrections import Corrections
+from app.ingest.loader import Loader
 from app.model.records import (
     Hit,
     Message,

@@ -4,10 +4,10 @@ import pytest
 from mmdb_writer import MMDBWriter
 from netaddr import IPSet
 
-from app.classify import classify
 from app.demo import agents
+from app.ingest.classifier import classify
+from app.ingest.networks import NOWHERE, Network, Networks, NetworksError
 from app.model.records import Hit, new_id
-from app.networks import NOWHERE, Network, Networks, NetworksError
 
 SENT = 1_780_000_000_000
 

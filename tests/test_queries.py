@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from app.demo import agents
-from app.loader import Loader
+from app.ingest.loader import Loader
 from app.model.records import (
     Hit,
     Message,

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from app.classify import RULES, TOGETHER
+from app.ingest.classifier import RULES, TOGETHER
 from tests.replays import DECIDING, FOLDER, patterns, score
 
 DOCS = Path(__file__).parents[1] / "docs" / "counting.md"

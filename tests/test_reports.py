@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from app.cli import cli
 from app.demo import agents
-from app.loader import Loader
+from app.ingest.loader import Loader
 from app.model.records import (
     Hit,
     Message,

@@ -7,8 +7,8 @@ import pytest
 
 from app.events.enrich import LinkTold, Teller
 from app.events.feed import Cursor, Event, Row
+from app.ingest.loader import Loader
 from app.links import identity
-from app.loader import Loader
 from app.model.records import (
     Carried,
     Hit,

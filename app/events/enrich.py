@@ -13,9 +13,9 @@ from urllib.parse import urlsplit
 
 from msgspec import Struct
 
-from app.classify import HUMAN, MACHINE
 from app.events.feed import Event, Row
 from app.experiments.experiments import Outcome
+from app.ingest.classifier import HUMAN, MACHINE
 from app.links import identity
 from app.stats.queries import Queries
 

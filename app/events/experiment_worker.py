@@ -14,7 +14,6 @@ from typing import NamedTuple
 import msgspec
 from sqlalchemy import Engine
 
-from app.corrections import waiting_to_settle
 from app.events.feed import DECIDED, put
 from app.events.feed import Row as FeedRow
 from app.experiments import significance
@@ -29,6 +28,7 @@ from app.experiments.experiments import (
     decide,
 )
 from app.experiments.significance import Rate
+from app.ingest.corrections import waiting_to_settle
 from app.model.records import now_ms
 from app.stats.queries import Queries
 from app.storage.clickhouse import Row

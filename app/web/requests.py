@@ -19,7 +19,6 @@ from app.auth.api_keys import Key, Keys, Scope
 from app.consent.erasure_requests import Erasures
 from app.consent.suppressions import Suppressions
 from app.consent.withdrawals import Withdrawals
-from app.corrections import Corrections
 from app.dossiers import Dossiers
 from app.events.enrich import Teller
 from app.events.feed import Feed, News
@@ -27,6 +26,7 @@ from app.events.followups import FollowUps
 from app.events.webhooks import Webhooks
 from app.experiments.experiments import Experiments
 from app.experiments.variants import VariantError
+from app.ingest.corrections import Corrections
 from app.messages.prepare import Outgoing
 from app.messages.templates import Mailing
 from app.rewriting.html_scanner import RewriteError

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from app.demo import agents
 from app.events.feed import Feed
-from app.loader import Loader
+from app.ingest.loader import Loader
 from app.model.records import Hit, Kind, encode, new_id, now_ms
 from app.settings.settings import load
 from app.storage.clickhouse import Storage

@@ -18,10 +18,10 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from app.corrections import Corrections
 from app.demo import agents
 from app.events.feed import Feed
-from app.loader import Loader
+from app.ingest.corrections import Corrections
+from app.ingest.loader import Loader
 from app.model.records import (
     Hit,
     Kind,

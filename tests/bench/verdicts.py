@@ -6,8 +6,8 @@ import random
 import string
 import time
 
-from app.agents import agent
-from app.classify import HUMAN
+from app.ingest.classifier import HUMAN
+from app.ingest.user_agents import agent
 from tests.replays import DECIDING, HINTS, patterns, score
 
 AGENTS = int(os.environ.get("AGENTS", "10000"))  # 100,000 take three minutes

@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
-from app.corrections import Corrections, span
+from app.ingest.corrections import Corrections, span
 from app.schemas import messages
 from app.storage.clickhouse import StorageError
 from app.web.requests import ADMIN, PROBLEMS, RequestError, authorized, decoded, spec

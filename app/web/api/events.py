@@ -11,9 +11,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from app.classify import HUMAN, MACHINE
 from app.events.enrich import Told, Wanted
 from app.events.feed import LOOK, TYPES, Cursor, CursorError, cursor
+from app.ingest.classifier import HUMAN, MACHINE
 from app.links import identity
 from app.schemas import messages
 from app.storage.clickhouse import StorageError

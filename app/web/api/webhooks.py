@@ -15,12 +15,12 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from app.auth.api_keys import Scope
-from app.classify import HUMAN, MACHINE
 from app.events import followups
 from app.events.enrich import Wanted
 from app.events.feed import TYPES
 from app.events.safe_http import OutsideError, check
 from app.events.webhooks import Delivery, Webhook
+from app.ingest.classifier import HUMAN, MACHINE
 from app.schemas import messages
 from app.schemas import webhooks as acting
 from app.settings.settings import PREFIX, SettingsError

@@ -8,8 +8,8 @@ from urllib.parse import urlsplit
 from starlette.requests import Request
 from starlette.responses import Response
 
-from app.agents import agent
 from app.auth.sessions import SECONDS
+from app.ingest.user_agents import agent
 
 SESSION, FORM = "mailwake_session", "mailwake_form"
 CSRF = "csrf"  # the field of every form

@@ -32,10 +32,10 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from app.classify import CONTEXT_MS, VERSION, Classified, judge
 from app.events.feed import Feed
+from app.ingest.classifier import CONTEXT_MS, VERSION, Classified, judge
+from app.ingest.networks import Networks
 from app.model.records import Hit, new_id, now_ms
-from app.networks import Networks
 from app.stats.queries import sql
 from app.storage.clickhouse import Row, Storage, StorageError
 

@@ -18,11 +18,12 @@ from typing import NamedTuple
 
 import msgspec
 
-from app.classify import VERSION, Classified, classify, judge
 from app.consent.erasure_requests import Erasures
-from app.corrections import origin, touch
 from app.events.feed import Feed
 from app.files import locked
+from app.ingest.classifier import VERSION, Classified, classify, judge
+from app.ingest.corrections import origin, touch
+from app.ingest.networks import Networks
 from app.links import identity, masking
 from app.model.records import (
     BLANK,
@@ -38,7 +39,6 @@ from app.model.records import (
     sent_at,
 )
 from app.model.tracking_modes import AGGREGATE, kept
-from app.networks import Networks
 from app.storage import journal_masking, journal_segments
 from app.storage.clickhouse import Storage, StorageError
 

@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from typing import Any, Literal, NamedTuple
 
-from app.agents import Agent, agent, bare
+from app.ingest.networks import NOWHERE, Network, Networks
+from app.ingest.user_agents import Agent, agent, bare
 from app.model.records import Hit, sent_at
-from app.networks import NOWHERE, Network, Networks
 
 Verdict = Literal["unknown", "human", "privacy_proxy", "prefetch", "scanner", "bot"]
 VERSION = 2
