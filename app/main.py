@@ -23,13 +23,13 @@ from app.auth.login_guard import Throttle
 from app.auth.sessions import Sessions
 from app.auth.users import Users
 from app.auth.workspaces import DEFAULT
-from app.erasing import Eraser
 from app.events.feed import CursorError, Feed
 from app.events.webhook_worker import Dispatcher
 from app.ingest.corrections import Corrections
 from app.ingest.loader import Loader
 from app.ingest.networks import Networks
 from app.metrics import CONTENT_TYPE, Metrics
+from app.privacy.erasure import Eraser
 from app.reports import Reports
 from app.schemas.messages import Problem
 from app.settings.settings import Settings

@@ -16,7 +16,6 @@ from sqlalchemy.exc import SQLAlchemyError
 from app.auth.workspaces import DEFAULT, Workspace, Workspaces
 from app.consent.suppressions import Suppressions
 from app.consent.withdrawals import Withdrawals
-from app.dossiers import Dossiers
 from app.events.enrich import Teller
 from app.events.experiment_worker import Decider
 from app.events.feed import Feed, News
@@ -27,6 +26,7 @@ from app.events.webhooks import Webhooks
 from app.ingest.corrections import Corrections
 from app.messages.preparers import sender
 from app.messages.templates import Mailing
+from app.privacy.subject_export import Dossiers
 from app.settings.settings import Settings
 from app.stats.queries import Queries
 from app.stats.segments import Saved

@@ -16,8 +16,6 @@ import pytest
 from app.auth.api_keys import Keys
 from app.auth.workspaces import Workspaces
 from app.consent.erasure_requests import Erasures
-from app.dossiers import Dossiers
-from app.erasing import Eraser, begin
 from app.events.feed import Feed
 from app.ingest.corrections import Corrections
 from app.ingest.loader import Loader
@@ -33,6 +31,8 @@ from app.model.records import (
     recipient_key,
 )
 from app.model.tracking_modes import PSEUDONYMOUS, Modes
+from app.privacy.erasure import Eraser, begin
+from app.privacy.subject_export import Dossiers
 from app.settings.settings import load, with_secrets
 from app.stats.queries import Queries, sql
 from app.storage.clickhouse import Storage, StorageError
@@ -206,11 +206,11 @@ DEATHS = (
     "app.storage.clickhouse:Storage.change 1 before",
     "app.storage.clickhouse:Storage.change 1 after",  # messages are nobody's, hits are not
     "app.consent.erasure_requests:Erasures.change 1 before",  # all is rewritten, and not noted
-    "app.scrubbing:scrub_feed 1 before",
-    "app.scrubbing:scrub_deliveries 1 after",
-    "app.scrubbing:scrub_files 1 after",
-    "app.scrubbing:compact 1 before",
-    "app.scrubbing:compact 1 after",
+    "app.privacy.scrub:scrub_feed 1 before",
+    "app.privacy.scrub:scrub_deliveries 1 after",
+    "app.privacy.scrub:scrub_files 1 after",
+    "app.privacy.scrub:compact 1 before",
+    "app.privacy.scrub:compact 1 after",
     "app.storage.clickhouse:Storage.replaced 1 before",
 )
 

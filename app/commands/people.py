@@ -16,12 +16,12 @@ from app.asking import AskError
 from app.auth.workspaces import DEFAULT, WorkspaceError, Workspaces
 from app.commands import errors, fail, option, settings_of
 from app.consent.erasure_requests import Erasure, Erasures
-from app.dossiers import Dossiers
-from app.erasing import Eraser, begin
 from app.events.feed import Feed
 from app.ingest.corrections import Corrections
 from app.ingest.loader import Loader
 from app.ingest.networks import Networks, NetworksError
+from app.privacy.erasure import Eraser, begin
+from app.privacy.subject_export import Dossiers
 from app.settings.settings import Settings
 from app.stats.queries import Queries
 from app.storage.clickhouse import StorageError

@@ -19,7 +19,6 @@ from app.auth.api_keys import Key, Keys, Scope
 from app.consent.erasure_requests import Erasures
 from app.consent.suppressions import Suppressions
 from app.consent.withdrawals import Withdrawals
-from app.dossiers import Dossiers
 from app.events.enrich import Teller
 from app.events.feed import Feed, News
 from app.events.followups import FollowUps
@@ -29,6 +28,7 @@ from app.experiments.variants import VariantError
 from app.ingest.corrections import Corrections
 from app.messages.prepare import Outgoing
 from app.messages.templates import Mailing
+from app.privacy.subject_export import Dossiers
 from app.rewriting.html_scanner import RewriteError
 from app.schemas import messages
 from app.settings.settings import Settings

@@ -23,14 +23,14 @@ from typing import Any
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from app import scrubbing
 from app.auth.workspaces import DEFAULT, Workspaces
 from app.consent.erasure_requests import Erasure, Erasures
 from app.ingest.corrections import Corrections
 from app.ingest.loader import Loader
-from app.marks import Marks
 from app.model.records import recipient_key
 from app.model.tracking_modes import keys
+from app.privacy import scrub
+from app.privacy.subject_match import Marks
 from app.stats.queries import sql
 from app.storage.clickhouse import Storage, StorageError
 from app.storage.journal_segments import OPEN, SEALED, adopt_orphans
@@ -199,16 +199,16 @@ class Eraser:
             marks = Marks(one.workspace, self._keys(one), (one.address,), secrets[one.workspace])
             counts = {
                 **one.counts,
-                "feed": scrubbing.scrub_feed(self._engine, marks),
-                "deliveries": scrubbing.scrub_deliveries(self._engine, marks),
-                "followups": scrubbing.scrub_followed(self._engine, marks),
-                "files": scrubbing.scrub_files(self._data_dir, marks),
+                "feed": scrub.scrub_feed(self._engine, marks),
+                "deliveries": scrub.scrub_deliveries(self._engine, marks),
+                "followups": scrub.scrub_followed(self._engine, marks),
+                "files": scrub.scrub_files(self._data_dir, marks),
             }
             self.erasures.change(one, counts=counts)
         first = not self.erasures.ended()
         for one in rewritten:
             self.erasures.change(one, address="")
-        scrubbing.compact(self._engine, first)
+        scrub.compact(self._engine, first)
         for one in rewritten:
             self.erasures.change(one, state="cleaned")
 

@@ -13,8 +13,8 @@ from pathlib import Path
 import msgspec
 from sqlalchemy import Engine, delete, select, text, update
 
-from app.marks import Marks, deliveries_of, numbers
 from app.model.records import BLANK
+from app.privacy.subject_match import Marks, deliveries_of, numbers
 from app.storage import newsletters
 from app.storage.clickhouse import EXPORT
 from app.storage.state_db import StateError, deliveries, feed, followed, followups, signed
