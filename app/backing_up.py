@@ -3,13 +3,14 @@
 import sqlite3
 from pathlib import Path
 
-from app import asking, snapshot
+from app import asking
 from app.asking import AskError
-from app.backup import BackupError
 from app.events.feed import Feed
 from app.ingest.corrections import Corrections
 from app.ingest.loader import Loader
 from app.ingest.networks import Networks, NetworksError
+from app.ops import snapshot
+from app.ops.backup import BackupError
 from app.settings.settings import Settings
 from app.storage.clickhouse import StorageError
 from app.storage.state_db import open_state

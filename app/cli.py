@@ -14,7 +14,7 @@ from rich.progress import Progress, TextColumn
 from rich.table import Table
 from rich.text import Text
 
-from app import __version__, logs, serving
+from app import __version__, serving
 from app.auth.workspaces import DEFAULT, WorkspaceError
 from app.commands import (
     Workspace,
@@ -37,6 +37,7 @@ from app.ingest.networks import NetworksError
 from app.messages.prepare import Prepared
 from app.messages.preparers import Senders
 from app.model.tracking_modes import MODES
+from app.ops import logs
 from app.rewriting import charsets
 from app.rewriting.html_scanner import RewriteError
 from app.schemas import messages

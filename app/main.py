@@ -16,7 +16,6 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 
-from app import snapshot
 from app.auth.api_keys import Keys, Scope
 from app.auth.door import Door
 from app.auth.login_guard import Throttle
@@ -28,9 +27,10 @@ from app.events.webhook_worker import Dispatcher
 from app.ingest.corrections import Corrections
 from app.ingest.loader import Loader
 from app.ingest.networks import Networks
-from app.metrics import CONTENT_TYPE, Metrics
+from app.ops import snapshot
+from app.ops.metrics import CONTENT_TYPE, Metrics
+from app.ops.scheduled_reports import Reports
 from app.privacy.erasure import Eraser
-from app.reports import Reports
 from app.schemas.messages import Problem
 from app.settings.settings import Settings
 from app.smtp.gateway import Gateway

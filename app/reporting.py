@@ -8,7 +8,7 @@ from urllib.parse import quote
 import msgspec
 
 from app import asking
-from app.reports import SendError, send
+from app.ops.scheduled_reports import SendError, send
 from app.schemas.messages import Problem
 from app.settings.settings import PREFIX, Settings
 from app.stats.filters import FilterError, Filters

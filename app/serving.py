@@ -14,13 +14,13 @@ import uvloop
 from rich.console import Console
 from uvicorn.supervisors import Multiprocess
 
-from app import logs
 from app.auth.api_keys import Keys, local_pass
 from app.auth.users import Users
 from app.beginning import begin, take_over
 from app.greeting import greet
 from app.ingest.networks import Networks, NetworksError
 from app.messages.preparers import Senders
+from app.ops import logs
 from app.settings import secret_files, settings
 from app.settings.settings import PREFIX, Settings, SettingsError
 from app.smtp.gateway import Gateway

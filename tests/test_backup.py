@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from app.backup import MANIFEST, BackupError, restore
+from app.ops.backup import MANIFEST, BackupError, restore
 from app.settings.settings import load as load_settings
 from tests.clickhouse_server import ClickHouseServer
 from tests.hits import Load

@@ -14,8 +14,10 @@ from typing import Any
 import pytest
 import trustme
 
-from app.doctor import CHECKS, Finding, configured, database, examine, folder
 from app.model.records import new_id
+from app.ops.doctor import clickhouse, data_dir
+from app.ops.doctor import settings as configured
+from app.ops.doctor.checks import CHECKS, Finding, examine
 from app.settings.settings import load, with_secrets
 from app.storage.clickhouse import Storage
 from app.storage.clickhouse_migrations import files
@@ -173,15 +175,15 @@ def test_deliveries_that_were_given_up_and_many_suppressed(
         "INSERT INTO suppressions (workspace, recipient, newsletter, reason, at)"
         " VALUES ('default', 1, 0, 'manual', 0)"
     )(sound)
-    monkeypatch.setattr(folder, "MANY", 0)
+    monkeypatch.setattr(data_dir, "MANY", 0)
     told = str(bad(sound))
     assert "1 deliveries were given up" in told and "1 are suppressed" in told
 
 
 def test_too_little_room(sound: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(folder, "ROOM", 2**60)
+    monkeypatch.setattr(data_dir, "ROOM", 2**60)
     assert [one[:2] for one in bad(sound)] == [("mind", "disk")]
-    monkeypatch.setattr(folder, "NO_ROOM", 2**60)
+    monkeypatch.setattr(data_dir, "NO_ROOM", 2**60)
     assert [one[:2] for one in bad(sound)] == [("wrong", "disk")]
 
 
@@ -189,13 +191,13 @@ def test_file_systems_that_cannot_be_relied_on(
     sound: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mounts = f"disk / ext4 rw 0 0\nserver:/x {sound.parent} nfs4 rw 0 0\nnone /proc proc rw 0 0\n"
-    assert folder.filesystem(sound, mounts) == "nfs4"
-    assert folder.filesystem(Path("/usr/lib"), mounts) == "ext4"
-    here = folder.filesystem(sound, Path("/proc/mounts").read_text())
+    assert data_dir.filesystem(sound, mounts) == "nfs4"
+    assert data_dir.filesystem(Path("/usr/lib"), mounts) == "ext4"
+    here = data_dir.filesystem(sound, Path("/proc/mounts").read_text())
     assert here
     for kind, says in (("DISTANT", "cannot be relied on"), ("MEMORY", "in memory")):
         with monkeypatch.context() as patch:
-            patch.setattr(folder, kind, {here})
+            patch.setattr(data_dir, kind, {here})
             [(state, about, told)] = bad(sound)
             assert (state, about) == ("wrong", "disk") and says in told
 
@@ -249,8 +251,8 @@ def test_a_servers_tables_and_clock(
     assert "newer Mailwake" in str(bad(sound, **dsn))
     with storage._reader() as client:
         client.command("ALTER TABLE migrations DELETE WHERE name = '9999_later'")
-    monkeypatch.setattr(database, "OLDEST", (99, 1))
-    monkeypatch.setattr(database, "SKEW", -1.0)
+    monkeypatch.setattr(clickhouse, "OLDEST", (99, 1))
+    monkeypatch.setattr(clickhouse, "SKEW", -1.0)
     told = str(bad(sound, **dsn))
     assert "is too old" in told and "ClickHouse's clock" in told
     server.fault("wrong_password")
@@ -312,6 +314,6 @@ def test_a_check_that_breaks_is_a_finding(sound: Path, monkeypatch: pytest.Monke
         raise RuntimeError("no such thing")
         yield
 
-    monkeypatch.setattr("app.doctor.CHECKS", (*CHECKS, broken))
+    monkeypatch.setattr("app.ops.doctor.checks.CHECKS", (*CHECKS, broken))
     assert bad(sound) == [("wrong", "broken", "could not be looked at: no such thing: ")]
     assert configured.CHECKS

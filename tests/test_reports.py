@@ -26,7 +26,7 @@ from app.model.records import (
     newsletter_key,
     now_ms,
 )
-from app.reports import Every, Reports, SendError, boundary, send
+from app.ops.scheduled_reports import Every, Reports, SendError, boundary, send
 from app.settings.settings import Settings, load
 from app.stats.queries import Queries
 from app.storage.clickhouse import Storage

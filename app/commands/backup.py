@@ -37,7 +37,8 @@ def backup(
 
     It holds secrets and addresses; only the owner of the file can read it.
     """
-    from app import backing_up, backup  # noqa: PLC0415  (chDB loads slowly)
+    from app import backing_up
+    from app.ops import backup  # noqa: PLC0415  (chDB loads slowly)
 
     chosen = settings_of(data_dir=data_dir, clickhouse_dsn=clickhouse_dsn, port=port)
     if clickhouse and chosen.clickhouse_dsn == "chdb":
@@ -77,7 +78,7 @@ def restore(
     clickhouse_dsn: Annotated[str | None, option("clickhouse_dsn")] = None,
 ) -> None:
     """Fill an empty DATA_DIR from a backup: all of it, or nothing."""
-    from app.backup import BackupError, restore  # noqa: PLC0415
+    from app.ops.backup import BackupError, restore  # noqa: PLC0415
     from app.storage.clickhouse import StorageError  # noqa: PLC0415
 
     try:
@@ -96,7 +97,7 @@ def restore(
 @contextmanager
 def _folder(data_dir: Path) -> Iterator[Path]:
     """An empty one in DATA_DIR, for hard links; one backup at a time."""
-    from app.snapshot import BACKUP  # noqa: PLC0415
+    from app.ops.snapshot import BACKUP  # noqa: PLC0415
 
     with (data_dir / "backup.lock").open("ab") as lock:
         try:

@@ -27,7 +27,7 @@ def doctor(
 
     Exits with 1 when something is wrong; what is only to be minded leaves it at 0.
     """
-    from app.doctor import examine  # noqa: PLC0415  (chDB loads slowly)
+    from app.ops.doctor.checks import examine  # noqa: PLC0415  (chDB loads slowly)
 
     try:
         chosen = settings.load(data_dir=data_dir, clickhouse_dsn=clickhouse_dsn, port=port)

@@ -4,8 +4,8 @@ import re
 import time
 from collections.abc import Iterator
 
-from app.doctor.finding import Finding
-from app.doctor.service import answer
+from app.ops.doctor.finding import Finding
+from app.ops.doctor.service import answer
 from app.settings.settings import PREFIX, Settings
 from app.storage.clickhouse import Storage, StorageError
 

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
-from app.doctor.finding import Finding
+from app.ops.doctor.finding import Finding
 from app.settings import settings as known
 from app.settings.settings import PREFIX, Settings
 

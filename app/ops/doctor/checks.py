@@ -5,14 +5,19 @@ They read only, and open nothing that a running service holds.
 
 from collections.abc import Callable, Iterator
 
-from app.doctor import configured, database, folder, service
-from app.doctor.finding import Finding
+from app.ops.doctor import configured, database, folder, service
+from app.ops.doctor.finding import Finding
 from app.settings.settings import Settings
 
 __all__ = ["CHECKS", "Finding", "examine"]
 
 Check = Callable[[Settings], Iterator[Finding]]
-CHECKS: tuple[Check, ...] = (*configured.CHECKS, *folder.CHECKS, *service.CHECKS, *database.CHECKS)
+CHECKS: tuple[Check, ...] = (
+    *configured.CHECKS,
+    *data_dir.CHECKS,
+    *service.CHECKS,
+    *clickhouse.CHECKS,
+)
 
 
 def examine(settings: Settings) -> Iterator[Finding]:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
-from app.doctor.finding import Finding
+from app.ops.doctor.finding import Finding
 from app.settings.settings import CUT_OFF, PREFIX, Settings
 from app.storage.journal_segments import OPEN, SEALED, waiting_since
 from app.storage.state_db import VersionError, steps_missing

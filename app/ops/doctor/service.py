@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import httpx2
 
-from app.doctor.finding import Finding
+from app.ops.doctor.finding import Finding
 from app.settings.settings import PREFIX, Settings
 
 
