@@ -14,7 +14,7 @@ from rich.progress import Progress, TextColumn
 from rich.table import Table
 from rich.text import Text
 
-from app import __version__, serving
+from app import __version__
 from app.auth.workspaces import DEFAULT, WorkspaceError
 from app.commands import (
     Workspace,
@@ -41,7 +41,8 @@ from app.ops import logs
 from app.rewriting import charsets
 from app.rewriting.html_scanner import RewriteError
 from app.schemas import messages
-from app.serving import with_public_url
+from app.server import process
+from app.server.process import with_public_url
 from app.settings import settings
 from app.settings.settings import PREFIX, Settings
 from app.storage.clickhouse import StorageError
@@ -98,7 +99,7 @@ def load_journal(
         raise fail(f"{PREFIX}CLICKHOUSE_DSN: {settings.ONE_PROCESS}")
     logs.start(chosen.log_level, chosen.log_format)
     with suppress(KeyboardInterrupt), _failing():
-        asyncio.run(serving.load(chosen))
+        asyncio.run(process.load(chosen))
 
 
 @cli.command()
@@ -111,7 +112,7 @@ def smtp(
 ) -> None:
     """Take mail by SMTP, track it, and hand it to MAILWAKE_SMARTHOST; beside `mailwake serve`."""
     with _failing():
-        serving.smtp(settings_of(**locals()))
+        process.smtp(settings_of(**locals()))
 
 
 @cli.command()
@@ -283,14 +284,14 @@ def main() -> None:
 
 def _serve(chosen: Settings, speed: float = 0) -> None:
     with _failing():
-        serving.serve(console, chosen, speed)
+        process.serve(console, chosen, speed)
 
 
 @contextmanager
 def _failing() -> Iterator[None]:
     try:
         yield
-    except serving.StartError as error:
+    except process.StartError as error:
         raise fail(str(error)) from None
 
 

@@ -17,9 +17,9 @@ from typer.core import TyperArgument, TyperGroup, TyperOption
 from app.cli import cli
 from app.events import enrich, feed, followups
 from app.ingest import classifier
-from app.main import Mailwake
 from app.schemas import webhooks
-from app.serving import with_public_url
+from app.server.process import with_public_url
+from app.server.service import Mailwake
 from app.settings.settings import load, with_secrets
 from app.web.api import app, docs
 

@@ -12,11 +12,11 @@ import httpx2
 import pytest
 from sqlalchemy import Engine
 
-from app import beginning
 from app.auth.api_keys import Keys
 from app.auth.sessions import Sessions
 from app.auth.users import ADMIN, Users
-from app.beginning import begin, take_over
+from app.server import bootstrap
+from app.server.bootstrap import begin, take_over
 from app.settings.settings import load, with_secrets
 from app.storage.state_db import open_state
 from tests.clickhouse_server import ClickHouseServer
@@ -121,7 +121,7 @@ def test_taking_over_may_be_cut_off_anywhere(
 
     old(tmp_path)
     chosen = with_secrets(load(data_dir=tmp_path))
-    for place, name in ((Users, "set_password"), (beginning, "write_private")):
+    for place, name in ((Users, "set_password"), (bootstrap, "write_private")):
         with monkeypatch.context() as patched:
             patched.setattr(place, name, crash)
             with pytest.raises(CrashError):

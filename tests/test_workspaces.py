@@ -6,9 +6,9 @@ from typer.testing import CliRunner
 
 from app.auth.workspaces import DEFAULT, WorkspaceError, Workspaces
 from app.cli import cli
+from app.server.workspaces import readers
 from app.settings.settings import Settings, load, with_secrets
 from app.storage.state_db import open_state
-from app.tenants import readers
 from app.tracking.tokens import LinkToken, Readers, Tokens
 from tests.service import Service, paths, tracked_urls
 

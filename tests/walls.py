@@ -15,8 +15,8 @@ from typer.testing import CliRunner
 
 from app.auth.workspaces import Workspaces
 from app.cli import cli
-from app.main import Mailwake
 from app.model.records import recipient_key
+from app.server.service import Mailwake
 from app.settings.settings import load, with_secrets
 from app.storage.state_db import open_state
 from app.web.dashboard.forms import SESSION, csrf

@@ -16,11 +16,11 @@ from uvicorn.supervisors import Multiprocess
 
 from app.auth.api_keys import Keys, local_pass
 from app.auth.users import Users
-from app.beginning import begin, take_over
-from app.greeting import greet
 from app.ingest.networks import Networks, NetworksError
 from app.messages.preparers import Senders
 from app.ops import logs
+from app.server.banner import greet
+from app.server.bootstrap import begin, take_over
 from app.settings import secret_files, settings
 from app.settings.settings import PREFIX, Settings, SettingsError
 from app.smtp.gateway import Gateway
@@ -44,7 +44,7 @@ def with_public_url(chosen: Settings, port: int | None = None) -> Settings:
 
 def serve(console: Console, chosen: Settings, demo_speed: float = 0) -> None:
     """Until told to stop. Raises StartError."""
-    from app.main import Mailwake  # noqa: PLC0415  (chDB loads slowly; other commands need none)
+    from app.server.service import Mailwake  # noqa: PLC0415  (chDB loads slowly; other commands need none)
     from app.web.api.webhooks import from_file  # noqa: PLC0415
 
     logs.start(chosen.log_level, chosen.log_format)
@@ -128,13 +128,13 @@ def _many(chosen: Settings, listener: socket.socket) -> None:
     for name, value in given.items():
         text = ",".join(value) if isinstance(value, list) else str("" if value is None else value)
         os.environ[PREFIX + name.upper()] = text
-    config = _uvicorn("app.serving:worker", chosen, factory=True, workers=chosen.workers)
+    config = _uvicorn("app.server.process:worker", chosen, factory=True, workers=chosen.workers)
     Multiprocess(config, [listener]).run()
 
 
 def worker() -> Any:
     """The ASGI application of one worker process."""
-    from app.main import Mailwake  # noqa: PLC0415
+    from app.server.service import Mailwake  # noqa: PLC0415
 
     chosen = settings.with_secrets(settings.load())
     logs.start(chosen.log_level, chosen.log_format)

@@ -32,6 +32,7 @@ from app.ops.metrics import CONTENT_TYPE, Metrics
 from app.ops.scheduled_reports import Reports
 from app.privacy.erasure import Eraser
 from app.schemas.messages import Problem
+from app.server.workspaces import Tenants
 from app.settings.settings import Settings
 from app.smtp.gateway import Gateway
 from app.stats.queries import NotFoundError
@@ -39,7 +40,6 @@ from app.storage.clickhouse import Storage, StorageError
 from app.storage.journal import Journal, JournalError
 from app.storage.newsletters import FOLDER, Newsletters
 from app.storage.state_db import open_state
-from app.tenants import Tenants
 from app.tracking.middleware import Tracking
 from app.tracking.recording_policy import refuser
 from app.tracking.unsubscribe import Unsubscribe

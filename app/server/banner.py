@@ -6,7 +6,7 @@ from rich.table import Table
 from rich.text import Text
 
 from app import __version__
-from app.beginning import Welcome
+from app.server.bootstrap import Welcome
 from app.settings.settings import Settings
 
 
