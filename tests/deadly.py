@@ -12,8 +12,8 @@ import sys
 from importlib import import_module
 from typing import Any
 
-from app.cli import cli
-from app.commands import people
+from app.cli import people
+from app.cli.main import cli
 
 
 def arm(place: str, number: int, when: str) -> None:
@@ -41,6 +41,6 @@ def arm(place: str, number: int, when: str) -> None:
 if __name__ == "__main__":
     split = sys.argv.index("--")
     if "resume" in sys.argv:
-        setattr(people, "begin", lambda erasures, *_: erasures.open()[0])  # noqa: B010
+        setattr(privacy, "begin", lambda erasures, *_: erasures.open()[0])  # noqa: B010
     arm(sys.argv[1], int(sys.argv[2]), sys.argv[3])
     cli(sys.argv[split + 1 :])

@@ -14,7 +14,7 @@ import typer.main
 from prometheus_client.parser import text_string_to_metric_families
 from typer.core import TyperArgument, TyperGroup, TyperOption
 
-from app.cli import cli
+from app.cli.main import cli
 from app.events import enrich, feed, followups
 from app.ingest import classifier
 from app.schemas import webhooks

@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from app.auth.users import Users
-from app.cli import cli
+from app.cli.main import cli
 from app.storage.state_db import open_state
 from tests.service import Service
 from tests.test_workspaces import shell

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from app.cli import cli
+from app.cli.main import cli
 from app.demo import agents
 from app.ingest.loader import Loader
 from app.model.records import (

@@ -5,7 +5,7 @@ from sqlalchemy import Engine
 from typer.testing import CliRunner
 
 from app.auth.workspaces import DEFAULT, WorkspaceError, Workspaces
-from app.cli import cli
+from app.cli.main import cli
 from app.server.workspaces import readers
 from app.settings.settings import Settings, load, with_secrets
 from app.storage.state_db import open_state

@@ -14,7 +14,7 @@ from starlette.routing import Route
 from typer.testing import CliRunner
 
 from app.auth.workspaces import Workspaces
-from app.cli import cli
+from app.cli.main import cli
 from app.model.records import recipient_key
 from app.server.service import Mailwake
 from app.settings.settings import load, with_secrets

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from app.auth.workspaces import DEFAULT, WorkspaceError, Workspaces
-from app.commands import fail, option, settings_of
+from app.cli.common import fail, option, settings_of
 from app.consent.withdrawals import ALL, Withdrawals
 from app.model.records import newsletter_key, recipient_key
 from app.model.tracking_modes import AXES, Axis

@@ -16,23 +16,8 @@ from rich.text import Text
 
 from app import __version__
 from app.auth.workspaces import DEFAULT, WorkspaceError
-from app.commands import (
-    Workspace,
-    backup,
-    consent,
-    console,
-    doctor,
-    errors,
-    fail,
-    keys,
-    migrate,
-    option,
-    people,
-    settings_of,
-    users,
-    utc,
-    workspaces,
-)
+from app.cli import backup, consent, doctor, keys, migrate, privacy, users, workspaces
+from app.cli.common import Workspace, console, errors, fail, option, settings_of, utc
 from app.ingest.networks import NetworksError
 from app.messages.prepare import Prepared
 from app.messages.preparers import Senders
@@ -201,7 +186,8 @@ def reclassify(
 
     With embedded chDB a running service does the work; without one, this process.
     """
-    from app import asking, reclassifying  # noqa: PLC0415
+    from app.cli import reclassify as reclassifying
+    from app.cli import service_client  # noqa: PLC0415
 
     chosen = settings_of(data_dir=data_dir, clickhouse_dsn=clickhouse_dsn, port=port)
     if start and end and start > end:
@@ -213,7 +199,7 @@ def reclassify(
             last = None
             for last in reclassifying.steps(chosen, workspace, utc(start), utc(end)):
                 bar.update(task, total=last.total, completed=last.done, changed=last.changed)
-    except (asking.AskError, StorageError, NetworksError) as error:
+    except (service_client.AskError, StorageError, NetworksError) as error:
         raise fail(str(error)) from None
     if last:
         typer.echo(f"{last.done:,} hits looked at, {last.changed:,} verdicts changed")
@@ -238,7 +224,7 @@ def report(
 
     With embedded chDB a running service is asked; without one, this process reads.
     """
-    from app import reporting  # noqa: PLC0415
+    from app.cli import report as reporting  # noqa: PLC0415
 
     chosen = settings_of(data_dir=data_dir, clickhouse_dsn=clickhouse_dsn, port=port)
     try:
@@ -261,8 +247,8 @@ cli.command()(migrate.migrate)
 cli.command()(doctor.doctor)
 cli.command()(backup.backup)
 cli.command()(backup.restore)
-cli.command()(people.erase)
-cli.command(name="export-subject")(people.export_subject)
+cli.command()(privacy.erase)
+cli.command(name="export-subject")(privacy.export_subject)
 cli.add_typer(keys.commands, name="keys")
 cli.add_typer(users.commands, name="users")
 cli.command()(users.login_link)

@@ -12,7 +12,7 @@ from sqlalchemy import Engine
 from app.auth.sessions import Sessions
 from app.auth.users import ADMIN, User, UserError, Users
 from app.auth.workspaces import DEFAULT
-from app.commands import Workspace, console, fail, option, settings_of, workspace_of
+from app.cli.common import Workspace, console, fail, option, settings_of, workspace_of
 from app.server.process import with_public_url
 from app.settings.settings import Settings
 from app.storage.state_db import open_state

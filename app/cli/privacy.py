@@ -11,10 +11,10 @@ from urllib.parse import quote
 import typer
 from sqlalchemy import Engine
 
-from app import asking
-from app.asking import AskError
 from app.auth.workspaces import DEFAULT, WorkspaceError, Workspaces
-from app.commands import errors, fail, option, settings_of
+from app.cli import service_client
+from app.cli.common import errors, fail, option, settings_of
+from app.cli.service_client import AskError
 from app.consent.erasure_requests import Erasure, Erasures
 from app.events.feed import Feed
 from app.ingest.corrections import Corrections
@@ -99,7 +99,7 @@ def export_subject(
 
 def _finish(chosen: Settings, state: Engine, begun: Erasure) -> None:
     """Raises AskError where another process has chDB."""
-    with asking.storage(chosen) as storage:
+    with service_client.storage(chosen) as storage:
         folder, feed = chosen.data_dir / "journal", Feed(state)
         networks, erasures = Networks(chosen.asn_file, chosen.country_file), feed.erasures
         eraser = Eraser(
@@ -127,7 +127,7 @@ def _state(erasures: Erasures, begun: Erasure) -> str:
 
 
 def _dossier(chosen: Settings, workspace: str, recipient: str, stack: ExitStack) -> Iterator[bytes]:
-    if client := stack.enter_context(asking.service(chosen, workspace)):
+    if client := stack.enter_context(service_client.service(chosen, workspace)):
         path = f"/v1/recipients/{quote(recipient, safe='')}/export"
         answer = stack.enter_context(client.stream("GET", path))
         if answer.status_code != 200:
@@ -135,5 +135,5 @@ def _dossier(chosen: Settings, workspace: str, recipient: str, stack: ExitStack)
         return answer.iter_bytes()
     state = open_state(chosen.data_dir)
     secret = Workspaces(state, chosen).get(workspace).recipient_key
-    storage = stack.enter_context(asking.storage(chosen))
+    storage = stack.enter_context(service_client.storage(chosen))
     return Dossiers(state, Queries(storage, workspace), secret, chosen.recipient_key).of(recipient)

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import typer
 
-from app.commands import errors, fail, option, settings_of
+from app.cli.common import errors, fail, option, settings_of
 from app.settings import settings
 from app.settings.settings import SettingsError
 
@@ -37,7 +37,7 @@ def backup(
 
     It holds secrets and addresses; only the owner of the file can read it.
     """
-    from app import backing_up
+    from app.cli import backing_up
     from app.ops import backup  # noqa: PLC0415  (chDB loads slowly)
 
     chosen = settings_of(data_dir=data_dir, clickhouse_dsn=clickhouse_dsn, port=port)

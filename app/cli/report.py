@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from app import asking
+from app.cli import service_client
 from app.ops.scheduled_reports import SendError, send
 from app.schemas.messages import Problem
 from app.settings.settings import PREFIX, Settings
@@ -27,7 +27,7 @@ def html(settings: Settings, workspace: str, newsletter_id: str, period: str) ->
     except FilterError as error:
         raise ReportError(f"--period: {error}") from None
     try:
-        with asking.service(settings, workspace) as client:
+        with service_client.service(settings, workspace) as client:
             if client:
                 path = f"/v1/newsletters/{quote(newsletter_id, safe='')}/report"
                 answer = client.get(path, params={"period": period})
@@ -35,11 +35,11 @@ def html(settings: Settings, workspace: str, newsletter_id: str, period: str) ->
                     problem = msgspec.json.decode(answer.content, type=Problem)
                     raise ReportError(problem.detail or problem.title)
                 return answer.text
-        with asking.storage(settings) as storage:
+        with service_client.storage(settings) as storage:
             return report.html(
                 report.figures(Queries(storage, workspace), newsletter_id, chosen), ""
             )
-    except (asking.AskError, NotFoundError) as error:
+    except (service_client.AskError, NotFoundError) as error:
         raise ReportError(str(error)) from None
 
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from app.commands import fail, option, settings_of
+from app.cli.common import fail, option, settings_of
 from app.settings.settings import Settings
 from app.storage.state_db import open_state, steps_missing
 

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from app.auth.api_keys import KeyNameError, Keys
 from app.auth.workspaces import DEFAULT
-from app.commands import Workspace, console, fail, option, settings_of, workspace_of
+from app.cli.common import Workspace, console, fail, option, settings_of, workspace_of
 from app.storage.state_db import open_state
 
 commands = typer.Typer(help="Keys of the API, each good for some scopes.", no_args_is_help=True)

@@ -6,8 +6,8 @@ from datetime import datetime
 import httpx2
 import msgspec
 
-from app import asking
-from app.asking import AskError
+from app.cli import service_client
+from app.cli.service_client import AskError
 from app.events.feed import Feed
 from app.ingest.corrections import Corrections, Progress, span
 from app.ingest.networks import Networks
@@ -20,11 +20,11 @@ def steps(
     settings: Settings, workspace: str, start: datetime | None, end: datetime | None
 ) -> Iterator[Progress]:
     """Progress until all is done. Raises AskError, StorageError or NetworksError."""
-    with asking.service(settings, workspace) as client:
+    with service_client.service(settings, workspace) as client:
         if client:
             yield from _asked(client, start, end)
             return
-    with asking.storage(settings) as storage:
+    with service_client.storage(settings) as storage:
         networks = Networks(settings.asn_file, settings.country_file)
         corrections = Corrections(
             settings.data_dir / "journal", storage, networks, Feed(open_state(settings.data_dir))

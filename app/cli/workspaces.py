@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from app.auth.workspaces import WorkspaceError, Workspaces
-from app.commands import console, fail, option, settings_of
+from app.cli.common import console, fail, option, settings_of
 from app.storage.state_db import open_state
 
 commands = typer.Typer(

@@ -3,8 +3,8 @@
 import sqlite3
 from pathlib import Path
 
-from app import asking
-from app.asking import AskError
+from app.cli import service_client
+from app.cli.service_client import AskError
 from app.events.feed import Feed
 from app.ingest.corrections import Corrections
 from app.ingest.loader import Loader
@@ -20,14 +20,14 @@ FAILURES = (AskError, BackupError, StorageError, NetworksError, OSError, sqlite3
 
 def take(settings: Settings, folder: Path, destination: str = "") -> None:
     """Fill `folder`, which is empty and in DATA_DIR. Raises one of FAILURES."""
-    with asking.service(settings) as client:
+    with service_client.service(settings) as client:
         if client:
             # It can only be told a folder that somebody with access to DATA_DIR has made.
             answer = client.post("/v1/snapshot", json={"folder": folder.name}, timeout=None)
             if answer.status_code != 200:
                 raise AskError(f"the service answered {answer.status_code}: {answer.text}")
             return
-    with asking.storage(settings) as storage:
+    with service_client.storage(settings) as storage:
         journal = settings.data_dir / "journal"
         networks = Networks(settings.asn_file, settings.country_file)
         feed = Feed(open_state(settings.data_dir))

@@ -8,7 +8,7 @@ import msgspec
 import typer
 from rich.text import Text
 
-from app.commands import console, fail, option
+from app.cli.common import console, fail, option
 from app.settings import settings
 from app.settings.settings import SettingsError
 
