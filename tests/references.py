@@ -22,8 +22,9 @@ from app.server.process import with_public_url
 from app.server.service import Mailwake
 from app.settings.settings import load, with_secrets
 from app.web.api import app, docs
+from tests.support.paths import ROOT
 
-OUT = Path(__file__).parents[1] / "docs" / "reference"
+OUT = ROOT / "docs" / "reference"
 MADE = "<!-- Written by `make reference`: change the code, not this page. -->"
 
 

@@ -13,9 +13,9 @@ from pathlib import Path
 
 from playwright.sync_api import sync_playwright
 
-from tests.service import free_port
+from tests.support.paths import ROOT
+from tests.support.service import free_port
 
-ROOT = Path(__file__).parents[1]
 OUT = ROOT / "docs" / "screenshots"
 PASSWORD = secrets.token_hex(8)
 SECONDS = 150  # until the charts have something to show

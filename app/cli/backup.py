@@ -37,7 +37,7 @@ def backup(
 
     It holds secrets and addresses; only the owner of the file can read it.
     """
-    from app.cli import backing_up
+    from app.cli import backing_up  # noqa: PLC0415  (chDB loads slowly)
     from app.ops import backup  # noqa: PLC0415  (chDB loads slowly)
 
     chosen = settings_of(data_dir=data_dir, clickhouse_dsn=clickhouse_dsn, port=port)

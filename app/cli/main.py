@@ -186,7 +186,7 @@ def reclassify(
 
     With embedded chDB a running service does the work; without one, this process.
     """
-    from app.cli import reclassify as reclassifying
+    from app.cli import reclassify as reclassifying  # noqa: PLC0415
     from app.cli import service_client  # noqa: PLC0415
 
     chosen = settings_of(data_dir=data_dir, clickhouse_dsn=clickhouse_dsn, port=port)

@@ -19,7 +19,7 @@ from app.rewriting.placeholders import compile_own
 from app.settings import secret_files
 from app.tracking.visitors import Addresses
 
-ROOT = Path(__file__).resolve().parent
+ROOT = Path(__file__).resolve().parents[1]  # the package app
 PREFIX = "MAILWAKE_"
 
 ONE_PROCESS = (

@@ -21,7 +21,7 @@ from typing import NamedTuple
 import httpx2
 
 from tests.bench.handlers import AGENT, paths
-from tests.service import free_port
+from tests.support.service import free_port
 
 ROUNDS = int(os.environ.get("ROUNDS", "5"))
 SECONDS = int(os.environ.get("SECONDS", "3"))

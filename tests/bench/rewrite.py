@@ -11,7 +11,6 @@ import quopri
 import time
 from collections.abc import Callable, Sequence
 from itertools import count, islice
-from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -22,6 +21,7 @@ from app.rewriting import mime, proof
 from app.rewriting.html import Compiled, Link, Options, RewriteError, compile_html
 from app.rewriting.mime import Edit, Leaf
 from app.tracking.tokens import LinkToken, MessageToken, Tokens
+from tests.support.paths import SHARED
 
 US = "https://t.example"
 LINK = b'<td style="padding:12px"><a href="https://shop.example/p/%d?id=1&amp;c=2">Offer</a></td>\n'
@@ -76,7 +76,7 @@ def mail_of_50_kb() -> bytes:
 
 
 def corpus() -> list[bytes]:
-    shared = Path(__file__).parents[3] / "shared"
+    shared = SHARED
     return [path.read_bytes() for path in sorted((shared / "corpus").rglob("*.html"))]
 
 

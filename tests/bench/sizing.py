@@ -35,8 +35,8 @@ from app.model.records import (
 from app.settings.settings import load
 from app.storage.clickhouse import Storage
 from app.storage.state_db import open_state
-from tests.hits import Load
-from tests.service import Service
+from tests.support.hit_load import Load
+from tests.support.service import Service
 
 HITS = int(os.environ.get("HITS", "2000000"))
 SECONDS = float(os.environ.get("SECONDS", "20"))

@@ -18,8 +18,9 @@ from aiosmtpd.smtp import SMTP, Envelope
 from app.settings.settings import load
 from app.smtp.upstream import Upstream
 from tests.bench.rewrite import mail_of_50_kb
-from tests.gateways import gateway
-from tests.service import free_port
+from tests.support.paths import ROOT
+from tests.support.service import free_port
+from tests.support.smtp_gateway import gateway
 
 CLIENTS = 8
 SECONDS = 6.0
@@ -133,7 +134,7 @@ def mails() -> Iterator[tuple[str, bytes]]:
 def process(what: str, *arguments: str) -> Iterator[None]:
     running = subprocess.Popen(
         [sys.executable, "-m", "tests.bench.smtp", what, *arguments],
-        cwd=Path(__file__).parents[2],
+        cwd=ROOT,
         env={k: v for k, v in os.environ.items() if not k.startswith("MAILWAKE_")},
     )
     try:

@@ -8,7 +8,7 @@ import time
 
 from app.ingest.classifier import HUMAN
 from app.ingest.user_agents import agent
-from tests.replays import DECIDING, HINTS, patterns, score
+from tests.support.labelled_hits import DECIDING, HINTS, patterns, score
 
 AGENTS = int(os.environ.get("AGENTS", "10000"))  # 100,000 take three minutes
 VERDICTS = ("human", "prefetch", "scanner", "bot")

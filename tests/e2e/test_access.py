@@ -12,7 +12,7 @@ from app.auth.users import Users
 from app.storage.state_db import open_state
 from tests.e2e.test_accessibility import AXE, RUN
 from tests.e2e.test_dashboard import XSS, browser, login
-from tests.service import Service
+from tests.support.service import Service
 
 __all__ = ["browser"]
 

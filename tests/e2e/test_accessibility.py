@@ -1,7 +1,6 @@
 """WCAG 2.2 A and AA by axe-core, on every kind of page, in both schemes and both widths."""
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,11 +8,12 @@ from playwright.sync_api import Browser, BrowserContext, expect
 
 from app.demo import agents
 from tests.e2e.test_dashboard import browser, login
-from tests.service import Service, paths, tracked_urls
+from tests.support.paths import DATA
+from tests.support.service import Service, paths, tracked_urls
 
 __all__ = ["browser"]
 
-AXE = next((Path(__file__).parents[1] / "vendor").glob("axe-core-*/axe.min.js"))
+AXE = next((DATA / "vendor").glob("axe-core-*/axe.min.js"))
 RUN = """async () => (await axe.run({
         iframes: false, // the click map's frame runs no script, so none can answer
         runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]

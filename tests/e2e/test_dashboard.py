@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 from app.auth.users import Users
 from app.demo import agents
 from app.storage.state_db import open_state
-from tests.service import Service, paths, tracked_urls
+from tests.support.service import Service, paths, tracked_urls
 
 MAIL = '<p><a href="https://example.com/a" data-track-name="{label}">x</a></p>'
 PERSON = {"user-agent": "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"}

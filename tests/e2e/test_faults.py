@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.clickhouse_server import ClickHouseServer
-from tests.hits import Load, assert_exact, counted
-from tests.service import Service
-from tests.standin.faults import FaultKind
+from tests.support.clickhouse_server import ClickHouseServer
+from tests.support.hit_load import Load, assert_exact, counted
+from tests.support.service import Service
+from tests.support.standin.faults import FaultKind
 
 
 @pytest.fixture(scope="module")

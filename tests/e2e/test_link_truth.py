@@ -19,8 +19,8 @@ import pytest
 from app.client import Mailwake, MailwakeError
 from app.demo import agents
 from app.links.masking import mask_url
-from tests.service import Service, free_port, paths, tracked_urls
-from tests.smtp import Inbox, inbox
+from tests.support.service import Service, free_port, paths, tracked_urls
+from tests.support.smtp_server import Inbox, inbox
 
 PERSON = {"user-agent": agents.CHROME, "sec-fetch-mode": "navigate"}
 PRODUCTS = [f"https://shop.example/products/{name}" for name in (

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.service import Service
+from tests.support.service import Service
 
 LONG = [
     pytest.mark.torture,

@@ -12,6 +12,7 @@ from app.rewriting.html import compile_html
 from app.rewriting.links import Options
 from app.tracking.middleware import GIF
 from tests.e2e.test_dashboard import browser
+from tests.support.paths import DATA
 
 __all__ = ["browser"]
 
@@ -19,7 +20,7 @@ US = "https://t.example"
 Body = tuple[str, bytes, str | None]  # of a mail: its name, HTML and charset
 LONG = "MAILWAKE_TORTURE" in os.environ
 pytestmark = [pytest.mark.torture] if LONG else []
-FIXTURES = Path(__file__).parents[1] / "fixtures" / "rewrite"
+FIXTURES = DATA / "rewrite"
 TABLE = (
     b'<!doctype html><body style="margin:0"><table width="100%%" bgcolor="#222222"><tr>'
     b'<td height="100"><a href="https://x.example/a">a</a></td></tr></table>%s</body></html>'

@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.gateways import LINK, PIXEL, GatewayProcess, gateway, mail
-from tests.postfixes import Postfix, available, postfix
-from tests.service import free_port
-from tests.smtp import Inbox, inbox
+from tests.support.paths import ROOT
+from tests.support.postfix import Postfix, available, postfix
+from tests.support.service import free_port
+from tests.support.smtp_gateway import LINK, PIXEL, GatewayProcess, gateway, mail
+from tests.support.smtp_server import Inbox, inbox
 
-DOCS = Path(__file__).parents[2] / "docs" / "howto" / "postfix.md"
+DOCS = ROOT / "docs" / "howto" / "postfix.md"
 pytestmark = pytest.mark.skipif(not available(), reason="Postfix is not installed, or not by root")
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.service import Service, paths, tracked_urls
+from tests.support.service import Service, paths, tracked_urls
 
 EVIL = "evil.example"
 # The login form's: of this host alone, and with no word of the request in it.

@@ -14,10 +14,10 @@ from playwright.sync_api import Browser, Page
 from app.rewriting.html import compile_html
 from app.rewriting.links import Options
 from tests.e2e.test_dashboard import browser
-from tests.gateways import gateway
-from tests.hrefs import HOSTILE, document, made_up
-from tests.service import Service
-from tests.smtp import inbox
+from tests.support.hostile_urls import HOSTILE, document, made_up
+from tests.support.service import Service
+from tests.support.smtp_gateway import gateway
+from tests.support.smtp_server import inbox
 
 __all__ = ["browser"]
 

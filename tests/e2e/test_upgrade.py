@@ -13,10 +13,10 @@ import pytest
 
 from app.demo import agents
 from app.links import identity
-from tests.service import Service, paths, tracked_urls
+from tests.support.paths import ROOT
+from tests.support.service import Service, paths, tracked_urls
 
 BEFORE = "a8d6ea7168cc20e7ca08c25253a9698ddd1860e4"  # the last commit of version 0.1
-ROOT = Path(__file__).parents[2]
 PERSON = {"user-agent": agents.CHROME, "sec-fetch-mode": "navigate"}
 KEY = "Zk3J9qLw8VtX2bNc7RyP"
 MAIL = f"""<body><a href="https://shop.example/boots?utm_source=x" data-track-tag="boots">Boots</a>

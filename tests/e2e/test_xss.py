@@ -31,11 +31,11 @@ from app.settings.settings import load
 from app.storage.state_db import open_state
 from app.web.views.urls import page_url
 from tests.e2e.test_dashboard import browser, login
-from tests.service import Service, paths, tracked_urls
+from tests.support.paths import ROOT
+from tests.support.service import Service, paths, tracked_urls
 
 __all__ = ["browser"]
 
-ROOT = Path(__file__).parents[2]
 FIELDS = (
     "id",
     "name",
@@ -150,8 +150,9 @@ OTHERS = {
 
 def test_every_page_is_visited(tmp_path: Path) -> None:
     code = (
-        "import json; from starlette.routing import Route; from app import settings\n"
-        "from app.main import Mailwake; from app.settings import load, with_secrets\n"
+        "import json; from starlette.routing import Route\n"
+        "from app.server.service import Mailwake\n"
+        "from app.settings.settings import load, with_secrets\n"
         "found = Mailwake(with_secrets(load(public_url='http://x')))\n"
         "print(json.dumps([r.path for r in found.starlette.routes"
         " if isinstance(r, Route) and 'GET' in (r.methods or ())]))"
