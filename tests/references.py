@@ -16,8 +16,14 @@ from typer.core import TyperArgument, TyperGroup, TyperOption
 
 from app.cli.main import cli
 from app.events import enrich, feed, followups
-from app.ingest import classifier
+from app.model.verdicts import (
+    HUMAN,
+    MACHINE,
+)
 from app.schemas import webhooks
+from app.schemas.followups import (
+    FollowUpIn,
+)
 from app.server.process import with_public_url
 from app.server.service import Mailwake
 from app.settings.settings import load, with_secrets
@@ -156,8 +162,8 @@ def _events() -> Iterator[str]:
         "## Types", "",
         *(f"- `{one}`" for one in (*feed.TYPES, followups.TYPE, "webhook.test")), "",
         "## Verdicts", "",
-        f"- people (`human`): {', '.join(f'`{one}`' for one in classifier.HUMAN)}",
-        f"- machines (`machine`): {', '.join(f'`{one}`' for one in classifier.MACHINE)}", "",
+        f"- people (`human`): {', '.join(f'`{one}`' for one in HUMAN)}",
+        f"- machines (`machine`): {', '.join(f'`{one}`' for one in MACHINE)}", "",
         "What each means: [How Mailwake counts](../counting.md).", "",
         "## A request to a webhook", "",
         "`POST`, with a body of `type`, `timestamp` and `data`; `data` is one of the models.",
@@ -169,7 +175,7 @@ def _events() -> Iterator[str]:
         )),
         "## Models", "",
     )  # fmt: skip
-    kinds = (enrich.Told, followups.Due, webhooks.WebhookIn, webhooks.FollowUpIn)
+    kinds = (enrich.Told, followups.Due, webhooks.WebhookIn, FollowUpIn)
     _, schemas = msgspec.json.schema_components(kinds)
     yield from _models(schemas)
 

@@ -11,7 +11,7 @@ from app.cli.service_client import AskError
 from app.events.feed import Feed
 from app.ingest.corrections import Corrections, Progress, span
 from app.ingest.networks import Networks
-from app.schemas.messages import ReclassifyIn, ReclassifyOut
+from app.schemas.reclassify import ReclassifyIn, ReclassifyOut
 from app.settings.settings import Settings
 from app.storage.state_db import open_state
 

@@ -9,7 +9,7 @@ import msgspec
 
 from app.cli import service_client
 from app.ops.scheduled_reports import SendError, send
-from app.schemas.messages import Problem
+from app.schemas.problem import Problem
 from app.settings.settings import PREFIX, Settings
 from app.stats.filters import FilterError, Filters
 from app.stats.queries import NotFoundError, Queries

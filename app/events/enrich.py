@@ -14,9 +14,9 @@ from urllib.parse import urlsplit
 from msgspec import Struct
 
 from app.events.feed import Event, Row
-from app.experiments.experiments import Outcome
-from app.ingest.classifier import HUMAN, MACHINE
 from app.links import identity
+from app.model.verdicts import HUMAN, MACHINE
+from app.schemas.experiments import Outcome
 from app.stats.queries import Queries
 
 REMEMBERED = 60.0  # seconds for which ids and links are kept in memory

@@ -17,19 +17,11 @@ from sqlalchemy import Engine
 from app.events.feed import DECIDED, put
 from app.events.feed import Row as FeedRow
 from app.experiments import significance
-from app.experiments.experiments import (
-    Comparison,
-    Experiment,
-    Experiments,
-    Outcome,
-    Plan,
-    Result,
-    VariantFigures,
-    decide,
-)
+from app.experiments.experiments import Experiment, Experiments, decide
 from app.experiments.significance import Rate
 from app.ingest.corrections import waiting_to_settle
 from app.model.records import now_ms
+from app.schemas.experiments import Comparison, Outcome, Plan, Result, VariantFigures
 from app.stats.queries import Queries
 from app.storage.clickhouse import Row
 from app.storage.journal_segments import waiting_since

@@ -18,8 +18,8 @@ from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from app.consent import suppressions
 from app.consent.erasure_requests import Erasures, newest
-from app.experiments.experiments import Outcome
 from app.model.records import NO_LINK, Hit
+from app.schemas.experiments import Outcome
 from app.storage.state_db import StateError, feed
 
 KEPT = 7 * 86_400.0

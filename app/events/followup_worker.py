@@ -11,7 +11,7 @@ from app.events.enrich import Teller, Told
 from app.events.feed import KEPT, Cursor, CursorError, Event, Feed
 from app.events.followups import TYPE, Due, FollowUp, FollowUps, Sent, due_id
 from app.events.webhooks import Webhooks
-from app.ingest.classifier import HUMAN
+from app.model.verdicts import HUMAN
 from app.settings.settings import Settings
 from app.stats.queries import Queries
 from app.storage.clickhouse import Row

@@ -9,80 +9,30 @@ import secrets
 import time
 from collections import OrderedDict
 from collections.abc import Sequence
-from datetime import datetime
 from hashlib import blake2b
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
-from msgspec import Meta, Struct
 from sqlalchemy import Connection, Engine, bindparam, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from app.experiments.variants import NONE, VariantName, Variants
+from app.experiments.variants import NONE, Variants
 from app.model.records import now_ms
+from app.schemas.experiments import (
+    ExperimentError,
+    Outcome,
+    Plan,
+)
 from app.storage.state_db import experiments, signed, unsigned
 
 MOST = 100  # experiments of a workspace that wait to be decided
 LOOK_SECONDS = 0.5  # between looks for a newsletter's experiment: every message asks
 REMEMBERED = 10_000  # newsletters
-Figure = Literal["clicks", "opens", "link"]
-# winner: it is better than every other. no_difference: none is, as far as the sample can show.
-# guard: the one that is better makes more recipients unsubscribe.
-Result = Literal["winner", "no_difference", "guard"]
 
 _OF = select(experiments).where(
     experiments.c.workspace == bindparam("workspace"),
     experiments.c.newsletter == bindparam("newsletter"),
 )
-
-
-class ExperimentError(Exception):
-    """An experiment that cannot be made; `field` is what is wrong, empty where there is one."""
-
-    def __init__(self, message: str, field: str = "") -> None:
-        super().__init__(message)
-        self.field = field
-
-
-class Share(Struct, frozen=True, forbid_unknown_fields=True):
-    """A variant and its weight: its recipients are this share of the sum of all weights."""
-
-    variant: VariantName
-    weight: Annotated[int, Meta(ge=1, le=1000)] = 1
-
-
-class Plan(Struct, frozen=True, forbid_unknown_fields=True):
-    """How recipients are split, and how the winner is found.
-
-    `holdout` is the share of recipients who get no variant before the decision. The winner has the
-    highest share of recipients with a `figure`: clicks, opens, or clicks on the `link` with this
-    id, name, label or URL. With `guard` none wins that makes significantly more recipients
-    unsubscribe. Decided at `decide_at`, or once `decide_after_messages` were sent and the last of
-    them is `wait_hours` old, whichever is first. With `apply_winner` all get the winner then.
-    """
-
-    variants: Annotated[tuple[Share, ...], Meta(min_length=2, max_length=20)]
-    holdout: Annotated[float, Meta(ge=0, le=0.95)] = 0
-    figure: Figure = "clicks"
-    link: Annotated[str, Meta(max_length=2000)] = ""
-    guard: bool = True
-    level: Annotated[float, Meta(ge=0.001, le=0.2)] = 0.05
-    decide_at: Annotated[datetime, Meta(tz=True)] | None = None
-    decide_after_messages: Annotated[int, Meta(ge=100, le=1_000_000_000)] | None = None
-    wait_hours: Annotated[float, Meta(ge=0, le=720)] = 24
-    apply_winner: bool = False
-
-    def check(self, now: float) -> None:
-        """Raises ExperimentError; `now` is in seconds since 1970 UTC."""
-        names = [share.variant for share in self.variants]
-        if len(set(names)) < len(names):
-            raise ExperimentError("each variant must stand there once", "variants")
-        if (self.figure == "link") != bool(self.link):
-            raise ExperimentError("is needed for figure: link, and for no other", "link")
-        if self.decide_at is None and self.decide_after_messages is None:
-            raise ExperimentError("or decide_after_messages is needed", "decide_at")
-        if self.decide_at is not None and not now < self.decide_at.timestamp() < now + 366 * 86_400:
-            raise ExperimentError("must lie within the next 366 days", "decide_at")
 
 
 class Choice(NamedTuple):
@@ -94,51 +44,6 @@ class Choice(NamedTuple):
 
 
 NO_CHOICE = Choice()
-
-
-class VariantFigures(Struct, frozen=True):
-    """A variant's figures: `hits` of `of` recipients, `rate` with its interval `low` to `high`.
-
-    `of` are those of the `recipients` whose hits show one by one (docs/privacy.md).
-    """
-
-    variant: str
-    messages: int
-    recipients: int
-    of: int
-    hits: int
-    rate: float
-    low: float
-    high: float
-    unsubscribed: int
-
-
-class Comparison(Struct, frozen=True):
-    """Two variants: the rate of `variant` less that of `against`, with its interval.
-
-    `p_value` is of these two alone, `adjusted` takes into account how many pairs there are.
-    """
-
-    variant: str
-    against: str
-    difference: float
-    low: float
-    high: float
-    p_value: float
-    adjusted: float
-
-
-class Outcome(Struct, frozen=True):
-    """What was decided, and from which figures; they do not change any more."""
-
-    id: str
-    result: Result
-    winner: str | None
-    figure: Figure
-    link: str
-    level: float
-    variants: list[VariantFigures]
-    comparisons: list[Comparison]
 
 
 class Experiment(NamedTuple):

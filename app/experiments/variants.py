@@ -9,9 +9,7 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from contextlib import suppress
 from hashlib import blake2b
-from typing import Annotated
 
-from msgspec import Meta
 from sqlalchemy import Engine, insert, select
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
@@ -21,16 +19,6 @@ NONE = 0
 MOST = 255  # variants of a newsletter
 REMEMBERED = 10_000  # newsletters
 UNNAMED = "-"  # asks for messages without a variant
-
-VariantName = Annotated[
-    str,
-    Meta(
-        min_length=1,
-        max_length=50,
-        pattern=r"^(?!-$)[^\s\x00-\x1f\x7f]([^\x00-\x1f\x7f]*[^\s\x00-\x1f\x7f])?$(?!\n)",
-        description="A variant: 1 to 50 characters, no control characters, no outer space.",
-    ),
-]
 
 
 class VariantError(Exception):

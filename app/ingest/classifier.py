@@ -11,18 +11,18 @@ from bisect import bisect
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 from app.ingest.networks import NOWHERE, Network, Networks
 from app.ingest.user_agents import Agent, agent, bare
 from app.model.records import Hit, sent_at
+from app.model.verdicts import (
+    HUMAN,
+    MACHINE,
+    Verdict,
+)
 
-Verdict = Literal["unknown", "human", "privacy_proxy", "prefetch", "scanner", "bot"]
 VERSION = 2
-
-# Counted as people: a proxied open is a person's with an unknown device.
-HUMAN: tuple[Verdict, ...] = ("human", "privacy_proxy", "unknown")
-MACHINE: tuple[Verdict, ...] = ("prefetch", "scanner", "bot")
 
 
 class Classified(NamedTuple):

@@ -11,12 +11,12 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from app.experiments.variants import VariantName
 from app.links.url_patterns import check_patterns
 from app.model.tracking_modes import AXES, MODES
 from app.rewriting import header_fields
 from app.rewriting.header_fields import Field
-from app.schemas.messages import Metadata, NewsletterIn, OwnData, Recipient, TrackingIn
+from app.schemas.fields import Metadata, Recipient, VariantName
+from app.schemas.messages import NewsletterIn, OwnData, TrackingIn
 
 TRACKS = ("opens", "clicks", "text", "off")
 CHOICES = {"pixel": ("top", "end"), "url_text": ("leave", "track")}

@@ -28,15 +28,8 @@ from app.model.tracking_modes import Modes
 from app.rewriting.html import Compiled
 from app.rewriting.html_scanner import RewriteError
 from app.rewriting.merge_fields import MissingValueError
-from app.schemas.messages import (
-    LineError,
-    MessageOut,
-    OwnData,
-    RecipientIn,
-    TemplateIn,
-    TokenOut,
-    explain,
-)
+from app.schemas.messages import LineError, MessageOut, OwnData, RecipientIn, TemplateIn, TokenOut
+from app.schemas.problem import explain
 from app.stats.queries import NotFoundError
 from app.storage.journal import JournalError
 

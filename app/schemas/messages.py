@@ -1,58 +1,24 @@
 """What the API takes and gives, as msgspec types: validation and OpenAPI come from them."""
 
 from collections.abc import Mapping
-from datetime import datetime
 from types import MappingProxyType
 from typing import Annotated, Literal, NamedTuple
 
 from msgspec import Meta, Struct
 
-from app.experiments.experiments import Comparison, Outcome, Plan, VariantFigures
-from app.experiments.variants import VariantName
 from app.model.tracking_modes import Axis, Mode
-from app.rewriting import merge_fields
-from app.stats.queries import Agents, LinkStats
-
-Id = Annotated[
-    str,
-    Meta(
-        min_length=1,
-        max_length=200,
-        pattern=r"^(?!\.\.?$)[^\x00-\x1f\x7f]+$(?!\n)",
-        description="The mailer's own name: 1 to 200 characters, no control characters.",
-    ),
-]
-Moment = Annotated[datetime, Meta(tz=True)]
-Line = Annotated[str, Meta(max_length=1000, pattern=r"^[^\x00-\x1f\x7f]*$(?!\n)")]
-Tag = Annotated[str, Meta(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]+$(?!\n)")]
-Tags = Annotated[tuple[Tag, ...], Meta(max_length=50)]
-MOST_METADATA = 20  # keys
-MetadataKey = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.-]{1,64}$(?!\n)")]
-MetadataValue = Annotated[str, Meta(max_length=500, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$(?!\n)")]
-Metadata = Annotated[
-    dict[MetadataKey, MetadataValue],
-    Meta(
-        max_length=MOST_METADATA,
-        description="The mailer's own data of the message: it comes with events.",
-    ),
-]
-RfcMessageId = Annotated[
-    str,
-    Meta(
-        max_length=998,
-        pattern=r"^(<[^\x00-\x20\x7f<>]+>|[^\x00-\x20\x7f<>]+)$(?!\n)",
-        description="The mail's Message-ID (RFC 5322, section 3.6.4), with or without < and >.",
-    ),
-]
-
-
-Families = Annotated[
-    tuple[Annotated[str, Meta(min_length=1, max_length=500, pattern=r"^[!-~]+$(?!\n)")], ...],
-    Meta(
-        max_length=50,
-        description="Patterns such as /parcel/* for links that differ by recipient: one link each.",
-    ),
-]
+from app.schemas.fields import (
+    Families,
+    FieldValues,
+    Id,
+    Line,
+    Metadata,
+    Recipient,
+    RfcMessageId,
+    Tags,
+    Utm,
+    VariantName,
+)
 
 
 class NewsletterIn(Struct, frozen=True, forbid_unknown_fields=True):
@@ -91,38 +57,6 @@ class ModesOut(Struct, frozen=True):
 
     opens: Mode
     clicks: Mode
-
-
-UtmName = Annotated[str, Meta(pattern=r"^(utm_)?[A-Za-z0-9_]{1,60}$(?!\n)")]
-
-
-Recipient = Annotated[
-    str,
-    Meta(
-        min_length=1,
-        max_length=512,
-        pattern=r"^[^\x00-\x1f\x7f]*[^\x00-\x20\x7f][^\x00-\x1f\x7f]*$(?!\n)",
-        description="Whom it goes to: an address or the mailer's own id of the person.",
-    ),
-]
-Utm = dict[UtmName, Line]
-FieldName = Annotated[str, Meta(pattern=rf"^{merge_fields.NAME}$")]
-FieldValue = Annotated[
-    str,
-    Meta(
-        max_length=merge_fields.MAX_VALUE_CHARS,
-        pattern=r"^[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f]*$",
-        description="Text without control characters but tab, CR and LF.",
-    ),
-]
-FieldValues = Annotated[
-    dict[FieldName, FieldValue | None],
-    Meta(
-        max_length=merge_fields.MAX_VALUES,
-        description="Values of the merge fields `{{ name }}` and `*|NAME|*`; null leaves one as it"
-        " is.",
-    ),
-]
 
 
 class RewriteIn(Struct, frozen=True, forbid_unknown_fields=True):
@@ -289,139 +223,3 @@ class MimeReport(Struct, frozen=True):
     withdrawn: tuple[Axis, ...] = ()
     variant: VariantName | None = None
     holdout: bool = False
-
-
-class NewsletterOut(Struct, frozen=True):
-    """A newsletter as its mailer named it last. Times are RFC 3339 in UTC."""
-
-    id: str
-    name: str
-    subject: str
-    tags: list[str]
-    messages: int
-    first_message_at: datetime | None
-    last_message_at: datetime | None
-
-
-class NewsletterList(Struct, frozen=True):
-    """Newsletters, the latest active first; `next_offset` is null at the end."""
-
-    newsletters: list[NewsletterOut]
-    next_offset: int | None
-
-
-class LinkList(Struct, frozen=True):
-    """The newsletter's links, most human clicks first."""
-
-    newsletter_id: str
-    links: list[LinkStats]
-
-
-class AgentList(Struct, frozen=True):
-    """Hits by what they came with."""
-
-    newsletter_id: str
-    agents: Agents
-
-
-class Totals(Struct, frozen=True):
-    """Hits of one step of time."""
-
-    all: int
-    human: int
-    machine: int
-
-
-class StepOut(Struct, frozen=True):
-    """One step of a timeline, from `at` on."""
-
-    at: datetime
-    opens: Totals
-    clicks: Totals
-
-
-class TimelineOut(Struct, frozen=True, rename={"start": "from", "end": "to"}):
-    """A timeline without its empty steps; `step` is in seconds."""
-
-    newsletter_id: str
-    start: datetime
-    end: datetime
-    step: int
-    points: list[StepOut]
-
-
-class ReclassifyIn(
-    Struct, frozen=True, forbid_unknown_fields=True, rename={"start": "from", "end": "to"}
-):
-    """A stretch of time, RFC 3339: from the first hit, to five minutes ago, where left out."""
-
-    start: Moment | None = None
-    end: Moment | None = None
-
-
-class ReclassifyOut(Struct, frozen=True, omit_defaults=True):
-    """One line of progress: hits looked at, of how many, and verdicts that have changed."""
-
-    done: int
-    total: int
-    changed: int
-    error: str = ""
-
-
-def explain(error: Exception) -> tuple[str, str]:
-    """What msgspec says, and the field: `Expected ... - at $.newsletter.id` or `key in $.utm`."""
-    message, _, path = str(error).partition(" - at `")
-    return message, path.removeprefix("key` in `").rstrip("`").removeprefix("$").lstrip(".")
-
-
-class AssignmentsIn(Struct, frozen=True, forbid_unknown_fields=True):
-    """Recipients to be split."""
-
-    recipients: Annotated[list[Recipient], Meta(max_length=10_000)]
-
-
-class AssignmentOut(Struct, frozen=True):
-    """What a recipient gets; send nothing yet where `holdout` is true."""
-
-    recipient: str
-    variant: str | None
-    holdout: bool
-
-
-class AssignmentList(Struct, frozen=True):
-    """In the order in which the recipients were given."""
-
-    assignments: list[AssignmentOut]
-
-
-ExperimentState = Literal["running", "full", "decided"]
-
-
-class ExperimentOut(Struct, frozen=True):
-    """A newsletter's experiment; figures are of messages sent since `started_at`.
-
-    `state` is running, full (the sample has its size, hits still come) or decided. The figures of a
-    decided one are those that decided. `outcome` is null before.
-    """
-
-    id: str
-    newsletter_id: str
-    state: ExperimentState
-    started_at: datetime
-    decided_at: datetime | None
-    decide_by: datetime | None
-    plan: Plan
-    variants: list[VariantFigures]
-    comparisons: list[Comparison]
-    split_chance: float
-    outcome: Outcome | None
-
-
-class Problem(Struct, frozen=True, omit_defaults=True):
-    """An error as RFC 9457 says; `field` names what was wrong."""
-
-    title: str
-    status: int
-    detail: str = ""
-    field: str = ""
-    type: str = "about:blank"

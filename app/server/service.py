@@ -31,7 +31,7 @@ from app.ops import snapshot
 from app.ops.metrics import CONTENT_TYPE, Metrics
 from app.ops.scheduled_reports import Reports
 from app.privacy.erasure import Eraser
-from app.schemas.messages import Problem
+from app.schemas.problem import Problem
 from app.server.workspaces import Tenants
 from app.settings.settings import Settings
 from app.smtp.gateway import Gateway

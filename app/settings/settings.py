@@ -17,7 +17,6 @@ from app.model.origins import origin
 from app.model.tracking_modes import Mode
 from app.rewriting.placeholders import compile_own
 from app.settings import secret_files
-from app.tracking.visitors import Addresses
 
 ROOT = Path(__file__).resolve().parents[1]  # the package app
 PREFIX = "MAILWAKE_"
@@ -29,6 +28,7 @@ ONE_PROCESS = (
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 Listed = Annotated[tuple[str, ...], NoDecode]
+Addresses = Literal["full", "truncated", "dropped"]  # how much is kept of IP addresses
 Days = Annotated[int, Field(ge=0, le=3_650)]
 
 

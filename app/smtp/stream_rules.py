@@ -13,12 +13,12 @@ from typing import Annotated, NamedTuple
 import msgspec
 from msgspec import Meta, Struct
 
-from app.experiments.variants import VariantName
 from app.links.url_patterns import check_patterns
 from app.messages import mail_headers
 from app.rewriting import header_fields
 from app.rewriting.header_fields import Field
-from app.schemas.messages import Families, Id, Line, NewsletterIn, Tags, TrackingIn
+from app.schemas.fields import Families, Id, Line, Tags, VariantName
+from app.schemas.messages import NewsletterIn, TrackingIn
 
 Glob = Annotated[str, Meta(min_length=1, max_length=500)]
 NAMES = ("list_id", "feedback_id", "sender")

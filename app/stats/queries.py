@@ -15,7 +15,17 @@ from app.experiments.variants import MOST, UNNAMED, Variants
 from app.links import families, identity
 from app.links.families import Recorded
 from app.model.records import newsletter_key
-from app.model.tracking_modes import Axis, told
+from app.model.tracking_modes import told
+from app.schemas.stats import (
+    Agents,
+    AgentStats,
+    Count,
+    LinkStats,
+    Newsletter,
+    PlaceStats,
+    Split,
+    Stats,
+)
 from app.settings.settings import resource
 from app.stats.filters import PARTS, FilterError, Filters, Show, since
 from app.storage.clickhouse import Row, Storage
@@ -31,116 +41,6 @@ EVERYTHING = Filters(show="all")
 
 class NotFoundError(Exception):
     """What was asked for does not exist; the message names it."""
-
-
-@dataclass(frozen=True)
-class Count:
-    """`total` counts hits, `unique` counts distinct messages hit."""
-
-    total: int = 0
-    unique: int = 0
-
-
-@dataclass(frozen=True)
-class Split:
-    """Figures for all hits, for people's (proxied ones included) and for machines'."""
-
-    all: Count = Count()
-    human: Count = Count()
-    machine: Count = Count()
-
-
-@dataclass(frozen=True)
-class Stats:
-    """A newsletter's figures. `unsubscribes` counts distinct messages; `updated_at` may be None.
-
-    `tracking` says the mode of opens and of clicks, or mixed: aggregate hits are in no `unique`.
-    Rates are of `opens_tracked` and `clicks_tracked`, the messages whose hits show one by one.
-    """
-
-    newsletter_id: str
-    messages: int
-    opens: Split
-    clicks: Split
-    unsubscribes: int
-    updated_at: datetime | None
-    tracking: Mapping[Axis, str]
-    opens_tracked: int
-    clicks_tracked: int
-
-
-@dataclass(frozen=True)
-class Newsletter:
-    """A newsletter or transactional stream as the mailer named it last."""
-
-    id: str
-    name: str
-    subject: str
-    tags: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class PlaceStats:
-    """The clicks of a link at one of its places, counted from 0."""
-
-    position: int
-    all: Count
-    human: Count
-    machine: Count
-
-
-@dataclass(frozen=True)
-class LinkStats:
-    """A link or a family of links and its clicks; `url` is a family's template.
-
-    `carried` counts the messages that had it. `positions` are its places in them.
-    """
-
-    id: str
-    name: str
-    label: str
-    url: str
-    tags: tuple[str, ...]
-    family: bool
-    carried: int
-    all: Count
-    human: Count
-    machine: Count
-    positions: tuple[PlaceStats, ...] = ()
-
-    @property
-    def clicks(self) -> Split:
-        """The three groups as one."""
-        return Split(self.all, self.human, self.machine)
-
-    @property
-    def title(self) -> str:
-        """What it is called."""
-        return self.name or self.label or self.url
-
-
-@dataclass(frozen=True)
-class AgentStats:
-    """Open and click hits with one client, operating system, device or country; "" unknown."""
-
-    name: str
-    all: int
-    human: int
-    machine: int
-
-
-@dataclass(frozen=True)
-class Agents:
-    """What a newsletter's hits came with, the commonest first.
-
-    Countries are ISO 3166-1 codes; families are those of the mail clients that opened.
-    """
-
-    clients: list[AgentStats]
-    systems: list[AgentStats]
-    devices: list[AgentStats]
-    countries: list[AgentStats]
-    families: list[AgentStats]
 
 
 @dataclass(frozen=True)

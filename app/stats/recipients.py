@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import urlsplit
 
-from app.ingest.classifier import HUMAN, MACHINE
+from app.model.verdicts import HUMAN, MACHINE
 from app.stats.filters import FilterError, Filters
 from app.stats.queries import NotFoundError, Queries, utc
 from app.storage.clickhouse import Row

@@ -1,14 +1,15 @@
 """Segments: recipients chosen by what they were sent and what they did with it."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime
-from typing import Annotated, Any
+from typing import Any
 
 import msgspec
-from msgspec import Meta, Struct
 from sqlalchemy import Engine, delete, select
 from sqlalchemy.dialects.sqlite import insert
 
+from app.schemas.segments import (
+    Segment,
+)
 from app.stats.queries import NotFoundError, Queries, clicked
 from app.storage.clickhouse import Row
 from app.storage.state_db import saved_segments
@@ -20,32 +21,6 @@ LINKED = {
     "url": "clicked_url", "host": "clicked_host", "path": "clicked_path",
 }  # fmt: skip
 NAMED = ("newsletter", "opened", "clicked", "not_opened", "not_clicked")
-Text = Annotated[str, Meta(max_length=200)]
-
-
-class Segment(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """All that is set must hold, of people's hits. Newsletters are given by their ids.
-
-    `newsletter`: was sent it; `opened` and `clicked`: did so in that newsletter; `not_opened` and
-    `not_clicked`: was sent it and did not. `clicked_tag` (one of these topics), `clicked_link` (its
-    id), `clicked_name`, `clicked_label`, `clicked_url` (a prefix), `clicked_host` (subdomains too)
-    and `clicked_path` (* stands for anything) say of what link there was a click. `since` bounds
-    what was done.
-    """
-
-    newsletter: Text = ""
-    clicked_tag: Annotated[tuple[Text, ...], Meta(max_length=20)] = ()
-    opened: Text = ""
-    clicked: Text = ""
-    not_opened: Text = ""
-    not_clicked: Text = ""
-    clicked_link: Annotated[str, Meta(pattern=r"^([0-9a-f]{16})?$(?!\n)")] = ""
-    clicked_name: Text = ""
-    clicked_label: Text = ""
-    clicked_url: Annotated[str, Meta(max_length=2000)] = ""
-    clicked_host: Text = ""
-    clicked_path: Annotated[str, Meta(max_length=500)] = ""
-    since: Annotated[datetime, Meta(tz=True)] | None = None
 
 
 class Saved:

@@ -3,9 +3,11 @@
 import ipaddress
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Literal
 
-Addresses = Literal["full", "truncated", "dropped"]
+from app.settings.settings import (
+    Addresses,
+)
+
 IPV4_BITS, IPV6_BITS = 24, 48
 REMEMBERED = 4096
 

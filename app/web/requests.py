@@ -30,7 +30,10 @@ from app.messages.prepare import Outgoing
 from app.messages.templates import Mailing
 from app.privacy.subject_export import Dossiers
 from app.rewriting.html_scanner import RewriteError
-from app.schemas import messages
+from app.schemas.problem import (
+    Problem,
+    explain,
+)
 from app.settings.settings import Settings
 from app.stats.queries import Queries
 from app.stats.segments import Saved
@@ -48,7 +51,7 @@ spec = SpecTree(
     version=__version__,
     description="Open and click tracking for outgoing mail.",
     page_templates={},
-    validation_error_model=messages.Problem,
+    validation_error_model=Problem,
     naming_strategy=lambda model: model.__name__,
     nested_naming_strategy=lambda _, child: child,
     security_schemes=[
@@ -66,7 +69,7 @@ spec = SpecTree(
 REWRITE, ADMIN = {"key": ["rewrite"]}, {"key": ["admin"]}  # what other operations need
 
 
-PROBLEMS = {f"HTTP_{status}": messages.Problem for status in (401, 403, 404, 503)}
+PROBLEMS = {f"HTTP_{status}": Problem for status in (401, 403, 404, 503)}
 
 
 class RequestError(Exception):
@@ -175,7 +178,7 @@ def invalid(error: Exception) -> RequestError:
     """Of a body that is no JSON, or not of the shape that is asked for."""
     if not isinstance(error, msgspec.ValidationError):
         return RequestError(400, f"the body is no valid JSON: {error}")
-    message, field = messages.explain(error)
+    message, field = explain(error)
     return RequestError(422, message, field or "body")
 
 

@@ -6,8 +6,8 @@ import random
 import string
 import time
 
-from app.ingest.classifier import HUMAN
 from app.ingest.user_agents import agent
+from app.model.verdicts import HUMAN
 from tests.support.labelled_hits import DECIDING, HINTS, patterns, score
 
 AGENTS = int(os.environ.get("AGENTS", "10000"))  # 100,000 take three minutes

@@ -24,20 +24,7 @@ from app.demo import agents
 from app.events import experiment_worker
 from app.events.experiment_worker import Decider
 from app.events.feed import Cursor, Feed
-from app.experiments.experiments import (
-    LOOK_SECONDS,
-    Choice,
-    Experiment,
-    ExperimentError,
-    Experiments,
-    Figure,
-    Outcome,
-    Plan,
-    Result,
-    Share,
-    VariantFigures,
-    decide,
-)
+from app.experiments.experiments import LOOK_SECONDS, Choice, Experiment, Experiments, decide
 from app.experiments.significance import Rate, fit
 from app.ingest.loader import Loader
 from app.links.identity import WHOLE
@@ -52,6 +39,15 @@ from app.model.records import (
     new_id,
     newsletter_key,
     recipient_key,
+)
+from app.schemas.experiments import (
+    ExperimentError,
+    Figure,
+    Outcome,
+    Plan,
+    Result,
+    Share,
+    VariantFigures,
 )
 from app.schemas.messages import LineError
 from app.stats.queries import Queries

@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 
 from app.client import Mailwake, MailwakeError
 from app.demo import agents
-from app.experiments.variants import MOST, VariantError, VariantName, Variants
+from app.experiments.variants import MOST, VariantError, Variants
 from app.model.records import newsletter_key
+from app.schemas.fields import VariantName
 from app.schemas.messages import LineError
 from app.storage.state_db import open_state
 from tests.support.service import Service, free_port, paths, tracked_urls

@@ -5,8 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.demo import agents
-from app.ingest.classifier import HUMAN, MACHINE, Classified, classify, judge
+from app.ingest.classifier import Classified, classify, judge
 from app.model.records import Hit, new_id, sent_at
+from app.model.verdicts import HUMAN, MACHINE
 
 SENT = 1_780_000_000_000
 MESSAGE = new_id(SENT).hex()

@@ -14,9 +14,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from app.ingest.classifier import HUMAN, RULES, TOGETHER, Classified, judge
+from app.ingest.classifier import RULES, TOGETHER, Classified, judge
 from app.ingest.networks import NOWHERE, Network, Networks
 from app.model.records import Hit
+from app.model.verdicts import HUMAN
 from tests.support.paths import DATA
 
 FOLDER = DATA / "replay"

@@ -2,9 +2,10 @@
 
 `python -m tests.support.soak_load PORT DATA_DIR MINUTES` sends RATE hits a second on average,
 each of a message of its own: BURST a second for BURST_SECONDS of every minute, the rest evenly.
-When a hit is due it is sent, whether the ones before are answered or not, and its time counts from when it was
-due: a service that falls behind cannot hide it. Prints a JSON line for each minute: times are those
-of hits due before the burst, `burst_ms` is the longest in it, `peak` the most answers in a second.
+When a hit is due it is sent, whether the ones before are answered or not, and its time counts from
+when it was due: a service that falls behind cannot hide it. Prints a JSON line for each minute:
+times are those of hits due before the burst, `burst_ms` is the longest in it, `peak` the most
+answers in a second.
 """
 
 import asyncio

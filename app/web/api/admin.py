@@ -9,15 +9,21 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from app.ingest.corrections import Corrections, span
-from app.schemas import messages
+from app.schemas.problem import (
+    Problem,
+)
+from app.schemas.reclassify import (
+    ReclassifyIn,
+    ReclassifyOut,
+)
 from app.storage.clickhouse import StorageError
 from app.web.requests import ADMIN, PROBLEMS, RequestError, authorized, decoded, spec
 
 
 @spec.validate(
-    json=messages.ReclassifyIn,
+    json=ReclassifyIn,
     resp=Responses(
-        HTTP_200=messages.ReclassifyOut, HTTP_413=messages.Problem, HTTP_422=messages.Problem,
+        HTTP_200=ReclassifyOut, HTTP_413=Problem, HTTP_422=Problem,
         **PROBLEMS,
     ),
     skip_validation=True, security=ADMIN,
@@ -29,7 +35,7 @@ async def reclassify(request: Request) -> Response:
     went away.
     """
     api = authorized(request, "admin")
-    wanted = await decoded(request, messages.ReclassifyIn, 4096, b"{}")
+    wanted = await decoded(request, ReclassifyIn, 4096, b"{}")
     if wanted.start and wanted.end and wanted.start > wanted.end:
         raise RequestError(422, "must not be later than `to`", "from")
     start, end = span(wanted.start, wanted.end)
@@ -38,10 +44,10 @@ async def reclassify(request: Request) -> Response:
 
 
 def _lines(corrections: Corrections, workspace: str, start: int, end: int) -> Iterator[bytes]:
-    step = messages.ReclassifyOut(0, 0, 0)
+    step = ReclassifyOut(0, 0, 0)
     try:
         for found in corrections.reclassify(workspace, start, end):
-            step = messages.ReclassifyOut(*found)
+            step = ReclassifyOut(*found)
             yield msgspec.json.encode(step) + b"\n"
     except StorageError as error:
         yield msgspec.json.encode(msgspec.structs.replace(step, error=str(error))) + b"\n"

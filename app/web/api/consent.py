@@ -13,7 +13,14 @@ from starlette.routing import Route
 from app.consent.withdrawals import ALL
 from app.model.records import newsletter_key, recipient_key
 from app.model.tracking_modes import Axis
-from app.schemas import messages, webhooks
+from app.schemas.privacy import (
+    ConsentIn,
+    ConsentOut,
+    WithdrawalOut,
+)
+from app.schemas.problem import (
+    Problem,
+)
 from app.web.requests import (
     PROBLEMS,
     REWRITE,
@@ -27,30 +34,26 @@ from app.web.requests import (
 )
 
 _CHANGES = {
-    "HTTP_200": webhooks.ConsentOut, "HTTP_413": messages.Problem, "HTTP_422": messages.Problem,
+    "HTTP_200": ConsentOut, "HTTP_413": Problem, "HTTP_422": Problem,
     **PROBLEMS,
 }  # fmt: skip
 
 
 @spec.validate(
-    resp=Responses(HTTP_200=webhooks.ConsentOut, HTTP_422=messages.Problem, **PROBLEMS),
+    resp=Responses(HTTP_200=ConsentOut, HTTP_422=Problem, **PROBLEMS),
     skip_validation=True, security=REWRITE,
 )  # fmt: skip
 async def consent(request: Request) -> Response:
     """What ?recipient= has withdrawn from."""
     api = authorized(request, "rewrite")
     try:
-        given = msgspec.convert(
-            {"recipient": request.query_params.get("recipient", "")}, webhooks.ConsentIn
-        )
+        given = msgspec.convert({"recipient": request.query_params.get("recipient", "")}, ConsentIn)
     except msgspec.ValidationError as error:
         raise invalid(error) from None
     return json(await asyncio.to_thread(_standing, api, given.recipient))
 
 
-@spec.validate(
-    json=webhooks.ConsentIn, resp=Responses(**_CHANGES), skip_validation=True, security=REWRITE
-)
+@spec.validate(json=ConsentIn, resp=Responses(**_CHANGES), skip_validation=True, security=REWRITE)
 async def withdraw(request: Request) -> Response:
     """From now on nothing of the recipient counts, in mail that was sent before either.
 
@@ -63,9 +66,7 @@ async def withdraw(request: Request) -> Response:
     return json(await asyncio.to_thread(_standing, api, wanted.recipient))
 
 
-@spec.validate(
-    json=webhooks.ConsentIn, resp=Responses(**_CHANGES), skip_validation=True, security=REWRITE
-)
+@spec.validate(json=ConsentIn, resp=Responses(**_CHANGES), skip_validation=True, security=REWRITE)
 async def restore(request: Request) -> Response:
     """Take that withdrawal back (the recipient consents anew); idempotent.
 
@@ -84,14 +85,14 @@ ROUTES: Sequence[Route] = (
 )
 
 
-async def _wanted(request: Request) -> webhooks.ConsentIn:
-    wanted = await decoded(request, webhooks.ConsentIn, 16_384)
+async def _wanted(request: Request) -> ConsentIn:
+    wanted = await decoded(request, ConsentIn, 16_384)
     if not wanted.axes:
         raise RequestError(422, "must name opens, clicks or both", "axes")
     return wanted
 
 
-def _given(api: Parts, wanted: webhooks.ConsentIn) -> tuple[str, int, Sequence[Axis], int]:
+def _given(api: Parts, wanted: ConsentIn) -> tuple[str, int, Sequence[Axis], int]:
     workspace, named = api.queries.workspace, wanted.newsletter_id
     newsletter = ALL if named is None else newsletter_key(workspace, named)
     return workspace, _key(api, wanted.recipient), wanted.axes, newsletter
@@ -101,16 +102,16 @@ def _key(api: Parts, recipient: str) -> int:
     return recipient_key(api.settings.recipient_key, api.queries.workspace, recipient)
 
 
-def _standing(api: Parts, recipient: str) -> webhooks.ConsentOut:
+def _standing(api: Parts, recipient: str) -> ConsentOut:
     """Ids of newsletters come from ClickHouse; null where it has none."""
     found = api.withdrawals.of(api.queries.workspace, _key(api, recipient))
     newsletters = sorted({one.newsletter for one in found} - {ALL})
     rows = api.queries.run("event_newsletters", newsletters=newsletters) if newsletters else ()
     ids = {row["newsletter"]: row["id"] for row in rows}
-    return webhooks.ConsentOut(
+    return ConsentOut(
         recipient,
         [
-            webhooks.WithdrawalOut(
+            WithdrawalOut(
                 one.axis, ids.get(one.newsletter), one.newsletter == ALL,
                 datetime.fromtimestamp(one.at, UTC),
             )

@@ -13,9 +13,11 @@ from starlette.routing import Route
 
 from app.events.enrich import Told, Wanted
 from app.events.feed import LOOK, TYPES, Cursor, CursorError, cursor
-from app.ingest.classifier import HUMAN, MACHINE
 from app.links import identity
-from app.schemas import messages
+from app.model.verdicts import HUMAN, MACHINE
+from app.schemas.problem import (
+    Problem,
+)
 from app.storage.clickhouse import StorageError
 from app.web.requests import PROBLEMS, Parts, RequestError, authorized, integer, spec
 
@@ -30,7 +32,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 @spec.validate(
-    resp=Responses(HTTP_200=Told, HTTP_410=messages.Problem, HTTP_422=messages.Problem, **PROBLEMS),
+    resp=Responses(HTTP_200=Told, HTTP_410=Problem, HTTP_422=Problem, **PROBLEMS),
     skip_validation=True,
 )
 async def events(request: Request) -> Response:
@@ -59,7 +61,7 @@ async def events(request: Request) -> Response:
 
 
 @spec.validate(
-    resp=Responses(HTTP_200=Told, HTTP_410=messages.Problem, HTTP_422=messages.Problem, **PROBLEMS),
+    resp=Responses(HTTP_200=Told, HTTP_410=Problem, HTTP_422=Problem, **PROBLEMS),
     skip_validation=True,
 )
 async def stream(request: Request) -> Response:

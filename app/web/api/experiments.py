@@ -12,10 +12,24 @@ from starlette.routing import Route
 
 from app.auth.api_keys import Scope
 from app.events.experiment_worker import Figures, current, due, summed
-from app.experiments.experiments import LOOK_SECONDS, Experiment, ExperimentError, Plan
+from app.experiments.experiments import LOOK_SECONDS, Experiment
 from app.experiments.variants import VariantError
 from app.model.records import newsletter_key
-from app.schemas import messages
+from app.schemas.experiments import (
+    AssignmentList,
+    AssignmentOut,
+    AssignmentsIn,
+    ExperimentError,
+    ExperimentOut,
+    ExperimentState,
+    Plan,
+)
+from app.schemas.fields import (
+    Id,
+)
+from app.schemas.problem import (
+    Problem,
+)
 from app.web.requests import (
     PROBLEMS,
     REWRITE,
@@ -30,14 +44,12 @@ from app.web.requests import (
 )
 
 MAX_ASSIGNMENTS_BYTES = 8_000_000
-CHANGED = {"HTTP_413": messages.Problem, "HTTP_422": messages.Problem}
+CHANGED = {"HTTP_413": Problem, "HTTP_422": Problem}
 
 
 @spec.validate(
     json=Plan,
-    resp=Responses(
-        HTTP_200=messages.ExperimentOut, HTTP_409=messages.Problem, **CHANGED, **PROBLEMS
-    ),
+    resp=Responses(HTTP_200=ExperimentOut, HTTP_409=Problem, **CHANGED, **PROBLEMS),
     skip_validation=True,
     security=REWRITE,
 )
@@ -48,7 +60,7 @@ async def start(request: Request) -> Response:
     """
     api, newsletter_id = authorized(request, "rewrite"), newsletter_id_of(request)
     try:
-        msgspec.convert(newsletter_id, messages.Id)
+        msgspec.convert(newsletter_id, Id)
     except msgspec.ValidationError as error:
         raise invalid(error) from None
     plan = await decoded(request, Plan, 65_536)
@@ -63,7 +75,7 @@ async def start(request: Request) -> Response:
     return json(out(experiment, summed(experiment)))
 
 
-@spec.validate(resp=Responses(HTTP_200=messages.ExperimentOut, **PROBLEMS), skip_validation=True)
+@spec.validate(resp=Responses(HTTP_200=ExperimentOut, **PROBLEMS), skip_validation=True)
 async def show(request: Request) -> Response:
     """The newsletter's experiment: each variant's figures and, once that is due, the decision."""
     api, experiment = await _known(request, "read")
@@ -71,7 +83,7 @@ async def show(request: Request) -> Response:
 
 
 @spec.validate(
-    resp=Responses(HTTP_200=messages.ExperimentOut, **PROBLEMS),
+    resp=Responses(HTTP_200=ExperimentOut, **PROBLEMS),
     skip_validation=True,
     security=REWRITE,
 )
@@ -85,32 +97,30 @@ async def end(request: Request) -> Response:
 
 
 @spec.validate(
-    json=messages.AssignmentsIn,
-    resp=Responses(HTTP_200=messages.AssignmentList, **CHANGED, **PROBLEMS),
+    json=AssignmentsIn,
+    resp=Responses(HTTP_200=AssignmentList, **CHANGED, **PROBLEMS),
     skip_validation=True,
     security=REWRITE,
 )
 async def assignments(request: Request) -> Response:
     """Which variant each of up to 10,000 recipients gets. The same one always gets the same."""
     api, experiment = await _known(request, "rewrite")
-    wanted = await decoded(request, messages.AssignmentsIn, MAX_ASSIGNMENTS_BYTES)
+    wanted = await decoded(request, AssignmentsIn, MAX_ASSIGNMENTS_BYTES)
     return json(await asyncio.to_thread(_assigned, api, experiment, wanted.recipients))
 
 
-def _assigned(
-    api: Parts, experiment: Experiment, recipients: Sequence[str]
-) -> messages.AssignmentList:
+def _assigned(api: Parts, experiment: Experiment, recipients: Sequence[str]) -> AssignmentList:
     assigned = []
     for recipient in recipients:
         choice = experiment.choose(api.outgoing.key(recipient))
-        assigned.append(messages.AssignmentOut(recipient, choice.name or None, choice.holdout))
-    return messages.AssignmentList(assigned)
+        assigned.append(AssignmentOut(recipient, choice.name or None, choice.holdout))
+    return AssignmentList(assigned)
 
 
-def out(experiment: Experiment, at: Figures) -> messages.ExperimentOut:
+def out(experiment: Experiment, at: Figures) -> ExperimentOut:
     """An experiment as the API returns it."""
-    full: messages.ExperimentState = "running" if experiment.full is None else "full"
-    return messages.ExperimentOut(
+    full: ExperimentState = "running" if experiment.full is None else "full"
+    return ExperimentOut(
         experiment.id, experiment.newsletter_id, "decided" if experiment.outcome else full,
         datetime.fromtimestamp(experiment.at / 1000, UTC), _at(experiment.decided),
         _at(due(experiment)), experiment.plan, at.arms, at.comparisons, at.split,

@@ -14,8 +14,14 @@ from app.events.enrich import Wanted
 from app.events.feed import Feed
 from app.events.followups import FollowUp, FollowUps, Rule
 from app.events.webhooks import Webhooks
-from app.schemas import messages
-from app.schemas import webhooks as acting
+from app.schemas.followups import (
+    FollowUpIn,
+    FollowUpList,
+    FollowUpOut,
+)
+from app.schemas.problem import (
+    Problem,
+)
 from app.web.requests import (
     ADMIN,
     PROBLEMS,
@@ -28,34 +34,34 @@ from app.web.requests import (
 )
 
 MOST = 100
-CHANGED = {"HTTP_413": messages.Problem, "HTTP_422": messages.Problem}
+CHANGED = {"HTTP_413": Problem, "HTTP_422": Problem}
 LEAST_HOURS = 0.1
 OF_LINKS = ("links", "labels", "tags", "names", "urls", "hosts", "paths")
 
 
-@spec.validate(resp=Responses(HTTP_200=acting.FollowUpList, **PROBLEMS), skip_validation=True)
+@spec.validate(resp=Responses(HTTP_200=FollowUpList, **PROBLEMS), skip_validation=True)
 async def followups(request: Request) -> Response:
     """Every follow-up, the oldest first."""
     api = authorized(request)
     found = await asyncio.to_thread(api.followups.all)
-    return json(acting.FollowUpList([out(one) for one in found]))
+    return json(FollowUpList([out(one) for one in found]))
 
 
 @spec.validate(
-    json=acting.FollowUpIn,
-    resp=Responses(HTTP_200=acting.FollowUpOut, **CHANGED, **PROBLEMS),
+    json=FollowUpIn,
+    resp=Responses(HTTP_200=FollowUpOut, **CHANGED, **PROBLEMS),
     skip_validation=True,
     security=ADMIN,
 )
 async def add(request: Request) -> Response:
     """A new follow-up: of clicks from now on, or of messages whose time is over from now on."""
     api = authorized(request, "admin")
-    wanted = await decoded(request, acting.FollowUpIn, 65_536)
+    wanted = await decoded(request, FollowUpIn, 65_536)
     one = await asyncio.to_thread(make, api.followups, api.webhooks, api.feed, wanted)
     return json(out(one))
 
 
-@spec.validate(resp=Responses(HTTP_200=acting.FollowUpOut, **PROBLEMS), skip_validation=True)
+@spec.validate(resp=Responses(HTTP_200=FollowUpOut, **PROBLEMS), skip_validation=True)
 async def followup(request: Request) -> Response:
     """One follow-up."""
     _, one = await _known(request)
@@ -63,7 +69,7 @@ async def followup(request: Request) -> Response:
 
 
 @spec.validate(
-    resp=Responses(HTTP_200=acting.FollowUpOut, **PROBLEMS), skip_validation=True, security=ADMIN
+    resp=Responses(HTTP_200=FollowUpOut, **PROBLEMS), skip_validation=True, security=ADMIN
 )
 async def remove(request: Request) -> Response:
     """Take a follow-up off; it forgets whom it was for."""
@@ -72,9 +78,7 @@ async def remove(request: Request) -> Response:
     return json(out(one))
 
 
-def make(
-    followups: FollowUps, webhooks: Webhooks, feed: Feed, wanted: acting.FollowUpIn
-) -> FollowUp:
+def make(followups: FollowUps, webhooks: Webhooks, feed: Feed, wanted: FollowUpIn) -> FollowUp:
     """A new one. Blocking; raises RequestError with the field that is wrong."""
     silent = wanted.when != "clicked"
     if silent and wanted.after_hours < LEAST_HOURS:
@@ -94,11 +98,11 @@ def make(
     return followups.add(wanted.name, wanted.webhook_id, rule, feed.last())
 
 
-def out(one: FollowUp) -> acting.FollowUpOut:
+def out(one: FollowUp) -> FollowUpOut:
     """A follow-up as the API tells it."""
     asked = one.rule.wanted
     of_links = {field: getattr(asked, field) for field in OF_LINKS}
-    return acting.FollowUpOut(
+    return FollowUpOut(
         one.id, one.name, one.webhook, one.rule.when, one.rule.after_hours, asked.newsletters,
         created_at=datetime.fromtimestamp(one.at, UTC), made=one.made, **of_links,
     )  # fmt: skip

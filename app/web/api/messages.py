@@ -18,6 +18,15 @@ from app.links import identity
 from app.model.records import recipient_key
 from app.model.tracking_modes import modes
 from app.schemas import messages as schemas
+from app.schemas.fields import (
+    Id,
+    Metadata,
+    Recipient,
+    RfcMessageId,
+)
+from app.schemas.problem import (
+    Problem,
+)
 from app.stats import messages as ledger
 from app.stats.messages import Place, Search
 from app.stats.queries import NotFoundError, utc
@@ -75,7 +84,7 @@ class MessageHistory(Struct, frozen=True):
 
 
 @spec.validate(
-    resp=Responses(HTTP_200=MessageList, HTTP_422=schemas.Problem, **PROBLEMS),
+    resp=Responses(HTTP_200=MessageList, HTTP_422=Problem, **PROBLEMS),
     skip_validation=True,
 )
 async def messages(request: Request) -> Response:
@@ -132,10 +141,10 @@ def _search(request: Request, secret: str, workspace: str) -> Search:
         elif name not in NAMES + PAGING:
             raise RequestError(422, "is nothing that messages are found by", name[:100])
     for key, value in metadata.items():
-        _valid({key: value}, schemas.Metadata, f"{METADATA}{key}"[:100])
-    _valid(metadata, schemas.Metadata, "metadata")
+        _valid({key: value}, Metadata, f"{METADATA}{key}"[:100])
+    _valid(metadata, Metadata, "metadata")
     given = {name: query[name] for name in NAMES if name in query}
-    for name, type_ in (("newsletter_id", schemas.Id), ("recipient", schemas.Recipient)):
+    for name, type_ in (("newsletter_id", Id), ("recipient", Recipient)):
         if name in given:
             _valid(given[name], type_, name)
     ours = ledger.identity(given.get("message_id", ""))
@@ -145,7 +154,7 @@ def _search(request: Request, secret: str, workspace: str) -> Search:
         if name in given and (name == "rfc_message_id" or not ours)
     ]
     for name, value in theirs:
-        _valid(value, schemas.RfcMessageId, name)
+        _valid(value, RfcMessageId, name)
     if len({value.strip("<>") for _, value in theirs}) > 1:
         raise RequestError(422, "is another one than `message_id`", "rfc_message_id")
     if not given and not metadata:

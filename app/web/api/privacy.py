@@ -13,7 +13,14 @@ from starlette.routing import Route
 
 from app.consent.erasure_requests import Erasure
 from app.model.records import recipient_key
-from app.schemas import messages, webhooks
+from app.schemas.privacy import (
+    ErasureIn,
+    ErasureOut,
+    SubjectOut,
+)
+from app.schemas.problem import (
+    Problem,
+)
 from app.web.requests import (
     ADMIN,
     PROBLEMS,
@@ -35,7 +42,7 @@ HEADERS = {
 
 
 @spec.validate(
-    resp=Responses(HTTP_200=webhooks.SubjectOut, **PROBLEMS), skip_validation=True, security=ADMIN
+    resp=Responses(HTTP_200=SubjectOut, **PROBLEMS), skip_validation=True, security=ADMIN
 )
 async def export(request: Request) -> Response:
     """All that is held about a recipient, as one JSON document that streams."""
@@ -44,10 +51,10 @@ async def export(request: Request) -> Response:
 
 
 @spec.validate(
-    json=webhooks.ErasureIn,
+    json=ErasureIn,
     resp=Responses(
-        HTTP_200=webhooks.ErasureOut, HTTP_202=webhooks.ErasureOut, HTTP_413=messages.Problem,
-        HTTP_422=messages.Problem, **PROBLEMS,
+        HTTP_200=ErasureOut, HTTP_202=ErasureOut, HTTP_413=Problem,
+        HTTP_422=Problem, **PROBLEMS,
     ),
     skip_validation=True, security=ADMIN,
 )  # fmt: skip
@@ -58,13 +65,13 @@ async def erase(request: Request) -> Response:
     be asked for again at any time.
     """
     api = authorized(request, "admin")
-    wanted = await decoded(request, webhooks.ErasureIn, 4096)
+    wanted = await decoded(request, ErasureIn, 4096)
     begun = await asyncio.to_thread(begin, api, wanted.recipient)
     return _answer(await ended(api, begun, WAIT))
 
 
 @spec.validate(
-    resp=Responses(HTTP_200=webhooks.ErasureOut, HTTP_202=webhooks.ErasureOut, **PROBLEMS),
+    resp=Responses(HTTP_200=ErasureOut, HTTP_202=ErasureOut, **PROBLEMS),
     skip_validation=True,
     security=ADMIN,
 )
@@ -101,7 +108,7 @@ async def ended(api: Parts, begun: Erasure, seconds: float) -> Erasure:
 
 def _answer(one: Erasure) -> Response:
     at = datetime.fromtimestamp(one.at, UTC)
-    found = webhooks.ErasureOut(one.id, one.state, at, one.counts)
+    found = ErasureOut(one.id, one.state, at, one.counts)
     status = 200 if one.state == "done" else 202
     return Response(msgspec.json.encode(found), status, media_type="application/json")
 

@@ -13,11 +13,25 @@ from starlette.routing import Route
 
 from app.consent.suppressions import ALL
 from app.model.records import recipient_key
-from app.schemas import messages, webhooks
+from app.schemas.fields import (
+    SegmentName,
+)
+from app.schemas.problem import (
+    Problem,
+)
+from app.schemas.recipients import (
+    Counted,
+    RecipientOut,
+)
+from app.schemas.segments import (
+    SavedList,
+    SavedOut,
+    Segment,
+    SegmentLine,
+)
 from app.stats import recipients, segments
 from app.stats.filters import Filters
 from app.stats.queries import utc
-from app.stats.segments import Segment
 from app.web.requests import (
     ADMIN,
     PROBLEMS,
@@ -33,7 +47,7 @@ from app.web.requests import json as answer_of
 FIELDS = (*segments.NAMED, *segments.LINKED.values(), "since")
 
 
-@spec.validate(resp=Responses(HTTP_200=webhooks.RecipientOut, **PROBLEMS), skip_validation=True)
+@spec.validate(resp=Responses(HTTP_200=RecipientOut, **PROBLEMS), skip_validation=True)
 async def recipient(request: Request) -> Response:
     """What one recipient was sent, did, and prefers; people's hits only."""
     api, address = authorized(request), recipient_of(request)
@@ -42,7 +56,7 @@ async def recipient(request: Request) -> Response:
     entries = await asyncio.to_thread(api.suppressions.of, key)
     names = {row["newsletter"]: row["id"] for row in found["sent"]}
     return answer_of(
-        webhooks.RecipientOut(
+        RecipientOut(
             found["address"],
             len(found["sent"]),
             found["opened"],
@@ -59,7 +73,7 @@ async def recipient(request: Request) -> Response:
 
 
 @spec.validate(
-    resp=Responses(HTTP_200=webhooks.SegmentLine, HTTP_422=messages.Problem, **PROBLEMS),
+    resp=Responses(HTTP_200=SegmentLine, HTTP_422=Problem, **PROBLEMS),
     skip_validation=True,
 )
 async def segment(request: Request) -> Response:
@@ -85,20 +99,16 @@ async def segment(request: Request) -> Response:
     return await streamed(segments.chunks(api.queries, wanted), "application/x-ndjson")
 
 
-@spec.validate(resp=Responses(HTTP_200=webhooks.SavedList, **PROBLEMS), skip_validation=True)
+@spec.validate(resp=Responses(HTTP_200=SavedList, **PROBLEMS), skip_validation=True)
 async def saved(request: Request) -> Response:
     """Saved segments, by name."""
     found = await asyncio.to_thread(authorized(request).saved.all)
-    return answer_of(
-        webhooks.SavedList([webhooks.SavedOut(name, wanted) for name, wanted in found.items()])
-    )
+    return answer_of(SavedList([SavedOut(name, wanted) for name, wanted in found.items()]))
 
 
 @spec.validate(
     json=Segment,
-    resp=Responses(
-        HTTP_200=webhooks.SavedOut, HTTP_413=messages.Problem, HTTP_422=messages.Problem, **PROBLEMS
-    ),
+    resp=Responses(HTTP_200=SavedOut, HTTP_413=Problem, HTTP_422=Problem, **PROBLEMS),
     skip_validation=True,
     security=ADMIN,
 )
@@ -107,10 +117,10 @@ async def save(request: Request) -> Response:
     api, name = authorized(request, "admin"), _name(request)
     wanted = await decoded(request, Segment, 65_536)
     await asyncio.to_thread(api.saved.put, name, wanted)
-    return answer_of(webhooks.SavedOut(name, wanted))
+    return answer_of(SavedOut(name, wanted))
 
 
-@spec.validate(resp=Responses(HTTP_200=webhooks.SegmentLine, **PROBLEMS), skip_validation=True)
+@spec.validate(resp=Responses(HTTP_200=SegmentLine, **PROBLEMS), skip_validation=True)
 async def saved_one(request: Request) -> Response:
     """The recipients that a saved segment has now, as NDJSON."""
     api = authorized(request)
@@ -118,27 +128,25 @@ async def saved_one(request: Request) -> Response:
     return await streamed(segments.chunks(api.queries, wanted), "application/x-ndjson")
 
 
-@spec.validate(
-    resp=Responses(HTTP_200=webhooks.SavedOut, **PROBLEMS), skip_validation=True, security=ADMIN
-)
+@spec.validate(resp=Responses(HTTP_200=SavedOut, **PROBLEMS), skip_validation=True, security=ADMIN)
 async def forget(request: Request) -> Response:
     """Remove a saved segment."""
     api, name = authorized(request, "admin"), _name(request)
     wanted = await asyncio.to_thread(api.saved.get, name)
     await asyncio.to_thread(api.saved.remove, name)
-    return answer_of(webhooks.SavedOut(name, wanted))
+    return answer_of(SavedOut(name, wanted))
 
 
 def _name(request: Request) -> str:
     try:
         name = unquote(request.path_params["name"], errors="strict")
-        return msgspec.convert(name, webhooks.SegmentName)
+        return msgspec.convert(name, SegmentName)
     except (UnicodeDecodeError, msgspec.ValidationError):
         raise RequestError(422, "must have 1 to 100 characters, none a control", "name") from None
 
 
-def _counted(found: Mapping[str, Any], title: str) -> list[webhooks.Counted]:
-    return [webhooks.Counted(name, hits) for name, hits in found["prefers"].get(title, ())]
+def _counted(found: Mapping[str, Any], title: str) -> list[Counted]:
+    return [Counted(name, hits) for name, hits in found["prefers"].get(title, ())]
 
 
 ROUTES: Sequence[Route] = (

@@ -14,7 +14,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from app.experiments.variants import VariantError, VariantName
+from app.experiments.variants import VariantError
 from app.links.url_patterns import check_patterns
 from app.messages import mail_headers
 from app.messages.templates import Sample
@@ -22,6 +22,15 @@ from app.rewriting import header_fields as headers
 from app.rewriting.header_fields import begins_within
 from app.rewriting.merge_fields import MissingValueError
 from app.schemas import messages as schemas
+from app.schemas.fields import (
+    MOST_METADATA,
+    Id,
+    Metadata,
+    VariantName,
+)
+from app.schemas.problem import (
+    Problem,
+)
 from app.web.requests import (
     METADATA,
     PROBLEMS,
@@ -63,7 +72,7 @@ TWO_TOKENS = (
 )
 MAX_NOTES_BYTES = 4_000  # of a header field; clients take 8,000 of all together
 MAX_NOTE_CHARS = 300
-TOO_LARGE = {"HTTP_413": schemas.Problem, "HTTP_422": schemas.Problem}
+TOO_LARGE = {"HTTP_413": Problem, "HTTP_422": Problem}
 
 
 @spec.validate(
@@ -188,8 +197,8 @@ async def rewrite_mime(request: Request) -> Response:
     json=schemas.TemplateIn,
     resp=Responses(
         HTTP_200=schemas.TemplateOut,
-        HTTP_413=schemas.Problem,
-        HTTP_422=schemas.Problem,
+        HTTP_413=Problem,
+        HTTP_422=Problem,
         **PROBLEMS,
     ),
     skip_validation=True,
@@ -204,7 +213,7 @@ async def template(request: Request) -> Response:
     variant = _variant(request)
     limit = int(api.settings.max_html_mb * 1_000_000)
     try:
-        msgspec.convert(newsletter_id, schemas.Id)
+        msgspec.convert(newsletter_id, Id)
         wanted = msgspec.json.decode(await body_of(request, 7 * limit), type=schemas.TemplateIn)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise invalid(error) from None
@@ -234,7 +243,7 @@ async def template(request: Request) -> Response:
 
 @spec.validate(
     json=schemas.RecipientIn,
-    resp=Responses(HTTP_200=schemas.MessageOut, HTTP_422=schemas.Problem, **PROBLEMS),
+    resp=Responses(HTTP_200=schemas.MessageOut, HTTP_422=Problem, **PROBLEMS),
     skip_validation=True,
     security=REWRITE,
 )
@@ -321,13 +330,13 @@ def _metadata(request: Request, own: Mapping[str, str]) -> Mapping[str, str]:
     }
     for key, value in metadata.items():
         try:
-            msgspec.convert({key: value}, schemas.Metadata)
+            msgspec.convert({key: value}, Metadata)
         except msgspec.ValidationError as error:
             message = str(error).partition(" - at ")[0]
             raise RequestError(422, message, f"{METADATA}{key}"[:100]) from None
     metadata = {**own, **metadata}
-    if len(metadata) > schemas.MOST_METADATA:
-        raise RequestError(422, f"has more than {schemas.MOST_METADATA} keys", "metadata")
+    if len(metadata) > MOST_METADATA:
+        raise RequestError(422, f"has more than {MOST_METADATA} keys", "metadata")
     return metadata
 
 

@@ -11,9 +11,22 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from app.model.records import now_ms
-from app.schemas import messages
+from app.schemas.problem import (
+    Problem,
+)
+from app.schemas.stats import (
+    AgentList,
+    LinkList,
+    NewsletterList,
+    NewsletterOut,
+    Split,
+    Stats,
+    StepOut,
+    TimelineOut,
+    Totals,
+)
 from app.stats.filters import FilterError, Filters
-from app.stats.queries import Queries, Split, Stats, utc
+from app.stats.queries import Queries, utc
 from app.web.requests import (
     PROBLEMS,
     RequestError,
@@ -32,7 +45,7 @@ MAX_POINTS = 10_000
 PAGE = 100
 
 
-@spec.validate(resp=Responses(HTTP_200=messages.NewsletterList, **PROBLEMS), skip_validation=True)
+@spec.validate(resp=Responses(HTTP_200=NewsletterList, **PROBLEMS), skip_validation=True)
 async def newsletters(request: Request) -> Response:
     """Newsletters and transactional streams, the latest active first (?limit=&offset=)."""
     api = authorized(request)
@@ -44,10 +57,10 @@ async def newsletters(request: Request) -> Response:
         for row in rows[:limit]
     ]
     following = offset + limit if len(rows) > limit else None
-    return json(messages.NewsletterList(found, following))
+    return json(NewsletterList(found, following))
 
 
-@spec.validate(resp=Responses(HTTP_200=messages.NewsletterOut, **PROBLEMS), skip_validation=True)
+@spec.validate(resp=Responses(HTTP_200=NewsletterOut, **PROBLEMS), skip_validation=True)
 async def newsletter(request: Request) -> Response:
     """One newsletter."""
     api, newsletter_id = authorized(request), newsletter_id_of(request)
@@ -63,24 +76,24 @@ async def stats(request: Request) -> Response:
     return json(await asyncio.to_thread(queries.stats, newsletter_id))
 
 
-@spec.validate(resp=Responses(HTTP_200=messages.LinkList, **PROBLEMS), skip_validation=True)
+@spec.validate(resp=Responses(HTTP_200=LinkList, **PROBLEMS), skip_validation=True)
 async def links(request: Request) -> Response:
     """A newsletter's links with their clicks."""
     queries, newsletter_id = await _known(request)
     found = await asyncio.to_thread(queries.links, newsletter_id)
-    return json(messages.LinkList(newsletter_id, found))
+    return json(LinkList(newsletter_id, found))
 
 
-@spec.validate(resp=Responses(HTTP_200=messages.AgentList, **PROBLEMS), skip_validation=True)
+@spec.validate(resp=Responses(HTTP_200=AgentList, **PROBLEMS), skip_validation=True)
 async def agents(request: Request) -> Response:
     """Clients, operating systems, devices and countries of a newsletter's opens and clicks."""
     queries, newsletter_id = await _known(request)
     found = await asyncio.to_thread(queries.agents, newsletter_id)
-    return json(messages.AgentList(newsletter_id, found))
+    return json(AgentList(newsletter_id, found))
 
 
 @spec.validate(
-    resp=Responses(HTTP_200=messages.TimelineOut, HTTP_422=messages.Problem, **PROBLEMS),
+    resp=Responses(HTTP_200=TimelineOut, HTTP_422=Problem, **PROBLEMS),
     skip_validation=True,
 )
 async def timeline(request: Request) -> Response:
@@ -98,15 +111,11 @@ async def timeline(request: Request) -> Response:
     if span / step > MAX_POINTS:
         raise RequestError(422, f"gives more than {MAX_POINTS:,} points", "step")
     found = await asyncio.to_thread(queries.timeline, newsletter_id, start, end, step)
-    points = [
-        messages.StepOut(point.at, _totals(point.opens), _totals(point.clicks)) for point in found
-    ]
-    return json(messages.TimelineOut(newsletter_id, start, end, step, points))
+    points = [StepOut(point.at, _totals(point.opens), _totals(point.clicks)) for point in found]
+    return json(TimelineOut(newsletter_id, start, end, step, points))
 
 
-@spec.validate(
-    resp=Responses(HTTP_200=None, HTTP_422=messages.Problem, **PROBLEMS), skip_validation=True
-)
+@spec.validate(resp=Responses(HTTP_200=None, HTTP_422=Problem, **PROBLEMS), skip_validation=True)
 async def report_of(request: Request) -> Response:
     """A report to print or mail, as HTML: of messages sent in ?period=all|24h|7d|30d|90d|365d."""
     queries, newsletter_id = await _known(request)
@@ -165,10 +174,10 @@ def _step(request: Request, span: float) -> int:
 
 def _newsletter(
     newsletter_id: str, name: str, subject: str, tags: Sequence[str], sent: dict[str, object]
-) -> messages.NewsletterOut:
+) -> NewsletterOut:
     first, last = sent["first_at"], sent["last_at"]
     some = isinstance(first, datetime) and isinstance(last, datetime) and sent["messages"]
-    return messages.NewsletterOut(
+    return NewsletterOut(
         newsletter_id,
         name,
         subject,
@@ -179,5 +188,5 @@ def _newsletter(
     )
 
 
-def _totals(split: Split) -> messages.Totals:
-    return messages.Totals(split.all.total, split.human.total, split.machine.total)
+def _totals(split: Split) -> Totals:
+    return Totals(split.all.total, split.human.total, split.machine.total)

@@ -12,7 +12,15 @@ from starlette.routing import Route
 
 from app.consent.suppressions import ALL
 from app.model.records import newsletter_key, recipient_key
-from app.schemas import messages, webhooks
+from app.schemas.problem import (
+    Problem,
+)
+from app.schemas.suppressions import (
+    SuppressedOut,
+    SuppressionIn,
+    SuppressionList,
+    SuppressionOut,
+)
 from app.web.requests import (
     PROBLEMS,
     REWRITE,
@@ -30,7 +38,7 @@ PAGE, MOST = 100, 1_000
 
 
 @spec.validate(
-    resp=Responses(HTTP_200=webhooks.SuppressionList, HTTP_422=messages.Problem, **PROBLEMS),
+    resp=Responses(HTTP_200=SuppressionList, HTTP_422=Problem, **PROBLEMS),
     skip_validation=True,
 )
 async def suppressions(request: Request) -> Response:
@@ -39,13 +47,13 @@ async def suppressions(request: Request) -> Response:
     after, limit = integer(request, "after", 0, 0, 2**53), integer(request, "limit", PAGE, 1, MOST)
     found = await asyncio.to_thread(_page, api, after, limit)
     following = found[-1].id if len(found) == limit else None
-    return json(webhooks.SuppressionList(found, following))
+    return json(SuppressionList(found, following))
 
 
 @spec.validate(
-    json=webhooks.SuppressionIn,
+    json=SuppressionIn,
     resp=Responses(
-        HTTP_200=webhooks.SuppressedOut, HTTP_413=messages.Problem, HTTP_422=messages.Problem,
+        HTTP_200=SuppressedOut, HTTP_413=Problem, HTTP_422=Problem,
         **PROBLEMS,
     ),
     skip_validation=True, security=REWRITE,
@@ -56,13 +64,13 @@ async def suppress(request: Request) -> Response:
     wanted = await _wanted(request)
     keys = _keys(api, wanted.recipient, wanted.newsletter_id)
     await asyncio.to_thread(api.suppressions.add, *keys, "api")
-    return json(webhooks.SuppressedOut(wanted.recipient, wanted.newsletter_id, True))
+    return json(SuppressedOut(wanted.recipient, wanted.newsletter_id, True))
 
 
 @spec.validate(
-    json=webhooks.SuppressionIn,
+    json=SuppressionIn,
     resp=Responses(
-        HTTP_200=webhooks.SuppressedOut, HTTP_413=messages.Problem, HTTP_422=messages.Problem,
+        HTTP_200=SuppressedOut, HTTP_413=Problem, HTTP_422=Problem,
         **PROBLEMS,
     ),
     skip_validation=True, security=REWRITE,
@@ -77,11 +85,11 @@ async def unsuppress(request: Request) -> Response:
     recipient, newsletter = _keys(api, wanted.recipient, wanted.newsletter_id)
     await asyncio.to_thread(api.suppressions.remove, recipient, newsletter)
     left = await asyncio.to_thread(api.suppressions.among, [recipient], newsletter)
-    return json(webhooks.SuppressedOut(wanted.recipient, wanted.newsletter_id, bool(left)))
+    return json(SuppressedOut(wanted.recipient, wanted.newsletter_id, bool(left)))
 
 
 @spec.validate(
-    resp=Responses(HTTP_200=webhooks.SuppressedOut, HTTP_422=messages.Problem, **PROBLEMS),
+    resp=Responses(HTTP_200=SuppressedOut, HTTP_422=Problem, **PROBLEMS),
     skip_validation=True,
     security=REWRITE,
 )
@@ -92,18 +100,18 @@ async def check(request: Request) -> Response:
     if "newsletter" in request.query_params:
         given["newsletter_id"] = request.query_params["newsletter"]
     try:
-        wanted = msgspec.convert(given, webhooks.SuppressionIn)
+        wanted = msgspec.convert(given, SuppressionIn)
     except msgspec.ValidationError as error:
         problem = invalid(error)
         named = problem.field.replace("newsletter_id", "newsletter")
         raise RequestError(422, problem.detail, named) from None
     recipient, newsletter = _keys(api, wanted.recipient, wanted.newsletter_id)
     found = await asyncio.to_thread(api.suppressions.among, [recipient], newsletter)
-    return json(webhooks.SuppressedOut(wanted.recipient, wanted.newsletter_id, bool(found)))
+    return json(SuppressedOut(wanted.recipient, wanted.newsletter_id, bool(found)))
 
 
-async def _wanted(request: Request) -> webhooks.SuppressionIn:
-    return await decoded(request, webhooks.SuppressionIn, 16_384)
+async def _wanted(request: Request) -> SuppressionIn:
+    return await decoded(request, SuppressionIn, 16_384)
 
 
 def _keys(api: Parts, recipient: str, newsletter_id: str | None) -> tuple[int, int]:
@@ -112,7 +120,7 @@ def _keys(api: Parts, recipient: str, newsletter_id: str | None) -> tuple[int, i
     return key, ALL if newsletter_id is None else newsletter_key(workspace, newsletter_id)
 
 
-def _page(api: Parts, after: int, limit: int) -> list[webhooks.SuppressionOut]:
+def _page(api: Parts, after: int, limit: int) -> list[SuppressionOut]:
     """Addresses and ids come from the ledger; null where it has none."""
     found = api.suppressions.page(after, limit)
     recipients = sorted({one.recipient for one in found})
@@ -127,7 +135,7 @@ def _page(api: Parts, after: int, limit: int) -> list[webhooks.SuppressionOut]:
         for row in (run("event_newsletters", newsletters=newsletters) if newsletters else ())
     }
     return [
-        webhooks.SuppressionOut(
+        SuppressionOut(
             one.id, addresses.get(one.recipient), ids.get(one.newsletter),
             one.newsletter == ALL, one.reason, datetime.fromtimestamp(one.at, UTC),
         )

@@ -20,9 +20,11 @@ from app.events.enrich import Wanted
 from app.events.feed import TYPES
 from app.events.safe_http import OutsideError, check
 from app.events.webhooks import Delivery, Webhook
-from app.ingest.classifier import HUMAN, MACHINE
-from app.schemas import messages
+from app.model.verdicts import HUMAN, MACHINE
 from app.schemas import webhooks as acting
+from app.schemas.problem import (
+    Problem,
+)
 from app.settings.settings import PREFIX, SettingsError
 from app.web.requests import (
     ADMIN,
@@ -40,7 +42,7 @@ PAGE, MOST = 50, 500
 MOST_HOOKS = 100
 WANTED = (*TYPES, followups.TYPE)  # a webhook that asks for the last alone hears of nothing else
 STATES = ("", "waiting", "delivered", "dead", "erased")
-CHANGED = {"HTTP_413": messages.Problem, "HTTP_422": messages.Problem}
+CHANGED = {"HTTP_413": Problem, "HTTP_422": Problem}
 
 
 @spec.validate(resp=Responses(HTTP_200=acting.WebhookList, **PROBLEMS), skip_validation=True)
@@ -110,7 +112,7 @@ async def test(request: Request) -> Response:
 
 
 @spec.validate(
-    resp=Responses(HTTP_200=acting.DeliveryList, HTTP_422=messages.Problem, **PROBLEMS),
+    resp=Responses(HTTP_200=acting.DeliveryList, HTTP_422=Problem, **PROBLEMS),
     skip_validation=True,
 )
 async def deliveries(request: Request) -> Response:

@@ -14,9 +14,16 @@ from starlette.routing import Route
 
 from app.events.webhooks import Webhook, Webhooks
 from app.schemas import webhooks as acting
+from app.schemas.fields import (
+    SegmentName,
+)
+from app.schemas.followups import (
+    FollowUpIn,
+)
+from app.schemas.segments import Segment
 from app.stats import segments
 from app.stats.queries import NotFoundError
-from app.stats.segments import NAMED, Segment
+from app.stats.segments import NAMED
 from app.web.api import followups as rules
 from app.web.api import webhooks
 from app.web.dashboard.pages import HEADERS, Dashboard, here
@@ -134,7 +141,7 @@ class Actions:
         listed = {name: _lines(form, name) for name in ("newsletters", "labels", "tags")}
         try:
             hours = {"after_hours": given["after_hours"] or 0}
-            wanted = msgspec.convert({**given, **hours, **listed}, acting.FollowUpIn, strict=False)
+            wanted = msgspec.convert({**given, **hours, **listed}, FollowUpIn, strict=False)
             parts = here(request)
             await asyncio.to_thread(rules.make, parts.followups, parts.webhooks, parts.feed, wanted)
         except (msgspec.ValidationError, RequestError) as error:
@@ -177,7 +184,7 @@ class Actions:
             return back
         wanted, problem = _segment(request.query_params)
         try:
-            msgspec.convert(name, acting.SegmentName)
+            msgspec.convert(name, SegmentName)
         except msgspec.ValidationError:
             problem = problem or "A name has 1 to 100 characters."
         if problem:

@@ -16,8 +16,9 @@ from app.links import identity
 from app.messages.templates import Mailing, Sample
 from app.rewriting.html import compile_html
 from app.rewriting.links import Link, Options
+from app.schemas.stats import LinkStats
 from app.stats.filters import Filters
-from app.stats.queries import LinkStats, NotFoundError, Queries
+from app.stats.queries import NotFoundError, Queries
 
 HEADERS = {
     "content-security-policy": (

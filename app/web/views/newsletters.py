@@ -9,8 +9,9 @@ from app.events import experiment_worker
 from app.experiments.experiments import Experiments
 from app.experiments.significance import Interval, Rate, difference, holm, p_value
 from app.experiments.variants import UNNAMED
+from app.schemas.stats import AgentStats, LinkStats, Split
 from app.stats.filters import STEPS, Filters, Show
-from app.stats.queries import SLOTS, AgentStats, LinkStats, NotFoundError, Queries, Split, Step, utc
+from app.stats.queries import SLOTS, NotFoundError, Queries, Step, utc
 from app.storage.clickhouse import Row
 from app.web.views import charts
 
