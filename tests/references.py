@@ -15,18 +15,22 @@ from prometheus_client.parser import text_string_to_metric_families
 from typer.core import TyperArgument, TyperGroup, TyperOption
 
 from app.cli.main import cli
-from app.events import enrich, feed, followups
+from app.events import feed, followups
 from app.model.verdicts import (
     HUMAN,
     MACHINE,
 )
 from app.schemas import webhooks
+from app.schemas.events import (
+    Due,
+    Told,
+)
 from app.schemas.followups import (
     FollowUpIn,
 )
 from app.server.process import with_public_url
 from app.server.service import Mailwake
-from app.settings.settings import load, with_secrets
+from app.settings.load import load, with_secrets
 from app.web.api import app, docs
 from tests.support.paths import ROOT
 
@@ -175,7 +179,7 @@ def _events() -> Iterator[str]:
         )),
         "## Models", "",
     )  # fmt: skip
-    kinds = (enrich.Told, followups.Due, webhooks.WebhookIn, FollowUpIn)
+    kinds = (Told, Due, webhooks.WebhookIn, FollowUpIn)
     _, schemas = msgspec.json.schema_components(kinds)
     yield from _models(schemas)
 

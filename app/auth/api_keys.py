@@ -17,7 +17,7 @@ from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from app.auth.workspaces import DEFAULT
 from app.settings.settings import PREFIX, Settings
-from app.storage.state_db import api_keys
+from app.storage.tables import api_keys
 
 Scope = Literal["rewrite", "read", "admin"]
 SCOPES = get_args(Scope)

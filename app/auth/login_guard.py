@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Engine, delete, select
 from sqlalchemy.dialects.sqlite import insert
 
-from app.storage.state_db import wrong_passwords
+from app.storage.tables import wrong_passwords
 
 FREE_TRIES = 5  # wrong passwords from one address before it must wait
 FREE_TRIES_OF_NAME = 20  # and for one name, from wherever they come

@@ -12,7 +12,7 @@ from sqlalchemy import Engine, delete, insert, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.auth.users import User
-from app.storage.state_db import login_codes, sessions, users
+from app.storage.tables import login_codes, sessions, users
 
 SECONDS = 30 * 86_400
 SEEN = 60.0  # seconds between notes of when a session was last used

@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Engine, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from app.auth.workspaces import DEFAULT
-from app.storage.state_db import login_codes, sessions, users
+from app.storage.tables import login_codes, sessions, users
 
 Role = Literal["viewer", "editor", "admin"]
 ROLES = get_args(Role)  # each may do what those before it may

@@ -16,7 +16,7 @@ from sqlalchemy.exc import IntegrityError
 
 from app.model.origins import origin
 from app.settings.settings import Settings
-from app.storage.state_db import workspaces
+from app.storage.tables import workspaces
 
 DEFAULT = "default"
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")

@@ -14,7 +14,9 @@ from urllib.parse import urlsplit
 import typer
 
 from app.cli.common import errors, fail, option, settings_of
-from app.settings import settings
+from app.settings.load import (
+    load,
+)
 from app.settings.settings import SettingsError
 
 
@@ -82,7 +84,7 @@ def restore(
     from app.storage.clickhouse import StorageError  # noqa: PLC0415
 
     try:
-        chosen = settings.load(data_dir=data_dir, clickhouse_dsn=clickhouse_dsn)
+        chosen = load(data_dir=data_dir, clickhouse_dsn=clickhouse_dsn)
         manifest = restore(source, chosen, lambda step: errors.print(f"{step} ..."))
     except (SettingsError, BackupError, StorageError) as error:
         raise fail(str(error)) from None

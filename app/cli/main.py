@@ -84,7 +84,7 @@ def load_journal(
         raise fail(f"{PREFIX}CLICKHOUSE_DSN: {settings.ONE_PROCESS}")
     logs.start(chosen.log_level, chosen.log_format)
     with suppress(KeyboardInterrupt), _failing():
-        asyncio.run(process.load(chosen))
+        asyncio.run(process.run_loader(chosen))
 
 
 @cli.command()

@@ -8,11 +8,12 @@ from urllib.parse import quote
 import msgspec
 
 from app.cli import service_client
+from app.model.errors import NotFoundError
 from app.ops.scheduled_reports import SendError, send
 from app.schemas.problem import Problem
 from app.settings.settings import PREFIX, Settings
 from app.stats.filters import FilterError, Filters
-from app.stats.queries import NotFoundError, Queries
+from app.stats.queries import Queries
 from app.web.views import report
 
 

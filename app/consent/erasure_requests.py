@@ -14,8 +14,8 @@ from sqlalchemy import Connection, Engine, func, select, update
 from sqlalchemy.dialects.sqlite import insert
 
 from app.consent import withdrawals
-from app.model.records import sent_at
-from app.storage.state_db import erasures, signed, unsigned
+from app.model.ids import sent_at
+from app.storage.tables import erasures, signed, unsigned
 
 # waiting: recorded. rewritten: ClickHouse's rows are nobody's. cleaned: so is everything else, but
 # ClickHouse may still keep files that it has replaced. done: no byte is left.

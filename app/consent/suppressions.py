@@ -11,7 +11,7 @@ from typing import NamedTuple
 from sqlalchemy import Connection, Engine, bindparam, delete, select
 from sqlalchemy.dialects.sqlite import insert
 
-from app.storage.state_db import signed, suppressions, unsigned
+from app.storage.tables import signed, suppressions, unsigned
 
 ALL = 0  # newsletters
 

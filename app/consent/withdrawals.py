@@ -17,7 +17,7 @@ from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.model.tracking_modes import AXES, Axis
-from app.storage.state_db import signed, unsigned, withdrawals
+from app.storage.tables import signed, unsigned, withdrawals
 
 log = logging.getLogger(__name__)
 ALL = 0  # newsletters

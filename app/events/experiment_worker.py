@@ -19,12 +19,11 @@ from app.events.feed import Row as FeedRow
 from app.experiments import significance
 from app.experiments.experiments import Experiment, Experiments, decide
 from app.experiments.significance import Rate
-from app.ingest.corrections import waiting_to_settle
 from app.model.records import now_ms
 from app.schemas.experiments import Comparison, Outcome, Plan, Result, VariantFigures
 from app.stats.queries import Queries
 from app.storage.clickhouse import Row
-from app.storage.journal_segments import waiting_since
+from app.storage.journal_segments import waiting_since, waiting_to_settle
 
 EVERY = 5.0  # seconds between looks
 SETTLED = 5.0  # seconds after the moment of the decision, for what is under way to be written down

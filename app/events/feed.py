@@ -20,7 +20,8 @@ from app.consent import suppressions
 from app.consent.erasure_requests import Erasures, newest
 from app.model.records import NO_LINK, Hit
 from app.schemas.experiments import Outcome
-from app.storage.state_db import StateError, feed
+from app.storage.state_db import StateError
+from app.storage.tables import feed
 
 KEPT = 7 * 86_400.0
 LOOK = 0.1  # seconds between looks for news

@@ -7,11 +7,12 @@ from datetime import UTC, datetime
 from uuid import UUID
 
 from app.consent.suppressions import Suppressions
-from app.events.enrich import Teller, Told
+from app.events.enrich import Teller
 from app.events.feed import KEPT, Cursor, CursorError, Event, Feed
-from app.events.followups import TYPE, Due, FollowUp, FollowUps, Sent, due_id
+from app.events.followups import TYPE, FollowUp, FollowUps, Sent, due_id
 from app.events.webhooks import Webhooks
 from app.model.verdicts import HUMAN
+from app.schemas.events import Due, Told
 from app.settings.settings import Settings
 from app.stats.queries import Queries
 from app.storage.clickhouse import Row

@@ -7,7 +7,6 @@ crash neither loses nor repeats one.
 import secrets
 import time
 from collections.abc import Sequence
-from datetime import datetime
 from typing import Annotated, Literal, NamedTuple
 
 import msgspec
@@ -17,10 +16,14 @@ from sqlalchemy import insert as new
 from sqlalchemy.dialects.sqlite import insert
 
 from app.consent import erasure_requests
-from app.events.enrich import LinkTold, Wanted
+from app.events.event_filter import EventFilter
 from app.events.feed import Cursor
-from app.events.webhooks import queue, sent_as
-from app.storage.state_db import followed, followups, signed
+from app.events.signing import sent_as
+from app.events.webhooks import queue
+from app.schemas.events import (
+    Due,
+)
+from app.storage.tables import followed, followups, signed
 
 TYPE = "followup.due"
 MOST_HOURS = 720
@@ -35,7 +38,7 @@ class Rule(Struct, frozen=True, forbid_unknown_fields=True):
 
     when: Literal["clicked", "not_opened", "not_clicked"]
     after_hours: Annotated[float, Meta(ge=0, le=MOST_HOURS)] = 0
-    wanted: Wanted = Wanted()
+    wanted: EventFilter = EventFilter()
 
 
 class Sent(NamedTuple):
@@ -56,27 +59,6 @@ class FollowUp(NamedTuple):
     cursor: Cursor
     sent: Sent
     made: int
-
-
-class Due(Struct, frozen=True):
-    """What is posted. `occurred_at` is the click, or the moment at which the time was over.
-
-    Do not mail the recipient when `suppressed` is true.
-    """
-
-    id: str
-    type: str
-    followup_id: str
-    name: str
-    when: str
-    newsletter_id: str
-    message_id: str
-    recipient: str | None
-    suppressed: bool
-    occurred_at: datetime
-    link: LinkTold | None
-    metadata: dict[str, str]
-    rfc_message_id: str | None
 
 
 class FollowUps:

@@ -19,7 +19,8 @@ from app.events.experiment_worker import Decider
 from app.events.feed import LOOK, Cursor, CursorError, Feed, News
 from app.events.followup_worker import Follower
 from app.events.safe_http import OutsideError, post
-from app.events.webhooks import Delivery, Webhook, Webhooks, headers
+from app.events.signing import headers
+from app.events.webhooks import Delivery, Webhook, Webhooks
 from app.settings.settings import Settings
 from app.stats.queries import Queries
 from app.storage.clickhouse import StorageError

@@ -7,13 +7,11 @@ webhook's cursor past it, so a crash neither loses nor doubles one.
 """
 
 import base64
-import hashlib
-import hmac
 import random
 import secrets
 import time
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 import msgspec
@@ -22,10 +20,15 @@ from sqlalchemy import insert as new
 from sqlalchemy.dialects.sqlite import insert
 
 from app.consent import erasure_requests
-from app.events.enrich import Told, Wanted
+from app.events.event_filter import EventFilter
 from app.events.feed import Cursor
 from app.events.safe_http import Answer
-from app.storage.state_db import deliveries, told, webhooks
+from app.events.signing import (
+    sent_as,
+)
+from app.schemas import webhooks as acting
+from app.schemas.events import Told
+from app.storage.tables import deliveries, told, webhooks
 
 PAUSES = (5.0, 30.0, 120.0, 600.0, 3600.0, 4 * 3600.0, 12 * 3600.0, 24 * 3600.0)  # seconds
 GIVEN_UP = 5 * 86_400.0  # seconds after which a delivery is dead, and a failing webhook disabled
@@ -45,7 +48,7 @@ class Webhook(msgspec.Struct, frozen=True):
     id: str
     url: str
     secret: str
-    wanted: Wanted
+    wanted: EventFilter
     first: bool
     at: float
     failing_since: float | None
@@ -75,7 +78,7 @@ class Webhooks:
         self._engine, self._workspace = engine, workspace
 
     def add(
-        self, url: str, wanted: Wanted, first: bool, at: Cursor, secret: str | None = None
+        self, url: str, wanted: EventFilter, first: bool, at: Cursor, secret: str | None = None
     ) -> Webhook:
         """A new one, told of what comes after a cursor."""
         secret = secret or "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()
@@ -92,7 +95,7 @@ class Webhooks:
             )  # fmt: skip
         return hook
 
-    def keep(self, named: Mapping[str, tuple[str, Wanted, bool, str]], at: Cursor) -> None:
+    def keep(self, named: Mapping[str, tuple[str, EventFilter, bool, str]], at: Cursor) -> None:
         """Make those of a file what it says (name: url, wanted, first, secret), no more, no less.
 
         Their cursors and deliveries stay as they are; new ones are told of what comes after `at`.
@@ -284,25 +287,6 @@ class Webhooks:
             )
 
 
-def sent_as(event_type: str, at: datetime, data: msgspec.Struct) -> bytes:
-    """A body, the same bytes at every attempt."""
-    stamp = at.isoformat().replace("+00:00", "Z")
-    return _encode({"type": event_type, "timestamp": stamp, "data": data})
-
-
-def headers(secret: str, event_id: str, at: int, sent: bytes) -> dict[str, str]:
-    """Signature v1: HMAC-SHA-256 of id, timestamp and body (Standard Webhooks)."""
-    key = base64.b64decode(secret.removeprefix("whsec_"))
-    digest = hmac.new(key, f"{event_id}.{at}.".encode() + sent, hashlib.sha256).digest()
-    return {
-        "webhook-id": event_id,
-        "webhook-timestamp": str(at),
-        "webhook-signature": f"v1,{base64.b64encode(digest).decode()}",
-        "content-type": "application/json",
-        "user-agent": "Mailwake-Webhooks",
-    }
-
-
 def queue(connection: Connection, webhook: str, event: str, sent: bytes, now: float) -> int:
     """Make a delivery, once for each event; returns how many were made."""
     made = connection.execute(
@@ -347,7 +331,7 @@ def _disable(connection: Connection, webhook: str, why: str) -> None:
 
 
 def _webhook(row: Any) -> Webhook:
-    wanted = msgspec.json.decode(row.wanted, type=Wanted)
+    wanted = msgspec.json.decode(row.wanted, type=EventFilter)
     return Webhook(
         row.id, row.url, row.secret, wanted, row.first, row.at, row.failing_since, row.disabled,
         Cursor(row.seq, row.line),
@@ -356,3 +340,15 @@ def _webhook(row: Any) -> Webhook:
 
 def _iso(at: float) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at))
+
+
+def delivery_out(one: Delivery) -> acting.DeliveryOut:
+    """A delivery as the API tells it."""
+    return acting.DeliveryOut(
+        one.id, one.event, one.state, one.attempts, datetime.fromtimestamp(one.at, UTC),
+        _at(one.due), one.status, one.error, msgspec.Raw(one.body),
+    )  # fmt: skip
+
+
+def _at(seconds: float | None) -> datetime | None:
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC)

@@ -23,7 +23,7 @@ from app.schemas.experiments import (
     Outcome,
     Plan,
 )
-from app.storage.state_db import experiments, signed, unsigned
+from app.storage.tables import experiments, signed, unsigned
 
 MOST = 100  # experiments of a workspace that wait to be decided
 LOOK_SECONDS = 0.5  # between looks for a newsletter's experiment: every message asks

@@ -13,7 +13,7 @@ from hashlib import blake2b
 from sqlalchemy import Engine, insert, select
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
-from app.storage.state_db import signed, variants
+from app.storage.tables import signed, variants
 
 NONE = 0
 MOST = 255  # variants of a newsletter

@@ -20,11 +20,9 @@ import asyncio
 import fcntl
 import logging
 import os
-import secrets
-import time
 import uuid
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import datetime
 from itertools import groupby
 from pathlib import Path
@@ -33,16 +31,24 @@ from typing import Any, NamedTuple
 import msgspec
 
 from app.events.feed import Feed
-from app.ingest.classifier import CONTEXT_MS, VERSION, Classified, judge
+from app.ingest.classifier import VERSION, Classified
+from app.ingest.message_rules import CONTEXT_MS, judge
 from app.ingest.networks import Networks
-from app.model.records import Hit, new_id, now_ms
-from app.stats.queries import sql
+from app.ingest.touched import (
+    PARTIAL,
+    Touched,
+    age_seconds,
+    merged_spans,
+    origin,
+)
+from app.model.ids import new_id
+from app.model.records import Hit, now_ms
 from app.storage.clickhouse import Row, Storage, StorageError
+from app.storage.journal_segments import DONE, FIX
+from app.storage.sql import sql
 
 log = logging.getLogger(__name__)
 
-DONE, FIX = ".done", ".fix"
-PARTIAL = "corrections.tmp"
 SETTLE_AFTER = 2.0  # seconds; a burst lasts one, and its last segment must have been loaded
 LOOK = 0.5  # seconds between looks for segments to settle
 RETRY = 5.0  # seconds, while ClickHouse is away
@@ -52,15 +58,6 @@ SETTLED = 300_000  # milliseconds after which nobody settles a hit any more
 FOREVER = 2**42  # milliseconds, in the year 2109
 
 _encode = msgspec.json.encode
-
-
-class Touched(msgspec.Struct):
-    """The newsletters of one workspace that a segment has hits of, and when those were (ms)."""
-
-    workspace: str
-    newsletters: list[int]
-    start: int
-    end: int
 
 
 class Progress(NamedTuple):
@@ -108,8 +105,8 @@ class Corrections:
         changed = 0
         with self._alone():
             self._load_pending()
-            due = [path for path in self.folder.glob("*" + DONE) if _age(path) >= after]
-            for touched in _merged(due):
+            due = [path for path in self.folder.glob("*" + DONE) if age_seconds(path) >= after]
+            for touched in merged_spans(due):
                 changed += self._settle(touched)
             for path in due:
                 path.unlink()
@@ -227,72 +224,6 @@ def span(start: datetime | None, end: datetime | None) -> tuple[int, int]:
     settled = now_ms() - SETTLED
     last = settled if end is None else min(int(end.timestamp() * 1000), settled)
     return 0 if start is None else int(start.timestamp() * 1000), last
-
-
-def origin(folder: Path) -> int:
-    """The data folder's number, drawn once. Two that share a database draw the same too seldom."""
-    path = folder / "origin"
-    while True:
-        try:
-            return int(path.read_text())
-        except FileNotFoundError:
-            partial = folder / f"origin.{os.getpid()}.{secrets.token_hex(4)}"
-            partial.write_text(str(1 + secrets.randbelow(2**32 - 1)))
-            try:
-                os.link(partial, path)  # fails where another process was first
-            except FileExistsError:
-                pass
-            finally:
-                partial.unlink()
-
-
-def touch(folder: Path, segment_id: str, hits: Iterable[Hit]) -> None:
-    """Note what a loaded segment touched; without a click nothing can change."""
-    found: dict[str, list[Hit]] = {}
-    for hit in hits:
-        found.setdefault(hit.workspace, []).append(hit)
-    spans = [
-        Touched(
-            workspace, sorted({hit.newsletter for hit in theirs}),
-            min(hit.at for hit in theirs), max(hit.at for hit in theirs),
-        )
-        for workspace, theirs in found.items()
-        if any(hit.kind == "click" for hit in theirs)
-    ]  # fmt: skip
-    if spans:
-        partial = folder / f"{segment_id}.tmp"
-        partial.write_bytes(_encode(spans))
-        partial.rename(folder / (segment_id + DONE))
-
-
-def waiting_to_settle(folder: Path, otherwise: float) -> float:
-    """When the oldest of what waits to be settled was loaded, in seconds since 1970 UTC."""
-    times = []
-    for path in folder.iterdir():
-        if path.suffix in (DONE, FIX):
-            with suppress(FileNotFoundError):  # it has just been settled
-                times.append(path.stat().st_mtime)
-    return min(times, default=otherwise)
-
-
-def _merged(paths: Iterable[Path]) -> list[Touched]:
-    """One per workspace."""
-    merged: dict[str, Touched] = {}
-    for path in paths:
-        try:
-            spans = msgspec.json.decode(path.read_bytes(), type=list[Touched])
-        except msgspec.DecodeError as error:  # cut off by a power loss; reclassify it
-            log.error("%s is not settled: %s", path.name, error)
-            continue
-        for span in spans:
-            known = merged.setdefault(span.workspace, span)
-            known.newsletters = sorted({*known.newsletters, *span.newsletters})
-            known.start, known.end = min(known.start, span.start), max(known.end, span.end)
-    return list(merged.values())
-
-
-def _age(path: Path) -> float:
-    return time.time() - path.stat().st_mtime
 
 
 def _parameters(touched: Touched) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import crawleruseragents
 import user_agents
+from starlette.requests import Request
 
 AGENT_BYTES = 512
 
@@ -132,3 +133,9 @@ def _apple_mail(lowered: str) -> bool:
 
 def _known(family: str | None) -> str:
     return "" if family in (None, "Other") else str(family)
+
+
+def browser(request: Request) -> str:
+    """A short name of the visitor's browser, such as Firefox on Linux."""
+    found = agent(request.headers.get("user-agent", ""))
+    return f"{found.client or 'A browser'}{f' on {found.os}' if found.os else ''}"

@@ -12,7 +12,8 @@ from app.consent.suppressions import Suppressions
 from app.experiments.experiments import NO_CHOICE, Choice, Experiments
 from app.messages.link_signer import KnownLinks, LinkRules, LinkSigner
 from app.model import records as events
-from app.model.records import new_id, newsletter_key, now_ms, recipient_key
+from app.model.ids import new_id, newsletter_key, recipient_key
+from app.model.records import now_ms
 from app.model.tracking_modes import SHARED, Axis, Mode, Modes, aggregate_id
 from app.rewriting import mime, notes, urls
 from app.rewriting.html import Compiled, Link, Options, Scanned, scan_both, scan_html, scan_text

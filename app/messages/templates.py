@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
-from typing import IO, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import msgspec
 
@@ -22,21 +22,23 @@ from app.experiments.experiments import Choices
 from app.experiments.variants import NONE, VariantError
 from app.links import masking
 from app.messages.prepare import CompiledMail, Draft, Outgoing
+from app.messages.spool import (
+    Spool,
+)
 from app.model import records
-from app.model.records import newsletter_key
+from app.model.errors import NotFoundError
+from app.model.ids import newsletter_key
 from app.model.tracking_modes import Modes
 from app.rewriting.html import Compiled
 from app.rewriting.html_scanner import RewriteError
 from app.rewriting.merge_fields import MissingValueError
 from app.schemas.messages import LineError, MessageOut, OwnData, RecipientIn, TemplateIn, TokenOut
 from app.schemas.problem import explain
-from app.stats.queries import NotFoundError
 from app.storage.journal import JournalError
 
 CACHED = 64  # compiled templates in memory
 MAX_LINE = 65_536  # bytes of one recipient's line
 SLICE = 100  # lines between two turns of the event loop
-READ = 262_144
 Return = Literal["html", "token"]
 
 
@@ -139,7 +141,7 @@ class Mailing:
         found = {number: self._template(newsletter_id, number) for number in numbers}
         kept = {number: template for number, template in found.items() if template}
         if not kept:
-            raise NotFoundError(f"newsletter {newsletter_id!r} has no template")
+            raise NotFoundError("newsletter_id", f"newsletter {newsletter_id!r} has no template")
         return kept
 
     def _template(self, newsletter_id: str, number: int) -> Template | None:
@@ -307,51 +309,6 @@ class Mailing:
 
     def _path(self, newsletter_id: str, kind: str) -> Path:
         return self._folder / f"{self._key(newsletter_id):016x}.{kind}"
-
-
-@dataclass
-class Spool:
-    """A file between a writer and a reader that need not keep pace."""
-
-    folder: Path
-    _file: IO[bytes] = field(init=False)
-    _written: int = 0
-    _ended: bool = False
-
-    def __post_init__(self) -> None:
-        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._file = tempfile.TemporaryFile(dir=self.folder)  # noqa: SIM115  (closed by close)
-        self._more = asyncio.Condition()
-
-    async def write(self, data: bytes) -> None:
-        """Add to the end."""
-        os.pwrite(self._file.fileno(), data, self._written)
-        async with self._more:
-            self._written += len(data)
-            self._more.notify_all()
-
-    async def end(self) -> None:
-        """Nothing more will come."""
-        async with self._more:
-            self._ended = True
-            self._more.notify_all()
-
-    async def read(self) -> AsyncIterator[bytes]:
-        """Everything from the beginning, as it comes."""
-        position = 0
-        while True:
-            async with self._more:
-                while self._written == position and not self._ended:
-                    await self._more.wait()
-            if position == self._written:
-                return
-            part = os.pread(self._file.fileno(), READ, position)
-            position += len(part)
-            yield part
-
-    def close(self) -> None:
-        """Give the disk back."""
-        self._file.close()
 
 
 def _kind(number: int) -> str:

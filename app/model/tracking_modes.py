@@ -13,7 +13,8 @@ from typing import Literal, NamedTuple, get_args
 
 from msgspec.structs import replace
 
-from app.model.records import Hit, sent_at
+from app.model.ids import sent_at
+from app.model.records import Hit
 
 Mode = Literal["full", "pseudonymous", "aggregate", "off"]
 Axis = Literal["opens", "clicks"]

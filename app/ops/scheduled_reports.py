@@ -16,10 +16,11 @@ import aiosmtplib
 import msgspec
 
 from app.files import write_private
+from app.model.errors import NotFoundError
 from app.settings.settings import Settings
 from app.smtp import smarthost
 from app.stats.filters import Filters, Period
-from app.stats.queries import NotFoundError, Queries
+from app.stats.queries import Queries
 from app.storage.clickhouse import StorageError
 from app.web.views import report
 from app.web.views.urls import page_url

@@ -27,16 +27,18 @@ from app.auth.workspaces import DEFAULT, Workspaces
 from app.consent.erasure_requests import Erasure, Erasures
 from app.ingest.corrections import Corrections
 from app.ingest.loader import Loader
-from app.model.records import recipient_key
+from app.model.ids import recipient_key
 from app.model.tracking_modes import keys
 from app.privacy import scrub
 from app.privacy.subject_match import Marks
-from app.stats.queries import sql
 from app.storage.clickhouse import Storage, StorageError
 from app.storage.journal_segments import OPEN, SEALED, adopt_orphans
+from app.storage.sql import sql
 
 log = logging.getLogger(__name__)
 
+ANSWER_SECONDS = 20.0  # for which an answer waits for the end
+POLL_SECONDS = 0.1  # between looks whether an erasure is done
 LOOK = 0.2  # seconds between looks for somebody to erase
 RETRY = 5.0  # seconds, while ClickHouse is away or keeps files that it has replaced
 LOADING = 120.0  # seconds for which the journal is waited for at once
@@ -243,3 +245,13 @@ def _by_workspace(erasures: Sequence[Erasure]) -> Iterator[tuple[str, list[Erasu
     ordered = sorted(erasures, key=lambda one: one.workspace)
     for workspace, ones in groupby(ordered, key=lambda one: one.workspace):
         yield workspace, list(ones)
+
+
+async def finished(erasures: Erasures, requested: Erasure, seconds: float) -> Erasure:
+    """Returns the erasure once it is done, or as it is after some time."""
+    end = time.monotonic() + seconds
+    while requested.state != "done" and time.monotonic() < end:
+        await asyncio.sleep(POLL_SECONDS)
+        latest = await asyncio.to_thread(erasures.get, requested.id, requested.workspace)
+        requested = latest or requested
+    return requested

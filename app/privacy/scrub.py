@@ -17,7 +17,8 @@ from app.model.records import BLANK
 from app.privacy.subject_match import Marks, deliveries_of, numbers
 from app.storage import newsletters
 from app.storage.clickhouse import EXPORT
-from app.storage.state_db import StateError, deliveries, feed, followed, followups, signed
+from app.storage.state_db import StateError
+from app.storage.tables import deliveries, feed, followed, followups, signed
 
 BUSY = 30.0  # seconds for which readers of state.db are waited for
 EXPORTED = 30.0  # seconds for which an export that is being made is waited for

@@ -13,11 +13,11 @@ import msgspec
 from sqlalchemy import Engine, select
 
 from app.experiments.variants import Variants
-from app.model.records import recipient_key
+from app.model.ids import recipient_key
 from app.model.tracking_modes import keys
 from app.privacy.subject_match import Marks, deliveries_of
 from app.stats.queries import Queries
-from app.storage.state_db import (
+from app.storage.tables import (
     erasures,
     followed,
     followups,

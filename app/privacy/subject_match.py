@@ -8,8 +8,8 @@ from urllib.parse import quote
 import msgspec
 from sqlalchemy import Engine, Row, select
 
-from app.model.records import recipient_key
-from app.storage.state_db import deliveries, webhooks
+from app.model.ids import recipient_key
+from app.storage.tables import deliveries, webhooks
 
 PAGE = 500  # deliveries looked at together
 

@@ -21,7 +21,13 @@ from app.messages.preparers import Senders
 from app.ops import logs
 from app.server.banner import greet
 from app.server.bootstrap import begin, take_over
-from app.settings import secret_files, settings
+from app.settings import secret_files
+from app.settings.load import (
+    GENERATED,
+    load,
+    unknown_variables,
+    with_secrets,
+)
 from app.settings.settings import PREFIX, Settings, SettingsError
 from app.smtp.gateway import Gateway
 from app.storage.journal import Journal, JournalError
@@ -44,11 +50,11 @@ def with_public_url(chosen: Settings, port: int | None = None) -> Settings:
 
 def serve(console: Console, chosen: Settings, demo_speed: float = 0) -> None:
     """Until told to stop. Raises StartError."""
+    from app.events.webhook_config import from_file  # noqa: PLC0415
     from app.server.service import Mailwake  # noqa: PLC0415  (chDB loads slowly; other commands need none)
-    from app.web.api.webhooks import from_file  # noqa: PLC0415
 
     logs.start(chosen.log_level, chosen.log_format)
-    for name in settings.unknown_variables():
+    for name in unknown_variables():
         logging.warning("%s is no setting of Mailwake's", name)
     _check_networks(chosen)
     try:  # before anything listens: workers could only fail one after the other
@@ -123,7 +129,7 @@ def _uvicorn(app: Any, chosen: Settings, **more: Any) -> uvicorn.Config:
 def _many(chosen: Settings, listener: socket.socket) -> None:
     """Worker processes on one listening socket; one that dies is started again."""
     # They are started afresh, so settings reach them as variables; secrets are in their file.
-    own = {*settings.GENERATED, "api_keys", "dashboard_password", *secret_files.named()}
+    own = {*GENERATED, "api_keys", "dashboard_password", *secret_files.named()}
     given = chosen.model_dump(mode="json", exclude=own)
     for name, value in given.items():
         text = ",".join(value) if isinstance(value, list) else str("" if value is None else value)
@@ -136,12 +142,12 @@ def worker() -> Any:
     """The ASGI application of one worker process."""
     from app.server.service import Mailwake  # noqa: PLC0415
 
-    chosen = settings.with_secrets(settings.load())
+    chosen = with_secrets(load())
     logs.start(chosen.log_level, chosen.log_format)
     return Mailwake(chosen).asgi
 
 
-async def load(chosen: Settings) -> None:
+async def run_loader(chosen: Settings) -> None:
     """Load the journal until told to stop. Raises StartError."""
     _check_networks(chosen)
     from app.events.feed import Feed  # noqa: PLC0415

@@ -22,11 +22,13 @@ from app.auth.login_guard import Throttle
 from app.auth.sessions import Sessions
 from app.auth.users import Users
 from app.auth.workspaces import DEFAULT
+from app.events import webhook_config
 from app.events.feed import CursorError, Feed
 from app.events.webhook_worker import Dispatcher
 from app.ingest.corrections import Corrections
 from app.ingest.loader import Loader
 from app.ingest.networks import Networks
+from app.model.errors import FieldError, NotFoundError
 from app.ops import snapshot
 from app.ops.metrics import CONTENT_TYPE, Metrics
 from app.ops.scheduled_reports import Reports
@@ -35,7 +37,6 @@ from app.schemas.problem import Problem
 from app.server.workspaces import Tenants
 from app.settings.settings import Settings
 from app.smtp.gateway import Gateway
-from app.stats.queries import NotFoundError
 from app.storage.clickhouse import Storage, StorageError
 from app.storage.journal import Journal, JournalError
 from app.storage.newsletters import FOLDER, Newsletters
@@ -44,7 +45,7 @@ from app.tracking.middleware import Tracking
 from app.tracking.recording_policy import refuser
 from app.tracking.unsubscribe import Unsubscribe
 from app.tracking.visitors import keeper
-from app.web.api import app, docs, webhooks
+from app.web.api import app, docs
 from app.web.dashboard.accounts import Accounts
 from app.web.dashboard.forms import ForeignPostError
 from app.web.dashboard.live import Live
@@ -88,7 +89,7 @@ class Mailwake:
         )  # fmt: skip
         default = self.tenants.default
         default.webhooks.keep(
-            webhooks.from_file(settings.webhooks_file) if settings.webhooks_file else {},
+            webhook_config.from_file(settings.webhooks_file) if settings.webhooks_file else {},
             feed.last(),
         )
         self.dispatcher = Dispatcher(settings, self.tenants.courses, feed, self.tenants.news)
@@ -219,7 +220,7 @@ class Mailwake:
     async def snapshot(self, request: Request) -> Response:
         """Fill a folder that `mailwake backup` has made: whoever has not made one gets nothing."""
         _of_default(request, "admin")
-        wanted = await decoded(request, snapshot.Wanted, 4096)
+        wanted = await decoded(request, snapshot.SnapshotRequest, 4096)
         folder = self.settings.data_dir / wanted.folder
         if not folder.is_dir() or any(folder.iterdir()):
             raise RequestError(422, "must be an empty folder of `mailwake backup`", "folder")
@@ -302,7 +303,13 @@ def _crashed(_: Request, __: Exception) -> Response:
 
 
 def _not_found(_: Request, error: Exception) -> Response:
-    return problem(404, "Not found", str(error), "newsletter_id")
+    assert isinstance(error, NotFoundError)  # noqa: S101
+    return problem(404, "Not found", str(error), error.field)
+
+
+def _field_error(_: Request, error: Exception) -> Response:
+    assert isinstance(error, FieldError)  # noqa: S101
+    return problem(422, "Invalid value", str(error), error.field)
 
 
 def _storage_error(_: Request, error: Exception) -> Response:
@@ -322,6 +329,7 @@ ERRORS: Handlers = {
     RequestError: _request_error,
     HTTPException: _http_error,
     NotFoundError: _not_found,
+    FieldError: _field_error,
     CursorError: _cursor_error,
     SQLAlchemyError: _state_error,
     StorageError: _storage_error,

@@ -34,7 +34,7 @@ from app.storage.clickhouse import Storage
 from app.storage.journal import Journal
 from app.storage.newsletters import FOLDER, Newsletters
 from app.tracking.tokens import Readers, Tokens
-from app.web.requests import Parts
+from app.web.context import Parts
 
 log = logging.getLogger(__name__)
 LOOK = 1.0  # seconds between looks for changed workspaces

@@ -5,8 +5,9 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from app.model.records import sent_at
-from app.stats.queries import NotFoundError, Queries
+from app.model.errors import NotFoundError
+from app.model.ids import sent_at
+from app.stats.queries import Queries
 from app.stats.recipients import HITS
 from app.storage.clickhouse import Row
 
@@ -78,7 +79,7 @@ def message(queries: Queries, message_id: str) -> tuple[Row, list[Row]]:
     found = identity(message_id)
     rows = search(queries, Search(message=found), 1) if found else []
     if not rows:
-        raise NotFoundError(f"message {message_id[:100]!r} is unknown")
+        raise NotFoundError("message_id", f"message {message_id[:100]!r} is unknown")
     hits = queries.run(
         "recipient_hits", newsletters=[rows[0]["newsletter"]], messages=[str(found)], limit=HITS
     )

@@ -8,13 +8,15 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cache
 from typing import Any
 
 from app.experiments.variants import MOST, UNNAMED, Variants
 from app.links import families, identity
 from app.links.families import Recorded
-from app.model.records import newsletter_key
+from app.model.errors import (
+    NotFoundError,
+)
+from app.model.ids import newsletter_key
 from app.model.tracking_modes import told
 from app.schemas.stats import (
     Agents,
@@ -26,10 +28,12 @@ from app.schemas.stats import (
     Split,
     Stats,
 )
-from app.settings.settings import resource
 from app.stats.filters import PARTS, FilterError, Filters, Show, since
 from app.storage.clickhouse import Row, Storage
 from app.storage.newsletters import Newsletters
+from app.storage.sql import (
+    sql,
+)
 
 SLOTS = 24  # of a sparkline
 AVERAGE_SECONDS = 60
@@ -39,10 +43,6 @@ NO_PARTS: Parts = {}
 EVERYTHING = Filters(show="all")
 
 
-class NotFoundError(Exception):
-    """What was asked for does not exist; the message names it."""
-
-
 @dataclass(frozen=True)
 class Step:
     """Totals of one step of a timeline that starts at `at`."""
@@ -50,16 +50,6 @@ class Step:
     at: datetime
     opens: Split
     clicks: Split
-
-
-@cache
-def sql(name: str) -> str:
-    """The text of clickhouse/queries/<name>.sql, with the .part files that it names in braces."""
-    folder = resource("clickhouse") / "queries"
-    text = (folder / f"{name}.sql").read_text()
-    for part in ("filters", "clicked", "linked", "family", "individual", "tracked"):
-        text = text.replace(f"{{{part}}}", (folder / f"{part}.part").read_text())
-    return text
 
 
 def filtered(parts: Parts) -> dict[str, Any]:
@@ -151,7 +141,7 @@ class Queries:
         if not rows and self._stated and (known := self._stated.read(key)):
             return Newsletter(known.id, known.name[1], known.subject[1], known.tags[1])
         if not rows:
-            raise NotFoundError(f"newsletter {newsletter_id!r} is unknown")
+            raise NotFoundError("newsletter_id", f"newsletter {newsletter_id!r} is unknown")
         row = rows[0]
         return Newsletter(row["id"], row["name"], row["subject"], tuple(row["tags"]))
 

@@ -6,9 +6,10 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import urlsplit
 
+from app.model.errors import NotFoundError
 from app.model.verdicts import HUMAN, MACHINE
 from app.stats.filters import FilterError, Filters
-from app.stats.queries import NotFoundError, Queries, utc
+from app.stats.queries import Queries, utc
 from app.storage.clickhouse import Row
 
 PAGE = 50
@@ -52,7 +53,7 @@ def recipient(queries: Queries, key: int, filters: Filters) -> dict[str, Any]:
     """One recipient: messages, hits and preferences. Raises NotFoundError."""
     sent = queries.run("recipient_messages", recipient=key, limit=MESSAGES)
     if not sent:
-        raise NotFoundError(f"recipient {key} is unknown")
+        raise NotFoundError("recipient", "no messages were sent to this recipient")
     hits = queries.run(
         "recipient_hits",
         newsletters=sorted({row["newsletter"] for row in sent}),

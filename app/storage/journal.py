@@ -18,7 +18,7 @@ from errno import EDQUOT, ENOSPC
 from pathlib import Path
 from typing import NamedTuple
 
-from app.model.records import new_id
+from app.model.ids import new_id
 from app.storage.journal_segments import OPEN, PARTIAL, SEALED, adopt_orphans, began, sealed
 
 log = logging.getLogger(__name__)

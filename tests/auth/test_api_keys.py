@@ -6,7 +6,8 @@ from sqlalchemy.exc import OperationalError
 
 from app.auth import api_keys as keys_module
 from app.auth.api_keys import KeyNameError, Keys, local_pass
-from app.settings.settings import Settings, load, with_secrets
+from app.settings.load import load, with_secrets
+from app.settings.settings import Settings
 from app.storage.state_db import open_state
 
 

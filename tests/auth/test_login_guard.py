@@ -15,7 +15,8 @@ from app.auth.login_guard import (
     ThrottledError,
     neighbourhood,
 )
-from app.storage.state_db import open_state, wrong_passwords
+from app.storage.state_db import open_state
+from app.storage.tables import wrong_passwords
 
 
 @pytest.fixture

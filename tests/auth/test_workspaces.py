@@ -7,7 +7,8 @@ from typer.testing import CliRunner
 from app.auth.workspaces import DEFAULT, WorkspaceError, Workspaces
 from app.cli.main import cli
 from app.server.workspaces import readers
-from app.settings.settings import Settings, load, with_secrets
+from app.settings.load import load, with_secrets
+from app.settings.settings import Settings
 from app.storage.state_db import open_state
 from app.tracking.tokens import LinkToken, Readers, Tokens
 from tests.support.service import Service, paths, tracked_urls

@@ -11,8 +11,9 @@ from pathlib import Path
 from app.demo import agents
 from app.events.feed import Feed
 from app.ingest.loader import Loader
-from app.model.records import Hit, Kind, encode, new_id, now_ms
-from app.settings.settings import load
+from app.model.ids import new_id
+from app.model.records import Hit, Kind, encode, now_ms
+from app.settings.load import load
 from app.storage.clickhouse import Storage
 from app.storage.state_db import open_state
 

@@ -15,8 +15,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from app.model.records import newsletter_key
-from app.settings.settings import load
+from app.model.ids import newsletter_key
+from app.settings.load import load
 from app.stats import recipients
 from app.stats.filters import Filters
 from app.stats.queries import Queries

@@ -22,17 +22,9 @@ from app.demo import agents
 from app.events.feed import Feed
 from app.ingest.corrections import Corrections
 from app.ingest.loader import Loader
-from app.model.records import (
-    Hit,
-    Kind,
-    Message,
-    Newsletter,
-    PlacedLink,
-    encode,
-    new_id,
-    newsletter_key,
-)
-from app.settings.settings import load
+from app.model.ids import new_id, newsletter_key
+from app.model.records import Hit, Kind, Message, Newsletter, PlacedLink, encode
+from app.settings.load import load
 from app.storage.clickhouse import Storage
 from app.storage.state_db import open_state
 from tests.support.hit_load import Load

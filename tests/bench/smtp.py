@@ -15,7 +15,7 @@ from typing import Any, cast
 import uvloop
 from aiosmtpd.smtp import SMTP, Envelope
 
-from app.settings.settings import load
+from app.settings.load import load
 from app.smtp.upstream import Upstream
 from tests.bench.rewrite import mail_of_50_kb
 from tests.support.paths import ROOT

@@ -8,13 +8,14 @@ import pytest
 
 from app.consent.erasure_requests import ErasedError, Erasures
 from app.consent.suppressions import Suppressions
-from app.events.enrich import Wanted
+from app.events.event_filter import EventFilter
 from app.events.feed import Cursor, Feed
 from app.events.followups import FollowUps, Rule, Sent
 from app.events.safe_http import Answer
 from app.events.webhooks import Webhooks
-from app.ingest.loader import rows
-from app.model.records import NOBODY, Hit, Message, encode, new_id, now_ms
+from app.ingest.rows import rows
+from app.model.ids import new_id
+from app.model.records import NOBODY, Hit, Message, encode, now_ms
 from app.storage.state_db import open_state
 
 WHO = 2**64 - 17  # fills 64 bits, which SQLite holds with a sign
@@ -98,7 +99,7 @@ def test_whoever_was_erased_and_unsubscribes_gets_no_mail(tmp_path: Path) -> Non
 def test_nothing_that_was_looked_up_before_is_kept_after(tmp_path: Path) -> None:
     state = open_state(tmp_path)
     hooks, rules, erasures = Webhooks(state), FollowUps(state), Erasures(state)
-    hook = hooks.add("https://hooks.example/", Wanted(), False, Cursor())
+    hook = hooks.add("https://hooks.example/", EventFilter(), False, Cursor())
     rule = rules.add("Thank", hook.id, Rule("clicked"), Cursor())
     seen = erasures.newest()
     assert hooks.take(hook, [], Cursor(1, 1), seen) == 0
@@ -115,7 +116,7 @@ def test_nothing_that_was_looked_up_before_is_kept_after(tmp_path: Path) -> None
 def test_a_delivery_that_was_emptied_while_it_was_sent_is_not_sent_again(tmp_path: Path) -> None:
     state = open_state(tmp_path)
     hooks = Webhooks(state)
-    hook = hooks.add("https://hooks.example/", Wanted(), False, Cursor())
+    hook = hooks.add("https://hooks.example/", EventFilter(), False, Cursor())
     hooks.test(hook)
     (sending,) = hooks.log(hook.id, 0, 10)
     with state.begin() as connection:

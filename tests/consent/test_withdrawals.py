@@ -14,8 +14,8 @@ import pytest
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.consent.withdrawals import ALL, Withdrawals
-from app.model.records import recipient_key
-from app.settings.settings import load, with_secrets
+from app.model.ids import recipient_key
+from app.settings.load import load, with_secrets
 from app.storage.state_db import open_state
 from tests.support.paths import ROOT
 from tests.support.service import Service, paths, tracked_urls

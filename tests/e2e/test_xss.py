@@ -27,7 +27,7 @@ from app.auth.api_keys import Keys
 from app.auth.users import Users
 from app.auth.workspaces import DEFAULT
 from app.demo import agents
-from app.settings.settings import load
+from app.settings.load import load
 from app.storage.state_db import open_state
 from app.web.views.urls import page_url
 from tests.e2e.test_dashboard import browser, login

@@ -5,23 +5,16 @@ from pathlib import Path
 
 import pytest
 
-from app.events.enrich import LinkTold, Teller
+from app.events.enrich import Teller
 from app.events.feed import Cursor, Event, Row
 from app.ingest.loader import Loader
 from app.links import identity
-from app.model.records import (
-    Carried,
-    Hit,
-    Link,
-    Message,
-    Newsletter,
-    PlacedLink,
-    encode,
-    new_id,
-    newsletter_key,
-)
-from app.stats.queries import Queries, sql
+from app.model.ids import new_id, newsletter_key
+from app.model.records import Carried, Hit, Link, Message, Newsletter, PlacedLink, encode
+from app.schemas.events import LinkTold
+from app.stats.queries import Queries
 from app.storage.clickhouse import Storage
+from app.storage.sql import sql
 
 NAME = "told links"
 KEY = newsletter_key("default", NAME)

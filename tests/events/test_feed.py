@@ -16,10 +16,12 @@ from app.consent.suppressions import ALL, Suppressions
 from app.events import feed as feed_module
 from app.events.feed import Cursor, CursorError, Feed, cursor
 from app.ingest.loader import Loader
-from app.model.records import Hit, encode, new_id, newsletter_key, now_ms
+from app.model.ids import new_id, newsletter_key
+from app.model.records import Hit, encode, now_ms
 from app.storage.clickhouse import Storage
-from app.storage.state_db import feed as table
-from app.storage.state_db import metadata, open_state, signed, unsigned
+from app.storage.state_db import open_state
+from app.storage.tables import feed as table
+from app.storage.tables import metadata, signed, unsigned
 
 KEY = 2**64 - 5  # one that SQLite's integers hold with a sign
 

@@ -10,11 +10,13 @@ from typing import Any
 import pytest
 
 from app.demo import agents
-from app.events.enrich import Wanted
+from app.events.event_filter import EventFilter
 from app.events.feed import Cursor
-from app.events.followups import Due, FollowUps, Rule, Sent, due_id
+from app.events.followups import FollowUps, Rule, Sent, due_id
 from app.events.webhooks import Webhooks
-from app.model.records import Hit, Kind, Message, Newsletter, encode, new_id, newsletter_key
+from app.model.ids import new_id, newsletter_key
+from app.model.records import Hit, Kind, Message, Newsletter, encode
+from app.schemas.events import Due
 from app.storage.state_db import open_state
 from tests.support.service import Service, paths, tracked_urls
 from tests.support.webhook_receiver import Receiver, receiver
@@ -231,7 +233,7 @@ def test_a_wrong_rule_is_named_and_not_made(
 def test_the_same_page_taken_twice_makes_nothing_twice(tmp_path: Path) -> None:
     engine = open_state(tmp_path)
     hooks, rules = Webhooks(engine), FollowUps(engine)
-    to = hooks.add("https://hooks.example/", Wanted(), False, Cursor())
+    to = hooks.add("https://hooks.example/", EventFilter(), False, Cursor())
     one = rules.add("x", to.id, Rule("not_opened", 1), Cursor())
     due = [(2**64 - n, due_for(one.id, 2**64 - n)) for n in (1, 2, 1)]
     assert rules.take(one, due, Cursor(3, 4), Sent(99, "m")) == 2

@@ -14,13 +14,15 @@ from hypothesis import strategies as st
 from standardwebhooks import Webhook as Verifier
 
 from app.demo import agents
-from app.events.enrich import LinkTold, Told, Wanted
+from app.events.event_filter import EventFilter
 from app.events.feed import Cursor
 from app.events.safe_http import Answer
-from app.events.webhooks import GIVEN_UP, Webhook, Webhooks, headers
+from app.events.signing import headers
+from app.events.webhook_config import from_file
+from app.events.webhooks import GIVEN_UP, Webhook, Webhooks
+from app.schemas.events import LinkTold, Told
 from app.settings.settings import SettingsError
 from app.storage.state_db import open_state
-from app.web.api.webhooks import from_file
 from tests.support.service import Service, paths, tracked_urls
 from tests.support.webhook_receiver import Receiver, receiver
 
@@ -280,7 +282,7 @@ def test_five_days_of_failures_disable_and_dead_letters_stay(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hooks = Webhooks(open_state(tmp_path))
-    hook = hooks.add("https://example.com", Wanted(), False, Cursor())
+    hook = hooks.add("https://example.com", EventFilter(), False, Cursor())
     assert hooks.take(hook, [told(1), told(2)], Cursor(1, 2)) == 2
     assert hooks.take(hook, [told(1)], Cursor(1, 2)) == 0  # as after a crash elsewhere
     clock = [time.time()]

@@ -28,18 +28,8 @@ from app.experiments.experiments import LOOK_SECONDS, Choice, Experiment, Experi
 from app.experiments.significance import Rate, fit
 from app.ingest.loader import Loader
 from app.links.identity import WHOLE
-from app.model.records import (
-    Hit,
-    Kind,
-    Link,
-    Message,
-    Newsletter,
-    Record,
-    encode,
-    new_id,
-    newsletter_key,
-    recipient_key,
-)
+from app.model.ids import new_id, newsletter_key, recipient_key
+from app.model.records import Hit, Kind, Link, Message, Newsletter, Record, encode
 from app.schemas.experiments import (
     ExperimentError,
     Figure,
@@ -52,7 +42,8 @@ from app.schemas.experiments import (
 from app.schemas.messages import LineError
 from app.stats.queries import Queries
 from app.storage.clickhouse import Storage
-from app.storage.state_db import experiments, open_state
+from app.storage.state_db import open_state
+from app.storage.tables import experiments
 from tests.support.service import Service, paths, tracked_urls
 from tests.support.webhook_receiver import receiver
 

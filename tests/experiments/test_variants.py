@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from app.client import Mailwake, MailwakeError
 from app.demo import agents
 from app.experiments.variants import MOST, VariantError, Variants
-from app.model.records import newsletter_key
+from app.model.ids import newsletter_key
 from app.schemas.fields import VariantName
 from app.schemas.messages import LineError
 from app.storage.state_db import open_state

@@ -5,8 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.demo import agents
-from app.ingest.classifier import Classified, classify, judge
-from app.model.records import Hit, new_id, sent_at
+from app.ingest.classifier import Classified, classify
+from app.ingest.message_rules import judge
+from app.model.ids import new_id, sent_at
+from app.model.records import Hit
 from app.model.verdicts import HUMAN, MACHINE
 
 SENT = 1_780_000_000_000

@@ -11,10 +11,14 @@ from hypothesis import strategies as st
 
 from app.demo import agents
 from app.ingest import corrections
-from app.ingest.classifier import judge
 from app.ingest.corrections import Corrections, span
 from app.ingest.loader import Loader
-from app.model.records import Hit, encode, new_id, newsletter_key, now_ms
+from app.ingest.message_rules import judge
+from app.ingest.touched import (
+    origin,
+)
+from app.model.ids import new_id, newsletter_key
+from app.model.records import Hit, encode, now_ms
 from app.stats.queries import Queries
 from app.storage.clickhouse import Storage, StorageError
 
@@ -91,7 +95,7 @@ def test_another_data_folder_corrects_only_what_it_has_loaded(
     other.mkdir()
     load(one, storage, click(key, message, now, 0))
     load(other, storage, click(key, message, now + 1, 1), click(key, message, now + 2, 2))
-    assert corrections.origin(one) != corrections.origin(other)
+    assert origin(one) != origin(other)
     assert Corrections(one, storage).settle(after=0) == 1
     assert stored(storage, key) == {"human": 2, "scanner": 1}
     assert Corrections(other, storage).settle(after=0) == 2

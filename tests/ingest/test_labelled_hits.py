@@ -4,7 +4,8 @@ import re
 
 import pytest
 
-from app.ingest.classifier import RULES, TOGETHER
+from app.ingest.classifier import RULES
+from app.ingest.message_rules import TOGETHER
 from tests.support.labelled_hits import DECIDING, FOLDER, patterns, score
 from tests.support.paths import ROOT
 

@@ -7,7 +7,8 @@ from netaddr import IPSet
 from app.demo import agents
 from app.ingest.classifier import classify
 from app.ingest.networks import NOWHERE, Network, Networks, NetworksError
-from app.model.records import Hit, new_id
+from app.model.ids import new_id
+from app.model.records import Hit
 
 SENT = 1_780_000_000_000
 

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from app.ops.backup import MANIFEST, BackupError, restore
-from app.settings.settings import load as load_settings
+from app.settings.load import load as load_settings
 from tests.support.clickhouse_server import ClickHouseServer
 from tests.support.hit_load import Load
 from tests.support.paths import ROOT

@@ -19,23 +19,15 @@ from app.consent.erasure_requests import Erasures
 from app.events.feed import Feed
 from app.ingest.corrections import Corrections
 from app.ingest.loader import Loader
-from app.model.records import (
-    Hit,
-    Message,
-    Newsletter,
-    Record,
-    encode,
-    new_id,
-    newsletter_key,
-    now_ms,
-    recipient_key,
-)
+from app.model.ids import new_id, newsletter_key, recipient_key
+from app.model.records import Hit, Message, Newsletter, Record, encode, now_ms
 from app.model.tracking_modes import PSEUDONYMOUS, Modes
 from app.privacy.erasure import Eraser, begin
 from app.privacy.subject_export import Dossiers
-from app.settings.settings import load, with_secrets
-from app.stats.queries import Queries, sql
+from app.settings.load import load, with_secrets
+from app.stats.queries import Queries
 from app.storage.clickhouse import Storage, StorageError
+from app.storage.sql import sql
 from app.storage.state_db import open_state
 from tests.support.clickhouse_server import ClickHouseServer
 from tests.support.hit_load import Load, assert_exact, counted

@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.demo import agents
-from app.events.enrich import LinkTold, Wanted, _fits
+from app.events.event_filter import EventFilter, _fits
 from app.links import identity
+from app.schemas.events import LinkTold
 from app.stats.queries import clicked, like
 from app.storage.clickhouse import Storage
 from tests.support.service import Service, paths, tracked_urls
@@ -121,7 +122,7 @@ def test_a_webhook_takes_what_fits_all_that_it_asks(
     host: str, hosts: list[str], patterns: list[str]
 ) -> None:
     link = LinkTold("0" * 16, "", "", f"https://{host}/ab/a", 0, [])
-    wanted = Wanted(hosts=tuple(hosts), paths=tuple(patterns))
+    wanted = EventFilter(hosts=tuple(hosts), paths=tuple(patterns))
     expected = (not hosts or any(host == one or host.endswith(f".{one}") for one in hosts)) and (
         not patterns or any(_fits(one, urlsplit(link.url).path) for one in patterns)
     )

@@ -16,7 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from app.model.records import Hit, encode, new_id, newsletter_key, now_ms
+from app.model.ids import new_id, newsletter_key
+from app.model.records import Hit, encode, now_ms
 from tests.support.paths import ROOT
 from tests.support.service import Service, paths, tracked_urls
 from tests.support.smtp_gateway import gateway

@@ -11,7 +11,7 @@ from app.messages.prepare import Outgoing, Prepared
 from app.messages.preparers import Senders
 from app.rewriting import mime, proof, transfer_encodings
 from app.schemas.messages import NewsletterIn, TrackingIn
-from app.settings.settings import load, with_secrets
+from app.settings.load import load, with_secrets
 from app.storage.journal import Journal
 from app.storage.state_db import open_state
 

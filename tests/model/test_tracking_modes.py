@@ -11,16 +11,8 @@ from app.demo import agents
 from app.events.feed import Cursor, Feed
 from app.ingest.corrections import Corrections
 from app.ingest.loader import Loader
-from app.model.records import (
-    Hit,
-    Message,
-    Newsletter,
-    encode,
-    new_id,
-    newsletter_key,
-    now_ms,
-    sent_at,
-)
+from app.model.ids import new_id, newsletter_key, sent_at
+from app.model.records import Hit, Message, Newsletter, encode, now_ms
 from app.model.tracking_modes import (
     AGGREGATE,
     DAY,

@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 import trustme
 
-from app.model.records import new_id
+from app.model.ids import new_id
 from app.ops.doctor import clickhouse, data_dir
 from app.ops.doctor import settings as configured
 from app.ops.doctor.checks import CHECKS, Finding, examine
-from app.settings.settings import load, with_secrets
+from app.settings.load import load, with_secrets
 from app.storage.clickhouse import Storage
 from app.storage.clickhouse_migrations import files
 from app.storage.state_db import open_state

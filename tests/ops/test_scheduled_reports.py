@@ -16,18 +16,11 @@ from typer.testing import CliRunner
 from app.cli.main import cli
 from app.demo import agents
 from app.ingest.loader import Loader
-from app.model.records import (
-    Hit,
-    Message,
-    Newsletter,
-    PlacedLink,
-    encode,
-    new_id,
-    newsletter_key,
-    now_ms,
-)
+from app.model.ids import new_id, newsletter_key
+from app.model.records import Hit, Message, Newsletter, PlacedLink, encode, now_ms
 from app.ops.scheduled_reports import Every, Reports, SendError, boundary, send
-from app.settings.settings import Settings, load
+from app.settings.load import load
+from app.settings.settings import Settings
 from app.stats.queries import Queries
 from app.storage.clickhouse import Storage
 from app.web.views import report

@@ -23,6 +23,10 @@ import pytest
 import yaml  # type: ignore[import-untyped]
 
 from app.settings import settings
+from app.settings.load import (
+    load,
+    unknown_variables,
+)
 from app.settings.secret_files import VARIABLES
 from app.settings.settings import PREFIX, Settings
 from tests.support.paths import ROOT
@@ -191,8 +195,8 @@ def test_its_settings_are_good(name: str, tmp_path: Path, monkeypatch: pytest.Mo
         text = re.sub(r"\$\{(\w+)[^}]*\}", lambda match: hosts[match[1]], value)
         monkeypatch.setenv(variable, text.replace("/run/secrets/clickhouse_", f"{tmp_path}/"))
     monkeypatch.chdir(tmp_path)
-    chosen = settings.load()
-    assert settings.unknown_variables() == []
+    chosen = load()
+    assert unknown_variables() == []
     assert chosen.clickhouse_password == "s3cret"
     assert chosen.console_url != chosen.public_url
     assert chosen.load == (name == "load") and chosen.workers == (2 if name == "mailwake" else 1)
@@ -218,16 +222,16 @@ def test_every_secret_may_stand_in_a_file(
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv(PREFIX + name.upper(), raising=False)
     monkeypatch.setenv(VARIABLES[name], str(tmp_path / "file"))
-    read = getattr(settings.load(), name)
+    read = getattr(load(), name)
     assert read == ((value,) if isinstance(read, tuple) else value)
-    assert settings.unknown_variables() == []
+    assert unknown_variables() == []
     monkeypatch.setenv(PREFIX + name.upper(), value)
     with pytest.raises(settings.SettingsError, match="not both"):
-        settings.load()
+        load()
     monkeypatch.delenv(PREFIX + name.upper())
     monkeypatch.setenv(VARIABLES[name], str(tmp_path / "none"))
     with pytest.raises(settings.SettingsError, match=f"{VARIABLES[name]}: cannot read"):
-        settings.load()
+        load()
 
 
 # --- Caddy ---

@@ -17,7 +17,7 @@ from app.auth.sessions import Sessions
 from app.auth.users import ADMIN, Users
 from app.server import bootstrap
 from app.server.bootstrap import begin, take_over
-from app.settings.settings import load, with_secrets
+from app.settings.load import load, with_secrets
 from app.storage.state_db import open_state
 from tests.e2e.test_operations import serving
 from tests.support.clickhouse_server import ClickHouseServer

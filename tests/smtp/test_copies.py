@@ -12,7 +12,7 @@ import dkim
 import pytest
 
 from app.messages.preparers import Senders
-from app.settings.settings import load, with_secrets
+from app.settings.load import load, with_secrets
 from app.smtp.copies import Copies
 from app.storage.journal import Journal
 from app.storage.state_db import open_state

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from app.rewriting import smtp_lines
-from app.settings.settings import load
+from app.settings.load import load
 from app.smtp.upstream import Upstream
 from tests.support.hostile_smarthost import Hostile, hostile
 from tests.support.smtp_gateway import GatewayProcess, gateway, mail, without_trace

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from app.auth.api_keys import Keys
 from app.auth.workspaces import Workspaces
 from app.messages.preparers import Senders
-from app.settings.settings import load, with_secrets
+from app.settings.load import load, with_secrets
 from app.smtp import smarthost
 from app.smtp.gateway import Gateway
 from app.smtp.upstream import Answer, Upstream, answer

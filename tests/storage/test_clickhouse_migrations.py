@@ -14,11 +14,12 @@ import httpx2
 import pytest
 
 from app.links import identity
-from app.settings.settings import load
+from app.settings.load import load
 from app.storage import state_db
 from app.storage.clickhouse import Storage, StorageError
 from app.storage.clickhouse_migrations import files, statements
-from app.storage.state_db import VersionError, metadata, open_state, steps_missing
+from app.storage.state_db import VersionError, open_state, steps_missing
+from app.storage.tables import metadata
 from tests.support.clickhouse_server import ClickHouseServer
 from tests.support.first_version import URLS
 from tests.support.paths import DATA, ROOT

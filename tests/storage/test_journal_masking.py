@@ -5,7 +5,7 @@ import uuid
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.ingest.loader import rows
+from app.ingest.rows import rows
 from app.links.identity import FULL_URL
 from app.model.records import Hit, Message, PlacedLink, encode
 from app.storage.journal_masking import masked

@@ -11,8 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.ingest.loader import Loader
-from app.model.records import Newsletter, encode, new_id, newsletter_key
-from app.stats.queries import NotFoundError, Queries
+from app.model.errors import NotFoundError
+from app.model.ids import new_id, newsletter_key
+from app.model.records import Newsletter, encode
+from app.stats.queries import Queries
 from app.storage import newsletters as catalog
 from app.storage.clickhouse import Storage
 from app.storage.newsletters import Catalog, Newsletters, Statement

@@ -10,8 +10,10 @@ import pytest
 from app.events.feed import Feed
 from app.ingest.corrections import Corrections
 from app.ingest.loader import Loader
-from app.model.records import Message, Newsletter, Record, encode, new_id, newsletter_key, now_ms
-from app.settings.settings import Settings, load
+from app.model.ids import new_id, newsletter_key
+from app.model.records import Message, Newsletter, Record, encode, now_ms
+from app.settings.load import load
+from app.settings.settings import Settings
 from app.stats.filters import Filters
 from app.stats.queries import Queries
 from app.stats.recipients import recipient, recipients

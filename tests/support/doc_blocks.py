@@ -27,12 +27,12 @@ from typing import NamedTuple
 import yaml  # type: ignore[import-untyped]
 from markdown_it import MarkdownIt
 
+from app.events import webhook_config
 from app.rewriting import html as rewrite
 from app.rewriting import links
 from app.settings import settings
 from app.smtp import stream_rules
 from app.storage.clickhouse import Storage
-from app.web.api import webhooks
 from tests.support.paths import ROOT
 
 PAGES = sorted(
@@ -185,7 +185,7 @@ def _toml(text: str, folder: Path, _: Storage) -> None:
     path = folder / "block.toml"
     path.write_text(text)
     if "webhook" in kinds:
-        webhooks.from_file(path)
+        webhook_config.from_file(path)
     if "stream" in kinds:
         stream_rules.from_file(path)
 

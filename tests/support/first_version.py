@@ -13,7 +13,7 @@ from typing import Any
 
 from clickhouse_connect.driver._backendclient import SyncBackendClient
 
-from app.settings.settings import load
+from app.settings.load import load
 from app.storage.clickhouse import Storage
 
 HITS = """

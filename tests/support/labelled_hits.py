@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from app.ingest.classifier import RULES, TOGETHER, Classified, judge
+from app.ingest.classifier import RULES, Classified
+from app.ingest.message_rules import TOGETHER, judge
 from app.ingest.networks import NOWHERE, Network, Networks
 from app.model.records import Hit
 from app.model.verdicts import HUMAN

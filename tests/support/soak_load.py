@@ -20,8 +20,8 @@ from typing import Any
 
 import uvloop
 
-from app.model.records import newsletter_key
-from app.settings.settings import load, with_secrets
+from app.model.ids import newsletter_key
+from app.settings.load import load, with_secrets
 from app.tracking.tokens import LinkToken, MessageToken, Tokens
 
 NEWSLETTER = "soak"

@@ -19,7 +19,7 @@ from urllib.parse import quote
 
 import lz4.block  # type: ignore[import-untyped]
 
-from app.model.records import new_id
+from app.model.ids import new_id
 from tests.support.service import Service, paths, tracked_urls
 from tests.support.webhook_receiver import Receiver
 

@@ -15,9 +15,9 @@ from typer.testing import CliRunner
 
 from app.auth.workspaces import Workspaces
 from app.cli.main import cli
-from app.model.records import recipient_key
+from app.model.ids import recipient_key
 from app.server.service import Mailwake
-from app.settings.settings import load, with_secrets
+from app.settings.load import load, with_secrets
 from app.storage.state_db import open_state
 from app.web.dashboard.forms import SESSION, csrf
 from tests.support.hit_load import PERSON

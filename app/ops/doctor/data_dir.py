@@ -11,7 +11,8 @@ from contextlib import closing
 from pathlib import Path
 
 from app.ops.doctor.finding import Finding
-from app.settings.settings import CUT_OFF, PREFIX, Settings
+from app.settings.load import CUT_OFF
+from app.settings.settings import PREFIX, Settings
 from app.storage.journal_segments import OPEN, SEALED, waiting_since
 from app.storage.state_db import VersionError, steps_missing
 

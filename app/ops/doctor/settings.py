@@ -9,7 +9,9 @@ from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 from app.ops.doctor.finding import Finding
-from app.settings import settings as known
+from app.settings.load import (
+    unknown_variables,
+)
 from app.settings.settings import PREFIX, Settings
 
 # Characters of a secret that nobody guesses, and what to do about a shorter one.
@@ -25,7 +27,7 @@ EXPIRES = 21  # days before which a certificate is renewed by now
 
 def variables(_: Settings) -> Iterator[Finding]:
     """Misspelt ones."""
-    for name in known.unknown_variables():
+    for name in unknown_variables():
         yield Finding(
             "settings", "mind", f"{name} is no setting", "see docs/settings.md for its name"
         )

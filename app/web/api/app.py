@@ -22,7 +22,8 @@ from app.web.api import (
     webhooks,
 )
 from app.web.api import consent as withdrawals
-from app.web.requests import Parts, spec
+from app.web.context import Parts
+from app.web.requests import spec
 
 ROUTES = (
     *rewrite.ROUTES,

@@ -11,7 +11,6 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from app.consent.withdrawals import ALL
-from app.model.records import newsletter_key, recipient_key
 from app.model.tracking_modes import Axis
 from app.schemas.privacy import (
     ConsentIn,
@@ -21,10 +20,10 @@ from app.schemas.privacy import (
 from app.schemas.problem import (
     Problem,
 )
+from app.web.context import Parts
 from app.web.requests import (
     PROBLEMS,
     REWRITE,
-    Parts,
     RequestError,
     authorized,
     decoded,
@@ -93,18 +92,14 @@ async def _wanted(request: Request) -> ConsentIn:
 
 
 def _given(api: Parts, wanted: ConsentIn) -> tuple[str, int, Sequence[Axis], int]:
-    workspace, named = api.queries.workspace, wanted.newsletter_id
-    newsletter = ALL if named is None else newsletter_key(workspace, named)
-    return workspace, _key(api, wanted.recipient), wanted.axes, newsletter
-
-
-def _key(api: Parts, recipient: str) -> int:
-    return recipient_key(api.settings.recipient_key, api.queries.workspace, recipient)
+    named = wanted.newsletter_id
+    newsletter = ALL if named is None else api.newsletter_key(named)
+    return api.queries.workspace, api.recipient_key(wanted.recipient), wanted.axes, newsletter
 
 
 def _standing(api: Parts, recipient: str) -> ConsentOut:
     """Ids of newsletters come from ClickHouse; null where it has none."""
-    found = api.withdrawals.of(api.queries.workspace, _key(api, recipient))
+    found = api.withdrawals.of(api.queries.workspace, api.recipient_key(recipient))
     newsletters = sorted({one.newsletter for one in found} - {ALL})
     rows = api.queries.run("event_newsletters", newsletters=newsletters) if newsletters else ()
     ids = {row["newsletter"]: row["id"] for row in rows}

@@ -11,7 +11,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.templating import Jinja2Templates
 
-from app.settings.settings import resource
+from app.paths import resource
 
 Document = Mapping[str, Any]
 

@@ -11,15 +11,17 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from app.events.enrich import Told, Wanted
+from app.events.event_filter import EventFilter
 from app.events.feed import LOOK, TYPES, Cursor, CursorError, cursor
 from app.links import identity
 from app.model.verdicts import HUMAN, MACHINE
+from app.schemas.events import Told
 from app.schemas.problem import (
     Problem,
 )
 from app.storage.clickhouse import StorageError
-from app.web.requests import PROBLEMS, Parts, RequestError, authorized, integer, spec
+from app.web.context import Parts
+from app.web.requests import PROBLEMS, RequestError, authorized, integer, spec
 
 PAGE, MOST = 1_000, 10_000  # events of one answer
 READ = 1_000  # events read at once
@@ -81,7 +83,7 @@ async def stream(request: Request) -> Response:
     )
 
 
-async def _follow(api: Parts, wanted: Wanted, at: Cursor) -> AsyncIterator[ServerSentEvent]:
+async def _follow(api: Parts, wanted: EventFilter, at: Cursor) -> AsyncIterator[ServerSentEvent]:
     api.news.streams += 1
     try:
         while True:
@@ -105,7 +107,7 @@ async def _follow(api: Parts, wanted: Wanted, at: Cursor) -> AsyncIterator[Serve
         api.news.streams -= 1
 
 
-def _read(api: Parts, wanted: Wanted, at: Cursor) -> tuple[list[Told], Cursor]:
+def _read(api: Parts, wanted: EventFilter, at: Cursor) -> tuple[list[Told], Cursor]:
     """Of the next READ events those that are wanted, and where to go on."""
     found, following = api.feed.after(at, api.queries.workspace, READ)
     likely = [event for event in found if wanted.may_take(event, api.queries)]
@@ -120,12 +122,12 @@ def _cursor(text: str) -> Cursor:
         raise RequestError(422, str(error), "after") from None
 
 
-def _wanted(query: QueryParams) -> Wanted:
+def _wanted(query: QueryParams) -> EventFilter:
     for name, allowed in (("type", TYPES), ("verdict", ("human", "machine", *HUMAN, *MACHINE))):
         for value in query.getlist(name):
             if value not in allowed:
                 raise RequestError(422, f"must be one of {', '.join(allowed)}", name)
-    return Wanted(
+    return EventFilter(
         tuple(query.getlist("newsletter")), tuple(query.getlist("type")),
         tuple(query.getlist("verdict")), tuple(map(_link, query.getlist("link"))),
         tuple(query.getlist("label")), tuple(query.getlist("tag")), tuple(query.getlist("name")),

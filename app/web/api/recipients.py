@@ -12,7 +12,6 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from app.consent.suppressions import ALL
-from app.model.records import recipient_key
 from app.schemas.fields import (
     SegmentName,
 )
@@ -51,7 +50,7 @@ FIELDS = (*segments.NAMED, *segments.LINKED.values(), "since")
 async def recipient(request: Request) -> Response:
     """What one recipient was sent, did, and prefers; people's hits only."""
     api, address = authorized(request), recipient_of(request)
-    key = recipient_key(api.settings.recipient_key, api.queries.workspace, address)
+    key = api.recipient_key(address)
     found = await asyncio.to_thread(recipients.recipient, api.queries, key, Filters())
     entries = await asyncio.to_thread(api.suppressions.of, key)
     names = {row["newsletter"]: row["id"] for row in found["sent"]}

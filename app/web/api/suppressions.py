@@ -11,7 +11,6 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from app.consent.suppressions import ALL
-from app.model.records import newsletter_key, recipient_key
 from app.schemas.problem import (
     Problem,
 )
@@ -21,10 +20,10 @@ from app.schemas.suppressions import (
     SuppressionList,
     SuppressionOut,
 )
+from app.web.context import Parts
 from app.web.requests import (
     PROBLEMS,
     REWRITE,
-    Parts,
     RequestError,
     authorized,
     decoded,
@@ -115,9 +114,8 @@ async def _wanted(request: Request) -> SuppressionIn:
 
 
 def _keys(api: Parts, recipient: str, newsletter_id: str | None) -> tuple[int, int]:
-    workspace = api.queries.workspace
-    key = recipient_key(api.settings.recipient_key, workspace, recipient)
-    return key, ALL if newsletter_id is None else newsletter_key(workspace, newsletter_id)
+    newsletter = ALL if newsletter_id is None else api.newsletter_key(newsletter_id)
+    return api.recipient_key(recipient), newsletter
 
 
 def _page(api: Parts, after: int, limit: int) -> list[SuppressionOut]:

@@ -14,7 +14,7 @@ from app.auth.api_keys import SCOPES, KeyNameError, Keys
 from app.auth.door import Door
 from app.auth.login_guard import ThrottledError
 from app.auth.users import LONGEST, ROLES, SHORTEST, User, UserError, Users
-from app.stats.queries import NotFoundError
+from app.model.errors import NotFoundError
 from app.web.dashboard.pages import Dashboard
 
 
@@ -94,7 +94,7 @@ class Accounts:
         """End a key."""
         key_id = _text(await request.form(), "key")
         if not await asyncio.to_thread(self.keys.revoke, request.state.user.workspace, key_id):
-            raise NotFoundError(f"key {key_id!r} is unknown, or revoked already")
+            raise NotFoundError("key", f"key {key_id!r} is unknown, or revoked already")
         return RedirectResponse("/access", 303)
 
     async def add_user(self, request: Request) -> Response:
@@ -116,7 +116,7 @@ class Accounts:
         user = await asyncio.to_thread(self.users.get, _text(form, "user"), me.workspace)
         action = _text(form, "action")
         if user is None:
-            raise NotFoundError(f"user {_text(form, 'user')!r} is unknown")
+            raise NotFoundError("user", f"user {_text(form, 'user')!r} is unknown")
         if user.name == me.name:
             told = "user: nobody changes their own access; ask another administrator"
             return await self._access(request, 422, user_problem=told)

@@ -12,17 +12,15 @@ from starlette.routing import Route
 from app.auth.door import Door
 from app.auth.login_guard import ThrottledError
 from app.auth.users import User, Users
+from app.ingest.user_agents import browser
+from app.web.dashboard.cookies import cookie, drop_cookie, set_cookie
 from app.web.dashboard.forms import (
     FORM,
     SESSION,
     StaleFormError,
-    browser,
     check_form,
-    cookie,
-    drop_cookie,
     local_path,
     new_secret,
-    set_cookie,
 )
 from app.web.dashboard.pages import Dashboard, field
 

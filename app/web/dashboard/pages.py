@@ -21,16 +21,19 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.auth.sessions import Session, Sessions
 from app.auth.users import Role
-from app.settings.settings import Settings, resource
+from app.model.errors import NotFoundError
+from app.paths import resource
+from app.settings.settings import Settings
 from app.stats import messages
 from app.stats import recipients as people
 from app.stats.filters import FilterError, Filters
-from app.stats.queries import NotFoundError
 from app.storage.clickhouse import StorageError
+from app.web.context import Parts
 from app.web.dashboard import exports
-from app.web.dashboard.forms import CSRF, SESSION, StaleFormError, check_form, cookie, csrf
+from app.web.dashboard.cookies import cookie
+from app.web.dashboard.forms import CSRF, SESSION, StaleFormError, check_form, csrf
 from app.web.dashboard.live import MAX_VIEWERS, Fragments, Live, while_valid
-from app.web.requests import Parts, parts_of
+from app.web.requests import parts_of
 from app.web.views import clickmap, compare, report
 from app.web.views import newsletters as overview
 from app.web.views.templating import templates
@@ -170,7 +173,7 @@ class Dashboard:
         """One recipient: what came, what was done with it, what is preferred."""
         filters, key = Filters.read(request.query_params), request.path_params["key"]
         if key >= 2**64:
-            raise NotFoundError(f"recipient {key} is unknown")
+            raise NotFoundError("recipient", "no messages were sent to this recipient")
         parts = here(request)
         page = await asyncio.to_thread(people.recipient, parts.queries, key, filters)
         withdrawn = await asyncio.to_thread(parts.withdrawals.of, parts.queries.workspace, key)

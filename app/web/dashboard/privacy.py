@@ -8,11 +8,11 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
+from app.model.errors import NotFoundError
 from app.model.tracking_modes import AXES
-from app.stats.queries import NotFoundError
-from app.web.api import privacy
+from app.privacy.erasure import ANSWER_SECONDS, finished
 from app.web.dashboard.pages import HEADERS, Dashboard, here
-from app.web.requests import streamed
+from app.web.requests import SUBJECT_FILE, streamed
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Rights:
         form = await request.form(max_files=0, max_fields=8, max_part_size=4096)
         axes = [axis for axis in AXES if form.get("axis") == axis]
         if not 0 < key < 2**64 or not axes:
-            raise NotFoundError(f"recipient {key} is unknown")
+            raise NotFoundError("recipient", "no messages were sent to this recipient")
         known = parts.withdrawals
         change = known.restore if form.get("restore") else known.withdraw
         await asyncio.to_thread(change, parts.queries.workspace, key, axes)
@@ -48,7 +48,7 @@ class Rights:
         """All that is held, as a file."""
         address = await self._address(request)
         parts = here(request).dossiers.of(address)
-        return await streamed(parts, "application/json", {**HEADERS, **privacy.HEADERS})
+        return await streamed(parts, "application/json", {**HEADERS, **SUBJECT_FILE})
 
     async def ask(self, request: Request) -> Response:
         """Whether it is meant."""
@@ -58,9 +58,9 @@ class Rights:
     async def erase(self, request: Request) -> Response:
         """Do it, and say how far it has got."""
         parts, address = here(request), await self._address(request)
-        begun = await asyncio.to_thread(privacy.begin, parts, address)
-        ended = await privacy.ended(parts, begun, privacy.WAIT)
-        page = {"address": address, "key": request.path_params["key"], "erasure": ended}
+        requested = await asyncio.to_thread(parts.request_erasure, address)
+        erasure = await finished(parts.erasures, requested, ANSWER_SECONDS)
+        page = {"address": address, "key": request.path_params["key"], "erasure": erasure}
         return self.dashboard.page(request, "erase.html", page)
 
     async def _address(self, request: Request) -> str:
@@ -73,8 +73,8 @@ class Rights:
                 queries.run, "recipient_messages", recipient=key, limit=1
             )
         if not found:
-            raise NotFoundError(f"recipient {key} is unknown")
+            raise NotFoundError("recipient", "no messages were sent to this recipient")
         address = str(found[0]["address"])
         if not address:  # who knows it can still ask by API and command line
-            raise NotFoundError(f"address of recipient {key} is not kept")
+            raise NotFoundError("recipient", "the email address of this recipient is not kept")
         return address

@@ -12,7 +12,13 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from app.events.webhooks import Webhook, Webhooks
+from app.events import followup_config, webhook_config
+from app.events.webhooks import (
+    Webhook,
+    Webhooks,
+    delivery_out,
+)
+from app.model.errors import FieldError, NotFoundError
 from app.schemas import webhooks as acting
 from app.schemas.fields import (
     SegmentName,
@@ -20,14 +26,12 @@ from app.schemas.fields import (
 from app.schemas.followups import (
     FollowUpIn,
 )
+from app.schemas.problem import explain
 from app.schemas.segments import Segment
 from app.stats import segments
-from app.stats.queries import NotFoundError
 from app.stats.segments import NAMED
-from app.web.api import followups as rules
-from app.web.api import webhooks
 from app.web.dashboard.pages import HEADERS, Dashboard, here
-from app.web.requests import RequestError, invalid, streamed
+from app.web.requests import streamed
 
 LOGGED = 50  # deliveries on a page
 SHOWN = 50  # recipients of a segment
@@ -70,7 +74,12 @@ class Actions:
         self, request: Request, given: dict[str, Any], problem: str, status: int
     ) -> Response:
         found = await asyncio.to_thread(here(request).webhooks.all)
-        page = {"hooks": found, "types": webhooks.WANTED, "given": given, "problem": problem}
+        page = {
+            "hooks": found,
+            "types": webhook_config.EVENT_TYPES,
+            "given": given,
+            "problem": problem,
+        }
         return self.dashboard.page(request, "webhooks.html", page, status)
 
     async def add(self, request: Request) -> Response:
@@ -79,11 +88,10 @@ class Actions:
         given = _given(form)
         try:
             wanted = msgspec.convert(given, acting.WebhookIn)
-            webhooks.valid(wanted)
-        except (msgspec.ValidationError, RequestError) as error:
-            told = error if isinstance(error, RequestError) else invalid(error)
-            return await self._list(request, given, f"{told.field}: {told.detail}", 422)
-        filters = webhooks.filters_of(wanted)
+            webhook_config.valid(wanted)
+        except (msgspec.ValidationError, FieldError) as error:
+            return await self._list(request, given, _problem(error), 422)
+        filters = webhook_config.filters_of(wanted)
         parts = here(request)
         at = await asyncio.to_thread(parts.feed.last)
         hook = await asyncio.to_thread(parts.webhooks.add, wanted.url, filters, wanted.first, at)
@@ -117,7 +125,7 @@ class Actions:
         elif action == "replay":
             await asyncio.to_thread(known.replay, hook.id)
         else:
-            raise NotFoundError(f"action {action!r} is unknown")
+            raise NotFoundError("action", f"action {action!r} is unknown")
         return RedirectResponse(f"/webhooks/{hook.id}", 303)
 
     async def rules(self, request: Request) -> Response:
@@ -143,11 +151,11 @@ class Actions:
             hours = {"after_hours": given["after_hours"] or 0}
             wanted = msgspec.convert({**given, **hours, **listed}, FollowUpIn, strict=False)
             parts = here(request)
-            await asyncio.to_thread(rules.make, parts.followups, parts.webhooks, parts.feed, wanted)
-        except (msgspec.ValidationError, RequestError) as error:
-            told = error if isinstance(error, RequestError) else invalid(error)
-            problem = f"{told.field}: {told.detail}"
-            return await self._rules(request, {**given, **listed}, problem, 422)
+            await asyncio.to_thread(
+                followup_config.make, parts.followups, parts.webhooks, parts.feed, wanted
+            )
+        except (msgspec.ValidationError, FieldError) as error:
+            return await self._rules(request, {**given, **listed}, _problem(error), 422)
         return RedirectResponse("/webhooks/followups", 303)
 
     async def unfollow(self, request: Request) -> Response:
@@ -207,14 +215,21 @@ class Actions:
         webhook_id = request.path_params["webhook_id"]
         hook = await asyncio.to_thread(here(request).webhooks.get, webhook_id)
         if hook is None:
-            raise NotFoundError(f"webhook {webhook_id!r} is unknown")
+            raise NotFoundError("webhook_id", f"webhook {webhook_id!r} is unknown")
         return hook
+
+
+def _problem(error: msgspec.ValidationError | FieldError) -> str:
+    if isinstance(error, FieldError):
+        return f"{error.field}: {error}"
+    message, field = explain(error)
+    return f"{field}: {message}"
 
 
 def _log(of: Webhooks, hook: Webhook) -> dict[str, Any]:
     entries = []
     for one in of.log(hook.id, 0, LOGGED):
-        shown = msgspec.structs.asdict(webhooks.delivery_out(one))
+        shown = msgspec.structs.asdict(delivery_out(one))
         shown["body"] = msgspec.json.format(one.body, indent=2).decode()
         entries.append(shown)
     return {"hook": hook, "entries": entries}

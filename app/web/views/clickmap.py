@@ -14,11 +14,12 @@ import nh3
 from app.experiments.variants import NONE
 from app.links import identity
 from app.messages.templates import Mailing, Sample
+from app.model.errors import NotFoundError
 from app.rewriting.html import compile_html
 from app.rewriting.links import Link, Options
 from app.schemas.stats import LinkStats
 from app.stats.filters import Filters
-from app.stats.queries import NotFoundError, Queries
+from app.stats.queries import Queries
 
 HEADERS = {
     "content-security-policy": (
@@ -87,7 +88,7 @@ def mail(
     """The frame's document. Raises NotFoundError where no mail is kept."""
     sample = _sample(queries, mailing, newsletter_id, filters)
     if sample is None:
-        raise NotFoundError(f"newsletter {newsletter_id!r} has no mail to show")
+        raise NotFoundError("newsletter_id", f"newsletter {newsletter_id!r} has no mail to show")
     links = queries.links(newsletter_id, filters.parts)
     return document(sample, spots(queries, newsletter_id, filters, links), public_url)
 

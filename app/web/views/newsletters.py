@@ -9,9 +9,10 @@ from app.events import experiment_worker
 from app.experiments.experiments import Experiments
 from app.experiments.significance import Interval, Rate, difference, holm, p_value
 from app.experiments.variants import UNNAMED
+from app.model.errors import NotFoundError
 from app.schemas.stats import AgentStats, LinkStats, Split
 from app.stats.filters import STEPS, Filters, Show
-from app.stats.queries import SLOTS, NotFoundError, Queries, Step, utc
+from app.stats.queries import SLOTS, Queries, Step, utc
 from app.storage.clickhouse import Row
 from app.web.views import charts
 
@@ -126,7 +127,7 @@ def experiment(queries: Queries, experiments: Experiments, newsletter_id: str) -
     newsletter = queries.newsletter(newsletter_id)
     found = experiments.get(queries.key(newsletter_id))
     if found is None:
-        raise NotFoundError(f"newsletter {newsletter_id!r} has no experiment")
+        raise NotFoundError("newsletter_id", f"newsletter {newsletter_id!r} has no experiment")
     figures = experiment_worker.current(queries, found)
     first = figures.arms[0].variant
     against = {pair.variant: pair for pair in figures.comparisons if pair.against == first}

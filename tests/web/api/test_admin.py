@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from app.demo import agents
-from app.model.records import Hit, encode, new_id, newsletter_key
+from app.model.ids import new_id, newsletter_key
+from app.model.records import Hit, encode
 from tests.support.paths import ROOT
 from tests.support.service import Service, tracked_urls
 

@@ -13,7 +13,7 @@ from app.auth.api_keys import Keys
 from app.auth.login_guard import FREE_TRIES
 from app.auth.users import Users
 from app.demo import agents
-from app.settings.settings import load
+from app.settings.load import load
 from app.storage.state_db import open_state
 from app.web.dashboard.forms import FORM, SESSION, csrf
 from tests.support.service import Service

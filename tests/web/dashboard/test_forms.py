@@ -4,7 +4,8 @@ import pytest
 from starlette.requests import Request
 from starlette.responses import Response
 
-from app.web.dashboard.forms import cookie, csrf, local_path, set_cookie
+from app.web.dashboard.cookies import cookie, set_cookie
+from app.web.dashboard.forms import csrf, local_path
 
 
 def request(scheme: str, cookies: str = "") -> Request:
