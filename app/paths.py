@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]  # the package app
+ROOT = Path(__file__).resolve().parent  # the package app
 
 
 def resource(name: str) -> Path:

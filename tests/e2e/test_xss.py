@@ -152,7 +152,7 @@ def test_every_page_is_visited(tmp_path: Path) -> None:
     code = (
         "import json; from starlette.routing import Route\n"
         "from app.server.service import Mailwake\n"
-        "from app.settings.settings import load, with_secrets\n"
+        "from app.settings.load import load, with_secrets\n"
         "found = Mailwake(with_secrets(load(public_url='http://x')))\n"
         "print(json.dumps([r.path for r in found.starlette.routes"
         " if isinstance(r, Route) and 'GET' in (r.methods or ())]))"

@@ -137,7 +137,7 @@ def test_what_was_cut_off_is_done_once(
 
 def old_rules(monkeypatch: pytest.MonkeyPatch) -> None:
     """As if the hits had been loaded before any rule was known."""
-    from app.ingest import classifier, loader
+    from app.ingest import classifier, rows
 
     def ignorant(hits: list[Hit], networks: object = None) -> list[classifier.Classified]:
         return [found._replace(verdict="human", reasons=()) for found in judge(hits)]
@@ -145,8 +145,8 @@ def old_rules(monkeypatch: pytest.MonkeyPatch) -> None:
     def alone(hit: Hit, networks: object = None) -> classifier.Classified:
         return ignorant([hit])[0]
 
-    monkeypatch.setattr(loader, "judge", ignorant)
-    monkeypatch.setattr(loader, "classify", alone)
+    monkeypatch.setattr(rows, "judge", ignorant)
+    monkeypatch.setattr(rows, "classify", alone)
 
 
 def test_reclassifying_may_be_stopped_and_repeated(

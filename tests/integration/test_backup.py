@@ -27,12 +27,12 @@ MAIL = '<p><a href="https://example.com/">Read</a></p>'
 COUNT = """
 import json, sys
 from pathlib import Path
-from app.feed import Feed
-from app.waiting import adopt_orphans
-from app.loader import Loader
-from app.settings import load
-from app.state import open_state
-from app.storage import Storage
+from app.events.feed import Feed
+from app.storage.journal_segments import adopt_orphans
+from app.ingest.loader import Loader
+from app.settings.load import load
+from app.storage.state_db import open_state
+from app.storage.clickhouse import Storage
 folder = Path(sys.argv[1])
 storage = Storage(load(data_dir=folder))
 storage.prepare()

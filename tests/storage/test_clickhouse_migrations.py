@@ -39,7 +39,7 @@ def python(*words: str, **env: str) -> subprocess.CompletedProcess[str]:
 
 
 def upgrade(*words: str) -> dict[str, Any]:
-    done = python("tests/upgrade.py", *words)
+    done = python("tests/support/first_version.py", *words)
     assert done.returncode == 0, done.stderr
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return found
@@ -56,7 +56,9 @@ def test_own_data_may_be_cut_off_at_any_statement(tmp_path: Path) -> None:
     killed = 0
     for number in range(1, len(statements(path)) + 5):  # the client has a few of its own
         # What was applied is noted: each attempt begins with the first statement of 0007 again.
-        done = python("tests/upgrade.py", "finish", str(tmp_path), str(offset + number))
+        done = python(
+            "tests/support/first_version.py", "finish", str(tmp_path), str(offset + number)
+        )
         killed += done.returncode == -signal.SIGKILL
         offset = 0
     assert killed >= len(statements(path))
@@ -72,7 +74,7 @@ def test_figures_survive_the_way_from_every_version(name: str, tmp_path: Path) -
     steps = 1 + sum(len(statements(path)) for path in files() if path.stem > name)
     kills = range(1, steps + 1) if TORTURE else (steps // 2, steps) if name == NAMES[0] else ()
     for number in kills:
-        done = python("tests/upgrade.py", "finish", str(tmp_path), str(number))
+        done = python("tests/support/first_version.py", "finish", str(tmp_path), str(number))
         if done.returncode != -signal.SIGKILL:  # earlier kills had come further than that
             break
     after = upgrade("finish", str(tmp_path))
@@ -214,7 +216,7 @@ def test_a_state_that_is_killed_on_the_way_stays_as_it_was(tmp_path: Path) -> No
 import os, signal, sys
 from pathlib import Path
 from sqlalchemy import Engine, event
-from app.state import open_state
+from app.storage.state_db import open_state
 @event.listens_for(Engine, "before_cursor_execute")
 def _(connection, cursor, statement, *rest):
     if statement.startswith("PRAGMA user_version ="):

@@ -1,7 +1,10 @@
 """A database of an earlier version and its way to the newest, in processes of their own.
 
-python tests/upgrade.py make DIR NAME     tables up to migration NAME, with hits; prints figures
-python tests/upgrade.py finish DIR [K]    migrates (kill -9 before the Kth statement); figures
+    python tests/support/first_version.py make DIR NAME
+    python tests/support/first_version.py finish DIR [K]
+
+`make` creates the tables up to migration NAME, with hits, `finish` migrates the rest (and kills
+itself before the Kth statement). Both print figures.
 """
 
 import json
