@@ -2,25 +2,27 @@
 
 import asyncio
 
-from app.auth.login_guard import Throttle
+from app.auth.login_guard import LoginThrottle
 from app.auth.users import LONGEST_NAME, User, Users
 
-TOGETHER = 2  # passwords checked at a time: each takes 64 MiB
-LONGEST = 1024  # characters that are looked at
+CONCURRENT_CHECKS = 2  # passwords checked at a time: each takes 64 MiB
+MAX_PASSWORD_CHARS = 1024  # characters that are looked at
 
 
-class Door:
+class LoginGuard:
     """Of one process; wrong passwords are counted for all."""
 
-    def __init__(self, users: Users, throttle: Throttle) -> None:
+    def __init__(self, users: Users, throttle: LoginThrottle) -> None:
         self._users, self._throttle = users, throttle
-        self._checking = asyncio.Semaphore(TOGETHER)
+        self._checking = asyncio.Semaphore(CONCURRENT_CHECKS)
 
     async def check(self, name: str, password: str, address: str) -> User | None:
         """Who it is, None where name and password do not match. Raises ThrottledError."""
         name = name[: LONGEST_NAME + 1]  # so that what is remembered is small
         async with self._checking:
-            return await asyncio.to_thread(self._check, name, password[:LONGEST], address)
+            return await asyncio.to_thread(
+                self._check, name, password[:MAX_PASSWORD_CHARS], address
+            )
 
     def _check(self, name: str, password: str, address: str) -> User | None:
         self._throttle.check(address, name)

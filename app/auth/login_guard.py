@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Engine, delete, select
 from sqlalchemy.dialects.sqlite import insert
 
-from app.storage.tables import wrong_passwords
+from app.storage.tables import login_failures
 
 FREE_TRIES = 5  # wrong passwords from one address before it must wait
 FREE_TRIES_OF_NAME = 20  # and for one name, from wherever they come
@@ -23,7 +23,7 @@ class ThrottledError(Exception):
         super().__init__(self.told)
 
 
-class Throttle:
+class LoginThrottle:
     """Counts wrong passwords by address and by name, in state.db. Blocking."""
 
     def __init__(self, engine: Engine) -> None:
@@ -31,7 +31,7 @@ class Throttle:
 
     def check(self, address: str, name: str) -> None:
         """Raises ThrottledError where one of them must wait."""
-        table, (by_address, by_name) = wrong_passwords.c, _whose(address, name)
+        table, (by_address, by_name) = login_failures.c, _whose(address, name)
         with self._engine.connect() as connection:
             rows: Any = connection.execute(
                 select(table.whose, table.tries, table.last).where(
@@ -46,7 +46,7 @@ class Throttle:
 
     def wrong(self, address: str, name: str) -> None:
         """A password was wrong."""
-        table, now = wrong_passwords, time.time()
+        table, now = login_failures, time.time()
         with self._engine.begin() as connection:
             connection.execute(delete(table).where(table.c.last <= now - WAIT_SECONDS))
             for whose in _whose(address, name):
@@ -56,7 +56,7 @@ class Throttle:
 
     def right(self, address: str, name: str) -> None:
         """A password was right."""
-        table = wrong_passwords
+        table = login_failures
         with self._engine.begin() as connection:
             connection.execute(delete(table).where(table.c.whose.in_(_whose(address, name))))
 

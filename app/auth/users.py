@@ -63,8 +63,12 @@ class Users:
         hashed = _hasher.hash(_long(password)) if password else ""
         made = User(name, workspace, role, bool(password), time.time())
         row = {
-            "name": name, "workspace": workspace, "role": role, "password": hashed, "at": made.at
-        }  # fmt: skip
+            "name": name,
+            "workspace": workspace,
+            "role": role,
+            "password": hashed,
+            "at": made.at,
+        }
         try:
             with self._engine.begin() as connection:
                 connection.execute(insert(users).values(row))

@@ -19,8 +19,8 @@ from app.auth.workspaces import DEFAULT, WorkspaceError
 from app.cli import backup, consent, doctor, keys, migrate, privacy, users, workspaces
 from app.cli.common import Workspace, console, errors, fail, option, settings_of, utc
 from app.ingest.networks import NetworksError
-from app.messages.prepare import Prepared
-from app.messages.preparers import Senders
+from app.messages.prepare import PreparedMessage
+from app.messages.preparers import PreparerRegistry
 from app.model.tracking_modes import MODES
 from app.ops import logs
 from app.rewriting import charsets
@@ -290,10 +290,10 @@ def _read(file: str) -> bytes:
 
 async def _rewrite(
     chosen: Settings, workspace: str, message: messages.RewriteIn, html: bytes, record: bool
-) -> Prepared:
+) -> PreparedMessage:
     journal = Journal(chosen.data_dir / "journal", sync_ms=0)
     try:
-        outgoing = Senders(chosen, open_state(chosen.data_dir), journal).of(workspace)
+        outgoing = PreparerRegistry(chosen, open_state(chosen.data_dir), journal).of(workspace)
         prepared = outgoing.prepare(message, html, None)
         if record:
             await outgoing.record(prepared)
@@ -302,7 +302,7 @@ async def _rewrite(
         await journal.close()
 
 
-def _report(prepared: Prepared) -> None:
+def _report(prepared: PreparedMessage) -> None:
     table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
     for heading in ("#", "tracked", "why not", "label", "URL"):
         table.add_column(heading, overflow="fold")

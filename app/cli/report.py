@@ -54,9 +54,13 @@ def mail(
     document = html(settings, workspace, newsletter_id, period)
     now = datetime.now(UTC).isoformat()
     message = report.message_of(
-        document, f"{newsletter_id}: report", "The report is in HTML.\n",
-        settings.report_from, ", ".join(to), f"{newsletter_id} {now}",
-    )  # fmt: skip
+        document,
+        f"{newsletter_id}: report",
+        "The report is in HTML.\n",
+        settings.report_from,
+        ", ".join(to),
+        f"{newsletter_id} {now}",
+    )
     try:
         asyncio.run(send(message, settings))
     except SendError as error:

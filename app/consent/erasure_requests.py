@@ -53,9 +53,12 @@ class Erasures:
         Consent is withdrawn with it, so that mail of before counts nothing more.
         """
         said = {
-            "address": address.strip().lower(), "at": time.time(), "state": "waiting",
-            "rewritten": None, "counts": b"{}",
-        }  # fmt: skip
+            "address": address.strip().lower(),
+            "at": time.time(),
+            "state": "waiting",
+            "rewritten": None,
+            "counts": b"{}",
+        }
         with self._engine.begin() as connection:
             connection.execute(
                 insert(erasures)
@@ -142,6 +145,12 @@ def check(connection: Connection, seen: int) -> None:
 
 def _erasure(row: Any) -> Erasure:
     return Erasure(
-        row.id, row.workspace, unsigned(row.recipient), row.address, row.at, row.state,
-        row.rewritten, msgspec.json.decode(row.counts, type=dict[str, int]),
-    )  # fmt: skip
+        row.id,
+        row.workspace,
+        unsigned(row.recipient),
+        row.address,
+        row.at,
+        row.state,
+        row.rewritten,
+        msgspec.json.decode(row.counts, type=dict[str, int]),
+    )

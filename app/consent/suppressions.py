@@ -41,11 +41,14 @@ def put(
     made = connection.execute(
         insert(suppressions)
         .values(
-            workspace=workspace, recipient=signed(recipient), newsletter=signed(newsletter),
-            reason=reason, at=at,
+            workspace=workspace,
+            recipient=signed(recipient),
+            newsletter=signed(newsletter),
+            reason=reason,
+            at=at,
         )
         .on_conflict_do_nothing()
-    )  # fmt: skip
+    )
     return bool(made.rowcount)
 
 

@@ -13,13 +13,13 @@ from typing import Any, NamedTuple
 from app.events.feed import Event, Row
 from app.links import identity
 from app.schemas.events import (
-    LinkTold,
-    Told,
+    EventLink,
+    EventOut,
 )
 from app.stats.queries import Queries
 
-REMEMBERED = 60.0  # seconds for which ids and links are kept in memory
-ASKED = 5_000  # messages in one question
+CACHE_SECONDS = 60.0  # seconds for which ids and links are kept in memory
+BATCH_MESSAGES = 5_000  # messages in one question
 
 
 class Known(NamedTuple):
@@ -31,7 +31,7 @@ class Known(NamedTuple):
     tags: tuple[str, ...] = ()
 
 
-class Teller:
+class EventEnricher:
     """Looks names up. Blocking; raises StorageError while ClickHouse is away."""
 
     def __init__(self, queries: Queries) -> None:
@@ -41,13 +41,13 @@ class Teller:
         self._links: dict[tuple[int, int], dict[int, Known]] = {}
         self._places: dict[tuple[int, int], int] = {}
 
-    def tell(self, events: Sequence[Event]) -> list[Told]:
+    def tell(self, events: Sequence[Event]) -> list[EventOut]:
         """In the same order."""
         self._learn(events)
         messages = self._messages(events)
         own = [messages.get(str(uuid.UUID(event.row.message)), {}) for event in events]
         return [
-            Told(
+            EventOut(
                 event.id,
                 event.type,
                 self._ids.get(event.row.newsletter, ""),
@@ -67,23 +67,27 @@ class Teller:
             for event, message in zip(events, own, strict=True)
         ]
 
-    def _link(self, row: Row) -> LinkTold:
+    def _link(self, row: Row) -> EventLink:
         key = self._key(row)
         known = self._links.get((row.newsletter, key), {})
         found = known.get(row.detail) if row.detail else None
         if found is None:  # its own label is not known: the latest
             latest = list(reversed(known.values())) or [Known()]
             found = next((one for one in latest if one.label or one.tags), latest[0])
-        return LinkTold(
-            identity.shown_id(key), found.name, found.label, row.url or found.url, row.place,
+        return EventLink(
+            identity.shown_id(key),
+            found.name,
+            found.label,
+            row.url or found.url,
+            row.place,
             list(found.tags),
-        )  # fmt: skip
+        )
 
     def _key(self, row: Row) -> int:
         return row.link_key or self._places.get((row.newsletter, row.place), 0)
 
     def _learn(self, events: Iterable[Event]) -> None:
-        if time.monotonic() - self._learnt > REMEMBERED:
+        if time.monotonic() - self._learnt > CACHE_SECONDS:
             self._learnt = time.monotonic()
             self._ids.clear()
             self._links.clear()
@@ -115,8 +119,8 @@ class Teller:
     def _messages(self, events: Sequence[Event]) -> dict[str, dict[str, Any]]:
         """Address, metadata and Message-ID by message id."""
         found: dict[str, dict[str, Any]] = {}
-        for start in range(0, len(events), ASKED):
-            rows = [event.row for event in events[start : start + ASKED]]
+        for start in range(0, len(events), BATCH_MESSAGES):
+            rows = [event.row for event in events[start : start + BATCH_MESSAGES]]
             answer = self._ask(
                 "event_recipients",
                 newsletters=sorted({row.newsletter for row in rows}),

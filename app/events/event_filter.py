@@ -9,8 +9,8 @@ from app.events.feed import Event, Row
 from app.links import identity
 from app.model.verdicts import HUMAN, MACHINE
 from app.schemas.events import (
-    LinkTold,
-    Told,
+    EventLink,
+    EventOut,
 )
 from app.stats.queries import Queries
 
@@ -34,7 +34,7 @@ class EventFilter(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults
     hosts: tuple[str, ...] = ()
     paths: tuple[str, ...] = ()
 
-    def takes(self, told: Told) -> bool:
+    def takes(self, told: EventOut) -> bool:
         """Whether the event is asked for. What is asked of links asks for clicks."""
         return (
             (not self.newsletters or told.newsletter_id in self.newsletters)
@@ -48,7 +48,7 @@ class EventFilter(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults
         """Whether anything is asked of links, besides their ids."""
         return any((self.labels, self.tags, self.names, self.urls, self.hosts, self.paths))
 
-    def _follows(self, link: LinkTold) -> bool:
+    def _follows(self, link: EventLink) -> bool:
         parts = urlsplit(link.url)
         host = f".{parts.hostname or ''}"
         return (

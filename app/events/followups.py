@@ -23,7 +23,7 @@ from app.events.webhooks import queue
 from app.schemas.events import (
     Due,
 )
-from app.storage.tables import followed, followups, signed
+from app.storage.tables import followup_recipients, followups, signed
 
 TYPE = "followup.due"
 MOST_HOURS = 720
@@ -75,29 +75,41 @@ class FollowUps:
         with self._engine.begin() as connection:
             connection.execute(
                 new(followups).values(
-                    id=made.id, workspace=self._workspace, name=name, webhook=webhook,
-                    rule=msgspec.json.encode(rule), at=now, seq=at.seq, line=at.line,
-                    sent_ms=sent.ms, sent_message=sent.message,
+                    id=made.id,
+                    workspace=self._workspace,
+                    name=name,
+                    webhook=webhook,
+                    rule=msgspec.json.encode(rule),
+                    at=now,
+                    seq=at.seq,
+                    line=at.line,
+                    sent_ms=sent.ms,
+                    sent_message=sent.message,
                 )
-            )  # fmt: skip
+            )
         return made
 
     def all(self, counted: bool = True) -> list[FollowUp]:
         """The oldest first. Counting takes time where many were made: without it `made` is 0."""
         made: ColumnElement[int] = literal(0).label("made")
         if counted:
-            of = select(func.count()).where(followed.c.followup == followups.c.id)
+            of = select(func.count()).where(followup_recipients.c.followup == followups.c.id)
             made = of.scalar_subquery().label("made")
         query = select(followups, made).where(followups.c.workspace == self._workspace)
         with self._engine.connect() as connection:
             return [
                 FollowUp(
-                    row.id, row.name, row.webhook, msgspec.json.decode(row.rule, type=Rule),
-                    row.at, Cursor(row.seq, row.line), Sent(row.sent_ms, row.sent_message),
+                    row.id,
+                    row.name,
+                    row.webhook,
+                    msgspec.json.decode(row.rule, type=Rule),
+                    row.at,
+                    Cursor(row.seq, row.line),
+                    Sent(row.sent_ms, row.sent_message),
                     row.made,
                 )
                 for row in connection.execute(query.order_by(followups.c.at))
-            ]  # fmt: skip
+            ]
 
     def get(self, followup_id: str) -> FollowUp | None:
         """None where there is none."""
@@ -134,7 +146,7 @@ class FollowUps:
             erasure_requests.check(connection, seen)
             for recipient, what in due:
                 first = connection.execute(
-                    insert(followed)
+                    insert(followup_recipients)
                     .values(followup=one.id, recipient=signed(recipient), at=now)
                     .on_conflict_do_nothing()
                 )

@@ -14,11 +14,11 @@ from typing import NamedTuple
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.consent.erasure_requests import ErasedError
-from app.events.enrich import Teller
-from app.events.experiment_worker import Decider
-from app.events.feed import LOOK, Cursor, CursorError, Feed, News
-from app.events.followup_worker import Follower
-from app.events.safe_http import OutsideError, post
+from app.events.enrich import EventEnricher
+from app.events.experiment_worker import ExperimentWorker
+from app.events.feed import POLL_SECONDS, Cursor, CursorError, Feed, FeedWatcher
+from app.events.followup_worker import FollowUpWorker
+from app.events.safe_http import OutsideError, safe_post
 from app.events.signing import headers
 from app.events.webhooks import Delivery, Webhook, Webhooks
 from app.settings.settings import Settings
@@ -28,25 +28,29 @@ from app.storage.clickhouse import StorageError
 log = logging.getLogger(__name__)
 BATCH = 500  # events read at once
 TOGETHER = 10  # requests to one endpoint at a time; one while it fails
-ANOTHER = 5.0  # seconds between looks whether the process that delivers has gone
+LOCK_SECONDS = 5.0  # seconds between looks whether the process that delivers has gone
 SWEEP = 3600.0
 
 
-class Course(NamedTuple):
+class WebhookContext(NamedTuple):
     """What one workspace's webhooks are told by, and who decides its experiments."""
 
     hooks: Webhooks
     queries: Queries
-    teller: Teller
-    follower: Follower
-    decider: Decider
+    teller: EventEnricher
+    follower: FollowUpWorker
+    decider: ExperimentWorker
 
 
-class Dispatcher:
+class WebhookWorker:
     """`run()` until cancelled. `courses` holds every workspace's by its name."""
 
     def __init__(
-        self, settings: Settings, courses: Mapping[str, Course], feed: Feed, news: News
+        self,
+        settings: Settings,
+        courses: Mapping[str, WebhookContext],
+        feed: Feed,
+        news: FeedWatcher,
     ) -> None:
         self._settings, self._courses, self._feed, self._news = settings, courses, feed, news
         self._sending: dict[str, asyncio.Task[None]] = {}
@@ -60,7 +64,7 @@ class Dispatcher:
                     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                     break
                 except BlockingIOError:
-                    await asyncio.sleep(ANOTHER)
+                    await asyncio.sleep(LOCK_SECONDS)
             try:
                 await self._deliver()
             finally:
@@ -103,9 +107,9 @@ class Dispatcher:
                     await asyncio.to_thread(course.hooks.sweep, time.time())
             except SQLAlchemyError:
                 log.exception("webhooks wait")
-            await asyncio.sleep(LOOK)
+            await asyncio.sleep(POLL_SECONDS)
 
-    def take(self, name: str, course: Course, newest: int) -> int:
+    def take(self, name: str, course: WebhookContext, newest: int) -> int:
         """Make deliveries of what is new for a workspace's webhooks; returns how many. Blocking."""
         hooks = course.hooks.all()
         self.notices[name] = [
@@ -116,7 +120,7 @@ class Dispatcher:
         on = [hook for hook in hooks if not hook.disabled and hook.cursor.seq <= newest]
         return sum(self._take(course, hook) for hook in on) + course.follower.take()
 
-    def _take(self, course: Course, hook: Webhook) -> int:
+    def _take(self, course: WebhookContext, hook: Webhook) -> int:
         count, at = 0, hook.cursor
         while True:
             seen = self._feed.erasures.newest()
@@ -133,7 +137,7 @@ class Dispatcher:
             count += course.hooks.take(hook, wanted, following, seen)
             at = following
 
-    def _begin(self, course: Course, webhook_id: str) -> None:
+    def _begin(self, course: WebhookContext, webhook_id: str) -> None:
         if webhook_id not in self._sending:
             task = asyncio.create_task(self._send(course.hooks, webhook_id), name=webhook_id)
             self._sending[webhook_id] = task
@@ -154,7 +158,7 @@ class Dispatcher:
     async def _try(self, hooks: Webhooks, hook: Webhook, delivery: Delivery) -> None:
         sent = headers(hook.secret, delivery.event, int(time.time()), delivery.body)
         try:
-            answer = await post(hook.url, delivery.body, sent, self._settings.hook_networks)
+            answer = await safe_post(hook.url, delivery.body, sent, self._settings.hook_networks)
         except OutsideError as error:
             await asyncio.to_thread(hooks.failed, delivery, str(error))
             return

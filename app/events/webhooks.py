@@ -27,8 +27,8 @@ from app.events.signing import (
     sent_as,
 )
 from app.schemas import webhooks as acting
-from app.schemas.events import Told
-from app.storage.tables import deliveries, told, webhooks
+from app.schemas.events import EventOut
+from app.storage.tables import deliveries, first_events, webhooks
 
 PAUSES = (5.0, 30.0, 120.0, 600.0, 3600.0, 4 * 3600.0, 12 * 3600.0, 24 * 3600.0)  # seconds
 GIVEN_UP = 5 * 86_400.0  # seconds after which a delivery is dead, and a failing webhook disabled
@@ -88,11 +88,18 @@ class Webhooks:
         with self._engine.begin() as connection:
             connection.execute(
                 new(webhooks).values(
-                    id=hook.id, workspace=self._workspace, url=url, secret=secret,
-                    wanted=_encode(wanted), first=first, at=hook.at, seq=at.seq, line=at.line,
+                    id=hook.id,
+                    workspace=self._workspace,
+                    url=url,
+                    secret=secret,
+                    wanted=_encode(wanted),
+                    first=first,
+                    at=hook.at,
+                    seq=at.seq,
+                    line=at.line,
                     disabled="",
                 )
-            )  # fmt: skip
+            )
         return hook
 
     def keep(self, named: Mapping[str, tuple[str, EventFilter, bool, str]], at: Cursor) -> None:
@@ -106,11 +113,16 @@ class Webhooks:
                 connection.execute(
                     insert(webhooks)
                     .values(
-                        id=FILED + name, workspace=self._workspace, at=time.time(), seq=at.seq,
-                        line=at.line, disabled="", **said,
+                        id=FILED + name,
+                        workspace=self._workspace,
+                        at=time.time(),
+                        seq=at.seq,
+                        line=at.line,
+                        disabled="",
+                        **said,
                     )
                     .on_conflict_do_update(index_elements=["id"], set_=said)
-                )  # fmt: skip
+                )
             connection.execute(
                 delete(webhooks).where(
                     webhooks.c.workspace == self._workspace,
@@ -148,7 +160,9 @@ class Webhooks:
                 .values(disabled="", failing_since=None)
             )
 
-    def take(self, hook: Webhook, events: Sequence[Told], following: Cursor, seen: int = 0) -> int:
+    def take(
+        self, hook: Webhook, events: Sequence[EventOut], following: Cursor, seen: int = 0
+    ) -> int:
         """Make deliveries of events and move the cursor, in one commit; returns how many.
 
         Raises ErasedError, and nothing is done, where somebody was erased since `seen`.
@@ -188,12 +202,13 @@ class Webhooks:
                     select(deliveries.c.webhook)
                     .join(webhooks, webhooks.c.id == deliveries.c.webhook)
                     .where(
-                        deliveries.c.due <= now, webhooks.c.disabled == "",
+                        deliveries.c.due <= now,
+                        webhooks.c.disabled == "",
                         webhooks.c.workspace == self._workspace,
                     )
                     .distinct()
                 ).scalars()
-            )  # fmt: skip
+            )
 
     def next(self, webhook_id: str, now: float, limit: int) -> list[Delivery]:
         """What is due, the longest waiting first."""
@@ -263,9 +278,13 @@ class Webhooks:
             if answer and answer.retry_after is not None:
                 pause = min(max(answer.retry_after, 1.0), PAUSES[-1])
             _update(
-                connection, delivery, state="dead" if over else "waiting",
-                due=None if over else now + pause, status=status, error=error[:LOGGED],
-            )  # fmt: skip
+                connection,
+                delivery,
+                state="dead" if over else "waiting",
+                due=None if over else now + pause,
+                status=status,
+                error=error[:LOGGED],
+            )
 
     def standing(self) -> dict[str, int]:
         """How many deliveries there are by state, and how many webhooks are `off`."""
@@ -292,19 +311,25 @@ def queue(connection: Connection, webhook: str, event: str, sent: bytes, now: fl
     made = connection.execute(
         insert(deliveries)
         .values(
-            webhook=webhook, event=event, body=sent, at=now, due=now, state="waiting", attempts=0,
+            webhook=webhook,
+            event=event,
+            body=sent,
+            at=now,
+            due=now,
+            state="waiting",
+            attempts=0,
             error="",
         )
         .on_conflict_do_nothing()
-    )  # fmt: skip
+    )
     return int(made.rowcount)
 
 
-def _is_first(connection: Connection, webhook: str, event: Told) -> bool:
+def _is_first(connection: Connection, webhook: str, event: EventOut) -> bool:
     if not event.message_id:  # an experiment's outcome, of which there is one
         return True
     made = connection.execute(
-        insert(told)
+        insert(first_events)
         .values(webhook=webhook, what=f"{event.type} {event.message_id}")
         .on_conflict_do_nothing()
     )
@@ -333,9 +358,16 @@ def _disable(connection: Connection, webhook: str, why: str) -> None:
 def _webhook(row: Any) -> Webhook:
     wanted = msgspec.json.decode(row.wanted, type=EventFilter)
     return Webhook(
-        row.id, row.url, row.secret, wanted, row.first, row.at, row.failing_since, row.disabled,
+        row.id,
+        row.url,
+        row.secret,
+        wanted,
+        row.first,
+        row.at,
+        row.failing_since,
+        row.disabled,
         Cursor(row.seq, row.line),
-    )  # fmt: skip
+    )
 
 
 def _iso(at: float) -> str:
@@ -345,9 +377,16 @@ def _iso(at: float) -> str:
 def delivery_out(one: Delivery) -> acting.DeliveryOut:
     """A delivery as the API tells it."""
     return acting.DeliveryOut(
-        one.id, one.event, one.state, one.attempts, datetime.fromtimestamp(one.at, UTC),
-        _at(one.due), one.status, one.error, msgspec.Raw(one.body),
-    )  # fmt: skip
+        one.id,
+        one.event,
+        one.state,
+        one.attempts,
+        datetime.fromtimestamp(one.at, UTC),
+        _at(one.due),
+        one.status,
+        one.error,
+        msgspec.Raw(one.body),
+    )
 
 
 def _at(seconds: float | None) -> datetime | None:

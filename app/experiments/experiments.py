@@ -99,10 +99,14 @@ class Experiments:
         plan.check(now / 1000)
         numbers = [self.variants.number(newsletter, share.variant) for share in plan.variants]
         values = {
-            "id": f"exp_{secrets.token_hex(8)}", "workspace": self._workspace,
-            "newsletter": signed(newsletter), "newsletter_id": newsletter_id,
-            "plan": msgspec.json.encode(plan), "numbers": msgspec.json.encode(numbers), "at": now,
-        }  # fmt: skip
+            "id": f"exp_{secrets.token_hex(8)}",
+            "workspace": self._workspace,
+            "newsletter": signed(newsletter),
+            "newsletter_id": newsletter_id,
+            "plan": msgspec.json.encode(plan),
+            "numbers": msgspec.json.encode(numbers),
+            "at": now,
+        }
         waiting = select(func.count()).where(*self._undecided())
         try:
             with self._engine.begin() as connection:
@@ -200,8 +204,13 @@ def decide(connection: Connection, experiment: Experiment, outcome: Outcome, at:
 
 def _experiment(row: Any) -> Experiment:
     return Experiment(
-        row.id, unsigned(row.newsletter), row.newsletter_id,
-        msgspec.json.decode(row.plan, type=Plan), msgspec.json.decode(row.numbers, type=list[int]),
-        row.at, row.full, row.decided,
+        row.id,
+        unsigned(row.newsletter),
+        row.newsletter_id,
+        msgspec.json.decode(row.plan, type=Plan),
+        msgspec.json.decode(row.numbers, type=list[int]),
+        row.at,
+        row.full,
+        row.decided,
         msgspec.json.decode(row.outcome, type=Outcome) if row.outcome else None,
-    )  # fmt: skip
+    )

@@ -22,7 +22,7 @@ from app.model.verdicts import (
 VERSION = 2
 
 
-class Classified(NamedTuple):
+class Classification(NamedTuple):
     """A verdict, the names of the rules that fired (the first decided), agent and network."""
 
     verdict: Verdict
@@ -53,7 +53,7 @@ class Rule(NamedTuple):
 
 # Opens that Gmail fetches before it shows a mail come with this end (SparkPost, January 2022).
 _GMAIL_PREFETCH = "Edge/12.246 Mozilla/5.0"
-_HASTE = 60_000  # milliseconds after sending
+_HASTE_MS = 60_000  # milliseconds after sending
 
 
 def _office(hit: Signals) -> bool:
@@ -66,8 +66,11 @@ RULES: tuple[Rule, ...] = (
     # is the person's (Microsoft, "Office Existence Discovery Protocol").
     Rule("office_discovery", "prefetch", lambda hit, _: hit.kind == "click" and _office(hit)),
     # Sec-Purpose (Fetch standard), Purpose and X-Moz: the browser looks ahead.
-    Rule("prefetch_header", "prefetch", lambda hit, _: "prefetch" in hit.purpose.lower()
-         or "preview" in hit.purpose.lower()),
+    Rule(
+        "prefetch_header",
+        "prefetch",
+        lambda hit, _: "prefetch" in hit.purpose.lower() or "preview" in hit.purpose.lower(),
+    ),
     # HEAD (RFC 9110, 9.3.2) asks about a page or an image; people's clients show it.
     Rule("head_request", "scanner", lambda hit, _: hit.method == "HEAD"),
     Rule("link_scanner", "scanner", lambda _, agent: agent.program == "scanner"),
@@ -76,33 +79,49 @@ RULES: tuple[Rule, ...] = (
     Rule("headless_browser", "bot", lambda _, agent: agent.program == "headless"),
     Rule("known_crawler", "bot", lambda _, agent: agent.program == "crawler"),
     # Mail Privacy Protection loads every image from Apple's relays with this agent, read or not.
-    Rule("apple_prefetch", "prefetch", lambda hit, _: hit.kind == "open"
-         and hit.user_agent.strip() == "Mozilla/5.0"),
-    Rule("gmail_prefetch", "prefetch", lambda hit, _: hit.kind == "open"
-         and hit.user_agent.endswith(_GMAIL_PREFETCH)),
+    Rule(
+        "apple_prefetch",
+        "prefetch",
+        lambda hit, _: hit.kind == "open" and hit.user_agent.strip() == "Mozilla/5.0",
+    ),
+    Rule(
+        "gmail_prefetch",
+        "prefetch",
+        lambda hit, _: hit.kind == "open" and hit.user_agent.endswith(_GMAIL_PREFETCH),
+    ),
     # Browsers follow a link with mode navigate (Fetch standard); scripts fetch with the others.
-    Rule("script_fetch", "bot", lambda hit, _: hit.kind == "click"
-         and hit.fetch_mode in ("cors", "no-cors", "same-origin", "websocket")),
+    Rule(
+        "script_fetch",
+        "bot",
+        lambda hit, _: (
+            hit.kind == "click"
+            and hit.fetch_mode in ("cors", "no-cors", "same-origin", "websocket")
+        ),
+    ),
     # Every browser names itself when it follows a link.
     Rule("no_browser", "bot", lambda hit, _: hit.kind == "click" and bare(hit.user_agent)),
     # A rented server that follows a link as the mail comes in, without a browser's fetch metadata:
     # each alone proves little, together they are a gateway's check.
-    Rule("delivery_scan", "scanner", lambda hit, _: hit.kind == "click" and hit.datacentre
-         and hit.hasty and not hit.fetch_mode),
+    Rule(
+        "delivery_scan",
+        "scanner",
+        lambda hit, _: hit.kind == "click" and hit.datacentre and hit.hasty and not hit.fetch_mode,
+    ),
     # The image proxies of Gmail and Yahoo fetch when the mail is read.
-    Rule("google_image_proxy", "privacy_proxy", lambda hit, _:
-         "GoogleImageProxy" in hit.user_agent),
+    Rule(
+        "google_image_proxy", "privacy_proxy", lambda hit, _: "GoogleImageProxy" in hit.user_agent
+    ),
     Rule("yahoo_mail_proxy", "privacy_proxy", lambda hit, _: "YahooMailProxy" in hit.user_agent),
     Rule("no_agent", "unknown", lambda hit, _: hit.kind == "open" and bare(hit.user_agent)),
     Rule("datacentre", None, lambda hit, _: hit.datacentre),
     Rule("soon_after_sending", None, lambda hit, _: hit.hasty),
-)  # fmt: skip
+)
 
 
-def classify(hit: Hit, networks: Networks | None = None) -> Classified:
+def classify(hit: Hit, networks: Networks | None = None) -> Classification:
     """The verdict on one hit by itself."""
     network = networks.of(hit.address) if networks else NOWHERE
-    hasty = hit.kind == "click" and hit.at - sent_at(hit.message) < _HASTE
+    hasty = hit.kind == "click" and hit.at - sent_at(hit.message) < _HASTE_MS
     found = _classify(
         hit.kind, hit.method, hit.purpose, hit.fetch_mode, hit.user_agent, network.datacentre, hasty
     )
@@ -110,14 +129,14 @@ def classify(hit: Hit, networks: Networks | None = None) -> Classified:
 
 
 @lru_cache(maxsize=65_536)
-def _classify(*told: Any) -> Classified:
+def _classify(*told: Any) -> Classification:
     signals = Signals(*told)
     parts = agent(signals.user_agent)
     if signals.kind == "unsubscribe":  # mailbox providers send it for the person (RFC 8058)
-        return Classified("human", ("one_click",), parts)
+        return Classification("human", ("one_click",), parts)
     fired = [rule for rule in RULES if rule.applies(signals, parts)]
     verdicts: list[Verdict] = [rule.verdict for rule in fired if rule.verdict]
-    return Classified(
+    return Classification(
         verdicts[0] if verdicts else "human", tuple(rule.name for rule in fired), parts
     )
 

@@ -31,12 +31,12 @@ from typing import Any, NamedTuple
 import msgspec
 
 from app.events.feed import Feed
-from app.ingest.classifier import VERSION, Classified
-from app.ingest.message_rules import CONTEXT_MS, judge
+from app.ingest.classifier import VERSION, Classification
+from app.ingest.message_rules import CONTEXT_MS, classify_message
 from app.ingest.networks import Networks
 from app.ingest.touched import (
     PARTIAL,
-    Touched,
+    TouchedSpan,
     age_seconds,
     merged_spans,
     origin,
@@ -49,13 +49,13 @@ from app.storage.sql import sql
 
 log = logging.getLogger(__name__)
 
-SETTLE_AFTER = 2.0  # seconds; a burst lasts one, and its last segment must have been loaded
-LOOK = 0.5  # seconds between looks for segments to settle
-RETRY = 5.0  # seconds, while ClickHouse is away
+SETTLE_AFTER_SECONDS = 2.0  # seconds; a burst lasts one, and its last segment must have been loaded
+POLL_SECONDS = 0.5  # seconds between looks for segments to settle
+RETRY_SECONDS = 5.0  # seconds, while ClickHouse is away
 MESSAGES = 500  # asked for at once when settling
 PAGE = 2_000  # messages at once when reclassifying
-SETTLED = 300_000  # milliseconds after which nobody settles a hit any more
-FOREVER = 2**42  # milliseconds, in the year 2109
+SETTLED_MS = 300_000  # milliseconds after which nobody settles a hit any more
+FOREVER_MS = 2**42  # milliseconds, in the year 2109
 
 _encode = msgspec.json.encode
 
@@ -88,14 +88,14 @@ class Corrections:
     async def run(self) -> None:
         """Settle what was loaded, until cancelled. ClickHouse being away is waited out."""
         while True:
-            await asyncio.sleep(LOOK)
+            await asyncio.sleep(POLL_SECONDS)
             try:
                 await asyncio.to_thread(self.settle)
             except (StorageError, OSError) as error:
                 log.debug("settling waits: %s", error)
-                await asyncio.sleep(RETRY)
+                await asyncio.sleep(RETRY_SECONDS)
 
-    def settle(self, after: float = SETTLE_AFTER) -> int:
+    def settle(self, after: float = SETTLE_AFTER_SECONDS) -> int:
         """Look again at what was loaded `after` seconds ago; returns how many verdicts changed.
 
         Raises StorageError; nothing is lost then, and nothing done twice when it is called again.
@@ -135,7 +135,7 @@ class Corrections:
                 with self._alone():
                     self._load_pending()
                     changed += self._correct(
-                        Touched(workspace, [newsletter], start, end),
+                        TouchedSpan(workspace, [newsletter], start, end),
                         [str(row["message"]) for row in found],
                         lambda row: start <= row["at_ms"] < end,
                     )
@@ -153,12 +153,14 @@ class Corrections:
             (self.folder / PARTIAL).unlink(missing_ok=True)
             yield
 
-    def _settle(self, touched: Touched) -> int:
+    def _settle(self, touched: TouchedSpan) -> int:
         """Only hits that this data folder has loaded are corrected, and only recent ones."""
-        near = Touched(
-            touched.workspace, touched.newsletters,
-            touched.start - CONTEXT_MS, touched.end + CONTEXT_MS,
-        )  # fmt: skip
+        near = TouchedSpan(
+            touched.workspace,
+            touched.newsletters,
+            touched.start - CONTEXT_MS,
+            touched.end + CONTEXT_MS,
+        )
         found = self.storage.query(sql("settle_messages"), _parameters(near))
         messages = [str(row["message"]) for row in found]
         return sum(
@@ -171,18 +173,22 @@ class Corrections:
         )
 
     def _correct(
-        self, touched: Touched, messages: Sequence[str], mine: Callable[[Row], bool]
+        self, touched: TouchedSpan, messages: Sequence[str], mine: Callable[[Row], bool]
     ) -> int:
         """Bring the stored verdicts on these messages' hits up to what the rules say now."""
-        around = Touched(
-            touched.workspace, touched.newsletters,
-            touched.start - CONTEXT_MS, touched.end + CONTEXT_MS,
-        )  # fmt: skip
+        around = TouchedSpan(
+            touched.workspace,
+            touched.newsletters,
+            touched.start - CONTEXT_MS,
+            touched.end + CONTEXT_MS,
+        )
         rows = self.storage.query(sql("settle_hits"), {**_parameters(around), "messages": messages})
         lines: list[bytes] = []
         for _, group in groupby(rows, key=lambda row: row["message"]):
             hits = list(group)
-            for row, found in zip(hits, judge(map(_hit, hits), self.networks), strict=True):
+            for row, found in zip(
+                hits, classify_message(map(_hit, hits), self.networks), strict=True
+            ):
                 if mine(row) and not _forgotten(row) and not _same(row, found):
                     lines += map(_line, _pair(row, found))
         if lines:
@@ -221,34 +227,50 @@ class Corrections:
 
 def span(start: datetime | None, end: datetime | None) -> tuple[int, int]:
     """Milliseconds to reclassify: all there is, but what other data folders may still settle."""
-    settled = now_ms() - SETTLED
+    settled = now_ms() - SETTLED_MS
     last = settled if end is None else min(int(end.timestamp() * 1000), settled)
     return 0 if start is None else int(start.timestamp() * 1000), last
 
 
-def _parameters(touched: Touched) -> dict[str, Any]:
+def _parameters(touched: TouchedSpan) -> dict[str, Any]:
     return {
         "workspace": touched.workspace,
         "newsletters": touched.newsletters,
         "from_ms": max(0, touched.start),
-        "to_ms": min(FOREVER, touched.end),
+        "to_ms": min(FOREVER_MS, touched.end),
     }
 
 
 def _hit(row: Row) -> Hit:
     return Hit(
-        row["kind"], row["at_ms"], row["workspace"], row["newsletter"], row["message"].hex,
-        row["recipient"], row["position"], "", row["variant"], row["method"], row["address"],
-        row["user_agent"], row["purpose"], row["fetch_mode"], row["mode"],
-    )  # fmt: skip
+        row["kind"],
+        row["at_ms"],
+        row["workspace"],
+        row["newsletter"],
+        row["message"].hex,
+        row["recipient"],
+        row["position"],
+        "",
+        row["variant"],
+        row["method"],
+        row["address"],
+        row["user_agent"],
+        row["purpose"],
+        row["fetch_mode"],
+        row["mode"],
+    )
 
 
-def _columns(found: Classified) -> Row:
+def _columns(found: Classification) -> Row:
     return {
-        "verdict": found.verdict, "reasons": list(found.reasons), "client": found.agent.client,
-        "os": found.agent.os, "device": found.agent.device, "asn": found.network.asn,
+        "verdict": found.verdict,
+        "reasons": list(found.reasons),
+        "client": found.agent.client,
+        "os": found.agent.os,
+        "device": found.agent.device,
+        "asn": found.network.asn,
         "country": found.network.country,
-    }  # fmt: skip
+    }
 
 
 def _forgotten(row: Row) -> bool:
@@ -256,11 +278,11 @@ def _forgotten(row: Row) -> bool:
     return not row["address"] and not row["user_agent"]
 
 
-def _same(row: Row, found: Classified) -> bool:
+def _same(row: Row, found: Classification) -> bool:
     return all(row[name] == value for name, value in _columns(found).items())
 
 
-def _pair(row: Row, found: Classified) -> tuple[Row, Row]:
+def _pair(row: Row, found: Classification) -> tuple[Row, Row]:
     old = {**row, "sign": -1}
     new = {**row, **_columns(found), "rules": VERSION, "revision": row["revision"] + 1, "sign": 1}
     return old, new

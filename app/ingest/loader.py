@@ -29,8 +29,8 @@ from app.storage.clickhouse import Storage, StorageError
 log = logging.getLogger(__name__)
 
 LOCK = "loading.lock"  # shared by who loads
-POLL = 0.1  # seconds between looks for sealed segments
-ADOPT = 10.0  # seconds between looks for segments of killed processes
+POLL_SECONDS = 0.1  # seconds between looks for sealed segments
+ADOPT_SECONDS = 10.0  # seconds between looks for segments of killed processes
 FIRST_RETRY, LAST_RETRY = 0.5, 30.0  # seconds; doubled at each failure, with jitter
 _STORED = "SELECT count() AS n FROM hits FINAL WHERE segment = {segment:UUID}"
 
@@ -82,7 +82,7 @@ class Loader:
                 loaded = await asyncio.to_thread(self.load_all)
                 self.trouble = ""  # nothing may be left because another process has loaded it
                 if not loaded:
-                    await self._wait(POLL)
+                    await self._wait(POLL_SECONDS)
                 pause = FIRST_RETRY
             except (StorageError, OSError) as error:
                 if str(error) != self.trouble:
@@ -105,7 +105,7 @@ class Loader:
 
     def load_all(self) -> int:
         """Load every sealed segment, oldest first; returns how many lines. Raises StorageError."""
-        if time.monotonic() - self._adopted_at > ADOPT:
+        if time.monotonic() - self._adopted_at > ADOPT_SECONDS:
             journal_segments.adopt_orphans(self.folder)
             self._adopted_at = time.monotonic()
         return sum(self._load_shared(path) for path in journal_segments.sealed(self.folder))

@@ -4,7 +4,14 @@ from bisect import bisect
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
-from app.ingest.classifier import _BURST, _BURST_LINKS, _SWEEP, _SWEEP_LINKS, Classified, classify
+from app.ingest.classifier import (
+    _BURST,
+    _BURST_LINKS,
+    _SWEEP,
+    _SWEEP_LINKS,
+    Classification,
+    classify,
+)
 from app.ingest.networks import Networks
 from app.model.records import Hit
 from app.model.verdicts import (
@@ -12,13 +19,13 @@ from app.model.verdicts import (
     MACHINE,
 )
 
-Judged = list[tuple[Hit, Classified]]  # in order of time
+Judged = list[tuple[Hit, Classification]]  # in order of time
 
 
-_TAIL = 30_000  # around a burst or sweep
+_TAIL_MS = 30_000  # around a burst or sweep
 
 
-_FETCHED = 10_000  # after a scanner
+_FETCHED_MS = 10_000  # after a scanner
 
 
 CONTEXT_MS = 60_000  # how far around a hit TOGETHER must see; they look less far
@@ -44,7 +51,7 @@ def _crowd(judged: Judged, links: int, span: int) -> set[int]:
     return crowd
 
 
-def _follows(hit: Hit, found: Classified) -> bool:
+def _follows(hit: Hit, found: Classification) -> bool:
     """A click; one of Office or of a browser that looks ahead belongs to a person's."""
     return hit.kind == "click" and found.verdict != "prefetch"
 
@@ -59,7 +66,7 @@ def sweep(judged: Judged) -> set[int]:
     return _crowd(judged, _SWEEP_LINKS, _SWEEP)
 
 
-def companion(judged: Judged) -> set[int]:
+def same_sender_as_burst(judged: Judged) -> set[int]:
     """Whoever sent a burst or a sweep also sent this, half a minute before or after it."""
     crowd = burst(judged) | sweep(judged)
     times: dict[tuple[str, str], list[int]] = {}
@@ -71,7 +78,7 @@ def companion(judged: Judged) -> set[int]:
         if n not in crowd and theirs:
             after = bisect(theirs, hit.at)
             near = theirs[max(0, after - 1) : after + 1]
-            if any(abs(hit.at - at) <= _TAIL for at in near):
+            if any(abs(hit.at - at) <= _TAIL_MS for at in near):
                 found.add(n)
     return found
 
@@ -92,15 +99,20 @@ def fetched_before(judged: Judged) -> set[int]:
             scanned[network, ""] = scanned[network, hit.user_agent] = hit.at
         elif hit.kind == "click" and classified.verdict in HUMAN:
             last = scanned.get((network, hit.user_agent if hit.fetch_mode else ""))
-            if last is not None and hit.at - last <= _FETCHED:
+            if last is not None and hit.at - last <= _FETCHED_MS:
                 found.add(n)
     return found
 
 
-TOGETHER: tuple[Callable[[Judged], set[int]], ...] = (burst, sweep, companion, fetched_before)
+MESSAGE_RULES: tuple[Callable[[Judged], set[int]], ...] = (
+    burst,
+    sweep,
+    same_sender_as_burst,
+    fetched_before,
+)
 
 
-def judge(hits: Iterable[Hit], networks: Networks | None = None) -> list[Classified]:
+def classify_message(hits: Iterable[Hit], networks: Networks | None = None) -> list[Classification]:
     """The verdicts on all hits of one message, in the order given, each seen beside the others."""
     alone = [(hit, classify(hit, networks)) for hit in hits]
     order = sorted(range(len(alone)), key=lambda n: alone[n][0].at)
@@ -109,7 +121,7 @@ def judge(hits: Iterable[Hit], networks: Networks | None = None) -> list[Classif
     if not _may_matter(judged):
         return answer
     fired: dict[int, list[str]] = {}
-    for rule in TOGETHER:
+    for rule in MESSAGE_RULES:
         for n in rule(judged):
             fired.setdefault(n, []).append(rule.__name__)
     for n, names in fired.items():

@@ -7,8 +7,8 @@ from typing import NamedTuple
 import msgspec
 
 from app.consent.erasure_requests import Erasures
-from app.ingest.classifier import VERSION, Classified, classify
-from app.ingest.message_rules import judge
+from app.ingest.classifier import VERSION, Classification, classify
+from app.ingest.message_rules import classify_message
 from app.ingest.networks import Networks
 from app.links import identity, masking
 from app.model.records import (
@@ -23,17 +23,17 @@ from app.model.records import (
     Record,
     decode,
 )
-from app.model.tracking_modes import AGGREGATE, kept
+from app.model.tracking_modes import AGGREGATE, reduce_to_mode
 
 _encode_lines = msgspec.json.Encoder().encode_lines
 
 
 # What hits refer to goes first.
 TABLES = ("newsletters", "newsletter_links", "link_places", "link_carried", "messages", "hits")
-HOUR = 3_600_000  # milliseconds
+HOUR_MS = 3_600_000  # milliseconds
 
 
-CHUNK = 1_000  # rows encoded at once; the event loop waits meanwhile
+CHUNK_ROWS = 1_000  # rows encoded at once; the event loop waits meanwhile
 
 
 class _Row(msgspec.Struct, omit_defaults=True, gc=False):
@@ -129,7 +129,7 @@ def rows(
             unreadable += 1
             continue
         if isinstance(record, Hit):
-            hits.append(kept(record, secret))
+            hits.append(reduce_to_mode(record, secret))
             numbers.append(number)
             if record.kind == "click" and not record.link:
                 placed.add((record.workspace, record.newsletter, record.position, record.url))
@@ -165,11 +165,12 @@ def rows(
 
 def _lines(found: list[object]) -> bytes:
     return b"".join(
-        _encode_lines(found[start : start + CHUNK]) for start in range(0, len(found), CHUNK)
+        _encode_lines(found[start : start + CHUNK_ROWS])
+        for start in range(0, len(found), CHUNK_ROWS)
     )
 
 
-def _verdicts(hits: list[Hit], networks: Networks | None) -> list[Classified]:
+def _verdicts(hits: list[Hit], networks: Networks | None) -> list[Classification]:
     """In the order of `hits`."""
     found = [classify(hit, networks) for hit in hits]
     together: dict[str, list[int]] = {}
@@ -178,27 +179,64 @@ def _verdicts(hits: list[Hit], networks: Networks | None) -> list[Classified]:
             together.setdefault(hit.message, []).append(n)
     for positions in together.values():
         if len(positions) > 1:
-            judged = judge([hits[n] for n in positions], networks)
+            judged = classify_message([hits[n] for n in positions], networks)
             for n, classified in zip(positions, judged, strict=True):
                 found[n] = classified
     return found
 
 
-def _row(hit: Hit, found: Classified, segment_id: str, number: int, origin: int) -> _Row:
+def _row(hit: Hit, found: Classification, segment_id: str, number: int, origin: int) -> _Row:
     agent, network, link = found.agent, found.network, _link(hit)
     if hit.mode == AGGREGATE:  # of whatever the visitor told, only the verdict stays
         return _Row(
-            hit.workspace, hit.newsletter, hit.kind, hit.at / 1000, hit.message, hit.recipient,
-            hit.position, hit.method, found.verdict, VERSION, segment_id, number, origin,
-            mode=hit.mode, link_key=link.family, family=link.family,
-        )  # fmt: skip
+            hit.workspace,
+            hit.newsletter,
+            hit.kind,
+            hit.at / 1000,
+            hit.message,
+            hit.recipient,
+            hit.position,
+            hit.method,
+            found.verdict,
+            VERSION,
+            segment_id,
+            number,
+            origin,
+            mode=hit.mode,
+            link_key=link.family,
+            family=link.family,
+        )
     return _Row(
-        hit.workspace, hit.newsletter, hit.kind, hit.at / 1000, hit.message, hit.recipient,
-        hit.position, hit.method, found.verdict, VERSION, segment_id, number, origin, hit.variant,
-        hit.address, hit.user_agent, hit.purpose, hit.fetch_mode, found.reasons, agent.client,
-        agent.os, agent.device, network.asn, network.country, hit.mode, link.link, link.family,
-        hit.detail, link.url,
-    )  # fmt: skip
+        hit.workspace,
+        hit.newsletter,
+        hit.kind,
+        hit.at / 1000,
+        hit.message,
+        hit.recipient,
+        hit.position,
+        hit.method,
+        found.verdict,
+        VERSION,
+        segment_id,
+        number,
+        origin,
+        hit.variant,
+        hit.address,
+        hit.user_agent,
+        hit.purpose,
+        hit.fetch_mode,
+        found.reasons,
+        agent.client,
+        agent.os,
+        agent.device,
+        network.asn,
+        network.country,
+        hit.mode,
+        link.link,
+        link.family,
+        hit.detail,
+        link.url,
+    )
 
 
 def _link(hit: Hit) -> _HitLink:
@@ -238,9 +276,19 @@ def _keyed(record: PlacedLink) -> Link:
     label = masking.mask_text(record.label)
     detail = identity.detail(label, record.tags) if label or record.tags else 0
     return Link(
-        record.at, record.workspace, record.newsletter, found.link, found.family, record.link,
-        found.url, found.template, "", detail, label, record.tags,
-    )  # fmt: skip
+        record.at,
+        record.workspace,
+        record.newsletter,
+        found.link,
+        found.family,
+        record.link,
+        found.url,
+        found.template,
+        "",
+        detail,
+        label,
+        record.tags,
+    )
 
 
 def _link_rows(record: Link, at: float) -> Iterator[tuple[str, object]]:
@@ -250,14 +298,23 @@ def _link_rows(record: Link, at: float) -> Iterator[tuple[str, object]]:
         shown.append((record.family, record.template, True))
     for link, url, is_family in shown:
         place = {"workspace": record.workspace, "newsletter": record.newsletter, "link_key": link}
-        yield "newsletter_links", {
-            **place, "family": record.family, "is_family": int(is_family), "url": url,
-            "name": record.name, "detail": record.detail, "label": record.label,
-            "tags": record.tags, "at": at,
-        }  # fmt: skip
+        yield (
+            "newsletter_links",
+            {
+                **place,
+                "family": record.family,
+                "is_family": int(is_family),
+                "url": url,
+                "name": record.name,
+                "detail": record.detail,
+                "label": record.label,
+                "tags": record.tags,
+                "at": at,
+            },
+        )
         yield "link_places", {**place, "position": record.position, "at": at}
 
 
 def _carried(record: Carried, link: int) -> _Carried:
-    hour = record.at // HOUR * HOUR // 1000
+    hour = record.at // HOUR_MS * HOUR_MS // 1000
     return _Carried(record.workspace, record.newsletter, link, hour, record.variant)

@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 PARTIAL = "corrections.tmp"
 
 
-class Touched(msgspec.Struct):
+class TouchedSpan(msgspec.Struct):
     """The newsletters of one workspace that a segment has hits of, and when those were (ms)."""
 
     workspace: str
@@ -49,25 +49,27 @@ def touch(folder: Path, segment_id: str, hits: Iterable[Hit]) -> None:
     for hit in hits:
         found.setdefault(hit.workspace, []).append(hit)
     spans = [
-        Touched(
-            workspace, sorted({hit.newsletter for hit in theirs}),
-            min(hit.at for hit in theirs), max(hit.at for hit in theirs),
+        TouchedSpan(
+            workspace,
+            sorted({hit.newsletter for hit in theirs}),
+            min(hit.at for hit in theirs),
+            max(hit.at for hit in theirs),
         )
         for workspace, theirs in found.items()
         if any(hit.kind == "click" for hit in theirs)
-    ]  # fmt: skip
+    ]
     if spans:
         partial = folder / f"{segment_id}.tmp"
         partial.write_bytes(msgspec.json.encode(spans))
         partial.rename(folder / (segment_id + DONE))
 
 
-def merged_spans(paths: Iterable[Path]) -> list[Touched]:
+def merged_spans(paths: Iterable[Path]) -> list[TouchedSpan]:
     """Returns one span for each workspace."""
-    by_workspace: dict[str, Touched] = {}
+    by_workspace: dict[str, TouchedSpan] = {}
     for path in paths:
         try:
-            spans = msgspec.json.decode(path.read_bytes(), type=list[Touched])
+            spans = msgspec.json.decode(path.read_bytes(), type=list[TouchedSpan])
         except msgspec.DecodeError as error:  # cut off by a power loss; reclassify it
             log.error("%s is not settled: %s", path.name, error)
             continue

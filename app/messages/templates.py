@@ -1,4 +1,4 @@
-"""Compiled mails that are kept, and many recipients at once: newline-delimited JSON in and out.
+"""CompiledBody mails that are kept, and many recipients at once: newline-delimited JSON in and out.
 
 A template is a file in DATA_DIR/templates, compiled when it is first used; a variant may have one
 of its own. Recipients stream in; each line's answer goes to a spool first, so that a client which
@@ -21,7 +21,7 @@ import msgspec
 from app.experiments.experiments import Choices
 from app.experiments.variants import NONE, VariantError
 from app.links import masking
-from app.messages.prepare import CompiledMail, Draft, Outgoing
+from app.messages.prepare import CompiledMail, MessageDraft, MessagePreparer
 from app.messages.spool import (
     Spool,
 )
@@ -29,7 +29,7 @@ from app.model import records
 from app.model.errors import NotFoundError
 from app.model.ids import newsletter_key
 from app.model.tracking_modes import Modes
-from app.rewriting.html import Compiled
+from app.rewriting.html import CompiledBody
 from app.rewriting.html_scanner import RewriteError
 from app.rewriting.merge_fields import MissingValueError
 from app.schemas.messages import LineError, MessageOut, OwnData, RecipientIn, TemplateIn, TokenOut
@@ -42,7 +42,7 @@ SLICE = 100  # lines between two turns of the event loop
 Return = Literal["html", "token"]
 
 
-class Sample(msgspec.Struct, frozen=True):
+class SampleMail(msgspec.Struct, frozen=True):
     """A mail to show; its links count from `first_link` on, the rest is as in NewsletterIn."""
 
     html: str
@@ -51,7 +51,7 @@ class Sample(msgspec.Struct, frozen=True):
     full_urls: bool = False
 
 
-def _masked(sample: Sample) -> Sample:
+def _masked(sample: SampleMail) -> SampleMail:
     if sample.full_urls:
         return sample
     return msgspec.structs.replace(sample, html=masking.mask_html(sample.html))
@@ -75,19 +75,19 @@ class Template:
     _made: dict[tuple[bool, bool], CompiledMail] = field(default_factory=dict)
 
     def of(self, modes: Modes) -> CompiledMail:
-        """Compiled when first asked for, once for each choice of what is tracked."""
+        """CompiledBody when first asked for, once for each choice of what is tracked."""
         tracked = modes.opens != "off", modes.clicks != "off"
         if tracked not in self._made:
             self._made[tracked] = self.compile(modes)
         return self._made[tracked]
 
     @property
-    def html(self) -> Compiled:
+    def html(self) -> CompiledBody:
         """What most recipients get."""
         return self.of(self.modes).html
 
     @property
-    def text(self) -> Compiled | None:
+    def text(self) -> CompiledBody | None:
         """The same of text/plain."""
         return self.of(self.modes).text
 
@@ -101,15 +101,15 @@ class Addressed(NamedTuple):
     """A message of a stream, the mail that is made for it, and what is to be recorded of its own
     links."""
 
-    draft: Draft
+    draft: MessageDraft
     mail: CompiledMail
     links: Sequence[records.Link] = ()
 
 
-class Mailing:
+class TemplateStore:
     """Keeps the templates of one workspace and streams messages made from them."""
 
-    def __init__(self, folder: Path, outgoing: Outgoing, workspace: str = "default") -> None:
+    def __init__(self, folder: Path, outgoing: MessagePreparer, workspace: str = "default") -> None:
         self._folder, self._outgoing, self._workspace = folder, outgoing, workspace
         self._compiled: OrderedDict[tuple[str, int], tuple[bytes, Template]] = OrderedDict()
 
@@ -160,14 +160,14 @@ class Mailing:
             self._compiled.popitem(last=False)
         return known[1]
 
-    def keep_sample(self, newsletter_id: str, sample: Sample) -> None:
+    def keep_sample(self, newsletter_id: str, sample: SampleMail) -> None:
         """Keep a mail that is shown for this newsletter until a later one comes. Blocking.
 
         It was one recipient's: secrets in its links are masked, unless full URLs are wanted.
         """
         self._write(self._path(newsletter_id, "sample"), _encode(_masked(sample)))
 
-    def shown(self, newsletter_id: str, variant: int = NONE) -> Sample | None:
+    def shown(self, newsletter_id: str, variant: int = NONE) -> SampleMail | None:
         """The mail to show: the variant's template, or a template or sample. Blocking.
 
         Of several, the one that was kept last. Secrets in its links are masked, unless full URLs
@@ -182,7 +182,7 @@ class Mailing:
             return None
         # A template has `html` too: its other fields are passed over.
         latest = max(found, key=lambda path: path.stat().st_mtime_ns)
-        return _masked(msgspec.json.decode(latest.read_bytes(), type=Sample))
+        return _masked(msgspec.json.decode(latest.read_bytes(), type=SampleMail))
 
     async def messages(
         self, templates: Templates, body: AsyncIterator[bytes], give: Return
@@ -325,14 +325,21 @@ def _answer(answer: Addressed | LineError, give: Return) -> TokenOut | MessageOu
         return answer
     draft, mail, _ = answer
     about = (
-        draft.headers, draft.suppressed, draft.tracking, draft.withdrawn, draft.variant,
+        draft.headers,
+        draft.suppressed,
+        draft.tracking,
+        draft.withdrawn,
+        draft.variant,
         draft.choice.holdout,
-    )  # fmt: skip
+    )
     if give == "token":
         return TokenOut(draft.message_id, draft.recipient, draft.token, *about)
     if draft.choice.holdout:
         return MessageOut(draft.message_id, draft.recipient, "", None, *about)
     return MessageOut(
-        draft.message_id, draft.recipient, draft.personalise(mail.html).decode("utf-8"),
-        draft.personalise(mail.text).decode("utf-8") if mail.text else None, *about,
-    )  # fmt: skip
+        draft.message_id,
+        draft.recipient,
+        draft.personalise(mail.html).decode("utf-8"),
+        draft.personalise(mail.text).decode("utf-8") if mail.text else None,
+        *about,
+    )

@@ -10,9 +10,14 @@ NO_LINK = -1
 NOBODY = 0  # the recipient of what is kept without saying whose it was
 # What a row of a hit says where it is nobody's.
 BLANK: dict[str, Any] = {
-    "recipient": NOBODY, "address": "", "user_agent": "", "purpose": "", "fetch_mode": "", "asn": 0,
+    "recipient": NOBODY,
+    "address": "",
+    "user_agent": "",
+    "purpose": "",
+    "fetch_mode": "",
+    "asn": 0,
     "url": "",
-}  # fmt: skip
+}
 
 
 class Hit(msgspec.Struct, frozen=True, gc=False, tag_field="record", tag="hit", omit_defaults=True):

@@ -26,7 +26,7 @@ from app.web.views import report
 from app.web.views.urls import page_url
 
 log = logging.getLogger(__name__)
-LOOK = 60.0  # seconds between looks at the clock
+POLL_SECONDS = 60.0  # seconds between looks at the clock
 MOST = 50  # newsletters that are reported when none is named, those that sent most
 PERIODS: dict[str, Period] = {"day": "24h", "week": "7d", "month": "30d"}
 Every = Literal["day", "week", "month"]
@@ -94,7 +94,7 @@ class Reports:
                     log.warning("reports wait: %s", error)
                 except Exception:
                     log.exception("a report could not be made")
-                await asyncio.sleep(LOOK)
+                await asyncio.sleep(POLL_SECONDS)
 
     async def due(self, now: datetime) -> int:
         """Mail every report that is due; returns how many went out. Raises StorageError."""

@@ -28,9 +28,9 @@ from app.consent.erasure_requests import Erasure, Erasures
 from app.ingest.corrections import Corrections
 from app.ingest.loader import Loader
 from app.model.ids import recipient_key
-from app.model.tracking_modes import keys
+from app.model.tracking_modes import all_keys_of
 from app.privacy import scrub
-from app.privacy.subject_match import Marks
+from app.privacy.subject_match import SubjectMatcher
 from app.storage.clickhouse import Storage, StorageError
 from app.storage.journal_segments import OPEN, SEALED, adopt_orphans
 from app.storage.sql import sql
@@ -39,15 +39,15 @@ log = logging.getLogger(__name__)
 
 ANSWER_SECONDS = 20.0  # for which an answer waits for the end
 POLL_SECONDS = 0.1  # between looks whether an erasure is done
-LOOK = 0.2  # seconds between looks for somebody to erase
-RETRY = 5.0  # seconds, while ClickHouse is away or keeps files that it has replaced
-LOADING = 120.0  # seconds for which the journal is waited for at once
+REQUEST_POLL_SECONDS = 0.2  # seconds between looks for somebody to erase
+RETRY_SECONDS = 5.0  # seconds, while ClickHouse is away or keeps files that it has replaced
+LOADING_SECONDS = 120.0  # seconds for which the journal is waited for at once
 TOGETHER = 100  # messages whose metadata one statement rewrites
 Place = tuple[int, int]
 CLEARED = ("messages", "hits", "newsletter_links", "newsletters")  # tables whose rows are rewritten
 
 
-class Eraser:
+class ErasureWorker:
     """`run()` until cancelled; the rest blocks."""
 
     def __init__(
@@ -66,22 +66,22 @@ class Eraser:
 
     async def run(self) -> None:
         """Erase whoever waits. ClickHouse being away is waited out."""
-        ended, pause = -1, LOOK
+        ended, pause = -1, REQUEST_POLL_SECONDS
         while True:
             await asyncio.sleep(pause)
             try:
                 newest = await asyncio.to_thread(self.erasures.newest)
                 if newest == ended or not self._loader.ready:
-                    pause = LOOK
+                    pause = REQUEST_POLL_SECONDS
                     continue
                 await asyncio.to_thread(self.finish)
                 if await asyncio.to_thread(self.erasures.open):
-                    pause = min(pause * 2, RETRY)
+                    pause = min(pause * 2, RETRY_SECONDS)
                 else:
-                    ended, pause = newest, LOOK
+                    ended, pause = newest, REQUEST_POLL_SECONDS
             except (StorageError, OSError, SQLAlchemyError) as error:
                 log.warning("erasing waits: %s", error)
-                pause = RETRY
+                pause = RETRY_SECONDS
 
     def finish(self) -> None:
         """Bring all that is open as far as it goes now; nothing where another process is at it.
@@ -107,7 +107,7 @@ class Eraser:
 
     def _load(self) -> None:
         """Every line that was written before now; later ones are loaded as nobody's."""
-        folder, end = self._loader.folder, time.monotonic() + LOADING
+        folder, end = self._loader.folder, time.monotonic() + LOADING_SECONDS
         there = _unloaded(folder)
         while there:
             adopt_orphans(folder)
@@ -148,7 +148,7 @@ class Eraser:
         """The recipient's, and the pseudonyms that hits of theirs may be kept under."""
         rows = self._storage.query(sql("erase_pseudonymous"), {"workspace": one.workspace})
         secret = self._workspaces.get(DEFAULT).recipient_key
-        return keys(secret, [row["newsletter"] for row in rows], one.recipient)
+        return all_keys_of(secret, [row["newsletter"] for row in rows], one.recipient)
 
     def _rewrite_named(self, one: Erasure) -> int:
         """Links, names of newsletters and other messages' metadata hold an address only where a
@@ -198,7 +198,9 @@ class Eraser:
     def _scrub(self, rewritten: Sequence[Erasure]) -> None:
         secrets = {one.name: one.recipient_key for one in self._workspaces.all()}
         for one in rewritten:
-            marks = Marks(one.workspace, self._keys(one), (one.address,), secrets[one.workspace])
+            marks = SubjectMatcher(
+                one.workspace, self._keys(one), (one.address,), secrets[one.workspace]
+            )
             counts = {
                 **one.counts,
                 "feed": scrub.scrub_feed(self._engine, marks),
@@ -225,7 +227,9 @@ class Eraser:
             yield True
 
 
-def begin(erasures: Erasures, workspaces: Workspaces, workspace: str, recipient: str) -> Erasure:
+def request_erasure(
+    erasures: Erasures, workspaces: Workspaces, workspace: str, recipient: str
+) -> Erasure:
     """Ask for a person to be erased. Raises WorkspaceError."""
     secret = workspaces.get(workspace).recipient_key
     return erasures.begin(workspace, recipient_key(secret, workspace, recipient), recipient)

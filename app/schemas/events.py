@@ -7,7 +7,7 @@ from msgspec import Struct
 from app.schemas.experiments import Outcome
 
 
-class LinkTold(Struct, frozen=True):
+class EventLink(Struct, frozen=True):
     """The link that was clicked, as it was in that very mail; `id` is that of its statistics.
 
     Secrets in the URL are masked. `position` counts the links of the mail from 0.
@@ -21,7 +21,7 @@ class LinkTold(Struct, frozen=True):
     tags: list[str]
 
 
-class Told(Struct, frozen=True, omit_defaults=True):
+class EventOut(Struct, frozen=True, omit_defaults=True):
     """One event. `recipient` is null where its address is not known any more; `metadata` and
     `rfc_message_id` are what the mailer has given with the message, known as long as the address.
 
@@ -37,7 +37,7 @@ class Told(Struct, frozen=True, omit_defaults=True):
     occurred_at: datetime
     verdict: str
     reasons: list[str]
-    link: LinkTold | None
+    link: EventLink | None
     metadata: dict[str, str]
     rfc_message_id: str | None
     cursor: str
@@ -62,6 +62,6 @@ class Due(Struct, frozen=True):
     recipient: str | None
     suppressed: bool
     occurred_at: datetime
-    link: LinkTold | None
+    link: EventLink | None
     metadata: dict[str, str]
     rfc_message_id: str | None

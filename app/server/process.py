@@ -14,13 +14,13 @@ import uvloop
 from rich.console import Console
 from uvicorn.supervisors import Multiprocess
 
-from app.auth.api_keys import Keys, local_pass
+from app.auth.api_keys import Keys, local_token
 from app.auth.users import Users
 from app.ingest.networks import Networks, NetworksError
-from app.messages.preparers import Senders
+from app.messages.preparers import PreparerRegistry
 from app.ops import logs
-from app.server.banner import greet
-from app.server.bootstrap import begin, take_over
+from app.server.banner import print_banner
+from app.server.bootstrap import bootstrap, take_over
 from app.settings import secret_files
 from app.settings.load import (
     GENERATED,
@@ -79,10 +79,10 @@ def serve(console: Console, chosen: Settings, demo_speed: float = 0) -> None:
     chosen = with_public_url(chosen, port)
     local = with_public_url(chosen.model_copy(update={"public_url": ""}), port).public_url
     state = open_state(chosen.data_dir, chosen.auto_migrate)
-    welcome = begin(chosen, state)
+    welcome = bootstrap(chosen, state)
     state.dispose()
     if chosen.workers > 1:
-        greet(console, chosen, local, welcome)
+        print_banner(console, chosen, local, welcome)
         _many(chosen, listener)
         return
     try:
@@ -94,7 +94,7 @@ def serve(console: Console, chosen: Settings, demo_speed: float = 0) -> None:
     except SettingsError as error:
         raise StartError(str(error)) from None
     server = uvicorn.Server(_uvicorn(service.asgi, chosen))
-    greet(console, chosen, local, welcome, bool(demo_speed))
+    print_banner(console, chosen, local, welcome, bool(demo_speed))
     with suppress(KeyboardInterrupt):
         uvloop.run(_run(server, listener, chosen, local, demo_speed))
 
@@ -188,7 +188,7 @@ def smtp(chosen: Settings) -> None:
         state = open_state(chosen.data_dir, chosen.auto_migrate)
         keys = Keys(state, chosen)
         take_over(chosen, keys, Users(state))
-        gateway = Gateway(chosen, keys, Senders(chosen, state, journal).of)
+        gateway = Gateway(chosen, keys, PreparerRegistry(chosen, state, journal).of)
         gateway.listen()
     except JournalError as error:
         raise StartError(f"{PREFIX}DATA_DIR: {error}") from None
@@ -221,7 +221,7 @@ async def _run(
         from app.demo import run_traffic  # noqa: PLC0415
 
         traffic = asyncio.create_task(
-            run_traffic(local, partial(local_pass, chosen), stop=stop, speed=speed)
+            run_traffic(local, partial(local_token, chosen), stop=stop, speed=speed)
         )
     await server.serve(sockets=[listener])
     stop.set()

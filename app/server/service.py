@@ -17,14 +17,14 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 
 from app.auth.api_keys import Keys, Scope
-from app.auth.door import Door
-from app.auth.login_guard import Throttle
+from app.auth.door import LoginGuard
+from app.auth.login_guard import LoginThrottle
 from app.auth.sessions import Sessions
 from app.auth.users import Users
 from app.auth.workspaces import DEFAULT
 from app.events import webhook_config
 from app.events.feed import CursorError, Feed
-from app.events.webhook_worker import Dispatcher
+from app.events.webhook_worker import WebhookWorker
 from app.ingest.corrections import Corrections
 from app.ingest.loader import Loader
 from app.ingest.networks import Networks
@@ -32,28 +32,28 @@ from app.model.errors import FieldError, NotFoundError
 from app.ops import snapshot
 from app.ops.metrics import CONTENT_TYPE, Metrics
 from app.ops.scheduled_reports import Reports
-from app.privacy.erasure import Eraser
+from app.privacy.erasure import ErasureWorker
 from app.schemas.problem import Problem
-from app.server.workspaces import Tenants
+from app.server.workspaces import WorkspaceRegistry
 from app.settings.settings import Settings
 from app.smtp.gateway import Gateway
 from app.storage.clickhouse import Storage, StorageError
 from app.storage.journal import Journal, JournalError
 from app.storage.newsletters import FOLDER, Newsletters
 from app.storage.state_db import open_state
-from app.tracking.middleware import Tracking
+from app.tracking.middleware import TrackingMiddleware
 from app.tracking.recording_policy import refuser
 from app.tracking.unsubscribe import Unsubscribe
 from app.tracking.visitors import keeper
 from app.web.api import app, docs
-from app.web.dashboard.accounts import Accounts
+from app.web.dashboard.accounts import AccountPages
 from app.web.dashboard.forms import ForeignPostError
 from app.web.dashboard.live import Live
-from app.web.dashboard.login import Login
+from app.web.dashboard.login import LoginPages
 from app.web.dashboard.pages import Dashboard
-from app.web.dashboard.privacy import Rights
+from app.web.dashboard.privacy import PrivacyPages
 from app.web.dashboard.webhooks import Actions
-from app.web.hosts import Front
+from app.web.hosts import HostRouting
 from app.web.requests import RequestError, decoded, key_of
 
 FOREIGN = "It was sent from another site. Nothing was changed."
@@ -82,19 +82,26 @@ class Mailwake:
         self.corrections = Corrections(self.journal.folder, self.storage, networks, feed)
         self.keys = Keys(state, settings)
         self.live = Live(lambda: self.loader.loaded + self.corrections.changed)
-        self.tenants = Tenants(settings, state, self.journal, self.storage, self.corrections, feed)
-        self.eraser = Eraser(
-            settings.data_dir, state, self.storage, self.loader, self.corrections,
-            self.tenants.workspaces, feed.erasures,
-        )  # fmt: skip
+        self.tenants = WorkspaceRegistry(
+            settings, state, self.journal, self.storage, self.corrections, feed
+        )
+        self.eraser = ErasureWorker(
+            settings.data_dir,
+            state,
+            self.storage,
+            self.loader,
+            self.corrections,
+            self.tenants.workspaces,
+            feed.erasures,
+        )
         default = self.tenants.default
         default.webhooks.keep(
             webhook_config.from_file(settings.webhooks_file) if settings.webhooks_file else {},
             feed.last(),
         )
-        self.dispatcher = Dispatcher(settings, self.tenants.courses, feed, self.tenants.news)
+        self.dispatcher = WebhookWorker(settings, self.tenants.courses, feed, self.tenants.news)
         sessions, users = Sessions(state), Users(state)
-        door = Door(users, Throttle(state))
+        door = LoginGuard(users, LoginThrottle(state))
         dashboard = Dashboard(settings, sessions, self.live, self._notices_of)
         self.reports = Reports(settings, default.queries)
         self._newsletters = Newsletters(settings.data_dir / FOLDER)
@@ -112,27 +119,31 @@ class Mailwake:
             Route("/v1/snapshot", self.snapshot, methods=["POST"]),
             Mount("/v1", app=app.create(self.tenants.parts, self.keys, ERRORS)),
             *unsubscribe.routes,
-            *Login(dashboard, users, door).routes,
-            *Accounts(dashboard, users, self.keys, door).routes,
+            *LoginPages(dashboard, users, door).routes,
+            *AccountPages(dashboard, users, self.keys, door).routes,
             *Actions(dashboard).routes,
-            *Rights(dashboard).routes,
+            *PrivacyPages(dashboard).routes,
             *dashboard.routes,
         ]
         pages: dict[type[Exception], Any] = {
-            **ERRORS, HTTPException: partial(_error_page, dashboard),
+            **ERRORS,
+            HTTPException: partial(_error_page, dashboard),
             ForeignPostError: partial(_foreign_page, dashboard),
-        }  # fmt: skip
+        }
         self.starlette = Starlette(routes=routes, exception_handlers=pages, lifespan=self.lifespan)
         # Starlette would lead from /x/ to http://HOST/x, HOST being whatever the request names.
         self.starlette.router.redirect_slashes = False
         self.starlette.state.parts = self.tenants.parts
         self.starlette.state.keys = self.keys
-        front = Front(self.starlette, settings, self.tenants.readers)
+        front = HostRouting(self.starlette, settings, self.tenants.readers)
         withdrawals = self.tenants.withdrawals
-        self.asgi = Tracking(
-            front, self.tenants.readers, self.journal, visitor,
+        self.asgi = TrackingMiddleware(
+            front,
+            self.tenants.readers,
+            self.journal,
+            visitor,
             refuser(withdrawals.refuses, settings.respect_gpc),
-        )  # fmt: skip
+        )
         self._metrics = Metrics(
             self.journal,
             self.loader,

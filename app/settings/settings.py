@@ -27,9 +27,15 @@ Days = Annotated[int, Field(ge=0, le=3_650)]
 
 
 FILES = (
-    "asn_file", "country_file", "webhooks_file", "smarthost_ca", "smtp_cert", "smtp_key",
-    "smtp_streams", "dkim_key",
-)  # fmt: skip
+    "asn_file",
+    "country_file",
+    "webhooks_file",
+    "smarthost_ca",
+    "smtp_cert",
+    "smtp_key",
+    "smtp_streams",
+    "dkim_key",
+)
 
 
 class SettingsError(Exception):
@@ -189,9 +195,16 @@ class Settings(BaseSettings):
         return path.absolute() if path else None
 
     @field_validator(
-        "secret_keys", "api_keys", "trusted_proxies", "webhook_networks", "smtp_networks",
-        "report_to", "report_newsletters", "placeholders", mode="before",
-    )  # fmt: skip
+        "secret_keys",
+        "api_keys",
+        "trusted_proxies",
+        "webhook_networks",
+        "smtp_networks",
+        "report_to",
+        "report_newsletters",
+        "placeholders",
+        mode="before",
+    )
     @classmethod
     def _split(cls, value: Any) -> Any:
         if isinstance(value, str):

@@ -20,17 +20,17 @@ from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 
 from app.auth.api_keys import Keys
 from app.auth.workspaces import DEFAULT
-from app.messages.prepare import Outgoing
+from app.messages.prepare import MessagePreparer
 from app.rewriting.header_fields import begins_within
 from app.settings.settings import PREFIX, Settings, SettingsError
 from app.smtp.copies import refusal
 from app.smtp.protocol import Protocol
 from app.smtp.relay import Envelope as Sent
-from app.smtp.relay import Transit
-from app.smtp.upstream import LAST_ANSWER, Answer, Capabilities, Upstream
+from app.smtp.relay import MailRelay
+from app.smtp.upstream import LAST_ANSWER_SECONDS, Answer, Capabilities, SmarthostConnection
 
 log = logging.getLogger(__name__)
-IDLE = 300.0  # seconds between commands (RFC 5321, section 4.5.3.2.7)
+IDLE_SECONDS = 300.0  # seconds between commands (RFC 5321, section 4.5.3.2.7)
 MOST_RECIPIENTS = 100  # of one mail (RFC 5321, section 4.5.3.1.8)
 LOGINS = 5  # attempts on one connection
 # What may stand between angle brackets (RFC 5321, section 4.1.2), no more closely than is safe.
@@ -43,11 +43,13 @@ class Gateway:
     `outgoing` gives a workspace's; `counts` is as Transit says, of all workspaces.
     """
 
-    def __init__(self, settings: Settings, keys: Keys, outgoing: Callable[[str], Outgoing]) -> None:
+    def __init__(
+        self, settings: Settings, keys: Keys, outgoing: Callable[[str], MessagePreparer]
+    ) -> None:
         self.settings, self._keys = settings, keys
         self.counts: Counter[str] = Counter()
         self._outgoing = outgoing
-        self._transits: dict[str, tuple[Outgoing, Transit]] = {}
+        self._transits: dict[str, tuple[MessagePreparer, MailRelay]] = {}
         self.transit(DEFAULT)  # a wrong setting is told now
         self.name = urlsplit(settings.public_url).hostname or "localhost"
         self.tls = _tls(settings)
@@ -57,12 +59,12 @@ class Gateway:
         self._socket: socket.socket | None = None
         self._server: asyncio.Server | None = None
 
-    def transit(self, workspace: str) -> Transit:
+    def transit(self, workspace: str) -> MailRelay:
         """A workspace's way for mails; made anew when its address or keys have changed."""
         outgoing = self._outgoing(workspace)
         known = self._transits.get(workspace)
         if known is None or known[0] is not outgoing:
-            known = outgoing, Transit(self.settings, outgoing, self.counts)
+            known = outgoing, MailRelay(self.settings, outgoing, self.counts)
             self._transits[workspace] = known
         return known[1]
 
@@ -131,7 +133,7 @@ class Gateway:
             hostname=self.name,
             ident="Mailwake",
             tls_context=self.tls,
-            timeout=IDLE,
+            timeout=IDLE_SECONDS,
             command_call_limit={"AUTH": LOGINS, "*": 1_000_000},
             authenticator=self.login,
             loop=asyncio.get_running_loop(),
@@ -146,7 +148,7 @@ class Conversation:
 
     def __init__(self, gateway: Gateway) -> None:
         self.gateway = gateway
-        self.upstream = Upstream(gateway.settings)
+        self.upstream = SmarthostConnection(gateway.settings)
         self.relay: asyncio.Task[str] | None = None
         self._sender, self._workspace = "", DEFAULT
         self._options: list[str] = []
@@ -239,7 +241,7 @@ class Conversation:
         content = envelope.original_content or b""
         if problem := refusal(content):
             return await self.gateway.transit(self._workspace).refuse(self.upstream, problem)
-        server.keep(2 * LAST_ANSWER)  # the smarthost may take its time
+        server.keep(2 * LAST_ANSWER_SECONDS)  # the smarthost may take its time
         to = Sent(self._sender, tuple(envelope.rcpt_tos), self._options)
         broken = begins_within(content)
         trace = b"" if broken else _received(self.gateway.name, server, session)

@@ -23,9 +23,14 @@ def recipients(queries: Queries, filters: Filters, newsletter_id: str = "") -> d
     rows = queries.run(
         "recipients",
         newsletter=queries.key(newsletter_id) if newsletter_id else 0,
-        show=filters.show, search=filters.search, sort=filters.by,
-        after_figure=figure, after=address, after_recipient=recipient, limit=PAGE + 1,
-    )  # fmt: skip
+        show=filters.show,
+        search=filters.search,
+        sort=filters.by,
+        after_figure=figure,
+        after=address,
+        after_recipient=recipient,
+        limit=PAGE + 1,
+    )
     more, rows = len(rows) > PAGE, rows[:PAGE]
     last = rows[-1] if more else None
     return {

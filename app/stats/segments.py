@@ -18,13 +18,17 @@ from app.storage.tables import saved_segments
 EVERYBODY = 2**63
 # Filters on a clicked link by their names in Queries.
 LINKED = {
-    "link": "clicked_link", "link_name": "clicked_name", "label": "clicked_label",
-    "url": "clicked_url", "host": "clicked_host", "path": "clicked_path",
-}  # fmt: skip
+    "link": "clicked_link",
+    "link_name": "clicked_name",
+    "label": "clicked_label",
+    "url": "clicked_url",
+    "host": "clicked_host",
+    "path": "clicked_path",
+}
 NAMED = ("newsletter", "opened", "clicked", "not_opened", "not_clicked")
 
 
-class Saved:
+class SavedSegments:
     """Segments of one workspace by name; each is evaluated anew when it is asked for. Blocking."""
 
     def __init__(self, engine: Engine, workspace: str = "default") -> None:

@@ -24,7 +24,7 @@ def sealed(folder: Path) -> list[Path]:
 def waiting_since(folder: Path, otherwise: float) -> float:
     """When the oldest segment that waits was begun, in seconds since 1970 UTC."""
     names = [path.name for path in folder.iterdir() if path.suffix in (OPEN, SEALED)]
-    return min(map(began, names), default=otherwise)
+    return min(map(begun_at, names), default=otherwise)
 
 
 def waiting_to_settle(folder: Path, otherwise: float) -> float:
@@ -77,7 +77,7 @@ def claim(path: Path) -> Iterator[int | None]:
         os.close(fd)
 
 
-def began(name: str) -> float:
+def begun_at(name: str) -> float:
     """When a segment was begun, in seconds since 1970 UTC: its id is a UUIDv7."""
     return int(name[:13].replace("-", ""), 16) / 1000
 

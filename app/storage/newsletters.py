@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 REMEMBERED = 100_000
 MAX_BYTES = 2**17  # more than the longest name, subject and tags
-RESTATED = 60.0  # seconds
+RESTATE_SECONDS = 60.0  # seconds
 SWEEP_SECONDS = 86_400.0
 FOLDER = "newsletters"  # of DATA_DIR
 KEPT_DAYS = 90  # after that long without a statement ClickHouse alone knows a newsletter
@@ -149,7 +149,7 @@ def _locked(path: Path, mode: int, lock: int) -> Iterator[int]:
         os.close(file)
 
 
-class Catalog:
+class RecordedMetadata:
     """Remembers when this process stated the last REMEMBERED newsletters."""
 
     def __init__(self, newsletters: Newsletters) -> None:
@@ -160,7 +160,7 @@ class Catalog:
         """The record to enter in the journal; None where it would say nothing new."""
         known = self._newsletters.read(newsletter.newsletter)
         stated = self._stated.get(newsletter.newsletter)
-        recently = stated is not None and time.monotonic() - stated < RESTATED
+        recently = stated is not None and time.monotonic() - stated < RESTATE_SECONDS
         if recently and known and known.agrees(newsletter):
             return None
         # What is accepted later holds, also where the clock was set back meanwhile.

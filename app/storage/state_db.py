@@ -32,9 +32,7 @@ class VersionError(Exception):
 
 # What has changed in tables that earlier versions made: (table, statements), append-only. A file's
 # `user_version` counts those it has had. New tables need no line: they are made where they lack.
-STEPS: tuple[tuple[str, tuple[str, ...]], ...] = (
-    ("feed", ("CREATE INDEX feed_at ON feed (at)",)),
-)  # fmt: skip
+STEPS: tuple[tuple[str, tuple[str, ...]], ...] = (("feed", ("CREATE INDEX feed_at ON feed (at)",)),)
 
 
 def open_state(folder: Path, migrate: bool = True) -> Engine:

@@ -81,7 +81,7 @@ login_codes = Table(
 
 
 # Wrong passwords of the last minute; `whose` is the SHA-256 of an address or a name.
-wrong_passwords = Table(
+login_failures = Table(
     "wrong_passwords",
     metadata,
     Column("whose", String, primary_key=True),
@@ -174,7 +174,7 @@ deliveries = Table(
 
 
 # What webhooks that want only the first event of a message have been told of.
-told = Table(
+first_events = Table(
     "told",
     metadata,
     Column("webhook", String, ForeignKey("webhooks.id", ondelete="CASCADE"), primary_key=True),
@@ -200,7 +200,7 @@ followups = Table(
 
 
 # Whom a rule has followed up: nobody twice.
-followed = Table(
+followup_recipients = Table(
     "followed",
     metadata,
     Column("followup", String, ForeignKey("followups.id", ondelete="CASCADE"), primary_key=True),

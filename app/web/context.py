@@ -5,39 +5,39 @@ from dataclasses import dataclass
 from app.consent.erasure_requests import Erasure, Erasures
 from app.consent.suppressions import Suppressions
 from app.consent.withdrawals import Withdrawals
-from app.events.enrich import Teller
-from app.events.feed import Feed, News
+from app.events.enrich import EventEnricher
+from app.events.feed import Feed, FeedWatcher
 from app.events.followups import FollowUps
 from app.events.webhooks import Webhooks
 from app.experiments.experiments import Experiments
 from app.ingest.corrections import Corrections
-from app.messages.prepare import Outgoing
-from app.messages.templates import Mailing
+from app.messages.prepare import MessagePreparer
+from app.messages.templates import TemplateStore
 from app.model.ids import newsletter_key, recipient_key
-from app.privacy.subject_export import Dossiers
+from app.privacy.subject_export import SubjectExport
 from app.settings.settings import Settings
 from app.stats.queries import Queries
-from app.stats.segments import Saved
+from app.stats.segments import SavedSegments
 
 
 @dataclass(frozen=True)
-class Parts:
+class WorkspaceContext:
     """What the endpoints work with."""
 
     settings: Settings
-    outgoing: Outgoing
-    mailing: Mailing
+    outgoing: MessagePreparer
+    mailing: TemplateStore
     queries: Queries
     corrections: Corrections
     suppressions: Suppressions
     webhooks: Webhooks
     followups: FollowUps
-    saved: Saved
+    saved: SavedSegments
     feed: Feed
-    teller: Teller
-    news: News
+    teller: EventEnricher
+    news: FeedWatcher
     erasures: Erasures
-    dossiers: Dossiers
+    dossiers: SubjectExport
     withdrawals: Withdrawals
     experiments: Experiments
 

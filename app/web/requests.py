@@ -23,7 +23,7 @@ from app.schemas.problem import (
     explain,
 )
 from app.web.context import (
-    Parts,
+    WorkspaceContext,
 )
 
 P = ParamSpec("P")
@@ -80,15 +80,15 @@ def integer(request: Request, name: str, default: int, least: int, most: int) ->
     return int(text)
 
 
-def parts_of(request: Request, workspace: str) -> Parts:
+def parts_of(request: Request, workspace: str) -> WorkspaceContext:
     """A workspace's parts. Raises RequestError where it is not known, or not yet."""
-    parts: Mapping[str, Parts] = request.app.state.parts
+    parts: Mapping[str, WorkspaceContext] = request.app.state.parts
     if workspace not in parts:
         raise RequestError(503, f"workspace {workspace!r} is not known here: try again in a moment")
     return parts[workspace]
 
 
-def authorized(request: Request, scope: Scope = "read") -> Parts:
+def authorized(request: Request, scope: Scope = "read") -> WorkspaceContext:
     """The parts of the workspace whose key the request carries. Raises RequestError."""
     return parts_of(request, key_of(request, scope).workspace)
 

@@ -37,12 +37,18 @@ def test_passwords_are_hashed_by_argon2id(state: Engine, tmp_path: Path) -> None
 
 @pytest.mark.parametrize(
     ("name", "role", "password", "says"),
-    [("", "viewer", "", "name"), (" ann", "viewer", "", "name"), ("a\tb", "viewer", "", "name"),
-     ("x" * 101, "viewer", "", "name"), ("admin", "viewer", "", "name"),
-     ("ann", "owner", "", "role"),
-     ("ann", "viewer", "short", "password"), ("ann", "viewer", "x" * 201, "password"),
-     ("there", "viewer", "", "name: 'there' is taken")],
-)  # fmt: skip
+    [
+        ("", "viewer", "", "name"),
+        (" ann", "viewer", "", "name"),
+        ("a\tb", "viewer", "", "name"),
+        ("x" * 101, "viewer", "", "name"),
+        ("admin", "viewer", "", "name"),
+        ("ann", "owner", "", "role"),
+        ("ann", "viewer", "short", "password"),
+        ("ann", "viewer", "x" * 201, "password"),
+        ("there", "viewer", "", "name: 'there' is taken"),
+    ],
+)
 def test_what_is_wrong_is_named(
     state: Engine, name: str, role: str, password: str, says: str
 ) -> None:
@@ -60,9 +66,10 @@ def test_roles_include_those_before_them(state: Engine) -> None:
         for user in [users.add(f"an {role}", "x", role) for role in users_module.ROLES]
     }
     assert may == {
-        "viewer": ["viewer"], "editor": ["viewer", "editor"],
+        "viewer": ["viewer"],
+        "editor": ["viewer", "editor"],
         "admin": ["viewer", "editor", "admin"],
-    }  # fmt: skip
+    }
 
 
 def test_a_new_password_ends_every_session_but_the_one_at_hand(state: Engine) -> None:
@@ -160,8 +167,10 @@ def test_a_link_spares_the_old_password_once(state: Engine) -> None:
 def test_the_last_administrator_of_a_workspace_stays(state: Engine) -> None:
     users = Users(state)
     for name, workspace, role in (
-        ("ann", "acme", "admin"), ("bob", "acme", "editor"), ("zoe", "zoo", "admin"),
-    ):  # fmt: skip
+        ("ann", "acme", "admin"),
+        ("bob", "acme", "editor"),
+        ("zoe", "zoo", "admin"),
+    ):
         users.add(name, workspace, role)
     before, last = users.all("acme"), "role: 'ann' is the last admin of workspace 'acme'"
     with pytest.raises(UserError, match=last):

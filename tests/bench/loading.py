@@ -56,13 +56,19 @@ def _seal(folder: Path, count: int) -> None:
         lines = b"".join(
             encode(
                 Hit(
-                    chance.choice(KINDS), now_ms(), "default", chance.randrange(9),
-                    os.urandom(16).hex(), chance.getrandbits(64), chance.randrange(30),
-                    user_agent=chance.choice(strings), address="192.0.2.7",
+                    chance.choice(KINDS),
+                    now_ms(),
+                    "default",
+                    chance.randrange(9),
+                    os.urandom(16).hex(),
+                    chance.getrandbits(64),
+                    chance.randrange(30),
+                    user_agent=chance.choice(strings),
+                    address="192.0.2.7",
                 )
             )
             for _ in range(HITS)
-        )  # fmt: skip
+        )
         (folder / f"{uuid.UUID(bytes=new_id())}.seg").write_bytes(lines)
 
 

@@ -183,9 +183,15 @@ def _optimize(client: Any) -> None:
 
 
 TABLES = (
-    "hits", "hits_by_minute", "hits_by_message", "clicks_by_link", "clicks_by_place",
-    "hits_by_agent", "messages", "link_carried",
-)  # fmt: skip
+    "hits",
+    "hits_by_minute",
+    "hits_by_message",
+    "clicks_by_link",
+    "clicks_by_place",
+    "hits_by_agent",
+    "messages",
+    "link_carried",
+)
 
 
 def _questions(queries: Queries) -> dict[str, Callable[[], Any]]:

@@ -117,11 +117,16 @@ def _hits(
         kind: Kind = "click" if chance.random() < 0.2 else "open"
         link = min(int(chance.expovariate(0.3)), LINKS - 1) if kind == "click" else -1
         yield Hit(
-            kind, sent + min(int(chance.expovariate(1 / 2e7)), 172_800_000), "default", key,
-            ids[who], people[who], link,
+            kind,
+            sent + min(int(chance.expovariate(1 / 2e7)), 172_800_000),
+            "default",
+            key,
+            ids[who],
+            people[who],
+            link,
             address=f"{chance.randrange(1, 223)}.{chance.randrange(256)}.{chance.randrange(256)}.0",
             user_agent=chance.choice(AGENTS),
-        )  # fmt: skip
+        )
 
 
 def _merged(storage: Storage) -> None:

@@ -62,18 +62,32 @@ def test_its_lines_are_loaded_as_nobodys_and_count(erasures: Erasures) -> None:
         encode(Message(now_ms(), "default", 5, message, WHO, "ann@example.com"))
         for message in (before, after)
     ] + [
-        encode(Hit("click", now_ms(), "default", 5, message, WHO, 1, "https://example.com/",
-                   address="203.0.113.7", user_agent="Mozilla/5.0 (X11) Thunderbird/140",
-                   purpose="p", fetch_mode="navigate"))
+        encode(
+            Hit(
+                "click",
+                now_ms(),
+                "default",
+                5,
+                message,
+                WHO,
+                1,
+                "https://example.com/",
+                address="203.0.113.7",
+                user_agent="Mozilla/5.0 (X11) Thunderbird/140",
+                purpose="p",
+                fetch_mode="navigate",
+            )
+        )
         for message in (before, after)
-    ]  # fmt: skip
+    ]
     plain = rows(b"".join(lines), str(UUID(int=1)), 9)
     found = rows(b"".join(lines), str(UUID(int=1)), 9, None, erasures)
     assert [hit.message for hit in found.erased] == [before] and not plain.erased
     sent = [msgspec.json.decode(line) for line in found.tables["messages"].splitlines()]
     assert [(one["recipient"], one["address"]) for one in sent] == [
-        (NOBODY, ""), (WHO, "ann@example.com"),
-    ]  # fmt: skip
+        (NOBODY, ""),
+        (WHO, "ann@example.com"),
+    ]
     hits = [msgspec.json.decode(line) for line in found.tables["hits"].splitlines()]
     was = [msgspec.json.decode(line) for line in plain.tables["hits"].splitlines()]
     assert hits[1] == was[1]

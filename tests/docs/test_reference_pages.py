@@ -7,7 +7,7 @@ import pytest
 
 from app.schemas.events import (
     Due,
-    Told,
+    EventOut,
 )
 from tests.references import OUT, pages
 from tests.support.doc_blocks import blocks
@@ -34,7 +34,7 @@ def test_nothing_is_left_out() -> None:
 def test_the_events_of_the_docs_are_events() -> None:
     page = blocks(ROOT / "docs" / "acting.md")
     told, due = (one.text for one in page if one.language == "json")
-    for text, kind in ((told, Told), (due, Due)):
+    for text, kind in ((told, EventOut), (due, Due)):
         msgspec.json.decode(text, type=kind)
         rare = {"previous_verdict", "variant", "experiment"}  # where there is one
         assert set(json.loads(text)) == {f.name for f in msgspec.structs.fields(kind)} - rare

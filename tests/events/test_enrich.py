@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from app.events.enrich import Teller
+from app.events.enrich import EventEnricher
 from app.events.feed import Cursor, Event, Row
 from app.ingest.loader import Loader
 from app.links import identity
 from app.model.ids import new_id, newsletter_key
 from app.model.records import Carried, Hit, Link, Message, Newsletter, PlacedLink, encode
-from app.schemas.events import LinkTold
+from app.schemas.events import EventLink
 from app.stats.queries import Queries
 from app.storage.clickhouse import Storage
 from app.storage.sql import sql
@@ -24,28 +24,47 @@ LABELS = {"Boots": ("boots",), "Shop now": ("sale",)}
 
 
 @pytest.fixture(scope="module")
-def teller(storage: Storage, tmp_path_factory: pytest.TempPathFactory) -> Teller:
+def teller(storage: Storage, tmp_path_factory: pytest.TempPathFactory) -> EventEnricher:
     folder = tmp_path_factory.mktemp("told")
     records: list[Newsletter | PlacedLink | Link] = [
         Newsletter(AT, "default", KEY, NAME),
         PlacedLink(AT, "default", KEY, 7, "https://shop.example/help", "Help", ("help",)),
         *(
-            Link(AT + n, "default", KEY, BOOTS.link, BOOTS.family, n, BOOTS.url, BOOTS.template, "",
-                 identity.detail(label, tags), label, tags)
+            Link(
+                AT + n,
+                "default",
+                KEY,
+                BOOTS.link,
+                BOOTS.family,
+                n,
+                BOOTS.url,
+                BOOTS.template,
+                "",
+                identity.detail(label, tags),
+                label,
+                tags,
+            )
             for n, (label, tags) in enumerate(LABELS.items())
         ),
-    ]  # fmt: skip
+    ]
     (folder / f"{uuid.UUID(bytes=new_id())}.seg").write_bytes(b"".join(map(encode, records)))
     Loader(folder, storage).load_all()
-    return Teller(Queries(storage))
+    return EventEnricher(Queries(storage))
 
 
-def told(teller: Teller, **more: object) -> LinkTold:
+def told(teller: EventEnricher, **more: object) -> EventLink:
     fields = {
-        "workspace": "default", "newsletter": KEY, "message": new_id().hex(), "at": AT / 1000,
-        "kind": "click", "recipient": 7, "verdict": "human", "segment": str(uuid.uuid4()),
-        "line": 0, **more,
-    }  # fmt: skip
+        "workspace": "default",
+        "newsletter": KEY,
+        "message": new_id().hex(),
+        "at": AT / 1000,
+        "kind": "click",
+        "recipient": 7,
+        "verdict": "human",
+        "segment": str(uuid.uuid4()),
+        "line": 0,
+        **more,
+    }
     row = Row(**fields)  # type: ignore[arg-type]
     (event,) = teller.tell([Event("evt_1", "message.clicked", row, Cursor(1, 1))])
     assert event.link
@@ -53,22 +72,20 @@ def told(teller: Teller, **more: object) -> LinkTold:
 
 
 @pytest.mark.parametrize("label", list(LABELS))
-def test_label_and_topics_are_those_of_that_mail(teller: Teller, label: str) -> None:
+def test_label_and_topics_are_those_of_that_mail(teller: EventEnricher, label: str) -> None:
     detail = identity.detail(label, LABELS[label])
     url = "https://shop.example/boots?utm_source=mail"
     link = told(teller, link_key=BOOTS.link, detail=detail, position=3, url=url)
-    assert link == LinkTold(
-        identity.shown_id(BOOTS.link), "", label, url, 3, list(LABELS[label])
-    )  # fmt: skip
+    assert link == EventLink(identity.shown_id(BOOTS.link), "", label, url, 3, list(LABELS[label]))
 
 
-def test_without_its_own_label_the_latest_is_told(teller: Teller) -> None:
+def test_without_its_own_label_the_latest_is_told(teller: EventEnricher) -> None:
     link = told(teller, link_key=BOOTS.link, position=0, url="")
     assert (link.label, link.url) == ("Shop now", BOOTS.url)
 
 
 def test_a_click_that_version_0_1_put_into_the_feed_has_the_link_of_its_place(
-    teller: Teller,
+    teller: EventEnricher,
 ) -> None:
     link = told(teller, link=7)
     assert link.url == "https://shop.example/help" and link.position == 7
@@ -76,9 +93,11 @@ def test_a_click_that_version_0_1_put_into_the_feed_has_the_link_of_its_place(
     assert (link.label, link.tags) == ("Help", ["help"])
 
 
-def test_a_link_that_nothing_is_known_of_is_told_by_what_the_hit_says(teller: Teller) -> None:
+def test_a_link_that_nothing_is_known_of_is_told_by_what_the_hit_says(
+    teller: EventEnricher,
+) -> None:
     link = told(teller, link_key=99, position=1, url="https://x.example/")
-    assert link == LinkTold(identity.shown_id(99), "", "", "https://x.example/", 1, [])
+    assert link == EventLink(identity.shown_id(99), "", "", "https://x.example/", 1, [])
 
 
 def test_a_segment_from_before_a_migration_is_not_counted_again(

@@ -28,10 +28,20 @@ KEY = 2**64 - 5  # one that SQLite's integers hold with a sign
 
 def row(kind: str = "click", verdict: str = "human", **more: Any) -> dict[str, Any]:
     return {
-        "workspace": "default", "newsletter": KEY, "message": new_id().hex(), "at": 1.5,
-        "kind": kind, "recipient": 7, "position": 0, "link_key": 5, "verdict": verdict,
-        "segment": str(uuid.UUID(int=1)), "line": 0, "method": "GET", **more,
-    }  # fmt: skip
+        "workspace": "default",
+        "newsletter": KEY,
+        "message": new_id().hex(),
+        "at": 1.5,
+        "kind": kind,
+        "recipient": 7,
+        "position": 0,
+        "link_key": 5,
+        "verdict": verdict,
+        "segment": str(uuid.UUID(int=1)),
+        "line": 0,
+        "method": "GET",
+        **more,
+    }
 
 
 def lines(*rows: dict[str, Any]) -> bytes:
@@ -125,7 +135,7 @@ def test_bad_and_old_cursors_are_told_apart(
     engine = open_state(tmp_path)
     with engine.begin() as connection:
         connection.execute(update(table).where(table.c.seq < 3).values(at=1.0))
-    monkeypatch.setattr(feed_module, "SWEEP", -1.0)
+    monkeypatch.setattr(feed_module, "SWEEP_SECONDS", -1.0)
     feed.append("s3", lines(row()))
     with pytest.raises(CursorError) as caught:
         feed.after(Cursor(1, 1), "default", 1)

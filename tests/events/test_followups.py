@@ -93,9 +93,16 @@ def act(newsletter: str, number: int, kind: Kind, agent: str = agents.CHROME) ->
     key = newsletter_key("default", newsletter)
     at, link = time.time_ns() // 1_000_000, 0 if kind == "click" else -1
     return Hit(
-        kind, at, "default", key, ident(newsletter, number), number, link, user_agent=agent,
+        kind,
+        at,
+        "default",
+        key,
+        ident(newsletter, number),
+        number,
+        link,
+        user_agent=agent,
         fetch_mode="navigate",
-    )  # fmt: skip
+    )
 
 
 def test_who_clicks_is_followed_up_once(hooked: Service, there: Receiver) -> None:
@@ -161,8 +168,10 @@ def test_who_stays_silent_is_followed_up_when_the_time_is_over(
     ages = {"silent": soon, "opened": soon, "clicked": soon, "scanned": soon, "young": 1_000}
     ages |= {"long ago": 2 * HOUR}  # its time was over before the rule was made
     acts = [
-        act("f-4", 2, "open"), act("f-4", 3, "click"), act("f-4", 4, "click", agents.BARRACUDA),
-    ]  # fmt: skip
+        act("f-4", 2, "open"),
+        act("f-4", 3, "click"),
+        act("f-4", 4, "click", agents.BARRACUDA),
+    ]
     journaled(hooked, "f-4", ages, acts)
     hooked.wait_for(lambda: len(there.requests) >= 5, "follow-ups", 40)
     time.sleep(1)

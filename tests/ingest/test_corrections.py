@@ -13,7 +13,7 @@ from app.demo import agents
 from app.ingest import corrections
 from app.ingest.corrections import Corrections, span
 from app.ingest.loader import Loader
-from app.ingest.message_rules import judge
+from app.ingest.message_rules import classify_message
 from app.ingest.touched import (
     origin,
 )
@@ -82,8 +82,10 @@ def test_a_burst_over_several_segments_settles(tmp_path: Path, storage: Storage)
         "SELECT * FROM hits FINAL WHERE newsletter = {n:UInt64} AND position = 0", {"n": key}
     )[0]
     assert (row["reasons"], row["revision"], row["verdict"]) == (
-        ["burst", "soon_after_sending"], 1, "scanner",
-    )  # fmt: skip
+        ["burst", "soon_after_sending"],
+        1,
+        "scanner",
+    )
 
 
 def test_another_data_folder_corrects_only_what_it_has_loaded(
@@ -139,10 +141,10 @@ def old_rules(monkeypatch: pytest.MonkeyPatch) -> None:
     """As if the hits had been loaded before any rule was known."""
     from app.ingest import classifier, rows
 
-    def ignorant(hits: list[Hit], networks: object = None) -> list[classifier.Classified]:
-        return [found._replace(verdict="human", reasons=()) for found in judge(hits)]
+    def ignorant(hits: list[Hit], networks: object = None) -> list[classifier.Classification]:
+        return [found._replace(verdict="human", reasons=()) for found in classify_message(hits)]
 
-    def alone(hit: Hit, networks: object = None) -> classifier.Classified:
+    def alone(hit: Hit, networks: object = None) -> classifier.Classification:
         return ignorant([hit])[0]
 
     monkeypatch.setattr(rows, "judge", ignorant)
@@ -158,11 +160,12 @@ def test_reclassifying_may_be_stopped_and_repeated(
         for n in range(30):
             message = new_id(start).hex()
             load(
-                tmp_path, storage,
+                tmp_path,
+                storage,
                 *(click(key, message, start + n * 1000 + link, link) for link in range(3)),
                 click(key, new_id(start).hex(), start + n * 1000, 0, user_agent="curl/8"),
                 click(key, new_id(start).hex(), start + n * 1000 + 90_000, 0),
-            )  # fmt: skip
+            )
     for path in tmp_path.glob("*.done"):
         path.unlink()
     assert stored(storage, key) == {"human": 150}
@@ -233,7 +236,7 @@ def test_however_hits_are_spread_the_end_is_the_same(
     work.settle(after=0)
     expected: dict[str, int] = {}
     for message in messages:
-        for found in judge([hit for _, hit in hits if hit.message == message]):
+        for found in classify_message([hit for _, hit in hits if hit.message == message]):
             expected[found.verdict] = expected.get(found.verdict, 0) + 1
     assert stored(storage, key) == expected
     assert_consistent(storage, name, key)
@@ -258,9 +261,13 @@ def test_merging_changes_no_figure(tmp_path: Path, storage: Storage) -> None:
     before = [one() for one in look]
     assert before[0] == {"scanner": 20}
     for table in (
-        "hits", "hits_by_message", "hits_by_minute", "clicks_by_link", "clicks_by_place",
+        "hits",
+        "hits_by_message",
+        "hits_by_minute",
+        "clicks_by_link",
+        "clicks_by_place",
         "hits_by_agent",
-    ):  # fmt: skip
+    ):
         with storage._reader() as client:
             client.command(f"OPTIMIZE TABLE {table} FINAL")
     assert [one() for one in look] == before

@@ -57,9 +57,13 @@ print(json.dumps({
 def start(*words: str, **env: str) -> subprocess.Popen[str]:
     clean = {k: v for k, v in os.environ.items() if not k.startswith("MAILWAKE_")}
     return subprocess.Popen(
-        [sys.executable, *words], env={**clean, "PYTHONPATH": str(ROOT), "COLUMNS": "300", **env},
-        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+        [sys.executable, *words],
+        env={**clean, "PYTHONPATH": str(ROOT), "COLUMNS": "300", **env},
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
 
 
 def mailwake(*words: str, **env: str) -> tuple[int, str]:
@@ -314,9 +318,13 @@ def test_with_a_server_its_own_backup_is_asked_for(tmp_path: Path) -> None:
             assert code == 0 and f"RESTORE DATABASE `default` FROM {to}" in said, said
             assert (tmp_path / "kept" / "second").exists()
             code, said = mailwake(
-                "backup", str(tmp_path / "third.tar"), "--clickhouse", "Disk('none', 'x')",
-                *folder, **env,
-            )  # fmt: skip
+                "backup",
+                str(tmp_path / "third.tar"),
+                "--clickhouse",
+                "Disk('none', 'x')",
+                *folder,
+                **env,
+            )
             assert code == 2 and "Disk" in said
             assert not (tmp_path / "third.tar").exists()
         again = tmp_path / "again"

@@ -249,10 +249,13 @@ def caddy(tmp_path: Path, imageless: Service) -> Iterator[tuple[int, ssl.SSLCont
     options = (f"http_port {free_port()}", f"https_port {port}", "skip_install_trust", "admin off")
     config.write_text("{\n" + "\n".join(options) + "\n}\n" + CADDYFILE.read_text())
     env = {
-        **os.environ, "XDG_DATA_HOME": str(tmp_path), "XDG_CONFIG_HOME": str(tmp_path),
-        "CLICK_HOST": "click.localhost", "DASHBOARD_HOST": "mailwake.localhost",
+        **os.environ,
+        "XDG_DATA_HOME": str(tmp_path),
+        "XDG_CONFIG_HOME": str(tmp_path),
+        "CLICK_HOST": "click.localhost",
+        "DASHBOARD_HOST": "mailwake.localhost",
         "MAILWAKE": f"127.0.0.1:{imageless.port}",
-    }  # fmt: skip
+    }
     arguments = ["--config", str(config), "--adapter", "caddyfile"]
     checked = subprocess.run(
         [program, "validate", *arguments], env=env, capture_output=True, text=True, check=False
@@ -282,9 +285,10 @@ def test_behind_caddy_hosts_are_apart_and_addresses_are_true(
     def get(host: str, path: str, **headers: str) -> httpx2.Response:
         with httpx2.Client(verify=context, trust_env=False) as client:
             return client.get(
-                f"https://127.0.0.1:{port}{path}", headers={"host": host, **headers},
+                f"https://127.0.0.1:{port}{path}",
+                headers={"host": host, **headers},
                 extensions={"sni_hostname": host},
-            )  # fmt: skip
+            )
 
     written = service.rewrite("caddy", '<a href="https://example.com/">x</a>')
     pixel = re.findall(r"https://click\.localhost(/o/[\w./-]+)", written["html"])[0]

@@ -59,14 +59,26 @@ def test_anything_is_read_or_refused_by_name(query: dict[str, str]) -> None:
 @pytest.mark.parametrize(
     ("name", "text"),
     [
-        ("show", "robots"), ("period", "9d"), ("sort", ""), ("by", "name"), ("up", "yes"),
+        ("show", "robots"),
+        ("period", "9d"),
+        ("sort", ""),
+        ("by", "name"),
+        ("up", "yes"),
         ("step", "second"),
-        ("page", "0"), ("page", "-1"), ("page", "100001"), ("page", "\u0663"), ("link", "01"),
+        ("page", "0"),
+        ("page", "-1"),
+        ("page", "100001"),
+        ("page", "\u0663"),
+        ("link", "01"),
         ("page", "0" * 9 + "1" * 5000),
-        ("link", "65536"), ("link", "-1"), ("variant", "x" * 601), ("variant", "\0"),
-        ("search", "a" * 601), ("client", "\0"),
+        ("link", "65536"),
+        ("link", "-1"),
+        ("variant", "x" * 601),
+        ("variant", "\0"),
+        ("search", "a" * 601),
+        ("client", "\0"),
     ],
-)  # fmt: skip
+)
 def test_what_means_nothing_is_refused(name: str, text: str) -> None:
     with pytest.raises(FilterError) as raised:
         Filters.read({name: text})

@@ -37,9 +37,11 @@ def queries(storage: Storage, tmp_path_factory: pytest.TempPathFactory) -> Queri
     folder = tmp_path_factory.mktemp("queries")
     records: list[Hit | PlacedLink | Message | Newsletter] = [
         Newsletter(NOW, "default", KEY, NAME, "=Known", "Subject", ("zebra", "news")),
-        *(PlacedLink(NOW, "default", KEY, n, f"https://example.com/{n}", f"=Link {n}", ("boots",))
-          for n in range(3)),
-    ]  # fmt: skip
+        *(
+            PlacedLink(NOW, "default", KEY, n, f"https://example.com/{n}", f"=Link {n}", ("boots",))
+            for n in range(3)
+        ),
+    ]
     for n in range(40):
         message = new_id(NOW - 86_400_000).hex()
         sent = NOW - 86_400_000
@@ -97,8 +99,12 @@ def test_families_are_of_opens(queries: Queries) -> None:
     families = {agent.name: agent.all for agent in agents.families}
     assert sum(families.values()) == queries.stats(NAME).opens.all.total
     assert families["Gmail"] == 10 and set(families) <= {
-        "-", "Gmail", "Webmail in a browser", "Outlook", "Apple Mail",
-    }  # fmt: skip
+        "-",
+        "Gmail",
+        "Webmail in a browser",
+        "Outlook",
+        "Apple Mail",
+    }
 
 
 def test_a_filter_leaves_what_it_names(queries: Queries) -> None:

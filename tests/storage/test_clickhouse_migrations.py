@@ -33,9 +33,14 @@ TORTURE = "MAILWAKE_TORTURE" in os.environ
 def python(*words: str, **env: str) -> subprocess.CompletedProcess[str]:
     clean = {k: v for k, v in os.environ.items() if not k.startswith("MAILWAKE_")}
     return subprocess.run(
-        [sys.executable, *words], env={**clean, "PYTHONPATH": str(ROOT), "COLUMNS": "300", **env},
-        cwd=ROOT, capture_output=True, text=True, check=False, timeout=120,
-    )  # fmt: skip
+        [sys.executable, *words],
+        env={**clean, "PYTHONPATH": str(ROOT), "COLUMNS": "300", **env},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
 
 
 def upgrade(*words: str) -> dict[str, Any]:
@@ -120,8 +125,10 @@ def check_links(found: dict[str, Any], by_place: dict[int, int]) -> None:
 
 def test_hosts_that_start_at_once_do_no_harm(tmp_path: Path) -> None:
     with ClickHouseServer(tmp_path / "clickhouse") as database:
-        storages = [Storage(load(data_dir=_folder(tmp_path, n), clickhouse_dsn=database.dsn))
-                    for n in range(4)]  # fmt: skip
+        storages = [
+            Storage(load(data_dir=_folder(tmp_path, n), clickhouse_dsn=database.dsn))
+            for n in range(4)
+        ]
         told: list[list[str] | str] = []
 
         def migrate(storage: Storage) -> None:

@@ -46,10 +46,13 @@ NEWSLETTERS = """
 """
 # Seven places with five links: the third leads where the first does, the last is not recorded.
 URLS = (
-    "https://example.com/shoes", "https://example.com/hats", "https://example.com/shoes?utm_term=x",
-    "https://example.com/parcel/1?key=Qx7Tz9", "https://example.com/parcel/2?key=Lm3Wv8",
+    "https://example.com/shoes",
+    "https://example.com/hats",
+    "https://example.com/shoes?utm_term=x",
+    "https://example.com/parcel/1?key=Qx7Tz9",
+    "https://example.com/parcel/2?key=Lm3Wv8",
     "https://example.com/help",
-)  # fmt: skip
+)
 LINKS = "INSERT INTO links (workspace, newsletter, link, url, label, tags, at) VALUES " + ", ".join(
     f"('default', 5, {place}, '{url}', '{url if 'key' in url else f'Label {place}'}', ['topic'],"
     " 1780000000)"

@@ -20,7 +20,7 @@ from app.schemas.privacy import (
 from app.schemas.problem import (
     Problem,
 )
-from app.web.context import Parts
+from app.web.context import WorkspaceContext
 from app.web.requests import (
     PROBLEMS,
     REWRITE,
@@ -33,15 +33,18 @@ from app.web.requests import (
 )
 
 _CHANGES = {
-    "HTTP_200": ConsentOut, "HTTP_413": Problem, "HTTP_422": Problem,
+    "HTTP_200": ConsentOut,
+    "HTTP_413": Problem,
+    "HTTP_422": Problem,
     **PROBLEMS,
-}  # fmt: skip
+}
 
 
 @spec.validate(
     resp=Responses(HTTP_200=ConsentOut, HTTP_422=Problem, **PROBLEMS),
-    skip_validation=True, security=REWRITE,
-)  # fmt: skip
+    skip_validation=True,
+    security=REWRITE,
+)
 async def consent(request: Request) -> Response:
     """What ?recipient= has withdrawn from."""
     api = authorized(request, "rewrite")
@@ -91,13 +94,13 @@ async def _wanted(request: Request) -> ConsentIn:
     return wanted
 
 
-def _given(api: Parts, wanted: ConsentIn) -> tuple[str, int, Sequence[Axis], int]:
+def _given(api: WorkspaceContext, wanted: ConsentIn) -> tuple[str, int, Sequence[Axis], int]:
     named = wanted.newsletter_id
     newsletter = ALL if named is None else api.newsletter_key(named)
     return api.queries.workspace, api.recipient_key(wanted.recipient), wanted.axes, newsletter
 
 
-def _standing(api: Parts, recipient: str) -> ConsentOut:
+def _standing(api: WorkspaceContext, recipient: str) -> ConsentOut:
     """Ids of newsletters come from ClickHouse; null where it has none."""
     found = api.withdrawals.of(api.queries.workspace, api.recipient_key(recipient))
     newsletters = sorted({one.newsletter for one in found} - {ALL})
@@ -107,9 +110,11 @@ def _standing(api: Parts, recipient: str) -> ConsentOut:
         recipient,
         [
             WithdrawalOut(
-                one.axis, ids.get(one.newsletter), one.newsletter == ALL,
+                one.axis,
+                ids.get(one.newsletter),
+                one.newsletter == ALL,
                 datetime.fromtimestamp(one.at, UTC),
             )
             for one in found
         ],
-    )  # fmt: skip
+    )

@@ -58,8 +58,10 @@ def routes(document: Document, templates: Jinja2Templates, url: str) -> Sequence
         return templates.TemplateResponse(request, "counting.html", {"text": Markup(counting)})  # noqa: S704
 
     return (
-        Route("/openapi.json", openapi), Route("/docs", docs), Route("/docs/counting", counts),
-    )  # fmt: skip
+        Route("/openapi.json", openapi),
+        Route("/docs", docs),
+        Route("/docs/counting", counts),
+    )
 
 
 def rules(text: str) -> str:

@@ -30,7 +30,7 @@ from app.schemas.fields import (
 from app.schemas.problem import (
     Problem,
 )
-from app.web.context import Parts
+from app.web.context import WorkspaceContext
 from app.web.requests import (
     PROBLEMS,
     REWRITE,
@@ -109,7 +109,9 @@ async def assignments(request: Request) -> Response:
     return json(await asyncio.to_thread(_assigned, api, experiment, wanted.recipients))
 
 
-def _assigned(api: Parts, experiment: Experiment, recipients: Sequence[str]) -> AssignmentList:
+def _assigned(
+    api: WorkspaceContext, experiment: Experiment, recipients: Sequence[str]
+) -> AssignmentList:
     assigned = []
     for recipient in recipients:
         choice = experiment.choose(api.outgoing.key(recipient))
@@ -121,14 +123,21 @@ def out(experiment: Experiment, at: Figures) -> ExperimentOut:
     """An experiment as the API returns it."""
     full: ExperimentState = "running" if experiment.full is None else "full"
     return ExperimentOut(
-        experiment.id, experiment.newsletter_id, "decided" if experiment.outcome else full,
-        datetime.fromtimestamp(experiment.at / 1000, UTC), _at(experiment.decided),
-        _at(due(experiment)), experiment.plan, at.arms, at.comparisons, at.split,
+        experiment.id,
+        experiment.newsletter_id,
+        "decided" if experiment.outcome else full,
+        datetime.fromtimestamp(experiment.at / 1000, UTC),
+        _at(experiment.decided),
+        _at(due(experiment)),
+        experiment.plan,
+        at.arms,
+        at.comparisons,
+        at.split,
         experiment.outcome,
-    )  # fmt: skip
+    )
 
 
-async def _known(request: Request, scope: Scope) -> tuple[Parts, Experiment]:
+async def _known(request: Request, scope: Scope) -> tuple[WorkspaceContext, Experiment]:
     api, newsletter_id = authorized(request, scope), newsletter_id_of(request)
     key = api.newsletter_key(newsletter_id)
     experiment = await asyncio.to_thread(api.experiments.get, key)

@@ -21,7 +21,7 @@ from app.schemas.followups import (
 from app.schemas.problem import (
     Problem,
 )
-from app.web.context import Parts
+from app.web.context import WorkspaceContext
 from app.web.requests import ADMIN, PROBLEMS, authorized, decoded, json, spec
 
 CHANGED = {"HTTP_413": Problem, "HTTP_422": Problem}
@@ -71,12 +71,19 @@ def out(one: FollowUp) -> FollowUpOut:
     asked = one.rule.wanted
     of_links = {field: getattr(asked, field) for field in OF_LINKS}
     return FollowUpOut(
-        one.id, one.name, one.webhook, one.rule.when, one.rule.after_hours, asked.newsletters,
-        created_at=datetime.fromtimestamp(one.at, UTC), made=one.made, **of_links,
-    )  # fmt: skip
+        one.id,
+        one.name,
+        one.webhook,
+        one.rule.when,
+        one.rule.after_hours,
+        asked.newsletters,
+        created_at=datetime.fromtimestamp(one.at, UTC),
+        made=one.made,
+        **of_links,
+    )
 
 
-async def _known(request: Request, scope: Scope = "read") -> tuple[Parts, FollowUp]:
+async def _known(request: Request, scope: Scope = "read") -> tuple[WorkspaceContext, FollowUp]:
     api = authorized(request, scope)
     followup_id = request.path_params["followup_id"]
     one = await asyncio.to_thread(api.followups.get, followup_id)

@@ -17,7 +17,7 @@ from app.links import identity
 from app.model.ids import recipient_key
 from app.model.tracking_modes import modes
 from app.schemas import messages as schemas
-from app.schemas.events import LinkTold
+from app.schemas.events import EventLink
 from app.schemas.fields import (
     Id,
     Metadata,
@@ -69,7 +69,7 @@ class MessageEvent(Struct, frozen=True):
     occurred_at: datetime
     verdict: str
     reasons: list[str]
-    link: LinkTold | None
+    link: EventLink | None
     client: str
     os: str
     device: str
@@ -175,19 +175,34 @@ def _valid(value: object, type_: object, field: str) -> None:
 
 def _record(row: Row) -> MessageRecord:
     return MessageRecord(
-        row["message_id"], row["newsletter_id"], row["address"] or None, ledger.at(row),
-        row["variant"] or None, schemas.ModesOut(*modes(row["flags"])), dict(row["metadata"]),
+        row["message_id"],
+        row["newsletter_id"],
+        row["address"] or None,
+        ledger.at(row),
+        row["variant"] or None,
+        schemas.ModesOut(*modes(row["flags"])),
+        dict(row["metadata"]),
         row["rfc_message_id"] or None,
-    )  # fmt: skip
+    )
 
 
 def _event(hit: Row) -> MessageEvent:
-    link = LinkTold(
-        identity.shown_id(hit["link_key"]), hit["link_name"], hit["label"], hit["url"],
-        hit["position"], list(hit["tags"]),
-    )  # fmt: skip
+    link = EventLink(
+        identity.shown_id(hit["link_key"]),
+        hit["link_name"],
+        hit["label"],
+        hit["url"],
+        hit["position"],
+        list(hit["tags"]),
+    )
     return MessageEvent(
-        TYPE_OF[hit["kind"]], utc(hit["at"]), hit["verdict"], list(hit["reasons"]),
+        TYPE_OF[hit["kind"]],
+        utc(hit["at"]),
+        hit["verdict"],
+        list(hit["reasons"]),
         link if hit["kind"] == "click" else None,
-        hit["client"], hit["os"], hit["device"], hit["country"],
-    )  # fmt: skip
+        hit["client"],
+        hit["os"],
+        hit["device"],
+        hit["country"],
+    )

@@ -47,11 +47,15 @@ async def export(request: Request) -> Response:
 @spec.validate(
     json=ErasureIn,
     resp=Responses(
-        HTTP_200=ErasureOut, HTTP_202=ErasureOut, HTTP_413=Problem,
-        HTTP_422=Problem, **PROBLEMS,
+        HTTP_200=ErasureOut,
+        HTTP_202=ErasureOut,
+        HTTP_413=Problem,
+        HTTP_422=Problem,
+        **PROBLEMS,
     ),
-    skip_validation=True, security=ADMIN,
-)  # fmt: skip
+    skip_validation=True,
+    security=ADMIN,
+)
 async def erase(request: Request) -> Response:
     """Erase a recipient. 200 once no byte is left, 202 while that takes longer: then ask again.
 

@@ -17,7 +17,7 @@ from starlette.types import Receive, Scope, Send
 from app.experiments.variants import VariantError
 from app.links.url_patterns import check_patterns
 from app.messages import mail_headers
-from app.messages.templates import Sample
+from app.messages.templates import SampleMail
 from app.rewriting import header_fields as headers
 from app.rewriting.header_fields import begins_within
 from app.rewriting.merge_fields import MissingValueError
@@ -106,7 +106,7 @@ async def rewrite(request: Request) -> Response:
         await api.outgoing.record(prepared)
         if wanted.sample:
             of = wanted.newsletter
-            sample = Sample(wanted.html, 0, of.link_families, of.full_urls)
+            sample = SampleMail(wanted.html, 0, of.link_families, of.full_urls)
             await asyncio.to_thread(api.mailing.keep_sample, wanted.newsletter.id, sample)
     return json(
         schemas.RewriteOut(
@@ -151,9 +151,14 @@ async def rewrite_mime(request: Request) -> Response:
     dry, arguments = _dry(request), (message, named, described.recipient, described.tracking)
     size = inf if api.outgoing.writes(named.id, variant) else len(message)
     prepared = await offloaded(
-        size, api.outgoing.prepare_mime, *arguments,
-        variant=variant, split=True, dry=dry, data=data,
-    )  # fmt: skip
+        size,
+        api.outgoing.prepare_mime,
+        *arguments,
+        variant=variant,
+        split=True,
+        dry=dry,
+        data=data,
+    )
     draft = prepared.draft
     if dry:
         return json(
@@ -172,7 +177,7 @@ async def rewrite_mime(request: Request) -> Response:
         )
     await api.outgoing.record(prepared)
     if prepared.sample and own.get("sample", "").strip().lower() in ("yes", "true", "1"):
-        sample = Sample(*prepared.sample, named.link_families, named.full_urls)
+        sample = SampleMail(*prepared.sample, named.link_families, named.full_urls)
         await asyncio.to_thread(api.mailing.keep_sample, named.id, sample)
     rewritten = prepared.html
     if mail_headers.wants_unsubscribe(own) and not begins_within(message):

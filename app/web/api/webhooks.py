@@ -22,7 +22,7 @@ from app.schemas import webhooks as acting
 from app.schemas.problem import (
     Problem,
 )
-from app.web.context import Parts
+from app.web.context import WorkspaceContext
 from app.web.requests import ADMIN, PROBLEMS, RequestError, authorized, decoded, integer, json, spec
 
 PAGE, MOST = 50, 500
@@ -123,7 +123,7 @@ async def replay(request: Request) -> Response:
     return json(acting.Replayed(await asyncio.to_thread(api.webhooks.replay, hook.id)))
 
 
-async def _known(request: Request, scope: Scope = "read") -> tuple[Parts, Webhook]:
+async def _known(request: Request, scope: Scope = "read") -> tuple[WorkspaceContext, Webhook]:
     api = authorized(request, scope)
     webhook_id = request.path_params["webhook_id"]
     hook = await asyncio.to_thread(api.webhooks.get, webhook_id)
@@ -135,10 +135,14 @@ async def _known(request: Request, scope: Scope = "read") -> tuple[Parts, Webhoo
 def out(hook: Webhook) -> acting.WebhookOut:
     """A webhook as the API tells it, without its secret."""
     return acting.WebhookOut(
-        hook.id, hook.url, **msgspec.structs.asdict(hook.wanted),
-        first=hook.first, created_at=datetime.fromtimestamp(hook.at, UTC),
-        failing_since=_at(hook.failing_since), disabled=hook.disabled,
-    )  # fmt: skip
+        hook.id,
+        hook.url,
+        **msgspec.structs.asdict(hook.wanted),
+        first=hook.first,
+        created_at=datetime.fromtimestamp(hook.at, UTC),
+        failing_since=_at(hook.failing_since),
+        disabled=hook.disabled,
+    )
 
 
 ROUTES: Sequence[Route] = (

@@ -11,7 +11,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from app.auth.api_keys import SCOPES, KeyNameError, Keys
-from app.auth.door import Door
+from app.auth.door import LoginGuard
 from app.auth.login_guard import ThrottledError
 from app.auth.users import LONGEST, ROLES, SHORTEST, User, UserError, Users
 from app.model.errors import NotFoundError
@@ -19,13 +19,13 @@ from app.web.dashboard.pages import Dashboard
 
 
 @dataclass(frozen=True)
-class Accounts:
+class AccountPages:
     """Pages of who is logged in; every change is of the user's own workspace."""
 
     dashboard: Dashboard
     users: Users
     keys: Keys
-    door: Door
+    door: LoginGuard
 
     @property
     def routes(self) -> Sequence[Route]:
@@ -105,9 +105,12 @@ class Accounts:
             user = await asyncio.to_thread(self.users.add, name, workspace, _text(form, "role"))
         except UserError as error:
             return await self._access(
-                request, 422, user_problem=str(error), user_given=name,
+                request,
+                422,
+                user_problem=str(error),
+                user_given=name,
                 role_given=_text(form, "role"),
-            )  # fmt: skip
+            )
         return await self._invite(request, user)
 
     async def change(self, request: Request) -> Response:
@@ -143,18 +146,24 @@ class Accounts:
     async def _account(self, request: Request, problem: str, status: int) -> Response:
         found = await asyncio.to_thread(self.dashboard.sessions.of, request.state.user.name)
         page = {
-            "sessions": found, "own": request.state.session,
+            "sessions": found,
+            "own": request.state.session,
             "problem": problem,
-            "changed": "changed" in request.query_params, "shortest": SHORTEST, "longest": LONGEST,
-        }  # fmt: skip
+            "changed": "changed" in request.query_params,
+            "shortest": SHORTEST,
+            "longest": LONGEST,
+        }
         return self.dashboard.page(request, "account.html", page, status)
 
     async def _access(self, request: Request, status: int = 200, **more: Any) -> Response:
         workspace = request.state.user.workspace
         page = {
-            "keys": await asyncio.to_thread(self.keys.all, workspace), "scopes": SCOPES,
-            "users": await asyncio.to_thread(self.users.all, workspace), "roles": ROLES, **more,
-        }  # fmt: skip
+            "keys": await asyncio.to_thread(self.keys.all, workspace),
+            "scopes": SCOPES,
+            "users": await asyncio.to_thread(self.users.all, workspace),
+            "roles": ROLES,
+            **more,
+        }
         return self.dashboard.page(request, "access.html", page, status)
 
 

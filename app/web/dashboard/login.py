@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from app.auth.door import Door
+from app.auth.door import LoginGuard
 from app.auth.login_guard import ThrottledError
 from app.auth.users import User, Users
 from app.ingest.user_agents import browser
@@ -27,10 +27,10 @@ from app.web.dashboard.pages import Dashboard, field
 OLD_LINK = "That link was used before, or it is older than a day."
 
 
-class Login:
+class LoginPages:
     """The pages for who is not logged in."""
 
-    def __init__(self, dashboard: Dashboard, users: Users, door: Door) -> None:
+    def __init__(self, dashboard: Dashboard, users: Users, door: LoginGuard) -> None:
         self._dashboard, self._users, self._door = dashboard, users, door
 
     @property

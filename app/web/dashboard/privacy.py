@@ -11,12 +11,12 @@ from starlette.routing import Route
 from app.model.errors import NotFoundError
 from app.model.tracking_modes import AXES
 from app.privacy.erasure import ANSWER_SECONDS, finished
-from app.web.dashboard.pages import HEADERS, Dashboard, here
+from app.web.dashboard.pages import HEADERS, Dashboard, workspace_context
 from app.web.requests import SUBJECT_FILE, streamed
 
 
 @dataclass(frozen=True)
-class Rights:
+class PrivacyPages:
     """For admins who are logged in."""
 
     dashboard: Dashboard
@@ -34,7 +34,7 @@ class Rights:
 
     async def consent(self, request: Request) -> Response:
         """Withdraw consent to opens or clicks for the person, or restore it."""
-        parts, key = here(request), request.path_params["key"]
+        parts, key = workspace_context(request), request.path_params["key"]
         form = await request.form(max_files=0, max_fields=8, max_part_size=4096)
         axes = [axis for axis in AXES if form.get("axis") == axis]
         if not 0 < key < 2**64 or not axes:
@@ -47,7 +47,7 @@ class Rights:
     async def export(self, request: Request) -> Response:
         """All that is held, as a file."""
         address = await self._address(request)
-        parts = here(request).dossiers.of(address)
+        parts = workspace_context(request).dossiers.of(address)
         return await streamed(parts, "application/json", {**HEADERS, **SUBJECT_FILE})
 
     async def ask(self, request: Request) -> Response:
@@ -57,7 +57,7 @@ class Rights:
 
     async def erase(self, request: Request) -> Response:
         """Do it, and say how far it has got."""
-        parts, address = here(request), await self._address(request)
+        parts, address = workspace_context(request), await self._address(request)
         requested = await asyncio.to_thread(parts.request_erasure, address)
         erasure = await finished(parts.erasures, requested, ANSWER_SECONDS)
         page = {"address": address, "key": request.path_params["key"], "erasure": erasure}
@@ -68,7 +68,7 @@ class Rights:
         key = request.path_params["key"]
         found = []
         if 0 < key < 2**64:
-            queries = here(request).queries
+            queries = workspace_context(request).queries
             found = await asyncio.to_thread(
                 queries.run, "recipient_messages", recipient=key, limit=1
             )

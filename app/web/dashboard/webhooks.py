@@ -30,7 +30,7 @@ from app.schemas.problem import explain
 from app.schemas.segments import Segment
 from app.stats import segments
 from app.stats.segments import NAMED
-from app.web.dashboard.pages import HEADERS, Dashboard, here
+from app.web.dashboard.pages import HEADERS, Dashboard, workspace_context
 from app.web.requests import streamed
 
 LOGGED = 50  # deliveries on a page
@@ -73,7 +73,7 @@ class Actions:
     async def _list(
         self, request: Request, given: dict[str, Any], problem: str, status: int
     ) -> Response:
-        found = await asyncio.to_thread(here(request).webhooks.all)
+        found = await asyncio.to_thread(workspace_context(request).webhooks.all)
         page = {
             "hooks": found,
             "types": webhook_config.EVENT_TYPES,
@@ -92,7 +92,7 @@ class Actions:
         except (msgspec.ValidationError, FieldError) as error:
             return await self._list(request, given, _problem(error), 422)
         filters = webhook_config.filters_of(wanted)
-        parts = here(request)
+        parts = workspace_context(request)
         at = await asyncio.to_thread(parts.feed.last)
         hook = await asyncio.to_thread(parts.webhooks.add, wanted.url, filters, wanted.first, at)
         return RedirectResponse(f"/webhooks/{hook.id}", 303)
@@ -100,21 +100,24 @@ class Actions:
     async def one(self, request: Request) -> Response:
         """One webhook with its delivery log."""
         hook = await self._known(request)
-        page = await asyncio.to_thread(_log, here(request).webhooks, hook)
+        page = await asyncio.to_thread(_log, workspace_context(request).webhooks, hook)
         return self.dashboard.page(request, "webhook.html", page)
 
     async def live(self, request: Request) -> Response:
         """The log as it grows."""
-        hook, known = await self._known(request), here(request).webhooks
+        hook, known = await self._known(request), workspace_context(request).webhooks
         return self.dashboard.stream(
-            request, f"webhook {hook.id}", "webhook.html", ("log",),
+            request,
+            f"webhook {hook.id}",
+            "webhook.html",
+            ("log",),
             lambda: _log(known, known.get(hook.id) or hook),
-        )  # fmt: skip
+        )
 
     async def act(self, request: Request) -> Response:
         """Test, enable, replay or remove a webhook."""
         hook, action = await self._known(request), request.path_params["action"]
-        known = here(request).webhooks
+        known = workspace_context(request).webhooks
         if action == "remove":
             await asyncio.to_thread(known.remove, hook.id)
             return RedirectResponse("/webhooks", 303)
@@ -135,7 +138,7 @@ class Actions:
     async def _rules(
         self, request: Request, given: dict[str, Any], problem: str, status: int
     ) -> Response:
-        parts = here(request)
+        parts = workspace_context(request)
         found = await asyncio.to_thread(parts.followups.all)
         urls = {hook.id: hook.url for hook in await asyncio.to_thread(parts.webhooks.all)}
         page = {"followups": found, "urls": urls, "given": given, "problem": problem}
@@ -150,7 +153,7 @@ class Actions:
         try:
             hours = {"after_hours": given["after_hours"] or 0}
             wanted = msgspec.convert({**given, **hours, **listed}, FollowUpIn, strict=False)
-            parts = here(request)
+            parts = workspace_context(request)
             await asyncio.to_thread(
                 followup_config.make, parts.followups, parts.webhooks, parts.feed, wanted
             )
@@ -160,26 +163,32 @@ class Actions:
 
     async def unfollow(self, request: Request) -> Response:
         """Take a follow-up off."""
-        await asyncio.to_thread(here(request).followups.remove, request.path_params["followup_id"])
+        await asyncio.to_thread(
+            workspace_context(request).followups.remove, request.path_params["followup_id"]
+        )
         return RedirectResponse("/webhooks/followups", 303)
 
     async def segment(self, request: Request) -> Response:
         """Recipients by what they did: a form, and the first of them."""
-        query, queries = request.query_params, here(request).queries
+        query, queries = request.query_params, workspace_context(request).queries
         wanted, problem = _segment(query)
         asked = any(query.get(name) for name in (*NAMED, "clicked_tag", "since"))
         rows = []
         if asked and not problem:
             rows = list(await asyncio.to_thread(segments.first, queries, wanted, SHOWN + 1))
         given = {name: query.get(name, "") for name in (*NAMED, "clicked_tag", "since")}
-        kept = await asyncio.to_thread(here(request).saved.all)
+        kept = await asyncio.to_thread(workspace_context(request).saved.all)
         offered = await asyncio.to_thread(queries.newsletters, limit=OFFERED)
         page = {
-            "given": given, "problem": problem, "rows": rows[:SHOWN], "asked": asked,
-            "saved": {name: segment_url(one) for name, one in kept.items()}, "offered": offered,
+            "given": given,
+            "problem": problem,
+            "rows": rows[:SHOWN],
+            "asked": asked,
+            "saved": {name: segment_url(one) for name, one in kept.items()},
+            "offered": offered,
             "more": len(rows) > SHOWN,
             "query": urlencode({name: value for name, value in given.items() if value}),
-        }  # fmt: skip
+        }
         return self.dashboard.page(request, "segments.html", page, 422 if problem else 200)
 
     async def save(self, request: Request) -> Response:
@@ -188,7 +197,7 @@ class Actions:
         name = str(form.get("name", "")).strip()
         back = RedirectResponse(f"/segments?{request.url.query}", 303)
         if form.get("forget"):
-            await asyncio.to_thread(here(request).saved.remove, name)
+            await asyncio.to_thread(workspace_context(request).saved.remove, name)
             return back
         wanted, problem = _segment(request.query_params)
         try:
@@ -197,7 +206,7 @@ class Actions:
             problem = problem or "A name has 1 to 100 characters."
         if problem:
             return self.dashboard.problem(request, 422, "That segment was not saved", problem)
-        await asyncio.to_thread(here(request).saved.put, name, wanted)
+        await asyncio.to_thread(workspace_context(request).saved.put, name, wanted)
         return back
 
     async def export(self, request: Request) -> Response:
@@ -207,13 +216,15 @@ class Actions:
         if problem or form not in FORMATS:
             told = problem or f"format must be one of {', '.join(FORMATS)}"
             return self.dashboard.problem(request, 422, "That segment means nothing", told)
-        parts = segments.chunks(here(request).queries, wanted, FORMATS[form][0], form == "csv")
+        parts = segments.chunks(
+            workspace_context(request).queries, wanted, FORMATS[form][0], form == "csv"
+        )
         named = {"content-disposition": f'attachment; filename="segment.{form}"'}
         return await streamed(parts, FORMATS[form][1], {**HEADERS, **named})
 
     async def _known(self, request: Request) -> Webhook:
         webhook_id = request.path_params["webhook_id"]
-        hook = await asyncio.to_thread(here(request).webhooks.get, webhook_id)
+        hook = await asyncio.to_thread(workspace_context(request).webhooks.get, webhook_id)
         if hook is None:
             raise NotFoundError("webhook_id", f"webhook {webhook_id!r} is unknown")
         return hook

@@ -13,7 +13,7 @@ import nh3
 
 from app.experiments.variants import NONE
 from app.links import identity
-from app.messages.templates import Mailing, Sample
+from app.messages.templates import SampleMail, TemplateStore
 from app.model.errors import NotFoundError
 from app.rewriting.html import compile_html
 from app.rewriting.links import Link, Options
@@ -63,7 +63,7 @@ class Spot(NamedTuple):
 
 
 def page(
-    queries: Queries, mailing: Mailing, newsletter_id: str, filters: Filters
+    queries: Queries, mailing: TemplateStore, newsletter_id: str, filters: Filters
 ) -> dict[str, Any]:
     """The click map's page. Raises NotFoundError."""
     links = queries.links(newsletter_id, filters.parts)
@@ -83,7 +83,7 @@ def page(
 
 
 def mail(
-    queries: Queries, mailing: Mailing, newsletter_id: str, filters: Filters, public_url: str
+    queries: Queries, mailing: TemplateStore, newsletter_id: str, filters: Filters, public_url: str
 ) -> str:
     """The frame's document. Raises NotFoundError where no mail is kept."""
     sample = _sample(queries, mailing, newsletter_id, filters)
@@ -94,8 +94,8 @@ def mail(
 
 
 def _sample(
-    queries: Queries, mailing: Mailing, newsletter_id: str, filters: Filters
-) -> Sample | None:
+    queries: Queries, mailing: TemplateStore, newsletter_id: str, filters: Filters
+) -> SampleMail | None:
     """The mail of the variant that the filters ask for, where it has one of its own."""
     bound = queries.filtered(queries.key(newsletter_id), filters.parts)
     return mailing.shown(newsletter_id, int(bound["variant"] or NONE))
@@ -119,7 +119,7 @@ def spots(
     ]
 
 
-def document(sample: Sample, places: list[Spot], public_url: str) -> str:
+def document(sample: SampleMail, places: list[Spot], public_url: str) -> str:
     """A whole HTML document of the mail, inert. A place counts for the link that has it here.
 
     Where merge fields make a link another one for each recipient, it counts for the first of them.

@@ -61,8 +61,13 @@ def newsletters(queries: Queries, filters: Filters) -> dict[str, Any]:
         lines[slot["newsletter"]][slot["slot"]] = slot[f"{filters.show}_total"]
     whole = rows[0] if rows else {}
     names = (
-        "messages", "opens_tracked", "clicks_tracked", "opened", "clicked", "unsubscribes",
-    )  # fmt: skip
+        "messages",
+        "opens_tracked",
+        "clicks_tracked",
+        "opened",
+        "clicked",
+        "unsubscribes",
+    )
     totals = {name: whole.get(f"{name}_in_all", 0) for name in names}
     return {
         "filters": filters,
@@ -192,13 +197,19 @@ def _variants(queries: Queries, newsletter_id: str, show: Show) -> list[Variant]
     chances = [None, *holm([p_value(rates[0], rate) for rate in rates[1:]])]
     return [
         Variant(
-            name or None, name or UNNAMED, row["messages"], row["opens_tracked"],
-            row["clicks_tracked"], row["opened"], row["clicked"],
+            name or None,
+            name or UNNAMED,
+            row["messages"],
+            row["opens_tracked"],
+            row["clicks_tracked"],
+            row["opened"],
+            row["clicked"],
             None if chance is None else rate.value - rates[0].value,
-            None if chance is None else difference(rate, rates[0]), chance,
+            None if chance is None else difference(rate, rates[0]),
+            chance,
         )
         for (name, row), rate, chance in zip(named, rates, chances, strict=True)
-    ]  # fmt: skip
+    ]
 
 
 def _column(step: Step, show: Show) -> charts.Column:
@@ -221,10 +232,12 @@ def _ranking(found: Sequence[AgentStats], part: str, show: Show) -> list[Share]:
     ranked = [
         Share(
             (name.capitalize() if part == "device" else name) or f"Unknown {part}",
-            name or "-", hits, hits / whole,
+            name or "-",
+            hits,
+            hits / whole,
         )
         for name, hits in counted[:RANKED]
-    ]  # fmt: skip
+    ]
     if others := sum(hits for _, hits in counted[RANKED:]):
         ranked.append(Share("Others", "", others, others / whole))
     return ranked
