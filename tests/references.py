@@ -149,7 +149,7 @@ def _argument(argument: TyperArgument) -> str:
 def _metrics() -> Iterator[str]:
     with tempfile.TemporaryDirectory() as folder:
         chosen = with_public_url(with_secrets(load(data_dir=Path(folder))))
-        text = Mailwake(chosen)._metrics.text().decode()
+        text = Mailwake(chosen).health.text().decode()
     yield from (
         "# Metrics",
         "",

@@ -23,7 +23,7 @@ Scope = Literal["rewrite", "read", "admin"]
 SCOPES = get_args(Scope)
 POLL_SECONDS = 1.0  # seconds for which keys are remembered: a revoked one ends within them
 NOTE_SECONDS = 60.0  # seconds between notes of when keys were used
-PASS = "local."  # noqa: S105  begins the passes of commands on the same machine
+LOCAL_PREFIX = "local."
 PASS_SECONDS = 60
 
 
@@ -122,7 +122,7 @@ class Keys:
 
     def find(self, secret: str) -> Key | None:
         """The key that somebody shows; while state.db is away, as it was known before."""
-        if secret.startswith(PASS):
+        if secret.startswith(LOCAL_PREFIX):
             return self._passed(secret)
         digest = _hash(secret)
         key = self._set.get(digest) or self._look(digest)
@@ -172,7 +172,7 @@ class Keys:
 
     def _passed(self, secret: str) -> Key | None:
         try:
-            workspace = self._passes.loads(secret.removeprefix(PASS), max_age=PASS_SECONDS)
+            workspace = self._passes.loads(secret.removeprefix(LOCAL_PREFIX), max_age=PASS_SECONDS)
         except BadSignature:
             return None
         return Key("pass", str(workspace), "a command on this machine", frozenset({"admin"}))
@@ -181,7 +181,7 @@ class Keys:
 def local_token(settings: Settings, workspace: str = DEFAULT) -> str:
     """A key for one minute, for who can read the data folder's secrets anyway."""
     signed = _passes(settings).dumps(workspace)
-    return PASS + (signed if isinstance(signed, str) else signed.decode("ascii"))
+    return LOCAL_PREFIX + (signed if isinstance(signed, str) else signed.decode("ascii"))
 
 
 def _passes(settings: Settings) -> URLSafeTimedSerializer:

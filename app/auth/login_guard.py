@@ -19,8 +19,8 @@ class ThrottledError(Exception):
     """Too many wrong passwords; `seconds` says how long to wait."""
 
     def __init__(self, seconds: int) -> None:
-        self.seconds, self.told = seconds, f"Too many tries. Wait {seconds} seconds."
-        super().__init__(self.told)
+        self.seconds, self.message = seconds, f"Too many tries. Wait {seconds} seconds."
+        super().__init__(self.message)
 
 
 class LoginThrottle:

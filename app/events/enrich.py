@@ -41,7 +41,7 @@ class EventEnricher:
         self._links: dict[tuple[int, int], dict[int, Known]] = {}
         self._places: dict[tuple[int, int], int] = {}
 
-    def tell(self, events: Sequence[Event]) -> list[EventOut]:
+    def enrich(self, events: Sequence[Event]) -> list[EventOut]:
         """In the same order."""
         self._learn(events)
         messages = self._messages(events)

@@ -34,7 +34,7 @@ class EventFilter(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults
     hosts: tuple[str, ...] = ()
     paths: tuple[str, ...] = ()
 
-    def takes(self, told: EventOut) -> bool:
+    def matches(self, told: EventOut) -> bool:
         """Whether the event is asked for. What is asked of links asks for clicks."""
         return (
             (not self.newsletters or told.newsletter_id in self.newsletters)
@@ -60,7 +60,7 @@ class EventFilter(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults
             and (not self.paths or any(_fits(one, parts.path) for one in self.paths))
         )
 
-    def may_take(self, event: Event, queries: Queries) -> bool:
+    def may_match(self, event: Event, queries: Queries) -> bool:
         """The same as far as it can be said before anything is looked up."""
         row = event.row
         return (

@@ -41,7 +41,7 @@ class FollowUpWorker:
         self._journal = settings.data_dir / "journal"
         self._followups, self._hooks, self._feed = followups, hooks, feed
         self._queries, self._suppressions = queries, suppressions
-        self._teller = EventEnricher(queries)
+        self._enricher = EventEnricher(queries)
         self._taken, self._looked = -POLL_SECONDS, -LEDGER_POLL_SECONDS
 
     def take(self) -> int:
@@ -75,21 +75,22 @@ class FollowUpWorker:
                 if event.row.kind == "click"
                 and event.row.verdict in HUMAN
                 and event.row.recipient
-                and one.rule.wanted.may_take(event, self._queries)
+                and one.rule.wanted.may_match(event, self._queries)
             ]
             found = self._still(clicks) if clicks else []
-            told = zip(found, self._teller.tell(found), strict=True)
+            told = zip(found, self._enricher.enrich(found), strict=True)
             wanted = [
                 (event, said)
                 for event, said in told
-                if said.recipient and one.rule.wanted.takes(said)  # else there is nobody to follow
+                if said.recipient
+                and one.rule.wanted.matches(said)  # else there is nobody to follow
             ]
             blocked = self._blocked((event.row.newsletter, event.row.recipient) for event in found)
             due = [
                 (event.row.recipient, _of_click(one, event, said, blocked))
                 for event, said in wanted
             ]
-            count += self._followups.take(one, due, following, one.sent, seen)
+            count += self._followups.enqueue(one, due, following, one.sent, seen)
             at = following
 
     def _still(self, clicks: list[Event]) -> list[Event]:
@@ -136,7 +137,7 @@ class FollowUpWorker:
             due = [(row["recipient"], _of_silence(one, row, ids, blocked)) for row in silent]
             ended = len(rows) < BATCH
             at = Sent(until) if ended else Sent(rows[-1]["at_ms"], rows[-1]["id"])
-            count += self._followups.take(one, due, one.cursor, at, seen)
+            count += self._followups.enqueue(one, due, one.cursor, at, seen)
             if ended:
                 break
         return count

@@ -124,7 +124,7 @@ class FollowUps:
                 )
             )
 
-    def take(
+    def enqueue(
         self,
         one: FollowUp,
         due: Sequence[tuple[int, Due]],

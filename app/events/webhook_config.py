@@ -32,7 +32,10 @@ class _WebhooksFile(msgspec.Struct, forbid_unknown_fields=True):
 
 
 def from_file(path: Path) -> dict[str, tuple[str, EventFilter, bool, str]]:
-    """What `Webhooks.keep` takes, from a TOML file of [[webhook]]. Raises SettingsError."""
+    """Read what `Webhooks.sync_from_file` takes from a TOML file of [[webhook]].
+
+    Raises SettingsError.
+    """
     place = f"{PREFIX}WEBHOOKS_FILE: {path}"
     try:
         read = msgspec.toml.decode(path.read_bytes(), type=_WebhooksFile)

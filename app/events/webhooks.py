@@ -102,7 +102,9 @@ class Webhooks:
             )
         return hook
 
-    def keep(self, named: Mapping[str, tuple[str, EventFilter, bool, str]], at: Cursor) -> None:
+    def sync_from_file(
+        self, named: Mapping[str, tuple[str, EventFilter, bool, str]], at: Cursor
+    ) -> None:
         """Make those of a file what it says (name: url, wanted, first, secret), no more, no less.
 
         Their cursors and deliveries stay as they are; new ones are told of what comes after `at`.
@@ -160,7 +162,7 @@ class Webhooks:
                 .values(disabled="", failing_since=None)
             )
 
-    def take(
+    def enqueue(
         self, hook: Webhook, events: Sequence[EventOut], following: Cursor, seen: int = 0
     ) -> int:
         """Make deliveries of events and move the cursor, in one commit; returns how many.
@@ -242,7 +244,7 @@ class Webhooks:
             )
         return int(found.rowcount)
 
-    def arrived(self, delivery: Delivery, answer: Answer) -> None:
+    def mark_delivered(self, delivery: Delivery, answer: Answer) -> None:
         """It was taken with a 2xx."""
         with self._engine.begin() as connection:
             _update(connection, delivery, state="delivered", due=None, status=answer.status)
@@ -286,7 +288,7 @@ class Webhooks:
                 error=error[:LOGGED],
             )
 
-    def standing(self) -> dict[str, int]:
+    def counts_by_state(self) -> dict[str, int]:
         """How many deliveries there are by state, and how many webhooks are `off`."""
         with self._engine.connect() as connection:
             rows = connection.execute(

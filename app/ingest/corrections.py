@@ -90,12 +90,12 @@ class Corrections:
         while True:
             await asyncio.sleep(POLL_SECONDS)
             try:
-                await asyncio.to_thread(self.settle)
+                await asyncio.to_thread(self.reclassify_recent)
             except (StorageError, OSError) as error:
                 log.debug("settling waits: %s", error)
                 await asyncio.sleep(RETRY_SECONDS)
 
-    def settle(self, after: float = SETTLE_AFTER_SECONDS) -> int:
+    def reclassify_recent(self, after: float = SETTLE_AFTER_SECONDS) -> int:
         """Look again at what was loaded `after` seconds ago; returns how many verdicts changed.
 
         Raises StorageError; nothing is lost then, and nothing done twice when it is called again.

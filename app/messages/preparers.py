@@ -33,13 +33,15 @@ class PreparerRegistry:
             return known[1]
         found, self._looked[workspace] = self._workspaces.get(workspace), now
         if known is None or known[0] != found:
-            made = sender(found, self._settings, self._state, self._journal, self._withdrawals)
+            made = make_preparer(
+                found, self._settings, self._state, self._journal, self._withdrawals
+            )
             known = found, made
             self._made[workspace] = known
         return known[1]
 
 
-def sender(
+def make_preparer(
     one: Workspace, settings: Settings, state: Engine, journal: Journal, withdrawals: Withdrawals
 ) -> MessagePreparer:
     """Outgoing mail of one workspace."""

@@ -119,7 +119,7 @@ class ErasureWorker:
                 time.sleep(0.05)
 
     def _rewrite(self, waiting: Sequence[Erasure]) -> None:
-        self._corrections.settle(0)
+        self._corrections.reclassify_recent(0)
         for workspace, ones in _by_workspace(waiting):
             known = sorted(set().union(*(self._keys(one) for one in ones)))
             them = {"workspace": workspace, "recipients": known}

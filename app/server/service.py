@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from functools import partial
@@ -13,15 +12,14 @@ from sqlalchemy.exc import SQLAlchemyError
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response
-from starlette.routing import BaseRoute, Mount, Route
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Mount
 
-from app.auth.api_keys import Keys, Scope
+from app.auth.api_keys import Keys
 from app.auth.door import LoginGuard
 from app.auth.login_guard import LoginThrottle
 from app.auth.sessions import Sessions
 from app.auth.users import Users
-from app.auth.workspaces import DEFAULT
 from app.events import webhook_config
 from app.events.feed import CursorError, Feed
 from app.events.webhook_worker import WebhookWorker
@@ -29,11 +27,10 @@ from app.ingest.corrections import Corrections
 from app.ingest.loader import Loader
 from app.ingest.networks import Networks
 from app.model.errors import FieldError, NotFoundError
-from app.ops import snapshot
-from app.ops.metrics import CONTENT_TYPE, Metrics
 from app.ops.scheduled_reports import Reports
 from app.privacy.erasure import ErasureWorker
 from app.schemas.problem import Problem
+from app.server.health import Health
 from app.server.workspaces import WorkspaceRegistry
 from app.settings.settings import Settings
 from app.smtp.gateway import Gateway
@@ -54,7 +51,7 @@ from app.web.dashboard.pages import Dashboard
 from app.web.dashboard.privacy import PrivacyPages
 from app.web.dashboard.webhooks import Actions
 from app.web.hosts import HostRouting
-from app.web.requests import RequestError, decoded, key_of
+from app.web.requests import RequestError
 
 FOREIGN = "It was sent from another site. Nothing was changed."
 log = logging.getLogger(__name__)
@@ -82,7 +79,7 @@ class Mailwake:
         self.corrections = Corrections(self.journal.folder, self.storage, networks, feed)
         self.keys = Keys(state, settings)
         self.live = Live(lambda: self.loader.loaded + self.corrections.changed)
-        self.tenants = WorkspaceRegistry(
+        self.registry = WorkspaceRegistry(
             settings, state, self.journal, self.storage, self.corrections, feed
         )
         self.eraser = ErasureWorker(
@@ -91,33 +88,37 @@ class Mailwake:
             self.storage,
             self.loader,
             self.corrections,
-            self.tenants.workspaces,
+            self.registry.workspaces,
             feed.erasures,
         )
-        default = self.tenants.default
-        default.webhooks.keep(
+        default = self.registry.default
+        default.webhooks.sync_from_file(
             webhook_config.from_file(settings.webhooks_file) if settings.webhooks_file else {},
             feed.last(),
         )
-        self.dispatcher = WebhookWorker(settings, self.tenants.courses, feed, self.tenants.news)
+        self.webhook_worker = WebhookWorker(
+            settings, self.registry.contexts, feed, self.registry.news
+        )
         sessions, users = Sessions(state), Users(state)
         door = LoginGuard(users, LoginThrottle(state))
+        self.health = Health(
+            settings, self.journal, self.storage, self.loader, self.corrections, self.registry
+        )
         dashboard = Dashboard(settings, sessions, self.live, self._notices_of)
         self.reports = Reports(settings, default.queries)
         self._newsletters = Newsletters(settings.data_dir / FOLDER)
-        of = self.tenants.parts
+        of = self.registry.current
         self.gateway = (
-            Gateway(settings, self.keys, lambda name: of[name].outgoing) if settings.smtp else None
+            Gateway(settings, self.keys, lambda name: of[name].preparer) if settings.smtp else None
         )
         visitor = keeper(settings.visitor_addresses)
-        unsubscribe = Unsubscribe(self.tenants.reader, self.journal, dashboard.templates, visitor)
+        unsubscribe = Unsubscribe(
+            self.registry.tokens_for, self.journal, dashboard.templates, visitor
+        )
         routes: list[BaseRoute] = [
-            Route("/healthz", healthz),
-            Route("/readyz", self.readyz),
-            Route("/metrics", self.metrics),
+            *self.health.routes,
             *docs.routes(app.openapi(), dashboard.templates, settings.console_url),
-            Route("/v1/snapshot", self.snapshot, methods=["POST"]),
-            Mount("/v1", app=app.create(self.tenants.parts, self.keys, ERRORS)),
+            Mount("/v1", app=app.create(self.registry.current, self.keys, ERRORS)),
             *unsubscribe.routes,
             *LoginPages(dashboard, users, door).routes,
             *AccountPages(dashboard, users, self.keys, door).routes,
@@ -133,28 +134,18 @@ class Mailwake:
         self.starlette = Starlette(routes=routes, exception_handlers=pages, lifespan=self.lifespan)
         # Starlette would lead from /x/ to http://HOST/x, HOST being whatever the request names.
         self.starlette.router.redirect_slashes = False
-        self.starlette.state.parts = self.tenants.parts
+        self.starlette.state.parts = self.registry.current
         self.starlette.state.keys = self.keys
-        front = HostRouting(self.starlette, settings, self.tenants.readers)
-        withdrawals = self.tenants.withdrawals
+        front = HostRouting(self.starlette, settings, self.registry.readers)
+        withdrawals = self.registry.withdrawals
         self.asgi = TrackingMiddleware(
             front,
-            self.tenants.readers,
+            self.registry.readers,
             self.journal,
             visitor,
             refuser(withdrawals.refuses, settings.respect_gpc),
         )
-        self._metrics = Metrics(
-            self.journal,
-            self.loader,
-            self.asgi.hits,
-            self.asgi.dropped,
-            lambda: self.live.viewers,
-            lambda: self.corrections.changed,
-            self._standing,
-            self.gateway.counts if self.gateway else {},
-            lambda: sum(parts.outgoing.unproven for parts in list(self.tenants.parts.values())),
-        )
+        self.health.watch(self.asgi, self.live, self.gateway)
 
     @asynccontextmanager
     async def lifespan(self, _: Starlette) -> AsyncIterator[None]:
@@ -164,15 +155,15 @@ class Mailwake:
         loading = asyncio.create_task(self.loader.run(loads), name="loader")
         tasks = [
             asyncio.create_task(self.live.run(), name="live"),
-            asyncio.create_task(self._metrics.pulse(), name="pulse"),
-            asyncio.create_task(self.tenants.run(), name="workspaces"),
+            asyncio.create_task(self.health.pulse(), name="pulse"),
+            asyncio.create_task(self.registry.run(), name="workspaces"),
             asyncio.create_task(self.keys.run(), name="keys"),
-            asyncio.create_task(self.tenants.withdrawals.run(), name="withdrawals"),
+            asyncio.create_task(self.registry.withdrawals.run(), name="withdrawals"),
             *([asyncio.create_task(self.corrections.run(), name="corrections")] if loads else []),
             asyncio.create_task(self.reports.run(), name="reports"),
             asyncio.create_task(self._newsletters.run(), name="newsletters"),
             asyncio.create_task(self.eraser.run(), name="erasures"),
-            asyncio.create_task(self.dispatcher.run(), name="webhooks"),
+            asyncio.create_task(self.webhook_worker.run(), name="webhooks"),
             *([asyncio.create_task(self.gateway.run(), name="smtp")] if self.gateway else []),
         ]
         try:
@@ -189,67 +180,9 @@ class Mailwake:
                 await self.loader.drain()
             await asyncio.to_thread(self.storage.close)
 
-    def notices(self) -> list[str]:
-        """What an operator must know now; empty while all is well."""
-        found = [self.journal.trouble, self.loader.trouble]
-        lost = {k: v for k, v in self.asgi.dropped.items() if k.startswith(("disk_", "closed"))}
-        if lost:
-            found.append(f"{sum(lost.values()):,} hits were answered but could not be kept")
-        return [notice for notice in found if notice]
-
     def _notices_of(self, workspace: str) -> list[str]:
-        """What somebody who looks at a workspace must know."""
-        return self.notices() + self.dispatcher.notices.get(workspace, [])
-
-    def _standing(self) -> Counter[str]:
-        """Deliveries of all workspaces by state."""
-        standing: Counter[str] = Counter()
-        for parts in list(self.tenants.parts.values()):
-            standing.update(parts.webhooks.standing())
-        return standing
-
-    async def readyz(self, _: Request) -> Response:
-        """200 when hits are kept and reach ClickHouse, else 503 with the reasons."""
-        segments, size = self.journal.backlog
-        trouble = self.notices()
-        if not self.loader.ready and not trouble:
-            trouble = ["ClickHouse has not answered yet"]
-        answer = {
-            "ready": not trouble,
-            "trouble": trouble,
-            "journal": {"segments": segments, "bytes": size},
-            "dropped": dict(self.asgi.dropped),
-        }
-        return JSONResponse(answer, 503 if trouble else 200)
-
-    async def metrics(self, request: Request) -> Response:
-        """Prometheus' text, of all workspaces: for who has a key of the settings' own."""
-        _of_default(request, "read")
-        text = await asyncio.to_thread(self._metrics.text)
-        return Response(text, headers={"content-type": CONTENT_TYPE})
-
-    async def snapshot(self, request: Request) -> Response:
-        """Fill a folder that `mailwake backup` has made: whoever has not made one gets nothing."""
-        _of_default(request, "admin")
-        wanted = await decoded(request, snapshot.SnapshotRequest, 4096)
-        folder = self.settings.data_dir / wanted.folder
-        if not folder.is_dir() or any(folder.iterdir()):
-            raise RequestError(422, "must be an empty folder of `mailwake backup`", "folder")
-        await asyncio.to_thread(
-            snapshot.take, self.settings, self.storage, self.loader, self.corrections, folder
-        )
-        return JSONResponse({"folder": folder.name})
-
-
-def _of_default(request: Request, scope: Scope) -> None:
-    """What concerns the whole service is for keys of the settings' own workspace."""
-    if key_of(request, scope).workspace != DEFAULT:
-        raise RequestError(403, "this is of the whole service: use a key of `default`")
-
-
-async def healthz(_: Request) -> Response:
-    """200 as soon as requests are served."""
-    return PlainTextResponse("ok\n")
+        """What a user who looks at a workspace must know."""
+        return self.health.notices() + self.webhook_worker.notices.get(workspace, [])
 
 
 def problem(status: int, title: str, detail: str = "", field: str = "") -> Response:
@@ -288,7 +221,7 @@ async def _error_page(dashboard: Dashboard, request: Request, error: Exception) 
     if "text/html" not in request.headers.get("accept", ""):
         return _http_error(request, error)
     with suppress(SQLAlchemyError):  # the bar on top then is that of somebody unknown
-        await dashboard.recognise(request)
+        await dashboard.load_session(request)
     return dashboard.problem(request, error.status_code, error.detail, "Check the address.")
 
 

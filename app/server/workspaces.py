@@ -24,7 +24,7 @@ from app.events.followups import FollowUps
 from app.events.webhook_worker import WebhookContext
 from app.events.webhooks import Webhooks
 from app.ingest.corrections import Corrections
-from app.messages.preparers import sender
+from app.messages.preparers import make_preparer
 from app.messages.templates import TemplateStore
 from app.privacy.subject_export import SubjectExport
 from app.settings.settings import Settings
@@ -41,7 +41,7 @@ POLL_SECONDS = 1.0  # seconds between looks for changed workspaces
 
 
 class WorkspaceRegistry:
-    """`parts` and `courses` by workspace, `readers` by host (as Tracking takes them).
+    """`parts` and `contexts` by workspace, `readers` by host (as Tracking takes them).
 
     All three are changed in place. `refresh()` blocks; `run()` until cancelled.
     """
@@ -61,15 +61,15 @@ class WorkspaceRegistry:
         self.workspaces = Workspaces(state, settings)
         self.withdrawals = Withdrawals(state)
         self.known: list[Workspace] = []
-        self.parts: dict[str, WorkspaceContext] = {}
-        self.courses: dict[str, WebhookContext] = {}
+        self.current: dict[str, WorkspaceContext] = {}
+        self.contexts: dict[str, WebhookContext] = {}
         self.readers: dict[bytes, Tokens | TokenReaders] = {}
         self.refresh()
 
     @property
     def default(self) -> WorkspaceContext:
         """Those of the settings' own workspace."""
-        return self.parts[DEFAULT]
+        return self.current[DEFAULT]
 
     async def run(self) -> None:
         """Look for changes."""
@@ -87,46 +87,46 @@ class WorkspaceRegistry:
             return
         for one in found:
             if one not in self.known:
-                self.parts[one.name], self.courses[one.name] = self._make(one)
+                self.current[one.name], self.contexts[one.name] = self._make(one)
         by_host = readers(found)
         self.readers.update(by_host)
         for host in set(self.readers) - set(by_host):
             del self.readers[host]
         self.known = found
 
-    def reader(self, host: str) -> Tokens | TokenReaders:
+    def tokens_for(self, host: str) -> Tokens | TokenReaders:
         """The tokens that are good on a host, as the Host field names it."""
         return self.readers.get(host.lower().rstrip(".").encode("latin-1"), self.readers[b""])
 
     def _make(self, one: Workspace) -> tuple[WorkspaceContext, WebhookContext]:
         settings, name, state = one.settings(self._settings), one.name, self._state
         suppressions = Suppressions(state, name)
-        outgoing = sender(one, self._settings, state, self._journal, self.withdrawals)
-        experiments = outgoing.experiments
+        preparer = make_preparer(one, self._settings, state, self._journal, self.withdrawals)
+        experiments = preparer.experiments
         stated = Newsletters(settings.data_dir / FOLDER)
         queries = Queries(self._storage, name, experiments.variants, stated)
         webhooks, followups = Webhooks(state, name), FollowUps(state, name)
         follower = FollowUpWorker(settings, followups, webhooks, self._feed, queries, suppressions)
-        parts = WorkspaceContext(
-            settings,
-            outgoing,
-            TemplateStore(settings.data_dir / "templates", outgoing, name),
-            queries,
-            self._corrections,
-            suppressions,
-            webhooks,
-            followups,
-            SavedSegments(state, name),
-            self._feed,
-            EventEnricher(queries),
-            self.news,
-            self._feed.erasures,
-            SubjectExport(state, queries, one.recipient_key, self._settings.recipient_key),
-            self.withdrawals,
-            experiments,
+        context = WorkspaceContext(
+            settings=settings,
+            preparer=preparer,
+            templates=TemplateStore(settings.data_dir / "templates", preparer, name),
+            queries=queries,
+            corrections=self._corrections,
+            suppressions=suppressions,
+            webhooks=webhooks,
+            followups=followups,
+            segments=SavedSegments(state, name),
+            feed=self._feed,
+            enricher=EventEnricher(queries),
+            news=self.news,
+            erasures=self._feed.erasures,
+            exports=SubjectExport(state, queries, one.recipient_key, self._settings.recipient_key),
+            withdrawals=self.withdrawals,
+            experiments=experiments,
         )
         decider = ExperimentWorker(settings.data_dir / "journal", state, experiments, queries)
-        return parts, WebhookContext(webhooks, queries, EventEnricher(queries), follower, decider)
+        return context, WebhookContext(webhooks, queries, EventEnricher(queries), follower, decider)
 
 
 def readers(workspaces: Sequence[Workspace]) -> dict[bytes, Tokens | TokenReaders]:

@@ -50,10 +50,10 @@ class Gateway:
         self.counts: Counter[str] = Counter()
         self._outgoing = outgoing
         self._transits: dict[str, tuple[MessagePreparer, MailRelay]] = {}
-        self.transit(DEFAULT)  # a wrong setting is told now
+        self.transit(DEFAULT)  # a wrong setting is capabilities now
         self.name = urlsplit(settings.public_url).hostname or "localhost"
         self.tls = _tls(settings)
-        self.told: Capabilities | None = None  # by the smarthost, last
+        self.capabilities: Capabilities | None = None  # by the smarthost, last
         self.relays: set[asyncio.Task[str]] = set()
         self._connections = 0
         self._socket: socket.socket | None = None
@@ -171,17 +171,17 @@ class Conversation:
     ) -> list[str]:
         """Offer what the smarthost takes: strangers hear what it said last."""
         await self.upstream.reset()
-        told: Capabilities | Answer | None = self.gateway.told
-        if told is None or self.gateway.may_send(session):
-            told = await self.upstream.connect()
-        if isinstance(told, Answer):
-            return [str(told)]
-        self.gateway.told = told
+        capabilities: Capabilities | Answer | None = self.gateway.capabilities
+        if capabilities is None or self.gateway.may_send(session):
+            capabilities = await self.upstream.connect()
+        if isinstance(capabilities, Answer):
+            return [str(capabilities)]
+        self.gateway.capabilities = capabilities
         session.host_name = name
-        size = min(self.gateway.settings.smtp_max_mb * 1_000_000, told.size or 10**12)
+        size = min(self.gateway.settings.smtp_max_mb * 1_000_000, capabilities.size or 10**12)
         unfit = {"HELP", "SIZE"}
-        unfit |= {"8BITMIME"} if not told.eight_bit else set()
-        unfit |= {"SMTPUTF8"} if not told.utf8 else set()
+        unfit |= {"8BITMIME"} if not capabilities.eight_bit else set()
+        unfit |= {"SMTPUTF8"} if not capabilities.utf8 else set()
         lines = [line[4:] for line in offered if line[4:].split()[0] not in unfit]
         lines += ["PIPELINING", f"SIZE {size}"]
         return [f"250-{line}" for line in lines[:-1]] + [f"250 {lines[-1]}"]
@@ -194,16 +194,16 @@ class Conversation:
         if workspace is None or not self.gateway.may_send(session):
             more = " after STARTTLS" if self.gateway.tls else ""
             return f"530 5.7.0 authentication required{more}"
-        told = await self.upstream.connect()
-        if isinstance(told, Answer):
-            return str(told)
-        if "BODY=8BITMIME" in options and not told.eight_bit:
+        capabilities = await self.upstream.connect()
+        if isinstance(capabilities, Answer):
+            return str(capabilities)
+        if "BODY=8BITMIME" in options and not capabilities.eight_bit:
             return "550 5.6.3 the smarthost takes no 8BITMIME"
-        if "SMTPUTF8" in options and not told.utf8:
+        if "SMTPUTF8" in options and not capabilities.utf8:
             return "550 5.6.7 the smarthost takes no SMTPUTF8"
         sizes = [int(option[5:]) for option in options if option.startswith("SIZE=")]
-        if sizes and told.size and sizes[0] > told.size:
-            return f"552 5.3.4 the smarthost takes {told.size} bytes at most"
+        if sizes and capabilities.size and sizes[0] > capabilities.size:
+            return f"552 5.3.4 the smarthost takes {capabilities.size} bytes at most"
         self._sender, self._workspace = "" if sender == "<>" else sender, workspace
         if problem := _unfit(self._sender, options):
             return problem

@@ -133,7 +133,7 @@ class MailRelay:
         writes = of is not None and self._outgoing.writes(of.newsletter.id, of.variant)
         size = inf if writes else len(mail.content)
         copy = await _offloaded(size, self._copies.make, mail, recipient)
-        if copy.prepared and 0 < upstream.told.size < len(copy.content) + 1000:
+        if copy.prepared and 0 < upstream.capabilities.size < len(copy.content) + 1000:
             return await self._untouched(mail, "large")
         if copy.prepared and not copy.suppressed:
             try:

@@ -66,7 +66,7 @@ class SmarthostConnection:
         self._settings = settings
         self._smtp: SMTP | None = None
         self._begun = False
-        self.told = Capabilities(0, False, False)
+        self.capabilities = Capabilities(0, False, False)
 
     async def connect(self) -> Capabilities | Answer:
         """What the smarthost takes, or why it cannot be reached."""
@@ -77,12 +77,12 @@ class SmarthostConnection:
             return _of(AWAY)
         extensions = smtp.esmtp_extensions
         size = extensions.get("size", "").strip()
-        self.told = Capabilities(
+        self.capabilities = Capabilities(
             int(size) if size.isascii() and size.isdigit() else 0,
             "8bitmime" in extensions,
             "smtputf8" in extensions,
         )
-        return self.told
+        return self.capabilities
 
     async def mail(self, sender: str, options: Iterable[str]) -> Answer:
         """Begin a mail; a connection that has died meanwhile is made again."""

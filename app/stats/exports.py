@@ -25,5 +25,5 @@ def chunks(queries: Queries, newsletter_id: str, filters: Filters, wanted: str) 
         neutral=int(wanted == "csv"),
         numbers=list(names),
         names=list(names.values()),
-        **queries.filtered(key, filters.parts),
+        **queries.filtered(key, filters.hit_filters),
     )

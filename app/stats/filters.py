@@ -110,7 +110,7 @@ class Filters:
         return parse_qsl(self.query())
 
     @property
-    def parts(self) -> dict[str, str]:
+    def hit_filters(self) -> dict[str, str]:
         """The filters on one newsletter's hits that are set."""
         found = {name: value for name in PARTS if (value := getattr(self, name))}
         return found if self.period == "all" else {**found, "period": self.period}

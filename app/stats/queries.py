@@ -38,7 +38,7 @@ from app.storage.sql import (
 SLOTS = 24  # of a sparkline
 AVERAGE_SECONDS = 60
 
-HitFilters = Mapping[str, str]  # filters on one newsletter's hits: Filters.parts
+HitFilters = Mapping[str, str]  # filters on one newsletter's hits: Filters.hit_filters
 NO_FILTERS: HitFilters = {}
 EVERYTHING = Filters(show="all")
 

@@ -22,22 +22,22 @@ from app.stats.segments import SavedSegments
 
 @dataclass(frozen=True)
 class WorkspaceContext:
-    """What the endpoints work with."""
+    """What endpoints need of one workspace."""
 
     settings: Settings
-    outgoing: MessagePreparer
-    mailing: TemplateStore
+    preparer: MessagePreparer
+    templates: TemplateStore
     queries: Queries
     corrections: Corrections
     suppressions: Suppressions
     webhooks: Webhooks
     followups: FollowUps
-    saved: SavedSegments
+    segments: SavedSegments
     feed: Feed
-    teller: EventEnricher
+    enricher: EventEnricher
     news: FeedWatcher
     erasures: Erasures
-    dossiers: SubjectExport
+    exports: SubjectExport
     withdrawals: Withdrawals
     experiments: Experiments
 

@@ -52,7 +52,7 @@ def _tables(folder: Path) -> None:
     storage.migrate()
     feed = Feed(open_state(folder))
     loader, corrections = Loader(journal, storage, feed=feed), Corrections(journal, storage)
-    settle = partial(corrections.settle, 0)
+    settle = partial(corrections.reclassify_recent, 0)
     size = lines = 0
     taken = {"loading": [0.0, 0.0], "correcting": [0.0, 0.0]}
     chance = random.Random(7)

@@ -116,15 +116,15 @@ def test_nothing_that_was_looked_up_before_is_kept_after(tmp_path: Path) -> None
     hook = hooks.add("https://hooks.example/", EventFilter(), False, Cursor())
     rule = rules.add("Thank", hook.id, Rule("clicked"), Cursor())
     seen = erasures.newest()
-    assert hooks.take(hook, [], Cursor(1, 1), seen) == 0
+    assert hooks.enqueue(hook, [], Cursor(1, 1), seen) == 0
     erasures.begin("default", WHO, "ann@example.com")
     with pytest.raises(ErasedError):
-        hooks.take(hook, [], Cursor(2, 2), seen)
+        hooks.enqueue(hook, [], Cursor(2, 2), seen)
     with pytest.raises(ErasedError):
-        rules.take(rule, [], Cursor(2, 2), Sent(5), seen)
+        rules.enqueue(rule, [], Cursor(2, 2), Sent(5), seen)
     assert [one.cursor for one in hooks.all()] == [Cursor(1, 1)]
     assert [one.cursor for one in rules.all()] == [Cursor()]
-    assert hooks.take(hook, [], Cursor(2, 2), erasures.newest()) == 0
+    assert hooks.enqueue(hook, [], Cursor(2, 2), erasures.newest()) == 0
 
 
 def test_a_delivery_that_was_emptied_while_it_was_sent_is_not_sent_again(tmp_path: Path) -> None:
@@ -138,7 +138,7 @@ def test_a_delivery_that_was_emptied_while_it_was_sent_is_not_sent_again(tmp_pat
             "UPDATE deliveries SET state = 'erased', due = NULL, body = x'7b7d'"
         )
     hooks.failed(sending, "timed out")
-    hooks.arrived(sending, Answer(200, None, ""))
+    hooks.mark_delivered(sending, Answer(200, None, ""))
     assert [(one.state, one.due, one.body) for one in hooks.log(hook.id, 0, 10)] == [
         ("erased", None, b"{}")
     ]

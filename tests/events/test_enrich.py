@@ -24,7 +24,7 @@ LABELS = {"Boots": ("boots",), "Shop now": ("sale",)}
 
 
 @pytest.fixture(scope="module")
-def teller(storage: Storage, tmp_path_factory: pytest.TempPathFactory) -> EventEnricher:
+def enricher(storage: Storage, tmp_path_factory: pytest.TempPathFactory) -> EventEnricher:
     folder = tmp_path_factory.mktemp("told")
     records: list[Newsletter | PlacedLink | Link] = [
         Newsletter(AT, "default", KEY, NAME),
@@ -52,7 +52,7 @@ def teller(storage: Storage, tmp_path_factory: pytest.TempPathFactory) -> EventE
     return EventEnricher(Queries(storage))
 
 
-def told(teller: EventEnricher, **more: object) -> EventLink:
+def told(enricher: EventEnricher, **more: object) -> EventLink:
     fields = {
         "workspace": "default",
         "newsletter": KEY,
@@ -66,37 +66,37 @@ def told(teller: EventEnricher, **more: object) -> EventLink:
         **more,
     }
     row = Row(**fields)  # type: ignore[arg-type]
-    (event,) = teller.tell([Event("evt_1", "message.clicked", row, Cursor(1, 1))])
+    (event,) = enricher.enrich([Event("evt_1", "message.clicked", row, Cursor(1, 1))])
     assert event.link
     return event.link
 
 
 @pytest.mark.parametrize("label", list(LABELS))
-def test_label_and_topics_are_those_of_that_mail(teller: EventEnricher, label: str) -> None:
+def test_label_and_topics_are_those_of_that_mail(enricher: EventEnricher, label: str) -> None:
     detail = identity.detail(label, LABELS[label])
     url = "https://shop.example/boots?utm_source=mail"
-    link = told(teller, link_key=BOOTS.link, detail=detail, position=3, url=url)
+    link = told(enricher, link_key=BOOTS.link, detail=detail, position=3, url=url)
     assert link == EventLink(identity.shown_id(BOOTS.link), "", label, url, 3, list(LABELS[label]))
 
 
-def test_without_its_own_label_the_latest_is_told(teller: EventEnricher) -> None:
-    link = told(teller, link_key=BOOTS.link, position=0, url="")
+def test_without_its_own_label_the_latest_is_told(enricher: EventEnricher) -> None:
+    link = told(enricher, link_key=BOOTS.link, position=0, url="")
     assert (link.label, link.url) == ("Shop now", BOOTS.url)
 
 
 def test_a_click_that_version_0_1_put_into_the_feed_has_the_link_of_its_place(
-    teller: EventEnricher,
+    enricher: EventEnricher,
 ) -> None:
-    link = told(teller, link=7)
+    link = told(enricher, link=7)
     assert link.url == "https://shop.example/help" and link.position == 7
     assert link.id == identity.shown_id(identity.identify(link.url).link)
     assert (link.label, link.tags) == ("Help", ["help"])
 
 
 def test_a_link_that_nothing_is_known_of_is_told_by_what_the_hit_says(
-    teller: EventEnricher,
+    enricher: EventEnricher,
 ) -> None:
-    link = told(teller, link_key=99, position=1, url="https://x.example/")
+    link = told(enricher, link_key=99, position=1, url="https://x.example/")
     assert link == EventLink(identity.shown_id(99), "", "", "https://x.example/", 1, [])
 
 

@@ -245,8 +245,8 @@ def test_the_same_page_taken_twice_makes_nothing_twice(tmp_path: Path) -> None:
     to = hooks.add("https://hooks.example/", EventFilter(), False, Cursor())
     one = rules.add("x", to.id, Rule("not_opened", 1), Cursor())
     due = [(2**64 - n, due_for(one.id, 2**64 - n)) for n in (1, 2, 1)]
-    assert rules.take(one, due, Cursor(3, 4), Sent(99, "m")) == 2
-    assert rules.take(one, due, Cursor(3, 4), Sent(99, "m")) == 0
+    assert rules.enqueue(one, due, Cursor(3, 4), Sent(99, "m")) == 2
+    assert rules.enqueue(one, due, Cursor(3, 4), Sent(99, "m")) == 0
     (again,) = rules.all()
     assert (again.cursor, again.sent, again.made) == (Cursor(3, 4), Sent(99, "m"), 2)
     assert len(hooks.log(to.id, 0, 10)) == 2

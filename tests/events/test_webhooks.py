@@ -298,8 +298,8 @@ def test_five_days_of_failures_disable_and_dead_letters_stay(
 ) -> None:
     hooks = Webhooks(open_state(tmp_path))
     hook = hooks.add("https://example.com", EventFilter(), False, Cursor())
-    assert hooks.take(hook, [told(1), told(2)], Cursor(1, 2)) == 2
-    assert hooks.take(hook, [told(1)], Cursor(1, 2)) == 0  # as after a crash elsewhere
+    assert hooks.enqueue(hook, [told(1), told(2)], Cursor(1, 2)) == 2
+    assert hooks.enqueue(hook, [told(1)], Cursor(1, 2)) == 0  # as after a crash elsewhere
     clock = [time.time()]
     monkeypatch.setattr(time, "time", lambda: clock[0])
     pauses = []
@@ -319,7 +319,7 @@ def test_five_days_of_failures_disable_and_dead_letters_stay(
     hooks.enable(hook.id)
     assert hooks.replay(hook.id) == 2
     for entry in hooks.next(hook.id, clock[0], 9):
-        hooks.arrived(entry, Answer(200, None, ""))
+        hooks.mark_delivered(entry, Answer(200, None, ""))
     assert {one.state for one in hooks.log(hook.id, 0, 9)} == {"delivered"}
     assert current(hooks, hook).failing_since is None
 

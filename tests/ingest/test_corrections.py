@@ -72,11 +72,11 @@ def test_a_burst_over_several_segments_settles(tmp_path: Path, storage: Storage)
     load(tmp_path, storage, click(key, message, now + 600, 2), click(key, new_id().hex(), now, 2))
     assert stored(storage, key) == {"human": 4}
     work = Corrections(tmp_path, storage)
-    assert work.settle() == 0, "two seconds are not over"
-    assert work.settle(after=0) == 3
+    assert work.reclassify_recent() == 0, "two seconds are not over"
+    assert work.reclassify_recent(after=0) == 3
     assert stored(storage, key) == {"human": 1, "scanner": 3}
     assert_consistent(storage, "settling", key)
-    assert work.settle(after=0) == 0
+    assert work.reclassify_recent(after=0) == 0
     assert sorted(path.name for path in tmp_path.iterdir()) == ["corrections.lock", "origin"]
     row = storage.query(
         "SELECT * FROM hits FINAL WHERE newsletter = {n:UInt64} AND position = 0", {"n": key}
@@ -98,10 +98,10 @@ def test_another_data_folder_corrects_only_what_it_has_loaded(
     load(one, storage, click(key, message, now, 0))
     load(other, storage, click(key, message, now + 1, 1), click(key, message, now + 2, 2))
     assert origin(one) != origin(other)
-    assert Corrections(one, storage).settle(after=0) == 1
+    assert Corrections(one, storage).reclassify_recent(after=0) == 1
     assert stored(storage, key) == {"human": 2, "scanner": 1}
-    assert Corrections(other, storage).settle(after=0) == 2
-    assert Corrections(other, storage).settle(after=0) == 0
+    assert Corrections(other, storage).reclassify_recent(after=0) == 2
+    assert Corrections(other, storage).reclassify_recent(after=0) == 0
     assert stored(storage, key) == {"scanner": 3}
     assert_consistent(storage, "two folders", key)
 
@@ -128,11 +128,11 @@ def test_what_was_cut_off_is_done_once(
 
     monkeypatch.setattr(storage, "insert", broken)
     with pytest.raises(KilledError if dies else StorageError):
-        Corrections(tmp_path, storage).settle(after=0)
+        Corrections(tmp_path, storage).reclassify_recent(after=0)
     monkeypatch.undo()
     # More has come before anybody looks again.
     load(tmp_path, storage, click(key, message, now + 5, 5))
-    Corrections(tmp_path, storage).settle(after=0)
+    Corrections(tmp_path, storage).reclassify_recent(after=0)
     assert stored(storage, key) == {"scanner": 5}
     assert_consistent(storage, name, key)
 
@@ -232,8 +232,8 @@ def test_however_hits_are_spread_the_end_is_the_same(
     for number in range(3):
         load(folder, storage, *(hit for segment, hit in hits if segment == number))
         if early:
-            work.settle(after=0)
-    work.settle(after=0)
+            work.reclassify_recent(after=0)
+    work.reclassify_recent(after=0)
     expected: dict[str, int] = {}
     for message in messages:
         for found in classify_message([hit for _, hit in hits if hit.message == message]):
@@ -248,7 +248,7 @@ def test_merging_changes_no_figure(tmp_path: Path, storage: Storage) -> None:
         message = new_id().hex()
         for link in range(4):
             load(tmp_path, storage, click(key, message, now + link, link))
-    Corrections(tmp_path, storage).settle(after=0)
+    Corrections(tmp_path, storage).reclassify_recent(after=0)
     every = (
         "SELECT message, at, link_key, position, verdict, reasons, revision, sign FROM hits FINAL"
         " WHERE newsletter = {n:UInt64} ORDER BY ALL"
@@ -280,7 +280,7 @@ def test_a_torn_note_ends_nothing(tmp_path: Path, storage: Storage) -> None:
     for link in range(3):
         load(tmp_path, storage, click(key, message, now + link, link))
     next(tmp_path.glob("*.done")).write_bytes(b"")  # as a power loss may leave it
-    assert Corrections(tmp_path, storage).settle(after=0) == 3
+    assert Corrections(tmp_path, storage).reclassify_recent(after=0) == 3
     assert stored(storage, key) == {"scanner": 3}
     assert not list(tmp_path.glob("*.done"))
 
@@ -293,6 +293,6 @@ def test_corrections_that_version_0_1_left_are_computed_anew(
         load(tmp_path, storage, click(key, message, now + link, link))
     old = {"workspace": "default", "newsletter": key, "message": message, "link": 2, "sign": -1}
     (tmp_path / f"{uuid.UUID(bytes=new_id())}.fix").write_text(json.dumps(old) + "\n")
-    assert Corrections(tmp_path, storage).settle(after=0) == 3
+    assert Corrections(tmp_path, storage).reclassify_recent(after=0) == 3
     assert stored(storage, key) == {"scanner": 3}
     assert not list(tmp_path.glob("*.fix"))

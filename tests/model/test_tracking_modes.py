@@ -131,7 +131,7 @@ def test_of_aggregate_hits_only_the_verdict_is_stored(tmp_path: Path, storage: S
         assert (row["recipient"], row["asn"], row["reasons"]) == (0, 0, [])
     assert {row["verdict"] for row in rows} == {"bot", "human"}, "no burst is made of them"
     work = Corrections(folder, storage)
-    assert work.settle(after=0) == 0
+    assert work.reclassify_recent(after=0) == 0
     list(work.reclassify("default", 0, now + 10**9))  # other tests' hits may change
     assert sorted(map(str, stored(storage, key))) == sorted(map(str, rows))
     stats = Queries(storage).stats(name)
@@ -175,7 +175,7 @@ def test_pseudonymous_hits_lead_to_no_address_and_are_judged_as_ever(
         {"n": key},
     )
     assert joined[0]["n"] == 0
-    assert Corrections(folder, storage).settle(after=0) == 0
+    assert Corrections(folder, storage).reclassify_recent(after=0) == 0
     stats = Queries(storage).stats(name)
     assert (stats.clicks.human.unique, stats.clicks.machine.unique) == (1, 1)
 

@@ -42,7 +42,7 @@ def test_an_address_says_all(filters: Filters) -> None:
 def test_a_change_starts_from_the_first_page(filters: Filters, show: Show) -> None:
     changed = filters.but(show=show)
     assert (changed.show, changed.page, changed.after) == (show, 1, "")
-    assert changed.parts == filters.parts
+    assert changed.hit_filters == filters.hit_filters
     assert filters.all() == Filters(show=filters.show)
 
 

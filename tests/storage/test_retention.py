@@ -70,7 +70,7 @@ def fill(folder: Path, storage: Storage, name: str, at: int) -> int:
         path = folder / f"{uuid.UUID(bytes=new_id())}.seg"
         path.write_bytes(b"".join(encode(record) for record in records))
         Loader(folder, storage, feed=Feed(open_state(folder))).load(path)
-    assert Corrections(folder, storage).settle(after=0) == 3
+    assert Corrections(folder, storage).reclassify_recent(after=0) == 3
     return key
 
 

@@ -112,9 +112,9 @@ async def _follow(
 def _read(api: WorkspaceContext, wanted: EventFilter, at: Cursor) -> tuple[list[EventOut], Cursor]:
     """Of the next READ events those that are wanted, and where to go on."""
     found, following = api.feed.after(at, api.queries.workspace, READ)
-    likely = [event for event in found if wanted.may_take(event, api.queries)]
-    told = api.teller.tell(likely) if likely else []
-    return [one for one in told if wanted.takes(one)], following
+    likely = [event for event in found if wanted.may_match(event, api.queries)]
+    told = api.enricher.enrich(likely) if likely else []
+    return [one for one in told if wanted.matches(one)], following
 
 
 def _cursor(text: str) -> Cursor:

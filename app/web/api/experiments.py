@@ -114,7 +114,7 @@ def _assigned(
 ) -> AssignmentList:
     assigned = []
     for recipient in recipients:
-        choice = experiment.choose(api.outgoing.key(recipient))
+        choice = experiment.choose(api.preparer.key(recipient))
         assigned.append(AssignmentOut(recipient, choice.name or None, choice.holdout))
     return AssignmentList(assigned)
 

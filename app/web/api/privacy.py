@@ -41,7 +41,7 @@ HEADERS = {"cache-control": "no-store", **SUBJECT_FILE}
 async def export(request: Request) -> Response:
     """All that is held about a recipient, as one JSON document that streams."""
     api, address = authorized(request, "admin"), recipient_of(request)
-    return await streamed(api.dossiers.of(address), "application/json", HEADERS)
+    return await streamed(api.exports.of(address), "application/json", HEADERS)
 
 
 @spec.validate(

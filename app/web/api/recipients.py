@@ -101,7 +101,7 @@ async def segment(request: Request) -> Response:
 @spec.validate(resp=Responses(HTTP_200=SavedList, **PROBLEMS), skip_validation=True)
 async def saved(request: Request) -> Response:
     """Saved segments, by name."""
-    found = await asyncio.to_thread(authorized(request).saved.all)
+    found = await asyncio.to_thread(authorized(request).segments.all)
     return answer_of(SavedList([SavedOut(name, wanted) for name, wanted in found.items()]))
 
 
@@ -115,7 +115,7 @@ async def save(request: Request) -> Response:
     """Save a segment under a name of 1 to 100 characters, in the place of an earlier one."""
     api, name = authorized(request, "admin"), _name(request)
     wanted = await decoded(request, Segment, 65_536)
-    await asyncio.to_thread(api.saved.put, name, wanted)
+    await asyncio.to_thread(api.segments.put, name, wanted)
     return answer_of(SavedOut(name, wanted))
 
 
@@ -123,7 +123,7 @@ async def save(request: Request) -> Response:
 async def saved_one(request: Request) -> Response:
     """The recipients that a saved segment has now, as NDJSON."""
     api = authorized(request)
-    wanted = await asyncio.to_thread(api.saved.get, _name(request))
+    wanted = await asyncio.to_thread(api.segments.get, _name(request))
     return await streamed(segments.chunks(api.queries, wanted), "application/x-ndjson")
 
 
@@ -131,8 +131,8 @@ async def saved_one(request: Request) -> Response:
 async def forget(request: Request) -> Response:
     """Remove a saved segment."""
     api, name = authorized(request, "admin"), _name(request)
-    wanted = await asyncio.to_thread(api.saved.get, name)
-    await asyncio.to_thread(api.saved.remove, name)
+    wanted = await asyncio.to_thread(api.segments.get, name)
+    await asyncio.to_thread(api.segments.remove, name)
     return answer_of(SavedOut(name, wanted))
 
 

@@ -30,16 +30,16 @@ class AccountPages:
     @property
     def routes(self) -> Sequence[Route]:
         """For the application's router."""
-        inside = self.dashboard.inside
+        requires_login = self.dashboard.requires_login
         return (
-            Route("/account", inside(self.account)),
-            Route("/account/password", inside(self.password), methods=["POST"]),
-            Route("/account/sessions/end", inside(self.end_session), methods=["POST"]),
-            Route("/access", inside(self.access, "admin")),
-            Route("/access/keys", inside(self.add_key, "admin"), methods=["POST"]),
-            Route("/access/keys/revoke", inside(self.revoke, "admin"), methods=["POST"]),
-            Route("/access/users", inside(self.add_user, "admin"), methods=["POST"]),
-            Route("/access/users/change", inside(self.change, "admin"), methods=["POST"]),
+            Route("/account", requires_login(self.account)),
+            Route("/account/password", requires_login(self.password), methods=["POST"]),
+            Route("/account/sessions/end", requires_login(self.end_session), methods=["POST"]),
+            Route("/access", requires_login(self.access, "admin")),
+            Route("/access/keys", requires_login(self.add_key, "admin"), methods=["POST"]),
+            Route("/access/keys/revoke", requires_login(self.revoke, "admin"), methods=["POST"]),
+            Route("/access/users", requires_login(self.add_user, "admin"), methods=["POST"]),
+            Route("/access/users/change", requires_login(self.change, "admin"), methods=["POST"]),
         )
 
     async def account(self, request: Request) -> Response:
@@ -56,7 +56,7 @@ class AccountPages:
             try:
                 right = await self.door.check(user.name, str(form.get("current", "")), address)
             except ThrottledError as error:
-                return await self._account(request, error.told, 429)
+                return await self._account(request, error.message, 429)
             if right is None:
                 return await self._account(request, "current password: is another one", 403)
         try:

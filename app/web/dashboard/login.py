@@ -38,7 +38,7 @@ class LoginPages:
         """For the application's router."""
         return (
             Route("/login", self.login, methods=["GET", "POST"]),
-            Route("/logout", self._dashboard.inside(self.logout), methods=["POST"]),
+            Route("/logout", self._dashboard.requires_login(self.logout), methods=["POST"]),
         )
 
     async def login(self, request: Request) -> Response:
@@ -86,7 +86,7 @@ class LoginPages:
         try:
             user = await self._door.check(name, password, address)
         except ThrottledError as error:
-            return self._page(request, 429, onward, problem=error.told, name=name)
+            return self._page(request, 429, onward, problem=error.message, name=name)
         if user is None:
             told = "Name and password do not match."
             return self._page(request, 403, onward, problem=told, name=name)

@@ -78,24 +78,24 @@ class Dashboard:
     @cached_property
     def routes(self) -> Sequence[BaseRoute]:
         """Everything but tracking and API."""
-        inside = self.inside
+        requires_login = self.requires_login
         return (
-            Route("/", inside(self.newsletters)),
-            Route("/live", inside(self.newsletters_live, live=True)),
-            Route(f"{ONE}/live", inside(self.newsletter_live, live=True)),
-            Route(f"{ONE}/recipients", inside(self.recipients)),
-            Route(f"{ONE}/export", inside(self.export)),
-            Route(f"{ONE}/report", inside(self.report)),
-            Route(f"{ONE}/experiment", inside(self.experiment)),
-            Route(f"{ONE}/clickmap", inside(self.clickmap)),
-            Route(f"{ONE}/clickmap/mail", inside(self.clickmap_mail)),
-            Route(ONE, inside(self.newsletter)),
-            Route("/tags", inside(self.tags)),
-            Route("/tags/live", inside(self.tags_live, live=True)),
-            Route("/compare", inside(self.compare)),
-            Route("/recipients", inside(self.recipients)),
-            Route("/recipients/{key:int}", inside(self.recipient)),
-            Route("/messages/{message_id}", inside(self.message)),
+            Route("/", requires_login(self.newsletters)),
+            Route("/live", requires_login(self.newsletters_live, live=True)),
+            Route(f"{ONE}/live", requires_login(self.newsletter_live, live=True)),
+            Route(f"{ONE}/recipients", requires_login(self.recipients)),
+            Route(f"{ONE}/export", requires_login(self.export)),
+            Route(f"{ONE}/report", requires_login(self.report)),
+            Route(f"{ONE}/experiment", requires_login(self.experiment)),
+            Route(f"{ONE}/clickmap", requires_login(self.clickmap)),
+            Route(f"{ONE}/clickmap/mail", requires_login(self.clickmap_mail)),
+            Route(ONE, requires_login(self.newsletter)),
+            Route("/tags", requires_login(self.tags)),
+            Route("/tags/live", requires_login(self.tags_live, live=True)),
+            Route("/compare", requires_login(self.compare)),
+            Route("/recipients", requires_login(self.recipients)),
+            Route("/recipients/{key:int}", requires_login(self.recipient)),
+            Route("/messages/{message_id}", requires_login(self.message)),
             Mount(
                 "/static",
                 StaticFiles(directory=resource("static")),
@@ -164,7 +164,7 @@ class Dashboard:
         with suppress(StorageError):  # a stream that starts now shows the figures later
             await asyncio.to_thread(queries.newsletter, newsletter_id)
             await asyncio.to_thread(
-                queries.filtered, queries.key(newsletter_id), filters.parts
+                queries.filtered, queries.key(newsletter_id), filters.hit_filters
             )  # a variant that is none is refused before the stream begins
         return self.stream(
             request,
@@ -223,7 +223,7 @@ class Dashboard:
         page = await asyncio.to_thread(
             clickmap.page,
             workspace_context(request).queries,
-            workspace_context(request).mailing,
+            workspace_context(request).templates,
             newsletter_id,
             filters,
         )
@@ -235,7 +235,7 @@ class Dashboard:
         html = await asyncio.to_thread(
             clickmap.mail,
             workspace_context(request).queries,
-            workspace_context(request).mailing,
+            workspace_context(request).templates,
             newsletter_id,
             filters,
             workspace_context(request).settings.public_url,
@@ -256,7 +256,7 @@ class Dashboard:
             response.headers["refresh"] = "5"
         return response
 
-    async def recognise(self, request: Request) -> Session | None:
+    async def load_session(self, request: Request) -> Session | None:
         """Who asks, by the cookie; noted in the request's state, None while nobody is logged in."""
         token = cookie(request, SESSION)
         session = await asyncio.to_thread(self.sessions.find, token)
@@ -265,12 +265,14 @@ class Dashboard:
             request.state.token = token
         return session
 
-    def inside(self, endpoint: Endpoint, role: Role = "viewer", live: bool = False) -> Endpoint:
+    def requires_login(
+        self, endpoint: Endpoint, role: Role = "viewer", live: bool = False
+    ) -> Endpoint:
         """Only for who is logged in and has the role; forms must be ours; errors become pages."""
 
         @wraps(endpoint)
         async def guarded(request: Request) -> Response:
-            session = await self.recognise(request)
+            session = await self.load_session(request)
             if session is None:
                 if live:  # a stream cannot follow to the login
                     return Response(status_code=401, headers=HEADERS)

@@ -24,12 +24,12 @@ class PrivacyPages:
     @property
     def routes(self) -> Sequence[Route]:
         """For the application's router."""
-        inside, one = self.dashboard.inside, "/recipients/{key:int}"
+        requires_login, one = self.dashboard.requires_login, "/recipients/{key:int}"
         return (
-            Route(f"{one}/consent", inside(self.consent, "editor"), methods=["POST"]),
-            Route(f"{one}/export", inside(self.export, "admin")),
-            Route(f"{one}/erase", inside(self.ask, "admin")),
-            Route(f"{one}/erase", inside(self.erase, "admin"), methods=["POST"]),
+            Route(f"{one}/consent", requires_login(self.consent, "editor"), methods=["POST"]),
+            Route(f"{one}/export", requires_login(self.export, "admin")),
+            Route(f"{one}/erase", requires_login(self.ask, "admin")),
+            Route(f"{one}/erase", requires_login(self.erase, "admin"), methods=["POST"]),
         )
 
     async def consent(self, request: Request) -> Response:
@@ -47,7 +47,7 @@ class PrivacyPages:
     async def export(self, request: Request) -> Response:
         """All that is held, as a file."""
         address = await self._address(request)
-        parts = workspace_context(request).dossiers.of(address)
+        parts = workspace_context(request).exports.of(address)
         return await streamed(parts, "application/json", {**HEADERS, **SUBJECT_FILE})
 
     async def ask(self, request: Request) -> Response:

@@ -48,22 +48,24 @@ class Actions:
     @property
     def routes(self) -> Sequence[Route]:
         """For the application's router."""
-        inside = self.dashboard.inside
+        requires_login = self.dashboard.requires_login
         one, rules = "/webhooks/{webhook_id}", "/webhooks/followups"
         return (
-            Route("/webhooks", inside(self.list)),
-            Route("/webhooks", inside(self.add, "editor"), methods=["POST"]),
-            Route(rules, inside(self.rules)),
-            Route(rules, inside(self.follow, "editor"), methods=["POST"]),
+            Route("/webhooks", requires_login(self.list)),
+            Route("/webhooks", requires_login(self.add, "editor"), methods=["POST"]),
+            Route(rules, requires_login(self.rules)),
+            Route(rules, requires_login(self.follow, "editor"), methods=["POST"]),
             Route(
-                f"{rules}/{{followup_id}}/remove", inside(self.unfollow, "editor"), methods=["POST"]
+                f"{rules}/{{followup_id}}/remove",
+                requires_login(self.unfollow, "editor"),
+                methods=["POST"],
             ),
-            Route(one, inside(self.one)),
-            Route(f"{one}/live", inside(self.live, live=True)),
-            Route(f"{one}/{{action}}", inside(self.act, "editor"), methods=["POST"]),
-            Route("/segments", inside(self.segment)),
-            Route("/segments", inside(self.save, "editor"), methods=["POST"]),
-            Route("/segments/export", inside(self.export)),
+            Route(one, requires_login(self.one)),
+            Route(f"{one}/live", requires_login(self.live, live=True)),
+            Route(f"{one}/{{action}}", requires_login(self.act, "editor"), methods=["POST"]),
+            Route("/segments", requires_login(self.segment)),
+            Route("/segments", requires_login(self.save, "editor"), methods=["POST"]),
+            Route("/segments/export", requires_login(self.export)),
         )
 
     async def list(self, request: Request) -> Response:
@@ -177,7 +179,7 @@ class Actions:
         if asked and not problem:
             rows = list(await asyncio.to_thread(segments.first, queries, wanted, SHOWN + 1))
         given = {name: query.get(name, "") for name in (*NAMED, "clicked_tag", "since")}
-        kept = await asyncio.to_thread(workspace_context(request).saved.all)
+        kept = await asyncio.to_thread(workspace_context(request).segments.all)
         offered = await asyncio.to_thread(queries.newsletters, limit=OFFERED)
         page = {
             "given": given,
@@ -197,7 +199,7 @@ class Actions:
         name = str(form.get("name", "")).strip()
         back = RedirectResponse(f"/segments?{request.url.query}", 303)
         if form.get("forget"):
-            await asyncio.to_thread(workspace_context(request).saved.remove, name)
+            await asyncio.to_thread(workspace_context(request).segments.remove, name)
             return back
         wanted, problem = _segment(request.query_params)
         try:
@@ -206,7 +208,7 @@ class Actions:
             problem = problem or "A name has 1 to 100 characters."
         if problem:
             return self.dashboard.problem(request, 422, "That segment was not saved", problem)
-        await asyncio.to_thread(workspace_context(request).saved.put, name, wanted)
+        await asyncio.to_thread(workspace_context(request).segments.put, name, wanted)
         return back
 
     async def export(self, request: Request) -> Response:

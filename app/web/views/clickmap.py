@@ -66,7 +66,7 @@ def page(
     queries: Queries, mailing: TemplateStore, newsletter_id: str, filters: Filters
 ) -> dict[str, Any]:
     """The click map's page. Raises NotFoundError."""
-    links = queries.links(newsletter_id, filters.parts)
+    links = queries.links(newsletter_id, filters.hit_filters)
     named = {link.id: link for link in links}
     placed = {(link.id, place.position): place for link in links for place in link.positions}
     rows = [
@@ -89,7 +89,7 @@ def mail(
     sample = _sample(queries, mailing, newsletter_id, filters)
     if sample is None:
         raise NotFoundError("newsletter_id", f"newsletter {newsletter_id!r} has no mail to show")
-    links = queries.links(newsletter_id, filters.parts)
+    links = queries.links(newsletter_id, filters.hit_filters)
     return document(sample, spots(queries, newsletter_id, filters, links), public_url)
 
 
@@ -97,7 +97,7 @@ def _sample(
     queries: Queries, mailing: TemplateStore, newsletter_id: str, filters: Filters
 ) -> SampleMail | None:
     """The mail of the variant that the filters ask for, where it has one of its own."""
-    bound = queries.filtered(queries.key(newsletter_id), filters.parts)
+    bound = queries.filtered(queries.key(newsletter_id), filters.hit_filters)
     return mailing.shown(newsletter_id, int(bound["variant"] or NONE))
 
 
@@ -105,7 +105,7 @@ def spots(
     queries: Queries, newsletter_id: str, filters: Filters, links: Sequence[LinkStats]
 ) -> list[Spot]:
     """Every place's rank and share among the messages that clicked, as the filters leave them."""
-    clicks = getattr(queries.stats(newsletter_id, filters.parts).clicks, filters.show).unique
+    clicks = getattr(queries.stats(newsletter_id, filters.hit_filters).clicks, filters.show).unique
     counted = [
         (getattr(place, filters.show).unique, place.position, link.id)
         for link in links

@@ -95,7 +95,7 @@ def tags(queries: Queries, filters: Filters) -> dict[str, Any]:
 
 def newsletter(queries: Queries, newsletter_id: str, filters: Filters) -> dict[str, Any]:
     """The page of one newsletter."""
-    show, parts = filters.show, filters.parts
+    show, parts = filters.show, filters.hit_filters
     found = queries.newsletter(newsletter_id)
     stats = queries.stats(newsletter_id, parts)
     links = queries.links(newsletter_id, parts)
@@ -161,21 +161,22 @@ def chips(filters: Filters, links: Sequence[LinkStats]) -> dict[str, str]:
     named = {link.id: link.title for link in links}
     return {
         name: named.get(value, value) if name == "link" else value
-        for name, value in filters.parts.items()
+        for name, value in filters.hit_filters.items()
     }
 
 
 def _timeline(
     queries: Queries, newsletter_id: str, filters: Filters, last: datetime | None
 ) -> dict[str, Any]:
-    sent, now = queries.sent(newsletter_id, filters.parts), datetime.now(UTC)
+    sent, now = queries.sent(newsletter_id, filters.hit_filters), datetime.now(UTC)
     first = utc(sent["first_at"]) if sent["messages"] else last or now
     starts, step = shown = charts.window(first, last or now, now, STEPS[filters.step])
-    points = queries.timeline(newsletter_id, starts[0], shown.end, step, filters.parts)
+    points = queries.timeline(newsletter_id, starts[0], shown.end, step, filters.hit_filters)
     found = {point.at: _column(point, filters.show) for point in points}
     columns = [found.get(at, charts.Column(0, 0, 0, 0)) for at in starts]
     titles = [
-        f"{when(at, step)} UTC: {column.told}" for at, column in zip(starts, columns, strict=True)
+        f"{when(at, step)} UTC: {column.summary}"
+        for at, column in zip(starts, columns, strict=True)
     ]
     return {
         "step": step,
