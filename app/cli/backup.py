@@ -1,12 +1,11 @@
 """`mailwake backup` and `mailwake restore`."""
 
-import fcntl
 import shutil
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
@@ -14,6 +13,7 @@ from urllib.parse import urlsplit
 import typer
 
 from app.cli.common import errors, fail, option, settings_of
+from app.files import locked
 from app.settings.load import (
     load,
 )
@@ -101,9 +101,9 @@ def _folder(data_dir: Path) -> Iterator[Path]:
     """An empty one in DATA_DIR, for hard links; one backup at a time."""
     from app.ops.snapshot import BACKUP  # noqa: PLC0415
 
-    with (data_dir / "backup.lock").open("ab") as lock:
+    with ExitStack() as held:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            held.enter_context(locked(data_dir / "backup.lock", wait=False))
         except BlockingIOError:
             raise fail(f"another backup of {data_dir} is being made") from None
         for left in data_dir.glob(f"{BACKUP}*/"):

@@ -5,7 +5,6 @@ send, so that a slow or dead endpoint delays nobody else.
 """
 
 import asyncio
-import fcntl
 import logging
 import time
 from collections.abc import Mapping
@@ -21,6 +20,7 @@ from app.events.followup_worker import FollowUpWorker
 from app.events.safe_http import OutsideError, safe_post
 from app.events.signing import headers
 from app.events.webhooks import Delivery, Webhook, Webhooks
+from app.files import leading
 from app.settings.settings import Settings
 from app.stats.queries import Queries
 from app.storage.clickhouse import StorageError
@@ -58,13 +58,7 @@ class WebhookWorker:
 
     async def run(self) -> None:
         """Deliver while no other process of the data folder does."""
-        with (self._settings.data_dir / "webhooks.lock").open("ab") as lock:
-            while True:
-                try:
-                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-                except BlockingIOError:
-                    await asyncio.sleep(LOCK_SECONDS)
+        async with leading(self._settings.data_dir / "webhooks.lock", LOCK_SECONDS):
             try:
                 await self._deliver()
             finally:

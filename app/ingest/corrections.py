@@ -17,7 +17,6 @@ share a database from settling each other's hits.
 """
 
 import asyncio
-import fcntl
 import logging
 import os
 import uuid
@@ -31,6 +30,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from app.events.feed import Feed
+from app.files import locked
 from app.ingest.classifier import VERSION, Classification
 from app.ingest.message_rules import CONTEXT_MS, classify_message
 from app.ingest.networks import Networks
@@ -220,8 +220,7 @@ class Corrections:
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
-        with (self.folder / "corrections.lock").open("ab") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with locked(self.folder / "corrections.lock"):
             yield
 
 

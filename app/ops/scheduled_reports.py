@@ -6,7 +6,6 @@ the same Message-ID. One process of a data folder mails.
 """
 
 import asyncio
-import fcntl
 import logging
 from datetime import UTC, datetime, timedelta
 from email.message import EmailMessage
@@ -15,7 +14,7 @@ from typing import Literal
 import aiosmtplib
 import msgspec
 
-from app.files import write_private
+from app.files import leading, write_private
 from app.model.errors import NotFoundError
 from app.settings.settings import Settings
 from app.smtp import smarthost
@@ -83,13 +82,10 @@ class Reports:
         """Look every minute; what fails for now is tried again at the next look."""
         if not self._settings.report_to:
             return
-        with (self._settings.data_dir / "reports.lock").open("ab") as lock:
+        async with leading(self._settings.data_dir / "reports.lock", POLL_SECONDS):
             while True:
                 try:
-                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                     await self.due(datetime.now(UTC))
-                except BlockingIOError:
-                    pass  # another process mails
                 except (StorageError, OSError) as error:
                     log.warning("reports wait: %s", error)
                 except Exception:

@@ -11,11 +11,10 @@ in an order in which each step may be cut off and done again:
 """
 
 import asyncio
-import fcntl
 import logging
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app.auth.workspaces import DEFAULT, Workspaces
 from app.consent.erasure_requests import Erasure, Erasures
+from app.files import locked
 from app.ingest.corrections import Corrections
 from app.ingest.loader import Loader
 from app.model.ids import recipient_key
@@ -218,9 +218,9 @@ class ErasureWorker:
 
     @contextmanager
     def _alone(self) -> Iterator[bool]:
-        with (self._data_dir / "erasing.lock").open("ab") as lock:
+        with ExitStack() as held:
             try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                held.enter_context(locked(self._data_dir / "erasing.lock", wait=False))
             except BlockingIOError:
                 yield False
                 return

@@ -1,6 +1,5 @@
 """ClickHouse: connections, migrations and inserts, the same for chDB and for a server."""
 
-import fcntl
 import os
 import re
 import secrets
@@ -19,6 +18,7 @@ import clickhouse_connect
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
+from app.files import locked
 from app.settings.settings import PREFIX, Settings
 from app.storage import retention
 from app.storage.clickhouse_migrations import Migrations, SchemaError
@@ -298,14 +298,11 @@ class Storage:
     def _migrations(self) -> Iterator[Migrations]:
         """For one of the processes that share DATA_DIR at a time."""
         lock = self._settings.data_dir / "migrating.lock"
-        with self._writing, lock.open("a+") as file, _translated():
-            fcntl.flock(file, fcntl.LOCK_EX)
-            file.seek(0)
-            owner = file.read().strip()
+        with self._writing, locked(lock) as file, _translated():
+            owner = os.read(file, 100).decode().strip()
             if not owner:  # it also holds the name by which other hosts know this folder
                 owner = secrets.token_hex(6)
-                file.write(owner)
-                file.flush()
+                os.write(file, owner.encode())
             client = self._connect(MIGRATION_SECONDS)
             try:
                 yield Migrations(client, owner, self._settings.clickhouse_cluster)

@@ -10,18 +10,17 @@ states anew what its mailers say once in RESTATED seconds.
 """
 
 import asyncio
-import fcntl
 import logging
 import os
 import time
 from collections import OrderedDict
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
 from msgspec.structs import replace
 
+from app.files import locked
 from app.model.records import Newsletter
 
 log = logging.getLogger(__name__)
@@ -87,7 +86,7 @@ class Newsletters:
     def read(self, newsletter: int) -> Statement | None:
         """None for a newsletter that no process of this data folder has named."""
         try:
-            with _locked(self._path(newsletter), os.O_RDONLY, fcntl.LOCK_SH) as file:
+            with locked(self._path(newsletter), shared=True, flags=os.O_RDONLY) as file:
                 return self._decoded(os.read(file, MAX_BYTES))
         except OSError:
             return None
@@ -97,7 +96,7 @@ class Newsletters:
         path, mode = self._path(record.newsletter), os.O_RDWR | os.O_CREAT
         if not self._folder.is_dir():
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with _locked(path, mode, fcntl.LOCK_EX) as file:
+        with locked(path, flags=mode) as file:
             old = os.read(file, MAX_BYTES)
             known = self._decoded(old) or Statement(record.id)
             content = _encode(known.merged(record))
@@ -136,17 +135,6 @@ class Newsletters:
 
     def _path(self, newsletter: int) -> Path:
         return self._folder / f"{newsletter:016x}.json"
-
-
-@contextmanager
-def _locked(path: Path, mode: int, lock: int) -> Iterator[int]:
-    """An open file, for the microseconds in which it is read and written. Raises OSError."""
-    file = os.open(path, mode | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(file, lock)
-        yield file
-    finally:
-        os.close(file)
 
 
 class RecordedMetadata:

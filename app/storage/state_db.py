@@ -4,7 +4,6 @@ ClickHouse keeps what is counted; this keeps what must be looked up, changed and
 lets readers go on while one writes, and every commit is on disk before it returns.
 """
 
-import fcntl
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -17,6 +16,7 @@ from sqlalchemy import (
     inspect,
 )
 
+from app.files import locked
 from app.storage.tables import (
     metadata,
 )
@@ -53,8 +53,7 @@ def open_state(folder: Path, migrate: bool = True) -> Engine:
         cursor.execute("PRAGMA secure_delete=ON")  # what is deleted is overwritten in the file
         cursor.close()
 
-    with (folder / "state.lock").open("ab") as lock:  # workers start side by side
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with locked(folder / "state.lock"):  # workers start side by side
         try:
             _bring_up_to_date(engine, folder / "state.db", migrate)
         except VersionError:

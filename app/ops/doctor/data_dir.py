@@ -1,6 +1,5 @@
 """The data folder: whose it is, where it is, and whether what is in it is sound."""
 
-import fcntl
 import os
 import shutil
 import sqlite3
@@ -10,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
+from app.files import locked
 from app.ops.doctor.finding import Finding
 from app.settings.load import CUT_OFF
 from app.settings.settings import PREFIX, Settings
@@ -206,11 +206,10 @@ def journal(settings: Settings) -> Iterator[Finding]:
 def _free(path: Path) -> bool:
     """Whether no process writes it."""
     try:
-        with path.open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        with locked(path, shared=True, wait=False, flags=os.O_RDONLY):
+            return True
     except (BlockingIOError, FileNotFoundError):
         return False
-    return True
 
 
 CHECKS = (folder, disk, clock, state, journal)
