@@ -16,8 +16,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Mount
 
 from app.auth.api_keys import Keys
-from app.auth.door import LoginGuard
-from app.auth.login_guard import LoginThrottle
+from app.auth.login_guard import LoginGuard, LoginThrottle
 from app.auth.sessions import Sessions
 from app.auth.users import Users
 from app.events import webhook_config
@@ -39,9 +38,8 @@ from app.storage.journal import Journal, JournalError
 from app.storage.newsletters import FOLDER, Newsletters
 from app.storage.state_db import open_state
 from app.tracking.middleware import TrackingMiddleware
-from app.tracking.recording_policy import refuser
+from app.tracking.recording_policy import keeper, refuser
 from app.tracking.unsubscribe import Unsubscribe
-from app.tracking.visitors import keeper
 from app.web.api import app, docs
 from app.web.dashboard.accounts import AccountPages
 from app.web.dashboard.forms import ForeignPostError
