@@ -42,12 +42,14 @@ from app.tracking.recording_policy import keeper, refuser
 from app.tracking.unsubscribe import Unsubscribe
 from app.web.api import app, docs
 from app.web.dashboard.accounts import AccountPages
+from app.web.dashboard.followups import FollowUpPages
 from app.web.dashboard.forms import ForeignPostError
 from app.web.dashboard.live import Live
 from app.web.dashboard.login import LoginPages
 from app.web.dashboard.pages import Dashboard
 from app.web.dashboard.privacy import PrivacyPages
-from app.web.dashboard.webhooks import Actions
+from app.web.dashboard.segments import SegmentPages
+from app.web.dashboard.webhooks import WebhookPages
 from app.web.hosts import HostRouting
 from app.web.requests import RequestError
 
@@ -120,7 +122,9 @@ class Mailwake:
             *unsubscribe.routes,
             *LoginPages(dashboard, users, door).routes,
             *AccountPages(dashboard, users, self.keys, door).routes,
-            *Actions(dashboard).routes,
+            *FollowUpPages(dashboard).routes,
+            *WebhookPages(dashboard).routes,
+            *SegmentPages(dashboard).routes,
             *PrivacyPages(dashboard).routes,
             *dashboard.routes,
         ]
