@@ -103,13 +103,13 @@ def _finish(chosen: Settings, state: Engine, begun: Erasure) -> None:
         folder, feed = chosen.data_dir / "journal", Feed(state)
         networks, erasures = Networks(chosen.asn_file, chosen.country_file), feed.erasures
         eraser = ErasureWorker(
-            chosen.data_dir,
-            state,
-            storage,
-            Loader(folder, storage, networks, feed, chosen.recipient_key),
-            Corrections(folder, storage, networks, feed),
-            Workspaces(state, chosen),
-            erasures,
+            data_dir=chosen.data_dir,
+            engine=state,
+            storage=storage,
+            loader=Loader(folder, storage, networks, feed, chosen.recipient_key),
+            corrections=Corrections(folder, storage, networks, feed),
+            workspaces=Workspaces(state, chosen),
+            erasures=erasures,
         )
         end = time.monotonic() + WAIT_SECONDS
         while _state(erasures, begun) not in ("cleaned", "done") and time.monotonic() < end:
