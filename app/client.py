@@ -14,19 +14,10 @@ from urllib.parse import quote
 import httpx2
 import msgspec
 
-from app.experiments import Plan
-from app.modes import Mode
-from app.schemas import (
-    AssignmentList,
-    AssignmentOut,
-    ExperimentOut,
-    LineError,
-    MessageOut,
-    Problem,
-    RewriteOut,
-    TemplateOut,
-    TokenOut,
-)
+from app.model.tracking_modes import Mode
+from app.schemas.experiments import AssignmentList, AssignmentOut, ExperimentOut, Plan
+from app.schemas.messages import LineError, MessageOut, RewriteOut, TemplateOut, TokenOut
+from app.schemas.problem import Problem
 
 # An email address, one with the variant to get, or the fields of schemas.RecipientIn.
 Addressee = str | tuple[str, str] | Mapping[str, Any]

@@ -4,10 +4,11 @@ from pathlib import Path
 import pytest
 from hypothesis import settings as hypothesis_settings
 
-from app.migrating import files
-from app.settings import load
-from app.storage import Storage
-from tests.service import Service
+from app.settings.load import load
+from app.storage.clickhouse import Storage
+from app.storage.clickhouse_migrations import files
+from tests.support.paths import SHARED
+from tests.support.service import Service
 
 hypothesis_settings.register_profile("default", deadline=None)
 hypothesis_settings.load_profile("default")
@@ -15,11 +16,24 @@ hypothesis_settings.load_profile("default")
 
 # The files that take longest. They come first: begun last, one would run alone at the end.
 DEAR = (
-    "e2e/test_kills", "e2e/test_openapi", "e2e/test_xss", "test_blocks", "test_erasing",
-    "test_walls", "test_backup", "test_experiments", "test_secrets", "test_own_data",
-    "e2e/test_link_truth", "e2e/test_links_seen", "e2e/test_mail", "e2e/test_operations",
-    "test_webhooks", "test_migrating", "test_variants",
-)  # fmt: skip
+    "e2e/test_kills",
+    "e2e/test_openapi",
+    "e2e/test_xss",
+    "docs/test_blocks",
+    "integration/test_erasure",
+    "integration/test_tenancy",
+    "integration/test_backup",
+    "experiments/test_experiments",
+    "integration/test_secrets",
+    "integration/test_own_data",
+    "e2e/test_link_truth",
+    "e2e/test_links_seen",
+    "e2e/test_mail",
+    "e2e/test_operations",
+    "events/test_webhooks",
+    "storage/test_clickhouse_migrations",
+    "experiments/test_variants",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -39,7 +53,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder of real mail, where a checkout has one beside it."""
-    folder = Path(__file__).parents[2] / "shared"
+    folder = SHARED
     if not (folder / "corpus").is_dir():
         pytest.skip("no folder of real mail (shared/corpus) beside the checkout")
     return folder

@@ -14,13 +14,27 @@ import typer.main
 from prometheus_client.parser import text_string_to_metric_families
 from typer.core import TyperArgument, TyperGroup, TyperOption
 
-from app import acting, api, classify, feed, followups, reference, telling
-from app.cli import cli
-from app.main import Mailwake
-from app.serving import with_public_url
-from app.settings import load, with_secrets
+from app.cli.main import cli
+from app.events import feed, followups
+from app.model.verdicts import (
+    HUMAN,
+    MACHINE,
+)
+from app.schemas import webhooks
+from app.schemas.events import (
+    Due,
+    EventOut,
+)
+from app.schemas.followups import (
+    FollowUpIn,
+)
+from app.server.process import with_public_url
+from app.server.service import Mailwake
+from app.settings.load import load, with_secrets
+from app.web.api import app, docs
+from tests.support.paths import ROOT
 
-OUT = Path(__file__).parents[1] / "docs" / "reference"
+OUT = ROOT / "docs" / "reference"
 MADE = "<!-- Written by `make reference`: change the code, not this page. -->"
 
 
@@ -59,7 +73,7 @@ def _fields(schema: Mapping[str, Any]) -> Iterator[str]:
             "required" if field.required else "",
             field.description,
         )
-        for field in reference.fields(schema)
+        for field in docs.fields(schema)
     ]
     width = 4 if any(row[3] for row in rows) else 3
     if rows:
@@ -75,24 +89,29 @@ def _models(schemas: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _api() -> Iterator[str]:
-    document = api.openapi()
+    document = app.openapi()
     yield from (
-        "# API", "",
+        "# API",
+        "",
         "Every request carries `Authorization: Bearer KEY`. Bodies are JSON unless something else",
         "is said; what is refused comes as `application/problem+json` ([Problem](#problem)) and",
         "names the field. A running service has the same at `/docs`, and as OpenAPI 3.1 at",
-        "`/openapi.json`.", "",
-    )  # fmt: skip
-    found = sorted(reference.operations(document), key=lambda one: one.path)
+        "`/openapi.json`.",
+        "",
+    )
+    found = sorted(docs.operations(document), key=lambda one: one.path)
     for area, group in groupby(found, lambda one: one.path.split("/")[2]):
         yield from (f"## {area}", "")
         rows = [
             (
-                f"`{one.method} {one.path}`", one.summary, _linked(one.takes), _linked(one.gives),
+                f"`{one.method} {one.path}`",
+                one.summary,
+                _linked(one.takes),
+                _linked(one.gives),
                 ", ".join(one.errors),
             )
             for one in group
-        ]  # fmt: skip
+        ]
         yield from _table(("", "What it does", "Takes", "Gives", "Refusals"), rows)
     yield from ("## Models", "")
     yield from _models(document["components"]["schemas"])  # type: ignore[index]
@@ -130,13 +149,15 @@ def _argument(argument: TyperArgument) -> str:
 def _metrics() -> Iterator[str]:
     with tempfile.TemporaryDirectory() as folder:
         chosen = with_public_url(with_secrets(load(data_dir=Path(folder))))
-        text = Mailwake(chosen)._metrics.text().decode()
+        text = Mailwake(chosen).health.text().decode()
     yield from (
-        "# Metrics", "",
+        "# Metrics",
+        "",
         "What `GET /metrics` gives to Prometheus, for whoever has an API key. What each tells, and",
         "what is worth an alarm: [Running Mailwake](../operations.md). Python's own `process_*`",
-        "stand beside them.", "",
-    )  # fmt: skip
+        "stand beside them.",
+        "",
+    )
     rows = []
     for family in text_string_to_metric_families(text):
         if family.name.startswith("mailwake_") and not family.name.endswith("_created"):
@@ -147,25 +168,41 @@ def _metrics() -> Iterator[str]:
 
 def _events() -> Iterator[str]:
     yield from (
-        "# Events and webhooks", "",
-        "How they are asked for, and what is promised of them: [Acting at once](../acting.md).", "",
-        "## Types", "",
-        *(f"- `{one}`" for one in (*feed.TYPES, followups.TYPE, "webhook.test")), "",
-        "## Verdicts", "",
-        f"- people (`human`): {', '.join(f'`{one}`' for one in classify.HUMAN)}",
-        f"- machines (`machine`): {', '.join(f'`{one}`' for one in classify.MACHINE)}", "",
-        "What each means: [How Mailwake counts](../counting.md).", "",
-        "## A request to a webhook", "",
+        "# Events and webhooks",
+        "",
+        "How they are asked for, and what is promised of them: [Acting at once](../acting.md).",
+        "",
+        "## Types",
+        "",
+        *(f"- `{one}`" for one in (*feed.TYPES, followups.TYPE, "webhook.test")),
+        "",
+        "## Verdicts",
+        "",
+        f"- people (`human`): {', '.join(f'`{one}`' for one in HUMAN)}",
+        f"- machines (`machine`): {', '.join(f'`{one}`' for one in MACHINE)}",
+        "",
+        "What each means: [How Mailwake counts](../counting.md).",
+        "",
+        "## A request to a webhook",
+        "",
         "`POST`, with a body of `type`, `timestamp` and `data`; `data` is one of the models.",
-        "Signed as [Standard Webhooks](https://www.standardwebhooks.com) says:", "",
-        *_table(("Header", "What it is"), (
-            ("`webhook-id`", "The event's id; the same whenever it is sent again."),
-            ("`webhook-timestamp`", "Seconds since 1970 UTC."),
-            ("`webhook-signature`", "`v1,` and HMAC-SHA-256 of id, timestamp and body in base64."),
-        )),
-        "## Models", "",
-    )  # fmt: skip
-    kinds = (telling.Told, followups.Due, acting.WebhookIn, acting.FollowUpIn)
+        "Signed as [Standard Webhooks](https://www.standardwebhooks.com) says:",
+        "",
+        *_table(
+            ("Header", "What it is"),
+            (
+                ("`webhook-id`", "The event's id; the same whenever it is sent again."),
+                ("`webhook-timestamp`", "Seconds since 1970 UTC."),
+                (
+                    "`webhook-signature`",
+                    "`v1,` and HMAC-SHA-256 of id, timestamp and body in base64.",
+                ),
+            ),
+        ),
+        "## Models",
+        "",
+    )
+    kinds = (EventOut, Due, webhooks.WebhookIn, FollowUpIn)
     _, schemas = msgspec.json.schema_components(kinds)
     yield from _models(schemas)
 

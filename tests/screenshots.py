@@ -13,9 +13,9 @@ from pathlib import Path
 
 from playwright.sync_api import sync_playwright
 
-from tests.service import free_port
+from tests.support.paths import ROOT
+from tests.support.service import free_port
 
-ROOT = Path(__file__).parents[1]
 OUT = ROOT / "docs" / "screenshots"
 PASSWORD = secrets.token_hex(8)
 SECONDS = 150  # until the charts have something to show
@@ -66,8 +66,10 @@ def _shoot(url: str) -> None:
         )
         for name, path, width, scheme in SHOTS:
             context = browser.new_context(
-                base_url=url, viewport={"width": width, "height": 900}, color_scheme=scheme,  # type: ignore[arg-type]
-            )  # fmt: skip
+                base_url=url,
+                viewport={"width": width, "height": 900},
+                color_scheme=scheme,  # type: ignore[arg-type]
+            )
             page = context.new_page()
             page.goto("/login")
             page.get_by_label("Name").fill("admin")

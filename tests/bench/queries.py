@@ -15,12 +15,13 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from app import overview, people
-from app.events import newsletter_key
-from app.filters import Filters
-from app.queries import Queries
-from app.settings import load
-from app.storage import Storage
+from app.model.ids import newsletter_key
+from app.settings.load import load
+from app.stats import recipients
+from app.stats.filters import Filters
+from app.stats.queries import Queries
+from app.storage.clickhouse import Storage
+from app.web.views import newsletters
 
 MILLION = 1_000_000
 SCALES = (1, int(os.environ.get("SCALE", "10")))
@@ -182,9 +183,15 @@ def _optimize(client: Any) -> None:
 
 
 TABLES = (
-    "hits", "hits_by_minute", "hits_by_message", "clicks_by_link", "clicks_by_place",
-    "hits_by_agent", "messages", "link_carried",
-)  # fmt: skip
+    "hits",
+    "hits_by_minute",
+    "hits_by_message",
+    "clicks_by_link",
+    "clicks_by_place",
+    "hits_by_agent",
+    "messages",
+    "link_carried",
+)
 
 
 def _questions(queries: Queries) -> dict[str, Callable[[], Any]]:
@@ -199,7 +206,7 @@ def _questions(queries: Queries) -> dict[str, Callable[[], Any]]:
     start, end = sent["first_at"].replace(second=0, microsecond=0), sent["last_at"]
     end = end.replace(second=0, microsecond=0)
     day = start + timedelta(days=1)
-    who = people.recipients(queries, Filters(), one)["rows"][0]["recipient"]
+    who = recipients.recipients(queries, Filters(), one)["rows"][0]["recipient"]
     parts = {"device": "phone"}
     return {
         "newsletter": lambda: queries.newsletter(one),
@@ -215,12 +222,12 @@ def _questions(queries: Queries) -> dict[str, Callable[[], Any]]:
         "last five minutes": lambda: queries.lately(one, end),
         "ranking of 1,000": lambda: queries.newsletters(Filters(sort="opened"), 50),
         "sparklines of 50": lambda: queries.sparklines(rows),
-        "recipients of one": lambda: people.recipients(queries, Filters(), one),
-        "one recipient": lambda: people.recipient(queries, who, Filters()),
+        "recipients of one": lambda: recipients.recipients(queries, Filters(), one),
+        "one recipient": lambda: recipients.recipient(queries, who, Filters()),
         "figures, one device": lambda: queries.stats(one, parts),
         "links, one device": lambda: queries.links(one, parts),
         "timeline, one device": lambda: queries.timeline(one, start, end, 3600, parts),
-        "the whole page": lambda: overview.newsletter(queries, one, Filters()),
+        "the whole page": lambda: newsletters.newsletter(queries, one, Filters()),
     }
 
 

@@ -11,18 +11,19 @@ import quopri
 import time
 from collections.abc import Callable, Sequence
 from itertools import count, islice
-from pathlib import Path
 from statistics import median
 from typing import Any
 
 import pytest
 
-from app import href, mime, proof, transfer, unsubscribe_links
-from app.mime import Edit, Leaf
-from app.outgoing import _edits
-from app.proof import Change
-from app.rewrite import Compiled, Link, Options, RewriteError, compile_html
-from app.tokens import LinkToken, MessageToken, Tokens
+from app.messages.prepare import _edits
+from app.rewriting import mime, proof, transfer_encodings, unsubscribe_links
+from app.rewriting import urls as href
+from app.rewriting.html import CompiledBody, Link, Options, RewriteError, compile_html
+from app.rewriting.mime import Edit, Leaf
+from app.rewriting.proof import Change
+from app.tracking.tokens import LinkToken, MessageToken, Tokens
+from tests.support.paths import SHARED
 
 US = "https://t.example"
 LINK = b'<td style="padding:12px"><a href="https://shop.example/p/%d?id=1&amp;c=2">Offer</a></td>\n'
@@ -35,8 +36,12 @@ ENCODED: dict[str, Callable[[bytes], bytes]] = {
 TOKENS = Tokens(["a signing key for the bench, of no use elsewhere"])
 # What remembers URLs and labels of earlier mails.
 CACHES: Sequence[Any] = (
-    href.address, href._domain, href._host, unsubscribe_links._in_label, TOKENS.link,
-)  # fmt: skip
+    href.address,
+    href._domain,
+    href._host,
+    unsubscribe_links._in_label,
+    TOKENS.link,
+)
 HOSTILE: dict[str, bytes] = {
     "tags": b"<p>",
     "text": b"Hello ",
@@ -70,7 +75,7 @@ def each(work: Callable[[bytes], object], mails: list[bytes]) -> None:
         work(mail)
 
 
-def compiled(html: bytes) -> Compiled:
+def compiled(html: bytes) -> CompiledBody:
     return compile_html(html, Options(), lambda link: f"L{link.index}", US, None)
 
 
@@ -88,7 +93,7 @@ def rewritten(html: bytes) -> bytes:
     result = done.personalise(token)
     edits = list(_edits(done, token, token))
     ending = b"\r\n" if html[: html.find(b"\n") + 1].endswith(b"\r\n") else b"\n"
-    patches = list(transfer.body("8bit", html, ending).patches(edits))
+    patches = list(transfer_encodings.body("8bit", html, ending).patches(edits))
     change = Change(0, len(html), html, edits, patches, "8bit", "8bit", ending, ())
     proof.flaw(html, result, [change])
     return result
@@ -102,7 +107,7 @@ def mail_of_50_kb() -> bytes:
 
 
 def corpus() -> list[bytes]:
-    shared = Path(__file__).parents[3] / "shared"
+    shared = SHARED
     return [path.read_bytes() for path in sorted((shared / "corpus").rglob("*.html"))]
 
 

@@ -8,9 +8,9 @@ from functools import partial
 from pathlib import Path
 
 from app.client import Mailwake
-from app.tokens import LinkToken, MessageToken, Tokens
+from app.tracking.tokens import LinkToken, MessageToken, Tokens
 from tests.bench.rewrite import best, mail_of_50_kb
-from tests.service import Service
+from tests.support.service import Service
 
 RECIPIENTS = 100_000
 

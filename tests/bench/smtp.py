@@ -15,11 +15,12 @@ from typing import Any, cast
 import uvloop
 from aiosmtpd.smtp import SMTP, Envelope
 
-from app.relaying import Upstream
-from app.settings import load
+from app.settings.load import load
+from app.smtp.upstream import SmarthostConnection
 from tests.bench.rewrite import mail_of_50_kb
-from tests.gateways import gateway
-from tests.service import free_port
+from tests.support.paths import ROOT
+from tests.support.service import free_port
+from tests.support.smtp_gateway import gateway
 
 CLIENTS = 8
 SECONDS = 6.0
@@ -55,7 +56,7 @@ class Sink(asyncio.Protocol):
 class Relay:
     """aiosmtpd that hands on what it gets, by the gateway's own connection to the smarthost."""
 
-    def __init__(self, upstream: Upstream) -> None:
+    def __init__(self, upstream: SmarthostConnection) -> None:
         self.upstream = upstream
 
     async def handle_DATA(self, _: Any, __: Any, envelope: Envelope) -> str:  # noqa: N802
@@ -72,7 +73,9 @@ async def plain(port: int, smarthost: str) -> None:
     loop = asyncio.get_running_loop()
     settings = load(smarthost=smarthost)
     server = await loop.create_server(
-        lambda: LongLines(Relay(Upstream(settings)), data_size_limit=50_000_000, loop=loop),
+        lambda: LongLines(
+            Relay(SmarthostConnection(settings)), data_size_limit=50_000_000, loop=loop
+        ),
         "127.0.0.1",
         port,
     )
@@ -133,7 +136,7 @@ def mails() -> Iterator[tuple[str, bytes]]:
 def process(what: str, *arguments: str) -> Iterator[None]:
     running = subprocess.Popen(
         [sys.executable, "-m", "tests.bench.smtp", what, *arguments],
-        cwd=Path(__file__).parents[2],
+        cwd=ROOT,
         env={k: v for k, v in os.environ.items() if not k.startswith("MAILWAKE_")},
     )
     try:

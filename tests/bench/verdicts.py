@@ -6,9 +6,9 @@ import random
 import string
 import time
 
-from app.agents import agent
-from app.classify import HUMAN
-from tests.replays import DECIDING, HINTS, patterns, score
+from app.ingest.user_agents import agent
+from app.model.verdicts import HUMAN
+from tests.support.labelled_hits import DECIDING, HINTS, patterns, score
 
 AGENTS = int(os.environ.get("AGENTS", "10000"))  # 100,000 take three minutes
 VERDICTS = ("human", "prefetch", "scanner", "bot")
@@ -44,9 +44,26 @@ def hostile(count: int, seed: int) -> list[str]:
     """Random and hostile agents: noise, repetition, pieces of real ones, far too long ones."""
     rng = random.Random(seed)
     pieces = (
-        "Mozilla/5.0 ", "(", ")", "; ", "Windows NT 10.0", "Android 14", "like Gecko", "Safari/",
-        "Chrome/", "Version/", "Mobile ", "bot", "spider", "0.0.", "\t", "\x00", "://", "é", "漢",
-    )  # fmt: skip
+        "Mozilla/5.0 ",
+        "(",
+        ")",
+        "; ",
+        "Windows NT 10.0",
+        "Android 14",
+        "like Gecko",
+        "Safari/",
+        "Chrome/",
+        "Version/",
+        "Mobile ",
+        "bot",
+        "spider",
+        "0.0.",
+        "\t",
+        "\x00",
+        "://",
+        "é",
+        "漢",
+    )
     found = []
     for _ in range(count):
         length = rng.choice((5, 60, 200, 512, 3000))

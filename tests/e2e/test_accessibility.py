@@ -1,7 +1,6 @@
 """WCAG 2.2 A and AA by axe-core, on every kind of page, in both schemes and both widths."""
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,23 +8,37 @@ from playwright.sync_api import Browser, BrowserContext, expect
 
 from app.demo import agents
 from tests.e2e.test_dashboard import browser, login
-from tests.service import Service, paths, tracked_urls
+from tests.support.paths import DATA
+from tests.support.service import Service, paths, tracked_urls
 
 __all__ = ["browser"]
 
-AXE = next((Path(__file__).parents[1] / "vendor").glob("axe-core-*/axe.min.js"))
+AXE = next((DATA / "vendor").glob("axe-core-*/axe.min.js"))
 RUN = """async () => (await axe.run({
         iframes: false, // the click map's frame runs no script, so none can answer
         runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
     })).violations.map(v => [v.id, v.help, v.nodes.map(node => node.html).slice(0, 3)])"""
 PAGES = (
-    "/", "/?search=accessible&tag=tag&sort=clicked", "/?search=nothing+like+it", "/?show=all",
-    "/newsletters/accessible", "/newsletters/accessible?show=all&device=desktop",
-    "/newsletters/none", "/newsletters/accessible/recipients", "/recipients", "/docs",
-    "/docs/counting", "/tags", "/tags?search=none", "/newsletters/accessible/clickmap",
+    "/",
+    "/?search=accessible&tag=tag&sort=clicked",
+    "/?search=nothing+like+it",
+    "/?show=all",
+    "/newsletters/accessible",
+    "/newsletters/accessible?show=all&device=desktop",
+    "/newsletters/none",
+    "/newsletters/accessible/recipients",
+    "/recipients",
+    "/docs",
+    "/docs/counting",
+    "/tags",
+    "/tags?search=none",
+    "/newsletters/accessible/clickmap",
     "/newsletters/accessible/experiment",
-    "/compare", "/compare?newsletter=accessible", "/account", "/access",
-)  # fmt: skip
+    "/compare",
+    "/compare?newsletter=accessible",
+    "/account",
+    "/access",
+)
 
 
 @pytest.fixture(scope="module")
@@ -40,9 +53,14 @@ def filled(service: Service) -> Service:
         (agents.FIREFOX, agents.BARRACUDA, agents.GMAIL_PROXY), "ABC", strict=True
     ):
         answer = service.rewrite(
-            newsletter, html, f"{len(agent)}@example.com", sample=True, variant=variant,
-            metadata={"order": "A-" + "1" * 200, "shop": "de"}, rfc_message_id="a@mailer.example",
-        )  # fmt: skip
+            newsletter,
+            html,
+            f"{len(agent)}@example.com",
+            sample=True,
+            variant=variant,
+            metadata={"order": "A-" + "1" * 200, "shop": "de"},
+            rfc_message_id="a@mailer.example",
+        )
         for path in paths(tracked_urls(answer["html"])):
             service.client.get(path, headers={"user-agent": agent})
     service.drained()
@@ -53,9 +71,11 @@ def filled(service: Service) -> Service:
 def context(request: Any, browser: Browser, filled: Service) -> Iterator[BrowserContext]:
     scheme, width = request.param
     context = browser.new_context(
-        base_url=filled.url, color_scheme=scheme, viewport={"width": width, "height": 900},
+        base_url=filled.url,
+        color_scheme=scheme,
+        viewport={"width": width, "height": 900},
         reduced_motion="reduce",
-    )  # fmt: skip
+    )
     yield context
     context.close()
 

@@ -8,8 +8,8 @@ from playwright.sync_api import Browser, Page, expect
 
 from tests.e2e.test_accessibility import AXE, RUN
 from tests.e2e.test_dashboard import PERSON, XSS, browser, login
-from tests.receiver import receiver
-from tests.service import Service, paths, tracked_urls
+from tests.support.service import Service, paths, tracked_urls
+from tests.support.webhook_receiver import receiver
 
 __all__ = ["browser"]
 

@@ -8,10 +8,10 @@ from urllib.parse import urlencode
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
+from app.auth.users import Users
 from app.demo import agents
-from app.state import open_state
-from app.users import Users
-from tests.service import Service, paths, tracked_urls
+from app.storage.state_db import open_state
+from tests.support.service import Service, paths, tracked_urls
 
 MAIL = '<p><a href="https://example.com/a" data-track-name="{label}">x</a></p>'
 PERSON = {"user-agent": "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"}
@@ -259,9 +259,15 @@ def test_no_page_is_wider_than_the_window(
     page = context.new_page()
     login(page, service)
     for path in (
-        "/", "/newsletters/wide", "/newsletters/none", "/docs", "/docs/counting", "/recipients",
-        "/newsletters/wide?client=none&device=phone", "/?search=Averyvery",
-    ):  # fmt: skip
+        "/",
+        "/newsletters/wide",
+        "/newsletters/none",
+        "/docs",
+        "/docs/counting",
+        "/recipients",
+        "/newsletters/wide?client=none&device=phone",
+        "/?search=Averyvery",
+    ):
         page.goto(path)
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), path
     context.close()

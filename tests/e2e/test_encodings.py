@@ -7,10 +7,10 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, Page
 
-from app import charset, encoding
-from app.charset import Charset
-from app.link import Options
-from app.rewrite import compile_html
+from app.rewriting import charsets, encoding_standard
+from app.rewriting.charsets import Charset
+from app.rewriting.html import compile_html
+from app.rewriting.links import Options
 from tests.e2e.test_dashboard import browser
 
 __all__ = ["browser"]
@@ -19,7 +19,7 @@ US = "https://t.example"
 LONG = "MAILWAKE_TORTURE" in os.environ
 pytestmark = [pytest.mark.torture] if LONG else []
 UTF_16 = {"utf-16-be": "utf-16be", "utf-16-le": "utf-16le"}  # ours, in Python's spelling
-NAMES = sorted(encoding.NAMES - {*UTF_16})
+NAMES = sorted(encoding_standard.NAMES - {*UTF_16})
 MULTIBYTE = ("big5", "euc-jp", "euc-kr", "gb18030", "gbk", "shift_jis")
 # Chromium's own: pairs of Big5 that the standard decodes to two characters.
 FAULTS = (b"\x88\x62", b"\x88\x64", b"\x88\xa3", b"\x88\xa5")
@@ -69,10 +69,12 @@ def decoded(name: str) -> dict[bytes, str]:
 
 
 def test_all_labels_of_the_standard(page: Page) -> None:
-    labels = {label: name for label, name in encoding.LABELS.items() if label not in UTF_16}
+    labels = {
+        label: name for label, name in encoding_standard.LABELS.items() if label not in UTF_16
+    }
     assert len(labels) == 222  # of 228: six stand for what browsers do not read
     for label in ["csiso2022kr", "hz-gb-2312", *(f"iso-2022-{x}" for x in ("cn", "cn-ext", "kr"))]:
-        known = charset.lookup(label)
+        known = charsets.lookup(label)
         assert known and known.form in ("iso2022", "unread")
     read = page.evaluate(
         "labels => labels.map(label => new TextDecoder(label).encoding)", [*labels]
@@ -100,7 +102,7 @@ def test_a_query_is_sent_as_a_browser_sends_it(page: Page, name: str) -> None:
     for start in range(0, len(every), 8192):
         part = every[start : start + 8192]
         theirs = page.evaluate(SEARCH, part)
-        ours = ["?" + encoding.percent_encode(name, f"{c}z") for c in part]
+        ours = ["?" + encoding_standard.percent_encode(name, f"{c}z") for c in part]
         differ = {c: (o, t) for c, o, t in zip(part, ours, theirs, strict=True) if o != t}
         assert not differ
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.clickhouse_server import ClickHouseServer
-from tests.hits import Load, assert_exact, counted
-from tests.service import Service
-from tests.standin.faults import FaultKind
+from tests.support.clickhouse_server import ClickHouseServer
+from tests.support.hit_load import Load, assert_exact, counted
+from tests.support.service import Service
+from tests.support.standin.faults import FaultKind
 
 
 @pytest.fixture(scope="module")
@@ -33,10 +33,16 @@ def serving(
 @pytest.mark.parametrize(
     "kind",
     [
-        "down", "hang", "reset_before", "reset_after_commit", "status_503", "too_many_parts",
-        "read_only", "wrong_password",
+        "down",
+        "hang",
+        "reset_before",
+        "reset_after_commit",
+        "status_503",
+        "too_many_parts",
+        "read_only",
+        "wrong_password",
     ],
-)  # fmt: skip
+)
 def test_a_fault_stops_no_redirect_and_spoils_no_count(
     database: ClickHouseServer, serving: Service, tmp_path: Path, kind: FaultKind
 ) -> None:

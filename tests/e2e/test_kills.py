@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.clickhouse_server import ClickHouseServer
-from tests.hits import Load, assert_exact, counted
-from tests.service import Service
+from tests.support.clickhouse_server import ClickHouseServer
+from tests.support.hit_load import Load, assert_exact, counted
+from tests.support.service import Service
 
 KILLS = 50
 TORTURE_KILLS = 1000

@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Browser, expect
 
 from tests.e2e.test_dashboard import browser, hit, login
-from tests.service import Service
+from tests.support.service import Service
 
 __all__ = ["browser"]
 

@@ -17,9 +17,10 @@ from netaddr import IPSet
 from prometheus_client.parser import text_string_to_metric_families
 
 from app.demo import agents
-from tests.clickhouse_server import ClickHouseServer
-from tests.hits import Load, assert_exact, counted
-from tests.service import Service, free_port, tracked_urls
+from tests.support.clickhouse_server import ClickHouseServer
+from tests.support.hit_load import Load, assert_exact, counted
+from tests.support.paths import ROOT
+from tests.support.service import Service, free_port, tracked_urls
 
 MAIL = '<p><a href="https://example.com/">Read</a></p>'
 
@@ -127,7 +128,7 @@ def test_metrics_are_for_key_holders_and_agree_with_what_happened(tmp_path: Path
         assert figures["mailwake_loop_delay_seconds_count",] >= 1
         answer = service.client.get("/metrics", headers={"authorization": "Bearer wrong"})
         assert answer.status_code == 401
-        page = (Path(__file__).parents[2] / "docs" / "operations.md").read_text()
+        page = (ROOT / "docs" / "operations.md").read_text()
         documented = set(re.findall(r"`(mailwake_\w+?)(?:\{\w+\})?`", page.partition("Worth")[0]))
         shown = {name for name, *_ in figures if name.startswith("mailwake_")}
         shown = {re.sub(r"_(bucket|count|sum|created)$", "", name) for name in shown}

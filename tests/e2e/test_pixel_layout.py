@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, Route
 
-from app import mime
-from app.link import Options
-from app.rewrite import compile_html
-from app.tracking import GIF
+from app.rewriting import mime
+from app.rewriting.html import compile_html
+from app.rewriting.links import Options
+from app.tracking.middleware import GIF
 from tests.e2e.test_dashboard import browser
+from tests.support.paths import DATA
 
 __all__ = ["browser"]
 
@@ -19,7 +20,7 @@ US = "https://t.example"
 Body = tuple[str, bytes, str | None]  # of a mail: its name, HTML and charset
 LONG = "MAILWAKE_TORTURE" in os.environ
 pytestmark = [pytest.mark.torture] if LONG else []
-FIXTURES = Path(__file__).parents[1] / "fixtures" / "rewrite"
+FIXTURES = DATA / "rewrite"
 TABLE = (
     b'<!doctype html><body style="margin:0"><table width="100%%" bgcolor="#222222"><tr>'
     b'<td height="100"><a href="https://x.example/a">a</a></td></tr></table>%s</body></html>'
@@ -34,7 +35,7 @@ LAYOUTS = {
     "images as blocks": b"<style>img{display:block!important;width:100%!important;height:auto!"
     b"important;margin:9px!important;float:right!important}</style>" + TABLE % b"",
     "quirks": b"<body bgcolor=red text=white><center>x",
-}  # fmt: skip
+}
 
 # A float is an item of these like any other.
 ABSOLUTE_ONLY = {

@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.gateways import LINK, PIXEL, GatewayProcess, gateway, mail
-from tests.postfixes import Postfix, available, postfix
-from tests.service import free_port
-from tests.smtp import Inbox, inbox
+from tests.support.paths import ROOT
+from tests.support.postfix import Postfix, available, postfix
+from tests.support.service import free_port
+from tests.support.smtp_gateway import LINK, PIXEL, GatewayProcess, gateway, mail
+from tests.support.smtp_server import Inbox, inbox
 
-DOCS = Path(__file__).parents[2] / "docs" / "howto" / "postfix.md"
+DOCS = ROOT / "docs" / "howto" / "postfix.md"
 pytestmark = pytest.mark.skipif(not available(), reason="Postfix is not installed, or not by root")
 
 
@@ -59,9 +60,16 @@ def test_swaks_to_postfix(between: GatewayProcess, box: Inbox, tmp_path: Path) -
     file = tmp_path / "mail.eml"
     file.write_bytes(mail().replace(b"\r\n", b"\n"))
     swaks = [
-        "swaks", "--server", f"127.0.0.1:{between.port}", "--from", "shop@shop.example",
-        "--data", f"@{file}", "--pipeline", "--to",
-    ]  # fmt: skip
+        "swaks",
+        "--server",
+        f"127.0.0.1:{between.port}",
+        "--from",
+        "shop@shop.example",
+        "--data",
+        f"@{file}",
+        "--pipeline",
+        "--to",
+    ]
     done = subprocess.run([*swaks, "ann@example.com"], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
     assert "<-  250 2.0.0 Ok: queued as" in done.stdout  # Postfix's own answer

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.service import Service, paths, tracked_urls
+from tests.support.service import Service, paths, tracked_urls
 
 EVIL = "evil.example"
 # The login form's: of this host alone, and with no word of the request in it.
@@ -54,20 +54,55 @@ def _alive(service: Service) -> Iterator[None]:
 
 
 HOSTS = (
-    EVIL, f"{EVIL}:80", f"x@{EVIL}", f"{EVIL}/", f"{EVIL}#", f"{EVIL}?", f"{EVIL}\\", "", "[::1]",
-    f"x, {EVIL}", f"{EVIL}\xff", "a" * 5000, f'"><script src=//{EVIL}>',
-)  # fmt: skip
+    EVIL,
+    f"{EVIL}:80",
+    f"x@{EVIL}",
+    f"{EVIL}/",
+    f"{EVIL}#",
+    f"{EVIL}?",
+    f"{EVIL}\\",
+    "",
+    "[::1]",
+    f"x, {EVIL}",
+    f"{EVIL}\xff",
+    "a" * 5000,
+    f'"><script src=//{EVIL}>',
+)
 FORWARDED = (
-    f"X-Forwarded-Host: {EVIL}", f"X-Forwarded-Server: {EVIL}", f"Forwarded: host={EVIL}",
-    f"X-Original-URL: //{EVIL}", f"X-Rewrite-URL: //{EVIL}", f"X-Host: {EVIL}",
-    "X-Forwarded-Proto: javascript", "X-Forwarded-For: 203.0.113.9", f"X-Prefix: //{EVIL}",
-)  # fmt: skip
+    f"X-Forwarded-Host: {EVIL}",
+    f"X-Forwarded-Server: {EVIL}",
+    f"Forwarded: host={EVIL}",
+    f"X-Original-URL: //{EVIL}",
+    f"X-Rewrite-URL: //{EVIL}",
+    f"X-Host: {EVIL}",
+    "X-Forwarded-Proto: javascript",
+    "X-Forwarded-For: 203.0.113.9",
+    f"X-Prefix: //{EVIL}",
+)
 PAGES = (
-    "/", "/login", "/login/", "/webhooks/", "/tags/", "/v1/newsletters/", "/docs/", "/static",
-    "/static/", "/none", "/u/x/", "/recipients/1/", f"/login?next=//{EVIL}",
-    f"/login?next=/\\{EVIL}", f"/login?next=https://{EVIL}", f"//{EVIL}/", f"//{EVIL}/login/",
-    f"/\\{EVIL}/", f"/%09/{EVIL}/", f"/%5c{EVIL}/", f"//{EVIL}/%2e%2e", f"/.{EVIL}/",
-)  # fmt: skip
+    "/",
+    "/login",
+    "/login/",
+    "/webhooks/",
+    "/tags/",
+    "/v1/newsletters/",
+    "/docs/",
+    "/static",
+    "/static/",
+    "/none",
+    "/u/x/",
+    "/recipients/1/",
+    f"/login?next=//{EVIL}",
+    f"/login?next=/\\{EVIL}",
+    f"/login?next=https://{EVIL}",
+    f"//{EVIL}/",
+    f"//{EVIL}/login/",
+    f"/\\{EVIL}/",
+    f"/%09/{EVIL}/",
+    f"/%5c{EVIL}/",
+    f"//{EVIL}/%2e%2e",
+    f"/.{EVIL}/",
+)
 
 
 @pytest.mark.parametrize("host", HOSTS)
@@ -91,19 +126,60 @@ def test_a_redirect_needs_nothing_of_the_request_but_its_path(service: Service) 
 
 
 TRICKS = (
-    "/static/../../data/secrets.json", "/static/%2e%2e/%2e%2e/secrets.json", "/static/..%2f..%2fx",
-    "/static/..%5c..%5csecrets.json", "/static/%c0%ae%c0%ae/secrets.json", "/static//etc/passwd",
-    "/static/%2fetc%2fpasswd", "/static/%00", "/static/app.css%00.js", "/static/\xc0\xae\xc0\xae/",
-    "/static/....//....//secrets.json", "/o/../login", "/o/%2e%2e/login", "/o/%2e%2e%2flogin",
-    "/c/../../login", "/c/x/../../../secrets.json", "/c//", "/c/%2f/%2f", "/c/x/%00", "/o/%0d%0aX",
-    "/c/x/%0d%0aSet-Cookie:%20a=b", "/u/%0d%0aSet-Cookie:%20a=b", "/u/..%2f..%2f", "/%", "/%zz",
-    "/%ff%fe", "/\xff", "/newsletters/%00", "/newsletters/%0d%0aX:y/live", "/recipients/-1",
-    "/recipients/99999999999999999999999", "/newsletters/%2e%2e%2f%2e%2e/export", "/v1/%2e%2e/",
-    "/v1/newsletters/%ff", "/v1/newsletters/%00/stats", "/" + "a" * 30_000, "/?" + "a&" * 20_000,
-    "/login?" + "next=" * 5000, "/" + "/" * 5000, "/" + "%2e/" * 5000, "*", "http://evil.example/",
-    "http://evil.example/static/../secrets.json", "https://x:y@evil.example/", "javascript:x",
-    "evil.example:443", "?", "#", "/#", "/;/login", "/login;x", "/./login", "/static/..",
-)  # fmt: skip
+    "/static/../../data/secrets.json",
+    "/static/%2e%2e/%2e%2e/secrets.json",
+    "/static/..%2f..%2fx",
+    "/static/..%5c..%5csecrets.json",
+    "/static/%c0%ae%c0%ae/secrets.json",
+    "/static//etc/passwd",
+    "/static/%2fetc%2fpasswd",
+    "/static/%00",
+    "/static/app.css%00.js",
+    "/static/\xc0\xae\xc0\xae/",
+    "/static/....//....//secrets.json",
+    "/o/../login",
+    "/o/%2e%2e/login",
+    "/o/%2e%2e%2flogin",
+    "/c/../../login",
+    "/c/x/../../../secrets.json",
+    "/c//",
+    "/c/%2f/%2f",
+    "/c/x/%00",
+    "/o/%0d%0aX",
+    "/c/x/%0d%0aSet-Cookie:%20a=b",
+    "/u/%0d%0aSet-Cookie:%20a=b",
+    "/u/..%2f..%2f",
+    "/%",
+    "/%zz",
+    "/%ff%fe",
+    "/\xff",
+    "/newsletters/%00",
+    "/newsletters/%0d%0aX:y/live",
+    "/recipients/-1",
+    "/recipients/99999999999999999999999",
+    "/newsletters/%2e%2e%2f%2e%2e/export",
+    "/v1/%2e%2e/",
+    "/v1/newsletters/%ff",
+    "/v1/newsletters/%00/stats",
+    "/" + "a" * 30_000,
+    "/?" + "a&" * 20_000,
+    "/login?" + "next=" * 5000,
+    "/" + "/" * 5000,
+    "/" + "%2e/" * 5000,
+    "*",
+    "http://evil.example/",
+    "http://evil.example/static/../secrets.json",
+    "https://x:y@evil.example/",
+    "javascript:x",
+    "evil.example:443",
+    "?",
+    "#",
+    "/#",
+    "/;/login",
+    "/login;x",
+    "/./login",
+    "/static/..",
+)
 
 
 @pytest.mark.parametrize("method", ["GET", "POST", "OPTIONS", "CONNECT", "TRACE", "PROPFIND"])

@@ -15,8 +15,8 @@ from typing import Any
 import httpx2
 import pytest
 
-from tests.service import Service
-from tests.soaking import NEWSLETTER, RATE
+from tests.support.service import Service
+from tests.support.soak_load import NEWSLETTER, RATE
 
 MINUTES = int(os.environ.get("MAILWAKE_SOAK_MINUTES", "30"))
 WARM = min(5, MINUTES // 4)  # minutes that are not looked at
@@ -86,7 +86,13 @@ def test_under_load_everything_stays_flat(tmp_path: Path) -> None:
     with Service(tmp_path / "data") as service:
         service.rewrite(NEWSLETTER, '<a href="https://example.com/landing">x</a>')
         service.drained()
-        command = [sys.executable, "-m", "tests.soaking", str(service.port), str(service.data_dir)]
+        command = [
+            sys.executable,
+            "-m",
+            "tests.support.soak_load",
+            str(service.port),
+            str(service.data_dir),
+        ]
         told: list[dict[str, Any]] = []
         taken: list[dict[str, float]] = []
         with (
@@ -139,9 +145,15 @@ def flatness(told: list[dict[str, Any]], taken: list[dict[str, float]]) -> Itera
 def assert_flat(told: list[dict[str, Any]], taken: list[dict[str, float]]) -> None:
     of = series(told, taken)
     for name, ratio, more in (
-        ("memory_mb", 1.1, 30), ("threads", 1, 4), ("open_files", 1.3, 20),
-        ("journal_files", 1.5, 10), ("journal_mb", 1.5, 8), ("files", 1.5, 200),
-        ("median_ms", 2, 5), ("p99_ms", 2, 50), ("burst_ms", 2, 500),
-    ):  # fmt: skip
+        ("memory_mb", 1.1, 30),
+        ("threads", 1, 4),
+        ("open_files", 1.3, 20),
+        ("journal_files", 1.5, 10),
+        ("journal_mb", 1.5, 8),
+        ("files", 1.5, 200),
+        ("median_ms", 2, 5),
+        ("p99_ms", 2, 50),
+        ("burst_ms", 2, 500),
+    ):
         first, last = of[name]
         assert last <= first * ratio + more, (name, first, last)

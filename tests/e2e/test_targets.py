@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page
 
-from app.link import Options
-from app.rewrite import compile_html
+from app.rewriting.html import compile_html
+from app.rewriting.links import Options
 from tests.e2e.test_dashboard import browser
-from tests.gateways import gateway
-from tests.hrefs import HOSTILE, document, made_up
-from tests.service import Service
-from tests.smtp import inbox
+from tests.support.hostile_urls import HOSTILE, document, made_up
+from tests.support.service import Service
+from tests.support.smtp_gateway import gateway
+from tests.support.smtp_server import inbox
 
 __all__ = ["browser"]
 
@@ -143,9 +143,14 @@ def location(service: Service, link: bytes) -> str:
     fields = dict(line.split(b": ", 1) for line in lines)
     assert status == b"HTTP/1.1 302 Found" and rest == b""
     assert sorted(name.lower() for name in fields) == [
-        b"cache-control", b"connection", b"content-length", b"date", b"location",
-        b"referrer-policy", b"x-robots-tag",
-    ]  # fmt: skip
+        b"cache-control",
+        b"connection",
+        b"content-length",
+        b"date",
+        b"location",
+        b"referrer-policy",
+        b"x-robots-tag",
+    ]
     assert len(lines) == len(fields) and re.fullmatch(
         rb"https?://[!-~]+", fields[b"location"], re.I
     )

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from app import identity
 from app.demo import agents
-from tests.service import Service, paths, tracked_urls
+from app.links import identity
+from tests.support.paths import ROOT
+from tests.support.service import Service, paths, tracked_urls
 
 BEFORE = "a8d6ea7168cc20e7ca08c25253a9698ddd1860e4"  # the last commit of version 0.1
-ROOT = Path(__file__).parents[2]
 PERSON = {"user-agent": agents.CHROME, "sec-fetch-mode": "navigate"}
 KEY = "Zk3J9qLw8VtX2bNc7RyP"
 MAIL = f"""<body><a href="https://shop.example/boots?utm_source=x" data-track-tag="boots">Boots</a>
@@ -29,9 +29,11 @@ TARGETS = 4
 def before(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("before")
     packed = subprocess.run(
-        ["git", "archive", BEFORE, "app", "clickhouse", "static", "docs"], cwd=ROOT,
-        capture_output=True, check=False,
-    )  # fmt: skip
+        ["git", "archive", BEFORE, "app", "clickhouse", "static", "docs"],
+        cwd=ROOT,
+        capture_output=True,
+        check=False,
+    )
     if packed.returncode:
         pytest.skip("no history of version 0.1 in this checkout")
     subprocess.run(["tar", "x"], input=packed.stdout, cwd=folder, check=True)
@@ -91,8 +93,9 @@ def test_links_and_figures_of_version_0_1_live_on(before: Path, tmp_path: Path, 
         assert after[boots]["all"]["total"] == expected[0] + expected[1]
         told = [json.loads(line) for line in service.client.get("/v1/events").text.splitlines()]
         of = Counter(
-            event["link"]["id"] for event in told
+            event["link"]["id"]
+            for event in told
             if event["link"] and event["type"] == "message.clicked"
-        )  # fmt: skip
+        )
         assert of == {link["id"]: link["all"]["total"] for link in after.values()}
         assert not any(KEY in json.dumps(event) for event in told)

@@ -1,0 +1,1 @@
+"""API keys, users, sessions, workspaces and the guard of the login."""

@@ -1,0 +1,213 @@
+"""API keys: kept as hashes in state.db, each of one workspace and good for some scopes.
+
+A key is 192 random bits, so a plain SHA-256 hides it: there is nothing to guess that a slow hash
+would make dearer. The keys of MAILWAKE_API_KEYS are the operator's own and never written anywhere.
+"""
+
+import asyncio
+import secrets
+import time
+from collections.abc import Collection, Sequence
+from hashlib import sha256
+from typing import Any, Literal, NamedTuple, get_args
+
+from itsdangerous import BadSignature, URLSafeTimedSerializer
+from sqlalchemy import Engine, insert, or_, select, update
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
+
+from app.auth.workspaces import DEFAULT
+from app.settings.settings import PREFIX, Settings
+from app.storage.tables import api_keys
+
+Scope = Literal["rewrite", "read", "admin"]
+SCOPES = get_args(Scope)
+POLL_SECONDS = 1.0  # seconds for which keys are remembered: a revoked one ends within them
+NOTE_SECONDS = 60.0  # seconds between notes of when keys were used
+LOCAL_PREFIX = "local."
+PASS_SECONDS = 60
+
+
+class KeyNameError(ValueError):
+    """A key that cannot be made; the message names the field."""
+
+
+class Key(NamedTuple):
+    """`admin` includes the other scopes; `hint` is how the key begins. Seconds since 1970 UTC."""
+
+    id: str
+    workspace: str
+    name: str
+    scopes: frozenset[str]
+    hint: str = ""
+    by: str = ""
+    at: float = 0.0
+    used: float | None = None
+    revoked: float | None = None
+
+    def may(self, scope: str) -> bool:
+        """Whether it is good for a scope."""
+        return scope in self.scopes or "admin" in self.scopes
+
+
+class Keys:
+    """All workspaces' keys. Blocking, but quick: `find` reads a key's row once a second at most."""
+
+    def __init__(self, engine: Engine, settings: Settings) -> None:
+        self._engine = engine
+        self._passes = _passes(settings)
+        everything = frozenset({"admin"})
+        self._set = {
+            _hash(key): Key("settings", DEFAULT, f"{PREFIX}API_KEYS", everything, _hint(key))
+            for key in settings.api_keys
+        }
+        self._known: dict[str, tuple[Key, float]] = {}
+        self._used: dict[str, float] = {}
+
+    def add(
+        self, workspace: str, name: str, scopes: Collection[str], by: str, secret: str = ""
+    ) -> tuple[Key, str]:
+        """A new key, and its secret, which is nowhere to be had again. Raises KeyNameError."""
+        if not 1 <= len(name) <= 100 or not name.isprintable():
+            raise KeyNameError("name: must have 1 to 100 printable characters")
+        if not scopes or not set(scopes) <= set(SCOPES):
+            raise KeyNameError(f"scopes: must be of {', '.join(SCOPES)}")
+        secret = secret or "mw_" + secrets.token_urlsafe(24)
+        key = Key(
+            id=f"key_{secrets.token_hex(6)}",
+            workspace=workspace,
+            name=name,
+            scopes=frozenset(scopes),
+            hint=_hint(secret),
+            by=by,
+            at=time.time(),
+        )
+        with self._engine.begin() as connection:
+            connection.execute(
+                insert(api_keys)
+                .prefix_with("OR IGNORE")
+                .values(
+                    id=key.id,
+                    workspace=workspace,
+                    name=name,
+                    hash=_hash(secret),
+                    hint=key.hint,
+                    scopes=" ".join(sorted(scopes)),
+                    at=key.at,
+                    by=by,
+                )
+            )
+        return key, secret
+
+    def all(self, workspace: str) -> list[Key]:
+        """A workspace's, the newest first, revoked ones too; not those of the settings."""
+        query = select(api_keys).where(api_keys.c.workspace == workspace)
+        with self._engine.connect() as connection:
+            rows = connection.execute(query.order_by(api_keys.c.at.desc())).fetchall()
+        return [_key(row) for row in rows]
+
+    def revoke(self, workspace: str, key_id: str) -> bool:
+        """End a key for good; whether there was such a one."""
+        with self._engine.begin() as connection:
+            done = connection.execute(
+                update(api_keys)
+                .where(
+                    api_keys.c.workspace == workspace,
+                    api_keys.c.id == key_id,
+                    api_keys.c.revoked.is_(None),
+                )
+                .values(revoked=time.time())
+            )
+        self._known.clear()
+        return bool(done.rowcount)
+
+    def find(self, secret: str) -> Key | None:
+        """The key that somebody shows; while state.db is away, as it was known before."""
+        if secret.startswith(LOCAL_PREFIX):
+            return self._passed(secret)
+        digest = _hash(secret)
+        key = self._set.get(digest) or self._look(digest)
+        if key:
+            self._used[key.id] = time.time()
+        return key
+
+    async def run(self) -> None:
+        """Note uses now and then, and at the end."""
+        try:
+            while True:
+                await asyncio.sleep(NOTE_SECONDS)
+                await asyncio.to_thread(self.note_uses)
+        finally:
+            self.note_uses()
+
+    def note_uses(self) -> None:
+        """Write down when keys were last used, in whichever process; later, if that fails."""
+        used, last = dict(self._used), api_keys.c.used
+        try:
+            with self._engine.begin() as connection:
+                for key_id, at in used.items():
+                    own = (api_keys.c.id == key_id, or_(last.is_(None), last < at))
+                    connection.execute(update(api_keys).where(*own).values(used=at))
+        except OperationalError:
+            return
+        for key_id, at in used.items():  # keys are used meanwhile, in another thread
+            if self._used.get(key_id) == at:
+                self._used.pop(key_id, None)
+
+    def _look(self, digest: str) -> Key | None:
+        key, at = self._known.get(digest, (None, -POLL_SECONDS))
+        if time.monotonic() - at < POLL_SECONDS:
+            return key
+        query = select(api_keys).where(api_keys.c.hash == digest, api_keys.c.revoked.is_(None))
+        try:
+            with self._engine.connect() as connection:
+                row = connection.execute(query).first()
+        except SQLAlchemyError:
+            return key
+        if row is None:
+            self._known.pop(digest, None)
+            return None
+        key = _key(row)
+        self._known[digest] = key, time.monotonic()
+        return key
+
+    def _passed(self, secret: str) -> Key | None:
+        try:
+            workspace = self._passes.loads(secret.removeprefix(LOCAL_PREFIX), max_age=PASS_SECONDS)
+        except BadSignature:
+            return None
+        return Key("pass", str(workspace), "a command on this machine", frozenset({"admin"}))
+
+
+def local_token(settings: Settings, workspace: str = DEFAULT) -> str:
+    """A key for one minute, for who can read the data folder's secrets anyway."""
+    signed = _passes(settings).dumps(workspace)
+    return LOCAL_PREFIX + (signed if isinstance(signed, str) else signed.decode("ascii"))
+
+
+def _passes(settings: Settings) -> URLSafeTimedSerializer:
+    # itsdangerous signs with the last key and verifies with all; ours signs with the first.
+    keys: Sequence[str] = settings.secret_keys[::-1]
+    return URLSafeTimedSerializer(list(keys), salt="local pass")
+
+
+def _hint(secret: str) -> str:
+    """How a key begins: little enough that nobody could guess the rest."""
+    return secret[:6] if len(secret) >= 24 else secret[:1]
+
+
+def _hash(secret: str) -> str:
+    return sha256(secret.encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def _key(row: Any) -> Key:
+    return Key(
+        id=row.id,
+        workspace=row.workspace,
+        name=row.name,
+        scopes=frozenset(row.scopes.split()),
+        hint=row.hint,
+        by=row.by,
+        at=row.at,
+        used=row.used,
+        revoked=row.revoked,
+    )

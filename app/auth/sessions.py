@@ -1,0 +1,123 @@
+"""Sessions of the dashboard: a random token in a cookie, its hash in state.db.
+
+So a session can be seen and ended, by its user, by an administrator, or by a new password.
+"""
+
+import secrets
+import time
+from hashlib import sha256
+from typing import Any, NamedTuple
+
+from sqlalchemy import Engine, delete, insert, select, update
+from sqlalchemy.exc import SQLAlchemyError
+
+from app.auth.users import User
+from app.storage.tables import login_codes, sessions, users
+
+SECONDS = 30 * 86_400
+NOTE_SECONDS = 60.0  # seconds between notes of when a session was last used
+
+
+class Session(NamedTuple):
+    """`id` is the token's hash; `label` is the browser's; `by_link`: it began with a login link.
+
+    Times are seconds since 1970 UTC.
+    """
+
+    id: str
+    user: User
+    label: str
+    by_link: bool
+    at: float
+    seen: float
+    ends: float
+
+
+class Sessions:
+    """Blocking, but quick."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def begin(self, user: User, label: str, by_link: bool = False) -> str:
+        """A new session; returns its token."""
+        token, now = secrets.token_urlsafe(24), time.time()
+        row = {
+            "id": _hash(token),
+            "user": user.name,
+            "label": label[:100],
+            "by_link": by_link,
+            "at": now,
+            "seen": now,
+            "ends": now + SECONDS,
+        }
+        with self._engine.begin() as connection:
+            connection.execute(delete(sessions).where(sessions.c.ends < now))
+            connection.execute(insert(sessions).values(row))
+        return token
+
+    def find(self, token: str) -> Session | None:
+        """The session of a token that has not ended."""
+        now = time.time()
+        query = _SESSIONS.where(sessions.c.id == _hash(token), sessions.c.ends > now)
+        with self._engine.connect() as connection:
+            row = connection.execute(query).first() if token else None
+        if row and now - row.seen > NOTE_SECONDS:
+            self._see(row.id, now)
+        return _session(row) if row else None
+
+    def of(self, name: str) -> list[Session]:
+        """A user's, the last used first."""
+        query = _SESSIONS.where(sessions.c.user == name, sessions.c.ends > time.time())
+        with self._engine.connect() as connection:
+            rows = connection.execute(query.order_by(sessions.c.seen.desc())).fetchall()
+        return [_session(row) for row in rows]
+
+    def end(self, name: str, session_id: str) -> None:
+        """One of a user's."""
+        with self._engine.begin() as connection:
+            connection.execute(
+                delete(sessions).where(sessions.c.user == name, sessions.c.id == session_id)
+            )
+
+    def end_all(self, name: str) -> int:
+        """All of a user's, login links too; returns how many sessions there were."""
+        with self._engine.begin() as connection:
+            connection.execute(delete(login_codes).where(login_codes.c.user == name))
+            return connection.execute(delete(sessions).where(sessions.c.user == name)).rowcount
+
+    def _see(self, session_id: str, now: float) -> None:
+        try:
+            with self._engine.begin() as connection:
+                connection.execute(
+                    update(sessions).where(sessions.c.id == session_id).values(seen=now)
+                )
+        except SQLAlchemyError:
+            return  # a page needs no write
+
+
+_SESSIONS = select(
+    sessions,
+    users.c.name,
+    users.c.workspace,
+    users.c.role,
+    users.c.password,
+    users.c.at.label("user_at"),
+).join(users, users.c.name == sessions.c.user)
+
+
+def _hash(token: str) -> str:
+    return sha256(token.encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def _session(row: Any) -> Session:
+    user = User(row.name, row.workspace, row.role, bool(row.password), row.user_at)
+    return Session(
+        id=row.id,
+        user=user,
+        label=row.label,
+        by_link=row.by_link,
+        at=row.at,
+        seen=row.seen,
+        ends=row.ends,
+    )

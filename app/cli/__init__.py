@@ -1,0 +1,1 @@
+"""The command `mailwake`, one file for each command."""

@@ -1,0 +1,144 @@
+"""`mailwake backup` and `mailwake restore`."""
+
+import shutil
+import sqlite3
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Annotated
+from urllib.parse import urlsplit
+
+import typer
+
+from app.cli import service_client
+from app.cli.common import errors, fail, option, settings_of
+from app.cli.service_client import AskError
+from app.events.feed import Feed
+from app.files import locked
+from app.ingest.corrections import Corrections
+from app.ingest.loader import Loader
+from app.ingest.networks import Networks, NetworksError
+from app.ops import backup as archives
+from app.ops import snapshot
+from app.ops.backup import BackupError
+from app.settings.load import (
+    load,
+)
+from app.settings.settings import Settings, SettingsError
+from app.storage.clickhouse import StorageError
+from app.storage.state_db import open_state
+
+FAILURES = (AskError, BackupError, StorageError, NetworksError, OSError, sqlite3.Error)
+
+
+def backup(
+    target: Annotated[
+        str,
+        typer.Argument(help="A .tar file, a folder for one named by the time, or - for output."),
+    ],
+    clickhouse: Annotated[
+        str,
+        typer.Option(
+            help="Where a ClickHouse server is to put its own: Disk('backups', 'name'), S3(...)."
+        ),
+    ] = "",
+    data_dir: Annotated[Path | None, option("data_dir")] = None,
+    clickhouse_dsn: Annotated[str | None, option("clickhouse_dsn")] = None,
+    port: Annotated[int | None, option("port")] = None,
+) -> None:
+    """Write everything that DATA_DIR is worth into one file, while the service runs.
+
+    It holds secrets and addresses; only the owner of the file can read it.
+    """
+    chosen = settings_of(data_dir=data_dir, clickhouse_dsn=clickhouse_dsn, port=port)
+    if clickhouse and chosen.clickhouse_dsn == "chdb":
+        raise fail("--clickhouse: needs a ClickHouse server; embedded tables are in the file")
+    path = Path(target)
+    if path.is_dir():
+        path = path / time.strftime("mailwake-%Y%m%dT%H%M%SZ.tar", time.gmtime())
+    if target != "-" and path.resolve().is_relative_to(chosen.data_dir.resolve()):
+        raise fail(f"{path} is in {chosen.data_dir}: the next backup would hold this one")
+    try:
+        with _folder(chosen.data_dir) as folder:
+            _take_snapshot(chosen, folder, clickhouse)
+            manifest = archives.pack(chosen, folder, sys.stdout.buffer if target == "-" else path)
+    except FAILURES as error:
+        raise fail(str(error)) from None
+    size = "" if target == "-" else f", {path.stat().st_size:,} bytes"
+    _say(f"{target}: {len(manifest.files):,} files{size}, secrets among them")
+    if manifest.clickhouse == "server":
+        database = urlsplit(chosen.clickhouse_dsn).path.strip("/") or "default"
+        if clickhouse:
+            _say(f"ClickHouse has put its own at {clickhouse}; it comes back by")
+            _say(f"  RESTORE DATABASE `{database}` FROM {clickhouse}")
+        else:
+            _say("ClickHouse's tables are not in it: back them up at the same time by")
+            _say(f"  BACKUP DATABASE `{database}` TO Disk('backups', 'name')")
+            _say("or let this command do that: --clickhouse \"Disk('backups', 'name')\"")
+
+
+def _say(line: str) -> None:
+    """Not where the backup itself may go."""
+    typer.echo(line, err=True)
+
+
+def restore(
+    source: Annotated[Path, typer.Argument(help="The .tar file of `mailwake backup`.")],
+    data_dir: Annotated[Path | None, option("data_dir")] = None,
+    clickhouse_dsn: Annotated[str | None, option("clickhouse_dsn")] = None,
+) -> None:
+    """Fill an empty DATA_DIR from a backup: all of it, or nothing."""
+    from app.ops.backup import BackupError, restore  # noqa: PLC0415
+    from app.storage.clickhouse import StorageError  # noqa: PLC0415
+
+    try:
+        chosen = load(data_dir=data_dir, clickhouse_dsn=clickhouse_dsn)
+        manifest = restore(source, chosen, lambda step: errors.print(f"{step} ..."))
+    except (SettingsError, BackupError, StorageError) as error:
+        raise fail(str(error)) from None
+    if manifest is None:
+        typer.echo(f"{chosen.data_dir}: finished what an earlier restore had begun")
+        return
+    typer.echo(f"{chosen.data_dir}: as it was at {manifest.made}")
+    if manifest.clickhouse == "server":
+        typer.echo("ClickHouse's tables come back by its own RESTORE DATABASE, before you start")
+
+
+@contextmanager
+def _folder(data_dir: Path) -> Iterator[Path]:
+    """An empty one in DATA_DIR, for hard links; one backup at a time."""
+    from app.ops.snapshot import BACKUP  # noqa: PLC0415
+
+    with ExitStack() as held:
+        try:
+            held.enter_context(locked(data_dir / "backup.lock", wait=False))
+        except BlockingIOError:
+            raise fail(f"another backup of {data_dir} is being made") from None
+        for left in data_dir.glob(f"{BACKUP}*/"):
+            shutil.rmtree(left, ignore_errors=True)  # of a command that was killed
+        folder = Path(tempfile.mkdtemp(prefix=BACKUP, dir=data_dir))
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _take_snapshot(settings: Settings, folder: Path, destination: str = "") -> None:
+    """Fill `folder`, which is empty and in DATA_DIR. Raises one of FAILURES."""
+    with service_client.service(settings) as client:
+        if client:
+            # It can only be told a folder that somebody with access to DATA_DIR has made.
+            answer = client.post("/v1/snapshot", json={"folder": folder.name}, timeout=None)
+            if answer.status_code != 200:
+                raise AskError(f"the service answered {answer.status_code}: {answer.text}")
+            return
+    with service_client.storage(settings) as storage:
+        journal = settings.data_dir / "journal"
+        networks = Networks(settings.asn_file, settings.country_file)
+        feed = Feed(open_state(settings.data_dir))
+        loader = Loader(journal, storage, networks, feed, settings.recipient_key)
+        corrections = Corrections(journal, storage, networks, feed)
+        snapshot.take(settings, storage, loader, corrections, folder, destination)

@@ -1,0 +1,76 @@
+"""`mailwake keys`: who may use the API."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from app.auth.api_keys import KeyNameError, Keys
+from app.auth.workspaces import DEFAULT
+from app.cli.common import Workspace, console, fail, option, settings_of, workspace_of
+from app.storage.state_db import open_state
+
+commands = typer.Typer(help="Keys of the API, each good for some scopes.", no_args_is_help=True)
+DataDir = Annotated[Path | None, option("data_dir")]
+
+
+@commands.command()
+def add(
+    name: Annotated[str, typer.Argument(help="What the key is for.")],
+    scope: Annotated[
+        list[str] | None, typer.Option(help="rewrite, read or admin (which includes both).")
+    ] = None,
+    workspace: Workspace = DEFAULT,
+    data_dir: DataDir = None,
+) -> None:
+    """Make a key and print it, this once. A running service knows it within a second."""
+    keys = _keys(data_dir, workspace)
+    try:
+        _, secret = keys.add(workspace, name, scope or ["rewrite"], "the command line")
+    except KeyNameError as error:
+        raise fail(str(error)) from None
+    typer.echo(secret)
+
+
+@commands.command(name="list")
+def show(workspace: Workspace = DEFAULT, data_dir: DataDir = None) -> None:
+    """Every key of a workspace, the newest first."""
+    table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
+    table.add_column("id", no_wrap=True)  # to be copied whole
+    for heading in ("name", "begins", "scopes", "made", "last used", "revoked"):
+        table.add_column(heading, overflow="fold")
+    for key in _keys(data_dir, workspace).all(workspace):
+        table.add_row(
+            key.id,
+            Text(key.name),
+            Text(key.hint),
+            " ".join(sorted(key.scopes)),
+            *map(_when, (key.at, key.used, key.revoked)),
+        )
+    console.print(table)
+
+
+@commands.command()
+def revoke(
+    key_id: Annotated[str, typer.Argument(help="The key's id, as the list has it.")],
+    workspace: Workspace = DEFAULT,
+    data_dir: DataDir = None,
+) -> None:
+    """End a key for good, in a running service within a second."""
+    if not _keys(data_dir, workspace).revoke(workspace, key_id):
+        raise fail(f"key {key_id!r} is unknown, or revoked already")
+    typer.echo(f"{key_id} is revoked")
+
+
+def _keys(data_dir: Path | None, workspace: str) -> Keys:
+    chosen = settings_of(data_dir=data_dir)
+    state = open_state(chosen.data_dir)
+    workspace_of(chosen, state, workspace)
+    return Keys(state, chosen)
+
+
+def _when(seconds: float | None) -> str:
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M}" if seconds else "-"

@@ -1,0 +1,65 @@
+"""`mailwake migrate`: tables of an earlier version brought up to date."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from app.cli.common import fail, option, settings_of
+from app.settings.settings import Settings
+from app.storage.state_db import open_state, steps_missing
+
+
+def migrate(
+    check: Annotated[
+        bool, typer.Option("--check", help="Only list what is missing; exit with 1 if any is.")
+    ] = False,
+    distributed: Annotated[
+        bool,
+        typer.Option(
+            "--distributed", help="Then make tables to read all shards of the cluster by."
+        ),
+    ] = False,
+    data_dir: Annotated[Path | None, option("data_dir")] = None,
+    clickhouse_dsn: Annotated[str | None, option("clickhouse_dsn")] = None,
+) -> None:
+    """Bring ClickHouse's tables and state.db up to date with this version.
+
+    Serving does it by itself unless MAILWAKE_AUTO_MIGRATE is off. Exits with 2 where it cannot be
+    done; it may then be repeated. A database of a newer version is left alone.
+    """
+    from app.storage.clickhouse import Storage, StorageError  # noqa: PLC0415  (chDB loads slowly)
+
+    chosen = settings_of(data_dir=data_dir, clickhouse_dsn=clickhouse_dsn)
+    if distributed and not chosen.clickhouse_cluster:
+        raise fail("--distributed: needs MAILWAKE_CLICKHOUSE_CLUSTER")
+    storage = Storage(chosen)
+    try:
+        steps = steps_missing(chosen.data_dir)
+        missing = storage.missing() if check else storage.migrate()
+        made = storage.distribute() if distributed and not check else []
+    except StorageError as error:
+        raise fail(_explained(chosen, str(error))) from None
+    finally:
+        storage.close()
+    if not check:
+        open_state(chosen.data_dir).dispose()
+    for name in missing:
+        typer.echo(f"ClickHouse: {name}{' is missing' if check else ''}")
+    for name in made:
+        typer.echo(f"ClickHouse: {name} reads all shards")
+    if steps:
+        typer.echo(f"state.db: {steps} step{'s' * (steps > 1)}{' missing' * check}")
+    if not missing and not steps:
+        typer.echo("everything is up to date")
+    elif check:
+        raise typer.Exit(1)
+
+
+def _explained(chosen: Settings, error: str) -> str:
+    if chosen.clickhouse_dsn == "chdb" and "chdb engine" in error:
+        return (
+            f"{chosen.data_dir / 'chdb'} is open in another process: stop the service first. It"
+            " migrates by itself when it starts, unless MAILWAKE_AUTO_MIGRATE is off"
+        )
+    return error

@@ -1,0 +1,145 @@
+"""`mailwake erase` and `mailwake export-subject`: what a person may ask for."""
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Annotated, BinaryIO
+from urllib.parse import quote
+
+import typer
+from sqlalchemy import Engine
+
+from app.auth.workspaces import DEFAULT, WorkspaceError, Workspaces
+from app.cli import service_client
+from app.cli.common import errors, fail, option, settings_of
+from app.cli.service_client import AskError
+from app.consent.erasure_requests import Erasure, Erasures
+from app.events.feed import Feed
+from app.ingest.corrections import Corrections
+from app.ingest.loader import Loader
+from app.ingest.networks import Networks, NetworksError
+from app.privacy.erasure import ErasureWorker, request_erasure
+from app.privacy.subject_export import SubjectExport
+from app.settings.settings import Settings
+from app.stats.queries import Queries
+from app.storage.clickhouse import StorageError
+from app.storage.state_db import StateError, open_state
+
+WAIT_SECONDS = 120.0  # seconds for which a running service is waited for
+POLL_SECONDS = 0.2
+DataDir = Annotated[Path | None, option("data_dir")]
+Dsn = Annotated[str | None, option("clickhouse_dsn")]
+Space = Annotated[str, typer.Option(help="The workspace the person is known in.")]
+
+
+def erase(
+    recipient: Annotated[str, typer.Argument(help="The person's mail address.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    workspace: Space = DEFAULT,
+    data_dir: DataDir = None,
+    clickhouse_dsn: Dsn = None,
+) -> None:
+    """Take a person out of everything that is kept; every figure stays. Safe to repeat.
+
+    With embedded chDB a running service does the work; without one, this process.
+    """
+    chosen = settings_of(data_dir=data_dir, clickhouse_dsn=clickhouse_dsn)
+    if not yes:
+        typer.confirm(f"Erase {recipient} for good?", abort=True, err=True)
+    state = open_state(chosen.data_dir)
+    erasures = Erasures(state)
+    try:
+        begun = request_erasure(erasures, Workspaces(state, chosen), workspace, recipient)
+    except WorkspaceError as error:
+        raise fail(str(error)) from None
+    try:
+        _finish(chosen, state, begun)
+    except AskError:  # a service has chDB, and looks for work all the time
+        _wait(erasures, begun)
+    except (StorageError, StateError, NetworksError) as error:
+        raise fail(f"recorded, and done as soon as that is over: {error}") from None
+    ended = erasures.get(begun.id, workspace) or begun
+    for name, count in ended.counts.items():
+        typer.echo(f"{count:>8,} {name}")
+    if ended.state == "cleaned":
+        typer.echo("erased; ClickHouse drops the files that it has replaced within minutes")
+    elif ended.state == "done":
+        typer.echo("erased")
+    else:
+        raise fail("recorded, and not done yet: the service goes on; repeat the command to see")
+
+
+def export_subject(
+    recipient: Annotated[str, typer.Argument(help="The person's mail address.")],
+    out: Annotated[str, typer.Option(help="File to write, - for standard output.")] = "-",
+    workspace: Space = DEFAULT,
+    data_dir: DataDir = None,
+    clickhouse_dsn: Dsn = None,
+    port: Annotated[int | None, option("port")] = None,
+) -> None:
+    """All that is held about a person, as one JSON document.
+
+    With embedded chDB a running service is asked; without one, this process reads.
+    """
+    chosen = settings_of(data_dir=data_dir, clickhouse_dsn=clickhouse_dsn, port=port)
+    try:
+        with ExitStack() as stack:
+            parts = _dossier(chosen, workspace, recipient, stack)
+            first = next(parts)  # what is wrong is told before a file is made
+            file: BinaryIO = (
+                sys.stdout.buffer if out == "-" else stack.enter_context(Path(out).open("wb"))
+            )
+            file.write(first)
+            file.writelines(parts)
+    except (AskError, WorkspaceError, StorageError, OSError) as error:
+        raise fail(str(error)) from None
+
+
+def _finish(chosen: Settings, state: Engine, begun: Erasure) -> None:
+    """Raises AskError where another process has chDB."""
+    with service_client.storage(chosen) as storage:
+        folder, feed = chosen.data_dir / "journal", Feed(state)
+        networks, erasures = Networks(chosen.asn_file, chosen.country_file), feed.erasures
+        eraser = ErasureWorker(
+            data_dir=chosen.data_dir,
+            engine=state,
+            storage=storage,
+            loader=Loader(folder, storage, networks, feed, chosen.recipient_key),
+            corrections=Corrections(folder, storage, networks, feed),
+            workspaces=Workspaces(state, chosen),
+            erasures=erasures,
+        )
+        end = time.monotonic() + WAIT_SECONDS
+        while _state(erasures, begun) not in ("cleaned", "done") and time.monotonic() < end:
+            eraser.finish()  # does nothing while another process does it
+            time.sleep(POLL_SECONDS)
+        eraser.finish()
+
+
+def _wait(erasures: Erasures, begun: Erasure) -> None:
+    end = time.monotonic() + WAIT_SECONDS
+    with errors.status("Waiting for the service"):
+        while _state(erasures, begun) != "done" and time.monotonic() < end:
+            time.sleep(POLL_SECONDS)
+
+
+def _state(erasures: Erasures, begun: Erasure) -> str:
+    found = erasures.get(begun.id, begun.workspace)
+    return found.state if found else "done"
+
+
+def _dossier(chosen: Settings, workspace: str, recipient: str, stack: ExitStack) -> Iterator[bytes]:
+    if client := stack.enter_context(service_client.service(chosen, workspace)):
+        path = f"/v1/recipients/{quote(recipient, safe='')}/export"
+        answer = stack.enter_context(client.stream("GET", path))
+        if answer.status_code != 200:
+            raise AskError(f"the service answered {answer.status_code}")
+        return answer.iter_bytes()
+    state = open_state(chosen.data_dir)
+    secret = Workspaces(state, chosen).get(workspace).recipient_key
+    storage = stack.enter_context(service_client.storage(chosen))
+    return SubjectExport(state, Queries(storage, workspace), secret, chosen.recipient_key).of(
+        recipient
+    )

@@ -1,0 +1,71 @@
+"""`mailwake workspaces`: tenants of one service."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from app.auth.workspaces import WorkspaceError, Workspaces
+from app.cli.common import console, fail, option, settings_of
+from app.storage.state_db import open_state
+
+commands = typer.Typer(
+    help="Tenants of one service, each with its own domain, secrets, keys and data.",
+    no_args_is_help=True,
+)
+DataDir = Annotated[Path | None, option("data_dir")]
+Name = Annotated[str, typer.Argument(help="The workspace's name.")]
+Url = Annotated[
+    str, typer.Argument(help="Where its recipients' links lead, such as https://click.example.com.")
+]
+
+
+@commands.command(name="list")
+def show(data_dir: DataDir = None) -> None:
+    """Every workspace with its tracking domain."""
+    with _workspaces(data_dir) as found:
+        table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
+        table.add_column("name")
+        table.add_column("public URL", overflow="fold")
+        for one in found.all():
+            told = one.public_url or "the address the service listens on"
+            table.add_row(Text(one.name), Text(told))
+        console.print(table)
+
+
+@commands.command()
+def add(name: Name, public_url: Url, data_dir: DataDir = None) -> None:
+    """Make a workspace with secrets of its own; a running service takes it up within a second."""
+    with _workspaces(data_dir) as found:
+        made = found.add(name, public_url)
+    typer.echo(f"workspace {made.name} at {made.public_url}")
+    typer.echo(f"next: mailwake keys add NAME --workspace {made.name}, and users add likewise")
+
+
+@commands.command()
+def move(name: Name, public_url: Url, data_dir: DataDir = None) -> None:
+    """Let new mail lead to another domain; links on the old one work while it leads here."""
+    with _workspaces(data_dir) as found:
+        moved = found.move(name, public_url)
+    typer.echo(f"workspace {moved.name} at {moved.public_url}")
+
+
+@commands.command()
+def rotate(name: Name, data_dir: DataDir = None) -> None:
+    """Sign new mail with a new key; older mail goes on working."""
+    with _workspaces(data_dir) as found:
+        keys = len(found.rotate(name).secret_keys)
+    typer.echo(f"workspace {name} has {keys} keys, the newest signs")
+
+
+@contextmanager
+def _workspaces(data_dir: Path | None) -> Iterator[Workspaces]:
+    chosen = settings_of(data_dir=data_dir)
+    try:
+        yield Workspaces(open_state(chosen.data_dir), chosen)
+    except WorkspaceError as error:
+        raise fail(str(error)) from None

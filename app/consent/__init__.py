@@ -1,0 +1,1 @@
+"""Who must not be mailed or tracked, and who asked to be erased."""

@@ -1,0 +1,224 @@
+"""Experiments: which variant of a newsletter a recipient gets, and when that is decided.
+
+The variant follows from the recipient's key and the experiment's id alone, so every process gives
+the same recipient the same one, and nobody's is stored. Both are hashed for each experiment anew:
+what somebody gets in one says nothing of the next.
+"""
+
+import secrets
+import time
+from collections import OrderedDict
+from collections.abc import Sequence
+from hashlib import blake2b
+from typing import Any, NamedTuple
+
+import msgspec
+from sqlalchemy import Connection, Engine, bindparam, delete, func, insert, select, update
+from sqlalchemy.exc import IntegrityError
+
+from app.experiments.variants import NONE, Variants
+from app.model.records import now_ms
+from app.schemas.experiments import (
+    ExperimentError,
+    Outcome,
+    Plan,
+)
+from app.storage.tables import experiments, signed, unsigned
+
+MOST = 100  # experiments of a workspace that wait to be decided
+LOOK_SECONDS = 0.5  # between looks for a newsletter's experiment: every message asks
+REMEMBERED = 10_000  # newsletters
+
+_OF = select(experiments).where(
+    experiments.c.workspace == bindparam("workspace"),
+    experiments.c.newsletter == bindparam("newsletter"),
+)
+
+
+class Choice(NamedTuple):
+    """The variant of a message, NONE without one; `holdout`: send none before the decision."""
+
+    number: int = NONE
+    name: str = ""
+    holdout: bool = False
+
+
+NO_CHOICE = Choice()
+
+
+class Experiment(NamedTuple):
+    """Times are milliseconds since 1970 UTC; `numbers` are those of the plan's variants."""
+
+    id: str
+    newsletter: int
+    newsletter_id: str
+    plan: Plan
+    numbers: Sequence[int]
+    at: int
+    full: int | None
+    decided: int | None
+    outcome: Outcome | None
+
+    def choose(self, recipient: int) -> Choice:
+        """The variant of a recipient's key."""
+        names = [share.variant for share in self.plan.variants]
+        if self.outcome and self.plan.apply_winner and self.outcome.winner in names:
+            place = names.index(self.outcome.winner)
+            return Choice(self.numbers[place], names[place])
+        # 64 bits decide on the holdout, another 64 on the variant: the two are independent.
+        digest = blake2b(
+            recipient.to_bytes(8, "big"), digest_size=16, key=self.id.encode(), person=b"experiment"
+        ).digest()
+        over = (
+            self.outcome is not None and self.plan.apply_winner
+        )  # without a winner, all are split
+        if not over and int.from_bytes(digest[:8], "big") < self.plan.holdout * 2**64:
+            return Choice(holdout=True)
+        rest = int.from_bytes(digest[8:], "big") * sum(s.weight for s in self.plan.variants) >> 64
+        for number, share in zip(self.numbers, self.plan.variants, strict=True):
+            if rest < share.weight:
+                return Choice(number, share.variant)
+            rest -= share.weight
+        raise AssertionError  # the weights add up
+
+
+class Experiments:
+    """The experiments of one workspace, one a newsletter, and its variants. Blocking, but quick.
+
+    Other processes split by what has changed within LOOK_SECONDS.
+    """
+
+    def __init__(self, engine: Engine, workspace: str = "default") -> None:
+        self._engine, self._workspace = engine, workspace
+        self.variants = Variants(engine, workspace)
+        self._looked: OrderedDict[int, tuple[float, Experiment | None]] = OrderedDict()
+
+    def add(self, newsletter: int, newsletter_id: str, plan: Plan) -> Experiment:
+        """A new one. Raises ExperimentError, VariantError."""
+        now = now_ms()
+        plan.check(now / 1000)
+        numbers = [self.variants.number(newsletter, share.variant) for share in plan.variants]
+        values = {
+            "id": f"exp_{secrets.token_hex(8)}",
+            "workspace": self._workspace,
+            "newsletter": signed(newsletter),
+            "newsletter_id": newsletter_id,
+            "plan": msgspec.json.encode(plan),
+            "numbers": msgspec.json.encode(numbers),
+            "at": now,
+        }
+        waiting = select(func.count()).where(*self._undecided())
+        try:
+            with self._engine.begin() as connection:
+                connection.execute(insert(experiments).values(values))
+                if connection.execute(waiting).scalar_one() > MOST:
+                    raise ExperimentError(
+                        f"{MOST} experiments wait to be decided already", "newsletter_id"
+                    )
+        except IntegrityError:
+            raise ExperimentError(
+                "the newsletter has an experiment already: remove it first"
+            ) from None
+        return Experiment(
+            id=str(values["id"]),
+            newsletter=newsletter,
+            newsletter_id=newsletter_id,
+            plan=plan,
+            numbers=numbers,
+            at=now,
+            full=None,
+            decided=None,
+            outcome=None,
+        )
+
+    def get(self, newsletter: int) -> Experiment | None:
+        """The newsletter's, None where it has none."""
+        given = {"workspace": self._workspace, "newsletter": signed(newsletter)}
+        with self._engine.connect() as connection:
+            row = connection.execute(_OF, given).first()
+        return _experiment(row) if row else None
+
+    def remove(self, newsletter: int) -> bool:
+        """Whether there was one. Messages keep their variants."""
+        with self._engine.begin() as connection:
+            removed = connection.execute(
+                delete(experiments).where(
+                    experiments.c.workspace == self._workspace,
+                    experiments.c.newsletter == signed(newsletter),
+                )
+            )
+        return bool(removed.rowcount)
+
+    def undecided(self) -> list[Experiment]:
+        """The oldest first."""
+        query = select(experiments).where(*self._undecided()).order_by(experiments.c.at)
+        with self._engine.connect() as connection:
+            return list(map(_experiment, connection.execute(query)))
+
+    def fill(self, experiment: Experiment, at: int) -> Experiment:
+        """The sample has its size since `at` (milliseconds since 1970 UTC)."""
+        with self._engine.begin() as connection:
+            connection.execute(
+                update(experiments).where(experiments.c.id == experiment.id).values(full=at)
+            )
+        return experiment._replace(full=at)
+
+    def choices(self, newsletter: int, name: str | None, new: bool = True) -> "Choices":
+        """For messages that name a variant, or None: then as the newsletter's experiment says.
+
+        Without `new` no name gets a number. Raises VariantError.
+        """
+        if name is None:
+            return Choices(self._latest(newsletter))
+        find = self.variants.number if new else self.variants.find
+        return Choices(None, Choice(find(newsletter, name) or NONE, name))
+
+    def _latest(self, newsletter: int) -> Experiment | None:
+        """As it was within the last LOOK_SECONDS."""
+        known, now = self._looked.get(newsletter), time.monotonic()
+        if known and now - known[0] < LOOK_SECONDS:
+            return known[1]
+        experiment = self.get(newsletter)
+        self._looked[newsletter] = now, experiment
+        self._looked.move_to_end(newsletter)
+        if len(self._looked) > REMEMBERED:
+            self._looked.popitem(last=False)
+        return experiment
+
+    def _undecided(self) -> Sequence[Any]:
+        return experiments.c.workspace == self._workspace, experiments.c.decided.is_(None)
+
+
+class Choices(NamedTuple):
+    """What recipients get at one moment."""
+
+    experiment: Experiment | None = None
+    fixed: Choice = NO_CHOICE
+
+    def of(self, recipient: int) -> Choice:
+        """By the recipient's key."""
+        return self.experiment.choose(recipient) if self.experiment else self.fixed
+
+
+def decide(connection: Connection, experiment: Experiment, outcome: Outcome, at: int) -> bool:
+    """Record the outcome unless there is one; whether it was recorded."""
+    recorded = connection.execute(
+        update(experiments)
+        .where(experiments.c.id == experiment.id, experiments.c.decided.is_(None))
+        .values(decided=at, outcome=msgspec.json.encode(outcome))
+    )
+    return bool(recorded.rowcount)
+
+
+def _experiment(row: Any) -> Experiment:
+    return Experiment(
+        id=row.id,
+        newsletter=unsigned(row.newsletter),
+        newsletter_id=row.newsletter_id,
+        plan=msgspec.json.decode(row.plan, type=Plan),
+        numbers=msgspec.json.decode(row.numbers, type=list[int]),
+        at=row.at,
+        full=row.full,
+        decided=row.decided,
+        outcome=msgspec.json.decode(row.outcome, type=Outcome) if row.outcome else None,
+    )

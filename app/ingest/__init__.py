@@ -1,0 +1,1 @@
+"""From journal segments to ClickHouse: verdicts, rows, inserts, corrections."""

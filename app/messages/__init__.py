@@ -1,0 +1,1 @@
+"""A message before it is sent: rewritten, signed, and recorded."""

@@ -1,0 +1,1 @@
+"""Words that every package uses: records, identifiers, tracking modes, verdicts, errors."""

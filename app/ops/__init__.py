@@ -1,0 +1,1 @@
+"""Metrics, logs, backups, scheduled reports and health checks."""

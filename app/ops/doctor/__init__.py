@@ -1,0 +1,1 @@
+"""`mailwake doctor`: checks of an installation."""

@@ -1,0 +1,94 @@
+"""ClickHouse: reachable, of this version, and set up so that nothing counts twice."""
+
+import re
+import time
+from collections.abc import Iterator
+
+from app.ops.doctor.finding import Finding
+from app.ops.doctor.service import answer
+from app.settings.settings import PREFIX, Settings
+from app.storage.clickhouse import Storage, StorageError
+
+OLDEST = (25, 3)  # older servers know not all of the settings that inserts need
+SKEW_SECONDS = 5.0  # seconds between our clock and the server's
+WINDOW = 1_000  # inserts that a table remembers
+
+
+def clickhouse(settings: Settings) -> Iterator[Finding]:
+    """Left alone where a service holds chDB: /readyz speaks for it."""
+    embedded = settings.clickhouse_dsn == "chdb"
+    if embedded and (answer(settings) or not (settings.data_dir / "chdb").is_dir()):
+        return
+    storage = Storage(settings)
+    try:
+        yield from _examined(storage, embedded)
+    except StorageError as error:
+        if embedded and "chdb engine" in str(error):
+            mend = f"say where the service listens by {PREFIX}PORT: it has chDB open"
+            yield Finding("ClickHouse", "mind", "chDB is open in another process", mend)
+            return
+        yield Finding(
+            "ClickHouse",
+            "wrong",
+            str(error),
+            f"hits wait in the journal meanwhile; check {PREFIX}CLICKHOUSE_DSN and the server",
+        )
+    finally:
+        storage.close()
+
+
+def _examined(storage: Storage, embedded: bool) -> Iterator[Finding]:
+    before = time.time()
+    found = storage.query("SELECT version() AS version, toFloat64(now64(3)) AS now", {})[0]
+    version, skew = found["version"], found["now"] - (before + time.time()) / 2
+    if tuple(int(part) for part in version.split(".")[:2]) < OLDEST:
+        yield Finding(
+            "ClickHouse",
+            "wrong",
+            f"version {version} is too old",
+            f"install {OLDEST[0]}.{OLDEST[1]} or later",
+        )
+    if abs(skew) > SKEW_SECONDS:
+        yield Finding(
+            "clock",
+            "mind",
+            f"ClickHouse's clock is {abs(skew):,.0f} seconds off ours",
+            "set both by NTP",
+        )
+    if missing := storage.missing():
+        yield Finding(
+            "ClickHouse",
+            "wrong",
+            f"tables are of an older version: {', '.join(missing)} missing",
+            "`mailwake migrate`",
+        )
+        return
+    kinds = "chDB" if embedded else "ClickHouse"
+    if forgetful := list(_forgetful(storage)):
+        yield Finding(
+            "ClickHouse",
+            "wrong",
+            f"{', '.join(forgetful)}: repeated inserts would count twice (deduplication window)",
+            "ALTER TABLE ... MODIFY SETTING non_replicated_deduplication_window = 10000"
+            " (on a cluster replicated_deduplication_window)",
+        )
+    else:
+        yield Finding("ClickHouse", "fine", f"{kinds} {version} has every table as it should be")
+
+
+def _forgetful(storage: Storage) -> Iterator[str]:
+    """Tables that remember too few inserts."""
+    for row in storage.query(
+        "SELECT name, engine, create_table_query AS made FROM system.tables"
+        " WHERE database = currentDatabase() AND engine LIKE '%MergeTree' AND name != 'migrations'"
+        " ORDER BY name",
+        {},
+    ):
+        replicated = row["engine"].startswith("Replicated")
+        name = f"{'' if replicated else 'non_'}replicated_deduplication_window"
+        found = re.search(rf"\b{name} = (\d+)", row["made"])
+        if int(found[1] if found else 0) < WINDOW:
+            yield row["name"]
+
+
+CHECKS = (clickhouse,)

@@ -1,0 +1,215 @@
+"""The data folder: whose it is, where it is, and whether what is in it is sound."""
+
+import os
+import shutil
+import sqlite3
+import stat
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+from app.files import locked
+from app.ops.doctor.finding import Finding
+from app.settings.load import CUT_OFF
+from app.settings.settings import PREFIX, Settings
+from app.storage.journal_segments import OPEN, SEALED, waiting_since
+from app.storage.state_db import VersionError, steps_missing
+
+ROOM, NO_ROOM = 2 * 2**30, 200 * 2**20  # bytes
+LATE_SECONDS = 60.0  # seconds that a segment may wait
+AHEAD_SECONDS = 120.0  # seconds that a file may be ahead of the clock
+MANY = 10_000_000  # suppressed
+DISTANT = {"nfs", "nfs4", "cifs", "smb3", "9p", "fuse.sshfs", "fuse.s3fs", "ceph", "glusterfs"}
+MEMORY = {"tmpfs", "ramfs"}
+
+
+def folder(settings: Settings) -> Iterator[Finding]:
+    """Its owner, mode, room and file system."""
+    path = settings.data_dir
+    if not path.is_dir():
+        yield Finding(
+            "folder",
+            "wrong",
+            f"there is no {path}",
+            f"set {PREFIX}DATA_DIR, or run `mailwake serve`, which makes it",
+        )
+        return
+    about, before = path.stat(), True
+    if about.st_uid != os.geteuid():
+        before = False
+        yield Finding(
+            "folder",
+            "wrong",
+            f"{path} belongs to user {about.st_uid}, not to you",
+            "run this command as that user, or chown the folder and all that is in it",
+        )
+    if about.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+        before = False
+        yield Finding("folder", "wrong", f"others may enter {path}", f"chmod 700 {path}")
+    if left := [name for name in CUT_OFF if (path / name).is_dir()]:
+        before = False
+        yield Finding(
+            "folder", "wrong", f"a restore was cut off ({left[0]})", "repeat `mailwake restore`"
+        )
+    if before:
+        yield Finding("folder", "fine", f"{path} is yours alone")
+
+
+def disk(settings: Settings) -> Iterator[Finding]:
+    """Room, and whether locks and renames can be relied on."""
+    path = settings.data_dir
+    if not path.is_dir():
+        return
+    free = shutil.disk_usage(path).free
+    room = f"{free / 2**30:.1f} GB are free on {path}"
+    mend = "make room: without it hits are answered but not counted"
+    state = "wrong" if free < NO_ROOM else "mind" if free < ROOM else "fine"
+    yield Finding("disk", state, room, "" if state == "fine" else mend)  # type: ignore[arg-type]
+    kind = filesystem(path, Path("/proc/mounts").read_text())
+    if kind in DISTANT:
+        yield Finding(
+            "disk",
+            "wrong",
+            f"{path} is on {kind}, where locks and fdatasync cannot be relied on",
+            "move it to a disk of this machine",
+        )
+    elif kind in MEMORY:
+        yield Finding(
+            "disk",
+            "wrong",
+            f"{path} is in memory ({kind}): all is gone with the next boot",
+            "move it to a disk",
+        )
+
+
+def filesystem(path: Path, mounts: str) -> str:
+    """The kind of the file system that a path is on, as /proc/mounts has it."""
+    real, found = path.resolve(), ("", "")
+    for line in mounts.splitlines():
+        place, kind = line.split()[1:3]
+        if real.is_relative_to(place) and len(place) >= len(found[0]):
+            found = place, kind
+    return found[1]
+
+
+def clock(settings: Settings) -> Iterator[Finding]:
+    """Files from the future: the clock has gone back, and times of hits with it."""
+    now = time.time()
+    ahead = [
+        path.name
+        for path in (settings.data_dir, settings.data_dir / "journal")
+        if path.is_dir()
+        for path in path.iterdir()
+        if path.stat().st_mtime > now + AHEAD_SECONDS
+    ]
+    if ahead:
+        yield Finding(
+            "clock",
+            "wrong",
+            f"{ahead[0]} was written later than now: the clock has gone back",
+            "set the clock by NTP (timedatectl set-ntp true)",
+        )
+
+
+def state(settings: Settings) -> Iterator[Finding]:
+    """state.db: whole, of this version, and what in it waits for somebody."""
+    path = settings.data_dir / "state.db"
+    if not path.exists():
+        return
+    try:
+        steps = steps_missing(settings.data_dir)
+        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=30)) as connection:
+            told = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+            if told != "ok":
+                raise sqlite3.DatabaseError(told)
+            yield from _in_state(connection)
+    except VersionError as error:
+        yield Finding("state.db", "wrong", str(error), "install the newer version again")
+        return
+    except sqlite3.Error as error:
+        yield Finding(
+            "state.db",
+            "wrong",
+            f"{path} is damaged: {error}",
+            "stop the service, and restore the file from a backup",
+        )
+        return
+    if steps:
+        yield Finding("state.db", "wrong", f"{path} is of an older version", "`mailwake migrate`")
+    else:
+        yield Finding("state.db", "fine", f"{path} is whole")
+
+
+def _in_state(connection: sqlite3.Connection) -> Iterator[Finding]:
+    for url, why in connection.execute("SELECT url, disabled FROM webhooks WHERE disabled != ''"):
+        yield Finding(
+            "webhooks",
+            "mind",
+            f"{_host(url)} is switched off: {why}",
+            "mend the receiver, then switch it on again on the dashboard",
+        )
+    dead = connection.execute("SELECT count(*) FROM deliveries WHERE state = 'dead'").fetchone()[0]
+    if dead:
+        yield Finding(
+            "webhooks", "mind", f"{dead:,} deliveries were given up", "replay them: docs/acting.md"
+        )
+    count = connection.execute("SELECT count(*) FROM suppressions").fetchone()[0]
+    if count > MANY:
+        yield Finding(
+            "suppressions",
+            "mind",
+            f"{count:,} are suppressed: every rewrite looks among them",
+            "take recipients who are gone off your lists, and their entries with them",
+        )
+
+
+def _host(url: str) -> str:
+    """What follows it may be a secret."""
+    return "/".join(url.split("/")[:3])
+
+
+def journal(settings: Settings) -> Iterator[Finding]:
+    """What waits, what nobody reads, and what nobody has adopted."""
+    path = settings.data_dir / "journal"
+    if not path.is_dir():
+        return
+    bad = sorted(one.name for one in path.glob("*.bad"))
+    if bad:
+        yield Finding(
+            "journal",
+            "mind",
+            f"{len(bad)} segments had lines that are no record ({bad[0]})",
+            "the rest of them was loaded; look into the file, then delete it",
+        )
+    orphans = [one.name for one in path.glob("*" + OPEN) if one.stat().st_size and _free(one)]
+    if orphans:
+        yield Finding(
+            "journal",
+            "mind",
+            f"{len(orphans)} segments of killed processes wait",
+            "they are loaded within ten seconds of the service's start",
+        )
+    waited = time.time() - waiting_since(path, time.time())
+    count = len([one for one in path.iterdir() if one.suffix in (OPEN, SEALED)])
+    if waited > LATE_SECONDS and not orphans:
+        yield Finding(
+            "journal",
+            "wrong",
+            f"{count} segments wait, the oldest for {waited:,.0f} seconds",
+            "see that ClickHouse answers, and that `serve` or `mailwake load` runs",
+        )
+    elif not bad and not orphans:
+        yield Finding("journal", "fine", "all that was written is loaded, or is being loaded")
+
+
+def _free(path: Path) -> bool:
+    """Whether no process writes it."""
+    try:
+        with locked(path, shared=True, wait=False, flags=os.O_RDONLY):
+            return True
+    except (BlockingIOError, FileNotFoundError):
+        return False
+
+
+CHECKS = (folder, disk, clock, state, journal)

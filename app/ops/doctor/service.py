@@ -1,0 +1,53 @@
+"""The running service, as it sees itself."""
+
+from collections.abc import Iterator
+
+import httpx2
+
+from app.ops.doctor.finding import Finding
+from app.settings.settings import PREFIX, Settings
+
+
+def readiness(settings: Settings) -> Iterator[Finding]:
+    """What /readyz says."""
+    found = answer(settings)
+    if found is None:
+        yield Finding(
+            "service",
+            "mind",
+            f"nothing answers on port {settings.port}",
+            f"start `mailwake serve`, or say where it listens by {PREFIX}PORT",
+        )
+        return
+    if found.status_code == 200:
+        yield Finding("service", "fine", "it keeps hits, and they reach ClickHouse")
+        return
+    try:
+        body = found.json()
+        trouble = [str(one) for one in body["trouble"]]
+    except (ValueError, KeyError, TypeError):
+        yield Finding(
+            "service",
+            "wrong",
+            f"what listens on port {settings.port} is not Mailwake",
+            f"set {PREFIX}PORT",
+        )
+        return
+    for one in trouble:
+        yield Finding(
+            "service", "wrong", one, "hits wait in the journal: mend it before room runs out"
+        )
+    dropped = {name: n for name, n in body.get("dropped", {}).items() if name.startswith("disk_")}
+    if dropped:
+        yield Finding("service", "wrong", f"hits were dropped: {dropped}", "make room on the disk")
+
+
+def answer(settings: Settings) -> httpx2.Response | None:
+    """Of /readyz; None where nothing listens."""
+    try:
+        return httpx2.get(f"{settings.local_url()}/readyz", timeout=10, trust_env=False)
+    except httpx2.TransportError:
+        return None
+
+
+CHECKS = (readiness,)

@@ -1,0 +1,144 @@
+"""Settings and secrets: what works, but not as it should in earnest."""
+
+import ipaddress
+import json
+import ssl
+import stat
+import time
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+
+from app.ops.doctor.finding import Finding
+from app.settings.load import (
+    unknown_variables,
+)
+from app.settings.settings import PREFIX, Settings
+
+# Characters of a secret that nobody guesses, and what to do about a shorter one.
+LENGTHS = {"secret_keys": 32, "recipient_key": 32, "api_keys": 24, "dashboard_password": 12}
+LONGER = {
+    "secret_keys": "put a longer one in front, and keep the old while old mail is read",
+    "recipient_key": "nothing now: with another, the same people would be others",
+    "api_keys": "give mailers a longer one",
+    "dashboard_password": "take a longer one",
+}
+EXPIRES = 21  # days before which a certificate is renewed by now
+
+
+def variables(_: Settings) -> Iterator[Finding]:
+    """Misspelt ones."""
+    for name in unknown_variables():
+        yield Finding(
+            "settings", "mind", f"{name} is no setting", "see docs/settings.md for its name"
+        )
+
+
+def addresses(settings: Settings) -> Iterator[Finding]:
+    """Where links lead."""
+    public, dashboard = (urlsplit(url) for url in (settings.public_url, settings.dashboard_url))
+    if not public.hostname or _loopback(public.hostname):
+        yield Finding(
+            "address",
+            "mind",
+            "links lead to this machine only",
+            f"set {PREFIX}PUBLIC_URL to the address that recipients reach",
+        )
+    elif public.scheme != "https":
+        yield Finding(
+            "address",
+            "mind",
+            f"links lead to {settings.public_url}, without TLS",
+            f"put a proxy with a certificate in front and set {PREFIX}PUBLIC_URL to https://",
+        )
+    elif not settings.trusted_proxies:
+        yield Finding(
+            "proxy",
+            "mind",
+            "with TLS in front, every hit seems to come from the proxy",
+            f"set {PREFIX}TRUSTED_PROXIES to the proxy's network",
+        )
+    else:
+        yield Finding("address", "fine", f"links lead to {settings.public_url}")
+    if public.hostname and dashboard.hostname in (None, public.hostname):
+        yield Finding(
+            "dashboard",
+            "mind",
+            "dashboard and API are on the host that recipients reach",
+            f"give them one of their own by {PREFIX}DASHBOARD_URL",
+        )
+
+
+def _loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def secrets(settings: Settings) -> Iterator[Finding]:
+    """Their lengths, and who can read them."""
+    path = settings.data_dir / "secrets.json"
+    if not path.exists():
+        yield Finding("secrets", "mind", f"there is no {path} yet", "`mailwake serve` makes it")
+        return
+    if path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+        yield Finding(
+            "secrets", "wrong", f"others on this machine can read {path}", f"chmod 600 {path}"
+        )
+    try:
+        stored = json.loads(path.read_text())
+        values = {name: getattr(settings, name) or stored.get(name) or () for name in LENGTHS}
+    except (OSError, ValueError, AttributeError) as error:
+        yield Finding("secrets", "wrong", f"{path}: {error}", "restore the file from a backup")
+        return
+    short = [
+        name
+        for name, least in LENGTHS.items()
+        for value in ([values[name]] if isinstance(values[name], str) else values[name])
+        if len(value) < least
+    ]
+    for name in short:
+        yield Finding(
+            "secrets", "mind", f"{PREFIX}{name.upper()} is short enough to be guessed", LONGER[name]
+        )
+    if not short:
+        yield Finding("secrets", "fine", "keys are long, and private")
+
+
+def certificate(settings: Settings) -> Iterator[Finding]:
+    """The SMTP gateway's: whether it fits its key, and when it expires."""
+    if not (settings.smtp_cert and settings.smtp_key):
+        return
+    mend = f"renew it ({PREFIX}SMTP_CERT, {PREFIX}SMTP_KEY) and start the gateway again"
+    try:
+        days = (_not_after(str(settings.smtp_cert), str(settings.smtp_key)) - time.time()) / 86_400
+    except (ssl.SSLError, OSError) as error:
+        yield Finding("certificate", "wrong", f"{settings.smtp_cert}: {error}", mend)
+        return
+    state, left = ("mind", "only ") if days < EXPIRES else ("fine", "")
+    what = f"{settings.smtp_cert} is good for {left}{days:.0f} days"
+    yield Finding("certificate", state, what, mend if left else "")  # type: ignore[arg-type]
+
+
+def _not_after(cert: str, key: str) -> float:
+    """By a handshake in memory, which also shows that the two belong together. Raises SSLError."""
+    server_side = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server_side.load_cert_chain(cert, key)
+    client_side = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    client_side.check_hostname = False
+    client_side.load_verify_locations(cert)
+    client_side.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    there, back = ssl.MemoryBIO(), ssl.MemoryBIO()
+    server = server_side.wrap_bio(there, back, server_side=True)
+    client = client_side.wrap_bio(back, there)
+    for _ in range(5):
+        for side in (client, server):
+            try:
+                side.do_handshake()
+            except ssl.SSLWantReadError:
+                continue
+    found = client.getpeercert() or {}
+    return float(ssl.cert_time_to_seconds(str(found["notAfter"])))
+
+
+CHECKS = (variables, addresses, secrets, certificate)

@@ -1,0 +1,116 @@
+"""What Prometheus scrapes: figures of this process, read from its parts when asked for.
+
+Names and units follow prometheus.io/docs/practices/naming: seconds, bytes, `_total` for counters.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator, Mapping
+
+from prometheus_client import CollectorRegistry, Histogram, ProcessCollector, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from app.ingest.loader import Loader
+from app.storage.journal import Journal
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+PULSE_SECONDS = 0.05  # seconds between looks at the event loop's delay
+INSERTS = (0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30)
+DELAYS = (0.001, 0.003, 0.01, 0.02, 0.05, 0.1, 0.3, 1)
+
+
+class Metrics(Collector):
+    """`hits` and `dropped` count by kind and by reason; `viewers` is how many live pages are open,
+    `corrected` how many verdicts have changed, `webhooks` counts deliveries by state,
+    `mails` those that came by SMTP by outcome; `unproven` is how many rewritten messages failed
+    the check and stayed as they were.
+
+    Run `pulse()` on the event loop; `text()` blocks on the journal's folder: call it in a thread.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        loader: Loader,
+        hits: Mapping[str, int],
+        dropped: Mapping[str, int],
+        viewers: Callable[[], int],
+        corrected: Callable[[], int],
+        webhooks: Callable[[], Mapping[str, int]],
+        mails: Mapping[str, int],
+        unproven: Callable[[], int],
+    ) -> None:
+        self._journal, self._loader, self._viewers = journal, loader, viewers
+        self._corrected, self._webhooks, self._mails = corrected, webhooks, mails
+        self._hits, self._dropped, self._unproven = hits, dropped, unproven
+        self._registry = CollectorRegistry()
+        self._delay = Histogram(
+            "mailwake_loop_delay_seconds",
+            "How late the event loop wakes up.",
+            buckets=DELAYS,
+            registry=self._registry,
+        )
+        inserts = Histogram(
+            "mailwake_load_seconds",
+            "Time to take one segment of the journal to ClickHouse.",
+            buckets=INSERTS,
+            registry=self._registry,
+        )
+        loader.on_load = inserts.observe
+        self._registry.register(self)
+        ProcessCollector(registry=self._registry)
+
+    def text(self) -> bytes:
+        """Everything in Prometheus' text format."""
+        return generate_latest(self._registry)
+
+    async def pulse(self) -> None:
+        """Watch the event loop until cancelled."""
+        while True:
+            due = time.perf_counter() + PULSE_SECONDS
+            await asyncio.sleep(PULSE_SECONDS)
+            self._delay.observe(max(0.0, time.perf_counter() - due))
+
+    def describe(self) -> list[Metric]:
+        """Nothing is read from the disk when the process starts."""
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        """The figures as they stand."""
+        yield _by("mailwake_hits", "Hits recorded, by kind.", "kind", self._hits)
+        yield _by("mailwake_dropped", "Hits answered but not counted.", "reason", self._dropped)
+        yield _by("mailwake_smtp", "Mails that came by SMTP, by outcome.", "outcome", self._mails)
+        lag = self._journal.lag()
+        for name, text, value in (
+            ("journal_segments", "Segments that wait for ClickHouse.", lag.segments),
+            ("journal_bytes", "Their size.", lag.bytes),
+            ("journal_events", "Their lines: hits, messages, links, newsletters.", lag.lines),
+            ("journal_seconds", "Age of the oldest segment that waits.", lag.seconds),
+            ("journal_trouble", "1 while the disk takes no lines.", bool(self._journal.trouble)),
+            ("load_trouble", "1 while ClickHouse takes no segments.", bool(self._loader.trouble)),
+            ("viewers", "Live pages that are open.", self._viewers()),
+        ):
+            yield GaugeMetricFamily(f"mailwake_{name}", text, float(value))
+        hooks = self._webhooks()
+        for state, text in (
+            ("waiting", "Deliveries that are to be sent or tried again."),
+            ("dead", "Deliveries that were given up and can be replayed."),
+            ("off", "Webhooks that are switched off."),
+        ):
+            yield GaugeMetricFamily(f"mailwake_webhooks_{state}", text, hooks.get(state, 0))
+        loaded = "Lines that ClickHouse has acknowledged."
+        yield CounterMetricFamily("mailwake_loaded", loaded, self._loader.loaded)
+        corrected = "Verdicts that changed after their hits were loaded."
+        yield CounterMetricFamily("mailwake_corrected", corrected, self._corrected())
+        unproven = "Whole messages that failed the check after rewriting and stayed as they were."
+        yield CounterMetricFamily("mailwake_unproven", unproven, self._unproven())
+        unreadable = "Lines that were no record."
+        yield CounterMetricFamily("mailwake_unreadable", unreadable, self._loader.unreadable)
+
+
+def _by(name: str, text: str, label: str, counts: Mapping[str, int]) -> Metric:
+    family = CounterMetricFamily(name, text, labels=[label])
+    for value, count in sorted(counts.items()):
+        family.add_metric([value], count)
+    return family

@@ -1,0 +1,144 @@
+"""Scheduled reports: each newsletter's, mailed once a day, week or month.
+
+DATA_DIR/reports.json says what has been mailed until when, so a restart neither skips nor repeats
+a report; only a crash between the mail server's answer and the file's write may repeat one, under
+the same Message-ID. One process of a data folder mails.
+"""
+
+import asyncio
+import logging
+from datetime import UTC, datetime, timedelta
+from email.message import EmailMessage
+from typing import Literal
+
+import aiosmtplib
+import msgspec
+
+from app.files import leading, write_private
+from app.model.errors import NotFoundError
+from app.settings.settings import Settings
+from app.smtp import smarthost
+from app.stats.filters import Filters, Period
+from app.stats.queries import Queries
+from app.storage.clickhouse import StorageError
+from app.web.views import report
+from app.web.views.urls import page_url
+
+log = logging.getLogger(__name__)
+POLL_SECONDS = 60.0  # seconds between looks at the clock
+MOST = 50  # newsletters that are reported when none is named, those that sent most
+PERIODS: dict[str, Period] = {"day": "24h", "week": "7d", "month": "30d"}
+Every = Literal["day", "week", "month"]
+
+
+class SendError(Exception):
+    """The mail server refused, or could not be reached; `lasting` tells which."""
+
+    def __init__(self, message: str, lasting: bool) -> None:
+        super().__init__(message)
+        self.lasting = lasting
+
+
+def boundary(now: datetime, every: Every, hour: int) -> datetime:
+    """The latest moment at which reports were due: at `hour` UTC, of Mondays, of months' firsts."""
+    at = now.replace(hour=hour, minute=0, second=0, microsecond=0)
+    if every == "month":
+        at = at.replace(day=1)
+        return at if at <= now else (at - timedelta(days=1)).replace(day=1)
+    if every == "week":
+        at -= timedelta(days=at.weekday())
+    return at if at <= now else at - timedelta(days=7 if every == "week" else 1)
+
+
+async def send(mail: EmailMessage, settings: Settings) -> None:
+    """Hand a mail to the smarthost. Raises SendError."""
+    try:
+        async with smarthost.client(settings) as server:
+            await server.send_message(mail)
+    except aiosmtplib.SMTPRecipientsRefused as error:
+        codes = [refused.code for refused in error.recipients]
+        raise SendError(str(error), all(code >= 500 for code in codes)) from error
+    except aiosmtplib.SMTPResponseException as error:
+        raise SendError(f"{error.code} {error.message}", error.code >= 500) from error
+    except (aiosmtplib.SMTPException, OSError) as error:
+        raise SendError(str(error) or type(error).__name__, False) from error
+
+
+class _Mailed(msgspec.Struct):
+    """`since`: nothing older is due; `until`: by newsletter's id, the last boundary mailed."""
+
+    since: datetime
+    until: dict[str, datetime] = {}
+
+
+class Reports:
+    """Mails what is due; `run()` until cancelled."""
+
+    def __init__(self, settings: Settings, queries: Queries) -> None:
+        self._settings, self._queries = settings, queries
+        self._path = settings.data_dir / "reports.json"
+
+    async def run(self) -> None:
+        """Look every minute; what fails for now is tried again at the next look."""
+        if not self._settings.report_to:
+            return
+        async with leading(self._settings.data_dir / "reports.lock", POLL_SECONDS):
+            while True:
+                try:
+                    await self.due(datetime.now(UTC))
+                except (StorageError, OSError) as error:
+                    log.warning("reports wait: %s", error)
+                except Exception:
+                    log.exception("a report could not be made")
+                await asyncio.sleep(POLL_SECONDS)
+
+    async def due(self, now: datetime) -> int:
+        """Mail every report that is due; returns how many went out. Raises StorageError."""
+        chosen = self._settings
+        at = boundary(now, chosen.report_every, chosen.report_hour)
+        mailed = self._read(now)
+        if at <= mailed.since:
+            return 0
+        wanted = chosen.report_newsletters or await asyncio.to_thread(self._active)
+        count = 0
+        for newsletter_id in wanted:
+            if mailed.until.get(newsletter_id, mailed.since) >= at:
+                continue
+            try:
+                count += await self._mail(newsletter_id, at)
+            except NotFoundError as error:
+                log.warning("no report: %s", error)
+            except SendError as error:
+                log.warning("report of %s: %s", newsletter_id, error)
+                if not error.lasting:
+                    break  # the others would fare no better
+            mailed.until[newsletter_id] = at
+            write_private(self._path, msgspec.json.encode(mailed))
+        return count
+
+    async def _mail(self, newsletter_id: str, at: datetime) -> int:
+        chosen = self._settings
+        period = PERIODS[chosen.report_every]
+        page = await asyncio.to_thread(report.figures, self._queries, newsletter_id, period)
+        if not page["stats"].messages:
+            return 0
+        url = chosen.console_url + page_url(newsletter_id, Filters(period=period))
+        key = f"{at.isoformat()} {period}"
+        to = ", ".join(chosen.report_to)
+        await send(report.message(page, chosen.report_from, to, url, key), chosen)
+        return 1
+
+    def _active(self) -> tuple[str, ...]:
+        filters = Filters(period=PERIODS[self._settings.report_every], sort="messages")
+        return tuple(row["id"] for row in self._queries.newsletters(filters, MOST))
+
+    def _read(self, now: datetime) -> _Mailed:
+        try:
+            return msgspec.json.decode(self._path.read_bytes(), type=_Mailed)
+        except FileNotFoundError:
+            mailed = _Mailed(now)  # the first report comes at the next boundary
+        except msgspec.DecodeError as error:
+            log.warning("%s is unreadable, reports start anew: %s", self._path, error)
+            mailed = _Mailed(now)
+        write_private(self._path, msgspec.json.encode(mailed))
+        return mailed

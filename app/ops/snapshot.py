@@ -1,0 +1,93 @@
+"""Everything that a data folder is worth, as of one moment, while hits go on coming in.
+
+Loading and correcting pause for that moment, and what was under way is finished first: so each hit
+is either in the tables or in the journal, never in both. Hits that come meanwhile are lines of the
+journal as always. Tables become hard links, so the pause is short and takes little room; SQLite
+itself copies state.db.
+"""
+
+import os
+import shutil
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+
+from app.ingest.corrections import Corrections
+from app.ingest.loader import Loader
+from app.settings.settings import Settings
+from app.storage import journal_masking, newsletters
+from app.storage.clickhouse import EXPORT, Storage
+from app.storage.journal_segments import DONE, OPEN, SEALED
+
+BACKUP = "backup-"  # how folders of snapshots begin, in DATA_DIR
+# What was stated of newsletters is in the journal and in ClickHouse too.
+_NOT_COPIED = {"chdb", "journal", "state.db", "state.db-wal", "state.db-shm", newsletters.FOLDER}
+
+
+class SnapshotRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What the running service is asked: to fill a folder that stands ready in DATA_DIR."""
+
+    folder: Annotated[str, msgspec.Meta(pattern=rf"^{BACKUP}\w+$")]
+
+
+def take(
+    settings: Settings,
+    storage: Storage,
+    loader: Loader,
+    corrections: Corrections,
+    folder: Path,
+    destination: str = "",
+) -> None:
+    """Fill an empty folder in DATA_DIR. Blocking.
+
+    `destination` is where a ClickHouse server is to put its own backup, such as
+    Disk('backups', 'name'). Raises StorageError, OSError and sqlite3.Error.
+    """
+    data = settings.data_dir
+    with corrections.paused(), loader.paused():
+        if storage.embedded:
+            storage.freeze(folder / "tables")
+        elif destination:
+            storage.back_up(destination)
+        _journal(data / "journal", folder / "journal")
+        _state(data / "state.db", folder / "state.db")
+    for path in sorted(data.iterdir()):
+        if path.name in _NOT_COPIED or path.name.startswith((BACKUP, EXPORT)):
+            continue
+        if path.suffix in (".lock", ".new"):
+            continue
+        if path.is_file():
+            shutil.copyfile(path, folder / path.name)
+        elif path.is_dir() and not (path / "secrets.json").exists():  # `demo` is one of its own
+            shutil.copytree(path, folder / path.name, copy_function=shutil.copyfile)
+
+
+def _journal(source: Path, target: Path) -> None:
+    """What waits, without secrets. Whole lines of open segments become segments of their names."""
+    target.mkdir(mode=0o700)
+    for path in sorted(source.iterdir()):
+        sealed = target / path.with_suffix(SEALED).name
+        if path.suffix == OPEN:
+            try:
+                lines = path.read_bytes()
+            except FileNotFoundError:  # sealed meanwhile
+                lines = path.with_suffix(SEALED).read_bytes()
+            if whole := lines[: lines.rfind(b"\n") + 1]:
+                sealed.write_bytes(journal_masking.masked(whole))
+        elif path.suffix == SEALED:
+            sealed.write_bytes(journal_masking.masked(path.read_bytes()))
+        elif path.suffix in (DONE, ".bad"):
+            os.link(path, target / path.name)
+        elif path.name == "origin":
+            shutil.copyfile(path, target / path.name)
+
+
+def _state(source: Path, target: Path) -> None:
+    with (
+        closing(sqlite3.connect(source, timeout=30)) as here,
+        closing(sqlite3.connect(target)) as there,
+    ):
+        here.backup(there)

@@ -1,0 +1,1 @@
+"""Erases and exports one person's data."""

@@ -1,0 +1,152 @@
+"""Takes persons out of what DATA_DIR holds beside ClickHouse: state.db and files.
+
+All of it may be cut off anywhere and done again. Blocking.
+"""
+
+import re
+import shutil
+import time
+import zlib
+from contextlib import suppress
+from pathlib import Path
+
+import msgspec
+from sqlalchemy import Engine, delete, select, text, update
+
+from app.model.records import BLANK
+from app.privacy.subject_match import SubjectMatcher, deliveries_of, numbers
+from app.storage import newsletters
+from app.storage.clickhouse import EXPORT
+from app.storage.state_db import StateError
+from app.storage.tables import deliveries, feed, followup_recipients, followups, signed
+
+BUSY_SECONDS = 30.0  # seconds for which readers of state.db are waited for
+EXPORT_SECONDS = 30.0  # seconds for which an export that is being made is waited for
+ABANDONED_SECONDS = 3600.0  # seconds after which nobody fills a backup's folder any more
+_RECIPIENT = re.compile(rb'"recipient":\s*(\d+)')  # of a line of the feed
+GONE = "the recipient was erased"
+
+
+def scrub_feed(engine: Engine, marks: SubjectMatcher) -> int:
+    """Make their lines nobody's; returns how many lines those were."""
+    count, keys = 0, {b"%d" % key for key in marks.keys}
+    for seq in numbers(engine, feed.c.seq):
+        with engine.begin() as connection:
+            packed = connection.execute(select(feed.c.rows).where(feed.c.seq == seq)).scalar()
+            content = zlib.decompress(packed) if packed else b""
+            if keys.isdisjoint(_RECIPIENT.findall(content)):
+                continue
+            lines = content.splitlines()
+            theirs = [
+                number
+                for number, line in enumerate(lines)
+                if not keys.isdisjoint(_RECIPIENT.findall(line))
+                and msgspec.json.decode(line)["workspace"] == marks.workspace
+            ]
+            for number in theirs:
+                row = msgspec.json.decode(lines[number])
+                blank = {name: value for name, value in BLANK.items() if name in row}
+                lines[number] = msgspec.json.encode({**row, **blank})
+            packed = zlib.compress(b"\n".join(lines) + b"\n", 1)
+            connection.execute(update(feed).where(feed.c.seq == seq).values(rows=packed))
+            count += len(theirs)
+    return count
+
+
+def scrub_deliveries(engine: Engine, marks: SubjectMatcher) -> int:
+    """Empty their deliveries; those that wait are never sent. Returns how many those were."""
+    count = 0
+    for row in deliveries_of(engine, marks):
+        body = msgspec.json.decode(row.body)
+        empty = {"type": body["type"], "timestamp": body["timestamp"], "data": {}}
+        # A follow-up's id is made of the recipient's key.
+        event = f"fup_erased_{row.id}" if row.event.startswith("fup_") else row.event
+        with engine.begin() as connection:
+            connection.execute(
+                update(deliveries)
+                .where(deliveries.c.id == row.id)
+                .values(
+                    state="erased",
+                    due=None,
+                    error=GONE,
+                    event=event,
+                    body=msgspec.json.encode(empty),
+                )
+            )
+        count += 1
+    return count
+
+
+def scrub_followed(engine: Engine, marks: SubjectMatcher) -> int:
+    """Forget that rules have followed them up; returns how many follow-ups that were."""
+    rules = select(followups.c.id).where(followups.c.workspace == marks.workspace)
+    with engine.begin() as connection:
+        gone = connection.execute(
+            delete(followup_recipients).where(
+                followup_recipients.c.recipient.in_([signed(key) for key in marks.keys]),
+                followup_recipients.c.followup.in_(rules),
+            )
+        )
+    return int(gone.rowcount)
+
+
+def scrub_files(data_dir: Path, marks: SubjectMatcher) -> int:
+    """Take them out of what was left as .bad, samples, exports, backups; returns how many files.
+
+    A template is the mailer's own text for everybody and stays as it is.
+    """
+    count, words, names = 0, marks.words, marks.names
+    for path in (data_dir / "journal").glob("*.bad"):
+        lines = path.read_bytes().splitlines(keepends=True)
+        kept = [line for line in lines if not words.search(line)]
+        if len(kept) < len(lines):
+            partial = path.with_suffix(".tmp")
+            partial.write_bytes(b"".join(kept))
+            partial.replace(path)
+            count += 1
+    for path in (data_dir / "templates").glob("*"):
+        if path.suffix != ".json" and names.search(path.read_bytes()):
+            path.unlink(missing_ok=True)
+            count += 1
+    for path in (data_dir / newsletters.FOLDER).glob("*.json"):
+        if names.search(path.read_bytes()):
+            path.unlink(missing_ok=True)
+            count += 1
+    return count + _drop_left(data_dir)
+
+
+def _drop_left(data_dir: Path) -> int:
+    """An export that is being made ends by itself; what is left then is a killed process's."""
+    exports, end = set(data_dir.glob(f"{EXPORT}*")), time.monotonic() + EXPORT_SECONDS
+    while any(map(_grows, exports)) and time.monotonic() < end:
+        time.sleep(0.1)
+    left = [path for path in exports if path.exists()]
+    left += [path for path in data_dir.glob("backup-*") if _age(path) > ABANDONED_SECONDS]
+    for path in left:
+        shutil.rmtree(path, ignore_errors=True)
+    return len(left)
+
+
+def _grows(folder: Path) -> bool:
+    with suppress(FileNotFoundError):  # it has just ended
+        return any(_age(file) < EXPORT_SECONDS for file in folder.iterdir())
+    return False
+
+
+def _age(path: Path) -> float:
+    return time.time() - path.stat().st_mtime
+
+
+def compact(engine: Engine, whole: bool) -> None:
+    """Leave no byte of what was there before in state.db. Raises StateError.
+
+    `whole` writes the file anew: it may have been written before deleting overwrote anything.
+    """
+    end = time.monotonic() + BUSY_SECONDS
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        if whole:
+            connection.execute(text("VACUUM"))
+        while connection.execute(text("PRAGMA wal_checkpoint(TRUNCATE)")).scalar():
+            if time.monotonic() > end:
+                raise StateError("state.db is read all the time: its log still holds old pages")
+            time.sleep(0.1)

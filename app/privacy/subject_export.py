@@ -1,0 +1,170 @@
+"""Dossiers: all that is held about one person of a workspace, as one JSON document.
+
+What a person may ask for (GDPR, articles 15 and 20). It streams: a dossier of any length needs
+little memory. The feed's copies of hits are not told twice.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime
+from itertools import chain
+from typing import Any
+
+import msgspec
+from sqlalchemy import Engine, select
+
+from app.experiments.variants import Variants
+from app.model.ids import recipient_key
+from app.model.tracking_modes import all_keys_of
+from app.privacy.subject_match import SubjectMatcher, deliveries_of
+from app.stats.queries import Queries
+from app.storage.tables import (
+    erasures,
+    followup_recipients,
+    followups,
+    signed,
+    suppressions,
+    unsigned,
+    withdrawals,
+)
+
+_encode = msgspec.json.encode
+
+
+class SubjectExport:
+    """Of one workspace. Blocking. `secret` makes keys of recipients, `service` their pseudonyms."""
+
+    def __init__(self, engine: Engine, queries: Queries, secret: str, service: str) -> None:
+        self._engine, self._queries, self._secret = engine, queries, secret
+        self._service, self._variants = service, Variants(engine, queries.workspace)
+        self._workspace = queries.workspace
+
+    def of(self, address: str) -> Iterator[bytes]:
+        """The document of whoever has an address, as it comes. Raises StorageError."""
+        key = recipient_key(self._secret, self._workspace, address)
+        spelt = address.strip().lower()
+        marks = SubjectMatcher(self._workspace, frozenset({key}), (spelt,), self._secret)
+        # Both have begun before anything is told: a database that is away, or has not all its
+        # tables yet, breaks nothing off.
+        messages = _begun(self._queries.stream("subject_messages", "JSONEachRow", recipient=key))
+        newsletters = [row["newsletter"] for row in self._queries.run("erase_pseudonymous")]
+        known = sorted(all_keys_of(self._service, newsletters, key))
+        of = {"recipients": known, "newsletters": []}
+        hits = _begun(self._queries.stream("subject_hits", "JSONEachRow", **of))
+        head = {
+            "workspace": self._workspace,
+            "recipient": spelt,
+            "recipient_key": f"{key:016x}",
+            "exported_at": datetime.now(UTC),
+            "erased_at": self._erased(key),
+        }
+        yield _encode(head)[:-1]
+        yield from _listed("messages", map(self._with_variant, _lines(messages)))
+        yield from _listed("hits", map(self._with_variant, _lines(hits)))
+        yield from _listed("followups", map(_encode, self._followups(key)))
+        yield from _listed("suppressions", map(_encode, self._suppressions(key)))
+        yield from _listed("withdrawals", map(_encode, self._withdrawals(key)))
+        yield from _listed(
+            "deliveries", (_delivery(row) for row in deliveries_of(self._engine, marks))
+        )
+        yield b"}\n"
+
+    def _erased(self, key: int) -> datetime | None:
+        table = erasures.c
+        found = self._rows(
+            select(table.at).where(
+                table.workspace == self._workspace, table.recipient == signed(key)
+            )
+        )
+        return _at(found[0].at) if found else None
+
+    def _followups(self, key: int) -> list[dict[str, Any]]:
+        rows = self._rows(
+            select(followups.c.id, followups.c.name, followup_recipients.c.at)
+            .join(followups, followups.c.id == followup_recipients.c.followup)
+            .where(
+                followups.c.workspace == self._workspace,
+                followup_recipients.c.recipient == signed(key),
+            )
+            .order_by(followup_recipients.c.at)
+        )
+        return [{"followup_id": row.id, "name": row.name, "at": _at(row.at)} for row in rows]
+
+    def _suppressions(self, key: int) -> list[dict[str, Any]]:
+        table = suppressions.c
+        rows = self._rows(
+            select(table.newsletter, table.reason, table.at)
+            .where(table.workspace == self._workspace, table.recipient == signed(key))
+            .order_by(table.id)
+        )
+        return [
+            {"newsletter_id": self._named(row.newsletter), "reason": row.reason, "at": _at(row.at)}
+            for row in rows
+        ]
+
+    def _withdrawals(self, key: int) -> list[dict[str, Any]]:
+        table = withdrawals.c
+        rows = self._rows(
+            select(table.newsletter, table.axis, table.at)
+            .where(table.workspace == self._workspace, table.recipient == signed(key))
+            .order_by(table.id)
+        )
+        return [
+            {"newsletter_id": self._named(row.newsletter), "axis": row.axis, "at": _at(row.at)}
+            for row in rows
+        ]
+
+    def _with_variant(self, line: bytes) -> bytes:
+        """Of a message or hit, with its variant's name for the number; null without one."""
+        row = msgspec.json.decode(line)
+        newsletter = self._queries.key(row["newsletter_id"])
+        return _encode({**row, "variant": self._variants.name(newsletter, row["variant"]) or None})
+
+    def _named(self, newsletter: int) -> str | None:
+        """None stands for every newsletter."""
+        key = unsigned(newsletter)
+        if not key:
+            return None
+        found = self._queries.run("event_newsletters", newsletters=[key])
+        return str(found[0]["id"]) if found else f"{key:016x}"
+
+    def _rows(self, query: Any) -> Sequence[Any]:
+        with self._engine.connect() as connection:
+            return connection.execute(query).fetchall()
+
+
+def _delivery(row: Any) -> bytes:
+    return _encode(
+        {
+            "webhook_url": row.url,
+            "event_id": row.event,
+            "state": row.state,
+            "at": _at(row.at),
+            "body": msgspec.Raw(row.body),
+        }
+    )
+
+
+def _listed(name: str, values: Iterable[bytes]) -> Iterator[bytes]:
+    yield b',"%s":[' % name.encode()
+    for number, value in enumerate(values):
+        yield (b",\n" if number else b"\n") + value
+    yield b"]"
+
+
+def _lines(parts: Iterable[bytes]) -> Iterator[bytes]:
+    """Whole lines, however the bytes come."""
+    rest = b""
+    for part in parts:
+        *lines, rest = (rest + part).split(b"\n")
+        yield from lines
+    if rest:
+        yield rest
+
+
+def _begun(parts: Iterator[bytes]) -> Iterator[bytes]:
+    """The same, asked for its first already."""
+    return chain([next(parts, b"")], parts)
+
+
+def _at(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)

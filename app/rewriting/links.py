@@ -1,0 +1,428 @@
+"""The links of a mail: where each leads, what it is called, and whether to track it."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+
+from msgspec import Struct
+
+from app.rewriting import html_scanner, merge_fields, placeholders
+from app.rewriting import urls as href
+from app.rewriting.charsets import UTF8, Charset
+from app.rewriting.html_scanner import Attribute, Attributes, Tag
+from app.rewriting.plain_text import TextUrl
+from app.rewriting.unsubscribe_links import is_unsubscribe
+from app.rewriting.urls import Address
+
+MAX_LINKS = 20_000  # a link token has room for 65,536
+MAX_REFERENCES = 500_000  # character references in the attributes and texts of all links
+LABEL_CHARS = 120
+TAG_CHARS, MAX_TAGS = 100, 20
+
+# Why a link stays as it is: stable codes of the API.
+REASONS: Mapping[str, str] = {
+    "empty": "the address is empty",
+    "placeholder": "the address holds a template placeholder that is not filled in yet",
+    "fragment": "it leads to a place in the same message",
+    "other_scheme": "it is no http or https address",
+    "relative": "the address is relative and the message has no <base> to complete it",
+    "no_scheme": "the URL begins with // and the message has no <base> that says http or https",
+    "too_long": "the address is too long for mail clients once it is wrapped",
+    "wrapped": "a bracket that opens before it closes in another line: where it ends is unclear",
+    "bad_url": "the address has no valid host or port",
+    "own_url": "it leads to Mailwake already",
+    "rewritten": "the message has been through Mailwake before",
+    "tracking_off": "clicks are switched off for this message",
+    "opted_out": "the link carries an attribute that asks not to be tracked",
+    "unsubscribe": "unsubscribe links must work without a detour",
+    "excluded_domain": "the domain is excluded by a setting",
+    "url_text": "the link's text is a URL of another host: mail clients would warn of phishing",
+}
+
+# Attributes by which senders opt a link out, and the values that do: the vendors' pages on click
+# tracking (SendGrid, Amazon SES, SparkPost, Mailgun, Mautic, Postmark, MessageGears, AhaSend,
+# Campaign Monitor and its MailBuild, Mailchimp's mc:, others).
+_OFF = (b"off", b"false", b"0", b"no", b"none")
+_ON = (None, b"", b"true", b"1", b"on", b"yes")
+OPT_OUT: Mapping[bytes, Sequence[bytes | None]] = {
+    b"data-track": _OFF,
+    b"clicktracking": _OFF,
+    b"data-msys-clicktrack": _OFF,
+    b"ses:no-track": _ON,
+    b"disable-tracking": _ON,
+    b"mautic:disable-tracking": _ON,
+    b"data-mautic-disable-tracking": _ON,
+    b"data-skip-click": _ON,
+    b"data-pm-no-track": _ON,
+    b"data-as-no-track": _ON,
+    b"autotrack": _OFF,
+    b"cm_dontconvertlink": _ON,
+    b"mb_dontconvertlink": _ON,
+    b"mc:disable-tracking": _ON,
+    b"notrack": _ON,
+}
+# The same in class (Customer.io, Marketo). They stay: a style sheet may speak of them, and vendors
+# whose attribute it is do not show it to the reader either.
+OPT_OUT_CLASSES = (b"untracked", b"mktnotrack")
+_NAMES = (
+    b"href",
+    b"xlink:href",
+    b"alt",
+    b"title",
+    b"aria-label",
+    b"data-track-name",
+    b"data-track-tag",
+    *OPT_OUT,
+)
+_READ = Attributes(_NAMES).read
+# Most links have just a href of these attributes, and text; no class that opts out.
+_PLAIN_LINK = html_scanner.plain_element(b"href", _NAMES, rb"(?i:class)=\"[^\"]*?(?i:track)")
+_READ_CLASS = Attributes([b"class"]).read
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What to track. `own_origins` are addresses of ours, `excluded_domains` hosts to leave alone
+    (their subdomains too), `max_url` is the longest address in characters, before signing.
+
+    `leave_url_text` leaves links whose text is a URL, `pixel_top` puts the pixel after the
+    preheader, `placeholders` are further ones as `placeholders.compile_own` takes them. `samples`
+    is for showing a mail: links with merge fields are tracked as if these were filled.
+    """
+
+    clicks: bool = True
+    opens: bool = True
+    utm: Mapping[str, str] = field(default_factory=dict)
+    own_origins: tuple[str, ...] = ()
+    excluded_domains: tuple[str, ...] = ()
+    max_url: int = 2000
+    leave_url_text: bool = False
+    pixel_top: bool = False
+    placeholders: tuple[str, ...] = ()
+    samples: bool = False
+
+
+class Link(Struct, frozen=True, gc=False):
+    """A link of a message. `index` counts from 0 in document order, `offset` in bytes.
+
+    `url` is the address as the recipient's client reads it, `target` where the redirect goes;
+    `reason` (a key of REASONS) says why it is not tracked. `mso`: for Outlook alone. `name` is its
+    data-track-name. `personal`: it is tracked once merge fields are filled. `shown_host`: its text
+    is a URL of this other host.
+    """
+
+    index: int
+    url: str
+    target: str
+    reason: str | None
+    label: str
+    tags: tuple[str, ...]
+    offset: int
+    mso: bool
+    name: str = ""
+    personal: bool = False
+    shown_host: str = ""
+
+    @property
+    def tracked(self) -> bool:
+        """Whether it goes through a redirect."""
+        return self.reason is None
+
+
+class Place(Struct, frozen=True, gc=False):
+    """Where a link stands: its href's value, and what to take out of the tag that opts it out.
+
+    `policy` is None where a link is left alone wherever it leads.
+    """
+
+    link: Link
+    start: int
+    end: int
+    opt_outs: Sequence[tuple[int, int]] = ()
+    policy: "Policy | None" = None
+    labels: Sequence[str] = ()
+    opted_out: bool = False
+
+    def judge(self, url: str, *, filled: bool = False) -> tuple[str, str | None]:
+        """Decides about another URL at the same place."""
+        if self.policy is None:
+            return "", "wrapped"
+        return self.policy.judge(url, self.labels, self.opted_out, filled)
+
+
+class Policy:
+    """Decides which addresses of one message are tracked, and where their redirects lead.
+
+    `base` completes relative addresses, `charset` is the one that queries are encoded in, `done`
+    says that the message has been through here before.
+    """
+
+    def __init__(
+        self,
+        options: Options,
+        own: Sequence[Address],
+        base: str = "",
+        charset: Charset = UTF8,
+        done: bool = False,
+    ) -> None:
+        self._options, self._own, self._done = options, own, done
+        self._base, self._charset = base, charset
+        self.samples = options.samples
+        self._placeholders = placeholders.compile_own(options.placeholders)
+        self.refused: dict[str, str] = {}  # what is left alone for the reader's sake
+        self._excluded = tuple(d.lower().strip(".") for d in options.excluded_domains)
+
+    def judge(
+        self, url: str, labels: Sequence[str], opted_out: bool, filled: bool = False
+    ) -> tuple[str, str | None]:
+        """The target and None, or an empty one and the reason why the link is not tracked.
+
+        `filled` says that what looks like a placeholder is part of a value.
+        """
+        resolved = self.resolve(url, filled)
+        if isinstance(resolved, str):
+            return "", resolved
+        return self.decide(url, resolved, labels, opted_out)
+
+    def resolve(self, url: str, filled: bool = False) -> Address | str:
+        """The URL taken apart, or the reason why no link to it is tracked."""
+        reason = self._unreadable(url, filled)
+        if reason:
+            return reason
+        try:
+            return href.address(href.absolute(url, self._base))
+        except ValueError:
+            return "bad_url"
+
+    def decide(
+        self, url: str, resolved: Address, labels: Sequence[str], opted_out: bool
+    ) -> tuple[str, str | None]:
+        """The same as `judge` for what `resolve` returned."""
+        options = self._options
+        reason = self._forbidden(url, resolved, labels, opted_out)
+        if reason in ("opted_out", "unsubscribe"):
+            self.refused.setdefault(resolved.target({}, self._charset), reason)
+        target = "" if reason else resolved.target(options.utm, self._charset)
+        return ("", "too_long") if len(target) > options.max_url else (target, reason)
+
+    def _forbidden(
+        self, url: str, address: Address, labels: Sequence[str], opted_out: bool
+    ) -> str | None:
+        for origin in self._own:
+            if address.within(origin):
+                return "own_url"
+        if self._done:
+            return "rewritten"
+        if not self._options.clicks:
+            return "tracking_off"
+        if opted_out:
+            return "opted_out"
+        if is_unsubscribe(url, *labels):
+            return "unsubscribe"
+        if self._excluded and self._is_excluded(address.domain):
+            return "excluded_domain"
+        if self._options.leave_url_text and self._shown_host(address, labels):
+            return "url_text"
+        return None
+
+    def key(self, link: Link) -> str:
+        """By which a tracked link is found in `refused`."""
+        if not self._options.utm:
+            return link.target
+        return href.address(href.absolute(link.url, self._base)).target({}, self._charset)
+
+    def shown_host(self, target: str, labels: Sequence[str]) -> str:
+        """Returns the host that a tracked link's text shows, where it is not the redirect's."""
+        urls = [label for label in labels if "." in label and " " not in label]
+        return self._shown_host(href.address(target), urls) if urls else ""
+
+    def _shown_host(self, address: Address, labels: Sequence[str]) -> str:
+        for label in labels:
+            host = href.shown_host(label, address.domain)
+            if host and not any(f".{own.domain}".endswith(f".{host}") for own in self._own):
+                return host
+        return ""
+
+    def _unreadable(self, url: str, filled: bool) -> str | None:
+        limit = self._options.max_url
+        if not filled and placeholders.find(url, limit, self._placeholders):
+            return "placeholder"
+        if not url or url[0] == "#":
+            return "fragment" if url else "empty"
+        scheme = href.scheme(url)
+        if scheme not in ("", "http", "https"):
+            return "other_scheme"
+        if not scheme and not self._base:
+            return "no_scheme" if url[:2].replace("\\", "/") == "//" else "relative"
+        return "too_long" if len(url) > limit else None
+
+    def _is_excluded(self, domain: str) -> bool:
+        return any(domain == other or domain.endswith(f".{other}") for other in self._excluded)
+
+
+_OWN_LABELS = (b"alt", b"title", b"aria-label")
+
+
+def base_address(html: bytes, tags: Sequence[Tag], charset: Charset) -> str:
+    """What the first <base href> says, empty where it is missing or no http(s) address."""
+    for tag in tags:
+        if tag.name == b"base" and not tag.mso:
+            for attribute in _READ(html, tag):
+                if attribute.name == b"href":
+                    url = href.read_url(charset.decode(attribute.value or b""))
+                    return url if href.scheme(url) in ("http", "https") else ""
+    return ""
+
+
+# A URL and the byte at which it starts, the text up to </a> (None where that is not text alone),
+# the first attribute of each name, what to take out of the tag, and whether that opts it out.
+_StartTag = tuple[
+    bytes, int, bytes | None, Mapping[bytes, Attribute], Sequence[tuple[int, int]], bool
+]
+
+
+def find(html: bytes, tags: Sequence[Tag], policy: Policy, charset: Charset) -> Iterator[Place]:
+    """Every a, area and v:* with an href, in document order. Raises html_scanner.RewriteError."""
+    elements = [tag for tag in tags if tag.name in (b"a", b"area") or tag.name[:2] == b"v:"]
+    if len(elements) > MAX_LINKS:
+        raise html_scanner.RewriteError(f"more than {MAX_LINKS:,} links")
+    references = index = 0
+
+    def count(value: bytes) -> None:
+        nonlocal references
+        references += value.count(b"&")
+        if references > MAX_REFERENCES:
+            raise html_scanner.RewriteError(
+                f"byte {tag.start}: more than {MAX_REFERENCES:,} character references in links"
+            )
+
+    def text(value: bytes) -> str:
+        if b"&" in value:
+            count(value)
+        return decode(value)
+
+    decode = charset.decode
+    resolved: dict[bytes, tuple[str, Address | str]] = {}  # most links of a mail are not the first
+    for tag in elements:
+        start_tag = _read_tag(html, tag)
+        if start_tag is None:
+            continue
+        value, start, shown, first, opt_outs, opted_out = start_tag
+        if shown is None or tag.name != b"a":
+            labels = _labels(html, tag, first, text)
+        else:
+            labels = [_label(href.read_text(text(shown)))] if shown else []
+        if value in resolved:
+            count(value)
+        else:
+            url = href.read_url(text(value))
+            resolved[value] = url, policy.resolve(url)
+        url, address = resolved[value]
+        personal = False
+        reason: str | None
+        if isinstance(address, str):
+            target, reason = "", address
+        else:
+            target, reason = policy.decide(url, address, labels, opted_out)
+        if reason == "placeholder":
+            judge = partial(policy.judge, labels=labels, opted_out=opted_out)
+            personal = is_personal(url, judge)
+            if personal and policy.samples:
+                target, reason = judge(merge_fields.sample(url))
+        topics, name = first.get(b"data-track-tag"), first.get(b"data-track-name")
+        link = Link(
+            index,
+            url,
+            target,
+            reason,
+            next(filter(None, labels), ""),
+            _topics(text(topics.value or b"")) if topics else (),
+            start,
+            tag.mso,
+            labels[0] if name and name.value else "",
+            personal,
+            "" if reason or "." not in "".join(labels) else policy.shown_host(target, labels),
+        )
+        yield Place(link, start, start + len(value), opt_outs, policy, labels, opted_out)
+        index += 1
+
+
+def _read_tag(html: bytes, tag: Tag) -> _StartTag | None:
+    """Returns what a link's tag says, None for one without an href."""
+    plain = _PLAIN_LINK.match(html, tag.rest)
+    if plain and tag.end - tag.start <= html_scanner.MAX_TAG:
+        return plain[1], plain.start(1), plain[2], {}, (), False
+    every = _READ(html, tag)
+    first = {attribute.name: attribute for attribute in reversed(every)}
+    found = first.get(b"href") or (first.get(b"xlink:href") if tag.foreign else None)
+    if found is None:
+        return None
+    off = [a for a in every if a.name in OPT_OUT and _is_opt_out(a)]
+    opted_out = _has_opt_out_class(html, tag) or any(first[a.name] is a for a in off)
+    return found.value or b"", found.start, None, first, [a.outer for a in off], opted_out
+
+
+def in_text(index: int, found: TextUrl, policy: Policy) -> Place:
+    """A link of text/plain, where it stands."""
+    if found.wrapped:
+        link = Link(index, found.url, "", "wrapped", "", (), found.start, False)
+        return Place(link, found.start, found.end)
+    judge = partial(policy.judge, labels=[found.hint], opted_out=False)
+    target, reason = judge(found.url)
+    personal = reason == "placeholder" and is_personal(found.url, judge)
+    link = Link(index, found.url, target, reason, "", (), found.start, False, personal=personal)
+    return Place(link, found.start, found.end, (), policy, [found.hint])
+
+
+def is_personal(url: str, judge: Callable[[str], tuple[str, str | None]]) -> bool:
+    """Returns whether a link is tracked once its merge fields are filled."""
+    return bool(merge_fields.fillable(url)) and judge(merge_fields.sample(url))[1] is None
+
+
+def _topics(value: str) -> tuple[str, ...]:
+    words = href.read_value(value).replace(",", " ").split()
+    return tuple(word[:TAG_CHARS] for word in words[:MAX_TAGS])
+
+
+def _is_opt_out(attribute: Attribute) -> bool:
+    value = attribute.value
+    read = None if value is None else value.strip().lower()
+    meant = OPT_OUT[attribute.name]
+    return read in meant or (meant is _ON and read == attribute.name)  # notrack="notrack"
+
+
+def _has_opt_out_class(html: bytes, tag: Tag) -> bool:
+    if b"track" not in html[tag.rest : tag.end].lower():
+        return False
+    for attribute in _READ_CLASS(html, tag):
+        return any(name in OPT_OUT_CLASSES for name in (attribute.value or b"").lower().split())
+    return False
+
+
+def _labels(
+    html: bytes, tag: Tag, first: Mapping[bytes, Attribute], text: Callable[[bytes], str]
+) -> list[str]:
+    """What a link can be called, best first.
+
+    That is data-track-name, its text, its image's alternative text, its own, its title, and at last
+    the name of its image's file.
+    """
+    labels = []
+    if (named := first.get(b"data-track-name")) and named.value:
+        labels.append(_label(href.read_value(text(named.value))))
+    alt = src = b""
+    if tag.name != b"area":
+        shown, alt, src = html_scanner.content(html, tag)
+        if shown:
+            labels.append(_label(href.read_text(text(shown))))
+    values = [alt]
+    if first:
+        values += [first[name].value or b"" for name in _OWN_LABELS if name in first]
+    labels += [_label(href.read_value(text(value))) for value in values if value]
+    if src and not any(labels):
+        labels.append(_label(href.file_name(href.read_url(text(src)))))
+    return labels
+
+
+def _label(text: str) -> str:
+    return " ".join(text.split())[:LABEL_CHARS]

@@ -1,0 +1,1 @@
+"""What goes over a wire, as msgspec types."""

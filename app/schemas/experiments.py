@@ -1,0 +1,155 @@
+"""Experiments, and the variants that recipients get."""
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct
+
+from app.schemas.fields import (
+    Recipient,
+    VariantName,
+)
+
+Figure = Literal["clicks", "opens", "link"]
+
+
+# winner: it is better than every other. no_difference: none is, as far as the sample can show.
+# guard: the one that is better makes more recipients unsubscribe.
+Result = Literal["winner", "no_difference", "guard"]
+
+
+class ExperimentError(Exception):
+    """An experiment that cannot be made; `field` is what is wrong, empty where there is one."""
+
+    def __init__(self, message: str, field: str = "") -> None:
+        super().__init__(message)
+        self.field = field
+
+
+class Share(Struct, frozen=True, forbid_unknown_fields=True):
+    """A variant and its weight: its recipients are this share of the sum of all weights."""
+
+    variant: VariantName
+    weight: Annotated[int, Meta(ge=1, le=1000)] = 1
+
+
+class Plan(Struct, frozen=True, forbid_unknown_fields=True):
+    """How recipients are split, and how the winner is found.
+
+    `holdout` is the share of recipients who get no variant before the decision. The winner has the
+    highest share of recipients with a `figure`: clicks, opens, or clicks on the `link` with this
+    id, name, label or URL. With `guard` none wins that makes significantly more recipients
+    unsubscribe. Decided at `decide_at`, or once `decide_after_messages` were sent and the last of
+    them is `wait_hours` old, whichever is first. With `apply_winner` all get the winner then.
+    """
+
+    variants: Annotated[tuple[Share, ...], Meta(min_length=2, max_length=20)]
+    holdout: Annotated[float, Meta(ge=0, le=0.95)] = 0
+    figure: Figure = "clicks"
+    link: Annotated[str, Meta(max_length=2000)] = ""
+    guard: bool = True
+    level: Annotated[float, Meta(ge=0.001, le=0.2)] = 0.05
+    decide_at: Annotated[datetime, Meta(tz=True)] | None = None
+    decide_after_messages: Annotated[int, Meta(ge=100, le=1_000_000_000)] | None = None
+    wait_hours: Annotated[float, Meta(ge=0, le=720)] = 24
+    apply_winner: bool = False
+
+    def check(self, now: float) -> None:
+        """Raises ExperimentError; `now` is in seconds since 1970 UTC."""
+        names = [share.variant for share in self.variants]
+        if len(set(names)) < len(names):
+            raise ExperimentError("each variant must stand there once", "variants")
+        if (self.figure == "link") != bool(self.link):
+            raise ExperimentError("is needed for figure: link, and for no other", "link")
+        if self.decide_at is None and self.decide_after_messages is None:
+            raise ExperimentError("or decide_after_messages is needed", "decide_at")
+        if self.decide_at is not None and not now < self.decide_at.timestamp() < now + 366 * 86_400:
+            raise ExperimentError("must lie within the next 366 days", "decide_at")
+
+
+class VariantFigures(Struct, frozen=True):
+    """A variant's figures: `hits` of `of` recipients, `rate` with its interval `low` to `high`.
+
+    `of` are those of the `recipients` whose hits show one by one (docs/privacy.md).
+    """
+
+    variant: str
+    messages: int
+    recipients: int
+    of: int
+    hits: int
+    rate: float
+    low: float
+    high: float
+    unsubscribed: int
+
+
+class Comparison(Struct, frozen=True):
+    """Two variants: the rate of `variant` less that of `against`, with its interval.
+
+    `p_value` is of these two alone, `adjusted` takes into account how many pairs there are.
+    """
+
+    variant: str
+    against: str
+    difference: float
+    low: float
+    high: float
+    p_value: float
+    adjusted: float
+
+
+class Outcome(Struct, frozen=True):
+    """What was decided, and from which figures; they do not change any more."""
+
+    id: str
+    result: Result
+    winner: str | None
+    figure: Figure
+    link: str
+    level: float
+    variants: list[VariantFigures]
+    comparisons: list[Comparison]
+
+
+class AssignmentsIn(Struct, frozen=True, forbid_unknown_fields=True):
+    """Recipients to be split."""
+
+    recipients: Annotated[list[Recipient], Meta(max_length=10_000)]
+
+
+class AssignmentOut(Struct, frozen=True):
+    """What a recipient gets; send nothing yet where `holdout` is true."""
+
+    recipient: str
+    variant: str | None
+    holdout: bool
+
+
+class AssignmentList(Struct, frozen=True):
+    """In the order in which the recipients were given."""
+
+    assignments: list[AssignmentOut]
+
+
+ExperimentState = Literal["running", "full", "decided"]
+
+
+class ExperimentOut(Struct, frozen=True):
+    """A newsletter's experiment; figures are of messages sent since `started_at`.
+
+    `state` is running, full (the sample has its size, hits still come) or decided. The figures of a
+    decided one are those that decided. `outcome` is null before.
+    """
+
+    id: str
+    newsletter_id: str
+    state: ExperimentState
+    started_at: datetime
+    decided_at: datetime | None
+    decide_by: datetime | None
+    plan: Plan
+    variants: list[VariantFigures]
+    comparisons: list[Comparison]
+    split_chance: float
+    outcome: Outcome | None

@@ -1,0 +1,134 @@
+"""Fields that several requests have, with their bounds."""
+
+from datetime import datetime
+from typing import Annotated
+
+from msgspec import Meta
+
+from app.rewriting import merge_fields
+
+Id = Annotated[
+    str,
+    Meta(
+        min_length=1,
+        max_length=200,
+        pattern=r"^(?!\.\.?$)[^\x00-\x1f\x7f]+$(?!\n)",
+        description="The mailer's own name: 1 to 200 characters, no control characters.",
+    ),
+]
+
+
+Moment = Annotated[datetime, Meta(tz=True)]
+
+
+Line = Annotated[str, Meta(max_length=1000, pattern=r"^[^\x00-\x1f\x7f]*$(?!\n)")]
+
+
+Tag = Annotated[str, Meta(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]+$(?!\n)")]
+
+
+Tags = Annotated[tuple[Tag, ...], Meta(max_length=50)]
+
+
+MOST_METADATA = 20  # keys
+
+
+MetadataKey = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.-]{1,64}$(?!\n)")]
+
+
+MetadataValue = Annotated[str, Meta(max_length=500, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$(?!\n)")]
+
+
+Metadata = Annotated[
+    dict[MetadataKey, MetadataValue],
+    Meta(
+        max_length=MOST_METADATA,
+        description="The mailer's own data of the message: it comes with events.",
+    ),
+]
+
+
+RfcMessageId = Annotated[
+    str,
+    Meta(
+        max_length=998,
+        pattern=r"^(<[^\x00-\x20\x7f<>]+>|[^\x00-\x20\x7f<>]+)$(?!\n)",
+        description="The mail's Message-ID (RFC 5322, section 3.6.4), with or without < and >.",
+    ),
+]
+
+
+Families = Annotated[
+    tuple[Annotated[str, Meta(min_length=1, max_length=500, pattern=r"^[!-~]+$(?!\n)")], ...],
+    Meta(
+        max_length=50,
+        description="Patterns such as /parcel/* for links that differ by recipient: one link each.",
+    ),
+]
+
+
+UtmName = Annotated[str, Meta(pattern=r"^(utm_)?[A-Za-z0-9_]{1,60}$(?!\n)")]
+
+
+Recipient = Annotated[
+    str,
+    Meta(
+        min_length=1,
+        max_length=512,
+        pattern=r"^[^\x00-\x1f\x7f]*[^\x00-\x20\x7f][^\x00-\x1f\x7f]*$(?!\n)",
+        description="Whom it goes to: an address or the mailer's own id of the person.",
+    ),
+]
+
+
+Utm = dict[UtmName, Line]
+
+
+FieldName = Annotated[str, Meta(pattern=rf"^{merge_fields.NAME}$")]
+
+
+FieldValue = Annotated[
+    str,
+    Meta(
+        max_length=merge_fields.MAX_VALUE_CHARS,
+        pattern=r"^[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f]*$",
+        description="Text without control characters but tab, CR and LF.",
+    ),
+]
+
+
+FieldValues = Annotated[
+    dict[FieldName, FieldValue | None],
+    Meta(
+        max_length=merge_fields.MAX_VALUES,
+        description="Values of the merge fields `{{ name }}` and `*|NAME|*`; null leaves one as it"
+        " is.",
+    ),
+]
+
+
+SegmentName = Annotated[
+    str, Meta(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]+$(?!\n)")
+]
+
+
+LinkId = (
+    Annotated[int, Meta(ge=0, le=65_535)] | Annotated[str, Meta(pattern=r"^[0-9a-f]{16}$(?!\n)")]
+)
+
+
+Url = Annotated[str, Meta(min_length=1, max_length=2000, pattern=r"^[^\x00-\x20\x7f]+$(?!\n)")]
+
+
+Path = Annotated[str, Meta(min_length=1, max_length=500, pattern=r"^[^\x00-\x20\x7f]+$(?!\n)")]
+
+
+VariantName = Annotated[
+    str,
+    Meta(
+        min_length=1,
+        max_length=50,
+        pattern=r"^(?!-$)[^\s\x00-\x1f\x7f]([^\x00-\x1f\x7f]*[^\s\x00-\x1f\x7f])?$(?!\n)",
+        description="A variant: 1 to 50 characters, no control characters, no outer space.",
+    ),
+]

@@ -1,0 +1,228 @@
+"""What `mailwake serve` and `mailwake load` do once their settings are known."""
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+from contextlib import suppress
+from functools import partial
+from typing import Any
+
+import uvicorn
+import uvloop
+from rich.console import Console
+from uvicorn.supervisors import Multiprocess
+
+from app.auth.api_keys import Keys, local_token
+from app.auth.users import Users
+from app.ingest.networks import Networks, NetworksError
+from app.messages.preparers import PreparerRegistry
+from app.ops import logs
+from app.server.banner import print_banner
+from app.server.bootstrap import bootstrap, take_over
+from app.settings import secret_files
+from app.settings.load import (
+    GENERATED,
+    load,
+    unknown_variables,
+    with_secrets,
+)
+from app.settings.settings import PREFIX, Settings, SettingsError
+from app.smtp.gateway import Gateway
+from app.storage.journal import Journal, JournalError
+from app.storage.journal_segments import adopt_orphans
+from app.storage.state_db import VersionError, open_state
+
+
+class StartError(Exception):
+    """The service cannot start; the message names the setting."""
+
+
+def with_public_url(chosen: Settings, port: int | None = None) -> Settings:
+    """Where PUBLIC_URL is not set: the address that the service itself listens on."""
+    if chosen.public_url:
+        return chosen
+    return chosen.model_copy(update={"public_url": chosen.local_url(port)})
+
+
+def serve(console: Console, chosen: Settings, demo_speed: float = 0) -> None:
+    """Until told to stop. Raises StartError."""
+    from app.events.webhook_config import from_file  # noqa: PLC0415
+    from app.server.service import Mailwake  # noqa: PLC0415  (chDB loads slowly; other commands need none)
+
+    logs.start(chosen.log_level, chosen.log_format)
+    for name in unknown_variables():
+        logging.warning("%s is no setting of Mailwake's", name)
+    _check_networks(chosen)
+    try:  # before anything listens: workers could only fail one after the other
+        if chosen.webhooks_file:
+            from_file(chosen.webhooks_file)
+        open_state(chosen.data_dir, chosen.auto_migrate).dispose()
+    except (SettingsError, VersionError) as error:
+        raise StartError(str(error)) from None
+    family = socket.AF_INET6 if ":" in chosen.host else socket.AF_INET
+    # asyncio sets TCP_NODELAY where it sees the protocol; without it answers wait for ACKs.
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((chosen.host, chosen.port))
+    except OSError as error:
+        raise StartError(
+            f"{PREFIX}HOST, {PREFIX}PORT: cannot listen on {chosen.host}:{chosen.port}:"
+            f" {error.strerror}"
+        ) from None
+    port = listener.getsockname()[1]
+    chosen = with_public_url(chosen, port)
+    local = with_public_url(chosen.model_copy(update={"public_url": ""}), port).public_url
+    state = open_state(chosen.data_dir, chosen.auto_migrate)
+    welcome = bootstrap(chosen, state)
+    state.dispose()
+    if chosen.workers > 1:
+        print_banner(console, chosen, local, welcome)
+        _many(chosen, listener)
+        return
+    try:
+        service = Mailwake(chosen)
+        if service.gateway:
+            service.gateway.listen()
+    except JournalError as error:
+        raise StartError(f"{PREFIX}DATA_DIR: {error}") from None
+    except SettingsError as error:
+        raise StartError(str(error)) from None
+    server = uvicorn.Server(_uvicorn(service.asgi, chosen))
+    print_banner(console, chosen, local, welcome, bool(demo_speed))
+    with suppress(KeyboardInterrupt):
+        uvloop.run(_run(server, listener, chosen, local, demo_speed))
+
+
+def _check_networks(chosen: Settings) -> None:
+    """Before anything listens: workers could only fail one after the other."""
+    try:
+        Networks(chosen.asn_file, chosen.country_file)
+    except (NetworksError, OSError) as error:
+        raise StartError(f"{PREFIX}ASN_FILE, {PREFIX}COUNTRY_FILE: {error}") from None
+
+
+def _uvicorn(app: Any, chosen: Settings, **more: Any) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        http="httptools",
+        loop="uvloop",
+        lifespan="on",
+        access_log=False,
+        log_config=None,
+        log_level="warning",
+        proxy_headers=bool(chosen.trusted_proxies),
+        forwarded_allow_ips=list(chosen.trusted_proxies),
+        server_header=False,
+        date_header=True,
+        timeout_graceful_shutdown=10,
+        backlog=4096,
+        **more,
+    )
+
+
+def _many(chosen: Settings, listener: socket.socket) -> None:
+    """Worker processes on one listening socket; one that dies is started again."""
+    # They are started afresh, so settings reach them as variables; secrets are in their file.
+    own = {*GENERATED, "api_keys", "dashboard_password", *secret_files.named()}
+    given = chosen.model_dump(mode="json", exclude=own)
+    for name, value in given.items():
+        text = ",".join(value) if isinstance(value, list) else str("" if value is None else value)
+        os.environ[PREFIX + name.upper()] = text
+    config = _uvicorn("app.server.process:worker", chosen, factory=True, workers=chosen.workers)
+    Multiprocess(config, [listener]).run()
+
+
+def worker() -> Any:
+    """The ASGI application of one worker process."""
+    from app.server.service import Mailwake  # noqa: PLC0415
+
+    chosen = with_secrets(load())
+    logs.start(chosen.log_level, chosen.log_format)
+    return Mailwake(chosen).asgi
+
+
+async def run_loader(chosen: Settings) -> None:
+    """Load the journal until told to stop. Raises StartError."""
+    _check_networks(chosen)
+    from app.events.feed import Feed  # noqa: PLC0415
+    from app.ingest.corrections import Corrections  # noqa: PLC0415
+    from app.ingest.loader import Loader  # noqa: PLC0415
+    from app.storage.clickhouse import Storage  # noqa: PLC0415
+
+    folder = chosen.data_dir / "journal"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    adopt_orphans(folder)
+    storage = Storage(chosen)
+    networks = Networks(chosen.asn_file, chosen.country_file)
+    try:
+        feed = Feed(open_state(chosen.data_dir, chosen.auto_migrate))
+    except VersionError as error:
+        raise StartError(str(error)) from None
+    loader = Loader(folder, storage, networks, feed, chosen.recipient_key)
+    settling = asyncio.create_task(Corrections(folder, storage, networks, feed).run())
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, loader.stop)
+    logging.info("loading %s", folder)
+    await loader.run()
+    settling.cancel()
+    await asyncio.gather(settling, return_exceptions=True)
+    await asyncio.to_thread(storage.close)
+
+
+def smtp(chosen: Settings) -> None:
+    """The SMTP gateway alone, until told to stop. Raises StartError."""
+    if not chosen.smarthost:
+        raise StartError(f"{PREFIX}SMARTHOST: the gateway needs it")
+    logs.start(chosen.log_level, chosen.log_format)
+    chosen = with_public_url(chosen)
+    try:
+        journal = Journal(
+            chosen.data_dir / "journal", chosen.journal_sync_ms, chosen.journal_max_mb * 2**20
+        )
+        state = open_state(chosen.data_dir, chosen.auto_migrate)
+        keys = Keys(state, chosen)
+        take_over(chosen, keys, Users(state))
+        gateway = Gateway(chosen, keys, PreparerRegistry(chosen, state, journal).of)
+        gateway.listen()
+    except JournalError as error:
+        raise StartError(f"{PREFIX}DATA_DIR: {error}") from None
+    except (SettingsError, VersionError) as error:
+        raise StartError(str(error)) from None
+    with suppress(KeyboardInterrupt):
+        uvloop.run(_take_mail(gateway, journal, keys))
+
+
+async def _take_mail(gateway: Gateway, journal: Journal, keys: Keys) -> None:
+    journal.start()
+    running = asyncio.create_task(gateway.run())
+    noting = asyncio.create_task(keys.run())
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, running.cancel)
+    await asyncio.wait([running])
+    await gateway.stop()
+    await journal.close()
+    noting.cancel()
+    await asyncio.gather(noting, return_exceptions=True)
+    logging.info("mails: %s", dict(gateway.counts))
+
+
+async def _run(
+    server: uvicorn.Server, listener: socket.socket, chosen: Settings, local: str, speed: float
+) -> None:
+    stop = asyncio.Event()
+    traffic = None
+    if speed:
+        from app.demo import run_traffic  # noqa: PLC0415
+
+        traffic = asyncio.create_task(
+            run_traffic(local, partial(local_token, chosen), stop=stop, speed=speed)
+        )
+    await server.serve(sockets=[listener])
+    stop.set()
+    if traffic:
+        traffic.cancel()
+        await asyncio.gather(traffic, return_exceptions=True)

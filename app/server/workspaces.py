@@ -1,0 +1,145 @@
+"""What each workspace has of its own while the service runs, and whose tokens are good on a host.
+
+Workspaces are looked up in state.db once a second, so one that is made, moved or rotated by the
+command line is taken up by every process within about that time. While state.db is away, what was
+known goes on: a link needs none of it.
+"""
+
+import asyncio
+import logging
+from collections.abc import Iterable, Sequence
+from urllib.parse import urlsplit
+
+from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
+
+from app.auth.workspaces import DEFAULT, Workspace, Workspaces
+from app.consent.suppressions import Suppressions
+from app.consent.withdrawals import Withdrawals
+from app.events.enrich import EventEnricher
+from app.events.experiment_worker import ExperimentWorker
+from app.events.feed import Feed, FeedWatcher
+from app.events.followup_worker import FollowUpWorker
+from app.events.followups import FollowUps
+from app.events.webhook_worker import WebhookContext
+from app.events.webhooks import Webhooks
+from app.ingest.corrections import Corrections
+from app.messages.preparers import make_preparer
+from app.messages.templates import TemplateStore
+from app.privacy.subject_export import SubjectExport
+from app.settings.settings import Settings
+from app.stats.queries import Queries
+from app.stats.segments import SavedSegments
+from app.storage.clickhouse import Storage
+from app.storage.journal import Journal
+from app.storage.newsletters import FOLDER, Newsletters
+from app.tracking.tokens import TokenReaders, Tokens
+from app.web.context import WorkspaceContext
+
+log = logging.getLogger(__name__)
+POLL_SECONDS = 1.0  # seconds between looks for changed workspaces
+
+
+class WorkspaceRegistry:
+    """`parts` and `contexts` by workspace, `readers` by host (as Tracking takes them).
+
+    All three are changed in place. `refresh()` blocks; `run()` until cancelled.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        state: Engine,
+        journal: Journal,
+        storage: Storage,
+        corrections: Corrections,
+        feed: Feed,
+    ) -> None:
+        self._settings, self._state, self._journal = settings, state, journal
+        self._storage, self._corrections, self._feed = storage, corrections, feed
+        self.news = FeedWatcher(feed)
+        self.workspaces = Workspaces(state, settings)
+        self.withdrawals = Withdrawals(state)
+        self.known: list[Workspace] = []
+        self.current: dict[str, WorkspaceContext] = {}
+        self.contexts: dict[str, WebhookContext] = {}
+        self.readers: dict[bytes, Tokens | TokenReaders] = {}
+        self.refresh()
+
+    @property
+    def default(self) -> WorkspaceContext:
+        """Those of the settings' own workspace."""
+        return self.current[DEFAULT]
+
+    async def run(self) -> None:
+        """Look for changes."""
+        while True:
+            await asyncio.sleep(POLL_SECONDS)
+            try:
+                await asyncio.to_thread(self.refresh)
+            except SQLAlchemyError as error:
+                log.debug("workspaces stay as they are known: %s", error)
+
+    def refresh(self) -> None:
+        """Take up what is new. Raises SQLAlchemyError while state.db is away."""
+        found = self.workspaces.all()
+        if found == self.known:
+            return
+        for one in found:
+            if one not in self.known:
+                self.current[one.name], self.contexts[one.name] = self._make(one)
+        by_host = readers(found)
+        self.readers.update(by_host)
+        for host in set(self.readers) - set(by_host):
+            del self.readers[host]
+        self.known = found
+
+    def tokens_for(self, host: str) -> Tokens | TokenReaders:
+        """The tokens that are good on a host, as the Host field names it."""
+        return self.readers.get(host.lower().rstrip(".").encode("latin-1"), self.readers[b""])
+
+    def _make(self, one: Workspace) -> tuple[WorkspaceContext, WebhookContext]:
+        settings, name, state = one.settings(self._settings), one.name, self._state
+        suppressions = Suppressions(state, name)
+        preparer = make_preparer(one, self._settings, state, self._journal, self.withdrawals)
+        experiments = preparer.experiments
+        stated = Newsletters(settings.data_dir / FOLDER)
+        queries = Queries(self._storage, name, experiments.variants, stated)
+        webhooks, followups = Webhooks(state, name), FollowUps(state, name)
+        follower = FollowUpWorker(settings, followups, webhooks, self._feed, queries, suppressions)
+        context = WorkspaceContext(
+            settings=settings,
+            preparer=preparer,
+            templates=TemplateStore(settings.data_dir / "templates", preparer, name),
+            queries=queries,
+            corrections=self._corrections,
+            suppressions=suppressions,
+            webhooks=webhooks,
+            followups=followups,
+            segments=SavedSegments(state, name),
+            feed=self._feed,
+            enricher=EventEnricher(queries),
+            news=self.news,
+            erasures=self._feed.erasures,
+            exports=SubjectExport(state, queries, one.recipient_key, self._settings.recipient_key),
+            withdrawals=self.withdrawals,
+            experiments=experiments,
+        )
+        decider = ExperimentWorker(settings.data_dir / "journal", state, experiments, queries)
+        return context, WebhookContext(webhooks, queries, EventEnricher(queries), follower, decider)
+
+
+def readers(workspaces: Sequence[Workspace]) -> dict[bytes, Tokens | TokenReaders]:
+    """By host. A host of nobody's takes every workspace's tokens: links of old domains live on."""
+    tokens = {one.name: Tokens(one.secret_keys, one.name) for one in workspaces}
+    by_host: dict[bytes, list[Tokens]] = {b"": list(tokens.values())}
+    for one in workspaces:
+        host = urlsplit(one.public_url).netloc.lower().rstrip(".").encode()
+        if host:
+            by_host.setdefault(host, []).append(tokens[one.name])
+    return {host: _reader(of) for host, of in by_host.items()}
+
+
+def _reader(of: Iterable[Tokens]) -> Tokens | TokenReaders:
+    some = list(of)
+    return some[0] if len(some) == 1 else TokenReaders(some)

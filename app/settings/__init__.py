@@ -1,0 +1,1 @@
+"""Settings: MAILWAKE_* variables, files of secrets."""

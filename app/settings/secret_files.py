@@ -1,0 +1,41 @@
+"""Secrets in files, as Docker and Kubernetes mount them: MAILWAKE_X_FILE names one that holds X."""
+
+import os
+from pathlib import Path
+
+SECRETS = (
+    "secret_keys",
+    "recipient_key",
+    "api_keys",
+    "dashboard_password",
+    "clickhouse_dsn",
+    "clickhouse_password",
+    "smarthost",
+)
+VARIABLES = {name: f"MAILWAKE_{name.upper()}_FILE" for name in SECRETS}
+
+
+class SecretFileError(Exception):
+    """A file cannot be used; the message names its variable."""
+
+
+def named() -> dict[str, Path]:
+    """The files that the environment names, by setting."""
+    return {
+        name: Path(path)
+        for name, variable in VARIABLES.items()
+        if (path := os.environ.get(variable))
+    }
+
+
+def read() -> dict[str, str]:
+    """What the files hold, by setting. Raises SecretFileError."""
+    found = {}
+    for name, path in named().items():
+        if os.environ.get(VARIABLES[name].removesuffix("_FILE")):
+            raise SecretFileError(f"{VARIABLES[name]}: set it or MAILWAKE_{name.upper()}, not both")
+        try:
+            found[name] = path.read_text().strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise SecretFileError(f"{VARIABLES[name]}: cannot read {path}: {error}") from None
+    return found

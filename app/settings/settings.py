@@ -1,0 +1,343 @@
+"""Settings: every one is a MAILWAKE_* variable, read from the environment and from `.env`."""
+
+import ipaddress
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import Field, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from app.model.origins import origin
+from app.model.tracking_modes import Mode
+from app.rewriting.placeholders import compile_own
+
+PREFIX = "MAILWAKE_"
+
+ONE_PROCESS = (
+    "embedded chDB can be opened by one process only, which serves and loads; for more than one"
+    f" set {PREFIX}CLICKHOUSE_DSN to a ClickHouse server"
+)
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+Listed = Annotated[tuple[str, ...], NoDecode]
+Addresses = Literal["full", "truncated", "dropped"]  # how much is kept of IP addresses
+Days = Annotated[int, Field(ge=0, le=3_650)]
+
+
+FILES = (
+    "asn_file",
+    "country_file",
+    "webhooks_file",
+    "smarthost_ca",
+    "smtp_cert",
+    "smtp_key",
+    "smtp_streams",
+    "dkim_key",
+)
+
+
+class SettingsError(Exception):
+    """A setting has a value that cannot be used; the message names the variable."""
+
+
+class Settings(BaseSettings):
+    """The service's configuration. Lists are comma-separated; a name carries its unit."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_file=".env", extra="ignore", frozen=True, validate_default=True
+    )
+
+    data_dir: Path = Field(
+        Path("data"), description="Folder for secrets, journal and the embedded database."
+    )
+    host: str = Field("127.0.0.1", description="Address to listen on.")
+    port: int = Field(8025, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
+    public_url: str = Field("", description="Address that recipients reach; goes into every link.")
+    dashboard_url: str = Field(
+        "", description="Address of dashboard and API, where PUBLIC_URL's host is for recipients."
+    )
+    secret_keys: Listed = Field(
+        (), description="Signing keys: the first signs, all verify. Generated when empty."
+    )
+    recipient_key: str = Field("", description="Key of recipients' pseudonyms; never rotate it.")
+    api_keys: Listed = Field(
+        (), description="Keys for everything, beside those that `mailwake keys` makes."
+    )
+    dashboard_password: str = Field(
+        "", description="Password of the dashboard's user `admin`, set at each start."
+    )
+    clickhouse_dsn: str = Field(
+        "chdb",
+        description="`chdb` (embedded, in DATA_DIR) or clickhouse(s)://user:password@host:port/db.",
+    )
+    clickhouse_password: str = Field(
+        "", description="Password of the ClickHouse server, where CLICKHOUSE_DSN has none."
+    )
+    clickhouse_cluster: str = Field(
+        "", description="Name of the ClickHouse cluster that keeps replicas; empty for one server."
+    )
+    auto_migrate: bool = Field(
+        True,
+        description="Whether starting brings older tables up to date, or only `migrate` does.",
+    )
+    journal_sync_ms: int = Field(
+        100,
+        ge=0,
+        le=60_000,
+        description="Milliseconds between fdatasyncs of the journal; 0 syncs before each answer.",
+    )
+    journal_max_mb: int = Field(
+        10_240, ge=1, description="Megabytes of journal at which hits are dropped and counted."
+    )
+    trusted_proxies: Listed = Field(
+        (), description="Networks whose X-Forwarded-For and X-Forwarded-Proto are believed."
+    )
+    opens: Mode = Field("full", description="What is kept of opens; see docs/privacy.md.")
+    clicks: Mode = Field("full", description="What is kept of clicks; see docs/privacy.md.")
+    visitor_addresses: Addresses = Field("truncated", description="What is kept of addresses.")
+    respect_gpc: bool = Field(True, description="Leave out opens with Sec-GPC: 1 or DNT: 1.")
+    keep_addresses_days: Days = Field(0, description="Days of addresses in the ledger; 0: ever.")
+    keep_visitors_days: Days = Field(90, description="Days of what visitors told; 0: for ever.")
+    keep_hits_days: Days = Field(0, description="Days of single hits, by months; 0: for ever.")
+    max_html_mb: float = Field(10, gt=0, le=100, description="Largest HTML in a rewrite request.")
+    placeholders: Listed = Field(
+        (), description="Further placeholders of mailers in URLs: START...END, or a word."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="Least severe message that is logged."
+    )
+    log_format: Literal["text", "json"] = Field(
+        "text", description="`text` for people, or `json`: one object a line."
+    )
+    workers: int = Field(
+        1, ge=1, le=64, description="Processes that serve; more than one needs a ClickHouse server."
+    )
+    load: bool = Field(
+        True,
+        description="Whether serving takes the journal to ClickHouse; else `mailwake load` does.",
+    )
+    asn_file: Path | None = Field(
+        None, description="MaxMind ASN file (.mmdb): tells datacentres from homes."
+    )
+    country_file: Path | None = Field(
+        None, description="MaxMind country or city file (.mmdb): tells countries."
+    )
+    webhooks_file: Path | None = Field(
+        None, description="TOML file of webhooks, beside those made by API and dashboard."
+    )
+    webhook_networks: Listed = Field(
+        (), description="Networks of your own that webhooks may reach, such as 10.0.0.0/8."
+    )
+    smarthost: str = Field(
+        "",
+        description="Mail server that takes mail on: smtp(s)://user:password@host:port.",
+    )
+    smarthost_ca: Path | None = Field(
+        None, description="PEM file that vouches for SMARTHOST's certificate, not the system's."
+    )
+    smtp: bool = Field(False, description="Whether serving takes mail by SMTP too.")
+    smtp_listen: str = Field(
+        "127.0.0.1:2525", description="Address and port of the SMTP gateway, such as 0.0.0.0:587."
+    )
+    smtp_networks: Listed = Field(
+        ("127.0.0.0/8", "::1/128"),
+        description="Networks that may send mail; all others need TLS and an API key.",
+    )
+    smtp_cert: Path | None = Field(
+        None, description="PEM file of the gateway's certificate chain, for STARTTLS."
+    )
+    smtp_key: Path | None = Field(None, description="PEM file of that certificate's key.")
+    smtp_streams: Path | None = Field(
+        None, description="TOML file of rules: which newsletter a mail by SMTP belongs to."
+    )
+    smtp_copies: Literal["each", "one"] = Field(
+        "each", description="`each` recipient gets a copy and token of its own, or all share `one`."
+    )
+    smtp_message_id: bool = Field(False, description="Copies carry X-Mailwake-Message-ID.")
+    smtp_signed: Literal["pass", "refuse"] = Field(
+        "pass", description="Whether mail that is DKIM-signed already passes untouched."
+    )
+    smtp_max_mb: int = Field(25, ge=1, le=1000, description="Largest mail by SMTP in megabytes.")
+    smtp_connections: int = Field(100, ge=1, le=10_000, description="Most SMTP clients at a time.")
+    dkim_key: Path | None = Field(
+        None, description="PEM file of an RSA key; the gateway signs with it after rewriting."
+    )
+    dkim_domain: str = Field("", description="Domain of the DKIM signature (d=).")
+    dkim_selector: str = Field("", description="Selector of the DKIM signature (s=).")
+    report_to: Listed = Field((), description="Addresses that get the reports; none without any.")
+    report_from: str = Field("", description="Sender of the reports.")
+    report_every: Literal["day", "week", "month"] = Field(
+        "week", description="How often: `day`, `week` (Mondays) or `month` (the first)."
+    )
+    report_hour: int = Field(7, ge=0, le=23, description="Hour of the day in UTC.")
+    report_newsletters: Listed = Field(
+        (), description="Ids of the newsletters to report; empty: all that sent."
+    )
+
+    @field_validator("data_dir")
+    @classmethod
+    def _absolute(cls, path: Path) -> Path:
+        """Opening chDB changes the process' working folder for a moment."""
+        return path.absolute()
+
+    @field_validator(*FILES, mode="before")
+    @classmethod
+    def _no_file(cls, value: Any) -> Any:
+        return value or None
+
+    @field_validator(*FILES)
+    @classmethod
+    def _file(cls, path: Path | None) -> Path | None:
+        if path and not path.is_file():
+            raise ValueError(f"{path} is no file")
+        return path.absolute() if path else None
+
+    @field_validator(
+        "secret_keys",
+        "api_keys",
+        "trusted_proxies",
+        "webhook_networks",
+        "smtp_networks",
+        "report_to",
+        "report_newsletters",
+        "placeholders",
+        mode="before",
+    )
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    @field_validator("secret_keys")
+    @classmethod
+    def _long_keys(cls, keys: tuple[str, ...]) -> tuple[str, ...]:
+        for key in keys:
+            if len(key) < 16:
+                raise ValueError("each key needs at least 16 characters")
+        return keys
+
+    @field_validator("placeholders")
+    @classmethod
+    def _placeholders(cls, patterns: tuple[str, ...]) -> tuple[str, ...]:
+        compile_own(patterns)
+        return patterns
+
+    @field_validator("trusted_proxies", "webhook_networks", "smtp_networks")
+    @classmethod
+    def _networks(cls, networks: tuple[str, ...]) -> tuple[str, ...]:
+        for network in networks:
+            ipaddress.ip_network(network, strict=False)
+        return networks
+
+    @field_validator("public_url", "dashboard_url")
+    @classmethod
+    def _origin(cls, url: str) -> str:
+        return origin(url)
+
+    @field_validator("clickhouse_dsn")
+    @classmethod
+    def _dsn(cls, dsn: str) -> str:
+        if dsn == "chdb":
+            return dsn
+        parts = urlsplit(dsn)
+        if parts.scheme not in ("clickhouse", "clickhouses") or not parts.hostname:
+            raise ValueError("must be `chdb` or clickhouse(s)://user:password@host:port/db")
+        _ = parts.port  # raises ValueError when it is no number
+        return dsn
+
+    @field_validator("clickhouse_cluster")
+    @classmethod
+    def _cluster(cls, name: str) -> str:
+        if not re.fullmatch(r"[\w.-]*", name, re.ASCII):
+            raise ValueError("must be the name of a cluster: letters, digits, `_`, `-` and `.`")
+        return name
+
+    @field_validator("smarthost")
+    @classmethod
+    def _smtp(cls, url: str) -> str:
+        if not url:
+            return url
+        parts = urlsplit(url)
+        if parts.scheme not in ("smtp", "smtps") or not parts.hostname:
+            raise ValueError("must be smtp(s)://user:password@host:port")
+        _ = parts.port  # raises ValueError when it is no number
+        return url
+
+    @field_validator("smtp_listen")
+    @classmethod
+    def _listen(cls, text: str) -> str:
+        try:
+            parts = urlsplit(f"//{text}")
+            if parts.hostname and parts.port is not None and parts.netloc == text:
+                return text
+        except ValueError:
+            pass
+        raise ValueError("must be host:port, such as 127.0.0.1:2525 or [::1]:2525")
+
+    @field_validator("report_to", "report_from")
+    @classmethod
+    def _addresses(cls, value: tuple[str, ...] | str) -> tuple[str, ...] | str:
+        for address in (value,) if isinstance(value, str) else value:
+            if address and not re.fullmatch(r"[^@\s<>,]+@[^@\s<>,]+", address):
+                raise ValueError(f"{address!r} is no mail address")
+        return value
+
+    @model_validator(mode="after")
+    def _report_needs(self) -> Self:
+        if self.report_to and not (self.smarthost and self.report_from):
+            raise ValueError(f"{PREFIX}REPORT_TO: needs {PREFIX}SMARTHOST and {PREFIX}REPORT_FROM")
+        return self
+
+    @model_validator(mode="after")
+    def _one_process(self) -> Self:
+        if self.clickhouse_dsn == "chdb":
+            if self.workers > 1:
+                raise ValueError(f"{PREFIX}WORKERS: {ONE_PROCESS}")
+            if not self.load:
+                raise ValueError(f"{PREFIX}LOAD: {ONE_PROCESS}")
+            if self.clickhouse_cluster:
+                raise ValueError(f"{PREFIX}CLICKHOUSE_CLUSTER: needs {PREFIX}CLICKHOUSE_DSN")
+        return self
+
+    @model_validator(mode="after")
+    def _smtp_needs(self) -> Self:
+        if self.smtp and not self.smarthost:
+            raise ValueError(f"{PREFIX}SMTP: needs {PREFIX}SMARTHOST")
+        if self.smtp and self.workers > 1:
+            raise ValueError(f"{PREFIX}SMTP: run `mailwake smtp` beside several workers")
+        if bool(self.smtp_cert) != bool(self.smtp_key):
+            raise ValueError(f"{PREFIX}SMTP_CERT and {PREFIX}SMTP_KEY: need each other")
+        if len({bool(self.dkim_key), bool(self.dkim_domain), bool(self.dkim_selector)}) > 1:
+            raise ValueError(
+                f"{PREFIX}DKIM_KEY, {PREFIX}DKIM_DOMAIN, {PREFIX}DKIM_SELECTOR: need each other"
+            )
+        return self
+
+    def local_url(self, port: int | None = None) -> str:
+        """The URL at which this machine reaches the service, `port` where another was chosen."""
+        host = "127.0.0.1" if self.host in ("0.0.0.0", "::") else self.host  # noqa: S104
+        host = f"[{host}]" if ":" in host else host
+        return f"http://{host}:{port or self.port}"
+
+    @property
+    def console_url(self) -> str:
+        """Where people and mailers find dashboard and API."""
+        return self.dashboard_url or self.public_url
+
+    @property
+    def sending_networks(self) -> tuple[Network, ...]:
+        """SMTP_NETWORKS as networks."""
+        return tuple(ipaddress.ip_network(item, strict=False) for item in self.smtp_networks)
+
+    @property
+    def hook_networks(self) -> tuple[Network, ...]:
+        """WEBHOOK_NETWORKS as networks."""
+        return tuple(ipaddress.ip_network(item, strict=False) for item in self.webhook_networks)
+
+    @property
+    def proxy_networks(self) -> tuple[Network, ...]:
+        """TRUSTED_PROXIES as networks."""
+        return tuple(ipaddress.ip_network(item, strict=False) for item in self.trusted_proxies)

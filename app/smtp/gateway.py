@@ -1,0 +1,308 @@
+"""The SMTP gateway: takes a mail, has it tracked and hands it to the smarthost, all at once.
+
+It has no queue. A client hears 250 after the smarthost's 250 and never else, so whatever happens
+the mail is with one of them (RFC 5321, section 4.2.5).
+"""
+
+import asyncio
+import ipaddress
+import logging
+import re
+import socket
+import ssl
+from collections import Counter
+from collections.abc import Callable
+from email.utils import formatdate
+from typing import Any, cast
+from urllib.parse import urlsplit
+
+from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
+
+from app.auth.api_keys import Keys
+from app.auth.workspaces import DEFAULT
+from app.messages.prepare import MessagePreparer
+from app.rewriting.header_fields import begins_within
+from app.settings.settings import PREFIX, Settings, SettingsError
+from app.smtp.copies import refusal
+from app.smtp.protocol import Protocol
+from app.smtp.relay import Envelope as Sent
+from app.smtp.relay import MailRelay
+from app.smtp.upstream import LAST_ANSWER_SECONDS, Answer, Capabilities, SmarthostConnection
+
+log = logging.getLogger(__name__)
+IDLE_SECONDS = 300.0  # seconds between commands (RFC 5321, section 4.5.3.2.7)
+MOST_RECIPIENTS = 100  # of one mail (RFC 5321, section 4.5.3.1.8)
+LOGINS = 5  # attempts on one connection
+# What may stand between angle brackets (RFC 5321, section 4.1.2), no more closely than is safe.
+ADDRESS = re.compile(r'(?:(?:"(?:[^"\\]|\\.)*"|[^\s"<>@]+)(?:@[^\s"<>@]+)?)?')
+
+
+class Gateway:
+    """`listen()`, then `run()` until cancelled, then `stop()`. Raises SettingsError.
+
+    `outgoing` gives a workspace's; `counts` is as Transit says, of all workspaces.
+    """
+
+    def __init__(
+        self, settings: Settings, keys: Keys, outgoing: Callable[[str], MessagePreparer]
+    ) -> None:
+        self.settings, self._keys = settings, keys
+        self.counts: Counter[str] = Counter()
+        self._outgoing = outgoing
+        self._transits: dict[str, tuple[MessagePreparer, MailRelay]] = {}
+        self.transit(DEFAULT)  # a wrong setting is capabilities now
+        self.name = urlsplit(settings.public_url).hostname or "localhost"
+        self.tls = _tls(settings)
+        self.capabilities: Capabilities | None = None  # by the smarthost, last
+        self.relays: set[asyncio.Task[str]] = set()
+        self._connections = 0
+        self._socket: socket.socket | None = None
+        self._server: asyncio.Server | None = None
+
+    def transit(self, workspace: str) -> MailRelay:
+        """A workspace's way for mails; made anew when its address or keys have changed."""
+        outgoing = self._outgoing(workspace)
+        known = self._transits.get(workspace)
+        if known is None or known[0] is not outgoing:
+            known = outgoing, MailRelay(self.settings, outgoing, self.counts)
+            self._transits[workspace] = known
+        return known[1]
+
+    def listen(self) -> int:
+        """Take the port, before anything else starts; returns it. Raises SettingsError."""
+        parts = urlsplit(f"//{self.settings.smtp_listen}")
+        where = (parts.hostname or "", parts.port or 0)
+        try:
+            family = socket.AF_INET6 if ":" in where[0] else socket.AF_INET
+            self._socket = socket.create_server(where, family=family, backlog=512)
+        except OSError as error:
+            raise SettingsError(
+                f"{PREFIX}SMTP_LISTEN: cannot listen on {self.settings.smtp_listen}:"
+                f" {error.strerror}"
+            ) from None
+        return int(self._socket.getsockname()[1])
+
+    async def run(self) -> None:
+        """Serve until cancelled."""
+        assert self._socket  # noqa: S101  (listen() comes first)
+        self._server = await asyncio.get_running_loop().create_server(
+            self._protocol, sock=self._socket
+        )
+        log.info("taking mail on %s", self.settings.smtp_listen)
+        await self._server.serve_forever()
+
+    async def stop(self) -> None:
+        """Take no more; mails that are with the smarthost are waited for."""
+        if self._server:
+            self._server.close()
+        if self.relays:
+            await asyncio.wait(self.relays, timeout=30)
+
+    def may_send(self, session: Session) -> bool:
+        """Whether a client has shown a key, or is in one of SMTP_NETWORKS."""
+        if session.authenticated:  # until the key is revoked
+            return self.workspace(session) is not None
+        address = ipaddress.ip_address(_peer(session))
+        address = getattr(address, "ipv4_mapped", None) or address
+        return any(address in network for network in self.settings.sending_networks)
+
+    def login(self, _: Any, __: Any, ___: Any, ____: str, given: Any) -> AuthResult:
+        """Any name, with an API key that may rewrite for a password."""
+        found = given.password if isinstance(given, LoginPassword) else b""
+        secret = found.decode("utf-8", "replace")
+        key = self._keys.find(secret)
+        may = key is not None and key.may("rewrite")
+        return AuthResult(success=may, handled=False, auth_data=secret)
+
+    def workspace(self, session: Session) -> str | None:
+        """Whose mail a client sends: without a login the settings' own; None by a dead key."""
+        if not session.authenticated:
+            return DEFAULT
+        key = self._keys.find(str(session.auth_data))
+        return key.workspace if key else None
+
+    def _protocol(self) -> asyncio.BaseProtocol:
+        if self._connections >= self.settings.smtp_connections:
+            return _Busy()
+        self._connections += 1
+        return Protocol(
+            Conversation(self),
+            self._left,
+            data_size_limit=self.settings.smtp_max_mb * 1_000_000,
+            enable_SMTPUTF8=True,
+            hostname=self.name,
+            ident="Mailwake",
+            tls_context=self.tls,
+            timeout=IDLE_SECONDS,
+            command_call_limit={"AUTH": LOGINS, "*": 1_000_000},
+            authenticator=self.login,
+            loop=asyncio.get_running_loop(),
+        )
+
+    def _left(self) -> None:
+        self._connections -= 1
+
+
+class Conversation:
+    """One client's connection, beside one to the smarthost. aiosmtpd calls `handle_*`."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self.gateway = gateway
+        self.upstream = SmarthostConnection(gateway.settings)
+        self.relay: asyncio.Task[str] | None = None
+        self._sender, self._workspace = "", DEFAULT
+        self._options: list[str] = []
+
+    def closed(self) -> None:
+        """The client has gone; a mail that is with the smarthost is still finished."""
+        if self.relay and not self.relay.done():
+            self.relay.add_done_callback(lambda _: self.upstream.close())
+        else:
+            self.upstream.close()
+
+    async def handle_HELO(self, server: SMTP, session: Session, _: Envelope, name: str) -> str:  # noqa: N802
+        """Without extensions."""
+        await self.upstream.reset()
+        session.host_name = name
+        return f"250 {server.hostname}"
+
+    async def handle_EHLO(  # noqa: N802
+        self, _: SMTP, session: Session, __: Envelope, name: str, offered: list[str]
+    ) -> list[str]:
+        """Offer what the smarthost takes: strangers hear what it said last."""
+        await self.upstream.reset()
+        capabilities: Capabilities | Answer | None = self.gateway.capabilities
+        if capabilities is None or self.gateway.may_send(session):
+            capabilities = await self.upstream.connect()
+        if isinstance(capabilities, Answer):
+            return [str(capabilities)]
+        self.gateway.capabilities = capabilities
+        session.host_name = name
+        size = min(self.gateway.settings.smtp_max_mb * 1_000_000, capabilities.size or 10**12)
+        unfit = {"HELP", "SIZE"}
+        unfit |= {"8BITMIME"} if not capabilities.eight_bit else set()
+        unfit |= {"SMTPUTF8"} if not capabilities.utf8 else set()
+        lines = [line[4:] for line in offered if line[4:].split()[0] not in unfit]
+        lines += ["PIPELINING", f"SIZE {size}"]
+        return [f"250-{line}" for line in lines[:-1]] + [f"250 {lines[-1]}"]
+
+    async def handle_MAIL(  # noqa: N802
+        self, _: SMTP, session: Session, envelope: Envelope, sender: str, options: list[str]
+    ) -> str:
+        """Begin the mail at the smarthost too."""
+        workspace = self.gateway.workspace(session)
+        if workspace is None or not self.gateway.may_send(session):
+            more = " after STARTTLS" if self.gateway.tls else ""
+            return f"530 5.7.0 authentication required{more}"
+        capabilities = await self.upstream.connect()
+        if isinstance(capabilities, Answer):
+            return str(capabilities)
+        if "BODY=8BITMIME" in options and not capabilities.eight_bit:
+            return "550 5.6.3 the smarthost takes no 8BITMIME"
+        if "SMTPUTF8" in options and not capabilities.utf8:
+            return "550 5.6.7 the smarthost takes no SMTPUTF8"
+        sizes = [int(option[5:]) for option in options if option.startswith("SIZE=")]
+        if sizes and capabilities.size and sizes[0] > capabilities.size:
+            return f"552 5.3.4 the smarthost takes {capabilities.size} bytes at most"
+        self._sender, self._workspace = "" if sender == "<>" else sender, workspace
+        if problem := _unfit(self._sender, options):
+            return problem
+        self._options = [option for option in options if option in ("BODY=8BITMIME", "SMTPUTF8")]
+        found = await self.upstream.mail(self._sender, self._options)
+        if found.accepted:
+            envelope.mail_from = sender
+        return str(found)
+
+    async def handle_RCPT(  # noqa: N802
+        self, _: SMTP, __: Session, envelope: Envelope, recipient: str, ___: list[str]
+    ) -> str:
+        """The smarthost says whether it takes the recipient."""
+        if len(envelope.rcpt_tos) >= MOST_RECIPIENTS:
+            return "452 4.5.3 too many recipients"
+        if problem := _unfit(recipient, self._options):
+            return problem
+        found = await self.upstream.rcpt(recipient)
+        if found.accepted:
+            envelope.rcpt_tos.append(recipient)
+        return str(found)
+
+    async def handle_RSET(self, _: SMTP, __: Session, ___: Envelope) -> str:  # noqa: N802
+        """Forget the mail."""
+        await self.upstream.reset()
+        return "250 2.0.0 ok"
+
+    async def handle_QUIT(self, _: SMTP, __: Session, ___: Envelope) -> str:  # noqa: N802
+        """Take leave of the smarthost too."""
+        await self.upstream.quit()
+        return "221 2.0.0 bye"
+
+    async def handle_DATA(self, server: Protocol, session: Session, envelope: Envelope) -> str:  # noqa: N802
+        """Relay; the smarthost's answer is the client's."""
+        content = envelope.original_content or b""
+        if problem := refusal(content):
+            return await self.gateway.transit(self._workspace).refuse(self.upstream, problem)
+        server.keep(2 * LAST_ANSWER_SECONDS)  # the smarthost may take its time
+        to = Sent(self._sender, tuple(envelope.rcpt_tos), self._options)
+        broken = begins_within(content)
+        trace = b"" if broken else _received(self.gateway.name, server, session)
+        work = self.gateway.transit(self._workspace).relay(self.upstream, to, trace, content)
+        # A client that leaves now must not cut the mail off: it may be taken already.
+        self.relay = asyncio.create_task(work)
+        self.gateway.relays.add(self.relay)
+        self.relay.add_done_callback(self.gateway.relays.discard)
+        return await asyncio.shield(self.relay)
+
+    async def handle_exception(self, error: Exception) -> str:
+        """Whatever it is, the client keeps its mail."""
+        log.error("SMTP: %r", error, exc_info=error)
+        await self.upstream.reset()
+        return "451 4.3.0 internal error, try again later"
+
+
+class _Busy(asyncio.Protocol):
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        cast(asyncio.WriteTransport, transport).write(
+            b"421 4.7.0 too many connections, try again later\r\n"
+        )
+        transport.close()
+
+
+def _unfit(address: str, options: list[str]) -> str:
+    """Why an address cannot be used (RFC 5321, 4.1.2; RFC 6531, 3.4); empty where it can.
+
+    The library's parser lets brackets through within a domain literal; in the command to the
+    smarthost they would end the address.
+    """
+    if not ADDRESS.fullmatch(address):
+        return "553 5.1.3 the address has a blank, a quote or an angle bracket out of place"
+    try:
+        address.encode("utf-8" if "SMTPUTF8" in options else "ascii")
+    except UnicodeEncodeError:
+        return "553 5.6.7 the address is not ASCII: say SMTPUTF8, and write UTF-8"
+    return ""
+
+
+def _tls(settings: Settings) -> ssl.SSLContext | None:
+    if not settings.smtp_cert or not settings.smtp_key:
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    try:
+        context.load_cert_chain(settings.smtp_cert, settings.smtp_key)
+    except OSError as error:
+        raise SettingsError(f"{PREFIX}SMTP_CERT, {PREFIX}SMTP_KEY: {error}") from None
+    return context
+
+
+def _peer(session: Session) -> str:
+    return str((session.peer or ("0.0.0.0",))[0]).partition("%")[0]  # noqa: S104
+
+
+def _received(host: str, server: SMTP, session: Session) -> bytes:
+    """The trace field of RFC 5321, section 4.4, with the protocol's name of RFC 3848."""
+    esmtp = "E" if session.extended_smtp else ""
+    tls, login = "S" if session.ssl else "", "A" if session.authenticated else ""
+    helo = "".join(c for c in session.host_name or "" if c.isascii() and (c.isalnum() or c in ".-"))
+    return (
+        f"Received: from {helo[:255] or 'unknown'} ([{_peer(session)}])\r\n"
+        f"\tby {host} (Mailwake) with {esmtp}SMTP{tls}{login};\r\n\t{formatdate()}\r\n"
+    ).encode("ascii")

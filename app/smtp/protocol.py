@@ -1,0 +1,98 @@
+"""aiosmtpd's protocol, with what a gateway needs besides: mails are read in large pieces.
+
+aiosmtpd awaits each line of a mail, which takes most of the time that a mail takes at all.
+"""
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+from aiosmtpd.smtp import SMTP
+
+from app.rewriting.smtp_lines import LONGEST_LINE
+
+COMMAND = 2_048  # bytes; RFC 5321 asks for 512
+PIECE = 2**20  # more than the reader ever holds
+_ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
+_PLAIN = re.compile(rf"<({_ATOM}(?:\.{_ATOM})*@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*)>((?: .*)?)")
+END = b"\r\n.\r\n"
+
+
+class Protocol(SMTP):
+    """`left` is called once when the connection is over, after `handler.closed()`."""
+
+    line_length_limit = LONGEST_LINE
+    command_size_limit = COMMAND
+
+    def __init__(self, handler: Any, left: Callable[[], None], **more: Any) -> None:
+        super().__init__(handler, **more)
+        self._left: Callable[[], None] | None = left
+
+    def eof_received(self) -> bool:
+        """Who comes and goes at once would else be kept until the time is over."""
+        super().eof_received()
+        return False
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """Told twice where TLS fails."""
+        super().connection_lost(error)
+        if self._left:
+            self.event_handler.closed()
+            self._left()
+            self._left = None
+
+    def keep(self, seconds: float) -> None:
+        """Do not take the client for idle so soon: its mail is being taken on."""
+        self._reset_timeout(seconds)
+
+    def _getaddr(self, arg: str) -> tuple[str | None, str | None]:
+        """Nearly every address is plain; aiosmtpd parses each by the whole grammar."""
+        if plain := _PLAIN.fullmatch(arg):
+            return plain[1], plain[2]
+        try:
+            parsed: tuple[str | None, str | None] = super()._getaddr(arg)
+        except (RecursionError, IndexError, ValueError):  # the library follows each bracket
+            return None, None
+        return parsed
+
+    async def smtp_DATA(self, arg: str | None) -> None:  # noqa: N802
+        """RFC 5321, section 4.1.1.4: a mail ends with a dot alone on its line, and nowhere else."""
+        if await self.check_helo_needed() or await self.check_auth_needed("DATA"):
+            return
+        assert self.envelope is not None  # noqa: S101
+        if not self.envelope.rcpt_tos:
+            await self.push("503 Error: need RCPT command")
+            return
+        if arg:
+            await self.push("501 Syntax: DATA")
+            return
+        await self.push("354 End data with <CR><LF>.<CR><LF>")
+        content = await self._content()
+        if content is None:
+            status = "552 5.3.4 the mail is too large"
+        else:
+            self.envelope.content = self.envelope.original_content = content
+            status = await self._call_handler_hook("DATA")
+        self.envelope = self._create_envelope()
+        await self.push(status)
+
+    async def _content(self) -> bytes | None:
+        """The mail, its dots taken away (section 4.5.2), or None where it is too large."""
+        limit = self.data_size_limit or 0
+        data = bytearray(b"\r\n")  # so that it may end at once
+        seen, fits = 0, True
+        while (end := data.find(END, max(0, seen - len(END) + 1))) < 0:
+            if len(data) > limit + LONGEST_LINE:
+                fits = False
+            if not fits:
+                del data[: -len(END) + 1]
+            seen = len(data)
+            piece = await self._reader.read(PIECE)
+            if not piece:  # the client has gone; connection_lost() follows
+                raise ConnectionResetError
+            data += piece
+        if rest := bytes(data[end + len(END) :]):
+            self._reader.feed_data(rest)  # the next commands; nothing else is in the reader
+        del data[end + 2 :]
+        content = data.replace(b"\r\n.", b"\r\n")[2:]
+        return bytes(content) if fits and len(content) <= limit else None

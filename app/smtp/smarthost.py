@@ -1,0 +1,39 @@
+"""The one mail server that takes mail on: MAILWAKE_SMARTHOST."""
+
+import ipaddress
+import ssl
+from urllib.parse import unquote, urlsplit
+
+from aiosmtplib import SMTP
+
+from app.settings.settings import Settings
+
+TIMEOUT_SECONDS = 60.0  # seconds for each answer but the last
+
+
+def client(settings: Settings) -> SMTP:
+    """Not yet connected. TLS is verified; a password goes over TLS only, this machine excepted."""
+    parts = urlsplit(settings.smarthost)
+    tls = parts.scheme == "smtps"
+    here = is_here(parts.hostname)
+    # Elsewhere STARTTLS is used where it is offered, and a must before a password.
+    starttls = None if not (tls or here or parts.username) else bool(parts.username) and not here
+    return SMTP(
+        hostname=parts.hostname or "",
+        port=parts.port or (465 if tls else 587),
+        username=unquote(parts.username) if parts.username else None,
+        password=unquote(parts.password) if parts.password else None,
+        use_tls=tls,
+        start_tls=False if tls else starttls,
+        tls_context=ssl.create_default_context(cafile=settings.smarthost_ca),
+        local_hostname=urlsplit(settings.public_url).hostname or "localhost",
+        timeout=TIMEOUT_SECONDS,
+    )
+
+
+def is_here(host: str | None) -> bool:
+    """Whether a host is this machine."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host or "").is_loopback
+    except ValueError:
+        return False

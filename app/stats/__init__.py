@@ -1,0 +1,1 @@
+"""Questions to ClickHouse, their filters, and segments of recipients."""

@@ -1,0 +1,377 @@
+"""Questions to ClickHouse: one SQL file each in clickhouse/queries, and their answers' shapes.
+
+Blocking, like Storage: call from threads. Dashboard and API ask the same functions, so that their
+figures agree. Times are aware datetimes in UTC.
+"""
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from app.experiments.variants import MOST, UNNAMED, Variants
+from app.links import families, identity
+from app.links.families import Recorded
+from app.model.errors import (
+    NotFoundError,
+)
+from app.model.ids import newsletter_key
+from app.model.tracking_modes import summarise_modes
+from app.schemas.stats import (
+    Agents,
+    AgentStats,
+    Count,
+    LinkStats,
+    Newsletter,
+    PlaceStats,
+    Split,
+    Stats,
+)
+from app.stats.filters import PARTS, FilterError, Filters, Show, since
+from app.storage.clickhouse import Row, Storage
+from app.storage.newsletters import Newsletters
+from app.storage.sql import (
+    sql,
+)
+
+SLOTS = 24  # of a sparkline
+AVERAGE_SECONDS = 60
+
+HitFilters = Mapping[str, str]  # filters on one newsletter's hits: Filters.hit_filters
+NO_FILTERS: HitFilters = {}
+EVERYTHING = Filters(show="all")
+
+
+@dataclass(frozen=True)
+class Step:
+    """Totals of one step of a timeline that starts at `at`."""
+
+    at: datetime
+    opens: Split
+    clicks: Split
+
+
+def filtered(parts: HitFilters) -> dict[str, Any]:
+    """The parameters of filters.part; of `period` messages count that were sent within it."""
+    begins = since(parts.get("period", "all"), datetime.now(UTC))
+    set_ = {name: parts.get(name, "") for name in PARTS}
+    return {**set_, **clicked(parts), "since_ms": int(begins.timestamp() * 1000)}
+
+
+def clicked(parts: HitFilters) -> dict[str, Any]:
+    """The parameters of clicked.part: `link` is an id or, as in version 0.1, a place."""
+    link = parts.get("link", "")
+    key = identity.read_id(link)
+    return {
+        "link": key or 0,
+        "position": int(link) if link and key is None else -1,
+        "link_name": parts.get("link_name", ""),
+        "label": parts.get("label", ""),
+        "url": parts.get("url", ""),
+        "host": parts.get("host", "").lower(),
+        "path": like(parts.get("path", "")),
+    }
+
+
+def like(pattern: str) -> str:
+    """A pattern whose * stands for anything, as LIKE takes it."""
+    for special in ("\\", "%", "_"):
+        pattern = pattern.replace(special, f"\\{special}")
+    return pattern.replace("*", "%")
+
+
+class Queries:
+    """The questions of one workspace. Any method raises StorageError while the database is away.
+
+    `stated` knows newsletters that ClickHouse has not heard of yet.
+    """
+
+    def __init__(
+        self,
+        storage: Storage,
+        workspace: str = "default",
+        variants: Variants | None = None,
+        stated: Newsletters | None = None,
+    ) -> None:
+        self._storage, self._variants, self._stated = storage, variants, stated
+        self._averages: dict[Show, tuple[tuple[float, float], float]] = {}
+        self.workspace = workspace
+
+    def run(self, name: str, **parameters: Any) -> list[Row]:
+        """The rows of a query by its file's name."""
+        return self._storage.query(sql(name), {"workspace": self.workspace, **parameters})
+
+    def stream(self, name: str, form: str, **parameters: Any) -> Iterator[bytes]:
+        """A query's answer as bytes in one of ClickHouse's formats, as they come."""
+        return self._storage.stream(sql(name), {"workspace": self.workspace, **parameters}, form)
+
+    def newsletters(
+        self, filters: Filters = EVERYTHING, limit: int = 100, offset: int = 0
+    ) -> list[Row]:
+        """Rows of newsletters.sql: newsletters with the figures of one group, sorted."""
+        since = filters.since(datetime.now(UTC))
+        return self.run(
+            "newsletters",
+            show=filters.show,
+            search=filters.search,
+            tag=filters.tag,
+            sort=filters.sort,
+            direction=1 if filters.up else -1,
+            since_ms=int(since.timestamp() * 1000),
+            limit=limit,
+            offset=offset,
+        )
+
+    def average(self, show: Show) -> tuple[float, float]:
+        """Open rate and click rate of all newsletters together, at most a minute old."""
+        found, at = self._averages.get(show, ((0.0, 0.0), -AVERAGE_SECONDS))
+        if time.monotonic() - at >= AVERAGE_SECONDS:
+            rows = self.newsletters(Filters(show=show), limit=1)
+            if rows:
+                found = (
+                    rows[0]["opened_in_all"] / (rows[0]["opens_tracked_in_all"] or 1),
+                    rows[0]["clicked_in_all"] / (rows[0]["clicks_tracked_in_all"] or 1),
+                )
+            self._averages[show] = found, time.monotonic()
+        return found
+
+    def newsletter(self, newsletter_id: str) -> Newsletter:
+        """One whose message was accepted is known before ClickHouse has it, in every process.
+
+        Raises NotFoundError.
+        """
+        key = self.key(newsletter_id)
+        rows = self.run("newsletter", newsletter=key)
+        if not rows and self._stated and (known := self._stated.read(key)):
+            return Newsletter(known.id, known.name[1], known.subject[1], known.tags[1])
+        if not rows:
+            raise NotFoundError("newsletter_id", f"newsletter {newsletter_id!r} is unknown")
+        row = rows[0]
+        return Newsletter(row["id"], row["name"], row["subject"], tuple(row["tags"]))
+
+    def sent(self, newsletter_id: str, parts: HitFilters = NO_FILTERS) -> Row:
+        """What the newsletter sent: messages, first_at, last_at (1970 when it sent none).
+
+        Of `parts` only variant and period say something of messages.
+        """
+        key = self.key(newsletter_id)
+        bound = self.filtered(key, parts)
+        return self.run(
+            "newsletter_sent",
+            newsletter=key,
+            variant=bound["variant"],
+            since_ms=bound["since_ms"],
+        )[0]
+
+    def stats(self, newsletter_id: str, parts: HitFilters = NO_FILTERS) -> Stats:
+        """The figures over the hits that `parts` leaves; zeros for an unknown newsletter."""
+        key = self.key(newsletter_id)
+        sent = self.sent(newsletter_id, parts)
+        kinds = {row["kind"]: row for row in self._hits("newsletter_stats", parts, newsletter=key)}
+        times = [self.run("newsletter_last", newsletter=key)[0]["last_at"]] if kinds else []
+        if sent["messages"]:
+            times.append(sent["last_at"])
+        return Stats(
+            newsletter_id=newsletter_id,
+            messages=sent["messages"],
+            opens=_split(kinds.get("open")),
+            clicks=_split(kinds.get("click")),
+            unsubscribes=_split(kinds.get("unsubscribe")).all.unique,
+            updated_at=max(map(utc, times), default=None),
+            tracking=summarise_modes(sent["flags"]),
+            opens_tracked=sent["opens_tracked"],
+            clicks_tracked=sent["clicks_tracked"],
+        )
+
+    def links(self, newsletter_id: str, parts: HitFilters = NO_FILTERS) -> list[LinkStats]:
+        """Every link and family of the newsletter, most human clicks first."""
+        key = self.key(newsletter_id)
+        bound = self.filtered(key, parts)
+        recorded = self.run(
+            "newsletter_links",
+            newsletter=key,
+            variant=bound["variant"],
+            since_ms=bound["since_ms"],
+        )
+        shown = families.shown(
+            Recorded(*(row[name] for name in Recorded._fields)) for row in recorded
+        )
+        here = {"newsletter": key, "links": [row.link_key for row in shown]}
+        positions: dict[int, list[int]] = {}
+        for row in self.run("link_places", **here):
+            positions.setdefault(row["link_key"], []).append(row["position"])
+        several = [link for link, found in positions.items() if len(found) > 1]
+        if parts:
+            counted = {**bound, "newsletter": key}
+            counted["families"] = [row.link_key for row in shown if row.is_family]
+            clicks = self.run("link_clicks_filtered", **counted)
+            places = self.run("link_clicks_by_place_filtered", **counted) if several else []
+        else:
+            clicks = self.run("link_clicks", **here)
+            here["links"] = several
+            places = self.run("link_clicks_by_place", **here) if several else []
+        by_link = {row["link_key"]: _counts(row) for row in clicks}
+        by_place = {(row["link_key"], row["position"]): _counts(row) for row in places}
+
+        def placed(link: int) -> Iterator[PlaceStats]:
+            found = positions.get(link, ())
+            for position in found:
+                alone = by_link.get(link, _NOTHING) if len(found) == 1 else _NOTHING
+                yield PlaceStats(position, *by_place.get((link, position), alone))
+
+        links = [
+            LinkStats(
+                identity.shown_id(row.link_key),
+                row.name,
+                row.label,
+                row.url,
+                tuple(row.tags),
+                bool(row.is_family),
+                row.carried,
+                *by_link.get(row.link_key, _NOTHING),
+                tuple(placed(row.link_key)),
+            )
+            for row in sorted(shown, key=lambda row: (row.first_position, row.link_key))
+        ]
+        links.sort(key=lambda link: (-link.human.unique, -link.human.total))
+        return links
+
+    def agents(self, newsletter_id: str, parts: HitFilters = NO_FILTERS) -> Agents:
+        """What the newsletter's hits came with."""
+        found: dict[str, list[AgentStats]] = {}
+        rows = self._hits("newsletter_agents", parts, newsletter=self.key(newsletter_id))
+        for row in rows:
+            agent = AgentStats(
+                row["name"], row["all_total"], row["human_total"], row["machine_total"]
+            )
+            found.setdefault(row["part"], []).append(agent)
+        return Agents(
+            *(found.get(part, []) for part in ("client", "os", "device", "country", "family"))
+        )
+
+    def timeline(
+        self,
+        newsletter_id: str,
+        start: datetime,
+        end: datetime,
+        step: int,
+        parts: HitFilters = NO_FILTERS,
+    ) -> list[Step]:
+        """Totals per `step` seconds from `start` to before `end`; empty steps are left out.
+
+        Whole minutes are answered sooner. Uniques are not counted per step and stay 0.
+        """
+        whole = not any(seconds % 60 for seconds in (step, start.timestamp(), end.timestamp()))
+        span = {
+            "newsletter": self.key(newsletter_id),
+            "from_ms": int(start.timestamp() * 1000),
+            "to_ms": int(end.timestamp() * 1000),
+            "step": step,
+        }
+        if whole and not parts:
+            rows = self.run("newsletter_timeline", **span)
+        else:
+            rows = self.run(
+                "newsletter_timeline_exact", **self.filtered(span["newsletter"], parts), **span
+            )
+        steps: dict[datetime, dict[str, Split]] = {}
+        for row in rows:
+            steps.setdefault(utc(row["step_at"]), {})[row["kind"]] = _split(row)
+        return [
+            Step(at, kinds.get("open", Split()), kinds.get("click", Split()))
+            for at, kinds in steps.items()
+        ]
+
+    def sparklines(self, newsletters: Sequence[Row]) -> list[Row]:
+        """For rows of newsletters.sql: newsletter, slot from 0 to before SLOTS, and totals."""
+        young: list[int] = []
+        old: list[int] = []
+        for row in newsletters:
+            span = (row["updated_at"] - row["first_at"]).total_seconds()
+            (young if span < SLOTS * 60 else old).append(row["newsletter"])
+        return [
+            *(self.run("newsletters_sparklines_exact", newsletters=young) if young else ()),
+            *(self.run("newsletters_sparklines", newsletters=old) if old else ()),
+        ]
+
+    def tags(self, filters: Filters, limit: int) -> list[Row]:
+        """Rows of tags.sql, of messages sent within the period."""
+        begins = filters.since(datetime.now(UTC))
+        return self.run(
+            "tags",
+            show=filters.show,
+            search=filters.search,
+            since_ms=int(begins.timestamp() * 1000),
+            limit=limit,
+        )
+
+    def variants(self, newsletter_id: str, show: Show) -> list[Row]:
+        """Rows of newsletter_variants.sql, the lowest number first."""
+        return self.run("newsletter_variants", newsletter=self.key(newsletter_id), show=show)
+
+    def lately(self, newsletter_id: str, since: datetime) -> dict[str, Split]:
+        """Totals of hits since a moment, by kind."""
+        ms = int(since.timestamp() * 1000)
+        rows = self.run("newsletter_live", newsletter=self.key(newsletter_id), since_ms=ms)
+        return {row["kind"]: _split(row) for row in rows}
+
+    def _hits(self, name: str, parts: HitFilters, **parameters: Any) -> list[Row]:
+        """A query over all hits, or with filters its twin over those that they leave."""
+        if not parts:
+            return self.run(name, **parameters)
+        bound = self.filtered(parameters["newsletter"], parts)
+        return self.run(f"{name}_filtered", **bound, **parameters)
+
+    def filtered(self, newsletter: int, parts: HitFilters) -> dict[str, Any]:
+        """The parameters of filters.part, for a newsletter by its key. Raises FilterError."""
+        if variant := parts.get("variant"):
+            parts = {**parts, "variant": self._number(newsletter, variant)}
+        return filtered(parts)
+
+    def _number(self, newsletter: int, variant: str) -> str:
+        """Of a variant by its name; its number is taken as well until the next version."""
+        if variant == UNNAMED:
+            return "0"
+        for number, name in self.names(newsletter).items():
+            if name == variant:
+                return str(number)
+        plain = variant.isascii() and variant.isdigit() and len(variant) <= 3
+        if not plain or int(variant) > MOST:
+            raise FilterError("variant", "is no variant of this newsletter")
+        return variant
+
+    def names(self, newsletter: int) -> Mapping[int, str]:
+        """A newsletter's variants: their names by number."""
+        return self._variants.names(newsletter) if self._variants else {}
+
+    def variant(self, newsletter: int, number: int) -> str:
+        """A variant's name, empty for messages without one."""
+        if self._variants is None:
+            return str(number or "")
+        return self._variants.name(newsletter, number)
+
+    def key(self, newsletter_id: str) -> int:
+        """The newsletter's 64-bit key."""
+        return newsletter_key(self.workspace, newsletter_id)
+
+
+_NOTHING = (Count(), Count(), Count())
+
+
+def utc(at: datetime) -> datetime:
+    """clickhouse-connect gives naive datetimes for UTC columns; say what they are."""
+    return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
+
+
+def _split(row: Row | None) -> Split:
+    return Split() if row is None else Split(*_counts(row))
+
+
+def _counts(row: Row) -> tuple[Count, Count, Count]:
+    """The row's figures for all, human and machine."""
+    every, human, machine = (
+        Count(row[f"{group}_total"], row.get(f"{group}_unique", 0))
+        for group in ("all", "human", "machine")
+    )
+    return every, human, machine

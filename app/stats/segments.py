@@ -1,0 +1,104 @@
+"""Segments: recipients chosen by what they were sent and what they did with it."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import msgspec
+from sqlalchemy import Engine, delete, select
+from sqlalchemy.dialects.sqlite import insert
+
+from app.model.errors import NotFoundError
+from app.schemas.segments import (
+    Segment,
+)
+from app.stats.queries import Queries, clicked
+from app.storage.clickhouse import Row
+from app.storage.tables import saved_segments
+
+EVERYBODY = 2**63
+# Filters on a clicked link by their names in Queries.
+LINKED = {
+    "link": "clicked_link",
+    "link_name": "clicked_name",
+    "label": "clicked_label",
+    "url": "clicked_url",
+    "host": "clicked_host",
+    "path": "clicked_path",
+}
+NAMED = ("newsletter", "opened", "clicked", "not_opened", "not_clicked")
+
+
+class SavedSegments:
+    """Segments of one workspace by name; each is evaluated anew when it is asked for. Blocking."""
+
+    def __init__(self, engine: Engine, workspace: str = "default") -> None:
+        self._engine, self._workspace = engine, workspace
+
+    def put(self, name: str, segment: Segment) -> None:
+        """Save under a name, in the place of what had it before."""
+        content = msgspec.json.encode(segment)
+        made = insert(saved_segments).values(workspace=self._workspace, name=name, segment=content)
+        with self._engine.begin() as connection:
+            connection.execute(
+                made.on_conflict_do_update(
+                    index_elements=["workspace", "name"], set_={"segment": content}
+                )
+            )
+
+    def all(self) -> dict[str, Segment]:
+        """By name, in the names' order."""
+        table = saved_segments.c
+        with self._engine.connect() as connection:
+            rows = connection.execute(
+                select(table.name, table.segment)
+                .where(table.workspace == self._workspace)
+                .order_by(table.name)
+            )
+            return {row.name: msgspec.json.decode(row.segment, type=Segment) for row in rows}
+
+    def get(self, name: str) -> Segment:
+        """Raises NotFoundError."""
+        found = self.all().get(name)
+        if found is None:
+            raise NotFoundError("name", f"segment {name!r} is unknown")
+        return found
+
+    def remove(self, name: str) -> None:
+        """Whether it was there or not."""
+        table = saved_segments.c
+        with self._engine.begin() as connection:
+            connection.execute(
+                delete(saved_segments).where(table.workspace == self._workspace, table.name == name)
+            )
+
+
+def chunks(
+    queries: Queries, segment: Segment, form: str = "JSONEachRow", neutral: bool = False
+) -> Iterator[bytes]:
+    """Its recipients by address, in one of ClickHouse's formats. Raises StorageError.
+
+    `neutral`: no text begins like a spreadsheet's formula (OWASP, "CSV Injection").
+    """
+    return queries.stream("segment", form, **_parameters(queries, segment, EVERYBODY, neutral))
+
+
+def first(queries: Queries, segment: Segment, limit: int) -> Sequence[Row]:
+    """The first recipients by address."""
+    return queries.run("segment", **_parameters(queries, segment, limit))
+
+
+def _parameters(
+    queries: Queries, segment: Segment, limit: int, neutral: bool = False
+) -> Mapping[str, Any]:
+    keys = {name: queries.key(given) if (given := getattr(segment, name)) else 0 for name in NAMED}
+    since = int(segment.since.timestamp() * 1000) if segment.since else 0
+    link = {part: given for part, name in LINKED.items() if (given := getattr(segment, name))}
+    return {
+        **clicked(link),
+        "linked": int(bool(link or segment.clicked_tag)),
+        **keys,
+        "tags": list(segment.clicked_tag),
+        "since_ms": since,
+        "limit": limit,
+        "neutral": int(neutral),
+    }

@@ -1,0 +1,323 @@
+"""The journal: append-only segments of JSON lines that stand between a hit and ClickHouse.
+
+Lines of one turn of the event loop are written together, before their answers are sent, so killing
+the process loses nothing. What a power loss may take is bounded by `sync_ms`. Everything here runs
+on the event loop's thread but fdatasync: only the writer itself rotates, so no line ever goes to a
+closed segment.
+"""
+
+import asyncio
+import fcntl
+import logging
+import os
+import time
+import uuid
+from collections.abc import Awaitable
+from contextlib import suppress
+from errno import EDQUOT, ENOSPC
+from pathlib import Path
+from typing import NamedTuple
+
+from app.model.ids import new_id
+from app.storage.journal_segments import OPEN, PARTIAL, SEALED, adopt_orphans, begun_at, sealed
+
+log = logging.getLogger(__name__)
+
+SEGMENT_BYTES = 16 * 1024 * 1024  # one insert's worth: about 50,000 hits
+SEAL_AFTER_SECONDS = 0.4  # seconds a line may wait in a quiet segment; stats promise two in all
+QUEUE = 4  # while this many sealed segments wait, the open one may grow to SEGMENT_BYTES
+RETRY_SECONDS = 1.0  # seconds between attempts at a disk that refused
+
+
+class JournalError(Exception):
+    """Lines could not be kept: `reason` is disk_full, disk_error, disk_cap or closed."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class Lag(NamedTuple):
+    """What waits for ClickHouse, and for how many seconds the oldest of it has."""
+
+    segments: int
+    bytes: int
+    lines: int
+    seconds: float
+
+
+class _Segment:
+    """One open file under our lock."""
+
+    def __init__(self, folder: Path) -> None:
+        self.id = str(uuid.UUID(bytes=new_id()))
+        self.path = folder / (self.id + OPEN)
+        partial = folder / (self.id + PARTIAL)
+        self.fd = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
+        try:
+            # Locked before it gets the name under which others look for orphans.
+            fcntl.flock(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            partial.rename(self.path)
+        except OSError:
+            os.close(self.fd)
+            raise
+        self.size = 0
+        self.since = time.monotonic()
+        self.synced = 0
+
+    def write(self, data: bytes) -> None:
+        """All of `data` or nothing: a partial write is cut off again before OSError is raised."""
+        try:
+            written = os.write(self.fd, data)
+            while written < len(data):
+                written += os.write(self.fd, data[written:])
+        except OSError:
+            os.ftruncate(self.fd, self.size)
+            raise
+        self.size += len(data)
+
+    def sync(self) -> int:
+        """Put what is written so far on the disk (in a thread); returns how many bytes that is."""
+        size = self.size
+        os.fdatasync(self.fd)
+        return size
+
+    def seal(self) -> None:
+        """Give the file its final name and let go of it; an empty one is removed."""
+        if self.size:
+            self.path.rename(self.path.with_suffix(SEALED))
+        else:
+            self.path.unlink()
+        os.close(self.fd)
+
+
+class _Turn(asyncio.Future[None]):
+    """Ends when the lines of one turn of the loop are kept. All who wrote one of them wait for it.
+
+    So no one of them may cancel it; a task that is cancelled ends when it has happened.
+    """
+
+    def cancel(self, msg: object = None) -> bool:
+        return False
+
+
+class Journal:
+    """Writes records ahead of the answer. Make it, `start()` it on a running loop, `close()` it.
+
+    `folder` is made (0700) where missing; raises JournalError when it cannot be used.
+    """
+
+    def __init__(self, folder: Path, sync_ms: int = 100, max_bytes: int = 10 * 2**30) -> None:
+        self.folder = folder
+        self.sync_ms = sync_ms
+        self.max_bytes = max_bytes
+        self._unwritten = ""  # why the last lines could not be kept; empty while all is well
+        self._unsafe = ""  # why the last fdatasync failed
+        self._segment: _Segment | None = None
+        self._retired: set[_Segment] = set()
+        self._backlog_bytes = 0
+        self._backlog = 0
+        self._counted: dict[str, int] = {}  # lines of sealed segments
+        self._refused_at = -RETRY_SECONDS
+        self._refusal = JournalError("closed", "journal: closed")
+        self._lines: list[bytes] = []  # of this turn of the loop
+        self._turn: _Turn | None = None
+        self._unsynced: list[_Turn] = []
+        self._syncing: asyncio.Task[None] | None = None
+        self._ticker: asyncio.Task[None] | None = None
+        self._closed = False
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            adopt_orphans(folder)
+            self._count_backlog()
+        except OSError as error:
+            raise JournalError("disk_error", f"journal {folder}: {error.strerror}") from error
+
+    def start(self) -> None:
+        """Begin the periodic sync and seal. Call it on the running loop."""
+        self._ticker = asyncio.create_task(self._tick(), name="journal")
+
+    def write(self, lines: bytes) -> Awaitable[None]:
+        """Keep one or more whole lines. Call it on the running loop.
+
+        Once the answer is done they outlive the process, with `sync_ms` 0 a power loss too. Raises
+        JournalError, here or by it, when the disk is full or broken: then none of the lines
+        is kept.
+        """
+        if self._segment is None:
+            self._check()
+        if self._turn is None:
+            loop = asyncio.get_running_loop()
+            self._turn = _Turn(loop=loop)
+            loop.call_soon(self._flush)
+        self._lines.append(lines)
+        return self._turn
+
+    def _flush(self) -> None:
+        """One write for all lines of this turn."""
+        data, turn = b"".join(self._lines), self._turn
+        self._lines, self._turn = [], None
+        if turn is None:
+            return
+        try:
+            segment = self._segment or self._begin()
+            if segment.size + len(data) + self._backlog_bytes > self.max_bytes:
+                raise self._refuse("disk_cap", "has reached MAILWAKE_JOURNAL_MAX_MB")
+            try:
+                segment.write(data)
+            except OSError as error:
+                self._retire()
+                raise self._refuse_by(error) from error
+        except JournalError as error:
+            turn.set_exception(error)
+            return
+        self._unwritten = ""
+        if self.sync_ms == 0:
+            self._unsynced.append(turn)
+            self._start_sync()
+        else:
+            turn.set_result(None)
+        if segment.size >= SEGMENT_BYTES:
+            self._retire()
+
+    async def close(self) -> None:
+        """Sync and seal what is open; nothing may be written after it."""
+        self._flush()
+        self._closed = True
+        if self._ticker:
+            self._ticker.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._ticker
+        self._retire()
+        while self._retired or self._syncing:
+            await (self._syncing or asyncio.sleep(0.01))
+
+    @property
+    def trouble(self) -> str:
+        """What is wrong with the disk; empty while all is well."""
+        return self._unwritten or self._unsafe
+
+    @property
+    def backlog(self) -> tuple[int, int]:
+        """(segments, bytes) that wait for ClickHouse, open segments included."""
+        own = [*self._retired, *([self._segment] if self._segment else [])]
+        sizes = [segment.size for segment in own if segment.size]
+        return self._backlog + len(sizes), self._backlog_bytes + sum(sizes)
+
+    def lag(self) -> Lag:
+        """Of the whole folder, other processes' segments included. Blocking: reads new segments."""
+        found: dict[str, tuple[int, int]] = {}
+        for path in sorted(self.folder.iterdir()):
+            if path.suffix not in (OPEN, SEALED):
+                continue
+            with suppress(FileNotFoundError):  # loaded meanwhile
+                lines = self._counted.get(path.name)
+                if lines is None:
+                    lines = path.read_bytes().count(b"\n")
+                if size := path.stat().st_size:
+                    found[path.name] = size, lines
+        self._counted = {name: lines for name, (_, lines) in found.items() if name.endswith(SEALED)}
+        sizes, lines_of = [size for size, _ in found.values()], [n for _, n in found.values()]
+        age = max((time.time() - begun_at(name) for name in found), default=0.0)
+        return Lag(len(found), sum(sizes), sum(lines_of), max(0.0, age))
+
+    def _check(self) -> None:
+        """Raises JournalError at once where it is known that nothing can be written."""
+        if self._closed:
+            raise JournalError("closed", "journal: closed")
+        if time.monotonic() - self._refused_at < RETRY_SECONDS:
+            raise self._refusal
+
+    def _begin(self) -> _Segment:
+        self._check()
+        try:
+            self._segment = _Segment(self.folder)
+        except OSError as error:
+            raise self._refuse_by(error) from error
+        return self._segment
+
+    def _refuse_by(self, error: OSError) -> JournalError:
+        self._refused_at = time.monotonic()
+        reason = "disk_full" if error.errno in (ENOSPC, EDQUOT) else "disk_error"
+        self._refusal = self._refuse(reason, error.strerror or str(error))
+        return self._refusal
+
+    def _refuse(self, reason: str, why: str) -> JournalError:
+        if not self._unwritten:
+            log.error("journal: %s", why)
+        self._unwritten = f"journal: {why}"
+        return JournalError(reason, self._unwritten)
+
+    def _start_sync(self) -> None:
+        if self._syncing is None:
+            self._syncing = asyncio.create_task(self._sync())
+
+    async def _sync(self) -> None:
+        """One fdatasync for all lines written so far; lines that come meanwhile get the next."""
+        try:
+            while True:
+                turns, self._unsynced = self._unsynced, []
+                retired = list(self._retired)
+                for segment in [*retired, *([self._segment] if self._segment else [])]:
+                    await self._put_on_disk(segment)
+                for segment in retired:
+                    self._seal(segment)
+                for turn in turns:
+                    turn.set_result(None)
+                if not self._unsynced and not self._retired:
+                    return
+        finally:
+            self._syncing = None
+
+    async def _put_on_disk(self, segment: _Segment) -> None:
+        """After an error the kernel forgets what it could not write, so no second try would tell.
+
+        The lines are still in its memory: the segment ends here, and goes to ClickHouse from there.
+        """
+        if segment.size == segment.synced:
+            return
+        try:
+            segment.synced = await asyncio.to_thread(segment.sync)
+            self._unsafe = ""
+        except OSError as error:
+            log.error("journal: fdatasync: %s", error.strerror)
+            self._unsafe = f"journal: fdatasync: {error.strerror}"
+            segment.synced = segment.size
+            if segment is self._segment:
+                self._retire()
+
+    def _seal(self, segment: _Segment) -> None:
+        self._retired.discard(segment)
+        try:
+            segment.seal()
+            self._backlog += bool(segment.size)
+            self._backlog_bytes += segment.size
+        except OSError as error:  # it keeps its .open name and is adopted at the next start
+            log.error("journal: cannot seal %s: %s", segment.id, error.strerror)
+
+    def _retire(self) -> None:
+        """Stop writing to the open segment; it is sealed once it is on the disk."""
+        if self._segment is None:
+            return
+        self._retired.add(self._segment)
+        self._segment = None
+        self._start_sync()
+
+    def _count_backlog(self) -> None:
+        sizes = [entry.stat().st_size for entry in sealed(self.folder)]
+        self._backlog, self._backlog_bytes = len(sizes), sum(sizes)
+
+    async def _tick(self) -> None:
+        pause = min(self.sync_ms / 1000 or SEAL_AFTER_SECONDS, SEAL_AFTER_SECONDS)
+        while True:
+            await asyncio.sleep(pause)
+            with suppress(FileNotFoundError):  # the loader deletes while we count
+                self._count_backlog()
+            segment = self._segment
+            due = (
+                segment and segment.size and time.monotonic() - segment.since >= SEAL_AFTER_SECONDS
+            )
+            if due and self._backlog < QUEUE:
+                self._retire()
+            if segment and segment.size > segment.synced:
+                self._start_sync()

@@ -1,0 +1,107 @@
+"""Small things that change one at a time: one SQLite file in DATA_DIR, shared by its processes.
+
+ClickHouse keeps what is counted; this keeps what must be looked up, changed and locked by row. WAL
+lets readers go on while one writes, and every commit is on disk before it returns.
+"""
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import (
+    Engine,
+    create_engine,
+    event,
+    inspect,
+)
+
+from app.files import locked
+from app.storage.tables import (
+    metadata,
+)
+
+
+class StateError(OSError):
+    """The file could not be written; whoever loads tries again."""
+
+
+class VersionError(Exception):
+    """The file does not fit this program; the message says what to do."""
+
+
+# What has changed in tables that earlier versions made: (table, statements), append-only. A file's
+# `user_version` counts those it has had. New tables need no line: they are made where they lack.
+STEPS: tuple[tuple[str, tuple[str, ...]], ...] = (("feed", ("CREATE INDEX feed_at ON feed (at)",)),)
+
+
+def open_state(folder: Path, migrate: bool = True) -> Engine:
+    """DATA_DIR's state.db, made where it is missing and brought up to date where `migrate`.
+
+    Raises VersionError when the file is newer than this program, or older and may not be changed.
+    """
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    engine = create_engine(
+        f"sqlite:///{folder / 'state.db'}", connect_args={"timeout": 30}, pool_size=8
+    )
+
+    @event.listens_for(engine, "connect")
+    def _(connection: Any, __: Any) -> None:
+        cursor = connection.cursor()
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+            cursor.execute(f"PRAGMA {pragma}")
+        cursor.execute("PRAGMA secure_delete=ON")  # what is deleted is overwritten in the file
+        cursor.close()
+
+    with locked(folder / "state.lock"):  # workers start side by side
+        try:
+            _bring_up_to_date(engine, folder / "state.db", migrate)
+        except VersionError:
+            engine.dispose()
+            raise
+    return engine
+
+
+def steps_missing(folder: Path) -> int:
+    """How many steps DATA_DIR's state.db lacks; 0 where there is none. Raises VersionError."""
+    path = folder / "state.db"
+    if not path.exists():
+        return 0
+    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=30)) as connection:
+        if not connection.execute("SELECT 1 FROM sqlite_master").fetchone():
+            return 0
+        return _steps_missing(path, connection.execute("PRAGMA user_version").fetchone()[0])
+
+
+def _steps_missing(path: Path, version: int) -> int:
+    if version > len(STEPS):
+        raise VersionError(
+            f"{path} was made by a newer Mailwake (version {version}, this one knows {len(STEPS)}):"
+            " run that version, or restore a backup from before"
+        )
+    return len(STEPS) - version
+
+
+def _bring_up_to_date(engine: Engine, path: Path, migrate: bool) -> None:
+    """In one transaction: a process that is killed leaves the file as it was."""
+    with engine.connect() as connection:
+        tables = set(inspect(connection).get_table_names())
+        version = connection.exec_driver_sql("PRAGMA user_version").scalar_one()
+        missing = _steps_missing(path, version) if tables else len(STEPS)
+        if missing and tables and not migrate:
+            raise VersionError(
+                f"{path} is of an older version: run `mailwake migrate` (MAILWAKE_AUTO_MIGRATE is"
+                " off)"
+            )
+        if not missing and tables >= set(metadata.tables):
+            return
+        connection.rollback()
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        for table, statements in STEPS[len(STEPS) - missing :]:
+            if table in tables:
+                for statement in statements:
+                    connection.exec_driver_sql(statement)
+        metadata.create_all(connection)
+        if missing:
+            connection.exec_driver_sql(f"PRAGMA user_version = {len(STEPS)}")
+        connection.commit()

@@ -1,0 +1,1 @@
+"""The hot path: pixels, redirects and unsubscribe pages. Start reading in middleware.py."""

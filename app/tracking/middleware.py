@@ -1,0 +1,125 @@
+"""The hot path: GET|HEAD /o/{message}.gif and /c/{message}/{link}, in front of everything else.
+
+Token, one line in the journal, answer. No database, no user agent parsing, no framework objects:
+a hit costs what ASGI costs and little more.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.model.records import NO_LINK, Kind, encode
+from app.storage.journal import Journal, JournalError
+from app.tracking.hits import (
+    Headers,
+    hit,
+)
+from app.tracking.tokens import (
+    BadTokenError,
+    LinkToken,
+    MessageToken,
+    TokenReaders,
+    Tokens,
+    read_damaged,
+)
+
+GIF = bytes.fromhex(  # one transparent pixel, 43 bytes
+    "47494638396101000100800000000000ffffff21f90401000000002c00000000010001000002024401003b"
+)
+NO_STORE = (b"cache-control", b"no-store, no-cache, must-revalidate, private, max-age=0")
+PIXEL = [(b"content-type", b"image/gif"), (b"content-length", b"43"), NO_STORE]
+PIXEL_START: Message = {"type": "http.response.start", "status": 200, "headers": PIXEL}
+PIXEL_BODY: Message = {"type": "http.response.body", "body": GIF}
+PRIVATE = [NO_STORE, (b"referrer-policy", b"no-referrer"), (b"x-robots-tag", b"noindex, nofollow")]
+NOT_FOUND = b"This link is damaged or incomplete. Please open it from the original message."
+NOWHERE = LinkToken(0, NO_LINK, "")  # of an open
+
+
+class TrackingMiddleware:
+    """ASGI middleware that answers pixels and redirects itself and passes on all else.
+
+    `readers` has the tokens that are good on a host, under b"" those for hosts of nobody; `visitor`
+    gives what is kept of an address, `refused` says why a hit must not count, or nothing. `hits`
+    counts by kind what was recorded, `dropped` by reason what was answered but not counted.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        readers: Mapping[bytes, Tokens | TokenReaders],
+        journal: Journal,
+        visitor: Callable[[str], str] = str,
+        refused: Callable[[Kind, MessageToken, Headers], str] = lambda *_: "",
+    ) -> None:
+        self.app, self.readers, self.journal = app, readers, journal
+        self.visitor, self.refused = visitor, refused
+        self.hits: Counter[str] = Counter()
+        self.dropped: Counter[str] = Counter()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer `/o/` and `/c/`; everything else is the app's."""
+        path = scope["path"] if scope["type"] == "http" else ""
+        if not path.startswith(("/o/", "/c/")):
+            await self.app(scope, receive, send)
+        elif scope["method"] not in ("GET", "HEAD"):
+            await _answer(send, 405, [(b"allow", b"GET, HEAD"), (b"content-length", b"0")])
+        elif path.startswith("/o/"):
+            try:
+                message = path[3:].removesuffix(".gif").replace(".gif", " ", 1)
+                token = read_damaged(self._tokens(scope).read_message, message)
+                await self._count(scope, "open", token)
+            except BadTokenError:
+                self.dropped["bad_message"] += 1
+            await send(PIXEL_START)
+            await send(PIXEL_BODY)
+        else:
+            await self._click(scope, send, *path[3:].partition("/")[::2])
+
+    async def _click(self, scope: Scope, send: Send, message: str, link: str) -> None:
+        """A valid link token is enough to redirect; the message token says whom to count."""
+        tokens = self._tokens(scope)
+        try:
+            target = read_damaged(tokens.read_link, link)
+        except BadTokenError:
+            self.dropped["bad_link"] += 1
+            length = (b"content-length", b"%d" % len(NOT_FOUND))
+            headers = [(b"content-type", b"text/plain; charset=utf-8"), length, *PRIVATE]
+            return await _answer(send, 404, headers, NOT_FOUND)
+        try:
+            token = read_damaged(tokens.read_message, message)
+            if token.newsletter == target.newsletter:
+                await self._count(scope, "click", token, target)
+            else:
+                self.dropped["other_newsletter"] += 1
+        except BadTokenError:
+            self.dropped["bad_message"] += 1
+        location = [(b"location", target.url.encode("ascii")), (b"content-length", b"0"), *PRIVATE]
+        return await _answer(send, 302, location)
+
+    def _tokens(self, scope: Scope) -> Tokens | TokenReaders:
+        """A workspace's own host knows its links only, so that no other can lead from there."""
+        host = next((value for name, value in scope["headers"] if name == b"host"), b"")
+        return self.readers.get(host.lower().rstrip(b"."), self.readers[b""])
+
+    async def _count(
+        self, scope: Scope, kind: Kind, token: MessageToken, target: LinkToken = NOWHERE
+    ) -> None:
+        """Done when the line is kept, or `dropped` says why not."""
+        headers = dict(scope["headers"])
+        reason = self.refused(kind, token, headers)
+        try:
+            if not reason:
+                address = self.visitor((scope["client"] or ("",))[0])
+                found = hit(scope["method"], headers, address, kind, token, target)
+                await self.journal.write(encode(found))
+        except JournalError as error:
+            reason = error.reason
+        (self.dropped if reason else self.hits)[reason or kind] += 1
+
+
+async def _answer(
+    send: Send, status: int, headers: list[tuple[bytes, bytes]], body: bytes = b""
+) -> None:
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

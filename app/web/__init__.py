@@ -1,0 +1,1 @@
+"""HTTP: requests, errors, and which host serves what."""

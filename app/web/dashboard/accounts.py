@@ -1,0 +1,170 @@
+"""Dashboard pages about who may get in: one's own account, and for administrators everybody's."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from starlette.datastructures import FormData
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import Route
+
+from app.auth.api_keys import SCOPES, KeyNameError, Keys
+from app.auth.login_guard import LoginGuard, ThrottledError
+from app.auth.users import LONGEST, ROLES, SHORTEST, User, UserError, Users
+from app.model.errors import NotFoundError
+from app.web.dashboard.pages import Dashboard
+
+
+@dataclass(frozen=True)
+class AccountPages:
+    """Pages of who is logged in; every change is of the user's own workspace."""
+
+    dashboard: Dashboard
+    users: Users
+    keys: Keys
+    door: LoginGuard
+
+    @property
+    def routes(self) -> Sequence[Route]:
+        """For the application's router."""
+        requires_login = self.dashboard.requires_login
+        return (
+            Route("/account", requires_login(self.account)),
+            Route("/account/password", requires_login(self.password), methods=["POST"]),
+            Route("/account/sessions/end", requires_login(self.end_session), methods=["POST"]),
+            Route("/access", requires_login(self.access, "admin")),
+            Route("/access/keys", requires_login(self.add_key, "admin"), methods=["POST"]),
+            Route("/access/keys/revoke", requires_login(self.revoke, "admin"), methods=["POST"]),
+            Route("/access/users", requires_login(self.add_user, "admin"), methods=["POST"]),
+            Route("/access/users/change", requires_login(self.change, "admin"), methods=["POST"]),
+        )
+
+    async def account(self, request: Request) -> Response:
+        """Password and sessions."""
+        return await self._account(request, "", 200)
+
+    async def password(self, request: Request) -> Response:
+        """A new password, for who knows the old one or came by a link; other sessions end."""
+        user, session = request.state.user, request.state.session
+        form = await request.form()
+        given = str(form.get("password", ""))
+        if user.has_password and not session.by_link:
+            address = request.client.host if request.client else ""
+            try:
+                right = await self.door.check(user.name, str(form.get("current", "")), address)
+            except ThrottledError as error:
+                return await self._account(request, error.message, 429)
+            if right is None:
+                return await self._account(request, "current password: is another one", 403)
+        try:
+            await asyncio.to_thread(self.users.set_password, user.name, given, session.id)
+        except UserError as error:
+            return await self._account(request, str(error), 422)
+        return RedirectResponse("/account?changed=1", 303)
+
+    async def end_session(self, request: Request) -> Response:
+        """One of one's own, or all but this one."""
+        user, own = request.state.user, request.state.session.id
+        wanted = str((await request.form()).get("session", ""))
+        for session in await asyncio.to_thread(self.dashboard.sessions.of, user.name):
+            if session.id == wanted or (not wanted and session.id != own):
+                await asyncio.to_thread(self.dashboard.sessions.end, user.name, session.id)
+        return RedirectResponse("/account", 303)
+
+    async def access(self, request: Request) -> Response:
+        """Keys and users."""
+        return await self._access(request)
+
+    async def add_key(self, request: Request) -> Response:
+        """A new key, which the answer alone shows."""
+        user, form = request.state.user, await request.form()
+        name, scopes = _text(form, "name"), [str(scope) for scope in form.getlist("scopes")]
+        try:
+            key, secret = await asyncio.to_thread(
+                self.keys.add, user.workspace, name, scopes, user.name
+            )
+        except KeyNameError as error:
+            return await self._access(request, 422, problem=str(error), given=name, chosen=scopes)
+        return await self._access(request, made=key, secret=secret)
+
+    async def revoke(self, request: Request) -> Response:
+        """End a key."""
+        key_id = _text(await request.form(), "key")
+        if not await asyncio.to_thread(self.keys.revoke, request.state.user.workspace, key_id):
+            raise NotFoundError("key", f"key {key_id!r} is unknown, or revoked already")
+        return RedirectResponse("/access", 303)
+
+    async def add_user(self, request: Request) -> Response:
+        """A new user, with a link to log in by, which the answer alone shows."""
+        form, workspace = await request.form(), request.state.user.workspace
+        name = _text(form, "name")
+        try:
+            user = await asyncio.to_thread(self.users.add, name, workspace, _text(form, "role"))
+        except UserError as error:
+            return await self._access(
+                request,
+                422,
+                user_problem=str(error),
+                user_given=name,
+                role_given=_text(form, "role"),
+            )
+        return await self._invite(request, user)
+
+    async def change(self, request: Request) -> Response:
+        """Another role, a new link, an end to all sessions, or an end to the user."""
+        form, me = await request.form(), request.state.user
+        user = await asyncio.to_thread(self.users.get, _text(form, "user"), me.workspace)
+        action = _text(form, "action")
+        if user is None:
+            raise NotFoundError("user", f"user {_text(form, 'user')!r} is unknown")
+        if user.name == me.name:
+            told = "user: nobody changes their own access; ask another administrator"
+            return await self._access(request, 422, user_problem=told)
+        try:
+            match action:
+                case "link":
+                    return await self._invite(request, user)
+                case "logout":
+                    await asyncio.to_thread(self.dashboard.sessions.end_all, user.name)
+                case "remove":
+                    await asyncio.to_thread(self.users.remove, user.name)
+                case "role":
+                    await asyncio.to_thread(self.users.set_role, user.name, _text(form, "role"))
+                case _:
+                    raise UserError("action: must be link, logout, remove or role")
+        except UserError as error:
+            return await self._access(request, 422, user_problem=str(error))
+        return RedirectResponse("/access", 303)
+
+    async def _invite(self, request: Request, user: User) -> Response:
+        code = await asyncio.to_thread(self.users.new_code, user.name)
+        return await self._access(request, invited=user, code=code)
+
+    async def _account(self, request: Request, problem: str, status: int) -> Response:
+        found = await asyncio.to_thread(self.dashboard.sessions.of, request.state.user.name)
+        page = {
+            "sessions": found,
+            "own": request.state.session,
+            "problem": problem,
+            "changed": "changed" in request.query_params,
+            "shortest": SHORTEST,
+            "longest": LONGEST,
+        }
+        return self.dashboard.page(request, "account.html", page, status)
+
+    async def _access(self, request: Request, status: int = 200, **more: Any) -> Response:
+        workspace = request.state.user.workspace
+        page = {
+            "keys": await asyncio.to_thread(self.keys.all, workspace),
+            "scopes": SCOPES,
+            "users": await asyncio.to_thread(self.users.all, workspace),
+            "roles": ROLES,
+            **more,
+        }
+        return self.dashboard.page(request, "access.html", page, status)
+
+
+def _text(form: FormData, name: str) -> str:
+    return str(form.get(name, "")).strip()

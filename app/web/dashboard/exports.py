@@ -1,0 +1,33 @@
+"""A newsletter's hits as a file: CSV, JSON lines or Parquet, made by ClickHouse, as it comes.
+
+From a server it streams; embedded chDB writes a file in DATA_DIR first, which is then streamed.
+
+Cells that a spreadsheet would take for a formula get an apostrophe in front (OWASP, "CSV
+Injection"), in CSV only.
+"""
+
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import Response
+
+from app.stats.exports import (
+    FORMATS,
+    chunks,
+)
+from app.stats.filters import FilterError, Filters
+from app.stats.queries import Queries
+from app.web.requests import streamed
+
+
+async def answer(
+    request: Request, queries: Queries, newsletter_id: str, filters: Filters
+) -> Response:
+    """The file, ?format= as in FORMATS. Raises FilterError, NotFoundError, StorageError."""
+    wanted = request.query_params.get("format", "csv")
+    if wanted not in FORMATS:
+        raise FilterError("format", f"must be one of {', '.join(FORMATS)}")
+    await run_in_threadpool(queries.newsletter, newsletter_id)
+    parts = chunks(queries, newsletter_id, filters, wanted)
+    safe = "".join(c if c.isascii() and c.isalnum() else "-" for c in newsletter_id)[:60]
+    headers = {"content-disposition": f'attachment; filename="{safe}.{wanted}"'}
+    return await streamed(parts, FORMATS[wanted][1], headers)

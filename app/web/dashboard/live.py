@@ -1,0 +1,153 @@
+"""Live pages: one ticker per process asks the database, every viewer of a page gets the same.
+
+A page is a function that renders named fragments. Once a second, or as soon as this process has
+loaded something, the ticker renders each page that somebody looks at and sends the fragments that
+changed as one server-sent event; htmx puts them in place. A viewer who comes back with
+Last-Event-ID gets what changed since the state it has.
+"""
+
+import asyncio
+import hashlib
+import logging
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from dataclasses import dataclass, field
+
+from sse_starlette import ServerSentEvent
+
+from app.storage.clickhouse import StorageError
+
+log = logging.getLogger(__name__)
+QUIET_ROUND_SECONDS = 1.0  # seconds between two rounds when nothing is new
+POLL_SECONDS = 0.05  # seconds between looks for news of this process
+ROUND_SECONDS = 0.3  # seconds between two rounds, however much is new
+MAX_VIEWERS = 1000
+SESSION_CHECK_SECONDS = 5.0  # seconds between looks whether a viewer's session has ended
+
+Fragments = Mapping[str, str]  # HTML by the id of the element that holds it
+Render = Callable[[], Fragments]
+
+
+class FullError(Exception):
+    """As many viewers as one process serves."""
+
+
+@dataclass(eq=False)
+class _Page:
+    render: Render
+    viewers: set[asyncio.Event] = field(default_factory=set)
+    fragments: Fragments = field(default_factory=dict)
+    version: str = ""
+    trouble: str = ""
+    looking: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+
+class Live:
+    """Start `run()` once; `watch()` gives one viewer's events. `news` grows as figures change."""
+
+    def __init__(self, news: Callable[[], int] = lambda: 0) -> None:
+        self._news = news
+        self._pages: dict[str, _Page] = {}
+
+    @property
+    def viewers(self) -> int:
+        """How many streams are open."""
+        return sum(len(page.viewers) for page in self._pages.values())
+
+    async def run(self) -> None:
+        """Tick until cancelled."""
+        while True:
+            news, begun = self._news(), time.monotonic()
+            for page in list(self._pages.values()):
+                await self._refresh(page)
+            await asyncio.sleep(min(ROUND_SECONDS, QUIET_ROUND_SECONDS))
+            # Loading happens in threads.
+            while self._news() == news and time.monotonic() - begun < QUIET_ROUND_SECONDS:  # noqa: ASYNC110
+                await asyncio.sleep(POLL_SECONDS)
+
+    async def watch(
+        self, key: str, render: Render, last_version: str = ""
+    ) -> AsyncGenerator[ServerSentEvent]:
+        """Events of the page `key`, until the viewer leaves. Raises FullError at once."""
+        if self.viewers >= MAX_VIEWERS:
+            raise FullError
+        page = self._pages.setdefault(key, _Page(render))
+        changed = asyncio.Event()
+        page.viewers.add(changed)
+        try:
+            async with page.looking:  # who comes first asks for all
+                if not page.version:
+                    await self._refresh(page)
+            known: dict[str, str] = {}
+            seen = last_version
+            while True:
+                changed.clear()  # before the look, so that no change is missed while one is sent
+                if page.version != seen:
+                    seen = page.version
+                    news = {k: v for k, v in page.fragments.items() if known.get(k) != v}
+                    known.update(news)
+                    yield ServerSentEvent(data=partials(news), id=seen, retry=2000)
+                else:
+                    await changed.wait()
+        finally:
+            page.viewers.discard(changed)
+            if not page.viewers:
+                self._pages.pop(key, None)
+
+    async def _refresh(self, page: _Page) -> None:
+        try:
+            fragments = await asyncio.to_thread(page.render)
+        except Exception as error:  # one page's trouble must not end the ticker of all others
+            if repr(error) != page.trouble:
+                page.trouble = repr(error)
+                level = logging.DEBUG if isinstance(error, StorageError) else logging.ERROR
+                log.log(level, "a live page waits: %s", error, exc_info=level > logging.DEBUG)
+            return
+        page.trouble = ""
+        version = _version(fragments)
+        if version != page.version:
+            page.fragments, page.version = fragments, version
+            for viewer in page.viewers:
+                viewer.set()
+
+
+async def while_valid(
+    events: AsyncGenerator[ServerSentEvent], valid: Callable[[], bool]
+) -> AsyncIterator[ServerSentEvent]:
+    """A viewer's events until `valid` (blocking) says no, which is asked every CHECK seconds."""
+    coming = asyncio.ensure_future(anext(events, None))
+    asked = time.monotonic()
+    try:
+        while True:
+            await asyncio.wait(
+                {coming}, timeout=max(0, asked + SESSION_CHECK_SECONDS - time.monotonic())
+            )
+            if time.monotonic() - asked >= SESSION_CHECK_SECONDS:
+                asked = time.monotonic()
+                if not await asyncio.to_thread(valid):
+                    return
+            if coming.done():
+                event = coming.result()
+                if event is None:
+                    return
+                yield event
+                coming = asyncio.ensure_future(anext(events, None))
+    finally:
+        coming.cancel()
+        await asyncio.gather(coming, return_exceptions=True)
+        await events.aclose()
+
+
+def partials(fragments: Fragments) -> str:
+    """Fragments as htmx takes them: each morphs the element with its id."""
+    return "".join(
+        f'<hx-partial hx-target="#{name}" hx-swap="innerMorph">{html}</hx-partial>'
+        for name, html in fragments.items()
+    )
+
+
+def _version(fragments: Fragments) -> str:
+    digest = hashlib.blake2b(digest_size=12)
+    for name, html in fragments.items():
+        digest.update(f"{name}\0{html}\0".encode("utf-8", "surrogatepass"))
+    return digest.hexdigest()

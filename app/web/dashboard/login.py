@@ -1,0 +1,109 @@
+"""In and out of the dashboard: by name and password, or by a link that works once."""
+
+import asyncio
+from collections.abc import Sequence
+from functools import partial
+
+from starlette.datastructures import FormData
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import Route
+
+from app.auth.login_guard import LoginGuard, ThrottledError
+from app.auth.users import User, Users
+from app.ingest.user_agents import browser
+from app.web.dashboard.cookies import cookie, drop_cookie, set_cookie
+from app.web.dashboard.forms import (
+    FORM,
+    SESSION,
+    StaleFormError,
+    check_form,
+    local_path,
+    new_secret,
+)
+from app.web.dashboard.pages import Dashboard, field
+
+OLD_LINK = "That link was used before, or it is older than a day."
+
+
+class LoginPages:
+    """The pages for who is not logged in."""
+
+    def __init__(self, dashboard: Dashboard, users: Users, door: LoginGuard) -> None:
+        self._dashboard, self._users, self._door = dashboard, users, door
+
+    @property
+    def routes(self) -> Sequence[Route]:
+        """For the application's router."""
+        return (
+            Route("/login", self.login, methods=["GET", "POST"]),
+            Route("/logout", self._dashboard.requires_login(self.logout), methods=["POST"]),
+        )
+
+    async def login(self, request: Request) -> Response:
+        """By name and password, or by one-time code (?code=), which only a form uses up.
+
+        So nothing is lost when a mail scanner or a chat's preview opens the link first.
+        """
+        onward = local_path(request.query_params.get("next", "/"))
+        if request.method == "POST":
+            try:
+                await check_form(request, cookie(request, FORM))
+            except StaleFormError:
+                told = "This form was too old. Please try again."
+                return self._page(request, 403, onward, problem=told)
+            form = await request.form()
+            if "code" in form:
+                return await self._by_code(request, str(form["code"]), onward)
+            return await self._by_password(request, form, onward)
+        if code := request.query_params.get("code"):
+            user = await asyncio.to_thread(self._users.of_code, code)
+            if user is None:
+                return self._page(request, 403, onward, problem=OLD_LINK)
+            return self._page(request, 200, onward, invited=user, code=code)
+        if await asyncio.to_thread(self._dashboard.sessions.find, cookie(request, SESSION)):
+            return RedirectResponse(onward, 303)
+        return self._page(request, 200, onward)
+
+    async def logout(self, request: Request) -> Response:
+        """End the session."""
+        session = request.state.session
+        await asyncio.to_thread(self._dashboard.sessions.end, session.user.name, session.id)
+        response = RedirectResponse("/login", 303)
+        drop_cookie(request, response, SESSION)
+        return response
+
+    async def _by_code(self, request: Request, code: str, onward: str) -> Response:
+        user = await asyncio.to_thread(self._users.by_code, code)
+        if user is None:
+            return self._page(request, 403, onward, problem=OLD_LINK)
+        return await self._enter(request, user, onward, True)
+
+    async def _by_password(self, request: Request, form: FormData, onward: str) -> Response:
+        name, password = str(form.get("name", "")), str(form.get("password", ""))
+        address = request.client.host if request.client else ""
+        try:
+            user = await self._door.check(name, password, address)
+        except ThrottledError as error:
+            return self._page(request, 429, onward, problem=error.message, name=name)
+        if user is None:
+            told = "Name and password do not match."
+            return self._page(request, 403, onward, problem=told, name=name)
+        return await self._enter(request, user, onward)
+
+    async def _enter(
+        self, request: Request, user: User, onward: str, by_link: bool = False
+    ) -> Response:
+        """A new session, whatever the browser had before."""
+        sessions, label = self._dashboard.sessions, browser(request)
+        token = await asyncio.to_thread(sessions.begin, user, label, by_link)
+        response = RedirectResponse(onward, 303, {"cache-control": "no-store"})
+        set_cookie(request, response, SESSION, token)
+        return response
+
+    def _page(self, request: Request, status: int, onward: str, **more: object) -> Response:
+        secret = cookie(request, FORM) or new_secret()
+        page = {"csrf": partial(field, secret), "onward": onward, **more}
+        response = self._dashboard.page(request, "login.html", page, status)
+        set_cookie(request, response, FORM, secret, None)
+        return response

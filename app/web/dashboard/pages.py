@@ -1,0 +1,388 @@
+"""The dashboard: newsletters and what came back of them, live, and readable without JavaScript."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from functools import cached_property, partial, wraps
+from typing import Any
+from urllib.parse import quote, unquote
+
+from jinja2_fragments import render_block
+from markupsafe import Markup
+from sqlalchemy.exc import SQLAlchemyError
+from sse_starlette import EventSourceResponse
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import BaseRoute, Mount, Route
+from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.auth.sessions import Session, Sessions
+from app.auth.users import Role
+from app.model.errors import NotFoundError
+from app.paths import resource
+from app.settings.settings import Settings
+from app.stats import messages
+from app.stats import recipients as people
+from app.stats.filters import FilterError, Filters
+from app.storage.clickhouse import StorageError
+from app.web.context import WorkspaceContext
+from app.web.dashboard import exports
+from app.web.dashboard.cookies import cookie
+from app.web.dashboard.forms import CSRF, SESSION, StaleFormError, check_form, csrf
+from app.web.dashboard.live import MAX_VIEWERS, Fragments, Live, while_valid
+from app.web.requests import parts_of
+from app.web.views import clickmap, compare, report
+from app.web.views import newsletters as overview
+from app.web.views.templating import templates
+
+ONE = "/newsletters/{newsletter_id:path}"
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:;"
+    " connect-src 'self'; frame-src 'self'; font-src 'self'; form-action 'self'; base-uri 'none';"
+    " frame-ancestors 'none'"
+)
+HEADERS = {
+    "content-security-policy": POLICY,
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "same-origin",
+    "cache-control": "no-store",
+}
+AWAY = (
+    "The database is away. Pixels and links go on working and every hit is kept; the figures"
+    " move again by themselves."
+)
+log = logging.getLogger(__name__)
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+class Dashboard:
+    """Pages for people who are logged in, each about the workspace that is theirs.
+
+    `notices` gives what somebody who looks at a workspace must be told on top.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        sessions: Sessions,
+        live: Live,
+        notices: Callable[[str], list[str]],
+    ) -> None:
+        self._settings, self._live, self._notices = settings, live, notices
+        self.sessions = sessions
+        self.templates = templates()
+
+    @cached_property
+    def routes(self) -> Sequence[BaseRoute]:
+        """Everything but tracking and API."""
+        requires_login = self.requires_login
+        return (
+            Route("/", requires_login(self.newsletters)),
+            Route("/live", requires_login(self.newsletters_live, live=True)),
+            Route(f"{ONE}/live", requires_login(self.newsletter_live, live=True)),
+            Route(f"{ONE}/recipients", requires_login(self.recipients)),
+            Route(f"{ONE}/export", requires_login(self.export)),
+            Route(f"{ONE}/report", requires_login(self.report)),
+            Route(f"{ONE}/experiment", requires_login(self.experiment)),
+            Route(f"{ONE}/clickmap", requires_login(self.clickmap)),
+            Route(f"{ONE}/clickmap/mail", requires_login(self.clickmap_mail)),
+            Route(ONE, requires_login(self.newsletter)),
+            Route("/tags", requires_login(self.tags)),
+            Route("/tags/live", requires_login(self.tags_live, live=True)),
+            Route("/compare", requires_login(self.compare)),
+            Route("/recipients", requires_login(self.recipients)),
+            Route("/recipients/{key:int}", requires_login(self.recipient)),
+            Route("/messages/{message_id}", requires_login(self.message)),
+            Mount(
+                "/static",
+                StaticFiles(directory=resource("static")),
+                name="static",
+                middleware=[Middleware(_Cached)],
+            ),
+        )
+
+    async def newsletters(self, request: Request) -> Response:
+        """All newsletters, searched, sorted and by period."""
+        filters = Filters.read(request.query_params)
+        page = await asyncio.to_thread(
+            overview.newsletters, workspace_context(request).queries, filters
+        )
+        return self.page(request, "newsletters.html", page)
+
+    async def newsletters_live(self, request: Request) -> Response:
+        """The same, as it changes."""
+        filters, queries = Filters.read(request.query_params), workspace_context(request).queries
+        return self.stream(
+            request,
+            f"newsletters {filters.query()}",
+            "newsletters.html",
+            ("totals", "list"),
+            lambda: overview.newsletters(queries, filters),
+        )
+
+    async def tags(self, request: Request) -> Response:
+        """All tags: newsletters and streams by topic."""
+        filters = Filters.read(request.query_params)
+        page = await asyncio.to_thread(overview.tags, workspace_context(request).queries, filters)
+        return self.page(request, "tags.html", page)
+
+    async def tags_live(self, request: Request) -> Response:
+        """The same, as it changes."""
+        filters, queries = Filters.read(request.query_params), workspace_context(request).queries
+        return self.stream(
+            request,
+            f"tags {filters.query()}",
+            "tags.html",
+            ("list",),
+            lambda: overview.tags(queries, filters),
+        )
+
+    async def newsletter(self, request: Request) -> Response:
+        """One newsletter, with filters on its hits."""
+        filters, newsletter_id = Filters.read(request.query_params), _newsletter_id(request)
+        parts = workspace_context(request)
+        page = await asyncio.to_thread(overview.newsletter, parts.queries, newsletter_id, filters)
+        key = parts.queries.key(newsletter_id)
+        page["experiment"] = await asyncio.to_thread(parts.experiments.get, key)
+        return self.page(request, "newsletter.html", page)
+
+    async def experiment(self, request: Request) -> Response:
+        """A newsletter's experiment: what each variant has got, and what was decided."""
+        parts = workspace_context(request)
+        page = await asyncio.to_thread(
+            overview.experiment, parts.queries, parts.experiments, _newsletter_id(request)
+        )
+        return self.page(request, "experiment.html", page)
+
+    async def newsletter_live(self, request: Request) -> Response:
+        """The same, as it changes."""
+        filters, newsletter_id = Filters.read(request.query_params), _newsletter_id(request)
+        queries = workspace_context(request).queries
+        with suppress(StorageError):  # a stream that starts now shows the figures later
+            await asyncio.to_thread(queries.newsletter, newsletter_id)
+            await asyncio.to_thread(
+                queries.filtered, queries.key(newsletter_id), filters.hit_filters
+            )  # a variant that is none is refused before the stream begins
+        return self.stream(
+            request,
+            f"newsletter {filters.query()} {newsletter_id}",
+            "newsletter.html",
+            ("figures", "timeline", "links", "agents"),
+            lambda: overview.newsletter(queries, newsletter_id, filters),
+        )
+
+    async def recipients(self, request: Request) -> Response:
+        """Recipients of one newsletter, or of all."""
+        filters = Filters.read(request.query_params)
+        newsletter_id = _newsletter_id(request) if request.path_params else ""
+        page = await asyncio.to_thread(
+            people.recipients, workspace_context(request).queries, filters, newsletter_id
+        )
+        return self.page(request, "recipients.html", page)
+
+    async def recipient(self, request: Request) -> Response:
+        """One recipient: what came, what was done with it, what is preferred."""
+        filters, key = Filters.read(request.query_params), request.path_params["key"]
+        if key >= 2**64:
+            raise NotFoundError("recipient", "no messages were sent to this recipient")
+        parts = workspace_context(request)
+        page = await asyncio.to_thread(people.recipient, parts.queries, key, filters)
+        withdrawn = await asyncio.to_thread(parts.withdrawals.of, parts.queries.workspace, key)
+        return self.page(request, "recipient.html", {**page, "withdrawn": withdrawn})
+
+    async def message(self, request: Request) -> Response:
+        """One message: what it is, and what came of it in order."""
+        queries, message_id = workspace_context(request).queries, request.path_params["message_id"]
+        row, hits = await asyncio.to_thread(messages.message, queries, message_id)
+        page = {"message": row, "hits": hits, "sent_at": messages.at(row), "filters": Filters()}
+        return self.page(request, "message.html", page)
+
+    async def compare(self, request: Request) -> Response:
+        """Up to four newsletters side by side (?newsletter= repeated)."""
+        filters = Filters.read(request.query_params)
+        ids = [one for one in request.query_params.getlist("newsletter") if one]
+        page = await asyncio.to_thread(
+            compare.compare, workspace_context(request).queries, ids, filters
+        )
+        return self.page(request, "compare.html", {**page, "ids": ids})
+
+    async def report(self, request: Request) -> Response:
+        """What the page says, for printing and mailing."""
+        filters, newsletter_id = Filters.read(request.query_params), _newsletter_id(request)
+        page = await asyncio.to_thread(
+            report.figures, workspace_context(request).queries, newsletter_id, filters.period
+        )
+        return Response(report.html(page, ""), 200, report.HEADERS, "text/html; charset=utf-8")
+
+    async def clickmap(self, request: Request) -> Response:
+        """The mail with rank and share beside each link, and a table of them."""
+        filters, newsletter_id = Filters.read(request.query_params), _newsletter_id(request)
+        page = await asyncio.to_thread(
+            clickmap.page,
+            workspace_context(request).queries,
+            workspace_context(request).templates,
+            newsletter_id,
+            filters,
+        )
+        return self.page(request, "clickmap.html", page)
+
+    async def clickmap_mail(self, request: Request) -> Response:
+        """What the click map's frame holds: a document that can run and send nothing."""
+        filters, newsletter_id = Filters.read(request.query_params), _newsletter_id(request)
+        html = await asyncio.to_thread(
+            clickmap.mail,
+            workspace_context(request).queries,
+            workspace_context(request).templates,
+            newsletter_id,
+            filters,
+            workspace_context(request).settings.public_url,
+        )
+        return Response(html, 200, clickmap.HEADERS, "text/html; charset=utf-8")
+
+    async def export(self, request: Request) -> Response:
+        """A newsletter's hits as a file, with the page's filters."""
+        filters, newsletter_id = Filters.read(request.query_params), _newsletter_id(request)
+        return await exports.answer(
+            request, workspace_context(request).queries, newsletter_id, filters
+        )
+
+    def problem(self, request: Request, status: int, title: str, detail: str) -> Response:
+        """An error's page; one of status 503 looks again by itself, without JavaScript too."""
+        response = self.page(request, "error.html", {"title": title, "detail": detail}, status)
+        if status == 503:
+            response.headers["refresh"] = "5"
+        return response
+
+    async def load_session(self, request: Request) -> Session | None:
+        """Who asks, by the cookie; noted in the request's state, None while nobody is logged in."""
+        token = cookie(request, SESSION)
+        session = await asyncio.to_thread(self.sessions.find, token)
+        if session:
+            request.state.user, request.state.session = session.user, session
+            request.state.token = token
+        return session
+
+    def requires_login(
+        self, endpoint: Endpoint, role: Role = "viewer", live: bool = False
+    ) -> Endpoint:
+        """Only for who is logged in and has the role; forms must be ours; errors become pages."""
+
+        @wraps(endpoint)
+        async def guarded(request: Request) -> Response:
+            session = await self.load_session(request)
+            if session is None:
+                if live:  # a stream cannot follow to the login
+                    return Response(status_code=401, headers=HEADERS)
+                workspace_context = request.url.path + (
+                    f"?{request.url.query}" if request.url.query else ""
+                )
+                back = workspace_context if request.method == "GET" else "/"
+                return RedirectResponse(f"/login?next={quote(back, safe='')}", 303)
+            if request.method == "POST":
+                try:
+                    await check_form(request, request.state.token)
+                except StaleFormError:
+                    told = "Nothing was changed. Please go back, load the page anew and try again."
+                    return self.problem(request, 403, "This form is of another session", told)
+            if not session.user.may(role):
+                told = f"That is for {role}s. You are a {session.user.role} here."
+                return self.problem(request, 403, "Not for this user", told)
+            try:
+                return await endpoint(request)
+            except NotFoundError as error:
+                return self.problem(request, 404, "Nothing here", f"The {error}.")
+            except FilterError as error:
+                told = f"{error.name} in the address {error}."
+                return self.problem(request, 422, "That filter means nothing", told)
+            except StorageError as error:
+                log.warning("answered 503: %s", error)
+                return self.problem(request, 503, "The figures are not at hand", AWAY)
+
+        return guarded
+
+    def page(
+        self, request: Request, name: str, page: Mapping[str, Any], status: int = 200
+    ) -> Response:
+        """A template's page under the dashboard's policy."""
+        user = getattr(request.state, "user", None)
+        page = {
+            "url": self._settings.console_url,
+            "user": user,
+            "notices": self._notices(user.workspace) if user else [],
+            "csrf": partial(field, getattr(request.state, "token", "")),
+            **page,
+        }
+        return self.templates.TemplateResponse(request, name, page, status, dict(HEADERS))
+
+    def stream(
+        self,
+        request: Request,
+        key: str,
+        name: str,
+        blocks: Iterable[str],
+        look: Callable[[], Mapping[str, Any]],
+    ) -> Response:
+        """The blocks of a template as they change; `look` asks the database for their figures."""
+        if self._live.viewers >= MAX_VIEWERS:
+            return Response("too many viewers\n", 503, {"retry-after": "30"})
+
+        workspace = workspace_context(request).queries.workspace
+
+        def render() -> Fragments:
+            told = {"notices": self._notices(workspace)}
+            try:
+                page = {"url": self._settings.console_url, **look()}
+            except StorageError:
+                return {"notices": self._block("base.html", "notices", {**told, "away": AWAY})}
+            found = {block: self._block(name, block, page) for block in blocks}
+            return {"notices": self._block("base.html", "notices", told), **found}
+
+        last = request.headers.get("last-event-id", "")
+        token = request.state.token
+
+        def valid() -> bool:
+            try:
+                return self.sessions.find(token) is not None
+            except SQLAlchemyError:
+                return True  # state.db is away: nobody can say
+
+        events = while_valid(self._live.watch(f"{workspace} {key}", render, last), valid)
+        return EventSourceResponse(events, headers={"cache-control": "no-store"}, ping=20)
+
+    def _block(self, name: str, block: str, page: Mapping[str, Any]) -> str:
+        return render_block(self.templates.env, name, block, page)
+
+
+class _Cached:
+    """Static files carry a hash in their address, so clients may keep them for good."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start" and message["status"] == 200:
+                hashed = b"v=" in scope.get("query_string", b"")
+                age = b"public, max-age=31536000, immutable" if hashed else b"no-cache"
+                nosniff = (b"x-content-type-options", b"nosniff")
+                message["headers"] += [(b"cache-control", age), nosniff]
+            await send(message)
+
+        await self._app(scope, receive, with_headers)
+
+
+def field(secret: str) -> Markup:
+    """The hidden field that every form carries."""
+    return Markup('<input type="hidden" name="{}" value="{}">').format(CSRF, csrf(secret))
+
+
+def workspace_context(request: Request) -> WorkspaceContext:
+    """The parts of the workspace whose pages somebody looks at."""
+    return parts_of(request, request.state.user.workspace)
+
+
+def _newsletter_id(request: Request) -> str:
+    return unquote(request.path_params["newsletter_id"])

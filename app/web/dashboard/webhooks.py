@@ -1,0 +1,141 @@
+"""Dashboard pages of webhooks, with the log of their deliveries."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+from starlette.datastructures import FormData
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import Route
+
+from app.events import webhook_config
+from app.events.webhooks import (
+    Webhook,
+    Webhooks,
+    delivery_out,
+)
+from app.model.errors import FieldError, NotFoundError
+from app.schemas import webhooks as acting
+from app.web.dashboard.form_fields import lines, problem_of
+from app.web.dashboard.pages import Dashboard, workspace_context
+
+LOGGED = 50  # deliveries on a page
+
+
+@dataclass(frozen=True)
+class WebhookPages:
+    """For users who are logged in."""
+
+    dashboard: Dashboard
+
+    @property
+    def routes(self) -> Sequence[Route]:
+        """For the application's router."""
+        requires_login = self.dashboard.requires_login
+        one = "/webhooks/{webhook_id}"
+        return (
+            Route("/webhooks", requires_login(self.list)),
+            Route("/webhooks", requires_login(self.add, "editor"), methods=["POST"]),
+            Route(one, requires_login(self.one)),
+            Route(f"{one}/live", requires_login(self.live, live=True)),
+            Route(f"{one}/{{action}}", requires_login(self.act, "editor"), methods=["POST"]),
+        )
+
+    async def list(self, request: Request) -> Response:
+        """Every webhook, and a form for a new one."""
+        return await self._list(request, {}, "", 200)
+
+    async def _list(
+        self, request: Request, given: dict[str, Any], problem: str, status: int
+    ) -> Response:
+        found = await asyncio.to_thread(workspace_context(request).webhooks.all)
+        page = {
+            "hooks": found,
+            "types": webhook_config.EVENT_TYPES,
+            "given": given,
+            "problem": problem,
+        }
+        return self.dashboard.page(request, "webhooks.html", page, status)
+
+    async def add(self, request: Request) -> Response:
+        """Make the form's webhook, or say which field is wrong."""
+        form = await request.form()
+        given = _given(form)
+        try:
+            wanted = msgspec.convert(given, acting.WebhookIn)
+            webhook_config.valid(wanted)
+        except (msgspec.ValidationError, FieldError) as error:
+            return await self._list(request, given, problem_of(error), 422)
+        filters = webhook_config.filters_of(wanted)
+        parts = workspace_context(request)
+        at = await asyncio.to_thread(parts.feed.last)
+        hook = await asyncio.to_thread(parts.webhooks.add, wanted.url, filters, wanted.first, at)
+        return RedirectResponse(f"/webhooks/{hook.id}", 303)
+
+    async def one(self, request: Request) -> Response:
+        """One webhook with its delivery log."""
+        hook = await self._known(request)
+        page = await asyncio.to_thread(_log, workspace_context(request).webhooks, hook)
+        return self.dashboard.page(request, "webhook.html", page)
+
+    async def live(self, request: Request) -> Response:
+        """The log as it grows."""
+        hook, known = await self._known(request), workspace_context(request).webhooks
+        return self.dashboard.stream(
+            request,
+            f"webhook {hook.id}",
+            "webhook.html",
+            ("log",),
+            lambda: _log(known, known.get(hook.id) or hook),
+        )
+
+    async def act(self, request: Request) -> Response:
+        """Test, enable, replay or remove a webhook."""
+        hook, action = await self._known(request), request.path_params["action"]
+        known = workspace_context(request).webhooks
+        if action == "remove":
+            await asyncio.to_thread(known.remove, hook.id)
+            return RedirectResponse("/webhooks", 303)
+        if action == "test":
+            await asyncio.to_thread(known.test, hook)
+        elif action == "enable":
+            await asyncio.to_thread(known.enable, hook.id)
+        elif action == "replay":
+            await asyncio.to_thread(known.replay, hook.id)
+        else:
+            raise NotFoundError("action", f"action {action!r} is unknown")
+        return RedirectResponse(f"/webhooks/{hook.id}", 303)
+
+    async def _known(self, request: Request) -> Webhook:
+        webhook_id = request.path_params["webhook_id"]
+        hook = await asyncio.to_thread(workspace_context(request).webhooks.get, webhook_id)
+        if hook is None:
+            raise NotFoundError("webhook_id", f"webhook {webhook_id!r} is unknown")
+        return hook
+
+
+def _log(of: Webhooks, hook: Webhook) -> dict[str, Any]:
+    entries = []
+    for one in of.log(hook.id, 0, LOGGED):
+        shown = msgspec.structs.asdict(delivery_out(one))
+        shown["body"] = msgspec.json.format(one.body, indent=2).decode()
+        entries.append(shown)
+    return {"hook": hook, "entries": entries}
+
+
+def _given(form: FormData) -> dict[str, Any]:
+    """What the form says, as the API takes it: a line for each newsletter, label and tag."""
+
+    verdict = str(form.get("verdict", ""))
+    return {
+        "url": str(form.get("url", "")).strip(),
+        "newsletters": lines(form, "newsletters"),
+        "types": [str(value) for value in form.getlist("types")],
+        "verdicts": [verdict] if verdict else [],
+        "labels": lines(form, "labels"),
+        "tags": lines(form, "tags"),
+        "first": bool(form.get("first")),
+    }

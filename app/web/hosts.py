@@ -1,0 +1,57 @@
+"""What every answer but pixels and redirects goes through: who is asked, and safe headers."""
+
+from collections.abc import Container, Mapping
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.settings.settings import Settings
+
+HSTS = "max-age=31536000"  # seconds (RFC 6797); of this host alone
+# What an answer has where it says nothing of its own; browsers then run and frame nothing of it.
+SAFE: Mapping[str, str] = {
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "content-security-policy": (
+        "default-src 'none'; style-src 'self'; img-src 'self' data:; form-action 'self';"
+        " base-uri 'none'; frame-ancestors 'none'"
+    ),
+}
+FOR_RECIPIENTS = ("/u/", "/static/", "/healthz")  # what their pages need
+
+
+class HostRouting:
+    """Workspaces' own hosts, but the one that is the dashboard's too, serve recipients only.
+
+    `hosts` holds them as the Host field names them; it may change while the service runs.
+    """
+
+    def __init__(self, app: ASGIApp, settings: Settings, hosts: Container[bytes]) -> None:
+        self._app, self._hosts = app, hosts
+        public, console = urlsplit(settings.public_url), urlsplit(settings.console_url)
+        self._console = console.netloc.lower()
+        self._secure = {url.netloc.lower() for url in (public, console) if url.scheme == "https"}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        host = Headers(scope=scope).get("host", "").lower().rstrip(".")
+        app = self._app
+        recipients = host != self._console and host.encode("latin-1") in self._hosts
+        if host and recipients and not scope["path"].startswith(FOR_RECIPIENTS):
+            app = PlainTextResponse("Not found\n", 404)
+
+        async def safe(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in SAFE.items():
+                    headers.setdefault(name, value)
+                if host in self._secure or scope.get("scheme") == "https":
+                    headers["strict-transport-security"] = HSTS
+            await send(message)
+
+        await app(scope, receive, safe)

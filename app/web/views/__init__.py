@@ -1,0 +1,1 @@
+"""Figures as HTML: charts, URLs of pages, the report."""

@@ -1,0 +1,180 @@
+"""Charts as SVG, drawn on the server: pure functions from figures to markup.
+
+The drawing stretches to its box and carries no text; labels stand beside it in HTML, and a table
+holds the figures, so the SVG itself is hidden from screen readers. Colours are classes of app.css.
+"""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
+
+from markupsafe import Markup, escape
+
+WIDTH, HEIGHT = 960, 200
+GAP = 0.22  # of a column
+LEAST, MOST = 12, 72  # columns of a timeline; more than MOST when its steps cannot grow
+STEPS = (2, 5, 10, 30, 60, 300, 900, 3600, 3 * 3600, 6 * 3600, 86_400, 7 * 86_400, 28 * 86_400)
+LIVELY = timedelta(hours=1)
+
+
+class Column(NamedTuple):
+    """One step of a timeline: opens and clicks, people's and machines'."""
+
+    human_opens: int
+    machine_opens: int
+    human_clicks: int
+    machine_clicks: int
+
+    @property
+    def highest(self) -> int:
+        """The taller of the two bars."""
+        return max(self.human_opens + self.machine_opens, self.human_clicks + self.machine_clicks)
+
+    @property
+    def summary(self) -> str:
+        """The figures in words."""
+        names = ("opens", "opens by machines", "clicks", "clicks by machines")
+        hits = [f"{n:,} {name}" for n, name in zip(self, names, strict=True) if n]
+        return ", ".join(hits) or "no hits"
+
+
+class Window(NamedTuple):
+    """The stretch of time that a timeline shows: each column's start, and its width in seconds."""
+
+    starts: Sequence[datetime]
+    step: int
+
+    @property
+    def end(self) -> datetime:
+        """When the last column ends."""
+        return self.starts[-1] + timedelta(seconds=self.step)
+
+
+def window(first: datetime, last: datetime, now: datetime, asked: int = 0) -> Window:
+    """From the first message until now; until the `last` activity once all has long been quiet.
+
+    Steps are as wide as `asked` (seconds), or as gives a readable number of them; then the latest
+    are shown. Long means for longer than there was activity: without that a newsletter's two
+    lively days would be one column of its later years.
+    """
+    last = max(first, last)
+    end = last if now - last > max(last - first, LIVELY) else max(now, last)
+    span = (end - first).total_seconds()
+    step = asked or next((step for step in STEPS if span / step <= MOST - 1), STEPS[-1])
+    stop = int(end.timestamp()) // step
+    columns = min(max(stop - int(first.timestamp()) // step + 1, LEAST), 10 * MOST)
+    starts = [
+        datetime.fromtimestamp(number * step, UTC) for number in range(stop - columns + 1, stop + 1)
+    ]
+    return Window(starts, step)
+
+
+def ceiling(highest: int) -> int:
+    """A round number at or above `highest`, and at least 4."""
+    for step in (4, 8, 10, 20, 40, 50, 80):
+        if highest <= step:
+            return step
+    magnitude = int(10 ** (len(str(highest)) - 1))
+    return next(m * magnitude // 2 for m in range(2, 23) if m * magnitude // 2 >= highest)
+
+
+def timeline(columns: Sequence[Column], titles: Sequence[str]) -> Markup:
+    """Opens and clicks side by side for each step; machine hits stand hatched on top.
+
+    A column's title shows while the pointer rests anywhere above or on it.
+    """
+    top = ceiling(max((column.highest for column in columns), default=0))
+    wide = WIDTH / max(len(columns), 1)
+    bar = wide * (1 - GAP) / 2
+    shapes = [
+        f'<line class="grid" x1="0" x2="{WIDTH}" y1="{y}" y2="{y}"/>'
+        for y in (0.5, HEIGHT / 2, HEIGHT - 0.5)
+    ]
+    for number, (column, title) in enumerate(zip(columns, titles, strict=True)):
+        left = number * wide + wide * GAP / 2
+        shapes.append(
+            f'<g><title>{escape(title)}</title><path class="column"'
+            f' d="M{number * wide:.2f} 0h{wide:.2f}v{HEIGHT}h-{wide:.2f}z"/>'
+        )
+        for x, kind, human, machine in (
+            (left, "opens", column.human_opens, column.machine_opens),
+            (left + bar, "clicks", column.human_clicks, column.machine_clicks),
+        ):
+            shapes.append(_bar(x, bar, kind, 0, human, top))
+            shapes.append(_bar(x, bar, f"{kind} machine", human, machine, top))
+        shapes.append("</g>")
+    hatch = "".join(
+        f'<pattern id="hatch-{kind}" width="6" height="6" patternUnits="userSpaceOnUse"'
+        f' patternTransform="rotate(45)"><rect class="{kind}" width="2.4" height="6"/></pattern>'
+        for kind in ("opens", "clicks")
+    )
+    return Markup(  # noqa: S704  (numbers, fixed names and escaped titles only)
+        f'<svg class="timeline" viewBox="0 0 {WIDTH} {HEIGHT}" preserveAspectRatio="none"'
+        f' aria-hidden="true" focusable="false"><defs>{hatch}</defs>{"".join(shapes)}</svg>'
+    )
+
+
+def _bar(x: float, width: float, classes: str, below: int, height: int, top: int) -> str:
+    if not height:
+        return ""
+    tall = HEIGHT * height / top
+    y = HEIGHT - HEIGHT * (below + height) / top
+    return (
+        f'<rect class="{classes}" x="{x:.2f}" y="{y:.2f}" width="{width:.2f}" height="{tall:.2f}"/>'
+    )
+
+
+def sparkline(values: Sequence[int]) -> Markup:
+    """A small line of hits over a newsletter's life."""
+    wide, high = 96, 24
+    top = max(values, default=0) or 1
+    step = wide / max(len(values) - 1, 1)
+    points = [
+        f"{number * step:.1f},{high - 2 - (high - 4) * value / top:.1f}"
+        for number, value in enumerate(values or [0, 0])
+    ]
+    return Markup(  # noqa: S704
+        f'<svg class="sparkline" viewBox="0 0 {wide} {high}" preserveAspectRatio="none"'
+        f' aria-hidden="true" focusable="false"><polygon points="0,{high} {" ".join(points)}'
+        f' {wide},{high}"/><polyline points="{" ".join(points)}"/></svg>'
+    )
+
+
+def share(part: float, whole: float) -> Markup:
+    """A bar of `part` in `whole`."""
+    percent = 100 * min(part / whole, 1) if whole else 0
+    return Markup(  # noqa: S704
+        '<svg class="share" viewBox="0 0 100 1" preserveAspectRatio="none" aria-hidden="true"'
+        f' focusable="false"><rect width="{percent:.1f}" height="1"/></svg>'
+    )
+
+
+def interval(low: float, value: float, high: float, top: float) -> Markup:
+    """A bar from `low` to `high` with a mark at `value`, on a scale from 0 to `top`."""
+    scale = 100 / top if top else 0
+    start, end, at = (min(max(place * scale, 0), 100) for place in (low, high, value))
+    return Markup(  # noqa: S704
+        '<svg class="share" viewBox="0 0 100 1" preserveAspectRatio="none" aria-hidden="true"'
+        f' focusable="false"><rect class="range" x="{start:.1f}" width="{end - start:.1f}"'
+        f' height="1"/><rect x="{min(max(at - 0.5, 0), 99):.1f}" width="1" height="1"/></svg>'
+    )
+
+
+def lines(series: Sequence[Sequence[float]]) -> Markup:
+    """Lines over the same steps, told apart by colour and by dash."""
+    top = max((max(values, default=0) for values in series), default=0) or 1
+    shapes = [
+        f'<line class="grid" x1="0" x2="{WIDTH}" y1="{y}" y2="{y}"/>'
+        for y in (0.5, HEIGHT / 2, HEIGHT - 0.5)
+    ]
+    for number, values in enumerate(series):
+        step = WIDTH / max(len(values), 1)
+        points = [f"0,{HEIGHT}"] + [
+            f"{(place + 1) * step:.1f},{HEIGHT - (HEIGHT - 2) * value / top:.1f}"
+            for place, value in enumerate(values)
+        ]
+        shapes.append(f'<polyline class="line{number}" points="{" ".join(points)}"/>')
+    return Markup(  # noqa: S704
+        f'<svg class="timeline lines" viewBox="0 0 {WIDTH} {HEIGHT}" preserveAspectRatio="none"'
+        f' aria-hidden="true" focusable="false">{"".join(shapes)}</svg>'
+    )

@@ -1,0 +1,81 @@
+"""Up to four newsletters side by side, by the time since each was first sent."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from app.stats.filters import FilterError, Filters
+from app.stats.queries import Queries, utc
+from app.web.views import charts
+
+MOST = 4
+STEPS = 48  # columns of the chart and rows of its table
+WIDTHS = (60, 300, 900, 3600, 3 * 3600, 6 * 3600, 86_400, 7 * 86_400)  # seconds
+OFFERED = 200  # newsletters to choose from, the latest sent
+
+
+def compare(queries: Queries, ids: Sequence[str], filters: Filters) -> dict[str, Any]:
+    """Figures and cumulative hits per message. Raises FilterError, NotFoundError."""
+    chosen = list(dict.fromkeys(ids))
+    if len(chosen) > MOST:
+        raise FilterError("newsletter", f"must be given at most {MOST} times")
+    offered = queries.newsletters(filters.all(), OFFERED)
+    rows = []
+    for newsletter_id in chosen:
+        found, sent = queries.newsletter(newsletter_id), queries.sent(newsletter_id)
+        stats = queries.stats(newsletter_id)
+        rows.append(
+            {
+                "newsletter": found,
+                "messages": stats.messages,
+                "opens_tracked": stats.opens_tracked,
+                "clicks_tracked": stats.clicks_tracked,
+                "first_at": utc(sent["first_at"]) if stats.messages else None,
+                "opened": getattr(stats.opens, filters.show).unique,
+                "clicked": getattr(stats.clicks, filters.show).unique,
+                "unsubscribes": stats.unsubscribes,
+            }
+        )
+    ages = [datetime.now(UTC) - row["first_at"] for row in rows if row["first_at"]]
+    # The youngest decides: what only the old ones have lived through compares nothing.
+    span = min((age.total_seconds() for age in ages), default=0)
+    step = next((width for width in WIDTHS if width * STEPS >= span), WIDTHS[-1])
+    lines = {kind: _lines(queries, chosen, filters, step, kind) for kind in ("opens", "clicks")}
+    for kind, series in lines.items():
+        for row, line in zip(rows, series, strict=True):
+            row[kind] = [hits / row["messages"] if row["messages"] else 0.0 for hits in line]
+    return {
+        "filters": filters,
+        "rows": rows,
+        "step": step,
+        "offered": [row for row in offered if row["id"] not in chosen],
+        "full": len(chosen) == MOST,
+        "charts": {kind: charts.lines([row[kind] for row in rows]) for kind in lines},
+        "tops": {
+            kind: max((max(row[kind], default=0) for row in rows), default=0) for kind in lines
+        },
+    }
+
+
+def _lines(
+    queries: Queries, ids: Sequence[str], filters: Filters, step: int, kind: str
+) -> list[list[int]]:
+    """Hits up to the end of each step, for each newsletter."""
+    keys = [queries.key(newsletter_id) for newsletter_id in ids]
+    counts = {key: [0] * STEPS for key in keys}
+    if keys:
+        found = queries.run("compare", newsletters=keys, step=step, steps=STEPS, show=filters.show)
+        for row in found:
+            counts[row["newsletter"]][row["number"]] = row[kind]
+    for line in counts.values():
+        for number in range(1, STEPS):
+            line[number] += line[number - 1]
+    return [counts[key] for key in keys]
+
+
+def since(seconds: int) -> str:
+    """A stretch of time as people say it."""
+    for size, unit in ((86_400, "day"), (3600, "hour"), (60, "minute")):
+        if seconds >= size and not seconds % size:
+            return f"{seconds // size} {unit}{'s' if seconds != size else ''}"
+    return f"{seconds} seconds"

@@ -1,0 +1,75 @@
+"""Jinja templates with the filters that figures need."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from jinja2_fragments.starlette import Jinja2Blocks
+
+from app.paths import ROOT
+from app.stats.filters import PERIODS, SHOWN, STEPS
+from app.web.views import charts, compare, urls
+from app.web.views.newsletters import when
+
+
+def templates() -> Jinja2Blocks:
+    """A new environment."""
+    found = Jinja2Blocks(ROOT / "templates")
+    found.env.trim_blocks = found.env.lstrip_blocks = True
+    filters: dict[str, Any] = {
+        "number": number,
+        "rate": rate,
+        "tally": tally,
+        "of_tracked": of_tracked,
+        "points": points,
+        "since": compare.since,
+        "when": when,
+        "moment": moment,
+    }
+    found.env.filters |= filters
+    found.env.globals |= {
+        "csrf": str,  # pages of who is logged in have a field of their own
+        "asset": urls.asset,
+        "compare_url": urls.compare_url,
+        "list_url": urls.list_url,
+        "tags_url": urls.tags_url,
+        "page_url": urls.page_url,
+        "people_url": urls.people_url,
+        "person_url": urls.person_url,
+        "message_url": urls.message_url,
+        "share": charts.share,
+        "interval": charts.interval,
+        "PERIODS": PERIODS,
+        "STEPS": STEPS,
+        "SHOWN": SHOWN,
+    }
+    return found
+
+
+def number(value: int) -> str:
+    """With commas between thousands."""
+    return f"{value:,}"
+
+
+def rate(part: int, whole: int) -> str:
+    """A share in percent, a dash where there is nothing to share."""
+    return f"{100 * part / whole:.1f}%" if whole else "\u2013"
+
+
+def tally(value: int, tracked: int, messages: int) -> str:
+    """Messages that opened or clicked, a dash where that shows of none of those that were sent."""
+    return number(value) if value or tracked or not messages else "\u2013"
+
+
+def of_tracked(tracked: int, messages: int) -> str:
+    """What a rate is of, where it is not of all."""
+    return "of messages" if tracked == messages else f"of {number(tracked)} tracked messages"
+
+
+def moment(seconds: float) -> str:
+    """Seconds since 1970 UTC as people read a time."""
+    return when(datetime.fromtimestamp(seconds, UTC))
+
+
+def points(value: float) -> str:
+    """A difference of two rates, in points."""
+    return f"{value:+.1f}".replace("-", "\u2212")

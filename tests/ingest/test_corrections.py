@@ -1,0 +1,298 @@
+"""Verdicts that change after their hits were stored: figures follow, nothing counts twice."""
+
+import json
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from app.demo import agents
+from app.ingest import corrections
+from app.ingest.corrections import Corrections, span
+from app.ingest.loader import Loader
+from app.ingest.message_rules import classify_message
+from app.ingest.touched import (
+    origin,
+)
+from app.model.ids import new_id, newsletter_key
+from app.model.records import Hit, encode, now_ms
+from app.stats.queries import Queries
+from app.storage.clickhouse import Storage, StorageError
+
+LATER = 10**15
+
+
+def click(key: int, message: str, at: int, link: int, **more: str) -> Hit:
+    given = {"address": "192.0.2.1", "user_agent": agents.CHROME, **more}
+    return Hit("click", at, "default", key, message, 7, link, **given)  # type: ignore[arg-type]
+
+
+def load(folder: Path, storage: Storage, *hits: Hit) -> None:
+    path = folder / f"{uuid.UUID(bytes=new_id())}.seg"
+    path.write_bytes(b"".join(map(encode, hits)))
+    Loader(folder, storage).load(path)
+
+
+def stored(storage: Storage, key: int) -> dict[str, int]:
+    """Verdict to hits."""
+    rows = storage.query(
+        "SELECT toString(verdict) AS verdict, toInt64(sum(sign)) AS n FROM hits"
+        " WHERE newsletter = {n:UInt64} GROUP BY verdict HAVING n != 0",
+        {"n": key},
+    )
+    return {row["verdict"]: row["n"] for row in rows}
+
+
+def assert_consistent(storage: Storage, newsletter: str, key: int) -> None:
+    """Every roll-up says what the hits themselves say, however they are merged."""
+    for table in ("hits", "hits_by_message", "hits_by_minute"):
+        storage.query(f"SELECT count() FROM {table}", {})
+    found = stored(storage, key)
+    queries = Queries(storage)
+    people = sum(found.get(verdict, 0) for verdict in ("human", "privacy_proxy", "unknown"))
+    rows = queries.run("newsletter_stats", newsletter=key)
+    assert sum(row["human_total"] for row in rows) == people
+    assert sum(row["all_total"] for row in rows) == sum(found.values())
+    for table in ("hits_by_minute", "hits_by_agent"):
+        rolled = storage.query(
+            f"SELECT toString(verdict) AS verdict, toInt64(sum(hits)) AS n FROM {table}"
+            " WHERE newsletter = {n:UInt64} GROUP BY verdict HAVING n != 0",
+            {"n": key},
+        )
+        assert {row["verdict"]: row["n"] for row in rolled} == found, table
+
+
+def test_a_burst_over_several_segments_settles(tmp_path: Path, storage: Storage) -> None:
+    key, message, now = newsletter_key("default", "settling"), new_id().hex(), now_ms()
+    load(tmp_path, storage, click(key, message, now, 0))
+    load(tmp_path, storage, click(key, message, now + 300, 1))
+    load(tmp_path, storage, click(key, message, now + 600, 2), click(key, new_id().hex(), now, 2))
+    assert stored(storage, key) == {"human": 4}
+    work = Corrections(tmp_path, storage)
+    assert work.reclassify_recent() == 0, "two seconds are not over"
+    assert work.reclassify_recent(after=0) == 3
+    assert stored(storage, key) == {"human": 1, "scanner": 3}
+    assert_consistent(storage, "settling", key)
+    assert work.reclassify_recent(after=0) == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["corrections.lock", "origin"]
+    row = storage.query(
+        "SELECT * FROM hits FINAL WHERE newsletter = {n:UInt64} AND position = 0", {"n": key}
+    )[0]
+    assert (row["reasons"], row["revision"], row["verdict"]) == (
+        ["burst", "soon_after_sending"],
+        1,
+        "scanner",
+    )
+
+
+def test_another_data_folder_corrects_only_what_it_has_loaded(
+    tmp_path: Path, storage: Storage
+) -> None:
+    key, message, now = newsletter_key("default", "two folders"), new_id().hex(), now_ms()
+    one, other = tmp_path / "one", tmp_path / "other"
+    one.mkdir()
+    other.mkdir()
+    load(one, storage, click(key, message, now, 0))
+    load(other, storage, click(key, message, now + 1, 1), click(key, message, now + 2, 2))
+    assert origin(one) != origin(other)
+    assert Corrections(one, storage).reclassify_recent(after=0) == 1
+    assert stored(storage, key) == {"human": 2, "scanner": 1}
+    assert Corrections(other, storage).reclassify_recent(after=0) == 2
+    assert Corrections(other, storage).reclassify_recent(after=0) == 0
+    assert stored(storage, key) == {"scanner": 3}
+    assert_consistent(storage, "two folders", key)
+
+
+class KilledError(Exception):
+    """The process dies here."""
+
+
+@pytest.mark.parametrize("kept", [False, True], ids=["insert lost", "answer lost"])
+@pytest.mark.parametrize("dies", [False, True], ids=["refused", "killed"])
+def test_what_was_cut_off_is_done_once(
+    tmp_path: Path, storage: Storage, monkeypatch: pytest.MonkeyPatch, kept: bool, dies: bool
+) -> None:
+    name = f"cut off {kept} {dies}"
+    key, message, now = newsletter_key("default", name), new_id().hex(), now_ms()
+    for link in range(4):
+        load(tmp_path, storage, click(key, message, now + link, link))
+    insert = storage.insert
+
+    def broken(table: str, lines: bytes, token: str) -> None:
+        if kept:
+            insert(table, lines, token)
+        raise KilledError if dies else StorageError("connection reset")
+
+    monkeypatch.setattr(storage, "insert", broken)
+    with pytest.raises(KilledError if dies else StorageError):
+        Corrections(tmp_path, storage).reclassify_recent(after=0)
+    monkeypatch.undo()
+    # More has come before anybody looks again.
+    load(tmp_path, storage, click(key, message, now + 5, 5))
+    Corrections(tmp_path, storage).reclassify_recent(after=0)
+    assert stored(storage, key) == {"scanner": 5}
+    assert_consistent(storage, name, key)
+
+
+def old_rules(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if the hits had been loaded before any rule was known."""
+    from app.ingest import classifier, rows
+
+    def ignorant(hits: list[Hit], networks: object = None) -> list[classifier.Classification]:
+        return [found._replace(verdict="human", reasons=()) for found in classify_message(hits)]
+
+    def alone(hit: Hit, networks: object = None) -> classifier.Classification:
+        return ignorant([hit])[0]
+
+    monkeypatch.setattr(rows, "classify_message", ignorant)
+    monkeypatch.setattr(rows, "classify", alone)
+
+
+def test_reclassifying_may_be_stopped_and_repeated(
+    tmp_path: Path, storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key, start = newsletter_key("default", "reclassified"), now_ms() - 10**9
+    with monkeypatch.context() as patch:
+        old_rules(patch)
+        for n in range(30):
+            message = new_id(start).hex()
+            load(
+                tmp_path,
+                storage,
+                *(click(key, message, start + n * 1000 + link, link) for link in range(3)),
+                click(key, new_id(start).hex(), start + n * 1000, 0, user_agent="curl/8"),
+                click(key, new_id(start).hex(), start + n * 1000 + 90_000, 0),
+            )
+    for path in tmp_path.glob("*.done"):
+        path.unlink()
+    assert stored(storage, key) == {"human": 150}
+    monkeypatch.setattr(corrections, "PAGE", 7)
+    work = Corrections(tmp_path, storage)
+    steps = work.reclassify("default", start, start + 10**6)
+    first = [next(steps) for _ in range(4)]
+    steps.close()
+    assert 0 < first[-1].changed < 120
+    assert_consistent(storage, "reclassified", key)
+    *_, last = work.reclassify("default", start, start + 10**6)
+    assert last.done == last.total >= 150
+    assert first[-1].changed + last.changed >= 120
+    assert stored(storage, key) == {"human": 30, "scanner": 90, "bot": 30}
+    assert_consistent(storage, "reclassified", key)
+    *_, again = work.reclassify("default", start, start + 10**6)
+    assert again.changed == 0
+
+
+def test_only_the_stretch_that_was_asked_for_is_reclassified(
+    tmp_path: Path, storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key, start = newsletter_key("default", "a stretch"), 1_600_000_000_000
+    with monkeypatch.context() as patch:
+        old_rules(patch)
+        message = new_id(start).hex()
+        load(tmp_path, storage, *(click(key, message, start + n * 100, n) for n in range(6)))
+    *_, last = Corrections(tmp_path, storage).reclassify("default", start + 200, start + 400)
+    assert last == (2, 2, 2)
+    assert stored(storage, key) == {"human": 4, "scanner": 2}
+    assert span(None, None)[1] < now_ms() - 200_000
+
+
+MOMENTS = st.lists(
+    st.tuples(
+        st.integers(0, 2),  # segment
+        st.integers(0, 1),  # message
+        st.integers(0, 2500),  # milliseconds
+        st.integers(0, 4),  # link
+        st.sampled_from([agents.CHROME, agents.BARRACUDA]),
+    ),
+    min_size=1,
+    max_size=14,
+)
+
+
+@settings(max_examples=25)
+@given(MOMENTS, st.booleans())
+def test_however_hits_are_spread_the_end_is_the_same(
+    storage: Storage,
+    tmp_path_factory: pytest.TempPathFactory,
+    moments: list[tuple[int, int, int, int, str]],
+    early: bool,
+) -> None:
+    folder = tmp_path_factory.mktemp("spread")
+    name = uuid.uuid4().hex
+    key, now = newsletter_key("default", name), now_ms()
+    messages = [new_id().hex(), new_id().hex()]
+    hits = [
+        (segment, click(key, messages[message], now + at, link, user_agent=agent))
+        for segment, message, at, link, agent in moments
+    ]
+    work = Corrections(folder, storage)
+    for number in range(3):
+        load(folder, storage, *(hit for segment, hit in hits if segment == number))
+        if early:
+            work.reclassify_recent(after=0)
+    work.reclassify_recent(after=0)
+    expected: dict[str, int] = {}
+    for message in messages:
+        for found in classify_message([hit for _, hit in hits if hit.message == message]):
+            expected[found.verdict] = expected.get(found.verdict, 0) + 1
+    assert stored(storage, key) == expected
+    assert_consistent(storage, name, key)
+
+
+def test_merging_changes_no_figure(tmp_path: Path, storage: Storage) -> None:
+    key, now = newsletter_key("default", "merged"), now_ms()
+    for _ in range(5):
+        message = new_id().hex()
+        for link in range(4):
+            load(tmp_path, storage, click(key, message, now + link, link))
+    Corrections(tmp_path, storage).reclassify_recent(after=0)
+    every = (
+        "SELECT message, at, link_key, position, verdict, reasons, revision, sign FROM hits FINAL"
+        " WHERE newsletter = {n:UInt64} ORDER BY ALL"
+    )
+    look: list[Callable[[], object]] = [
+        lambda: stored(storage, key),
+        lambda: Queries(storage).run("newsletter_stats", newsletter=key),
+        lambda: storage.query(every, {"n": key}),
+    ]
+    before = [one() for one in look]
+    assert before[0] == {"scanner": 20}
+    for table in (
+        "hits",
+        "hits_by_message",
+        "hits_by_minute",
+        "clicks_by_link",
+        "clicks_by_place",
+        "hits_by_agent",
+    ):
+        with storage._reader() as client:
+            client.command(f"OPTIMIZE TABLE {table} FINAL")
+    assert [one() for one in look] == before
+    rows = storage.query("SELECT count() AS n FROM hits WHERE newsletter = {n:UInt64}", {"n": key})
+    assert rows[0]["n"] == 20, "pairs that cancel each other are merged away"
+
+
+def test_a_torn_note_ends_nothing(tmp_path: Path, storage: Storage) -> None:
+    key, message, now = newsletter_key("default", "torn"), new_id().hex(), now_ms()
+    for link in range(3):
+        load(tmp_path, storage, click(key, message, now + link, link))
+    next(tmp_path.glob("*.done")).write_bytes(b"")  # as a power loss may leave it
+    assert Corrections(tmp_path, storage).reclassify_recent(after=0) == 3
+    assert stored(storage, key) == {"scanner": 3}
+    assert not list(tmp_path.glob("*.done"))
+
+
+def test_corrections_that_version_0_1_left_are_computed_anew(
+    tmp_path: Path, storage: Storage
+) -> None:
+    key, message, now = newsletter_key("default", "old fix"), new_id().hex(), now_ms()
+    for link in range(3):
+        load(tmp_path, storage, click(key, message, now + link, link))
+    old = {"workspace": "default", "newsletter": key, "message": message, "link": 2, "sign": -1}
+    (tmp_path / f"{uuid.UUID(bytes=new_id())}.fix").write_text(json.dumps(old) + "\n")
+    assert Corrections(tmp_path, storage).reclassify_recent(after=0) == 3
+    assert stored(storage, key) == {"scanner": 3}
+    assert not list(tmp_path.glob("*.fix"))

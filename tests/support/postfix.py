@@ -1,0 +1,109 @@
+"""A real Postfix with its own configuration and queue under a temporary folder."""
+
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.support.service import free_port
+
+DAEMONS = (
+    "cleanup unix n - n - 0 cleanup",
+    "qmgr unix n - n 300 1 qmgr",
+    "rewrite unix - - n - - trivial-rewrite",
+    "bounce unix - - n - 0 bounce",
+    "defer unix - - n - 0 bounce",
+    "trace unix - - n - 0 bounce",
+    "verify unix - - n - 1 verify",
+    "proxymap unix - - n - - proxymap",
+    "smtp unix - - n - - smtp",
+    "error unix - - n - - error",
+    "retry unix - - n - - error",
+    "discard unix - - n - - discard",
+    "anvil unix - - n - 1 anvil",
+    "postlog unix-dgram n - n - 1 postlogd",
+    "tlsmgr unix - - n 1000? 1 tlsmgr",
+    "scache unix - - n - 1 scache",
+    "flush unix n - n 1000? 0 flush",
+    "showq unix n - n - - showq",
+)
+
+
+def available() -> bool:
+    """Postfix runs its daemons as users of its own: that takes root."""
+    return shutil.which("postfix") is not None and os.geteuid() == 0
+
+
+class Postfix:
+    def __init__(
+        self, folder: Path, relayhost: str, more: Sequence[str] = (), **settings: str
+    ) -> None:
+        self.port = free_port()
+        self.config, self.log = folder / "etc", folder / "log"
+        queue, data = folder / "queue", folder / "data"
+        for path in (self.config, queue, data):
+            path.mkdir(parents=True)
+        for path in (folder, *folder.parents):
+            if path.is_relative_to("/tmp"):
+                path.chmod(0o755)
+        shutil.chown(data, "postfix")
+        main = {
+            "compatibility_level": "3.6",
+            "queue_directory": str(queue),
+            "data_directory": str(data),
+            "meta_directory": "/etc/postfix",
+            "maillog_file": str(self.log),
+            "maillog_file_prefixes": str(folder),
+            "inet_interfaces": "127.0.0.1",
+            "inet_protocols": "ipv4",
+            "mynetworks": "127.0.0.0/8",
+            "myhostname": "postfix.example",
+            "mydestination": "",
+            "relayhost": relayhost,
+            "smtp_host_lookup": "native",
+            "disable_dns_lookups": "yes",
+            "alias_maps": "",
+            "smtpd_relay_restrictions": "permit_mynetworks, reject",
+            "relay_domains": "",
+            "local_recipient_maps": "",
+            "smtp_tls_security_level": "none",
+            "minimal_backoff_time": "1s",
+            "maximal_backoff_time": "1s",
+            "queue_run_delay": "1s",
+            "smtpd_peername_lookup": "no",
+            **settings,
+        }
+        text = "".join(f"{name} = {value}\n" for name, value in main.items())
+        (self.config / "main.cf").write_text(text)
+        lines = (f"127.0.0.1:{self.port} inet n - n - - smtpd", *more, *DAEMONS)
+        (self.config / "master.cf").write_text("\n".join(lines) + "\n")
+
+    def run(self, command: str) -> None:
+        done = subprocess.run(
+            ["postfix", "-c", str(self.config), command], capture_output=True, check=False
+        )
+        told = self.log.read_text() if self.log.exists() else ""
+        assert done.returncode == 0, f"{done.stderr.decode()}\n{told}"
+
+    def wait_for(self, text: str) -> None:
+        """Until its log says so."""
+        end = time.monotonic() + 60
+        while text not in (self.log.read_text() if self.log.exists() else ""):
+            assert time.monotonic() < end, self.log.read_text()
+            time.sleep(0.1)
+
+
+@contextmanager
+def postfix(
+    folder: Path, relayhost: str, more: Sequence[str] = (), **settings: str
+) -> Iterator[Postfix]:
+    """Until the block ends; it hands everything to `relayhost`. `more` are lines of master.cf."""
+    running = Postfix(folder, relayhost, more, **settings)
+    running.run("start")
+    try:
+        yield running
+    finally:
+        running.run("stop")

@@ -1,0 +1,177 @@
+"""The real service as a process of its own, for tests: start it, talk to it, kill it."""
+
+import os
+import re
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Self
+from urllib.parse import quote, urlsplit
+
+import httpx2
+
+from tests.support.paths import ROOT
+
+URLS = re.compile(r"http://127\.0\.0\.1:\d+/[oc]/[A-Za-z0-9_./-]+")
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Service:
+    """`mailwake serve` on a loopback port over one data folder, by the program in `root`."""
+
+    root = ROOT
+
+    def __init__(self, data_dir: Path, **env: str) -> None:
+        self.data_dir = data_dir
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.api_key, self.password = f"mw_{secrets.token_hex(12)}", secrets.token_hex(6)
+        self.env = {
+            **{k: v for k, v in os.environ.items() if not k.startswith("MAILWAKE_")},
+            "MAILWAKE_DATA_DIR": str(data_dir),
+            "MAILWAKE_PORT": str(self.port),
+            "MAILWAKE_API_KEYS": self.api_key,
+            "MAILWAKE_DASHBOARD_PASSWORD": self.password,
+            "COLUMNS": "300",
+            **env,
+        }
+        self.process: subprocess.Popen[bytes] | None = None
+        self.log = data_dir.parent / f"{data_dir.name}.log"
+        # Plain HTTP: certificates would only take 20 ms to read.
+        # A connection is given up before uvicorn, after five seconds, may close it under a request.
+        self.client = httpx2.Client(
+            base_url=self.url,
+            timeout=60,
+            trust_env=False,
+            verify=False,
+            limits=httpx2.Limits(keepalive_expiry=2),
+        )
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+        self.client.close()
+
+    def start(self) -> None:
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "app", "serve"],
+                env=self.env,
+                cwd=self.root,
+                stdout=log,
+                stderr=log,
+            )
+        self.wait_for(self._healthy, "health", 60)
+        self.client.headers["authorization"] = f"Bearer {self.api_key}"
+
+    def _healthy(self) -> bool:
+        assert self.process and self.process.poll() is None, self.log.read_text()
+        try:
+            return self.client.get("/healthz").status_code == 200
+        except httpx2.TransportError:
+            return False
+
+    def login(
+        self, visitor: httpx2.Client, name: str = "admin", password: str = "", onward: str = "/"
+    ) -> httpx2.Response:
+        """The answer to the login form, filled in as a browser would."""
+        form = visitor.get("/login").text
+        return self.post(
+            visitor,
+            "/login",
+            form,
+            params={"next": onward},
+            name=name,
+            password=password or self.password,
+        )
+
+    def enter(self, visitor: httpx2.Client, link: str) -> httpx2.Response:
+        """The answer to the button on a login link's page."""
+        shown = visitor.get(link).text
+        code = re.search(r'name="code" value="([^"]+)"', shown)
+        assert code, shown
+        return self.post(visitor, "/login", shown, params={"next": "/account"}, code=code[1])
+
+    def post(
+        self, visitor: httpx2.Client, path: str, page: str, params: Any = None, **fields: Any
+    ) -> httpx2.Response:
+        """Send a form of a page that was got before: its token goes along."""
+        token = re.search(r'name="csrf" value="(\w+)"', page)
+        assert token, page
+        return visitor.post(path, params=params, data={"csrf": token[1], **fields})
+
+    def kill(self) -> None:
+        """kill -9."""
+        assert self.process
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+
+    def stop(self) -> int:
+        """SIGTERM, and the exit code."""
+        assert self.process
+        if self.process.poll() is None:
+            self.process.terminate()
+        return self.process.wait(60)
+
+    def wait_for(self, condition: Any, what: str, seconds: float = 30) -> None:
+        end = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < end, f"no {what} in {seconds} s: {self.log.read_text()}"
+            time.sleep(0.05)
+
+    def ready(self) -> None:
+        """Wait until the tables are there."""
+        self.wait_for(lambda: self.client.get("/readyz").status_code == 200, "ready")
+
+    def rewrite(
+        self,
+        newsletter: str | dict[str, Any],
+        html: str,
+        recipient: str = "a@example.com",
+        **more: Any,
+    ) -> dict[str, Any]:
+        named = {"id": newsletter} if isinstance(newsletter, str) else newsletter
+        body = {"newsletter": named, "recipient": recipient, "html": html, **more}
+        answer = self.client.post("/v1/rewrite", json=body)
+        assert answer.status_code == 200, answer.text
+        result: dict[str, Any] = answer.json()
+        return result
+
+    def get(self, path: str, **params: Any) -> dict[str, Any]:
+        answer = self.client.get(path, params=params)
+        assert answer.status_code == 200, answer.text
+        result: dict[str, Any] = answer.json()
+        return result
+
+    def stats(self, newsletter: str) -> dict[str, Any]:
+        return self.get(f"/v1/newsletters/{quote(newsletter, safe='')}/stats")
+
+    def drained(self, seconds: float = 60) -> None:
+        """Wait until every line of the journal has reached ClickHouse."""
+
+        def empty() -> bool:
+            state = self.client.get("/readyz").json()
+            return bool(state["ready"] and state["journal"]["bytes"] == 0)
+
+        self.wait_for(empty, "empty journal", seconds)
+
+
+def tracked_urls(html: str) -> list[str]:
+    return URLS.findall(html)
+
+
+def paths(urls: Iterable[str]) -> list[str]:
+    return [urlsplit(url).path for url in urls]

@@ -1,0 +1,134 @@
+"""The real SMTP gateway as a process of its own, and mails for it."""
+
+import os
+import re
+import smtplib
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.support.paths import ROOT
+from tests.support.service import free_port
+
+PIXEL = re.compile(rb"http://[a-z0-9.:]+/o/[\w.-]+\.gif")
+LINK = re.compile(rb"http://[a-z0-9.:]+/c/[\w.-]+/[\w.-]+")
+
+
+class GatewayProcess:
+    """`mailwake smtp` on a loopback port, before a smarthost; `faults` is Python to run first."""
+
+    def __init__(self, data_dir: Path, smarthost: str, faults: str = "", **env: str) -> None:
+        listen = env.get("MAILWAKE_SMTP_LISTEN", "")
+        port = listen.rpartition(":")[2]
+        self.port = int(port) if port.isdigit() else free_port()
+        self.data_dir = data_dir
+        self.log = data_dir.parent / f"{data_dir.name}-smtp.log"
+        self.env = {
+            **{k: v for k, v in os.environ.items() if not k.startswith("MAILWAKE_")},
+            "MAILWAKE_DATA_DIR": str(data_dir),
+            "MAILWAKE_PUBLIC_URL": "http://click.example",
+            "MAILWAKE_SMARTHOST": smarthost,
+            "MAILWAKE_SMTP_LISTEN": f"127.0.0.1:{self.port}",
+            **env,
+        }
+        start = (
+            ("-c", f"{faults}\nfrom app.cli.main import main\nmain()") if faults else ("-m", "app")
+        )
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, *start, "smtp"],
+                env=self.env,
+                cwd=ROOT,
+                stdout=log,
+                stderr=log,
+            )
+        end = time.monotonic() + 30
+        while not self._listens():
+            assert self.process.poll() is None, self.log.read_text()
+            assert time.monotonic() < end, self.log.read_text()
+            time.sleep(0.02)
+
+    def _listens(self) -> bool:
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", self.port)) == 0
+
+    def stop(self) -> int:
+        self.process.terminate()
+        return self.process.wait(60)
+
+    def client(self) -> smtplib.SMTP:
+        return smtplib.SMTP("127.0.0.1", self.port, timeout=60, local_hostname="mailer.example")
+
+    def send(self, message: bytes, *recipients: str, sender: str = "shop@shop.example") -> str:
+        """The answer to the whole mail, whatever it is."""
+        with self.client() as client:
+            client.ehlo()
+            return said(client, message, *recipients, sender=sender)
+
+    def ledger(self) -> bytes:
+        """All that is in the journal."""
+        parts = [*self.data_dir.glob("journal/*.open"), *self.data_dir.glob("journal/*.seg")]
+        return b"".join(path.read_bytes() for path in sorted(parts))
+
+
+def said(
+    client: smtplib.SMTP, message: bytes, *recipients: str, sender: str = "shop@shop.example"
+) -> str:
+    """The first answer that is no yes, or the last one; smtplib would change line ends."""
+    for command, argument in (
+        ("mail", f"FROM:<{sender}>"),
+        *(("rcpt", f"TO:<{to}>") for to in recipients or ("ann@example.com",)),
+    ):
+        code, text = client.docmd(command, argument)
+        if code != 250:
+            client.rset()
+            return f"{code} {text.decode()}"
+    code, text = client.docmd("data")
+    if code != 354:
+        return f"{code} {text.decode()}"
+    dotted = re.sub(rb"(?m)^\.", b"..", message)
+    client.send(dotted + (b"" if dotted.endswith(b"\r\n") else b"\r\n") + b".\r\n")
+    code, text = client.getreply()
+    return f"{code} {text.decode()}"
+
+
+@contextmanager
+def gateway(
+    data_dir: Path, smarthost: str, faults: str = "", **env: str
+) -> Iterator[GatewayProcess]:
+    """Until the block ends."""
+    running = GatewayProcess(data_dir, smarthost, faults, **env)
+    try:
+        yield running
+    finally:
+        running.stop()
+
+
+def mail(
+    html: str = '<body><a href="https://example.com/a">A</a></body>', *headers: str, to: str = "ann"
+) -> bytes:
+    """An HTML mail with CRLF."""
+    lines = [
+        *headers,
+        "From: Shop <news@shop.example>",
+        f"To: {to}@example.com",
+        "Subject: Hello",
+        "MIME-Version: 1.0",
+        "Content-Type: text/html; charset=utf-8",
+        "",
+        html,
+        "",
+    ]
+    return "\r\n".join(lines).encode()
+
+
+def without_trace(raw: bytes) -> bytes:
+    """A mail without the gateway's Received field."""
+    if raw[:1] in b" \t":
+        return raw  # it begins within a field and gets none
+    assert raw.startswith(b"Received: from "), raw[:200]
+    return re.sub(rb"\AReceived: .*\r\n(?:[ \t].*\r\n)*", b"", raw)

@@ -1,0 +1,101 @@
+"""A real SMTP server on a loopback port that keeps what it gets, with faults on demand."""
+
+import asyncio
+import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from email import message_from_bytes, policy
+from email.message import EmailMessage
+from typing import Any
+
+from aiosmtpd.controller import Controller
+from aiosmtpd.smtp import SMTP, AuthResult, Envelope
+
+from tests.support.service import free_port
+
+
+class Inbox:
+    """`answers` are given to the next messages instead of taking them."""
+
+    def __init__(self) -> None:
+        self.mails: list[EmailMessage] = []
+        self.raw: list[bytes] = []
+        self.envelopes: list[Envelope] = []
+        self.refused: dict[str, str] = {}  # recipients and what they are answered
+        self.answers_to: dict[str, str] = {}  # the same, once the mail is there
+        self.pause = 0.0  # seconds before a mail is taken
+        self.answers: list[str] = []
+        self.logins: list[tuple[str, str]] = []
+        self.port = free_port()
+
+    async def handle_RCPT(  # noqa: N802
+        self, _: Any, __: Any, envelope: Envelope, address: str, ___: Any
+    ) -> str:
+        if address in self.refused:
+            return self.refused[address]
+        envelope.rcpt_tos.append(address)
+        return "250 2.1.5 ok"
+
+    async def handle_DATA(self, _: Any, __: Any, envelope: Envelope) -> str:  # noqa: N802
+        if self.pause:
+            await asyncio.sleep(self.pause)
+        if self.answers:
+            return self.answers.pop(0)
+        for address in envelope.rcpt_tos:
+            if address in self.answers_to:
+                return self.answers_to[address]
+        assert isinstance(envelope.content, bytes)
+        self.raw.append(envelope.content)
+        self.envelopes.append(envelope)
+        mail = message_from_bytes(envelope.content, policy=policy.default)
+        assert isinstance(mail, EmailMessage)
+        self.mails.append(mail)
+        return f"250 2.0.0 kept as {len(self.mails)}"
+
+    def to(self, address: str) -> bytes:
+        """The one mail that a recipient got."""
+        (found,) = [
+            raw
+            for raw, envelope in zip(self.raw, self.envelopes, strict=True)
+            if address in envelope.rcpt_tos
+        ]
+        return found
+
+    def clear(self) -> None:
+        """Forget what was taken."""
+        for kept in (self.mails, self.raw, self.envelopes):
+            kept.clear()
+
+    def authenticate(self, *arguments: Any) -> AuthResult:
+        login = arguments[-1]
+        self.logins.append((login.login.decode(), login.password.decode()))
+        return AuthResult(success=True)
+
+
+class _Server(SMTP):
+    line_length_limit = 1_000_000
+
+
+class _Controller(Controller):
+    def factory(self) -> SMTP:
+        return _Server(self.handler, **self.SMTP_kwargs)
+
+
+@contextmanager
+def inbox(auth: bool = False, tls: ssl.SSLContext | None = None, **more: Any) -> Iterator[Inbox]:
+    """A server until the block ends; `tls` is spoken from the beginning."""
+    found = Inbox()
+    if auth:
+        more = {"authenticator": found.authenticate, "auth_require_tls": False, **more}
+    controller = _Controller(
+        found,
+        hostname="127.0.0.1",
+        port=found.port,
+        ssl_context=tls,
+        **{"data_size_limit": 50_000_000, "enable_SMTPUTF8": True, **more},
+    )
+    controller.start()
+    try:
+        yield found
+    finally:
+        controller.stop()

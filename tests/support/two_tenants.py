@@ -1,0 +1,240 @@
+"""Two tenants of one service, each with something of everything, and all the ways to ask for it."""
+
+import http.client
+import json
+import re
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlencode
+
+import httpx2
+from starlette.routing import Route
+from typer.testing import CliRunner
+
+from app.auth.workspaces import Workspaces
+from app.cli.main import cli
+from app.model.ids import recipient_key
+from app.server.service import Mailwake
+from app.settings.load import load, with_secrets
+from app.storage.state_db import open_state
+from app.web.dashboard.forms import SESSION, csrf
+from tests.support.hit_load import PERSON
+from tests.support.service import Service, paths, tracked_urls
+
+# What is made anew each time it is asked for, or is a stream, or is not there yet.
+MOVING = ("/stream", "/export", "/report", "/timeline", "{erasure_id}")
+OPENED: list[httpx2.Client] = []
+
+
+def shell(service: Service, *words: str) -> str:
+    """What a command says about the service's data folder, while the service runs."""
+    done = CliRunner().invoke(cli, [*words, "--data-dir", str(service.data_dir)])
+    assert done.exit_code == 0, done.output
+    return done.stdout.strip()
+
+
+def opened(service: Service, **headers: str) -> httpx2.Client:
+    """One that `close` closes."""
+    client = httpx2.Client(base_url=service.url, headers=headers, trust_env=False, timeout=60)
+    OPENED.append(client)
+    return client
+
+
+def close() -> None:
+    """At the end of a file of tests."""
+    while OPENED:
+        OPENED.pop().close()
+
+
+def asked(service: Service, method: str, path: str, headers: dict[str, str]) -> int:
+    """The status alone: a stream would never end."""
+    connection = http.client.HTTPConnection("127.0.0.1", service.port, timeout=60)
+    with closing(connection):
+        connection.request(method, path, headers=headers)
+        with connection.getresponse() as answer:
+            return answer.status
+
+
+def streamed(client: httpx2.Client, path: str, query: dict[str, Any]) -> str:
+    """What a stream tells within its first second."""
+    port, told = client.base_url.port or 0, b""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=1)
+    cookies = "; ".join(f"{name}={value}" for name, value in client.cookies.items())
+    headers = {"authorization": client.headers.get("authorization", ""), "cookie": cookies}
+    with closing(connection):
+        connection.request("GET", f"{path}?{urlencode(query)}", headers=headers)
+        with connection.getresponse() as answer:
+            while part := _part(answer):
+                told += part
+    return told.decode()
+
+
+def _part(answer: http.client.HTTPResponse) -> bytes:
+    try:
+        return answer.read1()
+    except TimeoutError:
+        return b""
+
+
+def visitor(service: Service, role: str = "admin", workspace: str = "default") -> httpx2.Client:
+    """Somebody new who has logged in by a link."""
+    name = f"{role} of {workspace}"
+    link = shell(service, "users", "add", name, "--role", role, "--workspace", workspace)
+    client = opened(service)
+    assert service.enter(client, link[link.index("/login") :]).is_redirect
+    return client
+
+
+def post(client: httpx2.Client, path: str, **fields: str) -> httpx2.Response:
+    """A form of this session."""
+    return client.post(path, data={"csrf": csrf(client.cookies[SESSION]), **fields})
+
+
+class Tenant:
+    """`name-id-*` is what others may ask for, `name-secret-*` what only this one may be told."""
+
+    def __init__(self, service: Service, name: str) -> None:
+        self.service, self.name, self.secret = service, name, f"{name}-secret"
+        shell(service, "workspaces", "add", name, f"http://{name}.example")
+        key = shell(
+            service, "keys", "add", f"{name}-id-key", "--workspace", name, "--scope", "admin"
+        )
+        self.api = opened(service, authorization=f"Bearer {key}")
+        self.page = visitor(service, "admin", name)
+        shown = {"authorization": f"Bearer {key}"}
+        known = lambda: asked(service, "GET", "/v1/newsletters", shown) == 200  # noqa: E731
+        service.wait_for(known, name)
+        self.newsletter, self.recipient = f"{name}-id-news", f"{name}-id-ann@example.com"
+        self.ids = self._fill()
+
+    def _fill(self) -> dict[str, str]:
+        secret, tag = self.secret, f"{self.secret}-tag"
+        named = {
+            "id": self.newsletter,
+            "name": f"{secret}-name",
+            "subject": f"{secret}-subject",
+            "tags": [tag],
+        }
+        html = f'<body><a href="https://{secret}.example/" data-track-tag="{tag}">{secret}</a>'
+        mail = {
+            "newsletter": named,
+            "recipient": self.recipient,
+            "html": html,
+            "sample": True,
+            "metadata": {"order": f"{self.name}-id-order", "said": secret},
+            "rfc_message_id": f"{self.name}-id-mail@example.com",
+        }
+        both = {**mail, "newsletter": {"id": "both"}, "recipient": "both@example.com"}
+        for body in [both] * len(self.name) + [mail]:
+            answer = self.ask("POST", "/v1/rewrite", body).json()
+            own = answer["html"].replace(f"http://{self.name}.example", "http://127.0.0.1:1")
+            for path in paths(tracked_urls(own)):
+                host = {"host": f"{self.name}.example", "user-agent": PERSON}
+                assert self.service.client.get(path, headers=host).status_code in (200, 302)
+        template = f"/v1/newsletters/{self.newsletter}/template"
+        self.ask("POST", template, {"html": html, "name": f"{secret}-name"})
+        split = {
+            "variants": [{"variant": f"{secret}-a"}, {"variant": f"{secret}-b"}],
+            "decide_after_messages": 1_000_000,
+            "figure": "link",
+            "link": f"{secret}-link",
+        }
+        self.ask("POST", f"/v1/newsletters/{self.newsletter}/experiment", split)
+        self.ask("POST", f"{template}?variant={secret}-a", {"html": html, "name": f"{secret}-name"})
+        hook = self.ask(
+            "POST",
+            "/v1/webhooks",
+            {"url": f"https://{secret}.example/", "types": ["followup.due"]},
+        ).json()
+        rule = {
+            "name": f"{secret}-rule",
+            "webhook_id": hook["id"],
+            "when": "not_opened",
+            "after_hours": 720,
+        }
+        follow = self.ask("POST", "/v1/followups", rule).json()
+        saved = {"opened": f"{secret}-segment"}
+        self.ask("PUT", f"/v1/saved-segments/{self.name}-id-segment", saved)
+        self.ask("POST", "/v1/suppressions", {"recipient": f"{secret}@example.com"})
+        listed = shell(self.service, "keys", "list", "--workspace", self.name)
+        key_id = re.search(r"key_\w+", listed)
+        assert key_id
+        settings = with_secrets(load(data_dir=self.service.data_dir))
+        own = Workspaces(open_state(settings.data_dir), settings).get(self.name)
+        return {
+            "newsletter_id": self.newsletter,
+            "recipient": self.recipient,
+            "webhook_id": hook["id"],
+            "followup_id": follow["id"],
+            "name": f"{self.name}-id-segment",
+            "key_id": key_id[0],
+            "key": str(recipient_key(own.recipient_key, self.name, self.recipient)),
+            "erasure_id": "1",
+            "message_id": answer["message_id"],
+        }
+
+    def ask(self, method: str, path: str, body: Any = None, **query: Any) -> httpx2.Response:
+        """One request that must be answered."""
+        answer = self.api.request(method, path, json=body, params=query)
+        assert answer.status_code < 300, f"{method} {path}: {answer.text}"
+        return answer
+
+    def view(self) -> dict[str, Any]:
+        """All that the API tells this tenant of its own."""
+        found = {}
+        for method, path in operations(self.service):
+            if method == "GET" and not path.endswith(MOVING):
+                answer = self.api.get(filled(path, self.ids), params=queries(path, self))
+                assert answer.status_code == 200, f"{path}: {answer.text}"
+                found[path] = answer.text
+        return found
+
+
+def operations(service: Service) -> Iterator[tuple[str, str]]:
+    """Method and path of all that the API's own description has."""
+    document = service.client.get("/openapi.json").json()
+    for path, methods in document["paths"].items():
+        for method in methods:
+            yield method.upper(), path
+
+
+def filled(path: str, ids: dict[str, str]) -> str:
+    """A path with somebody's ids in it; one that this does not know fails."""
+    return re.sub(r"\{(\w+)(?::\w+)?\}", lambda name: quote(ids[name[1]], safe=""), path)
+
+
+def queries(path: str, of: Tenant) -> dict[str, Any]:
+    """What a GET needs, or may ask for, beside its path."""
+    if path.endswith("/suppressions/check"):
+        return {"recipient": of.recipient, "newsletter": of.newsletter}
+    if path.endswith("/consent"):
+        return {"recipient": of.recipient}
+    if path in ("/compare", "/v1/events", "/v1/events/stream"):
+        return {"newsletter": of.newsletter}
+    if path == "/v1/messages":
+        return {"metadata.order": f"{of.name}-id-order"}
+    if path.endswith("/segments") or path.startswith("/segments"):
+        return {"opened": of.newsletter}
+    return {}
+
+
+def pages(folder: Path) -> list[tuple[str, str]]:
+    """Method and path of every page that the application's own table has."""
+    settings = with_secrets(load(data_dir=folder, public_url="http://x"))
+    table = Mailwake(settings).starlette.routes
+    return [
+        (method, route.path)
+        for route in table
+        if isinstance(route, Route)
+        for method in sorted((route.methods or set()) - {"HEAD"})
+    ]
+
+
+def text(answer: httpx2.Response) -> str:
+    """What stands in an answer, JSON's escapes resolved."""
+    try:
+        return json.dumps(answer.json(), ensure_ascii=False)
+    except ValueError:
+        return answer.text

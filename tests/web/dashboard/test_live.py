@@ -1,0 +1,113 @@
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import suppress
+
+import pytest
+from sse_starlette import ServerSentEvent
+
+from app.storage.clickhouse import StorageError
+from app.web.dashboard import live as live_module
+from app.web.dashboard.live import Fragments, Live, partials
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(live_module, "QUIET_ROUND_SECONDS", 0.01)
+
+
+class Board:
+    """A page whose figures a test sets."""
+
+    def __init__(self) -> None:
+        self.shown: dict[str, str] = {"a": "1", "b": "2"}
+        self.asked = 0
+        self.away = False
+
+    def render(self) -> Fragments:
+        self.asked += 1
+        if self.away:
+            raise StorageError("away")
+        return dict(self.shown)
+
+
+async def following(events: AsyncIterator[ServerSentEvent]) -> str:
+    event = await asyncio.wait_for(anext(events), 10)
+    return str(event.data)
+
+
+def test_viewers_get_what_changed_and_nothing_else() -> None:
+    async def test() -> None:
+        live, board = Live(), Board()
+        ticking = asyncio.create_task(live.run())
+        one, two = live.watch("k", board.render), live.watch("k", board.render)
+        assert await following(one) == partials({"a": "1", "b": "2"})
+        assert await following(two) == partials({"a": "1", "b": "2"})
+        board.shown["b"] = "3"
+        assert await following(one) == await following(two) == partials({"b": "3"})
+        ticking.cancel()
+        with suppress(asyncio.CancelledError):
+            await ticking
+
+    asyncio.run(test())
+
+
+def test_many_viewers_cost_one_question_a_tick_and_none_when_they_left() -> None:
+    async def test() -> None:
+        live, board = Live(), Board()
+        viewers = [live.watch("k", board.render) for _ in range(500)]
+        for viewer in viewers:
+            await following(viewer)
+        assert live.viewers == 500
+        assert board.asked == 1
+        for viewer in viewers:
+            await viewer.aclose()
+        assert live.viewers == 0
+        ticking = asyncio.create_task(live.run())
+        await asyncio.sleep(0.05)
+        assert board.asked == 1
+        ticking.cancel()
+
+    asyncio.run(test())
+
+
+def test_a_crowd_that_comes_at_once_asks_once() -> None:
+    async def test() -> None:
+        live, board = Live(), Board()
+        crowd = [live.watch("k", board.render) for _ in range(100)]
+        await asyncio.gather(*map(following, crowd))
+        assert board.asked == 1
+
+    asyncio.run(test())
+
+
+def test_a_database_that_is_away_is_waited_for() -> None:
+    async def test() -> None:
+        live, board = Live(), Board()
+        board.away = True
+        ticking = asyncio.create_task(live.run())
+        viewer = live.watch("k", board.render)
+        waiting = asyncio.create_task(following(viewer))
+        await asyncio.sleep(0.05)
+        assert not waiting.done() and board.asked > 1
+        board.away = False
+        assert await waiting == partials(board.shown)
+        ticking.cancel()
+
+    asyncio.run(test())
+
+
+def test_who_comes_back_with_the_last_id_hears_only_news() -> None:
+    async def test() -> None:
+        live, board = Live(), Board()
+        ticking = asyncio.create_task(live.run())
+        first = live.watch("k", board.render)
+        event = await anext(first)
+        again = live.watch("k", board.render, str(event.id))
+        waiting = asyncio.create_task(following(again))
+        await asyncio.sleep(0.05)
+        assert not waiting.done()
+        board.shown["a"] = "9"
+        assert '"#a"' in await waiting
+        ticking.cancel()
+
+    asyncio.run(test())
