@@ -29,7 +29,7 @@ def test_nothing_is_left_out() -> None:
 
 
 def test_the_events_of_the_docs_are_events() -> None:
-    page = blocks(ROOT / "docs" / "acting.md")
+    page = blocks(ROOT / "docs" / "events.md")
     told, due = (one.text for one in page if one.language == "json")
     for text, kind in ((told, enrich.Told), (due, followups.Due)):
         msgspec.json.decode(text, type=kind)
