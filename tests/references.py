@@ -73,7 +73,9 @@ def _fields(schema: Mapping[str, Any]) -> Iterator[str]:
     ]
     width = 4 if any(row[3] for row in rows) else 3
     if rows:
-        yield from _table(("Field", "Type", "Required", "Description")[:width], (row[:width] for row in rows))
+        yield from _table(
+            ("Field", "Type", "Required", "Description")[:width], (row[:width] for row in rows)
+        )
 
 
 def _models(schemas: Mapping[str, Any]) -> Iterator[str]:
@@ -89,8 +91,8 @@ def _api() -> Iterator[str]:
     yield from (
         "# API", "",
         "Every request carries `Authorization: Bearer KEY`. Bodies are JSON unless something else",
-        "is stated. Errors are `application/problem+json` ([Problem](#problem)) and name the field. A",
-        "running service shows the same at `/docs`, and as OpenAPI 3.1 at `/openapi.json`.", "",
+        "is stated. Errors are `application/problem+json` ([Problem](#problem)) and name the field.",
+        "A running service shows the same at `/docs`, and as OpenAPI 3.1 at `/openapi.json`.", "",
     )  # fmt: skip
     found = sorted(docs.operations(document), key=lambda one: one.path)
     for area, group in groupby(found, lambda one: one.path.split("/")[2]):
@@ -142,8 +144,8 @@ def _metrics() -> Iterator[str]:
         text = Mailwake(chosen)._metrics.text().decode()
     yield from (
         "# Metrics", "",
-        "`GET /metrics` returns these metrics in Prometheus format to clients with an API key. Their",
-        "meaning, and which deserve an alert, is described in [Operations](../operations.md).",
+        "`GET /metrics` returns these metrics in Prometheus format to clients with an API key.",
+        "[Operations](../operations.md) describes their meaning, and which deserve an alert.",
         "Python's own `process_*` metrics are included too.", "",
     )  # fmt: skip
     rows = []
@@ -166,7 +168,7 @@ def _events() -> Iterator[str]:
         f"- machines (`machine`): {', '.join(f'`{one}`' for one in MACHINE)}", "",
         "The verdicts are explained in [How Mailwake counts](../counting.md).", "",
         "## Webhook requests", "",
-        "A `POST` request with a body of `type`, `timestamp` and `data`; `data` is one of the models.",
+        "A `POST` request with a body of `type`, `timestamp` and `data`, which is one of the models.",
         "It is signed according to [Standard Webhooks](https://www.standardwebhooks.com):", "",
         *_table(("Header", "Meaning"), (
             ("`webhook-id`", "The event's id; it stays the same when a delivery is repeated."),
