@@ -91,7 +91,7 @@ def _api() -> Iterator[str]:
     yield from (
         "# API", "",
         "Every request carries `Authorization: Bearer KEY`. Bodies are JSON unless something else",
-        "is stated. Errors are `application/problem+json` ([Problem](#problem)) and name the field.",
+        "is stated. Errors are `application/problem+json` ([Problem](#problem)), with the field.",
         "A running service shows the same at `/docs`, and as OpenAPI 3.1 at `/openapi.json`.", "",
     )  # fmt: skip
     found = sorted(docs.operations(document), key=lambda one: one.path)
@@ -168,7 +168,7 @@ def _events() -> Iterator[str]:
         f"- machines (`machine`): {', '.join(f'`{one}`' for one in MACHINE)}", "",
         "The verdicts are explained in [How Mailwake counts](../counting.md).", "",
         "## Webhook requests", "",
-        "A `POST` request with a body of `type`, `timestamp` and `data`, which is one of the models.",
+        "A `POST` request with a body of `type`, `timestamp` and `data`, one of the models below.",
         "It is signed according to [Standard Webhooks](https://www.standardwebhooks.com):", "",
         *_table(("Header", "Meaning"), (
             ("`webhook-id`", "The event's id; it stays the same when a delivery is repeated."),

@@ -1,4 +1,4 @@
-"""docs/tools/wording.py finds what readers stumble over, and nothing in code, URLs and quotations."""
+"""docs/tools/wording.py: finds unusual words, but not in code, URLs and quotations."""
 
 import importlib.util
 from collections.abc import Callable
@@ -48,7 +48,8 @@ def test_a_word_that_readers_stumble_over_is_found(found: Found, text: str) -> N
         "`told` is a name, and so is\n`the address`.", 'The label "told" is quoted.',
         "See [the page](https://example.com/told) and https://example.com/mend now.",
         "```text\ntold\n```", "An IP address, email addresses, an email\n  address.",
-        "Who is missing? A stand-in. Users who click.", "| Reason | Why |\n|---|---|\n| a | told |\n",
+        "Who is missing? A stand-in. Users who click.",
+        "| Reason | Why |\n|---|---|\n| a | told |\n",
     ],
 )  # fmt: skip
 def test_code_urls_quotations_and_kept_tables_are_ignored(found: Found, text: str) -> None:
@@ -61,7 +62,7 @@ def test_the_line_of_a_finding_is_right(found: Found) -> None:
 
 def test_pages_are_checked_by_what_a_reader_sees(found: Found) -> None:
     page = '{% if told %}<a class="told" href="/told" title="Mend it">{{ x.told }} stands</a>'
-    assert [words for _, words in found("page.html", page)] == ["Mend", "stands"]
+    assert {words for _, words in found("page.html", page)} == {"Mend", "stands"}
 
 
 def test_sentences_in_code_are_checked(found: Found) -> None:
