@@ -1,18 +1,45 @@
 """Files that are replaced whole, and locks that are files."""
 
+import asyncio
 import fcntl
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 
 @contextmanager
-def locked(path: Path, shared: bool = False) -> Iterator[None]:
-    """Alone among processes and threads, or with all that hold it `shared`. Waits for it."""
-    with path.open("ab") as file:
-        fcntl.flock(file, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
+def locked(
+    path: Path, shared: bool = False, wait: bool = True, flags: int = os.O_RDWR | os.O_CREAT
+) -> Iterator[int]:
+    """Hold a file's lock among threads and processes, alone or with all that hold it `shared`.
+
+    Yields the file's descriptor, opened with `flags`. Raises BlockingIOError when another holds it
+    and `wait` is false.
+    """
+    fd = os.open(path, flags | os.O_CLOEXEC, 0o600)
+    try:
+        operation = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
+        fcntl.flock(fd, operation if wait else operation | fcntl.LOCK_NB)
+        yield fd
+    finally:
+        os.close(fd)
+
+
+@asynccontextmanager
+async def leading(path: Path, poll_seconds: float) -> AsyncIterator[None]:
+    """Wait until no other process holds the lock `path`, without blocking the event loop."""
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        while True:
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                await asyncio.sleep(poll_seconds)
         yield
+    finally:
+        os.close(fd)
 
 
 def write_private(path: Path, content: bytes) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings as hypothesis_settings
 
-from app.settings.settings import load
+from app.settings.load import load
 from app.storage.clickhouse import Storage
 from app.storage.clickhouse_migrations import files
 from tests.support.paths import SHARED

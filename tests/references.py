@@ -15,18 +15,22 @@ from prometheus_client.parser import text_string_to_metric_families
 from typer.core import TyperArgument, TyperGroup, TyperOption
 
 from app.cli.main import cli
-from app.events import enrich, feed, followups
+from app.events import feed, followups
 from app.model.verdicts import (
     HUMAN,
     MACHINE,
 )
 from app.schemas import webhooks
+from app.schemas.events import (
+    Due,
+    EventOut,
+)
 from app.schemas.followups import (
     FollowUpIn,
 )
 from app.server.process import with_public_url
 from app.server.service import Mailwake
-from app.settings.settings import load, with_secrets
+from app.settings.load import load, with_secrets
 from app.web.api import app, docs
 from tests.support.paths import ROOT
 
@@ -89,21 +93,26 @@ def _models(schemas: Mapping[str, Any]) -> Iterator[str]:
 def _api() -> Iterator[str]:
     document = app.openapi()
     yield from (
-        "# API", "",
+        "# API",
+        "",
         "Every request carries `Authorization: Bearer KEY`. Bodies are JSON unless something else",
         "is stated. Errors are `application/problem+json` ([Problem](#problem)), with the field.",
-        "A running service shows the same at `/docs`, and as OpenAPI 3.1 at `/openapi.json`.", "",
-    )  # fmt: skip
+        "A running service shows the same at `/docs`, and as OpenAPI 3.1 at `/openapi.json`.",
+        "",
+    )
     found = sorted(docs.operations(document), key=lambda one: one.path)
     for area, group in groupby(found, lambda one: one.path.split("/")[2]):
         yield from (f"## {area}", "")
         rows = [
             (
-                f"`{one.method} {one.path}`", one.summary, _linked(one.takes), _linked(one.gives),
+                f"`{one.method} {one.path}`",
+                one.summary,
+                _linked(one.takes),
+                _linked(one.gives),
                 ", ".join(one.errors),
             )
             for one in group
-        ]  # fmt: skip
+        ]
         yield from _table(("", "Purpose", "Request", "Response", "Errors"), rows)
     yield from ("## Models", "")
     yield from _models(document["components"]["schemas"])  # type: ignore[index]
@@ -141,13 +150,15 @@ def _argument(argument: TyperArgument) -> str:
 def _metrics() -> Iterator[str]:
     with tempfile.TemporaryDirectory() as folder:
         chosen = with_public_url(with_secrets(load(data_dir=Path(folder))))
-        text = Mailwake(chosen)._metrics.text().decode()
+        text = Mailwake(chosen).health.text().decode()
     yield from (
-        "# Metrics", "",
+        "# Metrics",
+        "",
         "`GET /metrics` returns these metrics in Prometheus format to clients with an API key.",
         "[Operations](../operations.md) describes their meaning, and which deserve an alert.",
-        "Python's own `process_*` metrics are included too.", "",
-    )  # fmt: skip
+        "Python's own `process_*` metrics are included too.",
+        "",
+    )
     rows = []
     for family in text_string_to_metric_families(text):
         if family.name.startswith("mailwake_") and not family.name.endswith("_created"):
@@ -158,26 +169,42 @@ def _metrics() -> Iterator[str]:
 
 def _events() -> Iterator[str]:
     yield from (
-        "# Events", "",
+        "# Events",
+        "",
         "How to receive events, and the delivery guarantees:",
-        "[Events, webhooks and segments](../events.md).", "",
-        "## Types", "",
-        *(f"- `{one}`" for one in (*feed.TYPES, followups.TYPE, "webhook.test")), "",
-        "## Verdicts", "",
+        "[Events, webhooks and segments](../events.md).",
+        "",
+        "## Types",
+        "",
+        *(f"- `{one}`" for one in (*feed.TYPES, followups.TYPE, "webhook.test")),
+        "",
+        "## Verdicts",
+        "",
         f"- people (`human`): {', '.join(f'`{one}`' for one in HUMAN)}",
-        f"- machines (`machine`): {', '.join(f'`{one}`' for one in MACHINE)}", "",
-        "The verdicts are explained in [How Mailwake counts](../counting.md).", "",
-        "## Webhook requests", "",
+        f"- machines (`machine`): {', '.join(f'`{one}`' for one in MACHINE)}",
+        "",
+        "The verdicts are explained in [How Mailwake counts](../counting.md).",
+        "",
+        "## Webhook requests",
+        "",
         "A `POST` request with a body of `type`, `timestamp` and `data`, one of the models below.",
-        "It is signed according to [Standard Webhooks](https://www.standardwebhooks.com):", "",
-        *_table(("Header", "Meaning"), (
-            ("`webhook-id`", "The event's id; it stays the same when a delivery is repeated."),
-            ("`webhook-timestamp`", "Seconds since 1970 UTC."),
-            ("`webhook-signature`", "`v1,` and HMAC-SHA-256 of id, timestamp and body in base64."),
-        )),
-        "## Models", "",
-    )  # fmt: skip
-    kinds = (enrich.Told, followups.Due, webhooks.WebhookIn, FollowUpIn)
+        "It is signed according to [Standard Webhooks](https://www.standardwebhooks.com):",
+        "",
+        *_table(
+            ("Header", "Meaning"),
+            (
+                ("`webhook-id`", "The event's id; it stays the same when a delivery is repeated."),
+                ("`webhook-timestamp`", "Seconds since 1970 UTC."),
+                (
+                    "`webhook-signature`",
+                    "`v1,` and HMAC-SHA-256 of id, timestamp and body in base64.",
+                ),
+            ),
+        ),
+        "## Models",
+        "",
+    )
+    kinds = (EventOut, Due, webhooks.WebhookIn, FollowUpIn)
     _, schemas = msgspec.json.schema_components(kinds)
     yield from _models(schemas)
 

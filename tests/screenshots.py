@@ -66,8 +66,10 @@ def _shoot(url: str) -> None:
         )
         for name, path, width, scheme in SHOTS:
             context = browser.new_context(
-                base_url=url, viewport={"width": width, "height": 900}, color_scheme=scheme,  # type: ignore[arg-type]
-            )  # fmt: skip
+                base_url=url,
+                viewport={"width": width, "height": 900},
+                color_scheme=scheme,  # type: ignore[arg-type]
+            )
             page = context.new_page()
             page.goto("/login")
             page.get_by_label("Name").fill("admin")

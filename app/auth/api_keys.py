@@ -17,13 +17,13 @@ from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from app.auth.workspaces import DEFAULT
 from app.settings.settings import PREFIX, Settings
-from app.storage.state_db import api_keys
+from app.storage.tables import api_keys
 
 Scope = Literal["rewrite", "read", "admin"]
 SCOPES = get_args(Scope)
-LOOK = 1.0  # seconds for which keys are remembered: a revoked one ends within them
-NOTED = 60.0  # seconds between notes of when keys were used
-PASS = "local."  # noqa: S105  begins the passes of commands on the same machine
+POLL_SECONDS = 1.0  # seconds for which keys are remembered: a revoked one ends within them
+NOTE_SECONDS = 60.0  # seconds between notes of when keys were used
+LOCAL_PREFIX = "local."
 PASS_SECONDS = 60
 
 
@@ -73,16 +73,29 @@ class Keys:
             raise KeyNameError(f"scopes: must be of {', '.join(SCOPES)}")
         secret = secret or "mw_" + secrets.token_urlsafe(24)
         key = Key(
-            f"key_{secrets.token_hex(6)}", workspace, name, frozenset(scopes), _hint(secret), by,
-            time.time(),
-        )  # fmt: skip
+            id=f"key_{secrets.token_hex(6)}",
+            workspace=workspace,
+            name=name,
+            scopes=frozenset(scopes),
+            hint=_hint(secret),
+            by=by,
+            at=time.time(),
+        )
         with self._engine.begin() as connection:
             connection.execute(
-                insert(api_keys).prefix_with("OR IGNORE").values(
-                    id=key.id, workspace=workspace, name=name, hash=_hash(secret), hint=key.hint,
-                    scopes=" ".join(sorted(scopes)), at=key.at, by=by,
+                insert(api_keys)
+                .prefix_with("OR IGNORE")
+                .values(
+                    id=key.id,
+                    workspace=workspace,
+                    name=name,
+                    hash=_hash(secret),
+                    hint=key.hint,
+                    scopes=" ".join(sorted(scopes)),
+                    at=key.at,
+                    by=by,
                 )
-            )  # fmt: skip
+            )
         return key, secret
 
     def all(self, workspace: str) -> list[Key]:
@@ -98,17 +111,18 @@ class Keys:
             done = connection.execute(
                 update(api_keys)
                 .where(
-                    api_keys.c.workspace == workspace, api_keys.c.id == key_id,
+                    api_keys.c.workspace == workspace,
+                    api_keys.c.id == key_id,
                     api_keys.c.revoked.is_(None),
                 )
                 .values(revoked=time.time())
-            )  # fmt: skip
+            )
         self._known.clear()
         return bool(done.rowcount)
 
     def find(self, secret: str) -> Key | None:
         """The key that somebody shows; while state.db is away, as it was known before."""
-        if secret.startswith(PASS):
+        if secret.startswith(LOCAL_PREFIX):
             return self._passed(secret)
         digest = _hash(secret)
         key = self._set.get(digest) or self._look(digest)
@@ -120,7 +134,7 @@ class Keys:
         """Note uses now and then, and at the end."""
         try:
             while True:
-                await asyncio.sleep(NOTED)
+                await asyncio.sleep(NOTE_SECONDS)
                 await asyncio.to_thread(self.note_uses)
         finally:
             self.note_uses()
@@ -140,8 +154,8 @@ class Keys:
                 self._used.pop(key_id, None)
 
     def _look(self, digest: str) -> Key | None:
-        key, at = self._known.get(digest, (None, -LOOK))
-        if time.monotonic() - at < LOOK:
+        key, at = self._known.get(digest, (None, -POLL_SECONDS))
+        if time.monotonic() - at < POLL_SECONDS:
             return key
         query = select(api_keys).where(api_keys.c.hash == digest, api_keys.c.revoked.is_(None))
         try:
@@ -158,16 +172,16 @@ class Keys:
 
     def _passed(self, secret: str) -> Key | None:
         try:
-            workspace = self._passes.loads(secret.removeprefix(PASS), max_age=PASS_SECONDS)
+            workspace = self._passes.loads(secret.removeprefix(LOCAL_PREFIX), max_age=PASS_SECONDS)
         except BadSignature:
             return None
         return Key("pass", str(workspace), "a command on this machine", frozenset({"admin"}))
 
 
-def local_pass(settings: Settings, workspace: str = DEFAULT) -> str:
+def local_token(settings: Settings, workspace: str = DEFAULT) -> str:
     """A key for one minute, for who can read the data folder's secrets anyway."""
     signed = _passes(settings).dumps(workspace)
-    return PASS + (signed if isinstance(signed, str) else signed.decode("ascii"))
+    return LOCAL_PREFIX + (signed if isinstance(signed, str) else signed.decode("ascii"))
 
 
 def _passes(settings: Settings) -> URLSafeTimedSerializer:
@@ -187,6 +201,13 @@ def _hash(secret: str) -> str:
 
 def _key(row: Any) -> Key:
     return Key(
-        row.id, row.workspace, row.name, frozenset(row.scopes.split()), row.hint, row.by, row.at,
-        row.used, row.revoked,
-    )  # fmt: skip
+        id=row.id,
+        workspace=row.workspace,
+        name=row.name,
+        scopes=frozenset(row.scopes.split()),
+        hint=row.hint,
+        by=row.by,
+        at=row.at,
+        used=row.used,
+        revoked=row.revoked,
+    )

@@ -1,5 +1,6 @@
 """Patience with wrong passwords: whoever gave too many must wait, whichever process is asked."""
 
+import asyncio
 import ipaddress
 import time
 from hashlib import sha256
@@ -8,7 +9,8 @@ from typing import Any
 from sqlalchemy import Engine, delete, select
 from sqlalchemy.dialects.sqlite import insert
 
-from app.storage.state_db import wrong_passwords
+from app.auth.users import LONGEST_NAME, User, Users
+from app.storage.tables import login_failures
 
 FREE_TRIES = 5  # wrong passwords from one address before it must wait
 FREE_TRIES_OF_NAME = 20  # and for one name, from wherever they come
@@ -19,11 +21,11 @@ class ThrottledError(Exception):
     """Too many wrong passwords; `seconds` says how long to wait."""
 
     def __init__(self, seconds: int) -> None:
-        self.seconds, self.told = seconds, f"Too many tries. Wait {seconds} seconds."
-        super().__init__(self.told)
+        self.seconds, self.message = seconds, f"Too many tries. Wait {seconds} seconds."
+        super().__init__(self.message)
 
 
-class Throttle:
+class LoginThrottle:
     """Counts wrong passwords by address and by name, in state.db. Blocking."""
 
     def __init__(self, engine: Engine) -> None:
@@ -31,7 +33,7 @@ class Throttle:
 
     def check(self, address: str, name: str) -> None:
         """Raises ThrottledError where one of them must wait."""
-        table, (by_address, by_name) = wrong_passwords.c, _whose(address, name)
+        table, (by_address, by_name) = login_failures.c, _whose(address, name)
         with self._engine.connect() as connection:
             rows: Any = connection.execute(
                 select(table.whose, table.tries, table.last).where(
@@ -46,7 +48,7 @@ class Throttle:
 
     def wrong(self, address: str, name: str) -> None:
         """A password was wrong."""
-        table, now = wrong_passwords, time.time()
+        table, now = login_failures, time.time()
         with self._engine.begin() as connection:
             connection.execute(delete(table).where(table.c.last <= now - WAIT_SECONDS))
             for whose in _whose(address, name):
@@ -56,7 +58,7 @@ class Throttle:
 
     def right(self, address: str, name: str) -> None:
         """A password was right."""
-        table = wrong_passwords
+        table = login_failures
         with self._engine.begin() as connection:
             connection.execute(delete(table).where(table.c.whose.in_(_whose(address, name))))
 
@@ -77,3 +79,34 @@ def neighbourhood(address: str) -> str:
     if isinstance(parsed, ipaddress.IPv4Address):
         return str(parsed)
     return str(parsed.ipv4_mapped or ipaddress.ip_network((parsed, 64), strict=False))
+
+
+CONCURRENT_CHECKS = 2  # passwords checked at a time: each takes 64 MiB
+
+
+MAX_PASSWORD_CHARS = 1024  # characters that are looked at
+
+
+class LoginGuard:
+    """Of one process; wrong passwords are counted for all."""
+
+    def __init__(self, users: Users, throttle: LoginThrottle) -> None:
+        self._users, self._throttle = users, throttle
+        self._checking = asyncio.Semaphore(CONCURRENT_CHECKS)
+
+    async def check(self, name: str, password: str, address: str) -> User | None:
+        """Who it is, None where name and password do not match. Raises ThrottledError."""
+        name = name[: LONGEST_NAME + 1]  # so that what is remembered is small
+        async with self._checking:
+            return await asyncio.to_thread(
+                self._check, name, password[:MAX_PASSWORD_CHARS], address
+            )
+
+    def _check(self, name: str, password: str, address: str) -> User | None:
+        self._throttle.check(address, name)
+        user = self._users.by_password(name, password)
+        if user is None:
+            self._throttle.wrong(address, name)
+        else:
+            self._throttle.right(address, name)
+        return user

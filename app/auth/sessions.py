@@ -12,10 +12,10 @@ from sqlalchemy import Engine, delete, insert, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.auth.users import User
-from app.storage.state_db import login_codes, sessions, users
+from app.storage.tables import login_codes, sessions, users
 
 SECONDS = 30 * 86_400
-SEEN = 60.0  # seconds between notes of when a session was last used
+NOTE_SECONDS = 60.0  # seconds between notes of when a session was last used
 
 
 class Session(NamedTuple):
@@ -43,9 +43,14 @@ class Sessions:
         """A new session; returns its token."""
         token, now = secrets.token_urlsafe(24), time.time()
         row = {
-            "id": _hash(token), "user": user.name, "label": label[:100], "by_link": by_link,
-            "at": now, "seen": now, "ends": now + SECONDS,
-        }  # fmt: skip
+            "id": _hash(token),
+            "user": user.name,
+            "label": label[:100],
+            "by_link": by_link,
+            "at": now,
+            "seen": now,
+            "ends": now + SECONDS,
+        }
         with self._engine.begin() as connection:
             connection.execute(delete(sessions).where(sessions.c.ends < now))
             connection.execute(insert(sessions).values(row))
@@ -57,7 +62,7 @@ class Sessions:
         query = _SESSIONS.where(sessions.c.id == _hash(token), sessions.c.ends > now)
         with self._engine.connect() as connection:
             row = connection.execute(query).first() if token else None
-        if row and now - row.seen > SEEN:
+        if row and now - row.seen > NOTE_SECONDS:
             self._see(row.id, now)
         return _session(row) if row else None
 
@@ -92,9 +97,13 @@ class Sessions:
 
 
 _SESSIONS = select(
-    sessions, users.c.name, users.c.workspace, users.c.role, users.c.password,
+    sessions,
+    users.c.name,
+    users.c.workspace,
+    users.c.role,
+    users.c.password,
     users.c.at.label("user_at"),
-).join(users, users.c.name == sessions.c.user)  # fmt: skip
+).join(users, users.c.name == sessions.c.user)
 
 
 def _hash(token: str) -> str:
@@ -103,4 +112,12 @@ def _hash(token: str) -> str:
 
 def _session(row: Any) -> Session:
     user = User(row.name, row.workspace, row.role, bool(row.password), row.user_at)
-    return Session(row.id, user, row.label, row.by_link, row.at, row.seen, row.ends)
+    return Session(
+        id=row.id,
+        user=user,
+        label=row.label,
+        by_link=row.by_link,
+        at=row.at,
+        seen=row.seen,
+        ends=row.ends,
+    )

@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Engine, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from app.auth.workspaces import DEFAULT
-from app.storage.state_db import login_codes, sessions, users
+from app.storage.tables import login_codes, sessions, users
 
 Role = Literal["viewer", "editor", "admin"]
 ROLES = get_args(Role)  # each may do what those before it may
@@ -63,8 +63,12 @@ class Users:
         hashed = _hasher.hash(_long(password)) if password else ""
         made = User(name, workspace, role, bool(password), time.time())
         row = {
-            "name": name, "workspace": workspace, "role": role, "password": hashed, "at": made.at
-        }  # fmt: skip
+            "name": name,
+            "workspace": workspace,
+            "role": role,
+            "password": hashed,
+            "at": made.at,
+        }
         try:
             with self._engine.begin() as connection:
                 connection.execute(insert(users).values(row))
@@ -132,7 +136,14 @@ class Users:
             _hasher.verify(row.password if row and row.password else against, password)
         except (Argon2Error, InvalidHashError):
             return None
-        return _user(row) if row and row.password else None
+        if not row or not row.password:
+            return None
+        if _hasher.check_needs_rehash(row.password):  # the library's costs have changed
+            with self._engine.begin() as connection:
+                same = users.c.name == name, users.c.password == row.password
+                new = _hasher.hash(password)
+                connection.execute(update(users).where(*same).values(password=new))
+        return _user(row)
 
     def new_code(self, name: str) -> str:
         """A code for one login within CODE_SECONDS."""

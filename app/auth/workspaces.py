@@ -16,7 +16,7 @@ from sqlalchemy.exc import IntegrityError
 
 from app.model.origins import origin
 from app.settings.settings import Settings
-from app.storage.state_db import workspaces
+from app.storage.tables import workspaces
 
 DEFAULT = "default"
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
@@ -43,9 +43,11 @@ class Workspace(NamedTuple):
         if self.name == DEFAULT:
             return settings
         own = {
-            "public_url": self.public_url, "dashboard_url": settings.console_url,
-            "secret_keys": self.secret_keys, "recipient_key": self.recipient_key,
-        }  # fmt: skip
+            "public_url": self.public_url,
+            "dashboard_url": settings.console_url,
+            "secret_keys": self.secret_keys,
+            "recipient_key": self.recipient_key,
+        }
         return settings.model_copy(update=own)
 
 
@@ -64,11 +66,14 @@ class Workspaces:
         first = Workspace(DEFAULT, chosen.public_url, chosen.secret_keys, chosen.recipient_key)
         return [first] + [
             Workspace(
-                row.name, row.public_url, tuple(msgspec.json.decode(row.secret_keys)),
-                row.recipient_key, row.at,
+                row.name,
+                row.public_url,
+                tuple(msgspec.json.decode(row.secret_keys)),
+                row.recipient_key,
+                row.at,
             )
             for row in rows
-        ]  # fmt: skip
+        ]
 
     def get(self, name: str) -> Workspace:
         """Raises WorkspaceError."""

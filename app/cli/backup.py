@@ -1,21 +1,37 @@
 """`mailwake backup` and `mailwake restore`."""
 
-import fcntl
 import shutil
+import sqlite3
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
 
 import typer
 
+from app.cli import service_client
 from app.cli.common import errors, fail, option, settings_of
-from app.settings import settings
-from app.settings.settings import SettingsError
+from app.cli.service_client import AskError
+from app.events.feed import Feed
+from app.files import locked
+from app.ingest.corrections import Corrections
+from app.ingest.loader import Loader
+from app.ingest.networks import Networks, NetworksError
+from app.ops import backup as archives
+from app.ops import snapshot
+from app.ops.backup import BackupError
+from app.settings.load import (
+    load,
+)
+from app.settings.settings import Settings, SettingsError
+from app.storage.clickhouse import StorageError
+from app.storage.state_db import open_state
+
+FAILURES = (AskError, BackupError, StorageError, NetworksError, OSError, sqlite3.Error)
 
 
 def backup(
@@ -37,9 +53,6 @@ def backup(
 
     It holds secrets and addresses; only the owner of the file can read it.
     """
-    from app.cli import backing_up  # noqa: PLC0415  (chDB loads slowly)
-    from app.ops import backup  # noqa: PLC0415  (chDB loads slowly)
-
     chosen = settings_of(data_dir=data_dir, clickhouse_dsn=clickhouse_dsn, port=port)
     if clickhouse and chosen.clickhouse_dsn == "chdb":
         raise fail("--clickhouse: needs a ClickHouse server; embedded tables are in the file")
@@ -50,9 +63,9 @@ def backup(
         raise fail(f"{path} is in {chosen.data_dir}: the next backup would hold this one")
     try:
         with _folder(chosen.data_dir) as folder:
-            backing_up.take(chosen, folder, clickhouse)
-            manifest = backup.pack(chosen, folder, sys.stdout.buffer if target == "-" else path)
-    except backing_up.FAILURES as error:
+            _take_snapshot(chosen, folder, clickhouse)
+            manifest = archives.pack(chosen, folder, sys.stdout.buffer if target == "-" else path)
+    except FAILURES as error:
         raise fail(str(error)) from None
     size = "" if target == "-" else f", {path.stat().st_size:,} bytes"
     _say(f"{target}: {len(manifest.files):,} files{size}, secrets among them")
@@ -82,7 +95,7 @@ def restore(
     from app.storage.clickhouse import StorageError  # noqa: PLC0415
 
     try:
-        chosen = settings.load(data_dir=data_dir, clickhouse_dsn=clickhouse_dsn)
+        chosen = load(data_dir=data_dir, clickhouse_dsn=clickhouse_dsn)
         manifest = restore(source, chosen, lambda step: errors.print(f"{step} ..."))
     except (SettingsError, BackupError, StorageError) as error:
         raise fail(str(error)) from None
@@ -99,9 +112,9 @@ def _folder(data_dir: Path) -> Iterator[Path]:
     """An empty one in DATA_DIR, for hard links; one backup at a time."""
     from app.ops.snapshot import BACKUP  # noqa: PLC0415
 
-    with (data_dir / "backup.lock").open("ab") as lock:
+    with ExitStack() as held:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            held.enter_context(locked(data_dir / "backup.lock", wait=False))
         except BlockingIOError:
             raise fail(f"another backup of {data_dir} is being made") from None
         for left in data_dir.glob(f"{BACKUP}*/"):
@@ -111,3 +124,21 @@ def _folder(data_dir: Path) -> Iterator[Path]:
             yield folder
         finally:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _take_snapshot(settings: Settings, folder: Path, destination: str = "") -> None:
+    """Fill `folder`, which is empty and in DATA_DIR. Raises one of FAILURES."""
+    with service_client.service(settings) as client:
+        if client:
+            # It can only be told a folder that somebody with access to DATA_DIR has made.
+            answer = client.post("/v1/snapshot", json={"folder": folder.name}, timeout=None)
+            if answer.status_code != 200:
+                raise AskError(f"the service answered {answer.status_code}: {answer.text}")
+            return
+    with service_client.storage(settings) as storage:
+        journal = settings.data_dir / "journal"
+        networks = Networks(settings.asn_file, settings.country_file)
+        feed = Feed(open_state(settings.data_dir))
+        loader = Loader(journal, storage, networks, feed, settings.recipient_key)
+        corrections = Corrections(journal, storage, networks, feed)
+        snapshot.take(settings, storage, loader, corrections, folder, destination)

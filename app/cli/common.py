@@ -9,7 +9,10 @@ from rich.text import Text
 from sqlalchemy import Engine
 
 from app.auth.workspaces import WorkspaceError, Workspaces
-from app.settings import settings
+from app.settings.load import (
+    load,
+    with_secrets,
+)
 from app.settings.settings import PREFIX, Settings, SettingsError
 
 Workspace = Annotated[str, typer.Option(help="Whose it is.")]
@@ -31,7 +34,7 @@ def option(name: str) -> Any:
 def settings_of(**flags: Any) -> Settings:
     """The settings with secrets; flags win. Ends the command where one is wrong."""
     try:
-        return settings.with_secrets(settings.load(**flags))
+        return with_secrets(load(**flags))
     except SettingsError as error:
         raise fail(str(error)) from None
 

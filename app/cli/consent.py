@@ -10,7 +10,7 @@ import typer
 from app.auth.workspaces import DEFAULT, WorkspaceError, Workspaces
 from app.cli.common import fail, option, settings_of
 from app.consent.withdrawals import ALL, Withdrawals
-from app.model.records import newsletter_key, recipient_key
+from app.model.ids import newsletter_key, recipient_key
 from app.model.tracking_modes import AXES, Axis
 from app.storage.state_db import open_state
 

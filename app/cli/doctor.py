@@ -9,7 +9,9 @@ import typer
 from rich.text import Text
 
 from app.cli.common import console, fail, option
-from app.settings import settings
+from app.settings.load import (
+    load,
+)
 from app.settings.settings import SettingsError
 
 SIGNS = {"fine": ("fine ", "green"), "mind": ("mind ", "yellow"), "wrong": ("wrong", "bold red")}
@@ -30,7 +32,7 @@ def doctor(
     from app.ops.doctor.checks import examine  # noqa: PLC0415  (chDB loads slowly)
 
     try:
-        chosen = settings.load(data_dir=data_dir, clickhouse_dsn=clickhouse_dsn, port=port)
+        chosen = load(data_dir=data_dir, clickhouse_dsn=clickhouse_dsn, port=port)
     except SettingsError as error:
         raise fail(str(error)) from None
     logging.disable()  # what breaks is told as a finding

@@ -44,9 +44,12 @@ def show(workspace: Workspace = DEFAULT, data_dir: DataDir = None) -> None:
         table.add_column(heading, overflow="fold")
     for key in _keys(data_dir, workspace).all(workspace):
         table.add_row(
-            key.id, Text(key.name), Text(key.hint), " ".join(sorted(key.scopes)),
+            key.id,
+            Text(key.name),
+            Text(key.hint),
+            " ".join(sorted(key.scopes)),
             *map(_when, (key.at, key.used, key.revoked)),
-        )  # fmt: skip
+        )
     console.print(table)
 
 

@@ -20,15 +20,15 @@ from app.events.feed import Feed
 from app.ingest.corrections import Corrections
 from app.ingest.loader import Loader
 from app.ingest.networks import Networks, NetworksError
-from app.privacy.erasure import Eraser, begin
-from app.privacy.subject_export import Dossiers
+from app.privacy.erasure import ErasureWorker, request_erasure
+from app.privacy.subject_export import SubjectExport
 from app.settings.settings import Settings
 from app.stats.queries import Queries
 from app.storage.clickhouse import StorageError
 from app.storage.state_db import StateError, open_state
 
-WAIT = 120.0  # seconds for which a running service is waited for
-LOOK = 0.2
+WAIT_SECONDS = 120.0  # seconds for which a running service is waited for
+POLL_SECONDS = 0.2
 DataDir = Annotated[Path | None, option("data_dir")]
 Dsn = Annotated[str | None, option("clickhouse_dsn")]
 Space = Annotated[str, typer.Option(help="The workspace the person is known in.")]
@@ -51,7 +51,7 @@ def erase(
     state = open_state(chosen.data_dir)
     erasures = Erasures(state)
     try:
-        begun = begin(erasures, Workspaces(state, chosen), workspace, recipient)
+        begun = request_erasure(erasures, Workspaces(state, chosen), workspace, recipient)
     except WorkspaceError as error:
         raise fail(str(error)) from None
     try:
@@ -102,23 +102,27 @@ def _finish(chosen: Settings, state: Engine, begun: Erasure) -> None:
     with service_client.storage(chosen) as storage:
         folder, feed = chosen.data_dir / "journal", Feed(state)
         networks, erasures = Networks(chosen.asn_file, chosen.country_file), feed.erasures
-        eraser = Eraser(
-            chosen.data_dir, state, storage,
-            Loader(folder, storage, networks, feed, chosen.recipient_key),
-            Corrections(folder, storage, networks, feed), Workspaces(state, chosen), erasures,
-        )  # fmt: skip
-        end = time.monotonic() + WAIT
+        eraser = ErasureWorker(
+            data_dir=chosen.data_dir,
+            engine=state,
+            storage=storage,
+            loader=Loader(folder, storage, networks, feed, chosen.recipient_key),
+            corrections=Corrections(folder, storage, networks, feed),
+            workspaces=Workspaces(state, chosen),
+            erasures=erasures,
+        )
+        end = time.monotonic() + WAIT_SECONDS
         while _state(erasures, begun) not in ("cleaned", "done") and time.monotonic() < end:
             eraser.finish()  # does nothing while another process does it
-            time.sleep(LOOK)
+            time.sleep(POLL_SECONDS)
         eraser.finish()
 
 
 def _wait(erasures: Erasures, begun: Erasure) -> None:
-    end = time.monotonic() + WAIT
+    end = time.monotonic() + WAIT_SECONDS
     with errors.status("Waiting for the service"):
         while _state(erasures, begun) != "done" and time.monotonic() < end:
-            time.sleep(LOOK)
+            time.sleep(POLL_SECONDS)
 
 
 def _state(erasures: Erasures, begun: Erasure) -> str:
@@ -136,4 +140,6 @@ def _dossier(chosen: Settings, workspace: str, recipient: str, stack: ExitStack)
     state = open_state(chosen.data_dir)
     secret = Workspaces(state, chosen).get(workspace).recipient_key
     storage = stack.enter_context(service_client.storage(chosen))
-    return Dossiers(state, Queries(storage, workspace), secret, chosen.recipient_key).of(recipient)
+    return SubjectExport(state, Queries(storage, workspace), secret, chosen.recipient_key).of(
+        recipient
+    )

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 import httpx2
 
-from app.auth.api_keys import local_pass
+from app.auth.api_keys import local_token
 from app.auth.workspaces import DEFAULT
 from app.settings.settings import PREFIX, Settings
 from app.storage.clickhouse import Storage, StorageError
@@ -24,12 +24,10 @@ def service(settings: Settings, workspace: str = DEFAULT) -> Iterator[httpx2.Cli
     if settings.clickhouse_dsn != "chdb":
         yield None
         return
-    host = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else settings.host  # noqa: S104
-    host = f"[{host}]" if ":" in host else host
-    url = f"http://{host}:{settings.port}"
+    url = settings.local_url()
 
     def pass_on(request: httpx2.Request) -> httpx2.Request:
-        request.headers["authorization"] = f"Bearer {local_pass(settings, workspace)}"
+        request.headers["authorization"] = f"Bearer {local_token(settings, workspace)}"
         return request
 
     with httpx2.Client(base_url=url, trust_env=False, timeout=300, auth=pass_on) as client:

@@ -14,8 +14,8 @@ from sqlalchemy import Connection, Engine, func, select, update
 from sqlalchemy.dialects.sqlite import insert
 
 from app.consent import withdrawals
-from app.model.records import sent_at
-from app.storage.state_db import erasures, signed, unsigned
+from app.model.ids import sent_at
+from app.storage.tables import erasures, signed, unsigned
 
 # waiting: recorded. rewritten: ClickHouse's rows are nobody's. cleaned: so is everything else, but
 # ClickHouse may still keep files that it has replaced. done: no byte is left.
@@ -53,9 +53,12 @@ class Erasures:
         Consent is withdrawn with it, so that mail of before counts nothing more.
         """
         said = {
-            "address": address.strip().lower(), "at": time.time(), "state": "waiting",
-            "rewritten": None, "counts": b"{}",
-        }  # fmt: skip
+            "address": address.strip().lower(),
+            "at": time.time(),
+            "state": "waiting",
+            "rewritten": None,
+            "counts": b"{}",
+        }
         with self._engine.begin() as connection:
             connection.execute(
                 insert(erasures)
@@ -142,6 +145,12 @@ def check(connection: Connection, seen: int) -> None:
 
 def _erasure(row: Any) -> Erasure:
     return Erasure(
-        row.id, row.workspace, unsigned(row.recipient), row.address, row.at, row.state,
-        row.rewritten, msgspec.json.decode(row.counts, type=dict[str, int]),
-    )  # fmt: skip
+        id=row.id,
+        workspace=row.workspace,
+        recipient=unsigned(row.recipient),
+        address=row.address,
+        at=row.at,
+        state=row.state,
+        rewritten=row.rewritten,
+        counts=msgspec.json.decode(row.counts, type=dict[str, int]),
+    )

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from sqlalchemy import Connection, Engine, bindparam, delete, select
 from sqlalchemy.dialects.sqlite import insert
 
-from app.storage.state_db import signed, suppressions, unsigned
+from app.storage.tables import signed, suppressions, unsigned
 
 ALL = 0  # newsletters
 
@@ -41,11 +41,14 @@ def put(
     made = connection.execute(
         insert(suppressions)
         .values(
-            workspace=workspace, recipient=signed(recipient), newsletter=signed(newsletter),
-            reason=reason, at=at,
+            workspace=workspace,
+            recipient=signed(recipient),
+            newsletter=signed(newsletter),
+            reason=reason,
+            at=at,
         )
         .on_conflict_do_nothing()
-    )  # fmt: skip
+    )
     return bool(made.rowcount)
 
 

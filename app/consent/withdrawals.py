@@ -17,11 +17,11 @@ from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.model.tracking_modes import AXES, Axis
-from app.storage.state_db import signed, unsigned, withdrawals
+from app.storage.tables import signed, unsigned, withdrawals
 
 log = logging.getLogger(__name__)
 ALL = 0  # newsletters
-LOOK = 1.0  # seconds between looks
+POLL_SECONDS = 1.0  # seconds between looks
 
 
 class Withdrawal(NamedTuple):
@@ -44,11 +44,14 @@ def put(
         connection.execute(
             insert(withdrawals)
             .values(
-                workspace=workspace, recipient=signed(recipient), newsletter=signed(newsletter),
-                axis=axis, at=time.time(),
+                workspace=workspace,
+                recipient=signed(recipient),
+                newsletter=signed(newsletter),
+                axis=axis,
+                at=time.time(),
             )
             .on_conflict_do_nothing()
-        )  # fmt: skip
+        )
 
 
 class Withdrawals:
@@ -72,7 +75,7 @@ class Withdrawals:
 
     def axes(self, workspace: str, recipient: int, newsletter: int) -> tuple[Axis, ...]:
         """Those that new mail of a newsletter must not track; at most LOOK seconds old."""
-        if time.monotonic() - self._looked > LOOK:
+        if time.monotonic() - self._looked > POLL_SECONDS:
             try:
                 self.refresh()
             except SQLAlchemyError as error:
@@ -84,7 +87,7 @@ class Withdrawals:
     async def run(self) -> None:
         """Follow state.db, until cancelled."""
         while True:
-            await asyncio.sleep(LOOK)
+            await asyncio.sleep(POLL_SECONDS)
             try:
                 await asyncio.to_thread(self.refresh)
             except SQLAlchemyError as error:
@@ -124,10 +127,12 @@ class Withdrawals:
         with self._engine.begin() as connection:
             connection.execute(
                 delete(withdrawals).where(
-                    table.workspace == workspace, table.recipient == signed(recipient),
-                    table.newsletter == signed(newsletter), table.axis.in_(list(axes)),
+                    table.workspace == workspace,
+                    table.recipient == signed(recipient),
+                    table.newsletter == signed(newsletter),
+                    table.axis.in_(list(axes)),
                 )
-            )  # fmt: skip
+            )
         self.refresh()
 
     def of(self, workspace: str, recipient: int) -> list[Withdrawal]:

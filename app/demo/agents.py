@@ -56,9 +56,18 @@ SAFARI_TABLET = f"{_IPAD} {_WEBKIT} Version/18.6 Mobile/15E148 Safari/604.1"
 SAMSUNG_BROWSER = f"{_ANDROID} {_BLINK} SamsungBrowser/29.0 Chrome/136.0.0.0 Mobile Safari/537.36"
 
 BROWSERS = (
-    CHROME, CHROME_MAC, CHROME_PHONE, CHROME_TABLET, EDGE, FIREFOX, FIREFOX_LINUX,
-    SAFARI, SAFARI_PHONE, SAFARI_TABLET, SAMSUNG_BROWSER,
-)  # fmt: skip
+    CHROME,
+    CHROME_MAC,
+    CHROME_PHONE,
+    CHROME_TABLET,
+    EDGE,
+    FIREFOX,
+    FIREFOX_LINUX,
+    SAFARI,
+    SAFARI_PHONE,
+    SAFARI_TABLET,
+    SAMSUNG_BROWSER,
+)
 # They say on each request what it is for: Sec-Fetch-* (W3C Fetch Metadata).
 FETCH_METADATA = frozenset(BROWSERS)
 

@@ -69,72 +69,141 @@ def _launch(slug: str, name: str, topic: str, subject: str, **fields: str) -> Ma
     tags = ("newsletter", "launch", SHOP, topic)
     fans = {"boots": "hikers", "tents": "campers"}[topic]
     return Mailing(
-        f"launch-{slug.rpartition('/')[2]}", f"Launch: {name}", subject, tags, "launch.html",
-        named, 1.05, fans=(fans, "silent readers"),
-    )  # fmt: skip
+        f"launch-{slug.rpartition('/')[2]}",
+        f"Launch: {name}",
+        subject,
+        tags,
+        "launch.html",
+        named,
+        1.05,
+        fans=(fans, "silent readers"),
+    )
 
 
 def _digest(number: int, cover: str, slug: str, **fields: str) -> Mailing:
     tags = ("newsletter", "digest", DISPATCH)
     named = {"number": str(number), "cover": cover, "slug": slug, **fields}
     return Mailing(
-        f"dispatch-{number}", f"{DISPATCH}, no. {number}", cover, tags, "digest.html",
-        named, 1.2, fans=("armchair explorers", "silent readers", "runners"),
-    )  # fmt: skip
+        f"dispatch-{number}",
+        f"{DISPATCH}, no. {number}",
+        cover,
+        tags,
+        "digest.html",
+        named,
+        1.2,
+        fans=("armchair explorers", "silent readers", "runners"),
+    )
 
 
 NEWSLETTERS: Sequence[Mailing] = (
     _launch(
-        "boots/ridgeline-mid", "Ridgeline Mid", "boots", "A boot that forgives wet feet",
+        "boots/ridgeline-mid",
+        "Ridgeline Mid",
+        "boots",
+        "A boot that forgives wet feet",
         headline="A boot that forgives wet feet",
         lead="we spent three winters on one question: how fast can a boot dry while you walk?",
-        first_fact="Dry in two hours", first_why="Felted wool lining that moves water outwards.",
-        second_fact="610 grams", second_why="A full ankle, and lighter than most trail shoes.",
+        first_fact="Dry in two hours",
+        first_why="Felted wool lining that moves water outwards.",
+        second_fact="610 grams",
+        second_why="A full ankle, and lighter than most trail shoes.",
         price="€179",
     ),
     Mailing(
-        "spring-sale", "Spring sale", "30 % off what the winter left", ("newsletter", "sale", SHOP),
+        "spring-sale",
+        "Spring sale",
+        "30 % off what the winter left",
+        ("newsletter", "sale", SHOP),
         "sale.html",
-        {"headline": "Spring sale", "kicker": "Spring sale", "percent": "30",
-         "lead": "Everything that winter left on our shelves."},
+        {
+            "headline": "Spring sale",
+            "kicker": "Spring sale",
+            "percent": "30",
+            "lead": "Everything that winter left on our shelves.",
+        },
         fans=("bargain hunters", "runners"),
     ),
     _digest(
-        47, "The last hut keeper", "last-hut-keeper",
+        47,
+        "The last hut keeper",
+        "last-hut-keeper",
         opening="The snow line went up by 200 metres this week, and so did we.",
         teaser="For 31 years she has carried the bread up herself. This autumn is her last.",
         alt="A stone hut with one lit window",
     ),
     _launch(
-        "tents/nightjar-2", "Nightjar 2", "tents", "Two people, one kilo, no condensation",
+        "tents/nightjar-2",
+        "Nightjar 2",
+        "tents",
+        "Two people, one kilo, no condensation",
         headline="Two people. One kilo. No drip at dawn.",
         lead="the Nightjar breathes at both ends, so that the morning stays outside.",
-        first_fact="1,040 grams", first_why="Pegs, cords and bag included, on our own scales.",
-        second_fact="Up in 3 minutes", second_why="One pole, two clips, and no instructions.",
+        first_fact="1,040 grams",
+        first_why="Pegs, cords and bag included, on our own scales.",
+        second_fact="Up in 3 minutes",
+        second_why="One pole, two clips, and no instructions.",
         price="€449",
     ),
     _digest(
-        48, "Across the bog by plank", "bog-by-plank",
+        48,
+        "Across the bog by plank",
+        "bog-by-plank",
         opening="Forty kilometres of planks, three of us, and one dry pair of socks.",
         teaser="Nobody knows who lays the planks. We walked until we met him.",
         alt="A row of planks leads into fog",
     ),
     Mailing(
-        "spring-sale-last-call", "Spring sale: last call", "Ends at midnight: now 40 % off",
-        ("newsletter", "sale", SHOP), "sale.html",
-        {"headline": "Last call", "kicker": "Until midnight", "percent": "40",
-         "lead": "What is left is yours, and then it is gone."},
-        pull=0.85, fans=("bargain hunters",),
+        "spring-sale-last-call",
+        "Spring sale: last call",
+        "Ends at midnight: now 40 % off",
+        ("newsletter", "sale", SHOP),
+        "sale.html",
+        {
+            "headline": "Last call",
+            "kicker": "Until midnight",
+            "percent": "40",
+            "lead": "What is left is yours, and then it is gone.",
+        },
+        pull=0.85,
+        fans=("bargain hunters",),
     ),
-)  # fmt: skip
+)
 
 TRANSACTIONAL: Sequence[Mailing] = (
-    Mailing("order-receipt", "Order receipt", "Thank you for your order",
-            ("transactional", "orders", SHOP), "receipt.html", pull=1.7, share=35),
-    Mailing("parcel-shipped", "Parcel shipped", "Your parcel comes tomorrow",
-            ("transactional", "delivery", PARCELS), "parcel.html", pull=2.0, share=30),
-    Mailing("abandoned-cart", "Abandoned cart", "We kept your basket warm",
-            ("automation", "cart", SHOP), "cart.html", pull=1.1, share=22),
-    Mailing("password-reset", "Password reset", "Choose a new password",
-            ("transactional", "account", MAPS), "reset.html", pull=2.2, share=13),
-)  # fmt: skip
+    Mailing(
+        "order-receipt",
+        "Order receipt",
+        "Thank you for your order",
+        ("transactional", "orders", SHOP),
+        "receipt.html",
+        pull=1.7,
+        share=35,
+    ),
+    Mailing(
+        "parcel-shipped",
+        "Parcel shipped",
+        "Your parcel comes tomorrow",
+        ("transactional", "delivery", PARCELS),
+        "parcel.html",
+        pull=2.0,
+        share=30,
+    ),
+    Mailing(
+        "abandoned-cart",
+        "Abandoned cart",
+        "We kept your basket warm",
+        ("automation", "cart", SHOP),
+        "cart.html",
+        pull=1.1,
+        share=22,
+    ),
+    Mailing(
+        "password-reset",
+        "Password reset",
+        "Choose a new password",
+        ("transactional", "account", MAPS),
+        "reset.html",
+        pull=2.2,
+        share=13,
+    ),
+)

@@ -19,16 +19,17 @@ from app.events.feed import Row as FeedRow
 from app.experiments import significance
 from app.experiments.experiments import Experiment, Experiments, decide
 from app.experiments.significance import Rate
-from app.ingest.corrections import waiting_to_settle
 from app.model.records import now_ms
 from app.schemas.experiments import Comparison, Outcome, Plan, Result, VariantFigures
 from app.stats.queries import Queries
 from app.storage.clickhouse import Row
-from app.storage.journal_segments import waiting_since
+from app.storage.journal_segments import waiting_since, waiting_to_settle
 
-EVERY = 5.0  # seconds between looks
-SETTLED = 5.0  # seconds after the moment of the decision, for what is under way to be written down
-BEHIND = 5.0  # seconds that a message may take from its id to its line in the journal
+POLL_SECONDS = 5.0  # seconds between looks
+SETTLED_SECONDS = (
+    5.0  # seconds after the moment of the decision, for what is under way to be written down
+)
+LEDGER_LAG_SECONDS = 5.0  # seconds that a message may take from its id to its line in the journal
 NOBODY = "00000000-0000-0000-0000-000000000000"  # the message of an event that is about none
 
 _encode = msgspec.json.encode
@@ -61,11 +62,16 @@ def figures(queries: Queries, experiment: Experiment, now: int) -> Figures:
         rows = queries.run("experiment_links", newsletter=newsletter, text=plan.link)
         links = [row["link_key"] for row in rows]
     rows = queries.run(
-        "experiment_figures", newsletter=newsletter, numbers=list(experiment.numbers),
-        kind="open" if plan.figure == "opens" else "click", linked=int(plan.figure == "link"),
-        links=links, from_ms=experiment.at, to_ms=min(until, experiment.full or until),
+        "experiment_figures",
+        newsletter=newsletter,
+        numbers=list(experiment.numbers),
+        kind="open" if plan.figure == "opens" else "click",
+        linked=int(plan.figure == "link"),
+        links=links,
+        from_ms=experiment.at,
+        to_ms=min(until, experiment.full or until),
         until_ms=until,
-    )  # fmt: skip
+    )
     return summed(experiment, rows)
 
 
@@ -79,10 +85,17 @@ def summed(experiment: Experiment, rows: Sequence[Row] = ()) -> Figures:
         bounds = significance.interval(rate, plan.level)
         arms.append(
             VariantFigures(
-                share.variant, row.get("messages", 0), row.get("recipients", 0), rate.of,
-                rate.hits, rate.value, bounds.low, bounds.high, row.get("unsubscribed", 0),
+                variant=share.variant,
+                messages=row.get("messages", 0),
+                recipients=row.get("recipients", 0),
+                of=rate.of,
+                hits=rate.hits,
+                rate=rate.value,
+                low=bounds.low,
+                high=bounds.high,
+                unsubscribed=row.get("unsubscribed", 0),
             )
-        )  # fmt: skip
+        )
     weights = [share.weight for share in plan.variants]
     split = significance.fit([arm.recipients for arm in arms], weights)
     return Figures(arms, compared(arms, plan.level), split)
@@ -107,7 +120,15 @@ def compared(arms: Sequence[VariantFigures], level: float) -> list[Comparison]:
         bounds = significance.difference(*pair, level)
         apart = pair[0].value - pair[1].value
         comparisons.append(
-            Comparison(one.variant, other.variant, apart, bounds.low, bounds.high, chance, adjusted)
+            Comparison(
+                variant=one.variant,
+                against=other.variant,
+                difference=apart,
+                low=bounds.low,
+                high=bounds.high,
+                p_value=chance,
+                adjusted=adjusted,
+            )
         )
     return comparisons
 
@@ -141,12 +162,18 @@ def outcome(experiment: Experiment, current: Figures) -> Outcome:
     plan = experiment.plan
     result, name = winner(current.arms, current.comparisons, plan)
     return Outcome(
-        experiment.id, result, name, plan.figure, plan.link, plan.level, current.arms,
-        current.comparisons,
-    )  # fmt: skip
+        id=experiment.id,
+        result=result,
+        winner=name,
+        figure=plan.figure,
+        link=plan.link,
+        level=plan.level,
+        variants=current.arms,
+        comparisons=current.comparisons,
+    )
 
 
-class Decider:
+class ExperimentWorker:
     """One workspace's. Call `take` now and then, in one process of a data folder. Blocking."""
 
     def __init__(
@@ -154,10 +181,10 @@ class Decider:
     ) -> None:
         self._journal, self._engine, self._experiments = journal, engine, experiments
         self._queries = queries
-        self._taken = -EVERY
+        self._taken = -POLL_SECONDS
         self._loaded: dict[str, float] = {}  # when all that counts had been loaded, by experiment
 
-    def take(self, often: float = EVERY) -> int:
+    def take(self, often: float = POLL_SECONDS) -> int:
         """Decide what is due and return how many. Raises StorageError without ClickHouse."""
         if time.monotonic() - self._taken < often:
             return 0
@@ -173,22 +200,32 @@ class Decider:
         if wanted is None or experiment.full is not None:
             return experiment
         (row,) = self._queries.run(
-            "experiment_sent", newsletter=experiment.newsletter, from_ms=experiment.at,
+            "experiment_sent",
+            newsletter=experiment.newsletter,
+            from_ms=experiment.at,
             numbers=list(experiment.numbers),
-        )  # fmt: skip
+        )
         if row["messages"] < wanted:
             return experiment
         return self._experiments.fill(experiment, now_ms())
 
     def _decide(self, experiment: Experiment) -> bool:
         at, now = due(experiment), now_ms()
-        if at is None or now < at + SETTLED * 1000 or not self._settled(experiment, at):
+        if at is None or now < at + SETTLED_SECONDS * 1000 or not self._settled(experiment, at):
             return False
         decision = outcome(experiment, figures(self._queries, experiment, at))
         row = FeedRow(
-            self._queries.workspace, experiment.newsletter, NOBODY, at / 1000, DECIDED, 0, "",
-            experiment.id, 0, outcome=decision,
-        )  # fmt: skip
+            workspace=self._queries.workspace,
+            newsletter=experiment.newsletter,
+            message=NOBODY,
+            at=at / 1000,
+            kind=DECIDED,
+            recipient=0,
+            verdict="",
+            segment=experiment.id,
+            line=0,
+            outcome=decision,
+        )
         with self._engine.begin() as connection:
             recorded = decide(connection, experiment, decision, at)
             if recorded:
@@ -199,7 +236,7 @@ class Decider:
         """Whether all hits before `at` (ms) are loaded, and so are the corrections they led to."""
         now = time.time()
         if experiment.id not in self._loaded:
-            if (waiting_since(self._journal, now) - BEHIND) * 1000 < at:
+            if (waiting_since(self._journal, now) - LEDGER_LAG_SECONDS) * 1000 < at:
                 return False
             self._loaded[experiment.id] = now
         return waiting_to_settle(self._journal, now) > self._loaded[experiment.id]

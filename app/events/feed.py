@@ -20,18 +20,22 @@ from app.consent import suppressions
 from app.consent.erasure_requests import Erasures, newest
 from app.model.records import NO_LINK, Hit
 from app.schemas.experiments import Outcome
-from app.storage.state_db import StateError, feed
+from app.storage.state_db import StateError
+from app.storage.tables import feed
 
 KEPT = 7 * 86_400.0
-LOOK = 0.1  # seconds between looks for news
-SWEEP = 600.0  # seconds between looks for what is too old
+POLL_SECONDS = 0.1  # seconds between looks for news
+SWEEP_SECONDS = 600.0  # seconds between looks for what is too old
 
 DECIDED = "decided"  # the kind of a row that is no hit but the outcome of an experiment
 
 Type = Literal[
-    "message.opened", "message.clicked", "message.unsubscribed", "event.reclassified",
+    "message.opened",
+    "message.clicked",
+    "message.unsubscribed",
+    "event.reclassified",
     "experiment.decided",
-]  # fmt: skip
+]
 TYPES = get_args(Type)
 TYPE_OF: dict[str, Type] = {  # by a hit's kind
     "open": "message.opened",
@@ -123,11 +127,13 @@ class Feed:
         So are those of `erased`, whose lines name nobody: whoever unsubscribes gets no mail.
         """
         stopped = [
-            row for line in (rows.splitlines() if b'"unsubscribe"' in rows else ())
+            row
+            for line in (rows.splitlines() if b'"unsubscribe"' in rows else ())
             if b'"unsubscribe"' in line
-            and (row := _decode(line)).kind == "unsubscribe" and not row.revision
+            and (row := _decode(line)).kind == "unsubscribe"
+            and not row.revision
             and row.recipient
-        ]  # fmt: skip
+        ]
         unnamed = [hit for hit in erased if hit.kind == "unsubscribe"]
         now = time.time()
         try:
@@ -135,15 +141,23 @@ class Feed:
                 put(connection, source, rows, now)
                 for row in stopped:
                     suppressions.put(
-                        connection, row.workspace, row.recipient, row.newsletter, "unsubscribed",
+                        connection,
+                        row.workspace,
+                        row.recipient,
+                        row.newsletter,
+                        "unsubscribed",
                         row.at,
-                    )  # fmt: skip
+                    )
                 for hit in unnamed:
                     suppressions.put(
-                        connection, hit.workspace, hit.recipient, hit.newsletter, "unsubscribed",
+                        connection,
+                        hit.workspace,
+                        hit.recipient,
+                        hit.newsletter,
+                        "unsubscribed",
                         hit.at / 1000,
-                    )  # fmt: skip
-            if now - self._swept > SWEEP:
+                    )
+            if now - self._swept > SWEEP_SECONDS:
                 self._swept = now
                 with self._engine.begin() as connection:
                     connection.execute(delete(feed).where(feed.c.at < now - KEPT))
@@ -230,12 +244,15 @@ class Feed:
 def put(connection: Connection, source: str, rows: bytes, now: float) -> None:
     """Add a row of JSON lines. Raises IntegrityError where that source has one already."""
     values = {
-        "source": source, "at": now, "lines": rows.count(b"\n"), "rows": zlib.compress(rows, 1),
-    }  # fmt: skip
+        "source": source,
+        "at": now,
+        "lines": rows.count(b"\n"),
+        "rows": zlib.compress(rows, 1),
+    }
     connection.execute(insert(feed), values)
 
 
-class News:
+class FeedWatcher:
     """How far the feed has grown, asked for at most once per LOOK however many streams wait."""
 
     def __init__(self, feed: Feed) -> None:
@@ -247,7 +264,7 @@ class News:
     async def newest(self) -> int:
         """The number of the feed's last row."""
         async with self._asking:
-            if time.monotonic() - self._at >= LOOK:
+            if time.monotonic() - self._at >= POLL_SECONDS:
                 self._newest = await asyncio.to_thread(self._feed.newest)
                 self._at = time.monotonic()
         return self._newest

@@ -7,7 +7,6 @@ crash neither loses nor repeats one.
 import secrets
 import time
 from collections.abc import Sequence
-from datetime import datetime
 from typing import Annotated, Literal, NamedTuple
 
 import msgspec
@@ -17,10 +16,14 @@ from sqlalchemy import insert as new
 from sqlalchemy.dialects.sqlite import insert
 
 from app.consent import erasure_requests
-from app.events.enrich import LinkTold, Wanted
+from app.events.event_filter import EventFilter
 from app.events.feed import Cursor
-from app.events.webhooks import queue, sent_as
-from app.storage.state_db import followed, followups, signed
+from app.events.signing import sent_as
+from app.events.webhooks import queue
+from app.schemas.events import (
+    Due,
+)
+from app.storage.tables import followup_recipients, followups, signed
 
 TYPE = "followup.due"
 MOST_HOURS = 720
@@ -35,7 +38,7 @@ class Rule(Struct, frozen=True, forbid_unknown_fields=True):
 
     when: Literal["clicked", "not_opened", "not_clicked"]
     after_hours: Annotated[float, Meta(ge=0, le=MOST_HOURS)] = 0
-    wanted: Wanted = Wanted()
+    wanted: EventFilter = EventFilter()
 
 
 class Sent(NamedTuple):
@@ -58,27 +61,6 @@ class FollowUp(NamedTuple):
     made: int
 
 
-class Due(Struct, frozen=True):
-    """What is posted. `occurred_at` is the click, or the moment at which the time was over.
-
-    Do not mail the recipient when `suppressed` is true.
-    """
-
-    id: str
-    type: str
-    followup_id: str
-    name: str
-    when: str
-    newsletter_id: str
-    message_id: str
-    recipient: str | None
-    suppressed: bool
-    occurred_at: datetime
-    link: LinkTold | None
-    metadata: dict[str, str]
-    rfc_message_id: str | None
-
-
 class FollowUps:
     """The rules of one workspace. Blocking: call from threads."""
 
@@ -89,33 +71,54 @@ class FollowUps:
         """A new one: of clicks after a cursor, or of messages whose time is over from now on."""
         now = time.time()
         sent = Sent(int((now - rule.after_hours * 3600) * 1000))
-        made = FollowUp(f"fu_{secrets.token_hex(8)}", name, webhook, rule, now, at, sent, 0)
+        made = FollowUp(
+            id=f"fu_{secrets.token_hex(8)}",
+            name=name,
+            webhook=webhook,
+            rule=rule,
+            at=now,
+            cursor=at,
+            sent=sent,
+            made=0,
+        )
         with self._engine.begin() as connection:
             connection.execute(
                 new(followups).values(
-                    id=made.id, workspace=self._workspace, name=name, webhook=webhook,
-                    rule=msgspec.json.encode(rule), at=now, seq=at.seq, line=at.line,
-                    sent_ms=sent.ms, sent_message=sent.message,
+                    id=made.id,
+                    workspace=self._workspace,
+                    name=name,
+                    webhook=webhook,
+                    rule=msgspec.json.encode(rule),
+                    at=now,
+                    seq=at.seq,
+                    line=at.line,
+                    sent_ms=sent.ms,
+                    sent_message=sent.message,
                 )
-            )  # fmt: skip
+            )
         return made
 
     def all(self, counted: bool = True) -> list[FollowUp]:
         """The oldest first. Counting takes time where many were made: without it `made` is 0."""
         made: ColumnElement[int] = literal(0).label("made")
         if counted:
-            of = select(func.count()).where(followed.c.followup == followups.c.id)
+            of = select(func.count()).where(followup_recipients.c.followup == followups.c.id)
             made = of.scalar_subquery().label("made")
         query = select(followups, made).where(followups.c.workspace == self._workspace)
         with self._engine.connect() as connection:
             return [
                 FollowUp(
-                    row.id, row.name, row.webhook, msgspec.json.decode(row.rule, type=Rule),
-                    row.at, Cursor(row.seq, row.line), Sent(row.sent_ms, row.sent_message),
-                    row.made,
+                    id=row.id,
+                    name=row.name,
+                    webhook=row.webhook,
+                    rule=msgspec.json.decode(row.rule, type=Rule),
+                    at=row.at,
+                    cursor=Cursor(row.seq, row.line),
+                    sent=Sent(row.sent_ms, row.sent_message),
+                    made=row.made,
                 )
                 for row in connection.execute(query.order_by(followups.c.at))
-            ]  # fmt: skip
+            ]
 
     def get(self, followup_id: str) -> FollowUp | None:
         """None where there is none."""
@@ -130,7 +133,7 @@ class FollowUps:
                 )
             )
 
-    def take(
+    def enqueue(
         self,
         one: FollowUp,
         due: Sequence[tuple[int, Due]],
@@ -152,7 +155,7 @@ class FollowUps:
             erasure_requests.check(connection, seen)
             for recipient, what in due:
                 first = connection.execute(
-                    insert(followed)
+                    insert(followup_recipients)
                     .values(followup=one.id, recipient=signed(recipient), at=now)
                     .on_conflict_do_nothing()
                 )

@@ -21,8 +21,8 @@ import httpx2
 
 from app.settings.settings import Network
 
-SECONDS = 15.0  # for everything together
-RESOLVE = 5.0  # seconds for the name
+TIMEOUT_SECONDS = 15.0  # for everything together
+RESOLVE_SECONDS = 5.0  # seconds for the name
 ANSWER_BYTES = 2_048  # read of an answer; what it says is for the delivery log alone
 
 _NAT64 = tuple(map(ipaddress.IPv6Network, ("64:ff9b::/96", "64:ff9b:1::/48")))  # RFC 6052, 8215
@@ -48,12 +48,12 @@ class Answer(NamedTuple):
     text: str
 
 
-async def post(
+async def safe_post(
     url: str,
     body: bytes,
     headers: Mapping[str, str],
     allowed: Sequence[Network] = (),
-    seconds: float = SECONDS,
+    seconds: float = TIMEOUT_SECONDS,
 ) -> Answer:
     """POST to a user's URL. Raises OutsideError."""
     parts = check(url)
@@ -67,10 +67,14 @@ async def post(
             async with (
                 httpx2.AsyncClient(verify=_trusted(), trust_env=False, timeout=seconds) as client,
                 client.stream(
-                    "POST", target, content=body, headers=sent, follow_redirects=False,
+                    "POST",
+                    target,
+                    content=body,
+                    headers=sent,
+                    follow_redirects=False,
                     extensions={"sni_hostname": host},
                 ) as answer,
-            ):  # fmt: skip
+            ):
                 return Answer(
                     answer.status_code,
                     retry_after(answer.headers.get("retry-after", "")),
@@ -132,12 +136,12 @@ _trusted = cache(ssl.create_default_context)  # it takes 20 ms to make
 async def _resolve(host: str, port: int, allowed: Sequence[Network]) -> Address:
     loop = asyncio.get_running_loop()
     try:
-        async with asyncio.timeout(RESOLVE):
+        async with asyncio.timeout(RESOLVE_SECONDS):
             found = await loop.run_in_executor(
                 _RESOLVERS, partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
             )
     except TimeoutError:
-        raise OutsideError(f"{host} was not resolved in {RESOLVE:g} seconds") from None
+        raise OutsideError(f"{host} was not resolved in {RESOLVE_SECONDS:g} seconds") from None
     except OSError as error:
         raise OutsideError(f"{host} cannot be resolved: {error.strerror or error}") from None
     addresses = [ipaddress.ip_address(str(entry[4][0]).partition("%")[0]) for entry in found]

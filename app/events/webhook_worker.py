@@ -5,7 +5,6 @@ send, so that a slow or dead endpoint delays nobody else.
 """
 
 import asyncio
-import fcntl
 import logging
 import time
 from collections.abc import Mapping
@@ -14,12 +13,14 @@ from typing import NamedTuple
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.consent.erasure_requests import ErasedError
-from app.events.enrich import Teller
-from app.events.experiment_worker import Decider
-from app.events.feed import LOOK, Cursor, CursorError, Feed, News
-from app.events.followup_worker import Follower
-from app.events.safe_http import OutsideError, post
-from app.events.webhooks import Delivery, Webhook, Webhooks, headers
+from app.events.enrich import EventEnricher
+from app.events.experiment_worker import ExperimentWorker
+from app.events.feed import POLL_SECONDS, Cursor, CursorError, Feed, FeedWatcher
+from app.events.followup_worker import FollowUpWorker
+from app.events.safe_http import OutsideError, safe_post
+from app.events.signing import headers
+from app.events.webhooks import Delivery, Webhook, Webhooks
+from app.files import leading
 from app.settings.settings import Settings
 from app.stats.queries import Queries
 from app.storage.clickhouse import StorageError
@@ -27,39 +28,37 @@ from app.storage.clickhouse import StorageError
 log = logging.getLogger(__name__)
 BATCH = 500  # events read at once
 TOGETHER = 10  # requests to one endpoint at a time; one while it fails
-ANOTHER = 5.0  # seconds between looks whether the process that delivers has gone
+LOCK_SECONDS = 5.0  # seconds between looks whether the process that delivers has gone
 SWEEP = 3600.0
 
 
-class Course(NamedTuple):
-    """What one workspace's webhooks are told by, and who decides its experiments."""
+class WebhookContext(NamedTuple):
+    """What the worker needs of one workspace."""
 
-    hooks: Webhooks
+    webhooks: Webhooks
     queries: Queries
-    teller: Teller
-    follower: Follower
-    decider: Decider
+    enricher: EventEnricher
+    follower: FollowUpWorker
+    decider: ExperimentWorker
 
 
-class Dispatcher:
-    """`run()` until cancelled. `courses` holds every workspace's by its name."""
+class WebhookWorker:
+    """`run()` until cancelled. `contexts` holds every workspace's by its name."""
 
     def __init__(
-        self, settings: Settings, courses: Mapping[str, Course], feed: Feed, news: News
+        self,
+        settings: Settings,
+        contexts: Mapping[str, WebhookContext],
+        feed: Feed,
+        news: FeedWatcher,
     ) -> None:
-        self._settings, self._courses, self._feed, self._news = settings, courses, feed, news
+        self._settings, self._contexts, self._feed, self._news = settings, contexts, feed, news
         self._sending: dict[str, asyncio.Task[None]] = {}
         self.notices: dict[str, list[str]] = {}  # what the dashboards must say
 
     async def run(self) -> None:
         """Deliver while no other process of the data folder does."""
-        with (self._settings.data_dir / "webhooks.lock").open("ab") as lock:
-            while True:
-                try:
-                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-                except BlockingIOError:
-                    await asyncio.sleep(ANOTHER)
+        async with leading(self._settings.data_dir / "webhooks.lock", LOCK_SECONDS):
             try:
                 await self._deliver()
             finally:
@@ -75,15 +74,15 @@ class Dispatcher:
                 newest = await self._news.newest()
             except SQLAlchemyError:
                 log.exception("webhooks wait")
-            for name, course in list(self._courses.items()):
+            for name, context in list(self._contexts.items()):
                 try:
-                    await asyncio.to_thread(course.decider.take)
+                    await asyncio.to_thread(context.decider.take)
                 except StorageError as error:
                     trouble = str(error)
                 except Exception:
                     log.exception("experiments of %s are not decided", name)
                 try:
-                    await asyncio.to_thread(self.take, name, course, newest)
+                    await asyncio.to_thread(self.take, name, context, newest)
                 except StorageError as error:  # what was taken before is sent all the same
                     trouble = str(error)
                 except ErasedError:
@@ -94,47 +93,47 @@ class Dispatcher:
                 log.warning("webhooks wait for ClickHouse: %s", trouble)
             away = trouble
             try:
-                for course in list(self._courses.values()):
-                    for webhook_id in await asyncio.to_thread(course.hooks.due, time.time()):
-                        self._begin(course, webhook_id)
+                for context in list(self._contexts.values()):
+                    for webhook_id in await asyncio.to_thread(context.webhooks.due, time.time()):
+                        self._begin(context, webhook_id)
                 if time.monotonic() - swept > SWEEP:
                     swept = time.monotonic()
-                    await asyncio.to_thread(course.hooks.sweep, time.time())
+                    await asyncio.to_thread(context.webhooks.sweep, time.time())
             except SQLAlchemyError:
                 log.exception("webhooks wait")
-            await asyncio.sleep(LOOK)
+            await asyncio.sleep(POLL_SECONDS)
 
-    def take(self, name: str, course: Course, newest: int) -> int:
+    def take(self, name: str, context: WebhookContext, newest: int) -> int:
         """Make deliveries of what is new for a workspace's webhooks; returns how many. Blocking."""
-        hooks = course.hooks.all()
+        hooks = context.webhooks.all()
         self.notices[name] = [
             f"Webhook {hook.url} is switched off: {hook.disabled}"
             for hook in hooks
             if hook.disabled
         ]
         on = [hook for hook in hooks if not hook.disabled and hook.cursor.seq <= newest]
-        return sum(self._take(course, hook) for hook in on) + course.follower.take()
+        return sum(self._take(context, hook) for hook in on) + context.follower.take()
 
-    def _take(self, course: Course, hook: Webhook) -> int:
+    def _take(self, context: WebhookContext, hook: Webhook) -> int:
         count, at = 0, hook.cursor
         while True:
             seen = self._feed.erasures.newest()
             try:
-                events, following = self._feed.after(at, course.queries.workspace, BATCH)
+                events, following = self._feed.after(at, context.queries.workspace, BATCH)
             except CursorError as error:
                 log.warning("webhook %s has missed events: %s", hook.id, error)
                 events, following = [], Cursor()
             if following == at:
                 return count
-            likely = [one for one in events if hook.wanted.may_take(one, course.queries)]
-            told = course.teller.tell(likely) if likely else []
-            wanted = [one for one in told if hook.wanted.takes(one)]
-            count += course.hooks.take(hook, wanted, following, seen)
+            likely = [one for one in events if hook.wanted.may_match(one, context.queries)]
+            told = context.enricher.enrich(likely) if likely else []
+            wanted = [one for one in told if hook.wanted.matches(one)]
+            count += context.webhooks.enqueue(hook, wanted, following, seen)
             at = following
 
-    def _begin(self, course: Course, webhook_id: str) -> None:
+    def _begin(self, context: WebhookContext, webhook_id: str) -> None:
         if webhook_id not in self._sending:
-            task = asyncio.create_task(self._send(course.hooks, webhook_id), name=webhook_id)
+            task = asyncio.create_task(self._send(context.webhooks, webhook_id), name=webhook_id)
             self._sending[webhook_id] = task
             task.add_done_callback(self._ended)
 
@@ -153,12 +152,12 @@ class Dispatcher:
     async def _try(self, hooks: Webhooks, hook: Webhook, delivery: Delivery) -> None:
         sent = headers(hook.secret, delivery.event, int(time.time()), delivery.body)
         try:
-            answer = await post(hook.url, delivery.body, sent, self._settings.hook_networks)
+            answer = await safe_post(hook.url, delivery.body, sent, self._settings.hook_networks)
         except OutsideError as error:
             await asyncio.to_thread(hooks.failed, delivery, str(error))
             return
         if 200 <= answer.status < 300:
-            await asyncio.to_thread(hooks.arrived, delivery, answer)
+            await asyncio.to_thread(hooks.mark_delivered, delivery, answer)
             return
         told = "redirects are not followed" if 300 <= answer.status < 400 else answer.text
         await asyncio.to_thread(hooks.failed, delivery, told, answer)

@@ -7,13 +7,11 @@ webhook's cursor past it, so a crash neither loses nor doubles one.
 """
 
 import base64
-import hashlib
-import hmac
 import random
 import secrets
 import time
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 import msgspec
@@ -22,10 +20,15 @@ from sqlalchemy import insert as new
 from sqlalchemy.dialects.sqlite import insert
 
 from app.consent import erasure_requests
-from app.events.enrich import Told, Wanted
+from app.events.event_filter import EventFilter
 from app.events.feed import Cursor
 from app.events.safe_http import Answer
-from app.storage.state_db import deliveries, told, webhooks
+from app.events.signing import (
+    sent_as,
+)
+from app.schemas import webhooks as acting
+from app.schemas.events import EventOut
+from app.storage.tables import deliveries, first_events, webhooks
 
 PAUSES = (5.0, 30.0, 120.0, 600.0, 3600.0, 4 * 3600.0, 12 * 3600.0, 24 * 3600.0)  # seconds
 GIVEN_UP = 5 * 86_400.0  # seconds after which a delivery is dead, and a failing webhook disabled
@@ -45,7 +48,7 @@ class Webhook(msgspec.Struct, frozen=True):
     id: str
     url: str
     secret: str
-    wanted: Wanted
+    wanted: EventFilter
     first: bool
     at: float
     failing_since: float | None
@@ -75,24 +78,41 @@ class Webhooks:
         self._engine, self._workspace = engine, workspace
 
     def add(
-        self, url: str, wanted: Wanted, first: bool, at: Cursor, secret: str | None = None
+        self, url: str, wanted: EventFilter, first: bool, at: Cursor, secret: str | None = None
     ) -> Webhook:
         """A new one, told of what comes after a cursor."""
         secret = secret or "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()
         hook = Webhook(
-            f"wh_{secrets.token_hex(8)}", url, secret, wanted, first, time.time(), None, "", at
+            id=f"wh_{secrets.token_hex(8)}",
+            url=url,
+            secret=secret,
+            wanted=wanted,
+            first=first,
+            at=time.time(),
+            failing_since=None,
+            disabled="",
+            cursor=at,
         )
         with self._engine.begin() as connection:
             connection.execute(
                 new(webhooks).values(
-                    id=hook.id, workspace=self._workspace, url=url, secret=secret,
-                    wanted=_encode(wanted), first=first, at=hook.at, seq=at.seq, line=at.line,
+                    id=hook.id,
+                    workspace=self._workspace,
+                    url=url,
+                    secret=secret,
+                    wanted=_encode(wanted),
+                    first=first,
+                    at=hook.at,
+                    seq=at.seq,
+                    line=at.line,
                     disabled="",
                 )
-            )  # fmt: skip
+            )
         return hook
 
-    def keep(self, named: Mapping[str, tuple[str, Wanted, bool, str]], at: Cursor) -> None:
+    def sync_from_file(
+        self, named: Mapping[str, tuple[str, EventFilter, bool, str]], at: Cursor
+    ) -> None:
         """Make those of a file what it says (name: url, wanted, first, secret), no more, no less.
 
         Their cursors and deliveries stay as they are; new ones are told of what comes after `at`.
@@ -103,11 +123,16 @@ class Webhooks:
                 connection.execute(
                     insert(webhooks)
                     .values(
-                        id=FILED + name, workspace=self._workspace, at=time.time(), seq=at.seq,
-                        line=at.line, disabled="", **said,
+                        id=FILED + name,
+                        workspace=self._workspace,
+                        at=time.time(),
+                        seq=at.seq,
+                        line=at.line,
+                        disabled="",
+                        **said,
                     )
                     .on_conflict_do_update(index_elements=["id"], set_=said)
-                )  # fmt: skip
+                )
             connection.execute(
                 delete(webhooks).where(
                     webhooks.c.workspace == self._workspace,
@@ -145,7 +170,9 @@ class Webhooks:
                 .values(disabled="", failing_since=None)
             )
 
-    def take(self, hook: Webhook, events: Sequence[Told], following: Cursor, seen: int = 0) -> int:
+    def enqueue(
+        self, hook: Webhook, events: Sequence[EventOut], following: Cursor, seen: int = 0
+    ) -> int:
         """Make deliveries of events and move the cursor, in one commit; returns how many.
 
         Raises ErasedError, and nothing is done, where somebody was erased since `seen`.
@@ -185,12 +212,13 @@ class Webhooks:
                     select(deliveries.c.webhook)
                     .join(webhooks, webhooks.c.id == deliveries.c.webhook)
                     .where(
-                        deliveries.c.due <= now, webhooks.c.disabled == "",
+                        deliveries.c.due <= now,
+                        webhooks.c.disabled == "",
                         webhooks.c.workspace == self._workspace,
                     )
                     .distinct()
                 ).scalars()
-            )  # fmt: skip
+            )
 
     def next(self, webhook_id: str, now: float, limit: int) -> list[Delivery]:
         """What is due, the longest waiting first."""
@@ -224,7 +252,7 @@ class Webhooks:
             )
         return int(found.rowcount)
 
-    def arrived(self, delivery: Delivery, answer: Answer) -> None:
+    def mark_delivered(self, delivery: Delivery, answer: Answer) -> None:
         """It was taken with a 2xx."""
         with self._engine.begin() as connection:
             _update(connection, delivery, state="delivered", due=None, status=answer.status)
@@ -260,11 +288,15 @@ class Webhooks:
             if answer and answer.retry_after is not None:
                 pause = min(max(answer.retry_after, 1.0), PAUSES[-1])
             _update(
-                connection, delivery, state="dead" if over else "waiting",
-                due=None if over else now + pause, status=status, error=error[:LOGGED],
-            )  # fmt: skip
+                connection,
+                delivery,
+                state="dead" if over else "waiting",
+                due=None if over else now + pause,
+                status=status,
+                error=error[:LOGGED],
+            )
 
-    def standing(self) -> dict[str, int]:
+    def counts_by_state(self) -> dict[str, int]:
         """How many deliveries there are by state, and how many webhooks are `off`."""
         with self._engine.connect() as connection:
             rows = connection.execute(
@@ -284,43 +316,30 @@ class Webhooks:
             )
 
 
-def sent_as(event_type: str, at: datetime, data: msgspec.Struct) -> bytes:
-    """A body, the same bytes at every attempt."""
-    stamp = at.isoformat().replace("+00:00", "Z")
-    return _encode({"type": event_type, "timestamp": stamp, "data": data})
-
-
-def headers(secret: str, event_id: str, at: int, sent: bytes) -> dict[str, str]:
-    """Signature v1: HMAC-SHA-256 of id, timestamp and body (Standard Webhooks)."""
-    key = base64.b64decode(secret.removeprefix("whsec_"))
-    digest = hmac.new(key, f"{event_id}.{at}.".encode() + sent, hashlib.sha256).digest()
-    return {
-        "webhook-id": event_id,
-        "webhook-timestamp": str(at),
-        "webhook-signature": f"v1,{base64.b64encode(digest).decode()}",
-        "content-type": "application/json",
-        "user-agent": "Mailwake-Webhooks",
-    }
-
-
 def queue(connection: Connection, webhook: str, event: str, sent: bytes, now: float) -> int:
     """Make a delivery, once for each event; returns how many were made."""
     made = connection.execute(
         insert(deliveries)
         .values(
-            webhook=webhook, event=event, body=sent, at=now, due=now, state="waiting", attempts=0,
+            webhook=webhook,
+            event=event,
+            body=sent,
+            at=now,
+            due=now,
+            state="waiting",
+            attempts=0,
             error="",
         )
         .on_conflict_do_nothing()
-    )  # fmt: skip
+    )
     return int(made.rowcount)
 
 
-def _is_first(connection: Connection, webhook: str, event: Told) -> bool:
+def _is_first(connection: Connection, webhook: str, event: EventOut) -> bool:
     if not event.message_id:  # an experiment's outcome, of which there is one
         return True
     made = connection.execute(
-        insert(told)
+        insert(first_events)
         .values(webhook=webhook, what=f"{event.type} {event.message_id}")
         .on_conflict_do_nothing()
     )
@@ -347,12 +366,38 @@ def _disable(connection: Connection, webhook: str, why: str) -> None:
 
 
 def _webhook(row: Any) -> Webhook:
-    wanted = msgspec.json.decode(row.wanted, type=Wanted)
+    wanted = msgspec.json.decode(row.wanted, type=EventFilter)
     return Webhook(
-        row.id, row.url, row.secret, wanted, row.first, row.at, row.failing_since, row.disabled,
-        Cursor(row.seq, row.line),
-    )  # fmt: skip
+        id=row.id,
+        url=row.url,
+        secret=row.secret,
+        wanted=wanted,
+        first=row.first,
+        at=row.at,
+        failing_since=row.failing_since,
+        disabled=row.disabled,
+        cursor=Cursor(row.seq, row.line),
+    )
 
 
 def _iso(at: float) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at))
+
+
+def delivery_out(one: Delivery) -> acting.DeliveryOut:
+    """A delivery as the API tells it."""
+    return acting.DeliveryOut(
+        id=one.id,
+        event_id=one.event,
+        state=one.state,
+        attempts=one.attempts,
+        created_at=datetime.fromtimestamp(one.at, UTC),
+        next_at=_at(one.due),
+        status=one.status,
+        error=one.error,
+        body=msgspec.Raw(one.body),
+    )
+
+
+def _at(seconds: float | None) -> datetime | None:
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC)

@@ -23,7 +23,7 @@ from app.schemas.experiments import (
     Outcome,
     Plan,
 )
-from app.storage.state_db import experiments, signed, unsigned
+from app.storage.tables import experiments, signed, unsigned
 
 MOST = 100  # experiments of a workspace that wait to be decided
 LOOK_SECONDS = 0.5  # between looks for a newsletter's experiment: every message asks
@@ -99,10 +99,14 @@ class Experiments:
         plan.check(now / 1000)
         numbers = [self.variants.number(newsletter, share.variant) for share in plan.variants]
         values = {
-            "id": f"exp_{secrets.token_hex(8)}", "workspace": self._workspace,
-            "newsletter": signed(newsletter), "newsletter_id": newsletter_id,
-            "plan": msgspec.json.encode(plan), "numbers": msgspec.json.encode(numbers), "at": now,
-        }  # fmt: skip
+            "id": f"exp_{secrets.token_hex(8)}",
+            "workspace": self._workspace,
+            "newsletter": signed(newsletter),
+            "newsletter_id": newsletter_id,
+            "plan": msgspec.json.encode(plan),
+            "numbers": msgspec.json.encode(numbers),
+            "at": now,
+        }
         waiting = select(func.count()).where(*self._undecided())
         try:
             with self._engine.begin() as connection:
@@ -116,7 +120,15 @@ class Experiments:
                 "the newsletter has an experiment already: remove it first"
             ) from None
         return Experiment(
-            str(values["id"]), newsletter, newsletter_id, plan, numbers, now, None, None, None
+            id=str(values["id"]),
+            newsletter=newsletter,
+            newsletter_id=newsletter_id,
+            plan=plan,
+            numbers=numbers,
+            at=now,
+            full=None,
+            decided=None,
+            outcome=None,
         )
 
     def get(self, newsletter: int) -> Experiment | None:
@@ -200,8 +212,13 @@ def decide(connection: Connection, experiment: Experiment, outcome: Outcome, at:
 
 def _experiment(row: Any) -> Experiment:
     return Experiment(
-        row.id, unsigned(row.newsletter), row.newsletter_id,
-        msgspec.json.decode(row.plan, type=Plan), msgspec.json.decode(row.numbers, type=list[int]),
-        row.at, row.full, row.decided,
-        msgspec.json.decode(row.outcome, type=Outcome) if row.outcome else None,
-    )  # fmt: skip
+        id=row.id,
+        newsletter=unsigned(row.newsletter),
+        newsletter_id=row.newsletter_id,
+        plan=msgspec.json.decode(row.plan, type=Plan),
+        numbers=msgspec.json.decode(row.numbers, type=list[int]),
+        at=row.at,
+        full=row.full,
+        decided=row.decided,
+        outcome=msgspec.json.decode(row.outcome, type=Outcome) if row.outcome else None,
+    )

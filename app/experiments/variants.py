@@ -13,7 +13,7 @@ from hashlib import blake2b
 from sqlalchemy import Engine, insert, select
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
-from app.storage.state_db import signed, variants
+from app.storage.tables import signed, variants
 
 NONE = 0
 MOST = 255  # variants of a newsletter
@@ -42,9 +42,11 @@ class Variants:
             if len(known) >= MOST:
                 raise VariantError(f"the newsletter has {MOST} variants already")
             values = {
-                "workspace": self._workspace, "newsletter": signed(newsletter), "name": name,
+                "workspace": self._workspace,
+                "newsletter": signed(newsletter),
+                "name": name,
                 "number": _free(newsletter, name, known),
-            }  # fmt: skip
+            }
             # Where another process was first, with this name or this number, the next turn sees it.
             with suppress(IntegrityError), self._engine.begin() as connection:
                 connection.execute(insert(variants).values(values))

@@ -17,14 +17,11 @@ share a database from settling each other's hits.
 """
 
 import asyncio
-import fcntl
 import logging
 import os
-import secrets
-import time
 import uuid
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import datetime
 from itertools import groupby
 from pathlib import Path
@@ -33,34 +30,34 @@ from typing import Any, NamedTuple
 import msgspec
 
 from app.events.feed import Feed
-from app.ingest.classifier import CONTEXT_MS, VERSION, Classified, judge
+from app.files import locked
+from app.ingest.classifier import VERSION, Classification
+from app.ingest.message_rules import CONTEXT_MS, classify_message
 from app.ingest.networks import Networks
-from app.model.records import Hit, new_id, now_ms
-from app.stats.queries import sql
+from app.ingest.touched import (
+    PARTIAL,
+    TouchedSpan,
+    age_seconds,
+    merged_spans,
+    origin,
+)
+from app.model.ids import new_id
+from app.model.records import Hit, now_ms
 from app.storage.clickhouse import Row, Storage, StorageError
+from app.storage.journal_segments import DONE, FIX
+from app.storage.sql import sql
 
 log = logging.getLogger(__name__)
 
-DONE, FIX = ".done", ".fix"
-PARTIAL = "corrections.tmp"
-SETTLE_AFTER = 2.0  # seconds; a burst lasts one, and its last segment must have been loaded
-LOOK = 0.5  # seconds between looks for segments to settle
-RETRY = 5.0  # seconds, while ClickHouse is away
+SETTLE_AFTER_SECONDS = 2.0  # seconds; a burst lasts one, and its last segment must have been loaded
+POLL_SECONDS = 0.5  # seconds between looks for segments to settle
+RETRY_SECONDS = 5.0  # seconds, while ClickHouse is away
 MESSAGES = 500  # asked for at once when settling
 PAGE = 2_000  # messages at once when reclassifying
-SETTLED = 300_000  # milliseconds after which nobody settles a hit any more
-FOREVER = 2**42  # milliseconds, in the year 2109
+SETTLED_MS = 300_000  # milliseconds after which nobody settles a hit any more
+FOREVER_MS = 2**42  # milliseconds, in the year 2109
 
 _encode = msgspec.json.encode
-
-
-class Touched(msgspec.Struct):
-    """The newsletters of one workspace that a segment has hits of, and when those were (ms)."""
-
-    workspace: str
-    newsletters: list[int]
-    start: int
-    end: int
 
 
 class Progress(NamedTuple):
@@ -91,14 +88,14 @@ class Corrections:
     async def run(self) -> None:
         """Settle what was loaded, until cancelled. ClickHouse being away is waited out."""
         while True:
-            await asyncio.sleep(LOOK)
+            await asyncio.sleep(POLL_SECONDS)
             try:
-                await asyncio.to_thread(self.settle)
+                await asyncio.to_thread(self.reclassify_recent)
             except (StorageError, OSError) as error:
                 log.debug("settling waits: %s", error)
-                await asyncio.sleep(RETRY)
+                await asyncio.sleep(RETRY_SECONDS)
 
-    def settle(self, after: float = SETTLE_AFTER) -> int:
+    def reclassify_recent(self, after: float = SETTLE_AFTER_SECONDS) -> int:
         """Look again at what was loaded `after` seconds ago; returns how many verdicts changed.
 
         Raises StorageError; nothing is lost then, and nothing done twice when it is called again.
@@ -108,8 +105,8 @@ class Corrections:
         changed = 0
         with self._alone():
             self._load_pending()
-            due = [path for path in self.folder.glob("*" + DONE) if _age(path) >= after]
-            for touched in _merged(due):
+            due = [path for path in self.folder.glob("*" + DONE) if age_seconds(path) >= after]
+            for touched in merged_spans(due):
                 changed += self._settle(touched)
             for path in due:
                 path.unlink()
@@ -138,7 +135,7 @@ class Corrections:
                 with self._alone():
                     self._load_pending()
                     changed += self._correct(
-                        Touched(workspace, [newsletter], start, end),
+                        TouchedSpan(workspace, [newsletter], start, end),
                         [str(row["message"]) for row in found],
                         lambda row: start <= row["at_ms"] < end,
                     )
@@ -156,12 +153,14 @@ class Corrections:
             (self.folder / PARTIAL).unlink(missing_ok=True)
             yield
 
-    def _settle(self, touched: Touched) -> int:
+    def _settle(self, touched: TouchedSpan) -> int:
         """Only hits that this data folder has loaded are corrected, and only recent ones."""
-        near = Touched(
-            touched.workspace, touched.newsletters,
-            touched.start - CONTEXT_MS, touched.end + CONTEXT_MS,
-        )  # fmt: skip
+        near = TouchedSpan(
+            touched.workspace,
+            touched.newsletters,
+            touched.start - CONTEXT_MS,
+            touched.end + CONTEXT_MS,
+        )
         found = self.storage.query(sql("settle_messages"), _parameters(near))
         messages = [str(row["message"]) for row in found]
         return sum(
@@ -174,18 +173,22 @@ class Corrections:
         )
 
     def _correct(
-        self, touched: Touched, messages: Sequence[str], mine: Callable[[Row], bool]
+        self, touched: TouchedSpan, messages: Sequence[str], mine: Callable[[Row], bool]
     ) -> int:
         """Bring the stored verdicts on these messages' hits up to what the rules say now."""
-        around = Touched(
-            touched.workspace, touched.newsletters,
-            touched.start - CONTEXT_MS, touched.end + CONTEXT_MS,
-        )  # fmt: skip
+        around = TouchedSpan(
+            touched.workspace,
+            touched.newsletters,
+            touched.start - CONTEXT_MS,
+            touched.end + CONTEXT_MS,
+        )
         rows = self.storage.query(sql("settle_hits"), {**_parameters(around), "messages": messages})
         lines: list[bytes] = []
         for _, group in groupby(rows, key=lambda row: row["message"]):
             hits = list(group)
-            for row, found in zip(hits, judge(map(_hit, hits), self.networks), strict=True):
+            for row, found in zip(
+                hits, classify_message(map(_hit, hits), self.networks), strict=True
+            ):
                 if mine(row) and not _forgotten(row) and not _same(row, found):
                     lines += map(_line, _pair(row, found))
         if lines:
@@ -217,107 +220,56 @@ class Corrections:
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
-        with (self.folder / "corrections.lock").open("ab") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with locked(self.folder / "corrections.lock"):
             yield
 
 
 def span(start: datetime | None, end: datetime | None) -> tuple[int, int]:
     """Milliseconds to reclassify: all there is, but what other data folders may still settle."""
-    settled = now_ms() - SETTLED
+    settled = now_ms() - SETTLED_MS
     last = settled if end is None else min(int(end.timestamp() * 1000), settled)
     return 0 if start is None else int(start.timestamp() * 1000), last
 
 
-def origin(folder: Path) -> int:
-    """The data folder's number, drawn once. Two that share a database draw the same too seldom."""
-    path = folder / "origin"
-    while True:
-        try:
-            return int(path.read_text())
-        except FileNotFoundError:
-            partial = folder / f"origin.{os.getpid()}.{secrets.token_hex(4)}"
-            partial.write_text(str(1 + secrets.randbelow(2**32 - 1)))
-            try:
-                os.link(partial, path)  # fails where another process was first
-            except FileExistsError:
-                pass
-            finally:
-                partial.unlink()
-
-
-def touch(folder: Path, segment_id: str, hits: Iterable[Hit]) -> None:
-    """Note what a loaded segment touched; without a click nothing can change."""
-    found: dict[str, list[Hit]] = {}
-    for hit in hits:
-        found.setdefault(hit.workspace, []).append(hit)
-    spans = [
-        Touched(
-            workspace, sorted({hit.newsletter for hit in theirs}),
-            min(hit.at for hit in theirs), max(hit.at for hit in theirs),
-        )
-        for workspace, theirs in found.items()
-        if any(hit.kind == "click" for hit in theirs)
-    ]  # fmt: skip
-    if spans:
-        partial = folder / f"{segment_id}.tmp"
-        partial.write_bytes(_encode(spans))
-        partial.rename(folder / (segment_id + DONE))
-
-
-def waiting_to_settle(folder: Path, otherwise: float) -> float:
-    """When the oldest of what waits to be settled was loaded, in seconds since 1970 UTC."""
-    times = []
-    for path in folder.iterdir():
-        if path.suffix in (DONE, FIX):
-            with suppress(FileNotFoundError):  # it has just been settled
-                times.append(path.stat().st_mtime)
-    return min(times, default=otherwise)
-
-
-def _merged(paths: Iterable[Path]) -> list[Touched]:
-    """One per workspace."""
-    merged: dict[str, Touched] = {}
-    for path in paths:
-        try:
-            spans = msgspec.json.decode(path.read_bytes(), type=list[Touched])
-        except msgspec.DecodeError as error:  # cut off by a power loss; reclassify it
-            log.error("%s is not settled: %s", path.name, error)
-            continue
-        for span in spans:
-            known = merged.setdefault(span.workspace, span)
-            known.newsletters = sorted({*known.newsletters, *span.newsletters})
-            known.start, known.end = min(known.start, span.start), max(known.end, span.end)
-    return list(merged.values())
-
-
-def _age(path: Path) -> float:
-    return time.time() - path.stat().st_mtime
-
-
-def _parameters(touched: Touched) -> dict[str, Any]:
+def _parameters(touched: TouchedSpan) -> dict[str, Any]:
     return {
         "workspace": touched.workspace,
         "newsletters": touched.newsletters,
         "from_ms": max(0, touched.start),
-        "to_ms": min(FOREVER, touched.end),
+        "to_ms": min(FOREVER_MS, touched.end),
     }
 
 
 def _hit(row: Row) -> Hit:
     return Hit(
-        row["kind"], row["at_ms"], row["workspace"], row["newsletter"], row["message"].hex,
-        row["recipient"], row["position"], "", row["variant"], row["method"], row["address"],
-        row["user_agent"], row["purpose"], row["fetch_mode"], row["mode"],
-    )  # fmt: skip
+        kind=row["kind"],
+        at=row["at_ms"],
+        workspace=row["workspace"],
+        newsletter=row["newsletter"],
+        message=row["message"].hex,
+        recipient=row["recipient"],
+        position=row["position"],
+        url="",
+        variant=row["variant"],
+        method=row["method"],
+        address=row["address"],
+        user_agent=row["user_agent"],
+        purpose=row["purpose"],
+        fetch_mode=row["fetch_mode"],
+        mode=row["mode"],
+    )
 
 
-def _columns(found: Classified) -> Row:
+def _columns(found: Classification) -> Row:
     return {
-        "verdict": found.verdict, "reasons": list(found.reasons), "client": found.agent.client,
-        "os": found.agent.os, "device": found.agent.device, "asn": found.network.asn,
+        "verdict": found.verdict,
+        "reasons": list(found.reasons),
+        "client": found.agent.client,
+        "os": found.agent.os,
+        "device": found.agent.device,
+        "asn": found.network.asn,
         "country": found.network.country,
-    }  # fmt: skip
+    }
 
 
 def _forgotten(row: Row) -> bool:
@@ -325,11 +277,11 @@ def _forgotten(row: Row) -> bool:
     return not row["address"] and not row["user_agent"]
 
 
-def _same(row: Row, found: Classified) -> bool:
+def _same(row: Row, found: Classification) -> bool:
     return all(row[name] == value for name, value in _columns(found).items())
 
 
-def _pair(row: Row, found: Classified) -> tuple[Row, Row]:
+def _pair(row: Row, found: Classification) -> tuple[Row, Row]:
     old = {**row, "sign": -1}
     new = {**row, **_columns(found), "rules": VERSION, "revision": row["revision"] + 1, "sign": 1}
     return old, new

@@ -24,16 +24,46 @@ NOWHERE = Network()
 
 # Networks that rent servers or scan mail, where few people sit (operators' pages; bgp.he.net).
 # Cloudflare, Akamai and Fastly are left out: people come from them by iCloud Private Relay.
-_DATACENTRES = frozenset({
-    16509, 14618, 8987,  # Amazon
-    15169, 396982, 19527,  # Google
-    8075, 8068, 8069,  # Microsoft
-    31898, 45102, 37963, 132203,  # Oracle, Alibaba, Tencent
-    14061, 24940, 213230, 16276, 63949, 20473,  # DigitalOcean, Hetzner, OVH, Linode, Vultr
-    51167, 12876, 60781, 28753, 36351, 19871,  # Contabo, Scaleway, Leaseweb, IBM, Network Solutions
-    15324, 30031, 42427, 22843, 26211, 52129,  # Barracuda, Mimecast, Proofpoint
-    16417, 30238, 109, 27471, 25605,  # IronPort, Cisco, Symantec, Trend Micro
-})  # fmt: skip
+_DATACENTRES = frozenset(
+    {
+        16509,
+        14618,
+        8987,  # Amazon
+        15169,
+        396982,
+        19527,  # Google
+        8075,
+        8068,
+        8069,  # Microsoft
+        31898,
+        45102,
+        37963,
+        132203,  # Oracle, Alibaba, Tencent
+        14061,
+        24940,
+        213230,
+        16276,
+        63949,
+        20473,  # DigitalOcean, Hetzner, OVH, Linode, Vultr
+        51167,
+        12876,
+        60781,
+        28753,
+        36351,
+        19871,  # Contabo, Scaleway, Leaseweb, IBM, Network Solutions
+        15324,
+        30031,
+        42427,
+        22843,
+        26211,
+        52129,  # Barracuda, Mimecast, Proofpoint
+        16417,
+        30238,
+        109,
+        27471,
+        25605,  # IronPort, Cisco, Symantec, Trend Micro
+    }
+)
 
 
 class NetworksError(Exception):

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import crawleruseragents
 import user_agents
+from starlette.requests import Request
 
 AGENT_BYTES = 512
 
@@ -47,37 +48,139 @@ _CLIENTS = (
 # Programs by what they call themselves; few vendors document it.
 _PROGRAMS: tuple[tuple[str, tuple[str, ...]], ...] = (
     # Mail gateways and their link checks.
-    ("scanner", (
-        "barracuda", "mimecast", "proofpoint", "safelinks", "ms-exchange-atp", "forefront",
-        "msexchange", "symantec", "messagelabs", "trendmicro", "trend micro", "tmes/", "forcepoint",
-        "zscaler", "sophos", "fireeye", "fortimail", "fortisandbox", "ciscosecureemail", "ironport",
-        "cloudmark", "mailguard", "spamtitan", "hornetsecurity", "retarus", "checkpoint",
-        "urldefense", "linkprotect", "phishlabs",
-        "netcraft", "virustotal", "urlscan", "dmarcian",
-    )),
+    (
+        "scanner",
+        (
+            "barracuda",
+            "mimecast",
+            "proofpoint",
+            "safelinks",
+            "ms-exchange-atp",
+            "forefront",
+            "msexchange",
+            "symantec",
+            "messagelabs",
+            "trendmicro",
+            "trend micro",
+            "tmes/",
+            "forcepoint",
+            "zscaler",
+            "sophos",
+            "fireeye",
+            "fortimail",
+            "fortisandbox",
+            "ciscosecureemail",
+            "ironport",
+            "cloudmark",
+            "mailguard",
+            "spamtitan",
+            "hornetsecurity",
+            "retarus",
+            "checkpoint",
+            "urldefense",
+            "linkprotect",
+            "phishlabs",
+            "netcraft",
+            "virustotal",
+            "urlscan",
+            "dmarcian",
+        ),
+    ),
     # Chats and inboxes that show what is behind a link.
-    ("preview", (
-        "slackbot", "slack-imgproxy", "telegrambot", "discordbot", "facebookexternalhit", "facebot",
-        "twitterbot", "linkedinbot", "skypeuripreview", "bingpreview", "google-pagerenderer",
-        "mattermost-bot", "rocket.chat", "iframely", "embedly", "redditbot", "pinterestbot",
-        "viberbot", "kakaotalk-scrap", "vkshare", "bitlybot", "outbrain", "mastodon/", "bluesky",
-        "cardyb", "zoombot", "notionbot",
-    )),
+    (
+        "preview",
+        (
+            "slackbot",
+            "slack-imgproxy",
+            "telegrambot",
+            "discordbot",
+            "facebookexternalhit",
+            "facebot",
+            "twitterbot",
+            "linkedinbot",
+            "skypeuripreview",
+            "bingpreview",
+            "google-pagerenderer",
+            "mattermost-bot",
+            "rocket.chat",
+            "iframely",
+            "embedly",
+            "redditbot",
+            "pinterestbot",
+            "viberbot",
+            "kakaotalk-scrap",
+            "vkshare",
+            "bitlybot",
+            "outbrain",
+            "mastodon/",
+            "bluesky",
+            "cardyb",
+            "zoombot",
+            "notionbot",
+        ),
+    ),
     # HTTP libraries: no mail client fetches images with one, nobody follows a link with one.
-    ("library", (
-        "curl/", "wget/", "python-requests", "python-urllib", "python-httpx", "aiohttp/",
-        "go-http-client", "okhttp/", "apache-httpclient", "java/", "java-http-client",
-        "libwww-perl", "lwp::", "node-fetch", "undici", "axios/", "got (", "guzzlehttp",
-        "powershell", "faraday", "rest-client", "reqwest", "hyper/", "winhttp", "restsharp",
-        "httpie", "postmanruntime", "insomnia/", "dart:io", "dart/", "scrapy", "php/", "symfony",
-        "jakarta commons", "nutch", "http_request", "urlgrabber", "libcurl",
-    )),
+    (
+        "library",
+        (
+            "curl/",
+            "wget/",
+            "python-requests",
+            "python-urllib",
+            "python-httpx",
+            "aiohttp/",
+            "go-http-client",
+            "okhttp/",
+            "apache-httpclient",
+            "java/",
+            "java-http-client",
+            "libwww-perl",
+            "lwp::",
+            "node-fetch",
+            "undici",
+            "axios/",
+            "got (",
+            "guzzlehttp",
+            "powershell",
+            "faraday",
+            "rest-client",
+            "reqwest",
+            "hyper/",
+            "winhttp",
+            "restsharp",
+            "httpie",
+            "postmanruntime",
+            "insomnia/",
+            "dart:io",
+            "dart/",
+            "scrapy",
+            "php/",
+            "symfony",
+            "jakarta commons",
+            "nutch",
+            "http_request",
+            "urlgrabber",
+            "libcurl",
+        ),
+    ),
     # Browsers that a program steers.
-    ("headless", (
-        "headlesschrome", "headless", "phantomjs", "puppeteer", "playwright", "selenium",
-        "slimerjs", "jsdom", "cypress", "lighthouse", "htmlunit",
-    )),
-)  # fmt: skip
+    (
+        "headless",
+        (
+            "headlesschrome",
+            "headless",
+            "phantomjs",
+            "puppeteer",
+            "playwright",
+            "selenium",
+            "slimerjs",
+            "jsdom",
+            "cypress",
+            "lighthouse",
+            "htmlunit",
+        ),
+    ),
+)
 _NAMED = re.compile(
     "|".join(
         f"(?P<{kind}>{'|'.join(re.escape(part) for part in parts)})" for kind, parts in _PROGRAMS
@@ -102,11 +205,14 @@ def agent(user_agent: str) -> Agent:
     if not program and (parsed.is_bot or crawleruseragents.is_crawler(text)):
         program = "crawler"
     device = (
-        "tablet" if parsed.is_tablet
-        else "phone" if parsed.is_mobile
-        else "desktop" if parsed.is_pc
+        "tablet"
+        if parsed.is_tablet
+        else "phone"
+        if parsed.is_mobile
+        else "desktop"
+        if parsed.is_pc
         else ""
-    )  # fmt: skip
+    )
     client = "Apple Mail" if _apple_mail(lowered) else _known(parsed.browser.family)
     return Agent(client, _known(parsed.os.family), device, program)
 
@@ -132,3 +238,9 @@ def _apple_mail(lowered: str) -> bool:
 
 def _known(family: str | None) -> str:
     return "" if family in (None, "Other") else str(family)
+
+
+def browser(request: Request) -> str:
+    """A short name of the visitor's browser, such as Firefox on Linux."""
+    found = agent(request.headers.get("user-agent", ""))
+    return f"{found.client or 'A browser'}{f' on {found.os}' if found.os else ''}"

@@ -48,10 +48,11 @@ def shown(recorded: Iterable[Recorded]) -> list[Recorded]:
     whole = {row.link_key: row.carried for row in rows if row.is_family}
     folded = {key for key, of in members.items() if key in whole and _personal(of, whole[key])}
     return [
-        row for row in rows
+        row
+        for row in rows
         if (row.link_key in folded or row.link_key not in members)
         and (row.link_key == row.family or row.family not in folded)
-    ]  # fmt: skip
+    ]
 
 
 def _personal(members: _Members, messages: int) -> bool:

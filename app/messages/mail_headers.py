@@ -23,9 +23,12 @@ CHOICES = {"pixel": ("top", "end"), "url_text": ("leave", "track")}
 OFF = TrackingIn(False, False, False)
 META = "meta-"
 _HEADERS = {
-    "id": "Newsletter", "name": "Name", "tags": "Tags", "link_families": "Link-Families",
+    "id": "Newsletter",
+    "name": "Name",
+    "tags": "Tags",
+    "link_families": "Link-Families",
     "full_urls": "Full-URLs",
-}  # fmt: skip
+}
 # Without its angle brackets, which are no part of it (RFC 5322, section 3.6.4). Some have none.
 _MESSAGE_ID = re.compile(r"<([^\x00-\x20\x7f<>]{1,996})>|\A([^\x00-\x20\x7f<>]{1,996})\Z")
 
@@ -47,10 +50,11 @@ def newsletter_of(own: Mapping[str, str]) -> NewsletterIn:
         raise DescriptionError("must be yes or no", "Full-URLs")
     families = own.get("link-families", "").replace(",", " ").split()
     names: dict[str, object] = {
-        "id": own["newsletter"], "name": own.get("name"),
+        "id": own["newsletter"],
+        "name": own.get("name"),
         "link_families": families,
         "full_urls": full == "yes",
-    }  # fmt: skip
+    }
     if "tags" in own:
         names["tags"] = [tag.strip() for tag in own["tags"].split(",") if tag.strip()]
     try:

@@ -12,10 +12,11 @@ from app.consent.suppressions import Suppressions
 from app.experiments.experiments import NO_CHOICE, Choice, Experiments
 from app.messages.link_signer import KnownLinks, LinkRules, LinkSigner
 from app.model import records as events
-from app.model.records import new_id, newsletter_key, now_ms, recipient_key
+from app.model.ids import new_id, newsletter_key, recipient_key
+from app.model.records import now_ms
 from app.model.tracking_modes import SHARED, Axis, Mode, Modes, aggregate_id
 from app.rewriting import mime, notes, urls
-from app.rewriting.html import Compiled, Link, Options, Scanned, scan_both, scan_html, scan_text
+from app.rewriting.html import CompiledBody, Link, Options, Scanned, scan_both, scan_html, scan_text
 from app.rewriting.merge_fields import Values
 from app.rewriting.mime import Edit, Leaf, Why
 from app.schemas.messages import (
@@ -29,7 +30,7 @@ from app.schemas.messages import (
 )
 from app.settings.settings import Settings
 from app.storage.journal import Journal
-from app.storage.newsletters import FOLDER, Catalog, Newsletters
+from app.storage.newsletters import FOLDER, Newsletters, RecordedMetadata
 from app.tracking.tokens import MessageToken, Tokens
 
 Withdrawn = Callable[[str, int, int], tuple[Axis, ...]]
@@ -37,7 +38,7 @@ NO_DATA = OwnData()
 
 
 @dataclass(frozen=True)
-class Draft:
+class MessageDraft:
     """A message that has its id and tokens but is not yet recorded.
 
     `token` goes into links, `pixel` into the pixel: the same, but where all recipients share one of
@@ -78,13 +79,13 @@ class Draft:
         """The modes as the API tells them."""
         return ModesOut(*self.modes)
 
-    def personalise(self, compiled: Compiled) -> bytes:
+    def personalise(self, compiled: CompiledBody) -> bytes:
         """The recipient's own."""
         return compiled.personalise(self.token.encode("ascii"), self.pixel.encode("ascii"))
 
 
 @dataclass(frozen=True)
-class Prepared:
+class PreparedMessage:
     """A rewritten message: `html` and `text` are ready to send, `links` says what is tracked.
 
     `sample` is a whole message's HTML as it was, and the position of the first link in it.
@@ -92,7 +93,7 @@ class Prepared:
     of a whole message were left alone, `remarks` what a second reader would say.
     """
 
-    draft: Draft
+    draft: MessageDraft
     newsletter: events.Newsletter
     links: Sequence[Link]
     notes: Sequence[str]
@@ -121,8 +122,8 @@ class CompiledMail:
     `carried` has the keys of its tracked links and their families.
     """
 
-    html: Compiled
-    text: Compiled | None
+    html: CompiledBody
+    text: CompiledBody | None
     records: Sequence[events.Link]
     carried: tuple[int, ...]
     newsletter: int
@@ -140,7 +141,7 @@ class CompiledMail:
                 compiled.check(values)
 
 
-class Outgoing:
+class MessagePreparer:
     """Prepares messages of one workspace: `prepare*` in any thread, `record*` on the loop's.
 
     `unproven` counts whole messages that failed the check after rewriting and stayed as they were.
@@ -163,13 +164,13 @@ class Outgoing:
         self._withdrawn = withdrawn
         self._suppressions = suppressions
         self._workspace = workspace
-        self._catalog = Catalog(Newsletters(settings.data_dir / FOLDER))
+        self._catalog = RecordedMetadata(Newsletters(settings.data_dir / FOLDER))
         self.unproven = 0
         self._known_links = KnownLinks()
 
     def prepare(
         self, wanted: RewriteIn, html: bytes, charset: str | None = "utf-8", dry: bool = False
-    ) -> Prepared:
+    ) -> PreparedMessage:
         """Rewrite HTML (and text, when asked for) for one recipient; nothing is recorded yet.
 
         `html` takes the place of `wanted.html`; a `dry` run gives no new variant a number. Raises
@@ -197,11 +198,16 @@ class Outgoing:
             text = draft.personalise(plain).decode("utf-8", "surrogatepass")
         html_out = draft.personalise(compiled)
         remarks = self._remarks(compiled, html, len(html_out), options, closed)
-        return Prepared(
+        return PreparedMessage(
             dataclasses.replace(draft, carried=signer.carried),
-            newsletter, compiled.links, compiled.notes, html_out, text, records=signer.records,
+            newsletter,
+            compiled.links,
+            compiled.notes,
+            html_out,
+            text,
+            records=signer.records,
             remarks=[*remarks, *in_text_remarks],
-        )  # fmt: skip
+        )
 
     def prepare_mime(
         self,
@@ -214,7 +220,7 @@ class Outgoing:
         split: bool = False,
         dry: bool = False,
         data: OwnData = NO_DATA,
-    ) -> Prepared:
+    ) -> PreparedMessage:
         """Rewrite a whole message (RFC 5322); `html` of what is returned is that message.
 
         `fold` is `mime.rewrite`'s, `dry` as above. With `split` an experiment decides on the
@@ -241,9 +247,13 @@ class Outgoing:
                 scanned = scan_html(body, options, base_url, leaf.charset)
             else:
                 scanned = scan_text(
-                    body, options, base_url,
-                    charset=leaf.charset, flowed=leaf.flowed, delsp=leaf.delsp,
-                )  # fmt: skip
+                    body,
+                    options,
+                    base_url,
+                    charset=leaf.charset,
+                    flowed=leaf.flowed,
+                    delsp=leaf.delsp,
+                )
             bodies[leaf.start] = scanned
             leave.update(scanned.refused)
 
@@ -273,14 +283,20 @@ class Outgoing:
         notes = [*found, *(note.text for note in done.notes)]
         if done.left:  # all of it stayed as it was, and no link was tracked
             self.unproven += 1
-            return Prepared(draft, newsletter, [], notes, message, left=left)
+            return PreparedMessage(draft, newsletter, [], notes, message, left=left)
         numbered = [replace(link, index=index) for index, link in enumerate(links)]
         sample = samples[0] if samples else None
-        return Prepared(
+        return PreparedMessage(
             dataclasses.replace(draft, carried=signer.carried),
-            newsletter, numbered, notes, done.message,
-            sample=sample, records=signer.records, remarks=remarks, left=left,
-        )  # fmt: skip
+            newsletter,
+            numbered,
+            notes,
+            done.message,
+            sample=sample,
+            records=signer.records,
+            remarks=remarks,
+            left=left,
+        )
 
     def compile(self, newsletter_id: str, template: TemplateIn, modes: Modes) -> CompiledMail:
         """HTML and text of a template, compiled for any number of recipients."""
@@ -327,7 +343,7 @@ class Outgoing:
 
     def _remarks(
         self,
-        compiled: Compiled,
+        compiled: CompiledBody,
         source: bytes,
         size: int,
         options: Options,
@@ -340,7 +356,7 @@ class Outgoing:
             *notes.of_fields(closed),
         ]
 
-    def _text_remarks(self, compiled: Compiled, source: bytes) -> list[str]:
+    def _text_remarks(self, compiled: CompiledBody, source: bytes) -> list[str]:
         own = self._settings.placeholders
         return [f"text: {note}" for note in notes.of_placeholders(compiled.links, source, own)]
 
@@ -368,7 +384,7 @@ class Outgoing:
         at: int | None = None,
         choice: Choice = NO_CHOICE,
         data: OwnData = NO_DATA,
-    ) -> Draft:
+    ) -> MessageDraft:
         """A new message to one recipient of a newsletter (by its key).
 
         Metadata and Message-ID may lead to a person: they are kept where the address is.
@@ -389,28 +405,28 @@ class Outgoing:
         # An axis that is off goes with the other: most mails have one token.
         links, pixel = (shared if mode in ("aggregate", "off") else own for mode in modes[::-1])
         url = f"{self._settings.public_url}/u/{self._tokens.unsubscribe(token)}"
-        return Draft(
-            events.Message(
-                at,
-                self._workspace,
-                newsletter,
-                token.message.hex(),
-                whom,
-                recipient.strip() if modes.personal else "",
-                choice.number,
+        return MessageDraft(
+            message=events.Message(
+                at=at,
+                workspace=self._workspace,
+                newsletter=newsletter,
+                message=token.message.hex(),
+                recipient=whom,
+                address=recipient.strip() if modes.personal else "",
+                variant=choice.number,
                 flags=modes.flags,
                 metadata=dict(data.metadata) if modes.personal else {},
                 rfc_message_id=data.rfc_message_id if modes.personal else "",
             ),
-            recipient.strip(),
-            links if modes.clicks != "off" else pixel,
-            pixel if modes.opens != "off" else links,
-            {
+            recipient=recipient.strip(),
+            token=links if modes.clicks != "off" else pixel,
+            pixel=pixel if modes.opens != "off" else links,
+            headers={
                 "List-Unsubscribe": f"<{url}>",
                 "List-Unsubscribe-Post": "List-Unsubscribe=One-Click",
             },
-            modes,
-            withdrawn,
+            modes=modes,
+            withdrawn=withdrawn,
             choice=choice,
         )
 
@@ -423,7 +439,7 @@ class Outgoing:
 
     def _draft(
         self, newsletter: int, recipient: str, tracking: TrackingIn, choice: Choice, data: OwnData
-    ) -> Draft:
+    ) -> MessageDraft:
         modes = self.modes(tracking)
         draft = self.draft(newsletter, recipient, modes, choice=choice, data=data)
         return self.checked([draft])[0]
@@ -432,7 +448,7 @@ class Outgoing:
         choices = self.experiments.choices(newsletter, name, new=not dry)
         return choices.of(self.key(recipient))
 
-    def checked(self, drafts: Sequence[Draft]) -> Sequence[Draft]:
+    def checked(self, drafts: Sequence[MessageDraft]) -> Sequence[MessageDraft]:
         """Drafts of one newsletter, those to suppressed recipients marked."""
         if not drafts:
             return drafts
@@ -445,11 +461,11 @@ class Outgoing:
             for draft in drafts
         ]
 
-    async def record(self, prepared: Prepared) -> None:
+    async def record(self, prepared: PreparedMessage) -> None:
         """Enter the message in the ledger: all of it or, raising JournalError, nothing."""
         await self._record(prepared.newsletter, prepared.records, [prepared.draft])
 
-    async def record_names(self, prepared: Prepared) -> None:
+    async def record_names(self, prepared: PreparedMessage) -> None:
         """Enter newsletter and links, before the message is sent. Raises JournalError."""
         await self._record(prepared.newsletter, prepared.records, [])
 
@@ -461,7 +477,7 @@ class Outgoing:
         await self._record(self._newsletter(named), links, [])
 
     async def record_drafts(
-        self, drafts: Iterable[Draft], links: Iterable[events.Link] = ()
+        self, drafts: Iterable[MessageDraft], links: Iterable[events.Link] = ()
     ) -> None:
         """Enter many messages and links of theirs by one write.
 
@@ -477,7 +493,7 @@ class Outgoing:
         self,
         newsletter: events.Newsletter,
         links: Sequence[events.Link],
-        drafts: Iterable[Draft],
+        drafts: Iterable[MessageDraft],
     ) -> None:
         stated = self._catalog.changed(newsletter)
         new_links = list(self._known_links.new(links))
@@ -492,7 +508,13 @@ class Outgoing:
     def _newsletter(self, named: NewsletterIn) -> events.Newsletter:
         key = newsletter_key(self._workspace, named.id)
         return events.Newsletter(
-            now_ms(), self._workspace, key, named.id, named.name, named.subject, named.tags
+            at=now_ms(),
+            workspace=self._workspace,
+            newsletter=key,
+            id=named.id,
+            name=named.name,
+            subject=named.subject,
+            tags=named.tags,
         )
 
     def _options(self, modes: Modes, utm: dict[str, str], tracking: TrackingIn) -> Options:
@@ -511,7 +533,7 @@ class Outgoing:
         return LinkSigner(self._tokens, self._known_links, newsletter, rules)
 
 
-def _ledger(drafts: Iterable[Draft]) -> list[events.Record]:
+def _ledger(drafts: Iterable[MessageDraft]) -> list[events.Record]:
     """The messages that may be sent, and how many of them carried which links."""
     sent = [draft for draft in drafts if draft.sent]
     carried: Counter[tuple[int, int, tuple[int, ...]]] = Counter()
@@ -542,7 +564,7 @@ def _mode(wanted: bool | Mode, default: Mode) -> Mode:
     return wanted
 
 
-def _compiled(body: Scanned, signer: LinkSigner, leave: Mapping[str, str]) -> Compiled:
+def _compiled(body: Scanned, signer: LinkSigner, leave: Mapping[str, str]) -> CompiledBody:
     """A body with its links signed, of which the signer's records are of those that are tracked."""
     compiled = body.compile(signer, leave)
     if any(link.reason == "too_long" for link in compiled.links):
@@ -550,7 +572,7 @@ def _compiled(body: Scanned, signer: LinkSigner, leave: Mapping[str, str]) -> Co
     return compiled
 
 
-def _edits(compiled: Compiled, token: bytes, pixel: bytes) -> Iterable[Edit]:
+def _edits(compiled: CompiledBody, token: bytes, pixel: bytes) -> Iterable[Edit]:
     """What a compiled body changes for one recipient; in its own charset."""
     links, opens = (one.decode().encode(compiled.codec) for one in (token, pixel))
     for splice in compiled.splices:

@@ -1,4 +1,4 @@
-"""Compiled mails that are kept, and many recipients at once: newline-delimited JSON in and out.
+"""CompiledBody mails that are kept, and many recipients at once: newline-delimited JSON in and out.
 
 A template is a file in DATA_DIR/templates, compiled when it is first used; a variant may have one
 of its own. Recipients stream in; each line's answer goes to a spool first, so that a client which
@@ -14,33 +14,35 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
-from typing import IO, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import msgspec
 
 from app.experiments.experiments import Choices
 from app.experiments.variants import NONE, VariantError
 from app.links import masking
-from app.messages.prepare import CompiledMail, Draft, Outgoing
+from app.messages.prepare import CompiledMail, MessageDraft, MessagePreparer
+from app.messages.spool import (
+    Spool,
+)
 from app.model import records
-from app.model.records import newsletter_key
+from app.model.errors import NotFoundError
+from app.model.ids import newsletter_key
 from app.model.tracking_modes import Modes
-from app.rewriting.html import Compiled
+from app.rewriting.html import CompiledBody
 from app.rewriting.html_scanner import RewriteError
 from app.rewriting.merge_fields import MissingValueError
 from app.schemas.messages import LineError, MessageOut, OwnData, RecipientIn, TemplateIn, TokenOut
 from app.schemas.problem import explain
-from app.stats.queries import NotFoundError
 from app.storage.journal import JournalError
 
 CACHED = 64  # compiled templates in memory
 MAX_LINE = 65_536  # bytes of one recipient's line
 SLICE = 100  # lines between two turns of the event loop
-READ = 262_144
 Return = Literal["html", "token"]
 
 
-class Sample(msgspec.Struct, frozen=True):
+class SampleMail(msgspec.Struct, frozen=True):
     """A mail to show; its links count from `first_link` on, the rest is as in NewsletterIn."""
 
     html: str
@@ -49,7 +51,7 @@ class Sample(msgspec.Struct, frozen=True):
     full_urls: bool = False
 
 
-def _masked(sample: Sample) -> Sample:
+def _masked(sample: SampleMail) -> SampleMail:
     if sample.full_urls:
         return sample
     return msgspec.structs.replace(sample, html=masking.mask_html(sample.html))
@@ -73,19 +75,19 @@ class Template:
     _made: dict[tuple[bool, bool], CompiledMail] = field(default_factory=dict)
 
     def of(self, modes: Modes) -> CompiledMail:
-        """Compiled when first asked for, once for each choice of what is tracked."""
+        """CompiledBody when first asked for, once for each choice of what is tracked."""
         tracked = modes.opens != "off", modes.clicks != "off"
         if tracked not in self._made:
             self._made[tracked] = self.compile(modes)
         return self._made[tracked]
 
     @property
-    def html(self) -> Compiled:
+    def html(self) -> CompiledBody:
         """What most recipients get."""
         return self.of(self.modes).html
 
     @property
-    def text(self) -> Compiled | None:
+    def text(self) -> CompiledBody | None:
         """The same of text/plain."""
         return self.of(self.modes).text
 
@@ -99,15 +101,15 @@ class Addressed(NamedTuple):
     """A message of a stream, the mail that is made for it, and what is to be recorded of its own
     links."""
 
-    draft: Draft
+    draft: MessageDraft
     mail: CompiledMail
     links: Sequence[records.Link] = ()
 
 
-class Mailing:
+class TemplateStore:
     """Keeps the templates of one workspace and streams messages made from them."""
 
-    def __init__(self, folder: Path, outgoing: Outgoing, workspace: str = "default") -> None:
+    def __init__(self, folder: Path, outgoing: MessagePreparer, workspace: str = "default") -> None:
         self._folder, self._outgoing, self._workspace = folder, outgoing, workspace
         self._compiled: OrderedDict[tuple[str, int], tuple[bytes, Template]] = OrderedDict()
 
@@ -139,7 +141,7 @@ class Mailing:
         found = {number: self._template(newsletter_id, number) for number in numbers}
         kept = {number: template for number, template in found.items() if template}
         if not kept:
-            raise NotFoundError(f"newsletter {newsletter_id!r} has no template")
+            raise NotFoundError("newsletter_id", f"newsletter {newsletter_id!r} has no template")
         return kept
 
     def _template(self, newsletter_id: str, number: int) -> Template | None:
@@ -158,14 +160,14 @@ class Mailing:
             self._compiled.popitem(last=False)
         return known[1]
 
-    def keep_sample(self, newsletter_id: str, sample: Sample) -> None:
+    def keep_sample(self, newsletter_id: str, sample: SampleMail) -> None:
         """Keep a mail that is shown for this newsletter until a later one comes. Blocking.
 
         It was one recipient's: secrets in its links are masked, unless full URLs are wanted.
         """
         self._write(self._path(newsletter_id, "sample"), _encode(_masked(sample)))
 
-    def shown(self, newsletter_id: str, variant: int = NONE) -> Sample | None:
+    def shown(self, newsletter_id: str, variant: int = NONE) -> SampleMail | None:
         """The mail to show: the variant's template, or a template or sample. Blocking.
 
         Of several, the one that was kept last. Secrets in its links are masked, unless full URLs
@@ -180,7 +182,7 @@ class Mailing:
             return None
         # A template has `html` too: its other fields are passed over.
         latest = max(found, key=lambda path: path.stat().st_mtime_ns)
-        return _masked(msgspec.json.decode(latest.read_bytes(), type=Sample))
+        return _masked(msgspec.json.decode(latest.read_bytes(), type=SampleMail))
 
     async def messages(
         self, templates: Templates, body: AsyncIterator[bytes], give: Return
@@ -309,51 +311,6 @@ class Mailing:
         return self._folder / f"{self._key(newsletter_id):016x}.{kind}"
 
 
-@dataclass
-class Spool:
-    """A file between a writer and a reader that need not keep pace."""
-
-    folder: Path
-    _file: IO[bytes] = field(init=False)
-    _written: int = 0
-    _ended: bool = False
-
-    def __post_init__(self) -> None:
-        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._file = tempfile.TemporaryFile(dir=self.folder)  # noqa: SIM115  (closed by close)
-        self._more = asyncio.Condition()
-
-    async def write(self, data: bytes) -> None:
-        """Add to the end."""
-        os.pwrite(self._file.fileno(), data, self._written)
-        async with self._more:
-            self._written += len(data)
-            self._more.notify_all()
-
-    async def end(self) -> None:
-        """Nothing more will come."""
-        async with self._more:
-            self._ended = True
-            self._more.notify_all()
-
-    async def read(self) -> AsyncIterator[bytes]:
-        """Everything from the beginning, as it comes."""
-        position = 0
-        while True:
-            async with self._more:
-                while self._written == position and not self._ended:
-                    await self._more.wait()
-            if position == self._written:
-                return
-            part = os.pread(self._file.fileno(), READ, position)
-            position += len(part)
-            yield part
-
-    def close(self) -> None:
-        """Give the disk back."""
-        self._file.close()
-
-
 def _kind(number: int) -> str:
     """What the name of a variant's template ends with."""
     return f"{number}.json" if number else "json"
@@ -368,14 +325,21 @@ def _answer(answer: Addressed | LineError, give: Return) -> TokenOut | MessageOu
         return answer
     draft, mail, _ = answer
     about = (
-        draft.headers, draft.suppressed, draft.tracking, draft.withdrawn, draft.variant,
+        draft.headers,
+        draft.suppressed,
+        draft.tracking,
+        draft.withdrawn,
+        draft.variant,
         draft.choice.holdout,
-    )  # fmt: skip
+    )
     if give == "token":
         return TokenOut(draft.message_id, draft.recipient, draft.token, *about)
     if draft.choice.holdout:
         return MessageOut(draft.message_id, draft.recipient, "", None, *about)
     return MessageOut(
-        draft.message_id, draft.recipient, draft.personalise(mail.html).decode("utf-8"),
-        draft.personalise(mail.text).decode("utf-8") if mail.text else None, *about,
-    )  # fmt: skip
+        draft.message_id,
+        draft.recipient,
+        draft.personalise(mail.html).decode("utf-8"),
+        draft.personalise(mail.text).decode("utf-8") if mail.text else None,
+        *about,
+    )

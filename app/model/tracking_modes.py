@@ -13,14 +13,15 @@ from typing import Literal, NamedTuple, get_args
 
 from msgspec.structs import replace
 
-from app.model.records import Hit, sent_at
+from app.model.ids import sent_at
+from app.model.records import Hit
 
 Mode = Literal["full", "pseudonymous", "aggregate", "off"]
 Axis = Literal["opens", "clicks"]
 MODES: tuple[Mode, ...] = get_args(Mode)
 AXES: tuple[Axis, ...] = get_args(Axis)
 FULL, PSEUDONYMOUS, AGGREGATE, OFF = range(len(MODES))
-DAY = 86_400_000  # milliseconds
+DAY_MS = 86_400_000  # milliseconds
 
 
 class Modes(NamedTuple):
@@ -60,7 +61,7 @@ def modes(flags: int) -> Modes:
 SHARED = Modes("aggregate", "aggregate").flags  # of a token that all recipients share
 
 
-def told(flags: Iterable[int]) -> dict[Axis, str]:
+def summarise_modes(flags: Iterable[int]) -> dict[Axis, str]:
     """In a word what holds of many messages: their mode, or mixed."""
     found = [modes(one) for one in flags] or [Modes()]
     return {
@@ -75,7 +76,7 @@ def aggregate_id(newsletter: int, at_ms: int) -> bytes:
     A UUIDv8 (RFC 9562, section 5.8) in the layout of version 7, at the day's first millisecond:
     periods sort it as they sort messages, and its version tells that it is nobody's own.
     """
-    day = at_ms // DAY * DAY
+    day = at_ms // DAY_MS * DAY_MS
     return _uuid(day, 0x80, blake2b(b"%d %d" % (newsletter, day), digest_size=10).digest())
 
 
@@ -83,7 +84,7 @@ def pseudonymous_id(secret: str, message: bytes) -> bytes:
     """What stands for a message id where nothing may lead back to it. Of its time the day is kept:
     the millisecond would find the message in the ledger.
     """
-    day = int.from_bytes(message[:6], "big") // DAY * DAY
+    day = int.from_bytes(message[:6], "big") // DAY_MS * DAY_MS
     return _uuid(day, 0x70, _keyed(secret, b"message", message, 10))
 
 
@@ -93,12 +94,12 @@ def pseudonym(secret: str, newsletter: int, recipient: int) -> int:
     return int.from_bytes(_keyed(secret, b"pseudonym", name, 8), "big")
 
 
-def keys(secret: str, newsletters: Iterable[int], recipient: int) -> frozenset[int]:
+def all_keys_of(secret: str, newsletters: Iterable[int], recipient: int) -> frozenset[int]:
     """All that hits of a recipient may be kept under: the key, and its pseudonyms."""
     return frozenset({recipient, *(pseudonym(secret, one, recipient) for one in newsletters)})
 
 
-def kept(hit: Hit, secret: str) -> Hit:
+def reduce_to_mode(hit: Hit, secret: str) -> Hit:
     """A hit with no more in it than its mode allows; the agent stays until there is a verdict.
 
     `secret` is the service's key of pseudonyms.

@@ -17,7 +17,8 @@ from typing import IO
 import msgspec
 
 from app import __version__
-from app.settings.settings import CUT_OFF, Settings
+from app.settings.load import CUT_OFF
+from app.settings.settings import Settings
 from app.storage.clickhouse import Storage
 from app.storage.clickhouse_migrations import files
 from app.storage.state_db import VersionError, steps_missing

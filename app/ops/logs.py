@@ -38,9 +38,11 @@ def start(level: str, form: Form) -> None:
         handler.setFormatter(JsonFormatter())
     else:
         handler = RichHandler(
-            console=Console(stderr=True), show_path=False, rich_tracebacks=False,
+            console=Console(stderr=True),
+            show_path=False,
+            rich_tracebacks=False,
             log_time_format="%H:%M:%S",
-        )  # fmt: skip
+        )
         handler.setFormatter(logging.Formatter("%(message)s"))
     logging.basicConfig(level=level.upper(), handlers=[handler])
     # We report ourselves what these would tell at each try, with servers and statements.

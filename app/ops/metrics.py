@@ -15,7 +15,7 @@ from app.ingest.loader import Loader
 from app.storage.journal import Journal
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-PULSE = 0.05  # seconds between looks at the event loop's delay
+PULSE_SECONDS = 0.05  # seconds between looks at the event loop's delay
 INSERTS = (0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30)
 DELAYS = (0.001, 0.003, 0.01, 0.02, 0.05, 0.1, 0.3, 1)
 
@@ -46,13 +46,17 @@ class Metrics(Collector):
         self._hits, self._dropped, self._unproven = hits, dropped, unproven
         self._registry = CollectorRegistry()
         self._delay = Histogram(
-            "mailwake_loop_delay_seconds", "How late the event loop wakes up.",
-            buckets=DELAYS, registry=self._registry,
-        )  # fmt: skip
+            "mailwake_loop_delay_seconds",
+            "How late the event loop wakes up.",
+            buckets=DELAYS,
+            registry=self._registry,
+        )
         inserts = Histogram(
-            "mailwake_load_seconds", "Time to take one segment of the journal to ClickHouse.",
-            buckets=INSERTS, registry=self._registry,
-        )  # fmt: skip
+            "mailwake_load_seconds",
+            "Time to take one segment of the journal to ClickHouse.",
+            buckets=INSERTS,
+            registry=self._registry,
+        )
         loader.on_load = inserts.observe
         self._registry.register(self)
         ProcessCollector(registry=self._registry)
@@ -64,8 +68,8 @@ class Metrics(Collector):
     async def pulse(self) -> None:
         """Watch the event loop until cancelled."""
         while True:
-            due = time.perf_counter() + PULSE
-            await asyncio.sleep(PULSE)
+            due = time.perf_counter() + PULSE_SECONDS
+            await asyncio.sleep(PULSE_SECONDS)
             self._delay.observe(max(0.0, time.perf_counter() - due))
 
     def describe(self) -> list[Metric]:

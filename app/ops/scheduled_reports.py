@@ -6,7 +6,6 @@ the same Message-ID. One process of a data folder mails.
 """
 
 import asyncio
-import fcntl
 import logging
 from datetime import UTC, datetime, timedelta
 from email.message import EmailMessage
@@ -15,17 +14,18 @@ from typing import Literal
 import aiosmtplib
 import msgspec
 
-from app.files import write_private
+from app.files import leading, write_private
+from app.model.errors import NotFoundError
 from app.settings.settings import Settings
 from app.smtp import smarthost
 from app.stats.filters import Filters, Period
-from app.stats.queries import NotFoundError, Queries
+from app.stats.queries import Queries
 from app.storage.clickhouse import StorageError
 from app.web.views import report
 from app.web.views.urls import page_url
 
 log = logging.getLogger(__name__)
-LOOK = 60.0  # seconds between looks at the clock
+POLL_SECONDS = 60.0  # seconds between looks at the clock
 MOST = 50  # newsletters that are reported when none is named, those that sent most
 PERIODS: dict[str, Period] = {"day": "24h", "week": "7d", "month": "30d"}
 Every = Literal["day", "week", "month"]
@@ -82,18 +82,15 @@ class Reports:
         """Look every minute; what fails for now is tried again at the next look."""
         if not self._settings.report_to:
             return
-        with (self._settings.data_dir / "reports.lock").open("ab") as lock:
+        async with leading(self._settings.data_dir / "reports.lock", POLL_SECONDS):
             while True:
                 try:
-                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                     await self.due(datetime.now(UTC))
-                except BlockingIOError:
-                    pass  # another process mails
                 except (StorageError, OSError) as error:
                     log.warning("reports wait: %s", error)
                 except Exception:
                     log.exception("a report could not be made")
-                await asyncio.sleep(LOOK)
+                await asyncio.sleep(POLL_SECONDS)
 
     async def due(self, now: datetime) -> int:
         """Mail every report that is due; returns how many went out. Raises StorageError."""

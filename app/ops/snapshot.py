@@ -15,19 +15,19 @@ from typing import Annotated
 
 import msgspec
 
-from app.ingest.corrections import DONE, Corrections
+from app.ingest.corrections import Corrections
 from app.ingest.loader import Loader
 from app.settings.settings import Settings
 from app.storage import journal_masking, newsletters
 from app.storage.clickhouse import EXPORT, Storage
-from app.storage.journal_segments import OPEN, SEALED
+from app.storage.journal_segments import DONE, OPEN, SEALED
 
 BACKUP = "backup-"  # how folders of snapshots begin, in DATA_DIR
 # What was stated of newsletters is in the journal and in ClickHouse too.
 _NOT_COPIED = {"chdb", "journal", "state.db", "state.db-wal", "state.db-shm", newsletters.FOLDER}
 
 
-class Wanted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class SnapshotRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What the running service is asked: to fill a folder that stands ready in DATA_DIR."""
 
     folder: Annotated[str, msgspec.Meta(pattern=rf"^{BACKUP}\w+$")]

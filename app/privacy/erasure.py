@@ -11,11 +11,10 @@ in an order in which each step may be cut off and done again:
 """
 
 import asyncio
-import fcntl
 import logging
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -25,27 +24,30 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app.auth.workspaces import DEFAULT, Workspaces
 from app.consent.erasure_requests import Erasure, Erasures
+from app.files import locked
 from app.ingest.corrections import Corrections
 from app.ingest.loader import Loader
-from app.model.records import recipient_key
-from app.model.tracking_modes import keys
+from app.model.ids import recipient_key
+from app.model.tracking_modes import all_keys_of
 from app.privacy import scrub
-from app.privacy.subject_match import Marks
-from app.stats.queries import sql
+from app.privacy.subject_match import SubjectMatcher
 from app.storage.clickhouse import Storage, StorageError
 from app.storage.journal_segments import OPEN, SEALED, adopt_orphans
+from app.storage.sql import sql
 
 log = logging.getLogger(__name__)
 
-LOOK = 0.2  # seconds between looks for somebody to erase
-RETRY = 5.0  # seconds, while ClickHouse is away or keeps files that it has replaced
-LOADING = 120.0  # seconds for which the journal is waited for at once
+ANSWER_SECONDS = 20.0  # for which an answer waits for the end
+POLL_SECONDS = 0.1  # between looks whether an erasure is done
+REQUEST_POLL_SECONDS = 0.2  # seconds between looks for somebody to erase
+RETRY_SECONDS = 5.0  # seconds, while ClickHouse is away or keeps files that it has replaced
+LOADING_SECONDS = 120.0  # seconds for which the journal is waited for at once
 TOGETHER = 100  # messages whose metadata one statement rewrites
 Place = tuple[int, int]
 CLEARED = ("messages", "hits", "newsletter_links", "newsletters")  # tables whose rows are rewritten
 
 
-class Eraser:
+class ErasureWorker:
     """`run()` until cancelled; the rest blocks."""
 
     def __init__(
@@ -64,22 +66,22 @@ class Eraser:
 
     async def run(self) -> None:
         """Erase whoever waits. ClickHouse being away is waited out."""
-        ended, pause = -1, LOOK
+        ended, pause = -1, REQUEST_POLL_SECONDS
         while True:
             await asyncio.sleep(pause)
             try:
                 newest = await asyncio.to_thread(self.erasures.newest)
                 if newest == ended or not self._loader.ready:
-                    pause = LOOK
+                    pause = REQUEST_POLL_SECONDS
                     continue
                 await asyncio.to_thread(self.finish)
                 if await asyncio.to_thread(self.erasures.open):
-                    pause = min(pause * 2, RETRY)
+                    pause = min(pause * 2, RETRY_SECONDS)
                 else:
-                    ended, pause = newest, LOOK
+                    ended, pause = newest, REQUEST_POLL_SECONDS
             except (StorageError, OSError, SQLAlchemyError) as error:
                 log.warning("erasing waits: %s", error)
-                pause = RETRY
+                pause = RETRY_SECONDS
 
     def finish(self) -> None:
         """Bring all that is open as far as it goes now; nothing where another process is at it.
@@ -105,7 +107,7 @@ class Eraser:
 
     def _load(self) -> None:
         """Every line that was written before now; later ones are loaded as nobody's."""
-        folder, end = self._loader.folder, time.monotonic() + LOADING
+        folder, end = self._loader.folder, time.monotonic() + LOADING_SECONDS
         there = _unloaded(folder)
         while there:
             adopt_orphans(folder)
@@ -117,7 +119,7 @@ class Eraser:
                 time.sleep(0.05)
 
     def _rewrite(self, waiting: Sequence[Erasure]) -> None:
-        self._corrections.settle(0)
+        self._corrections.reclassify_recent(0)
         for workspace, ones in _by_workspace(waiting):
             known = sorted(set().union(*(self._keys(one) for one in ones)))
             them = {"workspace": workspace, "recipients": known}
@@ -146,7 +148,7 @@ class Eraser:
         """The recipient's, and the pseudonyms that hits of theirs may be kept under."""
         rows = self._storage.query(sql("erase_pseudonymous"), {"workspace": one.workspace})
         secret = self._workspaces.get(DEFAULT).recipient_key
-        return keys(secret, [row["newsletter"] for row in rows], one.recipient)
+        return all_keys_of(secret, [row["newsletter"] for row in rows], one.recipient)
 
     def _rewrite_named(self, one: Erasure) -> int:
         """Links, names of newsletters and other messages' metadata hold an address only where a
@@ -196,7 +198,9 @@ class Eraser:
     def _scrub(self, rewritten: Sequence[Erasure]) -> None:
         secrets = {one.name: one.recipient_key for one in self._workspaces.all()}
         for one in rewritten:
-            marks = Marks(one.workspace, self._keys(one), (one.address,), secrets[one.workspace])
+            marks = SubjectMatcher(
+                one.workspace, self._keys(one), (one.address,), secrets[one.workspace]
+            )
             counts = {
                 **one.counts,
                 "feed": scrub.scrub_feed(self._engine, marks),
@@ -214,16 +218,18 @@ class Eraser:
 
     @contextmanager
     def _alone(self) -> Iterator[bool]:
-        with (self._data_dir / "erasing.lock").open("ab") as lock:
+        with ExitStack() as held:
             try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                held.enter_context(locked(self._data_dir / "erasing.lock", wait=False))
             except BlockingIOError:
                 yield False
                 return
             yield True
 
 
-def begin(erasures: Erasures, workspaces: Workspaces, workspace: str, recipient: str) -> Erasure:
+def request_erasure(
+    erasures: Erasures, workspaces: Workspaces, workspace: str, recipient: str
+) -> Erasure:
     """Ask for a person to be erased. Raises WorkspaceError."""
     secret = workspaces.get(workspace).recipient_key
     return erasures.begin(workspace, recipient_key(secret, workspace, recipient), recipient)
@@ -243,3 +249,13 @@ def _by_workspace(erasures: Sequence[Erasure]) -> Iterator[tuple[str, list[Erasu
     ordered = sorted(erasures, key=lambda one: one.workspace)
     for workspace, ones in groupby(ordered, key=lambda one: one.workspace):
         yield workspace, list(ones)
+
+
+async def finished(erasures: Erasures, requested: Erasure, seconds: float) -> Erasure:
+    """Returns the erasure once it is done, or as it is after some time."""
+    end = time.monotonic() + seconds
+    while requested.state != "done" and time.monotonic() < end:
+        await asyncio.sleep(POLL_SECONDS)
+        latest = await asyncio.to_thread(erasures.get, requested.id, requested.workspace)
+        requested = latest or requested
+    return requested

@@ -14,19 +14,20 @@ import msgspec
 from sqlalchemy import Engine, delete, select, text, update
 
 from app.model.records import BLANK
-from app.privacy.subject_match import Marks, deliveries_of, numbers
+from app.privacy.subject_match import SubjectMatcher, deliveries_of, numbers
 from app.storage import newsletters
 from app.storage.clickhouse import EXPORT
-from app.storage.state_db import StateError, deliveries, feed, followed, followups, signed
+from app.storage.state_db import StateError
+from app.storage.tables import deliveries, feed, followup_recipients, followups, signed
 
-BUSY = 30.0  # seconds for which readers of state.db are waited for
-EXPORTED = 30.0  # seconds for which an export that is being made is waited for
-ABANDONED = 3600.0  # seconds after which nobody fills a backup's folder any more
+BUSY_SECONDS = 30.0  # seconds for which readers of state.db are waited for
+EXPORT_SECONDS = 30.0  # seconds for which an export that is being made is waited for
+ABANDONED_SECONDS = 3600.0  # seconds after which nobody fills a backup's folder any more
 _RECIPIENT = re.compile(rb'"recipient":\s*(\d+)')  # of a line of the feed
 GONE = "the recipient was erased"
 
 
-def scrub_feed(engine: Engine, marks: Marks) -> int:
+def scrub_feed(engine: Engine, marks: SubjectMatcher) -> int:
     """Make their lines nobody's; returns how many lines those were."""
     count, keys = 0, {b"%d" % key for key in marks.keys}
     for seq in numbers(engine, feed.c.seq):
@@ -37,10 +38,11 @@ def scrub_feed(engine: Engine, marks: Marks) -> int:
                 continue
             lines = content.splitlines()
             theirs = [
-                number for number, line in enumerate(lines)
+                number
+                for number, line in enumerate(lines)
                 if not keys.isdisjoint(_RECIPIENT.findall(line))
                 and msgspec.json.decode(line)["workspace"] == marks.workspace
-            ]  # fmt: skip
+            ]
             for number in theirs:
                 row = msgspec.json.decode(lines[number])
                 blank = {name: value for name, value in BLANK.items() if name in row}
@@ -51,7 +53,7 @@ def scrub_feed(engine: Engine, marks: Marks) -> int:
     return count
 
 
-def scrub_deliveries(engine: Engine, marks: Marks) -> int:
+def scrub_deliveries(engine: Engine, marks: SubjectMatcher) -> int:
     """Empty their deliveries; those that wait are never sent. Returns how many those were."""
     count = 0
     for row in deliveries_of(engine, marks):
@@ -64,28 +66,31 @@ def scrub_deliveries(engine: Engine, marks: Marks) -> int:
                 update(deliveries)
                 .where(deliveries.c.id == row.id)
                 .values(
-                    state="erased", due=None, error=GONE, event=event,
+                    state="erased",
+                    due=None,
+                    error=GONE,
+                    event=event,
                     body=msgspec.json.encode(empty),
                 )
-            )  # fmt: skip
+            )
         count += 1
     return count
 
 
-def scrub_followed(engine: Engine, marks: Marks) -> int:
+def scrub_followed(engine: Engine, marks: SubjectMatcher) -> int:
     """Forget that rules have followed them up; returns how many follow-ups that were."""
     rules = select(followups.c.id).where(followups.c.workspace == marks.workspace)
     with engine.begin() as connection:
         gone = connection.execute(
-            delete(followed).where(
-                followed.c.recipient.in_([signed(key) for key in marks.keys]),
-                followed.c.followup.in_(rules),
+            delete(followup_recipients).where(
+                followup_recipients.c.recipient.in_([signed(key) for key in marks.keys]),
+                followup_recipients.c.followup.in_(rules),
             )
         )
     return int(gone.rowcount)
 
 
-def scrub_files(data_dir: Path, marks: Marks) -> int:
+def scrub_files(data_dir: Path, marks: SubjectMatcher) -> int:
     """Take them out of what was left as .bad, samples, exports, backups; returns how many files.
 
     A template is the mailer's own text for everybody and stays as it is.
@@ -112,11 +117,11 @@ def scrub_files(data_dir: Path, marks: Marks) -> int:
 
 def _drop_left(data_dir: Path) -> int:
     """An export that is being made ends by itself; what is left then is a killed process's."""
-    exports, end = set(data_dir.glob(f"{EXPORT}*")), time.monotonic() + EXPORTED
+    exports, end = set(data_dir.glob(f"{EXPORT}*")), time.monotonic() + EXPORT_SECONDS
     while any(map(_grows, exports)) and time.monotonic() < end:
         time.sleep(0.1)
     left = [path for path in exports if path.exists()]
-    left += [path for path in data_dir.glob("backup-*") if _age(path) > ABANDONED]
+    left += [path for path in data_dir.glob("backup-*") if _age(path) > ABANDONED_SECONDS]
     for path in left:
         shutil.rmtree(path, ignore_errors=True)
     return len(left)
@@ -124,7 +129,7 @@ def _drop_left(data_dir: Path) -> int:
 
 def _grows(folder: Path) -> bool:
     with suppress(FileNotFoundError):  # it has just ended
-        return any(_age(file) < EXPORTED for file in folder.iterdir())
+        return any(_age(file) < EXPORT_SECONDS for file in folder.iterdir())
     return False
 
 
@@ -137,7 +142,7 @@ def compact(engine: Engine, whole: bool) -> None:
 
     `whole` writes the file anew: it may have been written before deleting overwrote anything.
     """
-    end = time.monotonic() + BUSY
+    end = time.monotonic() + BUSY_SECONDS
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         if whole:
             connection.execute(text("VACUUM"))

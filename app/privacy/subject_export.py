@@ -13,13 +13,13 @@ import msgspec
 from sqlalchemy import Engine, select
 
 from app.experiments.variants import Variants
-from app.model.records import recipient_key
-from app.model.tracking_modes import keys
-from app.privacy.subject_match import Marks, deliveries_of
+from app.model.ids import recipient_key
+from app.model.tracking_modes import all_keys_of
+from app.privacy.subject_match import SubjectMatcher, deliveries_of
 from app.stats.queries import Queries
-from app.storage.state_db import (
+from app.storage.tables import (
     erasures,
-    followed,
+    followup_recipients,
     followups,
     signed,
     suppressions,
@@ -30,7 +30,7 @@ from app.storage.state_db import (
 _encode = msgspec.json.encode
 
 
-class Dossiers:
+class SubjectExport:
     """Of one workspace. Blocking. `secret` makes keys of recipients, `service` their pseudonyms."""
 
     def __init__(self, engine: Engine, queries: Queries, secret: str, service: str) -> None:
@@ -42,18 +42,21 @@ class Dossiers:
         """The document of whoever has an address, as it comes. Raises StorageError."""
         key = recipient_key(self._secret, self._workspace, address)
         spelt = address.strip().lower()
-        marks = Marks(self._workspace, frozenset({key}), (spelt,), self._secret)
+        marks = SubjectMatcher(self._workspace, frozenset({key}), (spelt,), self._secret)
         # Both have begun before anything is told: a database that is away, or has not all its
         # tables yet, breaks nothing off.
         messages = _begun(self._queries.stream("subject_messages", "JSONEachRow", recipient=key))
         newsletters = [row["newsletter"] for row in self._queries.run("erase_pseudonymous")]
-        known = sorted(keys(self._service, newsletters, key))
+        known = sorted(all_keys_of(self._service, newsletters, key))
         of = {"recipients": known, "newsletters": []}
         hits = _begun(self._queries.stream("subject_hits", "JSONEachRow", **of))
         head = {
-            "workspace": self._workspace, "recipient": spelt, "recipient_key": f"{key:016x}",
-            "exported_at": datetime.now(UTC), "erased_at": self._erased(key),
-        }  # fmt: skip
+            "workspace": self._workspace,
+            "recipient": spelt,
+            "recipient_key": f"{key:016x}",
+            "exported_at": datetime.now(UTC),
+            "erased_at": self._erased(key),
+        }
         yield _encode(head)[:-1]
         yield from _listed("messages", map(self._with_variant, _lines(messages)))
         yield from _listed("hits", map(self._with_variant, _lines(hits)))
@@ -76,10 +79,13 @@ class Dossiers:
 
     def _followups(self, key: int) -> list[dict[str, Any]]:
         rows = self._rows(
-            select(followups.c.id, followups.c.name, followed.c.at)
-            .join(followups, followups.c.id == followed.c.followup)
-            .where(followups.c.workspace == self._workspace, followed.c.recipient == signed(key))
-            .order_by(followed.c.at)
+            select(followups.c.id, followups.c.name, followup_recipients.c.at)
+            .join(followups, followups.c.id == followup_recipients.c.followup)
+            .where(
+                followups.c.workspace == self._workspace,
+                followup_recipients.c.recipient == signed(key),
+            )
+            .order_by(followup_recipients.c.at)
         )
         return [{"followup_id": row.id, "name": row.name, "at": _at(row.at)} for row in rows]
 
@@ -129,10 +135,13 @@ class Dossiers:
 def _delivery(row: Any) -> bytes:
     return _encode(
         {
-            "webhook_url": row.url, "event_id": row.event, "state": row.state, "at": _at(row.at),
+            "webhook_url": row.url,
+            "event_id": row.event,
+            "state": row.state,
+            "at": _at(row.at),
             "body": msgspec.Raw(row.body),
         }
-    )  # fmt: skip
+    )
 
 
 def _listed(name: str, values: Iterable[bytes]) -> Iterator[bytes]:

@@ -8,13 +8,13 @@ from urllib.parse import quote
 import msgspec
 from sqlalchemy import Engine, Row, select
 
-from app.model.records import recipient_key
-from app.storage.state_db import deliveries, webhooks
+from app.model.ids import recipient_key
+from app.storage.tables import deliveries, webhooks
 
 PAGE = 500  # deliveries looked at together
 
 
-class Marks(NamedTuple):
+class SubjectMatcher(NamedTuple):
     """What gives persons of one workspace away: their keys, and their addresses in any text."""
 
     workspace: str
@@ -35,7 +35,7 @@ class Marks(NamedTuple):
         return re.compile(b"|".join([self.names.pattern, *keys]), re.IGNORECASE)
 
 
-def deliveries_of(engine: Engine, marks: Marks) -> Iterator[Row[Any]]:
+def deliveries_of(engine: Engine, marks: SubjectMatcher) -> Iterator[Row[Any]]:
     """Rows of deliveries, with `url`, that tell or told a webhook about them."""
     table, names = deliveries.c, marks.names
     for first in numbers(engine, table.id, PAGE):
@@ -52,7 +52,7 @@ def deliveries_of(engine: Engine, marks: Marks) -> Iterator[Row[Any]]:
                 yield row
 
 
-def _tells(body: Mapping[str, Any], marks: Marks) -> bool:
+def _tells(body: Mapping[str, Any], marks: SubjectMatcher) -> bool:
     """However the address is spelt."""
     told = body.get("data", {}).get("recipient")
     return bool(told) and recipient_key(marks.secret, marks.workspace, told) in marks.keys

@@ -128,7 +128,7 @@ class Merge:
 
 
 @dataclass(frozen=True, slots=True)
-class Compiled:
+class CompiledBody:
     """A mail ready for any number of recipients. `notes` says what could not be done, and why.
 
     `codec` is the one in which the message token is written; the bytes of `splices` are in it.
@@ -146,7 +146,7 @@ class Compiled:
         """The names of the merge fields that can be filled."""
         return self.merge.names if self.merge else frozenset()
 
-    def filled(self, values: Values, link_token: Callable[[Link], str]) -> "Compiled":
+    def filled(self, values: Values, link_token: Callable[[Link], str]) -> "CompiledBody":
         """The mail with its merge fields filled; `link_token` signs what links then lead to.
 
         A value of None leaves its field as it is. Raises what `check` raises.
@@ -167,7 +167,7 @@ class Compiled:
                 links[slot.link.index], splice = merge.link(slot, values, link_token)
                 splices.append(splice)
         parts = join_parts(merge.source, splices)
-        return Compiled(parts, tuple(links), self.notes, tuple(splices), self.codec)
+        return CompiledBody(parts, tuple(links), self.notes, tuple(splices), self.codec)
 
     def check(self, values: Values) -> None:
         """Raises MissingValueError for a field without a value.

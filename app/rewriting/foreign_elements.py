@@ -32,9 +32,20 @@ _INTEGRATION = frozenset(
     + [(b"math", name) for name in (b"mi", b"mo", b"mn", b"ms", b"mtext")]
 )
 _VOID = (
-    b"area", b"base", b"br", b"col", b"embed", b"hr", b"img", b"input", b"link", b"meta", b"source",
-    b"track", b"wbr",
-)  # fmt: skip
+    b"area",
+    b"base",
+    b"br",
+    b"col",
+    b"embed",
+    b"hr",
+    b"img",
+    b"input",
+    b"link",
+    b"meta",
+    b"source",
+    b"track",
+    b"wbr",
+)
 _BREAKOUT = re.compile(
     rb"b|big|blockquote|body|br|center|code|d[dlt]|div|em|embed|h[1-6]|head|hr|i|img|li|listing"
     rb"|menu|meta|nobr|ol|p|pre|ruby|s|small|span|strong|strike|su[bp]|table|tt|ul?|var|/p|/br"

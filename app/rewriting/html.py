@@ -1,6 +1,6 @@
 """The rewriter: puts a pixel and redirect links into mail and changes no other byte.
 
-    scan_html, scan_text -> Scanned -> compile -> Compiled -> personalise(message token) -> bytes
+    scan_html, scan_text -> Scanned -> compile -> CompiledBody -> personalise(token) -> bytes
 
 The scan happens once per mail, a recipient costs one join: every URL that goes in carries the same
 message token (the pixel's may differ), and the parts are what stands between. Nothing is serialised
@@ -23,15 +23,24 @@ from app.rewriting import charsets, html_scanner, iso2022, plain_text, preheader
 from app.rewriting import links as link
 from app.rewriting import urls as href
 from app.rewriting.charsets import Charset
-from app.rewriting.compiled_mail import Compiled, Merge, Splice, click, join_parts
+from app.rewriting.compiled_mail import CompiledBody, Merge, Splice, click, join_parts
 from app.rewriting.html_scanner import RewriteError, Tag, Unclosed
 from app.rewriting.links import Link, Options, Place, Policy
 from app.rewriting.urls import Address
 
 __all__ = [
-    "Compiled", "Link", "Options", "RewriteError", "Scanned", "compile_html", "refused",
-    "rewrite_text", "scan_both", "scan_html", "scan_text",
-]  # fmt: skip
+    "CompiledBody",
+    "Link",
+    "Options",
+    "RewriteError",
+    "Scanned",
+    "compile_html",
+    "refused",
+    "rewrite_text",
+    "scan_both",
+    "scan_html",
+    "scan_text",
+]
 
 MAX_REDIRECT = 2_083  # characters of a link as it goes out: longer ones Windows does not open
 MESSAGE_TOKEN = 72  # characters at most
@@ -82,11 +91,11 @@ class Scanned(Struct, frozen=True):
 
     def compile(
         self, link_token: Callable[[Link], str], refused: Mapping[str, str] | None = None
-    ) -> Compiled:
+    ) -> CompiledBody:
         """Sign the links, once each; `refused` is that of all alternatives."""
         source = self.source
         if source is None or self.policy is None:
-            return Compiled((self.data,), (), self.notes)
+            return CompiledBody((self.data,), (), self.notes)
         places, clicks = self._signed(source, self.policy, link_token, refused or {})
         splices = list(clicks)
         # Without pixel and redirect nothing would tell later that opt-outs have been here.
@@ -107,7 +116,7 @@ class Scanned(Struct, frozen=True):
             fillable = places if self.html else [x for x in places if not x.link.tracked]
             merge = Merge(self.data, self.html, splices, fillable, self.base_url)
         parts = join_parts(self.data, splices)
-        return Compiled(parts, links, self.notes, tuple(splices), merge=merge)
+        return CompiledBody(parts, links, self.notes, tuple(splices), merge=merge)
 
     def _signed(
         self,
@@ -146,7 +155,9 @@ class Scanned(Struct, frozen=True):
         after = splice.after + iso2022.designations(removed)
         return Splice(splice.start, removed, before, after, splice.pixel)
 
-    def _encoded(self, source: bytes, links: Sequence[Link], splices: Sequence[Splice]) -> Compiled:
+    def _encoded(
+        self, source: bytes, links: Sequence[Link], splices: Sequence[Splice]
+    ) -> CompiledBody:
         """In the body's own codec, if all pieces come back as they were."""
         codec = self.charset.name
 
@@ -169,9 +180,11 @@ class Scanned(Struct, frozen=True):
                 raise UnicodeError
         except UnicodeError:
             note = f"{codec} would not come back byte for byte: left alone"
-            return Compiled((self.data,), (), (*self.notes, note))
+            return CompiledBody((self.data,), (), (*self.notes, note))
         moved = tuple(_moved(source, links, codec))
-        return Compiled(join_parts(self.data, encoded), moved, self.notes, tuple(encoded), codec)
+        return CompiledBody(
+            join_parts(self.data, encoded), moved, self.notes, tuple(encoded), codec
+        )
 
 
 def compile_html(
@@ -180,7 +193,7 @@ def compile_html(
     link_token: Callable[[Link], str],
     base_url: str,
     charset: str | None = None,
-) -> Compiled:
+) -> CompiledBody:
     """Scan `html` once; `link_token` signs a tracked link, `charset` is what the header says.
 
     Raises RewriteError for a mail with more links or tags than the limits of `link` and `markup`.
@@ -197,7 +210,7 @@ def rewrite_text(
     charset: str | None = None,
     flowed: bool = False,
     delsp: bool = False,
-) -> Compiled:
+) -> CompiledBody:
     """The same for text/plain: bare http(s) URLs and no pixel. Bytes of a `str` are UTF-8.
 
     `charset`, `flowed` and `delsp` are what the header says (RFC 3676).
@@ -258,9 +271,13 @@ def scan_html(html: bytes, options: Options, base_url: str, charset: str | None 
         top = options.pixel_top
         pixel = preheader.end(source) if top else _pixel_place(source, tags, unclosed)
     return replace(
-        body, notes=(*body.notes, *notes), places=places, pixel=pixel, policy=policy,
+        body,
+        notes=(*body.notes, *notes),
+        places=places,
+        pixel=pixel,
+        policy=policy,
         base_url=base_url,
-    )  # fmt: skip
+    )
 
 
 def scan_text(

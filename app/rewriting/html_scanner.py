@@ -40,31 +40,57 @@ MAX_ATTRIBUTES = 200  # of one tag, those that are asked for, duplicates include
 _CONDITION_START = rb"<!--" + SPACES + rb"\[(?i:if)"
 _LINK = rb"(?:[aA](?:[rR][eE][aA])?+|[vV]:[^\t\n\f\r />]*+)" + NAME_ENDS
 _WANTED = (
-    _LINK + rb"|(?:" + any_of((b"base", b"/body", b"plaintext", b"svg", b"math", *RAW)) + rb")"
+    _LINK
+    + rb"|(?:"
+    + any_of((b"base", b"/body", b"plaintext", b"svg", b"math", *RAW))
+    + rb")"
     + NAME_ENDS
-)  # fmt: skip
+)
 _TEXT = rb"[^<]++|<(?![a-zA-Z/!?])"
 
 # Up to the next thing worth a look and, if that is a tag, over it, in one go: in a conditional
 # comment, and in the document.
 _SKIPPED = (
-    rb"</(?![bB][oO][dD][yY]" + NAME_ENDS + rb")[a-zA-Z][^\t\n\f\r />]*+" + QUICK_REST
-    + rb"|<(?!" + _WANTED + rb")" + TAG_NAME + QUICK_REST + rb"|" + BOGUS + rb"|<(?![a-zA-Z/!?])"
-)  # fmt: skip
+    rb"</(?![bB][oO][dD][yY]"
+    + NAME_ENDS
+    + rb")[a-zA-Z][^\t\n\f\r />]*+"
+    + QUICK_REST
+    + rb"|<(?!"
+    + _WANTED
+    + rb")"
+    + TAG_NAME
+    + QUICK_REST
+    + rb"|"
+    + BOGUS
+    + rb"|<(?![a-zA-Z/!?])"
+)
 # No comment closes within a conditional one, so to look for its end there would be quadratic.
 _THEN_TAG = rb"(?:<(" + TAG_NAME + rb")(" + QUICK_REST + rb"))?+"
 _SKIP_MSO = re.compile(rb"[^<]*+(?:(?:" + _SKIPPED + rb")[^<]*+)*+" + _THEN_TAG)
 # A comment that may hold a link is worth a look: it may be one for Outlook.
 _SKIP = re.compile(
-    rb"[^<]*+(?:(?:" + _SKIPPED + rb"|<!--(?:-?+>|(?:[^<-]++|-(?!-!?+>)|<(?!" + _LINK
-    + rb"))*+--!?+>))[^<]*+)*+" + _THEN_TAG
-)  # fmt: skip
+    rb"[^<]*+(?:(?:"
+    + _SKIPPED
+    + rb"|<!--(?:-?+>|(?:[^<-]++|-(?!-!?+>)|<(?!"
+    + _LINK
+    + rb"))*+--!?+>))[^<]*+)*+"
+    + _THEN_TAG
+)
 _CONDITION = re.compile(_CONDITION_START + rb"[^\]>]*+\]?+>")
 _COMMENT_END = re.compile(rb"--!?>")
 _CONTENT = re.compile(
-    rb"(" + _TEXT + rb")|" + COMMENT + rb"|" + BOGUS
-    + rb"|<(" + TAG_NAME + rb")(?P<rest>" + QUICK_REST + rb")"
-)  # fmt: skip
+    rb"("
+    + _TEXT
+    + rb")|"
+    + COMMENT
+    + rb"|"
+    + BOGUS
+    + rb"|<("
+    + TAG_NAME
+    + rb")(?P<rest>"
+    + QUICK_REST
+    + rb")"
+)
 # Elements that do not part the words on their two sides.
 _INLINE = (
     rb"/?+(?:"
@@ -78,9 +104,10 @@ _INLINE_NAME = re.compile(_INLINE)
 # A link's content in one go, unless it holds comments, other links or raw text.
 _END_A = re.compile(rb"</[aA]" + NAME_ENDS)
 _UNEVEN = re.compile(
-    rb"<(?:[!?]|[aA](?:[rR][eE][aA])?+" + NAME_ENDS
+    rb"<(?:[!?]|[aA](?:[rR][eE][aA])?+"
+    + NAME_ENDS
     + rb"|[vV]:|[sS](?:[tT][yY]|[cC][rR])|[iI][fF]|[nN][oO][eEfF])"
-)  # fmt: skip
+)
 _NO_BREAKS = re.compile(rb"<" + _INLINE + NAME_ENDS + QUICK_REST)
 _BREAKS = re.compile(rb"<" + TAG_NAME + QUICK_REST)
 _TAG_STARTS = re.compile(rb"<[a-zA-Z/]")
@@ -118,10 +145,22 @@ class Attributes:
     def __init__(self, names: Iterable[bytes]) -> None:
         wanted = rb"(?:" + any_of(names) + rb")(?=[\t\n\f\r />=])"
         self._pattern = re.compile(
-            rb"(?:[\t\n\f\r /]*+(?!" + wanted + rb")" + NAME
-            + rb"(?:" + ASSIGNMENT + VALUE + rb")?+)*+"
-            + rb"([\t\n\f\r /]*+)(" + wanted + rb")(?:" + ASSIGNMENT + rb"(" + VALUE + rb"))?+"
-        )  # fmt: skip
+            rb"(?:[\t\n\f\r /]*+(?!"
+            + wanted
+            + rb")"
+            + NAME
+            + rb"(?:"
+            + ASSIGNMENT
+            + VALUE
+            + rb")?+)*+"
+            + rb"([\t\n\f\r /]*+)("
+            + wanted
+            + rb")(?:"
+            + ASSIGNMENT
+            + rb"("
+            + VALUE
+            + rb"))?+"
+        )
 
     def read(self, html: bytes, tag: Tag) -> list[Attribute]:
         """In order and with duplicates, of which the first counts. Raises RewriteError."""

@@ -17,9 +17,15 @@ ASSIGNMENT = SPACES + rb"=" + SPACES
 NAME_ENDS = rb"(?=[\t\n\f\r />])"
 # Where `=` follows a name so must a value: an unclosed quote fails the tag instead of ending it.
 REST = (
-    rb"(?:[\t\n\f\r /]*+" + NAME
-    + rb"(?:" + ASSIGNMENT + VALUE + rb"|(?!" + SPACES + rb"=)))*+[\t\n\f\r /]*+>"
-)  # fmt: skip
+    rb"(?:[\t\n\f\r /]*+"
+    + NAME
+    + rb"(?:"
+    + ASSIGNMENT
+    + VALUE
+    + rb"|(?!"
+    + SPACES
+    + rb"=)))*+[\t\n\f\r /]*+>"
+)
 # The same, with what most tags are made of tried first.
 QUICK_REST = (
     rb"(?>>|(?:[\t\n\f\r ]++[^\t\n\f\r />='\"]++=\"[^\"]*+\")*+[\t\n\f\r /]*+>|" + REST + rb")"

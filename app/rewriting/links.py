@@ -67,9 +67,15 @@ OPT_OUT: Mapping[bytes, Sequence[bytes | None]] = {
 # whose attribute it is do not show it to the reader either.
 OPT_OUT_CLASSES = (b"untracked", b"mktnotrack")
 _NAMES = (
-    b"href", b"xlink:href", b"alt", b"title", b"aria-label", b"data-track-name", b"data-track-tag",
+    b"href",
+    b"xlink:href",
+    b"alt",
+    b"title",
+    b"aria-label",
+    b"data-track-name",
+    b"data-track-tag",
     *OPT_OUT,
-)  # fmt: skip
+)
 _READ = Attributes(_NAMES).read
 _READ_CLASS = Attributes([b"class"]).read
 

@@ -46,16 +46,35 @@ _SCHEMES = ("http", "https", "mailto", "tel", "sms")
 _ACTIVE = ("javascript", "vbscript", "data", "livescript", "mocha", "view-source")
 # Attributes that hold one URL (HTML standard, 4.2 to 4.10; and those of older mails).
 _URL_ATTRIBUTES = (
-    b"href", b"src", b"background", b"action", b"formaction", b"poster", b"cite", b"longdesc",
-    b"xlink:href", b"data", b"dynsrc", b"lowsrc",
-)  # fmt: skip
+    b"href",
+    b"src",
+    b"background",
+    b"action",
+    b"formaction",
+    b"poster",
+    b"cite",
+    b"longdesc",
+    b"xlink:href",
+    b"data",
+    b"dynsrc",
+    b"lowsrc",
+)
 _CLOSED_ATTRIBUTES = re.compile(
     rb"on.*|style|srcdoc|srcset|imagesrcset|ping|sizes|media", re.DOTALL
 )
 _CLOSED_TAGS = (
-    b"base", b"meta", b"object", b"embed", b"param", b"script", b"link", b"iframe", b"frame",
-    b"animate", b"set",
-)  # fmt: skip
+    b"base",
+    b"meta",
+    b"object",
+    b"embed",
+    b"param",
+    b"script",
+    b"link",
+    b"iframe",
+    b"frame",
+    b"animate",
+    b"set",
+)
 _OTHER_RULES = (b"svg", b"math", b"select")  # of raw text (HTML standard, 13.2.6)
 _TEXT_ELEMENTS = (b"title", b"textarea")
 

@@ -25,8 +25,11 @@ MAX_PARTS = 1_000  # of one message; real ones have a few
 PARAMETERS = 50  # of a field that says what a body is; real ones have five
 _TELLING = ("content-type", "content-transfer-encoding", "content-disposition")
 _SEALED = (
-    "multipart/signed", "multipart/encrypted", "application/pkcs7-mime", "application/x-pkcs7-mime",
-)  # fmt: skip
+    "multipart/signed",
+    "multipart/encrypted",
+    "application/pkcs7-mime",
+    "application/x-pkcs7-mime",
+)
 _APART = ("multipart/report", "multipart/digest")  # no newsletters: reports of servers, and lists'
 _INDENTED = re.compile(rb"[ \t]+[!-9;-~]+[ \t]*:")
 _TOKEN = re.compile(r"([\w-]+)\s*(?:[;(].*)?\Z", re.DOTALL)
@@ -158,10 +161,18 @@ class _Structure:
         delsp = flowed and _parameter(about, "delsp") == "yes"
         self.leaves.append(
             Leaf(
-                about.get_content_type(), start, end, _encoding(about), about.get_content_charset(),
-                named[0] if named else (at, at), ending, flowed, delsp, marks,
+                about.get_content_type(),
+                start,
+                end,
+                _encoding(about),
+                about.get_content_charset(),
+                named[0] if named else (at, at),
+                ending,
+                flowed,
+                delsp,
+                marks,
             )
-        )  # fmt: skip
+        )
 
 
 def _attached(about: Message, first: bool, within: str) -> bool:
@@ -272,9 +283,17 @@ def _change(leaf: Leaf, raw: bytes, body: Body, edits: Sequence[Edit], fold: boo
             for patch in body.patches(edits)
         ]
     return Change(
-        leaf.start, leaf.end, body.decoded, edits, patches, leaf.encoding, encoding, leaf.ending,
-        leaf.marks, field,
-    )  # fmt: skip
+        leaf.start,
+        leaf.end,
+        body.decoded,
+        edits,
+        patches,
+        leaf.encoding,
+        encoding,
+        leaf.ending,
+        leaf.marks,
+        field,
+    )
 
 
 def _grows(old: bytes, new: bytes, fold: bool) -> bool:

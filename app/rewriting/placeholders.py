@@ -30,18 +30,23 @@ PATTERNS: dict[str, tuple[str, ...]] = {
     # Handlebars, Jinja, Mustache, Liquid, Twig: SES, Postmark, HubSpot, Brevo, Braze, Klaviyo ...
     "{{ name }}": (r"\{\{", rf"%7[Bb]%7[Bb]{_SPACE}[A-Za-z_$#^/.].{{0,100}}?%7[Dd]%7[Dd]"),
     "{% tag %}": (
-        rf"\{{%(?:[-\s]|(?!{_HEX})[A-Za-z_])", r"%\}",
+        rf"\{{%(?:[-\s]|(?!{_HEX})[A-Za-z_])",
+        r"%\}",
         rf"%7[Bb]%25{_SPACE}[a-z].{{0,100}}?%25%7[Dd]",
     ),
     # Mailchimp, Mandrill
     "*|NAME|*": (r"\*\|[A-Za-z_%#]", r"\*%7[Cc][\w:.%]{1,100}?%7[Cc]\*"),
     # Salesforce Marketing Cloud (AMPscript), Pardot, Acoustic, Lyris, Delivra, Interspire
     "%%name%%": (
-        r"%%[A-Za-z_$][\w .:-]{0,100}%%", r"%%[=\[]", rf"%25%25{_WORD}%25%25",
+        r"%%[A-Za-z_$][\w .:-]{0,100}%%",
+        r"%%[=\[]",
+        rf"%25%25{_WORD}%25%25",
     ),
     # ERB, EJS, JSP: Adobe Campaign
     "<% name %>": (
-        rf"<%(?:[-=@\s]|(?!{_HEX})[A-Za-z_])", r"%>", r"%3[Cc]%25[=@\w% +.-]{1,100}%25%3[Ee]",
+        rf"<%(?:[-=@\s]|(?!{_HEX})[A-Za-z_])",
+        r"%>",
+        r"%3[Cc]%25[=@\w% +.-]{1,100}%25%3[Ee]",
     ),
     # Mailgun, ActiveCampaign, KlickTipp. What reads as a percent-encoded octet is none, unless the
     # name is a word in capitals and its end no octet either (%ADDRESS%).
@@ -72,7 +77,10 @@ PATTERNS: dict[str, tuple[str, ...]] = {
     ),
     # Velocity, FreeMarker, Responsys (RPL), Zoho. Scene7's ?$preset$ is none, nor is OData's $top.
     "${name}": (
-        r"\$!?\{", rf"\$!?%7[Bb]{_NAME}%7[Dd]", rf"%24!?%7[Bb]{_NAME}%7[Dd]", rf"\$!?\[{_WORD}",
+        r"\$!?\{",
+        rf"\$!?%7[Bb]{_NAME}%7[Dd]",
+        rf"%24!?%7[Bb]{_NAME}%7[Dd]",
+        rf"\$!?\[{_WORD}",
     ),
     "$name": (
         rf"{_STARTS}\$!?{_WORD}(?:\.{_WORD}){{1,9}}(?:\(\))?(?=$|[/?&#,;])",
@@ -88,7 +96,7 @@ PATTERNS: dict[str, tuple[str, ...]] = {
     "~NAME~": (rf"{_STARTS}~{_NAME}~{_ENDS}",),
     "\u00a7\u00a7name\u00a7\u00a7": (rf"\u00a7\u00a7{_NAME}\u00a7\u00a7",),
     "%(name)s": (rf"%\({_WORD}\)[sd]",),
-}  # fmt: skip
+}
 
 # Where a pattern may begin: most URLs have no such place, and few have more than one. This begins
 # with a set of characters, to which re skips.

@@ -26,9 +26,16 @@ _EMPHASIS = "*_~"  # part of a URL, unless it stands before it too
 _TRAIL_CHARS = 100
 _BRACKETS = {")": "(", "]": "[", "}": "{", "\uff09": "\uff08", "\u300d": "\u300c"}
 _QUOTES = {
-    "'": "'", "\u2018": "\u2019", "\u201c": "\u201d", "\u201e": "\u201c\u201d", "\xab": "\xbb",
-    "\xbb": "\xab", "\u2039": "\u203a", "\u300c": "\u300d", "\u300e": "\u300f",
-}  # fmt: skip
+    "'": "'",
+    "\u2018": "\u2019",
+    "\u201c": "\u201d",
+    "\u201e": "\u201c\u201d",
+    "\xab": "\xbb",
+    "\xbb": "\xab",
+    "\u2039": "\u203a",
+    "\u300c": "\u300d",
+    "\u300e": "\u300f",
+}
 _BEFORE_BYTES = 400  # how far before a URL the words that introduce it are looked for
 
 

@@ -18,9 +18,19 @@ _HIDDEN = re.compile(
 )
 _NAMED = re.compile(rb"pre-?header|preview", re.IGNORECASE)  # class or id; hidden by a style sheet
 _HEAD = (
-    b"html", b"head", b"/head", b"meta", b"title", b"/title", b"style", b"/style", b"link", b"base",
-    b"script", b"/script",
-)  # fmt: skip
+    b"html",
+    b"head",
+    b"/head",
+    b"meta",
+    b"title",
+    b"/title",
+    b"style",
+    b"/style",
+    b"link",
+    b"base",
+    b"script",
+    b"/script",
+)
 _BLANK = re.compile(rb"(?:[\s\xa0]|\xc2\xa0|\xef\xbb\xbf|&nbsp;)*+")
 
 

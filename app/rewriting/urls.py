@@ -196,9 +196,14 @@ def address(url: str) -> Address:
     if port and port[1] and (len(port[1].lstrip("0")) > 5 or int(port[1]) > 0xFFFF):
         raise ValueError("no valid port")
     return Address(
-        start[1], userinfo + at, _host(host), port[0] if port else "", path,
-        question + query, hash_ + fragment,
-    )  # fmt: skip
+        start[1],
+        userinfo + at,
+        _host(host),
+        port[0] if port else "",
+        path,
+        question + query,
+        hash_ + fragment,
+    )
 
 
 @lru_cache(2048)

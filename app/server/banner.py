@@ -6,12 +6,12 @@ from rich.table import Table
 from rich.text import Text
 
 from app import __version__
-from app.server.bootstrap import Welcome
+from app.server.bootstrap import FirstStart
 from app.settings.settings import Settings
 
 
-def greet(
-    console: Console, chosen: Settings, local: str, welcome: Welcome, is_demo: bool = False
+def print_banner(
+    console: Console, chosen: Settings, local: str, welcome: FirstStart, is_demo: bool = False
 ) -> None:
     """Where the dashboard is, how to get in, and what to send mail with."""
     table = Table.grid(padding=(0, 2))

@@ -13,7 +13,7 @@ from app.files import write_private
 from app.settings.settings import Settings
 
 
-class Welcome(NamedTuple):
+class FirstStart(NamedTuple):
     """What is said: the first key, empty where there was one; `code` logs `admin` in once.
 
     It is empty once `admin` has a password.
@@ -23,7 +23,7 @@ class Welcome(NamedTuple):
     code: str
 
 
-def begin(settings: Settings, state: Engine) -> Welcome:
+def bootstrap(settings: Settings, state: Engine) -> FirstStart:
     """Make what is missing. Call it once, before anything is served."""
     keys, users = Keys(state, settings), Users(state)
     take_over(settings, keys, users)
@@ -35,7 +35,7 @@ def begin(settings: Settings, state: Engine) -> Welcome:
         _, key = keys.add(DEFAULT, "first", ("admin",), "the first start")
     admin = users.get(ADMIN, DEFAULT)
     # Who reads the log of a start must not come in for good: a password ends these links.
-    return Welcome(key, users.new_code(ADMIN) if admin and not admin.has_password else "")
+    return FirstStart(key, users.new_code(ADMIN) if admin and not admin.has_password else "")
 
 
 def take_over(settings: Settings, keys: Keys, users: Users) -> None:

@@ -14,14 +14,20 @@ import uvloop
 from rich.console import Console
 from uvicorn.supervisors import Multiprocess
 
-from app.auth.api_keys import Keys, local_pass
+from app.auth.api_keys import Keys, local_token
 from app.auth.users import Users
 from app.ingest.networks import Networks, NetworksError
-from app.messages.preparers import Senders
+from app.messages.preparers import PreparerRegistry
 from app.ops import logs
-from app.server.banner import greet
-from app.server.bootstrap import begin, take_over
-from app.settings import secret_files, settings
+from app.server.banner import print_banner
+from app.server.bootstrap import bootstrap, take_over
+from app.settings import secret_files
+from app.settings.load import (
+    GENERATED,
+    load,
+    unknown_variables,
+    with_secrets,
+)
 from app.settings.settings import PREFIX, Settings, SettingsError
 from app.smtp.gateway import Gateway
 from app.storage.journal import Journal, JournalError
@@ -37,18 +43,16 @@ def with_public_url(chosen: Settings, port: int | None = None) -> Settings:
     """Where PUBLIC_URL is not set: the address that the service itself listens on."""
     if chosen.public_url:
         return chosen
-    host = "127.0.0.1" if chosen.host in ("0.0.0.0", "::") else chosen.host  # noqa: S104
-    host = f"[{host}]" if ":" in host else host
-    return chosen.model_copy(update={"public_url": f"http://{host}:{port or chosen.port}"})
+    return chosen.model_copy(update={"public_url": chosen.local_url(port)})
 
 
 def serve(console: Console, chosen: Settings, demo_speed: float = 0) -> None:
     """Until told to stop. Raises StartError."""
+    from app.events.webhook_config import from_file  # noqa: PLC0415
     from app.server.service import Mailwake  # noqa: PLC0415  (chDB loads slowly; other commands need none)
-    from app.web.api.webhooks import from_file  # noqa: PLC0415
 
     logs.start(chosen.log_level, chosen.log_format)
-    for name in settings.unknown_variables():
+    for name in unknown_variables():
         logging.warning("%s is no setting of Mailwake's", name)
     _check_networks(chosen)
     try:  # before anything listens: workers could only fail one after the other
@@ -73,10 +77,10 @@ def serve(console: Console, chosen: Settings, demo_speed: float = 0) -> None:
     chosen = with_public_url(chosen, port)
     local = with_public_url(chosen.model_copy(update={"public_url": ""}), port).public_url
     state = open_state(chosen.data_dir, chosen.auto_migrate)
-    welcome = begin(chosen, state)
+    welcome = bootstrap(chosen, state)
     state.dispose()
     if chosen.workers > 1:
-        greet(console, chosen, local, welcome)
+        print_banner(console, chosen, local, welcome)
         _many(chosen, listener)
         return
     try:
@@ -88,7 +92,7 @@ def serve(console: Console, chosen: Settings, demo_speed: float = 0) -> None:
     except SettingsError as error:
         raise StartError(str(error)) from None
     server = uvicorn.Server(_uvicorn(service.asgi, chosen))
-    greet(console, chosen, local, welcome, bool(demo_speed))
+    print_banner(console, chosen, local, welcome, bool(demo_speed))
     with suppress(KeyboardInterrupt):
         uvloop.run(_run(server, listener, chosen, local, demo_speed))
 
@@ -123,7 +127,7 @@ def _uvicorn(app: Any, chosen: Settings, **more: Any) -> uvicorn.Config:
 def _many(chosen: Settings, listener: socket.socket) -> None:
     """Worker processes on one listening socket; one that dies is started again."""
     # They are started afresh, so settings reach them as variables; secrets are in their file.
-    own = {*settings.GENERATED, "api_keys", "dashboard_password", *secret_files.named()}
+    own = {*GENERATED, "api_keys", "dashboard_password", *secret_files.named()}
     given = chosen.model_dump(mode="json", exclude=own)
     for name, value in given.items():
         text = ",".join(value) if isinstance(value, list) else str("" if value is None else value)
@@ -136,12 +140,12 @@ def worker() -> Any:
     """The ASGI application of one worker process."""
     from app.server.service import Mailwake  # noqa: PLC0415
 
-    chosen = settings.with_secrets(settings.load())
+    chosen = with_secrets(load())
     logs.start(chosen.log_level, chosen.log_format)
     return Mailwake(chosen).asgi
 
 
-async def load(chosen: Settings) -> None:
+async def run_loader(chosen: Settings) -> None:
     """Load the journal until told to stop. Raises StartError."""
     _check_networks(chosen)
     from app.events.feed import Feed  # noqa: PLC0415
@@ -182,7 +186,7 @@ def smtp(chosen: Settings) -> None:
         state = open_state(chosen.data_dir, chosen.auto_migrate)
         keys = Keys(state, chosen)
         take_over(chosen, keys, Users(state))
-        gateway = Gateway(chosen, keys, Senders(chosen, state, journal).of)
+        gateway = Gateway(chosen, keys, PreparerRegistry(chosen, state, journal).of)
         gateway.listen()
     except JournalError as error:
         raise StartError(f"{PREFIX}DATA_DIR: {error}") from None
@@ -215,7 +219,7 @@ async def _run(
         from app.demo import run_traffic  # noqa: PLC0415
 
         traffic = asyncio.create_task(
-            run_traffic(local, partial(local_pass, chosen), stop=stop, speed=speed)
+            run_traffic(local, partial(local_token, chosen), stop=stop, speed=speed)
         )
     await server.serve(sockets=[listener])
     stop.set()

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from functools import partial
@@ -13,47 +12,46 @@ from sqlalchemy.exc import SQLAlchemyError
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response
-from starlette.routing import BaseRoute, Mount, Route
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Mount
 
-from app.auth.api_keys import Keys, Scope
-from app.auth.door import Door
-from app.auth.login_guard import Throttle
+from app.auth.api_keys import Keys
+from app.auth.login_guard import LoginGuard, LoginThrottle
 from app.auth.sessions import Sessions
 from app.auth.users import Users
-from app.auth.workspaces import DEFAULT
+from app.events import webhook_config
 from app.events.feed import CursorError, Feed
-from app.events.webhook_worker import Dispatcher
+from app.events.webhook_worker import WebhookWorker
 from app.ingest.corrections import Corrections
 from app.ingest.loader import Loader
 from app.ingest.networks import Networks
-from app.ops import snapshot
-from app.ops.metrics import CONTENT_TYPE, Metrics
+from app.model.errors import FieldError, NotFoundError
 from app.ops.scheduled_reports import Reports
-from app.privacy.erasure import Eraser
+from app.privacy.erasure import ErasureWorker
 from app.schemas.problem import Problem
-from app.server.workspaces import Tenants
+from app.server.health import Health
+from app.server.workspaces import WorkspaceRegistry
 from app.settings.settings import Settings
 from app.smtp.gateway import Gateway
-from app.stats.queries import NotFoundError
 from app.storage.clickhouse import Storage, StorageError
 from app.storage.journal import Journal, JournalError
 from app.storage.newsletters import FOLDER, Newsletters
 from app.storage.state_db import open_state
-from app.tracking.middleware import Tracking
-from app.tracking.recording_policy import refuser
+from app.tracking.middleware import TrackingMiddleware
+from app.tracking.recording_policy import keeper, refuser
 from app.tracking.unsubscribe import Unsubscribe
-from app.tracking.visitors import keeper
-from app.web.api import app, docs, webhooks
-from app.web.dashboard.accounts import Accounts
+from app.web.api import app, docs
+from app.web.dashboard.accounts import AccountPages
+from app.web.dashboard.followups import FollowUpPages
 from app.web.dashboard.forms import ForeignPostError
 from app.web.dashboard.live import Live
-from app.web.dashboard.login import Login
+from app.web.dashboard.login import LoginPages
 from app.web.dashboard.pages import Dashboard
-from app.web.dashboard.privacy import Rights
-from app.web.dashboard.webhooks import Actions
-from app.web.hosts import Front
-from app.web.requests import RequestError, decoded, key_of
+from app.web.dashboard.privacy import PrivacyPages
+from app.web.dashboard.segments import SegmentPages
+from app.web.dashboard.webhooks import WebhookPages
+from app.web.hosts import HostRouting
+from app.web.requests import RequestError
 
 FOREIGN = "It was sent from another site. Nothing was changed."
 log = logging.getLogger(__name__)
@@ -81,68 +79,75 @@ class Mailwake:
         self.corrections = Corrections(self.journal.folder, self.storage, networks, feed)
         self.keys = Keys(state, settings)
         self.live = Live(lambda: self.loader.loaded + self.corrections.changed)
-        self.tenants = Tenants(settings, state, self.journal, self.storage, self.corrections, feed)
-        self.eraser = Eraser(
-            settings.data_dir, state, self.storage, self.loader, self.corrections,
-            self.tenants.workspaces, feed.erasures,
-        )  # fmt: skip
-        default = self.tenants.default
-        default.webhooks.keep(
-            webhooks.from_file(settings.webhooks_file) if settings.webhooks_file else {},
+        self.registry = WorkspaceRegistry(
+            settings, state, self.journal, self.storage, self.corrections, feed
+        )
+        self.eraser = ErasureWorker(
+            data_dir=settings.data_dir,
+            engine=state,
+            storage=self.storage,
+            loader=self.loader,
+            corrections=self.corrections,
+            workspaces=self.registry.workspaces,
+            erasures=feed.erasures,
+        )
+        default = self.registry.default
+        default.webhooks.sync_from_file(
+            webhook_config.from_file(settings.webhooks_file) if settings.webhooks_file else {},
             feed.last(),
         )
-        self.dispatcher = Dispatcher(settings, self.tenants.courses, feed, self.tenants.news)
+        self.webhook_worker = WebhookWorker(
+            settings, self.registry.contexts, feed, self.registry.news
+        )
         sessions, users = Sessions(state), Users(state)
-        door = Door(users, Throttle(state))
+        door = LoginGuard(users, LoginThrottle(state))
+        self.health = Health(
+            settings, self.journal, self.storage, self.loader, self.corrections, self.registry
+        )
         dashboard = Dashboard(settings, sessions, self.live, self._notices_of)
         self.reports = Reports(settings, default.queries)
         self._newsletters = Newsletters(settings.data_dir / FOLDER)
-        of = self.tenants.parts
+        of = self.registry.current
         self.gateway = (
-            Gateway(settings, self.keys, lambda name: of[name].outgoing) if settings.smtp else None
+            Gateway(settings, self.keys, lambda name: of[name].preparer) if settings.smtp else None
         )
         visitor = keeper(settings.visitor_addresses)
-        unsubscribe = Unsubscribe(self.tenants.reader, self.journal, dashboard.templates, visitor)
+        unsubscribe = Unsubscribe(
+            self.registry.tokens_for, self.journal, dashboard.templates, visitor
+        )
         routes: list[BaseRoute] = [
-            Route("/healthz", healthz),
-            Route("/readyz", self.readyz),
-            Route("/metrics", self.metrics),
+            *self.health.routes,
             *docs.routes(app.openapi(), dashboard.templates, settings.console_url),
-            Route("/v1/snapshot", self.snapshot, methods=["POST"]),
-            Mount("/v1", app=app.create(self.tenants.parts, self.keys, ERRORS)),
+            Mount("/v1", app=app.create(self.registry.current, self.keys, ERRORS)),
             *unsubscribe.routes,
-            *Login(dashboard, users, door).routes,
-            *Accounts(dashboard, users, self.keys, door).routes,
-            *Actions(dashboard).routes,
-            *Rights(dashboard).routes,
+            *LoginPages(dashboard, users, door).routes,
+            *AccountPages(dashboard, users, self.keys, door).routes,
+            *FollowUpPages(dashboard).routes,
+            *WebhookPages(dashboard).routes,
+            *SegmentPages(dashboard).routes,
+            *PrivacyPages(dashboard).routes,
             *dashboard.routes,
         ]
         pages: dict[type[Exception], Any] = {
-            **ERRORS, HTTPException: partial(_error_page, dashboard),
+            **ERRORS,
+            HTTPException: partial(_error_page, dashboard),
             ForeignPostError: partial(_foreign_page, dashboard),
-        }  # fmt: skip
+        }
         self.starlette = Starlette(routes=routes, exception_handlers=pages, lifespan=self.lifespan)
         # Starlette would lead from /x/ to http://HOST/x, HOST being whatever the request names.
         self.starlette.router.redirect_slashes = False
-        self.starlette.state.parts = self.tenants.parts
+        self.starlette.state.parts = self.registry.current
         self.starlette.state.keys = self.keys
-        front = Front(self.starlette, settings, self.tenants.readers)
-        withdrawals = self.tenants.withdrawals
-        self.asgi = Tracking(
-            front, self.tenants.readers, self.journal, visitor,
-            refuser(withdrawals.refuses, settings.respect_gpc),
-        )  # fmt: skip
-        self._metrics = Metrics(
+        front = HostRouting(self.starlette, settings, self.registry.readers)
+        withdrawals = self.registry.withdrawals
+        self.asgi = TrackingMiddleware(
+            front,
+            self.registry.readers,
             self.journal,
-            self.loader,
-            self.asgi.hits,
-            self.asgi.dropped,
-            lambda: self.live.viewers,
-            lambda: self.corrections.changed,
-            self._standing,
-            self.gateway.counts if self.gateway else {},
-            lambda: sum(parts.outgoing.unproven for parts in list(self.tenants.parts.values())),
+            visitor,
+            refuser(withdrawals.refuses, settings.respect_gpc),
         )
+        self.health.watch(self.asgi, self.live, self.gateway)
 
     @asynccontextmanager
     async def lifespan(self, _: Starlette) -> AsyncIterator[None]:
@@ -152,15 +157,15 @@ class Mailwake:
         loading = asyncio.create_task(self.loader.run(loads), name="loader")
         tasks = [
             asyncio.create_task(self.live.run(), name="live"),
-            asyncio.create_task(self._metrics.pulse(), name="pulse"),
-            asyncio.create_task(self.tenants.run(), name="workspaces"),
+            asyncio.create_task(self.health.pulse(), name="pulse"),
+            asyncio.create_task(self.registry.run(), name="workspaces"),
             asyncio.create_task(self.keys.run(), name="keys"),
-            asyncio.create_task(self.tenants.withdrawals.run(), name="withdrawals"),
+            asyncio.create_task(self.registry.withdrawals.run(), name="withdrawals"),
             *([asyncio.create_task(self.corrections.run(), name="corrections")] if loads else []),
             asyncio.create_task(self.reports.run(), name="reports"),
             asyncio.create_task(self._newsletters.run(), name="newsletters"),
             asyncio.create_task(self.eraser.run(), name="erasures"),
-            asyncio.create_task(self.dispatcher.run(), name="webhooks"),
+            asyncio.create_task(self.webhook_worker.run(), name="webhooks"),
             *([asyncio.create_task(self.gateway.run(), name="smtp")] if self.gateway else []),
         ]
         try:
@@ -177,67 +182,9 @@ class Mailwake:
                 await self.loader.drain()
             await asyncio.to_thread(self.storage.close)
 
-    def notices(self) -> list[str]:
-        """What an operator must know now; empty while all is well."""
-        found = [self.journal.trouble, self.loader.trouble]
-        lost = {k: v for k, v in self.asgi.dropped.items() if k.startswith(("disk_", "closed"))}
-        if lost:
-            found.append(f"{sum(lost.values()):,} hits were answered but could not be kept")
-        return [notice for notice in found if notice]
-
     def _notices_of(self, workspace: str) -> list[str]:
-        """What somebody who looks at a workspace must know."""
-        return self.notices() + self.dispatcher.notices.get(workspace, [])
-
-    def _standing(self) -> Counter[str]:
-        """Deliveries of all workspaces by state."""
-        standing: Counter[str] = Counter()
-        for parts in list(self.tenants.parts.values()):
-            standing.update(parts.webhooks.standing())
-        return standing
-
-    async def readyz(self, _: Request) -> Response:
-        """200 when hits are kept and reach ClickHouse, else 503 with the reasons."""
-        segments, size = self.journal.backlog
-        trouble = self.notices()
-        if not self.loader.ready and not trouble:
-            trouble = ["ClickHouse has not answered yet"]
-        answer = {
-            "ready": not trouble,
-            "trouble": trouble,
-            "journal": {"segments": segments, "bytes": size},
-            "dropped": dict(self.asgi.dropped),
-        }
-        return JSONResponse(answer, 503 if trouble else 200)
-
-    async def metrics(self, request: Request) -> Response:
-        """Prometheus' text, of all workspaces: for who has a key of the settings' own."""
-        _of_default(request, "read")
-        text = await asyncio.to_thread(self._metrics.text)
-        return Response(text, headers={"content-type": CONTENT_TYPE})
-
-    async def snapshot(self, request: Request) -> Response:
-        """Fill a folder that `mailwake backup` has made: whoever has not made one gets nothing."""
-        _of_default(request, "admin")
-        wanted = await decoded(request, snapshot.Wanted, 4096)
-        folder = self.settings.data_dir / wanted.folder
-        if not folder.is_dir() or any(folder.iterdir()):
-            raise RequestError(422, "must be an empty folder of `mailwake backup`", "folder")
-        await asyncio.to_thread(
-            snapshot.take, self.settings, self.storage, self.loader, self.corrections, folder
-        )
-        return JSONResponse({"folder": folder.name})
-
-
-def _of_default(request: Request, scope: Scope) -> None:
-    """What concerns the whole service is for keys of the settings' own workspace."""
-    if key_of(request, scope).workspace != DEFAULT:
-        raise RequestError(403, "this is of the whole service: use a key of `default`")
-
-
-async def healthz(_: Request) -> Response:
-    """200 as soon as requests are served."""
-    return PlainTextResponse("ok\n")
+        """What a user who looks at a workspace must know."""
+        return self.health.notices() + self.webhook_worker.notices.get(workspace, [])
 
 
 def problem(status: int, title: str, detail: str = "", field: str = "") -> Response:
@@ -276,7 +223,7 @@ async def _error_page(dashboard: Dashboard, request: Request, error: Exception) 
     if "text/html" not in request.headers.get("accept", ""):
         return _http_error(request, error)
     with suppress(SQLAlchemyError):  # the bar on top then is that of somebody unknown
-        await dashboard.recognise(request)
+        await dashboard.load_session(request)
     return dashboard.problem(request, error.status_code, error.detail, "Check the address.")
 
 
@@ -302,7 +249,13 @@ def _crashed(_: Request, __: Exception) -> Response:
 
 
 def _not_found(_: Request, error: Exception) -> Response:
-    return problem(404, "Not found", str(error), "newsletter_id")
+    assert isinstance(error, NotFoundError)  # noqa: S101
+    return problem(404, "Not found", str(error), error.field)
+
+
+def _field_error(_: Request, error: Exception) -> Response:
+    assert isinstance(error, FieldError)  # noqa: S101
+    return problem(422, "Invalid value", str(error), error.field)
 
 
 def _storage_error(_: Request, error: Exception) -> Response:
@@ -322,6 +275,7 @@ ERRORS: Handlers = {
     RequestError: _request_error,
     HTTPException: _http_error,
     NotFoundError: _not_found,
+    FieldError: _field_error,
     CursorError: _cursor_error,
     SQLAlchemyError: _state_error,
     StorageError: _storage_error,

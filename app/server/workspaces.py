@@ -16,32 +16,32 @@ from sqlalchemy.exc import SQLAlchemyError
 from app.auth.workspaces import DEFAULT, Workspace, Workspaces
 from app.consent.suppressions import Suppressions
 from app.consent.withdrawals import Withdrawals
-from app.events.enrich import Teller
-from app.events.experiment_worker import Decider
-from app.events.feed import Feed, News
-from app.events.followup_worker import Follower
+from app.events.enrich import EventEnricher
+from app.events.experiment_worker import ExperimentWorker
+from app.events.feed import Feed, FeedWatcher
+from app.events.followup_worker import FollowUpWorker
 from app.events.followups import FollowUps
-from app.events.webhook_worker import Course
+from app.events.webhook_worker import WebhookContext
 from app.events.webhooks import Webhooks
 from app.ingest.corrections import Corrections
-from app.messages.preparers import sender
-from app.messages.templates import Mailing
-from app.privacy.subject_export import Dossiers
+from app.messages.preparers import make_preparer
+from app.messages.templates import TemplateStore
+from app.privacy.subject_export import SubjectExport
 from app.settings.settings import Settings
 from app.stats.queries import Queries
-from app.stats.segments import Saved
+from app.stats.segments import SavedSegments
 from app.storage.clickhouse import Storage
 from app.storage.journal import Journal
 from app.storage.newsletters import FOLDER, Newsletters
-from app.tracking.tokens import Readers, Tokens
-from app.web.requests import Parts
+from app.tracking.tokens import TokenReaders, Tokens
+from app.web.context import WorkspaceContext
 
 log = logging.getLogger(__name__)
-LOOK = 1.0  # seconds between looks for changed workspaces
+POLL_SECONDS = 1.0  # seconds between looks for changed workspaces
 
 
-class Tenants:
-    """`parts` and `courses` by workspace, `readers` by host (as Tracking takes them).
+class WorkspaceRegistry:
+    """`parts` and `contexts` by workspace, `readers` by host (as Tracking takes them).
 
     All three are changed in place. `refresh()` blocks; `run()` until cancelled.
     """
@@ -57,24 +57,24 @@ class Tenants:
     ) -> None:
         self._settings, self._state, self._journal = settings, state, journal
         self._storage, self._corrections, self._feed = storage, corrections, feed
-        self.news = News(feed)
+        self.news = FeedWatcher(feed)
         self.workspaces = Workspaces(state, settings)
         self.withdrawals = Withdrawals(state)
         self.known: list[Workspace] = []
-        self.parts: dict[str, Parts] = {}
-        self.courses: dict[str, Course] = {}
-        self.readers: dict[bytes, Tokens | Readers] = {}
+        self.current: dict[str, WorkspaceContext] = {}
+        self.contexts: dict[str, WebhookContext] = {}
+        self.readers: dict[bytes, Tokens | TokenReaders] = {}
         self.refresh()
 
     @property
-    def default(self) -> Parts:
+    def default(self) -> WorkspaceContext:
         """Those of the settings' own workspace."""
-        return self.parts[DEFAULT]
+        return self.current[DEFAULT]
 
     async def run(self) -> None:
         """Look for changes."""
         while True:
-            await asyncio.sleep(LOOK)
+            await asyncio.sleep(POLL_SECONDS)
             try:
                 await asyncio.to_thread(self.refresh)
             except SQLAlchemyError as error:
@@ -87,38 +87,49 @@ class Tenants:
             return
         for one in found:
             if one not in self.known:
-                self.parts[one.name], self.courses[one.name] = self._make(one)
+                self.current[one.name], self.contexts[one.name] = self._make(one)
         by_host = readers(found)
         self.readers.update(by_host)
         for host in set(self.readers) - set(by_host):
             del self.readers[host]
         self.known = found
 
-    def reader(self, host: str) -> Tokens | Readers:
+    def tokens_for(self, host: str) -> Tokens | TokenReaders:
         """The tokens that are good on a host, as the Host field names it."""
         return self.readers.get(host.lower().rstrip(".").encode("latin-1"), self.readers[b""])
 
-    def _make(self, one: Workspace) -> tuple[Parts, Course]:
+    def _make(self, one: Workspace) -> tuple[WorkspaceContext, WebhookContext]:
         settings, name, state = one.settings(self._settings), one.name, self._state
         suppressions = Suppressions(state, name)
-        outgoing = sender(one, self._settings, state, self._journal, self.withdrawals)
-        experiments = outgoing.experiments
+        preparer = make_preparer(one, self._settings, state, self._journal, self.withdrawals)
+        experiments = preparer.experiments
         stated = Newsletters(settings.data_dir / FOLDER)
         queries = Queries(self._storage, name, experiments.variants, stated)
         webhooks, followups = Webhooks(state, name), FollowUps(state, name)
-        follower = Follower(settings, followups, webhooks, self._feed, queries, suppressions)
-        parts = Parts(
-            settings, outgoing, Mailing(settings.data_dir / "templates", outgoing, name), queries,
-            self._corrections, suppressions, webhooks, followups, Saved(state, name), self._feed,
-            Teller(queries), self.news, self._feed.erasures,
-            Dossiers(state, queries, one.recipient_key, self._settings.recipient_key),
-            self.withdrawals, experiments,
-        )  # fmt: skip
-        decider = Decider(settings.data_dir / "journal", state, experiments, queries)
-        return parts, Course(webhooks, queries, Teller(queries), follower, decider)
+        follower = FollowUpWorker(settings, followups, webhooks, self._feed, queries, suppressions)
+        context = WorkspaceContext(
+            settings=settings,
+            preparer=preparer,
+            templates=TemplateStore(settings.data_dir / "templates", preparer, name),
+            queries=queries,
+            corrections=self._corrections,
+            suppressions=suppressions,
+            webhooks=webhooks,
+            followups=followups,
+            segments=SavedSegments(state, name),
+            feed=self._feed,
+            enricher=EventEnricher(queries),
+            news=self.news,
+            erasures=self._feed.erasures,
+            exports=SubjectExport(state, queries, one.recipient_key, self._settings.recipient_key),
+            withdrawals=self.withdrawals,
+            experiments=experiments,
+        )
+        decider = ExperimentWorker(settings.data_dir / "journal", state, experiments, queries)
+        return context, WebhookContext(webhooks, queries, EventEnricher(queries), follower, decider)
 
 
-def readers(workspaces: Sequence[Workspace]) -> dict[bytes, Tokens | Readers]:
+def readers(workspaces: Sequence[Workspace]) -> dict[bytes, Tokens | TokenReaders]:
     """By host. A host of nobody's takes every workspace's tokens: links of old domains live on."""
     tokens = {one.name: Tokens(one.secret_keys, one.name) for one in workspaces}
     by_host: dict[bytes, list[Tokens]] = {b"": list(tokens.values())}
@@ -129,6 +140,6 @@ def readers(workspaces: Sequence[Workspace]) -> dict[bytes, Tokens | Readers]:
     return {host: _reader(of) for host, of in by_host.items()}
 
 
-def _reader(of: Iterable[Tokens]) -> Tokens | Readers:
+def _reader(of: Iterable[Tokens]) -> Tokens | TokenReaders:
     some = list(of)
-    return some[0] if len(some) == 1 else Readers(some)
+    return some[0] if len(some) == 1 else TokenReaders(some)

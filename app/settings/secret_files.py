@@ -4,9 +4,14 @@ import os
 from pathlib import Path
 
 SECRETS = (
-    "secret_keys", "recipient_key", "api_keys", "dashboard_password", "clickhouse_dsn",
-    "clickhouse_password", "smarthost",
-)  # fmt: skip
+    "secret_keys",
+    "recipient_key",
+    "api_keys",
+    "dashboard_password",
+    "clickhouse_dsn",
+    "clickhouse_password",
+    "smarthost",
+)
 VARIABLES = {name: f"MAILWAKE_{name.upper()}_FILE" for name in SECRETS}
 
 
@@ -17,9 +22,10 @@ class SecretFileError(Exception):
 def named() -> dict[str, Path]:
     """The files that the environment names, by setting."""
     return {
-        name: Path(path) for name, variable in VARIABLES.items()
+        name: Path(path)
+        for name, variable in VARIABLES.items()
         if (path := os.environ.get(variable))
-    }  # fmt: skip
+    }
 
 
 def read() -> dict[str, str]:

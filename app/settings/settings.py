@@ -1,24 +1,18 @@
 """Settings: every one is a MAILWAKE_* variable, read from the environment and from `.env`."""
 
 import ipaddress
-import json
-import os
 import re
-import secrets
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from app.files import write_private
 from app.model.origins import origin
 from app.model.tracking_modes import Mode
 from app.rewriting.placeholders import compile_own
-from app.settings import secret_files
 
-ROOT = Path(__file__).resolve().parents[1]  # the package app
 PREFIX = "MAILWAKE_"
 
 ONE_PROCESS = (
@@ -33,19 +27,19 @@ Days = Annotated[int, Field(ge=0, le=3_650)]
 
 
 FILES = (
-    "asn_file", "country_file", "webhooks_file", "smarthost_ca", "smtp_cert", "smtp_key",
-    "smtp_streams", "dkim_key",
-)  # fmt: skip
+    "asn_file",
+    "country_file",
+    "webhooks_file",
+    "smarthost_ca",
+    "smtp_cert",
+    "smtp_key",
+    "smtp_streams",
+    "dkim_key",
+)
 
 
 class SettingsError(Exception):
     """A setting has a value that cannot be used; the message names the variable."""
-
-
-def resource(name: str) -> Path:
-    """Folder `static`, `clickhouse` or `docs`: beside `app` in a checkout, inside it in a wheel."""
-    beside = ROOT.parent / name
-    return beside if beside.is_dir() else ROOT / name
 
 
 class Settings(BaseSettings):
@@ -201,9 +195,16 @@ class Settings(BaseSettings):
         return path.absolute() if path else None
 
     @field_validator(
-        "secret_keys", "api_keys", "trusted_proxies", "webhook_networks", "smtp_networks",
-        "report_to", "report_newsletters", "placeholders", mode="before",
-    )  # fmt: skip
+        "secret_keys",
+        "api_keys",
+        "trusted_proxies",
+        "webhook_networks",
+        "smtp_networks",
+        "report_to",
+        "report_newsletters",
+        "placeholders",
+        mode="before",
+    )
     @classmethod
     def _split(cls, value: Any) -> Any:
         if isinstance(value, str):
@@ -315,6 +316,12 @@ class Settings(BaseSettings):
             )
         return self
 
+    def local_url(self, port: int | None = None) -> str:
+        """The URL at which this machine reaches the service, `port` where another was chosen."""
+        host = "127.0.0.1" if self.host in ("0.0.0.0", "::") else self.host  # noqa: S104
+        host = f"[{host}]" if ":" in host else host
+        return f"http://{host}:{port or self.port}"
+
     @property
     def console_url(self) -> str:
         """Where people and mailers find dashboard and API."""
@@ -334,64 +341,3 @@ class Settings(BaseSettings):
     def proxy_networks(self) -> tuple[Network, ...]:
         """TRUSTED_PROXIES as networks."""
         return tuple(ipaddress.ip_network(item, strict=False) for item in self.trusted_proxies)
-
-
-def load(**overrides: Any) -> Settings:
-    """Read the settings; `overrides` are the command line's flags and win.
-
-    Raises SettingsError naming each wrong variable; secret values are never repeated in it.
-    """
-    given = {k: v for k, v in overrides.items() if v is not None}
-    try:
-        return Settings(**{**secret_files.read(), **given})
-    except secret_files.SecretFileError as error:
-        raise SettingsError(str(error)) from None
-    except ValidationError as error:
-        lines = [
-            f"{PREFIX}{str(item['loc'][0]).upper()}: {message}" if item["loc"] else message
-            for item in error.errors(include_input=False)
-            for message in [item["msg"].removeprefix("Value error, ")]
-        ]
-        raise SettingsError("\n".join(lines)) from None
-
-
-def unknown_variables() -> list[str]:
-    """MAILWAKE_* variables of the environment that name no setting: mostly misspelt ones."""
-    known = {PREFIX + name.upper() for name in Settings.model_fields}
-    known.update(secret_files.VARIABLES.values())
-    return sorted(k for k in os.environ if k.upper().startswith(PREFIX) and k.upper() not in known)
-
-
-CUT_OFF = ("restoring", "restored")  # folders in DATA_DIR that a restore leaves when it is killed
-GENERATED = ("secret_keys", "recipient_key")
-
-
-def with_secrets(settings: Settings) -> Settings:
-    """Make DATA_DIR (0700) and fill in empty secrets from its `secrets.json` (0600).
-
-    What the file lacks is generated once and kept. Raises SettingsError naming the path.
-    """
-    folder = settings.data_dir
-    path = folder / "secrets.json"
-    if any((folder / name).is_dir() for name in CUT_OFF):
-        raise SettingsError(f"{PREFIX}DATA_DIR: {folder}: a restore was cut off; repeat it")
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        stored: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
-    except (OSError, ValueError) as error:
-        raise SettingsError(f"{PREFIX}DATA_DIR: cannot use {path}: {error}") from None
-    if not isinstance(stored, dict):
-        raise SettingsError(f"{PREFIX}DATA_DIR: {path} must hold a JSON object")
-    fresh = {
-        "secret_keys": [secrets.token_urlsafe(32)],
-        "recipient_key": secrets.token_urlsafe(32),
-    }
-    missing = {name: fresh[name] for name in GENERATED if not stored.get(name)}
-    if missing:
-        write_private(path, (json.dumps(stored | missing, indent=2) + "\n").encode())
-    stored |= missing
-    empty = {name: stored[name] for name in GENERATED if not getattr(settings, name)}
-    try:
-        return Settings.model_validate({**settings.model_dump(), **empty})
-    except ValidationError as error:
-        raise SettingsError(f"{PREFIX}DATA_DIR: {path}: {error.errors()[0]['msg']}") from None

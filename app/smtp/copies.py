@@ -12,7 +12,7 @@ import dkim
 from app.experiments.variants import VariantError
 from app.messages import mail_headers
 from app.messages.mail_headers import DescriptionError
-from app.messages.prepare import NO_DATA, Outgoing, Prepared
+from app.messages.prepare import NO_DATA, MessagePreparer, PreparedMessage
 from app.rewriting import header_fields, smtp_lines
 from app.rewriting.header_fields import HeaderError
 from app.schemas.messages import OwnData
@@ -55,7 +55,7 @@ class Copy(NamedTuple):
     """What goes to the smarthost. `prepared` is what is to be recorded, None for nothing."""
 
     content: bytes
-    prepared: Prepared | None
+    prepared: PreparedMessage | None
     why: Reason | None = None
     detail: str = ""
 
@@ -65,10 +65,10 @@ class Copy(NamedTuple):
         return self.prepared is not None and self.prepared.draft.suppressed
 
 
-class Copies:
+class CopyMaker:
     """Reads mails and makes copies. Raises SettingsError where a file cannot be used."""
 
-    def __init__(self, settings: Settings, outgoing: Outgoing) -> None:
+    def __init__(self, settings: Settings, outgoing: MessagePreparer) -> None:
         self._settings, self._outgoing = settings, outgoing
         try:
             file = settings.smtp_streams
@@ -107,9 +107,14 @@ class Copies:
             return self.untouched(mail, mail.why or "nothing", mail.detail)
         try:
             prepared = self._outgoing.prepare_mime(
-                mail.content, mail.stream.newsletter, recipient, mail.stream.tracking, True,
-                mail.stream.variant, data=mail.data,
-            )  # fmt: skip
+                mail.content,
+                mail.stream.newsletter,
+                recipient,
+                mail.stream.tracking,
+                True,
+                mail.stream.variant,
+                data=mail.data,
+            )
         except VariantError as error:
             return self.untouched(mail, "field", str(error))
         except Exception as error:  # whatever it is, the mail goes out
@@ -176,7 +181,7 @@ def _hops(content: bytes) -> int:
     return len(_HOP.findall(content[:end]))
 
 
-def _why(prepared: Prepared) -> Reason:
+def _why(prepared: PreparedMessage) -> Reason:
     """Why nothing was changed."""
     if "unproven" in prepared.left:
         return "unproven"

@@ -20,17 +20,17 @@ from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 
 from app.auth.api_keys import Keys
 from app.auth.workspaces import DEFAULT
-from app.messages.prepare import Outgoing
+from app.messages.prepare import MessagePreparer
 from app.rewriting.header_fields import begins_within
 from app.settings.settings import PREFIX, Settings, SettingsError
 from app.smtp.copies import refusal
 from app.smtp.protocol import Protocol
 from app.smtp.relay import Envelope as Sent
-from app.smtp.relay import Transit
-from app.smtp.upstream import LAST_ANSWER, Answer, Capabilities, Upstream
+from app.smtp.relay import MailRelay
+from app.smtp.upstream import LAST_ANSWER_SECONDS, Answer, Capabilities, SmarthostConnection
 
 log = logging.getLogger(__name__)
-IDLE = 300.0  # seconds between commands (RFC 5321, section 4.5.3.2.7)
+IDLE_SECONDS = 300.0  # seconds between commands (RFC 5321, section 4.5.3.2.7)
 MOST_RECIPIENTS = 100  # of one mail (RFC 5321, section 4.5.3.1.8)
 LOGINS = 5  # attempts on one connection
 # What may stand between angle brackets (RFC 5321, section 4.1.2), no more closely than is safe.
@@ -43,26 +43,28 @@ class Gateway:
     `outgoing` gives a workspace's; `counts` is as Transit says, of all workspaces.
     """
 
-    def __init__(self, settings: Settings, keys: Keys, outgoing: Callable[[str], Outgoing]) -> None:
+    def __init__(
+        self, settings: Settings, keys: Keys, outgoing: Callable[[str], MessagePreparer]
+    ) -> None:
         self.settings, self._keys = settings, keys
         self.counts: Counter[str] = Counter()
         self._outgoing = outgoing
-        self._transits: dict[str, tuple[Outgoing, Transit]] = {}
-        self.transit(DEFAULT)  # a wrong setting is told now
+        self._transits: dict[str, tuple[MessagePreparer, MailRelay]] = {}
+        self.transit(DEFAULT)  # a wrong setting is capabilities now
         self.name = urlsplit(settings.public_url).hostname or "localhost"
         self.tls = _tls(settings)
-        self.told: Capabilities | None = None  # by the smarthost, last
+        self.capabilities: Capabilities | None = None  # by the smarthost, last
         self.relays: set[asyncio.Task[str]] = set()
         self._connections = 0
         self._socket: socket.socket | None = None
         self._server: asyncio.Server | None = None
 
-    def transit(self, workspace: str) -> Transit:
+    def transit(self, workspace: str) -> MailRelay:
         """A workspace's way for mails; made anew when its address or keys have changed."""
         outgoing = self._outgoing(workspace)
         known = self._transits.get(workspace)
         if known is None or known[0] is not outgoing:
-            known = outgoing, Transit(self.settings, outgoing, self.counts)
+            known = outgoing, MailRelay(self.settings, outgoing, self.counts)
             self._transits[workspace] = known
         return known[1]
 
@@ -131,7 +133,7 @@ class Gateway:
             hostname=self.name,
             ident="Mailwake",
             tls_context=self.tls,
-            timeout=IDLE,
+            timeout=IDLE_SECONDS,
             command_call_limit={"AUTH": LOGINS, "*": 1_000_000},
             authenticator=self.login,
             loop=asyncio.get_running_loop(),
@@ -146,7 +148,7 @@ class Conversation:
 
     def __init__(self, gateway: Gateway) -> None:
         self.gateway = gateway
-        self.upstream = Upstream(gateway.settings)
+        self.upstream = SmarthostConnection(gateway.settings)
         self.relay: asyncio.Task[str] | None = None
         self._sender, self._workspace = "", DEFAULT
         self._options: list[str] = []
@@ -169,17 +171,17 @@ class Conversation:
     ) -> list[str]:
         """Offer what the smarthost takes: strangers hear what it said last."""
         await self.upstream.reset()
-        told: Capabilities | Answer | None = self.gateway.told
-        if told is None or self.gateway.may_send(session):
-            told = await self.upstream.connect()
-        if isinstance(told, Answer):
-            return [str(told)]
-        self.gateway.told = told
+        capabilities: Capabilities | Answer | None = self.gateway.capabilities
+        if capabilities is None or self.gateway.may_send(session):
+            capabilities = await self.upstream.connect()
+        if isinstance(capabilities, Answer):
+            return [str(capabilities)]
+        self.gateway.capabilities = capabilities
         session.host_name = name
-        size = min(self.gateway.settings.smtp_max_mb * 1_000_000, told.size or 10**12)
+        size = min(self.gateway.settings.smtp_max_mb * 1_000_000, capabilities.size or 10**12)
         unfit = {"HELP", "SIZE"}
-        unfit |= {"8BITMIME"} if not told.eight_bit else set()
-        unfit |= {"SMTPUTF8"} if not told.utf8 else set()
+        unfit |= {"8BITMIME"} if not capabilities.eight_bit else set()
+        unfit |= {"SMTPUTF8"} if not capabilities.utf8 else set()
         lines = [line[4:] for line in offered if line[4:].split()[0] not in unfit]
         lines += ["PIPELINING", f"SIZE {size}"]
         return [f"250-{line}" for line in lines[:-1]] + [f"250 {lines[-1]}"]
@@ -192,16 +194,16 @@ class Conversation:
         if workspace is None or not self.gateway.may_send(session):
             more = " after STARTTLS" if self.gateway.tls else ""
             return f"530 5.7.0 authentication required{more}"
-        told = await self.upstream.connect()
-        if isinstance(told, Answer):
-            return str(told)
-        if "BODY=8BITMIME" in options and not told.eight_bit:
+        capabilities = await self.upstream.connect()
+        if isinstance(capabilities, Answer):
+            return str(capabilities)
+        if "BODY=8BITMIME" in options and not capabilities.eight_bit:
             return "550 5.6.3 the smarthost takes no 8BITMIME"
-        if "SMTPUTF8" in options and not told.utf8:
+        if "SMTPUTF8" in options and not capabilities.utf8:
             return "550 5.6.7 the smarthost takes no SMTPUTF8"
         sizes = [int(option[5:]) for option in options if option.startswith("SIZE=")]
-        if sizes and told.size and sizes[0] > told.size:
-            return f"552 5.3.4 the smarthost takes {told.size} bytes at most"
+        if sizes and capabilities.size and sizes[0] > capabilities.size:
+            return f"552 5.3.4 the smarthost takes {capabilities.size} bytes at most"
         self._sender, self._workspace = "" if sender == "<>" else sender, workspace
         if problem := _unfit(self._sender, options):
             return problem
@@ -239,7 +241,7 @@ class Conversation:
         content = envelope.original_content or b""
         if problem := refusal(content):
             return await self.gateway.transit(self._workspace).refuse(self.upstream, problem)
-        server.keep(2 * LAST_ANSWER)  # the smarthost may take its time
+        server.keep(2 * LAST_ANSWER_SECONDS)  # the smarthost may take its time
         to = Sent(self._sender, tuple(envelope.rcpt_tos), self._options)
         broken = begins_within(content)
         trace = b"" if broken else _received(self.gateway.name, server, session)

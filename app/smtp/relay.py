@@ -1,27 +1,26 @@
 """One mail's way through the SMTP gateway: read, copied, sent on, and entered in the ledger."""
 
-import asyncio
 import hashlib
 import logging
 import re
 import time
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from math import inf
 from typing import NamedTuple, ParamSpec, TypeVar
 
-from app.messages.prepare import Outgoing
+from app.messages.prepare import MessagePreparer
 from app.settings.settings import Settings
-from app.smtp.copies import SHARED, Copies, Copy, Mail, Reason
-from app.smtp.upstream import Answer, Upstream, answer
+from app.smtp.copies import SHARED, Copy, CopyMaker, Mail, Reason
+from app.smtp.upstream import Answer, SmarthostConnection, answer
 from app.storage.journal import JournalError
+from app.threads import offloaded
 
 log = logging.getLogger(__name__)
 P = ParamSpec("P")
 T = TypeVar("T")
-INLINE = 131_072  # bytes of a mail up to which it is rewritten at once
 REMEMBERED = 10_000  # copies
-FORGOTTEN = 86_400.0  # seconds
+FORGOTTEN_SECONDS = 86_400.0  # seconds
 TROUBLE = ("broken", "unproven", "field", "journal")  # reasons that somebody should hear of
 ENHANCED = re.compile(r"2\.\d{1,3}\.\d{1,3} ")
 NOT_TRACKED = "not tracked"  # in answers
@@ -35,7 +34,7 @@ class Envelope(NamedTuple):
     options: Sequence[str]
 
 
-class Transit:
+class MailRelay:
     """One workspace's. `counts` holds mails by outcome: tracked, untouched_<reason>, refused,
     suppressed; of those tracked also noted (part of it was left alone), and of all that went out
     unrecorded (not in the ledger).
@@ -43,16 +42,16 @@ class Transit:
     Raises SettingsError where a file of the settings cannot be used.
     """
 
-    def __init__(self, settings: Settings, outgoing: Outgoing, counts: Counter[str]) -> None:
+    def __init__(self, settings: Settings, outgoing: MessagePreparer, counts: Counter[str]) -> None:
         self._settings, self._outgoing, self.counts = settings, outgoing, counts
-        self._copies = Copies(settings, outgoing)
+        self._copies = CopyMaker(settings, outgoing)
         self._taken: OrderedDict[bytes, tuple[float, str]] = OrderedDict()
 
     async def relay(
-        self, upstream: Upstream, envelope: Envelope, trace: bytes, content: bytes
+        self, upstream: SmarthostConnection, envelope: Envelope, trace: bytes, content: bytes
     ) -> str:
         """The client's answer. The smarthost has taken MAIL and RCPT already."""
-        mail = await _offloaded(len(content), self._copies.read, content, envelope.sender)
+        mail = await offloaded(len(content), self._copies.read, content, envelope.sender)
         if mail.why == "signed" and self._settings.smtp_signed == "refuse":
             return await self.refuse(
                 upstream, "554 5.7.0 DKIM-signed mail is refused: sign it after this gateway"
@@ -63,13 +62,15 @@ class Transit:
         recipient = recipients[0] if len(recipients) == 1 else SHARED
         return await self._once(upstream, trace, mail, recipient)
 
-    async def refuse(self, upstream: Upstream, why: str) -> str:
+    async def refuse(self, upstream: SmarthostConnection, why: str) -> str:
         """The smarthost forgets the mail too."""
         self.counts["refused"] += 1
         await upstream.reset()
         return why
 
-    async def _once(self, upstream: Upstream, trace: bytes, mail: Mail, recipient: str) -> str:
+    async def _once(
+        self, upstream: SmarthostConnection, trace: bytes, mail: Mail, recipient: str
+    ) -> str:
         """In the transaction that was begun with the client's."""
         copy = await self._copy(upstream, mail, recipient)
         if copy.suppressed:
@@ -81,7 +82,9 @@ class Transit:
         answered = _noted(copy, found)
         return f"{answered} (Mailwake {message_id})" if message_id else str(answered)
 
-    async def _each(self, upstream: Upstream, envelope: Envelope, trace: bytes, mail: Mail) -> str:
+    async def _each(
+        self, upstream: SmarthostConnection, envelope: Envelope, trace: bytes, mail: Mail
+    ) -> str:
         """One transaction for each recipient; the worst answer is the client's.
 
         When it then repeats the mail, copies that were taken do not go out again. The last answer
@@ -123,13 +126,13 @@ class Transit:
             return _naming(Answer(250, "2.0.0 taken before"), ids)
         return "550 5.7.1 all recipients have unsubscribed"
 
-    async def _copy(self, upstream: Upstream, mail: Mail, recipient: str) -> Copy:
+    async def _copy(self, upstream: SmarthostConnection, mail: Mail, recipient: str) -> Copy:
         """With its newsletter and links in the ledger, so that hits find their names."""
         of = mail.stream
         writes = of is not None and self._outgoing.writes(of.newsletter.id, of.variant)
         size = inf if writes else len(mail.content)
-        copy = await _offloaded(size, self._copies.make, mail, recipient)
-        if copy.prepared and 0 < upstream.told.size < len(copy.content) + 1000:
+        copy = await offloaded(size, self._copies.make, mail, recipient)
+        if copy.prepared and 0 < upstream.capabilities.size < len(copy.content) + 1000:
             return await self._untouched(mail, "large")
         if copy.prepared and not copy.suppressed:
             try:
@@ -139,7 +142,7 @@ class Transit:
         return copy
 
     async def _untouched(self, mail: Mail, why: Reason, detail: str = "") -> Copy:
-        return await _offloaded(len(mail.content), self._copies.untouched, mail, why, detail)
+        return await offloaded(len(mail.content), self._copies.untouched, mail, why, detail)
 
     async def _count(self, copy: Copy, found: Answer) -> str:
         """What was sent is entered in the ledger once the smarthost has it.
@@ -174,7 +177,7 @@ class Transit:
     def _was_taken(self, key: bytes) -> str | None:
         """The copy's message id (empty where it was not tracked), None where it was not taken."""
         at, message_id = self._taken.get(key, (-inf, ""))
-        return message_id if time.monotonic() - at < FORGOTTEN else None
+        return message_id if time.monotonic() - at < FORGOTTEN_SECONDS else None
 
 
 def _naming(found: Answer, ids: Sequence[tuple[str, str]]) -> str:
@@ -195,7 +198,9 @@ def _noted(copy: Copy, found: Answer) -> Answer:
     return answer(found.code, f"{found.text} ({NOT_TRACKED}: {copy.why} {copy.detail})")
 
 
-async def _whole(upstream: Upstream, envelope: Envelope, recipient: str, content: bytes) -> Answer:
+async def _whole(
+    upstream: SmarthostConnection, envelope: Envelope, recipient: str, content: bytes
+) -> Answer:
     found = await upstream.mail(envelope.sender, envelope.options)
     if found.accepted:
         found = await upstream.rcpt(recipient)
@@ -208,10 +213,3 @@ async def _whole(upstream: Upstream, envelope: Envelope, recipient: str, content
 def _key(sender: str, recipient: str, content: bytes) -> bytes:
     envelope = f"{sender}\0{recipient}\0".encode()
     return hashlib.sha256(envelope + content).digest()
-
-
-async def _offloaded(size: float, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Large mails in a thread: other clients and hits need not wait."""
-    if size > INLINE:
-        return await asyncio.to_thread(work, *args, **kwargs)
-    return work(*args, **kwargs)

@@ -8,7 +8,7 @@ from aiosmtplib import SMTP
 
 from app.settings.settings import Settings
 
-TIMEOUT = 60.0  # seconds for each answer but the last
+TIMEOUT_SECONDS = 60.0  # seconds for each answer but the last
 
 
 def client(settings: Settings) -> SMTP:
@@ -27,7 +27,7 @@ def client(settings: Settings) -> SMTP:
         start_tls=False if tls else starttls,
         tls_context=ssl.create_default_context(cafile=settings.smarthost_ca),
         local_hostname=urlsplit(settings.public_url).hostname or "localhost",
-        timeout=TIMEOUT,
+        timeout=TIMEOUT_SECONDS,
     )
 
 

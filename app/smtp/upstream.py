@@ -14,7 +14,9 @@ from app.rewriting import smtp_lines
 from app.settings.settings import Settings
 from app.smtp import smarthost
 
-LAST_ANSWER = 600.0  # seconds to wait for the answer to a whole mail (RFC 5321, section 4.5.3.2.6)
+LAST_ANSWER_SECONDS = (
+    600.0  # seconds to wait for the answer to a whole mail (RFC 5321, section 4.5.3.2.6)
+)
 AWAY = "451 4.4.1 the smarthost cannot be reached, try again later"
 GO_ON = 354
 UNSURE = "451 4.4.2 the smarthost did not say whether it took the mail, try again later"
@@ -57,14 +59,14 @@ def _of(text: str) -> Answer:
     return Answer(int(text[:3]), text[4:])
 
 
-class Upstream:
+class SmarthostConnection:
     """One connection, made when it is first needed and again when it has died between mails."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._smtp: SMTP | None = None
         self._begun = False
-        self.told = Capabilities(0, False, False)
+        self.capabilities = Capabilities(0, False, False)
 
     async def connect(self) -> Capabilities | Answer:
         """What the smarthost takes, or why it cannot be reached."""
@@ -75,12 +77,12 @@ class Upstream:
             return _of(AWAY)
         extensions = smtp.esmtp_extensions
         size = extensions.get("size", "").strip()
-        self.told = Capabilities(
+        self.capabilities = Capabilities(
             int(size) if size.isascii() and size.isdigit() else 0,
             "8bitmime" in extensions,
             "smtputf8" in extensions,
         )
-        return self.told
+        return self.capabilities
 
     async def mail(self, sender: str, options: Iterable[str]) -> Answer:
         """Begin a mail; a connection that has died meanwhile is made again."""
@@ -121,7 +123,7 @@ class Upstream:
             if protocol is None:
                 return _of(UNSURE)
             protocol.write(whole.replace(b"\r\n.", b"\r\n..") + b".\r\n")
-            last = await protocol.read_response(timeout=LAST_ANSWER)
+            last = await protocol.read_response(timeout=LAST_ANSWER_SECONDS)
         except (SMTPException, OSError, ValueError):
             self.close()
             return _of(UNSURE)

@@ -18,16 +18,30 @@ By = Literal["clicked", "opened", "address"]
 
 SHOWN: Mapping[Show, str] = {"human": "People", "machine": "Machines", "all": "All hits"}
 PERIODS: Mapping[Period, str] = {
-    "all": "All time", "24h": "24 hours", "7d": "7 days", "30d": "30 days", "90d": "90 days",
+    "all": "All time",
+    "24h": "24 hours",
+    "7d": "7 days",
+    "30d": "30 days",
+    "90d": "90 days",
     "365d": "A year",
-}  # fmt: skip
+}
 STEPS: Mapping[StepName, int] = {"auto": 0, "minute": 60, "hour": 3600, "day": 86_400}  # seconds
 # Of one newsletter's hits. `link` is an id or a place, `url` a prefix, `path` a pattern with *,
 # `country` an ISO code; "-" asks for the unknown, or for messages without a variant.
 PARTS = (
-    "link", "link_name", "label", "url", "host", "path", "client", "family", "os", "device",
-    "country", "variant",
-)  # fmt: skip
+    "link",
+    "link_name",
+    "label",
+    "url",
+    "host",
+    "path",
+    "client",
+    "family",
+    "os",
+    "device",
+    "country",
+    "variant",
+)
 _LINK_ID = re.compile(r"[0-9a-f]{16}")
 MAX_TEXT = 600
 MAX_PAGE = 100_000
@@ -96,7 +110,7 @@ class Filters:
         return parse_qsl(self.query())
 
     @property
-    def parts(self) -> dict[str, str]:
+    def hit_filters(self) -> dict[str, str]:
         """The filters on one newsletter's hits that are set."""
         found = {name: value for name in PARTS if (value := getattr(self, name))}
         return found if self.period == "all" else {**found, "period": self.period}
@@ -115,9 +129,12 @@ def since(period: str, now: datetime) -> datetime:
 
 
 _CHOICES: Mapping[str, tuple[str, ...]] = {
-    "show": get_args(Show), "period": get_args(Period), "sort": get_args(Sort),
-    "by": get_args(By), "step": get_args(StepName),
-}  # fmt: skip
+    "show": get_args(Show),
+    "period": get_args(Period),
+    "sort": get_args(Sort),
+    "by": get_args(By),
+    "step": get_args(StepName),
+}
 
 
 def _read(name: str, text: str) -> Any:

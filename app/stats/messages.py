@@ -5,13 +5,14 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from app.model.records import sent_at
-from app.stats.queries import NotFoundError, Queries
+from app.model.errors import NotFoundError
+from app.model.ids import sent_at
+from app.stats.queries import Queries
 from app.stats.recipients import HITS
 from app.storage.clickhouse import Row
 
-DAY = 86_400_000  # milliseconds
-LATEST = 2**42  # milliseconds since 1970: the year 2109
+DAY_MS = 86_400_000  # milliseconds
+LATEST_MS = 2**42  # milliseconds since 1970: the year 2109
 
 
 class Search(NamedTuple):
@@ -27,7 +28,7 @@ class Search(NamedTuple):
 class Place(NamedTuple):
     """After which message a page goes on, the latest first; `str` is the API's cursor."""
 
-    at_ms: int = LATEST
+    at_ms: int = LATEST_MS
     message: uuid.UUID = uuid.UUID(int=2**128 - 1)
 
     def __str__(self) -> str:
@@ -52,10 +53,12 @@ def identity(text: str) -> uuid.UUID | None:
 
 def search(queries: Queries, wanted: Search, limit: int, after: Place = Place()) -> list[Row]:  # noqa: B008
     """Rows of messages.sql, the latest first, with the variant's name. Raises StorageError."""
-    begin, end = 0, LATEST
+    begin, end = 0, LATEST_MS
     if wanted.message:  # ids are UUIDs of version 7: the others are of other months
         at = sent_at(wanted.message.hex)
-        begin, end = (at - DAY, at + DAY) if DAY < at < LATEST else (LATEST, LATEST)
+        begin, end = (
+            (at - DAY_MS, at + DAY_MS) if DAY_MS < at < LATEST_MS else (LATEST_MS, LATEST_MS)
+        )
     pairs = dict(wanted.metadata)
     rows = queries.run(
         "messages",
@@ -63,9 +66,14 @@ def search(queries: Queries, wanted: Search, limit: int, after: Place = Place())
         recipients=[] if wanted.recipient is None else [wanted.recipient],
         messages=[wanted.message] if wanted.message else [],
         rfc_message_id=wanted.rfc_message_id,
-        keys=list(pairs), values=list(pairs.values()),
-        from_ms=begin, to_ms=end, after_ms=after.at_ms, after_message=after.message, limit=limit,
-    )  # fmt: skip
+        keys=list(pairs),
+        values=list(pairs.values()),
+        from_ms=begin,
+        to_ms=end,
+        after_ms=after.at_ms,
+        after_message=after.message,
+        limit=limit,
+    )
     return [{**row, "variant": queries.variant(row["newsletter"], row["variant"])} for row in rows]
 
 
@@ -78,7 +86,7 @@ def message(queries: Queries, message_id: str) -> tuple[Row, list[Row]]:
     found = identity(message_id)
     rows = search(queries, Search(message=found), 1) if found else []
     if not rows:
-        raise NotFoundError(f"message {message_id[:100]!r} is unknown")
+        raise NotFoundError("message_id", f"message {message_id[:100]!r} is unknown")
     hits = queries.run(
         "recipient_hits", newsletters=[rows[0]["newsletter"]], messages=[str(found)], limit=HITS
     )

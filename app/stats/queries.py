@@ -8,14 +8,16 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cache
 from typing import Any
 
 from app.experiments.variants import MOST, UNNAMED, Variants
 from app.links import families, identity
 from app.links.families import Recorded
-from app.model.records import newsletter_key
-from app.model.tracking_modes import told
+from app.model.errors import (
+    NotFoundError,
+)
+from app.model.ids import newsletter_key
+from app.model.tracking_modes import summarise_modes
 from app.schemas.stats import (
     Agents,
     AgentStats,
@@ -26,21 +28,19 @@ from app.schemas.stats import (
     Split,
     Stats,
 )
-from app.settings.settings import resource
 from app.stats.filters import PARTS, FilterError, Filters, Show, since
 from app.storage.clickhouse import Row, Storage
 from app.storage.newsletters import Newsletters
+from app.storage.sql import (
+    sql,
+)
 
 SLOTS = 24  # of a sparkline
 AVERAGE_SECONDS = 60
 
-Parts = Mapping[str, str]  # filters on one newsletter's hits: Filters.parts
-NO_PARTS: Parts = {}
+HitFilters = Mapping[str, str]  # filters on one newsletter's hits: Filters.hit_filters
+NO_FILTERS: HitFilters = {}
 EVERYTHING = Filters(show="all")
-
-
-class NotFoundError(Exception):
-    """What was asked for does not exist; the message names it."""
 
 
 @dataclass(frozen=True)
@@ -52,24 +52,14 @@ class Step:
     clicks: Split
 
 
-@cache
-def sql(name: str) -> str:
-    """The text of clickhouse/queries/<name>.sql, with the .part files that it names in braces."""
-    folder = resource("clickhouse") / "queries"
-    text = (folder / f"{name}.sql").read_text()
-    for part in ("filters", "clicked", "linked", "family", "individual", "tracked"):
-        text = text.replace(f"{{{part}}}", (folder / f"{part}.part").read_text())
-    return text
-
-
-def filtered(parts: Parts) -> dict[str, Any]:
+def filtered(parts: HitFilters) -> dict[str, Any]:
     """The parameters of filters.part; of `period` messages count that were sent within it."""
     begins = since(parts.get("period", "all"), datetime.now(UTC))
     set_ = {name: parts.get(name, "") for name in PARTS}
     return {**set_, **clicked(parts), "since_ms": int(begins.timestamp() * 1000)}
 
 
-def clicked(parts: Parts) -> dict[str, Any]:
+def clicked(parts: HitFilters) -> dict[str, Any]:
     """The parameters of clicked.part: `link` is an id or, as in version 0.1, a place."""
     link = parts.get("link", "")
     key = identity.read_id(link)
@@ -123,10 +113,15 @@ class Queries:
         since = filters.since(datetime.now(UTC))
         return self.run(
             "newsletters",
-            show=filters.show, search=filters.search, tag=filters.tag, sort=filters.sort,
-            direction=1 if filters.up else -1, since_ms=int(since.timestamp() * 1000),
-            limit=limit, offset=offset,
-        )  # fmt: skip
+            show=filters.show,
+            search=filters.search,
+            tag=filters.tag,
+            sort=filters.sort,
+            direction=1 if filters.up else -1,
+            since_ms=int(since.timestamp() * 1000),
+            limit=limit,
+            offset=offset,
+        )
 
     def average(self, show: Show) -> tuple[float, float]:
         """Open rate and click rate of all newsletters together, at most a minute old."""
@@ -151,11 +146,11 @@ class Queries:
         if not rows and self._stated and (known := self._stated.read(key)):
             return Newsletter(known.id, known.name[1], known.subject[1], known.tags[1])
         if not rows:
-            raise NotFoundError(f"newsletter {newsletter_id!r} is unknown")
+            raise NotFoundError("newsletter_id", f"newsletter {newsletter_id!r} is unknown")
         row = rows[0]
         return Newsletter(row["id"], row["name"], row["subject"], tuple(row["tags"]))
 
-    def sent(self, newsletter_id: str, parts: Parts = NO_PARTS) -> Row:
+    def sent(self, newsletter_id: str, parts: HitFilters = NO_FILTERS) -> Row:
         """What the newsletter sent: messages, first_at, last_at (1970 when it sent none).
 
         Of `parts` only variant and period say something of messages.
@@ -163,11 +158,13 @@ class Queries:
         key = self.key(newsletter_id)
         bound = self.filtered(key, parts)
         return self.run(
-            "newsletter_sent", newsletter=key, variant=bound["variant"],
+            "newsletter_sent",
+            newsletter=key,
+            variant=bound["variant"],
             since_ms=bound["since_ms"],
-        )[0]  # fmt: skip
+        )[0]
 
-    def stats(self, newsletter_id: str, parts: Parts = NO_PARTS) -> Stats:
+    def stats(self, newsletter_id: str, parts: HitFilters = NO_FILTERS) -> Stats:
         """The figures over the hits that `parts` leaves; zeros for an unknown newsletter."""
         key = self.key(newsletter_id)
         sent = self.sent(newsletter_id, parts)
@@ -182,19 +179,21 @@ class Queries:
             clicks=_split(kinds.get("click")),
             unsubscribes=_split(kinds.get("unsubscribe")).all.unique,
             updated_at=max(map(utc, times), default=None),
-            tracking=told(sent["flags"]),
+            tracking=summarise_modes(sent["flags"]),
             opens_tracked=sent["opens_tracked"],
             clicks_tracked=sent["clicks_tracked"],
         )
 
-    def links(self, newsletter_id: str, parts: Parts = NO_PARTS) -> list[LinkStats]:
+    def links(self, newsletter_id: str, parts: HitFilters = NO_FILTERS) -> list[LinkStats]:
         """Every link and family of the newsletter, most human clicks first."""
         key = self.key(newsletter_id)
         bound = self.filtered(key, parts)
         recorded = self.run(
-            "newsletter_links", newsletter=key, variant=bound["variant"],
+            "newsletter_links",
+            newsletter=key,
+            variant=bound["variant"],
             since_ms=bound["since_ms"],
-        )  # fmt: skip
+        )
         shown = families.shown(
             Recorded(*(row[name] for name in Recorded._fields)) for row in recorded
         )
@@ -223,16 +222,22 @@ class Queries:
 
         links = [
             LinkStats(
-                identity.shown_id(row.link_key), row.name, row.label, row.url, tuple(row.tags),
-                bool(row.is_family), row.carried, *by_link.get(row.link_key, _NOTHING),
+                identity.shown_id(row.link_key),
+                row.name,
+                row.label,
+                row.url,
+                tuple(row.tags),
+                bool(row.is_family),
+                row.carried,
+                *by_link.get(row.link_key, _NOTHING),
                 tuple(placed(row.link_key)),
             )
             for row in sorted(shown, key=lambda row: (row.first_position, row.link_key))
-        ]  # fmt: skip
+        ]
         links.sort(key=lambda link: (-link.human.unique, -link.human.total))
         return links
 
-    def agents(self, newsletter_id: str, parts: Parts = NO_PARTS) -> Agents:
+    def agents(self, newsletter_id: str, parts: HitFilters = NO_FILTERS) -> Agents:
         """What the newsletter's hits came with."""
         found: dict[str, list[AgentStats]] = {}
         rows = self._hits("newsletter_agents", parts, newsletter=self.key(newsletter_id))
@@ -251,7 +256,7 @@ class Queries:
         start: datetime,
         end: datetime,
         step: int,
-        parts: Parts = NO_PARTS,
+        parts: HitFilters = NO_FILTERS,
     ) -> list[Step]:
         """Totals per `step` seconds from `start` to before `end`; empty steps are left out.
 
@@ -294,9 +299,12 @@ class Queries:
         """Rows of tags.sql, of messages sent within the period."""
         begins = filters.since(datetime.now(UTC))
         return self.run(
-            "tags", show=filters.show, search=filters.search,
-            since_ms=int(begins.timestamp() * 1000), limit=limit,
-        )  # fmt: skip
+            "tags",
+            show=filters.show,
+            search=filters.search,
+            since_ms=int(begins.timestamp() * 1000),
+            limit=limit,
+        )
 
     def variants(self, newsletter_id: str, show: Show) -> list[Row]:
         """Rows of newsletter_variants.sql, the lowest number first."""
@@ -308,14 +316,14 @@ class Queries:
         rows = self.run("newsletter_live", newsletter=self.key(newsletter_id), since_ms=ms)
         return {row["kind"]: _split(row) for row in rows}
 
-    def _hits(self, name: str, parts: Parts, **parameters: Any) -> list[Row]:
+    def _hits(self, name: str, parts: HitFilters, **parameters: Any) -> list[Row]:
         """A query over all hits, or with filters its twin over those that they leave."""
         if not parts:
             return self.run(name, **parameters)
         bound = self.filtered(parameters["newsletter"], parts)
         return self.run(f"{name}_filtered", **bound, **parameters)
 
-    def filtered(self, newsletter: int, parts: Parts) -> dict[str, Any]:
+    def filtered(self, newsletter: int, parts: HitFilters) -> dict[str, Any]:
         """The parameters of filters.part, for a newsletter by its key. Raises FilterError."""
         if variant := parts.get("variant"):
             parts = {**parts, "variant": self._number(newsletter, variant)}

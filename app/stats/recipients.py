@@ -6,9 +6,10 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import urlsplit
 
+from app.model.errors import NotFoundError
 from app.model.verdicts import HUMAN, MACHINE
 from app.stats.filters import FilterError, Filters
-from app.stats.queries import NotFoundError, Queries, utc
+from app.stats.queries import Queries, utc
 from app.storage.clickhouse import Row
 
 PAGE = 50
@@ -22,9 +23,14 @@ def recipients(queries: Queries, filters: Filters, newsletter_id: str = "") -> d
     rows = queries.run(
         "recipients",
         newsletter=queries.key(newsletter_id) if newsletter_id else 0,
-        show=filters.show, search=filters.search, sort=filters.by,
-        after_figure=figure, after=address, after_recipient=recipient, limit=PAGE + 1,
-    )  # fmt: skip
+        show=filters.show,
+        search=filters.search,
+        sort=filters.by,
+        after_figure=figure,
+        after=address,
+        after_recipient=recipient,
+        limit=PAGE + 1,
+    )
     more, rows = len(rows) > PAGE, rows[:PAGE]
     last = rows[-1] if more else None
     return {
@@ -52,7 +58,7 @@ def recipient(queries: Queries, key: int, filters: Filters) -> dict[str, Any]:
     """One recipient: messages, hits and preferences. Raises NotFoundError."""
     sent = queries.run("recipient_messages", recipient=key, limit=MESSAGES)
     if not sent:
-        raise NotFoundError(f"recipient {key} is unknown")
+        raise NotFoundError("recipient", "no messages were sent to this recipient")
     hits = queries.run(
         "recipient_hits",
         newsletters=sorted({row["newsletter"] for row in sent}),

@@ -7,23 +7,28 @@ import msgspec
 from sqlalchemy import Engine, delete, select
 from sqlalchemy.dialects.sqlite import insert
 
+from app.model.errors import NotFoundError
 from app.schemas.segments import (
     Segment,
 )
-from app.stats.queries import NotFoundError, Queries, clicked
+from app.stats.queries import Queries, clicked
 from app.storage.clickhouse import Row
-from app.storage.state_db import saved_segments
+from app.storage.tables import saved_segments
 
 EVERYBODY = 2**63
 # Filters on a clicked link by their names in Queries.
 LINKED = {
-    "link": "clicked_link", "link_name": "clicked_name", "label": "clicked_label",
-    "url": "clicked_url", "host": "clicked_host", "path": "clicked_path",
-}  # fmt: skip
+    "link": "clicked_link",
+    "link_name": "clicked_name",
+    "label": "clicked_label",
+    "url": "clicked_url",
+    "host": "clicked_host",
+    "path": "clicked_path",
+}
 NAMED = ("newsletter", "opened", "clicked", "not_opened", "not_clicked")
 
 
-class Saved:
+class SavedSegments:
     """Segments of one workspace by name; each is evaluated anew when it is asked for. Blocking."""
 
     def __init__(self, engine: Engine, workspace: str = "default") -> None:
@@ -55,7 +60,7 @@ class Saved:
         """Raises NotFoundError."""
         found = self.all().get(name)
         if found is None:
-            raise NotFoundError(f"segment {name!r} is unknown")
+            raise NotFoundError("name", f"segment {name!r} is unknown")
         return found
 
     def remove(self, name: str) -> None:

@@ -1,6 +1,5 @@
 """ClickHouse: connections, migrations and inserts, the same for chDB and for a server."""
 
-import fcntl
 import os
 import re
 import secrets
@@ -19,6 +18,7 @@ import clickhouse_connect
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
+from app.files import locked
 from app.settings.settings import PREFIX, Settings
 from app.storage import retention
 from app.storage.clickhouse_migrations import Migrations, SchemaError
@@ -26,8 +26,8 @@ from app.storage.clickhouse_migrations import Migrations, SchemaError
 READERS = 4  # clients for queries; a client serialises its calls, several run side by side
 STREAM_BYTES = 256 * 1024
 EXPORT = "export-"
-TIMEOUT = 20  # seconds without an answer; an insert that is repeated then changes nothing
-MIGRATING = 86_400  # seconds; a migration may copy a large table
+TIMEOUT_SECONDS = 20  # seconds without an answer; an insert that is repeated then changes nothing
+MIGRATION_SECONDS = 86_400  # seconds; a migration may copy a large table
 _INSERT: dict[str, int | str] = {
     # Asynchronous inserts would acknowledge before the rows are kept and regroup them.
     "async_insert": 0,
@@ -154,9 +154,10 @@ class Storage:
         on = f"ON CLUSTER `{cluster}`" if cluster else ""
         with self._reader() as client:
             client.command(
-                sql.replace("{cluster}", on), parameters=dict(parameters),
+                sql.replace("{cluster}", on),
+                parameters=dict(parameters),
                 settings={"mutations_sync": 0},
-            )  # fmt: skip
+            )
         pause = 0.01
         while found := self.query(self._everywhere(_CHANGING), {"table": table}):
             if failed := [row["latest_fail_reason"] for row in found if row["latest_fail_reason"]]:
@@ -281,7 +282,7 @@ class Storage:
         Raises StorageError where the server does not allow it.
         """
         with _translated():
-            client = self._connect(MIGRATING)
+            client = self._connect(MIGRATION_SECONDS)
             try:
                 client.command(f"BACKUP DATABASE `{client.database}` TO {destination}")
             finally:
@@ -297,15 +298,12 @@ class Storage:
     def _migrations(self) -> Iterator[Migrations]:
         """For one of the processes that share DATA_DIR at a time."""
         lock = self._settings.data_dir / "migrating.lock"
-        with self._writing, lock.open("a+") as file, _translated():
-            fcntl.flock(file, fcntl.LOCK_EX)
-            file.seek(0)
-            owner = file.read().strip()
+        with self._writing, locked(lock) as file, _translated():
+            owner = os.read(file, 100).decode().strip()
             if not owner:  # it also holds the name by which other hosts know this folder
                 owner = secrets.token_hex(6)
-                file.write(owner)
-                file.flush()
-            client = self._connect(MIGRATING)
+                os.write(file, owner.encode())
+            client = self._connect(MIGRATION_SECONDS)
             try:
                 yield Migrations(client, owner, self._settings.clickhouse_cluster)
             except SchemaError as error:
@@ -330,7 +328,7 @@ class Storage:
             self._readers.put(client)
 
     def _connect(
-        self, timeout: int = TIMEOUT, embedded_settings: dict[str, int] | None = None
+        self, timeout: int = TIMEOUT_SECONDS, embedded_settings: dict[str, int] | None = None
     ) -> Client:
         if self.embedded:
             folder = self._settings.data_dir / "chdb"

@@ -16,7 +16,7 @@ from pathlib import Path
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
-from app.settings.settings import resource
+from app.paths import resource
 from app.storage import link_rekeying
 
 log = logging.getLogger(__name__)

@@ -18,15 +18,15 @@ from errno import EDQUOT, ENOSPC
 from pathlib import Path
 from typing import NamedTuple
 
-from app.model.records import new_id
-from app.storage.journal_segments import OPEN, PARTIAL, SEALED, adopt_orphans, began, sealed
+from app.model.ids import new_id
+from app.storage.journal_segments import OPEN, PARTIAL, SEALED, adopt_orphans, begun_at, sealed
 
 log = logging.getLogger(__name__)
 
 SEGMENT_BYTES = 16 * 1024 * 1024  # one insert's worth: about 50,000 hits
-SEAL_AFTER = 0.4  # seconds a line may wait in a quiet segment; stats promise two in all
+SEAL_AFTER_SECONDS = 0.4  # seconds a line may wait in a quiet segment; stats promise two in all
 QUEUE = 4  # while this many sealed segments wait, the open one may grow to SEGMENT_BYTES
-RETRY_AFTER = 1.0  # seconds between attempts at a disk that refused
+RETRY_SECONDS = 1.0  # seconds between attempts at a disk that refused
 
 
 class JournalError(Exception):
@@ -118,7 +118,7 @@ class Journal:
         self._backlog_bytes = 0
         self._backlog = 0
         self._counted: dict[str, int] = {}  # lines of sealed segments
-        self._refused_at = -RETRY_AFTER
+        self._refused_at = -RETRY_SECONDS
         self._refusal = JournalError("closed", "journal: closed")
         self._lines: list[bytes] = []  # of this turn of the loop
         self._turn: _Turn | None = None
@@ -218,14 +218,14 @@ class Journal:
                     found[path.name] = size, lines
         self._counted = {name: lines for name, (_, lines) in found.items() if name.endswith(SEALED)}
         sizes, lines_of = [size for size, _ in found.values()], [n for _, n in found.values()]
-        age = max((time.time() - began(name) for name in found), default=0.0)
+        age = max((time.time() - begun_at(name) for name in found), default=0.0)
         return Lag(len(found), sum(sizes), sum(lines_of), max(0.0, age))
 
     def _check(self) -> None:
         """Raises JournalError at once where it is known that nothing can be written."""
         if self._closed:
             raise JournalError("closed", "journal: closed")
-        if time.monotonic() - self._refused_at < RETRY_AFTER:
+        if time.monotonic() - self._refused_at < RETRY_SECONDS:
             raise self._refusal
 
     def _begin(self) -> _Segment:
@@ -308,13 +308,15 @@ class Journal:
         self._backlog, self._backlog_bytes = len(sizes), sum(sizes)
 
     async def _tick(self) -> None:
-        pause = min(self.sync_ms / 1000 or SEAL_AFTER, SEAL_AFTER)
+        pause = min(self.sync_ms / 1000 or SEAL_AFTER_SECONDS, SEAL_AFTER_SECONDS)
         while True:
             await asyncio.sleep(pause)
             with suppress(FileNotFoundError):  # the loader deletes while we count
                 self._count_backlog()
             segment = self._segment
-            due = segment and segment.size and time.monotonic() - segment.since >= SEAL_AFTER
+            due = (
+                segment and segment.size and time.monotonic() - segment.since >= SEAL_AFTER_SECONDS
+            )
             if due and self._backlog < QUEUE:
                 self._retire()
             if segment and segment.size > segment.synced:

@@ -7,10 +7,11 @@
 import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 OPEN, SEALED, PARTIAL = ".open", ".seg", ".new"
+DONE, FIX = ".done", ".fix"  # notes of what loaded segments touched, and of corrections begun
 
 
 def sealed(folder: Path) -> list[Path]:
@@ -23,7 +24,17 @@ def sealed(folder: Path) -> list[Path]:
 def waiting_since(folder: Path, otherwise: float) -> float:
     """When the oldest segment that waits was begun, in seconds since 1970 UTC."""
     names = [path.name for path in folder.iterdir() if path.suffix in (OPEN, SEALED)]
-    return min(map(began, names), default=otherwise)
+    return min(map(begun_at, names), default=otherwise)
+
+
+def waiting_to_settle(folder: Path, otherwise: float) -> float:
+    """When the oldest of what waits to be settled was loaded, in seconds since 1970 UTC."""
+    times = []
+    for path in folder.iterdir():
+        if path.suffix in (DONE, FIX):
+            with suppress(FileNotFoundError):  # it has just been settled
+                times.append(path.stat().st_mtime)
+    return min(times, default=otherwise)
 
 
 def adopt_orphans(folder: Path) -> list[Path]:
@@ -66,7 +77,7 @@ def claim(path: Path) -> Iterator[int | None]:
         os.close(fd)
 
 
-def began(name: str) -> float:
+def begun_at(name: str) -> float:
     """When a segment was begun, in seconds since 1970 UTC: its id is a UUIDv7."""
     return int(name[:13].replace("-", ""), 16) / 1000
 

@@ -12,10 +12,22 @@ from clickhouse_connect.driver.client import Client
 from app.links import identity, masking
 
 PLACES = 4_000  # in one mutation, which must fit into a node of Keeper (1 MB)
-_LINKS = "newsletter_links", (
-    "workspace", "newsletter", "link_key", "detail", "family", "is_family", "url", "name", "label",
-    "tags", "at",
-)  # fmt: skip
+_LINKS = (
+    "newsletter_links",
+    (
+        "workspace",
+        "newsletter",
+        "link_key",
+        "detail",
+        "family",
+        "is_family",
+        "url",
+        "name",
+        "label",
+        "tags",
+        "at",
+    ),
+)
 _PLACES = "link_places", ("workspace", "newsletter", "link_key", "position", "at")
 _EXISTS = "SELECT count() FROM system.tables WHERE database = currentDatabase() AND name = 'links'"
 _SELECT = """
@@ -74,8 +86,21 @@ def _record(client: Client, batch: Sequence[Sequence[object]]) -> Iterator[_Keye
         label = masking.mask_text(str(shown_label))
         detail = identity.detail(label, tuple(tags))  # type: ignore[arg-type]
         for key, shown, is_family in _shown(found):
-            links.append((workspace, newsletter, key, detail, found.family, is_family, shown, "",
-                          label, tags, at))  # fmt: skip
+            links.append(
+                (
+                    workspace,
+                    newsletter,
+                    key,
+                    detail,
+                    found.family,
+                    is_family,
+                    shown,
+                    "",
+                    label,
+                    tags,
+                    at,
+                )
+            )
             places.append((workspace, newsletter, key, position, at))
         yield _Keyed(int(str(place)), found.link, found.family, detail)
     for (table, columns), rows in ((_LINKS, links), (_PLACES, places)):

@@ -10,25 +10,24 @@ states anew what its mailers say once in RESTATED seconds.
 """
 
 import asyncio
-import fcntl
 import logging
 import os
 import time
 from collections import OrderedDict
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
 from msgspec.structs import replace
 
+from app.files import locked
 from app.model.records import Newsletter
 
 log = logging.getLogger(__name__)
 
 REMEMBERED = 100_000
 MAX_BYTES = 2**17  # more than the longest name, subject and tags
-RESTATED = 60.0  # seconds
+RESTATE_SECONDS = 60.0  # seconds
 SWEEP_SECONDS = 86_400.0
 FOLDER = "newsletters"  # of DATA_DIR
 KEPT_DAYS = 90  # after that long without a statement ClickHouse alone knows a newsletter
@@ -87,7 +86,7 @@ class Newsletters:
     def read(self, newsletter: int) -> Statement | None:
         """None for a newsletter that no process of this data folder has named."""
         try:
-            with _locked(self._path(newsletter), os.O_RDONLY, fcntl.LOCK_SH) as file:
+            with locked(self._path(newsletter), shared=True, flags=os.O_RDONLY) as file:
                 return self._decoded(os.read(file, MAX_BYTES))
         except OSError:
             return None
@@ -97,7 +96,7 @@ class Newsletters:
         path, mode = self._path(record.newsletter), os.O_RDWR | os.O_CREAT
         if not self._folder.is_dir():
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with _locked(path, mode, fcntl.LOCK_EX) as file:
+        with locked(path, flags=mode) as file:
             old = os.read(file, MAX_BYTES)
             known = self._decoded(old) or Statement(record.id)
             content = _encode(known.merged(record))
@@ -138,18 +137,7 @@ class Newsletters:
         return self._folder / f"{newsletter:016x}.json"
 
 
-@contextmanager
-def _locked(path: Path, mode: int, lock: int) -> Iterator[int]:
-    """An open file, for the microseconds in which it is read and written. Raises OSError."""
-    file = os.open(path, mode | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(file, lock)
-        yield file
-    finally:
-        os.close(file)
-
-
-class Catalog:
+class RecordedMetadata:
     """Remembers when this process stated the last REMEMBERED newsletters."""
 
     def __init__(self, newsletters: Newsletters) -> None:
@@ -160,7 +148,7 @@ class Catalog:
         """The record to enter in the journal; None where it would say nothing new."""
         known = self._newsletters.read(newsletter.newsletter)
         stated = self._stated.get(newsletter.newsletter)
-        recently = stated is not None and time.monotonic() - stated < RESTATED
+        recently = stated is not None and time.monotonic() - stated < RESTATE_SECONDS
         if recently and known and known.agrees(newsletter):
             return None
         # What is accepted later holds, also where the clock was set back meanwhile.

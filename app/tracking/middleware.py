@@ -9,13 +9,17 @@ from collections.abc import Callable, Mapping
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.model.records import NO_LINK, Hit, Kind, encode, now_ms
+from app.model.records import NO_LINK, Kind, encode
 from app.storage.journal import Journal, JournalError
+from app.tracking.hits import (
+    Headers,
+    hit,
+)
 from app.tracking.tokens import (
     BadTokenError,
     LinkToken,
     MessageToken,
-    Readers,
+    TokenReaders,
     Tokens,
     read_damaged,
 )
@@ -30,11 +34,9 @@ PIXEL_BODY: Message = {"type": "http.response.body", "body": GIF}
 PRIVATE = [NO_STORE, (b"referrer-policy", b"no-referrer"), (b"x-robots-tag", b"noindex, nofollow")]
 NOT_FOUND = b"This link is damaged or incomplete. Please open it from the original message."
 NOWHERE = LinkToken(0, NO_LINK, "")  # of an open
-AGENT_BYTES = 512
-Headers = Mapping[bytes, bytes]
 
 
-class Tracking:
+class TrackingMiddleware:
     """ASGI middleware that answers pixels and redirects itself and passes on all else.
 
     `readers` has the tokens that are good on a host, under b"" those for hosts of nobody; `visitor`
@@ -43,10 +45,13 @@ class Tracking:
     """
 
     def __init__(
-        self, app: ASGIApp, readers: Mapping[bytes, Tokens | Readers], journal: Journal,
+        self,
+        app: ASGIApp,
+        readers: Mapping[bytes, Tokens | TokenReaders],
+        journal: Journal,
         visitor: Callable[[str], str] = str,
         refused: Callable[[Kind, MessageToken, Headers], str] = lambda *_: "",
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.app, self.readers, self.journal = app, readers, journal
         self.visitor, self.refused = visitor, refused
         self.hits: Counter[str] = Counter()
@@ -92,7 +97,7 @@ class Tracking:
         location = [(b"location", target.url.encode("ascii")), (b"content-length", b"0"), *PRIVATE]
         return await _answer(send, 302, location)
 
-    def _tokens(self, scope: Scope) -> Tokens | Readers:
+    def _tokens(self, scope: Scope) -> Tokens | TokenReaders:
         """A workspace's own host knows its links only, so that no other can lead from there."""
         host = next((value for name, value in scope["headers"] if name == b"host"), b"")
         return self.readers.get(host.lower().rstrip(b"."), self.readers[b""])
@@ -111,23 +116,6 @@ class Tracking:
         except JournalError as error:
             reason = error.reason
         (self.dropped if reason else self.hits)[reason or kind] += 1
-
-
-def hit(
-    method: str, headers: Headers, address: str,
-    kind: Kind, token: MessageToken, target: LinkToken,
-) -> Hit:  # fmt: skip
-    """The hit as the request tells it; headers are bytes of anybody's making."""
-    mode = token.mode(kind)
-    purpose = headers.get(b"sec-purpose") or headers.get(b"purpose") or headers.get(b"x-purpose")
-    return Hit(
-        kind, now_ms(), token.workspace, token.newsletter, token.message.hex(), token.recipient,
-        target.position, target.url, token.variant, method, "" if mode else address,
-        headers.get(b"user-agent", b"")[:AGENT_BYTES].decode("latin-1"),
-        (purpose or b"")[:64].decode("latin-1"),
-        headers.get(b"sec-fetch-mode", b"")[:32].decode("latin-1"), mode,
-        target.link, target.detail, target.flags,
-    )  # fmt: skip
 
 
 async def _answer(

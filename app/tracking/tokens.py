@@ -227,8 +227,10 @@ class Tokens:
     def heads(self) -> Mapping[str, set[str]]:
         """The first HEAD_CHARACTERS of this workspace's tokens, by their purpose."""
         signers = {
-            "message": self._message, "link": self._link, "unsubscribe": self._unsubscribe,
-        }  # fmt: skip
+            "message": self._message,
+            "link": self._link,
+            "unsubscribe": self._unsubscribe,
+        }
         return {
             purpose: {urlsafe_b64encode(head).decode("ascii") for head in signer.heads}
             for purpose, signer in signers.items()
@@ -246,9 +248,13 @@ class Tokens:
         packed = packer.compress(url) + packer.flush()
         codec, body = (_DEFLATED, packed) if len(packed) < len(url) else (_PLAIN, url)
         head = _LINK.pack(
-            self._link.head, token.newsletter, token.position, token.flags << 4 | codec,
-            token.link, token.detail,
-        )  # fmt: skip
+            self._link.head,
+            token.newsletter,
+            token.position,
+            token.flags << 4 | codec,
+            token.link,
+            token.detail,
+        )
         return self._link.sign(head + body)
 
     def _read_link(self, token: str) -> LinkToken:
@@ -266,7 +272,7 @@ class Tokens:
         return LinkToken(newsletter, position, body.decode("ascii"), link, detail, flags)
 
 
-class Readers:
+class TokenReaders:
     """Reads the tokens of several workspaces; the head of a token tells whose keys to try."""
 
     def __init__(self, of: Iterable[Tokens]) -> None:

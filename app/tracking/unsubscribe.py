@@ -15,7 +15,7 @@ from starlette.templating import Jinja2Templates
 from app.model.records import Hit, encode, now_ms
 from app.model.tracking_modes import modes
 from app.storage.journal import Journal
-from app.tracking.tokens import BadTokenError, MessageToken, Readers, Tokens, read_damaged
+from app.tracking.tokens import BadTokenError, MessageToken, TokenReaders, Tokens, read_damaged
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Unsubscribe:
     is kept of an address.
     """
 
-    reader: Callable[[str], Tokens | Readers]
+    reader: Callable[[str], Tokens | TokenReaders]
     journal: Journal
     templates: Jinja2Templates
     visitor: Callable[[str], str] = str

@@ -22,7 +22,7 @@ SAFE: Mapping[str, str] = {
 FOR_RECIPIENTS = ("/u/", "/static/", "/healthz")  # what their pages need
 
 
-class Front:
+class HostRouting:
     """Workspaces' own hosts, but the one that is the dashboard's too, serve recipients only.
 
     `hosts` holds them as the Host field names them; it may change while the service runs.

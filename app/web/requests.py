@@ -1,8 +1,6 @@
 """What the API's endpoints share: parts of the service, the key check, bodies and errors."""
 
-import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import ParamSpec, TypeVar
 from urllib.parse import unquote
 
@@ -14,33 +12,21 @@ from starlette.concurrency import iterate_in_threadpool, run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from app import __version__
+from app import __version__, threads
 from app.auth.api_keys import Key, Keys, Scope
-from app.consent.erasure_requests import Erasures
-from app.consent.suppressions import Suppressions
-from app.consent.withdrawals import Withdrawals
-from app.events.enrich import Teller
-from app.events.feed import Feed, News
-from app.events.followups import FollowUps
-from app.events.webhooks import Webhooks
-from app.experiments.experiments import Experiments
 from app.experiments.variants import VariantError
-from app.ingest.corrections import Corrections
-from app.messages.prepare import Outgoing
-from app.messages.templates import Mailing
-from app.privacy.subject_export import Dossiers
+from app.model.errors import NotFoundError
 from app.rewriting.html_scanner import RewriteError
 from app.schemas.problem import (
     Problem,
     explain,
 )
-from app.settings.settings import Settings
-from app.stats.queries import Queries
-from app.stats.segments import Saved
+from app.web.context import (
+    WorkspaceContext,
+)
 
 P = ParamSpec("P")
 T = TypeVar("T")
-INLINE_BYTES = 65_536
 METADATA = "metadata."  # how parameters of a query begin that are a message's own data
 
 spec = SpecTree(
@@ -72,34 +58,15 @@ REWRITE, ADMIN = {"key": ["rewrite"]}, {"key": ["admin"]}  # what other operatio
 PROBLEMS = {f"HTTP_{status}": Problem for status in (401, 403, 404, 503)}
 
 
+SUBJECT_FILE = {"content-disposition": 'attachment; filename="subject.json"'}
+
+
 class RequestError(Exception):
     """A request that cannot be served; `field` names the part that is wrong."""
 
     def __init__(self, status: int, detail: str, field: str = "") -> None:
         super().__init__(detail)
         self.status, self.detail, self.field = status, detail, field
-
-
-@dataclass(frozen=True)
-class Parts:
-    """What the endpoints work with."""
-
-    settings: Settings
-    outgoing: Outgoing
-    mailing: Mailing
-    queries: Queries
-    corrections: Corrections
-    suppressions: Suppressions
-    webhooks: Webhooks
-    followups: FollowUps
-    saved: Saved
-    feed: Feed
-    teller: Teller
-    news: News
-    erasures: Erasures
-    dossiers: Dossiers
-    withdrawals: Withdrawals
-    experiments: Experiments
 
 
 def integer(request: Request, name: str, default: int, least: int, most: int) -> int:
@@ -111,15 +78,15 @@ def integer(request: Request, name: str, default: int, least: int, most: int) ->
     return int(text)
 
 
-def parts_of(request: Request, workspace: str) -> Parts:
+def parts_of(request: Request, workspace: str) -> WorkspaceContext:
     """A workspace's parts. Raises RequestError where it is not known, or not yet."""
-    parts: Mapping[str, Parts] = request.app.state.parts
+    parts: Mapping[str, WorkspaceContext] = request.app.state.parts
     if workspace not in parts:
         raise RequestError(503, f"workspace {workspace!r} is not known here: try again in a moment")
     return parts[workspace]
 
 
-def authorized(request: Request, scope: Scope = "read") -> Parts:
+def authorized(request: Request, scope: Scope = "read") -> WorkspaceContext:
     """The parts of the workspace whose key the request carries. Raises RequestError."""
     return parts_of(request, key_of(request, scope).workspace)
 
@@ -141,7 +108,7 @@ def newsletter_id_of(request: Request) -> str:
     try:
         return unquote(request.path_params["newsletter_id"], errors="strict")
     except UnicodeDecodeError:
-        raise RequestError(404, "the newsletter's id is not UTF-8", "newsletter_id") from None
+        raise NotFoundError("newsletter_id", "the newsletter's id is not UTF-8") from None
 
 
 def recipient_of(request: Request) -> str:
@@ -149,7 +116,7 @@ def recipient_of(request: Request) -> str:
     try:
         return unquote(request.path_params["recipient"], errors="strict")
     except UnicodeDecodeError:
-        raise RequestError(404, "the recipient is not UTF-8", "recipient") from None
+        raise NotFoundError("recipient", "the recipient is not UTF-8") from None
 
 
 async def body_of(request: Request, limit: int) -> bytes:
@@ -183,11 +150,9 @@ def invalid(error: Exception) -> RequestError:
 
 
 async def offloaded(size: float, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Large work in a thread, so that hits need not wait for it."""
+    """Rewrite a mail, a large one in a thread. Raises RequestError where it cannot be read."""
     try:
-        if size > INLINE_BYTES:
-            return await asyncio.to_thread(work, *args, **kwargs)
-        return work(*args, **kwargs)
+        return await threads.offloaded(size, work, *args, **kwargs)
     except RewriteError as error:
         raise RequestError(422, str(error), "html") from None
     except VariantError as error:

@@ -5,8 +5,9 @@ import pytest
 from sqlalchemy.exc import OperationalError
 
 from app.auth import api_keys as keys_module
-from app.auth.api_keys import KeyNameError, Keys, local_pass
-from app.settings.settings import Settings, load, with_secrets
+from app.auth.api_keys import KeyNameError, Keys, local_token
+from app.settings.load import load, with_secrets
+from app.settings.settings import Settings
 from app.storage.state_db import open_state
 
 
@@ -44,9 +45,12 @@ def test_scopes(keys: Keys, scopes: set[str], may: set[str]) -> None:
 
 def test_what_is_wrong_is_named(keys: Keys) -> None:
     for name, scopes, says in (
-        ("", ["read"], "name"), ("x" * 101, ["read"], "name"), ("a\nb", ["read"], "name"),
-        ("x", [], "scopes"), ("x", ["write"], "scopes"),
-    ):  # fmt: skip
+        ("", ["read"], "name"),
+        ("x" * 101, ["read"], "name"),
+        ("a\nb", ["read"], "name"),
+        ("x", [], "scopes"),
+        ("x", ["write"], "scopes"),
+    ):
         with pytest.raises(KeyNameError, match=f"^{says}: "):
             keys.add("default", name, scopes, "")
     assert keys.all("default") == []
@@ -61,7 +65,7 @@ def test_a_key_that_another_process_revokes_ends(
     assert not other.revoke("acme", made.id)  # another workspace's
     assert other.revoke("default", made.id) and not other.revoke("default", made.id)
     assert other.find(secret) is None
-    monkeypatch.setattr(keys_module, "LOOK", 0.0)
+    monkeypatch.setattr(keys_module, "POLL_SECONDS", 0.0)
     assert keys.find(secret) is None
     (listed,) = keys.all("default")
     assert listed.revoked and listed.hint == secret[:6]
@@ -91,7 +95,7 @@ def test_while_state_db_is_away_known_keys_go_on(
     def away(*_: object) -> None:
         raise OperationalError("", None, Exception("disk I/O error"))
 
-    monkeypatch.setattr(keys_module, "LOOK", 0.0)
+    monkeypatch.setattr(keys_module, "POLL_SECONDS", 0.0)
     monkeypatch.setattr(keys._engine, "connect", away)
     assert keys.find(secret) and keys.find("the-operators-own")
     assert keys.find("mw_none") is None
@@ -135,11 +139,11 @@ def test_uses_are_noted_at_the_end_and_later_while_state_db_is_away(
 def test_a_pass_is_of_one_workspace_and_of_this_data_folder(
     keys: Keys, chosen: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = keys.find(local_pass(chosen, "acme"))
+    found = keys.find(local_token(chosen, "acme"))
     assert found and found.workspace == "acme" and found.may("admin")
     elsewhere = with_secrets(load(data_dir=tmp_path / "other"))
-    assert keys.find(local_pass(elsewhere)) is None
-    assert keys.find(local_pass(chosen) + "x") is None
-    old = local_pass(chosen)
+    assert keys.find(local_token(elsewhere)) is None
+    assert keys.find(local_token(chosen) + "x") is None
+    old = local_token(chosen)
     monkeypatch.setattr(keys_module, "PASS_SECONDS", -1)
     assert keys.find(old) is None

@@ -11,11 +11,12 @@ from app.auth.login_guard import (
     FREE_TRIES,
     FREE_TRIES_OF_NAME,
     WAIT_SECONDS,
-    Throttle,
+    LoginThrottle,
     ThrottledError,
     neighbourhood,
 )
-from app.storage.state_db import open_state, wrong_passwords
+from app.storage.state_db import open_state
+from app.storage.tables import login_failures
 
 
 @pytest.fixture
@@ -23,7 +24,7 @@ def engine(tmp_path: Path) -> Engine:
     return open_state(tmp_path)
 
 
-def tries(throttle: Throttle, address: str, name: str, count: int) -> None:
+def tries(throttle: LoginThrottle, address: str, name: str, count: int) -> None:
     for _ in range(count):
         throttle.check(address, name)
         throttle.wrong(address, name)
@@ -32,7 +33,7 @@ def tries(throttle: Throttle, address: str, name: str, count: int) -> None:
 def test_wrong_passwords_make_an_address_wait(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    throttle = Throttle(engine)
+    throttle = LoginThrottle(engine)
     tries(throttle, "a", "ann", FREE_TRIES)
     with pytest.raises(ThrottledError) as caught:
         throttle.check("a", "bob")
@@ -43,7 +44,7 @@ def test_wrong_passwords_make_an_address_wait(
 
 
 def test_wrong_passwords_from_many_addresses_make_a_name_wait(engine: Engine) -> None:
-    throttle = Throttle(engine)
+    throttle = LoginThrottle(engine)
     for number in range(FREE_TRIES_OF_NAME):
         tries(throttle, str(number), "ann", 1)
     with pytest.raises(ThrottledError):
@@ -54,7 +55,7 @@ def test_wrong_passwords_from_many_addresses_make_a_name_wait(engine: Engine) ->
 
 
 def test_whoever_has_an_ipv6_address_has_its_64_bits_of_them(engine: Engine) -> None:
-    throttle = Throttle(engine)
+    throttle = LoginThrottle(engine)
     for number in range(FREE_TRIES):
         tries(throttle, f"2001:db8::{number:x}", "ann", 1)
     with pytest.raises(ThrottledError):
@@ -64,7 +65,7 @@ def test_whoever_has_an_ipv6_address_has_its_64_bits_of_them(engine: Engine) -> 
 
 
 def test_processes_count_together(engine: Engine, tmp_path: Path) -> None:
-    one, other = Throttle(engine), Throttle(open_state(tmp_path))
+    one, other = LoginThrottle(engine), LoginThrottle(open_state(tmp_path))
     for number in range(FREE_TRIES):
         tries((one, other)[number % 2], "192.0.2.7", f"name{number}", 1)
     for throttle in one, other:
@@ -77,12 +78,12 @@ def test_processes_count_together(engine: Engine, tmp_path: Path) -> None:
 def test_only_the_last_minute_is_remembered_and_nobody_can_be_read(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    throttle = Throttle(engine)
+    throttle = LoginThrottle(engine)
     for number in range(10):
         throttle.wrong(f"192.0.2.{number}", "ann")
     monkeypatch.setattr(throttles, "WAIT_SECONDS", 0)
     throttle.wrong("192.0.2.77", "kim")
     with engine.connect() as connection:
-        rows = connection.execute(select(wrong_passwords)).fetchall()
+        rows = connection.execute(select(login_failures)).fetchall()
     assert [row.tries for row in rows] == [1, 1]
     assert all(re.fullmatch("[0-9a-f]{64}", row.whose) for row in rows)

@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import pytest
+from argon2 import PasswordHasher
 from sqlalchemy import Engine
 
 from app.auth import sessions as sessions_module
@@ -35,14 +36,40 @@ def test_passwords_are_hashed_by_argon2id(state: Engine, tmp_path: Path) -> None
     assert not any(PASSWORD.encode() in path.read_bytes() for path in tmp_path.iterdir())
 
 
+def test_a_login_renews_a_hash_of_other_costs(state: Engine) -> None:
+    users = Users(state)
+    users.add("ann", "default", "viewer")
+
+    def stored() -> str:
+        with state.connect() as connection:
+            return str(connection.exec_driver_sql("SELECT password FROM users").scalar_one())
+
+    old = PasswordHasher(time_cost=1, memory_cost=8192).hash(PASSWORD)
+    with state.begin() as connection:
+        connection.exec_driver_sql("UPDATE users SET password = ?", (old,))
+    assert users.by_password("ann", "a wrong password") is None
+    assert stored() == old
+    assert users.by_password("ann", PASSWORD)
+    renewed = stored()
+    assert renewed.startswith("$argon2id$v=19$m=65536,t=3,p=4$")
+    assert users.by_password("ann", PASSWORD)
+    assert stored() == renewed
+
+
 @pytest.mark.parametrize(
     ("name", "role", "password", "says"),
-    [("", "viewer", "", "name"), (" ann", "viewer", "", "name"), ("a\tb", "viewer", "", "name"),
-     ("x" * 101, "viewer", "", "name"), ("admin", "viewer", "", "name"),
-     ("ann", "owner", "", "role"),
-     ("ann", "viewer", "short", "password"), ("ann", "viewer", "x" * 201, "password"),
-     ("there", "viewer", "", "name: 'there' is taken")],
-)  # fmt: skip
+    [
+        ("", "viewer", "", "name"),
+        (" ann", "viewer", "", "name"),
+        ("a\tb", "viewer", "", "name"),
+        ("x" * 101, "viewer", "", "name"),
+        ("admin", "viewer", "", "name"),
+        ("ann", "owner", "", "role"),
+        ("ann", "viewer", "short", "password"),
+        ("ann", "viewer", "x" * 201, "password"),
+        ("there", "viewer", "", "name: 'there' is taken"),
+    ],
+)
 def test_what_is_wrong_is_named(
     state: Engine, name: str, role: str, password: str, says: str
 ) -> None:
@@ -60,9 +87,10 @@ def test_roles_include_those_before_them(state: Engine) -> None:
         for user in [users.add(f"an {role}", "x", role) for role in users_module.ROLES]
     }
     assert may == {
-        "viewer": ["viewer"], "editor": ["viewer", "editor"],
+        "viewer": ["viewer"],
+        "editor": ["viewer", "editor"],
         "admin": ["viewer", "editor", "admin"],
-    }  # fmt: skip
+    }
 
 
 def test_a_new_password_ends_every_session_but_the_one_at_hand(state: Engine) -> None:
@@ -160,8 +188,10 @@ def test_a_link_spares_the_old_password_once(state: Engine) -> None:
 def test_the_last_administrator_of_a_workspace_stays(state: Engine) -> None:
     users = Users(state)
     for name, workspace, role in (
-        ("ann", "acme", "admin"), ("bob", "acme", "editor"), ("zoe", "zoo", "admin"),
-    ):  # fmt: skip
+        ("ann", "acme", "admin"),
+        ("bob", "acme", "editor"),
+        ("zoe", "zoo", "admin"),
+    ):
         users.add(name, workspace, role)
     before, last = users.all("acme"), "role: 'ann' is the last admin of workspace 'acme'"
     with pytest.raises(UserError, match=last):

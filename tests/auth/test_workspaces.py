@@ -7,9 +7,10 @@ from typer.testing import CliRunner
 from app.auth.workspaces import DEFAULT, WorkspaceError, Workspaces
 from app.cli.main import cli
 from app.server.workspaces import readers
-from app.settings.settings import Settings, load, with_secrets
+from app.settings.load import load, with_secrets
+from app.settings.settings import Settings
 from app.storage.state_db import open_state
-from app.tracking.tokens import LinkToken, Readers, Tokens
+from app.tracking.tokens import LinkToken, TokenReaders, Tokens
 from tests.support.service import Service, paths, tracked_urls
 
 MAIL = '<body><a href="https://example.com/boots">x</a></body>'
@@ -19,10 +20,11 @@ MAIL = '<body><a href="https://example.com/boots">x</a></body>'
 def chosen(tmp_path: Path) -> Settings:
     return with_secrets(
         load(
-            data_dir=tmp_path, public_url="https://click.example",
+            data_dir=tmp_path,
+            public_url="https://click.example",
             dashboard_url="https://console.example",
         )
-    )  # fmt: skip
+    )
 
 
 @pytest.fixture
@@ -97,7 +99,7 @@ def test_links_of_an_old_domain_live_on(chosen: Settings, state: Engine) -> None
     found.move("acme", "https://new.example")
     by_host = readers(found.all())
     assert set(by_host) == {b"", b"click.example", b"new.example"}
-    assert isinstance(by_host[b""], Readers)  # what a host of nobody's takes
+    assert isinstance(by_host[b""], TokenReaders)  # what a host of nobody's takes
     link = LinkToken(1, 0, "https://example.com/")
     assert by_host[b""].read_link(Tokens(acme.secret_keys).link(link)) == link
 

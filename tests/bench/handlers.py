@@ -18,7 +18,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.storage.journal import Journal
-from app.tracking.middleware import GIF, PIXEL, Tracking
+from app.tracking.middleware import GIF, PIXEL, TrackingMiddleware
 from app.tracking.tokens import BadTokenError, LinkToken, MessageToken, Tokens
 
 KEY = "a signing key for the bench, of no use elsewhere"
@@ -55,7 +55,7 @@ def mailwake(folder: Path, sync_ms: int) -> ASGIApp:
         yield
         await journal.close()
 
-    return Tracking(Starlette(lifespan=lifespan), {b"": Tokens([KEY])}, journal)
+    return TrackingMiddleware(Starlette(lifespan=lifespan), {b"": Tokens([KEY])}, journal)
 
 
 def postgresql(folder: Path) -> ASGIApp:
@@ -78,9 +78,13 @@ def postgresql(folder: Path) -> ASGIApp:
         await held["pool"].execute(
             "INSERT INTO opens (at, message, newsletter, recipient, address, agent)"
             " VALUES ($1, $2, $3, $4, $5, $6)",
-            datetime.now(UTC), token.message.hex(), token.newsletter, token.recipient,
-            request.client.host if request.client else "", request.headers.get("user-agent", ""),
-        )  # fmt: skip
+            datetime.now(UTC),
+            token.message.hex(),
+            token.newsletter,
+            token.recipient,
+            request.client.host if request.client else "",
+            request.headers.get("user-agent", ""),
+        )
         return Response(GIF, media_type="image/gif", headers={"cache-control": "no-store"})
 
     return Starlette(routes=[Route("/o/{message}", pixel)], lifespan=lifespan)
@@ -96,6 +100,12 @@ HANDLERS: dict[str, Callable[[Path], ASGIApp]] = {
 if __name__ == "__main__":
     name, port, folder = sys.argv[1:]
     uvicorn.run(
-        HANDLERS[name](Path(folder)), port=int(port), http="httptools", loop="uvloop",
-        access_log=False, log_level="error", server_header=False, backlog=4096,
-    )  # fmt: skip
+        HANDLERS[name](Path(folder)),
+        port=int(port),
+        http="httptools",
+        loop="uvloop",
+        access_log=False,
+        log_level="error",
+        server_header=False,
+        backlog=4096,
+    )

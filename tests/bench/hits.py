@@ -117,10 +117,21 @@ def _wrk(subject: Subject) -> Taken:
     """The load has the second core, or shares both."""
     pinned = ["taskset", "-c", "1"] if subject.cores == "0" else []
     out = subprocess.run(
-        [*pinned, "wrk", "-t1", f"-c{CONNECTIONS}", f"-d{SECONDS}s", "--latency",
-         "-s", str(subject.load), f"http://127.0.0.1:{subject.port}"],
-        capture_output=True, text=True, check=True,
-    ).stdout  # fmt: skip
+        [
+            *pinned,
+            "wrk",
+            "-t1",
+            f"-c{CONNECTIONS}",
+            f"-d{SECONDS}s",
+            "--latency",
+            "-s",
+            str(subject.load),
+            f"http://127.0.0.1:{subject.port}",
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
     rate = re.search(r"Requests/sec:\s+([\d.]+)", out)
     p99 = re.search(r"99%\s+([\d.]+)(us|ms|s)", out)
     errors = re.search(r"Socket errors.*|Non-2xx or 3xx.*", out)

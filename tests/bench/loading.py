@@ -11,8 +11,9 @@ from pathlib import Path
 from app.demo import agents
 from app.events.feed import Feed
 from app.ingest.loader import Loader
-from app.model.records import Hit, Kind, encode, new_id, now_ms
-from app.settings.settings import load
+from app.model.ids import new_id
+from app.model.records import Hit, Kind, encode, now_ms
+from app.settings.load import load
 from app.storage.clickhouse import Storage
 from app.storage.state_db import open_state
 
@@ -55,13 +56,19 @@ def _seal(folder: Path, count: int) -> None:
         lines = b"".join(
             encode(
                 Hit(
-                    chance.choice(KINDS), now_ms(), "default", chance.randrange(9),
-                    os.urandom(16).hex(), chance.getrandbits(64), chance.randrange(30),
-                    user_agent=chance.choice(strings), address="192.0.2.7",
+                    chance.choice(KINDS),
+                    now_ms(),
+                    "default",
+                    chance.randrange(9),
+                    os.urandom(16).hex(),
+                    chance.getrandbits(64),
+                    chance.randrange(30),
+                    user_agent=chance.choice(strings),
+                    address="192.0.2.7",
                 )
             )
             for _ in range(HITS)
-        )  # fmt: skip
+        )
         (folder / f"{uuid.UUID(bytes=new_id())}.seg").write_bytes(lines)
 
 

@@ -15,8 +15,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from app.model.records import newsletter_key
-from app.settings.settings import load
+from app.model.ids import newsletter_key
+from app.settings.load import load
 from app.stats import recipients
 from app.stats.filters import Filters
 from app.stats.queries import Queries
@@ -183,9 +183,15 @@ def _optimize(client: Any) -> None:
 
 
 TABLES = (
-    "hits", "hits_by_minute", "hits_by_message", "clicks_by_link", "clicks_by_place",
-    "hits_by_agent", "messages", "link_carried",
-)  # fmt: skip
+    "hits",
+    "hits_by_minute",
+    "hits_by_message",
+    "clicks_by_link",
+    "clicks_by_place",
+    "hits_by_agent",
+    "messages",
+    "link_carried",
+)
 
 
 def _questions(queries: Queries) -> dict[str, Callable[[], Any]]:

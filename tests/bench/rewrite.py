@@ -18,7 +18,7 @@ import pytest
 
 from app.messages.prepare import _edits
 from app.rewriting import mime, proof
-from app.rewriting.html import Compiled, Link, Options, RewriteError, compile_html
+from app.rewriting.html import CompiledBody, Link, Options, RewriteError, compile_html
 from app.rewriting.mime import Edit, Leaf
 from app.tracking.tokens import LinkToken, MessageToken, Tokens
 from tests.support.paths import SHARED
@@ -64,7 +64,7 @@ def each(work: Callable[[bytes], object], mails: list[bytes]) -> None:
         work(mail)
 
 
-def compiled(html: bytes) -> Compiled:
+def compiled(html: bytes) -> CompiledBody:
     return compile_html(html, Options(), lambda link: f"L{link.index}", US, None)
 
 

@@ -22,17 +22,9 @@ from app.demo import agents
 from app.events.feed import Feed
 from app.ingest.corrections import Corrections
 from app.ingest.loader import Loader
-from app.model.records import (
-    Hit,
-    Kind,
-    Message,
-    Newsletter,
-    PlacedLink,
-    encode,
-    new_id,
-    newsletter_key,
-)
-from app.settings.settings import load
+from app.model.ids import new_id, newsletter_key
+from app.model.records import Hit, Kind, Message, Newsletter, PlacedLink, encode
+from app.settings.load import load
 from app.storage.clickhouse import Storage
 from app.storage.state_db import open_state
 from tests.support.hit_load import Load
@@ -60,7 +52,7 @@ def _tables(folder: Path) -> None:
     storage.migrate()
     feed = Feed(open_state(folder))
     loader, corrections = Loader(journal, storage, feed=feed), Corrections(journal, storage)
-    settle = partial(corrections.settle, 0)
+    settle = partial(corrections.reclassify_recent, 0)
     size = lines = 0
     taken = {"loading": [0.0, 0.0], "correcting": [0.0, 0.0]}
     chance = random.Random(7)
@@ -125,11 +117,16 @@ def _hits(
         kind: Kind = "click" if chance.random() < 0.2 else "open"
         link = min(int(chance.expovariate(0.3)), LINKS - 1) if kind == "click" else -1
         yield Hit(
-            kind, sent + min(int(chance.expovariate(1 / 2e7)), 172_800_000), "default", key,
-            ids[who], people[who], link,
+            kind,
+            sent + min(int(chance.expovariate(1 / 2e7)), 172_800_000),
+            "default",
+            key,
+            ids[who],
+            people[who],
+            link,
             address=f"{chance.randrange(1, 223)}.{chance.randrange(256)}.{chance.randrange(256)}.0",
             user_agent=chance.choice(AGENTS),
-        )  # fmt: skip
+        )
 
 
 def _merged(storage: Storage) -> None:

@@ -15,8 +15,8 @@ from typing import Any, cast
 import uvloop
 from aiosmtpd.smtp import SMTP, Envelope
 
-from app.settings.settings import load
-from app.smtp.upstream import Upstream
+from app.settings.load import load
+from app.smtp.upstream import SmarthostConnection
 from tests.bench.rewrite import mail_of_50_kb
 from tests.support.paths import ROOT
 from tests.support.service import free_port
@@ -56,7 +56,7 @@ class Sink(asyncio.Protocol):
 class Relay:
     """aiosmtpd that hands on what it gets, by the gateway's own connection to the smarthost."""
 
-    def __init__(self, upstream: Upstream) -> None:
+    def __init__(self, upstream: SmarthostConnection) -> None:
         self.upstream = upstream
 
     async def handle_DATA(self, _: Any, __: Any, envelope: Envelope) -> str:  # noqa: N802
@@ -73,7 +73,9 @@ async def plain(port: int, smarthost: str) -> None:
     loop = asyncio.get_running_loop()
     settings = load(smarthost=smarthost)
     server = await loop.create_server(
-        lambda: LongLines(Relay(Upstream(settings)), data_size_limit=50_000_000, loop=loop),
+        lambda: LongLines(
+            Relay(SmarthostConnection(settings)), data_size_limit=50_000_000, loop=loop
+        ),
         "127.0.0.1",
         port,
     )

@@ -44,9 +44,26 @@ def hostile(count: int, seed: int) -> list[str]:
     """Random and hostile agents: noise, repetition, pieces of real ones, far too long ones."""
     rng = random.Random(seed)
     pieces = (
-        "Mozilla/5.0 ", "(", ")", "; ", "Windows NT 10.0", "Android 14", "like Gecko", "Safari/",
-        "Chrome/", "Version/", "Mobile ", "bot", "spider", "0.0.", "\t", "\x00", "://", "é", "漢",
-    )  # fmt: skip
+        "Mozilla/5.0 ",
+        "(",
+        ")",
+        "; ",
+        "Windows NT 10.0",
+        "Android 14",
+        "like Gecko",
+        "Safari/",
+        "Chrome/",
+        "Version/",
+        "Mobile ",
+        "bot",
+        "spider",
+        "0.0.",
+        "\t",
+        "\x00",
+        "://",
+        "é",
+        "漢",
+    )
     found = []
     for _ in range(count):
         length = rng.choice((5, 60, 200, 512, 3000))

@@ -8,13 +8,14 @@ import pytest
 
 from app.consent.erasure_requests import ErasedError, Erasures
 from app.consent.suppressions import Suppressions
-from app.events.enrich import Wanted
+from app.events.event_filter import EventFilter
 from app.events.feed import Cursor, Feed
 from app.events.followups import FollowUps, Rule, Sent
 from app.events.safe_http import Answer
 from app.events.webhooks import Webhooks
-from app.ingest.loader import rows
-from app.model.records import NOBODY, Hit, Message, encode, new_id, now_ms
+from app.ingest.rows import rows
+from app.model.ids import new_id
+from app.model.records import NOBODY, Hit, Message, encode, now_ms
 from app.storage.state_db import open_state
 
 WHO = 2**64 - 17  # fills 64 bits, which SQLite holds with a sign
@@ -61,18 +62,32 @@ def test_its_lines_are_loaded_as_nobodys_and_count(erasures: Erasures) -> None:
         encode(Message(now_ms(), "default", 5, message, WHO, "ann@example.com"))
         for message in (before, after)
     ] + [
-        encode(Hit("click", now_ms(), "default", 5, message, WHO, 1, "https://example.com/",
-                   address="203.0.113.7", user_agent="Mozilla/5.0 (X11) Thunderbird/140",
-                   purpose="p", fetch_mode="navigate"))
+        encode(
+            Hit(
+                "click",
+                now_ms(),
+                "default",
+                5,
+                message,
+                WHO,
+                1,
+                "https://example.com/",
+                address="203.0.113.7",
+                user_agent="Mozilla/5.0 (X11) Thunderbird/140",
+                purpose="p",
+                fetch_mode="navigate",
+            )
+        )
         for message in (before, after)
-    ]  # fmt: skip
+    ]
     plain = rows(b"".join(lines), str(UUID(int=1)), 9)
     found = rows(b"".join(lines), str(UUID(int=1)), 9, None, erasures)
     assert [hit.message for hit in found.erased] == [before] and not plain.erased
     sent = [msgspec.json.decode(line) for line in found.tables["messages"].splitlines()]
     assert [(one["recipient"], one["address"]) for one in sent] == [
-        (NOBODY, ""), (WHO, "ann@example.com"),
-    ]  # fmt: skip
+        (NOBODY, ""),
+        (WHO, "ann@example.com"),
+    ]
     hits = [msgspec.json.decode(line) for line in found.tables["hits"].splitlines()]
     was = [msgspec.json.decode(line) for line in plain.tables["hits"].splitlines()]
     assert hits[1] == was[1]
@@ -98,24 +113,24 @@ def test_whoever_was_erased_and_unsubscribes_gets_no_mail(tmp_path: Path) -> Non
 def test_nothing_that_was_looked_up_before_is_kept_after(tmp_path: Path) -> None:
     state = open_state(tmp_path)
     hooks, rules, erasures = Webhooks(state), FollowUps(state), Erasures(state)
-    hook = hooks.add("https://hooks.example/", Wanted(), False, Cursor())
+    hook = hooks.add("https://hooks.example/", EventFilter(), False, Cursor())
     rule = rules.add("Thank", hook.id, Rule("clicked"), Cursor())
     seen = erasures.newest()
-    assert hooks.take(hook, [], Cursor(1, 1), seen) == 0
+    assert hooks.enqueue(hook, [], Cursor(1, 1), seen) == 0
     erasures.begin("default", WHO, "ann@example.com")
     with pytest.raises(ErasedError):
-        hooks.take(hook, [], Cursor(2, 2), seen)
+        hooks.enqueue(hook, [], Cursor(2, 2), seen)
     with pytest.raises(ErasedError):
-        rules.take(rule, [], Cursor(2, 2), Sent(5), seen)
+        rules.enqueue(rule, [], Cursor(2, 2), Sent(5), seen)
     assert [one.cursor for one in hooks.all()] == [Cursor(1, 1)]
     assert [one.cursor for one in rules.all()] == [Cursor()]
-    assert hooks.take(hook, [], Cursor(2, 2), erasures.newest()) == 0
+    assert hooks.enqueue(hook, [], Cursor(2, 2), erasures.newest()) == 0
 
 
 def test_a_delivery_that_was_emptied_while_it_was_sent_is_not_sent_again(tmp_path: Path) -> None:
     state = open_state(tmp_path)
     hooks = Webhooks(state)
-    hook = hooks.add("https://hooks.example/", Wanted(), False, Cursor())
+    hook = hooks.add("https://hooks.example/", EventFilter(), False, Cursor())
     hooks.test(hook)
     (sending,) = hooks.log(hook.id, 0, 10)
     with state.begin() as connection:
@@ -123,7 +138,7 @@ def test_a_delivery_that_was_emptied_while_it_was_sent_is_not_sent_again(tmp_pat
             "UPDATE deliveries SET state = 'erased', due = NULL, body = x'7b7d'"
         )
     hooks.failed(sending, "timed out")
-    hooks.arrived(sending, Answer(200, None, ""))
+    hooks.mark_delivered(sending, Answer(200, None, ""))
     assert [(one.state, one.due, one.body) for one in hooks.log(hook.id, 0, 10)] == [
         ("erased", None, b"{}")
     ]

@@ -14,8 +14,8 @@ import pytest
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.consent.withdrawals import ALL, Withdrawals
-from app.model.records import recipient_key
-from app.settings.settings import load, with_secrets
+from app.model.ids import recipient_key
+from app.settings.load import load, with_secrets
 from app.storage.state_db import open_state
 from tests.support.paths import ROOT
 from tests.support.service import Service, paths, tracked_urls
@@ -134,15 +134,20 @@ def test_what_is_wrong_is_named(
 def test_the_command_line_reaches_a_running_service(service: Service) -> None:
     def run(*words: str) -> str:
         done = subprocess.run(
-            [sys.executable, "-m", "app", "consent", *words], env=service.env,
-            cwd=ROOT, capture_output=True, text=True, check=True,
-        )  # fmt: skip
+            [sys.executable, "-m", "app", "consent", *words],
+            env=service.env,
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
         return done.stdout
 
     pixel = next(
-        path for path in paths(tracked_urls(service.rewrite("cli", HTML, "cleo@x.example")["html"]))
+        path
+        for path in paths(tracked_urls(service.rewrite("cli", HTML, "cleo@x.example")["html"]))
         if path.startswith("/o/")
-    )  # fmt: skip
+    )
     assert "opens of all newsletters" in run("withdraw", "cleo@x.example", "--axis", "opens")
     seen = dropped(service)
     end = time.monotonic() + 20

@@ -25,7 +25,7 @@ from app.demo import agents, run_traffic, waves
 from app.demo.audience import DATACENTRES, MAILBOXES, Reader, audience
 from app.demo.mailings import NEWSLETTERS, TRANSACTIONAL, Mailing
 from app.demo.reactions import FOR_OUTLOOK, LATEST, Act, attraction, reactions
-from app.rewriting.html import Compiled, Options, compile_html
+from app.rewriting.html import CompiledBody, Options, compile_html
 from tests.support.service import Service, free_port
 
 MAILINGS = (*NEWSLETTERS, *TRANSACTIONAL)
@@ -333,7 +333,7 @@ def test_outlook_alone_follows_the_buttons_made_for_it() -> None:
 # --- What is sent --------------------------------------------------------------------------------
 
 
-def compiled(mailing: Mailing) -> Compiled:
+def compiled(mailing: Mailing) -> CompiledBody:
     html = mailing.html(READERS[0]).encode()
     base = "https://click.example"
     return compile_html(html, Options(own_origins=(base,)), lambda link: f"l{link.index}", base)

@@ -153,6 +153,8 @@ def _django(printed: str, busy: Service, box: Inbox) -> None:
 
 
 CHECKS: Mapping[str, Callable[[str, Service, Inbox], None]] = {
-    "README.md": _readme, "docs/tutorial.md": _tutorial, "docs/smtp.md": _smtp,
+    "README.md": _readme,
+    "docs/tutorial.md": _tutorial,
+    "docs/smtp.md": _smtp,
     "docs/howto/django.md": _django,
-}  # fmt: skip
+}

@@ -75,10 +75,12 @@ def vendor(page: str, folder: Path, **more: str) -> Iterator[Vendor]:
         {"tls": tls}
         if parts.scheme == "smtps"
         else {
-            "tls_context": tls, "require_starttls": True, "auth_required": True,
+            "tls_context": tls,
+            "require_starttls": True,
+            "auth_required": True,
             "auth_require_tls": True,
         }
-    )  # fmt: skip
+    )
     with inbox(auth=True, **asks) as box:
         elsewhere = ELSEWHERE.format(host=parts.hostname, port=parts.port, stand_in=box.port)
         (folder / "sitecustomize.py").write_text(elsewhere)

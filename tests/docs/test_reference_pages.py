@@ -5,7 +5,10 @@ import json
 import msgspec
 import pytest
 
-from app.events import enrich, followups
+from app.schemas.events import (
+    Due,
+    EventOut,
+)
 from tests.references import OUT, pages
 from tests.support.doc_blocks import blocks
 from tests.support.paths import ROOT
@@ -31,7 +34,7 @@ def test_nothing_is_left_out() -> None:
 def test_the_events_of_the_docs_are_events() -> None:
     page = blocks(ROOT / "docs" / "events.md")
     told, due = (one.text for one in page if one.language == "json")
-    for text, kind in ((told, enrich.Told), (due, followups.Due)):
+    for text, kind in ((told, EventOut), (due, Due)):
         msgspec.json.decode(text, type=kind)
         rare = {"previous_verdict", "variant", "experiment"}  # where there is one
         assert set(json.loads(text)) == {f.name for f in msgspec.structs.fields(kind)} - rare

@@ -27,9 +27,13 @@ LOADS = {("script", "src"), ("link", "href"), ("img", "src"), ("iframe", "src"),
 def build(folder: Path) -> subprocess.CompletedProcess[str]:
     command = [str(Path(sys.executable).with_name("zensical")), "build", "--strict"]
     return subprocess.run(
-        [*command, "-f", "zensical.toml"], cwd=folder, capture_output=True, text=True, check=False,
+        [*command, "-f", "zensical.toml"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
         env={**os.environ, "NO_COLOR": "1"},
-    )  # fmt: skip
+    )
 
 
 @pytest.fixture(scope="module")

@@ -25,7 +25,7 @@ def context(request: Any, browser: Browser, service: Service) -> Iterator[Browse
     scheme, width = request.param
     context = browser.new_context(
         base_url=service.url, color_scheme=scheme, viewport={"width": width, "height": 900}
-    )  # fmt: skip
+    )
     yield context
     context.close()
 
@@ -116,8 +116,15 @@ def test_a_viewer_has_nothing_to_change(page: Page, service: Service) -> None:
     fill_in(page, viewer.name, PASSWORD)
     page.goto("/newsletters/looked-at/recipients")
     person = page.locator("tbody a").first.get_attribute("href") or ""
-    for path in ("/", "/segments", "/webhooks", "/webhooks/followups", "/newsletters/looked-at",
-                 "/recipients", person):  # fmt: skip
+    for path in (
+        "/",
+        "/segments",
+        "/webhooks",
+        "/webhooks/followups",
+        "/newsletters/looked-at",
+        "/recipients",
+        person,
+    ):
         page.goto(path)
         expect(page.get_by_role("heading", level=1)).to_be_visible()
         expect(page.get_by_role("link", name="Access", exact=True)).to_have_count(0)

@@ -19,13 +19,26 @@ RUN = """async () => (await axe.run({
         runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
     })).violations.map(v => [v.id, v.help, v.nodes.map(node => node.html).slice(0, 3)])"""
 PAGES = (
-    "/", "/?search=accessible&tag=tag&sort=clicked", "/?search=nothing+like+it", "/?show=all",
-    "/newsletters/accessible", "/newsletters/accessible?show=all&device=desktop",
-    "/newsletters/none", "/newsletters/accessible/recipients", "/recipients", "/docs",
-    "/docs/counting", "/tags", "/tags?search=none", "/newsletters/accessible/clickmap",
+    "/",
+    "/?search=accessible&tag=tag&sort=clicked",
+    "/?search=nothing+like+it",
+    "/?show=all",
+    "/newsletters/accessible",
+    "/newsletters/accessible?show=all&device=desktop",
+    "/newsletters/none",
+    "/newsletters/accessible/recipients",
+    "/recipients",
+    "/docs",
+    "/docs/counting",
+    "/tags",
+    "/tags?search=none",
+    "/newsletters/accessible/clickmap",
     "/newsletters/accessible/experiment",
-    "/compare", "/compare?newsletter=accessible", "/account", "/access",
-)  # fmt: skip
+    "/compare",
+    "/compare?newsletter=accessible",
+    "/account",
+    "/access",
+)
 
 
 @pytest.fixture(scope="module")
@@ -40,9 +53,14 @@ def filled(service: Service) -> Service:
         (agents.FIREFOX, agents.BARRACUDA, agents.GMAIL_PROXY), "ABC", strict=True
     ):
         answer = service.rewrite(
-            newsletter, html, f"{len(agent)}@example.com", sample=True, variant=variant,
-            metadata={"order": "A-" + "1" * 200, "shop": "de"}, rfc_message_id="a@mailer.example",
-        )  # fmt: skip
+            newsletter,
+            html,
+            f"{len(agent)}@example.com",
+            sample=True,
+            variant=variant,
+            metadata={"order": "A-" + "1" * 200, "shop": "de"},
+            rfc_message_id="a@mailer.example",
+        )
         for path in paths(tracked_urls(answer["html"])):
             service.client.get(path, headers={"user-agent": agent})
     service.drained()
@@ -53,9 +71,11 @@ def filled(service: Service) -> Service:
 def context(request: Any, browser: Browser, filled: Service) -> Iterator[BrowserContext]:
     scheme, width = request.param
     context = browser.new_context(
-        base_url=filled.url, color_scheme=scheme, viewport={"width": width, "height": 900},
+        base_url=filled.url,
+        color_scheme=scheme,
+        viewport={"width": width, "height": 900},
         reduced_motion="reduce",
-    )  # fmt: skip
+    )
     yield context
     context.close()
 

@@ -259,9 +259,15 @@ def test_no_page_is_wider_than_the_window(
     page = context.new_page()
     login(page, service)
     for path in (
-        "/", "/newsletters/wide", "/newsletters/none", "/docs", "/docs/counting", "/recipients",
-        "/newsletters/wide?client=none&device=phone", "/?search=Averyvery",
-    ):  # fmt: skip
+        "/",
+        "/newsletters/wide",
+        "/newsletters/none",
+        "/docs",
+        "/docs/counting",
+        "/recipients",
+        "/newsletters/wide?client=none&device=phone",
+        "/?search=Averyvery",
+    ):
         page.goto(path)
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), path
     context.close()

@@ -33,10 +33,16 @@ def serving(
 @pytest.mark.parametrize(
     "kind",
     [
-        "down", "hang", "reset_before", "reset_after_commit", "status_503", "too_many_parts",
-        "read_only", "wrong_password",
+        "down",
+        "hang",
+        "reset_before",
+        "reset_after_commit",
+        "status_503",
+        "too_many_parts",
+        "read_only",
+        "wrong_password",
     ],
-)  # fmt: skip
+)
 def test_a_fault_stops_no_redirect_and_spoils_no_count(
     database: ClickHouseServer, serving: Service, tmp_path: Path, kind: FaultKind
 ) -> None:

@@ -23,12 +23,35 @@ from tests.support.service import Service, free_port, paths, tracked_urls
 from tests.support.smtp_server import Inbox, inbox
 
 PERSON = {"user-agent": agents.CHROME, "sec-fetch-mode": "navigate"}
-PRODUCTS = [f"https://shop.example/products/{name}" for name in (
-    "red-boots", "blue-boots", "wool-hat", "rain-coat", "leather-belt", "sun-hat", "long-scarf",
-    "green-socks", "warm-gloves", "silk-tie", "blue-jeans", "white-shirt", "black-dress",
-    "grey-coat", "brown-shoes", "yellow-cap", "striped-sweater", "plain-blouse", "swim-shorts",
-    "winter-boots", "running-shoes", "hiking-boots", "cotton-shirt", "linen-trousers",
-)]  # fmt: skip
+PRODUCTS = [
+    f"https://shop.example/products/{name}"
+    for name in (
+        "red-boots",
+        "blue-boots",
+        "wool-hat",
+        "rain-coat",
+        "leather-belt",
+        "sun-hat",
+        "long-scarf",
+        "green-socks",
+        "warm-gloves",
+        "silk-tie",
+        "blue-jeans",
+        "white-shirt",
+        "black-dress",
+        "grey-coat",
+        "brown-shoes",
+        "yellow-cap",
+        "striped-sweater",
+        "plain-blouse",
+        "swim-shorts",
+        "winter-boots",
+        "running-shoes",
+        "hiking-boots",
+        "cotton-shirt",
+        "linen-trousers",
+    )
+]
 
 
 class Both(Service):
@@ -43,9 +66,10 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Both]:
     port = free_port()
     with inbox() as box:
         env = {
-            "MAILWAKE_SMTP": "1", "MAILWAKE_SMTP_LISTEN": f"127.0.0.1:{port}",
+            "MAILWAKE_SMTP": "1",
+            "MAILWAKE_SMTP_LISTEN": f"127.0.0.1:{port}",
             "MAILWAKE_SMARTHOST": f"smtp://127.0.0.1:{box.port}",
-        }  # fmt: skip
+        }
         with Both(tmp_path_factory.mktemp("truth") / "data", **env) as running:
             running.smtp_port, running.box = port, box
             running.ready()
@@ -227,8 +251,9 @@ def test_a_stated_family_is_one_link_from_the_first_mail_on(service: Both) -> No
         (first, second) = events(service, newsletter="carts")
         assert first["link"]["id"] == second["link"]["id"] == family["id"]
         assert {first["link"]["url"], second["link"]["url"]} == {
-            "https://shop.example/for/ann/cart", "https://shop.example/for/bob/cart",
-        }  # fmt: skip
+            "https://shop.example/for/ann/cart",
+            "https://shop.example/for/bob/cart",
+        }
         with pytest.raises(MailwakeError) as wrong:
             client.rewrite("carts", "a@example.com", "<p>", link_families=["/a", "?a=1"])
         assert wrong.value.problem.field == "newsletter.link_families"

@@ -20,12 +20,23 @@ def test_no_request_is_answered_with_a_server_error(tmp_path: Path, examples: st
     with Service(tmp_path / "data") as service:
         service.ready()
         run = [
-            str(Path(sys.executable).with_name("schemathesis")), "run",
-            f"{service.url}/openapi.json", "--header", f"Authorization: Bearer {service.api_key}",
-            "--checks", "not_a_server_error", "--exclude-path", "/v1/events/stream",
-            "--max-examples", examples, "--request-timeout", "30", "--suppress-health-check", "all",
+            str(Path(sys.executable).with_name("schemathesis")),
+            "run",
+            f"{service.url}/openapi.json",
+            "--header",
+            f"Authorization: Bearer {service.api_key}",
+            "--checks",
+            "not_a_server_error",
+            "--exclude-path",
+            "/v1/events/stream",
+            "--max-examples",
+            examples,
+            "--request-timeout",
+            "30",
+            "--suppress-health-check",
+            "all",
             "--no-color",
-        ]  # fmt: skip
+        ]
         done = subprocess.run(run, cwd=tmp_path, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout[-5000:]
         paths = service.get("/openapi.json")["paths"]

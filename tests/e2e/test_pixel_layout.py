@@ -35,7 +35,7 @@ LAYOUTS = {
     "images as blocks": b"<style>img{display:block!important;width:100%!important;height:auto!"
     b"important;margin:9px!important;float:right!important}</style>" + TABLE % b"",
     "quirks": b"<body bgcolor=red text=white><center>x",
-}  # fmt: skip
+}
 
 # A float is an item of these like any other.
 ABSOLUTE_ONLY = {

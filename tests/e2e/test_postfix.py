@@ -60,9 +60,16 @@ def test_swaks_to_postfix(between: GatewayProcess, box: Inbox, tmp_path: Path) -
     file = tmp_path / "mail.eml"
     file.write_bytes(mail().replace(b"\r\n", b"\n"))
     swaks = [
-        "swaks", "--server", f"127.0.0.1:{between.port}", "--from", "shop@shop.example",
-        "--data", f"@{file}", "--pipeline", "--to",
-    ]  # fmt: skip
+        "swaks",
+        "--server",
+        f"127.0.0.1:{between.port}",
+        "--from",
+        "shop@shop.example",
+        "--data",
+        f"@{file}",
+        "--pipeline",
+        "--to",
+    ]
     done = subprocess.run([*swaks, "ann@example.com"], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
     assert "<-  250 2.0.0 Ok: queued as" in done.stdout  # Postfix's own answer

@@ -145,9 +145,15 @@ def flatness(told: list[dict[str, Any]], taken: list[dict[str, float]]) -> Itera
 def assert_flat(told: list[dict[str, Any]], taken: list[dict[str, float]]) -> None:
     of = series(told, taken)
     for name, ratio, more in (
-        ("memory_mb", 1.1, 30), ("threads", 1, 4), ("open_files", 1.3, 20),
-        ("journal_files", 1.5, 10), ("journal_mb", 1.5, 8), ("files", 1.5, 200),
-        ("median_ms", 2, 5), ("p99_ms", 2, 50), ("burst_ms", 2, 500),
-    ):  # fmt: skip
+        ("memory_mb", 1.1, 30),
+        ("threads", 1, 4),
+        ("open_files", 1.3, 20),
+        ("journal_files", 1.5, 10),
+        ("journal_mb", 1.5, 8),
+        ("files", 1.5, 200),
+        ("median_ms", 2, 5),
+        ("p99_ms", 2, 50),
+        ("burst_ms", 2, 500),
+    ):
         first, last = of[name]
         assert last <= first * ratio + more, (name, first, last)

@@ -143,9 +143,14 @@ def location(service: Service, link: bytes) -> str:
     fields = dict(line.split(b": ", 1) for line in lines)
     assert status == b"HTTP/1.1 302 Found" and rest == b""
     assert sorted(name.lower() for name in fields) == [
-        b"cache-control", b"connection", b"content-length", b"date", b"location",
-        b"referrer-policy", b"x-robots-tag",
-    ]  # fmt: skip
+        b"cache-control",
+        b"connection",
+        b"content-length",
+        b"date",
+        b"location",
+        b"referrer-policy",
+        b"x-robots-tag",
+    ]
     assert len(lines) == len(fields) and re.fullmatch(
         rb"https?://[!-~]+", fields[b"location"], re.I
     )

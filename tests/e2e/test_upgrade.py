@@ -29,9 +29,11 @@ TARGETS = 4
 def before(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("before")
     packed = subprocess.run(
-        ["git", "archive", BEFORE, "app", "clickhouse", "static", "docs"], cwd=ROOT,
-        capture_output=True, check=False,
-    )  # fmt: skip
+        ["git", "archive", BEFORE, "app", "clickhouse", "static", "docs"],
+        cwd=ROOT,
+        capture_output=True,
+        check=False,
+    )
     if packed.returncode:
         pytest.skip("no history of version 0.1 in this checkout")
     subprocess.run(["tar", "x"], input=packed.stdout, cwd=folder, check=True)
@@ -91,8 +93,9 @@ def test_links_and_figures_of_version_0_1_live_on(before: Path, tmp_path: Path, 
         assert after[boots]["all"]["total"] == expected[0] + expected[1]
         told = [json.loads(line) for line in service.client.get("/v1/events").text.splitlines()]
         of = Counter(
-            event["link"]["id"] for event in told
+            event["link"]["id"]
+            for event in told
             if event["link"] and event["type"] == "message.clicked"
-        )  # fmt: skip
+        )
         assert of == {link["id"]: link["all"]["total"] for link in after.values()}
         assert not any(KEY in json.dumps(event) for event in told)

@@ -27,7 +27,7 @@ from app.auth.api_keys import Keys
 from app.auth.users import Users
 from app.auth.workspaces import DEFAULT
 from app.demo import agents
-from app.settings.settings import load
+from app.settings.load import load
 from app.storage.state_db import open_state
 from app.web.views.urls import page_url
 from tests.e2e.test_dashboard import browser, login
@@ -107,8 +107,10 @@ LOOK = """() => {
 # it is given.
 OWN: Mapping[str, tuple[str, ...]] = {
     "/newsletters/{newsletter_id:path}": (
-        "{page}", "{page}?show=all&client={text}&os={text}&country={text}&device={text}",
-        "{page}?family={text}&step={text}", "/newsletters/{text}",
+        "{page}",
+        "{page}?show=all&client={text}&os={text}&country={text}&device={text}",
+        "{page}?family={text}&step={text}",
+        "/newsletters/{text}",
     ),
     "/newsletters/{newsletter_id:path}/recipients": ("{page}/recipients?search={text}",),
     "/newsletters/{newsletter_id:path}/report": ("{page}/report",),
@@ -121,11 +123,12 @@ OWN: Mapping[str, tuple[str, ...]] = {
     "/compare": ("/compare?newsletter={id}&newsletter={text}",),
     "/webhooks/{webhook_id}": ("/webhooks/{hook}", "/webhooks/{text}"),
     "/segments": (
-        "/segments?newsletter={text}&since={text}&clicked_tag={text}", "/segments?newsletter={id}",
+        "/segments?newsletter={text}&since={text}&clicked_tag={text}",
+        "/segments?newsletter={id}",
     ),
     "/": ("/?show=all&search={text}&tag={text}", "/?sort={text}", "/?after={text}&page={text}"),
     "/login": ("/login?next={text}&code={text}",),
-}  # fmt: skip
+}
 ONCE: Mapping[str, tuple[str, ...]] = {
     "/": ("/?show=all",),
     "/tags": ("/tags?show=all",),
@@ -142,17 +145,27 @@ ONCE: Mapping[str, tuple[str, ...]] = {
 # Streams, which the pages above are looked at with, files, answers for programs, and pages that
 # show nothing of what is stored.
 OTHERS = {
-    "/live", "/tags/live", "/newsletters/{newsletter_id:path}/live", "/webhooks/{webhook_id}/live",
-    "/newsletters/{newsletter_id:path}/export", "/segments/export", "/recipients/{key:int}/export",
-    "/openapi.json", "/healthz", "/readyz", "/metrics", "/docs", "/docs/counting",
-}  # fmt: skip
+    "/live",
+    "/tags/live",
+    "/newsletters/{newsletter_id:path}/live",
+    "/webhooks/{webhook_id}/live",
+    "/newsletters/{newsletter_id:path}/export",
+    "/segments/export",
+    "/recipients/{key:int}/export",
+    "/openapi.json",
+    "/healthz",
+    "/readyz",
+    "/metrics",
+    "/docs",
+    "/docs/counting",
+}
 
 
 def test_every_page_is_visited(tmp_path: Path) -> None:
     code = (
         "import json; from starlette.routing import Route\n"
         "from app.server.service import Mailwake\n"
-        "from app.settings.settings import load, with_secrets\n"
+        "from app.settings.load import load, with_secrets\n"
         "found = Mailwake(with_secrets(load(public_url='http://x')))\n"
         "print(json.dumps([r.path for r in found.starlette.routes"
         " if isinstance(r, Route) and 'GET' in (r.methods or ())]))"
@@ -204,25 +217,38 @@ class Stored:
             f'<a href="https://example.com/?{attribute["name"]}">{text}</a>{text}{MARKUP}'
         )
         newsletter = {
-            "id": self.of["id"], "name": self.of["name"], "subject": self.of["subject"],
+            "id": self.of["id"],
+            "name": self.of["name"],
+            "subject": self.of["subject"],
             "tags": [self.of["tag"]],
-        }  # fmt: skip
+        }
         self.hook = self.post(
-            "/v1/webhooks", url=f"{receiver}/{name}?`{{7*7}}&quot;onload=alert(1)",
-            newsletters=[self.of["id"]], labels=[self.of["label"]], tags=[text],
-        )["id"]  # fmt: skip
+            "/v1/webhooks",
+            url=f"{receiver}/{name}?`{{7*7}}&quot;onload=alert(1)",
+            newsletters=[self.of["id"]],
+            labels=[self.of["label"]],
+            tags=[text],
+        )["id"]
         every = self.post("/v1/webhooks", url=f"{receiver}/{name}", newsletters=[self.of["id"]])
         self.hook = every["id"]
         self.post(
-            "/v1/followups", name=self.of["followup"], webhook_id=self.hook, when="clicked",
-            newsletters=[self.of["id"]], labels=[self.of["label"]], tags=[self.of["tag"]],
-        )  # fmt: skip
+            "/v1/followups",
+            name=self.of["followup"],
+            webhook_id=self.hook,
+            when="clicked",
+            newsletters=[self.of["id"]],
+            labels=[self.of["label"]],
+            tags=[self.of["tag"]],
+        )
         visible = re.sub(r"[\x00-\x1f\x7f]", "", text)[:48].strip()  # what a variant's name may be
         shares = [{"variant": f"{n}{visible}"} for n in "AB"]
         self.post(
-            f"/v1/newsletters/{quote(self.of['id'], safe='')}/experiment", variants=shares,
-            figure="link", link=self.of["label"], decide_after_messages=100,
-        )  # fmt: skip
+            f"/v1/newsletters/{quote(self.of['id'], safe='')}/experiment",
+            variants=shares,
+            figure="link",
+            link=self.of["label"],
+            decide_after_messages=100,
+        )
         saved = {"newsletter": self.of["id"], "clicked_tag": [text]}
         named = quote(self.of["segment"], safe="")
         assert service.client.put(f"/v1/saved-segments/{named}", json=saved).status_code < 300
@@ -234,9 +260,12 @@ class Stored:
         agent = f"Mozilla/5.0 {text} Thunderbird/140.0 {text}".encode()
         for shown in (agents.CHROME.encode(), agent):
             answer = service.rewrite(
-                newsletter, html, self.of["recipient"], sample=True,
+                newsletter,
+                html,
+                self.of["recipient"],
+                sample=True,
                 metadata={"note": self.of["metadata"]},
-            )  # fmt: skip
+            )
             self.message = answer["message_id"]
             for path in paths(tracked_urls(answer["html"])):
                 names = (b"purpose", b"referer", b"x-forwarded-for", b"accept-language")
@@ -251,10 +280,13 @@ class Stored:
 
     def addresses(self, visits: Mapping[str, tuple[str, ...]], key: str) -> Iterator[str]:
         given = {
-            "page": page_url(self.of["id"]), "id": quote(self.of["id"], safe=""), "key": key,
-            "hook": self.hook, "message": self.message,
+            "page": page_url(self.of["id"]),
+            "id": quote(self.of["id"], safe=""),
+            "key": key,
+            "hook": self.hook,
+            "message": self.message,
             "text": quote(self.text.replace("/", "%2F"), safe=""),
-        }  # fmt: skip
+        }
         for addresses in visits.values():
             for address in addresses:
                 yield address.format(**given)

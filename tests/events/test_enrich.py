@@ -5,23 +5,16 @@ from pathlib import Path
 
 import pytest
 
-from app.events.enrich import LinkTold, Teller
+from app.events.enrich import EventEnricher
 from app.events.feed import Cursor, Event, Row
 from app.ingest.loader import Loader
 from app.links import identity
-from app.model.records import (
-    Carried,
-    Hit,
-    Link,
-    Message,
-    Newsletter,
-    PlacedLink,
-    encode,
-    new_id,
-    newsletter_key,
-)
-from app.stats.queries import Queries, sql
+from app.model.ids import new_id, newsletter_key
+from app.model.records import Carried, Hit, Link, Message, Newsletter, PlacedLink, encode
+from app.schemas.events import EventLink
+from app.stats.queries import Queries
 from app.storage.clickhouse import Storage
+from app.storage.sql import sql
 
 NAME = "told links"
 KEY = newsletter_key("default", NAME)
@@ -31,61 +24,80 @@ LABELS = {"Boots": ("boots",), "Shop now": ("sale",)}
 
 
 @pytest.fixture(scope="module")
-def teller(storage: Storage, tmp_path_factory: pytest.TempPathFactory) -> Teller:
+def enricher(storage: Storage, tmp_path_factory: pytest.TempPathFactory) -> EventEnricher:
     folder = tmp_path_factory.mktemp("told")
     records: list[Newsletter | PlacedLink | Link] = [
         Newsletter(AT, "default", KEY, NAME),
         PlacedLink(AT, "default", KEY, 7, "https://shop.example/help", "Help", ("help",)),
         *(
-            Link(AT + n, "default", KEY, BOOTS.link, BOOTS.family, n, BOOTS.url, BOOTS.template, "",
-                 identity.detail(label, tags), label, tags)
+            Link(
+                AT + n,
+                "default",
+                KEY,
+                BOOTS.link,
+                BOOTS.family,
+                n,
+                BOOTS.url,
+                BOOTS.template,
+                "",
+                identity.detail(label, tags),
+                label,
+                tags,
+            )
             for n, (label, tags) in enumerate(LABELS.items())
         ),
-    ]  # fmt: skip
+    ]
     (folder / f"{uuid.UUID(bytes=new_id())}.seg").write_bytes(b"".join(map(encode, records)))
     Loader(folder, storage).load_all()
-    return Teller(Queries(storage))
+    return EventEnricher(Queries(storage))
 
 
-def told(teller: Teller, **more: object) -> LinkTold:
+def told(enricher: EventEnricher, **more: object) -> EventLink:
     fields = {
-        "workspace": "default", "newsletter": KEY, "message": new_id().hex(), "at": AT / 1000,
-        "kind": "click", "recipient": 7, "verdict": "human", "segment": str(uuid.uuid4()),
-        "line": 0, **more,
-    }  # fmt: skip
+        "workspace": "default",
+        "newsletter": KEY,
+        "message": new_id().hex(),
+        "at": AT / 1000,
+        "kind": "click",
+        "recipient": 7,
+        "verdict": "human",
+        "segment": str(uuid.uuid4()),
+        "line": 0,
+        **more,
+    }
     row = Row(**fields)  # type: ignore[arg-type]
-    (event,) = teller.tell([Event("evt_1", "message.clicked", row, Cursor(1, 1))])
+    (event,) = enricher.enrich([Event("evt_1", "message.clicked", row, Cursor(1, 1))])
     assert event.link
     return event.link
 
 
 @pytest.mark.parametrize("label", list(LABELS))
-def test_label_and_topics_are_those_of_that_mail(teller: Teller, label: str) -> None:
+def test_label_and_topics_are_those_of_that_mail(enricher: EventEnricher, label: str) -> None:
     detail = identity.detail(label, LABELS[label])
     url = "https://shop.example/boots?utm_source=mail"
-    link = told(teller, link_key=BOOTS.link, detail=detail, position=3, url=url)
-    assert link == LinkTold(
-        identity.shown_id(BOOTS.link), "", label, url, 3, list(LABELS[label])
-    )  # fmt: skip
+    link = told(enricher, link_key=BOOTS.link, detail=detail, position=3, url=url)
+    assert link == EventLink(identity.shown_id(BOOTS.link), "", label, url, 3, list(LABELS[label]))
 
 
-def test_without_its_own_label_the_latest_is_told(teller: Teller) -> None:
-    link = told(teller, link_key=BOOTS.link, position=0, url="")
+def test_without_its_own_label_the_latest_is_told(enricher: EventEnricher) -> None:
+    link = told(enricher, link_key=BOOTS.link, position=0, url="")
     assert (link.label, link.url) == ("Shop now", BOOTS.url)
 
 
 def test_a_click_that_version_0_1_put_into_the_feed_has_the_link_of_its_place(
-    teller: Teller,
+    enricher: EventEnricher,
 ) -> None:
-    link = told(teller, link=7)
+    link = told(enricher, link=7)
     assert link.url == "https://shop.example/help" and link.position == 7
     assert link.id == identity.shown_id(identity.identify(link.url).link)
     assert (link.label, link.tags) == ("Help", ["help"])
 
 
-def test_a_link_that_nothing_is_known_of_is_told_by_what_the_hit_says(teller: Teller) -> None:
-    link = told(teller, link_key=99, position=1, url="https://x.example/")
-    assert link == LinkTold(identity.shown_id(99), "", "", "https://x.example/", 1, [])
+def test_a_link_that_nothing_is_known_of_is_told_by_what_the_hit_says(
+    enricher: EventEnricher,
+) -> None:
+    link = told(enricher, link_key=99, position=1, url="https://x.example/")
+    assert link == EventLink(identity.shown_id(99), "", "", "https://x.example/", 1, [])
 
 
 def test_a_segment_from_before_a_migration_is_not_counted_again(

@@ -16,20 +16,32 @@ from app.consent.suppressions import ALL, Suppressions
 from app.events import feed as feed_module
 from app.events.feed import Cursor, CursorError, Feed, cursor
 from app.ingest.loader import Loader
-from app.model.records import Hit, encode, new_id, newsletter_key, now_ms
+from app.model.ids import new_id, newsletter_key
+from app.model.records import Hit, encode, now_ms
 from app.storage.clickhouse import Storage
-from app.storage.state_db import feed as table
-from app.storage.state_db import metadata, open_state, signed, unsigned
+from app.storage.state_db import open_state
+from app.storage.tables import feed as table
+from app.storage.tables import metadata, signed, unsigned
 
 KEY = 2**64 - 5  # one that SQLite's integers hold with a sign
 
 
 def row(kind: str = "click", verdict: str = "human", **more: Any) -> dict[str, Any]:
     return {
-        "workspace": "default", "newsletter": KEY, "message": new_id().hex(), "at": 1.5,
-        "kind": kind, "recipient": 7, "position": 0, "link_key": 5, "verdict": verdict,
-        "segment": str(uuid.UUID(int=1)), "line": 0, "method": "GET", **more,
-    }  # fmt: skip
+        "workspace": "default",
+        "newsletter": KEY,
+        "message": new_id().hex(),
+        "at": 1.5,
+        "kind": kind,
+        "recipient": 7,
+        "position": 0,
+        "link_key": 5,
+        "verdict": verdict,
+        "segment": str(uuid.UUID(int=1)),
+        "line": 0,
+        "method": "GET",
+        **more,
+    }
 
 
 def lines(*rows: dict[str, Any]) -> bytes:
@@ -123,7 +135,7 @@ def test_bad_and_old_cursors_are_told_apart(
     engine = open_state(tmp_path)
     with engine.begin() as connection:
         connection.execute(update(table).where(table.c.seq < 3).values(at=1.0))
-    monkeypatch.setattr(feed_module, "SWEEP", -1.0)
+    monkeypatch.setattr(feed_module, "SWEEP_SECONDS", -1.0)
     feed.append("s3", lines(row()))
     with pytest.raises(CursorError) as caught:
         feed.after(Cursor(1, 1), "default", 1)

@@ -10,11 +10,13 @@ from typing import Any
 import pytest
 
 from app.demo import agents
-from app.events.enrich import Wanted
+from app.events.event_filter import EventFilter
 from app.events.feed import Cursor
-from app.events.followups import Due, FollowUps, Rule, Sent, due_id
+from app.events.followups import FollowUps, Rule, Sent, due_id
 from app.events.webhooks import Webhooks
-from app.model.records import Hit, Kind, Message, Newsletter, encode, new_id, newsletter_key
+from app.model.ids import new_id, newsletter_key
+from app.model.records import Hit, Kind, Message, Newsletter, encode
+from app.schemas.events import Due
 from app.storage.state_db import open_state
 from tests.support.service import Service, paths, tracked_urls
 from tests.support.webhook_receiver import Receiver, receiver
@@ -91,9 +93,16 @@ def act(newsletter: str, number: int, kind: Kind, agent: str = agents.CHROME) ->
     key = newsletter_key("default", newsletter)
     at, link = time.time_ns() // 1_000_000, 0 if kind == "click" else -1
     return Hit(
-        kind, at, "default", key, ident(newsletter, number), number, link, user_agent=agent,
+        kind,
+        at,
+        "default",
+        key,
+        ident(newsletter, number),
+        number,
+        link,
+        user_agent=agent,
         fetch_mode="navigate",
-    )  # fmt: skip
+    )
 
 
 def test_who_clicks_is_followed_up_once(hooked: Service, there: Receiver) -> None:
@@ -159,8 +168,10 @@ def test_who_stays_silent_is_followed_up_when_the_time_is_over(
     ages = {"silent": soon, "opened": soon, "clicked": soon, "scanned": soon, "young": 1_000}
     ages |= {"long ago": 2 * HOUR}  # its time was over before the rule was made
     acts = [
-        act("f-4", 2, "open"), act("f-4", 3, "click"), act("f-4", 4, "click", agents.BARRACUDA),
-    ]  # fmt: skip
+        act("f-4", 2, "open"),
+        act("f-4", 3, "click"),
+        act("f-4", 4, "click", agents.BARRACUDA),
+    ]
     journaled(hooked, "f-4", ages, acts)
     hooked.wait_for(lambda: len(there.requests) >= 5, "follow-ups", 40)
     time.sleep(1)
@@ -231,11 +242,11 @@ def test_a_wrong_rule_is_named_and_not_made(
 def test_the_same_page_taken_twice_makes_nothing_twice(tmp_path: Path) -> None:
     engine = open_state(tmp_path)
     hooks, rules = Webhooks(engine), FollowUps(engine)
-    to = hooks.add("https://hooks.example/", Wanted(), False, Cursor())
+    to = hooks.add("https://hooks.example/", EventFilter(), False, Cursor())
     one = rules.add("x", to.id, Rule("not_opened", 1), Cursor())
     due = [(2**64 - n, due_for(one.id, 2**64 - n)) for n in (1, 2, 1)]
-    assert rules.take(one, due, Cursor(3, 4), Sent(99, "m")) == 2
-    assert rules.take(one, due, Cursor(3, 4), Sent(99, "m")) == 0
+    assert rules.enqueue(one, due, Cursor(3, 4), Sent(99, "m")) == 2
+    assert rules.enqueue(one, due, Cursor(3, 4), Sent(99, "m")) == 0
     (again,) = rules.all()
     assert (again.cursor, again.sent, again.made) == (Cursor(3, 4), Sent(99, "m"), 2)
     assert len(hooks.log(to.id, 0, 10)) == 2

@@ -14,26 +14,49 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.events import safe_http
-from app.events.safe_http import Answer, OutsideError, check, permitted, post, retry_after
+from app.events.safe_http import Answer, OutsideError, check, permitted, retry_after, safe_post
 from tests.support.webhook_receiver import receiver
 
 HERE = (ipaddress.ip_network("127.0.0.0/8"),)
 
 
 def asked(url: str, *networks: Any, seconds: float = 15) -> Answer:
-    return asyncio.run(post(url, b"{}", {"x-own": "1"}, networks, seconds))
+    return asyncio.run(safe_post(url, b"{}", {"x-own": "1"}, networks, seconds))
 
 
 @pytest.mark.parametrize(
     "address",
     [
-        "127.0.0.1", "10.1.2.3", "172.16.0.1", "192.168.1.1", "169.254.169.254", "100.64.0.1",
-        "0.0.0.0", "192.0.2.1", "198.18.0.1", "224.0.0.1", "240.0.0.1", "255.255.255.255",
-        "::1", "::", "fe80::1", "fc00::1", "fd00::1", "fec0::1", "ff02::1", "2001:db8::1",
-        "::ffff:127.0.0.1", "::ffff:8.8.8.8", "64:ff9b::a00:1", "64:ff9b::808:808",
-        "64:ff9b:1::1", "2002:7f00:1::", "2002:808:808::", "2001:0:4136:e378::1",
+        "127.0.0.1",
+        "10.1.2.3",
+        "172.16.0.1",
+        "192.168.1.1",
+        "169.254.169.254",
+        "100.64.0.1",
+        "0.0.0.0",
+        "192.0.2.1",
+        "198.18.0.1",
+        "224.0.0.1",
+        "240.0.0.1",
+        "255.255.255.255",
+        "::1",
+        "::",
+        "fe80::1",
+        "fc00::1",
+        "fd00::1",
+        "fec0::1",
+        "ff02::1",
+        "2001:db8::1",
+        "::ffff:127.0.0.1",
+        "::ffff:8.8.8.8",
+        "64:ff9b::a00:1",
+        "64:ff9b::808:808",
+        "64:ff9b:1::1",
+        "2002:7f00:1::",
+        "2002:808:808::",
+        "2001:0:4136:e378::1",
     ],
-)  # fmt: skip
+)
 def test_only_public_addresses_are_permitted(address: str) -> None:
     found = ipaddress.ip_address(address)
     assert not permitted(found, ())
@@ -54,11 +77,20 @@ def test_nothing_that_is_not_global_is_permitted(address: ipaddress.IPv4Address)
 @pytest.mark.parametrize(
     "url",
     [
-        "ftp://example.com/", "file:///etc/passwd", "http://", "https://user:p@example.com/",
-        "http://a b/", "http://example.com:port/", "//example.com", "gopher://x", "http://[::1",
-        "http://exa\nmple.com/", "https://exämple.com/", "http:\\\\example.com",
+        "ftp://example.com/",
+        "file:///etc/passwd",
+        "http://",
+        "https://user:p@example.com/",
+        "http://a b/",
+        "http://example.com:port/",
+        "//example.com",
+        "gopher://x",
+        "http://[::1",
+        "http://exa\nmple.com/",
+        "https://exämple.com/",
+        "http:\\\\example.com",
     ],
-)  # fmt: skip
+)
 def test_what_is_no_plain_url_is_refused(url: str) -> None:
     with pytest.raises(OutsideError) as caught:
         check(url)
@@ -115,9 +147,10 @@ def test_a_certificate_must_be_of_the_name_and_of_today(
     authority.configure_trust(trusted)
     monkeypatch.setattr(safe_http, "_trusted", lambda: trusted)
     monkeypatch.setattr(
-        socket, "getaddrinfo",
+        socket,
+        "getaddrinfo",
         lambda _, port, **__: [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))],
-    )  # fmt: skip
+    )
     now = datetime.now(UTC)
     issued = authority.issue_cert(
         name, not_before=now - timedelta(days=20), not_after=now + timedelta(days=days)

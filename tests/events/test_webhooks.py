@@ -14,13 +14,15 @@ from hypothesis import strategies as st
 from standardwebhooks import Webhook as Verifier
 
 from app.demo import agents
-from app.events.enrich import LinkTold, Told, Wanted
+from app.events.event_filter import EventFilter
 from app.events.feed import Cursor
 from app.events.safe_http import Answer
-from app.events.webhooks import GIVEN_UP, Webhook, Webhooks, headers
+from app.events.signing import headers
+from app.events.webhook_config import from_file
+from app.events.webhooks import GIVEN_UP, Webhook, Webhooks
+from app.schemas.events import EventLink, EventOut
 from app.settings.settings import SettingsError
 from app.storage.state_db import open_state
-from app.web.api.webhooks import from_file
 from tests.support.service import Service, paths, tracked_urls
 from tests.support.webhook_receiver import Receiver, receiver
 
@@ -240,19 +242,25 @@ def test_private_addresses_are_refused_by_default(service: Service, there: Recei
 
 def test_what_is_wrong_is_named(hooked: Service) -> None:
     for body, field in (
-        ({}, "url"), ({"url": "ftp://x"}, "url"), ({"url": "http://u:p@example.com"}, "url"),
+        ({}, "url"),
+        ({"url": "ftp://x"}, "url"),
+        ({"url": "http://u:p@example.com"}, "url"),
         ({"url": "https://example.com", "types": ["click"]}, "types"),
         ({"url": "https://example.com", "verdicts": ["x"]}, "verdicts"),
         ({"url": "https://example.com", "secret": "short"}, "secret"),
         ({"url": "https://example.com", "nonsense": 1}, "nonsense"),
-    ):  # fmt: skip
+    ):
         answer = hooked.client.post("/v1/webhooks", json=body)
         assert answer.status_code == 422
         assert field in (answer.json()["field"] + answer.json()["detail"]), answer.text
     for method, path in (
-        ("GET", ""), ("DELETE", ""), ("POST", "/test"), ("POST", "/enable"), ("POST", "/replay"),
+        ("GET", ""),
+        ("DELETE", ""),
+        ("POST", "/test"),
+        ("POST", "/enable"),
+        ("POST", "/replay"),
         ("GET", "/deliveries"),
-    ):  # fmt: skip
+    ):
         answer = hooked.client.request(method, f"/v1/webhooks/wh_none{path}")
         assert (answer.status_code, answer.json()["field"]) == (404, "webhook_id")
     assert hooked.get("/v1/webhooks")["webhooks"] == []
@@ -266,23 +274,32 @@ def test_any_body_is_verified_by_the_vendor_neutral_library(body: bytes, event: 
     assert Verifier(secret).verify(sent, signed) == {"x": body.hex()}
 
 
-def told(number: int) -> Told:
-    link = LinkTold("0" * 16, "", "L", "https://example.com", 0, ["t"])
+def told(number: int) -> EventOut:
+    link = EventLink("0" * 16, "", "L", "https://example.com", 0, ["t"])
     at = time.time()
-    return Told(
-        f"evt_{number}", "message.clicked", "n", f"m{number}", "a@example.com",
-        datetime.fromtimestamp(at, UTC), "human", [], link,
-        {"order": "A-1"}, "a@mailer.example", f"1.{number}",
-    )  # fmt: skip
+    return EventOut(
+        f"evt_{number}",
+        "message.clicked",
+        "n",
+        f"m{number}",
+        "a@example.com",
+        datetime.fromtimestamp(at, UTC),
+        "human",
+        [],
+        link,
+        {"order": "A-1"},
+        "a@mailer.example",
+        f"1.{number}",
+    )
 
 
 def test_five_days_of_failures_disable_and_dead_letters_stay(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hooks = Webhooks(open_state(tmp_path))
-    hook = hooks.add("https://example.com", Wanted(), False, Cursor())
-    assert hooks.take(hook, [told(1), told(2)], Cursor(1, 2)) == 2
-    assert hooks.take(hook, [told(1)], Cursor(1, 2)) == 0  # as after a crash elsewhere
+    hook = hooks.add("https://example.com", EventFilter(), False, Cursor())
+    assert hooks.enqueue(hook, [told(1), told(2)], Cursor(1, 2)) == 2
+    assert hooks.enqueue(hook, [told(1)], Cursor(1, 2)) == 0  # as after a crash elsewhere
     clock = [time.time()]
     monkeypatch.setattr(time, "time", lambda: clock[0])
     pauses = []
@@ -302,7 +319,7 @@ def test_five_days_of_failures_disable_and_dead_letters_stay(
     hooks.enable(hook.id)
     assert hooks.replay(hook.id) == 2
     for entry in hooks.next(hook.id, clock[0], 9):
-        hooks.arrived(entry, Answer(200, None, ""))
+        hooks.mark_delivered(entry, Answer(200, None, ""))
     assert {one.state for one in hooks.log(hook.id, 0, 9)} == {"delivered"}
     assert current(hooks, hook).failing_since is None
 

@@ -22,24 +22,14 @@ from sqlalchemy import update
 from app.client import Mailwake, MailwakeError
 from app.demo import agents
 from app.events import experiment_worker
-from app.events.experiment_worker import Decider
+from app.events.experiment_worker import ExperimentWorker
 from app.events.feed import Cursor, Feed
 from app.experiments.experiments import LOOK_SECONDS, Choice, Experiment, Experiments, decide
 from app.experiments.significance import Rate, fit
 from app.ingest.loader import Loader
 from app.links.identity import WHOLE
-from app.model.records import (
-    Hit,
-    Kind,
-    Link,
-    Message,
-    Newsletter,
-    Record,
-    encode,
-    new_id,
-    newsletter_key,
-    recipient_key,
-)
+from app.model.ids import new_id, newsletter_key, recipient_key
+from app.model.records import Hit, Kind, Link, Message, Newsletter, Record, encode
 from app.schemas.experiments import (
     ExperimentError,
     Figure,
@@ -52,7 +42,8 @@ from app.schemas.experiments import (
 from app.schemas.messages import LineError
 from app.stats.queries import Queries
 from app.storage.clickhouse import Storage
-from app.storage.state_db import experiments, open_state
+from app.storage.state_db import open_state
+from app.storage.tables import experiments
 from tests.support.service import Service, paths, tracked_urls
 from tests.support.webhook_receiver import receiver
 
@@ -316,9 +307,12 @@ def test_from_the_split_to_the_decision(service: Service, client: Mailwake) -> N
         client.keep_template("e-1", f"{MAIL}<p>a", variant="A")
         client.keep_template("e-1", f"{MAIL}<p>b", variant="B")
         wanted = Plan(
-            (Share("A"), Share("B", 2)), holdout=0.25, decide_after_messages=100, wait_hours=0,
+            (Share("A"), Share("B", 2)),
+            holdout=0.25,
+            decide_after_messages=100,
+            wait_hours=0,
             apply_winner=True,
-        )  # fmt: skip
+        )
         begun = client.start_experiment("e-1", wanted)
         assert (begun.state, begun.outcome, begun.decide_by) == ("running", None, None)
         assert [one.messages for one in begun.variants] == [0, 0]
@@ -397,11 +391,16 @@ def test_what_is_asked_wrongly_is_said(service: Service) -> None:
         ({"variants": [{"variant": "A"}, {"variant": " "}]}, "variants[1].variant"),
         ({"variants": [{"variant": "A", "weight": 0}, {"variant": "B"}]}, "variants[0].weight"),
         ({"variants": [{"variant": f"{n}"} for n in range(21)]}, "variants"),
-        ({"holdout": 1}, "holdout"), ({"figure": "sales"}, "figure"), ({"figure": "link"}, "link"),
-        ({"level": 0.5}, "level"), ({"decide_at": "2020-01-01T00:00:00Z"}, "decide_at"),
-        ({"decide_at": None}, "decide_at"), ({"decide_after_messages": 9}, "decide_after_messages"),
-        ({"wait_hours": 1000}, "wait_hours"), ({"peek": True}, "body"),
-    ):  # fmt: skip
+        ({"holdout": 1}, "holdout"),
+        ({"figure": "sales"}, "figure"),
+        ({"figure": "link"}, "link"),
+        ({"level": 0.5}, "level"),
+        ({"decide_at": "2020-01-01T00:00:00Z"}, "decide_at"),
+        ({"decide_at": None}, "decide_at"),
+        ({"decide_after_messages": 9}, "decide_after_messages"),
+        ({"wait_hours": 1000}, "wait_hours"),
+        ({"peek": True}, "body"),
+    ):
         answer = service.client.post(path, json={**good, **wrong})
         assert (answer.status_code, answer.json()["field"]) == (422, field), answer.text
     assert service.client.get(path).status_code == 404
@@ -454,7 +453,7 @@ def test_a_decision_waits_for_what_is_under_way(storage: Storage, tmp_path: Path
     before = int((time.time() - 40) * 1000)
     segment = tmp_path / f"{uuid.UUID(bytes=new_id(before))}.open"
     segment.touch()
-    decider, other = (Decider(tmp_path, state, found, queries) for _ in range(2))
+    decider, other = (ExperimentWorker(tmp_path, state, found, queries) for _ in range(2))
     assert decider.take(0) == 0
     segment.unlink()
     settling = tmp_path / f"{uuid.UUID(bytes=new_id(before))}.done"
@@ -586,12 +585,20 @@ def test_figures_are_a_count_made_beside_them(
             clicked: dict[str, Any] = {"position": link.position, "link": link.link, "flags": WHOLE}
             records.append(
                 Hit(
-                    kind, hit_at, "default", key, message, person, variant=variant, method=method,
+                    kind,
+                    hit_at,
+                    "default",
+                    key,
+                    message,
+                    person,
+                    variant=variant,
+                    method=method,
                     address=f"192.{dice.randrange(256)}.{dice.randrange(256)}.7",
-                    user_agent=agents.FIREFOX, fetch_mode="navigate",
+                    user_agent=agents.FIREFOX,
+                    fetch_mode="navigate",
                     **(clicked if kind == "click" else {}),
                 )
-            )  # fmt: skip
+            )
             if not counts or hit_at >= until:
                 continue
             if kind == "unsubscribe":

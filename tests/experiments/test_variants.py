@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from app.client import Mailwake, MailwakeError
 from app.demo import agents
 from app.experiments.variants import MOST, VariantError, Variants
-from app.model.records import newsletter_key
+from app.model.ids import newsletter_key
 from app.schemas.fields import VariantName
 from app.schemas.messages import LineError
 from app.storage.state_db import open_state
@@ -175,9 +175,11 @@ def test_whole_messages_name_it_in_the_query_or_a_field(service: Service) -> Non
     head = "X-Mailwake-Newsletter: v-mime\r\nTo: a@example.com\r\nContent-Type: text/html\r\n"
     field = "X-Mailwake-Variant: =?utf-8?q?Gr=C3=BCn?=\r\n"
     for query, fields, name in (
-        ({}, field, "Grün"), ({"variant": "B 1"}, field, "B 1"), ({"variant": "B 1"}, "", "B 1"),
+        ({}, field, "Grün"),
+        ({"variant": "B 1"}, field, "B 1"),
+        ({"variant": "B 1"}, "", "B 1"),
         ({}, "", None),
-    ):  # fmt: skip
+    ):
         message = f"{head}{fields}\r\n{MAIL}".encode()
         answer = service.client.post("/v1/rewrite/mime", params=query, content=message)
         assert answer.status_code == 200, answer.text
@@ -214,8 +216,13 @@ def test_a_variant_has_a_template_of_its_own(service: Service, client: Mailwake)
     for name, value in (("B", "B"), ("C", "C"), ("No variant", "-")):
         assert f'href="/newsletters/v-many?variant={value}">{name}</a>' in shown
     assert sorted(event.get("variant", "") for event in events(service, "v-many")) == [
-        "", "", "B", "B", "C", "C",
-    ]  # fmt: skip
+        "",
+        "",
+        "B",
+        "B",
+        "C",
+        "C",
+    ]
 
 
 def test_without_a_template_for_it_a_line_is_refused_alone(client: Mailwake) -> None:
@@ -244,20 +251,24 @@ def test_by_smtp_a_field_or_a_rule_names_it(tmp_path: Path) -> None:
     port = free_port()
     with inbox() as box:
         env = {
-            "MAILWAKE_SMTP": "1", "MAILWAKE_SMTP_LISTEN": f"127.0.0.1:{port}",
+            "MAILWAKE_SMTP": "1",
+            "MAILWAKE_SMTP_LISTEN": f"127.0.0.1:{port}",
             "MAILWAKE_SMARTHOST": f"smtp://127.0.0.1:{box.port}",
             "MAILWAKE_SMTP_STREAMS": str(rules),
-        }  # fmt: skip
+        }
         with Service(tmp_path / "data", **env) as service:
             service.ready()
             plan = {"variants": [{"variant": "A"}, {"variant": "B"}], "decide_after_messages": 100}
             path = "/v1/newsletters/v-smtp/experiment"
             assert service.client.post(path, json={**plan, "holdout": 0.9}).status_code == 200
             own = "X-Mailwake-Newsletter: v-smtp\r\n"
-            for number, (sender, head) in enumerate((
-                ("b@shop.example", ""), ("x@shop.example", f"{own}X-Mailwake-Variant: C\r\n"),
-                ("x@shop.example", own),
-            )):  # fmt: skip
+            for number, (sender, head) in enumerate(
+                (
+                    ("b@shop.example", ""),
+                    ("x@shop.example", f"{own}X-Mailwake-Variant: C\r\n"),
+                    ("x@shop.example", own),
+                )
+            ):
                 to = f"{number}@example.com"
                 mail = f"From: {sender}\r\nTo: {to}\r\n{head}Content-Type: text/html\r\n\r\n{MAIL}"
                 with smtplib.SMTP("127.0.0.1", port) as client:

@@ -5,8 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.demo import agents
-from app.ingest.classifier import Classified, classify, judge
-from app.model.records import Hit, new_id, sent_at
+from app.ingest.classifier import Classification, classify
+from app.ingest.message_rules import classify_message
+from app.model.ids import new_id, sent_at
+from app.model.records import Hit
 from app.model.verdicts import HUMAN, MACHINE
 
 SENT = 1_780_000_000_000
@@ -19,13 +21,20 @@ def hit(
 ) -> Hit:
     given: dict[str, Any] = {"kind": "open" if link < 0 else "click", **more}
     return Hit(
-        at=SENT + round(at * 1000), workspace="default", newsletter=1, message=MESSAGE, recipient=7,
-        position=link, address=address, user_agent=agent, **given,
-    )  # fmt: skip
+        at=SENT + round(at * 1000),
+        workspace="default",
+        newsletter=1,
+        message=MESSAGE,
+        recipient=7,
+        position=link,
+        address=address,
+        user_agent=agent,
+        **given,
+    )
 
 
 def verdicts(*hits: Hit) -> list[str]:
-    return [found.verdict for found in judge(hits)]
+    return [found.verdict for found in classify_message(hits)]
 
 
 def test_an_id_carries_its_time() -> None:
@@ -33,7 +42,9 @@ def test_an_id_carries_its_time() -> None:
 
 
 def test_three_links_within_a_second_are_a_burst_from_any_address() -> None:
-    found = judge([hit(100, 0), hit(100.4, 1, OFFICE), hit(101, 2, CLOUD, agents.SAFARI)])
+    found = classify_message(
+        [hit(100, 0), hit(100.4, 1, OFFICE), hit(101, 2, CLOUD, agents.SAFARI)]
+    )
     assert [one.verdict for one in found] == ["scanner"] * 3
     assert all(one.reasons[0] == "burst" for one in found)
 
@@ -62,13 +73,13 @@ def test_whoever_sent_a_burst_also_sent_what_is_near() -> None:
     burst = [hit(10 + n / 10, n, CLOUD) for n in range(3)]
     pixel, late = hit(25, -1, CLOUD), hit(60, -1, CLOUD)
     proxied = hit(11, -1, CLOUD, agents.GMAIL_PROXY)
-    found = judge([*burst, pixel, late, proxied])
+    found = classify_message([*burst, pixel, late, proxied])
     assert [one.verdict for one in found[3:]] == ["scanner", "human", "privacy_proxy"]
     assert found[3].reasons[0] == "companion"
 
 
 def test_a_slow_scanner_sweeps() -> None:
-    found = judge([hit(10 + n, n, CLOUD) for n in range(8)])
+    found = classify_message([hit(10 + n, n, CLOUD) for n in range(8)])
     assert {one.verdict for one in found} == {"scanner"}
     assert {one.reasons[0] for one in found} == {"sweep"}
 
@@ -108,11 +119,21 @@ def test_thousands_of_hits_on_one_message_take_no_time_worth_naming() -> None:
             return int(self) - other
 
     many = [
-        Hit("click", Counted(SENT + n), "default", 1, MESSAGE, 7, n % 9, address=CLOUD,
-            user_agent=agents.CHROME, method="GET" if n % 3 else "HEAD")
+        Hit(
+            "click",
+            Counted(SENT + n),
+            "default",
+            1,
+            MESSAGE,
+            7,
+            n % 9,
+            address=CLOUD,
+            user_agent=agents.CHROME,
+            method="GET" if n % 3 else "HEAD",
+        )
         for n in range(9_000)
-    ]  # fmt: skip
-    assert {one.verdict for one in judge(many)} == {"scanner"}
+    ]
+    assert {one.verdict for one in classify_message(many)} == {"scanner"}
     assert steps[0] < 20 * len(many)
 
 
@@ -129,7 +150,7 @@ HITS = st.builds(
 
 @given(st.lists(HITS, max_size=12))
 def test_company_makes_machines_of_people_never_people_of_machines(hits: list[Hit]) -> None:
-    alone, together = [classify(one) for one in hits], judge(hits)
+    alone, together = [classify(one) for one in hits], classify_message(hits)
     for before, after in zip(alone, together, strict=True):
         assert set(before.reasons) <= set(after.reasons)
         if before.verdict in MACHINE:
@@ -139,7 +160,7 @@ def test_company_makes_machines_of_people_never_people_of_machines(hits: list[Hi
     assert classified(list(reversed(hits))) == classified(hits)
 
 
-def classified(hits: list[Hit]) -> list[tuple[Hit, Classified]]:
+def classified(hits: list[Hit]) -> list[tuple[Hit, Classification]]:
     """Independent of the order in which the hits are given, but for those of one millisecond."""
     order = sorted(hits, key=repr)
-    return sorted(zip(order, judge(order), strict=True), key=repr)
+    return sorted(zip(order, classify_message(order), strict=True), key=repr)

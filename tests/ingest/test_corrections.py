@@ -11,10 +11,14 @@ from hypothesis import strategies as st
 
 from app.demo import agents
 from app.ingest import corrections
-from app.ingest.classifier import judge
 from app.ingest.corrections import Corrections, span
 from app.ingest.loader import Loader
-from app.model.records import Hit, encode, new_id, newsletter_key, now_ms
+from app.ingest.message_rules import classify_message
+from app.ingest.touched import (
+    origin,
+)
+from app.model.ids import new_id, newsletter_key
+from app.model.records import Hit, encode, now_ms
 from app.stats.queries import Queries
 from app.storage.clickhouse import Storage, StorageError
 
@@ -68,18 +72,20 @@ def test_a_burst_over_several_segments_settles(tmp_path: Path, storage: Storage)
     load(tmp_path, storage, click(key, message, now + 600, 2), click(key, new_id().hex(), now, 2))
     assert stored(storage, key) == {"human": 4}
     work = Corrections(tmp_path, storage)
-    assert work.settle() == 0, "two seconds are not over"
-    assert work.settle(after=0) == 3
+    assert work.reclassify_recent() == 0, "two seconds are not over"
+    assert work.reclassify_recent(after=0) == 3
     assert stored(storage, key) == {"human": 1, "scanner": 3}
     assert_consistent(storage, "settling", key)
-    assert work.settle(after=0) == 0
+    assert work.reclassify_recent(after=0) == 0
     assert sorted(path.name for path in tmp_path.iterdir()) == ["corrections.lock", "origin"]
     row = storage.query(
         "SELECT * FROM hits FINAL WHERE newsletter = {n:UInt64} AND position = 0", {"n": key}
     )[0]
     assert (row["reasons"], row["revision"], row["verdict"]) == (
-        ["burst", "soon_after_sending"], 1, "scanner",
-    )  # fmt: skip
+        ["burst", "soon_after_sending"],
+        1,
+        "scanner",
+    )
 
 
 def test_another_data_folder_corrects_only_what_it_has_loaded(
@@ -91,11 +97,11 @@ def test_another_data_folder_corrects_only_what_it_has_loaded(
     other.mkdir()
     load(one, storage, click(key, message, now, 0))
     load(other, storage, click(key, message, now + 1, 1), click(key, message, now + 2, 2))
-    assert corrections.origin(one) != corrections.origin(other)
-    assert Corrections(one, storage).settle(after=0) == 1
+    assert origin(one) != origin(other)
+    assert Corrections(one, storage).reclassify_recent(after=0) == 1
     assert stored(storage, key) == {"human": 2, "scanner": 1}
-    assert Corrections(other, storage).settle(after=0) == 2
-    assert Corrections(other, storage).settle(after=0) == 0
+    assert Corrections(other, storage).reclassify_recent(after=0) == 2
+    assert Corrections(other, storage).reclassify_recent(after=0) == 0
     assert stored(storage, key) == {"scanner": 3}
     assert_consistent(storage, "two folders", key)
 
@@ -122,27 +128,27 @@ def test_what_was_cut_off_is_done_once(
 
     monkeypatch.setattr(storage, "insert", broken)
     with pytest.raises(KilledError if dies else StorageError):
-        Corrections(tmp_path, storage).settle(after=0)
+        Corrections(tmp_path, storage).reclassify_recent(after=0)
     monkeypatch.undo()
     # More has come before anybody looks again.
     load(tmp_path, storage, click(key, message, now + 5, 5))
-    Corrections(tmp_path, storage).settle(after=0)
+    Corrections(tmp_path, storage).reclassify_recent(after=0)
     assert stored(storage, key) == {"scanner": 5}
     assert_consistent(storage, name, key)
 
 
 def old_rules(monkeypatch: pytest.MonkeyPatch) -> None:
     """As if the hits had been loaded before any rule was known."""
-    from app.ingest import classifier, loader
+    from app.ingest import classifier, rows
 
-    def ignorant(hits: list[Hit], networks: object = None) -> list[classifier.Classified]:
-        return [found._replace(verdict="human", reasons=()) for found in judge(hits)]
+    def ignorant(hits: list[Hit], networks: object = None) -> list[classifier.Classification]:
+        return [found._replace(verdict="human", reasons=()) for found in classify_message(hits)]
 
-    def alone(hit: Hit, networks: object = None) -> classifier.Classified:
+    def alone(hit: Hit, networks: object = None) -> classifier.Classification:
         return ignorant([hit])[0]
 
-    monkeypatch.setattr(loader, "judge", ignorant)
-    monkeypatch.setattr(loader, "classify", alone)
+    monkeypatch.setattr(rows, "judge", ignorant)
+    monkeypatch.setattr(rows, "classify", alone)
 
 
 def test_reclassifying_may_be_stopped_and_repeated(
@@ -154,11 +160,12 @@ def test_reclassifying_may_be_stopped_and_repeated(
         for n in range(30):
             message = new_id(start).hex()
             load(
-                tmp_path, storage,
+                tmp_path,
+                storage,
                 *(click(key, message, start + n * 1000 + link, link) for link in range(3)),
                 click(key, new_id(start).hex(), start + n * 1000, 0, user_agent="curl/8"),
                 click(key, new_id(start).hex(), start + n * 1000 + 90_000, 0),
-            )  # fmt: skip
+            )
     for path in tmp_path.glob("*.done"):
         path.unlink()
     assert stored(storage, key) == {"human": 150}
@@ -225,11 +232,11 @@ def test_however_hits_are_spread_the_end_is_the_same(
     for number in range(3):
         load(folder, storage, *(hit for segment, hit in hits if segment == number))
         if early:
-            work.settle(after=0)
-    work.settle(after=0)
+            work.reclassify_recent(after=0)
+    work.reclassify_recent(after=0)
     expected: dict[str, int] = {}
     for message in messages:
-        for found in judge([hit for _, hit in hits if hit.message == message]):
+        for found in classify_message([hit for _, hit in hits if hit.message == message]):
             expected[found.verdict] = expected.get(found.verdict, 0) + 1
     assert stored(storage, key) == expected
     assert_consistent(storage, name, key)
@@ -241,7 +248,7 @@ def test_merging_changes_no_figure(tmp_path: Path, storage: Storage) -> None:
         message = new_id().hex()
         for link in range(4):
             load(tmp_path, storage, click(key, message, now + link, link))
-    Corrections(tmp_path, storage).settle(after=0)
+    Corrections(tmp_path, storage).reclassify_recent(after=0)
     every = (
         "SELECT message, at, link_key, position, verdict, reasons, revision, sign FROM hits FINAL"
         " WHERE newsletter = {n:UInt64} ORDER BY ALL"
@@ -254,9 +261,13 @@ def test_merging_changes_no_figure(tmp_path: Path, storage: Storage) -> None:
     before = [one() for one in look]
     assert before[0] == {"scanner": 20}
     for table in (
-        "hits", "hits_by_message", "hits_by_minute", "clicks_by_link", "clicks_by_place",
+        "hits",
+        "hits_by_message",
+        "hits_by_minute",
+        "clicks_by_link",
+        "clicks_by_place",
         "hits_by_agent",
-    ):  # fmt: skip
+    ):
         with storage._reader() as client:
             client.command(f"OPTIMIZE TABLE {table} FINAL")
     assert [one() for one in look] == before
@@ -269,7 +280,7 @@ def test_a_torn_note_ends_nothing(tmp_path: Path, storage: Storage) -> None:
     for link in range(3):
         load(tmp_path, storage, click(key, message, now + link, link))
     next(tmp_path.glob("*.done")).write_bytes(b"")  # as a power loss may leave it
-    assert Corrections(tmp_path, storage).settle(after=0) == 3
+    assert Corrections(tmp_path, storage).reclassify_recent(after=0) == 3
     assert stored(storage, key) == {"scanner": 3}
     assert not list(tmp_path.glob("*.done"))
 
@@ -282,6 +293,6 @@ def test_corrections_that_version_0_1_left_are_computed_anew(
         load(tmp_path, storage, click(key, message, now + link, link))
     old = {"workspace": "default", "newsletter": key, "message": message, "link": 2, "sign": -1}
     (tmp_path / f"{uuid.UUID(bytes=new_id())}.fix").write_text(json.dumps(old) + "\n")
-    assert Corrections(tmp_path, storage).settle(after=0) == 3
+    assert Corrections(tmp_path, storage).reclassify_recent(after=0) == 3
     assert stored(storage, key) == {"scanner": 3}
     assert not list(tmp_path.glob("*.fix"))

@@ -4,7 +4,8 @@ import re
 
 import pytest
 
-from app.ingest.classifier import RULES, TOGETHER
+from app.ingest.classifier import RULES
+from app.ingest.message_rules import MESSAGE_RULES
 from tests.support.labelled_hits import DECIDING, FOLDER, patterns, score
 from tests.support.paths import ROOT
 
@@ -35,6 +36,6 @@ def test_every_pattern_says_what_happens_and_where_that_is_written() -> None:
 
 def test_every_rule_is_explained() -> None:
     text = DOCS.read_text()
-    for rule in [rule.name for rule in RULES] + [rule.__name__ for rule in TOGETHER]:
+    for rule in [rule.name for rule in RULES] + [rule.__name__ for rule in MESSAGE_RULES]:
         assert f"| `{rule}` |" in text, rule
     assert "| `one_click` |" in text

@@ -6,20 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.ingest import loader
-from app.ingest.loader import Loader, rows
+from app.ingest.loader import Loader
+from app.ingest.rows import TABLES, rows
 from app.model import records as events
-from app.model.records import (
-    Hit,
-    Message,
-    Newsletter,
-    PlacedLink,
-    encode,
-    new_id,
-    newsletter_key,
-    now_ms,
-)
-from app.settings.settings import resource
+from app.model.ids import new_id, newsletter_key
+from app.model.records import Hit, Message, Newsletter, PlacedLink, encode, now_ms
+from app.paths import resource
 from app.storage.clickhouse import Storage, StorageError
 from app.storage.clickhouse_migrations import statements
 
@@ -195,4 +187,4 @@ def test_every_table_has_a_deduplication_window_and_a_workspace() -> None:
 
 
 def test_the_tables_are_loaded_with_what_events_refer_to_first() -> None:
-    assert loader.TABLES[-1] == "hits"
+    assert TABLES[-1] == "hits"

@@ -7,7 +7,8 @@ from netaddr import IPSet
 from app.demo import agents
 from app.ingest.classifier import classify
 from app.ingest.networks import NOWHERE, Network, Networks, NetworksError
-from app.model.records import Hit, new_id
+from app.model.ids import new_id
+from app.model.records import Hit
 
 SENT = 1_780_000_000_000
 
@@ -50,13 +51,24 @@ def test_a_datacentre_is_a_hint_and_with_haste_a_scanner(networks: Networks) -> 
     message = new_id(SENT).hex()
 
     def found(at: int, address: str, mode: str = "") -> tuple[str, tuple[str, ...]]:
-        hit = Hit("click", SENT + at, "default", 1, message, 7, 0, address=address,
-                  user_agent=agents.CHROME, fetch_mode=mode)  # fmt: skip
+        hit = Hit(
+            "click",
+            SENT + at,
+            "default",
+            1,
+            message,
+            7,
+            0,
+            address=address,
+            user_agent=agents.CHROME,
+            fetch_mode=mode,
+        )
         return classify(hit, networks)[:2]
 
     assert found(5_000, "192.0.2.1") == (
-        "scanner", ("delivery_scan", "datacentre", "soon_after_sending"),
-    )  # fmt: skip
+        "scanner",
+        ("delivery_scan", "datacentre", "soon_after_sending"),
+    )
     assert found(5_000, "192.0.2.1", "navigate")[0] == "human"
     assert found(90_000, "192.0.2.1") == ("human", ("datacentre",))
     assert found(5_000, "198.51.100.1") == ("human", ("soon_after_sending",))

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from app.ops.backup import MANIFEST, BackupError, restore
-from app.settings.settings import load as load_settings
+from app.settings.load import load as load_settings
 from tests.support.clickhouse_server import ClickHouseServer
 from tests.support.hit_load import Load
 from tests.support.paths import ROOT
@@ -27,12 +27,12 @@ MAIL = '<p><a href="https://example.com/">Read</a></p>'
 COUNT = """
 import json, sys
 from pathlib import Path
-from app.feed import Feed
-from app.waiting import adopt_orphans
-from app.loader import Loader
-from app.settings import load
-from app.state import open_state
-from app.storage import Storage
+from app.events.feed import Feed
+from app.storage.journal_segments import adopt_orphans
+from app.ingest.loader import Loader
+from app.settings.load import load
+from app.storage.state_db import open_state
+from app.storage.clickhouse import Storage
 folder = Path(sys.argv[1])
 storage = Storage(load(data_dir=folder))
 storage.prepare()
@@ -57,9 +57,13 @@ print(json.dumps({
 def start(*words: str, **env: str) -> subprocess.Popen[str]:
     clean = {k: v for k, v in os.environ.items() if not k.startswith("MAILWAKE_")}
     return subprocess.Popen(
-        [sys.executable, *words], env={**clean, "PYTHONPATH": str(ROOT), "COLUMNS": "300", **env},
-        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+        [sys.executable, *words],
+        env={**clean, "PYTHONPATH": str(ROOT), "COLUMNS": "300", **env},
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
 
 
 def mailwake(*words: str, **env: str) -> tuple[int, str]:
@@ -314,9 +318,13 @@ def test_with_a_server_its_own_backup_is_asked_for(tmp_path: Path) -> None:
             assert code == 0 and f"RESTORE DATABASE `default` FROM {to}" in said, said
             assert (tmp_path / "kept" / "second").exists()
             code, said = mailwake(
-                "backup", str(tmp_path / "third.tar"), "--clickhouse", "Disk('none', 'x')",
-                *folder, **env,
-            )  # fmt: skip
+                "backup",
+                str(tmp_path / "third.tar"),
+                "--clickhouse",
+                "Disk('none', 'x')",
+                *folder,
+                **env,
+            )
             assert code == 2 and "Disk" in said
             assert not (tmp_path / "third.tar").exists()
         again = tmp_path / "again"

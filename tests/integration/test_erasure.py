@@ -19,23 +19,15 @@ from app.consent.erasure_requests import Erasures
 from app.events.feed import Feed
 from app.ingest.corrections import Corrections
 from app.ingest.loader import Loader
-from app.model.records import (
-    Hit,
-    Message,
-    Newsletter,
-    Record,
-    encode,
-    new_id,
-    newsletter_key,
-    now_ms,
-    recipient_key,
-)
+from app.model.ids import new_id, newsletter_key, recipient_key
+from app.model.records import Hit, Message, Newsletter, Record, encode, now_ms
 from app.model.tracking_modes import PSEUDONYMOUS, Modes
-from app.privacy.erasure import Eraser, begin
-from app.privacy.subject_export import Dossiers
-from app.settings.settings import load, with_secrets
-from app.stats.queries import Queries, sql
+from app.privacy.erasure import ErasureWorker, request_erasure
+from app.privacy.subject_export import SubjectExport
+from app.settings.load import load, with_secrets
+from app.stats.queries import Queries
 from app.storage.clickhouse import Storage, StorageError
+from app.storage.sql import sql
 from app.storage.state_db import open_state
 from tests.support.clickhouse_server import ClickHouseServer
 from tests.support.hit_load import Load, assert_exact, counted
@@ -79,9 +71,15 @@ def run(
     service: Service, *words: str, program: tuple[str, ...] = ("app",), answer: str = ""
 ) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", *program, *words], env=service.env, cwd=ROOT, text=True,
-        capture_output=True, timeout=120, check=False, input=answer,
-    )  # fmt: skip
+        [sys.executable, "-m", *program, *words],
+        env=service.env,
+        cwd=ROOT,
+        text=True,
+        capture_output=True,
+        timeout=120,
+        check=False,
+        input=answer,
+    )
 
 
 def test_no_byte_of_a_person_is_left_and_no_figure_moves(
@@ -93,12 +91,18 @@ def test_no_byte_of_a_person_is_left_and_no_figure_moves(
         for place in ("chdb/", "state.db", ".bad", "export-killed/", ".sample"):
             assert any(place in path for path, _ in found), f"the search misses {place}"
         assert {needle for _, needle in found} >= {
-            ADDRESS, VISITOR, "canaryagent", ORDER, MAIL_ID,
-        }  # fmt: skip
+            ADDRESS,
+            VISITOR,
+            "canaryagent",
+            ORDER,
+            MAIL_ID,
+        }
         held, others = dossier(service, ADDRESS), dossier(service, OTHER)
         assert len(held["messages"]) == 5 and {one["type"] for one in held["hits"]} == {
-            "open", "click", "unsubscribe",
-        }  # fmt: skip
+            "open",
+            "click",
+            "unsubscribe",
+        }
         own = [(one["metadata"], one["rfc_message_id"]) for one in held["messages"]]
         assert own.count(({"order": ORDER}, MAIL_ID)) == 4
         assert any(
@@ -182,10 +186,13 @@ def test_the_command_works_beside_a_service_and_without_one(tmp_path: Path) -> N
 
 def test_what_is_wrong_is_named(service: Service) -> None:
     for body, status, field in (
-        (b"{", 400, ""), (b"{}", 422, "body"), (b'{"recipient": 1}', 422, "recipient"),
+        (b"{", 400, ""),
+        (b"{}", 422, "body"),
+        (b'{"recipient": 1}', 422, "recipient"),
         (b'{"recipient": "a@example.com", "x": 1}', 422, "body"),
-        (b'{"recipient": ""}', 422, "recipient"), (b" " * 5000, 413, ""),
-    ):  # fmt: skip
+        (b'{"recipient": ""}', 422, "recipient"),
+        (b" " * 5000, 413, ""),
+    ):
         answer = service.client.post("/v1/erasures", content=body)
         assert (answer.status_code, answer.json().get("field", "")) == (status, field), body
     for number in ("0", "x", "9" * 30, "%C3%A9"):
@@ -286,15 +293,15 @@ def test_one_workspace_forgets_what_another_goes_on_knowing(
     corrections = Corrections(folder, storage)
     loader.load_all()
     secret = spaces.get("forgets").recipient_key
-    dossiers = Dossiers(state, Queries(storage, "forgets"), secret, chosen.recipient_key)
+    dossiers = SubjectExport(state, Queries(storage, "forgets"), secret, chosen.recipient_key)
 
     def held() -> int:
         return len(json.loads(b"".join(dossiers.of("two@example.com")))["hits"])
 
     assert held() == 1
-    eraser = Eraser(tmp_path, state, storage, loader, corrections, spaces, feed.erasures)
+    eraser = ErasureWorker(tmp_path, state, storage, loader, corrections, spaces, feed.erasures)
     for person in ("one@example.com", "two@example.com"):
-        begin(feed.erasures, spaces, "forgets", person)
+        request_erasure(feed.erasures, spaces, "forgets", person)
     eraser.finish()
     assert not feed.erasures.open() and held() == 0
     for name, known in (("default", 3), ("forgets", 1)):
@@ -303,8 +310,9 @@ def test_one_workspace_forgets_what_another_goes_on_knowing(
         assert rows[0]["messages"] == 3
         found = [
             queries.run("recipient_messages", recipient=key, limit=9)
-            for (space, _), key in people.items() if space == name
-        ]  # fmt: skip
+            for (space, _), key in people.items()
+            if space == name
+        ]
         assert len(list(filter(None, found))) == known
 
 
@@ -318,7 +326,7 @@ def test_a_cluster_is_told_as_a_whole(table: str, storage: Storage) -> None:
 
 
 def test_a_dossier_begins_once_every_table_is_there(storage: Storage, tmp_path: Path) -> None:
-    dossiers = Dossiers(open_state(tmp_path), Queries(storage), "secret", "service")
+    dossiers = SubjectExport(open_state(tmp_path), Queries(storage), "secret", "service")
     assert json.loads(b"".join(dossiers.of("nobody@example.com")))["hits"] == []
     storage.query("DETACH TABLE hits", {})
     try:

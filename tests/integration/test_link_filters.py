@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.demo import agents
-from app.events.enrich import LinkTold, Wanted, _fits
+from app.events.event_filter import EventFilter, _fits
 from app.links import identity
+from app.schemas.events import EventLink
 from app.stats.queries import clicked, like
 from app.storage.clickhouse import Storage
 from tests.support.service import Service, paths, tracked_urls
@@ -24,8 +25,11 @@ MAIL = """<body>
 <a href="https://www.shop.example/sale/100%25_wool" data-track-name="hero">Wool</a>
 <a href="https://other.example/help/contact?a=1">Help</a>
 </body>"""
-LINKS = ["https://shop.example/boots", "https://www.shop.example/sale/100%25_wool",
-         "https://other.example/help/contact?a=1"]  # fmt: skip
+LINKS = [
+    "https://shop.example/boots",
+    "https://www.shop.example/sale/100%25_wool",
+    "https://other.example/help/contact?a=1",
+]
 IDS = [
     identity.shown_id(identity.identify(url, name).link)
     for url, name in zip(LINKS, ("", "hero", ""), strict=True)
@@ -66,9 +70,14 @@ def clicks(service: Service) -> Iterator[str]:
 
 @pytest.mark.parametrize(("event", "segment", "page", "value", "expected"), CASES)
 def test_all_agree(
-    service: Service, clicks: str, event: str, segment: str, page: str, value: str,
+    service: Service,
+    clicks: str,
+    event: str,
+    segment: str,
+    page: str,
+    value: str,
     expected: set[int],
-) -> None:  # fmt: skip
+) -> None:
     query = {"newsletter": clicks, "type": "message.clicked", event: value}
     answer = service.client.get("/v1/events", params=query)
     assert answer.status_code == 200, answer.text
@@ -120,8 +129,8 @@ HOSTS = st.sampled_from(["a.example", "b.a.example", "ba.example"])
 def test_a_webhook_takes_what_fits_all_that_it_asks(
     host: str, hosts: list[str], patterns: list[str]
 ) -> None:
-    link = LinkTold("0" * 16, "", "", f"https://{host}/ab/a", 0, [])
-    wanted = Wanted(hosts=tuple(hosts), paths=tuple(patterns))
+    link = EventLink("0" * 16, "", "", f"https://{host}/ab/a", 0, [])
+    wanted = EventFilter(hosts=tuple(hosts), paths=tuple(patterns))
     expected = (not hosts or any(host == one or host.endswith(f".{one}") for one in hosts)) and (
         not patterns or any(_fits(one, urlsplit(link.url).path) for one in patterns)
     )

@@ -41,10 +41,12 @@ def own(box: Inbox, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servic
     """A service that takes mail by SMTP too."""
     port = free_port()
     env = {
-        "MAILWAKE_SMTP": "1", "MAILWAKE_SMTP_LISTEN": f"127.0.0.1:{port}",
-        "MAILWAKE_SMARTHOST": f"smtp://127.0.0.1:{box.port}", "MAILWAKE_SMTP_MESSAGE_ID": "1",
+        "MAILWAKE_SMTP": "1",
+        "MAILWAKE_SMTP_LISTEN": f"127.0.0.1:{port}",
+        "MAILWAKE_SMARTHOST": f"smtp://127.0.0.1:{box.port}",
+        "MAILWAKE_SMTP_MESSAGE_ID": "1",
         "MAILWAKE_WEBHOOK_NETWORKS": "127.0.0.0/8",
-    }  # fmt: skip
+    }
     with Service(tmp_path_factory.mktemp("own") / "data", **env) as running:
         running.ready()
         yield running
@@ -161,8 +163,11 @@ def test_a_restart_forgets_nothing(tmp_path: Path) -> None:
 def test_what_is_empty_clears(way: str, own: Service) -> None:
     newsletter, cleared = f"cleared-{way}", {"name": "", "subject": "", "tags": []}
     own.rewrite({"id": newsletter, "name": "Spring", "subject": "Hi", "tags": ["a"]}, HTML)
-    headers = [("X-Mailwake-Newsletter", newsletter), ("X-Mailwake-Name", ""),
-               ("X-Mailwake-Tags", "")]  # fmt: skip
+    headers = [
+        ("X-Mailwake-Newsletter", newsletter),
+        ("X-Mailwake-Name", ""),
+        ("X-Mailwake-Tags", ""),
+    ]
     if way == "api":
         own.rewrite({"id": newsletter, **cleared}, HTML)
     elif way == "template":
@@ -244,17 +249,24 @@ def sent(own: Service, box: Inbox) -> dict[str, tuple[str, dict[str, str], str |
         found["client"] = out.message_id, both, "client@m.example"
         client.keep_template("data", HTML)
         people: list[Any] = [
-            {"recipient": "line@example.com", "metadata": {"order": "A-2"},
-             "rfc_message_id": "line@m.example"},
+            {
+                "recipient": "line@example.com",
+                "metadata": {"order": "A-2"},
+                "rfc_message_id": "line@m.example",
+            },
             "plain@example.com",
-        ]  # fmt: skip
+        ]
         for way, line in zip(("line", "plain"), client.messages("data", people), strict=True):
             assert not isinstance(line, LineError)
             hit(own, line.html)
             data = ({"order": "A-2"}, "line@m.example") if way == "line" else ({}, None)
             found[way] = line.message_id, *data
-    headers = [("X-Mailwake-Newsletter", "data"), ("Message-ID", "<mime@m.example>"),
-               ("X-Mailwake-Meta-Order", "A-3"), ("X-Mailwake-Meta-Shop", "de")]  # fmt: skip
+    headers = [
+        ("X-Mailwake-Newsletter", "data"),
+        ("Message-ID", "<mime@m.example>"),
+        ("X-Mailwake-Meta-Order", "A-3"),
+        ("X-Mailwake-Meta-Shop", "de"),
+    ]
     answer = mime(own, mail("mime@example.com", *headers), **{"metadata.shop": "at"})
     assert answer.status_code == 200 and "Meta" not in answer.text
     hit(own, answer.text)
@@ -485,9 +497,13 @@ def test_it_is_kept_where_the_address_is(
     tracking: dict[str, Any], kept: bool, own: Service
 ) -> None:
     out = own.rewrite(
-        "modes", HTML, "secret@example.com", tracking=tracking, metadata={"order": "M-1"},
+        "modes",
+        HTML,
+        "secret@example.com",
+        tracking=tracking,
+        metadata={"order": "M-1"},
         rfc_message_id="m@m",
-    )  # fmt: skip
+    )
     own.drained()
     found = own.get(f"/v1/messages/{out['message_id']}")["message"]
     expected = ("secret@example.com", {"order": "M-1"}, "m@m") if kept else (None, {}, None)

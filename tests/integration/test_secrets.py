@@ -16,7 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from app.model.records import Hit, encode, new_id, newsletter_key, now_ms
+from app.model.ids import new_id, newsletter_key
+from app.model.records import Hit, encode, now_ms
 from tests.support.paths import ROOT
 from tests.support.service import Service, paths, tracked_urls
 from tests.support.smtp_gateway import gateway
@@ -62,7 +63,7 @@ class Links:
             f"https://shop.example/#/invite/{self.short()}",
             f"https://shop.example/#{token()}",
             f"https://shop.example/?d={''.join(f'%{ord(c):02X}' for c in token())}",
-        ]  # fmt: skip
+        ]
 
     def _needle(self, text: str) -> str:
         self.needles.append(text)
@@ -134,19 +135,28 @@ def click(service: Service, links: Links, html: str) -> list[str]:
 
 def mime(links: Links, newsletter: str) -> bytes:
     lines = [
-        f"X-Mailwake-Newsletter: {newsletter}", "X-Mailwake-Sample: yes",
-        "From: Shop <news@shop.example>", f"To: {RECIPIENT}", "Subject: Hello",
-        "MIME-Version: 1.0", "Content-Type: text/html; charset=utf-8", "",
-        links.html.replace("</a>", "</a>\r\n"), "",
-    ]  # fmt: skip
+        f"X-Mailwake-Newsletter: {newsletter}",
+        "X-Mailwake-Sample: yes",
+        "From: Shop <news@shop.example>",
+        f"To: {RECIPIENT}",
+        "Subject: Hello",
+        "MIME-Version: 1.0",
+        "Content-Type: text/html; charset=utf-8",
+        "",
+        links.html.replace("</a>", "</a>\r\n"),
+        "",
+    ]
     return "\r\n".join(lines).encode()
 
 
 def by_smtp(service: Service, links: Links) -> str:
     """The mail as a smarthost gets it."""
-    with inbox() as box, gateway(
-        service.data_dir, f"smtp://127.0.0.1:{box.port}", MAILWAKE_PUBLIC_URL=service.url
-    ) as running:  # fmt: skip
+    with (
+        inbox() as box,
+        gateway(
+            service.data_dir, f"smtp://127.0.0.1:{box.port}", MAILWAKE_PUBLIC_URL=service.url
+        ) as running,
+    ):
         assert running.send(mime(links, "smtp"), RECIPIENT).startswith("250")
         return box.raw[0].decode()
 
@@ -162,11 +172,18 @@ def ask_everything(told: Told, service: Service, table: list[tuple[str, str]]) -
     for n, channel in enumerate(told.links):
         sent = service.get("/v1/messages", newsletter_id=channel)["messages"]
         ids = {
-            "message_id": sent[0]["message_id"], "newsletter_id": channel, "recipient": RECIPIENT,
+            "message_id": sent[0]["message_id"],
+            "newsletter_id": channel,
+            "recipient": RECIPIENT,
             "webhook_id": hooks[0]["id"],
-            "followup_id": "none", "name": "none", "erasure_id": "0", "token": "none", "key": "1",
-            "action": "none", "path": "none",
-        }  # fmt: skip
+            "followup_id": "none",
+            "name": "none",
+            "erasure_id": "0",
+            "token": "none",
+            "key": "1",
+            "action": "none",
+            "path": "none",
+        }
         query = {"newsletter": channel, "recipient": RECIPIENT, "opened": channel}
         for method, path in operations(service):
             if method == "GET" and not path.endswith("/stream") and _differs(path, n):
@@ -208,8 +225,12 @@ def _known(path: str, query: dict[str, str]) -> dict[str, str]:
 def run(service: Service, *words: str) -> bytes:
     done = subprocess.run(
         [sys.executable, "-m", "app", *words, "--data-dir", str(service.data_dir)],
-        env=service.env, cwd=ROOT, capture_output=True, timeout=120, check=False,
-    )  # fmt: skip
+        env=service.env,
+        cwd=ROOT,
+        capture_output=True,
+        timeout=120,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout + done.stderr
 
@@ -235,9 +256,10 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Told]:
             sample = name == "sample"
             html[name] = service.rewrite(name, links[name].html, RECIPIENT, sample=sample)["html"]
         answer = service.client.post(
-            "/v1/rewrite/mime", content=mime(links["mime"], "mime"),
+            "/v1/rewrite/mime",
+            content=mime(links["mime"], "mime"),
             headers={"content-type": "message/rfc822"},
-        )  # fmt: skip
+        )
         html["mime"] = answer.text
         html["smtp"] = by_smtp(service, links["smtp"])
         template = {"html": links["template"].html}
@@ -273,9 +295,10 @@ def kept(told: Told, place: str) -> set[tuple[str, str]]:
     """What stands there, but for the mailer's own template: the same for all, and to be sent."""
     own = set(told.needles("template"))
     return {
-        (what, needle) for what, needle in told.places[place]
+        (what, needle)
+        for what, needle in told.places[place]
         if not (needle in own and re.search(r"(?:^|/)templates/[^/]+\.json$", what))
-    }  # fmt: skip
+    }
 
 
 @pytest.mark.parametrize(
@@ -292,8 +315,14 @@ def test_the_search_looks_everywhere(told: Told) -> None:
         seen = {needle for what, needle in told.places[place] if "templates/" in what}
         assert seen >= {n for n in told.needles("template") if n.startswith("canary")}
     assert set(told.places) == {
-        "data folder", "backup", "api", "pages", "webhooks", "command line", "logs",
-    }  # fmt: skip
+        "data folder",
+        "backup",
+        "api",
+        "pages",
+        "webhooks",
+        "command line",
+        "logs",
+    }
 
 
 def test_full_urls_are_kept_where_the_newsletter_wants_them(tmp_path: Path) -> None:
@@ -318,10 +347,20 @@ def test_a_segment_that_was_damaged_keeps_no_secret(tmp_path: Path) -> None:
         service.ready()
         segment = service.data_dir / "journal" / f"{uuid.UUID(bytes=new_id())}.seg"
         hits = [
-            encode(Hit("click", now_ms(), "default", newsletter_key("default", "bad"),
-                       new_id().hex(), 1, n, url))
+            encode(
+                Hit(
+                    "click",
+                    now_ms(),
+                    "default",
+                    newsletter_key("default", "bad"),
+                    new_id().hex(),
+                    1,
+                    n,
+                    url,
+                )
+            )
             for n, url in enumerate(links.urls)
-        ]  # fmt: skip
+        ]
         partial = segment.with_suffix(".tmp")
         partial.write_bytes(b"".join(line + line[: len(line) - 9] + b"\n" for line in hits))
         partial.rename(segment)

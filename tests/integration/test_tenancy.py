@@ -59,7 +59,7 @@ def test_a_key_may_what_its_scope_says(walled: Service) -> None:
     assert set(needs.values()) == set(keys) and len(needs) > 35
     ids = dict.fromkeys(
         ("newsletter_id", "webhook_id", "followup_id", "recipient", "name", "message_id"), "none"
-    ) | {"erasure_id": "0"}  # fmt: skip
+    ) | {"erasure_id": "0"}
     for (method, path), needed in [*needs.items(), (("GET", "/metrics"), "read")]:
         for scope, key in {**keys, "": "mw_none"}.items():
             headers = {"authorization": f"Bearer {key}"}
@@ -108,7 +108,7 @@ def test_a_user_may_what_the_role_says(walled: Service, table: list[tuple[str, s
 def test_nobody_gets_in_without_a_session(walled: Service, table: list[tuple[str, str]]) -> None:
     ids = dict.fromkeys(
         ("newsletter_id", "webhook_id", "followup_id", "action", "token", "message_id"), "none"
-    ) | {"key": "1"}  # fmt: skip
+    ) | {"key": "1"}
     public = ("/healthz", "/readyz", "/metrics", "/openapi.json", "/docs", *OPEN)
     with httpx2.Client(base_url=walled.url, trust_env=False) as stranger:
         stranger.cookies.set(SESSION, "none")
@@ -198,9 +198,14 @@ def test_no_page_reaches_into_another_workspace(
     acme, zoo = tenants
     before = acme.view()
     fields = {
-        "user": "admin of acme", "action": "remove", "session": "x", "name": acme.ids["name"],
-        "webhook_id": acme.ids["webhook_id"], "when": "clicked", "forget": "1",
-    }  # fmt: skip
+        "user": "admin of acme",
+        "action": "remove",
+        "session": "x",
+        "name": acme.ids["name"],
+        "webhook_id": acme.ids["webhook_id"],
+        "when": "clicked",
+        "forget": "1",
+    }
     for method, path in table:
         if path.startswith(("/login", "/logout", "/u/", "/v1", "/metrics")):
             continue

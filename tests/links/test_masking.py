@@ -30,51 +30,86 @@ JWT = (
 @pytest.mark.parametrize(
     ("url", "masked"),
     [
-        ("https://shop.example/reset/8f3a9c?token=abc&utm_source=mail",
-         "https://shop.example/reset/***?token=***&utm_source=mail"),
+        (
+            "https://shop.example/reset/8f3a9c?token=abc&utm_source=mail",
+            "https://shop.example/reset/***?token=***&utm_source=mail",
+        ),
         ("https://user:pw@h.example:8443/a#b", "https://***@h.example:8443/a#b"),
         ("https://h.example/reset-password/482913", "https://h.example/reset-password/***"),
-        ("https://h.example/reset/MQ/c2v6kz-3f5e6a7b8c9d0e1f2a3b", "https://h.example/reset/MQ/***"),
+        (
+            "https://h.example/reset/MQ/c2v6kz-3f5e6a7b8c9d0e1f2a3b",
+            "https://h.example/reset/MQ/***",
+        ),
         ("https://h.example/verify/email/aB3dE6", "https://h.example/verify/email/***"),
         ("https://h.example/a;jsessionid=1A2B/b?x=1", "https://h.example/a;jsessionid=***/b?x=1"),
-        ("https://h.example/cb#access_token=a.b&lang=de", "https://h.example/cb#access_token=***&lang=de"),
+        (
+            "https://h.example/cb#access_token=a.b&lang=de",
+            "https://h.example/cb#access_token=***&lang=de",
+        ),
         ("https://h.example/#/reset/8f3a9c", "https://h.example/#/reset/***"),
         ("https://h.example/?sig=ab/cd+ef==&a=b", "https://h.example/?sig=***&a=b"),
         ("https://h.example/?password=a;b?c&a=b", "https://h.example/?password=***&a=b"),
         ("https://h.example/?a=b&amp;token=x", "https://h.example/?a=b&amp;token=***"),
-        ("https://h.example/?user%5BresetToken%5D=x", "https://h.example/?user%5BresetToken%5D=***"),
+        (
+            "https://h.example/?user%5BresetToken%5D=x",
+            "https://h.example/?user%5BresetToken%5D=***",
+        ),
         ("https://h.example/?to%256ben=x", "https://h.example/?to%256ben=***"),
-        ("https://h.example/?%E3%83%88%E3%83%BC%E3%82%AF%E3%83%B3=x",
-         "https://h.example/?%E3%83%88%E3%83%BC%E3%82%AF%E3%83%B3=***"),
-        ("https://h.example/?next=https%3A%2F%2Fx.example%2Freset%2F8f3a%3Fcode%3Da%2526b%26l%3Dde",
-         "https://h.example/?next=https%3A%2F%2Fx.example%2Freset%2F***%3Fcode%3D***%26l%3Dde"),
-        ("https://h.example/?next=https://u:p@x.example/a?token=b",
-         "https://h.example/?next=https://***@x.example/a?token=***"),
+        (
+            "https://h.example/?%E3%83%88%E3%83%BC%E3%82%AF%E3%83%B3=x",
+            "https://h.example/?%E3%83%88%E3%83%BC%E3%82%AF%E3%83%B3=***",
+        ),
+        (
+            "https://h.example/?next=https%3A%2F%2Fx.example%2Freset%2F8f3a%3Fcode%3Da%2526b%26l%3Dde",
+            "https://h.example/?next=https%3A%2F%2Fx.example%2Freset%2F***%3Fcode%3D***%26l%3Dde",
+        ),
+        (
+            "https://h.example/?next=https://u:p@x.example/a?token=b",
+            "https://h.example/?next=https://***@x.example/a?token=***",
+        ),
         (f"https://h.example/orders/{UUID}/track", "https://h.example/orders/***/track"),
         (f"https://h.example/?q={JWT}", "https://h.example/?q=***"),
         ("https://h.example/?q=anna.b%2Bc%40mail.example", "https://h.example/?q=***"),
         ("https://h.example/u/anna@mail.example/edit", "https://h.example/u/***/edit"),
-        (f"https://h.example/?q={md5(b'anna@mail.example', usedforsecurity=False).hexdigest()}",
-         "https://h.example/?q=***"),
-        ("https://b.example/o?se=2026-01-01&sp=r&sv=2022-11-02&sig=x%2Fy%3D",
-         "https://b.example/o?se=***&sp=r&sv=2022-11-02&sig=***"),
-        ("https://s3.example/k?X-Amz-Date=20240101T000000Z&X-Amz-Signature=f&X-Amz-Credential=A%2FB",
-         "https://s3.example/k?X-Amz-Date=20240101T000000Z&X-Amz-Signature=***&X-Amz-Credential=***"),
-        ("https://s3.example/k?AWSAccessKeyId=AK&Expires=1700000000",
-         "https://s3.example/k?AWSAccessKeyId=***&Expires=***"),
+        (
+            f"https://h.example/?q={md5(b'anna@mail.example', usedforsecurity=False).hexdigest()}",
+            "https://h.example/?q=***",
+        ),
+        (
+            "https://b.example/o?se=2026-01-01&sp=r&sv=2022-11-02&sig=x%2Fy%3D",
+            "https://b.example/o?se=***&sp=r&sv=2022-11-02&sig=***",
+        ),
+        (
+            "https://s3.example/k?X-Amz-Date=20240101T000000Z&X-Amz-Signature=f&X-Amz-Credential=A%2FB",
+            "https://s3.example/k?X-Amz-Date=20240101T000000Z&X-Amz-Signature=***&X-Amz-Credential=***",
+        ),
+        (
+            "https://s3.example/k?AWSAccessKeyId=AK&Expires=1700000000",
+            "https://s3.example/k?AWSAccessKeyId=***&Expires=***",
+        ),
         ("https://h.example/x?7f9c2ba4e88f827d616045507605853e", "https://h.example/x?***"),
-        ("https://h.example/magic/link?t=8f3a9c&page=2", "https://h.example/magic/link?t=***&page=2"),
-        ("https://h.example/users/login/otp/482913?x=y", "https://h.example/users/login/otp/***?x=y"),
+        (
+            "https://h.example/magic/link?t=8f3a9c&page=2",
+            "https://h.example/magic/link?t=***&page=2",
+        ),
+        (
+            "https://h.example/users/login/otp/482913?x=y",
+            "https://h.example/users/login/otp/***?x=y",
+        ),
         ("https://h.example/?rlkey=x8&pincode=12", "https://h.example/?rlkey=***&pincode=***"),
         ("https://gift.example/card/ABCD-1234-EFGH-5678", "https://gift.example/card/***"),
-        ("https://h.example/t/acme/shared_invite/zt-1a2b3c4d5-AbCdEfGhIjKl",
-         "https://h.example/t/acme/shared_invite/***"),
-        ("https://h.example/comm/?midToken=AQ&midSig=1&trk=eml-x",
-         "https://h.example/comm/?midToken=***&midSig=***&trk=eml-x"),
+        (
+            "https://h.example/t/acme/shared_invite/zt-1a2b3c4d5-AbCdEfGhIjKl",
+            "https://h.example/t/acme/shared_invite/***",
+        ),
+        (
+            "https://h.example/comm/?midToken=AQ&midSig=1&trk=eml-x",
+            "https://h.example/comm/?midToken=***&midSig=***&trk=eml-x",
+        ),
         ("/reset/8f3a9c", "/reset/***"),
         ("", ""),
     ],
-)  # fmt: skip
+)
 def test_secrets_are_masked(url: str, masked: str) -> None:
     assert mask_url(url) == masked
     assert mask_url(masked) == masked
@@ -120,7 +155,7 @@ def test_readable_urls_stay(url: str) -> None:
         ("Boots and/or shoes -50 % @home", "Boots and/or shoes -50 % @home"),
         ("Your key=value\n code", "Your key=value\n code"),
     ],
-)  # fmt: skip
+)
 def test_urls_in_labels_are_masked(text: str, masked: str) -> None:
     assert mask_text(text) == masked
     assert mask_text(masked) == masked
@@ -140,19 +175,27 @@ def test_any_text_is_masked(text: str) -> None:
 @pytest.mark.parametrize(
     ("html", "masked"),
     [
-        ('<a class=b href="https://h.example/?a=b&amp;token=x">Hi</a>',
-         '<a class=b href="https://h.example/?a=b&amp;token=***">Hi</a>'),
-        ("<a HREF = 'h&#116;tps://h.example/reset/8f3a'>https://h.example/reset/8f3a</a>",
-         "<a HREF = 'https://h.example/reset/***'>https://h.example/reset/***</a>"),
+        (
+            '<a class=b href="https://h.example/?a=b&amp;token=x">Hi</a>',
+            '<a class=b href="https://h.example/?a=b&amp;token=***">Hi</a>',
+        ),
+        (
+            "<a HREF = 'h&#116;tps://h.example/reset/8f3a'>https://h.example/reset/8f3a</a>",
+            "<a HREF = 'https://h.example/reset/***'>https://h.example/reset/***</a>",
+        ),
         ("<a href=/reset/8f3a title=x>", "<a href=/reset/*** title=x>"),
-        ('<a href=""><img src="https://h.example/?token=x">',
-         '<a href=""><img src="https://h.example/?token=x">'),
-        ('<p style="background:url(https://h.example/?token=x)">',
-         '<p style="background:url(https://h.example/?token=x)">'),
+        (
+            '<a href=""><img src="https://h.example/?token=x">',
+            '<a href=""><img src="https://h.example/?token=x">',
+        ),
+        (
+            '<p style="background:url(https://h.example/?token=x)">',
+            '<p style="background:url(https://h.example/?token=x)">',
+        ),
         ('<img alt="https://h.example/?token=x">', '<img alt="https://h.example/?token=***">'),
         ("<a href='/?q=a&amp;copy=2'>&copy; 1 &lt;", "<a href='/?q=a&amp;copy=2'>&copy; 1 &lt;"),
     ],
-)  # fmt: skip
+)
 def test_urls_in_html_are_masked(html: str, masked: str) -> None:
     assert mask_html(html) == masked
     assert mask_html(masked) == masked
@@ -193,14 +236,28 @@ ENCODINGS: list[Callable[[str], str]] = [
     lambda text: f"{text}.html",
 ]
 PLACES = [
-    "https://{}@h.example/", "https://u:{}@h.example/", "https://h.example/{}",
-    "https://h.example/a/{}/b?c=d", "https://h.example/a;v={}/b", "https://h.example/a,{},b",
-    "https://h.example/?{}", "https://h.example/?{}=1", "https://h.example/?a={}&b=c",
-    "https://h.example/?a=b;c={}", "https://h.example/?a[{}]=b", "https://h.example/?a=b=c={}",
-    "https://h.example/?token={}", "https://h.example/#{}", "https://h.example/#/a/{}?b",
-    "https://h.example/?a=b#c={}&d", "https://h.example/?u=https://x.example/{}/a?b=c",
-    "https://h.example/?j=%7B%22a%22%3A%22{}%22%7D", "//h.example/{}", "/a/{}", "a={}",
-]  # fmt: skip
+    "https://{}@h.example/",
+    "https://u:{}@h.example/",
+    "https://h.example/{}",
+    "https://h.example/a/{}/b?c=d",
+    "https://h.example/a;v={}/b",
+    "https://h.example/a,{},b",
+    "https://h.example/?{}",
+    "https://h.example/?{}=1",
+    "https://h.example/?a={}&b=c",
+    "https://h.example/?a=b;c={}",
+    "https://h.example/?a[{}]=b",
+    "https://h.example/?a=b=c={}",
+    "https://h.example/?token={}",
+    "https://h.example/#{}",
+    "https://h.example/#/a/{}?b",
+    "https://h.example/?a=b#c={}&d",
+    "https://h.example/?u=https://x.example/{}/a?b=c",
+    "https://h.example/?j=%7B%22a%22%3A%22{}%22%7D",
+    "//h.example/{}",
+    "/a/{}",
+    "a={}",
+]
 
 
 def _decoded(text: str) -> str:
@@ -230,17 +287,15 @@ def test_random_tokens_are_known_by_their_look_at_every_usual_length() -> None:
 
 TEXT = st.text(
     st.sampled_from("abcXYZ019-_.~%25/?&;=#@:+*,[]!$ é日\\eyJtoken%3D%26%2F"), max_size=60
-) | st.text(max_size=80)  # fmt: skip
+) | st.text(max_size=80)
 URLS = st.one_of(
     TEXT,
     TEXT.map(lambda tail: f"https://u@h.example:80/{tail}"),
     st.lists(
-        st.sampled_from(
-            PIECES.split()
-        ),
+        st.sampled_from(PIECES.split()),
         max_size=20,
     ).map("".join),
-)  # fmt: skip
+)
 
 
 @given(URLS)
@@ -279,17 +334,26 @@ def test_long_urls_are_masked_in_linear_time(unit: str) -> None:
     ("urls", "template"),
     [
         (["/parcel/1?key=abc", "/parcel/2?key=def"], "/parcel/...?key=..."),
-        ([f"https://h.example/orders/{UUID}/x", "https://h.example/orders/12/x"],
-         "https://h.example/orders/.../x"),
-        (["https://h.example/order-12.html?id=7&utm_term=a1", "https://h.example/order-9.html?id=8&utm_term=a1"],
-         "https://h.example/order-....html?id=...&utm_term=a1"),
+        (
+            [f"https://h.example/orders/{UUID}/x", "https://h.example/orders/12/x"],
+            "https://h.example/orders/.../x",
+        ),
+        (
+            [
+                "https://h.example/order-12.html?id=7&utm_term=a1",
+                "https://h.example/order-9.html?id=8&utm_term=a1",
+            ],
+            "https://h.example/order-....html?id=...&utm_term=a1",
+        ),
         (["https://h.example/?d=2024-06-12", "https://h.example/?d=7"], "https://h.example/?d=..."),
-        (["https://h.example/?m=a@b.example", "https://h.example/?m=c@d.example"],
-         "https://h.example/?m=..."),
+        (
+            ["https://h.example/?m=a@b.example", "https://h.example/?m=c@d.example"],
+            "https://h.example/?m=...",
+        ),
         (["https://h.example/caf%C3%A9/t"], "https://h.example/caf%C3%A9/t"),
         (["https://h.example:81/boots#top"], "https://h.example:81/boots#top"),
     ],
-)  # fmt: skip
+)
 def test_personal_links_have_one_template(urls: list[str], template: str) -> None:
     assert {template_url(url) for url in urls} == {template}
 
@@ -304,24 +368,37 @@ def test_personal_links_have_one_template(urls: list[str], template: str) -> Non
         ("https://a.example/parcel", "/parcel/**", None),
         ("https://a.example/parcel/", "/parcel/*", None),
         ("https://a.example/x/parcel/1", "/parcel/*", None),
-        ("HTTPS://Shop.example/orders/7/track#t", "https://shop.example/orders/*/track",
-         "https://shop.example/orders/.../track#..."),
+        (
+            "HTTPS://Shop.example/orders/7/track#t",
+            "https://shop.example/orders/*/track",
+            "https://shop.example/orders/.../track#...",
+        ),
         ("http://shop.example/orders/7/track", "https://shop.example/orders/*/track", None),
-        ("https://u:p@b.c.example.com:81/x/7", "*.example.com/x/*", "https://....example.com/x/..."),
+        (
+            "https://u:p@b.c.example.com:81/x/7",
+            "*.example.com/x/*",
+            "https://....example.com/x/...",
+        ),
         ("https://example.com/x/7", "*.example.com/x/*", None),
         ("https://a.example/", "a.example", "https://a.example/"),
         ("https://a.example:81/", "a.example:81/", "https://a.example:81/"),
         ("https://a.example/order-7-b", "/order-*-*", "https://a.example/order-...-..."),
         ("https://a.example/order--b", "/order-*-*", None),
-        ("https://a.example/t?x=1&id=7&lang=de", "/t?id=*&lang=de",
-         "https://a.example/t?x=...&id=...&lang=de"),
+        (
+            "https://a.example/t?x=1&id=7&lang=de",
+            "/t?id=*&lang=de",
+            "https://a.example/t?x=...&id=...&lang=de",
+        ),
         ("https://a.example/t?id=7&lang=fr", "/t?id=*&lang=de", None),
         ("https://a.example/caf%C3%A9/7", "/café/*", "https://a.example/café/..."),
-        ("https://a.example/t/1?cbb6833f14483e22=x&token=y", "/t/*",
-         "https://a.example/t/...?***=...&token=..."),
+        (
+            "https://a.example/t/1?cbb6833f14483e22=x&token=y",
+            "/t/*",
+            "https://a.example/t/...?***=...&token=...",
+        ),
         ("mailto:a@b.example", "/*", None),
     ],
-)  # fmt: skip
+)
 def test_patterns_give_templates(url: str, pattern: str, template: str | None) -> None:
     assert pattern_url(url, [pattern]) == template
 
@@ -337,12 +414,18 @@ def test_the_first_pattern_that_matches_decides() -> None:
 @pytest.mark.parametrize(
     ("pattern", "says"),
     [
-        ("", "1 to 500 characters"), ("/" + "a" * MAX_PATTERN_CHARS, "1 to 500 characters"),
-        ("/a b", "printable"), ("/a\n", "printable"), ("/a#b", "fragment"), ("ftp://a/b", "http"),
-        ("https:///a", "host"), ("?a=b", "host"), ("/**/a", "last segment"),
+        ("", "1 to 500 characters"),
+        ("/" + "a" * MAX_PATTERN_CHARS, "1 to 500 characters"),
+        ("/a b", "printable"),
+        ("/a\n", "printable"),
+        ("/a#b", "fragment"),
+        ("ftp://a/b", "http"),
+        ("https:///a", "host"),
+        ("?a=b", "host"),
+        ("/**/a", "last segment"),
         ("/a**", "last segment"),
     ],
-)  # fmt: skip
+)
 def test_a_bad_pattern_is_named(pattern: str, says: str) -> None:
     with pytest.raises(ValueError, match=rf"^patterns\[1\]: .*{re.escape(says)}"):
         pattern_url("https://h.example/", ["/fine", pattern])

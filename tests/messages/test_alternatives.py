@@ -31,9 +31,12 @@ MIME = (
 
 def by_api(service: Service, text: bool) -> list[str]:
     body = {
-        "newsletter": {"id": "alternatives"}, "recipient": "ann@example.com", "html": HTML,
-        "text": TEXT, "tracking": {"text": text},
-    }  # fmt: skip
+        "newsletter": {"id": "alternatives"},
+        "recipient": "ann@example.com",
+        "html": HTML,
+        "text": TEXT,
+        "tracking": {"text": text},
+    }
     answer = service.client.post("/v1/rewrite", json=body).json()
     return [answer["html"], answer["text"]]
 

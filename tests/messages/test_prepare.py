@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from app.messages.prepare import Outgoing, Prepared
-from app.messages.preparers import Senders
+from app.messages.prepare import MessagePreparer, PreparedMessage
+from app.messages.preparers import PreparerRegistry
 from app.rewriting import mime, proof, transfer_encodings
 from app.schemas.messages import NewsletterIn, TrackingIn
-from app.settings.settings import load, with_secrets
+from app.settings.load import load, with_secrets
 from app.storage.journal import Journal
 from app.storage.state_db import open_state
 
@@ -20,9 +20,11 @@ SIGNED = b"Content-Type: multipart/signed; boundary=s\r\n\r\n--s--\r\n"
 
 
 @pytest.fixture
-def outgoing(tmp_path: Path) -> Iterator[Outgoing]:
+def outgoing(tmp_path: Path) -> Iterator[MessagePreparer]:
     chosen = with_secrets(load(data_dir=tmp_path, public_url="https://t.example"))
-    yield Senders(chosen, open_state(tmp_path), Journal(tmp_path / "journal")).of("default")
+    yield PreparerRegistry(chosen, open_state(tmp_path), Journal(tmp_path / "journal")).of(
+        "default"
+    )
 
 
 def multipart(*parts: bytes) -> bytes:
@@ -30,13 +32,13 @@ def multipart(*parts: bytes) -> bytes:
     return b"Content-Type: multipart/mixed; boundary=b\r\n\r\n" + body + b"--b--\r\n"
 
 
-def prepared(outgoing: Outgoing, message: bytes, text: bool = False) -> Prepared:
+def prepared(outgoing: MessagePreparer, message: bytes, text: bool = False) -> PreparedMessage:
     tracking = TrackingIn(text=text)
     return outgoing.prepare_mime(message, NewsletterIn("n"), "a@example.com", tracking)
 
 
 def test_a_message_that_fails_the_check_has_no_links(
-    outgoing: Outgoing, monkeypatch: pytest.MonkeyPatch
+    outgoing: MessagePreparer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     message = multipart(HTML, HTML)
     fine = prepared(outgoing, message)
@@ -50,7 +52,7 @@ def test_a_message_that_fails_the_check_has_no_links(
     assert failed.notes[-1] == "the rewritten message is at fault: it was left alone"
 
 
-def test_places_of_links_go_on_over_parts(outgoing: Outgoing) -> None:
+def test_places_of_links_go_on_over_parts(outgoing: MessagePreparer) -> None:
     message = multipart(HTML, SIGNED, HTML.replace(b"/a", b"/b"))
     done = prepared(outgoing, message)
     assert [(link.index, link.url[-2:]) for link in done.links] == [(0, "/a"), (1, "/b")]
@@ -62,7 +64,7 @@ def test_places_of_links_go_on_over_parts(outgoing: Outgoing) -> None:
 @pytest.mark.parametrize("encoding", ["7bit", "quoted-printable", "base64"])
 @pytest.mark.parametrize("delsp", ["yes", "no"])
 def test_urls_over_flowed_lines_are_read_joined_or_left_alone(
-    outgoing: Outgoing, encoding: str, delsp: str
+    outgoing: MessagePreparer, encoding: str, delsp: str
 ) -> None:
     """RFC 3676, section 4.3: with delsp a URL goes on in the next line."""
     lines = (
@@ -87,7 +89,7 @@ def test_urls_over_flowed_lines_are_read_joined_or_left_alone(
     assert b"https://x.example/" not in content and b" and more\r\nor https://t.example/" in content
 
 
-def test_text_in_any_charset_is_tracked(outgoing: Outgoing) -> None:
+def test_text_in_any_charset_is_tracked(outgoing: MessagePreparer) -> None:
     for charset, codec in (("iso-8859-1", "cp1252"), ("shift_jis", "cp932"), ("utf-16", "utf-16")):
         text = "\u00fc" if charset == "iso-8859-1" else "\u3042"
         body = f"{text} https://example.com/ {text}\r\n".encode(codec)

@@ -11,30 +11,22 @@ from app.demo import agents
 from app.events.feed import Cursor, Feed
 from app.ingest.corrections import Corrections
 from app.ingest.loader import Loader
-from app.model.records import (
-    Hit,
-    Message,
-    Newsletter,
-    encode,
-    new_id,
-    newsletter_key,
-    now_ms,
-    sent_at,
-)
+from app.model.ids import new_id, newsletter_key, sent_at
+from app.model.records import Hit, Message, Newsletter, encode, now_ms
 from app.model.tracking_modes import (
     AGGREGATE,
-    DAY,
+    DAY_MS,
     MODES,
     PSEUDONYMOUS,
     SHARED,
     Modes,
     aggregate_id,
-    kept,
     modes,
     pseudonym,
     pseudonymous_id,
-    told,
-)  # fmt: skip
+    reduce_to_mode,
+    summarise_modes,
+)
 from app.stats.queries import Queries, clicked
 from app.storage.clickhouse import Storage
 from app.storage.state_db import open_state
@@ -58,24 +50,24 @@ def test_flags_go_through_a_token(given_: Modes, message: bytes, recipient: int)
 def test_a_token_from_before_modes_is_full() -> None:
     assert modes(0) == Modes("full", "full")
     assert Modes().without(["clicks"]) == Modes("full", "off")
-    assert told([]) == {"opens": "full", "clicks": "full"}
-    assert told([SHARED, SHARED | 3]) == {"opens": "mixed", "clicks": "aggregate"}
+    assert summarise_modes([]) == {"opens": "full", "clicks": "full"}
+    assert summarise_modes([SHARED, SHARED | 3]) == {"opens": "mixed", "clicks": "aggregate"}
 
 
 @given(st.integers(0, 2**47), st.integers(0, 2**64 - 1), st.integers(0, 2**64 - 1))
 def test_ids_keep_the_day_and_lead_nowhere(at: int, newsletter: int, recipient: int) -> None:
     shared, own = aggregate_id(newsletter, at), new_id(at)
-    assert sent_at(shared.hex()) == at // DAY * DAY
+    assert sent_at(shared.hex()) == at // DAY_MS * DAY_MS
     assert uuid.UUID(bytes=shared).version == 8
-    assert shared == aggregate_id(newsletter, at // DAY * DAY + DAY - 1)
+    assert shared == aggregate_id(newsletter, at // DAY_MS * DAY_MS + DAY_MS - 1)
     hidden = pseudonymous_id(SECRET, own)
-    assert sent_at(hidden.hex()) == at // DAY * DAY
+    assert sent_at(hidden.hex()) == at // DAY_MS * DAY_MS
     assert uuid.UUID(bytes=hidden).version == 7
     assert hidden == pseudonymous_id(SECRET, own) != pseudonymous_id("another", own)
     assert pseudonym(SECRET, newsletter, recipient) != pseudonym(SECRET, newsletter ^ 1, recipient)
     hit = Hit("open", at, "default", newsletter, own.hex(), recipient, mode=AGGREGATE)
-    once = kept(hit, "")
-    assert kept(once, "") == once, "a token that is shared already stays the same"
+    once = reduce_to_mode(hit, "")
+    assert reduce_to_mode(once, "") == once, "a token that is shared already stays the same"
     assert (once.recipient, once.message) == (0, shared.hex())
 
 
@@ -90,11 +82,21 @@ def hits(
     """Every message is clicked through as by a scanner, within 300 ms."""
     return [
         Hit(
-            kind, at + link * 100, "default", key, message, 9_710_000 + n, link,  # type: ignore[arg-type]
-            address="203.0.113.9", user_agent=agents.CHROME, fetch_mode="navigate", mode=mode,
+            kind,  # type: ignore[arg-type]
+            at + link * 100,
+            "default",
+            key,
+            message,
+            9_710_000 + n,
+            link,
+            address="203.0.113.9",
+            user_agent=agents.CHROME,
+            fetch_mode="navigate",
+            mode=mode,
         )
-        for n, message in enumerate(messages) for link in range(links)
-    ]  # fmt: skip
+        for n, message in enumerate(messages)
+        for link in range(links)
+    ]
 
 
 def load(folder: Path, storage: Storage, *records: Hit | Message | Newsletter) -> None:
@@ -113,8 +115,13 @@ def test_of_aggregate_hits_only_the_verdict_is_stored(tmp_path: Path, storage: S
     key, now = newsletter_key("default", name), now_ms()
     messages = [new_id(now).hex() for _ in range(3)]
     machine = Hit("open", now, "default", key, messages[0], 9, user_agent="curl/8", mode=AGGREGATE)
-    load(folder, storage, Newsletter(now, "default", key, name), machine,
-         *hits(key, AGGREGATE, messages, now))  # fmt: skip
+    load(
+        folder,
+        storage,
+        Newsletter(now, "default", key, name),
+        machine,
+        *hits(key, AGGREGATE, messages, now),
+    )
     rows = stored(storage, key)
     assert len(rows) == 13
     assert {str(row["message"]) for row in rows} == {str(uuid.UUID(bytes=aggregate_id(key, now)))}
@@ -124,7 +131,7 @@ def test_of_aggregate_hits_only_the_verdict_is_stored(tmp_path: Path, storage: S
         assert (row["recipient"], row["asn"], row["reasons"]) == (0, 0, [])
     assert {row["verdict"] for row in rows} == {"bot", "human"}, "no burst is made of them"
     work = Corrections(folder, storage)
-    assert work.settle(after=0) == 0
+    assert work.reclassify_recent(after=0) == 0
     list(work.reclassify("default", 0, now + 10**9))  # other tests' hits may change
     assert sorted(map(str, stored(storage, key))) == sorted(map(str, rows))
     stats = Queries(storage).stats(name)
@@ -148,9 +155,14 @@ def test_pseudonymous_hits_lead_to_no_address_and_are_judged_as_ever(
         Message(now, "default", key, message, 9_710_000 + n, f"p{n}@example.com", flags=flags)
         for n, message in enumerate(messages)
     ]
-    load(folder, storage, Newsletter(now, "default", key, name), *sent,
-         *hits(key, PSEUDONYMOUS, messages[:1], now),
-         *hits(key, PSEUDONYMOUS, messages[1:], now, links=1))  # fmt: skip
+    load(
+        folder,
+        storage,
+        Newsletter(now, "default", key, name),
+        *sent,
+        *hits(key, PSEUDONYMOUS, messages[:1], now),
+        *hits(key, PSEUDONYMOUS, messages[1:], now, links=1),
+    )
     rows = stored(storage, key)
     assert {row["verdict"] for row in rows} == {"scanner", "human"}
     assert {row["address"] for row in rows} == {""}
@@ -163,7 +175,7 @@ def test_pseudonymous_hits_lead_to_no_address_and_are_judged_as_ever(
         {"n": key},
     )
     assert joined[0]["n"] == 0
-    assert Corrections(folder, storage).settle(after=0) == 0
+    assert Corrections(folder, storage).reclassify_recent(after=0) == 0
     stats = Queries(storage).stats(name)
     assert (stats.clicks.human.unique, stats.clicks.machine.unique) == (1, 1)
 
@@ -173,16 +185,33 @@ def test_nobody_is_silent_who_could_not_be_seen(tmp_path: Path, storage: Storage
     folder.mkdir()
     key, now = newsletter_key("default", name), now_ms()
     given_ = {one: new_id(now).hex() for one in MODES}
-    load(folder, storage, Newsletter(now, "default", key, name), *(
-        Message(now, "default", key, message, 9_730_000 + n, f"{one}@x.example",
-                flags=Modes(one, "full").flags)
-        for n, (one, message) in enumerate(given_.items())
-    ))  # fmt: skip
+    load(
+        folder,
+        storage,
+        Newsletter(now, "default", key, name),
+        *(
+            Message(
+                now,
+                "default",
+                key,
+                message,
+                9_730_000 + n,
+                f"{one}@x.example",
+                flags=Modes(one, "full").flags,
+            )
+            for n, (one, message) in enumerate(given_.items())
+        ),
+    )
     queries = Queries(storage)
     rows = queries.run(
-        "followup_silent", newsletters=[key], kinds=["open"], after_ms=0,
-        after_message=str(uuid.UUID(int=0)), until_ms=now + 1, limit=100,
-    )  # fmt: skip
+        "followup_silent",
+        newsletters=[key],
+        kinds=["open"],
+        after_ms=0,
+        after_message=str(uuid.UUID(int=0)),
+        until_ms=now + 1,
+        limit=100,
+    )
     assert [row["address"] for row in rows if not row["acted"]] == ["full@x.example"]
     nothing = dict.fromkeys(("newsletter", "opened", "clicked", "not_clicked"), 0)
     found = queries.run(

@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 import trustme
 
-from app.model.records import new_id
+from app.model.ids import new_id
 from app.ops.doctor import clickhouse, data_dir
 from app.ops.doctor import settings as configured
 from app.ops.doctor.checks import CHECKS, Finding, examine
-from app.settings.settings import load, with_secrets
+from app.settings.load import load, with_secrets
 from app.storage.clickhouse import Storage
 from app.storage.clickhouse_migrations import files
 from app.storage.state_db import open_state
@@ -27,9 +27,10 @@ from tests.support.clickhouse_server import ClickHouseServer
 from tests.support.service import Service, free_port
 
 PUBLIC = {
-    "public_url": "https://click.example.com", "dashboard_url": "https://mailwake.example.com",
+    "public_url": "https://click.example.com",
+    "dashboard_url": "https://mailwake.example.com",
     "trusted_proxies": "10.0.0.0/8",
-}  # fmt: skip
+}
 
 
 @pytest.fixture
@@ -50,9 +51,10 @@ def found(data: Path, **settings: Any) -> list[Finding]:
 def bad(data: Path, **settings: Any) -> list[tuple[str, str, str]]:
     """All that is not fine, but for the service, which does not run."""
     return [
-        (one.state, one.about, f"{one.what}: {one.mend}") for one in found(data, **settings)
+        (one.state, one.about, f"{one.what}: {one.mend}")
+        for one in found(data, **settings)
         if one.state != "fine" and one.about != "service"
-    ]  # fmt: skip
+    ]
 
 
 def test_a_sound_folder_has_nothing(sound: Path) -> None:
@@ -252,7 +254,7 @@ def test_a_servers_tables_and_clock(
     with storage._reader() as client:
         client.command("ALTER TABLE migrations DELETE WHERE name = '9999_later'")
     monkeypatch.setattr(clickhouse, "OLDEST", (99, 1))
-    monkeypatch.setattr(clickhouse, "SKEW", -1.0)
+    monkeypatch.setattr(clickhouse, "SKEW_SECONDS", -1.0)
     told = str(bad(sound, **dsn))
     assert "is too old" in told and "ClickHouse's clock" in told
     server.fault("wrong_password")
@@ -275,12 +277,18 @@ def test_the_running_service_speaks_for_itself(sound: Path) -> None:
         )
         told = of(service, clickhouse_dsn=away)
         assert [(one.state, one.about) for one in told] == [
-            ("wrong", "service"), ("wrong", "ClickHouse"),
-        ]  # fmt: skip
+            ("wrong", "service"),
+            ("wrong", "ClickHouse"),
+        ]
         code, said = mailwake(
-            "doctor", "--json", "--data-dir", str(sound), "--port", str(service.port),
+            "doctor",
+            "--json",
+            "--data-dir",
+            str(sound),
+            "--port",
+            str(service.port),
             MAILWAKE_CLICKHOUSE_DSN=away,
-        )  # fmt: skip
+        )
         assert code == 1
         lines = [json.loads(line) for line in said.splitlines()]
         assert {line["state"] for line in lines} >= {"wrong", "mind", "fine"}
@@ -299,8 +307,10 @@ def test_what_listens_there_is_something_else(sound: Path) -> None:
     port = free_port()
     with subprocess.Popen(
         ["python3", "-m", "http.server", str(port), "--bind", "127.0.0.1"],
-        cwd=sound / "journal", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    ) as other:  # fmt: skip
+        cwd=sound / "journal",
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ) as other:
         end = time.monotonic() + 20
         told: list[Finding] = []
         while not any("is not Mailwake" in one.what for one in told) and time.monotonic() < end:

@@ -16,18 +16,11 @@ from typer.testing import CliRunner
 from app.cli.main import cli
 from app.demo import agents
 from app.ingest.loader import Loader
-from app.model.records import (
-    Hit,
-    Message,
-    Newsletter,
-    PlacedLink,
-    encode,
-    new_id,
-    newsletter_key,
-    now_ms,
-)
+from app.model.ids import new_id, newsletter_key
+from app.model.records import Hit, Message, Newsletter, PlacedLink, encode, now_ms
 from app.ops.scheduled_reports import Every, Reports, SendError, boundary, send
-from app.settings.settings import Settings, load
+from app.settings.load import load
+from app.settings.settings import Settings
 from app.stats.queries import Queries
 from app.storage.clickhouse import Storage
 from app.web.views import report
@@ -93,11 +86,16 @@ def test_the_boundary_is_the_latest_due_moment(now: datetime, every: Every, hour
 
 def chosen(folder: Path, box: Inbox, **more: Any) -> Settings:
     return load(
-        data_dir=folder, smarthost=f"smtp://user:p%40ss@127.0.0.1:{box.port}",
-        report_to="ann@example.com,bob@example.com", report_from="wake@example.com",
-        report_newsletters=(NAME,), report_every="day", report_hour=0,
-        public_url="https://click.example.com", **more,
-    )  # fmt: skip
+        data_dir=folder,
+        smarthost=f"smtp://user:p%40ss@127.0.0.1:{box.port}",
+        report_to="ann@example.com,bob@example.com",
+        report_from="wake@example.com",
+        report_newsletters=(NAME,),
+        report_every="day",
+        report_hour=0,
+        public_url="https://click.example.com",
+        **more,
+    )
 
 
 def test_what_is_due_is_mailed_once_whatever_restarts(queries: Queries, tmp_path: Path) -> None:
@@ -138,10 +136,14 @@ def test_a_server_that_is_away_is_tried_again(queries: Queries, tmp_path: Path) 
     assert asyncio.run(reports.due(tomorrow)) == 0
     with inbox() as there:
         again = load(
-            data_dir=tmp_path, smarthost=f"smtp://127.0.0.1:{there.port}", report_to="a@b.example",
-            report_from="c@d.example", report_newsletters=(NAME, "unknown"), report_every="day",
+            data_dir=tmp_path,
+            smarthost=f"smtp://127.0.0.1:{there.port}",
+            report_to="a@b.example",
+            report_from="c@d.example",
+            report_newsletters=(NAME, "unknown"),
+            report_every="day",
             report_hour=0,
-        )  # fmt: skip
+        )
         assert asyncio.run(Reports(again, queries).due(tomorrow)) == 1
         assert len(there.mails) == 1
 

@@ -23,6 +23,10 @@ import pytest
 import yaml  # type: ignore[import-untyped]
 
 from app.settings import settings
+from app.settings.load import (
+    load,
+    unknown_variables,
+)
 from app.settings.secret_files import VARIABLES
 from app.settings.settings import PREFIX, Settings
 from tests.support.paths import ROOT
@@ -191,8 +195,8 @@ def test_its_settings_are_good(name: str, tmp_path: Path, monkeypatch: pytest.Mo
         text = re.sub(r"\$\{(\w+)[^}]*\}", lambda match: hosts[match[1]], value)
         monkeypatch.setenv(variable, text.replace("/run/secrets/clickhouse_", f"{tmp_path}/"))
     monkeypatch.chdir(tmp_path)
-    chosen = settings.load()
-    assert settings.unknown_variables() == []
+    chosen = load()
+    assert unknown_variables() == []
     assert chosen.clickhouse_password == "s3cret"
     assert chosen.console_url != chosen.public_url
     assert chosen.load == (name == "load") and chosen.workers == (2 if name == "mailwake" else 1)
@@ -218,16 +222,16 @@ def test_every_secret_may_stand_in_a_file(
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv(PREFIX + name.upper(), raising=False)
     monkeypatch.setenv(VARIABLES[name], str(tmp_path / "file"))
-    read = getattr(settings.load(), name)
+    read = getattr(load(), name)
     assert read == ((value,) if isinstance(read, tuple) else value)
-    assert settings.unknown_variables() == []
+    assert unknown_variables() == []
     monkeypatch.setenv(PREFIX + name.upper(), value)
     with pytest.raises(settings.SettingsError, match="not both"):
-        settings.load()
+        load()
     monkeypatch.delenv(PREFIX + name.upper())
     monkeypatch.setenv(VARIABLES[name], str(tmp_path / "none"))
     with pytest.raises(settings.SettingsError, match=f"{VARIABLES[name]}: cannot read"):
-        settings.load()
+        load()
 
 
 # --- Caddy ---
@@ -245,10 +249,13 @@ def caddy(tmp_path: Path, imageless: Service) -> Iterator[tuple[int, ssl.SSLCont
     options = (f"http_port {free_port()}", f"https_port {port}", "skip_install_trust", "admin off")
     config.write_text("{\n" + "\n".join(options) + "\n}\n" + CADDYFILE.read_text())
     env = {
-        **os.environ, "XDG_DATA_HOME": str(tmp_path), "XDG_CONFIG_HOME": str(tmp_path),
-        "CLICK_HOST": "click.localhost", "DASHBOARD_HOST": "mailwake.localhost",
+        **os.environ,
+        "XDG_DATA_HOME": str(tmp_path),
+        "XDG_CONFIG_HOME": str(tmp_path),
+        "CLICK_HOST": "click.localhost",
+        "DASHBOARD_HOST": "mailwake.localhost",
         "MAILWAKE": f"127.0.0.1:{imageless.port}",
-    }  # fmt: skip
+    }
     arguments = ["--config", str(config), "--adapter", "caddyfile"]
     checked = subprocess.run(
         [program, "validate", *arguments], env=env, capture_output=True, text=True, check=False
@@ -278,9 +285,10 @@ def test_behind_caddy_hosts_are_apart_and_addresses_are_true(
     def get(host: str, path: str, **headers: str) -> httpx2.Response:
         with httpx2.Client(verify=context, trust_env=False) as client:
             return client.get(
-                f"https://127.0.0.1:{port}{path}", headers={"host": host, **headers},
+                f"https://127.0.0.1:{port}{path}",
+                headers={"host": host, **headers},
                 extensions={"sni_hostname": host},
-            )  # fmt: skip
+            )
 
     written = service.rewrite("caddy", '<a href="https://example.com/">x</a>')
     pixel = re.findall(r"https://click\.localhost(/o/[\w./-]+)", written["html"])[0]

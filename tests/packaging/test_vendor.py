@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from app.settings.settings import resource
+from app.paths import resource
 from tests.support.paths import DATA
 
 FOLDERS = resource("static") / "vendor", DATA / "vendor"

@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 
 from app.messages.prepare import _edits
 from app.rewriting import header_fields, iso2022, mime
-from app.rewriting.html import Compiled, Link, Options, RewriteError, compile_html, rewrite_text
+from app.rewriting.html import CompiledBody, Link, Options, RewriteError, compile_html, rewrite_text
 from app.rewriting.mime import Edit, Leaf
 from app.rewriting.urls import read_url
-from app.tracking.tokens import BadTokenError, LinkToken, MessageToken, Readers, Tokens
+from app.tracking.tokens import BadTokenError, LinkToken, MessageToken, TokenReaders, Tokens
 from tests.support.hostile_mail import CHARSET, HREF, HTML, MESSAGE
 
 US = "https://t.example"
@@ -47,7 +47,7 @@ OPTIONS = st.builds(
 )
 
 
-def compiled(html: bytes, options: Options, charset: str | None) -> Compiled | None:
+def compiled(html: bytes, options: Options, charset: str | None) -> CompiledBody | None:
     try:
         return compile_html(html, options, sign, US, charset)
     except RewriteError:
@@ -105,11 +105,33 @@ def test_any_text_in_any_charset_comes_back(text: bytes, charset: str | None, de
 
 ISO_2022 = st.lists(
     st.sampled_from(
-        [b"\x1b$B", b"\x1b$@", b"\x1b(B", b"\x1b(J", b"\x1b(I", b"\x1b$(D", b"\x1b$)C", b"\x0e",
-         b"\x0f", b"\x1b", b"<a href='http://x.example/", b"'>", b"</a>", b"</body>", b"%F", b"<>",
-         b"\\~", b"x", b"\n", b"\xff", b"<a href=http://y.example>", b"http://z.example/ "]
-    ), max_size=20,
-).map(b"".join)  # fmt: skip
+        [
+            b"\x1b$B",
+            b"\x1b$@",
+            b"\x1b(B",
+            b"\x1b(J",
+            b"\x1b(I",
+            b"\x1b$(D",
+            b"\x1b$)C",
+            b"\x0e",
+            b"\x0f",
+            b"\x1b",
+            b"<a href='http://x.example/",
+            b"'>",
+            b"</a>",
+            b"</body>",
+            b"%F",
+            b"<>",
+            b"\\~",
+            b"x",
+            b"\n",
+            b"\xff",
+            b"<a href=http://y.example>",
+            b"http://z.example/ ",
+        ]
+    ),
+    max_size=20,
+).map(b"".join)
 
 
 @fuzzed
@@ -164,13 +186,19 @@ def test_any_message_stays_as_it_is_but_for_its_leaves(message: bytes, fold: boo
 SENT = MessageToken(bytes(16), 1, 2)
 LINK = LinkToken(1, 2, "https://example.com/boots?a=1")
 READERS: list[Any] = [
-    TOKENS.read_message, TOKENS.read_unsubscribe, TOKENS.read_link, Readers([TOKENS]).read_message,
-    Readers([TOKENS]).read_unsubscribe, Readers([TOKENS]).read_link,
-]  # fmt: skip
+    TOKENS.read_message,
+    TOKENS.read_unsubscribe,
+    TOKENS.read_link,
+    TokenReaders([TOKENS]).read_message,
+    TokenReaders([TOKENS]).read_unsubscribe,
+    TokenReaders([TOKENS]).read_link,
+]
 VALID = [
-    TOKENS.message(SENT), TOKENS.unsubscribe(SENT), TOKENS.link(LINK),
+    TOKENS.message(SENT),
+    TOKENS.unsubscribe(SENT),
+    TOKENS.link(LINK),
     TOKENS.link(LINK._replace(newsletter=9)),
-]  # fmt: skip
+]
 FOREIGN = [OTHER.message(SENT), OTHER.unsubscribe(SENT), OTHER.link(LINK)]
 
 

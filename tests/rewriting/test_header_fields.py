@@ -15,17 +15,43 @@ from app.smtp import stream_rules
 from tests.support.call_counter import calls
 
 NASTY = [
-    b"(" * 5_000, b"<" * 5_000, b'"' * 5_001, b"[" * 5_000, b"," * 5_000, b"@" * 5_000,
-    b"\\" * 5_000, b"=?" * 5_000, b"=?utf-8?q?" * 5_000, b"=?utf-8?b?" + b"A" * 5_000,
-    b"=?utf-8?q?a?= " * 20_000, b"=?iso-2022-jp?b?GyRC?= " * 2_000, b"=?utf-7?q?+2AA-?=",
-    b"=?\xff?q?\xff?=", b"=?idna?q?xn--a?=", b"=?utf-8?b?====?=", b"\0", b"\r\n " * 5_000,
-    b":;" * 5_000, b"a@b," * 20_000, b"\xff" * 5_000, b"=?unicode_escape?q?=5Cud800?=",
-    b"(" * 900 + b")" * 900, b"a:" * 900, b"." * 5_000,
-]  # fmt: skip
+    b"(" * 5_000,
+    b"<" * 5_000,
+    b'"' * 5_001,
+    b"[" * 5_000,
+    b"," * 5_000,
+    b"@" * 5_000,
+    b"\\" * 5_000,
+    b"=?" * 5_000,
+    b"=?utf-8?q?" * 5_000,
+    b"=?utf-8?b?" + b"A" * 5_000,
+    b"=?utf-8?q?a?= " * 20_000,
+    b"=?iso-2022-jp?b?GyRC?= " * 2_000,
+    b"=?utf-7?q?+2AA-?=",
+    b"=?\xff?q?\xff?=",
+    b"=?idna?q?xn--a?=",
+    b"=?utf-8?b?====?=",
+    b"\0",
+    b"\r\n " * 5_000,
+    b":;" * 5_000,
+    b"a@b," * 20_000,
+    b"\xff" * 5_000,
+    b"=?unicode_escape?q?=5Cud800?=",
+    b"(" * 900 + b")" * 900,
+    b"a:" * 900,
+    b"." * 5_000,
+]
 NAMES = (
-    "To", "From", "List-Id", "Feedback-ID", "X-Mailwake-Name", "X-Mailwake-Track", "Content-Type",
-    "Content-Disposition", "Content-Transfer-Encoding",
-)  # fmt: skip
+    "To",
+    "From",
+    "List-Id",
+    "Feedback-ID",
+    "X-Mailwake-Name",
+    "X-Mailwake-Track",
+    "Content-Type",
+    "Content-Disposition",
+    "Content-Transfer-Encoding",
+)
 
 
 @pytest.mark.parametrize("value", NASTY)
@@ -159,9 +185,15 @@ def test_the_first_address_of_a_field(value: bytes, email: str) -> None:
 
 
 PARAMETERS = [
-    b"text/html", b"; charset=utf-8", b'; charset="utf-8"', b"; format=flowed", b"; delsp=yes",
-    b'; name="a.html"', b"; x=(a comment)", b'; y="a; b"',
-]  # fmt: skip
+    b"text/html",
+    b"; charset=utf-8",
+    b'; charset="utf-8"',
+    b"; format=flowed",
+    b"; delsp=yes",
+    b'; name="a.html"',
+    b"; x=(a comment)",
+    b'; y="a; b"',
+]
 
 
 @given(

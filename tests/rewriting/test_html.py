@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from app.rewriting import iso2022
 from app.rewriting.html import (
     MESSAGE_TOKEN,
-    Compiled,
+    CompiledBody,
     Link,
     Options,
     RewriteError,
@@ -108,7 +108,9 @@ def token(link: Link) -> str:
     return f"L{link.index}"
 
 
-def compiled(html: bytes | str, options: Options = OPTIONS, charset: str | None = None) -> Compiled:
+def compiled(
+    html: bytes | str, options: Options = OPTIONS, charset: str | None = None
+) -> CompiledBody:
     data = html.encode() if isinstance(html, str) else html
     return compile_html(data, options, token, US, charset)
 
@@ -475,9 +477,7 @@ def test_what_is_shifted_is_neither_read_as_markup_nor_changed(
     )
     result = compiled(html, charset=charset)
     assert [link.label for link in result.links] == [text, text]
-    assert [link.url for link in result.links] == [
-        f"http://x.example/{text}", "http://x.example/b"
-    ]  # fmt: skip
+    assert [link.url for link in result.links] == [f"http://x.example/{text}", "http://x.example/b"]
     mail = result.personalise(TOKEN)
     assert result.restore(mail, TOKEN) == html
     read = iso2022.decode(mail)
@@ -627,11 +627,12 @@ def test_text_in_utf_16_and_in_what_is_not_read() -> None:
         ("http://x.example/a, \r\n \r\nb", ["http://x.example/a"], "{0}, \r\n \r\nb"),
         ("http://x.example/a. \r\n b.", ["http://x.example/a.b"], "{0}."),
         (
-            "http://x.example/a \r\nhttp://x.example/b", ["http://x.example/ahttp://x.example/b"],
+            "http://x.example/a \r\nhttp://x.example/b",
+            ["http://x.example/ahttp://x.example/b"],
             "{0}",
         ),
     ],
-)  # fmt: skip
+)
 def test_a_url_goes_on_behind_a_soft_line_break(text: str, urls: list[str], mail: str) -> None:
     result = rewrite_text(text.encode(), OPTIONS, token, US, flowed=True, delsp=True)
     assert [link.url for link in result.links] == urls
@@ -654,23 +655,36 @@ def test_one_decision_for_a_url_in_all_alternatives() -> None:
         b'<a data-track=off href="https://x.example/reset?a=1&amp;b=2">New password</a>'
         b'<a href="https://x.example/q/1">Unsubscribe</a><a href="https://x.example/q/2">click</a>'
         b'<a href="https://x.example/q/3">shop</a>',
-        options, US,
-    )  # fmt: skip
+        options,
+        US,
+    )
     text = scan_text(
         "https://x.example/reset?a=1&b=2 https://x.example/q/1#x https://x.example/q/1\n"
         "To unsubscribe: https://x.example/q/2\nhttps://x.example/q/3",
-        options, US,
-    )  # fmt: skip
+        options,
+        US,
+    )
     leave = refused([html, text])
     assert [link.reason for link in html.compile(token, leave).links] == [
-        "opted_out", "unsubscribe", "unsubscribe", None,
-    ]  # fmt: skip
+        "opted_out",
+        "unsubscribe",
+        "unsubscribe",
+        None,
+    ]
     assert [link.reason for link in text.compile(token, leave).links] == [
-        "opted_out", None, "unsubscribe", "unsubscribe", None,
-    ]  # fmt: skip
+        "opted_out",
+        None,
+        "unsubscribe",
+        "unsubscribe",
+        None,
+    ]
     assert [link.reason for link in text.compile(token).links] == [
-        None, None, None, "unsubscribe", None
-    ]  # fmt: skip
+        None,
+        None,
+        None,
+        "unsubscribe",
+        None,
+    ]
 
 
 def test_a_link_is_as_long_at_most_as_windows_opens_it() -> None:
@@ -710,9 +724,17 @@ def test_amp_is_left_alone(sign: str) -> None:
 
 @pytest.mark.parametrize(
     "piece",
-    ["http://x.example/\xe9", "<http://x.example/a \n", "http://", "http://x.example/)", "'http://x'",
-     "http://x.example/ \n> ", "\xe9", "<URL:http://x.example/\n"],
-)  # fmt: skip
+    [
+        "http://x.example/\xe9",
+        "<http://x.example/a \n",
+        "http://",
+        "http://x.example/)",
+        "'http://x'",
+        "http://x.example/ \n> ",
+        "\xe9",
+        "<URL:http://x.example/\n",
+    ],
+)
 @pytest.mark.parametrize("glue", ["", " "])
 def test_ten_times_the_hostile_text_is_at_most_ten_times_the_work(piece: str, glue: str) -> None:
     def work(times: int) -> int:

@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from app.rewriting import merge_fields, urls
-from app.rewriting.html import Compiled, Link, Options, RewriteError, compile_html, rewrite_text
+from app.rewriting.html import CompiledBody, Link, Options, RewriteError, compile_html, rewrite_text
 from app.rewriting.merge_fields import MissingValueError
 from tests.support.hostile_urls import HOSTILE
 
@@ -23,7 +23,7 @@ def sign(link: Link) -> str:
     return f"L{link.index}-{link.target.encode().hex()}"
 
 
-def compiled(html: str, options: Options | None = None) -> Compiled:
+def compiled(html: str, options: Options | None = None) -> CompiledBody:
     return compile_html(html.encode(), options or Options(opens=False), sign, US, "utf-8")
 
 
@@ -78,8 +78,9 @@ def test_without_values_nothing_changes() -> None:
     mail = result.personalise(TOKEN).decode()
     assert "<p>{{a}}</p>" in mail and 'href="https://x.example/{{a}}"' in mail
     assert [(link.reason, link.personal) for link in result.links] == [
-        ("placeholder", True), (None, False),
-    ]  # fmt: skip
+        ("placeholder", True),
+        (None, False),
+    ]
 
 
 def test_a_link_is_signed_for_what_it_leads_to_and_reported_so() -> None:
@@ -161,16 +162,35 @@ def test_a_value_makes_no_other_host_and_no_other_scheme(
 @pytest.mark.parametrize(
     "html",
     [
-        "<script>{{v}}</script>", "<style>{{v}}</style>", "<!-- {{v}} -->", "<p {{v}}>", "<{{v}}>",
-        "<p onclick='{{v}}'>", '<p style="color: {{v}}">', '<p {{v}}="x">', "<plaintext>{{v}}",
-        '<meta content="{{v}}">', '<base href="{{v}}">', '<img srcset="{{v}}">', "<{{v}}{{v}}>",
-        "<p title={{v}}\"x>", "</{{v}}>", "<!{{v}}>", "<title></{{v}}></title>",
-        "<textarea></tex{{v}}></textarea>", "<script><!--<script></script>{{v}}",
-        "<svg><title><script></title>{{v}}", "<select><style><script></style>{{v}}",
-        '<script src="{{v}}"></script>', '<iframe src="{{v}}">', '<p title="{{v}}',
-        "<a href=\"javascript:x('{{v}}')\">x</a>", '<img src="data:{{v}}">', "<xmp>{{v}}</xmp>",
+        "<script>{{v}}</script>",
+        "<style>{{v}}</style>",
+        "<!-- {{v}} -->",
+        "<p {{v}}>",
+        "<{{v}}>",
+        "<p onclick='{{v}}'>",
+        '<p style="color: {{v}}">',
+        '<p {{v}}="x">',
+        "<plaintext>{{v}}",
+        '<meta content="{{v}}">',
+        '<base href="{{v}}">',
+        '<img srcset="{{v}}">',
+        "<{{v}}{{v}}>",
+        '<p title={{v}}"x>',
+        "</{{v}}>",
+        "<!{{v}}>",
+        "<title></{{v}}></title>",
+        "<textarea></tex{{v}}></textarea>",
+        "<script><!--<script></script>{{v}}",
+        "<svg><title><script></title>{{v}}",
+        "<select><style><script></style>{{v}}",
+        '<script src="{{v}}"></script>',
+        '<iframe src="{{v}}">',
+        '<p title="{{v}}',
+        "<a href=\"javascript:x('{{v}}')\">x</a>",
+        '<img src="data:{{v}}">',
+        "<xmp>{{v}}</xmp>",
     ],
-)  # fmt: skip
+)
 def test_where_nothing_is_filled(html: str) -> None:
     result = compiled(html)
     assert result.fields == frozenset()
@@ -178,9 +198,21 @@ def test_where_nothing_is_filled(html: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["{{{v}}}", "{{v|upper}}", "{{#v}}", "{{ v w }}", "{{}}", "{ {v} }", "*|v w|*", "*||*",
-             "{{v", "*|v", "{{" + "v" * 65 + "}}"],
-)  # fmt: skip
+    "text",
+    [
+        "{{{v}}}",
+        "{{v|upper}}",
+        "{{#v}}",
+        "{{ v w }}",
+        "{{}}",
+        "{ {v} }",
+        "*|v w|*",
+        "*||*",
+        "{{v",
+        "*|v",
+        "{{" + "v" * 65 + "}}",
+    ],
+)
 def test_what_is_no_merge_field(text: str) -> None:
     assert compiled(f"<p>{text}</p>").fields == frozenset()
     assert rewrite_text(text, Options(), sign, US).fields == frozenset()
@@ -201,16 +233,25 @@ def test_a_missing_value_is_named_and_null_leaves_a_field_alone() -> None:
         ('<a href="https://x.example/{{a}}">x</a>', Options(clicks=False), "tracking_off"),
         ('<a data-track=off href="https://x.example/{{a}}">x</a>', Options(), "opted_out"),
         ('<a href="https://x.example/{{a}}">Abmelden</a>', Options(), "unsubscribe"),
-        ('<a href="https://x.example/{{a}}">x.example</a>', Options(leave_url_text=True),
-         "url_text"),
-        (f'<a href="{US}/c/x/y">x</a><a href="https://x.example/{{{{a}}}}">x</a>', Options(),
-         "rewritten"),
+        (
+            '<a href="https://x.example/{{a}}">x.example</a>',
+            Options(leave_url_text=True),
+            "url_text",
+        ),
+        (
+            f'<a href="{US}/c/x/y">x</a><a href="https://x.example/{{{{a}}}}">x</a>',
+            Options(),
+            "rewritten",
+        ),
         ('<a href="https://x.example/{{a}}{{{b}}}">x</a>', Options(), "placeholder"),
-        ('<a href="https://x.example/{{a}}">x</a>', Options(excluded_domains=("x.example",)),
-         "excluded_domain"),
+        (
+            '<a href="https://x.example/{{a}}">x</a>',
+            Options(excluded_domains=("x.example",)),
+            "excluded_domain",
+        ),
         ('<a href="https://x.example/{{a}}">x</a>', Options(max_url=20), "too_long"),
     ],
-)  # fmt: skip
+)
 def test_a_link_that_is_not_tracked_is_filled_all_the_same(
     html: str, options: Options, reason: str
 ) -> None:
@@ -277,16 +318,60 @@ TEMPLATE = (
     '<a href="https://{{a}}/{{b}}">o</a><a href="javascript:x({{a}})">j</a><b>end</b>'
 )
 MARKUP = (
-    '"', "'", ">", "<", "</p>", "</script>", "</title>", "<script>alert(1)</script>", "-->", "--!>",
-    "<!--", " onclick=x", '" onclick="x', "' onclick='x", "x onclick=x", "&lt;", "&#34;", "&quot;",
-    "`", "=", "/", "\\", "]]>", "<![CDATA[", "<plaintext>", "{{a}}", "*|b|*", "%22%3E", "%2e%2e",
+    '"',
+    "'",
+    ">",
+    "<",
+    "</p>",
+    "</script>",
+    "</title>",
+    "<script>alert(1)</script>",
+    "-->",
+    "--!>",
+    "<!--",
+    " onclick=x",
+    '" onclick="x',
+    "' onclick='x",
+    "x onclick=x",
+    "&lt;",
+    "&#34;",
+    "&quot;",
+    "`",
+    "=",
+    "/",
+    "\\",
+    "]]>",
+    "<![CDATA[",
+    "<plaintext>",
+    "{{a}}",
+    "*|b|*",
+    "%22%3E",
+    "%2e%2e",
     "..",
-    "javascript", "javascript:", ":alert(1)", "@evil.example", ".evil.example", "evil.example/",
+    "javascript",
+    "javascript:",
+    ":alert(1)",
+    "@evil.example",
+    ".evil.example",
+    "evil.example/",
     "#",
-    "?", "&", "//", "https:", "https://", "https://y.example", "https://y.example/a b?c=\"d'",
+    "?",
+    "&",
+    "//",
+    "https:",
+    "https://",
+    "https://y.example",
+    "https://y.example/a b?c=\"d'",
     "\t\r\n",
-    "\u2028", "\u00a0", "\ufeff", "\u202e", "\U0001f97e", "\uff1a", "\uff02", "\uff0e",
-)  # fmt: skip
+    "\u2028",
+    "\u00a0",
+    "\ufeff",
+    "\u202e",
+    "\U0001f97e",
+    "\uff1a",
+    "\uff02",
+    "\uff0e",
+)
 VALUE = st.one_of(
     st.sampled_from([CONTROLS.sub("", url) for url in HOSTILE]),
     st.lists(st.sampled_from(MARKUP), max_size=6).map("".join),

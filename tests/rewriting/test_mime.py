@@ -296,11 +296,15 @@ def test_what_readers_show_as_attachments_is_left_alone(
 @pytest.mark.parametrize(
     ("field", "encoding"),
     [
-        ("8bits", "8bit"), ("7-bit", "7bit"), ("Quoted-Printable;", "quoted-printable"),
-        ("base64 (as RFC 2045 has it)", "base64"), ("quoted printable", "quoted printable"),
-        ("x-uuencode", "x-uuencode"), ("", ""),
+        ("8bits", "8bit"),
+        ("7-bit", "7bit"),
+        ("Quoted-Printable;", "quoted-printable"),
+        ("base64 (as RFC 2045 has it)", "base64"),
+        ("quoted printable", "quoted printable"),
+        ("x-uuencode", "x-uuencode"),
+        ("", ""),
     ],
-)  # fmt: skip
+)
 def test_spellings_of_transfer_encodings(field: str, encoding: str) -> None:
     (leaf,) = mime.leaves(message(field, b""))
     assert leaf.encoding == encoding

@@ -5,13 +5,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.rewriting import notes, preheader
-from app.rewriting.html import Compiled, Options, compile_html
+from app.rewriting.html import CompiledBody, Options, compile_html
 from tests.rewriting.test_html import MAIL
 
 US = "https://click.shop.example"
 
 
-def compiled(html: str, **options: bool) -> Compiled:
+def compiled(html: str, **options: bool) -> CompiledBody:
     data = html.encode()
     return compile_html(data, Options(**options), lambda link: f"L{link.index}", US, "utf-8")  # type: ignore[arg-type]
 

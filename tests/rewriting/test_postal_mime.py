@@ -38,8 +38,9 @@ class Postal:
     def __init__(self) -> None:
         self._process = subprocess.Popen(
             ["node", str(ROOT / "tests" / "support" / "postal_mime.mjs"), POSTAL.as_uri()],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-        )  # fmt: skip
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
 
     def read(self, message: bytes) -> dict[str, Any]:
         """What it finds, or its error."""

@@ -15,9 +15,8 @@ from sqlalchemy import Engine
 from app.auth.api_keys import Keys
 from app.auth.sessions import Sessions
 from app.auth.users import ADMIN, Users
-from app.server import bootstrap
-from app.server.bootstrap import begin, take_over
-from app.settings.settings import load, with_secrets
+from app.server.bootstrap import bootstrap, take_over
+from app.settings.load import load, with_secrets
 from app.storage.state_db import open_state
 from tests.e2e.test_operations import serving
 from tests.support.clickhouse_server import ClickHouseServer
@@ -59,9 +58,11 @@ def old(folder: Path) -> None:
     """A data folder as it was before keys and passwords were hashed."""
     folder.mkdir(exist_ok=True)
     stored = {
-        "secret_keys": ["s" * 32], "recipient_key": "r" * 32, "api_keys": [OLD_KEY],
+        "secret_keys": ["s" * 32],
+        "recipient_key": "r" * 32,
+        "api_keys": [OLD_KEY],
         "dashboard_password": OLD_PASSWORD,
-    }  # fmt: skip
+    }
     (folder / "secrets.json").write_text(json.dumps(stored))
 
 
@@ -125,11 +126,11 @@ def test_taking_over_may_be_cut_off_anywhere(
         with monkeypatch.context() as patched:
             patched.setattr(place, name, crash)
             with pytest.raises(CrashError):
-                begin(chosen, state)
+                bootstrap(chosen, state)
         keys = Keys(state, chosen)
         assert keys.find(OLD_KEY)
         assert OLD_KEY in (tmp_path / "secrets.json").read_text()
-    begin(chosen, state)
+    bootstrap(chosen, state)
     assert [key.name for key in keys.all("default")] == ["from secrets.json"]
     found = Users(state).by_password(ADMIN, OLD_PASSWORD)
     assert found and found.role == "admin"
@@ -140,9 +141,9 @@ def test_what_the_settings_overruled_is_not_brought_to_life(tmp_path: Path, stat
     old(tmp_path)
     own = {"api_keys": "the-operators-own", "dashboard_password": "the operator's"}
     chosen = with_secrets(load(data_dir=tmp_path, **own))
-    begin(chosen, state)
+    bootstrap(chosen, state)
     later = with_secrets(load(data_dir=tmp_path))
-    begin(later, state)
+    bootstrap(later, state)
     assert Keys(state, later).find(OLD_KEY) is None
     assert Users(state).by_password(ADMIN, OLD_PASSWORD) is None
     assert Users(state).by_password(ADMIN, "the operator's")
@@ -155,7 +156,7 @@ def test_the_settings_password_is_set_and_stays_when_it_is_gone(
     users, sessions = Users(state), Sessions(state)
 
     def start(password: str) -> None:
-        begin(with_secrets(load(data_dir=tmp_path, dashboard_password=password)), state)
+        bootstrap(with_secrets(load(data_dir=tmp_path, dashboard_password=password)), state)
 
     start("first one")  # shorter than people's must be: the operator's own choice
     admin = users.by_password(ADMIN, "first one")
@@ -174,7 +175,7 @@ def test_the_settings_password_is_set_and_stays_when_it_is_gone(
 def test_a_start_makes_no_administrator_where_somebody_is(tmp_path: Path, state: Engine) -> None:
     chosen, users = with_secrets(load(data_dir=tmp_path, dashboard_password="x" * 12)), Users(state)
     users.add("ann", "default", "admin")
-    assert begin(chosen, state).code == ""
+    assert bootstrap(chosen, state).code == ""
     assert users.get(ADMIN) is None
 
 
@@ -183,7 +184,7 @@ def test_the_gateway_may_be_the_first_to_take_over(tmp_path: Path, state: Engine
     chosen = with_secrets(load(data_dir=tmp_path))
     take_over(chosen, Keys(state, chosen), Users(state))
     assert hashed_only(tmp_path)
-    begin(chosen, state)
+    bootstrap(chosen, state)
     assert Keys(state, chosen).find(OLD_KEY)
     assert Users(state).by_password(ADMIN, OLD_PASSWORD)
 

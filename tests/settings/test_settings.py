@@ -7,7 +7,11 @@ import pytest
 from typer.testing import CliRunner
 
 from app.cli.main import cli
-from app.settings import settings
+from app.settings.load import (
+    load,
+    unknown_variables,
+    with_secrets,
+)
 from app.settings.settings import PREFIX, Settings, SettingsError
 from tests.support.paths import ROOT
 
@@ -72,7 +76,7 @@ def test_a_wrong_value_stops_the_start_and_is_named(
 def test_a_secret_is_not_repeated_in_the_message(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MAILWAKE_SECRET_KEYS", "hunter2")
     with pytest.raises(SettingsError) as caught:
-        settings.load()
+        load()
     assert "hunter2" not in str(caught.value)
 
 
@@ -80,31 +84,31 @@ def test_dotenv_is_read_and_the_environment_and_flags_win(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     (tmp_path / ".env").write_text("MAILWAKE_PORT=1111\nMAILWAKE_HOST=127.0.0.2\nOTHER=1\n")
-    assert (settings.load().port, settings.load().host) == (1111, "127.0.0.2")
+    assert (load().port, load().host) == (1111, "127.0.0.2")
     monkeypatch.setenv("MAILWAKE_PORT", "2222")
-    assert settings.load().port == 2222
-    assert settings.load(port=3333).port == 3333
+    assert load().port == 2222
+    assert load(port=3333).port == 3333
 
 
 def test_paths_do_not_depend_on_the_working_folder(tmp_path: Path) -> None:
     """Opening chDB leaves it for a moment, and what was relative was then not found."""
     (tmp_path / "hooks.toml").write_text("")
-    found = settings.load(webhooks_file="hooks.toml")
+    found = load(webhooks_file="hooks.toml")
     assert (found.data_dir, found.webhooks_file) == (tmp_path / "data", tmp_path / "hooks.toml")
 
 
 def test_lists_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MAILWAKE_API_KEYS", " one , two,,")
     monkeypatch.setenv("MAILWAKE_TRUSTED_PROXIES", "10.0.0.0/8, ::1")
-    loaded = settings.load()
+    loaded = load()
     assert loaded.api_keys == ("one", "two")
     assert [str(network) for network in loaded.proxy_networks] == ["10.0.0.0/8", "::1/128"]
 
 
 def test_secrets_are_made_once_and_are_private(tmp_path: Path) -> None:
     folder = tmp_path / "fresh"
-    first = settings.with_secrets(settings.load(data_dir=folder))
-    again = settings.with_secrets(settings.load(data_dir=folder))
+    first = with_secrets(load(data_dir=folder))
+    again = with_secrets(load(data_dir=folder))
     assert first == again
     assert all([first.secret_keys, first.recipient_key])
     assert not first.api_keys and not first.dashboard_password
@@ -113,8 +117,8 @@ def test_secrets_are_made_once_and_are_private(tmp_path: Path) -> None:
 
 
 def test_secrets_that_are_set_win_over_the_file(tmp_path: Path) -> None:
-    settings.with_secrets(settings.load(data_dir=tmp_path))
-    chosen = settings.with_secrets(settings.load(data_dir=tmp_path, api_keys="mine"))
+    with_secrets(load(data_dir=tmp_path))
+    chosen = with_secrets(load(data_dir=tmp_path, api_keys="mine"))
     assert chosen.api_keys == ("mine",)
 
 
@@ -122,9 +126,9 @@ def test_secrets_that_are_set_win_over_the_file(tmp_path: Path) -> None:
 def test_a_broken_secrets_file_is_named(tmp_path: Path, text: str) -> None:
     (tmp_path / "secrets.json").write_text(text)
     with pytest.raises(SettingsError, match=r"MAILWAKE_DATA_DIR: .*secrets\.json"):
-        settings.with_secrets(settings.load(data_dir=tmp_path))
+        with_secrets(load(data_dir=tmp_path))
 
 
 def test_a_misspelt_variable_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MAILWAKE_PROT", "80")
-    assert settings.unknown_variables() == ["MAILWAKE_PROT"]
+    assert unknown_variables() == ["MAILWAKE_PROT"]

@@ -11,9 +11,9 @@ from typing import Any
 import dkim
 import pytest
 
-from app.messages.preparers import Senders
-from app.settings.settings import load, with_secrets
-from app.smtp.copies import Copies
+from app.messages.preparers import PreparerRegistry
+from app.settings.load import load, with_secrets
+from app.smtp.copies import CopyMaker
 from app.storage.journal import Journal
 from app.storage.state_db import open_state
 from tests.support.paths import SHARED
@@ -93,9 +93,10 @@ def test_signed_mail_is_refused_by_setting(box: Inbox, key: Path, tmp_path: Path
 
 def test_the_gateway_signs_what_it_has_rewritten(box: Inbox, key: Path, tmp_path: Path) -> None:
     env = {
-        "MAILWAKE_DKIM_KEY": str(key), "MAILWAKE_DKIM_DOMAIN": "shop.example",
+        "MAILWAKE_DKIM_KEY": str(key),
+        "MAILWAKE_DKIM_DOMAIN": "shop.example",
         "MAILWAKE_DKIM_SELECTOR": "sel",
-    }  # fmt: skip
+    }
     with gateway(tmp_path / "data", f"smtp://127.0.0.1:{box.port}", **env) as running:
         people = ["a@example.com", "b@example.com"]
         assert running.send(mail(HTML), *people).startswith("250")
@@ -121,9 +122,10 @@ def test_a_mail_that_begins_within_a_field_gets_none_before_it(
     box: Inbox, key: Path, tmp_path: Path
 ) -> None:
     env = {
-        "MAILWAKE_DKIM_KEY": str(key), "MAILWAKE_DKIM_DOMAIN": "shop.example",
+        "MAILWAKE_DKIM_KEY": str(key),
+        "MAILWAKE_DKIM_DOMAIN": "shop.example",
         "MAILWAKE_DKIM_SELECTOR": "sel",
-    }  # fmt: skip
+    }
     sent = b" x: y\r\n" + mail(HTML)
     with gateway(tmp_path / "data", f"smtp://127.0.0.1:{box.port}", **env) as running:
         asking = b" x: y\r\nX-Mailwake-Unsubscribe: add\r\n" + mail(HTML)
@@ -137,12 +139,15 @@ def test_signing_takes_no_longer_for_blanks(
 ) -> None:
     chosen = with_secrets(
         load(
-            data_dir=tmp_path, public_url="https://t.example", dkim_key=key,
-            dkim_domain="shop.example", dkim_selector="sel",
+            data_dir=tmp_path,
+            public_url="https://t.example",
+            dkim_key=key,
+            dkim_domain="shop.example",
+            dkim_selector="sel",
         )
-    )  # fmt: skip
-    senders = Senders(chosen, open_state(tmp_path), Journal(tmp_path / "journal"))
-    copies = Copies(chosen, senders.of("default"))
+    )
+    senders = PreparerRegistry(chosen, open_state(tmp_path), Journal(tmp_path / "journal"))
+    copies = CopyMaker(chosen, senders.of("default"))
     given: list[bytes] = []
 
     def sign(message: bytes, *rest: Any, **more: Any) -> bytes:
@@ -163,14 +168,38 @@ def test_signing_takes_no_longer_for_blanks(
 def test_smime_stays_valid(between: GatewayProcess, box: Inbox, tmp_path: Path) -> None:
     key, cert = str(tmp_path / "k.pem"), str(tmp_path / "c.pem")
     openssl(
-        "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out", cert, "-days",
-        "2", "-subj", "/CN=news@shop.example", "-addext", "extendedKeyUsage=emailProtection",
-    )  # fmt: skip
+        "req",
+        "-x509",
+        "-newkey",
+        "rsa:2048",
+        "-nodes",
+        "-keyout",
+        key,
+        "-out",
+        cert,
+        "-days",
+        "2",
+        "-subj",
+        "/CN=news@shop.example",
+        "-addext",
+        "extendedKeyUsage=emailProtection",
+    )
     part = f"Content-Type: text/html\r\n\r\n{HTML}\r\n".encode()
     made = openssl(
-        "cms", "-sign", "-signer", cert, "-inkey", key, "-from", "news@shop.example", "-to",
-        "ann@example.com", "-subject", "x", given=part,
-    )  # fmt: skip
+        "cms",
+        "-sign",
+        "-signer",
+        cert,
+        "-inkey",
+        key,
+        "-from",
+        "news@shop.example",
+        "-to",
+        "ann@example.com",
+        "-subject",
+        "x",
+        given=part,
+    )
     sent = re.sub(rb"\r?\n", b"\r\n", made)
     assert between.send(sent).startswith("250")
     got = box.raw[0]
@@ -186,8 +215,9 @@ def test_pgp_mime_stays_valid(between: GatewayProcess, box: Inbox, tmp_path: Pat
     gpg = ["gpg", "--homedir", str(home), "--batch", "--quiet", "--no-tty", "--passphrase", ""]
     subprocess.run(
         [*gpg, "--quick-gen-key", "news@shop.example", "ed25519", "sign"],
-        check=True, capture_output=True,
-    )  # fmt: skip
+        check=True,
+        capture_output=True,
+    )
     part = f"Content-Type: text/html\r\n\r\n{HTML}\r\n".encode()
     signature = subprocess.run(
         [*gpg, "--armor", "--detach-sign"], input=part, check=True, capture_output=True

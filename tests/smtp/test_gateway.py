@@ -32,8 +32,10 @@ from tests.support.smtp_server import Inbox, inbox
 
 UUID = "[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}"
 OURS = (
-    "X-Mailwake-Newsletter: spring", "X-Mailwake-Name: Spring sale", "X-Mailwake-Tags: sale, shoes"
-)  # fmt: skip
+    "X-Mailwake-Newsletter: spring",
+    "X-Mailwake-Name: Spring sale",
+    "X-Mailwake-Tags: sale, shoes",
+)
 
 
 @pytest.fixture(scope="module")
@@ -62,9 +64,10 @@ def test_a_mail_is_tracked_relayed_and_counted(tmp_path: Path) -> None:
     port = free_port()
     with inbox() as box:
         env = {
-            "MAILWAKE_SMTP": "1", "MAILWAKE_SMTP_LISTEN": f"127.0.0.1:{port}",
+            "MAILWAKE_SMTP": "1",
+            "MAILWAKE_SMTP_LISTEN": f"127.0.0.1:{port}",
             "MAILWAKE_SMARTHOST": f"smtp://127.0.0.1:{box.port}",
-        }  # fmt: skip
+        }
         with Service(tmp_path / "data", **env) as service:
             sent = mail('<body><a href="https://example.com/a?b=1&amp;c">A</a></body>', *OURS)
             with smtplib.SMTP("127.0.0.1", port) as client:
@@ -142,9 +145,10 @@ def test_each_recipient_gets_a_copy_of_its_own(between: GatewayProcess, box: Inb
 
 def test_what_the_mailer_knows_a_mail_by(between: GatewayProcess, box: Inbox) -> None:
     own = (
-        "X-Mailwake-Meta-Order: A-1", "X-Mailwake-Meta-Campaign.Id: =?utf-8?q?Fr=C3=BChling?=",
+        "X-Mailwake-Meta-Order: A-1",
+        "X-Mailwake-Meta-Campaign.Id: =?utf-8?q?Fr=C3=BChling?=",
         "Message-ID:\r\n <a.1@mailer.example>",
-    )  # fmt: skip
+    )
     answer = between.send(mail("<body>Hello", *own), "own@data.example")
     got = without_trace(box.to("own@data.example"))
     assert b"X-Mailwake" not in got and b"Message-ID:\r\n <a.1@mailer.example>\r\n" in got
@@ -384,8 +388,9 @@ def test_commands_may_come_all_at_once(between: GatewayProcess, box: Inbox) -> N
         assert file.readline().startswith(b"220 click.example")
         raw.sendall(
             b"EHLO x\r\nMAIL FROM:<a@b.example>\r\nRCPT TO:<c@d.example>\r\nDATA\r\n"
-            + mail() + b".\r\nMAIL FROM:<a@b.example>\r\nRCPT TO:<e@d.example>\r\nRSET\r\nQUIT\r\n"
-        )  # fmt: skip
+            + mail()
+            + b".\r\nMAIL FROM:<a@b.example>\r\nRCPT TO:<e@d.example>\r\nRSET\r\nQUIT\r\n"
+        )
         answers = file.read().splitlines()
     codes = [line[:3] for line in answers if line[3:4] == b" "]
     assert codes == [b"250", b"250", b"250", b"354", b"250", b"250", b"250", b"250", b"221"]

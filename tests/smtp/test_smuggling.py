@@ -12,8 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from app.rewriting import smtp_lines
-from app.settings.settings import load
-from app.smtp.upstream import Upstream
+from app.settings.load import load
+from app.smtp.upstream import SmarthostConnection
 from tests.support.hostile_smarthost import Hostile, hostile
 from tests.support.smtp_gateway import GatewayProcess, gateway, mail, without_trace
 from tests.support.smtp_server import inbox
@@ -130,7 +130,7 @@ def test_what_would_be_refused_is_never_sent() -> None:
         configured = load(smarthost=f"smtp://127.0.0.1:{box.port}")
 
         async def send(content: bytes) -> str:
-            upstream = Upstream(configured)
+            upstream = SmarthostConnection(configured)
             await upstream.mail("a@b.example", ())
             await upstream.rcpt("c@d.example")
             answer = await upstream.data(content)

@@ -78,9 +78,11 @@ def test_a_variant_is_the_mails_own_or_the_rules_with_its_newsletter() -> None:
     rules = [Rule("offers", sender="*", variant="B")]
     head, _ = fields(mail("From: a@b.example"))
     for own, variant in (
-        ({}, "B"), ({"variant": "C"}, "C"), ({"newsletter": "x"}, None),
+        ({}, "B"),
+        ({"variant": "C"}, "C"),
+        ({"newsletter": "x"}, None),
         ({"newsletter": "x", "variant": " C "}, "C"),
-    ):  # fmt: skip
+    ):
         assert stream_of(head, own, "", rules).variant == variant
     assert stream_of(head, {}, "").variant is None
 
@@ -143,5 +145,6 @@ def test_a_right_file_is_read(tmp_path: Path) -> None:
         "[[stream]]\nsender = '*'\nnewsletter = 'b'\ntrack = 'off'\n"
     )
     assert from_file(path) == [
-        Rule("a", list_id="*", tags=("x",)), Rule("b", sender="*", track="off")
-    ]  # fmt: skip
+        Rule("a", list_id="*", tags=("x",)),
+        Rule("b", sender="*", track="off"),
+    ]

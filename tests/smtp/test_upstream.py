@@ -17,11 +17,11 @@ from hypothesis import strategies as st
 
 from app.auth.api_keys import Keys
 from app.auth.workspaces import Workspaces
-from app.messages.preparers import Senders
-from app.settings.settings import load, with_secrets
+from app.messages.preparers import PreparerRegistry
+from app.settings.load import load, with_secrets
 from app.smtp import smarthost
 from app.smtp.gateway import Gateway
-from app.smtp.upstream import Answer, Upstream, answer
+from app.smtp.upstream import Answer, SmarthostConnection, answer
 from app.storage.journal import Journal
 from app.storage.state_db import open_state
 from tests.support.hostile_smarthost import STAGES, Hostile, hostile
@@ -30,9 +30,19 @@ from tests.support.smtp_gateway import GatewayProcess, gateway, mail, said, with
 from tests.support.smtp_server import Inbox, inbox
 
 FAULTS = (
-    "close", "reset", "half", "421 4.3.2 going down", "451 4.3.0 later", "554 5.7.1 never",
-    "354 what", "220 what", "nonsense", "2500 what", "250", "\xff\xfe\x00",
-)  # fmt: skip
+    "close",
+    "reset",
+    "half",
+    "421 4.3.2 going down",
+    "451 4.3.0 later",
+    "554 5.7.1 never",
+    "354 what",
+    "220 what",
+    "nonsense",
+    "2500 what",
+    "250",
+    "\xff\xfe\x00",
+)
 
 
 @pytest.fixture(scope="module")
@@ -80,14 +90,14 @@ def test_no_yes_without_the_smarthosts(
 
 
 def test_an_answer_that_never_comes_is_no_yes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.smtp.smarthost.TIMEOUT", 0.2)
-    monkeypatch.setattr("app.smtp.upstream.LAST_ANSWER", 0.2)
+    monkeypatch.setattr("app.smtp.smarthost.TIMEOUT_SECONDS", 0.2)
+    monkeypatch.setattr("app.smtp.upstream.LAST_ANSWER_SECONDS", 0.2)
     with hostile() as there:
         settings = load(smarthost=f"smtp://127.0.0.1:{there.port}")
 
         async def ask(stage: str) -> list[str]:
             there.script = {stage: "slow 1"}
-            upstream = Upstream(settings)
+            upstream = SmarthostConnection(settings)
             answers = [await upstream.mail("a@b.example", ())]
             answers.append(await upstream.rcpt("c@d.example"))
             answers.append(await upstream.data(b"x\r\n"))
@@ -119,20 +129,22 @@ def test_a_smarthost_without_extensions(there: Hostile, tmp_path: Path) -> None:
 def test_silence_ends_a_connection(
     there: Hostile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.smtp.gateway.IDLE", 0.3)
+    monkeypatch.setattr("app.smtp.gateway.IDLE_SECONDS", 0.3)
     there.script = {}
     chosen = with_secrets(
         load(
-            data_dir=tmp_path, smarthost=f"smtp://127.0.0.1:{there.port}",
-            smtp_listen=f"127.0.0.1:{free_port()}", public_url="http://click.example",
+            data_dir=tmp_path,
+            smarthost=f"smtp://127.0.0.1:{there.port}",
+            smtp_listen=f"127.0.0.1:{free_port()}",
+            public_url="http://click.example",
         )
-    )  # fmt: skip
+    )
 
     async def silent() -> list[bytes]:
         journal = Journal(tmp_path / "journal")
         journal.start()
         state = open_state(tmp_path)
-        made = Gateway(chosen, Keys(state, chosen), Senders(chosen, state, journal).of)
+        made = Gateway(chosen, Keys(state, chosen), PreparerRegistry(chosen, state, journal).of)
         port = made.listen()
         running = asyncio.create_task(made.run())
         left = []
@@ -149,8 +161,9 @@ def test_silence_ends_a_connection(
 
     before = len(there.accepted)
     assert asyncio.run(silent()) == [
-        b"220 click.example Mailwake", b"354 End data with <CR><LF>.<CR><LF>"
-    ]  # fmt: skip
+        b"220 click.example Mailwake",
+        b"354 End data with <CR><LF>.<CR><LF>",
+    ]
     assert len(there.accepted) == before
 
 
@@ -239,7 +252,7 @@ def test_tls_to_the_smarthost_is_verified(
     )
 
     async def sent(url: str, **more: Path) -> str:
-        upstream = Upstream(load(smarthost=url, **more))
+        upstream = SmarthostConnection(load(smarthost=url, **more))
         found = await upstream.mail("a@b.example", ())
         if found.accepted:
             await upstream.rcpt("c@d.example")
@@ -270,7 +283,7 @@ def test_a_password_goes_over_tls_only(monkeypatch: pytest.MonkeyPatch) -> None:
     with inbox(auth=True) as box:
 
         async def begun(host: str) -> bool:
-            upstream = Upstream(load(smarthost=f"smtp://user:p%40ss@{host}:{box.port}"))
+            upstream = SmarthostConnection(load(smarthost=f"smtp://user:p%40ss@{host}:{box.port}"))
             found = await upstream.mail("a@b.example", ())
             await upstream.quit()
             await asyncio.sleep(0.05)
@@ -309,10 +322,11 @@ def strange(
     trusting = ssl.create_default_context()
     authority.configure_trust(trusting)
     env = {
-        "MAILWAKE_SMTP_NETWORKS": "192.0.2.0/24", "MAILWAKE_API_KEYS": "mw_one,mw_two",
+        "MAILWAKE_SMTP_NETWORKS": "192.0.2.0/24",
+        "MAILWAKE_API_KEYS": "mw_one,mw_two",
         "MAILWAKE_SMTP_CERT": str(folder / "cert.pem"),
         "MAILWAKE_SMTP_KEY": str(folder / "key.pem"),
-    }  # fmt: skip
+    }
     with gateway(folder / "data", f"smtp://127.0.0.1:{taken.port}", **env) as running:
         yield running, trusting
 

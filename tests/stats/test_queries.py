@@ -13,21 +13,16 @@ import pytest
 
 from app.demo import agents
 from app.ingest.loader import Loader
-from app.model.records import (
-    Hit,
-    Message,
-    Newsletter,
-    PlacedLink,
-    encode,
-    new_id,
-    newsletter_key,
-    now_ms,
-)
+from app.model.errors import NotFoundError
+from app.model.ids import new_id, newsletter_key
+from app.model.records import Hit, Message, Newsletter, PlacedLink, encode, now_ms
 from app.stats import recipients
+from app.stats.exports import (
+    chunks,
+)
 from app.stats.filters import FilterError, Filters
-from app.stats.queries import NotFoundError, Queries
+from app.stats.queries import Queries
 from app.storage.clickhouse import Row, Storage
-from app.web.dashboard import exports
 from app.web.views import compare, newsletters
 
 NOW = now_ms()
@@ -42,9 +37,11 @@ def queries(storage: Storage, tmp_path_factory: pytest.TempPathFactory) -> Queri
     folder = tmp_path_factory.mktemp("queries")
     records: list[Hit | PlacedLink | Message | Newsletter] = [
         Newsletter(NOW, "default", KEY, NAME, "=Known", "Subject", ("zebra", "news")),
-        *(PlacedLink(NOW, "default", KEY, n, f"https://example.com/{n}", f"=Link {n}", ("boots",))
-          for n in range(3)),
-    ]  # fmt: skip
+        *(
+            PlacedLink(NOW, "default", KEY, n, f"https://example.com/{n}", f"=Link {n}", ("boots",))
+            for n in range(3)
+        ),
+    ]
     for n in range(40):
         message = new_id(NOW - 86_400_000).hex()
         sent = NOW - 86_400_000
@@ -102,8 +99,12 @@ def test_families_are_of_opens(queries: Queries) -> None:
     families = {agent.name: agent.all for agent in agents.families}
     assert sum(families.values()) == queries.stats(NAME).opens.all.total
     assert families["Gmail"] == 10 and set(families) <= {
-        "-", "Gmail", "Webmail in a browser", "Outlook", "Apple Mail",
-    }  # fmt: skip
+        "-",
+        "Gmail",
+        "Webmail in a browser",
+        "Outlook",
+        "Apple Mail",
+    }
 
 
 def test_a_filter_leaves_what_it_names(queries: Queries) -> None:
@@ -208,7 +209,7 @@ def test_a_recipient_has_a_history_and_preferences(queries: Queries) -> None:
 
 def test_exports_follow_the_filters(queries: Queries, tmp_path: Path) -> None:
     def lines(wanted: str, **filters: str) -> list[bytes]:
-        found = exports.chunks(queries, NAME, Filters.read(filters), wanted)
+        found = chunks(queries, NAME, Filters.read(filters), wanted)
         return b"".join(found).splitlines()
 
     whole = newsletters.newsletter(queries, NAME, Filters(show="all"))
@@ -221,7 +222,7 @@ def test_exports_follow_the_filters(queries: Queries, tmp_path: Path) -> None:
     text = b"\n".join(lines("csv", link="0"))
     assert b"'=Link 0" in text and b",=Link" not in text and b'"=Link' not in text
     assert b'"=Link 0"' in b"\n".join(lines("json", link="0"))
-    parquet = b"".join(exports.chunks(queries, NAME, Filters(), "parquet"))
+    parquet = b"".join(chunks(queries, NAME, Filters(), "parquet"))
     assert parquet[:4] == parquet[-4:] == b"PAR1"
 
 

@@ -85,9 +85,11 @@ def test_a_saved_segment_is_asked_anew(filled: Service) -> None:
 
 def test_what_is_no_filter_is_named(filled: Service) -> None:
     for query, field in (
-        ("opend=x", "opend"), ("since=yesterday", "since"), ("since=2026-01-01T00:00:00", "since"),
+        ("opend=x", "opend"),
+        ("since=yesterday", "since"),
+        ("since=2026-01-01T00:00:00", "since"),
         (f"newsletter={'x' * 201}", "newsletter"),
-    ):  # fmt: skip
+    ):
         answer = filled.client.get(f"/v1/segments?{query}")
         assert (answer.status_code, answer.json()["field"]) == (422, field)
 

@@ -13,7 +13,7 @@ import pytest
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import DatabaseError, OperationalError
 
-from app.settings.settings import load
+from app.settings.load import load
 from app.storage.clickhouse import Storage
 from tests.support.clickhouse_server import ClickHouseServer
 from tests.support.standin.endpoint import CODECS

@@ -14,11 +14,12 @@ import httpx2
 import pytest
 
 from app.links import identity
-from app.settings.settings import load
+from app.settings.load import load
 from app.storage import state_db
 from app.storage.clickhouse import Storage, StorageError
 from app.storage.clickhouse_migrations import files, statements
-from app.storage.state_db import VersionError, metadata, open_state, steps_missing
+from app.storage.state_db import VersionError, open_state, steps_missing
+from app.storage.tables import metadata
 from tests.support.clickhouse_server import ClickHouseServer
 from tests.support.first_version import URLS
 from tests.support.paths import DATA, ROOT
@@ -32,13 +33,18 @@ TORTURE = "MAILWAKE_TORTURE" in os.environ
 def python(*words: str, **env: str) -> subprocess.CompletedProcess[str]:
     clean = {k: v for k, v in os.environ.items() if not k.startswith("MAILWAKE_")}
     return subprocess.run(
-        [sys.executable, *words], env={**clean, "PYTHONPATH": str(ROOT), "COLUMNS": "300", **env},
-        cwd=ROOT, capture_output=True, text=True, check=False, timeout=120,
-    )  # fmt: skip
+        [sys.executable, *words],
+        env={**clean, "PYTHONPATH": str(ROOT), "COLUMNS": "300", **env},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
 
 
 def upgrade(*words: str) -> dict[str, Any]:
-    done = python("tests/upgrade.py", *words)
+    done = python("tests/support/first_version.py", *words)
     assert done.returncode == 0, done.stderr
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return found
@@ -55,7 +61,9 @@ def test_own_data_may_be_cut_off_at_any_statement(tmp_path: Path) -> None:
     killed = 0
     for number in range(1, len(statements(path)) + 5):  # the client has a few of its own
         # What was applied is noted: each attempt begins with the first statement of 0007 again.
-        done = python("tests/upgrade.py", "finish", str(tmp_path), str(offset + number))
+        done = python(
+            "tests/support/first_version.py", "finish", str(tmp_path), str(offset + number)
+        )
         killed += done.returncode == -signal.SIGKILL
         offset = 0
     assert killed >= len(statements(path))
@@ -71,7 +79,7 @@ def test_figures_survive_the_way_from_every_version(name: str, tmp_path: Path) -
     steps = 1 + sum(len(statements(path)) for path in files() if path.stem > name)
     kills = range(1, steps + 1) if TORTURE else (steps // 2, steps) if name == NAMES[0] else ()
     for number in kills:
-        done = python("tests/upgrade.py", "finish", str(tmp_path), str(number))
+        done = python("tests/support/first_version.py", "finish", str(tmp_path), str(number))
         if done.returncode != -signal.SIGKILL:  # earlier kills had come further than that
             break
     after = upgrade("finish", str(tmp_path))
@@ -117,8 +125,10 @@ def check_links(found: dict[str, Any], by_place: dict[int, int]) -> None:
 
 def test_hosts_that_start_at_once_do_no_harm(tmp_path: Path) -> None:
     with ClickHouseServer(tmp_path / "clickhouse") as database:
-        storages = [Storage(load(data_dir=_folder(tmp_path, n), clickhouse_dsn=database.dsn))
-                    for n in range(4)]  # fmt: skip
+        storages = [
+            Storage(load(data_dir=_folder(tmp_path, n), clickhouse_dsn=database.dsn))
+            for n in range(4)
+        ]
         told: list[list[str] | str] = []
 
         def migrate(storage: Storage) -> None:
@@ -213,7 +223,7 @@ def test_a_state_that_is_killed_on_the_way_stays_as_it_was(tmp_path: Path) -> No
 import os, signal, sys
 from pathlib import Path
 from sqlalchemy import Engine, event
-from app.state import open_state
+from app.storage.state_db import open_state
 @event.listens_for(Engine, "before_cursor_execute")
 def _(connection, cursor, statement, *rest):
     if statement.startswith("PRAGMA user_version ="):

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from app.settings.settings import SettingsError, load
+from app.settings.load import load
+from app.settings.settings import SettingsError
 from app.storage.clickhouse import Storage, StorageError
 from app.storage.clickhouse_migrations import DISTRIBUTED, distributed, files, statements
 from tests.integration.test_backup import mailwake

@@ -69,7 +69,7 @@ def test_a_quiet_segment_is_sealed_and_closing_seals_the_rest(tmp_path: Path) ->
 
 def test_a_full_segment_is_sealed_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(journal_module, "SEGMENT_BYTES", 100)
-    monkeypatch.setattr(journal_module, "SEAL_AFTER", 3600)
+    monkeypatch.setattr(journal_module, "SEAL_AFTER_SECONDS", 3600)
 
     async def test() -> None:
         lines = [b"%040d\n" % number for number in range(30)]
@@ -113,7 +113,7 @@ def test_with_sync_0_the_future_ends_after_fdatasync(
 def test_the_periodic_sync_happens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     synced: list[int] = []
     monkeypatch.setattr(os, "fdatasync", synced.append)
-    monkeypatch.setattr(journal_module, "SEAL_AFTER", 3600)
+    monkeypatch.setattr(journal_module, "SEAL_AFTER_SECONDS", 3600)
 
     async def test() -> None:
         async with running(tmp_path) as journal:
@@ -166,7 +166,7 @@ def test_who_is_cancelled_takes_nobody_with_him(tmp_path: Path) -> None:
 def test_a_disk_that_loses_what_it_took_ends_the_segment_and_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(journal_module, "SEAL_AFTER", 3600)
+    monkeypatch.setattr(journal_module, "SEAL_AFTER_SECONDS", 3600)
 
     def fdatasync(_: int) -> None:
         raise OSError(errno.EIO, os.strerror(errno.EIO))
@@ -191,7 +191,7 @@ def test_a_disk_that_loses_what_it_took_ends_the_segment_and_says_so(
 def test_a_refusing_disk_keeps_nothing_by_halves_and_recovers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, reason: str
 ) -> None:
-    monkeypatch.setattr(journal_module, "RETRY_AFTER", 0)
+    monkeypatch.setattr(journal_module, "RETRY_SECONDS", 0)
     real = os.write
     full = False
 

@@ -5,21 +5,34 @@ import uuid
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.ingest.loader import rows
+from app.ingest.rows import rows
 from app.links.identity import FULL_URL
 from app.model.records import Hit, Message, PlacedLink, encode
 from app.storage.journal_masking import masked
 
 SECRET = "Zk3J9qLw8VtX2bNc7RyP"
-URLS = st.sampled_from([
-    f"https://shop.example/reset?token={SECRET}", f"https://shop.example/p/{SECRET}/x#k={SECRET}",
-    "https://shop.example/boots", "https://shop.example/help?utm_source=mail", "",
-])  # fmt: skip
+URLS = st.sampled_from(
+    [
+        f"https://shop.example/reset?token={SECRET}",
+        f"https://shop.example/p/{SECRET}/x#k={SECRET}",
+        "https://shop.example/boots",
+        "https://shop.example/help?utm_source=mail",
+        "",
+    ]
+)
 HITS = st.builds(
-    Hit, st.sampled_from(["click", "open"]), st.integers(0, 2**41), st.just("default"),
-    st.integers(1, 9), st.just(uuid.UUID(int=7).hex), st.integers(1, 99), st.integers(-1, 5), URLS,
-    link=st.integers(0, 9), flags=st.sampled_from([0, 1]),
-)  # fmt: skip
+    Hit,
+    st.sampled_from(["click", "open"]),
+    st.integers(0, 2**41),
+    st.just("default"),
+    st.integers(1, 9),
+    st.just(uuid.UUID(int=7).hex),
+    st.integers(1, 99),
+    st.integers(-1, 5),
+    URLS,
+    link=st.integers(0, 9),
+    flags=st.sampled_from([0, 1]),
+)
 
 
 @given(st.lists(HITS, max_size=10))
@@ -34,8 +47,11 @@ def test_what_was_masked_loads_as_what_was_not(hits: list[Hit]) -> None:
 
 def test_other_lines_stay_and_torn_ones_lose_their_urls() -> None:
     message = encode(Message(1, "default", 1, uuid.UUID(int=7).hex, 1, "https://a@example.com"))
-    whole = encode(Hit("click", 1, "d", 1, "0" * 32, 1, 0, f"https://x.example/?token={SECRET}",
-                       flags=FULL_URL))  # fmt: skip
+    whole = encode(
+        Hit(
+            "click", 1, "d", 1, "0" * 32, 1, 0, f"https://x.example/?token={SECRET}", flags=FULL_URL
+        )
+    )
     assert masked(message + whole) == message + whole
     old = encode(PlacedLink(1, "default", 1, 0, f"https://x.example/?token={SECRET}"))
     assert SECRET.encode() not in masked(old)

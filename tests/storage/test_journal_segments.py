@@ -12,7 +12,8 @@ from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
 
 from app.ingest.loader import Loader
-from app.model.records import Hit, encode, new_id, now_ms
+from app.model.ids import new_id
+from app.model.records import Hit, encode, now_ms
 from app.storage.clickhouse import Storage, StorageError
 from app.storage.journal import Journal
 from app.storage.journal_segments import OPEN, adopt_orphans, sealed

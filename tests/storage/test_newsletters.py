@@ -11,11 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.ingest.loader import Loader
-from app.model.records import Newsletter, encode, new_id, newsletter_key
-from app.stats.queries import NotFoundError, Queries
+from app.model.errors import NotFoundError
+from app.model.ids import new_id, newsletter_key
+from app.model.records import Newsletter, encode
+from app.stats.queries import Queries
 from app.storage import newsletters as catalog
 from app.storage.clickhouse import Storage
-from app.storage.newsletters import Catalog, Newsletters, Statement
+from app.storage.newsletters import Newsletters, RecordedMetadata, Statement
 
 NOW = 1_764_200_000_000
 LINE = st.none() | st.sampled_from(["", "Spring", "Sale", "Zürich", "a"])
@@ -92,7 +94,7 @@ class Process:
     """The catalogue of one of several processes of a data folder; `journal` is all of theirs."""
 
     def __init__(self, folder: Path, journal: list[Newsletter]) -> None:
-        self._catalog, self._journal = Catalog(Newsletters(folder)), journal
+        self._catalog, self._journal = RecordedMetadata(Newsletters(folder)), journal
 
     def accept(self, at: int, **stated: Any) -> int:
         """How many records a message that states this is worth."""
@@ -120,9 +122,10 @@ def test_what_is_omitted_is_not_journalled_and_changes_nothing(tmp_path: Path) -
 @given(
     st.lists(
         st.tuples(st.integers(0, 2), LINE, TAGS, st.sampled_from(["", "", "", "restart", "lost"])),
-        min_size=1, max_size=20,
+        min_size=1,
+        max_size=20,
     )
-)  # fmt: skip
+)
 def test_the_last_statement_holds_whichever_process_took_it(
     tmp_path_factory: Any, steps: list[tuple[int, Any, Any, str]]
 ) -> None:
@@ -155,7 +158,7 @@ def test_a_host_states_anew_what_another_may_have_changed(
     here, there = Process(tmp_path / "a", journal), Process(tmp_path / "b", journal)
     assert here.accept(NOW, name="Spring") == there.accept(NOW + 1, name="Sale") == 1
     assert here.accept(NOW + 2, name="Spring") == 0
-    monkeypatch.setattr(catalog, "RESTATED", 0.0)
+    monkeypatch.setattr(catalog, "RESTATE_SECONDS", 0.0)
     assert here.accept(NOW + 3, name="Spring") == 1
     assert last(journal)[0] == "Spring"
 
@@ -223,7 +226,10 @@ def test_a_newsletter_is_known_before_clickhouse_has_it(tmp_path: Path, storage:
     newsletters.keep(Newsletter(NOW, "default", key, "just accepted", "Spring", tags=("a",)))
     found = queries.newsletter("just accepted")
     assert (found.id, found.name, found.subject, found.tags) == (
-        "just accepted", "Spring", "", ("a",),
-    )  # fmt: skip
+        "just accepted",
+        "Spring",
+        "",
+        ("a",),
+    )
     with pytest.raises(NotFoundError):
         Queries(storage, "other", stated=newsletters).newsletter("just accepted")

@@ -10,8 +10,10 @@ import pytest
 from app.events.feed import Feed
 from app.ingest.corrections import Corrections
 from app.ingest.loader import Loader
-from app.model.records import Message, Newsletter, Record, encode, new_id, newsletter_key, now_ms
-from app.settings.settings import Settings, load
+from app.model.ids import new_id, newsletter_key
+from app.model.records import Message, Newsletter, Record, encode, now_ms
+from app.settings.load import load
+from app.settings.settings import Settings
 from app.stats.filters import Filters
 from app.stats.queries import Queries
 from app.stats.recipients import recipient, recipients
@@ -49,16 +51,26 @@ def fill(folder: Path, storage: Storage, name: str, at: int) -> int:
     """A message to Ann with a burst of clicks, which has been settled: pairs of rows."""
     key, message = newsletter_key("default", name), new_id(at).hex()
     segments: list[list[Record]] = [
-        [Newsletter(at, "default", key, name),
-         Message(at, "default", key, message, ANN, f"ann@{uuid.uuid4().hex}.example",
-                 metadata={"order": "A-1"}, rfc_message_id="a@mailer.example")],
+        [
+            Newsletter(at, "default", key, name),
+            Message(
+                at,
+                "default",
+                key,
+                message,
+                ANN,
+                f"ann@{uuid.uuid4().hex}.example",
+                metadata={"order": "A-1"},
+                rfc_message_id="a@mailer.example",
+            ),
+        ],
         *([cast(Record, click(key, message, at + n, n))] for n in range(3)),
-    ]  # fmt: skip
+    ]
     for records in segments:
         path = folder / f"{uuid.UUID(bytes=new_id())}.seg"
         path.write_bytes(b"".join(encode(record) for record in records))
         Loader(folder, storage, feed=Feed(open_state(folder))).load(path)
-    assert Corrections(folder, storage).settle(after=0) == 3
+    assert Corrections(folder, storage).reclassify_recent(after=0) == 3
     return key
 
 
@@ -74,9 +86,12 @@ def test_visitors_and_addresses_go_and_figures_stay(tmp_path: Path, storage: Sto
     assert before[0].clicks.machine.total == 3
     changed = settle(storage, keep_addresses_days=30, keep_visitors_days=30)
     assert {(one.table, one.column) for one in changed} == {
-        ("messages", "address"), ("messages", "metadata"), ("messages", "rfc_message_id"),
-        ("hits", "address"), ("hits", "user_agent"),
-    }  # fmt: skip
+        ("messages", "address"),
+        ("messages", "metadata"),
+        ("messages", "rfc_message_id"),
+        ("hits", "address"),
+        ("hits", "user_agent"),
+    }
     assert settle(storage, keep_addresses_days=30, keep_visitors_days=30) == []
     for key, kept in ((old, False), (new, True)):
         for column in ("address", "metadata", "rfc_message_id"):

@@ -27,12 +27,12 @@ from typing import NamedTuple
 import yaml  # type: ignore[import-untyped]
 from markdown_it import MarkdownIt
 
+from app.events import webhook_config
 from app.rewriting import html as rewrite
 from app.rewriting import links
 from app.settings import settings
 from app.smtp import stream_rules
 from app.storage.clickhouse import Storage
-from app.web.api import webhooks
 from tests.support.paths import ROOT
 
 PAGES = sorted(
@@ -87,9 +87,12 @@ class Desk:
         self._script(tools / "curl", f'exec {shutil.which("curl")} --fail-with-body "$@"')
         kept = {k: v for k, v in os.environ.items() if not k.startswith("MAILWAKE_")}
         self._env = {
-            **kept, "PYTHONPATH": f"{folder}:{ROOT}", "PATH": f"{tools}:{os.environ['PATH']}",
-            "COLUMNS": "120", **env,
-        }  # fmt: skip
+            **kept,
+            "PYTHONPATH": f"{folder}:{ROOT}",
+            "PATH": f"{tools}:{os.environ['PATH']}",
+            "COLUMNS": "120",
+            **env,
+        }
 
     @staticmethod
     def _script(path: Path, command: str) -> None:
@@ -133,9 +136,15 @@ class Desk:
 
     def _done(self, command: list[str], block: Block, env: Mapping[str, str] | None = None) -> str:
         done = subprocess.run(
-            command, cwd=self.folder, env=env or self._env, capture_output=True, text=True,
-            timeout=120, check=False, stdin=subprocess.DEVNULL,
-        )  # fmt: skip
+            command,
+            cwd=self.folder,
+            env=env or self._env,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+            stdin=subprocess.DEVNULL,
+        )
         log = self.folder / ".running"
         told = (done.stdout, done.stderr, log.read_text() if log.exists() else "")
         shown = "\n".join(text[-3000:] for text in told)
@@ -148,9 +157,13 @@ class Desk:
         log = self.folder / ".running"
         with log.open("ab") as out:
             process = subprocess.Popen(
-                ["bash", "-c", script], cwd=self.folder, env=self._env, stdout=out, stderr=out,
+                ["bash", "-c", script],
+                cwd=self.folder,
+                env=self._env,
+                stdout=out,
+                stderr=out,
                 start_new_session=True,
-            )  # fmt: skip
+            )
         self._running.append(process)
         host, _, port = address.rpartition(":")
         end = time.monotonic() + 60
@@ -185,7 +198,7 @@ def _toml(text: str, folder: Path, _: Storage) -> None:
     path = folder / "block.toml"
     path.write_text(text)
     if "webhook" in kinds:
-        webhooks.from_file(path)
+        webhook_config.from_file(path)
     if "stream" in kinds:
         stream_rules.from_file(path)
 
@@ -240,7 +253,11 @@ def _html(text: str, _: Path, __: Storage) -> None:
 READERS: Mapping[str, Callable[[str, Path, Storage], object]] = {
     "json": lambda text, _, __: json.loads(text),
     "yaml": lambda text, _, __: yaml.safe_load(text),
-    "toml": _toml, "dotenv": _dotenv, "ini": _ini, "caddyfile": _caddyfile, "sql": _sql,
+    "toml": _toml,
+    "dotenv": _dotenv,
+    "ini": _ini,
+    "caddyfile": _caddyfile,
+    "sql": _sql,
     "html": _html,
-}  # fmt: skip
+}
 LANGUAGES = {"sh", "python", *READERS, *PICTURES}

@@ -1,7 +1,10 @@
 """A database of an earlier version and its way to the newest, in processes of their own.
 
-python tests/upgrade.py make DIR NAME     tables up to migration NAME, with hits; prints figures
-python tests/upgrade.py finish DIR [K]    migrates (kill -9 before the Kth statement); figures
+    python tests/support/first_version.py make DIR NAME
+    python tests/support/first_version.py finish DIR [K]
+
+`make` creates the tables up to migration NAME, with hits, `finish` migrates the rest (and kills
+itself before the Kth statement). Both print figures.
 """
 
 import json
@@ -13,7 +16,7 @@ from typing import Any
 
 from clickhouse_connect.driver._backendclient import SyncBackendClient
 
-from app.settings.settings import load
+from app.settings.load import load
 from app.storage.clickhouse import Storage
 
 HITS = """
@@ -43,10 +46,13 @@ NEWSLETTERS = """
 """
 # Seven places with five links: the third leads where the first does, the last is not recorded.
 URLS = (
-    "https://example.com/shoes", "https://example.com/hats", "https://example.com/shoes?utm_term=x",
-    "https://example.com/parcel/1?key=Qx7Tz9", "https://example.com/parcel/2?key=Lm3Wv8",
+    "https://example.com/shoes",
+    "https://example.com/hats",
+    "https://example.com/shoes?utm_term=x",
+    "https://example.com/parcel/1?key=Qx7Tz9",
+    "https://example.com/parcel/2?key=Lm3Wv8",
     "https://example.com/help",
-)  # fmt: skip
+)
 LINKS = "INSERT INTO links (workspace, newsletter, link, url, label, tags, at) VALUES " + ", ".join(
     f"('default', 5, {place}, '{url}', '{url if 'key' in url else f'Label {place}'}', ['topic'],"
     " 1780000000)"

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import httpx2
 
-from app.model.records import newsletter_key
-from app.settings.settings import load, with_secrets
+from app.model.ids import newsletter_key
+from app.settings.load import load, with_secrets
 from app.storage.clickhouse import Storage
 from app.tracking.tokens import LinkToken, MessageToken, Tokens
 from tests.support.service import Service

@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from app.ingest.classifier import RULES, TOGETHER, Classified, judge
+from app.ingest.classifier import RULES, Classification
+from app.ingest.message_rules import MESSAGE_RULES, classify_message
 from app.ingest.networks import NOWHERE, Network, Networks
 from app.model.records import Hit
 from app.model.verdicts import HUMAN
@@ -22,7 +23,7 @@ from tests.support.paths import DATA
 
 FOLDER = DATA / "replay"
 SENT = 1_780_000_000_000  # milliseconds
-DECIDING = [rule.name for rule in RULES if rule.verdict] + [rule.__name__ for rule in TOGETHER]
+DECIDING = [rule.name for rule in RULES if rule.verdict] + [rule.__name__ for rule in MESSAGE_RULES]
 HINTS = [rule.name for rule in RULES if not rule.verdict]
 
 
@@ -42,14 +43,14 @@ class Pattern:
     hits: list[tuple[Hit, str]]  # with their labels
     datacentres: set[str]
 
-    def judged(self, hints: bool) -> Iterator[tuple[Hit, str, Classified]]:
+    def judged(self, hints: bool) -> Iterator[tuple[Hit, str, Classification]]:
         """Hit, label and verdict; `hints` with a file of networks."""
         networks = Datacentres(self.datacentres) if hints else None
         messages: dict[str, list[tuple[Hit, str]]] = defaultdict(list)
         for hit, label in self.hits:
             messages[hit.message].append((hit, label))
         for members in messages.values():
-            found = judge([hit for hit, _ in members], networks)
+            found = classify_message([hit for hit, _ in members], networks)
             for (hit, label), classified in zip(members, found, strict=True):
                 yield hit, label, classified
 
@@ -73,11 +74,19 @@ def _hit(line: dict[str, Any]) -> Hit:
     message = f"{SENT:012x}7000{8 << 60 | line['message']:016x}"
     assert uuid.UUID(message).version == 7
     return Hit(
-        line["kind"], SENT + round(line["at"] * 1000), "default", 1, message, line["message"],
-        line.get("link", -1), method=line.get("method", "GET"), address=line["address"],
-        user_agent=line.get("agent", ""), purpose=line.get("purpose", ""),
+        line["kind"],
+        SENT + round(line["at"] * 1000),
+        "default",
+        1,
+        message,
+        line["message"],
+        line.get("link", -1),
+        method=line.get("method", "GET"),
+        address=line["address"],
+        user_agent=line.get("agent", ""),
+        purpose=line.get("purpose", ""),
         fetch_mode=line.get("fetch_mode", ""),
-    )  # fmt: skip
+    )
 
 
 @dataclass

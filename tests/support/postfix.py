@@ -11,15 +11,25 @@ from pathlib import Path
 from tests.support.service import free_port
 
 DAEMONS = (
-    "cleanup unix n - n - 0 cleanup", "qmgr unix n - n 300 1 qmgr",
+    "cleanup unix n - n - 0 cleanup",
+    "qmgr unix n - n 300 1 qmgr",
     "rewrite unix - - n - - trivial-rewrite",
-    "bounce unix - - n - 0 bounce", "defer unix - - n - 0 bounce", "trace unix - - n - 0 bounce",
-    "verify unix - - n - 1 verify", "proxymap unix - - n - - proxymap", "smtp unix - - n - - smtp",
-    "error unix - - n - - error", "retry unix - - n - - error", "discard unix - - n - - discard",
-    "anvil unix - - n - 1 anvil", "postlog unix-dgram n - n - 1 postlogd",
+    "bounce unix - - n - 0 bounce",
+    "defer unix - - n - 0 bounce",
+    "trace unix - - n - 0 bounce",
+    "verify unix - - n - 1 verify",
+    "proxymap unix - - n - - proxymap",
+    "smtp unix - - n - - smtp",
+    "error unix - - n - - error",
+    "retry unix - - n - - error",
+    "discard unix - - n - - discard",
+    "anvil unix - - n - 1 anvil",
+    "postlog unix-dgram n - n - 1 postlogd",
     "tlsmgr unix - - n 1000? 1 tlsmgr",
-    "scache unix - - n - 1 scache", "flush unix n - n 1000? 0 flush", "showq unix n - n - - showq",
-)  # fmt: skip
+    "scache unix - - n - 1 scache",
+    "flush unix n - n 1000? 0 flush",
+    "showq unix n - n - - showq",
+)
 
 
 def available() -> bool:
@@ -41,17 +51,31 @@ class Postfix:
                 path.chmod(0o755)
         shutil.chown(data, "postfix")
         main = {
-            "compatibility_level": "3.6", "queue_directory": str(queue),
-            "data_directory": str(data), "meta_directory": "/etc/postfix",
-            "maillog_file": str(self.log), "maillog_file_prefixes": str(folder),
-            "inet_interfaces": "127.0.0.1", "inet_protocols": "ipv4", "mynetworks": "127.0.0.0/8",
-            "myhostname": "postfix.example", "mydestination": "", "relayhost": relayhost,
-            "smtp_host_lookup": "native", "disable_dns_lookups": "yes", "alias_maps": "",
-            "smtpd_relay_restrictions": "permit_mynetworks, reject", "relay_domains": "",
-            "local_recipient_maps": "", "smtp_tls_security_level": "none",
-            "minimal_backoff_time": "1s", "maximal_backoff_time": "1s", "queue_run_delay": "1s",
-            "smtpd_peername_lookup": "no", **settings,
-        }  # fmt: skip
+            "compatibility_level": "3.6",
+            "queue_directory": str(queue),
+            "data_directory": str(data),
+            "meta_directory": "/etc/postfix",
+            "maillog_file": str(self.log),
+            "maillog_file_prefixes": str(folder),
+            "inet_interfaces": "127.0.0.1",
+            "inet_protocols": "ipv4",
+            "mynetworks": "127.0.0.0/8",
+            "myhostname": "postfix.example",
+            "mydestination": "",
+            "relayhost": relayhost,
+            "smtp_host_lookup": "native",
+            "disable_dns_lookups": "yes",
+            "alias_maps": "",
+            "smtpd_relay_restrictions": "permit_mynetworks, reject",
+            "relay_domains": "",
+            "local_recipient_maps": "",
+            "smtp_tls_security_level": "none",
+            "minimal_backoff_time": "1s",
+            "maximal_backoff_time": "1s",
+            "queue_run_delay": "1s",
+            "smtpd_peername_lookup": "no",
+            **settings,
+        }
         text = "".join(f"{name} = {value}\n" for name, value in main.items())
         (self.config / "main.cf").write_text(text)
         lines = (f"127.0.0.1:{self.port} inet n - n - - smtpd", *more, *DAEMONS)

@@ -50,9 +50,12 @@ class Service:
         # Plain HTTP: certificates would only take 20 ms to read.
         # A connection is given up before uvicorn, after five seconds, may close it under a request.
         self.client = httpx2.Client(
-            base_url=self.url, timeout=60, trust_env=False, verify=False,
+            base_url=self.url,
+            timeout=60,
+            trust_env=False,
+            verify=False,
             limits=httpx2.Limits(keepalive_expiry=2),
-        )  # fmt: skip
+        )
 
     def __enter__(self) -> Self:
         self.start()
@@ -87,9 +90,13 @@ class Service:
         """The answer to the login form, filled in as a browser would."""
         form = visitor.get("/login").text
         return self.post(
-            visitor, "/login", form, params={"next": onward},
-            name=name, password=password or self.password,
-        )  # fmt: skip
+            visitor,
+            "/login",
+            form,
+            params={"next": onward},
+            name=name,
+            password=password or self.password,
+        )
 
     def enter(self, visitor: httpx2.Client, link: str) -> httpx2.Response:
         """The answer to the button on a login link's page."""

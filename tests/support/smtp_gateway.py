@@ -41,8 +41,11 @@ class GatewayProcess:
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, *start, "smtp"],
-                env=self.env, cwd=ROOT, stdout=log, stderr=log,
-            )  # fmt: skip
+                env=self.env,
+                cwd=ROOT,
+                stdout=log,
+                stderr=log,
+            )
         end = time.monotonic() + 30
         while not self._listens():
             assert self.process.poll() is None, self.log.read_text()
@@ -110,9 +113,16 @@ def mail(
 ) -> bytes:
     """An HTML mail with CRLF."""
     lines = [
-        *headers, "From: Shop <news@shop.example>", f"To: {to}@example.com", "Subject: Hello",
-        "MIME-Version: 1.0", "Content-Type: text/html; charset=utf-8", "", html, "",
-    ]  # fmt: skip
+        *headers,
+        "From: Shop <news@shop.example>",
+        f"To: {to}@example.com",
+        "Subject: Hello",
+        "MIME-Version: 1.0",
+        "Content-Type: text/html; charset=utf-8",
+        "",
+        html,
+        "",
+    ]
     return "\r\n".join(lines).encode()
 
 

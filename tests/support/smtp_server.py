@@ -55,9 +55,10 @@ class Inbox:
     def to(self, address: str) -> bytes:
         """The one mail that a recipient got."""
         (found,) = [
-            raw for raw, envelope in zip(self.raw, self.envelopes, strict=True)
+            raw
+            for raw, envelope in zip(self.raw, self.envelopes, strict=True)
             if address in envelope.rcpt_tos
-        ]  # fmt: skip
+        ]
         return found
 
     def clear(self) -> None:
@@ -87,9 +88,12 @@ def inbox(auth: bool = False, tls: ssl.SSLContext | None = None, **more: Any) ->
     if auth:
         more = {"authenticator": found.authenticate, "auth_require_tls": False, **more}
     controller = _Controller(
-        found, hostname="127.0.0.1", port=found.port, ssl_context=tls,
+        found,
+        hostname="127.0.0.1",
+        port=found.port,
+        ssl_context=tls,
         **{"data_size_limit": 50_000_000, "enable_SMTPUTF8": True, **more},
-    )  # fmt: skip
+    )
     controller.start()
     try:
         yield found

@@ -20,8 +20,8 @@ from typing import Any
 
 import uvloop
 
-from app.model.records import newsletter_key
-from app.settings.settings import load, with_secrets
+from app.model.ids import newsletter_key
+from app.settings.load import load, with_secrets
 from app.tracking.tokens import LinkToken, MessageToken, Tokens
 
 NEWSLETTER = "soak"
@@ -122,12 +122,19 @@ class Load:
     def tell(self, minute: int, sent: int, waiting: int) -> None:
         times = sorted(self.times) or [0.0]
         line = {
-            "minute": minute, "sent": sent, "answered": self.by_second.total(), "waiting": waiting,
+            "minute": minute,
+            "sent": sent,
+            "answered": self.by_second.total(),
+            "waiting": waiting,
             "median_ms": times[len(times) // 2] * 1000,
-            "p99_ms": times[len(times) * 99 // 100] * 1000, "burst_ms": self.burst * 1000,
+            "p99_ms": times[len(times) * 99 // 100] * 1000,
+            "burst_ms": self.burst * 1000,
             "peak": max(self.by_second.values(), default=0),
-            "wrong": self.wrong, "lost": self.lost, "opens": self.opens, "clicks": self.clicks,
-        }  # fmt: skip
+            "wrong": self.wrong,
+            "lost": self.lost,
+            "opens": self.opens,
+            "clicks": self.clicks,
+        }
         self.times, self.burst, self.by_second = [], 0.0, Counter()
         print(json.dumps(line), flush=True)
 

@@ -19,7 +19,7 @@ from urllib.parse import quote
 
 import lz4.block  # type: ignore[import-untyped]
 
-from app.model.records import new_id
+from app.model.ids import new_id
 from tests.support.service import Service, paths, tracked_urls
 from tests.support.webhook_receiver import Receiver
 
@@ -40,9 +40,10 @@ HTML = (
     '<a href="https://example.com/b">Tents</a></body>'
 )
 ENV = {
-    "MAILWAKE_WEBHOOK_NETWORKS": "127.0.0.0/8", "MAILWAKE_TRUSTED_PROXIES": "127.0.0.1/32",
+    "MAILWAKE_WEBHOOK_NETWORKS": "127.0.0.0/8",
+    "MAILWAKE_TRUSTED_PROXIES": "127.0.0.1/32",
     "MAILWAKE_VISITOR_ADDRESSES": "full",
-}  # fmt: skip
+}
 
 
 def meet(service: Service, address: str, visitor: str, agent: str) -> None:
@@ -114,16 +115,20 @@ def everything(
         meet(service, *person)
     personal = f'<body><a href="https://example.com/?m={quote(ADDRESS)}">{ADDRESS}</a></body>'
     named = {  # full URLs: else the address would be masked in URL and label
-        "id": "personal", "name": "Personal", "subject": f"For {ADDRESS}", "full_urls": True,
-    }  # fmt: skip
+        "id": "personal",
+        "name": "Personal",
+        "subject": f"For {ADDRESS}",
+        "full_urls": True,
+    }
     answer = service.rewrite(named, personal, ADDRESS, sample=True)
     hit(service, tracked_urls(answer["html"]), VISITOR, AGENT)
     unsubscribe = re.search(r"<([^>]+)>", answer["headers"]["List-Unsubscribe"])
     assert unsubscribe
     left = service.client.post(
-        paths([unsubscribe[1]])[0], data={"List-Unsubscribe": "One-Click"},
+        paths([unsubscribe[1]])[0],
+        data={"List-Unsubscribe": "One-Click"},
         headers={"x-forwarded-for": VISITOR, "user-agent": AGENT},
-    )  # fmt: skip
+    )
     assert left.status_code == 200
     service.drained()
     states = {"delivered", "waiting", "dead"}

@@ -15,9 +15,9 @@ from typer.testing import CliRunner
 
 from app.auth.workspaces import Workspaces
 from app.cli.main import cli
-from app.model.records import recipient_key
+from app.model.ids import recipient_key
 from app.server.service import Mailwake
-from app.settings.settings import load, with_secrets
+from app.settings.load import load, with_secrets
 from app.storage.state_db import open_state
 from app.web.dashboard.forms import SESSION, csrf
 from tests.support.hit_load import PERSON
@@ -112,15 +112,20 @@ class Tenant:
     def _fill(self) -> dict[str, str]:
         secret, tag = self.secret, f"{self.secret}-tag"
         named = {
-            "id": self.newsletter, "name": f"{secret}-name", "subject": f"{secret}-subject",
+            "id": self.newsletter,
+            "name": f"{secret}-name",
+            "subject": f"{secret}-subject",
             "tags": [tag],
-        }  # fmt: skip
+        }
         html = f'<body><a href="https://{secret}.example/" data-track-tag="{tag}">{secret}</a>'
         mail = {
-            "newsletter": named, "recipient": self.recipient, "html": html, "sample": True,
+            "newsletter": named,
+            "recipient": self.recipient,
+            "html": html,
+            "sample": True,
             "metadata": {"order": f"{self.name}-id-order", "said": secret},
             "rfc_message_id": f"{self.name}-id-mail@example.com",
-        }  # fmt: skip
+        }
         both = {**mail, "newsletter": {"id": "both"}, "recipient": "both@example.com"}
         for body in [both] * len(self.name) + [mail]:
             answer = self.ask("POST", "/v1/rewrite", body).json()
@@ -132,18 +137,23 @@ class Tenant:
         self.ask("POST", template, {"html": html, "name": f"{secret}-name"})
         split = {
             "variants": [{"variant": f"{secret}-a"}, {"variant": f"{secret}-b"}],
-            "decide_after_messages": 1_000_000, "figure": "link", "link": f"{secret}-link",
-        }  # fmt: skip
+            "decide_after_messages": 1_000_000,
+            "figure": "link",
+            "link": f"{secret}-link",
+        }
         self.ask("POST", f"/v1/newsletters/{self.newsletter}/experiment", split)
         self.ask("POST", f"{template}?variant={secret}-a", {"html": html, "name": f"{secret}-name"})
         hook = self.ask(
-            "POST", "/v1/webhooks",
+            "POST",
+            "/v1/webhooks",
             {"url": f"https://{secret}.example/", "types": ["followup.due"]},
-        ).json()  # fmt: skip
+        ).json()
         rule = {
-            "name": f"{secret}-rule", "webhook_id": hook["id"], "when": "not_opened",
+            "name": f"{secret}-rule",
+            "webhook_id": hook["id"],
+            "when": "not_opened",
             "after_hours": 720,
-        }  # fmt: skip
+        }
         follow = self.ask("POST", "/v1/followups", rule).json()
         saved = {"opened": f"{secret}-segment"}
         self.ask("PUT", f"/v1/saved-segments/{self.name}-id-segment", saved)
@@ -154,12 +164,16 @@ class Tenant:
         settings = with_secrets(load(data_dir=self.service.data_dir))
         own = Workspaces(open_state(settings.data_dir), settings).get(self.name)
         return {
-            "newsletter_id": self.newsletter, "recipient": self.recipient,
-            "webhook_id": hook["id"], "followup_id": follow["id"],
-            "name": f"{self.name}-id-segment", "key_id": key_id[0],
+            "newsletter_id": self.newsletter,
+            "recipient": self.recipient,
+            "webhook_id": hook["id"],
+            "followup_id": follow["id"],
+            "name": f"{self.name}-id-segment",
+            "key_id": key_id[0],
             "key": str(recipient_key(own.recipient_key, self.name, self.recipient)),
-            "erasure_id": "1", "message_id": answer["message_id"],
-        }  # fmt: skip
+            "erasure_id": "1",
+            "message_id": answer["message_id"],
+        }
 
     def ask(self, method: str, path: str, body: Any = None, **query: Any) -> httpx2.Response:
         """One request that must be answered."""

@@ -44,14 +44,31 @@ def test_damaged_links_and_pixels_redirect_and_count(
     targets = [
         f"{click}{damage}"
         for damage in (
-            *").,>;:!/=]'", "%22", "...", "%20", "%22%3E", "%E2%80%9D", "%E2%80%A6", "%93",
-            "&gt;", "&quot;", "=0D", "=3D", "%3D%0D%0A", "%26gt%3B", "%2522", "?utm_source=x",
+            *").,>;:!/=]'",
+            "%22",
+            "...",
+            "%20",
+            "%22%3E",
+            "%E2%80%9D",
+            "%E2%80%A6",
+            "%93",
+            "&gt;",
+            "&quot;",
+            "=0D",
+            "=3D",
+            "%3D%0D%0A",
+            "%26gt%3B",
+            "%2522",
+            "?utm_source=x",
         )
-    ]  # fmt: skip
+    ]
     targets += [
-        encoded(click, "-_"), encoded(click, "-_/"), encoded(click, "-_", "%25"),
-        encoded(click, click), encoded(click, "-_") + "%29",
-    ]  # fmt: skip
+        encoded(click, "-_"),
+        encoded(click, "-_/"),
+        encoded(click, "-_", "%25"),
+        encoded(click, click),
+        encoded(click, "-_") + "%29",
+    ]
     for target in targets:
         assert ask(service, target) == (302, "https://example.com/a?b=c"), target
     pixels = [f"{pixel}{damage}" for damage in ("%22", ")", "=", "&quot;", "/")]

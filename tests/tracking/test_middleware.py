@@ -15,24 +15,25 @@ from app.model import records
 from app.model.tracking_modes import MODES, Mode, Modes
 from app.storage.journal import Journal
 from app.storage.journal_segments import sealed
-from app.tracking.middleware import GIF, Tracking
-from app.tracking.recording_policy import refuser
+from app.tracking.middleware import GIF, TrackingMiddleware
+from app.tracking.recording_policy import refuser, truncated
 from app.tracking.tokens import (
     BadTokenError,
     LinkToken,
     MessageToken,
-    Readers,
+    TokenReaders,
     Tokens,
     read_damaged,
 )
-from app.tracking.visitors import truncated
 from tests.support.paths import ROOT
 
 TOKENS = Tokens(["secret-key-0123456789"])
 ACME, OTHER = Tokens(["acme-key-0123456789"], "acme"), Tokens(["other-key-0123456789"], "other")
-HOSTS: dict[bytes, Tokens | Readers] = {
-    b"": Readers([TOKENS, ACME, OTHER]), b"click.example": TOKENS, b"acme.example": ACME,
-}  # fmt: skip
+HOSTS: dict[bytes, Tokens | TokenReaders] = {
+    b"": TokenReaders([TOKENS, ACME, OTHER]),
+    b"click.example": TOKENS,
+    b"acme.example": ACME,
+}
 MESSAGE = MessageToken(os.urandom(16), newsletter=11, recipient=22, variant=3)
 URL = "https://example.com/a?b=c&d=%20#e"
 
@@ -57,7 +58,7 @@ class Bench:
         self.folder = folder
         self.withdrawn: set[tuple[str, int]] = set()
         refused = refuser(lambda kind, _, who, __: (kind, who) in self.withdrawn, True)
-        self.tracking = Tracking(elsewhere, HOSTS, self.journal, truncated, refused)
+        self.tracking = TrackingMiddleware(elsewhere, HOSTS, self.journal, truncated, refused)
 
     async def ask(self, path: str, method: str = "GET", **headers: str) -> Answer:
         sent: list[Message] = []
@@ -226,6 +227,7 @@ def test_the_hot_path_is_one_screen_and_imports_no_database_or_parser() -> None:
     assert [line.split()[1] for line in imported] == [
         "app.model.records",
         "app.storage.journal",
+        "app.tracking.hits",
         "app.tracking.tokens",
     ]
 
@@ -294,8 +296,9 @@ def test_who_has_withdrawn_is_answered_and_not_counted(tmp_path: Path) -> None:
 def test_each_axis_is_written_by_its_own_mode(tmp_path: Path, opens: Mode, clicks: Mode) -> None:
     message = TOKENS.message(MESSAGE._replace(flags=Modes(opens, clicks).flags))
     paths = {
-        opens: f"/o/{message}.gif", clicks: f"/c/{message}/{TOKENS.link(LinkToken(11, 0, URL))}",
-    }  # fmt: skip
+        opens: f"/o/{message}.gif",
+        clicks: f"/c/{message}/{TOKENS.link(LinkToken(11, 0, URL))}",
+    }
     for mode, path in paths.items():
         _, hits, dropped = ask(tmp_path / mode, path)
         if mode == "off":
@@ -307,11 +310,53 @@ def test_each_axis_is_written_by_its_own_mode(tmp_path: Path, opens: Mode, click
 
 
 DAMAGE = [
-    ")", "]", "}", ">", ".", ",", ";", ":", "!", "...", "\u2026", "/", "//", "=", "=0D", "=0d=0a",
-    "=20", "=3D", "= ", " ", "\r\n", "\xa0", '"', "'", "\u201d", "\u2019", "\u00bb", "\u3002",
-    "\u300d", "*", "**", "&gt;", "&quot;", "&#39;", "&#x27;", "&amp;gt;", "&gt", "&rdquo;",
-    "&", ").", '>"', ">,", "&quot;&gt;", "</", "|", "\ufffd",
-]  # fmt: skip
+    ")",
+    "]",
+    "}",
+    ">",
+    ".",
+    ",",
+    ";",
+    ":",
+    "!",
+    "...",
+    "\u2026",
+    "/",
+    "//",
+    "=",
+    "=0D",
+    "=0d=0a",
+    "=20",
+    "=3D",
+    "= ",
+    " ",
+    "\r\n",
+    "\xa0",
+    '"',
+    "'",
+    "\u201d",
+    "\u2019",
+    "\u00bb",
+    "\u3002",
+    "\u300d",
+    "*",
+    "**",
+    "&gt;",
+    "&quot;",
+    "&#39;",
+    "&#x27;",
+    "&amp;gt;",
+    "&gt",
+    "&rdquo;",
+    "&",
+    ").",
+    '>"',
+    ">,",
+    "&quot;&gt;",
+    "</",
+    "|",
+    "\ufffd",
+]
 
 
 @pytest.mark.parametrize("damage", DAMAGE)

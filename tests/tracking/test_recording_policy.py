@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.tracking.visitors import keeper, truncated
+from app.tracking.recording_policy import keeper, truncated
 
 
 @given(st.ip_addresses(v=4))
@@ -30,5 +30,7 @@ def test_what_cannot_be_cut_is_dropped(text: str) -> None:
 
 def test_keepers() -> None:
     assert [keeper(of)("192.0.2.77") for of in ("full", "truncated", "dropped")] == [
-        "192.0.2.77", "192.0.2.0", "",
-    ]  # fmt: skip
+        "192.0.2.77",
+        "192.0.2.0",
+        "",
+    ]

@@ -8,7 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.tracking.tokens import BadTokenError, Hmac128, LinkToken, MessageToken, Readers, Tokens
+from app.tracking.tokens import (
+    BadTokenError,
+    Hmac128,
+    LinkToken,
+    MessageToken,
+    TokenReaders,
+    Tokens,
+)
 
 KEYS = ["first-key-0123456789", "second-key-0123456789"]
 TOKENS = Tokens(KEYS)
@@ -107,13 +114,13 @@ def test_every_key_verifies_and_the_first_signs() -> None:
 @given(MESSAGES, LINKS)
 def test_readers_tell_whose_key_has_signed(token: MessageToken, link: LinkToken) -> None:
     acme, other = Tokens(["acme-key-0123456789"], "acme"), Tokens(KEYS, "other")
-    both, neither = Readers([acme, other]), Readers([Tokens(["third-key-0123456789"])])
+    both, neither = TokenReaders([acme, other]), TokenReaders([Tokens(["third-key-0123456789"])])
     for tokens in (acme, other):
         owned = token._replace(workspace=tokens.workspace)
         assert both.read_message(tokens.message(token)) == owned
         assert both.read_unsubscribe(tokens.unsubscribe(token)) == owned
         assert both.read_link(tokens.link(link)) == link
-        for reader in (neither, Readers([])):
+        for reader in (neither, TokenReaders([])):
             with pytest.raises(BadTokenError):
                 reader.read_message(tokens.message(token))
     with pytest.raises(BadTokenError):
@@ -128,7 +135,7 @@ def test_workspaces_whose_keys_share_their_id_are_told_apart() -> None:
     twins = next(pair for pair in by_head.values() if len(pair) > 1)
     for tokens in twins:
         token = MessageToken(os.urandom(16), 1, 2, workspace=tokens.workspace)
-        assert Readers(twins).read_message(tokens.message(token)) == token
+        assert TokenReaders(twins).read_message(tokens.message(token)) == token
 
 
 @pytest.mark.parametrize(

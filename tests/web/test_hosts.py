@@ -9,9 +9,19 @@ from tests.support.service import Service, paths, tracked_urls
 
 PUBLIC, CONSOLE = "click.example", "console.example"
 PAGES = (
-    "/", "/login", "/docs", "/openapi.json", "/readyz", "/metrics", "/webhooks", "/segments",
-    "/tags", "/recipients", "/newsletters/x", "/none",
-)  # fmt: skip
+    "/",
+    "/login",
+    "/docs",
+    "/openapi.json",
+    "/readyz",
+    "/metrics",
+    "/webhooks",
+    "/segments",
+    "/tags",
+    "/recipients",
+    "/newsletters/x",
+    "/none",
+)
 MAIL = '<body><a href="https://example.com/">x</a></body>'
 
 
@@ -19,8 +29,9 @@ MAIL = '<body><a href="https://example.com/">x</a></body>'
 def apart(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     folder = tmp_path_factory.mktemp("apart") / "data"
     env = {
-        "MAILWAKE_PUBLIC_URL": f"https://{PUBLIC}", "MAILWAKE_DASHBOARD_URL": f"https://{CONSOLE}"
-    }  # fmt: skip
+        "MAILWAKE_PUBLIC_URL": f"https://{PUBLIC}",
+        "MAILWAKE_DASHBOARD_URL": f"https://{CONSOLE}",
+    }
     with Service(folder, **env) as running:
         console = {"host": CONSOLE}
         running.wait_for(

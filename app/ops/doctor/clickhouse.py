@@ -10,7 +10,7 @@ from app.settings.settings import PREFIX, Settings
 from app.storage.clickhouse import Storage, StorageError
 
 OLDEST = (25, 3)  # older servers know not all of the settings that inserts need
-SKEW = 5.0  # seconds between our clock and the server's
+SKEW_SECONDS = 5.0  # seconds between our clock and the server's
 WINDOW = 1_000  # inserts that a table remembers
 
 
@@ -28,9 +28,11 @@ def clickhouse(settings: Settings) -> Iterator[Finding]:
             yield Finding("ClickHouse", "mind", "chDB is open in another process", mend)
             return
         yield Finding(
-            "ClickHouse", "wrong", str(error),
+            "ClickHouse",
+            "wrong",
+            str(error),
             f"hits wait in the journal meanwhile; check {PREFIX}CLICKHOUSE_DSN and the server",
-        )  # fmt: skip
+        )
     finally:
         storage.close()
 
@@ -41,28 +43,35 @@ def _examined(storage: Storage, embedded: bool) -> Iterator[Finding]:
     version, skew = found["version"], found["now"] - (before + time.time()) / 2
     if tuple(int(part) for part in version.split(".")[:2]) < OLDEST:
         yield Finding(
-            "ClickHouse", "wrong", f"version {version} is too old",
+            "ClickHouse",
+            "wrong",
+            f"version {version} is too old",
             f"install {OLDEST[0]}.{OLDEST[1]} or later",
-        )  # fmt: skip
-    if abs(skew) > SKEW:
+        )
+    if abs(skew) > SKEW_SECONDS:
         yield Finding(
-            "clock", "mind", f"ClickHouse's clock is {abs(skew):,.0f} seconds off ours",
+            "clock",
+            "mind",
+            f"ClickHouse's clock is {abs(skew):,.0f} seconds off ours",
             "set both by NTP",
-        )  # fmt: skip
+        )
     if missing := storage.missing():
         yield Finding(
-            "ClickHouse", "wrong", f"tables are of an older version: {', '.join(missing)} missing",
+            "ClickHouse",
+            "wrong",
+            f"tables are of an older version: {', '.join(missing)} missing",
             "`mailwake migrate`",
-        )  # fmt: skip
+        )
         return
     kinds = "chDB" if embedded else "ClickHouse"
     if forgetful := list(_forgetful(storage)):
         yield Finding(
-            "ClickHouse", "wrong",
+            "ClickHouse",
+            "wrong",
             f"{', '.join(forgetful)}: repeated inserts would count twice (deduplication window)",
             "ALTER TABLE ... MODIFY SETTING non_replicated_deduplication_window = 10000"
             " (on a cluster replicated_deduplication_window)",
-        )  # fmt: skip
+        )
     else:
         yield Finding("ClickHouse", "fine", f"{kinds} {version} has every table as it should be")
 

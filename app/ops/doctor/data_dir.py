@@ -1,6 +1,5 @@
 """The data folder: whose it is, where it is, and whether what is in it is sound."""
 
-import fcntl
 import os
 import shutil
 import sqlite3
@@ -10,14 +9,16 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
+from app.files import locked
 from app.ops.doctor.finding import Finding
-from app.settings.settings import CUT_OFF, PREFIX, Settings
+from app.settings.load import CUT_OFF
+from app.settings.settings import PREFIX, Settings
 from app.storage.journal_segments import OPEN, SEALED, waiting_since
 from app.storage.state_db import VersionError, steps_missing
 
 ROOM, NO_ROOM = 2 * 2**30, 200 * 2**20  # bytes
-LATE = 60.0  # seconds that a segment may wait
-AHEAD = 120.0  # seconds that a file may be ahead of the clock
+LATE_SECONDS = 60.0  # seconds that a segment may wait
+AHEAD_SECONDS = 120.0  # seconds that a file may be ahead of the clock
 MANY = 10_000_000  # suppressed
 DISTANT = {"nfs", "nfs4", "cifs", "smb3", "9p", "fuse.sshfs", "fuse.s3fs", "ceph", "glusterfs"}
 MEMORY = {"tmpfs", "ramfs"}
@@ -28,17 +29,21 @@ def folder(settings: Settings) -> Iterator[Finding]:
     path = settings.data_dir
     if not path.is_dir():
         yield Finding(
-            "folder", "wrong", f"there is no {path}",
+            "folder",
+            "wrong",
+            f"there is no {path}",
             f"set {PREFIX}DATA_DIR, or run `mailwake serve`, which makes it",
-        )  # fmt: skip
+        )
         return
     about, before = path.stat(), True
     if about.st_uid != os.geteuid():
         before = False
         yield Finding(
-            "folder", "wrong", f"{path} belongs to user {about.st_uid}, not to you",
+            "folder",
+            "wrong",
+            f"{path} belongs to user {about.st_uid}, not to you",
             "run this command as that user, or chown the folder and all that is in it",
-        )  # fmt: skip
+        )
     if about.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
         before = False
         yield Finding("folder", "wrong", f"others may enter {path}", f"chmod 700 {path}")
@@ -64,14 +69,18 @@ def disk(settings: Settings) -> Iterator[Finding]:
     kind = filesystem(path, Path("/proc/mounts").read_text())
     if kind in DISTANT:
         yield Finding(
-            "disk", "wrong", f"{path} is on {kind}, where locks and fdatasync cannot be relied on",
+            "disk",
+            "wrong",
+            f"{path} is on {kind}, where locks and fdatasync cannot be relied on",
             "move it to a disk of this machine",
-        )  # fmt: skip
+        )
     elif kind in MEMORY:
         yield Finding(
-            "disk", "wrong", f"{path} is in memory ({kind}): all is gone with the next boot",
+            "disk",
+            "wrong",
+            f"{path} is in memory ({kind}): all is gone with the next boot",
             "move it to a disk",
-        )  # fmt: skip
+        )
 
 
 def filesystem(path: Path, mounts: str) -> str:
@@ -88,14 +97,19 @@ def clock(settings: Settings) -> Iterator[Finding]:
     """Files from the future: the clock has gone back, and times of hits with it."""
     now = time.time()
     ahead = [
-        path.name for path in (settings.data_dir, settings.data_dir / "journal") if path.is_dir()
-        for path in path.iterdir() if path.stat().st_mtime > now + AHEAD
-    ]  # fmt: skip
+        path.name
+        for path in (settings.data_dir, settings.data_dir / "journal")
+        if path.is_dir()
+        for path in path.iterdir()
+        if path.stat().st_mtime > now + AHEAD_SECONDS
+    ]
     if ahead:
         yield Finding(
-            "clock", "wrong", f"{ahead[0]} was written later than now: the clock has gone back",
+            "clock",
+            "wrong",
+            f"{ahead[0]} was written later than now: the clock has gone back",
             "set the clock by NTP (timedatectl set-ntp true)",
-        )  # fmt: skip
+        )
 
 
 def state(settings: Settings) -> Iterator[Finding]:
@@ -115,9 +129,11 @@ def state(settings: Settings) -> Iterator[Finding]:
         return
     except sqlite3.Error as error:
         yield Finding(
-            "state.db", "wrong", f"{path} is damaged: {error}",
+            "state.db",
+            "wrong",
+            f"{path} is damaged: {error}",
             "stop the service, and restore the file from a backup",
-        )  # fmt: skip
+        )
         return
     if steps:
         yield Finding("state.db", "wrong", f"{path} is of an older version", "`mailwake migrate`")
@@ -128,9 +144,11 @@ def state(settings: Settings) -> Iterator[Finding]:
 def _in_state(connection: sqlite3.Connection) -> Iterator[Finding]:
     for url, why in connection.execute("SELECT url, disabled FROM webhooks WHERE disabled != ''"):
         yield Finding(
-            "webhooks", "mind", f"{_host(url)} is switched off: {why}",
+            "webhooks",
+            "mind",
+            f"{_host(url)} is switched off: {why}",
             "mend the receiver, then switch it on again on the dashboard",
-        )  # fmt: skip
+        )
     dead = connection.execute("SELECT count(*) FROM deliveries WHERE state = 'dead'").fetchone()[0]
     if dead:
         yield Finding(
@@ -139,9 +157,11 @@ def _in_state(connection: sqlite3.Connection) -> Iterator[Finding]:
     count = connection.execute("SELECT count(*) FROM suppressions").fetchone()[0]
     if count > MANY:
         yield Finding(
-            "suppressions", "mind", f"{count:,} are suppressed: every rewrite looks among them",
+            "suppressions",
+            "mind",
+            f"{count:,} are suppressed: every rewrite looks among them",
             "take recipients who are gone off your lists, and their entries with them",
-        )  # fmt: skip
+        )
 
 
 def _host(url: str) -> str:
@@ -157,22 +177,28 @@ def journal(settings: Settings) -> Iterator[Finding]:
     bad = sorted(one.name for one in path.glob("*.bad"))
     if bad:
         yield Finding(
-            "journal", "mind", f"{len(bad)} segments had lines that are no record ({bad[0]})",
+            "journal",
+            "mind",
+            f"{len(bad)} segments had lines that are no record ({bad[0]})",
             "the rest of them was loaded; look into the file, then delete it",
-        )  # fmt: skip
+        )
     orphans = [one.name for one in path.glob("*" + OPEN) if one.stat().st_size and _free(one)]
     if orphans:
         yield Finding(
-            "journal", "mind", f"{len(orphans)} segments of killed processes wait",
+            "journal",
+            "mind",
+            f"{len(orphans)} segments of killed processes wait",
             "they are loaded within ten seconds of the service's start",
-        )  # fmt: skip
+        )
     waited = time.time() - waiting_since(path, time.time())
     count = len([one for one in path.iterdir() if one.suffix in (OPEN, SEALED)])
-    if waited > LATE and not orphans:
+    if waited > LATE_SECONDS and not orphans:
         yield Finding(
-            "journal", "wrong", f"{count} segments wait, the oldest for {waited:,.0f} seconds",
+            "journal",
+            "wrong",
+            f"{count} segments wait, the oldest for {waited:,.0f} seconds",
             "see that ClickHouse answers, and that `serve` or `mailwake load` runs",
-        )  # fmt: skip
+        )
     elif not bad and not orphans:
         yield Finding("journal", "fine", "all that was written is loaded, or is being loaded")
 
@@ -180,11 +206,10 @@ def journal(settings: Settings) -> Iterator[Finding]:
 def _free(path: Path) -> bool:
     """Whether no process writes it."""
     try:
-        with path.open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        with locked(path, shared=True, wait=False, flags=os.O_RDONLY):
+            return True
     except (BlockingIOError, FileNotFoundError):
         return False
-    return True
 
 
 CHECKS = (folder, disk, clock, state, journal)

@@ -13,9 +13,11 @@ def readiness(settings: Settings) -> Iterator[Finding]:
     found = answer(settings)
     if found is None:
         yield Finding(
-            "service", "mind", f"nothing answers on port {settings.port}",
+            "service",
+            "mind",
+            f"nothing answers on port {settings.port}",
             f"start `mailwake serve`, or say where it listens by {PREFIX}PORT",
-        )  # fmt: skip
+        )
         return
     if found.status_code == 200:
         yield Finding("service", "fine", "it keeps hits, and they reach ClickHouse")
@@ -25,9 +27,11 @@ def readiness(settings: Settings) -> Iterator[Finding]:
         trouble = [str(one) for one in body["trouble"]]
     except (ValueError, KeyError, TypeError):
         yield Finding(
-            "service", "wrong", f"what listens on port {settings.port} is not Mailwake",
+            "service",
+            "wrong",
+            f"what listens on port {settings.port} is not Mailwake",
             f"set {PREFIX}PORT",
-        )  # fmt: skip
+        )
         return
     for one in trouble:
         yield Finding(
@@ -40,10 +44,8 @@ def readiness(settings: Settings) -> Iterator[Finding]:
 
 def answer(settings: Settings) -> httpx2.Response | None:
     """Of /readyz; None where nothing listens."""
-    host = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else settings.host  # noqa: S104
-    host = f"[{host}]" if ":" in host else host
     try:
-        return httpx2.get(f"http://{host}:{settings.port}/readyz", timeout=10, trust_env=False)
+        return httpx2.get(f"{settings.local_url()}/readyz", timeout=10, trust_env=False)
     except httpx2.TransportError:
         return None
 

@@ -9,7 +9,9 @@ from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 from app.ops.doctor.finding import Finding
-from app.settings import settings as known
+from app.settings.load import (
+    unknown_variables,
+)
 from app.settings.settings import PREFIX, Settings
 
 # Characters of a secret that nobody guesses, and what to do about a shorter one.
@@ -25,7 +27,7 @@ EXPIRES = 21  # days before which a certificate is renewed by now
 
 def variables(_: Settings) -> Iterator[Finding]:
     """Misspelt ones."""
-    for name in known.unknown_variables():
+    for name in unknown_variables():
         yield Finding(
             "settings", "mind", f"{name} is no setting", "see docs/settings.md for its name"
         )
@@ -36,26 +38,34 @@ def addresses(settings: Settings) -> Iterator[Finding]:
     public, dashboard = (urlsplit(url) for url in (settings.public_url, settings.dashboard_url))
     if not public.hostname or _loopback(public.hostname):
         yield Finding(
-            "address", "mind", "links lead to this machine only",
+            "address",
+            "mind",
+            "links lead to this machine only",
             f"set {PREFIX}PUBLIC_URL to the address that recipients reach",
-        )  # fmt: skip
+        )
     elif public.scheme != "https":
         yield Finding(
-            "address", "mind", f"links lead to {settings.public_url}, without TLS",
+            "address",
+            "mind",
+            f"links lead to {settings.public_url}, without TLS",
             f"put a proxy with a certificate in front and set {PREFIX}PUBLIC_URL to https://",
-        )  # fmt: skip
+        )
     elif not settings.trusted_proxies:
         yield Finding(
-            "proxy", "mind", "with TLS in front, every hit seems to come from the proxy",
+            "proxy",
+            "mind",
+            "with TLS in front, every hit seems to come from the proxy",
             f"set {PREFIX}TRUSTED_PROXIES to the proxy's network",
-        )  # fmt: skip
+        )
     else:
         yield Finding("address", "fine", f"links lead to {settings.public_url}")
     if public.hostname and dashboard.hostname in (None, public.hostname):
         yield Finding(
-            "dashboard", "mind", "dashboard and API are on the host that recipients reach",
+            "dashboard",
+            "mind",
+            "dashboard and API are on the host that recipients reach",
             f"give them one of their own by {PREFIX}DASHBOARD_URL",
-        )  # fmt: skip
+        )
 
 
 def _loopback(host: str) -> bool:
@@ -82,10 +92,11 @@ def secrets(settings: Settings) -> Iterator[Finding]:
         yield Finding("secrets", "wrong", f"{path}: {error}", "restore the file from a backup")
         return
     short = [
-        name for name, least in LENGTHS.items()
+        name
+        for name, least in LENGTHS.items()
         for value in ([values[name]] if isinstance(values[name], str) else values[name])
         if len(value) < least
-    ]  # fmt: skip
+    ]
     for name in short:
         yield Finding(
             "secrets", "mind", f"{PREFIX}{name.upper()} is short enough to be guessed", LONGER[name]

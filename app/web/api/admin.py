@@ -23,11 +23,14 @@ from app.web.requests import ADMIN, PROBLEMS, RequestError, authorized, decoded,
 @spec.validate(
     json=ReclassifyIn,
     resp=Responses(
-        HTTP_200=ReclassifyOut, HTTP_413=Problem, HTTP_422=Problem,
+        HTTP_200=ReclassifyOut,
+        HTTP_413=Problem,
+        HTTP_422=Problem,
         **PROBLEMS,
     ),
-    skip_validation=True, security=ADMIN,
-)  # fmt: skip
+    skip_validation=True,
+    security=ADMIN,
+)
 async def reclassify(request: Request) -> Response:
     """Recompute stored verdicts by the newest rules; answers progress as NDJSON.
 

@@ -22,7 +22,8 @@ from app.web.api import (
     webhooks,
 )
 from app.web.api import consent as withdrawals
-from app.web.requests import Parts, spec
+from app.web.context import WorkspaceContext
+from app.web.requests import spec
 
 ROUTES = (
     *rewrite.ROUTES,
@@ -41,7 +42,7 @@ ROUTES = (
 
 
 def create(
-    parts: Mapping[str, Parts],
+    parts: Mapping[str, WorkspaceContext],
     keys: Keys,
     handlers: Mapping[type[Exception], Callable[[Request, Exception], Response]],
 ) -> ASGIApp:

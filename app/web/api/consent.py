@@ -11,7 +11,6 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from app.consent.withdrawals import ALL
-from app.model.records import newsletter_key, recipient_key
 from app.model.tracking_modes import Axis
 from app.schemas.privacy import (
     ConsentIn,
@@ -21,10 +20,10 @@ from app.schemas.privacy import (
 from app.schemas.problem import (
     Problem,
 )
+from app.web.context import WorkspaceContext
 from app.web.requests import (
     PROBLEMS,
     REWRITE,
-    Parts,
     RequestError,
     authorized,
     decoded,
@@ -34,15 +33,18 @@ from app.web.requests import (
 )
 
 _CHANGES = {
-    "HTTP_200": ConsentOut, "HTTP_413": Problem, "HTTP_422": Problem,
+    "HTTP_200": ConsentOut,
+    "HTTP_413": Problem,
+    "HTTP_422": Problem,
     **PROBLEMS,
-}  # fmt: skip
+}
 
 
 @spec.validate(
     resp=Responses(HTTP_200=ConsentOut, HTTP_422=Problem, **PROBLEMS),
-    skip_validation=True, security=REWRITE,
-)  # fmt: skip
+    skip_validation=True,
+    security=REWRITE,
+)
 async def consent(request: Request) -> Response:
     """What ?recipient= has withdrawn from."""
     api = authorized(request, "rewrite")
@@ -92,19 +94,15 @@ async def _wanted(request: Request) -> ConsentIn:
     return wanted
 
 
-def _given(api: Parts, wanted: ConsentIn) -> tuple[str, int, Sequence[Axis], int]:
-    workspace, named = api.queries.workspace, wanted.newsletter_id
-    newsletter = ALL if named is None else newsletter_key(workspace, named)
-    return workspace, _key(api, wanted.recipient), wanted.axes, newsletter
+def _given(api: WorkspaceContext, wanted: ConsentIn) -> tuple[str, int, Sequence[Axis], int]:
+    named = wanted.newsletter_id
+    newsletter = ALL if named is None else api.newsletter_key(named)
+    return api.queries.workspace, api.recipient_key(wanted.recipient), wanted.axes, newsletter
 
 
-def _key(api: Parts, recipient: str) -> int:
-    return recipient_key(api.settings.recipient_key, api.queries.workspace, recipient)
-
-
-def _standing(api: Parts, recipient: str) -> ConsentOut:
+def _standing(api: WorkspaceContext, recipient: str) -> ConsentOut:
     """Ids of newsletters come from ClickHouse; null where it has none."""
-    found = api.withdrawals.of(api.queries.workspace, _key(api, recipient))
+    found = api.withdrawals.of(api.queries.workspace, api.recipient_key(recipient))
     newsletters = sorted({one.newsletter for one in found} - {ALL})
     rows = api.queries.run("event_newsletters", newsletters=newsletters) if newsletters else ()
     ids = {row["newsletter"]: row["id"] for row in rows}
@@ -112,9 +110,11 @@ def _standing(api: Parts, recipient: str) -> ConsentOut:
         recipient,
         [
             WithdrawalOut(
-                one.axis, ids.get(one.newsletter), one.newsletter == ALL,
+                one.axis,
+                ids.get(one.newsletter),
+                one.newsletter == ALL,
                 datetime.fromtimestamp(one.at, UTC),
             )
             for one in found
         ],
-    )  # fmt: skip
+    )

@@ -11,7 +11,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.templating import Jinja2Templates
 
-from app.settings.settings import resource
+from app.paths import resource
 
 Document = Mapping[str, Any]
 
@@ -58,8 +58,10 @@ def routes(document: Document, templates: Jinja2Templates, url: str) -> Sequence
         return templates.TemplateResponse(request, "counting.html", {"text": Markup(counting)})  # noqa: S704
 
     return (
-        Route("/openapi.json", openapi), Route("/docs", docs), Route("/docs/counting", counts),
-    )  # fmt: skip
+        Route("/openapi.json", openapi),
+        Route("/docs", docs),
+        Route("/docs/counting", counts),
+    )
 
 
 def rules(text: str) -> str:

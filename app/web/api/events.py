@@ -11,20 +11,22 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from app.events.enrich import Told, Wanted
-from app.events.feed import LOOK, TYPES, Cursor, CursorError, cursor
+from app.events.event_filter import EventFilter
+from app.events.feed import POLL_SECONDS, TYPES, Cursor, CursorError, cursor
 from app.links import identity
 from app.model.verdicts import HUMAN, MACHINE
+from app.schemas.events import EventOut
 from app.schemas.problem import (
     Problem,
 )
 from app.storage.clickhouse import StorageError
-from app.web.requests import PROBLEMS, Parts, RequestError, authorized, integer, spec
+from app.web.context import WorkspaceContext
+from app.web.requests import PROBLEMS, RequestError, authorized, integer, spec
 
 PAGE, MOST = 1_000, 10_000  # events of one answer
 READ = 1_000  # events read at once
-SCANNED = 100_000  # events looked at for one answer, whether they are asked for or not
-WAIT = 1.0  # seconds, while ClickHouse is away
+MAX_SCANNED_EVENTS = 100_000  # events looked at for one answer, whether they are asked for or not
+RETRY_SECONDS = 1.0  # seconds, while ClickHouse is away
 STREAMS = 1_000  # of one process
 MAX_POSITION = 65_535  # of a link in its mail
 
@@ -32,7 +34,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 @spec.validate(
-    resp=Responses(HTTP_200=Told, HTTP_410=Problem, HTTP_422=Problem, **PROBLEMS),
+    resp=Responses(HTTP_200=EventOut, HTTP_410=Problem, HTTP_422=Problem, **PROBLEMS),
     skip_validation=True,
 )
 async def events(request: Request) -> Response:
@@ -45,9 +47,9 @@ async def events(request: Request) -> Response:
     api = authorized(request)
     wanted, at = _wanted(request.query_params), _cursor(request.query_params.get("after", ""))
     limit = integer(request, "limit", PAGE, 1, MOST)
-    found: list[Told] = []
+    found: list[EventOut] = []
     scanned = 0
-    while len(found) < limit and scanned < SCANNED:
+    while len(found) < limit and scanned < MAX_SCANNED_EVENTS:
         told, following = await asyncio.to_thread(_read, api, wanted, at)
         if following == at:
             break
@@ -61,7 +63,7 @@ async def events(request: Request) -> Response:
 
 
 @spec.validate(
-    resp=Responses(HTTP_200=Told, HTTP_410=Problem, HTTP_422=Problem, **PROBLEMS),
+    resp=Responses(HTTP_200=EventOut, HTTP_410=Problem, HTTP_422=Problem, **PROBLEMS),
     skip_validation=True,
 )
 async def stream(request: Request) -> Response:
@@ -81,14 +83,16 @@ async def stream(request: Request) -> Response:
     )
 
 
-async def _follow(api: Parts, wanted: Wanted, at: Cursor) -> AsyncIterator[ServerSentEvent]:
+async def _follow(
+    api: WorkspaceContext, wanted: EventFilter, at: Cursor
+) -> AsyncIterator[ServerSentEvent]:
     api.news.streams += 1
     try:
         while True:
             try:
                 told, following = await asyncio.to_thread(_read, api, wanted, at)
             except StorageError:
-                await asyncio.sleep(WAIT)
+                await asyncio.sleep(RETRY_SECONDS)
                 continue
             except CursorError as error:  # the stream was held up until its place was gone
                 yield ServerSentEvent(event="error", data=str(error))
@@ -99,18 +103,18 @@ async def _follow(api: Parts, wanted: Wanted, at: Cursor) -> AsyncIterator[Serve
                 )
             if following == at:
                 while await api.news.newest() <= at.seq:  # noqa: ASYNC110  (other processes write)
-                    await asyncio.sleep(LOOK)
+                    await asyncio.sleep(POLL_SECONDS)
             at = following
     finally:
         api.news.streams -= 1
 
 
-def _read(api: Parts, wanted: Wanted, at: Cursor) -> tuple[list[Told], Cursor]:
+def _read(api: WorkspaceContext, wanted: EventFilter, at: Cursor) -> tuple[list[EventOut], Cursor]:
     """Of the next READ events those that are wanted, and where to go on."""
     found, following = api.feed.after(at, api.queries.workspace, READ)
-    likely = [event for event in found if wanted.may_take(event, api.queries)]
-    told = api.teller.tell(likely) if likely else []
-    return [one for one in told if wanted.takes(one)], following
+    likely = [event for event in found if wanted.may_match(event, api.queries)]
+    told = api.enricher.enrich(likely) if likely else []
+    return [one for one in told if wanted.matches(one)], following
 
 
 def _cursor(text: str) -> Cursor:
@@ -120,17 +124,23 @@ def _cursor(text: str) -> Cursor:
         raise RequestError(422, str(error), "after") from None
 
 
-def _wanted(query: QueryParams) -> Wanted:
+def _wanted(query: QueryParams) -> EventFilter:
     for name, allowed in (("type", TYPES), ("verdict", ("human", "machine", *HUMAN, *MACHINE))):
         for value in query.getlist(name):
             if value not in allowed:
                 raise RequestError(422, f"must be one of {', '.join(allowed)}", name)
-    return Wanted(
-        tuple(query.getlist("newsletter")), tuple(query.getlist("type")),
-        tuple(query.getlist("verdict")), tuple(map(_link, query.getlist("link"))),
-        tuple(query.getlist("label")), tuple(query.getlist("tag")), tuple(query.getlist("name")),
-        tuple(query.getlist("url")), tuple(query.getlist("host")), tuple(query.getlist("path")),
-    )  # fmt: skip
+    return EventFilter(
+        tuple(query.getlist("newsletter")),
+        tuple(query.getlist("type")),
+        tuple(query.getlist("verdict")),
+        tuple(map(_link, query.getlist("link"))),
+        tuple(query.getlist("label")),
+        tuple(query.getlist("tag")),
+        tuple(query.getlist("name")),
+        tuple(query.getlist("url")),
+        tuple(query.getlist("host")),
+        tuple(query.getlist("path")),
+    )
 
 
 def _link(text: str) -> int | str:

@@ -14,7 +14,7 @@ from app.auth.api_keys import Scope
 from app.events.experiment_worker import Figures, current, due, summed
 from app.experiments.experiments import LOOK_SECONDS, Experiment
 from app.experiments.variants import VariantError
-from app.model.records import newsletter_key
+from app.model.errors import NotFoundError
 from app.schemas.experiments import (
     AssignmentList,
     AssignmentOut,
@@ -30,10 +30,10 @@ from app.schemas.fields import (
 from app.schemas.problem import (
     Problem,
 )
+from app.web.context import WorkspaceContext
 from app.web.requests import (
     PROBLEMS,
     REWRITE,
-    Parts,
     RequestError,
     authorized,
     decoded,
@@ -64,7 +64,7 @@ async def start(request: Request) -> Response:
     except msgspec.ValidationError as error:
         raise invalid(error) from None
     plan = await decoded(request, Plan, 65_536)
-    key = newsletter_key(api.queries.workspace, newsletter_id)
+    key = api.newsletter_key(newsletter_id)
     try:
         experiment = await asyncio.to_thread(api.experiments.add, key, newsletter_id, plan)
     except VariantError as error:
@@ -109,10 +109,12 @@ async def assignments(request: Request) -> Response:
     return json(await asyncio.to_thread(_assigned, api, experiment, wanted.recipients))
 
 
-def _assigned(api: Parts, experiment: Experiment, recipients: Sequence[str]) -> AssignmentList:
+def _assigned(
+    api: WorkspaceContext, experiment: Experiment, recipients: Sequence[str]
+) -> AssignmentList:
     assigned = []
     for recipient in recipients:
-        choice = experiment.choose(api.outgoing.key(recipient))
+        choice = experiment.choose(api.preparer.key(recipient))
         assigned.append(AssignmentOut(recipient, choice.name or None, choice.holdout))
     return AssignmentList(assigned)
 
@@ -121,20 +123,27 @@ def out(experiment: Experiment, at: Figures) -> ExperimentOut:
     """An experiment as the API returns it."""
     full: ExperimentState = "running" if experiment.full is None else "full"
     return ExperimentOut(
-        experiment.id, experiment.newsletter_id, "decided" if experiment.outcome else full,
-        datetime.fromtimestamp(experiment.at / 1000, UTC), _at(experiment.decided),
-        _at(due(experiment)), experiment.plan, at.arms, at.comparisons, at.split,
+        experiment.id,
+        experiment.newsletter_id,
+        "decided" if experiment.outcome else full,
+        datetime.fromtimestamp(experiment.at / 1000, UTC),
+        _at(experiment.decided),
+        _at(due(experiment)),
+        experiment.plan,
+        at.arms,
+        at.comparisons,
+        at.split,
         experiment.outcome,
-    )  # fmt: skip
+    )
 
 
-async def _known(request: Request, scope: Scope) -> tuple[Parts, Experiment]:
+async def _known(request: Request, scope: Scope) -> tuple[WorkspaceContext, Experiment]:
     api, newsletter_id = authorized(request, scope), newsletter_id_of(request)
-    key = newsletter_key(api.queries.workspace, newsletter_id)
+    key = api.newsletter_key(newsletter_id)
     experiment = await asyncio.to_thread(api.experiments.get, key)
     if experiment is None:
         detail = f"newsletter {newsletter_id!r} has no experiment"
-        raise RequestError(404, detail, "newsletter_id")
+        raise NotFoundError("newsletter_id", detail)
     return api, experiment
 
 

@@ -10,10 +10,9 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from app.auth.api_keys import Scope
-from app.events.enrich import Wanted
-from app.events.feed import Feed
-from app.events.followups import FollowUp, FollowUps, Rule
-from app.events.webhooks import Webhooks
+from app.events.followup_config import OF_LINKS, make
+from app.events.followups import FollowUp
+from app.model.errors import NotFoundError
 from app.schemas.followups import (
     FollowUpIn,
     FollowUpList,
@@ -22,21 +21,10 @@ from app.schemas.followups import (
 from app.schemas.problem import (
     Problem,
 )
-from app.web.requests import (
-    ADMIN,
-    PROBLEMS,
-    Parts,
-    RequestError,
-    authorized,
-    decoded,
-    json,
-    spec,
-)
+from app.web.context import WorkspaceContext
+from app.web.requests import ADMIN, PROBLEMS, authorized, decoded, json, spec
 
-MOST = 100
 CHANGED = {"HTTP_413": Problem, "HTTP_422": Problem}
-LEAST_HOURS = 0.1
-OF_LINKS = ("links", "labels", "tags", "names", "urls", "hosts", "paths")
 
 
 @spec.validate(resp=Responses(HTTP_200=FollowUpList, **PROBLEMS), skip_validation=True)
@@ -78,42 +66,29 @@ async def remove(request: Request) -> Response:
     return json(out(one))
 
 
-def make(followups: FollowUps, webhooks: Webhooks, feed: Feed, wanted: FollowUpIn) -> FollowUp:
-    """A new one. Blocking; raises RequestError with the field that is wrong."""
-    silent = wanted.when != "clicked"
-    if silent and wanted.after_hours < LEAST_HOURS:
-        raise RequestError(422, "says how long to wait, from 0.1 to 720", "after_hours")
-    if not silent and wanted.after_hours:
-        raise RequestError(422, "is for what was not done: clicks are told at once", "after_hours")
-    for field in OF_LINKS:
-        if silent and getattr(wanted, field):
-            raise RequestError(422, "is for when: clicked", field)
-    if webhooks.get(wanted.webhook_id) is None:
-        raise RequestError(422, f"webhook {wanted.webhook_id!r} is unknown", "webhook_id")
-    if len(followups.all()) >= MOST:
-        raise RequestError(422, f"there are {MOST} follow-ups already", "name")
-    of_links = {field: getattr(wanted, field) for field in OF_LINKS}
-    asked = Wanted(newsletters=wanted.newsletters, **of_links)
-    rule = Rule(wanted.when, wanted.after_hours, asked)
-    return followups.add(wanted.name, wanted.webhook_id, rule, feed.last())
-
-
 def out(one: FollowUp) -> FollowUpOut:
     """A follow-up as the API tells it."""
     asked = one.rule.wanted
     of_links = {field: getattr(asked, field) for field in OF_LINKS}
     return FollowUpOut(
-        one.id, one.name, one.webhook, one.rule.when, one.rule.after_hours, asked.newsletters,
-        created_at=datetime.fromtimestamp(one.at, UTC), made=one.made, **of_links,
-    )  # fmt: skip
+        one.id,
+        one.name,
+        one.webhook,
+        one.rule.when,
+        one.rule.after_hours,
+        asked.newsletters,
+        created_at=datetime.fromtimestamp(one.at, UTC),
+        made=one.made,
+        **of_links,
+    )
 
 
-async def _known(request: Request, scope: Scope = "read") -> tuple[Parts, FollowUp]:
+async def _known(request: Request, scope: Scope = "read") -> tuple[WorkspaceContext, FollowUp]:
     api = authorized(request, scope)
     followup_id = request.path_params["followup_id"]
     one = await asyncio.to_thread(api.followups.get, followup_id)
     if one is None:
-        raise RequestError(404, f"follow-up {followup_id!r} is unknown", "followup_id")
+        raise NotFoundError("followup_id", f"follow-up {followup_id!r} is unknown")
     return api, one
 
 

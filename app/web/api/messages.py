@@ -12,12 +12,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from app.events.enrich import LinkTold
 from app.events.feed import TYPE_OF
 from app.links import identity
-from app.model.records import recipient_key
+from app.model.ids import recipient_key
 from app.model.tracking_modes import modes
 from app.schemas import messages as schemas
+from app.schemas.events import EventLink
 from app.schemas.fields import (
     Id,
     Metadata,
@@ -29,7 +29,7 @@ from app.schemas.problem import (
 )
 from app.stats import messages as ledger
 from app.stats.messages import Place, Search
-from app.stats.queries import NotFoundError, utc
+from app.stats.queries import utc
 from app.storage.clickhouse import Row
 from app.web.requests import METADATA, PROBLEMS, RequestError, authorized, integer, json, spec
 
@@ -69,7 +69,7 @@ class MessageEvent(Struct, frozen=True):
     occurred_at: datetime
     verdict: str
     reasons: list[str]
-    link: LinkTold | None
+    link: EventLink | None
     client: str
     os: str
     device: str
@@ -116,10 +116,7 @@ async def message(request: Request) -> Response:
     """One message and what came of it, by people and by machines."""
     api = authorized(request)
     message_id = unquote(request.path_params["message_id"])
-    try:
-        row, hits = await asyncio.to_thread(ledger.message, api.queries, message_id)
-    except NotFoundError as error:
-        raise RequestError(404, str(error), "message_id") from None
+    row, hits = await asyncio.to_thread(ledger.message, api.queries, message_id)
     return json(MessageHistory(_record(row), [_event(hit) for hit in hits]))
 
 
@@ -178,19 +175,34 @@ def _valid(value: object, type_: object, field: str) -> None:
 
 def _record(row: Row) -> MessageRecord:
     return MessageRecord(
-        row["message_id"], row["newsletter_id"], row["address"] or None, ledger.at(row),
-        row["variant"] or None, schemas.ModesOut(*modes(row["flags"])), dict(row["metadata"]),
+        row["message_id"],
+        row["newsletter_id"],
+        row["address"] or None,
+        ledger.at(row),
+        row["variant"] or None,
+        schemas.ModesOut(*modes(row["flags"])),
+        dict(row["metadata"]),
         row["rfc_message_id"] or None,
-    )  # fmt: skip
+    )
 
 
 def _event(hit: Row) -> MessageEvent:
-    link = LinkTold(
-        identity.shown_id(hit["link_key"]), hit["link_name"], hit["label"], hit["url"],
-        hit["position"], list(hit["tags"]),
-    )  # fmt: skip
+    link = EventLink(
+        identity.shown_id(hit["link_key"]),
+        hit["link_name"],
+        hit["label"],
+        hit["url"],
+        hit["position"],
+        list(hit["tags"]),
+    )
     return MessageEvent(
-        TYPE_OF[hit["kind"]], utc(hit["at"]), hit["verdict"], list(hit["reasons"]),
+        TYPE_OF[hit["kind"]],
+        utc(hit["at"]),
+        hit["verdict"],
+        list(hit["reasons"]),
         link if hit["kind"] == "click" else None,
-        hit["client"], hit["os"], hit["device"], hit["country"],
-    )  # fmt: skip
+        hit["client"],
+        hit["os"],
+        hit["device"],
+        hit["country"],
+    )

@@ -1,7 +1,6 @@
 """The API of data subjects: all that is held about a person, and its erasure."""
 
 import asyncio
-import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
@@ -12,7 +11,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from app.consent.erasure_requests import Erasure
-from app.model.records import recipient_key
+from app.model.errors import NotFoundError
+from app.privacy.erasure import ANSWER_SECONDS, finished
 from app.schemas.privacy import (
     ErasureIn,
     ErasureOut,
@@ -24,8 +24,7 @@ from app.schemas.problem import (
 from app.web.requests import (
     ADMIN,
     PROBLEMS,
-    Parts,
-    RequestError,
+    SUBJECT_FILE,
     authorized,
     decoded,
     recipient_of,
@@ -33,12 +32,7 @@ from app.web.requests import (
     streamed,
 )
 
-WAIT = 20.0  # seconds for which an answer waits for the end
-LOOK = 0.1
-HEADERS = {
-    "cache-control": "no-store",
-    "content-disposition": 'attachment; filename="subject.json"',
-}
+HEADERS = {"cache-control": "no-store", **SUBJECT_FILE}
 
 
 @spec.validate(
@@ -47,17 +41,21 @@ HEADERS = {
 async def export(request: Request) -> Response:
     """All that is held about a recipient, as one JSON document that streams."""
     api, address = authorized(request, "admin"), recipient_of(request)
-    return await streamed(api.dossiers.of(address), "application/json", HEADERS)
+    return await streamed(api.exports.of(address), "application/json", HEADERS)
 
 
 @spec.validate(
     json=ErasureIn,
     resp=Responses(
-        HTTP_200=ErasureOut, HTTP_202=ErasureOut, HTTP_413=Problem,
-        HTTP_422=Problem, **PROBLEMS,
+        HTTP_200=ErasureOut,
+        HTTP_202=ErasureOut,
+        HTTP_413=Problem,
+        HTTP_422=Problem,
+        **PROBLEMS,
     ),
-    skip_validation=True, security=ADMIN,
-)  # fmt: skip
+    skip_validation=True,
+    security=ADMIN,
+)
 async def erase(request: Request) -> Response:
     """Erase a recipient. 200 once no byte is left, 202 while that takes longer: then ask again.
 
@@ -66,8 +64,8 @@ async def erase(request: Request) -> Response:
     """
     api = authorized(request, "admin")
     wanted = await decoded(request, ErasureIn, 4096)
-    begun = await asyncio.to_thread(begin, api, wanted.recipient)
-    return _answer(await ended(api, begun, WAIT))
+    requested = await asyncio.to_thread(api.request_erasure, wanted.recipient)
+    return _answer(await finished(api.erasures, requested, ANSWER_SECONDS))
 
 
 @spec.validate(
@@ -83,27 +81,8 @@ async def erasure(request: Request) -> Response:
     if number.isascii() and number.isdigit() and len(number) < 16:
         found = await asyncio.to_thread(api.erasures.get, int(number), api.queries.workspace)
     if found is None:
-        raise RequestError(404, f"erasure {number!r} is unknown", "erasure_id")
+        raise NotFoundError("erasure_id", f"erasure {number!r} is unknown")
     return _answer(found)
-
-
-def begin(api: Parts, recipient: str) -> Erasure:
-    """Ask for it; the service's own task does it. Blocking."""
-    workspace = api.queries.workspace
-    key = recipient_key(api.settings.recipient_key, workspace, recipient)
-    begun = api.erasures.begin(workspace, key, recipient)
-    api.withdrawals.refresh()
-    return begun
-
-
-async def ended(api: Parts, begun: Erasure, seconds: float) -> Erasure:
-    """As it stands once it is done, or after some time."""
-    end = time.monotonic() + seconds
-    while begun.state != "done" and time.monotonic() < end:
-        await asyncio.sleep(LOOK)
-        found = await asyncio.to_thread(api.erasures.get, begun.id, begun.workspace)
-        begun = found or begun
-    return begun
 
 
 def _answer(one: Erasure) -> Response:

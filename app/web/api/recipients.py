@@ -12,7 +12,6 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from app.consent.suppressions import ALL
-from app.model.records import recipient_key
 from app.schemas.fields import (
     SegmentName,
 )
@@ -51,7 +50,7 @@ FIELDS = (*segments.NAMED, *segments.LINKED.values(), "since")
 async def recipient(request: Request) -> Response:
     """What one recipient was sent, did, and prefers; people's hits only."""
     api, address = authorized(request), recipient_of(request)
-    key = recipient_key(api.settings.recipient_key, api.queries.workspace, address)
+    key = api.recipient_key(address)
     found = await asyncio.to_thread(recipients.recipient, api.queries, key, Filters())
     entries = await asyncio.to_thread(api.suppressions.of, key)
     names = {row["newsletter"]: row["id"] for row in found["sent"]}
@@ -102,7 +101,7 @@ async def segment(request: Request) -> Response:
 @spec.validate(resp=Responses(HTTP_200=SavedList, **PROBLEMS), skip_validation=True)
 async def saved(request: Request) -> Response:
     """Saved segments, by name."""
-    found = await asyncio.to_thread(authorized(request).saved.all)
+    found = await asyncio.to_thread(authorized(request).segments.all)
     return answer_of(SavedList([SavedOut(name, wanted) for name, wanted in found.items()]))
 
 
@@ -116,7 +115,7 @@ async def save(request: Request) -> Response:
     """Save a segment under a name of 1 to 100 characters, in the place of an earlier one."""
     api, name = authorized(request, "admin"), _name(request)
     wanted = await decoded(request, Segment, 65_536)
-    await asyncio.to_thread(api.saved.put, name, wanted)
+    await asyncio.to_thread(api.segments.put, name, wanted)
     return answer_of(SavedOut(name, wanted))
 
 
@@ -124,7 +123,7 @@ async def save(request: Request) -> Response:
 async def saved_one(request: Request) -> Response:
     """The recipients that a saved segment has now, as NDJSON."""
     api = authorized(request)
-    wanted = await asyncio.to_thread(api.saved.get, _name(request))
+    wanted = await asyncio.to_thread(api.segments.get, _name(request))
     return await streamed(segments.chunks(api.queries, wanted), "application/x-ndjson")
 
 
@@ -132,8 +131,8 @@ async def saved_one(request: Request) -> Response:
 async def forget(request: Request) -> Response:
     """Remove a saved segment."""
     api, name = authorized(request, "admin"), _name(request)
-    wanted = await asyncio.to_thread(api.saved.get, name)
-    await asyncio.to_thread(api.saved.remove, name)
+    wanted = await asyncio.to_thread(api.segments.get, name)
+    await asyncio.to_thread(api.segments.remove, name)
     return answer_of(SavedOut(name, wanted))
 
 

@@ -17,7 +17,7 @@ from starlette.types import Receive, Scope, Send
 from app.experiments.variants import VariantError
 from app.links.url_patterns import check_patterns
 from app.messages import mail_headers
-from app.messages.templates import Sample
+from app.messages.templates import SampleMail
 from app.rewriting import header_fields as headers
 from app.rewriting.header_fields import begins_within
 from app.rewriting.merge_fields import MissingValueError
@@ -97,17 +97,17 @@ async def rewrite(request: Request) -> Response:
     html = _html(wanted.html, limit)
     _check_families(wanted.newsletter.link_families, "newsletter.link_families")
     dry = _dry(request)
-    size = inf if api.outgoing.writes(wanted.newsletter.id, wanted.variant) else len(html)
+    size = inf if api.preparer.writes(wanted.newsletter.id, wanted.variant) else len(html)
     try:
-        prepared = await offloaded(size, api.outgoing.prepare, wanted, html, dry=dry)
+        prepared = await offloaded(size, api.preparer.prepare, wanted, html, dry=dry)
     except MissingValueError as error:
         raise RequestError(422, str(error), f"values.{error.name}") from None
     if not dry:
-        await api.outgoing.record(prepared)
+        await api.preparer.record(prepared)
         if wanted.sample:
             of = wanted.newsletter
-            sample = Sample(wanted.html, 0, of.link_families, of.full_urls)
-            await asyncio.to_thread(api.mailing.keep_sample, wanted.newsletter.id, sample)
+            sample = SampleMail(wanted.html, 0, of.link_families, of.full_urls)
+            await asyncio.to_thread(api.templates.keep_sample, wanted.newsletter.id, sample)
     return json(
         schemas.RewriteOut(
             prepared.draft.message_id,
@@ -149,11 +149,16 @@ async def rewrite_mime(request: Request) -> Response:
     variant = _variant(request) or described.variant
     data = described.data._replace(metadata=_metadata(request, described.data.metadata))
     dry, arguments = _dry(request), (message, named, described.recipient, described.tracking)
-    size = inf if api.outgoing.writes(named.id, variant) else len(message)
+    size = inf if api.preparer.writes(named.id, variant) else len(message)
     prepared = await offloaded(
-        size, api.outgoing.prepare_mime, *arguments,
-        variant=variant, split=True, dry=dry, data=data,
-    )  # fmt: skip
+        size,
+        api.preparer.prepare_mime,
+        *arguments,
+        variant=variant,
+        split=True,
+        dry=dry,
+        data=data,
+    )
     draft = prepared.draft
     if dry:
         return json(
@@ -170,10 +175,10 @@ async def rewrite_mime(request: Request) -> Response:
                 draft.choice.holdout,
             )
         )
-    await api.outgoing.record(prepared)
+    await api.preparer.record(prepared)
     if prepared.sample and own.get("sample", "").strip().lower() in ("yes", "true", "1"):
-        sample = Sample(*prepared.sample, named.link_families, named.full_urls)
-        await asyncio.to_thread(api.mailing.keep_sample, named.id, sample)
+        sample = SampleMail(*prepared.sample, named.link_families, named.full_urls)
+        await asyncio.to_thread(api.templates.keep_sample, named.id, sample)
     rewritten = prepared.html
     if mail_headers.wants_unsubscribe(own) and not begins_within(message):
         newline = "\n" if b"\r\n" not in message[:1000] else "\r\n"
@@ -219,13 +224,13 @@ async def template(request: Request) -> Response:
         raise invalid(error) from None
     _html(wanted.html, limit)
     _check_families(wanted.link_families, "link_families")
-    if wanted.placeholder and api.outgoing.modes(wanted.tracking).two_tokens:
+    if wanted.placeholder and api.preparer.modes(wanted.tracking).two_tokens:
         raise RequestError(422, TWO_TOKENS, "placeholder")
     try:
-        kept = await asyncio.to_thread(api.mailing.keep, newsletter_id, wanted, variant)
+        kept = await asyncio.to_thread(api.templates.keep, newsletter_id, wanted, variant)
     except VariantError as error:
         raise RequestError(422, str(error), "variant") from None
-    await api.outgoing.record_template(newsletter_id, wanted, kept.of(kept.modes).records)
+    await api.preparer.record_template(newsletter_id, wanted, kept.of(kept.modes).records)
     report = [
         schemas.LinkOut(x.index, x.url, x.tracked, x.reason, x.label) for x in kept.html.links
     ]
@@ -234,7 +239,7 @@ async def template(request: Request) -> Response:
         mark = wanted.placeholder.encode("ascii")
         html = kept.html.personalise(mark).decode("utf-8")
         text = kept.text.personalise(mark).decode("utf-8") if kept.text else None
-    remarks = await asyncio.to_thread(api.outgoing.remarks, wanted, kept.of(kept.modes))
+    remarks = await asyncio.to_thread(api.preparer.remarks, wanted, kept.of(kept.modes))
     notes = [*kept.html.notes, *remarks]
     return json(
         schemas.TemplateOut(newsletter_id, report, notes, html, text, variant, sorted(kept.fields))
@@ -257,10 +262,10 @@ async def messages(request: Request) -> Response:
     give = request.query_params.get("return", "html")
     if give not in ("html", "token"):
         raise RequestError(422, "must be html or token", "return")
-    made_from = await asyncio.to_thread(api.mailing.templates, newsletter_id)
+    made_from = await asyncio.to_thread(api.templates.templates, newsletter_id)
     if give == "token" and any(one.modes.two_tokens for one in made_from.values()):
         raise RequestError(422, TWO_TOKENS, "return")
-    lines = api.mailing.messages(
+    lines = api.templates.messages(
         made_from, request.stream(), "token" if give == "token" else "html"
     )
     return LineStream(lines)

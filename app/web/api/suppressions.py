@@ -11,7 +11,6 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from app.consent.suppressions import ALL
-from app.model.records import newsletter_key, recipient_key
 from app.schemas.problem import (
     Problem,
 )
@@ -21,10 +20,10 @@ from app.schemas.suppressions import (
     SuppressionList,
     SuppressionOut,
 )
+from app.web.context import WorkspaceContext
 from app.web.requests import (
     PROBLEMS,
     REWRITE,
-    Parts,
     RequestError,
     authorized,
     decoded,
@@ -53,11 +52,14 @@ async def suppressions(request: Request) -> Response:
 @spec.validate(
     json=SuppressionIn,
     resp=Responses(
-        HTTP_200=SuppressedOut, HTTP_413=Problem, HTTP_422=Problem,
+        HTTP_200=SuppressedOut,
+        HTTP_413=Problem,
+        HTTP_422=Problem,
         **PROBLEMS,
     ),
-    skip_validation=True, security=REWRITE,
-)  # fmt: skip
+    skip_validation=True,
+    security=REWRITE,
+)
 async def suppress(request: Request) -> Response:
     """Suppress a recipient for one newsletter, or without newsletter_id for all; idempotent."""
     api = authorized(request, "rewrite")
@@ -70,11 +72,14 @@ async def suppress(request: Request) -> Response:
 @spec.validate(
     json=SuppressionIn,
     resp=Responses(
-        HTTP_200=SuppressedOut, HTTP_413=Problem, HTTP_422=Problem,
+        HTTP_200=SuppressedOut,
+        HTTP_413=Problem,
+        HTTP_422=Problem,
         **PROBLEMS,
     ),
-    skip_validation=True, security=REWRITE,
-)  # fmt: skip
+    skip_validation=True,
+    security=REWRITE,
+)
 async def unsuppress(request: Request) -> Response:
     """Take that entry off again (the recipient has subscribed anew); idempotent.
 
@@ -114,13 +119,12 @@ async def _wanted(request: Request) -> SuppressionIn:
     return await decoded(request, SuppressionIn, 16_384)
 
 
-def _keys(api: Parts, recipient: str, newsletter_id: str | None) -> tuple[int, int]:
-    workspace = api.queries.workspace
-    key = recipient_key(api.settings.recipient_key, workspace, recipient)
-    return key, ALL if newsletter_id is None else newsletter_key(workspace, newsletter_id)
+def _keys(api: WorkspaceContext, recipient: str, newsletter_id: str | None) -> tuple[int, int]:
+    newsletter = ALL if newsletter_id is None else api.newsletter_key(newsletter_id)
+    return api.recipient_key(recipient), newsletter
 
 
-def _page(api: Parts, after: int, limit: int) -> list[SuppressionOut]:
+def _page(api: WorkspaceContext, after: int, limit: int) -> list[SuppressionOut]:
     """Addresses and ids come from the ledger; null where it has none."""
     found = api.suppressions.page(after, limit)
     recipients = sorted({one.recipient for one in found})
@@ -136,11 +140,15 @@ def _page(api: Parts, after: int, limit: int) -> list[SuppressionOut]:
     }
     return [
         SuppressionOut(
-            one.id, addresses.get(one.recipient), ids.get(one.newsletter),
-            one.newsletter == ALL, one.reason, datetime.fromtimestamp(one.at, UTC),
+            one.id,
+            addresses.get(one.recipient),
+            ids.get(one.newsletter),
+            one.newsletter == ALL,
+            one.reason,
+            datetime.fromtimestamp(one.at, UTC),
         )
         for one in found
-    ]  # fmt: skip
+    ]
 
 
 ROUTES: Sequence[Route] = (

@@ -1,12 +1,8 @@
 """The API of webhooks."""
 
 import asyncio
-import base64
-import binascii
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Annotated
 
 import msgspec
 from spectree import Response as Responses
@@ -15,32 +11,22 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from app.auth.api_keys import Scope
-from app.events import followups
-from app.events.enrich import Wanted
-from app.events.feed import TYPES
-from app.events.safe_http import OutsideError, check
-from app.events.webhooks import Delivery, Webhook
-from app.model.verdicts import HUMAN, MACHINE
+from app.events.webhook_config import filters_of, valid
+from app.events.webhooks import (
+    Webhook,
+    _at,
+    delivery_out,
+)
+from app.model.errors import NotFoundError
 from app.schemas import webhooks as acting
 from app.schemas.problem import (
     Problem,
 )
-from app.settings.settings import PREFIX, SettingsError
-from app.web.requests import (
-    ADMIN,
-    PROBLEMS,
-    Parts,
-    RequestError,
-    authorized,
-    decoded,
-    integer,
-    json,
-    spec,
-)
+from app.web.context import WorkspaceContext
+from app.web.requests import ADMIN, PROBLEMS, RequestError, authorized, decoded, integer, json, spec
 
 PAGE, MOST = 50, 500
 MOST_HOOKS = 100
-WANTED = (*TYPES, followups.TYPE)  # a webhook that asks for the last alone hears of nothing else
 STATES = ("", "waiting", "delivered", "dead", "erased")
 CHANGED = {"HTTP_413": Problem, "HTTP_422": Problem}
 
@@ -137,89 +123,26 @@ async def replay(request: Request) -> Response:
     return json(acting.Replayed(await asyncio.to_thread(api.webhooks.replay, hook.id)))
 
 
-class Filed(acting.WebhookIn, frozen=True, kw_only=True):
-    """A webhook of the file: as in the API, with a name, and a secret of your own making."""
-
-    name: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_-]{1,60}$(?!\n)")]
-
-
-class _File(msgspec.Struct, forbid_unknown_fields=True):
-    webhook: list[Filed] = []
-
-
-def from_file(path: Path) -> dict[str, tuple[str, Wanted, bool, str]]:
-    """What `Webhooks.keep` takes, from a TOML file of [[webhook]]. Raises SettingsError."""
-    place = f"{PREFIX}WEBHOOKS_FILE: {path}"
-    try:
-        read = msgspec.toml.decode(path.read_bytes(), type=_File)
-    except (OSError, msgspec.DecodeError) as error:
-        raise SettingsError(f"{place}: {error}") from None
-    found = {}
-    for number, one in enumerate(read.webhook, 1):
-        try:
-            valid(one)
-        except RequestError as error:
-            raise SettingsError(f"{place}: webhook {number}: {error.field} {error}") from None
-        if not one.secret:
-            raise SettingsError(f"{place}: webhook {number}: secret is needed")
-        if one.name in found:
-            raise SettingsError(f"{place}: webhook {number}: name {one.name!r} is there twice")
-        found[one.name] = one.url, filters_of(one), one.first, one.secret
-    return found
-
-
-async def _known(request: Request, scope: Scope = "read") -> tuple[Parts, Webhook]:
+async def _known(request: Request, scope: Scope = "read") -> tuple[WorkspaceContext, Webhook]:
     api = authorized(request, scope)
     webhook_id = request.path_params["webhook_id"]
     hook = await asyncio.to_thread(api.webhooks.get, webhook_id)
     if hook is None:
-        raise RequestError(404, f"webhook {webhook_id!r} is unknown", "webhook_id")
+        raise NotFoundError("webhook_id", f"webhook {webhook_id!r} is unknown")
     return api, hook
-
-
-def filters_of(wanted: acting.WebhookIn) -> Wanted:
-    """Which events a new webhook asks for."""
-    return Wanted(**{name: getattr(wanted, name) for name in Wanted.__struct_fields__})
-
-
-def valid(wanted: acting.WebhookIn) -> None:
-    """Raises RequestError with the field that is wrong."""
-    try:
-        check(wanted.url)
-    except OutsideError as error:
-        raise RequestError(422, str(error), "url") from None
-    for field, allowed in (("types", WANTED), ("verdicts", ("human", "machine", *HUMAN, *MACHINE))):
-        for value in getattr(wanted, field):
-            if value not in allowed:
-                raise RequestError(422, f"must be of {', '.join(allowed)}", field)
-    if wanted.secret:
-        try:
-            key = base64.b64decode(wanted.secret.removeprefix("whsec_"), validate=True)
-        except (binascii.Error, ValueError):
-            key = b""
-        if not wanted.secret.startswith("whsec_") or not 24 <= len(key) <= 64:
-            raise RequestError(422, "must be whsec_ and 24 to 64 bytes in base64", "secret")
 
 
 def out(hook: Webhook) -> acting.WebhookOut:
     """A webhook as the API tells it, without its secret."""
     return acting.WebhookOut(
-        hook.id, hook.url, **msgspec.structs.asdict(hook.wanted),
-        first=hook.first, created_at=datetime.fromtimestamp(hook.at, UTC),
-        failing_since=_at(hook.failing_since), disabled=hook.disabled,
-    )  # fmt: skip
-
-
-def delivery_out(one: Delivery) -> acting.DeliveryOut:
-    """A delivery as the API tells it."""
-    return acting.DeliveryOut(
-        one.id, one.event, one.state, one.attempts, datetime.fromtimestamp(one.at, UTC),
-        _at(one.due), one.status, one.error, msgspec.Raw(one.body),
-    )  # fmt: skip
-
-
-def _at(seconds: float | None) -> datetime | None:
-    return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
+        hook.id,
+        hook.url,
+        **msgspec.structs.asdict(hook.wanted),
+        first=hook.first,
+        created_at=datetime.fromtimestamp(hook.at, UTC),
+        failing_since=_at(hook.failing_since),
+        disabled=hook.disabled,
+    )
 
 
 ROUTES: Sequence[Route] = (

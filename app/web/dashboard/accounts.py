@@ -11,35 +11,34 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from app.auth.api_keys import SCOPES, KeyNameError, Keys
-from app.auth.door import Door
-from app.auth.login_guard import ThrottledError
+from app.auth.login_guard import LoginGuard, ThrottledError
 from app.auth.users import LONGEST, ROLES, SHORTEST, User, UserError, Users
-from app.stats.queries import NotFoundError
+from app.model.errors import NotFoundError
 from app.web.dashboard.pages import Dashboard
 
 
 @dataclass(frozen=True)
-class Accounts:
+class AccountPages:
     """Pages of who is logged in; every change is of the user's own workspace."""
 
     dashboard: Dashboard
     users: Users
     keys: Keys
-    door: Door
+    door: LoginGuard
 
     @property
     def routes(self) -> Sequence[Route]:
         """For the application's router."""
-        inside = self.dashboard.inside
+        requires_login = self.dashboard.requires_login
         return (
-            Route("/account", inside(self.account)),
-            Route("/account/password", inside(self.password), methods=["POST"]),
-            Route("/account/sessions/end", inside(self.end_session), methods=["POST"]),
-            Route("/access", inside(self.access, "admin")),
-            Route("/access/keys", inside(self.add_key, "admin"), methods=["POST"]),
-            Route("/access/keys/revoke", inside(self.revoke, "admin"), methods=["POST"]),
-            Route("/access/users", inside(self.add_user, "admin"), methods=["POST"]),
-            Route("/access/users/change", inside(self.change, "admin"), methods=["POST"]),
+            Route("/account", requires_login(self.account)),
+            Route("/account/password", requires_login(self.password), methods=["POST"]),
+            Route("/account/sessions/end", requires_login(self.end_session), methods=["POST"]),
+            Route("/access", requires_login(self.access, "admin")),
+            Route("/access/keys", requires_login(self.add_key, "admin"), methods=["POST"]),
+            Route("/access/keys/revoke", requires_login(self.revoke, "admin"), methods=["POST"]),
+            Route("/access/users", requires_login(self.add_user, "admin"), methods=["POST"]),
+            Route("/access/users/change", requires_login(self.change, "admin"), methods=["POST"]),
         )
 
     async def account(self, request: Request) -> Response:
@@ -56,7 +55,7 @@ class Accounts:
             try:
                 right = await self.door.check(user.name, str(form.get("current", "")), address)
             except ThrottledError as error:
-                return await self._account(request, error.told, 429)
+                return await self._account(request, error.message, 429)
             if right is None:
                 return await self._account(request, "current password: is another one", 403)
         try:
@@ -94,7 +93,7 @@ class Accounts:
         """End a key."""
         key_id = _text(await request.form(), "key")
         if not await asyncio.to_thread(self.keys.revoke, request.state.user.workspace, key_id):
-            raise NotFoundError(f"key {key_id!r} is unknown, or revoked already")
+            raise NotFoundError("key", f"key {key_id!r} is unknown, or revoked already")
         return RedirectResponse("/access", 303)
 
     async def add_user(self, request: Request) -> Response:
@@ -105,9 +104,12 @@ class Accounts:
             user = await asyncio.to_thread(self.users.add, name, workspace, _text(form, "role"))
         except UserError as error:
             return await self._access(
-                request, 422, user_problem=str(error), user_given=name,
+                request,
+                422,
+                user_problem=str(error),
+                user_given=name,
                 role_given=_text(form, "role"),
-            )  # fmt: skip
+            )
         return await self._invite(request, user)
 
     async def change(self, request: Request) -> Response:
@@ -116,7 +118,7 @@ class Accounts:
         user = await asyncio.to_thread(self.users.get, _text(form, "user"), me.workspace)
         action = _text(form, "action")
         if user is None:
-            raise NotFoundError(f"user {_text(form, 'user')!r} is unknown")
+            raise NotFoundError("user", f"user {_text(form, 'user')!r} is unknown")
         if user.name == me.name:
             told = "user: nobody changes their own access; ask another administrator"
             return await self._access(request, 422, user_problem=told)
@@ -143,18 +145,24 @@ class Accounts:
     async def _account(self, request: Request, problem: str, status: int) -> Response:
         found = await asyncio.to_thread(self.dashboard.sessions.of, request.state.user.name)
         page = {
-            "sessions": found, "own": request.state.session,
+            "sessions": found,
+            "own": request.state.session,
             "problem": problem,
-            "changed": "changed" in request.query_params, "shortest": SHORTEST, "longest": LONGEST,
-        }  # fmt: skip
+            "changed": "changed" in request.query_params,
+            "shortest": SHORTEST,
+            "longest": LONGEST,
+        }
         return self.dashboard.page(request, "account.html", page, status)
 
     async def _access(self, request: Request, status: int = 200, **more: Any) -> Response:
         workspace = request.state.user.workspace
         page = {
-            "keys": await asyncio.to_thread(self.keys.all, workspace), "scopes": SCOPES,
-            "users": await asyncio.to_thread(self.users.all, workspace), "roles": ROLES, **more,
-        }  # fmt: skip
+            "keys": await asyncio.to_thread(self.keys.all, workspace),
+            "scopes": SCOPES,
+            "users": await asyncio.to_thread(self.users.all, workspace),
+            "roles": ROLES,
+            **more,
+        }
         return self.dashboard.page(request, "access.html", page, status)
 
 

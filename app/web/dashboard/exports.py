@@ -6,21 +6,17 @@ Cells that a spreadsheet would take for a formula get an apostrophe in front (OW
 Injection"), in CSV only.
 """
 
-from collections.abc import Iterator
-
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 
+from app.stats.exports import (
+    FORMATS,
+    chunks,
+)
 from app.stats.filters import FilterError, Filters
 from app.stats.queries import Queries
 from app.web.requests import streamed
-
-FORMATS = {
-    "csv": ("CSVWithNames", "text/csv; charset=utf-8"),
-    "json": ("JSONEachRow", "application/x-ndjson"),
-    "parquet": ("Parquet", "application/vnd.apache.parquet"),
-}
 
 
 async def answer(
@@ -35,20 +31,3 @@ async def answer(
     safe = "".join(c if c.isascii() and c.isalnum() else "-" for c in newsletter_id)[:60]
     headers = {"content-disposition": f'attachment; filename="{safe}.{wanted}"'}
     return await streamed(parts, FORMATS[wanted][1], headers)
-
-
-def chunks(queries: Queries, newsletter_id: str, filters: Filters, wanted: str) -> Iterator[bytes]:
-    """The file's bytes. Raises StorageError."""
-    key = queries.key(newsletter_id)
-    names = {0: "", **queries.names(key)}
-    yield from queries.stream(
-        "export_hits",
-        FORMATS[wanted][0],
-        newsletter=key,
-        newsletters=[key],
-        show=filters.show,
-        neutral=int(wanted == "csv"),
-        numbers=list(names),
-        names=list(names.values()),
-        **queries.filtered(key, filters.parts),
-    )

@@ -6,10 +6,6 @@ from hashlib import sha256
 from urllib.parse import urlsplit
 
 from starlette.requests import Request
-from starlette.responses import Response
-
-from app.auth.sessions import SECONDS
-from app.ingest.user_agents import agent
 
 SESSION, FORM = "mailwake_session", "mailwake_form"
 CSRF = "csrf"  # the field of every form
@@ -21,31 +17,6 @@ class ForeignPostError(Exception):
 
 class StaleFormError(ForeignPostError):
     """A form that is not of this session: mostly one that was open for long."""
-
-
-def cookie(request: Request, name: str) -> str:
-    """A cookie of ours; over https only under its guarded name (RFC 6265bis, section 4.1.3.2)."""
-    return request.cookies.get(_guarded(request, name), "")
-
-
-def set_cookie(
-    request: Request, response: Response, name: str, value: str, seconds: int | None = SECONDS
-) -> None:
-    """Not to be read by scripts, nor sent along with other sites' forms."""
-    secure = request.url.scheme == "https"
-    response.set_cookie(
-        _guarded(request, name), value, seconds, httponly=True, samesite="lax", secure=secure
-    )
-
-
-def drop_cookie(request: Request, response: Response, name: str) -> None:
-    """Have the browser forget it."""
-    secure = request.url.scheme == "https"
-    response.delete_cookie(_guarded(request, name), secure=secure, httponly=True, samesite="lax")
-
-
-def _guarded(request: Request, name: str) -> str:
-    return f"__Host-{name}" if request.url.scheme == "https" else name
 
 
 def new_secret() -> str:
@@ -81,12 +52,6 @@ def same_site(request: Request) -> None:
         ours = site in (None, "same-origin", "none")
     if not ours:
         raise ForeignPostError
-
-
-def browser(request: Request) -> str:
-    """A short name of the visitor's browser, such as Firefox on Linux."""
-    found = agent(request.headers.get("user-agent", ""))
-    return f"{found.client or 'A browser'}{f' on {found.os}' if found.os else ''}"
 
 
 def local_path(path: str) -> str:

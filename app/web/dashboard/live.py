@@ -18,11 +18,11 @@ from sse_starlette import ServerSentEvent
 from app.storage.clickhouse import StorageError
 
 log = logging.getLogger(__name__)
-TICK = 1.0  # seconds between two rounds when nothing is new
-GLANCE = 0.05  # seconds between looks for news of this process
-REST = 0.3  # seconds between two rounds, however much is new
+QUIET_ROUND_SECONDS = 1.0  # seconds between two rounds when nothing is new
+POLL_SECONDS = 0.05  # seconds between looks for news of this process
+ROUND_SECONDS = 0.3  # seconds between two rounds, however much is new
 MAX_VIEWERS = 1000
-CHECK = 5.0  # seconds between looks whether a viewer's session has ended
+SESSION_CHECK_SECONDS = 5.0  # seconds between looks whether a viewer's session has ended
 
 Fragments = Mapping[str, str]  # HTML by the id of the element that holds it
 Render = Callable[[], Fragments]
@@ -60,10 +60,10 @@ class Live:
             news, begun = self._news(), time.monotonic()
             for page in list(self._pages.values()):
                 await self._refresh(page)
-            await asyncio.sleep(min(REST, TICK))
+            await asyncio.sleep(min(ROUND_SECONDS, QUIET_ROUND_SECONDS))
             # Loading happens in threads.
-            while self._news() == news and time.monotonic() - begun < TICK:  # noqa: ASYNC110
-                await asyncio.sleep(GLANCE)
+            while self._news() == news and time.monotonic() - begun < QUIET_ROUND_SECONDS:  # noqa: ASYNC110
+                await asyncio.sleep(POLL_SECONDS)
 
     async def watch(
         self, key: str, render: Render, last_version: str = ""
@@ -119,8 +119,10 @@ async def while_valid(
     asked = time.monotonic()
     try:
         while True:
-            await asyncio.wait({coming}, timeout=max(0, asked + CHECK - time.monotonic()))
-            if time.monotonic() - asked >= CHECK:
+            await asyncio.wait(
+                {coming}, timeout=max(0, asked + SESSION_CHECK_SECONDS - time.monotonic())
+            )
+            if time.monotonic() - asked >= SESSION_CHECK_SECONDS:
                 asked = time.monotonic()
                 if not await asyncio.to_thread(valid):
                     return

@@ -9,30 +9,27 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from app.auth.door import Door
-from app.auth.login_guard import ThrottledError
+from app.auth.login_guard import LoginGuard, ThrottledError
 from app.auth.users import User, Users
+from app.ingest.user_agents import browser
+from app.web.dashboard.cookies import cookie, drop_cookie, set_cookie
 from app.web.dashboard.forms import (
     FORM,
     SESSION,
     StaleFormError,
-    browser,
     check_form,
-    cookie,
-    drop_cookie,
     local_path,
     new_secret,
-    set_cookie,
 )
 from app.web.dashboard.pages import Dashboard, field
 
 OLD_LINK = "That link was used before, or it is older than a day."
 
 
-class Login:
+class LoginPages:
     """The pages for who is not logged in."""
 
-    def __init__(self, dashboard: Dashboard, users: Users, door: Door) -> None:
+    def __init__(self, dashboard: Dashboard, users: Users, door: LoginGuard) -> None:
         self._dashboard, self._users, self._door = dashboard, users, door
 
     @property
@@ -40,7 +37,7 @@ class Login:
         """For the application's router."""
         return (
             Route("/login", self.login, methods=["GET", "POST"]),
-            Route("/logout", self._dashboard.inside(self.logout), methods=["POST"]),
+            Route("/logout", self._dashboard.requires_login(self.logout), methods=["POST"]),
         )
 
     async def login(self, request: Request) -> Response:
@@ -88,7 +85,7 @@ class Login:
         try:
             user = await self._door.check(name, password, address)
         except ThrottledError as error:
-            return self._page(request, 429, onward, problem=error.told, name=name)
+            return self._page(request, 429, onward, problem=error.message, name=name)
         if user is None:
             told = "Name and password do not match."
             return self._page(request, 403, onward, problem=told, name=name)

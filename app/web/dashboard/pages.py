@@ -21,16 +21,19 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.auth.sessions import Session, Sessions
 from app.auth.users import Role
-from app.settings.settings import Settings, resource
+from app.model.errors import NotFoundError
+from app.paths import resource
+from app.settings.settings import Settings
 from app.stats import messages
 from app.stats import recipients as people
 from app.stats.filters import FilterError, Filters
-from app.stats.queries import NotFoundError
 from app.storage.clickhouse import StorageError
+from app.web.context import WorkspaceContext
 from app.web.dashboard import exports
-from app.web.dashboard.forms import CSRF, SESSION, StaleFormError, check_form, cookie, csrf
+from app.web.dashboard.cookies import cookie
+from app.web.dashboard.forms import CSRF, SESSION, StaleFormError, check_form, csrf
 from app.web.dashboard.live import MAX_VIEWERS, Fragments, Live, while_valid
-from app.web.requests import Parts, parts_of
+from app.web.requests import parts_of
 from app.web.views import clickmap, compare, report
 from app.web.views import newsletters as overview
 from app.web.views.templating import templates
@@ -75,60 +78,72 @@ class Dashboard:
     @cached_property
     def routes(self) -> Sequence[BaseRoute]:
         """Everything but tracking and API."""
-        inside = self.inside
+        requires_login = self.requires_login
         return (
-            Route("/", inside(self.newsletters)),
-            Route("/live", inside(self.newsletters_live, live=True)),
-            Route(f"{ONE}/live", inside(self.newsletter_live, live=True)),
-            Route(f"{ONE}/recipients", inside(self.recipients)),
-            Route(f"{ONE}/export", inside(self.export)),
-            Route(f"{ONE}/report", inside(self.report)),
-            Route(f"{ONE}/experiment", inside(self.experiment)),
-            Route(f"{ONE}/clickmap", inside(self.clickmap)),
-            Route(f"{ONE}/clickmap/mail", inside(self.clickmap_mail)),
-            Route(ONE, inside(self.newsletter)),
-            Route("/tags", inside(self.tags)),
-            Route("/tags/live", inside(self.tags_live, live=True)),
-            Route("/compare", inside(self.compare)),
-            Route("/recipients", inside(self.recipients)),
-            Route("/recipients/{key:int}", inside(self.recipient)),
-            Route("/messages/{message_id}", inside(self.message)),
-            Mount("/static", StaticFiles(directory=resource("static")), name="static",
-                  middleware=[Middleware(_Cached)]),
-        )  # fmt: skip
+            Route("/", requires_login(self.newsletters)),
+            Route("/live", requires_login(self.newsletters_live, live=True)),
+            Route(f"{ONE}/live", requires_login(self.newsletter_live, live=True)),
+            Route(f"{ONE}/recipients", requires_login(self.recipients)),
+            Route(f"{ONE}/export", requires_login(self.export)),
+            Route(f"{ONE}/report", requires_login(self.report)),
+            Route(f"{ONE}/experiment", requires_login(self.experiment)),
+            Route(f"{ONE}/clickmap", requires_login(self.clickmap)),
+            Route(f"{ONE}/clickmap/mail", requires_login(self.clickmap_mail)),
+            Route(ONE, requires_login(self.newsletter)),
+            Route("/tags", requires_login(self.tags)),
+            Route("/tags/live", requires_login(self.tags_live, live=True)),
+            Route("/compare", requires_login(self.compare)),
+            Route("/recipients", requires_login(self.recipients)),
+            Route("/recipients/{key:int}", requires_login(self.recipient)),
+            Route("/messages/{message_id}", requires_login(self.message)),
+            Mount(
+                "/static",
+                StaticFiles(directory=resource("static")),
+                name="static",
+                middleware=[Middleware(_Cached)],
+            ),
+        )
 
     async def newsletters(self, request: Request) -> Response:
         """All newsletters, searched, sorted and by period."""
         filters = Filters.read(request.query_params)
-        page = await asyncio.to_thread(overview.newsletters, here(request).queries, filters)
+        page = await asyncio.to_thread(
+            overview.newsletters, workspace_context(request).queries, filters
+        )
         return self.page(request, "newsletters.html", page)
 
     async def newsletters_live(self, request: Request) -> Response:
         """The same, as it changes."""
-        filters, queries = Filters.read(request.query_params), here(request).queries
+        filters, queries = Filters.read(request.query_params), workspace_context(request).queries
         return self.stream(
-            request, f"newsletters {filters.query()}", "newsletters.html", ("totals", "list"),
+            request,
+            f"newsletters {filters.query()}",
+            "newsletters.html",
+            ("totals", "list"),
             lambda: overview.newsletters(queries, filters),
-        )  # fmt: skip
+        )
 
     async def tags(self, request: Request) -> Response:
         """All tags: newsletters and streams by topic."""
         filters = Filters.read(request.query_params)
-        page = await asyncio.to_thread(overview.tags, here(request).queries, filters)
+        page = await asyncio.to_thread(overview.tags, workspace_context(request).queries, filters)
         return self.page(request, "tags.html", page)
 
     async def tags_live(self, request: Request) -> Response:
         """The same, as it changes."""
-        filters, queries = Filters.read(request.query_params), here(request).queries
+        filters, queries = Filters.read(request.query_params), workspace_context(request).queries
         return self.stream(
-            request, f"tags {filters.query()}", "tags.html", ("list",),
+            request,
+            f"tags {filters.query()}",
+            "tags.html",
+            ("list",),
             lambda: overview.tags(queries, filters),
-        )  # fmt: skip
+        )
 
     async def newsletter(self, request: Request) -> Response:
         """One newsletter, with filters on its hits."""
         filters, newsletter_id = Filters.read(request.query_params), _newsletter_id(request)
-        parts = here(request)
+        parts = workspace_context(request)
         page = await asyncio.to_thread(overview.newsletter, parts.queries, newsletter_id, filters)
         key = parts.queries.key(newsletter_id)
         page["experiment"] = await asyncio.to_thread(parts.experiments.get, key)
@@ -136,7 +151,7 @@ class Dashboard:
 
     async def experiment(self, request: Request) -> Response:
         """A newsletter's experiment: what each variant has got, and what was decided."""
-        parts = here(request)
+        parts = workspace_context(request)
         page = await asyncio.to_thread(
             overview.experiment, parts.queries, parts.experiments, _newsletter_id(request)
         )
@@ -145,24 +160,26 @@ class Dashboard:
     async def newsletter_live(self, request: Request) -> Response:
         """The same, as it changes."""
         filters, newsletter_id = Filters.read(request.query_params), _newsletter_id(request)
-        queries = here(request).queries
+        queries = workspace_context(request).queries
         with suppress(StorageError):  # a stream that starts now shows the figures later
             await asyncio.to_thread(queries.newsletter, newsletter_id)
             await asyncio.to_thread(
-                queries.filtered, queries.key(newsletter_id), filters.parts
+                queries.filtered, queries.key(newsletter_id), filters.hit_filters
             )  # a variant that is none is refused before the stream begins
         return self.stream(
-            request, f"newsletter {filters.query()} {newsletter_id}", "newsletter.html",
+            request,
+            f"newsletter {filters.query()} {newsletter_id}",
+            "newsletter.html",
             ("figures", "timeline", "links", "agents"),
             lambda: overview.newsletter(queries, newsletter_id, filters),
-        )  # fmt: skip
+        )
 
     async def recipients(self, request: Request) -> Response:
         """Recipients of one newsletter, or of all."""
         filters = Filters.read(request.query_params)
         newsletter_id = _newsletter_id(request) if request.path_params else ""
         page = await asyncio.to_thread(
-            people.recipients, here(request).queries, filters, newsletter_id
+            people.recipients, workspace_context(request).queries, filters, newsletter_id
         )
         return self.page(request, "recipients.html", page)
 
@@ -170,15 +187,15 @@ class Dashboard:
         """One recipient: what came, what was done with it, what is preferred."""
         filters, key = Filters.read(request.query_params), request.path_params["key"]
         if key >= 2**64:
-            raise NotFoundError(f"recipient {key} is unknown")
-        parts = here(request)
+            raise NotFoundError("recipient", "no messages were sent to this recipient")
+        parts = workspace_context(request)
         page = await asyncio.to_thread(people.recipient, parts.queries, key, filters)
         withdrawn = await asyncio.to_thread(parts.withdrawals.of, parts.queries.workspace, key)
         return self.page(request, "recipient.html", {**page, "withdrawn": withdrawn})
 
     async def message(self, request: Request) -> Response:
         """One message: what it is, and what came of it in order."""
-        queries, message_id = here(request).queries, request.path_params["message_id"]
+        queries, message_id = workspace_context(request).queries, request.path_params["message_id"]
         row, hits = await asyncio.to_thread(messages.message, queries, message_id)
         page = {"message": row, "hits": hits, "sent_at": messages.at(row), "filters": Filters()}
         return self.page(request, "message.html", page)
@@ -187,14 +204,16 @@ class Dashboard:
         """Up to four newsletters side by side (?newsletter= repeated)."""
         filters = Filters.read(request.query_params)
         ids = [one for one in request.query_params.getlist("newsletter") if one]
-        page = await asyncio.to_thread(compare.compare, here(request).queries, ids, filters)
+        page = await asyncio.to_thread(
+            compare.compare, workspace_context(request).queries, ids, filters
+        )
         return self.page(request, "compare.html", {**page, "ids": ids})
 
     async def report(self, request: Request) -> Response:
         """What the page says, for printing and mailing."""
         filters, newsletter_id = Filters.read(request.query_params), _newsletter_id(request)
         page = await asyncio.to_thread(
-            report.figures, here(request).queries, newsletter_id, filters.period
+            report.figures, workspace_context(request).queries, newsletter_id, filters.period
         )
         return Response(report.html(page, ""), 200, report.HEADERS, "text/html; charset=utf-8")
 
@@ -202,7 +221,11 @@ class Dashboard:
         """The mail with rank and share beside each link, and a table of them."""
         filters, newsletter_id = Filters.read(request.query_params), _newsletter_id(request)
         page = await asyncio.to_thread(
-            clickmap.page, here(request).queries, here(request).mailing, newsletter_id, filters
+            clickmap.page,
+            workspace_context(request).queries,
+            workspace_context(request).templates,
+            newsletter_id,
+            filters,
         )
         return self.page(request, "clickmap.html", page)
 
@@ -210,15 +233,21 @@ class Dashboard:
         """What the click map's frame holds: a document that can run and send nothing."""
         filters, newsletter_id = Filters.read(request.query_params), _newsletter_id(request)
         html = await asyncio.to_thread(
-            clickmap.mail, here(request).queries, here(request).mailing, newsletter_id, filters,
-            here(request).settings.public_url,
-        )  # fmt: skip
+            clickmap.mail,
+            workspace_context(request).queries,
+            workspace_context(request).templates,
+            newsletter_id,
+            filters,
+            workspace_context(request).settings.public_url,
+        )
         return Response(html, 200, clickmap.HEADERS, "text/html; charset=utf-8")
 
     async def export(self, request: Request) -> Response:
         """A newsletter's hits as a file, with the page's filters."""
         filters, newsletter_id = Filters.read(request.query_params), _newsletter_id(request)
-        return await exports.answer(request, here(request).queries, newsletter_id, filters)
+        return await exports.answer(
+            request, workspace_context(request).queries, newsletter_id, filters
+        )
 
     def problem(self, request: Request, status: int, title: str, detail: str) -> Response:
         """An error's page; one of status 503 looks again by itself, without JavaScript too."""
@@ -227,7 +256,7 @@ class Dashboard:
             response.headers["refresh"] = "5"
         return response
 
-    async def recognise(self, request: Request) -> Session | None:
+    async def load_session(self, request: Request) -> Session | None:
         """Who asks, by the cookie; noted in the request's state, None while nobody is logged in."""
         token = cookie(request, SESSION)
         session = await asyncio.to_thread(self.sessions.find, token)
@@ -236,17 +265,21 @@ class Dashboard:
             request.state.token = token
         return session
 
-    def inside(self, endpoint: Endpoint, role: Role = "viewer", live: bool = False) -> Endpoint:
+    def requires_login(
+        self, endpoint: Endpoint, role: Role = "viewer", live: bool = False
+    ) -> Endpoint:
         """Only for who is logged in and has the role; forms must be ours; errors become pages."""
 
         @wraps(endpoint)
         async def guarded(request: Request) -> Response:
-            session = await self.recognise(request)
+            session = await self.load_session(request)
             if session is None:
                 if live:  # a stream cannot follow to the login
                     return Response(status_code=401, headers=HEADERS)
-                here = request.url.path + (f"?{request.url.query}" if request.url.query else "")
-                back = here if request.method == "GET" else "/"
+                workspace_context = request.url.path + (
+                    f"?{request.url.query}" if request.url.query else ""
+                )
+                back = workspace_context if request.method == "GET" else "/"
                 return RedirectResponse(f"/login?next={quote(back, safe='')}", 303)
             if request.method == "POST":
                 try:
@@ -276,10 +309,12 @@ class Dashboard:
         """A template's page under the dashboard's policy."""
         user = getattr(request.state, "user", None)
         page = {
-            "url": self._settings.console_url, "user": user,
+            "url": self._settings.console_url,
+            "user": user,
             "notices": self._notices(user.workspace) if user else [],
-            "csrf": partial(field, getattr(request.state, "token", "")), **page,
-        }  # fmt: skip
+            "csrf": partial(field, getattr(request.state, "token", "")),
+            **page,
+        }
         return self.templates.TemplateResponse(request, name, page, status, dict(HEADERS))
 
     def stream(
@@ -294,7 +329,7 @@ class Dashboard:
         if self._live.viewers >= MAX_VIEWERS:
             return Response("too many viewers\n", 503, {"retry-after": "30"})
 
-        workspace = here(request).queries.workspace
+        workspace = workspace_context(request).queries.workspace
 
         def render() -> Fragments:
             told = {"notices": self._notices(workspace)}
@@ -344,7 +379,7 @@ def field(secret: str) -> Markup:
     return Markup('<input type="hidden" name="{}" value="{}">').format(CSRF, csrf(secret))
 
 
-def here(request: Request) -> Parts:
+def workspace_context(request: Request) -> WorkspaceContext:
     """The parts of the workspace whose pages somebody looks at."""
     return parts_of(request, request.state.user.workspace)
 

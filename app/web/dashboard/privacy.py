@@ -8,15 +8,15 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
+from app.model.errors import NotFoundError
 from app.model.tracking_modes import AXES
-from app.stats.queries import NotFoundError
-from app.web.api import privacy
-from app.web.dashboard.pages import HEADERS, Dashboard, here
-from app.web.requests import streamed
+from app.privacy.erasure import ANSWER_SECONDS, finished
+from app.web.dashboard.pages import HEADERS, Dashboard, workspace_context
+from app.web.requests import SUBJECT_FILE, streamed
 
 
 @dataclass(frozen=True)
-class Rights:
+class PrivacyPages:
     """For admins who are logged in."""
 
     dashboard: Dashboard
@@ -24,21 +24,21 @@ class Rights:
     @property
     def routes(self) -> Sequence[Route]:
         """For the application's router."""
-        inside, one = self.dashboard.inside, "/recipients/{key:int}"
+        requires_login, one = self.dashboard.requires_login, "/recipients/{key:int}"
         return (
-            Route(f"{one}/consent", inside(self.consent, "editor"), methods=["POST"]),
-            Route(f"{one}/export", inside(self.export, "admin")),
-            Route(f"{one}/erase", inside(self.ask, "admin")),
-            Route(f"{one}/erase", inside(self.erase, "admin"), methods=["POST"]),
+            Route(f"{one}/consent", requires_login(self.consent, "editor"), methods=["POST"]),
+            Route(f"{one}/export", requires_login(self.export, "admin")),
+            Route(f"{one}/erase", requires_login(self.ask, "admin")),
+            Route(f"{one}/erase", requires_login(self.erase, "admin"), methods=["POST"]),
         )
 
     async def consent(self, request: Request) -> Response:
         """Withdraw consent to opens or clicks for the person, or restore it."""
-        parts, key = here(request), request.path_params["key"]
+        parts, key = workspace_context(request), request.path_params["key"]
         form = await request.form(max_files=0, max_fields=8, max_part_size=4096)
         axes = [axis for axis in AXES if form.get("axis") == axis]
         if not 0 < key < 2**64 or not axes:
-            raise NotFoundError(f"recipient {key} is unknown")
+            raise NotFoundError("recipient", "no messages were sent to this recipient")
         known = parts.withdrawals
         change = known.restore if form.get("restore") else known.withdraw
         await asyncio.to_thread(change, parts.queries.workspace, key, axes)
@@ -47,8 +47,8 @@ class Rights:
     async def export(self, request: Request) -> Response:
         """All that is held, as a file."""
         address = await self._address(request)
-        parts = here(request).dossiers.of(address)
-        return await streamed(parts, "application/json", {**HEADERS, **privacy.HEADERS})
+        parts = workspace_context(request).exports.of(address)
+        return await streamed(parts, "application/json", {**HEADERS, **SUBJECT_FILE})
 
     async def ask(self, request: Request) -> Response:
         """Whether it is meant."""
@@ -57,10 +57,10 @@ class Rights:
 
     async def erase(self, request: Request) -> Response:
         """Do it, and say how far it has got."""
-        parts, address = here(request), await self._address(request)
-        begun = await asyncio.to_thread(privacy.begin, parts, address)
-        ended = await privacy.ended(parts, begun, privacy.WAIT)
-        page = {"address": address, "key": request.path_params["key"], "erasure": ended}
+        parts, address = workspace_context(request), await self._address(request)
+        requested = await asyncio.to_thread(parts.request_erasure, address)
+        erasure = await finished(parts.erasures, requested, ANSWER_SECONDS)
+        page = {"address": address, "key": request.path_params["key"], "erasure": erasure}
         return self.dashboard.page(request, "erase.html", page)
 
     async def _address(self, request: Request) -> str:
@@ -68,13 +68,13 @@ class Rights:
         key = request.path_params["key"]
         found = []
         if 0 < key < 2**64:
-            queries = here(request).queries
+            queries = workspace_context(request).queries
             found = await asyncio.to_thread(
                 queries.run, "recipient_messages", recipient=key, limit=1
             )
         if not found:
-            raise NotFoundError(f"recipient {key} is unknown")
+            raise NotFoundError("recipient", "no messages were sent to this recipient")
         address = str(found[0]["address"])
         if not address:  # who knows it can still ask by API and command line
-            raise NotFoundError(f"address of recipient {key} is not kept")
+            raise NotFoundError("recipient", "the email address of this recipient is not kept")
         return address

@@ -1,65 +1,47 @@
-"""Dashboard pages on which something is done: webhooks, and segments of recipients."""
+"""Dashboard pages of webhooks, with the log of their deliveries."""
 
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlencode
 
 import msgspec
-from starlette.datastructures import FormData, QueryParams
+from starlette.datastructures import FormData
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from app.events.webhooks import Webhook, Webhooks
+from app.events import webhook_config
+from app.events.webhooks import (
+    Webhook,
+    Webhooks,
+    delivery_out,
+)
+from app.model.errors import FieldError, NotFoundError
 from app.schemas import webhooks as acting
-from app.schemas.fields import (
-    SegmentName,
-)
-from app.schemas.followups import (
-    FollowUpIn,
-)
-from app.schemas.segments import Segment
-from app.stats import segments
-from app.stats.queries import NotFoundError
-from app.stats.segments import NAMED
-from app.web.api import followups as rules
-from app.web.api import webhooks
-from app.web.dashboard.pages import HEADERS, Dashboard, here
-from app.web.requests import RequestError, invalid, streamed
+from app.web.dashboard.form_fields import lines, problem_of
+from app.web.dashboard.pages import Dashboard, workspace_context
 
 LOGGED = 50  # deliveries on a page
-SHOWN = 50  # recipients of a segment
-OFFERED = 200  # newsletters to choose from
-FORMATS = {"csv": ("CSVWithNames", "text/csv"), "json": ("JSONEachRow", "application/x-ndjson")}
 
 
 @dataclass(frozen=True)
-class Actions:
-    """Pages of who is logged in."""
+class WebhookPages:
+    """For users who are logged in."""
 
     dashboard: Dashboard
 
     @property
     def routes(self) -> Sequence[Route]:
         """For the application's router."""
-        inside = self.dashboard.inside
-        one, rules = "/webhooks/{webhook_id}", "/webhooks/followups"
+        requires_login = self.dashboard.requires_login
+        one = "/webhooks/{webhook_id}"
         return (
-            Route("/webhooks", inside(self.list)),
-            Route("/webhooks", inside(self.add, "editor"), methods=["POST"]),
-            Route(rules, inside(self.rules)),
-            Route(rules, inside(self.follow, "editor"), methods=["POST"]),
-            Route(
-                f"{rules}/{{followup_id}}/remove", inside(self.unfollow, "editor"), methods=["POST"]
-            ),
-            Route(one, inside(self.one)),
-            Route(f"{one}/live", inside(self.live, live=True)),
-            Route(f"{one}/{{action}}", inside(self.act, "editor"), methods=["POST"]),
-            Route("/segments", inside(self.segment)),
-            Route("/segments", inside(self.save, "editor"), methods=["POST"]),
-            Route("/segments/export", inside(self.export)),
+            Route("/webhooks", requires_login(self.list)),
+            Route("/webhooks", requires_login(self.add, "editor"), methods=["POST"]),
+            Route(one, requires_login(self.one)),
+            Route(f"{one}/live", requires_login(self.live, live=True)),
+            Route(f"{one}/{{action}}", requires_login(self.act, "editor"), methods=["POST"]),
         )
 
     async def list(self, request: Request) -> Response:
@@ -69,8 +51,13 @@ class Actions:
     async def _list(
         self, request: Request, given: dict[str, Any], problem: str, status: int
     ) -> Response:
-        found = await asyncio.to_thread(here(request).webhooks.all)
-        page = {"hooks": found, "types": webhooks.WANTED, "given": given, "problem": problem}
+        found = await asyncio.to_thread(workspace_context(request).webhooks.all)
+        page = {
+            "hooks": found,
+            "types": webhook_config.EVENT_TYPES,
+            "given": given,
+            "problem": problem,
+        }
         return self.dashboard.page(request, "webhooks.html", page, status)
 
     async def add(self, request: Request) -> Response:
@@ -79,12 +66,11 @@ class Actions:
         given = _given(form)
         try:
             wanted = msgspec.convert(given, acting.WebhookIn)
-            webhooks.valid(wanted)
-        except (msgspec.ValidationError, RequestError) as error:
-            told = error if isinstance(error, RequestError) else invalid(error)
-            return await self._list(request, given, f"{told.field}: {told.detail}", 422)
-        filters = webhooks.filters_of(wanted)
-        parts = here(request)
+            webhook_config.valid(wanted)
+        except (msgspec.ValidationError, FieldError) as error:
+            return await self._list(request, given, problem_of(error), 422)
+        filters = webhook_config.filters_of(wanted)
+        parts = workspace_context(request)
         at = await asyncio.to_thread(parts.feed.last)
         hook = await asyncio.to_thread(parts.webhooks.add, wanted.url, filters, wanted.first, at)
         return RedirectResponse(f"/webhooks/{hook.id}", 303)
@@ -92,21 +78,24 @@ class Actions:
     async def one(self, request: Request) -> Response:
         """One webhook with its delivery log."""
         hook = await self._known(request)
-        page = await asyncio.to_thread(_log, here(request).webhooks, hook)
+        page = await asyncio.to_thread(_log, workspace_context(request).webhooks, hook)
         return self.dashboard.page(request, "webhook.html", page)
 
     async def live(self, request: Request) -> Response:
         """The log as it grows."""
-        hook, known = await self._known(request), here(request).webhooks
+        hook, known = await self._known(request), workspace_context(request).webhooks
         return self.dashboard.stream(
-            request, f"webhook {hook.id}", "webhook.html", ("log",),
+            request,
+            f"webhook {hook.id}",
+            "webhook.html",
+            ("log",),
             lambda: _log(known, known.get(hook.id) or hook),
-        )  # fmt: skip
+        )
 
     async def act(self, request: Request) -> Response:
         """Test, enable, replay or remove a webhook."""
         hook, action = await self._known(request), request.path_params["action"]
-        known = here(request).webhooks
+        known = workspace_context(request).webhooks
         if action == "remove":
             await asyncio.to_thread(known.remove, hook.id)
             return RedirectResponse("/webhooks", 303)
@@ -117,104 +106,21 @@ class Actions:
         elif action == "replay":
             await asyncio.to_thread(known.replay, hook.id)
         else:
-            raise NotFoundError(f"action {action!r} is unknown")
+            raise NotFoundError("action", f"action {action!r} is unknown")
         return RedirectResponse(f"/webhooks/{hook.id}", 303)
-
-    async def rules(self, request: Request) -> Response:
-        """Every follow-up, and a form for a new one."""
-        return await self._rules(request, {}, "", 200)
-
-    async def _rules(
-        self, request: Request, given: dict[str, Any], problem: str, status: int
-    ) -> Response:
-        parts = here(request)
-        found = await asyncio.to_thread(parts.followups.all)
-        urls = {hook.id: hook.url for hook in await asyncio.to_thread(parts.webhooks.all)}
-        page = {"followups": found, "urls": urls, "given": given, "problem": problem}
-        return self.dashboard.page(request, "followups.html", page, status)
-
-    async def follow(self, request: Request) -> Response:
-        """Make the form's follow-up, or say which field is wrong."""
-        form = await request.form()
-        named = ("name", "webhook_id", "when", "after_hours")
-        given = {name: str(form.get(name, "")).strip() for name in named}
-        listed = {name: _lines(form, name) for name in ("newsletters", "labels", "tags")}
-        try:
-            hours = {"after_hours": given["after_hours"] or 0}
-            wanted = msgspec.convert({**given, **hours, **listed}, FollowUpIn, strict=False)
-            parts = here(request)
-            await asyncio.to_thread(rules.make, parts.followups, parts.webhooks, parts.feed, wanted)
-        except (msgspec.ValidationError, RequestError) as error:
-            told = error if isinstance(error, RequestError) else invalid(error)
-            problem = f"{told.field}: {told.detail}"
-            return await self._rules(request, {**given, **listed}, problem, 422)
-        return RedirectResponse("/webhooks/followups", 303)
-
-    async def unfollow(self, request: Request) -> Response:
-        """Take a follow-up off."""
-        await asyncio.to_thread(here(request).followups.remove, request.path_params["followup_id"])
-        return RedirectResponse("/webhooks/followups", 303)
-
-    async def segment(self, request: Request) -> Response:
-        """Recipients by what they did: a form, and the first of them."""
-        query, queries = request.query_params, here(request).queries
-        wanted, problem = _segment(query)
-        asked = any(query.get(name) for name in (*NAMED, "clicked_tag", "since"))
-        rows = []
-        if asked and not problem:
-            rows = list(await asyncio.to_thread(segments.first, queries, wanted, SHOWN + 1))
-        given = {name: query.get(name, "") for name in (*NAMED, "clicked_tag", "since")}
-        kept = await asyncio.to_thread(here(request).saved.all)
-        offered = await asyncio.to_thread(queries.newsletters, limit=OFFERED)
-        page = {
-            "given": given, "problem": problem, "rows": rows[:SHOWN], "asked": asked,
-            "saved": {name: segment_url(one) for name, one in kept.items()}, "offered": offered,
-            "more": len(rows) > SHOWN,
-            "query": urlencode({name: value for name, value in given.items() if value}),
-        }  # fmt: skip
-        return self.dashboard.page(request, "segments.html", page, 422 if problem else 200)
-
-    async def save(self, request: Request) -> Response:
-        """Save the segment of the address under a name, or forget that name."""
-        form = await request.form()
-        name = str(form.get("name", "")).strip()
-        back = RedirectResponse(f"/segments?{request.url.query}", 303)
-        if form.get("forget"):
-            await asyncio.to_thread(here(request).saved.remove, name)
-            return back
-        wanted, problem = _segment(request.query_params)
-        try:
-            msgspec.convert(name, SegmentName)
-        except msgspec.ValidationError:
-            problem = problem or "A name has 1 to 100 characters."
-        if problem:
-            return self.dashboard.problem(request, 422, "That segment was not saved", problem)
-        await asyncio.to_thread(here(request).saved.put, name, wanted)
-        return back
-
-    async def export(self, request: Request) -> Response:
-        """The whole segment as a file."""
-        wanted, problem = _segment(request.query_params)
-        form = request.query_params.get("format", "csv")
-        if problem or form not in FORMATS:
-            told = problem or f"format must be one of {', '.join(FORMATS)}"
-            return self.dashboard.problem(request, 422, "That segment means nothing", told)
-        parts = segments.chunks(here(request).queries, wanted, FORMATS[form][0], form == "csv")
-        named = {"content-disposition": f'attachment; filename="segment.{form}"'}
-        return await streamed(parts, FORMATS[form][1], {**HEADERS, **named})
 
     async def _known(self, request: Request) -> Webhook:
         webhook_id = request.path_params["webhook_id"]
-        hook = await asyncio.to_thread(here(request).webhooks.get, webhook_id)
+        hook = await asyncio.to_thread(workspace_context(request).webhooks.get, webhook_id)
         if hook is None:
-            raise NotFoundError(f"webhook {webhook_id!r} is unknown")
+            raise NotFoundError("webhook_id", f"webhook {webhook_id!r} is unknown")
         return hook
 
 
 def _log(of: Webhooks, hook: Webhook) -> dict[str, Any]:
     entries = []
     for one in of.log(hook.id, 0, LOGGED):
-        shown = msgspec.structs.asdict(webhooks.delivery_out(one))
+        shown = msgspec.structs.asdict(delivery_out(one))
         shown["body"] = msgspec.json.format(one.body, indent=2).decode()
         entries.append(shown)
     return {"hook": hook, "entries": entries}
@@ -226,35 +132,10 @@ def _given(form: FormData) -> dict[str, Any]:
     verdict = str(form.get("verdict", ""))
     return {
         "url": str(form.get("url", "")).strip(),
-        "newsletters": _lines(form, "newsletters"),
+        "newsletters": lines(form, "newsletters"),
         "types": [str(value) for value in form.getlist("types")],
         "verdicts": [verdict] if verdict else [],
-        "labels": _lines(form, "labels"),
-        "tags": _lines(form, "tags"),
+        "labels": lines(form, "labels"),
+        "tags": lines(form, "tags"),
         "first": bool(form.get("first")),
     }
-
-
-def _lines(form: FormData, name: str) -> list[str]:
-    return [line.strip() for line in str(form.get(name, "")).splitlines() if line.strip()]
-
-
-def segment_url(segment: Segment) -> str:
-    """The address of the page that shows a segment."""
-    given = {name: getattr(segment, name) for name in NAMED}
-    given["clicked_tag"] = " ".join(segment.clicked_tag)
-    given["since"] = segment.since.date().isoformat() if segment.since else ""
-    return f"/segments?{urlencode({name: value for name, value in given.items() if value})}"
-
-
-def _segment(query: QueryParams) -> tuple[Segment, str]:
-    """The segment, or what is wrong with it."""
-    given: dict[str, object] = {name: query[name] for name in NAMED if query.get(name)}
-    given["clicked_tag"] = query.get("clicked_tag", "").replace(",", " ").split()
-    if since := query.get("since"):
-        given["since"] = f"{since}T00:00:00Z" if len(since) == 10 else since
-    try:
-        return msgspec.convert(given, Segment), ""
-    except msgspec.ValidationError as error:
-        message, _, path = str(error).partition(" - at `$.")
-        return Segment(), f"{path.rstrip('`').partition('[')[0].replace('_', ' ')}: {message}"

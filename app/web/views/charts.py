@@ -31,7 +31,7 @@ class Column(NamedTuple):
         return max(self.human_opens + self.machine_opens, self.human_clicks + self.machine_clicks)
 
     @property
-    def told(self) -> str:
+    def summary(self) -> str:
         """The figures in words."""
         names = ("opens", "opens by machines", "clicks", "clicks by machines")
         hits = [f"{n:,} {name}" for n, name in zip(self, names, strict=True) if n]

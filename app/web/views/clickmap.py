@@ -13,12 +13,13 @@ import nh3
 
 from app.experiments.variants import NONE
 from app.links import identity
-from app.messages.templates import Mailing, Sample
+from app.messages.templates import SampleMail, TemplateStore
+from app.model.errors import NotFoundError
 from app.rewriting.html import compile_html
 from app.rewriting.links import Link, Options
 from app.schemas.stats import LinkStats
 from app.stats.filters import Filters
-from app.stats.queries import NotFoundError, Queries
+from app.stats.queries import Queries
 
 HEADERS = {
     "content-security-policy": (
@@ -62,10 +63,10 @@ class Spot(NamedTuple):
 
 
 def page(
-    queries: Queries, mailing: Mailing, newsletter_id: str, filters: Filters
+    queries: Queries, mailing: TemplateStore, newsletter_id: str, filters: Filters
 ) -> dict[str, Any]:
     """The click map's page. Raises NotFoundError."""
-    links = queries.links(newsletter_id, filters.parts)
+    links = queries.links(newsletter_id, filters.hit_filters)
     named = {link.id: link for link in links}
     placed = {(link.id, place.position): place for link in links for place in link.positions}
     rows = [
@@ -82,21 +83,21 @@ def page(
 
 
 def mail(
-    queries: Queries, mailing: Mailing, newsletter_id: str, filters: Filters, public_url: str
+    queries: Queries, mailing: TemplateStore, newsletter_id: str, filters: Filters, public_url: str
 ) -> str:
     """The frame's document. Raises NotFoundError where no mail is kept."""
     sample = _sample(queries, mailing, newsletter_id, filters)
     if sample is None:
-        raise NotFoundError(f"newsletter {newsletter_id!r} has no mail to show")
-    links = queries.links(newsletter_id, filters.parts)
+        raise NotFoundError("newsletter_id", f"newsletter {newsletter_id!r} has no mail to show")
+    links = queries.links(newsletter_id, filters.hit_filters)
     return document(sample, spots(queries, newsletter_id, filters, links), public_url)
 
 
 def _sample(
-    queries: Queries, mailing: Mailing, newsletter_id: str, filters: Filters
-) -> Sample | None:
+    queries: Queries, mailing: TemplateStore, newsletter_id: str, filters: Filters
+) -> SampleMail | None:
     """The mail of the variant that the filters ask for, where it has one of its own."""
-    bound = queries.filtered(queries.key(newsletter_id), filters.parts)
+    bound = queries.filtered(queries.key(newsletter_id), filters.hit_filters)
     return mailing.shown(newsletter_id, int(bound["variant"] or NONE))
 
 
@@ -104,7 +105,7 @@ def spots(
     queries: Queries, newsletter_id: str, filters: Filters, links: Sequence[LinkStats]
 ) -> list[Spot]:
     """Every place's rank and share among the messages that clicked, as the filters leave them."""
-    clicks = getattr(queries.stats(newsletter_id, filters.parts).clicks, filters.show).unique
+    clicks = getattr(queries.stats(newsletter_id, filters.hit_filters).clicks, filters.show).unique
     counted = [
         (getattr(place, filters.show).unique, place.position, link.id)
         for link in links
@@ -118,7 +119,7 @@ def spots(
     ]
 
 
-def document(sample: Sample, places: list[Spot], public_url: str) -> str:
+def document(sample: SampleMail, places: list[Spot], public_url: str) -> str:
     """A whole HTML document of the mail, inert. A place counts for the link that has it here.
 
     Where merge fields make a link another one for each recipient, it counts for the first of them.

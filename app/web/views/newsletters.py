@@ -9,9 +9,10 @@ from app.events import experiment_worker
 from app.experiments.experiments import Experiments
 from app.experiments.significance import Interval, Rate, difference, holm, p_value
 from app.experiments.variants import UNNAMED
+from app.model.errors import NotFoundError
 from app.schemas.stats import AgentStats, LinkStats, Split
 from app.stats.filters import STEPS, Filters, Show
-from app.stats.queries import SLOTS, NotFoundError, Queries, Step, utc
+from app.stats.queries import SLOTS, Queries, Step, utc
 from app.storage.clickhouse import Row
 from app.web.views import charts
 
@@ -60,8 +61,13 @@ def newsletters(queries: Queries, filters: Filters) -> dict[str, Any]:
         lines[slot["newsletter"]][slot["slot"]] = slot[f"{filters.show}_total"]
     whole = rows[0] if rows else {}
     names = (
-        "messages", "opens_tracked", "clicks_tracked", "opened", "clicked", "unsubscribes",
-    )  # fmt: skip
+        "messages",
+        "opens_tracked",
+        "clicks_tracked",
+        "opened",
+        "clicked",
+        "unsubscribes",
+    )
     totals = {name: whole.get(f"{name}_in_all", 0) for name in names}
     return {
         "filters": filters,
@@ -89,7 +95,7 @@ def tags(queries: Queries, filters: Filters) -> dict[str, Any]:
 
 def newsletter(queries: Queries, newsletter_id: str, filters: Filters) -> dict[str, Any]:
     """The page of one newsletter."""
-    show, parts = filters.show, filters.parts
+    show, parts = filters.show, filters.hit_filters
     found = queries.newsletter(newsletter_id)
     stats = queries.stats(newsletter_id, parts)
     links = queries.links(newsletter_id, parts)
@@ -126,7 +132,7 @@ def experiment(queries: Queries, experiments: Experiments, newsletter_id: str) -
     newsletter = queries.newsletter(newsletter_id)
     found = experiments.get(queries.key(newsletter_id))
     if found is None:
-        raise NotFoundError(f"newsletter {newsletter_id!r} has no experiment")
+        raise NotFoundError("newsletter_id", f"newsletter {newsletter_id!r} has no experiment")
     figures = experiment_worker.current(queries, found)
     first = figures.arms[0].variant
     against = {pair.variant: pair for pair in figures.comparisons if pair.against == first}
@@ -155,21 +161,22 @@ def chips(filters: Filters, links: Sequence[LinkStats]) -> dict[str, str]:
     named = {link.id: link.title for link in links}
     return {
         name: named.get(value, value) if name == "link" else value
-        for name, value in filters.parts.items()
+        for name, value in filters.hit_filters.items()
     }
 
 
 def _timeline(
     queries: Queries, newsletter_id: str, filters: Filters, last: datetime | None
 ) -> dict[str, Any]:
-    sent, now = queries.sent(newsletter_id, filters.parts), datetime.now(UTC)
+    sent, now = queries.sent(newsletter_id, filters.hit_filters), datetime.now(UTC)
     first = utc(sent["first_at"]) if sent["messages"] else last or now
     starts, step = shown = charts.window(first, last or now, now, STEPS[filters.step])
-    points = queries.timeline(newsletter_id, starts[0], shown.end, step, filters.parts)
+    points = queries.timeline(newsletter_id, starts[0], shown.end, step, filters.hit_filters)
     found = {point.at: _column(point, filters.show) for point in points}
     columns = [found.get(at, charts.Column(0, 0, 0, 0)) for at in starts]
     titles = [
-        f"{when(at, step)} UTC: {column.told}" for at, column in zip(starts, columns, strict=True)
+        f"{when(at, step)} UTC: {column.summary}"
+        for at, column in zip(starts, columns, strict=True)
     ]
     return {
         "step": step,
@@ -191,13 +198,19 @@ def _variants(queries: Queries, newsletter_id: str, show: Show) -> list[Variant]
     chances = [None, *holm([p_value(rates[0], rate) for rate in rates[1:]])]
     return [
         Variant(
-            name or None, name or UNNAMED, row["messages"], row["opens_tracked"],
-            row["clicks_tracked"], row["opened"], row["clicked"],
-            None if chance is None else rate.value - rates[0].value,
-            None if chance is None else difference(rate, rates[0]), chance,
+            name=name or None,
+            value=name or UNNAMED,
+            messages=row["messages"],
+            opens_tracked=row["opens_tracked"],
+            clicks_tracked=row["clicks_tracked"],
+            opened=row["opened"],
+            clicked=row["clicked"],
+            apart=None if chance is None else rate.value - rates[0].value,
+            interval=None if chance is None else difference(rate, rates[0]),
+            chance=chance,
         )
         for (name, row), rate, chance in zip(named, rates, chances, strict=True)
-    ]  # fmt: skip
+    ]
 
 
 def _column(step: Step, show: Show) -> charts.Column:
@@ -220,10 +233,12 @@ def _ranking(found: Sequence[AgentStats], part: str, show: Show) -> list[Share]:
     ranked = [
         Share(
             (name.capitalize() if part == "device" else name) or f"Unknown {part}",
-            name or "-", hits, hits / whole,
+            name or "-",
+            hits,
+            hits / whole,
         )
         for name, hits in counted[:RANKED]
-    ]  # fmt: skip
+    ]
     if others := sum(hits for _, hits in counted[RANKED:]):
         ranked.append(Share("Others", "", others, others / whole))
     return ranked

@@ -5,7 +5,7 @@ from typing import Any
 
 from jinja2_fragments.starlette import Jinja2Blocks
 
-from app.settings.settings import ROOT
+from app.paths import ROOT
 from app.stats.filters import PERIODS, SHOWN, STEPS
 from app.web.views import charts, compare, urls
 from app.web.views.newsletters import when

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from functools import cache
 from urllib.parse import quote, urlencode
 
-from app.settings.settings import resource
+from app.paths import resource
 from app.stats.filters import Filters
 
 UNFILTERED = Filters()

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from app.demo import agents
-from app.model.records import Hit, encode, new_id, newsletter_key
+from app.model.ids import new_id, newsletter_key
+from app.model.records import Hit, encode
 from tests.support.paths import ROOT
 from tests.support.service import Service, tracked_urls
 
@@ -23,9 +24,13 @@ def reclassify(data_dir: Path, *words: str) -> subprocess.CompletedProcess[str]:
     env = {k: v for k, v in os.environ.items() if not k.startswith("MAILWAKE_")}
     return subprocess.run(
         [sys.executable, "-m", "app", "reclassify", "--data-dir", str(data_dir), *words],
-        env={**env, **KEPT, "COLUMNS": "200"}, cwd=ROOT, capture_output=True, text=True,
-        check=False, timeout=120,
-    )  # fmt: skip
+        env={**env, **KEPT, "COLUMNS": "200"},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
 
 
 def test_the_running_service_does_the_work(service: Service) -> None:
@@ -56,10 +61,19 @@ def test_without_a_service_the_command_does_it(tmp_path: Path) -> None:
     with Service(folder, **KEPT) as service:
         message = new_id(OLD).hex()
         lines = [
-            Hit("click", OLD + n * 100, "default", key, message, 7, n, user_agent=agents.CHROME,
-                address="192.0.2.1")
+            Hit(
+                "click",
+                OLD + n * 100,
+                "default",
+                key,
+                message,
+                7,
+                n,
+                user_agent=agents.CHROME,
+                address="192.0.2.1",
+            )
             for n in range(2)
-        ]  # fmt: skip
+        ]
         for hit in lines:
             (folder / "journal" / f"{uuid.UUID(bytes=new_id())}.seg").write_bytes(encode(hit))
         service.drained()

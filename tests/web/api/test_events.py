@@ -56,9 +56,13 @@ def test_an_event_says_who_did_what_and_how_sure_that_is(service: Service) -> No
     links = service.get("/v1/newsletters/evented/links")["links"]
     (boots,) = [link["id"] for link in links if link["label"] == "Boots"]
     assert clicked["link"] == {
-        "id": boots, "name": "", "label": "Boots", "url": "https://example.com/a", "position": 0,
+        "id": boots,
+        "name": "",
+        "label": "Boots",
+        "url": "https://example.com/a",
+        "position": 0,
         "tags": ["boots"],
-    }  # fmt: skip
+    }
     assert opened["link"] is None
     assert re.fullmatch(r"evt_[0-9a-f]{32}_\d+", clicked["id"]) and clicked["id"] != opened["id"]
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT[\d:.]+Z", clicked["occurred_at"])
@@ -99,9 +103,13 @@ def test_filters_leave_what_they_name(
 
 def test_what_is_asked_wrongly_is_named(service: Service) -> None:
     for query, field in (
-        ("after=x", "after"), ("after=999999.1", "after"), ("type=click", "type"),
-        ("verdict=robot", "verdict"), ("link=-1", "link"), ("limit=0", "limit"),
-    ):  # fmt: skip
+        ("after=x", "after"),
+        ("after=999999.1", "after"),
+        ("type=click", "type"),
+        ("verdict=robot", "verdict"),
+        ("link=-1", "link"),
+        ("limit=0", "limit"),
+    ):
         for path in ("/v1/events", "/v1/events/stream"):
             if (path, field) != ("/v1/events/stream", "limit"):
                 answer = service.client.get(f"{path}?{query}")

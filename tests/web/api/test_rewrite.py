@@ -230,8 +230,13 @@ def test_a_bad_line_gets_an_error_with_its_number_and_the_rest_goes_on(
     assert answer.headers["content-type"].startswith("application/x-ndjson")
     out = [json.loads(line) for line in answer.text.splitlines()]
     assert [item.get("recipient", item.get("line")) for item in out] == [
-        "a@example.com", 2, 4, "b@example.com", 6, "c@example.com",
-    ]  # fmt: skip
+        "a@example.com",
+        2,
+        4,
+        "b@example.com",
+        6,
+        "c@example.com",
+    ]
     assert out[2]["field"] == "recipient"
     assert out[4]["status"] == 413
     service.drained()
@@ -272,21 +277,25 @@ PERSONAL = (
 
 def test_values_make_personal_links_that_count(service: Service, mailwake: Mailwake) -> None:
     kept = mailwake.keep_template(
-        "personal", PERSONAL, text="Dear *|name|*: https://example.com/{{parcel}}",
+        "personal",
+        PERSONAL,
+        text="Dear *|name|*: https://example.com/{{parcel}}",
         tracking={"text": True},
-    )  # fmt: skip
+    )
     assert kept.fields == ["mail", "name", "parcel", "site"]
     assert [link.reason for link in kept.links] == ["placeholder"] * 3
     recipients = [
         {
             "recipient": f"{n}@example.com",
             "values": {
-                "name": f"Ann <{n}>", "parcel": f"{n}/b", "mail": f"{n}@example.com",
+                "name": f"Ann <{n}>",
+                "parcel": f"{n}/b",
+                "mail": f"{n}@example.com",
                 "site": "https://example.org/a?b=c d" if n else "javascript:alert(1)",
             },
         }
         for n in range(3)
-    ]  # fmt: skip
+    ]
     made = list(mailwake.messages("personal", recipients))
     for n, mail in enumerate(made):
         assert isinstance(mail, MessageOut)
@@ -327,8 +336,14 @@ def test_a_line_without_a_value_is_an_error_that_names_it_and_records_nothing(
     ]
     made = list(mailwake.messages("holes", lines))
     assert [mail.line if isinstance(mail, LineError) else mail.recipient for mail in made] == [
-        "a@example.com", 2, 3, 4, 5, 6, "g@example.com",
-    ]  # fmt: skip
+        "a@example.com",
+        2,
+        3,
+        4,
+        5,
+        6,
+        "g@example.com",
+    ]
     assert isinstance(made[1], LineError) and (made[1].status, made[1].field) == (
         422,
         "values.mail",

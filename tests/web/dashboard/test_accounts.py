@@ -13,7 +13,7 @@ from app.auth.api_keys import Keys
 from app.auth.login_guard import FREE_TRIES
 from app.auth.users import Users
 from app.demo import agents
-from app.settings.settings import load
+from app.settings.load import load
 from app.storage.state_db import open_state
 from app.web.dashboard.forms import FORM, SESSION, csrf
 from tests.support.service import Service
@@ -81,9 +81,7 @@ def test_the_first_password_needs_no_other_and_the_next_does(house: House) -> No
         answer = house.send(ann, "/account", "/account/password", password=ANOTHER, **current)
         assert answer.status_code == 403
         assert "current password: is another one" in answer.text
-    answer = house.send(
-        ann, "/account", "/account/password", password=ANOTHER, current=PASSWORD
-    )  # fmt: skip
+    answer = house.send(ann, "/account", "/account/password", password=ANOTHER, current=PASSWORD)
     assert answer.status_code == 303
     for password, status in ((PASSWORD, 403), (ANOTHER, 303)):
         assert house.login(house.visitor(), "ann", password).status_code == status
@@ -107,11 +105,9 @@ def test_whoever_found_a_session_cannot_guess_the_password(house: House) -> None
     for _ in range(FREE_TRIES):
         answer = house.send(
             thief, "/account", "/account/password", password=ANOTHER, current="a guess"
-        )  # fmt: skip
+        )
         assert answer.status_code == 403
-    answer = house.send(
-        thief, "/account", "/account/password", password=ANOTHER, current=PASSWORD
-    )  # fmt: skip
+    answer = house.send(thief, "/account", "/account/password", password=ANOTHER, current=PASSWORD)
     assert answer.status_code == 429 and "Too many tries. Wait " in answer.text
     del thief.cookies[SESSION]
     assert house.login(thief, "bob", PASSWORD).status_code == 429  # the same tries
@@ -230,8 +226,10 @@ def test_a_link_that_is_only_looked_at_goes_on_working(house: House) -> None:
 def test_nobody_changes_their_own_access(house: House) -> None:
     admin = house.somebody("jan", "admin")
     for fields in (
-        {"action": "remove"}, {"action": "role", "role": "viewer"}, {"action": "link"},
-    ):  # fmt: skip
+        {"action": "remove"},
+        {"action": "role", "role": "viewer"},
+        {"action": "link"},
+    ):
         answer = house.send(admin, "/access", "/access/users/change", user="jan", **fields)
         assert answer.status_code == 422
         assert "user: nobody changes their own access" in answer.text
@@ -262,11 +260,13 @@ def test_an_administrator_sees_and_changes_the_own_workspace_only(house: House) 
 
 
 FORMS: tuple[tuple[str, dict[str, str]], ...] = (
-    ("/logout", {}), ("/account/password", {"password": PASSWORD}), ("/account/sessions/end", {}),
+    ("/logout", {}),
+    ("/account/password", {"password": PASSWORD}),
+    ("/account/sessions/end", {}),
     ("/access/keys", {"name": "stolen", "scopes": "admin"}),
     ("/access/users", {"name": "stolen", "role": "admin"}),
     ("/access/users/change", {"user": "ned", "action": "remove"}),
-)  # fmt: skip
+)
 
 
 def test_a_form_without_this_sessions_token_changes_nothing(house: House) -> None:
@@ -274,9 +274,13 @@ def test_a_form_without_this_sessions_token_changes_nothing(house: House) -> Non
     house.somebody("ned")
     key, _ = _keys(house).add("default", "stays", ["read"], "")
     tokens: list[dict[str, str]] = [
-        {}, {"csrf": ""}, {"csrf": "x" * 32}, {"csrf": csrf("")},
-        {"csrf": csrf(other.cookies[SESSION])}, {"csrf": csrf(admin.cookies[FORM])},
-    ]  # fmt: skip
+        {},
+        {"csrf": ""},
+        {"csrf": "x" * 32},
+        {"csrf": csrf("")},
+        {"csrf": csrf(other.cookies[SESSION])},
+        {"csrf": csrf(admin.cookies[FORM])},
+    ]
     before = _rows(house)
     for path, fields in (*FORMS, ("/access/keys/revoke", {"key": key.id})):
         for token in tokens:
@@ -334,7 +338,8 @@ def _rows(house: House) -> list[object]:
         return [
             connection.exec_driver_sql(f"SELECT {columns} FROM {table} ORDER BY 1").fetchall()
             for table, columns in (
-                ("users", "name, role, password"), ("sessions", "id, user"),
+                ("users", "name, role, password"),
+                ("sessions", "id, user"),
                 ("api_keys", "id, revoked"),
             )
-        ]  # fmt: skip
+        ]

@@ -4,14 +4,20 @@ import pytest
 from starlette.requests import Request
 from starlette.responses import Response
 
-from app.web.dashboard.forms import cookie, csrf, local_path, set_cookie
+from app.web.dashboard.cookies import cookie, set_cookie
+from app.web.dashboard.forms import csrf, local_path
 
 
 def request(scheme: str, cookies: str = "") -> Request:
     scope: dict[str, Any] = {
-        "type": "http", "scheme": scheme, "path": "/", "query_string": b"", "method": "GET",
-        "server": ("mailwake.example", 443), "headers": [(b"cookie", cookies.encode())],
-    }  # fmt: skip
+        "type": "http",
+        "scheme": scheme,
+        "path": "/",
+        "query_string": b"",
+        "method": "GET",
+        "server": ("mailwake.example", 443),
+        "headers": [(b"cookie", cookies.encode())],
+    }
     return Request(scope)
 
 
@@ -35,8 +41,15 @@ def test_a_forms_token_follows_from_its_cookie_and_does_not_give_it_away() -> No
 
 @pytest.mark.parametrize(
     ("path", "leads"),
-    [("/tags?x=1", "/tags?x=1"), ("//evil.example", "/"), ("/\\evil.example", "/"),
-     ("https://evil.example", "/"), ("javascript:x", "/"), ("/a\nb", "/"), ("", "/")],
-)  # fmt: skip
+    [
+        ("/tags?x=1", "/tags?x=1"),
+        ("//evil.example", "/"),
+        ("/\\evil.example", "/"),
+        ("https://evil.example", "/"),
+        ("javascript:x", "/"),
+        ("/a\nb", "/"),
+        ("", "/"),
+    ],
+)
 def test_after_login_nobody_leaves_the_site(path: str, leads: str) -> None:
     assert local_path(path) == leads

@@ -12,7 +12,7 @@ from app.web.dashboard.live import Fragments, Live, partials
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(live_module, "TICK", 0.01)
+    monkeypatch.setattr(live_module, "QUIET_ROUND_SECONDS", 0.01)
 
 
 class Board:

@@ -7,7 +7,7 @@ import httpx2
 import pytest
 
 from app.demo import agents
-from app.settings.settings import resource
+from app.paths import resource
 from app.stats.filters import Filters
 from app.web.dashboard.forms import FORM, SESSION, csrf
 from app.web.views.urls import asset, page_url

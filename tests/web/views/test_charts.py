@@ -14,7 +14,7 @@ COLUMNS = st.lists(st.builds(Column, COUNT, COUNT, COUNT, COUNT), max_size=80)
 def test_every_bar_lies_inside_the_drawing_and_is_as_tall_as_its_figure(
     columns: list[Column],
 ) -> None:
-    titles = [f"<{n}> & {column.told}" for n, column in enumerate(columns)]
+    titles = [f"<{n}> & {column.summary}" for n, column in enumerate(columns)]
     svg = ET.fromstring(timeline(columns, titles))
     assert [title.text for title in svg.iter("title")] == titles
     bars = [shape for shape in svg.iter("rect") if "x" in shape.attrib]

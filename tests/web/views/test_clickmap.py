@@ -11,21 +11,36 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.links import identity
-from app.messages.templates import Sample
+from app.messages.templates import SampleMail
 from app.web.views.clickmap import HEADERS, Spot, document
 from tests.support.service import Service, paths, tracked_urls
 
 OURS = "https://click.example.com"
 HOSTILE = [
-    "<script>alert(1)</script>", "<img src=x onerror=alert(1)>", "<svg onload=alert(1)><a href=x>",
-    "<a href=javascript:alert(1)>x</a>", "<iframe src=//evil.example></iframe>",
-    "<style><img src=x onerror=alert(1)></style>", "</style><script>alert(1)</script>",
-    "<form action=//evil.example><input name=a><button>", "<meta http-equiv=refresh content=0>",
-    "<base href=//evil.example>", "<link rel=stylesheet href=//evil.example>", "<!--", "<math>",
-    "<noscript><p title='</noscript><img src=x onerror=alert(1)>'>", "<template><script>x",
-    "<a href='https://map.invalid/c/x/7' onclick=alert(1)>forged</a>", "<textarea>", "<plaintext>",
-    '<a href="https://example.com/">', "</a>", "<table><tr><td>", "<object data=x>", "\0",
-]  # fmt: skip
+    "<script>alert(1)</script>",
+    "<img src=x onerror=alert(1)>",
+    "<svg onload=alert(1)><a href=x>",
+    "<a href=javascript:alert(1)>x</a>",
+    "<iframe src=//evil.example></iframe>",
+    "<style><img src=x onerror=alert(1)></style>",
+    "</style><script>alert(1)</script>",
+    "<form action=//evil.example><input name=a><button>",
+    "<meta http-equiv=refresh content=0>",
+    "<base href=//evil.example>",
+    "<link rel=stylesheet href=//evil.example>",
+    "<!--",
+    "<math>",
+    "<noscript><p title='</noscript><img src=x onerror=alert(1)>'>",
+    "<template><script>x",
+    "<a href='https://map.invalid/c/x/7' onclick=alert(1)>forged</a>",
+    "<textarea>",
+    "<plaintext>",
+    '<a href="https://example.com/">',
+    "</a>",
+    "<table><tr><td>",
+    "<object data=x>",
+    "\0",
+]
 
 
 class Reader(HTMLParser):
@@ -48,7 +63,7 @@ def test_links_with_merge_fields_have_their_place() -> None:
         '<a href="https://x.example/{{id}}">{{name}}</a><a href="{{url}}">b</a><a href="{x}">c</a>'
     )
     places = [Spot(0, 1, 0.5, "0" * 16), Spot(0, 2, 0.25, "1" * 16)]
-    page = document(Sample(html), places, OURS)
+    page = document(SampleMail(html), places, OURS)
     links = [attributes.get("href") for tag, attributes in read(page) if tag == "a"]
     assert links == ["#link-0", "#link-1", None]
     assert re.findall(r'#link-0"\]::before{content:"(\d)', page) == ["1"]
@@ -57,13 +72,24 @@ def test_links_with_merge_fields_have_their_place() -> None:
 @given(st.lists(st.sampled_from(HOSTILE) | st.text(max_size=20), max_size=12))
 def test_nothing_hostile_is_left(pieces: list[str]) -> None:
     allowed = {"html", "head", "meta", "title", "body"}
-    seen = read(document(Sample("".join(pieces)), [], OURS))
+    seen = read(document(SampleMail("".join(pieces)), [], OURS))
     assert [tag for tag, _ in seen].count("meta") == 1
     for tag, attributes in seen:
         assert tag not in {
-            "script", "iframe", "form", "input", "base", "link", "object", "svg", "math",
-            "textarea", "template", "noscript", "button",
-        }, tag  # fmt: skip
+            "script",
+            "iframe",
+            "form",
+            "input",
+            "base",
+            "link",
+            "object",
+            "svg",
+            "math",
+            "textarea",
+            "template",
+            "noscript",
+            "button",
+        }, tag
         assert not any(name.startswith("on") for name in attributes)
         if tag == "a" and "href" in attributes:
             assert re.fullmatch(r"#link-\d+", attributes["href"] or "")
@@ -78,7 +104,7 @@ def test_each_link_carries_its_rank_and_share() -> None:
     a = identity.shown_id(identity.identify("https://example.com/a").link)
     other = identity.shown_id(identity.identify("https://example.com/b").link)
     spots = [Spot(3, 1, 0.5, a), Spot(5, 0, 0, a), Spot(3, 2, 0.25, other), Spot(5, 3, 0.2, other)]
-    html = document(Sample(mail, first_link=3), spots, OURS)
+    html = document(SampleMail(mail, first_link=3), spots, OURS)
     links = [attributes.get("href") for tag, attributes in read(html) if tag == "a"]
     assert links == ["#link-3", None, "#link-5"]
     assert 'a[href="#link-3"]::before{content:"1 \\B7  50%"}' in html
@@ -102,7 +128,7 @@ def test_pixels_are_taken_out_and_pictures_are_not(pixel: str) -> None:
     picture = '<img src="https://shop.example/boots.png" width="100" alt="Boots">'
     sources = [
         attributes.get("src")
-        for tag, attributes in read(document(Sample(picture + pixel), [], OURS))
+        for tag, attributes in read(document(SampleMail(picture + pixel), [], OURS))
         if tag == "img"
     ]
     assert [source for source in sources if source] == ["https://shop.example/boots.png"]
@@ -112,7 +138,7 @@ def test_real_mail_keeps_its_words(shared: Path) -> None:
     for path in sorted((shared / "corpus").rglob("*.html"))[:60]:
         html = path.read_bytes().decode("utf-8", "replace")
         if "<a" in html and len(html) < 200_000:
-            assert len(document(Sample(html), [], OURS)) > 200
+            assert len(document(SampleMail(html), [], OURS)) > 200
 
 
 @pytest.fixture

@@ -1,0 +1,27 @@
+"""Bodies and signatures of webhooks (Standard Webhooks)."""
+
+import base64
+import hashlib
+import hmac
+from datetime import datetime
+
+import msgspec
+
+
+def sent_as(event_type: str, at: datetime, data: msgspec.Struct) -> bytes:
+    """A body, the same bytes at every attempt."""
+    stamp = at.isoformat().replace("+00:00", "Z")
+    return msgspec.json.encode({"type": event_type, "timestamp": stamp, "data": data})
+
+
+def headers(secret: str, event_id: str, at: int, sent: bytes) -> dict[str, str]:
+    """Signature v1: HMAC-SHA-256 of id, timestamp and body (Standard Webhooks)."""
+    key = base64.b64decode(secret.removeprefix("whsec_"))
+    digest = hmac.new(key, f"{event_id}.{at}.".encode() + sent, hashlib.sha256).digest()
+    return {
+        "webhook-id": event_id,
+        "webhook-timestamp": str(at),
+        "webhook-signature": f"v1,{base64.b64encode(digest).decode()}",
+        "content-type": "application/json",
+        "user-agent": "Mailwake-Webhooks",
+    }

@@ -1,0 +1,85 @@
+"""Notes on disk of the messages whose hits wait to be settled."""
+
+import logging
+import os
+import secrets
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+import msgspec
+
+from app.model.records import Hit
+from app.storage.journal_segments import DONE
+
+log = logging.getLogger(__name__)
+
+PARTIAL = "corrections.tmp"
+
+
+class TouchedSpan(msgspec.Struct):
+    """The newsletters of one workspace that a segment has hits of, and when those were (ms)."""
+
+    workspace: str
+    newsletters: list[int]
+    start: int
+    end: int
+
+
+def origin(folder: Path) -> int:
+    """The data folder's number, drawn once. Two that share a database draw the same too seldom."""
+    path = folder / "origin"
+    while True:
+        try:
+            return int(path.read_text())
+        except FileNotFoundError:
+            partial = folder / f"origin.{os.getpid()}.{secrets.token_hex(4)}"
+            partial.write_text(str(1 + secrets.randbelow(2**32 - 1)))
+            try:
+                os.link(partial, path)  # fails where another process was first
+            except FileExistsError:
+                pass
+            finally:
+                partial.unlink()
+
+
+def touch(folder: Path, segment_id: str, hits: Iterable[Hit]) -> None:
+    """Note what a loaded segment touched; without a click nothing can change."""
+    found: dict[str, list[Hit]] = {}
+    for hit in hits:
+        found.setdefault(hit.workspace, []).append(hit)
+    spans = [
+        TouchedSpan(
+            workspace,
+            sorted({hit.newsletter for hit in theirs}),
+            min(hit.at for hit in theirs),
+            max(hit.at for hit in theirs),
+        )
+        for workspace, theirs in found.items()
+        if any(hit.kind == "click" for hit in theirs)
+    ]
+    if spans:
+        partial = folder / f"{segment_id}.tmp"
+        partial.write_bytes(msgspec.json.encode(spans))
+        partial.rename(folder / (segment_id + DONE))
+
+
+def merged_spans(paths: Iterable[Path]) -> list[TouchedSpan]:
+    """Returns one span for each workspace."""
+    by_workspace: dict[str, TouchedSpan] = {}
+    for path in paths:
+        try:
+            spans = msgspec.json.decode(path.read_bytes(), type=list[TouchedSpan])
+        except msgspec.DecodeError as error:  # cut off by a power loss; reclassify it
+            log.error("%s is not settled: %s", path.name, error)
+            continue
+        for span in spans:
+            known = by_workspace.setdefault(span.workspace, span)
+            known.newsletters = sorted({*known.newsletters, *span.newsletters})
+            known.start, known.end = min(known.start, span.start), max(known.end, span.end)
+    return list(by_workspace.values())
+
+
+def age_seconds(path: Path) -> float:
+    """Returns the time since a note was written."""
+    return time.time() - path.stat().st_mtime

@@ -1,0 +1,75 @@
+"""Loads settings from the environment, `.env` and files of secrets."""
+
+import json
+import os
+import secrets
+from typing import Any
+
+from pydantic import ValidationError
+
+from app.files import write_private
+from app.settings import secret_files
+from app.settings.settings import PREFIX, Settings, SettingsError
+
+
+def load(**overrides: Any) -> Settings:
+    """Read the settings; `overrides` are the command line's flags and win.
+
+    Raises SettingsError naming each wrong variable; secret values are never repeated in it.
+    """
+    given = {k: v for k, v in overrides.items() if v is not None}
+    try:
+        return Settings(**{**secret_files.read(), **given})
+    except secret_files.SecretFileError as error:
+        raise SettingsError(str(error)) from None
+    except ValidationError as error:
+        lines = [
+            f"{PREFIX}{str(item['loc'][0]).upper()}: {message}" if item["loc"] else message
+            for item in error.errors(include_input=False)
+            for message in [item["msg"].removeprefix("Value error, ")]
+        ]
+        raise SettingsError("\n".join(lines)) from None
+
+
+def unknown_variables() -> list[str]:
+    """MAILWAKE_* variables of the environment that name no setting: mostly misspelt ones."""
+    known = {PREFIX + name.upper() for name in Settings.model_fields}
+    known.update(secret_files.VARIABLES.values())
+    return sorted(k for k in os.environ if k.upper().startswith(PREFIX) and k.upper() not in known)
+
+
+CUT_OFF = ("restoring", "restored")  # folders in DATA_DIR that a restore leaves when it is killed
+
+
+GENERATED = ("secret_keys", "recipient_key")
+
+
+def with_secrets(settings: Settings) -> Settings:
+    """Make DATA_DIR (0700) and fill in empty secrets from its `secrets.json` (0600).
+
+    What the file lacks is generated once and kept. Raises SettingsError naming the path.
+    """
+    folder = settings.data_dir
+    path = folder / "secrets.json"
+    if any((folder / name).is_dir() for name in CUT_OFF):
+        raise SettingsError(f"{PREFIX}DATA_DIR: {folder}: a restore was cut off; repeat it")
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        stored: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"{PREFIX}DATA_DIR: cannot use {path}: {error}") from None
+    if not isinstance(stored, dict):
+        raise SettingsError(f"{PREFIX}DATA_DIR: {path} must hold a JSON object")
+    fresh = {
+        "secret_keys": [secrets.token_urlsafe(32)],
+        "recipient_key": secrets.token_urlsafe(32),
+    }
+    missing = {name: fresh[name] for name in GENERATED if not stored.get(name)}
+    if missing:
+        write_private(path, (json.dumps(stored | missing, indent=2) + "\n").encode())
+    stored |= missing
+    empty = {name: stored[name] for name in GENERATED if not getattr(settings, name)}
+    try:
+        return Settings.model_validate({**settings.model_dump(), **empty})
+    except ValidationError as error:
+        raise SettingsError(f"{PREFIX}DATA_DIR: {path}: {error.errors()[0]['msg']}") from None

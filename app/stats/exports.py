@@ -1,0 +1,29 @@
+"""A newsletter's hits as a file."""
+
+from collections.abc import Iterator
+
+from app.stats.filters import Filters
+from app.stats.queries import Queries
+
+FORMATS = {
+    "csv": ("CSVWithNames", "text/csv; charset=utf-8"),
+    "json": ("JSONEachRow", "application/x-ndjson"),
+    "parquet": ("Parquet", "application/vnd.apache.parquet"),
+}
+
+
+def chunks(queries: Queries, newsletter_id: str, filters: Filters, wanted: str) -> Iterator[bytes]:
+    """The file's bytes. Raises StorageError."""
+    key = queries.key(newsletter_id)
+    names = {0: "", **queries.names(key)}
+    yield from queries.stream(
+        "export_hits",
+        FORMATS[wanted][0],
+        newsletter=key,
+        newsletters=[key],
+        show=filters.show,
+        neutral=int(wanted == "csv"),
+        numbers=list(names),
+        names=list(names.values()),
+        **queries.filtered(key, filters.hit_filters),
+    )

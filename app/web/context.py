@@ -1,0 +1,57 @@
+"""What a workspace has at run time, as requests need it."""
+
+from dataclasses import dataclass
+
+from app.consent.erasure_requests import Erasure, Erasures
+from app.consent.suppressions import Suppressions
+from app.consent.withdrawals import Withdrawals
+from app.events.enrich import EventEnricher
+from app.events.feed import Feed, FeedWatcher
+from app.events.followups import FollowUps
+from app.events.webhooks import Webhooks
+from app.experiments.experiments import Experiments
+from app.ingest.corrections import Corrections
+from app.messages.prepare import MessagePreparer
+from app.messages.templates import TemplateStore
+from app.model.ids import newsletter_key, recipient_key
+from app.privacy.subject_export import SubjectExport
+from app.settings.settings import Settings
+from app.stats.queries import Queries
+from app.stats.segments import SavedSegments
+
+
+@dataclass(frozen=True)
+class WorkspaceContext:
+    """What endpoints need of one workspace."""
+
+    settings: Settings
+    preparer: MessagePreparer
+    templates: TemplateStore
+    queries: Queries
+    corrections: Corrections
+    suppressions: Suppressions
+    webhooks: Webhooks
+    followups: FollowUps
+    segments: SavedSegments
+    feed: Feed
+    enricher: EventEnricher
+    news: FeedWatcher
+    erasures: Erasures
+    exports: SubjectExport
+    withdrawals: Withdrawals
+    experiments: Experiments
+
+    def newsletter_key(self, newsletter_id: str) -> int:
+        """Returns the key of a newsletter of this workspace."""
+        return newsletter_key(self.queries.workspace, newsletter_id)
+
+    def recipient_key(self, recipient: str) -> int:
+        """Returns the key of a recipient of this workspace."""
+        return recipient_key(self.settings.recipient_key, self.queries.workspace, recipient)
+
+    def request_erasure(self, recipient: str) -> Erasure:
+        """Ask for a recipient's erasure; the service's own task does it. Blocking."""
+        key = self.recipient_key(recipient)
+        requested = self.erasures.begin(self.queries.workspace, key, recipient)
+        self.withdrawals.refresh()
+        return requested
