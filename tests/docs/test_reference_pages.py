@@ -26,7 +26,7 @@ def test_nothing_is_left_out() -> None:
         "api.md": ("`POST /v1/rewrite`", "### RewriteIn", "[RewriteOut](#rewriteout)"),
         "cli.md": ("## mailwake serve", "--clickhouse-dsn", "## mailwake report NEWSLETTER"),
         "metrics.md": ("`mailwake_hits_total` | counter", "`mailwake_load_seconds` | histogram"),
-        "events.md": ("`message.clicked`", "`followup.due`", "### Told", "clicked or"),
+        "events.md": ("`message.clicked`", "`followup.due`", "### EventOut", "clicked or"),
     }.items():
         assert all(word in PAGES[name] for word in words), name
 
