@@ -147,7 +147,7 @@ def old_rules(monkeypatch: pytest.MonkeyPatch) -> None:
     def alone(hit: Hit, networks: object = None) -> classifier.Classification:
         return ignorant([hit])[0]
 
-    monkeypatch.setattr(rows, "judge", ignorant)
+    monkeypatch.setattr(rows, "classify_message", ignorant)
     monkeypatch.setattr(rows, "classify", alone)
 
 
