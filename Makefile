@@ -28,17 +28,17 @@ bench: $(VENV)/bench loadtools ## measure speed, as ratios measured side by side
 	@$(BIN)/python -m tests.bench
 
 screenshots: $(VENV)/dev browser ## take the screenshots of the documentation from the demo
-	@$(BIN)/python -m tests.screenshots
+	@$(BIN)/python -m docs.tools.screenshots
 
 docs: $(VENV)/dev ## build the documentation as a site, in docs/site
 	@cd docs && ../$(BIN)/zensical build --strict
 
 reference: $(VENV)/dev ## generate docs/reference from the code
-	@$(BIN)/python -m tests.references
+	@$(BIN)/python -m docs.tools.references
 
 lint: $(VENV)/dev ## run ruff, mypy, bandit and the check of wording
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
-	@$(BIN)/python docs/tools/wording.py
+	@$(BIN)/python -m docs.tools.wording
 	@$(BIN)/bandit --quiet --recursive app --configfile pyproject.toml
 
 audit: $(VENV)/dev ## check locked packages for vulnerabilities (asks PyPI, or ASK="-s osv"; fails without an answer)

@@ -1,4 +1,4 @@
-"""README, CONTRIBUTING and CHANGELOG keep up. What they tell to type, tests/test_blocks.py runs."""
+"""README, CONTRIBUTING and CHANGELOG keep up. What they tell to type, test_blocks.py runs."""
 
 import re
 import tomllib

@@ -9,7 +9,7 @@ from app.schemas.events import (
     Due,
     EventOut,
 )
-from tests.references import OUT, pages
+from docs.tools.references import OUT, pages
 from tests.support.doc_blocks import blocks
 from tests.support.paths import ROOT
 

@@ -22,7 +22,7 @@ EVERY = [
     (path.stem, number, statement)
     for path in [*files(), DISTRIBUTED]
     for number, statement in enumerate(statements(path, "main"))
-    if not statement.startswith("{python:")  # tests/test_migrating.py runs those
+    if not statement.startswith("{python:")  # test_clickhouse_migrations.py runs those
 ]
 CONFIG = """<clickhouse>
 <tcp_port>9000</tcp_port>
