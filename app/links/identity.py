@@ -89,10 +89,10 @@ def detail(label: str, tags: tuple[str, ...]) -> int:
 
 
 def without_utm(url: str) -> str:
-    """The URL without the query's utm_ fields; every other character stays."""
-    if "utm_" not in url.lower():
-        return url
+    """Returns the URL without the query's utm_ fields, and without an empty query."""
     rest, hash_, fragment = url.partition("#")
+    if "utm_" not in url.lower() and not rest.endswith("?"):
+        return url
     before, mark, query = rest.partition("?")
     kept = "&".join(part for part in query.split("&") if not part.lower().startswith("utm_"))
     return before + (mark + kept if kept else "") + hash_ + fragment
