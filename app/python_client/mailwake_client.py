@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, fields, is_dataclass
 from datetime import datetime
 from functools import cache
 from types import NoneType, UnionType
-from typing import Any, Literal, Self, TypeVar, get_args, get_origin, get_type_hints, overload
+from typing import Any, Literal, Self, TypeVar, cast, get_args, get_origin, get_type_hints, overload
 from urllib.parse import quote
 
 import httpx2
@@ -498,4 +498,4 @@ def _read(kind: type[T], value: Any) -> T:
         value, (int, float) if kind is float else kind
     ):
         raise TypeError(f"{kind.__name__} was expected, not {type(value).__name__}")
-    return result
+    return cast(T, result)

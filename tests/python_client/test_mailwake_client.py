@@ -33,7 +33,7 @@ def rendered(kind: Any) -> Any:
     """A type without its bounds, with classes by their names."""
     args = get_args(kind)
     if not args or (not isinstance(kind, type) and str(get_origin(kind)) == "typing.Literal"):
-        return args or getattr(kind, "__name__", str(kind))
+        return args or str(getattr(kind, "__name__", kind))
     parts = [rendered(arg) for arg in args]
     return [str(get_origin(kind).__name__).replace("UnionType", "Union"), parts]
 
