@@ -1,1 +1,1 @@
-"""What happened, reported to others: the feed, webhooks and follow-ups."""
+"""Reports what happened to others: the feed, webhooks and follow-ups."""

@@ -1,7 +1,7 @@
-"""Events as mailers get them: keys become ids, addresses and links.
+"""Turns events of the feed into what mailers get: ids, email addresses and links for keys.
 
-The event stream and webhooks give the same object. Names come from ClickHouse, so what is told
-waits while that is away; what was erased there is told as null.
+The event stream and webhooks send the same object. Names come from ClickHouse, so events wait while
+it is unavailable. What was erased there is sent as null.
 """
 
 import time
@@ -19,7 +19,7 @@ from app.schemas.events import (
 from app.stats.queries import Queries
 
 CACHE_SECONDS = 60.0  # seconds for which ids and links are kept in memory
-BATCH_MESSAGES = 5_000  # messages in one question
+BATCH_MESSAGES = 5_000  # messages in one query
 
 
 class Known(NamedTuple):
@@ -32,7 +32,7 @@ class Known(NamedTuple):
 
 
 class EventEnricher:
-    """Looks names up. Blocking; raises StorageError while ClickHouse is away."""
+    """Looks up names. Blocking; raises StorageError while ClickHouse is unavailable."""
 
     def __init__(self, queries: Queries) -> None:
         self._queries = queries
@@ -42,7 +42,7 @@ class EventEnricher:
         self._places: dict[tuple[int, int], int] = {}
 
     def enrich(self, events: Sequence[Event]) -> list[EventOut]:
-        """In the same order."""
+        """Returns the events as mailers get them, in the same order."""
         self._learn(events)
         messages = self._messages(events)
         own = [messages.get(str(uuid.UUID(event.row.message)), {}) for event in events]
@@ -69,18 +69,18 @@ class EventEnricher:
 
     def _link(self, row: Row) -> EventLink:
         key = self._key(row)
-        known = self._links.get((row.newsletter, key), {})
-        found = known.get(row.detail) if row.detail else None
-        if found is None:  # its own label is not known: the latest
-            latest = list(reversed(known.values())) or [Known()]
-            found = next((one for one in latest if one.label or one.tags), latest[0])
+        by_detail = self._links.get((row.newsletter, key), {})
+        known = by_detail.get(row.detail) if row.detail else None
+        if known is None:  # its own label is unknown: use the latest
+            latest = list(reversed(by_detail.values())) or [Known()]
+            known = next((entry for entry in latest if entry.label or entry.tags), latest[0])
         return EventLink(
             identity.shown_id(key),
-            found.name,
-            found.label,
-            row.url or found.url,
+            known.name,
+            known.label,
+            row.url or known.url,
             row.place,
-            list(found.tags),
+            list(known.tags),
         )
 
     def _key(self, row: Row) -> int:
@@ -96,13 +96,13 @@ class EventEnricher:
         clicks = [row for row in rows if row.kind == "click"]
         unnamed = {row.newsletter for row in rows} - set(self._ids)
         if unnamed:
-            for found in self._ask("event_newsletters", newsletters=sorted(unnamed)):
-                self._ids[found["newsletter"]] = found["id"]
+            for row in self._ask("event_newsletters", newsletters=sorted(unnamed)):
+                self._ids[row["newsletter"]] = row["id"]
         placed = {(row.newsletter, row.place) for row in clicks if not row.link_key}
         if placed := placed - set(self._places):  # clicks that version 0.1 put into the feed
             newsletters, positions = map(sorted, map(set, zip(*placed, strict=True)))
-            for found in self._ask("event_places", newsletters=newsletters, positions=positions):
-                self._places[found["newsletter"], found["position"]] = found["link_key"]
+            for row in self._ask("event_places", newsletters=newsletters, positions=positions):
+                self._places[row["newsletter"], row["position"]] = row["link_key"]
         details = {(row.newsletter, self._key(row), row.detail) for row in clicks}
         unknown = {
             (newsletter, key)
@@ -111,14 +111,14 @@ class EventEnricher:
         }
         if unknown:
             newsletters, keys = map(sorted, map(set, zip(*unknown, strict=True)))
-            for found in self._ask("event_links", newsletters=newsletters, links=keys):
-                known = Known(found["url"], found["name"], found["label"], tuple(found["tags"]))
-                place = found["newsletter"], found["link_key"]
-                self._links.setdefault(place, {})[found["detail"]] = known
+            for row in self._ask("event_links", newsletters=newsletters, links=keys):
+                known = Known(row["url"], row["name"], row["label"], tuple(row["tags"]))
+                place = row["newsletter"], row["link_key"]
+                self._links.setdefault(place, {})[row["detail"]] = known
 
     def _messages(self, events: Sequence[Event]) -> dict[str, dict[str, Any]]:
-        """Address, metadata and Message-ID by message id."""
-        found: dict[str, dict[str, Any]] = {}
+        """Returns email address, metadata and Message-ID by message id."""
+        messages: dict[str, dict[str, Any]] = {}
         for start in range(0, len(events), BATCH_MESSAGES):
             rows = [event.row for event in events[start : start + BATCH_MESSAGES]]
             answer = self._ask(
@@ -126,8 +126,8 @@ class EventEnricher:
                 newsletters=sorted({row.newsletter for row in rows}),
                 messages=sorted({row.message for row in rows}),
             )
-            found |= {row["id"]: row for row in answer}
-        return found
+            messages |= {row["id"]: row for row in answer}
+        return messages
 
     def _ask(self, name: str, **parameters: Any) -> list[dict[str, Any]]:
         return self._queries.run(name, **parameters)

@@ -1,4 +1,4 @@
-"""Which events a webhook or a stream gets."""
+"""Decides which events a webhook or a stream gets."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from urllib.parse import urlsplit
@@ -16,11 +16,11 @@ from app.stats.queries import Queries
 
 
 class EventFilter(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """Which events; what is empty asks for all.
+    """A filter of events; an empty field matches everything.
 
-    Of verdicts, human and machine stand for all those of people and of machines. Links are given by
-    their ids or, as in version 0.1, by their places; `urls` are prefixes, `hosts` cover their
-    subdomains, in `paths` a * stands for anything.
+    The verdicts `human` and `machine` cover all verdicts of people and of machines. Links are given
+    by their ids or, as in version 0.1, by their positions. `urls` are prefixes, `hosts` include
+    their subdomains, and in `paths` a * matches any text.
     """
 
     newsletters: tuple[str, ...] = ()
@@ -34,18 +34,18 @@ class EventFilter(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults
     hosts: tuple[str, ...] = ()
     paths: tuple[str, ...] = ()
 
-    def matches(self, told: EventOut) -> bool:
-        """Whether the event is asked for. What is asked of links asks for clicks."""
+    def matches(self, event: EventOut) -> bool:
+        """Returns whether the event matches. Conditions on links match clicks only."""
         return (
-            (not self.newsletters or told.newsletter_id in self.newsletters)
-            and (not self.types or told.type in self.types)
-            and (not self.verdicts or told.verdict in verdicts(self.verdicts))
-            and (not self.of_links or (told.link is not None and self._follows(told.link)))
+            (not self.newsletters or event.newsletter_id in self.newsletters)
+            and (not self.types or event.type in self.types)
+            and (not self.verdicts or event.verdict in verdicts(self.verdicts))
+            and (not self.of_links or (event.link is not None and self._follows(event.link)))
         )
 
     @property
     def of_links(self) -> bool:
-        """Whether anything is asked of links, besides their ids."""
+        """Returns whether there are conditions on links other than on their ids."""
         return any((self.labels, self.tags, self.names, self.urls, self.hosts, self.paths))
 
     def _follows(self, link: EventLink) -> bool:
@@ -56,12 +56,15 @@ class EventFilter(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults
             and (not self.tags or not set(link.tags).isdisjoint(self.tags))
             and (not self.names or link.name in self.names)
             and (not self.urls or link.url.startswith(self.urls))
-            and (not self.hosts or any(host.endswith(f".{one.lower()}") for one in self.hosts))
-            and (not self.paths or any(_fits(one, parts.path) for one in self.paths))
+            and (
+                not self.hosts
+                or any(host.endswith(f".{pattern.lower()}") for pattern in self.hosts)
+            )
+            and (not self.paths or any(_fits(pattern, parts.path) for pattern in self.paths))
         )
 
     def may_match(self, event: Event, queries: Queries) -> bool:
-        """The same as far as it can be said before anything is looked up."""
+        """Returns whether the event can match, as far as that is known before any lookup."""
         row = event.row
         return (
             (not self.types or event.type in self.types)
@@ -69,17 +72,18 @@ class EventFilter(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults
             and (not self.links or (row.kind == "click" and self._is_of(row)))
             and (
                 not self.newsletters
-                or row.newsletter in {queries.key(one) for one in self.newsletters}
+                or row.newsletter
+                in {queries.key(newsletter_id) for newsletter_id in self.newsletters}
             )
         )
 
     def _is_of(self, row: Row) -> bool:
-        keys = {identity.read_id(one) for one in self.links if isinstance(one, str)}
+        keys = {identity.read_id(link) for link in self.links if isinstance(link, str)}
         return row.place in self.links or row.link_key in keys or row.family in keys
 
 
 def _fits(pattern: str, text: str) -> bool:
-    """Whether the pieces between the pattern's stars come in order."""
+    """Returns whether the text matches a pattern in which * is any text."""
     first, *rest = pattern.split("*")
     if not rest:
         return text == pattern
@@ -95,6 +99,6 @@ def _fits(pattern: str, text: str) -> bool:
 
 
 def verdicts(names: Iterable[str]) -> set[str]:
-    """With `human` and `machine` spelt out."""
+    """Returns the verdicts with `human` and `machine` replaced by all that they cover."""
     groups: Mapping[str, Sequence[str]] = {"human": HUMAN, "machine": MACHINE}
     return {verdict for name in names for verdict in groups.get(name, (name,))}

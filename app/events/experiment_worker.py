@@ -1,8 +1,8 @@
-"""Decides experiments: figures by variant, which one wins, and that it is recorded once.
+"""Decides experiments: computes figures by variant and records the winner once.
 
-Nothing is decided before the moment that the plan has set, so that looking early changes nothing;
-and only when everything that came in before that moment was loaded and settled. The outcome and its
-event in the feed are one commit: a process that is killed leaves both or neither.
+Nothing is decided before the time that the plan sets, so that looking early changes nothing, and
+only when everything that came in before that time is loaded and settled. The outcome and its event
+in the feed are one commit: a process that is killed leaves both or neither.
 """
 
 import time
@@ -25,18 +25,16 @@ from app.stats.queries import Queries
 from app.storage.clickhouse import Row
 from app.storage.journal_segments import waiting_since, waiting_to_settle
 
-POLL_SECONDS = 5.0  # seconds between looks
-SETTLED_SECONDS = (
-    5.0  # seconds after the moment of the decision, for what is under way to be written down
-)
+POLL_SECONDS = 5.0  # seconds between checks
+SETTLED_SECONDS = 5.0  # seconds after the decision's time, for hits that are being written
 LEDGER_LAG_SECONDS = 5.0  # seconds that a message may take from its id to its line in the journal
-NOBODY = "00000000-0000-0000-0000-000000000000"  # the message of an event that is about none
+NOBODY = "00000000-0000-0000-0000-000000000000"  # the message id of an event without a message
 
 _encode = msgspec.json.encode
 
 
 class Figures(NamedTuple):
-    """By variant, in the plan's order; `split` is how likely chance makes so uneven groups."""
+    """Figures by variant, in the plan's order; `split` is the p-value of the groups' sizes."""
 
     arms: list[VariantFigures]
     comparisons: list[Comparison]
@@ -44,7 +42,7 @@ class Figures(NamedTuple):
 
 
 def due(experiment: Experiment) -> int | None:
-    """When it is decided, in milliseconds since 1970 UTC; None while that is not known."""
+    """Returns when it is decided, in ms since 1970 UTC, or None while that is unknown."""
     plan, moments = experiment.plan, []
     if plan.decide_at is not None:
         moments.append(int(plan.decide_at.timestamp() * 1000))
@@ -54,7 +52,7 @@ def due(experiment: Experiment) -> int | None:
 
 
 def figures(queries: Queries, experiment: Experiment, now: int) -> Figures:
-    """As they are at `now` (milliseconds since 1970 UTC). Raises StorageError."""
+    """Returns the figures as of `now` (ms since 1970 UTC). Raises StorageError."""
     plan, newsletter = experiment.plan, experiment.newsletter
     until = min(now, due(experiment) or now)
     links = []
@@ -76,7 +74,7 @@ def figures(queries: Queries, experiment: Experiment, now: int) -> Figures:
 
 
 def summed(experiment: Experiment, rows: Sequence[Row] = ()) -> Figures:
-    """Figures of rows of experiment_figures.sql; variants without a row have sent nothing."""
+    """Returns figures from rows of experiment_figures.sql; no row means that nothing was sent."""
     plan, by_number = experiment.plan, {row["variant"]: row for row in rows}
     arms = []
     for number, share in zip(experiment.numbers, plan.variants, strict=True):
@@ -102,26 +100,26 @@ def summed(experiment: Experiment, rows: Sequence[Row] = ()) -> Figures:
 
 
 def current(queries: Queries, experiment: Experiment) -> Figures:
-    """As they are now, or those that decided. Raises StorageError."""
+    """Returns the figures as of now, or those of the decision. Raises StorageError."""
     now = figures(queries, experiment, now_ms())
     outcome = experiment.outcome
     return now._replace(arms=outcome.variants, comparisons=outcome.comparisons) if outcome else now
 
 
 def compared(arms: Sequence[VariantFigures], level: float) -> list[Comparison]:
-    """Every pair, the later variant against the earlier one."""
-    pairs = [(other, arm) for arm, other in combinations(arms, 2)]
-    rates = [(Rate(one.hits, one.of), Rate(other.hits, other.of)) for one, other in pairs]
+    """Compare every pair, the later variant against the earlier one."""
+    pairs = [(later, earlier) for earlier, later in combinations(arms, 2)]
+    rates = [(Rate(arm.hits, arm.of), Rate(other.hits, other.of)) for arm, other in pairs]
     chances = [significance.p_value(*pair) for pair in rates]
     comparisons = []
-    for (one, other), pair, chance, adjusted in zip(
+    for (arm, other), pair, chance, adjusted in zip(
         pairs, rates, chances, significance.holm(chances), strict=True
     ):
         bounds = significance.difference(*pair, level)
         apart = pair[0].value - pair[1].value
         comparisons.append(
             Comparison(
-                variant=one.variant,
+                variant=arm.variant,
                 against=other.variant,
                 difference=apart,
                 low=bounds.low,
@@ -136,7 +134,7 @@ def compared(arms: Sequence[VariantFigures], level: float) -> list[Comparison]:
 def winner(
     arms: Sequence[VariantFigures], comparisons: Sequence[Comparison], plan: Plan
 ) -> tuple[Result, str | None]:
-    """The variant whose rate is significantly above every other's, and how it ended."""
+    """Returns how it ended, and the variant whose rate is significantly above every other's."""
     best = max(arms, key=lambda arm: arm.rate)
     against = [pair for pair in comparisons if best.variant in (pair.variant, pair.against)]
     if not all(pair.adjusted < plan.level and pair.difference for pair in against):
@@ -147,7 +145,7 @@ def winner(
 
 
 def _drives_off(arm: VariantFigures, others: Sequence[VariantFigures], level: float) -> bool:
-    """Whether significantly more of its recipients unsubscribe than of any other's."""
+    """Returns whether significantly more recipients unsubscribe from it than from another."""
     mine = Rate(arm.unsubscribed, arm.recipients)
     theirs = [Rate(other.unsubscribed, other.recipients) for other in others]
     chances = significance.holm([significance.p_value(mine, rate) for rate in theirs])
@@ -158,7 +156,7 @@ def _drives_off(arm: VariantFigures, others: Sequence[VariantFigures], level: fl
 
 
 def outcome(experiment: Experiment, current: Figures) -> Outcome:
-    """What the figures say at the moment of the decision."""
+    """Returns the outcome by the figures at the time of the decision."""
     plan = experiment.plan
     result, name = winner(current.arms, current.comparisons, plan)
     return Outcome(
@@ -174,7 +172,10 @@ def outcome(experiment: Experiment, current: Figures) -> Outcome:
 
 
 class ExperimentWorker:
-    """One workspace's. Call `take` now and then, in one process of a data folder. Blocking."""
+    """Decides one workspace's experiments. Blocking.
+
+    Call `take` regularly, in one process of a data folder.
+    """
 
     def __init__(
         self, journal: Path, engine: Engine, experiments: Experiments, queries: Queries
@@ -182,7 +183,7 @@ class ExperimentWorker:
         self._journal, self._engine, self._experiments = journal, engine, experiments
         self._queries = queries
         self._taken = -POLL_SECONDS
-        self._loaded: dict[str, float] = {}  # when all that counts had been loaded, by experiment
+        self._loaded: dict[str, float] = {}  # when everything that counts was loaded, by experiment
 
     def take(self, often: float = POLL_SECONDS) -> int:
         """Decide what is due and return how many. Raises StorageError without ClickHouse."""
@@ -195,9 +196,9 @@ class ExperimentWorker:
         return sum(self._decide(self._filled(experiment)) for experiment in waiting)
 
     def _filled(self, experiment: Experiment) -> Experiment:
-        """With the moment at which the sample has its size, where it has it now."""
-        wanted = experiment.plan.decide_after_messages
-        if wanted is None or experiment.full is not None:
+        """Returns the experiment with the time at which its sample was full, if it is by now."""
+        sample_size = experiment.plan.decide_after_messages
+        if sample_size is None or experiment.full is not None:
             return experiment
         (row,) = self._queries.run(
             "experiment_sent",
@@ -205,7 +206,7 @@ class ExperimentWorker:
             from_ms=experiment.at,
             numbers=list(experiment.numbers),
         )
-        if row["messages"] < wanted:
+        if row["messages"] < sample_size:
             return experiment
         return self._experiments.fill(experiment, now_ms())
 
@@ -233,7 +234,7 @@ class ExperimentWorker:
         return recorded
 
     def _settled(self, experiment: Experiment, at: int) -> bool:
-        """Whether all hits before `at` (ms) are loaded, and so are the corrections they led to."""
+        """Returns whether all hits before `at` (ms), and their corrections, are loaded."""
         now = time.time()
         if experiment.id not in self._loaded:
             if (waiting_since(self._journal, now) - LEDGER_LAG_SECONDS) * 1000 < at:

@@ -1,8 +1,8 @@
-"""The feed: every hit once it is loaded, in one order, with a cursor to go on from.
+"""Keeps every loaded hit in one order, with cursors from which readers continue.
 
-Webhooks and the event stream read it. It holds the very rows that ClickHouse got, a segment or a
-file of corrections at a time, under that file's id: loading one again appends nothing. It keeps
-KEPT seconds; whoever is away for longer is told so.
+Webhooks and the event stream read it. It holds the very rows that ClickHouse got, one journal
+segment or file of corrections at a time, under that file's id: loading it again appends nothing. It
+keeps KEPT seconds; a reader that falls further behind gets an error.
 """
 
 import asyncio
@@ -24,10 +24,10 @@ from app.storage.state_db import StateError
 from app.storage.tables import feed
 
 KEPT = 7 * 86_400.0
-POLL_SECONDS = 0.1  # seconds between looks for news
-SWEEP_SECONDS = 600.0  # seconds between looks for what is too old
+POLL_SECONDS = 0.1  # seconds between checks for new rows
+SWEEP_SECONDS = 600.0  # seconds between deletions of old rows
 
-DECIDED = "decided"  # the kind of a row that is no hit but the outcome of an experiment
+DECIDED = "decided"  # the kind of a row that is the outcome of an experiment, not a hit
 
 Type = Literal[
     "message.opened",
@@ -46,7 +46,7 @@ TYPE_OF: dict[str, Type] = {  # by a hit's kind
 
 
 class CursorError(ValueError):
-    """A cursor that means nothing; `gone`: what follows it is not kept any more."""
+    """The cursor is invalid; with `gone`, the events after it are no longer kept."""
 
     def __init__(self, message: str, gone: bool = False) -> None:
         super().__init__(message)
@@ -54,7 +54,7 @@ class CursorError(ValueError):
 
 
 class Cursor(NamedTuple):
-    """After which line of which row to go on."""
+    """A position in the feed: the line of a row after which to continue."""
 
     seq: int = 0
     line: int = 0
@@ -64,9 +64,9 @@ class Cursor(NamedTuple):
 
 
 class Row(msgspec.Struct, frozen=True, gc=False):
-    """A row of `hits` as far as the feed is concerned.
+    """A row of `hits`, reduced to what the feed needs.
 
-    Version 0.1 wrote a link's place as `link` and no key.
+    Version 0.1 wrote a link's position as `link`, and no key.
     """
 
     workspace: str
@@ -92,12 +92,12 @@ class Row(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def place(self) -> int:
-        """The link's place in the mail, counted from 0."""
+        """Returns the link's position in the mail, counted from 0."""
         return self.link if self.position == NO_LINK else self.position
 
 
 class Event(NamedTuple):
-    """`id` is stable: the same event has the same one in every stream, webhook and repetition.
+    """An event; `id` is the same in every stream, webhook and repetition.
 
     `before` is the verdict that a reclassified event had.
     """
@@ -113,7 +113,7 @@ _decode = msgspec.json.Decoder(Row).decode
 
 
 class Feed:
-    """Blocking: call from threads. Several processes may append and read."""
+    """The feed in state.db. Blocking: call from threads. Several processes may append and read."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -122,9 +122,10 @@ class Feed:
         self._last: tuple[tuple[int, int], list[bytes]] = (0, 0), []
 
     def append(self, source: str, rows: bytes, erased: Iterable[Hit] = ()) -> None:
-        """Take JSON lines of `hits` in, once per `source`. Unsubscribes are suppressed with it.
+        """Append JSON lines of `hits`, once per `source`, and suppress their unsubscribes.
 
-        So are those of `erased`, whose lines name nobody: whoever unsubscribes gets no mail.
+        Unsubscribes in `erased`, whose lines name no recipient, are suppressed too: a recipient who
+        unsubscribes gets no mail.
         """
         stopped = [
             row
@@ -162,46 +163,46 @@ class Feed:
                 with self._engine.begin() as connection:
                     connection.execute(delete(feed).where(feed.c.at < now - KEPT))
         except IntegrityError:
-            return  # it was there already
+            return  # it was appended before
         except SQLAlchemyError as error:
             raise StateError(f"state.db cannot be written: {error}") from error
 
     def last(self) -> Cursor:
-        """The end, for who wants only what comes from now on."""
+        """Returns the end of the feed, for readers that want only later events."""
         with self._engine.connect() as connection:
-            found = connection.execute(
+            row = connection.execute(
                 select(feed.c.seq, feed.c.lines).order_by(feed.c.seq.desc()).limit(1)
             ).first()
-        return Cursor(found.seq, found.lines) if found else Cursor()
+        return Cursor(row.seq, row.lines) if row else Cursor()
 
     def newest(self) -> int:
-        """The last row's number: a cheap look for news."""
+        """Returns the last row's number: a cheap check for new rows."""
         with self._engine.connect() as connection:
             return connection.execute(select(func.max(feed.c.seq))).scalar() or 0
 
     def after(
         self, cursor: Cursor, workspace: str, limit: int, until: float = inf
     ) -> tuple[list[Event], Cursor]:
-        """Events that follow, and the cursor after the last line that was looked at.
+        """Returns the events that follow, and the cursor after the last line that was read.
 
         `until` leaves out what was loaded later (seconds since 1970). Raises CursorError.
         """
-        found: list[Event] = []
-        while len(found) < limit:
+        result: list[Event] = []
+        while len(result) < limit:
             row = self._row(cursor, until)
             if row is None:
                 break
             start = cursor.line if row.seq == cursor.seq else 0
             for event in events(self._lines(row.seq), row.seq, start):
                 if event.row.workspace == workspace:
-                    found.append(event)
-                    if len(found) >= limit:
-                        return found, event.cursor
+                    result.append(event)
+                    if len(result) >= limit:
+                        return result, event.cursor
             cursor = Cursor(row.seq, row.lines)
-        return found, cursor
+        return result, cursor
 
     def _row(self, cursor: Cursor, until: float) -> Any:
-        """The row that the cursor is in or, at its end, the next one. Raises CursorError."""
+        """Returns the cursor's row or, at its end, the next one. Raises CursorError."""
         ahead = select(feed.c.seq, feed.c.lines, feed.c.at).order_by(feed.c.seq).limit(1)
         with self._engine.connect() as connection:
             at = connection.execute(ahead.where(feed.c.seq == cursor.seq)).first()
@@ -215,25 +216,27 @@ class Feed:
         return row if row is None or row.at <= until else None
 
     def _lines(self, seq: int) -> list[bytes]:
-        """A row's content; the last one is remembered, since it is read in many steps.
+        """Returns a row's lines; the last row is cached, since it is read in many steps.
 
-        Not for longer than nobody is erased.
+        An erasure invalidates the cache.
         """
         known, lines = self._last
         with self._engine.connect() as connection:
-            wanted = seq, newest(connection)
-            if known != wanted:
-                found = connection.execute(select(feed.c.rows).where(feed.c.seq == seq)).scalar()
-                lines = zlib.decompress(found).splitlines() if found else []
-                self._last = wanted, lines
+            current = seq, newest(connection)
+            if known != current:
+                compressed = connection.execute(
+                    select(feed.c.rows).where(feed.c.seq == seq)
+                ).scalar()
+                lines = zlib.decompress(compressed).splitlines() if compressed else []
+                self._last = current, lines
         return lines
 
     def _check(self, cursor: Cursor) -> None:
-        """Rows before the oldest kept one are gone; a number from the future never was."""
+        """Raises CursorError for rows that are no longer kept, or that never existed."""
         with self._engine.connect() as connection:
             first = connection.execute(select(func.min(feed.c.seq))).scalar()
         if first is None:
-            return  # all are too old, and nothing is missing as far as anybody can tell
+            return  # all are too old, and nothing is known to be missing
         if cursor.seq > self.newest():
             raise CursorError("is no cursor of this service")
         if cursor.seq < first - 1:
@@ -242,7 +245,7 @@ class Feed:
 
 
 def put(connection: Connection, source: str, rows: bytes, now: float) -> None:
-    """Add a row of JSON lines. Raises IntegrityError where that source has one already."""
+    """Add a row of JSON lines. Raises IntegrityError if that source has one already."""
     values = {
         "source": source,
         "at": now,
@@ -253,7 +256,7 @@ def put(connection: Connection, source: str, rows: bytes, now: float) -> None:
 
 
 class FeedWatcher:
-    """How far the feed has grown, asked for at most once per LOOK however many streams wait."""
+    """Watches the feed's end, with one query per POLL_SECONDS however many streams wait."""
 
     def __init__(self, feed: Feed) -> None:
         self._feed = feed
@@ -262,7 +265,7 @@ class FeedWatcher:
         self.streams = 0
 
     async def newest(self) -> int:
-        """The number of the feed's last row."""
+        """Returns the number of the feed's last row."""
         async with self._asking:
             if time.monotonic() - self._at >= POLL_SECONDS:
                 self._newest = await asyncio.to_thread(self._feed.newest)
@@ -271,7 +274,10 @@ class FeedWatcher:
 
 
 def events(lines: list[bytes], seq: int, start: int) -> Iterator[Event]:
-    """The events of one row from a line on. A verdict's change is a pair: taken back, and new."""
+    """Yields the events of one row from a line on.
+
+    A changed verdict is a pair of lines: the old hit cancelled, and the new one.
+    """
     for number in range(start, len(lines)):
         row = _decode(lines[number])
         cursor = Cursor(seq, number + 1)
@@ -285,7 +291,7 @@ def events(lines: list[bytes], seq: int, start: int) -> Iterator[Event]:
 
 
 def cursor(text: str) -> Cursor:
-    """What `str(cursor)` gave; empty for the oldest event kept. Raises CursorError."""
+    """Parse what `str(cursor)` returned; empty is the oldest kept event. Raises CursorError."""
     if not text:
         return Cursor()
     seq, _, line = text.partition(".")

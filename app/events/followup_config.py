@@ -1,4 +1,4 @@
-"""Which follow-ups can be created, by the API and the dashboard."""
+"""Checks and creates follow-ups, for the API and the dashboard."""
 
 from app.events.event_filter import EventFilter
 from app.events.feed import Feed
@@ -12,21 +12,21 @@ LEAST_HOURS = 0.1
 OF_LINKS = ("links", "labels", "tags", "names", "urls", "hosts", "paths")
 
 
-def make(followups: FollowUps, webhooks: Webhooks, feed: Feed, wanted: FollowUpIn) -> FollowUp:
-    """A new one. Blocking; raises FieldError with the field that is wrong."""
-    silent = wanted.when != "clicked"
-    if silent and wanted.after_hours < LEAST_HOURS:
+def make(followups: FollowUps, webhooks: Webhooks, feed: Feed, request: FollowUpIn) -> FollowUp:
+    """Create a follow-up. Blocking; raises FieldError with the field that is wrong."""
+    silent = request.when != "clicked"
+    if silent and request.after_hours < LEAST_HOURS:
         raise FieldError("after_hours", "says how long to wait, from 0.1 to 720")
-    if not silent and wanted.after_hours:
+    if not silent and request.after_hours:
         raise FieldError("after_hours", "is for what was not done: clicks are told at once")
     for field in OF_LINKS:
-        if silent and getattr(wanted, field):
+        if silent and getattr(request, field):
             raise FieldError(field, "is for when: clicked")
-    if webhooks.get(wanted.webhook_id) is None:
-        raise FieldError("webhook_id", f"webhook {wanted.webhook_id!r} is unknown")
+    if webhooks.get(request.webhook_id) is None:
+        raise FieldError("webhook_id", f"webhook {request.webhook_id!r} is unknown")
     if len(followups.all()) >= MOST:
         raise FieldError("name", f"there are {MOST} follow-ups already")
-    of_links = {field: getattr(wanted, field) for field in OF_LINKS}
-    asked = EventFilter(newsletters=wanted.newsletters, **of_links)
-    rule = Rule(wanted.when, wanted.after_hours, asked)
-    return followups.add(wanted.name, wanted.webhook_id, rule, feed.last())
+    of_links = {field: getattr(request, field) for field in OF_LINKS}
+    event_filter = EventFilter(newsletters=request.newsletters, **of_links)
+    rule = Rule(request.when, request.after_hours, event_filter)
+    return followups.add(request.name, request.webhook_id, rule, feed.last())

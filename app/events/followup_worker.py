@@ -1,4 +1,4 @@
-"""Finds whom rules of follow-ups are about: clicks in the feed, silence in the ledger."""
+"""Finds the recipients that follow-ups are about: clicks in the feed, silence in ClickHouse."""
 
 import logging
 import time
@@ -19,53 +19,59 @@ from app.storage.clickhouse import Row
 from app.storage.journal_segments import waiting_since
 
 log = logging.getLogger(__name__)
-BATCH = 5_000  # events or messages looked at in one commit
-SETTLED_SECONDS = 5.0  # seconds after loading, when verdicts of clicks that came together are known
-POLL_SECONDS = 1.0  # seconds between looks at all
-LEDGER_POLL_SECONDS = 10.0  # seconds between looks into the ledger
+BATCH = 5_000  # events or messages read in one commit
+SETTLED_SECONDS = 5.0  # seconds after loading until verdicts of clicks that came together are final
+POLL_SECONDS = 1.0  # seconds between checks
+LEDGER_POLL_SECONDS = 10.0  # seconds between queries for silent recipients
 LEDGER_LAG_SECONDS = 5.0  # seconds that a message may take from its id to its line in the journal
 
 
 class FollowUpWorker:
-    """Call `take` now and then, in one process of a data folder. Blocking."""
+    """Queues follow-ups. Blocking. Call `take` regularly, in one process of a data folder."""
 
     def __init__(
         self,
         settings: Settings,
         followups: FollowUps,
-        hooks: Webhooks,
+        webhooks: Webhooks,
         feed: Feed,
         queries: Queries,
         suppressions: Suppressions,
     ) -> None:
         self._journal = settings.data_dir / "journal"
-        self._followups, self._hooks, self._feed = followups, hooks, feed
+        self._followups, self._webhooks, self._feed = followups, webhooks, feed
         self._queries, self._suppressions = queries, suppressions
         self._enricher = EventEnricher(queries)
         self._taken, self._looked = -POLL_SECONDS, -LEDGER_POLL_SECONDS
 
     def take(self) -> int:
-        """Queue what is due; returns how many. Raises StorageError while ClickHouse is away."""
+        """Queue what is due and return how many. Raises StorageError without ClickHouse."""
         if time.monotonic() - self._taken < POLL_SECONDS:
             return 0
         self._taken = time.monotonic()
-        on = {hook.id for hook in self._hooks.all() if not hook.disabled}
-        rules = [one for one in self._followups.all(counted=False) if one.webhook in on]
-        count = sum(self._clicked(one) for one in rules if one.rule.when == "clicked")
+        on = {webhook.id for webhook in self._webhooks.all() if not webhook.disabled}
+        rules = [
+            followup for followup in self._followups.all(counted=False) if followup.webhook in on
+        ]
+        count = sum(
+            self._clicked(followup) for followup in rules if followup.rule.when == "clicked"
+        )
         if time.monotonic() - self._looked >= LEDGER_POLL_SECONDS:
             self._looked = time.monotonic()
-            count += sum(self._silent(one) for one in rules if one.rule.when != "clicked")
+            count += sum(
+                self._silent(followup) for followup in rules if followup.rule.when != "clicked"
+            )
         return count
 
-    def _clicked(self, one: FollowUp) -> int:
-        count, at = 0, one.cursor
+    def _clicked(self, followup: FollowUp) -> int:
+        count, at = 0, followup.cursor
         until = time.time() - SETTLED_SECONDS
         while True:
             seen = self._feed.erasures.newest()
             try:
                 events, following = self._feed.after(at, self._queries.workspace, BATCH, until)
             except CursorError as error:
-                log.warning("follow-up %s has missed events: %s", one.id, error)
+                log.warning("follow-up %s has missed events: %s", followup.id, error)
                 events, following = [], Cursor()
             if following == at:
                 return count
@@ -75,26 +81,28 @@ class FollowUpWorker:
                 if event.row.kind == "click"
                 and event.row.verdict in HUMAN
                 and event.row.recipient
-                and one.rule.wanted.may_match(event, self._queries)
+                and followup.rule.filter.may_match(event, self._queries)
             ]
-            found = self._still(clicks) if clicks else []
-            told = zip(found, self._enricher.enrich(found), strict=True)
-            wanted = [
-                (event, said)
-                for event, said in told
-                if said.recipient
-                and one.rule.wanted.matches(said)  # else there is nobody to follow
+            human_clicks = self._still(clicks) if clicks else []
+            enriched = zip(human_clicks, self._enricher.enrich(human_clicks), strict=True)
+            matching = [
+                (event, enriched_event)
+                for event, enriched_event in enriched
+                if enriched_event.recipient  # None once erased
+                and followup.rule.filter.matches(enriched_event)
             ]
-            blocked = self._blocked((event.row.newsletter, event.row.recipient) for event in found)
+            blocked = self._blocked(
+                (event.row.newsletter, event.row.recipient) for event in human_clicks
+            )
             due = [
-                (event.row.recipient, _of_click(one, event, said, blocked))
-                for event, said in wanted
+                (event.row.recipient, _of_click(followup, event, enriched_event, blocked))
+                for event, enriched_event in matching
             ]
-            count += self._followups.enqueue(one, due, following, one.sent, seen)
+            count += self._followups.enqueue(followup, due, following, followup.sent, seen)
             at = following
 
     def _still(self, clicks: list[Event]) -> list[Event]:
-        """Those whose links people clicked, as far as is known by now."""
+        """Returns the clicks that still count as a person's."""
         rows = self._queries.run(
             "followup_clicks",
             newsletters=sorted({event.row.newsletter for event in clicks}),
@@ -103,22 +111,22 @@ class FollowUpWorker:
         clicked = {(row["id"], row["link_key"]) for row in rows}
         messages = {message for message, _ in clicked}
         return [
-            one
-            for one in clicks
-            if (str(UUID(one.row.message)), one.row.link_key) in clicked
-            or (not one.row.link_key and str(UUID(one.row.message)) in messages)
+            event
+            for event in clicks
+            if (str(UUID(event.row.message)), event.row.link_key) in clicked
+            or (not event.row.link_key and str(UUID(event.row.message)) in messages)
         ]
 
-    def _silent(self, one: FollowUp) -> int:
-        """Up to what is surely loaded: nobody is silent whose open waits in the journal."""
+    def _silent(self, followup: FollowUp) -> int:
+        """Look only at messages whose hits are loaded: an open in the journal is no silence."""
         now = time.time()
-        over = one.rule.after_hours * 3600
+        over = followup.rule.after_hours * 3600
         until = int(
             (min(now, waiting_since(self._journal, now)) - LEDGER_LAG_SECONDS - over) * 1000
         )
-        at = max(one.sent, Sent(int((now - over - KEPT) * 1000)))
-        newsletters = [self._queries.key(name) for name in one.rule.wanted.newsletters]
-        kinds = ["click"] if one.rule.when == "not_clicked" else ["open", "click"]
+        at = max(followup.sent, Sent(int((now - over - KEPT) * 1000)))
+        newsletters = [self._queries.key(name) for name in followup.rule.filter.newsletters]
+        kinds = ["click"] if followup.rule.when == "not_clicked" else ["open", "click"]
         count = 0
         while at.ms < until:
             seen = self._feed.erasures.newest()
@@ -134,10 +142,10 @@ class FollowUpWorker:
             silent = [row for row in rows if not row["acted"]]
             blocked = self._blocked((row["newsletter"], row["recipient"]) for row in silent)
             ids = self._ids({row["newsletter"] for row in silent})
-            due = [(row["recipient"], _of_silence(one, row, ids, blocked)) for row in silent]
+            due = [(row["recipient"], _of_silence(followup, row, ids, blocked)) for row in silent]
             ended = len(rows) < BATCH
             at = Sent(until) if ended else Sent(rows[-1]["at_ms"], rows[-1]["id"])
-            count += self._followups.enqueue(one, due, one.cursor, at, seen)
+            count += self._followups.enqueue(followup, due, followup.cursor, at, seen)
             if ended:
                 break
         return count
@@ -149,44 +157,44 @@ class FollowUpWorker:
         return {row["newsletter"]: row["id"] for row in rows}
 
     def _blocked(self, sent: Iterable[tuple[int, int]]) -> Callable[[int, int], bool]:
-        """Whether a newsletter must not go to a recipient, of those that are given."""
+        """Returns a function: whether a newsletter must not go to one of the given recipients."""
         by: dict[int, set[int]] = {}
         for newsletter, recipient in sent:
             by.setdefault(newsletter, set()).add(recipient)
-        found = {key: self._suppressions.among(people, key) for key, people in by.items()}
-        return lambda newsletter, recipient: recipient in found[newsletter]
+        suppressed = {key: self._suppressions.among(people, key) for key, people in by.items()}
+        return lambda newsletter, recipient: recipient in suppressed[newsletter]
 
 
 def _of_click(
-    one: FollowUp, event: Event, said: EventOut, blocked: Callable[[int, int], bool]
+    followup: FollowUp, event: Event, event_out: EventOut, blocked: Callable[[int, int], bool]
 ) -> Due:
     return Due(
-        id=due_id(one.id, event.row.recipient),
+        id=due_id(followup.id, event.row.recipient),
         type=TYPE,
-        followup_id=one.id,
-        name=one.name,
-        when=one.rule.when,
-        newsletter_id=said.newsletter_id,
-        message_id=said.message_id,
-        recipient=said.recipient,
+        followup_id=followup.id,
+        name=followup.name,
+        when=followup.rule.when,
+        newsletter_id=event_out.newsletter_id,
+        message_id=event_out.message_id,
+        recipient=event_out.recipient,
         suppressed=blocked(event.row.newsletter, event.row.recipient),
-        occurred_at=said.occurred_at,
-        link=said.link,
-        metadata=said.metadata,
-        rfc_message_id=said.rfc_message_id,
+        occurred_at=event_out.occurred_at,
+        link=event_out.link,
+        metadata=event_out.metadata,
+        rfc_message_id=event_out.rfc_message_id,
     )
 
 
 def _of_silence(
-    one: FollowUp, row: Row, ids: dict[int, str], blocked: Callable[[int, int], bool]
+    followup: FollowUp, row: Row, ids: dict[int, str], blocked: Callable[[int, int], bool]
 ) -> Due:
-    over = datetime.fromtimestamp(row["at_ms"] / 1000 + one.rule.after_hours * 3600, UTC)
+    over = datetime.fromtimestamp(row["at_ms"] / 1000 + followup.rule.after_hours * 3600, UTC)
     return Due(
-        id=due_id(one.id, row["recipient"]),
+        id=due_id(followup.id, row["recipient"]),
         type=TYPE,
-        followup_id=one.id,
-        name=one.name,
-        when=one.rule.when,
+        followup_id=followup.id,
+        name=followup.name,
+        when=followup.rule.when,
         newsletter_id=ids.get(row["newsletter"], ""),
         message_id=row["id"],
         recipient=row["address"],

@@ -1,7 +1,8 @@
-"""Follow-ups: rules that post to a webhook once for each recipient, when something was done or not.
+"""Stores follow-ups: rules that post to a webhook once for each recipient.
 
-A follow-up becomes a delivery in the commit that notes whom it was for and moves the rule on, so a
-crash neither loses nor repeats one.
+A rule is about recipients who did something, or did not. A follow-up becomes a delivery in the
+commit that records its recipient and moves the rule's cursor, so a crash neither loses nor repeats
+one.
 """
 
 import secrets
@@ -29,27 +30,27 @@ TYPE = "followup.due"
 MOST_HOURS = 720
 
 
-class Rule(Struct, frozen=True, forbid_unknown_fields=True):
-    """When to follow up; of `wanted`, what is empty asks for all.
+class Rule(Struct, frozen=True, forbid_unknown_fields=True, rename={"filter": "wanted"}):
+    """When to follow up; an empty field of `filter` matches everything.
 
-    `clicked`: a person clicked such a link. `not_opened`: no person opened or clicked `after_hours`
-    after the message was sent; `not_clicked`: none clicked.
+    `clicked`: a person clicked such a link. `not_opened`: no person opened or clicked within
+    `after_hours` after the message was sent. `not_clicked`: no person clicked.
     """
 
     when: Literal["clicked", "not_opened", "not_clicked"]
     after_hours: Annotated[float, Meta(ge=0, le=MOST_HOURS)] = 0
-    wanted: EventFilter = EventFilter()
+    filter: EventFilter = EventFilter()  # stored as `wanted`
 
 
 class Sent(NamedTuple):
-    """Up to which message of the ledger a rule has looked: milliseconds since 1970 UTC, and id."""
+    """How far a rule has read the messages: time in ms since 1970 UTC, and message id."""
 
     ms: int
     message: str = "00000000-0000-0000-0000-000000000000"
 
 
 class FollowUp(NamedTuple):
-    """A rule and how far it has got. `made` counts follow-ups; `at` is in seconds since 1970."""
+    """A rule and its progress. `made` counts its follow-ups; `at` is in seconds since 1970 UTC."""
 
     id: str
     name: str
@@ -68,10 +69,10 @@ class FollowUps:
         self._engine, self._workspace = engine, workspace
 
     def add(self, name: str, webhook: str, rule: Rule, at: Cursor) -> FollowUp:
-        """A new one: of clicks after a cursor, or of messages whose time is over from now on."""
+        """Add a rule: for clicks after a cursor, or messages whose time is over from now on."""
         now = time.time()
         sent = Sent(int((now - rule.after_hours * 3600) * 1000))
-        made = FollowUp(
+        followup = FollowUp(
             id=f"fu_{secrets.token_hex(8)}",
             name=name,
             webhook=webhook,
@@ -84,7 +85,7 @@ class FollowUps:
         with self._engine.begin() as connection:
             connection.execute(
                 new(followups).values(
-                    id=made.id,
+                    id=followup.id,
                     workspace=self._workspace,
                     name=name,
                     webhook=webhook,
@@ -96,15 +97,15 @@ class FollowUps:
                     sent_message=sent.message,
                 )
             )
-        return made
+        return followup
 
     def all(self, counted: bool = True) -> list[FollowUp]:
-        """The oldest first. Counting takes time where many were made: without it `made` is 0."""
-        made: ColumnElement[int] = literal(0).label("made")
+        """Returns all, the oldest first. Counting may be slow; without it, `made` is 0."""
+        count: ColumnElement[int] = literal(0).label("made")
         if counted:
             of = select(func.count()).where(followup_recipients.c.followup == followups.c.id)
-            made = of.scalar_subquery().label("made")
-        query = select(followups, made).where(followups.c.workspace == self._workspace)
+            count = of.scalar_subquery().label("made")
+        query = select(followups, count).where(followups.c.workspace == self._workspace)
         with self._engine.connect() as connection:
             return [
                 FollowUp(
@@ -121,11 +122,11 @@ class FollowUps:
             ]
 
     def get(self, followup_id: str) -> FollowUp | None:
-        """None where there is none."""
-        return next((one for one in self.all() if one.id == followup_id), None)
+        """Returns a rule, or None if there is none."""
+        return next((followup for followup in self.all() if followup.id == followup_id), None)
 
     def remove(self, followup_id: str) -> None:
-        """What is queued already is still sent."""
+        """Delete a rule. Follow-ups that are already queued are still sent."""
         with self._engine.begin() as connection:
             connection.execute(
                 delete(followups).where(
@@ -141,9 +142,10 @@ class FollowUps:
         to: Sent,
         seen: int = 0,
     ) -> int:
-        """Queue what is due by recipients' keys and move on, in one commit; returns how many.
+        """Queue what is due, by recipients' keys, and move the cursor; returns how many.
 
-        Raises ErasedError, and nothing is done, where somebody was erased since `seen`.
+        This is one commit. Raises ErasedError, and changes nothing, if somebody was erased since
+        `seen`.
         """
         now, count = time.time(), 0
         with self._engine.begin() as connection:
@@ -166,5 +168,5 @@ class FollowUps:
 
 
 def due_id(followup_id: str, recipient: int) -> str:
-    """Stable: the same rule and recipient have the same one."""
+    """Returns the id of a follow-up: always the same for a rule and a recipient."""
     return f"fup_{followup_id.removeprefix('fu_')}_{recipient:016x}"

@@ -1,8 +1,8 @@
-"""Requests to addresses that users give us, without lending anybody our place in the network.
+"""Sends requests to URLs of users without exposing the internal network.
 
-A name is resolved once, every address that it has must be public, and the connection goes to one of
-those very addresses, so that a name that changes its answer changes nothing (server-side request
-forgery: OWASP's cheat sheet). Redirects and proxies are not followed, time and bytes are bounded.
+A name is resolved once, every IP address of it must be public, and the connection goes to one of
+those very IP addresses, so that a name that changes its answer changes nothing (server-side request
+forgery: OWASP's cheat sheet). Redirects and proxies are not followed; time and bytes are limited.
 """
 
 import asyncio
@@ -21,27 +21,27 @@ import httpx2
 
 from app.settings.settings import Network
 
-TIMEOUT_SECONDS = 15.0  # for everything together
-RESOLVE_SECONDS = 5.0  # seconds for the name
-ANSWER_BYTES = 2_048  # read of an answer; what it says is for the delivery log alone
+TIMEOUT_SECONDS = 15.0  # seconds for the whole request
+RESOLVE_SECONDS = 5.0  # seconds to resolve the name
+ANSWER_BYTES = 2_048  # bytes read of an answer, for the delivery log only
 
 _NAT64 = tuple(map(ipaddress.IPv6Network, ("64:ff9b::/96", "64:ff9b:1::/48")))  # RFC 6052, 8215
 _6TO4 = ipaddress.IPv6Network("2002::/16")  # RFC 3056
-# Of their own: a name server that is slow must not hold up whatever else runs in threads.
+# A pool of its own: a slow name server must not hold up other work in threads.
 _RESOLVERS = ThreadPoolExecutor(32, "resolve")
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
-class OutsideError(Exception):
-    """No answer; the message says why. `refused`: we did not even try, nor shall we."""
+class RequestBlockedError(Exception):
+    """The request is not allowed and was not sent; the message says why."""
 
-    def __init__(self, message: str, refused: bool = False) -> None:
-        super().__init__(message)
-        self.refused = refused
+
+class DeliveryError(Exception):
+    """No answer came; the message says why."""
 
 
 class Answer(NamedTuple):
-    """`retry_after` in seconds, None where the server says nothing; `text` is its beginning."""
+    """An answer: `retry_after` in seconds or None, `text` is the beginning of the body."""
 
     status: int
     retry_after: float | None
@@ -55,7 +55,7 @@ async def safe_post(
     allowed: Sequence[Network] = (),
     seconds: float = TIMEOUT_SECONDS,
 ) -> Answer:
-    """POST to a user's URL. Raises OutsideError."""
+    """Post to a user's URL. Raises RequestBlockedError and DeliveryError."""
     parts = check(url)
     host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
     try:
@@ -81,13 +81,13 @@ async def safe_post(
                     await _beginning(answer),
                 )
     except TimeoutError:
-        raise OutsideError(f"no answer in {seconds:g} seconds") from None
+        raise DeliveryError(f"no answer in {seconds:g} seconds") from None
     except (httpx2.HTTPError, httpx2.InvalidURL, OSError, ValueError) as error:
-        raise OutsideError(f"{type(error).__name__}: {error}".rstrip(": ")) from None
+        raise DeliveryError(f"{type(error).__name__}: {error}".rstrip(": ")) from None
 
 
 def check(url: str) -> SplitResult:
-    """The parts of a URL that may be asked. Raises OutsideError."""
+    """Returns the parts of a URL that may be requested. Raises RequestBlockedError."""
     try:
         parts = urlsplit(url)
         _ = parts.port
@@ -95,16 +95,17 @@ def check(url: str) -> SplitResult:
         if parts.scheme not in ("http", "https") or not parts.hostname or not plain:
             raise ValueError
     except ValueError:
-        raise OutsideError("must be an http(s) URL in plain ASCII", refused=True) from None
+        raise RequestBlockedError("must be an http(s) URL in plain ASCII") from None
     if parts.username is not None or parts.password is not None:
-        raise OutsideError("must carry no user and password", refused=True)
+        raise RequestBlockedError("must carry no user and password")
     return parts
 
 
 def permitted(address: Address, allowed: Sequence[Network]) -> bool:
-    """Whether an address is public, or in one of the networks that a setting allows.
+    """Returns whether an IP address is public, or in a network that the settings allow.
 
-    What wraps an IPv4 address (mapped, NAT64, 6to4, Teredo) never is: who knows where it ends.
+    IPv6 addresses that wrap an IPv4 address (mapped, NAT64, 6to4, Teredo) are never public: where
+    they end is unknown.
     """
     if any(address.version == network.version and address in network for network in allowed):
         return True
@@ -119,7 +120,7 @@ def permitted(address: Address, allowed: Sequence[Network]) -> bool:
 
 
 def retry_after(value: str) -> float | None:
-    """Seconds of a Retry-After header, a number or a date (RFC 9110, 10.2.3)."""
+    """Returns seconds of a Retry-After header, a number or a date (RFC 9110, 10.2.3)."""
     value = value.strip()
     if value.isascii() and value.isdigit():
         return float(value[:9])
@@ -130,24 +131,24 @@ def retry_after(value: str) -> float | None:
         return None
 
 
-_trusted = cache(ssl.create_default_context)  # it takes 20 ms to make
+_trusted = cache(ssl.create_default_context)  # creating it takes 20 ms
 
 
 async def _resolve(host: str, port: int, allowed: Sequence[Network]) -> Address:
     loop = asyncio.get_running_loop()
     try:
         async with asyncio.timeout(RESOLVE_SECONDS):
-            found = await loop.run_in_executor(
+            results = await loop.run_in_executor(
                 _RESOLVERS, partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
             )
     except TimeoutError:
-        raise OutsideError(f"{host} was not resolved in {RESOLVE_SECONDS:g} seconds") from None
+        raise DeliveryError(f"{host} was not resolved in {RESOLVE_SECONDS:g} seconds") from None
     except OSError as error:
-        raise OutsideError(f"{host} cannot be resolved: {error.strerror or error}") from None
-    addresses = [ipaddress.ip_address(str(entry[4][0]).partition("%")[0]) for entry in found]
+        raise DeliveryError(f"{host} cannot be resolved: {error.strerror or error}") from None
+    addresses = [ipaddress.ip_address(str(entry[4][0]).partition("%")[0]) for entry in results]
     for address in addresses:
         if not permitted(address, allowed):
-            raise OutsideError(f"{host} leads to {address}, which is not public", refused=True)
+            raise RequestBlockedError(f"{host} leads to {address}, which is not public")
     return addresses[0]
 
 

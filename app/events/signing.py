@@ -1,4 +1,4 @@
-"""Bodies and signatures of webhooks (Standard Webhooks)."""
+"""Encodes and signs the bodies of webhooks (Standard Webhooks)."""
 
 import base64
 import hashlib
@@ -9,13 +9,13 @@ import msgspec
 
 
 def sent_as(event_type: str, at: datetime, data: msgspec.Struct) -> bytes:
-    """A body, the same bytes at every attempt."""
+    """Encode a body, which is the same at every attempt."""
     stamp = at.isoformat().replace("+00:00", "Z")
     return msgspec.json.encode({"type": event_type, "timestamp": stamp, "data": data})
 
 
 def headers(secret: str, event_id: str, at: int, sent: bytes) -> dict[str, str]:
-    """Signature v1: HMAC-SHA-256 of id, timestamp and body (Standard Webhooks)."""
+    """Returns the headers with signature v1: HMAC-SHA-256 of id, timestamp and body."""
     key = base64.b64decode(secret.removeprefix("whsec_"))
     digest = hmac.new(key, f"{event_id}.{at}.".encode() + sent, hashlib.sha256).digest()
     return {

@@ -1,4 +1,4 @@
-"""Which webhooks can be created, by the API, the dashboard and the file of webhooks."""
+"""Checks which webhooks can be created, by the API, the dashboard and the webhooks file."""
 
 import base64
 import binascii
@@ -10,19 +10,19 @@ import msgspec
 from app.events import followups
 from app.events.event_filter import EventFilter
 from app.events.feed import TYPES
-from app.events.safe_http import OutsideError, check
+from app.events.safe_http import RequestBlockedError, check
 from app.model.errors import FieldError
 from app.model.verdicts import HUMAN, MACHINE
 from app.schemas.webhooks import WebhookIn
 from app.settings.settings import PREFIX, SettingsError
 
-# A webhook that asks for the last alone hears of nothing else.
+# A webhook with the last type only gets no other events.
 EVENT_TYPES = (*TYPES, followups.TYPE)
 VERDICTS = ("human", "machine", *HUMAN, *MACHINE)
 
 
 class WebhookInFile(WebhookIn, frozen=True, kw_only=True):
-    """A webhook of the file: as in the API, with a name, and a secret of your own making."""
+    """A webhook of the file: as in the API, with a name and a secret that the operator chose."""
 
     name: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_-]{1,60}$(?!\n)")]
 
@@ -32,7 +32,7 @@ class _WebhooksFile(msgspec.Struct, forbid_unknown_fields=True):
 
 
 def from_file(path: Path) -> dict[str, tuple[str, EventFilter, bool, str]]:
-    """Read what `Webhooks.sync_from_file` takes from a TOML file of [[webhook]].
+    """Read the webhooks of a TOML file of [[webhook]], as `Webhooks.sync_from_file` takes them.
 
     Raises SettingsError.
     """
@@ -41,39 +41,39 @@ def from_file(path: Path) -> dict[str, tuple[str, EventFilter, bool, str]]:
         read = msgspec.toml.decode(path.read_bytes(), type=_WebhooksFile)
     except (OSError, msgspec.DecodeError) as error:
         raise SettingsError(f"{place}: {error}") from None
-    found = {}
-    for number, one in enumerate(read.webhook, 1):
+    by_name = {}
+    for number, webhook in enumerate(read.webhook, 1):
         try:
-            valid(one)
+            valid(webhook)
         except FieldError as error:
             raise SettingsError(f"{place}: webhook {number}: {error.field} {error}") from None
-        if not one.secret:
+        if not webhook.secret:
             raise SettingsError(f"{place}: webhook {number}: secret is needed")
-        if one.name in found:
-            raise SettingsError(f"{place}: webhook {number}: name {one.name!r} is there twice")
-        found[one.name] = one.url, filters_of(one), one.first, one.secret
-    return found
+        if webhook.name in by_name:
+            raise SettingsError(f"{place}: webhook {number}: name {webhook.name!r} is there twice")
+        by_name[webhook.name] = webhook.url, filters_of(webhook), webhook.first, webhook.secret
+    return by_name
 
 
-def filters_of(wanted: WebhookIn) -> EventFilter:
-    """Which events a new webhook asks for."""
-    return EventFilter(**{name: getattr(wanted, name) for name in EventFilter.__struct_fields__})
+def filters_of(webhook: WebhookIn) -> EventFilter:
+    """Returns the filter of a new webhook."""
+    return EventFilter(**{name: getattr(webhook, name) for name in EventFilter.__struct_fields__})
 
 
-def valid(wanted: WebhookIn) -> None:
-    """Raises FieldError with the field that is wrong."""
+def valid(webhook: WebhookIn) -> None:
+    """Check a new webhook. Raises FieldError with the field that is wrong."""
     try:
-        check(wanted.url)
-    except OutsideError as error:
+        check(webhook.url)
+    except RequestBlockedError as error:
         raise FieldError("url", str(error)) from None
     for field, allowed in (("types", EVENT_TYPES), ("verdicts", VERDICTS)):
-        for value in getattr(wanted, field):
+        for value in getattr(webhook, field):
             if value not in allowed:
                 raise FieldError(field, f"must be one of {', '.join(allowed)}")
-    if wanted.secret:
+    if webhook.secret:
         try:
-            key = base64.b64decode(wanted.secret.removeprefix("whsec_"), validate=True)
+            key = base64.b64decode(webhook.secret.removeprefix("whsec_"), validate=True)
         except (binascii.Error, ValueError):
             key = b""
-        if not wanted.secret.startswith("whsec_") or not 24 <= len(key) <= 64:
+        if not webhook.secret.startswith("whsec_") or not 24 <= len(key) <= 64:
             raise FieldError("secret", "must be whsec_ and 24 to 64 bytes in base64")

@@ -1,7 +1,7 @@
-"""Delivers to webhooks: takes events from the feed, sends what is due, tries again what failed.
+"""Delivers to webhooks: reads events from the feed, sends what is due and retries failures.
 
 One process of a data folder does it. Each webhook has a task of its own while it has something to
-send, so that a slow or dead endpoint delays nobody else.
+send, so that a slow or dead endpoint delays no other.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ from app.events.enrich import EventEnricher
 from app.events.experiment_worker import ExperimentWorker
 from app.events.feed import POLL_SECONDS, Cursor, CursorError, Feed, FeedWatcher
 from app.events.followup_worker import FollowUpWorker
-from app.events.safe_http import OutsideError, safe_post
+from app.events.safe_http import DeliveryError, RequestBlockedError, safe_post
 from app.events.signing import headers
 from app.events.webhooks import Delivery, Webhook, Webhooks
 from app.files import leading
@@ -27,9 +27,9 @@ from app.storage.clickhouse import StorageError
 
 log = logging.getLogger(__name__)
 BATCH = 500  # events read at once
-TOGETHER = 10  # requests to one endpoint at a time; one while it fails
-LOCK_SECONDS = 5.0  # seconds between looks whether the process that delivers has gone
-SWEEP = 3600.0
+MAX_CONCURRENT_REQUESTS = 10  # concurrent requests to one endpoint; one while it fails
+LOCK_SECONDS = 5.0  # seconds between attempts to take over from the delivering process
+SWEEP_SECONDS = 3600.0
 
 
 class WebhookContext(NamedTuple):
@@ -43,18 +43,23 @@ class WebhookContext(NamedTuple):
 
 
 class WebhookWorker:
-    """`run()` until cancelled. `contexts` holds every workspace's by its name."""
+    """Delivers for all workspaces: `run()` until cancelled. `contexts` is by workspace name."""
 
     def __init__(
         self,
         settings: Settings,
         contexts: Mapping[str, WebhookContext],
         feed: Feed,
-        news: FeedWatcher,
+        watcher: FeedWatcher,
     ) -> None:
-        self._settings, self._contexts, self._feed, self._news = settings, contexts, feed, news
+        self._settings, self._contexts, self._feed, self._watcher = (
+            settings,
+            contexts,
+            feed,
+            watcher,
+        )
         self._sending: dict[str, asyncio.Task[None]] = {}
-        self.notices: dict[str, list[str]] = {}  # what the dashboards must say
+        self.notices: dict[str, list[str]] = {}  # shown on the dashboards, by workspace
 
     async def run(self) -> None:
         """Deliver while no other process of the data folder does."""
@@ -71,7 +76,7 @@ class WebhookWorker:
         while True:
             trouble, newest = "", 0
             try:
-                newest = await self._news.newest()
+                newest = await self._watcher.newest()
             except SQLAlchemyError:
                 log.exception("webhooks wait")
             for name, context in list(self._contexts.items()):
@@ -83,10 +88,10 @@ class WebhookWorker:
                     log.exception("experiments of %s are not decided", name)
                 try:
                     await asyncio.to_thread(self.take, name, context, newest)
-                except StorageError as error:  # what was taken before is sent all the same
+                except StorageError as error:  # deliveries that are already queued are still sent
                     trouble = str(error)
                 except ErasedError:
-                    pass  # the next turn looks addresses up anew
+                    pass  # the next turn reads email addresses again
                 except Exception:
                     log.exception("webhooks of %s take nothing", name)
             if trouble and trouble != away:
@@ -96,7 +101,7 @@ class WebhookWorker:
                 for context in list(self._contexts.values()):
                     for webhook_id in await asyncio.to_thread(context.webhooks.due, time.time()):
                         self._begin(context, webhook_id)
-                if time.monotonic() - swept > SWEEP:
+                if time.monotonic() - swept > SWEEP_SECONDS:
                     swept = time.monotonic()
                     await asyncio.to_thread(context.webhooks.sweep, time.time())
             except SQLAlchemyError:
@@ -104,31 +109,33 @@ class WebhookWorker:
             await asyncio.sleep(POLL_SECONDS)
 
     def take(self, name: str, context: WebhookContext, newest: int) -> int:
-        """Make deliveries of what is new for a workspace's webhooks; returns how many. Blocking."""
-        hooks = context.webhooks.all()
+        """Queue deliveries of a workspace's new events; returns how many. Blocking."""
+        webhooks = context.webhooks.all()
         self.notices[name] = [
-            f"Webhook {hook.url} is switched off: {hook.disabled}"
-            for hook in hooks
-            if hook.disabled
+            f"Webhook {webhook.url} is switched off: {webhook.disabled}"
+            for webhook in webhooks
+            if webhook.disabled
         ]
-        on = [hook for hook in hooks if not hook.disabled and hook.cursor.seq <= newest]
-        return sum(self._take(context, hook) for hook in on) + context.follower.take()
+        on = [
+            webhook for webhook in webhooks if not webhook.disabled and webhook.cursor.seq <= newest
+        ]
+        return sum(self._take(context, webhook) for webhook in on) + context.follower.take()
 
-    def _take(self, context: WebhookContext, hook: Webhook) -> int:
-        count, at = 0, hook.cursor
+    def _take(self, context: WebhookContext, webhook: Webhook) -> int:
+        count, at = 0, webhook.cursor
         while True:
             seen = self._feed.erasures.newest()
             try:
                 events, following = self._feed.after(at, context.queries.workspace, BATCH)
             except CursorError as error:
-                log.warning("webhook %s has missed events: %s", hook.id, error)
+                log.warning("webhook %s has missed events: %s", webhook.id, error)
                 events, following = [], Cursor()
             if following == at:
                 return count
-            likely = [one for one in events if hook.wanted.may_match(one, context.queries)]
-            told = context.enricher.enrich(likely) if likely else []
-            wanted = [one for one in told if hook.wanted.matches(one)]
-            count += context.webhooks.enqueue(hook, wanted, following, seen)
+            likely = [event for event in events if webhook.filter.may_match(event, context.queries)]
+            enriched = context.enricher.enrich(likely) if likely else []
+            matching = [event for event in enriched if webhook.filter.matches(event)]
+            count += context.webhooks.enqueue(webhook, matching, following, seen)
             at = following
 
     def _begin(self, context: WebhookContext, webhook_id: str) -> None:
@@ -137,30 +144,30 @@ class WebhookWorker:
             self._sending[webhook_id] = task
             task.add_done_callback(self._ended)
 
-    async def _send(self, hooks: Webhooks, webhook_id: str) -> None:
+    async def _send(self, webhooks: Webhooks, webhook_id: str) -> None:
         """Send until nothing is due."""
         while True:
-            hook = await asyncio.to_thread(hooks.get, webhook_id)
-            if hook is None or hook.disabled:
+            webhook = await asyncio.to_thread(webhooks.get, webhook_id)
+            if webhook is None or webhook.disabled:
                 return
-            limit = 1 if hook.failing_since else TOGETHER
-            due = await asyncio.to_thread(hooks.next, webhook_id, time.time(), limit)
+            limit = 1 if webhook.failing_since else MAX_CONCURRENT_REQUESTS
+            due = await asyncio.to_thread(webhooks.next, webhook_id, time.time(), limit)
             if not due:
                 return
-            await asyncio.gather(*(self._try(hooks, hook, delivery) for delivery in due))
+            await asyncio.gather(*(self._try(webhooks, webhook, delivery) for delivery in due))
 
-    async def _try(self, hooks: Webhooks, hook: Webhook, delivery: Delivery) -> None:
-        sent = headers(hook.secret, delivery.event, int(time.time()), delivery.body)
+    async def _try(self, webhooks: Webhooks, webhook: Webhook, delivery: Delivery) -> None:
+        sent = headers(webhook.secret, delivery.event, int(time.time()), delivery.body)
         try:
-            answer = await safe_post(hook.url, delivery.body, sent, self._settings.hook_networks)
-        except OutsideError as error:
-            await asyncio.to_thread(hooks.failed, delivery, str(error))
+            answer = await safe_post(webhook.url, delivery.body, sent, self._settings.hook_networks)
+        except (RequestBlockedError, DeliveryError) as error:
+            await asyncio.to_thread(webhooks.failed, delivery, str(error))
             return
         if 200 <= answer.status < 300:
-            await asyncio.to_thread(hooks.mark_delivered, delivery, answer)
+            await asyncio.to_thread(webhooks.mark_delivered, delivery, answer)
             return
-        told = "redirects are not followed" if 300 <= answer.status < 400 else answer.text
-        await asyncio.to_thread(hooks.failed, delivery, told, answer)
+        error_text = "redirects are not followed" if 300 <= answer.status < 400 else answer.text
+        await asyncio.to_thread(webhooks.failed, delivery, error_text, answer)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._sending.pop(task.get_name(), None)

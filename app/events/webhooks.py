@@ -1,9 +1,9 @@
-"""Webhooks: who is told of which events, and every delivery until it has arrived or is given up.
+"""Stores webhooks, and every delivery until it has arrived or is given up.
 
 The format is that of Standard Webhooks (standardwebhooks.com): headers webhook-id, -timestamp and
 -signature, `whsec_` secrets, {type, timestamp, data}. Delivery is at least once under an id that
 stays the same; order is not promised. An event becomes a delivery in the commit that moves the
-webhook's cursor past it, so a crash neither loses nor doubles one.
+webhook's cursor past it, so a crash neither loses nor duplicates one.
 """
 
 import base64
@@ -30,25 +30,26 @@ from app.schemas import webhooks as acting
 from app.schemas.events import EventOut
 from app.storage.tables import deliveries, first_events, webhooks
 
-PAUSES = (5.0, 30.0, 120.0, 600.0, 3600.0, 4 * 3600.0, 12 * 3600.0, 24 * 3600.0)  # seconds
-GIVEN_UP = 5 * 86_400.0  # seconds after which a delivery is dead, and a failing webhook disabled
-KEPT = 14 * 86_400.0  # seconds for which the log keeps what is over
-FILED = "wh_file_"  # begins the ids of those that a file makes
-LOGGED = 300  # characters of an answer
+RETRY_SECONDS = (5.0, 30.0, 120.0, 600.0, 3600.0, 4 * 3600.0, 12 * 3600.0, 24 * 3600.0)  # seconds
+GIVE_UP_SECONDS = 5 * 86_400.0  # seconds until a delivery is dead, and a failing webhook disabled
+LOG_SECONDS = 14 * 86_400.0  # seconds for which the log keeps finished deliveries
+FILE_ID_PREFIX = "wh_file_"  # begins the ids of webhooks of the file
+MAX_ERROR_CHARS = 300  # characters of an answer in the log
 
 _encode = msgspec.json.encode
 
 
 class Webhook(msgspec.Struct, frozen=True):
-    """A subscription. `first`: of a message, only the first event of each type.
+    """A subscription. `first`: only the first event of each type for a message.
 
-    `disabled` says why nothing is sent, empty while it is on; times are seconds since 1970 UTC.
+    `disabled` says why nothing is sent and is empty while it is on. Times are seconds since 1970
+    UTC.
     """
 
     id: str
     url: str
     secret: str
-    wanted: EventFilter
+    filter: EventFilter
     first: bool
     at: float
     failing_since: float | None
@@ -57,7 +58,7 @@ class Webhook(msgspec.Struct, frozen=True):
 
 
 class Delivery(NamedTuple):
-    """One event for one webhook; `due` is when it is tried next."""
+    """One event for one webhook; `due` is the time of the next attempt."""
 
     id: int
     webhook: str
@@ -78,15 +79,20 @@ class Webhooks:
         self._engine, self._workspace = engine, workspace
 
     def add(
-        self, url: str, wanted: EventFilter, first: bool, at: Cursor, secret: str | None = None
+        self,
+        url: str,
+        event_filter: EventFilter,
+        first: bool,
+        at: Cursor,
+        secret: str | None = None,
     ) -> Webhook:
-        """A new one, told of what comes after a cursor."""
+        """Add a webhook that gets the events after a cursor."""
         secret = secret or "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()
-        hook = Webhook(
+        webhook = Webhook(
             id=f"wh_{secrets.token_hex(8)}",
             url=url,
             secret=secret,
-            wanted=wanted,
+            filter=event_filter,
             first=first,
             at=time.time(),
             failing_since=None,
@@ -96,73 +102,79 @@ class Webhooks:
         with self._engine.begin() as connection:
             connection.execute(
                 new(webhooks).values(
-                    id=hook.id,
+                    id=webhook.id,
                     workspace=self._workspace,
                     url=url,
                     secret=secret,
-                    wanted=_encode(wanted),
+                    wanted=_encode(event_filter),
                     first=first,
-                    at=hook.at,
+                    at=webhook.at,
                     seq=at.seq,
                     line=at.line,
                     disabled="",
                 )
             )
-        return hook
+        return webhook
 
     def sync_from_file(
         self, named: Mapping[str, tuple[str, EventFilter, bool, str]], at: Cursor
     ) -> None:
-        """Make those of a file what it says (name: url, wanted, first, secret), no more, no less.
+        """Adds, changes and removes webhooks so that they match a file.
 
-        Their cursors and deliveries stay as they are; new ones are told of what comes after `at`.
+        `named` has URL, filter, first and secret by name. Cursors and deliveries stay as they are;
+        new webhooks get the events after `at`.
         """
         with self._engine.begin() as connection:
-            for name, (url, wanted, first, secret) in named.items():
-                said = {"url": url, "secret": secret, "wanted": _encode(wanted), "first": first}
+            for name, (url, event_filter, first, secret) in named.items():
+                values = {
+                    "url": url,
+                    "secret": secret,
+                    "wanted": _encode(event_filter),
+                    "first": first,
+                }
                 connection.execute(
                     insert(webhooks)
                     .values(
-                        id=FILED + name,
+                        id=FILE_ID_PREFIX + name,
                         workspace=self._workspace,
                         at=time.time(),
                         seq=at.seq,
                         line=at.line,
                         disabled="",
-                        **said,
+                        **values,
                     )
-                    .on_conflict_do_update(index_elements=["id"], set_=said)
+                    .on_conflict_do_update(index_elements=["id"], set_=values)
                 )
             connection.execute(
                 delete(webhooks).where(
                     webhooks.c.workspace == self._workspace,
-                    webhooks.c.id.startswith(FILED, autoescape=True),
-                    webhooks.c.id.not_in([FILED + name for name in named]),
+                    webhooks.c.id.startswith(FILE_ID_PREFIX, autoescape=True),
+                    webhooks.c.id.not_in([FILE_ID_PREFIX + name for name in named]),
                 )
             )
 
     def all(self) -> list[Webhook]:
-        """The oldest first."""
+        """Returns all, the oldest first."""
         query = select(webhooks).where(webhooks.c.workspace == self._workspace)
         with self._engine.connect() as connection:
             return [_webhook(row) for row in connection.execute(query.order_by(webhooks.c.at))]
 
     def get(self, webhook_id: str) -> Webhook | None:
-        """None where there is none."""
-        return next((hook for hook in self.all() if hook.id == webhook_id), None)
+        """Returns a webhook, or None if there is none."""
+        return next((webhook for webhook in self.all() if webhook.id == webhook_id), None)
 
     def remove(self, webhook_id: str) -> bool:
-        """With its deliveries; whether there was one."""
+        """Delete a webhook with its deliveries; returns whether there was one."""
         with self._engine.begin() as connection:
-            gone = connection.execute(
+            deleted = connection.execute(
                 delete(webhooks).where(
                     webhooks.c.id == webhook_id, webhooks.c.workspace == self._workspace
                 )
             )
-        return bool(gone.rowcount)
+        return bool(deleted.rowcount)
 
     def enable(self, webhook_id: str) -> None:
-        """On again; what it was not told meanwhile is sent now, dead letters only by `replay`."""
+        """Enable a webhook: missed events are sent now, dead letters only by `replay`."""
         with self._engine.begin() as connection:
             connection.execute(
                 update(webhooks)
@@ -171,41 +183,41 @@ class Webhooks:
             )
 
     def enqueue(
-        self, hook: Webhook, events: Sequence[EventOut], following: Cursor, seen: int = 0
+        self, webhook: Webhook, events: Sequence[EventOut], following: Cursor, seen: int = 0
     ) -> int:
-        """Make deliveries of events and move the cursor, in one commit; returns how many.
+        """Queue deliveries of events and move the cursor, in one commit; returns how many.
 
-        Raises ErasedError, and nothing is done, where somebody was erased since `seen`.
+        Raises ErasedError, and changes nothing, if somebody was erased since `seen`.
         """
         now = time.time()
         count = 0
         with self._engine.begin() as connection:
             connection.execute(
                 update(webhooks)
-                .where(webhooks.c.id == hook.id)
+                .where(webhooks.c.id == webhook.id)
                 .values(seq=following.seq, line=following.line)
             )
             erasure_requests.check(connection, seen)
             for event in events:
-                if hook.first and not _is_first(connection, hook.id, event):
+                if webhook.first and not _is_first(connection, webhook.id, event):
                     continue
                 sent = sent_as(event.type, event.occurred_at, event)
-                count += queue(connection, hook.id, event.id, sent, now)
+                count += queue(connection, webhook.id, event.id, sent, now)
         return count
 
-    def test(self, hook: Webhook) -> int:
-        """Queue an invented event that says so; returns the delivery's id."""
+    def test(self, webhook: Webhook) -> int:
+        """Queue a test event, which says that it is one; returns the delivery's id."""
         event_id = f"evt_test_{secrets.token_hex(8)}"
         sent = _encode(
             {"type": "webhook.test", "timestamp": _iso(time.time()), "data": {"id": event_id}}
         )
         with self._engine.begin() as connection:
-            queue(connection, hook.id, event_id, sent, time.time())
-            found = select(deliveries.c.id).where(deliveries.c.event == event_id)
-            return int(connection.execute(found).scalar_one())
+            queue(connection, webhook.id, event_id, sent, time.time())
+            query = select(deliveries.c.id).where(deliveries.c.event == event_id)
+            return int(connection.execute(query).scalar_one())
 
     def due(self, now: float) -> list[str]:
-        """Webhooks that have something to send."""
+        """Returns the ids of webhooks with deliveries that are due."""
         with self._engine.connect() as connection:
             return list(
                 connection.execute(
@@ -221,7 +233,7 @@ class Webhooks:
             )
 
     def next(self, webhook_id: str, now: float, limit: int) -> list[Delivery]:
-        """What is due, the longest waiting first."""
+        """Returns the deliveries that are due, the longest waiting first."""
         query = (
             select(deliveries)
             .where(deliveries.c.webhook == webhook_id, deliveries.c.due <= now)
@@ -232,7 +244,7 @@ class Webhooks:
             return [Delivery(*row) for row in connection.execute(query)]
 
     def log(self, webhook_id: str, before: int, limit: int, state: str = "") -> list[Delivery]:
-        """The latest first, from before a delivery's id on (0: from the end)."""
+        """Returns deliveries, the latest first, from before an id on (0: from the end)."""
         query = select(deliveries).where(deliveries.c.webhook == webhook_id)
         if before:
             query = query.where(deliveries.c.id < before)
@@ -243,17 +255,17 @@ class Webhooks:
             return [Delivery(*row) for row in rows]
 
     def replay(self, webhook_id: str) -> int:
-        """Try every dead letter again, now; returns how many."""
+        """Queue every dead letter again, due now; returns how many."""
         with self._engine.begin() as connection:
-            found = connection.execute(
+            updated = connection.execute(
                 update(deliveries)
                 .where(deliveries.c.webhook == webhook_id, deliveries.c.state == "dead")
                 .values(state="waiting", due=time.time(), at=time.time(), attempts=0)
             )
-        return int(found.rowcount)
+        return int(updated.rowcount)
 
     def mark_delivered(self, delivery: Delivery, answer: Answer) -> None:
-        """It was taken with a 2xx."""
+        """Record that the receiver answered 2xx."""
         with self._engine.begin() as connection:
             _update(connection, delivery, state="delivered", due=None, status=answer.status)
             connection.execute(
@@ -261,16 +273,16 @@ class Webhooks:
             )
 
     def failed(self, delivery: Delivery, error: str, answer: Answer | None = None) -> None:
-        """Try again later, or give up: after GIVEN_UP, or at once where the answer was 410."""
+        """Schedule another attempt or give up: after GIVE_UP_SECONDS, or at once for 410."""
         now = time.time()
         status = answer.status if answer else None
         with self._engine.begin() as connection:
-            hook = connection.execute(
+            webhook = connection.execute(
                 select(webhooks.c.failing_since).where(webhooks.c.id == delivery.webhook)
             ).first()
-            if hook is None:
+            if webhook is None:
                 return
-            since = hook.failing_since or now
+            since = webhook.failing_since or now
             connection.execute(
                 update(webhooks)
                 .where(webhooks.c.id == delivery.webhook)
@@ -279,25 +291,26 @@ class Webhooks:
             why = ""
             if status == 410:
                 why = "the receiver answered 410 Gone"
-            elif now - since >= GIVEN_UP:
+            elif now - since >= GIVE_UP_SECONDS:
                 why = f"it has failed for five days: {error}"
             if why:
                 _disable(connection, delivery.webhook, why)
-            over = bool(why) or now - delivery.at >= GIVEN_UP
-            pause = PAUSES[min(delivery.attempts, len(PAUSES) - 1)] * random.uniform(0.8, 1.2)  # noqa: S311
+            over = bool(why) or now - delivery.at >= GIVE_UP_SECONDS
+            pause = RETRY_SECONDS[min(delivery.attempts, len(RETRY_SECONDS) - 1)]
+            pause *= random.uniform(0.8, 1.2)  # noqa: S311
             if answer and answer.retry_after is not None:
-                pause = min(max(answer.retry_after, 1.0), PAUSES[-1])
+                pause = min(max(answer.retry_after, 1.0), RETRY_SECONDS[-1])
             _update(
                 connection,
                 delivery,
                 state="dead" if over else "waiting",
                 due=None if over else now + pause,
                 status=status,
-                error=error[:LOGGED],
+                error=error[:MAX_ERROR_CHARS],
             )
 
     def counts_by_state(self) -> dict[str, int]:
-        """How many deliveries there are by state, and how many webhooks are `off`."""
+        """Returns the number of deliveries by state, and of disabled webhooks as `off`."""
         with self._engine.connect() as connection:
             rows = connection.execute(
                 select(deliveries.c.state, func.count())
@@ -305,20 +318,22 @@ class Webhooks:
                 .where(webhooks.c.workspace == self._workspace)
                 .group_by(deliveries.c.state)
             )
-            found = {state: int(count) for state, count in rows}
-        return {**found, "off": sum(bool(hook.disabled) for hook in self.all())}
+            counts = {state: int(count) for state, count in rows}
+        return {**counts, "off": sum(bool(webhook.disabled) for webhook in self.all())}
 
     def sweep(self, now: float) -> None:
-        """Forget what has been over for KEPT, every workspace's."""
+        """Delete deliveries of all workspaces that were finished LOG_SECONDS ago."""
         with self._engine.begin() as connection:
             connection.execute(
-                delete(deliveries).where(deliveries.c.due.is_(None), deliveries.c.at < now - KEPT)
+                delete(deliveries).where(
+                    deliveries.c.due.is_(None), deliveries.c.at < now - LOG_SECONDS
+                )
             )
 
 
 def queue(connection: Connection, webhook: str, event: str, sent: bytes, now: float) -> int:
-    """Make a delivery, once for each event; returns how many were made."""
-    made = connection.execute(
+    """Queue a delivery, once for each event; returns how many were added."""
+    inserted = connection.execute(
         insert(deliveries)
         .values(
             webhook=webhook,
@@ -332,31 +347,31 @@ def queue(connection: Connection, webhook: str, event: str, sent: bytes, now: fl
         )
         .on_conflict_do_nothing()
     )
-    return int(made.rowcount)
+    return int(inserted.rowcount)
 
 
 def _is_first(connection: Connection, webhook: str, event: EventOut) -> bool:
-    if not event.message_id:  # an experiment's outcome, of which there is one
+    if not event.message_id:  # an experiment's outcome, which comes once
         return True
-    made = connection.execute(
+    inserted = connection.execute(
         insert(first_events)
         .values(webhook=webhook, what=f"{event.type} {event.message_id}")
         .on_conflict_do_nothing()
     )
-    return bool(made.rowcount)
+    return bool(inserted.rowcount)
 
 
 def _update(connection: Connection, delivery: Delivery, **values: Any) -> None:
     connection.execute(
         update(deliveries)
-        .where(deliveries.c.id == delivery.id, deliveries.c.state == "waiting")  # not erased
+        .where(deliveries.c.id == delivery.id, deliveries.c.state == "waiting")  # else erased
         .values(attempts=delivery.attempts + 1, **{"error": "", **values})
     )
 
 
 def _disable(connection: Connection, webhook: str, why: str) -> None:
     connection.execute(
-        update(webhooks).where(webhooks.c.id == webhook).values(disabled=why[:LOGGED])
+        update(webhooks).where(webhooks.c.id == webhook).values(disabled=why[:MAX_ERROR_CHARS])
     )
     connection.execute(
         update(deliveries)
@@ -366,12 +381,12 @@ def _disable(connection: Connection, webhook: str, why: str) -> None:
 
 
 def _webhook(row: Any) -> Webhook:
-    wanted = msgspec.json.decode(row.wanted, type=EventFilter)
+    event_filter = msgspec.json.decode(row.wanted, type=EventFilter)
     return Webhook(
         id=row.id,
         url=row.url,
         secret=row.secret,
-        wanted=wanted,
+        filter=event_filter,
         first=row.first,
         at=row.at,
         failing_since=row.failing_since,
@@ -384,18 +399,18 @@ def _iso(at: float) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at))
 
 
-def delivery_out(one: Delivery) -> acting.DeliveryOut:
-    """A delivery as the API tells it."""
+def delivery_out(delivery: Delivery) -> acting.DeliveryOut:
+    """Returns a delivery as the API shows it."""
     return acting.DeliveryOut(
-        id=one.id,
-        event_id=one.event,
-        state=one.state,
-        attempts=one.attempts,
-        created_at=datetime.fromtimestamp(one.at, UTC),
-        next_at=_at(one.due),
-        status=one.status,
-        error=one.error,
-        body=msgspec.Raw(one.body),
+        id=delivery.id,
+        event_id=delivery.event,
+        state=delivery.state,
+        attempts=delivery.attempts,
+        created_at=datetime.fromtimestamp(delivery.at, UTC),
+        next_at=_at(delivery.due),
+        status=delivery.status,
+        error=delivery.error,
+        body=msgspec.Raw(delivery.body),
     )
 
 

@@ -19,7 +19,7 @@ from app.events.feed import Cursor
 from app.events.safe_http import Answer
 from app.events.signing import headers
 from app.events.webhook_config import from_file
-from app.events.webhooks import GIVEN_UP, Webhook, Webhooks
+from app.events.webhooks import GIVE_UP_SECONDS, Webhook, Webhooks
 from app.schemas.events import EventLink, EventOut
 from app.settings.settings import SettingsError
 from app.storage.state_db import open_state
@@ -312,10 +312,10 @@ def test_five_days_of_failures_disable_and_dead_letters_stay(
             pauses.append(entry.due - clock[0])
             clock[0] = max(clock[0], min(one.due for one in hooks.log(hook.id, 0, 9) if one.due))
     assert min(pauses) >= 4 and max(pauses) <= 24 * 3600 * 1.2
-    assert clock[0] - time.time() <= GIVEN_UP * 1.5
+    assert clock[0] - time.time() <= GIVE_UP_SECONDS * 1.5
     assert "five days" in current(hooks, hook).disabled
     assert {one.state for one in hooks.log(hook.id, 0, 9)} == {"dead"}
-    assert hooks.due(clock[0] + GIVEN_UP) == []
+    assert hooks.due(clock[0] + GIVE_UP_SECONDS) == []
     hooks.enable(hook.id)
     assert hooks.replay(hook.id) == 2
     for entry in hooks.next(hook.id, clock[0], 9):

@@ -68,7 +68,7 @@ async def remove(request: Request) -> Response:
 
 def out(one: FollowUp) -> FollowUpOut:
     """A follow-up as the API tells it."""
-    asked = one.rule.wanted
+    asked = one.rule.filter
     of_links = {field: getattr(asked, field) for field in OF_LINKS}
     return FollowUpOut(
         one.id,

@@ -137,7 +137,7 @@ def out(hook: Webhook) -> acting.WebhookOut:
     return acting.WebhookOut(
         hook.id,
         hook.url,
-        **msgspec.structs.asdict(hook.wanted),
+        **msgspec.structs.asdict(hook.filter),
         first=hook.first,
         created_at=datetime.fromtimestamp(hook.at, UTC),
         failing_since=_at(hook.failing_since),
