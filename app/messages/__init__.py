@@ -1,1 +1,1 @@
-"""A message before it is sent: rewritten, signed, and recorded."""
+"""Handles a message before it is sent: rewriting, signing and recording."""

@@ -1,9 +1,9 @@
-"""Signs the links of one mail and notes what is recorded of them.
+"""Signs the links of one mail and collects what is recorded of them.
 
 A newsletter's links are recorded once, not with every message. Streams whose links differ by
 recipient would still fill the tables: from FAMILY_LINKS links of a family on, new ones are signed
 as the family itself, from NEWSLETTER_LINKS on as all links to their host, and from DETAILS labels
-of a link on without their label. Every click is counted exactly all the same.
+of a link on without their label. Every click is still counted exactly.
 """
 
 from collections import OrderedDict
@@ -20,14 +20,13 @@ from app.tracking.tokens import LinkToken, Tokens
 FAMILY_LINKS = 1_024
 NEWSLETTER_LINKS = 4_096
 DETAILS = 64
-PLACES = 65_536  # of all links of a newsletter together
+PLACES = 65_536  # for all links of a newsletter together
 REMEMBERED = 200_000  # places of all newsletters together
 
 
 @dataclass(frozen=True, slots=True)
 class LinkRules:
-    """What a mailer says of a newsletter's links: patterns of families, and whether to keep URLs
-    as they are."""
+    """A mailer's rules for a newsletter's links: patterns of families, and whether URLs stay full."""
 
     families: tuple[str, ...] = ()
     full_urls: bool = False
@@ -35,7 +34,7 @@ class LinkRules:
 
 @dataclass(slots=True)
 class _Newsletter:
-    """What is known to be recorded of one newsletter's links."""
+    """The links of one newsletter that are known to be recorded."""
 
     families: dict[int, set[int]] = field(default_factory=dict)  # links by family
     details: dict[int, set[int]] = field(default_factory=dict)  # by link
@@ -44,37 +43,37 @@ class _Newsletter:
 
 
 class KnownLinks:
-    """What this process has recorded of the links of newsletters; forgetting is harmless."""
+    """Remembers which links of newsletters this process has recorded; forgetting is harmless."""
 
     def __init__(self) -> None:
         self._newsletters: OrderedDict[int, _Newsletter] = OrderedDict()
         self._places = 0
 
-    def bounded(self, newsletter: int, found: Identity, target: str) -> Identity:
-        """The identity, or a coarser one where the newsletter has too many links."""
+    def bounded(self, newsletter: int, link_identity: Identity, target: str) -> Identity:
+        """Returns the identity, or a coarser one if the newsletter has too many links."""
         known = self._newsletters.get(newsletter)
         if known is None:
-            return found
-        members = known.families.get(found.family, ())
-        if found.link in members:
-            return found
-        if found.link != found.family and len(members) >= FAMILY_LINKS:
-            return identity.family(found.template, found.flags)
+            return link_identity
+        members = known.families.get(link_identity.family, ())
+        if link_identity.link in members:
+            return link_identity
+        if link_identity.link != link_identity.family and len(members) >= FAMILY_LINKS:
+            return identity.family(link_identity.template, link_identity.flags)
         if known.links >= NEWSLETTER_LINKS:
             if members:
-                return identity.family(found.template, found.flags)
-            return identity.host_family(target, found.flags)
-        return found
+                return identity.family(link_identity.template, link_identity.flags)
+            return identity.host_family(target, link_identity.flags)
+        return link_identity
 
     def detail(self, newsletter: int, link: int, label: str, tags: tuple[str, ...]) -> str:
-        """The label, or none where the link has too many that differ."""
+        """Returns the label, or an empty string if the link has too many different ones."""
         known = self._newsletters.get(newsletter)
         details = known.details.get(link, ()) if known else ()
         full = len(details) >= DETAILS and identity.detail(label, tags) not in details
         return "" if full else label
 
     def new(self, records: Iterable[LinkRecord]) -> Iterator[LinkRecord]:
-        """Those that are not known to be recorded."""
+        """Yields the records that are not known to be in the journal."""
         for record in records:
             known = self._newsletters.get(record.newsletter)
             place = record.link, record.detail, record.position
@@ -82,7 +81,7 @@ class KnownLinks:
                 yield record
 
     def remember(self, records: Iterable[LinkRecord]) -> None:
-        """Call it once they are in the journal."""
+        """Remember records; call it once they are in the journal."""
         for record in records:
             known = self._newsletters.setdefault(record.newsletter, _Newsletter())
             self._newsletters.move_to_end(record.newsletter)
@@ -98,7 +97,7 @@ class KnownLinks:
 
 
 class LinkSigner:
-    """Call it with each tracked link of a mail's bodies; `records` then has them all.
+    """Signs each tracked link of a mail's bodies; `records` then has all of them.
 
     `first` is the position of the first link: set it before each further body.
     """
@@ -112,12 +111,12 @@ class LinkSigner:
         self.records: list[LinkRecord] = []
 
     def __call__(self, link: Link) -> str:
-        """The link's token."""
+        """Returns the link's token."""
         rules = self._rules
-        found = identity.identify(link.target, link.name, rules.families, rules.full_urls)
-        found = self._known.bounded(self._newsletter, found, link.target)
+        link_identity = identity.identify(link.target, link.name, rules.families, rules.full_urls)
+        link_identity = self._known.bounded(self._newsletter, link_identity, link.target)
         label = link.label if rules.full_urls else masking.mask_text(link.label)
-        label = self._known.detail(self._newsletter, found.link, label, link.tags)
+        label = self._known.detail(self._newsletter, link_identity.link, label, link.tags)
         detail = identity.detail(label, link.tags)
         position = self.first + link.index
         self.records.append(
@@ -125,24 +124,31 @@ class LinkSigner:
                 at=self._at,
                 workspace=self._tokens.workspace,
                 newsletter=self._newsletter,
-                link=found.link,
-                family=found.family,
+                link=link_identity.link,
+                family=link_identity.family,
                 position=position,
-                url=found.url,
-                template=found.template,
+                url=link_identity.url,
+                template=link_identity.template,
                 name=link.name,
                 detail=detail,
                 label=label,
                 tags=link.tags,
-                is_family=bool(found.flags & identity.WHOLE) and not link.name,
+                is_family=bool(link_identity.flags & identity.WHOLE) and not link.name,
             )
         )
         return self._tokens.link(
-            LinkToken(self._newsletter, position, link.target, found.link, detail, found.flags)
+            LinkToken(
+                self._newsletter,
+                position,
+                link.target,
+                link_identity.link,
+                detail,
+                link_identity.flags,
+            )
         )
 
     def keep(self, links: Iterable[Link]) -> None:
-        """Forget the records of a body's links that are not tracked: too long once signed."""
+        """Drop the records of a body's links that are not tracked: too long once signed."""
         tracked = {self.first + link.index for link in links if link.tracked}
         self.records = [
             record
@@ -152,6 +158,6 @@ class LinkSigner:
 
     @property
     def carried(self) -> tuple[int, ...]:
-        """The keys of all links and families, each once."""
+        """Returns the keys of all links and families, each once."""
         keys = {key: None for record in self.records for key in (record.link, record.family)}
         return tuple(keys)

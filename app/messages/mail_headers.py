@@ -1,8 +1,8 @@
-"""What a whole message says of itself: newsletter, recipient and tracking, by its own fields.
+"""Reads newsletter, recipient and tracking from a whole message's own header fields.
 
 X-Mailwake-Newsletter, -Name, -Tags, -Link-Families (patterns), -Full-URLs (yes), -Recipient,
 -Variant, -Track (opens, clicks, text or off; opens and clicks may name a mode, as in
-opens=aggregate; pixel=top and url_text=leave are TrackingIn's) and -Meta-KEY. Its Message-ID is
+opens=aggregate; pixel=top and url_text=leave are TrackingIn's) and -Meta-KEY. The Message-ID is
 read too.
 """
 
@@ -29,12 +29,13 @@ _HEADERS = {
     "link_families": "Link-Families",
     "full_urls": "Full-URLs",
 }
-# Without its angle brackets, which are no part of it (RFC 5322, section 3.6.4). Some have none.
+# Without the angle brackets, which are no part of it (RFC 5322, section 3.6.4). Some mails have
+# none.
 _MESSAGE_ID = re.compile(r"<([^\x00-\x20\x7f<>]{1,996})>|\A([^\x00-\x20\x7f<>]{1,996})\Z")
 
 
 class DescriptionError(ValueError):
-    """A field that means nothing; `field` is its whole name."""
+    """A header field is invalid; `field` is its whole name."""
 
     def __init__(self, message: str, name: str) -> None:
         super().__init__(message)
@@ -42,7 +43,10 @@ class DescriptionError(ValueError):
 
 
 def newsletter_of(own: Mapping[str, str]) -> NewsletterIn:
-    """From fields by the rest of their names. Raises DescriptionError."""
+    """Returns the newsletter; `own` has the fields by the rest of their names.
+
+    Raises DescriptionError.
+    """
     if "newsletter" not in own:
         raise DescriptionError("the message needs this field", "Newsletter")
     full = own.get("full-urls", "no").strip().lower()
@@ -69,7 +73,7 @@ def newsletter_of(own: Mapping[str, str]) -> NewsletterIn:
 
 
 def recipient_of(message: bytes, own: Mapping[str, str]) -> str:
-    """Returns the recipient; the first address of To where the message names none.
+    """Returns the recipient, else the first email address of To.
 
     Raises DescriptionError, and HeaderError for a header that is too large.
     """
@@ -81,7 +85,7 @@ def recipient_of(message: bytes, own: Mapping[str, str]) -> str:
 
 
 def own_data(head: Sequence[Field], own: Mapping[str, str]) -> OwnData:
-    """The metadata, keys in lower case, and the Message-ID. Raises DescriptionError."""
+    """Returns metadata (keys in lower case) and Message-ID. Raises DescriptionError."""
     metadata = {
         name.removeprefix(META): value for name, value in own.items() if name.startswith(META)
     }
@@ -98,24 +102,24 @@ def own_data(head: Sequence[Field], own: Mapping[str, str]) -> OwnData:
 
 
 def message_id(head: Sequence[Field]) -> str:
-    """That of a mail's own Message-ID field; empty where it has none or one that means nothing."""
+    """Returns the id of a mail's own Message-ID field, empty if it is missing or invalid."""
     value = next((field.value for field in head if field.name == "message-id"), b"")
-    found = _MESSAGE_ID.search(header_fields.unfolded(value))
-    return (found[1] or found[2]) if found else ""
+    match = _MESSAGE_ID.search(header_fields.unfolded(value))
+    return (match[1] or match[2]) if match else ""
 
 
 def tracking_of(own: Mapping[str, str]) -> TrackingIn:
-    """Opens and clicks where nothing is said. Raises DescriptionError."""
+    """Returns the tracking, by default of opens and clicks. Raises DescriptionError."""
     words = own.get("track", "opens, clicks").replace(",", " ").lower().split()
-    found: dict[str, str] = {}
-    chosen: dict[str, str] = {}
+    modes: dict[str, str] = {}
+    options: dict[str, str] = {}
     for word in words:
         name, equals, mode = word.partition("=")
         if name in CHOICES:
             if mode not in CHOICES[name]:
                 allowed = ", ".join(CHOICES[name])
                 raise DescriptionError(f"{name!r}: {mode[:40]!r} is none of {allowed}", "Track")
-            chosen[name] = mode
+            options[name] = mode
             continue
         if name not in TRACKS or (equals and name not in AXES):
             raise DescriptionError(f"{word[:40]!r} is none of {', '.join(TRACKS)}", "Track")
@@ -123,19 +127,19 @@ def tracking_of(own: Mapping[str, str]) -> TrackingIn:
             raise DescriptionError(
                 f"{name!r}: {mode[:40]!r} is none of {', '.join(MODES)}", "Track"
             )
-        found[name] = mode
-    if "off" in found:
+        modes[name] = mode
+    if "off" in modes:
         return OFF
-    if chosen and not found:
-        found = {"opens": "", "clicks": ""}
-    if "text" in found:
-        found.setdefault("clicks", "")
-    wanted = {str(axis): found[axis] or True if axis in found else False for axis in AXES}
-    return msgspec.convert({**wanted, "text": "text" in found, **chosen}, TrackingIn)
+    if options and not modes:
+        modes = {"opens": "", "clicks": ""}
+    if "text" in modes:
+        modes.setdefault("clicks", "")
+    axes = {str(axis): modes[axis] or True if axis in modes else False for axis in AXES}
+    return msgspec.convert({**axes, "text": "text" in modes, **options}, TrackingIn)
 
 
 def variant_of(own: Mapping[str, str]) -> str | None:
-    """None where none is named. Raises DescriptionError."""
+    """Returns the variant, or None. Raises DescriptionError."""
     if "variant" not in own:
         return None
     try:
@@ -145,10 +149,10 @@ def variant_of(own: Mapping[str, str]) -> str | None:
 
 
 def wants_unsubscribe(own: Mapping[str, str]) -> bool:
-    """Whether List-Unsubscribe is to be put in."""
+    """Returns whether a List-Unsubscribe field is to be added."""
     return own.get("unsubscribe", "").strip().lower() == "add"
 
 
 def header(fields: Mapping[str, str], newline: str = "\r\n") -> bytes:
-    """Fields as they stand at the top of a message."""
+    """Returns the fields as header lines at the top of a message."""
     return "".join(f"{name}: {value}{newline}" for name, value in fields.items()).encode("ascii")

@@ -1,4 +1,4 @@
-"""A message on its way out: rewritten, signed, and entered in the ledger."""
+"""Prepares a message for sending: rewrites, signs and records it."""
 
 import dataclasses
 import uuid
@@ -41,11 +41,11 @@ NO_DATA = OwnData()
 class MessageDraft:
     """A message that has its id and tokens but is not yet recorded.
 
-    `token` goes into links, `pixel` into the pixel: the same, but where all recipients share one of
-    them. `withdrawn` is what the recipient has withdrawn from. `headers` are offered for the mail
-    (RFC 8058). `carried` has the keys of its tracked links and their families. A suppressed one
-    must not be sent, nor one of the holdout (`choice`, which is the variant too), so neither ever
-    enters the ledger.
+    `token` goes into links, `pixel` into the pixel: both are the same, unless all recipients share
+    one of them. `withdrawn` has the axes from which the recipient has withdrawn consent. `headers`
+    are offered for the mail (RFC 8058). `carried` has the keys of its tracked links and their
+    families. A message to a suppressed recipient or to the holdout (`choice`, which is also the
+    variant) must not be sent, so neither is ever recorded.
     """
 
     message: events.Message
@@ -61,36 +61,36 @@ class MessageDraft:
 
     @property
     def sent(self) -> bool:
-        """Whether it may be, and so enters the ledger."""
+        """Returns whether it may be sent, and so is recorded."""
         return not (self.suppressed or self.choice.holdout)
 
     @property
     def variant(self) -> str | None:
-        """Its name, None without one."""
+        """Returns the variant's name, or None."""
         return self.choice.name or None
 
     @property
     def message_id(self) -> str:
-        """The UUIDv7 in its usual form."""
+        """Returns the UUIDv7 in its usual form."""
         return str(uuid.UUID(self.message.message))
 
     @property
     def tracking(self) -> ModesOut:
-        """The modes as the API tells them."""
+        """Returns the modes as the API shows them."""
         return ModesOut(*self.modes)
 
     def personalise(self, compiled: CompiledBody) -> bytes:
-        """The recipient's own."""
+        """Returns the body with the recipient's own tokens."""
         return compiled.personalise(self.token.encode("ascii"), self.pixel.encode("ascii"))
 
 
 @dataclass(frozen=True)
 class PreparedMessage:
-    """A rewritten message: `html` and `text` are ready to send, `links` says what is tracked.
+    """A rewritten message: `html` and `text` are ready to send, `links` has what is tracked.
 
-    `sample` is a whole message's HTML as it was, and the position of the first link in it.
-    `records` says what is recorded of the links, `notes` what could not be done, `left` why parts
-    of a whole message were left alone, `remarks` what a second reader would say.
+    `sample` is a whole message's original HTML, and the position of the first link in it. `records`
+    has what is recorded of the links, `notes` what could not be done, `left` why parts of a whole
+    message were not rewritten, `remarks` advice about its content.
     """
 
     draft: MessageDraft
@@ -106,18 +106,18 @@ class PreparedMessage:
 
     @property
     def all_notes(self) -> list[str]:
-        """Notes and remarks, as the API returns them."""
+        """Returns notes and remarks, as the API returns them."""
         return [*self.notes, *self.remarks]
 
     @property
     def report(self) -> list[LinkOut]:
-        """The links as the API tells them."""
+        """Returns the links as the API shows them."""
         return link_report(self.links)
 
 
 @dataclass(frozen=True)
 class CompiledMail:
-    """A template's HTML and text for any number of recipients, and what is recorded of its links.
+    """A compiled template for any number of recipients, and what is recorded of its links.
 
     `carried` has the keys of its tracked links and their families.
     """
@@ -131,22 +131,21 @@ class CompiledMail:
 
     @property
     def fields(self) -> frozenset[str]:
-        """The names of the merge fields that values fill."""
+        """Returns the names of the merge fields that values fill."""
         return self.html.fields | (self.text.fields if self.text else frozenset())
 
     def check(self, values: Values) -> None:
-        """Raises MissingValueError or RewriteError where the values cannot fill it."""
+        """Raises MissingValueError or RewriteError if the values cannot fill it."""
         for compiled in (self.html, self.text):
             if compiled:
                 compiled.check(values)
 
 
 class MessagePreparer:
-    """Prepares messages of one workspace: `prepare*` in any thread, `record*` on the loop's.
+    """Prepares messages of one workspace: `prepare*` in any thread, `record*` on the event loop.
 
     `unproven` counts whole messages that failed the check after rewriting and stayed as they were.
-
-    `withdrawn` tells the axes of a workspace's recipient that a newsletter must not track.
+    `withdrawn` returns the axes of a workspace's recipient that a newsletter must not track.
     """
 
     def __init__(
@@ -169,31 +168,33 @@ class MessagePreparer:
         self._known_links = KnownLinks()
 
     def prepare(
-        self, wanted: RewriteIn, html: bytes, charset: str | None = "utf-8", dry: bool = False
+        self, request: RewriteIn, html: bytes, charset: str | None = "utf-8", dry: bool = False
     ) -> PreparedMessage:
-        """Rewrite HTML (and text, when asked for) for one recipient; nothing is recorded yet.
+        """Rewrite HTML, and text if requested, for one recipient, without recording it.
 
-        `html` takes the place of `wanted.html`; a `dry` run gives no new variant a number. Raises
+        `html` replaces that of the request; a `dry` run gives no new variant a number. Raises
         RewriteError past the rewriter's limits, VariantError past the number of variants.
         """
-        newsletter = self._newsletter(wanted.newsletter)
-        data = OwnData.of(wanted)
-        choice = self._choice(newsletter.newsletter, wanted.recipient, wanted.variant, dry)
-        draft = self._draft(newsletter.newsletter, wanted.recipient, wanted.tracking, choice, data)
-        options = self._options(draft.modes, wanted.utm, wanted.tracking)
-        signer = self._signer(newsletter.newsletter, wanted.newsletter)
+        newsletter = self._newsletter(request.newsletter)
+        data = OwnData.of(request)
+        choice = self._choice(newsletter.newsletter, request.recipient, request.variant, dry)
+        draft = self._draft(
+            newsletter.newsletter, request.recipient, request.tracking, choice, data
+        )
+        options = self._options(draft.modes, request.utm, request.tracking)
+        signer = self._signer(newsletter.newsletter, request.newsletter)
         base_url = self._settings.public_url
-        body, in_text, leave = scan_both(html, wanted.text, options, base_url, charset)
+        body, in_text, leave = scan_both(html, request.text, options, base_url, charset)
         compiled = _compiled(body, signer, leave)
-        closed = compiled.merge.closed if compiled.merge and wanted.values else ()
-        compiled = compiled.filled(wanted.values, signer) if wanted.values else compiled
-        text, in_text_remarks = wanted.text, list[str]()
-        if text is not None and in_text and (wanted.tracking.text or wanted.values):
+        closed = compiled.merge.closed if compiled.merge and request.values else ()
+        compiled = compiled.filled(request.values, signer) if request.values else compiled
+        text, in_text_remarks = request.text, list[str]()
+        if text is not None and in_text and (request.tracking.text or request.values):
             signer.first = len(compiled.links)
-            if not wanted.tracking.text:
+            if not request.tracking.text:
                 in_text = scan_text(text, Options(clicks=False), base_url)
             plain = _compiled(in_text, signer, leave)
-            plain = plain.filled(wanted.values, signer) if wanted.values else plain
+            plain = plain.filled(request.values, signer) if request.values else plain
             in_text_remarks = self._text_remarks(plain, in_text.data)
             text = draft.personalise(plain).decode("utf-8", "surrogatepass")
         html_out = draft.personalise(compiled)
@@ -221,10 +222,10 @@ class MessagePreparer:
         dry: bool = False,
         data: OwnData = NO_DATA,
     ) -> PreparedMessage:
-        """Rewrite a whole message (RFC 5322); `html` of what is returned is that message.
+        """Rewrite a whole message (RFC 5322), returned as `html`, without recording it.
 
-        `fold` is `mime.rewrite`'s, `dry` as above. With `split` an experiment decides on the
-        variant where none is named. Raises VariantError.
+        `fold` is `mime.rewrite`'s; a `dry` run gives no new variant a number. With `split` an
+        experiment decides on the variant if none is named. Raises VariantError.
         """
         newsletter = self._newsletter(named)
         key = newsletter.newsletter
@@ -234,7 +235,7 @@ class MessagePreparer:
         options = self._options(draft.modes, {}, tracking)
         signer = self._signer(newsletter.newsletter, named)
         links: list[Link] = []
-        found: list[str] = []
+        body_notes: list[str] = []
         remarks: list[str] = []
         samples: list[tuple[str, int]] = []
         bodies: dict[int, Scanned] = {}
@@ -266,7 +267,7 @@ class MessagePreparer:
                 return []
             compiled = _compiled(scanned, signer, leave)
             links.extend(compiled.links)
-            found.extend(f"byte {leaf.start}: {note}" for note in compiled.notes)
+            body_notes.extend(f"byte {leaf.start}: {note}" for note in compiled.notes)
             changes = list(
                 _edits(compiled, draft.token.encode("ascii"), draft.pixel.encode("ascii"))
             )
@@ -279,11 +280,11 @@ class MessagePreparer:
             return changes
 
         done = mime.rewrite(message, edits, fold, scan)
-        left = frozenset(note.why for note in done.notes)
-        notes = [*found, *(note.text for note in done.notes)]
-        if done.left:  # all of it stayed as it was, and no link was tracked
+        reasons = frozenset(note.why for note in done.notes)
+        notes = [*body_notes, *(note.text for note in done.notes)]
+        if done.left:  # all of it stayed unchanged, and no link was tracked
             self.unproven += 1
-            return PreparedMessage(draft, newsletter, [], notes, message, left=left)
+            return PreparedMessage(draft, newsletter, [], notes, message, left=reasons)
         numbered = [replace(link, index=index) for index, link in enumerate(links)]
         sample = samples[0] if samples else None
         return PreparedMessage(
@@ -295,11 +296,11 @@ class MessagePreparer:
             sample=sample,
             records=signer.records,
             remarks=remarks,
-            left=left,
+            left=reasons,
         )
 
     def compile(self, newsletter_id: str, template: TemplateIn, modes: Modes) -> CompiledMail:
-        """HTML and text of a template, compiled for any number of recipients."""
+        """Compile HTML and text of a template for any number of recipients."""
         key = newsletter_key(self._workspace, newsletter_id)
         options = self._options(modes, template.utm, template.tracking)
         signer, base_url = self._signer(key, template), self._settings.public_url
@@ -315,10 +316,10 @@ class MessagePreparer:
         return CompiledMail(html, text, signer.records, signer.carried, key, rules)
 
     def fill(self, mail: CompiledMail, values: Values) -> CompiledMail:
-        """A template's mail for one recipient, its merge fields filled.
+        """Fill the merge fields of a template's mail for one recipient.
 
-        `records` are those of the links that the values have made. Raises MissingValueError, or
-        RewriteError for too many fields.
+        `records` has the links that the values created. Raises MissingValueError, or RewriteError
+        for too many fields.
         """
         mail.check(values)
         signer = LinkSigner(self._tokens, self._known_links, mail.newsletter, mail.rules)
@@ -329,7 +330,7 @@ class MessagePreparer:
         return CompiledMail(html, text, signer.records, carried, mail.newsletter, mail.rules)
 
     def remarks(self, template: TemplateIn, mail: CompiledMail) -> list[str]:
-        """What a second reader says of a template, compiled."""
+        """Returns advice about the content of a compiled template."""
         html = mail.html
         modes = self.modes(template.tracking)
         options = self._options(modes, template.utm, template.tracking)
@@ -361,16 +362,16 @@ class MessagePreparer:
         return [f"text: {note}" for note in notes.of_placeholders(compiled.links, source, own)]
 
     def modes(self, tracking: TrackingIn) -> Modes:
-        """What is asked for, by the settings where that is not said."""
+        """Returns the requested modes, with the settings as defaults."""
         default = self._settings
         return Modes(_mode(tracking.opens, default.opens), _mode(tracking.clicks, default.clicks))
 
     def key(self, recipient: str) -> int:
-        """The recipient's key."""
+        """Returns the recipient's key."""
         return recipient_key(self._settings.recipient_key, self._workspace, recipient)
 
     def writes(self, newsletter_id: str, variant: str | None) -> bool:
-        """Whether preparing such a message may wait for the disk: then do it in a thread."""
+        """Returns whether preparing may wait for the disk: then do it in a thread."""
         if variant is None:
             return False
         key = newsletter_key(self._workspace, newsletter_id)
@@ -385,9 +386,10 @@ class MessagePreparer:
         choice: Choice = NO_CHOICE,
         data: OwnData = NO_DATA,
     ) -> MessageDraft:
-        """A new message to one recipient of a newsletter (by its key).
+        """Create a message to one recipient (by its key) of a newsletter.
 
-        Metadata and Message-ID may lead to a person: they are kept where the address is.
+        Metadata and Message-ID may identify a person: they are kept only where the email address
+        is.
         """
         at = now_ms() if at is None else at
         whom = self.key(recipient)
@@ -402,7 +404,7 @@ class MessagePreparer:
         )
         own = self._tokens.message(token)
         shared = self._shared(newsletter, at) if "aggregate" in modes else own
-        # An axis that is off goes with the other: most mails have one token.
+        # An axis that is off gets the token of the other, so that most mails have one token.
         links, pixel = (shared if mode in ("aggregate", "off") else own for mode in modes[::-1])
         url = f"{self._settings.public_url}/u/{self._tokens.unsubscribe(token)}"
         return MessageDraft(
@@ -431,7 +433,7 @@ class MessagePreparer:
         )
 
     def _shared(self, newsletter: int, at: int) -> str:
-        """The token of everybody to whom the newsletter goes that day."""
+        """Returns the token shared by all recipients of the newsletter on that day."""
         message = aggregate_id(newsletter, at)
         return self._tokens.message(
             MessageToken(message, newsletter, 0, SHARED, workspace=self._workspace)
@@ -449,37 +451,37 @@ class MessagePreparer:
         return choices.of(self.key(recipient))
 
     def checked(self, drafts: Sequence[MessageDraft]) -> Sequence[MessageDraft]:
-        """Drafts of one newsletter, those to suppressed recipients marked."""
+        """Returns drafts of one newsletter, with those to suppressed recipients marked."""
         if not drafts:
             return drafts
         recipients = {draft.message.recipient for draft in drafts}
-        found = self._suppressions.among(recipients, drafts[0].message.newsletter)
-        if not found:
+        suppressed = self._suppressions.among(recipients, drafts[0].message.newsletter)
+        if not suppressed:
             return drafts
         return [
-            dataclasses.replace(draft, suppressed=draft.message.recipient in found)
+            dataclasses.replace(draft, suppressed=draft.message.recipient in suppressed)
             for draft in drafts
         ]
 
     async def record(self, prepared: PreparedMessage) -> None:
-        """Enter the message in the ledger: all of it or, raising JournalError, nothing."""
+        """Record the message: all of it or, raising JournalError, nothing."""
         await self._record(prepared.newsletter, prepared.records, [prepared.draft])
 
     async def record_names(self, prepared: PreparedMessage) -> None:
-        """Enter newsletter and links, before the message is sent. Raises JournalError."""
+        """Record newsletter and links, before the message is sent. Raises JournalError."""
         await self._record(prepared.newsletter, prepared.records, [])
 
     async def record_template(
         self, newsletter_id: str, template: TemplateIn, links: Sequence[events.Link]
     ) -> None:
-        """Enter a newsletter and its links before its messages. Raises JournalError."""
+        """Record a newsletter and its links, before its messages. Raises JournalError."""
         named = NewsletterIn(newsletter_id, template.name, template.subject, template.tags)
         await self._record(self._newsletter(named), links, [])
 
     async def record_drafts(
         self, drafts: Iterable[MessageDraft], links: Iterable[events.Link] = ()
     ) -> None:
-        """Enter many messages and links of theirs by one write.
+        """Record many messages and their links by one write.
 
         All of them or, raising JournalError, none.
         """
@@ -534,7 +536,7 @@ class MessagePreparer:
 
 
 def _ledger(drafts: Iterable[MessageDraft]) -> list[events.Record]:
-    """The messages that may be sent, and how many of them carried which links."""
+    """Returns the messages that may be sent, and how many of them carried which links."""
     sent = [draft for draft in drafts if draft.sent]
     carried: Counter[tuple[int, int, tuple[int, ...]]] = Counter()
     at: dict[tuple[int, int, tuple[int, ...]], events.Message] = {}
@@ -554,18 +556,18 @@ def _ledger(drafts: Iterable[MessageDraft]) -> list[events.Record]:
 
 
 def link_report(links: Iterable[Link]) -> list[LinkOut]:
-    """Links as the API tells them."""
+    """Returns links as the API shows them."""
     return [LinkOut(link.index, link.url, link.tracked, link.reason, link.label) for link in links]
 
 
-def _mode(wanted: bool | Mode, default: Mode) -> Mode:
-    if isinstance(wanted, bool):
-        return default if wanted else "off"
-    return wanted
+def _mode(requested: bool | Mode, default: Mode) -> Mode:
+    if isinstance(requested, bool):
+        return default if requested else "off"
+    return requested
 
 
 def _compiled(body: Scanned, signer: LinkSigner, leave: Mapping[str, str]) -> CompiledBody:
-    """A body with its links signed, of which the signer's records are of those that are tracked."""
+    """Compile a body and sign its links; afterwards the signer's records are of tracked links."""
     compiled = body.compile(signer, leave)
     if any(link.reason == "too_long" for link in compiled.links):
         signer.keep(compiled.links)
@@ -573,8 +575,8 @@ def _compiled(body: Scanned, signer: LinkSigner, leave: Mapping[str, str]) -> Co
 
 
 def _edits(compiled: CompiledBody, token: bytes, pixel: bytes) -> Iterable[Edit]:
-    """What a compiled body changes for one recipient; in its own charset."""
-    links, opens = (one.decode().encode(compiled.codec) for one in (token, pixel))
+    """Yields what a compiled body changes for one recipient, in the body's charset."""
+    links, opens = (value.decode().encode(compiled.codec) for value in (token, pixel))
     for splice in compiled.splices:
         own = opens if splice.pixel else links
         yield Edit(splice.start, splice.end, splice.inserted(own))

@@ -1,4 +1,4 @@
-"""Outgoing mail of any workspace, for processes that need nothing else of it."""
+"""Creates the preparers of workspaces, for processes that need nothing else of them."""
 
 import time
 
@@ -17,7 +17,7 @@ POLL_SECONDS = 1.0  # seconds
 
 
 class PreparerRegistry:
-    """By workspace, as state.db had it within the last LOOK seconds. Blocking, but quick."""
+    """Message preparers by workspace, at most POLL_SECONDS behind state.db. Blocking, but quick."""
 
     def __init__(self, settings: Settings, state: Engine, journal: Journal) -> None:
         self._settings, self._state, self._journal = settings, state, journal
@@ -27,30 +27,34 @@ class PreparerRegistry:
         self._looked: dict[str, float] = {}
 
     def of(self, workspace: str) -> MessagePreparer:
-        """The same as long as nothing has changed. Raises WorkspaceError."""
+        """Returns the preparer, the same while nothing has changed. Raises WorkspaceError."""
         known, now = self._made.get(workspace), time.monotonic()
         if known and now - self._looked[workspace] < POLL_SECONDS:
             return known[1]
-        found, self._looked[workspace] = self._workspaces.get(workspace), now
-        if known is None or known[0] != found:
-            made = make_preparer(
-                found, self._settings, self._state, self._journal, self._withdrawals
+        current, self._looked[workspace] = self._workspaces.get(workspace), now
+        if known is None or known[0] != current:
+            preparer = make_preparer(
+                current, self._settings, self._state, self._journal, self._withdrawals
             )
-            known = found, made
+            known = current, preparer
             self._made[workspace] = known
         return known[1]
 
 
 def make_preparer(
-    one: Workspace, settings: Settings, state: Engine, journal: Journal, withdrawals: Withdrawals
+    workspace: Workspace,
+    settings: Settings,
+    state: Engine,
+    journal: Journal,
+    withdrawals: Withdrawals,
 ) -> MessagePreparer:
-    """Outgoing mail of one workspace."""
+    """Create the message preparer of a workspace."""
     return MessagePreparer(
-        settings=one.settings(settings),
-        tokens=Tokens(one.secret_keys, one.name),
+        settings=workspace.settings(settings),
+        tokens=Tokens(workspace.secret_keys, workspace.name),
         journal=journal,
-        suppressions=Suppressions(state, one.name),
-        experiments=Experiments(state, one.name),
-        workspace=one.name,
+        suppressions=Suppressions(state, workspace.name),
+        experiments=Experiments(state, workspace.name),
+        workspace=workspace.name,
         withdrawn=withdrawals.axes,
     )

@@ -1,4 +1,4 @@
-"""Lines on disk between a request's body and its answer."""
+"""Buffers lines on disk between a request's body and its answer."""
 
 import asyncio
 import os
@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
-READ = 262_144  # bytes
+READ_BYTES = 262_144  # bytes
 
 
 @dataclass
 class Spool:
-    """A file between a writer and a reader that need not keep pace."""
+    """A file between a writer and a reader that run at different speeds."""
 
     folder: Path
     _file: IO[bytes] = field(init=False)
@@ -26,20 +26,20 @@ class Spool:
         self._more = asyncio.Condition()
 
     async def write(self, data: bytes) -> None:
-        """Add to the end."""
+        """Append data."""
         os.pwrite(self._file.fileno(), data, self._written)
         async with self._more:
             self._written += len(data)
             self._more.notify_all()
 
     async def end(self) -> None:
-        """Nothing more will come."""
+        """Mark the end of the data."""
         async with self._more:
             self._ended = True
             self._more.notify_all()
 
     async def read(self) -> AsyncIterator[bytes]:
-        """Everything from the beginning, as it comes."""
+        """Yields everything from the beginning, as it is written."""
         position = 0
         while True:
             async with self._more:
@@ -47,10 +47,10 @@ class Spool:
                     await self._more.wait()
             if position == self._written:
                 return
-            part = os.pread(self._file.fileno(), READ, position)
+            part = os.pread(self._file.fileno(), READ_BYTES, position)
             position += len(part)
             yield part
 
     def close(self) -> None:
-        """Give the disk back."""
+        """Free the disk space."""
         self._file.close()

@@ -1,7 +1,7 @@
-"""CompiledBody mails that are kept, and many recipients at once: newline-delimited JSON in and out.
+"""Keeps templates and sends them to many recipients: newline-delimited JSON in and out.
 
 A template is a file in DATA_DIR/templates, compiled when it is first used; a variant may have one
-of its own. Recipients stream in; each line's answer goes to a spool first, so that a client which
+of its own. Recipients stream in. Each line's answer goes to a spool first, so that a client which
 reads only after it has sent everything neither stalls the stream nor fills the memory.
 """
 
@@ -36,14 +36,14 @@ from app.schemas.messages import LineError, MessageOut, OwnData, RecipientIn, Te
 from app.schemas.problem import explain
 from app.storage.journal import JournalError
 
-CACHED = 64  # compiled templates in memory
-MAX_LINE = 65_536  # bytes of one recipient's line
-SLICE = 100  # lines between two turns of the event loop
+MAX_CACHED = 64  # compiled templates in memory
+MAX_LINE_BYTES = 65_536  # bytes of one recipient's line
+SLICE_LINES = 100  # lines between two turns of the event loop
 Return = Literal["html", "token"]
 
 
 class SampleMail(msgspec.Struct, frozen=True):
-    """A mail to show; its links count from `first_link` on, the rest is as in NewsletterIn."""
+    """A mail to show; its links are counted from `first_link`, the rest is as in NewsletterIn."""
 
     html: str
     first_link: int = 0
@@ -67,7 +67,7 @@ Templates = Mapping[int, "Template"]  # by variant; NONE's is for those that hav
 
 @dataclass(frozen=True)
 class Template:
-    """A compiled mail of one newsletter, and what it is for those who have withdrawn consent."""
+    """A compiled mail of one newsletter, also in versions for recipients without consent."""
 
     newsletter: int
     modes: Modes
@@ -75,7 +75,7 @@ class Template:
     _made: dict[tuple[bool, bool], CompiledMail] = field(default_factory=dict)
 
     def of(self, modes: Modes) -> CompiledMail:
-        """CompiledBody when first asked for, once for each choice of what is tracked."""
+        """Returns the template compiled for some modes, once for each choice of what is tracked."""
         tracked = modes.opens != "off", modes.clicks != "off"
         if tracked not in self._made:
             self._made[tracked] = self.compile(modes)
@@ -83,23 +83,22 @@ class Template:
 
     @property
     def html(self) -> CompiledBody:
-        """What most recipients get."""
+        """Returns the HTML for most recipients."""
         return self.of(self.modes).html
 
     @property
     def text(self) -> CompiledBody | None:
-        """The same of text/plain."""
+        """Returns the text/plain for most recipients."""
         return self.of(self.modes).text
 
     @property
     def fields(self) -> frozenset[str]:
-        """The names of its merge fields."""
+        """Returns the names of its merge fields."""
         return self.of(self.modes).fields
 
 
 class Addressed(NamedTuple):
-    """A message of a stream, the mail that is made for it, and what is to be recorded of its own
-    links."""
+    """A message of a stream, its mail, and what is to be recorded of its own links."""
 
     draft: MessageDraft
     mail: CompiledMail
@@ -107,7 +106,7 @@ class Addressed(NamedTuple):
 
 
 class TemplateStore:
-    """Keeps the templates of one workspace and streams messages made from them."""
+    """Keeps the templates of one workspace and streams messages created from them."""
 
     def __init__(self, folder: Path, outgoing: MessagePreparer, workspace: str = "default") -> None:
         self._folder, self._outgoing, self._workspace = folder, outgoing, workspace
@@ -116,9 +115,9 @@ class TemplateStore:
     def keep(
         self, newsletter_id: str, template: TemplateIn, variant: str | None = None
     ) -> Template:
-        """Compile a template and keep it in the place of an earlier one of the variant. Blocking.
+        """Compile and store a template in place of the variant's earlier one. Blocking.
 
-        Raises RewriteError or VariantError, then nothing is kept.
+        Raises RewriteError or VariantError, then nothing is stored.
         """
         compiled, number = self._compile(newsletter_id, template), NONE
         if variant is not None:
@@ -136,10 +135,10 @@ class TemplateStore:
         Path(file.name).replace(path)
 
     def templates(self, newsletter_id: str) -> Templates:
-        """The kept templates, compiled. Blocking. Raises NotFoundError."""
+        """Returns the stored templates, compiled. Blocking. Raises NotFoundError."""
         numbers = [NONE, *self._outgoing.experiments.variants.names(self._key(newsletter_id))]
-        found = {number: self._template(newsletter_id, number) for number in numbers}
-        kept = {number: template for number, template in found.items() if template}
+        by_number = {number: self._template(newsletter_id, number) for number in numbers}
+        kept = {number: template for number, template in by_number.items() if template}
         if not kept:
             raise NotFoundError("newsletter_id", f"newsletter {newsletter_id!r} has no template")
         return kept
@@ -156,38 +155,38 @@ class TemplateStore:
             known = (digest, self._compile(newsletter_id, template))
         self._compiled[which] = known
         self._compiled.move_to_end(which)
-        if len(self._compiled) > CACHED:
+        if len(self._compiled) > MAX_CACHED:
             self._compiled.popitem(last=False)
         return known[1]
 
     def keep_sample(self, newsletter_id: str, sample: SampleMail) -> None:
-        """Keep a mail that is shown for this newsletter until a later one comes. Blocking.
+        """Store the mail that is shown for this newsletter until a later one. Blocking.
 
-        It was one recipient's: secrets in its links are masked, unless full URLs are wanted.
+        It was one recipient's: secrets in its links are masked, unless full URLs are enabled.
         """
         self._write(self._path(newsletter_id, "sample"), _encode(_masked(sample)))
 
     def shown(self, newsletter_id: str, variant: int = NONE) -> SampleMail | None:
-        """The mail to show: the variant's template, or a template or sample. Blocking.
+        """Returns the mail to show: the variant's template, or a template or sample. Blocking.
 
-        Of several, the one that was kept last. Secrets in its links are masked, unless full URLs
-        are wanted.
+        Of several, it is the one stored last. Secrets in its links are masked, unless full URLs are
+        enabled.
         """
         numbers = self._outgoing.experiments.variants.names(self._key(newsletter_id))
         own = self._path(newsletter_id, _kind(variant))
         paths = [self._path(newsletter_id, kind) for kind in ("json", "sample")]
         paths += [self._path(newsletter_id, _kind(number)) for number in numbers]
-        found = [own] if variant and own.exists() else [path for path in paths if path.exists()]
-        if not found:
+        existing = [own] if variant and own.exists() else [path for path in paths if path.exists()]
+        if not existing:
             return None
-        # A template has `html` too: its other fields are passed over.
-        latest = max(found, key=lambda path: path.stat().st_mtime_ns)
+        # A template has `html` too: its other fields are ignored.
+        latest = max(existing, key=lambda path: path.stat().st_mtime_ns)
         return _masked(msgspec.json.decode(latest.read_bytes(), type=SampleMail))
 
     async def messages(
         self, templates: Templates, body: AsyncIterator[bytes], give: Return
     ) -> AsyncIterator[bytes]:
-        """Answers to the lines of `body`, in order; a bad one gets an error, the rest goes on."""
+        """Yields answers to the lines of `body`, in order. An invalid line gets an error."""
         spool = Spool(self._folder)
         feeding = asyncio.create_task(self._feed(templates, body, give, spool))
         try:
@@ -207,10 +206,10 @@ class TemplateStore:
             async for part in body:
                 lines = (rest + part).split(b"\n")
                 rest = lines.pop()
-                if len(rest) > MAX_LINE:
-                    rest = rest[: MAX_LINE + 1]  # it is refused when its end comes
-                for place in range(0, len(lines), SLICE):
-                    some = lines[place : place + SLICE]
+                if len(rest) > MAX_LINE_BYTES:
+                    rest = rest[: MAX_LINE_BYTES + 1]  # it is refused at its end
+                for place in range(0, len(lines), SLICE_LINES):
+                    some = lines[place : place + SLICE_LINES]
                     await spool.write(await self._answers(templates, some, number, give))
                     number += len(some)
             if rest.strip():
@@ -221,7 +220,7 @@ class TemplateStore:
     async def _answers(
         self, templates: Templates, lines: list[bytes], number: int, give: Return
     ) -> bytes:
-        # Filling takes its time, and a variant's new name is written to the disk.
+        # Filling takes time, and a variant's new name is written to the disk.
         if any(b'"values"' in line or b'"variant"' in line for line in lines):
             answers = await asyncio.to_thread(self._addressed, templates, lines, number, give)
         else:
@@ -230,14 +229,18 @@ class TemplateStore:
         if addressed:
             links = {
                 (link.link, link.detail, link.position): link
-                for one in addressed
-                for link in one.links
+                for answer in addressed
+                for link in answer.links
             }
             try:
-                await self._outgoing.record_drafts([one.draft for one in addressed], links.values())
+                await self._outgoing.record_drafts(
+                    [message.draft for message in addressed], links.values()
+                )
             except JournalError as error:
                 refused = LineError(number + 1, 503, str(error))
-                answers = [refused if isinstance(one, Addressed) else one for one in answers]
+                answers = [
+                    refused if isinstance(answer, Addressed) else answer for answer in answers
+                ]
         out = [_encode(_answer(answer, give)) + b"\n" for answer in answers]
         await asyncio.sleep(0)  # hits come first
         return b"".join(out)
@@ -262,35 +265,35 @@ class TemplateStore:
     def _address(
         self, templates: Templates, choices: Choices, line: bytes, number: int, give: Return
     ) -> Addressed | LineError:
-        if len(line) > MAX_LINE:
-            return LineError(number, 413, f"the line has more than {MAX_LINE:,} bytes")
+        if len(line) > MAX_LINE_BYTES:
+            return LineError(number, 413, f"the line has more than {MAX_LINE_BYTES:,} bytes")
         try:
-            wanted = _decode(line)
+            line_in = _decode(line)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             return LineError(number, 422, *explain(error))
-        if wanted.values and give == "token":
+        if line_in.values and give == "token":
             return LineError(number, 422, "values cannot be filled with return=token", "values")
         newsletter = next(iter(templates.values())).newsletter
         try:
-            if wanted.variant is not None:
-                choices = self._outgoing.experiments.choices(newsletter, wanted.variant)
+            if line_in.variant is not None:
+                choices = self._outgoing.experiments.choices(newsletter, line_in.variant)
         except VariantError as error:
             return LineError(number, 422, str(error), "variant")
-        choice = choices.of(self._outgoing.key(wanted.recipient))
+        choice = choices.of(self._outgoing.key(line_in.recipient))
         template = _of(templates, choice.number)
-        if choice.holdout:  # it makes no message
+        if choice.holdout:  # no message is sent
             template = next(iter(templates.values()))
         if template is None:
             what = f"variant {choice.name!r}" if choice.name else "messages without a variant"
             return LineError(number, 422, f"there is no template for {what}", "variant")
         draft = self._outgoing.draft(
-            newsletter, wanted.recipient, template.modes, choice=choice, data=OwnData.of(wanted)
+            newsletter, line_in.recipient, template.modes, choice=choice, data=OwnData.of(line_in)
         )
         mail = template.of(draft.modes)
-        if not wanted.values or choice.holdout:
+        if not line_in.values or choice.holdout:
             return Addressed(replace(draft, carried=mail.carried), mail)
         try:
-            mail = self._outgoing.fill(mail, wanted.values)
+            mail = self._outgoing.fill(mail, line_in.values)
         except MissingValueError as missing:
             return LineError(number, 422, str(missing), f"values.{missing.name}")
         except RewriteError as error:
@@ -300,9 +303,11 @@ class TemplateStore:
     def _compile(self, newsletter_id: str, template: TemplateIn) -> Template:
         compile_ = partial(self._outgoing.compile, newsletter_id, template)
         modes = self._outgoing.modes(template.tracking)
-        made = Template(newsletter_key(self._workspace, newsletter_id), modes, compile_)
-        made.of(modes)  # what is wrong with it is said now
-        return made
+        compiled_template = Template(
+            newsletter_key(self._workspace, newsletter_id), modes, compile_
+        )
+        compiled_template.of(modes)  # raises its errors now
+        return compiled_template
 
     def _key(self, newsletter_id: str) -> int:
         return newsletter_key(self._workspace, newsletter_id)
@@ -312,7 +317,7 @@ class TemplateStore:
 
 
 def _kind(number: int) -> str:
-    """What the name of a variant's template ends with."""
+    """Returns the last part of the file name of a variant's template."""
     return f"{number}.json" if number else "json"
 
 

@@ -1,1 +1,1 @@
-"""The SMTP gateway: gateway.py receives, relay.py rewrites, upstream.py hands on."""
+"""The SMTP gateway: gateway.py receives, relay.py rewrites, upstream.py sends to the smarthost."""

@@ -1,6 +1,6 @@
-"""What the SMTP gateway makes of a mail: tracked copies, or a reason why it stays as it is.
+"""Turns a mail of the SMTP gateway into tracked copies, or gives a reason to leave it unchanged.
 
-A mail that cannot be rewritten is never held up: it goes out untouched, and the reason is counted.
+A mail that cannot be rewritten is never held up: it is sent unchanged, and the reason is counted.
 """
 
 import logging
@@ -21,16 +21,16 @@ from app.smtp import stream_rules
 from app.smtp.stream_rules import Stream
 
 log = logging.getLogger(__name__)
-SHARED = "(shared)"  # the recipient of a mail that all get alike
-MESSAGE_ID = "X-Mailwake-Message-ID"  # of a copy, where the settings say so
-MOST_HOPS = 50  # Received fields (RFC 5321, section 6.3)
+SHARED = "(shared)"  # the recipient of a mail whose copies are all alike
+MESSAGE_ID = "X-Mailwake-Message-ID"  # a field of each copy, if the settings say so
+MAX_HOPS = 50  # Received fields (RFC 5321, section 6.3)
 _BLANKS = re.compile(rb"[ \t]++")
 _HOP = re.compile(rb"^received[ \t]*:", re.IGNORECASE | re.MULTILINE)
 
-# off: it said so. signed: by DKIM already. nothing: no HTML. sealed: all of it is signed or
-# encrypted. field: an X-Mailwake-* field means nothing. broken: it could not be read or rewritten.
-# unproven: what came out failed the check. journal: it could not be entered in the ledger. large:
-# the smarthost takes no more.
+# off: the mail said so. signed: it has a DKIM signature. nothing: it has no HTML. sealed: all of it
+# is signed or encrypted. field: an X-Mailwake-* field is invalid. broken: it could not be read or
+# rewritten. unproven: the rewritten mail failed the check. journal: it could not be written to the
+# journal. large: it is larger than the smarthost takes.
 Reason = Literal[
     "off", "signed", "nothing", "sealed", "field", "broken", "unproven", "journal", "large"
 ]
@@ -38,9 +38,9 @@ REASONS = get_args(Reason)
 
 
 class Mail(NamedTuple):
-    """A mail without its X-Mailwake-* fields; `stream` is None where it stays as it is: `why`.
+    """A mail without its X-Mailwake-* fields; if it stays unchanged, `stream` is None, see `why`.
 
-    `data` is its own metadata and Message-ID; `unsubscribe` asks for List-Unsubscribe to be put in.
+    `data` is its own metadata and Message-ID; `unsubscribe` asks for a List-Unsubscribe field.
     """
 
     content: bytes
@@ -52,7 +52,7 @@ class Mail(NamedTuple):
 
 
 class Copy(NamedTuple):
-    """What goes to the smarthost. `prepared` is what is to be recorded, None for nothing."""
+    """What is sent to the smarthost. `prepared` is what is to be recorded, or None."""
 
     content: bytes
     prepared: PreparedMessage | None
@@ -61,12 +61,12 @@ class Copy(NamedTuple):
 
     @property
     def suppressed(self) -> bool:
-        """Whether it must not be sent."""
+        """Returns whether it must not be sent."""
         return self.prepared is not None and self.prepared.draft.suppressed
 
 
 class CopyMaker:
-    """Reads mails and makes copies. Raises SettingsError where a file cannot be used."""
+    """Reads mails and makes copies. Raises SettingsError if a file of the settings is unusable."""
 
     def __init__(self, settings: Settings, outgoing: MessagePreparer) -> None:
         self._settings, self._outgoing = settings, outgoing
@@ -82,7 +82,7 @@ class CopyMaker:
             raise SettingsError(f"{PREFIX}DKIM_KEY: {settings.dkim_key}: {error}") from None
 
     def read(self, message: bytes, sender: str) -> Mail:
-        """What a mail says of itself; `sender` is the envelope's."""
+        """Read the stream and other data of a mail; `sender` is the envelope's."""
         try:
             content, own = header_fields.without_own(message)
             head, _ = header_fields.fields(content)
@@ -102,7 +102,7 @@ class CopyMaker:
         return Mail(content, stream, unsubscribe, data=data)
 
     def make(self, mail: Mail, recipient: str) -> Copy:
-        """The recipient's copy, not yet recorded."""
+        """Make the recipient's copy, without recording it."""
         if mail.stream is None:
             return self.untouched(mail, mail.why or "nothing", mail.detail)
         try:
@@ -117,7 +117,7 @@ class CopyMaker:
             )
         except VariantError as error:
             return self.untouched(mail, "field", str(error))
-        except Exception as error:  # whatever it is, the mail goes out
+        except Exception as error:  # whatever the error, the mail is sent
             log.warning("a mail could not be rewritten: %r", error)
             return self.untouched(mail, "broken", type(error).__name__)
         if prepared.draft.suppressed:
@@ -127,26 +127,26 @@ class CopyMaker:
             content = mail_headers.header(prepared.draft.headers) + content
         if content == mail.content:
             off = mail.stream.tracking == mail_headers.OFF
-            why: Reason = "off" if off else _why(prepared)
+            why: Reason = "off" if off else _reason_unchanged(prepared)
             return self.untouched(mail, why, "; ".join(prepared.notes))
         if self._settings.smtp_message_id and not header_fields.begins_within(content):
             named = {MESSAGE_ID: prepared.draft.message_id}
             content = mail_headers.header(named) + content
         content = self._signed(content)
-        if problem := refusal(content):  # whatever the rewriter did
+        if problem := refusal(content):  # a check after the rewriter
             self._outgoing.unproven += 1
             return self.untouched(mail, "unproven", problem)
         return Copy(content, prepared)
 
     def untouched(self, mail: Mail, why: Reason, detail: str = "") -> Copy:
-        """The mail as it came, signed where it was not."""
+        """Return the mail unchanged, with a DKIM signature if it has none."""
         content = mail.content if why == "signed" else self._signed(mail.content)
         return Copy(content, None, why, detail)
 
     def _signed(self, content: bytes) -> bytes:
         try:
             return self._sign(content) + content
-        except Exception as error:  # unsigned is better than not at all
+        except Exception as error:  # better unsigned than not sent
             log.warning("a mail goes out unsigned: %r", error)
             return content
 
@@ -154,7 +154,7 @@ class CopyMaker:
         if not self._key or header_fields.begins_within(content):
             return b""
         # Relaxed canonicalization (RFC 6376, section 3.4.4) does this anyway, but the library first
-        # takes time that grows with the square of such blanks.
+        # takes time that grows with the square of the number of such blanks.
         _, begin = header_fields.blank(content) or (0, len(content))
         body = _BLANKS.sub(b" ", content[begin:])
         signature: bytes = dkim.sign(
@@ -168,11 +168,11 @@ class CopyMaker:
 
 
 def refusal(content: bytes) -> str:
-    """Returns why a mail cannot be taken, nor sent; empty where it can."""
+    """Returns why a mail can be neither accepted nor sent, or an empty string if it can."""
     if problem := smtp_lines.refusal(content):
         return problem
-    if content.count(b"eceived") > MOST_HOPS and _hops(content) > MOST_HOPS:
-        return f"554 5.4.6 more than {MOST_HOPS} hops: this mail goes round in circles"
+    if content.count(b"eceived") > MAX_HOPS and _hops(content) > MAX_HOPS:
+        return f"554 5.4.6 more than {MAX_HOPS} hops: this mail goes round in circles"
     return ""
 
 
@@ -181,12 +181,12 @@ def _hops(content: bytes) -> int:
     return len(_HOP.findall(content[:end]))
 
 
-def _why(prepared: PreparedMessage) -> Reason:
-    """Why nothing was changed."""
+def _reason_unchanged(prepared: PreparedMessage) -> Reason:
+    """Returns why nothing was changed."""
     if "unproven" in prepared.left:
         return "unproven"
     if prepared.left == {"sealed"}:
         return "sealed"
-    # HTML always changes, by its pixel at least; text may have no links.
+    # Rewritten HTML always differs, at least by its pixel; text may have no links.
     trouble = "unreadable" in prepared.left or (prepared.sample and prepared.notes)
     return "broken" if trouble else "nothing"

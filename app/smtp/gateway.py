@@ -1,7 +1,7 @@
-"""The SMTP gateway: takes a mail, has it tracked and hands it to the smarthost, all at once.
+"""Serves SMTP: receives a mail, tracks it and sends it to the smarthost in one step.
 
-It has no queue. A client hears 250 after the smarthost's 250 and never else, so whatever happens
-the mail is with one of them (RFC 5321, section 4.2.5).
+It has no queue. A client gets a 250 only after the smarthost's 250, so at any moment the mail is
+with one of them (RFC 5321, section 4.2.5).
 """
 
 import asyncio
@@ -31,16 +31,17 @@ from app.smtp.upstream import LAST_ANSWER_SECONDS, Answer, Capabilities, Smartho
 
 log = logging.getLogger(__name__)
 IDLE_SECONDS = 300.0  # seconds between commands (RFC 5321, section 4.5.3.2.7)
-MOST_RECIPIENTS = 100  # of one mail (RFC 5321, section 4.5.3.1.8)
-LOGINS = 5  # attempts on one connection
-# What may stand between angle brackets (RFC 5321, section 4.1.2), no more closely than is safe.
+MAX_RECIPIENTS = 100  # for one mail (RFC 5321, section 4.5.3.1.8)
+MAX_LOGIN_ATTEMPTS = 5  # attempts on one connection
+# The characters that are safe between angle brackets, a superset of RFC 5321, section 4.1.2.
 ADDRESS = re.compile(r'(?:(?:"(?:[^"\\]|\\.)*"|[^\s"<>@]+)(?:@[^\s"<>@]+)?)?')
 
 
 class Gateway:
-    """`listen()`, then `run()` until cancelled, then `stop()`. Raises SettingsError.
+    """Serves SMTP: `listen()`, then `run()` until cancelled, then `stop()`. Raises SettingsError.
 
-    `outgoing` gives a workspace's; `counts` is as Transit says, of all workspaces.
+    `outgoing` returns a workspace's preparer. `counts` is for all workspaces, as described in
+    MailRelay.
     """
 
     def __init__(
@@ -50,17 +51,17 @@ class Gateway:
         self.counts: Counter[str] = Counter()
         self._outgoing = outgoing
         self._transits: dict[str, tuple[MessagePreparer, MailRelay]] = {}
-        self.transit(DEFAULT)  # a wrong setting is capabilities now
+        self.transit(DEFAULT)  # raises an error about wrong settings now
         self.name = urlsplit(settings.public_url).hostname or "localhost"
         self.tls = _tls(settings)
-        self.capabilities: Capabilities | None = None  # by the smarthost, last
+        self.capabilities: Capabilities | None = None  # the smarthost's latest
         self.relays: set[asyncio.Task[str]] = set()
         self._connections = 0
         self._socket: socket.socket | None = None
         self._server: asyncio.Server | None = None
 
     def transit(self, workspace: str) -> MailRelay:
-        """A workspace's way for mails; made anew when its address or keys have changed."""
+        """Returns a workspace's relay, created again when its public URL or keys have changed."""
         outgoing = self._outgoing(workspace)
         known = self._transits.get(workspace)
         if known is None or known[0] is not outgoing:
@@ -69,7 +70,7 @@ class Gateway:
         return known[1]
 
     def listen(self) -> int:
-        """Take the port, before anything else starts; returns it. Raises SettingsError."""
+        """Bind the port, before anything else starts, and return it. Raises SettingsError."""
         parts = urlsplit(f"//{self.settings.smtp_listen}")
         where = (parts.hostname or "", parts.port or 0)
         try:
@@ -92,30 +93,30 @@ class Gateway:
         await self._server.serve_forever()
 
     async def stop(self) -> None:
-        """Take no more; mails that are with the smarthost are waited for."""
+        """Stop accepting mail, and wait for mails that are on their way to the smarthost."""
         if self._server:
             self._server.close()
         if self.relays:
             await asyncio.wait(self.relays, timeout=30)
 
     def may_send(self, session: Session) -> bool:
-        """Whether a client has shown a key, or is in one of SMTP_NETWORKS."""
+        """Returns whether a client has logged in, or is in one of SMTP_NETWORKS."""
         if session.authenticated:  # until the key is revoked
             return self.workspace(session) is not None
         address = ipaddress.ip_address(_peer(session))
         address = getattr(address, "ipv4_mapped", None) or address
         return any(address in network for network in self.settings.sending_networks)
 
-    def login(self, _: Any, __: Any, ___: Any, ____: str, given: Any) -> AuthResult:
-        """Any name, with an API key that may rewrite for a password."""
-        found = given.password if isinstance(given, LoginPassword) else b""
-        secret = found.decode("utf-8", "replace")
+    def login(self, _: Any, __: Any, ___: Any, ____: str, credentials: Any) -> AuthResult:
+        """Accept any name with an API key of scope `rewrite` as its password."""
+        password = credentials.password if isinstance(credentials, LoginPassword) else b""
+        secret = password.decode("utf-8", "replace")
         key = self._keys.find(secret)
         may = key is not None and key.may("rewrite")
         return AuthResult(success=may, handled=False, auth_data=secret)
 
     def workspace(self, session: Session) -> str | None:
-        """Whose mail a client sends: without a login the settings' own; None by a dead key."""
+        """Returns the workspace of a client: `default` without a login, None for a revoked key."""
         if not session.authenticated:
             return DEFAULT
         key = self._keys.find(str(session.auth_data))
@@ -134,7 +135,7 @@ class Gateway:
             ident="Mailwake",
             tls_context=self.tls,
             timeout=IDLE_SECONDS,
-            command_call_limit={"AUTH": LOGINS, "*": 1_000_000},
+            command_call_limit={"AUTH": MAX_LOGIN_ATTEMPTS, "*": 1_000_000},
             authenticator=self.login,
             loop=asyncio.get_running_loop(),
         )
@@ -144,7 +145,7 @@ class Gateway:
 
 
 class Conversation:
-    """One client's connection, beside one to the smarthost. aiosmtpd calls `handle_*`."""
+    """One client's connection and one to the smarthost. aiosmtpd calls `handle_*`."""
 
     def __init__(self, gateway: Gateway) -> None:
         self.gateway = gateway
@@ -154,14 +155,14 @@ class Conversation:
         self._options: list[str] = []
 
     def closed(self) -> None:
-        """The client has gone; a mail that is with the smarthost is still finished."""
+        """Close the connection to the smarthost; a mail that is being sent is still finished."""
         if self.relay and not self.relay.done():
             self.relay.add_done_callback(lambda _: self.upstream.close())
         else:
             self.upstream.close()
 
     async def handle_HELO(self, server: SMTP, session: Session, _: Envelope, name: str) -> str:  # noqa: N802
-        """Without extensions."""
+        """Answer HELO, without extensions."""
         await self.upstream.reset()
         session.host_name = name
         return f"250 {server.hostname}"
@@ -169,7 +170,7 @@ class Conversation:
     async def handle_EHLO(  # noqa: N802
         self, _: SMTP, session: Session, __: Envelope, name: str, offered: list[str]
     ) -> list[str]:
-        """Offer what the smarthost takes: strangers hear what it said last."""
+        """Offer what the smarthost supports; unauthorised clients get what it last reported."""
         await self.upstream.reset()
         capabilities: Capabilities | Answer | None = self.gateway.capabilities
         if capabilities is None or self.gateway.may_send(session):
@@ -205,26 +206,26 @@ class Conversation:
         if sizes and capabilities.size and sizes[0] > capabilities.size:
             return f"552 5.3.4 the smarthost takes {capabilities.size} bytes at most"
         self._sender, self._workspace = "" if sender == "<>" else sender, workspace
-        if problem := _unfit(self._sender, options):
+        if problem := _check_address(self._sender, options):
             return problem
         self._options = [option for option in options if option in ("BODY=8BITMIME", "SMTPUTF8")]
-        found = await self.upstream.mail(self._sender, self._options)
-        if found.accepted:
+        reply = await self.upstream.mail(self._sender, self._options)
+        if reply.accepted:
             envelope.mail_from = sender
-        return str(found)
+        return str(reply)
 
     async def handle_RCPT(  # noqa: N802
         self, _: SMTP, __: Session, envelope: Envelope, recipient: str, ___: list[str]
     ) -> str:
-        """The smarthost says whether it takes the recipient."""
-        if len(envelope.rcpt_tos) >= MOST_RECIPIENTS:
+        """Pass the recipient to the smarthost and return its answer."""
+        if len(envelope.rcpt_tos) >= MAX_RECIPIENTS:
             return "452 4.5.3 too many recipients"
-        if problem := _unfit(recipient, self._options):
+        if problem := _check_address(recipient, self._options):
             return problem
-        found = await self.upstream.rcpt(recipient)
-        if found.accepted:
+        reply = await self.upstream.rcpt(recipient)
+        if reply.accepted:
             envelope.rcpt_tos.append(recipient)
-        return str(found)
+        return str(reply)
 
     async def handle_RSET(self, _: SMTP, __: Session, ___: Envelope) -> str:  # noqa: N802
         """Forget the mail."""
@@ -232,28 +233,28 @@ class Conversation:
         return "250 2.0.0 ok"
 
     async def handle_QUIT(self, _: SMTP, __: Session, ___: Envelope) -> str:  # noqa: N802
-        """Take leave of the smarthost too."""
+        """Quit at the smarthost too."""
         await self.upstream.quit()
         return "221 2.0.0 bye"
 
     async def handle_DATA(self, server: Protocol, session: Session, envelope: Envelope) -> str:  # noqa: N802
-        """Relay; the smarthost's answer is the client's."""
+        """Relay the mail and return the smarthost's answer."""
         content = envelope.original_content or b""
         if problem := refusal(content):
             return await self.gateway.transit(self._workspace).refuse(self.upstream, problem)
-        server.keep(2 * LAST_ANSWER_SECONDS)  # the smarthost may take its time
+        server.keep(2 * LAST_ANSWER_SECONDS)  # the smarthost may be slow
         to = Sent(self._sender, tuple(envelope.rcpt_tos), self._options)
         broken = begins_within(content)
         trace = b"" if broken else _received(self.gateway.name, server, session)
         work = self.gateway.transit(self._workspace).relay(self.upstream, to, trace, content)
-        # A client that leaves now must not cut the mail off: it may be taken already.
+        # A client that disconnects now must not stop the mail: the smarthost may have accepted it.
         self.relay = asyncio.create_task(work)
         self.gateway.relays.add(self.relay)
         self.relay.add_done_callback(self.gateway.relays.discard)
         return await asyncio.shield(self.relay)
 
     async def handle_exception(self, error: Exception) -> str:
-        """Whatever it is, the client keeps its mail."""
+        """Answer 451 to any error, so that the client keeps its mail."""
         log.error("SMTP: %r", error, exc_info=error)
         await self.upstream.reset()
         return "451 4.3.0 internal error, try again later"
@@ -267,11 +268,11 @@ class _Busy(asyncio.Protocol):
         transport.close()
 
 
-def _unfit(address: str, options: list[str]) -> str:
-    """Why an address cannot be used (RFC 5321, 4.1.2; RFC 6531, 3.4); empty where it can.
+def _check_address(address: str, options: list[str]) -> str:
+    """Returns why an email address is invalid (RFC 5321, 4.1.2; RFC 6531, 3.4), or an empty string.
 
-    The library's parser lets brackets through within a domain literal; in the command to the
-    smarthost they would end the address.
+    The library's parser accepts brackets within a domain literal; in the command to the smarthost
+    they would end the email address.
     """
     if not ADDRESS.fullmatch(address):
         return "553 5.1.3 the address has a blank, a quote or an angle bracket out of place"
@@ -298,7 +299,7 @@ def _peer(session: Session) -> str:
 
 
 def _received(host: str, server: SMTP, session: Session) -> bytes:
-    """The trace field of RFC 5321, section 4.4, with the protocol's name of RFC 3848."""
+    """Returns the trace field of RFC 5321, section 4.4, with the protocol's name of RFC 3848."""
     esmtp = "E" if session.extended_smtp else ""
     tls, login = "S" if session.ssl else "", "A" if session.authenticated else ""
     helo = "".join(c for c in session.host_name or "" if c.isascii() and (c.isalnum() or c in ".-"))

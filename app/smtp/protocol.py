@@ -1,6 +1,6 @@
-"""aiosmtpd's protocol, with what a gateway needs besides: mails are read in large pieces.
+"""Extends aiosmtpd's protocol for a gateway: mails are read in large pieces.
 
-aiosmtpd awaits each line of a mail, which takes most of the time that a mail takes at all.
+aiosmtpd awaits each line of a mail, which takes most of the total time for a mail.
 """
 
 import re
@@ -11,30 +11,30 @@ from aiosmtpd.smtp import SMTP
 
 from app.rewriting.smtp_lines import LONGEST_LINE
 
-COMMAND = 2_048  # bytes; RFC 5321 asks for 512
-PIECE = 2**20  # more than the reader ever holds
+COMMAND_BYTES = 2_048  # bytes; RFC 5321 asks for 512
+PIECE_BYTES = 2**20  # bytes; more than the reader ever holds
 _ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
 _PLAIN = re.compile(rf"<({_ATOM}(?:\.{_ATOM})*@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*)>((?: .*)?)")
 END = b"\r\n.\r\n"
 
 
 class Protocol(SMTP):
-    """`left` is called once when the connection is over, after `handler.closed()`."""
+    """One client's protocol; `closed` is called once, after `handler.closed()`."""
 
     line_length_limit = LONGEST_LINE
-    command_size_limit = COMMAND
+    command_size_limit = COMMAND_BYTES
 
-    def __init__(self, handler: Any, left: Callable[[], None], **more: Any) -> None:
+    def __init__(self, handler: Any, closed: Callable[[], None], **more: Any) -> None:
         super().__init__(handler, **more)
-        self._left: Callable[[], None] | None = left
+        self._left: Callable[[], None] | None = closed
 
     def eof_received(self) -> bool:
-        """Who comes and goes at once would else be kept until the time is over."""
+        """Close a connection that was closed at once, instead of keeping it until the timeout."""
         super().eof_received()
         return False
 
     def connection_lost(self, error: Exception | None) -> None:
-        """Told twice where TLS fails."""
+        """Close the handler once; asyncio may call this twice after a TLS failure."""
         super().connection_lost(error)
         if self._left:
             self.event_handler.closed()
@@ -42,21 +42,21 @@ class Protocol(SMTP):
             self._left = None
 
     def keep(self, seconds: float) -> None:
-        """Do not take the client for idle so soon: its mail is being taken on."""
+        """Extend the idle timeout while the client's mail is being relayed."""
         self._reset_timeout(seconds)
 
     def _getaddr(self, arg: str) -> tuple[str | None, str | None]:
-        """Nearly every address is plain; aiosmtpd parses each by the whole grammar."""
+        """Parse plain email addresses quickly; aiosmtpd parses each by the whole grammar."""
         if plain := _PLAIN.fullmatch(arg):
             return plain[1], plain[2]
         try:
             parsed: tuple[str | None, str | None] = super()._getaddr(arg)
-        except (RecursionError, IndexError, ValueError):  # the library follows each bracket
+        except (RecursionError, IndexError, ValueError):  # the library recurses for each bracket
             return None, None
         return parsed
 
     async def smtp_DATA(self, arg: str | None) -> None:  # noqa: N802
-        """RFC 5321, section 4.1.1.4: a mail ends with a dot alone on its line, and nowhere else."""
+        """Read a mail (RFC 5321, section 4.1.1.4): only a dot alone on its line ends it."""
         if await self.check_helo_needed() or await self.check_auth_needed("DATA"):
             return
         assert self.envelope is not None  # noqa: S101
@@ -77,7 +77,7 @@ class Protocol(SMTP):
         await self.push(status)
 
     async def _content(self) -> bytes | None:
-        """The mail, its dots taken away (section 4.5.2), or None where it is too large."""
+        """Returns the mail without dot-stuffing (section 4.5.2), or None if it is too large."""
         limit = self.data_size_limit or 0
         data = bytearray(b"\r\n")  # so that it may end at once
         seen, fits = 0, True
@@ -87,8 +87,8 @@ class Protocol(SMTP):
             if not fits:
                 del data[: -len(END) + 1]
             seen = len(data)
-            piece = await self._reader.read(PIECE)
-            if not piece:  # the client has gone; connection_lost() follows
+            piece = await self._reader.read(PIECE_BYTES)
+            if not piece:  # the client has disconnected; connection_lost() follows
                 raise ConnectionResetError
             data += piece
         if rest := bytes(data[end + len(END) :]):

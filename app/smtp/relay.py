@@ -1,4 +1,4 @@
-"""One mail's way through the SMTP gateway: read, copied, sent on, and entered in the ledger."""
+"""Relays one mail of the SMTP gateway: reads, copies, sends and records it."""
 
 import hashlib
 import logging
@@ -19,15 +19,20 @@ from app.threads import offloaded
 log = logging.getLogger(__name__)
 P = ParamSpec("P")
 T = TypeVar("T")
-REMEMBERED = 10_000  # copies
-FORGOTTEN_SECONDS = 86_400.0  # seconds
-TROUBLE = ("broken", "unproven", "field", "journal")  # reasons that somebody should hear of
+MAX_REMEMBERED_COPIES = 10_000  # copies
+REMEMBER_SECONDS = 86_400.0  # seconds
+TROUBLE_REASONS = (
+    "broken",
+    "unproven",
+    "field",
+    "journal",
+)  # reasons that the client should learn of
 ENHANCED = re.compile(r"2\.\d{1,3}\.\d{1,3} ")
 NOT_TRACKED = "not tracked"  # in answers
 
 
 class Envelope(NamedTuple):
-    """Whom a mail comes from (empty for bounces) and goes to, with MAIL's parameters."""
+    """The sender (empty for bounces) and the recipients, with the parameters of MAIL."""
 
     sender: str
     recipients: Sequence[str]
@@ -35,11 +40,11 @@ class Envelope(NamedTuple):
 
 
 class MailRelay:
-    """One workspace's. `counts` holds mails by outcome: tracked, untouched_<reason>, refused,
-    suppressed; of those tracked also noted (part of it was left alone), and of all that went out
-    unrecorded (not in the ledger).
+    """Relays mails of one workspace. Raises SettingsError if a file of the settings is unusable.
 
-    Raises SettingsError where a file of the settings cannot be used.
+    `counts` holds mails by outcome: tracked, untouched_<reason>, refused, suppressed; tracked ones
+    also as noted (a part of it was not rewritten), and sent ones also as unrecorded (not in the
+    recorded messages).
     """
 
     def __init__(self, settings: Settings, outgoing: MessagePreparer, counts: Counter[str]) -> None:
@@ -50,7 +55,7 @@ class MailRelay:
     async def relay(
         self, upstream: SmarthostConnection, envelope: Envelope, trace: bytes, content: bytes
     ) -> str:
-        """The client's answer. The smarthost has taken MAIL and RCPT already."""
+        """Relay a mail and return the client's answer. The smarthost has accepted MAIL and RCPT."""
         mail = await offloaded(len(content), self._copies.read, content, envelope.sender)
         if mail.why == "signed" and self._settings.smtp_signed == "refuse":
             return await self.refuse(
@@ -63,7 +68,7 @@ class MailRelay:
         return await self._once(upstream, trace, mail, recipient)
 
     async def refuse(self, upstream: SmarthostConnection, why: str) -> str:
-        """The smarthost forgets the mail too."""
+        """Refuse a mail, also at the smarthost."""
         self.counts["refused"] += 1
         await upstream.reset()
         return why
@@ -71,24 +76,24 @@ class MailRelay:
     async def _once(
         self, upstream: SmarthostConnection, trace: bytes, mail: Mail, recipient: str
     ) -> str:
-        """In the transaction that was begun with the client's."""
+        """Send one copy, in the transaction that was begun with the client's."""
         copy = await self._copy(upstream, mail, recipient)
         if copy.suppressed:
             self.counts["suppressed"] += 1
             await upstream.reset()
             return "550 5.7.1 the recipient has unsubscribed"
-        found = await upstream.data(trace + copy.content)
-        message_id = await self._count(copy, found)
-        answered = _noted(copy, found)
+        reply = await upstream.data(trace + copy.content)
+        message_id = await self._count(copy, reply)
+        answered = _add_trouble(copy, reply)
         return f"{answered} (Mailwake {message_id})" if message_id else str(answered)
 
     async def _each(
         self, upstream: SmarthostConnection, envelope: Envelope, trace: bytes, mail: Mail
     ) -> str:
-        """One transaction for each recipient; the worst answer is the client's.
+        """Send each recipient's copy in a transaction of its own and return the worst answer.
 
-        When it then repeats the mail, copies that were taken do not go out again. The last answer
-        names the message id of each copy.
+        If the client then repeats the mail, copies that were accepted are not sent again. The last
+        answer has the message id of each copy.
         """
         await upstream.reset()
         answers: list[Answer] = []
@@ -105,29 +110,29 @@ class MailRelay:
             if copy.suppressed:
                 self.counts["suppressed"] += 1
                 continue
-            found = await _whole(upstream, envelope, recipient, trace + copy.content)
-            message_id = await self._count(copy, found)
-            answers.append(_noted(copy, found))
-            if found.accepted:
+            reply = await _send_copy(upstream, envelope, recipient, trace + copy.content)
+            message_id = await self._count(copy, reply)
+            answers.append(_add_trouble(copy, reply))
+            if reply.accepted:
                 taken.append((key, message_id))
                 ids.append((recipient, message_id))
             elif not upstream.alive:
-                break  # the others would only wait for it too
-        refused = [found for found in answers if not found.accepted]
+                break  # the others would have to wait for it too
+        refused = [reply for reply in answers if not reply.accepted]
         if refused:
             self._remember(taken)
-            worst = min(refused, key=lambda found: found.code)  # 4xx: the client tries again
+            worst = min(refused, key=lambda reply: reply.code)  # 4xx: the client tries again
             of = f"{len(taken) + before} of {len(envelope.recipients)} copies were taken"
             return str(answer(worst.code, f"{worst.text} ({of})"))
         if answers:
             noted = next((a for a in answers if NOT_TRACKED in a.text), answers[-1])
-            return _naming(noted, ids)
+            return _answer_with_ids(noted, ids)
         if before:
-            return _naming(Answer(250, "2.0.0 taken before"), ids)
+            return _answer_with_ids(Answer(250, "2.0.0 taken before"), ids)
         return "550 5.7.1 all recipients have unsubscribed"
 
     async def _copy(self, upstream: SmarthostConnection, mail: Mail, recipient: str) -> Copy:
-        """With its newsletter and links in the ledger, so that hits find their names."""
+        """Make a copy and record its newsletter and links, so that hits find their names."""
         of = mail.stream
         writes = of is not None and self._outgoing.writes(of.newsletter.id, of.variant)
         size = inf if writes else len(mail.content)
@@ -144,16 +149,16 @@ class MailRelay:
     async def _untouched(self, mail: Mail, why: Reason, detail: str = "") -> Copy:
         return await offloaded(len(mail.content), self._copies.untouched, mail, why, detail)
 
-    async def _count(self, copy: Copy, found: Answer) -> str:
-        """What was sent is entered in the ledger once the smarthost has it.
+    async def _count(self, copy: Copy, reply: Answer) -> str:
+        """Count a copy, and record its message once the smarthost has accepted it.
 
-        Returns the message id by which it is found there; empty where it is not.
+        Returns the message id under which it is recorded, or an empty string.
         """
-        if not found.accepted:
+        if not reply.accepted:
             self.counts["refused"] += 1
             return ""
         self.counts[f"untouched_{copy.why}" if copy.why else "tracked"] += 1
-        if copy.why in TROUBLE:
+        if copy.why in TROUBLE_REASONS:
             log.warning("a mail went out untracked: %s %s", copy.why, copy.detail[:1000])
         if copy.prepared is None:
             return ""
@@ -171,43 +176,47 @@ class MailRelay:
     def _remember(self, taken: Sequence[tuple[bytes, str]]) -> None:
         for key, message_id in taken:
             self._taken[key] = time.monotonic(), message_id
-        while len(self._taken) > REMEMBERED:
+        while len(self._taken) > MAX_REMEMBERED_COPIES:
             self._taken.popitem(last=False)
 
     def _was_taken(self, key: bytes) -> str | None:
-        """The copy's message id (empty where it was not tracked), None where it was not taken."""
+        """Returns the message id of an accepted copy (empty if untracked), else None."""
         at, message_id = self._taken.get(key, (-inf, ""))
-        return message_id if time.monotonic() - at < FORGOTTEN_SECONDS else None
+        return message_id if time.monotonic() - at < REMEMBER_SECONDS else None
 
 
-def _naming(found: Answer, ids: Sequence[tuple[str, str]]) -> str:
-    """An answer of several lines (RFC 5321, section 4.2.1): one for each tracked copy, last what
-    the smarthost said, where mailers look for the name of its queue.
+def _answer_with_ids(reply: Answer, ids: Sequence[tuple[str, str]]) -> str:
+    """Returns an answer with a line for each tracked copy (RFC 5321, section 4.2.1).
 
-    Where there are enhanced status codes, each line has one (RFC 2034, section 4).
+    The last line is the smarthost's, in which mailers look for its queue id. If there are enhanced
+    status codes, each line has one (RFC 2034, section 4).
     """
-    status = "2.0.0 " if ENHANCED.match(found.text) else ""
-    copies = [f"{status}Mailwake {one} for {recipient}" for recipient, one in ids if one]
-    return "".join(f"{found.code}-{line}\r\n" for line in copies) + str(found)
+    status = "2.0.0 " if ENHANCED.match(reply.text) else ""
+    copies = [
+        f"{status}Mailwake {message_id} for {recipient}"
+        for recipient, message_id in ids
+        if message_id
+    ]
+    return "".join(f"{reply.code}-{line}\r\n" for line in copies) + str(reply)
 
 
-def _noted(copy: Copy, found: Answer) -> Answer:
-    """What the client hears of a mail that was taken but could not be tracked."""
-    if not found.accepted or copy.why not in TROUBLE:
-        return found
-    return answer(found.code, f"{found.text} ({NOT_TRACKED}: {copy.why} {copy.detail})")
+def _add_trouble(copy: Copy, reply: Answer) -> Answer:
+    """Add to the answer why an accepted mail could not be tracked."""
+    if not reply.accepted or copy.why not in TROUBLE_REASONS:
+        return reply
+    return answer(reply.code, f"{reply.text} ({NOT_TRACKED}: {copy.why} {copy.detail})")
 
 
-async def _whole(
+async def _send_copy(
     upstream: SmarthostConnection, envelope: Envelope, recipient: str, content: bytes
 ) -> Answer:
-    found = await upstream.mail(envelope.sender, envelope.options)
-    if found.accepted:
-        found = await upstream.rcpt(recipient)
-    if found.accepted:
+    reply = await upstream.mail(envelope.sender, envelope.options)
+    if reply.accepted:
+        reply = await upstream.rcpt(recipient)
+    if reply.accepted:
         return await upstream.data(content)
     await upstream.reset()
-    return found
+    return reply
 
 
 def _key(sender: str, recipient: str, content: bytes) -> bytes:

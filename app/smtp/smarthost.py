@@ -1,4 +1,4 @@
-"""The one mail server that takes mail on: MAILWAKE_SMARTHOST."""
+"""Connects to the smarthost, the one mail server that sends mail on: MAILWAKE_SMARTHOST."""
 
 import ipaddress
 import ssl
@@ -12,11 +12,14 @@ TIMEOUT_SECONDS = 60.0  # seconds for each answer but the last
 
 
 def client(settings: Settings) -> SMTP:
-    """Not yet connected. TLS is verified; a password goes over TLS only, this machine excepted."""
+    """Returns a client that is not yet connected. TLS certificates are verified.
+
+    A password is sent over TLS only, except to this machine.
+    """
     parts = urlsplit(settings.smarthost)
     tls = parts.scheme == "smtps"
     here = is_here(parts.hostname)
-    # Elsewhere STARTTLS is used where it is offered, and a must before a password.
+    # To other hosts, STARTTLS is used where it is offered, and required before a password.
     starttls = None if not (tls or here or parts.username) else bool(parts.username) and not here
     return SMTP(
         hostname=parts.hostname or "",
@@ -32,7 +35,7 @@ def client(settings: Settings) -> SMTP:
 
 
 def is_here(host: str | None) -> bool:
-    """Whether a host is this machine."""
+    """Returns whether a host is this machine."""
     try:
         return host == "localhost" or ipaddress.ip_address(host or "").is_loopback
     except ValueError:

@@ -1,7 +1,7 @@
-"""Which newsletter or stream a mail belongs to that came by SMTP.
+"""Finds the newsletter or stream of a mail that came by SMTP.
 
-Its own X-Mailwake-* fields say so, else the first rule of a file that fits, else it belongs to a
-stream named after the sender's domain.
+The mail's own X-Mailwake-* fields decide, else the first matching rule of a file, else the stream
+is named after the sender's domain.
 """
 
 import re
@@ -25,12 +25,11 @@ NAMES = ("list_id", "feedback_id", "sender")
 
 
 class StreamsError(ValueError):
-    """The file of rules cannot be used; the message names it and the rule."""
+    """The file of rules is invalid; the message names the file and the rule."""
 
 
 class Rule(Struct, frozen=True, forbid_unknown_fields=True):
-    """Fits when each of list_id, feedback_id and sender that is given does: patterns with * and ?,
-    in any case.
+    """A rule of patterns with * and ?, ignoring case; all that are set must match.
 
     `newsletter` may hold {list_id}, {feedback_id}, {sender} and {domain}. `track` is as in
     X-Mailwake-Track.
@@ -49,7 +48,7 @@ class Rule(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Stream(NamedTuple):
-    """What a mail belongs to, what of it is tracked, and which variant it is."""
+    """The newsletter of a mail, what of it is tracked, and its variant."""
 
     newsletter: NewsletterIn
     tracking: TrackingIn
@@ -61,7 +60,7 @@ class _File(Struct, forbid_unknown_fields=True):
 
 
 def from_file(path: Path) -> Sequence[Rule]:
-    """The rules of a TOML file of [[stream]]. Raises StreamsError."""
+    """Returns the rules of a TOML file of [[stream]]. Raises StreamsError."""
     try:
         rules = msgspec.toml.decode(path.read_bytes(), type=_File).stream
     except (OSError, msgspec.DecodeError) as error:
@@ -83,34 +82,34 @@ def from_file(path: Path) -> Sequence[Rule]:
 def stream_of(
     head: Sequence[Field], own: Mapping[str, str], sender: str, rules: Sequence[Rule] = ()
 ) -> Stream:
-    """By a mail's header; `sender` is the envelope's, for a mail without From.
+    """Returns the stream of a mail; `sender` is the envelope's, for a mail without From.
 
     Raises DescriptionError.
     """
-    told = _told(head, sender)
-    rule = next((rule for rule in rules if _fits(rule, told)), None)
+    values = _values_of(head, sender)
+    rule = next((rule for rule in rules if _matches(rule, values)), None)
     track = own if "track" in own or not rule else {"track": rule.track}
     variant = mail_headers.variant_of(own)
     if "newsletter" in own:
         return Stream(mail_headers.newsletter_of(own), mail_headers.tracking_of(track), variant)
     named = rule.newsletter if rule else "{domain}"
-    of = re.sub(r"\{(\w+)\}", lambda part: told.get(part[1], part[0]), named)[:200]
-    found = mail_headers.newsletter_of({"newsletter": of, **own})
+    of = re.sub(r"\{(\w+)\}", lambda part: values.get(part[1], part[0]), named)[:200]
+    newsletter = mail_headers.newsletter_of({"newsletter": of, **own})
     if rule and "name" not in own:
-        found = msgspec.structs.replace(found, name=rule.name)
+        newsletter = msgspec.structs.replace(newsletter, name=rule.name)
     if rule and "tags" not in own:
-        found = msgspec.structs.replace(found, tags=rule.tags)
+        newsletter = msgspec.structs.replace(newsletter, tags=rule.tags)
     if rule and "link-families" not in own:
-        found = msgspec.structs.replace(found, link_families=rule.link_families)
+        newsletter = msgspec.structs.replace(newsletter, link_families=rule.link_families)
     if rule and "full-urls" not in own:
-        found = msgspec.structs.replace(found, full_urls=rule.full_urls)
+        newsletter = msgspec.structs.replace(newsletter, full_urls=rule.full_urls)
     if variant is None and rule:
         variant = rule.variant
-    return Stream(found, mail_headers.tracking_of(track), variant)
+    return Stream(newsletter, mail_headers.tracking_of(track), variant)
 
 
-def _told(head: Sequence[Field], sender: str) -> dict[str, str]:
-    """What the rules look at, in lower case."""
+def _values_of(head: Sequence[Field], sender: str) -> dict[str, str]:
+    """Returns the values that rules are matched with, in lower case."""
     first: dict[str, str] = {}
     for field in head:
         if field.name in ("list-id", "feedback-id") and field.name not in first:
@@ -126,6 +125,6 @@ def _told(head: Sequence[Field], sender: str) -> dict[str, str]:
     }
 
 
-def _fits(rule: Rule, told: Mapping[str, str]) -> bool:
+def _matches(rule: Rule, values: Mapping[str, str]) -> bool:
     patterns = {name: pattern for name in NAMES if (pattern := getattr(rule, name))}
-    return all(fnmatchcase(told[name], pattern.lower()) for name, pattern in patterns.items())
+    return all(fnmatchcase(values[name], pattern.lower()) for name, pattern in patterns.items())

@@ -1,6 +1,6 @@
-"""A connection to the smarthost, whose answers become the client's (RFC 5321).
+"""Talks to the smarthost, whose answers become the client's (RFC 5321).
 
-Nothing is kept here: what the smarthost has not answered for is the client's to send again.
+Nothing is kept here: the client has to send again what the smarthost has not accepted.
 """
 
 import re
@@ -18,12 +18,12 @@ LAST_ANSWER_SECONDS = (
     600.0  # seconds to wait for the answer to a whole mail (RFC 5321, section 4.5.3.2.6)
 )
 AWAY = "451 4.4.1 the smarthost cannot be reached, try again later"
-GO_ON = 354
+START_MAIL_CODE = 354
 UNSURE = "451 4.4.2 the smarthost did not say whether it took the mail, try again later"
 
 
 class Capabilities(NamedTuple):
-    """What the smarthost takes; `size` is in bytes, 0 where it names no limit."""
+    """What the smarthost supports; `size` is in bytes, 0 if it gives no limit."""
 
     size: int
     eight_bit: bool
@@ -38,7 +38,7 @@ class Answer(NamedTuple):
 
     @property
     def accepted(self) -> bool:
-        """Whether the smarthost has taken it."""
+        """Returns whether the smarthost has accepted the command."""
         return self.code in (250, 251)
 
     def __str__(self) -> str:
@@ -46,9 +46,10 @@ class Answer(NamedTuple):
 
 
 def answer(code: int, text: str) -> Answer:
-    """One line of printable text. What is neither yes nor no means: try again.
+    """Returns an answer of one line of printable text.
 
-    So does 421: the smarthost closes its connection, not the client's.
+    An answer that is neither success nor failure becomes a temporary failure. So does 421: the
+    smarthost closes its connection, not the client's.
     """
     line = " ".join(re.sub(r"[^ -~]+", " ", text).split())[:400]
     plain = code in (250, 251) or (400 <= code < 600 and code != 421)
@@ -60,7 +61,7 @@ def _of(text: str) -> Answer:
 
 
 class SmarthostConnection:
-    """One connection, made when it is first needed and again when it has died between mails."""
+    """One connection, opened when it is first needed and again if it was lost between mails."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -69,7 +70,7 @@ class SmarthostConnection:
         self.capabilities = Capabilities(0, False, False)
 
     async def connect(self) -> Capabilities | Answer:
-        """What the smarthost takes, or why it cannot be reached."""
+        """Returns what the smarthost supports, or why it cannot be reached."""
         try:
             smtp = await self._connected()
         except (SMTPException, OSError, ValueError):
@@ -85,35 +86,35 @@ class SmarthostConnection:
         return self.capabilities
 
     async def mail(self, sender: str, options: Iterable[str]) -> Answer:
-        """Begin a mail; a connection that has died meanwhile is made again."""
+        """Begin a mail; a connection that was lost meanwhile is opened again."""
         await self.reset()
         for fresh in (False, True):
             if fresh or not self.alive:
                 self.close()
                 if isinstance(away := await self.connect(), Answer):
                     return away
-            found = await self._ask(b"MAIL", b"FROM:<%s>" % _bytes(sender), *map(_bytes, options))
-            if found is not None:
-                self._begun = found.accepted
-                return found
+            reply = await self._ask(b"MAIL", b"FROM:<%s>" % _bytes(sender), *map(_bytes, options))
+            if reply is not None:
+                self._begun = reply.accepted
+                return reply
         return _of(AWAY)
 
     async def rcpt(self, recipient: str) -> Answer:
-        """Name a recipient."""
+        """Add a recipient."""
         return await self._ask(b"RCPT", b"TO:<%s>" % _bytes(recipient)) or _of(AWAY)
 
     async def data(self, message: bytes) -> Answer:
-        """Send the mail itself; what could be read as the end of it elsewhere is never sent.
+        """Send the mail itself, but never a mail that others could read as several.
 
-        aiosmtplib's own `data` would change line ends, which takes longer than everything else.
+        aiosmtplib's own `data` would convert line ends, which takes longer than everything else.
         """
         if problem := smtp_lines.refusal(message):
             await self.reset()
             return _of(problem)
-        if (found := await self._ask(b"DATA")) is None:
+        if (reply := await self._ask(b"DATA")) is None:
             return _of(UNSURE)
-        if found.code != GO_ON:
-            return found if not found.accepted else _of(UNSURE)  # a yes to nothing
+        if reply.code != START_MAIL_CODE:
+            return reply if not reply.accepted else _of(UNSURE)  # a 2xx answers nothing here
         self._begun = False
         whole = message if message.endswith(b"\r\n") else message + b"\r\n"
         if whole.startswith(b"."):
@@ -128,31 +129,31 @@ class SmarthostConnection:
             self.close()
             return _of(UNSURE)
         if last.code != 250 and not 400 <= last.code < 600:
-            self.close()  # what it says next would be taken for an answer to something else
+            self.close()  # its next answer would be read as the answer to another command
             return _of(UNSURE)
         return answer(last.code, last.message)
 
     @property
     def alive(self) -> bool:
-        """Whether there is a connection."""
+        """Returns whether there is a connection."""
         return self._smtp is not None and self._smtp.is_connected
 
     async def quit(self) -> None:
-        """Take leave, as long as that takes no time."""
+        """Send QUIT, if that takes no time."""
         if self._smtp is not None and self.alive:
             with suppress(SMTPException, OSError):
                 await self._smtp.quit(timeout=2)
         self.close()
 
     async def reset(self) -> None:
-        """Forget a mail that was begun."""
+        """Reset a mail that was begun."""
         if self._begun:
             self._begun = False
             if await self._ask(b"RSET") is None:
                 self.close()
 
     def close(self) -> None:
-        """Without a word: the smarthost then takes no mail that was not answered for."""
+        """Close without QUIT, so that the smarthost drops a mail that it has not answered for."""
         self._begun = False
         if self._smtp is not None:
             self._smtp.close()
@@ -167,20 +168,20 @@ class SmarthostConnection:
         return self._smtp
 
     async def _ask(self, *command: bytes) -> Answer | None:
-        """None where the connection has died."""
+        """Send a command and return the answer, or None if the connection was lost."""
         if self._smtp is None:
             return None
         try:
-            found = await self._smtp.execute_command(*command)
+            reply = await self._smtp.execute_command(*command)
         except SMTPResponseException as error:
             self.close()
             return answer(451, error.message)
         except (SMTPException, OSError, ValueError):
             self.close()
             return None
-        if found.code == GO_ON and command == (b"DATA",):
-            return Answer(GO_ON, "")
-        return answer(found.code, found.message)
+        if reply.code == START_MAIL_CODE and command == (b"DATA",):
+            return Answer(START_MAIL_CODE, "")
+        return answer(reply.code, reply.message)
 
 
 def _bytes(text: str) -> bytes:
