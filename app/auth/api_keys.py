@@ -1,7 +1,8 @@
-"""API keys: kept as hashes in state.db, each of one workspace and good for some scopes.
+"""Keeps API keys as hashes in state.db, each for one workspace and some scopes.
 
-A key is 192 random bits, so a plain SHA-256 hides it: there is nothing to guess that a slow hash
-would make dearer. The keys of MAILWAKE_API_KEYS are the operator's own and never written anywhere.
+A key is 192 random bits, so a plain SHA-256 suffices: a slow hash would only make guessing dearer,
+and nothing can be guessed. The keys of MAILWAKE_API_KEYS are the operator's own and are never
+written.
 """
 
 import asyncio
@@ -21,18 +22,18 @@ from app.storage.tables import api_keys
 
 Scope = Literal["rewrite", "read", "admin"]
 SCOPES = get_args(Scope)
-POLL_SECONDS = 1.0  # seconds for which keys are remembered: a revoked one ends within them
-NOTE_SECONDS = 60.0  # seconds between notes of when keys were used
+POLL_SECONDS = 1.0  # seconds for which keys are cached: a revoked one ends within them
+NOTE_SECONDS = 60.0  # seconds between writes of when keys were used
 LOCAL_PREFIX = "local."
-PASS_SECONDS = 60
+LOCAL_TOKEN_SECONDS = 60
 
 
 class KeyNameError(ValueError):
-    """A key that cannot be made; the message names the field."""
+    """A key cannot be created; the message names the field."""
 
 
 class Key(NamedTuple):
-    """`admin` includes the other scopes; `hint` is how the key begins. Seconds since 1970 UTC."""
+    """A key. `admin` includes the other scopes; `hint` is its beginning. Seconds since 1970 UTC."""
 
     id: str
     workspace: str
@@ -45,12 +46,12 @@ class Key(NamedTuple):
     revoked: float | None = None
 
     def may(self, scope: str) -> bool:
-        """Whether it is good for a scope."""
+        """Returns whether the key has a scope."""
         return scope in self.scopes or "admin" in self.scopes
 
 
 class Keys:
-    """All workspaces' keys. Blocking, but quick: `find` reads a key's row once a second at most."""
+    """All workspaces' keys. Blocking, but quick: `find` reads a key's row at most once a second."""
 
     def __init__(self, engine: Engine, settings: Settings) -> None:
         self._engine = engine
@@ -66,7 +67,7 @@ class Keys:
     def add(
         self, workspace: str, name: str, scopes: Collection[str], by: str, secret: str = ""
     ) -> tuple[Key, str]:
-        """A new key, and its secret, which is nowhere to be had again. Raises KeyNameError."""
+        """Create a key; returns it and its secret, which is not stored. Raises KeyNameError."""
         if not 1 <= len(name) <= 100 or not name.isprintable():
             raise KeyNameError("name: must have 1 to 100 printable characters")
         if not scopes or not set(scopes) <= set(SCOPES):
@@ -99,14 +100,14 @@ class Keys:
         return key, secret
 
     def all(self, workspace: str) -> list[Key]:
-        """A workspace's, the newest first, revoked ones too; not those of the settings."""
+        """Returns a workspace's keys, the newest first, also revoked ones, not the settings'."""
         query = select(api_keys).where(api_keys.c.workspace == workspace)
         with self._engine.connect() as connection:
             rows = connection.execute(query.order_by(api_keys.c.at.desc())).fetchall()
         return [_key(row) for row in rows]
 
     def revoke(self, workspace: str, key_id: str) -> bool:
-        """End a key for good; whether there was such a one."""
+        """Revoke a key for good; returns whether there was one."""
         with self._engine.begin() as connection:
             done = connection.execute(
                 update(api_keys)
@@ -121,7 +122,7 @@ class Keys:
         return bool(done.rowcount)
 
     def find(self, secret: str) -> Key | None:
-        """The key that somebody shows; while state.db is away, as it was known before."""
+        """Returns the key of a secret, as last known while state.db is unavailable."""
         if secret.startswith(LOCAL_PREFIX):
             return self._passed(secret)
         digest = _hash(secret)
@@ -131,7 +132,7 @@ class Keys:
         return key
 
     async def run(self) -> None:
-        """Note uses now and then, and at the end."""
+        """Write regularly when keys were used, and once more at the end."""
         try:
             while True:
                 await asyncio.sleep(NOTE_SECONDS)
@@ -140,7 +141,7 @@ class Keys:
             self.note_uses()
 
     def note_uses(self) -> None:
-        """Write down when keys were last used, in whichever process; later, if that fails."""
+        """Write when keys were last used, in any process; after a failure, write later."""
         used, last = dict(self._used), api_keys.c.used
         try:
             with self._engine.begin() as connection:
@@ -149,7 +150,7 @@ class Keys:
                     connection.execute(update(api_keys).where(*own).values(used=at))
         except OperationalError:
             return
-        for key_id, at in used.items():  # keys are used meanwhile, in another thread
+        for key_id, at in used.items():  # other threads add uses meanwhile
             if self._used.get(key_id) == at:
                 self._used.pop(key_id, None)
 
@@ -172,26 +173,28 @@ class Keys:
 
     def _passed(self, secret: str) -> Key | None:
         try:
-            workspace = self._passes.loads(secret.removeprefix(LOCAL_PREFIX), max_age=PASS_SECONDS)
+            workspace = self._passes.loads(
+                secret.removeprefix(LOCAL_PREFIX), max_age=LOCAL_TOKEN_SECONDS
+            )
         except BadSignature:
             return None
         return Key("pass", str(workspace), "a command on this machine", frozenset({"admin"}))
 
 
 def local_token(settings: Settings, workspace: str = DEFAULT) -> str:
-    """A key for one minute, for who can read the data folder's secrets anyway."""
+    """Returns a key for one minute, for programs that can read the data folder's secrets."""
     signed = _passes(settings).dumps(workspace)
     return LOCAL_PREFIX + (signed if isinstance(signed, str) else signed.decode("ascii"))
 
 
 def _passes(settings: Settings) -> URLSafeTimedSerializer:
-    # itsdangerous signs with the last key and verifies with all; ours signs with the first.
+    # itsdangerous signs with the last key and verifies with all; Mailwake signs with the first.
     keys: Sequence[str] = settings.secret_keys[::-1]
     return URLSafeTimedSerializer(list(keys), salt="local pass")
 
 
 def _hint(secret: str) -> str:
-    """How a key begins: little enough that nobody could guess the rest."""
+    """Returns a key's beginning, too short to guess the rest."""
     return secret[:6] if len(secret) >= 24 else secret[:1]
 
 

@@ -1,4 +1,4 @@
-"""Patience with wrong passwords: whoever gave too many must wait, whichever process is asked."""
+"""Limits wrong passwords: after too many, a client must wait, in whichever process it tries."""
 
 import asyncio
 import ipaddress
@@ -12,13 +12,13 @@ from sqlalchemy.dialects.sqlite import insert
 from app.auth.users import LONGEST_NAME, User, Users
 from app.storage.tables import login_failures
 
-FREE_TRIES = 5  # wrong passwords from one address before it must wait
-FREE_TRIES_OF_NAME = 20  # and for one name, from wherever they come
+FREE_TRIES = 5  # wrong passwords from one IP address before it must wait
+FREE_TRIES_OF_NAME = 20  # wrong passwords for one name, from all IP addresses
 WAIT_SECONDS = 60
 
 
 class ThrottledError(Exception):
-    """Too many wrong passwords; `seconds` says how long to wait."""
+    """Too many wrong passwords; `seconds` is how long to wait."""
 
     def __init__(self, seconds: int) -> None:
         self.seconds, self.message = seconds, f"Too many tries. Wait {seconds} seconds."
@@ -26,14 +26,14 @@ class ThrottledError(Exception):
 
 
 class LoginThrottle:
-    """Counts wrong passwords by address and by name, in state.db. Blocking."""
+    """Counts wrong passwords by IP address and by name, in state.db. Blocking."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
     def check(self, address: str, name: str) -> None:
-        """Raises ThrottledError where one of them must wait."""
-        table, (by_address, by_name) = login_failures.c, _whose(address, name)
+        """Raises ThrottledError if the IP address or the name must wait."""
+        table, (by_address, by_name) = login_failures.c, _hashes_of(address, name)
         with self._engine.connect() as connection:
             rows: Any = connection.execute(
                 select(table.whose, table.tries, table.last).where(
@@ -47,31 +47,33 @@ class LoginThrottle:
                     raise ThrottledError(int(wait) + 1)
 
     def wrong(self, address: str, name: str) -> None:
-        """A password was wrong."""
+        """Record a wrong password."""
         table, now = login_failures, time.time()
         with self._engine.begin() as connection:
             connection.execute(delete(table).where(table.c.last <= now - WAIT_SECONDS))
-            for whose in _whose(address, name):
-                one = insert(table).values(whose=whose, tries=1, last=now)
+            for whose in _hashes_of(address, name):
+                statement = insert(table).values(whose=whose, tries=1, last=now)
                 more = {"tries": table.c.tries + 1, "last": now}
-                connection.execute(one.on_conflict_do_update(["whose"], set_=more))
+                connection.execute(statement.on_conflict_do_update(["whose"], set_=more))
 
     def right(self, address: str, name: str) -> None:
-        """A password was right."""
+        """Record a correct password."""
         table = login_failures
         with self._engine.begin() as connection:
-            connection.execute(delete(table).where(table.c.whose.in_(_whose(address, name))))
+            connection.execute(delete(table).where(table.c.whose.in_(_hashes_of(address, name))))
 
 
-def _whose(address: str, name: str) -> tuple[str, str]:
-    """As they are remembered, for a minute: a dump of the file gives no visitor's address away."""
-    given = f"address {neighbourhood(address)}", f"name {name}"
-    by_address, by_name = (sha256(one.encode("utf-8", "replace")).hexdigest() for one in given)
+def _hashes_of(address: str, name: str) -> tuple[str, str]:
+    """Returns hashes of IP address and name, so that a copy of the file names no visitor."""
+    subjects = f"address {neighbourhood(address)}", f"name {name}"
+    by_address, by_name = (
+        sha256(subject.encode("utf-8", "replace")).hexdigest() for subject in subjects
+    )
     return by_address, by_name
 
 
 def neighbourhood(address: str) -> str:
-    """An address as it is counted: of IPv6, whoever has one has its /64."""
+    """Returns an IP address as it is counted: of IPv6 its /64, which one client may own."""
     try:
         parsed = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:
@@ -84,19 +86,19 @@ def neighbourhood(address: str) -> str:
 CONCURRENT_CHECKS = 2  # passwords checked at a time: each takes 64 MiB
 
 
-MAX_PASSWORD_CHARS = 1024  # characters that are looked at
+MAX_PASSWORD_CHARS = 1024  # characters of a password that are checked
 
 
 class LoginGuard:
-    """Of one process; wrong passwords are counted for all."""
+    """Checks passwords in one process; wrong ones are counted for all processes."""
 
     def __init__(self, users: Users, throttle: LoginThrottle) -> None:
         self._users, self._throttle = users, throttle
         self._checking = asyncio.Semaphore(CONCURRENT_CHECKS)
 
     async def check(self, name: str, password: str, address: str) -> User | None:
-        """Who it is, None where name and password do not match. Raises ThrottledError."""
-        name = name[: LONGEST_NAME + 1]  # so that what is remembered is small
+        """Returns the user, or None if name and password do not match. Raises ThrottledError."""
+        name = name[: LONGEST_NAME + 1]  # limits what is stored
         async with self._checking:
             return await asyncio.to_thread(
                 self._check, name, password[:MAX_PASSWORD_CHARS], address

@@ -1,4 +1,4 @@
-"""Sessions of the dashboard: a random token in a cookie, its hash in state.db.
+"""Keeps sessions of the dashboard: a random token in a cookie, its hash in state.db.
 
 So a session can be seen and ended, by its user, by an administrator, or by a new password.
 """
@@ -15,11 +15,11 @@ from app.auth.users import User
 from app.storage.tables import login_codes, sessions, users
 
 SECONDS = 30 * 86_400
-NOTE_SECONDS = 60.0  # seconds between notes of when a session was last used
+NOTE_SECONDS = 60.0  # seconds between writes of when a session was last used
 
 
 class Session(NamedTuple):
-    """`id` is the token's hash; `label` is the browser's; `by_link`: it began with a login link.
+    """A session. `id` is the token's hash, `label` the browser's, `by_link` a login by link.
 
     Times are seconds since 1970 UTC.
     """
@@ -34,13 +34,13 @@ class Session(NamedTuple):
 
 
 class Sessions:
-    """Blocking, but quick."""
+    """Sessions of all users. Blocking, but quick."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
     def begin(self, user: User, label: str, by_link: bool = False) -> str:
-        """A new session; returns its token."""
+        """Begin a session; returns its token."""
         token, now = secrets.token_urlsafe(24), time.time()
         row = {
             "id": _hash(token),
@@ -57,7 +57,7 @@ class Sessions:
         return token
 
     def find(self, token: str) -> Session | None:
-        """The session of a token that has not ended."""
+        """Returns the session of a token, unless it has ended."""
         now = time.time()
         query = _SESSIONS.where(sessions.c.id == _hash(token), sessions.c.ends > now)
         with self._engine.connect() as connection:
@@ -67,21 +67,21 @@ class Sessions:
         return _session(row) if row else None
 
     def of(self, name: str) -> list[Session]:
-        """A user's, the last used first."""
+        """Returns a user's sessions, the last used first."""
         query = _SESSIONS.where(sessions.c.user == name, sessions.c.ends > time.time())
         with self._engine.connect() as connection:
             rows = connection.execute(query.order_by(sessions.c.seen.desc())).fetchall()
         return [_session(row) for row in rows]
 
     def end(self, name: str, session_id: str) -> None:
-        """One of a user's."""
+        """End one of a user's sessions."""
         with self._engine.begin() as connection:
             connection.execute(
                 delete(sessions).where(sessions.c.user == name, sessions.c.id == session_id)
             )
 
     def end_all(self, name: str) -> int:
-        """All of a user's, login links too; returns how many sessions there were."""
+        """End all of a user's sessions and login links; returns how many sessions there were."""
         with self._engine.begin() as connection:
             connection.execute(delete(login_codes).where(login_codes.c.user == name))
             return connection.execute(delete(sessions).where(sessions.c.user == name)).rowcount
@@ -93,7 +93,7 @@ class Sessions:
                     update(sessions).where(sessions.c.id == session_id).values(seen=now)
                 )
         except SQLAlchemyError:
-            return  # a page needs no write
+            return  # most requests need no write
 
 
 _SESSIONS = select(

@@ -1,4 +1,4 @@
-"""People who use the dashboard: each of one workspace, with a role, and a password by argon2id.
+"""Keeps users of the dashboard: each of one workspace, with a role and an argon2id password.
 
 The hash's costs are argon2-cffi's defaults, the second recommended option of RFC 9106, section 4.
 """
@@ -18,9 +18,9 @@ from app.auth.workspaces import DEFAULT
 from app.storage.tables import login_codes, sessions, users
 
 Role = Literal["viewer", "editor", "admin"]
-ROLES = get_args(Role)  # each may do what those before it may
+ROLES = get_args(Role)  # each includes those before it
 HIGHEST = ROLES[-1]
-ADMIN = "admin"  # the name of the first one
+ADMIN = "admin"  # the name of the first user
 SHORTEST, LONGEST = 10, 200  # characters of a password
 LONGEST_NAME = 100
 CODE_SECONDS = 86_400
@@ -29,11 +29,11 @@ _hasher = PasswordHasher()
 
 
 class UserError(ValueError):
-    """A user that cannot be made or changed; the message names the field."""
+    """A user cannot be created or changed; the message names the field."""
 
 
 class User(NamedTuple):
-    """Who looks. `at` is in seconds since 1970 UTC."""
+    """A user; `at` is in seconds since 1970 UTC."""
 
     name: str
     workspace: str
@@ -42,18 +42,18 @@ class User(NamedTuple):
     at: float = 0.0
 
     def may(self, role: str) -> bool:
-        """Whether the role includes another."""
+        """Returns whether the role includes another."""
         return ROLES.index(self.role) >= ROLES.index(role)
 
 
 class Users:
-    """All workspaces'. Names are unique among all. Blocking; passwords take some 50 ms."""
+    """All workspaces' users. Names are unique among all. Blocking; passwords take some 50 ms."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
     def add(self, name: str, workspace: str, role: str, password: str = "") -> User:
-        """A new one; without a password they come in by a login link. Raises UserError."""
+        """Create a user, who without a password needs a login link. Raises UserError."""
         if not 1 <= len(name) <= LONGEST_NAME or not name.isprintable() or name != name.strip():
             raise UserError("name: must have 1 to 100 printable characters")
         if name == ADMIN and workspace != DEFAULT:
@@ -61,44 +61,44 @@ class Users:
         if role not in ROLES:
             raise UserError(f"role: must be one of {', '.join(ROLES)}")
         hashed = _hasher.hash(_long(password)) if password else ""
-        made = User(name, workspace, role, bool(password), time.time())
+        user = User(name, workspace, role, bool(password), time.time())
         row = {
             "name": name,
             "workspace": workspace,
             "role": role,
             "password": hashed,
-            "at": made.at,
+            "at": user.at,
         }
         try:
             with self._engine.begin() as connection:
                 connection.execute(insert(users).values(row))
         except IntegrityError:
             raise UserError(f"name: {name!r} is taken") from None
-        return made
+        return user
 
     def all(self, workspace: str) -> list[User]:
-        """A workspace's, by name."""
+        """Returns a workspace's users, by name."""
         query = select(users).where(users.c.workspace == workspace).order_by(users.c.name)
         with self._engine.connect() as connection:
             return [_user(row) for row in connection.execute(query)]
 
     def get(self, name: str, workspace: str = "") -> User | None:
-        """By name; with a workspace, only of that."""
+        """Returns a user by name, if given only from that workspace."""
         with self._engine.connect() as connection:
             row = connection.execute(select(users).where(users.c.name == name)).first()
-        found = _user(row) if row else None
-        return found if found and workspace in ("", found.workspace) else None
+        user = _user(row) if row else None
+        return user if user and workspace in ("", user.workspace) else None
 
     def remove(self, name: str) -> None:
-        """With all sessions. Raises UserError where nobody could let others in any more."""
-        gone = delete(users).where(users.c.name == name)
+        """Delete a user with all sessions. Raises UserError if no administrator would remain."""
+        statement = delete(users).where(users.c.name == name)
         with self._engine.begin() as connection:
-            row = connection.execute(gone.returning(users.c.workspace, users.c.role)).first()
+            row = connection.execute(statement.returning(users.c.workspace, users.c.role)).first()
             if row and row.role == HIGHEST:
                 _keep_an_admin(connection, row.workspace, name)
 
     def set_role(self, name: str, role: str) -> None:
-        """Another role, from the next request on. Raises UserError, as `remove` does too."""
+        """Change the role, from the next request on. Raises UserError, as `remove` does."""
         if role not in ROLES:
             raise UserError(f"role: must be one of {', '.join(ROLES)}")
         own, was_admin = users.c.name == name, users.c.role == HIGHEST
@@ -114,24 +114,24 @@ class Users:
     def set_password(
         self, name: str, password: str, session: str = "", checked: bool = True
     ) -> None:
-        """A new password. Every session ends but the one given. Raises UserError."""
+        """Set a password and end every session but the given one. Raises UserError."""
         hashed = _hasher.hash(_long(password) if checked else password)
         with self._engine.begin() as connection:
             connection.execute(update(users).where(users.c.name == name).values(password=hashed))
             connection.execute(
                 delete(sessions).where(sessions.c.user == name, sessions.c.id != session)
             )
-            # The one that a link began could set a password without the old one: this once.
+            # A session that a link began can set a password without the old one, but only once.
             connection.execute(
                 update(sessions).where(sessions.c.id == session).values(by_link=False)
             )
             connection.execute(delete(login_codes).where(login_codes.c.user == name))
 
     def by_password(self, name: str, password: str) -> User | None:
-        """Who it is, where name and password are right; as slow for names that nobody has."""
+        """Returns the user if name and password are right; unknown names take as long."""
         with self._engine.connect() as connection:
             row = connection.execute(select(users).where(users.c.name == name)).first()
-        against = _nobody()  # names that are not known cost as much as wrong passwords do
+        against = _dummy_hash()  # unknown names cost as much as wrong passwords
         try:
             _hasher.verify(row.password if row and row.password else against, password)
         except (Argon2Error, InvalidHashError):
@@ -146,7 +146,7 @@ class Users:
         return _user(row)
 
     def new_code(self, name: str) -> str:
-        """A code for one login within CODE_SECONDS."""
+        """Create a code for one login within CODE_SECONDS."""
         code = secrets.token_urlsafe(24)
         until = time.time() + CODE_SECONDS
         with self._engine.begin() as connection:
@@ -155,7 +155,7 @@ class Users:
         return code
 
     def of_code(self, code: str) -> User | None:
-        """Whose code it is, and would be when it is used."""
+        """Returns the user of a code without using it up."""
         query = select(login_codes.c.user).where(
             login_codes.c.hash == _hash(code), login_codes.c.until > time.time()
         )
@@ -164,7 +164,7 @@ class Users:
         return self.get(name) if name else None
 
     def by_code(self, code: str) -> User | None:
-        """Whose code it is; it is used up by this, whichever process is asked."""
+        """Returns the user of a code and uses it up, whichever process is asked."""
         with self._engine.begin() as connection:
             row = connection.execute(
                 delete(login_codes)
@@ -175,7 +175,7 @@ class Users:
 
 
 def _keep_an_admin(connection: Connection, workspace: str, name: str) -> None:
-    """Raises UserError, which takes back what was done, unless somebody else is one."""
+    """Raises UserError, which rolls the transaction back, if no administrator would remain."""
     query = select(users.c.name).where(users.c.workspace == workspace, users.c.role == HIGHEST)
     if connection.execute(query).first() is None:
         raise UserError(
@@ -190,8 +190,8 @@ def _long(password: str) -> str:
 
 
 @cache
-def _nobody() -> str:
-    """Made at the first login: it takes too long for every command's start."""
+def _dummy_hash() -> str:
+    """Computed at the first login: it takes too long for the start of every command."""
     return _hasher.hash(secrets.token_hex(8))
 
 

@@ -1,7 +1,7 @@
-"""Workspaces: tenants of one service, each with its own tracking domain, secrets, keys and data.
+"""Keeps workspaces: tenants of one service, each with its own tracking domain, secrets and data.
 
-`default` is what the settings say; others are rows of state.db. A workspace's recipients, tokens
-and figures are nobody else's: every row, key and query carries its name.
+`default` is what the settings define; others are rows of state.db. A workspace's recipients, tokens
+and figures are its own: every row, key and query carries its name.
 """
 
 import re
@@ -23,11 +23,11 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
 
 
 class WorkspaceError(ValueError):
-    """A workspace that cannot be made or does not exist; the message names the field."""
+    """A workspace cannot be created or does not exist; the message names the field."""
 
 
 class Workspace(NamedTuple):
-    """A tenant. `public_url` is where its recipients' pixels and links lead, without a last slash.
+    """A tenant. `public_url` is the base of its pixels and links, without a last slash.
 
     The first of `secret_keys` signs, all verify; `at` is in seconds since 1970 UTC.
     """
@@ -39,7 +39,7 @@ class Workspace(NamedTuple):
     at: float = 0.0
 
     def settings(self, settings: Settings) -> Settings:
-        """The service's settings as they are for this workspace."""
+        """Returns the service's settings with this workspace's own."""
         if self.name == DEFAULT:
             return settings
         own = {
@@ -52,18 +52,20 @@ class Workspace(NamedTuple):
 
 
 class Workspaces:
-    """Those of one data folder. Blocking."""
+    """The workspaces of one data folder. Blocking."""
 
     def __init__(self, engine: Engine, settings: Settings) -> None:
         self._engine, self._settings = engine, settings
 
     def all(self) -> list[Workspace]:
-        """`default` first, the others by name."""
+        """Returns all, `default` first, the others by name."""
         query = select(workspaces).order_by(workspaces.c.name)
         with self._engine.connect() as connection:
             rows = connection.execute(query).fetchall()
-        chosen = self._settings
-        first = Workspace(DEFAULT, chosen.public_url, chosen.secret_keys, chosen.recipient_key)
+        settings = self._settings
+        first = Workspace(
+            DEFAULT, settings.public_url, settings.secret_keys, settings.recipient_key
+        )
         return [first] + [
             Workspace(
                 row.name,
@@ -76,21 +78,24 @@ class Workspaces:
         ]
 
     def get(self, name: str) -> Workspace:
-        """Raises WorkspaceError."""
-        found = next((one for one in self.all() if one.name == name), None)
-        if found is None:
+        """Returns a workspace. Raises WorkspaceError."""
+        workspace = next((candidate for candidate in self.all() if candidate.name == name), None)
+        if workspace is None:
             raise WorkspaceError(f"workspace: {name!r} is unknown")
-        return found
+        return workspace
 
     def add(self, name: str, public_url: str) -> Workspace:
-        """A new one with secrets of its own. Raises WorkspaceError."""
+        """Create a workspace with secrets of its own. Raises WorkspaceError."""
         if not _NAME.fullmatch(name):
             raise WorkspaceError(
                 "name: must have 1 to 40 of a-z, 0-9 and -, a letter or digit first"
             )
         url, own = self._free(name, public_url), secrets.token_urlsafe
-        made = Workspace(name, url, (own(32),), own(32), time.time())
-        row = {**made._asdict(), "secret_keys": msgspec.json.encode(made.secret_keys).decode()}
+        workspace = Workspace(name, url, (own(32),), own(32), time.time())
+        row = {
+            **workspace._asdict(),
+            "secret_keys": msgspec.json.encode(workspace.secret_keys).decode(),
+        }
         try:
             if name == DEFAULT:
                 raise WorkspaceError("name: 'default' is what the settings say")
@@ -98,22 +103,22 @@ class Workspaces:
                 connection.execute(insert(workspaces).values(row))
         except IntegrityError:
             raise WorkspaceError(f"name: {name!r} is there already") from None
-        return made
+        return workspace
 
     def move(self, name: str, public_url: str) -> Workspace:
-        """Another tracking domain for new mail; on the old one links go on working."""
+        """Set another tracking domain for new mail; links on the old one keep working."""
         known = self._own(name)
         return self._change(known._replace(public_url=self._free(name, public_url)))
 
     def rotate(self, name: str) -> Workspace:
-        """A new signing key in front; older ones go on verifying."""
+        """Put a new signing key first; older ones still verify."""
         known = self._own(name)
         return self._change(
             known._replace(secret_keys=(secrets.token_urlsafe(32), *known.secret_keys))
         )
 
     def _free(self, name: str, public_url: str) -> str:
-        """The address, where no other workspace's recipients live on its host."""
+        """Returns the URL if no other workspace uses its host. Raises WorkspaceError."""
         try:
             url = origin(public_url)
         except ValueError as error:

@@ -1,1 +1,1 @@
-"""Who must not be mailed or tracked, and who asked to be erased."""
+"""Keeps suppressions, withdrawals of consent and requests for erasure."""

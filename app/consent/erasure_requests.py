@@ -1,8 +1,8 @@
-"""Who was erased, and since when: what comes of older mail is nobody's any more.
+"""Keeps erasure requests, so that hits from older mail of erased persons stay anonymous.
 
-A row stays for good, as a keyed hash beside the moment, because links in old mail carry that hash
-for ever: whatever they still bring is loaded without it. The address stands in a row only until
-the erasing is over, since a crash must not end it half done.
+A row stays for good, as a keyed hash with its time, because links in old mail carry that hash for
+ever: hits that they still bring are loaded without it. The row holds the email address only until
+the erasure is done, since a crash must not end it half done.
 """
 
 import time
@@ -17,18 +17,18 @@ from app.consent import withdrawals
 from app.model.ids import sent_at
 from app.storage.tables import erasures, signed, unsigned
 
-# waiting: recorded. rewritten: ClickHouse's rows are nobody's. cleaned: so is everything else, but
-# ClickHouse may still keep files that it has replaced. done: no byte is left.
+# waiting: recorded. rewritten: ClickHouse's rows are anonymised. cleaned: so is everything else,
+# but ClickHouse may still keep files that it has replaced. done: no byte is left.
 State = Literal["waiting", "rewritten", "cleaned", "done"]
 _NEXT = select(func.coalesce(func.max(erasures.c.seq), 0) + 1).scalar_subquery()
 
 
 class ErasedError(Exception):
-    """Somebody was erased while something was being made that may name them: make it anew."""
+    """Somebody was erased while data that may name them was being created: create it again."""
 
 
 class Erasure(NamedTuple):
-    """`at` and `rewritten` are seconds since 1970 UTC; `counts` says what was made nobody's."""
+    """A request; `at`, `rewritten` are seconds since 1970 UTC, `counts` are of anonymised data."""
 
     id: int
     workspace: str
@@ -41,18 +41,18 @@ class Erasure(NamedTuple):
 
 
 class Erasures:
-    """Of every workspace. Blocking, but quick."""
+    """Erasure requests of all workspaces. Blocking, but quick."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._known: tuple[int, dict[tuple[str, int], float]] = 0, {}
 
     def begin(self, workspace: str, recipient: int, address: str) -> Erasure:
-        """Record that everything up to now goes; one that was done begins again.
+        """Record a request to erase all data up to now; a finished erasure begins again.
 
-        Consent is withdrawn with it, so that mail of before counts nothing more.
+        Consent is withdrawn with it, so that earlier mail is no longer counted.
         """
-        said = {
+        values = {
             "address": address.strip().lower(),
             "at": time.time(),
             "state": "waiting",
@@ -62,9 +62,9 @@ class Erasures:
         with self._engine.begin() as connection:
             connection.execute(
                 insert(erasures)
-                .values(workspace=workspace, recipient=signed(recipient), seq=_NEXT, **said)
+                .values(workspace=workspace, recipient=signed(recipient), seq=_NEXT, **values)
                 .on_conflict_do_update(
-                    index_elements=["workspace", "recipient"], set_={"seq": _NEXT, **said}
+                    index_elements=["workspace", "recipient"], set_={"seq": _NEXT, **values}
                 )
             )
             withdrawals.put(connection, workspace, recipient)
@@ -72,16 +72,16 @@ class Erasures:
             return _erasure(connection.execute(select(erasures).where(*where)).one())
 
     def get(self, erasure_id: int, workspace: str) -> Erasure | None:
-        """None where that workspace has none."""
-        found = self._where(erasures.c.id == erasure_id, erasures.c.workspace == workspace)
-        return found[0] if found else None
+        """Returns a request, or None if the workspace has no such one."""
+        rows = self._where(erasures.c.id == erasure_id, erasures.c.workspace == workspace)
+        return rows[0] if rows else None
 
     def open(self) -> list[Erasure]:
-        """Those that are not done, the oldest first."""
+        """Returns requests that are not done, the oldest first."""
         return self._where(erasures.c.state != "done")
 
     def change(self, erasure: Erasure, **values: Any) -> Erasure:
-        """The erasure with other values; nothing happens where it has begun again meanwhile."""
+        """Update and return a request; nothing happens if it has begun again meanwhile."""
         with self._engine.begin() as connection:
             stored = {k: msgspec.json.encode(v) if k == "counts" else v for k, v in values.items()}
             connection.execute(
@@ -92,23 +92,23 @@ class Erasures:
         return erasure._replace(**values)
 
     def ended(self) -> bool:
-        """Whether any was ever done."""
+        """Returns whether any erasure was ever done."""
         with self._engine.connect() as connection:
             done = select(erasures.c.id).where(erasures.c.state == "done").limit(1)
             return connection.execute(done).first() is not None
 
     def newest(self) -> int:
-        """Grows with every change."""
+        """Returns a number that grows with every change."""
         with self._engine.connect() as connection:
             return newest(connection)
 
     def covers(self, workspace: str, recipient: int, message: str) -> bool:
-        """Whether a message (32 hex digits) went to somebody who was erased after it was sent."""
+        """Returns whether a message's (32 hex digits) recipient was erased after it was sent."""
         at = self._all().get((workspace, recipient))
         return at is not None and sent_at(message) <= at * 1000
 
     def refresh(self) -> None:
-        """Let `covers` know what is there now."""
+        """Update what `covers` answers from."""
         current = self.newest()
         if current != self._known[0]:
             table = erasures.c
@@ -129,15 +129,15 @@ class Erasures:
 
 
 def newest(connection: Connection) -> int:
-    """As above, within a transaction."""
+    """Returns the number that grows with every change, within a transaction."""
     return connection.execute(select(func.max(erasures.c.seq))).scalar() or 0
 
 
 def check(connection: Connection, seen: int) -> None:
-    """Raises ErasedError where somebody was erased since `seen` (as `newest` gave it).
+    """Raises ErasedError if somebody was erased since `seen` (as `newest` returned it).
 
-    For who looks addresses up and keeps them: what was looked up before may be an erased person's.
-    Write in the transaction first, so that nobody else does.
+    For callers that look up email addresses and store them: what was looked up before may be an
+    erased person's. Write in the transaction first, which locks out other writers.
     """
     if newest(connection) != seen:
         raise ErasedError

@@ -1,7 +1,7 @@
-"""The suppression list: recipients who must not be mailed, for one newsletter or for all.
+"""Keeps the suppression list: recipients who must not be mailed, by one newsletter or by all.
 
-It holds keys only; addresses stay in the ledger. Reading takes microseconds and no ClickHouse, so
-that the rewriter can tell every mailer.
+It holds keys only; email addresses are in the recorded messages. Reading takes microseconds and no
+ClickHouse, so that the rewriter can report it to every mailer.
 """
 
 import time
@@ -13,10 +13,10 @@ from sqlalchemy.dialects.sqlite import insert
 
 from app.storage.tables import signed, suppressions, unsigned
 
-ALL = 0  # newsletters
+ALL = 0  # the newsletter of entries for all newsletters
 
 
-# Made once: every message asks it.
+# Compiled once, since it is queried for every message.
 _AMONG = select(suppressions.c.recipient).where(
     suppressions.c.workspace == bindparam("workspace"),
     suppressions.c.recipient.in_(bindparam("recipients", expanding=True)),
@@ -25,7 +25,7 @@ _AMONG = select(suppressions.c.recipient).where(
 
 
 class Suppression(NamedTuple):
-    """`id` orders the list; `at` is in seconds since 1970 UTC, `newsletter` ALL for every one."""
+    """An entry; `newsletter` may be ALL, `id` orders the list, `at` is seconds since 1970 UTC."""
 
     id: int
     recipient: int
@@ -37,8 +37,8 @@ class Suppression(NamedTuple):
 def put(
     connection: Connection, workspace: str, recipient: int, newsletter: int, reason: str, at: float
 ) -> bool:
-    """Suppress once: what is there already stays as it is. Says whether it is new."""
-    made = connection.execute(
+    """Suppress once; an existing entry stays as it is. Returns whether the entry is new."""
+    inserted = connection.execute(
         insert(suppressions)
         .values(
             workspace=workspace,
@@ -49,7 +49,7 @@ def put(
         )
         .on_conflict_do_nothing()
     )
-    return bool(made.rowcount)
+    return bool(inserted.rowcount)
 
 
 class Suppressions:
@@ -59,45 +59,45 @@ class Suppressions:
         self._engine, self._workspace = engine, workspace
 
     def add(self, recipient: int, newsletter: int, reason: str) -> bool:
-        """Whether the entry is new."""
+        """Add an entry; returns whether it is new."""
         with self._engine.begin() as connection:
             return put(connection, self._workspace, recipient, newsletter, reason, time.time())
 
     def remove(self, recipient: int, newsletter: int) -> bool:
-        """Whether there was such an entry."""
+        """Remove an entry; returns whether there was one."""
         with self._engine.begin() as connection:
-            gone = connection.execute(
+            deleted = connection.execute(
                 delete(suppressions).where(
                     suppressions.c.workspace == self._workspace,
                     suppressions.c.recipient == signed(recipient),
                     suppressions.c.newsletter == signed(newsletter),
                 )
             )
-        return bool(gone.rowcount)
+        return bool(deleted.rowcount)
 
     def among(self, recipients: Iterable[int], newsletter: int) -> set[int]:
-        """Those of the recipients to whom the newsletter must not go."""
-        given = {
+        """Returns the recipients to whom the newsletter must not go."""
+        parameters = {
             "workspace": self._workspace,
             "recipients": [signed(recipient) for recipient in recipients],
             "newsletter": signed(newsletter),
         }
         with self._engine.connect() as connection:
-            return {unsigned(row.recipient) for row in connection.execute(_AMONG, given)}
+            return {unsigned(row.recipient) for row in connection.execute(_AMONG, parameters)}
 
     def of(self, recipient: int) -> set[int]:
-        """Newsletters that must not go to a recipient; ALL among them for all."""
+        """Returns the newsletters that must not go to a recipient, with ALL for all."""
         table = suppressions.c
         with self._engine.connect() as connection:
-            found = connection.execute(
+            rows = connection.execute(
                 select(table.newsletter).where(
                     table.workspace == self._workspace, table.recipient == signed(recipient)
                 )
             )
-            return {unsigned(row.newsletter) for row in found}
+            return {unsigned(row.newsletter) for row in rows}
 
     def page(self, after: int, limit: int) -> Sequence[Suppression]:
-        """Entries in the order of their making, after an id."""
+        """Returns entries after an id, in the order of their creation."""
         table = suppressions.c
         with self._engine.connect() as connection:
             rows = connection.execute(

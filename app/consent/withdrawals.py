@@ -1,8 +1,8 @@
-"""Who has withdrawn consent to being counted, for opens or clicks, one newsletter or all.
+"""Keeps withdrawals of consent to counting, for opens or clicks, one newsletter or all.
 
-It holds keys only. Mail that was sent before counts nothing more either, so it is asked at each
-hit: from memory, which follows state.db within about a second in every process. While state.db is
-away what was known last goes on to hold.
+It holds keys only. They cover mail that was sent before, so they are checked at each hit: in
+memory, which follows state.db within about a second in every process. While state.db is
+unavailable, the last known state applies.
 """
 
 import asyncio
@@ -20,12 +20,12 @@ from app.model.tracking_modes import AXES, Axis
 from app.storage.tables import signed, unsigned, withdrawals
 
 log = logging.getLogger(__name__)
-ALL = 0  # newsletters
-POLL_SECONDS = 1.0  # seconds between looks
+ALL = 0  # the newsletter of entries for all newsletters
+POLL_SECONDS = 1.0  # seconds between checks
 
 
 class Withdrawal(NamedTuple):
-    """`newsletter` is ALL for every one; `at` is in seconds since 1970 UTC."""
+    """An entry; `newsletter` may be ALL, `at` is in seconds since 1970 UTC."""
 
     axis: Axis
     newsletter: int
@@ -39,7 +39,7 @@ def put(
     axes: Iterable[Axis] = AXES,
     newsletter: int = ALL,
 ) -> None:
-    """Withdraw; what is withdrawn already keeps its time."""
+    """Add withdrawals; existing ones keep their time."""
     for axis in axes:
         connection.execute(
             insert(withdrawals)
@@ -55,7 +55,7 @@ def put(
 
 
 class Withdrawals:
-    """Of all workspaces. Changing and reading blocks; `refuses` and `axes` are from memory."""
+    """Withdrawals of all workspaces. `refuses` and `axes` read memory, the other methods block."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -66,23 +66,25 @@ class Withdrawals:
         self.refresh()
 
     def refuses(self, kind: str, workspace: str, recipient: int, newsletter: int) -> bool:
-        """Whether a hit (open or click) must not be counted. The hot path asks."""
-        found = self._known.get((workspace, recipient))
-        if not found:
+        """Returns whether a hit (open or click) must not be counted. Called on the hot path."""
+        entries = self._known.get((workspace, recipient))
+        if not entries:
             return False
         axis = f"{kind}s"
-        return (axis, ALL) in found or (axis, newsletter) in found
+        return (axis, ALL) in entries or (axis, newsletter) in entries
 
     def axes(self, workspace: str, recipient: int, newsletter: int) -> tuple[Axis, ...]:
-        """Those that new mail of a newsletter must not track; at most LOOK seconds old."""
+        """Returns the axes that new mail must not track, at most POLL_SECONDS old."""
         if time.monotonic() - self._looked > POLL_SECONDS:
             try:
                 self.refresh()
             except SQLAlchemyError as error:
                 log.warning("withdrawals as they were known last: %s", error)
                 self._looked = time.monotonic()
-        found = self._known.get((workspace, recipient), ())
-        return tuple(axis for axis in AXES if (axis, ALL) in found or (axis, newsletter) in found)
+        entries = self._known.get((workspace, recipient), ())
+        return tuple(
+            axis for axis in AXES if (axis, ALL) in entries or (axis, newsletter) in entries
+        )
 
     async def run(self) -> None:
         """Follow state.db, until cancelled."""
@@ -96,25 +98,25 @@ class Withdrawals:
     def refresh(self) -> None:
         """Read again if anything has changed. Raises SQLAlchemyError."""
         table = withdrawals.c
-        # Ids never come again: an entry more or less changes their number or the highest.
+        # Ids are never reused: adding or removing an entry changes their number or the highest.
         mark = select(func.coalesce(func.max(table.id), 0), func.count())
         with self._refreshing, self._engine.connect() as connection:
             highest, count = connection.execute(mark).one()
             if (highest, count) != self._mark:
-                found: dict[tuple[str, int], set[tuple[str, int]]] = {}
+                entries: dict[tuple[str, int], set[tuple[str, int]]] = {}
                 rows = connection.execute(
                     select(table.workspace, table.recipient, table.axis, table.newsletter)
                 )
                 for row in rows:
                     entry = row.axis, unsigned(row.newsletter)
-                    found.setdefault((row.workspace, unsigned(row.recipient)), set()).add(entry)
-                self._known, self._mark = found, (highest, count)
+                    entries.setdefault((row.workspace, unsigned(row.recipient)), set()).add(entry)
+                self._known, self._mark = entries, (highest, count)
             self._looked = time.monotonic()
 
     def withdraw(
         self, workspace: str, recipient: int, axes: Iterable[Axis], newsletter: int = ALL
     ) -> None:
-        """From now on in this process, within about LOOK seconds in the others."""
+        """Withdraw, from now on in this process, within about POLL_SECONDS in the others."""
         with self._engine.begin() as connection:
             put(connection, workspace, recipient, axes, newsletter)
         self.refresh()
@@ -122,7 +124,7 @@ class Withdrawals:
     def restore(
         self, workspace: str, recipient: int, axes: Iterable[Axis], newsletter: int = ALL
     ) -> None:
-        """Take that withdrawal back; one for all newsletters and one for a single stand apart."""
+        """Remove a withdrawal; those for all newsletters and for one newsletter are separate."""
         table = withdrawals.c
         with self._engine.begin() as connection:
             connection.execute(
@@ -136,7 +138,7 @@ class Withdrawals:
         self.refresh()
 
     def of(self, workspace: str, recipient: int) -> list[Withdrawal]:
-        """What one recipient has withdrawn, the first first."""
+        """Returns what one recipient has withdrawn from, the earliest first."""
         table = withdrawals.c
         with self._engine.connect() as connection:
             rows = connection.execute(

@@ -21,12 +21,12 @@ FAMILY_LINKS = 1_024
 NEWSLETTER_LINKS = 4_096
 DETAILS = 64
 PLACES = 65_536  # for all links of a newsletter together
-REMEMBERED = 200_000  # places of all newsletters together
+REMEMBERED = 200_000  # places
 
 
 @dataclass(frozen=True, slots=True)
 class LinkRules:
-    """A mailer's rules for a newsletter's links: patterns of families, and whether URLs stay full."""
+    """A mailer's rules for a newsletter's links: patterns of families, and full URLs or not."""
 
     families: tuple[str, ...] = ()
     full_urls: bool = False

@@ -1,7 +1,7 @@
-"""A backup: one private tar file, with a manifest that names every file and its SHA-256.
+"""Writes and restores backups: one private tar file with a manifest of every file's SHA-256.
 
-It holds the secrets, the addresses of recipients and all that was counted: keep it as you keep the
-data folder.
+It holds the secrets, the email addresses of recipients and all that was counted: protect it like
+the data folder.
 """
 
 import hashlib
@@ -31,11 +31,11 @@ BLOCK = 1 << 20
 
 
 class BackupError(Exception):
-    """It cannot be written, read or restored; the message says why."""
+    """A backup cannot be written, read or restored; the message says why."""
 
 
 class Manifest(msgspec.Struct, frozen=True):
-    """`clickhouse` is `chdb` where the tables are in it, else `server`; `files` by path."""
+    """The manifest; `clickhouse` is `chdb` if it has the tables, else `server`; `files` by path."""
 
     mailwake: str
     made: str
@@ -94,8 +94,11 @@ def _digest(path: Path) -> str:
 
 
 def restore(source: Path, settings: Settings, say: Callable[[str], object]) -> Manifest | None:
-    """Fill DATA_DIR, which must be empty, or go on where an earlier try was cut off while it moved
-    files (None). All or nothing. Raises BackupError, StorageError."""
+    """Fill DATA_DIR, which must be empty, completely or not at all.
+
+    Returns None if this call finished an earlier restore that was interrupted while it moved files.
+    Raises BackupError and StorageError.
+    """
     data = settings.data_dir
     if (data / COMPLETE).is_dir():
         _settle(data)
@@ -110,7 +113,7 @@ def restore(source: Path, settings: Settings, say: Callable[[str], object]) -> M
         say("reading and checking")
         manifest = unpack(source, staging)
         _check_fits(manifest, settings)
-        steps_missing(staging)  # refuses a newer one
+        steps_missing(staging)  # raises an error for a newer version
         if manifest.clickhouse == "chdb":
             say("attaching the tables")
             _attach(manifest, settings.model_copy(update={"data_dir": staging}))
@@ -128,7 +131,7 @@ def restore(source: Path, settings: Settings, say: Callable[[str], object]) -> M
 
 
 def unpack(source: Path, folder: Path) -> Manifest:
-    """Take out every file, each checked against the manifest. Raises BackupError."""
+    """Extract every file and check it against the manifest. Raises BackupError."""
     try:
         with tarfile.open(source, mode="r|") as tar:
             first = tar.next()
@@ -137,11 +140,11 @@ def unpack(source: Path, folder: Path) -> Manifest:
             manifest = msgspec.json.decode(_content(tar, first).read(), type=Manifest)
             if manifest.format != 1:
                 raise BackupError(f"{source}: format {manifest.format} needs a newer Mailwake")
-            left = dict(manifest.files)
+            missing = dict(manifest.files)
             for member in tar:
                 if member is first:
                     continue
-                expected = left.pop(member.name, None)
+                expected = missing.pop(member.name, None)
                 path = PurePosixPath(member.name)
                 if expected is None or path.is_absolute() or ".." in path.parts:
                     raise BackupError(f"{source}: {member.name} is not in its manifest")
@@ -149,8 +152,8 @@ def unpack(source: Path, folder: Path) -> Manifest:
                     raise BackupError(f"{source}: {member.name} is damaged")
     except (tarfile.TarError, EOFError, msgspec.DecodeError) as error:
         raise BackupError(f"{source} is damaged or no backup of Mailwake: {error}") from None
-    if left:
-        raise BackupError(f"{source} is cut off: {next(iter(left))} is missing")
+    if missing:
+        raise BackupError(f"{source} is cut off: {next(iter(missing))} is missing")
     return manifest
 
 
@@ -173,8 +176,8 @@ def _take_out(content: io.BufferedReader, target: Path) -> str:
 
 def _check_empty(data: Path) -> None:
     there = sorted(path.name for path in data.iterdir()) if data.is_dir() else []
-    if left := [name for name in there if name not in (STAGING, "lost+found")]:
-        raise BackupError(f"{data} is not empty ({left[0]}): restore into a new folder")
+    if entries := [name for name in there if name not in (STAGING, "lost+found")]:
+        raise BackupError(f"{data} is not empty ({entries[0]}): restore into a new folder")
 
 
 def _check_fits(manifest: Manifest, settings: Settings) -> None:
@@ -184,12 +187,12 @@ def _check_fits(manifest: Manifest, settings: Settings) -> None:
         )
     here = "chdb" if settings.clickhouse_dsn == "chdb" else "server"
     if manifest.clickhouse != here:
-        wanted = "`chdb`" if manifest.clickhouse == "chdb" else "the ClickHouse server's address"
-        raise BackupError(f"the backup needs MAILWAKE_CLICKHOUSE_DSN to be {wanted}")
+        required = "`chdb`" if manifest.clickhouse == "chdb" else "the ClickHouse server's address"
+        raise BackupError(f"the backup needs MAILWAKE_CLICKHOUSE_DSN to be {required}")
 
 
 def _attach(manifest: Manifest, settings: Settings) -> None:
-    """Tables as they were when the backup was made, then brought up to date."""
+    """Attach the tables of the backup and migrate them."""
     tables = settings.data_dir / "tables"
     storage = Storage(settings)
     try:
@@ -202,7 +205,7 @@ def _attach(manifest: Manifest, settings: Settings) -> None:
 
 
 def _settle(data: Path) -> None:
-    """Move what is complete to its place; may be cut off and called again."""
+    """Move complete files into place; may be interrupted and called again."""
     complete = data / COMPLETE
     for path in sorted(complete.iterdir()):
         path.rename(data / path.name)

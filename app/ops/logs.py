@@ -1,6 +1,6 @@
-"""Logs on standard error: for people, or one JSON object a line for machines.
+"""Writes logs to standard error: for people, or one JSON object a line for machines.
 
-Neither addresses nor tokens nor secrets are logged: no module passes them to a logger.
+Email addresses, IP addresses, tokens and secrets are not logged: no module passes them to a logger.
 """
 
 import json
@@ -15,10 +15,10 @@ Form = Literal["text", "json"]
 
 
 class JsonFormatter(logging.Formatter):
-    """{"at", "level", "logger", "message", "error"?}; `at` is ISO 8601 in UTC."""
+    """Formats {"at", "level", "logger", "message", "error"?}; `at` is ISO 8601 in UTC."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """One line."""
+        """Returns one line."""
         line = {
             "at": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
@@ -45,11 +45,12 @@ def start(level: str, form: Form) -> None:
         )
         handler.setFormatter(logging.Formatter("%(message)s"))
     logging.basicConfig(level=level.upper(), handlers=[handler])
-    # We report ourselves what these would tell at each try, with servers and statements.
+    # Mailwake reports these errors itself; the libraries would at each attempt, with servers and
+    # statements.
     for name in ("urllib3", "clickhouse_connect"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
-    # It would tell every command, addresses and all.
+    # It would log every command with its email addresses.
     logging.getLogger("mail.log").setLevel(logging.CRITICAL)
-    # Nor each request to a webhook, whose address and answer are others' to choose.
+    # It would log each request to a webhook, of which others choose URL and answer.
     for name in ("httpx2", "sse_starlette", "asyncio"):
         logging.getLogger(name).setLevel(logging.WARNING)

@@ -1,4 +1,4 @@
-"""What Prometheus scrapes: figures of this process, read from its parts when asked for.
+"""Exports this process's figures to Prometheus, read from its parts on request.
 
 Names and units follow prometheus.io/docs/practices/naming: seconds, bytes, `_total` for counters.
 """
@@ -15,18 +15,20 @@ from app.ingest.loader import Loader
 from app.storage.journal import Journal
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-PULSE_SECONDS = 0.05  # seconds between looks at the event loop's delay
+PULSE_SECONDS = 0.05  # seconds between measurements of the event loop's delay
 INSERTS = (0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30)
 DELAYS = (0.001, 0.003, 0.01, 0.02, 0.05, 0.1, 0.3, 1)
 
 
 class Metrics(Collector):
-    """`hits` and `dropped` count by kind and by reason; `viewers` is how many live pages are open,
-    `corrected` how many verdicts have changed, `webhooks` counts deliveries by state,
-    `mails` those that came by SMTP by outcome; `unproven` is how many rewritten messages failed
-    the check and stayed as they were.
+    """Collects the metrics of one process.
 
-    Run `pulse()` on the event loop; `text()` blocks on the journal's folder: call it in a thread.
+    `hits` and `dropped` count by kind and by reason. `viewers` is how many live pages are open,
+    `corrected` how many verdicts have changed. `webhooks` counts deliveries by state, `mails` those
+    that came by SMTP by outcome. `unproven` is how many rewritten messages failed the check and
+    stayed as they were.
+
+    Run `pulse()` on the event loop. `text()` blocks on the journal's folder: call it in a thread.
     """
 
     def __init__(
@@ -62,22 +64,22 @@ class Metrics(Collector):
         ProcessCollector(registry=self._registry)
 
     def text(self) -> bytes:
-        """Everything in Prometheus' text format."""
+        """Returns all metrics in Prometheus' text format."""
         return generate_latest(self._registry)
 
     async def pulse(self) -> None:
-        """Watch the event loop until cancelled."""
+        """Measure the event loop's delay until cancelled."""
         while True:
             due = time.perf_counter() + PULSE_SECONDS
             await asyncio.sleep(PULSE_SECONDS)
             self._delay.observe(max(0.0, time.perf_counter() - due))
 
     def describe(self) -> list[Metric]:
-        """Nothing is read from the disk when the process starts."""
+        """Returns nothing, so that the disk is not read when the process starts."""
         return []
 
     def collect(self) -> Iterator[Metric]:
-        """The figures as they stand."""
+        """Yields the current figures."""
         yield _by("mailwake_hits", "Hits recorded, by kind.", "kind", self._hits)
         yield _by("mailwake_dropped", "Hits answered but not counted.", "reason", self._dropped)
         yield _by("mailwake_smtp", "Mails that came by SMTP, by outcome.", "outcome", self._mails)
@@ -92,13 +94,13 @@ class Metrics(Collector):
             ("viewers", "Live pages that are open.", self._viewers()),
         ):
             yield GaugeMetricFamily(f"mailwake_{name}", text, float(value))
-        hooks = self._webhooks()
+        webhooks = self._webhooks()
         for state, text in (
             ("waiting", "Deliveries that are to be sent or tried again."),
             ("dead", "Deliveries that were given up and can be replayed."),
             ("off", "Webhooks that are switched off."),
         ):
-            yield GaugeMetricFamily(f"mailwake_webhooks_{state}", text, hooks.get(state, 0))
+            yield GaugeMetricFamily(f"mailwake_webhooks_{state}", text, webhooks.get(state, 0))
         loaded = "Lines that ClickHouse has acknowledged."
         yield CounterMetricFamily("mailwake_loaded", loaded, self._loader.loaded)
         corrected = "Verdicts that changed after their hits were loaded."

@@ -1,7 +1,7 @@
-"""Scheduled reports: each newsletter's, mailed once a day, week or month.
+"""Mails each newsletter's report once a day, week or month.
 
-DATA_DIR/reports.json says what has been mailed until when, so a restart neither skips nor repeats
-a report; only a crash between the mail server's answer and the file's write may repeat one, under
+DATA_DIR/reports.json holds what has been mailed until when, so a restart neither skips nor repeats
+a report. Only a crash between the mail server's answer and the file's write may repeat one, under
 the same Message-ID. One process of a data folder mails.
 """
 
@@ -25,14 +25,14 @@ from app.web.views import report
 from app.web.views.urls import page_url
 
 log = logging.getLogger(__name__)
-POLL_SECONDS = 60.0  # seconds between looks at the clock
-MOST = 50  # newsletters that are reported when none is named, those that sent most
+POLL_SECONDS = 60.0  # seconds between checks of the clock
+MAX_NEWSLETTERS = 50  # newsletters reported if none is named, those with the most messages
 PERIODS: dict[str, Period] = {"day": "24h", "week": "7d", "month": "30d"}
 Every = Literal["day", "week", "month"]
 
 
 class SendError(Exception):
-    """The mail server refused, or could not be reached; `lasting` tells which."""
+    """The mail server refused or could not be reached; a refusal is `lasting`."""
 
     def __init__(self, message: str, lasting: bool) -> None:
         super().__init__(message)
@@ -40,7 +40,7 @@ class SendError(Exception):
 
 
 def boundary(now: datetime, every: Every, hour: int) -> datetime:
-    """The latest moment at which reports were due: at `hour` UTC, of Mondays, of months' firsts."""
+    """Returns the latest due time: at `hour` UTC, on Mondays for weeks, on the first of months."""
     at = now.replace(hour=hour, minute=0, second=0, microsecond=0)
     if every == "month":
         at = at.replace(day=1)
@@ -51,7 +51,7 @@ def boundary(now: datetime, every: Every, hour: int) -> datetime:
 
 
 async def send(mail: EmailMessage, settings: Settings) -> None:
-    """Hand a mail to the smarthost. Raises SendError."""
+    """Send a mail to the smarthost. Raises SendError."""
     try:
         async with smarthost.client(settings) as server:
             await server.send_message(mail)
@@ -65,13 +65,13 @@ async def send(mail: EmailMessage, settings: Settings) -> None:
 
 
 class _Mailed(msgspec.Struct):
-    """`since`: nothing older is due; `until`: by newsletter's id, the last boundary mailed."""
+    """`since`: nothing older is due; `until`: the last boundary mailed, by newsletter id."""
 
     since: datetime
     until: dict[str, datetime] = {}
 
 
-class Reports:
+class ReportMailer:
     """Mails what is due; `run()` until cancelled."""
 
     def __init__(self, settings: Settings, queries: Queries) -> None:
@@ -79,7 +79,7 @@ class Reports:
         self._path = settings.data_dir / "reports.json"
 
     async def run(self) -> None:
-        """Look every minute; what fails for now is tried again at the next look."""
+        """Check every minute; temporary failures are tried again at the next check."""
         if not self._settings.report_to:
             return
         async with leading(self._settings.data_dir / "reports.lock", POLL_SECONDS):
@@ -93,15 +93,15 @@ class Reports:
                 await asyncio.sleep(POLL_SECONDS)
 
     async def due(self, now: datetime) -> int:
-        """Mail every report that is due; returns how many went out. Raises StorageError."""
-        chosen = self._settings
-        at = boundary(now, chosen.report_every, chosen.report_hour)
+        """Mail every report that is due; returns how many were sent. Raises StorageError."""
+        settings = self._settings
+        at = boundary(now, settings.report_every, settings.report_hour)
         mailed = self._read(now)
         if at <= mailed.since:
             return 0
-        wanted = chosen.report_newsletters or await asyncio.to_thread(self._active)
+        newsletter_ids = settings.report_newsletters or await asyncio.to_thread(self._active)
         count = 0
-        for newsletter_id in wanted:
+        for newsletter_id in newsletter_ids:
             if mailed.until.get(newsletter_id, mailed.since) >= at:
                 continue
             try:
@@ -111,32 +111,32 @@ class Reports:
             except SendError as error:
                 log.warning("report of %s: %s", newsletter_id, error)
                 if not error.lasting:
-                    break  # the others would fare no better
+                    break  # the others would fail too
             mailed.until[newsletter_id] = at
             write_private(self._path, msgspec.json.encode(mailed))
         return count
 
     async def _mail(self, newsletter_id: str, at: datetime) -> int:
-        chosen = self._settings
-        period = PERIODS[chosen.report_every]
+        settings = self._settings
+        period = PERIODS[settings.report_every]
         page = await asyncio.to_thread(report.figures, self._queries, newsletter_id, period)
         if not page["stats"].messages:
             return 0
-        url = chosen.console_url + page_url(newsletter_id, Filters(period=period))
+        url = settings.console_url + page_url(newsletter_id, Filters(period=period))
         key = f"{at.isoformat()} {period}"
-        to = ", ".join(chosen.report_to)
-        await send(report.message(page, chosen.report_from, to, url, key), chosen)
+        to = ", ".join(settings.report_to)
+        await send(report.message(page, settings.report_from, to, url, key), settings)
         return 1
 
     def _active(self) -> tuple[str, ...]:
         filters = Filters(period=PERIODS[self._settings.report_every], sort="messages")
-        return tuple(row["id"] for row in self._queries.newsletters(filters, MOST))
+        return tuple(row["id"] for row in self._queries.newsletters(filters, MAX_NEWSLETTERS))
 
     def _read(self, now: datetime) -> _Mailed:
         try:
             return msgspec.json.decode(self._path.read_bytes(), type=_Mailed)
         except FileNotFoundError:
-            mailed = _Mailed(now)  # the first report comes at the next boundary
+            mailed = _Mailed(now)  # the first report is due at the next boundary
         except msgspec.DecodeError as error:
             log.warning("%s is unreadable, reports start anew: %s", self._path, error)
             mailed = _Mailed(now)

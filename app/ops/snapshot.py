@@ -1,8 +1,8 @@
-"""Everything that a data folder is worth, as of one moment, while hits go on coming in.
+"""Takes a snapshot of a data folder at one moment, while hits keep coming in.
 
 Loading and correcting pause for that moment, and what was under way is finished first: so each hit
 is either in the tables or in the journal, never in both. Hits that come meanwhile are lines of the
-journal as always. Tables become hard links, so the pause is short and takes little room; SQLite
+journal as always. Tables become hard links, so the pause is short and needs little space; SQLite
 itself copies state.db.
 """
 
@@ -23,13 +23,13 @@ from app.storage.clickhouse import EXPORT, Storage
 from app.storage.clickhouse_backup import back_up, freeze
 from app.storage.journal_segments import DONE, OPEN, SEALED
 
-BACKUP = "backup-"  # how folders of snapshots begin, in DATA_DIR
-# What was stated of newsletters is in the journal and in ClickHouse too.
+BACKUP = "backup-"  # begins the names of snapshots' folders in DATA_DIR
+# Data about newsletters is in the journal and in ClickHouse too.
 _NOT_COPIED = {"chdb", "journal", "state.db", "state.db-wal", "state.db-shm", newsletters.FOLDER}
 
 
 class SnapshotRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What the running service is asked: to fill a folder that stands ready in DATA_DIR."""
+    """A request to the running service to fill a folder that exists in DATA_DIR."""
 
     folder: Annotated[str, msgspec.Meta(pattern=rf"^{BACKUP}\w+$")]
 
@@ -44,8 +44,8 @@ def take(
 ) -> None:
     """Fill an empty folder in DATA_DIR. Blocking.
 
-    `destination` is where a ClickHouse server is to put its own backup, such as
-    Disk('backups', 'name'). Raises StorageError, OSError and sqlite3.Error.
+    `destination` is where a ClickHouse server writes its own backup, such as Disk('backups',
+    'name'). Raises StorageError, OSError and sqlite3.Error.
     """
     data = settings.data_dir
     with corrections.paused(), loader.paused():
@@ -62,12 +62,16 @@ def take(
             continue
         if path.is_file():
             shutil.copyfile(path, folder / path.name)
-        elif path.is_dir() and not (path / "secrets.json").exists():  # `demo` is one of its own
+        elif path.is_dir() and not (path / "secrets.json").exists():  # `demo` is one
             shutil.copytree(path, folder / path.name, copy_function=shutil.copyfile)
 
 
 def _journal(source: Path, target: Path) -> None:
-    """What waits, without secrets. Whole lines of open segments become segments of their names."""
+    """Copy the waiting journal without secrets.
+
+    Whole lines of open journal segments are copied too, into journal
+    segments of the same names.
+    """
     target.mkdir(mode=0o700)
     for path in sorted(source.iterdir()):
         sealed = target / path.with_suffix(SEALED).name

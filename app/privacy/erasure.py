@@ -1,13 +1,13 @@
-"""Erases persons: what is theirs becomes nobody's, everywhere, and every figure stays.
+"""Erases persons: anonymises their data everywhere, and keeps every figure.
 
-Asked for in state.db (`erasures`); one process of a data folder does it, for all who wait at once,
-in an order in which each step may be cut off and done again:
+Erasures are requested in state.db (`erasures`). One process of a data folder carries out all that
+wait at once, in an order in which each step may be interrupted and repeated:
 
-1. What waits in the journal is loaded: first of all, since from then on the loader itself leaves
-   out who was erased (`Erasures.covers`).
+1. The waiting journal is loaded: first, since from then on the loader itself anonymises hits of
+   erased persons (`Erasures.covers`).
 2. While no verdict is being corrected, ClickHouse rewrites their rows in place.
-3. state.db's feed, deliveries and follow-ups, and files, are rewritten; state.db is compacted.
-4. Old files that ClickHouse has replaced are gone: at once in chDB, in minutes on a server.
+3. The feed, deliveries and follow-ups of state.db, and files, are rewritten; state.db is compacted.
+4. ClickHouse deletes the files that it has replaced: at once in chDB, in minutes on a server.
 """
 
 import asyncio
@@ -37,18 +37,18 @@ from app.storage.sql import sql
 
 log = logging.getLogger(__name__)
 
-ANSWER_SECONDS = 20.0  # for which an answer waits for the end
-POLL_SECONDS = 0.1  # between looks whether an erasure is done
-REQUEST_POLL_SECONDS = 0.2  # seconds between looks for somebody to erase
-RETRY_SECONDS = 5.0  # seconds, while ClickHouse is away or keeps files that it has replaced
-LOADING_SECONDS = 120.0  # seconds for which the journal is waited for at once
-TOGETHER = 100  # messages whose metadata one statement rewrites
+ANSWER_SECONDS = 20.0  # seconds for which an answer waits for the end
+POLL_SECONDS = 0.1  # seconds between checks whether an erasure is done
+REQUEST_POLL_SECONDS = 0.2  # seconds between checks for new requests
+RETRY_SECONDS = 5.0  # seconds, while ClickHouse is unavailable or keeps files that it has replaced
+LOADING_SECONDS = 120.0  # seconds for which loading the journal is waited for
+METADATA_BATCH = 100  # messages whose metadata one statement rewrites
 Place = tuple[int, int]
 CLEARED = ("messages", "hits", "newsletter_links", "newsletters")  # tables whose rows are rewritten
 
 
 class ErasureWorker:
-    """`run()` until cancelled; the rest blocks."""
+    """Erases requested persons: `run()` until cancelled; the other methods block."""
 
     def __init__(
         self,
@@ -65,7 +65,7 @@ class ErasureWorker:
         self.erasures = erasures
 
     async def run(self) -> None:
-        """Erase whoever waits. ClickHouse being away is waited out."""
+        """Erase on request, and wait while ClickHouse is unavailable."""
         ended, pause = -1, REQUEST_POLL_SECONDS
         while True:
             await asyncio.sleep(pause)
@@ -84,29 +84,31 @@ class ErasureWorker:
                 pause = RETRY_SECONDS
 
     def finish(self) -> None:
-        """Bring all that is open as far as it goes now; nothing where another process is at it.
+        """Advance all open erasures as far as possible now, unless another process does.
 
-        Raises StorageError or StateError; what was done until then is done.
+        Raises StorageError or StateError; finished steps stay finished.
         """
         if not self.erasures.open():
             return
         with self._alone() as alone:
             if not alone:
                 return
-            waiting = [one for one in self.erasures.open() if one.state == "waiting"]
+            waiting = [erasure for erasure in self.erasures.open() if erasure.state == "waiting"]
             if waiting:
                 self._load()
                 self._rewrite(waiting)
-            rewritten = [one for one in self.erasures.open() if one.state == "rewritten"]
+            rewritten = [
+                erasure for erasure in self.erasures.open() if erasure.state == "rewritten"
+            ]
             if rewritten:
                 self._scrub(rewritten)
-            for one in self.erasures.open():
-                since = one.rewritten or 0.0
-                if one.state == "cleaned" and not self._storage.replaced(CLEARED, since):
-                    self.erasures.change(one, state="done")
+            for erasure in self.erasures.open():
+                since = erasure.rewritten or 0.0
+                if erasure.state == "cleaned" and not self._storage.replaced(CLEARED, since):
+                    self.erasures.change(erasure, state="done")
 
     def _load(self) -> None:
-        """Every line that was written before now; later ones are loaded as nobody's."""
+        """Load every line written before now; the loader anonymises later ones itself."""
         folder, end = self._loader.folder, time.monotonic() + LOADING_SECONDS
         there = _unloaded(folder)
         while there:
@@ -121,66 +123,72 @@ class ErasureWorker:
     def _rewrite(self, waiting: Sequence[Erasure]) -> None:
         self._corrections.reclassify_recent(0)
         for workspace, ones in _by_workspace(waiting):
-            known = sorted(set().union(*(self._keys(one) for one in ones)))
+            known = sorted(set().union(*(self._keys(erasure) for erasure in ones)))
             them = {"workspace": workspace, "recipients": known}
-            counts = {one.id: self._found(one) for one in ones}
+            counts = {erasure.id: self._count_rows(erasure) for erasure in ones}
             own = self._storage.query(sql("erase_own_links"), them)
             with self._corrections.paused():
                 for table in ("messages", "hits"):
                     self._storage.change(table, sql(f"erase_{table}"), them)
-            for one in ones:
-                counts[one.id]["texts"] = self._rewrite_named(one)
+            for erasure in ones:
+                counts[erasure.id]["texts"] = self._rewrite_named(erasure)
             self._rewrite_links(
                 workspace, urls=[(row["newsletter"], row["link_key"]) for row in own]
             )
             now = self._storage.clock()
-            for one in ones:
-                self.erasures.change(one, state="rewritten", rewritten=now, counts=counts[one.id])
+            for erasure in ones:
+                self.erasures.change(
+                    erasure, state="rewritten", rewritten=now, counts=counts[erasure.id]
+                )
 
-    def _found(self, one: Erasure) -> dict[str, int]:
-        """What an earlier attempt, or an earlier erasure, has taken counts no more."""
-        them = {"workspace": one.workspace, "recipients": sorted(self._keys(one))}
+    def _count_rows(self, erasure: Erasure) -> dict[str, int]:
+        """Returns counts of rows that no earlier attempt or erasure has rewritten."""
+        them = {"workspace": erasure.workspace, "recipients": sorted(self._keys(erasure))}
         return {
             name: int(n) for name, n in self._storage.query(sql("erase_found"), them)[0].items()
         }
 
-    def _keys(self, one: Erasure) -> frozenset[int]:
-        """The recipient's, and the pseudonyms that hits of theirs may be kept under."""
-        rows = self._storage.query(sql("erase_pseudonymous"), {"workspace": one.workspace})
+    def _keys(self, erasure: Erasure) -> frozenset[int]:
+        """Returns the recipient's key, and the pseudonyms under which their hits may be kept."""
+        rows = self._storage.query(sql("erase_pseudonymous"), {"workspace": erasure.workspace})
         secret = self._workspaces.get(DEFAULT).recipient_key
-        return all_keys_of(secret, [row["newsletter"] for row in rows], one.recipient)
+        return all_keys_of(secret, [row["newsletter"] for row in rows], erasure.recipient)
 
-    def _rewrite_named(self, one: Erasure) -> int:
-        """Links, names of newsletters and other messages' metadata hold an address only where a
-        mailer has put it in."""
-        if not one.address:
+    def _rewrite_named(self, erasure: Erasure) -> int:
+        """Rewrite links, newsletters' names and other messages' metadata with the email address.
+
+        They hold it only if a mailer has put it in. Returns how many rows that were.
+        """
+        if not erasure.address:
             return 0
-        here = {"workspace": one.workspace}
-        found = self._storage.query(sql("erase_named"), {**here, "address": one.address})
+        here = {"workspace": erasure.workspace}
+        rows = self._storage.query(sql("erase_named"), {**here, "address": erasure.address})
         whats = ("url", "label", "link_name", "name", "subject")
         by: dict[str, list[Any]] = {what: [] for what in whats}
-        for row in found:
+        for row in rows:
             link = row["newsletter"], row["link_key"]
             by[row["what"]].append(link if link[1] else row["newsletter"])
-        self._rewrite_links(one.workspace, by["url"], by["label"], by["link_name"])
+        self._rewrite_links(erasure.workspace, by["url"], by["label"], by["link_name"])
         if by["name"] or by["subject"]:
             them = {**here, "names": by["name"], "subjects": by["subject"]}
             self._storage.change("newsletters", sql("erase_newsletters"), them)
-        return len(found) + self._rewrite_metadata(one)
+        return len(rows) + self._rewrite_metadata(erasure)
 
-    def _rewrite_metadata(self, one: Erasure) -> int:
-        """What other messages say of the person goes, the rest of their metadata stays."""
-        here = {"workspace": one.workspace}
-        found = self._storage.query(sql("erase_metadata_found"), {**here, "address": one.address})
-        for start in range(0, len(found), TOGETHER):
-            rows = found[start : start + TOGETHER]
+    def _rewrite_metadata(self, erasure: Erasure) -> int:
+        """Remove the person from other messages' metadata, of which the rest stays."""
+        here = {"workspace": erasure.workspace}
+        rows = self._storage.query(
+            sql("erase_metadata_found"), {**here, "address": erasure.address}
+        )
+        for start in range(0, len(rows), METADATA_BATCH):
+            batch = rows[start : start + METADATA_BATCH]
             them = {
-                "messages": [row["message"] for row in rows],
-                "keys": [(row["message"], key) for row in rows for key in row["keys"]],
-                "named": [row["message"] for row in rows if row["named"]],
+                "messages": [row["message"] for row in batch],
+                "keys": [(row["message"], key) for row in batch for key in row["keys"]],
+                "named": [row["message"] for row in batch if row["named"]],
             }
             self._storage.change("messages", sql("erase_metadata"), {**here, **them})
-        return len(found)
+        return len(rows)
 
     def _rewrite_links(
         self,
@@ -189,32 +197,35 @@ class ErasureWorker:
         labels: Sequence[Place] = (),
         names: Sequence[Place] = (),
     ) -> None:
-        """Take out what some links, given as newsletter and key, lead to or are called."""
+        """Remove URLs, labels and names of some links, given as newsletter and key."""
         if urls or labels or names:
             places = {"urls": list(urls), "labels": list(labels), "link_names": list(names)}
             them = {"workspace": workspace, **places}
             self._storage.change("newsletter_links", sql("erase_links"), them)
 
     def _scrub(self, rewritten: Sequence[Erasure]) -> None:
-        secrets = {one.name: one.recipient_key for one in self._workspaces.all()}
-        for one in rewritten:
+        secrets = {erasure.name: erasure.recipient_key for erasure in self._workspaces.all()}
+        for erasure in rewritten:
             marks = SubjectMatcher(
-                one.workspace, self._keys(one), (one.address,), secrets[one.workspace]
+                erasure.workspace,
+                self._keys(erasure),
+                (erasure.address,),
+                secrets[erasure.workspace],
             )
             counts = {
-                **one.counts,
+                **erasure.counts,
                 "feed": scrub.scrub_feed(self._engine, marks),
                 "deliveries": scrub.scrub_deliveries(self._engine, marks),
                 "followups": scrub.scrub_followed(self._engine, marks),
                 "files": scrub.scrub_files(self._data_dir, marks),
             }
-            self.erasures.change(one, counts=counts)
+            self.erasures.change(erasure, counts=counts)
         first = not self.erasures.ended()
-        for one in rewritten:
-            self.erasures.change(one, address="")
+        for erasure in rewritten:
+            self.erasures.change(erasure, address="")
         scrub.compact(self._engine, first)
-        for one in rewritten:
-            self.erasures.change(one, state="cleaned")
+        for erasure in rewritten:
+            self.erasures.change(erasure, state="cleaned")
 
     @contextmanager
     def _alone(self) -> Iterator[bool]:
@@ -230,24 +241,24 @@ class ErasureWorker:
 def request_erasure(
     erasures: Erasures, workspaces: Workspaces, workspace: str, recipient: str
 ) -> Erasure:
-    """Ask for a person to be erased. Raises WorkspaceError."""
+    """Request a person's erasure. Raises WorkspaceError."""
     secret = workspaces.get(workspace).recipient_key
     return erasures.begin(workspace, recipient_key(secret, workspace, recipient), recipient)
 
 
 def _unloaded(folder: Path) -> set[str]:
-    """The ids of segments with lines that ClickHouse has not acknowledged."""
-    found = set()
+    """Returns the ids of journal segments with lines that ClickHouse has not acknowledged."""
+    ids = set()
     for path in folder.iterdir():
         with suppress(FileNotFoundError):  # loaded meanwhile
             if path.suffix in (OPEN, SEALED) and path.stat().st_size:
-                found.add(path.stem)
-    return found
+                ids.add(path.stem)
+    return ids
 
 
 def _by_workspace(erasures: Sequence[Erasure]) -> Iterator[tuple[str, list[Erasure]]]:
-    ordered = sorted(erasures, key=lambda one: one.workspace)
-    for workspace, ones in groupby(ordered, key=lambda one: one.workspace):
+    ordered = sorted(erasures, key=lambda erasure: erasure.workspace)
+    for workspace, ones in groupby(ordered, key=lambda erasure: erasure.workspace):
         yield workspace, list(ones)
 
 

@@ -1,6 +1,6 @@
-"""Takes persons out of what DATA_DIR holds beside ClickHouse: state.db and files.
+"""Removes persons from what DATA_DIR holds outside ClickHouse: state.db and files.
 
-All of it may be cut off anywhere and done again. Blocking.
+Each step may be interrupted and repeated. Blocking.
 """
 
 import re
@@ -21,14 +21,14 @@ from app.storage.state_db import StateError
 from app.storage.tables import deliveries, feed, followup_recipients, followups, signed
 
 BUSY_SECONDS = 30.0  # seconds for which readers of state.db are waited for
-EXPORT_SECONDS = 30.0  # seconds for which an export that is being made is waited for
-ABANDONED_SECONDS = 3600.0  # seconds after which nobody fills a backup's folder any more
-_RECIPIENT = re.compile(rb'"recipient":\s*(\d+)')  # of a line of the feed
+EXPORT_SECONDS = 30.0  # seconds for which an export in progress is waited for
+ABANDONED_SECONDS = 3600.0  # seconds after which a backup's folder is abandoned
+_RECIPIENT = re.compile(rb'"recipient":\s*(\d+)')  # in a line of the feed
 GONE = "the recipient was erased"
 
 
 def scrub_feed(engine: Engine, marks: SubjectMatcher) -> int:
-    """Make their lines nobody's; returns how many lines those were."""
+    """Anonymise their lines; returns how many there were."""
     count, keys = 0, {b"%d" % key for key in marks.keys}
     for seq in numbers(engine, feed.c.seq):
         with engine.begin() as connection:
@@ -54,12 +54,12 @@ def scrub_feed(engine: Engine, marks: SubjectMatcher) -> int:
 
 
 def scrub_deliveries(engine: Engine, marks: SubjectMatcher) -> int:
-    """Empty their deliveries; those that wait are never sent. Returns how many those were."""
+    """Empty their deliveries, of which waiting ones are never sent; returns how many there were."""
     count = 0
     for row in deliveries_of(engine, marks):
         body = msgspec.json.decode(row.body)
         empty = {"type": body["type"], "timestamp": body["timestamp"], "data": {}}
-        # A follow-up's id is made of the recipient's key.
+        # A follow-up's id contains the recipient's key.
         event = f"fup_erased_{row.id}" if row.event.startswith("fup_") else row.event
         with engine.begin() as connection:
             connection.execute(
@@ -78,22 +78,22 @@ def scrub_deliveries(engine: Engine, marks: SubjectMatcher) -> int:
 
 
 def scrub_followed(engine: Engine, marks: SubjectMatcher) -> int:
-    """Forget that rules have followed them up; returns how many follow-ups that were."""
+    """Delete the records that rules have followed them up; returns how many there were."""
     rules = select(followups.c.id).where(followups.c.workspace == marks.workspace)
     with engine.begin() as connection:
-        gone = connection.execute(
+        deleted = connection.execute(
             delete(followup_recipients).where(
                 followup_recipients.c.recipient.in_([signed(key) for key in marks.keys]),
                 followup_recipients.c.followup.in_(rules),
             )
         )
-    return int(gone.rowcount)
+    return int(deleted.rowcount)
 
 
 def scrub_files(data_dir: Path, marks: SubjectMatcher) -> int:
-    """Take them out of what was left as .bad, samples, exports, backups; returns how many files.
+    """Remove them from .bad files, samples, exports and backups; returns how many files.
 
-    A template is the mailer's own text for everybody and stays as it is.
+    A template is the mailer's own text for all recipients and stays as it is.
     """
     count, words, names = 0, marks.words, marks.names
     for path in (data_dir / "journal").glob("*.bad"):
@@ -116,15 +116,15 @@ def scrub_files(data_dir: Path, marks: SubjectMatcher) -> int:
 
 
 def _drop_left(data_dir: Path) -> int:
-    """An export that is being made ends by itself; what is left then is a killed process's."""
+    """Delete exports that a killed process has left; one in progress ends by itself."""
     exports, end = set(data_dir.glob(f"{EXPORT}*")), time.monotonic() + EXPORT_SECONDS
     while any(map(_grows, exports)) and time.monotonic() < end:
         time.sleep(0.1)
-    left = [path for path in exports if path.exists()]
-    left += [path for path in data_dir.glob("backup-*") if _age(path) > ABANDONED_SECONDS]
-    for path in left:
+    paths = [path for path in exports if path.exists()]
+    paths += [path for path in data_dir.glob("backup-*") if _age(path) > ABANDONED_SECONDS]
+    for path in paths:
         shutil.rmtree(path, ignore_errors=True)
-    return len(left)
+    return len(paths)
 
 
 def _grows(folder: Path) -> bool:
@@ -138,9 +138,9 @@ def _age(path: Path) -> float:
 
 
 def compact(engine: Engine, whole: bool) -> None:
-    """Leave no byte of what was there before in state.db. Raises StateError.
+    """Remove every byte of deleted data from state.db. Raises StateError.
 
-    `whole` writes the file anew: it may have been written before deleting overwrote anything.
+    `whole` rewrites the file: data may have been written before deletions were set to overwrite it.
     """
     end = time.monotonic() + BUSY_SECONDS
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:

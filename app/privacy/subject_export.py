@@ -1,7 +1,7 @@
-"""Dossiers: all that is held about one person of a workspace, as one JSON document.
+"""Exports all data about one person of a workspace as one JSON document.
 
-What a person may ask for (GDPR, articles 15 and 20). It streams: a dossier of any length needs
-little memory. The feed's copies of hits are not told twice.
+It serves the rights of access and portability (GDPR, articles 15 and 20). It streams: a document of
+any length needs little memory. The feed's copies of hits are not exported twice.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -31,7 +31,10 @@ _encode = msgspec.json.encode
 
 
 class SubjectExport:
-    """Of one workspace. Blocking. `secret` makes keys of recipients, `service` their pseudonyms."""
+    """Exports subjects of one workspace. Blocking.
+
+    `secret` is for keys of recipients, `service` for their pseudonyms.
+    """
 
     def __init__(self, engine: Engine, queries: Queries, secret: str, service: str) -> None:
         self._engine, self._queries, self._secret = engine, queries, secret
@@ -39,17 +42,19 @@ class SubjectExport:
         self._workspace = queries.workspace
 
     def of(self, address: str) -> Iterator[bytes]:
-        """The document of whoever has an address, as it comes. Raises StorageError."""
+        """Yields the document about an email address. Raises StorageError."""
         key = recipient_key(self._secret, self._workspace, address)
         spelt = address.strip().lower()
         marks = SubjectMatcher(self._workspace, frozenset({key}), (spelt,), self._secret)
-        # Both have begun before anything is told: a database that is away, or has not all its
-        # tables yet, breaks nothing off.
-        messages = _begun(self._queries.stream("subject_messages", "JSONEachRow", recipient=key))
+        # Both queries begin before anything is sent: if ClickHouse is unavailable, or lacks tables,
+        # the answer is an error and not a document that breaks off.
+        messages = _fetch_first(
+            self._queries.stream("subject_messages", "JSONEachRow", recipient=key)
+        )
         newsletters = [row["newsletter"] for row in self._queries.run("erase_pseudonymous")]
         known = sorted(all_keys_of(self._service, newsletters, key))
         of = {"recipients": known, "newsletters": []}
-        hits = _begun(self._queries.stream("subject_hits", "JSONEachRow", **of))
+        hits = _fetch_first(self._queries.stream("subject_hits", "JSONEachRow", **of))
         head = {
             "workspace": self._workspace,
             "recipient": spelt,
@@ -70,12 +75,12 @@ class SubjectExport:
 
     def _erased(self, key: int) -> datetime | None:
         table = erasures.c
-        found = self._rows(
+        rows = self._rows(
             select(table.at).where(
                 table.workspace == self._workspace, table.recipient == signed(key)
             )
         )
-        return _at(found[0].at) if found else None
+        return _at(rows[0].at) if rows else None
 
     def _followups(self, key: int) -> list[dict[str, Any]]:
         rows = self._rows(
@@ -114,18 +119,18 @@ class SubjectExport:
         ]
 
     def _with_variant(self, line: bytes) -> bytes:
-        """Of a message or hit, with its variant's name for the number; null without one."""
+        """Returns the line of a message or hit with its variant's name, or null, for the number."""
         row = msgspec.json.decode(line)
         newsletter = self._queries.key(row["newsletter_id"])
         return _encode({**row, "variant": self._variants.name(newsletter, row["variant"]) or None})
 
     def _named(self, newsletter: int) -> str | None:
-        """None stands for every newsletter."""
+        """Returns the newsletter's id; None means every newsletter."""
         key = unsigned(newsletter)
         if not key:
             return None
-        found = self._queries.run("event_newsletters", newsletters=[key])
-        return str(found[0]["id"]) if found else f"{key:016x}"
+        rows = self._queries.run("event_newsletters", newsletters=[key])
+        return str(rows[0]["id"]) if rows else f"{key:016x}"
 
     def _rows(self, query: Any) -> Sequence[Any]:
         with self._engine.connect() as connection:
@@ -152,7 +157,7 @@ def _listed(name: str, values: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def _lines(parts: Iterable[bytes]) -> Iterator[bytes]:
-    """Whole lines, however the bytes come."""
+    """Yields whole lines of bytes that come in any pieces."""
     rest = b""
     for part in parts:
         *lines, rest = (rest + part).split(b"\n")
@@ -161,8 +166,8 @@ def _lines(parts: Iterable[bytes]) -> Iterator[bytes]:
         yield rest
 
 
-def _begun(parts: Iterator[bytes]) -> Iterator[bytes]:
-    """The same, asked for its first already."""
+def _fetch_first(parts: Iterator[bytes]) -> Iterator[bytes]:
+    """Fetch the first part now and return all parts."""
     return chain([next(parts, b"")], parts)
 
 

@@ -1,1 +1,1 @@
-"""Puts the service together and runs its processes."""
+"""Composes the service and runs its processes."""

@@ -1,4 +1,4 @@
-"""What the service says in the terminal as it starts."""
+"""Prints what the service shows in the terminal when it starts."""
 
 from rich.console import Console
 from rich.panel import Panel
@@ -11,32 +11,32 @@ from app.settings.settings import Settings
 
 
 def print_banner(
-    console: Console, chosen: Settings, local: str, welcome: FirstStart, is_demo: bool = False
+    console: Console, settings: Settings, local: str, welcome: FirstStart, is_demo: bool = False
 ) -> None:
-    """Where the dashboard is, how to get in, and what to send mail with."""
+    """Print the dashboard's URL, how to log in, and how to send mail."""
     table = Table.grid(padding=(0, 2))
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
     table.add_row("Dashboard", Text(local, style="bold cyan"))
     if welcome.code:
-        login = f"{chosen.console_url}/login?code={welcome.code}"
+        login = f"{settings.console_url}/login?code={welcome.code}"
         table.add_row("Log in", Text(login, style="bold cyan", overflow="fold"))
         table.add_row("", "works once, today; set a password there, or: mailwake login-link")
     else:
-        table.add_row("Log in", Text(f"{chosen.console_url}/login", style="bold cyan"))
+        table.add_row("Log in", Text(f"{settings.console_url}/login", style="bold cyan"))
         table.add_row("", "by name and password; who forgot it: mailwake login-link NAME")
     if welcome.key:
         table.add_row("API key", Text(welcome.key, style="bold green"))
         table.add_row("", "shown this once; more by: mailwake keys add NAME")
     table.add_row("API docs", Text(f"{local}/docs", style="cyan"))
-    if chosen.public_url != local:
-        table.add_row("Public URL", Text(chosen.public_url, style="cyan"))
-    embedded = chosen.clickhouse_dsn == "chdb"
-    if chosen.workers > 1:
-        table.add_row("Workers", str(chosen.workers))
+    if settings.public_url != local:
+        table.add_row("Public URL", Text(settings.public_url, style="cyan"))
+    embedded = settings.clickhouse_dsn == "chdb"
+    if settings.workers > 1:
+        table.add_row("Workers", str(settings.workers))
     table.add_row("Database", "embedded chDB" if embedded else "ClickHouse server")
-    table.add_row("Data", Text(str(chosen.data_dir.resolve())))
-    table.add_row("Secrets", Text(str(chosen.data_dir.resolve() / "secrets.json")))
+    table.add_row("Data", Text(str(settings.data_dir.resolve())))
+    table.add_row("Secrets", Text(str(settings.data_dir.resolve() / "secrets.json")))
     title = "Mailwake demo: sample traffic is running" if is_demo else f"Mailwake {__version__}"
     console.print()
     console.print(Panel(table, title=title, title_align="left", border_style="cyan", expand=False))

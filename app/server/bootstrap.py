@@ -1,4 +1,4 @@
-"""The first start: a key and a user to begin with; and what an older secrets.json still holds."""
+"""Creates the first key and user, and takes over those of an older secrets.json."""
 
 import json
 from contextlib import suppress
@@ -14,9 +14,9 @@ from app.settings.settings import Settings
 
 
 class FirstStart(NamedTuple):
-    """What is said: the first key, empty where there was one; `code` logs `admin` in once.
+    """The first key (empty if there was one) and `code`, which logs `admin` in once.
 
-    It is empty once `admin` has a password.
+    `code` is empty once `admin` has a password.
     """
 
     key: str
@@ -24,25 +24,26 @@ class FirstStart(NamedTuple):
 
 
 def bootstrap(settings: Settings, state: Engine) -> FirstStart:
-    """Make what is missing. Call it once, before anything is served."""
+    """Create what is missing. Call it once, before anything is served."""
     keys, users = Keys(state, settings), Users(state)
     take_over(settings, keys, users)
-    admin, wanted = users.get(ADMIN, DEFAULT), settings.dashboard_password
-    if wanted and admin and users.by_password(ADMIN, wanted) is None:
-        users.set_password(ADMIN, wanted, checked=False)  # the operator's own choice
+    admin, password = users.get(ADMIN, DEFAULT), settings.dashboard_password
+    if password and admin and users.by_password(ADMIN, password) is None:
+        users.set_password(ADMIN, password, checked=False)  # the operator's own choice
     key = ""
     if not settings.api_keys and not keys.all(DEFAULT):
         _, key = keys.add(DEFAULT, "first", ("admin",), "the first start")
     admin = users.get(ADMIN, DEFAULT)
-    # Who reads the log of a start must not come in for good: a password ends these links.
+    # Somebody with access to the log must not get lasting access: a password ends these links.
     return FirstStart(key, users.new_code(ADMIN) if admin and not admin.has_password else "")
 
 
 def take_over(settings: Settings, keys: Keys, users: Users) -> None:
-    """Keys and password stood in secrets.json as they are; now `admin` and their hashes are kept.
+    """Move keys and password from an older secrets.json to state.db.
 
-    A crash on the way is harmless: they leave the file last. Those that the settings overruled were
-    good for nothing, and stay so.
+    They were in clear text there; only hashes are kept. A crash on the way is
+    harmless: they leave the file last. Keys and passwords that the settings overruled were invalid,
+    and stay so.
     """
     if not users.all(DEFAULT):
         with suppress(UserError):  # another process was quicker

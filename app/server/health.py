@@ -1,4 +1,4 @@
-"""What operators and their tools ask: health checks, metrics, and a snapshot for a backup."""
+"""Serves operators and their tools: health checks, metrics, and snapshots for backups."""
 
 import asyncio
 from collections import Counter
@@ -25,7 +25,7 @@ from app.web.requests import RequestError, decoded, key_of
 
 
 class Health:
-    """Health of one process; `watch()` says whose hits, pages and mails it reports."""
+    """Reports the health of one process; `watch()` sets the parts whose figures it reports."""
 
     def __init__(
         self,
@@ -58,7 +58,7 @@ class Health:
 
     @property
     def routes(self) -> Sequence[Route]:
-        """For the application's router."""
+        """Returns the routes for the application's router."""
         return (
             Route("/healthz", self.healthz),
             Route("/readyz", self.readyz),
@@ -75,7 +75,7 @@ class Health:
         return self._metrics.text()
 
     def notices(self) -> list[str]:
-        """What an operator must know now; empty while all is well."""
+        """Returns what an operator must know now; empty while all is well."""
         notices = [self._journal.trouble, self._loader.trouble]
         dropped = self._tracking.dropped.items()
         lost = sum(count for why, count in dropped if why.startswith(("disk_", "closed")))
@@ -84,11 +84,11 @@ class Health:
         return [notice for notice in notices if notice]
 
     async def healthz(self, _: Request) -> Response:
-        """200 as soon as requests are served."""
+        """Answer 200 as soon as requests are served."""
         return PlainTextResponse("ok\n")
 
     async def readyz(self, _: Request) -> Response:
-        """200 when hits are kept and reach ClickHouse, else 503 with the reasons."""
+        """Answer 200 while hits are kept and reach ClickHouse, else 503 with the reasons."""
         segments, size = self._journal.backlog
         trouble = self.notices()
         if not self._loader.ready and not trouble:
@@ -102,7 +102,7 @@ class Health:
         return JSONResponse(answer, 503 if trouble else 200)
 
     async def metrics(self, request: Request) -> Response:
-        """Figures of all workspaces for Prometheus; needs a key of the workspace `default`."""
+        """Answer with all workspaces' metrics for Prometheus; needs a key of `default`."""
         _check_default(request, "read")
         text = await asyncio.to_thread(self.text)
         return Response(text, headers={"content-type": CONTENT_TYPE})
@@ -110,8 +110,8 @@ class Health:
     async def snapshot(self, request: Request) -> Response:
         """Fill a folder that `mailwake backup` has created in DATA_DIR, and no other."""
         _check_default(request, "admin")
-        asked = await decoded(request, snapshot.SnapshotRequest, 4096)
-        folder = self._settings.data_dir / asked.folder
+        snapshot_request = await decoded(request, snapshot.SnapshotRequest, 4096)
+        folder = self._settings.data_dir / snapshot_request.folder
         if not folder.is_dir() or any(folder.iterdir()):
             raise RequestError(422, "must be an empty folder of `mailwake backup`", "folder")
         await asyncio.to_thread(
@@ -120,7 +120,7 @@ class Health:
         return JSONResponse({"folder": folder.name})
 
     def _deliveries(self) -> Counter[str]:
-        """Deliveries of all workspaces by state."""
+        """Returns deliveries of all workspaces by state."""
         counts: Counter[str] = Counter()
         for context in list(self._registry.current.values()):
             counts.update(context.webhooks.counts_by_state())
@@ -128,6 +128,6 @@ class Health:
 
 
 def _check_default(request: Request, scope: Scope) -> None:
-    """Raises RequestError for keys of other workspaces than the settings' own."""
+    """Raises RequestError for keys of workspaces other than `default`."""
     if key_of(request, scope).workspace != DEFAULT:
         raise RequestError(403, "this is of the whole service: use a key of `default`")

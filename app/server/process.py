@@ -1,4 +1,4 @@
-"""What `mailwake serve` and `mailwake load` do once their settings are known."""
+"""Runs `mailwake serve`, `load` and `smtp` once their settings are known."""
 
 import asyncio
 import logging
@@ -39,73 +39,73 @@ class StartError(Exception):
     """The service cannot start; the message names the setting."""
 
 
-def with_public_url(chosen: Settings, port: int | None = None) -> Settings:
-    """Where PUBLIC_URL is not set: the address that the service itself listens on."""
-    if chosen.public_url:
-        return chosen
-    return chosen.model_copy(update={"public_url": chosen.local_url(port)})
+def with_public_url(settings: Settings, port: int | None = None) -> Settings:
+    """Set PUBLIC_URL, if it is missing, to the URL that the service itself listens on."""
+    if settings.public_url:
+        return settings
+    return settings.model_copy(update={"public_url": settings.local_url(port)})
 
 
-def serve(console: Console, chosen: Settings, demo_speed: float = 0) -> None:
-    """Until told to stop. Raises StartError."""
+def serve(console: Console, settings: Settings, demo_speed: float = 0) -> None:
+    """Serve until stopped. Raises StartError."""
     from app.events.webhook_config import from_file  # noqa: PLC0415
     from app.server.service import Mailwake  # noqa: PLC0415  (chDB loads slowly; other commands need none)
 
-    logs.start(chosen.log_level, chosen.log_format)
+    logs.start(settings.log_level, settings.log_format)
     for name in unknown_variables():
         logging.warning("%s is no setting of Mailwake's", name)
-    _check_networks(chosen)
+    _check_networks(settings)
     try:  # before anything listens: workers could only fail one after the other
-        if chosen.webhooks_file:
-            from_file(chosen.webhooks_file)
-        open_state(chosen.data_dir, chosen.auto_migrate).dispose()
+        if settings.webhooks_file:
+            from_file(settings.webhooks_file)
+        open_state(settings.data_dir, settings.auto_migrate).dispose()
     except (SettingsError, VersionError) as error:
         raise StartError(str(error)) from None
-    family = socket.AF_INET6 if ":" in chosen.host else socket.AF_INET
-    # asyncio sets TCP_NODELAY where it sees the protocol; without it answers wait for ACKs.
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    # asyncio sets TCP_NODELAY if it knows the protocol; without it answers wait for ACKs.
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        listener.bind((chosen.host, chosen.port))
+        listener.bind((settings.host, settings.port))
     except OSError as error:
         raise StartError(
-            f"{PREFIX}HOST, {PREFIX}PORT: cannot listen on {chosen.host}:{chosen.port}:"
+            f"{PREFIX}HOST, {PREFIX}PORT: cannot listen on {settings.host}:{settings.port}:"
             f" {error.strerror}"
         ) from None
     port = listener.getsockname()[1]
-    chosen = with_public_url(chosen, port)
-    local = with_public_url(chosen.model_copy(update={"public_url": ""}), port).public_url
-    state = open_state(chosen.data_dir, chosen.auto_migrate)
-    welcome = bootstrap(chosen, state)
+    settings = with_public_url(settings, port)
+    local = with_public_url(settings.model_copy(update={"public_url": ""}), port).public_url
+    state = open_state(settings.data_dir, settings.auto_migrate)
+    welcome = bootstrap(settings, state)
     state.dispose()
-    if chosen.workers > 1:
-        print_banner(console, chosen, local, welcome)
-        _many(chosen, listener)
+    if settings.workers > 1:
+        print_banner(console, settings, local, welcome)
+        _run_workers(settings, listener)
         return
     try:
-        service = Mailwake(chosen)
+        service = Mailwake(settings)
         if service.gateway:
             service.gateway.listen()
     except JournalError as error:
         raise StartError(f"{PREFIX}DATA_DIR: {error}") from None
     except SettingsError as error:
         raise StartError(str(error)) from None
-    server = uvicorn.Server(_uvicorn(service.asgi, chosen))
-    print_banner(console, chosen, local, welcome, bool(demo_speed))
+    server = uvicorn.Server(_uvicorn(service.asgi, settings))
+    print_banner(console, settings, local, welcome, bool(demo_speed))
     with suppress(KeyboardInterrupt):
-        uvloop.run(_run(server, listener, chosen, local, demo_speed))
+        uvloop.run(_run(server, listener, settings, local, demo_speed))
 
 
-def _check_networks(chosen: Settings) -> None:
-    """Before anything listens: workers could only fail one after the other."""
+def _check_networks(settings: Settings) -> None:
+    """Check before anything listens: workers could only fail one after the other."""
     try:
-        Networks(chosen.asn_file, chosen.country_file)
+        Networks(settings.asn_file, settings.country_file)
     except (NetworksError, OSError) as error:
         raise StartError(f"{PREFIX}ASN_FILE, {PREFIX}COUNTRY_FILE: {error}") from None
 
 
-def _uvicorn(app: Any, chosen: Settings, **more: Any) -> uvicorn.Config:
+def _uvicorn(app: Any, settings: Settings, **more: Any) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         http="httptools",
@@ -114,8 +114,8 @@ def _uvicorn(app: Any, chosen: Settings, **more: Any) -> uvicorn.Config:
         access_log=False,
         log_config=None,
         log_level="warning",
-        proxy_headers=bool(chosen.trusted_proxies),
-        forwarded_allow_ips=list(chosen.trusted_proxies),
+        proxy_headers=bool(settings.trusted_proxies),
+        forwarded_allow_ips=list(settings.trusted_proxies),
         server_header=False,
         date_header=True,
         timeout_graceful_shutdown=10,
@@ -124,45 +124,45 @@ def _uvicorn(app: Any, chosen: Settings, **more: Any) -> uvicorn.Config:
     )
 
 
-def _many(chosen: Settings, listener: socket.socket) -> None:
-    """Worker processes on one listening socket; one that dies is started again."""
-    # They are started afresh, so settings reach them as variables; secrets are in their file.
+def _run_workers(settings: Settings, listener: socket.socket) -> None:
+    """Run worker processes on one listening socket; one that dies is started again."""
+    # Workers are new processes, so settings reach them as variables; secrets are in their file.
     own = {*GENERATED, "api_keys", "dashboard_password", *secret_files.named()}
-    given = chosen.model_dump(mode="json", exclude=own)
-    for name, value in given.items():
+    values = settings.model_dump(mode="json", exclude=own)
+    for name, value in values.items():
         text = ",".join(value) if isinstance(value, list) else str("" if value is None else value)
         os.environ[PREFIX + name.upper()] = text
-    config = _uvicorn("app.server.process:worker", chosen, factory=True, workers=chosen.workers)
+    config = _uvicorn("app.server.process:worker", settings, factory=True, workers=settings.workers)
     Multiprocess(config, [listener]).run()
 
 
 def worker() -> Any:
-    """The ASGI application of one worker process."""
+    """Returns the ASGI application of one worker process."""
     from app.server.service import Mailwake  # noqa: PLC0415
 
-    chosen = with_secrets(load())
-    logs.start(chosen.log_level, chosen.log_format)
-    return Mailwake(chosen).asgi
+    settings = with_secrets(load())
+    logs.start(settings.log_level, settings.log_format)
+    return Mailwake(settings).asgi
 
 
-async def run_loader(chosen: Settings) -> None:
-    """Load the journal until told to stop. Raises StartError."""
-    _check_networks(chosen)
+async def run_loader(settings: Settings) -> None:
+    """Load the journal until stopped. Raises StartError."""
+    _check_networks(settings)
     from app.events.feed import Feed  # noqa: PLC0415
     from app.ingest.corrections import Corrections  # noqa: PLC0415
     from app.ingest.loader import Loader  # noqa: PLC0415
     from app.storage.clickhouse import Storage  # noqa: PLC0415
 
-    folder = chosen.data_dir / "journal"
+    folder = settings.data_dir / "journal"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     adopt_orphans(folder)
-    storage = Storage(chosen)
-    networks = Networks(chosen.asn_file, chosen.country_file)
+    storage = Storage(settings)
+    networks = Networks(settings.asn_file, settings.country_file)
     try:
-        feed = Feed(open_state(chosen.data_dir, chosen.auto_migrate))
+        feed = Feed(open_state(settings.data_dir, settings.auto_migrate))
     except VersionError as error:
         raise StartError(str(error)) from None
-    loader = Loader(folder, storage, networks, feed, chosen.recipient_key)
+    loader = Loader(folder, storage, networks, feed, settings.recipient_key)
     settling = asyncio.create_task(Corrections(folder, storage, networks, feed).run())
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, loader.stop)
@@ -173,20 +173,20 @@ async def run_loader(chosen: Settings) -> None:
     await asyncio.to_thread(storage.close)
 
 
-def smtp(chosen: Settings) -> None:
-    """The SMTP gateway alone, until told to stop. Raises StartError."""
-    if not chosen.smarthost:
+def smtp(settings: Settings) -> None:
+    """Run the SMTP gateway alone, until stopped. Raises StartError."""
+    if not settings.smarthost:
         raise StartError(f"{PREFIX}SMARTHOST: the gateway needs it")
-    logs.start(chosen.log_level, chosen.log_format)
-    chosen = with_public_url(chosen)
+    logs.start(settings.log_level, settings.log_format)
+    settings = with_public_url(settings)
     try:
         journal = Journal(
-            chosen.data_dir / "journal", chosen.journal_sync_ms, chosen.journal_max_mb * 2**20
+            settings.data_dir / "journal", settings.journal_sync_ms, settings.journal_max_mb * 2**20
         )
-        state = open_state(chosen.data_dir, chosen.auto_migrate)
-        keys = Keys(state, chosen)
-        take_over(chosen, keys, Users(state))
-        gateway = Gateway(chosen, keys, PreparerRegistry(chosen, state, journal).of)
+        state = open_state(settings.data_dir, settings.auto_migrate)
+        keys = Keys(state, settings)
+        take_over(settings, keys, Users(state))
+        gateway = Gateway(settings, keys, PreparerRegistry(settings, state, journal).of)
         gateway.listen()
     except JournalError as error:
         raise StartError(f"{PREFIX}DATA_DIR: {error}") from None
@@ -211,7 +211,7 @@ async def _take_mail(gateway: Gateway, journal: Journal, keys: Keys) -> None:
 
 
 async def _run(
-    server: uvicorn.Server, listener: socket.socket, chosen: Settings, local: str, speed: float
+    server: uvicorn.Server, listener: socket.socket, settings: Settings, local: str, speed: float
 ) -> None:
     stop = asyncio.Event()
     traffic = None
@@ -219,7 +219,7 @@ async def _run(
         from app.demo import run_traffic  # noqa: PLC0415
 
         traffic = asyncio.create_task(
-            run_traffic(local, partial(local_token, chosen), stop=stop, speed=speed)
+            run_traffic(local, partial(local_token, settings), stop=stop, speed=speed)
         )
     await server.serve(sockets=[listener])
     stop.set()

@@ -1,4 +1,4 @@
-"""The application: puts the parts together, starts and ends them, turns errors into HTTP."""
+"""Composes the application: creates, starts and stops its parts, and turns errors into HTTP."""
 
 import asyncio
 import logging
@@ -26,7 +26,7 @@ from app.ingest.corrections import Corrections
 from app.ingest.loader import Loader
 from app.ingest.networks import Networks
 from app.model.errors import FieldError, NotFoundError
-from app.ops.scheduled_reports import Reports
+from app.ops.scheduled_reports import ReportMailer
 from app.privacy.erasure import ErasureWorker
 from app.schemas.problem import Problem
 from app.server.health import Health
@@ -61,8 +61,8 @@ Handlers = dict[type[Exception], Callable[[Request, Exception], Response]]
 class Mailwake:
     """Every part of one running service; `asgi` is what uvicorn serves.
 
-    `settings` must carry secrets and PUBLIC_URL. Raises JournalError when DATA_DIR is unusable,
-    NetworksError when a file of networks is.
+    `settings` must carry secrets and PUBLIC_URL. Raises JournalError if DATA_DIR is unusable,
+    NetworksError if a file of networks is.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -100,12 +100,12 @@ class Mailwake:
             settings, self.registry.contexts, feed, self.registry.news
         )
         sessions, users = Sessions(state), Users(state)
-        door = LoginGuard(users, LoginThrottle(state))
+        login_guard = LoginGuard(users, LoginThrottle(state))
         self.health = Health(
             settings, self.journal, self.storage, self.loader, self.corrections, self.registry
         )
         dashboard = Dashboard(settings, sessions, self.live, self._notices_of)
-        self.reports = Reports(settings, default.queries)
+        self.reports = ReportMailer(settings, default.queries)
         self._newsletters = Newsletters(settings.data_dir / FOLDER)
         of = self.registry.current
         self.gateway = (
@@ -120,8 +120,8 @@ class Mailwake:
             *docs.routes(app.openapi(), dashboard.templates, settings.console_url),
             Mount("/v1", app=app.create(self.registry.current, self.keys, ERRORS)),
             *unsubscribe.routes,
-            *LoginPages(dashboard, users, door).routes,
-            *AccountPages(dashboard, users, self.keys, door).routes,
+            *LoginPages(dashboard, users, login_guard).routes,
+            *AccountPages(dashboard, users, self.keys, login_guard).routes,
             *FollowUpPages(dashboard).routes,
             *WebhookPages(dashboard).routes,
             *SegmentPages(dashboard).routes,
@@ -134,7 +134,7 @@ class Mailwake:
             ForeignPostError: partial(_foreign_page, dashboard),
         }
         self.starlette = Starlette(routes=routes, exception_handlers=pages, lifespan=self.lifespan)
-        # Starlette would lead from /x/ to http://HOST/x, HOST being whatever the request names.
+        # Starlette would redirect /x/ to http://HOST/x, with whatever HOST the request names.
         self.starlette.router.redirect_slashes = False
         self.starlette.state.parts = self.registry.current
         self.starlette.state.keys = self.keys
@@ -151,7 +151,7 @@ class Mailwake:
 
     @asynccontextmanager
     async def lifespan(self, _: Starlette) -> AsyncIterator[None]:
-        """Start journal, loader and ticker; at the end load what the journal holds."""
+        """Start journal, loader and periodic tasks; at the end load what the journal holds."""
         self.journal.start()
         loads = self.settings.load
         loading = asyncio.create_task(self.loader.run(loads), name="loader")
@@ -183,12 +183,12 @@ class Mailwake:
             await asyncio.to_thread(self.storage.close)
 
     def _notices_of(self, workspace: str) -> list[str]:
-        """What a user who looks at a workspace must know."""
+        """Returns what users of a workspace must know."""
         return self.health.notices() + self.webhook_worker.notices.get(workspace, [])
 
 
 def problem(status: int, title: str, detail: str = "", field: str = "") -> Response:
-    """An RFC 9457 answer."""
+    """Returns an RFC 9457 answer."""
     body = msgspec.json.encode(Problem(title, status, detail, field))
     headers = {"www-authenticate": 'Bearer realm="Mailwake"'} if status == 401 else {}
     if status == 503:
@@ -218,11 +218,11 @@ def _http_error(_: Request, error: Exception) -> Response:
 
 
 async def _error_page(dashboard: Dashboard, request: Request, error: Exception) -> Response:
-    """For people a page, for programs a problem."""
+    """Returns a page for people, a problem for programs."""
     assert isinstance(error, HTTPException)  # noqa: S101
     if "text/html" not in request.headers.get("accept", ""):
         return _http_error(request, error)
-    with suppress(SQLAlchemyError):  # the bar on top then is that of somebody unknown
+    with suppress(SQLAlchemyError):  # the header is then that of an unknown user
         await dashboard.load_session(request)
     return dashboard.problem(request, error.status_code, error.detail, "Check the address.")
 

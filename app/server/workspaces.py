@@ -1,8 +1,8 @@
-"""What each workspace has of its own while the service runs, and whose tokens are good on a host.
+"""Keeps each workspace's parts while the service runs, and which tokens are valid on a host.
 
-Workspaces are looked up in state.db once a second, so one that is made, moved or rotated by the
-command line is taken up by every process within about that time. While state.db is away, what was
-known goes on: a link needs none of it.
+state.db is checked for workspaces once a second, so every process takes up one that the command
+line creates, moves or rotates within about that time. While state.db is unavailable, the last known
+state applies: a link needs none of it.
 """
 
 import asyncio
@@ -37,11 +37,11 @@ from app.tracking.tokens import TokenReaders, Tokens
 from app.web.context import WorkspaceContext
 
 log = logging.getLogger(__name__)
-POLL_SECONDS = 1.0  # seconds between looks for changed workspaces
+POLL_SECONDS = 1.0  # seconds between checks for changed workspaces
 
 
 class WorkspaceRegistry:
-    """`parts` and `contexts` by workspace, `readers` by host (as Tracking takes them).
+    """`parts` and `contexts` by workspace, `readers` by host (as TrackingMiddleware takes them).
 
     All three are changed in place. `refresh()` blocks; `run()` until cancelled.
     """
@@ -68,11 +68,11 @@ class WorkspaceRegistry:
 
     @property
     def default(self) -> WorkspaceContext:
-        """Those of the settings' own workspace."""
+        """Returns the context of the workspace `default`."""
         return self.current[DEFAULT]
 
     async def run(self) -> None:
-        """Look for changes."""
+        """Check for changes, until cancelled."""
         while True:
             await asyncio.sleep(POLL_SECONDS)
             try:
@@ -81,27 +81,27 @@ class WorkspaceRegistry:
                 log.debug("workspaces stay as they are known: %s", error)
 
     def refresh(self) -> None:
-        """Take up what is new. Raises SQLAlchemyError while state.db is away."""
-        found = self.workspaces.all()
-        if found == self.known:
+        """Take up changes. Raises SQLAlchemyError while state.db is unavailable."""
+        workspaces = self.workspaces.all()
+        if workspaces == self.known:
             return
-        for one in found:
-            if one not in self.known:
-                self.current[one.name], self.contexts[one.name] = self._make(one)
-        by_host = readers(found)
+        for workspace in workspaces:
+            if workspace not in self.known:
+                self.current[workspace.name], self.contexts[workspace.name] = self._make(workspace)
+        by_host = readers(workspaces)
         self.readers.update(by_host)
         for host in set(self.readers) - set(by_host):
             del self.readers[host]
-        self.known = found
+        self.known = workspaces
 
     def tokens_for(self, host: str) -> Tokens | TokenReaders:
-        """The tokens that are good on a host, as the Host field names it."""
+        """Returns the tokens that are valid on a host, as the Host field names it."""
         return self.readers.get(host.lower().rstrip(".").encode("latin-1"), self.readers[b""])
 
-    def _make(self, one: Workspace) -> tuple[WorkspaceContext, WebhookContext]:
-        settings, name, state = one.settings(self._settings), one.name, self._state
+    def _make(self, workspace: Workspace) -> tuple[WorkspaceContext, WebhookContext]:
+        settings, name, state = workspace.settings(self._settings), workspace.name, self._state
         suppressions = Suppressions(state, name)
-        preparer = make_preparer(one, self._settings, state, self._journal, self.withdrawals)
+        preparer = make_preparer(workspace, self._settings, state, self._journal, self.withdrawals)
         experiments = preparer.experiments
         stated = Newsletters(settings.data_dir / FOLDER)
         queries = Queries(self._storage, name, experiments.variants, stated)
@@ -121,7 +121,9 @@ class WorkspaceRegistry:
             enricher=EventEnricher(queries),
             news=self.news,
             erasures=self._feed.erasures,
-            exports=SubjectExport(state, queries, one.recipient_key, self._settings.recipient_key),
+            exports=SubjectExport(
+                state, queries, workspace.recipient_key, self._settings.recipient_key
+            ),
             withdrawals=self.withdrawals,
             experiments=experiments,
         )
@@ -130,13 +132,15 @@ class WorkspaceRegistry:
 
 
 def readers(workspaces: Sequence[Workspace]) -> dict[bytes, Tokens | TokenReaders]:
-    """By host. A host of nobody's takes every workspace's tokens: links of old domains live on."""
-    tokens = {one.name: Tokens(one.secret_keys, one.name) for one in workspaces}
+    """Returns tokens by host. Other hosts take all tokens, so that links of old domains work."""
+    tokens = {
+        workspace.name: Tokens(workspace.secret_keys, workspace.name) for workspace in workspaces
+    }
     by_host: dict[bytes, list[Tokens]] = {b"": list(tokens.values())}
-    for one in workspaces:
-        host = urlsplit(one.public_url).netloc.lower().rstrip(".").encode()
+    for workspace in workspaces:
+        host = urlsplit(workspace.public_url).netloc.lower().rstrip(".").encode()
         if host:
-            by_host.setdefault(host, []).append(tokens[one.name])
+            by_host.setdefault(host, []).append(tokens[workspace.name])
     return {host: _reader(of) for host, of in by_host.items()}
 
 

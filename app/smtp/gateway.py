@@ -50,8 +50,8 @@ class Gateway:
         self.settings, self._keys = settings, keys
         self.counts: Counter[str] = Counter()
         self._outgoing = outgoing
-        self._transits: dict[str, tuple[MessagePreparer, MailRelay]] = {}
-        self.transit(DEFAULT)  # raises an error about wrong settings now
+        self._relays: dict[str, tuple[MessagePreparer, MailRelay]] = {}
+        self.relay_for(DEFAULT)  # raises an error about wrong settings now
         self.name = urlsplit(settings.public_url).hostname or "localhost"
         self.tls = _tls(settings)
         self.capabilities: Capabilities | None = None  # the smarthost's latest
@@ -60,13 +60,13 @@ class Gateway:
         self._socket: socket.socket | None = None
         self._server: asyncio.Server | None = None
 
-    def transit(self, workspace: str) -> MailRelay:
+    def relay_for(self, workspace: str) -> MailRelay:
         """Returns a workspace's relay, created again when its public URL or keys have changed."""
         outgoing = self._outgoing(workspace)
-        known = self._transits.get(workspace)
+        known = self._relays.get(workspace)
         if known is None or known[0] is not outgoing:
             known = outgoing, MailRelay(self.settings, outgoing, self.counts)
-            self._transits[workspace] = known
+            self._relays[workspace] = known
         return known[1]
 
     def listen(self) -> int:
@@ -128,7 +128,7 @@ class Gateway:
         self._connections += 1
         return Protocol(
             Conversation(self),
-            self._left,
+            self._client_closed,
             data_size_limit=self.settings.smtp_max_mb * 1_000_000,
             enable_SMTPUTF8=True,
             hostname=self.name,
@@ -140,7 +140,7 @@ class Gateway:
             loop=asyncio.get_running_loop(),
         )
 
-    def _left(self) -> None:
+    def _client_closed(self) -> None:
         self._connections -= 1
 
 
@@ -241,12 +241,12 @@ class Conversation:
         """Relay the mail and return the smarthost's answer."""
         content = envelope.original_content or b""
         if problem := refusal(content):
-            return await self.gateway.transit(self._workspace).refuse(self.upstream, problem)
+            return await self.gateway.relay_for(self._workspace).refuse(self.upstream, problem)
         server.keep(2 * LAST_ANSWER_SECONDS)  # the smarthost may be slow
         to = Sent(self._sender, tuple(envelope.rcpt_tos), self._options)
         broken = begins_within(content)
         trace = b"" if broken else _received(self.gateway.name, server, session)
-        work = self.gateway.transit(self._workspace).relay(self.upstream, to, trace, content)
+        work = self.gateway.relay_for(self._workspace).relay(self.upstream, to, trace, content)
         # A client that disconnects now must not stop the mail: the smarthost may have accepted it.
         self.relay = asyncio.create_task(work)
         self.gateway.relays.add(self.relay)

@@ -26,7 +26,7 @@ class Protocol(SMTP):
 
     def __init__(self, handler: Any, closed: Callable[[], None], **more: Any) -> None:
         super().__init__(handler, **more)
-        self._left: Callable[[], None] | None = closed
+        self._on_closed: Callable[[], None] | None = closed
 
     def eof_received(self) -> bool:
         """Close a connection that was closed at once, instead of keeping it until the timeout."""
@@ -36,10 +36,10 @@ class Protocol(SMTP):
     def connection_lost(self, error: Exception | None) -> None:
         """Close the handler once; asyncio may call this twice after a TLS failure."""
         super().connection_lost(error)
-        if self._left:
+        if self._on_closed:
             self.event_handler.closed()
-            self._left()
-            self._left = None
+            self._on_closed()
+            self._on_closed = None
 
     def keep(self, seconds: float) -> None:
         """Extend the idle timeout while the client's mail is being relayed."""

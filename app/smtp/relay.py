@@ -63,9 +63,9 @@ class MailRelay:
             )
         recipients = envelope.recipients
         if len(recipients) > 1 and mail.stream and self._settings.smtp_copies == "each":
-            return await self._each(upstream, envelope, trace, mail)
+            return await self._send_each(upstream, envelope, trace, mail)
         recipient = recipients[0] if len(recipients) == 1 else SHARED
-        return await self._once(upstream, trace, mail, recipient)
+        return await self._send_one(upstream, trace, mail, recipient)
 
     async def refuse(self, upstream: SmarthostConnection, why: str) -> str:
         """Refuse a mail, also at the smarthost."""
@@ -73,7 +73,7 @@ class MailRelay:
         await upstream.reset()
         return why
 
-    async def _once(
+    async def _send_one(
         self, upstream: SmarthostConnection, trace: bytes, mail: Mail, recipient: str
     ) -> str:
         """Send one copy, in the transaction that was begun with the client's."""
@@ -87,7 +87,7 @@ class MailRelay:
         answered = _add_trouble(copy, reply)
         return f"{answered} (Mailwake {message_id})" if message_id else str(answered)
 
-    async def _each(
+    async def _send_each(
         self, upstream: SmarthostConnection, envelope: Envelope, trace: bytes, mail: Mail
     ) -> str:
         """Send each recipient's copy in a transaction of its own and return the worst answer.

@@ -145,5 +145,5 @@ def test_a_pass_is_of_one_workspace_and_of_this_data_folder(
     assert keys.find(local_token(elsewhere)) is None
     assert keys.find(local_token(chosen) + "x") is None
     old = local_token(chosen)
-    monkeypatch.setattr(keys_module, "PASS_SECONDS", -1)
+    monkeypatch.setattr(keys_module, "LOCAL_TOKEN_SECONDS", -1)
     assert keys.find(old) is None

@@ -18,7 +18,7 @@ from app.demo import agents
 from app.ingest.loader import Loader
 from app.model.ids import new_id, newsletter_key
 from app.model.records import Hit, Message, Newsletter, PlacedLink, encode, now_ms
-from app.ops.scheduled_reports import Every, Reports, SendError, boundary, send
+from app.ops.scheduled_reports import Every, ReportMailer, SendError, boundary, send
 from app.settings.load import load
 from app.settings.settings import Settings
 from app.stats.queries import Queries
@@ -103,7 +103,7 @@ def test_what_is_due_is_mailed_once_whatever_restarts(queries: Queries, tmp_path
     tomorrow = now + timedelta(days=1)
 
     def due(at: datetime) -> int:
-        return asyncio.run(Reports(chosen(tmp_path, box), queries).due(at))
+        return asyncio.run(ReportMailer(chosen(tmp_path, box), queries).due(at))
 
     with inbox(auth=True) as box:
         assert due(now) == 0  # the first comes at the next boundary
@@ -130,7 +130,7 @@ def test_what_is_due_is_mailed_once_whatever_restarts(queries: Queries, tmp_path
 
 def test_a_server_that_is_away_is_tried_again(queries: Queries, tmp_path: Path) -> None:
     box = Inbox()
-    reports = Reports(chosen(tmp_path, box), queries)
+    reports = ReportMailer(chosen(tmp_path, box), queries)
     tomorrow = datetime.now(UTC) + timedelta(days=1)
     assert asyncio.run(reports.due(datetime.now(UTC))) == 0
     assert asyncio.run(reports.due(tomorrow)) == 0
@@ -144,7 +144,7 @@ def test_a_server_that_is_away_is_tried_again(queries: Queries, tmp_path: Path) 
             report_every="day",
             report_hour=0,
         )
-        assert asyncio.run(Reports(again, queries).due(tomorrow)) == 1
+        assert asyncio.run(ReportMailer(again, queries).due(tomorrow)) == 1
         assert len(there.mails) == 1
 
 
