@@ -1,1 +1,1 @@
-"""The command `mailwake`, one file for each command."""
+"""Contains the command `mailwake`, one file for each command."""

@@ -53,24 +53,24 @@ def backup(
 
     It holds secrets and addresses; only the owner of the file can read it.
     """
-    chosen = settings_of(data_dir=data_dir, clickhouse_dsn=clickhouse_dsn, port=port)
-    if clickhouse and chosen.clickhouse_dsn == "chdb":
+    settings = settings_of(data_dir=data_dir, clickhouse_dsn=clickhouse_dsn, port=port)
+    if clickhouse and settings.clickhouse_dsn == "chdb":
         raise fail("--clickhouse: needs a ClickHouse server; embedded tables are in the file")
     path = Path(target)
     if path.is_dir():
         path = path / time.strftime("mailwake-%Y%m%dT%H%M%SZ.tar", time.gmtime())
-    if target != "-" and path.resolve().is_relative_to(chosen.data_dir.resolve()):
-        raise fail(f"{path} is in {chosen.data_dir}: the next backup would hold this one")
+    if target != "-" and path.resolve().is_relative_to(settings.data_dir.resolve()):
+        raise fail(f"{path} is in {settings.data_dir}: the next backup would hold this one")
     try:
-        with _folder(chosen.data_dir) as folder:
-            _take_snapshot(chosen, folder, clickhouse)
-            manifest = archives.pack(chosen, folder, sys.stdout.buffer if target == "-" else path)
+        with _folder(settings.data_dir) as folder:
+            _take_snapshot(settings, folder, clickhouse)
+            manifest = archives.pack(settings, folder, sys.stdout.buffer if target == "-" else path)
     except FAILURES as error:
         raise fail(str(error)) from None
     size = "" if target == "-" else f", {path.stat().st_size:,} bytes"
     _say(f"{target}: {len(manifest.files):,} files{size}, secrets among them")
     if manifest.clickhouse == "server":
-        database = urlsplit(chosen.clickhouse_dsn).path.strip("/") or "default"
+        database = urlsplit(settings.clickhouse_dsn).path.strip("/") or "default"
         if clickhouse:
             _say(f"ClickHouse has put its own at {clickhouse}; it comes back by")
             _say(f"  RESTORE DATABASE `{database}` FROM {clickhouse}")
@@ -81,7 +81,7 @@ def backup(
 
 
 def _say(line: str) -> None:
-    """Not where the backup itself may go."""
+    """Print to standard error, since the backup may go to standard output."""
     typer.echo(line, err=True)
 
 
@@ -95,21 +95,21 @@ def restore(
     from app.storage.clickhouse import StorageError  # noqa: PLC0415
 
     try:
-        chosen = load(data_dir=data_dir, clickhouse_dsn=clickhouse_dsn)
-        manifest = restore(source, chosen, lambda step: errors.print(f"{step} ..."))
+        settings = load(data_dir=data_dir, clickhouse_dsn=clickhouse_dsn)
+        manifest = restore(source, settings, lambda step: errors.print(f"{step} ..."))
     except (SettingsError, BackupError, StorageError) as error:
         raise fail(str(error)) from None
     if manifest is None:
-        typer.echo(f"{chosen.data_dir}: finished what an earlier restore had begun")
+        typer.echo(f"{settings.data_dir}: finished what an earlier restore had begun")
         return
-    typer.echo(f"{chosen.data_dir}: as it was at {manifest.made}")
+    typer.echo(f"{settings.data_dir}: as it was at {manifest.made}")
     if manifest.clickhouse == "server":
         typer.echo("ClickHouse's tables come back by its own RESTORE DATABASE, before you start")
 
 
 @contextmanager
 def _folder(data_dir: Path) -> Iterator[Path]:
-    """An empty one in DATA_DIR, for hard links; one backup at a time."""
+    """Yields an empty folder in DATA_DIR, for hard links; one backup at a time."""
     from app.ops.snapshot import BACKUP  # noqa: PLC0415
 
     with ExitStack() as held:
@@ -117,8 +117,8 @@ def _folder(data_dir: Path) -> Iterator[Path]:
             held.enter_context(locked(data_dir / "backup.lock", wait=False))
         except BlockingIOError:
             raise fail(f"another backup of {data_dir} is being made") from None
-        for left in data_dir.glob(f"{BACKUP}*/"):
-            shutil.rmtree(left, ignore_errors=True)  # of a command that was killed
+        for abandoned in data_dir.glob(f"{BACKUP}*/"):
+            shutil.rmtree(abandoned, ignore_errors=True)  # left by a command that was killed
         folder = Path(tempfile.mkdtemp(prefix=BACKUP, dir=data_dir))
         try:
             yield folder
@@ -130,7 +130,7 @@ def _take_snapshot(settings: Settings, folder: Path, destination: str = "") -> N
     """Fill `folder`, which is empty and in DATA_DIR. Raises one of FAILURES."""
     with service_client.service(settings) as client:
         if client:
-            # It can only be told a folder that somebody with access to DATA_DIR has made.
+            # The service accepts only a folder that somebody with access to DATA_DIR has created.
             answer = client.post("/v1/snapshot", json={"folder": folder.name}, timeout=None)
             if answer.status_code != 200:
                 raise AskError(f"the service answered {answer.status_code}: {answer.text}")

@@ -1,4 +1,4 @@
-"""The commands of `mailwake`, by what they are for, and what they share."""
+"""Groups the commands of `mailwake` by purpose, and holds what they share."""
 
 from datetime import UTC, datetime
 from typing import Annotated, Any
@@ -21,7 +21,7 @@ errors = Console(stderr=True)
 
 
 def option(name: str) -> Any:
-    """A flag with the help and the variable of its setting."""
+    """Returns a flag with the help and the variable of its setting."""
     field = Settings.model_fields[name]
     flag = "--" + name.replace("_", "-")
     return typer.Option(
@@ -32,17 +32,17 @@ def option(name: str) -> Any:
 
 
 def settings_of(**flags: Any) -> Settings:
-    """The settings with secrets; flags win. Ends the command where one is wrong."""
+    """Returns the settings with secrets; flags win. Exits if a setting is wrong."""
     try:
         return with_secrets(load(**flags))
     except SettingsError as error:
         raise fail(str(error)) from None
 
 
-def workspace_of(chosen: Settings, state: Engine, name: str) -> None:
-    """Ends the command where there is no such workspace."""
+def workspace_of(settings: Settings, state: Engine, name: str) -> None:
+    """Exit if there is no such workspace."""
     try:
-        Workspaces(state, chosen).get(name)
+        Workspaces(state, settings).get(name)
     except WorkspaceError as error:
         raise fail(str(error)) from None
 
@@ -55,5 +55,5 @@ def fail(message: str) -> typer.Exit:
 
 
 def utc(at: datetime | None) -> datetime | None:
-    """A time of the command line, which says UTC."""
+    """Returns a time of the command line as UTC."""
     return at.replace(tzinfo=UTC) if at and at.tzinfo is None else at

@@ -1,4 +1,4 @@
-"""`mailwake consent`: who has withdrawn from being counted. A running service follows at once."""
+"""`mailwake consent`: manages withdrawals of consent. A running service follows at once."""
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -60,10 +60,10 @@ def show(recipient: Whom, workspace: Space = DEFAULT, data_dir: DataDir = None) 
 
 
 def _open(data_dir: Path | None, workspace: str, recipient: str) -> tuple[Withdrawals, int]:
-    chosen = settings_of(data_dir=data_dir)
-    state = open_state(chosen.data_dir)
+    settings = settings_of(data_dir=data_dir)
+    state = open_state(settings.data_dir)
     try:
-        secret = Workspaces(state, chosen).get(workspace).recipient_key
+        secret = Workspaces(state, settings).get(workspace).recipient_key
     except WorkspaceError as error:
         raise fail(str(error)) from None
     return Withdrawals(state), recipient_key(secret, workspace, recipient)
@@ -77,19 +77,26 @@ def _asked(data_dir: Path | None, workspace: str, recipient: str) -> tuple[Withd
 def _change(
     change: Change, workspace: str, key: int, axes: list[str] | None, newsletter: str | None
 ) -> None:
-    wanted: list[Axis] = [one for one in AXES if not axes or one in axes]
+    chosen_axes: list[Axis] = [axis for axis in AXES if not axes or axis in axes]
     if unknown := set(axes or ()) - set(AXES):
         raise fail(f"--axis: {min(unknown)!r} is none of {', '.join(AXES)}")
     change(
-        workspace, key, wanted, ALL if newsletter is None else newsletter_key(workspace, newsletter)
+        workspace,
+        key,
+        chosen_axes,
+        ALL if newsletter is None else newsletter_key(workspace, newsletter),
     )
 
 
 def _show(known: Withdrawals, workspace: str, key: int) -> None:
-    found = known.of(workspace, key)
-    for one in found:
-        since = datetime.fromtimestamp(one.at, UTC).strftime("%Y-%m-%d %H:%M")
-        where = "all newsletters" if one.newsletter == ALL else f"newsletter {one.newsletter:016x}"
-        typer.echo(f"{one.axis} of {where}: withdrawn since {since} UTC")
-    if not found:
+    withdrawals = known.of(workspace, key)
+    for withdrawal in withdrawals:
+        since = datetime.fromtimestamp(withdrawal.at, UTC).strftime("%Y-%m-%d %H:%M")
+        where = (
+            "all newsletters"
+            if withdrawal.newsletter == ALL
+            else f"newsletter {withdrawal.newsletter:016x}"
+        )
+        typer.echo(f"{withdrawal.axis} of {where}: withdrawn since {since} UTC")
+    if not withdrawals:
         typer.echo("nothing is withdrawn")

@@ -32,12 +32,12 @@ def doctor(
     from app.ops.doctor.checks import examine  # noqa: PLC0415  (chDB loads slowly)
 
     try:
-        chosen = load(data_dir=data_dir, clickhouse_dsn=clickhouse_dsn, port=port)
+        settings = load(data_dir=data_dir, clickhouse_dsn=clickhouse_dsn, port=port)
     except SettingsError as error:
         raise fail(str(error)) from None
-    logging.disable()  # what breaks is told as a finding
+    logging.disable()  # errors are reported as findings
     wrong = False
-    for finding in examine(chosen):
+    for finding in examine(settings):
         wrong |= finding.state == "wrong"
         if as_json:
             typer.echo(msgspec.json.encode(finding))

@@ -1,4 +1,4 @@
-"""`mailwake keys`: who may use the API."""
+"""`mailwake keys`: manages API keys."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -39,7 +39,7 @@ def add(
 def show(workspace: Workspace = DEFAULT, data_dir: DataDir = None) -> None:
     """Every key of a workspace, the newest first."""
     table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
-    table.add_column("id", no_wrap=True)  # to be copied whole
+    table.add_column("id", no_wrap=True)  # must be copied in full
     for heading in ("name", "begins", "scopes", "made", "last used", "revoked"):
         table.add_column(heading, overflow="fold")
     for key in _keys(data_dir, workspace).all(workspace):
@@ -66,10 +66,10 @@ def revoke(
 
 
 def _keys(data_dir: Path | None, workspace: str) -> Keys:
-    chosen = settings_of(data_dir=data_dir)
-    state = open_state(chosen.data_dir)
-    workspace_of(chosen, state, workspace)
-    return Keys(state, chosen)
+    settings = settings_of(data_dir=data_dir)
+    state = open_state(settings.data_dir)
+    workspace_of(settings, state, workspace)
+    return Keys(state, settings)
 
 
 def _when(seconds: float | None) -> str:

@@ -1,4 +1,4 @@
-"""`mailwake migrate`: tables of an earlier version brought up to date."""
+"""`mailwake migrate`: migrates the tables of an earlier version."""
 
 from pathlib import Path
 from typing import Annotated
@@ -30,20 +30,20 @@ def migrate(
     Serving does it by itself unless MAILWAKE_AUTO_MIGRATE is off. Exits with 2 where it cannot be
     done; it may then be repeated. A database of a newer version is left alone.
     """
-    chosen = settings_of(data_dir=data_dir, clickhouse_dsn=clickhouse_dsn)
-    if distributed and not chosen.clickhouse_cluster:
+    settings = settings_of(data_dir=data_dir, clickhouse_dsn=clickhouse_dsn)
+    if distributed and not settings.clickhouse_cluster:
         raise fail("--distributed: needs MAILWAKE_CLICKHOUSE_CLUSTER")
-    storage = Storage(chosen)
+    storage = Storage(settings)
     try:
-        steps = steps_missing(chosen.data_dir)
+        steps = steps_missing(settings.data_dir)
         names = schema.missing(storage) if check else schema.migrate(storage)
         created = schema.distribute(storage) if distributed and not check else []
     except StorageError as error:
-        raise fail(_explained(chosen, str(error))) from None
+        raise fail(_explained(settings, str(error))) from None
     finally:
         storage.close()
     if not check:
-        open_state(chosen.data_dir).dispose()
+        open_state(settings.data_dir).dispose()
     for name in names:
         typer.echo(f"ClickHouse: {name}{' is missing' if check else ''}")
     for name in created:
@@ -56,10 +56,10 @@ def migrate(
         raise typer.Exit(1)
 
 
-def _explained(chosen: Settings, error: str) -> str:
-    if chosen.clickhouse_dsn == "chdb" and "chdb engine" in error:
+def _explained(settings: Settings, error: str) -> str:
+    if settings.clickhouse_dsn == "chdb" and "chdb engine" in error:
         return (
-            f"{chosen.data_dir / 'chdb'} is open in another process: stop the service first. It"
+            f"{settings.data_dir / 'chdb'} is open in another process: stop the service first. It"
             " migrates by itself when it starts, unless MAILWAKE_AUTO_MIGRATE is off"
         )
     return error

@@ -1,4 +1,4 @@
-"""`mailwake erase` and `mailwake export-subject`: what a person may ask for."""
+"""`mailwake erase` and `mailwake export-subject`: erase and export one person's data."""
 
 import sys
 import time
@@ -45,22 +45,22 @@ def erase(
 
     With embedded chDB a running service does the work; without one, this process.
     """
-    chosen = settings_of(data_dir=data_dir, clickhouse_dsn=clickhouse_dsn)
+    settings = settings_of(data_dir=data_dir, clickhouse_dsn=clickhouse_dsn)
     if not yes:
         typer.confirm(f"Erase {recipient} for good?", abort=True, err=True)
-    state = open_state(chosen.data_dir)
+    state = open_state(settings.data_dir)
     erasures = Erasures(state)
     try:
-        begun = request_erasure(erasures, Workspaces(state, chosen), workspace, recipient)
+        erasure = request_erasure(erasures, Workspaces(state, settings), workspace, recipient)
     except WorkspaceError as error:
         raise fail(str(error)) from None
     try:
-        _finish(chosen, state, begun)
-    except AskError:  # a service has chDB, and looks for work all the time
-        _wait(erasures, begun)
+        _finish(settings, state, erasure)
+    except AskError:  # a service has chDB, and checks for requests
+        _wait(erasures, erasure)
     except (StorageError, StateError, NetworksError) as error:
         raise fail(f"recorded, and done as soon as that is over: {error}") from None
-    ended = erasures.get(begun.id, workspace) or begun
+    ended = erasures.get(erasure.id, workspace) or erasure
     for name, count in ended.counts.items():
         typer.echo(f"{count:>8,} {name}")
     if ended.state == "cleaned":
@@ -83,11 +83,11 @@ def export_subject(
 
     With embedded chDB a running service is asked; without one, this process reads.
     """
-    chosen = settings_of(data_dir=data_dir, clickhouse_dsn=clickhouse_dsn, port=port)
+    settings = settings_of(data_dir=data_dir, clickhouse_dsn=clickhouse_dsn, port=port)
     try:
         with ExitStack() as stack:
-            parts = _dossier(chosen, workspace, recipient, stack)
-            first = next(parts)  # what is wrong is told before a file is made
+            parts = _document(settings, workspace, recipient, stack)
+            first = next(parts)  # errors are raised before a file is created
             file: BinaryIO = (
                 sys.stdout.buffer if out == "-" else stack.enter_context(Path(out).open("wb"))
             )
@@ -97,22 +97,22 @@ def export_subject(
         raise fail(str(error)) from None
 
 
-def _finish(chosen: Settings, state: Engine, begun: Erasure) -> None:
-    """Raises AskError where another process has chDB."""
-    with service_client.storage(chosen) as storage:
-        folder, feed = chosen.data_dir / "journal", Feed(state)
-        networks, erasures = Networks(chosen.asn_file, chosen.country_file), feed.erasures
+def _finish(settings: Settings, state: Engine, erasure: Erasure) -> None:
+    """Finish the erasure here. Raises AskError if another process has chDB."""
+    with service_client.storage(settings) as storage:
+        folder, feed = settings.data_dir / "journal", Feed(state)
+        networks, erasures = Networks(settings.asn_file, settings.country_file), feed.erasures
         eraser = ErasureWorker(
-            data_dir=chosen.data_dir,
+            data_dir=settings.data_dir,
             engine=state,
             storage=storage,
-            loader=Loader(folder, storage, networks, feed, chosen.recipient_key),
+            loader=Loader(folder, storage, networks, feed, settings.recipient_key),
             corrections=Corrections(folder, storage, networks, feed),
-            workspaces=Workspaces(state, chosen),
+            workspaces=Workspaces(state, settings),
             erasures=erasures,
         )
         end = time.monotonic() + WAIT_SECONDS
-        while _state(erasures, begun) not in ("cleaned", "done") and time.monotonic() < end:
+        while _state(erasures, erasure) not in ("cleaned", "done") and time.monotonic() < end:
             eraser.finish()  # does nothing while another process does it
             time.sleep(POLL_SECONDS)
         eraser.finish()
@@ -126,20 +126,22 @@ def _wait(erasures: Erasures, begun: Erasure) -> None:
 
 
 def _state(erasures: Erasures, begun: Erasure) -> str:
-    found = erasures.get(begun.id, begun.workspace)
-    return found.state if found else "done"
+    current = erasures.get(begun.id, begun.workspace)
+    return current.state if current else "done"
 
 
-def _dossier(chosen: Settings, workspace: str, recipient: str, stack: ExitStack) -> Iterator[bytes]:
-    if client := stack.enter_context(service_client.service(chosen, workspace)):
+def _document(
+    settings: Settings, workspace: str, recipient: str, stack: ExitStack
+) -> Iterator[bytes]:
+    if client := stack.enter_context(service_client.service(settings, workspace)):
         path = f"/v1/recipients/{quote(recipient, safe='')}/export"
         answer = stack.enter_context(client.stream("GET", path))
         if answer.status_code != 200:
             raise AskError(f"the service answered {answer.status_code}")
         return answer.iter_bytes()
-    state = open_state(chosen.data_dir)
-    secret = Workspaces(state, chosen).get(workspace).recipient_key
-    storage = stack.enter_context(service_client.storage(chosen))
-    return SubjectExport(state, Queries(storage, workspace), secret, chosen.recipient_key).of(
+    state = open_state(settings.data_dir)
+    secret = Workspaces(state, settings).get(workspace).recipient_key
+    storage = stack.enter_context(service_client.storage(settings))
+    return SubjectExport(state, Queries(storage, workspace), secret, settings.recipient_key).of(
         recipient
     )

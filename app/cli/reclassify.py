@@ -42,7 +42,7 @@ def reclassify(
 
     With embedded chDB a running service does the work; without one, this process.
     """
-    chosen = settings_of(data_dir=data_dir, clickhouse_dsn=clickhouse_dsn, port=port)
+    settings = settings_of(data_dir=data_dir, clickhouse_dsn=clickhouse_dsn, port=port)
     if start and end and start > end:
         raise fail("--from: must not be later than --to")
     columns = (*ProgressBar.get_default_columns(), TextColumn("{task.fields[changed]:,} changed"))
@@ -50,7 +50,7 @@ def reclassify(
         with ProgressBar(*columns, console=errors) as bar:
             task = bar.add_task("Reclassifying", total=None, changed=0)
             last = None
-            for last in _steps(chosen, workspace, utc(start), utc(end)):
+            for last in _steps(settings, workspace, utc(start), utc(end)):
                 bar.update(task, total=last.total, completed=last.done, changed=last.changed)
     except (AskError, StorageError, NetworksError) as error:
         raise fail(str(error)) from None
@@ -61,7 +61,7 @@ def reclassify(
 def _steps(
     settings: Settings, workspace: str, start: datetime | None, end: datetime | None
 ) -> Iterator[Progress]:
-    """Progress until all is done. Raises AskError, StorageError or NetworksError."""
+    """Yields progress until all is done. Raises AskError, StorageError or NetworksError."""
     with service_client.service(settings, workspace) as client:
         if client:
             yield from _asked(client, start, end)

@@ -26,7 +26,7 @@ from app.web.views import report as reports
 
 
 class ReportError(Exception):
-    """No report; the message says why."""
+    """There is no report; the message says why."""
 
 
 def report(
@@ -47,13 +47,13 @@ def report(
 
     With embedded chDB a running service is asked; without one, this process reads.
     """
-    chosen = settings_of(data_dir=data_dir, clickhouse_dsn=clickhouse_dsn, port=port)
+    settings = settings_of(data_dir=data_dir, clickhouse_dsn=clickhouse_dsn, port=port)
     try:
         if to:
-            _mail(chosen, workspace, newsletter, period, to)
+            _mail(settings, workspace, newsletter, period, to)
             typer.echo(f"mailed to {', '.join(to)}")
             return
-        document = _html(chosen, workspace, newsletter, period)
+        document = _html(settings, workspace, newsletter, period)
         if out == "-":
             typer.echo(document)
         else:
@@ -63,9 +63,9 @@ def report(
 
 
 def _html(settings: Settings, workspace: str, newsletter_id: str, period: str) -> str:
-    """The report as a document. Raises ReportError or StorageError."""
+    """Returns the report as a document. Raises ReportError or StorageError."""
     try:
-        chosen = Filters.read({"period": period}).period
+        period_read = Filters.read({"period": period}).period
     except FilterError as error:
         raise ReportError(f"--period: {error}") from None
     try:
@@ -79,7 +79,7 @@ def _html(settings: Settings, workspace: str, newsletter_id: str, period: str) -
                 return answer.text
         with service_client.storage(settings) as storage:
             return reports.html(
-                reports.figures(Queries(storage, workspace), newsletter_id, chosen), ""
+                reports.figures(Queries(storage, workspace), newsletter_id, period_read), ""
             )
     except (service_client.AskError, NotFoundError) as error:
         raise ReportError(str(error)) from None

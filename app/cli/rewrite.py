@@ -48,8 +48,8 @@ def rewrite(
 
     With --report nothing is recorded.
     """
-    chosen = with_public_url(settings_of(data_dir=data_dir, public_url=public_url))
-    wanted = {
+    settings = with_public_url(settings_of(data_dir=data_dir, public_url=public_url))
+    fields = {
         "newsletter": {"id": newsletter, "name": name},
         "recipient": recipient,
         "html": "",
@@ -57,9 +57,9 @@ def rewrite(
         "utm": dict(item.partition("=")[::2] for item in utm or []),
     }
     try:
-        message = msgspec.convert(wanted, messages.RewriteIn)
+        message = msgspec.convert(fields, messages.RewriteIn)
         source = _read(file)
-        prepared = asyncio.run(_rewrite(chosen, workspace, message, source, record=not report))
+        prepared = asyncio.run(_rewrite(settings, workspace, message, source, record=not report))
     except (WorkspaceError, msgspec.ValidationError, RewriteError, JournalError) as error:
         raise fail(str(error)) from None
     if as_json:
@@ -86,11 +86,11 @@ def _read(file: str) -> bytes:
 
 
 async def _rewrite(
-    chosen: Settings, workspace: str, message: messages.RewriteIn, html: bytes, record: bool
+    settings: Settings, workspace: str, message: messages.RewriteIn, html: bytes, record: bool
 ) -> PreparedMessage:
-    journal = Journal(chosen.data_dir / "journal", sync_ms=0)
+    journal = Journal(settings.data_dir / "journal", sync_ms=0)
     try:
-        outgoing = PreparerRegistry(chosen, open_state(chosen.data_dir), journal).of(workspace)
+        outgoing = PreparerRegistry(settings, open_state(settings.data_dir), journal).of(workspace)
         prepared = outgoing.prepare(message, html, None)
         if record:
             await outgoing.record(prepared)

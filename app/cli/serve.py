@@ -11,7 +11,7 @@ import typer
 from app.cli.common import console, fail, option, settings_of
 from app.ops import logs
 from app.server import process
-from app.settings import settings
+from app.settings.settings import ONE_PROCESS
 from app.settings.settings import PREFIX, Settings
 
 
@@ -50,12 +50,12 @@ def load_journal(
     log_format: Annotated[str | None, option("log_format")] = None,
 ) -> None:
     """Take DATA_DIR's journal to a ClickHouse server, beside `mailwake serve --no-load`."""
-    chosen = settings_of(**locals())
-    if chosen.clickhouse_dsn == "chdb":
-        raise fail(f"{PREFIX}CLICKHOUSE_DSN: {settings.ONE_PROCESS}")
-    logs.start(chosen.log_level, chosen.log_format)
+    settings = settings_of(**locals())
+    if settings.clickhouse_dsn == "chdb":
+        raise fail(f"{PREFIX}CLICKHOUSE_DSN: {ONE_PROCESS}")
+    logs.start(settings.log_level, settings.log_format)
     with suppress(KeyboardInterrupt), _failing():
-        asyncio.run(process.run_loader(chosen))
+        asyncio.run(process.run_loader(settings))
 
 
 def smtp(
@@ -77,15 +77,15 @@ def demo(
     speed: Annotated[float, typer.Option(min=0.1, max=20, help="Times the usual traffic.")] = 1.0,
 ) -> None:
     """Run the service with lifelike sample traffic through its own HTTP endpoints."""
-    chosen = settings_of(
+    settings = settings_of(
         data_dir=data_dir or Path("data/demo"), host=host, port=port, trusted_proxies="127.0.0.1/32"
     )
-    _serve(chosen, speed)
+    _serve(settings, speed)
 
 
-def _serve(chosen: Settings, speed: float = 0) -> None:
+def _serve(settings: Settings, speed: float = 0) -> None:
     with _failing():
-        process.serve(console, chosen, speed)
+        process.serve(console, settings, speed)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""How a command reaches the data: through the running service where it holds chDB, else itself."""
+"""Reaches the data for a command: through the running service if it holds chDB, else directly."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,9 +18,9 @@ class AskError(Exception):
 
 @contextmanager
 def service(settings: Settings, workspace: str = DEFAULT) -> Iterator[httpx2.Client | None]:
-    """A client of the service that holds chDB, None where there is none or a server has the data.
+    """Yields a client of the service that holds chDB, or None if the data is free or on a server.
 
-    Raises AskError when the service that answers belongs to another data folder.
+    Raises AskError if the service that answers belongs to another data folder.
     """
     if settings.clickhouse_dsn != "chdb":
         yield None
@@ -35,7 +35,7 @@ def service(settings: Settings, workspace: str = DEFAULT) -> Iterator[httpx2.Cli
         try:
             status = client.get("/v1/newsletters", params={"limit": 1}).status_code
         except httpx2.ConnectError:
-            yield None  # the database is free
+            yield None  # no process has the database
             return
         if status == 401:
             raise AskError(f"the service at {url} runs on another data folder")
@@ -44,7 +44,7 @@ def service(settings: Settings, workspace: str = DEFAULT) -> Iterator[httpx2.Cli
 
 @contextmanager
 def storage(settings: Settings) -> Iterator[Storage]:
-    """The database with its tables. Raises AskError where another process has chDB."""
+    """Yields the database with its tables. Raises AskError if another process has chDB."""
     (settings.data_dir / "journal").mkdir(mode=0o700, parents=True, exist_ok=True)
     opened = Storage(settings)
     try:

@@ -1,4 +1,4 @@
-"""`mailwake users` and `mailwake login-link`: who may use the dashboard."""
+"""`mailwake users` and `mailwake login-link`: manage users of the dashboard."""
 
 import sys
 from pathlib import Path
@@ -31,20 +31,20 @@ def add(
     data_dir: DataDir = None,
 ) -> None:
     """Make a user and print a link that logs in once."""
-    chosen, state = _open(data_dir)
-    workspace_of(chosen, state, workspace)
+    settings, state = _open(data_dir)
+    workspace_of(settings, state, workspace)
     try:
         Users(state).add(name, workspace, role)
     except UserError as error:
         raise fail(str(error)) from None
-    typer.echo(_link(chosen, state, name))
+    typer.echo(_link(settings, state, name))
 
 
 @commands.command(name="list")
 def show(workspace: Workspace = DEFAULT, data_dir: DataDir = None) -> None:
     """Every user of a workspace, with how often they are logged in."""
-    chosen, state = _open(data_dir)
-    workspace_of(chosen, state, workspace)
+    settings, state = _open(data_dir)
+    workspace_of(settings, state, workspace)
     table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
     for heading in ("name", "role", "password", "sessions"):
         table.add_column(heading, overflow="fold")
@@ -61,11 +61,11 @@ def password(name: Name, data_dir: DataDir = None) -> None:
     _, state = _open(data_dir)
     user = _known(state, name)
     if sys.stdin.isatty():
-        given = typer.prompt("New password", hide_input=True, confirmation_prompt=True)
+        new_password = typer.prompt("New password", hide_input=True, confirmation_prompt=True)
     else:
-        given = sys.stdin.readline().rstrip("\r\n")
+        new_password = sys.stdin.readline().rstrip("\r\n")
     try:
-        Users(state).set_password(user.name, given)
+        Users(state).set_password(user.name, new_password)
     except UserError as error:
         raise fail(str(error)) from None
     typer.echo(f"{name} has a new password")
@@ -106,21 +106,21 @@ def login_link(
     port: Annotated[int | None, option("port")] = None,
 ) -> None:
     """Print a link that logs a user in once, within a day."""
-    chosen, state = _open(data_dir, port=port)
-    typer.echo(_link(chosen, state, _known(state, name).name))
+    settings, state = _open(data_dir, port=port)
+    typer.echo(_link(settings, state, _known(state, name).name))
 
 
 def _open(data_dir: Path | None, **flags: int | None) -> tuple[Settings, Engine]:
-    chosen = with_public_url(settings_of(data_dir=data_dir, **flags))
-    return chosen, open_state(chosen.data_dir)
+    settings = with_public_url(settings_of(data_dir=data_dir, **flags))
+    return settings, open_state(settings.data_dir)
 
 
 def _known(state: Engine, name: str) -> User:
-    found = Users(state).get(name)
-    if found is None:
+    user = Users(state).get(name)
+    if user is None:
         raise fail(f"user {name!r} is unknown")
-    return found
+    return user
 
 
-def _link(chosen: Settings, state: Engine, name: str) -> str:
-    return f"{chosen.console_url}/login?code={Users(state).new_code(name)}&next=/account"
+def _link(settings: Settings, state: Engine, name: str) -> str:
+    return f"{settings.console_url}/login?code={Users(state).new_code(name)}&next=/account"

@@ -1,4 +1,4 @@
-"""`mailwake workspaces`: tenants of one service."""
+"""`mailwake workspaces`: manages the tenants of one service."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,45 +27,45 @@ Url = Annotated[
 @commands.command(name="list")
 def show(data_dir: DataDir = None) -> None:
     """Every workspace with its tracking domain."""
-    with _workspaces(data_dir) as found:
+    with _workspaces(data_dir) as workspaces:
         table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
         table.add_column("name")
         table.add_column("public URL", overflow="fold")
-        for one in found.all():
-            told = one.public_url or "the address the service listens on"
-            table.add_row(Text(one.name), Text(told))
+        for workspace in workspaces.all():
+            public_url = workspace.public_url or "the address the service listens on"
+            table.add_row(Text(workspace.name), Text(public_url))
         console.print(table)
 
 
 @commands.command()
 def add(name: Name, public_url: Url, data_dir: DataDir = None) -> None:
     """Make a workspace with secrets of its own; a running service takes it up within a second."""
-    with _workspaces(data_dir) as found:
-        made = found.add(name, public_url)
-    typer.echo(f"workspace {made.name} at {made.public_url}")
-    typer.echo(f"next: mailwake keys add NAME --workspace {made.name}, and users add likewise")
+    with _workspaces(data_dir) as workspaces:
+        workspace = workspaces.add(name, public_url)
+    typer.echo(f"workspace {workspace.name} at {workspace.public_url}")
+    typer.echo(f"next: mailwake keys add NAME --workspace {workspace.name}, and users add likewise")
 
 
 @commands.command()
 def move(name: Name, public_url: Url, data_dir: DataDir = None) -> None:
     """Let new mail lead to another domain; links on the old one work while it leads here."""
-    with _workspaces(data_dir) as found:
-        moved = found.move(name, public_url)
+    with _workspaces(data_dir) as workspaces:
+        moved = workspaces.move(name, public_url)
     typer.echo(f"workspace {moved.name} at {moved.public_url}")
 
 
 @commands.command()
 def rotate(name: Name, data_dir: DataDir = None) -> None:
     """Sign new mail with a new key; older mail goes on working."""
-    with _workspaces(data_dir) as found:
-        keys = len(found.rotate(name).secret_keys)
+    with _workspaces(data_dir) as workspaces:
+        keys = len(workspaces.rotate(name).secret_keys)
     typer.echo(f"workspace {name} has {keys} keys, the newest signs")
 
 
 @contextmanager
 def _workspaces(data_dir: Path | None) -> Iterator[Workspaces]:
-    chosen = settings_of(data_dir=data_dir)
+    settings = settings_of(data_dir=data_dir)
     try:
-        yield Workspaces(open_state(chosen.data_dir), chosen)
+        yield Workspaces(open_state(settings.data_dir), settings)
     except WorkspaceError as error:
         raise fail(str(error)) from None

@@ -1,6 +1,6 @@
-"""Lifelike sample traffic for `mailwake demo`: invented mailers, their readers, and machines.
+"""Sends lifelike sample traffic for `mailwake demo`: invented mailers, readers and machines.
 
-It knows the service only by its HTTP endpoints and imports nothing of it.
+It uses the service only by its HTTP endpoints and imports nothing of it.
 """
 
 from app.demo.traffic import run_traffic

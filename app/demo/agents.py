@@ -1,10 +1,10 @@
-"""User-Agent strings as mail clients, browsers and machines send them."""
+"""Lists User-Agent strings as mail clients, browsers and machines send them."""
 
 GMAIL_PROXY = (
     "Mozilla/5.0 (Windows NT 5.1; rv:11.0) Gecko Firefox/11.0 (via ggpht.com GoogleImageProxy)"
 )
 YAHOO_PROXY = "YahooMailProxy; https://help.yahoo.com/kb/yahoo-mail-proxy-SLN28749.html"
-APPLE_PRIVACY = "Mozilla/5.0"  # Mail Privacy Protection tells no more than this
+APPLE_PRIVACY = "Mozilla/5.0"  # Mail Privacy Protection sends no more than this
 
 _WINDOWS = "Mozilla/5.0 (Windows NT 10.0; Win64; x64)"
 _MAC = "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7)"
@@ -68,12 +68,12 @@ BROWSERS = (
     SAFARI_TABLET,
     SAMSUNG_BROWSER,
 )
-# They say on each request what it is for: Sec-Fetch-* (W3C Fetch Metadata).
+# Each request says what it is for: Sec-Fetch-* (W3C Fetch Metadata).
 FETCH_METADATA = frozenset(BROWSERS)
 
 BARRACUDA = "Barracuda Sentinel (EE)"
 BING_PREVIEW = f"Mozilla/5.0 (Windows NT 6.1; WOW64) {_BLINK} BingPreview/1.0b"
-# These two give an ordinary browser's name, so that no attacker can show them another page.
+# These two send an ordinary browser's name, so that no attacker can show them another page.
 SAFE_LINKS = f"{_WINDOWS} {_BLINK} Chrome/138.0.0.0 Safari/537.36 Edg/138.0.0.0"
 MIMECAST = f"{_WINDOWS} {_BLINK} Chrome/134.0.0.0 Safari/537.36"
 

@@ -1,4 +1,4 @@
-"""The readers: several thousand invented people with habits that stay the same."""
+"""Invents the readers: several thousand people with constant habits."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -6,11 +6,12 @@ from random import Random
 
 from app.demo import agents
 
-# RFC 5737: addresses for documentation. People come from two of the networks, machines from one.
+# RFC 5737: IP addresses for documentation. People come from two of the networks, machines from one.
 HOMES = ("198.51.100", "203.0.113")
 DATACENTRES = "192.0.2"
 
-# By how much each group prefers a subject to what it does not care for (1), and its share.
+# Each group's weight for a subject, against 1 for subjects that it does not care about, and its
+# share.
 SEGMENTS: Mapping[str, tuple[int, Mapping[str, float]]] = {
     "hikers": (26, {"boots": 9, "packs": 4, "maps": 3, "socks": 2.5}),
     "campers": (18, {"tents": 9, "cooking": 5, "packs": 2}),
@@ -24,8 +25,11 @@ SEGMENTS: Mapping[str, tuple[int, Mapping[str, float]]] = {
 
 @dataclass(frozen=True, slots=True)
 class Mailbox:
-    """How a kind of mailbox meets mail: `apps` show it and `browsers` follow its links, both by
-    share; `proxied` opens come from the provider; `private` ones come unread (Apple)."""
+    """How a kind of mailbox handles mail.
+
+    `apps` show it and `browsers` follow its links, both by share. `proxied` opens come from the
+    provider; `private` ones come without the mail being read (Apple).
+    """
 
     domains: tuple[str, ...]
     share: float
@@ -224,7 +228,7 @@ _ASCII = str.maketrans({"î": "i", "é": "e", "ë": "e", "'": ""})
 
 @dataclass(frozen=True, slots=True)
 class Reader:
-    """One person: `opens` and `clicks` are chances, `interests` weigh subjects against 1."""
+    """One person: `opens` and `clicks` are probabilities, `interests` weigh subjects against 1."""
 
     name: str
     address: str
@@ -240,12 +244,12 @@ class Reader:
 
     @property
     def interests(self) -> Mapping[str, float]:
-        """Subject to weight; what is not in it weighs 1."""
+        """Returns weights by subject; a missing subject weighs 1."""
         return SEGMENTS[self.segment][1]
 
 
 def audience(seed: int, size: int = 6000) -> Sequence[Reader]:
-    """`size` readers with distinct addresses; the same for the same seed."""
+    """Returns `size` readers with distinct email addresses, the same for the same seed."""
     rng = Random(f"audience {seed}")  # noqa: S311  (lifelike, not secret)
     return [_reader(rng, number) for number in range(size)]
 

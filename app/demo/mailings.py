@@ -1,4 +1,4 @@
-"""What is sent: the invented mailers' newsletters and transactional streams."""
+"""Defines what is sent: the invented mailers' newsletters and transactional streams."""
 
 import re
 from collections.abc import Collection, Mapping, Sequence
@@ -19,9 +19,9 @@ SHOP, DISPATCH, PARCELS, MAPS = "Larch & Loam", "The Field Dispatch", "Postilion
 
 @dataclass(frozen=True)
 class Mailing:
-    """A newsletter's issue, or a transactional stream where `share` (of such mail) is not 0.
+    """An issue of a newsletter, or a transactional stream if `share` (of such mail) is not 0.
 
-    `pull` multiplies readers' chance to open; `fans` are the segments of which most subscribe.
+    `pull` multiplies readers' probability of an open; `fans` are the groups of most subscribers.
     """
 
     id: str
@@ -42,12 +42,12 @@ class Mailing:
 
     @cached_property
     def topics(self) -> Mapping[str, Sequence[str]]:
-        """A link's label to its topics, as its data-track attributes say."""
-        found = _LINK.findall(self._template.template)
-        return {unescape(name): tags.split() for name, tags in found}
+        """Returns topics by link label, as the data-track attributes have them."""
+        links = _LINK.findall(self._template.template)
+        return {unescape(name): tags.split() for name, tags in links}
 
     def html(self, reader: Reader) -> str:
-        """The mail as the mailer hands it to the rewriter."""
+        """Returns the mail as the mailer passes it to the rewriter."""
         number = crc32(f"{self.id} {reader.address}".encode())
         return self._template.substitute(
             name=escape(reader.name),
@@ -58,7 +58,7 @@ class Mailing:
         )
 
     def edition(self, number: int) -> "Mailing":
-        """The same mailing, sent again under a name of its own from number 2 on."""
+        """Returns the same mailing, from number 2 on under a name of its own."""
         if number == 1:
             return self
         return replace(self, id=f"{self.id}-{number}", name=f"{self.name}, edition {number}")

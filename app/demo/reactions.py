@@ -1,4 +1,4 @@
-"""What happens to one message: machines look at it, a person may open it and follow links."""
+"""Simulates the reactions to one message: machines scan it, people may open it and follow links."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,15 +9,15 @@ from app.demo import agents
 from app.demo.audience import DATACENTRES, HOMES, Reader
 from app.demo.mailings import Mailing
 
-# Seconds; a minute here stands for about an hour of life.
+# Seconds; a minute here is about an hour in reality.
 OPEN_MEDIAN, OPEN_SPREAD = 14.0, 1.1
 CLICK_MEDIAN, CLICK_SPREAD = 4.0, 0.8
 AGAIN_MEDIAN, AGAIN_SPREAD = 50.0, 0.8
 LATEST = 600.0
 
-# How much a link's place in the mail matters; its subject is the reader's to weigh.
+# The weight of a link's position in the mail; its subject is weighed by the reader.
 PLACES: Mapping[str, float] = {"hero": 4.0, "nav": 0.35, "footer": 0.12, "home": 0.5}
-FOR_OUTLOOK = " (Outlook)"  # how the labels of VML buttons end
+FOR_OUTLOOK = " (Outlook)"  # the end of labels of VML buttons
 _DESKTOP_OUTLOOK = (agents.OUTLOOK, agents.OUTLOOK_OFFICE)
 
 Kind = Literal["open", "click", "unsubscribe"]
@@ -37,7 +37,7 @@ class Act:
 
 
 def reactions(rng: Random, mailing: Mailing, reader: Reader, links: Sequence[str]) -> list[Act]:
-    """All that happens to a message in order of time. `links`: labels of its tracked links."""
+    """Returns all requests for a message in order of time. `links`: labels of its tracked links."""
     acts = [
         *_machines(rng, reader, len(links)),
         *_strays(rng, len(links)),
@@ -47,7 +47,7 @@ def reactions(rng: Random, mailing: Mailing, reader: Reader, links: Sequence[str
 
 
 def attraction(reader: Reader, mailing: Mailing, links: Sequence[str]) -> list[float]:
-    """How much each link draws the reader: subject, place, and what the mail client shows."""
+    """Returns each link's weight for the reader: subject, position, and what the client shows."""
     outlook = reader.app in _DESKTOP_OUTLOOK
     buttons = {label.removesuffix(FOR_OUTLOOK) for label in links if label.endswith(FOR_OUTLOOK)}
     weights = []
@@ -86,14 +86,14 @@ def _open(rng: Random, reader: Reader, at: float) -> Act:
 def _clicks(
     rng: Random, mailing: Mailing, reader: Reader, links: Sequence[str], at: float
 ) -> Iterator[Act]:
-    """One link, sometimes more, each at a time; people seldom follow the same link twice."""
+    """Yields one click, sometimes more; people seldom follow the same link twice."""
     weights = attraction(reader, mailing, links)
     while any(weights):
         at += rng.lognormvariate(0, CLICK_SPREAD) * CLICK_MEDIAN
         (link,) = rng.choices(range(len(links)), weights)
         browser = reader.browser if rng.random() < 0.85 else reader.second_browser
         headers = _fetch(browser, "navigate", "document")
-        if headers and rng.random() < 0.03:  # the browser looks ahead while the finger hovers
+        if headers and rng.random() < 0.03:  # the browser prefetches while the finger hovers
             ahead = {**headers, "sec-purpose": "prefetch;prerender"}
             yield Act(max(0, at - 0.4), "click", browser, reader.home, link, headers=ahead)
         yield Act(at, "click", browser, reader.home, link, headers=headers)
@@ -106,7 +106,7 @@ def _clicks(
 
 
 def _forward(rng: Random, links: Sequence[str], at: float) -> Iterator[Act]:
-    """To a friend, who sees the same pixel; or a link of it into a chat, which previews it."""
+    """Yields what a friend does who gets the mail, or a chat that previews one of its links."""
     home = f"{rng.choice(HOMES)}.{rng.randint(1, 254)}"
     browser = rng.choice(agents.BROWSERS)
     if rng.random() < 0.6 or not links:
@@ -120,7 +120,7 @@ def _forward(rng: Random, links: Sequence[str], at: float) -> Iterator[Act]:
 
 
 def _machines(rng: Random, reader: Reader, links: int) -> Iterator[Act]:
-    """What stands between the mailer and the person."""
+    """Yields the requests of machines between the mailer and the person."""
     if reader.mailbox.private and rng.random() < 0.94:
         at = rng.uniform(1, 20)
         yield Act(at, "open", agents.APPLE_PRIVACY, _datacentre(rng, 60, 119))
@@ -141,7 +141,7 @@ def _machines(rng: Random, reader: Reader, links: int) -> Iterator[Act]:
 
 
 def _strays(rng: Random, links: int) -> Iterator[Act]:
-    """Crawlers that find the mail in a web archive, and scripts that try what they find."""
+    """Yields crawlers that find the mail in a web archive, and scripts that probe."""
     drawn, at = rng.random(), rng.uniform(1, 90)
     if drawn < 0.012:
         agent, address = rng.choice(agents.CRAWLERS), _datacentre(rng, 220, 239)

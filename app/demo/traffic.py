@@ -1,4 +1,4 @@
-"""Sends the mail and plays its readers against a running service, over HTTP alone."""
+"""Sends the mail and simulates its readers against a running service, over HTTP only."""
 
 import asyncio
 import logging
@@ -19,14 +19,15 @@ from app.demo.waves import Sending
 log = logging.getLogger(__name__)
 
 CONNECTIONS = 12
-CATCH_UP = 0.5  # seconds of delay that a mailer makes good by sending faster
-# Our addresses in a rewritten mail; only their paths are used, PUBLIC_URL may lead elsewhere.
+CATCH_UP = 0.5  # seconds of delay that a mailer makes up for by sending faster
+# Mailwake's URLs in a rewritten mail; only their paths are used, since PUBLIC_URL may be another
+# host.
 _TRACKED = re.compile(r'="https?://[^"\s]*?(/(?:o/[\w-]+\.gif|c/[\w-]+/[\w-]+))"')
 _UNSUBSCRIBE = re.compile(r"/u/[\w-]+(?=>)")
 
 
 class RefusedError(Exception):
-    """The service refused a mail and would do so again: a wrong API key, for one."""
+    """The service refused a mail and would do so again, for example for a wrong API key."""
 
 
 async def run_traffic(
@@ -34,11 +35,11 @@ async def run_traffic(
 ) -> None:
     """Send mail and open, click, unsubscribe until `stop` is set or the task is cancelled.
 
-    Waits for a service that is not there (yet). Who gets what and does what depends on `seed`
-    alone; `key` gives each request's API key; `speed` makes time pass faster. A refused mail ends
-    the traffic with a line in the log.
+    Waits for a service that is not there (yet). Recipients and their reactions depend on `seed`
+    alone. `key` returns each request's API key, and `speed` makes time pass faster. A refused mail
+    ends the traffic with a line in the log.
     """
-    # Each request at level info would hide what the service itself has to say.
+    # Each request at level info would hide the service's own messages.
     logging.getLogger("httpx2").setLevel(logging.WARNING)
     async with httpx2.AsyncClient(
         timeout=15, trust_env=False, limits=httpx2.Limits(max_connections=CONNECTIONS)
@@ -66,7 +67,7 @@ class _Traffic:
     key: Callable[[], str]
     seed: int
     speed: float
-    left: set[str] = field(default_factory=set)  # addresses that have unsubscribed
+    left: set[str] = field(default_factory=set)  # email addresses that have unsubscribed
     sampled: set[str] = field(default_factory=set)  # mailings whose click map has a mail
 
     async def run(self) -> None:
@@ -76,7 +77,7 @@ class _Traffic:
                 group.create_task(self._send(plan(self.seed, readers), group))
 
     async def _send(self, plan: Iterable[Sending], group: asyncio.TaskGroup) -> None:
-        """One mail after the other: a slow service slows its mailer down."""
+        """Send one mail after the other: a slow service slows its mailer down."""
         clock = asyncio.get_running_loop().time
         due = clock()
         for sending in plan:
@@ -94,7 +95,7 @@ class _Traffic:
                 group.create_task(self._live(sending, acts, answer))
 
     async def _mail(self, sending: Sending) -> dict[str, Any]:
-        """Have a mail rewritten, however long the service is away. Raises RefusedError."""
+        """Rewrite a mail, however long the service is unavailable. Raises RefusedError."""
         mailing = sending.mailing
         body = {
             "newsletter": {
@@ -106,7 +107,7 @@ class _Traffic:
             "recipient": sending.reader.address,
             "html": mailing.html(sending.reader),
             "utm": {"source": "email", "campaign": mailing.id},
-            "sample": mailing.id not in self.sampled,  # invented readers have nothing to hide
+            "sample": mailing.id not in self.sampled,  # invented readers need no privacy
         }
         self.sampled.add(mailing.id)
         headers = {"authorization": f"Bearer {self.key()}"}
@@ -127,7 +128,7 @@ class _Traffic:
         raise AssertionError  # the pauses never end
 
     async def _live(self, sending: Sending, acts: Iterable[Act], answer: dict[str, Any]) -> None:
-        """Play what happens to one message, each act at its time."""
+        """Simulate the requests for one message, each at its time."""
         tracked = _TRACKED.findall(answer["html"])
         pixels = [path for path in tracked if path.startswith("/o/")]
         clicks = [path for path in tracked if path.startswith("/c/")]

@@ -1,4 +1,4 @@
-"""When which mail goes to whom: newsletters in waves, transactional mail as it happens."""
+"""Schedules mail: newsletters in waves, transactional mail at random times."""
 
 from collections.abc import Iterator, Sequence
 from itertools import count
@@ -14,7 +14,7 @@ BURST = 360
 
 
 class Sending(NamedTuple):
-    """After `pause` seconds `mailing` goes to `reader`; `haste` shortens all that follows."""
+    """`mailing` goes to `reader` after `pause` seconds; `haste` shortens all that follows."""
 
     pause: float
     mailing: Mailing
@@ -23,7 +23,7 @@ class Sending(NamedTuple):
 
 
 def burst(seed: int, readers: Sequence[Reader]) -> Iterator[Sending]:
-    """Some of everything at once, and read at once, so that a new dashboard has a tale to tell."""
+    """Yields some of everything at once, read at once, so that a new dashboard shows figures."""
     rng = Random(f"burst {seed}")  # noqa: S311  (lifelike, not secret)
     mailings = [*NEWSLETTERS, *TRANSACTIONAL]
     weights = [mailing.share / 25 or 2.0 for mailing in mailings]
@@ -33,7 +33,7 @@ def burst(seed: int, readers: Sequence[Reader]) -> Iterator[Sending]:
 
 
 def newsletters(seed: int, readers: Sequence[Reader]) -> Iterator[Sending]:
-    """Without end: issues take turns wave by wave until each has reached its subscribers."""
+    """Yields newsletters for ever: in waves by turns until each has reached its subscribers."""
     rng = Random(f"newsletters {seed}")  # noqa: S311
     for edition in count(1):
         waiting = [
@@ -45,11 +45,11 @@ def newsletters(seed: int, readers: Sequence[Reader]) -> Iterator[Sending]:
                 size = rng.randint(250, 550)
                 wave, subscribers[:] = subscribers[:size], subscribers[size:]
                 yield from _wave(rng, mailing, wave)
-            waiting = [(mailing, left) for mailing, left in waiting if left]
+            waiting = [(mailing, remaining) for mailing, remaining in waiting if remaining]
 
 
 def transactions(seed: int, readers: Sequence[Reader]) -> Iterator[Sending]:
-    """Without end: one by one, at random times (a Poisson process)."""
+    """Yields transactional mail for ever, at random times (a Poisson process)."""
     rng = Random(f"transactions {seed}")  # noqa: S311
     shares = [mailing.share for mailing in TRANSACTIONAL]
     while True:
@@ -66,7 +66,7 @@ def _subscribers(rng: Random, mailing: Mailing, readers: Sequence[Reader]) -> li
 
 
 def _wave(rng: Random, mailing: Mailing, wave: Sequence[Reader]) -> Iterator[Sending]:
-    """Swells and ebbs; a lull comes first."""
+    """Yields a wave that rises and falls after a pause."""
     lull = rng.uniform(2, 6)
     for number, reader in enumerate(wave):
         swell = 0.5 + sin(pi * (number + 0.5) / len(wave)) ** 2
