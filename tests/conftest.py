@@ -15,7 +15,7 @@ hypothesis_settings.register_profile("default", deadline=None)
 hypothesis_settings.load_profile("default")
 
 
-# The files that take longest. They come first: begun last, one would run alone at the end.
+# The files that take longest. They come first: one that began last would run alone at the end.
 DEAR = (
     "e2e/test_kills",
     "e2e/test_openapi",
@@ -38,13 +38,13 @@ DEAR = (
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """With `--no-loadscope-reorder` processes take files in this order."""
+    """Order files by duration for processes with `--no-loadscope-reorder`."""
     items.sort(key=lambda item: not any(f"{name}.py" in item.nodeid for name in DEAR))
 
 
 @pytest.fixture(scope="session")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """One real server process for the whole session; tests use newsletters of their own."""
+    """Yields one real server process for the whole session; tests use their own newsletters."""
     folder = tmp_path_factory.mktemp("service") / "data"
     with Service(folder, MAILWAKE_KEEP_VISITORS_DAYS="0") as running:  # some tests' hits are old
         running.ready()
@@ -53,7 +53,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """The folder of real mail, where a checkout has one beside it."""
+    """Returns the folder of real mail, if the checkout has one next to it."""
     folder = SHARED
     if not (folder / "corpus").is_dir():
         pytest.skip("no folder of real mail (shared/corpus) beside the checkout")
@@ -62,7 +62,7 @@ def shared() -> Path:
 
 @pytest.fixture(scope="session")
 def storage(tmp_path_factory: pytest.TempPathFactory) -> Storage:
-    """chDB of this process: one path only, so tests share it and use newsletters of their own."""
+    """Returns chDB of this process, which opens one path only; tests use their own newsletters."""
     storage = Storage(load(data_dir=tmp_path_factory.mktemp("chdb"), keep_visitors_days=0))
     assert migrate(storage) == [path.stem for path in files()]
     assert migrate(storage) == []

@@ -11,8 +11,7 @@ import typer
 from app.cli.common import console, fail, option, settings_of
 from app.ops import logs
 from app.server import process
-from app.settings.settings import ONE_PROCESS
-from app.settings.settings import PREFIX, Settings
+from app.settings.settings import ONE_PROCESS, PREFIX, Settings
 
 
 def serve(

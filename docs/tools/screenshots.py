@@ -1,4 +1,4 @@
-"""`make screenshots`: the demo's pages as they are, for the README.
+"""Takes screenshots of the demo's pages for the README: `make screenshots`.
 
 Runs the demo for a while in a folder of its own, and writes docs/screenshots.
 """
@@ -35,7 +35,7 @@ SHOTS = (
 
 
 def main() -> None:
-    """Take them all."""
+    """Take all screenshots."""
     port = free_port()
     with tempfile.TemporaryDirectory() as folder:
         data = Path(folder) / "data"

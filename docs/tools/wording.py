@@ -85,7 +85,7 @@ class Finding(NamedTuple):
 
 
 def main() -> int:
-    """Prints every finding and returns the exit status."""
+    """Print every finding and return the exit status."""
     findings = [finding for path in _paths() for finding in findings_in(path)]
     for finding in findings:
         print(finding)
@@ -93,7 +93,7 @@ def main() -> int:
 
 
 def findings_in(path: Path) -> list[Finding]:
-    """Checks one file and returns its findings by line; `path` is relative to ROOT."""
+    """Returns the findings of one file by line; `path` is relative to ROOT."""
     text = (ROOT / path).read_text()
     return sorted(
         Finding(path, line + part.count("\n", 0, match.start()), " ".join(match[0].split()), advice)

@@ -1,4 +1,4 @@
-"""`make bench`: every benchmark, one after the other, each in a process of its own."""
+"""Runs every benchmark, one after the other, each in its own process: `make bench`."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""What `hits` loads: one process each, on the same uvicorn.
+"""Defines the servers that `hits` loads: one process each, on the same uvicorn.
 
 `python -m tests.bench.handlers NAME PORT FOLDER` serves NAME until it is killed.
 """
@@ -27,7 +27,7 @@ MESSAGES, LINKS = 1000, 10
 
 
 def paths(click: bool) -> list[str]:
-    """Different messages of one newsletter, as they come in after a send."""
+    """Returns different messages of one newsletter, in the order of hits after a send."""
     tokens = Tokens([KEY])
     messages = [tokens.message(MessageToken(os.urandom(16), 1, n)) for n in range(MESSAGES)]
     links = [
@@ -40,13 +40,13 @@ def paths(click: bool) -> list[str]:
 
 
 async def bare(scope: Scope, receive: Receive, send: Send) -> None:
-    """Nothing but the 43 bytes."""
+    """Answer with nothing but the 43 bytes."""
     await send({"type": "http.response.start", "status": 200, "headers": PIXEL})
     await send({"type": "http.response.body", "body": GIF})
 
 
 def mailwake(folder: Path, sync_ms: int) -> ASGIApp:
-    """Our handlers and their journal; no loader, which has a bench of its own."""
+    """Returns Mailwake's handlers and journal, without the loader, which has its own benchmark."""
     journal = Journal(folder / f"journal-{sync_ms}", sync_ms)
 
     @asynccontextmanager
@@ -59,7 +59,7 @@ def mailwake(folder: Path, sync_ms: int) -> ASGIApp:
 
 
 def postgresql(folder: Path) -> ASGIApp:
-    """What most peers do: verify, insert the row, answer."""
+    """Returns what most peers do: verify, insert the row, answer."""
     import asyncpg
 
     tokens = Tokens([KEY])

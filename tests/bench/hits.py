@@ -1,7 +1,8 @@
-"""Hits a second at 64 connections: ours, the same uvicorn bare, PostgreSQL per hit, and nginx.
+"""Measures hits a second at 64 connections: Mailwake, uvicorn alone, PostgreSQL and nginx.
 
-Needs wrk, and nginx and PostgreSQL for their parts (all Debian's). Every round runs each in turn;
-medians and ratios are printed. `ROUNDS` and `SECONDS` are variables of the environment.
+PostgreSQL inserts a row per hit. Needs wrk, and nginx and PostgreSQL for their parts (all
+Debian's). Every round runs each in turn; medians and ratios are printed. `ROUNDS` and `SECONDS` are
+variables of the environment.
 """
 
 import json
@@ -55,7 +56,7 @@ class Taken(NamedTuple):
 
 
 class Subject(NamedTuple):
-    """`port` answers the paths of `load`; `cores` is what the server has."""
+    """A server whose `port` answers the paths of `load`; `cores` is what the server has."""
 
     name: str
     pid: int
@@ -114,7 +115,7 @@ def _load(folder: Path, kind: str) -> Path:
 
 
 def _wrk(subject: Subject) -> Taken:
-    """The load has the second core, or shares both."""
+    """Run the load on the second core, or on both with the server."""
     pinned = ["taskset", "-c", "1"] if subject.cores == "0" else []
     out = subprocess.run(
         [
@@ -173,12 +174,12 @@ def _nginx(folder: Path) -> Iterator[tuple[int, int]]:
 
 @contextmanager
 def _postgresql(cores: str) -> Iterator[str]:
-    """A fresh server's DSN with the table in it; empty where PostgreSQL is not installed."""
+    """Yields a new server's DSN with the table in it, or an empty one without PostgreSQL."""
     homes = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
     if not homes:
         yield ""
         return
-    # It refuses to run as root; Debian's package makes the user postgres.
+    # It refuses to run as root; Debian's package creates the user postgres.
     switch = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:
         if switch:
@@ -190,8 +191,10 @@ def _postgresql(cores: str) -> Iterator[str]:
         with _process([*server, "-c", "listen_addresses=127.0.0.1"], cores):
             dsn = f"postgresql://bench@127.0.0.1:{port}/postgres"
             for _ in range(100):
-                made = subprocess.run(["psql", dsn, "-qc", TABLE], capture_output=True, check=False)
-                if made.returncode == 0:
+                created = subprocess.run(
+                    ["psql", dsn, "-qc", TABLE], capture_output=True, check=False
+                )
+                if created.returncode == 0:
                     break
                 time.sleep(0.1)
             yield dsn
@@ -209,13 +212,13 @@ def _wait(port: int) -> None:
 
 
 def _resident(pid: int) -> int:
-    """Megabytes."""
-    found = re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())
-    return int(found[1]) // 1024 if found else 0
+    """Returns resident memory in megabytes."""
+    match = re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())
+    return int(match[1]) // 1024 if match else 0
 
 
 def _forget(folder: Path) -> None:
-    """What was sealed would be loaded and deleted."""
+    """Delete sealed journal segments, as loading would."""
     for path in folder.rglob("*.seg"):
         path.unlink()
 

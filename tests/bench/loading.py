@@ -1,4 +1,4 @@
-"""The loader into embedded chDB: events a second, and how long the event loop waits meanwhile."""
+"""Measures the loader into embedded chDB: events a second, and delays of the event loop."""
 
 import asyncio
 import os
@@ -35,7 +35,7 @@ async def _run(folder: Path) -> None:
     journal.mkdir()
     work = Loader(journal, storage, feed=Feed(open_state(folder)))
     _seal(journal, 2)
-    work.load_all()  # the first insert is cold
+    work.load_all()  # the first insert is slower
     _seal(journal, SEGMENTS)
     delays: list[float] = []
     watching = asyncio.create_task(_watch(delays))

@@ -1,6 +1,7 @@
-"""The dashboard's questions at 1 and 10 million hits (SCALE=100 for 100), and bytes a hit on disk.
+"""Measures the dashboard's queries at 1 and 10 million hits, and bytes per hit on disk.
 
-The hits are made inside ClickHouse: a thousand newsletters, the largest with a tenth of all.
+SCALE=100 is for 100 million. The hits are created inside ClickHouse: a thousand newsletters, the
+largest with a tenth of all.
 """
 
 import json
@@ -63,8 +64,11 @@ PERSONAL = "parcels"
 
 
 def _personal(total: int) -> list[str]:
-    """A stream in which each message has a link of its own: as many as there are other hits, a
-    quarter of them clicked; the first thousand links are recorded one by one."""
+    """Returns statements for a stream in which each message has a link of its own.
+
+    It has as many hits as all other newsletters, a quarter of them clicks; the first thousand links
+    are recorded one by one.
+    """
     stream = newsletter_key("default", PERSONAL)
     message = """toUUID(concat('0198a000-0000-7000-8',
         lower(substring(hex(sipHash64(number)), 1, 3)), '-',
@@ -101,7 +105,7 @@ def _personal(total: int) -> list[str]:
 
 
 def _hits(start: int, count: int, total: int) -> str:
-    """Opens and clicks that come soon after the sending, machines among them."""
+    """Returns a statement for opens and clicks soon after the sending, machines' among them."""
     largest = total * 45 // 1000
     return f"""INSERT INTO hits (workspace, newsletter, message, at, kind, recipient, position,
         variant, method, address, user_agent, fetch_mode, verdict, reasons, rules, client, os,
@@ -139,17 +143,18 @@ _MESSAGES = """INSERT INTO messages
 
 def run() -> None:
     """Print times and growth; each scale in a process of its own, since chDB opens one path."""
-    found = {}
+    times_at = {}
     for scale in sorted(set(SCALES)):
         command = [sys.executable, "-m", "tests.bench.queries", str(scale)]
-        told = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-        size, times = json.loads(told.splitlines()[-1])
+        output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+        size, times = json.loads(output.splitlines()[-1])
         print(f"{scale} million hits: {size:.1f} bytes each on disk, roll-ups included")
-        found[scale] = times
-    small, large = found[min(found)], found[max(found)]
-    print(f"{'median ms at':28} {min(found):>4} M {max(found):>6} M   growth")
-    for name, one in small.items():
-        print(f"{name:28} {one:6.1f} {large[name]:8.1f}   {large[name] / max(one, 0.1):5.1f}x")
+        times_at[scale] = times
+    small, large = times_at[min(times_at)], times_at[max(times_at)]
+    print(f"{'median ms at':28} {min(times_at):>4} M {max(times_at):>6} M   growth")
+    for name, time_small in small.items():
+        growth = large[name] / max(time_small, 0.1)
+        print(f"{name:28} {time_small:6.1f} {large[name]:8.1f}   {growth:5.1f}x")
 
 
 def _measured(scale: int) -> tuple[float, dict[str, float]]:
@@ -197,43 +202,43 @@ TABLES = (
 
 def _questions(queries: Queries) -> dict[str, Callable[[], Any]]:
     rows = queries.newsletters(Filters(sort="opened"), 50)
-    one = rows[0]["id"]
+    newsletter_id = rows[0]["id"]
     key = queries.key
     queries.key = lambda newsletter_id: next(  # type: ignore[method-assign]
         (row["newsletter"] for row in rows if row["id"] == newsletter_id), key(newsletter_id)
     )
     check_personal(queries)
-    sent = queries.sent(one)
+    sent = queries.sent(newsletter_id)
     start, end = sent["first_at"].replace(second=0, microsecond=0), sent["last_at"]
     end = end.replace(second=0, microsecond=0)
     day = start + timedelta(days=1)
-    who = recipients.recipients(queries, Filters(), one)["rows"][0]["recipient"]
+    who = recipients.recipients(queries, Filters(), newsletter_id)["rows"][0]["recipient"]
     parts = {"device": "phone"}
     return {
-        "newsletter": lambda: queries.newsletter(one),
-        "sent": lambda: queries.sent(one),
+        "newsletter": lambda: queries.newsletter(newsletter_id),
+        "sent": lambda: queries.sent(newsletter_id),
         "figures": lambda: queries.run("newsletter_stats", newsletter=key_of(rows)),
         "last hit": lambda: queries.run("newsletter_last", newsletter=key_of(rows)),
-        "links": lambda: queries.links(one),
+        "links": lambda: queries.links(newsletter_id),
         "links of a personal stream": lambda: queries.links(PERSONAL),
-        "clients, devices, countries": lambda: queries.agents(one),
-        "variants": lambda: queries.variants(one, "human"),
-        "timeline by hour": lambda: queries.timeline(one, start, end, 3600),
-        "a day's timeline by minute": lambda: queries.timeline(one, start, day, 60),
-        "last five minutes": lambda: queries.lately(one, end),
+        "clients, devices, countries": lambda: queries.agents(newsletter_id),
+        "variants": lambda: queries.variants(newsletter_id, "human"),
+        "timeline by hour": lambda: queries.timeline(newsletter_id, start, end, 3600),
+        "a day's timeline by minute": lambda: queries.timeline(newsletter_id, start, day, 60),
+        "last five minutes": lambda: queries.lately(newsletter_id, end),
         "ranking of 1,000": lambda: queries.newsletters(Filters(sort="opened"), 50),
         "sparklines of 50": lambda: queries.sparklines(rows),
-        "recipients of one": lambda: recipients.recipients(queries, Filters(), one),
+        "recipients of one": lambda: recipients.recipients(queries, Filters(), newsletter_id),
         "one recipient": lambda: recipients.recipient(queries, who, Filters()),
-        "figures, one device": lambda: queries.stats(one, parts),
-        "links, one device": lambda: queries.links(one, parts),
-        "timeline, one device": lambda: queries.timeline(one, start, end, 3600, parts),
-        "the whole page": lambda: newsletters.newsletter(queries, one, Filters()),
+        "figures, one device": lambda: queries.stats(newsletter_id, parts),
+        "links, one device": lambda: queries.links(newsletter_id, parts),
+        "timeline, one device": lambda: queries.timeline(newsletter_id, start, end, 3600, parts),
+        "the whole page": lambda: newsletters.newsletter(queries, newsletter_id, Filters()),
     }
 
 
 def check_personal(queries: Queries) -> None:
-    """Exact at any size: the family counts every message that has clicked."""
+    """Check exact figures at any size: the family counts every message that has clicked."""
     (family,) = queries.links(PERSONAL)
     assert family.family and family.all.unique == family.all.total == family.carried // 4
 

@@ -1,12 +1,12 @@
-"""The rewriter's speed, as ratios: against pytracking (lxml), 1 MB against 10 MB, and the share of
-whole messages' rewriting that their check takes.
+"""Measures the rewriter's speed as ratios.
 
-Against pytracking each mail has a ratio of its own, of the shortest times of some rounds. Both get
-a mail and return one: ours reads every link, signs those it tracks, puts in a recipient's token and
-checks the outcome.
+They are against pytracking (lxml), 1 MB against 10 MB, and the share of whole messages' rewriting
+that their check takes. Against pytracking each mail has a ratio of its own, of the shortest times of
+some rounds. Both get a mail and return one: Mailwake reads every link, signs those it tracks, puts
+in a recipient's token and checks the outcome.
 
 `python -m tests.bench.rewrite` prints them; pytracking[html] and the folder of real mail are used
-where they are there.
+if they exist.
 """
 
 import base64
@@ -38,7 +38,7 @@ ENCODED: dict[str, Callable[[bytes], bytes]] = {
     "base64": base64.encodebytes,
 }
 TOKENS = Tokens(["a signing key for the bench, of no use elsewhere"])
-# What remembers URLs and labels of earlier mails.
+# Caches of URLs and labels of earlier mails.
 CACHES: Sequence[Any] = (
     href.address,
     href._domain,
@@ -64,7 +64,7 @@ HOSTILE: dict[str, bytes] = {
 
 
 def best(work: Callable[[], object], times: int = 5) -> float:
-    """The shortest of some runs, in seconds."""
+    """Returns the shortest of some runs, in seconds."""
     taken = []
     for _ in range(times):
         start = time.perf_counter()
@@ -74,7 +74,7 @@ def best(work: Callable[[], object], times: int = 5) -> float:
 
 
 def each(work: Callable[[bytes], object], mails: list[bytes]) -> None:
-    """Keeps no result, so that the memory of one mail serves the next."""
+    """Do the work for each mail; without results, so that memory is reused."""
     for mail in mails:
         work(mail)
 
@@ -84,9 +84,9 @@ def compiled(html: bytes) -> CompiledBody:
 
 
 def rewritten(html: bytes) -> bytes:
-    """What a recipient gets of a mail that is rewritten for one: links signed, outcome checked.
+    """Rewrite a mail for one recipient: links signed, outcome checked.
 
-    The check is that of whole messages, of which this is the body; adapt_html knows none either.
+    The check is that of whole messages, of which this is the body; adapt_html has none either.
     """
 
     def sign(link: Link) -> str:
@@ -104,7 +104,7 @@ def rewritten(html: bytes) -> bytes:
 
 
 def mail_of_50_kb() -> bytes:
-    """With 30 links."""
+    """Returns a mail of 50 KB with 30 links."""
     links = b"".join(LINK % number for number in range(30))
     filler = FILLER * ((50_000 - len(links)) // len(FILLER))
     return b"<html><body>" + filler + links + b"</body></html>"
@@ -117,11 +117,11 @@ def corpus() -> list[bytes]:
 
 def run() -> None:
     """Print everything in one run."""
-    mails, one = corpus(), mail_of_50_kb()
+    mails, mail = corpus(), mail_of_50_kb()
     ours = best(lambda: each(compiled, mails))
     size = sum(map(len, mails)) / 1e6
     print(f"compile, {len(mails)} real mails, {size:.1f} MB: {ours * 1e3:.0f} ms")
-    ready = compiled(one)
+    ready = compiled(mail)
     whom = MessageToken(bytes(16), 1, 2)
 
     def personalise() -> None:
@@ -129,21 +129,21 @@ def run() -> None:
             ready.personalise(TOKENS.message(whom).encode("ascii"))
 
     share = best(personalise) / 1000
-    print(f"compile, 50 KB with 30 links: {best(lambda: compiled(one)) * 1e3:.2f} ms")
+    print(f"compile, 50 KB with 30 links: {best(lambda: compiled(mail)) * 1e3:.2f} ms")
     print(f"sign and personalise it: {share * 1e6:.1f} us a recipient")
-    fill(one, TOKENS)
+    fill(mail, TOKENS)
     if importlib.util.find_spec("pytracking") and importlib.util.find_spec("lxml"):
-        against_pytracking(mails, one, share)
+        against_pytracking(mails, mail, share)
     else:
         print("pytracking[html] is not installed: no comparison")
     for encoding in ENCODED:
-        print(f"check of {encoding:17}{checked(encoding, mails or [one])}")
+        print(f"check of {encoding:17}{checked(encoding, mails or [mail])}")
     for name, piece in HOSTILE.items():
         print(f"{name:18}{hostile(piece)}")
 
 
 def checked(encoding: str, mails: Sequence[bytes]) -> str:
-    """The check's share of rewriting mails that are whole messages in a transfer encoding."""
+    """Returns the check's share of rewriting whole messages in a transfer encoding."""
     head = f"Content-Type: text/html\r\nContent-Transfer-Encoding: {encoding}\r\n\r\n".encode()
     raws = [ENCODED[encoding](mail.replace(b"\r\n", b"\n")) for mail in mails]
     messages = [head + raw.replace(b"\n", b"\r\n") for raw in raws]
@@ -169,13 +169,13 @@ def checked(encoding: str, mails: Sequence[bytes]) -> str:
         patched.setattr(proof, "flaw", timed)
         for _ in range(7):
             spent, start = 0.0, time.perf_counter()
-            left = [mime.rewrite(message, edits).left for message in messages]
+            unedited = [mime.rewrite(message, edits).left for message in messages]
             shares.append(spent / (time.perf_counter() - start - spent))
-    return f"{100 * median(shares):.1f} % of the rewriting; {sum(map(len, left))} left alone"
+    return f"{100 * median(shares):.1f} % of the rewriting; {sum(map(len, unedited))} left alone"
 
 
 def fill(mail: bytes, tokens: Tokens) -> None:
-    """A recipient of the same mail whose links and text have merge fields."""
+    """Fill the merge fields of a mail's links and text for one more recipient."""
     html = mail.replace(b"?id=1", b"?id={{ id }}").replace(b"A day", b"{{ name }}, a day", 20)
     ready = compile_html(html, Options(), lambda _: "L", US, "utf-8")
     numbers = count()
@@ -192,14 +192,14 @@ def fill(mail: bytes, tokens: Tokens) -> None:
     print(f"fill 20 merge fields and 30 personal links, sign these: {share * 1e6:.0f} us")
 
 
-def against_pytracking(mails: list[bytes], one: bytes, share: float) -> None:
+def against_pytracking(mails: list[bytes], mail: bytes, share: float) -> None:
     from pytracking.html import adapt_html
 
     def adapt(mail: bytes) -> str:
-        made: str = adapt_html(
+        adapted: str = adapt_html(
             mail, {"id": 1}, base_open_tracking_url=f"{US}/o/", base_click_tracking_url=f"{US}/c/"
         )
-        return made
+        return adapted
 
     accepted = [mail for mail in mails if _works(adapt, mail)]
     if accepted:
@@ -211,7 +211,7 @@ def against_pytracking(mails: list[bytes], one: bytes, share: float) -> None:
             ratio = median(there / here for here, there in zip(fast, slow, strict=True))
             total = sum(slow) / sum(fast)
             print(f"  {what}: {ratio:.2f} times as fast in the median, {total:.2f} in all")
-    theirs = best(lambda: adapt(one))
+    theirs = best(lambda: adapt(mail))
     print(f"a recipient: {theirs * 1e6:.0f} us there, {theirs / share:.0f} times as long")
 
 
@@ -226,9 +226,9 @@ def _works(adapt: Callable[[bytes], object], mail: bytes) -> bool:
 def in_turn(
     works: Sequence[Callable[[bytes], object]], mails: Sequence[bytes]
 ) -> list[list[float]]:
-    """The shortest time of each work for each mail, of some rounds in which each gets all mails.
+    """Returns the shortest time of each work for each mail, of rounds in which each gets all mails.
 
-    Nothing is remembered from one round to the next, so a mail is as new as the first of its kind.
+    Caches are cleared between rounds, so a mail is as new as the first of its kind.
     """
     shortest = [[float("inf")] * len(mails) for _ in works]
     for _ in range(9):
@@ -243,7 +243,7 @@ def in_turn(
 
 
 def hostile(piece: bytes) -> str:
-    """Seconds for 1 MB and 10 MB, and their ratio unless a limit stops it."""
+    """Returns seconds for 1 MB and 10 MB, and their ratio unless a limit stops it."""
     taken, refused = [], ""
     for size in (1_000_000, 10_000_000):
         html = piece * (size // len(piece))

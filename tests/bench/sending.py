@@ -1,4 +1,4 @@
-"""Tokens alone, and recipients a second through the NDJSON endpoint of a real server process."""
+"""Measures tokens alone, and recipients a second by the NDJSON endpoint of a real server."""
 
 import os
 import tempfile
@@ -31,12 +31,12 @@ def run() -> None:
         mailwake = Mailwake(service.url, service.api_key, timeout=300)
         mailwake.keep_template("bench", mail_of_50_kb().decode())
         start = time.perf_counter()
-        made = sum(1 for _ in mailwake.messages("bench", people(RECIPIENTS), "token"))
-        rate = made / (time.perf_counter() - start)
+        count = sum(1 for _ in mailwake.messages("bench", people(RECIPIENTS), "token"))
+        rate = count / (time.perf_counter() - start)
         print(f"NDJSON, return=token: {rate:,.0f} recipients a second")
         start = time.perf_counter()
-        made = sum(1 for _ in mailwake.messages("bench", people(RECIPIENTS // 20)))
-        rate = made / (time.perf_counter() - start)
+        count = sum(1 for _ in mailwake.messages("bench", people(RECIPIENTS // 20)))
+        rate = count / (time.perf_counter() - start)
         print(f"NDJSON, 50 KB of HTML each: {rate:,.0f} recipients a second")
         mailwake.close()
 

@@ -1,9 +1,10 @@
-"""What a hit costs: bytes on disk by table, in the journal and in state.db, CPU, and memory.
+"""Measures the cost of a hit: bytes on disk by table, in the journal and in state.db, CPU, memory.
 
-HITS of our own making, spread over two days after each of 20 mailings, go through the journal's
-format, the loader, the corrections and embedded chDB; then a real service is clicked and opened
-for SECONDS, and its own CPU seconds are counted, loading included. CPU counts hardly depend on what
-else the machine does; what the clock says does, so it is told apart. docs/sizing.md has results.
+HITS generated hits, spread over two days after each of 20 mailings, go through the journal's
+format, the loader, the corrections and embedded chDB. Then a real service gets clicks and opens for
+SECONDS, and its own CPU seconds are counted, loading included. CPU counts hardly depend on other
+load of the machine, but wall-clock times do, so they are shown separately. docs/sizing.md has
+results.
 
     HITS=2000000 python -m tests.bench.sizing
 """
@@ -91,7 +92,7 @@ def _tables(folder: Path) -> None:
 
 
 def _segments(chance: random.Random, number: int) -> Iterator[bytes]:
-    """One mailing: its ledger, then its hits in the order of time."""
+    """Yields one mailing: its messages, then its hits in the order of time."""
     name, sent = f"newsletter-{number}", SENT + number * 86_400_000
     key = newsletter_key("default", name)
     ids = [new_id(sent + n // 50).hex() for n in range(EACH)]
@@ -131,7 +132,7 @@ def _hits(
 
 
 def _merged(storage: Storage) -> None:
-    """Wait until the engine merges no more by itself; nothing is forced."""
+    """Wait until the engine ends its own merges; nothing is forced."""
     end = time.monotonic() + 300
     while time.monotonic() < end:
         if not storage.query("SELECT count() AS n FROM system.merges", {})[0]["n"]:
@@ -142,7 +143,7 @@ def _merged(storage: Storage) -> None:
 
 
 def _service(folder: Path) -> None:
-    """Two rates tell what a second costs while hits come, whatever their number, from a hit."""
+    """Measure two rates, to separate the costs of a second with hits from those of a hit."""
     with Service(folder) as service:
         assert service.process
         hits = Load(service, "sizing", clicks=0.2)
@@ -169,7 +170,7 @@ def _service(folder: Path) -> None:
 
 
 def _point(service: Service, hits: Load, threads: int) -> tuple[float, float]:
-    """Hits a second, and the service's CPU seconds a second, once both are steady."""
+    """Returns hits and the service's CPU seconds, both per second, once both are steady."""
     assert service.process
     with hits.running(threads):
         time.sleep(4)
@@ -182,7 +183,7 @@ def _point(service: Service, hits: Load, threads: int) -> tuple[float, float]:
 
 
 def _cpu(pid: int) -> float:
-    """Seconds in user and system mode of a process, ended children left out."""
+    """Returns seconds in user and system mode of a process, without ended children."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 

@@ -1,4 +1,4 @@
-"""Mails a second through the SMTP gateway, beside the same aiosmtpd relaying without rewriting."""
+"""Measures mails a second through the SMTP gateway, and through aiosmtpd that only relays."""
 
 import asyncio
 import email.message
@@ -28,7 +28,7 @@ ROUNDS = 3
 
 
 class Sink(asyncio.Protocol):
-    """Takes everything, as cheaply as it can be done in Python."""
+    """Accepts everything, as cheaply as Python can."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.WriteTransport, transport)
@@ -54,7 +54,7 @@ class Sink(asyncio.Protocol):
 
 
 class Relay:
-    """aiosmtpd that hands on what it gets, by the gateway's own connection to the smarthost."""
+    """aiosmtpd that relays unchanged, by the gateway's own connection to the smarthost."""
 
     def __init__(self, upstream: SmarthostConnection) -> None:
         self.upstream = upstream
@@ -88,7 +88,7 @@ async def sink(port: int) -> None:
 
 
 async def sending(port: int, message: bytes, until: float) -> int:
-    """One client: mails that were answered with 250."""
+    """Run one client and return how many mails were answered with 250."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=2**20)
 
     async def ask(what: bytes, code: bytes) -> None:
@@ -112,24 +112,28 @@ async def sending(port: int, message: bytes, until: float) -> int:
 
 
 async def rate(port: int, message: bytes) -> float:
-    """Mails a second of all clients together."""
+    """Returns mails a second of all clients together."""
     start = time.perf_counter()
     work = (sending(port, message, start + SECONDS) for _ in range(CLIENTS))
     return sum(await asyncio.gather(*work)) / (time.perf_counter() - start)
 
 
 def mails() -> Iterator[tuple[str, bytes]]:
-    """50 KB of HTML as it is and as quoted-printable, and a short one."""
+    """Yields 50 KB of HTML as it is and as quoted-printable, and a short one."""
     html = mail_of_50_kb().decode()
     for name, content, encoding in (
         ("50 KB, quoted-printable", html, "quoted-printable"),
         ("50 KB, base64", html, "base64"),
         ("2 KB", '<body><a href="https://example.com/">x</a>' + "<p>hello</p>\n" * 150, "8bit"),
     ):
-        made = email.message.EmailMessage()
-        made["From"], made["To"], made["Subject"] = "shop@shop.example", "ann@example.com", "x"
-        made.set_content(content, subtype="html", cte=encoding)
-        yield name, made.as_bytes().replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
+        message = email.message.EmailMessage()
+        message["From"], message["To"], message["Subject"] = (
+            "shop@shop.example",
+            "ann@example.com",
+            "x",
+        )
+        message.set_content(content, subtype="html", cte=encoding)
+        yield name, message.as_bytes().replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
 
 
 @contextmanager
@@ -158,11 +162,11 @@ def run() -> None:
         gateway(Path(folder) / "data", smarthost) as running,
     ):
         for name, message in mails():
-            found: dict[int, list[float]] = {relay: [], running.port: []}
+            rates_by_port: dict[int, list[float]] = {relay: [], running.port: []}
             for _ in range(ROUNDS):
-                for port, rates in found.items():
+                for port, rates in rates_by_port.items():
                     rates.append(uvloop.run(rate(port, message)))
-            without, tracked = (sorted(rates)[ROUNDS // 2] for rates in found.values())
+            without, tracked = (sorted(rates)[ROUNDS // 2] for rates in rates_by_port.values())
             ratio = tracked / without
             print(f"{name}: {tracked:,.0f} a second, {without:,.0f} untracked, ratio {ratio:.2f}")
 

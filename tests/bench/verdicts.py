@@ -1,4 +1,4 @@
-"""Verdicts on the labelled hits of tests/data/replay, and the time that hostile agents take."""
+"""Measures verdicts on the labelled hits of tests/data/replay, and the time for hostile agents."""
 
 import gc
 import os
@@ -19,20 +19,20 @@ def run() -> None:
     hits = sum(len(pattern.hits) for pattern in patterns())
     print(f"{hits:,} hits in {len(patterns())} patterns")
     for hints in (False, True):
-        found = score(hints)
+        result = score(hints)
         print(f"{'with' if hints else 'without'} a file of networks:")
-        people, machines = found.recall(human=True), found.recall(human=False)
+        people, machines = result.recall(human=True), result.recall(human=False)
         print(f"  recall of people {people:.4f}, of machines {machines:.4f}")
         for verdict in VERDICTS:
-            labelled = {k: n for k, n in found.verdicts.items() if k[0] == verdict}
-            right = sum(n for (_, given), n in labelled.items() if _same(verdict, given))
+            labelled = {k: n for k, n in result.verdicts.items() if k[0] == verdict}
+            right = sum(n for (_, actual), n in labelled.items() if _same(verdict, actual))
             recall = right / sum(labelled.values())
-            print(f"  {verdict:10} precision {found.precision(verdict):.4f}  recall {recall:.4f}")
+            print(f"  {verdict:10} precision {result.precision(verdict):.4f}  recall {recall:.4f}")
     print(f"  {'rule':20} machines people  precision  alone on people")
     for rule in (*DECIDING, *HINTS):
-        on, off = found.fired[rule, True], found.fired[rule, False]
+        on, off = result.fired[rule, True], result.fired[rule, False]
         share = f"{on / (on + off):9.4f}" if on + off else "        -"
-        print(f"  {rule:20} {on:8} {off:6}  {share}  {found.alone_on_people[rule]}")
+        print(f"  {rule:20} {on:8} {off:6}  {share}  {result.alone_on_people[rule]}")
     _agents()
 
 
@@ -41,7 +41,7 @@ def _same(label: str, verdict: str) -> bool:
 
 
 def hostile(count: int, seed: int) -> list[str]:
-    """Random and hostile agents: noise, repetition, pieces of real ones, far too long ones."""
+    """Returns random and hostile agents: noise, repetition, pieces of real ones, overlong ones."""
     rng = random.Random(seed)
     pieces = (
         "Mozilla/5.0 ",
@@ -64,7 +64,7 @@ def hostile(count: int, seed: int) -> list[str]:
         "é",
         "漢",
     )
-    found = []
+    agents = []
     for _ in range(count):
         length = rng.choice((5, 60, 200, 512, 3000))
         kind = rng.randrange(5)
@@ -78,8 +78,8 @@ def hostile(count: int, seed: int) -> list[str]:
             text = "".join(map(chr, rng.choices(range(1, 0xD7FF), k=length)))
         else:
             text = rng.choice(string.ascii_letters) * length + rng.choice(pieces)
-        found.append(text[:4096] + str(rng.random()))
-    return found
+        agents.append(text[:4096] + str(rng.random()))
+    return agents
 
 
 def _agents() -> None:

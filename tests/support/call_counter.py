@@ -1,4 +1,4 @@
-"""How much work something is, counted so that a busy machine cannot change it."""
+"""Measures work in function calls, which a busy machine cannot change."""
 
 import gc
 import sys
@@ -8,15 +8,15 @@ from typing import Any
 
 
 def calls(action: Callable[[], Any]) -> int:
-    """The calls of Python's functions and of C's that `action` makes.
+    """Count the calls of Python and C functions that `action` makes.
 
-    Without the garbage collector, which calls hypothesis back whenever it happens to run.
+    The garbage collector is off, since it calls hypothesis back whenever it happens to run.
     """
-    made = 0
+    total = 0
 
     def count(frame: FrameType, event: str, argument: Any) -> None:
-        nonlocal made
-        made += event in ("call", "c_call")
+        nonlocal total
+        total += event in ("call", "c_call")
 
     gc.disable()
     sys.setprofile(count)
@@ -25,4 +25,4 @@ def calls(action: Callable[[], Any]) -> int:
     finally:
         sys.setprofile(None)
         gc.enable()
-    return made
+    return total

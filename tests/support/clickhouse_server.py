@@ -1,4 +1,4 @@
-"""A ClickHouse server for tests: tests.support.standin as a process, with faults."""
+"""Runs a ClickHouse server for tests: tests.support.standin as a process, with faults."""
 
 import json
 import signal
@@ -18,13 +18,13 @@ from tests.support.standin.statements import Executed, StatementKind
 
 
 class ClickHouseServer:
-    """A context manager; `dsn` is ready once started."""
+    """A server as a context manager; `dsn` is ready once it has started."""
 
     def __init__(self, path: Path, user: str = "default", password: str = "") -> None:
         self.path = path
         self.user = user
         self.password = password
-        self.port = 0  # of the first start, kept for the later ones
+        self.port = 0  # chosen at the first start, kept for later ones
         self._control = 0
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -64,11 +64,11 @@ class ClickHouseServer:
         self.port, self._control = started["port"], started["control"]
 
     def stop(self) -> None:
-        """SIGTERM; does nothing when it is not running."""
+        """Send SIGTERM; do nothing if it is not running."""
         self._end(signal.SIGTERM)
 
     def kill(self) -> None:
-        """kill -9."""
+        """Send SIGKILL."""
         self._end(signal.SIGKILL)
 
     def _end(self, number: signal.Signals) -> None:
@@ -85,7 +85,7 @@ class ClickHouseServer:
         match: StatementKind | None = None,
         ms: int = 0,
     ) -> None:
-        """Switch the one fault on that holds from now on; see Fault. Raises ValueError."""
+        """Switch on the one fault that applies from now on; see Fault. Raises ValueError."""
         body = {"kind": kind, "times": times, "match": match, "ms": ms}
         answer = self._ask("POST", "/__fault", json=body)
         if answer.status_code == HTTPStatus.BAD_REQUEST:
@@ -93,11 +93,11 @@ class ClickHouseServer:
         answer.raise_for_status()
 
     def clear(self) -> None:
-        """No fault from now on; requests that hang already stay so."""
+        """Switch faults off; requests that hang keep hanging."""
         self._ask("DELETE", "/__fault").raise_for_status()
 
     def log(self) -> list[Executed]:
-        """What was executed since the last start."""
+        """Returns what was executed since the last start."""
         answer = self._ask("GET", "/__log").raise_for_status()
         return msgspec.json.decode(answer.content, type=list[Executed])
 

@@ -1,12 +1,12 @@
-"""Every code block of the documentation, and what runs or reads each kind of it.
+"""Runs or reads every code block of the documentation, by its kind.
 
-A comment before a block says what is special about it, and where it cannot be run, why:
+A comment before a block says what is special about it, or why it cannot be run:
 
-    <!-- not run: why -->               for what is not here, or would change the machine
-    <!-- runs on: 127.0.0.1:8025 -->    a service: the page goes on once it listens there
+    <!-- not run: why -->               needs what is missing here, or changes the machine
+    <!-- runs on: 127.0.0.1:8025 -->    a service: the page continues once it listens there
 
 A block whose first line is a comment with a file's name is written to that file. The blocks of a
-page share a folder, and what one sets the next ones find.
+page share a folder, and variables that one sets are set in the next ones.
 """
 
 import json
@@ -38,10 +38,10 @@ from tests.support.paths import ROOT
 PAGES = sorted(
     [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md", *ROOT.glob("docs/**/*.md")]
 )
-PICTURES = {"text"}  # drawings and figures: nothing that anybody would paste
+PICTURES = {"text"}  # drawings and figures, which are not to be pasted
 COMMENT = re.compile(r"<!--\s*(not run|runs on):\s*(.+?)\s*-->\s*", re.DOTALL)
 FILE = re.compile(r"(?:#|<!--) ([\w./-]+\.\w+)(?: -->)?\n")
-# What a shell block leaves to the next: variables, but those of the shell itself, and functions.
+# Saves what a shell block leaves to the next: functions, and variables other than the shell's own.
 KEPT = "{ declare -p | grep -vE '^declare -[a-z]*r'; declare -f; }"
 
 
@@ -60,20 +60,19 @@ class Block(NamedTuple):
 
 
 def blocks(page: Path) -> Iterator[Block]:
-    """In order. An indented block has no language."""
+    """Yields blocks in order. An indented block has no language."""
     name, before = str(page.relative_to(ROOT)), ""
     for token in MarkdownIt("commonmark").enable("table").parse(page.read_text()):
         if token.type in ("fence", "code_block"):
-            said = COMMENT.fullmatch(before)
-            special, why = said.groups() if said else ("", "")
+            comment = COMMENT.fullmatch(before)
+            special, why = comment.groups() if comment else ("", "")
             line = token.map[0] + 1 if token.map else 0
             yield Block(name, line, token.info.strip(), token.content, special, why)
         before = token.content if token.type == "html_block" else ""
 
 
 class Desk:
-    """Where one page is worked through: a folder, the commands it names, and what its addresses
-    stand for here."""
+    """Runs the blocks of one page: a folder, its commands, and what its URLs are here."""
 
     def __init__(self, folder: Path, env: Mapping[str, str], places: Mapping[str, str]) -> None:
         self.folder, self._places = folder, dict(places)
@@ -82,7 +81,7 @@ class Desk:
         tools.mkdir(parents=True)
         (tools / "python").symlink_to(sys.executable)
         self._script(tools / "mailwake", f'exec "{sys.executable}" -m app "$@"')
-        # `make serve` installs what is missing and starts the same; curl is to tell of errors.
+        # `make serve` installs what is missing and starts the same; curl must report errors.
         self._script(tools / "make", f'exec "{sys.executable}" -m app "$@"')
         self._script(tools / "curl", f'exec {shutil.which("curl")} --fail-with-body "$@"')
         kept = {k: v for k, v in os.environ.items() if not k.startswith("MAILWAKE_")}
@@ -105,7 +104,7 @@ class Desk:
         return text
 
     def do(self, block: Block, storage: Storage) -> str:
-        """Run or read it; what it has printed. Raises AssertionError where it does not work."""
+        """Run or read a block and return its output. Raises AssertionError if it fails."""
         text = self._here(block.text)
         if named := FILE.match(text):
             path = self.folder / named[1]
@@ -123,15 +122,17 @@ class Desk:
         return ""
 
     def _sh(self, text: str, block: Block) -> str:
-        told = self.folder / ".exported"
-        script = f"set -euo pipefail\n[ ! -f {told} ] || . {told}\n{text}\n{KEPT} > {told}\n"
+        exported = self.folder / ".exported"
+        script = (
+            f"set -euo pipefail\n[ ! -f {exported} ] || . {exported}\n{text}\n{KEPT} > {exported}\n"
+        )
         return self._done(["bash", "-c", script], block)
 
     def _python(self, text: str, block: Block) -> str:
-        told, values = self.folder / ".exported", dict(self._env)
-        if told.exists():
-            shown = subprocess.check_output(["bash", "-c", f". {told}; env -0"], env=self._env)
-            values |= dict(one.split("=", 1) for one in shown.decode().split("\0") if one)
+        exported, values = self.folder / ".exported", dict(self._env)
+        if exported.exists():
+            shown = subprocess.check_output(["bash", "-c", f". {exported}; env -0"], env=self._env)
+            values |= dict(entry.split("=", 1) for entry in shown.decode().split("\0") if entry)
         return self._done([sys.executable, "-W", "error", "-c", text], block, values)
 
     def _done(self, command: list[str], block: Block, env: Mapping[str, str] | None = None) -> str:
@@ -146,14 +147,14 @@ class Desk:
             stdin=subprocess.DEVNULL,
         )
         log = self.folder / ".running"
-        told = (done.stdout, done.stderr, log.read_text() if log.exists() else "")
-        shown = "\n".join(text[-3000:] for text in told)
+        outputs = (done.stdout, done.stderr, log.read_text() if log.exists() else "")
+        shown = "\n".join(text[-3000:] for text in outputs)
         assert done.returncode == 0, f"{block} ended with {done.returncode}:\n{shown}"
         return done.stdout
 
     def _start(self, text: str, address: str) -> None:
-        told = self.folder / ".exported"
-        script = f"[ ! -f {told} ] || . {told}\n{text}"
+        exported = self.folder / ".exported"
+        script = f"[ ! -f {exported} ] || . {exported}\n{text}"
         log = self.folder / ".running"
         with log.open("ab") as out:
             process = subprocess.Popen(
@@ -176,7 +177,7 @@ class Desk:
             time.sleep(0.05)
 
     def leave(self) -> None:
-        """End what runs on."""
+        """End the processes that are still running."""
         for process in self._running:
             os.killpg(process.pid, signal.SIGTERM)
         for process in self._running:
@@ -185,12 +186,12 @@ class Desk:
 
 @contextmanager
 def desk(folder: Path, env: Mapping[str, str], places: Mapping[str, str]) -> Iterator[Desk]:
-    """Until the block ends."""
-    found = Desk(folder, env, places)
+    """Yields a desk until the block ends."""
+    running = Desk(folder, env, places)
     try:
-        yield found
+        yield running
     finally:
-        found.leave()
+        running.leave()
 
 
 def _toml(text: str, folder: Path, _: Storage) -> None:
@@ -204,7 +205,7 @@ def _toml(text: str, folder: Path, _: Storage) -> None:
 
 
 def _dotenv(text: str, folder: Path, _: Storage) -> None:
-    """Every variable is one of ours, and the values go together."""
+    """Check that every variable is a setting, and that the values are valid together."""
     (folder / ".env").write_text(text)
     names = re.findall(r"(?m)^([A-Z_0-9]+)=", text)
     known = {settings.PREFIX + name.upper() for name in settings.Settings.model_fields}
@@ -213,20 +214,20 @@ def _dotenv(text: str, folder: Path, _: Storage) -> None:
 
 
 def _ini(text: str, folder: Path, _: Storage) -> None:
-    """Postfix' main.cf or master.cf, by Postfix' own reader."""
+    """Check Postfix's main.cf or master.cf with Postfix's own reader."""
     kind = "master.cf" if "# master.cf" in text else "main.cf"
     etc = folder / "postfix"
     etc.mkdir(exist_ok=True)
     for name in ("main.cf", "master.cf"):
         (etc / name).write_text(text if name == kind else "")
-        os.utime(etc / name, (0, 0))  # postconf waits two seconds for a file that is new
+        os.utime(etc / name, (0, 0))  # postconf waits two seconds for a new file
     if not shutil.which("postconf"):
         return
     asks = ["-M"] if kind == "master.cf" else ["-n"]
-    told = subprocess.run(
+    done = subprocess.run(
         ["postconf", "-c", str(etc), *asks], capture_output=True, text=True, check=False
     )
-    assert told.returncode == 0 and told.stdout.strip() and not told.stderr, told.stderr
+    assert done.returncode == 0 and done.stdout.strip() and not done.stderr, done.stderr
 
 
 def _caddyfile(text: str, folder: Path, _: Storage) -> None:
@@ -244,7 +245,7 @@ def _sql(text: str, _: Path, storage: Storage) -> None:
 
 
 def _html(text: str, _: Path, __: Storage) -> None:
-    """As it would be sent: links are found, and every other byte is kept."""
+    """Check HTML as if it were sent: links are found, and every other byte is kept."""
     html = text.encode()
     done = rewrite.compile_html(html, links.Options(), lambda _: "token", "http://click.example")
     assert done.links and done.restore(done.personalise(b"token"), b"token") == html

@@ -1,4 +1,4 @@
-"""A database of an earlier version and its way to the newest, in processes of their own.
+"""Creates a database of an earlier version and migrates it, in processes of their own.
 
     python tests/support/first_version.py make DIR NAME
     python tests/support/first_version.py finish DIR [K]
@@ -45,7 +45,7 @@ NEWSLETTERS = """
         if(number % 2, ['a', 'b'], []), toDateTime64(1780000000 + number, 3)
     FROM numbers(10)
 """
-# Seven places with five links: the third leads where the first does, the last is not recorded.
+# Seven positions with five links: the third has the target of the first, the last is not recorded.
 URLS = (
     "https://example.com/shoes",
     "https://example.com/hats",
@@ -112,33 +112,33 @@ def figures(storage: Storage) -> dict[str, Any]:
 
 def run(what: str, folder: Path, *more: str) -> None:
     storage = Storage(load(data_dir=folder))
-    told: dict[str, Any] = {}
+    result: dict[str, Any] = {}
     if what == "make":
-        told["applied"] = migrate(storage, until=more[0])
+        result["applied"] = migrate(storage, until=more[0])
         with storage.reader() as client:
             client.command(LEDGER)
             if more[0] < "0007":
                 client.command(NEWSLETTERS)
-            if placed := more[0] < "0006":  # links were places
+            if placed := more[0] < "0006":  # links were positions
                 client.command(LINKS)
             table = "events" if more[0] == "0001_start" else "hits"
             client.command(HITS.format(table=table, place="link" if placed else "position"))
     else:
         if more:
             kill_before(int(more[0]))
-        told["applied"] = migrate(storage)
-        told["roll_ups"] = {name: storage.query(sql, {}) for name, sql in ROLL_UPS.items()}
-        told["tables"] = sorted(row["name"] for row in storage.query("SHOW TABLES", {}))
-    print(json.dumps({**told, "figures": figures(storage)}))
+        result["applied"] = migrate(storage)
+        result["roll_ups"] = {name: storage.query(sql, {}) for name, sql in ROLL_UPS.items()}
+        result["tables"] = sorted(row["name"] for row in storage.query("SHOW TABLES", {}))
+    print(json.dumps({**result, "figures": figures(storage)}))
     storage.close()
 
 
 def kill_before(number: int) -> None:
-    """This process, before the client's statement of that number."""
-    command, asked = SyncBackendClient.command, iter(range(number))
+    """Kill this process before the client's statement of that number."""
+    command, statements = SyncBackendClient.command, iter(range(number))
 
     def counted(self: SyncBackendClient, *args: Any, **kwargs: Any) -> Any:
-        if next(asked, None) is None:
+        if next(statements, None) is None:
             os.kill(os.getpid(), signal.SIGKILL)
         return command(self, *args, **kwargs)
 

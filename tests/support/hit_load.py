@@ -1,4 +1,4 @@
-"""Hits of our own making against a running service, each on a message of its own."""
+"""Sends generated hits to a running service, each for a message of its own."""
 
 import os
 import random
@@ -21,7 +21,7 @@ PERSON = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Thunderbird/1
 
 
 class Load:
-    """Threads that click and open as fast as they are answered.
+    """Clicks and opens in threads, as fast as they are answered.
 
     `answered` holds the message ids (hex) whose answer came, `cut` those whose answer never did.
     """
@@ -32,14 +32,17 @@ class Load:
         self.url = service.url
         self.tokens = Tokens(with_secrets(load(data_dir=service.data_dir)).secret_keys)
         self.newsletter = newsletter_key("default", newsletter)
-        self.clicks, self.pause = clicks, pause  # the share of clicks; seconds between a thread's
+        self.clicks, self.pause = (
+            clicks,
+            pause,
+        )  # the share of clicks; seconds between hits of a thread
         self.answered: list[str] = []
         self.cut: list[str] = []
         self.wrong: list[str] = []
 
     @contextmanager
     def running(self, threads: int = 4) -> Iterator[None]:
-        """From the first answer until the block ends; a thread ends when the service is gone."""
+        """Run from the first answer until the block ends; threads end if the service is gone."""
         stop, before = threading.Event(), len(self.answered)
         started = [threading.Thread(target=self._work, args=(stop,)) for _ in range(threads)]
         for thread in started:
@@ -82,7 +85,7 @@ class Load:
 
 
 def counted(dsn: str, folder: Path, load_: Load) -> dict[str, int]:
-    """How often each message was counted, as the server has it."""
+    """Returns how often the server has counted each message."""
     storage = Storage(load(data_dir=folder, clickhouse_dsn=dsn))
     rows = storage.query(
         "SELECT lower(replaceAll(toString(message), '-', '')) AS message, toInt64(sum(sign)) AS n"
@@ -93,9 +96,9 @@ def counted(dsn: str, folder: Path, load_: Load) -> dict[str, int]:
     return {row["message"]: row["n"] for row in rows}
 
 
-def assert_exact(found: dict[str, int], load_: Load) -> None:
-    """Every answered hit counts once; one that was cut off may count, but once."""
+def assert_exact(counts: dict[str, int], load_: Load) -> None:
+    """Assert that answered hits count once, and interrupted ones at most once."""
     assert not load_.wrong, load_.wrong[:3]
-    assert set(found.values()) <= {1}, "a hit was doubled"
-    assert not set(load_.answered) - set(found), "a hit was lost"
-    assert set(found) <= set(load_.answered) | set(load_.cut)
+    assert set(counts.values()) <= {1}, "a hit was doubled"
+    assert not set(load_.answered) - set(counts), "a hit was lost"
+    assert set(counts) <= set(load_.answered) | set(load_.cut)

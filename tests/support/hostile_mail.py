@@ -1,4 +1,4 @@
-"""Grammars of hostile mail for hypothesis: HTML, and whole messages that hold it."""
+"""Generates hostile mail for hypothesis: HTML, and whole messages that contain it."""
 
 import base64
 import quopri
@@ -155,7 +155,7 @@ ENCODING: dict[bytes, Callable[[bytes], bytes]] = {
     b"quoted-printable": quopri.encodestring,
     b"BASE64 ": lambda body: base64.b64encode(body) + b"=",
     b"uuencode": bytes,
-    b"base64\r\n\t": bytes,  # it says so, but is not
+    b"base64\r\n\t": bytes,  # declared but not true
     b"Quoted-Printable": bytes,
 }
 FIELD = _joined(

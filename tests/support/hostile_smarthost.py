@@ -1,4 +1,4 @@
-"""A smarthost that does what it is told at each command: dies, refuses, talks nonsense, is slow."""
+"""Runs a smarthost with scripted faults at each command: it dies, refuses, is invalid or slow."""
 
 import re
 import socket
@@ -11,9 +11,9 @@ STAGES = ("greeting", "ehlo", "mail", "rcpt", "data", "body", "dot", "rset")
 
 
 class Hostile:
-    """`script` says what happens at a stage: close, reset, a reply, or `slow` seconds before 250.
+    """`script` has what happens at a stage: close, reset, a reply, or `slow` seconds before 250.
 
-    `accepted` holds mails that were answered with 250, told to the client or not.
+    `accepted` holds mails that were answered with 250, whether the client received it or not.
     """
 
     def __init__(self) -> None:
@@ -61,7 +61,7 @@ class Hostile:
         return self.answer(connection, "dot", f"250 kept {len(self.accepted)}")
 
     def answer(self, connection: socket.socket, stage: str, fine: str) -> bool:
-        """Whether to go on."""
+        """Returns whether to continue."""
         what = self.script.get(stage, "")
         if what == "close":
             return False
@@ -80,21 +80,21 @@ class Hostile:
 
 @contextmanager
 def hostile() -> Iterator[Hostile]:
-    """Until the block ends."""
-    found = Hostile()
+    """Run until the block ends."""
+    smarthost = Hostile()
     listener = socket.create_server(("127.0.0.1", 0))
-    found.port = listener.getsockname()[1]
+    smarthost.port = listener.getsockname()[1]
 
     def accept() -> None:
         with suppress(OSError):
             while True:
                 connection, _ = listener.accept()
-                threading.Thread(target=found.serve, args=(connection,), daemon=True).start()
+                threading.Thread(target=smarthost.serve, args=(connection,), daemon=True).start()
 
     thread = threading.Thread(target=accept)
     thread.start()
     try:
-        yield found
+        yield smarthost
     finally:
         listener.shutdown(socket.SHUT_RDWR)
         listener.close()

@@ -1,4 +1,4 @@
-"""Addresses that attackers and broken templates put into mail, and documents that hold them."""
+"""Generates URLs that attackers and broken templates put into mail, and documents with them."""
 
 import random
 from collections.abc import Iterator
@@ -229,7 +229,7 @@ _STARTS = ("http:", "https:", "http://", "https://", "http:/", "http:\\\\", "htt
 
 
 def made_up(count: int, seed: int = 1) -> Iterator[str]:
-    """The same each time: most begin like an address."""
+    """Yields the same URLs each time: most begin like a valid URL."""
     rng = random.Random(seed)
     for _ in range(count):
         start = rng.choice(_STARTS) if rng.random() < 0.6 else ""
@@ -237,7 +237,7 @@ def made_up(count: int, seed: int = 1) -> Iterator[str]:
 
 
 def document(hrefs: tuple[str, ...], base: str = "") -> bytes:
-    """A mail with a link for each; what UTF-8 cannot hold is a question mark."""
+    """Returns a mail with a link for each; what UTF-8 cannot encode is a question mark."""
     links = [f'<p><a href="{href.replace(chr(34), "&quot;")}">x</a></p>' for href in hrefs]
     head = f'<base href="{base}">' if base else ""
     return f"<!doctype html><html><head>{head}</head><body>{''.join(links)}</body></html>".encode(

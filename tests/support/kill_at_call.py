@@ -1,10 +1,10 @@
-r"""`mailwake` that kills itself with signal 9 within a call.
+r"""Runs `mailwake` and kills it with signal 9 within a call.
 
     python -m tests.support.kill_at_call \\
       app.storage.clickhouse:Storage.change 2 after -- erase a@example.com --yes
 
-ends before or after the second call of that function. With `resume` for the address it goes on
-with what is open and asks for nothing anew.
+ends before or after the second call of that function. With `resume` in place of the email address
+it continues what is open and requests nothing new.
 """
 
 import os
@@ -18,12 +18,12 @@ from app.cli.main import cli
 
 
 def arm(place: str, number: int, when: str) -> None:
-    """Let the function's `number`th call be the process's last."""
+    """Make the function's `number`th call the process's last."""
     module, _, names = place.partition(":")
     *outer, name = names.split(".")
     owner: Any = import_module(module)
-    for one in outer:
-        owner = getattr(owner, one)
+    for attribute in outer:
+        owner = getattr(owner, attribute)
     original, calls = getattr(owner, name), 0
 
     def deadly(*args: Any, **kwargs: Any) -> Any:

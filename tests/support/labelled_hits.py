@@ -1,9 +1,9 @@
-"""The labelled hits of tests/data/replay, and how well the rules tell people from machines on them.
+"""Scores the verdicts on the labelled hits of tests/data/replay.
 
 A file is one pattern: its first line says what happens and where that is documented, each other
-line is a hit. `message` is a number of ours, `at` is seconds since the message was sent, `label`
-is the right verdict, with `human` for proxied opens too. `datacentre` stands for what a file of
-networks would tell.
+line is a hit. `message` is a number of the test data, `at` is seconds since the message was sent,
+`label` is the right verdict, which is `human` for proxied opens too. `datacentre` replaces what a
+file of networks would say.
 """
 
 import json
@@ -28,7 +28,7 @@ HINTS = [rule.name for rule in RULES if not rule.verdict]
 
 
 class Datacentres(Networks):
-    """What a file of networks would know of these addresses."""
+    """What a file of networks would say of these IP addresses."""
 
     def __init__(self, addresses: set[str]) -> None:
         super().__init__()
@@ -44,14 +44,14 @@ class Pattern:
     datacentres: set[str]
 
     def judged(self, hints: bool) -> Iterator[tuple[Hit, str, Classification]]:
-        """Hit, label and verdict; `hints` with a file of networks."""
+        """Yields hit, label and verdict; `hints` is with a file of networks."""
         networks = Datacentres(self.datacentres) if hints else None
         messages: dict[str, list[tuple[Hit, str]]] = defaultdict(list)
         for hit, label in self.hits:
             messages[hit.message].append((hit, label))
         for members in messages.values():
-            found = classify_message([hit for hit, _ in members], networks)
-            for (hit, label), classified in zip(members, found, strict=True):
+            classifications = classify_message([hit for hit, _ in members], networks)
+            for (hit, label), classified in zip(members, classifications, strict=True):
                 yield hit, label, classified
 
 
@@ -91,7 +91,7 @@ def _hit(line: dict[str, Any]) -> Hit:
 
 @dataclass
 class Score:
-    """`verdicts`: (label, verdict) to hits; people and machines as dashboards count them."""
+    """`verdicts`: (label, verdict) to hits; people and machines are as dashboards count them."""
 
     verdicts: Counter[tuple[str, str]] = field(default_factory=Counter)
     fired: Counter[tuple[str, bool]] = field(default_factory=Counter)  # rule, on a machine's hit
@@ -99,7 +99,7 @@ class Score:
     wrong: list[str] = field(default_factory=list)
 
     def recall(self, human: bool) -> float:
-        """Of people's (or machines') hits, the share that is told as such."""
+        """Returns the share of people's (or machines') hits that are recognised as such."""
         total = right = 0
         for (label, verdict), count in self.verdicts.items():
             if (label == "human") == human:
@@ -108,28 +108,28 @@ class Score:
         return right / total
 
     def precision(self, verdict: str) -> float:
-        """Of hits with the verdict, the share that deserved it."""
-        given = {k: count for k, count in self.verdicts.items() if k[1] == verdict}
+        """Returns the share of hits with the verdict whose label it is."""
+        labelled = {k: count for k, count in self.verdicts.items() if k[1] == verdict}
         right = sum(
             count
-            for (label, _), count in given.items()
+            for (label, _), count in labelled.items()
             if label == verdict or (label == "human" and verdict in HUMAN)
         )
-        return right / sum(given.values()) if given else 1.0
+        return right / sum(labelled.values()) if labelled else 1.0
 
 
 def score(hints: bool) -> Score:
-    """Over all patterns."""
+    """Returns the score over all patterns."""
     result = Score()
     for pattern in patterns():
-        for hit, label, found in pattern.judged(hints):
-            result.verdicts[label, found.verdict] += 1
-            for rule in found.reasons:
+        for hit, label, classification in pattern.judged(hints):
+            result.verdicts[label, classification.verdict] += 1
+            for rule in classification.reasons:
                 result.fired[rule, label != "human"] += 1
-            deciding = [rule for rule in found.reasons if rule not in HINTS]
-            if label == "human" and found.verdict not in HUMAN:
+            deciding = [rule for rule in classification.reasons if rule not in HINTS]
+            if label == "human" and classification.verdict not in HUMAN:
                 result.alone_on_people[deciding[0]] += len(deciding) == 1
-                result.wrong.append(f"{pattern.name}: {label} got {found.verdict} {hit}")
-            elif label != "human" and found.verdict in HUMAN:
-                result.wrong.append(f"{pattern.name}: {label} got {found.verdict} {hit}")
+                result.wrong.append(f"{pattern.name}: {label} got {classification.verdict} {hit}")
+            elif label != "human" and classification.verdict in HUMAN:
+                result.wrong.append(f"{pattern.name}: {label} got {classification.verdict} {hit}")
     return result

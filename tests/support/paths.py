@@ -1,7 +1,7 @@
-"""Folders that tests read."""
+"""Names folders that tests read."""
 
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]  # of the repository
 DATA = ROOT / "tests" / "data"
-SHARED = ROOT.parent / "shared"  # of real mail, where a checkout has one beside it
+SHARED = ROOT.parent / "shared"  # of real mail, if the checkout has one next to it

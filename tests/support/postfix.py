@@ -1,4 +1,4 @@
-"""A real Postfix with its own configuration and queue under a temporary folder."""
+"""Runs a real Postfix with its own configuration and queue in a temporary folder."""
 
 import os
 import shutil
@@ -33,7 +33,7 @@ DAEMONS = (
 
 
 def available() -> bool:
-    """Postfix runs its daemons as users of its own: that takes root."""
+    """Returns whether Postfix can run: its daemons have users of their own, which requires root."""
     return shutil.which("postfix") is not None and os.geteuid() == 0
 
 
@@ -85,11 +85,11 @@ class Postfix:
         done = subprocess.run(
             ["postfix", "-c", str(self.config), command], capture_output=True, check=False
         )
-        told = self.log.read_text() if self.log.exists() else ""
-        assert done.returncode == 0, f"{done.stderr.decode()}\n{told}"
+        log = self.log.read_text() if self.log.exists() else ""
+        assert done.returncode == 0, f"{done.stderr.decode()}\n{log}"
 
     def wait_for(self, text: str) -> None:
-        """Until its log says so."""
+        """Wait until the log contains the text."""
         end = time.monotonic() + 60
         while text not in (self.log.read_text() if self.log.exists() else ""):
             assert time.monotonic() < end, self.log.read_text()
@@ -100,7 +100,7 @@ class Postfix:
 def postfix(
     folder: Path, relayhost: str, more: Sequence[str] = (), **settings: str
 ) -> Iterator[Postfix]:
-    """Until the block ends; it hands everything to `relayhost`. `more` are lines of master.cf."""
+    """Run until the block ends; all mail goes to `relayhost`. `more` are lines of master.cf."""
     running = Postfix(folder, relayhost, more, **settings)
     running.run("start")
     try:

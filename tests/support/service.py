@@ -1,4 +1,4 @@
-"""The real service as a process of its own, for tests: start it, talk to it, kill it."""
+"""Runs the real service in a process of its own, for tests: start it, talk to it, kill it."""
 
 import os
 import re
@@ -47,8 +47,8 @@ class Service:
         }
         self.process: subprocess.Popen[bytes] | None = None
         self.log = data_dir.parent / f"{data_dir.name}.log"
-        # Plain HTTP: certificates would only take 20 ms to read.
-        # A connection is given up before uvicorn, after five seconds, may close it under a request.
+        # Plain HTTP: certificates would only take 20 ms to read. A connection is given up before
+        # uvicorn may close it under a request, which is after five seconds.
         self.client = httpx2.Client(
             base_url=self.url,
             timeout=60,
@@ -87,7 +87,7 @@ class Service:
     def login(
         self, visitor: httpx2.Client, name: str = "admin", password: str = "", onward: str = "/"
     ) -> httpx2.Response:
-        """The answer to the login form, filled in as a browser would."""
+        """Fill in the login form as a browser would and return the answer."""
         form = visitor.get("/login").text
         return self.post(
             visitor,
@@ -99,7 +99,7 @@ class Service:
         )
 
     def enter(self, visitor: httpx2.Client, link: str) -> httpx2.Response:
-        """The answer to the button on a login link's page."""
+        """Press the button on a login link's page and return the answer."""
         shown = visitor.get(link).text
         code = re.search(r'name="code" value="([^"]+)"', shown)
         assert code, shown
@@ -108,19 +108,19 @@ class Service:
     def post(
         self, visitor: httpx2.Client, path: str, page: str, params: Any = None, **fields: Any
     ) -> httpx2.Response:
-        """Send a form of a page that was got before: its token goes along."""
+        """Send a form of a page that was loaded before, with its token."""
         token = re.search(r'name="csrf" value="(\w+)"', page)
         assert token, page
         return visitor.post(path, params=params, data={"csrf": token[1], **fields})
 
     def kill(self) -> None:
-        """kill -9."""
+        """Send SIGKILL."""
         assert self.process
         self.process.send_signal(signal.SIGKILL)
         self.process.wait()
 
     def stop(self) -> int:
-        """SIGTERM, and the exit code."""
+        """Send SIGTERM and return the exit code."""
         assert self.process
         if self.process.poll() is None:
             self.process.terminate()
@@ -133,7 +133,7 @@ class Service:
             time.sleep(0.05)
 
     def ready(self) -> None:
-        """Wait until the tables are there."""
+        """Wait until the tables exist."""
         self.wait_for(lambda: self.client.get("/readyz").status_code == 200, "ready")
 
     def rewrite(

@@ -1,4 +1,4 @@
-"""The real SMTP gateway as a process of its own, and mails for it."""
+"""Runs the real SMTP gateway in a process of its own, and builds mails for it."""
 
 import os
 import re
@@ -19,7 +19,7 @@ LINK = re.compile(rb"http://[a-z0-9.:]+/c/[\w.-]+/[\w.-]+")
 
 
 class GatewayProcess:
-    """`mailwake smtp` on a loopback port, before a smarthost; `faults` is Python to run first."""
+    """`mailwake smtp` on a loopback port, with a smarthost; `faults` is Python to run first."""
 
     def __init__(self, data_dir: Path, smarthost: str, faults: str = "", **env: str) -> None:
         listen = env.get("MAILWAKE_SMTP_LISTEN", "")
@@ -64,13 +64,13 @@ class GatewayProcess:
         return smtplib.SMTP("127.0.0.1", self.port, timeout=60, local_hostname="mailer.example")
 
     def send(self, message: bytes, *recipients: str, sender: str = "shop@shop.example") -> str:
-        """The answer to the whole mail, whatever it is."""
+        """Returns the answer to the whole mail, whatever it is."""
         with self.client() as client:
             client.ehlo()
             return said(client, message, *recipients, sender=sender)
 
     def ledger(self) -> bytes:
-        """All that is in the journal."""
+        """Returns all bytes of the journal."""
         parts = [*self.data_dir.glob("journal/*.open"), *self.data_dir.glob("journal/*.seg")]
         return b"".join(path.read_bytes() for path in sorted(parts))
 
@@ -78,7 +78,7 @@ class GatewayProcess:
 def said(
     client: smtplib.SMTP, message: bytes, *recipients: str, sender: str = "shop@shop.example"
 ) -> str:
-    """The first answer that is no yes, or the last one; smtplib would change line ends."""
+    """Returns the first error, or the last answer; smtplib would change line ends."""
     for command, argument in (
         ("mail", f"FROM:<{sender}>"),
         *(("rcpt", f"TO:<{to}>") for to in recipients or ("ann@example.com",)),
@@ -100,7 +100,7 @@ def said(
 def gateway(
     data_dir: Path, smarthost: str, faults: str = "", **env: str
 ) -> Iterator[GatewayProcess]:
-    """Until the block ends."""
+    """Run until the block ends."""
     running = GatewayProcess(data_dir, smarthost, faults, **env)
     try:
         yield running
@@ -111,7 +111,7 @@ def gateway(
 def mail(
     html: str = '<body><a href="https://example.com/a">A</a></body>', *headers: str, to: str = "ann"
 ) -> bytes:
-    """An HTML mail with CRLF."""
+    """Returns an HTML mail with CRLF."""
     lines = [
         *headers,
         "From: Shop <news@shop.example>",
@@ -127,7 +127,7 @@ def mail(
 
 
 def without_trace(raw: bytes) -> bytes:
-    """A mail without the gateway's Received field."""
+    """Returns a mail without the gateway's Received field."""
     if raw[:1] in b" \t":
         return raw  # it begins within a field and gets none
     assert raw.startswith(b"Received: from "), raw[:200]

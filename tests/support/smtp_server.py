@@ -1,4 +1,4 @@
-"""A real SMTP server on a loopback port that keeps what it gets, with faults on demand."""
+"""Runs a real SMTP server on a loopback port that keeps its mails, with faults on demand."""
 
 import asyncio
 import ssl
@@ -15,15 +15,15 @@ from tests.support.service import free_port
 
 
 class Inbox:
-    """`answers` are given to the next messages instead of taking them."""
+    """Mails received; `answers` are sent for the next messages instead of accepting them."""
 
     def __init__(self) -> None:
         self.mails: list[EmailMessage] = []
         self.raw: list[bytes] = []
         self.envelopes: list[Envelope] = []
-        self.refused: dict[str, str] = {}  # recipients and what they are answered
-        self.answers_to: dict[str, str] = {}  # the same, once the mail is there
-        self.pause = 0.0  # seconds before a mail is taken
+        self.refused: dict[str, str] = {}  # answers by recipient
+        self.answers_to: dict[str, str] = {}  # the same, after the mail's data
+        self.pause = 0.0  # seconds before a mail is accepted
         self.answers: list[str] = []
         self.logins: list[tuple[str, str]] = []
         self.port = free_port()
@@ -53,16 +53,16 @@ class Inbox:
         return f"250 2.0.0 kept as {len(self.mails)}"
 
     def to(self, address: str) -> bytes:
-        """The one mail that a recipient got."""
-        (found,) = [
+        """Returns the one mail that a recipient got."""
+        (message,) = [
             raw
             for raw, envelope in zip(self.raw, self.envelopes, strict=True)
             if address in envelope.rcpt_tos
         ]
-        return found
+        return message
 
     def clear(self) -> None:
-        """Forget what was taken."""
+        """Forget the received mails."""
         for kept in (self.mails, self.raw, self.envelopes):
             kept.clear()
 
@@ -83,19 +83,19 @@ class _Controller(Controller):
 
 @contextmanager
 def inbox(auth: bool = False, tls: ssl.SSLContext | None = None, **more: Any) -> Iterator[Inbox]:
-    """A server until the block ends; `tls` is spoken from the beginning."""
-    found = Inbox()
+    """Run a server until the block ends; `tls` is for TLS from the beginning."""
+    received = Inbox()
     if auth:
-        more = {"authenticator": found.authenticate, "auth_require_tls": False, **more}
+        more = {"authenticator": received.authenticate, "auth_require_tls": False, **more}
     controller = _Controller(
-        found,
+        received,
         hostname="127.0.0.1",
-        port=found.port,
+        port=received.port,
         ssl_context=tls,
         **{"data_size_limit": 50_000_000, "enable_SMTPUTF8": True, **more},
     )
     controller.start()
     try:
-        yield found
+        yield received
     finally:
         controller.stop()

@@ -1,11 +1,11 @@
-"""A load for hours, in a process of its own: a steady stream of hits with a burst each minute.
+"""Sends hits for hours, in a process of its own: a steady stream with a burst each minute.
 
-`python -m tests.support.soak_load PORT DATA_DIR MINUTES` sends RATE hits a second on average,
-each of a message of its own: BURST a second for BURST_SECONDS of every minute, the rest evenly.
-When a hit is due it is sent, whether the ones before are answered or not, and its time counts from
-when it was due: a service that falls behind cannot hide it. Prints a JSON line for each minute:
-times are those of hits due before the burst, `burst_ms` is the longest in it, `peak` the most
-answers in a second.
+`python -m tests.support.soak_load PORT DATA_DIR MINUTES` sends RATE hits a second on average, each
+for a message of its own: BURST a second for BURST_SECONDS of every minute, the rest evenly. A hit
+is sent when it is due, whether earlier ones are answered or not, and its time counts from when it
+was due: a service that falls behind cannot hide it. Prints a JSON line for each minute: times are
+those of hits due before the burst, `burst_ms` is the longest in it, `peak` the most answers in a
+second.
 """
 
 import asyncio
@@ -27,10 +27,10 @@ from app.tracking.tokens import LinkToken, MessageToken, Tokens
 NEWSLETTER = "soak"
 TARGET = "https://example.com/landing"
 RATE, BURST, BURST_SECONDS = 1_000, 10_000, 3
-QUIET = 20.0  # seconds of a minute before its burst
+QUIET_SECONDS = 20.0  # seconds of a minute before its burst
 CONNECTIONS = 64
-TICK = 0.01  # seconds
-CLICKS = 0.25  # of all hits
+TICK_SECONDS = 0.01  # seconds
+CLICK_SHARE = 0.25  # of all hits
 AGENTS = [
     f"Mozilla/5.0 (X11; Linux x86_64; rv:{v}.0) Gecko/20100101 Thunderbird/{v}.0"
     for v in range(60, 140)
@@ -49,7 +49,7 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         answers = (self.buffer + data).split(b"\r\n\r\n")
-        # Bodies follow their heads: what is behind the last blank line may not be whole yet.
+        # Bodies follow their heads: bytes after the last blank line may be incomplete.
         self.buffer = answers.pop()
         now = time.perf_counter()
         for answer in answers:
@@ -62,7 +62,7 @@ class Connection(asyncio.Protocol):
 
 
 class Load:
-    """Of the minute so far: `times` in seconds; of all minutes: what was wrong, and totals."""
+    """For the current minute `times` in seconds; for all minutes errors and totals."""
 
     def __init__(self, data_dir: Path) -> None:
         self.tokens = Tokens(with_secrets(load(data_dir=data_dir)).secret_keys)
@@ -76,17 +76,17 @@ class Load:
 
     def answered(self, due: float, now: float) -> None:
         self.by_second[int(now)] += 1
-        if (due - self.begun) % 60 < QUIET:
+        if (due - self.begun) % 60 < QUIET_SECONDS:
             self.times.append(now - due)
         else:
             self.burst = max(self.burst, now - due)
 
     def request(self) -> tuple[bytes, bytes]:
-        """One, and the status that its answer has."""
+        """Returns a request and the status of its answer."""
         message = self.tokens.message(
             MessageToken(os.urandom(16), self.key, random.getrandbits(64))
         )
-        click = random.random() < CLICKS
+        click = random.random() < CLICK_SHARE
         self.clicks += click
         self.opens += not click
         path = f"/c/{message}/{self.link}" if click else f"/o/{message}.gif"
@@ -103,21 +103,21 @@ class Load:
         self.begun = time.perf_counter()
         for minute in range(minutes):
             sent = 0.5  # rounds
-            for tick in range(round(60 / TICK)):
-                due = self.begun + minute * 60 + tick * TICK
+            for tick in range(round(60 / TICK_SECONDS)):
+                due = self.begun + minute * 60 + tick * TICK_SECONDS
                 await asyncio.sleep(max(0.0, due - time.perf_counter()))
-                burst = QUIET <= tick * TICK < QUIET + BURST_SECONDS
-                before, sent = int(sent), sent + (BURST if burst else steady) * TICK
+                burst = QUIET_SECONDS <= tick * TICK_SECONDS < QUIET_SECONDS + BURST_SECONDS
+                before, sent = int(sent), sent + (BURST if burst else steady) * TICK_SECONDS
                 for number in range(before, int(sent)):
                     request, status = self.request()
                     connection = pool[number % CONNECTIONS]
                     connection.waiting.append((due, status))
                     connection.transport.write(request)
-            self.tell(minute, int(sent), sum(len(one.waiting) for one in pool))
+            self.tell(minute, int(sent), sum(len(connection.waiting) for connection in pool))
         end = time.perf_counter() + 300
-        while any(one.waiting for one in pool) and time.perf_counter() < end:
+        while any(connection.waiting for connection in pool) and time.perf_counter() < end:
             await asyncio.sleep(0.1)
-        self.tell(minutes, 0, sum(len(one.waiting) for one in pool))
+        self.tell(minutes, 0, sum(len(connection.waiting) for connection in pool))
 
     def tell(self, minute: int, sent: int, waiting: int) -> None:
         times = sorted(self.times) or [0.0]

@@ -1,4 +1,4 @@
-"""A person whom every part of a service has met, and a search for them in every byte it keeps."""
+"""Creates a person in every part of a service, and searches for them in every byte it keeps."""
 
 import json
 import os
@@ -47,7 +47,7 @@ ENV = {
 
 
 def meet(service: Service, address: str, visitor: str, agent: str) -> None:
-    """Mail of every kind to an address, and hits on all of it."""
+    """Send mail of every kind to an email address, with hits on all of it."""
     urls: list[str] = []
     own: dict[str, Any] = (
         {
@@ -96,17 +96,17 @@ def everything(
     service: Service,
     there: Receiver,
     failing: Receiver,
-    gone: Receiver,
+    removed: Receiver,
     *,
     followed_up: bool = True,
 ) -> None:
-    """The person, and somebody else, in all that a service keeps.
+    """Put the person, and another, into everything that a service keeps.
 
-    Follow-ups wait five seconds: do without them where they matter little.
+    Follow-ups wait five seconds: leave them out where they matter little.
     """
-    failing.default, gone.default = 500, 410
-    hooks = [webhook(service, one.url) for one in (there, failing, gone)]
-    followed = {"name": "Thank", "webhook_id": hooks[0], "when": "clicked"}
+    failing.default, removed.default = 500, 410
+    webhook_ids = [webhook(service, entry.url) for entry in (there, failing, removed)]
+    followed = {"name": "Thank", "webhook_id": webhook_ids[0], "when": "clicked"}
     assert service.client.post("/v1/followups", json=followed).status_code == 200
     for person in (
         (OTHER, "198.51.100.9", AGENT.replace(" canaryagent", "")),
@@ -114,7 +114,7 @@ def everything(
     ):
         meet(service, *person)
     personal = f'<body><a href="https://example.com/?m={quote(ADDRESS)}">{ADDRESS}</a></body>'
-    named = {  # full URLs: else the address would be masked in URL and label
+    named = {  # full URLs: else URL and label would be masked
         "id": "personal",
         "name": "Personal",
         "subject": f"For {ADDRESS}",
@@ -124,15 +124,15 @@ def everything(
     hit(service, tracked_urls(answer["html"]), VISITOR, AGENT)
     unsubscribe = re.search(r"<([^>]+)>", answer["headers"]["List-Unsubscribe"])
     assert unsubscribe
-    left = service.client.post(
+    response = service.client.post(
         paths([unsubscribe[1]])[0],
         data={"List-Unsubscribe": "One-Click"},
         headers={"x-forwarded-for": VISITOR, "user-agent": AGENT},
     )
-    assert left.status_code == 200
+    assert response.status_code == 200
     service.drained()
     states = {"delivered", "waiting", "dead"}
-    service.wait_for(lambda: states <= {one["state"] for one in deliveries(service)}, "states")
+    service.wait_for(lambda: states <= {entry["state"] for entry in deliveries(service)}, "states")
     if followed_up:
         service.wait_for(lambda: any("followup" in e["type"] for e in there.events()), "follow-up")
     _damaged(service)
@@ -144,14 +144,16 @@ def everything(
 
 
 def deliveries(service: Service) -> list[dict[str, Any]]:
-    found = []
-    for hook in service.get("/v1/webhooks")["webhooks"]:
-        found += service.get(f"/v1/webhooks/{hook['id']}/deliveries", limit=500)["deliveries"]
-    return found
+    entries = []
+    for webhook_of in service.get("/v1/webhooks")["webhooks"]:
+        entries += service.get(f"/v1/webhooks/{webhook_of['id']}/deliveries", limit=500)[
+            "deliveries"
+        ]
+    return entries
 
 
 def _damaged(service: Service) -> None:
-    """A segment with a line that is no record, as a bad disk makes it: it is kept as .bad."""
+    """Add a journal segment with an invalid line, as after a disk error: it is kept as .bad."""
     segment = service.data_dir / "journal" / f"{uuid.UUID(bytes=new_id())}.seg"
     whole = '{"record":"newsletter","at":1,"workspace":"default","newsletter":1,"id":"kept"}'
     torn = f'{{"record":"hit","kind":"open","recipient":12,"address":"{VISITOR}","of":"{ADDRESS}"'
@@ -162,29 +164,29 @@ def _damaged(service: Service) -> None:
 
 
 def figures(service: Service) -> dict[str, Any]:
-    """All that the API says of the newsletter that both were sent, whenever it is asked."""
+    """Returns all figures in the API about the newsletter that both got, the same at any time."""
     here = "/v1/newsletters/canary"
-    found = {name: service.get(f"{here}/{name}") for name in ("stats", "links", "agents")}
-    found["timeline"] = service.get(f"{here}/timeline", to=LATER, step="minute")
-    found["all"] = service.get("/v1/newsletters")
-    for one in found["all"]["newsletters"]:
-        one.pop("subject")  # the one place of a newsletter that named the person
-    return found
+    answers = {name: service.get(f"{here}/{name}") for name in ("stats", "links", "agents")}
+    answers["timeline"] = service.get(f"{here}/timeline", to=LATER, step="minute")
+    answers["all"] = service.get("/v1/newsletters")
+    for newsletter in answers["all"]["newsletters"]:
+        newsletter.pop("subject")  # the only place of a newsletter that named the person
+    return answers
 
 
 @dataclass
 class Search:
-    """Every byte of a folder, as it lies there and unpacked."""
+    """Searches every byte of a folder, both raw and unpacked."""
 
     folder: Path
     needles: tuple[str, ...] = NEEDLES
     found: set[tuple[str, str]] = field(default_factory=set)
 
     def run(self) -> set[tuple[str, str]]:
-        """(file, needle) for each file that holds one."""
-        for folder, _, names in os.walk(self.folder):  # passes over folders that vanish
+        """Returns (file, needle) for each file that contains one."""
+        for folder, _, names in os.walk(self.folder):  # ignores folders that vanish
             for name in names:
-                with suppress(FileNotFoundError):  # merged away; what it became is looked at too
+                with suppress(FileNotFoundError):  # merged away; the merged file is searched too
                     self._look(Path(folder, name))
         return self.found
 
@@ -208,7 +210,7 @@ class Search:
 
 
 def blocks(content: bytes) -> Iterator[bytes]:
-    """A ClickHouse column file, unpacked: checksum, method, sizes, data, and the next."""
+    """Yields a ClickHouse column file unpacked: checksum, method, sizes, data, and the next."""
     at = 0
     while at + 25 <= len(content):
         method = content[at + 16]

@@ -1,4 +1,4 @@
-"""Two tenants of one service, each with something of everything, and all the ways to ask for it."""
+"""Creates two tenants of one service, each with data of every kind, and all requests for it."""
 
 import http.client
 import json
@@ -23,33 +23,33 @@ from app.web.dashboard.forms import SESSION, csrf
 from tests.support.hit_load import PERSON
 from tests.support.service import Service, paths, tracked_urls
 
-# What is made anew each time it is asked for, or is a stream, or is not there yet.
+# Paths that are created at each request, are streams, or do not exist yet.
 MOVING = ("/stream", "/export", "/report", "/timeline", "{erasure_id}")
 OPENED: list[httpx2.Client] = []
 
 
 def shell(service: Service, *words: str) -> str:
-    """What a command says about the service's data folder, while the service runs."""
+    """Returns a command's output on the service's data folder, while the service runs."""
     done = CliRunner().invoke(cli, [*words, "--data-dir", str(service.data_dir)])
     assert done.exit_code == 0, done.output
     return done.stdout.strip()
 
 
 def opened(service: Service, **headers: str) -> httpx2.Client:
-    """One that `close` closes."""
+    """Returns a client that `close` closes."""
     client = httpx2.Client(base_url=service.url, headers=headers, trust_env=False, timeout=60)
     OPENED.append(client)
     return client
 
 
 def close() -> None:
-    """At the end of a file of tests."""
+    """Close all clients, at the end of a file of tests."""
     while OPENED:
         OPENED.pop().close()
 
 
 def asked(service: Service, method: str, path: str, headers: dict[str, str]) -> int:
-    """The status alone: a stream would never end."""
+    """Returns the status alone: a stream would never end."""
     connection = http.client.HTTPConnection("127.0.0.1", service.port, timeout=60)
     with closing(connection):
         connection.request(method, path, headers=headers)
@@ -58,8 +58,8 @@ def asked(service: Service, method: str, path: str, headers: dict[str, str]) -> 
 
 
 def streamed(client: httpx2.Client, path: str, query: dict[str, Any]) -> str:
-    """What a stream tells within its first second."""
-    port, told = client.base_url.port or 0, b""
+    """Returns what a stream sends within its first second."""
+    port, received = client.base_url.port or 0, b""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=1)
     cookies = "; ".join(f"{name}={value}" for name, value in client.cookies.items())
     headers = {"authorization": client.headers.get("authorization", ""), "cookie": cookies}
@@ -67,8 +67,8 @@ def streamed(client: httpx2.Client, path: str, query: dict[str, Any]) -> str:
         connection.request("GET", f"{path}?{urlencode(query)}", headers=headers)
         with connection.getresponse() as answer:
             while part := _part(answer):
-                told += part
-    return told.decode()
+                received += part
+    return received.decode()
 
 
 def _part(answer: http.client.HTTPResponse) -> bytes:
@@ -79,7 +79,7 @@ def _part(answer: http.client.HTTPResponse) -> bytes:
 
 
 def visitor(service: Service, role: str = "admin", workspace: str = "default") -> httpx2.Client:
-    """Somebody new who has logged in by a link."""
+    """Returns a client of a new user, logged in by a link."""
     name = f"{role} of {workspace}"
     link = shell(service, "users", "add", name, "--role", role, "--workspace", workspace)
     client = opened(service)
@@ -88,12 +88,12 @@ def visitor(service: Service, role: str = "admin", workspace: str = "default") -
 
 
 def post(client: httpx2.Client, path: str, **fields: str) -> httpx2.Response:
-    """A form of this session."""
+    """Send a form of this session."""
     return client.post(path, data={"csrf": csrf(client.cookies[SESSION]), **fields})
 
 
 class Tenant:
-    """`name-id-*` is what others may ask for, `name-secret-*` what only this one may be told."""
+    """A tenant: others may ask for `name-id-*`, and only this one may see `name-secret-*`."""
 
     def __init__(self, service: Service, name: str) -> None:
         self.service, self.name, self.secret = service, name, f"{name}-secret"
@@ -143,14 +143,14 @@ class Tenant:
         }
         self.ask("POST", f"/v1/newsletters/{self.newsletter}/experiment", split)
         self.ask("POST", f"{template}?variant={secret}-a", {"html": html, "name": f"{secret}-name"})
-        hook = self.ask(
+        webhook = self.ask(
             "POST",
             "/v1/webhooks",
             {"url": f"https://{secret}.example/", "types": ["followup.due"]},
         ).json()
         rule = {
             "name": f"{secret}-rule",
-            "webhook_id": hook["id"],
+            "webhook_id": webhook["id"],
             "when": "not_opened",
             "after_hours": 720,
         }
@@ -166,7 +166,7 @@ class Tenant:
         return {
             "newsletter_id": self.newsletter,
             "recipient": self.recipient,
-            "webhook_id": hook["id"],
+            "webhook_id": webhook["id"],
             "followup_id": follow["id"],
             "name": f"{self.name}-id-segment",
             "key_id": key_id[0],
@@ -176,24 +176,24 @@ class Tenant:
         }
 
     def ask(self, method: str, path: str, body: Any = None, **query: Any) -> httpx2.Response:
-        """One request that must be answered."""
+        """Send one request that must succeed."""
         answer = self.api.request(method, path, json=body, params=query)
         assert answer.status_code < 300, f"{method} {path}: {answer.text}"
         return answer
 
     def view(self) -> dict[str, Any]:
-        """All that the API tells this tenant of its own."""
-        found = {}
+        """Returns all that the API shows this tenant of its own data."""
+        answers = {}
         for method, path in operations(self.service):
             if method == "GET" and not path.endswith(MOVING):
                 answer = self.api.get(filled(path, self.ids), params=queries(path, self))
                 assert answer.status_code == 200, f"{path}: {answer.text}"
-                found[path] = answer.text
-        return found
+                answers[path] = answer.text
+        return answers
 
 
 def operations(service: Service) -> Iterator[tuple[str, str]]:
-    """Method and path of all that the API's own description has."""
+    """Yields method and path of every operation in the API's own description."""
     document = service.client.get("/openapi.json").json()
     for path, methods in document["paths"].items():
         for method in methods:
@@ -201,12 +201,12 @@ def operations(service: Service) -> Iterator[tuple[str, str]]:
 
 
 def filled(path: str, ids: dict[str, str]) -> str:
-    """A path with somebody's ids in it; one that this does not know fails."""
+    """Returns a path with some ids in it; an unknown path fails."""
     return re.sub(r"\{(\w+)(?::\w+)?\}", lambda name: quote(ids[name[1]], safe=""), path)
 
 
 def queries(path: str, of: Tenant) -> dict[str, Any]:
-    """What a GET needs, or may ask for, beside its path."""
+    """Returns the query parameters that a GET needs or may have."""
     if path.endswith("/suppressions/check"):
         return {"recipient": of.recipient, "newsletter": of.newsletter}
     if path.endswith("/consent"):
@@ -221,7 +221,7 @@ def queries(path: str, of: Tenant) -> dict[str, Any]:
 
 
 def pages(folder: Path) -> list[tuple[str, str]]:
-    """Method and path of every page that the application's own table has."""
+    """Returns method and path of every page in the application's own table."""
     settings = with_secrets(load(data_dir=folder, public_url="http://x"))
     table = Mailwake(settings).starlette.routes
     return [
@@ -233,7 +233,7 @@ def pages(folder: Path) -> list[tuple[str, str]]:
 
 
 def text(answer: httpx2.Response) -> str:
-    """What stands in an answer, JSON's escapes resolved."""
+    """Returns the text of an answer, with JSON's escapes resolved."""
     try:
         return json.dumps(answer.json(), ensure_ascii=False)
     except ValueError:

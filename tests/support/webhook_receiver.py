@@ -1,4 +1,4 @@
-"""A real webhook receiver on a loopback port, with faults on demand, in threads of its own."""
+"""Runs a real webhook receiver on a loopback port, with faults on demand, in its own threads."""
 
 import json
 import socket
@@ -15,8 +15,10 @@ from standardwebhooks import Webhook
 
 
 class Receiver:
-    """`answers` are given to the next requests, then 204. Each is a status, a pair of status and
-    headers, or one of drip, endless, reset."""
+    """Requests received; `answers` are sent to the next requests, then 204.
+
+    Each is a status, a pair of status and headers, or one of drip, endless, reset.
+    """
 
     def __init__(self) -> None:
         self.requests: list[tuple[float, dict[str, str], bytes]] = []
@@ -28,21 +30,21 @@ class Receiver:
         return [json.loads(body) for _, _, body in self.requests]
 
     def verified(self, secret: str) -> list[Any]:
-        """What the vendor-neutral library makes of every request; raises where one is forged."""
+        """Verify every request with the vendor-neutral library; raises if one is forged."""
         return [Webhook(secret).verify(body, headers) for _, headers, body in self.requests]
 
 
 @contextmanager
 def receiver(tls: ssl.SSLContext | None = None) -> Iterator[Receiver]:
-    """Until the block ends."""
-    found = Receiver()
+    """Run until the block ends."""
+    received = Receiver()
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["content-length"]))
             headers = {name.lower(): value for name, value in self.headers.items()}
-            found.requests.append((time.time(), headers, body))
-            self._answer(found.answers.pop(0) if found.answers else found.default)
+            received.requests.append((time.time(), headers, body))
+            self._answer(received.answers.pop(0) if received.answers else received.default)
 
         def _answer(self, answer: Any) -> None:
             if answer == "reset":
@@ -80,11 +82,11 @@ def receiver(tls: ssl.SSLContext | None = None) -> Iterator[Receiver]:
     server.daemon_threads = True
     if tls:
         server.socket = tls.wrap_socket(server.socket, server_side=True)
-    found.url = f"http{'s' if tls else ''}://127.0.0.1:{server.server_port}/hook"
+    received.url = f"http{'s' if tls else ''}://127.0.0.1:{server.server_port}/hook"
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     try:
-        yield found
+        yield received
     finally:
         server.shutdown()
         server.server_close()

@@ -1,4 +1,4 @@
-"""`python -m tests.support.standin` is the stand-in's process."""
+"""Runs the stand-in: `python -m tests.support.standin`."""
 
 import argparse
 import asyncio

@@ -1,4 +1,4 @@
-"""ClickHouse's HTTP protocol, and the faults that are switched by the control port."""
+"""Serves ClickHouse's HTTP protocol, with faults switched by the control port."""
 
 import asyncio
 import contextlib
@@ -30,7 +30,7 @@ else:
 
 Codec = tuple[Callable[[bytes], bytes], Callable[[bytes], bytes]]
 CODECS: dict[str, Codec] = {"zstd": (zstd.compress, zstd.decompress)}  # most preferred first
-with contextlib.suppress(ImportError):  # the client does not bring it to Python 3.14
+with contextlib.suppress(ImportError):  # the client does not install it on Python 3.14
     import lz4.frame  # type: ignore[import-untyped]
 
     CODECS["lz4"] = (lz4.frame.compress, lz4.frame.decompress)
@@ -131,7 +131,7 @@ class Endpoint:
     async def _interfere(
         self, request: Request, fault: Fault, statement: Statement | None
     ) -> Response | None:
-        """What the fault does before execution; an answer ends the request. Raises ServerError."""
+        """Apply the fault before execution; an answer ends the request. Raises ServerError."""
         match fault.kind:
             case "hang":
                 while (await request.receive())["type"] != "http.disconnect":
@@ -162,7 +162,7 @@ class Endpoint:
     async def _reset(self, request: Request) -> Response:
         assert request.client
         self.data.reset((request.client.host, request.client.port))
-        await asyncio.sleep(0)  # the connection is now lost, so what is returned goes nowhere
+        await asyncio.sleep(0)  # the connection is now lost, so the return value is unused
         return Response()
 
     def _authenticate(self, request: Request) -> None:
@@ -175,8 +175,8 @@ class Endpoint:
             ways["Authorization HTTP header"] = _basic(authorization)
         params = request.query_params
         if "user" in params or "password" in params:
-            given = params.get("user", "default"), params.get("password", "")
-            ways["authentication via parameters"] = given
+            credentials = params.get("user", "default"), params.get("password", "")
+            ways["authentication via parameters"] = credentials
         if len(ways) > 1:
             first, second, *_ = ways
             message = f"it is not allowed to use {first} and {second} simultaneously"
@@ -202,7 +202,7 @@ def _denied(user: str) -> ServerError:
 
 
 async def _read(request: Request) -> Statement:
-    """The statement is the query parameter, a line end and the body. Raises ServerError."""
+    """Returns the statement: the query parameter, a line end and the body. Raises ServerError."""
     params = dict(request.query_params)
     if "1" in (params.get("compress"), params.get("decompress")):
         message = "ClickHouse's own block compression is not supported by the stand-in"

@@ -1,4 +1,4 @@
-"""Statements on chDB."""
+"""Executes statements on chDB."""
 
 import re
 from pathlib import Path
@@ -35,9 +35,9 @@ class Engine:
 
     def __init__(self, path: Path) -> None:
         self.path = str(path.resolve())
-        self._keeper = self._open()  # the engine lives as long as a handle is open
-        found = self._keeper.query("SELECT version(), timezone()", "TSV").bytes()
-        self.version, self.timezone = found.decode().strip().split("\t")
+        self._keeper = self._open()  # the engine exists as long as a handle is open
+        row = self._keeper.query("SELECT version(), timezone()", "TSV").bytes()
+        self.version, self.timezone = row.decode().strip().split("\t")
         self.log: list[Executed] = []
 
     def close(self) -> None:
@@ -47,7 +47,7 @@ class Engine:
         return chdb.connect(self.path)  # type: ignore[no-untyped-call]
 
     def execute(self, statement: Statement) -> Outcome:
-        """Blocking. Raises ServerError."""
+        """Execute a statement. Blocking. Raises ServerError."""
         rows = code = 0
         handle = self._open()
         try:
@@ -98,12 +98,12 @@ class Engine:
         )
         if statement.kind != "select":
             return Outcome(result.bytes(), None, result.rows_written(), summary)
-        chosen = match[1] if (match := _FORMAT.search(sql)) else statement.format
-        return Outcome(result.bytes(), chosen, result.rows_read(), summary)
+        output_format = match[1] if (match := _FORMAT.search(sql)) else statement.format
+        return Outcome(result.bytes(), output_format, result.rows_read(), summary)
 
 
 def _summary(seconds: float, **counts: int) -> dict[str, str]:
-    """X-ClickHouse-Summary: every number is a string there."""
+    """Returns X-ClickHouse-Summary, in which every number is a string."""
     return {name: str(count) for name, count in {**_ZERO, **counts}.items()} | {
         "elapsed_ns": str(int(seconds * 1e9))
     }

@@ -1,4 +1,4 @@
-"""What can go wrong with a server, on demand."""
+"""Defines the faults of a server that tests can switch on."""
 
 from typing import Literal
 
@@ -9,8 +9,8 @@ from tests.support.standin.statements import StatementKind
 FaultKind = Literal[
     "down",  # connections are refused, and those that are open are reset
     "hang",  # accepted and never answered
-    "reset_before",  # reset before the statement was executed
-    "reset_after_commit",  # reset after the statement was executed
+    "reset_before",  # reset before the statement is executed
+    "reset_after_commit",  # reset after the statement is executed
     "status_503",  # as from a load balancer: no ClickHouse header, not executed
     "slow",  # executed after `ms`
     "too_many_parts",  # 252, inserts only
@@ -20,9 +20,9 @@ FaultKind = Literal[
 
 
 class Fault(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What goes wrong, for how many requests (None: until cleared) and for which statements.
+    """A fault, for how many requests (None: until cleared) and for which statements.
 
-    Without `match`, every request is hit that can be, /ping among them where it fits.
+    Without `match`, it applies to every request that it can, /ping included.
     """
 
     kind: FaultKind

@@ -1,4 +1,4 @@
-"""A port that refuses and resets connections when told to."""
+"""Serves on a port that refuses and resets connections on command."""
 
 import asyncio
 import socket
@@ -23,15 +23,15 @@ class Listener:
         config = uvicorn.Config(self._app, http="httptools", lifespan="off", log_config=None)
         config.timeout_graceful_shutdown = 1
         self._server = uvicorn.Server(config)
-        # Not serve(): it would take the signals, which main() below handles.
+        # Not serve(): it would handle the signals, which main() below does.
         self._task = asyncio.create_task(self._server._serve([self._socket]))
         while not self._server.started:
             if self._task.done():
-                self._task.result()  # raises what went wrong
+                self._task.result()  # raises the task's error
             await asyncio.sleep(0)
 
     async def down(self) -> None:
-        """Refuse connections from now on and reset those that are open; the port stays ours."""
+        """Refuse new connections and reset open ones; the port stays reserved."""
         if self._task is None:
             return
         for server in self._server.servers:
@@ -54,8 +54,8 @@ class Listener:
 
 
 def _bound(port: int) -> socket.socket:
-    """Bound but not listening: the system refuses connections, and nobody else gets the port."""
-    # asyncio sets TCP_NODELAY only where the protocol is named: else each answer waits 40 ms.
+    """Returns a socket that does not listen: connections are refused, and the port is reserved."""
+    # asyncio sets TCP_NODELAY only if it knows the protocol: else each answer waits 40 ms.
     bound = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     bound.bind(("127.0.0.1", port))

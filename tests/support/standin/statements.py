@@ -1,4 +1,4 @@
-"""What a client asks for, what became of it, and ClickHouse's errors with their HTTP status."""
+"""Defines a client's statements, their outcomes, and ClickHouse's errors with HTTP statuses."""
 
 import re
 from collections.abc import Mapping
@@ -34,7 +34,7 @@ query database default_format user password query_id session_id session_timeout 
 quota_key role buffer_size wait_end_of_query compress decompress client_protocol_version
 stacktrace close_session
 """
-# Parameters that the HTTP layer keeps to itself; every other one is a setting of the engine.
+# Parameters of the HTTP layer; every other one is a setting of the engine.
 TRANSPORT = frozenset(_TRANSPORT.split())
 
 _BLANK = rb"(?:\s|--[^\n]*\n|/\*.*?\*/)*"
@@ -48,7 +48,7 @@ StatementKind = Literal["insert", "select", "command"]
 class Executed(msgspec.Struct, frozen=True):
     """A statement that reached the engine, in the order in which they ended.
 
-    `rows` are those given back, or written with those of materialized views (a repeat that
+    `rows` are those returned, or written with those of materialized views (a repeat that
     de-duplication drops counts too, as it does in X-ClickHouse-Summary). `code` is 0 or the error.
     """
 
@@ -64,7 +64,7 @@ class ServerError(Exception):
     """An error of ClickHouse: its code and its text, `Code: N. DB::Exception: ... (NAME)`."""
 
     def __init__(self, text: str) -> None:
-        # What chDB and its Python layer put in front is not the server's.
+        # The prefix of chDB and its Python layer, which the server does not send.
         super().__init__(text[max(text.find("Code: "), 0) :])
         self.code = int(match[1]) if (match := re.search(r"Code: (\d+)\.", text)) else 1002
         names = re.findall(r"\(([A-Z][A-Z0-9_]+)\)", text)
