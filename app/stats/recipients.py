@@ -7,6 +7,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from app.model.errors import NotFoundError
+from app.model.numbers import read_int
 from app.model.verdicts import HUMAN, MACHINE
 from app.stats.filters import FilterError, Filters
 from app.stats.queries import Queries, utc
@@ -47,11 +48,10 @@ def _cursor(filters: Filters) -> tuple[int, int, str]:
         return (0 if filters.by == "address" else 2**62), 0, ""
     figure, _, rest = filters.after.partition(":")
     key, _, address = rest.partition(":")
-    for number, below in ((figure, 2**63), (key, 2**64)):
-        plain = number.isascii() and number.isdigit() and len(number) <= 20
-        if not plain or int(number) >= below:
-            raise FilterError("after", "must be a page's own")
-    return int(figure), int(key), address
+    figure_number, key_number = read_int(figure, high=2**63 - 1), read_int(key)
+    if figure_number is None or key_number is None:
+        raise FilterError("after", "must be a page's own")
+    return figure_number, key_number, address
 
 
 def recipient(queries: Queries, key: int, filters: Filters) -> dict[str, Any]:

@@ -15,12 +15,9 @@ from starlette.responses import Response, StreamingResponse
 from app import __version__, threads
 from app.auth.api_keys import Key, Keys, Scope
 from app.experiments.variants import VariantError
-from app.model.errors import NotFoundError
+from app.model.errors import NotFoundError, explain
 from app.rewriting.html_scanner import RewriteError
-from app.schemas.problem import (
-    Problem,
-    explain,
-)
+from app.schemas.problem import Problem
 from app.web.context import (
     WorkspaceContext,
 )
