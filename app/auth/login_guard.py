@@ -1,5 +1,6 @@
 """Patience with wrong passwords: whoever gave too many must wait, whichever process is asked."""
 
+import asyncio
 import ipaddress
 import time
 from hashlib import sha256
@@ -8,6 +9,7 @@ from typing import Any
 from sqlalchemy import Engine, delete, select
 from sqlalchemy.dialects.sqlite import insert
 
+from app.auth.users import LONGEST_NAME, User, Users
 from app.storage.tables import login_failures
 
 FREE_TRIES = 5  # wrong passwords from one address before it must wait
@@ -77,3 +79,34 @@ def neighbourhood(address: str) -> str:
     if isinstance(parsed, ipaddress.IPv4Address):
         return str(parsed)
     return str(parsed.ipv4_mapped or ipaddress.ip_network((parsed, 64), strict=False))
+
+
+CONCURRENT_CHECKS = 2  # passwords checked at a time: each takes 64 MiB
+
+
+MAX_PASSWORD_CHARS = 1024  # characters that are looked at
+
+
+class LoginGuard:
+    """Of one process; wrong passwords are counted for all."""
+
+    def __init__(self, users: Users, throttle: LoginThrottle) -> None:
+        self._users, self._throttle = users, throttle
+        self._checking = asyncio.Semaphore(CONCURRENT_CHECKS)
+
+    async def check(self, name: str, password: str, address: str) -> User | None:
+        """Who it is, None where name and password do not match. Raises ThrottledError."""
+        name = name[: LONGEST_NAME + 1]  # so that what is remembered is small
+        async with self._checking:
+            return await asyncio.to_thread(
+                self._check, name, password[:MAX_PASSWORD_CHARS], address
+            )
+
+    def _check(self, name: str, password: str, address: str) -> User | None:
+        self._throttle.check(address, name)
+        user = self._users.by_password(name, password)
+        if user is None:
+            self._throttle.wrong(address, name)
+        else:
+            self._throttle.right(address, name)
+        return user

@@ -136,7 +136,14 @@ class Users:
             _hasher.verify(row.password if row and row.password else against, password)
         except (Argon2Error, InvalidHashError):
             return None
-        return _user(row) if row and row.password else None
+        if not row or not row.password:
+            return None
+        if _hasher.check_needs_rehash(row.password):  # the library's costs have changed
+            with self._engine.begin() as connection:
+                same = users.c.name == name, users.c.password == row.password
+                new = _hasher.hash(password)
+                connection.execute(update(users).where(*same).values(password=new))
+        return _user(row)
 
     def new_code(self, name: str) -> str:
         """A code for one login within CODE_SECONDS."""

@@ -1,6 +1,7 @@
 """`mailwake backup` and `mailwake restore`."""
 
 import shutil
+import sqlite3
 import sys
 import tempfile
 import time
@@ -12,12 +13,25 @@ from urllib.parse import urlsplit
 
 import typer
 
+from app.cli import service_client
 from app.cli.common import errors, fail, option, settings_of
+from app.cli.service_client import AskError
+from app.events.feed import Feed
 from app.files import locked
+from app.ingest.corrections import Corrections
+from app.ingest.loader import Loader
+from app.ingest.networks import Networks, NetworksError
+from app.ops import backup as archives
+from app.ops import snapshot
+from app.ops.backup import BackupError
 from app.settings.load import (
     load,
 )
-from app.settings.settings import SettingsError
+from app.settings.settings import Settings, SettingsError
+from app.storage.clickhouse import StorageError
+from app.storage.state_db import open_state
+
+FAILURES = (AskError, BackupError, StorageError, NetworksError, OSError, sqlite3.Error)
 
 
 def backup(
@@ -39,9 +53,6 @@ def backup(
 
     It holds secrets and addresses; only the owner of the file can read it.
     """
-    from app.cli import backing_up  # noqa: PLC0415  (chDB loads slowly)
-    from app.ops import backup  # noqa: PLC0415  (chDB loads slowly)
-
     chosen = settings_of(data_dir=data_dir, clickhouse_dsn=clickhouse_dsn, port=port)
     if clickhouse and chosen.clickhouse_dsn == "chdb":
         raise fail("--clickhouse: needs a ClickHouse server; embedded tables are in the file")
@@ -52,9 +63,9 @@ def backup(
         raise fail(f"{path} is in {chosen.data_dir}: the next backup would hold this one")
     try:
         with _folder(chosen.data_dir) as folder:
-            backing_up.take(chosen, folder, clickhouse)
-            manifest = backup.pack(chosen, folder, sys.stdout.buffer if target == "-" else path)
-    except backing_up.FAILURES as error:
+            _take_snapshot(chosen, folder, clickhouse)
+            manifest = archives.pack(chosen, folder, sys.stdout.buffer if target == "-" else path)
+    except FAILURES as error:
         raise fail(str(error)) from None
     size = "" if target == "-" else f", {path.stat().st_size:,} bytes"
     _say(f"{target}: {len(manifest.files):,} files{size}, secrets among them")
@@ -113,3 +124,21 @@ def _folder(data_dir: Path) -> Iterator[Path]:
             yield folder
         finally:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _take_snapshot(settings: Settings, folder: Path, destination: str = "") -> None:
+    """Fill `folder`, which is empty and in DATA_DIR. Raises one of FAILURES."""
+    with service_client.service(settings) as client:
+        if client:
+            # It can only be told a folder that somebody with access to DATA_DIR has made.
+            answer = client.post("/v1/snapshot", json={"folder": folder.name}, timeout=None)
+            if answer.status_code != 200:
+                raise AskError(f"the service answered {answer.status_code}: {answer.text}")
+            return
+    with service_client.storage(settings) as storage:
+        journal = settings.data_dir / "journal"
+        networks = Networks(settings.asn_file, settings.country_file)
+        feed = Feed(open_state(settings.data_dir))
+        loader = Loader(journal, storage, networks, feed, settings.recipient_key)
+        corrections = Corrections(journal, storage, networks, feed)
+        snapshot.take(settings, storage, loader, corrections, folder, destination)

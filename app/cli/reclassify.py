@@ -2,21 +2,63 @@
 
 from collections.abc import Iterator
 from datetime import datetime
+from pathlib import Path
+from typing import Annotated
 
 import httpx2
 import msgspec
+import typer
+from rich.progress import Progress as ProgressBar
+from rich.progress import TextColumn
 
-from app.cli import service_client
+from app.auth.workspaces import DEFAULT
+from app.cli import (
+    service_client,
+)
+from app.cli.common import Workspace, errors, fail, option, settings_of, utc
 from app.cli.service_client import AskError
 from app.events.feed import Feed
 from app.ingest.corrections import Corrections, Progress, span
-from app.ingest.networks import Networks
+from app.ingest.networks import Networks, NetworksError
 from app.schemas.reclassify import ReclassifyIn, ReclassifyOut
 from app.settings.settings import Settings
+from app.storage.clickhouse import StorageError
 from app.storage.state_db import open_state
 
 
-def steps(
+def reclassify(
+    start: Annotated[
+        datetime | None, typer.Option("--from", help="UTC; the first hit when left out.")
+    ] = None,
+    end: Annotated[
+        datetime | None, typer.Option("--to", help="UTC; five minutes ago when left out.")
+    ] = None,
+    workspace: Workspace = DEFAULT,
+    data_dir: Annotated[Path | None, option("data_dir")] = None,
+    clickhouse_dsn: Annotated[str | None, option("clickhouse_dsn")] = None,
+    port: Annotated[int | None, option("port")] = None,
+) -> None:
+    """Recompute the stored verdicts by the newest rules; safe to stop and to repeat.
+
+    With embedded chDB a running service does the work; without one, this process.
+    """
+    chosen = settings_of(data_dir=data_dir, clickhouse_dsn=clickhouse_dsn, port=port)
+    if start and end and start > end:
+        raise fail("--from: must not be later than --to")
+    columns = (*ProgressBar.get_default_columns(), TextColumn("{task.fields[changed]:,} changed"))
+    try:
+        with ProgressBar(*columns, console=errors) as bar:
+            task = bar.add_task("Reclassifying", total=None, changed=0)
+            last = None
+            for last in _steps(chosen, workspace, utc(start), utc(end)):
+                bar.update(task, total=last.total, completed=last.done, changed=last.changed)
+    except (AskError, StorageError, NetworksError) as error:
+        raise fail(str(error)) from None
+    if last:
+        typer.echo(f"{last.done:,} hits looked at, {last.changed:,} verdicts changed")
+
+
+def _steps(
     settings: Settings, workspace: str, start: datetime | None, end: datetime | None
 ) -> Iterator[Progress]:
     """Progress until all is done. Raises AskError, StorageError or NetworksError."""

@@ -3,25 +3,66 @@
 import asyncio
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
 from urllib.parse import quote
 
 import msgspec
+import typer
 
-from app.cli import service_client
+from app.auth.workspaces import DEFAULT
+from app.cli import (
+    service_client,
+)
+from app.cli.common import Workspace, fail, option, settings_of
 from app.model.errors import NotFoundError
 from app.ops.scheduled_reports import SendError, send
 from app.schemas.problem import Problem
 from app.settings.settings import PREFIX, Settings
 from app.stats.filters import FilterError, Filters
 from app.stats.queries import Queries
-from app.web.views import report
+from app.storage.clickhouse import StorageError
+from app.web.views import report as reports
 
 
 class ReportError(Exception):
     """No report; the message says why."""
 
 
-def html(settings: Settings, workspace: str, newsletter_id: str, period: str) -> str:
+def report(
+    newsletter: Annotated[str, typer.Argument(help="The newsletter's id.")],
+    period: Annotated[
+        str, typer.Option(help="Messages sent in: all, 24h, 7d, 30d, 90d or 365d.")
+    ] = "all",
+    out: Annotated[str, typer.Option(help="File to write, - for standard output.")] = "-",
+    to: Annotated[
+        list[str] | None, typer.Option(help="Mail it there instead, by MAILWAKE_SMARTHOST.")
+    ] = None,
+    workspace: Workspace = DEFAULT,
+    data_dir: Annotated[Path | None, option("data_dir")] = None,
+    clickhouse_dsn: Annotated[str | None, option("clickhouse_dsn")] = None,
+    port: Annotated[int | None, option("port")] = None,
+) -> None:
+    """A newsletter's report: an HTML document to print, or mailed.
+
+    With embedded chDB a running service is asked; without one, this process reads.
+    """
+    chosen = settings_of(data_dir=data_dir, clickhouse_dsn=clickhouse_dsn, port=port)
+    try:
+        if to:
+            _mail(chosen, workspace, newsletter, period, to)
+            typer.echo(f"mailed to {', '.join(to)}")
+            return
+        document = _html(chosen, workspace, newsletter, period)
+        if out == "-":
+            typer.echo(document)
+        else:
+            Path(out).write_text(document, encoding="utf-8")
+    except (ReportError, StorageError, OSError) as error:
+        raise fail(str(error)) from None
+
+
+def _html(settings: Settings, workspace: str, newsletter_id: str, period: str) -> str:
     """The report as a document. Raises ReportError or StorageError."""
     try:
         chosen = Filters.read({"period": period}).period
@@ -37,23 +78,23 @@ def html(settings: Settings, workspace: str, newsletter_id: str, period: str) ->
                     raise ReportError(problem.detail or problem.title)
                 return answer.text
         with service_client.storage(settings) as storage:
-            return report.html(
-                report.figures(Queries(storage, workspace), newsletter_id, chosen), ""
+            return reports.html(
+                reports.figures(Queries(storage, workspace), newsletter_id, chosen), ""
             )
     except (service_client.AskError, NotFoundError) as error:
         raise ReportError(str(error)) from None
 
 
-def mail(
+def _mail(
     settings: Settings, workspace: str, newsletter_id: str, period: str, to: Sequence[str]
 ) -> None:
     """Mail the report. Raises ReportError or StorageError."""
     for name in ("smarthost", "report_from"):
         if not getattr(settings, name):
             raise ReportError(f"{PREFIX}{name.upper()}: is needed to mail a report")
-    document = html(settings, workspace, newsletter_id, period)
+    document = _html(settings, workspace, newsletter_id, period)
     now = datetime.now(UTC).isoformat()
-    message = report.message_of(
+    message = reports.message_of(
         document,
         f"{newsletter_id}: report",
         "The report is in HTML.\n",

@@ -24,9 +24,7 @@ def service(settings: Settings, workspace: str = DEFAULT) -> Iterator[httpx2.Cli
     if settings.clickhouse_dsn != "chdb":
         yield None
         return
-    host = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else settings.host  # noqa: S104
-    host = f"[{host}]" if ":" in host else host
-    url = f"http://{host}:{settings.port}"
+    url = settings.local_url()
 
     def pass_on(request: httpx2.Request) -> httpx2.Request:
         request.headers["authorization"] = f"Bearer {local_token(settings, workspace)}"

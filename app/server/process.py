@@ -43,9 +43,7 @@ def with_public_url(chosen: Settings, port: int | None = None) -> Settings:
     """Where PUBLIC_URL is not set: the address that the service itself listens on."""
     if chosen.public_url:
         return chosen
-    host = "127.0.0.1" if chosen.host in ("0.0.0.0", "::") else chosen.host  # noqa: S104
-    host = f"[{host}]" if ":" in host else host
-    return chosen.model_copy(update={"public_url": f"http://{host}:{port or chosen.port}"})
+    return chosen.model_copy(update={"public_url": chosen.local_url(port)})
 
 
 def serve(console: Console, chosen: Settings, demo_speed: float = 0) -> None:

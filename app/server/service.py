@@ -16,8 +16,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Mount
 
 from app.auth.api_keys import Keys
-from app.auth.door import LoginGuard
-from app.auth.login_guard import LoginThrottle
+from app.auth.login_guard import LoginGuard, LoginThrottle
 from app.auth.sessions import Sessions
 from app.auth.users import Users
 from app.events import webhook_config
@@ -39,17 +38,18 @@ from app.storage.journal import Journal, JournalError
 from app.storage.newsletters import FOLDER, Newsletters
 from app.storage.state_db import open_state
 from app.tracking.middleware import TrackingMiddleware
-from app.tracking.recording_policy import refuser
+from app.tracking.recording_policy import keeper, refuser
 from app.tracking.unsubscribe import Unsubscribe
-from app.tracking.visitors import keeper
 from app.web.api import app, docs
 from app.web.dashboard.accounts import AccountPages
+from app.web.dashboard.followups import FollowUpPages
 from app.web.dashboard.forms import ForeignPostError
 from app.web.dashboard.live import Live
 from app.web.dashboard.login import LoginPages
 from app.web.dashboard.pages import Dashboard
 from app.web.dashboard.privacy import PrivacyPages
-from app.web.dashboard.webhooks import Actions
+from app.web.dashboard.segments import SegmentPages
+from app.web.dashboard.webhooks import WebhookPages
 from app.web.hosts import HostRouting
 from app.web.requests import RequestError
 
@@ -122,7 +122,9 @@ class Mailwake:
             *unsubscribe.routes,
             *LoginPages(dashboard, users, door).routes,
             *AccountPages(dashboard, users, self.keys, door).routes,
-            *Actions(dashboard).routes,
+            *FollowUpPages(dashboard).routes,
+            *WebhookPages(dashboard).routes,
+            *SegmentPages(dashboard).routes,
             *PrivacyPages(dashboard).routes,
             *dashboard.routes,
         ]

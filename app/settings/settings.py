@@ -316,6 +316,12 @@ class Settings(BaseSettings):
             )
         return self
 
+    def local_url(self, port: int | None = None) -> str:
+        """The URL at which this machine reaches the service, `port` where another was chosen."""
+        host = "127.0.0.1" if self.host in ("0.0.0.0", "::") else self.host  # noqa: S104
+        host = f"[{host}]" if ":" in host else host
+        return f"http://{host}:{port or self.port}"
+
     @property
     def console_url(self) -> str:
         """Where people and mailers find dashboard and API."""

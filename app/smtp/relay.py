@@ -1,12 +1,11 @@
 """One mail's way through the SMTP gateway: read, copied, sent on, and entered in the ledger."""
 
-import asyncio
 import hashlib
 import logging
 import re
 import time
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from math import inf
 from typing import NamedTuple, ParamSpec, TypeVar
 
@@ -15,11 +14,11 @@ from app.settings.settings import Settings
 from app.smtp.copies import SHARED, Copy, CopyMaker, Mail, Reason
 from app.smtp.upstream import Answer, SmarthostConnection, answer
 from app.storage.journal import JournalError
+from app.threads import offloaded
 
 log = logging.getLogger(__name__)
 P = ParamSpec("P")
 T = TypeVar("T")
-INLINE = 131_072  # bytes of a mail up to which it is rewritten at once
 REMEMBERED = 10_000  # copies
 FORGOTTEN_SECONDS = 86_400.0  # seconds
 TROUBLE = ("broken", "unproven", "field", "journal")  # reasons that somebody should hear of
@@ -52,7 +51,7 @@ class MailRelay:
         self, upstream: SmarthostConnection, envelope: Envelope, trace: bytes, content: bytes
     ) -> str:
         """The client's answer. The smarthost has taken MAIL and RCPT already."""
-        mail = await _offloaded(len(content), self._copies.read, content, envelope.sender)
+        mail = await offloaded(len(content), self._copies.read, content, envelope.sender)
         if mail.why == "signed" and self._settings.smtp_signed == "refuse":
             return await self.refuse(
                 upstream, "554 5.7.0 DKIM-signed mail is refused: sign it after this gateway"
@@ -132,7 +131,7 @@ class MailRelay:
         of = mail.stream
         writes = of is not None and self._outgoing.writes(of.newsletter.id, of.variant)
         size = inf if writes else len(mail.content)
-        copy = await _offloaded(size, self._copies.make, mail, recipient)
+        copy = await offloaded(size, self._copies.make, mail, recipient)
         if copy.prepared and 0 < upstream.capabilities.size < len(copy.content) + 1000:
             return await self._untouched(mail, "large")
         if copy.prepared and not copy.suppressed:
@@ -143,7 +142,7 @@ class MailRelay:
         return copy
 
     async def _untouched(self, mail: Mail, why: Reason, detail: str = "") -> Copy:
-        return await _offloaded(len(mail.content), self._copies.untouched, mail, why, detail)
+        return await offloaded(len(mail.content), self._copies.untouched, mail, why, detail)
 
     async def _count(self, copy: Copy, found: Answer) -> str:
         """What was sent is entered in the ledger once the smarthost has it.
@@ -214,10 +213,3 @@ async def _whole(
 def _key(sender: str, recipient: str, content: bytes) -> bytes:
     envelope = f"{sender}\0{recipient}\0".encode()
     return hashlib.sha256(envelope + content).digest()
-
-
-async def _offloaded(size: float, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Large mails in a thread: other clients and hits need not wait."""
-    if size > INLINE:
-        return await asyncio.to_thread(work, *args, **kwargs)
-    return work(*args, **kwargs)

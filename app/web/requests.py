@@ -1,6 +1,5 @@
 """What the API's endpoints share: parts of the service, the key check, bodies and errors."""
 
-import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from typing import ParamSpec, TypeVar
 from urllib.parse import unquote
@@ -13,7 +12,7 @@ from starlette.concurrency import iterate_in_threadpool, run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from app import __version__
+from app import __version__, threads
 from app.auth.api_keys import Key, Keys, Scope
 from app.experiments.variants import VariantError
 from app.model.errors import NotFoundError
@@ -28,7 +27,6 @@ from app.web.context import (
 
 P = ParamSpec("P")
 T = TypeVar("T")
-INLINE_BYTES = 65_536
 METADATA = "metadata."  # how parameters of a query begin that are a message's own data
 
 spec = SpecTree(
@@ -152,11 +150,9 @@ def invalid(error: Exception) -> RequestError:
 
 
 async def offloaded(size: float, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Large work in a thread, so that hits need not wait for it."""
+    """Rewrite a mail, a large one in a thread. Raises RequestError where it cannot be read."""
     try:
-        if size > INLINE_BYTES:
-            return await asyncio.to_thread(work, *args, **kwargs)
-        return work(*args, **kwargs)
+        return await threads.offloaded(size, work, *args, **kwargs)
     except RewriteError as error:
         raise RequestError(422, str(error), "html") from None
     except VariantError as error:

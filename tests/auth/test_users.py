@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import pytest
+from argon2 import PasswordHasher
 from sqlalchemy import Engine
 
 from app.auth import sessions as sessions_module
@@ -33,6 +34,26 @@ def test_passwords_are_hashed_by_argon2id(state: Engine, tmp_path: Path) -> None
         hashed = connection.exec_driver_sql("SELECT password FROM users").scalar_one()
     assert hashed.startswith("$argon2id$v=19$m=65536,t=3,p=4$")  # RFC 9106, section 4
     assert not any(PASSWORD.encode() in path.read_bytes() for path in tmp_path.iterdir())
+
+
+def test_a_login_renews_a_hash_of_other_costs(state: Engine) -> None:
+    users = Users(state)
+    users.add("ann", "default", "viewer")
+
+    def stored() -> str:
+        with state.connect() as connection:
+            return str(connection.exec_driver_sql("SELECT password FROM users").scalar_one())
+
+    old = PasswordHasher(time_cost=1, memory_cost=8192).hash(PASSWORD)
+    with state.begin() as connection:
+        connection.exec_driver_sql("UPDATE users SET password = ?", (old,))
+    assert users.by_password("ann", "a wrong password") is None
+    assert stored() == old
+    assert users.by_password("ann", PASSWORD)
+    renewed = stored()
+    assert renewed.startswith("$argon2id$v=19$m=65536,t=3,p=4$")
+    assert users.by_password("ann", PASSWORD)
+    assert stored() == renewed
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from app.model.tracking_modes import MODES, Mode, Modes
 from app.storage.journal import Journal
 from app.storage.journal_segments import sealed
 from app.tracking.middleware import GIF, TrackingMiddleware
-from app.tracking.recording_policy import refuser
+from app.tracking.recording_policy import refuser, truncated
 from app.tracking.tokens import (
     BadTokenError,
     LinkToken,
@@ -25,7 +25,6 @@ from app.tracking.tokens import (
     Tokens,
     read_damaged,
 )
-from app.tracking.visitors import truncated
 from tests.support.paths import ROOT
 
 TOKENS = Tokens(["secret-key-0123456789"])

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.tracking.visitors import keeper, truncated
+from app.tracking.recording_policy import keeper, truncated
 
 
 @given(st.ip_addresses(v=4))

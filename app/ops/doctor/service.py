@@ -44,10 +44,8 @@ def readiness(settings: Settings) -> Iterator[Finding]:
 
 def answer(settings: Settings) -> httpx2.Response | None:
     """Of /readyz; None where nothing listens."""
-    host = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else settings.host  # noqa: S104
-    host = f"[{host}]" if ":" in host else host
     try:
-        return httpx2.get(f"http://{host}:{settings.port}/readyz", timeout=10, trust_env=False)
+        return httpx2.get(f"{settings.local_url()}/readyz", timeout=10, trust_env=False)
     except httpx2.TransportError:
         return None
 

@@ -11,8 +11,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from app.auth.api_keys import SCOPES, KeyNameError, Keys
-from app.auth.door import LoginGuard
-from app.auth.login_guard import ThrottledError
+from app.auth.login_guard import LoginGuard, ThrottledError
 from app.auth.users import LONGEST, ROLES, SHORTEST, User, UserError, Users
 from app.model.errors import NotFoundError
 from app.web.dashboard.pages import Dashboard

@@ -9,8 +9,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from app.auth.door import LoginGuard
-from app.auth.login_guard import ThrottledError
+from app.auth.login_guard import LoginGuard, ThrottledError
 from app.auth.users import User, Users
 from app.ingest.user_agents import browser
 from app.web.dashboard.cookies import cookie, drop_cookie, set_cookie
