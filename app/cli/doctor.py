@@ -19,15 +19,15 @@ SIGNS = {"fine": ("fine ", "green"), "mind": ("mind ", "yellow"), "wrong": ("wro
 
 def doctor(
     as_json: Annotated[
-        bool, typer.Option("--json", help="One object a line, for programs.")
+        bool, typer.Option("--json", help="Print JSON, one object per line.")
     ] = False,
     data_dir: Annotated[Path | None, option("data_dir")] = None,
     clickhouse_dsn: Annotated[str | None, option("clickhouse_dsn")] = None,
     port: Annotated[int | None, option("port")] = None,
 ) -> None:
-    """Look settings, data folder, ClickHouse and the running service over; change nothing.
+    """Check settings, data folder, ClickHouse and the running service. Changes nothing.
 
-    Exits with 1 when something is wrong; what is only to be minded leaves it at 0.
+    Exits with 1 if there are errors, and with 0 if there are only warnings.
     """
     from app.ops.doctor.checks import examine  # noqa: PLC0415  (chDB loads slowly)
 

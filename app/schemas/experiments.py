@@ -58,11 +58,11 @@ class Plan(Struct, frozen=True, forbid_unknown_fields=True):
         """Raises ExperimentError; `now` is in seconds since 1970 UTC."""
         names = [share.variant for share in self.variants]
         if len(set(names)) < len(names):
-            raise ExperimentError("each variant must stand there once", "variants")
+            raise ExperimentError("each variant must be listed once", "variants")
         if (self.figure == "link") != bool(self.link):
-            raise ExperimentError("is needed for figure: link, and for no other", "link")
+            raise ExperimentError("is required with figure: link and not allowed otherwise", "link")
         if self.decide_at is None and self.decide_after_messages is None:
-            raise ExperimentError("or decide_after_messages is needed", "decide_at")
+            raise ExperimentError("or decide_after_messages is required", "decide_at")
         if self.decide_at is not None and not now < self.decide_at.timestamp() < now + 366 * 86_400:
             raise ExperimentError("must lie within the next 366 days", "decide_at")
 

@@ -167,7 +167,7 @@ def test_a_password_is_not_sent_in_the_clear(monkeypatch: pytest.MonkeyPatch) ->
     ("settings", "says"),
     [
         ({"smarthost": "http://x"}, "SMARTHOST: must be smtp"),
-        ({"report_to": "nobody"}, "REPORT_TO: 'nobody' is no mail address"),
+        ({"report_to": "nobody"}, "REPORT_TO: 'nobody' is not an email address"),
         ({"report_to": "a@b.example"}, "REPORT_TO: needs MAILWAKE_SMARTHOST"),
     ],
 )

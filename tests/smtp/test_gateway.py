@@ -553,7 +553,10 @@ def test_a_service_that_cannot_start_names_the_setting(tmp_path: Path) -> None:
         ({"MAILWAKE_SMTP_STREAMS": str(streams)}, "SMTP_STREAMS"),
         ({"MAILWAKE_SMTP_LISTEN": "25"}, "SMTP_LISTEN: must be host:port"),
         ({"MAILWAKE_SMTP_LISTEN": "203.0.113.9:2525"}, "SMTP_LISTEN: cannot listen on"),
-        ({"MAILWAKE_SMTP_CERT": str(streams)}, "SMTP_CERT and MAILWAKE_SMTP_KEY: need each other"),
+        (
+            {"MAILWAKE_SMTP_CERT": str(streams)},
+            "SMTP_CERT and MAILWAKE_SMTP_KEY: set both or neither",
+        ),
         ({"MAILWAKE_DKIM_DOMAIN": "x"}, "need each other"),
         ({"MAILWAKE_SMARTHOST": ""}, "SMARTHOST: the gateway needs it"),
     ):
