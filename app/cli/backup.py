@@ -52,7 +52,7 @@ def backup(
     clickhouse_dsn: Annotated[str | None, option("clickhouse_dsn")] = None,
     port: Annotated[int | None, option("port")] = None,
 ) -> None:
-    """Write everything that DATA_DIR is worth into one file, while the service runs.
+    """Back up everything of value in DATA_DIR to one file, while the service runs.
 
     It holds secrets and addresses; only the owner of the file can read it.
     """
@@ -98,7 +98,7 @@ def restore(
     data_dir: Annotated[Path | None, option("data_dir")] = None,
     clickhouse_dsn: Annotated[str | None, option("clickhouse_dsn")] = None,
 ) -> None:
-    """Fill an empty DATA_DIR from a backup: all of it, or nothing."""
+    """Restore a backup into an empty DATA_DIR, completely or not at all."""
     from app.ops.backup import BackupError, restore  # noqa: PLC0415
     from app.storage.clickhouse import StorageError  # noqa: PLC0415
 
@@ -141,7 +141,7 @@ def _take_snapshot(settings: Settings, folder: Path, destination: str = "") -> N
             # It can only be told a folder that somebody with access to DATA_DIR has made.
             answer = client.post("/v1/snapshot", json={"folder": folder.name}, timeout=None)
             if answer.status_code != 200:
-                raise AskError(f"the service answered {answer.status_code}: {answer.text}")
+                raise AskError(f"the service responded with {answer.status_code}: {answer.text}")
             return
     with service_client.storage(settings) as storage:
         journal = settings.data_dir / "journal"

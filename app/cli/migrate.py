@@ -24,7 +24,7 @@ def migrate(
     data_dir: Annotated[Path | None, option("data_dir")] = None,
     clickhouse_dsn: Annotated[str | None, option("clickhouse_dsn")] = None,
 ) -> None:
-    """Bring ClickHouse's tables and state.db up to date with this version.
+    """Update ClickHouse's tables and state.db to this version.
 
     Serving does it by itself unless MAILWAKE_AUTO_MIGRATE is off. Exits with 2 where it cannot be
     done; it may then be repeated. A database of a newer version is left alone.

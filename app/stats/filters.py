@@ -16,14 +16,14 @@ Sort = Literal["sent", "name", "messages", "opened", "clicked", "open_rate", "cl
 StepName = Literal["auto", "minute", "hour", "day"]
 By = Literal["clicked", "opened", "address"]
 
-SHOWN: Mapping[Show, str] = {"human": "People", "machine": "Machines", "all": "All hits"}
+SHOWN: Mapping[Show, str] = {"human": "People", "machine": "Bots", "all": "Everything"}
 PERIODS: Mapping[Period, str] = {
     "all": "All time",
     "24h": "24 hours",
     "7d": "7 days",
     "30d": "30 days",
     "90d": "90 days",
-    "365d": "A year",
+    "365d": "12 months",
 }
 STEPS: Mapping[StepName, int] = {"auto": 0, "minute": 60, "hour": 3600, "day": 86_400}  # seconds
 # Of one newsletter's hits. `link` is an id or a place, `url` a prefix, `path` a pattern with *,
@@ -155,7 +155,7 @@ def _read(name: str, text: str) -> Any:
         most = 65_535
         plain = text.isascii() and text.isdigit() and len(text) <= 5 and str(int(text)) == text
         if not plain or int(text) > most:
-            kind = "the id of a link" if name == "link" else f"a whole number from 0 to {most:,}"
+            kind = "the ID of a link" if name == "link" else f"a whole number from 0 to {most:,}"
             raise FilterError(name, f"must be {kind}")
     if len(text) > MAX_TEXT or "\0" in text:
         raise FilterError(name, f"must have at most {MAX_TEXT} characters, none of them NUL")

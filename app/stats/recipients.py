@@ -50,7 +50,7 @@ def _cursor(filters: Filters) -> tuple[int, int, str]:
     for number, below in ((figure, 2**63), (key, 2**64)):
         plain = number.isascii() and number.isdigit() and len(number) <= 20
         if not plain or int(number) >= below:
-            raise FilterError("after", "must be a page's own")
+            raise FilterError("after", "must be a value from this list's next link")
     return int(figure), int(key), address
 
 
