@@ -10,7 +10,7 @@ def explain(error: Exception) -> tuple[str, str]:
 
 
 class Problem(Struct, frozen=True, omit_defaults=True):
-    """An error as RFC 9457 says; `field` names what was wrong."""
+    """An error as in RFC 9457. `field` names the wrong field or parameter."""
 
     title: str
     status: int

@@ -67,7 +67,10 @@ class LineStream(Response):
         await send({"type": "http.response.body", "body": b""})
 
 
-TWO_TOKENS = "only opens or only clicks are aggregate, so pixel and links have different tokens: use the HTML"
+TWO_TOKENS = (
+    "only opens or only clicks are aggregate, so pixel and links have different tokens:"
+    " use the HTML"
+)
 MAX_NOTES_BYTES = 4_000  # of a header field; clients take 8,000 of all together
 MAX_NOTE_CHARS = 300
 TOO_LARGE = {"HTTP_413": Problem, "HTTP_422": Problem}

@@ -51,7 +51,8 @@ HEADERS = {
     "cache-control": "no-store",
 }
 AWAY = (
-    "The database is unavailable. Pixels and links keep working, and every open and click is stored."
+    "The database is unavailable. Pixels and links keep working, and every open and click is"
+    " stored."
     " Statistics update by themselves when it is back."
 )
 log = logging.getLogger(__name__)
