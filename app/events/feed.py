@@ -165,7 +165,7 @@ class Feed:
         except IntegrityError:
             return  # it was there already
         except SQLAlchemyError as error:
-            raise StateError(f"state.db cannot be written: {error}") from error
+            raise StateError(f"cannot write to state.db: {error}") from error
 
     def last(self) -> Cursor:
         """The end, for who wants only what comes from now on."""
@@ -207,7 +207,7 @@ class Feed:
         with self._engine.connect() as connection:
             at = connection.execute(ahead.where(feed.c.seq == cursor.seq)).first()
             if at and cursor.line > at.lines:
-                raise CursorError("is no cursor of this service")
+                raise CursorError("is not a cursor of this service")
             if at and cursor.line < at.lines:
                 return at
             row = connection.execute(ahead.where(feed.c.seq > cursor.seq)).first()
@@ -236,10 +236,12 @@ class Feed:
         if first is None:
             return  # all are too old, and nothing is missing as far as anybody can tell
         if cursor.seq > self.newest():
-            raise CursorError("is no cursor of this service")
+            raise CursorError("is not a cursor of this service")
         if cursor.seq < first - 1:
             days = int(KEPT // 86_400)
-            raise CursorError(f"is older than the {days} days that events are kept", gone=True)
+            raise CursorError(
+                f"is older than {days} days, the time for which events are kept", gone=True
+            )
 
 
 def put(connection: Connection, source: str, rows: bytes, now: float) -> None:

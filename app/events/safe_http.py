@@ -83,7 +83,7 @@ async def safe_post(
                     await _beginning(answer),
                 )
     except TimeoutError:
-        raise OutsideError(f"no answer in {seconds:g} seconds") from None
+        raise OutsideError(f"no response in {seconds:g} seconds") from None
     except (httpx2.HTTPError, httpx2.InvalidURL, OSError, ValueError) as error:
         raise OutsideError(f"{type(error).__name__}: {error}".rstrip(": ")) from None
 
@@ -99,7 +99,7 @@ def check(url: str) -> SplitResult:
     except ValueError:
         raise OutsideError("must be an http(s) URL in plain ASCII", refused=True) from None
     if parts.username is not None or parts.password is not None:
-        raise OutsideError("must carry no user and password", refused=True)
+        raise OutsideError("must not contain a user name or password", refused=True)
     return parts
 
 
@@ -143,13 +143,15 @@ async def _resolve(host: str, port: int, allowed: Sequence[Network]) -> Address:
                 _RESOLVERS, partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
             )
     except TimeoutError:
-        raise OutsideError(f"{host} was not resolved in {RESOLVE_SECONDS:g} seconds") from None
+        raise OutsideError(f"{host} could not be resolved in {RESOLVE_SECONDS:g} seconds") from None
     except OSError as error:
         raise OutsideError(f"{host} cannot be resolved: {error.strerror or error}") from None
     addresses = [ipaddress.ip_address(str(entry[4][0]).partition("%")[0]) for entry in found]
     for address in addresses:
         if not permitted(address, allowed):
-            raise OutsideError(f"{host} leads to {address}, which is not public", refused=True)
+            raise OutsideError(
+                f"{host} resolves to {address}, which is not a public IP address", refused=True
+            )
     return addresses[0]
 
 

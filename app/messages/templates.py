@@ -268,7 +268,9 @@ class TemplateStore:
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             return LineError(number, 422, *explain(error))
         if wanted.values and give == "token":
-            return LineError(number, 422, "values cannot be filled with return=token", "values")
+            return LineError(
+                number, 422, "merge field values cannot be combined with return=token", "values"
+            )
         newsletter = next(iter(templates.values())).newsletter
         try:
             if wanted.variant is not None:
@@ -280,7 +282,7 @@ class TemplateStore:
         if choice.holdout:  # it makes no message
             template = next(iter(templates.values()))
         if template is None:
-            what = f"variant {choice.name!r}" if choice.name else "messages without a variant"
+            what = f"variant {choice.name!r}" if choice.name else "messages that have no variant"
             return LineError(number, 422, f"there is no template for {what}", "variant")
         draft = self._outgoing.draft(
             newsletter, wanted.recipient, template.modes, choice=choice, data=OwnData.of(wanted)

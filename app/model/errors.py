@@ -20,10 +20,10 @@ class NotFoundError(LookupError):
 def explain(error: Exception) -> tuple[str, str]:
     """Returns the message and the field of a msgspec.ValidationError.
 
-    Its text is `Expected ... - at $.newsletter.id`, or `... - at key in $.utm` for a wrong key.
+    Its text ends in "- at `$.newsletter.id`", for a wrong key in "- at `key` in `$.utm`".
     """
     message, _, path = str(error).partition(" - at `")
-    return message, path.removeprefix("key in `").rstrip("`").removeprefix("$").lstrip(".")
+    return message, path.rstrip("`").rpartition("$")[2].lstrip(".")
 
 
 def field_error(error: Exception, field: str = "") -> FieldError:

@@ -10,7 +10,7 @@ from app.rewriting import smtp_lines, transfer_encodings
 from app.rewriting.smtp_lines import LINE_LIMIT
 from app.rewriting.transfer_encodings import Edit, Patch, TransferError
 
-_OTHER = "has another content"
+_OTHER = "has different content"
 
 
 class Change(NamedTuple):
@@ -92,7 +92,7 @@ def _content_flaw(message: bytes, change: Change, patch: Patch) -> str:
     position = patch.first
     for edit in patch.edits:
         if not position <= edit.start <= edit.end <= patch.last:
-            return "has an edit out of place"
+            return "has an edit in the wrong place"
         position = edit.end
     raw = message[patch.start : patch.end]
     content = transfer_encodings.applied(old, patch.edits, patch.first)
@@ -100,7 +100,7 @@ def _content_flaw(message: bytes, change: Change, patch: Patch) -> str:
         return "" if transfer_encodings.is_base64(patch.new, content, change.ending) else _OTHER
     try:
         if transfer_encodings.body(change.before, raw, change.ending).decoded != old:
-            return "has an edit elsewhere"
+            return "has an unexpected edit"
         lines = change.encoding == "quoted-printable" and patch.end < change.end
         if lines and not (raw.endswith(b"\n") and patch.new.endswith(b"\n")):
             return "joins two lines"

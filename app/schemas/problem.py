@@ -4,7 +4,7 @@ from msgspec import Struct
 
 
 class Problem(Struct, frozen=True, omit_defaults=True):
-    """An error as RFC 9457 says; `field` names what was wrong."""
+    """An error as in RFC 9457. `field` names the wrong field or parameter."""
 
     title: str
     status: int

@@ -9,13 +9,13 @@ Text = Annotated[str, Meta(max_length=200)]
 
 
 class Segment(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """All that is set must hold, of people's hits. Newsletters are given by their ids.
+    """Recipients who match all fields, by hits of people. Newsletters are named by their ID.
 
-    `newsletter`: was sent it; `opened` and `clicked`: did so in that newsletter; `not_opened` and
-    `not_clicked`: was sent it and did not. `clicked_tag` (one of these topics), `clicked_link` (its
-    id), `clicked_name`, `clicked_label`, `clicked_url` (a prefix), `clicked_host` (subdomains too)
-    and `clicked_path` (* stands for anything) say of what link there was a click. `since` bounds
-    what was done.
+    `newsletter`: was sent this newsletter. `opened`, `clicked`: opened or clicked it.
+    `not_opened`, `not_clicked`: was sent it but did not. `clicked_tag` (one of these topics),
+    `clicked_link` (ID), `clicked_name`, `clicked_label`, `clicked_url` (prefix), `clicked_host`
+    (and subdomains) and `clicked_path` (* matches anything): clicked such a link. `since`: counts
+    only opens and clicks since then.
     """
 
     newsletter: Text = ""
@@ -34,7 +34,7 @@ class Segment(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tru
 
 
 class SegmentLine(Struct, frozen=True):
-    """A recipient of a segment, with what it was sent."""
+    """A recipient of a segment, with the number of messages sent."""
 
     recipient: str
     messages: int
@@ -42,13 +42,13 @@ class SegmentLine(Struct, frozen=True):
 
 
 class SavedOut(Struct, frozen=True):
-    """A segment under its name."""
+    """A saved segment."""
 
     name: str
     segment: Segment
 
 
 class SavedList(Struct, frozen=True):
-    """All that are saved."""
+    """All saved segments."""
 
     segments: list[SavedOut]

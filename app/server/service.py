@@ -53,7 +53,7 @@ from app.web.dashboard.webhooks import WebhookPages
 from app.web.hosts import HostRouting
 from app.web.requests import RequestError
 
-FOREIGN = "It was sent from another site. Nothing was changed."
+FOREIGN = "The request came from another website. Nothing was changed."
 log = logging.getLogger(__name__)
 Handlers = dict[type[Exception], Callable[[Request, Exception], Response]]
 
@@ -224,13 +224,13 @@ async def _error_page(dashboard: Dashboard, request: Request, error: Exception) 
         return _http_error(request, error)
     with suppress(SQLAlchemyError):  # the bar on top then is that of somebody unknown
         await dashboard.load_session(request)
-    return dashboard.problem(request, error.status_code, error.detail, "Check the address.")
+    return dashboard.problem(request, error.status_code, error.detail, "Check the URL.")
 
 
 def _foreign_page(dashboard: Dashboard, request: Request, error: Exception) -> Response:
     if "text/html" not in request.headers.get("accept", ""):
         return _foreign_post(request, error)
-    return dashboard.problem(request, 403, "This form was not accepted", FOREIGN)
+    return dashboard.problem(request, 403, "Form not accepted", FOREIGN)
 
 
 def _cursor_error(_: Request, error: Exception) -> Response:
@@ -241,11 +241,11 @@ def _cursor_error(_: Request, error: Exception) -> Response:
 
 def _state_error(_: Request, error: Exception) -> Response:
     log.error("answered 503: %s", error)
-    return problem(503, "state.db is out of reach", "Try again in a moment.")
+    return problem(503, "state.db is unavailable", "Try again in a moment.")
 
 
 def _crashed(_: Request, __: Exception) -> Response:
-    return problem(500, "Internal error", "The service's log has the details.")
+    return problem(500, "Internal error", "See the service's log for details.")
 
 
 def _not_found(_: Request, error: Exception) -> Response:
@@ -260,7 +260,9 @@ def _field_error(_: Request, error: Exception) -> Response:
 
 def _storage_error(_: Request, error: Exception) -> Response:
     log.warning("answered 503: %s", error)
-    return problem(503, "ClickHouse is away", "Hits are kept meanwhile; try again in a moment.")
+    return problem(
+        503, "ClickHouse is unavailable", "Hits are still stored. Try again in a moment."
+    )
 
 
 def _foreign_post(_: Request, error: Exception) -> Response:
@@ -268,7 +270,7 @@ def _foreign_post(_: Request, error: Exception) -> Response:
 
 
 def _journal_error(_: Request, error: Exception) -> Response:
-    return problem(503, "Nothing can be recorded", str(error))
+    return problem(503, "Nothing can be stored", str(error))
 
 
 ERRORS: Handlers = {

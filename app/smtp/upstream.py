@@ -18,9 +18,9 @@ from app.smtp import smarthost
 LAST_ANSWER_SECONDS = (
     600.0  # seconds to wait for the answer to a whole mail (RFC 5321, section 4.5.3.2.6)
 )
-AWAY = "451 4.4.1 the smarthost cannot be reached, try again later"
+AWAY = "451 4.4.1 the smarthost is unavailable, try again later"
 GO_ON = 354
-UNSURE = "451 4.4.2 the smarthost did not say whether it took the mail, try again later"
+UNSURE = "451 4.4.2 the smarthost did not confirm that it accepted the mail, try again later"
 
 
 class Capabilities(NamedTuple):

@@ -19,14 +19,14 @@ Sort = Literal["sent", "name", "messages", "opened", "clicked", "open_rate", "cl
 StepName = Literal["auto", "minute", "hour", "day"]
 By = Literal["clicked", "opened", "address"]
 
-SHOWN: Mapping[Show, str] = {"human": "People", "machine": "Machines", "all": "All hits"}
+SHOWN: Mapping[Show, str] = {"human": "People", "machine": "Bots", "all": "Everything"}
 PERIODS: Mapping[Period, str] = {
     "all": "All time",
     "24h": "24 hours",
     "7d": "7 days",
     "30d": "30 days",
     "90d": "90 days",
-    "365d": "A year",
+    "365d": "12 months",
 }
 STEPS: Mapping[StepName, int] = {"auto": 0, "minute": 60, "hour": 3600, "day": 86_400}  # seconds
 # Of one newsletter's hits. `link` is an id or a place, `url` a prefix, `path` a pattern with *,
@@ -158,7 +158,7 @@ def _read(name: str, text: str) -> Any:
     if name == "link" and text and not _LINK_ID.fullmatch(text):
         position = read_int(text, high=MAX_POSITION)  # as in version 0.1
         if position is None or str(position) != text:
-            raise FilterError(name, "must be the id of a link")
+            raise FilterError(name, "must be the ID of a link")
     if len(text) > MAX_TEXT or "\0" in text:
         raise FilterError(name, f"must have at most {MAX_TEXT} characters, none of them NUL")
     return text

@@ -86,7 +86,7 @@ def message(queries: Queries, message_id: str) -> tuple[Row, list[Row]]:
     found = identity(message_id)
     rows = search(queries, Search(message=found), 1) if found else []
     if not rows:
-        raise NotFoundError("message_id", f"message {message_id[:100]!r} is unknown")
+        raise NotFoundError("message_id", f"there is no message {message_id[:100]!r}")
     hits = queries.run(
         "recipient_hits", newsletters=[rows[0]["newsletter"]], messages=[str(found)], limit=HITS
     )

@@ -147,7 +147,7 @@ class Queries:
         if not rows and self._stated and (known := self._stated.read(key)):
             return Newsletter(known.id, known.name[1], known.subject[1], known.tags[1])
         if not rows:
-            raise NotFoundError("newsletter_id", f"newsletter {newsletter_id!r} is unknown")
+            raise NotFoundError("newsletter_id", f"there is no newsletter {newsletter_id!r}")
         row = rows[0]
         return Newsletter(row["id"], row["name"], row["subject"], tuple(row["tags"]))
 
@@ -338,7 +338,7 @@ class Queries:
             if name == variant:
                 return str(number)
         if read_int(variant, high=MOST) is None:
-            raise FilterError("variant", "is no variant of this newsletter")
+            raise FilterError("variant", "is not a variant of this newsletter")
         return variant
 
     def names(self, newsletter: int) -> Mapping[int, str]:

@@ -50,7 +50,7 @@ def _cursor(filters: Filters) -> tuple[int, int, str]:
     key, _, address = rest.partition(":")
     figure_number, key_number = read_int(figure, high=2**63 - 1), read_int(key)
     if figure_number is None or key_number is None:
-        raise FilterError("after", "must be a page's own")
+        raise FilterError("after", "must be a value from this list's next link")
     return figure_number, key_number, address
 
 

@@ -229,7 +229,8 @@ class Storage:
             self.migrate()
         elif missing := self.missing():
             raise StorageError(
-                f"ClickHouse lacks {', '.join(missing)}: run `mailwake migrate`"
+                f"tables or columns are missing in ClickHouse ({', '.join(missing)}): run"
+                " `mailwake migrate`"
                 f" ({PREFIX}AUTO_MIGRATE is off)"
             )
 
@@ -248,7 +249,7 @@ class Storage:
                     if (shadow / store).is_dir():
                         (shadow / store).rename(folder / table)
                     elif rows:
-                        raise StorageError(f"chDB has frozen no part of {table}")
+                        raise StorageError(f"chDB froze no parts of {table}")
         finally:
             shutil.rmtree(shadow, ignore_errors=True)
 
@@ -363,5 +364,5 @@ def _told(error: Exception) -> str:
     text = (str(error).strip().splitlines() or [type(error).__name__])[0]
     if "HTTPConnectionPool" in text or "HTTPSConnectionPool" in text:
         reason = re.search(r"\[Errno \d+\] [\w ]+|[Rr]ead timed out|reset by peer", text)
-        text = f"no connection: {reason[0] if reason else 'the server did not answer'}"
+        text = f"no connection: {reason[0] if reason else 'the server did not respond'}"
     return text[:500]

@@ -43,7 +43,7 @@ spec = SpecTree(
             data=SecuritySchemeData(
                 type=SecureType.HTTP,
                 scheme="bearer",
-                description="An API key; the scope that each operation needs stands beside it.",
+                description="An API key. Each operation lists the scope that it requires.",
             ),
         )
     ],
@@ -79,7 +79,7 @@ def parts_of(request: Request, workspace: str) -> WorkspaceContext:
     """A workspace's parts. Raises RequestError where it is not known, or not yet."""
     parts: Mapping[str, WorkspaceContext] = request.app.state.parts
     if workspace not in parts:
-        raise RequestError(503, f"workspace {workspace!r} is not known here: try again in a moment")
+        raise RequestError(503, f"workspace {workspace!r} is not loaded yet: try again in a moment")
     return parts[workspace]
 
 
@@ -94,9 +94,11 @@ def key_of(request: Request, scope: Scope) -> Key:
     keys: Keys = request.app.state.keys
     key = keys.find(secret.strip()) if scheme.lower() == "bearer" else None
     if key is None:
-        raise RequestError(401, "send `Authorization: Bearer KEY` with a valid API key")
+        if scheme.lower() == "bearer" and secret.strip():
+            raise RequestError(401, "this API key is unknown or revoked")
+        raise RequestError(401, "no API key: send `Authorization: Bearer KEY`")
     if not key.may(scope):
-        raise RequestError(403, f"the key {key.name!r} lacks the scope {scope!r}")
+        raise RequestError(403, f"the API key {key.name!r} does not have the scope {scope!r}")
     return key
 
 
@@ -105,7 +107,7 @@ def newsletter_id_of(request: Request) -> str:
     try:
         return unquote(request.path_params["newsletter_id"], errors="strict")
     except UnicodeDecodeError:
-        raise NotFoundError("newsletter_id", "the newsletter's id is not UTF-8") from None
+        raise NotFoundError("newsletter_id", "the newsletter ID is not UTF-8") from None
 
 
 def recipient_of(request: Request) -> str:
@@ -118,7 +120,7 @@ def recipient_of(request: Request) -> str:
 
 async def body_of(request: Request, limit: int) -> bytes:
     """The whole body. Raises RequestError with 413 as soon as it passes `limit` bytes."""
-    too_large = RequestError(413, f"the body has more than {limit:,} bytes")
+    too_large = RequestError(413, f"the body must have at most {limit:,} bytes")
     if int(request.headers.get("content-length") or 0) > limit:
         raise too_large
     parts, size = [], 0
@@ -141,7 +143,7 @@ async def decoded(request: Request, type_: type[T], limit: int, empty: bytes = b
 def invalid(error: Exception) -> RequestError:
     """Of a body that is no JSON, or not of the shape that is asked for."""
     if not isinstance(error, msgspec.ValidationError):
-        return RequestError(400, f"the body is no valid JSON: {error}")
+        return RequestError(400, f"the body is not valid JSON: {error}")
     message, field = explain(error)
     return RequestError(422, message, field or "body")
 

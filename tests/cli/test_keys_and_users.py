@@ -75,7 +75,10 @@ def test_a_running_service_learns_of_users(service: Service) -> None:
     ("words", "says"),
     [
         (("keys", "add", ""), "name: must have 1 to 100 printable characters"),
-        (("keys", "add", "x", "--scope", "write"), "scopes: must be of rewrite, read, admin"),
+        (
+            ("keys", "add", "x", "--scope", "write"),
+            "scopes: must be one or more of rewrite, read, admin",
+        ),
         (("keys", "add", "x", "--workspace", "none"), "workspace: 'none' is unknown"),
         (("keys", "list", "--workspace", "none"), "workspace: 'none' is unknown"),
         (("keys", "revoke", "key_none"), "key 'key_none' is unknown, or revoked already"),

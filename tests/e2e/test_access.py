@@ -74,7 +74,7 @@ def test_who_is_invited_sets_a_password_and_comes_again(
     expect(nina).to_have_url(re.compile("/login$"))
     nina.goto("/tags")
     fill_in(nina, "nina", "another password")
-    expect(nina.get_by_role("alert")).to_have_text("Name and password do not match.")
+    expect(nina.get_by_role("alert")).to_have_text("Wrong name or password.")
     fill_in(nina, "nina", PASSWORD)
     expect(nina).to_have_url(re.compile("/tags$"))
     theirs.close()
@@ -130,7 +130,7 @@ def test_a_viewer_has_nothing_to_change(page: Page, service: Service) -> None:
         expect(page.get_by_role("link", name="Access", exact=True)).to_have_count(0)
         expect(page.locator(CHANGING)).to_have_count(0)
     page.goto("/access")
-    expect(page.get_by_role("heading", level=1)).to_have_text("Not for this user")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Permission denied")
 
 
 def test_what_is_shown_once_and_what_is_wrong_is_accessible_too(

@@ -124,7 +124,7 @@ def test_a_keyboard_reaches_everything_and_shows_where_it_is(
     login(page, filled)
     page.goto("/newsletters/accessible")
     page.keyboard.press("Tab")
-    expect(page.get_by_role("link", name="Skip to the figures")).to_be_focused()
+    expect(page.get_by_role("link", name="Skip to main content")).to_be_focused()
     reached = set()
     for _ in range(60):
         page.keyboard.press("Tab")

@@ -54,7 +54,7 @@ def test_a_webhook_is_made_tested_mended_and_removed(page: Page, hooked: Service
         page.reload()
         there.default = 204
         page.get_by_role("button", name="Switch on").click()
-        page.get_by_role("button", name="Send dead letters again").click()
+        page.get_by_role("button", name="Retry failed deliveries").click()
         expect(page.locator("#log")).to_contain_text("delivered")
         answer = hooked.rewrite("acted", MAIL, f"{XSS}@example.com")
         for path in paths(tracked_urls(answer["html"])):
@@ -77,7 +77,7 @@ def test_a_wrong_field_is_named_and_nothing_is_forgotten(page: Page) -> None:
     page.get_by_label("Address").fill("https://user:pass@example.com/")
     page.get_by_label("Only these newsletters").fill("spring")
     page.get_by_role("button", name="Add webhook").click()
-    expect(page.get_by_role("alert")).to_have_text("url: must carry no user and password")
+    expect(page.get_by_role("alert")).to_have_text("url: must not contain a user name or password")
     expect(page.get_by_label("Only these newsletters")).to_have_value("spring")
     page.evaluate(AXE.read_text())
     assert page.evaluate(RUN) == []
@@ -122,7 +122,7 @@ def test_a_person_is_exported_and_erased(page: Page, hooked: Service) -> None:
     page.goto("/newsletters/rights/recipients")
     page.get_by_role("link", name=who).click()
     with page.expect_download() as download:
-        page.get_by_role("link", name="Export all that is held").click()
+        page.get_by_role("link", name="Download all data").click()
     held = json.loads(download.value.path().read_text())
     assert (held["recipient"], len(held["messages"]), len(held["hits"])) == (who, 1, 2)
     page.get_by_role("link", name="Erase").click()
@@ -157,7 +157,7 @@ def test_a_segment_is_shown_and_exported(page: Page, hooked: Service) -> None:
     page.goto("/")
     page.get_by_role("link", name="Segments").click()
     page.get_by_label("Clicked a link").fill("acted")
-    page.get_by_label("Was sent newsletter (id)").fill("segmented")
+    page.get_by_label("Was sent newsletter (ID)").fill("segmented")
     page.get_by_role("button", name="Show recipients").click()
     expect(page.locator("tbody tr")).to_have_count(1)
     expect(page.locator("tbody")).to_contain_text("=ann@example.com")
@@ -172,7 +172,7 @@ def test_a_segment_is_shown_and_exported(page: Page, hooked: Service) -> None:
     page.evaluate(AXE.read_text())
     assert page.evaluate(RUN) == []
     page.get_by_label("Name of the segment").fill("Boot lovers")
-    page.get_by_role("button", name="Forget that name").click()
+    page.get_by_role("button", name="Delete saved segment").click()
     expect(page.get_by_role("link", name="Boot lovers")).to_have_count(0)
     page.goto("/segments?not_clicked=segmented&since=2020-01-01")
     expect(page.locator("tbody")).to_contain_text("bob@example.com")

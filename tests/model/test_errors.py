@@ -15,7 +15,7 @@ MAIL = {"newsletter": {"id": "n"}, "recipient": "a@example.com", "html": ""}
     ("change", "field"),
     [
         ({"newsletter": {"id": 1}}, "newsletter.id"),
-        ({"newsletter": {"id": "n", "tags": ["a", 1]}}, "newsletter.tags[...]"),
+        ({"newsletter": {"id": "n", "tags": ["a", 1]}}, "newsletter.tags[1]"),
         ({"utm": {"a b": "1"}}, "utm"),
         ({"metadata": {"a": 1}}, "metadata[...]"),
         ({"recipients": 1}, ""),

@@ -59,7 +59,7 @@ def test_a_report_tells_the_figures_of_its_period(queries: Queries) -> None:
         stats = queries.stats(NAME, {"period": period})
         assert (stats.messages, stats.opens.human.unique) == (sent, opened)
         text = report.text(page, "https://example.com/live")
-        assert f"Messages      {sent}\n" in text and f"Opened        {opened} (" in text
+        assert f"Sent          {sent}\n" in text and f"Opened        {opened} (" in text
         assert "       5  Boots & <i>tents" in text
         html = report.html(page, "https://example.com/live")
         assert f">{sent}</span>" in html
@@ -167,7 +167,7 @@ def test_a_password_is_not_sent_in_the_clear(monkeypatch: pytest.MonkeyPatch) ->
     ("settings", "says"),
     [
         ({"smarthost": "http://x"}, "SMARTHOST: must be smtp"),
-        ({"report_to": "nobody"}, "REPORT_TO: 'nobody' is no mail address"),
+        ({"report_to": "nobody"}, "REPORT_TO: 'nobody' is not an email address"),
         ({"report_to": "a@b.example"}, "REPORT_TO: needs MAILWAKE_SMARTHOST"),
     ],
 )

@@ -718,7 +718,7 @@ def test_amp_is_left_alone(sign: str) -> None:
     html = f'<!doctype html><html lang="en" {sign}><body><a href="http://x.example">x</a></body>'
     result = compiled(html)
     assert result.personalise(TOKEN) == html.encode()
-    assert result.notes == ("the document is AMP for email: left alone",)
+    assert result.notes == ("the document is AMP for email: left unchanged",)
     assert len(compiled(html.replace(sign, "title='amp4email'")).links) == 1
 
 

@@ -67,7 +67,7 @@ def test_http_targets_and_labels_with_two_targets() -> None:
     )
     assert of_links(html) == [
         "byte 9: a link leads to http, not https",
-        "bytes 9, 47: the label 'Boots' has 2 targets; data-track-name tells them apart",
+        "bytes 9, 47: the label 'Boots' has 2 targets; use data-track-name to tell them apart",
     ]
 
 

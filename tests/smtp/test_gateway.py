@@ -204,7 +204,7 @@ def test_copies_that_were_taken_do_not_go_out_again(between: GatewayProcess, box
     sent = mail("<body>Only once</body>")
     box.answers_to["later@mixed.example"] = "452 4.2.2 mailbox full"
     answer = between.send(sent, *people)
-    assert answer == "452 4.2.2 mailbox full (2 of 3 copies were taken)"
+    assert answer == "452 4.2.2 mailbox full (2 of 3 copies were accepted)"
     ledger = between.ledger()
     assert b"yes@mixed.example" in ledger and b"later@mixed.example" not in ledger
     box.answers_to.clear()
@@ -339,7 +339,7 @@ def test_extensions_are_those_of_the_smarthost(tmp_path: Path) -> None:
         client.ehlo()
         assert not client.has_extn("smtputf8") and client.has_extn("8bitmime")
         code, text = client.docmd("MAIL FROM:<a@b.example> SMTPUTF8")
-        assert (code, text) == (550, b"5.6.7 the smarthost takes no SMTPUTF8")
+        assert (code, text) == (550, b"5.6.7 the smarthost does not support SMTPUTF8")
 
 
 def test_addresses_beyond_ascii(between: GatewayProcess, box: Inbox) -> None:
@@ -553,9 +553,12 @@ def test_a_service_that_cannot_start_names_the_setting(tmp_path: Path) -> None:
         ({"MAILWAKE_SMTP_STREAMS": str(streams)}, "SMTP_STREAMS"),
         ({"MAILWAKE_SMTP_LISTEN": "25"}, "SMTP_LISTEN: must be host:port"),
         ({"MAILWAKE_SMTP_LISTEN": "203.0.113.9:2525"}, "SMTP_LISTEN: cannot listen on"),
-        ({"MAILWAKE_SMTP_CERT": str(streams)}, "SMTP_CERT and MAILWAKE_SMTP_KEY: need each other"),
+        (
+            {"MAILWAKE_SMTP_CERT": str(streams)},
+            "SMTP_CERT and MAILWAKE_SMTP_KEY: set both or neither",
+        ),
         ({"MAILWAKE_DKIM_DOMAIN": "x"}, "need each other"),
-        ({"MAILWAKE_SMARTHOST": ""}, "SMARTHOST: the gateway needs it"),
+        ({"MAILWAKE_SMARTHOST": ""}, "SMARTHOST: is required for the SMTP gateway"),
     ):
         with pytest.raises(AssertionError, match=re.escape(says)):
             _start(tmp_path, env)

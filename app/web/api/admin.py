@@ -32,10 +32,10 @@ from app.web.requests import ADMIN, PROBLEMS, RequestError, authorized, decoded,
     security=ADMIN,
 )
 async def reclassify(request: Request) -> Response:
-    """Recompute stored verdicts by the newest rules; answers progress as NDJSON.
+    """Classify stored hits again with the current rules; returns progress as NDJSON.
 
-    May be cut off at any line and asked for again. A last line with `error` tells that ClickHouse
-    went away.
+    Safe to interrupt and to repeat. A last line with `error` means that ClickHouse became
+    unavailable.
     """
     api = authorized(request, "admin")
     wanted = await decoded(request, ReclassifyIn, 4096, b"{}")

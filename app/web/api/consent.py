@@ -46,7 +46,7 @@ _CHANGES = {
     security=REWRITE,
 )
 async def consent(request: Request) -> Response:
-    """What ?recipient= has withdrawn from."""
+    """Return the consent that ?recipient= has withdrawn."""
     api = authorized(request, "rewrite")
     try:
         given = msgspec.convert({"recipient": request.query_params.get("recipient", "")}, ConsentIn)
@@ -57,9 +57,9 @@ async def consent(request: Request) -> Response:
 
 @spec.validate(json=ConsentIn, resp=Responses(**_CHANGES), skip_validation=True, security=REWRITE)
 async def withdraw(request: Request) -> Response:
-    """From now on nothing of the recipient counts, in mail that was sent before either.
+    """Withdraw consent: nothing is counted any more, including for messages already sent.
 
-    `axes` are opens, clicks or both; without newsletter_id it holds for all newsletters.
+    `axes` are opens, clicks or both. Without newsletter_id it applies to all newsletters.
     Idempotent.
     """
     api = authorized(request, "rewrite")
@@ -70,9 +70,9 @@ async def withdraw(request: Request) -> Response:
 
 @spec.validate(json=ConsentIn, resp=Responses(**_CHANGES), skip_validation=True, security=REWRITE)
 async def restore(request: Request) -> Response:
-    """Take that withdrawal back (the recipient consents anew); idempotent.
+    """Restore consent after the recipient has given it again. Idempotent.
 
-    One for all newsletters and one for a single one stand apart.
+    A withdrawal for all newsletters and one for a single newsletter are independent.
     """
     api = authorized(request, "rewrite")
     wanted = await _wanted(request)
@@ -90,7 +90,7 @@ ROUTES: Sequence[Route] = (
 async def _wanted(request: Request) -> ConsentIn:
     wanted = await decoded(request, ConsentIn, 16_384)
     if not wanted.axes:
-        raise RequestError(422, "must name opens, clicks or both", "axes")
+        raise RequestError(422, "must contain opens, clicks or both", "axes")
     return wanted
 
 

@@ -38,11 +38,11 @@ _encode = msgspec.json.Encoder().encode
     skip_validation=True,
 )
 async def events(request: Request) -> Response:
-    """Events as NDJSON, oldest first, from ?after= on (a cursor; left out: the oldest kept).
+    """Return events as NDJSON, oldest first, after the cursor ?after= (default: all kept).
 
     ?newsletter=, ?type=, ?verdict=, ?link=, ?name=, ?label=, ?tag=, ?url= (prefix), ?host= and
-    ?path= (with *) may be repeated. Mailwake-Cursor goes on after the answer, also where it holds
-    nothing. Events are kept for 7 days (410 afterwards).
+    ?path= (with *) may be repeated. To continue, pass the response's Mailwake-Cursor header as
+    ?after=, even if there were no events. Events are kept for 7 days (then 410).
     """
     api = authorized(request)
     wanted, at = _wanted(request.query_params), _cursor(request.query_params.get("after", ""))
@@ -67,9 +67,9 @@ async def events(request: Request) -> Response:
     skip_validation=True,
 )
 async def stream(request: Request) -> Response:
-    """The same events as server-sent events, as they come; ids are cursors, names are types.
+    """Stream events as server-sent events. Their ids are cursors, their names are types.
 
-    Goes on after Last-Event-ID or ?after=, else begins with what comes next.
+    Continues after Last-Event-ID or ?after=, by default with the next event.
     """
     api = authorized(request)
     wanted = _wanted(request.query_params)
@@ -77,7 +77,7 @@ async def stream(request: Request) -> Response:
     at = _cursor(after) if after else await asyncio.to_thread(api.feed.last)
     await asyncio.to_thread(_read, api, wanted, at)  # a bad cursor is told before all else
     if api.news.streams >= STREAMS:
-        raise RequestError(503, f"{STREAMS:,} streams are open")
+        raise RequestError(503, f"there are already {STREAMS:,} open streams, the maximum")
     return EventSourceResponse(
         _follow(api, wanted, at), headers={"cache-control": "no-store"}, ping=15
     )
@@ -148,7 +148,7 @@ def _link(text: str) -> int | str:
     if identity.read_id(text) is not None:
         return text
     if not (text.isascii() and text.isdigit() and len(text) <= 5 and int(text) <= MAX_POSITION):
-        raise RequestError(422, "must be the id of a link", "link")
+        raise RequestError(422, "must be the ID of a link", "link")
     return int(text)
 
 

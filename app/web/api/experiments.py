@@ -54,9 +54,9 @@ CHANGED = {"HTTP_413": Problem, "HTTP_422": Problem}
     security=REWRITE,
 )
 async def start(request: Request) -> Response:
-    """Split the newsletter's recipients into variants from now on. One experiment a newsletter.
+    """Start an experiment: from now on recipients are split into variants.
 
-    When the answer comes, every process knows of it.
+    A newsletter has one experiment at most. It is in effect once this request has returned.
     """
     api, newsletter_id = authorized(request, "rewrite"), newsletter_id_of(request)
     try:
@@ -77,7 +77,7 @@ async def start(request: Request) -> Response:
 
 @spec.validate(resp=Responses(HTTP_200=ExperimentOut, **PROBLEMS), skip_validation=True)
 async def show(request: Request) -> Response:
-    """The newsletter's experiment: each variant's figures and, once that is due, the decision."""
+    """Return the newsletter's experiment: statistics by variant and, once due, the decision."""
     api, experiment = await _known(request, "read")
     return json(out(experiment, await asyncio.to_thread(current, api.queries, experiment)))
 
@@ -88,7 +88,7 @@ async def show(request: Request) -> Response:
     security=REWRITE,
 )
 async def end(request: Request) -> Response:
-    """Remove the experiment: recipients are split no more. Messages keep their variants."""
+    """Remove the experiment. Recipients are no longer split; messages keep their variants."""
     api, experiment = await _known(request, "rewrite")
     last = out(experiment, await asyncio.to_thread(current, api.queries, experiment))
     await asyncio.to_thread(api.experiments.remove, experiment.newsletter)
@@ -103,7 +103,7 @@ async def end(request: Request) -> Response:
     security=REWRITE,
 )
 async def assignments(request: Request) -> Response:
-    """Which variant each of up to 10,000 recipients gets. The same one always gets the same."""
+    """Return the variant of up to 10,000 recipients. A recipient's variant never changes."""
     api, experiment = await _known(request, "rewrite")
     wanted = await decoded(request, AssignmentsIn, MAX_ASSIGNMENTS_BYTES)
     return json(await asyncio.to_thread(_assigned, api, experiment, wanted.recipients))

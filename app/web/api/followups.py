@@ -29,7 +29,7 @@ CHANGED = {"HTTP_413": Problem, "HTTP_422": Problem}
 
 @spec.validate(resp=Responses(HTTP_200=FollowUpList, **PROBLEMS), skip_validation=True)
 async def followups(request: Request) -> Response:
-    """Every follow-up, the oldest first."""
+    """List follow-ups, oldest first."""
     api = authorized(request)
     found = await asyncio.to_thread(api.followups.all)
     return json(FollowUpList([out(one) for one in found]))
@@ -42,7 +42,7 @@ async def followups(request: Request) -> Response:
     security=ADMIN,
 )
 async def add(request: Request) -> Response:
-    """A new follow-up: of clicks from now on, or of messages whose time is over from now on."""
+    """Add a follow-up. It applies to clicks, and to waiting times that end, from now on."""
     api = authorized(request, "admin")
     wanted = await decoded(request, FollowUpIn, 65_536)
     one = await asyncio.to_thread(make, api.followups, api.webhooks, api.feed, wanted)
@@ -51,7 +51,7 @@ async def add(request: Request) -> Response:
 
 @spec.validate(resp=Responses(HTTP_200=FollowUpOut, **PROBLEMS), skip_validation=True)
 async def followup(request: Request) -> Response:
-    """One follow-up."""
+    """Return one follow-up."""
     _, one = await _known(request)
     return json(out(one))
 
@@ -60,7 +60,7 @@ async def followup(request: Request) -> Response:
     resp=Responses(HTTP_200=FollowUpOut, **PROBLEMS), skip_validation=True, security=ADMIN
 )
 async def remove(request: Request) -> Response:
-    """Take a follow-up off; it forgets whom it was for."""
+    """Remove a follow-up and its list of recipients it was sent for."""
     api, one = await _known(request, "admin")
     await asyncio.to_thread(api.followups.remove, one.id)
     return json(out(one))
@@ -88,7 +88,7 @@ async def _known(request: Request, scope: Scope = "read") -> tuple[WorkspaceCont
     followup_id = request.path_params["followup_id"]
     one = await asyncio.to_thread(api.followups.get, followup_id)
     if one is None:
-        raise NotFoundError("followup_id", f"follow-up {followup_id!r} is unknown")
+        raise NotFoundError("followup_id", f"there is no follow-up {followup_id!r}")
     return api, one
 
 

@@ -39,10 +39,10 @@ PAGING = ("limit", "after")
 
 
 class MessageRecord(Struct, frozen=True):
-    """A message of the ledger.
+    """A message in the ledger.
 
-    `recipient` is null, `metadata` empty and `rfc_message_id` null where no hit may lead to a
-    person, where they are not kept any more, and where the person was erased.
+    `recipient` and `rfc_message_id` are null and `metadata` is empty if the message is not
+    tracked by person, if its retention time is over, or if the person was erased.
     """
 
     message_id: str
@@ -56,14 +56,14 @@ class MessageRecord(Struct, frozen=True):
 
 
 class MessageList(Struct, frozen=True):
-    """Messages, the latest first; `next_after` is null at the end."""
+    """Messages, latest first. `next_after` is null on the last page."""
 
     messages: list[MessageRecord]
     next_after: str | None
 
 
 class MessageEvent(Struct, frozen=True):
-    """What came of a message, with its latest verdict; `link` is set for clicks only."""
+    """An event of a message, with its latest verdict. `link` is set for clicks only."""
 
     type: str
     occurred_at: datetime
@@ -77,7 +77,7 @@ class MessageEvent(Struct, frozen=True):
 
 
 class MessageHistory(Struct, frozen=True):
-    """A message and its latest 1,000 events, the earliest first."""
+    """A message and its latest 1,000 events, earliest first."""
 
     message: MessageRecord
     events: list[MessageEvent]
@@ -88,11 +88,11 @@ class MessageHistory(Struct, frozen=True):
     skip_validation=True,
 )
 async def messages(request: Request) -> Response:
-    """Messages by what is known of them, the latest first; all that is given must hold.
+    """Find messages, latest first. They must match all parameters.
 
     ?metadata.KEY= (repeatable with other keys), ?message_id= (ours or the Message-ID of RFC 5322),
-    ?rfc_message_id=, ?recipient=, ?newsletter_id=; one of them is needed. ?limit= (1 to 1,000),
-    ?after= goes on from `next_after`.
+    ?rfc_message_id=, ?recipient=, ?newsletter_id=; one of them is required. ?limit= (1 to 1,000),
+    ?after= (a `next_after`, for the next page).
     """
     api = authorized(request)
     wanted = _search(request, api.settings.recipient_key, api.queries.workspace)
@@ -101,7 +101,7 @@ async def messages(request: Request) -> Response:
         ledger.place(request.query_params["after"]) if "after" in request.query_params else Place()
     )
     if after is None:
-        raise RequestError(422, "must be a `next_after` of this service", "after")
+        raise RequestError(422, "must be a `next_after` returned by this service", "after")
     rows = await asyncio.to_thread(ledger.search, api.queries, wanted, limit + 1, after)
     shown = rows[:limit]
     following = None
@@ -113,7 +113,7 @@ async def messages(request: Request) -> Response:
 
 @spec.validate(resp=Responses(HTTP_200=MessageHistory, **PROBLEMS), skip_validation=True)
 async def message(request: Request) -> Response:
-    """One message and what came of it, by people and by machines."""
+    """Return one message and its events, by people and by bots."""
     api = authorized(request)
     message_id = unquote(request.path_params["message_id"])
     row, hits = await asyncio.to_thread(ledger.message, api.queries, message_id)
@@ -134,9 +134,9 @@ def _search(request: Request, secret: str, workspace: str) -> Search:
         if name.startswith(METADATA):
             key = name.removeprefix(METADATA)
             if metadata.setdefault(key, value) != value:
-                raise RequestError(422, "is given twice", name[:100])
+                raise RequestError(422, "must not be repeated", name[:100])
         elif name not in NAMES + PAGING:
-            raise RequestError(422, "is nothing that messages are found by", name[:100])
+            raise RequestError(422, "is not a known parameter", name[:100])
     for key, value in metadata.items():
         _valid({key: value}, Metadata, f"{METADATA}{key}"[:100])
     _valid(metadata, Metadata, "metadata")
@@ -153,9 +153,9 @@ def _search(request: Request, secret: str, workspace: str) -> Search:
     for name, value in theirs:
         _valid(value, RfcMessageId, name)
     if len({value.strip("<>") for _, value in theirs}) > 1:
-        raise RequestError(422, "is another one than `message_id`", "rfc_message_id")
+        raise RequestError(422, "differs from `message_id`", "rfc_message_id")
     if not given and not metadata:
-        raise RequestError(422, f"one of {', '.join(NAMES)}, metadata.KEY is needed", "query")
+        raise RequestError(422, f"one of {', '.join(NAMES)}, metadata.KEY is required", "query")
     recipient = given.get("recipient")
     return Search(
         given.get("newsletter_id", ""),

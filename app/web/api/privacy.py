@@ -39,7 +39,7 @@ HEADERS = {"cache-control": "no-store", **SUBJECT_FILE}
     resp=Responses(HTTP_200=SubjectOut, **PROBLEMS), skip_validation=True, security=ADMIN
 )
 async def export(request: Request) -> Response:
-    """All that is held about a recipient, as one JSON document that streams."""
+    """Export all data about a recipient as one JSON document."""
     api, address = authorized(request, "admin"), recipient_of(request)
     return await streamed(api.exports.of(address), "application/json", HEADERS)
 
@@ -57,10 +57,10 @@ async def export(request: Request) -> Response:
     security=ADMIN,
 )
 async def erase(request: Request) -> Response:
-    """Erase a recipient. 200 once no byte is left, 202 while that takes longer: then ask again.
+    """Erase a recipient's data. 200 once it is complete; 202 while it continues: ask again.
 
-    Every figure stays as it is; what the person was sent and did is nobody's from now on. It can
-    be asked for again at any time.
+    Totals stay the same; messages and hits can no longer be traced to a person. Safe to
+    repeat.
     """
     api = authorized(request, "admin")
     wanted = await decoded(request, ErasureIn, 4096)
@@ -74,14 +74,14 @@ async def erase(request: Request) -> Response:
     security=ADMIN,
 )
 async def erasure(request: Request) -> Response:
-    """How far an erasure has got: 200 once no byte is left, else 202."""
+    """Return the progress of an erasure: 200 once it is complete, else 202."""
     api = authorized(request, "admin")
     number = request.path_params["erasure_id"]
     found = None
     if number.isascii() and number.isdigit() and len(number) < 16:
         found = await asyncio.to_thread(api.erasures.get, int(number), api.queries.workspace)
     if found is None:
-        raise NotFoundError("erasure_id", f"erasure {number!r} is unknown")
+        raise NotFoundError("erasure_id", f"there is no erasure {number!r}")
     return _answer(found)
 
 

@@ -48,7 +48,7 @@ FIELDS = (*segments.NAMED, *segments.LINKED.values(), "since")
 
 @spec.validate(resp=Responses(HTTP_200=RecipientOut, **PROBLEMS), skip_validation=True)
 async def recipient(request: Request) -> Response:
-    """What one recipient was sent, did, and prefers; people's hits only."""
+    """Return a recipient's activity and preferences, from hits by people only."""
     api, address = authorized(request), recipient_of(request)
     key = api.recipient_key(address)
     found = await asyncio.to_thread(recipients.recipient, api.queries, key, Filters())
@@ -76,20 +76,20 @@ async def recipient(request: Request) -> Response:
     skip_validation=True,
 )
 async def segment(request: Request) -> Response:
-    """Recipients as NDJSON by what they did; all that is given must hold.
+    """Find recipients by what they did, as NDJSON. They must match all parameters.
 
-    ?newsletter= was sent it; ?opened=, ?clicked= did so in that newsletter; ?not_opened=,
-    ?not_clicked= was sent it and did not; ?clicked_tag= (repeatable: one of these topics),
-    ?clicked_link= (id), ?clicked_name=, ?clicked_label=, ?clicked_url= (prefix), ?clicked_host=
-    (subdomains too), ?clicked_path= (* stands for anything) clicked such a link; ?since= (RFC 3339)
-    bounds what was done.
+    ?newsletter= was sent this newsletter; ?opened=, ?clicked= opened or clicked it;
+    ?not_opened=, ?not_clicked= was sent it but did not; ?clicked_tag= (repeatable: any of these
+    topics), ?clicked_link= (ID), ?clicked_name=, ?clicked_label=, ?clicked_url= (prefix),
+    ?clicked_host= (and subdomains), ?clicked_path= (* matches anything) clicked such a link;
+    ?since= (RFC 3339) counts only opens and clicks since then.
     """
     api = authorized(request)
     query = request.query_params
     given: dict[str, object] = {name: query[name] for name in FIELDS if query.get(name)}
     given["clicked_tag"] = query.getlist("clicked_tag")
     if unknown := set(query) - {*FIELDS, "clicked_tag"}:
-        raise RequestError(422, "is no filter of segments", min(unknown))
+        raise RequestError(422, "is not a known parameter", min(unknown))
     try:
         wanted = msgspec.convert(given, Segment)
     except msgspec.ValidationError as error:
@@ -100,7 +100,7 @@ async def segment(request: Request) -> Response:
 
 @spec.validate(resp=Responses(HTTP_200=SavedList, **PROBLEMS), skip_validation=True)
 async def saved(request: Request) -> Response:
-    """Saved segments, by name."""
+    """List saved segments by name."""
     found = await asyncio.to_thread(authorized(request).segments.all)
     return answer_of(SavedList([SavedOut(name, wanted) for name, wanted in found.items()]))
 
@@ -112,7 +112,7 @@ async def saved(request: Request) -> Response:
     security=ADMIN,
 )
 async def save(request: Request) -> Response:
-    """Save a segment under a name of 1 to 100 characters, in the place of an earlier one."""
+    """Save a segment under a name of 1 to 100 characters. Replaces one with the same name."""
     api, name = authorized(request, "admin"), _name(request)
     wanted = await decoded(request, Segment, 65_536)
     await asyncio.to_thread(api.segments.put, name, wanted)
@@ -121,7 +121,7 @@ async def save(request: Request) -> Response:
 
 @spec.validate(resp=Responses(HTTP_200=SegmentLine, **PROBLEMS), skip_validation=True)
 async def saved_one(request: Request) -> Response:
-    """The recipients that a saved segment has now, as NDJSON."""
+    """Return the current recipients of a saved segment, as NDJSON."""
     api = authorized(request)
     wanted = await asyncio.to_thread(api.segments.get, _name(request))
     return await streamed(segments.chunks(api.queries, wanted), "application/x-ndjson")
@@ -141,7 +141,9 @@ def _name(request: Request) -> str:
         name = unquote(request.path_params["name"], errors="strict")
         return msgspec.convert(name, SegmentName)
     except (UnicodeDecodeError, msgspec.ValidationError):
-        raise RequestError(422, "must have 1 to 100 characters, none a control", "name") from None
+        raise RequestError(
+            422, "must have 1 to 100 characters and no control characters", "name"
+        ) from None
 
 
 def _counted(found: Mapping[str, Any], title: str) -> list[Counted]:

@@ -68,7 +68,8 @@ class LineStream(Response):
 
 
 TWO_TOKENS = (
-    "opens or clicks alone are aggregate, so pixel and links carry different tokens: take the HTML"
+    "only opens or only clicks are aggregate, so pixel and links have different tokens:"
+    " use the HTML"
 )
 MAX_NOTES_BYTES = 4_000  # of a header field; clients take 8,000 of all together
 MAX_NOTE_CHARS = 300
@@ -82,9 +83,9 @@ TOO_LARGE = {"HTTP_413": Problem, "HTTP_422": Problem}
     security=REWRITE,
 )
 async def rewrite(request: Request) -> Response:
-    """Rewrite one message: a pixel and signed links go in, nothing else changes.
+    """Rewrite one message: adds a pixel and signed links, and changes nothing else.
 
-    With ?dry_run=1 nothing is recorded: the links say what would be tracked and why not.
+    With ?dry_run=1 nothing is recorded, and `links` shows what would be tracked or why not.
     """
     api = authorized(request, "rewrite")
     limit = int(api.settings.max_html_mb * 1_000_000)
@@ -132,14 +133,14 @@ async def rewrite(request: Request) -> Response:
     security=REWRITE,
 )
 async def rewrite_mime(request: Request) -> Response:
-    """Rewrite a whole message (message/rfc822 in and out); ?dry_run=1 gives the report as JSON.
+    """Rewrite a whole message (message/rfc822 in and out). ?dry_run=1 returns a JSON report.
 
     Its X-Mailwake-Newsletter, -Name, -Tags, -Recipient, -Variant (or ?variant=) and -Track (opens,
-    clicks, text or off; opens=aggregate) fields say what it is and are removed; -Unsubscribe: add
-    puts in List-Unsubscribe, -Sample: yes keeps the HTML for the click map. -Meta-KEY fields, or
-    ?metadata.KEY=, are its metadata; its Message-ID is kept with it.
+    clicks, text or off; opens=aggregate) fields describe it and are removed. -Unsubscribe: add
+    adds List-Unsubscribe, -Sample: yes stores the HTML for the click map. -Meta-KEY fields, or
+    ?metadata.KEY=, are stored as metadata, together with the Message-ID.
 
-    X-Mailwake-Notes of the answer says what was left alone and why: a JSON array of strings.
+    The response header X-Mailwake-Notes lists what was left unchanged and why, as a JSON array.
     """
     api = authorized(request, "rewrite")
     limit = int(2 * api.settings.max_html_mb * 1_000_000)
@@ -210,9 +211,9 @@ async def rewrite_mime(request: Request) -> Response:
     security=REWRITE,
 )
 async def template(request: Request) -> Response:
-    """Keep a compiled mail for this newsletter; the next one takes its place.
+    """Store a template for this newsletter, replacing the previous one.
 
-    With ?variant= it is that variant's alone; others have the one without.
+    With ?variant= it is used for that variant only; the others use the one without.
     """
     api, newsletter_id = authorized(request, "rewrite"), newsletter_id_of(request)
     variant = _variant(request)
@@ -253,10 +254,10 @@ async def template(request: Request) -> Response:
     security=REWRITE,
 )
 async def messages(request: Request) -> Response:
-    """Messages from the template: NDJSON recipients in, NDJSON messages out, in the same order.
+    """Create messages from the template: NDJSON recipients in, messages out, in the same order.
 
-    A line's `variant`, or the newsletter's experiment, decides whose template it is made from. With
-    ?return=token each line is a TokenOut instead; a bad line is a LineError and the rest goes on.
+    A line's `variant`, or the newsletter's experiment, selects the template. With ?return=token
+    each line is a TokenOut instead. An invalid line returns a LineError; the others continue.
     """
     api, newsletter_id = authorized(request, "rewrite"), newsletter_id_of(request)
     give = request.query_params.get("return", "html")
@@ -282,7 +283,7 @@ ROUTES: Sequence[Route] = (
 def _html(html: str, limit: int) -> bytes:
     data = html.encode("utf-8")
     if len(data) > limit:
-        raise RequestError(413, f"html has {len(data):,} bytes, more than {limit:,}", "html")
+        raise RequestError(413, f"must have at most {limit:,} bytes, has {len(data):,}", "html")
     return data
 
 
@@ -341,7 +342,7 @@ def _metadata(request: Request, own: Mapping[str, str]) -> Mapping[str, str]:
             raise RequestError(422, message, f"{METADATA}{key}"[:100]) from None
     metadata = {**own, **metadata}
     if len(metadata) > MOST_METADATA:
-        raise RequestError(422, f"has more than {MOST_METADATA} keys", "metadata")
+        raise RequestError(422, f"must have at most {MOST_METADATA} keys", "metadata")
     return metadata
 
 

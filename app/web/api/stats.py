@@ -47,7 +47,7 @@ PAGE = 100
 
 @spec.validate(resp=Responses(HTTP_200=NewsletterList, **PROBLEMS), skip_validation=True)
 async def newsletters(request: Request) -> Response:
-    """Newsletters and transactional streams, the latest active first (?limit=&offset=)."""
+    """List newsletters and transactional streams, latest active first (?limit=&offset=)."""
     api = authorized(request)
     limit = integer(request, "limit", PAGE, 1, 1000)
     offset = integer(request, "offset", 0, 0, 2**31)
@@ -62,7 +62,7 @@ async def newsletters(request: Request) -> Response:
 
 @spec.validate(resp=Responses(HTTP_200=NewsletterOut, **PROBLEMS), skip_validation=True)
 async def newsletter(request: Request) -> Response:
-    """One newsletter."""
+    """Return one newsletter."""
     api, newsletter_id = authorized(request), newsletter_id_of(request)
     found = await asyncio.to_thread(api.queries.newsletter, newsletter_id)
     sent = await asyncio.to_thread(api.queries.sent, newsletter_id)
@@ -71,14 +71,14 @@ async def newsletter(request: Request) -> Response:
 
 @spec.validate(resp=Responses(HTTP_200=Stats, **PROBLEMS), skip_validation=True)
 async def stats(request: Request) -> Response:
-    """A newsletter's figures: total counts hits, unique counts distinct messages hit."""
+    """Return a newsletter's statistics. total counts hits, unique counts messages."""
     queries, newsletter_id = await _known(request)
     return json(await asyncio.to_thread(queries.stats, newsletter_id))
 
 
 @spec.validate(resp=Responses(HTTP_200=LinkList, **PROBLEMS), skip_validation=True)
 async def links(request: Request) -> Response:
-    """A newsletter's links with their clicks."""
+    """Return a newsletter's links and their clicks."""
     queries, newsletter_id = await _known(request)
     found = await asyncio.to_thread(queries.links, newsletter_id)
     return json(LinkList(newsletter_id, found))
@@ -86,7 +86,7 @@ async def links(request: Request) -> Response:
 
 @spec.validate(resp=Responses(HTTP_200=AgentList, **PROBLEMS), skip_validation=True)
 async def agents(request: Request) -> Response:
-    """Clients, operating systems, devices and countries of a newsletter's opens and clicks."""
+    """Return clients, operating systems, devices and countries of opens and clicks."""
     queries, newsletter_id = await _known(request)
     found = await asyncio.to_thread(queries.agents, newsletter_id)
     return json(AgentList(newsletter_id, found))
@@ -97,7 +97,7 @@ async def agents(request: Request) -> Response:
     skip_validation=True,
 )
 async def timeline(request: Request) -> Response:
-    """A newsletter's hits over time: ?from=&to= (RFC 3339), step=minute|hour|day|seconds."""
+    """Return a newsletter's hits over time: ?from=&to= (RFC 3339), step=minute|hour|day|seconds."""
     queries, newsletter_id = await _known(request)
     end = _time(request, "to") or datetime.fromtimestamp(now_ms() // 60_000 * 60 + 60, UTC)
     start = _time(request, "from")
@@ -109,7 +109,7 @@ async def timeline(request: Request) -> Response:
         raise RequestError(422, "must not be later than `to`", "from")
     step = _step(request, span)
     if span / step > MAX_POINTS:
-        raise RequestError(422, f"gives more than {MAX_POINTS:,} points", "step")
+        raise RequestError(422, f"results in more than {MAX_POINTS:,} points", "step")
     found = await asyncio.to_thread(queries.timeline, newsletter_id, start, end, step)
     points = [StepOut(point.at, _totals(point.opens), _totals(point.clicks)) for point in found]
     return json(TimelineOut(newsletter_id, start, end, step, points))
@@ -117,7 +117,7 @@ async def timeline(request: Request) -> Response:
 
 @spec.validate(resp=Responses(HTTP_200=None, HTTP_422=Problem, **PROBLEMS), skip_validation=True)
 async def report_of(request: Request) -> Response:
-    """A report to print or mail, as HTML: of messages sent in ?period=all|24h|7d|30d|90d|365d."""
+    """Return an HTML report on the messages sent in ?period=all|24h|7d|30d|90d|365d."""
     queries, newsletter_id = await _known(request)
     try:
         period = Filters.read(request.query_params).period

@@ -41,7 +41,7 @@ PAGE, MOST = 100, 1_000
     skip_validation=True,
 )
 async def suppressions(request: Request) -> Response:
-    """The list in the order of its making (?after= an entry's id, ?limit=)."""
+    """List suppressions, oldest first (?after= the id of an entry, ?limit=)."""
     api = authorized(request)
     after, limit = integer(request, "after", 0, 0, 2**53), integer(request, "limit", PAGE, 1, MOST)
     found = await asyncio.to_thread(_page, api, after, limit)
@@ -61,7 +61,7 @@ async def suppressions(request: Request) -> Response:
     security=REWRITE,
 )
 async def suppress(request: Request) -> Response:
-    """Suppress a recipient for one newsletter, or without newsletter_id for all; idempotent."""
+    """Suppress a recipient for one newsletter, or for all without newsletter_id. Idempotent."""
     api = authorized(request, "rewrite")
     wanted = await _wanted(request)
     keys = _keys(api, wanted.recipient, wanted.newsletter_id)
@@ -81,7 +81,7 @@ async def suppress(request: Request) -> Response:
     security=REWRITE,
 )
 async def unsuppress(request: Request) -> Response:
-    """Take that entry off again (the recipient has subscribed anew); idempotent.
+    """Remove a suppression after the recipient has subscribed again. Idempotent.
 
     `suppressed` says whether another entry still suppresses the recipient.
     """
@@ -99,7 +99,7 @@ async def unsuppress(request: Request) -> Response:
     security=REWRITE,
 )
 async def check(request: Request) -> Response:
-    """Whether ?recipient= is suppressed for ?newsletter= (left out: for all newsletters)."""
+    """Check whether ?recipient= is suppressed for ?newsletter= (default: for all)."""
     api = authorized(request, "rewrite")
     given = {"recipient": request.query_params.get("recipient", "")}
     if "newsletter" in request.query_params:

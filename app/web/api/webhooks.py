@@ -33,7 +33,7 @@ CHANGED = {"HTTP_413": Problem, "HTTP_422": Problem}
 
 @spec.validate(resp=Responses(HTTP_200=acting.WebhookList, **PROBLEMS), skip_validation=True)
 async def webhooks(request: Request) -> Response:
-    """Every webhook, the oldest first; secrets are told at creation only."""
+    """List webhooks, oldest first. Secrets are returned at creation only."""
     api = authorized(request)
     found = await asyncio.to_thread(api.webhooks.all)
     return json(acting.WebhookList([out(hook) for hook in found]))
@@ -46,12 +46,12 @@ async def webhooks(request: Request) -> Response:
     security=ADMIN,
 )
 async def add(request: Request) -> Response:
-    """A new webhook, told of what happens from now on. Its secret is in this answer alone."""
+    """Add a webhook, which receives events from now on. Only this response has its secret."""
     api = authorized(request, "admin")
     wanted = await decoded(request, acting.WebhookIn, 65_536)
     valid(wanted)
     if len(await asyncio.to_thread(api.webhooks.all)) >= MOST_HOOKS:
-        raise RequestError(422, f"there are {MOST_HOOKS} webhooks already", "url")
+        raise RequestError(422, f"there are already {MOST_HOOKS} webhooks, the maximum", "url")
     at = await asyncio.to_thread(api.feed.last)
     hook = await asyncio.to_thread(
         api.webhooks.add, wanted.url, filters_of(wanted), wanted.first, at, wanted.secret
@@ -61,7 +61,7 @@ async def add(request: Request) -> Response:
 
 @spec.validate(resp=Responses(HTTP_200=acting.WebhookOut, **PROBLEMS), skip_validation=True)
 async def webhook(request: Request) -> Response:
-    """One webhook."""
+    """Return one webhook."""
     _, hook = await _known(request)
     return json(out(hook))
 
@@ -70,7 +70,7 @@ async def webhook(request: Request) -> Response:
     resp=Responses(HTTP_200=acting.WebhookOut, **PROBLEMS), skip_validation=True, security=ADMIN
 )
 async def remove(request: Request) -> Response:
-    """Take a webhook off, with its deliveries."""
+    """Remove a webhook and its deliveries."""
     api, hook = await _known(request, "admin")
     await asyncio.to_thread(api.webhooks.remove, hook.id)
     return json(out(hook))
@@ -80,7 +80,7 @@ async def remove(request: Request) -> Response:
     resp=Responses(HTTP_200=acting.WebhookOut, **PROBLEMS), skip_validation=True, security=ADMIN
 )
 async def enable(request: Request) -> Response:
-    """Switch a disabled webhook on again: it is told of what it has missed (7 days at most)."""
+    """Enable a disabled webhook. It receives the events it has missed (up to 7 days)."""
     api, hook = await _known(request, "admin")
     await asyncio.to_thread(api.webhooks.enable, hook.id)
     return json(out(msgspec.structs.replace(hook, disabled="", failing_since=None)))
@@ -90,7 +90,7 @@ async def enable(request: Request) -> Response:
     resp=Responses(HTTP_200=acting.DeliveryOut, **PROBLEMS), skip_validation=True, security=ADMIN
 )
 async def test(request: Request) -> Response:
-    """Send an event of type webhook.test; the delivery log says what came of it."""
+    """Send an event of type webhook.test. See the delivery log for the result."""
     api, hook = await _known(request, "admin")
     number = await asyncio.to_thread(api.webhooks.test, hook)
     found = await asyncio.to_thread(api.webhooks.log, hook.id, number + 1, 1)
@@ -102,7 +102,7 @@ async def test(request: Request) -> Response:
     skip_validation=True,
 )
 async def deliveries(request: Request) -> Response:
-    """The delivery log, the latest first (?state=, ?before=, ?limit=)."""
+    """Return the delivery log, latest first (?state=, ?before=, ?limit=)."""
     api, hook = await _known(request)
     state = request.query_params.get("state", "")
     if state not in STATES:
@@ -118,7 +118,7 @@ async def deliveries(request: Request) -> Response:
     resp=Responses(HTTP_200=acting.Replayed, **PROBLEMS), skip_validation=True, security=ADMIN
 )
 async def replay(request: Request) -> Response:
-    """Send every dead letter of a webhook again."""
+    """Retry all failed (dead) deliveries of a webhook."""
     api, hook = await _known(request, "admin")
     return json(acting.Replayed(await asyncio.to_thread(api.webhooks.replay, hook.id)))
 
@@ -128,7 +128,7 @@ async def _known(request: Request, scope: Scope = "read") -> tuple[WorkspaceCont
     webhook_id = request.path_params["webhook_id"]
     hook = await asyncio.to_thread(api.webhooks.get, webhook_id)
     if hook is None:
-        raise NotFoundError("webhook_id", f"webhook {webhook_id!r} is unknown")
+        raise NotFoundError("webhook_id", f"there is no webhook {webhook_id!r}")
     return api, hook
 
 

@@ -77,9 +77,9 @@ class SegmentPages:
         try:
             msgspec.convert(name, SegmentName)
         except msgspec.ValidationError:
-            problem = problem or "A name has 1 to 100 characters."
+            problem = problem or "The name must have 1 to 100 characters."
         if problem:
-            return self.dashboard.problem(request, 422, "That segment was not saved", problem)
+            return self.dashboard.problem(request, 422, "Segment not saved", problem)
         await asyncio.to_thread(workspace_context(request).segments.put, name, wanted)
         return back
 
@@ -89,7 +89,7 @@ class SegmentPages:
         form = request.query_params.get("format", "csv")
         if problem or form not in FORMATS:
             told = problem or f"format must be one of {', '.join(FORMATS)}"
-            return self.dashboard.problem(request, 422, "That segment means nothing", told)
+            return self.dashboard.problem(request, 422, "Invalid segment", told)
         parts = segments.chunks(
             workspace_context(request).queries, wanted, FORMATS[form][0], form == "csv"
         )

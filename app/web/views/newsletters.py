@@ -117,10 +117,10 @@ def newsletter(queries: Queries, newsletter_id: str, filters: Filters) -> dict[s
         "unlisted": len(links[LINKS:]),
         "variants": _variants(queries, newsletter_id, show),
         "rankings": {
-            "Mail clients": ("family", _ranking(agents.families, "mail client", show)),
-            "Clients": ("client", _ranking(agents.clients, "client", show)),
+            "Read in (mail clients)": ("family", _ranking(agents.families, "mail client", show)),
+            "Clients and browsers": ("client", _ranking(agents.clients, "client", show)),
             "Devices": ("device", _ranking(agents.devices, "device", show)),
-            "Systems": ("os", _ranking(agents.systems, "system", show)),
+            "Operating systems": ("os", _ranking(agents.systems, "operating system", show)),
             "Countries": ("country", _ranking(agents.countries, "country", show)),
         },
         **_timeline(queries, newsletter_id, filters, stats.updated_at),
@@ -240,7 +240,7 @@ def _ranking(found: Sequence[AgentStats], part: str, show: Show) -> list[Share]:
         for name, hits in counted[:RANKED]
     ]
     if others := sum(hits for _, hits in counted[RANKED:]):
-        ranked.append(Share("Others", "", others, others / whole))
+        ranked.append(Share("Other", "", others, others / whole))
     return ranked
 
 

@@ -46,7 +46,7 @@ def text(page: dict[str, Any], url: str) -> str:
     lines = [
         f"{newsletter.name or newsletter.id}: {page['period'].lower()}",
         "",
-        f"Messages      {number(stats.messages)}",
+        f"Sent          {number(stats.messages)}",
         f"Opened        {_share(opens.unique, stats.opens_tracked, stats.messages)}",
         f"Clicked       {_share(clicks.unique, stats.clicks_tracked, stats.messages)}",
         f"Unsubscribed  {number(stats.unsubscribes)} ({rate(stats.unsubscribes, stats.messages)})",
@@ -69,7 +69,7 @@ def _share(value: int, tracked: int, messages: int) -> str:
 def message(page: dict[str, Any], sender: str, to: str, url: str, key: str) -> EmailMessage:
     """The report as a mail with `url` as its link."""
     newsletter = page["newsletter"]
-    subject = f"{newsletter.name or newsletter.id}: report for {page['period'].lower()}"
+    subject = f"{newsletter.name or newsletter.id}: report, {page['period'].lower()}"
     named = f"{newsletter.id}\0{key}\0{to}"
     return message_of(html(page, url), subject, text(page, url), sender, to, named)
 
