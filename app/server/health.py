@@ -21,7 +21,8 @@ from app.storage.clickhouse import Storage
 from app.storage.journal import Journal
 from app.tracking.middleware import TrackingMiddleware
 from app.web.dashboard.live import Live
-from app.web.requests import RequestError, decoded, key_of
+from app.web.errors import RequestError
+from app.web.requests import decoded, key_of
 
 
 class Health:

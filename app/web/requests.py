@@ -18,9 +18,8 @@ from app.experiments.variants import VariantError
 from app.model.errors import NotFoundError, explain
 from app.rewriting.html_scanner import RewriteError
 from app.schemas.problem import Problem
-from app.web.context import (
-    WorkspaceContext,
-)
+from app.web.context import WorkspaceContext
+from app.web.errors import RequestError
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -56,14 +55,6 @@ PROBLEMS = {f"HTTP_{status}": Problem for status in (401, 403, 404, 503)}
 
 
 SUBJECT_FILE = {"content-disposition": 'attachment; filename="subject.json"'}
-
-
-class RequestError(Exception):
-    """A request that cannot be served; `field` names the part that is wrong."""
-
-    def __init__(self, status: int, detail: str, field: str = "") -> None:
-        super().__init__(detail)
-        self.status, self.detail, self.field = status, detail, field
 
 
 def integer(request: Request, name: str, default: int, least: int, most: int) -> int:

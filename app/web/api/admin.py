@@ -17,7 +17,8 @@ from app.schemas.reclassify import (
     ReclassifyOut,
 )
 from app.storage.clickhouse import StorageError
-from app.web.requests import ADMIN, PROBLEMS, RequestError, authorized, decoded, spec
+from app.web.errors import RequestError
+from app.web.requests import ADMIN, PROBLEMS, authorized, decoded, spec
 
 
 @spec.validate(

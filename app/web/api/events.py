@@ -21,7 +21,8 @@ from app.schemas.problem import (
 )
 from app.storage.clickhouse import StorageError
 from app.web.context import WorkspaceContext
-from app.web.requests import PROBLEMS, RequestError, authorized, integer, spec
+from app.web.errors import RequestError
+from app.web.requests import PROBLEMS, authorized, integer, spec
 
 PAGE, MOST = 1_000, 10_000  # events of one answer
 READ = 1_000  # events read at once

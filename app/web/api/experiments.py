@@ -31,10 +31,10 @@ from app.schemas.problem import (
     Problem,
 )
 from app.web.context import WorkspaceContext
+from app.web.errors import RequestError
 from app.web.requests import (
     PROBLEMS,
     REWRITE,
-    RequestError,
     authorized,
     decoded,
     invalid,

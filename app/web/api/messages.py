@@ -31,7 +31,8 @@ from app.stats import messages as ledger
 from app.stats.messages import Place, Search
 from app.stats.queries import utc
 from app.storage.clickhouse import Row
-from app.web.requests import METADATA, PROBLEMS, RequestError, authorized, integer, json, spec
+from app.web.errors import RequestError
+from app.web.requests import METADATA, PROBLEMS, authorized, integer, json, spec
 
 PAGE, MOST = 100, 1_000
 NAMES = ("newsletter_id", "recipient", "message_id", "rfc_message_id")

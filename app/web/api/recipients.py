@@ -31,10 +31,10 @@ from app.schemas.segments import (
 from app.stats import recipients, segments
 from app.stats.filters import Filters
 from app.stats.queries import utc
+from app.web.errors import RequestError
 from app.web.requests import (
     ADMIN,
     PROBLEMS,
-    RequestError,
     authorized,
     decoded,
     recipient_of,

@@ -31,11 +31,11 @@ from app.schemas.fields import (
 from app.schemas.problem import (
     Problem,
 )
+from app.web.errors import RequestError
 from app.web.requests import (
     METADATA,
     PROBLEMS,
     REWRITE,
-    RequestError,
     authorized,
     body_of,
     invalid,

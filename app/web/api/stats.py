@@ -27,9 +27,9 @@ from app.schemas.stats import (
 )
 from app.stats.filters import FilterError, Filters
 from app.stats.queries import Queries, utc
+from app.web.errors import RequestError
 from app.web.requests import (
     PROBLEMS,
-    RequestError,
     authorized,
     integer,
     json,

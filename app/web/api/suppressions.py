@@ -21,10 +21,10 @@ from app.schemas.suppressions import (
     SuppressionOut,
 )
 from app.web.context import WorkspaceContext
+from app.web.errors import RequestError
 from app.web.requests import (
     PROBLEMS,
     REWRITE,
-    RequestError,
     authorized,
     decoded,
     integer,

@@ -23,7 +23,8 @@ from app.schemas.problem import (
     Problem,
 )
 from app.web.context import WorkspaceContext
-from app.web.requests import ADMIN, PROBLEMS, RequestError, authorized, decoded, integer, json, spec
+from app.web.errors import RequestError
+from app.web.requests import ADMIN, PROBLEMS, authorized, decoded, integer, json, spec
 
 PAGE, MOST = 50, 500
 MOST_HOOKS = 100
