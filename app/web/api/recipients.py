@@ -1,8 +1,7 @@
 """The API of recipients: one with what it prefers, and segments of many."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 from urllib.parse import unquote
 
 import msgspec
@@ -18,10 +17,7 @@ from app.schemas.fields import (
 from app.schemas.problem import (
     Problem,
 )
-from app.schemas.recipients import (
-    Counted,
-    RecipientOut,
-)
+from app.schemas.recipients import RecipientOut
 from app.schemas.segments import (
     SavedList,
     SavedOut,
@@ -29,8 +25,6 @@ from app.schemas.segments import (
     SegmentLine,
 )
 from app.stats import recipients, segments
-from app.stats.filters import Filters
-from app.stats.queries import utc
 from app.web.errors import RequestError
 from app.web.requests import (
     ADMIN,
@@ -51,22 +45,22 @@ async def recipient(request: Request) -> Response:
     """Return a recipient's activity and preferences, from hits by people only."""
     api, address = authorized(request), recipient_of(request)
     key = api.recipient_key(address)
-    found = await asyncio.to_thread(recipients.recipient, api.queries, key, Filters())
+    found = await asyncio.to_thread(recipients.recipient, api.queries, key)
     entries = await asyncio.to_thread(api.suppressions.of, key)
-    names = {row["newsletter"]: row["id"] for row in found["sent"]}
+    names = {row["newsletter"]: row["id"] for row in found.sent}
     return answer_of(
         RecipientOut(
-            found["address"],
-            len(found["sent"]),
-            found["opened"],
-            found["clicked"],
-            utc(found["latest"]) if found["latest"] else None,
-            _counted(found, "Topics"),
-            _counted(found, "Sites"),
-            _counted(found, "Clients"),
-            _counted(found, "Hours of day (UTC)"),
-            ALL in entries,
-            sorted(names[key] for key in entries if key in names),
+            recipient=found.email,
+            messages=len(found.sent),
+            opened=found.opened,
+            clicked=found.clicked,
+            last_seen_at=found.last_seen_at,
+            topics=found.topics,
+            sites=found.sites,
+            clients=found.clients,
+            hours=found.hours,
+            suppressed_everywhere=ALL in entries,
+            suppressed_for=sorted(names[key] for key in entries if key in names),
         )
     )
 
@@ -144,10 +138,6 @@ def _name(request: Request) -> str:
         raise RequestError(
             422, "must have 1 to 100 characters and no control characters", "name"
         ) from None
-
-
-def _counted(found: Mapping[str, Any], title: str) -> list[Counted]:
-    return [Counted(name, hits) for name, hits in found["prefers"].get(title, ())]
 
 
 ROUTES: Sequence[Route] = (
