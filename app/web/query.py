@@ -3,7 +3,7 @@
 Unknown parameters are refused: a filter with a typo would otherwise return everything.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import cache
 from typing import Any, TypeVar
@@ -45,9 +45,9 @@ def read_query(query: QueryParams, type_: type[Q]) -> Q:
             values[name] = [_value(text, name, kind.item_type) for text in texts]
         else:
             values[name] = _value(_once(name, texts), name, kind)
-    for field in inspect.type_info(type_).fields:  # type: ignore[attr-defined]
-        if field.required and field.encode_name not in values:
-            raise FieldError(field.encode_name, "is required")
+    for name in _required(type_):  # type: ignore[arg-type]
+        if name not in values:
+            raise FieldError(name, "is required")
     try:
         return msgspec.convert(values, type_)
     except msgspec.ValidationError as error:
@@ -58,18 +58,27 @@ def read_query(query: QueryParams, type_: type[Q]) -> Q:
 @cache
 def _fields(type_: type) -> Mapping[str, inspect.Type]:
     """The parameters' types, without descriptions and null."""
+    return {field.encode_name: _plain(field.type) for field in _info(type_).fields}
+
+
+@cache
+def _required(type_: type) -> Sequence[str]:
+    return [field.encode_name for field in _info(type_).fields if field.required]
+
+
+def _info(type_: type) -> inspect.StructType:
     info = inspect.type_info(type_)
     assert isinstance(info, inspect.StructType)  # noqa: S101
-    return {field.encode_name: plain(field.type) for field in info.fields}
+    return info
 
 
-def plain(type_: inspect.Type) -> inspect.Type:
+def _plain(type_: inspect.Type) -> inspect.Type:
     """A type without its description, and of a union with null the other type."""
     if isinstance(type_, inspect.Metadata):
-        return plain(type_.type)
+        return _plain(type_.type)
     if isinstance(type_, inspect.UnionType):
         others = [one for one in type_.types if not isinstance(one, inspect.NoneType)]
-        return plain(others[0]) if len(others) == 1 else type_
+        return _plain(others[0]) if len(others) == 1 else type_
     return type_
 
 
@@ -99,7 +108,7 @@ def _unknown(fields: Mapping[str, inspect.Type]) -> str:
 
 def _value(text: str, name: str, type_: inspect.Type) -> object:
     """A parameter's value; msgspec checks those that stay text. Raises FieldError."""
-    match plain(type_):
+    match _plain(type_):
         case inspect.IntType(ge=low, le=high):
             return parse_int(text, name, low or 0, MAX_INT if high is None else high)
         case inspect.BoolType():
