@@ -65,7 +65,10 @@ class TimelineQuery(
     step: (
         Annotated[
             str,
-            Meta(description="minute, hour, day or seconds. Default: depends on the time span."),
+            Meta(
+                description="minute, hour, day or seconds. Default: depends on the time span.",
+                extra_json_schema={"pattern": r"^(minute|hour|day|[1-9][0-9]{0,7})$"},
+            ),
         ]
         | None
     ) = None
