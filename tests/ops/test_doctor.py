@@ -68,16 +68,20 @@ def test_a_sound_folder_has_nothing(sound: Path) -> None:
 @pytest.mark.parametrize(
     ("settings", "about", "says"),
     [
-        ({"public_url": ""}, "address", "this machine only"),
-        ({"public_url": "http://127.0.0.1:80"}, "address", "this machine only"),
+        ({"public_url": ""}, "address", "only work on this machine"),
+        ({"public_url": "http://127.0.0.1:80"}, "address", "only work on this machine"),
         ({"public_url": "http://click.example.com"}, "address", "without TLS"),
-        ({"trusted_proxies": ""}, "proxy", "from the proxy: set MAILWAKE_TRUSTED_PROXIES"),
+        (
+            {"trusted_proxies": ""},
+            "proxy",
+            "from the proxy's IP address: set MAILWAKE_TRUSTED_PROXIES",
+        ),
         ({"dashboard_url": ""}, "dashboard", "MAILWAKE_DASHBOARD_URL"),
         ({"dashboard_url": "https://click.example.com"}, "dashboard", "MAILWAKE_DASHBOARD_URL"),
-        ({"secret_keys": "short-but-allowed"}, "secrets", "MAILWAKE_SECRET_KEYS is short"),
-        ({"recipient_key": "short"}, "secrets", "MAILWAKE_RECIPIENT_KEY is short"),
-        ({"api_keys": "short"}, "secrets", "MAILWAKE_API_KEYS is short"),
-        ({"dashboard_password": "short"}, "secrets", "MAILWAKE_DASHBOARD_PASSWORD is short"),
+        ({"secret_keys": "short-but-allowed"}, "secrets", "MAILWAKE_SECRET_KEYS is too short"),
+        ({"recipient_key": "short"}, "secrets", "MAILWAKE_RECIPIENT_KEY is too short"),
+        ({"api_keys": "short"}, "secrets", "MAILWAKE_API_KEYS is too short"),
+        ({"dashboard_password": "short"}, "secrets", "MAILWAKE_DASHBOARD_PASSWORD is too short"),
     ],
 )
 def test_settings_that_work_but_should_not_stay(
@@ -189,7 +193,7 @@ def test_deliveries_that_were_given_up_and_many_suppressed(
     )(sound)
     monkeypatch.setattr(data_dir, "MANY", 0)
     told = str(bad(sound))
-    assert "1 deliveries were given up" in told and "1 are suppressed" in told
+    assert "1 deliveries have failed for good" in told and "1 recipients are suppressed" in told
 
 
 def test_too_little_room(sound: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -207,7 +211,7 @@ def test_file_systems_that_cannot_be_relied_on(
     assert data_dir.filesystem(Path("/usr/lib"), mounts) == "ext4"
     here = data_dir.filesystem(sound, Path("/proc/mounts").read_text())
     assert here
-    for kind, says in (("DISTANT", "cannot be relied on"), ("MEMORY", "in memory")):
+    for kind, says in (("DISTANT", "are not reliable"), ("MEMORY", "in memory")):
         with monkeypatch.context() as patch:
             patch.setattr(data_dir, kind, {here})
             [(state, about, told)] = bad(sound)

@@ -103,7 +103,7 @@ def test_a_cluster_is_asked_for_as_a_whole(server: ClickHouseServer, tmp_path: P
         ({"clickhouse_cluster": "main"}, "CLICKHOUSE_CLUSTER: needs MAILWAKE_CLICKHOUSE_DSN"),
         (
             {"clickhouse_cluster": "a'b", "clickhouse_dsn": "clickhouse://h/d"},
-            "MAILWAKE_CLICKHOUSE_CLUSTER: must be the name of a cluster",
+            "MAILWAKE_CLICKHOUSE_CLUSTER: must be a cluster name",
         ),
     ],
 )
