@@ -195,8 +195,10 @@ def test_what_is_signed_attached_forwarded_or_special_stays() -> None:
     assert new == SIGNED
     assert notes == [
         f"byte {SIGNED.index(b'--s')}: multipart/signed was left unchanged",
-        f"byte {SIGNED.index(b'https://example.com/smime')}: application/pkcs7-mime was left unchanged",
-        f"byte {SIGNED.index(b'-----BEGIN')}: text/plain was left unchanged: it contains a PGP block",
+        f"byte {SIGNED.index(b'https://example.com/smime')}: application/pkcs7-mime was left"
+        " unchanged",
+        f"byte {SIGNED.index(b'-----BEGIN')}: text/plain was left unchanged: it contains a PGP"
+        " block",
     ]
 
 
