@@ -73,13 +73,13 @@ class Keys:
             raise KeyNameError(f"scopes: must be one or more of {', '.join(SCOPES)}")
         secret = secret or "mw_" + secrets.token_urlsafe(24)
         key = Key(
-            f"key_{secrets.token_hex(6)}",
-            workspace,
-            name,
-            frozenset(scopes),
-            _hint(secret),
-            by,
-            time.time(),
+            id=f"key_{secrets.token_hex(6)}",
+            workspace=workspace,
+            name=name,
+            scopes=frozenset(scopes),
+            hint=_hint(secret),
+            by=by,
+            at=time.time(),
         )
         with self._engine.begin() as connection:
             connection.execute(
@@ -201,13 +201,13 @@ def _hash(secret: str) -> str:
 
 def _key(row: Any) -> Key:
     return Key(
-        row.id,
-        row.workspace,
-        row.name,
-        frozenset(row.scopes.split()),
-        row.hint,
-        row.by,
-        row.at,
-        row.used,
-        row.revoked,
+        id=row.id,
+        workspace=row.workspace,
+        name=row.name,
+        scopes=frozenset(row.scopes.split()),
+        hint=row.hint,
+        by=row.by,
+        at=row.at,
+        used=row.used,
+        revoked=row.revoked,
     )

@@ -112,4 +112,12 @@ def _hash(token: str) -> str:
 
 def _session(row: Any) -> Session:
     user = User(row.name, row.workspace, row.role, bool(row.password), row.user_at)
-    return Session(row.id, user, row.label, row.by_link, row.at, row.seen, row.ends)
+    return Session(
+        id=row.id,
+        user=user,
+        label=row.label,
+        by_link=row.by_link,
+        at=row.at,
+        seen=row.seen,
+        ends=row.ends,
+    )

@@ -43,7 +43,7 @@ def erase(
 ) -> None:
     """Erase a person's data. Totals stay the same. Safe to repeat.
 
-    With embedded chDB a running service does the work; without one, this process.
+    With embedded chDB, the running service does the work, or this process if there is none.
     """
     chosen = settings_of(data_dir=data_dir, clickhouse_dsn=clickhouse_dsn)
     if not yes:
@@ -84,7 +84,7 @@ def export_subject(
 ) -> None:
     """Export all data about a person as one JSON document.
 
-    With embedded chDB a running service is asked; without one, this process reads.
+    With embedded chDB, the running service reads the data, or this process if there is none.
     """
     chosen = settings_of(data_dir=data_dir, clickhouse_dsn=clickhouse_dsn, port=port)
     try:
@@ -106,13 +106,13 @@ def _finish(chosen: Settings, state: Engine, begun: Erasure) -> None:
         folder, feed = chosen.data_dir / "journal", Feed(state)
         networks, erasures = Networks(chosen.asn_file, chosen.country_file), feed.erasures
         eraser = ErasureWorker(
-            chosen.data_dir,
-            state,
-            storage,
-            Loader(folder, storage, networks, feed, chosen.recipient_key),
-            Corrections(folder, storage, networks, feed),
-            Workspaces(state, chosen),
-            erasures,
+            data_dir=chosen.data_dir,
+            engine=state,
+            storage=storage,
+            loader=Loader(folder, storage, networks, feed, chosen.recipient_key),
+            corrections=Corrections(folder, storage, networks, feed),
+            workspaces=Workspaces(state, chosen),
+            erasures=erasures,
         )
         end = time.monotonic() + WAIT_SECONDS
         while _state(erasures, begun) not in ("cleaned", "done") and time.monotonic() < end:

@@ -145,12 +145,12 @@ def check(connection: Connection, seen: int) -> None:
 
 def _erasure(row: Any) -> Erasure:
     return Erasure(
-        row.id,
-        row.workspace,
-        unsigned(row.recipient),
-        row.address,
-        row.at,
-        row.state,
-        row.rewritten,
-        msgspec.json.decode(row.counts, type=dict[str, int]),
+        id=row.id,
+        workspace=row.workspace,
+        recipient=unsigned(row.recipient),
+        address=row.address,
+        at=row.at,
+        state=row.state,
+        rewritten=row.rewritten,
+        counts=msgspec.json.decode(row.counts, type=dict[str, int]),
     )

@@ -48,21 +48,21 @@ class EventEnricher:
         own = [messages.get(str(uuid.UUID(event.row.message)), {}) for event in events]
         return [
             EventOut(
-                event.id,
-                event.type,
-                self._ids.get(event.row.newsletter, ""),
-                "" if event.row.outcome else str(uuid.UUID(event.row.message)),
-                message.get("address"),
-                datetime.fromtimestamp(event.row.at, UTC),
-                event.row.verdict,
-                list(event.row.reasons),
-                self._link(event.row) if event.row.kind == "click" else None,
-                dict(message.get("metadata", {})),
-                message.get("rfc_message_id") or None,
-                str(event.cursor),
-                event.before,
-                self._queries.variant(event.row.newsletter, event.row.variant),
-                event.row.outcome,
+                id=event.id,
+                type=event.type,
+                newsletter_id=self._ids.get(event.row.newsletter, ""),
+                message_id="" if event.row.outcome else str(uuid.UUID(event.row.message)),
+                recipient=message.get("address"),
+                occurred_at=datetime.fromtimestamp(event.row.at, UTC),
+                verdict=event.row.verdict,
+                reasons=list(event.row.reasons),
+                link=self._link(event.row) if event.row.kind == "click" else None,
+                metadata=dict(message.get("metadata", {})),
+                rfc_message_id=message.get("rfc_message_id") or None,
+                cursor=str(event.cursor),
+                previous_verdict=event.before,
+                variant=self._queries.variant(event.row.newsletter, event.row.variant),
+                experiment=event.row.outcome,
             )
             for event, message in zip(events, own, strict=True)
         ]

@@ -85,15 +85,15 @@ def summed(experiment: Experiment, rows: Sequence[Row] = ()) -> Figures:
         bounds = significance.interval(rate, plan.level)
         arms.append(
             VariantFigures(
-                share.variant,
-                row.get("messages", 0),
-                row.get("recipients", 0),
-                rate.of,
-                rate.hits,
-                rate.value,
-                bounds.low,
-                bounds.high,
-                row.get("unsubscribed", 0),
+                variant=share.variant,
+                messages=row.get("messages", 0),
+                recipients=row.get("recipients", 0),
+                of=rate.of,
+                hits=rate.hits,
+                rate=rate.value,
+                low=bounds.low,
+                high=bounds.high,
+                unsubscribed=row.get("unsubscribed", 0),
             )
         )
     weights = [share.weight for share in plan.variants]
@@ -120,7 +120,15 @@ def compared(arms: Sequence[VariantFigures], level: float) -> list[Comparison]:
         bounds = significance.difference(*pair, level)
         apart = pair[0].value - pair[1].value
         comparisons.append(
-            Comparison(one.variant, other.variant, apart, bounds.low, bounds.high, chance, adjusted)
+            Comparison(
+                variant=one.variant,
+                against=other.variant,
+                difference=apart,
+                low=bounds.low,
+                high=bounds.high,
+                p_value=chance,
+                adjusted=adjusted,
+            )
         )
     return comparisons
 
@@ -154,14 +162,14 @@ def outcome(experiment: Experiment, current: Figures) -> Outcome:
     plan = experiment.plan
     result, name = winner(current.arms, current.comparisons, plan)
     return Outcome(
-        experiment.id,
-        result,
-        name,
-        plan.figure,
-        plan.link,
-        plan.level,
-        current.arms,
-        current.comparisons,
+        id=experiment.id,
+        result=result,
+        winner=name,
+        figure=plan.figure,
+        link=plan.link,
+        level=plan.level,
+        variants=current.arms,
+        comparisons=current.comparisons,
     )
 
 
@@ -207,15 +215,15 @@ class ExperimentWorker:
             return False
         decision = outcome(experiment, figures(self._queries, experiment, at))
         row = FeedRow(
-            self._queries.workspace,
-            experiment.newsletter,
-            NOBODY,
-            at / 1000,
-            DECIDED,
-            0,
-            "",
-            experiment.id,
-            0,
+            workspace=self._queries.workspace,
+            newsletter=experiment.newsletter,
+            message=NOBODY,
+            at=at / 1000,
+            kind=DECIDED,
+            recipient=0,
+            verdict="",
+            segment=experiment.id,
+            line=0,
             outcome=decision,
         )
         with self._engine.begin() as connection:

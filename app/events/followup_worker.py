@@ -163,19 +163,19 @@ def _of_click(
     one: FollowUp, event: Event, said: EventOut, blocked: Callable[[int, int], bool]
 ) -> Due:
     return Due(
-        due_id(one.id, event.row.recipient),
-        TYPE,
-        one.id,
-        one.name,
-        one.rule.when,
-        said.newsletter_id,
-        said.message_id,
-        said.recipient,
-        blocked(event.row.newsletter, event.row.recipient),
-        said.occurred_at,
-        said.link,
-        said.metadata,
-        said.rfc_message_id,
+        id=due_id(one.id, event.row.recipient),
+        type=TYPE,
+        followup_id=one.id,
+        name=one.name,
+        when=one.rule.when,
+        newsletter_id=said.newsletter_id,
+        message_id=said.message_id,
+        recipient=said.recipient,
+        suppressed=blocked(event.row.newsletter, event.row.recipient),
+        occurred_at=said.occurred_at,
+        link=said.link,
+        metadata=said.metadata,
+        rfc_message_id=said.rfc_message_id,
     )
 
 
@@ -184,17 +184,17 @@ def _of_silence(
 ) -> Due:
     over = datetime.fromtimestamp(row["at_ms"] / 1000 + one.rule.after_hours * 3600, UTC)
     return Due(
-        due_id(one.id, row["recipient"]),
-        TYPE,
-        one.id,
-        one.name,
-        one.rule.when,
-        ids.get(row["newsletter"], ""),
-        row["id"],
-        row["address"],
-        blocked(row["newsletter"], row["recipient"]),
-        over,
-        None,
-        dict(row["metadata"]),
-        row["rfc_message_id"] or None,
+        id=due_id(one.id, row["recipient"]),
+        type=TYPE,
+        followup_id=one.id,
+        name=one.name,
+        when=one.rule.when,
+        newsletter_id=ids.get(row["newsletter"], ""),
+        message_id=row["id"],
+        recipient=row["address"],
+        suppressed=blocked(row["newsletter"], row["recipient"]),
+        occurred_at=over,
+        link=None,
+        metadata=dict(row["metadata"]),
+        rfc_message_id=row["rfc_message_id"] or None,
     )

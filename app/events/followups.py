@@ -71,7 +71,16 @@ class FollowUps:
         """A new one: of clicks after a cursor, or of messages whose time is over from now on."""
         now = time.time()
         sent = Sent(int((now - rule.after_hours * 3600) * 1000))
-        made = FollowUp(f"fu_{secrets.token_hex(8)}", name, webhook, rule, now, at, sent, 0)
+        made = FollowUp(
+            id=f"fu_{secrets.token_hex(8)}",
+            name=name,
+            webhook=webhook,
+            rule=rule,
+            at=now,
+            cursor=at,
+            sent=sent,
+            made=0,
+        )
         with self._engine.begin() as connection:
             connection.execute(
                 new(followups).values(
@@ -99,14 +108,14 @@ class FollowUps:
         with self._engine.connect() as connection:
             return [
                 FollowUp(
-                    row.id,
-                    row.name,
-                    row.webhook,
-                    msgspec.json.decode(row.rule, type=Rule),
-                    row.at,
-                    Cursor(row.seq, row.line),
-                    Sent(row.sent_ms, row.sent_message),
-                    row.made,
+                    id=row.id,
+                    name=row.name,
+                    webhook=row.webhook,
+                    rule=msgspec.json.decode(row.rule, type=Rule),
+                    at=row.at,
+                    cursor=Cursor(row.seq, row.line),
+                    sent=Sent(row.sent_ms, row.sent_message),
+                    made=row.made,
                 )
                 for row in connection.execute(query.order_by(followups.c.at))
             ]

@@ -83,7 +83,15 @@ class Webhooks:
         """A new one, told of what comes after a cursor."""
         secret = secret or "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()
         hook = Webhook(
-            f"wh_{secrets.token_hex(8)}", url, secret, wanted, first, time.time(), None, "", at
+            id=f"wh_{secrets.token_hex(8)}",
+            url=url,
+            secret=secret,
+            wanted=wanted,
+            first=first,
+            at=time.time(),
+            failing_since=None,
+            disabled="",
+            cursor=at,
         )
         with self._engine.begin() as connection:
             connection.execute(
@@ -360,15 +368,15 @@ def _disable(connection: Connection, webhook: str, why: str) -> None:
 def _webhook(row: Any) -> Webhook:
     wanted = msgspec.json.decode(row.wanted, type=EventFilter)
     return Webhook(
-        row.id,
-        row.url,
-        row.secret,
-        wanted,
-        row.first,
-        row.at,
-        row.failing_since,
-        row.disabled,
-        Cursor(row.seq, row.line),
+        id=row.id,
+        url=row.url,
+        secret=row.secret,
+        wanted=wanted,
+        first=row.first,
+        at=row.at,
+        failing_since=row.failing_since,
+        disabled=row.disabled,
+        cursor=Cursor(row.seq, row.line),
     )
 
 
@@ -379,15 +387,15 @@ def _iso(at: float) -> str:
 def delivery_out(one: Delivery) -> acting.DeliveryOut:
     """A delivery as the API tells it."""
     return acting.DeliveryOut(
-        one.id,
-        one.event,
-        one.state,
-        one.attempts,
-        datetime.fromtimestamp(one.at, UTC),
-        _at(one.due),
-        one.status,
-        one.error,
-        msgspec.Raw(one.body),
+        id=one.id,
+        event_id=one.event,
+        state=one.state,
+        attempts=one.attempts,
+        created_at=datetime.fromtimestamp(one.at, UTC),
+        next_at=_at(one.due),
+        status=one.status,
+        error=one.error,
+        body=msgspec.Raw(one.body),
     )
 
 

@@ -121,7 +121,15 @@ class Experiments:
                 "the newsletter already has an experiment. Remove it first."
             ) from None
         return Experiment(
-            str(values["id"]), newsletter, newsletter_id, plan, numbers, now, None, None, None
+            id=str(values["id"]),
+            newsletter=newsletter,
+            newsletter_id=newsletter_id,
+            plan=plan,
+            numbers=numbers,
+            at=now,
+            full=None,
+            decided=None,
+            outcome=None,
         )
 
     def get(self, newsletter: int) -> Experiment | None:
@@ -205,13 +213,13 @@ def decide(connection: Connection, experiment: Experiment, outcome: Outcome, at:
 
 def _experiment(row: Any) -> Experiment:
     return Experiment(
-        row.id,
-        unsigned(row.newsletter),
-        row.newsletter_id,
-        msgspec.json.decode(row.plan, type=Plan),
-        msgspec.json.decode(row.numbers, type=list[int]),
-        row.at,
-        row.full,
-        row.decided,
-        msgspec.json.decode(row.outcome, type=Outcome) if row.outcome else None,
+        id=row.id,
+        newsletter=unsigned(row.newsletter),
+        newsletter_id=row.newsletter_id,
+        plan=msgspec.json.decode(row.plan, type=Plan),
+        numbers=msgspec.json.decode(row.numbers, type=list[int]),
+        at=row.at,
+        full=row.full,
+        decided=row.decided,
+        outcome=msgspec.json.decode(row.outcome, type=Outcome) if row.outcome else None,
     )

@@ -242,21 +242,21 @@ def _parameters(touched: TouchedSpan) -> dict[str, Any]:
 
 def _hit(row: Row) -> Hit:
     return Hit(
-        row["kind"],
-        row["at_ms"],
-        row["workspace"],
-        row["newsletter"],
-        row["message"].hex,
-        row["recipient"],
-        row["position"],
-        "",
-        row["variant"],
-        row["method"],
-        row["address"],
-        row["user_agent"],
-        row["purpose"],
-        row["fetch_mode"],
-        row["mode"],
+        kind=row["kind"],
+        at=row["at_ms"],
+        workspace=row["workspace"],
+        newsletter=row["newsletter"],
+        message=row["message"].hex,
+        recipient=row["recipient"],
+        position=row["position"],
+        url="",
+        variant=row["variant"],
+        method=row["method"],
+        address=row["address"],
+        user_agent=row["user_agent"],
+        purpose=row["purpose"],
+        fetch_mode=row["fetch_mode"],
+        mode=row["mode"],
     )
 
 

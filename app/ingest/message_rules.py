@@ -66,7 +66,7 @@ def sweep(judged: Judged) -> set[int]:
     return _crowd(judged, _SWEEP_LINKS, _SWEEP)
 
 
-def same_sender_as_burst(judged: Judged) -> set[int]:
+def companion(judged: Judged) -> set[int]:
     """Whoever sent a burst or a sweep also sent this, half a minute before or after it."""
     crowd = burst(judged) | sweep(judged)
     times: dict[tuple[str, str], list[int]] = {}
@@ -107,7 +107,7 @@ def fetched_before(judged: Judged) -> set[int]:
 MESSAGE_RULES: tuple[Callable[[Judged], set[int]], ...] = (
     burst,
     sweep,
-    same_sender_as_burst,
+    companion,
     fetched_before,
 )
 

@@ -27,12 +27,9 @@ from app.model.tracking_modes import AGGREGATE, reduce_to_mode
 
 _encode_lines = msgspec.json.Encoder().encode_lines
 
-
 # What hits refer to goes first.
 TABLES = ("newsletters", "newsletter_links", "link_places", "link_carried", "messages", "hits")
-HOUR_MS = 3_600_000  # milliseconds
-
-
+HOUR_MS = 3_600_000
 CHUNK_ROWS = 1_000  # rows encoded at once; the event loop waits meanwhile
 
 
@@ -189,23 +186,24 @@ def _row(hit: Hit, found: Classification, segment_id: str, number: int, origin: 
     agent, network, link = found.agent, found.network, _link(hit)
     if hit.mode == AGGREGATE:  # of whatever the visitor told, only the verdict stays
         return _Row(
-            hit.workspace,
-            hit.newsletter,
-            hit.kind,
-            hit.at / 1000,
-            hit.message,
-            hit.recipient,
-            hit.position,
-            hit.method,
-            found.verdict,
-            VERSION,
-            segment_id,
-            number,
-            origin,
+            workspace=hit.workspace,
+            newsletter=hit.newsletter,
+            kind=hit.kind,
+            at=hit.at / 1000,
+            message=hit.message,
+            recipient=hit.recipient,
+            position=hit.position,
+            method=hit.method,
+            verdict=found.verdict,
+            rules=VERSION,
+            segment=segment_id,
+            line=number,
+            origin=origin,
             mode=hit.mode,
             link_key=link.family,
             family=link.family,
         )
+    # By position: keywords take 3 us more a row. tests/ingest/test_rows.py holds the order.
     return _Row(
         hit.workspace,
         hit.newsletter,
@@ -276,18 +274,18 @@ def _keyed(record: PlacedLink) -> Link:
     label = masking.mask_text(record.label)
     detail = identity.detail(label, record.tags) if label or record.tags else 0
     return Link(
-        record.at,
-        record.workspace,
-        record.newsletter,
-        found.link,
-        found.family,
-        record.link,
-        found.url,
-        found.template,
-        "",
-        detail,
-        label,
-        record.tags,
+        at=record.at,
+        workspace=record.workspace,
+        newsletter=record.newsletter,
+        link=found.link,
+        family=found.family,
+        position=record.link,
+        url=found.url,
+        template=found.template,
+        name="",
+        detail=detail,
+        label=label,
+        tags=record.tags,
     )
 
 

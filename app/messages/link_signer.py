@@ -122,19 +122,19 @@ class LinkSigner:
         position = self.first + link.index
         self.records.append(
             LinkRecord(
-                self._at,
-                self._tokens.workspace,
-                self._newsletter,
-                found.link,
-                found.family,
-                position,
-                found.url,
-                found.template,
-                link.name,
-                detail,
-                label,
-                link.tags,
-                bool(found.flags & identity.WHOLE) and not link.name,
+                at=self._at,
+                workspace=self._tokens.workspace,
+                newsletter=self._newsletter,
+                link=found.link,
+                family=found.family,
+                position=position,
+                url=found.url,
+                template=found.template,
+                name=link.name,
+                detail=detail,
+                label=label,
+                tags=link.tags,
+                is_family=bool(found.flags & identity.WHOLE) and not link.name,
             )
         )
         return self._tokens.link(

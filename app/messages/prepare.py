@@ -406,27 +406,27 @@ class MessagePreparer:
         links, pixel = (shared if mode in ("aggregate", "off") else own for mode in modes[::-1])
         url = f"{self._settings.public_url}/u/{self._tokens.unsubscribe(token)}"
         return MessageDraft(
-            events.Message(
-                at,
-                self._workspace,
-                newsletter,
-                token.message.hex(),
-                whom,
-                recipient.strip() if modes.personal else "",
-                choice.number,
+            message=events.Message(
+                at=at,
+                workspace=self._workspace,
+                newsletter=newsletter,
+                message=token.message.hex(),
+                recipient=whom,
+                address=recipient.strip() if modes.personal else "",
+                variant=choice.number,
                 flags=modes.flags,
                 metadata=dict(data.metadata) if modes.personal else {},
                 rfc_message_id=data.rfc_message_id if modes.personal else "",
             ),
-            recipient.strip(),
-            links if modes.clicks != "off" else pixel,
-            pixel if modes.opens != "off" else links,
-            {
+            recipient=recipient.strip(),
+            token=links if modes.clicks != "off" else pixel,
+            pixel=pixel if modes.opens != "off" else links,
+            headers={
                 "List-Unsubscribe": f"<{url}>",
                 "List-Unsubscribe-Post": "List-Unsubscribe=One-Click",
             },
-            modes,
-            withdrawn,
+            modes=modes,
+            withdrawn=withdrawn,
             choice=choice,
         )
 
@@ -508,7 +508,13 @@ class MessagePreparer:
     def _newsletter(self, named: NewsletterIn) -> events.Newsletter:
         key = newsletter_key(self._workspace, named.id)
         return events.Newsletter(
-            now_ms(), self._workspace, key, named.id, named.name, named.subject, named.tags
+            at=now_ms(),
+            workspace=self._workspace,
+            newsletter=key,
+            id=named.id,
+            name=named.name,
+            subject=named.subject,
+            tags=named.tags,
         )
 
     def _options(self, modes: Modes, utm: dict[str, str], tracking: TrackingIn) -> Options:

@@ -46,11 +46,11 @@ def make_preparer(
 ) -> MessagePreparer:
     """Outgoing mail of one workspace."""
     return MessagePreparer(
-        one.settings(settings),
-        Tokens(one.secret_keys, one.name),
-        journal,
-        Suppressions(state, one.name),
-        Experiments(state, one.name),
-        one.name,
-        withdrawals.axes,
+        settings=one.settings(settings),
+        tokens=Tokens(one.secret_keys, one.name),
+        journal=journal,
+        suppressions=Suppressions(state, one.name),
+        experiments=Experiments(state, one.name),
+        workspace=one.name,
+        withdrawn=withdrawals.axes,
     )

@@ -83,13 +83,13 @@ class Mailwake:
             settings, state, self.journal, self.storage, self.corrections, feed
         )
         self.eraser = ErasureWorker(
-            settings.data_dir,
-            state,
-            self.storage,
-            self.loader,
-            self.corrections,
-            self.registry.workspaces,
-            feed.erasures,
+            data_dir=settings.data_dir,
+            engine=state,
+            storage=self.storage,
+            loader=self.loader,
+            corrections=self.corrections,
+            workspaces=self.registry.workspaces,
+            erasures=feed.erasures,
         )
         default = self.registry.default
         default.webhooks.sync_from_file(

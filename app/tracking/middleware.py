@@ -9,8 +9,12 @@ from collections.abc import Callable, Mapping
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.model.records import NO_LINK, Hit, Kind, encode, now_ms
+from app.model.records import NO_LINK, Kind, encode
 from app.storage.journal import Journal, JournalError
+from app.tracking.hits import (
+    Headers,
+    hit,
+)
 from app.tracking.tokens import (
     BadTokenError,
     LinkToken,
@@ -30,8 +34,6 @@ PIXEL_BODY: Message = {"type": "http.response.body", "body": GIF}
 PRIVATE = [NO_STORE, (b"referrer-policy", b"no-referrer"), (b"x-robots-tag", b"noindex, nofollow")]
 NOT_FOUND = b"This link is damaged or incomplete. Please open it from the original message."
 NOWHERE = LinkToken(0, NO_LINK, "")  # of an open
-AGENT_BYTES = 512
-Headers = Mapping[bytes, bytes]
 
 
 class TrackingMiddleware:
@@ -114,39 +116,6 @@ class TrackingMiddleware:
         except JournalError as error:
             reason = error.reason
         (self.dropped if reason else self.hits)[reason or kind] += 1
-
-
-def hit(
-    method: str,
-    headers: Headers,
-    address: str,
-    kind: Kind,
-    token: MessageToken,
-    target: LinkToken,
-) -> Hit:
-    """The hit as the request tells it; headers are bytes of anybody's making."""
-    mode = token.mode(kind)
-    purpose = headers.get(b"sec-purpose") or headers.get(b"purpose") or headers.get(b"x-purpose")
-    return Hit(
-        kind,
-        now_ms(),
-        token.workspace,
-        token.newsletter,
-        token.message.hex(),
-        token.recipient,
-        target.position,
-        target.url,
-        token.variant,
-        method,
-        "" if mode else address,
-        headers.get(b"user-agent", b"")[:AGENT_BYTES].decode("latin-1"),
-        (purpose or b"")[:64].decode("latin-1"),
-        headers.get(b"sec-fetch-mode", b"")[:32].decode("latin-1"),
-        mode,
-        target.link,
-        target.detail,
-        target.flags,
-    )
 
 
 async def _answer(

@@ -78,8 +78,11 @@ def test_the_hot_path_imports_records_tokens_and_journal_only() -> None:
     assert imported("app.tracking.middleware") == {
         "app.model.records",
         "app.storage.journal",
+        "app.tracking.hits",
         "app.tracking.tokens",
     }
+    assert imported("app.tracking.hits") == {"app.model.records", "app.tracking.tokens"}
+    assert imported("app.tracking.tokens") == set()
 
 
 @pytest.mark.parametrize("name", ["rewriting", "demo"])

@@ -39,7 +39,7 @@ PAGING = ("limit", "after")
 
 
 class MessageRecord(Struct, frozen=True):
-    """A message in the ledger.
+    """A recorded message.
 
     `recipient` and `rfc_message_id` are null and `metadata` is empty if the message is not
     tracked by person, if its retention time is over, or if the person was erased.

@@ -200,16 +200,16 @@ def _variants(queries: Queries, newsletter_id: str, show: Show) -> list[Variant]
     chances = [None, *holm([p_value(rates[0], rate) for rate in rates[1:]])]
     return [
         Variant(
-            name or None,
-            name or UNNAMED,
-            row["messages"],
-            row["opens_tracked"],
-            row["clicks_tracked"],
-            row["opened"],
-            row["clicked"],
-            None if chance is None else rate.value - rates[0].value,
-            None if chance is None else difference(rate, rates[0]),
-            chance,
+            name=name or None,
+            value=name or UNNAMED,
+            messages=row["messages"],
+            opens_tracked=row["opens_tracked"],
+            clicks_tracked=row["clicks_tracked"],
+            opened=row["opened"],
+            clicked=row["clicked"],
+            apart=None if chance is None else rate.value - rates[0].value,
+            interval=None if chance is None else difference(rate, rates[0]),
+            chance=chance,
         )
         for (name, row), rate, chance in zip(named, rates, chances, strict=True)
     ]
