@@ -375,7 +375,7 @@ def test_a_file_makes_changes_and_removes_webhooks(tmp_path: Path, there: Receiv
         ("[[webhook", "hooks.toml: "),
         ('[[webhook]]\nname = "a b"\nurl = "x"', "webhook[0].name"),
         (FILE.format(url="ftp://x", type="opened"), "webhook 1: url must be an http"),
-        (FILE.format(url="https://a.example", type="read"), "webhook 1: types must be of"),
+        (FILE.format(url="https://a.example", type="read"), "webhook 1: types must be one of"),
         (FILE.format(url="https://a.example", type="opened") * 2, "webhook 2: name 'shop'"),
         ('[[webhook]]\nname = "a"\nurl = "https://a.example"', "webhook 1: secret is required"),
     ],

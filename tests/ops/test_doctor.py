@@ -265,7 +265,7 @@ def test_a_servers_tables_and_clock(
             "ALTER TABLE hits MODIFY SETTING non_replicated_deduplication_window = 10000"
         )
         client.insert("migrations", [["9999_later"]], column_names=["name"])
-    assert "newer Mailwake" in str(bad(sound, **dsn))
+    assert "newer version of Mailwake" in str(bad(sound, **dsn))
     with storage.reader() as client:
         client.command("ALTER TABLE migrations DELETE WHERE name = '9999_later'")
     monkeypatch.setattr(clickhouse, "OLDEST", (99, 1))
@@ -313,7 +313,7 @@ def test_the_running_service_speaks_for_itself(sound: Path) -> None:
         assert [one.status for one in of(service)] == ["ok"]
         code, said = mailwake("doctor", "--data-dir", str(sound), "--port", str(service.port))
         assert code == 0, said
-        assert "fine  service: it keeps hits" in said and "mind  address" in said
+        assert "ok      service: hits are stored" in said and "warning address" in said
         [one] = of(service, port=free_port())[:1]
         assert (one.status, one.about) == ("warning", "service") and "no response" in one.what
         assert "open in another process" in of(service, port=free_port())[1].what
