@@ -54,7 +54,7 @@ def backup(
 ) -> None:
     """Back up everything of value in DATA_DIR to one file, while the service runs.
 
-    It holds secrets and addresses; only the owner of the file can read it.
+    The file contains secrets and email addresses. Only its owner can read it.
     """
     chosen = settings_of(data_dir=data_dir, clickhouse_dsn=clickhouse_dsn, port=port)
     if clickhouse and chosen.clickhouse_dsn == "chdb":

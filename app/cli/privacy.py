@@ -43,7 +43,7 @@ def erase(
 ) -> None:
     """Erase a person's data. Totals stay the same. Safe to repeat.
 
-    With embedded chDB a running service does the work; without one, this process.
+    With embedded chDB, the running service does the work, or this process if there is none.
     """
     chosen = settings_of(data_dir=data_dir, clickhouse_dsn=clickhouse_dsn)
     if not yes:
@@ -84,7 +84,7 @@ def export_subject(
 ) -> None:
     """Export all data about a person as one JSON document.
 
-    With embedded chDB a running service is asked; without one, this process reads.
+    With embedded chDB, the running service reads the data, or this process if there is none.
     """
     chosen = settings_of(data_dir=data_dir, clickhouse_dsn=clickhouse_dsn, port=port)
     try:

@@ -40,7 +40,7 @@ def reclassify(
 ) -> None:
     """Classify stored hits again with the current rules. Safe to stop and to repeat.
 
-    With embedded chDB a running service does the work; without one, this process.
+    With embedded chDB, the running service does the work, or this process if there is none.
     """
     chosen = settings_of(data_dir=data_dir, clickhouse_dsn=clickhouse_dsn, port=port)
     if start and end and start > end:

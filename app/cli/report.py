@@ -46,7 +46,7 @@ def report(
 ) -> None:
     """Write a newsletter's report as an HTML document to print, or mail it.
 
-    With embedded chDB a running service is asked; without one, this process reads.
+    With embedded chDB, the running service reads the data, or this process if there is none.
     """
     chosen = settings_of(data_dir=data_dir, clickhouse_dsn=clickhouse_dsn, port=port)
     try:

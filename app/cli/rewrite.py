@@ -51,7 +51,7 @@ def rewrite(
 ) -> None:
     """Rewrite one HTML message with the keys of the service and record it.
 
-    With --report nothing is recorded.
+    With --report, nothing is recorded.
     """
     chosen = with_public_url(settings_of(data_dir=data_dir, public_url=public_url))
     wanted = {

@@ -35,8 +35,8 @@ def serve(
 ) -> None:
     """Run the service: tracking, API and dashboard.
 
-    Every flag has its MAILWAKE_ variable, in the environment or in .env; the flag wins. Secrets
-    have variables only, so that no process list shows them.
+    Every option can also be set by its MAILWAKE_ variable, in the environment or in .env. Options
+    take precedence. Secrets are variables only, so that no process list shows them.
     """
     _serve(settings_of(**locals()))
 

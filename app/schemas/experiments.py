@@ -39,7 +39,7 @@ class Plan(Struct, frozen=True, forbid_unknown_fields=True):
     `holdout` is the share of recipients that get no variant before the decision. The winner is the
     variant with the highest rate of `figure`: clicks, opens, or clicks on the `link` with this ID,
     name, label or URL. With `guard`, a variant with significantly more unsubscribes cannot win.
-    The decision is made at `decide_at`, or once `decide_after_messages` have been sent and the last
+    The decision falls at `decide_at`, or once `decide_after_messages` have been sent and the last
     of them is `wait_hours` old, whichever is first. With `apply_winner`, all later recipients get
     the winner.
     """

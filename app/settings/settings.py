@@ -202,7 +202,7 @@ class Settings(BaseSettings):
     report_to: Listed = Field(
         (), description="Email addresses that receive the reports. No reports if empty."
     )
-    report_from: str = Field("", description="Sender address of the reports.")
+    report_from: str = Field("", description="Email address of the sender of the reports.")
     report_every: Literal["day", "week", "month"] = Field(
         "week",
         description="How often reports are sent: `day`, `week` (Mondays) or `month` (on the 1st).",
@@ -379,8 +379,3 @@ class Settings(BaseSettings):
     def hook_networks(self) -> tuple[Network, ...]:
         """WEBHOOK_NETWORKS as networks."""
         return tuple(ipaddress.ip_network(item, strict=False) for item in self.webhook_networks)
-
-    @property
-    def proxy_networks(self) -> tuple[Network, ...]:
-        """TRUSTED_PROXIES as networks."""
-        return tuple(ipaddress.ip_network(item, strict=False) for item in self.trusted_proxies)

@@ -164,7 +164,7 @@ class MailRelay:
             await self._outgoing.record_drafts([copy.prepared.draft])
         except JournalError as error:
             self.counts["unrecorded"] += 1
-            log.error("a mail was sent but is not in the ledger: %s", error)
+            log.error("a mail was sent but its tracking data was not stored: %s", error)
             return ""
         return copy.prepared.draft.message_id
 

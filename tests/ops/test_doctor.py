@@ -21,6 +21,7 @@ from app.ops.doctor.checks import CHECKS, Finding, examine
 from app.settings.load import load, with_secrets
 from app.storage.clickhouse import Storage
 from app.storage.clickhouse_migrations import files
+from app.storage.clickhouse_schema import migrate
 from app.storage.state_db import open_state
 from tests.integration.test_backup import mailwake
 from tests.support.clickhouse_server import ClickHouseServer
@@ -68,16 +69,20 @@ def test_a_sound_folder_has_nothing(sound: Path) -> None:
 @pytest.mark.parametrize(
     ("settings", "about", "says"),
     [
-        ({"public_url": ""}, "address", "this machine only"),
-        ({"public_url": "http://127.0.0.1:80"}, "address", "this machine only"),
+        ({"public_url": ""}, "address", "only work on this machine"),
+        ({"public_url": "http://127.0.0.1:80"}, "address", "only work on this machine"),
         ({"public_url": "http://click.example.com"}, "address", "without TLS"),
-        ({"trusted_proxies": ""}, "proxy", "from the proxy: set MAILWAKE_TRUSTED_PROXIES"),
+        (
+            {"trusted_proxies": ""},
+            "proxy",
+            "from the proxy's IP address: set MAILWAKE_TRUSTED_PROXIES",
+        ),
         ({"dashboard_url": ""}, "dashboard", "MAILWAKE_DASHBOARD_URL"),
         ({"dashboard_url": "https://click.example.com"}, "dashboard", "MAILWAKE_DASHBOARD_URL"),
-        ({"secret_keys": "short-but-allowed"}, "secrets", "MAILWAKE_SECRET_KEYS is short"),
-        ({"recipient_key": "short"}, "secrets", "MAILWAKE_RECIPIENT_KEY is short"),
-        ({"api_keys": "short"}, "secrets", "MAILWAKE_API_KEYS is short"),
-        ({"dashboard_password": "short"}, "secrets", "MAILWAKE_DASHBOARD_PASSWORD is short"),
+        ({"secret_keys": "short-but-allowed"}, "secrets", "MAILWAKE_SECRET_KEYS is too short"),
+        ({"recipient_key": "short"}, "secrets", "MAILWAKE_RECIPIENT_KEY is too short"),
+        ({"api_keys": "short"}, "secrets", "MAILWAKE_API_KEYS is too short"),
+        ({"dashboard_password": "short"}, "secrets", "MAILWAKE_DASHBOARD_PASSWORD is too short"),
     ],
 )
 def test_settings_that_work_but_should_not_stay(
@@ -189,7 +194,7 @@ def test_deliveries_that_were_given_up_and_many_suppressed(
     )(sound)
     monkeypatch.setattr(data_dir, "MANY", 0)
     told = str(bad(sound))
-    assert "1 deliveries were given up" in told and "1 are suppressed" in told
+    assert "1 deliveries have failed for good" in told and "1 recipients are suppressed" in told
 
 
 def test_too_little_room(sound: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -207,7 +212,7 @@ def test_file_systems_that_cannot_be_relied_on(
     assert data_dir.filesystem(Path("/usr/lib"), mounts) == "ext4"
     here = data_dir.filesystem(sound, Path("/proc/mounts").read_text())
     assert here
-    for kind, says in (("DISTANT", "cannot be relied on"), ("MEMORY", "in memory")):
+    for kind, says in (("DISTANT", "are not reliable"), ("MEMORY", "in memory")):
         with monkeypatch.context() as patch:
             patch.setattr(data_dir, kind, {here})
             [(state, about, told)] = bad(sound)
@@ -249,19 +254,19 @@ def test_a_servers_tables_and_clock(
     [(state, about, told)] = bad(sound, **dsn)
     assert (state, about) == ("error", "ClickHouse") and files()[0].stem in told
     storage = Storage(load(data_dir=sound, **dsn))
-    storage.migrate()
+    migrate(storage)
     assert bad(sound, **dsn) == []
-    with storage._reader() as client:
+    with storage.reader() as client:
         client.command("ALTER TABLE hits MODIFY SETTING non_replicated_deduplication_window = 0")
     [(state, about, told)] = bad(sound, **dsn)
     assert (state, about) == ("error", "ClickHouse") and told.startswith("hits: repeated inserts")
-    with storage._reader() as client:
+    with storage.reader() as client:
         client.command(
             "ALTER TABLE hits MODIFY SETTING non_replicated_deduplication_window = 10000"
         )
         client.insert("migrations", [["9999_later"]], column_names=["name"])
     assert "newer version of Mailwake" in str(bad(sound, **dsn))
-    with storage._reader() as client:
+    with storage.reader() as client:
         client.command("ALTER TABLE migrations DELETE WHERE name = '9999_later'")
     monkeypatch.setattr(clickhouse, "OLDEST", (99, 1))
     monkeypatch.setattr(clickhouse, "SKEW_SECONDS", -1.0)
@@ -308,7 +313,7 @@ def test_the_running_service_speaks_for_itself(sound: Path) -> None:
         assert [one.status for one in of(service)] == ["ok"]
         code, said = mailwake("doctor", "--data-dir", str(sound), "--port", str(service.port))
         assert code == 0, said
-        assert "fine  service: it keeps hits" in said and "mind  address" in said
+        assert "ok      service: hits are stored" in said and "warning address" in said
         [one] = of(service, port=free_port())[:1]
         assert (one.status, one.about) == ("warning", "service") and "no response" in one.what
         assert "open in another process" in of(service, port=free_port())[1].what

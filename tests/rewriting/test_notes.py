@@ -26,7 +26,7 @@ def test_a_placeholder_is_named_with_its_byte() -> None:
     assert of_links(html) == [
         f"suspected placeholder '%recipient.email%' at byte {at}: the link is not tracked"
     ]
-    assert "values make it a tracked link" in of_links('<a href="{{ url }}">x</a>')[0]
+    assert "values turn it into a tracked link" in of_links('<a href="{{ url }}">x</a>')[0]
 
 
 @pytest.mark.parametrize(

@@ -51,15 +51,15 @@ def test_every_flag_of_serve_has_its_variable() -> None:
         ("PORT", "65536", "less than or equal to 65535"),
         ("JOURNAL_SYNC_MS", "-1", "greater than or equal to 0"),
         ("PUBLIC_URL", "click.example.com", "must be http(s)://host"),
-        ("PUBLIC_URL", "https://u:p@example.com", "no user"),
+        ("PUBLIC_URL", "https://u:p@example.com", "must not contain a user name"),
         ("PUBLIC_URL", "https://exämple.com", "plain ASCII"),
         ("SECRET_KEYS", "short", "at least 16 characters"),
         ("TRUSTED_PROXIES", "10.0.0.0/8,everyone", "everyone"),
         ("CLICKHOUSE_DSN", "postgres://host", "clickhouse(s)://"),
         ("CLICKHOUSE_DSN", "clickhouse://host:port", "Port"),
         ("LOG_LEVEL", "loud", "'debug', 'info'"),
-        ("PLACEHOLDERS", "<<...>>,a", "'a': write START...END or a word"),
-        ("PLACEHOLDERS", "x" * 41, "up to 40 characters"),
+        ("PLACEHOLDERS", "<<...>>,a", "'a': must be START...END or a word"),
+        ("PLACEHOLDERS", "x" * 41, "must have at most 40 characters"),
     ],
 )
 def test_a_wrong_value_stops_the_start_and_is_named(
@@ -102,7 +102,7 @@ def test_lists_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MAILWAKE_TRUSTED_PROXIES", "10.0.0.0/8, ::1")
     loaded = load()
     assert loaded.api_keys == ("one", "two")
-    assert [str(network) for network in loaded.proxy_networks] == ["10.0.0.0/8", "::1/128"]
+    assert loaded.trusted_proxies == ("10.0.0.0/8", "::1")
 
 
 def test_secrets_are_made_once_and_are_private(tmp_path: Path) -> None:

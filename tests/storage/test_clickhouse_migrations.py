@@ -18,6 +18,7 @@ from app.settings.load import load
 from app.storage import state_db
 from app.storage.clickhouse import Storage, StorageError
 from app.storage.clickhouse_migrations import files, statements
+from app.storage.clickhouse_schema import migrate
 from app.storage.state_db import VersionError, open_state, steps_missing
 from app.storage.tables import metadata
 from tests.support.clickhouse_server import ClickHouseServer
@@ -131,22 +132,22 @@ def test_hosts_that_start_at_once_do_no_harm(tmp_path: Path) -> None:
         ]
         told: list[list[str] | str] = []
 
-        def migrate(storage: Storage) -> None:
+        def start(storage: Storage) -> None:
             try:
-                told.append(storage.migrate())
+                told.append(migrate(storage))
             except StorageError as error:
                 told.append(str(error))
 
-        threads = [threading.Thread(target=migrate, args=(storage,)) for storage in storages]
+        threads = [threading.Thread(target=start, args=(storage,)) for storage in storages]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
         assert told.count(NAMES) == 1
-        assert all(answer in (NAMES, []) or "another host migrates" in answer for answer in told), (
-            told
-        )
-        assert [storage.migrate() for storage in storages] == [[]] * 4
+        assert all(
+            answer in (NAMES, []) or "another host is migrating" in answer for answer in told
+        ), told
+        assert [migrate(storage) for storage in storages] == [[]] * 4
         executed = [entry.sql for entry in database.log() if not entry.code]
         for once in ("TRUNCATE TABLE hits\n", "INSERT INTO hits\n"):
             assert sum(f"{sql.strip()}\n".startswith(once) for sql in executed) == 1, once
@@ -162,17 +163,19 @@ def test_the_lock_of_a_host_that_has_gone_is_explained_and_its_own_is_found(
         )
         database.fault("down")
         with pytest.raises(StorageError):
-            mine.migrate()
+            migrate(mine)
         database.clear()
         owner = (tmp_path / "0" / "migrating.lock").read_text()
-        with mine._reader() as client:
+        with mine.reader() as client:
             client.command(
                 f"CREATE TABLE migrating (x UInt8) ENGINE = Memory COMMENT '{owner} of me'"
             )
-        with pytest.raises(StorageError, match=r"another host migrates .* DROP TABLE migrating"):
-            other.migrate()
-        assert mine.migrate() == NAMES
-        assert other.migrate() == []
+        with pytest.raises(
+            StorageError, match=r"another host is migrating .* DROP TABLE migrating"
+        ):
+            migrate(other)
+        assert migrate(mine) == NAMES
+        assert migrate(other) == []
 
 
 def _folder(parent: Path, number: int) -> Path:
@@ -271,27 +274,28 @@ def test_a_newer_database_is_left_alone(tmp_path: Path) -> None:
     open_state(tmp_path).dispose()
     with sqlite3.connect(tmp_path / "state.db") as connection:
         connection.execute("PRAGMA user_version = 99")
-    with pytest.raises(VersionError, match="newer Mailwake"):
+    with pytest.raises(VersionError, match="newer version of Mailwake"):
         open_state(tmp_path)
     was = schema(tmp_path)
     for command in ("serve", "workspaces list"):
         done = python("-m", "app", *command.split(), "--data-dir", str(tmp_path))
         assert done.returncode == 2
-        assert "newer Mailwake" in done.stderr and "Traceback" not in done.stderr
+        assert "newer version of Mailwake" in done.stderr and "Traceback" not in done.stderr
     assert schema(tmp_path) == was
     with ClickHouseServer(tmp_path / "clickhouse") as database:
         folder = _folder(tmp_path, 1)
         storage = Storage(load(data_dir=folder, clickhouse_dsn=database.dsn))
-        storage.migrate()
-        with storage._reader() as client:
+        migrate(storage)
+        with storage.reader() as client:
             client.insert("migrations", [["9999_later"]], column_names=["name"])
         env = {"MAILWAKE_CLICKHOUSE_DSN": database.dsn}
-        with pytest.raises(StorageError, match=r"newer Mailwake \(9999_later\)"):
-            storage.migrate()
+        with pytest.raises(StorageError, match=r"newer version of Mailwake \(9999_later\)"):
+            migrate(storage)
         # Recipients are served all the same, and what they do waits in the journal.
         with Service(folder, **env) as service:
             service.wait_for(
-                lambda: "newer Mailwake" in service.client.get("/readyz").text, "the trouble"
+                lambda: "newer version of Mailwake" in service.client.get("/readyz").text,
+                "the trouble",
             )
             assert service.client.get("/readyz").status_code == 503
             assert service.rewrite("n", "<p>x</p>")["html"]

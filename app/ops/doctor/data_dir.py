@@ -160,7 +160,7 @@ def _in_state(connection: sqlite3.Connection) -> Iterator[Finding]:
             "webhooks",
             "warning",
             f"{dead:,} deliveries have failed for good",
-            "retry them (see docs/acting.md)",
+            "replay them: docs/events.md",
         )
     count = connection.execute("SELECT count(*) FROM suppressions").fetchone()[0]
     if count > MANY:

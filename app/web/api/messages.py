@@ -49,7 +49,7 @@ class MessageQuery(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
 
 
 class MessageRecord(Struct, frozen=True):
-    """A message in the ledger.
+    """A recorded message.
 
     `recipient` and `rfc_message_id` are null and `metadata` is empty if the message is not
     tracked by person, if its retention time is over, or if the person was erased.
@@ -94,7 +94,10 @@ class MessageHistory(Struct, frozen=True):
 
 
 async def messages(call: Call[MessageQuery]) -> Response:
-    """Find messages, latest first. They must match all parameters; at least one is required."""
+    """Find messages, latest first. They must match all parameters.
+
+    At least one of them besides `limit` and `after` is required.
+    """
     api, query, limit = call.api, call.query, call.query.limit
     wanted = _search(query, api.settings.recipient_key, api.queries.workspace)
     after = Place() if query.after is None else ledger.place(query.after)

@@ -133,10 +133,10 @@ async def rewrite(call: Call[RewriteQuery]) -> Response:
 async def rewrite_mime(call: Call[MimeQuery]) -> Response:
     """Rewrite a whole message (message/rfc822 in and out). `dry_run` returns a JSON report.
 
-    Its X-Mailwake-Newsletter, -Name, -Tags, -Recipient, -Variant (or `variant`) and -Track (opens,
-    clicks, text or off; opens=aggregate) fields describe it and are removed. -Unsubscribe: add
-    adds List-Unsubscribe, -Sample: yes stores the HTML for the click map. -Meta-KEY fields, or
-    `metadata.KEY`, are stored as metadata, together with the Message-ID.
+    The header fields X-Mailwake-Newsletter, -Name, -Tags, -Recipient, -Variant (or `variant`) and
+    -Track (opens, clicks, text or off; opens=aggregate) describe the message and are removed.
+    -Unsubscribe: add adds List-Unsubscribe, -Sample: yes stores the HTML for the click map.
+    -Meta-KEY, or `metadata.KEY`, are stored as metadata, together with the Message-ID.
 
     The response header X-Mailwake-Notes lists what was left unchanged and why, as a JSON array.
     """

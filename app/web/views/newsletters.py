@@ -20,6 +20,8 @@ PAGE = 50  # newsletters on one page
 RANKED = 8  # clients, systems, devices, countries
 LINKS = 100
 TAGS = 500
+# Opens through image proxies name no device or system.
+UNKNOWN = dict.fromkeys(("device", "operating system"), "Unknown or hidden by an image proxy")
 LATELY = timedelta(minutes=5)
 UNEVEN = 0.001  # how likely groups may be before the split is doubted
 
@@ -232,7 +234,8 @@ def _ranking(found: Sequence[AgentStats], part: str, show: Show) -> list[Share]:
     whole = sum(hits for _, hits in counted)
     ranked = [
         Share(
-            (name.capitalize() if part == "device" else name) or f"Unknown {part}",
+            (name.capitalize() if part == "device" else name)
+            or UNKNOWN.get(part, f"Unknown {part}"),
             name or "-",
             hits,
             hits / whole,

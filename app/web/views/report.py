@@ -69,7 +69,7 @@ def _share(value: int, tracked: int, messages: int) -> str:
 def message(page: dict[str, Any], sender: str, to: str, url: str, key: str) -> EmailMessage:
     """The report as a mail with `url` as its link."""
     newsletter = page["newsletter"]
-    subject = f"{newsletter.name or newsletter.id}: report, {page['period'].lower()}"
+    subject = f"{newsletter.name or newsletter.id}: report for {page['period'].lower()}"
     named = f"{newsletter.id}\0{key}\0{to}"
     return message_of(html(page, url), subject, text(page, url), sender, to, named)
 

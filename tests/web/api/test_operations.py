@@ -59,7 +59,7 @@ def test_an_unknown_parameter_is_refused(service: Service, operation: Operation[
 @pytest.mark.parametrize("operation", ASKING)
 def test_what_does_not_exist_is_named(service: Service, operation: Operation[Any]) -> None:
     (name,) = names(operation)
-    body = {"recipients": []} if operation.takes else None
+    body: object = {"recipients": []} if operation.takes else None
     answer = service.client.request(operation.method, url(operation), json=body)
     assert answer.status_code == 404, answer.text
     problem = answer.json()
