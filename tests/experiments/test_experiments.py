@@ -19,6 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import update
 
+import mailwake_client
 from app.demo import agents
 from app.events import experiment_worker
 from app.events.experiment_worker import ExperimentWorker
@@ -38,12 +39,11 @@ from app.schemas.experiments import (
     Share,
     VariantFigures,
 )
-from app.schemas.messages import LineError
 from app.stats.queries import Queries
 from app.storage.clickhouse import Storage
 from app.storage.state_db import open_state
 from app.storage.tables import experiments
-from mailwake_client import Mailwake, MailwakeError
+from mailwake_client import LineError, Mailwake, MailwakeError
 from tests.support.service import Service, paths, tracked_urls
 from tests.support.webhook_receiver import receiver
 
@@ -60,6 +60,13 @@ RECIPIENTS = 4000
 def plan(*weights: int, **more: Any) -> Plan:
     shares = tuple(Share(f"V{n}", weight) for n, weight in enumerate(weights or (1, 1)))
     return Plan(shares, **{"decide_at": SOON, **more})
+
+
+def stated(wanted: Plan) -> mailwake_client.Plan:
+    """As a mailer writes it."""
+    return msgspec.convert(
+        msgspec.to_builtins(wanted, builtin_types=(datetime,)), mailwake_client.Plan
+    )
 
 
 def experiment(wanted: Plan, name: str = "exp_0011223344556677", **more: Any) -> Experiment:
@@ -313,7 +320,7 @@ def test_from_the_split_to_the_decision(service: Service, client: Mailwake) -> N
             wait_hours=0,
             apply_winner=True,
         )
-        begun = client.start_experiment("e-1", wanted)
+        begun = client.start_experiment("e-1", stated(wanted))
         assert (begun.state, begun.outcome, begun.decide_by) == ("running", None, None)
         assert [one.messages for one in begun.variants] == [0, 0]
         recipients = [f"reader{n}@example.com" for n in range(240)]
@@ -364,7 +371,7 @@ def test_from_the_split_to_the_decision(service: Service, client: Mailwake) -> N
 
 
 def test_a_holdout_is_not_in_the_ledger_by_whatever_way(service: Service, client: Mailwake) -> None:
-    client.start_experiment("e-2", plan(1, 1, holdout=0.9))
+    client.start_experiment("e-2", stated(plan(1, 1, holdout=0.9)))
     assigned = client.assign("e-2", [f"{n}@example.com" for n in range(400)])
     held = next(one.recipient for one in assigned if one.holdout)
     split = next(one for one in assigned if not one.holdout)
@@ -416,7 +423,9 @@ def test_what_is_asked_wrongly_is_said(service: Service) -> None:
 
 def test_a_link_decides_where_it_is_named(service: Service, client: Mailwake) -> None:
     html = f'{MAIL}<a href="https://example.com/help">Help</a>'
-    client.start_experiment("e-4", plan(1, 1, figure="link", link="https://example.com/help"))
+    client.start_experiment(
+        "e-4", stated(plan(1, 1, figure="link", link="https://example.com/help"))
+    )
     sent = [client.rewrite("e-4", f"{name}@example.com", html) for name in "ab"]
     for place, answer in enumerate(sent):  # one clicks Boots, the other Help
         links = [path for path in paths(tracked_urls(answer.html)) if path.startswith("/c/")]
@@ -427,7 +436,7 @@ def test_a_link_decides_where_it_is_named(service: Service, client: Mailwake) ->
 
 
 def test_a_person_counts_once_and_machines_never(service: Service, client: Mailwake) -> None:
-    client.start_experiment("e-5", plan(1, 1))
+    client.start_experiment("e-5", stated(plan(1, 1)))
     for _ in range(3):
         follow(service, client.rewrite("e-5", "often@example.com", MAIL).html)
     scanned = client.rewrite("e-5", "scanned@example.com", MAIL)
@@ -481,7 +490,7 @@ def test_kills_neither_lose_nor_repeat_a_decision(tmp_path: Path) -> None:
         with Mailwake(service.url, service.api_key) as client:
             for number, name in enumerate(names):
                 at = datetime.now(UTC) + timedelta(seconds=1 + 1.5 * number)
-                client.start_experiment(name, plan(decide_at=at))
+                client.start_experiment(name, stated(plan(decide_at=at)))
                 follow(service, client.rewrite(name, "a@example.com", MAIL).html)
             for _ in range(20 if TORTURE else 5):
                 time.sleep(1.3)
@@ -507,7 +516,7 @@ def test_clicks_that_turn_out_to_be_a_machines_decide_nothing(
 ) -> None:
     html = "".join(f'<a href="https://example.com/{n}">{n}</a>' for n in range(3))
     at = datetime.now(UTC) + timedelta(seconds=4)
-    client.start_experiment("e-6", plan(decide_at=at))
+    client.start_experiment("e-6", stated(plan(decide_at=at)))
     scanned = client.rewrite("e-6", "scanned@example.com", f"<body>{html}")
     links = [path for path in paths(tracked_urls(scanned.html)) if path.startswith("/c/")]
     person = client.rewrite("e-6", "person@example.com", f"<body>{html}")
@@ -527,7 +536,7 @@ def erased(service: Service, path: str) -> bool:
 
 
 def test_who_is_erased_still_counts_as_nobody(service: Service, client: Mailwake) -> None:
-    client.start_experiment("e-7", plan(1, 1))
+    client.start_experiment("e-7", stated(plan(1, 1)))
     for name in "abcd":
         follow(service, client.rewrite("e-7", f"{name}.erased@example.com", MAIL).html)
     service.drained()
