@@ -1,10 +1,10 @@
-# Two stages: pip stays behind; the image runs as nobody in particular and can install nothing.
+# Two stages: the final image has no pip, runs as an unprivileged user and can install nothing.
 FROM python:3.13-slim AS build
 COPY requirements.lock /
 RUN python -m venv --without-pip /opt/venv \
  && python -m pip --python /opt/venv/bin/python install --no-cache-dir --require-hashes \
       -r /requirements.lock \
-# What chDB can give its answers to, and Mailwake does not ask for: a third of the image.
+# Optional result formats of chDB that Mailwake does not use: a third of the image.
  && python -m pip --python /opt/venv/bin/python uninstall --yes --quiet numpy pandas pyarrow
 WORKDIR /srv/mailwake
 COPY app ./app

@@ -1,4 +1,4 @@
-# Every target builds .venv from a hashed lock file first; the stamp makes the second time quick.
+# Every target first builds .venv from a hashed lock file; the stamp file makes later runs quick.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -9,44 +9,45 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 help: ## show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
-demo: $(VENV)/dev ## the whole product on embedded chDB with live sample traffic
+demo: $(VENV)/dev ## run the whole product on embedded chDB with live sample traffic
 	@$(BIN)/mailwake demo
 
-serve: $(VENV)/dev ## the service on embedded chDB, nothing configured
+serve: $(VENV)/dev ## run the service on embedded chDB, without configuration
 	@$(BIN)/mailwake serve
 
-test torture: export PYTHONDONTWRITEBYTECODE = # they start hundreds of processes: compiled once is enough
+test torture: export PYTHONDONTWRITEBYTECODE = # they start hundreds of processes: compile once only
 
-test: ## every test, the browser tests included
-	@$(MAKE) --no-print-directory -j2 lint caddy npmtools # and what caddy waits for: linters and packages at once
+test: ## run every test, including the browser tests
+	@$(MAKE) --no-print-directory -j2 lint caddy npmtools # with their dependencies: linters and packages in parallel
 	@$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
-torture: $(VENV)/dev browser npmtools ## the longer proofs
+torture: $(VENV)/dev browser npmtools ## run the longer tests
 	@MAILWAKE_TORTURE=1 $(BIN)/python -m pytest -m torture
 
-bench: $(VENV)/bench loadtools ## speed, as ratios measured side by side
+bench: $(VENV)/bench loadtools ## measure speed, as ratios measured side by side
 	@$(BIN)/python -m tests.bench
 
-screenshots: $(VENV)/dev browser ## the pictures of docs, taken of the demo
-	@$(BIN)/python -m tests.screenshots
+screenshots: $(VENV)/dev browser ## take the screenshots of the documentation from the demo
+	@$(BIN)/python -m docs.tools.screenshots
 
-docs: $(VENV)/dev ## the documentation as a site, in docs/site
+docs: $(VENV)/dev ## build the documentation as a site, in docs/site
 	@cd docs && ../$(BIN)/zensical build --strict
 
-reference: $(VENV)/dev ## write docs/reference from the code
-	@$(BIN)/python -m tests.references
+reference: $(VENV)/dev ## generate docs/reference from the code
+	@$(BIN)/python -m docs.tools.references
 
-lint: $(VENV)/dev ## ruff, mypy and bandit
+lint: $(VENV)/dev ## run ruff, mypy, bandit and the check of wording
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+	@$(BIN)/python -m docs.tools.wording
 	@$(BIN)/bandit --quiet --recursive app --configfile pyproject.toml
 
-audit: $(VENV)/dev ## known holes in what is locked (asks PyPI, or ASK="-s osv"; fails where it cannot tell)
+audit: $(VENV)/dev ## check locked packages for vulnerabilities (asks PyPI, or ASK="-s osv"; fails without an answer)
 	@$(BIN)/pip-audit --strict --disable-pip --require-hashes -r requirements.lock $(ASK)
 
-format: $(VENV)/dev ## let ruff rewrite the code
+format: $(VENV)/dev ## format the code with ruff
 	@$(BIN)/ruff check --fix . ; $(BIN)/ruff format .
 
-lock: $(VENV)/dev ## renew the lock files (no address of a registry is written)
+lock: $(VENV)/dev ## update the lock files (they contain no registry's URL)
 	@$(PIP) install uv
 	@for group in "" "-dev --group dev" "-bench --group dev --group bench"; do \
 	  set -- $$group; name=$$1; [ $$# -gt 0 ] && shift; \
@@ -68,26 +69,26 @@ $(VENV)/bench: $(VENV)/dev requirements-bench.lock
 browser:
 	@command -v chromium >/dev/null || { apt-get update -qq && apt-get install -y -qq chromium >/dev/null; }
 
-mailtools: browser # one after the other: apt-get does not share
+mailtools: browser # one after the other: apt-get cannot run twice at once
 	@command -v postfix >/dev/null && command -v swaks >/dev/null && command -v gpg >/dev/null \
 	  || { apt-get update -qq \
 	       && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq postfix swaks gpg >/dev/null; } \
-	  || echo "postfix, swaks and gpg could not be installed: their tests are left out"
+	  || echo "postfix, swaks and gpg could not be installed: their tests are skipped"
 
-caddy: mailtools $(VENV)/dev # unpacked, not installed: nothing is to listen on port 80
+caddy: mailtools $(VENV)/dev # unpacked, not installed, so that it does not listen on port 80
 	@test -x $(VENV)/caddy/usr/bin/caddy \
 	  || { apt-get update -qq && cd $(VENV) && apt-get download -qq caddy && dpkg-deb -x caddy_*.deb caddy; } \
-	  || echo "caddy could not be had: its test is left out"
+	  || echo "caddy could not be downloaded: its test is skipped"
 
 loadtools:
 	@command -v wrk >/dev/null && command -v nginx >/dev/null && ls /usr/lib/postgresql >/dev/null 2>&1 \
 	  || { apt-get update -qq && apt-get install -y -qq wrk nginx-light postgresql >/dev/null; } \
-	  || echo "wrk, nginx-light and postgresql could not be installed: their part is left out"
+	  || echo "wrk, nginx-light and postgresql could not be installed: their part is skipped"
 
-npmtools: $(VENV)/dev # another MIME parser, to compare with
+npmtools: $(VENV)/dev # another MIME parser, for comparison
 	@test -d $(VENV)/npm/node_modules/postal-mime \
 	  || npm install --prefix $(VENV)/npm --no-save --ignore-scripts --no-audit --no-fund --silent postal-mime@4.0.0 \
-	  || echo "npm or postal-mime could not be had: its comparison is left out"
+	  || echo "npm or postal-mime is not available: the comparison is skipped"
 
 clean: ## remove the virtual environment and caches (never data)
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -7,6 +7,7 @@ from hypothesis import settings as hypothesis_settings
 from app.settings.load import load
 from app.storage.clickhouse import Storage
 from app.storage.clickhouse_migrations import files
+from app.storage.clickhouse_schema import migrate
 from tests.support.paths import SHARED
 from tests.support.service import Service
 
@@ -63,6 +64,6 @@ def shared() -> Path:
 def storage(tmp_path_factory: pytest.TempPathFactory) -> Storage:
     """chDB of this process: one path only, so tests share it and use newsletters of their own."""
     storage = Storage(load(data_dir=tmp_path_factory.mktemp("chdb"), keep_visitors_days=0))
-    assert storage.migrate() == [path.stem for path in files()]
-    assert storage.migrate() == []
+    assert migrate(storage) == [path.stem for path in files()]
+    assert migrate(storage) == []
     return storage

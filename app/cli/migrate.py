@@ -7,6 +7,8 @@ import typer
 
 from app.cli.common import fail, option, settings_of
 from app.settings.settings import Settings
+from app.storage import clickhouse_schema as schema
+from app.storage.clickhouse import Storage, StorageError
 from app.storage.state_db import open_state, steps_missing
 
 
@@ -28,29 +30,27 @@ def migrate(
     Serving does it by itself unless MAILWAKE_AUTO_MIGRATE is off. Exits with 2 where it cannot be
     done; it may then be repeated. A database of a newer version is left alone.
     """
-    from app.storage.clickhouse import Storage, StorageError  # noqa: PLC0415  (chDB loads slowly)
-
     chosen = settings_of(data_dir=data_dir, clickhouse_dsn=clickhouse_dsn)
     if distributed and not chosen.clickhouse_cluster:
         raise fail("--distributed: needs MAILWAKE_CLICKHOUSE_CLUSTER")
     storage = Storage(chosen)
     try:
         steps = steps_missing(chosen.data_dir)
-        missing = storage.missing() if check else storage.migrate()
-        made = storage.distribute() if distributed and not check else []
+        names = schema.missing(storage) if check else schema.migrate(storage)
+        created = schema.distribute(storage) if distributed and not check else []
     except StorageError as error:
         raise fail(_explained(chosen, str(error))) from None
     finally:
         storage.close()
     if not check:
         open_state(chosen.data_dir).dispose()
-    for name in missing:
+    for name in names:
         typer.echo(f"ClickHouse: {name}{' is missing' if check else ''}")
-    for name in made:
+    for name in created:
         typer.echo(f"ClickHouse: {name} reads all shards")
     if steps:
         typer.echo(f"state.db: {steps} step{'s' * (steps > 1)}{' missing' * check}")
-    if not missing and not steps:
+    if not names and not steps:
         typer.echo("everything is up to date")
     elif check:
         raise typer.Exit(1)

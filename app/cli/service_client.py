@@ -9,6 +9,7 @@ from app.auth.api_keys import local_token
 from app.auth.workspaces import DEFAULT
 from app.settings.settings import PREFIX, Settings
 from app.storage.clickhouse import Storage, StorageError
+from app.storage.clickhouse_schema import prepare
 
 
 class AskError(Exception):
@@ -47,7 +48,7 @@ def storage(settings: Settings) -> Iterator[Storage]:
     (settings.data_dir / "journal").mkdir(mode=0o700, parents=True, exist_ok=True)
     opened = Storage(settings)
     try:
-        opened.prepare()
+        prepare(opened)
         yield opened
     except StorageError as error:
         if settings.clickhouse_dsn == "chdb" and "chdb engine" in str(error):

@@ -25,6 +25,7 @@ from app.ingest.touched import origin, touch
 from app.model.ids import sent_at
 from app.storage import journal_masking, journal_segments
 from app.storage.clickhouse import Storage, StorageError
+from app.storage.clickhouse_schema import migrated_at, prepare
 
 log = logging.getLogger(__name__)
 
@@ -73,8 +74,8 @@ class Loader:
         while not self._stopping.is_set():
             try:
                 if not self.ready:
-                    await asyncio.to_thread(self.storage.prepare)
-                    self._migrated_at = await asyncio.to_thread(self.storage.migrated_at)
+                    await asyncio.to_thread(prepare, self.storage)
+                    self._migrated_at = await asyncio.to_thread(migrated_at, self.storage)
                     self.ready = True
                     self.trouble = ""
                 if not loads:

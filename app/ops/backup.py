@@ -20,7 +20,9 @@ from app import __version__
 from app.settings.load import CUT_OFF
 from app.settings.settings import Settings
 from app.storage.clickhouse import Storage
+from app.storage.clickhouse_backup import thaw
 from app.storage.clickhouse_migrations import files
+from app.storage.clickhouse_schema import migrate
 from app.storage.state_db import VersionError, steps_missing
 
 MANIFEST = "manifest.json"
@@ -191,9 +193,9 @@ def _attach(manifest: Manifest, settings: Settings) -> None:
     tables = settings.data_dir / "tables"
     storage = Storage(settings)
     try:
-        storage.migrate(until=manifest.migrations[-1])
-        storage.thaw(tables)
-        storage.migrate()
+        migrate(storage, until=manifest.migrations[-1])
+        thaw(storage, tables)
+        migrate(storage)
     finally:
         storage.close()
     shutil.rmtree(tables, ignore_errors=True)

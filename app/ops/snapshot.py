@@ -20,6 +20,7 @@ from app.ingest.loader import Loader
 from app.settings.settings import Settings
 from app.storage import journal_masking, newsletters
 from app.storage.clickhouse import EXPORT, Storage
+from app.storage.clickhouse_backup import back_up, freeze
 from app.storage.journal_segments import DONE, OPEN, SEALED
 
 BACKUP = "backup-"  # how folders of snapshots begin, in DATA_DIR
@@ -49,9 +50,9 @@ def take(
     data = settings.data_dir
     with corrections.paused(), loader.paused():
         if storage.embedded:
-            storage.freeze(folder / "tables")
+            freeze(storage, folder / "tables")
         elif destination:
-            storage.back_up(destination)
+            back_up(storage, destination)
         _journal(data / "journal", folder / "journal")
         _state(data / "state.db", folder / "state.db")
     for path in sorted(data.iterdir()):

@@ -1,4 +1,4 @@
-"""What the API for reacting takes and gives, as msgspec types; see docs/acting.md."""
+"""What the API for reacting takes and gives, as msgspec types; see docs/events.md."""
 
 from datetime import datetime
 from typing import Annotated

@@ -15,6 +15,7 @@ from app.model.ids import new_id
 from app.model.records import Hit, Kind, encode, now_ms
 from app.settings.load import load
 from app.storage.clickhouse import Storage
+from app.storage.clickhouse_schema import migrate
 from app.storage.state_db import open_state
 
 SEGMENTS, HITS = 20, 50_000
@@ -29,7 +30,7 @@ def run() -> None:
 
 async def _run(folder: Path) -> None:
     storage = Storage(load(data_dir=folder))
-    storage.migrate()
+    migrate(storage)
     journal = folder / "journal"
     journal.mkdir()
     work = Loader(journal, storage, feed=Feed(open_state(folder)))

@@ -21,6 +21,7 @@ from app.stats import recipients
 from app.stats.filters import Filters
 from app.stats.queries import Queries
 from app.storage.clickhouse import Storage
+from app.storage.clickhouse_schema import migrate
 from app.web.views import newsletters
 
 MILLION = 1_000_000
@@ -154,9 +155,9 @@ def run() -> None:
 def _measured(scale: int) -> tuple[float, dict[str, float]]:
     with tempfile.TemporaryDirectory() as name:
         storage = Storage(load(data_dir=Path(name)))
-        storage.migrate()
+        migrate(storage)
         total = scale * MILLION
-        with storage._reader() as client:
+        with storage.reader() as client:
             for sql in (_NEWSLETTERS, _LINKS):
                 client.command(sql)
             for start in range(0, total, MILLION):

@@ -26,6 +26,7 @@ from app.model.ids import new_id, newsletter_key
 from app.model.records import Hit, Kind, Message, Newsletter, PlacedLink, encode
 from app.settings.load import load
 from app.storage.clickhouse import Storage
+from app.storage.clickhouse_schema import migrate
 from app.storage.state_db import open_state
 from tests.support.hit_load import PERSON, Load
 from tests.support.service import Service, paths, tracked_urls
@@ -49,7 +50,7 @@ def _tables(folder: Path) -> None:
     journal = folder / "journal"
     journal.mkdir()
     storage = Storage(load(data_dir=folder))
-    storage.migrate()
+    migrate(storage)
     feed = Feed(open_state(folder))
     loader, corrections = Loader(journal, storage, feed=feed), Corrections(journal, storage)
     settle = partial(corrections.reclassify_recent, 0)

@@ -1,4 +1,4 @@
-"""Verdicts on the labelled hits of tests/replay, and the time that hostile agents take."""
+"""Verdicts on the labelled hits of tests/data/replay, and the time that hostile agents take."""
 
 import gc
 import os

@@ -171,7 +171,7 @@ print(mail.send())
 
 
 def test_django(service: Service, storage: Storage, tmp_path: Path) -> None:
-    """The page's own mail is sent by tests/test_blocks.py; here is what may go wrong."""
+    """The page's own mail is sent by test_blocks.py; here is what may go wrong."""
     code = [one for one in blocks(ROOT / "docs/howto/django.md") if one.text.startswith("# ")]
     gone = {"recipient": "gone@example.com", "newsletter_id": "dj"}
     assert service.client.post("/v1/suppressions", json=gone).status_code == 200

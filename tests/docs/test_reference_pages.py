@@ -9,7 +9,7 @@ from app.schemas.events import (
     Due,
     EventOut,
 )
-from tests.references import OUT, pages
+from docs.tools.references import OUT, pages
 from tests.support.doc_blocks import blocks
 from tests.support.paths import ROOT
 
@@ -26,13 +26,13 @@ def test_nothing_is_left_out() -> None:
         "api.md": ("`POST /v1/rewrite`", "### RewriteIn", "[RewriteOut](#rewriteout)"),
         "cli.md": ("## mailwake serve", "--clickhouse-dsn", "## mailwake report NEWSLETTER"),
         "metrics.md": ("`mailwake_hits_total` | counter", "`mailwake_load_seconds` | histogram"),
-        "events.md": ("`message.clicked`", "`followup.due`", "### Told", "clicked or"),
+        "events.md": ("`message.clicked`", "`followup.due`", "### EventOut", "clicked or"),
     }.items():
         assert all(word in PAGES[name] for word in words), name
 
 
 def test_the_events_of_the_docs_are_events() -> None:
-    page = blocks(ROOT / "docs" / "acting.md")
+    page = blocks(ROOT / "docs" / "events.md")
     told, due = (one.text for one in page if one.language == "json")
     for text, kind in ((told, EventOut), (due, Due)):
         msgspec.json.decode(text, type=kind)

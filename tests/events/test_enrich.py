@@ -120,7 +120,7 @@ def test_a_segment_from_before_a_migration_is_not_counted_again(
     loader.load(path)
     assert counted() == 1
     forget = "ALTER TABLE clicks_by_link MODIFY SETTING non_replicated_deduplication_window = "
-    with storage._reader() as client:
+    with storage.reader() as client:
         client.command(f"{forget}0")
         client.command(f"{forget}10000")
     loader._migrated_at = AT / 1000 + 1

@@ -273,7 +273,7 @@ def test_merging_changes_no_figure(tmp_path: Path, storage: Storage) -> None:
         "clicks_by_place",
         "hits_by_agent",
     ):
-        with storage._reader() as client:
+        with storage.reader() as client:
             client.command(f"OPTIMIZE TABLE {table} FINAL")
     assert [one() for one in look] == before
     rows = storage.query("SELECT count() AS n FROM hits WHERE newsletter = {n:UInt64}", {"n": key})

@@ -34,10 +34,10 @@ from app.ingest.loader import Loader
 from app.settings.load import load
 from app.storage.state_db import open_state
 from app.storage.clickhouse import Storage
-from tests.support.patience import PATIENCE_SECONDS
+from app.storage.clickhouse_schema import prepare
 folder = Path(sys.argv[1])
 storage = Storage(load(data_dir=folder))
-storage.prepare()
+prepare(storage)
 adopt_orphans(folder / "journal")
 Loader(folder / "journal", storage, feed=Feed(open_state(folder))).load_all()
 def number(sql):

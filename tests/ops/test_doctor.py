@@ -21,6 +21,7 @@ from app.ops.doctor.checks import CHECKS, Finding, examine
 from app.settings.load import load, with_secrets
 from app.storage.clickhouse import Storage
 from app.storage.clickhouse_migrations import files
+from app.storage.clickhouse_schema import migrate
 from app.storage.state_db import open_state
 from tests.integration.test_backup import mailwake
 from tests.support.clickhouse_server import ClickHouseServer
@@ -240,19 +241,19 @@ def test_a_servers_tables_and_clock(
     [(state, about, told)] = bad(sound, **dsn)
     assert (state, about) == ("wrong", "ClickHouse") and files()[0].stem in told
     storage = Storage(load(data_dir=sound, **dsn))
-    storage.migrate()
+    migrate(storage)
     assert bad(sound, **dsn) == []
-    with storage._reader() as client:
+    with storage.reader() as client:
         client.command("ALTER TABLE hits MODIFY SETTING non_replicated_deduplication_window = 0")
     [(state, about, told)] = bad(sound, **dsn)
     assert (state, about) == ("wrong", "ClickHouse") and told.startswith("hits: repeated inserts")
-    with storage._reader() as client:
+    with storage.reader() as client:
         client.command(
             "ALTER TABLE hits MODIFY SETTING non_replicated_deduplication_window = 10000"
         )
         client.insert("migrations", [["9999_later"]], column_names=["name"])
     assert "newer Mailwake" in str(bad(sound, **dsn))
-    with storage._reader() as client:
+    with storage.reader() as client:
         client.command("ALTER TABLE migrations DELETE WHERE name = '9999_later'")
     monkeypatch.setattr(clickhouse, "OLDEST", (99, 1))
     monkeypatch.setattr(clickhouse, "SKEW_SECONDS", -1.0)

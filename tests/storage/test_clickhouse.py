@@ -16,6 +16,7 @@ from clickhouse_connect.driver.exceptions import DatabaseError, OperationalError
 
 from app.settings.load import load
 from app.storage.clickhouse import Storage
+from app.storage.clickhouse_schema import migrate
 from tests.support.clickhouse_server import ClickHouseServer
 from tests.support.patience import PATIENCE_SECONDS
 from tests.support.standin.endpoint import CODECS
@@ -248,8 +249,8 @@ def test_clients_in_parallel(server: ClickHouseServer, client: Client, table: st
 
 def test_app_storage(server: ClickHouseServer, tmp_path: Path) -> None:
     storage = Storage(load(clickhouse_dsn=server.dsn, data_dir=tmp_path))
-    assert storage.migrate()
-    assert storage.migrate() == []
+    assert migrate(storage)
+    assert migrate(storage) == []
     line = b'{"workspace":"default","newsletter":1,"id":"n","name":"N"}\n'
     for _ in range(2):
         storage.insert("newsletters", line, "token")

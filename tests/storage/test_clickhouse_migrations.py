@@ -18,6 +18,7 @@ from app.settings.load import load
 from app.storage import state_db
 from app.storage.clickhouse import Storage, StorageError
 from app.storage.clickhouse_migrations import files, statements
+from app.storage.clickhouse_schema import migrate
 from app.storage.state_db import VersionError, open_state, steps_missing
 from app.storage.tables import metadata
 from tests.support.clickhouse_server import ClickHouseServer
@@ -132,13 +133,13 @@ def test_hosts_that_start_at_once_do_no_harm(tmp_path: Path) -> None:
         ]
         told: list[list[str] | str] = []
 
-        def migrate(storage: Storage) -> None:
+        def start(storage: Storage) -> None:
             try:
-                told.append(storage.migrate())
+                told.append(migrate(storage))
             except StorageError as error:
                 told.append(str(error))
 
-        threads = [threading.Thread(target=migrate, args=(storage,)) for storage in storages]
+        threads = [threading.Thread(target=start, args=(storage,)) for storage in storages]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -147,7 +148,7 @@ def test_hosts_that_start_at_once_do_no_harm(tmp_path: Path) -> None:
         assert all(answer in (NAMES, []) or "another host migrates" in answer for answer in told), (
             told
         )
-        assert [storage.migrate() for storage in storages] == [[]] * 4
+        assert [migrate(storage) for storage in storages] == [[]] * 4
         executed = [entry.sql for entry in database.log() if not entry.code]
         for once in ("TRUNCATE TABLE hits\n", "INSERT INTO hits\n"):
             assert sum(f"{sql.strip()}\n".startswith(once) for sql in executed) == 1, once
@@ -163,17 +164,17 @@ def test_the_lock_of_a_host_that_has_gone_is_explained_and_its_own_is_found(
         )
         database.fault("down")
         with pytest.raises(StorageError):
-            mine.migrate()
+            migrate(mine)
         database.clear()
         owner = (tmp_path / "0" / "migrating.lock").read_text()
-        with mine._reader() as client:
+        with mine.reader() as client:
             client.command(
                 f"CREATE TABLE migrating (x UInt8) ENGINE = Memory COMMENT '{owner} of me'"
             )
         with pytest.raises(StorageError, match=r"another host migrates .* DROP TABLE migrating"):
-            other.migrate()
-        assert mine.migrate() == NAMES
-        assert other.migrate() == []
+            migrate(other)
+        assert migrate(mine) == NAMES
+        assert migrate(other) == []
 
 
 def _folder(parent: Path, number: int) -> Path:
@@ -283,12 +284,12 @@ def test_a_newer_database_is_left_alone(tmp_path: Path) -> None:
     with ClickHouseServer(tmp_path / "clickhouse") as database:
         folder = _folder(tmp_path, 1)
         storage = Storage(load(data_dir=folder, clickhouse_dsn=database.dsn))
-        storage.migrate()
-        with storage._reader() as client:
+        migrate(storage)
+        with storage.reader() as client:
             client.insert("migrations", [["9999_later"]], column_names=["name"])
         env = {"MAILWAKE_CLICKHOUSE_DSN": database.dsn}
         with pytest.raises(StorageError, match=r"newer Mailwake \(9999_later\)"):
-            storage.migrate()
+            migrate(storage)
         # Recipients are served all the same, and what they do waits in the journal.
         with Service(folder, **env) as service:
             service.wait_for(

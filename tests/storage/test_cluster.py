@@ -14,6 +14,7 @@ from app.settings.load import load
 from app.settings.settings import SettingsError
 from app.storage.clickhouse import Storage, StorageError
 from app.storage.clickhouse_migrations import DISTRIBUTED, distributed, files, statements
+from app.storage.clickhouse_schema import migrate
 from tests.integration.test_backup import mailwake
 from tests.support.clickhouse_server import ClickHouseServer
 
@@ -21,7 +22,7 @@ EVERY = [
     (path.stem, number, statement)
     for path in [*files(), DISTRIBUTED]
     for number, statement in enumerate(statements(path, "main"))
-    if not statement.startswith("{python:")  # tests/test_migrating.py runs those
+    if not statement.startswith("{python:")  # test_clickhouse_migrations.py runs those
 ]
 CONFIG = """<clickhouse>
 <tcp_port>9000</tcp_port>
@@ -62,10 +63,10 @@ def test_tables_over_all_shards_read_and_refuse_what_is_written(
     server: ClickHouseServer, tmp_path: Path
 ) -> None:
     storage = Storage(load(data_dir=tmp_path, clickhouse_dsn=server.dsn))
-    storage.migrate()
+    migrate(storage)
     row = b'{"workspace":"default","newsletter":1,"id":"n","name":"N"}\n'
     storage.insert("newsletters", row, "token")
-    with storage._reader() as client:
+    with storage.reader() as client:
         for (table,) in client.query(
             "SELECT name FROM system.tables WHERE database = 'default'"
             " AND engine LIKE '%MergeTree' AND name != 'migrations'"
@@ -83,8 +84,8 @@ def test_a_cluster_is_asked_for_as_a_whole(server: ClickHouseServer, tmp_path: P
     env = {"MAILWAKE_CLICKHOUSE_DSN": server.dsn, "MAILWAKE_CLICKHOUSE_CLUSTER": "main"}
     dsn = server.dsn.removesuffix("default") + "elsewhere"
     plain = Storage(load(data_dir=tmp_path, clickhouse_dsn=server.dsn))
-    plain.migrate()
-    with plain._reader() as client:
+    migrate(plain)
+    with plain.reader() as client:
         client.command("CREATE DATABASE IF NOT EXISTS elsewhere")
     code, said = mailwake(
         "migrate", "--data-dir", str(tmp_path), **{**env, "MAILWAKE_CLICKHOUSE_DSN": dsn}

@@ -85,7 +85,7 @@ def test_clickhouse_merges_statements_likewise(
             load(path)
     found = Queries(storage).newsletter(newsletter_id)
     assert (found.name, found.subject, found.tags) == last(records)
-    with storage._reader() as client:
+    with storage.reader() as client:
         client.command("OPTIMIZE TABLE newsletters FINAL")
     assert Queries(storage).newsletter(newsletter_id) == found
 

@@ -31,7 +31,7 @@ NEVER = {"keep_addresses_days": 0, "keep_visitors_days": 0, "keep_hits_days": 0}
 
 def settle(storage: Storage, **days: int) -> list[Expiry]:
     settings: Settings = SETTINGS.model_copy(update={**NEVER, **days})
-    with storage._reader() as client:
+    with storage.reader() as client:
         changed = retention.apply(client, settings)
         for table in {one.table for one in retention.wanted(settings) if one.days}:
             # At once: a service waits for merges.
@@ -43,7 +43,7 @@ def settle(storage: Storage, **days: int) -> list[Expiry]:
 @pytest.fixture(autouse=True)
 def for_ever(storage: Storage) -> Iterator[None]:
     yield
-    with storage._reader() as client:
+    with storage.reader() as client:
         retention.apply(client, SETTINGS.model_copy(update=NEVER))
 
 

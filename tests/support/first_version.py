@@ -18,6 +18,7 @@ from clickhouse_connect.driver._backendclient import SyncBackendClient
 
 from app.settings.load import load
 from app.storage.clickhouse import Storage
+from app.storage.clickhouse_schema import migrate
 
 HITS = """
     INSERT INTO {table}
@@ -113,8 +114,8 @@ def run(what: str, folder: Path, *more: str) -> None:
     storage = Storage(load(data_dir=folder))
     told: dict[str, Any] = {}
     if what == "make":
-        told["applied"] = storage.migrate(until=more[0])
-        with storage._reader() as client:
+        told["applied"] = migrate(storage, until=more[0])
+        with storage.reader() as client:
             client.command(LEDGER)
             if more[0] < "0007":
                 client.command(NEWSLETTERS)
@@ -125,7 +126,7 @@ def run(what: str, folder: Path, *more: str) -> None:
     else:
         if more:
             kill_before(int(more[0]))
-        told["applied"] = storage.migrate()
+        told["applied"] = migrate(storage)
         told["roll_ups"] = {name: storage.query(sql, {}) for name, sql in ROLL_UPS.items()}
         told["tables"] = sorted(row["name"] for row in storage.query("SHOW TABLES", {}))
     print(json.dumps({**told, "figures": figures(storage)}))

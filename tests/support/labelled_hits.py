@@ -1,4 +1,4 @@
-"""The labelled hits of tests/replay, and how well the rules tell people from machines on them.
+"""The labelled hits of tests/data/replay, and how well the rules tell people from machines on them.
 
 A file is one pattern: its first line says what happens and where that is documented, each other
 line is a hit. `message` is a number of ours, `at` is seconds since the message was sent, `label`

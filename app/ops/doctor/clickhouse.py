@@ -8,6 +8,7 @@ from app.ops.doctor.finding import Finding
 from app.ops.doctor.service import answer
 from app.settings.settings import PREFIX, Settings
 from app.storage.clickhouse import Storage, StorageError
+from app.storage.clickhouse_schema import missing
 
 OLDEST = (25, 3)  # older servers know not all of the settings that inserts need
 SKEW_SECONDS = 5.0  # seconds between our clock and the server's
@@ -55,11 +56,11 @@ def _examined(storage: Storage, embedded: bool) -> Iterator[Finding]:
             f"ClickHouse's clock is {abs(skew):,.0f} seconds off ours",
             "set both by NTP",
         )
-    if missing := storage.missing():
+    if names := missing(storage):
         yield Finding(
             "ClickHouse",
             "wrong",
-            f"tables are of an older version: {', '.join(missing)} missing",
+            f"tables are of an older version: {', '.join(names)} missing",
             "`mailwake migrate`",
         )
         return

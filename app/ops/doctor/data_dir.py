@@ -152,7 +152,7 @@ def _in_state(connection: sqlite3.Connection) -> Iterator[Finding]:
     dead = connection.execute("SELECT count(*) FROM deliveries WHERE state = 'dead'").fetchone()[0]
     if dead:
         yield Finding(
-            "webhooks", "mind", f"{dead:,} deliveries were given up", "replay them: docs/acting.md"
+            "webhooks", "mind", f"{dead:,} deliveries were given up", "replay them: docs/events.md"
         )
     count = connection.execute("SELECT count(*) FROM suppressions").fetchone()[0]
     if count > MANY:
