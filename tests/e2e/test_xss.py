@@ -188,7 +188,7 @@ def hostile_receiver(words: list[str]) -> Iterator[str]:
             for number in range(10**9):
                 connection, _ = listener.accept()
                 with connection, suppress(OSError):
-                    connection.settimeout(5)
+                    connection.settimeout(PATIENCE_SECONDS)
                     connection.recv(65_536)
                     word = words[number // 2 % len(words)]
                     status = "HTTP/1.1 500 " if number % 2 else ""

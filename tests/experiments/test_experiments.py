@@ -520,7 +520,7 @@ def test_clicks_that_turn_out_to_be_a_machines_decide_nothing(
     service: Service, client: Mailwake
 ) -> None:
     html = "".join(f'<a href="https://example.com/{n}">{n}</a>' for n in range(3))
-    client.start_experiment("e-6", plan(decide_at=None, decide_after_messages=10, wait_hours=0))
+    client.start_experiment("e-6", plan(decide_at=None, decide_after_messages=100, wait_hours=0))
     scanned = client.rewrite("e-6", "scanned@example.com", f"<body>{html}")
     links = [path for path in paths(tracked_urls(scanned.html)) if path.startswith("/c/")]
     person = client.rewrite("e-6", "person@example.com", f"<body>{html}")
@@ -530,12 +530,12 @@ def test_clicks_that_turn_out_to_be_a_machines_decide_nothing(
     service.drained()  # loaded alone: a person's
     click_at(service, links, now + 1, *how)
     time.sleep(0.3)  # the last message, with which it is to be decided, comes after these clicks
-    for n in range(8):
+    for n in range(98):
         client.rewrite("e-6", f"{n}@example.com", f"<body>{html}")
     service.wait_for(lambda: client.experiment("e-6").outcome, "a decision")
     found = client.experiment("e-6").outcome
     assert found and sum(one.hits for one in found.variants) == 1
-    assert sum(one.of for one in found.variants) == 10
+    assert sum(one.of for one in found.variants) == 100
 
 
 def erased(service: Service, path: str) -> bool:
