@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.paths import ROOT
+from tests.support.patience import PATIENCE_SECONDS
 from tests.support.service import Service
 
 CHECKS = (
@@ -42,7 +43,7 @@ def test_no_request_is_answered_with_a_server_error(tmp_path: Path, examples: st
             "--max-examples",
             examples,
             "--request-timeout",
-            "30",
+            str(int(PATIENCE_SECONDS)),
             "--suppress-health-check",
             "all",
             "--no-color",
