@@ -79,7 +79,7 @@ class Withdrawals:
             try:
                 self.refresh()
             except SQLAlchemyError as error:
-                log.warning("withdrawals as they were known last: %s", error)
+                log.warning("using the withdrawals that were read last: %s", error)
                 self._looked = time.monotonic()
         entries = self._known.get((workspace, recipient), ())
         return tuple(
@@ -93,7 +93,7 @@ class Withdrawals:
             try:
                 await asyncio.to_thread(self.refresh)
             except SQLAlchemyError as error:
-                log.debug("withdrawals stay as they are known: %s", error)
+                log.debug("withdrawals could not be read, using the last known ones: %s", error)
 
     def refresh(self) -> None:
         """Read again if anything has changed. Raises SQLAlchemyError."""

@@ -16,16 +16,19 @@ def make(followups: FollowUps, webhooks: Webhooks, feed: Feed, request: FollowUp
     """Create a follow-up. Blocking; raises FieldError with the field that is wrong."""
     silent = request.when != "clicked"
     if silent and request.after_hours < LEAST_HOURS:
-        raise FieldError("after_hours", "says how long to wait, from 0.1 to 720")
+        raise FieldError("after_hours", "must be between 0.1 and 720")
     if not silent and request.after_hours:
-        raise FieldError("after_hours", "is for what was not done: clicks are told at once")
+        raise FieldError(
+            "after_hours",
+            "is only allowed with not_opened and not_clicked: clicks are sent at once",
+        )
     for field in OF_LINKS:
         if silent and getattr(request, field):
-            raise FieldError(field, "is for when: clicked")
+            raise FieldError(field, "is only allowed with when: clicked")
     if webhooks.get(request.webhook_id) is None:
-        raise FieldError("webhook_id", f"webhook {request.webhook_id!r} is unknown")
+        raise FieldError("webhook_id", f"webhook {request.webhook_id!r} does not exist")
     if len(followups.all()) >= MOST:
-        raise FieldError("name", f"there are {MOST} follow-ups already")
+        raise FieldError("name", f"there are already {MOST} follow-ups, the maximum")
     of_links = {field: getattr(request, field) for field in OF_LINKS}
     event_filter = EventFilter(newsletters=request.newsletters, **of_links)
     rule = Rule(request.when, request.after_hours, event_filter)

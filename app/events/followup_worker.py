@@ -71,7 +71,9 @@ class FollowUpWorker:
             try:
                 events, following = self._feed.after(at, self._queries.workspace, BATCH, until)
             except CursorError as error:
-                log.warning("follow-up %s has missed events: %s", followup.id, error)
+                log.warning(
+                    "follow-up %s has missed events that are no longer kept: %s", followup.id, error
+                )
                 events, following = [], Cursor()
             if following == at:
                 return count

@@ -19,10 +19,12 @@ from urllib.parse import SplitResult, urlsplit
 
 import httpx2
 
+from app.model.numbers import read_int
 from app.settings.settings import Network
 
 TIMEOUT_SECONDS = 15.0  # seconds for the whole request
 RESOLVE_SECONDS = 5.0  # seconds to resolve the name
+MAX_RETRY_SECONDS = 999_999_999
 ANSWER_BYTES = 2_048  # bytes read of an answer, for the delivery log only
 
 _NAT64 = tuple(map(ipaddress.IPv6Network, ("64:ff9b::/96", "64:ff9b:1::/48")))  # RFC 6052, 8215
@@ -81,7 +83,7 @@ async def safe_post(
                     await _beginning(answer),
                 )
     except TimeoutError:
-        raise DeliveryError(f"no answer in {seconds:g} seconds") from None
+        raise DeliveryError(f"no response in {seconds:g} seconds") from None
     except (httpx2.HTTPError, httpx2.InvalidURL, OSError, ValueError) as error:
         raise DeliveryError(f"{type(error).__name__}: {error}".rstrip(": ")) from None
 
@@ -97,7 +99,7 @@ def check(url: str) -> SplitResult:
     except ValueError:
         raise RequestBlockedError("must be an http(s) URL in plain ASCII") from None
     if parts.username is not None or parts.password is not None:
-        raise RequestBlockedError("must carry no user and password")
+        raise RequestBlockedError("must not contain a user name or password")
     return parts
 
 
@@ -122,8 +124,8 @@ def permitted(address: Address, allowed: Sequence[Network]) -> bool:
 def retry_after(value: str) -> float | None:
     """Returns seconds of a Retry-After header, a number or a date (RFC 9110, 10.2.3)."""
     value = value.strip()
-    if value.isascii() and value.isdigit():
-        return float(value[:9])
+    if (seconds := read_int(value)) is not None:
+        return float(min(seconds, MAX_RETRY_SECONDS))
     try:
         at = parsedate_to_datetime(value)
         return max(0.0, at.timestamp() - time.time())
@@ -142,13 +144,17 @@ async def _resolve(host: str, port: int, allowed: Sequence[Network]) -> Address:
                 _RESOLVERS, partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
             )
     except TimeoutError:
-        raise DeliveryError(f"{host} was not resolved in {RESOLVE_SECONDS:g} seconds") from None
+        raise DeliveryError(
+            f"{host} could not be resolved in {RESOLVE_SECONDS:g} seconds"
+        ) from None
     except OSError as error:
         raise DeliveryError(f"{host} cannot be resolved: {error.strerror or error}") from None
     addresses = [ipaddress.ip_address(str(entry[4][0]).partition("%")[0]) for entry in results]
     for address in addresses:
         if not permitted(address, allowed):
-            raise RequestBlockedError(f"{host} leads to {address}, which is not public")
+            raise RequestBlockedError(
+                f"{host} resolves to {address}, which is not a public IP address"
+            )
     return addresses[0]
 
 

@@ -48,9 +48,9 @@ def from_file(path: Path) -> dict[str, tuple[str, EventFilter, bool, str]]:
         except FieldError as error:
             raise SettingsError(f"{place}: webhook {number}: {error.field} {error}") from None
         if not webhook.secret:
-            raise SettingsError(f"{place}: webhook {number}: secret is needed")
+            raise SettingsError(f"{place}: webhook {number}: secret is required")
         if webhook.name in by_name:
-            raise SettingsError(f"{place}: webhook {number}: name {webhook.name!r} is there twice")
+            raise SettingsError(f"{place}: webhook {number}: name {webhook.name!r} is used twice")
         by_name[webhook.name] = webhook.url, filters_of(webhook), webhook.first, webhook.secret
     return by_name
 
@@ -76,4 +76,4 @@ def valid(webhook: WebhookIn) -> None:
         except (binascii.Error, ValueError):
             key = b""
         if not webhook.secret.startswith("whsec_") or not 24 <= len(key) <= 64:
-            raise FieldError("secret", "must be whsec_ and 24 to 64 bytes in base64")
+            raise FieldError("secret", "must be whsec_ followed by 24 to 64 bytes in base64")

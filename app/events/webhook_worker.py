@@ -78,14 +78,14 @@ class WebhookWorker:
             try:
                 newest = await self._watcher.newest()
             except SQLAlchemyError:
-                log.exception("webhooks wait")
+                log.exception("webhooks are delayed by an error")
             for name, context in list(self._contexts.items()):
                 try:
                     await asyncio.to_thread(context.decider.take)
                 except StorageError as error:
                     trouble = str(error)
                 except Exception:
-                    log.exception("experiments of %s are not decided", name)
+                    log.exception("cannot decide the experiments of %s", name)
                 try:
                     await asyncio.to_thread(self.take, name, context, newest)
                 except StorageError as error:  # deliveries that are already queued are still sent
@@ -93,9 +93,9 @@ class WebhookWorker:
                 except ErasedError:
                     pass  # the next turn reads email addresses again
                 except Exception:
-                    log.exception("webhooks of %s take nothing", name)
+                    log.exception("cannot queue events for the webhooks of %s", name)
             if trouble and trouble != away:
-                log.warning("webhooks wait for ClickHouse: %s", trouble)
+                log.warning("webhooks are waiting for ClickHouse: %s", trouble)
             away = trouble
             try:
                 for context in list(self._contexts.values()):
@@ -105,14 +105,14 @@ class WebhookWorker:
                     swept = time.monotonic()
                     await asyncio.to_thread(context.webhooks.sweep, time.time())
             except SQLAlchemyError:
-                log.exception("webhooks wait")
+                log.exception("webhooks are delayed by an error")
             await asyncio.sleep(POLL_SECONDS)
 
     def take(self, name: str, context: WebhookContext, newest: int) -> int:
         """Queue deliveries of a workspace's new events; returns how many. Blocking."""
         webhooks = context.webhooks.all()
         self.notices[name] = [
-            f"Webhook {webhook.url} is switched off: {webhook.disabled}"
+            f"Webhook {webhook.url} is disabled: {webhook.disabled}"
             for webhook in webhooks
             if webhook.disabled
         ]
@@ -128,7 +128,9 @@ class WebhookWorker:
             try:
                 events, following = self._feed.after(at, context.queries.workspace, BATCH)
             except CursorError as error:
-                log.warning("webhook %s has missed events: %s", webhook.id, error)
+                log.warning(
+                    "webhook %s has missed events that are no longer kept: %s", webhook.id, error
+                )
                 events, following = [], Cursor()
             if following == at:
                 return count

@@ -290,9 +290,9 @@ class Webhooks:
             )
             why = ""
             if status == 410:
-                why = "the receiver answered 410 Gone"
+                why = "the receiver responded with 410 Gone"
             elif now - since >= GIVE_UP_SECONDS:
-                why = f"it has failed for five days: {error}"
+                why = f"all deliveries have failed for five days: {error}"
             if why:
                 _disable(connection, delivery.webhook, why)
             over = bool(why) or now - delivery.at >= GIVE_UP_SECONDS

@@ -229,7 +229,7 @@ def _questions(queries: Queries) -> dict[str, Callable[[], Any]]:
         "ranking of 1,000": lambda: queries.newsletters(Filters(sort="opened"), 50),
         "sparklines of 50": lambda: queries.sparklines(rows),
         "recipients of one": lambda: recipients.recipients(queries, Filters(), newsletter_id),
-        "one recipient": lambda: recipients.recipient(queries, who, Filters()),
+        "one recipient": lambda: recipients.recipient(queries, who),
         "figures, one device": lambda: queries.stats(newsletter_id, parts),
         "links, one device": lambda: queries.links(newsletter_id, parts),
         "timeline, one device": lambda: queries.timeline(newsletter_id, start, end, 3600, parts),

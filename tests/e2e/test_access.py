@@ -12,6 +12,7 @@ from app.auth.users import Users
 from app.storage.state_db import open_state
 from tests.e2e.test_accessibility import AXE, RUN
 from tests.e2e.test_dashboard import XSS, browser, login
+from tests.support.patience import PATIENCE_SECONDS
 from tests.support.service import Service
 
 __all__ = ["browser"]
@@ -53,28 +54,28 @@ def test_who_is_invited_sets_a_password_and_comes_again(
 ) -> None:
     login(page, service)
     main = page.get_by_role("navigation", name="Main")
-    main.get_by_role("link", name="Access").click()
-    page.get_by_label("New user's name").fill("nina")
+    main.get_by_role("link", name="Team & API keys").click()
+    page.get_by_label("Name of the new user").fill("nina")
     page.get_by_label("Role", exact=True).select_option("editor")
     page.get_by_role("button", name="Add user").click()
     made = page.get_by_role("status")
-    expect(made.get_by_role("heading")).to_have_text("A login link for nina")
+    expect(made.get_by_role("heading")).to_have_text("Login link for nina")
     link = made.locator("code").inner_text()
     theirs = browser.new_context(base_url=service.url)
     nina = theirs.new_page()
     nina.goto(link)
-    nina.get_by_role("button", name="Log in as nina").click()
-    expect(nina.get_by_role("heading", level=1)).to_have_text("nina")
+    nina.get_by_role("button", name="Continue as nina").click()
+    expect(nina.get_by_role("heading", level=1)).to_have_text("Your account")
     expect(nina.get_by_label("Current password")).to_have_count(0)
     nina.get_by_label("New password").fill(PASSWORD)
     nina.get_by_role("button", name="Set password").click()
-    expect(nina.get_by_role("status")).to_contain_text("Your password is changed")
+    expect(nina.get_by_role("status")).to_contain_text("Password changed")
     expect(nina.get_by_label("Current password")).to_be_visible()
     nina.get_by_role("button", name="Log out", exact=True).click()
     expect(nina).to_have_url(re.compile("/login$"))
     nina.goto("/tags")
     fill_in(nina, "nina", "another password")
-    expect(nina.get_by_role("alert")).to_have_text("Name and password do not match.")
+    expect(nina.get_by_role("alert")).to_have_text("Wrong name or password.")
     fill_in(nina, "nina", PASSWORD)
     expect(nina).to_have_url(re.compile("/tags$"))
     theirs.close()
@@ -84,21 +85,21 @@ def test_a_key_is_made_used_and_revoked(page: Page, service: Service) -> None:
     login(page, service)
     page.goto("/access")
     name = f"till {XSS}"
-    page.get_by_label("New key's name").fill(name)
-    page.get_by_role("button", name="Make key").click()
-    expect(page.get_by_role("alert")).to_contain_text("scopes: must be of")
-    expect(page.get_by_label("New key's name")).to_be_focused()
-    expect(page.get_by_label("New key's name")).to_have_value(name)
+    page.get_by_label("Name of the new key").fill(name)
+    page.get_by_role("button", name="Create key").click()
+    expect(page.get_by_role("alert")).to_contain_text("scopes: must be one or more of")
+    expect(page.get_by_label("Name of the new key")).to_be_focused()
+    expect(page.get_by_label("Name of the new key")).to_have_value(name)
     page.get_by_role("checkbox", name=re.compile("^rewrite ")).check()
-    page.get_by_role("button", name="Make key").click()
+    page.get_by_role("button", name="Create key").click()
     made = page.get_by_role("status")
-    expect(made.get_by_role("heading")).to_have_text(f"The key {name}")
+    expect(made.get_by_role("heading")).to_have_text(f"API key {name}")
     headers = {"authorization": f"Bearer {made.locator('code').inner_text()}"}
     body = {"newsletter": {"id": "till"}, "recipient": "a@example.com", "html": "<p>x</p>"}
 
     def used() -> int:
         url = f"{service.url}/v1/rewrite"
-        return httpx2.post(url, headers=headers, json=body).status_code
+        return httpx2.post(url, headers=headers, json=body, timeout=PATIENCE_SECONDS).status_code
 
     assert used() == 200
     page.goto("/access")
@@ -127,10 +128,10 @@ def test_a_viewer_has_nothing_to_change(page: Page, service: Service) -> None:
     ):
         page.goto(path)
         expect(page.get_by_role("heading", level=1)).to_be_visible()
-        expect(page.get_by_role("link", name="Access", exact=True)).to_have_count(0)
+        expect(page.get_by_role("link", name="Team & API keys", exact=True)).to_have_count(0)
         expect(page.locator(CHANGING)).to_have_count(0)
     page.goto("/access")
-    expect(page.get_by_role("heading", level=1)).to_have_text("Not for this user")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Permission denied")
 
 
 def test_what_is_shown_once_and_what_is_wrong_is_accessible_too(
@@ -149,7 +150,7 @@ def test_what_is_shown_once_and_what_is_wrong_is_accessible_too(
 
     page.goto(f"/login?code={users.new_code(name)}")
     look("an invitation")
-    page.get_by_role("button", name="Log in as a.very").click()
+    page.get_by_role("button", name="Continue as a.very").click()
     look("an account without a password")
     page.get_by_role("button", name="Log out", exact=True).click()
     page.goto("/login?code=used")
@@ -161,12 +162,12 @@ def test_what_is_shown_once_and_what_is_wrong_is_accessible_too(
     page.get_by_role("button", name="Change password").click()
     look("a wrong password")
     page.goto("/access")
-    page.get_by_label("New key's name").fill("k" * 100)
-    page.get_by_role("button", name="Make key").click()
+    page.get_by_label("Name of the new key").fill("k" * 100)
+    page.get_by_role("button", name="Create key").click()
     look("a key without scopes")
     page.get_by_role("checkbox", name=re.compile("^read ")).check()
-    page.get_by_role("button", name="Make key").click()
+    page.get_by_role("button", name="Create key").click()
     look("a key")
-    page.get_by_role("button", name=f"New link for {name}").click()
+    page.get_by_role("button", name=f"New login link for {name}").click()
     look("a link")
     assert {what: broken for what, broken in found.items() if broken} == {}

@@ -19,6 +19,7 @@ import pytest
 from app.model.ids import new_id, newsletter_key
 from app.model.records import Hit, encode, now_ms
 from tests.support.paths import ROOT
+from tests.support.patience import PATIENCE_SECONDS
 from tests.support.service import Service, paths, tracked_urls
 from tests.support.smtp_gateway import gateway
 from tests.support.smtp_server import inbox
@@ -213,8 +214,10 @@ KNOWN = ("newsletter", "recipient", "opened")
 
 def _known(path: str, query: dict[str, str]) -> dict[str, str]:
     """What a GET needs beside its path."""
-    if path.endswith(("/suppressions/check", "/consent")):
+    if path.endswith("/suppressions/check"):
         return {name: query[name] for name in ("recipient", "newsletter")}
+    if path.endswith("/consent"):
+        return {"recipient": query["recipient"]}
     if path in ("/compare", "/v1/events"):
         return {name: query[name] for name in ("newsletter",)}
     if path == "/v1/messages":
@@ -228,7 +231,7 @@ def run(service: Service, *words: str) -> bytes:
         env=service.env,
         cwd=ROOT,
         capture_output=True,
-        timeout=120,
+        timeout=PATIENCE_SECONDS,
         check=False,
     )
     assert done.returncode == 0, done.stderr

@@ -24,6 +24,7 @@ from app.storage.tables import metadata
 from tests.support.clickhouse_server import ClickHouseServer
 from tests.support.first_version import URLS
 from tests.support.paths import DATA, ROOT
+from tests.support.patience import PATIENCE_SECONDS
 from tests.support.service import Service
 
 NAMES = [path.stem for path in files()]
@@ -40,7 +41,7 @@ def python(*words: str, **env: str) -> subprocess.CompletedProcess[str]:
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=PATIENCE_SECONDS,
     )
 
 
@@ -144,9 +145,9 @@ def test_hosts_that_start_at_once_do_no_harm(tmp_path: Path) -> None:
         for thread in threads:
             thread.join()
         assert told.count(NAMES) == 1
-        assert all(answer in (NAMES, []) or "another host migrates" in answer for answer in told), (
-            told
-        )
+        assert all(
+            answer in (NAMES, []) or "another host is migrating" in answer for answer in told
+        ), told
         assert [migrate(storage) for storage in storages] == [[]] * 4
         executed = [entry.sql for entry in database.log() if not entry.code]
         for once in ("TRUNCATE TABLE hits\n", "INSERT INTO hits\n"):
@@ -170,7 +171,9 @@ def test_the_lock_of_a_host_that_has_gone_is_explained_and_its_own_is_found(
             client.command(
                 f"CREATE TABLE migrating (x UInt8) ENGINE = Memory COMMENT '{owner} of me'"
             )
-        with pytest.raises(StorageError, match=r"another host migrates .* DROP TABLE migrating"):
+        with pytest.raises(
+            StorageError, match=r"another host is migrating .* DROP TABLE migrating"
+        ):
             migrate(other)
         assert migrate(mine) == NAMES
         assert migrate(other) == []
@@ -272,13 +275,13 @@ def test_a_newer_database_is_left_alone(tmp_path: Path) -> None:
     open_state(tmp_path).dispose()
     with sqlite3.connect(tmp_path / "state.db") as connection:
         connection.execute("PRAGMA user_version = 99")
-    with pytest.raises(VersionError, match="newer Mailwake"):
+    with pytest.raises(VersionError, match="newer version of Mailwake"):
         open_state(tmp_path)
     was = schema(tmp_path)
     for command in ("serve", "workspaces list"):
         done = python("-m", "app", *command.split(), "--data-dir", str(tmp_path))
         assert done.returncode == 2
-        assert "newer Mailwake" in done.stderr and "Traceback" not in done.stderr
+        assert "newer version of Mailwake" in done.stderr and "Traceback" not in done.stderr
     assert schema(tmp_path) == was
     with ClickHouseServer(tmp_path / "clickhouse") as database:
         folder = _folder(tmp_path, 1)
@@ -287,12 +290,13 @@ def test_a_newer_database_is_left_alone(tmp_path: Path) -> None:
         with storage.reader() as client:
             client.insert("migrations", [["9999_later"]], column_names=["name"])
         env = {"MAILWAKE_CLICKHOUSE_DSN": database.dsn}
-        with pytest.raises(StorageError, match=r"newer Mailwake \(9999_later\)"):
+        with pytest.raises(StorageError, match=r"newer version of Mailwake \(9999_later\)"):
             migrate(storage)
         # Recipients are served all the same, and what they do waits in the journal.
         with Service(folder, **env) as service:
             service.wait_for(
-                lambda: "newer Mailwake" in service.client.get("/readyz").text, "the trouble"
+                lambda: "newer version of Mailwake" in service.client.get("/readyz").text,
+                "the trouble",
             )
             assert service.client.get("/readyz").status_code == 503
             assert service.rewrite("n", "<p>x</p>")["html"]
@@ -337,7 +341,7 @@ def test_a_folder_of_the_first_version_goes_on(tmp_path: Path) -> None:
     segment.write_text("".join(f"{line}\n" for line in first["journal"]))
     before = upgrade("make", str(data), "0003_drop_events")["figures"]
     with Service(data, MAILWAKE_API_KEYS="", MAILWAKE_DASHBOARD_PASSWORD="") as service:
-        service.wait_for(lambda: not segment.exists(), "the old segment to be loaded", 60)
+        service.wait_for(lambda: not segment.exists(), "the old segment to be loaded")
         service.client.headers["authorization"] = f"Bearer {first['secrets']['api_keys'][0]}"
         stats = service.stats("spring")
         assert (stats["opens"]["all"]["total"], stats["clicks"]["all"]["total"]) == (1, 1)
@@ -348,7 +352,9 @@ def test_a_folder_of_the_first_version_goes_on(tmp_path: Path) -> None:
         assert service.client.get(first["unsubscribe"]).status_code == 200
         service.drained()
         assert service.stats("spring")["clicks"]["all"] == {"total": 2, "unique": 1}
-        with httpx2.Client(base_url=service.url, trust_env=False) as visitor:
+        with httpx2.Client(
+            base_url=service.url, trust_env=False, timeout=PATIENCE_SECONDS
+        ) as visitor:
             password = first["secrets"]["dashboard_password"]
             assert service.login(visitor, password=password).is_redirect
     after = upgrade("finish", str(data))["figures"]

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from app.links import identity
 from app.messages.templates import SampleMail
 from app.web.views.clickmap import HEADERS, Spot, document
+from tests.support.patience import PATIENCE_SECONDS
 from tests.support.service import Service, paths, tracked_urls
 
 OURS = "https://click.example.com"
@@ -143,7 +144,7 @@ def test_real_mail_keeps_its_words(shared: Path) -> None:
 
 @pytest.fixture
 def visitor(service: Service) -> Iterator[httpx2.Client]:
-    with httpx2.Client(base_url=service.url, trust_env=False, timeout=60) as client:
+    with httpx2.Client(base_url=service.url, trust_env=False, timeout=PATIENCE_SECONDS) as client:
         service.login(client)
         yield client
 
@@ -157,7 +158,7 @@ def test_a_personal_mail_is_never_kept(service: Service, visitor: httpx2.Client)
     service.rewrite("mapped-not", MAIL.format(secret))
     service.drained()
     page = visitor.get("/newsletters/mapped-not/clickmap")
-    assert page.status_code == 200 and "No mail to show yet" in page.text
+    assert page.status_code == 200 and "No preview yet" in page.text
     assert visitor.get("/newsletters/mapped-not/clickmap/mail").status_code == 404
     kept = [path for path in service.data_dir.rglob("*") if path.is_file()]
     assert not any(secret.encode() in path.read_bytes() for path in kept)
