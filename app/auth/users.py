@@ -192,7 +192,7 @@ def _long(password: str) -> str:
 
 @cache
 def _dummy_hash() -> str:
-    """Computed at the first login: it takes too long for the start of every command."""
+    """Returns a hash, computed at the first login: it takes too long for every command's start."""
     return _hasher.hash(secrets.token_hex(8))
 
 

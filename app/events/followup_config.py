@@ -7,15 +7,15 @@ from app.events.webhooks import Webhooks
 from app.model.errors import FieldError
 from app.schemas.followups import FollowUpIn
 
-MOST = 100  # follow-ups of a workspace
-LEAST_HOURS = 0.1
+MAX_FOLLOWUPS = 100  # follow-ups of a workspace
+MIN_HOURS = 0.1
 OF_LINKS = ("links", "labels", "tags", "names", "urls", "hosts", "paths")
 
 
 def make(followups: FollowUps, webhooks: Webhooks, feed: Feed, request: FollowUpIn) -> FollowUp:
     """Create a follow-up. Blocking; raises FieldError with the field that is wrong."""
     silent = request.when != "clicked"
-    if silent and request.after_hours < LEAST_HOURS:
+    if silent and request.after_hours < MIN_HOURS:
         raise FieldError("after_hours", "must be between 0.1 and 720")
     if not silent and request.after_hours:
         raise FieldError(
@@ -27,8 +27,8 @@ def make(followups: FollowUps, webhooks: Webhooks, feed: Feed, request: FollowUp
             raise FieldError(field, "is only allowed with when: clicked")
     if webhooks.get(request.webhook_id) is None:
         raise FieldError("webhook_id", f"webhook {request.webhook_id!r} does not exist")
-    if len(followups.all()) >= MOST:
-        raise FieldError("name", f"there are already {MOST} follow-ups, the maximum")
+    if len(followups.all()) >= MAX_FOLLOWUPS:
+        raise FieldError("name", f"there are already {MAX_FOLLOWUPS} follow-ups, the maximum")
     of_links = {field: getattr(request, field) for field in OF_LINKS}
     event_filter = EventFilter(newsletters=request.newsletters, **of_links)
     rule = Rule(request.when, request.after_hours, event_filter)

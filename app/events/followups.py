@@ -136,7 +136,7 @@ class FollowUps:
 
     def enqueue(
         self,
-        one: FollowUp,
+        followup: FollowUp,
         due: Sequence[tuple[int, Due]],
         cursor: Cursor,
         to: Sent,
@@ -151,19 +151,19 @@ class FollowUps:
         with self._engine.begin() as connection:
             connection.execute(
                 update(followups)
-                .where(followups.c.id == one.id)
+                .where(followups.c.id == followup.id)
                 .values(seq=cursor.seq, line=cursor.line, sent_ms=to.ms, sent_message=to.message)
             )
             erasure_requests.check(connection, seen)
             for recipient, what in due:
                 first = connection.execute(
                     insert(followup_recipients)
-                    .values(followup=one.id, recipient=signed(recipient), at=now)
+                    .values(followup=followup.id, recipient=signed(recipient), at=now)
                     .on_conflict_do_nothing()
                 )
                 if first.rowcount:
                     body = sent_as(what.type, what.occurred_at, what)
-                    count += queue(connection, one.webhook, what.id, body, now)
+                    count += queue(connection, followup.webhook, what.id, body, now)
         return count
 
 

@@ -119,7 +119,7 @@ class Webhooks:
     def sync_from_file(
         self, named: Mapping[str, tuple[str, EventFilter, bool, str]], at: Cursor
     ) -> None:
-        """Adds, changes and removes webhooks so that they match a file.
+        """Add, change and remove webhooks so that they match a file.
 
         `named` has URL, filter, first and secret by name. Cursors and deliveries stay as they are;
         new webhooks get the events after `at`.

@@ -73,7 +73,7 @@ class Health:
         await self._metrics.pulse()
 
     def text(self) -> bytes:
-        """All metrics in Prometheus' text format. Blocking."""
+        """Returns all metrics in Prometheus' text format. Blocking."""
         return self._metrics.text()
 
     def notices(self) -> list[str]:

@@ -29,7 +29,7 @@ class Protocol(SMTP):
         self._on_closed: Callable[[], None] | None = closed
 
     def eof_received(self) -> bool:
-        """Close a connection that was closed at once, instead of keeping it until the timeout."""
+        """Close the connection of a client that left at once, without waiting for the timeout."""
         super().eof_received()
         return False
 

@@ -172,7 +172,7 @@ def _service(folder: Path) -> None:
 
 
 def _until_counted(service: Service, newsletter: str) -> float:
-    """Second from a click to its place in the statistics."""
+    """Returns seconds from a click to its place in the statistics."""
     html = service.rewrite(newsletter, '<a href="https://example.com/">x</a>')["html"]
     service.wait_for(
         lambda: service.client.get(f"/v1/newsletters/{newsletter}/stats").is_success, newsletter

@@ -13,7 +13,7 @@ PATIENCE_MS = PATIENCE_SECONDS * 1000
 
 @contextmanager
 def chromium(*flags: str) -> Iterator[Browser]:
-    """A browser until the block ends; `flags` are Chromium's, without dashes."""
+    """Yields a browser until the block ends; `flags` are Chromium's, without dashes."""
     expect.set_options(timeout=PATIENCE_MS)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
@@ -28,7 +28,7 @@ def chromium(*flags: str) -> Iterator[Browser]:
 
 
 def _patient(new: Callable[..., Any]) -> Callable[..., Any]:
-    """Playwright has no limit for a whole browser, so each context and page gets it."""
+    """Set the limit for each context and page, since Playwright has none for a whole browser."""
 
     def patient(**options: Any) -> Any:
         context_or_page = new(**options)

@@ -59,8 +59,8 @@ class Load:
 
     def more(self, count: int) -> None:
         """Wait for so many more answers than there are now."""
-        wanted = len(self.answered) + count
-        wait_for(lambda: len(self.answered) >= wanted, "answers", lambda: (self.cut, self.wrong))
+        target = len(self.answered) + count
+        wait_for(lambda: len(self.answered) >= target, "answers", lambda: (self.cut, self.wrong))
 
     def _work(self, stop: threading.Event) -> None:
         headers = {"user-agent": PERSON}

@@ -61,7 +61,7 @@ def asked(service: Service, method: str, path: str, headers: dict[str, str]) -> 
 
 
 def streamed(client: httpx2.Client, path: str, query: dict[str, Any]) -> str:
-    """What a stream tells until it is silent for a second."""
+    """Returns what a stream sends until it is silent for a second."""
     port, received = client.base_url.port or 0, b""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE_SECONDS)
     cookies = "; ".join(f"{name}={value}" for name, value in client.cookies.items())
