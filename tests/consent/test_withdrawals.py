@@ -148,7 +148,7 @@ def test_the_command_line_reaches_a_running_service(service: Service) -> None:
         for path in paths(tracked_urls(service.rewrite("cli", HTML, "cleo@x.example")["html"]))
         if path.startswith("/o/")
     )
-    assert "opens of all newsletters" in run("withdraw", "cleo@x.example", "--axis", "opens")
+    assert "opens in all newsletters" in run("withdraw", "cleo@x.example", "--axis", "opens")
     seen = dropped(service)
     service.wait_for(lambda: service.client.get(pixel) and dropped(service) != seen, "refusal")
     assert run("restore", "cleo@x.example") == run("show", "cleo@x.example")
