@@ -18,6 +18,7 @@ from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from app.consent import suppressions
 from app.consent.erasure_requests import Erasures, newest
+from app.model.numbers import read_int
 from app.model.records import NO_LINK, Hit
 from app.schemas.experiments import Outcome
 from app.storage.state_db import StateError
@@ -291,6 +292,7 @@ def cursor(text: str) -> Cursor:
     if not text:
         return Cursor()
     seq, _, line = text.partition(".")
-    if not all(part.isascii() and part.isdigit() and len(part) <= 15 for part in (seq, line)):
+    numbers = read_int(seq, high=10**15 - 1), read_int(line, high=10**15 - 1)
+    if numbers[0] is None or numbers[1] is None:
         raise CursorError("must be a cursor of this service, such as 17.3")
-    return Cursor(int(seq), int(line))
+    return Cursor(numbers[0], numbers[1])

@@ -19,10 +19,12 @@ from urllib.parse import SplitResult, urlsplit
 
 import httpx2
 
+from app.model.numbers import read_int
 from app.settings.settings import Network
 
 TIMEOUT_SECONDS = 15.0  # for everything together
 RESOLVE_SECONDS = 5.0  # seconds for the name
+MAX_RETRY_SECONDS = 999_999_999
 ANSWER_BYTES = 2_048  # read of an answer; what it says is for the delivery log alone
 
 _NAT64 = tuple(map(ipaddress.IPv6Network, ("64:ff9b::/96", "64:ff9b:1::/48")))  # RFC 6052, 8215
@@ -121,8 +123,8 @@ def permitted(address: Address, allowed: Sequence[Network]) -> bool:
 def retry_after(value: str) -> float | None:
     """Seconds of a Retry-After header, a number or a date (RFC 9110, 10.2.3)."""
     value = value.strip()
-    if value.isascii() and value.isdigit():
-        return float(value[:9])
+    if (seconds := read_int(value)) is not None:
+        return float(min(seconds, MAX_RETRY_SECONDS))
     try:
         at = parsedate_to_datetime(value)
         return max(0.0, at.timestamp() - time.time())

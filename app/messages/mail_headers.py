@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from app.links.url_patterns import check_patterns
+from app.model.errors import explain
 from app.model.tracking_modes import AXES, MODES
 from app.rewriting import header_fields
 from app.rewriting.header_fields import Field
@@ -89,7 +90,7 @@ def own_data(head: Sequence[Field], own: Mapping[str, str]) -> OwnData:
         try:
             msgspec.convert({key: value}, Metadata)
         except msgspec.ValidationError as error:
-            raise DescriptionError(str(error).partition(" - at ")[0], f"Meta-{key}") from None
+            raise DescriptionError(explain(error)[0], f"Meta-{key}") from None
     try:
         msgspec.convert(metadata, Metadata)
     except msgspec.ValidationError as error:

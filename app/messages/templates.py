@@ -26,14 +26,13 @@ from app.messages.spool import (
     Spool,
 )
 from app.model import records
-from app.model.errors import NotFoundError
+from app.model.errors import NotFoundError, explain
 from app.model.ids import newsletter_key
 from app.model.tracking_modes import Modes
 from app.rewriting.html import CompiledBody
 from app.rewriting.html_scanner import RewriteError
 from app.rewriting.merge_fields import MissingValueError
 from app.schemas.messages import LineError, MessageOut, OwnData, RecipientIn, TemplateIn, TokenOut
-from app.schemas.problem import explain
 from app.storage.journal import JournalError
 
 CACHED = 64  # compiled templates in memory

@@ -5,32 +5,47 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
-Text = Annotated[str, Meta(max_length=200)]
-
 
 class Segment(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """Recipients who match all fields, by hits of people. Newsletters are named by their ID.
+    """Recipients who match all fields, by hits of people. Newsletters are named by their ID."""
 
-    `newsletter`: was sent this newsletter. `opened`, `clicked`: opened or clicked it.
-    `not_opened`, `not_clicked`: was sent it but did not. `clicked_tag` (one of these topics),
-    `clicked_link` (ID), `clicked_name`, `clicked_label`, `clicked_url` (prefix), `clicked_host`
-    (and subdomains) and `clicked_path` (* matches anything): clicked such a link. `since`: counts
-    only opens and clicks since then.
-    """
-
-    newsletter: Text = ""
-    clicked_tag: Annotated[tuple[Text, ...], Meta(max_length=20)] = ()
-    opened: Text = ""
-    clicked: Text = ""
-    not_opened: Text = ""
-    not_clicked: Text = ""
-    clicked_link: Annotated[str, Meta(pattern=r"^([0-9a-f]{16})?$(?!\n)")] = ""
-    clicked_name: Text = ""
-    clicked_label: Text = ""
-    clicked_url: Annotated[str, Meta(max_length=2000)] = ""
-    clicked_host: Text = ""
-    clicked_path: Annotated[str, Meta(max_length=500)] = ""
-    since: Annotated[datetime, Meta(tz=True)] | None = None
+    newsletter: Annotated[str, Meta(max_length=200, description="Were sent this newsletter.")] = ""
+    clicked_tag: Annotated[
+        tuple[Annotated[str, Meta(max_length=200)], ...],
+        Meta(max_length=20, description="Clicked a link with one of these tags."),
+    ] = ()
+    opened: Annotated[str, Meta(max_length=200, description="Opened this newsletter.")] = ""
+    clicked: Annotated[str, Meta(max_length=200, description="Clicked in this newsletter.")] = ""
+    not_opened: Annotated[
+        str, Meta(max_length=200, description="Were sent this newsletter but did not open it.")
+    ] = ""
+    not_clicked: Annotated[
+        str, Meta(max_length=200, description="Were sent this newsletter but did not click.")
+    ] = ""
+    clicked_link: Annotated[
+        str, Meta(pattern=r"^([0-9a-f]{16})?$(?!\n)", description="Clicked the link with this ID.")
+    ] = ""
+    clicked_name: Annotated[
+        str, Meta(max_length=200, description="Clicked a link with this name.")
+    ] = ""
+    clicked_label: Annotated[
+        str, Meta(max_length=200, description="Clicked a link with this label.")
+    ] = ""
+    clicked_url: Annotated[
+        str, Meta(max_length=2000, description="Clicked a link whose URL begins with this.")
+    ] = ""
+    clicked_host: Annotated[
+        str, Meta(max_length=200, description="Clicked a link to this host or a subdomain.")
+    ] = ""
+    clicked_path: Annotated[
+        str, Meta(max_length=500, description="Clicked a link with this path; * matches anything.")
+    ] = ""
+    since: (
+        Annotated[
+            datetime, Meta(tz=True, description="Counts only opens and clicks since this time.")
+        ]
+        | None
+    ) = None
 
 
 class SegmentLine(Struct, frozen=True):

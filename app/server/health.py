@@ -21,7 +21,9 @@ from app.storage.clickhouse import Storage
 from app.storage.journal import Journal
 from app.tracking.middleware import TrackingMiddleware
 from app.web.dashboard.live import Live
-from app.web.requests import RequestError, decoded, key_of
+from app.web.errors import RequestError
+from app.web.query import NoQuery, read_query
+from app.web.requests import decoded, key_of
 
 
 class Health:
@@ -110,6 +112,7 @@ class Health:
     async def snapshot(self, request: Request) -> Response:
         """Fill a folder that `mailwake backup` has created in DATA_DIR, and no other."""
         _check_default(request, "admin")
+        read_query(request.query_params, NoQuery)
         asked = await decoded(request, snapshot.SnapshotRequest, 4096)
         folder = self._settings.data_dir / asked.folder
         if not folder.is_dir() or any(folder.iterdir()):

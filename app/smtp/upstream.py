@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from aiosmtplib import SMTP, SMTPException, SMTPResponseException
 
+from app.model.numbers import read_int
 from app.rewriting import smtp_lines
 from app.settings.settings import Settings
 from app.smtp import smarthost
@@ -78,7 +79,7 @@ class SmarthostConnection:
         extensions = smtp.esmtp_extensions
         size = extensions.get("size", "").strip()
         self.capabilities = Capabilities(
-            int(size) if size.isascii() and size.isdigit() else 0,
+            read_int(size, high=10**20) or 0,  # RFC 1870: up to 20 digits, 0 is no limit
             "8bitmime" in extensions,
             "smtputf8" in extensions,
         )

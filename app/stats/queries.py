@@ -17,6 +17,7 @@ from app.model.errors import (
     NotFoundError,
 )
 from app.model.ids import newsletter_key
+from app.model.numbers import read_int
 from app.model.tracking_modes import summarise_modes
 from app.schemas.stats import (
     Agents,
@@ -336,8 +337,7 @@ class Queries:
         for number, name in self.names(newsletter).items():
             if name == variant:
                 return str(number)
-        plain = variant.isascii() and variant.isdigit() and len(variant) <= 3
-        if not plain or int(variant) > MOST:
+        if read_int(variant, high=MOST) is None:
             raise FilterError("variant", "is not a variant of this newsletter")
         return variant
 

@@ -1,81 +1,26 @@
-"""What the API's endpoints share: parts of the service, the key check, bodies and errors."""
+"""What HTTP endpoints share: the key check, paths and bodies, and answers."""
 
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 from urllib.parse import unquote
 
 import msgspec
-from spectree import SpecTree
-from spectree.model_adapter import get_msgspec_model_adapter
-from spectree.models import SecureType, SecurityScheme, SecuritySchemeData
 from starlette.concurrency import iterate_in_threadpool, run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from app import __version__, threads
+from app import threads
 from app.auth.api_keys import Key, Keys, Scope
 from app.experiments.variants import VariantError
-from app.model.errors import NotFoundError
+from app.model.errors import NotFoundError, explain, field_error
 from app.rewriting.html_scanner import RewriteError
-from app.schemas.problem import (
-    Problem,
-    explain,
-)
-from app.web.context import (
-    WorkspaceContext,
-)
+from app.web.context import WorkspaceContext
+from app.web.errors import RequestError
 
 P = ParamSpec("P")
 T = TypeVar("T")
-METADATA = "metadata."  # how parameters of a query begin that are a message's own data
-
-spec = SpecTree(
-    "starlette",
-    model_adapter=get_msgspec_model_adapter(),
-    annotations=False,
-    title="Mailwake",
-    version=__version__,
-    description="Open and click tracking for outgoing mail.",
-    page_templates={},
-    validation_error_model=Problem,
-    naming_strategy=lambda model: model.__name__,
-    nested_naming_strategy=lambda _, child: child,
-    security_schemes=[
-        SecurityScheme(
-            name="key",
-            data=SecuritySchemeData(
-                type=SecureType.HTTP,
-                scheme="bearer",
-                description="An API key. Each operation lists the scope that it requires.",
-            ),
-        )
-    ],
-    security={"key": ["read"]},
-)
-REWRITE, ADMIN = {"key": ["rewrite"]}, {"key": ["admin"]}  # what other operations need
-
-
-PROBLEMS = {f"HTTP_{status}": Problem for status in (401, 403, 404, 503)}
-
-
 SUBJECT_FILE = {"content-disposition": 'attachment; filename="subject.json"'}
-
-
-class RequestError(Exception):
-    """A request that cannot be served; `field` names the part that is wrong."""
-
-    def __init__(self, status: int, detail: str, field: str = "") -> None:
-        super().__init__(detail)
-        self.status, self.detail, self.field = status, detail, field
-
-
-def integer(request: Request, name: str, default: int, least: int, most: int) -> int:
-    """A whole number of the query. Raises RequestError."""
-    text = request.query_params.get(name, str(default))
-    plain = text.isascii() and text.isdigit() and len(text) <= 16
-    if not plain or not least <= int(text) <= most:
-        raise RequestError(422, f"must be a whole number from {least} to {most}", name)
-    return int(text)
+MAX_SHOWN_CHARS = 100  # of a path parameter, in an error
 
 
 def parts_of(request: Request, workspace: str) -> WorkspaceContext:
@@ -105,20 +50,20 @@ def key_of(request: Request, scope: Scope) -> Key:
     return key
 
 
-def newsletter_id_of(request: Request) -> str:
-    """The id in the path, which holds any character percent-encoded. Raises RequestError."""
-    try:
-        return unquote(request.path_params["newsletter_id"], errors="strict")
-    except UnicodeDecodeError:
-        raise NotFoundError("newsletter_id", "the newsletter ID is not UTF-8") from None
+def path_parameter(request: Request, name: str, type_: Any = str) -> str:
+    """Returns a parameter of the path, which holds any character percent-encoded.
 
-
-def recipient_of(request: Request) -> str:
-    """The recipient in the path, percent-encoded. Raises RequestError."""
+    Raises NotFoundError where it is not UTF-8, FieldError where it is not of the type.
+    """
+    raw = request.path_params[name]
     try:
-        return unquote(request.path_params["recipient"], errors="strict")
+        text = unquote(raw, errors="strict")
     except UnicodeDecodeError:
-        raise NotFoundError("recipient", "the recipient is not UTF-8") from None
+        raise NotFoundError(name, f"{raw[:MAX_SHOWN_CHARS]} is not UTF-8") from None
+    try:
+        return str(msgspec.convert(text, type_))
+    except msgspec.ValidationError as error:
+        raise field_error(error, name) from None
 
 
 async def body_of(request: Request, limit: int) -> bytes:

@@ -190,9 +190,10 @@ class Dashboard:
         if key >= 2**64:
             raise NotFoundError("recipient", "no messages were sent to this recipient")
         parts = workspace_context(request)
-        page = await asyncio.to_thread(people.recipient, parts.queries, key, filters)
+        record = await asyncio.to_thread(people.recipient, parts.queries, key, filters.show)
         withdrawn = await asyncio.to_thread(parts.withdrawals.of, parts.queries.workspace, key)
-        return self.page(request, "recipient.html", {**page, "withdrawn": withdrawn})
+        page = {"recipient": record, "filters": filters, "withdrawn": withdrawn}
+        return self.page(request, "recipient.html", page)
 
     async def message(self, request: Request) -> Response:
         """One message: what it is, and what came of it in order."""

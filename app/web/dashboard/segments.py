@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
+from app.model.errors import explain
 from app.schemas.fields import (
     SegmentName,
 )
@@ -113,5 +114,5 @@ def _segment(query: QueryParams) -> tuple[Segment, str]:
     try:
         return msgspec.convert(given, Segment), ""
     except msgspec.ValidationError as error:
-        message, _, path = str(error).partition(" - at `$.")
-        return Segment(), f"{path.rstrip('`').partition('[')[0].replace('_', ' ')}: {message}"
+        message, field = explain(error)
+        return Segment(), f"{field.partition('[')[0].replace('_', ' ')}: {message}"
