@@ -19,6 +19,7 @@ from app.rewriting import mime, notes, urls
 from app.rewriting.html import CompiledBody, Link, Options, Scanned, scan_both, scan_html, scan_text
 from app.rewriting.merge_fields import Values
 from app.rewriting.mime import Edit, Leaf, Why
+from app.rewriting.urls import all_domains
 from app.schemas.messages import (
     LinkOut,
     ModesOut,
@@ -181,7 +182,7 @@ class MessagePreparer:
         draft = self._draft(
             newsletter.newsletter, request.recipient, request.tracking, choice, data
         )
-        options = self._options(draft.modes, request.utm, request.tracking)
+        options = self._options(draft.modes, request.utm, request.tracking, request.newsletter)
         signer = self._signer(newsletter.newsletter, request.newsletter)
         base_url = self._settings.public_url
         body, in_text, leave = scan_both(html, request.text, options, base_url, charset)
@@ -232,7 +233,7 @@ class MessagePreparer:
         choose = split or variant is not None
         choice = self._choice(key, recipient, variant, dry) if choose else NO_CHOICE
         draft = self._draft(key, recipient, tracking, choice, data)
-        options = self._options(draft.modes, {}, tracking)
+        options = self._options(draft.modes, {}, tracking, named)
         signer = self._signer(newsletter.newsletter, named)
         links: list[Link] = []
         body_notes: list[str] = []
@@ -302,7 +303,7 @@ class MessagePreparer:
     def compile(self, newsletter_id: str, template: TemplateIn, modes: Modes) -> CompiledMail:
         """Compile HTML and text of a template for any number of recipients."""
         key = newsletter_key(self._workspace, newsletter_id)
-        options = self._options(modes, template.utm, template.tracking)
+        options = self._options(modes, template.utm, template.tracking, template)
         signer, base_url = self._signer(key, template), self._settings.public_url
         source = template.html.encode()
         body, in_text, leave = scan_both(source, template.text, options, base_url, "utf-8")
@@ -333,7 +334,7 @@ class MessagePreparer:
         """Returns advice about the content of a compiled template."""
         html = mail.html
         modes = self.modes(template.tracking)
-        options = self._options(modes, template.utm, template.tracking)
+        options = self._options(modes, template.utm, template.tracking, template)
         source = template.html.encode()
         token = self.draft(0, "nobody", modes).token.encode("ascii")
         closed = html.merge.closed if html.merge else ()
@@ -519,7 +520,13 @@ class MessagePreparer:
             tags=named.tags,
         )
 
-    def _options(self, modes: Modes, utm: dict[str, str], tracking: TrackingIn) -> Options:
+    def _options(
+        self,
+        modes: Modes,
+        utm: dict[str, str],
+        tracking: TrackingIn,
+        of: NewsletterIn | TemplateIn,
+    ) -> Options:
         return Options(
             clicks=modes.clicks != "off",
             opens=modes.opens != "off",
@@ -528,6 +535,7 @@ class MessagePreparer:
             leave_url_text=tracking.url_text == "leave",
             pixel_top=tracking.pixel == "top",
             placeholders=self._settings.placeholders,
+            excluded_domains=self._settings.excluded_domains + all_domains(of.excluded_domains),
         )
 
     def _signer(self, newsletter: int, of: NewsletterIn | TemplateIn) -> LinkSigner:
