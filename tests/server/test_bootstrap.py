@@ -15,6 +15,7 @@ from sqlalchemy import Engine
 from app.auth.api_keys import Keys
 from app.auth.sessions import Sessions
 from app.auth.users import ADMIN, Users
+from app.server import bootstrap as bootstrap_module
 from app.server.bootstrap import bootstrap, take_over
 from app.settings.load import load, with_secrets
 from app.storage.state_db import open_state
@@ -125,7 +126,7 @@ def test_taking_over_may_be_cut_off_anywhere(
 
     old(tmp_path)
     chosen = with_secrets(load(data_dir=tmp_path))
-    for place, name in ((Users, "set_password"), (bootstrap, "write_private")):
+    for place, name in ((Users, "set_password"), (bootstrap_module, "write_private")):
         with monkeypatch.context() as patched:
             patched.setattr(place, name, crash)
             with pytest.raises(CrashError):
