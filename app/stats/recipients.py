@@ -1,4 +1,4 @@
-"""Recipients: who they are, what they did, and what they prefer."""
+"""Reads recipients: their email addresses, messages, hits and preferences."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -18,7 +18,10 @@ PREFERRED = 8
 
 
 def recipients(queries: Queries, filters: Filters, newsletter_id: str = "") -> dict[str, Any]:
-    """Recipients of one newsletter, or of all, the most active first. Raises FilterError."""
+    """Returns a page of recipients of one newsletter or of all, sorted by `filters.by`.
+
+    Raises FilterError.
+    """
     figure, recipient, address = _cursor(filters)
     rows = queries.run(
         "recipients",
@@ -42,7 +45,10 @@ def recipients(queries: Queries, filters: Filters, newsletter_id: str = "") -> d
 
 
 def _cursor(filters: Filters) -> tuple[int, int, str]:
-    """Figure, key and address of the last row of the page before; past all for the first page."""
+    """Returns figure, key and email address of the previous page's last row.
+
+    For the first page, returns values before those of any row.
+    """
     if not filters.after:
         return (0 if filters.by == "address" else 2**62), 0, ""
     figure, _, rest = filters.after.partition(":")
@@ -55,7 +61,7 @@ def _cursor(filters: Filters) -> tuple[int, int, str]:
 
 
 def recipient(queries: Queries, key: int, filters: Filters) -> dict[str, Any]:
-    """One recipient: messages, hits and preferences. Raises NotFoundError."""
+    """Returns one recipient with messages, hits and preferences. Raises NotFoundError."""
     sent = queries.run("recipient_messages", recipient=key, limit=MESSAGES)
     if not sent:
         raise NotFoundError("recipient", "no messages were sent to this recipient")
@@ -83,16 +89,16 @@ def recipient(queries: Queries, key: int, filters: Filters) -> dict[str, Any]:
 
 
 def preferences(hits: Sequence[Row]) -> dict[str, list[tuple[str, int]]]:
-    """Topics and hosts of the links that were clicked, newsletters, clients, hours of day (UTC)."""
+    """Returns the most frequent topics and hosts of clicked links, clients and hours (UTC)."""
     clicks = [hit for hit in hits if hit["kind"] == "click"]
     hours = Counter(utc(_at(hit)).hour for hit in hits)
-    found = {
+    counters = {
         "Topics": Counter(tag for hit in clicks for tag in hit["tags"]),
         "Sites": Counter(urlsplit(hit["url"]).hostname or "" for hit in clicks if hit["url"]),
         "Clients": Counter(hit["client"] for hit in hits if hit["client"]),
         "Hours of day (UTC)": Counter({f"{hour:02}:00": n for hour, n in hours.items()}),
     }
-    return {name: counted.most_common(PREFERRED) for name, counted in found.items() if counted}
+    return {name: counted.most_common(PREFERRED) for name, counted in counters.items() if counted}
 
 
 def _at(hit: Row) -> datetime:
