@@ -13,13 +13,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.client import Mailwake, MailwakeError
 from app.demo import agents
 from app.experiments.variants import MAX_VARIANTS, VariantError, Variants
 from app.model.ids import newsletter_key
 from app.schemas.fields import VariantName
-from app.schemas.messages import LineError
 from app.storage.state_db import open_state
+from mailwake_client import LineError, Mailwake, MailwakeError
+from tests.support.patience import PATIENCE_SECONDS
 from tests.support.service import Service, free_port, paths, tracked_urls
 from tests.support.smtp_server import inbox
 
@@ -111,7 +111,7 @@ def events(service: Service, newsletter: str) -> list[dict[str, str]]:
 
 def page(service: Service, path: str, **filters: str) -> str:
     """What the dashboard shows."""
-    with httpx2.Client(base_url=service.url, trust_env=False) as visitor:
+    with httpx2.Client(base_url=service.url, trust_env=False, timeout=PATIENCE_SECONDS) as visitor:
         service.login(visitor)
         answer = visitor.get(path, params=filters)
         assert answer.status_code == 200, answer.text
