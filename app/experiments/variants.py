@@ -45,7 +45,7 @@ class Variants:
                 "workspace": self._workspace,
                 "newsletter": signed(newsletter),
                 "name": name,
-                "number": _free(newsletter, name, known),
+                "number": _free_number(newsletter, name, known),
             }
             # If another process was first with this name or number, the next iteration reads it.
             with suppress(IntegrityError), self._engine.begin() as connection:
@@ -91,7 +91,7 @@ class Variants:
         return numbers
 
 
-def _free(newsletter: int, name: str, taken: Mapping[str, int]) -> int:
+def _free_number(newsletter: int, name: str, taken: Mapping[str, int]) -> int:
     """Returns a number that is not taken, if possible that of the name's hash.
 
     Hosts that do not share a state.db then mostly assign the same numbers.

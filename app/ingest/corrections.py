@@ -108,7 +108,7 @@ class Corrections:
         if not any(path.suffix in (DONE, FIX) for path in self.folder.iterdir()):
             return 0
         changed = 0
-        with self._alone():
+        with self._exclusive_lock():
             self._load_pending()
             due = [path for path in self.folder.glob("*" + DONE) if age_seconds(path) >= after]
             for touched in merged_spans(due):
@@ -137,7 +137,7 @@ class Corrections:
                     break
                 last = str(messages[-1]["message"])
                 done += sum(row["hits"] for row in messages)
-                with self._alone():
+                with self._exclusive_lock():
                     self._load_pending()
                     changed += self._correct(
                         TouchedSpan(workspace, [newsletter], start, end),
@@ -153,7 +153,7 @@ class Corrections:
 
         Raises StorageError.
         """
-        with self._alone():
+        with self._exclusive_lock():
             self._load_pending()
             (self.folder / PARTIAL).unlink(missing_ok=True)
             yield
@@ -194,8 +194,8 @@ class Corrections:
             for row, classified in zip(
                 hits, classify_message(map(_hit, hits), self.networks), strict=True
             ):
-                if may_correct(row) and not _expired(row) and not _same(row, classified):
-                    lines += map(_line, _pair(row, classified))
+                if may_correct(row) and not _expired(row) and not _same_verdict(row, classified):
+                    lines += map(_line, _correction_rows(row, classified))
         if lines:
             self._write(lines)
             self._load_pending()
@@ -224,7 +224,7 @@ class Corrections:
             path.unlink()
 
     @contextmanager
-    def _alone(self) -> Iterator[None]:
+    def _exclusive_lock(self) -> Iterator[None]:
         with locked(self.folder / "corrections.lock"):
             yield
 
@@ -285,11 +285,11 @@ def _expired(row: Row) -> bool:
     return not row["address"] and not row["user_agent"]
 
 
-def _same(row: Row, classified: Classification) -> bool:
+def _same_verdict(row: Row, classified: Classification) -> bool:
     return all(row[name] == value for name, value in _columns(classified).items())
 
 
-def _pair(row: Row, classified: Classification) -> tuple[Row, Row]:
+def _correction_rows(row: Row, classified: Classification) -> tuple[Row, Row]:
     columns = _columns(classified)
     old = {**row, "sign": -1}
     new = {**row, **columns, "rules": VERSION, "revision": row["revision"] + 1, "sign": 1}

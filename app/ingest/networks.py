@@ -76,9 +76,9 @@ class Networks:
 
     def __init__(self, asn: Path | None = None, country: Path | None = None) -> None:
         self._asn, self._country = _open(asn), _open(country)
-        self.of = lru_cache(maxsize=65_536)(self._of)
+        self.of = lru_cache(maxsize=65_536)(self._look_up_network)
 
-    def _of(self, address: str) -> Network:
+    def _look_up_network(self, address: str) -> Network:
         number = _look_up(self._asn, address).get("autonomous_system_number", 0)
         place = _look_up(self._country, address).get("country") or {}
         code = place.get("iso_code", "") if isinstance(place, dict) else ""

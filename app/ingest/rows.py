@@ -141,10 +141,10 @@ def rows(
                 )
             if isinstance(record, Carried):
                 for key in record.links:
-                    carried[_carried(record, key)] += record.messages
+                    carried[_carried_row(record, key)] += record.messages
                 records += 1
                 continue
-            for table, row in _named(record):
+            for table, row in _record_rows(record):
                 tables[table].append(row)
             records += 1
     verdicts = _verdicts(hits, networks)
@@ -155,7 +155,7 @@ def rows(
             hit_row = msgspec.structs.replace(hit_row, **BLANK)
         tables["hits"].append(hit_row)
     for workspace, newsletter, position, url in sorted(placed):
-        for table, row in _named(PlacedLink(0, workspace, newsletter, position, url)):
+        for table, row in _record_rows(PlacedLink(0, workspace, newsletter, position, url)):
             tables[table].append(row)
     tables["link_carried"] = [{**row._asdict(), "carried": n} for row, n in carried.items()]
     lines = {name: _lines(table_rows) for name, table_rows in tables.items()}
@@ -185,7 +185,7 @@ def _verdicts(hits: list[Hit], networks: Networks | None) -> list[Classification
 
 
 def _row(hit: Hit, classified: Classification, segment_id: str, number: int, origin: int) -> _Row:
-    agent, network, link = classified.agent, classified.network, _link(hit)
+    agent, network, link = classified.agent, classified.network, _identify_link(hit)
     if hit.mode == AGGREGATE:  # of the visitor's data only the verdict is kept
         return _Row(
             workspace=hit.workspace,
@@ -239,7 +239,7 @@ def _row(hit: Hit, classified: Classification, segment_id: str, number: int, ori
     )
 
 
-def _link(hit: Hit) -> _HitLink:
+def _identify_link(hit: Hit) -> _HitLink:
     """Returns the link that a hit followed, with secrets masked unless FULL_URL is set."""
     if hit.position == NO_LINK:
         return _NONE
@@ -252,11 +252,11 @@ def _link(hit: Hit) -> _HitLink:
     return _HitLink(hit.link, hit.link if is_family else link.family, url)
 
 
-def _named(record: Record) -> Iterator[tuple[str, object]]:
+def _record_rows(record: Record) -> Iterator[tuple[str, object]]:
     """Yields the rows of a record, each with its table."""
     at = record.at / 1000
     if isinstance(record, PlacedLink):
-        record = _keyed(record)
+        record = _identify_placed_link(record)
     if isinstance(record, Link):
         yield from _link_rows(record, at)
         return
@@ -270,7 +270,7 @@ def _named(record: Record) -> Iterator[tuple[str, object]]:
     yield "newsletters", row
 
 
-def _keyed(record: PlacedLink) -> Link:
+def _identify_placed_link(record: PlacedLink) -> Link:
     """Returns a link that version 0.1 recorded by its place, with the keys of its URL."""
     identified = identity.identify_shown(record.url)
     label = masking.mask_text(record.label)
@@ -315,6 +315,6 @@ def _link_rows(record: Link, at: float) -> Iterator[tuple[str, object]]:
         yield "link_places", {**place, "position": record.position, "at": at}
 
 
-def _carried(record: Carried, link: int) -> _Carried:
+def _carried_row(record: Carried, link: int) -> _Carried:
     hour = record.at // HOUR_MS * HOUR_MS // 1000
     return _Carried(record.workspace, record.newsletter, link, hour, record.variant)

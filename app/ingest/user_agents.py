@@ -201,7 +201,7 @@ def agent(user_agent: str) -> Agent:
     for part, client, os, device in _CLIENTS:
         if part in lowered:
             parsed_os = user_agents.parse(text).os.family if os is None else os
-            return Agent(client, _known(parsed_os), device, program)
+            return Agent(client, _family_name(parsed_os), device, program)
     if bare(text):
         return Agent("", "", "", program)
     parsed = user_agents.parse(text)
@@ -216,8 +216,8 @@ def agent(user_agent: str) -> Agent:
         if parsed.is_pc
         else ""
     )
-    client = "Apple Mail" if _apple_mail(lowered) else _known(parsed.browser.family)
-    return Agent(client, _known(parsed.os.family), device, program)
+    client = "Apple Mail" if _apple_mail(lowered) else _family_name(parsed.browser.family)
+    return Agent(client, _family_name(parsed.os.family), device, program)
 
 
 def bare(user_agent: str) -> bool:
@@ -239,7 +239,7 @@ def _apple_mail(lowered: str) -> bool:
     return "mobile/" in lowered or "macintosh" in lowered
 
 
-def _known(family: str | None) -> str:
+def _family_name(family: str | None) -> str:
     return "" if family in (None, "Other") else str(family)
 
 

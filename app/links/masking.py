@@ -99,10 +99,10 @@ def mask_text(text: str) -> str:
     Every word between spaces that contains a slash or an @ is masked like a URL: the text of a link
     is often its own URL.
     """
-    return _WORD_OF_TEXT.sub(_masked_word, text)
+    return _WORD_OF_TEXT.sub(_mask_word, text)
 
 
-def _masked_word(match: re.Match[str]) -> str:
+def _mask_word(match: re.Match[str]) -> str:
     url = match[0].strip("()[]<>\"'“”„«».,;:!?…")
     return match[0].replace(url, mask_url(url), 1) if url else match[0]
 
@@ -112,10 +112,10 @@ def mask_html(html: str) -> str:
 
     URLs of images and styles stay, so that a mail keeps its pictures.
     """
-    return _IN_HTML.sub(_masked_in_html, html)
+    return _IN_HTML.sub(_mask_in_html, html)
 
 
-def _masked_in_html(match: re.Match[str]) -> str:
+def _mask_in_html(match: re.Match[str]) -> str:
     before, value, text = match["before"] or "", match["value"] or "", match["text"] or ""
     quote = value[:1] if value[:1] in ('"', "'") else ""
     url = value[1:-1] if quote else value or text
@@ -220,7 +220,7 @@ def _value(text: str, depth: int) -> str:
         plain = unquote(text, "latin-1")
         if plain != text:
             masked = _mask(plain, depth + 1)
-            return text if masked == plain else _quoted(masked, text)
+            return text if masked == plain else _percent_encode(masked, text)
     if "+" in text or "/" in text:
         if text[:1] != "/" and _BASE64.fullmatch(text) and is_random(re.sub("[+/]", "-", text)):
             return MASK
@@ -233,7 +233,7 @@ def _value(text: str, depth: int) -> str:
     return _WORD.sub(_word, text)
 
 
-def _quoted(text: str, original: str) -> str:
+def _percent_encode(text: str, original: str) -> str:
     """Percent-encode a text, except for characters that `original` has unencoded."""
     plain = set(original) - {"%"} | {"*"}
     return "".join(

@@ -38,7 +38,7 @@ def pattern_url(url: str, patterns: Sequence[str]) -> str | None:
     Raises ValueError as `check_patterns` does.
     """
     check_patterns(patterns)
-    return next(filter(None, (_matched(url, _compile(pattern)) for pattern in patterns)), None)
+    return next(filter(None, (_template_of(url, _compile(pattern)) for pattern in patterns)), None)
 
 
 def check_patterns(patterns: Sequence[str]) -> None:
@@ -85,7 +85,7 @@ def _compile(pattern: str) -> _Pattern:
     )
 
 
-def _matched(url: str, pattern: _Pattern) -> str | None:
+def _template_of(url: str, pattern: _Pattern) -> str | None:
     head = HEAD.match(url)
     if not head:
         return None
@@ -104,7 +104,7 @@ def _matched(url: str, pattern: _Pattern) -> str | None:
         return None
     if not all(_glob(glob, segment) for glob, segment in zip(globs, segments, strict=False)):
         return None
-    shown = _query(query, pattern.query)
+    shown = _template_query(query, pattern.query)
     if shown is None:
         return None
     template = "/".join([*globs, "*"] if pattern.rest else globs).replace("*", PART)
@@ -114,7 +114,7 @@ def _matched(url: str, pattern: _Pattern) -> str | None:
     )
 
 
-def _query(query: str, stated: tuple[tuple[str, str], ...] | None) -> str | None:
+def _template_query(query: str, stated: tuple[tuple[str, str], ...] | None) -> str | None:
     """Returns the query as the template shows it; None if a stated parameter does not match."""
     globs = dict(stated or ())
     shown = []

@@ -90,13 +90,13 @@ def pseudonymous_id(secret: str, message: bytes) -> bytes:
     Only the day of its time is kept: the millisecond would identify the recorded message.
     """
     day = int.from_bytes(message[:6], "big") // DAY_MS * DAY_MS
-    return _uuid(day, 0x70, _keyed(secret, b"message", message, 10))
+    return _uuid(day, 0x70, _keyed_hash(secret, b"message", message, 10))
 
 
 def pseudonym(secret: str, newsletter: int, recipient: int) -> int:
     """Returns the pseudonym of a recipient's key, a different one in each newsletter."""
     name = newsletter.to_bytes(8, "big") + recipient.to_bytes(8, "big")
-    return int.from_bytes(_keyed(secret, b"pseudonym", name, 8), "big")
+    return int.from_bytes(_keyed_hash(secret, b"pseudonym", name, 8), "big")
 
 
 def all_keys_of(secret: str, newsletters: Iterable[int], recipient: int) -> frozenset[int]:
@@ -119,7 +119,7 @@ def reduce_to_mode(hit: Hit, secret: str) -> Hit:
     return hit
 
 
-def _keyed(secret: str, purpose: bytes, name: bytes, size: int) -> bytes:
+def _keyed_hash(secret: str, purpose: bytes, name: bytes, size: int) -> bytes:
     if not secret:
         raise ValueError("secret: a pseudonym needs a key")
     return blake2b(name, digest_size=size, key=secret.encode()[:64], person=purpose).digest()

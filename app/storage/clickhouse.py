@@ -91,7 +91,7 @@ class Storage:
         if self.embedded:
             yield from self._stream_file(sql, parameters, form)
             return
-        with _translated():
+        with _translate_errors():
             client = self._connect()  # its own, so that a slow download does not delay the pages
             try:
                 response: Any = client.raw_stream(sql, parameters=dict(parameters), fmt=form)
@@ -121,7 +121,7 @@ class Storage:
         Raises StorageError. The rows may have been stored all the same: repeat the call with the
         same arguments.
         """
-        with self._writing, _translated():
+        with self._writing, _translate_errors():
             if self._writer is None:
                 self._writer = self._connect()
             settings = {**_INSERT, "insert_deduplication_token": f"{table} {token}"}
@@ -188,7 +188,7 @@ class Storage:
 
         `timeout` is in seconds. Raises StorageError.
         """
-        with self._writing, _translated():
+        with self._writing, _translate_errors():
             client = self._connect(timeout)
             try:
                 yield client
@@ -209,7 +209,7 @@ class Storage:
         """Yield one of the clients for queries. Raises StorageError."""
         client = self._readers.get()
         try:
-            with _translated():
+            with _translate_errors():
                 client = client or self._connect(embedded_settings=_LOW_PRIORITY)
                 yield client
         except StorageError:
@@ -242,7 +242,7 @@ class Storage:
 
 
 @contextmanager
-def _translated() -> Iterator[None]:
+def _translate_errors() -> Iterator[None]:
     try:
         yield
     except (ClickHouseError, OSError) as error:

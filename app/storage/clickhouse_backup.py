@@ -19,7 +19,7 @@ def freeze(storage: Storage, folder: Path) -> None:
     folder.mkdir(mode=0o700)
     try:
         with storage.reader() as client:
-            for table, store, rows in _stores(client):
+            for table, store, rows in _list_tables(client):
                 client.command(f"ALTER TABLE {table} FREEZE WITH NAME '{name}'")
                 if (shadow / store).is_dir():
                     (shadow / store).rename(folder / table)
@@ -35,7 +35,7 @@ def thaw(storage: Storage, folder: Path) -> None:
     Raises StorageError.
     """
     with storage.reader() as client:
-        for table, store, _ in _stores(client):
+        for table, store, _ in _list_tables(client):
             detached = storage.settings.data_dir / "chdb" / store / "detached"
             for part in sorted((folder / table).glob("*")):
                 part.rename(detached / part.name)
@@ -51,7 +51,7 @@ def back_up(storage: Storage, destination: str) -> None:
         client.command(f"BACKUP DATABASE `{client.database}` TO {destination}")
 
 
-def _stores(client: Client) -> list[tuple[str, Path, int]]:
+def _list_tables(client: Client) -> list[tuple[str, Path, int]]:
     """Returns the tables to back up, each with its folder below chDB's and its number of rows.
 
     The table `migrations` is left out: a restore applies the migrations again.

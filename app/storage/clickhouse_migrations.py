@@ -64,7 +64,7 @@ class Migrations:
         if not self.missing():
             return []
         applied = []
-        with self._alone():
+        with self._database_lock():
             self.client.command(
                 f"CREATE TABLE IF NOT EXISTS migrations{self._on}"
                 " (name String, at DateTime DEFAULT now())"
@@ -108,7 +108,7 @@ class Migrations:
         return bool(result.result_rows[0][0])
 
     @contextmanager
-    def _alone(self) -> Iterator[None]:
+    def _database_lock(self) -> Iterator[None]:
         """Hold the database's lock: creating a table succeeds for the first of several only."""
         host = re.sub("[^A-Za-z0-9.-]", "", socket.gethostname())
         try:

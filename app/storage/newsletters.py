@@ -89,7 +89,7 @@ class Newsletters:
         """Returns a newsletter's statement; None if no process of this data folder has made one."""
         try:
             with locked(self._path(newsletter), shared=True, flags=os.O_RDONLY) as file:
-                return self._decoded(os.read(file, MAX_BYTES))
+                return self._decode_statement(os.read(file, MAX_BYTES))
         except OSError:
             return None
 
@@ -100,7 +100,7 @@ class Newsletters:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         with locked(path, flags=mode) as file:
             old = os.read(file, MAX_BYTES)
-            known = self._decoded(old) or Statement(record.id)
+            known = self._decode_statement(old) or Statement(record.id)
             content = _encode(known.merged(record))
             os.pwrite(file, content, 0)
             if len(content) < len(old):
@@ -125,7 +125,7 @@ class Newsletters:
                     count += 1
         return count
 
-    def _decoded(self, content: bytes) -> Statement | None:
+    def _decode_statement(self, content: bytes) -> Statement | None:
         """Returns a file's statement; None if it is still empty or a crash has cut it off."""
         last = self._last  # another thread may replace it meanwhile
         if last is None or last[0] != content:

@@ -118,7 +118,7 @@ class Hmac128(SigningAlgorithm):
 
     def get_signature(self, key: bytes, value: bytes) -> bytes:
         """Returns the 16-byte signature of `value` by `key`, which has at most 64 bytes."""
-        inner, outer = _keyed(key)
+        inner, outer = _hmac_states(key)
         within = inner.copy()
         within.update(value)
         around = outer.copy()
@@ -131,7 +131,7 @@ class Hmac128(SigningAlgorithm):
 
 
 @lru_cache(256)
-def _keyed(key: bytes) -> "tuple[hashlib._Hash, hashlib._Hash]":
+def _hmac_states(key: bytes) -> "tuple[hashlib._Hash, hashlib._Hash]":
     """Returns the inner and outer hash of RFC 2104, section 2, before any text is added."""
     if len(key) > 64:
         raise ValueError("key: at most 64 bytes")
