@@ -40,7 +40,9 @@ class Variants:
             if name in known:
                 break
             if len(known) >= MAX_VARIANTS:
-                raise VariantError(f"the newsletter has {MAX_VARIANTS} variants already")
+                raise VariantError(
+                    f"the newsletter already has {MAX_VARIANTS} variants, the maximum"
+                )
             values = {
                 "workspace": self._workspace,
                 "newsletter": signed(newsletter),

@@ -89,7 +89,7 @@ class Loader:
                 pause_seconds = FIRST_RETRY_SECONDS
             except (StorageError, OSError) as error:
                 if str(error) != self.trouble:
-                    log.warning("loading waits for ClickHouse: %s", error)
+                    log.warning("loading is waiting for ClickHouse: %s", error)
                 self.trouble = str(error)
                 await self._wait(pause_seconds * random.uniform(0.5, 1))  # noqa: S311
                 pause_seconds = min(pause_seconds * 2, LAST_RETRY_SECONDS)
@@ -104,7 +104,7 @@ class Loader:
             if self.ready:
                 await asyncio.to_thread(self.load_all)
         except (StorageError, OSError) as error:
-            log.warning("left in the journal for the next start: %s", error)
+            log.warning("not loaded now, left in the journal for the next start: %s", error)
 
     def load_all(self) -> int:
         """Load every sealed journal segment, the oldest first; returns how many lines.
@@ -151,7 +151,11 @@ class Loader:
             content = path.read_bytes()
             parsed = rows(content, path.stem, self.origin, self.networks, erasures, self._secret)
             if parsed.unreadable:
-                log.error("segment %s: %d lines are no records", path.stem, parsed.unreadable)
+                log.error(
+                    "journal segment %s: %d lines are not valid records",
+                    path.stem,
+                    parsed.unreadable,
+                )
                 path.with_suffix(".bad").write_bytes(journal_masking.masked(content))
             if not self._was_migrated(path.stem, len(parsed.hits)):
                 for table in TABLES:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from app.model.errors import NotFoundError
 from app.model.ids import sent_at
+from app.model.numbers import read_int
 from app.stats.queries import Queries
 from app.stats.recipients import HITS
 from app.storage.clickhouse import Row
@@ -41,9 +42,8 @@ class Place(NamedTuple):
 def place(text: str) -> Place | None:
     """Returns the place of a cursor; None if the text is not a cursor."""
     at_ms, _, message = text.partition(".")
-    plain = at_ms.isascii() and at_ms.isdigit() and len(at_ms) <= 13
-    message_id = identity(message)
-    return Place(int(at_ms), message_id) if plain and message_id else None
+    at, message_id = read_int(at_ms, high=10**13 - 1), identity(message)
+    return None if at is None or message_id is None else Place(at, message_id)
 
 
 def identity(text: str) -> uuid.UUID | None:
@@ -92,7 +92,7 @@ def message(queries: Queries, message_id: str) -> tuple[Row, list[Row]]:
     key = identity(message_id)
     rows = search(queries, Search(message=key), 1) if key else []
     if not rows:
-        raise NotFoundError("message_id", f"message {message_id[:100]!r} is unknown")
+        raise NotFoundError("message_id", f"there is no message {message_id[:100]!r}")
     hits = queries.run(
         "recipient_hits", newsletters=[rows[0]["newsletter"]], messages=[str(key)], limit=HITS
     )

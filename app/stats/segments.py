@@ -60,7 +60,7 @@ class SavedSegments:
         """Returns a saved segment. Raises NotFoundError."""
         segment = self.all().get(name)
         if segment is None:
-            raise NotFoundError("name", f"segment {name!r} is unknown")
+            raise NotFoundError("name", f"there is no saved segment {name!r}")
         return segment
 
     def remove(self, name: str) -> None:

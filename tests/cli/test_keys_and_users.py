@@ -42,7 +42,7 @@ def test_a_running_service_learns_of_keys(service: Service) -> None:
     assert asked("/metrics", secret) == 403
     listed = shell(folder, "keys", "list")
     assert name in listed and secret not in listed and secret[:6] in listed
-    assert shell(folder, "keys", "revoke", key_id(folder, name)).endswith("is revoked\n")
+    assert shell(folder, "keys", "revoke", key_id(folder, name)).endswith("has been revoked\n")
     service.wait_for(lambda: asked("/v1/rewrite", secret) == 401, "an end to the key")
     both = ("--scope", "read", "--scope", "rewrite")
     wide = shell(folder, "keys", "add", "wide", *both).strip()
@@ -80,23 +80,26 @@ def test_a_running_service_learns_of_users(service: Service) -> None:
     ("words", "says"),
     [
         (("keys", "add", ""), "name: must have 1 to 100 printable characters"),
-        (("keys", "add", "x", "--scope", "write"), "scopes: must be of rewrite, read, admin"),
+        (
+            ("keys", "add", "x", "--scope", "write"),
+            "scopes: must be one or more of rewrite, read, admin",
+        ),
         (("keys", "add", "x", "--workspace", "none"), "workspace: 'none' is unknown"),
         (("keys", "list", "--workspace", "none"), "workspace: 'none' is unknown"),
-        (("keys", "revoke", "key_none"), "key 'key_none' is unknown, or revoked already"),
+        (("keys", "revoke", "key_none"), "there is no key 'key_none', or it was already revoked"),
         (("users", "add", ""), "name: must have 1 to 100 printable characters"),
-        (("users", "add", "ann"), "name: 'ann' is taken"),
+        (("users", "add", "ann"), "name: 'ann' is already taken"),
         (("users", "add", "bob", "--role", "boss"), "role: must be one of viewer, editor, admin"),
         (("users", "add", "bob", "--workspace", "none"), "workspace: 'none' is unknown"),
         (("users", "role", "ann", "boss"), "role: must be one of viewer, editor, admin"),
-        (("users", "role", "bob", "admin"), "user 'bob' is unknown"),
+        (("users", "role", "bob", "admin"), "there is no user 'bob'"),
         (("users", "role", "ann", "viewer"), "role: 'ann' is the last admin"),
         (("users", "remove", "ann"), "role: 'ann' is the last admin of workspace 'default'"),
-        (("users", "remove", "bob"), "user 'bob' is unknown"),
-        (("users", "logout", "bob"), "user 'bob' is unknown"),
+        (("users", "remove", "bob"), "there is no user 'bob'"),
+        (("users", "logout", "bob"), "there is no user 'bob'"),
         (("users", "password", "ann"), "password: must have 10 to 200 characters"),
-        (("users", "password", "bob"), "user 'bob' is unknown"),
-        (("login-link",), "user 'admin' is unknown"),
+        (("users", "password", "bob"), "there is no user 'bob'"),
+        (("login-link",), "there is no user 'admin'"),
     ],
 )
 def test_what_is_wrong_is_named_and_nothing_changes(

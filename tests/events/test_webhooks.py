@@ -174,7 +174,7 @@ def test_gone_means_gone_until_it_is_switched_on(hooked: Service, there: Receive
     hooked.drained()
     assert [entry["state"] for entry in log(hooked, hook)] == ["dead"]
     hooked.login(hooked.client)
-    hooked.wait_for(lambda: "is switched off" in hooked.client.get("/").text, "the notice")
+    hooked.wait_for(lambda: "is disabled" in hooked.client.get("/").text, "the notice")
     there.default = 204
     there.requests.clear()
     assert hooked.client.post(f"{path}/enable").json()["disabled"] == ""
@@ -246,7 +246,7 @@ def test_private_addresses_are_refused_by_default(service: Service, there: Recei
     hook = subscribe(service, there.url)
     service.client.post(f"/v1/webhooks/{hook['id']}/test")
     service.wait_for(lambda: log(service, hook)[-1]["attempts"] == 1, "a try")
-    assert "127.0.0.1, which is not public" in log(service, hook)[-1]["error"]
+    assert "127.0.0.1, which is not a public" in log(service, hook)[-1]["error"]
     assert there.requests == []
     forget(service, hook)
 
@@ -317,7 +317,7 @@ def test_five_days_of_failures_disable_and_dead_letters_stay(
     while not current(hooks, hook).disabled:
         first = hooks.next(hook.id, clock[0], 1)
         assert first
-        hooks.failed(first[0], "no answer")
+        hooks.failed(first[0], "no response")
         (entry,) = [one for one in hooks.log(hook.id, 0, 9) if one.id == first[0].id]
         if entry.due:
             pauses.append(entry.due - clock[0])
@@ -386,9 +386,9 @@ def test_a_file_makes_changes_and_removes_webhooks(tmp_path: Path, there: Receiv
         ("[[webhook", "hooks.toml: "),
         ('[[webhook]]\nname = "a b"\nurl = "x"', "webhook[0].name"),
         (FILE.format(url="ftp://x", type="opened"), "webhook 1: url must be an http"),
-        (FILE.format(url="https://a.example", type="read"), "webhook 1: types must be of"),
+        (FILE.format(url="https://a.example", type="read"), "webhook 1: types must be one of"),
         (FILE.format(url="https://a.example", type="opened") * 2, "webhook 2: name 'shop'"),
-        ('[[webhook]]\nname = "a"\nurl = "https://a.example"', "webhook 1: secret is needed"),
+        ('[[webhook]]\nname = "a"\nurl = "https://a.example"', "webhook 1: secret is required"),
     ],
 )
 def test_what_is_wrong_in_the_file_is_named(tmp_path: Path, content: str, says: str) -> None:
