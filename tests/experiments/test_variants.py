@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.demo import agents
-from app.experiments.variants import MOST, VariantError, Variants
+from app.experiments.variants import MAX_VARIANTS, VariantError, Variants
 from app.model.ids import newsletter_key
 from app.schemas.fields import VariantName
 from app.storage.state_db import open_state
@@ -41,7 +41,7 @@ def test_processes_that_race_give_each_number_one_name(tmp_path: Path) -> None:
         found = pool.starmap(register, [(tmp_path, order) for order in orders])
     assert all(one == found[0] for one in found)
     assert len(set(found[0].values())) == len(NAMES)
-    assert all(1 <= number <= MOST for number in found[0].values())
+    assert all(1 <= number <= MAX_VARIANTS for number in found[0].values())
     again = Variants(open_state(tmp_path))
     assert dict(again.names(7)) == {number: name for name, number in found[0].items()}
 
@@ -59,8 +59,8 @@ def test_names_are_of_one_newsletter_and_one_workspace(tmp_path: Path) -> None:
 
 def test_a_newsletter_has_as_many_as_a_byte_holds(tmp_path: Path) -> None:
     variants = Variants(open_state(tmp_path))
-    numbers = {variants.number(7, f"{n}") for n in range(MOST)}
-    assert numbers == set(range(1, MOST + 1))
+    numbers = {variants.number(7, f"{n}") for n in range(MAX_VARIANTS)}
+    assert numbers == set(range(1, MAX_VARIANTS + 1))
     with pytest.raises(VariantError, match="255 variants"):
         variants.number(7, "one more")
     assert variants.number(7, "0") in numbers and variants.number(8, "one more")
