@@ -89,13 +89,13 @@ def detail(label: str, tags: tuple[str, ...]) -> int:
 
 
 def without_utm(url: str) -> str:
-    """The URL without the query's utm_ fields; every other character stays."""
+    """Returns the URL without the query's utm_ fields; every other character stays."""
     if "utm_" not in url.lower():
         return url
     rest, hash_, fragment = url.partition("#")
     before, mark, query = rest.partition("?")
-    kept = "&".join(part for part in query.split("&") if not part.lower().startswith("utm_"))
-    return before + (mark + kept if kept else "") + hash_ + fragment
+    fields = [part for part in query.split("&") if not part.lower().startswith("utm_")]
+    return before + (mark + "&".join(fields) if fields else "") + hash_ + fragment
 
 
 def shown_id(key: int) -> str:

@@ -91,7 +91,9 @@ def find(data: bytes, declared: str | None = None, html: bool = True) -> Charset
     A declaration that the bytes refute does not count: UTF-16 without a single zero byte, or
     anything else where the bytes are marked as UTF-16.
     """
-    marked = next((name for bom, name in _BOMS if data.startswith(bom)), None)
+    marked = None
+    if data[:1] in (b"\xef", b"\xff", b"\xfe"):
+        marked = next((name for bom, name in _BOMS if data.startswith(bom)), None)
     wide = marked is not None and marked != "utf-8"
     if declared and (known := lookup(declared)):
         if known.form == "utf-16" and not wide and b"\0" in data:
@@ -102,10 +104,12 @@ def find(data: bytes, declared: str | None = None, html: bool = True) -> Charset
         return Charset(marked, "utf-16" if wide else "ascii")
     if _SIXTEEN.match(data):
         return _ordered(data, Charset("utf-16-le", "utf-16"))
-    meta = _META.search(data[:2048]) if html else None
+    meta = _META.search(data, 0, 2048) if html else None
     if meta and (known := lookup(meta[1].decode("ascii", "replace"))):
         # Whoever could read the <meta> as ASCII is not reading UTF-16 (HTML standard, 13.2.3.2).
         return UTF8 if known.form == "utf-16" else known
+    if data.isascii():
+        return UTF8
     try:
         data.decode("utf-8")
     except UnicodeDecodeError:

@@ -7,6 +7,8 @@ some elements have HTML inside again, and tags of HTML end it all.
 import re
 from collections.abc import Generator
 
+from msgspec.structs import replace
+
 from app.rewriting.html_syntax import (
     MAX_STEPS,
     NAME_ENDS,
@@ -81,7 +83,7 @@ class Foreign:
                         stack.pop()
                     if not stack:
                         return start
-                    tag = tag._replace(foreign=False)
+                    tag = replace(tag, foreign=False)
                 if name in (b"a", b"area", b"base", b"/body") or name[:2] == b"v:":
                     yield tag
                 if name[:1] == b"/":

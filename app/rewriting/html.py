@@ -100,13 +100,13 @@ class Scanned(Struct, frozen=True):
         splices = list(clicks)
         # Without pixel and redirect nothing would tell later that opt-outs have been here.
         if clicks or self.pixel is not None:
-            spans = (span for place in places for span in place.opt_outs)
+            spans = [span for place in places for span in place.opt_outs]
             splices += [Splice(start, source[start:end]) for start, end in spans]
         if self.pixel is not None:
             before = f'<img src="{self.base_url}/o/'.encode("ascii")
             splices.append(Splice(self.pixel, b"", before, _PIXEL, pixel=True))
         splices.sort(key=attrgetter("start"))
-        links = tuple(place.link for place in places)
+        links = tuple([place.link for place in places])
         if self.charset.form == "utf-16":
             return self._encoded(source, links, splices)
         if self.charset.form == "iso2022":
@@ -131,7 +131,7 @@ class Scanned(Struct, frozen=True):
         room = MAX_REDIRECT - MESSAGE_TOKEN
         for place in self.places:
             found, reason = place.link, None
-            if found.tracked:
+            if found.reason is None:
                 reason = refused.get(policy.key(found)) if refused else None
                 if reason is None:
                     edit = click(source, place.start, place.end, found, link_token, self.base_url)
@@ -143,7 +143,7 @@ class Scanned(Struct, frozen=True):
                 places.append(place)
             else:
                 found = replace(found, target="", reason=reason, shown_host="")
-                places.append(place._replace(link=found))
+                places.append(replace(place, link=found))
         return places, splices
 
     def _unmasked(self, splice: Splice) -> Splice:
@@ -250,7 +250,7 @@ def scan_html(html: bytes, options: Options, base_url: str, charset: str | None 
     source = body.source
     if source is None:
         return body
-    if b"4email" in source[:_AMP_BYTES] and _AMP.search(source, 0, _AMP_BYTES):
+    if source.find(b"4email", 0, _AMP_BYTES) >= 0 and _AMP.search(source, 0, _AMP_BYTES):
         return replace(body, notes=(*body.notes, "the document is AMP for email: left alone"))
     tokens = list(html_scanner.read(source))
     unclosed = tokens[-1] if tokens and isinstance(tokens[-1], Unclosed) else None

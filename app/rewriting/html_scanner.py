@@ -11,6 +11,8 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Literal, NamedTuple
 
+from msgspec import Struct
+
 from app.rewriting.foreign_elements import Foreign
 from app.rewriting.html_syntax import (
     ASSIGNMENT,
@@ -20,6 +22,7 @@ from app.rewriting.html_syntax import (
     NAME,
     NAME_ENDS,
     QUICK_REST,
+    QUOTED,
     RAW,
     RAW_END,
     SPACES,
@@ -28,13 +31,16 @@ from app.rewriting.html_syntax import (
     RewriteError,
     Tag,
     any_of,
+    attribute,
     closes_itself,
+    others,
 )
 
 __all__ = ["MAX_STEPS", "RewriteError", "Tag"]
 
 MAX_SEGMENTS = 300_000  # tags, texts and comments of a mail whose every piece is looked at
 MAX_TAG = 2_000_000  # bytes of one tag whose attributes are asked for
+LABEL_BYTES = 4096  # how much of an element's content is looked at for a label
 MAX_ATTRIBUTES = 200  # of one tag, those that are asked for, duplicates included
 
 _CONDITION_START = rb"<!--" + SPACES + rb"\[(?i:if)"
@@ -48,10 +54,16 @@ _WANTED = (
 )
 _TEXT = rb"[^<]++|<(?![a-zA-Z/!?])"
 
+# Most end tags, and start tags of names that begin as none of those that are wanted.
+_PLAIN_TAG = (
+    rb"</[ac-zAC-Z][a-zA-Z0-9]*+>|<(?:t[abdhr]|[c-hj-loqruwyz]|p(?!l)|br|im|sp)[a-zA-Z0-9]*+(?:"
+    rb"[\t\n\f\r ]++" + QUOTED + rb")*+[\t\n\f\r /]*+>"
+)
 # Up to the next thing worth a look and, if that is a tag, over it, in one go: in a conditional
 # comment, and in the document.
 _SKIPPED = (
-    rb"</(?![bB][oO][dD][yY]"
+    _PLAIN_TAG
+    + rb"|</(?![bB][oO][dD][yY]"
     + NAME_ENDS
     + rb")[a-zA-Z][^\t\n\f\r />]*+"
     + QUICK_REST
@@ -65,15 +77,21 @@ _SKIPPED = (
     + rb"|<(?![a-zA-Z/!?])"
 )
 # No comment closes within a conditional one, so to look for its end there would be quadratic.
-_THEN_TAG = rb"(?:<(" + TAG_NAME + rb")(" + QUICK_REST + rb"))?+"
+_THEN_TAG = rb"(?:<(" + TAG_NAME + rb")" + QUICK_REST + rb")?+"
 _SKIP_MSO = re.compile(rb"[^<]*+(?:(?:" + _SKIPPED + rb")[^<]*+)*+" + _THEN_TAG)
-# A comment that may hold a link is worth a look: it may be one for Outlook.
+# A comment that may hold a link is worth a look: it may be one for Outlook. This is [^<-], which
+# takes `re` more than twice the time.
+_DULL = rb"[\x00-,.-;=-\xff]*+"
 _SKIP = re.compile(
     rb"[^<]*+(?:(?:"
     + _SKIPPED
-    + rb"|<!--(?:-?+>|(?:[^<-]++|-(?!-!?+>)|<(?!"
+    + rb"|<!--(?:-?+>|"
+    + _DULL
+    + rb"(?:(?:<[b-uw-z/!]|-(?!-!?+>)|<(?!"
     + _LINK
-    + rb"))*+--!?+>))[^<]*+)*+"
+    + rb"))"
+    + _DULL
+    + rb")*+--!?+>))[^<]*+)*+"
     + _THEN_TAG
 )
 _CONDITION = re.compile(_CONDITION_START + rb"[^\]>]*+\]?+>")
@@ -118,7 +136,7 @@ _ONLY_IMAGE = re.compile(
 )
 
 
-class Attribute(NamedTuple):
+class Attribute(Struct, frozen=True, gc=False):
     """`value` is what stands between the quotes, at bytes `start` to `end`; None without a `=`.
 
     `outer` is what to take out of the tag with it: the white space before it included, if other
@@ -132,18 +150,39 @@ class Attribute(NamedTuple):
     outer: tuple[int, int]
 
 
-class Unclosed(NamedTuple):
+class Unclosed(Struct, frozen=True, gc=False):
     """From byte `start` on, clients show nothing: `what` never closes."""
 
     what: str
     start: int
 
 
+def plain_element(
+    name: bytes, names: Iterable[bytes], never: bytes = rb"(?!)"
+) -> re.Pattern[bytes]:
+    """A pattern for the rest of a tag with one attribute of `names`, `name`, as most links have.
+
+    All attributes are in double quotes, and the pattern `never` fits none. The value of `name` is
+    the first group. The second is what is between the tag and </a>, if that is text of less than
+    LABEL_BYTES bytes, else None.
+    """
+    rest = others(names, never)
+    return re.compile(
+        rest
+        + rb"[\t\n\f\r ]++"
+        + name
+        + rb"=\"([^\"]*+)\""
+        + rest
+        + rb"[\t\n\f\r /]*+>"
+        + rb"(?:([^<]{0,%d}+)</[aA]>)?+" % (LABEL_BYTES - 1)
+    )
+
+
 class Attributes:
     """Finds the attributes of some names in a tag; the others are skipped within one match."""
 
     def __init__(self, names: Iterable[bytes]) -> None:
-        wanted = rb"(?:" + any_of(names) + rb")(?=[\t\n\f\r />=])"
+        wanted = attribute(names)
         self._pattern = re.compile(
             rb"(?:[\t\n\f\r /]*+(?!"
             + wanted
@@ -186,39 +225,70 @@ class Attributes:
                 raise RewriteError(f"byte {tag.start}: a tag with over {MAX_ATTRIBUTES} attributes")
         return found
 
+    def values(self, html: bytes, start: int, rest: int, end: int) -> dict[bytes, bytes]:
+        """The values by name of the tag at bytes `start` to `end`, empty where there is no `=`.
+
+        The first of duplicates counts. Raises RewriteError.
+        """
+        values: dict[bytes, bytes] = {}
+        for _ in range(MAX_ATTRIBUTES + 1):
+            match = self._pattern.match(html, rest, end)
+            if match is None:
+                return values
+            rest = match.end()
+            _, name, value = match.groups(b"")
+            quoted = value[:1] in (b'"', b"'")
+            values.setdefault(name.lower(), value[1:-1] if quoted else value)
+        raise RewriteError(f"byte {start}: a tag with over {MAX_ATTRIBUTES} attributes")
+
 
 _IMAGES = (b"img", b"v:fill", b"v:imagedata")
 _UNSEEN = (b"script", b"style", b"iframe", b"noembed", b"noframes")
 _ALT = (b"alt", b"title", b"aria-label")
 _IMAGE = Attributes([*_ALT, b"src"])
+# _ONLY_IMAGE, where of these attributes it has just `src` and `alt`, as most do.
+_OTHERS = others([*_ALT, b"src"])
+_SRC = rb"[\t\n\f\r ]++src=\"([^\"]*+)\"" + _OTHERS
+_PLAIN_IMAGE = re.compile(
+    SPACES
+    + rb"<img"
+    + _OTHERS
+    + rb"(?:"
+    + _SRC
+    + rb")?+[\t\n\f\r ]++alt=\"([^\"]*+)\""
+    + _OTHERS
+    + rb"(?(1)|"
+    + _SRC
+    + rb")[\t\n\f\r /]*+>"
+    + SPACES
+    + rb"</[aA]>"
+)
 
 
-class Content(NamedTuple):
-    """What an element shows: its text, and its first image's alternative text and source."""
-
-    text: bytes
-    alt: bytes = b""
-    src: bytes = b""
+# What an element shows: its text, and its first image's alternative text and source.
+Content = tuple[bytes, bytes, bytes]
 
 
-def content(html: bytes, tag: Tag, limit: int) -> Content:
-    """What element `tag` shows up to byte `limit`; character references are as they stand.
+def content(html: bytes, tag: Tag) -> Content:
+    """What element `tag` shows in its first LABEL_BYTES; character references are as they stand.
 
     It ends where the element does, or the next link begins.
     """
+    limit = tag.end + LABEL_BYTES
     next_tag = html.find(b"<", tag.end, limit)
     if tag.name == b"a" and html[next_tag : next_tag + 4] in (b"</a>", b"</A>"):
-        return Content(html[tag.end : next_tag])  # nothing but text, as most links
+        return html[tag.end : next_tag], b"", b""  # nothing but text, as most links
+    if image := _PLAIN_IMAGE.match(html, tag.end, limit):
+        src, alt, later = image.groups(b"")
+        return b"", alt if alt.strip() else b"", src or later
     if image := _ONLY_IMAGE.match(html, tag.end, limit):
-        return Content(b"", *_images(html, [image]))
+        return b"", *_images(html, [image])
     if tag.name == b"a" and (end := _END_A.search(html, tag.end, limit)):
         inner = html[tag.end : end.start()]
         if not _UNEVEN.search(inner):
             text = _BREAKS.sub(b" ", _NO_BREAKS.sub(b"", inner))
             if not _TAG_STARTS.search(text):
-                return Content(
-                    text, *_images(html, _IMAGE_TAG.finditer(html, tag.end, end.start()))
-                )
+                return text, *_images(html, _IMAGE_TAG.finditer(html, tag.end, end.start()))
     return _content(html, tag, limit)
 
 
@@ -241,15 +311,14 @@ def _content(html: bytes, tag: Tag, limit: int) -> Content:
                 images.append(match)
             if not _INLINE_NAME.fullmatch(name):
                 text.append(b" ")
-    return Content(b"".join(text), *_images(html, images))
+    return b"".join(text), *_images(html, images)
 
 
 def _images(html: bytes, tags: Iterable[re.Match[bytes]]) -> tuple[bytes, bytes]:
     """The first alternative text of some images, and the first source."""
     src = b""
     for match in tags:
-        image = Tag(b"img", match.start(), match.end("rest"), match.start("rest"), False)
-        about = {a.name: a.value or b"" for a in reversed(_IMAGE.read(html, image))}
+        about = _IMAGE.values(html, match.start(), *match.span("rest"))
         src = src or about.get(b"src", b"")
         for name in _ALT:
             if about.get(name, b"").strip():
@@ -270,18 +339,23 @@ def read(html: bytes) -> Iterator[Tag | Unclosed]:
         skipped = (_SKIP_MSO if mso else _SKIP).match(html, position, end)
         position = skipped.end() if skipped else end
         what = "tag"
-        if skipped and skipped[1]:
-            tag = Tag(skipped[1].lower(), skipped.start(1) - 1, position, skipped.start(2), mso)
-            if tag.name in (b"svg", b"math"):
-                if not mso and not closes_itself(html, tag):
+        if skipped and (name := skipped[1]):
+            name = name.lower()
+            start, rest = skipped.span(1)
+            start -= 1
+            if name in RAW_END:
+                raw_end = RAW_END[name].search(html, position, end)
+                if raw_end:
+                    position = raw_end.start()
+                    continue
+                position, what = -1, f"<{name.decode()}>"
+            else:
+                tag = Tag(name, start, position, rest, mso)
+                if name not in (b"svg", b"math"):
+                    yield tag
+                elif not mso and not closes_itself(html, tag):
                     position = yield from foreign.links(tag, end)
                 continue
-            if tag.name not in RAW_END:
-                yield tag
-                continue
-            start, what = tag.start, f"<{tag.name.decode()}>"
-            raw_end = RAW_END[tag.name].search(html, position, end)
-            position = raw_end.start() if raw_end else -1
         elif position >= end:
             if opened >= 0:
                 yield Unclosed("comment", opened)

@@ -5,7 +5,8 @@ HTML standard, section 13.2.5. Every pattern is possessive, so that time is line
 
 import re
 from collections.abc import Iterable
-from typing import NamedTuple
+
+from msgspec import Struct
 
 MAX_STEPS = 100_000  # tags of links, </body>, raw text elements and conditional comments
 
@@ -27,22 +28,39 @@ REST = (
     + rb"=)))*+[\t\n\f\r /]*+>"
 )
 # The same, with what most tags are made of tried first.
-QUICK_REST = (
-    rb"(?>>|(?:[\t\n\f\r ]++[^\t\n\f\r />='\"]++=\"[^\"]*+\")*+[\t\n\f\r /]*+>|" + REST + rb")"
-)
+# An attribute as most are. `re` tests a set of what is allowed faster than one of what is not.
+QUOTED = rb"[a-zA-Z_:-]++=\"[^\"]*+\""
+QUICK_REST = rb"(?>>|(?:[\t\n\f\r ]++" + QUOTED + rb")*+[\t\n\f\r /]*+>|" + REST + rb")"
 TAG_NAME = rb"/?+[a-zA-Z][^\t\n\f\r />]*+"
 COMMENT = rb"<!--(?:-?+>|(?:[^-]++|-(?!-!?+>))*+--!?+>)"
 BOGUS = rb"<(?:\?|!(?!--)|/(?![a-zA-Z]))[^>]*+>"
 
 
 def any_of(names: Iterable[bytes]) -> bytes:
-    """A pattern for names in any case; its first characters let `re` pass over most others."""
+    """A pattern for names in any case, tried by their first characters: `re` passes over others."""
+    by_first: dict[bytes, list[bytes]] = {}
+    for name in names:
+        by_first.setdefault(name[:1].lower(), []).append(re.escape(name[1:]))
     return rb"|".join(
-        rb"[%c%c](?i:%b)" % (name[:1].lower(), name[:1].upper(), re.escape(name[1:]))
-        if name[:1].isalpha()
-        else re.escape(name[:1]) + rb"(?i:" + re.escape(name[1:]) + rb")"
-        for name in names
+        (rb"[%b%b]" % (first, first.upper()) if first.isalpha() else re.escape(first))
+        + rb"(?i:"
+        + rb"|".join(rests)
+        + rb")"
+        for first, rests in by_first.items()
     )
+
+
+def attribute(names: Iterable[bytes]) -> bytes:
+    """A pattern for the names of some attributes."""
+    return rb"(?:" + any_of(names) + rb")(?=[\t\n\f\r />=])"
+
+
+def others(names: Iterable[bytes], never: bytes = rb"(?!)") -> bytes:
+    """A pattern for attributes in double quotes, as most are, of which none has one of `names`.
+
+    The pattern `never` fits none of them either.
+    """
+    return rb"(?:[\t\n\f\r ]++(?!" + attribute(names) + rb"|" + never + rb")" + QUOTED + rb")*+"
 
 
 RAW = (b"script", b"style", b"title", b"textarea", b"xmp", b"iframe", b"noembed", b"noframes")
@@ -57,7 +75,7 @@ class RewriteError(ValueError):
     """A mail beyond the limits of the rewriter; the text names the limit."""
 
 
-class Tag(NamedTuple):
+class Tag(Struct, frozen=True, gc=False):
     """A tag at bytes `start` to `end`; `name` is in lower case, an end tag's starts with `/`.
 
     `mso` says that it stands inside a conditional comment, for Outlook alone, `foreign` that it is

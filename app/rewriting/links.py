@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import NamedTuple, Protocol
 
 from msgspec import Struct
 
@@ -18,7 +17,6 @@ from app.rewriting.urls import Address
 MAX_LINKS = 20_000  # a link token has room for 65,536
 MAX_REFERENCES = 500_000  # character references in the attributes and texts of all links
 LABEL_CHARS = 120
-LABEL_BYTES = 4096  # how much of an attribute or an anchor's content is looked at for a label
 TAG_CHARS, MAX_TAGS = 100, 20
 
 # Why a link stays as it is: stable codes of the API.
@@ -77,6 +75,8 @@ _NAMES = (
     *OPT_OUT,
 )
 _READ = Attributes(_NAMES).read
+# Most links have just a href of these attributes, and text; no class that opts out.
+_PLAIN_LINK = html_scanner.plain_element(b"href", _NAMES, rb"(?i:class)=\"[^\"]*?(?i:track)")
 _READ_CLASS = Attributes([b"class"]).read
 
 
@@ -102,7 +102,7 @@ class Options:
     samples: bool = False
 
 
-class Link(Struct, frozen=True):
+class Link(Struct, frozen=True, gc=False):
     """A link of a message. `index` counts from 0 in document order, `offset` in bytes.
 
     `url` is the address as the recipient's client reads it, `target` where the redirect goes;
@@ -129,24 +129,25 @@ class Link(Struct, frozen=True):
         return self.reason is None
 
 
-class Place(NamedTuple):
+class Place(Struct, frozen=True, gc=False):
     """Where a link stands: its href's value, and what to take out of the tag that opts it out.
 
-    `judge` decides about another URL at the same place.
+    `policy` is None where a link is left alone wherever it leads.
     """
 
     link: Link
     start: int
     end: int
-    opt_outs: list[tuple[int, int]]
-    judge: "Judge"
+    opt_outs: Sequence[tuple[int, int]] = ()
+    policy: "Policy | None" = None
+    labels: Sequence[str] = ()
+    opted_out: bool = False
 
-
-class Judge(Protocol):
-    """`Policy.judge` for one place."""
-
-    def __call__(self, url: str, *, filled: bool = False) -> tuple[str, str | None]:
-        """The target and None, or the reason."""
+    def judge(self, url: str, *, filled: bool = False) -> tuple[str, str | None]:
+        """Decides about another URL at the same place."""
+        if self.policy is None:
+            return "", "wrapped"
+        return self.policy.judge(url, self.labels, self.opted_out, filled)
 
 
 class Policy:
@@ -178,35 +179,51 @@ class Policy:
 
         `filled` says that what looks like a placeholder is part of a value.
         """
+        resolved = self.resolve(url, filled)
+        if isinstance(resolved, str):
+            return "", resolved
+        return self.decide(url, resolved, labels, opted_out)
+
+    def resolve(self, url: str, filled: bool = False) -> Address | str:
+        """The URL taken apart, or the reason why no link to it is tracked."""
         reason = self._unreadable(url, filled)
         if reason:
-            return "", reason
-        options = self._options
+            return reason
         try:
-            address = href.address(href.absolute(url, self._base))
+            return href.address(href.absolute(url, self._base))
         except ValueError:
-            return "", "bad_url"
-        reason = (
-            "own_url"
-            if any(address.within(origin) for origin in self._own)
-            else "rewritten"
-            if self._done
-            else "tracking_off"
-            if not options.clicks
-            else "opted_out"
-            if opted_out
-            else "unsubscribe"
-            if is_unsubscribe(url, *labels)
-            else "excluded_domain"
-            if self._is_excluded(address.domain)
-            else "url_text"
-            if options.leave_url_text and self._shown_host(address, labels)
-            else None
-        )
+            return "bad_url"
+
+    def decide(
+        self, url: str, resolved: Address, labels: Sequence[str], opted_out: bool
+    ) -> tuple[str, str | None]:
+        """The same as `judge` for what `resolve` returned."""
+        options = self._options
+        reason = self._forbidden(url, resolved, labels, opted_out)
         if reason in ("opted_out", "unsubscribe"):
-            self.refused.setdefault(address.target({}, self._charset), reason)
-        target = "" if reason else address.target(options.utm, self._charset)
+            self.refused.setdefault(resolved.target({}, self._charset), reason)
+        target = "" if reason else resolved.target(options.utm, self._charset)
         return ("", "too_long") if len(target) > options.max_url else (target, reason)
+
+    def _forbidden(
+        self, url: str, address: Address, labels: Sequence[str], opted_out: bool
+    ) -> str | None:
+        for origin in self._own:
+            if address.within(origin):
+                return "own_url"
+        if self._done:
+            return "rewritten"
+        if not self._options.clicks:
+            return "tracking_off"
+        if opted_out:
+            return "opted_out"
+        if is_unsubscribe(url, *labels):
+            return "unsubscribe"
+        if self._excluded and self._is_excluded(address.domain):
+            return "excluded_domain"
+        if self._options.leave_url_text and self._shown_host(address, labels):
+            return "url_text"
+        return None
 
     def key(self, link: Link) -> str:
         """By which a tracked link is found in `refused`."""
@@ -244,7 +261,6 @@ class Policy:
 
 
 _OWN_LABELS = (b"alt", b"title", b"aria-label")
-_NOTHING_SHOWN = html_scanner.Content(b"")
 
 
 def base_address(html: bytes, tags: Sequence[Tag], charset: Charset) -> str:
@@ -258,73 +274,107 @@ def base_address(html: bytes, tags: Sequence[Tag], charset: Charset) -> str:
     return ""
 
 
+# A URL and the byte at which it starts, the text up to </a> (None where that is not text alone),
+# the first attribute of each name, what to take out of the tag, and whether that opts it out.
+_StartTag = tuple[
+    bytes, int, bytes | None, Mapping[bytes, Attribute], Sequence[tuple[int, int]], bool
+]
+
+
 def find(html: bytes, tags: Sequence[Tag], policy: Policy, charset: Charset) -> Iterator[Place]:
-    """Every a, area and v:* with an href, in document order. Raises markup.RewriteError."""
+    """Every a, area and v:* with an href, in document order. Raises html_scanner.RewriteError."""
     elements = [tag for tag in tags if tag.name in (b"a", b"area") or tag.name[:2] == b"v:"]
     if len(elements) > MAX_LINKS:
         raise html_scanner.RewriteError(f"more than {MAX_LINKS:,} links")
     references = index = 0
 
-    def text(value: bytes | None) -> str:
+    def count(value: bytes) -> None:
         nonlocal references
-        references += value.count(b"&") if value else 0
+        references += value.count(b"&")
         if references > MAX_REFERENCES:
             raise html_scanner.RewriteError(
                 f"byte {tag.start}: more than {MAX_REFERENCES:,} character references in links"
             )
-        return decode(value) if value else ""
+
+    def text(value: bytes) -> str:
+        if b"&" in value:
+            count(value)
+        return decode(value)
 
     decode = charset.decode
+    resolved: dict[bytes, tuple[str, Address | str]] = {}  # most links of a mail are not the first
     for tag in elements:
-        every = _READ(html, tag)
-        first = {attribute.name: attribute for attribute in reversed(every)}
-        found = first.get(b"href") or (first.get(b"xlink:href") if tag.foreign else None)
-        if found is None:
+        start_tag = _read_tag(html, tag)
+        if start_tag is None:
             continue
-        opt_outs: list[Attribute] = []
-        opted_out = _has_opt_out_class(html, tag)
-        if len(first) > 1:  # mostly there is a href and nothing else of interest
-            opt_outs = [a for a in every if a.name in OPT_OUT and _is_opt_out(a)]
-            opted_out = opted_out or any(first[a.name] is a for a in opt_outs)
-        labels = _labels(html, tag, first, text)
-        url = href.read_url(text(found.value))
-        judge = partial(policy.judge, labels=labels, opted_out=opted_out)
-        target, reason = judge(url)
-        personal = reason == "placeholder" and is_personal(url, judge)
-        if personal and policy.samples:
-            target, reason = judge(merge_fields.sample(url))
+        value, start, shown, first, opt_outs, opted_out = start_tag
+        if shown is None or tag.name != b"a":
+            labels = _labels(html, tag, first, text)
+        else:
+            labels = [_label(href.read_text(text(shown)))] if shown else []
+        if value in resolved:
+            count(value)
+        else:
+            url = href.read_url(text(value))
+            resolved[value] = url, policy.resolve(url)
+        url, address = resolved[value]
+        personal = False
+        reason: str | None
+        if isinstance(address, str):
+            target, reason = "", address
+        else:
+            target, reason = policy.decide(url, address, labels, opted_out)
+        if reason == "placeholder":
+            judge = partial(policy.judge, labels=labels, opted_out=opted_out)
+            personal = is_personal(url, judge)
+            if personal and policy.samples:
+                target, reason = judge(merge_fields.sample(url))
+        topics, name = first.get(b"data-track-tag"), first.get(b"data-track-name")
         link = Link(
             index,
             url,
             target,
             reason,
             next(filter(None, labels), ""),
-            _topics(text(first[b"data-track-tag"].value)) if b"data-track-tag" in first else (),
-            found.start,
+            _topics(text(topics.value or b"")) if topics else (),
+            start,
             tag.mso,
-            labels[0] if (name := first.get(b"data-track-name")) and name.value else "",
+            labels[0] if name and name.value else "",
             personal,
             "" if reason or "." not in "".join(labels) else policy.shown_host(target, labels),
         )
-        yield Place(link, found.start, found.end, [a.outer for a in opt_outs], judge)
+        yield Place(link, start, start + len(value), opt_outs, policy, labels, opted_out)
         index += 1
+
+
+def _read_tag(html: bytes, tag: Tag) -> _StartTag | None:
+    """Returns what a link's tag says, None for one without an href."""
+    plain = _PLAIN_LINK.match(html, tag.rest)
+    if plain and tag.end - tag.start <= html_scanner.MAX_TAG:
+        return plain[1], plain.start(1), plain[2], {}, (), False
+    every = _READ(html, tag)
+    first = {attribute.name: attribute for attribute in reversed(every)}
+    found = first.get(b"href") or (first.get(b"xlink:href") if tag.foreign else None)
+    if found is None:
+        return None
+    off = [a for a in every if a.name in OPT_OUT and _is_opt_out(a)]
+    opted_out = _has_opt_out_class(html, tag) or any(first[a.name] is a for a in off)
+    return found.value or b"", found.start, None, first, [a.outer for a in off], opted_out
 
 
 def in_text(index: int, found: TextUrl, policy: Policy) -> Place:
     """A link of text/plain, where it stands."""
-    judge: Judge = partial(policy.judge, labels=[found.hint], opted_out=False)
-    judge = _leave_wrapped if found.wrapped else judge
+    if found.wrapped:
+        link = Link(index, found.url, "", "wrapped", "", (), found.start, False)
+        return Place(link, found.start, found.end)
+    judge = partial(policy.judge, labels=[found.hint], opted_out=False)
     target, reason = judge(found.url)
     personal = reason == "placeholder" and is_personal(found.url, judge)
     link = Link(index, found.url, target, reason, "", (), found.start, False, personal=personal)
-    return Place(link, found.start, found.end, [], judge)
+    return Place(link, found.start, found.end, (), policy, [found.hint])
 
 
-def _leave_wrapped(url: str, *, filled: bool = False) -> tuple[str, str | None]:
-    return "", "wrapped"
-
-
-def is_personal(url: str, judge: Judge) -> bool:
+def is_personal(url: str, judge: Callable[[str], tuple[str, str | None]]) -> bool:
     """Returns whether a link is tracked once its merge fields are filled."""
     return bool(merge_fields.fillable(url)) and judge(merge_fields.sample(url))[1] is None
 
@@ -350,26 +400,27 @@ def _has_opt_out_class(html: bytes, tag: Tag) -> bool:
 
 
 def _labels(
-    html: bytes, tag: Tag, first: Mapping[bytes, Attribute], text: Callable[[bytes | None], str]
+    html: bytes, tag: Tag, first: Mapping[bytes, Attribute], text: Callable[[bytes], str]
 ) -> list[str]:
     """What a link can be called, best first.
 
     That is data-track-name, its text, its image's alternative text, its own, its title, and at last
     the name of its image's file.
     """
-    shown = _NOTHING_SHOWN
-    if tag.name != b"area":
-        shown = html_scanner.content(html, tag, min(tag.end + LABEL_BYTES, len(html)))
-    values = [shown.alt]
-    if len(first) > 1:
-        values += [first[name].value or b"" for name in _OWN_LABELS if name in first]
-    labels = [_label(href.read_value(text(value))) for value in values if value]
-    if shown.text:
-        labels.insert(0, _label(href.read_text(text(shown.text))))
+    labels = []
     if (named := first.get(b"data-track-name")) and named.value:
-        labels.insert(0, _label(href.read_value(text(named.value))))
-    if shown.src and not any(labels):
-        labels.append(_label(href.file_name(href.read_url(text(shown.src)))))
+        labels.append(_label(href.read_value(text(named.value))))
+    alt = src = b""
+    if tag.name != b"area":
+        shown, alt, src = html_scanner.content(html, tag)
+        if shown:
+            labels.append(_label(href.read_text(text(shown))))
+    values = [alt]
+    if first:
+        values += [first[name].value or b"" for name in _OWN_LABELS if name in first]
+    labels += [_label(href.read_value(text(value))) for value in values if value]
+    if src and not any(labels):
+        labels.append(_label(href.file_name(href.read_url(text(src)))))
     return labels
 
 

@@ -3,13 +3,15 @@
 It looks at what changed only, so that it costs little; every other byte is compared.
 """
 
+import re
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from app.rewriting import smtp_lines, transfer_encodings
 from app.rewriting.smtp_lines import LINE_LIMIT
-from app.rewriting.transfer_encodings import Edit, Patch, TransferError
+from app.rewriting.transfer_encodings import IDENTITY, Edit, Patch, TransferError
 
+_LINE_END_OR_NUL = re.compile(rb"[\r\n\0]")
 _OTHER = "has another content"
 
 
@@ -46,7 +48,9 @@ def flaw(message: bytes, result: bytes, changes: Sequence[Change]) -> str:
     what was in it. No bare CR, bare LF, NUL, 8-bit byte, boundary or line of more than LINE_LIMIT
     bytes is in a body that had none.
     """
-    edits = [edit for change in changes for edit in change.raw_edits()]
+    edits: list[Edit | Patch] = []
+    for change in changes:
+        edits += [change.field, *change.patches] if change.field else change.patches
     if _undone(result, edits, message) != message:
         return "does not lead back to the original"
     shift = 0  # of the result's bytes against the message's
@@ -55,21 +59,29 @@ def flaw(message: bytes, result: bytes, changes: Sequence[Change]) -> str:
         start = change.start + shift
         if list(change.edits) != [edit for patch in change.patches for edit in patch.edits]:
             return f"lacks an edit at byte {start}"
+        long_line, ascii_only = False, True
         for patch in change.patches:
+            at = patch.start + shift
             if problem := _content_flaw(message, change, patch) or _wire_flaw(
-                message, result, change, patch, patch.start + shift
+                message, result, change, patch, at
             ):
-                return f"{problem} at byte {patch.start + shift}"
+                return f"{problem} at byte {at}"
+            # Lines are as they were, apart from those that a patch is in.
+            around = result[max(0, at - LINE_LIMIT - 2) : at + len(patch.new) + LINE_LIMIT + 2]
+            long_line = long_line or smtp_lines.has_long_line(around)
+            ascii_only = ascii_only and patch.new.isascii()
             shift += _growth(patch)
+        if ascii_only and not long_line:
+            continue
         new, old = result[start : change.end + shift], message[change.start : change.end]
-        if smtp_lines.has_long_line(new) and not smtp_lines.has_long_line(old):
+        if long_line and smtp_lines.has_long_line(new) and not smtp_lines.has_long_line(old):
             return f"has a line of more than {LINE_LIMIT} bytes at byte {start}"
-        if old.isascii() and not new.isascii():
+        if not ascii_only and old.isascii() and not new.isascii():
             return f"has a byte that is not ASCII at byte {start}"
     return ""
 
 
-def _undone(new: bytes, edits: Sequence[Edit], old: bytes) -> bytes | None:
+def _undone(new: bytes, edits: Sequence[Edit | Patch], old: bytes) -> bytes | None:
     """Returns `new` with the edits taken back, None where it does not hold them."""
     pieces: list[bytes] = []
     position = reached = 0
@@ -99,15 +111,19 @@ def _content_flaw(message: bytes, change: Change, patch: Patch) -> str:
     if change.encoding == "base64":
         return "" if transfer_encodings.is_base64(patch.new, content, change.ending) else _OTHER
     try:
-        if transfer_encodings.body(change.before, raw, change.ending).decoded != old:
+        if _decoded(change.before, raw, change.ending) != old:
             return "has an edit elsewhere"
         lines = change.encoding == "quoted-printable" and patch.end < change.end
         if lines and not (raw.endswith(b"\n") and patch.new.endswith(b"\n")):
             return "joins two lines"
-        new = transfer_encodings.body(change.encoding, patch.new, change.ending).decoded
+        new = _decoded(change.encoding, patch.new, change.ending)
     except TransferError as error:
         return f"cannot be read ({error})"
     return "" if new == content else _OTHER
+
+
+def _decoded(encoding: str, raw: bytes, ending: bytes) -> bytes:
+    return raw if encoding in IDENTITY else transfer_encodings.body(encoding, raw, ending).decoded
 
 
 def _wire_flaw(message: bytes, result: bytes, change: Change, patch: Patch, at: int) -> str:
@@ -115,8 +131,8 @@ def _wire_flaw(message: bytes, result: bytes, change: Change, patch: Patch, at: 
     if change.encoding == "base64" and patch.new:
         return ""  # lines of its alphabet, as _content_flaw has seen
     stop = at + len(patch.new)
-    now = smtp_lines.faults(result[max(0, at - 1) : stop + 1])
-    if any(now):
+    if _LINE_END_OR_NUL.search(result, max(0, at - 1), stop + 1):
+        now = smtp_lines.faults(result[max(0, at - 1) : stop + 1])
         before = smtp_lines.faults(message[max(0, patch.start - 1) : patch.end + 1])
         if now.cr > before.cr:
             return "has a new bare CR"

@@ -116,8 +116,10 @@ def absolute(url: str, base: str) -> str:
     URL standard, 4.4, states "scheme" to "relative slash": a backslash is a slash, two or more
     begin a host, and `https:x` is relative to a base that is https too.
     """
+    if not base:
+        return url
     named = scheme(url)
-    if not base or (named and named != scheme(base)):
+    if named and named != scheme(base):
         return url
     rest = url[len(named) + 1 :] if named else url
     if re.match(r"[/\\]{2}", rest):
@@ -170,8 +172,12 @@ class Address(NamedTuple):
             if not re.search(rf"[?&]{re.escape(name)}(?:[=&]|$)", query):
                 glue = "?" if not query else "" if query[-1] in "?&" else "&"
                 query += f"{glue}{quote(name, safe='')}={quote(value, safe='')}"
-        origin = f"{self.scheme}://{_ascii(self.userinfo)}{self.host}{self.port}"
         path = self.path.replace("\\", "/", 1) if self.path[:1] == "\\" else self.path
+        origin = f"{self.scheme}://{self.userinfo}{self.host}{self.port}"
+        url = f"{origin}{path}{query}{self.fragment}"
+        if _is_visible(url):  # as most are
+            return url
+        origin = f"{self.scheme}://{_ascii(self.userinfo)}{self.host}{self.port}"
         if not _is_visible(query):
             query = charset.percent_encode(query)
         return f"{origin}{_ascii(path)}{query}{_ascii(self.fragment)}"

@@ -85,11 +85,6 @@ class LinkStats:
     positions: tuple[PlaceStats, ...] = ()
 
     @property
-    def clicks(self) -> Split:
-        """The three groups as one."""
-        return Split(self.all, self.human, self.machine)
-
-    @property
     def title(self) -> str:
         """What it is called."""
         return self.name or self.label or self.url

@@ -336,8 +336,3 @@ class Settings(BaseSettings):
     def hook_networks(self) -> tuple[Network, ...]:
         """WEBHOOK_NETWORKS as networks."""
         return tuple(ipaddress.ip_network(item, strict=False) for item in self.webhook_networks)
-
-    @property
-    def proxy_networks(self) -> tuple[Network, ...]:
-        """TRUSTED_PROXIES as networks."""
-        return tuple(ipaddress.ip_network(item, strict=False) for item in self.trusted_proxies)

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
-from app.client import Mailwake
 from app.tracking.tokens import LinkToken, MessageToken, Tokens
+from mailwake_client import Mailwake
 from tests.bench.rewrite import best, mail_of_50_kb
 from tests.support.service import Service
 

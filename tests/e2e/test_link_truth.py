@@ -16,9 +16,9 @@ from typing import Any
 import httpx2
 import pytest
 
-from app.client import Mailwake, MailwakeError
 from app.demo import agents
 from app.links.masking import mask_url
+from mailwake_client import Mailwake, MailwakeError
 from tests.support.service import Service, free_port, paths, tracked_urls
 from tests.support.smtp_server import Inbox, inbox
 

@@ -19,7 +19,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import update
 
-from app.client import Mailwake, MailwakeError
 from app.demo import agents
 from app.events import experiment_worker
 from app.events.experiment_worker import ExperimentWorker
@@ -44,6 +43,7 @@ from app.stats.queries import Queries
 from app.storage.clickhouse import Storage
 from app.storage.state_db import open_state
 from app.storage.tables import experiments
+from mailwake_client import Mailwake, MailwakeError
 from tests.support.service import Service, paths, tracked_urls
 from tests.support.webhook_receiver import receiver
 

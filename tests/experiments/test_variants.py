@@ -13,13 +13,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.client import Mailwake, MailwakeError
 from app.demo import agents
 from app.experiments.variants import MOST, VariantError, Variants
 from app.model.ids import newsletter_key
 from app.schemas.fields import VariantName
 from app.schemas.messages import LineError
 from app.storage.state_db import open_state
+from mailwake_client import Mailwake, MailwakeError
 from tests.support.service import Service, free_port, paths, tracked_urls
 from tests.support.smtp_server import inbox
 

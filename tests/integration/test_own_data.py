@@ -16,10 +16,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.client import Mailwake, MailwakeError
 from app.messages.mail_headers import DescriptionError, own_data
 from app.rewriting.header_fields import fields, without_own
 from app.schemas.messages import LineError
+from mailwake_client import Mailwake, MailwakeError
 from tests.support.clickhouse_server import ClickHouseServer
 from tests.support.hit_load import PERSON
 from tests.support.service import Service, free_port, paths, tracked_urls

@@ -3,7 +3,7 @@
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from app.links import identity
@@ -89,6 +89,8 @@ def test_a_detail_is_32_bits_and_never_none(label: str, tags: list[str]) -> None
     assert 0 < identity.detail(label, tuple(tags)) < 2**32
 
 
+@example("http://a.example/?")
+@example("http://a.example/?#top")
 @given(
     st.from_regex(
         r"https?://[a-z]{1,9}(\.[a-z]{2,5}){1,2}(:[0-9]{2,4})?/[!-~]{0,60}", fullmatch=True

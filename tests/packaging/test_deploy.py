@@ -201,7 +201,7 @@ def test_its_settings_are_good(name: str, tmp_path: Path, monkeypatch: pytest.Mo
     assert chosen.console_url != chosen.public_url
     assert chosen.load == (name == "load") and chosen.workers == (2 if name == "mailwake" else 1)
     subnet = COMPOSE["networks"]["front"]["ipam"]["config"][0]["subnet"]
-    assert [str(network) for network in chosen.proxy_networks] == [subnet]
+    assert chosen.trusted_proxies == (subnet,)
     user, database = (
         SERVICES["clickhouse"]["environment"][f"CLICKHOUSE_{n}"] for n in ("USER", "DB")
     )

@@ -10,7 +10,7 @@ from tests.support.paths import ROOT
 TIERS = (
     {"cli"},
     {"server"},
-    {"ops", "demo"},
+    {"ops", "demo", "client", "python_client"},
     {"web.api", "web.dashboard"},
     {"web", "web.views"},
     {"privacy"},
@@ -18,7 +18,7 @@ TIERS = (
     {"messages", "events"},
     {"tracking", "stats", "auth", "consent"},
     {"experiments"},
-    {"storage", "client"},
+    {"storage"},
     {"settings"},
     {"schemas"},
     {"links"},
@@ -85,7 +85,7 @@ def test_the_hot_path_imports_records_tokens_and_journal_only() -> None:
     assert imported("app.tracking.tokens") == set()
 
 
-@pytest.mark.parametrize("name", ["rewriting", "demo"])
+@pytest.mark.parametrize("name", ["rewriting", "demo", "client", "python_client"])
 def test_packages_that_import_nothing_else_of_app(name: str) -> None:
     modules = [module for module in MODULES if package(module) == name]
     assert modules

@@ -102,7 +102,7 @@ def test_lists_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MAILWAKE_TRUSTED_PROXIES", "10.0.0.0/8, ::1")
     loaded = load()
     assert loaded.api_keys == ("one", "two")
-    assert [str(network) for network in loaded.proxy_networks] == ["10.0.0.0/8", "::1/128"]
+    assert loaded.trusted_proxies == ("10.0.0.0/8", "::1")
 
 
 def test_secrets_are_made_once_and_are_private(tmp_path: Path) -> None:

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from app.client import Mailwake, MailwakeError
 from app.schemas.messages import LineError, MessageOut, TokenOut
+from mailwake_client import Mailwake, MailwakeError
 from tests.support.paths import ROOT
 from tests.support.service import Service, paths, tracked_urls
 
