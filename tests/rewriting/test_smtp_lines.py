@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from app.rewriting import smtp_lines
 from app.rewriting.smtp_lines import (
     LINE_LIMIT,
     LONGEST_LINE,
@@ -72,3 +73,11 @@ def test_lengths_are_without_ends(data: bytes, lengths: list[int]) -> None:
 )
 def test_a_refusal_names_code_fault_and_place(data: bytes, answer: str) -> None:
     assert refusal(data) == answer
+
+
+@given(st.lists(st.sampled_from([b"a" * 9, b"a", b"\r\n", b"\n", b"\r"]), max_size=30))
+def test_long_lines_are_found(pieces: list[bytes]) -> None:
+    data = b"".join(pieces)
+    assert smtp_lines.has_long_line(data, 10) == (max(smtp_lines.line_lengths(data)) > 10)
+    faults = smtp_lines.faults(data)
+    assert bool(smtp_lines.refusal(data)) == bool(faults.cr or faults.lf)

@@ -2,8 +2,10 @@ from pathlib import Path
 
 import pytest
 
+from app.settings import settings
+from app.settings.load import load, unknown_variables
 from app.settings.secret_files import SECRETS, VARIABLES, SecretFileError, named, read
-from app.settings.settings import Settings
+from app.settings.settings import PREFIX, Settings
 
 
 @pytest.fixture(autouse=True)
@@ -50,3 +52,26 @@ def test_a_secret_is_set_in_one_place(tmp_path: Path, monkeypatch: pytest.Monkey
     with pytest.raises(SecretFileError, match="MAILWAKE_SMARTHOST, not both") as caught:
         read()
     assert "from the" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", VARIABLES)
+def test_every_secret_may_stand_in_a_file(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    value = {"clickhouse_dsn": "clickhouse://a:b@c/d", "smarthost": "smtp://a:b@c:25"}.get(
+        name, "a-secret-of-good-length"
+    )
+    (tmp_path / "file").write_text(f"{value}\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv(PREFIX + name.upper(), raising=False)
+    monkeypatch.setenv(VARIABLES[name], str(tmp_path / "file"))
+    read = getattr(load(), name)
+    assert read == ((value,) if isinstance(read, tuple) else value)
+    assert unknown_variables() == []
+    monkeypatch.setenv(PREFIX + name.upper(), value)
+    with pytest.raises(settings.SettingsError, match="not both"):
+        load()
+    monkeypatch.delenv(PREFIX + name.upper())
+    monkeypatch.setenv(VARIABLES[name], str(tmp_path / "none"))
+    with pytest.raises(settings.SettingsError, match=f"{VARIABLES[name]}: cannot read"):
+        load()

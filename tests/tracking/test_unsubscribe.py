@@ -22,17 +22,14 @@ def ask(
 ) -> tuple[Response, list[Record]]:
     """The last answer, and what the journal holds."""
 
+    headers = {"user-agent": agent}
+
     async def main() -> tuple[Response, list[Record]]:
         journal = Journal(folder)
         page = Unsubscribe(lambda _: TOKENS, journal, templates(), lambda address: f"<{address}>")
         for _ in range(times):
             answer = await page.endpoint(
-                request(
-                    f"/u/{token}",
-                    method=method,
-                    params={"token": token},
-                    headers={"user-agent": agent},
-                )
+                request(f"/u/{token}", method=method, params={"token": token}, headers=headers)
             )
         await journal.close()
         lines = [line for path in sealed(folder) for line in path.read_bytes().splitlines()]
