@@ -1,0 +1,4 @@
+"""Tests of app/model.
+
+errors: declarations only
+"""

@@ -1,0 +1,4 @@
+"""Tests of app/web.
+
+context: declarations only
+"""
