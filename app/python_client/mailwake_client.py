@@ -15,10 +15,22 @@ from dataclasses import dataclass, field, fields, is_dataclass
 from datetime import datetime
 from functools import cache
 from types import NoneType, UnionType
-from typing import Any, Literal, Self, TypeVar, cast, get_args, get_origin, get_type_hints, overload
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Literal,
+    Self,
+    TypeVar,
+    cast,
+    get_args,
+    get_origin,
+    get_type_hints,
+    overload,
+)
 from urllib.parse import quote
 
-import httpx2
+if TYPE_CHECKING:
+    import httpx2
 
 Mode = Literal["full", "pseudonymous", "aggregate", "off"]
 Axis = Literal["opens", "clicks"]
@@ -271,6 +283,8 @@ class Mailwake:
     """
 
     def __init__(self, url: str, key: str, timeout: float = 30) -> None:
+        import httpx2  # noqa: PLC0415  (it takes 100 ms, which `import mailwake_client` need not)
+
         self._client = httpx2.Client(
             base_url=url.rstrip("/"),
             headers={"authorization": f"Bearer {key}"},
@@ -425,7 +439,7 @@ class Mailwake:
 
     def _post(
         self, path: str, body: Mapping[str, Any], params: Mapping[str, str] | None = None
-    ) -> httpx2.Response:
+    ) -> "httpx2.Response":
         content = _json(body)
         headers = {"content-type": "application/json"}
         return self._checked(
@@ -433,7 +447,7 @@ class Mailwake:
         )
 
     @staticmethod
-    def _checked(answer: httpx2.Response) -> httpx2.Response:
+    def _checked(answer: "httpx2.Response") -> "httpx2.Response":
         if answer.is_success:
             return answer
         try:

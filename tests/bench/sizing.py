@@ -28,8 +28,8 @@ from app.settings.load import load
 from app.storage.clickhouse import Storage
 from app.storage.clickhouse_schema import migrate
 from app.storage.state_db import open_state
-from tests.support.hit_load import Load
-from tests.support.service import Service
+from tests.support.hit_load import PERSON, Load
+from tests.support.service import Service, paths, tracked_urls
 
 HITS = int(os.environ.get("HITS", "2000000"))
 SECONDS = float(os.environ.get("SECONDS", "20"))
@@ -150,6 +150,8 @@ def _service(folder: Path) -> None:
             time.sleep(1)
         service.drained(300)
         time.sleep(3)
+        took = max(_until_counted(service, f"counted {n}") for n in range(10))
+        print(f"a hit is in the statistics after {took:.2f} s at most (promised: 2)")
         before = _cpu(service.process.pid)
         time.sleep(10)
         print(f"idle: {(_cpu(service.process.pid) - before) / 10:.3f} CPU seconds a second")
@@ -166,6 +168,20 @@ def _service(folder: Path) -> None:
         text = Path(f"/proc/{service.process.pid}/status").read_text()
         peak = next(line.split()[1] for line in text.splitlines() if line.startswith("VmHWM"))
         print(f"memory of the service at most: {int(peak) / 1024:,.0f} MB")
+
+
+def _until_counted(service: Service, newsletter: str) -> float:
+    """Seconds from a click to its place in the statistics."""
+    html = service.rewrite(newsletter, '<a href="https://example.com/">x</a>')["html"]
+    service.wait_for(
+        lambda: service.client.get(f"/v1/newsletters/{newsletter}/stats").is_success, newsletter
+    )
+    link = next(path for path in paths(tracked_urls(html)) if path.startswith("/c/"))
+    start = time.perf_counter()
+    service.client.get(link, headers={"user-agent": PERSON})
+    while not service.stats(newsletter)["clicks"]["all"]["total"]:
+        time.sleep(0.01)
+    return time.perf_counter() - start
 
 
 def _point(service: Service, hits: Load, threads: int) -> tuple[float, float]:

@@ -11,6 +11,7 @@ from app.auth.users import Users
 from app.cli.main import cli
 from app.storage.state_db import open_state
 from tests.auth.test_workspaces import shell
+from tests.support.patience import PATIENCE_SECONDS
 from tests.support.service import Service
 
 
@@ -26,8 +27,12 @@ def test_a_running_service_learns_of_keys(service: Service) -> None:
     def asked(path: str, secret: str) -> int:
         headers = {"authorization": f"Bearer {secret}"}
         if path in ("/v1/rewrite", "/v1/erasures"):
-            return httpx2.post(f"{service.url}{path}", headers=headers, json={}).status_code
-        return httpx2.get(f"{service.url}{path}", headers=headers).status_code
+            return httpx2.post(
+                f"{service.url}{path}", headers=headers, json={}, timeout=PATIENCE_SECONDS
+            ).status_code
+        return httpx2.get(
+            f"{service.url}{path}", headers=headers, timeout=PATIENCE_SECONDS
+        ).status_code
 
     secret = shell(folder, "keys", "add", name).strip()
     assert re.fullmatch(r"mw_[\w-]{32}", secret)

@@ -9,6 +9,7 @@ import pytest
 from app import __version__
 from app.rewriting.links import REASONS
 from tests.support.paths import ROOT
+from tests.support.patience import PATIENCE_SECONDS
 
 HTML = b'<a href="https://example.com/">caf\xe9</a> <a href="#top">up</a>'
 
@@ -22,7 +23,7 @@ def mailwake(folder: Path, *words: str, given: bytes = b"") -> subprocess.Comple
         cwd=folder,
         capture_output=True,
         check=False,
-        timeout=60,
+        timeout=PATIENCE_SECONDS,
     )
 
 

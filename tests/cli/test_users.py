@@ -11,6 +11,7 @@ from app.auth.users import Users
 from app.cli.main import cli
 from app.storage.state_db import open_state
 from tests.auth.test_workspaces import shell
+from tests.support.patience import PATIENCE_SECONDS
 from tests.support.service import Service
 
 PASSWORD = "correct horse battery"
@@ -22,8 +23,8 @@ def test_a_running_service_learns_of_users(service: Service) -> None:
     assert link.endswith("&next=/account")
     path = link[link.index("/login") :]
     with (
-        httpx2.Client(base_url=service.url, trust_env=False, timeout=30) as visitor,
-        httpx2.Client(base_url=service.url, trust_env=False, timeout=30) as other,
+        httpx2.Client(base_url=service.url, trust_env=False, timeout=PATIENCE_SECONDS) as visitor,
+        httpx2.Client(base_url=service.url, trust_env=False, timeout=PATIENCE_SECONDS) as other,
     ):
         assert service.enter(visitor, path).status_code == 303
         assert "Editor of the workspace default" in visitor.get("/account").text

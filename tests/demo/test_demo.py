@@ -5,7 +5,7 @@ import ipaddress
 import logging
 import re
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from itertools import islice
@@ -26,6 +26,7 @@ from app.demo.audience import DATACENTRES, MAILBOXES, Reader, audience
 from app.demo.mailings import NEWSLETTERS, TRANSACTIONAL, Mailing
 from app.demo.reactions import FOR_OUTLOOK, LATEST, Act, attraction, reactions
 from app.rewriting.html import CompiledBody, Options, compile_html
+from tests.support.patience import PATIENCE_SECONDS, until
 from tests.support.service import Service, free_port
 
 MAILINGS = (*NEWSLETTERS, *TRANSACTIONAL)
@@ -100,13 +101,6 @@ class Stub:
             await running
 
 
-async def until(condition: Callable[[], bool]) -> None:
-    """Poll; the limit only keeps a failing test from hanging."""
-    async with asyncio.timeout(30):
-        while not condition():
-            await asyncio.sleep(0.05)
-
-
 def test_traffic_waits_for_the_service_and_survives_its_faults(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -114,6 +108,9 @@ def test_traffic_waits_for_the_service_and_survives_its_faults(
 
     def kinds() -> Counter[str]:
         return Counter(f"{seen.method} {seen.url.path[:2]}" for seen in stub.seen)
+
+    def seen() -> set[str]:
+        return {request.headers["user-agent"] for request in stub.seen}
 
     async def test() -> None:
         stop = asyncio.Event()
@@ -124,12 +121,13 @@ def test_traffic_waits_for_the_service_and_survives_its_faults(
         assert not traffic.done()
         async with stub.serving(port):
             wanted = {"GET /o", "HEAD /o", "GET /c", "HEAD /c", "POST /u"}
-            await until(lambda: wanted <= kinds().keys())
+            readers = {agents.GMAIL_PROXY, agents.APPLE_PRIVACY, agents.OUTLOOK}
+            await until(lambda: wanted <= kinds().keys() and readers <= seen())
         mails = len(stub.mails)
         async with stub.serving(port):  # gone for a moment, and back
             await until(lambda: len(stub.mails) > mails + 20)
             stop.set()
-            await asyncio.wait_for(traffic, 10)
+            await asyncio.wait_for(traffic, PATIENCE_SECONDS)
 
     caplog.set_level(logging.INFO)
     asyncio.run(test())
@@ -140,9 +138,7 @@ def test_traffic_waits_for_the_service_and_survives_its_faults(
         address = ipaddress.ip_address(request.headers["x-forwarded-for"])
         assert any(address in network for network in DOCUMENTATION)
         assert "authorization" not in request.headers
-    seen = {request.headers["user-agent"] for request in stub.seen}
-    assert {agents.GMAIL_PROXY, agents.APPLE_PRIVACY, agents.OUTLOOK} <= seen
-    assert not any("httpx" in agent for agent in seen)
+    assert not any("httpx" in agent for agent in seen())
 
 
 def test_stopping_ends_traffic_that_never_found_its_service() -> None:
@@ -152,7 +148,7 @@ def test_stopping_ends_traffic_that_never_found_its_service() -> None:
         traffic = asyncio.create_task(run_traffic(url, lambda: "key", stop=stop))
         await asyncio.sleep(0.1)
         stop.set()
-        await asyncio.wait_for(traffic, 10)
+        await asyncio.wait_for(traffic, PATIENCE_SECONDS)
         assert asyncio.all_tasks() == {asyncio.current_task()}
 
     asyncio.run(test())
@@ -169,7 +165,7 @@ def test_cancelling_leaves_no_task_behind() -> None:
             )
             await until(lambda: len(stub.mails) > 10)
             traffic.cancel()
-            await asyncio.wait((traffic,), timeout=10)
+            await asyncio.wait((traffic,), timeout=PATIENCE_SECONDS)
             assert traffic.cancelled()
             left = {task.get_name() for task in asyncio.all_tasks() - before}
             assert not any("demo" in name for name in left)
@@ -183,7 +179,7 @@ def test_a_refused_key_ends_the_traffic_with_one_line(caplog: pytest.LogCaptureF
     async def test() -> None:
         async with stub.serving(port):
             traffic = run_traffic(f"http://127.0.0.1:{port}", lambda: "wrong", stop=asyncio.Event())
-            await asyncio.wait_for(traffic, 10)
+            await asyncio.wait_for(traffic, PATIENCE_SECONDS)
 
     asyncio.run(test())
     (record,) = [record for record in caplog.records if record.name == "app.demo.traffic"]
@@ -200,11 +196,11 @@ def test_the_real_service_counts_people_and_machines(tmp_path: Path) -> None:
             traffic = asyncio.create_task(
                 run_traffic(service.url, lambda: service.api_key, stop=stop, speed=5)
             )
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(PATIENCE_SECONDS):
                 while not await asyncio.to_thread(enough):
                     await asyncio.sleep(0.2)
             stop.set()
-            await asyncio.wait_for(traffic, 10)
+            await asyncio.wait_for(traffic, PATIENCE_SECONDS)
 
         def enough() -> bool:
             if service.client.get("/readyz").status_code != 200:

@@ -16,8 +16,8 @@ from typing import Any
 from urllib.parse import unquote, urljoin, urlsplit
 
 import pytest
-from playwright.sync_api import sync_playwright
 
+from tests.support.browser import chromium
 from tests.support.paths import ROOT
 
 DOCS = ROOT / "docs"
@@ -124,17 +124,15 @@ def test_no_page_loads_anything_from_elsewhere(docs: Path, pages: dict[str, Page
 def test_a_browser_asks_nobody_else(docs: Path) -> None:
     handler = functools.partial(SimpleHTTPRequestHandler, directory=str(docs / "site"))
     handler.log_message = lambda *_: None  # type: ignore[attr-defined]
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server, sync_playwright() as playwright:
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server, chromium() as browser:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         here = f"http://127.0.0.1:{server.server_port}/"
-        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium")
         asked: list[str] = []
         page = browser.new_page()
         page.on("request", lambda request: asked.append(request.url))
         page.on("pageerror", lambda error: asked.append(f"error: {error}"))
         for path in ("", "tutorial/", "reference/api/", "howto/django/"):
             page.goto(here + path, wait_until="networkidle")
-        browser.close()
         server.shutdown()
     assert len(asked) > 8
     assert [url for url in asked if not url.startswith((here, "data:"))] == []

@@ -12,6 +12,7 @@ from app.auth.users import Users
 from app.storage.state_db import open_state
 from tests.e2e.test_accessibility import AXE, RUN
 from tests.e2e.test_dashboard import XSS, browser, login
+from tests.support.patience import PATIENCE_SECONDS
 from tests.support.service import Service
 
 __all__ = ["browser"]
@@ -98,7 +99,7 @@ def test_a_key_is_made_used_and_revoked(page: Page, service: Service) -> None:
 
     def used() -> int:
         url = f"{service.url}/v1/rewrite"
-        return httpx2.post(url, headers=headers, json=body).status_code
+        return httpx2.post(url, headers=headers, json=body, timeout=PATIENCE_SECONDS).status_code
 
     assert used() == 200
     page.goto("/access")

@@ -6,11 +6,12 @@ from typing import Any
 from urllib.parse import urlencode
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
 from app.auth.users import Users
 from app.demo import agents
 from app.storage.state_db import open_state
+from tests.support.browser import chromium
 from tests.support.service import Service, paths, tracked_urls
 
 MAIL = '<p><a href="https://example.com/a" data-track-name="{label}">x</a></p>'
@@ -22,12 +23,8 @@ XSS = "\"'><img src=x onerror=alert(1)><script>alert(2)</script>{{7*7}}"
 def browser() -> Iterator[Browser]:
     flags = "no-sandbox disable-gpu disable-quic no-first-run disable-background-networking"
     more = "disable-component-update disable-sync"
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path="/usr/bin/chromium", args=[f"--{f}" for f in f"{flags} {more}".split()]
-        )
+    with chromium(*flags.split(), *more.split()) as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture

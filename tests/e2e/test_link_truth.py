@@ -19,6 +19,7 @@ import pytest
 from app.demo import agents
 from app.links.masking import mask_url
 from mailwake_client import Mailwake, MailwakeError
+from tests.support.patience import PATIENCE_SECONDS
 from tests.support.service import Service, free_port, paths, tracked_urls
 from tests.support.smtp_server import Inbox, inbox
 
@@ -279,7 +280,9 @@ def test_a_personal_link_is_its_recipients_own(service: Both, way: str) -> None:
     assert family["url"] == "https://track.example/parcel/...?key=..."
     assert (family["carried"], family["all"]["unique"]) == (2, 1)
     assert family["label"] == "", "nobody's own label is everybody's"
-    with httpx2.Client(base_url=service.url, trust_env=False, verify=False) as visitor:
+    with httpx2.Client(
+        base_url=service.url, trust_env=False, verify=False, timeout=PATIENCE_SECONDS
+    ) as visitor:
         service.login(visitor)
         page = visitor.get(f"/newsletters/{name}").text
         assert "parcel/..." in page and SECRETS["ann"] not in page

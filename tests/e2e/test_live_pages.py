@@ -9,6 +9,7 @@ import pytest
 from playwright.sync_api import Browser, expect
 
 from tests.e2e.test_dashboard import browser, hit, login
+from tests.support.patience import PATIENCE_SECONDS
 from tests.support.service import Service
 
 __all__ = ["browser"]
@@ -19,7 +20,7 @@ MAIL = '<p><a href="https://example.com/a">x</a></p>'
 
 @pytest.fixture
 def cookie(service: Service) -> Iterator[str]:
-    with httpx2.Client(base_url=service.url, trust_env=False) as client:
+    with httpx2.Client(base_url=service.url, trust_env=False, timeout=PATIENCE_SECONDS) as client:
         service.login(client)
         yield f"mailwake_session={client.cookies['mailwake_session']}"
 
@@ -88,7 +89,7 @@ def test_five_hundred_viewers_see_the_same_click(service: Service, cookie: str) 
                 pass
             return clicks
 
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             seen = await asyncio.gather(*map(until_clicked, crowd))
         for viewer in crowd:
             viewer.close()
@@ -121,7 +122,7 @@ def test_who_comes_back_gets_what_it_missed(service: Service, cookie: str) -> No
         await asyncio.to_thread(service.drained)
         later = Viewer(service, cookie, page)
         await later.open(known)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             assert figure(await later.event()) == 1
         later.close()
 

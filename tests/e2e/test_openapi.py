@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.patience import PATIENCE_SECONDS
 from tests.support.service import Service
 
 LONG = [
@@ -32,7 +33,7 @@ def test_no_request_is_answered_with_a_server_error(tmp_path: Path, examples: st
             "--max-examples",
             examples,
             "--request-timeout",
-            "30",
+            str(int(PATIENCE_SECONDS)),
             "--suppress-health-check",
             "all",
             "--no-color",

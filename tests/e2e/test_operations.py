@@ -20,6 +20,7 @@ from app.demo import agents
 from tests.support.clickhouse_server import ClickHouseServer
 from tests.support.hit_load import Load, assert_exact, counted
 from tests.support.paths import ROOT
+from tests.support.patience import PATIENCE_SECONDS
 from tests.support.service import Service, free_port, tracked_urls
 
 MAIL = '<p><a href="https://example.com/">Read</a></p>'
@@ -48,11 +49,11 @@ def test_workers_share_the_load_and_one_that_dies_is_replaced(tmp_path: Path) ->
             assert service.rewrite("workers", MAIL)["html"]
             load = Load(service, "workers")
             with load.running():
-                time.sleep(0.5)
+                load.more(20)
                 os.kill(serving(pid)[0], signal.SIGKILL)
                 time.sleep(0.5)
             with load.running():
-                time.sleep(0.5)
+                load.more(20)
             service.wait_for(lambda: len(serving(pid)) == 2, "a new worker")
             service.drained()
             service.wait_for(
@@ -68,7 +69,7 @@ def test_the_loader_as_its_own_process(tmp_path: Path) -> None:
         with Service(tmp_path / "data", **env) as service:
             load = Load(service, "apart")
             with load.running():
-                time.sleep(0.5)
+                load.more(20)
             journal = service.data_dir / "journal"
             service.wait_for(lambda: list(journal.glob("*.seg")), "a sealed segment")
             loader = subprocess.Popen([sys.executable, "-m", "app", "load"], env=service.env)
@@ -78,7 +79,7 @@ def test_the_loader_as_its_own_process(tmp_path: Path) -> None:
                 "an empty journal",
             )
             loader.terminate()
-            assert loader.wait(20) == 0
+            assert loader.wait(PATIENCE_SECONDS) == 0
             assert_exact(counted(database.dsn, tmp_path, load), load)
 
 
@@ -141,7 +142,7 @@ def test_logs_are_json_and_name_nobody(tmp_path: Path) -> None:
         service.rewrite("logs", MAIL, "canary@example.com")
         load = Load(service, "logs")
         with load.running(1):
-            time.sleep(0.2)
+            load.more(20)
         service.client.post("/v1/rewrite", content=b"{canary")
         service.client.get("/c/canary/canary")
         service.drained()
@@ -210,6 +211,15 @@ def test_a_full_disk_stops_no_redirect_and_is_told(small_disk: Path, tmp_path: P
         subprocess.run(["umount", str(small_disk)], check=False)
 
 
+SWEEP_SECONDS = 8  # docs/counting.md: six links within them are a scanner's
+
+
+def visited(url: str) -> None:
+    """By a connection of its own, so that both workers are met."""
+    with httpx2.Client(trust_env=False, timeout=PATIENCE_SECONDS) as browser:
+        browser.get(url, headers={"user-agent": agents.CHROME})
+
+
 def test_with_a_server_verdicts_countries_and_exports_are_the_same(tmp_path: Path) -> None:
     places = tmp_path / "country.mmdb"
     writer = MMDBWriter(6, "GeoLite2-Country", ipv4_compatible=True)
@@ -223,30 +233,35 @@ def test_with_a_server_verdicts_countries_and_exports_are_the_same(tmp_path: Pat
         }
         with Service(tmp_path / "data", **env) as service:
             html = "".join(f'<a href="https://example.com/{n}">Link {n}</a>' for n in range(6))
-            answer = service.rewrite("served", html)
-            clicks = [url for url in tracked_urls(answer["html"]) if "/c/" in url]
-            for number, url in enumerate(clicks):
-                with httpx2.Client(trust_env=False) as browser:  # so that both workers are met
-                    browser.get(url, headers={"user-agent": agents.CHROME})
-                if number % 2:
-                    time.sleep(0.1)
+            attempts = 0
+            while True:
+                attempts += 1
+                name, began = f"served-{attempts}", time.monotonic()
+                clicks = tracked_urls(service.rewrite(name, html)["html"])
+                for number, url in enumerate(url for url in clicks if "/c/" in url):
+                    visited(url)
+                    if number % 2:
+                        time.sleep(0.1)
+                if time.monotonic() - began < SWEEP_SECONDS:
+                    break  # else a machine this busy made a person's pace of it: once more
+                assert attempts < 20
 
             def settled() -> bool:
-                asked = service.client.get("/v1/newsletters/served/stats")
+                asked = service.client.get(f"/v1/newsletters/{name}/stats")
                 if asked.status_code != 200:
                     return False
                 found = asked.json()["clicks"]
                 return bool(found["machine"]["total"] == 6 and found["human"]["total"] == 0)
 
-            service.wait_for(settled, "verdicts", 40)
-            found = service.get("/v1/newsletters/served/agents")["agents"]["countries"]
+            service.wait_for(settled, "verdicts")
+            found = service.get(f"/v1/newsletters/{name}/agents")["agents"]["countries"]
             assert found == [{"name": "NL", "all": 6, "human": 0, "machine": 6}]
             done = service.client.post("/v1/reclassify")
             assert json.loads(done.text.splitlines()[-1])["changed"] == 0
             assert service.login(service.client).is_redirect
             for wanted, lines in (("csv", 7), ("json", 6)):
                 asked = service.client.get(
-                    f"/newsletters/served/export?show=machine&format={wanted}"
+                    f"/newsletters/{name}/export?show=machine&format={wanted}"
                 )
                 assert asked.status_code == 200
                 assert len(asked.text.splitlines()) == lines

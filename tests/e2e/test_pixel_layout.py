@@ -73,7 +73,6 @@ class Mails:
 @pytest.fixture(scope="module")
 def mails(browser: Browser) -> Iterator[Mails]:
     context = browser.new_context(viewport={"width": 640, "height": 480}, java_script_enabled=False)
-    context.set_default_timeout(10_000)
     yield Mails(context.new_page())
     context.close()
 

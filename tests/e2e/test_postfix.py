@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.paths import ROOT
+from tests.support.patience import wait_for
 from tests.support.postfix import Postfix, available, postfix
 from tests.support.service import free_port
 from tests.support.smtp_gateway import LINK, PIXEL, GatewayProcess, gateway, mail
@@ -48,11 +49,8 @@ def _empty(box: Inbox) -> None:
         kept.clear()
 
 
-def wait_for(box: Inbox, count: int) -> None:
-    end = time.monotonic() + 60
-    while len(box.raw) < count:
-        assert time.monotonic() < end, box.raw
-        time.sleep(0.05)
+def arrived(box: Inbox, count: int) -> None:
+    wait_for(lambda: len(box.raw) >= count, f"{count} mails", lambda: box.raw)
 
 
 @pytest.mark.skipif(not shutil.which("swaks"), reason="swaks is not installed")
@@ -73,7 +71,7 @@ def test_swaks_to_postfix(between: GatewayProcess, box: Inbox, tmp_path: Path) -
     done = subprocess.run([*swaks, "ann@example.com"], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
     assert "<-  250 2.0.0 Ok: queued as" in done.stdout  # Postfix's own answer
-    wait_for(box, 1)
+    arrived(box, 1)
     assert PIXEL.search(box.raw[0]) and LINK.search(box.raw[0])
     done = subprocess.run(
         [*swaks, "nobody@refused.example"], capture_output=True, text=True, check=False
@@ -87,7 +85,7 @@ def test_many_at_once_from_smtplib(between: GatewayProcess, box: Inbox) -> None:
     with smtplib.SMTP("127.0.0.1", between.port) as client:
         for _ in range(3):
             assert client.sendmail("shop@shop.example", people, mail()) == {}
-    wait_for(box, 60)
+    arrived(box, 60)
     assert len({PIXEL.findall(raw)[0] for raw in box.raw}) == 60
 
 
@@ -106,7 +104,7 @@ def test_one_postfix_on_both_sides(box: Inbox, tmp_path: Path) -> None:
             smtplib.SMTP("127.0.0.1", both.port) as client,
         ):
             client.sendmail("shop@shop.example", ["one@example.com", "two@example.com"], mail())
-            wait_for(box, 2)
+            arrived(box, 2)
             time.sleep(1)
     assert len(box.raw) == 2
     assert len({PIXEL.findall(raw)[0] for raw in box.raw}) == 2
@@ -121,14 +119,14 @@ def test_postfix_before_it_keeps_its_mail_while_it_is_away(
     with postfix(tmp_path / "before", relayhost) as before:
         with smtplib.SMTP("127.0.0.1", before.port) as client:
             client.sendmail("shop@shop.example", ["one@example.com"], mail())
-            wait_for(box, 1)
+            arrived(box, 1)
             first.process.kill()
             first.process.wait()
             client.sendmail("shop@shop.example", ["two@example.com", "too@example.com"], mail())
         before.wait_for("status=deferred")
         env = {"MAILWAKE_SMTP_LISTEN": f"127.0.0.1:{first.port}"}
         with gateway(tmp_path / "data", f"smtp://127.0.0.1:{behind.port}", **env):
-            wait_for(box, 3)
+            arrived(box, 3)
             time.sleep(2)
     tos = sorted(to for envelope in box.envelopes for to in envelope.rcpt_tos)
     assert tos == ["one@example.com", "too@example.com", "two@example.com"]

@@ -15,6 +15,7 @@ from typing import Any
 import httpx2
 import pytest
 
+from tests.support.patience import PATIENCE_SECONDS
 from tests.support.service import Service
 from tests.support.soak_load import NEWSLETTER, RATE
 
@@ -60,7 +61,9 @@ def visitors(service: Service) -> Iterator[None]:
     stop = threading.Event()
 
     def come_and_go() -> None:
-        with httpx2.Client(base_url=service.url, trust_env=False, timeout=60) as browser:
+        with httpx2.Client(
+            base_url=service.url, trust_env=False, timeout=PATIENCE_SECONDS
+        ) as browser:
             service.login(browser)
             while not stop.is_set():
                 with browser.stream("GET", f"/newsletters/{NEWSLETTER}/live") as live:

@@ -15,6 +15,7 @@ from app.rewriting.html import compile_html
 from app.rewriting.links import Options
 from tests.e2e.test_dashboard import browser
 from tests.support.hostile_urls import HOSTILE, document, made_up
+from tests.support.patience import PATIENCE_SECONDS
 from tests.support.service import Service
 from tests.support.smtp_gateway import gateway
 from tests.support.smtp_server import inbox
@@ -135,7 +136,9 @@ def location(service: Service, link: bytes) -> str:
     """Of a raw answer, whose every line is one that is meant to be there."""
     path = link.decode().removeprefix(service.url)
     assert path.startswith("/c/"), link
-    with socket.create_connection(("127.0.0.1", service.port), timeout=30) as connection:
+    with socket.create_connection(
+        ("127.0.0.1", service.port), timeout=PATIENCE_SECONDS
+    ) as connection:
         connection.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
         with connection.makefile("rb") as file:
             head, _, rest = file.read().partition(b"\r\n\r\n")

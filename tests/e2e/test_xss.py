@@ -32,6 +32,7 @@ from app.storage.state_db import open_state
 from app.web.views.urls import page_url
 from tests.e2e.test_dashboard import browser, login
 from tests.support.paths import ROOT
+from tests.support.patience import PATIENCE_SECONDS
 from tests.support.service import Service, paths, tracked_urls
 
 __all__ = ["browser"]
@@ -187,7 +188,7 @@ def hostile_receiver(words: list[str]) -> Iterator[str]:
             for number in range(10**9):
                 connection, _ = listener.accept()
                 with connection, suppress(OSError):
-                    connection.settimeout(5)
+                    connection.settimeout(PATIENCE_SECONDS)
                     connection.recv(65_536)
                     word = words[number // 2 % len(words)]
                     status = "HTTP/1.1 500 " if number % 2 else ""
@@ -373,7 +374,7 @@ def filled(
 def came(service: Service, text: str) -> None:
     """A session is named after its browser."""
     agent = f"Mozilla/5.0 {text} Firefox/140.0".encode()
-    with httpx2.Client(base_url=service.url, trust_env=False) as visitor:
+    with httpx2.Client(base_url=service.url, trust_env=False, timeout=PATIENCE_SECONDS) as visitor:
         visitor.headers = httpx2.Headers([(b"user-agent", agent)])
         service.login(visitor)
 

@@ -65,15 +65,20 @@ def assert_consistent(storage: Storage, newsletter: str, key: int) -> None:
         assert {row["verdict"]: row["n"] for row in rolled} == found, table
 
 
-def test_a_burst_over_several_segments_settles(tmp_path: Path, storage: Storage) -> None:
+def test_a_burst_over_several_segments_settles(
+    tmp_path: Path, storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
     key, message, now = newsletter_key("default", "settling"), new_id().hex(), now_ms()
     load(tmp_path, storage, click(key, message, now, 0))
     load(tmp_path, storage, click(key, message, now + 300, 1))
     load(tmp_path, storage, click(key, message, now + 600, 2), click(key, new_id().hex(), now, 2))
     assert stored(storage, key) == {"human": 4}
     work = Corrections(tmp_path, storage)
+    age = 1.9
+    monkeypatch.setattr(corrections, "age_seconds", lambda _: age)
     assert work.reclassify_recent() == 0, "two seconds are not over"
-    assert work.reclassify_recent(after=0) == 3
+    age = 2.0
+    assert work.reclassify_recent() == 3
     assert stored(storage, key) == {"human": 1, "scanner": 3}
     assert_consistent(storage, "settling", key)
     assert work.reclassify_recent(after=0) == 0

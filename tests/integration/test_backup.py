@@ -21,6 +21,7 @@ from app.settings.load import load as load_settings
 from tests.support.clickhouse_server import ClickHouseServer
 from tests.support.hit_load import Load
 from tests.support.paths import ROOT
+from tests.support.patience import PATIENCE_SECONDS, wait_for
 from tests.support.service import Service
 
 MAIL = '<p><a href="https://example.com/">Read</a></p>'
@@ -70,13 +71,13 @@ def start(*words: str, **env: str) -> subprocess.Popen[str]:
 def mailwake(*words: str, **env: str) -> tuple[int, str]:
     """The exit code, and what it said."""
     process = start("-m", "app", *words, **env)
-    out, err = process.communicate(timeout=120)
+    out, err = process.communicate(timeout=PATIENCE_SECONDS)
     return process.returncode, out + err
 
 
 def counted(folder: Path) -> dict[str, Any]:
     process = start("-c", COUNT, str(folder))
-    out, err = process.communicate(timeout=120)
+    out, err = process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == 0, err
     found: dict[str, Any] = json.loads(out.splitlines()[-1])
     return found
@@ -251,9 +252,7 @@ def test_a_restore_that_was_killed_is_repeated(made: Path, tmp_path: Path) -> No
     kills = 0
     for _ in range(20 if "MAILWAKE_TORTURE" in os.environ else 2):
         process = start("-m", "app", "restore", str(made), "--data-dir", str(folder))
-        end = time.monotonic() + 20
-        while not contents(folder) and time.monotonic() < end:
-            time.sleep(0.005)
+        wait_for(lambda: contents(folder), "restore")
         time.sleep(random.uniform(0, 0.6))
         process.send_signal(signal.SIGKILL)
         process.communicate()

@@ -32,6 +32,7 @@ from app.storage.state_db import open_state
 from tests.support.clickhouse_server import ClickHouseServer
 from tests.support.hit_load import Load, assert_exact, counted
 from tests.support.paths import ROOT
+from tests.support.patience import PATIENCE_SECONDS
 from tests.support.service import Service, tracked_urls
 from tests.support.tracked_person import (
     ADDRESS,
@@ -76,7 +77,7 @@ def run(
         cwd=ROOT,
         text=True,
         capture_output=True,
-        timeout=120,
+        timeout=PATIENCE_SECONDS,
         check=False,
         input=answer,
     )
@@ -341,7 +342,9 @@ def test_it_takes_an_admins_key(path: str, service: Service) -> None:
     chosen = with_secrets(load(data_dir=service.data_dir))
     keys = Keys(open_state(service.data_dir), chosen)
     _, key = keys.add("default", path, ("read", "rewrite"), "a test")
-    with httpx2.Client(base_url=service.url, headers={"authorization": f"Bearer {key}"}) as client:
+    with httpx2.Client(
+        base_url=service.url, headers={"authorization": f"Bearer {key}"}, timeout=PATIENCE_SECONDS
+    ) as client:
         ask = client.post if path.endswith("erasures") else client.get
         assert ask(path).status_code == 403
 

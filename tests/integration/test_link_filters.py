@@ -15,6 +15,7 @@ from app.events.event_filter import _fits
 from app.links import identity
 from app.stats.queries import clicked, like
 from app.storage.clickhouse import Storage
+from tests.support.patience import PATIENCE_SECONDS
 from tests.support.service import Service, paths, tracked_urls
 
 PERSON = {"user-agent": agents.CHROME, "sec-fetch-mode": "navigate"}
@@ -85,7 +86,9 @@ def test_all_agree(
     people = {json.loads(line)["recipient"] for line in answer.text.splitlines()}
     assert people == {f"filter{n}@example.com" for n in expected}
     if page:
-        with httpx2.Client(base_url=service.url, trust_env=False, verify=False) as visitor:
+        with httpx2.Client(
+            base_url=service.url, trust_env=False, verify=False, timeout=PATIENCE_SECONDS
+        ) as visitor:
             service.login(visitor)
             shown = visitor.get(f"/newsletters/{clicks}", params={page: value}).text
             number = re.search(r'id="click-hits">([\d,]+)<', shown)

@@ -13,10 +13,10 @@ from typing import Any
 import httpx2
 import pytest
 
-from app.schemas.messages import LineError
-from mailwake_client import Mailwake, MailwakeError
+from mailwake_client import LineError, Mailwake, MailwakeError
 from tests.support.clickhouse_server import ClickHouseServer
 from tests.support.hit_load import PERSON
+from tests.support.patience import PATIENCE_SECONDS
 from tests.support.service import Service, free_port, paths, tracked_urls
 from tests.support.smtp_server import Inbox, inbox
 from tests.support.two_tenants import shell
@@ -218,7 +218,7 @@ def figures_are_zero(service: Service) -> None:
             assert stats["messages"] == stats["opens"]["all"]["total"] == 0
             assert stats["tracking"] == {"opens": "full", "clicks": "full"}
         assert service.client.get(url.replace("new", "old")).status_code == 404
-    with httpx2.Client(base_url=service.url, trust_env=False, timeout=60) as person:
+    with httpx2.Client(base_url=service.url, trust_env=False, timeout=PATIENCE_SECONDS) as person:
         assert service.login(person).status_code == 303
         for page in ("", "/report", "/recipients", "/export"):
             shown = person.get(f"/newsletters/new%252F%C3%A9{page}")
@@ -361,7 +361,7 @@ def test_a_message_names_its_variant(own: Service) -> None:
     assert own.get(f"/v1/messages/{out['message_id']}")["message"]["variant"] == "Long"
     (found,) = own.get("/v1/messages", **{"metadata.order": "V-1"})["messages"]
     assert found["variant"] == "Long"
-    with httpx2.Client(base_url=own.url, trust_env=False, timeout=60) as person:
+    with httpx2.Client(base_url=own.url, trust_env=False, timeout=PATIENCE_SECONDS) as person:
         assert own.login(person).status_code == 303
         assert "Variant Long" in person.get(f"/messages/{out['message_id']}").text
 
@@ -516,7 +516,7 @@ def test_it_is_in_no_url_of_ours(own: Service) -> None:
 
 
 def test_exports_have_it(own: Service, sent: dict[str, Any]) -> None:
-    with httpx2.Client(base_url=own.url, trust_env=False, timeout=60) as person:
+    with httpx2.Client(base_url=own.url, trust_env=False, timeout=PATIENCE_SECONDS) as person:
         assert own.login(person).status_code == 303
         shown = {
             form: person.get("/newsletters/data/export", params={"format": form, "show": "all"})
@@ -535,7 +535,7 @@ def test_exports_have_it(own: Service, sent: dict[str, Any]) -> None:
 
 def test_the_dashboard_has_a_page_for_each_message(own: Service, sent: dict[str, Any]) -> None:
     message_id = sent["client"][0]
-    with httpx2.Client(base_url=own.url, trust_env=False, timeout=60) as person:
+    with httpx2.Client(base_url=own.url, trust_env=False, timeout=PATIENCE_SECONDS) as person:
         assert own.login(person).status_code == 303
         listed = person.get("/recipients").text
         place = re.search(r'href="(/recipients/\d+[^"]*)">client@example\.com', listed)

@@ -19,6 +19,7 @@ import pytest
 from app.model.ids import new_id, newsletter_key
 from app.model.records import Hit, encode, now_ms
 from tests.support.paths import ROOT
+from tests.support.patience import PATIENCE_SECONDS
 from tests.support.service import Service, paths, tracked_urls
 from tests.support.smtp_gateway import gateway
 from tests.support.smtp_server import inbox
@@ -228,7 +229,7 @@ def run(service: Service, *words: str) -> bytes:
         env=service.env,
         cwd=ROOT,
         capture_output=True,
-        timeout=120,
+        timeout=PATIENCE_SECONDS,
         check=False,
     )
     assert done.returncode == 0, done.stderr

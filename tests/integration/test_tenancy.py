@@ -8,6 +8,7 @@ import httpx2
 import pytest
 
 from app.web.dashboard.forms import SESSION
+from tests.support.patience import PATIENCE_SECONDS
 from tests.support.service import Service
 from tests.support.two_tenants import (
     Tenant,
@@ -110,7 +111,7 @@ def test_nobody_gets_in_without_a_session(walled: Service, table: list[tuple[str
         ("newsletter_id", "webhook_id", "followup_id", "action", "token", "message_id"), "none"
     ) | {"key": "1"}
     public = ("/healthz", "/readyz", "/metrics", "/openapi.json", "/docs", *OPEN)
-    with httpx2.Client(base_url=walled.url, trust_env=False) as stranger:
+    with httpx2.Client(base_url=walled.url, trust_env=False, timeout=PATIENCE_SECONDS) as stranger:
         stranger.cookies.set(SESSION, "none")
         for method, path in table:
             if path.startswith(public):

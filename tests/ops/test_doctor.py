@@ -25,6 +25,7 @@ from app.storage.clickhouse_schema import migrate
 from app.storage.state_db import open_state
 from tests.integration.test_backup import mailwake
 from tests.support.clickhouse_server import ClickHouseServer
+from tests.support.patience import PATIENCE_SECONDS
 from tests.support.service import Service, free_port
 
 PUBLIC = {
@@ -312,7 +313,7 @@ def test_what_listens_there_is_something_else(sound: Path) -> None:
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     ) as other:
-        end = time.monotonic() + 20
+        end = time.monotonic() + PATIENCE_SECONDS
         told: list[Finding] = []
         while not any("is not Mailwake" in one.what for one in told) and time.monotonic() < end:
             told = found(sound, port=port)

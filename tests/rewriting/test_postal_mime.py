@@ -21,6 +21,7 @@ from app.rewriting import mime
 from app.rewriting.mime import Edit, Leaf
 from tests.support.hostile_mail import MESSAGE
 from tests.support.paths import ROOT
+from tests.support.patience import PATIENCE_SECONDS
 
 POSTAL = ROOT / ".venv/npm/node_modules/postal-mime/dist/esm/postal-mime.js"
 LONG = "MAILWAKE_TORTURE" in os.environ
@@ -52,7 +53,7 @@ class Postal:
 
     def stop(self) -> None:
         """End the process."""
-        self._process.communicate(timeout=30)
+        self._process.communicate(timeout=PATIENCE_SECONDS)
 
 
 @pytest.fixture(scope="module")

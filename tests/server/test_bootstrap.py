@@ -20,6 +20,7 @@ from app.settings.load import load, with_secrets
 from app.storage.state_db import open_state
 from tests.e2e.test_operations import serving
 from tests.support.clickhouse_server import ClickHouseServer
+from tests.support.patience import PATIENCE_SECONDS, wait_for
 from tests.support.service import Service
 
 OLD_KEY, OLD_PASSWORD = "mw_" + "k" * 32, "kept in the clear"
@@ -29,8 +30,8 @@ KEY, LINK = re.compile(r"mw_[\w-]{32}"), re.compile(r"http://\S+/login\?code=[\w
 class Fresh(Service):
     """A service whose settings name no key and no password."""
 
-    def __init__(self, data_dir: Path, **env: str) -> None:
-        super().__init__(data_dir, **env)
+    def __init__(self, data_dir: Path, faults: str = "", **env: str) -> None:
+        super().__init__(data_dir, faults, **env)
         for name in ("MAILWAKE_API_KEYS", "MAILWAKE_DASHBOARD_PASSWORD"):
             if name not in env:
                 del self.env[name]
@@ -43,10 +44,12 @@ class Fresh(Service):
 
     def takes(self, key: str) -> int:
         headers = {"authorization": f"Bearer {key}"}
-        return httpx2.get(f"{self.url}/metrics", headers=headers).status_code
+        return httpx2.get(
+            f"{self.url}/metrics", headers=headers, timeout=PATIENCE_SECONDS
+        ).status_code
 
     def visitor(self) -> httpx2.Client:
-        return httpx2.Client(base_url=self.url, trust_env=False, timeout=30)
+        return httpx2.Client(base_url=self.url, trust_env=False, timeout=PATIENCE_SECONDS)
 
 
 @pytest.fixture
@@ -192,7 +195,8 @@ def test_the_gateway_may_be_the_first_to_take_over(tmp_path: Path, state: Engine
 def test_workers_share_keys_sessions_and_codes(tmp_path: Path) -> None:
     with ClickHouseServer(tmp_path / "clickhouse") as database:
         env = {"MAILWAKE_CLICKHOUSE_DSN": database.dsn, "MAILWAKE_WORKERS": "2"}
-        with Fresh(tmp_path / "data", **env) as service, service.visitor() as admin:
+        data = tmp_path / "data"
+        with Fresh(data, PATIENT_SUPERVISOR, **env) as service, service.visitor() as admin:
             assert service.process
             parent = service.process.pid
             service.wait_for(lambda: len(serving(parent)) == 2, "workers")
@@ -206,8 +210,10 @@ def test_workers_share_keys_sessions_and_codes(tmp_path: Path) -> None:
                 made, secret = stored.add("default", "later", ["read"], "")
             with only(other, one):
                 assert service.takes(key) == 200
-                assert httpx2.get(f"{service.url}/account", cookies=cookies).status_code == 200
-                assert httpx2.get(link).status_code == 403
+                with service.visitor() as other_visitor:
+                    assert other_visitor.get(link).status_code == 403
+                    other_visitor.cookies.update(cookies)
+                    assert other_visitor.get("/account").status_code == 200
                 service.wait_for(lambda: service.takes(secret) == 200, "the new key")
             stored.revoke("default", made.id)
             for pair in ((one, other), (other, one)):
@@ -215,11 +221,24 @@ def test_workers_share_keys_sessions_and_codes(tmp_path: Path) -> None:
                     service.wait_for(lambda: service.takes(secret) == 401, "an end to the key")
 
 
+# The supervisor kills workers that give no sign of life in five seconds, as a stopped one would.
+PATIENT_SUPERVISOR = f"""
+from uvicorn.supervisors.multiprocess import Process
+alive = Process.is_alive
+Process.is_alive = lambda self, timeout: alive(self, {PATIENCE_SECONDS})
+"""
+
+
+def state_of(pid: int) -> str:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0]
+
+
 @contextmanager
 def only(one: int, other: int) -> Iterator[None]:
     """One of two workers answers; `other` stands still."""
     os.kill(other, signal.SIGSTOP)
     try:
+        wait_for(lambda: state_of(other) == "T", "stop")  # until then it may take a connection
         os.kill(one, 0)
         yield
     finally:

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from app.demo import agents
 from app.smtp.copies import REASONS
 from tests.support.paths import ROOT
+from tests.support.patience import PATIENCE_SECONDS, wait_for
 from tests.support.service import Service, free_port, paths, tracked_urls
 from tests.support.smtp_gateway import (
     LINK,
@@ -57,7 +58,7 @@ def _empty(request: pytest.FixtureRequest) -> None:
         box: Inbox = request.getfixturevalue("box")
         for kept in (box.mails, box.raw, box.envelopes, box.refused, box.answers_to, box.answers):
             kept.clear()
-        box.pause = 0
+        box.open.set()
 
 
 def test_a_mail_is_tracked_relayed_and_counted(tmp_path: Path) -> None:
@@ -383,7 +384,7 @@ def test_an_address_ends_where_it_ends(between: GatewayProcess, box: Inbox, addr
 
 
 def test_commands_may_come_all_at_once(between: GatewayProcess, box: Inbox) -> None:
-    with socket.create_connection(("127.0.0.1", between.port), 30) as raw:
+    with socket.create_connection(("127.0.0.1", between.port), PATIENCE_SECONDS) as raw:
         file = raw.makefile("rb")
         assert file.readline().startswith(b"220 click.example")
         raw.sendall(
@@ -453,48 +454,63 @@ def test_a_client_without_extensions(between: GatewayProcess, box: Inbox) -> Non
 def test_no_more_connections_and_recipients_than_allowed(box: Inbox, tmp_path: Path) -> None:
     smarthost = f"smtp://127.0.0.1:{box.port}"
     with gateway(tmp_path / "data", smarthost, MAILWAKE_SMTP_CONNECTIONS="2") as running:
-        time.sleep(0.2)  # until the look whether it listens is over
-        with running.client() as one, running.client():
+
+        def welcomed() -> smtplib.SMTP:
+            """A connection, once those that were closed before are noticed to be."""
+            end = time.monotonic() + PATIENCE_SECONDS
+            while True:
+                try:
+                    return running.client()
+                except smtplib.SMTPConnectError:
+                    assert time.monotonic() < end
+                    time.sleep(0.02)
+
+        with welcomed() as one, welcomed():
             with pytest.raises(smtplib.SMTPConnectError, match="421"):
                 running.client()
             one.ehlo()
             one.mail("a@b.example")
             codes = [one.rcpt(f"p{n}@b.example")[0] for n in range(101)]
             assert codes == [250] * 100 + [452]
-        time.sleep(0.2)
-        assert running.send(mail()).startswith("250")
+        with welcomed() as client:
+            client.ehlo()
+            assert said(client, mail()).startswith("250")
 
 
 def test_a_client_that_leaves_does_not_cut_its_mail_off(
     between: GatewayProcess, box: Inbox
 ) -> None:
-    box.pause = 1.0
+    box.open.clear()
+    arrived = box.arrived
     client = between.client()
     client.ehlo()
     client.mail("a@b.example")
     client.rcpt("gone@leaving.example")
     client.docmd("data")
     client.send(mail() + b".\r\n")
-    time.sleep(0.3)
+    wait_for(lambda: box.arrived > arrived, "mail", between.log.read_text)
     client.close()
-    end = time.monotonic() + 10
-    while b"gone@leaving.example" not in between.ledger():
-        assert time.monotonic() < end
-        time.sleep(0.05)
+    time.sleep(0.3)  # the gateway notices
+    box.open.set()
+    wait_for(lambda: b"gone@leaving.example" in between.ledger(), "line", between.log.read_text)
     assert len(box.raw) == 1
 
 
 def test_stopping_waits_for_what_the_smarthost_has(box: Inbox, tmp_path: Path) -> None:
-    box.pause = 1.0
+    box.open.clear()
+    arrived = box.arrived
     with gateway(tmp_path / "data", f"smtp://127.0.0.1:{box.port}") as running:
         found: list[str] = []
         sender = threading.Thread(target=lambda: found.append(running.send(mail())))
         sender.start()
-        time.sleep(0.5)
+        wait_for(lambda: box.arrived > arrived, "mail", running.log.read_text)
         running.process.send_signal(signal.SIGTERM)
+        time.sleep(0.3)  # it is stopping
+        assert running.process.poll() is None
+        box.open.set()
         sender.join()
         assert [one.partition(" (")[0] for one in found] == ["250 2.0.0 kept as 1"]
-        assert running.process.wait(30) == 0
+        assert running.process.wait(PATIENCE_SECONDS) == 0
         assert b"ann@example.com" in running.ledger()
         assert "'tracked': 1" in running.log.read_text()
 

@@ -25,6 +25,7 @@ from app.smtp.upstream import Answer, SmarthostConnection, answer
 from app.storage.journal import Journal
 from app.storage.state_db import open_state
 from tests.support.hostile_smarthost import STAGES, Hostile, hostile
+from tests.support.patience import PATIENCE_SECONDS, wait_for
 from tests.support.service import free_port
 from tests.support.smtp_gateway import GatewayProcess, gateway, mail, said, without_trace
 from tests.support.smtp_server import Inbox, inbox
@@ -43,6 +44,9 @@ FAULTS = (
     "250",
     "\xff\xfe\x00",
 )
+
+# Seconds for a limit under test. What must not run into it gets more on a machine that needs more.
+WAITS = (0.3, 2, 10, 50)
 
 
 @pytest.fixture(scope="module")
@@ -90,13 +94,11 @@ def test_no_yes_without_the_smarthosts(
 
 
 def test_an_answer_that_never_comes_is_no_yes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.smtp.smarthost.TIMEOUT_SECONDS", 0.2)
-    monkeypatch.setattr("app.smtp.upstream.LAST_ANSWER_SECONDS", 0.2)
     with hostile() as there:
         settings = load(smarthost=f"smtp://127.0.0.1:{there.port}")
 
         async def ask(stage: str) -> list[str]:
-            there.script = {stage: "slow 1"}
+            there.script = {stage: "never"}
             upstream = SmarthostConnection(settings)
             answers = [await upstream.mail("a@b.example", ())]
             answers.append(await upstream.rcpt("c@d.example"))
@@ -104,12 +106,22 @@ def test_an_answer_that_never_comes_is_no_yes(monkeypatch: pytest.MonkeyPatch) -
             upstream.close()
             return [str(one)[:3] for one in answers]
 
-        assert asyncio.run(ask("none")) == ["250", "250", "250"]
-        assert asyncio.run(ask("greeting"))[0] == "451"
-        assert asyncio.run(ask("mail"))[0] == "451"
-        assert asyncio.run(ask("rcpt"))[1:] == ["451", "451"]
-        assert asyncio.run(ask("data"))[2] == "451"
-        assert asyncio.run(ask("dot"))[2] == "451"
+        for stage, yes in (
+            ("none", 3),
+            ("greeting", 0),
+            ("mail", 0),
+            ("rcpt", 1),
+            ("data", 2),
+            ("dot", 2),
+        ):
+            for seconds in WAITS:
+                monkeypatch.setattr("app.smtp.smarthost.TIMEOUT_SECONDS", seconds)
+                monkeypatch.setattr("app.smtp.upstream.LAST_ANSWER_SECONDS", seconds)
+                answers = asyncio.run(ask(stage))
+                assert set(answers[yes:]) <= {"451"}, (stage, answers)
+                if answers[:yes] == ["250"] * yes:
+                    break
+            assert answers == ["250"] * yes + ["451"] * (3 - yes), stage
 
 
 def test_a_smarthost_without_extensions(there: Hostile, tmp_path: Path) -> None:
@@ -129,7 +141,6 @@ def test_a_smarthost_without_extensions(there: Hostile, tmp_path: Path) -> None:
 def test_silence_ends_a_connection(
     there: Hostile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.smtp.gateway.IDLE_SECONDS", 0.3)
     there.script = {}
     chosen = with_secrets(
         load(
@@ -152,7 +163,8 @@ def test_silence_ends_a_connection(
         for said_before in (b"", begun):
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
             writer.write(said_before)
-            left.append((await asyncio.wait_for(reader.read(), 20)).splitlines()[-1])
+            answers = (await asyncio.wait_for(reader.read(), PATIENCE_SECONDS)).splitlines()
+            left.append(answers[-1] if answers else b"")
             writer.close()
         running.cancel()
         await made.stop()
@@ -160,11 +172,14 @@ def test_silence_ends_a_connection(
         return left
 
     before = len(there.accepted)
-    assert asyncio.run(silent()) == [
-        b"220 click.example Mailwake",
-        b"354 End data with <CR><LF>.<CR><LF>",
-    ]
-    assert len(there.accepted) == before
+    expected = [b"220 click.example Mailwake", b"354 End data with <CR><LF>.<CR><LF>"]
+    for seconds in WAITS:
+        monkeypatch.setattr("app.smtp.gateway.IDLE_SECONDS", seconds)
+        last = asyncio.run(silent())
+        assert len(there.accepted) == before
+        if last == expected:
+            break
+    assert last == expected
 
 
 def test_a_connection_that_died_between_mails_is_made_again(
@@ -204,7 +219,8 @@ def test_killing_the_gateway_loses_nothing_that_was_answered(
             threads = [threading.Thread(target=work, args=(n,)) for n in range(4)]
             for thread in threads:
                 thread.start()
-            time.sleep(1 + random.random())
+            wait_for(lambda: len(yes) > 17 * (life + 1), "answers", running.log.read_text)  # noqa: B023
+            time.sleep(random.random())  # at any moment
             running.process.kill()
             for thread in threads:
                 thread.join()
@@ -381,7 +397,7 @@ def test_a_key_is_good_for_its_scopes_and_files_mail_under_its_workspace(
         (record,) = [line for line in running.ledger().splitlines() if to.encode() in line]
         assert b'"workspace":"acme"' in record
         keys.revoke("acme", made.id)
-        end = time.monotonic() + 30
+        end = time.monotonic() + PATIENCE_SECONDS
         while said(client, mail()).startswith("250"):
             assert time.monotonic() < end
         assert said(client, mail()).startswith("530 5.7.0 authentication required")
@@ -391,7 +407,7 @@ def test_what_comes_with_starttls_in_the_clear_is_forgotten(
     strange: tuple[GatewayProcess, ssl.SSLContext],
 ) -> None:
     running, trusting = strange
-    with socket.create_connection(("127.0.0.1", running.port), 10) as raw:
+    with socket.create_connection(("127.0.0.1", running.port), PATIENCE_SECONDS) as raw:
         with raw.makefile("rb") as file:
             file.readline()
             raw.sendall(b"EHLO x\r\n")

@@ -24,6 +24,7 @@ from app.storage.tables import metadata
 from tests.support.clickhouse_server import ClickHouseServer
 from tests.support.first_version import URLS
 from tests.support.paths import DATA, ROOT
+from tests.support.patience import PATIENCE_SECONDS
 from tests.support.service import Service
 
 NAMES = [path.stem for path in files()]
@@ -40,7 +41,7 @@ def python(*words: str, **env: str) -> subprocess.CompletedProcess[str]:
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=PATIENCE_SECONDS,
     )
 
 
@@ -337,7 +338,7 @@ def test_a_folder_of_the_first_version_goes_on(tmp_path: Path) -> None:
     segment.write_text("".join(f"{line}\n" for line in first["journal"]))
     before = upgrade("make", str(data), "0003_drop_events")["figures"]
     with Service(data, MAILWAKE_API_KEYS="", MAILWAKE_DASHBOARD_PASSWORD="") as service:
-        service.wait_for(lambda: not segment.exists(), "the old segment to be loaded", 60)
+        service.wait_for(lambda: not segment.exists(), "the old segment to be loaded")
         service.client.headers["authorization"] = f"Bearer {first['secrets']['api_keys'][0]}"
         stats = service.stats("spring")
         assert (stats["opens"]["all"]["total"], stats["clicks"]["all"]["total"]) == (1, 1)
@@ -348,7 +349,9 @@ def test_a_folder_of_the_first_version_goes_on(tmp_path: Path) -> None:
         assert service.client.get(first["unsubscribe"]).status_code == 200
         service.drained()
         assert service.stats("spring")["clicks"]["all"] == {"total": 2, "unique": 1}
-        with httpx2.Client(base_url=service.url, trust_env=False) as visitor:
+        with httpx2.Client(
+            base_url=service.url, trust_env=False, timeout=PATIENCE_SECONDS
+        ) as visitor:
             password = first["secrets"]["dashboard_password"]
             assert service.login(visitor, password=password).is_redirect
     after = upgrade("finish", str(data))["figures"]

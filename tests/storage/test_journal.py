@@ -3,7 +3,7 @@ import errno
 import fcntl
 import os
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -12,6 +12,7 @@ import pytest
 from app.storage import journal as journal_module
 from app.storage.journal import Journal, JournalError
 from app.storage.journal_segments import OPEN, SEALED, adopt_orphans, claim, sealed
+from tests.support.patience import until
 
 
 @asynccontextmanager
@@ -22,12 +23,6 @@ async def running(folder: Path, sync_ms: int = 20, **more: int) -> AsyncIterator
         yield journal
     finally:
         await journal.close()
-
-
-async def until(condition: Callable[[], object], seconds: float = 10) -> None:
-    async with asyncio.timeout(seconds):
-        while not condition():
-            await asyncio.sleep(0.01)
 
 
 def run(test: Awaitable[None]) -> None:
@@ -42,7 +37,11 @@ def lines_of(folder: Path) -> list[bytes]:
     return sorted(line for path in sealed(folder) for line in path.read_bytes().splitlines(True))
 
 
-def test_a_line_is_in_the_file_when_write_returns(tmp_path: Path) -> None:
+def test_a_line_is_in_the_file_when_write_returns(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal_module, "SEAL_AFTER_SECONDS", 3600)
+
     async def test() -> None:
         async with running(tmp_path) as journal:
             await journal.write(b"one\n")

@@ -13,6 +13,7 @@ import httpx2
 import msgspec
 
 from tests.support.paths import ROOT
+from tests.support.patience import PATIENCE_SECONDS
 from tests.support.standin.faults import FaultKind
 from tests.support.standin.statements import Executed, StatementKind
 
@@ -102,5 +103,5 @@ class ClickHouseServer:
         return msgspec.json.decode(answer.content, type=list[Executed])
 
     def _ask(self, method: str, path: str, **more: Any) -> httpx2.Response:
-        with httpx2.Client(trust_env=False, timeout=30, verify=False) as client:
+        with httpx2.Client(trust_env=False, timeout=PATIENCE_SECONDS, verify=False) as client:
             return client.request(method, f"http://127.0.0.1:{self._control}{path}", **more)

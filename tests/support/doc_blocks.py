@@ -34,6 +34,7 @@ from app.settings import settings
 from app.smtp import stream_rules
 from app.storage.clickhouse import Storage
 from tests.support.paths import ROOT
+from tests.support.patience import PATIENCE_SECONDS
 
 PAGES = sorted(
     [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md", *ROOT.glob("docs/**/*.md")]
@@ -141,7 +142,7 @@ class Desk:
             env=env or self._env,
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=PATIENCE_SECONDS,
             check=False,
             stdin=subprocess.DEVNULL,
         )
@@ -166,7 +167,7 @@ class Desk:
             )
         self._running.append(process)
         host, _, port = address.rpartition(":")
-        end = time.monotonic() + 60
+        end = time.monotonic() + PATIENCE_SECONDS
         while True:
             with socket.socket() as probe:
                 listens = probe.connect_ex((host, int(port))) == 0
@@ -180,7 +181,7 @@ class Desk:
         for process in self._running:
             os.killpg(process.pid, signal.SIGTERM)
         for process in self._running:
-            process.wait(60)
+            process.wait(PATIENCE_SECONDS)
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from app.model.ids import newsletter_key
 from app.settings.load import load, with_secrets
 from app.storage.clickhouse import Storage
 from app.tracking.tokens import LinkToken, MessageToken, Tokens
+from tests.support.patience import PATIENCE_SECONDS, wait_for
 from tests.support.service import Service
 
 TARGET = "https://example.com/landing?a=1"
@@ -53,10 +54,19 @@ class Load:
             for thread in started:
                 thread.join()
 
+    def more(self, count: int) -> None:
+        """Wait for so many more answers than there are now."""
+        wanted = len(self.answered) + count
+        wait_for(lambda: len(self.answered) >= wanted, "answers", lambda: (self.cut, self.wrong))
+
     def _work(self, stop: threading.Event) -> None:
         headers = {"user-agent": PERSON}
         with httpx2.Client(
-            base_url=self.url, headers=headers, trust_env=False, verify=False
+            base_url=self.url,
+            headers=headers,
+            trust_env=False,
+            verify=False,
+            timeout=PATIENCE_SECONDS,
         ) as client:
             while not stop.is_set():
                 message = os.urandom(16)

@@ -11,7 +11,8 @@ STAGES = ("greeting", "ehlo", "mail", "rcpt", "data", "body", "dot", "rset")
 
 
 class Hostile:
-    """`script` says what happens at a stage: close, reset, a reply, or `slow` seconds before 250.
+    """`script` says what happens at a stage: close, reset, a reply, `never` an answer, or `slow`
+    seconds before 250.
 
     `accepted` holds mails that were answered with 250, told to the client or not.
     """
@@ -70,6 +71,9 @@ class Hostile:
             return False
         if what == "half":
             connection.sendall(fine[:2].encode())
+            return False
+        if what == "never":
+            connection.recv(65_536)  # until the client goes away
             return False
         if what.startswith("slow"):
             time.sleep(float(what.split()[1]))

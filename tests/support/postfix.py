@@ -3,11 +3,11 @@
 import os
 import shutil
 import subprocess
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.support.patience import wait_for
 from tests.support.service import free_port
 
 DAEMONS = (
@@ -90,10 +90,7 @@ class Postfix:
 
     def wait_for(self, text: str) -> None:
         """Until its log says so."""
-        end = time.monotonic() + 60
-        while text not in (self.log.read_text() if self.log.exists() else ""):
-            assert time.monotonic() < end, self.log.read_text()
-            time.sleep(0.1)
+        wait_for(lambda: self.log.exists() and text in self.log.read_text(), text)
 
 
 @contextmanager

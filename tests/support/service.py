@@ -7,8 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import quote, urlsplit
@@ -16,6 +15,7 @@ from urllib.parse import quote, urlsplit
 import httpx2
 
 from tests.support.paths import ROOT
+from tests.support.patience import PATIENCE_SECONDS, wait_for
 
 URLS = re.compile(r"http://127\.0\.0\.1:\d+/[oc]/[A-Za-z0-9_./-]+")
 
@@ -27,11 +27,15 @@ def free_port() -> int:
 
 
 class Service:
-    """`mailwake serve` on a loopback port over one data folder, by the program in `root`."""
+    """`mailwake serve` on a loopback port over one data folder, by the program in `root`.
+
+    `faults` is Python that the process runs first.
+    """
 
     root = ROOT
 
-    def __init__(self, data_dir: Path, **env: str) -> None:
+    def __init__(self, data_dir: Path, faults: str = "", **env: str) -> None:
+        self.faults = faults
         self.data_dir = data_dir
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
@@ -51,7 +55,7 @@ class Service:
         # A connection is given up before uvicorn, after five seconds, may close it under a request.
         self.client = httpx2.Client(
             base_url=self.url,
-            timeout=60,
+            timeout=PATIENCE_SECONDS,
             trust_env=False,
             verify=False,
             limits=httpx2.Limits(keepalive_expiry=2),
@@ -66,15 +70,17 @@ class Service:
         self.client.close()
 
     def start(self) -> None:
+        started = f"{self.faults}\nfrom app.cli.main import main\nmain()"
+        program = ("-c", started) if self.faults else ("-m", "app")
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "app", "serve"],
+                [sys.executable, *program, "serve"],
                 env=self.env,
                 cwd=self.root,
                 stdout=log,
                 stderr=log,
             )
-        self.wait_for(self._healthy, "health", 60)
+        self.wait_for(self._healthy, "health")
         self.client.headers["authorization"] = f"Bearer {self.api_key}"
 
     def _healthy(self) -> bool:
@@ -124,13 +130,13 @@ class Service:
         assert self.process
         if self.process.poll() is None:
             self.process.terminate()
-        return self.process.wait(60)
+        return self.process.wait(PATIENCE_SECONDS)
 
-    def wait_for(self, condition: Any, what: str, seconds: float = 30) -> None:
-        end = time.monotonic() + seconds
-        while not condition():
-            assert time.monotonic() < end, f"no {what} in {seconds} s: {self.log.read_text()}"
-            time.sleep(0.05)
+    def wait_for(
+        self, condition: Callable[..., object], what: str, seconds: float = PATIENCE_SECONDS
+    ) -> None:
+        """Poll until the condition holds; the log is shown where it never does."""
+        wait_for(condition, what, self.log.read_text, seconds)
 
     def ready(self) -> None:
         """Wait until the tables are there."""
@@ -159,7 +165,7 @@ class Service:
     def stats(self, newsletter: str) -> dict[str, Any]:
         return self.get(f"/v1/newsletters/{quote(newsletter, safe='')}/stats")
 
-    def drained(self, seconds: float = 60) -> None:
+    def drained(self, seconds: float = PATIENCE_SECONDS) -> None:
         """Wait until every line of the journal has reached ClickHouse."""
 
         def empty() -> bool:

@@ -6,12 +6,12 @@ import smtplib
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from tests.support.paths import ROOT
+from tests.support.patience import PATIENCE_SECONDS, wait_for
 from tests.support.service import free_port
 
 PIXEL = re.compile(rb"http://[a-z0-9.:]+/o/[\w.-]+\.gif")
@@ -46,22 +46,21 @@ class GatewayProcess:
                 stdout=log,
                 stderr=log,
             )
-        end = time.monotonic() + 30
-        while not self._listens():
-            assert self.process.poll() is None, self.log.read_text()
-            assert time.monotonic() < end, self.log.read_text()
-            time.sleep(0.02)
+        wait_for(self._listens, "gateway", self.log.read_text)
 
     def _listens(self) -> bool:
+        assert self.process.poll() is None, self.log.read_text()
         with socket.socket() as probe:
             return probe.connect_ex(("127.0.0.1", self.port)) == 0
 
     def stop(self) -> int:
         self.process.terminate()
-        return self.process.wait(60)
+        return self.process.wait(PATIENCE_SECONDS)
 
     def client(self) -> smtplib.SMTP:
-        return smtplib.SMTP("127.0.0.1", self.port, timeout=60, local_hostname="mailer.example")
+        return smtplib.SMTP(
+            "127.0.0.1", self.port, timeout=PATIENCE_SECONDS, local_hostname="mailer.example"
+        )
 
     def send(self, message: bytes, *recipients: str, sender: str = "shop@shop.example") -> str:
         """The answer to the whole mail, whatever it is."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import ssl
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from email import message_from_bytes, policy
@@ -23,7 +24,9 @@ class Inbox:
         self.envelopes: list[Envelope] = []
         self.refused: dict[str, str] = {}  # recipients and what they are answered
         self.answers_to: dict[str, str] = {}  # the same, once the mail is there
-        self.pause = 0.0  # seconds before a mail is taken
+        self.arrived = 0  # mails that have come whole, answered or not
+        self.open = threading.Event()  # while it is not set, no mail is answered
+        self.open.set()
         self.answers: list[str] = []
         self.logins: list[tuple[str, str]] = []
         self.port = free_port()
@@ -37,8 +40,9 @@ class Inbox:
         return "250 2.1.5 ok"
 
     async def handle_DATA(self, _: Any, __: Any, envelope: Envelope) -> str:  # noqa: N802
-        if self.pause:
-            await asyncio.sleep(self.pause)
+        self.arrived += 1
+        while not self.open.is_set():
+            await asyncio.sleep(0.01)
         if self.answers:
             return self.answers.pop(0)
         for address in envelope.rcpt_tos:

@@ -21,6 +21,7 @@ from app.settings.load import load, with_secrets
 from app.storage.state_db import open_state
 from app.web.dashboard.forms import SESSION, csrf
 from tests.support.hit_load import PERSON
+from tests.support.patience import PATIENCE_SECONDS
 from tests.support.service import Service, paths, tracked_urls
 
 # What is made anew each time it is asked for, or is a stream, or is not there yet.
@@ -37,7 +38,9 @@ def shell(service: Service, *words: str) -> str:
 
 def opened(service: Service, **headers: str) -> httpx2.Client:
     """One that `close` closes."""
-    client = httpx2.Client(base_url=service.url, headers=headers, trust_env=False, timeout=60)
+    client = httpx2.Client(
+        base_url=service.url, headers=headers, trust_env=False, timeout=PATIENCE_SECONDS
+    )
     OPENED.append(client)
     return client
 
@@ -50,7 +53,7 @@ def close() -> None:
 
 def asked(service: Service, method: str, path: str, headers: dict[str, str]) -> int:
     """The status alone: a stream would never end."""
-    connection = http.client.HTTPConnection("127.0.0.1", service.port, timeout=60)
+    connection = http.client.HTTPConnection("127.0.0.1", service.port, timeout=PATIENCE_SECONDS)
     with closing(connection):
         connection.request(method, path, headers=headers)
         with connection.getresponse() as answer:
@@ -58,14 +61,16 @@ def asked(service: Service, method: str, path: str, headers: dict[str, str]) -> 
 
 
 def streamed(client: httpx2.Client, path: str, query: dict[str, Any]) -> str:
-    """What a stream tells within its first second."""
+    """What a stream tells until it is silent for a second."""
     port, told = client.base_url.port or 0, b""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=1)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE_SECONDS)
     cookies = "; ".join(f"{name}={value}" for name, value in client.cookies.items())
     headers = {"authorization": client.headers.get("authorization", ""), "cookie": cookies}
     with closing(connection):
         connection.request("GET", f"{path}?{urlencode(query)}", headers=headers)
+        peer = connection.sock
         with connection.getresponse() as answer:
+            peer.settimeout(1)
             while part := _part(answer):
                 told += part
     return told.decode()

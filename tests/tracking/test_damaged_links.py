@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.patience import PATIENCE_SECONDS
 from tests.support.service import Service, paths, tracked_urls
 
 HTML = '<body><a href="https://example.com/a?b=c">A</a></body>'
@@ -26,7 +27,7 @@ def mail(service: Service) -> dict[str, Any]:
 
 def ask(service: Service, target: str, method: str = "GET") -> tuple[int, str]:
     """Status and Location; the target goes out as it is."""
-    connection = http.client.HTTPConnection("127.0.0.1", service.port, timeout=30)
+    connection = http.client.HTTPConnection("127.0.0.1", service.port, timeout=PATIENCE_SECONDS)
     connection.request(method, target)
     answer = connection.getresponse()
     connection.close()

@@ -12,6 +12,7 @@ import httpx2
 import pytest
 
 from app.demo import agents
+from tests.support.patience import PATIENCE_SECONDS
 from tests.support.service import Service, paths, tracked_urls
 
 MAIL = (
@@ -114,7 +115,7 @@ def test_what_is_asked_wrongly_is_named(service: Service) -> None:
             if (path, field) != ("/v1/events/stream", "limit"):
                 answer = service.client.get(f"{path}?{query}")
                 assert (answer.status_code, answer.json()["field"]) == (422, field), query
-    bare = httpx2.get(f"{service.url}/v1/events", trust_env=False)
+    bare = httpx2.get(f"{service.url}/v1/events", trust_env=False, timeout=PATIENCE_SECONDS)
     assert bare.status_code == 401
 
 
@@ -122,7 +123,7 @@ def test_what_is_asked_wrongly_is_named(service: Service) -> None:
 def stream(service: Service, path: str, **headers: str) -> Iterator[Queue[dict[str, str]]]:
     """Fields of each server-sent event, as they come."""
     found: Queue[dict[str, str]] = Queue()
-    client = httpx2.Client(base_url=service.url, trust_env=False, timeout=60)
+    client = httpx2.Client(base_url=service.url, trust_env=False, timeout=PATIENCE_SECONDS)
     client.headers["authorization"] = f"Bearer {service.api_key}"
     opened = threading.Event()
     stop = threading.Event()
@@ -144,7 +145,7 @@ def stream(service: Service, path: str, **headers: str) -> Iterator[Queue[dict[s
 
     thread = threading.Thread(target=read, daemon=True)
     thread.start()
-    assert opened.wait(30)
+    assert opened.wait(PATIENCE_SECONDS)
     try:
         yield found
     finally:
@@ -152,7 +153,7 @@ def stream(service: Service, path: str, **headers: str) -> Iterator[Queue[dict[s
         # The next line wakes the reader; an event of any kind will do.
         answer = service.rewrite("stream ends", MAIL)
         hit(service, answer, 2)
-        thread.join(30)
+        thread.join(PATIENCE_SECONDS)
         client.close()
 
 
@@ -160,7 +161,10 @@ def test_a_stream_tells_as_it_happens_and_goes_on_where_it_was(service: Service)
     answer = service.rewrite("streamed", MAIL)
     with stream(service, "/v1/events/stream") as told:
         hit(service, answer, 0)
-        while json.loads((first := told.get(timeout=30))["data"])["newsletter_id"] != "streamed":
+        while (
+            json.loads((first := told.get(timeout=PATIENCE_SECONDS))["data"])["newsletter_id"]
+            != "streamed"
+        ):
             pass
         assert first["event"] == "message.clicked"
         assert json.loads(first["data"])["cursor"] == first["id"]
@@ -168,7 +172,7 @@ def test_a_stream_tells_as_it_happens_and_goes_on_where_it_was(service: Service)
     service.drained()
     path = "/v1/events/stream?newsletter=streamed&type=message.opened"
     with stream(service, path, **{"last-event-id": first["id"]}) as told:
-        missed = told.get(timeout=30)
+        missed = told.get(timeout=PATIENCE_SECONDS)
         assert json.loads(missed["data"])["type"] == missed["event"] == "message.opened"
 
 

@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 
-from app.schemas.messages import LineError, MessageOut, TokenOut
-from mailwake_client import Mailwake, MailwakeError
+from mailwake_client import LineError, Mailwake, MailwakeError, MessageOut, TokenOut
 from tests.support.paths import ROOT
 from tests.support.service import Service, paths, tracked_urls
 

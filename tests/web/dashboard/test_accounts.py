@@ -16,6 +16,7 @@ from app.demo import agents
 from app.settings.load import load
 from app.storage.state_db import open_state
 from app.web.dashboard.forms import FORM, SESSION, csrf
+from tests.support.patience import PATIENCE_SECONDS
 from tests.support.service import Service
 
 PASSWORD, ANOTHER = "correct horse battery", "staple of horses"
@@ -31,7 +32,9 @@ class House(Service):
     def visitor(self, agent: str = agents.FIREFOX) -> httpx2.Client:
         address = f"192.0.2.{next(ADDRESSES)}"
         headers = {"user-agent": agent, "x-forwarded-for": address}
-        client = httpx2.Client(base_url=self.url, trust_env=False, timeout=30, headers=headers)
+        client = httpx2.Client(
+            base_url=self.url, trust_env=False, timeout=PATIENCE_SECONDS, headers=headers
+        )
         self.visitors.append(client)
         return client
 
@@ -159,10 +162,10 @@ def test_a_key_is_shown_once_and_ends_when_it_is_revoked(house: House) -> None:
     page = admin.get("/access").text
     assert secret[1] not in page and 'row">till<' in page
     headers = {"authorization": f"Bearer {secret[1]}"}
-    assert httpx2.get(f"{house.url}/v1/newsletters", headers=headers).status_code == 200
+    assert house.client.get("/v1/newsletters", headers=headers).status_code == 200
     key_id = next(key.id for key in _keys(house).all("default") if key.name == "till")
     assert house.send(admin, "/access", "/access/keys/revoke", key=key_id).status_code == 303
-    assert httpx2.get(f"{house.url}/v1/newsletters", headers=headers).status_code == 401
+    assert house.client.get("/v1/newsletters", headers=headers).status_code == 401
     assert "revoked 2" in admin.get("/access").text
     again = house.send(admin, "/access", "/access/keys/revoke", key=key_id)
     assert again.status_code == 404 and "is unknown, or revoked already" in again.text

@@ -8,6 +8,7 @@ from sse_starlette import ServerSentEvent
 from app.storage.clickhouse import StorageError
 from app.web.dashboard import live as live_module
 from app.web.dashboard.live import Fragments, Live, partials
+from tests.support.patience import PATIENCE_SECONDS, until
 
 
 @pytest.fixture(autouse=True)
@@ -31,7 +32,7 @@ class Board:
 
 
 async def following(events: AsyncIterator[ServerSentEvent]) -> str:
-    event = await asyncio.wait_for(anext(events), 10)
+    event = await asyncio.wait_for(anext(events), PATIENCE_SECONDS)
     return str(event.data)
 
 
@@ -87,8 +88,8 @@ def test_a_database_that_is_away_is_waited_for() -> None:
         ticking = asyncio.create_task(live.run())
         viewer = live.watch("k", board.render)
         waiting = asyncio.create_task(following(viewer))
-        await asyncio.sleep(0.05)
-        assert not waiting.done() and board.asked > 1
+        await until(lambda: board.asked > 1)
+        assert not waiting.done()
         board.away = False
         assert await waiting == partials(board.shown)
         ticking.cancel()

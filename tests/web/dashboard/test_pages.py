@@ -10,12 +10,13 @@ from app.demo import agents
 from app.paths import resource
 from app.web.dashboard.forms import FORM, SESSION, csrf
 from app.web.views.urls import asset
+from tests.support.patience import PATIENCE_SECONDS
 from tests.support.service import Service, paths, tracked_urls
 
 
 @pytest.fixture
 def visitor(service: Service) -> Iterator[httpx2.Client]:
-    with httpx2.Client(base_url=service.url, trust_env=False, timeout=60) as client:
+    with httpx2.Client(base_url=service.url, trust_env=False, timeout=PATIENCE_SECONDS) as client:
         yield client
 
 

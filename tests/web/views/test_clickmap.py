@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from app.links import identity
 from app.messages.templates import SampleMail
 from app.web.views.clickmap import HEADERS, Spot, document
+from tests.support.patience import PATIENCE_SECONDS
 from tests.support.service import Service, paths, tracked_urls
 
 OURS = "https://click.example.com"
@@ -143,7 +144,7 @@ def test_real_mail_keeps_its_words(shared: Path) -> None:
 
 @pytest.fixture
 def visitor(service: Service) -> Iterator[httpx2.Client]:
-    with httpx2.Client(base_url=service.url, trust_env=False, timeout=60) as client:
+    with httpx2.Client(base_url=service.url, trust_env=False, timeout=PATIENCE_SECONDS) as client:
         service.login(client)
         yield client
 
