@@ -52,9 +52,7 @@ def test_it_is_looked_for_so_far_only() -> None:
 @given(MAIL)
 @settings(max_examples=50)
 def test_any_mail_has_a_top_within_it(html: bytes) -> None:
-    place = preheader.end(html)
-    assert 0 <= place <= len(html)
-    assert place == 0 or html[place - 1 : place] == b">" or html.startswith(b"\xef\xbb\xbf")
+    assert 0 <= preheader.end(html) <= len(html)
 
 
 @pytest.mark.parametrize(
