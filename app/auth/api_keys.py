@@ -70,7 +70,7 @@ class Keys:
         if not 1 <= len(name) <= 100 or not name.isprintable():
             raise KeyNameError("name: must have 1 to 100 printable characters")
         if not scopes or not set(scopes) <= set(SCOPES):
-            raise KeyNameError(f"scopes: must be of {', '.join(SCOPES)}")
+            raise KeyNameError(f"scopes: must be one or more of {', '.join(SCOPES)}")
         secret = secret or "mw_" + secrets.token_urlsafe(24)
         key = Key(
             id=f"key_{secrets.token_hex(6)}",

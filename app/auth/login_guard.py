@@ -21,7 +21,10 @@ class ThrottledError(Exception):
     """Too many wrong passwords; `seconds` says how long to wait."""
 
     def __init__(self, seconds: int) -> None:
-        self.seconds, self.message = seconds, f"Too many tries. Wait {seconds} seconds."
+        self.seconds, self.message = (
+            seconds,
+            f"Too many failed logins. Try again in {seconds} seconds.",
+        )
         super().__init__(self.message)
 
 

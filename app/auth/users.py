@@ -57,7 +57,7 @@ class Users:
         if not 1 <= len(name) <= LONGEST_NAME or not name.isprintable() or name != name.strip():
             raise UserError("name: must have 1 to 100 printable characters")
         if name == ADMIN and workspace != DEFAULT:
-            raise UserError(f"name: {ADMIN!r} is the settings' own workspace's")
+            raise UserError(f"name: {ADMIN!r} is reserved for the workspace `default`")
         if role not in ROLES:
             raise UserError(f"role: must be one of {', '.join(ROLES)}")
         hashed = _hasher.hash(_long(password)) if password else ""
@@ -73,7 +73,7 @@ class Users:
             with self._engine.begin() as connection:
                 connection.execute(insert(users).values(row))
         except IntegrityError:
-            raise UserError(f"name: {name!r} is taken") from None
+            raise UserError(f"name: {name!r} is already taken") from None
         return made
 
     def all(self, workspace: str) -> list[User]:
@@ -179,7 +179,8 @@ def _keep_an_admin(connection: Connection, workspace: str, name: str) -> None:
     query = select(users.c.name).where(users.c.workspace == workspace, users.c.role == HIGHEST)
     if connection.execute(query).first() is None:
         raise UserError(
-            f"role: {name!r} is the last admin of workspace {workspace!r}: make another first"
+            f"role: {name!r} is the last admin of workspace {workspace!r}. Make someone else an"
+            " admin first."
         )
 
 

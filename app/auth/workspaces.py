@@ -86,18 +86,21 @@ class Workspaces:
         """A new one with secrets of its own. Raises WorkspaceError."""
         if not _NAME.fullmatch(name):
             raise WorkspaceError(
-                "name: must have 1 to 40 of a-z, 0-9 and -, a letter or digit first"
+                "name: must have 1 to 40 characters of a-z, 0-9 and - and start with a letter or"
+                " digit"
             )
         url, own = self._free(name, public_url), secrets.token_urlsafe
         made = Workspace(name, url, (own(32),), own(32), time.time())
         row = {**made._asdict(), "secret_keys": msgspec.json.encode(made.secret_keys).decode()}
         try:
             if name == DEFAULT:
-                raise WorkspaceError("name: 'default' is what the settings say")
+                raise WorkspaceError(
+                    "name: 'default' is reserved for the workspace of the settings"
+                )
             with self._engine.begin() as connection:
                 connection.execute(insert(workspaces).values(row))
         except IntegrityError:
-            raise WorkspaceError(f"name: {name!r} is there already") from None
+            raise WorkspaceError(f"name: {name!r} already exists") from None
         return made
 
     def move(self, name: str, public_url: str) -> Workspace:
@@ -119,17 +122,19 @@ class Workspaces:
         except ValueError as error:
             raise WorkspaceError(f"public_url: {error}") from None
         if not url:
-            raise WorkspaceError("public_url: is needed")
+            raise WorkspaceError("public_url: is required")
         for other in self.all():
             if other.name != name and _host(other.public_url) == _host(url):
-                raise WorkspaceError(f"public_url: {_host(url)} is the host of {other.name!r}")
+                raise WorkspaceError(
+                    f"public_url: {_host(url)} is already the host of workspace {other.name!r}"
+                )
         if self._settings.dashboard_url and _host(url) == _host(self._settings.dashboard_url):
-            raise WorkspaceError(f"public_url: {_host(url)} is the dashboard's host")
+            raise WorkspaceError(f"public_url: {_host(url)} is the host of the dashboard")
         return url
 
     def _own(self, name: str) -> Workspace:
         if name == DEFAULT:
-            raise WorkspaceError("name: 'default' is changed by the settings")
+            raise WorkspaceError("name: 'default' can be changed in the settings only")
         return self.get(name)
 
     def _change(self, changed: Workspace) -> Workspace:

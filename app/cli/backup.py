@@ -37,30 +37,38 @@ FAILURES = (AskError, BackupError, StorageError, NetworksError, OSError, sqlite3
 def backup(
     target: Annotated[
         str,
-        typer.Argument(help="A .tar file, a folder for one named by the time, or - for output."),
+        typer.Argument(
+            help="A .tar file, a folder (the file is named after the time), or - for standard"
+            " output."
+        ),
     ],
     clickhouse: Annotated[
         str,
         typer.Option(
-            help="Where a ClickHouse server is to put its own: Disk('backups', 'name'), S3(...)."
+            help="Also back up a ClickHouse server, to Disk('backups', 'name') or S3(...)."
         ),
     ] = "",
     data_dir: Annotated[Path | None, option("data_dir")] = None,
     clickhouse_dsn: Annotated[str | None, option("clickhouse_dsn")] = None,
     port: Annotated[int | None, option("port")] = None,
 ) -> None:
-    """Write everything that DATA_DIR is worth into one file, while the service runs.
+    """Back up everything of value in DATA_DIR to one file, while the service runs.
 
-    It holds secrets and addresses; only the owner of the file can read it.
+    The file contains secrets and email addresses. Only its owner can read it.
     """
     chosen = settings_of(data_dir=data_dir, clickhouse_dsn=clickhouse_dsn, port=port)
     if clickhouse and chosen.clickhouse_dsn == "chdb":
-        raise fail("--clickhouse: needs a ClickHouse server; embedded tables are in the file")
+        raise fail(
+            "--clickhouse: only for a ClickHouse server. Embedded tables are in the backup file."
+        )
     path = Path(target)
     if path.is_dir():
         path = path / time.strftime("mailwake-%Y%m%dT%H%M%SZ.tar", time.gmtime())
     if target != "-" and path.resolve().is_relative_to(chosen.data_dir.resolve()):
-        raise fail(f"{path} is in {chosen.data_dir}: the next backup would hold this one")
+        raise fail(
+            f"{path} is inside {chosen.data_dir}. The next backup would contain this one. Choose a"
+            " file elsewhere."
+        )
     try:
         with _folder(chosen.data_dir) as folder:
             _take_snapshot(chosen, folder, clickhouse)
@@ -68,16 +76,16 @@ def backup(
     except FAILURES as error:
         raise fail(str(error)) from None
     size = "" if target == "-" else f", {path.stat().st_size:,} bytes"
-    _say(f"{target}: {len(manifest.files):,} files{size}, secrets among them")
+    _say(f"{target}: {len(manifest.files):,} files{size}. The backup contains secrets.")
     if manifest.clickhouse == "server":
         database = urlsplit(chosen.clickhouse_dsn).path.strip("/") or "default"
         if clickhouse:
-            _say(f"ClickHouse has put its own at {clickhouse}; it comes back by")
+            _say(f"ClickHouse has saved its own backup at {clickhouse}. Restore it with")
             _say(f"  RESTORE DATABASE `{database}` FROM {clickhouse}")
         else:
-            _say("ClickHouse's tables are not in it: back them up at the same time by")
+            _say("ClickHouse's tables are not included. Back them up at the same time with")
             _say(f"  BACKUP DATABASE `{database}` TO Disk('backups', 'name')")
-            _say("or let this command do that: --clickhouse \"Disk('backups', 'name')\"")
+            _say("or with this command: --clickhouse \"Disk('backups', 'name')\"")
 
 
 def _say(line: str) -> None:
@@ -86,11 +94,11 @@ def _say(line: str) -> None:
 
 
 def restore(
-    source: Annotated[Path, typer.Argument(help="The .tar file of `mailwake backup`.")],
+    source: Annotated[Path, typer.Argument(help="The .tar file written by `mailwake backup`.")],
     data_dir: Annotated[Path | None, option("data_dir")] = None,
     clickhouse_dsn: Annotated[str | None, option("clickhouse_dsn")] = None,
 ) -> None:
-    """Fill an empty DATA_DIR from a backup: all of it, or nothing."""
+    """Restore a backup into an empty DATA_DIR, completely or not at all."""
     from app.ops.backup import BackupError, restore  # noqa: PLC0415
     from app.storage.clickhouse import StorageError  # noqa: PLC0415
 
@@ -100,11 +108,11 @@ def restore(
     except (SettingsError, BackupError, StorageError) as error:
         raise fail(str(error)) from None
     if manifest is None:
-        typer.echo(f"{chosen.data_dir}: finished what an earlier restore had begun")
+        typer.echo(f"{chosen.data_dir}: finished an earlier, interrupted restore")
         return
-    typer.echo(f"{chosen.data_dir}: as it was at {manifest.made}")
+    typer.echo(f"{chosen.data_dir}: restored to its state at {manifest.made}")
     if manifest.clickhouse == "server":
-        typer.echo("ClickHouse's tables come back by its own RESTORE DATABASE, before you start")
+        typer.echo("Before you start, restore ClickHouse's tables with its own RESTORE DATABASE.")
 
 
 @contextmanager
@@ -116,7 +124,7 @@ def _folder(data_dir: Path) -> Iterator[Path]:
         try:
             held.enter_context(locked(data_dir / "backup.lock", wait=False))
         except BlockingIOError:
-            raise fail(f"another backup of {data_dir} is being made") from None
+            raise fail(f"another backup of {data_dir} is running") from None
         for left in data_dir.glob(f"{BACKUP}*/"):
             shutil.rmtree(left, ignore_errors=True)  # of a command that was killed
         folder = Path(tempfile.mkdtemp(prefix=BACKUP, dir=data_dir))
@@ -133,7 +141,7 @@ def _take_snapshot(settings: Settings, folder: Path, destination: str = "") -> N
             # It can only be told a folder that somebody with access to DATA_DIR has made.
             answer = client.post("/v1/snapshot", json={"folder": folder.name}, timeout=None)
             if answer.status_code != 200:
-                raise AskError(f"the service answered {answer.status_code}: {answer.text}")
+                raise AskError(f"the service responded with {answer.status_code}: {answer.text}")
             return
     with service_client.storage(settings) as storage:
         journal = settings.data_dir / "journal"

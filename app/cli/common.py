@@ -15,7 +15,7 @@ from app.settings.load import (
 )
 from app.settings.settings import PREFIX, Settings, SettingsError
 
-Workspace = Annotated[str, typer.Option(help="Whose it is.")]
+Workspace = Annotated[str, typer.Option(help="Workspace (tenant) to use.")]
 console = Console()
 errors = Console(stderr=True)
 

@@ -14,13 +14,13 @@ from app.model.ids import newsletter_key, recipient_key
 from app.model.tracking_modes import AXES, Axis
 from app.storage.state_db import open_state
 
-commands = typer.Typer(help="Who has withdrawn from being counted.", no_args_is_help=True)
-Whom = Annotated[str, typer.Argument(help="The person's mail address.")]
-Axes = Annotated[
-    list[str] | None, typer.Option("--axis", help="opens or clicks; both when left out.")
+commands = typer.Typer(help="Withdraw or restore consent to being tracked.", no_args_is_help=True)
+Whom = Annotated[str, typer.Argument(help="The person's email address.")]
+Axes = Annotated[list[str] | None, typer.Option("--axis", help="opens or clicks. Both if omitted.")]
+Newsletter = Annotated[
+    str | None, typer.Option(help="ID of the newsletter. All newsletters if omitted.")
 ]
-Newsletter = Annotated[str | None, typer.Option(help="Its id; all newsletters when left out.")]
-Space = Annotated[str, typer.Option(help="The workspace the person is known in.")]
+Space = Annotated[str, typer.Option(help="Workspace that the person belongs to.")]
 DataDir = Annotated[Path | None, option("data_dir")]
 Change = Callable[[str, int, Sequence[Axis], int], None]
 
@@ -33,7 +33,7 @@ def withdraw(
     workspace: Space = DEFAULT,
     data_dir: DataDir = None,
 ) -> None:
-    """Count nothing of a person any more, in mail that was sent before either."""
+    """Stop counting a person's opens and clicks, including those of messages already sent."""
     known, key = _open(data_dir, workspace, recipient)
     _change(known.withdraw, workspace, key, axis, newsletter)
     _show(known, workspace, key)
@@ -47,7 +47,7 @@ def restore(
     workspace: Space = DEFAULT,
     data_dir: DataDir = None,
 ) -> None:
-    """Take a withdrawal back."""
+    """Restore a person's consent."""
     known, key = _open(data_dir, workspace, recipient)
     _change(known.restore, workspace, key, axis, newsletter)
     _show(known, workspace, key)
@@ -55,7 +55,7 @@ def restore(
 
 @commands.command()
 def show(recipient: Whom, workspace: Space = DEFAULT, data_dir: DataDir = None) -> None:
-    """What a person has withdrawn from."""
+    """Show which consent a person has withdrawn."""
     _show(*_asked(data_dir, workspace, recipient))
 
 
@@ -79,7 +79,7 @@ def _change(
 ) -> None:
     wanted: list[Axis] = [one for one in AXES if not axes or one in axes]
     if unknown := set(axes or ()) - set(AXES):
-        raise fail(f"--axis: {min(unknown)!r} is none of {', '.join(AXES)}")
+        raise fail(f"--axis: {min(unknown)!r} must be one of {', '.join(AXES)}")
     change(
         workspace, key, wanted, ALL if newsletter is None else newsletter_key(workspace, newsletter)
     )
@@ -90,6 +90,6 @@ def _show(known: Withdrawals, workspace: str, key: int) -> None:
     for one in found:
         since = datetime.fromtimestamp(one.at, UTC).strftime("%Y-%m-%d %H:%M")
         where = "all newsletters" if one.newsletter == ALL else f"newsletter {one.newsletter:016x}"
-        typer.echo(f"{one.axis} of {where}: withdrawn since {since} UTC")
+        typer.echo(f"{one.axis} in {where}: consent withdrawn since {since} UTC")
     if not found:
-        typer.echo("nothing is withdrawn")
+        typer.echo("no consent has been withdrawn")

@@ -14,20 +14,22 @@ from app.settings.load import (
 )
 from app.settings.settings import SettingsError
 
-SIGNS = {"fine": ("fine ", "green"), "mind": ("mind ", "yellow"), "wrong": ("wrong", "bold red")}
+STYLES = {"ok": "green", "warning": "yellow", "error": "bold red"}
+# JSON has `state` and `mend` for one more version, as before `status` and `fix`.
+OLD_STATES = {"ok": "fine", "warning": "mind", "error": "wrong"}
 
 
 def doctor(
     as_json: Annotated[
-        bool, typer.Option("--json", help="One object a line, for programs.")
+        bool, typer.Option("--json", help="Print JSON, one object per line.")
     ] = False,
     data_dir: Annotated[Path | None, option("data_dir")] = None,
     clickhouse_dsn: Annotated[str | None, option("clickhouse_dsn")] = None,
     port: Annotated[int | None, option("port")] = None,
 ) -> None:
-    """Look settings, data folder, ClickHouse and the running service over; change nothing.
+    """Check settings, data folder, ClickHouse and the running service. Changes nothing.
 
-    Exits with 1 when something is wrong; what is only to be minded leaves it at 0.
+    Exits with 1 if there are errors, and with 0 if there are only warnings.
     """
     from app.ops.doctor.checks import examine  # noqa: PLC0415  (chDB loads slowly)
 
@@ -35,16 +37,17 @@ def doctor(
         chosen = load(data_dir=data_dir, clickhouse_dsn=clickhouse_dsn, port=port)
     except SettingsError as error:
         raise fail(str(error)) from None
-    logging.disable()  # what breaks is told as a finding
-    wrong = False
+    logging.disable()  # a check that fails is reported as a finding
+    failed = False
     for finding in examine(chosen):
-        wrong |= finding.state == "wrong"
+        failed |= finding.status == "error"
         if as_json:
-            typer.echo(msgspec.json.encode(finding))
+            old = {"state": OLD_STATES[finding.status], "mend": finding.fix}
+            typer.echo(msgspec.json.encode(msgspec.structs.asdict(finding) | old))
             continue
-        sign, style = SIGNS[finding.state]
-        console.print(Text(sign, style) + Text(f" {finding.about}: {finding.what}", "default"))
-        if finding.mend:
-            console.print(Text(f"      {finding.mend}", "dim"))
-    if wrong:
+        status = Text(f"{finding.status:7}", STYLES[finding.status])
+        console.print(status + Text(f" {finding.about}: {finding.what}", "default"))
+        if finding.fix:
+            console.print(Text(f"        {finding.fix}", "dim"))
+    if failed:
         raise typer.Exit(1)

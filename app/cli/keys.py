@@ -13,20 +13,21 @@ from app.auth.workspaces import DEFAULT
 from app.cli.common import Workspace, console, fail, option, settings_of, workspace_of
 from app.storage.state_db import open_state
 
-commands = typer.Typer(help="Keys of the API, each good for some scopes.", no_args_is_help=True)
+commands = typer.Typer(help="Manage API keys.", no_args_is_help=True)
 DataDir = Annotated[Path | None, option("data_dir")]
 
 
 @commands.command()
 def add(
-    name: Annotated[str, typer.Argument(help="What the key is for.")],
+    name: Annotated[str, typer.Argument(help="Name of the key, such as what it is for.")],
     scope: Annotated[
-        list[str] | None, typer.Option(help="rewrite, read or admin (which includes both).")
+        list[str] | None,
+        typer.Option(help="rewrite, read or admin (includes both). May be repeated."),
     ] = None,
     workspace: Workspace = DEFAULT,
     data_dir: DataDir = None,
 ) -> None:
-    """Make a key and print it, this once. A running service knows it within a second."""
+    """Create a key and print it, once only. A running service accepts it within a second."""
     keys = _keys(data_dir, workspace)
     try:
         _, secret = keys.add(workspace, name, scope or ["rewrite"], "the command line")
@@ -37,10 +38,10 @@ def add(
 
 @commands.command(name="list")
 def show(workspace: Workspace = DEFAULT, data_dir: DataDir = None) -> None:
-    """Every key of a workspace, the newest first."""
+    """List the keys of a workspace, the newest first."""
     table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
     table.add_column("id", no_wrap=True)  # to be copied whole
-    for heading in ("name", "begins", "scopes", "made", "last used", "revoked"):
+    for heading in ("name", "prefix", "scopes", "created", "last used", "revoked"):
         table.add_column(heading, overflow="fold")
     for key in _keys(data_dir, workspace).all(workspace):
         table.add_row(
@@ -55,14 +56,14 @@ def show(workspace: Workspace = DEFAULT, data_dir: DataDir = None) -> None:
 
 @commands.command()
 def revoke(
-    key_id: Annotated[str, typer.Argument(help="The key's id, as the list has it.")],
+    key_id: Annotated[str, typer.Argument(help="ID of the key, as shown by `mailwake keys list`.")],
     workspace: Workspace = DEFAULT,
     data_dir: DataDir = None,
 ) -> None:
-    """End a key for good, in a running service within a second."""
+    """Revoke a key permanently. A running service rejects it within a second."""
     if not _keys(data_dir, workspace).revoke(workspace, key_id):
-        raise fail(f"key {key_id!r} is unknown, or revoked already")
-    typer.echo(f"{key_id} is revoked")
+        raise fail(f"there is no key {key_id!r}, or it was already revoked")
+    typer.echo(f"{key_id} has been revoked")
 
 
 def _keys(data_dir: Path | None, workspace: str) -> Keys:

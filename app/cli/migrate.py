@@ -14,25 +14,26 @@ from app.storage.state_db import open_state, steps_missing
 
 def migrate(
     check: Annotated[
-        bool, typer.Option("--check", help="Only list what is missing; exit with 1 if any is.")
+        bool,
+        typer.Option("--check", help="Only list what is missing. Exits with 1 if anything is."),
     ] = False,
     distributed: Annotated[
         bool,
         typer.Option(
-            "--distributed", help="Then make tables to read all shards of the cluster by."
+            "--distributed", help="Also create tables that read from all shards of the cluster."
         ),
     ] = False,
     data_dir: Annotated[Path | None, option("data_dir")] = None,
     clickhouse_dsn: Annotated[str | None, option("clickhouse_dsn")] = None,
 ) -> None:
-    """Bring ClickHouse's tables and state.db up to date with this version.
+    """Update ClickHouse's tables and state.db to this version.
 
-    Serving does it by itself unless MAILWAKE_AUTO_MIGRATE is off. Exits with 2 where it cannot be
-    done; it may then be repeated. A database of a newer version is left alone.
+    `mailwake serve` does this at start unless MAILWAKE_AUTO_MIGRATE is off. Exits with 2 if it
+    fails; it is safe to repeat. A database of a newer version is left unchanged.
     """
     chosen = settings_of(data_dir=data_dir, clickhouse_dsn=clickhouse_dsn)
     if distributed and not chosen.clickhouse_cluster:
-        raise fail("--distributed: needs MAILWAKE_CLICKHOUSE_CLUSTER")
+        raise fail("--distributed: MAILWAKE_CLICKHOUSE_CLUSTER is required")
     storage = Storage(chosen)
     try:
         steps = steps_missing(chosen.data_dir)
@@ -47,7 +48,7 @@ def migrate(
     for name in names:
         typer.echo(f"ClickHouse: {name}{' is missing' if check else ''}")
     for name in created:
-        typer.echo(f"ClickHouse: {name} reads all shards")
+        typer.echo(f"ClickHouse: {name} reads from all shards")
     if steps:
         typer.echo(f"state.db: {steps} step{'s' * (steps > 1)}{' missing' * check}")
     if not names and not steps:
@@ -59,7 +60,7 @@ def migrate(
 def _explained(chosen: Settings, error: str) -> str:
     if chosen.clickhouse_dsn == "chdb" and "chdb engine" in error:
         return (
-            f"{chosen.data_dir / 'chdb'} is open in another process: stop the service first. It"
-            " migrates by itself when it starts, unless MAILWAKE_AUTO_MIGRATE is off"
+            f"{chosen.data_dir / 'chdb'} is open in another process. Stop the service first. It"
+            " migrates by itself at start, unless MAILWAKE_AUTO_MIGRATE is off."
         )
     return error

@@ -31,23 +31,23 @@ WAIT_SECONDS = 120.0  # seconds for which a running service is waited for
 POLL_SECONDS = 0.2
 DataDir = Annotated[Path | None, option("data_dir")]
 Dsn = Annotated[str | None, option("clickhouse_dsn")]
-Space = Annotated[str, typer.Option(help="The workspace the person is known in.")]
+Space = Annotated[str, typer.Option(help="Workspace that the person belongs to.")]
 
 
 def erase(
-    recipient: Annotated[str, typer.Argument(help="The person's mail address.")],
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    recipient: Annotated[str, typer.Argument(help="The person's email address.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
     workspace: Space = DEFAULT,
     data_dir: DataDir = None,
     clickhouse_dsn: Dsn = None,
 ) -> None:
-    """Take a person out of everything that is kept; every figure stays. Safe to repeat.
+    """Erase a person's data. Totals stay the same. Safe to repeat.
 
-    With embedded chDB a running service does the work; without one, this process.
+    With embedded chDB, the running service does the work, or this process if there is none.
     """
     chosen = settings_of(data_dir=data_dir, clickhouse_dsn=clickhouse_dsn)
     if not yes:
-        typer.confirm(f"Erase {recipient} for good?", abort=True, err=True)
+        typer.confirm(f"Permanently erase {recipient}?", abort=True, err=True)
     state = open_state(chosen.data_dir)
     erasures = Erasures(state)
     try:
@@ -59,29 +59,32 @@ def erase(
     except AskError:  # a service has chDB, and looks for work all the time
         _wait(erasures, begun)
     except (StorageError, StateError, NetworksError) as error:
-        raise fail(f"recorded, and done as soon as that is over: {error}") from None
+        raise fail(f"The request is saved. It cannot be completed now: {error}") from None
     ended = erasures.get(begun.id, workspace) or begun
     for name, count in ended.counts.items():
         typer.echo(f"{count:>8,} {name}")
     if ended.state == "cleaned":
-        typer.echo("erased; ClickHouse drops the files that it has replaced within minutes")
+        typer.echo("erased. ClickHouse deletes the old files within minutes.")
     elif ended.state == "done":
         typer.echo("erased")
     else:
-        raise fail("recorded, and not done yet: the service goes on; repeat the command to see")
+        raise fail(
+            "The request is saved but not complete yet. The service continues. Repeat the command"
+            " to see whether it is done."
+        )
 
 
 def export_subject(
-    recipient: Annotated[str, typer.Argument(help="The person's mail address.")],
-    out: Annotated[str, typer.Option(help="File to write, - for standard output.")] = "-",
+    recipient: Annotated[str, typer.Argument(help="The person's email address.")],
+    out: Annotated[str, typer.Option(help="File to write, or - for standard output.")] = "-",
     workspace: Space = DEFAULT,
     data_dir: DataDir = None,
     clickhouse_dsn: Dsn = None,
     port: Annotated[int | None, option("port")] = None,
 ) -> None:
-    """All that is held about a person, as one JSON document.
+    """Export all data about a person as one JSON document.
 
-    With embedded chDB a running service is asked; without one, this process reads.
+    With embedded chDB, the running service reads the data, or this process if there is none.
     """
     chosen = settings_of(data_dir=data_dir, clickhouse_dsn=clickhouse_dsn, port=port)
     try:
@@ -135,7 +138,7 @@ def _dossier(chosen: Settings, workspace: str, recipient: str, stack: ExitStack)
         path = f"/v1/recipients/{quote(recipient, safe='')}/export"
         answer = stack.enter_context(client.stream("GET", path))
         if answer.status_code != 200:
-            raise AskError(f"the service answered {answer.status_code}")
+            raise AskError(f"the service responded with {answer.status_code}")
         return answer.iter_bytes()
     state = open_state(chosen.data_dir)
     secret = Workspaces(state, chosen).get(workspace).recipient_key

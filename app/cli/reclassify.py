@@ -28,19 +28,19 @@ from app.storage.state_db import open_state
 
 def reclassify(
     start: Annotated[
-        datetime | None, typer.Option("--from", help="UTC; the first hit when left out.")
+        datetime | None, typer.Option("--from", help="Start, in UTC. The first hit if omitted.")
     ] = None,
     end: Annotated[
-        datetime | None, typer.Option("--to", help="UTC; five minutes ago when left out.")
+        datetime | None, typer.Option("--to", help="End, in UTC. Five minutes ago if omitted.")
     ] = None,
     workspace: Workspace = DEFAULT,
     data_dir: Annotated[Path | None, option("data_dir")] = None,
     clickhouse_dsn: Annotated[str | None, option("clickhouse_dsn")] = None,
     port: Annotated[int | None, option("port")] = None,
 ) -> None:
-    """Recompute the stored verdicts by the newest rules; safe to stop and to repeat.
+    """Classify stored hits again with the current rules. Safe to stop and to repeat.
 
-    With embedded chDB a running service does the work; without one, this process.
+    With embedded chDB, the running service does the work, or this process if there is none.
     """
     chosen = settings_of(data_dir=data_dir, clickhouse_dsn=clickhouse_dsn, port=port)
     if start and end and start > end:
@@ -55,7 +55,7 @@ def reclassify(
     except (AskError, StorageError, NetworksError) as error:
         raise fail(str(error)) from None
     if last:
-        typer.echo(f"{last.done:,} hits looked at, {last.changed:,} verdicts changed")
+        typer.echo(f"{last.done:,} hits checked, {last.changed:,} verdicts changed")
 
 
 def _steps(
@@ -80,7 +80,7 @@ def _asked(
     body = msgspec.json.encode(ReclassifyIn(start, end))
     with client.stream("POST", "/v1/reclassify", content=body) as answer:
         if answer.status_code != 200:
-            raise AskError(f"the service answered {answer.status_code}")
+            raise AskError(f"the service responded with {answer.status_code}")
         for line in answer.iter_lines():
             step = msgspec.json.decode(line, type=ReclassifyOut)
             if step.error:

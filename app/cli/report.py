@@ -30,22 +30,23 @@ class ReportError(Exception):
 
 
 def report(
-    newsletter: Annotated[str, typer.Argument(help="The newsletter's id.")],
+    newsletter: Annotated[str, typer.Argument(help="ID of the newsletter.")],
     period: Annotated[
-        str, typer.Option(help="Messages sent in: all, 24h, 7d, 30d, 90d or 365d.")
+        str, typer.Option(help="Only messages sent in this period: all, 24h, 7d, 30d, 90d or 365d.")
     ] = "all",
-    out: Annotated[str, typer.Option(help="File to write, - for standard output.")] = "-",
+    out: Annotated[str, typer.Option(help="File to write, or - for standard output.")] = "-",
     to: Annotated[
-        list[str] | None, typer.Option(help="Mail it there instead, by MAILWAKE_SMARTHOST.")
+        list[str] | None,
+        typer.Option(help="Mail the report to this email address instead. May be repeated."),
     ] = None,
     workspace: Workspace = DEFAULT,
     data_dir: Annotated[Path | None, option("data_dir")] = None,
     clickhouse_dsn: Annotated[str | None, option("clickhouse_dsn")] = None,
     port: Annotated[int | None, option("port")] = None,
 ) -> None:
-    """A newsletter's report: an HTML document to print, or mailed.
+    """Write a newsletter's report as an HTML document to print, or mail it.
 
-    With embedded chDB a running service is asked; without one, this process reads.
+    With embedded chDB, the running service reads the data, or this process if there is none.
     """
     chosen = settings_of(data_dir=data_dir, clickhouse_dsn=clickhouse_dsn, port=port)
     try:
@@ -91,13 +92,13 @@ def _mail(
     """Mail the report. Raises ReportError or StorageError."""
     for name in ("smarthost", "report_from"):
         if not getattr(settings, name):
-            raise ReportError(f"{PREFIX}{name.upper()}: is needed to mail a report")
+            raise ReportError(f"{PREFIX}{name.upper()}: is required to mail a report")
     document = _html(settings, workspace, newsletter_id, period)
     now = datetime.now(UTC).isoformat()
     message = reports.message_of(
         document,
         f"{newsletter_id}: report",
-        "The report is in HTML.\n",
+        "This report is an HTML document.\n",
         settings.report_from,
         ", ".join(to),
         f"{newsletter_id} {now}",

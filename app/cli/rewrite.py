@@ -25,28 +25,33 @@ from app.storage.state_db import open_state
 
 
 def rewrite(
-    file: Annotated[str, typer.Argument(help="An HTML file, or - for standard input.")],
-    newsletter: Annotated[str, typer.Option(help="The newsletter's id.")] = "shell",
-    recipient: Annotated[str, typer.Option(help="Whom it goes to.")] = "someone@example.com",
-    name: Annotated[str | None, typer.Option(help="The newsletter's name.")] = None,
+    file: Annotated[str, typer.Argument(help="HTML file, or - for standard input.")],
+    newsletter: Annotated[str, typer.Option(help="ID of the newsletter.")] = "shell",
+    recipient: Annotated[
+        str, typer.Option(help="Email address or ID of the recipient.")
+    ] = "someone@example.com",
+    name: Annotated[str | None, typer.Option(help="Name of the newsletter.")] = None,
     utm: Annotated[
-        list[str] | None, typer.Option(help="A UTM parameter, such as source=newsletter.")
+        list[str] | None,
+        typer.Option(help="UTM parameter, such as source=newsletter. May be repeated."),
     ] = None,
-    opens: Annotated[str, typer.Option(help=f"{', '.join(MODES)}; else the setting's.")] = "",
-    clicks: Annotated[str, typer.Option(help="The same of the links.")] = "",
-    no_opens: Annotated[bool, typer.Option("--no-opens", help="No pixel.")] = False,
-    no_clicks: Annotated[bool, typer.Option("--no-clicks", help="Links as they are.")] = False,
+    opens: Annotated[str, typer.Option(help=f"How opens are tracked: {', '.join(MODES)}.")] = "",
+    clicks: Annotated[str, typer.Option(help="How clicks are tracked, as for --opens.")] = "",
+    no_opens: Annotated[bool, typer.Option("--no-opens", help="Add no pixel.")] = False,
+    no_clicks: Annotated[bool, typer.Option("--no-clicks", help="Leave links unchanged.")] = False,
     report: Annotated[
-        bool, typer.Option("--report", help="Print each link and why it is not tracked instead.")
+        bool, typer.Option("--report", help="Only list the links and why they are not tracked.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the API's answer.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the API response as JSON.")
+    ] = False,
     workspace: Workspace = DEFAULT,
     data_dir: Annotated[Path | None, option("data_dir")] = None,
     public_url: Annotated[str | None, option("public_url")] = None,
 ) -> None:
-    """Rewrite one HTML message with the service's own keys and record it.
+    """Rewrite one HTML message with the keys of the service and record it.
 
-    With --report nothing is recorded.
+    With --report, nothing is recorded.
     """
     chosen = with_public_url(settings_of(data_dir=data_dir, public_url=public_url))
     wanted = {

@@ -35,8 +35,8 @@ def serve(
 ) -> None:
     """Run the service: tracking, API and dashboard.
 
-    Every flag has its MAILWAKE_ variable, in the environment or in .env; the flag wins. Secrets
-    have variables only, so that no process list shows them.
+    Every option can also be set by its MAILWAKE_ variable, in the environment or in .env. Options
+    take precedence. Secrets are variables only, so that no process list shows them.
     """
     _serve(settings_of(**locals()))
 
@@ -49,7 +49,7 @@ def load_journal(
     log_level: Annotated[str | None, option("log_level")] = None,
     log_format: Annotated[str | None, option("log_format")] = None,
 ) -> None:
-    """Take DATA_DIR's journal to a ClickHouse server, beside `mailwake serve --no-load`."""
+    """Load the journal into a ClickHouse server. Run it next to `mailwake serve --no-load`."""
     chosen = settings_of(**locals())
     if chosen.clickhouse_dsn == "chdb":
         raise fail(f"{PREFIX}CLICKHOUSE_DSN: {settings.ONE_PROCESS}")
@@ -65,7 +65,7 @@ def smtp(
     log_level: Annotated[str | None, option("log_level")] = None,
     log_format: Annotated[str | None, option("log_format")] = None,
 ) -> None:
-    """Take mail by SMTP, track it, and hand it to MAILWAKE_SMARTHOST; beside `mailwake serve`."""
+    """Run the SMTP gateway: track mails and pass them on to MAILWAKE_SMARTHOST."""
     with _failing():
         process.smtp(settings_of(**locals()))
 
@@ -74,9 +74,9 @@ def demo(
     data_dir: Annotated[Path | None, option("data_dir")] = None,
     host: Annotated[str | None, option("host")] = None,
     port: Annotated[int | None, option("port")] = None,
-    speed: Annotated[float, typer.Option(min=0.1, max=20, help="Times the usual traffic.")] = 1.0,
+    speed: Annotated[float, typer.Option(min=0.1, max=20, help="Traffic multiplier.")] = 1.0,
 ) -> None:
-    """Run the service with lifelike sample traffic through its own HTTP endpoints."""
+    """Run the service with realistic sample traffic, sent through its own HTTP endpoints."""
     chosen = settings_of(
         data_dir=data_dir or Path("data/demo"), host=host, port=port, trusted_proxies="127.0.0.1/32"
     )

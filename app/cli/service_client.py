@@ -38,7 +38,7 @@ def service(settings: Settings, workspace: str = DEFAULT) -> Iterator[httpx2.Cli
             yield None  # the database is free
             return
         if status == 401:
-            raise AskError(f"the service at {url} runs on another data folder")
+            raise AskError(f"the service at {url} uses another data folder")
         yield client
 
 
@@ -53,8 +53,8 @@ def storage(settings: Settings) -> Iterator[Storage]:
     except StorageError as error:
         if settings.clickhouse_dsn == "chdb" and "chdb engine" in str(error):
             raise AskError(
-                f"{settings.data_dir / 'chdb'} is open in another process: if that is the service,"
-                f" say where it listens with --port or {PREFIX}PORT"
+                f"{settings.data_dir / 'chdb'} is open in another process. If that is the service,"
+                f" pass its port with --port or {PREFIX}PORT."
             ) from error
         raise
     finally:

@@ -17,9 +17,9 @@ from app.server.process import with_public_url
 from app.settings.settings import Settings
 from app.storage.state_db import open_state
 
-commands = typer.Typer(help="Users of the dashboard.", no_args_is_help=True)
+commands = typer.Typer(help="Manage dashboard users.", no_args_is_help=True)
 DataDir = Annotated[Path | None, option("data_dir")]
-Name = Annotated[str, typer.Argument(help="The user's name.")]
+Name = Annotated[str, typer.Argument(help="Name of the user.")]
 RoleOption = Annotated[str, typer.Option(help="viewer, editor or admin.")]
 
 
@@ -30,7 +30,7 @@ def add(
     workspace: Workspace = DEFAULT,
     data_dir: DataDir = None,
 ) -> None:
-    """Make a user and print a link that logs in once."""
+    """Create a user and print a one-time login link."""
     chosen, state = _open(data_dir)
     workspace_of(chosen, state, workspace)
     try:
@@ -42,7 +42,7 @@ def add(
 
 @commands.command(name="list")
 def show(workspace: Workspace = DEFAULT, data_dir: DataDir = None) -> None:
-    """Every user of a workspace, with how often they are logged in."""
+    """List the users of a workspace and their number of sessions."""
     chosen, state = _open(data_dir)
     workspace_of(chosen, state, workspace)
     table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
@@ -57,7 +57,7 @@ def show(workspace: Workspace = DEFAULT, data_dir: DataDir = None) -> None:
 
 @commands.command()
 def password(name: Name, data_dir: DataDir = None) -> None:
-    """Set a password, asked for or from standard input; every session of the user ends."""
+    """Set a password (prompts, or reads standard input). Logs the user out everywhere."""
     _, state = _open(data_dir)
     user = _known(state, name)
     if sys.stdin.isatty():
@@ -68,44 +68,44 @@ def password(name: Name, data_dir: DataDir = None) -> None:
         Users(state).set_password(user.name, given)
     except UserError as error:
         raise fail(str(error)) from None
-    typer.echo(f"{name} has a new password")
+    typer.echo(f"{name} now has a new password")
 
 
 @commands.command()
 def role(name: Name, new: Annotated[str, typer.Argument()], data_dir: DataDir = None) -> None:
-    """Give a user another role: viewer, editor or admin."""
+    """Change the role of a user: viewer, editor or admin."""
     _, state = _open(data_dir)
     try:
         Users(state).set_role(_known(state, name).name, new)
     except UserError as error:
         raise fail(str(error)) from None
-    typer.echo(f"{name} is {new}")
+    typer.echo(f"{name} is now {new}")
 
 
 @commands.command()
 def logout(name: Name, data_dir: DataDir = None) -> None:
-    """End every session of a user."""
+    """Log a user out everywhere."""
     _, state = _open(data_dir)
     typer.echo(f"{Sessions(state).end_all(_known(state, name).name)} sessions ended")
 
 
 @commands.command()
 def remove(name: Name, data_dir: DataDir = None) -> None:
-    """Remove a user with all sessions."""
+    """Remove a user and all of their sessions."""
     _, state = _open(data_dir)
     try:
         Users(state).remove(_known(state, name).name)
     except UserError as error:
         raise fail(str(error)) from None
-    typer.echo(f"{name} is removed")
+    typer.echo(f"{name} has been removed")
 
 
 def login_link(
-    name: Annotated[str, typer.Argument(help="The user's name.")] = ADMIN,
+    name: Annotated[str, typer.Argument(help="Name of the user.")] = ADMIN,
     data_dir: DataDir = None,
     port: Annotated[int | None, option("port")] = None,
 ) -> None:
-    """Print a link that logs a user in once, within a day."""
+    """Print a login link that works once and expires after 24 hours."""
     chosen, state = _open(data_dir, port=port)
     typer.echo(_link(chosen, state, _known(state, name).name))
 
@@ -118,7 +118,7 @@ def _open(data_dir: Path | None, **flags: int | None) -> tuple[Settings, Engine]
 def _known(state: Engine, name: str) -> User:
     found = Users(state).get(name)
     if found is None:
-        raise fail(f"user {name!r} is unknown")
+        raise fail(f"there is no user {name!r}")
     return found
 
 

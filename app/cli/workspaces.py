@@ -14,41 +14,43 @@ from app.cli.common import console, fail, option, settings_of
 from app.storage.state_db import open_state
 
 commands = typer.Typer(
-    help="Tenants of one service, each with its own domain, secrets, keys and data.",
+    help="Manage workspaces: tenants with their own domain, secrets, keys and data.",
     no_args_is_help=True,
 )
 DataDir = Annotated[Path | None, option("data_dir")]
-Name = Annotated[str, typer.Argument(help="The workspace's name.")]
+Name = Annotated[str, typer.Argument(help="Name of the workspace.")]
 Url = Annotated[
-    str, typer.Argument(help="Where its recipients' links lead, such as https://click.example.com.")
+    str, typer.Argument(help="Base URL of its tracked links, such as https://click.example.com.")
 ]
 
 
 @commands.command(name="list")
 def show(data_dir: DataDir = None) -> None:
-    """Every workspace with its tracking domain."""
+    """List the workspaces with their public URLs."""
     with _workspaces(data_dir) as found:
         table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
         table.add_column("name")
         table.add_column("public URL", overflow="fold")
         for one in found.all():
-            told = one.public_url or "the address the service listens on"
+            told = one.public_url or "the URL that the service listens on"
             table.add_row(Text(one.name), Text(told))
         console.print(table)
 
 
 @commands.command()
 def add(name: Name, public_url: Url, data_dir: DataDir = None) -> None:
-    """Make a workspace with secrets of its own; a running service takes it up within a second."""
+    """Create a workspace with its own secrets. A running service uses it within a second."""
     with _workspaces(data_dir) as found:
         made = found.add(name, public_url)
     typer.echo(f"workspace {made.name} at {made.public_url}")
-    typer.echo(f"next: mailwake keys add NAME --workspace {made.name}, and users add likewise")
+    typer.echo(
+        f"next: mailwake keys add NAME --workspace {made.name} (and the same with `users add`)"
+    )
 
 
 @commands.command()
 def move(name: Name, public_url: Url, data_dir: DataDir = None) -> None:
-    """Let new mail lead to another domain; links on the old one work while it leads here."""
+    """Change the public URL. Links in old mail work as long as the old domain points here."""
     with _workspaces(data_dir) as found:
         moved = found.move(name, public_url)
     typer.echo(f"workspace {moved.name} at {moved.public_url}")
@@ -56,10 +58,10 @@ def move(name: Name, public_url: Url, data_dir: DataDir = None) -> None:
 
 @commands.command()
 def rotate(name: Name, data_dir: DataDir = None) -> None:
-    """Sign new mail with a new key; older mail goes on working."""
+    """Sign new links with a new key. Older links keep working."""
     with _workspaces(data_dir) as found:
         keys = len(found.rotate(name).secret_keys)
-    typer.echo(f"workspace {name} has {keys} keys, the newest signs")
+    typer.echo(f"workspace {name} now has {keys} signing keys; the newest one signs")
 
 
 @contextmanager

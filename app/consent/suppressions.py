@@ -37,7 +37,7 @@ class Suppression(NamedTuple):
 def put(
     connection: Connection, workspace: str, recipient: int, newsletter: int, reason: str, at: float
 ) -> bool:
-    """Suppress once: what is there already stays as it is. Says whether it is new."""
+    """Suppress once: what already exists stays as it is. Says whether it is new."""
     made = connection.execute(
         insert(suppressions)
         .values(

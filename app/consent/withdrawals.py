@@ -79,7 +79,7 @@ class Withdrawals:
             try:
                 self.refresh()
             except SQLAlchemyError as error:
-                log.warning("withdrawals as they were known last: %s", error)
+                log.warning("using the withdrawals that were read last: %s", error)
                 self._looked = time.monotonic()
         found = self._known.get((workspace, recipient), ())
         return tuple(axis for axis in AXES if (axis, ALL) in found or (axis, newsletter) in found)
@@ -91,7 +91,7 @@ class Withdrawals:
             try:
                 await asyncio.to_thread(self.refresh)
             except SQLAlchemyError as error:
-                log.debug("withdrawals stay as they are known: %s", error)
+                log.debug("withdrawals could not be read, using the last known ones: %s", error)
 
     def refresh(self) -> None:
         """Read again if anything has changed. Raises SQLAlchemyError."""

@@ -56,7 +56,7 @@ async def run_traffic(
         try:
             running.result()
         except* RefusedError as refused:
-            log.error("the demo's mail was refused: %s", refused.exceptions[0])
+            log.error("a demo mail was refused: %s", refused.exceptions[0])
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ class _Traffic:
                     f"{self.base_url}/v1/rewrite", json=body, headers=headers
                 )
             except httpx2.TransportError as error:
-                log.debug("no answer: %s", error)
+                log.debug("no response: %s", error)
             else:
                 if reply.is_success:
                     answer: dict[str, Any] = reply.json()
@@ -150,7 +150,7 @@ class _Traffic:
         try:
             await self.client.request(act.method, self.base_url + path, headers=headers, data=data)
         except httpx2.TransportError as error:
-            log.debug("a hit got no answer and is skipped: %s", error)
+            log.debug("a demo hit got no response and is skipped: %s", error)
 
 
 def _pauses() -> Iterator[float]:

@@ -18,6 +18,7 @@ from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from app.consent import suppressions
 from app.consent.erasure_requests import Erasures, newest
+from app.model.numbers import read_int
 from app.model.records import NO_LINK, Hit
 from app.schemas.experiments import Outcome
 from app.storage.state_db import StateError
@@ -164,7 +165,7 @@ class Feed:
         except IntegrityError:
             return  # it was there already
         except SQLAlchemyError as error:
-            raise StateError(f"state.db cannot be written: {error}") from error
+            raise StateError(f"cannot write to state.db: {error}") from error
 
     def last(self) -> Cursor:
         """The end, for who wants only what comes from now on."""
@@ -206,7 +207,7 @@ class Feed:
         with self._engine.connect() as connection:
             at = connection.execute(ahead.where(feed.c.seq == cursor.seq)).first()
             if at and cursor.line > at.lines:
-                raise CursorError("is no cursor of this service")
+                raise CursorError("is not a cursor of this service")
             if at and cursor.line < at.lines:
                 return at
             row = connection.execute(ahead.where(feed.c.seq > cursor.seq)).first()
@@ -235,10 +236,12 @@ class Feed:
         if first is None:
             return  # all are too old, and nothing is missing as far as anybody can tell
         if cursor.seq > self.newest():
-            raise CursorError("is no cursor of this service")
+            raise CursorError("is not a cursor of this service")
         if cursor.seq < first - 1:
             days = int(KEPT // 86_400)
-            raise CursorError(f"is older than the {days} days that events are kept", gone=True)
+            raise CursorError(
+                f"is older than {days} days, the time for which events are kept", gone=True
+            )
 
 
 def put(connection: Connection, source: str, rows: bytes, now: float) -> None:
@@ -289,6 +292,7 @@ def cursor(text: str) -> Cursor:
     if not text:
         return Cursor()
     seq, _, line = text.partition(".")
-    if not all(part.isascii() and part.isdigit() and len(part) <= 15 for part in (seq, line)):
+    numbers = read_int(seq, high=10**15 - 1), read_int(line, high=10**15 - 1)
+    if numbers[0] is None or numbers[1] is None:
         raise CursorError("must be a cursor of this service, such as 17.3")
-    return Cursor(int(seq), int(line))
+    return Cursor(numbers[0], numbers[1])

@@ -16,16 +16,19 @@ def make(followups: FollowUps, webhooks: Webhooks, feed: Feed, wanted: FollowUpI
     """A new one. Blocking; raises FieldError with the field that is wrong."""
     silent = wanted.when != "clicked"
     if silent and wanted.after_hours < LEAST_HOURS:
-        raise FieldError("after_hours", "says how long to wait, from 0.1 to 720")
+        raise FieldError("after_hours", "must be between 0.1 and 720")
     if not silent and wanted.after_hours:
-        raise FieldError("after_hours", "is for what was not done: clicks are told at once")
+        raise FieldError(
+            "after_hours",
+            "is only allowed with not_opened and not_clicked: clicks are sent at once",
+        )
     for field in OF_LINKS:
         if silent and getattr(wanted, field):
-            raise FieldError(field, "is for when: clicked")
+            raise FieldError(field, "is only allowed with when: clicked")
     if webhooks.get(wanted.webhook_id) is None:
-        raise FieldError("webhook_id", f"webhook {wanted.webhook_id!r} is unknown")
+        raise FieldError("webhook_id", f"webhook {wanted.webhook_id!r} does not exist")
     if len(followups.all()) >= MOST:
-        raise FieldError("name", f"there are {MOST} follow-ups already")
+        raise FieldError("name", f"there are already {MOST} follow-ups, the maximum")
     of_links = {field: getattr(wanted, field) for field in OF_LINKS}
     asked = EventFilter(newsletters=wanted.newsletters, **of_links)
     rule = Rule(wanted.when, wanted.after_hours, asked)

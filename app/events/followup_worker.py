@@ -65,7 +65,9 @@ class FollowUpWorker:
             try:
                 events, following = self._feed.after(at, self._queries.workspace, BATCH, until)
             except CursorError as error:
-                log.warning("follow-up %s has missed events: %s", one.id, error)
+                log.warning(
+                    "follow-up %s has missed events that are no longer kept: %s", one.id, error
+                )
                 events, following = [], Cursor()
             if following == at:
                 return count

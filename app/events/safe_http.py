@@ -19,10 +19,12 @@ from urllib.parse import SplitResult, urlsplit
 
 import httpx2
 
+from app.model.numbers import read_int
 from app.settings.settings import Network
 
 TIMEOUT_SECONDS = 15.0  # for everything together
 RESOLVE_SECONDS = 5.0  # seconds for the name
+MAX_RETRY_SECONDS = 999_999_999
 ANSWER_BYTES = 2_048  # read of an answer; what it says is for the delivery log alone
 
 _NAT64 = tuple(map(ipaddress.IPv6Network, ("64:ff9b::/96", "64:ff9b:1::/48")))  # RFC 6052, 8215
@@ -81,7 +83,7 @@ async def safe_post(
                     await _beginning(answer),
                 )
     except TimeoutError:
-        raise OutsideError(f"no answer in {seconds:g} seconds") from None
+        raise OutsideError(f"no response in {seconds:g} seconds") from None
     except (httpx2.HTTPError, httpx2.InvalidURL, OSError, ValueError) as error:
         raise OutsideError(f"{type(error).__name__}: {error}".rstrip(": ")) from None
 
@@ -97,7 +99,7 @@ def check(url: str) -> SplitResult:
     except ValueError:
         raise OutsideError("must be an http(s) URL in plain ASCII", refused=True) from None
     if parts.username is not None or parts.password is not None:
-        raise OutsideError("must carry no user and password", refused=True)
+        raise OutsideError("must not contain a user name or password", refused=True)
     return parts
 
 
@@ -121,8 +123,8 @@ def permitted(address: Address, allowed: Sequence[Network]) -> bool:
 def retry_after(value: str) -> float | None:
     """Seconds of a Retry-After header, a number or a date (RFC 9110, 10.2.3)."""
     value = value.strip()
-    if value.isascii() and value.isdigit():
-        return float(value[:9])
+    if (seconds := read_int(value)) is not None:
+        return float(min(seconds, MAX_RETRY_SECONDS))
     try:
         at = parsedate_to_datetime(value)
         return max(0.0, at.timestamp() - time.time())
@@ -141,13 +143,15 @@ async def _resolve(host: str, port: int, allowed: Sequence[Network]) -> Address:
                 _RESOLVERS, partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
             )
     except TimeoutError:
-        raise OutsideError(f"{host} was not resolved in {RESOLVE_SECONDS:g} seconds") from None
+        raise OutsideError(f"{host} could not be resolved in {RESOLVE_SECONDS:g} seconds") from None
     except OSError as error:
         raise OutsideError(f"{host} cannot be resolved: {error.strerror or error}") from None
     addresses = [ipaddress.ip_address(str(entry[4][0]).partition("%")[0]) for entry in found]
     for address in addresses:
         if not permitted(address, allowed):
-            raise OutsideError(f"{host} leads to {address}, which is not public", refused=True)
+            raise OutsideError(
+                f"{host} resolves to {address}, which is not a public IP address", refused=True
+            )
     return addresses[0]
 
 

@@ -48,9 +48,9 @@ def from_file(path: Path) -> dict[str, tuple[str, EventFilter, bool, str]]:
         except FieldError as error:
             raise SettingsError(f"{place}: webhook {number}: {error.field} {error}") from None
         if not one.secret:
-            raise SettingsError(f"{place}: webhook {number}: secret is needed")
+            raise SettingsError(f"{place}: webhook {number}: secret is required")
         if one.name in found:
-            raise SettingsError(f"{place}: webhook {number}: name {one.name!r} is there twice")
+            raise SettingsError(f"{place}: webhook {number}: name {one.name!r} is used twice")
         found[one.name] = one.url, filters_of(one), one.first, one.secret
     return found
 
@@ -76,4 +76,4 @@ def valid(wanted: WebhookIn) -> None:
         except (binascii.Error, ValueError):
             key = b""
         if not wanted.secret.startswith("whsec_") or not 24 <= len(key) <= 64:
-            raise FieldError("secret", "must be whsec_ and 24 to 64 bytes in base64")
+            raise FieldError("secret", "must be whsec_ followed by 24 to 64 bytes in base64")

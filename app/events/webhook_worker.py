@@ -73,14 +73,14 @@ class WebhookWorker:
             try:
                 newest = await self._news.newest()
             except SQLAlchemyError:
-                log.exception("webhooks wait")
+                log.exception("webhooks are delayed by an error")
             for name, context in list(self._contexts.items()):
                 try:
                     await asyncio.to_thread(context.decider.take)
                 except StorageError as error:
                     trouble = str(error)
                 except Exception:
-                    log.exception("experiments of %s are not decided", name)
+                    log.exception("cannot decide the experiments of %s", name)
                 try:
                     await asyncio.to_thread(self.take, name, context, newest)
                 except StorageError as error:  # what was taken before is sent all the same
@@ -88,9 +88,9 @@ class WebhookWorker:
                 except ErasedError:
                     pass  # the next turn looks addresses up anew
                 except Exception:
-                    log.exception("webhooks of %s take nothing", name)
+                    log.exception("cannot queue events for the webhooks of %s", name)
             if trouble and trouble != away:
-                log.warning("webhooks wait for ClickHouse: %s", trouble)
+                log.warning("webhooks are waiting for ClickHouse: %s", trouble)
             away = trouble
             try:
                 for context in list(self._contexts.values()):
@@ -100,16 +100,14 @@ class WebhookWorker:
                     swept = time.monotonic()
                     await asyncio.to_thread(context.webhooks.sweep, time.time())
             except SQLAlchemyError:
-                log.exception("webhooks wait")
+                log.exception("webhooks are delayed by an error")
             await asyncio.sleep(POLL_SECONDS)
 
     def take(self, name: str, context: WebhookContext, newest: int) -> int:
         """Make deliveries of what is new for a workspace's webhooks; returns how many. Blocking."""
         hooks = context.webhooks.all()
         self.notices[name] = [
-            f"Webhook {hook.url} is switched off: {hook.disabled}"
-            for hook in hooks
-            if hook.disabled
+            f"Webhook {hook.url} is disabled: {hook.disabled}" for hook in hooks if hook.disabled
         ]
         on = [hook for hook in hooks if not hook.disabled and hook.cursor.seq <= newest]
         return sum(self._take(context, hook) for hook in on) + context.follower.take()
@@ -121,7 +119,9 @@ class WebhookWorker:
             try:
                 events, following = self._feed.after(at, context.queries.workspace, BATCH)
             except CursorError as error:
-                log.warning("webhook %s has missed events: %s", hook.id, error)
+                log.warning(
+                    "webhook %s has missed events that are no longer kept: %s", hook.id, error
+                )
                 events, following = [], Cursor()
             if following == at:
                 return count

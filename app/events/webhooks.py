@@ -278,9 +278,9 @@ class Webhooks:
             )
             why = ""
             if status == 410:
-                why = "the receiver answered 410 Gone"
+                why = "the receiver responded with 410 Gone"
             elif now - since >= GIVEN_UP:
-                why = f"it has failed for five days: {error}"
+                why = f"all deliveries have failed for five days: {error}"
             if why:
                 _disable(connection, delivery.webhook, why)
             over = bool(why) or now - delivery.at >= GIVEN_UP

@@ -113,11 +113,12 @@ class Experiments:
                 connection.execute(insert(experiments).values(values))
                 if connection.execute(waiting).scalar_one() > MOST:
                     raise ExperimentError(
-                        f"{MOST} experiments wait to be decided already", "newsletter_id"
+                        f"there are already {MOST} undecided experiments, the maximum",
+                        "newsletter_id",
                     )
         except IntegrityError:
             raise ExperimentError(
-                "the newsletter has an experiment already: remove it first"
+                "the newsletter already has an experiment. Remove it first."
             ) from None
         return Experiment(
             id=str(values["id"]),

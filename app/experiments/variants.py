@@ -40,7 +40,7 @@ class Variants:
             if name in known:
                 break
             if len(known) >= MOST:
-                raise VariantError(f"the newsletter has {MOST} variants already")
+                raise VariantError(f"the newsletter already has {MOST} variants, the maximum")
             values = {
                 "workspace": self._workspace,
                 "newsletter": signed(newsletter),

@@ -92,7 +92,7 @@ class Corrections:
             try:
                 await asyncio.to_thread(self.reclassify_recent)
             except (StorageError, OSError) as error:
-                log.debug("settling waits: %s", error)
+                log.debug("corrections are waiting: %s", error)
                 await asyncio.sleep(RETRY_SECONDS)
 
     def reclassify_recent(self, after: float = SETTLE_AFTER_SECONDS) -> int:
@@ -210,7 +210,7 @@ class Corrections:
         for path in sorted(self.folder.glob("*" + FIX)):
             rows = path.read_bytes()
             if b'"position":' not in rows:
-                log.warning("%s is of version 0.1 and is computed anew", path.name)
+                log.warning("%s is from version 0.1 and is recomputed", path.name)
                 path.unlink()
                 continue
             self.storage.insert("hits", rows, path.stem)

@@ -87,7 +87,7 @@ class Loader:
                 pause = FIRST_RETRY
             except (StorageError, OSError) as error:
                 if str(error) != self.trouble:
-                    log.warning("loading waits for ClickHouse: %s", error)
+                    log.warning("loading is waiting for ClickHouse: %s", error)
                 self.trouble = str(error)
                 await self._wait(pause * random.uniform(0.5, 1))  # noqa: S311
                 pause = min(pause * 2, LAST_RETRY)
@@ -102,7 +102,7 @@ class Loader:
             if self.ready:
                 await asyncio.to_thread(self.load_all)
         except (StorageError, OSError) as error:
-            log.warning("left in the journal for the next start: %s", error)
+            log.warning("not loaded now, left in the journal for the next start: %s", error)
 
     def load_all(self) -> int:
         """Load every sealed segment, oldest first; returns how many lines. Raises StorageError."""
@@ -143,7 +143,11 @@ class Loader:
             content = path.read_bytes()
             found = rows(content, path.stem, self.origin, self.networks, erasures, self._secret)
             if found.unreadable:
-                log.error("segment %s: %d lines are no records", path.stem, found.unreadable)
+                log.error(
+                    "journal segment %s: %d lines are not valid records",
+                    path.stem,
+                    found.unreadable,
+                )
                 path.with_suffix(".bad").write_bytes(journal_masking.masked(content))
             if not self._was_migrated(path.stem, len(found.hits)):
                 for table in TABLES:

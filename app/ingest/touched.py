@@ -71,7 +71,7 @@ def merged_spans(paths: Iterable[Path]) -> list[TouchedSpan]:
         try:
             spans = msgspec.json.decode(path.read_bytes(), type=list[TouchedSpan])
         except msgspec.DecodeError as error:  # cut off by a power loss; reclassify it
-            log.error("%s is not settled: %s", path.name, error)
+            log.error("corrections of %s are waiting: %s", path.name, error)
             continue
         for span in spans:
             known = by_workspace.setdefault(span.workspace, span)

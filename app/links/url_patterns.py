@@ -61,20 +61,20 @@ def _compile(pattern: str) -> _Pattern:
     if not 1 <= len(pattern) <= MAX_PATTERN_CHARS:
         raise ValueError(f"must have 1 to {MAX_PATTERN_CHARS} characters")
     if not pattern.isprintable() or " " in pattern or "#" in pattern:
-        raise ValueError("must be printable, without spaces and fragment")
+        raise ValueError("must be printable, without spaces or a fragment")
     before, mark, query = pattern.partition("?")
     scheme, colon, rest = before.partition("://")
     if not colon:
         scheme, rest = "", before
     elif scheme.lower() not in ("http", "https"):
-        raise ValueError("must begin with http://, https://, a host or a slash")
+        raise ValueError("must start with http://, https://, a host or a slash")
     host, slash, path = rest.partition("/")
     if not (host or (slash and not colon)):
-        raise ValueError("must have a host or begin with a slash")
+        raise ValueError("must have a host or start with a slash")
     segments = path.rstrip("/").split("/")
     below = segments[-1] == "**"
     if any("**" in segment for segment in segments[: -1 if below else None]):
-        raise ValueError("must have ** as its last segment only")
+        raise ValueError("must have ** only as the last segment")
     named = tuple(piece.partition("=")[::2] for piece in query.split("&")) if mark else None
     return _Pattern(
         scheme.lower(),

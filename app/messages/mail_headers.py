@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from app.links.url_patterns import check_patterns
+from app.model.errors import explain
 from app.model.tracking_modes import AXES, MODES
 from app.rewriting import header_fields
 from app.rewriting.header_fields import Field
@@ -44,7 +45,7 @@ class DescriptionError(ValueError):
 def newsletter_of(own: Mapping[str, str]) -> NewsletterIn:
     """From fields by the rest of their names. Raises DescriptionError."""
     if "newsletter" not in own:
-        raise DescriptionError("the message needs this field", "Newsletter")
+        raise DescriptionError("this header field is required", "Newsletter")
     full = own.get("full-urls", "no").strip().lower()
     if full not in ("yes", "no"):
         raise DescriptionError("must be yes or no", "Full-URLs")
@@ -89,7 +90,7 @@ def own_data(head: Sequence[Field], own: Mapping[str, str]) -> OwnData:
         try:
             msgspec.convert({key: value}, Metadata)
         except msgspec.ValidationError as error:
-            raise DescriptionError(str(error).partition(" - at ")[0], f"Meta-{key}") from None
+            raise DescriptionError(explain(error)[0], f"Meta-{key}") from None
     try:
         msgspec.convert(metadata, Metadata)
     except msgspec.ValidationError as error:
@@ -114,14 +115,14 @@ def tracking_of(own: Mapping[str, str]) -> TrackingIn:
         if name in CHOICES:
             if mode not in CHOICES[name]:
                 allowed = ", ".join(CHOICES[name])
-                raise DescriptionError(f"{name!r}: {mode[:40]!r} is none of {allowed}", "Track")
+                raise DescriptionError(f"{name!r}: {mode[:40]!r} must be one of {allowed}", "Track")
             chosen[name] = mode
             continue
         if name not in TRACKS or (equals and name not in AXES):
-            raise DescriptionError(f"{word[:40]!r} is none of {', '.join(TRACKS)}", "Track")
+            raise DescriptionError(f"{word[:40]!r} must be one of {', '.join(TRACKS)}", "Track")
         if equals and mode not in MODES:
             raise DescriptionError(
-                f"{name!r}: {mode[:40]!r} is none of {', '.join(MODES)}", "Track"
+                f"{name!r}: {mode[:40]!r} must be one of {', '.join(MODES)}", "Track"
             )
         found[name] = mode
     if "off" in found:

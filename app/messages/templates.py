@@ -26,14 +26,13 @@ from app.messages.spool import (
     Spool,
 )
 from app.model import records
-from app.model.errors import NotFoundError
+from app.model.errors import NotFoundError, explain
 from app.model.ids import newsletter_key
 from app.model.tracking_modes import Modes
 from app.rewriting.html import CompiledBody
 from app.rewriting.html_scanner import RewriteError
 from app.rewriting.merge_fields import MissingValueError
 from app.schemas.messages import LineError, MessageOut, OwnData, RecipientIn, TemplateIn, TokenOut
-from app.schemas.problem import explain
 from app.storage.journal import JournalError
 
 CACHED = 64  # compiled templates in memory
@@ -269,7 +268,9 @@ class TemplateStore:
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             return LineError(number, 422, *explain(error))
         if wanted.values and give == "token":
-            return LineError(number, 422, "values cannot be filled with return=token", "values")
+            return LineError(
+                number, 422, "merge field values cannot be combined with return=token", "values"
+            )
         newsletter = next(iter(templates.values())).newsletter
         try:
             if wanted.variant is not None:
@@ -281,7 +282,7 @@ class TemplateStore:
         if choice.holdout:  # it makes no message
             template = next(iter(templates.values()))
         if template is None:
-            what = f"variant {choice.name!r}" if choice.name else "messages without a variant"
+            what = f"variant {choice.name!r}" if choice.name else "messages that have no variant"
             return LineError(number, 422, f"there is no template for {what}", "variant")
         draft = self._outgoing.draft(
             newsletter, wanted.recipient, template.modes, choice=choice, data=OwnData.of(wanted)

@@ -15,3 +15,18 @@ class NotFoundError(LookupError):
     def __init__(self, field: str, message: str) -> None:
         super().__init__(message)
         self.field = field
+
+
+def explain(error: Exception) -> tuple[str, str]:
+    """Returns the message and the field of a msgspec.ValidationError.
+
+    Its text ends in "- at `$.newsletter.id`", for a wrong key in "- at `key` in `$.utm`".
+    """
+    message, _, path = str(error).partition(" - at `")
+    return message, path.rstrip("`").rpartition("$")[2].lstrip(".")
+
+
+def field_error(error: Exception, field: str = "") -> FieldError:
+    """Returns a msgspec.ValidationError as a FieldError; `field` is used instead of its own."""
+    message, own = explain(error)
+    return FieldError(field or own, message)

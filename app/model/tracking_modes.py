@@ -116,7 +116,7 @@ def reduce_to_mode(hit: Hit, secret: str) -> Hit:
 
 def _keyed(secret: str, purpose: bytes, name: bytes, size: int) -> bytes:
     if not secret:
-        raise ValueError("secret: a pseudonym needs a key")
+        raise ValueError("secret: a key is required for pseudonyms")
     return blake2b(name, digest_size=size, key=secret.encode()[:64], person=purpose).digest()
 
 

@@ -133,10 +133,12 @@ def unpack(source: Path, folder: Path) -> Manifest:
         with tarfile.open(source, mode="r|") as tar:
             first = tar.next()
             if first is None or first.name != MANIFEST:
-                raise BackupError(f"{source} is no backup of Mailwake: it has no {MANIFEST}")
+                raise BackupError(f"{source} is not a Mailwake backup: it contains no {MANIFEST}")
             manifest = msgspec.json.decode(_content(tar, first).read(), type=Manifest)
             if manifest.format != 1:
-                raise BackupError(f"{source}: format {manifest.format} needs a newer Mailwake")
+                raise BackupError(
+                    f"{source}: format {manifest.format} needs a newer version of Mailwake"
+                )
             left = dict(manifest.files)
             for member in tar:
                 if member is first:
@@ -144,20 +146,20 @@ def unpack(source: Path, folder: Path) -> Manifest:
                 expected = left.pop(member.name, None)
                 path = PurePosixPath(member.name)
                 if expected is None or path.is_absolute() or ".." in path.parts:
-                    raise BackupError(f"{source}: {member.name} is not in its manifest")
+                    raise BackupError(f"{source}: {member.name} is not in the manifest")
                 if _take_out(_content(tar, member), folder / path) != expected:
                     raise BackupError(f"{source}: {member.name} is damaged")
     except (tarfile.TarError, EOFError, msgspec.DecodeError) as error:
-        raise BackupError(f"{source} is damaged or no backup of Mailwake: {error}") from None
+        raise BackupError(f"{source} is damaged or not a Mailwake backup: {error}") from None
     if left:
-        raise BackupError(f"{source} is cut off: {next(iter(left))} is missing")
+        raise BackupError(f"{source} is incomplete: {next(iter(left))} is missing")
     return manifest
 
 
 def _content(tar: tarfile.TarFile, member: tarfile.TarInfo) -> io.BufferedReader:
     content = tar.extractfile(member) if member.isreg() else None
     if content is None:
-        raise BackupError(f"{member.name} is no file")
+        raise BackupError(f"{member.name} is not a file")
     return content  # type: ignore[return-value]
 
 
@@ -174,18 +176,21 @@ def _take_out(content: io.BufferedReader, target: Path) -> str:
 def _check_empty(data: Path) -> None:
     there = sorted(path.name for path in data.iterdir()) if data.is_dir() else []
     if left := [name for name in there if name not in (STAGING, "lost+found")]:
-        raise BackupError(f"{data} is not empty ({left[0]}): restore into a new folder")
+        raise BackupError(
+            f"{data} is not empty (it contains {left[0]}). Restore into a new folder."
+        )
 
 
 def _check_fits(manifest: Manifest, settings: Settings) -> None:
     if unknown := set(manifest.migrations) - {path.stem for path in files()}:
         raise BackupError(
-            f"the backup was made by a newer Mailwake ({manifest.mailwake}: {max(unknown)})"
+            f"the backup was created by a newer version of Mailwake ({manifest.mailwake}:"
+            f" {max(unknown)})"
         )
     here = "chdb" if settings.clickhouse_dsn == "chdb" else "server"
     if manifest.clickhouse != here:
-        wanted = "`chdb`" if manifest.clickhouse == "chdb" else "the ClickHouse server's address"
-        raise BackupError(f"the backup needs MAILWAKE_CLICKHOUSE_DSN to be {wanted}")
+        wanted = "`chdb`" if manifest.clickhouse == "chdb" else "the URL of the ClickHouse server"
+        raise BackupError(f"set MAILWAKE_CLICKHOUSE_DSN to {wanted} for this backup")
 
 
 def _attach(manifest: Manifest, settings: Settings) -> None:

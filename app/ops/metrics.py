@@ -47,13 +47,13 @@ class Metrics(Collector):
         self._registry = CollectorRegistry()
         self._delay = Histogram(
             "mailwake_loop_delay_seconds",
-            "How late the event loop wakes up.",
+            "Delay of the event loop in seconds.",
             buckets=DELAYS,
             registry=self._registry,
         )
         inserts = Histogram(
             "mailwake_load_seconds",
-            "Time to take one segment of the journal to ClickHouse.",
+            "Time to load one journal segment into ClickHouse.",
             buckets=INSERTS,
             registry=self._registry,
         )
@@ -79,33 +79,51 @@ class Metrics(Collector):
     def collect(self) -> Iterator[Metric]:
         """The figures as they stand."""
         yield _by("mailwake_hits", "Hits recorded, by kind.", "kind", self._hits)
-        yield _by("mailwake_dropped", "Hits answered but not counted.", "reason", self._dropped)
-        yield _by("mailwake_smtp", "Mails that came by SMTP, by outcome.", "outcome", self._mails)
+        yield _by(
+            "mailwake_dropped", "Hits that were answered but not counted.", "reason", self._dropped
+        )
+        yield _by("mailwake_smtp", "Mails received by SMTP, by outcome.", "outcome", self._mails)
         lag = self._journal.lag()
         for name, text, value in (
-            ("journal_segments", "Segments that wait for ClickHouse.", lag.segments),
-            ("journal_bytes", "Their size.", lag.bytes),
-            ("journal_events", "Their lines: hits, messages, links, newsletters.", lag.lines),
-            ("journal_seconds", "Age of the oldest segment that waits.", lag.seconds),
-            ("journal_trouble", "1 while the disk takes no lines.", bool(self._journal.trouble)),
-            ("load_trouble", "1 while ClickHouse takes no segments.", bool(self._loader.trouble)),
-            ("viewers", "Live pages that are open.", self._viewers()),
+            ("journal_segments", "Journal segments waiting for ClickHouse.", lag.segments),
+            ("journal_bytes", "Size of the journal segments waiting for ClickHouse.", lag.bytes),
+            (
+                "journal_events",
+                "Records in the journal segments waiting for ClickHouse.",
+                lag.lines,
+            ),
+            (
+                "journal_seconds",
+                "Age of the oldest journal segment waiting for ClickHouse.",
+                lag.seconds,
+            ),
+            (
+                "journal_trouble",
+                "1 while the journal cannot be written to disk.",
+                bool(self._journal.trouble),
+            ),
+            (
+                "load_trouble",
+                "1 while ClickHouse accepts no journal segments.",
+                bool(self._loader.trouble),
+            ),
+            ("viewers", "Open live dashboard pages.", self._viewers()),
         ):
             yield GaugeMetricFamily(f"mailwake_{name}", text, float(value))
         hooks = self._webhooks()
         for state, text in (
-            ("waiting", "Deliveries that are to be sent or tried again."),
-            ("dead", "Deliveries that were given up and can be replayed."),
-            ("off", "Webhooks that are switched off."),
+            ("waiting", "Webhook deliveries to be sent or retried."),
+            ("dead", "Webhook deliveries that failed for good and can be replayed."),
+            ("off", "Disabled webhooks."),
         ):
             yield GaugeMetricFamily(f"mailwake_webhooks_{state}", text, hooks.get(state, 0))
-        loaded = "Lines that ClickHouse has acknowledged."
+        loaded = "Records acknowledged by ClickHouse."
         yield CounterMetricFamily("mailwake_loaded", loaded, self._loader.loaded)
-        corrected = "Verdicts that changed after their hits were loaded."
+        corrected = "Verdicts changed after their hits were loaded."
         yield CounterMetricFamily("mailwake_corrected", corrected, self._corrected())
-        unproven = "Whole messages that failed the check after rewriting and stayed as they were."
+        unproven = "Whole messages left unchanged because the check after rewriting failed."
         yield CounterMetricFamily("mailwake_unproven", unproven, self._unproven())
-        unreadable = "Lines that were no record."
+        unreadable = "Journal lines that were not valid records."
         yield CounterMetricFamily("mailwake_unreadable", unreadable, self._loader.unreadable)
 
 

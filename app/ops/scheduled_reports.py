@@ -87,9 +87,9 @@ class Reports:
                 try:
                     await self.due(datetime.now(UTC))
                 except (StorageError, OSError) as error:
-                    log.warning("reports wait: %s", error)
+                    log.warning("scheduled reports are waiting: %s", error)
                 except Exception:
-                    log.exception("a report could not be made")
+                    log.exception("a scheduled report could not be created")
                 await asyncio.sleep(POLL_SECONDS)
 
     async def due(self, now: datetime) -> int:
@@ -107,7 +107,7 @@ class Reports:
             try:
                 count += await self._mail(newsletter_id, at)
             except NotFoundError as error:
-                log.warning("no report: %s", error)
+                log.warning("scheduled report skipped: %s", error)
             except SendError as error:
                 log.warning("report of %s: %s", newsletter_id, error)
                 if not error.lasting:
@@ -138,7 +138,7 @@ class Reports:
         except FileNotFoundError:
             mailed = _Mailed(now)  # the first report comes at the next boundary
         except msgspec.DecodeError as error:
-            log.warning("%s is unreadable, reports start anew: %s", self._path, error)
+            log.warning("%s cannot be read, the report schedule starts over: %s", self._path, error)
             mailed = _Mailed(now)
         write_private(self._path, msgspec.json.encode(mailed))
         return mailed

@@ -80,7 +80,7 @@ class ErasureWorker:
                 else:
                     ended, pause = newest, REQUEST_POLL_SECONDS
             except (StorageError, OSError, SQLAlchemyError) as error:
-                log.warning("erasing waits: %s", error)
+                log.warning("erasure is waiting: %s", error)
                 pause = RETRY_SECONDS
 
     def finish(self) -> None:
@@ -115,7 +115,7 @@ class ErasureWorker:
             there &= _unloaded(folder)
             if there:
                 if time.monotonic() > end:
-                    raise StorageError(f"{len(there)} segments of the journal are not loaded yet")
+                    raise StorageError(f"{len(there)} journal segments are not loaded yet")
                 time.sleep(0.05)
 
     def _rewrite(self, waiting: Sequence[Erasure]) -> None:

@@ -148,5 +148,5 @@ def compact(engine: Engine, whole: bool) -> None:
             connection.execute(text("VACUUM"))
         while connection.execute(text("PRAGMA wal_checkpoint(TRUNCATE)")).scalar():
             if time.monotonic() > end:
-                raise StateError("state.db is read all the time: its log still holds old pages")
+                raise StateError("state.db is in use, so its log still contains old pages")
             time.sleep(0.1)

@@ -204,7 +204,7 @@ class CompiledBody:
             token = pixel if splice.pixel else link
             put_in = splice.inserted(token)
             if not mail.startswith(put_in, reached):
-                raise RewriteError(f"byte {reached}: not what was put in")
+                raise RewriteError(f"byte {reached}: differs from what was inserted")
             kept += mail[position:reached], splice.removed
             position, original = reached + len(put_in), splice.end
         return b"".join((*kept, mail[position:]))

@@ -179,7 +179,7 @@ class Scanned(Struct, frozen=True):
             if b"".join((*back, encode(source[position:]))) != self.data:
                 raise UnicodeError
         except UnicodeError:
-            note = f"{codec} would not come back byte for byte: left alone"
+            note = f"{codec} cannot be encoded back byte for byte: left unchanged"
             return CompiledBody((self.data,), (), (*self.notes, note))
         moved = tuple(_moved(source, links, codec))
         return CompiledBody(
@@ -251,18 +251,19 @@ def scan_html(html: bytes, options: Options, base_url: str, charset: str | None 
     if source is None:
         return body
     if source.find(b"4email", 0, _AMP_BYTES) >= 0 and _AMP.search(source, 0, _AMP_BYTES):
-        return replace(body, notes=(*body.notes, "the document is AMP for email: left alone"))
+        return replace(body, notes=(*body.notes, "the document is AMP for email: left unchanged"))
     tokens = list(html_scanner.read(source))
     unclosed = tokens[-1] if tokens and isinstance(tokens[-1], Unclosed) else None
     tags = [token for token in tokens if isinstance(token, Tag)]
     notes = []
     if unclosed:
         notes.append(
-            f"byte {unclosed.start}: {unclosed.what} never closes, clients show nothing after it"
+            f"byte {unclosed.start}: {unclosed.what} is never closed: mail clients show nothing"
+            " after it"
         )
     done = _has_our_mark(source, (base_url, *options.own_origins))
     if done:
-        notes.append("the mail has addresses of Mailwake's already: left alone")
+        notes.append("the mail already contains Mailwake URLs: left unchanged")
     base = link.base_address(source, tags, body.reading)
     policy = Policy(options, _own(options, base_url), base, body.reading, done)
     places = list(link.find(source, tags, policy, body.reading))
@@ -313,18 +314,18 @@ def _read(data: bytes, known: Charset, declared: str | None, html: bool) -> Scan
     """The body with nothing found in it yet."""
     notes: tuple[str, ...] = ()
     if declared and not charsets.lookup(declared):
-        notes = (f"charset {declared[:40]!r} is not known: read as {known.name}",)
+        notes = (f"charset {declared[:40]!r} is unknown: read as {known.name}",)
     source: bytes | None = data
     reset = b""
     if known.form == "iso2022":
         source, reset = iso2022.mask(data)
     elif known.form == "unread":
-        source, notes = None, (*notes, f"charset {known.name} is not read: left alone")
+        source, notes = None, (*notes, f"charset {known.name} is not supported: left unchanged")
     elif known.form == "utf-16":
         try:
             source = data.decode(known.name).encode("utf-8")
         except UnicodeError:
-            source, notes = None, (*notes, f"the mail is not valid {known.name}: left alone")
+            source, notes = None, (*notes, f"the mail is not valid {known.name}: left unchanged")
     return Scanned(data, source, known, html, notes, reset=reset)
 
 

@@ -381,7 +381,7 @@ def read(html: bytes) -> Iterator[Tag | Unclosed]:
                 yield Unclosed(what, start)
                 return
             position = end
-    raise RewriteError(f"more than {MAX_STEPS:,} links, comments for Outlook and the like")
+    raise RewriteError(f"more than {MAX_STEPS:,} links, Outlook comments and similar elements")
 
 
 def _comment_end(html: bytes, start: int) -> tuple[int, int]:

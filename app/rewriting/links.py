@@ -21,15 +21,15 @@ TAG_CHARS, MAX_TAGS = 100, 20
 
 # Why a link stays as it is: stable codes of the API.
 REASONS: Mapping[str, str] = {
-    "empty": "the address is empty",
-    "placeholder": "the address holds a template placeholder that is not filled in yet",
+    "empty": "the URL is empty",
+    "placeholder": "the URL contains a template placeholder that is not filled in yet",
     "fragment": "it leads to a place in the same message",
-    "other_scheme": "it is no http or https address",
-    "relative": "the address is relative and the message has no <base> to complete it",
+    "other_scheme": "it is not an http or https URL",
+    "relative": "the URL is relative and the message has no <base> to complete it",
     "no_scheme": "the URL begins with // and the message has no <base> that says http or https",
-    "too_long": "the address is too long for mail clients once it is wrapped",
+    "too_long": "the URL is too long for mail clients once it is wrapped",
     "wrapped": "a bracket that opens before it closes in another line: where it ends is unclear",
-    "bad_url": "the address has no valid host or port",
+    "bad_url": "the URL has no valid host or port",
     "own_url": "it leads to Mailwake already",
     "rewritten": "the message has been through Mailwake before",
     "tracking_off": "clicks are switched off for this message",

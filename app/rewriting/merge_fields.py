@@ -83,7 +83,9 @@ class MissingValueError(ValueError):
     """A mail has a field for which there is no value; `name` is the field's."""
 
     def __init__(self, name: str) -> None:
-        super().__init__(f"no value for the merge field {name!r}: give one, or null to leave it")
+        super().__init__(
+            f"no value for the merge field {name!r}: add one, or null to leave the field as it is"
+        )
         self.name = name
 
 

@@ -102,7 +102,7 @@ class _Structure:
         """One that is the `first` or another of a multipart of the subtype `within`."""
         if self._parts == MAX_PARTS:
             if not self._full:
-                self._left("unreadable", start, f"a part after {MAX_PARTS:,} others")
+                self._left("unreadable", start, f"a part after the first {MAX_PARTS:,}")
             self._full = True
             return
         self._parts += 1
@@ -111,11 +111,11 @@ class _Structure:
         try:
             head, begin = header_fields.fields(self._message, start, end)
         except HeaderError as error:
-            self.notes.append(Note("unreadable", f"{error}: left alone"))
+            self.notes.append(Note("unreadable", f"{error}: left unchanged"))
             return
         if _INDENTED.match(self._message, start, begin):
             # Some readers take the first line for a field in spite of that.
-            self._left("unreadable", begin, "what follows a header whose first field is indented")
+            self._left("unreadable", begin, "a part whose first header field is indented")
             return
         about = _about(head)
         kind = about.get_content_type()
@@ -147,7 +147,7 @@ class _Structure:
                 return
 
     def _left(self, why: Why, start: int, what: str) -> None:
-        self.notes.append(Note(why, f"byte {start}: {what} was left alone"))
+        self.notes.append(Note(why, f"byte {start}: {what} was left unchanged"))
 
     def _leaf(
         self, start: int, end: int, head: Sequence[Field], about: Message, marks: tuple[bytes, ...]
@@ -249,11 +249,11 @@ def rewrite(
         try:
             body = transfer_encodings.body(leaf.encoding, raw, leaf.ending)
         except TransferError as error:
-            text = f"byte {leaf.start}: {leaf.kind} was left alone: {error}"
+            text = f"byte {leaf.start}: {leaf.kind} was left unchanged: {error}"
             notes.append(Note("unreadable", text))
             continue
         if _PGP in body.decoded.replace(b"\0", b""):  # UTF-16 too
-            text = f"byte {leaf.start}: {leaf.kind} was left alone: it holds a PGP block"
+            text = f"byte {leaf.start}: {leaf.kind} was left unchanged: it contains a PGP block"
             notes.append(Note("sealed", text))
             continue
         bodies.append((leaf, raw, body))
@@ -265,7 +265,9 @@ def rewrite(
     edits = [edit for change in changes for edit in change.raw_edits()]
     result = transfer_encodings.applied(message, edits)
     if flaw := proof.flaw(message, result, changes):
-        notes.append(Note("unproven", f"the rewritten message {flaw}: it was left alone"))
+        notes.append(
+            Note("unproven", f"the rewritten message {flaw}: the message was left unchanged")
+        )
         return Rewritten(message, (), notes, frozenset(change.start for change in changes))
     return Rewritten(result, edits, notes, frozenset())
 

@@ -38,7 +38,7 @@ def of_size(before: int, after: int, pixel_top: bool) -> list[str]:
     if after <= CLIPPED_BYTES:
         return []
     grown = f" ({before:,} without tracking)" if after != before else ""
-    remedy = "" if pixel_top else '; tracking.pixel "top" puts the pixel where it is shown'
+    remedy = "" if pixel_top else '; tracking.pixel "top" moves the pixel above the cut'
     return [f"the HTML has {after:,} bytes{grown}: Gmail clips mail of more than 102 KB{remedy}"]
 
 
@@ -63,7 +63,9 @@ def of_placeholders(
         if found:
             at = source.find(found.text.encode(), link.offset, link.offset + 8 * len(link.url))
             byte = at if at >= 0 else link.offset
-            fate = "values make it a tracked link" if link.personal else "the link is not tracked"
+            fate = (
+                "values turn it into a tracked link" if link.personal else "the link is not tracked"
+            )
             yield f"suspected placeholder {_quoted(found.text)} at byte {byte}: {fate}"
     if len(unfilled) > MAX_NOTES:
         yield f"{len(unfilled) - MAX_NOTES} more suspected placeholders"
@@ -95,7 +97,7 @@ def _labels(links: Iterable[Link]) -> Iterable[str]:
         if len(urls) > 1:
             yield (
                 f"{_places(list(urls.values()))}: the label {_quoted(label)} has {len(urls)}"
-                " targets; data-track-name tells them apart"
+                " targets; use data-track-name to tell them apart"
             )
 
 

@@ -151,8 +151,10 @@ def _own(pattern: str) -> str:
     start, dots, end = pattern.partition("...")
     literals = (start, end) if dots else (pattern,)
     if len(pattern) > MAX_PATTERN_CHARS or not pattern.isprintable() or " " in pattern:
-        raise ValueError(f"{pattern[:50]!r}: up to {MAX_PATTERN_CHARS} characters without spaces")
+        raise ValueError(
+            f"{pattern[:50]!r}: must have at most {MAX_PATTERN_CHARS} characters, no spaces"
+        )
     if any(len(text) < 2 and (text.isalnum() or not text) for text in literals):
-        raise ValueError(f"{pattern!r}: write START...END or a word, no single letter or digit")
+        raise ValueError(f"{pattern!r}: must be START...END or a word of two or more characters")
     between = rf"\S{{1,{MAX_CONTENT_CHARS}}}?"
     return re.escape(start) + between + re.escape(end) if dots else re.escape(pattern)

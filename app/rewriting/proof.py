@@ -12,7 +12,7 @@ from app.rewriting.smtp_lines import LINE_LIMIT
 from app.rewriting.transfer_encodings import IDENTITY, Edit, Patch, TransferError
 
 _LINE_END_OR_NUL = re.compile(rb"[\r\n\0]")
-_OTHER = "has another content"
+_OTHER = "has different content"
 
 
 class Change(NamedTuple):
@@ -104,7 +104,7 @@ def _content_flaw(message: bytes, change: Change, patch: Patch) -> str:
     position = patch.first
     for edit in patch.edits:
         if not position <= edit.start <= edit.end <= patch.last:
-            return "has an edit out of place"
+            return "has an edit in the wrong place"
         position = edit.end
     raw = message[patch.start : patch.end]
     content = transfer_encodings.applied(old, patch.edits, patch.first)
@@ -112,7 +112,7 @@ def _content_flaw(message: bytes, change: Change, patch: Patch) -> str:
         return "" if transfer_encodings.is_base64(patch.new, content, change.ending) else _OTHER
     try:
         if _decoded(change.before, raw, change.ending) != old:
-            return "has an edit elsewhere"
+            return "has an unexpected edit"
         lines = change.encoding == "quoted-printable" and patch.end < change.end
         if lines and not (raw.endswith(b"\n") and patch.new.endswith(b"\n")):
             return "joins two lines"

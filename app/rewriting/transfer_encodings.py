@@ -75,7 +75,7 @@ def body(encoding: str, raw: bytes, ending: bytes) -> Body:
         return _QuotedPrintable(raw, ending)
     if encoding == "base64":
         return _Base64(raw, ending)
-    raise TransferError(f"transfer encoding {encoding[:40]!r} is not known")
+    raise TransferError(f"unknown transfer encoding {encoding[:40]!r}")
 
 
 def applied(data: bytes, edits: Iterable[Edit], offset: int = 0) -> bytes:
@@ -114,7 +114,7 @@ class _QuotedPrintable:
         self._decode: Callable[[bytes], bytes] = binascii.a2b_qp
         if _STRANGE.search(raw):
             if len(raw) > MAX_STRANGE_BYTES:
-                raise TransferError("it has equals signs that are no escapes")
+                raise TransferError("it has equals signs that are not escapes")
             self._decode = _strange
         self.decoded = self._decode(raw)
 
@@ -280,17 +280,19 @@ def _chunks(raw: bytes) -> Iterator[tuple[int, int, bytes]]:
         match = _CHUNK.match(raw, position)
         assert match  # noqa: S101  (it may be empty)
         if match.end() == position:
-            raise TransferError(f"its base64 breaks off at byte {position} of it")
+            raise TransferError(f"its base64 is truncated at byte {position}")
         text = match[0].translate(None, _BLANKS + b"=")
         if len(text) % 4 == 1:
-            raise TransferError(f"its base64 has {len(text)} characters at byte {position} of it")
+            raise TransferError(
+                f"its base64 has {len(text)} characters at byte {position}, not a multiple of four"
+            )
         number += 1
         if text:
             # The padding of the last chunk may be missing: every reader decodes that.
             content = binascii.a2b_base64(text + b"=" * (-len(text) % 4))
             yield position, match.end(), content
         if number > MAX_CHUNKS:
-            raise TransferError(f"its base64 comes in more than {MAX_CHUNKS:,} chunks")
+            raise TransferError(f"its base64 has more than {MAX_CHUNKS:,} chunks")
         position = match.end()
 
 

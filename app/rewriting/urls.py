@@ -188,7 +188,7 @@ def address(url: str) -> Address:
     """Takes an absolute http(s) address apart as the URL standard does. Raises ValueError."""
     start = _HTTP.match(url)
     if start is None:
-        raise ValueError("no http or https address")
+        raise ValueError("not an http or https URL")
     rest = url[start.end() :]
     end = _AUTHORITY_END.search(rest)
     cut = end.start() if end else len(rest)
@@ -225,7 +225,7 @@ def _host(host: str) -> str:
     """
     if host[:1] == "[" and host[-1:] == "]":
         if "%" in host:
-            raise ValueError("no valid host: a zone's name means something on one computer only")
+            raise ValueError("no valid host: a zone name is only valid on one computer")
         try:
             IPv6Address(host[1:-1])
         except ValueError:

@@ -8,9 +8,9 @@ from app.schemas.experiments import Outcome
 
 
 class EventLink(Struct, frozen=True):
-    """The link that was clicked, as it was in that very mail; `id` is that of its statistics.
+    """The link that was clicked, as it was in that mail. `id` is the same as in statistics.
 
-    Secrets in the URL are masked. `position` counts the links of the mail from 0.
+    Secrets in the URL are masked. `position` is the index of the link in the mail, from 0.
     """
 
     id: str
@@ -22,11 +22,12 @@ class EventLink(Struct, frozen=True):
 
 
 class EventOut(Struct, frozen=True, omit_defaults=True):
-    """One event. `recipient` is null where its address is not known any more; `metadata` and
-    `rfc_message_id` are what the mailer has given with the message, known as long as the address.
+    """One event. `recipient` is null if the email address is no longer stored.
 
-    `previous_verdict` stands in event.reclassified only; `experiment` in experiment.decided, which
-    is of no message and has no verdict. `cursor` goes on after this event.
+    `metadata` and `rfc_message_id` are what the mailer passed with the message, stored as long as
+    the email address. `previous_verdict` is set for event.reclassified only; `experiment` for
+    experiment.decided only, which has no message and no verdict. Pass `cursor` as `after` to
+    continue after this event.
     """
 
     id: str
@@ -47,9 +48,9 @@ class EventOut(Struct, frozen=True, omit_defaults=True):
 
 
 class Due(Struct, frozen=True):
-    """What is posted. `occurred_at` is the click, or the moment at which the time was over.
+    """A follow-up event. `occurred_at` is the time of the click, or the end of the waiting time.
 
-    Do not mail the recipient when `suppressed` is true.
+    Do not mail the recipient if `suppressed` is true.
     """
 
     id: str

@@ -27,20 +27,21 @@ class ExperimentError(Exception):
 
 
 class Share(Struct, frozen=True, forbid_unknown_fields=True):
-    """A variant and its weight: its recipients are this share of the sum of all weights."""
+    """A variant and its weight: its share of recipients is its weight divided by all weights."""
 
     variant: VariantName
     weight: Annotated[int, Meta(ge=1, le=1000)] = 1
 
 
 class Plan(Struct, frozen=True, forbid_unknown_fields=True):
-    """How recipients are split, and how the winner is found.
+    """How recipients are split and how the winner is determined.
 
-    `holdout` is the share of recipients who get no variant before the decision. The winner has the
-    highest share of recipients with a `figure`: clicks, opens, or clicks on the `link` with this
-    id, name, label or URL. With `guard` none wins that makes significantly more recipients
-    unsubscribe. Decided at `decide_at`, or once `decide_after_messages` were sent and the last of
-    them is `wait_hours` old, whichever is first. With `apply_winner` all get the winner then.
+    `holdout` is the share of recipients that get no variant before the decision. The winner is the
+    variant with the highest rate of `figure`: clicks, opens, or clicks on the `link` with this ID,
+    name, label or URL. With `guard`, a variant with significantly more unsubscribes cannot win.
+    The decision falls at `decide_at`, or once `decide_after_messages` have been sent and the last
+    of them is `wait_hours` old, whichever is first. With `apply_winner`, all later recipients get
+    the winner.
     """
 
     variants: Annotated[tuple[Share, ...], Meta(min_length=2, max_length=20)]
@@ -58,19 +59,19 @@ class Plan(Struct, frozen=True, forbid_unknown_fields=True):
         """Raises ExperimentError; `now` is in seconds since 1970 UTC."""
         names = [share.variant for share in self.variants]
         if len(set(names)) < len(names):
-            raise ExperimentError("each variant must stand there once", "variants")
+            raise ExperimentError("each variant must be listed once", "variants")
         if (self.figure == "link") != bool(self.link):
-            raise ExperimentError("is needed for figure: link, and for no other", "link")
+            raise ExperimentError("is required with figure: link and not allowed otherwise", "link")
         if self.decide_at is None and self.decide_after_messages is None:
-            raise ExperimentError("or decide_after_messages is needed", "decide_at")
+            raise ExperimentError("or decide_after_messages is required", "decide_at")
         if self.decide_at is not None and not now < self.decide_at.timestamp() < now + 366 * 86_400:
             raise ExperimentError("must lie within the next 366 days", "decide_at")
 
 
 class VariantFigures(Struct, frozen=True):
-    """A variant's figures: `hits` of `of` recipients, `rate` with its interval `low` to `high`.
+    """Statistics of a variant: `hits` of `of` recipients, `rate` and its interval `low` to `high`.
 
-    `of` are those of the `recipients` whose hits show one by one (docs/privacy.md).
+    `of` counts the `recipients` that are tracked individually (docs/privacy.md).
     """
 
     variant: str
@@ -85,9 +86,9 @@ class VariantFigures(Struct, frozen=True):
 
 
 class Comparison(Struct, frozen=True):
-    """Two variants: the rate of `variant` less that of `against`, with its interval.
+    """Two variants compared: the rate of `variant` minus that of `against`, and its interval.
 
-    `p_value` is of these two alone, `adjusted` takes into account how many pairs there are.
+    `p_value` is for this pair alone; `adjusted` is corrected for the number of pairs.
     """
 
     variant: str
@@ -100,7 +101,7 @@ class Comparison(Struct, frozen=True):
 
 
 class Outcome(Struct, frozen=True):
-    """What was decided, and from which figures; they do not change any more."""
+    """The decision and the statistics that it is based on, which no longer change."""
 
     id: str
     result: Result
@@ -113,13 +114,13 @@ class Outcome(Struct, frozen=True):
 
 
 class AssignmentsIn(Struct, frozen=True, forbid_unknown_fields=True):
-    """Recipients to be split."""
+    """Recipients to assign to variants."""
 
     recipients: Annotated[list[Recipient], Meta(max_length=10_000)]
 
 
 class AssignmentOut(Struct, frozen=True):
-    """What a recipient gets; send nothing yet where `holdout` is true."""
+    """The variant of a recipient. Do not send anything yet if `holdout` is true."""
 
     recipient: str
     variant: str | None
@@ -127,7 +128,7 @@ class AssignmentOut(Struct, frozen=True):
 
 
 class AssignmentList(Struct, frozen=True):
-    """In the order in which the recipients were given."""
+    """Assignments in the order of the recipients in the request."""
 
     assignments: list[AssignmentOut]
 
@@ -136,10 +137,10 @@ ExperimentState = Literal["running", "full", "decided"]
 
 
 class ExperimentOut(Struct, frozen=True):
-    """A newsletter's experiment; figures are of messages sent since `started_at`.
+    """A newsletter's experiment. Statistics cover messages sent since `started_at`.
 
-    `state` is running, full (the sample has its size, hits still come) or decided. The figures of a
-    decided one are those that decided. `outcome` is null before.
+    `state` is running, full (the sample is complete, waiting for more hits) or decided. Once it is
+    decided, the statistics are those of the decision. `outcome` is null before.
     """
 
     id: str

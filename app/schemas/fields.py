@@ -13,7 +13,7 @@ Id = Annotated[
         min_length=1,
         max_length=200,
         pattern=r"^(?!\.\.?$)[^\x00-\x1f\x7f]+$(?!\n)",
-        description="The mailer's own name: 1 to 200 characters, no control characters.",
+        description="ID chosen by the mailer: 1 to 200 characters, no control characters.",
     ),
 ]
 
@@ -43,7 +43,7 @@ Metadata = Annotated[
     dict[MetadataKey, MetadataValue],
     Meta(
         max_length=MOST_METADATA,
-        description="The mailer's own data of the message: it comes with events.",
+        description="The mailer's own data about the message. It is included in events.",
     ),
 ]
 
@@ -53,7 +53,7 @@ RfcMessageId = Annotated[
     Meta(
         max_length=998,
         pattern=r"^(<[^\x00-\x20\x7f<>]+>|[^\x00-\x20\x7f<>]+)$(?!\n)",
-        description="The mail's Message-ID (RFC 5322, section 3.6.4), with or without < and >.",
+        description="Message-ID of the mail (RFC 5322, section 3.6.4), with or without < and >.",
     ),
 ]
 
@@ -62,7 +62,7 @@ Families = Annotated[
     tuple[Annotated[str, Meta(min_length=1, max_length=500, pattern=r"^[!-~]+$(?!\n)")], ...],
     Meta(
         max_length=50,
-        description="Patterns such as /parcel/* for links that differ by recipient: one link each.",
+        description="Patterns such as /parcel/*: links that match the same one count as one link.",
     ),
 ]
 
@@ -76,7 +76,7 @@ Recipient = Annotated[
         min_length=1,
         max_length=512,
         pattern=r"^[^\x00-\x1f\x7f]*[^\x00-\x20\x7f][^\x00-\x1f\x7f]*$(?!\n)",
-        description="Whom it goes to: an address or the mailer's own id of the person.",
+        description="The recipient's email address, or the mailer's own ID of the person.",
     ),
 ]
 
@@ -92,7 +92,7 @@ FieldValue = Annotated[
     Meta(
         max_length=merge_fields.MAX_VALUE_CHARS,
         pattern=r"^[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f]*$",
-        description="Text without control characters but tab, CR and LF.",
+        description="Text without control characters except tab, CR and LF.",
     ),
 ]
 
@@ -101,8 +101,8 @@ FieldValues = Annotated[
     dict[FieldName, FieldValue | None],
     Meta(
         max_length=merge_fields.MAX_VALUES,
-        description="Values of the merge fields `{{ name }}` and `*|NAME|*`; null leaves one as it"
-        " is.",
+        description="Values of the merge fields `{{ name }}` and `*|NAME|*`. null leaves a field"
+        " as it is.",
     ),
 ]
 
@@ -129,6 +129,6 @@ VariantName = Annotated[
         min_length=1,
         max_length=50,
         pattern=r"^(?!-$)[^\s\x00-\x1f\x7f]([^\x00-\x1f\x7f]*[^\s\x00-\x1f\x7f])?$(?!\n)",
-        description="A variant: 1 to 50 characters, no control characters, no outer space.",
+        description="Name of a variant: 1 to 50 characters, no control or outer space characters.",
     ),
 ]

@@ -16,10 +16,10 @@ from app.schemas.fields import (
 
 
 class FollowUpIn(Struct, frozen=True, forbid_unknown_fields=True):
-    """When to post to a webhook, once for each recipient; empty lists ask for all.
+    """When to notify a webhook, once per recipient. Empty lists match everything.
 
-    `after_hours` is needed for not_opened and not_clicked. What is asked of links goes with
-    clicked.
+    `after_hours` is required with not_opened and not_clicked. Filters on links are only allowed
+    with clicked.
     """
 
     name: Annotated[str, Meta(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]+$(?!\n)")]
@@ -37,7 +37,7 @@ class FollowUpIn(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class FollowUpOut(Struct, frozen=True):
-    """A follow-up; `made` counts recipients it was for so far."""
+    """A follow-up. `made` counts the recipients it was sent for so far."""
 
     id: str
     name: str
@@ -57,6 +57,6 @@ class FollowUpOut(Struct, frozen=True):
 
 
 class FollowUpList(Struct, frozen=True):
-    """All of them."""
+    """All follow-ups."""
 
     followups: list[FollowUpOut]

@@ -24,9 +24,9 @@ from app.schemas.fields import (
 class NewsletterIn(Struct, frozen=True, forbid_unknown_fields=True):
     """The newsletter or transactional stream that a message belongs to.
 
-    What is left out, or null, stays as it was stated last; "" and [] clear it. Links that fit the
-    same pattern of `link_families` are counted as one. With `full_urls` the URLs of links are kept
-    as they are; otherwise what looks like a secret in them is masked.
+    Omitted or null fields keep their previous value; "" and [] clear it. Links that match the same
+    pattern of `link_families` are counted as one. With `full_urls`, URLs of links are stored
+    unchanged; otherwise anything that looks like a secret is masked.
     """
 
     id: Id
@@ -38,11 +38,11 @@ class NewsletterIn(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class TrackingIn(Struct, frozen=True, forbid_unknown_fields=True):
-    """What is tracked in this message, and how much is kept of it (docs/privacy.md).
+    """What is tracked in this message, and what is stored about it (docs/privacy.md).
 
-    true is what the service's settings say, false is off; text/plain links only when asked for.
-    `pixel` is where the pixel goes: the end of the mail, or its top, after the preheader.
-    `url_text` is what happens to links whose text is a URL of another host than the redirect's.
+    true means as in the service's settings, false means off. Links in text/plain are tracked with
+    `text` only. `pixel` is the place of the pixel: end of the mail, or top, after the preheader.
+    `url_text` says whether to track links whose text is a URL of a host other than the redirect's.
     """
 
     opens: bool | Mode = True
@@ -53,7 +53,7 @@ class TrackingIn(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ModesOut(Struct, frozen=True):
-    """How this message is tracked; off also where there is nothing to track."""
+    """How this message is tracked. off also means that there is nothing to track."""
 
     opens: Mode
     clicks: Mode
@@ -62,8 +62,8 @@ class ModesOut(Struct, frozen=True):
 class RewriteIn(Struct, frozen=True, forbid_unknown_fields=True):
     """One message to rewrite.
 
-    With `sample` its HTML is kept for the newsletter's click map: only mark one that names nobody.
-    Without `variant` the newsletter's experiment decides, if it has one (docs/experiments.md).
+    With `sample` its HTML is stored for the click map: use a message without personal data.
+    Without `variant` the newsletter's experiment selects one, if any (docs/experiments.md).
     """
 
     newsletter: NewsletterIn
@@ -80,10 +80,10 @@ class RewriteIn(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class TemplateIn(Struct, frozen=True, forbid_unknown_fields=True):
-    """A mail to compile once for many recipients; the newsletter's id stands in the path.
+    """A mail to compile once for many recipients. The newsletter ID is in the path.
 
-    `placeholder` is what the answer's HTML carries where each message's token goes. Name, subject
-    and tags that are left out, or null, stay as they were stated last; "" and [] clear them.
+    The response's HTML contains `placeholder` where each message's token goes. If omitted or null,
+    name, subject and tags keep their previous value; "" and [] clear them.
     """
 
     html: str
@@ -121,7 +121,7 @@ class OwnData(NamedTuple):
 
 
 class LinkOut(Struct, frozen=True):
-    """A link of the message; `reason` says why it is not tracked."""
+    """A link of the message. `reason` is why it is not tracked."""
 
     index: int
     url: str
@@ -131,13 +131,13 @@ class LinkOut(Struct, frozen=True):
 
 
 class RewriteOut(Struct, frozen=True):
-    """The rewritten message. `headers` are offered: add them to the mail.
+    """The rewritten message. Add `headers` to the mail that you send.
 
-    `withdrawn` is what is off because the recipient has withdrawn consent.
+    `withdrawn` is what is not tracked because the recipient has withdrawn consent.
 
-    Do not send it when `suppressed` is true: the recipient has unsubscribed, and the message is not
-    in the ledger. Nor when `holdout` is: the newsletter's experiment is not decided yet, or keeps
-    the recipient out.
+    Do not send the message if `suppressed` is true: the recipient has unsubscribed, and the message
+    is not recorded. Do not send it if `holdout` is true either: the newsletter's experiment is
+    not decided yet, or excludes the recipient.
     """
 
     message_id: str
@@ -170,9 +170,9 @@ class TemplateOut(Struct, frozen=True):
 
 
 class TokenOut(Struct, frozen=True):
-    """A message whose mailer puts the token into the template itself.
+    """A message whose token the mailer puts into the template itself.
 
-    Hits on what `withdrawn` names are answered and not counted.
+    Hits of the kinds in `withdrawn` are answered but not counted.
     """
 
     message_id: str
@@ -187,7 +187,7 @@ class TokenOut(Struct, frozen=True):
 
 
 class MessageOut(Struct, frozen=True):
-    """A message made from the template."""
+    """A message created from the template."""
 
     message_id: str
     recipient: str
@@ -202,7 +202,7 @@ class MessageOut(Struct, frozen=True):
 
 
 class LineError(Struct, frozen=True, omit_defaults=True):
-    """A line, counted from 1, that made no message."""
+    """An invalid input line, counted from 1."""
 
     line: int
     status: int
@@ -211,7 +211,7 @@ class LineError(Struct, frozen=True, omit_defaults=True):
 
 
 class MimeReport(Struct, frozen=True):
-    """What rewriting a whole message did, or with dry_run would do."""
+    """What rewriting a whole message did, or would do (dry_run)."""
 
     message_id: str
     newsletter_id: str

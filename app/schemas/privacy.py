@@ -13,17 +13,17 @@ from app.schemas.fields import (
 
 
 class ErasureIn(Struct, frozen=True, forbid_unknown_fields=True):
-    """Whom to erase."""
+    """The recipient to erase."""
 
     recipient: Recipient
 
 
 class ErasureOut(Struct, frozen=True):
-    """How far an erasure has got, and how much was taken, by kind.
+    """Progress of an erasure, and the number of erased items by kind.
 
-    `state`: waiting (ClickHouse is away, or the journal is still being loaded), rewritten (what is
-    counted is nobody's), cleaned (so is all else, but ClickHouse still keeps files that it has
-    replaced), done (no byte is left).
+    `state`: waiting (ClickHouse is unavailable, or the journal is still being loaded), rewritten
+    (hits and messages are anonymous), cleaned (all other data is erased too, but ClickHouse still
+    has old files), done (nothing is left).
     """
 
     id: int
@@ -33,7 +33,7 @@ class ErasureOut(Struct, frozen=True):
 
 
 class SubjectOut(Struct, frozen=True):
-    """All that is held about a recipient; `recipient_key` is the pseudonym in hits and tokens."""
+    """All data about a recipient. `recipient_key` is the pseudonym in hits and tokens."""
 
     workspace: str
     recipient: str
@@ -49,7 +49,7 @@ class SubjectOut(Struct, frozen=True):
 
 
 class ConsentIn(Struct, frozen=True, forbid_unknown_fields=True):
-    """Whose consent: for one newsletter, or for all where `newsletter_id` is left out."""
+    """A recipient, and one newsletter, or all if `newsletter_id` is omitted."""
 
     recipient: Recipient
     axes: tuple[Axis, ...] = AXES
@@ -57,7 +57,7 @@ class ConsentIn(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class WithdrawalOut(Struct, frozen=True):
-    """What is not counted any more; `newsletter_id` is null where no newsletter is known by it."""
+    """A withdrawal of consent. `newsletter_id` is null if the newsletter is unknown."""
 
     axis: Axis
     newsletter_id: str | None
@@ -66,7 +66,7 @@ class WithdrawalOut(Struct, frozen=True):
 
 
 class ConsentOut(Struct, frozen=True):
-    """All that a recipient has withdrawn from."""
+    """The withdrawals of consent of a recipient."""
 
     recipient: str
     withdrawn: list[WithdrawalOut]

@@ -6,16 +6,16 @@ from msgspec import Struct
 
 
 class Counted(Struct, frozen=True):
-    """How often."""
+    """A name and its number of hits."""
 
     name: str
     hits: int
 
 
 class RecipientOut(Struct, frozen=True):
-    """A recipient: the latest 200 messages, those opened and clicked, and what is preferred.
+    """A recipient: activity and preferences, from the latest 200 messages.
 
-    `topics` and `sites` are of the links that were clicked, `hours` of the day in UTC.
+    `topics` and `sites` are those of the clicked links; `hours` are hours of the day in UTC.
     """
 
     recipient: str

@@ -10,14 +10,14 @@ from app.schemas.fields import (
 class ReclassifyIn(
     Struct, frozen=True, forbid_unknown_fields=True, rename={"start": "from", "end": "to"}
 ):
-    """A stretch of time, RFC 3339: from the first hit, to five minutes ago, where left out."""
+    """A period in RFC 3339. By default from the first hit to five minutes ago."""
 
     start: Moment | None = None
     end: Moment | None = None
 
 
 class ReclassifyOut(Struct, frozen=True, omit_defaults=True):
-    """One line of progress: hits looked at, of how many, and verdicts that have changed."""
+    """One line of progress: hits checked, total hits, and changed verdicts."""
 
     done: int
     total: int

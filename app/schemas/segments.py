@@ -5,36 +5,51 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
-Text = Annotated[str, Meta(max_length=200)]
-
 
 class Segment(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """All that is set must hold, of people's hits. Newsletters are given by their ids.
+    """Recipients who match all fields, by hits of people. Newsletters are named by their ID."""
 
-    `newsletter`: was sent it; `opened` and `clicked`: did so in that newsletter; `not_opened` and
-    `not_clicked`: was sent it and did not. `clicked_tag` (one of these topics), `clicked_link` (its
-    id), `clicked_name`, `clicked_label`, `clicked_url` (a prefix), `clicked_host` (subdomains too)
-    and `clicked_path` (* stands for anything) say of what link there was a click. `since` bounds
-    what was done.
-    """
-
-    newsletter: Text = ""
-    clicked_tag: Annotated[tuple[Text, ...], Meta(max_length=20)] = ()
-    opened: Text = ""
-    clicked: Text = ""
-    not_opened: Text = ""
-    not_clicked: Text = ""
-    clicked_link: Annotated[str, Meta(pattern=r"^([0-9a-f]{16})?$(?!\n)")] = ""
-    clicked_name: Text = ""
-    clicked_label: Text = ""
-    clicked_url: Annotated[str, Meta(max_length=2000)] = ""
-    clicked_host: Text = ""
-    clicked_path: Annotated[str, Meta(max_length=500)] = ""
-    since: Annotated[datetime, Meta(tz=True)] | None = None
+    newsletter: Annotated[str, Meta(max_length=200, description="Were sent this newsletter.")] = ""
+    clicked_tag: Annotated[
+        tuple[Annotated[str, Meta(max_length=200)], ...],
+        Meta(max_length=20, description="Clicked a link with one of these tags."),
+    ] = ()
+    opened: Annotated[str, Meta(max_length=200, description="Opened this newsletter.")] = ""
+    clicked: Annotated[str, Meta(max_length=200, description="Clicked in this newsletter.")] = ""
+    not_opened: Annotated[
+        str, Meta(max_length=200, description="Were sent this newsletter but did not open it.")
+    ] = ""
+    not_clicked: Annotated[
+        str, Meta(max_length=200, description="Were sent this newsletter but did not click.")
+    ] = ""
+    clicked_link: Annotated[
+        str, Meta(pattern=r"^([0-9a-f]{16})?$(?!\n)", description="Clicked the link with this ID.")
+    ] = ""
+    clicked_name: Annotated[
+        str, Meta(max_length=200, description="Clicked a link with this name.")
+    ] = ""
+    clicked_label: Annotated[
+        str, Meta(max_length=200, description="Clicked a link with this label.")
+    ] = ""
+    clicked_url: Annotated[
+        str, Meta(max_length=2000, description="Clicked a link whose URL begins with this.")
+    ] = ""
+    clicked_host: Annotated[
+        str, Meta(max_length=200, description="Clicked a link to this host or a subdomain.")
+    ] = ""
+    clicked_path: Annotated[
+        str, Meta(max_length=500, description="Clicked a link with this path; * matches anything.")
+    ] = ""
+    since: (
+        Annotated[
+            datetime, Meta(tz=True, description="Counts only opens and clicks since this time.")
+        ]
+        | None
+    ) = None
 
 
 class SegmentLine(Struct, frozen=True):
-    """A recipient of a segment, with what it was sent."""
+    """A recipient of a segment, with the number of messages sent."""
 
     recipient: str
     messages: int
@@ -42,13 +57,13 @@ class SegmentLine(Struct, frozen=True):
 
 
 class SavedOut(Struct, frozen=True):
-    """A segment under its name."""
+    """A saved segment."""
 
     name: str
     segment: Segment
 
 
 class SavedList(Struct, frozen=True):
-    """All that are saved."""
+    """All saved segments."""
 
     segments: list[SavedOut]

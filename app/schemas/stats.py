@@ -11,7 +11,7 @@ from app.model.tracking_modes import Axis
 
 @dataclass(frozen=True)
 class Count:
-    """`total` counts hits, `unique` counts distinct messages hit."""
+    """`total` counts hits, `unique` counts messages with at least one hit."""
 
     total: int = 0
     unique: int = 0
@@ -19,7 +19,7 @@ class Count:
 
 @dataclass(frozen=True)
 class Split:
-    """Figures for all hits, for people's (proxied ones included) and for machines'."""
+    """Counts of all hits, of hits by people (including proxied ones) and by bots (machine)."""
 
     all: Count = Count()
     human: Count = Count()
@@ -28,10 +28,10 @@ class Split:
 
 @dataclass(frozen=True)
 class Stats:
-    """A newsletter's figures. `unsubscribes` counts distinct messages; `updated_at` may be None.
+    """A newsletter's statistics. `unsubscribes` counts messages; `updated_at` may be null.
 
-    `tracking` says the mode of opens and of clicks, or mixed: aggregate hits are in no `unique`.
-    Rates are of `opens_tracked` and `clicks_tracked`, the messages whose hits show one by one.
+    `tracking` is the mode of opens and of clicks, or mixed. Aggregate hits are not in `unique`.
+    Compute rates with `opens_tracked` and `clicks_tracked`, the messages tracked individually.
     """
 
     newsletter_id: str
@@ -47,7 +47,7 @@ class Stats:
 
 @dataclass(frozen=True)
 class Newsletter:
-    """A newsletter or transactional stream as the mailer named it last."""
+    """A newsletter or transactional stream, as last described by the mailer."""
 
     id: str
     name: str
@@ -57,7 +57,7 @@ class Newsletter:
 
 @dataclass(frozen=True)
 class PlaceStats:
-    """The clicks of a link at one of its places, counted from 0."""
+    """Clicks on a link at one position in the mail, counted from 0."""
 
     position: int
     all: Count
@@ -67,9 +67,9 @@ class PlaceStats:
 
 @dataclass(frozen=True)
 class LinkStats:
-    """A link or a family of links and its clicks; `url` is a family's template.
+    """A link or a family of links, and its clicks. `url` of a family is its pattern.
 
-    `carried` counts the messages that had it. `positions` are its places in them.
+    `carried` counts the messages that contained it. `positions` are its positions in them.
     """
 
     id: str
@@ -92,7 +92,7 @@ class LinkStats:
 
 @dataclass(frozen=True)
 class AgentStats:
-    """Open and click hits with one client, operating system, device or country; "" unknown."""
+    """Opens and clicks of one client, operating system, device or country. "" is unknown."""
 
     name: str
     all: int
@@ -102,9 +102,9 @@ class AgentStats:
 
 @dataclass(frozen=True)
 class Agents:
-    """What a newsletter's hits came with, the commonest first.
+    """Clients, systems, devices and countries of a newsletter's hits, most frequent first.
 
-    Countries are ISO 3166-1 codes; families are those of the mail clients that opened.
+    Countries are ISO 3166-1 codes; `families` are the mail clients of opens.
     """
 
     clients: list[AgentStats]
@@ -115,7 +115,7 @@ class Agents:
 
 
 class NewsletterOut(Struct, frozen=True):
-    """A newsletter as its mailer named it last. Times are RFC 3339 in UTC."""
+    """A newsletter, as last described by the mailer. Times are RFC 3339 in UTC."""
 
     id: str
     name: str
@@ -127,28 +127,28 @@ class NewsletterOut(Struct, frozen=True):
 
 
 class NewsletterList(Struct, frozen=True):
-    """Newsletters, the latest active first; `next_offset` is null at the end."""
+    """Newsletters, latest active first. `next_offset` is null on the last page."""
 
     newsletters: list[NewsletterOut]
     next_offset: int | None
 
 
 class LinkList(Struct, frozen=True):
-    """The newsletter's links, most human clicks first."""
+    """The newsletter's links, most clicks by people first."""
 
     newsletter_id: str
     links: list[LinkStats]
 
 
 class AgentList(Struct, frozen=True):
-    """Hits by what they came with."""
+    """Hits by client, operating system, device and country."""
 
     newsletter_id: str
     agents: Agents
 
 
 class Totals(Struct, frozen=True):
-    """Hits of one step of time."""
+    """Hits in one interval."""
 
     all: int
     human: int
@@ -156,7 +156,7 @@ class Totals(Struct, frozen=True):
 
 
 class StepOut(Struct, frozen=True):
-    """One step of a timeline, from `at` on."""
+    """One interval of a timeline, starting at `at`."""
 
     at: datetime
     opens: Totals
@@ -164,7 +164,7 @@ class StepOut(Struct, frozen=True):
 
 
 class TimelineOut(Struct, frozen=True, rename={"start": "from", "end": "to"}):
-    """A timeline without its empty steps; `step` is in seconds."""
+    """A timeline without empty intervals. `step` is in seconds."""
 
     newsletter_id: str
     start: datetime

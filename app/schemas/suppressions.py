@@ -11,14 +11,14 @@ from app.schemas.fields import (
 
 
 class SuppressionIn(Struct, frozen=True, forbid_unknown_fields=True):
-    """Whom not to mail: for one newsletter, or for all where `newsletter_id` is left out."""
+    """A recipient to suppress, for one newsletter, or for all if `newsletter_id` is omitted."""
 
     recipient: Recipient
     newsletter_id: Id | None = None
 
 
 class SuppressedOut(Struct, frozen=True):
-    """Whether the newsletter (null: every newsletter) must not go to the recipient."""
+    """Whether the recipient must not be sent this newsletter (null: any newsletter)."""
 
     recipient: str
     newsletter_id: str | None
@@ -26,9 +26,9 @@ class SuppressedOut(Struct, frozen=True):
 
 
 class SuppressionOut(Struct, frozen=True):
-    """An entry of the list; `recipient` is null where no message tells the address.
+    """A suppression. `recipient` is null if no stored message has the email address.
 
-    `reason` is unsubscribed or api; `all_newsletters` where it holds for every one.
+    `reason` is unsubscribed or api. `all_newsletters` is true if it applies to all newsletters.
     """
 
     id: int
@@ -40,7 +40,7 @@ class SuppressionOut(Struct, frozen=True):
 
 
 class SuppressionList(Struct, frozen=True):
-    """Entries; `next_after` is null at the end."""
+    """Suppressions. `next_after` is null on the last page."""
 
     suppressions: list[SuppressionOut]
     next_after: int | None

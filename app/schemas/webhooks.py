@@ -16,12 +16,12 @@ from app.schemas.fields import (
 
 
 class WebhookIn(Struct, frozen=True, forbid_unknown_fields=True):
-    """Where to send which events; empty lists ask for all. Events stand in GET /v1/events.
+    """Where to send which events. Empty lists match everything. Events are as in GET /v1/events.
 
-    Of the link that was clicked: `links` are ids (or places, as in version 0.1), `names` are those
-    of data-track-name, `urls` prefixes, `hosts` cover their subdomains, and in `paths` a * stands
-    for anything. `first`: of a message, only the first event of each type. `secret` is generated
-    when left out.
+    Filters on the clicked link: `links` are IDs (or positions, as in version 0.1), `names` are
+    those of data-track-name, `urls` are prefixes, `hosts` include subdomains, and * in `paths`
+    matches anything. `first`: only the first event of each type per message. `secret` is generated
+    if omitted.
     """
 
     url: Annotated[str, Meta(min_length=1, max_length=2000)]
@@ -40,7 +40,7 @@ class WebhookIn(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class WebhookOut(Struct, frozen=True):
-    """A webhook. `disabled` says why nothing is sent; `secret` is told at creation only."""
+    """A webhook. `disabled` is why nothing is sent. `secret` is returned at creation only."""
 
     id: str
     url: str
@@ -62,15 +62,16 @@ class WebhookOut(Struct, frozen=True):
 
 
 class WebhookList(Struct, frozen=True):
-    """All of them."""
+    """All webhooks."""
 
     webhooks: list[WebhookOut]
 
 
 class DeliveryOut(Struct, frozen=True):
-    """One event for one webhook; `body` is what is sent.
+    """One event for one webhook. `body` is the request body.
 
-    `state` is waiting, delivered, dead or erased, as the recipient was: then `body` says nothing.
+    `state` is waiting, delivered, dead (failed for good) or erased (the recipient was erased, and
+    `body` is empty).
     """
 
     id: int
@@ -85,13 +86,13 @@ class DeliveryOut(Struct, frozen=True):
 
 
 class DeliveryList(Struct, frozen=True):
-    """The latest first; `next_before` is null at the end."""
+    """Deliveries, latest first. `next_before` is null on the last page."""
 
     deliveries: list[DeliveryOut]
     next_before: int | None
 
 
 class Replayed(Struct, frozen=True):
-    """How many dead letters are sent again."""
+    """The number of failed deliveries that are retried."""
 
     replayed: int

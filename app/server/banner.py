@@ -21,13 +21,13 @@ def print_banner(
     if welcome.code:
         login = f"{chosen.console_url}/login?code={welcome.code}"
         table.add_row("Log in", Text(login, style="bold cyan", overflow="fold"))
-        table.add_row("", "works once, today; set a password there, or: mailwake login-link")
+        table.add_row("", "works once, within 24 hours; new link: mailwake login-link")
     else:
         table.add_row("Log in", Text(f"{chosen.console_url}/login", style="bold cyan"))
-        table.add_row("", "by name and password; who forgot it: mailwake login-link NAME")
+        table.add_row("", "forgot the password? mailwake login-link NAME")
     if welcome.key:
         table.add_row("API key", Text(welcome.key, style="bold green"))
-        table.add_row("", "shown this once; more by: mailwake keys add NAME")
+        table.add_row("", "shown only once; more keys: mailwake keys add NAME")
     table.add_row("API docs", Text(f"{local}/docs", style="cyan"))
     if chosen.public_url != local:
         table.add_row("Public URL", Text(chosen.public_url, style="cyan"))

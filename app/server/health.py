@@ -21,7 +21,9 @@ from app.storage.clickhouse import Storage
 from app.storage.journal import Journal
 from app.tracking.middleware import TrackingMiddleware
 from app.web.dashboard.live import Live
-from app.web.requests import RequestError, decoded, key_of
+from app.web.errors import RequestError
+from app.web.query import NoQuery, read_query
+from app.web.requests import decoded, key_of
 
 
 class Health:
@@ -80,7 +82,7 @@ class Health:
         dropped = self._tracking.dropped.items()
         lost = sum(count for why, count in dropped if why.startswith(("disk_", "closed")))
         if lost:
-            notices.append(f"{lost:,} hits were answered but could not be kept")
+            notices.append(f"{lost:,} hits were answered but could not be stored")
         return [notice for notice in notices if notice]
 
     async def healthz(self, _: Request) -> Response:
@@ -92,7 +94,7 @@ class Health:
         segments, size = self._journal.backlog
         trouble = self.notices()
         if not self._loader.ready and not trouble:
-            trouble = ["ClickHouse has not answered yet"]
+            trouble = ["ClickHouse has not responded yet"]
         answer = {
             "ready": not trouble,
             "trouble": trouble,
@@ -110,10 +112,13 @@ class Health:
     async def snapshot(self, request: Request) -> Response:
         """Fill a folder that `mailwake backup` has created in DATA_DIR, and no other."""
         _check_default(request, "admin")
+        read_query(request.query_params, NoQuery)
         asked = await decoded(request, snapshot.SnapshotRequest, 4096)
         folder = self._settings.data_dir / asked.folder
         if not folder.is_dir() or any(folder.iterdir()):
-            raise RequestError(422, "must be an empty folder of `mailwake backup`", "folder")
+            raise RequestError(
+                422, "must be an empty folder created by `mailwake backup`", "folder"
+            )
         await asyncio.to_thread(
             snapshot.take, self._settings, self._storage, self._loader, self._corrections, folder
         )
@@ -130,4 +135,8 @@ class Health:
 def _check_default(request: Request, scope: Scope) -> None:
     """Raises RequestError for keys of other workspaces than the settings' own."""
     if key_of(request, scope).workspace != DEFAULT:
-        raise RequestError(403, "this is of the whole service: use a key of `default`")
+        raise RequestError(
+            403,
+            "this endpoint covers the whole service and needs an API key of the workspace"
+            " `default`",
+        )

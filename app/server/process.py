@@ -53,7 +53,7 @@ def serve(console: Console, chosen: Settings, demo_speed: float = 0) -> None:
 
     logs.start(chosen.log_level, chosen.log_format)
     for name in unknown_variables():
-        logging.warning("%s is no setting of Mailwake's", name)
+        logging.warning("unknown setting %s is ignored", name)
     _check_networks(chosen)
     try:  # before anything listens: workers could only fail one after the other
         if chosen.webhooks_file:
@@ -166,7 +166,7 @@ async def run_loader(chosen: Settings) -> None:
     settling = asyncio.create_task(Corrections(folder, storage, networks, feed).run())
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, loader.stop)
-    logging.info("loading %s", folder)
+    logging.info("loading the journal %s", folder)
     await loader.run()
     settling.cancel()
     await asyncio.gather(settling, return_exceptions=True)
@@ -176,7 +176,7 @@ async def run_loader(chosen: Settings) -> None:
 def smtp(chosen: Settings) -> None:
     """The SMTP gateway alone, until told to stop. Raises StartError."""
     if not chosen.smarthost:
-        raise StartError(f"{PREFIX}SMARTHOST: the gateway needs it")
+        raise StartError(f"{PREFIX}SMARTHOST: is required for the SMTP gateway")
     logs.start(chosen.log_level, chosen.log_format)
     chosen = with_public_url(chosen)
     try:
@@ -207,7 +207,7 @@ async def _take_mail(gateway: Gateway, journal: Journal, keys: Keys) -> None:
     await journal.close()
     noting.cancel()
     await asyncio.gather(noting, return_exceptions=True)
-    logging.info("mails: %s", dict(gateway.counts))
+    logging.info("mails since start: %s", dict(gateway.counts))
 
 
 async def _run(

@@ -1,18 +1,13 @@
 """The application: puts the parts together, starts and ends them, turns errors into HTTP."""
 
 import asyncio
-import logging
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
 
-import msgspec
-from sqlalchemy.exc import SQLAlchemyError
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
-from starlette.responses import Response
 from starlette.routing import BaseRoute, Mount
 
 from app.auth.api_keys import Keys
@@ -20,21 +15,19 @@ from app.auth.login_guard import LoginGuard, LoginThrottle
 from app.auth.sessions import Sessions
 from app.auth.users import Users
 from app.events import webhook_config
-from app.events.feed import CursorError, Feed
+from app.events.feed import Feed
 from app.events.webhook_worker import WebhookWorker
 from app.ingest.corrections import Corrections
 from app.ingest.loader import Loader
 from app.ingest.networks import Networks
-from app.model.errors import FieldError, NotFoundError
 from app.ops.scheduled_reports import Reports
 from app.privacy.erasure import ErasureWorker
-from app.schemas.problem import Problem
 from app.server.health import Health
 from app.server.workspaces import WorkspaceRegistry
 from app.settings.settings import Settings
 from app.smtp.gateway import Gateway
-from app.storage.clickhouse import Storage, StorageError
-from app.storage.journal import Journal, JournalError
+from app.storage.clickhouse import Storage
+from app.storage.journal import Journal
 from app.storage.newsletters import FOLDER, Newsletters
 from app.storage.state_db import open_state
 from app.tracking.middleware import TrackingMiddleware
@@ -42,6 +35,7 @@ from app.tracking.recording_policy import keeper, refuser
 from app.tracking.unsubscribe import Unsubscribe
 from app.web.api import app, docs
 from app.web.dashboard.accounts import AccountPages
+from app.web.dashboard.error_pages import error_page, foreign_page
 from app.web.dashboard.followups import FollowUpPages
 from app.web.dashboard.forms import ForeignPostError
 from app.web.dashboard.live import Live
@@ -50,12 +44,8 @@ from app.web.dashboard.pages import Dashboard
 from app.web.dashboard.privacy import PrivacyPages
 from app.web.dashboard.segments import SegmentPages
 from app.web.dashboard.webhooks import WebhookPages
+from app.web.errors import ERRORS
 from app.web.hosts import HostRouting
-from app.web.requests import RequestError
-
-FOREIGN = "It was sent from another site. Nothing was changed."
-log = logging.getLogger(__name__)
-Handlers = dict[type[Exception], Callable[[Request, Exception], Response]]
 
 
 class Mailwake:
@@ -130,8 +120,8 @@ class Mailwake:
         ]
         pages: dict[type[Exception], Any] = {
             **ERRORS,
-            HTTPException: partial(_error_page, dashboard),
-            ForeignPostError: partial(_foreign_page, dashboard),
+            HTTPException: partial(error_page, dashboard),
+            ForeignPostError: partial(foreign_page, dashboard),
         }
         self.starlette = Starlette(routes=routes, exception_handlers=pages, lifespan=self.lifespan)
         # Starlette would lead from /x/ to http://HOST/x, HOST being whatever the request names.
@@ -185,101 +175,3 @@ class Mailwake:
     def _notices_of(self, workspace: str) -> list[str]:
         """What a user who looks at a workspace must know."""
         return self.health.notices() + self.webhook_worker.notices.get(workspace, [])
-
-
-def problem(status: int, title: str, detail: str = "", field: str = "") -> Response:
-    """An RFC 9457 answer."""
-    body = msgspec.json.encode(Problem(title, status, detail, field))
-    headers = {"www-authenticate": 'Bearer realm="Mailwake"'} if status == 401 else {}
-    if status == 503:
-        headers["retry-after"] = "5"
-    return Response(body, status, headers, "application/problem+json")
-
-
-def _request_error(_: Request, error: Exception) -> Response:
-    assert isinstance(error, RequestError)  # noqa: S101
-    titles = {
-        400: "Bad request",
-        401: "Unauthorized",
-        403: "Forbidden",
-        404: "Not found",
-        409: "Conflict",
-        413: "Too large",
-        422: "Invalid value",
-    }
-    return problem(error.status, titles.get(error.status, "Error"), error.detail, error.field)
-
-
-def _http_error(_: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)  # noqa: S101
-    answer = problem(error.status_code, error.detail)
-    answer.headers.update(error.headers or {})
-    return answer
-
-
-async def _error_page(dashboard: Dashboard, request: Request, error: Exception) -> Response:
-    """For people a page, for programs a problem."""
-    assert isinstance(error, HTTPException)  # noqa: S101
-    if "text/html" not in request.headers.get("accept", ""):
-        return _http_error(request, error)
-    with suppress(SQLAlchemyError):  # the bar on top then is that of somebody unknown
-        await dashboard.load_session(request)
-    return dashboard.problem(request, error.status_code, error.detail, "Check the address.")
-
-
-def _foreign_page(dashboard: Dashboard, request: Request, error: Exception) -> Response:
-    if "text/html" not in request.headers.get("accept", ""):
-        return _foreign_post(request, error)
-    return dashboard.problem(request, 403, "This form was not accepted", FOREIGN)
-
-
-def _cursor_error(_: Request, error: Exception) -> Response:
-    assert isinstance(error, CursorError)  # noqa: S101
-    status = 410 if error.gone else 422
-    return problem(status, "Gone" if error.gone else "Invalid value", str(error), "after")
-
-
-def _state_error(_: Request, error: Exception) -> Response:
-    log.error("answered 503: %s", error)
-    return problem(503, "state.db is out of reach", "Try again in a moment.")
-
-
-def _crashed(_: Request, __: Exception) -> Response:
-    return problem(500, "Internal error", "The service's log has the details.")
-
-
-def _not_found(_: Request, error: Exception) -> Response:
-    assert isinstance(error, NotFoundError)  # noqa: S101
-    return problem(404, "Not found", str(error), error.field)
-
-
-def _field_error(_: Request, error: Exception) -> Response:
-    assert isinstance(error, FieldError)  # noqa: S101
-    return problem(422, "Invalid value", str(error), error.field)
-
-
-def _storage_error(_: Request, error: Exception) -> Response:
-    log.warning("answered 503: %s", error)
-    return problem(503, "ClickHouse is away", "Hits are kept meanwhile; try again in a moment.")
-
-
-def _foreign_post(_: Request, error: Exception) -> Response:
-    return problem(403, "Forbidden", FOREIGN)
-
-
-def _journal_error(_: Request, error: Exception) -> Response:
-    return problem(503, "Nothing can be recorded", str(error))
-
-
-ERRORS: Handlers = {
-    RequestError: _request_error,
-    HTTPException: _http_error,
-    NotFoundError: _not_found,
-    FieldError: _field_error,
-    CursorError: _cursor_error,
-    SQLAlchemyError: _state_error,
-    StorageError: _storage_error,
-    JournalError: _journal_error,
-    ForeignPostError: _foreign_post,
-    Exception: _crashed,
-}

@@ -78,7 +78,7 @@ class WorkspaceRegistry:
             try:
                 await asyncio.to_thread(self.refresh)
             except SQLAlchemyError as error:
-                log.debug("workspaces stay as they are known: %s", error)
+                log.debug("workspaces could not be read, using the last known ones: %s", error)
 
     def refresh(self) -> None:
         """Take up what is new. Raises SQLAlchemyError while state.db is away."""

@@ -52,7 +52,9 @@ def with_secrets(settings: Settings) -> Settings:
     folder = settings.data_dir
     path = folder / "secrets.json"
     if any((folder / name).is_dir() for name in CUT_OFF):
-        raise SettingsError(f"{PREFIX}DATA_DIR: {folder}: a restore was cut off; repeat it")
+        raise SettingsError(
+            f"{PREFIX}DATA_DIR: {folder}: a restore was interrupted. Run `mailwake restore` again."
+        )
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         stored: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}

@@ -16,8 +16,8 @@ from app.rewriting.placeholders import compile_own
 PREFIX = "MAILWAKE_"
 
 ONE_PROCESS = (
-    "embedded chDB can be opened by one process only, which serves and loads; for more than one"
-    f" set {PREFIX}CLICKHOUSE_DSN to a ClickHouse server"
+    "embedded chDB can be opened by one process only, so one process must serve and load. To run"
+    f" several, set {PREFIX}CLICKHOUSE_DSN to a ClickHouse server"
 )
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -50,130 +50,168 @@ class Settings(BaseSettings):
     )
 
     data_dir: Path = Field(
-        Path("data"), description="Folder for secrets, journal and the embedded database."
+        Path("data"), description="Folder for secrets, the journal and the embedded database."
     )
-    host: str = Field("127.0.0.1", description="Address to listen on.")
-    port: int = Field(8025, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
-    public_url: str = Field("", description="Address that recipients reach; goes into every link.")
+    host: str = Field("127.0.0.1", description="IP address to listen on.")
+    port: int = Field(8025, ge=0, le=65535, description="Port to listen on. 0 picks a free port.")
+    public_url: str = Field(
+        "", description="Base URL of tracked links, which recipients must be able to reach."
+    )
     dashboard_url: str = Field(
-        "", description="Address of dashboard and API, where PUBLIC_URL's host is for recipients."
+        "", description="URL of dashboard and API, if they have a host of their own."
     )
     secret_keys: Listed = Field(
-        (), description="Signing keys: the first signs, all verify. Generated when empty."
+        (), description="Signing keys. The first one signs, all of them verify. Generated if empty."
     )
-    recipient_key: str = Field("", description="Key of recipients' pseudonyms; never rotate it.")
+    recipient_key: str = Field(
+        "", description="Key of the recipients' pseudonyms. Never change it. Generated if empty."
+    )
     api_keys: Listed = Field(
-        (), description="Keys for everything, beside those that `mailwake keys` makes."
+        (), description="API keys with all scopes, in addition to those created by `mailwake keys`."
     )
     dashboard_password: str = Field(
-        "", description="Password of the dashboard's user `admin`, set at each start."
+        "", description="Password of the dashboard user `admin`, set at every start."
     )
     clickhouse_dsn: str = Field(
         "chdb",
         description="`chdb` (embedded, in DATA_DIR) or clickhouse(s)://user:password@host:port/db.",
     )
     clickhouse_password: str = Field(
-        "", description="Password of the ClickHouse server, where CLICKHOUSE_DSN has none."
+        "", description="Password of the ClickHouse server, if CLICKHOUSE_DSN contains none."
     )
     clickhouse_cluster: str = Field(
-        "", description="Name of the ClickHouse cluster that keeps replicas; empty for one server."
+        "",
+        description="Name of the ClickHouse cluster for replicated tables. Empty for a single"
+        " server.",
     )
     auto_migrate: bool = Field(
         True,
-        description="Whether starting brings older tables up to date, or only `migrate` does.",
+        description="Migrate older tables at start. If off, only `mailwake migrate` does.",
     )
     journal_sync_ms: int = Field(
         100,
         ge=0,
         le=60_000,
-        description="Milliseconds between fdatasyncs of the journal; 0 syncs before each answer.",
+        description="Milliseconds between fdatasyncs of the journal. 0 syncs before each response.",
     )
     journal_max_mb: int = Field(
-        10_240, ge=1, description="Megabytes of journal at which hits are dropped and counted."
+        10_240,
+        ge=1,
+        description="Largest journal in megabytes. Above it hits are dropped (and counted as"
+        " dropped).",
     )
     trusted_proxies: Listed = Field(
-        (), description="Networks whose X-Forwarded-For and X-Forwarded-Proto are believed."
+        (),
+        description="Networks of proxies whose X-Forwarded-For and X-Forwarded-Proto are trusted.",
     )
-    opens: Mode = Field("full", description="What is kept of opens; see docs/privacy.md.")
-    clicks: Mode = Field("full", description="What is kept of clicks; see docs/privacy.md.")
-    visitor_addresses: Addresses = Field("truncated", description="What is kept of addresses.")
-    respect_gpc: bool = Field(True, description="Leave out opens with Sec-GPC: 1 or DNT: 1.")
-    keep_addresses_days: Days = Field(0, description="Days of addresses in the ledger; 0: ever.")
-    keep_visitors_days: Days = Field(90, description="Days of what visitors told; 0: for ever.")
-    keep_hits_days: Days = Field(0, description="Days of single hits, by months; 0: for ever.")
-    max_html_mb: float = Field(10, gt=0, le=100, description="Largest HTML in a rewrite request.")
+    opens: Mode = Field("full", description="How opens are tracked (see docs/privacy.md).")
+    clicks: Mode = Field("full", description="How clicks are tracked (see docs/privacy.md).")
+    visitor_addresses: Addresses = Field(
+        "truncated", description="How visitors' IP addresses are stored."
+    )
+    respect_gpc: bool = Field(
+        True, description="Do not count opens sent with Sec-GPC: 1 or DNT: 1."
+    )
+    keep_addresses_days: Days = Field(
+        0, description="Days to keep recipients' email addresses. 0 keeps them."
+    )
+    keep_visitors_days: Days = Field(
+        90, description="Days to keep IP addresses and user agents. 0 keeps them."
+    )
+    keep_hits_days: Days = Field(
+        0, description="Days to keep single hits, deleted by month. 0 keeps them."
+    )
+    max_html_mb: float = Field(
+        10, gt=0, le=100, description="Largest HTML of a rewrite request, in megabytes."
+    )
     placeholders: Listed = Field(
-        (), description="Further placeholders of mailers in URLs: START...END, or a word."
+        (), description="More template placeholders in URLs: START...END, or a word."
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
-        "info", description="Least severe message that is logged."
+        "info", description="Lowest severity that is logged."
     )
     log_format: Literal["text", "json"] = Field(
-        "text", description="`text` for people, or `json`: one object a line."
+        "text", description="`text`, or `json` with one object per line."
     )
     workers: int = Field(
-        1, ge=1, le=64, description="Processes that serve; more than one needs a ClickHouse server."
+        1,
+        ge=1,
+        le=64,
+        description="Number of server processes. More than one needs a ClickHouse server.",
     )
     load: bool = Field(
         True,
-        description="Whether serving takes the journal to ClickHouse; else `mailwake load` does.",
+        description="Load the journal into ClickHouse. If off, run `mailwake load`.",
     )
     asn_file: Path | None = Field(
-        None, description="MaxMind ASN file (.mmdb): tells datacentres from homes."
+        None, description="MaxMind ASN file (.mmdb), to recognise datacentres."
     )
     country_file: Path | None = Field(
-        None, description="MaxMind country or city file (.mmdb): tells countries."
+        None, description="MaxMind country or city file (.mmdb), to look up countries."
     )
     webhooks_file: Path | None = Field(
-        None, description="TOML file of webhooks, beside those made by API and dashboard."
+        None, description="TOML file with webhooks, in addition to those added by API or dashboard."
     )
     webhook_networks: Listed = Field(
-        (), description="Networks of your own that webhooks may reach, such as 10.0.0.0/8."
+        (), description="Private networks that webhooks may connect to, such as 10.0.0.0/8."
     )
     smarthost: str = Field(
         "",
-        description="Mail server that takes mail on: smtp(s)://user:password@host:port.",
+        description="SMTP relay that delivers the mail: smtp(s)://user:password@host:port.",
     )
     smarthost_ca: Path | None = Field(
-        None, description="PEM file that vouches for SMARTHOST's certificate, not the system's."
+        None, description="PEM file of the CA for SMARTHOST, instead of the system's CAs."
     )
-    smtp: bool = Field(False, description="Whether serving takes mail by SMTP too.")
+    smtp: bool = Field(False, description="Run the SMTP gateway in `mailwake serve`.")
     smtp_listen: str = Field(
-        "127.0.0.1:2525", description="Address and port of the SMTP gateway, such as 0.0.0.0:587."
+        "127.0.0.1:2525",
+        description="IP address and port of the SMTP gateway, such as 0.0.0.0:587.",
     )
     smtp_networks: Listed = Field(
         ("127.0.0.0/8", "::1/128"),
-        description="Networks that may send mail; all others need TLS and an API key.",
+        description="Networks that may send mail. Others need TLS and an API key.",
     )
     smtp_cert: Path | None = Field(
         None, description="PEM file of the gateway's certificate chain, for STARTTLS."
     )
-    smtp_key: Path | None = Field(None, description="PEM file of that certificate's key.")
+    smtp_key: Path | None = Field(None, description="PEM file of the certificate's private key.")
     smtp_streams: Path | None = Field(
-        None, description="TOML file of rules: which newsletter a mail by SMTP belongs to."
+        None, description="TOML file with rules that assign mails sent by SMTP to newsletters."
     )
     smtp_copies: Literal["each", "one"] = Field(
-        "each", description="`each` recipient gets a copy and token of its own, or all share `one`."
+        "each",
+        description="`each`: every recipient gets a copy with its own token. `one`: all share one.",
     )
-    smtp_message_id: bool = Field(False, description="Copies carry X-Mailwake-Message-ID.")
+    smtp_message_id: bool = Field(False, description="Add X-Mailwake-Message-ID to outgoing mails.")
     smtp_signed: Literal["pass", "refuse"] = Field(
-        "pass", description="Whether mail that is DKIM-signed already passes untouched."
+        "pass",
+        description="What to do with mails that already have a DKIM signature: pass them on"
+        " untracked, or refuse.",
     )
-    smtp_max_mb: int = Field(25, ge=1, le=1000, description="Largest mail by SMTP in megabytes.")
-    smtp_connections: int = Field(100, ge=1, le=10_000, description="Most SMTP clients at a time.")
+    smtp_max_mb: int = Field(
+        25, ge=1, le=1000, description="Largest mail accepted by SMTP, in megabytes."
+    )
+    smtp_connections: int = Field(
+        100, ge=1, le=10_000, description="Maximum number of SMTP connections at a time."
+    )
     dkim_key: Path | None = Field(
-        None, description="PEM file of an RSA key; the gateway signs with it after rewriting."
+        None, description="PEM file of an RSA key to sign mails with after rewriting."
     )
     dkim_domain: str = Field("", description="Domain of the DKIM signature (d=).")
     dkim_selector: str = Field("", description="Selector of the DKIM signature (s=).")
-    report_to: Listed = Field((), description="Addresses that get the reports; none without any.")
-    report_from: str = Field("", description="Sender of the reports.")
-    report_every: Literal["day", "week", "month"] = Field(
-        "week", description="How often: `day`, `week` (Mondays) or `month` (the first)."
+    report_to: Listed = Field(
+        (), description="Email addresses that receive the reports. No reports if empty."
     )
-    report_hour: int = Field(7, ge=0, le=23, description="Hour of the day in UTC.")
+    report_from: str = Field("", description="Email address of the sender of the reports.")
+    report_every: Literal["day", "week", "month"] = Field(
+        "week",
+        description="How often reports are sent: `day`, `week` (Mondays) or `month` (on the 1st).",
+    )
+    report_hour: int = Field(
+        7, ge=0, le=23, description="Hour of the day at which reports are sent, in UTC."
+    )
     report_newsletters: Listed = Field(
-        (), description="Ids of the newsletters to report; empty: all that sent."
+        (), description="IDs of the newsletters to report on. Empty for all that sent something."
     )
 
     @field_validator("data_dir")
@@ -191,7 +229,7 @@ class Settings(BaseSettings):
     @classmethod
     def _file(cls, path: Path | None) -> Path | None:
         if path and not path.is_file():
-            raise ValueError(f"{path} is no file")
+            raise ValueError(f"{path} is not a file")
         return path.absolute() if path else None
 
     @field_validator(
@@ -216,7 +254,7 @@ class Settings(BaseSettings):
     def _long_keys(cls, keys: tuple[str, ...]) -> tuple[str, ...]:
         for key in keys:
             if len(key) < 16:
-                raise ValueError("each key needs at least 16 characters")
+                raise ValueError("each key must have at least 16 characters")
         return keys
 
     @field_validator("placeholders")
@@ -252,7 +290,7 @@ class Settings(BaseSettings):
     @classmethod
     def _cluster(cls, name: str) -> str:
         if not re.fullmatch(r"[\w.-]*", name, re.ASCII):
-            raise ValueError("must be the name of a cluster: letters, digits, `_`, `-` and `.`")
+            raise ValueError("must be a cluster name: letters, digits, `_`, `-` and `.`")
         return name
 
     @field_validator("smarthost")
@@ -282,13 +320,15 @@ class Settings(BaseSettings):
     def _addresses(cls, value: tuple[str, ...] | str) -> tuple[str, ...] | str:
         for address in (value,) if isinstance(value, str) else value:
             if address and not re.fullmatch(r"[^@\s<>,]+@[^@\s<>,]+", address):
-                raise ValueError(f"{address!r} is no mail address")
+                raise ValueError(f"{address!r} is not an email address")
         return value
 
     @model_validator(mode="after")
     def _report_needs(self) -> Self:
         if self.report_to and not (self.smarthost and self.report_from):
-            raise ValueError(f"{PREFIX}REPORT_TO: needs {PREFIX}SMARTHOST and {PREFIX}REPORT_FROM")
+            raise ValueError(
+                f"{PREFIX}REPORT_TO: {PREFIX}SMARTHOST and {PREFIX}REPORT_FROM are required too"
+            )
         return self
 
     @model_validator(mode="after")
@@ -299,20 +339,23 @@ class Settings(BaseSettings):
             if not self.load:
                 raise ValueError(f"{PREFIX}LOAD: {ONE_PROCESS}")
             if self.clickhouse_cluster:
-                raise ValueError(f"{PREFIX}CLICKHOUSE_CLUSTER: needs {PREFIX}CLICKHOUSE_DSN")
+                raise ValueError(
+                    f"{PREFIX}CLICKHOUSE_CLUSTER: {PREFIX}CLICKHOUSE_DSN is required too"
+                )
         return self
 
     @model_validator(mode="after")
     def _smtp_needs(self) -> Self:
         if self.smtp and not self.smarthost:
-            raise ValueError(f"{PREFIX}SMTP: needs {PREFIX}SMARTHOST")
+            raise ValueError(f"{PREFIX}SMTP: {PREFIX}SMARTHOST is required too")
         if self.smtp and self.workers > 1:
-            raise ValueError(f"{PREFIX}SMTP: run `mailwake smtp` beside several workers")
+            raise ValueError(f"{PREFIX}SMTP: with several workers, run `mailwake smtp` instead")
         if bool(self.smtp_cert) != bool(self.smtp_key):
-            raise ValueError(f"{PREFIX}SMTP_CERT and {PREFIX}SMTP_KEY: need each other")
+            raise ValueError(f"{PREFIX}SMTP_CERT and {PREFIX}SMTP_KEY: set both or neither")
         if len({bool(self.dkim_key), bool(self.dkim_domain), bool(self.dkim_selector)}) > 1:
             raise ValueError(
-                f"{PREFIX}DKIM_KEY, {PREFIX}DKIM_DOMAIN, {PREFIX}DKIM_SELECTOR: need each other"
+                f"{PREFIX}DKIM_KEY, {PREFIX}DKIM_DOMAIN, {PREFIX}DKIM_SELECTOR: set all three or"
+                " none"
             )
         return self
 

@@ -147,7 +147,7 @@ class CopyMaker:
         try:
             return self._sign(content) + content
         except Exception as error:  # unsigned is better than not at all
-            log.warning("a mail goes out unsigned: %r", error)
+            log.warning("a mail is sent without a DKIM signature: %r", error)
             return content
 
     def _sign(self, content: bytes) -> bytes:
@@ -172,7 +172,7 @@ def refusal(content: bytes) -> str:
     if problem := smtp_lines.refusal(content):
         return problem
     if content.count(b"eceived") > MOST_HOPS and _hops(content) > MOST_HOPS:
-        return f"554 5.4.6 more than {MOST_HOPS} hops: this mail goes round in circles"
+        return f"554 5.4.6 more than {MOST_HOPS} hops: this mail is looping"
     return ""
 
 

@@ -88,7 +88,7 @@ class Gateway:
         self._server = await asyncio.get_running_loop().create_server(
             self._protocol, sock=self._socket
         )
-        log.info("taking mail on %s", self.settings.smtp_listen)
+        log.info("accepting mail on %s", self.settings.smtp_listen)
         await self._server.serve_forever()
 
     async def stop(self) -> None:
@@ -198,12 +198,12 @@ class Conversation:
         if isinstance(capabilities, Answer):
             return str(capabilities)
         if "BODY=8BITMIME" in options and not capabilities.eight_bit:
-            return "550 5.6.3 the smarthost takes no 8BITMIME"
+            return "550 5.6.3 the smarthost does not support 8BITMIME"
         if "SMTPUTF8" in options and not capabilities.utf8:
-            return "550 5.6.7 the smarthost takes no SMTPUTF8"
+            return "550 5.6.7 the smarthost does not support SMTPUTF8"
         sizes = [int(option[5:]) for option in options if option.startswith("SIZE=")]
         if sizes and capabilities.size and sizes[0] > capabilities.size:
-            return f"552 5.3.4 the smarthost takes {capabilities.size} bytes at most"
+            return f"552 5.3.4 the smarthost accepts at most {capabilities.size} bytes"
         self._sender, self._workspace = "" if sender == "<>" else sender, workspace
         if problem := _unfit(self._sender, options):
             return problem
@@ -274,11 +274,11 @@ def _unfit(address: str, options: list[str]) -> str:
     smarthost they would end the address.
     """
     if not ADDRESS.fullmatch(address):
-        return "553 5.1.3 the address has a blank, a quote or an angle bracket out of place"
+        return "553 5.1.3 the email address has a misplaced space, quote or angle bracket"
     try:
         address.encode("utf-8" if "SMTPUTF8" in options else "ascii")
     except UnicodeEncodeError:
-        return "553 5.6.7 the address is not ASCII: say SMTPUTF8, and write UTF-8"
+        return "553 5.6.7 the email address is not ASCII: it requires SMTPUTF8 and UTF-8"
     return ""
 
 

@@ -54,7 +54,7 @@ class MailRelay:
         mail = await offloaded(len(content), self._copies.read, content, envelope.sender)
         if mail.why == "signed" and self._settings.smtp_signed == "refuse":
             return await self.refuse(
-                upstream, "554 5.7.0 DKIM-signed mail is refused: sign it after this gateway"
+                upstream, "554 5.7.0 DKIM-signed mail is not accepted: sign it after this gateway"
             )
         recipients = envelope.recipients
         if len(recipients) > 1 and mail.stream and self._settings.smtp_copies == "each":
@@ -117,13 +117,13 @@ class MailRelay:
         if refused:
             self._remember(taken)
             worst = min(refused, key=lambda found: found.code)  # 4xx: the client tries again
-            of = f"{len(taken) + before} of {len(envelope.recipients)} copies were taken"
+            of = f"{len(taken) + before} of {len(envelope.recipients)} copies were accepted"
             return str(answer(worst.code, f"{worst.text} ({of})"))
         if answers:
             noted = next((a for a in answers if NOT_TRACKED in a.text), answers[-1])
             return _naming(noted, ids)
         if before:
-            return _naming(Answer(250, "2.0.0 taken before"), ids)
+            return _naming(Answer(250, "2.0.0 already accepted"), ids)
         return "550 5.7.1 all recipients have unsubscribed"
 
     async def _copy(self, upstream: SmarthostConnection, mail: Mail, recipient: str) -> Copy:
@@ -154,17 +154,17 @@ class MailRelay:
             return ""
         self.counts[f"untouched_{copy.why}" if copy.why else "tracked"] += 1
         if copy.why in TROUBLE:
-            log.warning("a mail went out untracked: %s %s", copy.why, copy.detail[:1000])
+            log.warning("a mail was sent untracked: %s %s", copy.why, copy.detail[:1000])
         if copy.prepared is None:
             return ""
         if copy.prepared.notes:
             self.counts["noted"] += 1
-            log.info("a mail was tracked in part: %s", "; ".join(copy.prepared.notes)[:1000])
+            log.info("a mail was only partly tracked: %s", "; ".join(copy.prepared.notes)[:1000])
         try:
             await self._outgoing.record_drafts([copy.prepared.draft])
         except JournalError as error:
             self.counts["unrecorded"] += 1
-            log.error("a mail went out and is not in the ledger: %s", error)
+            log.error("a mail was sent but its tracking data was not stored: %s", error)
             return ""
         return copy.prepared.draft.message_id
 

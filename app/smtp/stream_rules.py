@@ -68,7 +68,7 @@ def from_file(path: Path) -> Sequence[Rule]:
         raise StreamsError(f"{path}: {error}") from None
     for number, rule in enumerate(rules, 1):
         if not any(getattr(rule, name) for name in NAMES):
-            raise StreamsError(f"{path}: stream {number}: needs one of {', '.join(NAMES)}")
+            raise StreamsError(f"{path}: stream {number}: one of {', '.join(NAMES)} is required")
         try:
             check_patterns(rule.link_families)
         except ValueError as error:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from aiosmtplib import SMTP, SMTPException, SMTPResponseException
 
+from app.model.numbers import read_int
 from app.rewriting import smtp_lines
 from app.settings.settings import Settings
 from app.smtp import smarthost
@@ -17,9 +18,9 @@ from app.smtp import smarthost
 LAST_ANSWER_SECONDS = (
     600.0  # seconds to wait for the answer to a whole mail (RFC 5321, section 4.5.3.2.6)
 )
-AWAY = "451 4.4.1 the smarthost cannot be reached, try again later"
+AWAY = "451 4.4.1 the smarthost is unavailable, try again later"
 GO_ON = 354
-UNSURE = "451 4.4.2 the smarthost did not say whether it took the mail, try again later"
+UNSURE = "451 4.4.2 the smarthost did not confirm that it accepted the mail, try again later"
 
 
 class Capabilities(NamedTuple):
@@ -78,7 +79,7 @@ class SmarthostConnection:
         extensions = smtp.esmtp_extensions
         size = extensions.get("size", "").strip()
         self.capabilities = Capabilities(
-            int(size) if size.isascii() and size.isdigit() else 0,
+            read_int(size, high=10**20) or 0,  # RFC 1870: up to 20 digits, 0 is no limit
             "8bitmime" in extensions,
             "smtputf8" in extensions,
         )

@@ -10,20 +10,23 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, get_args
 from urllib.parse import parse_qsl, urlencode
 
+from app.model.errors import FieldError
+from app.model.numbers import parse_int, read_int
+
 Show = Literal["human", "machine", "all"]
 Period = Literal["all", "24h", "7d", "30d", "90d", "365d"]
 Sort = Literal["sent", "name", "messages", "opened", "clicked", "open_rate", "click_rate"]
 StepName = Literal["auto", "minute", "hour", "day"]
 By = Literal["clicked", "opened", "address"]
 
-SHOWN: Mapping[Show, str] = {"human": "People", "machine": "Machines", "all": "All hits"}
+SHOWN: Mapping[Show, str] = {"human": "People", "machine": "Bots", "all": "Everything"}
 PERIODS: Mapping[Period, str] = {
     "all": "All time",
     "24h": "24 hours",
     "7d": "7 days",
     "30d": "30 days",
     "90d": "90 days",
-    "365d": "A year",
+    "365d": "12 months",
 }
 STEPS: Mapping[StepName, int] = {"auto": 0, "minute": 60, "hour": 3600, "day": 86_400}  # seconds
 # Of one newsletter's hits. `link` is an id or a place, `url` a prefix, `path` a pattern with *,
@@ -45,6 +48,7 @@ PARTS = (
 _LINK_ID = re.compile(r"[0-9a-f]{16}")
 MAX_TEXT = 600
 MAX_PAGE = 100_000
+MAX_POSITION = 65_535  # of a link in its mail
 
 
 class FilterError(Exception):
@@ -147,16 +151,14 @@ def _read(name: str, text: str) -> Any:
             raise FilterError(name, "must be 1")
         return True
     if name == "page":
-        plain = text.isascii() and text.isdigit() and len(text) <= 9
-        if not plain or not 1 <= int(text) <= MAX_PAGE:
-            raise FilterError(name, f"must be a whole number from 1 to {MAX_PAGE:,}")
-        return int(text)
+        try:
+            return parse_int(text, name, 1, MAX_PAGE)
+        except FieldError as error:
+            raise FilterError(name, str(error)) from None
     if name == "link" and text and not _LINK_ID.fullmatch(text):
-        most = 65_535
-        plain = text.isascii() and text.isdigit() and len(text) <= 5 and str(int(text)) == text
-        if not plain or int(text) > most:
-            kind = "the id of a link" if name == "link" else f"a whole number from 0 to {most:,}"
-            raise FilterError(name, f"must be {kind}")
+        position = read_int(text, high=MAX_POSITION)  # as in version 0.1
+        if position is None or str(position) != text:
+            raise FilterError(name, "must be the ID of a link")
     if len(text) > MAX_TEXT or "\0" in text:
         raise FilterError(name, f"must have at most {MAX_TEXT} characters, none of them NUL")
     return text

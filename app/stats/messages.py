@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from app.model.errors import NotFoundError
 from app.model.ids import sent_at
+from app.model.numbers import read_int
 from app.stats.queries import Queries
 from app.stats.recipients import HITS
 from app.storage.clickhouse import Row
@@ -38,9 +39,8 @@ class Place(NamedTuple):
 def place(text: str) -> Place | None:
     """What `str` gave; None where it is nothing of the kind."""
     at_ms, _, message = text.partition(".")
-    plain = at_ms.isascii() and at_ms.isdigit() and len(at_ms) <= 13
-    found = identity(message)
-    return Place(int(at_ms), found) if plain and found else None
+    at, found = read_int(at_ms, high=10**13 - 1), identity(message)
+    return None if at is None or found is None else Place(at, found)
 
 
 def identity(text: str) -> uuid.UUID | None:
@@ -86,7 +86,7 @@ def message(queries: Queries, message_id: str) -> tuple[Row, list[Row]]:
     found = identity(message_id)
     rows = search(queries, Search(message=found), 1) if found else []
     if not rows:
-        raise NotFoundError("message_id", f"message {message_id[:100]!r} is unknown")
+        raise NotFoundError("message_id", f"there is no message {message_id[:100]!r}")
     hits = queries.run(
         "recipient_hits", newsletters=[rows[0]["newsletter"]], messages=[str(found)], limit=HITS
     )

@@ -17,6 +17,7 @@ from app.model.errors import (
     NotFoundError,
 )
 from app.model.ids import newsletter_key
+from app.model.numbers import read_int
 from app.model.tracking_modes import summarise_modes
 from app.schemas.stats import (
     Agents,
@@ -146,7 +147,7 @@ class Queries:
         if not rows and self._stated and (known := self._stated.read(key)):
             return Newsletter(known.id, known.name[1], known.subject[1], known.tags[1])
         if not rows:
-            raise NotFoundError("newsletter_id", f"newsletter {newsletter_id!r} is unknown")
+            raise NotFoundError("newsletter_id", f"there is no newsletter {newsletter_id!r}")
         row = rows[0]
         return Newsletter(row["id"], row["name"], row["subject"], tuple(row["tags"]))
 
@@ -336,9 +337,8 @@ class Queries:
         for number, name in self.names(newsletter).items():
             if name == variant:
                 return str(number)
-        plain = variant.isascii() and variant.isdigit() and len(variant) <= 3
-        if not plain or int(variant) > MOST:
-            raise FilterError("variant", "is no variant of this newsletter")
+        if read_int(variant, high=MOST) is None:
+            raise FilterError("variant", "is not a variant of this newsletter")
         return variant
 
     def names(self, newsletter: int) -> Mapping[int, str]:

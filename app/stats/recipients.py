@@ -1,14 +1,17 @@
 """Recipients: who they are, what they did, and what they prefer."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from urllib.parse import urlsplit
 
 from app.model.errors import NotFoundError
+from app.model.numbers import read_int
 from app.model.verdicts import HUMAN, MACHINE
-from app.stats.filters import FilterError, Filters
+from app.schemas.recipients import Counted
+from app.stats.filters import FilterError, Filters, Show
 from app.stats.queries import Queries, utc
 from app.storage.clickhouse import Row
 
@@ -47,15 +50,34 @@ def _cursor(filters: Filters) -> tuple[int, int, str]:
         return (0 if filters.by == "address" else 2**62), 0, ""
     figure, _, rest = filters.after.partition(":")
     key, _, address = rest.partition(":")
-    for number, below in ((figure, 2**63), (key, 2**64)):
-        plain = number.isascii() and number.isdigit() and len(number) <= 20
-        if not plain or int(number) >= below:
-            raise FilterError("after", "must be a page's own")
-    return int(figure), int(key), address
+    figure_number, key_number = read_int(figure, high=2**63 - 1), read_int(key)
+    if figure_number is None or key_number is None:
+        raise FilterError("after", "must be a value from this list's next link")
+    return figure_number, key_number, address
 
 
-def recipient(queries: Queries, key: int, filters: Filters) -> dict[str, Any]:
-    """One recipient: messages, hits and preferences. Raises NotFoundError."""
+@dataclass(frozen=True)
+class RecipientRecord:
+    """A recipient: the latest messages, each row with its `hits`, and what the hits prefer.
+
+    `opened` and `clicked` count messages. `topics` and `sites` are those of the clicked links,
+    `hours` are of the day in UTC; each is sorted by hits.
+    """
+
+    key: int
+    email: str
+    sent: list[Row]
+    opened: int
+    clicked: int
+    last_seen_at: datetime | None
+    topics: list[Counted]
+    sites: list[Counted]
+    clients: list[Counted]
+    hours: list[Counted]
+
+
+def recipient(queries: Queries, key: int, show: Show = "human") -> RecipientRecord:
+    """Returns one recipient, with the hits of people, machines or all. Raises NotFoundError."""
     sent = queries.run("recipient_messages", recipient=key, limit=MESSAGES)
     if not sent:
         raise NotFoundError("recipient", "no messages were sent to this recipient")
@@ -66,35 +88,25 @@ def recipient(queries: Queries, key: int, filters: Filters) -> dict[str, Any]:
         limit=HITS,
     )
     groups = {"human": HUMAN, "machine": MACHINE, "all": (*HUMAN, *MACHINE)}
-    shown = [hit for hit in hits if hit["verdict"] in groups[filters.show]]
+    shown = [hit for hit in hits if hit["verdict"] in groups[show]]
     by_message: dict[Any, list[Row]] = {}
     for hit in shown:
         by_message.setdefault(hit["message"], []).append(hit)
-    return {
-        "filters": filters,
-        "address": sent[0]["address"],
-        "key": key,
-        "sent": [{**row, "hits": by_message.get(row["message"], [])} for row in sent],
-        "opened": len({hit["message"] for hit in shown if hit["kind"] == "open"}),
-        "clicked": len({hit["message"] for hit in shown if hit["kind"] == "click"}),
-        "latest": shown[0]["at"] if shown else None,
-        "prefers": preferences(shown),
-    }
+    clicks = [hit for hit in shown if hit["kind"] == "click"]
+    return RecipientRecord(
+        key=key,
+        email=sent[0]["address"],
+        sent=[{**row, "hits": by_message.get(row["message"], [])} for row in sent],
+        opened=len({hit["message"] for hit in shown if hit["kind"] == "open"}),
+        clicked=len({hit["message"] for hit in clicks}),
+        last_seen_at=utc(shown[0]["at"]) if shown else None,
+        topics=_counted(tag for hit in clicks for tag in hit["tags"]),
+        sites=_counted(urlsplit(hit["url"]).hostname or "" for hit in clicks if hit["url"]),
+        clients=_counted(hit["client"] for hit in shown if hit["client"]),
+        hours=_counted(f"{utc(hit['at']).hour:02}:00" for hit in shown),
+    )
 
 
-def preferences(hits: Sequence[Row]) -> dict[str, list[tuple[str, int]]]:
-    """Topics and hosts of the links that were clicked, newsletters, clients, hours of day (UTC)."""
-    clicks = [hit for hit in hits if hit["kind"] == "click"]
-    hours = Counter(utc(_at(hit)).hour for hit in hits)
-    found = {
-        "Topics": Counter(tag for hit in clicks for tag in hit["tags"]),
-        "Sites": Counter(urlsplit(hit["url"]).hostname or "" for hit in clicks if hit["url"]),
-        "Clients": Counter(hit["client"] for hit in hits if hit["client"]),
-        "Hours of day (UTC)": Counter({f"{hour:02}:00": n for hour, n in hours.items()}),
-    }
-    return {name: counted.most_common(PREFERRED) for name, counted in found.items() if counted}
-
-
-def _at(hit: Row) -> datetime:
-    at: datetime = hit["at"]
-    return at
+def _counted(names: Iterable[str]) -> list[Counted]:
+    """The commonest names."""
+    return [Counted(name, hits) for name, hits in Counter(names).most_common(PREFERRED)]

@@ -60,7 +60,7 @@ class SavedSegments:
         """Raises NotFoundError."""
         found = self.all().get(name)
         if found is None:
-            raise NotFoundError("name", f"segment {name!r} is unknown")
+            raise NotFoundError("name", f"there is no saved segment {name!r}")
         return found
 
     def remove(self, name: str) -> None:

@@ -246,5 +246,5 @@ def _told(error: Exception) -> str:
     text = (str(error).strip().splitlines() or [type(error).__name__])[0]
     if "HTTPConnectionPool" in text or "HTTPSConnectionPool" in text:
         reason = re.search(r"\[Errno \d+\] [\w ]+|[Rr]ead timed out|reset by peer", text)
-        text = f"no connection: {reason[0] if reason else 'the server did not answer'}"
+        text = f"no connection: {reason[0] if reason else 'the server did not respond'}"
     return text[:500]

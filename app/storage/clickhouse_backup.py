@@ -24,7 +24,7 @@ def freeze(storage: Storage, folder: Path) -> None:
                 if (shadow / store).is_dir():
                     (shadow / store).rename(folder / table)
                 elif rows:
-                    raise StorageError(f"chDB has frozen no part of {table}")
+                    raise StorageError(f"chDB froze no parts of {table}")
     finally:
         shutil.rmtree(shadow, ignore_errors=True)
 

@@ -51,7 +51,8 @@ class Migrations:
         names = {row[0] for row in self.client.query("SELECT name FROM migrations").result_rows}
         if unknown := names - {path.stem for path in files()}:
             raise SchemaError(
-                f"the database was made by a newer Mailwake ({', '.join(sorted(unknown))}): run"
+                "the database was created by a newer version of Mailwake"
+                f" ({', '.join(sorted(unknown))}): run"
                 " that version, or restore a backup from before"
             )
         return [path for path in files() if path.stem not in names]
@@ -122,8 +123,8 @@ class Migrations:
             holder = self._holder()
             if not holder.startswith(self._owner):
                 raise SchemaError(
-                    f"another host migrates this database ({holder or 'just done'}); if it has"
-                    " gone for good, DROP TABLE migrating"
+                    f"another host is migrating this database ({holder or 'just done'}). If that"
+                    " host is gone for good, run DROP TABLE migrating."
                 ) from error
         yield
         # Not after an error: what this data folder has begun, it goes on with.

@@ -110,7 +110,7 @@ class Newsletters:
             try:
                 await asyncio.to_thread(self.sweep)
             except OSError as error:
-                log.warning("files of newsletters stay: %s", error)
+                log.warning("old files of newsletters could not be deleted: %s", error)
             await asyncio.sleep(SWEEP_SECONDS)
 
     def sweep(self) -> int:

@@ -76,7 +76,8 @@ def steps_missing(folder: Path) -> int:
 def _steps_missing(path: Path, version: int) -> int:
     if version > len(STEPS):
         raise VersionError(
-            f"{path} was made by a newer Mailwake (version {version}, this one knows {len(STEPS)}):"
+            f"{path} was created by a newer version of Mailwake (version {version}, this one knows"
+            f" {len(STEPS)}):"
             " run that version, or restore a backup from before"
         )
     return len(STEPS) - version
@@ -90,7 +91,7 @@ def _bring_up_to_date(engine: Engine, path: Path, migrate: bool) -> None:
         missing = _steps_missing(path, version) if tables else len(STEPS)
         if missing and tables and not migrate:
             raise VersionError(
-                f"{path} is of an older version: run `mailwake migrate` (MAILWAKE_AUTO_MIGRATE is"
+                f"{path} is from an older version: run `mailwake migrate` (MAILWAKE_AUTO_MIGRATE is"
                 " off)"
             )
         if not missing and tables >= set(metadata.tables):

@@ -128,7 +128,7 @@ class Hmac128(SigningAlgorithm):
 def _keyed(key: bytes) -> "tuple[hashlib._Hash, hashlib._Hash]":
     """The two hashes of RFC 2104, section 2, as they are before the text comes."""
     if len(key) > 64:
-        raise ValueError("key: at most 64 bytes")
+        raise ValueError("key: must have at most 64 bytes")
     padded = key.ljust(64, b"\0")
     return (
         hashlib.sha256(bytes(byte ^ 0x36 for byte in padded)),
@@ -150,7 +150,7 @@ class Signer:
         self, keys: Sequence[str], salt: str, versions: Sequence[int] = (VERSION,)
     ) -> None:
         if not keys:
-            raise ValueError("keys: at least one is needed")
+            raise ValueError("keys: at least one is required")
         self._keys: dict[bytes, list[bytes]] = {}
         prefix = b"mailwake " + salt.encode()
         derived = [hmac.digest(key.encode(), prefix, "sha256") for key in keys]
@@ -240,9 +240,9 @@ class Tokens:
         if not _LOCATION.fullmatch(token.url):
             raise ValueError("url: must be http(s) in visible ASCII")
         if not 0 <= token.position <= 0xFFFF:
-            raise ValueError("position: a mail has room for 65,536 links")
+            raise ValueError("position: must be less than 65,536")
         if not 0 <= token.flags <= 0xF:
-            raise ValueError("flags: four bits")
+            raise ValueError("flags: must fit into four bits")
         url = token.url.encode("ascii")
         packer = zlib.compressobj(9, zlib.DEFLATED, -15, zdict=_COMMON)
         packed = packer.compress(url) + packer.flush()
@@ -300,7 +300,7 @@ class TokenReaders:
                 return read(tokens)
             except BadTokenError:
                 continue  # two workspaces' keys may share their id
-        raise BadTokenError("of no workspace, or a bad signature")
+        raise BadTokenError("unknown workspace, or a bad signature")
 
 
 def _pack(token: MessageToken, head: bytes) -> bytes:

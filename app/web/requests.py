@@ -1,88 +1,33 @@
-"""What the API's endpoints share: parts of the service, the key check, bodies and errors."""
+"""What HTTP endpoints share: the key check, paths and bodies, and answers."""
 
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 from urllib.parse import unquote
 
 import msgspec
-from spectree import SpecTree
-from spectree.model_adapter import get_msgspec_model_adapter
-from spectree.models import SecureType, SecurityScheme, SecuritySchemeData
 from starlette.concurrency import iterate_in_threadpool, run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from app import __version__, threads
+from app import threads
 from app.auth.api_keys import Key, Keys, Scope
 from app.experiments.variants import VariantError
-from app.model.errors import NotFoundError
+from app.model.errors import NotFoundError, explain, field_error
 from app.rewriting.html_scanner import RewriteError
-from app.schemas.problem import (
-    Problem,
-    explain,
-)
-from app.web.context import (
-    WorkspaceContext,
-)
+from app.web.context import WorkspaceContext
+from app.web.errors import RequestError
 
 P = ParamSpec("P")
 T = TypeVar("T")
-METADATA = "metadata."  # how parameters of a query begin that are a message's own data
-
-spec = SpecTree(
-    "starlette",
-    model_adapter=get_msgspec_model_adapter(),
-    annotations=False,
-    title="Mailwake",
-    version=__version__,
-    description="Open and click tracking for outgoing mail.",
-    page_templates={},
-    validation_error_model=Problem,
-    naming_strategy=lambda model: model.__name__,
-    nested_naming_strategy=lambda _, child: child,
-    security_schemes=[
-        SecurityScheme(
-            name="key",
-            data=SecuritySchemeData(
-                type=SecureType.HTTP,
-                scheme="bearer",
-                description="An API key; the scope that each operation needs stands beside it.",
-            ),
-        )
-    ],
-    security={"key": ["read"]},
-)
-REWRITE, ADMIN = {"key": ["rewrite"]}, {"key": ["admin"]}  # what other operations need
-
-
-PROBLEMS = {f"HTTP_{status}": Problem for status in (401, 403, 404, 503)}
-
-
 SUBJECT_FILE = {"content-disposition": 'attachment; filename="subject.json"'}
-
-
-class RequestError(Exception):
-    """A request that cannot be served; `field` names the part that is wrong."""
-
-    def __init__(self, status: int, detail: str, field: str = "") -> None:
-        super().__init__(detail)
-        self.status, self.detail, self.field = status, detail, field
-
-
-def integer(request: Request, name: str, default: int, least: int, most: int) -> int:
-    """A whole number of the query. Raises RequestError."""
-    text = request.query_params.get(name, str(default))
-    plain = text.isascii() and text.isdigit() and len(text) <= 16
-    if not plain or not least <= int(text) <= most:
-        raise RequestError(422, f"must be a whole number from {least} to {most}", name)
-    return int(text)
+MAX_SHOWN_CHARS = 100  # of a path parameter, in an error
 
 
 def parts_of(request: Request, workspace: str) -> WorkspaceContext:
     """A workspace's parts. Raises RequestError where it is not known, or not yet."""
     parts: Mapping[str, WorkspaceContext] = request.app.state.parts
     if workspace not in parts:
-        raise RequestError(503, f"workspace {workspace!r} is not known here: try again in a moment")
+        raise RequestError(503, f"workspace {workspace!r} is not loaded yet: try again in a moment")
     return parts[workspace]
 
 
@@ -97,31 +42,33 @@ def key_of(request: Request, scope: Scope) -> Key:
     keys: Keys = request.app.state.keys
     key = keys.find(secret.strip()) if scheme.lower() == "bearer" else None
     if key is None:
-        raise RequestError(401, "send `Authorization: Bearer KEY` with a valid API key")
+        if scheme.lower() == "bearer" and secret.strip():
+            raise RequestError(401, "this API key is unknown or revoked")
+        raise RequestError(401, "no API key: send `Authorization: Bearer KEY`")
     if not key.may(scope):
-        raise RequestError(403, f"the key {key.name!r} lacks the scope {scope!r}")
+        raise RequestError(403, f"the API key {key.name!r} does not have the scope {scope!r}")
     return key
 
 
-def newsletter_id_of(request: Request) -> str:
-    """The id in the path, which holds any character percent-encoded. Raises RequestError."""
-    try:
-        return unquote(request.path_params["newsletter_id"], errors="strict")
-    except UnicodeDecodeError:
-        raise NotFoundError("newsletter_id", "the newsletter's id is not UTF-8") from None
+def path_parameter(request: Request, name: str, type_: Any = str) -> str:
+    """Returns a parameter of the path, which holds any character percent-encoded.
 
-
-def recipient_of(request: Request) -> str:
-    """The recipient in the path, percent-encoded. Raises RequestError."""
+    Raises NotFoundError where it is not UTF-8, FieldError where it is not of the type.
+    """
+    raw = request.path_params[name]
     try:
-        return unquote(request.path_params["recipient"], errors="strict")
+        text = unquote(raw, errors="strict")
     except UnicodeDecodeError:
-        raise NotFoundError("recipient", "the recipient is not UTF-8") from None
+        raise NotFoundError(name, f"{raw[:MAX_SHOWN_CHARS]} is not UTF-8") from None
+    try:
+        return str(msgspec.convert(text, type_))
+    except msgspec.ValidationError as error:
+        raise field_error(error, name) from None
 
 
 async def body_of(request: Request, limit: int) -> bytes:
     """The whole body. Raises RequestError with 413 as soon as it passes `limit` bytes."""
-    too_large = RequestError(413, f"the body has more than {limit:,} bytes")
+    too_large = RequestError(413, f"the body must have at most {limit:,} bytes")
     if int(request.headers.get("content-length") or 0) > limit:
         raise too_large
     parts, size = [], 0
@@ -144,7 +91,7 @@ async def decoded(request: Request, type_: type[T], limit: int, empty: bytes = b
 def invalid(error: Exception) -> RequestError:
     """Of a body that is no JSON, or not of the shape that is asked for."""
     if not isinstance(error, msgspec.ValidationError):
-        return RequestError(400, f"the body is no valid JSON: {error}")
+        return RequestError(400, f"the body is not valid JSON: {error}")
     message, field = explain(error)
     return RequestError(422, message, field or "body")
 

@@ -66,7 +66,7 @@ def _linked(model: str) -> str:
     return f"[{model}](#{model.lower()})" if model else ""
 
 
-def _fields(schema: Mapping[str, Any]) -> Iterator[str]:
+def _fields(fields: Iterable[docs.Field], heading: str = "Field") -> Iterator[str]:
     rows = [
         (
             f"`{field.name}`",
@@ -74,12 +74,12 @@ def _fields(schema: Mapping[str, Any]) -> Iterator[str]:
             "yes" if field.required else "",
             field.description,
         )
-        for field in docs.fields(schema)
+        for field in fields
     ]
     width = 4 if any(row[3] for row in rows) else 3
     if rows:
         yield from _table(
-            ("Field", "Type", "Required", "Description")[:width], (row[:width] for row in rows)
+            (heading, "Type", "Required", "Description")[:width], (row[:width] for row in rows)
         )
 
 
@@ -88,7 +88,7 @@ def _models(schemas: Mapping[str, Any]) -> Iterator[str]:
         yield from (f"### {name}", "")
         if said := schema.get("description", ""):
             yield from (" ".join(said.split()), "")
-        yield from _fields(schema)
+        yield from _fields(docs.fields(schema))
 
 
 def _api() -> Iterator[str]:
@@ -102,7 +102,8 @@ def _api() -> Iterator[str]:
         "",
     )
     found = sorted(docs.operations(document), key=lambda one: one.path)
-    for area, group in groupby(found, lambda one: one.path.split("/")[2]):
+    for area, operations in groupby(found, lambda one: one.path.split("/")[2]):
+        group = list(operations)
         yield from (f"## {AREAS.get(area, area.replace('-', ' ').capitalize())}", "")
         rows = [
             (
@@ -115,8 +116,12 @@ def _api() -> Iterator[str]:
             for one in group
         ]
         yield from _table(("Endpoint", "Purpose", "Request", "Response", "Errors"), rows)
+        for operation in group:
+            if operation.parameters:
+                yield from (f"Parameters of `{operation.method} {operation.path}`:", "")
+                yield from _fields(operation.parameters, "Parameter")
     yield from ("## Models", "")
-    yield from _models(document["components"]["schemas"])  # type: ignore[index]
+    yield from _models(document["components"]["schemas"])
 
 
 def _cli() -> Iterator[str]:

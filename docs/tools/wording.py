@@ -20,7 +20,7 @@ TEMPLATES = ("app/templates/*.html", "app/templates/**/*.html")
 SOURCES = ("app/*.py", "app/**/*.py")
 
 # Not checked yet: texts that are still to be rewritten.
-LATER = ("app/*", "docs/reference/*")
+LATER: tuple[str, ...] = ()
 # Not checked: kept as they are.
 KEPT_FILES = (
     "docs/reference/tokens.md",

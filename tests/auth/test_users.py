@@ -65,7 +65,7 @@ def test_a_login_renews_a_hash_of_other_costs(state: Engine) -> None:
         ("ann", "owner", "", "role"),
         ("ann", "viewer", "short", "password"),
         ("ann", "viewer", "x" * 201, "password"),
-        ("there", "viewer", "", "name: 'there' is taken"),
+        ("there", "viewer", "", "name: 'there' is already taken"),
     ],
 )
 def test_what_is_wrong_is_named(

@@ -57,13 +57,29 @@ def test_each_has_secrets_and_a_domain_of_its_own(chosen: Settings, state: Engin
         ("Acme", "https://a.example", "name: must have"),
         ("a/b", "https://a.example", "name: must have"),
         ("a" * 41, "https://a.example", "name: must have"),
-        ("default", "https://a.example", "name: 'default' is what the settings say"),
-        ("zoo", "https://a.example", "name: 'zoo' is there already"),
-        ("acme", "", "public_url: is needed"),
+        (
+            "default",
+            "https://a.example",
+            "name: 'default' is reserved for the workspace of the settings",
+        ),
+        ("zoo", "https://a.example", "name: 'zoo' already exists"),
+        ("acme", "", "public_url: is required"),
         ("acme", "a.example", "public_url: must be http(s)://host"),
-        ("acme", "https://ZOO.example/x", "public_url: zoo.example is the host of 'zoo'"),
-        ("acme", "https://click.example", "public_url: click.example is the host of 'default'"),
-        ("acme", "https://console.example", "public_url: console.example is the dashboard's"),
+        (
+            "acme",
+            "https://ZOO.example/x",
+            "public_url: zoo.example is already the host of workspace 'zoo'",
+        ),
+        (
+            "acme",
+            "https://click.example",
+            "public_url: click.example is already the host of workspace 'default'",
+        ),
+        (
+            "acme",
+            "https://console.example",
+            "public_url: console.example is the host of the dashboard",
+        ),
     ],
 )
 def test_what_is_wrong_is_named_and_nothing_is_made(
@@ -87,7 +103,7 @@ def test_a_new_key_signs_and_the_old_one_verifies(chosen: Settings, state: Engin
     for one in (before, after):
         assert reader.read_link(Tokens(one.secret_keys).link(link)) == link
     for change in (found.rotate, lambda name: found.move(name, "https://x.example")):
-        with pytest.raises(WorkspaceError, match="'default' is changed by the settings"):
+        with pytest.raises(WorkspaceError, match="'default' can be changed in the settings only"):
             change(DEFAULT)
         with pytest.raises(WorkspaceError, match="'none' is unknown"):
             change("none")

@@ -224,7 +224,7 @@ def _questions(queries: Queries) -> dict[str, Callable[[], Any]]:
         "ranking of 1,000": lambda: queries.newsletters(Filters(sort="opened"), 50),
         "sparklines of 50": lambda: queries.sparklines(rows),
         "recipients of one": lambda: recipients.recipients(queries, Filters(), one),
-        "one recipient": lambda: recipients.recipient(queries, who, Filters()),
+        "one recipient": lambda: recipients.recipient(queries, who),
         "figures, one device": lambda: queries.stats(one, parts),
         "links, one device": lambda: queries.links(one, parts),
         "timeline, one device": lambda: queries.timeline(one, start, end, 3600, parts),

@@ -171,7 +171,7 @@ def checked(encoding: str, mails: Sequence[bytes]) -> str:
             spent, start = 0.0, time.perf_counter()
             left = [mime.rewrite(message, edits).left for message in messages]
             shares.append(spent / (time.perf_counter() - start - spent))
-    return f"{100 * median(shares):.1f} % of the rewriting; {sum(map(len, left))} left alone"
+    return f"{100 * median(shares):.1f} % of the rewriting; {sum(map(len, left))} left unchanged"
 
 
 def fill(mail: bytes, tokens: Tokens) -> None:

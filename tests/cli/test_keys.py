@@ -40,7 +40,7 @@ def test_a_running_service_learns_of_keys(service: Service) -> None:
     assert asked("/metrics", secret) == 403
     listed = shell(folder, "keys", "list")
     assert name in listed and secret not in listed and secret[:6] in listed
-    assert shell(folder, "keys", "revoke", key_id(folder, name)).endswith("is revoked\n")
+    assert shell(folder, "keys", "revoke", key_id(folder, name)).endswith("has been revoked\n")
     service.wait_for(lambda: asked("/v1/rewrite", secret) == 401, "an end to the key")
     both = ("--scope", "read", "--scope", "rewrite")
     wide = shell(folder, "keys", "add", "wide", *both).strip()
@@ -51,10 +51,13 @@ def test_a_running_service_learns_of_keys(service: Service) -> None:
     ("words", "says"),
     [
         (("keys", "add", ""), "name: must have 1 to 100 printable characters"),
-        (("keys", "add", "x", "--scope", "write"), "scopes: must be of rewrite, read, admin"),
+        (
+            ("keys", "add", "x", "--scope", "write"),
+            "scopes: must be one or more of rewrite, read, admin",
+        ),
         (("keys", "add", "x", "--workspace", "none"), "workspace: 'none' is unknown"),
         (("keys", "list", "--workspace", "none"), "workspace: 'none' is unknown"),
-        (("keys", "revoke", "key_none"), "key 'key_none' is unknown, or revoked already"),
+        (("keys", "revoke", "key_none"), "there is no key 'key_none', or it was already revoked"),
     ],
 )
 def test_what_is_wrong_is_named_and_nothing_changes(

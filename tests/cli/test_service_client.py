@@ -20,7 +20,7 @@ def test_the_service_of_this_folder_is_asked_with_a_pass_of_its_own(service: Ser
 def test_another_folders_service_is_refused(service: Service, tmp_path: Path) -> None:
     settings = with_secrets(load(data_dir=tmp_path, port=service.port))
     with (
-        pytest.raises(AskError, match="runs on another data folder"),
+        pytest.raises(AskError, match="uses another data folder"),
         service_client.service(settings),
     ):
         pass

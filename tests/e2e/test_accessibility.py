@@ -124,12 +124,20 @@ def test_a_keyboard_reaches_everything_and_shows_where_it_is(
     login(page, filled)
     page.goto("/newsletters/accessible")
     page.keyboard.press("Tab")
-    expect(page.get_by_role("link", name="Skip to the figures")).to_be_focused()
+    expect(page.get_by_role("link", name="Skip to main content")).to_be_focused()
     reached = set()
     for _ in range(60):
         page.keyboard.press("Tab")
         reached.add(page.evaluate("document.activeElement.innerText"))
-    assert {"People", "Machines", "All hits", "Recipients", "CSV", "One", "As a table"} <= reached
+    assert {
+        "People",
+        "Bots",
+        "Everything",
+        "Recipients",
+        "CSV",
+        "One",
+        "Show as a table",
+    } <= reached
     assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") != "none"
 
 
@@ -151,6 +159,6 @@ def test_pages_are_whole_without_javascript(browser: Browser, filled: Service) -
     login(page, filled)
     page.goto("/newsletters/accessible")
     expect(page.locator("#clicks")).to_have_text("2")
-    page.get_by_role("link", name="All hits").click()
+    page.get_by_role("link", name="Everything").click()
     expect(page.locator("#clicks")).to_have_text("3")
     context.close()

@@ -41,20 +41,20 @@ def test_a_webhook_is_made_tested_mended_and_removed(page: Page, hooked: Service
     with receiver() as there:
         there.default = 410
         page.get_by_role("link", name="Webhooks").click()
-        page.get_by_label("Address").fill(there.url)
+        page.get_by_label("URL").fill(there.url)
         page.get_by_label("message.clicked").check()
-        page.get_by_label("By", exact=True).select_option("People")
+        page.get_by_label("Opens and clicks by").select_option("Only real people")
         page.get_by_label("Only links with these topics").fill("acted")
         page.get_by_role("button", name="Add webhook").click()
         expect(page.get_by_role("heading", level=1)).to_have_text(there.url)
-        expect(page.get_by_text("message.clicked by human, topics acted")).to_be_visible()
-        page.get_by_role("button", name="Send a test").click()
+        expect(page.get_by_text("message.clicked by people, topics acted")).to_be_visible()
+        page.get_by_role("button", name="Send test event").click()
         expect(page.locator("#log")).to_contain_text("dead")  # told live
-        expect(page.get_by_role("alert")).to_contain_text("is switched off")
+        expect(page.get_by_role("alert")).to_contain_text("is disabled")
         page.reload()
         there.default = 204
-        page.get_by_role("button", name="Switch on").click()
-        page.get_by_role("button", name="Send dead letters again").click()
+        page.get_by_role("button", name="Enable").click()
+        page.get_by_role("button", name="Retry failed deliveries").click()
         expect(page.locator("#log")).to_contain_text("delivered")
         answer = hooked.rewrite("acted", MAIL, f"{XSS}@example.com")
         for path in paths(tracked_urls(answer["html"])):
@@ -74,10 +74,10 @@ def test_a_webhook_is_made_tested_mended_and_removed(page: Page, hooked: Service
 
 def test_a_wrong_field_is_named_and_nothing_is_forgotten(page: Page) -> None:
     page.goto("/webhooks")
-    page.get_by_label("Address").fill("https://user:pass@example.com/")
+    page.get_by_label("URL").fill("https://user:pass@example.com/")
     page.get_by_label("Only these newsletters").fill("spring")
     page.get_by_role("button", name="Add webhook").click()
-    expect(page.get_by_role("alert")).to_have_text("url: must carry no user and password")
+    expect(page.get_by_role("alert")).to_have_text("url: must not contain a user name or password")
     expect(page.get_by_label("Only these newsletters")).to_have_value("spring")
     page.evaluate(AXE.read_text())
     assert page.evaluate(RUN) == []
@@ -85,21 +85,21 @@ def test_a_wrong_field_is_named_and_nothing_is_forgotten(page: Page) -> None:
 
 def test_a_follow_up_is_made_and_removed(page: Page, hooked: Service) -> None:
     page.goto("/webhooks/followups")
-    expect(page.get_by_text("Make a webhook first")).to_be_visible()
+    expect(page.get_by_text("Follow-ups need a destination")).to_be_visible()
     url = "https://hooks.example/followed"
     hook = hooked.client.post("/v1/webhooks", json={"url": url}).json()
     page.goto("/webhooks")
     page.get_by_role("link", name="Follow-ups").click()
     page.get_by_label("Name").fill(XSS[:100])
-    page.get_by_label("When a person").select_option("has not opened")
+    page.get_by_label("When someone").select_option("has not opened")
     page.get_by_label("Only these newsletters").fill("basket\nparcel")
     page.get_by_role("button", name="Add follow-up").click()
     expect(page.get_by_role("alert")).to_contain_text("after_hours")
     expect(page.get_by_label("Only these newsletters")).to_have_value("basket\nparcel")
-    page.get_by_label("Hours after the sending").fill("1.5")
+    page.get_by_label("Hours after sending").fill("1.5")
     page.get_by_role("button", name="Add follow-up").click()
     row = page.locator("tbody tr")
-    expect(row).to_contain_text("Not opened 1.5 hours after the sending of basket, parcel")
+    expect(row).to_contain_text("Not opened within 1.5 hours of sending in basket, parcel")
     expect(row).to_contain_text(url)
     (made,) = hooked.get("/v1/followups")["followups"]
     assert (made["when"], made["after_hours"]) == ("not_opened", 1.5)
@@ -122,15 +122,15 @@ def test_a_person_is_exported_and_erased(page: Page, hooked: Service) -> None:
     page.goto("/newsletters/rights/recipients")
     page.get_by_role("link", name=who).click()
     with page.expect_download() as download:
-        page.get_by_role("link", name="Export all that is held").click()
+        page.get_by_role("link", name="Download all data").click()
     held = json.loads(download.value.path().read_text())
     assert (held["recipient"], len(held["messages"]), len(held["hits"])) == (who, 1, 2)
     page.get_by_role("link", name="Erase").click()
-    expect(page.get_by_role("heading", level=1)).to_have_text(f"Erase {who}?")
+    expect(page.get_by_role("heading", level=1)).to_have_text(f"Erase the data of {who}?")
     page.evaluate(AXE.read_text())
     assert page.evaluate(RUN) == []
-    page.get_by_role("button", name="Erase for good").click()
-    expect(page.get_by_role("heading", level=1)).to_have_text("Erased")
+    page.get_by_role("button", name="Erase permanently").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Personal data erased")
     expect(page.get_by_role("row", name="hits 2")).to_be_visible()
     page.evaluate(AXE.read_text())
     assert page.evaluate(RUN) == []
@@ -157,12 +157,12 @@ def test_a_segment_is_shown_and_exported(page: Page, hooked: Service) -> None:
     page.goto("/")
     page.get_by_role("link", name="Segments").click()
     page.get_by_label("Clicked a link").fill("acted")
-    page.get_by_label("Was sent newsletter (id)").fill("segmented")
-    page.get_by_role("button", name="Show recipients").click()
+    page.get_by_label("Was sent newsletter (ID)").fill("segmented")
+    page.get_by_role("button", name="Find recipients").click()
     expect(page.locator("tbody tr")).to_have_count(1)
     expect(page.locator("tbody")).to_contain_text("=ann@example.com")
     page.get_by_label("Name of the segment").fill("Boot lovers")
-    page.get_by_role("button", name="Save", exact=True).click()
+    page.get_by_role("button", name="Save segment", exact=True).click()
     page.goto("/segments")
     page.get_by_role("link", name="Boot lovers").click()
     expect(page.locator("tbody")).to_contain_text("=ann@example.com")
@@ -172,7 +172,7 @@ def test_a_segment_is_shown_and_exported(page: Page, hooked: Service) -> None:
     page.evaluate(AXE.read_text())
     assert page.evaluate(RUN) == []
     page.get_by_label("Name of the segment").fill("Boot lovers")
-    page.get_by_role("button", name="Forget that name").click()
+    page.get_by_role("button", name="Delete saved segment").click()
     expect(page.get_by_role("link", name="Boot lovers")).to_have_count(0)
     page.goto("/segments?not_clicked=segmented&since=2020-01-01")
     expect(page.locator("tbody")).to_contain_text("bob@example.com")

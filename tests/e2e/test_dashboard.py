@@ -98,10 +98,10 @@ def test_every_figure_is_there_without_javascript(browser: Browser, service: Ser
     expect(page.locator("#clicks")).to_have_text("1")
     expect(page.get_by_text("The button")).to_be_visible()
     expect(page.get_by_role("row").filter(has_text="Firefox")).to_be_visible()
-    page.get_by_role("link", name="All hits").click()
-    expect(page.locator("#figures")).to_contain_text("2 clicks in all")
-    page.get_by_role("link", name="Machines").click()
-    expect(page.locator("#figures")).to_contain_text("1 clicks in all")
+    page.get_by_role("link", name="Everything").click()
+    expect(page.locator("#figures")).to_contain_text("2 clicks in total")
+    page.get_by_role("link", name="Bots").click()
+    expect(page.locator("#figures")).to_contain_text("1 clicks in total")
     page.get_by_role("button", name="Log out").click()
     expect(page.get_by_label("Password")).to_be_visible()
     context.close()
@@ -153,7 +153,7 @@ def test_filters_live_in_the_address(page: Page, service: Service) -> None:
     page.get_by_label("Period").select_option("24 hours")
     page.wait_for_url(lambda url: "period=24h" in url)
     page.goto("/newsletters/filtered")
-    expect(page.get_by_text("People only")).to_be_visible()
+    expect(page.get_by_text("Only real people are counted")).to_be_visible()
     how = page.get_by_role("link", name="How Mailwake counts")
     assert how.get_attribute("href") == "/docs/counting"
     expect(page.locator("#clicks")).to_have_text("2")
@@ -172,7 +172,7 @@ def test_filters_live_in_the_address(page: Page, service: Service) -> None:
         page.get_by_role("link", name="CSV").click()
     assert download.value.suggested_filename == "filtered.csv"
     assert len(download.value.path().read_text().splitlines()) == 5
-    page.get_by_label("More of this newsletter").get_by_role("link", name="Recipients").click()
+    page.get_by_label("More about this newsletter").get_by_role("link", name="Recipients").click()
     expect(page.locator("tbody tr")).to_have_count(2)
     page.get_by_role("link", name="phone@example.com").click()
     expect(page.get_by_role("heading", name="phone@example.com")).to_be_visible()
@@ -278,8 +278,8 @@ def test_a_one_time_link_logs_in_once(browser: Browser, service: Service) -> Non
         page.goto(link)
         page.goto(link)  # as a chat's preview would: only the button uses it up
         if used:
-            expect(page.get_by_role("alert")).to_contain_text("used before")
+            expect(page.get_by_role("alert")).to_contain_text("already used")
         else:
-            page.get_by_role("button", name="Log in as admin").click()
+            page.get_by_role("button", name="Continue as admin").click()
             expect(page.get_by_role("heading", name="Newsletters")).to_be_visible()
         context.close()

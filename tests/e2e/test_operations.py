@@ -153,7 +153,7 @@ def test_logs_are_json_and_name_nobody(tmp_path: Path) -> None:
         text = service.log.read_text()
         # What stands before the first object is the greeting, for people.
         lines = [json.loads(line) for line in text.splitlines() if line.startswith("{")]
-        assert any("no records" in line["message"] for line in lines)
+        assert any("not valid records" in line["message"] for line in lines)
         assert all(set(line) >= {"at", "level", "logger", "message"} for line in lines)
         logged = "\n".join(line for line in text.splitlines() if line.startswith("{"))
         assert "canary" not in logged

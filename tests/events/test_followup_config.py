@@ -73,5 +73,5 @@ def test_a_workspace_has_a_limit(parts: Parts, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(followup_config, "MOST", 2)
     parts.make("clicked")
     parts.make("clicked")
-    with pytest.raises(FieldError, match="2 follow-ups already"):
+    with pytest.raises(FieldError, match="already 2 follow-ups"):
         parts.make("clicked")

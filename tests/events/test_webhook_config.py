@@ -84,7 +84,7 @@ types = ["message.{type}"]
         (FILE.format(url="ftp://x", type="opened"), "webhook 1: url must be an http"),
         (FILE.format(url="https://a.example", type="read"), "webhook 1: types must be one of"),
         (FILE.format(url="https://a.example", type="opened") * 2, "webhook 2: name 'shop'"),
-        ('[[webhook]]\nname = "a"\nurl = "https://a.example"', "webhook 1: secret is needed"),
+        ('[[webhook]]\nname = "a"\nurl = "https://a.example"', "webhook 1: secret is required"),
     ],
 )
 def test_what_is_wrong_in_the_file_is_named(tmp_path: Path, content: str, says: str) -> None:

@@ -168,7 +168,7 @@ def test_gone_means_gone_until_it_is_switched_on(hooked: Service, there: Receive
     hooked.drained()
     assert [entry["state"] for entry in log(hooked, hook)] == ["dead"]
     hooked.login(hooked.client)
-    hooked.wait_for(lambda: "is switched off" in hooked.client.get("/").text, "the notice")
+    hooked.wait_for(lambda: "is disabled" in hooked.client.get("/").text, "the notice")
     there.default = 204
     there.requests.clear()
     assert hooked.client.post(f"{path}/enable").json()["disabled"] == ""
@@ -240,7 +240,7 @@ def test_private_addresses_are_refused_by_default(service: Service, there: Recei
     hook = subscribe(service, there.url)
     service.client.post(f"/v1/webhooks/{hook['id']}/test")
     service.wait_for(lambda: log(service, hook)[-1]["attempts"] == 1, "a try")
-    assert "127.0.0.1, which is not public" in log(service, hook)[-1]["error"]
+    assert "127.0.0.1, which is not a public" in log(service, hook)[-1]["error"]
     assert there.requests == []
     forget(service, hook)
 
@@ -303,7 +303,7 @@ def test_five_days_of_failures_disable_and_dead_letters_stay(
     while not current(hooks, hook).disabled:
         first = hooks.next(hook.id, clock[0], 1)
         assert first
-        hooks.failed(first[0], "no answer")
+        hooks.failed(first[0], "no response")
         (entry,) = [one for one in hooks.log(hook.id, 0, 9) if one.id == first[0].id]
         if entry.due:
             pauses.append(entry.due - clock[0])

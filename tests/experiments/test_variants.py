@@ -219,9 +219,9 @@ def test_numbers_filter_as_before_and_nonsense_is_named(service: Service, client
     (number,) = Variants(open_state(service.data_dir)).names(newsletter("v-num"))
     assert len(exported(service, "v-num", "json", variant=str(number)).splitlines()) == 2
     assert exported(service, "v-num", "json", variant=str(number % 255 + 1)) == ""
-    with pytest.raises(AssertionError, match="is no variant of this newsletter"):
+    with pytest.raises(AssertionError, match="is not a variant of this newsletter"):
         exported(service, "v-num", "json", variant="C")
-    with pytest.raises(AssertionError, match="is no variant of this newsletter"):
+    with pytest.raises(AssertionError, match="is not a variant of this newsletter"):
         exported(service, "v-num", "json", variant="256")
 
 

@@ -214,8 +214,10 @@ KNOWN = ("newsletter", "recipient", "opened")
 
 def _known(path: str, query: dict[str, str]) -> dict[str, str]:
     """What a GET needs beside its path."""
-    if path.endswith(("/suppressions/check", "/consent")):
+    if path.endswith("/suppressions/check"):
         return {name: query[name] for name in ("recipient", "newsletter")}
+    if path.endswith("/consent"):
+        return {"recipient": query["recipient"]}
     if path in ("/compare", "/v1/events"):
         return {name: query[name] for name in ("newsletter",)}
     if path == "/v1/messages":

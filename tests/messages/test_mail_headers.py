@@ -97,7 +97,7 @@ def test_tracking_that_is_not_said_is_opens_and_clicks() -> None:
     ["open", "opens=some", "text=full", "off=now", "pixel", "pixel=middle", "url_text=", "=opens"],
 )
 def test_a_wrong_word_is_named_with_what_may_be_said(track: str) -> None:
-    with pytest.raises(DescriptionError, match="is none of") as caught:
+    with pytest.raises(DescriptionError, match="must be one of") as caught:
         tracking_of({"track": track})
     assert caught.value.field == "X-Mailwake-Track"
 

@@ -49,7 +49,7 @@ def test_a_message_that_fails_the_check_has_no_links(
     assert failed.html == message
     assert not failed.links and not failed.records and not failed.draft.carried
     assert failed.left == {"unproven"} and outgoing.unproven == 1
-    assert failed.notes[-1] == "the rewritten message is at fault: it was left alone"
+    assert failed.notes[-1] == "the rewritten message is at fault: the message was left unchanged"
 
 
 def test_places_of_links_go_on_over_parts(outgoing: MessagePreparer) -> None:
@@ -58,7 +58,7 @@ def test_places_of_links_go_on_over_parts(outgoing: MessagePreparer) -> None:
     assert [(link.index, link.url[-2:]) for link in done.links] == [(0, "/a"), (1, "/b")]
     assert done.left == {"sealed"}
     (note,) = done.notes
-    assert note == f"byte {message.index(b'--s--')}: multipart/signed was left alone"
+    assert note == f"byte {message.index(b'--s--')}: multipart/signed was left unchanged"
 
 
 @pytest.mark.parametrize("encoding", ["7bit", "quoted-printable", "base64"])

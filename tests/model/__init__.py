@@ -1,4 +1,1 @@
-"""Tests of app/model.
-
-errors: declarations only
-"""
+"""Tests of app/model."""

@@ -53,9 +53,9 @@ def found(data: Path, **settings: Any) -> list[Finding]:
 def bad(data: Path, **settings: Any) -> list[tuple[str, str, str]]:
     """All that is not fine, but for the service, which does not run."""
     return [
-        (one.state, one.about, f"{one.what}: {one.mend}")
+        (one.status, one.about, f"{one.what}: {one.fix}")
         for one in found(data, **settings)
-        if one.state != "fine" and one.about != "service"
+        if one.status != "ok" and one.about != "service"
     ]
 
 
@@ -64,36 +64,40 @@ def test_a_sound_folder_has_nothing(sound: Path) -> None:
     assert {"address", "secrets", "folder", "disk", "state.db", "journal"} <= {
         one.about for one in found(sound)
     }
-    assert all(one.mend for one in found(sound) if one.state != "fine")
+    assert all(one.fix for one in found(sound) if one.status != "ok")
 
 
 @pytest.mark.parametrize(
     ("settings", "about", "says"),
     [
-        ({"public_url": ""}, "address", "this machine only"),
-        ({"public_url": "http://127.0.0.1:80"}, "address", "this machine only"),
+        ({"public_url": ""}, "address", "only work on this machine"),
+        ({"public_url": "http://127.0.0.1:80"}, "address", "only work on this machine"),
         ({"public_url": "http://click.example.com"}, "address", "without TLS"),
-        ({"trusted_proxies": ""}, "proxy", "from the proxy: set MAILWAKE_TRUSTED_PROXIES"),
+        (
+            {"trusted_proxies": ""},
+            "proxy",
+            "from the proxy's IP address: set MAILWAKE_TRUSTED_PROXIES",
+        ),
         ({"dashboard_url": ""}, "dashboard", "MAILWAKE_DASHBOARD_URL"),
         ({"dashboard_url": "https://click.example.com"}, "dashboard", "MAILWAKE_DASHBOARD_URL"),
-        ({"secret_keys": "short-but-allowed"}, "secrets", "MAILWAKE_SECRET_KEYS is short"),
-        ({"recipient_key": "short"}, "secrets", "MAILWAKE_RECIPIENT_KEY is short"),
-        ({"api_keys": "short"}, "secrets", "MAILWAKE_API_KEYS is short"),
-        ({"dashboard_password": "short"}, "secrets", "MAILWAKE_DASHBOARD_PASSWORD is short"),
+        ({"secret_keys": "short-but-allowed"}, "secrets", "MAILWAKE_SECRET_KEYS is too short"),
+        ({"recipient_key": "short"}, "secrets", "MAILWAKE_RECIPIENT_KEY is too short"),
+        ({"api_keys": "short"}, "secrets", "MAILWAKE_API_KEYS is too short"),
+        ({"dashboard_password": "short"}, "secrets", "MAILWAKE_DASHBOARD_PASSWORD is too short"),
     ],
 )
 def test_settings_that_work_but_should_not_stay(
     sound: Path, settings: dict[str, str], about: str, says: str
 ) -> None:
     [(state, named, told)] = bad(sound, **settings)
-    assert (state, named) == ("mind", about)
+    assert (state, named) == ("warning", about)
     assert says in told
 
 
 def test_a_misspelt_variable(sound: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MAILWAKE_PROT", "80")
     assert bad(sound) == [
-        ("mind", "settings", "MAILWAKE_PROT is no setting: see docs/settings.md for its name")
+        ("warning", "settings", "unknown setting MAILWAKE_PROT: see docs/settings.md for the names")
     ]
 
 
@@ -141,21 +145,31 @@ HOOK = (
 @pytest.mark.parametrize(
     ("change", "state", "about", "says"),
     [
-        (lambda data: data.rename(data.with_name("gone")), "wrong", "folder", "there is no"),
-        (_other_owner, "wrong", "folder", "belongs to user 12345"),
-        (lambda data: data.chmod(0o755), "wrong", "folder", "chmod 700"),
-        (lambda data: (data / "restoring").mkdir(), "wrong", "folder", "repeat `mailwake restore`"),
-        (lambda data: (data / "secrets.json").chmod(0o644), "wrong", "secrets", "chmod 600"),
-        (lambda data: (data / "secrets.json").write_text("{"), "wrong", "secrets", "from a backup"),
-        (lambda data: (data / "secrets.json").unlink(), "mind", "secrets", "`mailwake serve`"),
-        (_ahead, "wrong", "clock", "secrets.json was written later than now"),
-        (_damage, "wrong", "state.db", "damaged"),
-        (_sql("PRAGMA user_version = 0"), "wrong", "state.db", "`mailwake migrate`"),
-        (_sql("PRAGMA user_version = 99"), "wrong", "state.db", "newer Mailwake"),
-        (_sql(HOOK), "mind", "webhooks", "https://hooks.example is switched off: 410"),
-        (_segment(5, ".bad"), "mind", "journal", "lines that are no record"),
-        (_segment(300, ".seg"), "wrong", "journal", "1 segments wait, the oldest for 30"),
-        (_segment(5, ".open"), "mind", "journal", "segments of killed processes"),
+        (lambda data: data.rename(data.with_name("gone")), "error", "folder", "does not exist"),
+        (_other_owner, "error", "folder", "belongs to user 12345"),
+        (lambda data: data.chmod(0o755), "error", "folder", "chmod 700"),
+        (
+            lambda data: (data / "restoring").mkdir(),
+            "error",
+            "folder",
+            "run `mailwake restore` again",
+        ),
+        (lambda data: (data / "secrets.json").chmod(0o644), "error", "secrets", "chmod 600"),
+        (lambda data: (data / "secrets.json").write_text("{"), "error", "secrets", "from a backup"),
+        (lambda data: (data / "secrets.json").unlink(), "warning", "secrets", "`mailwake serve`"),
+        (_ahead, "error", "clock", "secrets.json has a time in the future"),
+        (_damage, "error", "state.db", "damaged"),
+        (_sql("PRAGMA user_version = 0"), "error", "state.db", "run `mailwake migrate`"),
+        (_sql("PRAGMA user_version = 99"), "error", "state.db", "newer version of Mailwake"),
+        (_sql(HOOK), "warning", "webhooks", "https://hooks.example is disabled: 410"),
+        (_segment(5, ".bad"), "warning", "journal", "had invalid lines"),
+        (
+            _segment(300, ".seg"),
+            "error",
+            "journal",
+            "1 journal segments are waiting, the oldest for 30",
+        ),
+        (_segment(5, ".open"), "warning", "journal", "segments of killed processes"),
     ],
 )
 def test_a_data_folder_that_is_not_sound(
@@ -181,14 +195,14 @@ def test_deliveries_that_were_given_up_and_many_suppressed(
     )(sound)
     monkeypatch.setattr(data_dir, "MANY", 0)
     told = str(bad(sound))
-    assert "1 deliveries were given up" in told and "1 are suppressed" in told
+    assert "1 deliveries have failed for good" in told and "1 recipients are suppressed" in told
 
 
 def test_too_little_room(sound: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(data_dir, "ROOM", 2**60)
-    assert [one[:2] for one in bad(sound)] == [("mind", "disk")]
+    assert [one[:2] for one in bad(sound)] == [("warning", "disk")]
     monkeypatch.setattr(data_dir, "NO_ROOM", 2**60)
-    assert [one[:2] for one in bad(sound)] == [("wrong", "disk")]
+    assert [one[:2] for one in bad(sound)] == [("error", "disk")]
 
 
 def test_file_systems_that_cannot_be_relied_on(
@@ -199,11 +213,11 @@ def test_file_systems_that_cannot_be_relied_on(
     assert data_dir.filesystem(Path("/usr/lib"), mounts) == "ext4"
     here = data_dir.filesystem(sound, Path("/proc/mounts").read_text())
     assert here
-    for kind, says in (("DISTANT", "cannot be relied on"), ("MEMORY", "in memory")):
+    for kind, says in (("DISTANT", "are not reliable"), ("MEMORY", "in memory")):
         with monkeypatch.context() as patch:
             patch.setattr(data_dir, kind, {here})
             [(state, about, told)] = bad(sound)
-            assert (state, about) == ("wrong", "disk") and says in told
+            assert (state, about) == ("error", "disk") and says in told
 
 
 def test_the_gateways_certificate(sound: Path, tmp_path: Path) -> None:
@@ -219,13 +233,13 @@ def test_the_gateways_certificate(sound: Path, tmp_path: Path) -> None:
 
     assert bad(sound, **issued(90)) == []
     [(state, about, told)] = bad(sound, **issued(5.5))
-    assert (state, about) == ("mind", "certificate") and "only 5 days" in told
+    assert (state, about) == ("warning", "certificate") and "only 5 days" in told
     [(state, _, told)] = bad(sound, **issued(-1))
-    assert state == "wrong" and "expired" in told
+    assert state == "error" and "expired" in told
     pair = issued(90)
     trustme.CA().issue_cert("x.example.com").private_key_pem.write_to_path(tmp_path / "key.pem")
     [(state, _, told)] = bad(sound, **pair)
-    assert state == "wrong" and "mismatch" in told.lower()
+    assert state == "error" and "mismatch" in told.lower()
 
 
 @pytest.fixture(scope="module")
@@ -239,20 +253,20 @@ def test_a_servers_tables_and_clock(
 ) -> None:
     dsn = {"clickhouse_dsn": server.dsn}
     [(state, about, told)] = bad(sound, **dsn)
-    assert (state, about) == ("wrong", "ClickHouse") and files()[0].stem in told
+    assert (state, about) == ("error", "ClickHouse") and files()[0].stem in told
     storage = Storage(load(data_dir=sound, **dsn))
     migrate(storage)
     assert bad(sound, **dsn) == []
     with storage.reader() as client:
         client.command("ALTER TABLE hits MODIFY SETTING non_replicated_deduplication_window = 0")
     [(state, about, told)] = bad(sound, **dsn)
-    assert (state, about) == ("wrong", "ClickHouse") and told.startswith("hits: repeated inserts")
+    assert (state, about) == ("error", "ClickHouse") and told.startswith("hits: repeated inserts")
     with storage.reader() as client:
         client.command(
             "ALTER TABLE hits MODIFY SETTING non_replicated_deduplication_window = 10000"
         )
         client.insert("migrations", [["9999_later"]], column_names=["name"])
-    assert "newer Mailwake" in str(bad(sound, **dsn))
+    assert "newer version of Mailwake" in str(bad(sound, **dsn))
     with storage.reader() as client:
         client.command("ALTER TABLE migrations DELETE WHERE name = '9999_later'")
     monkeypatch.setattr(clickhouse, "OLDEST", (99, 1))
@@ -263,7 +277,7 @@ def test_a_servers_tables_and_clock(
     assert "check MAILWAKE_CLICKHOUSE_DSN" in str(bad(sound, **dsn))
     server.fault("down")
     [(state, about, told)] = bad(sound, **dsn)
-    assert (state, about) == ("wrong", "ClickHouse") and "no connection" in told
+    assert (state, about) == ("error", "ClickHouse") and "no connection" in told
     server.clear()
 
 
@@ -278,9 +292,9 @@ def test_the_running_service_speaks_for_itself(sound: Path) -> None:
             lambda: "no connection" in service.client.get("/readyz").text, "the trouble"
         )
         told = of(service, clickhouse_dsn=away)
-        assert [(one.state, one.about) for one in told] == [
-            ("wrong", "service"),
-            ("wrong", "ClickHouse"),
+        assert [(one.status, one.about) for one in told] == [
+            ("error", "service"),
+            ("error", "ClickHouse"),
         ]
         code, said = mailwake(
             "doctor",
@@ -293,15 +307,16 @@ def test_the_running_service_speaks_for_itself(sound: Path) -> None:
         )
         assert code == 1
         lines = [json.loads(line) for line in said.splitlines()]
-        assert {line["state"] for line in lines} >= {"wrong", "mind", "fine"}
+        assert {line["status"] for line in lines} >= {"error", "warning", "ok"}
+        assert {line["state"] for line in lines} >= {"wrong", "mind", "fine"}  # as before
     with Service(sound) as service:
         service.drained()
-        assert [one.state for one in of(service)] == ["fine"]
+        assert [one.status for one in of(service)] == ["ok"]
         code, said = mailwake("doctor", "--data-dir", str(sound), "--port", str(service.port))
         assert code == 0, said
-        assert "fine  service: it keeps hits" in said and "mind  address" in said
+        assert "ok      service: hits are stored" in said and "warning address" in said
         [one] = of(service, port=free_port())[:1]
-        assert (one.state, one.about) == ("mind", "service") and "nothing answers" in one.what
+        assert (one.status, one.about) == ("warning", "service") and "no response" in one.what
         assert "open in another process" in of(service, port=free_port())[1].what
 
 
@@ -318,7 +333,7 @@ def test_what_listens_there_is_something_else(sound: Path) -> None:
         while not any("is not Mailwake" in one.what for one in told) and time.monotonic() < end:
             told = found(sound, port=port)
         other.terminate()
-    assert any(one.state == "wrong" and "is not Mailwake" in one.what for one in told)
+    assert any(one.status == "error" and "is not Mailwake" in one.what for one in told)
 
 
 def test_a_check_that_breaks_is_a_finding(sound: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -327,5 +342,5 @@ def test_a_check_that_breaks_is_a_finding(sound: Path, monkeypatch: pytest.Monke
         yield
 
     monkeypatch.setattr("app.ops.doctor.checks.CHECKS", (*CHECKS, broken))
-    assert bad(sound) == [("wrong", "broken", "could not be looked at: no such thing: ")]
+    assert bad(sound) == [("error", "broken", "check failed: no such thing: ")]
     assert configured.CHECKS

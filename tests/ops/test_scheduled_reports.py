@@ -59,7 +59,7 @@ def test_a_report_tells_the_figures_of_its_period(queries: Queries) -> None:
         stats = queries.stats(NAME, {"period": period})
         assert (stats.messages, stats.opens.human.unique) == (sent, opened)
         text = report.text(page, "https://example.com/live")
-        assert f"Messages      {sent}\n" in text and f"Opened        {opened} (" in text
+        assert f"Sent          {sent}\n" in text and f"Opened        {opened} (" in text
         assert "       5  Boots & <i>tents" in text
         html = report.html(page, "https://example.com/live")
         assert f">{sent}</span>" in html
@@ -122,7 +122,7 @@ def test_what_is_due_is_mailed_once_whatever_restarts(queries: Queries, tmp_path
         html = body.get_content()
         assert "https://click.example.com/newsletters/weekly" in html
         plain = mail.get_body(("plain",))
-        assert plain is not None and "Messages      9" in plain.get_content()
+        assert plain is not None and "Sent          9" in plain.get_content()
         box.answers = ["554 never"]
         assert due(tomorrow + timedelta(days=1)) == 0  # refused for good: the next day's comes
         assert due(tomorrow + timedelta(days=1)) == 0
@@ -167,8 +167,8 @@ def test_a_password_is_not_sent_in_the_clear(monkeypatch: pytest.MonkeyPatch) ->
     ("settings", "says"),
     [
         ({"smarthost": "http://x"}, "SMARTHOST: must be smtp"),
-        ({"report_to": "nobody"}, "REPORT_TO: 'nobody' is no mail address"),
-        ({"report_to": "a@b.example"}, "REPORT_TO: needs MAILWAKE_SMARTHOST"),
+        ({"report_to": "nobody"}, "REPORT_TO: 'nobody' is not an email address"),
+        ({"report_to": "a@b.example"}, "REPORT_TO: MAILWAKE_SMARTHOST"),
     ],
 )
 def test_settings_are_checked(settings: dict[str, str], says: str, tmp_path: Path) -> None:

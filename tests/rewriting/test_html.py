@@ -287,7 +287,7 @@ def test_a_mail_that_has_been_through_is_left_alone() -> None:
         again = compiled(mail, Options())
         assert again.personalise(b"other") == mail
         assert [link.reason for link in again.links] == ["own_url", "rewritten"]
-        assert "left alone" in again.notes[0]
+        assert "left unchanged" in again.notes[0]
 
 
 def test_our_address_in_other_words_is_ours() -> None:
@@ -497,8 +497,8 @@ def test_a_mail_that_ends_in_another_set_gets_its_pixel_in_ascii() -> None:
 @pytest.mark.parametrize(
     ("data", "charset", "note"),
     [
-        (b"<a href=http://x.example>+AGE-", "utf-7", "left alone"),
-        (b"<a href=http://x.example>~{VP~}", "HZ-GB-2312", "left alone"),
+        (b"<a href=http://x.example>+AGE-", "utf-7", "left unchanged"),
+        (b"<a href=http://x.example>~{VP~}", "HZ-GB-2312", "left unchanged"),
         (b"\xff\xfe<\0a", None, "not valid"),
         (b"<p>\xff", "x-unheard-of", "not known"),
     ],
@@ -509,7 +509,7 @@ def test_a_charset_that_cannot_be_kept_is_reported(
     result = compiled(data, charset=charset)
     assert note in result.notes[0]
     assert result.restore(result.personalise(TOKEN), TOKEN) == data
-    if "left alone" in result.notes[0]:
+    if "left unchanged" in result.notes[0]:
         assert result.parts == (data,)
 
 
@@ -597,5 +597,5 @@ def test_amp_is_left_alone(sign: str) -> None:
     html = f'<!doctype html><html lang="en" {sign}><body><a href="http://x.example">x</a></body>'
     result = compiled(html)
     assert result.personalise(TOKEN) == html.encode()
-    assert result.notes == ("the document is AMP for email: left alone",)
+    assert result.notes == ("the document is AMP for email: left unchanged",)
     assert len(compiled(html.replace(sign, "title='amp4email'")).links) == 1

@@ -23,7 +23,7 @@ def test_a_placeholder_is_named_with_its_byte() -> None:
     assert of_links(html) == [
         f"suspected placeholder '%recipient.email%' at byte {at}: the link is not tracked"
     ]
-    assert "values make it a tracked link" in of_links('<a href="{{ url }}">x</a>')[0]
+    assert "values turn it into a tracked link" in of_links('<a href="{{ url }}">x</a>')[0]
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ def test_http_targets_and_labels_with_two_targets() -> None:
     )
     assert of_links(html) == [
         "byte 9: a link leads to http, not https",
-        "bytes 9, 47: the label 'Boots' has 2 targets; data-track-name tells them apart",
+        "bytes 9, 47: the label 'Boots' has 2 targets; use data-track-name to tell them apart",
     ]
 
 

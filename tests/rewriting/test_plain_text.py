@@ -142,7 +142,7 @@ def test_text_in_utf_16_and_in_what_is_not_read() -> None:
     assert result.personalise(TOKEN).decode("utf-16") == f"Über {US}/c/M-1_x/L0"
     result = rewrite_text(b"+AGE- http://x.example/a", OPTIONS, token, US, charset="utf-7")
     assert (result.links, result.parts) == ((), (b"+AGE- http://x.example/a",))
-    assert "left alone" in result.notes[0]
+    assert "left unchanged" in result.notes[0]
 
 
 @pytest.mark.parametrize(

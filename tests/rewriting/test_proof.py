@@ -81,7 +81,7 @@ def test_a_patch_of_another_content_fails(encoding: str) -> None:
             for mine, theirs in zip(made.patches, other.patches, strict=True)
         ]
     )
-    assert "has another content at byte" in flaw(message, result(message, wrong), [wrong])
+    assert "has different content at byte" in flaw(message, result(message, wrong), [wrong])
 
 
 @pytest.mark.parametrize(

@@ -202,7 +202,7 @@ def test_base64_in_chunks_loses_nothing(
 ) -> None:
     contents, raw = case
     content = b"".join(contents)
-    assume(b"BEGIN PGP" not in content)  # which would be left alone
+    assume(b"BEGIN PGP" not in content)  # which would be left unchanged
     assert in_chunks(raw) == content
     places = sorted(data.draw(st.lists(st.integers(0, len(content)), max_size=6)))
     edits = [Edit(a, b, MARK) for a, b in zip(places[::2], places[1::2], strict=False)]
@@ -214,11 +214,11 @@ def test_base64_in_chunks_loses_nothing(
 @pytest.mark.parametrize(
     ("raw", "why"),
     [
-        (b"PHA+\r\n_____\r\nfooter of a list server\r\n", "breaks off at byte 6"),
-        (b"PHA+PA==\r\nfooter", "breaks off"),
+        (b"PHA+\r\n_____\r\nfooter of a list server\r\n", "is truncated at byte 6"),
+        (b"PHA+PA==\r\nfooter", "is truncated"),
         (b"PHA+P\r\n", "has 5 characters at byte 0"),
         (b"AA==" * 1_001, "more than 1,000 chunks"),
-        (b"PHA+\xfc", "breaks off at byte 4"),
+        (b"PHA+\xfc", "is truncated at byte 4"),
     ],
 )
 def test_what_is_no_base64_stays_with_a_note(raw: bytes, why: str) -> None:
@@ -292,7 +292,7 @@ def test_the_cases_of_other_mailers(shared: Path) -> None:
     original = (folder / "03-base64-tail-lost.eml").read_bytes()
     rewritten = mime.rewrite(original, every_href)
     assert rewritten.message == original
-    assert "its base64 breaks off at byte" in rewritten.notes[0].text
+    assert "its base64 is truncated at byte" in rewritten.notes[0].text
     without_footer = original[: original.index(b"_____")]
     new = mime.rewrite(without_footer, every_href).message
     assert in_chunks(raw_of(new)) == in_chunks(raw_of(without_footer)).replace(

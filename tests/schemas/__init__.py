@@ -6,7 +6,7 @@ fields: web/api/test_rewrite.py, experiments/test_variants.py
 followups: declarations only
 messages: declarations only
 privacy: declarations only
-problem: web/test_requests.py
+problem: declarations only
 recipients: declarations only
 reclassify: declarations only
 segments: declarations only

@@ -51,15 +51,15 @@ def test_every_flag_of_serve_has_its_variable() -> None:
         ("PORT", "65536", "less than or equal to 65535"),
         ("JOURNAL_SYNC_MS", "-1", "greater than or equal to 0"),
         ("PUBLIC_URL", "click.example.com", "must be http(s)://host"),
-        ("PUBLIC_URL", "https://u:p@example.com", "no user"),
+        ("PUBLIC_URL", "https://u:p@example.com", "must not contain a user name"),
         ("PUBLIC_URL", "https://exämple.com", "plain ASCII"),
         ("SECRET_KEYS", "short", "at least 16 characters"),
         ("TRUSTED_PROXIES", "10.0.0.0/8,everyone", "everyone"),
         ("CLICKHOUSE_DSN", "postgres://host", "clickhouse(s)://"),
         ("CLICKHOUSE_DSN", "clickhouse://host:port", "Port"),
         ("LOG_LEVEL", "loud", "'debug', 'info'"),
-        ("PLACEHOLDERS", "<<...>>,a", "'a': write START...END or a word"),
-        ("PLACEHOLDERS", "x" * 41, "up to 40 characters"),
+        ("PLACEHOLDERS", "<<...>>,a", "'a': must be START...END or a word"),
+        ("PLACEHOLDERS", "x" * 41, "must have at most 40 characters"),
     ],
 )
 def test_a_wrong_value_stops_the_start_and_is_named(

@@ -120,7 +120,7 @@ def test_a_faulty_rewriter_sends_the_original(fault: str, tmp_path: Path) -> Non
             assert [without_trace(got) for got in there.accepted] == [sent] * 3
             assert running.ledger() == b""
         log = running.log.read_text()
-        assert "a mail went out untracked: unproven" in log
+        assert "a mail was sent untracked: unproven" in log
         assert "'untouched_unproven': 3" in log
 
 

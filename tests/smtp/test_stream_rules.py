@@ -122,7 +122,10 @@ def test_any_bytes_belong_somewhere_or_are_refused_by_name(message: bytes, sende
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("[[stream]]\nnewsletter = 'x'", "stream 1: needs one of list_id, feedback_id, sender"),
+        (
+            "[[stream]]\nnewsletter = 'x'",
+            "stream 1: one of list_id, feedback_id, sender is required",
+        ),
         ("[[stream]]\nsender = 'x'", "newsletter"),
         ("[[stream]]\nsender = 'x'\nnewsletter = 'y'\ntrack = 'all'", "stream 1: track: 'all'"),
         ("[[stream]]\nsender = 'x'\nnewsletter = 'y'\nvariant = ''", "variant"),

@@ -133,7 +133,7 @@ def test_a_smarthost_without_extensions(there: Hostile, tmp_path: Path) -> None:
         client.ehlo()
         assert sorted(client.esmtp_features) == ["pipelining", "size"]
         code, text = client.docmd("MAIL FROM:<a@b.example> BODY=8BITMIME")
-        assert (code, text) == (550, b"5.6.3 the smarthost takes no 8BITMIME")
+        assert (code, text) == (550, b"5.6.3 the smarthost does not support 8BITMIME")
         assert said(client, mail()).startswith("250")
     there.script = {}
 

@@ -16,6 +16,7 @@ from app.ingest.loader import Loader
 from app.model.errors import NotFoundError
 from app.model.ids import new_id, newsletter_key
 from app.model.records import Hit, Message, Newsletter, PlacedLink, encode, now_ms
+from app.schemas.recipients import Counted
 from app.stats import recipients
 from app.stats.exports import (
     chunks,
@@ -190,21 +191,21 @@ def test_recipients_are_paged_without_gaps(
 
 
 def test_a_recipient_has_a_history_and_preferences(queries: Queries) -> None:
-    page = recipients.recipient(queries, 1000, Filters())
-    assert page["address"] == "reader00@example.com"
-    (message,) = page["sent"]
+    record = recipients.recipient(queries, 1000)
+    assert record.email == "reader00@example.com"
+    (message,) = record.sent
     assert (message["id"], message["name"]) == (NAME, "=Known")
     assert [hit["kind"] for hit in message["hits"]] == ["click", "open"]
     assert message["hits"][0]["url"] == "https://example.com/0"
-    assert page["prefers"]["Topics"] == [("boots", 1)]
-    assert page["prefers"]["Sites"] == [("example.com", 1)]
-    scanned = recipients.recipient(queries, 1003, Filters(show="machine"))
-    assert {reason for hit in scanned["sent"][0]["hits"] for reason in hit["reasons"]} >= {
+    assert record.topics == [Counted("boots", 1)]
+    assert record.sites == [Counted("example.com", 1)]
+    scanned = recipients.recipient(queries, 1003, "machine")
+    assert {reason for hit in scanned.sent[0]["hits"] for reason in hit["reasons"]} >= {
         "link_scanner"
     }
-    assert recipients.recipient(queries, 1003, Filters())["opened"] == 0
+    assert recipients.recipient(queries, 1003).opened == 0
     with pytest.raises(NotFoundError):
-        recipients.recipient(queries, 2**61 + 5, Filters())
+        recipients.recipient(queries, 2**61 + 5)
 
 
 def test_exports_follow_the_filters(queries: Queries, tmp_path: Path) -> None:

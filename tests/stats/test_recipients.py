@@ -9,9 +9,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.model.errors import NotFoundError
+from app.schemas.recipients import Counted
 from app.stats.filters import FilterError, Filters
 from app.stats.queries import Queries
-from app.stats.recipients import PAGE, PREFERRED, _cursor, preferences, recipient, recipients
+from app.stats.recipients import (
+    PAGE,
+    PREFERRED,
+    RecipientRecord,
+    _cursor,
+    recipient,
+    recipients,
+)
 
 
 @dataclass
@@ -75,32 +83,66 @@ def test_the_first_page_begins_before_everybody() -> None:
     assert _cursor(Filters(by="clicked"))[0] >= 2**62
 
 
-def test_who_was_sent_nothing_is_not_found() -> None:
-    with pytest.raises(NotFoundError):
-        recipient(cast(Queries, People(0)), 1, Filters())
+class Person(People):
+    """A recipient of two messages, with these hits."""
+
+    def __init__(self, *hits: dict[str, Any]) -> None:
+        super().__init__(0)
+        self.hits = [*hits]
+
+    def run(self, name: str, **values: Any) -> list[dict[str, Any]]:
+        if name == "recipient_hits":
+            assert (values["newsletters"], values["messages"]) == ([9], ["m1", "m2"])
+            return self.hits
+        return [{"newsletter": 9, "message": name, "address": "a@x.example"} for name in MESSAGES]
+
+
+MESSAGES = ("m1", "m2")
 
 
 def hit(kind: str, hour: int = 9, **more: Any) -> dict[str, Any]:
     at = datetime(2026, 1, 1, hour, tzinfo=UTC)
-    return {"kind": kind, "at": at, "tags": [], "url": "", "client": "", **more}
+    told = {"message": "m1", "verdict": "human", "tags": [], "url": "", "client": ""}
+    return {"kind": kind, "at": at, **told, **more}
+
+
+def record(*hits: dict[str, Any], show: Any = "human") -> RecipientRecord:
+    return recipient(cast(Queries, Person(*hits)), 7, show)
+
+
+def test_who_was_sent_nothing_is_not_found() -> None:
+    with pytest.raises(NotFoundError):
+        recipient(cast(Queries, People(0)), 1)
 
 
 def test_preferences_are_the_commonest_first() -> None:
-    hits = [
+    found = record(
         hit("open", client="Gmail", tags=["not of a click"], url="https://not.example/"),
         hit("click", 20, client="Chrome", tags=["boots", "tents"], url="https://a.example/1"),
         hit("click", 20, client="Chrome", tags=["boots"], url="https://A.example:81/2"),
-    ]
-    assert preferences(hits) == {
-        "Topics": [("boots", 2), ("tents", 1)],
-        "Sites": [("a.example", 2)],
-        "Clients": [("Chrome", 2), ("Gmail", 1)],
-        "Hours of day (UTC)": [("20:00", 2), ("09:00", 1)],
-    }
+    )
+    assert found.topics == [Counted("boots", 2), Counted("tents", 1)]
+    assert found.sites == [Counted("a.example", 2)]
+    assert found.clients == [Counted("Chrome", 2), Counted("Gmail", 1)]
+    assert found.hours == [Counted("20:00", 2), Counted("09:00", 1)]
 
 
-def test_what_nobody_did_is_left_out_and_lists_are_short() -> None:
-    assert preferences([]) == {}
+def test_figures_count_messages_and_each_message_has_its_hits() -> None:
+    hits = [hit("click"), hit("open"), hit("open"), hit("open", message="m2")]
+    found = record(*hits)
+    assert (found.opened, found.clicked) == (2, 1)
+    assert [len(row["hits"]) for row in found.sent] == [3, 1]
+    assert found.last_seen_at == hits[0]["at"]
+
+
+def test_people_and_machines_are_shown_apart() -> None:
+    hits = [hit("open", verdict="scanner"), hit("open", verdict="unknown"), hit("click")]
+    assert [record(*hits, show=show).opened for show in ("human", "machine", "all")] == [1, 1, 1]
+    assert [record(*hits, show=show).clicked for show in ("human", "machine", "all")] == [1, 0, 1]
+
+
+def test_without_hits_there_is_nothing_to_prefer_and_lists_are_short() -> None:
+    found = record()
+    assert (found.opened, found.last_seen_at, found.topics, found.hours) == (0, None, [], [])
     many = [hit("click", tags=[f"tag {number}"]) for number in range(PREFERRED + 5)]
-    found = preferences(many)
-    assert len(found["Topics"]) == PREFERRED and "Sites" not in found
+    assert len(record(*many).topics) == PREFERRED

@@ -145,9 +145,9 @@ def test_hosts_that_start_at_once_do_no_harm(tmp_path: Path) -> None:
         for thread in threads:
             thread.join()
         assert told.count(NAMES) == 1
-        assert all(answer in (NAMES, []) or "another host migrates" in answer for answer in told), (
-            told
-        )
+        assert all(
+            answer in (NAMES, []) or "another host is migrating" in answer for answer in told
+        ), told
         assert [migrate(storage) for storage in storages] == [[]] * 4
         executed = [entry.sql for entry in database.log() if not entry.code]
         for once in ("TRUNCATE TABLE hits\n", "INSERT INTO hits\n"):
@@ -171,7 +171,9 @@ def test_the_lock_of_a_host_that_has_gone_is_explained_and_its_own_is_found(
             client.command(
                 f"CREATE TABLE migrating (x UInt8) ENGINE = Memory COMMENT '{owner} of me'"
             )
-        with pytest.raises(StorageError, match=r"another host migrates .* DROP TABLE migrating"):
+        with pytest.raises(
+            StorageError, match=r"another host is migrating .* DROP TABLE migrating"
+        ):
             migrate(other)
         assert migrate(mine) == NAMES
         assert migrate(other) == []
@@ -273,13 +275,13 @@ def test_a_newer_database_is_left_alone(tmp_path: Path) -> None:
     open_state(tmp_path).dispose()
     with sqlite3.connect(tmp_path / "state.db") as connection:
         connection.execute("PRAGMA user_version = 99")
-    with pytest.raises(VersionError, match="newer Mailwake"):
+    with pytest.raises(VersionError, match="newer version of Mailwake"):
         open_state(tmp_path)
     was = schema(tmp_path)
     for command in ("serve", "workspaces list"):
         done = python("-m", "app", *command.split(), "--data-dir", str(tmp_path))
         assert done.returncode == 2
-        assert "newer Mailwake" in done.stderr and "Traceback" not in done.stderr
+        assert "newer version of Mailwake" in done.stderr and "Traceback" not in done.stderr
     assert schema(tmp_path) == was
     with ClickHouseServer(tmp_path / "clickhouse") as database:
         folder = _folder(tmp_path, 1)
@@ -288,12 +290,13 @@ def test_a_newer_database_is_left_alone(tmp_path: Path) -> None:
         with storage.reader() as client:
             client.insert("migrations", [["9999_later"]], column_names=["name"])
         env = {"MAILWAKE_CLICKHOUSE_DSN": database.dsn}
-        with pytest.raises(StorageError, match=r"newer Mailwake \(9999_later\)"):
+        with pytest.raises(StorageError, match=r"newer version of Mailwake \(9999_later\)"):
             migrate(storage)
         # Recipients are served all the same, and what they do waits in the journal.
         with Service(folder, **env) as service:
             service.wait_for(
-                lambda: "newer Mailwake" in service.client.get("/readyz").text, "the trouble"
+                lambda: "newer version of Mailwake" in service.client.get("/readyz").text,
+                "the trouble",
             )
             assert service.client.get("/readyz").status_code == 503
             assert service.rewrite("n", "<p>x</p>")["html"]

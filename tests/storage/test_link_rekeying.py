@@ -1,5 +1,4 @@
-"""Links of version 0.1 get the keys of their URLs; a whole migration is in
-test_clickhouse_migrations.py."""
+"""Links of version 0.1 get the keys of their URLs, as a migration has it."""
 
 from dataclasses import dataclass, field
 from types import SimpleNamespace

@@ -101,8 +101,8 @@ def test_visitors_and_addresses_go_and_figures_stay(tmp_path: Path, storage: Sto
     assert (queries.stats("visitors old"), queries.agents("visitors old")) == before
     shown = recipients(queries, Filters(show="all"), "visitors old")["rows"]
     assert [(row["person"], row["clicked"]) for row in shown] == [("", 1)]
-    ann = recipient(queries, ANN, Filters(show="all"))
-    assert ann["clicked"] == 2 and ann["address"].startswith("ann@")
+    ann = recipient(queries, ANN, "all")
+    assert ann.clicked == 2 and ann.email.startswith("ann@")
     judged = sorted(map(str, rows(storage, "hits", old)))
     list(Corrections(tmp_path, storage).reclassify("default", 0, now + DAY))
     again = sorted(map(str, rows(storage, "hits", old)))

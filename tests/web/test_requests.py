@@ -10,11 +10,12 @@ from starlette.types import Message
 
 from app.auth.api_keys import Key
 from app.experiments.variants import VariantError
-from app.model.errors import NotFoundError
+from app.model.errors import FieldError, NotFoundError
 from app.rewriting.html_scanner import RewriteError
+from app.schemas.fields import Recipient
 from app.threads import INLINE_BYTES
 from app.web import requests
-from app.web.requests import RequestError
+from app.web.errors import RequestError
 from tests.support.requests import request
 
 
@@ -23,21 +24,6 @@ def refused(work: Callable[[], Any]) -> tuple[int, str]:
     with pytest.raises(RequestError) as caught:
         work()
     return caught.value.status, caught.value.field
-
-
-@pytest.mark.parametrize(("query", "number"), [("", 5), ("n=0", 0), ("n=9", 9), ("n=007", 7)])
-def test_a_whole_number_within_its_bounds_is_taken(query: str, number: int) -> None:
-    assert requests.integer(request(query=query), "n", 5, 0, 9) == number
-
-
-@pytest.mark.parametrize(
-    "value", ["", "-1", "10", "1.0", "+1", " 1", "1e0", "%D9%A1", "%C2%B2", "9" * 5000]
-)
-def test_anything_else_is_no_number(value: str) -> None:
-    assert refused(lambda: requests.integer(request(query=f"n={value}"), "n", 5, 0, 9)) == (
-        422,
-        "n",
-    )
 
 
 class Keys:
@@ -82,15 +68,15 @@ def test_a_key_opens_its_workspace_for_its_scopes(
 
 
 def test_ids_in_paths_are_percent_encoded_utf_8() -> None:
-    params = {"newsletter_id": "a%2Fb%C3%A9", "recipient": "a%2Bb@x.example"}
-    assert requests.newsletter_id_of(request(params=params)) == "a/bé"
-    assert requests.recipient_of(request(params=params)) == "a+b@x.example"
-    wrong = request(params={"newsletter_id": "%FF", "recipient": "%C3"})
-    reads = {"newsletter_id": requests.newsletter_id_of, "recipient": requests.recipient_of}
-    for field, read in reads.items():
-        with pytest.raises(NotFoundError) as caught:
-            read(wrong)
-        assert caught.value.field == field
+    asked = request(params={"newsletter_id": "a%2Fb%C3%A9", "recipient": "a%2Bb@x.example"})
+    assert requests.path_parameter(asked, "newsletter_id") == "a/bé"
+    assert requests.path_parameter(asked, "recipient", Recipient) == "a+b@x.example"
+    with pytest.raises(NotFoundError) as caught:
+        requests.path_parameter(request(params={"newsletter_id": "%FF"}), "newsletter_id")
+    assert caught.value.field == "newsletter_id"
+    with pytest.raises(FieldError) as refused:
+        requests.path_parameter(request(params={"recipient": "x" * 600}), "recipient", Recipient)
+    assert refused.value.field == "recipient"
 
 
 def test_a_body_is_read_up_to_its_limit() -> None:

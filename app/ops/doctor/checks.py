@@ -1,4 +1,4 @@
-"""What `mailwake doctor` looks at: each check says in plain words what is wrong and how to mend it.
+"""The checks of `mailwake doctor`: each one says what is wrong and how to fix it.
 
 They read only, and open nothing that a running service holds.
 """
@@ -26,4 +26,4 @@ def examine(configuration: Settings) -> Iterator[Finding]:
         try:
             yield from check(configuration)
         except Exception as error:
-            yield Finding(check.__name__, "wrong", f"could not be looked at: {error}")
+            yield Finding(check.__name__, "error", f"check failed: {error}")

@@ -25,14 +25,14 @@ def clickhouse(settings: Settings) -> Iterator[Finding]:
         yield from _examined(storage, embedded)
     except StorageError as error:
         if embedded and "chdb engine" in str(error):
-            mend = f"say where the service listens by {PREFIX}PORT: it has chDB open"
-            yield Finding("ClickHouse", "mind", "chDB is open in another process", mend)
+            fix = f"if it is the service, set {PREFIX}PORT to its port"
+            yield Finding("ClickHouse", "warning", "chDB is open in another process", fix)
             return
         yield Finding(
             "ClickHouse",
-            "wrong",
+            "error",
             str(error),
-            f"hits wait in the journal meanwhile; check {PREFIX}CLICKHOUSE_DSN and the server",
+            f"check {PREFIX}CLICKHOUSE_DSN and the server. Hits are kept in the journal meanwhile.",
         )
     finally:
         storage.close()
@@ -45,36 +45,37 @@ def _examined(storage: Storage, embedded: bool) -> Iterator[Finding]:
     if tuple(int(part) for part in version.split(".")[:2]) < OLDEST:
         yield Finding(
             "ClickHouse",
-            "wrong",
+            "error",
             f"version {version} is too old",
             f"install {OLDEST[0]}.{OLDEST[1]} or later",
         )
     if abs(skew) > SKEW_SECONDS:
         yield Finding(
             "clock",
-            "mind",
-            f"ClickHouse's clock is {abs(skew):,.0f} seconds off ours",
-            "set both by NTP",
+            "warning",
+            f"ClickHouse's clock differs by {abs(skew):,.0f} seconds from this machine's",
+            "synchronise both by NTP",
         )
     if names := missing(storage):
         yield Finding(
             "ClickHouse",
-            "wrong",
+            "error",
             f"tables are of an older version: {', '.join(names)} missing",
-            "`mailwake migrate`",
+            "run `mailwake migrate`",
         )
         return
     kinds = "chDB" if embedded else "ClickHouse"
     if forgetful := list(_forgetful(storage)):
         yield Finding(
             "ClickHouse",
-            "wrong",
-            f"{', '.join(forgetful)}: repeated inserts would count twice (deduplication window)",
+            "error",
+            f"{', '.join(forgetful)}: repeated inserts would count twice (deduplication window too"
+            " small)",
             "ALTER TABLE ... MODIFY SETTING non_replicated_deduplication_window = 10000"
             " (on a cluster replicated_deduplication_window)",
         )
     else:
-        yield Finding("ClickHouse", "fine", f"{kinds} {version} has every table as it should be")
+        yield Finding("ClickHouse", "ok", f"{kinds} {version} has all tables")
 
 
 def _forgetful(storage: Storage) -> Iterator[str]:

@@ -30,9 +30,9 @@ def folder(settings: Settings) -> Iterator[Finding]:
     if not path.is_dir():
         yield Finding(
             "folder",
-            "wrong",
-            f"there is no {path}",
-            f"set {PREFIX}DATA_DIR, or run `mailwake serve`, which makes it",
+            "error",
+            f"{path} does not exist",
+            f"set {PREFIX}DATA_DIR, or run `mailwake serve`, which creates it",
         )
         return
     about, before = path.stat(), True
@@ -40,20 +40,23 @@ def folder(settings: Settings) -> Iterator[Finding]:
         before = False
         yield Finding(
             "folder",
-            "wrong",
+            "error",
             f"{path} belongs to user {about.st_uid}, not to you",
-            "run this command as that user, or chown the folder and all that is in it",
+            "run this command as that user, or chown the folder and everything in it",
         )
     if about.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
         before = False
-        yield Finding("folder", "wrong", f"others may enter {path}", f"chmod 700 {path}")
+        yield Finding("folder", "error", f"other users can access {path}", f"run chmod 700 {path}")
     if left := [name for name in CUT_OFF if (path / name).is_dir()]:
         before = False
         yield Finding(
-            "folder", "wrong", f"a restore was cut off ({left[0]})", "repeat `mailwake restore`"
+            "folder",
+            "error",
+            f"a restore was interrupted ({left[0]})",
+            "run `mailwake restore` again",
         )
     if before:
-        yield Finding("folder", "fine", f"{path} is yours alone")
+        yield Finding("folder", "ok", f"data folder {path} is private")
 
 
 def disk(settings: Settings) -> Iterator[Finding]:
@@ -62,23 +65,23 @@ def disk(settings: Settings) -> Iterator[Finding]:
     if not path.is_dir():
         return
     free = shutil.disk_usage(path).free
-    room = f"{free / 2**30:.1f} GB are free on {path}"
-    mend = "make room: without it hits are answered but not counted"
-    state = "wrong" if free < NO_ROOM else "mind" if free < ROOM else "fine"
-    yield Finding("disk", state, room, "" if state == "fine" else mend)  # type: ignore[arg-type]
+    room = f"{free / 2**30:.1f} GB of disk space free for {path}"
+    fix = "free disk space: without it hits are answered but not counted"
+    state = "error" if free < NO_ROOM else "warning" if free < ROOM else "ok"
+    yield Finding("disk", state, room, "" if state == "ok" else fix)  # type: ignore[arg-type]
     kind = filesystem(path, Path("/proc/mounts").read_text())
     if kind in DISTANT:
         yield Finding(
             "disk",
-            "wrong",
-            f"{path} is on {kind}, where locks and fdatasync cannot be relied on",
-            "move it to a disk of this machine",
+            "error",
+            f"{path} is on {kind}, where locks and fdatasync are not reliable",
+            "move it to a local disk",
         )
     elif kind in MEMORY:
         yield Finding(
             "disk",
-            "wrong",
-            f"{path} is in memory ({kind}): all is gone with the next boot",
+            "error",
+            f"{path} is in memory ({kind}): all data is lost at the next reboot",
             "move it to a disk",
         )
 
@@ -106,9 +109,9 @@ def clock(settings: Settings) -> Iterator[Finding]:
     if ahead:
         yield Finding(
             "clock",
-            "wrong",
-            f"{ahead[0]} was written later than now: the clock has gone back",
-            "set the clock by NTP (timedatectl set-ntp true)",
+            "error",
+            f"{ahead[0]} has a time in the future: the clock was set back",
+            "synchronise the clock by NTP (timedatectl set-ntp true)",
         )
 
 
@@ -125,42 +128,47 @@ def state(settings: Settings) -> Iterator[Finding]:
                 raise sqlite3.DatabaseError(told)
             yield from _in_state(connection)
     except VersionError as error:
-        yield Finding("state.db", "wrong", str(error), "install the newer version again")
+        yield Finding("state.db", "error", str(error), "install the newer version again")
         return
     except sqlite3.Error as error:
         yield Finding(
             "state.db",
-            "wrong",
+            "error",
             f"{path} is damaged: {error}",
-            "stop the service, and restore the file from a backup",
+            "stop the service and restore the file from a backup",
         )
         return
     if steps:
-        yield Finding("state.db", "wrong", f"{path} is of an older version", "`mailwake migrate`")
+        yield Finding(
+            "state.db", "error", f"{path} is from an older version", "run `mailwake migrate`"
+        )
     else:
-        yield Finding("state.db", "fine", f"{path} is whole")
+        yield Finding("state.db", "ok", f"{path} is intact")
 
 
 def _in_state(connection: sqlite3.Connection) -> Iterator[Finding]:
     for url, why in connection.execute("SELECT url, disabled FROM webhooks WHERE disabled != ''"):
         yield Finding(
             "webhooks",
-            "mind",
-            f"{_host(url)} is switched off: {why}",
-            "mend the receiver, then switch it on again on the dashboard",
+            "warning",
+            f"{_host(url)} is disabled: {why}",
+            "fix the receiver, then enable the webhook on the dashboard",
         )
     dead = connection.execute("SELECT count(*) FROM deliveries WHERE state = 'dead'").fetchone()[0]
     if dead:
         yield Finding(
-            "webhooks", "mind", f"{dead:,} deliveries were given up", "replay them: docs/events.md"
+            "webhooks",
+            "warning",
+            f"{dead:,} deliveries have failed for good",
+            "replay them: docs/events.md",
         )
     count = connection.execute("SELECT count(*) FROM suppressions").fetchone()[0]
     if count > MANY:
         yield Finding(
             "suppressions",
-            "mind",
-            f"{count:,} are suppressed: every rewrite looks among them",
-            "take recipients who are gone off your lists, and their entries with them",
+            "warning",
+            f"{count:,} recipients are suppressed, and every rewrite checks them",
+            "remove former recipients from your lists, and then their suppressions",
         )
 
 
@@ -178,29 +186,29 @@ def journal(settings: Settings) -> Iterator[Finding]:
     if bad:
         yield Finding(
             "journal",
-            "mind",
-            f"{len(bad)} segments had lines that are no record ({bad[0]})",
-            "the rest of them was loaded; look into the file, then delete it",
+            "warning",
+            f"{len(bad)} journal segments had invalid lines ({bad[0]})",
+            "all other lines were loaded. Check the file, then delete it.",
         )
     orphans = [one.name for one in path.glob("*" + OPEN) if one.stat().st_size and _free(one)]
     if orphans:
         yield Finding(
             "journal",
-            "mind",
-            f"{len(orphans)} segments of killed processes wait",
-            "they are loaded within ten seconds of the service's start",
+            "warning",
+            f"{len(orphans)} journal segments of killed processes are waiting",
+            "they are loaded within ten seconds after the service starts",
         )
     waited = time.time() - waiting_since(path, time.time())
     count = len([one for one in path.iterdir() if one.suffix in (OPEN, SEALED)])
     if waited > LATE_SECONDS and not orphans:
         yield Finding(
             "journal",
-            "wrong",
-            f"{count} segments wait, the oldest for {waited:,.0f} seconds",
-            "see that ClickHouse answers, and that `serve` or `mailwake load` runs",
+            "error",
+            f"{count} journal segments are waiting, the oldest for {waited:,.0f} seconds",
+            "check that ClickHouse responds and `mailwake serve` or `mailwake load` is running",
         )
     elif not bad and not orphans:
-        yield Finding("journal", "fine", "all that was written is loaded, or is being loaded")
+        yield Finding("journal", "ok", "everything written has been loaded or is being loaded")
 
 
 def _free(path: Path) -> bool:

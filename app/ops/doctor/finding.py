@@ -6,9 +6,9 @@ import msgspec
 
 
 class Finding(msgspec.Struct, frozen=True):
-    """`mend` says what to do; empty where all is fine."""
+    """One finding of a check. `fix` says what to do, empty if nothing is wrong."""
 
     about: str
-    state: Literal["fine", "mind", "wrong"]
+    status: Literal["ok", "warning", "error"]
     what: str
-    mend: str = ""
+    fix: str = ""

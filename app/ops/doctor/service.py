@@ -14,13 +14,13 @@ def readiness(settings: Settings) -> Iterator[Finding]:
     if found is None:
         yield Finding(
             "service",
-            "mind",
-            f"nothing answers on port {settings.port}",
-            f"start `mailwake serve`, or say where it listens by {PREFIX}PORT",
+            "warning",
+            f"no response on port {settings.port}",
+            f"start `mailwake serve`, or set {PREFIX}PORT to its port",
         )
         return
     if found.status_code == 200:
-        yield Finding("service", "fine", "it keeps hits, and they reach ClickHouse")
+        yield Finding("service", "ok", "hits are stored and reach ClickHouse")
         return
     try:
         body = found.json()
@@ -28,18 +28,18 @@ def readiness(settings: Settings) -> Iterator[Finding]:
     except (ValueError, KeyError, TypeError):
         yield Finding(
             "service",
-            "wrong",
-            f"what listens on port {settings.port} is not Mailwake",
-            f"set {PREFIX}PORT",
+            "error",
+            f"the program on port {settings.port} is not Mailwake",
+            f"set {PREFIX}PORT to the port of `mailwake serve`",
         )
         return
     for one in trouble:
         yield Finding(
-            "service", "wrong", one, "hits wait in the journal: mend it before room runs out"
+            "service", "error", one, "hits wait in the journal: fix this before the disk is full"
         )
     dropped = {name: n for name, n in body.get("dropped", {}).items() if name.startswith("disk_")}
     if dropped:
-        yield Finding("service", "wrong", f"hits were dropped: {dropped}", "make room on the disk")
+        yield Finding("service", "error", f"hits were dropped: {dropped}", "free disk space")
 
 
 def answer(settings: Settings) -> httpx2.Response | None:

@@ -17,10 +17,10 @@ from app.settings.settings import PREFIX, Settings
 # Characters of a secret that nobody guesses, and what to do about a shorter one.
 LENGTHS = {"secret_keys": 32, "recipient_key": 32, "api_keys": 24, "dashboard_password": 12}
 LONGER = {
-    "secret_keys": "put a longer one in front, and keep the old while old mail is read",
-    "recipient_key": "nothing now: with another, the same people would be others",
-    "api_keys": "give mailers a longer one",
-    "dashboard_password": "take a longer one",
+    "secret_keys": "add a longer key in front, and keep the old one while old mail is still read",
+    "recipient_key": "leave it: with another key, known people would count as new ones",
+    "api_keys": "create a longer key and give it to your mailers",
+    "dashboard_password": "set a longer one",
 }
 EXPIRES = 21  # days before which a certificate is renewed by now
 
@@ -29,7 +29,7 @@ def variables(_: Settings) -> Iterator[Finding]:
     """Misspelt ones."""
     for name in unknown_variables():
         yield Finding(
-            "settings", "mind", f"{name} is no setting", "see docs/settings.md for its name"
+            "settings", "warning", f"unknown setting {name}", "see docs/settings.md for the names"
         )
 
 
@@ -39,32 +39,32 @@ def addresses(settings: Settings) -> Iterator[Finding]:
     if not public.hostname or _loopback(public.hostname):
         yield Finding(
             "address",
-            "mind",
-            "links lead to this machine only",
-            f"set {PREFIX}PUBLIC_URL to the address that recipients reach",
+            "warning",
+            "links only work on this machine",
+            f"set {PREFIX}PUBLIC_URL to a URL that recipients can reach",
         )
     elif public.scheme != "https":
         yield Finding(
             "address",
-            "mind",
-            f"links lead to {settings.public_url}, without TLS",
+            "warning",
+            f"links point to {settings.public_url}, without TLS",
             f"put a proxy with a certificate in front and set {PREFIX}PUBLIC_URL to https://",
         )
     elif not settings.trusted_proxies:
         yield Finding(
             "proxy",
-            "mind",
-            "with TLS in front, every hit seems to come from the proxy",
-            f"set {PREFIX}TRUSTED_PROXIES to the proxy's network",
+            "warning",
+            "every hit seems to come from the proxy's IP address",
+            f"set {PREFIX}TRUSTED_PROXIES to the network of the proxy",
         )
     else:
-        yield Finding("address", "fine", f"links lead to {settings.public_url}")
+        yield Finding("address", "ok", f"links point to {settings.public_url}")
     if public.hostname and dashboard.hostname in (None, public.hostname):
         yield Finding(
             "dashboard",
-            "mind",
-            "dashboard and API are on the host that recipients reach",
-            f"give them one of their own by {PREFIX}DASHBOARD_URL",
+            "warning",
+            "dashboard and API are on the same host as tracked links",
+            f"give them their own host with {PREFIX}DASHBOARD_URL",
         )
 
 
@@ -79,17 +79,25 @@ def secrets(settings: Settings) -> Iterator[Finding]:
     """Their lengths, and who can read them."""
     path = settings.data_dir / "secrets.json"
     if not path.exists():
-        yield Finding("secrets", "mind", f"there is no {path} yet", "`mailwake serve` makes it")
+        yield Finding(
+            "secrets",
+            "warning",
+            f"{path} does not exist yet",
+            "run `mailwake serve`, which creates it",
+        )
         return
     if path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
         yield Finding(
-            "secrets", "wrong", f"others on this machine can read {path}", f"chmod 600 {path}"
+            "secrets",
+            "error",
+            f"other users of this machine can read {path}",
+            f"run chmod 600 {path}",
         )
     try:
         stored = json.loads(path.read_text())
         values = {name: getattr(settings, name) or stored.get(name) or () for name in LENGTHS}
     except (OSError, ValueError, AttributeError) as error:
-        yield Finding("secrets", "wrong", f"{path}: {error}", "restore the file from a backup")
+        yield Finding("secrets", "error", f"{path}: {error}", "restore the file from a backup")
         return
     short = [
         name
@@ -99,25 +107,28 @@ def secrets(settings: Settings) -> Iterator[Finding]:
     ]
     for name in short:
         yield Finding(
-            "secrets", "mind", f"{PREFIX}{name.upper()} is short enough to be guessed", LONGER[name]
+            "secrets",
+            "warning",
+            f"{PREFIX}{name.upper()} is too short and could be guessed",
+            LONGER[name],
         )
     if not short:
-        yield Finding("secrets", "fine", "keys are long, and private")
+        yield Finding("secrets", "ok", "keys are long and private")
 
 
 def certificate(settings: Settings) -> Iterator[Finding]:
     """The SMTP gateway's: whether it fits its key, and when it expires."""
     if not (settings.smtp_cert and settings.smtp_key):
         return
-    mend = f"renew it ({PREFIX}SMTP_CERT, {PREFIX}SMTP_KEY) and start the gateway again"
+    fix = f"renew it ({PREFIX}SMTP_CERT, {PREFIX}SMTP_KEY) and restart the gateway"
     try:
         days = (_not_after(str(settings.smtp_cert), str(settings.smtp_key)) - time.time()) / 86_400
     except (ssl.SSLError, OSError) as error:
-        yield Finding("certificate", "wrong", f"{settings.smtp_cert}: {error}", mend)
+        yield Finding("certificate", "error", f"{settings.smtp_cert}: {error}", fix)
         return
-    state, left = ("mind", "only ") if days < EXPIRES else ("fine", "")
-    what = f"{settings.smtp_cert} is good for {left}{days:.0f} days"
-    yield Finding("certificate", state, what, mend if left else "")  # type: ignore[arg-type]
+    state, left = ("warning", "only ") if days < EXPIRES else ("ok", "")
+    what = f"{settings.smtp_cert} is valid for {left}{days:.0f} days"
+    yield Finding("certificate", state, what, fix if left else "")  # type: ignore[arg-type]
 
 
 def _not_after(cert: str, key: str) -> float:

@@ -1,44 +1,28 @@
 """The API for operators."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import msgspec
-from spectree import Response as Responses
-from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
-from starlette.routing import Route
 
 from app.ingest.corrections import Corrections, span
-from app.schemas.problem import (
-    Problem,
-)
 from app.schemas.reclassify import (
     ReclassifyIn,
     ReclassifyOut,
 )
 from app.storage.clickhouse import StorageError
-from app.web.requests import ADMIN, PROBLEMS, RequestError, authorized, decoded, spec
+from app.web.api.operation import NDJSON, Call, Content, Operation
+from app.web.errors import RequestError
+from app.web.query import NoQuery
 
 
-@spec.validate(
-    json=ReclassifyIn,
-    resp=Responses(
-        HTTP_200=ReclassifyOut,
-        HTTP_413=Problem,
-        HTTP_422=Problem,
-        **PROBLEMS,
-    ),
-    skip_validation=True,
-    security=ADMIN,
-)
-async def reclassify(request: Request) -> Response:
-    """Recompute stored verdicts by the newest rules; answers progress as NDJSON.
+async def reclassify(call: Call[NoQuery]) -> Response:
+    """Classify stored hits again with the current rules; returns progress as NDJSON.
 
-    May be cut off at any line and asked for again. A last line with `error` tells that ClickHouse
-    went away.
+    Safe to interrupt and to repeat. A last line with `error` means that ClickHouse became
+    unavailable.
     """
-    api = authorized(request, "admin")
-    wanted = await decoded(request, ReclassifyIn, 4096, b"{}")
+    api, wanted = call.api, await call.body(ReclassifyIn, 4096, b"{}")
     if wanted.start and wanted.end and wanted.start > wanted.end:
         raise RequestError(422, "must not be later than `to`", "from")
     start, end = span(wanted.start, wanted.end)
@@ -56,4 +40,13 @@ def _lines(corrections: Corrections, workspace: str, start: int, end: int) -> It
         yield msgspec.json.encode(msgspec.structs.replace(step, error=str(error))) + b"\n"
 
 
-ROUTES: Sequence[Route] = (Route("/v1/reclassify", reclassify, methods=["POST"]),)
+OPERATIONS = (
+    Operation(
+        "POST",
+        "/v1/reclassify",
+        reclassify,
+        scope="admin",
+        takes=ReclassifyIn,
+        gives=Content(NDJSON, ReclassifyOut),
+    ),
+)

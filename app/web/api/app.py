@@ -1,6 +1,7 @@
 """The JSON API under /v1, put together from what mailers and everybody else need of it."""
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -10,6 +11,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from app.auth.api_keys import Keys
 from app.web.api import (
     admin,
+    consent,
     events,
     experiments,
     followups,
@@ -21,23 +23,26 @@ from app.web.api import (
     suppressions,
     webhooks,
 )
-from app.web.api import consent as withdrawals
+from app.web.api.openapi import document
 from app.web.context import WorkspaceContext
-from app.web.requests import spec
 
-ROUTES = (
-    *rewrite.ROUTES,
-    *stats.ROUTES,
-    *experiments.ROUTES,
-    *admin.ROUTES,
-    *events.ROUTES,
-    *suppressions.ROUTES,
-    *withdrawals.ROUTES,
-    *webhooks.ROUTES,
-    *followups.ROUTES,
-    *recipients.ROUTES,
-    *messages.ROUTES,
-    *privacy.ROUTES,
+OPERATIONS = tuple(
+    operation
+    for module in (
+        rewrite,
+        stats,
+        experiments,
+        admin,
+        events,
+        suppressions,
+        consent,
+        webhooks,
+        followups,
+        recipients,
+        messages,
+        privacy,
+    )
+    for operation in module.OPERATIONS
 )
 
 
@@ -47,7 +52,8 @@ def create(
     handlers: Mapping[type[Exception], Callable[[Request, Exception], Response]],
 ) -> ASGIApp:
     """Routes on the raw path: ids may hold any character, slashes too. `parts` by workspace."""
-    routed = Starlette(routes=list(ROUTES), exception_handlers=dict(handlers))
+    routes = [operation.route for operation in OPERATIONS]
+    routed = Starlette(routes=routes, exception_handlers=dict(handlers))
     routed.router.redirect_slashes = False  # the address would be made of the Host field
     routed.state.parts, routed.state.keys = parts, keys
 
@@ -58,7 +64,6 @@ def create(
     return raw
 
 
-def openapi() -> dict[str, object]:
-    """The OpenAPI 3.1 document of ROUTES."""
-    spec.app = Starlette(routes=list(ROUTES))
-    return dict(spec.spec)
+def openapi() -> dict[str, Any]:
+    """The OpenAPI 3.1 document of OPERATIONS."""
+    return document(OPERATIONS)

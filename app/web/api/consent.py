@@ -4,93 +4,60 @@ import asyncio
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-import msgspec
-from spectree import Response as Responses
-from starlette.requests import Request
+from msgspec import Struct
 from starlette.responses import Response
-from starlette.routing import Route
 
 from app.consent.withdrawals import ALL
 from app.model.tracking_modes import Axis
+from app.schemas.fields import Recipient
 from app.schemas.privacy import (
     ConsentIn,
     ConsentOut,
     WithdrawalOut,
 )
-from app.schemas.problem import (
-    Problem,
-)
+from app.web.api.operation import Call, Operation
 from app.web.context import WorkspaceContext
-from app.web.requests import (
-    PROBLEMS,
-    REWRITE,
-    RequestError,
-    authorized,
-    decoded,
-    invalid,
-    json,
-    spec,
-)
-
-_CHANGES = {
-    "HTTP_200": ConsentOut,
-    "HTTP_413": Problem,
-    "HTTP_422": Problem,
-    **PROBLEMS,
-}
+from app.web.errors import RequestError
+from app.web.query import NoQuery
+from app.web.requests import json
 
 
-@spec.validate(
-    resp=Responses(HTTP_200=ConsentOut, HTTP_422=Problem, **PROBLEMS),
-    skip_validation=True,
-    security=REWRITE,
-)
-async def consent(request: Request) -> Response:
-    """What ?recipient= has withdrawn from."""
-    api = authorized(request, "rewrite")
-    try:
-        given = msgspec.convert({"recipient": request.query_params.get("recipient", "")}, ConsentIn)
-    except msgspec.ValidationError as error:
-        raise invalid(error) from None
-    return json(await asyncio.to_thread(_standing, api, given.recipient))
+class ConsentQuery(Struct, frozen=True, forbid_unknown_fields=True):
+    """Whose consent."""
+
+    recipient: Recipient
 
 
-@spec.validate(json=ConsentIn, resp=Responses(**_CHANGES), skip_validation=True, security=REWRITE)
-async def withdraw(request: Request) -> Response:
-    """From now on nothing of the recipient counts, in mail that was sent before either.
+async def consent(call: Call[ConsentQuery]) -> Response:
+    """Return the consent that a recipient has withdrawn."""
+    return json(await asyncio.to_thread(_standing, call.api, call.query.recipient))
 
-    `axes` are opens, clicks or both; without newsletter_id it holds for all newsletters.
+
+async def withdraw(call: Call[NoQuery]) -> Response:
+    """Withdraw consent: nothing is counted any more, including for messages already sent.
+
+    `axes` are opens, clicks or both. Without newsletter_id it applies to all newsletters.
     Idempotent.
     """
-    api = authorized(request, "rewrite")
-    wanted = await _wanted(request)
+    api, wanted = call.api, await _wanted(call)
     await asyncio.to_thread(api.withdrawals.withdraw, *_given(api, wanted))
     return json(await asyncio.to_thread(_standing, api, wanted.recipient))
 
 
-@spec.validate(json=ConsentIn, resp=Responses(**_CHANGES), skip_validation=True, security=REWRITE)
-async def restore(request: Request) -> Response:
-    """Take that withdrawal back (the recipient consents anew); idempotent.
+async def restore(call: Call[NoQuery]) -> Response:
+    """Restore consent after the recipient has given it again. Idempotent.
 
-    One for all newsletters and one for a single one stand apart.
+    A withdrawal for all newsletters and one for a single newsletter are independent.
     """
-    api = authorized(request, "rewrite")
-    wanted = await _wanted(request)
+    api, wanted = call.api, await _wanted(call)
     await asyncio.to_thread(api.withdrawals.restore, *_given(api, wanted))
     return json(await asyncio.to_thread(_standing, api, wanted.recipient))
 
 
-ROUTES: Sequence[Route] = (
-    Route("/v1/consent", consent),
-    Route("/v1/consent", withdraw, methods=["POST"]),
-    Route("/v1/consent", restore, methods=["DELETE"]),
-)
-
-
-async def _wanted(request: Request) -> ConsentIn:
-    wanted = await decoded(request, ConsentIn, 16_384)
+async def _wanted(call: Call[NoQuery]) -> ConsentIn:
+    wanted = await call.body(ConsentIn, 16_384)
     if not wanted.axes:
-        raise RequestError(422, "must name opens, clicks or both", "axes")
+        raise RequestError(422, "must contain opens, clicks or both", "axes")
     return wanted
 
 
@@ -110,11 +77,18 @@ def _standing(api: WorkspaceContext, recipient: str) -> ConsentOut:
         recipient,
         [
             WithdrawalOut(
-                one.axis,
-                ids.get(one.newsletter),
-                one.newsletter == ALL,
-                datetime.fromtimestamp(one.at, UTC),
+                axis=withdrawal.axis,
+                newsletter_id=ids.get(withdrawal.newsletter),
+                all_newsletters=withdrawal.newsletter == ALL,
+                at=datetime.fromtimestamp(withdrawal.at, UTC),
             )
-            for one in found
+            for withdrawal in found
         ],
     )
+
+
+OPERATIONS = (
+    Operation("GET", "/v1/consent", consent, scope="rewrite", query=ConsentQuery, gives=ConsentOut),
+    Operation("POST", "/v1/consent", withdraw, scope="rewrite", takes=ConsentIn, gives=ConsentOut),
+    Operation("DELETE", "/v1/consent", restore, scope="rewrite", takes=ConsentIn, gives=ConsentOut),
+)

@@ -36,6 +36,7 @@ class Operation(NamedTuple):
     gives: str
     scope: str
     errors: Sequence[str]
+    parameters: Sequence[Field]  # of the query
 
 
 def routes(document: Document, templates: Jinja2Templates, url: str) -> Sequence[Route]:
@@ -88,6 +89,28 @@ def operations(document: Document) -> Iterator[Operation]:
                 next((_model(answers[code]) for code in answers if code.startswith("2")), ""),
                 operation.get("security", document["security"])[0]["key"][0],
                 [code for code in answers if not code.startswith("2")],
+                list(parameters(operation)),
+            )
+
+
+def parameters(operation: Mapping[str, Any]) -> Iterator[Field]:
+    """The query parameters of an operation."""
+    for each in operation["parameters"]:
+        if each["in"] == "query":
+            schema = each["schema"]
+            bounds = [
+                f"{word} {schema[key]:,}"
+                for key, word in (("minimum", "from"), ("maximum", "to"))
+                if key in schema
+            ]
+            default = f"Default: {schema['default']}." if schema.get("default") else ""
+            about = (each["description"], default)
+            yield Field(
+                each["name"],
+                " ".join([_kind(schema), *bounds]),
+                "",
+                each["required"],
+                " ".join(text for text in about if text),
             )
 
 
@@ -104,8 +127,9 @@ def _schemas(document: Document) -> dict[str, Any]:
 
 
 def _model(body: Mapping[str, Any]) -> str:
-    content = body.get("content", {})
-    return next((_reference(media["schema"]) for media in content.values()), "")
+    schemas = [media["schema"] for media in body.get("content", {}).values()]
+    several = [kind for schema in schemas for kind in schema.get("anyOf", [schema])]
+    return next((name for schema in several if (name := _reference(schema))), "")
 
 
 def _reference(schema: Any) -> str:

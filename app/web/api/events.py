@@ -1,27 +1,24 @@
 """The API for who wants to react: events as lines to fetch, or as a stream that stays open."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
+from typing import Annotated, Literal
 
 import msgspec
-from spectree import Response as Responses
+from msgspec import Meta, Struct
 from sse_starlette import EventSourceResponse, ServerSentEvent
-from starlette.datastructures import QueryParams
-from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 
 from app.events.event_filter import EventFilter
-from app.events.feed import POLL_SECONDS, TYPES, Cursor, CursorError, cursor
+from app.events.feed import POLL_SECONDS, Cursor, CursorError, Type, cursor
 from app.links import identity
-from app.model.verdicts import HUMAN, MACHINE
+from app.model.numbers import read_int
+from app.model.verdicts import Verdict
 from app.schemas.events import EventOut
-from app.schemas.problem import (
-    Problem,
-)
 from app.storage.clickhouse import StorageError
+from app.web.api.operation import NDJSON, Call, Content, Operation
 from app.web.context import WorkspaceContext
-from app.web.requests import PROBLEMS, RequestError, authorized, integer, spec
+from app.web.errors import RequestError
 
 PAGE, MOST = 1_000, 10_000  # events of one answer
 READ = 1_000  # events read at once
@@ -33,20 +30,45 @@ MAX_POSITION = 65_535  # of a link in its mail
 _encode = msgspec.json.Encoder().encode
 
 
-@spec.validate(
-    resp=Responses(HTTP_200=EventOut, HTTP_410=Problem, HTTP_422=Problem, **PROBLEMS),
-    skip_validation=True,
-)
-async def events(request: Request) -> Response:
-    """Events as NDJSON, oldest first, from ?after= on (a cursor; left out: the oldest kept).
+class EventQuery(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Which events: those that match one value of each parameter that is given."""
 
-    ?newsletter=, ?type=, ?verdict=, ?link=, ?name=, ?label=, ?tag=, ?url= (prefix), ?host= and
-    ?path= (with *) may be repeated. Mailwake-Cursor goes on after the answer, also where it holds
-    nothing. Events are kept for 7 days (410 afterwards).
+    newsletter: Annotated[tuple[str, ...], Meta(description="ID of the newsletter.")] = ()
+    type: Annotated[tuple[Type, ...], Meta(description="Type of the event.")] = ()
+    verdict: Annotated[
+        tuple[Literal["machine", Verdict], ...],
+        Meta(description="Verdict, or human for all of people and machine for all of bots."),
+    ] = ()
+    link: Annotated[
+        tuple[str, ...], Meta(description="ID of the clicked link (version 0.1: its position).")
+    ] = ()
+    label: Annotated[tuple[str, ...], Meta(description="Label of the clicked link.")] = ()
+    tag: Annotated[tuple[str, ...], Meta(description="Tag of the clicked link.")] = ()
+    name: Annotated[tuple[str, ...], Meta(description="Name of the clicked link.")] = ()
+    url: Annotated[tuple[str, ...], Meta(description="Prefix of the clicked link's URL.")] = ()
+    host: Annotated[
+        tuple[str, ...], Meta(description="Host of the clicked link's URL, or a parent domain.")
+    ] = ()
+    path: Annotated[
+        tuple[str, ...], Meta(description="Path of the clicked link's URL; * matches anything.")
+    ] = ()
+    after: Annotated[str, Meta(description="Events after this cursor.")] = ""
+
+
+class EventPage(EventQuery, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Events of one response."""
+
+    limit: Annotated[int, Meta(ge=1, le=MOST, description="Events of one response.")] = PAGE
+
+
+async def events(call: Call[EventPage]) -> Response:
+    """Return events as NDJSON, oldest first, after the cursor `after` (default: all kept).
+
+    Parameters on events may be repeated. To continue, pass the response's Mailwake-Cursor header
+    as `after`, even if there were no events. Events are kept for 7 days (then 410).
     """
-    api = authorized(request)
-    wanted, at = _wanted(request.query_params), _cursor(request.query_params.get("after", ""))
-    limit = integer(request, "limit", PAGE, 1, MOST)
+    api, query, limit = call.api, call.query, call.query.limit
+    wanted, at = _filter(query), _cursor(query.after)
     found: list[EventOut] = []
     scanned = 0
     while len(found) < limit and scanned < MAX_SCANNED_EVENTS:
@@ -62,22 +84,17 @@ async def events(request: Request) -> Response:
     return Response(body, 200, {"mailwake-cursor": str(at)}, "application/x-ndjson")
 
 
-@spec.validate(
-    resp=Responses(HTTP_200=EventOut, HTTP_410=Problem, HTTP_422=Problem, **PROBLEMS),
-    skip_validation=True,
-)
-async def stream(request: Request) -> Response:
-    """The same events as server-sent events, as they come; ids are cursors, names are types.
+async def stream(call: Call[EventQuery]) -> Response:
+    """Stream events as server-sent events. Their ids are cursors, their names are types.
 
-    Goes on after Last-Event-ID or ?after=, else begins with what comes next.
+    Continues after Last-Event-ID or `after`, by default with the next event.
     """
-    api = authorized(request)
-    wanted = _wanted(request.query_params)
-    after = request.headers.get("last-event-id") or request.query_params.get("after", "")
+    api, wanted = call.api, _filter(call.query)
+    after = call.request.headers.get("last-event-id") or call.query.after
     at = _cursor(after) if after else await asyncio.to_thread(api.feed.last)
     await asyncio.to_thread(_read, api, wanted, at)  # a bad cursor is told before all else
     if api.news.streams >= STREAMS:
-        raise RequestError(503, f"{STREAMS:,} streams are open")
+        raise RequestError(503, f"there are already {STREAMS:,} open streams, the maximum")
     return EventSourceResponse(
         _follow(api, wanted, at), headers={"cache-control": "no-store"}, ping=15
     )
@@ -124,22 +141,18 @@ def _cursor(text: str) -> Cursor:
         raise RequestError(422, str(error), "after") from None
 
 
-def _wanted(query: QueryParams) -> EventFilter:
-    for name, allowed in (("type", TYPES), ("verdict", ("human", "machine", *HUMAN, *MACHINE))):
-        for value in query.getlist(name):
-            if value not in allowed:
-                raise RequestError(422, f"must be one of {', '.join(allowed)}", name)
+def _filter(query: EventQuery) -> EventFilter:
     return EventFilter(
-        tuple(query.getlist("newsletter")),
-        tuple(query.getlist("type")),
-        tuple(query.getlist("verdict")),
-        tuple(map(_link, query.getlist("link"))),
-        tuple(query.getlist("label")),
-        tuple(query.getlist("tag")),
-        tuple(query.getlist("name")),
-        tuple(query.getlist("url")),
-        tuple(query.getlist("host")),
-        tuple(query.getlist("path")),
+        newsletters=query.newsletter,
+        types=query.type,
+        verdicts=query.verdict,
+        links=tuple(map(_link, query.link)),
+        labels=query.label,
+        tags=query.tag,
+        names=query.name,
+        urls=query.url,
+        hosts=query.host,
+        paths=query.path,
     )
 
 
@@ -147,9 +160,27 @@ def _link(text: str) -> int | str:
     """The id of a link or, as in version 0.1, its place."""
     if identity.read_id(text) is not None:
         return text
-    if not (text.isascii() and text.isdigit() and len(text) <= 5 and int(text) <= MAX_POSITION):
-        raise RequestError(422, "must be the id of a link", "link")
-    return int(text)
+    position = read_int(text, high=MAX_POSITION)
+    if position is None:
+        raise RequestError(422, "must be the ID of a link", "link")
+    return position
 
 
-ROUTES: Sequence[Route] = (Route("/v1/events", events), Route("/v1/events/stream", stream))
+OPERATIONS = (
+    Operation(
+        "GET",
+        "/v1/events",
+        events,
+        query=EventPage,
+        gives=Content(NDJSON, EventOut),
+        problems=(410,),
+    ),
+    Operation(
+        "GET",
+        "/v1/events/stream",
+        stream,
+        query=EventQuery,
+        gives=Content("text/event-stream", EventOut),
+        problems=(410,),
+    ),
+)

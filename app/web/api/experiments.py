@@ -4,13 +4,8 @@ import asyncio
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-import msgspec
-from spectree import Response as Responses
-from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 
-from app.auth.api_keys import Scope
 from app.events.experiment_worker import Figures, current, due, summed
 from app.experiments.experiments import LOOK_SECONDS, Experiment
 from app.experiments.variants import VariantError
@@ -27,43 +22,22 @@ from app.schemas.experiments import (
 from app.schemas.fields import (
     Id,
 )
-from app.schemas.problem import (
-    Problem,
-)
+from app.web.api.operation import Call, Operation
 from app.web.context import WorkspaceContext
-from app.web.requests import (
-    PROBLEMS,
-    REWRITE,
-    RequestError,
-    authorized,
-    decoded,
-    invalid,
-    json,
-    newsletter_id_of,
-    spec,
-)
+from app.web.errors import RequestError
+from app.web.query import NoQuery
+from app.web.requests import json
 
 MAX_ASSIGNMENTS_BYTES = 8_000_000
-CHANGED = {"HTTP_413": Problem, "HTTP_422": Problem}
 
 
-@spec.validate(
-    json=Plan,
-    resp=Responses(HTTP_200=ExperimentOut, HTTP_409=Problem, **CHANGED, **PROBLEMS),
-    skip_validation=True,
-    security=REWRITE,
-)
-async def start(request: Request) -> Response:
-    """Split the newsletter's recipients into variants from now on. One experiment a newsletter.
+async def start(call: Call[NoQuery]) -> Response:
+    """Start an experiment: from now on recipients are split into variants.
 
-    When the answer comes, every process knows of it.
+    A newsletter has one experiment at most. It is in effect once this request has returned.
     """
-    api, newsletter_id = authorized(request, "rewrite"), newsletter_id_of(request)
-    try:
-        msgspec.convert(newsletter_id, Id)
-    except msgspec.ValidationError as error:
-        raise invalid(error) from None
-    plan = await decoded(request, Plan, 65_536)
+    api, newsletter_id = call.api, call.path("newsletter_id", Id)
+    plan = await call.body(Plan, 65_536)
     key = api.newsletter_key(newsletter_id)
     try:
         experiment = await asyncio.to_thread(api.experiments.add, key, newsletter_id, plan)
@@ -75,37 +49,25 @@ async def start(request: Request) -> Response:
     return json(out(experiment, summed(experiment)))
 
 
-@spec.validate(resp=Responses(HTTP_200=ExperimentOut, **PROBLEMS), skip_validation=True)
-async def show(request: Request) -> Response:
-    """The newsletter's experiment: each variant's figures and, once that is due, the decision."""
-    api, experiment = await _known(request, "read")
-    return json(out(experiment, await asyncio.to_thread(current, api.queries, experiment)))
+async def show(call: Call[NoQuery]) -> Response:
+    """Return the newsletter's experiment: statistics by variant and, once due, the decision."""
+    experiment = await _known(call)
+    return json(out(experiment, await asyncio.to_thread(current, call.api.queries, experiment)))
 
 
-@spec.validate(
-    resp=Responses(HTTP_200=ExperimentOut, **PROBLEMS),
-    skip_validation=True,
-    security=REWRITE,
-)
-async def end(request: Request) -> Response:
-    """Remove the experiment: recipients are split no more. Messages keep their variants."""
-    api, experiment = await _known(request, "rewrite")
+async def end(call: Call[NoQuery]) -> Response:
+    """Remove the experiment. Recipients are no longer split; messages keep their variants."""
+    api, experiment = call.api, await _known(call)
     last = out(experiment, await asyncio.to_thread(current, api.queries, experiment))
     await asyncio.to_thread(api.experiments.remove, experiment.newsletter)
     await asyncio.sleep(LOOK_SECONDS)
     return json(last)
 
 
-@spec.validate(
-    json=AssignmentsIn,
-    resp=Responses(HTTP_200=AssignmentList, **CHANGED, **PROBLEMS),
-    skip_validation=True,
-    security=REWRITE,
-)
-async def assignments(request: Request) -> Response:
-    """Which variant each of up to 10,000 recipients gets. The same one always gets the same."""
-    api, experiment = await _known(request, "rewrite")
-    wanted = await decoded(request, AssignmentsIn, MAX_ASSIGNMENTS_BYTES)
+async def assignments(call: Call[NoQuery]) -> Response:
+    """Return the variant of up to 10,000 recipients. A recipient's variant never changes."""
+    api, experiment = call.api, await _known(call)
+    wanted = await call.body(AssignmentsIn, MAX_ASSIGNMENTS_BYTES)
     return json(await asyncio.to_thread(_assigned, api, experiment, wanted.recipients))
 
 
@@ -123,28 +85,29 @@ def out(experiment: Experiment, at: Figures) -> ExperimentOut:
     """An experiment as the API returns it."""
     full: ExperimentState = "running" if experiment.full is None else "full"
     return ExperimentOut(
-        experiment.id,
-        experiment.newsletter_id,
-        "decided" if experiment.outcome else full,
-        datetime.fromtimestamp(experiment.at / 1000, UTC),
-        _at(experiment.decided),
-        _at(due(experiment)),
-        experiment.plan,
-        at.arms,
-        at.comparisons,
-        at.split,
-        experiment.outcome,
+        id=experiment.id,
+        newsletter_id=experiment.newsletter_id,
+        state="decided" if experiment.outcome else full,
+        started_at=datetime.fromtimestamp(experiment.at / 1000, UTC),
+        decided_at=_at(experiment.decided),
+        decide_by=_at(due(experiment)),
+        plan=experiment.plan,
+        variants=at.arms,
+        comparisons=at.comparisons,
+        split_chance=at.split,
+        outcome=experiment.outcome,
     )
 
 
-async def _known(request: Request, scope: Scope) -> tuple[WorkspaceContext, Experiment]:
-    api, newsletter_id = authorized(request, scope), newsletter_id_of(request)
+async def _known(call: Call[NoQuery]) -> Experiment:
+    """The experiment of the newsletter of the path. Raises NotFoundError."""
+    api, newsletter_id = call.api, call.path("newsletter_id")
     key = api.newsletter_key(newsletter_id)
     experiment = await asyncio.to_thread(api.experiments.get, key)
     if experiment is None:
         detail = f"newsletter {newsletter_id!r} has no experiment"
         raise NotFoundError("newsletter_id", detail)
-    return api, experiment
+    return experiment
 
 
 def _at(ms: int | None) -> datetime | None:
@@ -152,9 +115,18 @@ def _at(ms: int | None) -> datetime | None:
 
 
 ONE = "/v1/newsletters/{newsletter_id}/experiment"
-ROUTES: Sequence[Route] = (
-    Route(ONE, show),
-    Route(ONE, start, methods=["POST"]),
-    Route(ONE, end, methods=["DELETE"]),
-    Route(f"{ONE}/assignments", assignments, methods=["POST"]),
+OPERATIONS = (
+    Operation("GET", ONE, show, gives=ExperimentOut),
+    Operation(
+        "POST", ONE, start, scope="rewrite", takes=Plan, gives=ExperimentOut, problems=(409,)
+    ),
+    Operation("DELETE", ONE, end, scope="rewrite", gives=ExperimentOut),
+    Operation(
+        "POST",
+        f"{ONE}/assignments",
+        assignments,
+        scope="rewrite",
+        takes=AssignmentsIn,
+        gives=AssignmentList,
+    ),
 )

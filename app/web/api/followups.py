@@ -1,15 +1,10 @@
 """The API of follow-ups."""
 
 import asyncio
-from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from spectree import Response as Responses
-from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 
-from app.auth.api_keys import Scope
 from app.events.followup_config import OF_LINKS, make
 from app.events.followups import FollowUp
 from app.model.errors import NotFoundError
@@ -18,51 +13,33 @@ from app.schemas.followups import (
     FollowUpList,
     FollowUpOut,
 )
-from app.schemas.problem import (
-    Problem,
-)
-from app.web.context import WorkspaceContext
-from app.web.requests import ADMIN, PROBLEMS, authorized, decoded, json, spec
-
-CHANGED = {"HTTP_413": Problem, "HTTP_422": Problem}
+from app.web.api.operation import Call, Operation
+from app.web.query import NoQuery
+from app.web.requests import json
 
 
-@spec.validate(resp=Responses(HTTP_200=FollowUpList, **PROBLEMS), skip_validation=True)
-async def followups(request: Request) -> Response:
-    """Every follow-up, the oldest first."""
-    api = authorized(request)
-    found = await asyncio.to_thread(api.followups.all)
+async def followups(call: Call[NoQuery]) -> Response:
+    """List follow-ups, oldest first."""
+    found = await asyncio.to_thread(call.api.followups.all)
     return json(FollowUpList([out(one) for one in found]))
 
 
-@spec.validate(
-    json=FollowUpIn,
-    resp=Responses(HTTP_200=FollowUpOut, **CHANGED, **PROBLEMS),
-    skip_validation=True,
-    security=ADMIN,
-)
-async def add(request: Request) -> Response:
-    """A new follow-up: of clicks from now on, or of messages whose time is over from now on."""
-    api = authorized(request, "admin")
-    wanted = await decoded(request, FollowUpIn, 65_536)
+async def add(call: Call[NoQuery]) -> Response:
+    """Add a follow-up. It applies to clicks, and to waiting times that end, from now on."""
+    api, wanted = call.api, await call.body(FollowUpIn, 65_536)
     one = await asyncio.to_thread(make, api.followups, api.webhooks, api.feed, wanted)
     return json(out(one))
 
 
-@spec.validate(resp=Responses(HTTP_200=FollowUpOut, **PROBLEMS), skip_validation=True)
-async def followup(request: Request) -> Response:
-    """One follow-up."""
-    _, one = await _known(request)
-    return json(out(one))
+async def followup(call: Call[NoQuery]) -> Response:
+    """Return one follow-up."""
+    return json(out(await _known(call)))
 
 
-@spec.validate(
-    resp=Responses(HTTP_200=FollowUpOut, **PROBLEMS), skip_validation=True, security=ADMIN
-)
-async def remove(request: Request) -> Response:
-    """Take a follow-up off; it forgets whom it was for."""
-    api, one = await _known(request, "admin")
-    await asyncio.to_thread(api.followups.remove, one.id)
+async def remove(call: Call[NoQuery]) -> Response:
+    """Remove a follow-up and its list of recipients it was sent for."""
+    one = await _known(call)
+    await asyncio.to_thread(call.api.followups.remove, one.id)
     return json(out(one))
 
 
@@ -71,30 +48,31 @@ def out(one: FollowUp) -> FollowUpOut:
     asked = one.rule.wanted
     of_links = {field: getattr(asked, field) for field in OF_LINKS}
     return FollowUpOut(
-        one.id,
-        one.name,
-        one.webhook,
-        one.rule.when,
-        one.rule.after_hours,
-        asked.newsletters,
+        id=one.id,
+        name=one.name,
+        webhook_id=one.webhook,
+        when=one.rule.when,
+        after_hours=one.rule.after_hours,
+        newsletters=asked.newsletters,
         created_at=datetime.fromtimestamp(one.at, UTC),
         made=one.made,
         **of_links,
     )
 
 
-async def _known(request: Request, scope: Scope = "read") -> tuple[WorkspaceContext, FollowUp]:
-    api = authorized(request, scope)
-    followup_id = request.path_params["followup_id"]
-    one = await asyncio.to_thread(api.followups.get, followup_id)
-    if one is None:
-        raise NotFoundError("followup_id", f"follow-up {followup_id!r} is unknown")
-    return api, one
+async def _known(call: Call[NoQuery]) -> FollowUp:
+    """The follow-up of the path. Raises NotFoundError."""
+    followup_id = call.path("followup_id")
+    followup = await asyncio.to_thread(call.api.followups.get, followup_id)
+    if followup is None:
+        raise NotFoundError("followup_id", f"there is no follow-up {followup_id!r}")
+    return followup
 
 
-ROUTES: Sequence[Route] = (
-    Route("/v1/followups", followups),
-    Route("/v1/followups", add, methods=["POST"]),
-    Route("/v1/followups/{followup_id}", followup),
-    Route("/v1/followups/{followup_id}", remove, methods=["DELETE"]),
+ONE = "/v1/followups/{followup_id}"
+OPERATIONS = (
+    Operation("GET", "/v1/followups", followups, gives=FollowUpList),
+    Operation("POST", "/v1/followups", add, scope="admin", takes=FollowUpIn, gives=FollowUpOut),
+    Operation("GET", ONE, followup, gives=FollowUpOut),
+    Operation("DELETE", ONE, remove, scope="admin", gives=FollowUpOut),
 )

@@ -1,16 +1,11 @@
 """The API of messages: found by what their mailer knows them by, each with what came of it."""
 
 import asyncio
-from collections.abc import Sequence
 from datetime import datetime
-from urllib.parse import unquote
+from typing import Annotated
 
-import msgspec
-from msgspec import Struct
-from spectree import Response as Responses
-from starlette.requests import Request
+from msgspec import Meta, Struct
 from starlette.responses import Response
-from starlette.routing import Route
 
 from app.events.feed import TYPE_OF
 from app.links import identity
@@ -24,25 +19,40 @@ from app.schemas.fields import (
     Recipient,
     RfcMessageId,
 )
-from app.schemas.problem import (
-    Problem,
-)
 from app.stats import messages as ledger
 from app.stats.messages import Place, Search
 from app.stats.queries import utc
 from app.storage.clickhouse import Row
-from app.web.requests import METADATA, PROBLEMS, RequestError, authorized, integer, json, spec
+from app.web.api.operation import Call, Operation
+from app.web.errors import RequestError
+from app.web.query import NoQuery
+from app.web.requests import json
 
 PAGE, MOST = 100, 1_000
 NAMES = ("newsletter_id", "recipient", "message_id", "rfc_message_id")
-PAGING = ("limit", "after")
+
+
+class MessageQuery(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What is known of messages."""
+
+    metadata: Annotated[
+        Metadata, Meta(description="Metadata with this key and value; repeatable with other keys.")
+    ] = {}
+    message_id: (
+        Annotated[RfcMessageId, Meta(description="ID of the message, or its Message-ID.")] | None
+    ) = None
+    rfc_message_id: RfcMessageId | None = None
+    recipient: Recipient | None = None
+    newsletter_id: Annotated[Id, Meta(description="ID of the newsletter.")] | None = None
+    limit: Annotated[int, Meta(ge=1, le=MOST, description="Messages of one page.")] = PAGE
+    after: Annotated[str, Meta(description="A `next_after`, for the next page.")] | None = None
 
 
 class MessageRecord(Struct, frozen=True):
-    """A message of the ledger.
+    """A recorded message.
 
-    `recipient` is null, `metadata` empty and `rfc_message_id` null where no hit may lead to a
-    person, where they are not kept any more, and where the person was erased.
+    `recipient` and `rfc_message_id` are null and `metadata` is empty if the message is not
+    tracked by person, if its retention time is over, or if the person was erased.
     """
 
     message_id: str
@@ -56,14 +66,14 @@ class MessageRecord(Struct, frozen=True):
 
 
 class MessageList(Struct, frozen=True):
-    """Messages, the latest first; `next_after` is null at the end."""
+    """Messages, latest first. `next_after` is null on the last page."""
 
     messages: list[MessageRecord]
     next_after: str | None
 
 
 class MessageEvent(Struct, frozen=True):
-    """What came of a message, with its latest verdict; `link` is set for clicks only."""
+    """An event of a message, with its latest verdict. `link` is set for clicks only."""
 
     type: str
     occurred_at: datetime
@@ -77,31 +87,22 @@ class MessageEvent(Struct, frozen=True):
 
 
 class MessageHistory(Struct, frozen=True):
-    """A message and its latest 1,000 events, the earliest first."""
+    """A message and its latest 1,000 events, earliest first."""
 
     message: MessageRecord
     events: list[MessageEvent]
 
 
-@spec.validate(
-    resp=Responses(HTTP_200=MessageList, HTTP_422=Problem, **PROBLEMS),
-    skip_validation=True,
-)
-async def messages(request: Request) -> Response:
-    """Messages by what is known of them, the latest first; all that is given must hold.
+async def messages(call: Call[MessageQuery]) -> Response:
+    """Find messages, latest first. They must match all parameters.
 
-    ?metadata.KEY= (repeatable with other keys), ?message_id= (ours or the Message-ID of RFC 5322),
-    ?rfc_message_id=, ?recipient=, ?newsletter_id=; one of them is needed. ?limit= (1 to 1,000),
-    ?after= goes on from `next_after`.
+    At least one of them besides `limit` and `after` is required.
     """
-    api = authorized(request)
-    wanted = _search(request, api.settings.recipient_key, api.queries.workspace)
-    limit = integer(request, "limit", PAGE, 1, MOST)
-    after = (
-        ledger.place(request.query_params["after"]) if "after" in request.query_params else Place()
-    )
+    api, query, limit = call.api, call.query, call.query.limit
+    wanted = _search(query, api.settings.recipient_key, api.queries.workspace)
+    after = Place() if query.after is None else ledger.place(query.after)
     if after is None:
-        raise RequestError(422, "must be a `next_after` of this service", "after")
+        raise RequestError(422, "must be a `next_after` returned by this service", "after")
     rows = await asyncio.to_thread(ledger.search, api.queries, wanted, limit + 1, after)
     shown = rows[:limit]
     following = None
@@ -111,98 +112,69 @@ async def messages(request: Request) -> Response:
     return json(MessageList([_record(row) for row in shown], following))
 
 
-@spec.validate(resp=Responses(HTTP_200=MessageHistory, **PROBLEMS), skip_validation=True)
-async def message(request: Request) -> Response:
-    """One message and what came of it, by people and by machines."""
-    api = authorized(request)
-    message_id = unquote(request.path_params["message_id"])
-    row, hits = await asyncio.to_thread(ledger.message, api.queries, message_id)
+async def message(call: Call[NoQuery]) -> Response:
+    """Return one message and its events, by people and by bots."""
+    message_id = call.path("message_id")
+    row, hits = await asyncio.to_thread(ledger.message, call.api.queries, message_id)
     return json(MessageHistory(_record(row), [_event(hit) for hit in hits]))
 
 
-ROUTES: Sequence[Route] = (
-    Route("/v1/messages", messages),
-    Route("/v1/messages/{message_id}", message),
-)
-
-
-def _search(request: Request, secret: str, workspace: str) -> Search:
+def _search(query: MessageQuery, secret: str, workspace: str) -> Search:
     """Raises RequestError."""
-    query = request.query_params
-    metadata: dict[str, str] = {}
-    for name, value in query.multi_items():
-        if name.startswith(METADATA):
-            key = name.removeprefix(METADATA)
-            if metadata.setdefault(key, value) != value:
-                raise RequestError(422, "is given twice", name[:100])
-        elif name not in NAMES + PAGING:
-            raise RequestError(422, "is nothing that messages are found by", name[:100])
-    for key, value in metadata.items():
-        _valid({key: value}, Metadata, f"{METADATA}{key}"[:100])
-    _valid(metadata, Metadata, "metadata")
-    given = {name: query[name] for name in NAMES if name in query}
-    for name, type_ in (("newsletter_id", Id), ("recipient", Recipient)):
-        if name in given:
-            _valid(given[name], type_, name)
-    ours = ledger.identity(given.get("message_id", ""))
-    theirs = [
-        (name, given[name])
-        for name in ("message_id", "rfc_message_id")
-        if name in given and (name == "rfc_message_id" or not ours)
-    ]
-    for name, value in theirs:
-        _valid(value, RfcMessageId, name)
-    if len({value.strip("<>") for _, value in theirs}) > 1:
-        raise RequestError(422, "is another one than `message_id`", "rfc_message_id")
-    if not given and not metadata:
-        raise RequestError(422, f"one of {', '.join(NAMES)}, metadata.KEY is needed", "query")
-    recipient = given.get("recipient")
+    ours = ledger.identity(query.message_id or "")
+    theirs = [text for text in (None if ours else query.message_id, query.rfc_message_id) if text]
+    if len({text.strip("<>") for text in theirs}) > 1:
+        raise RequestError(422, "differs from `message_id`", "rfc_message_id")
+    if not query.metadata and all(getattr(query, name) is None for name in NAMES):
+        raise RequestError(422, f"one of {', '.join(NAMES)}, metadata.KEY is required", "query")
+    key = None
+    if query.recipient is not None:
+        key = recipient_key(secret, workspace, query.recipient)
     return Search(
-        given.get("newsletter_id", ""),
-        None if recipient is None else recipient_key(secret, workspace, recipient),
-        ours,
-        theirs[0][1].strip("<>") if theirs else "",
-        metadata,
+        newsletter_id=query.newsletter_id or "",
+        recipient=key,
+        message=ours,
+        rfc_message_id=theirs[0].strip("<>") if theirs else "",
+        metadata=query.metadata,
     )
-
-
-def _valid(value: object, type_: object, field: str) -> None:
-    try:
-        msgspec.convert(value, type_)
-    except msgspec.ValidationError as error:
-        raise RequestError(422, str(error).partition(" - at ")[0], field) from None
 
 
 def _record(row: Row) -> MessageRecord:
     return MessageRecord(
-        row["message_id"],
-        row["newsletter_id"],
-        row["address"] or None,
-        ledger.at(row),
-        row["variant"] or None,
-        schemas.ModesOut(*modes(row["flags"])),
-        dict(row["metadata"]),
-        row["rfc_message_id"] or None,
+        message_id=row["message_id"],
+        newsletter_id=row["newsletter_id"],
+        recipient=row["address"] or None,
+        sent_at=ledger.at(row),
+        variant=row["variant"] or None,
+        tracking=schemas.ModesOut(*modes(row["flags"])),
+        metadata=dict(row["metadata"]),
+        rfc_message_id=row["rfc_message_id"] or None,
     )
 
 
 def _event(hit: Row) -> MessageEvent:
     link = EventLink(
-        identity.shown_id(hit["link_key"]),
-        hit["link_name"],
-        hit["label"],
-        hit["url"],
-        hit["position"],
-        list(hit["tags"]),
+        id=identity.shown_id(hit["link_key"]),
+        name=hit["link_name"],
+        label=hit["label"],
+        url=hit["url"],
+        position=hit["position"],
+        tags=list(hit["tags"]),
     )
     return MessageEvent(
-        TYPE_OF[hit["kind"]],
-        utc(hit["at"]),
-        hit["verdict"],
-        list(hit["reasons"]),
-        link if hit["kind"] == "click" else None,
-        hit["client"],
-        hit["os"],
-        hit["device"],
-        hit["country"],
+        type=TYPE_OF[hit["kind"]],
+        occurred_at=utc(hit["at"]),
+        verdict=hit["verdict"],
+        reasons=list(hit["reasons"]),
+        link=link if hit["kind"] == "click" else None,
+        client=hit["client"],
+        os=hit["os"],
+        device=hit["device"],
+        country=hit["country"],
     )
+
+
+OPERATIONS = (
+    Operation("GET", "/v1/messages", messages, query=MessageQuery, gives=MessageList),
+    Operation("GET", "/v1/messages/{message_id}", message, gives=MessageHistory),
+)

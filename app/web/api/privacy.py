@@ -1,87 +1,53 @@
 """The API of data subjects: all that is held about a person, and its erasure."""
 
 import asyncio
-from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import msgspec
-from spectree import Response as Responses
-from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 
 from app.consent.erasure_requests import Erasure
 from app.model.errors import NotFoundError
+from app.model.numbers import read_int
 from app.privacy.erasure import ANSWER_SECONDS, finished
+from app.schemas.fields import Recipient
 from app.schemas.privacy import (
     ErasureIn,
     ErasureOut,
     SubjectOut,
 )
-from app.schemas.problem import (
-    Problem,
-)
-from app.web.requests import (
-    ADMIN,
-    PROBLEMS,
-    SUBJECT_FILE,
-    authorized,
-    decoded,
-    recipient_of,
-    spec,
-    streamed,
-)
+from app.web.api.operation import Call, Operation
+from app.web.query import MAX_INT, NoQuery
+from app.web.requests import SUBJECT_FILE, streamed
 
 HEADERS = {"cache-control": "no-store", **SUBJECT_FILE}
 
 
-@spec.validate(
-    resp=Responses(HTTP_200=SubjectOut, **PROBLEMS), skip_validation=True, security=ADMIN
-)
-async def export(request: Request) -> Response:
-    """All that is held about a recipient, as one JSON document that streams."""
-    api, address = authorized(request, "admin"), recipient_of(request)
-    return await streamed(api.exports.of(address), "application/json", HEADERS)
+async def export(call: Call[NoQuery]) -> Response:
+    """Export all data about a recipient as one JSON document."""
+    email = call.path("recipient", Recipient)
+    return await streamed(call.api.exports.of(email), "application/json", HEADERS)
 
 
-@spec.validate(
-    json=ErasureIn,
-    resp=Responses(
-        HTTP_200=ErasureOut,
-        HTTP_202=ErasureOut,
-        HTTP_413=Problem,
-        HTTP_422=Problem,
-        **PROBLEMS,
-    ),
-    skip_validation=True,
-    security=ADMIN,
-)
-async def erase(request: Request) -> Response:
-    """Erase a recipient. 200 once no byte is left, 202 while that takes longer: then ask again.
+async def erase(call: Call[NoQuery]) -> Response:
+    """Erase a recipient's data. 200 once it is complete; 202 while it continues: ask again.
 
-    Every figure stays as it is; what the person was sent and did is nobody's from now on. It can
-    be asked for again at any time.
+    Totals stay the same; messages and hits can no longer be traced to a person. Safe to
+    repeat.
     """
-    api = authorized(request, "admin")
-    wanted = await decoded(request, ErasureIn, 4096)
+    api, wanted = call.api, await call.body(ErasureIn, 4096)
     requested = await asyncio.to_thread(api.request_erasure, wanted.recipient)
     return _answer(await finished(api.erasures, requested, ANSWER_SECONDS))
 
 
-@spec.validate(
-    resp=Responses(HTTP_200=ErasureOut, HTTP_202=ErasureOut, **PROBLEMS),
-    skip_validation=True,
-    security=ADMIN,
-)
-async def erasure(request: Request) -> Response:
-    """How far an erasure has got: 200 once no byte is left, else 202."""
-    api = authorized(request, "admin")
-    number = request.path_params["erasure_id"]
-    found = None
-    if number.isascii() and number.isdigit() and len(number) < 16:
-        found = await asyncio.to_thread(api.erasures.get, int(number), api.queries.workspace)
+async def erasure(call: Call[NoQuery]) -> Response:
+    """Return the progress of an erasure: 200 once it is complete, else 202."""
+    api, erasure_id = call.api, call.path("erasure_id")
+    number, found = read_int(erasure_id, high=MAX_INT), None
+    if number is not None:
+        found = await asyncio.to_thread(api.erasures.get, number, api.queries.workspace)
     if found is None:
-        raise NotFoundError("erasure_id", f"erasure {number!r} is unknown")
+        raise NotFoundError("erasure_id", f"there is no erasure {erasure_id!r}")
     return _answer(found)
 
 
@@ -92,8 +58,23 @@ def _answer(one: Erasure) -> Response:
     return Response(msgspec.json.encode(found), status, media_type="application/json")
 
 
-ROUTES: Sequence[Route] = (
-    Route("/v1/recipients/{recipient}/export", export),
-    Route("/v1/erasures", erase, methods=["POST"]),
-    Route("/v1/erasures/{erasure_id}", erasure),
+OPERATIONS = (
+    Operation("GET", "/v1/recipients/{recipient}/export", export, scope="admin", gives=SubjectOut),
+    Operation(
+        "POST",
+        "/v1/erasures",
+        erase,
+        scope="admin",
+        takes=ErasureIn,
+        gives=ErasureOut,
+        statuses=(200, 202),
+    ),
+    Operation(
+        "GET",
+        "/v1/erasures/{erasure_id}",
+        erasure,
+        scope="admin",
+        gives=ErasureOut,
+        statuses=(200, 202),
+    ),
 )

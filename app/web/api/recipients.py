@@ -1,27 +1,13 @@
 """The API of recipients: one with what it prefers, and segments of many."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
-from typing import Any
-from urllib.parse import unquote
 
-import msgspec
-from spectree import Response as Responses
-from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 
 from app.consent.suppressions import ALL
-from app.schemas.fields import (
-    SegmentName,
-)
-from app.schemas.problem import (
-    Problem,
-)
-from app.schemas.recipients import (
-    Counted,
-    RecipientOut,
-)
+from app.model.errors import FieldError, NotFoundError
+from app.schemas.fields import Recipient, SegmentName
+from app.schemas.recipients import RecipientOut
 from app.schemas.segments import (
     SavedList,
     SavedOut,
@@ -29,130 +15,86 @@ from app.schemas.segments import (
     SegmentLine,
 )
 from app.stats import recipients, segments
-from app.stats.filters import Filters
-from app.stats.queries import utc
-from app.web.requests import (
-    ADMIN,
-    PROBLEMS,
-    RequestError,
-    authorized,
-    decoded,
-    recipient_of,
-    spec,
-    streamed,
-)
-from app.web.requests import json as answer_of
-
-FIELDS = (*segments.NAMED, *segments.LINKED.values(), "since")
+from app.web.api.operation import NDJSON, Call, Content, Operation
+from app.web.query import NoQuery
+from app.web.requests import json, streamed
 
 
-@spec.validate(resp=Responses(HTTP_200=RecipientOut, **PROBLEMS), skip_validation=True)
-async def recipient(request: Request) -> Response:
-    """What one recipient was sent, did, and prefers; people's hits only."""
-    api, address = authorized(request), recipient_of(request)
-    key = api.recipient_key(address)
-    found = await asyncio.to_thread(recipients.recipient, api.queries, key, Filters())
+async def recipient(call: Call[NoQuery]) -> Response:
+    """Return a recipient's activity and preferences, from hits by people only."""
+    api, email = call.api, call.path("recipient", Recipient)
+    key = api.recipient_key(email)
+    try:
+        record = await asyncio.to_thread(recipients.recipient, api.queries, key)
+    except NotFoundError as error:
+        raise NotFoundError(error.field, f"No messages were sent to {email}.") from None
     entries = await asyncio.to_thread(api.suppressions.of, key)
-    names = {row["newsletter"]: row["id"] for row in found["sent"]}
-    return answer_of(
+    names = {row["newsletter"]: row["id"] for row in record.sent}
+    return json(
         RecipientOut(
-            found["address"],
-            len(found["sent"]),
-            found["opened"],
-            found["clicked"],
-            utc(found["latest"]) if found["latest"] else None,
-            _counted(found, "Topics"),
-            _counted(found, "Sites"),
-            _counted(found, "Clients"),
-            _counted(found, "Hours of day (UTC)"),
-            ALL in entries,
-            sorted(names[key] for key in entries if key in names),
+            recipient=record.email,
+            messages=len(record.sent),
+            opened=record.opened,
+            clicked=record.clicked,
+            last_seen_at=record.last_seen_at,
+            topics=record.topics,
+            sites=record.sites,
+            clients=record.clients,
+            hours=record.hours,
+            suppressed_everywhere=ALL in entries,
+            suppressed_for=sorted(names[key] for key in entries if key in names),
         )
     )
 
 
-@spec.validate(
-    resp=Responses(HTTP_200=SegmentLine, HTTP_422=Problem, **PROBLEMS),
-    skip_validation=True,
-)
-async def segment(request: Request) -> Response:
-    """Recipients as NDJSON by what they did; all that is given must hold.
-
-    ?newsletter= was sent it; ?opened=, ?clicked= did so in that newsletter; ?not_opened=,
-    ?not_clicked= was sent it and did not; ?clicked_tag= (repeatable: one of these topics),
-    ?clicked_link= (id), ?clicked_name=, ?clicked_label=, ?clicked_url= (prefix), ?clicked_host=
-    (subdomains too), ?clicked_path= (* stands for anything) clicked such a link; ?since= (RFC 3339)
-    bounds what was done.
-    """
-    api = authorized(request)
-    query = request.query_params
-    given: dict[str, object] = {name: query[name] for name in FIELDS if query.get(name)}
-    given["clicked_tag"] = query.getlist("clicked_tag")
-    if unknown := set(query) - {*FIELDS, "clicked_tag"}:
-        raise RequestError(422, "is no filter of segments", min(unknown))
-    try:
-        wanted = msgspec.convert(given, Segment)
-    except msgspec.ValidationError as error:
-        message, _, path = str(error).partition(" - at `$.")
-        raise RequestError(422, message, path.rstrip("`").partition("[")[0]) from None
-    return await streamed(segments.chunks(api.queries, wanted), "application/x-ndjson")
+async def segment(call: Call[Segment]) -> Response:
+    """Find recipients by what they did, as NDJSON. They must match all parameters."""
+    return await streamed(segments.chunks(call.api.queries, call.query), NDJSON)
 
 
-@spec.validate(resp=Responses(HTTP_200=SavedList, **PROBLEMS), skip_validation=True)
-async def saved(request: Request) -> Response:
-    """Saved segments, by name."""
-    found = await asyncio.to_thread(authorized(request).segments.all)
-    return answer_of(SavedList([SavedOut(name, wanted) for name, wanted in found.items()]))
+async def saved(call: Call[NoQuery]) -> Response:
+    """List saved segments by name."""
+    found = await asyncio.to_thread(call.api.segments.all)
+    return json(SavedList([SavedOut(name, wanted) for name, wanted in found.items()]))
 
 
-@spec.validate(
-    json=Segment,
-    resp=Responses(HTTP_200=SavedOut, HTTP_413=Problem, HTTP_422=Problem, **PROBLEMS),
-    skip_validation=True,
-    security=ADMIN,
-)
-async def save(request: Request) -> Response:
-    """Save a segment under a name of 1 to 100 characters, in the place of an earlier one."""
-    api, name = authorized(request, "admin"), _name(request)
-    wanted = await decoded(request, Segment, 65_536)
+async def save(call: Call[NoQuery]) -> Response:
+    """Save a segment under a name of 1 to 100 characters. Replaces one with the same name."""
+    api, name = call.api, _name(call)
+    wanted = await call.body(Segment, 65_536)
     await asyncio.to_thread(api.segments.put, name, wanted)
-    return answer_of(SavedOut(name, wanted))
+    return json(SavedOut(name, wanted))
 
 
-@spec.validate(resp=Responses(HTTP_200=SegmentLine, **PROBLEMS), skip_validation=True)
-async def saved_one(request: Request) -> Response:
-    """The recipients that a saved segment has now, as NDJSON."""
-    api = authorized(request)
-    wanted = await asyncio.to_thread(api.segments.get, _name(request))
-    return await streamed(segments.chunks(api.queries, wanted), "application/x-ndjson")
+async def saved_one(call: Call[NoQuery]) -> Response:
+    """Return the current recipients of a saved segment, as NDJSON."""
+    api = call.api
+    wanted = await asyncio.to_thread(api.segments.get, _name(call))
+    return await streamed(segments.chunks(api.queries, wanted), NDJSON)
 
 
-@spec.validate(resp=Responses(HTTP_200=SavedOut, **PROBLEMS), skip_validation=True, security=ADMIN)
-async def forget(request: Request) -> Response:
+async def forget(call: Call[NoQuery]) -> Response:
     """Remove a saved segment."""
-    api, name = authorized(request, "admin"), _name(request)
+    api, name = call.api, _name(call)
     wanted = await asyncio.to_thread(api.segments.get, name)
     await asyncio.to_thread(api.segments.remove, name)
-    return answer_of(SavedOut(name, wanted))
+    return json(SavedOut(name, wanted))
 
 
-def _name(request: Request) -> str:
+def _name(call: Call[NoQuery]) -> str:
     try:
-        name = unquote(request.path_params["name"], errors="strict")
-        return msgspec.convert(name, SegmentName)
-    except (UnicodeDecodeError, msgspec.ValidationError):
-        raise RequestError(422, "must have 1 to 100 characters, none a control", "name") from None
+        return call.path("name", SegmentName)
+    except (NotFoundError, FieldError):
+        message = "must have 1 to 100 characters and no control characters"
+        raise FieldError("name", message) from None
 
 
-def _counted(found: Mapping[str, Any], title: str) -> list[Counted]:
-    return [Counted(name, hits) for name, hits in found["prefers"].get(title, ())]
-
-
-ROUTES: Sequence[Route] = (
-    Route("/v1/recipients/{recipient}", recipient),
-    Route("/v1/segments", segment),
-    Route("/v1/saved-segments", saved),
-    Route("/v1/saved-segments/{name}", saved_one),
-    Route("/v1/saved-segments/{name}", save, methods=["PUT"]),
-    Route("/v1/saved-segments/{name}", forget, methods=["DELETE"]),
+ONE = "/v1/saved-segments/{name}"
+OPERATIONS = (
+    Operation("GET", "/v1/recipients/{recipient}", recipient, gives=RecipientOut),
+    Operation("GET", "/v1/segments", segment, query=Segment, gives=Content(NDJSON, SegmentLine)),
+    Operation("GET", "/v1/saved-segments", saved, gives=SavedList),
+    Operation("GET", ONE, saved_one, gives=Content(NDJSON, SegmentLine)),
+    Operation("PUT", ONE, save, scope="admin", takes=Segment, gives=SavedOut),
+    Operation("DELETE", ONE, forget, scope="admin", gives=SavedOut),
 )

@@ -4,14 +4,11 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from json import dumps
 from math import inf
-from typing import NamedTuple
+from typing import Annotated, Literal, NamedTuple
 from urllib.parse import quote
 
-import msgspec
-from spectree import Response as Responses
-from starlette.requests import Request
+from msgspec import Meta, Struct
 from starlette.responses import Response
-from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from app.experiments.variants import VariantError
@@ -28,22 +25,9 @@ from app.schemas.fields import (
     Metadata,
     VariantName,
 )
-from app.schemas.problem import (
-    Problem,
-)
-from app.web.requests import (
-    METADATA,
-    PROBLEMS,
-    REWRITE,
-    RequestError,
-    authorized,
-    body_of,
-    invalid,
-    json,
-    newsletter_id_of,
-    offloaded,
-    spec,
-)
+from app.web.api.operation import MAIL, NDJSON, Call, Content, Operation
+from app.web.errors import RequestError
+from app.web.requests import body_of, json, offloaded
 
 
 class LineStream(Response):
@@ -68,35 +52,55 @@ class LineStream(Response):
 
 
 TWO_TOKENS = (
-    "opens or clicks alone are aggregate, so pixel and links carry different tokens: take the HTML"
+    "only opens or only clicks are aggregate, so pixel and links have different tokens:"
+    " use the HTML"
 )
 MAX_NOTES_BYTES = 4_000  # of a header field; clients take 8,000 of all together
 MAX_NOTE_CHARS = 300
-TOO_LARGE = {"HTTP_413": Problem, "HTTP_422": Problem}
+
+DryRun = Annotated[bool, Meta(description="Record nothing.")]
 
 
-@spec.validate(
-    json=schemas.RewriteIn,
-    resp=Responses(HTTP_200=schemas.RewriteOut, **TOO_LARGE, **PROBLEMS),
-    skip_validation=True,
-    security=REWRITE,
-)
-async def rewrite(request: Request) -> Response:
-    """Rewrite one message: a pixel and signed links go in, nothing else changes.
+class RewriteQuery(Struct, frozen=True, forbid_unknown_fields=True):
+    """How to rewrite."""
 
-    With ?dry_run=1 nothing is recorded: the links say what would be tracked and why not.
+    dry_run: DryRun = False
+
+
+class MimeQuery(Struct, frozen=True, forbid_unknown_fields=True):
+    """How to rewrite, and what the message's own fields do not say."""
+
+    dry_run: DryRun = False
+    variant: VariantName | None = None
+    metadata: Metadata = {}
+
+
+class TemplateQuery(Struct, frozen=True, forbid_unknown_fields=True):
+    """Whose template."""
+
+    variant: VariantName | None = None
+
+
+class MessagesQuery(Struct, frozen=True, forbid_unknown_fields=True, rename={"give": "return"}):
+    """What each line of the response is."""
+
+    give: Annotated[
+        Literal["html", "token"],
+        Meta(description="html for a MessageOut in each line, token for a TokenOut."),
+    ] = "html"
+
+
+async def rewrite(call: Call[RewriteQuery]) -> Response:
+    """Rewrite one message: adds a pixel and signed links, and changes nothing else.
+
+    With `dry_run` nothing is recorded, and `links` shows what would be tracked or why not.
     """
-    api = authorized(request, "rewrite")
+    api, dry = call.api, call.query.dry_run
     limit = int(api.settings.max_html_mb * 1_000_000)
     # JSON may need six bytes for one (\u0000), and the text part comes along.
-    body = await body_of(request, 7 * limit)
-    try:
-        wanted = msgspec.json.decode(body, type=schemas.RewriteIn)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise invalid(error) from None
+    wanted = await call.body(schemas.RewriteIn, 7 * limit)
     html = _html(wanted.html, limit)
     _check_families(wanted.newsletter.link_families, "newsletter.link_families")
-    dry = _dry(request)
     size = inf if api.preparer.writes(wanted.newsletter.id, wanted.variant) else len(html)
     try:
         prepared = await offloaded(size, api.preparer.prepare, wanted, html, dry=dry)
@@ -110,45 +114,40 @@ async def rewrite(request: Request) -> Response:
             await asyncio.to_thread(api.templates.keep_sample, wanted.newsletter.id, sample)
     return json(
         schemas.RewriteOut(
-            prepared.draft.message_id,
-            wanted.newsletter.id,
-            prepared.html.decode("utf-8"),
-            prepared.text,
-            prepared.report,
-            prepared.draft.headers,
-            prepared.all_notes,
-            prepared.draft.suppressed,
-            prepared.draft.tracking,
-            prepared.draft.withdrawn,
-            prepared.draft.variant,
-            prepared.draft.choice.holdout,
+            message_id=prepared.draft.message_id,
+            newsletter_id=wanted.newsletter.id,
+            html=prepared.html.decode("utf-8"),
+            text=prepared.text,
+            links=prepared.report,
+            headers=prepared.draft.headers,
+            notes=prepared.all_notes,
+            suppressed=prepared.draft.suppressed,
+            tracking=prepared.draft.tracking,
+            withdrawn=prepared.draft.withdrawn,
+            variant=prepared.draft.variant,
+            holdout=prepared.draft.choice.holdout,
         )
     )
 
 
-@spec.validate(
-    resp=Responses(HTTP_200=schemas.MimeReport, **TOO_LARGE, **PROBLEMS),
-    skip_validation=True,
-    security=REWRITE,
-)
-async def rewrite_mime(request: Request) -> Response:
-    """Rewrite a whole message (message/rfc822 in and out); ?dry_run=1 gives the report as JSON.
+async def rewrite_mime(call: Call[MimeQuery]) -> Response:
+    """Rewrite a whole message (message/rfc822 in and out). `dry_run` returns a JSON report.
 
-    Its X-Mailwake-Newsletter, -Name, -Tags, -Recipient, -Variant (or ?variant=) and -Track (opens,
-    clicks, text or off; opens=aggregate) fields say what it is and are removed; -Unsubscribe: add
-    puts in List-Unsubscribe, -Sample: yes keeps the HTML for the click map. -Meta-KEY fields, or
-    ?metadata.KEY=, are its metadata; its Message-ID is kept with it.
+    The header fields X-Mailwake-Newsletter, -Name, -Tags, -Recipient, -Variant (or `variant`) and
+    -Track (opens, clicks, text or off; opens=aggregate) describe the message and are removed.
+    -Unsubscribe: add adds List-Unsubscribe, -Sample: yes stores the HTML for the click map.
+    -Meta-KEY, or `metadata.KEY`, are stored as metadata, together with the Message-ID.
 
-    X-Mailwake-Notes of the answer says what was left alone and why: a JSON array of strings.
+    The response header X-Mailwake-Notes lists what was left unchanged and why, as a JSON array.
     """
-    api = authorized(request, "rewrite")
+    api, query, dry = call.api, call.query, call.query.dry_run
     limit = int(2 * api.settings.max_html_mb * 1_000_000)
-    body = await body_of(request, limit)
+    body = await body_of(call.request, limit)
     described = await offloaded(len(body), _described, body)
     message, own, named = described.message, described.own, described.newsletter
-    variant = _variant(request) or described.variant
-    data = described.data._replace(metadata=_metadata(request, described.data.metadata))
-    dry, arguments = _dry(request), (message, named, described.recipient, described.tracking)
+    variant = query.variant or described.variant
+    data = described.data._replace(metadata=_metadata(query.metadata, described.data.metadata))
+    arguments = message, named, described.recipient, described.tracking
     size = inf if api.preparer.writes(named.id, variant) else len(message)
     prepared = await offloaded(
         size,
@@ -163,16 +162,16 @@ async def rewrite_mime(request: Request) -> Response:
     if dry:
         return json(
             schemas.MimeReport(
-                draft.message_id,
-                named.id,
-                prepared.report,
-                prepared.all_notes,
-                draft.headers,
-                draft.suppressed,
-                draft.tracking,
-                draft.withdrawn,
-                draft.variant,
-                draft.choice.holdout,
+                message_id=draft.message_id,
+                newsletter_id=named.id,
+                links=prepared.report,
+                notes=prepared.all_notes,
+                headers=draft.headers,
+                suppressed=draft.suppressed,
+                tracking=draft.tracking,
+                withdrawn=draft.withdrawn,
+                variant=draft.variant,
+                holdout=draft.choice.holdout,
             )
         )
     await api.preparer.record(prepared)
@@ -198,30 +197,15 @@ async def rewrite_mime(request: Request) -> Response:
     return Response(rewritten, 200, headers, "message/rfc822")
 
 
-@spec.validate(
-    json=schemas.TemplateIn,
-    resp=Responses(
-        HTTP_200=schemas.TemplateOut,
-        HTTP_413=Problem,
-        HTTP_422=Problem,
-        **PROBLEMS,
-    ),
-    skip_validation=True,
-    security=REWRITE,
-)
-async def template(request: Request) -> Response:
-    """Keep a compiled mail for this newsletter; the next one takes its place.
+async def template(call: Call[TemplateQuery]) -> Response:
+    """Store a template for this newsletter, replacing the previous one.
 
-    With ?variant= it is that variant's alone; others have the one without.
+    With `variant` it is used for that variant only; the others use the one without.
     """
-    api, newsletter_id = authorized(request, "rewrite"), newsletter_id_of(request)
-    variant = _variant(request)
+    api, newsletter_id = call.api, call.path("newsletter_id", Id)
+    variant = call.query.variant
     limit = int(api.settings.max_html_mb * 1_000_000)
-    try:
-        msgspec.convert(newsletter_id, Id)
-        wanted = msgspec.json.decode(await body_of(request, 7 * limit), type=schemas.TemplateIn)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise invalid(error) from None
+    wanted = await call.body(schemas.TemplateIn, 7 * limit)
     _html(wanted.html, limit)
     _check_families(wanted.link_families, "link_families")
     if wanted.placeholder and api.preparer.modes(wanted.tracking).two_tokens:
@@ -242,47 +226,36 @@ async def template(request: Request) -> Response:
     remarks = await asyncio.to_thread(api.preparer.remarks, wanted, kept.of(kept.modes))
     notes = [*kept.html.notes, *remarks]
     return json(
-        schemas.TemplateOut(newsletter_id, report, notes, html, text, variant, sorted(kept.fields))
+        schemas.TemplateOut(
+            newsletter_id=newsletter_id,
+            links=report,
+            notes=notes,
+            html=html,
+            text=text,
+            variant=variant,
+            fields=sorted(kept.fields),
+        )
     )
 
 
-@spec.validate(
-    json=schemas.RecipientIn,
-    resp=Responses(HTTP_200=schemas.MessageOut, HTTP_422=Problem, **PROBLEMS),
-    skip_validation=True,
-    security=REWRITE,
-)
-async def messages(request: Request) -> Response:
-    """Messages from the template: NDJSON recipients in, NDJSON messages out, in the same order.
+async def messages(call: Call[MessagesQuery]) -> Response:
+    """Create messages from the template: NDJSON recipients in, messages out, in the same order.
 
-    A line's `variant`, or the newsletter's experiment, decides whose template it is made from. With
-    ?return=token each line is a TokenOut instead; a bad line is a LineError and the rest goes on.
+    A line's `variant`, or the newsletter's experiment, selects the template. With `return=token`
+    each line is a TokenOut instead. An invalid line returns a LineError; the others continue.
     """
-    api, newsletter_id = authorized(request, "rewrite"), newsletter_id_of(request)
-    give = request.query_params.get("return", "html")
-    if give not in ("html", "token"):
-        raise RequestError(422, "must be html or token", "return")
+    api, newsletter_id, give = call.api, call.path("newsletter_id"), call.query.give
     made_from = await asyncio.to_thread(api.templates.templates, newsletter_id)
     if give == "token" and any(one.modes.two_tokens for one in made_from.values()):
         raise RequestError(422, TWO_TOKENS, "return")
-    lines = api.templates.messages(
-        made_from, request.stream(), "token" if give == "token" else "html"
-    )
+    lines = api.templates.messages(made_from, call.request.stream(), give)
     return LineStream(lines)
-
-
-ROUTES: Sequence[Route] = (
-    Route("/v1/rewrite", rewrite, methods=["POST"]),
-    Route("/v1/rewrite/mime", rewrite_mime, methods=["POST"]),
-    Route("/v1/newsletters/{newsletter_id}/template", template, methods=["POST"]),
-    Route("/v1/newsletters/{newsletter_id}/messages", messages, methods=["POST"]),
-)
 
 
 def _html(html: str, limit: int) -> bytes:
     data = html.encode("utf-8")
     if len(data) > limit:
-        raise RequestError(413, f"html has {len(data):,} bytes, more than {limit:,}", "html")
+        raise RequestError(413, f"must have at most {limit:,} bytes, has {len(data):,}", "html")
     return data
 
 
@@ -326,34 +299,12 @@ def _notes(notes: Sequence[str]) -> str:
     return f"[{', '.join(written)}]"
 
 
-def _metadata(request: Request, own: Mapping[str, str]) -> Mapping[str, str]:
-    """What ?metadata.KEY= says, and the mail itself of other keys. Raises RequestError."""
-    metadata = {
-        name.removeprefix(METADATA): value
-        for name, value in request.query_params.items()
-        if name.startswith(METADATA)
-    }
-    for key, value in metadata.items():
-        try:
-            msgspec.convert({key: value}, Metadata)
-        except msgspec.ValidationError as error:
-            message = str(error).partition(" - at ")[0]
-            raise RequestError(422, message, f"{METADATA}{key}"[:100]) from None
-    metadata = {**own, **metadata}
+def _metadata(query: Mapping[str, str], own: Mapping[str, str]) -> Mapping[str, str]:
+    """What the query says, and the mail itself of other keys. Raises RequestError."""
+    metadata = {**own, **query}
     if len(metadata) > MOST_METADATA:
-        raise RequestError(422, f"has more than {MOST_METADATA} keys", "metadata")
+        raise RequestError(422, f"must have at most {MOST_METADATA} keys", "metadata")
     return metadata
-
-
-def _variant(request: Request) -> str | None:
-    """Of the query; None where there is none. Raises RequestError."""
-    text = request.query_params.get("variant")
-    if text is None:
-        return None
-    try:
-        return msgspec.convert(text, VariantName)
-    except msgspec.ValidationError as error:
-        raise RequestError(422, str(error), "variant") from None
 
 
 def _check_families(patterns: Sequence[str], field: str) -> None:
@@ -363,5 +314,42 @@ def _check_families(patterns: Sequence[str], field: str) -> None:
         raise RequestError(422, str(error).removeprefix("patterns"), field) from None
 
 
-def _dry(request: Request) -> bool:
-    return request.query_params.get("dry_run", "0").lower() in ("1", "true", "yes")
+OPERATIONS = (
+    Operation(
+        "POST",
+        "/v1/rewrite",
+        rewrite,
+        scope="rewrite",
+        query=RewriteQuery,
+        takes=schemas.RewriteIn,
+        gives=schemas.RewriteOut,
+    ),
+    Operation(
+        "POST",
+        "/v1/rewrite/mime",
+        rewrite_mime,
+        scope="rewrite",
+        query=MimeQuery,
+        takes=Content(MAIL),
+        gives=(Content(MAIL), schemas.MimeReport),
+        problems=(413,),
+    ),
+    Operation(
+        "POST",
+        "/v1/newsletters/{newsletter_id}/template",
+        template,
+        scope="rewrite",
+        query=TemplateQuery,
+        takes=schemas.TemplateIn,
+        gives=schemas.TemplateOut,
+    ),
+    Operation(
+        "POST",
+        "/v1/newsletters/{newsletter_id}/messages",
+        messages,
+        scope="rewrite",
+        query=MessagesQuery,
+        takes=Content(NDJSON, schemas.RecipientIn),
+        gives=Content(NDJSON, schemas.MessageOut, schemas.TokenOut, schemas.LineError),
+    ),
+)

@@ -4,16 +4,13 @@ import asyncio
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import partial
+from typing import Annotated, Any
 
-from spectree import Response as Responses
-from starlette.requests import Request
+from msgspec import Meta, Struct
 from starlette.responses import Response
-from starlette.routing import Route
 
+from app.model.numbers import read_int
 from app.model.records import now_ms
-from app.schemas.problem import (
-    Problem,
-)
 from app.schemas.stats import (
     AgentList,
     LinkList,
@@ -25,17 +22,12 @@ from app.schemas.stats import (
     TimelineOut,
     Totals,
 )
-from app.stats.filters import FilterError, Filters
+from app.stats.filters import Period
 from app.stats.queries import Queries, utc
-from app.web.requests import (
-    PROBLEMS,
-    RequestError,
-    authorized,
-    integer,
-    json,
-    newsletter_id_of,
-    spec,
-)
+from app.web.api.operation import Call, Content, Operation
+from app.web.errors import RequestError
+from app.web.query import NoQuery
+from app.web.requests import json
 from app.web.views import report
 
 STEPS = {"minute": 60, "hour": 3600, "day": 86_400}
@@ -45,13 +37,55 @@ MAX_POINTS = 10_000
 PAGE = 100
 
 
-@spec.validate(resp=Responses(HTTP_200=NewsletterList, **PROBLEMS), skip_validation=True)
-async def newsletters(request: Request) -> Response:
-    """Newsletters and transactional streams, the latest active first (?limit=&offset=)."""
-    api = authorized(request)
-    limit = integer(request, "limit", PAGE, 1, 1000)
-    offset = integer(request, "offset", 0, 0, 2**31)
-    rows = await asyncio.to_thread(partial(api.queries.newsletters, limit=limit + 1, offset=offset))
+class NewsletterPage(Struct, frozen=True, forbid_unknown_fields=True):
+    """Which newsletters."""
+
+    limit: Annotated[int, Meta(ge=1, le=1000, description="Newsletters of one page.")] = PAGE
+    offset: Annotated[
+        int, Meta(ge=0, le=2**31, description="A `next_offset`, for the next page.")
+    ] = 0
+
+
+class TimelineQuery(
+    Struct, frozen=True, forbid_unknown_fields=True, rename={"start": "from", "end": "to"}
+):
+    """Which hits, and how they are summed up."""
+
+    start: (
+        Annotated[
+            datetime,
+            Meta(description="Hits from this time on (RFC 3339). Default: the first message."),
+        ]
+        | None
+    ) = None
+    end: (
+        Annotated[datetime, Meta(description="Hits before this time (RFC 3339). Default: now.")]
+        | None
+    ) = None
+    step: (
+        Annotated[
+            str,
+            Meta(
+                description="minute, hour, day or seconds. Default: depends on the time span.",
+                extra_json_schema={"pattern": r"^(minute|hour|day|[1-9][0-9]{0,7})$"},
+            ),
+        ]
+        | None
+    ) = None
+
+
+class ReportQuery(Struct, frozen=True, forbid_unknown_fields=True):
+    """Which messages."""
+
+    period: Annotated[Period, Meta(description="Messages sent in this time until now.")] = "all"
+
+
+async def newsletters(call: Call[NewsletterPage]) -> Response:
+    """List newsletters and transactional streams, latest active first."""
+    limit, offset = call.query.limit, call.query.offset
+    rows = await asyncio.to_thread(
+        partial(call.api.queries.newsletters, limit=limit + 1, offset=offset)
+    )
     found = [
         _newsletter(row["id"], row["name"], row["subject"], row["tags"], row)
         for row in rows[:limit]
@@ -60,116 +94,82 @@ async def newsletters(request: Request) -> Response:
     return json(NewsletterList(found, following))
 
 
-@spec.validate(resp=Responses(HTTP_200=NewsletterOut, **PROBLEMS), skip_validation=True)
-async def newsletter(request: Request) -> Response:
-    """One newsletter."""
-    api, newsletter_id = authorized(request), newsletter_id_of(request)
+async def newsletter(call: Call[NoQuery]) -> Response:
+    """Return one newsletter."""
+    api, newsletter_id = call.api, call.path("newsletter_id")
     found = await asyncio.to_thread(api.queries.newsletter, newsletter_id)
     sent = await asyncio.to_thread(api.queries.sent, newsletter_id)
     return json(_newsletter(found.id, found.name, found.subject, found.tags, sent))
 
 
-@spec.validate(resp=Responses(HTTP_200=Stats, **PROBLEMS), skip_validation=True)
-async def stats(request: Request) -> Response:
-    """A newsletter's figures: total counts hits, unique counts distinct messages hit."""
-    queries, newsletter_id = await _known(request)
+async def stats(call: Call[NoQuery]) -> Response:
+    """Return a newsletter's statistics. total counts hits, unique counts messages."""
+    queries, newsletter_id = await _known(call)
     return json(await asyncio.to_thread(queries.stats, newsletter_id))
 
 
-@spec.validate(resp=Responses(HTTP_200=LinkList, **PROBLEMS), skip_validation=True)
-async def links(request: Request) -> Response:
-    """A newsletter's links with their clicks."""
-    queries, newsletter_id = await _known(request)
+async def links(call: Call[NoQuery]) -> Response:
+    """Return a newsletter's links and their clicks."""
+    queries, newsletter_id = await _known(call)
     found = await asyncio.to_thread(queries.links, newsletter_id)
     return json(LinkList(newsletter_id, found))
 
 
-@spec.validate(resp=Responses(HTTP_200=AgentList, **PROBLEMS), skip_validation=True)
-async def agents(request: Request) -> Response:
-    """Clients, operating systems, devices and countries of a newsletter's opens and clicks."""
-    queries, newsletter_id = await _known(request)
+async def agents(call: Call[NoQuery]) -> Response:
+    """Return clients, operating systems, devices and countries of opens and clicks."""
+    queries, newsletter_id = await _known(call)
     found = await asyncio.to_thread(queries.agents, newsletter_id)
     return json(AgentList(newsletter_id, found))
 
 
-@spec.validate(
-    resp=Responses(HTTP_200=TimelineOut, HTTP_422=Problem, **PROBLEMS),
-    skip_validation=True,
-)
-async def timeline(request: Request) -> Response:
-    """A newsletter's hits over time: ?from=&to= (RFC 3339), step=minute|hour|day|seconds."""
-    queries, newsletter_id = await _known(request)
-    end = _time(request, "to") or datetime.fromtimestamp(now_ms() // 60_000 * 60 + 60, UTC)
-    start = _time(request, "from")
+async def timeline(call: Call[TimelineQuery]) -> Response:
+    """Return a newsletter's hits over time."""
+    queries, newsletter_id = await _known(call)
+    end = _utc(call.query.end) or datetime.fromtimestamp(now_ms() // 60_000 * 60 + 60, UTC)
+    start = _utc(call.query.start)
     if start is None:
         sent = await asyncio.to_thread(queries.sent, newsletter_id)
         start = utc(sent["first_at"]).replace(second=0, microsecond=0) if sent["messages"] else end
     span = (end - start).total_seconds()
     if span < 0:
         raise RequestError(422, "must not be later than `to`", "from")
-    step = _step(request, span)
+    step = _step(call.query.step, span)
     if span / step > MAX_POINTS:
-        raise RequestError(422, f"gives more than {MAX_POINTS:,} points", "step")
+        raise RequestError(422, f"results in more than {MAX_POINTS:,} points", "step")
     found = await asyncio.to_thread(queries.timeline, newsletter_id, start, end, step)
     points = [StepOut(point.at, _totals(point.opens), _totals(point.clicks)) for point in found]
     return json(TimelineOut(newsletter_id, start, end, step, points))
 
 
-@spec.validate(resp=Responses(HTTP_200=None, HTTP_422=Problem, **PROBLEMS), skip_validation=True)
-async def report_of(request: Request) -> Response:
-    """A report to print or mail, as HTML: of messages sent in ?period=all|24h|7d|30d|90d|365d."""
-    queries, newsletter_id = await _known(request)
-    try:
-        period = Filters.read(request.query_params).period
-    except FilterError as error:
-        raise RequestError(422, str(error), error.name) from None
-    page = await asyncio.to_thread(report.figures, queries, newsletter_id, period)
+async def report_of(call: Call[ReportQuery]) -> Response:
+    """Return an HTML report on the messages sent in a period."""
+    queries, newsletter_id = await _known(call)
+    page = await asyncio.to_thread(report.figures, queries, newsletter_id, call.query.period)
     return Response(report.html(page, ""), 200, report.HEADERS, "text/html; charset=utf-8")
 
 
-ROUTES: Sequence[Route] = (
-    Route("/v1/newsletters", newsletters),
-    Route("/v1/newsletters/{newsletter_id}", newsletter),
-    Route("/v1/newsletters/{newsletter_id}/stats", stats),
-    Route("/v1/newsletters/{newsletter_id}/links", links),
-    Route("/v1/newsletters/{newsletter_id}/agents", agents),
-    Route("/v1/newsletters/{newsletter_id}/timeline", timeline),
-    Route("/v1/newsletters/{newsletter_id}/report", report_of),
-)
-
-
-async def _known(request: Request) -> tuple[Queries, str]:
-    """The questions and the newsletter's id. Raises RequestError, NotFoundError, StorageError."""
-    queries, newsletter_id = authorized(request).queries, newsletter_id_of(request)
+async def _known(call: Call[Any]) -> tuple[Queries, str]:
+    """The questions and the newsletter's id. Raises NotFoundError, StorageError."""
+    queries, newsletter_id = call.api.queries, call.path("newsletter_id")
     await asyncio.to_thread(queries.newsletter, newsletter_id)
     return queries, newsletter_id
 
 
-def _time(request: Request, name: str) -> datetime | None:
-    text = request.query_params.get(name)
-    if text is None:
+def _utc(at: datetime | None) -> datetime | None:
+    """In UTC, which a time without offset is in already."""
+    if at is None:
         return None
-    try:
-        at = datetime.fromisoformat(text.replace(" ", "+"))  # a bare + in a query is a space
-    except ValueError:
-        raise RequestError(422, "must be a time such as 2026-11-24T08:00:00Z", name) from None
-    at = at.replace(tzinfo=UTC) if at.tzinfo is None else at
-    if not 1970 <= at.year <= 2200:
-        raise RequestError(422, "must lie between 1970 and 2200", name)
-    return at.astimezone(UTC)
+    return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
 
 
-def _step(request: Request, span: float) -> int:
+def _step(text: str | None, span: float) -> int:
     """Seconds: as asked for, else whatever gives a readable number of points."""
-    text = request.query_params.get("step")
     if text is None:
         return 60 if span <= 7200 else 3600 if span <= 14 * 86_400 else 86_400
-    if text in STEPS:
-        return STEPS[text]
-    plain = text.isascii() and text.isdigit() and len(text) <= 9
-    if plain and 1 <= int(text) <= 366 * 86_400:
-        return int(text)
-    raise RequestError(422, "must be minute, hour, day or a number of seconds", "step")
+    seconds = STEPS.get(text) or read_int(text, 1, 366 * 86_400)
+    if seconds is None:
+        raise RequestError(422, "must be minute, hour, day or a number of seconds", "step")
+    return seconds
 
 
 def _newsletter(
@@ -178,15 +178,27 @@ def _newsletter(
     first, last = sent["first_at"], sent["last_at"]
     some = isinstance(first, datetime) and isinstance(last, datetime) and sent["messages"]
     return NewsletterOut(
-        newsletter_id,
-        name,
-        subject,
-        list(tags),
-        int(str(sent["messages"])),
-        utc(first) if some and isinstance(first, datetime) else None,
-        utc(last) if some and isinstance(last, datetime) else None,
+        id=newsletter_id,
+        name=name,
+        subject=subject,
+        tags=list(tags),
+        messages=int(str(sent["messages"])),
+        first_message_at=utc(first) if some and isinstance(first, datetime) else None,
+        last_message_at=utc(last) if some and isinstance(last, datetime) else None,
     )
 
 
 def _totals(split: Split) -> Totals:
     return Totals(split.all.total, split.human.total, split.machine.total)
+
+
+ONE = "/v1/newsletters/{newsletter_id}"
+OPERATIONS = (
+    Operation("GET", "/v1/newsletters", newsletters, query=NewsletterPage, gives=NewsletterList),
+    Operation("GET", ONE, newsletter, gives=NewsletterOut),
+    Operation("GET", f"{ONE}/stats", stats, gives=Stats),
+    Operation("GET", f"{ONE}/links", links, gives=LinkList),
+    Operation("GET", f"{ONE}/agents", agents, gives=AgentList),
+    Operation("GET", f"{ONE}/timeline", timeline, query=TimelineQuery, gives=TimelineOut),
+    Operation("GET", f"{ONE}/report", report_of, query=ReportQuery, gives=Content("text/html")),
+)

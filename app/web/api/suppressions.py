@@ -1,122 +1,78 @@
 """The API of the suppression list: who must not be mailed."""
 
 import asyncio
-from collections.abc import Sequence
 from datetime import UTC, datetime
+from typing import Annotated
 
-import msgspec
-from spectree import Response as Responses
-from starlette.requests import Request
+from msgspec import Meta, Struct
 from starlette.responses import Response
-from starlette.routing import Route
 
 from app.consent.suppressions import ALL
-from app.schemas.problem import (
-    Problem,
-)
+from app.schemas.fields import Id, Recipient
 from app.schemas.suppressions import (
     SuppressedOut,
     SuppressionIn,
     SuppressionList,
     SuppressionOut,
 )
+from app.web.api.operation import Call, Operation
 from app.web.context import WorkspaceContext
-from app.web.requests import (
-    PROBLEMS,
-    REWRITE,
-    RequestError,
-    authorized,
-    decoded,
-    integer,
-    invalid,
-    json,
-    spec,
-)
+from app.web.query import MAX_INT, NoQuery
+from app.web.requests import json
 
 PAGE, MOST = 100, 1_000
 
 
-@spec.validate(
-    resp=Responses(HTTP_200=SuppressionList, HTTP_422=Problem, **PROBLEMS),
-    skip_validation=True,
-)
-async def suppressions(request: Request) -> Response:
-    """The list in the order of its making (?after= an entry's id, ?limit=)."""
-    api = authorized(request)
-    after, limit = integer(request, "after", 0, 0, 2**53), integer(request, "limit", PAGE, 1, MOST)
-    found = await asyncio.to_thread(_page, api, after, limit)
+class SuppressionPage(Struct, frozen=True, forbid_unknown_fields=True):
+    """Which entries."""
+
+    after: Annotated[
+        int, Meta(ge=0, le=MAX_INT, description="Entries after the one with this `id`.")
+    ] = 0
+    limit: Annotated[int, Meta(ge=1, le=MOST, description="Entries of one page.")] = PAGE
+
+
+class SuppressionQuery(Struct, frozen=True, forbid_unknown_fields=True):
+    """Who may be suppressed, and for what."""
+
+    recipient: Recipient
+    newsletter: Annotated[Id, Meta(description="ID of a newsletter. Default: all.")] | None = None
+
+
+async def suppressions(call: Call[SuppressionPage]) -> Response:
+    """List suppressions, oldest first."""
+    limit = call.query.limit
+    found = await asyncio.to_thread(_page, call.api, call.query.after, limit)
     following = found[-1].id if len(found) == limit else None
     return json(SuppressionList(found, following))
 
 
-@spec.validate(
-    json=SuppressionIn,
-    resp=Responses(
-        HTTP_200=SuppressedOut,
-        HTTP_413=Problem,
-        HTTP_422=Problem,
-        **PROBLEMS,
-    ),
-    skip_validation=True,
-    security=REWRITE,
-)
-async def suppress(request: Request) -> Response:
-    """Suppress a recipient for one newsletter, or without newsletter_id for all; idempotent."""
-    api = authorized(request, "rewrite")
-    wanted = await _wanted(request)
+async def suppress(call: Call[NoQuery]) -> Response:
+    """Suppress a recipient for one newsletter, or for all without newsletter_id. Idempotent."""
+    api, wanted = call.api, await call.body(SuppressionIn, 16_384)
     keys = _keys(api, wanted.recipient, wanted.newsletter_id)
     await asyncio.to_thread(api.suppressions.add, *keys, "api")
     return json(SuppressedOut(wanted.recipient, wanted.newsletter_id, True))
 
 
-@spec.validate(
-    json=SuppressionIn,
-    resp=Responses(
-        HTTP_200=SuppressedOut,
-        HTTP_413=Problem,
-        HTTP_422=Problem,
-        **PROBLEMS,
-    ),
-    skip_validation=True,
-    security=REWRITE,
-)
-async def unsuppress(request: Request) -> Response:
-    """Take that entry off again (the recipient has subscribed anew); idempotent.
+async def unsuppress(call: Call[NoQuery]) -> Response:
+    """Remove a suppression after the recipient has subscribed again. Idempotent.
 
     `suppressed` says whether another entry still suppresses the recipient.
     """
-    api = authorized(request, "rewrite")
-    wanted = await _wanted(request)
+    api, wanted = call.api, await call.body(SuppressionIn, 16_384)
     recipient, newsletter = _keys(api, wanted.recipient, wanted.newsletter_id)
     await asyncio.to_thread(api.suppressions.remove, recipient, newsletter)
     left = await asyncio.to_thread(api.suppressions.among, [recipient], newsletter)
     return json(SuppressedOut(wanted.recipient, wanted.newsletter_id, bool(left)))
 
 
-@spec.validate(
-    resp=Responses(HTTP_200=SuppressedOut, HTTP_422=Problem, **PROBLEMS),
-    skip_validation=True,
-    security=REWRITE,
-)
-async def check(request: Request) -> Response:
-    """Whether ?recipient= is suppressed for ?newsletter= (left out: for all newsletters)."""
-    api = authorized(request, "rewrite")
-    given = {"recipient": request.query_params.get("recipient", "")}
-    if "newsletter" in request.query_params:
-        given["newsletter_id"] = request.query_params["newsletter"]
-    try:
-        wanted = msgspec.convert(given, SuppressionIn)
-    except msgspec.ValidationError as error:
-        problem = invalid(error)
-        named = problem.field.replace("newsletter_id", "newsletter")
-        raise RequestError(422, problem.detail, named) from None
-    recipient, newsletter = _keys(api, wanted.recipient, wanted.newsletter_id)
-    found = await asyncio.to_thread(api.suppressions.among, [recipient], newsletter)
-    return json(SuppressedOut(wanted.recipient, wanted.newsletter_id, bool(found)))
-
-
-async def _wanted(request: Request) -> SuppressionIn:
-    return await decoded(request, SuppressionIn, 16_384)
+async def check(call: Call[SuppressionQuery]) -> Response:
+    """Check whether a recipient is suppressed for a newsletter, or for all."""
+    api, recipient, newsletter = call.api, call.query.recipient, call.query.newsletter
+    key, newsletter_key = _keys(api, recipient, newsletter)
+    found = await asyncio.to_thread(api.suppressions.among, [key], newsletter_key)
+    return json(SuppressedOut(recipient, newsletter, bool(found)))
 
 
 def _keys(api: WorkspaceContext, recipient: str, newsletter_id: str | None) -> tuple[int, int]:
@@ -140,20 +96,43 @@ def _page(api: WorkspaceContext, after: int, limit: int) -> list[SuppressionOut]
     }
     return [
         SuppressionOut(
-            one.id,
-            addresses.get(one.recipient),
-            ids.get(one.newsletter),
-            one.newsletter == ALL,
-            one.reason,
-            datetime.fromtimestamp(one.at, UTC),
+            id=entry.id,
+            recipient=addresses.get(entry.recipient),
+            newsletter_id=ids.get(entry.newsletter),
+            all_newsletters=entry.newsletter == ALL,
+            reason=entry.reason,
+            at=datetime.fromtimestamp(entry.at, UTC),
         )
-        for one in found
+        for entry in found
     ]
 
 
-ROUTES: Sequence[Route] = (
-    Route("/v1/suppressions", suppressions),
-    Route("/v1/suppressions", suppress, methods=["POST"]),
-    Route("/v1/suppressions", unsuppress, methods=["DELETE"]),
-    Route("/v1/suppressions/check", check),
+OPERATIONS = (
+    Operation(
+        "GET", "/v1/suppressions", suppressions, query=SuppressionPage, gives=SuppressionList
+    ),
+    Operation(
+        "POST",
+        "/v1/suppressions",
+        suppress,
+        scope="rewrite",
+        takes=SuppressionIn,
+        gives=SuppressedOut,
+    ),
+    Operation(
+        "DELETE",
+        "/v1/suppressions",
+        unsuppress,
+        scope="rewrite",
+        takes=SuppressionIn,
+        gives=SuppressedOut,
+    ),
+    Operation(
+        "GET",
+        "/v1/suppressions/check",
+        check,
+        scope="rewrite",
+        query=SuppressionQuery,
+        gives=SuppressedOut,
+    ),
 )

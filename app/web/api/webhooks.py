@@ -1,16 +1,13 @@
 """The API of webhooks."""
 
 import asyncio
-from collections.abc import Sequence
 from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
 
 import msgspec
-from spectree import Response as Responses
-from starlette.requests import Request
+from msgspec import Meta, Struct
 from starlette.responses import Response
-from starlette.routing import Route
 
-from app.auth.api_keys import Scope
 from app.events.webhook_config import filters_of, valid
 from app.events.webhooks import (
     Webhook,
@@ -19,39 +16,45 @@ from app.events.webhooks import (
 )
 from app.model.errors import NotFoundError
 from app.schemas import webhooks as acting
-from app.schemas.problem import (
-    Problem,
-)
-from app.web.context import WorkspaceContext
-from app.web.requests import ADMIN, PROBLEMS, RequestError, authorized, decoded, integer, json, spec
+from app.web.api.operation import Call, Operation
+from app.web.errors import RequestError
+from app.web.query import MAX_INT, NoQuery
+from app.web.requests import json
 
 PAGE, MOST = 50, 500
 MOST_HOOKS = 100
-STATES = ("", "waiting", "delivered", "dead", "erased")
-CHANGED = {"HTTP_413": Problem, "HTTP_422": Problem}
 
 
-@spec.validate(resp=Responses(HTTP_200=acting.WebhookList, **PROBLEMS), skip_validation=True)
-async def webhooks(request: Request) -> Response:
-    """Every webhook, the oldest first; secrets are told at creation only."""
-    api = authorized(request)
-    found = await asyncio.to_thread(api.webhooks.all)
+class DeliveryPage(Struct, frozen=True, forbid_unknown_fields=True):
+    """Which deliveries."""
+
+    state: Annotated[
+        Literal["", "waiting", "delivered", "dead", "erased"],
+        Meta(description="Deliveries in this state only."),
+    ] = ""
+    before: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=MAX_INT,
+            description="A `next_before`, for the next page. Default: the latest deliveries.",
+        ),
+    ] = 0
+    limit: Annotated[int, Meta(ge=1, le=MOST, description="Deliveries of one page.")] = PAGE
+
+
+async def webhooks(call: Call[NoQuery]) -> Response:
+    """List webhooks, oldest first. Secrets are returned at creation only."""
+    found = await asyncio.to_thread(call.api.webhooks.all)
     return json(acting.WebhookList([out(hook) for hook in found]))
 
 
-@spec.validate(
-    json=acting.WebhookIn,
-    resp=Responses(HTTP_200=acting.WebhookOut, **CHANGED, **PROBLEMS),
-    skip_validation=True,
-    security=ADMIN,
-)
-async def add(request: Request) -> Response:
-    """A new webhook, told of what happens from now on. Its secret is in this answer alone."""
-    api = authorized(request, "admin")
-    wanted = await decoded(request, acting.WebhookIn, 65_536)
+async def add(call: Call[NoQuery]) -> Response:
+    """Add a webhook, which receives events from now on. Only this response has its secret."""
+    api, wanted = call.api, await call.body(acting.WebhookIn, 65_536)
     valid(wanted)
     if len(await asyncio.to_thread(api.webhooks.all)) >= MOST_HOOKS:
-        raise RequestError(422, f"there are {MOST_HOOKS} webhooks already", "url")
+        raise RequestError(422, f"there are already {MOST_HOOKS} webhooks, the maximum", "url")
     at = await asyncio.to_thread(api.feed.last)
     hook = await asyncio.to_thread(
         api.webhooks.add, wanted.url, filters_of(wanted), wanted.first, at, wanted.secret
@@ -59,77 +62,57 @@ async def add(request: Request) -> Response:
     return json(msgspec.structs.replace(out(hook), secret=hook.secret))
 
 
-@spec.validate(resp=Responses(HTTP_200=acting.WebhookOut, **PROBLEMS), skip_validation=True)
-async def webhook(request: Request) -> Response:
-    """One webhook."""
-    _, hook = await _known(request)
-    return json(out(hook))
+async def webhook(call: Call[NoQuery]) -> Response:
+    """Return one webhook."""
+    return json(out(await _known(call)))
 
 
-@spec.validate(
-    resp=Responses(HTTP_200=acting.WebhookOut, **PROBLEMS), skip_validation=True, security=ADMIN
-)
-async def remove(request: Request) -> Response:
-    """Take a webhook off, with its deliveries."""
-    api, hook = await _known(request, "admin")
+async def remove(call: Call[NoQuery]) -> Response:
+    """Remove a webhook and its deliveries."""
+    api, hook = call.api, await _known(call)
     await asyncio.to_thread(api.webhooks.remove, hook.id)
     return json(out(hook))
 
 
-@spec.validate(
-    resp=Responses(HTTP_200=acting.WebhookOut, **PROBLEMS), skip_validation=True, security=ADMIN
-)
-async def enable(request: Request) -> Response:
-    """Switch a disabled webhook on again: it is told of what it has missed (7 days at most)."""
-    api, hook = await _known(request, "admin")
+async def enable(call: Call[NoQuery]) -> Response:
+    """Enable a disabled webhook. It receives the events it has missed (up to 7 days)."""
+    api, hook = call.api, await _known(call)
     await asyncio.to_thread(api.webhooks.enable, hook.id)
     return json(out(msgspec.structs.replace(hook, disabled="", failing_since=None)))
 
 
-@spec.validate(
-    resp=Responses(HTTP_200=acting.DeliveryOut, **PROBLEMS), skip_validation=True, security=ADMIN
-)
-async def test(request: Request) -> Response:
-    """Send an event of type webhook.test; the delivery log says what came of it."""
-    api, hook = await _known(request, "admin")
+async def test(call: Call[NoQuery]) -> Response:
+    """Send an event of type webhook.test. See the delivery log for the result."""
+    api, hook = call.api, await _known(call)
     number = await asyncio.to_thread(api.webhooks.test, hook)
     found = await asyncio.to_thread(api.webhooks.log, hook.id, number + 1, 1)
     return json(delivery_out(found[0]))
 
 
-@spec.validate(
-    resp=Responses(HTTP_200=acting.DeliveryList, HTTP_422=Problem, **PROBLEMS),
-    skip_validation=True,
-)
-async def deliveries(request: Request) -> Response:
-    """The delivery log, the latest first (?state=, ?before=, ?limit=)."""
-    api, hook = await _known(request)
-    state = request.query_params.get("state", "")
-    if state not in STATES:
-        raise RequestError(422, "must be waiting, delivered, dead or erased", "state")
-    before = integer(request, "before", 0, 0, 2**53)
-    limit = integer(request, "limit", PAGE, 1, MOST)
-    found = await asyncio.to_thread(api.webhooks.log, hook.id, before, limit, state)
+async def deliveries(call: Call[DeliveryPage]) -> Response:
+    """Return the delivery log, latest first."""
+    hook, query = await _known(call), call.query
+    limit = query.limit
+    found = await asyncio.to_thread(
+        call.api.webhooks.log, hook.id, query.before, limit, query.state
+    )
     following = found[-1].id if len(found) == limit else None
     return json(acting.DeliveryList([delivery_out(one) for one in found], following))
 
 
-@spec.validate(
-    resp=Responses(HTTP_200=acting.Replayed, **PROBLEMS), skip_validation=True, security=ADMIN
-)
-async def replay(request: Request) -> Response:
-    """Send every dead letter of a webhook again."""
-    api, hook = await _known(request, "admin")
-    return json(acting.Replayed(await asyncio.to_thread(api.webhooks.replay, hook.id)))
+async def replay(call: Call[NoQuery]) -> Response:
+    """Retry all failed (dead) deliveries of a webhook."""
+    hook = await _known(call)
+    return json(acting.Replayed(await asyncio.to_thread(call.api.webhooks.replay, hook.id)))
 
 
-async def _known(request: Request, scope: Scope = "read") -> tuple[WorkspaceContext, Webhook]:
-    api = authorized(request, scope)
-    webhook_id = request.path_params["webhook_id"]
-    hook = await asyncio.to_thread(api.webhooks.get, webhook_id)
+async def _known(call: Call[Any]) -> Webhook:
+    """The webhook of the path. Raises NotFoundError."""
+    webhook_id = call.path("webhook_id")
+    hook = await asyncio.to_thread(call.api.webhooks.get, webhook_id)
     if hook is None:
-        raise NotFoundError("webhook_id", f"webhook {webhook_id!r} is unknown")
-    return api, hook
+        raise NotFoundError("webhook_id", f"there is no webhook {webhook_id!r}")
+    return hook
 
 
 def out(hook: Webhook) -> acting.WebhookOut:
@@ -145,13 +128,23 @@ def out(hook: Webhook) -> acting.WebhookOut:
     )
 
 
-ROUTES: Sequence[Route] = (
-    Route("/v1/webhooks", webhooks),
-    Route("/v1/webhooks", add, methods=["POST"]),
-    Route("/v1/webhooks/{webhook_id}", webhook),
-    Route("/v1/webhooks/{webhook_id}", remove, methods=["DELETE"]),
-    Route("/v1/webhooks/{webhook_id}/enable", enable, methods=["POST"]),
-    Route("/v1/webhooks/{webhook_id}/test", test, methods=["POST"]),
-    Route("/v1/webhooks/{webhook_id}/deliveries", deliveries),
-    Route("/v1/webhooks/{webhook_id}/replay", replay, methods=["POST"]),
+ONE = "/v1/webhooks/{webhook_id}"
+OPERATIONS = (
+    Operation("GET", "/v1/webhooks", webhooks, gives=acting.WebhookList),
+    Operation(
+        "POST",
+        "/v1/webhooks",
+        add,
+        scope="admin",
+        takes=acting.WebhookIn,
+        gives=acting.WebhookOut,
+    ),
+    Operation("GET", ONE, webhook, gives=acting.WebhookOut),
+    Operation("DELETE", ONE, remove, scope="admin", gives=acting.WebhookOut),
+    Operation("POST", f"{ONE}/enable", enable, scope="admin", gives=acting.WebhookOut),
+    Operation("POST", f"{ONE}/test", test, scope="admin", gives=acting.DeliveryOut),
+    Operation(
+        "GET", f"{ONE}/deliveries", deliveries, query=DeliveryPage, gives=acting.DeliveryList
+    ),
+    Operation("POST", f"{ONE}/replay", replay, scope="admin", gives=acting.Replayed),
 )

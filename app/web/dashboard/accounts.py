@@ -57,7 +57,7 @@ class AccountPages:
             except ThrottledError as error:
                 return await self._account(request, error.message, 429)
             if right is None:
-                return await self._account(request, "current password: is another one", 403)
+                return await self._account(request, "Current password is incorrect.", 403)
         try:
             await asyncio.to_thread(self.users.set_password, user.name, given, session.id)
         except UserError as error:
@@ -93,7 +93,7 @@ class AccountPages:
         """End a key."""
         key_id = _text(await request.form(), "key")
         if not await asyncio.to_thread(self.keys.revoke, request.state.user.workspace, key_id):
-            raise NotFoundError("key", f"key {key_id!r} is unknown, or revoked already")
+            raise NotFoundError("key", f"there is no API key {key_id!r}, or it was already revoked")
         return RedirectResponse("/access", 303)
 
     async def add_user(self, request: Request) -> Response:
@@ -118,9 +118,9 @@ class AccountPages:
         user = await asyncio.to_thread(self.users.get, _text(form, "user"), me.workspace)
         action = _text(form, "action")
         if user is None:
-            raise NotFoundError("user", f"user {_text(form, 'user')!r} is unknown")
+            raise NotFoundError("user", f"there is no user {_text(form, 'user')!r}")
         if user.name == me.name:
-            told = "user: nobody changes their own access; ask another administrator"
+            told = "You cannot change your own access. Ask another administrator."
             return await self._access(request, 422, user_problem=told)
         try:
             match action:

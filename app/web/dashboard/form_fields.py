@@ -3,8 +3,7 @@
 import msgspec
 from starlette.datastructures import FormData
 
-from app.model.errors import FieldError
-from app.schemas.problem import explain
+from app.model.errors import FieldError, explain
 
 
 def lines(form: FormData, name: str) -> list[str]:

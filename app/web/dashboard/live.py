@@ -101,7 +101,12 @@ class Live:
             if repr(error) != page.trouble:
                 page.trouble = repr(error)
                 level = logging.DEBUG if isinstance(error, StorageError) else logging.ERROR
-                log.log(level, "a live page waits: %s", error, exc_info=level > logging.DEBUG)
+                log.log(
+                    level,
+                    "a live page cannot be updated: %s",
+                    error,
+                    exc_info=level > logging.DEBUG,
+                )
             return
         page.trouble = ""
         version = _version(fragments)

@@ -23,7 +23,7 @@ from app.web.dashboard.forms import (
 )
 from app.web.dashboard.pages import Dashboard, field
 
-OLD_LINK = "That link was used before, or it is older than a day."
+OLD_LINK = "This login link was already used or has expired."
 
 
 class LoginPages:
@@ -50,7 +50,7 @@ class LoginPages:
             try:
                 await check_form(request, cookie(request, FORM))
             except StaleFormError:
-                told = "This form was too old. Please try again."
+                told = "This form has expired. Please try again."
                 return self._page(request, 403, onward, problem=told)
             form = await request.form()
             if "code" in form:
@@ -87,7 +87,7 @@ class LoginPages:
         except ThrottledError as error:
             return self._page(request, 429, onward, problem=error.message, name=name)
         if user is None:
-            told = "Name and password do not match."
+            told = "Wrong name or password."
             return self._page(request, 403, onward, problem=told, name=name)
         return await self._enter(request, user, onward)
 

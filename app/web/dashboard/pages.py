@@ -51,8 +51,9 @@ HEADERS = {
     "cache-control": "no-store",
 }
 AWAY = (
-    "The database is away. Pixels and links go on working and every hit is kept; the figures"
-    " move again by themselves."
+    "The database is unavailable. Pixels and links keep working, and every open and click is"
+    " stored."
+    " Statistics update by themselves when it is back."
 )
 log = logging.getLogger(__name__)
 Endpoint = Callable[[Request], Awaitable[Response]]
@@ -189,9 +190,10 @@ class Dashboard:
         if key >= 2**64:
             raise NotFoundError("recipient", "no messages were sent to this recipient")
         parts = workspace_context(request)
-        page = await asyncio.to_thread(people.recipient, parts.queries, key, filters)
+        record = await asyncio.to_thread(people.recipient, parts.queries, key, filters.show)
         withdrawn = await asyncio.to_thread(parts.withdrawals.of, parts.queries.workspace, key)
-        return self.page(request, "recipient.html", {**page, "withdrawn": withdrawn})
+        page = {"recipient": record, "filters": filters, "withdrawn": withdrawn}
+        return self.page(request, "recipient.html", page)
 
     async def message(self, request: Request) -> Response:
         """One message: what it is, and what came of it in order."""
@@ -285,21 +287,21 @@ class Dashboard:
                 try:
                     await check_form(request, request.state.token)
                 except StaleFormError:
-                    told = "Nothing was changed. Please go back, load the page anew and try again."
-                    return self.problem(request, 403, "This form is of another session", told)
+                    told = "Nothing was changed. Reload the page and try again."
+                    return self.problem(request, 403, "Your session has changed", told)
             if not session.user.may(role):
-                told = f"That is for {role}s. You are a {session.user.role} here."
-                return self.problem(request, 403, "Not for this user", told)
+                told = f"This page needs the role {role}. Your role is {session.user.role}."
+                return self.problem(request, 403, "Permission denied", told)
             try:
                 return await endpoint(request)
             except NotFoundError as error:
-                return self.problem(request, 404, "Nothing here", f"The {error}.")
+                return self.problem(request, 404, "Page not found", sentence(str(error)))
             except FilterError as error:
-                told = f"{error.name} in the address {error}."
-                return self.problem(request, 422, "That filter means nothing", told)
+                told = f"The URL parameter {error.name} {error}."
+                return self.problem(request, 422, "Invalid filter", told)
             except StorageError as error:
                 log.warning("answered 503: %s", error)
-                return self.problem(request, 503, "The figures are not at hand", AWAY)
+                return self.problem(request, 503, "Statistics are temporarily unavailable", AWAY)
 
         return guarded
 
@@ -372,6 +374,11 @@ class _Cached:
             await send(message)
 
         await self._app(scope, receive, with_headers)
+
+
+def sentence(text: str) -> str:
+    """An error's message with a capital letter and a full stop."""
+    return f"{text[:1].upper()}{text[1:]}."
 
 
 def field(secret: str) -> Markup:

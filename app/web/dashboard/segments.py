@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
+from app.model.errors import explain
 from app.schemas.fields import (
     SegmentName,
 )
@@ -76,9 +77,9 @@ class SegmentPages:
         try:
             msgspec.convert(name, SegmentName)
         except msgspec.ValidationError:
-            problem = problem or "A name has 1 to 100 characters."
+            problem = problem or "The name must have 1 to 100 characters."
         if problem:
-            return self.dashboard.problem(request, 422, "That segment was not saved", problem)
+            return self.dashboard.problem(request, 422, "Segment not saved", problem)
         await asyncio.to_thread(workspace_context(request).segments.put, name, wanted)
         return back
 
@@ -88,7 +89,7 @@ class SegmentPages:
         form = request.query_params.get("format", "csv")
         if problem or form not in FORMATS:
             told = problem or f"format must be one of {', '.join(FORMATS)}"
-            return self.dashboard.problem(request, 422, "That segment means nothing", told)
+            return self.dashboard.problem(request, 422, "Invalid segment", told)
         parts = segments.chunks(
             workspace_context(request).queries, wanted, FORMATS[form][0], form == "csv"
         )
@@ -113,5 +114,5 @@ def _segment(query: QueryParams) -> tuple[Segment, str]:
     try:
         return msgspec.convert(given, Segment), ""
     except msgspec.ValidationError as error:
-        message, _, path = str(error).partition(" - at `$.")
-        return Segment(), f"{path.rstrip('`').partition('[')[0].replace('_', ' ')}: {message}"
+        message, field = explain(error)
+        return Segment(), f"{field.partition('[')[0].replace('_', ' ')}: {message}"

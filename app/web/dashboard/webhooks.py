@@ -106,14 +106,14 @@ class WebhookPages:
         elif action == "replay":
             await asyncio.to_thread(known.replay, hook.id)
         else:
-            raise NotFoundError("action", f"action {action!r} is unknown")
+            raise NotFoundError("action", f"there is no action {action!r}")
         return RedirectResponse(f"/webhooks/{hook.id}", 303)
 
     async def _known(self, request: Request) -> Webhook:
         webhook_id = request.path_params["webhook_id"]
         hook = await asyncio.to_thread(workspace_context(request).webhooks.get, webhook_id)
         if hook is None:
-            raise NotFoundError("webhook_id", f"webhook {webhook_id!r} is unknown")
+            raise NotFoundError("webhook_id", f"there is no webhook {webhook_id!r}")
         return hook
 
 

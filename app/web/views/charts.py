@@ -33,9 +33,9 @@ class Column(NamedTuple):
     @property
     def summary(self) -> str:
         """The figures in words."""
-        names = ("opens", "opens by machines", "clicks", "clicks by machines")
+        names = ("opens", "opens by bots", "clicks", "clicks by bots")
         hits = [f"{n:,} {name}" for n, name in zip(self, names, strict=True) if n]
-        return ", ".join(hits) or "no hits"
+        return ", ".join(hits) or "no opens or clicks"
 
 
 class Window(NamedTuple):

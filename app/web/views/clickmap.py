@@ -88,7 +88,7 @@ def mail(
     """The frame's document. Raises NotFoundError where no mail is kept."""
     sample = _sample(queries, mailing, newsletter_id, filters)
     if sample is None:
-        raise NotFoundError("newsletter_id", f"newsletter {newsletter_id!r} has no mail to show")
+        raise NotFoundError("newsletter_id", f"newsletter {newsletter_id!r} has no preview")
     links = queries.links(newsletter_id, filters.hit_filters)
     return document(sample, spots(queries, newsletter_id, filters, links), public_url)
 

@@ -20,6 +20,8 @@ PAGE = 50  # newsletters on one page
 RANKED = 8  # clients, systems, devices, countries
 LINKS = 100
 TAGS = 500
+# Opens through image proxies name no device or system.
+UNKNOWN = dict.fromkeys(("device", "operating system"), "Unknown or hidden by an image proxy")
 LATELY = timedelta(minutes=5)
 UNEVEN = 0.001  # how likely groups may be before the split is doubted
 
@@ -117,10 +119,10 @@ def newsletter(queries: Queries, newsletter_id: str, filters: Filters) -> dict[s
         "unlisted": len(links[LINKS:]),
         "variants": _variants(queries, newsletter_id, show),
         "rankings": {
-            "Mail clients": ("family", _ranking(agents.families, "mail client", show)),
-            "Clients": ("client", _ranking(agents.clients, "client", show)),
+            "Read in (mail clients)": ("family", _ranking(agents.families, "mail client", show)),
+            "Clients and browsers": ("client", _ranking(agents.clients, "client", show)),
             "Devices": ("device", _ranking(agents.devices, "device", show)),
-            "Systems": ("os", _ranking(agents.systems, "system", show)),
+            "Operating systems": ("os", _ranking(agents.systems, "operating system", show)),
             "Countries": ("country", _ranking(agents.countries, "country", show)),
         },
         **_timeline(queries, newsletter_id, filters, stats.updated_at),
@@ -232,7 +234,8 @@ def _ranking(found: Sequence[AgentStats], part: str, show: Show) -> list[Share]:
     whole = sum(hits for _, hits in counted)
     ranked = [
         Share(
-            (name.capitalize() if part == "device" else name) or f"Unknown {part}",
+            (name.capitalize() if part == "device" else name)
+            or UNKNOWN.get(part, f"Unknown {part}"),
             name or "-",
             hits,
             hits / whole,
@@ -240,7 +243,7 @@ def _ranking(found: Sequence[AgentStats], part: str, show: Show) -> list[Share]:
         for name, hits in counted[:RANKED]
     ]
     if others := sum(hits for _, hits in counted[RANKED:]):
-        ranked.append(Share("Others", "", others, others / whole))
+        ranked.append(Share("Other", "", others, others / whole))
     return ranked
 
 

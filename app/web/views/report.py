@@ -46,7 +46,7 @@ def text(page: dict[str, Any], url: str) -> str:
     lines = [
         f"{newsletter.name or newsletter.id}: {page['period'].lower()}",
         "",
-        f"Messages      {number(stats.messages)}",
+        f"Sent          {number(stats.messages)}",
         f"Opened        {_share(opens.unique, stats.opens_tracked, stats.messages)}",
         f"Clicked       {_share(clicks.unique, stats.clicks_tracked, stats.messages)}",
         f"Unsubscribed  {number(stats.unsubscribes)} ({rate(stats.unsubscribes, stats.messages)})",

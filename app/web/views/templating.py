@@ -62,7 +62,7 @@ def tally(value: int, tracked: int, messages: int) -> str:
 
 def of_tracked(tracked: int, messages: int) -> str:
     """What a rate is of, where it is not of all."""
-    return "of messages" if tracked == messages else f"of {number(tracked)} tracked messages"
+    return "of messages sent" if tracked == messages else f"of {number(tracked)} tracked messages"
 
 
 def moment(seconds: float) -> str:

@@ -6,8 +6,11 @@ docs: web/api/test_stats.py
 experiments: experiments/test_experiments.py
 followups: events/test_followups.py
 messages: integration/test_own_data.py
+openapi: web/api/test_operations.py, e2e/test_openapi.py
+operation: web/api/test_operations.py
 privacy: integration/test_erasure.py
 recipients: stats/test_segments.py
 suppressions: web/api/test_events.py
+test_operations: what holds for every row of the table of operations
 webhooks: events/test_webhooks.py
 """

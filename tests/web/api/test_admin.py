@@ -41,14 +41,14 @@ def test_the_running_service_does_the_work(service: Service) -> None:
         service.data_dir, "--port", str(service.port), "--from", "2001-01-01", "--to", "2002-01-01"
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() == "0 hits looked at, 0 verdicts changed"
+    assert done.stdout.strip() == "0 hits checked, 0 verdicts changed"
     assert "Reclassifying" in done.stderr  # the progress bar
 
 
 def test_another_folders_service_is_not_asked(service: Service, tmp_path: Path) -> None:
     done = reclassify(tmp_path / "other", "--port", str(service.port))
     assert done.returncode == 2
-    assert "runs on another data folder" in done.stderr
+    assert "uses another data folder" in done.stderr
 
 
 def test_a_locked_database_is_explained(service: Service) -> None:
@@ -90,9 +90,9 @@ def test_without_a_service_the_command_does_it(tmp_path: Path) -> None:
             service.kill()
     first = reclassify(folder, "--port", "1")
     assert first.returncode == 0, first.stderr
-    assert first.stdout.strip() == "3 hits looked at, 3 verdicts changed"
+    assert first.stdout.strip() == "3 hits checked, 3 verdicts changed"
     again = reclassify(folder, "--port", "1", "--from", "2020-01-01")
-    assert again.stdout.strip() == "3 hits looked at, 0 verdicts changed"
+    assert again.stdout.strip() == "3 hits checked, 0 verdicts changed"
 
 
 def test_a_wrong_stretch_is_refused(service: Service) -> None:

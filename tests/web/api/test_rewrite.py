@@ -143,8 +143,8 @@ def test_what_is_left_alone_is_noted_in_the_answer(service: Service) -> None:
     notes = json.loads(answer.headers["x-mailwake-notes"])
     text = "\n".join(notes)
     assert "x-never" in text
-    assert "it holds a PGP block" in text and "multipart/signed was left alone" in text
-    assert "its base64 breaks off at byte 0" in text
+    assert "it contains a PGP block" in text and "multipart/signed was left unchanged" in text
+    assert "its base64 is truncated at byte 0" in text
     report = service.client.post("/v1/rewrite/mime?dry_run=1", content=message).json()
     assert report["notes"] == notes
     plain = service.client.post("/v1/rewrite/mime", content=MESSAGE)

@@ -158,7 +158,7 @@ def test_a_personal_mail_is_never_kept(service: Service, visitor: httpx2.Client)
     service.rewrite("mapped-not", MAIL.format(secret))
     service.drained()
     page = visitor.get("/newsletters/mapped-not/clickmap")
-    assert page.status_code == 200 and "No mail to show yet" in page.text
+    assert page.status_code == 200 and "No preview yet" in page.text
     assert visitor.get("/newsletters/mapped-not/clickmap/mail").status_code == 404
     kept = [path for path in service.data_dir.rglob("*") if path.is_file()]
     assert not any(secret.encode() in path.read_bytes() for path in kept)

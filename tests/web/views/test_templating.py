@@ -28,7 +28,7 @@ def test_what_could_not_be_seen_is_a_dash_and_no_zero(
 
 
 def test_a_rate_says_of_which_messages_it_is() -> None:
-    assert of_tracked(5, 5) == "of messages"
+    assert of_tracked(5, 5) == "of messages sent"
     assert of_tracked(1000, 5000) == "of 1,000 tracked messages"
 
 

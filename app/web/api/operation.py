@@ -1,0 +1,98 @@
+"""Operations of the API: rows of a table from which both routes and OpenAPI document follow."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from app.auth.api_keys import Scope
+from app.web.context import WorkspaceContext
+from app.web.query import NoQuery, read_query
+from app.web.requests import authorized, decoded, path_parameter
+
+Q = TypeVar("Q")
+T = TypeVar("T")
+JSON, NDJSON, MAIL = "application/json", "application/x-ndjson", "message/rfc822"
+
+
+class Content:
+    """A body that is not one JSON value: it, or each line or event of it, is of one of `types`."""
+
+    def __init__(self, media_type: str, *types: Any) -> None:
+        self.media_type, self.types = media_type, types or (str,)
+
+
+@dataclass(frozen=True)
+class Call(Generic[Q]):
+    """A request whose key and query parameters were accepted."""
+
+    request: Request
+    api: WorkspaceContext
+    query: Q
+
+    def path(self, name: str, type_: Any = str) -> str:
+        """Returns a parameter of the path. Raises NotFoundError, FieldError."""
+        return path_parameter(self.request, name, type_)
+
+    async def body(self, type_: type[T], limit: int, empty: bytes = b"") -> T:
+        """Returns the body, of at most `limit` bytes. Raises RequestError."""
+        return await decoded(self.request, type_, limit, empty)
+
+
+class Operation(Generic[Q]):
+    """One method of one path.
+
+    `scope` is what the API key needs, `query` the Struct of the query parameters, `takes` the body
+    and `gives` what is answered: types of JSON, or Contents. `problems` are statuses of errors
+    that others do not have.
+    """
+
+    def __init__(
+        self,
+        method: str,
+        path: str,
+        endpoint: Callable[[Call[Q]], Awaitable[Response]],
+        *,
+        gives: Any,
+        takes: Any = None,
+        scope: Scope = "read",
+        query: type[Q] = NoQuery,  # type: ignore[assignment]
+        statuses: Sequence[int] = (200,),
+        problems: Sequence[int] = (),
+    ) -> None:
+        self.method, self.path, self.endpoint = method, path, endpoint
+        self.scope: Scope = scope
+        self.query = query
+        self.takes, self.gives = _contents(takes), _contents(gives)
+        self.statuses, self.own_problems = statuses, problems
+
+    @property
+    def tag(self) -> str:
+        """What it is about: the first word of its path."""
+        return self.path.split("/")[2]
+
+    @property
+    def problems(self) -> Sequence[int]:
+        """Statuses of errors."""
+        body = {400, 413} if any(one.media_type == JSON for one in self.takes) else set()
+        unknown = {404} if "{" in self.path else set()
+        return sorted({401, 403, 422, 503, *body, *unknown, *self.own_problems})
+
+    @property
+    def route(self) -> Route:
+        """For the application's router."""
+        return Route(self.path, self.answer, methods=[self.method])
+
+    async def answer(self, request: Request) -> Response:
+        """Check key and query parameters, then call the endpoint."""
+        api = authorized(request, self.scope)
+        return await self.endpoint(Call(request, api, read_query(request.query_params, self.query)))
+
+
+def _contents(bodies: Any) -> Sequence[Content]:
+    """Of one type or Content, or several."""
+    several = bodies if isinstance(bodies, tuple) else () if bodies is None else (bodies,)
+    return tuple(one if isinstance(one, Content) else Content(JSON, one) for one in several)
