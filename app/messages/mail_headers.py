@@ -16,6 +16,7 @@ from app.model.errors import explain
 from app.model.tracking_modes import AXES, MODES
 from app.rewriting import header_fields
 from app.rewriting.header_fields import Field
+from app.rewriting.urls import all_domains
 from app.schemas.fields import Metadata, Recipient, VariantName
 from app.schemas.messages import NewsletterIn, OwnData, TrackingIn
 
@@ -29,6 +30,7 @@ _HEADERS = {
     "tags": "Tags",
     "link_families": "Link-Families",
     "full_urls": "Full-URLs",
+    "excluded_domains": "Excluded-Domains",
 }
 # Without its angle brackets, which are no part of it (RFC 5322, section 3.6.4). Some have none.
 _MESSAGE_ID = re.compile(r"<([^\x00-\x20\x7f<>]{1,996})>|\A([^\x00-\x20\x7f<>]{1,996})\Z")
@@ -50,11 +52,13 @@ def newsletter_of(own: Mapping[str, str]) -> NewsletterIn:
     if full not in ("yes", "no"):
         raise DescriptionError("must be yes or no", "Full-URLs")
     families = own.get("link-families", "").replace(",", " ").split()
+    domains = own.get("excluded-domains", "").replace(",", " ").split()
     names: dict[str, object] = {
         "id": own["newsletter"],
         "name": own.get("name"),
         "link_families": families,
         "full_urls": full == "yes",
+        "excluded_domains": domains,
     }
     if "tags" in own:
         names["tags"] = [tag.strip() for tag in own["tags"].split(",") if tag.strip()]
@@ -62,6 +66,10 @@ def newsletter_of(own: Mapping[str, str]) -> NewsletterIn:
         check_patterns(families)
     except ValueError as error:
         raise DescriptionError(str(error), "Link-Families") from None
+    try:
+        all_domains(domains)
+    except ValueError as error:
+        raise DescriptionError(str(error), "Excluded-Domains") from None
     try:
         return msgspec.convert(names, NewsletterIn)
     except msgspec.ValidationError as error:

@@ -19,6 +19,7 @@ from app.rewriting import mime, notes, urls
 from app.rewriting.html import CompiledBody, Link, Options, Scanned, scan_both, scan_html, scan_text
 from app.rewriting.merge_fields import Values
 from app.rewriting.mime import Edit, Leaf, Why
+from app.rewriting.urls import all_domains
 from app.schemas.messages import (
     LinkOut,
     ModesOut,
@@ -180,7 +181,7 @@ class MessagePreparer:
         data = OwnData.of(wanted)
         choice = self._choice(newsletter.newsletter, wanted.recipient, wanted.variant, dry)
         draft = self._draft(newsletter.newsletter, wanted.recipient, wanted.tracking, choice, data)
-        options = self._options(draft.modes, wanted.utm, wanted.tracking)
+        options = self._options(draft.modes, wanted.utm, wanted.tracking, wanted.newsletter)
         signer = self._signer(newsletter.newsletter, wanted.newsletter)
         base_url = self._settings.public_url
         body, in_text, leave = scan_both(html, wanted.text, options, base_url, charset)
@@ -231,7 +232,7 @@ class MessagePreparer:
         choose = split or variant is not None
         choice = self._choice(key, recipient, variant, dry) if choose else NO_CHOICE
         draft = self._draft(key, recipient, tracking, choice, data)
-        options = self._options(draft.modes, {}, tracking)
+        options = self._options(draft.modes, {}, tracking, named)
         signer = self._signer(newsletter.newsletter, named)
         links: list[Link] = []
         found: list[str] = []
@@ -301,7 +302,7 @@ class MessagePreparer:
     def compile(self, newsletter_id: str, template: TemplateIn, modes: Modes) -> CompiledMail:
         """HTML and text of a template, compiled for any number of recipients."""
         key = newsletter_key(self._workspace, newsletter_id)
-        options = self._options(modes, template.utm, template.tracking)
+        options = self._options(modes, template.utm, template.tracking, template)
         signer, base_url = self._signer(key, template), self._settings.public_url
         source = template.html.encode()
         body, in_text, leave = scan_both(source, template.text, options, base_url, "utf-8")
@@ -332,7 +333,7 @@ class MessagePreparer:
         """What a second reader says of a template, compiled."""
         html = mail.html
         modes = self.modes(template.tracking)
-        options = self._options(modes, template.utm, template.tracking)
+        options = self._options(modes, template.utm, template.tracking, template)
         source = template.html.encode()
         token = self.draft(0, "nobody", modes).token.encode("ascii")
         closed = html.merge.closed if html.merge else ()
@@ -517,7 +518,13 @@ class MessagePreparer:
             tags=named.tags,
         )
 
-    def _options(self, modes: Modes, utm: dict[str, str], tracking: TrackingIn) -> Options:
+    def _options(
+        self,
+        modes: Modes,
+        utm: dict[str, str],
+        tracking: TrackingIn,
+        of: NewsletterIn | TemplateIn,
+    ) -> Options:
         return Options(
             clicks=modes.clicks != "off",
             opens=modes.opens != "off",
@@ -526,6 +533,7 @@ class MessagePreparer:
             leave_url_text=tracking.url_text == "leave",
             pixel_top=tracking.pixel == "top",
             placeholders=self._settings.placeholders,
+            excluded_domains=self._settings.excluded_domains + all_domains(of.excluded_domains),
         )
 
     def _signer(self, newsletter: int, of: NewsletterIn | TemplateIn) -> LinkSigner:

@@ -313,6 +313,7 @@ class Mailwake:
         tags: Sequence[str] | None = None,
         link_families: Sequence[str] = (),
         full_urls: bool = False,
+        excluded_domains: Sequence[str] = (),
         opens: bool | Mode = True,
         clicks: bool | Mode = True,
         pixel: Literal["top", "end"] = "end",
@@ -330,8 +331,8 @@ class Mailwake:
         Name, subject and tags that are left out stay as they were stated last. `sample` keeps the
         HTML for the click map: only for a mail that names nobody. `metadata` and the mail's own
         Message-ID come with its events. `variant` names it for A/B; without one the newsletter's
-        experiment decides, if it has one. `values` fill its merge fields. `link_families` and
-        `full_urls` are described in docs/rewriting.md.
+        experiment decides, if it has one. `values` fill its merge fields. `link_families`,
+        `full_urls` and `excluded_domains` are described in docs/rewriting.md.
         """
         tracking = {"opens": opens, "clicks": clicks, "pixel": pixel, "url_text": url_text}
         body = {
@@ -342,6 +343,7 @@ class Mailwake:
                 "tags": tags,
                 "link_families": link_families,
                 "full_urls": full_urls,
+                "excluded_domains": excluded_domains,
             },
             "recipient": recipient,
             "html": html,

@@ -12,7 +12,7 @@ from app.rewriting.charsets import UTF8, Charset
 from app.rewriting.html_scanner import Attribute, Attributes, Tag
 from app.rewriting.plain_text import TextUrl
 from app.rewriting.unsubscribe_links import is_unsubscribe
-from app.rewriting.urls import Address
+from app.rewriting.urls import Address, domain_name
 
 MAX_LINKS = 20_000  # a link token has room for 65,536
 MAX_REFERENCES = 500_000  # character references in the attributes and texts of all links
@@ -170,7 +170,7 @@ class Policy:
         self.samples = options.samples
         self._placeholders = placeholders.compile_own(options.placeholders)
         self.refused: dict[str, str] = {}  # what is left alone for the reader's sake
-        self._excluded = tuple(d.lower().strip(".") for d in options.excluded_domains)
+        self._excluded = options.excluded_domains
 
     def judge(
         self, url: str, labels: Sequence[str], opted_out: bool, filled: bool = False
@@ -257,6 +257,11 @@ class Policy:
         return "too_long" if len(url) > limit else None
 
     def _is_excluded(self, domain: str) -> bool:
+        if not domain.isascii():
+            try:
+                domain = domain_name(domain)
+            except ValueError:
+                return False
         return any(domain == other or domain.endswith(f".{other}") for other in self._excluded)
 
 

@@ -1,7 +1,7 @@
 """What an href means: the address as a mail client reads it, and where it leads."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from html import unescape
 from html.entities import html5
@@ -13,6 +13,9 @@ import idna
 
 from app.rewriting.charsets import UTF8, Charset
 
+_DOMAIN_NAME = re.compile(
+    r"[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?(?:\.[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?)*"
+)
 MAX_HOST = 1000  # characters; the DNS knows 253, percent-encoded ones are longer
 
 _REFERENCE = re.compile(
@@ -215,6 +218,23 @@ def address(url: str) -> Address:
 @lru_cache(2048)
 def _domain(host: str) -> str:
     return unquote(host).lower().rstrip(".")
+
+
+def all_domains(names: Iterable[str]) -> tuple[str, ...]:
+    """Returns domain names in ASCII. Raises ValueError for the first that is not one."""
+    return tuple(map(domain_name, names))
+
+
+def domain_name(text: str) -> str:
+    """Returns a domain name in ASCII and lower case. Raises ValueError for anything else."""
+    name = text.strip().removeprefix("*.").strip(".")
+    try:
+        host = _host(name).lower()
+    except ValueError:
+        host = ""
+    if not _DOMAIN_NAME.fullmatch(host):
+        raise ValueError(f"{text[:100]!r} is not a domain name such as example.com")
+    return host
 
 
 @lru_cache(2048)

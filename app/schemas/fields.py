@@ -58,6 +58,14 @@ RfcMessageId = Annotated[
 ]
 
 
+ExcludedDomains = Annotated[
+    tuple[Annotated[str, Meta(min_length=1, max_length=253)], ...],
+    Meta(
+        max_length=100,
+        description="Links to these domains and their subdomains are not tracked, in addition to"
+        " those of the setting EXCLUDED_DOMAINS.",
+    ),
+]
 Families = Annotated[
     tuple[Annotated[str, Meta(min_length=1, max_length=500, pattern=r"^[!-~]+$(?!\n)")], ...],
     Meta(

@@ -8,6 +8,7 @@ from msgspec import Meta, Struct
 
 from app.model.tracking_modes import Axis, Mode
 from app.schemas.fields import (
+    ExcludedDomains,
     Families,
     FieldValues,
     Id,
@@ -35,6 +36,7 @@ class NewsletterIn(Struct, frozen=True, forbid_unknown_fields=True):
     tags: Tags | None = None
     link_families: Families = ()
     full_urls: bool = False
+    excluded_domains: ExcludedDomains = ()
 
 
 class TrackingIn(Struct, frozen=True, forbid_unknown_fields=True):
@@ -95,6 +97,7 @@ class TemplateIn(Struct, frozen=True, forbid_unknown_fields=True):
     utm: Utm = {}
     link_families: Families = ()
     full_urls: bool = False
+    excluded_domains: ExcludedDomains = ()
     placeholder: Annotated[str, Meta(max_length=200, pattern=r"^[!-~ ]*$(?!\n)")] = ""
 
 

@@ -12,6 +12,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from app.model.origins import origin
 from app.model.tracking_modes import Mode
 from app.rewriting.placeholders import compile_own
+from app.rewriting.urls import all_domains
 
 PREFIX = "MAILWAKE_"
 
@@ -127,6 +128,9 @@ class Settings(BaseSettings):
     placeholders: Listed = Field(
         (), description="More template placeholders in URLs: START...END, or a word."
     )
+    excluded_domains: Listed = Field(
+        (), max_length=1000, description="Domains whose links are not tracked, with subdomains."
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="Lowest severity that is logged."
     )
@@ -241,6 +245,7 @@ class Settings(BaseSettings):
         "report_to",
         "report_newsletters",
         "placeholders",
+        "excluded_domains",
         mode="before",
     )
     @classmethod
@@ -262,6 +267,11 @@ class Settings(BaseSettings):
     def _placeholders(cls, patterns: tuple[str, ...]) -> tuple[str, ...]:
         compile_own(patterns)
         return patterns
+
+    @field_validator("excluded_domains")
+    @classmethod
+    def _domains(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        return all_domains(names)
 
     @field_validator("trusted_proxies", "webhook_networks", "smtp_networks")
     @classmethod

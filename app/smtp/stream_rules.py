@@ -17,7 +17,8 @@ from app.links.url_patterns import check_patterns
 from app.messages import mail_headers
 from app.rewriting import header_fields
 from app.rewriting.header_fields import Field
-from app.schemas.fields import Families, Id, Line, Tags, VariantName
+from app.rewriting.urls import all_domains
+from app.schemas.fields import ExcludedDomains, Families, Id, Line, Tags, VariantName
 from app.schemas.messages import NewsletterIn, TrackingIn
 
 Glob = Annotated[str, Meta(min_length=1, max_length=500)]
@@ -46,6 +47,7 @@ class Rule(Struct, frozen=True, forbid_unknown_fields=True):
     variant: VariantName | None = None
     link_families: Families = ()
     full_urls: bool = False
+    excluded_domains: ExcludedDomains = ()
 
 
 class Stream(NamedTuple):
@@ -73,6 +75,10 @@ def from_file(path: Path) -> Sequence[Rule]:
             check_patterns(rule.link_families)
         except ValueError as error:
             raise StreamsError(f"{path}: stream {number}: link_families: {error}") from None
+        try:
+            all_domains(rule.excluded_domains)
+        except ValueError as error:
+            raise StreamsError(f"{path}: stream {number}: excluded_domains: {error}") from None
         try:
             mail_headers.tracking_of({"track": rule.track})
         except mail_headers.DescriptionError as error:
@@ -104,6 +110,8 @@ def stream_of(
         found = msgspec.structs.replace(found, link_families=rule.link_families)
     if rule and "full-urls" not in own:
         found = msgspec.structs.replace(found, full_urls=rule.full_urls)
+    if rule and "excluded-domains" not in own:
+        found = msgspec.structs.replace(found, excluded_domains=rule.excluded_domains)
     if variant is None and rule:
         variant = rule.variant
     return Stream(found, mail_headers.tracking_of(track), variant)

@@ -27,7 +27,7 @@ def test_a_running_service_learns_of_users(service: Service) -> None:
         httpx2.Client(base_url=service.url, trust_env=False, timeout=PATIENCE_SECONDS) as other,
     ):
         assert service.enter(visitor, path).status_code == 303
-        assert "Editor of the workspace default" in visitor.get("/account").text
+        assert "Role: editor · Workspace: default" in visitor.get("/account").text
         assert re.search(rf"{name}\s+editor\s+none\s+1\b", shell(folder, "users", "list"))
         assert visitor.get("/access").status_code == 403
         shell(folder, "users", "role", name, "admin")

@@ -148,7 +148,7 @@ def test_the_command_line_reaches_a_running_service(service: Service) -> None:
         for path in paths(tracked_urls(service.rewrite("cli", HTML, "cleo@x.example")["html"]))
         if path.startswith("/o/")
     )
-    assert "opens of all newsletters" in run("withdraw", "cleo@x.example", "--axis", "opens")
+    assert "opens in all newsletters" in run("withdraw", "cleo@x.example", "--axis", "opens")
     seen = dropped(service)
     service.wait_for(lambda: service.client.get(pixel) and dropped(service) != seen, "refusal")
     assert run("restore", "cleo@x.example") == run("show", "cleo@x.example")
@@ -196,14 +196,14 @@ def test_the_pages_say_it_and_a_button_changes_it(service: Service) -> None:
     with httpx2.Client(base_url=service.url, trust_env=False, timeout=PATIENCE_SECONDS) as visitor:
         service.login(visitor)
         page = visitor.get("/newsletters/in%20aggregate?show=all").text
-        assert '<dd id="opens">\u2013</dd>' in page and ">2</span> opens in all" in page
+        assert '<dd id="opens">\u2013</dd>' in page and ">2</span> opens in total" in page
         assert "counted in aggregate" in page and "Clicks are not tracked" in page
         page = visitor.get(where).text
         assert "Withdraw consent to opens" in page
         done = service.post(visitor, f"{where}/consent", page, axis="opens")
         assert (done.status_code, done.headers["location"]) == (303, where)
         page = visitor.get(where).text
-        assert "consent is withdrawn" in page and "Restore consent to opens" in page
+        assert "Consent withdrawn" in page and "Restore consent to opens" in page
         assert service.rewrite("in full", HTML, "dora@x.example")["withdrawn"] == ["opens"]
         service.post(visitor, f"{where}/consent", page, axis="opens", restore="1")
         assert service.rewrite("in full", HTML, "dora@x.example")["withdrawn"] == []

@@ -102,7 +102,7 @@ def test_a_user_may_what_the_role_says(walled: Service, table: list[tuple[str, s
     for role, client in users.items():
         assert client.get("/access").status_code == (200 if role == "admin" else 403)
         shown = "".join(client.get(path).text for path in ("/webhooks", "/segments?opened=x", "/"))
-        assert ("Add webhook" in shown) == ("Save it as" in shown) == (role != "viewer")
+        assert ("Add webhook" in shown) == ("Save segment" in shown) == (role != "viewer")
         assert ('href="/access"' in shown) == (role == "admin")
 
 

@@ -193,7 +193,7 @@ def test_the_command_asks_the_running_service(service: Service, tmp_path: Path) 
     assert "Messages sent in the last 7 days" in out.read_text()
     assert run(cli, ["report", "reported"], env=env).output.startswith("<!doctype html>")
     for arguments, says in (
-        (["report", "none-such"], "unknown"),
+        (["report", "none-such"], "there is no newsletter"),
         (["report", "reported", "--period", "2d"], "--period: must be one of"),
         (["report", "reported", "--to", "a@example.com"], "MAILWAKE_SMARTHOST"),
     ):

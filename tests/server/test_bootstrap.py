@@ -87,7 +87,7 @@ def test_the_first_start_makes_a_key_and_a_user_and_says_so_once(tmp_path: Path)
         keys, (another,) = service.said()  # while there is no password
         assert keys == [] and another != link
         assert service.enter(admin, link).status_code == 303
-        assert "Admin of the workspace default" in admin.get("/account").text
+        assert "Role: admin · Workspace: default" in admin.get("/account").text
         set_ = service.post(
             admin, "/account/password", admin.get("/account").text, password=OLD_PASSWORD
         )

@@ -18,6 +18,7 @@ from app.messages.templates import SampleMail
 from app.rewriting import header_fields as headers
 from app.rewriting.header_fields import begins_within
 from app.rewriting.merge_fields import MissingValueError
+from app.rewriting.urls import all_domains
 from app.schemas import messages as schemas
 from app.schemas.fields import (
     MOST_METADATA,
@@ -100,7 +101,7 @@ async def rewrite(call: Call[RewriteQuery]) -> Response:
     # JSON may need six bytes for one (\u0000), and the text part comes along.
     wanted = await call.body(schemas.RewriteIn, 7 * limit)
     html = _html(wanted.html, limit)
-    _check_families(wanted.newsletter.link_families, "newsletter.link_families")
+    _check_links(wanted.newsletter, "newsletter.")
     size = inf if api.preparer.writes(wanted.newsletter.id, wanted.variant) else len(html)
     try:
         prepared = await offloaded(size, api.preparer.prepare, wanted, html, dry=dry)
@@ -207,7 +208,7 @@ async def template(call: Call[TemplateQuery]) -> Response:
     limit = int(api.settings.max_html_mb * 1_000_000)
     wanted = await call.body(schemas.TemplateIn, 7 * limit)
     _html(wanted.html, limit)
-    _check_families(wanted.link_families, "link_families")
+    _check_links(wanted)
     if wanted.placeholder and api.preparer.modes(wanted.tracking).two_tokens:
         raise RequestError(422, TWO_TOKENS, "placeholder")
     try:
@@ -307,11 +308,16 @@ def _metadata(query: Mapping[str, str], own: Mapping[str, str]) -> Mapping[str, 
     return metadata
 
 
-def _check_families(patterns: Sequence[str], field: str) -> None:
+def _check_links(of: schemas.NewsletterIn | schemas.TemplateIn, path: str = "") -> None:
     try:
-        check_patterns(patterns)
+        check_patterns(of.link_families)
     except ValueError as error:
-        raise RequestError(422, str(error).removeprefix("patterns"), field) from None
+        detail = str(error).removeprefix("patterns")
+        raise RequestError(422, detail, f"{path}link_families") from None
+    try:
+        all_domains(of.excluded_domains)
+    except ValueError as error:
+        raise RequestError(422, str(error), f"{path}excluded_domains") from None
 
 
 OPERATIONS = (
