@@ -500,7 +500,7 @@ def test_a_mail_that_ends_in_another_set_gets_its_pixel_in_ascii() -> None:
         (b"<a href=http://x.example>+AGE-", "utf-7", "left unchanged"),
         (b"<a href=http://x.example>~{VP~}", "HZ-GB-2312", "left unchanged"),
         (b"\xff\xfe<\0a", None, "not valid"),
-        (b"<p>\xff", "x-unheard-of", "not known"),
+        (b"<p>\xff", "x-unheard-of", "is unknown"),
     ],
 )
 def test_a_charset_that_cannot_be_kept_is_reported(
