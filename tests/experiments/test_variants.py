@@ -3,7 +3,6 @@
 import json
 import multiprocessing
 import smtplib
-from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
 
@@ -13,18 +12,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.demo import agents
 from app.experiments.variants import MAX_VARIANTS, VariantError, Variants
 from app.model.ids import newsletter_key
 from app.schemas.fields import VariantName
 from app.storage.state_db import open_state
 from mailwake_client import LineError, Mailwake, MailwakeError
 from tests.support.patience import PATIENCE_SECONDS
-from tests.support.service import Service, free_port, paths, tracked_urls
+from tests.support.reader import follow
+from tests.support.service import Service, free_port
 from tests.support.smtp_server import inbox
 
 MAIL = '<body><a href="https://example.com/boots">Boots</a>'
-PERSON = {"user-agent": agents.CHROME, "sec-fetch-mode": "navigate"}
 NAMES = [f"name {n}" for n in range(40)]
 
 
@@ -84,24 +82,6 @@ def test_a_name_has_visible_ends_and_no_control_characters(text: str) -> None:
     else:
         assert 1 <= len(text) <= 50 and text != "-" and "\n" not in text
         assert text[0] != " " and text[-1] != " "
-
-
-@pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    with Service(tmp_path_factory.mktemp("variants") / "data") as running:
-        running.ready()
-        yield running
-
-
-@pytest.fixture(scope="module")
-def client(service: Service) -> Iterator[Mailwake]:
-    with Mailwake(service.url, service.api_key) as mailwake:
-        yield mailwake
-
-
-def follow(service: Service, html: str) -> None:
-    for path in paths(tracked_urls(html)):
-        assert service.client.get(path, headers=PERSON).status_code in (200, 302)
 
 
 def events(service: Service, newsletter: str) -> list[dict[str, str]]:
