@@ -1,4 +1,4 @@
-"""Files that are replaced whole, and locks that are files."""
+"""Locks files, and replaces files atomically."""
 
 import asyncio
 import fcntl
@@ -12,10 +12,10 @@ from pathlib import Path
 def locked(
     path: Path, shared: bool = False, wait: bool = True, flags: int = os.O_RDWR | os.O_CREAT
 ) -> Iterator[int]:
-    """Hold a file's lock among threads and processes, alone or with all that hold it `shared`.
+    """Hold a file's lock among threads and processes: exclusively, or with `shared` a shared one.
 
-    Yields the file's descriptor, opened with `flags`. Raises BlockingIOError when another holds it
-    and `wait` is false.
+    Yields the file's descriptor, opened with `flags`. Raises BlockingIOError if `wait` is false and
+    another thread or process holds the lock.
     """
     fd = os.open(path, flags | os.O_CLOEXEC, 0o600)
     try:
@@ -28,7 +28,7 @@ def locked(
 
 @asynccontextmanager
 async def leading(path: Path, poll_seconds: float) -> AsyncIterator[None]:
-    """Wait until no other process holds the lock `path`, without blocking the event loop."""
+    """Hold a lock file exclusively; waits for it without blocking the event loop."""
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         while True:
@@ -43,7 +43,7 @@ async def leading(path: Path, poll_seconds: float) -> AsyncIterator[None]:
 
 
 def write_private(path: Path, content: bytes) -> None:
-    """Write through a new 0600 file and a rename, so that no reader sees half of it."""
+    """Write a file by renaming a new 0600 file, so that no reader sees it half written."""
     partial = path.with_name(f"{path.name}.new")
     partial.unlink(missing_ok=True)
     with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:

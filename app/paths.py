@@ -1,4 +1,4 @@
-"""Folders that are part of the distribution."""
+"""Finds folders that are part of the distribution."""
 
 from pathlib import Path
 
@@ -6,6 +6,9 @@ ROOT = Path(__file__).resolve().parent  # the package app
 
 
 def resource(name: str) -> Path:
-    """Folder `static`, `clickhouse` or `docs`: beside `app` in a checkout, inside it in a wheel."""
-    beside = ROOT.parent / name
-    return beside if beside.is_dir() else ROOT / name
+    """Returns the folder `static`, `clickhouse` or `docs`.
+
+    It is next to `app` in a checkout, and inside it in a wheel.
+    """
+    in_checkout = ROOT.parent / name
+    return in_checkout if in_checkout.is_dir() else ROOT / name

@@ -1,8 +1,8 @@
-"""Experiments: which variant of a newsletter a recipient gets, and when that is decided.
+"""Stores experiments, and chooses which variant of a newsletter a recipient gets.
 
-The variant follows from the recipient's key and the experiment's id alone, so every process gives
-the same recipient the same one, and nobody's is stored. Both are hashed for each experiment anew:
-what somebody gets in one says nothing of the next.
+The variant follows from the recipient's key and the experiment's id alone, so every process chooses
+the same one for a recipient, and none is stored. A hash of both makes the variants that a recipient
+gets in different experiments independent.
 """
 
 import secrets
@@ -25,18 +25,18 @@ from app.schemas.experiments import (
 )
 from app.storage.tables import experiments, signed, unsigned
 
-MOST = 100  # experiments of a workspace that wait to be decided
-LOOK_SECONDS = 0.5  # between looks for a newsletter's experiment: every message asks
+MAX_UNDECIDED = 100  # experiments of a workspace
+LOOK_SECONDS = 0.5  # between reads of a newsletter's experiment, which every message needs
 REMEMBERED = 10_000  # newsletters
 
-_OF = select(experiments).where(
+_BY_NEWSLETTER = select(experiments).where(
     experiments.c.workspace == bindparam("workspace"),
     experiments.c.newsletter == bindparam("newsletter"),
 )
 
 
 class Choice(NamedTuple):
-    """The variant of a message, NONE without one; `holdout`: send none before the decision."""
+    """The variant of a message (NONE: no variant); with `holdout`, send none until the decision."""
 
     number: int = NONE
     name: str = ""
@@ -47,7 +47,10 @@ NO_CHOICE = Choice()
 
 
 class Experiment(NamedTuple):
-    """Times are milliseconds since 1970 UTC; `numbers` are those of the plan's variants."""
+    """A stored experiment; `numbers` are those of the plan's variants.
+
+    Times are in milliseconds since 1970 UTC.
+    """
 
     id: str
     newsletter: int
@@ -60,32 +63,31 @@ class Experiment(NamedTuple):
     outcome: Outcome | None
 
     def choose(self, recipient: int) -> Choice:
-        """The variant of a recipient's key."""
+        """Choose the variant for a recipient's key."""
         names = [share.variant for share in self.plan.variants]
         if self.outcome and self.plan.apply_winner and self.outcome.winner in names:
             place = names.index(self.outcome.winner)
             return Choice(self.numbers[place], names[place])
-        # 64 bits decide on the holdout, another 64 on the variant: the two are independent.
+        # 64 bits decide on the holdout, another 64 on the variant, so that they are independent.
         digest = blake2b(
             recipient.to_bytes(8, "big"), digest_size=16, key=self.id.encode(), person=b"experiment"
         ).digest()
-        over = (
-            self.outcome is not None and self.plan.apply_winner
-        )  # without a winner, all are split
-        if not over and int.from_bytes(digest[:8], "big") < self.plan.holdout * 2**64:
+        # Decided without a winner: all recipients are split, and none is held out any more.
+        decided = self.outcome is not None and self.plan.apply_winner
+        if not decided and int.from_bytes(digest[:8], "big") < self.plan.holdout * 2**64:
             return Choice(holdout=True)
         rest = int.from_bytes(digest[8:], "big") * sum(s.weight for s in self.plan.variants) >> 64
         for number, share in zip(self.numbers, self.plan.variants, strict=True):
             if rest < share.weight:
                 return Choice(number, share.variant)
             rest -= share.weight
-        raise AssertionError  # the weights add up
+        raise AssertionError  # `rest` is less than the sum of the weights
 
 
 class Experiments:
-    """The experiments of one workspace, one a newsletter, and its variants. Blocking, but quick.
+    """The experiments of one workspace, one per newsletter, and their variants.
 
-    Other processes split by what has changed within LOOK_SECONDS.
+    Blocking, but quick. Other processes apply a change within LOOK_SECONDS.
     """
 
     def __init__(self, engine: Engine, workspace: str = "default") -> None:
@@ -94,7 +96,7 @@ class Experiments:
         self._looked: OrderedDict[int, tuple[float, Experiment | None]] = OrderedDict()
 
     def add(self, newsletter: int, newsletter_id: str, plan: Plan) -> Experiment:
-        """A new one. Raises ExperimentError, VariantError."""
+        """Store a new experiment. Raises ExperimentError, VariantError."""
         now = now_ms()
         plan.check(now / 1000)
         numbers = [self.variants.number(newsletter, share.variant) for share in plan.variants]
@@ -111,9 +113,9 @@ class Experiments:
         try:
             with self._engine.begin() as connection:
                 connection.execute(insert(experiments).values(values))
-                if connection.execute(waiting).scalar_one() > MOST:
+                if connection.execute(waiting).scalar_one() > MAX_UNDECIDED:
                     raise ExperimentError(
-                        f"there are already {MOST} undecided experiments, the maximum",
+                        f"there are already {MAX_UNDECIDED} undecided experiments, the maximum",
                         "newsletter_id",
                     )
         except IntegrityError:
@@ -133,14 +135,17 @@ class Experiments:
         )
 
     def get(self, newsletter: int) -> Experiment | None:
-        """The newsletter's, None where it has none."""
-        given = {"workspace": self._workspace, "newsletter": signed(newsletter)}
+        """Returns the newsletter's experiment; None if it has none."""
+        parameters = {"workspace": self._workspace, "newsletter": signed(newsletter)}
         with self._engine.connect() as connection:
-            row = connection.execute(_OF, given).first()
+            row = connection.execute(_BY_NEWSLETTER, parameters).first()
         return _experiment(row) if row else None
 
     def remove(self, newsletter: int) -> bool:
-        """Whether there was one. Messages keep their variants."""
+        """Delete the newsletter's experiment; returns whether there was one.
+
+        Messages keep their variants.
+        """
         with self._engine.begin() as connection:
             removed = connection.execute(
                 delete(experiments).where(
@@ -151,13 +156,13 @@ class Experiments:
         return bool(removed.rowcount)
 
     def undecided(self) -> list[Experiment]:
-        """The oldest first."""
+        """Returns the undecided experiments, the oldest first."""
         query = select(experiments).where(*self._undecided()).order_by(experiments.c.at)
         with self._engine.connect() as connection:
             return list(map(_experiment, connection.execute(query)))
 
     def fill(self, experiment: Experiment, at: int) -> Experiment:
-        """The sample has its size since `at` (milliseconds since 1970 UTC)."""
+        """Record that the sample reached its size at `at` (milliseconds since 1970 UTC)."""
         with self._engine.begin() as connection:
             connection.execute(
                 update(experiments).where(experiments.c.id == experiment.id).values(full=at)
@@ -165,9 +170,9 @@ class Experiments:
         return experiment._replace(full=at)
 
     def choices(self, newsletter: int, name: str | None, new: bool = True) -> "Choices":
-        """For messages that name a variant, or None: then as the newsletter's experiment says.
+        """Returns the choices for messages of one variant or, if `name` is None, of the experiment.
 
-        Without `new` no name gets a number. Raises VariantError.
+        Without `new` a name that has no number does not get one. Raises VariantError.
         """
         if name is None:
             return Choices(self._latest(newsletter))
@@ -175,7 +180,7 @@ class Experiments:
         return Choices(None, Choice(find(newsletter, name) or NONE, name))
 
     def _latest(self, newsletter: int) -> Experiment | None:
-        """As it was within the last LOOK_SECONDS."""
+        """Returns the newsletter's experiment, up to LOOK_SECONDS old."""
         known, now = self._looked.get(newsletter), time.monotonic()
         if known and now - known[0] < LOOK_SECONDS:
             return known[1]
@@ -191,18 +196,18 @@ class Experiments:
 
 
 class Choices(NamedTuple):
-    """What recipients get at one moment."""
+    """The variants that recipients get at one time: all the same one, or by an experiment."""
 
     experiment: Experiment | None = None
     fixed: Choice = NO_CHOICE
 
     def of(self, recipient: int) -> Choice:
-        """By the recipient's key."""
+        """Returns the choice for a recipient's key."""
         return self.experiment.choose(recipient) if self.experiment else self.fixed
 
 
 def decide(connection: Connection, experiment: Experiment, outcome: Outcome, at: int) -> bool:
-    """Record the outcome unless there is one; whether it was recorded."""
+    """Record the outcome unless there already is one; returns whether it was recorded."""
     recorded = connection.execute(
         update(experiments)
         .where(experiments.c.id == experiment.id, experiments.c.decided.is_(None))

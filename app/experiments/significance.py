@@ -1,6 +1,6 @@
-"""Whether two rates differ by more than chance: tests, intervals, and the correction for many.
+"""Tests whether rates differ by more than chance: p-values, intervals and multiple comparisons.
 
-All functions take hits and the number of messages that they are of.
+A rate is a number of hits and the number of messages that they belong to.
 """
 
 import math
@@ -13,71 +13,74 @@ _NORMAL = NormalDist()
 
 
 class Rate(NamedTuple):
-    """`hits` of `of` messages."""
+    """The rate of `hits` in `of` messages."""
 
     hits: int
     of: int
 
     @property
     def value(self) -> float:
-        """From 0 to 1; 0 where there are no messages."""
+        """Returns the rate from 0 to 1; 0 if there are no messages."""
         return self.hits / self.of if self.of else 0.0
 
 
 class Interval(NamedTuple):
-    """From `low` to `high`."""
+    """An interval from `low` to `high`."""
 
     low: float
     high: float
 
 
-def p_value(one: Rate, other: Rate) -> float:
-    """How often chance alone gives two rates that lie at least this far apart, from 0 to 1.
+def p_value(first: Rate, second: Rate) -> float:
+    """Returns the probability that two rates differ at least this much by chance, from 0 to 1.
 
     Two-sided z-test of two proportions with a pooled variance (NIST/SEMATECH e-Handbook of
-    Statistical Methods, 7.3.3), or Fisher's exact test where fewer than FEW hits or misses are
-    expected in either. Returns 1 where a rate is unknown.
+    Statistical Methods, 7.3.3), or Fisher's exact test if fewer than FEW hits or misses are
+    expected in either. Returns 1 if a rate is unknown.
     """
-    if not one.of or not other.of:
+    if not first.of or not second.of:
         return 1.0
-    hits, of = one.hits + other.hits, one.of + other.of
+    hits, of = first.hits + second.hits, first.of + second.of
     if not 0 < hits < of:
         return 1.0
-    if min(one.of, other.of) * min(hits, of - hits) / of < FEW:
-        return _fisher(one, other)
+    if min(first.of, second.of) * min(hits, of - hits) / of < FEW:
+        return _fisher(first, second)
     pooled = hits / of
-    spread = math.sqrt(pooled * (1 - pooled) * (1 / one.of + 1 / other.of))
-    return math.erfc(abs(one.value - other.value) / spread / math.sqrt(2))
+    spread = math.sqrt(pooled * (1 - pooled) * (1 / first.of + 1 / second.of))
+    return math.erfc(abs(first.value - second.value) / spread / math.sqrt(2))
 
 
-def _fisher(one: Rate, other: Rate) -> float:
-    """Two-sided: the probability of all tables that are no likelier than the one at hand."""
-    hits, of = one.hits + other.hits, one.of + other.of
-    if hits > of - hits:  # the rarer of hits and misses: fewer tables to add up
-        return _fisher(Rate(one.of - one.hits, one.of), Rate(other.of - other.hits, other.of))
-    if one.of > other.of:
-        return _fisher(other, one)
-    whole = _choices(of, hits)
-    least, most = max(0, hits - other.of), min(hits, one.of)
+def _fisher(first: Rate, second: Rate) -> float:
+    """Returns the two-sided p-value: the probability of all tables no likelier than this one."""
+    hits, of = first.hits + second.hits, first.of + second.of
+    if hits > of - hits:  # count the rarer of hits and misses, so that fewer tables are summed
+        return _fisher(
+            Rate(first.of - first.hits, first.of), Rate(second.of - second.hits, second.of)
+        )
+    if first.of > second.of:
+        return _fisher(second, first)
+    log_all = _log_binomial(of, hits)
+    least, most = max(0, hits - second.of), min(hits, first.of)
 
     def likelihood(count: int) -> float:
-        return math.exp(_choices(one.of, count) + _choices(other.of, hits - count) - whole)
+        log_count = _log_binomial(first.of, count) + _log_binomial(second.of, hits - count)
+        return math.exp(log_count - log_all)
 
-    bound = likelihood(one.hits) * (1 + 1e-7)  # equal ones differ in their last digits
+    bound = likelihood(first.hits) * (1 + 1e-7)  # equal likelihoods differ in their last digits
     tables = (likelihood(count) for count in range(least, most + 1))
     return min(1.0, math.fsum(table for table in tables if table <= bound))
 
 
-def _choices(of: int, count: int) -> float:
-    """The logarithm of a binomial coefficient."""
+def _log_binomial(of: int, count: int) -> float:
+    """Returns the natural logarithm of a binomial coefficient."""
     return math.lgamma(of + 1) - math.lgamma(count + 1) - math.lgamma(of - count + 1)
 
 
 def interval(rate: Rate, level: float = 0.05) -> Interval:
-    """The rate's interval of confidence 1 - `level`: Wilson's score interval.
+    """Returns a rate's confidence interval for confidence 1 - `level`: Wilson's score interval.
 
     E. B. Wilson, JASA 22 (1927), recommended by Brown, Cai and DasGupta, Statistical Science 16
-    (2001). From 0 to 1 where there are no messages.
+    (2001). Returns 0 to 1 if there are no messages.
     """
     if not rate.of:
         return Interval(0.0, 1.0)
@@ -89,42 +92,43 @@ def interval(rate: Rate, level: float = 0.05) -> Interval:
     return Interval(max(0.0, low), 1.0 if rate.hits == rate.of else min(1.0, middle + half))
 
 
-def difference(one: Rate, other: Rate, level: float = 0.05) -> Interval:
-    """The interval of `one` less `other`: both Wilson intervals put together.
+def difference(first: Rate, second: Rate, level: float = 0.05) -> Interval:
+    """Returns the confidence interval of `first` minus `second`, from both Wilson intervals.
 
     R. G. Newcombe, Statistics in Medicine 17 (1998), 873-890, method 10.
     """
-    mine, theirs, apart = interval(one, level), interval(other, level), one.value - other.value
-    low = math.hypot(one.value - mine.low, theirs.high - other.value)
-    high = math.hypot(mine.high - one.value, other.value - theirs.low)
-    return Interval(max(-1.0, apart - low), min(1.0, apart + high))
+    of_first, of_second = interval(first, level), interval(second, level)
+    estimate = first.value - second.value
+    low = math.hypot(first.value - of_first.low, of_second.high - second.value)
+    high = math.hypot(of_first.high - first.value, second.value - of_second.low)
+    return Interval(max(-1.0, estimate - low), min(1.0, estimate + high))
 
 
-def holm(chances: Sequence[float]) -> list[float]:
-    """p-values adjusted for their number, in the same order.
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Returns p-values adjusted for multiple comparisons, in the same order.
 
-    S. Holm, Scandinavian Journal of Statistics 6 (1979): the chance that any of the tests is wrong
-    stays below the level, however they depend on each other.
+    S. Holm, Scandinavian Journal of Statistics 6 (1979): the probability that any of the tests is
+    wrong stays below the level, however the tests depend on each other.
     """
-    adjusted = [1.0] * len(chances)
-    most = 0.0
-    order = sorted(range(len(chances)), key=chances.__getitem__)
+    adjusted = [1.0] * len(p_values)
+    largest = 0.0
+    order = sorted(range(len(p_values)), key=p_values.__getitem__)
     for rank, position in enumerate(order):
-        most = max(most, min(1.0, (len(chances) - rank) * chances[position]))
-        adjusted[position] = most
+        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[position]))
+        adjusted[position] = largest
     return adjusted
 
 
 def fit(counts: Sequence[int], weights: Sequence[int]) -> float:
-    """How often chance alone strays at least this far from the weights, from 0 to 1.
+    """Returns the probability that counts differ this much from their weights by chance.
 
-    Pearson's chi-squared test of goodness of fit; its tail is an incomplete gamma function, which
-    has a recurrence in steps of two degrees of freedom (NIST DLMF, 8.8.2).
+    From 0 to 1. This is Pearson's chi-squared test of goodness of fit. Its tail is an incomplete
+    gamma function, which has a recurrence in steps of two degrees of freedom (NIST DLMF, 8.8.2).
     """
-    whole, freedom = sum(counts), len(counts) - 1
-    if not whole or not freedom:
+    total, freedom = sum(counts), len(counts) - 1
+    if not total or not freedom:
         return 1.0
-    expected = [whole * weight / sum(weights) for weight in weights]
+    expected = [total * weight / sum(weights) for weight in weights]
     half = sum((n - mean) ** 2 / mean for n, mean in zip(counts, expected, strict=True)) / 2
     if not half:
         return 1.0

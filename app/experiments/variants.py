@@ -1,8 +1,8 @@
-"""Variants (A/B): a newsletter's names for them, and the numbers that tokens and hits carry.
+"""Variants (A/B) of newsletters: their names, and their numbers in tokens and hits.
 
-A token has one byte for the variant, so a name gets a number from 1 to 255, which it keeps for
-good; 0 is a message without a variant. state.db holds both, each once per newsletter, so that no
-two processes can give one number to two names.
+A token has one byte for the variant, so each name gets a number from 1 to 255, which never changes.
+0 means a message without a variant. In state.db names and numbers are unique for each newsletter,
+so that two processes cannot assign one number to two names.
 """
 
 from collections import OrderedDict
@@ -16,9 +16,9 @@ from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from app.storage.tables import signed, variants
 
 NONE = 0
-MOST = 255  # variants of a newsletter
+MAX_VARIANTS = 255  # of a newsletter
 REMEMBERED = 10_000  # newsletters
-UNNAMED = "-"  # asks for messages without a variant
+UNNAMED = "-"  # selects messages without a variant
 
 
 class VariantError(Exception):
@@ -26,43 +26,45 @@ class VariantError(Exception):
 
 
 class Variants:
-    """Of one workspace. Blocking, but quick: names that are known ask nothing."""
+    """The variants of one workspace. Blocking, but quick: known names are read from memory."""
 
     def __init__(self, engine: Engine, workspace: str = "default") -> None:
         self._engine, self._workspace = engine, workspace
         self._known: OrderedDict[int, Mapping[str, int]] = OrderedDict()
 
     def number(self, newsletter: int, name: str) -> int:
-        """The number of a name, given to it where it has none. Raises VariantError."""
+        """Returns a name's number; assigns one if it has none. Raises VariantError."""
         known = self._known.get(newsletter, {})
         while name not in known:
             known = self._read(newsletter)
             if name in known:
                 break
-            if len(known) >= MOST:
-                raise VariantError(f"the newsletter already has {MOST} variants, the maximum")
+            if len(known) >= MAX_VARIANTS:
+                raise VariantError(
+                    f"the newsletter already has {MAX_VARIANTS} variants, the maximum"
+                )
             values = {
                 "workspace": self._workspace,
                 "newsletter": signed(newsletter),
                 "name": name,
-                "number": _free(newsletter, name, known),
+                "number": _free_number(newsletter, name, known),
             }
-            # Where another process was first, with this name or this number, the next turn sees it.
+            # If another process was first with this name or number, the next iteration reads it.
             with suppress(IntegrityError), self._engine.begin() as connection:
                 connection.execute(insert(variants).values(values))
         return known[name]
 
     def knows(self, newsletter: int, name: str) -> bool:
-        """Whether `number` has the answer in memory; else it may have to write to the disk."""
+        """Returns whether `number` finds a name in memory; otherwise it may write to the disk."""
         return name in self._known.get(newsletter, {})
 
     def find(self, newsletter: int, name: str) -> int | None:
-        """The number of a name, None where it has none."""
+        """Returns a name's number; None if it has none."""
         known = self._known.get(newsletter, {})
         return known[name] if name in known else self._read(newsletter).get(name)
 
     def names(self, newsletter: int) -> Mapping[int, str]:
-        """By number. While state.db is away, those that are known."""
+        """Returns a newsletter's names by number; from memory while state.db is unavailable."""
         try:
             numbers = self._read(newsletter)
         except SQLAlchemyError:
@@ -70,7 +72,7 @@ class Variants:
         return {number: name for name, number in numbers.items()}
 
     def name(self, newsletter: int, number: int) -> str:
-        """Empty for NONE; the number itself where it has no name."""
+        """Returns a number's name: empty for NONE, the number itself if it has no name."""
         if number == NONE:
             return ""
         for name, known in self._known.get(newsletter, {}).items():
@@ -91,12 +93,12 @@ class Variants:
         return numbers
 
 
-def _free(newsletter: int, name: str, taken: Mapping[str, int]) -> int:
-    """A number that is not taken, the name's own hash where that can be.
+def _free_number(newsletter: int, name: str, taken: Mapping[str, int]) -> int:
+    """Returns a number that is not taken, if possible that of the name's hash.
 
-    So hosts that do not share a state.db mostly agree all the same.
+    Hosts that do not share a state.db then mostly assign the same numbers.
     """
     digest = blake2b(f"{newsletter:016x}{name}".encode(), digest_size=8, person=b"variant").digest()
     first, used = int.from_bytes(digest, "big"), set(taken.values())
-    numbers = (1 + (first + step) % MOST for step in range(MOST))
+    numbers = (1 + (first + step) % MAX_VARIANTS for step in range(MAX_VARIANTS))
     return next(number for number in numbers if number not in used)

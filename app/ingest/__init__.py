@@ -1,1 +1,1 @@
-"""From journal segments to ClickHouse: verdicts, rows, inserts, corrections."""
+"""Loads journal segments into ClickHouse: verdicts, rows, inserts and corrections."""

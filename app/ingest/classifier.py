@@ -1,10 +1,11 @@
-"""Verdicts: is a hit a person's or a machine's.
+"""Decides whether a hit comes from a person or a machine: the verdict.
 
-Two lists of small rules. RULES look at one hit; what they say is known as soon as it is loaded.
-TOGETHER look at all hits of one message in order of time: what a burst gives away, its first hit
-alone could not. The first rule of a list that fires gives the verdict, the names of all that fire
-are the reasons. Raise VERSION with any change; `mailwake reclassify` then recomputes what is
-stored. docs/counting.md explains each rule by name and gives its source.
+There are two lists of small rules. RULES, here, apply to one hit and decide as soon as it is
+loaded. MESSAGE_RULES, in message_rules.py, apply to all hits of a message in order of time: a burst
+shows a scanner where its first hit alone does not. The first rule of RULES that fires and has a
+verdict decides; the names of all that fire are the reasons, and are stored. Raise VERSION with any
+change; `mailwake reclassify` then recomputes what is stored. docs/counting.md explains each rule by
+name and gives its source.
 """
 
 from collections.abc import Callable
@@ -32,7 +33,7 @@ class Classification(NamedTuple):
 
 
 class Signals(NamedTuple):
-    """What one hit tells about whoever made it. `hasty`: within a minute of being sent."""
+    """What a hit shows of its sender. `hasty`: a click within a minute of the mail being sent."""
 
     kind: str
     method: str
@@ -44,16 +45,16 @@ class Signals(NamedTuple):
 
 
 class Rule(NamedTuple):
-    """`verdict` None makes it a hint: a reason that decides nothing by itself."""
+    """A rule on one hit; with `verdict` None it is a hint, a reason that decides nothing."""
 
     name: str
     verdict: Verdict | None
     applies: Callable[[Signals, Agent], bool]
 
 
-# Opens that Gmail fetches before it shows a mail come with this end (SparkPost, January 2022).
+# The user agent of images that Gmail fetches before a mail is read ends so (SparkPost, Jan. 2022).
 _GMAIL_PREFETCH = "Edge/12.246 Mozilla/5.0"
-_HASTE_MS = 60_000  # milliseconds after sending
+_HASTE_MS = 60_000  # after sending
 
 
 def _office(hit: Signals) -> bool:
@@ -62,23 +63,24 @@ def _office(hit: Signals) -> bool:
 
 
 RULES: tuple[Rule, ...] = (
-    # Office asks a link's server itself before it hands the link to the browser, whose own request
-    # is the person's (Microsoft, "Office Existence Discovery Protocol").
+    # Office requests a link itself before it opens the browser, whose request is the person's
+    # click (Microsoft, "Office Existence Discovery Protocol").
     Rule("office_discovery", "prefetch", lambda hit, _: hit.kind == "click" and _office(hit)),
-    # Sec-Purpose (Fetch standard), Purpose and X-Moz: the browser looks ahead.
+    # Sec-Purpose (Fetch standard), Purpose and X-Moz: the browser fetches in advance.
     Rule(
         "prefetch_header",
         "prefetch",
         lambda hit, _: "prefetch" in hit.purpose.lower() or "preview" in hit.purpose.lower(),
     ),
-    # HEAD (RFC 9110, 9.3.2) asks about a page or an image; people's clients show it.
+    # HEAD (RFC 9110, 9.3.2) returns no page or image, so a person's client would use GET.
     Rule("head_request", "scanner", lambda hit, _: hit.method == "HEAD"),
     Rule("link_scanner", "scanner", lambda _, agent: agent.program == "scanner"),
     Rule("link_preview", "bot", lambda _, agent: agent.program == "preview"),
     Rule("http_library", "bot", lambda _, agent: agent.program == "library"),
     Rule("headless_browser", "bot", lambda _, agent: agent.program == "headless"),
     Rule("known_crawler", "bot", lambda _, agent: agent.program == "crawler"),
-    # Mail Privacy Protection loads every image from Apple's relays with this agent, read or not.
+    # Apple's Mail Privacy Protection loads every image through relays with this agent, whether or
+    # not the mail is read.
     Rule(
         "apple_prefetch",
         "prefetch",
@@ -89,7 +91,7 @@ RULES: tuple[Rule, ...] = (
         "prefetch",
         lambda hit, _: hit.kind == "open" and hit.user_agent.endswith(_GMAIL_PREFETCH),
     ),
-    # Browsers follow a link with mode navigate (Fetch standard); scripts fetch with the others.
+    # Browsers follow a link with mode navigate (Fetch standard); scripts use the other modes.
     Rule(
         "script_fetch",
         "bot",
@@ -98,16 +100,16 @@ RULES: tuple[Rule, ...] = (
             and hit.fetch_mode in ("cors", "no-cors", "same-origin", "websocket")
         ),
     ),
-    # Every browser names itself when it follows a link.
+    # Every browser sends its name when it follows a link.
     Rule("no_browser", "bot", lambda hit, _: hit.kind == "click" and bare(hit.user_agent)),
-    # A rented server that follows a link as the mail comes in, without a browser's fetch metadata:
-    # each alone proves little, together they are a gateway's check.
+    # A server in a data centre that follows a link as the mail arrives, without a browser's fetch
+    # metadata: each alone proves little, together they show a mail gateway's check.
     Rule(
         "delivery_scan",
         "scanner",
         lambda hit, _: hit.kind == "click" and hit.datacentre and hit.hasty and not hit.fetch_mode,
     ),
-    # The image proxies of Gmail and Yahoo fetch when the mail is read.
+    # The image proxies of Gmail and Yahoo fetch an image when the mail is read.
     Rule(
         "google_image_proxy", "privacy_proxy", lambda hit, _: "GoogleImageProxy" in hit.user_agent
     ),
@@ -119,29 +121,23 @@ RULES: tuple[Rule, ...] = (
 
 
 def classify(hit: Hit, networks: Networks | None = None) -> Classification:
-    """The verdict on one hit by itself."""
+    """Classify one hit by itself."""
     network = networks.of(hit.address) if networks else NOWHERE
     hasty = hit.kind == "click" and hit.at - sent_at(hit.message) < _HASTE_MS
-    found = _classify(
+    classified = _classify(
         hit.kind, hit.method, hit.purpose, hit.fetch_mode, hit.user_agent, network.datacentre, hasty
     )
-    return found if network is NOWHERE else found._replace(network=network)
+    return classified if network is NOWHERE else classified._replace(network=network)
 
 
 @lru_cache(maxsize=65_536)
-def _classify(*told: Any) -> Classification:
-    signals = Signals(*told)
-    parts = agent(signals.user_agent)
+def _classify(*values: Any) -> Classification:
+    signals = Signals(*values)
+    parsed = agent(signals.user_agent)
     if signals.kind == "unsubscribe":  # mailbox providers send it for the person (RFC 8058)
-        return Classification("human", ("one_click",), parts)
-    fired = [rule for rule in RULES if rule.applies(signals, parts)]
+        return Classification("human", ("one_click",), parsed)
+    fired = [rule for rule in RULES if rule.applies(signals, parsed)]
     verdicts: list[Verdict] = [rule.verdict for rule in fired if rule.verdict]
     return Classification(
-        verdicts[0] if verdicts else "human", tuple(rule.name for rule in fired), parts
+        verdicts[0] if verdicts else "human", tuple(rule.name for rule in fired), parsed
     )
-
-
-# --- All hits of one message ---------------------------------------------------------------------
-
-_BURST_LINKS, _BURST = 3, 1_000  # distinct links, milliseconds
-_SWEEP_LINKS, _SWEEP = 6, 8_000

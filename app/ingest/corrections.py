@@ -1,19 +1,19 @@
-"""Corrections: verdicts that change once more is known than a segment could tell.
+"""Corrects verdicts once more is known than one journal segment could show.
 
-A segment's hits are classified as it is loaded, each beside the segment's other hits of its
-message. What belongs together may have come in several segments, or to several workers: so two
-seconds later its messages are looked at once more, with all their hits (`settle`). `reclassify`
-does the same for any stretch of time, by the newest rules.
+Hits are classified as their journal segment is loaded, each together with the segment's other hits
+of its message. The hits of a message may arrive in several journal segments, or at several workers:
+so its messages are classified again two seconds later, with all their hits (`reclassify_recent`).
+`reclassify` does the same for any period, by the newest rules.
 
-A correction is two rows: one takes the old verdict back, one counts the new. They are written to
-a file first and inserted from there under the file's id, like a segment, so that no crash and no
-repetition counts them twice:
+A correction is two rows: one cancels the old verdict, one counts the new. They are written to a
+file first and inserted from there under the file's id, like a journal segment, so that no crash and
+no repetition counts them twice:
 
-    <id>.done   what a loaded segment touched; waits to be settled
+    <id>.done   what a loaded journal segment touched; waits to be classified again
     <id>.fix    rows of corrections; deleted when ClickHouse has acknowledged them
 
-One lock makes all of this happen one at a time in a data folder; `origin` keeps data folders that
-share a database from settling each other's hits.
+A lock lets one process of a data folder at a time do this; `origin` keeps data folders that share a
+database from correcting each other's recent hits.
 """
 
 import asyncio
@@ -49,19 +49,20 @@ from app.storage.sql import sql
 
 log = logging.getLogger(__name__)
 
-SETTLE_AFTER_SECONDS = 2.0  # seconds; a burst lasts one, and its last segment must have been loaded
-POLL_SECONDS = 0.5  # seconds between looks for segments to settle
-RETRY_SECONDS = 5.0  # seconds, while ClickHouse is away
-MESSAGES = 500  # asked for at once when settling
-PAGE = 2_000  # messages at once when reclassifying
-SETTLED_MS = 300_000  # milliseconds after which nobody settles a hit any more
-FOREVER_MS = 2**42  # milliseconds, in the year 2109
+# A burst lasts up to a second, and its last journal segment must have been loaded.
+SETTLE_AFTER_SECONDS = 2.0
+POLL_SECONDS = 0.5  # between looks for loaded journal segments
+RETRY_SECONDS = 5.0  # between attempts while ClickHouse is unavailable
+MESSAGES = 500  # read at once by `reclassify_recent`
+PAGE = 2_000  # messages read at once by `reclassify`
+SETTLED_MS = 300_000  # after that, no data folder corrects a hit as a recent one
+FOREVER_MS = 2**42  # since 1970 UTC: the year 2109
 
 _encode = msgspec.json.encode
 
 
 class Progress(NamedTuple):
-    """Hits looked at so far, of how many, and how many verdicts have changed."""
+    """How many hits were classified again, of how many, and how many verdicts changed."""
 
     done: int
     total: int
@@ -69,7 +70,10 @@ class Progress(NamedTuple):
 
 
 class Corrections:
-    """Blocking, but for `run()`: call from threads."""
+    """Classifies stored hits again and stores the verdicts that differ.
+
+    Blocking, except `run()`: call it from threads.
+    """
 
     def __init__(
         self,
@@ -86,7 +90,7 @@ class Corrections:
         self.changed = 0  # verdicts
 
     async def run(self) -> None:
-        """Settle what was loaded, until cancelled. ClickHouse being away is waited out."""
+        """Correct what was loaded, until cancelled; waits while ClickHouse is unavailable."""
         while True:
             await asyncio.sleep(POLL_SECONDS)
             try:
@@ -96,14 +100,15 @@ class Corrections:
                 await asyncio.sleep(RETRY_SECONDS)
 
     def reclassify_recent(self, after: float = SETTLE_AFTER_SECONDS) -> int:
-        """Look again at what was loaded `after` seconds ago; returns how many verdicts changed.
+        """Classify again what was loaded at least `after` seconds ago.
 
-        Raises StorageError; nothing is lost then, and nothing done twice when it is called again.
+        Returns how many verdicts changed. Raises StorageError; a later call then resumes without
+        losing or repeating anything.
         """
         if not any(path.suffix in (DONE, FIX) for path in self.folder.iterdir()):
             return 0
         changed = 0
-        with self._alone():
+        with self._exclusive_lock():
             self._load_pending()
             due = [path for path in self.folder.glob("*" + DONE) if age_seconds(path) >= after]
             for touched in merged_spans(due):
@@ -115,7 +120,7 @@ class Corrections:
     def reclassify(self, workspace: str, start: int, end: int) -> Generator[Progress, None, None]:
         """Recompute the verdicts on hits from `start` to before `end` (ms) by the newest rules.
 
-        May be stopped at any step, and repeated. Raises StorageError.
+        May be stopped after any step, and repeated. Raises StorageError.
         """
         span = {"workspace": workspace, "from_ms": start, "to_ms": end}
         newsletters = self.storage.query(sql("reclassify_newsletters"), span)
@@ -124,19 +129,19 @@ class Corrections:
         for newsletter in [row["newsletter"] for row in newsletters]:
             last = str(uuid.UUID(int=0))
             while True:
-                found = self.storage.query(
+                messages = self.storage.query(
                     sql("reclassify_messages"),
                     {**span, "newsletter": newsletter, "after": last, "limit": PAGE},
                 )
-                if not found:
+                if not messages:
                     break
-                last = str(found[-1]["message"])
-                done += sum(row["hits"] for row in found)
-                with self._alone():
+                last = str(messages[-1]["message"])
+                done += sum(row["hits"] for row in messages)
+                with self._exclusive_lock():
                     self._load_pending()
                     changed += self._correct(
                         TouchedSpan(workspace, [newsletter], start, end),
-                        [str(row["message"]) for row in found],
+                        [str(row["message"]) for row in messages],
                         lambda row: start <= row["at_ms"] < end,
                     )
                 yield Progress(min(done, total), total, changed)
@@ -144,25 +149,25 @@ class Corrections:
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Nothing is corrected meanwhile, here or in another process; what was under way is done.
+        """Complete pending corrections, then prevent any in this or another process meanwhile.
 
         Raises StorageError.
         """
-        with self._alone():
+        with self._exclusive_lock():
             self._load_pending()
             (self.folder / PARTIAL).unlink(missing_ok=True)
             yield
 
     def _settle(self, touched: TouchedSpan) -> int:
-        """Only hits that this data folder has loaded are corrected, and only recent ones."""
+        """Correct recent hits, and of these only those that this data folder has loaded."""
         near = TouchedSpan(
             touched.workspace,
             touched.newsletters,
             touched.start - CONTEXT_MS,
             touched.end + CONTEXT_MS,
         )
-        found = self.storage.query(sql("settle_messages"), _parameters(near))
-        messages = [str(row["message"]) for row in found]
+        rows = self.storage.query(sql("settle_messages"), _parameters(near))
+        messages = [str(row["message"]) for row in rows]
         return sum(
             self._correct(
                 near,
@@ -173,9 +178,9 @@ class Corrections:
         )
 
     def _correct(
-        self, touched: TouchedSpan, messages: Sequence[str], mine: Callable[[Row], bool]
+        self, touched: TouchedSpan, messages: Sequence[str], may_correct: Callable[[Row], bool]
     ) -> int:
-        """Bring the stored verdicts on these messages' hits up to what the rules say now."""
+        """Update the stored verdicts on the hits of some messages by the current rules."""
         around = TouchedSpan(
             touched.workspace,
             touched.newsletters,
@@ -186,11 +191,11 @@ class Corrections:
         lines: list[bytes] = []
         for _, group in groupby(rows, key=lambda row: row["message"]):
             hits = list(group)
-            for row, found in zip(
+            for row, classified in zip(
                 hits, classify_message(map(_hit, hits), self.networks), strict=True
             ):
-                if mine(row) and not _forgotten(row) and not _same(row, found):
-                    lines += map(_line, _pair(row, found))
+                if may_correct(row) and not _expired(row) and not _same_verdict(row, classified):
+                    lines += map(_line, _correction_rows(row, classified))
         if lines:
             self._write(lines)
             self._load_pending()
@@ -198,7 +203,7 @@ class Corrections:
         return len(lines) // 2
 
     def _write(self, lines: Iterable[bytes]) -> None:
-        partial = self.folder / PARTIAL  # under the lock: one at a time
+        partial = self.folder / PARTIAL  # one at a time, thanks to the lock
         with partial.open("wb") as file:
             file.writelines(lines)
             file.flush()
@@ -206,7 +211,7 @@ class Corrections:
         partial.rename(self.folder / f"{uuid.UUID(bytes=new_id())}{FIX}")
 
     def _load_pending(self) -> None:
-        """Before anything is read: what a crash has left half done is done first."""
+        """Insert the corrections that a crash has left. Call it before reading any verdict."""
         for path in sorted(self.folder.glob("*" + FIX)):
             rows = path.read_bytes()
             if b'"position":' not in rows:
@@ -219,13 +224,16 @@ class Corrections:
             path.unlink()
 
     @contextmanager
-    def _alone(self) -> Iterator[None]:
+    def _exclusive_lock(self) -> Iterator[None]:
         with locked(self.folder / "corrections.lock"):
             yield
 
 
 def span(start: datetime | None, end: datetime | None) -> tuple[int, int]:
-    """Milliseconds to reclassify: all there is, but what other data folders may still settle."""
+    """Returns the period to reclassify, in milliseconds since 1970 UTC.
+
+    Excludes hits so recent that other data folders may still correct them.
+    """
     settled = now_ms() - SETTLED_MS
     last = settled if end is None else min(int(end.timestamp() * 1000), settled)
     return 0 if start is None else int(start.timestamp() * 1000), last
@@ -260,30 +268,31 @@ def _hit(row: Row) -> Hit:
     )
 
 
-def _columns(found: Classification) -> Row:
+def _columns(classified: Classification) -> Row:
     return {
-        "verdict": found.verdict,
-        "reasons": list(found.reasons),
-        "client": found.agent.client,
-        "os": found.agent.os,
-        "device": found.agent.device,
-        "asn": found.network.asn,
-        "country": found.network.country,
+        "verdict": classified.verdict,
+        "reasons": list(classified.reasons),
+        "client": classified.agent.client,
+        "os": classified.agent.os,
+        "device": classified.agent.device,
+        "asn": classified.network.asn,
+        "country": classified.network.country,
     }
 
 
-def _forgotten(row: Row) -> bool:
-    """Whether what the visitor told is not kept any more: then the verdict is all there is."""
+def _expired(row: Row) -> bool:
+    """Returns whether IP address and user agent are no longer kept: then the verdict is final."""
     return not row["address"] and not row["user_agent"]
 
 
-def _same(row: Row, found: Classification) -> bool:
-    return all(row[name] == value for name, value in _columns(found).items())
+def _same_verdict(row: Row, classified: Classification) -> bool:
+    return all(row[name] == value for name, value in _columns(classified).items())
 
 
-def _pair(row: Row, found: Classification) -> tuple[Row, Row]:
+def _correction_rows(row: Row, classified: Classification) -> tuple[Row, Row]:
+    columns = _columns(classified)
     old = {**row, "sign": -1}
-    new = {**row, **_columns(found), "rules": VERSION, "revision": row["revision"] + 1, "sign": 1}
+    new = {**row, **columns, "rules": VERSION, "revision": row["revision"] + 1, "sign": 1}
     return old, new
 
 

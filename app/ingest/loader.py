@@ -1,9 +1,10 @@
-"""The loader: takes sealed segments to ClickHouse, one insert per table and segment.
+"""Loads sealed journal segments into ClickHouse, with one insert per table and segment.
 
-A segment's id is the insert's deduplication token and its bytes decide the rows, so loading it
-twice changes nothing; only what is about somebody erased meanwhile is loaded as nobody's. It is
-deleted only after ClickHouse has acknowledged every insert; what its hits touched is noted first,
-for `corrections` to settle, and the rows go into the feed.
+A journal segment's id is the insert's deduplication token and its bytes determine the rows, so
+loading it twice changes nothing. The one exception: lines about a person who was erased meanwhile
+are loaded without a recipient. A journal segment is deleted only after ClickHouse has acknowledged
+every insert. Before that, the messages it touched are noted for `corrections`, and its hits are
+appended to the feed.
 """
 
 import asyncio
@@ -29,17 +30,17 @@ from app.storage.clickhouse_schema import migrated_at, prepare
 
 log = logging.getLogger(__name__)
 
-LOCK = "loading.lock"  # shared by who loads
-POLL_SECONDS = 0.1  # seconds between looks for sealed segments
-ADOPT_SECONDS = 10.0  # seconds between looks for segments of killed processes
-FIRST_RETRY, LAST_RETRY = 0.5, 30.0  # seconds; doubled at each failure, with jitter
+LOCK = "loading.lock"  # loaders share it
+POLL_SECONDS = 0.1  # between looks for sealed journal segments
+ADOPT_SECONDS = 10.0  # between looks for journal segments of killed processes
+FIRST_RETRY_SECONDS, LAST_RETRY_SECONDS = 0.5, 30.0  # doubled at each failure, with jitter
 _STORED = "SELECT count() AS n FROM hits FINAL WHERE segment = {segment:UUID}"
 
 
 class Loader:
-    """Loads whatever is sealed in `folder`; several loaders may share one folder.
+    """Loads every sealed journal segment in `folder`; several loaders may share one folder.
 
-    `secret` is the key of pseudonyms, without which none can be made.
+    `secret` is the key of pseudonyms, which is needed for hits in mode pseudonymous.
     """
 
     def __init__(
@@ -56,21 +57,22 @@ class Loader:
         self.storage = storage
         self.networks = networks
         self.origin = origin(folder)
-        self.trouble = ""  # why the last attempt failed; empty while all is well
+        self.trouble = ""  # why the last attempt failed; empty after a success
         self.loaded = 0  # lines that ClickHouse has acknowledged
-        self.unreadable = 0  # lines that are no record; they are left out and counted
-        self.ready = False  # whether the tables are there
+        self.unreadable = 0  # lines that are not records; they are left out and counted
+        self.ready = False  # whether the tables exist and are current
         self._migrated_at = 0.0
-        self.on_load: Callable[[float], object] = lambda seconds: None  # a segment was loaded
+        # Called with the duration whenever a journal segment was loaded.
+        self.on_load: Callable[[float], object] = lambda seconds: None
         self._adopted_at = time.monotonic()
         self._stopping = asyncio.Event()
 
     async def run(self, loads: bool = True) -> None:
-        """Migrate, then load until `stop()`. ClickHouse being away is waited out, never raised.
+        """Migrate, then load until `stop()`. Waits, never raises, while ClickHouse is unavailable.
 
-        Without `loads` another process loads: only the tables are waited for.
+        Without `loads` another process loads, and this one only waits for the tables.
         """
-        pause = FIRST_RETRY
+        pause_seconds = FIRST_RETRY_SECONDS
         while not self._stopping.is_set():
             try:
                 if not self.ready:
@@ -81,23 +83,23 @@ class Loader:
                 if not loads:
                     return
                 loaded = await asyncio.to_thread(self.load_all)
-                self.trouble = ""  # nothing may be left because another process has loaded it
+                self.trouble = ""  # also if another process has loaded everything
                 if not loaded:
                     await self._wait(POLL_SECONDS)
-                pause = FIRST_RETRY
+                pause_seconds = FIRST_RETRY_SECONDS
             except (StorageError, OSError) as error:
                 if str(error) != self.trouble:
                     log.warning("loading is waiting for ClickHouse: %s", error)
                 self.trouble = str(error)
-                await self._wait(pause * random.uniform(0.5, 1))  # noqa: S311
-                pause = min(pause * 2, LAST_RETRY)
+                await self._wait(pause_seconds * random.uniform(0.5, 1))  # noqa: S311
+                pause_seconds = min(pause_seconds * 2, LAST_RETRY_SECONDS)
 
     def stop(self) -> None:
-        """Let `run()` end after the segment at hand."""
+        """Let `run()` end after the current journal segment."""
         self._stopping.set()
 
     async def drain(self) -> None:
-        """Load what is sealed once more, at shutdown; what cannot be loaded stays for later."""
+        """Load what is sealed, at shutdown; what cannot be loaded waits for the next start."""
         try:
             if self.ready:
                 await asyncio.to_thread(self.load_all)
@@ -105,7 +107,10 @@ class Loader:
             log.warning("not loaded now, left in the journal for the next start: %s", error)
 
     def load_all(self) -> int:
-        """Load every sealed segment, oldest first; returns how many lines. Raises StorageError."""
+        """Load every sealed journal segment, the oldest first; returns how many lines.
+
+        Raises StorageError.
+        """
         if time.monotonic() - self._adopted_at > ADOPT_SECONDS:
             journal_segments.adopt_orphans(self.folder)
             self._adopted_at = time.monotonic()
@@ -113,11 +118,11 @@ class Loader:
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """No segment is loaded meanwhile, here or in another process, and none is half loaded.
+        """Load what is sealed, then prevent loading in this or another process meanwhile.
 
-        Raises StorageError.
+        No journal segment is then half loaded. Raises StorageError.
         """
-        self.load_all()  # most of it while others may load too
+        self.load_all()  # most of it before the lock is exclusive
         with locked(self.folder / LOCK):
             for path in journal_segments.sealed(self.folder):
                 self.load(path)
@@ -132,7 +137,10 @@ class Loader:
             await asyncio.wait_for(self._stopping.wait(), seconds)
 
     def load(self, path: Path) -> int:
-        """Load one segment and delete it; 0 when another loader has it. Raises StorageError."""
+        """Load one journal segment and delete it; returns how many lines.
+
+        Returns 0 when another loader has it. Raises StorageError.
+        """
         with journal_segments.claim(path) as fd:
             if fd is None:
                 return 0
@@ -141,33 +149,33 @@ class Loader:
             if erasures:
                 erasures.refresh()
             content = path.read_bytes()
-            found = rows(content, path.stem, self.origin, self.networks, erasures, self._secret)
-            if found.unreadable:
+            parsed = rows(content, path.stem, self.origin, self.networks, erasures, self._secret)
+            if parsed.unreadable:
                 log.error(
                     "journal segment %s: %d lines are not valid records",
                     path.stem,
-                    found.unreadable,
+                    parsed.unreadable,
                 )
                 path.with_suffix(".bad").write_bytes(journal_masking.masked(content))
-            if not self._was_migrated(path.stem, len(found.hits)):
+            if not self._was_migrated(path.stem, len(parsed.hits)):
                 for table in TABLES:
-                    if found.tables[table]:
-                        self.storage.insert(table, found.tables[table], path.stem)
-            touch(self.folder, path.stem, found.hits)
-            if self.feed and found.hits:
-                self.feed.append(path.stem, found.tables["hits"], found.erased)
+                    if parsed.tables[table]:
+                        self.storage.insert(table, parsed.tables[table], path.stem)
+            touch(self.folder, path.stem, parsed.hits)
+            if self.feed and parsed.hits:
+                self.feed.append(path.stem, parsed.tables["hits"], parsed.erased)
             path.unlink()
         self.on_load(time.perf_counter() - start)
         self.trouble = ""
-        self.loaded += found.records
-        self.unreadable += found.unreadable
-        return found.records
+        self.loaded += parsed.records
+        self.unreadable += parsed.unreadable
+        return parsed.records
 
     def _was_migrated(self, segment_id: str, hits: int) -> bool:
-        """Whether a segment from before the last migration was inserted before it as well.
+        """Returns whether a journal segment was already inserted before the last migration.
 
-        A roll-up that a migration builds from the stored hits has no memory of inserts: there the
-        same segment would count twice.
+        A roll-up that a migration builds from stored hits does not deduplicate earlier inserts:
+        loading the same journal segment again would count its hits twice there.
         """
         if not hits or sent_at(segment_id.replace("-", "")) / 1000 > self._migrated_at:
             return False

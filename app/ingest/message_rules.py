@@ -1,46 +1,36 @@
-"""Rules over all hits of a message."""
+"""Classifies all hits of a message together: bursts, sweeps and what accompanies them.
+
+A rule's function name is stored as a reason; renaming one changes stored data.
+"""
 
 from bisect import bisect
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
-from app.ingest.classifier import (
-    _BURST,
-    _BURST_LINKS,
-    _SWEEP,
-    _SWEEP_LINKS,
-    Classification,
-    classify,
-)
+from app.ingest.classifier import Classification, classify
 from app.ingest.networks import Networks
 from app.model.records import Hit
-from app.model.verdicts import (
-    HUMAN,
-    MACHINE,
-)
+from app.model.verdicts import HUMAN, MACHINE
 
-Judged = list[tuple[Hit, Classification]]  # in order of time
+ClassifiedHits = list[tuple[Hit, Classification]]  # in order of time
 
-
-_TAIL_MS = 30_000  # around a burst or sweep
-
-
-_FETCHED_MS = 10_000  # after a scanner
+_BURST_LINKS, _BURST_MS = 3, 1_000  # distinct links, and within which time
+_SWEEP_LINKS, _SWEEP_MS = 6, 8_000
+_COMPANION_MS = 30_000  # before or after a burst or sweep
+_FETCHED_MS = 10_000  # after a scanner's fetch
+CONTEXT_MS = 60_000  # before and after a hit; more than any of MESSAGE_RULES needs
 
 
-CONTEXT_MS = 60_000  # how far around a hit TOGETHER must see; they look less far
-
-
-def _crowd(judged: Judged, links: int, span: int) -> set[int]:
-    """Positions of clicks on at least `links` distinct links within `span` milliseconds."""
-    clicks = [n for n, (hit, found) in enumerate(judged) if _follows(hit, found)]
+def _crowd(classified: ClassifiedHits, links: int, span_ms: int) -> set[int]:
+    """Returns the positions of clicks on at least `links` distinct links within `span_ms`."""
+    clicks = [n for n, (hit, verdict) in enumerate(classified) if _follows(hit, verdict)]
     crowd: set[int] = set()
     start = marked = 0
     window: Counter[int] = Counter()  # clicks by link
     for end, n in enumerate(clicks):
-        window[judged[n][0].position] += 1
-        while judged[n][0].at - judged[clicks[start]][0].at > span:
-            link = judged[clicks[start]][0].position
+        window[classified[n][0].position] += 1
+        while classified[n][0].at - classified[clicks[start]][0].at > span_ms:
+            link = classified[clicks[start]][0].position
             window[link] -= 1
             if not window[link]:
                 del window[link]
@@ -51,60 +41,72 @@ def _crowd(judged: Judged, links: int, span: int) -> set[int]:
     return crowd
 
 
-def _follows(hit: Hit, found: Classification) -> bool:
-    """A click; one of Office or of a browser that looks ahead belongs to a person's."""
-    return hit.kind == "click" and found.verdict != "prefetch"
+def _follows(hit: Hit, verdict: Classification) -> bool:
+    """Returns whether a hit is a click, but not the prefetch of Office or a browser.
+
+    A prefetch belongs to the click of a person.
+    """
+    return hit.kind == "click" and verdict.verdict != "prefetch"
 
 
-def burst(judged: Judged) -> set[int]:
-    """Three links of one message within a second: faster than a hand, by whatever address."""
-    return _crowd(judged, _BURST_LINKS, _BURST)
+def burst(classified: ClassifiedHits) -> set[int]:
+    """Find clicks on three links of one message within a second, from any IP address.
+
+    A person is not that fast.
+    """
+    return _crowd(classified, _BURST_LINKS, _BURST_MS)
 
 
-def sweep(judged: Judged) -> set[int]:
-    """Six links within eight seconds: scanners that wait for each page take about one a second."""
-    return _crowd(judged, _SWEEP_LINKS, _SWEEP)
+def sweep(classified: ClassifiedHits) -> set[int]:
+    """Find clicks on six links within eight seconds.
+
+    Scanners that wait for each page fetch about one a second.
+    """
+    return _crowd(classified, _SWEEP_LINKS, _SWEEP_MS)
 
 
-def companion(judged: Judged) -> set[int]:
-    """Whoever sent a burst or a sweep also sent this, half a minute before or after it."""
-    crowd = burst(judged) | sweep(judged)
+def companion(classified: ClassifiedHits) -> set[int]:
+    """Find hits from the sender of a burst or sweep, up to half a minute before or after it.
+
+    The sender is the same if IP address and user agent are.
+    """
+    crowd = burst(classified) | sweep(classified)
     times: dict[tuple[str, str], list[int]] = {}
     for n in sorted(crowd):
-        times.setdefault(_sender(judged[n][0]), []).append(judged[n][0].at)
-    found: set[int] = set()
-    for n, (hit, _) in enumerate(judged):
-        theirs = times.get(_sender(hit))
-        if n not in crowd and theirs:
-            after = bisect(theirs, hit.at)
-            near = theirs[max(0, after - 1) : after + 1]
-            if any(abs(hit.at - at) <= _TAIL_MS for at in near):
-                found.add(n)
-    return found
+        times.setdefault(_sender(classified[n][0]), []).append(classified[n][0].at)
+    companions: set[int] = set()
+    for n, (hit, _) in enumerate(classified):
+        crowd_times = times.get(_sender(hit))
+        if n not in crowd and crowd_times:
+            after = bisect(crowd_times, hit.at)
+            near = crowd_times[max(0, after - 1) : after + 1]
+            if any(abs(hit.at - at) <= _COMPANION_MS for at in near):
+                companions.add(n)
+    return companions
 
 
-def fetched_before(judged: Judged) -> set[int]:
-    """A click on a mail that a scanner of the same network has fetched in the last ten seconds.
+def fetched_before(classified: ClassifiedHits) -> set[int]:
+    """Find clicks on a mail that a scanner of the same network fetched up to ten seconds before.
 
-    From elsewhere it is a person's, whose click the scanner was asked about. So it is with a
-    browser's fetch metadata, unless the scanner gave the same agent.
+    A click from another network is a person's, and the scanner was checking it. The same holds for
+    a click with a browser's fetch metadata, unless the scanner sent the same user agent.
     """
-    found: set[int] = set()
-    scanned: dict[tuple[str, str], int] = {}  # when last, by network and agent ("" for any)
-    for n, (hit, classified) in enumerate(judged):
+    fetched: set[int] = set()
+    scanned: dict[tuple[str, str], int] = {}  # last time, by network and agent ("" for any)
+    for n, (hit, verdict) in enumerate(classified):
         network = _neighbourhood(hit.address)
         if not network:
             continue
-        if classified.verdict == "scanner":
+        if verdict.verdict == "scanner":
             scanned[network, ""] = scanned[network, hit.user_agent] = hit.at
-        elif hit.kind == "click" and classified.verdict in HUMAN:
+        elif hit.kind == "click" and verdict.verdict in HUMAN:
             last = scanned.get((network, hit.user_agent if hit.fetch_mode else ""))
             if last is not None and hit.at - last <= _FETCHED_MS:
-                found.add(n)
-    return found
+                fetched.add(n)
+    return fetched
 
 
-MESSAGE_RULES: tuple[Callable[[Judged], set[int]], ...] = (
+MESSAGE_RULES: tuple[Callable[[ClassifiedHits], set[int]], ...] = (
     burst,
     sweep,
     companion,
@@ -113,33 +115,33 @@ MESSAGE_RULES: tuple[Callable[[Judged], set[int]], ...] = (
 
 
 def classify_message(hits: Iterable[Hit], networks: Networks | None = None) -> list[Classification]:
-    """The verdicts on all hits of one message, in the order given, each seen beside the others."""
-    alone = [(hit, classify(hit, networks)) for hit in hits]
-    order = sorted(range(len(alone)), key=lambda n: alone[n][0].at)
-    judged = [alone[n] for n in order]
-    answer = [found for _, found in alone]
-    if not _may_matter(judged):
-        return answer
+    """Classify all hits of one message together; returns the verdicts in the order of `hits`."""
+    unordered = [(hit, classify(hit, networks)) for hit in hits]
+    order = sorted(range(len(unordered)), key=lambda n: unordered[n][0].at)
+    classified = [unordered[n] for n in order]
+    verdicts = [verdict for _, verdict in unordered]
+    if not _may_fire(classified):
+        return verdicts
     fired: dict[int, list[str]] = {}
     for rule in MESSAGE_RULES:
-        for n in rule(judged):
+        for n in rule(classified):
             fired.setdefault(n, []).append(rule.__name__)
     for n, names in fired.items():
-        found = judged[n][1]
-        verdict = found.verdict if found.verdict in MACHINE else "scanner"
-        if judged[n][0].kind != "unsubscribe" and found.verdict != "privacy_proxy":
-            answer[order[n]] = found._replace(
-                verdict=verdict, reasons=tuple(_unique(names, found.reasons))
+        hit, alone = classified[n]
+        if hit.kind != "unsubscribe" and alone.verdict != "privacy_proxy":
+            verdicts[order[n]] = alone._replace(
+                verdict=alone.verdict if alone.verdict in MACHINE else "scanner",
+                reasons=tuple(_unique(names, alone.reasons)),
             )
-    return answer
+    return verdicts
 
 
-def _may_matter(judged: Judged) -> bool:
-    """Cheap: most messages have a hit or two, by one person."""
-    links = {hit.position for hit, found in judged if _follows(hit, found)}
+def _may_fire(classified: ClassifiedHits) -> bool:
+    """Returns whether any rule can fire: a cheap check, since most messages have a hit or two."""
+    links = {hit.position for hit, verdict in classified if _follows(hit, verdict)}
     if len(links) >= _BURST_LINKS:
         return True
-    return bool(links) and any(found.verdict == "scanner" for _, found in judged)
+    return bool(links) and any(verdict.verdict == "scanner" for _, verdict in classified)
 
 
 def _unique(*groups: Sequence[str]) -> list[str]:
@@ -151,6 +153,6 @@ def _sender(hit: Hit) -> tuple[str, str]:
 
 
 def _neighbourhood(address: str) -> str:
-    """The /24 (IPv4) or /48 (IPv6) of an address; empty for none."""
+    """Returns the /24 (IPv4) or /48 (IPv6) network of an IP address; empty for an empty one."""
     separator = "." if "." in address else ":"
     return separator.join(address.split(separator)[:3])

@@ -1,8 +1,8 @@
-"""Where an address lives: country and network operator, from files that the operator supplies.
+"""Looks up an IP address's country and network operator in files that the operator supplies.
 
-The files are MaxMind's format (maxmind.github.io/MaxMind-DB): a GeoLite2 or GeoIP2 ASN file, a
-Country or City file, or any vendor's with the same fields. Without them nothing is known, and every
-rule that would have liked a hint does without.
+The files have MaxMind's format (maxmind.github.io/MaxMind-DB): a GeoLite2 or GeoIP2 ASN file, a
+Country or City file, or any vendor's file with the same fields. Without them nothing is known, and
+the rules work without these hints.
 """
 
 from functools import lru_cache
@@ -13,7 +13,7 @@ import maxminddb
 
 
 class Network(NamedTuple):
-    """`asn` 0 and `country` "" (ISO 3166-1 alpha-2) where nothing is known."""
+    """An IP address's network; `asn` is 0 and `country` (ISO 3166-1 alpha-2) empty if unknown."""
 
     asn: int = 0
     country: str = ""
@@ -22,8 +22,9 @@ class Network(NamedTuple):
 
 NOWHERE = Network()
 
-# Networks that rent servers or scan mail, where few people sit (operators' pages; bgp.he.net).
-# Cloudflare, Akamai and Fastly are left out: people come from them by iCloud Private Relay.
+# Networks that rent out servers or scan mail and have few human visitors (operators' pages;
+# bgp.he.net). Cloudflare, Akamai and Fastly are left out: iCloud Private Relay sends people's
+# requests from there.
 _DATACENTRES = frozenset(
     {
         16509,
@@ -67,25 +68,25 @@ _DATACENTRES = frozenset(
 
 
 class NetworksError(Exception):
-    """A file is no MaxMind DB; the message names it."""
+    """A file is not a MaxMind DB; the message names it."""
 
 
 class Networks:
-    """Looks addresses up. Raises NetworksError, or OSError, when a given file cannot be read."""
+    """Looks up IP addresses. Raises NetworksError or OSError when a file cannot be read."""
 
     def __init__(self, asn: Path | None = None, country: Path | None = None) -> None:
-        self._asn, self._country = _opened(asn), _opened(country)
-        self.of = lru_cache(maxsize=65_536)(self._of)
+        self._asn, self._country = _open(asn), _open(country)
+        self.of = lru_cache(maxsize=65_536)(self._look_up_network)
 
-    def _of(self, address: str) -> Network:
-        number = _found(self._asn, address).get("autonomous_system_number", 0)
-        place = _found(self._country, address).get("country") or {}
+    def _look_up_network(self, address: str) -> Network:
+        number = _look_up(self._asn, address).get("autonomous_system_number", 0)
+        place = _look_up(self._country, address).get("country") or {}
         code = place.get("iso_code", "") if isinstance(place, dict) else ""
         asn = number if isinstance(number, int) else 0
         return Network(asn, str(code)[:2], asn in _DATACENTRES)
 
 
-def _opened(path: Path | None) -> maxminddb.Reader | None:
+def _open(path: Path | None) -> maxminddb.Reader | None:
     if path is None:
         return None
     try:
@@ -94,11 +95,11 @@ def _opened(path: Path | None) -> maxminddb.Reader | None:
         raise NetworksError(f"{path}: {error}") from error
 
 
-def _found(reader: maxminddb.Reader | None, address: str) -> dict[str, Any]:
+def _look_up(reader: maxminddb.Reader | None, address: str) -> dict[str, Any]:
     if reader is None or not address:
         return {}
     try:
-        found = reader.get(address)
-    except ValueError:  # no address
+        record = reader.get(address)
+    except ValueError:  # not an IP address
         return {}
-    return found if isinstance(found, dict) else {}
+    return record if isinstance(record, dict) else {}

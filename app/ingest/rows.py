@@ -1,4 +1,4 @@
-"""A journal segment as rows of ClickHouse's tables."""
+"""Converts a journal segment into rows of ClickHouse's tables."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -27,19 +27,19 @@ from app.model.tracking_modes import AGGREGATE, reduce_to_mode
 
 _encode_lines = msgspec.json.Encoder().encode_lines
 
-# What hits refer to goes first.
+# In the order of inserts: what hits refer to comes first.
 TABLES = ("newsletters", "newsletter_links", "link_places", "link_carried", "messages", "hits")
 HOUR_MS = 3_600_000
-CHUNK_ROWS = 1_000  # rows encoded at once; the event loop waits meanwhile
+CHUNK_ROWS = 1_000  # encoded at once, while the event loop waits
 
 
 class _Row(msgspec.Struct, omit_defaults=True, gc=False):
-    """A row of hits; what the table fills in by itself is left out where it is empty."""
+    """A row of `hits`; values that are the column's default are left out."""
 
     workspace: str
     newsletter: int
     kind: str
-    at: float  # seconds; a time's shortest digits are its milliseconds, exactly
+    at: float  # seconds; its shortest decimal form gives the milliseconds exactly
     message: str
     recipient: int
     position: int
@@ -77,7 +77,7 @@ _NONE = _HitLink(0, 0, "")
 
 
 class _Carried(NamedTuple):
-    """A row of link_carried; `hour` is its beginning, in seconds since 1970 UTC."""
+    """A row of link_carried; `hour` is the hour's beginning, in seconds since 1970 UTC."""
 
     workspace: str
     newsletter: int
@@ -87,9 +87,9 @@ class _Carried(NamedTuple):
 
 
 class Rows(NamedTuple):
-    """A segment as JSON lines per table; `unreadable` counts lines that are no record.
+    """A journal segment as JSON lines per table; `unreadable` counts lines that are not records.
 
-    `erased` are those of `hits` whose rows name nobody, because their recipients were erased.
+    `erased` are those of `hits` whose rows have no recipient, because the person was erased.
     """
 
     tables: dict[str, bytes]
@@ -107,17 +107,19 @@ def rows(
     erasures: Erasures | None = None,
     secret: str = "",
 ) -> Rows:
-    """What a segment's bytes say, each hit classified beside the others of its message."""
+    """Returns the rows of a journal segment; all hits of a message are classified together."""
     tables: dict[str, list[object]] = {table: [] for table in TABLES}
     hits: list[Hit] = []
-    numbers: list[int] = []  # the hits' lines
-    gone: list[Hit] = []
+    numbers: list[int] = []  # line numbers of `hits`
+    erased_hits: list[Hit] = []
     carried: Counter[_Carried] = Counter()
-    placed: set[tuple[str, int, int, str]] = set()  # links of tokens of version 1
+    placed: set[tuple[str, int, int, str]] = set()  # links of version 1 tokens
     unreadable = records = 0
 
-    def erased(one: Hit | Message) -> bool:
-        return bool(erasures and erasures.covers(one.workspace, one.recipient, one.message))
+    def erased(record: Hit | Message) -> bool:
+        return bool(
+            erasures and erasures.covers(record.workspace, record.recipient, record.message)
+        )
 
     for number, line in enumerate(segment.splitlines()):
         try:
@@ -131,7 +133,7 @@ def rows(
             if record.kind == "click" and not record.link:
                 placed.add((record.workspace, record.newsletter, record.position, record.url))
             if erased(record):
-                gone.append(hits[-1])
+                erased_hits.append(hits[-1])
         else:
             if isinstance(record, Message) and erased(record):
                 record = msgspec.structs.replace(
@@ -139,52 +141,52 @@ def rows(
                 )
             if isinstance(record, Carried):
                 for key in record.links:
-                    carried[_carried(record, key)] += record.messages
+                    carried[_carried_row(record, key)] += record.messages
                 records += 1
                 continue
-            for table, row in _named(record):
+            for table, row in _record_rows(record):
                 tables[table].append(row)
             records += 1
     verdicts = _verdicts(hits, networks)
-    nobodys = set(map(id, gone))
-    for hit, number, found in zip(hits, numbers, verdicts, strict=True):
-        made = _row(hit, found, segment_id, number, origin)
-        if id(hit) in nobodys:
-            made = msgspec.structs.replace(made, **BLANK)
-        tables["hits"].append(made)
+    erased_ids = set(map(id, erased_hits))
+    for hit, number, classified in zip(hits, numbers, verdicts, strict=True):
+        hit_row = _row(hit, classified, segment_id, number, origin)
+        if id(hit) in erased_ids:
+            hit_row = msgspec.structs.replace(hit_row, **BLANK)
+        tables["hits"].append(hit_row)
     for workspace, newsletter, position, url in sorted(placed):
-        for table, row in _named(PlacedLink(0, workspace, newsletter, position, url)):
+        for table, row in _record_rows(PlacedLink(0, workspace, newsletter, position, url)):
             tables[table].append(row)
     tables["link_carried"] = [{**row._asdict(), "carried": n} for row, n in carried.items()]
-    lines = {name: _lines(found) for name, found in tables.items()}
-    return Rows(lines, hits, records + len(hits), unreadable, gone)
+    lines = {name: _lines(table_rows) for name, table_rows in tables.items()}
+    return Rows(lines, hits, records + len(hits), unreadable, erased_hits)
 
 
-def _lines(found: list[object]) -> bytes:
+def _lines(table_rows: list[object]) -> bytes:
     return b"".join(
-        _encode_lines(found[start : start + CHUNK_ROWS])
-        for start in range(0, len(found), CHUNK_ROWS)
+        _encode_lines(table_rows[start : start + CHUNK_ROWS])
+        for start in range(0, len(table_rows), CHUNK_ROWS)
     )
 
 
 def _verdicts(hits: list[Hit], networks: Networks | None) -> list[Classification]:
-    """In the order of `hits`."""
-    found = [classify(hit, networks) for hit in hits]
-    together: dict[str, list[int]] = {}
+    """Classify hits, those of one message together; returns the verdicts in the same order."""
+    verdicts = [classify(hit, networks) for hit in hits]
+    by_message: dict[str, list[int]] = {}
     for n, hit in enumerate(hits):
-        if hit.mode != AGGREGATE:  # those share an id although they are of many messages
-            together.setdefault(hit.message, []).append(n)
-    for positions in together.values():
+        if hit.mode != AGGREGATE:  # those of many messages share one id
+            by_message.setdefault(hit.message, []).append(n)
+    for positions in by_message.values():
         if len(positions) > 1:
-            judged = classify_message([hits[n] for n in positions], networks)
-            for n, classified in zip(positions, judged, strict=True):
-                found[n] = classified
-    return found
+            classified = classify_message([hits[n] for n in positions], networks)
+            for n, verdict in zip(positions, classified, strict=True):
+                verdicts[n] = verdict
+    return verdicts
 
 
-def _row(hit: Hit, found: Classification, segment_id: str, number: int, origin: int) -> _Row:
-    agent, network, link = found.agent, found.network, _link(hit)
-    if hit.mode == AGGREGATE:  # of whatever the visitor told, only the verdict stays
+def _row(hit: Hit, classified: Classification, segment_id: str, number: int, origin: int) -> _Row:
+    agent, network, link = classified.agent, classified.network, _identify_link(hit)
+    if hit.mode == AGGREGATE:  # of the visitor's data only the verdict is kept
         return _Row(
             workspace=hit.workspace,
             newsletter=hit.newsletter,
@@ -194,7 +196,7 @@ def _row(hit: Hit, found: Classification, segment_id: str, number: int, origin: 
             recipient=hit.recipient,
             position=hit.position,
             method=hit.method,
-            verdict=found.verdict,
+            verdict=classified.verdict,
             rules=VERSION,
             segment=segment_id,
             line=number,
@@ -203,7 +205,7 @@ def _row(hit: Hit, found: Classification, segment_id: str, number: int, origin: 
             link_key=link.family,
             family=link.family,
         )
-    # By position: keywords take 3 us more a row. tests/ingest/test_rows.py holds the order.
+    # By position: keywords take 3 us more per row. tests/ingest/test_rows.py checks the order.
     return _Row(
         hit.workspace,
         hit.newsletter,
@@ -213,7 +215,7 @@ def _row(hit: Hit, found: Classification, segment_id: str, number: int, origin: 
         hit.recipient,
         hit.position,
         hit.method,
-        found.verdict,
+        classified.verdict,
         VERSION,
         segment_id,
         number,
@@ -223,7 +225,7 @@ def _row(hit: Hit, found: Classification, segment_id: str, number: int, origin: 
         hit.user_agent,
         hit.purpose,
         hit.fetch_mode,
-        found.reasons,
+        classified.reasons,
         agent.client,
         agent.os,
         agent.device,
@@ -237,24 +239,24 @@ def _row(hit: Hit, found: Classification, segment_id: str, number: int, origin: 
     )
 
 
-def _link(hit: Hit) -> _HitLink:
-    """What the link was that a hit followed, with secrets masked."""
+def _identify_link(hit: Hit) -> _HitLink:
+    """Returns the link that a hit followed, with secrets masked unless FULL_URL is set."""
     if hit.position == NO_LINK:
         return _NONE
-    whole = bool(hit.flags & identity.FULL_URL)
-    found = identity.identify(hit.url, full=whole)
-    url = hit.url if whole else identity.masked(hit.url)
-    if not hit.link:  # a token of version 1
-        return _HitLink(found.link, found.family, url)
-    own = hit.flags & identity.WHOLE
-    return _HitLink(hit.link, hit.link if own else found.family, url)
+    full = bool(hit.flags & identity.FULL_URL)
+    link = identity.identify(hit.url, full=full)
+    url = hit.url if full else identity.masked(hit.url)
+    if not hit.link:  # a version 1 token
+        return _HitLink(link.link, link.family, url)
+    is_family = hit.flags & identity.WHOLE
+    return _HitLink(hit.link, hit.link if is_family else link.family, url)
 
 
-def _named(record: Record) -> Iterator[tuple[str, object]]:
-    """The rows of a record by table."""
+def _record_rows(record: Record) -> Iterator[tuple[str, object]]:
+    """Yields the rows of a record, each with its table."""
     at = record.at / 1000
     if isinstance(record, PlacedLink):
-        record = _keyed(record)
+        record = _identify_placed_link(record)
     if isinstance(record, Link):
         yield from _link_rows(record, at)
         return
@@ -268,20 +270,20 @@ def _named(record: Record) -> Iterator[tuple[str, object]]:
     yield "newsletters", row
 
 
-def _keyed(record: PlacedLink) -> Link:
-    """A link of version 0.1 by what it leads to."""
-    found = identity.identify_shown(record.url)
+def _identify_placed_link(record: PlacedLink) -> Link:
+    """Returns a link that version 0.1 recorded by its place, with the keys of its URL."""
+    identified = identity.identify_shown(record.url)
     label = masking.mask_text(record.label)
     detail = identity.detail(label, record.tags) if label or record.tags else 0
     return Link(
         at=record.at,
         workspace=record.workspace,
         newsletter=record.newsletter,
-        link=found.link,
-        family=found.family,
+        link=identified.link,
+        family=identified.family,
         position=record.link,
-        url=found.url,
-        template=found.template,
+        url=identified.url,
+        template=identified.template,
         name="",
         detail=detail,
         label=label,
@@ -290,7 +292,7 @@ def _keyed(record: PlacedLink) -> Link:
 
 
 def _link_rows(record: Link, at: float) -> Iterator[tuple[str, object]]:
-    """The link and its family, each with its place."""
+    """Yields the rows of a link and of its family, each with its place."""
     shown = [(record.link, record.url, record.is_family)]
     if record.family != record.link:
         shown.append((record.family, record.template, True))
@@ -313,6 +315,6 @@ def _link_rows(record: Link, at: float) -> Iterator[tuple[str, object]]:
         yield "link_places", {**place, "position": record.position, "at": at}
 
 
-def _carried(record: Carried, link: int) -> _Carried:
+def _carried_row(record: Carried, link: int) -> _Carried:
     hour = record.at // HOUR_MS * HOUR_MS // 1000
     return _Carried(record.workspace, record.newsletter, link, hour, record.variant)

@@ -1,4 +1,4 @@
-"""Notes on disk of the messages whose hits wait to be settled."""
+"""Notes on disk which messages were hit, for `corrections` to classify again."""
 
 import logging
 import os
@@ -18,7 +18,7 @@ PARTIAL = "corrections.tmp"
 
 
 class TouchedSpan(msgspec.Struct):
-    """The newsletters of one workspace that a segment has hits of, and when those were (ms)."""
+    """The newsletters of a workspace in a journal segment, and when their hits were (ms)."""
 
     workspace: str
     newsletters: list[int]
@@ -27,7 +27,10 @@ class TouchedSpan(msgspec.Struct):
 
 
 def origin(folder: Path) -> int:
-    """The data folder's number, drawn once. Two that share a database draw the same too seldom."""
+    """Returns the data folder's number, generated once at random from 1 to 2**32 - 1.
+
+    It distinguishes data folders that share a database; two equal ones are too unlikely to matter.
+    """
     path = folder / "origin"
     while True:
         try:
@@ -44,19 +47,19 @@ def origin(folder: Path) -> int:
 
 
 def touch(folder: Path, segment_id: str, hits: Iterable[Hit]) -> None:
-    """Note what a loaded segment touched; without a click nothing can change."""
-    found: dict[str, list[Hit]] = {}
+    """Note what a loaded journal segment touched; without a click no verdict can change."""
+    by_workspace: dict[str, list[Hit]] = {}
     for hit in hits:
-        found.setdefault(hit.workspace, []).append(hit)
+        by_workspace.setdefault(hit.workspace, []).append(hit)
     spans = [
         TouchedSpan(
             workspace,
-            sorted({hit.newsletter for hit in theirs}),
-            min(hit.at for hit in theirs),
-            max(hit.at for hit in theirs),
+            sorted({hit.newsletter for hit in its_hits}),
+            min(hit.at for hit in its_hits),
+            max(hit.at for hit in its_hits),
         )
-        for workspace, theirs in found.items()
-        if any(hit.kind == "click" for hit in theirs)
+        for workspace, its_hits in by_workspace.items()
+        if any(hit.kind == "click" for hit in its_hits)
     ]
     if spans:
         partial = folder / f"{segment_id}.tmp"

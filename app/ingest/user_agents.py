@@ -1,7 +1,7 @@
-"""What a User-Agent tells: client, operating system, device, and whether a program says it is one.
+"""Parses User-Agent strings: client, operating system, device, and programs that name themselves.
 
-An agent string is the sender's own claim. Parsing one costs about 0.6 ms, so each distinct string
-is parsed once and remembered; longer ones than AGENT_BYTES are cut before any pattern sees them.
+An agent string is the sender's own claim. Parsing one takes about 0.6 ms, so each distinct string
+is parsed once and cached. Strings longer than AGENT_BYTES are cut before any pattern is applied.
 """
 
 import re
@@ -16,7 +16,7 @@ AGENT_BYTES = 512
 
 
 class Agent(NamedTuple):
-    """Empty strings where the agent tells nothing; `program` names what kind of machine it is."""
+    """A parsed User-Agent; unknown parts are empty. `program` is the kind of a machine."""
 
     client: str
     os: str
@@ -24,8 +24,9 @@ class Agent(NamedTuple):
     program: str = ""  # scanner, preview, library, headless, crawler or empty
 
 
-# Mail clients and proxies that user-agents takes for a browser or for nothing: a part of the agent
-# string, client, OS (None: as parsed) and device. Order matters: Outlook's agents carry "MSIE".
+# Mail clients and proxies that the library user-agents takes for a browser or does not recognise: a
+# part of the agent string, client, OS (None: as parsed) and device. Order matters: Outlook's agents
+# contain "MSIE".
 _CLIENTS = (
     ("googleimageproxy", "Gmail", "", ""),
     ("yahoomailproxy", "Yahoo Mail", "", ""),
@@ -45,7 +46,7 @@ _CLIENTS = (
     ("ymobile", "Yahoo Mail", None, "phone"),
 )
 
-# Programs by what they call themselves; few vendors document it.
+# Programs by the names in their agent strings; few vendors document theirs.
 _PROGRAMS: tuple[tuple[str, tuple[str, ...]], ...] = (
     # Mail gateways and their link checks.
     (
@@ -86,7 +87,7 @@ _PROGRAMS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "dmarcian",
         ),
     ),
-    # Chats and inboxes that show what is behind a link.
+    # Chats and inboxes that show a preview of a linked page.
     (
         "preview",
         (
@@ -119,7 +120,7 @@ _PROGRAMS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "notionbot",
         ),
     ),
-    # HTTP libraries: no mail client fetches images with one, nobody follows a link with one.
+    # HTTP libraries: mail clients do not fetch images with them, people do not follow links.
     (
         "library",
         (
@@ -163,7 +164,7 @@ _PROGRAMS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "libcurl",
         ),
     ),
-    # Browsers that a program steers.
+    # Browsers controlled by a program.
     (
         "headless",
         (
@@ -186,19 +187,21 @@ _NAMED = re.compile(
         f"(?P<{kind}>{'|'.join(re.escape(part) for part in parts)})" for kind, parts in _PROGRAMS
     )
 )
-_WHATSAPP = re.compile(r"whatsapp/\d[\d.]*( [ainw])?$")  # the preview; its in-app browser says more
+_WHATSAPP = re.compile(
+    r"whatsapp/\d[\d.]*( [ainw])?$"
+)  # the preview; its in-app browser sends more
 
 
 @lru_cache(maxsize=65_536)
 def agent(user_agent: str) -> Agent:
-    """Parts of a User-Agent header's value; of a hostile one too: it never raises."""
+    """Parse the value of a User-Agent header. Never raises, not even for a hostile one."""
     text = user_agent[:AGENT_BYTES]
     lowered = text.lower()
     program = _program(lowered)
     for part, client, os, device in _CLIENTS:
         if part in lowered:
             parsed_os = user_agents.parse(text).os.family if os is None else os
-            return Agent(client, _known(parsed_os), device, program)
+            return Agent(client, _family_name(parsed_os), device, program)
     if bare(text):
         return Agent("", "", "", program)
     parsed = user_agents.parse(text)
@@ -213,34 +216,34 @@ def agent(user_agent: str) -> Agent:
         if parsed.is_pc
         else ""
     )
-    client = "Apple Mail" if _apple_mail(lowered) else _known(parsed.browser.family)
-    return Agent(client, _known(parsed.os.family), device, program)
+    client = "Apple Mail" if _apple_mail(lowered) else _family_name(parsed.browser.family)
+    return Agent(client, _family_name(parsed.os.family), device, program)
 
 
 def bare(user_agent: str) -> bool:
-    """Whether the agent tells nothing at all."""
+    """Returns whether the agent string says nothing: it is empty or `Mozilla/5.0` alone."""
     return user_agent.strip().lower() in ("", "mozilla/5.0")
 
 
 def _program(lowered: str) -> str:
-    found = _NAMED.search(lowered)
-    if found:
-        return str(found.lastgroup)
+    match = _NAMED.search(lowered)
+    if match:
+        return str(match.lastgroup)
     return "preview" if _WHATSAPP.match(lowered) else ""
 
 
 def _apple_mail(lowered: str) -> bool:
-    """Mail on iPhone, iPad and Mac is a web view that leaves out Safari's name."""
+    """Returns whether this is Mail on iPhone, iPad or Mac: a web view without Safari's name."""
     if "applewebkit" not in lowered or "safari" in lowered or "chrome" in lowered:
         return False
     return "mobile/" in lowered or "macintosh" in lowered
 
 
-def _known(family: str | None) -> str:
+def _family_name(family: str | None) -> str:
     return "" if family in (None, "Other") else str(family)
 
 
 def browser(request: Request) -> str:
-    """A short name of the visitor's browser, such as Firefox on Linux."""
-    found = agent(request.headers.get("user-agent", ""))
-    return f"{found.client or 'A browser'}{f' on {found.os}' if found.os else ''}"
+    """Returns a short name of the visitor's browser, such as Firefox on Linux."""
+    parsed = agent(request.headers.get("user-agent", ""))
+    return f"{parsed.client or 'A browser'}{f' on {parsed.os}' if parsed.os else ''}"

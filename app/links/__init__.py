@@ -1,1 +1,1 @@
-"""What a link is, whoever got it: its identity, the secrets that are masked in its URL."""
+"""Identifies links across recipients, and masks secrets in their URLs."""

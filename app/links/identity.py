@@ -1,6 +1,6 @@
-"""What a link is: its `data-track-name`, else what it leads to, before UTM fields.
+"""Identifies a link by its `data-track-name`, else by its URL without UTM fields.
 
-A link's place in a mail says nothing about it, since mails of one newsletter differ. Its key is a
+A link's place in a mail does not identify it, since mails of one newsletter differ. Its key is a
 64-bit hash of the name, or of the URL without UTM fields and with secrets masked: two recipients'
 links that differ only in a secret are one link. Links whose URLs differ only in parts that vary
 with the recipient share a family, the key of their common template (`masking.template_url`).
@@ -24,10 +24,10 @@ _ID = re.compile(r"[0-9a-f]{16}")
 
 
 class Identity(NamedTuple):
-    """`link` and `family` are 64-bit keys: the same where a link has no family.
+    """A link's identity. `link` and `family` are 64-bit keys, equal if a link has no family.
 
-    `url` is what is kept and shown of the link, `template` of its family. `flags` go into the
-    link's token, so that a click is counted without looking anything up.
+    `url` is the link's URL as it is stored and shown, `template` that of its family. `flags` go
+    into the link's token, so that a click is counted without looking anything up.
     """
 
     link: int
@@ -41,10 +41,10 @@ class Identity(NamedTuple):
 def identify(
     target: str, name: str = "", patterns: tuple[str, ...] = (), full: bool = False
 ) -> Identity:
-    """The identity of a link to `target` (its absolute URL, with UTM fields or without).
+    """Returns the identity of a link to `target` (an absolute URL, with or without UTM fields).
 
-    `name` is its data-track-name. Of `patterns`, which the mailer states for families, the first
-    that fits decides (`url_patterns.pattern_url`). `full` keeps the URL as it is.
+    `name` is its data-track-name. `patterns` are the mailer's own for families: the first one that
+    matches decides (`url_patterns.pattern_url`). `full` keeps the URL unmasked.
     """
     flags = FULL_URL if full else 0
     url = without_utm(target)
@@ -64,27 +64,30 @@ def identify(
 
 
 def identify_shown(url: str) -> Identity:
-    """The identity of a link by its URL as version 0.1 recorded it: as clients show it."""
+    """Returns the identity of a link by the URL that version 0.1 recorded: as clients show it."""
     with suppress(ValueError):
         url = urls.address(url).target({})
     return identify(url)
 
 
 def family(template: str, flags: int = 0) -> Identity:
-    """Returns the identity of all links with a template, which are counted as one."""
+    """Returns the common identity of all links with one template, which are counted as one."""
     key = _key("url", template)
     return Identity(key, key, template, template, flags | WHOLE)
 
 
 def host_family(target: str, flags: int = 0) -> Identity:
-    """All links to one host, for newsletters with more links than are told apart."""
+    """Returns the common identity of all links to one host.
+
+    It is for newsletters with more links than are counted one by one.
+    """
     parts = urlsplit(target)
     return family(f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}/...", flags & FULL_URL)
 
 
 @lru_cache(REMEMBERED)
 def detail(label: str, tags: tuple[str, ...]) -> int:
-    """The 32-bit key of a link's label and topics in one mail, never 0: that is not known."""
+    """Returns the 32-bit key of a link's label and topics in one mail; never 0, for unknown."""
     return _hash("detail", "\0".join((label, *tags)), 4) or 1
 
 
@@ -99,12 +102,12 @@ def without_utm(url: str) -> str:
 
 
 def shown_id(key: int) -> str:
-    """A key as pages, events and the API write it: 16 hex digits."""
+    """Returns a key as pages, events and the API write it: 16 hexadecimal digits."""
     return f"{key:016x}"
 
 
 def read_id(text: str) -> int | None:
-    """The key of what `shown_id` gave; None for anything else."""
+    """Returns the key of a text from `shown_id`; None for any other text."""
     return int(text, 16) if _ID.fullmatch(text) else None
 
 

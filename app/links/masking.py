@@ -1,9 +1,10 @@
-"""Masks what looks like a secret in a link's URL, and gives the templates of personal links.
+"""Masks what looks like a secret in a link's URL, and computes the templates of personal links.
 
-Mail carries live secrets: password resets, signed downloads, one-time logins. Whoever reads
-statistics must not be able to use them, so a URL is masked when its line leaves the journal. There
-is no list of all secrets: parameters are known by their names, path segments by what stands before
-them, and everything else by whether it reads like words or like chance. In doubt a part is masked.
+Mail carries live secrets: password resets, signed downloads, one-time logins. People who read
+statistics must not be able to use them, so a URL is masked when its line leaves the journal. No
+list of all secrets exists: parameters are recognised by their names, path segments by the segment
+before them, and everything else by whether it looks like words or random. In doubt a part is
+masked.
 """
 
 import re
@@ -17,7 +18,7 @@ from app.links.randomness import MIN_CHARS, is_random
 
 MASK = "***"
 PART = "..."
-MAX_DEPTH = 4  # levels of percent-encoding, or of URLs inside URLs, that are read
+MAX_DEPTH = 4  # levels of percent-encoding, or of URLs inside URLs, that are decoded
 
 HEAD = re.compile(r"(?:[a-zA-Z][a-zA-Z0-9+.-]*+:)?[/\\]{2}(?P<user>[^/\\?#]*@)?[^/\\?#]*")
 _TAIL = re.compile(r"[?#]")
@@ -47,7 +48,7 @@ _NAME_PARTS = (
     "tok code key keys sig sign signed auth otp totp pass pwd pw pin secret sid ssid hash hmac mac"
     " checksum expires expiry exp se access grant assertion samlresponse reset magic invite confirm"
     " verify jwt ticket sess cred nonce csrf xsrf"
-    # names that mailers and advertisers give to persons
+    # parameters by which mailers and advertisers identify persons
     " elqtrackid mkt hsenc hsmi eid kx vero oly ck mc gclid dclid fbclid msclkid yclid"
     # other languages
     " jeton cle clave codigo contrasena passwort kennwort schlussel senha chave wachtwoord sleutel"
@@ -55,19 +56,19 @@ _NAME_PARTS = (
     " パスワード トークン 비밀번호"
 )
 _SECRETS = frozenset(_NAME_PARTS.split())
-# Names whose values are secrets wherever the word stands in them.
+# Words that make a parameter's value a secret wherever they occur in its name.
 _SECRET_NAME = re.compile(
     r"token|secret|passw|passcode|passphrase|signature|session|sessid|hmac|jwt|apikey|verif|confirm"
     r"|invit|credential|ticket|nonce|csrf|xsrf|hash(?!tag)|auth(?!or(?!iz))|(?<!p)reset|activat"
     r"|magic|cookie|bearer|onetime"
 )
 _SECRET_END = re.compile(r"(?<!zip)(?<!post)(?<!postal)(?<!bar)(?<!qr)(?:code|key|sig|pwd)$")
-# Segments of a path that have such a word are followed by tokens; so are these.
+# Path segments with such words are followed by tokens, and so are some more.
 _BEFORE_TOKEN = re.compile(
     r"token|secret|passw|session|verif|confirm|invit|activat|magic|onetime|(?<!p)reset"
     r"|auth(?!or(?!iz))|^(?:otp|totp|sso|login|signin|recover|recovery|key|jwt|sid)$"
 )
-_ORDINARY_PARTS = (  # what makes a code or key an ordinary one
+_ORDINARY_PARTS = (  # parts of a name that make a code or key no secret
     "promo promotion discount country currency lang language locale zip postal area region sort"
     " campaign source medium product item color colour size offer category status error utm"
 )
@@ -80,13 +81,14 @@ def mask_url(url: str) -> str:
 
     Masked are user and password, the values of parameters named like secrets (`token`, `key`,
     `X-Amz-Signature`; in the query, the fragment and path parameters), path segments with digits
-    after a segment such as `reset` or `verify`, and wherever they stand: email addresses, UUIDs,
-    JSON Web Tokens, hexadecimal from 16 and decimal from 20 digits, and runs of 12 or more letters
-    and digits that do not read like words. UUIDs are masked although some are ids of products:
-    those of invitations, orders and resets look the same, and open what they name. URLs inside of
-    parameters are masked within, whatever their percent-encoding. Scheme, host and port stay.
+    after a segment such as `reset` or `verify`, and in any place: email addresses, UUIDs, JSON Web
+    Tokens, hexadecimal numbers of 16 or more and decimal numbers of 20 or more digits, and runs of
+    12 or more letters and digits that do not look like words. UUIDs are masked although some are
+    ids of products: those of invitations, orders and resets look the same, and give access to what
+    they identify. URLs inside parameters are masked too, whatever their percent-encoding. Scheme,
+    host and port stay.
 
-    Never raises; a URL without secrets comes back as it is, and so does a masked one.
+    Never raises. A URL without secrets is returned unchanged, and so is a masked URL.
     """
     return _mask(url, 0)
 
@@ -94,13 +96,13 @@ def mask_url(url: str) -> str:
 def mask_text(text: str) -> str:
     """Returns a text, such as a link's label, with the URLs and email addresses in it masked.
 
-    Whatever stands between spaces is masked like a URL if it has a slash or an @ in
-    it; the text of a link is often its own URL.
+    Every word between spaces that contains a slash or an @ is masked like a URL: the text of a link
+    is often its own URL.
     """
-    return _WORD_OF_TEXT.sub(_masked_word, text)
+    return _WORD_OF_TEXT.sub(_mask_word, text)
 
 
-def _masked_word(match: re.Match[str]) -> str:
+def _mask_word(match: re.Match[str]) -> str:
     url = match[0].strip("()[]<>\"'“”„«».,;:!?…")
     return match[0].replace(url, mask_url(url), 1) if url else match[0]
 
@@ -108,33 +110,33 @@ def _masked_word(match: re.Match[str]) -> str:
 def mask_html(html: str) -> str:
     """Returns HTML with the URLs in its hrefs and text masked.
 
-    Addresses of images and styles stay, or a mail would lose its pictures.
+    URLs of images and styles stay, so that a mail keeps its pictures.
     """
-    return _IN_HTML.sub(_masked_in_html, html)
+    return _IN_HTML.sub(_mask_in_html, html)
 
 
-def _masked_in_html(match: re.Match[str]) -> str:
+def _mask_in_html(match: re.Match[str]) -> str:
     before, value, text = match["before"] or "", match["value"] or "", match["text"] or ""
     quote = value[:1] if value[:1] in ('"', "'") else ""
     url = value[1:-1] if quote else value or text
-    read = unescape(url)
-    shown = mask_url(read)
-    return match[0] if shown == read else f"{before}{quote}{escape(shown)}{quote}"
+    plain = unescape(url)
+    masked = mask_url(plain)
+    return match[0] if masked == plain else f"{before}{quote}{escape(masked)}{quote}"
 
 
 def template_url(url: str) -> str:
     """Returns the masked URL with everything that looks like an id replaced by `...`.
 
-    Beside the secrets of `mask_url` those are runs of letters and digits with a digit in them, in
-    the path, in values of the query (those of `utm_` parameters apart) and in the fragment: links
-    that differ only there have one template. `/parcel/1?key=abc` gives `/parcel/...?key=...`.
-    The template of a masked URL is that of the URL, a template's is the template.
+    In addition to the secrets of `mask_url` these are runs of letters and digits that contain a
+    digit, in the path, in values of the query (except those of `utm_` parameters) and in the
+    fragment: links that differ only there have one template. `/parcel/1?key=abc` becomes
+    `/parcel/...?key=...`. A masked URL has the template of the original, and a template is its own.
     """
     return template_of(mask_url(url))
 
 
 def template_of(masked: str) -> str:
-    """The same of a URL that is masked already."""
+    """Returns the template of a URL that is already masked; see `template_url`."""
     template = _without_ids(masked)
     while template != masked:
         masked, template = template, _without_ids(mask_url(template))
@@ -154,7 +156,7 @@ def _without_ids(url: str) -> str:
 
 
 def _mask(text: str, depth: int) -> str:
-    """`text` is a URL, a part of one from its path on, or the value of a parameter."""
+    """Mask a URL, a URL from its path on, or the value of a parameter."""
     if depth > MAX_DEPTH:
         return MASK
     head = HEAD.match(text)
@@ -173,13 +175,13 @@ def _mask(text: str, depth: int) -> str:
         masked, pieces = [path], _QUERY.split(text[end:])
     for mark, piece in zip(pieces[1::2], pieces[2::2], strict=True):
         if mark in "?;" and masked[-1].endswith(f"={MASK}") and piece and "=" not in piece:
-            continue  # the value itself has a question mark or semicolon
+            continue  # the masked value itself contained a question mark or semicolon
         masked += mark, _parameter(piece, depth, before_token)
     return kept + "".join(masked)
 
 
 def _path(path: str, depth: int) -> tuple[str, bool]:
-    """The path masked, and whether what follows it is likely a token."""
+    """Returns the masked path, and whether what follows it is likely a token."""
     if not path.strip("/"):
         return path, False
     pieces = _PATH.split(path)
@@ -193,7 +195,7 @@ def _path(path: str, depth: int) -> tuple[str, bool]:
 
 
 def _parameter(piece: str, depth: int, likely: bool = False) -> str:
-    """`name=value`, or a value alone; `likely` says that an id is likely a token."""
+    """Mask `name=value` or a value alone; with `likely`, an id is likely a token."""
     if "=" not in piece:
         return MASK if likely and _is_id(piece) else _value(piece, depth)
     bare = piece.rstrip("=") or piece
@@ -218,7 +220,7 @@ def _value(text: str, depth: int) -> str:
         plain = unquote(text, "latin-1")
         if plain != text:
             masked = _mask(plain, depth + 1)
-            return text if masked == plain else _quoted(masked, text)
+            return text if masked == plain else _percent_encode(masked, text)
     if "+" in text or "/" in text:
         if text[:1] != "/" and _BASE64.fullmatch(text) and is_random(re.sub("[+/]", "-", text)):
             return MASK
@@ -231,8 +233,8 @@ def _value(text: str, depth: int) -> str:
     return _WORD.sub(_word, text)
 
 
-def _quoted(text: str, original: str) -> str:
-    """Percent-encoded, but for characters that `original` has as they are."""
+def _percent_encode(text: str, original: str) -> str:
+    """Percent-encode a text, except for characters that `original` has unencoded."""
     plain = set(original) - {"%"} | {"*"}
     return "".join(
         c if c in plain or c in _UNRESERVED or ord(c) > 255 else f"%{ord(c):02X}" for c in text
@@ -245,7 +247,7 @@ def _word(match: re.Match[str]) -> str:
 
 @lru_cache(4096)
 def _is_secret(name: str) -> bool:
-    """Whether the value of a parameter of this name is a secret."""
+    """Returns whether the value of a parameter with this name is a secret."""
     for _ in range(MAX_DEPTH):
         plain = unquote(name)
         if plain == name:

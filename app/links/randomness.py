@@ -1,16 +1,17 @@
-"""Tells random text, such as a token, from text that reads like words, numbers and dates.
+"""Distinguishes random text, such as a token, from text like words, numbers and dates.
 
-Nothing is certain here. Measured on random tokens of their own alphabet, alone: of 20 characters of
-base64url 1 in 3,000 passes as readable, of 24 about 1 in 20,000, of 32 none in a million; of 16
-hexadecimal digits 1 in 500, of 32 none; of 20 lower-case letters and digits 1 in 350. Titles of
-articles and products in 15 languages, joined by hyphens, are taken for random 1 time in 5,000.
+This is a heuristic. Measured on random tokens alone, each length and alphabet by itself: of tokens
+of 20 base64url characters 1 in 3,000 passes as readable, of 24 characters about 1 in 20,000, of 32
+none in a million; of 16 hexadecimal digits 1 in 500, of 32 none; of 20 lower-case letters and
+digits 1 in 350. Titles of articles and products in 15 languages, joined by hyphens, are taken for
+random 1 time in 5,000.
 """
 
 import re
 
 MIN_CHARS = 12  # ids of videos and products are shorter
 
-# What reads like words: each run of letters or digits is a word, a Word or a number.
+# Text like words: each run of letters or digits is a word, a Word, an ABBR or a number.
 _READABLE = re.compile(
     r"(?:[A-Z]?[a-z]{1,15}|[A-Z]{1,4}|[0-9]{1,19})(?:[_~-]+(?:[A-Z]?[a-z]{1,15}|[0-9]{1,19}))*+[_~-]*"
 )
@@ -22,9 +23,9 @@ _CAMEL = re.compile(r"(?<=[a-z]{3})(?=[A-Z][a-z]{2})")
 _NO_SEPARATORS = {ord(c): None for c in "-_~"}
 _NUMBER = re.compile(r"[0-9]{20,}")
 
-# How surprising a letter is after another in words of 26 languages that are written in Latin
-# letters, in bits more than in random text: a row is the first letter, a column the second, 0 is
-# -2 bits and 6 is 4 or more. Computed from the 20,000 commonest words of each.
+# How surprising a letter is after another one, in bits relative to random text, in words of 26
+# languages written in Latin letters: a row is the first letter, a column the second, 0 means -2
+# bits and 6 means 4 or more. Computed from the 20,000 most frequent words of each language.
 _SURPRISE = (
     "33226423242120536011235634 03660666046164166134166636 06360660052366066252266654 "
     "05640656056453056234145634 34223434243120536001435454 06660156066265066142166646 "
@@ -41,7 +42,7 @@ _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 
 def _bits(first: str, second: str) -> int:
-    """How much more likely a pair is in random text than in readable text, in bits."""
+    """Returns how much more likely a pair is in random text than in readable text, in bits."""
     if first in "-_~" or second in "-_~":
         return -1
     if first.isdigit() or second.isdigit():
@@ -56,7 +57,7 @@ _BITS = {a + b: _bits(a, b) for a in _ALPHABET for b in _ALPHABET}
 
 
 def is_random(word: str) -> bool:
-    """Whether letters, digits and the separators between them are more likely chance than words."""
+    """Returns whether a run of letters, digits and separators is likely random and not words."""
     if _READABLE.fullmatch(word):
         return False
     if word[:3] == "eyJ" or _UUID.search(word) or _NUMBER.search(word) or _CODE.fullmatch(word):

@@ -1,4 +1,4 @@
-"""Patterns by which a mailer says which links are personal: globs of URLs, linear in time."""
+"""Matches URLs with a mailer's patterns of personal links: globs, in linear time."""
 
 import re
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ MAX_PATTERN_CHARS = 500
 
 
 class _Pattern(NamedTuple):
-    """A mailer's pattern: globs of its scheme, host and path segments, and of named parameters."""
+    """A mailer's pattern: a scheme, and globs of host, path segments and named parameters."""
 
     scheme: str
     host: str
@@ -23,22 +23,22 @@ class _Pattern(NamedTuple):
 
 
 def pattern_url(url: str, patterns: Sequence[str]) -> str | None:
-    """Returns the template that the first matching pattern gives a URL, None if none matches.
+    """Returns a URL's template by the first pattern that matches; None if none does.
 
     A pattern is `/path`, `host/path` or `scheme://host/path`, and may have `?name=value`. `*`
-    stands for one or more characters: of the host, dots included, of one path segment, or of one
-    value; a last segment `**` stands for one or more segments. The whole host (without port and
-    user; its case does not matter) and the whole path (but for a slash at its end) must match, and
-    every parameter of the pattern must be there, in any order. A pattern without a host is for
-    every host, one without a scheme for http and https.
+    matches one or more characters: of the host, dots included, of one path segment, or of one
+    value. A last path segment `**` matches one or more segments. The whole host (without port and
+    user; its case does not matter) and the whole path (except for a slash at its end) must match,
+    and every parameter of the pattern must be present, in any order. A pattern without a host
+    matches every host, one without a scheme matches http and https.
 
-    In the template each `*` is shown as `...`, and so are the fragment and the values of parameters
-    that the pattern does not state. Takes time proportional to the length of URL and patterns.
+    The template shows each `*` as `...`, and likewise the fragment and the values of parameters
+    that the pattern does not name. Takes time proportional to the length of URL and patterns.
 
     Raises ValueError as `check_patterns` does.
     """
     check_patterns(patterns)
-    return next(filter(None, (_matched(url, _compile(pattern)) for pattern in patterns)), None)
+    return next(filter(None, (_template_of(url, _compile(pattern)) for pattern in patterns)), None)
 
 
 def check_patterns(patterns: Sequence[str]) -> None:
@@ -85,7 +85,7 @@ def _compile(pattern: str) -> _Pattern:
     )
 
 
-def _matched(url: str, pattern: _Pattern) -> str | None:
+def _template_of(url: str, pattern: _Pattern) -> str | None:
     head = HEAD.match(url)
     if not head:
         return None
@@ -99,23 +99,23 @@ def _matched(url: str, pattern: _Pattern) -> str | None:
     before, hash_mark, _ = url[head.end() :].partition("#")
     path, mark, query = before.partition("?")
     segments = path.replace("\\", "/").lstrip("/").rstrip("/").split("/")
-    wanted = pattern.segments
-    if len(segments) <= len(wanted) if pattern.rest else len(segments) != len(wanted):
+    globs = pattern.segments
+    if len(segments) <= len(globs) if pattern.rest else len(segments) != len(globs):
         return None
-    if not all(_glob(glob, segment) for glob, segment in zip(wanted, segments, strict=False)):
+    if not all(_glob(glob, segment) for glob, segment in zip(globs, segments, strict=False)):
         return None
-    shown = _query(query, pattern.query)
+    shown = _template_query(query, pattern.query)
     if shown is None:
         return None
-    template = "/".join([*wanted, "*"] if pattern.rest else wanted).replace("*", PART)
+    template = "/".join([*globs, "*"] if pattern.rest else globs).replace("*", PART)
     shown_host = pattern.host.replace("*", PART) or authority
     return f"{scheme.lower()}//{shown_host}/{template}" + (
         mark + shown + (f"#{PART}" if hash_mark else "")
     )
 
 
-def _query(query: str, stated: tuple[tuple[str, str], ...] | None) -> str | None:
-    """The query as the template shows it, or None where a stated parameter does not match."""
+def _template_query(query: str, stated: tuple[tuple[str, str], ...] | None) -> str | None:
+    """Returns the query as the template shows it; None if a stated parameter does not match."""
     globs = dict(stated or ())
     shown = []
     for piece in query.split("&") if query else ():
@@ -131,7 +131,10 @@ def _query(query: str, stated: tuple[tuple[str, str], ...] | None) -> str | None
 
 
 def _glob(pattern: str, text: str) -> bool:
-    """Whether `*`, one or more characters, makes the pattern the text; found from left to right."""
+    """Returns whether a pattern matches a text, `*` being one or more characters.
+
+    Searches from left to right.
+    """
     if "%" in text or "%" in pattern:
         pattern, text = unquote(pattern), unquote(text)
     first, *others = pattern.split("*")

@@ -1,1 +1,1 @@
-"""Words that every package uses: records, identifiers, tracking modes, verdicts, errors."""
+"""Defines what every package uses: records, identifiers, tracking modes, verdicts, errors."""

@@ -1,8 +1,8 @@
-"""Errors that several packages raise; app/web/errors.py answers requests with them."""
+"""Errors that several packages raise; app/web/errors.py converts them into responses."""
 
 
 class FieldError(ValueError):
-    """Input that cannot be used: `field` is the one that is wrong, the message says why."""
+    """Invalid input: `field` names the invalid field, the message says why."""
 
     def __init__(self, field: str, message: str) -> None:
         super().__init__(message)
@@ -10,7 +10,7 @@ class FieldError(ValueError):
 
 
 class NotFoundError(LookupError):
-    """Something that does not exist: `field` is what it was asked for by, the message names it."""
+    """Something does not exist: `field` is the field that asked for it, the message names it."""
 
     def __init__(self, field: str, message: str) -> None:
         super().__init__(message)

@@ -1,10 +1,10 @@
-"""URLs that pixels, links and pages begin with."""
+"""Validates the URLs that pixels, links and pages begin with."""
 
 from urllib.parse import urlsplit
 
 
 def origin(url: str) -> str:
-    """An address that pixels, links or the dashboard begin with. Raises ValueError."""
+    """Returns a base URL without slashes at its end; empty if empty. Raises ValueError."""
     if not url:
         return url
     parts = urlsplit(url)

@@ -1,4 +1,4 @@
-"""The records that travel through the journal, one JSON line each, and the keys they carry."""
+"""The records of the journal, one JSON line each."""
 
 import time
 from typing import Any, Literal
@@ -7,8 +7,8 @@ import msgspec
 
 Kind = Literal["open", "click", "unsubscribe"]
 NO_LINK = -1
-NOBODY = 0  # the recipient of what is kept without saying whose it was
-# What a row of a hit says where it is nobody's.
+NOBODY = 0  # the recipient of a row that no longer identifies one
+# Values of a row of `hits` that no longer identifies a recipient.
 BLANK: dict[str, Any] = {
     "recipient": NOBODY,
     "address": "",
@@ -21,12 +21,13 @@ BLANK: dict[str, Any] = {
 
 
 class Hit(msgspec.Struct, frozen=True, gc=False, tag_field="record", tag="hit", omit_defaults=True):
-    """One request of a pixel, a link or an unsubscribe page, as it came in: nothing is judged yet.
+    """One request for a pixel, a link or an unsubscribe page, before it is classified.
 
-    `at` is milliseconds since 1970 UTC; `message` is the UUID's 32 hex digits; `newsletter` and
-    `recipient` are the 64-bit keys; `position` is the link's in the mail, NO_LINK for an open, and
-    `url` where it led; `link`, `detail` and `flags` are its token's. `mode` is how much of the hit
-    may be kept, as `modes` counts.
+    `at` is in milliseconds since 1970 UTC. `message` is the UUID's 32 hexadecimal digits.
+    `newsletter` and `recipient` are the 64-bit keys. `position` is the link's in the mail, NO_LINK
+    for an open, and `url` its target. `link`, `detail` and `flags` are those of the link's token.
+    `address` is the IP address. `mode` says how much of the hit may be kept, as an index of
+    `tracking_modes.MODES`.
     """
 
     kind: Kind
@@ -50,10 +51,11 @@ class Hit(msgspec.Struct, frozen=True, gc=False, tag_field="record", tag="hit", 
 
 
 class Message(msgspec.Struct, frozen=True, tag_field="record", tag="message", omit_defaults=True):
-    """One mail that went through the rewriter: the ledger, and the only place of addresses.
+    """One rewritten mail: the only record with an email address (`address`).
 
-    `flags` are its token's; `address`, `metadata` (the mailer's own) and `rfc_message_id` (the
-    Message-ID of RFC 5322 without its angle brackets) are empty where no hit may lead to a person.
+    `flags` are those of its token. `address`, `metadata` (the mailer's own) and `rfc_message_id`
+    (the Message-ID of RFC 5322 without its angle brackets) are empty if no hit may lead to a
+    person.
     """
 
     at: int
@@ -71,7 +73,7 @@ class Message(msgspec.Struct, frozen=True, tag_field="record", tag="message", om
 class Newsletter(
     msgspec.Struct, frozen=True, tag_field="record", tag="newsletter", omit_defaults=True
 ):
-    """What a mailer states of a newsletter or transactional stream; None leaves what was stated."""
+    """A mailer's statement about a newsletter or transactional stream; None changes nothing."""
 
     at: int
     workspace: str
@@ -85,9 +87,9 @@ class Newsletter(
 class Link(msgspec.Struct, frozen=True, tag_field="record", tag="target", omit_defaults=True):
     """A link of a newsletter at one of its places.
 
-    `link` and `family` are the keys of `identity`, `url` and `template` what they stand for, with
-    secrets masked; `detail` is the key of `label` and `tags`. `position` counts from 0. With
-    `is_family` the link itself stands for all of a family.
+    `link` and `family` are the keys of `identity`, `url` and `template` their URLs with secrets
+    masked. `detail` is the key of `label` and `tags`. `position` counts from 0. With `is_family`
+    the link itself represents all links of a family.
     """
 
     at: int
@@ -106,7 +108,7 @@ class Link(msgspec.Struct, frozen=True, tag_field="record", tag="target", omit_d
 
 
 class PlacedLink(msgspec.Struct, frozen=True, tag_field="record", tag="link", omit_defaults=True):
-    """A link as version 0.1 wrote it into journals: `link` is its position."""
+    """A link as version 0.1 wrote it to the journal: `link` is its position."""
 
     at: int
     workspace: str
@@ -135,16 +137,16 @@ _decoder = msgspec.json.Decoder(Record)
 
 
 def encode(record: Record) -> bytes:
-    """One line of the journal, newline included."""
+    """Returns a record as one line of the journal, newline included."""
     return _encoder.encode(record) + b"\n"
 
 
 def decode(line: bytes) -> Record:
-    """The record of a line. Raises msgspec.DecodeError when the bytes are no record."""
+    """Returns the record of a line. Raises msgspec.DecodeError if the bytes are not a record."""
     record: Record = _decoder.decode(line)
     return record
 
 
 def now_ms() -> int:
-    """Milliseconds since 1970 UTC."""
+    """Returns the current time in milliseconds since 1970 UTC."""
     return time.time_ns() // 1_000_000

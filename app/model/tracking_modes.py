@@ -1,10 +1,10 @@
-"""How much is kept of the opens and of the clicks of a message, each by itself.
+"""Tracking modes: how much is kept of a message's opens and of its clicks, each set separately.
 
-full: each hit, with whose message it was. pseudonymous: each hit, under pseudonyms that lead to no
-address. aggregate: that somebody opened or clicked, not who: all recipients share one token.
-off: no pixel, links stay as they are.
+full: each hit, with its recipient. pseudonymous: each hit, under pseudonyms that lead to no email
+address. aggregate: that a recipient opened or clicked, but not which: all recipients share one
+token. off: no pixel, and links stay unchanged.
 
-A message token's flags carry both: bits 0 and 1 the opens', bits 2 and 3 the clicks'.
+A message token's flags hold both modes: that of opens in bits 0 and 1, of clicks in bits 2 and 3.
 """
 
 from collections.abc import Iterable
@@ -21,32 +21,32 @@ Axis = Literal["opens", "clicks"]
 MODES: tuple[Mode, ...] = get_args(Mode)
 AXES: tuple[Axis, ...] = get_args(Axis)
 FULL, PSEUDONYMOUS, AGGREGATE, OFF = range(len(MODES))
-DAY_MS = 86_400_000  # milliseconds
+DAY_MS = 86_400_000
 
 
 class Modes(NamedTuple):
-    """Those of a message."""
+    """The tracking modes of a message."""
 
     opens: Mode = "full"
     clicks: Mode = "full"
 
     @property
     def flags(self) -> int:
-        """As a message token carries them."""
+        """Returns the modes as the flags of a message token."""
         return MODES.index(self.opens) | MODES.index(self.clicks) << 2
 
     @property
     def personal(self) -> bool:
-        """Whether hits may lead to an address at all; else the ledger holds none."""
+        """Returns whether any hit may lead to an email address; else none is recorded."""
         return "full" in self
 
     @property
     def two_tokens(self) -> bool:
-        """Whether pixel and links of a mail carry different ones."""
+        """Returns whether pixel and links of a mail have different message tokens."""
         return (self.opens == "aggregate") != (self.clicks == "aggregate") and "off" not in self
 
     def without(self, axes: Iterable[Axis]) -> "Modes":
-        """With some axes off."""
+        """Returns these modes with some axes switched off."""
         off = set(axes)
         return Modes(
             "off" if "opens" in off else self.opens, "off" if "clicks" in off else self.clicks
@@ -54,53 +54,58 @@ class Modes(NamedTuple):
 
 
 def modes(flags: int) -> Modes:
-    """The inverse of `Modes.flags`; a token from before modes has 0, which is full."""
+    """Returns the modes of a token's flags: the inverse of `Modes.flags`.
+
+    Tokens from before there were modes have 0, which is full.
+    """
     return Modes(MODES[flags & 3], MODES[flags >> 2 & 3])
 
 
-SHARED = Modes("aggregate", "aggregate").flags  # of a token that all recipients share
+SHARED = Modes("aggregate", "aggregate").flags  # the flags of a token that all recipients share
 
 
 def summarise_modes(flags: Iterable[int]) -> dict[Axis, str]:
-    """In a word what holds of many messages: their mode, or mixed."""
-    found = [modes(one) for one in flags] or [Modes()]
+    """Returns the common mode of many messages for each axis, or `mixed`."""
+    distinct = [modes(bits) for bits in flags] or [Modes()]
     return {
-        axis: str(found[0][n]) if len({one[n] for one in found}) == 1 else "mixed"
+        axis: str(distinct[0][n]) if len({pair[n] for pair in distinct}) == 1 else "mixed"
         for n, axis in enumerate(AXES)
     }
 
 
 def aggregate_id(newsletter: int, at_ms: int) -> bytes:
-    """16 bytes that stand for all messages which a newsletter sent on one day (UTC).
+    """Returns the 16-byte id that all messages of a newsletter on one day (UTC) share.
 
-    A UUIDv8 (RFC 9562, section 5.8) in the layout of version 7, at the day's first millisecond:
-    periods sort it as they sort messages, and its version tells that it is nobody's own.
+    It is a UUIDv8 (RFC 9562, section 5.8) in the layout of version 7, at the day's first
+    millisecond. It sorts by time like the ids of messages, and its version shows that it is not the
+    id of one message.
     """
     day = at_ms // DAY_MS * DAY_MS
     return _uuid(day, 0x80, blake2b(b"%d %d" % (newsletter, day), digest_size=10).digest())
 
 
 def pseudonymous_id(secret: str, message: bytes) -> bytes:
-    """What stands for a message id where nothing may lead back to it. Of its time the day is kept:
-    the millisecond would find the message in the ledger.
+    """Returns the pseudonym of a message's id, from which the message cannot be found.
+
+    Only the day of its time is kept: the millisecond would identify the recorded message.
     """
     day = int.from_bytes(message[:6], "big") // DAY_MS * DAY_MS
-    return _uuid(day, 0x70, _keyed(secret, b"message", message, 10))
+    return _uuid(day, 0x70, _keyed_hash(secret, b"message", message, 10))
 
 
 def pseudonym(secret: str, newsletter: int, recipient: int) -> int:
-    """What stands for a recipient's key: another one in each newsletter."""
+    """Returns the pseudonym of a recipient's key, a different one in each newsletter."""
     name = newsletter.to_bytes(8, "big") + recipient.to_bytes(8, "big")
-    return int.from_bytes(_keyed(secret, b"pseudonym", name, 8), "big")
+    return int.from_bytes(_keyed_hash(secret, b"pseudonym", name, 8), "big")
 
 
 def all_keys_of(secret: str, newsletters: Iterable[int], recipient: int) -> frozenset[int]:
-    """All that hits of a recipient may be kept under: the key, and its pseudonyms."""
-    return frozenset({recipient, *(pseudonym(secret, one, recipient) for one in newsletters)})
+    """Returns all keys under which a recipient's hits may be stored: the key and pseudonyms."""
+    return frozenset({recipient, *(pseudonym(secret, key, recipient) for key in newsletters)})
 
 
 def reduce_to_mode(hit: Hit, secret: str) -> Hit:
-    """A hit with no more in it than its mode allows; the agent stays until there is a verdict.
+    """Returns a hit with only what its mode allows; the user agent stays until it is classified.
 
     `secret` is the service's key of pseudonyms.
     """
@@ -114,7 +119,7 @@ def reduce_to_mode(hit: Hit, secret: str) -> Hit:
     return hit
 
 
-def _keyed(secret: str, purpose: bytes, name: bytes, size: int) -> bytes:
+def _keyed_hash(secret: str, purpose: bytes, name: bytes, size: int) -> bytes:
     if not secret:
         raise ValueError("secret: a key is required for pseudonyms")
     return blake2b(name, digest_size=size, key=secret.encode()[:64], person=purpose).digest()

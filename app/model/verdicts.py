@@ -1,12 +1,10 @@
-"""Verdicts on hits: who or what opened or clicked."""
+"""Verdicts on hits: whether a person or a machine opened or clicked."""
 
 from typing import Literal
 
 Verdict = Literal["unknown", "human", "privacy_proxy", "prefetch", "scanner", "bot"]
 
 
-# Counted as people: a proxied open is a person's with an unknown device.
+# Counted as people: an open by a privacy proxy is a person's, with an unknown device.
 HUMAN: tuple[Verdict, ...] = ("human", "privacy_proxy", "unknown")
-
-
 MACHINE: tuple[Verdict, ...] = ("prefetch", "scanner", "bot")

@@ -19,7 +19,7 @@ from app.ingest.corrections import Corrections
 from app.ingest.loader import Loader
 from app.settings.settings import Settings
 from app.storage import journal_masking, newsletters
-from app.storage.clickhouse import EXPORT, Storage
+from app.storage.clickhouse import EXPORT_PREFIX, Storage
 from app.storage.clickhouse_backup import back_up, freeze
 from app.storage.journal_segments import DONE, OPEN, SEALED
 
@@ -56,7 +56,7 @@ def take(
         _journal(data / "journal", folder / "journal")
         _state(data / "state.db", folder / "state.db")
     for path in sorted(data.iterdir()):
-        if path.name in _NOT_COPIED or path.name.startswith((BACKUP, EXPORT)):
+        if path.name in _NOT_COPIED or path.name.startswith((BACKUP, EXPORT_PREFIX)):
             continue
         if path.suffix in (".lock", ".new"):
             continue

@@ -16,7 +16,7 @@ from sqlalchemy import Engine, delete, select, text, update
 from app.model.records import BLANK
 from app.privacy.subject_match import SubjectMatcher, deliveries_of, numbers
 from app.storage import newsletters
-from app.storage.clickhouse import EXPORT
+from app.storage.clickhouse import EXPORT_PREFIX
 from app.storage.state_db import StateError
 from app.storage.tables import deliveries, feed, followup_recipients, followups, signed
 
@@ -117,7 +117,7 @@ def scrub_files(data_dir: Path, marks: SubjectMatcher) -> int:
 
 def _drop_left(data_dir: Path) -> int:
     """Delete exports that a killed process has left; one in progress ends by itself."""
-    exports, end = set(data_dir.glob(f"{EXPORT}*")), time.monotonic() + EXPORT_SECONDS
+    exports, end = set(data_dir.glob(f"{EXPORT_PREFIX}*")), time.monotonic() + EXPORT_SECONDS
     while any(map(_grows, exports)) and time.monotonic() < end:
         time.sleep(0.1)
     paths = [path for path in exports if path.exists()]

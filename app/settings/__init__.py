@@ -1,1 +1,1 @@
-"""Settings: MAILWAKE_* variables, files of secrets."""
+"""Reads settings from MAILWAKE_* variables, `.env` and files of secrets."""

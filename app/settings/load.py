@@ -13,13 +13,13 @@ from app.settings.settings import PREFIX, Settings, SettingsError
 
 
 def load(**overrides: Any) -> Settings:
-    """Read the settings; `overrides` are the command line's flags and win.
+    """Read the settings; `overrides` are the command line's flags and take precedence.
 
-    Raises SettingsError naming each wrong variable; secret values are never repeated in it.
+    Raises SettingsError, which names each invalid variable and never contains secret values.
     """
-    given = {k: v for k, v in overrides.items() if v is not None}
+    flags = {name: value for name, value in overrides.items() if value is not None}
     try:
-        return Settings(**{**secret_files.read(), **given})
+        return Settings(**{**secret_files.read(), **flags})
     except secret_files.SecretFileError as error:
         raise SettingsError(str(error)) from None
     except ValidationError as error:
@@ -32,22 +32,21 @@ def load(**overrides: Any) -> Settings:
 
 
 def unknown_variables() -> list[str]:
-    """MAILWAKE_* variables of the environment that name no setting: mostly misspelt ones."""
+    """Returns MAILWAKE_* variables of the environment without a setting: mostly misspelt ones."""
     known = {PREFIX + name.upper() for name in Settings.model_fields}
     known.update(secret_files.VARIABLES.values())
     return sorted(k for k in os.environ if k.upper().startswith(PREFIX) and k.upper() not in known)
 
 
-CUT_OFF = ("restoring", "restored")  # folders in DATA_DIR that a restore leaves when it is killed
-
-
+CUT_OFF = ("restoring", "restored")  # folders in DATA_DIR that a killed restore leaves behind
 GENERATED = ("secret_keys", "recipient_key")
 
 
 def with_secrets(settings: Settings) -> Settings:
-    """Make DATA_DIR (0700) and fill in empty secrets from its `secrets.json` (0600).
+    """Create DATA_DIR (0700), and fill in empty secrets from its `secrets.json` (0600).
 
-    What the file lacks is generated once and kept. Raises SettingsError naming the path.
+    Secrets that the file lacks are generated and stored there. Raises SettingsError, which names
+    the path.
     """
     folder = settings.data_dir
     path = folder / "secrets.json"

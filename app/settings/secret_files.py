@@ -1,4 +1,4 @@
-"""Secrets in files, as Docker and Kubernetes mount them: MAILWAKE_X_FILE names one that holds X."""
+"""Reads secrets from files, as Docker and Kubernetes mount them: MAILWAKE_X_FILE names X's file."""
 
 import os
 from pathlib import Path
@@ -20,7 +20,7 @@ class SecretFileError(Exception):
 
 
 def named() -> dict[str, Path]:
-    """The files that the environment names, by setting."""
+    """Returns the files that the environment names, by setting."""
     return {
         name: Path(path)
         for name, variable in VARIABLES.items()
@@ -29,13 +29,13 @@ def named() -> dict[str, Path]:
 
 
 def read() -> dict[str, str]:
-    """What the files hold, by setting. Raises SecretFileError."""
-    found = {}
+    """Returns the contents of the files, by setting. Raises SecretFileError."""
+    values = {}
     for name, path in named().items():
         if os.environ.get(VARIABLES[name].removesuffix("_FILE")):
             raise SecretFileError(f"{VARIABLES[name]}: set it or MAILWAKE_{name.upper()}, not both")
         try:
-            found[name] = path.read_text().strip()
+            values[name] = path.read_text().strip()
         except (OSError, UnicodeDecodeError) as error:
             raise SecretFileError(f"{VARIABLES[name]}: cannot read {path}: {error}") from None
-    return found
+    return values

@@ -1,4 +1,4 @@
-"""Settings: every one is a MAILWAKE_* variable, read from the environment and from `.env`."""
+"""The settings: each one is a MAILWAKE_* variable of the environment or of `.env`."""
 
 import ipaddress
 import re
@@ -40,7 +40,7 @@ FILES = (
 
 
 class SettingsError(Exception):
-    """A setting has a value that cannot be used; the message names the variable."""
+    """A setting has an invalid value; the message names the variable."""
 
 
 class Settings(BaseSettings):
@@ -221,7 +221,7 @@ class Settings(BaseSettings):
     @field_validator("data_dir")
     @classmethod
     def _absolute(cls, path: Path) -> Path:
-        """Opening chDB changes the process' working folder for a moment."""
+        """Make the path absolute: opening chDB briefly changes the process's working folder."""
         return path.absolute()
 
     @field_validator(*FILES, mode="before")
@@ -370,22 +370,22 @@ class Settings(BaseSettings):
         return self
 
     def local_url(self, port: int | None = None) -> str:
-        """The URL at which this machine reaches the service, `port` where another was chosen."""
+        """Returns the service's URL on this machine; `port` is the actual one if it differs."""
         host = "127.0.0.1" if self.host in ("0.0.0.0", "::") else self.host  # noqa: S104
         host = f"[{host}]" if ":" in host else host
         return f"http://{host}:{port or self.port}"
 
     @property
     def console_url(self) -> str:
-        """Where people and mailers find dashboard and API."""
+        """Returns the base URL of dashboard and API."""
         return self.dashboard_url or self.public_url
 
     @property
     def sending_networks(self) -> tuple[Network, ...]:
-        """SMTP_NETWORKS as networks."""
+        """Returns SMTP_NETWORKS as networks."""
         return tuple(ipaddress.ip_network(item, strict=False) for item in self.smtp_networks)
 
     @property
     def hook_networks(self) -> tuple[Network, ...]:
-        """WEBHOOK_NETWORKS as networks."""
+        """Returns WEBHOOK_NETWORKS as networks."""
         return tuple(ipaddress.ip_network(item, strict=False) for item in self.webhook_networks)

@@ -1,1 +1,1 @@
-"""Questions to ClickHouse, their filters, and segments of recipients."""
+"""Reads statistics from ClickHouse: queries, their filters, and segments of recipients."""

@@ -1,4 +1,4 @@
-"""A newsletter's hits as a file."""
+"""Exports a newsletter's hits as a file."""
 
 from collections.abc import Iterator
 
@@ -12,17 +12,19 @@ FORMATS = {
 }
 
 
-def chunks(queries: Queries, newsletter_id: str, filters: Filters, wanted: str) -> Iterator[bytes]:
-    """The file's bytes. Raises StorageError."""
+def chunks(
+    queries: Queries, newsletter_id: str, filters: Filters, file_format: str
+) -> Iterator[bytes]:
+    """Yields the file in pieces; `file_format` is a key of FORMATS. Raises StorageError."""
     key = queries.key(newsletter_id)
     names = {0: "", **queries.names(key)}
     yield from queries.stream(
         "export_hits",
-        FORMATS[wanted][0],
+        FORMATS[file_format][0],
         newsletter=key,
         newsletters=[key],
         show=filters.show,
-        neutral=int(wanted == "csv"),
+        neutral=int(file_format == "csv"),
         numbers=list(names),
         names=list(names.values()),
         **queries.filtered(key, filters.hit_filters),

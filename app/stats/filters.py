@@ -1,6 +1,6 @@
-"""What a page shows, as its address says it: every filter is a parameter, so a link is a view.
+"""Reads and writes a page's filters as parameters of its URL, so that every view has a link.
 
-`Filters.read` and `Filters.query` are each other's inverse; what has its default is left out.
+`Filters.read` and `Filters.query` are inverses; parameters with their default are left out.
 """
 
 import re
@@ -29,8 +29,8 @@ PERIODS: Mapping[Period, str] = {
     "365d": "12 months",
 }
 STEPS: Mapping[StepName, int] = {"auto": 0, "minute": 60, "hour": 3600, "day": 86_400}  # seconds
-# Of one newsletter's hits. `link` is an id or a place, `url` a prefix, `path` a pattern with *,
-# `country` an ISO code; "-" asks for the unknown, or for messages without a variant.
+# Filters on one newsletter's hits. `link` is an id or a place, `url` a prefix, `path` a pattern
+# with *, `country` an ISO code. "-" selects unknown values, or messages without a variant.
 PARTS = (
     "link",
     "link_name",
@@ -46,13 +46,13 @@ PARTS = (
     "variant",
 )
 _LINK_ID = re.compile(r"[0-9a-f]{16}")
-MAX_TEXT = 600
+MAX_TEXT_CHARS = 600
 MAX_PAGE = 100_000
 MAX_POSITION = 65_535  # of a link in its mail
 
 
 class FilterError(Exception):
-    """A parameter of the address that means nothing; `name` is which."""
+    """A parameter has an invalid value; `name` names it, the message says what is allowed."""
 
     def __init__(self, name: str, message: str) -> None:
         super().__init__(message)
@@ -61,7 +61,10 @@ class FilterError(Exception):
 
 @dataclass(frozen=True)
 class Filters:
-    """Empty strings filter nothing. `by` sorts recipients; `after` is where their page starts."""
+    """The filters of a page; an empty string filters nothing.
+
+    `by` sorts recipients; `after` is the last row of their previous page.
+    """
 
     show: Show = "human"
     period: Period = "all"
@@ -88,11 +91,11 @@ class Filters:
 
     @classmethod
     def read(cls, query: Mapping[str, str]) -> "Filters":
-        """From an address's parameters; others are ignored. Raises FilterError."""
+        """Read a URL's parameters; unknown ones are ignored. Raises FilterError."""
         return cls(**{f.name: _read(f.name, query[f.name]) for f in fields(cls) if f.name in query})
 
     def query(self) -> str:
-        """As parameters in a fixed order, without `?`."""
+        """Returns the filters as a URL's parameters in a fixed order, without `?`."""
         return urlencode(
             {
                 field.name: "1" if value is True else value
@@ -102,30 +105,30 @@ class Filters:
         )
 
     def but(self, **changes: Any) -> "Filters":
-        """With other values, from the first page on."""
+        """Returns the filters with some values changed, for the first page."""
         return replace(self, **{"page": 1, "after": "", **changes})
 
     def all(self) -> "Filters":
-        """Only whose hits, for the page of something else."""
+        """Returns filters with `show` alone, for another page."""
         return Filters(show=self.show)
 
     def set(self) -> list[tuple[str, str]]:
-        """Names and values of what has not its default."""
+        """Returns names and values of the filters that differ from their defaults."""
         return parse_qsl(self.query())
 
     @property
     def hit_filters(self) -> dict[str, str]:
-        """The filters on one newsletter's hits that are set."""
-        found = {name: value for name in PARTS if (value := getattr(self, name))}
-        return found if self.period == "all" else {**found, "period": self.period}
+        """Returns the filters on one newsletter's hits that are set."""
+        filters = {name: value for name in PARTS if (value := getattr(self, name))}
+        return filters if self.period == "all" else {**filters, "period": self.period}
 
     def since(self, now: datetime) -> datetime:
-        """When the period begins."""
+        """Returns when the period begins."""
         return since(self.period, now)
 
 
 def since(period: str, now: datetime) -> datetime:
-    """When a period that ends now began."""
+    """Returns when a period that ends at `now` began."""
     if period == "all":
         return datetime.fromtimestamp(0, UTC)
     number, unit = int(period[:-1]), period[-1]
@@ -159,6 +162,6 @@ def _read(name: str, text: str) -> Any:
         position = read_int(text, high=MAX_POSITION)  # as in version 0.1
         if position is None or str(position) != text:
             raise FilterError(name, "must be the ID of a link")
-    if len(text) > MAX_TEXT or "\0" in text:
-        raise FilterError(name, f"must have at most {MAX_TEXT} characters, none of them NUL")
+    if len(text) > MAX_TEXT_CHARS or "\0" in text:
+        raise FilterError(name, f"must have at most {MAX_TEXT_CHARS} characters, none of them NUL")
     return text

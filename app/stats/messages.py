@@ -1,4 +1,4 @@
-"""The ledger: messages by what their mailer knows them by, and what came of each."""
+"""Finds recorded messages by the mailer's own data, and the hits of each."""
 
 import uuid
 from collections.abc import Mapping
@@ -12,12 +12,15 @@ from app.stats.queries import Queries
 from app.stats.recipients import HITS
 from app.storage.clickhouse import Row
 
-DAY_MS = 86_400_000  # milliseconds
-LATEST_MS = 2**42  # milliseconds since 1970: the year 2109
+DAY_MS = 86_400_000
+LATEST_MS = 2**42  # since 1970 UTC: the year 2109
 
 
 class Search(NamedTuple):
-    """What is known of a message: all that is given must hold; `recipient` is a key."""
+    """Criteria of a search for messages, of which all that are set must match.
+
+    `recipient` is the recipient's key.
+    """
 
     newsletter_id: str = ""
     recipient: int | None = None
@@ -27,7 +30,7 @@ class Search(NamedTuple):
 
 
 class Place(NamedTuple):
-    """After which message a page goes on, the latest first; `str` is the API's cursor."""
+    """The last message of a page, the latest first; `str` of it is the API's cursor."""
 
     at_ms: int = LATEST_MS
     message: uuid.UUID = uuid.UUID(int=2**128 - 1)
@@ -37,35 +40,38 @@ class Place(NamedTuple):
 
 
 def place(text: str) -> Place | None:
-    """What `str` gave; None where it is nothing of the kind."""
+    """Returns the place of a cursor; None if the text is not a cursor."""
     at_ms, _, message = text.partition(".")
-    at, found = read_int(at_ms, high=10**13 - 1), identity(message)
-    return None if at is None or found is None else Place(at, found)
+    at, message_id = read_int(at_ms, high=10**13 - 1), identity(message)
+    return None if at is None or message_id is None else Place(at, message_id)
 
 
 def identity(text: str) -> uuid.UUID | None:
-    """A message's id, as the API or a token writes it; None where it is none."""
+    """Returns a message's id, in the form of the API or of a token; None if it is not an id."""
     try:
         return uuid.UUID(text) if len(text) in (32, 36) else None
     except ValueError:
         return None
 
 
-def search(queries: Queries, wanted: Search, limit: int, after: Place = Place()) -> list[Row]:  # noqa: B008
-    """Rows of messages.sql, the latest first, with the variant's name. Raises StorageError."""
+def search(queries: Queries, criteria: Search, limit: int, after: Place = Place()) -> list[Row]:  # noqa: B008
+    """Returns rows of messages.sql, the latest first, with the variant's name.
+
+    Raises StorageError.
+    """
     begin, end = 0, LATEST_MS
-    if wanted.message:  # ids are UUIDs of version 7: the others are of other months
-        at = sent_at(wanted.message.hex)
+    if criteria.message:  # its id is a UUIDv7, so its time leaves out the parts of other months
+        at = sent_at(criteria.message.hex)
         begin, end = (
             (at - DAY_MS, at + DAY_MS) if DAY_MS < at < LATEST_MS else (LATEST_MS, LATEST_MS)
         )
-    pairs = dict(wanted.metadata)
+    pairs = dict(criteria.metadata)
     rows = queries.run(
         "messages",
-        newsletters=[queries.key(wanted.newsletter_id)] if wanted.newsletter_id else [],
-        recipients=[] if wanted.recipient is None else [wanted.recipient],
-        messages=[wanted.message] if wanted.message else [],
-        rfc_message_id=wanted.rfc_message_id,
+        newsletters=[queries.key(criteria.newsletter_id)] if criteria.newsletter_id else [],
+        recipients=[] if criteria.recipient is None else [criteria.recipient],
+        messages=[criteria.message] if criteria.message else [],
+        rfc_message_id=criteria.rfc_message_id,
         keys=list(pairs),
         values=list(pairs.values()),
         from_ms=begin,
@@ -78,21 +84,21 @@ def search(queries: Queries, wanted: Search, limit: int, after: Place = Place())
 
 
 def message(queries: Queries, message_id: str) -> tuple[Row, list[Row]]:
-    """A message and what came of it, the earliest first: its latest HITS hits.
+    """Returns a message and its latest HITS hits, the earliest first.
 
-    Hits of opens or clicks whose mode is not full lead to no message. Raises NotFoundError,
+    Opens or clicks whose tracking mode is not full belong to no message. Raises NotFoundError,
     StorageError.
     """
-    found = identity(message_id)
-    rows = search(queries, Search(message=found), 1) if found else []
+    key = identity(message_id)
+    rows = search(queries, Search(message=key), 1) if key else []
     if not rows:
         raise NotFoundError("message_id", f"there is no message {message_id[:100]!r}")
     hits = queries.run(
-        "recipient_hits", newsletters=[rows[0]["newsletter"]], messages=[str(found)], limit=HITS
+        "recipient_hits", newsletters=[rows[0]["newsletter"]], messages=[str(key)], limit=HITS
     )
     return rows[0], hits[::-1]
 
 
 def at(row: Row) -> datetime:
-    """When a message was sent."""
+    """Returns when a message was sent."""
     return datetime.fromtimestamp(row["at_ms"] / 1000, UTC)

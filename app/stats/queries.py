@@ -1,7 +1,7 @@
-"""Questions to ClickHouse: one SQL file each in clickhouse/queries, and their answers' shapes.
+"""Runs the statistics queries, one SQL file each in clickhouse/queries, and shapes their results.
 
-Blocking, like Storage: call from threads. Dashboard and API ask the same functions, so that their
-figures agree. Times are aware datetimes in UTC.
+Blocking, like Storage: call it from threads. Dashboard and API use the same functions, so that
+their figures agree. Times are aware datetimes in UTC.
 """
 
 import time
@@ -10,12 +10,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from app.experiments.variants import MOST, UNNAMED, Variants
+from app.experiments.variants import MAX_VARIANTS, UNNAMED, Variants
 from app.links import families, identity
 from app.links.families import Recorded
-from app.model.errors import (
-    NotFoundError,
-)
+from app.model.errors import NotFoundError
 from app.model.ids import newsletter_key
 from app.model.numbers import read_int
 from app.model.tracking_modes import summarise_modes
@@ -32,12 +30,10 @@ from app.schemas.stats import (
 from app.stats.filters import PARTS, FilterError, Filters, Show, since
 from app.storage.clickhouse import Row, Storage
 from app.storage.newsletters import Newsletters
-from app.storage.sql import (
-    sql,
-)
+from app.storage.sql import sql
 
 SLOTS = 24  # of a sparkline
-AVERAGE_SECONDS = 60
+AVERAGE_SECONDS = 60  # for which an average is remembered
 
 HitFilters = Mapping[str, str]  # filters on one newsletter's hits: Filters.hit_filters
 NO_FILTERS: HitFilters = {}
@@ -46,7 +42,7 @@ EVERYTHING = Filters(show="all")
 
 @dataclass(frozen=True)
 class Step:
-    """Totals of one step of a timeline that starts at `at`."""
+    """The totals of one step of a timeline, which begins at `at`."""
 
     at: datetime
     opens: Split
@@ -54,14 +50,14 @@ class Step:
 
 
 def filtered(parts: HitFilters) -> dict[str, Any]:
-    """The parameters of filters.part; of `period` messages count that were sent within it."""
+    """Returns the parameters of filters.part; `period` selects messages sent within it."""
     begins = since(parts.get("period", "all"), datetime.now(UTC))
     set_ = {name: parts.get(name, "") for name in PARTS}
     return {**set_, **clicked(parts), "since_ms": int(begins.timestamp() * 1000)}
 
 
 def clicked(parts: HitFilters) -> dict[str, Any]:
-    """The parameters of clicked.part: `link` is an id or, as in version 0.1, a place."""
+    """Returns the parameters of clicked.part; `link` is an id or, as in version 0.1, a place."""
     link = parts.get("link", "")
     key = identity.read_id(link)
     return {
@@ -76,16 +72,16 @@ def clicked(parts: HitFilters) -> dict[str, Any]:
 
 
 def like(pattern: str) -> str:
-    """A pattern whose * stands for anything, as LIKE takes it."""
+    """Returns a pattern, in which * matches any text, as a pattern of LIKE."""
     for special in ("\\", "%", "_"):
         pattern = pattern.replace(special, f"\\{special}")
     return pattern.replace("*", "%")
 
 
 class Queries:
-    """The questions of one workspace. Any method raises StorageError while the database is away.
+    """The queries of one workspace. Any method raises StorageError if ClickHouse is unavailable.
 
-    `stated` knows newsletters that ClickHouse has not heard of yet.
+    `stated` knows newsletters that have not been loaded into ClickHouse yet.
     """
 
     def __init__(
@@ -100,17 +96,17 @@ class Queries:
         self.workspace = workspace
 
     def run(self, name: str, **parameters: Any) -> list[Row]:
-        """The rows of a query by its file's name."""
+        """Returns the rows of a query by its file's name."""
         return self._storage.query(sql(name), {"workspace": self.workspace, **parameters})
 
     def stream(self, name: str, form: str, **parameters: Any) -> Iterator[bytes]:
-        """A query's answer as bytes in one of ClickHouse's formats, as they come."""
+        """Yields a query's result in one of ClickHouse's formats, in pieces."""
         return self._storage.stream(sql(name), {"workspace": self.workspace, **parameters}, form)
 
     def newsletters(
         self, filters: Filters = EVERYTHING, limit: int = 100, offset: int = 0
     ) -> list[Row]:
-        """Rows of newsletters.sql: newsletters with the figures of one group, sorted."""
+        """Returns rows of newsletters.sql: newsletters with the figures of one group, sorted."""
         since = filters.since(datetime.now(UTC))
         return self.run(
             "newsletters",
@@ -125,22 +121,23 @@ class Queries:
         )
 
     def average(self, show: Show) -> tuple[float, float]:
-        """Open rate and click rate of all newsletters together, at most a minute old."""
-        found, at = self._averages.get(show, ((0.0, 0.0), -AVERAGE_SECONDS))
+        """Returns open rate and click rate of all newsletters together, at most a minute old."""
+        rates, at = self._averages.get(show, ((0.0, 0.0), -AVERAGE_SECONDS))
         if time.monotonic() - at >= AVERAGE_SECONDS:
             rows = self.newsletters(Filters(show=show), limit=1)
             if rows:
-                found = (
+                rates = (
                     rows[0]["opened_in_all"] / (rows[0]["opens_tracked_in_all"] or 1),
                     rows[0]["clicked_in_all"] / (rows[0]["clicks_tracked_in_all"] or 1),
                 )
-            self._averages[show] = found, time.monotonic()
-        return found
+            self._averages[show] = rates, time.monotonic()
+        return rates
 
     def newsletter(self, newsletter_id: str) -> Newsletter:
-        """One whose message was accepted is known before ClickHouse has it, in every process.
+        """Returns a newsletter. Raises NotFoundError.
 
-        Raises NotFoundError.
+        Every process knows a newsletter as soon as one of its messages was accepted, before
+        ClickHouse does.
         """
         key = self.key(newsletter_id)
         rows = self.run("newsletter", newsletter=key)
@@ -152,9 +149,9 @@ class Queries:
         return Newsletter(row["id"], row["name"], row["subject"], tuple(row["tags"]))
 
     def sent(self, newsletter_id: str, parts: HitFilters = NO_FILTERS) -> Row:
-        """What the newsletter sent: messages, first_at, last_at (1970 when it sent none).
+        """Returns what a newsletter sent: messages, first_at, last_at (1970 if it sent none).
 
-        Of `parts` only variant and period say something of messages.
+        Of `parts` only variant and period apply to messages.
         """
         key = self.key(newsletter_id)
         bound = self.filtered(key, parts)
@@ -166,7 +163,7 @@ class Queries:
         )[0]
 
     def stats(self, newsletter_id: str, parts: HitFilters = NO_FILTERS) -> Stats:
-        """The figures over the hits that `parts` leaves; zeros for an unknown newsletter."""
+        """Returns the figures of the hits that match `parts`; zeros for an unknown newsletter."""
         key = self.key(newsletter_id)
         sent = self.sent(newsletter_id, parts)
         kinds = {row["kind"]: row for row in self._hits("newsletter_stats", parts, newsletter=key)}
@@ -186,7 +183,7 @@ class Queries:
         )
 
     def links(self, newsletter_id: str, parts: HitFilters = NO_FILTERS) -> list[LinkStats]:
-        """Every link and family of the newsletter, most human clicks first."""
+        """Returns the newsletter's links and families, those with most human clicks first."""
         key = self.key(newsletter_id)
         bound = self.filtered(key, parts)
         recorded = self.run(
@@ -198,27 +195,27 @@ class Queries:
         shown = families.shown(
             Recorded(*(row[name] for name in Recorded._fields)) for row in recorded
         )
-        here = {"newsletter": key, "links": [row.link_key for row in shown]}
+        bound_links = {"newsletter": key, "links": [row.link_key for row in shown]}
         positions: dict[int, list[int]] = {}
-        for row in self.run("link_places", **here):
+        for row in self.run("link_places", **bound_links):
             positions.setdefault(row["link_key"], []).append(row["position"])
-        several = [link for link, found in positions.items() if len(found) > 1]
+        several = [link for link, its_positions in positions.items() if len(its_positions) > 1]
         if parts:
             counted = {**bound, "newsletter": key}
             counted["families"] = [row.link_key for row in shown if row.is_family]
             clicks = self.run("link_clicks_filtered", **counted)
             places = self.run("link_clicks_by_place_filtered", **counted) if several else []
         else:
-            clicks = self.run("link_clicks", **here)
-            here["links"] = several
-            places = self.run("link_clicks_by_place", **here) if several else []
+            clicks = self.run("link_clicks", **bound_links)
+            bound_links["links"] = several
+            places = self.run("link_clicks_by_place", **bound_links) if several else []
         by_link = {row["link_key"]: _counts(row) for row in clicks}
         by_place = {(row["link_key"], row["position"]): _counts(row) for row in places}
 
         def placed(link: int) -> Iterator[PlaceStats]:
-            found = positions.get(link, ())
-            for position in found:
-                alone = by_link.get(link, _NOTHING) if len(found) == 1 else _NOTHING
+            its_positions = positions.get(link, ())
+            for position in its_positions:
+                alone = by_link.get(link, _NOTHING) if len(its_positions) == 1 else _NOTHING
                 yield PlaceStats(position, *by_place.get((link, position), alone))
 
         links = [
@@ -239,16 +236,16 @@ class Queries:
         return links
 
     def agents(self, newsletter_id: str, parts: HitFilters = NO_FILTERS) -> Agents:
-        """What the newsletter's hits came with."""
-        found: dict[str, list[AgentStats]] = {}
+        """Returns the clients, systems, devices and countries of the newsletter's hits."""
+        by_part: dict[str, list[AgentStats]] = {}
         rows = self._hits("newsletter_agents", parts, newsletter=self.key(newsletter_id))
         for row in rows:
             agent = AgentStats(
                 row["name"], row["all_total"], row["human_total"], row["machine_total"]
             )
-            found.setdefault(row["part"], []).append(agent)
+            by_part.setdefault(row["part"], []).append(agent)
         return Agents(
-            *(found.get(part, []) for part in ("client", "os", "device", "country", "family"))
+            *(by_part.get(part, []) for part in ("client", "os", "device", "country", "family"))
         )
 
     def timeline(
@@ -259,9 +256,9 @@ class Queries:
         step: int,
         parts: HitFilters = NO_FILTERS,
     ) -> list[Step]:
-        """Totals per `step` seconds from `start` to before `end`; empty steps are left out.
+        """Returns totals per `step` seconds from `start` to before `end`, without empty steps.
 
-        Whole minutes are answered sooner. Uniques are not counted per step and stay 0.
+        Whole minutes are faster. Uniques are not counted per step and stay 0.
         """
         whole = not any(seconds % 60 for seconds in (step, start.timestamp(), end.timestamp()))
         span = {
@@ -285,7 +282,10 @@ class Queries:
         ]
 
     def sparklines(self, newsletters: Sequence[Row]) -> list[Row]:
-        """For rows of newsletters.sql: newsletter, slot from 0 to before SLOTS, and totals."""
+        """Returns the sparklines of rows of newsletters.sql.
+
+        Each row has newsletter, slot (from 0 to before SLOTS) and totals.
+        """
         young: list[int] = []
         old: list[int] = []
         for row in newsletters:
@@ -297,7 +297,7 @@ class Queries:
         ]
 
     def tags(self, filters: Filters, limit: int) -> list[Row]:
-        """Rows of tags.sql, of messages sent within the period."""
+        """Returns rows of tags.sql, for messages sent within the period."""
         begins = filters.since(datetime.now(UTC))
         return self.run(
             "tags",
@@ -308,51 +308,51 @@ class Queries:
         )
 
     def variants(self, newsletter_id: str, show: Show) -> list[Row]:
-        """Rows of newsletter_variants.sql, the lowest number first."""
+        """Returns rows of newsletter_variants.sql, the lowest number first."""
         return self.run("newsletter_variants", newsletter=self.key(newsletter_id), show=show)
 
     def lately(self, newsletter_id: str, since: datetime) -> dict[str, Split]:
-        """Totals of hits since a moment, by kind."""
+        """Returns totals of hits since a time, by kind."""
         ms = int(since.timestamp() * 1000)
         rows = self.run("newsletter_live", newsletter=self.key(newsletter_id), since_ms=ms)
         return {row["kind"]: _split(row) for row in rows}
 
     def _hits(self, name: str, parts: HitFilters, **parameters: Any) -> list[Row]:
-        """A query over all hits, or with filters its twin over those that they leave."""
+        """Run a query over all hits or, with filters, its `_filtered` version."""
         if not parts:
             return self.run(name, **parameters)
         bound = self.filtered(parameters["newsletter"], parts)
         return self.run(f"{name}_filtered", **bound, **parameters)
 
     def filtered(self, newsletter: int, parts: HitFilters) -> dict[str, Any]:
-        """The parameters of filters.part, for a newsletter by its key. Raises FilterError."""
+        """Returns the parameters of filters.part for a newsletter's key. Raises FilterError."""
         if variant := parts.get("variant"):
             parts = {**parts, "variant": self._number(newsletter, variant)}
         return filtered(parts)
 
     def _number(self, newsletter: int, variant: str) -> str:
-        """Of a variant by its name; its number is taken as well until the next version."""
+        """Returns a variant's number by its name; accepts the number until the next version."""
         if variant == UNNAMED:
             return "0"
         for number, name in self.names(newsletter).items():
             if name == variant:
                 return str(number)
-        if read_int(variant, high=MOST) is None:
+        if read_int(variant, high=MAX_VARIANTS) is None:
             raise FilterError("variant", "is not a variant of this newsletter")
         return variant
 
     def names(self, newsletter: int) -> Mapping[int, str]:
-        """A newsletter's variants: their names by number."""
+        """Returns the names of a newsletter's variants, by number."""
         return self._variants.names(newsletter) if self._variants else {}
 
     def variant(self, newsletter: int, number: int) -> str:
-        """A variant's name, empty for messages without one."""
+        """Returns a variant's name; empty for messages without a variant."""
         if self._variants is None:
             return str(number or "")
         return self._variants.name(newsletter, number)
 
     def key(self, newsletter_id: str) -> int:
-        """The newsletter's 64-bit key."""
+        """Returns the newsletter's 64-bit key."""
         return newsletter_key(self.workspace, newsletter_id)
 
 
@@ -360,7 +360,7 @@ _NOTHING = (Count(), Count(), Count())
 
 
 def utc(at: datetime) -> datetime:
-    """clickhouse-connect gives naive datetimes for UTC columns; say what they are."""
+    """Returns an aware datetime: clickhouse-connect returns naive ones for UTC columns."""
     return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
 
 
@@ -369,7 +369,7 @@ def _split(row: Row | None) -> Split:
 
 
 def _counts(row: Row) -> tuple[Count, Count, Count]:
-    """The row's figures for all, human and machine."""
+    """Returns a row's figures for all, human and machine hits."""
     every, human, machine = (
         Count(row[f"{group}_total"], row.get(f"{group}_unique", 0))
         for group in ("all", "human", "machine")

@@ -1,4 +1,4 @@
-"""Recipients: who they are, what they did, and what they prefer."""
+"""Reads recipients: their email addresses, messages, hits and preferences."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -21,7 +21,10 @@ PREFERRED = 8
 
 
 def recipients(queries: Queries, filters: Filters, newsletter_id: str = "") -> dict[str, Any]:
-    """Recipients of one newsletter, or of all, the most active first. Raises FilterError."""
+    """Returns a page of recipients of one newsletter or of all, sorted by `filters.by`.
+
+    Raises FilterError.
+    """
     figure, recipient, address = _cursor(filters)
     rows = queries.run(
         "recipients",
@@ -45,7 +48,10 @@ def recipients(queries: Queries, filters: Filters, newsletter_id: str = "") -> d
 
 
 def _cursor(filters: Filters) -> tuple[int, int, str]:
-    """Figure, key and address of the last row of the page before; past all for the first page."""
+    """Returns figure, key and email address of the previous page's last row.
+
+    For the first page, returns values before those of any row.
+    """
     if not filters.after:
         return (0 if filters.by == "address" else 2**62), 0, ""
     figure, _, rest = filters.after.partition(":")
@@ -108,5 +114,5 @@ def recipient(queries: Queries, key: int, show: Show = "human") -> RecipientReco
 
 
 def _counted(names: Iterable[str]) -> list[Counted]:
-    """The commonest names."""
+    """Returns the most frequent names, each with its number of hits."""
     return [Counted(name, hits) for name, hits in Counter(names).most_common(PREFERRED)]

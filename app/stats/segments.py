@@ -1,4 +1,4 @@
-"""Segments: recipients chosen by what they were sent and what they did with it."""
+"""Segments: recipients selected by the messages they were sent and what they did with them."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -8,9 +8,7 @@ from sqlalchemy import Engine, delete, select
 from sqlalchemy.dialects.sqlite import insert
 
 from app.model.errors import NotFoundError
-from app.schemas.segments import (
-    Segment,
-)
+from app.schemas.segments import Segment
 from app.stats.queries import Queries, clicked
 from app.storage.clickhouse import Row
 from app.storage.tables import saved_segments
@@ -29,24 +27,26 @@ NAMED = ("newsletter", "opened", "clicked", "not_opened", "not_clicked")
 
 
 class SavedSegments:
-    """Segments of one workspace by name; each is evaluated anew when it is asked for. Blocking."""
+    """The saved segments of one workspace, by name; each use evaluates them again. Blocking."""
 
     def __init__(self, engine: Engine, workspace: str = "default") -> None:
         self._engine, self._workspace = engine, workspace
 
     def put(self, name: str, segment: Segment) -> None:
-        """Save under a name, in the place of what had it before."""
+        """Save a segment under a name, replacing one that has it."""
         content = msgspec.json.encode(segment)
-        made = insert(saved_segments).values(workspace=self._workspace, name=name, segment=content)
+        values = {"workspace": self._workspace, "name": name, "segment": content}
         with self._engine.begin() as connection:
             connection.execute(
-                made.on_conflict_do_update(
+                insert(saved_segments)
+                .values(values)
+                .on_conflict_do_update(
                     index_elements=["workspace", "name"], set_={"segment": content}
                 )
             )
 
     def all(self) -> dict[str, Segment]:
-        """By name, in the names' order."""
+        """Returns all saved segments, sorted by name."""
         table = saved_segments.c
         with self._engine.connect() as connection:
             rows = connection.execute(
@@ -57,14 +57,14 @@ class SavedSegments:
             return {row.name: msgspec.json.decode(row.segment, type=Segment) for row in rows}
 
     def get(self, name: str) -> Segment:
-        """Raises NotFoundError."""
-        found = self.all().get(name)
-        if found is None:
+        """Returns a saved segment. Raises NotFoundError."""
+        segment = self.all().get(name)
+        if segment is None:
             raise NotFoundError("name", f"there is no saved segment {name!r}")
-        return found
+        return segment
 
     def remove(self, name: str) -> None:
-        """Whether it was there or not."""
+        """Delete a saved segment; does nothing if there is none of that name."""
         table = saved_segments.c
         with self._engine.begin() as connection:
             connection.execute(
@@ -75,24 +75,28 @@ class SavedSegments:
 def chunks(
     queries: Queries, segment: Segment, form: str = "JSONEachRow", neutral: bool = False
 ) -> Iterator[bytes]:
-    """Its recipients by address, in one of ClickHouse's formats. Raises StorageError.
+    """Yields a segment's recipients, sorted by email address, in one of ClickHouse's formats.
 
-    `neutral`: no text begins like a spreadsheet's formula (OWASP, "CSV Injection").
+    With `neutral` no text begins like a spreadsheet's formula (OWASP, "CSV Injection"). Raises
+    StorageError.
     """
     return queries.stream("segment", form, **_parameters(queries, segment, EVERYBODY, neutral))
 
 
 def first(queries: Queries, segment: Segment, limit: int) -> Sequence[Row]:
-    """The first recipients by address."""
+    """Returns a segment's first recipients, sorted by email address."""
     return queries.run("segment", **_parameters(queries, segment, limit))
 
 
 def _parameters(
     queries: Queries, segment: Segment, limit: int, neutral: bool = False
 ) -> Mapping[str, Any]:
-    keys = {name: queries.key(given) if (given := getattr(segment, name)) else 0 for name in NAMED}
+    keys = {
+        name: queries.key(newsletter_id) if (newsletter_id := getattr(segment, name)) else 0
+        for name in NAMED
+    }
     since = int(segment.since.timestamp() * 1000) if segment.since else 0
-    link = {part: given for part, name in LINKED.items() if (given := getattr(segment, name))}
+    link = {part: value for part, name in LINKED.items() if (value := getattr(segment, name))}
     return {
         **clicked(link),
         "linked": int(bool(link or segment.clicked_tag)),

@@ -1,1 +1,1 @@
-"""Where bytes rest: the journal, ClickHouse and the state database, with their migrations."""
+"""Stores data: the journal, ClickHouse and the state database, with their migrations."""

@@ -1,4 +1,4 @@
-"""ClickHouse: connections, migrations and inserts, the same for chDB and for a server."""
+"""The ClickHouse client: queries, inserts and mutations, the same for chDB and for a server."""
 
 import os
 import re
@@ -18,38 +18,36 @@ from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from app.settings.settings import Settings
 
-READERS = 4  # clients for queries; a client serialises its calls, several run side by side
+READERS = 4  # clients for queries; one client serialises its calls, several run in parallel
 STREAM_BYTES = 256 * 1024
-EXPORT = "export-"
-TIMEOUT_SECONDS = 20  # seconds without an answer; an insert that is repeated then changes nothing
-MIGRATION_SECONDS = 86_400  # seconds; a migration may copy a large table
+EXPORT_PREFIX = "export-"
+TIMEOUT_SECONDS = 20  # without an answer; an insert that is repeated then changes nothing
+MIGRATION_SECONDS = 86_400  # a migration may copy a large table
 _INSERT: dict[str, int | str] = {
-    # Asynchronous inserts would acknowledge before the rows are kept and regroup them.
+    # Asynchronous inserts would acknowledge rows before they are stored, and would regroup them.
     "async_insert": 0,
     "insert_deduplicate": 1,
     "deduplicate_blocks_in_dependent_materialized_views": 1,
     "parallel_view_processing": 1,
-    "optimize_on_insert": 0,  # a third of an insert's time; views have grouped their rows already
-    "input_format_parallel_parsing": 0,  # one segment must stay one block
+    "optimize_on_insert": 0,  # takes a third of an insert's time; views group their rows already
+    "input_format_parallel_parsing": 0,  # one journal segment must stay one block
     "max_insert_block_size": 10_000_000,
     "min_insert_block_size_rows": 0,
     "min_insert_block_size_bytes": 0,
 }
 
-# chDB's queries run beside the hits that are answered: those go first, and keep half the cores.
-# (It leaves niceness alone where it may not undo it: without CAP_SYS_NICE.)
-_BESIDE_HITS = {
+# chDB's queries run in the process that answers hits. Hits take priority and keep half the cores.
+# (chDB does not change its niceness where it may not restore it: without CAP_SYS_NICE.)
+_LOW_PRIORITY = {
     "max_threads": max(1, (os.cpu_count() or 1) // 2),
     "os_threads_nice_value_query": 10,
 }
-# From a hundred replaced parts on chDB would remove them with 128 threads, and never end those. A
-# server keeps its own setting.
 
-_CHANGING = """
+_UNFINISHED_MUTATIONS = """
 SELECT latest_fail_reason FROM {system.mutations}
 WHERE database = currentDatabase() AND table = {table:String} AND NOT is_done AND NOT is_killed
 """
-_REPLACED = """
+_REPLACED_PARTS = """
 SELECT count() AS parts FROM {system.parts}
 WHERE database = currentDatabase() AND table IN {tables:Array(String)} AND NOT active
     AND toUnixTimestamp(modification_time) <= {until:UInt32}
@@ -60,11 +58,14 @@ Row = dict[str, Any]
 
 
 class StorageError(Exception):
-    """ClickHouse could not be reached or refused; the message is safe to show."""
+    """ClickHouse could not be reached or refused the request; the message is safe to show."""
 
 
 class Storage:
-    """Blocking: call it from threads, never on the event loop."""
+    """Reads from and writes to ClickHouse.
+
+    Blocking: call it from threads, never on the event loop.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -72,37 +73,37 @@ class Storage:
         self._writing = threading.Lock()
         self._readers: LifoQueue[Client | None] = LifoQueue()
         for _ in range(READERS):
-            self._readers.put(None)  # made when first needed
+            self._readers.put(None)  # connects on first use
 
     @property
     def embedded(self) -> bool:
-        """Whether this is chDB, which one process only may open."""
+        """Returns whether this is chDB, which only one process may open."""
         return self.settings.clickhouse_dsn == "chdb"
 
     def query(self, sql: str, parameters: Mapping[str, Any]) -> list[Row]:
-        """Rows of a SELECT with {name:Type} parameters, as dicts. Raises StorageError."""
+        """Return the rows of a SELECT with {name:Type} parameters as dicts. Raises StorageError."""
         with self.reader() as client:
             result = client.query(sql, parameters=dict(parameters))
             return [dict(zip(result.column_names, row, strict=True)) for row in result.result_rows]
 
     def stream(self, sql: str, parameters: Mapping[str, Any], form: str) -> Iterator[bytes]:
-        """The bytes of a SELECT in a format, as they come. Raises StorageError."""
+        """Yield the result of a SELECT in a ClickHouse format, in pieces. Raises StorageError."""
         if self.embedded:
             yield from self._stream_file(sql, parameters, form)
             return
-        with _translated():
-            client = self._connect()  # its own: who reads slowly must not hold up the pages
+        with _translate_errors():
+            client = self._connect()  # its own, so that a slow download does not delay the pages
             try:
-                answer: Any = client.raw_stream(sql, parameters=dict(parameters), fmt=form)
-                while part := answer.read(STREAM_BYTES):
-                    yield part
-                answer.close()
+                response: Any = client.raw_stream(sql, parameters=dict(parameters), fmt=form)
+                while chunk := response.read(STREAM_BYTES):
+                    yield chunk
+                response.close()
             finally:
                 client.close()
 
     def _stream_file(self, sql: str, parameters: Mapping[str, Any], form: str) -> Iterator[bytes]:
-        """By way of a file: chDB's answers stand in memory whole."""
-        with TemporaryDirectory(dir=self.settings.data_dir, prefix=EXPORT) as folder:
+        """Yield a result by way of a file: chDB would hold all of it in memory."""
+        with TemporaryDirectory(dir=self.settings.data_dir, prefix=EXPORT_PREFIX) as folder:
             path = Path(folder).resolve() / "answer"
             quoted = str(path).replace("\\", "\\\\").replace("'", "\\'")
             with self.reader() as client:
@@ -110,21 +111,22 @@ class Storage:
                     f"{sql}\nINTO OUTFILE '{quoted}' FORMAT {form}", parameters=dict(parameters)
                 )
             file = path.open("rb")
-        with file:  # its name is gone: what is on its way to somebody lies about in no folder
-            while part := file.read(STREAM_BYTES):
-                yield part
+        with file:  # already unlinked, so an export in progress is in no folder
+            while chunk := file.read(STREAM_BYTES):
+                yield chunk
 
     def insert(self, table: str, lines: bytes, token: str) -> None:
         """Insert JSON lines; a second call with the same token and lines changes nothing.
 
-        Raises StorageError; it may then have been kept all the same: call again with the same.
+        Raises StorageError. The rows may have been stored all the same: repeat the call with the
+        same arguments.
         """
-        with self._writing, _translated():
+        with self._writing, _translate_errors():
             if self._writer is None:
                 self._writer = self._connect()
             settings = {**_INSERT, "insert_deduplication_token": f"{table} {token}"}
             if self.settings.clickhouse_cluster:
-                settings["insert_quorum"] = "auto"  # a replica that is lost takes nothing with it
+                settings["insert_quorum"] = "auto"  # losing one replica then loses no rows
             try:
                 self._writer.raw_insert(
                     table, insert_block=lines, fmt="JSONEachRow", settings=settings
@@ -136,7 +138,8 @@ class Storage:
     def change(self, table: str, sql: str, parameters: Mapping[str, Any]) -> None:
         """Run an ALTER TABLE ... UPDATE and wait until every row is rewritten. Raises StorageError.
 
-        Rows that are inserted meanwhile are not. What has begun ends by itself, whoever is killed.
+        Rows that are inserted meanwhile are not rewritten. ClickHouse completes the mutation even
+        if this process is killed.
         """
         cluster = self.settings.clickhouse_cluster
         on = f"ON CLUSTER `{cluster}`" if cluster else ""
@@ -146,47 +149,52 @@ class Storage:
                 parameters=dict(parameters),
                 settings={"mutations_sync": 0},
             )
-        pause = 0.01
-        while found := self.query(self._everywhere(_CHANGING), {"table": table}):
-            if failed := [row["latest_fail_reason"] for row in found if row["latest_fail_reason"]]:
-                raise StorageError(f"{table} cannot be rewritten: {failed[0][:300]}")
-            time.sleep(pause)
-            pause = min(pause * 2, 1.0)
+        pause_seconds = 0.01
+        unfinished = self._on_all_hosts(_UNFINISHED_MUTATIONS)
+        while mutations := self.query(unfinished, {"table": table}):
+            errors = [row["latest_fail_reason"] for row in mutations if row["latest_fail_reason"]]
+            if errors:
+                raise StorageError(f"{table} cannot be rewritten: {errors[0][:300]}")
+            time.sleep(pause_seconds)
+            pause_seconds = min(pause_seconds * 2, 1.0)
 
     def replaced(self, tables: Sequence[str], until: float) -> int:
-        """How many files of rows that were replaced until a moment (`clock`) are still there.
+        """Count the parts replaced up to a time (as `clock` returns it) that are still on disk.
 
-        chDB drops them when told to; a server does so by itself, after old_parts_lifetime.
+        chDB removes them on request; a server does so by itself, after old_parts_lifetime.
         """
-        # Dropping no rows at all makes the engine look for files that it no longer needs.
+        # Dropping a partition without rows makes the engine look for files it no longer needs.
         for table in () if self.settings.clickhouse_cluster else tables:
             with suppress(StorageError), self.reader() as client:
                 client.command(f"ALTER TABLE {table} DROP PARTITION ID 'none'")
-        found = self.query(
-            self._everywhere(_REPLACED), {"tables": list(tables), "until": int(until) + 1}
+        rows = self.query(
+            self._on_all_hosts(_REPLACED_PARTS), {"tables": list(tables), "until": int(until) + 1}
         )
-        return int(found[0]["parts"])
+        return int(rows[0]["parts"])
 
-    def _everywhere(self, sql: str) -> str:
-        """A query of {system} tables, of all of a cluster's hosts."""
+    def _on_all_hosts(self, sql: str) -> str:
+        """Returns a query with its {system.*} tables read from all hosts of a cluster."""
         cluster = self.settings.clickhouse_cluster
         table = rf"clusterAllReplicas(`{cluster}`, \1)" if cluster else r"\1"
         return re.sub(r"\{(system\.\w+)\}", table, sql)
 
     def clock(self) -> float:
-        """ClickHouse's own, in seconds since 1970 UTC."""
+        """Returns ClickHouse's own time, in seconds since 1970 UTC."""
         return float(self.query("SELECT toFloat64(now64(3)) AS now", {})[0]["now"])
 
     @contextmanager
     def own_client(self, timeout: int) -> Iterator[Client]:
-        """A client for long work, alone among the writers of this process. Raises StorageError."""
-        with self._writing, _translated():
+        """Yield a client for long work while no other thread of this process writes.
+
+        `timeout` is in seconds. Raises StorageError.
+        """
+        with self._writing, _translate_errors():
             client = self._connect(timeout)
             try:
                 yield client
             finally:
                 if self.embedded and not self._writer:
-                    self._writer = client  # chDB's engine, and its lock, live while one is open
+                    self._writer = client  # chDB's engine and its lock last while a client is open
                 else:
                     client.close()
 
@@ -198,11 +206,11 @@ class Storage:
 
     @contextmanager
     def reader(self) -> Iterator[Client]:
-        """One of the clients for queries. Raises StorageError."""
+        """Yield one of the clients for queries. Raises StorageError."""
         client = self._readers.get()
         try:
-            with _translated():
-                client = client or self._connect(embedded_settings=_BESIDE_HITS)
+            with _translate_errors():
+                client = client or self._connect(embedded_settings=_LOW_PRIORITY)
                 yield client
         except StorageError:
             client = None
@@ -234,15 +242,15 @@ class Storage:
 
 
 @contextmanager
-def _translated() -> Iterator[None]:
+def _translate_errors() -> Iterator[None]:
     try:
         yield
     except (ClickHouseError, OSError) as error:
-        raise StorageError(_told(error)) from error
+        raise StorageError(_describe_error(error)) from error
 
 
-def _told(error: Exception) -> str:
-    """The first line; what the HTTP client says of a connection is cut to its reason."""
+def _describe_error(error: Exception) -> str:
+    """Returns an error's first line; the HTTP client's connection errors are cut to the reason."""
     text = (str(error).strip().splitlines() or [type(error).__name__])[0]
     if "HTTPConnectionPool" in text or "HTTPSConnectionPool" in text:
         reason = re.search(r"\[Errno \d+\] [\w ]+|[Rr]ead timed out|reset by peer", text)

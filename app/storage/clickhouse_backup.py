@@ -1,4 +1,4 @@
-"""Backups of ClickHouse's tables: hard links of chDB's parts, or a server's own BACKUP."""
+"""Backs up ClickHouse's tables: by hard links to chDB's parts, or by a server's own BACKUP."""
 
 import secrets
 import shutil
@@ -10,16 +10,16 @@ from app.storage.clickhouse import MIGRATION_SECONDS, Storage, StorageError
 
 
 def freeze(storage: Storage, folder: Path) -> None:
-    """The parts of chDB's tables as they are now: hard links in `folder`, by table.
+    """Link the current parts of chDB's tables into `folder`, one folder for each table.
 
-    Raises StorageError. Needs no room, but for parts that merges replace meanwhile.
+    Needs no disk space, except for parts that merges replace meanwhile. Raises StorageError.
     """
     name = secrets.token_hex(8)
     shadow = storage.settings.data_dir / "chdb" / "shadow" / name
     folder.mkdir(mode=0o700)
     try:
         with storage.reader() as client:
-            for table, store, rows in _stores(client):
+            for table, store, rows in _list_tables(client):
                 client.command(f"ALTER TABLE {table} FREEZE WITH NAME '{name}'")
                 if (shadow / store).is_dir():
                     (shadow / store).rename(folder / table)
@@ -30,9 +30,12 @@ def freeze(storage: Storage, folder: Path) -> None:
 
 
 def thaw(storage: Storage, folder: Path) -> None:
-    """Move what `freeze` gave into chDB's tables, which are there. Raises StorageError."""
+    """Move the parts that `freeze` linked into chDB's tables, which must exist.
+
+    Raises StorageError.
+    """
     with storage.reader() as client:
-        for table, store, _ in _stores(client):
+        for table, store, _ in _list_tables(client):
             detached = storage.settings.data_dir / "chdb" / store / "detached"
             for part in sorted((folder / table).glob("*")):
                 part.rename(detached / part.name)
@@ -40,22 +43,22 @@ def thaw(storage: Storage, folder: Path) -> None:
 
 
 def back_up(storage: Storage, destination: str) -> None:
-    """Let the server back its database up, to such as Disk('backups', 'name').
+    """Run the server's own BACKUP to a destination such as Disk('backups', 'name').
 
-    Raises StorageError where the server does not allow it.
+    Raises StorageError, also where the server does not allow it.
     """
     with storage.own_client(MIGRATION_SECONDS) as client:
         client.command(f"BACKUP DATABASE `{client.database}` TO {destination}")
 
 
-def _stores(client: Client) -> list[tuple[str, Path, int]]:
-    """What a backup takes: tables, their folder in chDB's own, and how many rows they have.
+def _list_tables(client: Client) -> list[tuple[str, Path, int]]:
+    """Returns the tables to back up, each with its folder below chDB's and its number of rows.
 
-    Not which migrations were applied: they are applied anew.
+    The table `migrations` is left out: a restore applies the migrations again.
     """
-    found = client.query(
+    tables = client.query(
         "SELECT name, data_paths[1], total_rows FROM system.tables"
         " WHERE database = currentDatabase() AND engine LIKE '%MergeTree'"
         " AND name != 'migrations' ORDER BY name"
     )
-    return [(name, Path(*Path(path).parts[-3:]), rows) for name, path, rows in found.result_rows]
+    return [(name, Path(*Path(path).parts[-3:]), rows) for name, path, rows in tables.result_rows]

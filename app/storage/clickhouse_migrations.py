@@ -1,9 +1,9 @@
-"""ClickHouse's tables: the numbered files of clickhouse/migrations, applied once each and in order.
+"""Applies the numbered files of clickhouse/migrations to ClickHouse, once each and in order.
 
-The table `migrations` notes which ones a database has had. One that this program does not know was
-made by a newer version, and such a database is left alone. Several hosts may start at once: who
-has created the table `migrating` goes first. Its comment names the data folder, so that a process
-that was killed finds its own lock again.
+The table `migrations` records which ones a database has had. A migration that this program does
+not know was applied by a newer version, and such a database is not changed. Several hosts may start
+at once: the one that creates the table `migrating` proceeds. The table's comment names the data
+folder, so that a process that was killed recognises its own lock.
 """
 
 import logging
@@ -21,8 +21,8 @@ from app.storage import link_rekeying
 
 log = logging.getLogger(__name__)
 
-# On replicated tables the window is bounded in seconds too, an hour by default: an insert that is
-# repeated after a long outage would count twice.
+# On replicated tables the deduplication window is also bounded in seconds, one hour by default: an
+# insert that is repeated after a longer outage would count twice.
 WINDOW = "non_replicated_deduplication_window"
 REPLICATED = "replicated_deduplication_window_seconds = 2592000, replicated_deduplication_window"
 _STEP = re.compile(r"\{python:(\w+)\}")
@@ -34,7 +34,7 @@ class SchemaError(Exception):
 
 
 class Migrations:
-    """Of one database, for the data folder `owner`; `cluster` names its cluster if it has one."""
+    """Migrates one database for the data folder `owner`; `cluster` is its cluster, if any."""
 
     def __init__(self, client: Client, owner: str, cluster: str = "") -> None:
         self.client = client
@@ -43,10 +43,10 @@ class Migrations:
         self._on = f" ON CLUSTER `{cluster}`" if cluster else ""
 
     def missing(self) -> list[Path]:
-        """What has yet to be applied. Raises SchemaError when the database is newer."""
+        """Returns the migrations still to apply. Raises SchemaError when the database is newer."""
         if not self._exists("migrations"):
             return files()
-        if self._cluster:  # the replica at hand may not have heard yet
+        if self._cluster:  # this replica may be behind
             self.client.command("SYSTEM SYNC REPLICA migrations")
         names = {row[0] for row in self.client.query("SELECT name FROM migrations").result_rows}
         if unknown := names - {path.stem for path in files()}:
@@ -58,14 +58,14 @@ class Migrations:
         return [path for path in files() if path.stem not in names]
 
     def apply(self, until: str = "") -> list[str]:
-        """Apply what is missing, up to and with `until`; returns the names.
+        """Apply the missing migrations, up to and including `until`; returns their names.
 
-        Raises SchemaError while another data folder does.
+        Raises SchemaError while a process with another data folder applies them.
         """
         if not self.missing():
             return []
         applied = []
-        with self._alone():
+        with self._database_lock():
             self.client.command(
                 f"CREATE TABLE IF NOT EXISTS migrations{self._on}"
                 " (name String, at DateTime DEFAULT now())"
@@ -89,7 +89,7 @@ class Migrations:
             self.client.command(statement)
 
     def distribute(self) -> list[str]:
-        """Tables over all shards of the cluster, to read from; returns their names."""
+        """Create the tables that read from all shards of the cluster; returns their names."""
         database = str(self.client.command("SELECT currentDatabase()"))
         tables = self.client.query(
             "SELECT name FROM system.tables WHERE database = currentDatabase()"
@@ -101,16 +101,16 @@ class Migrations:
         return [f"{database}_all.{table}" for (table,) in tables.result_rows]
 
     def _exists(self, table: str) -> bool:
-        found = self.client.query(
+        result = self.client.query(
             "SELECT count() FROM system.tables WHERE database = currentDatabase()"
             " AND name = {table:String}",
             parameters={"table": table},
         )
-        return bool(found.result_rows[0][0])
+        return bool(result.result_rows[0][0])
 
     @contextmanager
-    def _alone(self) -> Iterator[None]:
-        """Creating a table is the one thing that only the first of several can do."""
+    def _database_lock(self) -> Iterator[None]:
+        """Hold the database's lock: creating a table succeeds for the first of several only."""
         host = re.sub("[^A-Za-z0-9.-]", "", socket.gethostname())
         try:
             self.client.command(
@@ -127,7 +127,7 @@ class Migrations:
                     " host is gone for good, run DROP TABLE migrating."
                 ) from error
         yield
-        # Not after an error: what this data folder has begun, it goes on with.
+        # Kept after an error: the same data folder resumes the migration that it began.
         self.client.command(f"DROP TABLE migrating{self._on}")
 
     def _holder(self) -> str:
@@ -139,12 +139,12 @@ class Migrations:
 
 
 def files() -> list[Path]:
-    """Every migration that this program knows, oldest first."""
+    """Returns every migration that this program knows, the oldest first."""
     return sorted((resource("clickhouse") / "migrations").glob("*.sql"))
 
 
 def statements(path: Path, cluster: str = "") -> Sequence[str]:
-    """The statements of a file, with engines, ON CLUSTER and window filled in for a cluster."""
+    """Returns a file's statements, with engines, ON CLUSTER and window filled in for a cluster."""
     text = re.sub(r"--[^\n]*", "", path.read_text())
     engine = "Replicated" if cluster else ""
     text = re.sub(r"\{engine:([^}]*)\}", lambda match: engine + match[1], text)
@@ -154,7 +154,7 @@ def statements(path: Path, cluster: str = "") -> Sequence[str]:
 
 
 def distributed(cluster: str, database: str, table: str) -> Iterator[str]:
-    """The statements that make a table over all shards."""
+    """Yields the statements that create a table over all shards."""
     names = {"name": cluster, "database": database, "table": table}
     for statement in statements(DISTRIBUTED, cluster):
         yield re.sub(r"\{(\w+)\}", lambda match: names[match[1]], statement)

@@ -9,55 +9,63 @@ from contextlib import contextmanager
 from app.files import locked
 from app.settings.settings import PREFIX
 from app.storage import retention
-from app.storage.clickhouse import EXPORT, MIGRATION_SECONDS, Storage, StorageError
+from app.storage.clickhouse import EXPORT_PREFIX, MIGRATION_SECONDS, Storage, StorageError
 from app.storage.clickhouse_migrations import Migrations, SchemaError
 
-_ONE_REMOVES = "MODIFY SETTING concurrent_part_removal_threshold = 1000000"
-_MANY_REMOVE = """
+# From a hundred replaced parts on, chDB would remove them with 128 threads, which it never ends.
+# A server keeps its own setting.
+_REMOVE_PARTS_IN_ONE_THREAD = "MODIFY SETTING concurrent_part_removal_threshold = 1000000"
+_TABLES_WITH_REMOVAL_THREADS = """
 SELECT name FROM system.tables
 WHERE database = currentDatabase() AND engine LIKE '%MergeTree'
     AND engine_full NOT LIKE '%concurrent_part_removal_threshold%'
 """
-_MIGRATED = "SELECT toUInt32(max(at)) + 1 AS at FROM migrations"
+_LAST_MIGRATION = "SELECT toUInt32(max(at)) + 1 AS at FROM migrations"
 
 
 def missing(storage: Storage) -> list[str]:
-    """The migrations that the database lacks. Raises StorageError, also when it is newer."""
+    """Returns the names of the migrations that the database lacks.
+
+    Raises StorageError, also when the database is newer.
+    """
     with _migrations(storage) as migrations:
         return [path.stem for path in migrations.missing()]
 
 
 def migrate(storage: Storage, until: str = "") -> list[str]:
-    """Apply the migrations that are missing, in order, up to `until`; returns their names.
+    """Apply the missing migrations in order, up to `until`; returns their names.
 
     Without `until` the TTLs of the settings are set too, where they have changed.
-    Raises StorageError, also when the database is newer or another host is at it.
+    Raises StorageError, also when the database is newer or another host migrates it.
     """
-    for left in storage.settings.data_dir.glob(f"{EXPORT}*"):
-        shutil.rmtree(left, ignore_errors=True)  # of a process that was killed
+    for export in storage.settings.data_dir.glob(f"{EXPORT_PREFIX}*"):
+        shutil.rmtree(export, ignore_errors=True)  # left by a process that was killed
     with _migrations(storage) as migrations:
         applied = migrations.apply(until)
         if storage.embedded:
-            for (table,) in migrations.client.query(_MANY_REMOVE).result_rows:
-                migrations.client.command(f"ALTER TABLE {table} {_ONE_REMOVES}")
+            for (table,) in migrations.client.query(_TABLES_WITH_REMOVAL_THREADS).result_rows:
+                migrations.client.command(f"ALTER TABLE {table} {_REMOVE_PARTS_IN_ONE_THREAD}")
         if not until:
             retention.apply(migrations.client, storage.settings)
         return applied
 
 
 def migrated_at(storage: Storage) -> float:
-    """When the last migration was applied, in seconds since 1970 UTC. Raises StorageError."""
-    return float(storage.query(_MIGRATED, {})[0]["at"])
+    """Returns when the last migration was applied, in seconds since 1970 UTC.
+
+    Raises StorageError.
+    """
+    return float(storage.query(_LAST_MIGRATION, {})[0]["at"])
 
 
 def distribute(storage: Storage) -> list[str]:
-    """Make the cluster's tables over all shards; returns their names. Raises StorageError."""
+    """Create the cluster's tables over all shards; returns their names. Raises StorageError."""
     with _migrations(storage) as migrations:
         return migrations.distribute()
 
 
 def prepare(storage: Storage) -> None:
-    """Make sure that the tables are there, by migrating them where AUTO_MIGRATE allows it.
+    """Ensure that the tables exist and are current, by migrating them if AUTO_MIGRATE allows it.
 
     Raises StorageError.
     """
@@ -72,11 +80,13 @@ def prepare(storage: Storage) -> None:
 
 @contextmanager
 def _migrations(storage: Storage) -> Iterator[Migrations]:
-    """For one of the processes that share DATA_DIR at a time."""
+    """Yield the migrations to one process at a time of those that share DATA_DIR."""
     lock = storage.settings.data_dir / "migrating.lock"
     with locked(lock) as file:
         owner = os.read(file, 100).decode().strip()
-        if not owner:  # it also holds the name by which other hosts know this folder
+        if (
+            not owner
+        ):  # the lock file also holds the name that identifies this folder to other hosts
             owner = secrets.token_hex(6)
             os.write(file, owner.encode())
         with storage.own_client(MIGRATION_SECONDS) as client:

@@ -1,9 +1,9 @@
-"""The journal: append-only segments of JSON lines that stand between a hit and ClickHouse.
+"""The journal: append-only segments of JSON lines, a write-ahead log of what goes to ClickHouse.
 
-Lines of one turn of the event loop are written together, before their answers are sent, so killing
-the process loses nothing. What a power loss may take is bounded by `sync_ms`. Everything here runs
-on the event loop's thread but fdatasync: only the writer itself rotates, so no line ever goes to a
-closed segment.
+Lines of one turn of the event loop are written together, before the requests are answered, so
+killing the process loses nothing. `sync_ms` bounds what a power loss may lose. Everything here runs
+on the event loop's thread, except fdatasync. Only the writer itself rotates journal segments, so no
+line is ever written to a closed one.
 """
 
 import asyncio
@@ -24,13 +24,13 @@ from app.storage.journal_segments import OPEN, PARTIAL, SEALED, adopt_orphans, b
 log = logging.getLogger(__name__)
 
 SEGMENT_BYTES = 16 * 1024 * 1024  # one insert's worth: about 50,000 hits
-SEAL_AFTER_SECONDS = 0.4  # seconds a line may wait in a quiet segment; stats promise two in all
-QUEUE = 4  # while this many sealed segments wait, the open one may grow to SEGMENT_BYTES
-RETRY_SECONDS = 1.0  # seconds between attempts at a disk that refused
+SEAL_AFTER_SECONDS = 0.4  # a line waits at most so long in a quiet journal; stats promise 2 in all
+QUEUED_SEGMENTS = 4  # while so many sealed ones wait, the open one may grow to SEGMENT_BYTES
+RETRY_SECONDS = 1.0  # between attempts to write to a disk that failed
 
 
 class JournalError(Exception):
-    """Lines could not be kept: `reason` is disk_full, disk_error, disk_cap or closed."""
+    """Lines could not be written: `reason` is disk_full, disk_error, disk_cap or closed."""
 
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)
@@ -38,7 +38,7 @@ class JournalError(Exception):
 
 
 class Lag(NamedTuple):
-    """What waits for ClickHouse, and for how many seconds the oldest of it has."""
+    """How much waits for ClickHouse; `seconds` is the age of the oldest journal segment."""
 
     segments: int
     bytes: int
@@ -47,7 +47,7 @@ class Lag(NamedTuple):
 
 
 class _Segment:
-    """One open file under our lock."""
+    """One open journal segment, locked by this process."""
 
     def __init__(self, folder: Path) -> None:
         self.id = str(uuid.UUID(bytes=new_id()))
@@ -55,7 +55,7 @@ class _Segment:
         partial = folder / (self.id + PARTIAL)
         self.fd = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
         try:
-            # Locked before it gets the name under which others look for orphans.
+            # Locked before it gets the suffix by which other processes look for orphans.
             fcntl.flock(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             partial.rename(self.path)
         except OSError:
@@ -66,7 +66,7 @@ class _Segment:
         self.synced = 0
 
     def write(self, data: bytes) -> None:
-        """All of `data` or nothing: a partial write is cut off again before OSError is raised."""
+        """Write all of `data` or nothing: a partial write is cut off before OSError is raised."""
         try:
             written = os.write(self.fd, data)
             while written < len(data):
@@ -77,13 +77,13 @@ class _Segment:
         self.size += len(data)
 
     def sync(self) -> int:
-        """Put what is written so far on the disk (in a thread); returns how many bytes that is."""
+        """Run fdatasync; returns how many bytes are then on the disk. Call it in a thread."""
         size = self.size
         os.fdatasync(self.fd)
         return size
 
     def seal(self) -> None:
-        """Give the file its final name and let go of it; an empty one is removed."""
+        """Give the file its final name and close it; an empty file is removed."""
         if self.size:
             self.path.rename(self.path.with_suffix(SEALED))
         else:
@@ -92,9 +92,10 @@ class _Segment:
 
 
 class _Turn(asyncio.Future[None]):
-    """Ends when the lines of one turn of the loop are kept. All who wrote one of them wait for it.
+    """Resolves when the lines of one turn of the event loop are written.
 
-    So no one of them may cancel it; a task that is cancelled ends when it has happened.
+    All writers of these lines await the same future, so none of them may cancel it. A task that is
+    cancelled ends once the lines are written.
     """
 
     def cancel(self, msg: object = None) -> bool:
@@ -102,22 +103,23 @@ class _Turn(asyncio.Future[None]):
 
 
 class Journal:
-    """Writes records ahead of the answer. Make it, `start()` it on a running loop, `close()` it.
+    """Writes records before their requests are answered.
 
-    `folder` is made (0700) where missing; raises JournalError when it cannot be used.
+    Call `start()` on a running loop, and `close()` at the end. `folder` is created (0700) where it
+    is missing. Raises JournalError when it cannot be used.
     """
 
     def __init__(self, folder: Path, sync_ms: int = 100, max_bytes: int = 10 * 2**30) -> None:
         self.folder = folder
         self.sync_ms = sync_ms
         self.max_bytes = max_bytes
-        self._unwritten = ""  # why the last lines could not be kept; empty while all is well
-        self._unsafe = ""  # why the last fdatasync failed
+        self._unwritten = ""  # why the last lines could not be written; empty after a success
+        self._unsafe = ""  # why the last fdatasync failed; empty after a success
         self._segment: _Segment | None = None
         self._retired: set[_Segment] = set()
         self._backlog_bytes = 0
         self._backlog = 0
-        self._counted: dict[str, int] = {}  # lines of sealed segments
+        self._counted: dict[str, int] = {}  # lines of sealed journal segments, by file name
         self._refused_at = -RETRY_SECONDS
         self._refusal = JournalError("closed", "journal: closed")
         self._lines: list[bytes] = []  # of this turn of the loop
@@ -134,15 +136,15 @@ class Journal:
             raise JournalError("disk_error", f"journal {folder}: {error.strerror}") from error
 
     def start(self) -> None:
-        """Begin the periodic sync and seal. Call it on the running loop."""
+        """Start syncing and sealing periodically. Call it on the running loop."""
         self._ticker = asyncio.create_task(self._tick(), name="journal")
 
     def write(self, lines: bytes) -> Awaitable[None]:
-        """Keep one or more whole lines. Call it on the running loop.
+        """Write one or more whole lines. Call it on the running loop.
 
-        Once the answer is done they outlive the process, with `sync_ms` 0 a power loss too. Raises
-        JournalError, here or by it, when the disk is full or broken: then none of the lines
-        is kept.
+        Once the returned awaitable is done, the lines survive the process, and with `sync_ms` 0 a
+        power loss too. This call or the awaitable raises JournalError when the disk is full or
+        broken: then none of the lines is kept.
         """
         if self._segment is None:
             self._check()
@@ -154,7 +156,7 @@ class Journal:
         return self._turn
 
     def _flush(self) -> None:
-        """One write for all lines of this turn."""
+        """Write all lines of this turn at once."""
         data, turn = b"".join(self._lines), self._turn
         self._lines, self._turn = [], None
         if turn is None:
@@ -167,7 +169,7 @@ class Journal:
                 segment.write(data)
             except OSError as error:
                 self._retire()
-                raise self._refuse_by(error) from error
+                raise self._record_failure(error) from error
         except JournalError as error:
             turn.set_exception(error)
             return
@@ -181,7 +183,7 @@ class Journal:
             self._retire()
 
     async def close(self) -> None:
-        """Sync and seal what is open; nothing may be written after it."""
+        """Sync and seal the open journal segment; nothing may be written afterwards."""
         self._flush()
         self._closed = True
         if self._ticker:
@@ -194,19 +196,22 @@ class Journal:
 
     @property
     def trouble(self) -> str:
-        """What is wrong with the disk; empty while all is well."""
+        """Returns what is wrong with the disk; empty if nothing is."""
         return self._unwritten or self._unsafe
 
     @property
     def backlog(self) -> tuple[int, int]:
-        """(segments, bytes) that wait for ClickHouse, open segments included."""
+        """Returns how many journal segments and bytes wait for ClickHouse, open ones included."""
         own = [*self._retired, *([self._segment] if self._segment else [])]
         sizes = [segment.size for segment in own if segment.size]
         return self._backlog + len(sizes), self._backlog_bytes + sum(sizes)
 
     def lag(self) -> Lag:
-        """Of the whole folder, other processes' segments included. Blocking: reads new segments."""
-        found: dict[str, tuple[int, int]] = {}
+        """Measure the whole folder, journal segments of other processes included.
+
+        Blocking: reads new journal segments to count their lines.
+        """
+        waiting: dict[str, tuple[int, int]] = {}  # size in bytes and lines, by file name
         for path in sorted(self.folder.iterdir()):
             if path.suffix not in (OPEN, SEALED):
                 continue
@@ -215,14 +220,14 @@ class Journal:
                 if lines is None:
                     lines = path.read_bytes().count(b"\n")
                 if size := path.stat().st_size:
-                    found[path.name] = size, lines
-        self._counted = {name: lines for name, (_, lines) in found.items() if name.endswith(SEALED)}
-        sizes, lines_of = [size for size, _ in found.values()], [n for _, n in found.values()]
-        age = max((time.time() - begun_at(name) for name in found), default=0.0)
-        return Lag(len(found), sum(sizes), sum(lines_of), max(0.0, age))
+                    waiting[path.name] = size, lines
+        self._counted = {name: n for name, (_, n) in waiting.items() if name.endswith(SEALED)}
+        sizes, counts = [size for size, _ in waiting.values()], [n for _, n in waiting.values()]
+        age = max((time.time() - begun_at(name) for name in waiting), default=0.0)
+        return Lag(len(waiting), sum(sizes), sum(counts), max(0.0, age))
 
     def _check(self) -> None:
-        """Raises JournalError at once where it is known that nothing can be written."""
+        """Raises JournalError at once if it is already known that nothing can be written."""
         if self._closed:
             raise JournalError("closed", "journal: closed")
         if time.monotonic() - self._refused_at < RETRY_SECONDS:
@@ -233,10 +238,10 @@ class Journal:
         try:
             self._segment = _Segment(self.folder)
         except OSError as error:
-            raise self._refuse_by(error) from error
+            raise self._record_failure(error) from error
         return self._segment
 
-    def _refuse_by(self, error: OSError) -> JournalError:
+    def _record_failure(self, error: OSError) -> JournalError:
         self._refused_at = time.monotonic()
         reason = "disk_full" if error.errno in (ENOSPC, EDQUOT) else "disk_error"
         self._refusal = self._refuse(reason, error.strerror or str(error))
@@ -253,7 +258,7 @@ class Journal:
             self._syncing = asyncio.create_task(self._sync())
 
     async def _sync(self) -> None:
-        """One fdatasync for all lines written so far; lines that come meanwhile get the next."""
+        """Run one fdatasync for all lines written so far; later lines get the next one."""
         try:
             while True:
                 turns, self._unsynced = self._unsynced, []
@@ -270,9 +275,11 @@ class Journal:
             self._syncing = None
 
     async def _put_on_disk(self, segment: _Segment) -> None:
-        """After an error the kernel forgets what it could not write, so no second try would tell.
+        """Sync one journal segment; after an error, stop writing to it.
 
-        The lines are still in its memory: the segment ends here, and goes to ClickHouse from there.
+        After a failed fdatasync the kernel discards what it could not write, so a second attempt
+        would succeed without having written it. The lines are still in the page cache: the journal
+        segment ends here and is loaded into ClickHouse from there.
         """
         if segment.size == segment.synced:
             return
@@ -292,11 +299,11 @@ class Journal:
             segment.seal()
             self._backlog += bool(segment.size)
             self._backlog_bytes += segment.size
-        except OSError as error:  # it keeps its .open name and is adopted at the next start
+        except OSError as error:  # the file keeps its .open name and is adopted at the next start
             log.error("journal: cannot seal %s: %s", segment.id, error.strerror)
 
     def _retire(self) -> None:
-        """Stop writing to the open segment; it is sealed once it is on the disk."""
+        """Stop writing to the open journal segment; it is sealed once it is on the disk."""
         if self._segment is None:
             return
         self._retired.add(self._segment)
@@ -311,13 +318,13 @@ class Journal:
         pause = min(self.sync_ms / 1000 or SEAL_AFTER_SECONDS, SEAL_AFTER_SECONDS)
         while True:
             await asyncio.sleep(pause)
-            with suppress(FileNotFoundError):  # the loader deletes while we count
+            with suppress(FileNotFoundError):  # the loader may delete files meanwhile
                 self._count_backlog()
             segment = self._segment
             due = (
                 segment and segment.size and time.monotonic() - segment.since >= SEAL_AFTER_SECONDS
             )
-            if due and self._backlog < QUEUE:
+            if due and self._backlog < QUEUED_SEGMENTS:
                 self._retire()
             if segment and segment.size > segment.synced:
                 self._start_sync()

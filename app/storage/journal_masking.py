@@ -1,4 +1,4 @@
-"""Takes secrets out of lines of the journal that are kept or copied before they are loaded."""
+"""Masks secrets in lines of the journal that are stored or copied before they are loaded."""
 
 import re
 
@@ -12,9 +12,9 @@ _URL = re.compile(rb"https?:[^\s\"<>\x00-\x1f]+", re.IGNORECASE)
 
 
 def masked(lines: bytes) -> bytes:
-    """Whole lines with the secrets in URLs masked, as `identity` does when they are loaded.
+    """Returns whole lines with the secrets in URLs masked, as `identity` does at loading.
 
-    They load as the original lines do. In lines that are no record, every URL is masked.
+    They load as the original lines do. In lines that are not records, every URL is masked.
     """
     if b"http" not in lines.lower():
         return lines

@@ -1,6 +1,6 @@
-"""The journal's folder: segments that wait for ClickHouse, and those that a killed process left.
+"""Finds and locks journal segments: those that wait for ClickHouse, and those of killed processes.
 
-<id>.open   the segment being written, under flock by its writer
+<id>.open   the journal segment being written, locked by its writer (flock)
 <id>.seg    sealed: immutable until ClickHouse has acknowledged it, then deleted
 """
 
@@ -11,36 +11,43 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 OPEN, SEALED, PARTIAL = ".open", ".seg", ".new"
-DONE, FIX = ".done", ".fix"  # notes of what loaded segments touched, and of corrections begun
+# Notes of what a loaded journal segment touched, and corrections that wait for ClickHouse.
+DONE, FIX = ".done", ".fix"
 
 
 def sealed(folder: Path) -> list[Path]:
-    """The sealed segments, oldest first."""
+    """Returns the sealed journal segments, the oldest first."""
     with os.scandir(folder) as entries:
         names = sorted(entry.name for entry in entries if entry.name.endswith(SEALED))
     return [folder / name for name in names]
 
 
 def waiting_since(folder: Path, otherwise: float) -> float:
-    """When the oldest segment that waits was begun, in seconds since 1970 UTC."""
+    """Returns when the oldest waiting journal segment was begun, in seconds since 1970 UTC.
+
+    Returns `otherwise` if none waits.
+    """
     names = [path.name for path in folder.iterdir() if path.suffix in (OPEN, SEALED)]
     return min(map(begun_at, names), default=otherwise)
 
 
 def waiting_to_settle(folder: Path, otherwise: float) -> float:
-    """When the oldest of what waits to be settled was loaded, in seconds since 1970 UTC."""
+    """Returns when the oldest journal segment that awaits corrections was loaded.
+
+    In seconds since 1970 UTC; `otherwise` if there is none.
+    """
     times = []
     for path in folder.iterdir():
         if path.suffix in (DONE, FIX):
-            with suppress(FileNotFoundError):  # it has just been settled
+            with suppress(FileNotFoundError):  # corrected meanwhile
                 times.append(path.stat().st_mtime)
     return min(times, default=otherwise)
 
 
 def adopt_orphans(folder: Path) -> list[Path]:
-    """Seal the segments that a killed process left open; a torn last line is cut off.
+    """Seal the journal segments that killed processes left open; a torn last line is cut off.
 
-    A torn line was never answered, so nothing that was acknowledged is lost.
+    The request of a torn line was never answered, so nothing that was acknowledged is lost.
     """
     adopted = []
     for path in sorted(folder.glob("*" + OPEN)):
@@ -60,7 +67,7 @@ def adopt_orphans(folder: Path) -> list[Path]:
 
 @contextmanager
 def claim(path: Path) -> Iterator[int | None]:
-    """Open a segment under its lock; None when another process has it or it is gone."""
+    """Open and lock a journal segment; yields None if another process has it or it was deleted."""
     try:
         fd = os.open(path, os.O_RDWR)
     except FileNotFoundError:
@@ -78,19 +85,19 @@ def claim(path: Path) -> Iterator[int | None]:
 
 
 def begun_at(name: str) -> float:
-    """When a segment was begun, in seconds since 1970 UTC: its id is a UUIDv7."""
+    """Returns when a journal segment was begun, in seconds since 1970 UTC: its id is a UUIDv7."""
     return int(name[:13].replace("-", ""), 16) / 1000
 
 
 def _whole_lines(fd: int) -> int:
-    """Bytes up to and with the last newline."""
+    """Returns the number of bytes up to and including the last newline."""
     size = os.fstat(fd).st_size
     step = 1 << 16
     position = size
     while position > 0:
         start = max(0, position - step)
-        found = os.pread(fd, position - start, start).rfind(b"\n")
-        if found >= 0:
-            return start + found + 1
+        newline = os.pread(fd, position - start, start).rfind(b"\n")
+        if newline >= 0:
+            return start + newline + 1
         position = start
     return 0

@@ -1,6 +1,6 @@
-"""Steps of migrations that SQL alone cannot take: `{python:name}` in a migration's file.
+"""Migration steps that need Python: `{python:name}` in a migration's file.
 
-Each may be cut off anywhere and begun again.
+Each may be interrupted anywhere and run again.
 """
 
 from collections.abc import Iterator, Sequence
@@ -11,7 +11,7 @@ from clickhouse_connect.driver.client import Client
 
 from app.links import identity, masking
 
-PLACES = 4_000  # in one mutation, which must fit into a node of Keeper (1 MB)
+PLACES = 4_000  # in one mutation, which must fit into a node of ClickHouse Keeper (1 MB)
 _LINKS = (
     "newsletter_links",
     (
@@ -29,7 +29,9 @@ _LINKS = (
     ),
 )
 _PLACES = "link_places", ("workspace", "newsletter", "link_key", "position", "at")
-_EXISTS = "SELECT count() FROM system.tables WHERE database = currentDatabase() AND name = 'links'"
+_OLD_TABLES = (
+    "SELECT count() FROM system.tables WHERE database = currentDatabase() AND name = 'links'"
+)
 _SELECT = """
 SELECT
     workspace, newsletter, link, url, label, tags, at,
@@ -45,17 +47,17 @@ UPDATE
     detail = transform({_PLACE}, {{places}}, {{details}}, toUInt32(0))
 WHERE kind = 'click' AND link_key = 0 AND {_PLACE} IN {{places}}
 """
-# Clicks at places that nothing is known of keep a key of their own.
-_REST = f"""
+# Clicks at places without a recorded link get a key of their own.
+_UPDATE_UNKNOWN = f"""
 ALTER TABLE hits {{cluster}}
 UPDATE link_key = {_PLACE}, family = {_PLACE}
 WHERE kind = 'click' AND link_key = 0
 """
-_WAITING = {"mutations_sync": 2, "max_query_size": 2_000_000}
+_SYNCHRONOUS = {"mutations_sync": 2, "max_query_size": 2_000_000}
 
 
 class _Keyed(NamedTuple):
-    """A place of version 0.1 and what it leads to."""
+    """A link's place as version 0.1 recorded it, with the keys of its URL."""
 
     place: int
     link: int
@@ -64,35 +66,32 @@ class _Keyed(NamedTuple):
 
 
 def rekey_links(client: Client, on: str) -> None:
-    """Give links and clicks of version 0.1, known by their places, the keys of their URLs.
+    """Give links and clicks of version 0.1, which has them by place, the keys of their URLs.
 
     `on` is the ON CLUSTER clause, if any.
     """
-    known = (
-        "SELECT count() FROM system.tables WHERE database = currentDatabase() AND name = 'links'"
-    )
-    if int(client.query(known).result_rows[0][0]):
+    if int(client.query(_OLD_TABLES).result_rows[0][0]):
         rows = iter(client.query(_SELECT).result_rows)
         while batch := list(islice(rows, PLACES)):
             _update(client, on, list(_record(client, batch)))
-    client.command(_REST.replace("{cluster}", on), settings=_WAITING)
+    client.command(_UPDATE_UNKNOWN.replace("{cluster}", on), settings=_SYNCHRONOUS)
 
 
 def _record(client: Client, batch: Sequence[Sequence[object]]) -> Iterator[_Keyed]:
     links: list[Sequence[object]] = []
     places: list[Sequence[object]] = []
     for workspace, newsletter, position, url, shown_label, tags, at, place in batch:
-        found = identity.identify_shown(str(url))
+        link = identity.identify_shown(str(url))
         label = masking.mask_text(str(shown_label))
         detail = identity.detail(label, tuple(tags))  # type: ignore[arg-type]
-        for key, shown, is_family in _shown(found):
+        for key, shown, is_family in _shown(link):
             links.append(
                 (
                     workspace,
                     newsletter,
                     key,
                     detail,
-                    found.family,
+                    link.family,
                     is_family,
                     shown,
                     "",
@@ -102,15 +101,15 @@ def _record(client: Client, batch: Sequence[Sequence[object]]) -> Iterator[_Keye
                 )
             )
             places.append((workspace, newsletter, key, position, at))
-        yield _Keyed(int(str(place)), found.link, found.family, detail)
+        yield _Keyed(int(str(place)), link.link, link.family, detail)
     for (table, columns), rows in ((_LINKS, links), (_PLACES, places)):
         client.insert(table, rows, column_names=columns)
 
 
-def _shown(found: identity.Identity) -> Iterator[tuple[int, str, int]]:
-    yield found.link, found.url, 0
-    if found.family != found.link:
-        yield found.family, found.template, 1
+def _shown(link: identity.Identity) -> Iterator[tuple[int, str, int]]:
+    yield link.link, link.url, 0
+    if link.family != link.link:
+        yield link.family, link.template, 1
 
 
 def _update(client: Client, on: str, keyed: Sequence[_Keyed]) -> None:
@@ -119,7 +118,7 @@ def _update(client: Client, on: str, keyed: Sequence[_Keyed]) -> None:
     sql = _UPDATE.replace("{cluster}", on)
     for name, values in zip(names, columns, strict=True):
         sql = sql.replace(name, f"[{', '.join(map(str, values))}]")
-    client.command(sql, settings=_WAITING)
+    client.command(sql, settings=_SYNCHRONOUS)
 
 
 STEPS = {"rekey_links": rekey_links}

@@ -1,12 +1,12 @@
-"""What was last recorded of each newsletter, so that only changes are journalled.
+"""Remembers the last recorded metadata of each newsletter, so that only changes are journalled.
 
-A mailer names the newsletter with every message; one line per message would be enough to
-double the journal. Forgetting is harmless: ClickHouse keeps what was stated last.
+A mailer states a newsletter's name, subject and tags with every message; a line for each message
+would double the size of the journal. Losing what is remembered is harmless: ClickHouse has it.
 
-What was stated of a newsletter is a small file, which all processes of a data folder share: one
-that names a newsletter anew is seen by the others with their next message, and a newsletter is
-known in every process before ClickHouse has heard of it. Of hosts that share a ClickHouse each
-states anew what its mailers say once in RESTATED seconds.
+The metadata of a newsletter is a small file that all processes of a data folder share. When one
+process records a change, the others see it with their next message, and every process knows a
+newsletter before ClickHouse does. Each of several hosts that share a ClickHouse records its
+mailers' metadata again once in RESTATE_SECONDS.
 """
 
 import asyncio
@@ -25,20 +25,19 @@ from app.model.records import Newsletter
 
 log = logging.getLogger(__name__)
 
-REMEMBERED = 100_000
+REMEMBERED = 100_000  # newsletters
 MAX_BYTES = 2**17  # more than the longest name, subject and tags
-RESTATE_SECONDS = 60.0  # seconds
+RESTATE_SECONDS = 60.0
 SWEEP_SECONDS = 86_400.0
 FOLDER = "newsletters"  # of DATA_DIR
-KEPT_DAYS = 90  # after that long without a statement ClickHouse alone knows a newsletter
+KEPT_DAYS = 90  # after so long without a statement only ClickHouse knows a newsletter
 FIELDS = ("name", "subject", "tags")
 
 
 class Statement(msgspec.Struct, frozen=True, omit_defaults=True):
     """A newsletter's fields, each with the millisecond (since 1970 UTC) at which it was stated.
 
-    The greater pair holds, as in ClickHouse: the order in which statements are merged, and how
-    often, does not matter.
+    The greater pair wins, as in ClickHouse: statements may be merged in any order and repeatedly.
     """
 
     id: str
@@ -48,11 +47,11 @@ class Statement(msgspec.Struct, frozen=True, omit_defaults=True):
 
     @property
     def at(self) -> int:
-        """When anything was stated last; 0 for never."""
+        """Returns when a field was last stated; 0 for never."""
         return max(self.name[0], self.subject[0], self.tags[0])
 
     def merged(self, newsletter: Newsletter) -> "Statement":
-        """With what a record states."""
+        """Returns this statement merged with what a record states."""
         stated = {
             field: max(getattr(self, field), (newsletter.at, value))
             for field in FIELDS
@@ -61,7 +60,10 @@ class Statement(msgspec.Struct, frozen=True, omit_defaults=True):
         return replace(self, **stated)
 
     def agrees(self, newsletter: Newsletter) -> bool:
-        """Whether a record states nothing new. What was never stated is not known to be empty."""
+        """Returns whether a record states nothing new.
+
+        A field that was never stated is not the same as one that was stated to be empty.
+        """
         return all(
             value is None or (at > 0 and known == value)
             for field in FIELDS
@@ -74,9 +76,9 @@ _encode = msgspec.json.Encoder().encode
 
 
 class Newsletters:
-    """What was stated last of each newsletter, by its key: a file each in `folder`.
+    """Reads and writes the last statement of each newsletter: a file in `folder` for each key.
 
-    A cache that may be lost: then the next statement is journalled although it says nothing new.
+    This is a cache and may be lost: the next statement is then journalled although it is not new.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -84,10 +86,10 @@ class Newsletters:
         self._last: tuple[bytes, Statement] | None = None
 
     def read(self, newsletter: int) -> Statement | None:
-        """None for a newsletter that no process of this data folder has named."""
+        """Returns a newsletter's statement; None if no process of this data folder has made one."""
         try:
             with locked(self._path(newsletter), shared=True, flags=os.O_RDONLY) as file:
-                return self._decoded(os.read(file, MAX_BYTES))
+                return self._decode_statement(os.read(file, MAX_BYTES))
         except OSError:
             return None
 
@@ -98,7 +100,7 @@ class Newsletters:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         with locked(path, flags=mode) as file:
             old = os.read(file, MAX_BYTES)
-            known = self._decoded(old) or Statement(record.id)
+            known = self._decode_statement(old) or Statement(record.id)
             content = _encode(known.merged(record))
             os.pwrite(file, content, 0)
             if len(content) < len(old):
@@ -114,7 +116,7 @@ class Newsletters:
             await asyncio.sleep(SWEEP_SECONDS)
 
     def sweep(self) -> int:
-        """Remove what was not stated for KEPT_DAYS; returns how many files. Raises OSError."""
+        """Remove statements older than KEPT_DAYS; returns how many files. Raises OSError."""
         count, until = 0, time.time() - KEPT_DAYS * 86_400
         for path in self._folder.glob("*.json"):
             with suppress(FileNotFoundError):
@@ -123,9 +125,9 @@ class Newsletters:
                     count += 1
         return count
 
-    def _decoded(self, content: bytes) -> Statement | None:
-        """None for a file that is empty yet, or that a crash has cut off."""
-        last = self._last  # other threads may be reading other newsletters
+    def _decode_statement(self, content: bytes) -> Statement | None:
+        """Returns a file's statement; None if it is still empty or a crash has cut it off."""
+        last = self._last  # another thread may replace it meanwhile
         if last is None or last[0] != content:
             try:
                 self._last = last = content, _decode(content)
@@ -145,20 +147,20 @@ class RecordedMetadata:
         self._stated: OrderedDict[int, float] = OrderedDict()
 
     def changed(self, newsletter: Newsletter) -> Newsletter | None:
-        """The record to enter in the journal; None where it would say nothing new."""
+        """Returns the record to write to the journal; None if it would state nothing new."""
         known = self._newsletters.read(newsletter.newsletter)
         stated = self._stated.get(newsletter.newsletter)
         recently = stated is not None and time.monotonic() - stated < RESTATE_SECONDS
         if recently and known and known.agrees(newsletter):
             return None
-        # What is accepted later holds, also where the clock was set back meanwhile.
+        # The statement that is accepted later wins, even if the clock was set back meanwhile.
         return replace(newsletter, at=max(newsletter.at, known.at + 1 if known else 0))
 
     def remember(self, record: Newsletter) -> None:
-        """Call it once the record is in the journal."""
+        """Remember a record. Call it once the record is in the journal."""
         try:
             self._newsletters.keep(record)
-        except OSError as error:  # it is stated again with the next message
+        except OSError as error:  # it is recorded again with the next message
             log.warning("newsletter %s: %s", record.id, error)
             return
         self._stated[record.newsletter] = time.monotonic()

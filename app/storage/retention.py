@@ -1,8 +1,8 @@
-"""How long ClickHouse keeps what names people: TTLs of columns and rows, as the settings say.
+"""Sets how long ClickHouse keeps personal data: TTLs of columns and rows, from the settings.
 
-ClickHouse empties a column, or drops rows, when it merges; within hours of the moment, then. A
-verdict and its correction lie in the same month, and rows go by whole months: no row can outlive
-the one that takes it back by more than the moment in which their month is dropped.
+ClickHouse empties columns and drops rows when it merges parts, so within hours of the set time. A
+verdict and its correction are in the same month, and rows expire by whole months: a row outlives
+the one that cancels it only while their month is being dropped.
 """
 
 import re
@@ -13,11 +13,11 @@ from clickhouse_connect.driver.client import Client
 
 from app.settings.settings import Settings
 
-MONTH = "toDateTime(addMonths(toStartOfMonth(at), 1))"  # the first moment after it
+MONTH_END = "toDateTime(addMonths(toStartOfMonth(at), 1))"
 
 
 class Expiry(NamedTuple):
-    """After how many days (0: never) a column is emptied, or without column a row is dropped."""
+    """After how many days (0: never) a column is emptied or, without a column, rows are dropped."""
 
     table: str
     column: str
@@ -25,17 +25,17 @@ class Expiry(NamedTuple):
 
     @property
     def statement(self) -> str:
-        """The ALTER TABLE that makes it so; {on} is for a cluster."""
-        what = f"MODIFY COLUMN {self.column}" if self.column else "MODIFY"
+        """Returns the ALTER TABLE statement; {on} is replaced by ON CLUSTER or nothing."""
+        clause = f"MODIFY COLUMN {self.column}" if self.column else "MODIFY"
         if not self.days:
-            what = what if self.column else ""
-            return f"ALTER TABLE {self.table}{{on}} {what} REMOVE TTL"
-        since = "toDateTime(at)" if self.column else MONTH
-        return f"ALTER TABLE {self.table}{{on}} {what} TTL {since} + toIntervalDay({self.days})"
+            clause = clause if self.column else ""
+            return f"ALTER TABLE {self.table}{{on}} {clause} REMOVE TTL"
+        since = "toDateTime(at)" if self.column else MONTH_END
+        return f"ALTER TABLE {self.table}{{on}} {clause} TTL {since} + toIntervalDay({self.days})"
 
 
-def wanted(settings: Settings) -> list[Expiry]:
-    """What the settings ask for."""
+def configured(settings: Settings) -> list[Expiry]:
+    """Returns the TTLs that the settings ask for."""
     return [
         Expiry("messages", "address", settings.keep_addresses_days),
         Expiry("messages", "metadata", settings.keep_addresses_days),
@@ -47,17 +47,21 @@ def wanted(settings: Settings) -> list[Expiry]:
 
 
 def apply(client: Client, settings: Settings) -> list[Expiry]:
-    """Change what differs; returns it. Several processes may, they want the same."""
+    """Change the TTLs that differ from the settings; returns them.
+
+    Several processes may do so at once: they set the same values.
+    """
     cluster = settings.clickhouse_cluster
     on = f" ON CLUSTER `{cluster}`" if cluster else ""
-    changed = [one for one in wanted(settings) if one not in set(found(client))]
-    for one in changed:
-        client.command(one.statement.format(on=on))
+    existing = set(current(client))
+    changed = [expiry for expiry in configured(settings) if expiry not in existing]
+    for expiry in changed:
+        client.command(expiry.statement.format(on=on))
     return changed
 
 
-def found(client: Client) -> Iterator[Expiry]:
-    """What the tables have now."""
+def current(client: Client) -> Iterator[Expiry]:
+    """Yields the TTLs that the tables have now."""
     for table in ("messages", "hits"):
         created: str = client.query(f"SHOW CREATE TABLE {table}").result_rows[0][0]
         for line in created.splitlines():

@@ -1,4 +1,4 @@
-"""Queries by the names of their files in clickhouse/queries."""
+"""Reads queries by the names of their files in clickhouse/queries."""
 
 from functools import cache
 
@@ -7,7 +7,7 @@ from app.paths import resource
 
 @cache
 def sql(name: str) -> str:
-    """The text of clickhouse/queries/<name>.sql, with the .part files that it names in braces."""
+    """Returns clickhouse/queries/<name>.sql with the .part files that it names in braces."""
     folder = resource("clickhouse") / "queries"
     text = (folder / f"{name}.sql").read_text()
     for part in ("filters", "clicked", "linked", "family", "individual", "tracked"):

@@ -1,7 +1,7 @@
-"""Small things that change one at a time: one SQLite file in DATA_DIR, shared by its processes.
+"""Opens and migrates state.db, one SQLite file in DATA_DIR that its processes share.
 
-ClickHouse keeps what is counted; this keeps what must be looked up, changed and locked by row. WAL
-lets readers go on while one writes, and every commit is on disk before it returns.
+ClickHouse keeps what is counted; state.db keeps what is looked up, changed and locked by row. WAL
+lets processes read while one writes, and every commit is on disk before it returns.
 """
 
 import sqlite3
@@ -23,22 +23,22 @@ from app.storage.tables import (
 
 
 class StateError(OSError):
-    """The file could not be written; whoever loads tries again."""
+    """The file could not be written; the loader tries again."""
 
 
 class VersionError(Exception):
     """The file does not fit this program; the message says what to do."""
 
 
-# What has changed in tables that earlier versions made: (table, statements), append-only. A file's
-# `user_version` counts those it has had. New tables need no line: they are made where they lack.
+# Changes to tables of earlier versions: (table, statements), append-only. A file's `user_version`
+# is the number of steps it has had. New tables need no step: missing tables are created.
 STEPS: tuple[tuple[str, tuple[str, ...]], ...] = (("feed", ("CREATE INDEX feed_at ON feed (at)",)),)
 
 
 def open_state(folder: Path, migrate: bool = True) -> Engine:
-    """DATA_DIR's state.db, made where it is missing and brought up to date where `migrate`.
+    """Open DATA_DIR's state.db; creates it if missing and, with `migrate`, brings it up to date.
 
-    Raises VersionError when the file is newer than this program, or older and may not be changed.
+    Raises VersionError if the file is newer than this program, or older and must not be changed.
     """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     engine = create_engine(
@@ -50,10 +50,10 @@ def open_state(folder: Path, migrate: bool = True) -> Engine:
         cursor = connection.cursor()
         for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
             cursor.execute(f"PRAGMA {pragma}")
-        cursor.execute("PRAGMA secure_delete=ON")  # what is deleted is overwritten in the file
+        cursor.execute("PRAGMA secure_delete=ON")  # overwrites deleted rows in the file
         cursor.close()
 
-    with locked(folder / "state.lock"):  # workers start side by side
+    with locked(folder / "state.lock"):  # workers start in parallel
         try:
             _bring_up_to_date(engine, folder / "state.db", migrate)
         except VersionError:
@@ -63,7 +63,10 @@ def open_state(folder: Path, migrate: bool = True) -> Engine:
 
 
 def steps_missing(folder: Path) -> int:
-    """How many steps DATA_DIR's state.db lacks; 0 where there is none. Raises VersionError."""
+    """Returns how many steps DATA_DIR's state.db lacks; 0 if there is no file.
+
+    Raises VersionError.
+    """
     path = folder / "state.db"
     if not path.exists():
         return 0
@@ -84,7 +87,7 @@ def _steps_missing(path: Path, version: int) -> int:
 
 
 def _bring_up_to_date(engine: Engine, path: Path, migrate: bool) -> None:
-    """In one transaction: a process that is killed leaves the file as it was."""
+    """Migrate in one transaction: a process that is killed leaves the file unchanged."""
     with engine.connect() as connection:
         tables = set(inspect(connection).get_table_names())
         version = connection.exec_driver_sql("PRAGMA user_version").scalar_one()

@@ -1,4 +1,4 @@
-"""Tables of state.db."""
+"""The tables of state.db. Times are seconds since 1970 UTC, unless a comment says otherwise."""
 
 from sqlalchemy import (
     BigInteger,
@@ -17,7 +17,7 @@ from sqlalchemy import (
 metadata = MetaData()
 
 
-# Tenants beside `default`, which is what the settings say.
+# Workspaces (tenants) in addition to `default`, which the settings describe.
 workspaces = Table(
     "workspaces",
     metadata,
@@ -29,7 +29,7 @@ workspaces = Table(
 )
 
 
-# Who may use the API. `hash` is SHA-256 of the key in hexadecimal.
+# API keys. `hash` is the SHA-256 of the key in hexadecimal.
 api_keys = Table(
     "api_keys",
     metadata,
@@ -38,7 +38,7 @@ api_keys = Table(
     Column("name", String, nullable=False),
     Column("hash", String, nullable=False, unique=True),
     Column("hint", String, nullable=False),
-    Column("scopes", String, nullable=False),  # with spaces between
+    Column("scopes", String, nullable=False),  # separated by spaces
     Column("by", String, nullable=False),
     Column("at", Float, nullable=False),
     Column("used", Float),
@@ -46,7 +46,7 @@ api_keys = Table(
 )
 
 
-# Who may use the dashboard. `password` is an argon2id hash, empty while there is none.
+# Users of the dashboard. `password` is an argon2id hash, empty while none is set.
 users = Table(
     "users",
     metadata,
@@ -80,7 +80,7 @@ login_codes = Table(
 )
 
 
-# Wrong passwords of the last minute; `whose` is the SHA-256 of an address or a name.
+# Failed logins of the last minute; `whose` is the SHA-256 of an IP address or a user's name.
 login_failures = Table(
     "wrong_passwords",
     metadata,
@@ -90,7 +90,7 @@ login_failures = Table(
 )
 
 
-# What was loaded, in the order in which it was: one row per segment or file of corrections.
+# Loaded hits, in order of loading: one row for each journal segment or file of corrections.
 feed = Table(
     "feed",
     metadata,
@@ -99,13 +99,13 @@ feed = Table(
     Column("at", Float, nullable=False),  # seconds since 1970 UTC
     Column("lines", Integer, nullable=False),
     Column("rows", LargeBinary, nullable=False),  # JSON lines of `hits`, zlib
-    Index("feed_at", "at"),  # the sweep of old rows reads no others
-    sqlite_autoincrement=True,  # a deleted number never comes again: cursors rely on it
+    Index("feed_at", "at"),  # lets the sweep of old rows read those alone
+    sqlite_autoincrement=True,  # a deleted number is never reused: cursors rely on it
 )
 
 
-# Who must not be mailed. `newsletter` 0 stands for all of them. Keys fill 64 bits, which SQLite's
-# integers hold with a sign.
+# Recipients who must not be mailed. `newsletter` 0 means all newsletters. Keys are unsigned 64-bit
+# integers, which SQLite stores with a sign (see `signed`).
 suppressions = Table(
     "suppressions",
     metadata,
@@ -120,7 +120,8 @@ suppressions = Table(
 )
 
 
-# Who has withdrawn consent to being counted; `newsletter` 0 is all, `axis` is opens or clicks.
+# Recipients who have withdrawn consent to being counted. `newsletter` 0 means all newsletters,
+# `axis` is opens or clicks.
 withdrawals = Table(
     "withdrawals",
     metadata,
@@ -131,11 +132,12 @@ withdrawals = Table(
     Column("axis", String, nullable=False),
     Column("at", Float, nullable=False),
     Index("withdrawn", "workspace", "recipient", "newsletter", "axis", unique=True),
-    sqlite_autoincrement=True,  # a change shows in the highest id or in the number of rows
+    sqlite_autoincrement=True,  # every change alters the highest id or the number of rows
 )
 
 
-# Who is told what. `seq` and `line` are the cursor into the feed up to which deliveries were made.
+# Webhooks and their event filters. `seq` and `line` are the cursor into the feed up to which
+# deliveries were created.
 webhooks = Table(
     "webhooks",
     metadata,
@@ -143,17 +145,18 @@ webhooks = Table(
     Column("workspace", String, nullable=False),
     Column("url", String, nullable=False),
     Column("secret", String, nullable=False),
-    Column("wanted", LargeBinary, nullable=False),  # JSON of telling.EventFilter
+    Column("wanted", LargeBinary, nullable=False),  # JSON of EventFilter
     Column("first", Boolean, nullable=False),
     Column("at", Float, nullable=False),
     Column("seq", Integer, nullable=False),
     Column("line", Integer, nullable=False),
     Column("failing_since", Float),
-    Column("disabled", String, nullable=False, default=""),  # why; empty while it is on
+    Column("disabled", String, nullable=False, default=""),  # the reason; empty while enabled
 )
 
 
-# One row for each event and webhook. `due` is when to try next, null once that is over.
+# Deliveries, one row for each event and webhook. `due` is the time of the next attempt, null once
+# there is none.
 deliveries = Table(
     "deliveries",
     metadata,
@@ -165,7 +168,7 @@ deliveries = Table(
     Column("state", String, nullable=False, default="waiting"),  # delivered, dead
     Column("attempts", Integer, nullable=False, default=0),
     Column("due", Float),
-    Column("status", Integer),  # of the last answer
+    Column("status", Integer),  # HTTP status of the last response
     Column("error", String, nullable=False, default=""),
     Index("delivered_once", "webhook", "event", unique=True),
     Index("deliveries_due", "due"),
@@ -173,7 +176,7 @@ deliveries = Table(
 )
 
 
-# What webhooks that want only the first event of a message have been told of.
+# Events already sent to webhooks that receive only the first event of each message.
 first_events = Table(
     "told",
     metadata,
@@ -182,7 +185,8 @@ first_events = Table(
 )
 
 
-# Rules, and how far each has looked: into the feed, or into the ledger.
+# Follow-up rules, and how far each has read: in the feed (`seq`, `line`), or in the recorded
+# messages (`sent_ms`, `sent_message`).
 followups = Table(
     "followups",
     metadata,
@@ -199,7 +203,7 @@ followups = Table(
 )
 
 
-# Whom a rule has followed up: nobody twice.
+# Recipients whom a rule has followed up: no recipient twice.
 followup_recipients = Table(
     "followed",
     metadata,
@@ -209,7 +213,7 @@ followup_recipients = Table(
 )
 
 
-# Segments by the names they were saved under.
+# Saved segments of recipients, by name.
 saved_segments = Table(
     "saved_segments",
     metadata,
@@ -219,8 +223,8 @@ saved_segments = Table(
 )
 
 
-# Who was erased, and how far that has got. `address` is empty once nothing needs it any more; `seq`
-# grows with every change of any row.
+# Erasure requests and their progress. `address` is the email address, emptied as soon as it is no
+# longer needed. `seq` grows with every change of any row.
 erasures = Table(
     "erasures",
     metadata,
@@ -230,7 +234,7 @@ erasures = Table(
     Column("address", String, nullable=False),
     Column("at", Float, nullable=False),
     Column("state", String, nullable=False),
-    Column("rewritten", Float),  # when ClickHouse's rows had been changed, by its own clock
+    Column("rewritten", Float),  # when ClickHouse had rewritten its rows, by its own clock
     Column("counts", LargeBinary, nullable=False),  # JSON
     Column("seq", Integer, nullable=False),
     Index("erased", "workspace", "recipient", unique=True),
@@ -239,7 +243,7 @@ erasures = Table(
 )
 
 
-# Names of newsletters' variants (A/B), and the numbers that stand for them in tokens and hits.
+# Names of newsletters' variants (A/B), and the numbers that represent them in tokens and hits.
 variants = Table(
     "variants",
     metadata,
@@ -251,7 +255,8 @@ variants = Table(
 )
 
 
-# Newsletters' experiments. `full` is when the sample had its size, `decided` when it was decided.
+# Experiments of newsletters. `full` is when the sample reached its size, `decided` when the
+# experiment was decided.
 experiments = Table(
     "experiments",
     metadata,
@@ -260,8 +265,8 @@ experiments = Table(
     Column("newsletter", BigInteger, nullable=False),
     Column("newsletter_id", String, nullable=False),
     Column("plan", LargeBinary, nullable=False),  # JSON of experiments.Plan
-    Column("numbers", LargeBinary, nullable=False),  # JSON: of the plan's variants, in its order
-    Column("at", BigInteger, nullable=False),  # milliseconds since 1970 UTC, as the next two
+    Column("numbers", LargeBinary, nullable=False),  # JSON: the variants' numbers, in plan order
+    Column("at", BigInteger, nullable=False),  # milliseconds since 1970 UTC, like the next two
     Column("full", BigInteger),
     Column("decided", BigInteger),
     Column("outcome", LargeBinary),  # JSON of experiments.Outcome
@@ -270,10 +275,10 @@ experiments = Table(
 
 
 def signed(key: int) -> int:
-    """An unsigned 64-bit key as SQLite holds it."""
+    """Returns an unsigned 64-bit key as SQLite stores it: with a sign."""
     return key - 2**64 if key >= 2**63 else key
 
 
 def unsigned(key: int) -> int:
-    """The inverse of `signed`."""
+    """Returns the unsigned 64-bit key of a stored one: the inverse of `signed`."""
     return key + 2**64 if key < 0 else key

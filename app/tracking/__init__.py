@@ -1,1 +1,1 @@
-"""The hot path: pixels, redirects and unsubscribe pages. Start reading in middleware.py."""
+"""The hot path: answers pixels, redirects and unsubscribe pages. Begin with middleware.py."""

@@ -1,7 +1,7 @@
-"""The hot path: GET|HEAD /o/{message}.gif and /c/{message}/{link}, in front of everything else.
+"""The hot path: answers GET|HEAD /o/{message}.gif and /c/{message}/{link} before everything else.
 
-Token, one line in the journal, answer. No database, no user agent parsing, no framework objects:
-a hit costs what ASGI costs and little more.
+Each hit reads a token, writes one line to the journal and is answered. There is no database, no
+user agent parsing and no framework object: a hit costs little more than ASGI itself.
 """
 
 from collections import Counter
@@ -11,10 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.model.records import NO_LINK, Kind, encode
 from app.storage.journal import Journal, JournalError
-from app.tracking.hits import (
-    Headers,
-    hit,
-)
+from app.tracking.hits import Headers, hit
 from app.tracking.tokens import (
     BadTokenError,
     LinkToken,
@@ -33,15 +30,16 @@ PIXEL_START: Message = {"type": "http.response.start", "status": 200, "headers":
 PIXEL_BODY: Message = {"type": "http.response.body", "body": GIF}
 PRIVATE = [NO_STORE, (b"referrer-policy", b"no-referrer"), (b"x-robots-tag", b"noindex, nofollow")]
 NOT_FOUND = b"This link is damaged or incomplete. Please open it from the original message."
-NOWHERE = LinkToken(0, NO_LINK, "")  # of an open
+NOWHERE = LinkToken(0, NO_LINK, "")  # the link token of an open
 
 
 class TrackingMiddleware:
-    """ASGI middleware that answers pixels and redirects itself and passes on all else.
+    """ASGI middleware that answers pixels and redirects itself and passes on everything else.
 
-    `readers` has the tokens that are good on a host, under b"" those for hosts of nobody; `visitor`
-    gives what is kept of an address, `refused` says why a hit must not count, or nothing. `hits`
-    counts by kind what was recorded, `dropped` by reason what was answered but not counted.
+    `readers` has the tokens that are valid on each host, and under b"" those for all other hosts.
+    `visitor` returns what may be kept of an IP address. `refused` returns the reason why a hit must
+    not count, empty if it may. `hits` counts recorded hits by kind, `dropped` counts by reason the
+    requests that were answered but not recorded.
     """
 
     def __init__(
@@ -58,7 +56,7 @@ class TrackingMiddleware:
         self.dropped: Counter[str] = Counter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer `/o/` and `/c/`; everything else is the app's."""
+        """Answer `/o/` and `/c/`; pass all other requests to the app."""
         path = scope["path"] if scope["type"] == "http" else ""
         if not path.startswith(("/o/", "/c/")):
             await self.app(scope, receive, send)
@@ -77,7 +75,7 @@ class TrackingMiddleware:
             await self._click(scope, send, *path[3:].partition("/")[::2])
 
     async def _click(self, scope: Scope, send: Send, message: str, link: str) -> None:
-        """A valid link token is enough to redirect; the message token says whom to count."""
+        """Redirect if the link token is valid; count the click if the message token is too."""
         tokens = self._tokens(scope)
         try:
             target = read_damaged(tokens.read_link, link)
@@ -98,21 +96,25 @@ class TrackingMiddleware:
         return await _answer(send, 302, location)
 
     def _tokens(self, scope: Scope) -> Tokens | TokenReaders:
-        """A workspace's own host knows its links only, so that no other can lead from there."""
+        """Returns the tokens that are valid on the request's host.
+
+        On a workspace's own host these are its own, so that no other workspace can redirect from
+        there.
+        """
         host = next((value for name, value in scope["headers"] if name == b"host"), b"")
         return self.readers.get(host.lower().rstrip(b"."), self.readers[b""])
 
     async def _count(
         self, scope: Scope, kind: Kind, token: MessageToken, target: LinkToken = NOWHERE
     ) -> None:
-        """Done when the line is kept, or `dropped` says why not."""
+        """Write a hit to the journal, or count in `dropped` why it was not written."""
         headers = dict(scope["headers"])
         reason = self.refused(kind, token, headers)
         try:
             if not reason:
                 address = self.visitor((scope["client"] or ("",))[0])
-                found = hit(scope["method"], headers, address, kind, token, target)
-                await self.journal.write(encode(found))
+                record = hit(scope["method"], headers, address, kind, token, target)
+                await self.journal.write(encode(record))
         except JournalError as error:
             reason = error.reason
         (self.dropped if reason else self.hits)[reason or kind] += 1

@@ -1,4 +1,7 @@
-"""Why a hit must not be counted although its tokens are good. Its answer is as always."""
+"""Decides whether a hit with valid tokens may be counted, and what is kept of its IP address.
+
+The request is answered in the same way either way.
+"""
 
 import ipaddress
 from collections.abc import Callable, Mapping
@@ -6,21 +9,21 @@ from functools import lru_cache
 
 from app.model.records import Kind
 from app.model.tracking_modes import OFF
-from app.settings.settings import (
-    Addresses,
-)
+from app.settings.settings import Addresses
 from app.tracking.tokens import MessageToken
 
 # Global Privacy Control (W3C), and the older Do Not Track, which some clients still send.
 OBJECTIONS = ((b"sec-gpc", "gpc"), (b"dnt", "dnt"))
+IPV4_BITS, IPV6_BITS = 24, 48  # kept of a truncated IP address
+REMEMBERED = 4096  # truncated IP addresses
 Refuser = Callable[[Kind, MessageToken, Mapping[bytes, bytes]], str]
 
 
 def refuser(withdrawn: Callable[[str, str, int, int], bool], respect_gpc: bool) -> Refuser:
-    """Gives the reason, empty where the hit may count.
+    """Returns a function that returns why a hit must not count, empty if it may.
 
-    `withdrawn` is asked with kind, workspace, recipient and newsletter. Sec-GPC and DNT are about
-    opens: whoever follows a link has asked for its page.
+    `withdrawn` is called with kind, workspace, recipient and newsletter. Sec-GPC and DNT apply to
+    opens only: a person who follows a link has requested its page.
     """
 
     def refused(kind: Kind, token: MessageToken, headers: Mapping[bytes, bytes]) -> str:
@@ -35,14 +38,8 @@ def refuser(withdrawn: Callable[[str, str, int, int], bool], respect_gpc: bool) 
     return refused
 
 
-IPV4_BITS, IPV6_BITS = 24, 48
-
-
-REMEMBERED = 4096
-
-
 def keeper(addresses: Addresses) -> Callable[[str], str]:
-    """Gives what may be kept of an address."""
+    """Returns a function that returns what may be kept of an IP address."""
     if addresses == "truncated":
         return truncated
     return str if addresses == "full" else lambda _: ""
@@ -50,16 +47,16 @@ def keeper(addresses: Addresses) -> Callable[[str], str]:
 
 @lru_cache(REMEMBERED)
 def truncated(address: str) -> str:
-    """The network's first address: /24 of IPv4 (in IPv6's clothes too), /48 of IPv6.
+    """Returns the first IP address of the network: /24 of IPv4 (also IPv4-mapped), /48 of IPv6.
 
-    What is no address, such as a proxy's `unknown`, cannot be cut and becomes empty.
+    A text that is not an IP address, such as a proxy's `unknown`, becomes empty.
     """
     try:
-        found = ipaddress.ip_address(address.partition("%")[0])
+        ip = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:
         return ""
-    if isinstance(found, ipaddress.IPv6Address) and found.ipv4_mapped:
-        found = found.ipv4_mapped
-    bits = IPV4_BITS if found.version == 4 else IPV6_BITS
-    spare = found.max_prefixlen - bits
-    return str(type(found)(int(found) >> spare << spare))
+    if isinstance(ip, ipaddress.IPv6Address) and ip.ipv4_mapped:
+        ip = ip.ipv4_mapped
+    kept_bits = IPV4_BITS if ip.version == 4 else IPV6_BITS
+    cut_bits = ip.max_prefixlen - kept_bits
+    return str(type(ip)(int(ip) >> cut_bits << cut_bits))

@@ -1,7 +1,7 @@
-"""Unsubscribe: GET /u/{message} shows a button and changes nothing, POST unsubscribes.
+"""Unsubscribes recipients: GET /u/{message} shows a button and changes nothing, POST unsubscribes.
 
-The address and the POST body are RFC 8058's: mailbox providers send `List-Unsubscribe=One-Click`,
-the page's button posts to the same place.
+URL and POST body follow RFC 8058: mailbox providers post `List-Unsubscribe=One-Click`, and the
+page's button posts to the same URL.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,13 +15,16 @@ from starlette.templating import Jinja2Templates
 from app.model.records import Hit, encode, now_ms
 from app.model.tracking_modes import modes
 from app.storage.journal import Journal
+from app.tracking.hits import AGENT_BYTES
 from app.tracking.tokens import BadTokenError, MessageToken, TokenReaders, Tokens, read_damaged
 
 
 @dataclass(frozen=True)
 class Unsubscribe:
-    """The page and the one-click address. `reader` gives a host's reader of tokens, `visitor` what
-    is kept of an address.
+    """Serves the unsubscribe page and the one-click URL.
+
+    `reader` returns the tokens that are valid on a host, `visitor` what may be kept of an IP
+    address.
     """
 
     reader: Callable[[str], Tokens | TokenReaders]
@@ -31,11 +34,14 @@ class Unsubscribe:
 
     @property
     def routes(self) -> Sequence[Route]:
-        """For the application's router."""
+        """Returns the routes for the application's router."""
         return (Route("/u/{token:path}", self.endpoint, methods=["GET", "POST"]),)
 
     async def endpoint(self, request: Request) -> Response:
-        """Repeating the POST changes nothing more: unsubscribes count distinct messages."""
+        """Show the page, or record an unsubscribe.
+
+        Repeating the POST changes no figure: unsubscribes count distinct messages.
+        """
         try:
             reader = self.reader(request.headers.get("host", ""))
             token = read_damaged(reader.read_unsubscribe, request.path_params["token"])
@@ -47,9 +53,12 @@ class Unsubscribe:
         return self._page(request, "done", 200)
 
     def _hit(self, request: Request, token: MessageToken) -> Hit:
-        """Whose it is must be known; with what it came, only where hits are kept by person."""
-        address = request.client.host if request.client else ""
-        agent = request.headers.get("user-agent", "")[:512]
+        """Returns the hit, always with its recipient.
+
+        IP address and user agent are kept only if hits are kept with their recipients.
+        """
+        ip = request.client.host if request.client else ""
+        agent = request.headers.get("user-agent", "")[:AGENT_BYTES]
         personal = modes(token.flags).personal
         return Hit(
             "unsubscribe",
@@ -60,7 +69,7 @@ class Unsubscribe:
             token.recipient,
             variant=token.variant,
             method=request.method,
-            address=self.visitor(address) if personal else "",
+            address=self.visitor(ip) if personal else "",
             user_agent=agent if personal else "",
         )
 

@@ -1,4 +1,4 @@
--- Some newsletters' opens and clicks of a group by steps since each one's first message.
+-- Opens and clicks of some newsletters by one group, in steps since each one's first message.
 SELECT
     newsletter,
     intDiv(toUnixTimestamp(minute) - first_s, {step:UInt32}) AS number,

@@ -1,4 +1,4 @@
--- How much there is about some recipients.
+-- How many rows there are about some recipients.
 SELECT
     (SELECT count() FROM messages WHERE workspace = {workspace:String} AND recipient IN {recipients:Array(UInt64)}) AS messages,
     (SELECT sum(sign) FROM hits WHERE workspace = {workspace:String} AND recipient IN {recipients:Array(UInt64)}) AS hits

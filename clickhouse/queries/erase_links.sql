@@ -1,4 +1,5 @@
--- Some links, given as (newsletter, link_key), keep the site they lead to, or lose their label.
+-- Cuts the URLs of some links, selected by (newsletter, link_key), to their site, or removes their
+-- labels or names.
 ALTER TABLE newsletter_links {cluster}
 UPDATE
     url = if((newsletter, link_key) IN {urls:Array(Tuple(UInt64, UInt64))}, concat(protocol(url), '://', domain(url), '/'), url),

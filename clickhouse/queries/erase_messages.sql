@@ -1,4 +1,4 @@
--- What some recipients were sent is nobody's from now on.
+-- Removes the recipient from the messages of some recipients.
 ALTER TABLE messages {cluster}
 UPDATE recipient = 0, address = '', metadata = map(), rfc_message_id = ''
 WHERE workspace = {workspace:String} AND recipient IN {recipients:Array(UInt64)}

@@ -1,5 +1,5 @@
--- Some messages lose some of their metadata, given as (message, key), or their Message-ID. What the
--- values hold is not said here: ClickHouse keeps this text in a file.
+-- Removes some metadata, selected by (message, key), or the Message-ID of some messages. The values
+-- are not part of this text: ClickHouse stores it in a file.
 ALTER TABLE messages {cluster}
 UPDATE
     metadata = mapFilter((key, value) -> NOT has({keys:Array(Tuple(UUID, String))}, (message, toString(key))), metadata),

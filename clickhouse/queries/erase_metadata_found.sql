@@ -1,5 +1,5 @@
--- Messages with an address in what their mailer has given with them: in the values of `keys`, or in
--- the Message-ID (`named`).
+-- Messages with an email address in the mailer's own data: in the values of `keys`, or in the
+-- Message-ID (`named`).
 SELECT
     toString(message) AS message,
     mapKeys(mapFilter((key, value) -> positionCaseInsensitiveUTF8(value, {address:String}) > 0, metadata)) AS keys,

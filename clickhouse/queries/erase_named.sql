@@ -1,5 +1,5 @@
--- Texts of links and newsletters (link_key 0) that hold an address: `what` is url, label, link_name,
--- name or subject.
+-- Texts of links and newsletters (link_key 0) that contain an email address: `what` is url, label,
+-- link_name, name or subject.
 SELECT DISTINCT what, newsletter, link_key
 FROM
 (

@@ -1,4 +1,4 @@
--- Some newsletters lose their name or their subject, until the mailer names them anew.
+-- Removes the name or the subject of some newsletters, until the mailer states them again.
 ALTER TABLE newsletters {cluster}
 UPDATE
     name_stated = if(newsletter IN {names:Array(UInt64)}, (name_stated.1, ''), name_stated),

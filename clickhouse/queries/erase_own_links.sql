@@ -1,4 +1,4 @@
--- Links that some recipients alone were sent and have clicked: of families, carried once.
+-- Links of families that were sent in one message only and clicked by some recipients.
 SELECT DISTINCT newsletter, link_key
 FROM hits
 WHERE workspace = {workspace:String} AND recipient IN {recipients:Array(UInt64)} AND kind = 'click' AND link_key != family

@@ -1,4 +1,4 @@
--- What some messages of some newsletters went to, and what their mailer knows them by.
+-- The email addresses of some messages of some newsletters, and the mailer's own data of them.
 SELECT
     toString(message) AS id, any(address) AS address, any(metadata) AS metadata,
     any(rfc_message_id) AS rfc_message_id

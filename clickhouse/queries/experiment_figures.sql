@@ -1,7 +1,7 @@
--- One experiment's figures by variant, of messages sent from one moment to before another, and of
--- people's opens or clicks (`linked` 1: of some links alone) before a third. Recipients are counted,
--- since they are what is split: each once, however many messages. Whoever was erased is nobody in
--- particular, and counts by messages.
+-- An experiment's figures by variant: of messages sent from one time to before another, and of opens
+-- or clicks by people (with `linked` 1: on some links only) before a third. Distinct recipients are
+-- counted, since they are what is split: each once, however many messages they were sent. Erased
+-- recipients have no key any more and are counted by message.
 SELECT
     variant,
     sum(sent) AS messages,

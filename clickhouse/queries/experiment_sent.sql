@@ -1,4 +1,4 @@
--- How many messages an experiment's variants have sent since it began.
+-- How many messages each variant of an experiment has sent since the experiment began.
 SELECT count() AS messages
 FROM messages
 WHERE workspace = {workspace:String} AND newsletter = {newsletter:UInt64}

@@ -1,5 +1,5 @@
--- One newsletter's hits of a group, oldest first, with the filters of its page. With `neutral` 1 no
--- text begins like a spreadsheet's formula.
+-- One newsletter's hits of a group, the oldest first, with the filters of its page. With `neutral` 1
+-- no text begins like a spreadsheet's formula.
 WITH (text) -> if({neutral:UInt8} = 1 AND match(text, '^[=+\\-@\\t\\r\\n＝＋－＠]'), concat('''', text), text) AS plain
 SELECT
     hits.at AS at, toString(kind) AS type, message, plain(address_of) AS recipient,

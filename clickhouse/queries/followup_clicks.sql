@@ -1,4 +1,4 @@
--- Which links of some messages people clicked, as verdicts stand now.
+-- The links of some messages that people clicked, by the current verdicts.
 SELECT toString(message) AS id, link_key
 FROM clicks_by_link
 WHERE workspace = {workspace:String} AND newsletter IN {newsletters:Array(UInt64)}

@@ -1,5 +1,5 @@
--- Messages sent after one and until a moment, in order, and whether people did one of `kinds`, or
--- whether nobody knows: hits of that kind lead to a message only where their mode is full (0).
+-- Messages sent after one message and until a time, in order. `acted`: people did one of `kinds`, or
+-- that is unknown, since hits of a kind have a message only if its tracking mode is full (0).
 WITH page AS
 (
     SELECT

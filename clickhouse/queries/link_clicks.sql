@@ -1,4 +1,4 @@
--- The clicks of some links or families of one newsletter.
+-- The clicks on some links or families of one newsletter.
 SELECT
     link_key,
     human_total + machine_total AS all_total,

@@ -1,4 +1,4 @@
--- The same by place.
+-- The clicks of link_clicks.sql by place.
 SELECT
     link_key, position,
     human_total + machine_total AS all_total,

@@ -1,4 +1,4 @@
--- The clicks of link_clicks.sql that some filters leave; `families` are counted as one link each.
+-- The clicks of link_clicks.sql that match some filters; each of `families` is counted as one link.
 SELECT
     link_key,
     human_total + machine_total AS all_total,

@@ -1,6 +1,6 @@
--- Messages of the ledger by what is given of them, the latest first; what is empty is not asked for.
--- `keys` and `values` go together. A page starts after the last row of the one before (keyset).
--- The bloom filters of migration 0007 leave out most of the table.
+-- Recorded messages that match all criteria, the latest first; empty criteria match everything.
+-- `keys` and `values` belong together. A page starts after the previous page's last row (keyset).
+-- The bloom filters of migration 0007 skip most of the table.
 SELECT
     newsletter, id AS newsletter_id, name, toString(message) AS message_id, recipient, address, at_ms, flags,
     variant, metadata, rfc_message_id

@@ -1,5 +1,5 @@
--- What opened and clicked one newsletter: clients, systems, devices, countries and the families of
--- clients that opened (`part`), and the hits of each.
+-- What opened and clicked one newsletter: clients, systems, devices, countries, and the families of
+-- clients that opened (`part`), with the hits of each.
 SELECT
     agent.1 AS part,
     agent.2 AS name,

@@ -1,4 +1,4 @@
--- The parts of newsletter_agents.sql with the hits that some filters leave.
+-- The parts of newsletter_agents.sql with the hits that match some filters.
 SELECT
     agent.1 AS part,
     agent.2 AS name,

@@ -1,6 +1,6 @@
--- One newsletter's links and families, and how many of its messages carried each: those that were
--- sent since a moment (a whole hour), or only one variant (A/B) of them. Of labels the first
--- is given, unless they differ by recipient.
+-- One newsletter's links and families, and how many of its messages contained each: all of them,
+-- those sent since a time (a whole hour), or those of one variant (A/B). The label is the first one,
+-- unless labels differ by recipient.
 SELECT
     links.link_key AS link_key, family, is_family, url, name, label, tags, carried, first_position
 FROM

@@ -1,4 +1,4 @@
--- One newsletter's hits since a moment, by kind and group.
+-- One newsletter's hits since a time, by kind and group.
 SELECT
     kind,
     sum(sign) AS all_total,

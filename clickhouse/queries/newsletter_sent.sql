@@ -1,5 +1,5 @@
--- What one newsletter sent since a moment, or one variant (A/B) of it: messages, first_at, last_at,
--- the flags that its messages carry, opens_tracked and clicks_tracked.
+-- What one newsletter, or one variant (A/B) of it, sent since a time: messages, first_at, last_at,
+-- the flags of its messages, opens_tracked and clicks_tracked.
 SELECT count() AS messages, min(at) AS first_at, max(at) AS last_at, groupUniqArray(flags) AS flags,
     {tracked}
 FROM messages

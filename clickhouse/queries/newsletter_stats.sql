@@ -1,5 +1,5 @@
 -- One newsletter's figures, a row for each kind of hit that it has had:
--- total counts hits, unique counts distinct messages hit.
+-- total counts hits, unique counts distinct messages.
 SELECT
     kind,
     sum(human) + sum(machine) AS all_total,

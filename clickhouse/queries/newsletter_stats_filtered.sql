@@ -1,4 +1,5 @@
--- The figures of newsletter_stats.sql over the hits that some filters leave; empty ones filter nothing.
+-- The figures of newsletter_stats.sql with the hits that match some filters; empty values filter
+-- nothing.
 SELECT
     kind,
     sum(human) + sum(machine) AS all_total,

@@ -1,5 +1,5 @@
--- One newsletter's hits per step of whole minutes, empty steps left out; from and to are whole
--- minutes too.
+-- One newsletter's hits in steps of whole minutes, without empty steps; `from_ms` and `to_ms` are
+-- whole minutes too.
 SELECT
     toStartOfInterval(minute, toIntervalSecond({step:UInt32})) AS step_at,
     kind,

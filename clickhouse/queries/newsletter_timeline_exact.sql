@@ -1,4 +1,4 @@
--- The steps of newsletter_timeline.sql where step, from or to are no whole minutes, or filters are set.
+-- The steps of newsletter_timeline.sql for filters, and for times that are not whole minutes.
 SELECT
     toStartOfInterval(at, toIntervalSecond({step:UInt32})) AS step_at,
     kind,

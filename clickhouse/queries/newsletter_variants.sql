@@ -1,5 +1,5 @@
--- One newsletter's variants (A/B) with what each sent and got: distinct messages.
--- Hits are counted before they are joined: a join holds its right side in memory. A newsletter
+-- One newsletter's variants (A/B), with the distinct messages sent, opened and clicked.
+-- Hits are counted before the join, because a join holds its right side in memory. A newsletter
 -- without variants has one row, and its hits are not read.
 SELECT variant, messages, opens_tracked, clicks_tracked, opened, clicked
 FROM

@@ -1,8 +1,8 @@
--- Newsletters of a workspace with what they sent and got from one group (`show`), sorted.
+-- Newsletters of a workspace with the figures of one group (`show`), sorted.
 -- Rows: newsletter UInt64, id, name, subject, tags, messages, first_at and last_at of its messages,
--- opens_tracked and clicks_tracked (messages whose opens and clicks show one by one),
+-- opens_tracked and clicks_tracked (messages whose opens and clicks are recorded individually),
 -- opened, clicked and unsubscribes (distinct messages), opens and clicks (hits), updated_at;
--- messages_in_all, opens_tracked_in_all and the like of every row that matches, page or not.
+-- messages_in_all, opens_tracked_in_all and so on: the sums over all matching rows, on any page.
 WITH
     counts AS
     (

@@ -1,4 +1,4 @@
--- For some newsletters, hits in 24 equal slots from the first message to the last hit, by whole
+-- The hits of some newsletters in 24 equal slots from the first message to the last hit, by whole
 -- minutes.
 SELECT
     newsletter,

@@ -1,4 +1,5 @@
--- The same to the millisecond, for newsletters so young that minutes would be too coarse.
+-- The slots of newsletters_sparklines.sql by milliseconds, for newsletters that are so young that
+-- minutes would be too coarse.
 SELECT
     newsletter,
     least(23, intDiv(greatest(0, at_ms - first_ms) * 24, greatest(1, last_ms - first_ms))) AS slot,

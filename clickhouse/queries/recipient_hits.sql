@@ -1,4 +1,4 @@
--- What came of some messages, the latest first, each hit with its latest verdict and reasons.
+-- The hits of some messages, the latest first, each with its latest verdict and reasons.
 SELECT
     newsletter, message, hits.at AS at, kind, hits.link_key AS link_key, position,
     if(hits.url != '', hits.url, links.url) AS url, name AS link_name, label, links.tags AS tags,

@@ -1,5 +1,5 @@
--- What one recipient was sent, the latest first, with the newsletters' names. The address is
--- empty only where no message tells it (its mode, or its age).
+-- The messages sent to one recipient, the latest first, with the newsletters' names. The email address
+-- is empty only if no message has it (because of its tracking mode or its age).
 SELECT
     messages.newsletter AS newsletter, message, messages.at AS sent_at,
     max(messages.address) OVER () AS address, metadata, rfc_message_id,

@@ -1,5 +1,5 @@
--- Recipients of one newsletter (0: of all) with what they were sent and did, by address or activity.
--- A page starts after the last row of the one before (keyset): after_figure and after_address.
+-- Recipients of one newsletter (0: of all) with their messages and hits, by email address or activity.
+-- A page starts after the previous page's last row (keyset): after_figure, after, after_recipient.
 SELECT
     recipient,
     lowerUTF8(trimBoth(max(address))) AS person,

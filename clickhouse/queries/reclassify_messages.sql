@@ -1,4 +1,4 @@
--- The next messages of a newsletter that have hits in a stretch of time, and how many.
+-- The next messages of a newsletter with hits in a period, and the number of these hits.
 SELECT message, sum(sign) AS hits
 FROM hits
 WHERE workspace = {workspace:String} AND mode != 2 AND newsletter = {newsletter:UInt64} AND message > {after:UUID}

@@ -1,4 +1,4 @@
--- Newsletters with hits in a stretch of time, and how many.
+-- Newsletters with hits in a period, and the number of these hits.
 SELECT newsletter, sum(sign) AS hits
 FROM hits
 WHERE workspace = {workspace:String} AND mode != 2

@@ -1,8 +1,9 @@
--- Recipients by what they were sent and what people did: of each filter that is set, all must hold.
--- Rows: recipient (the address), messages and last_sent_at. Keys of newsletters are 0 where not asked.
--- `newsletter`: was sent it. With `linked` 1, one click fits all that is set of a link: `tags` (one of
--- them) and clicked.part. `opened`, `clicked`: did so in
--- that newsletter; `not_opened`, `not_clicked`: was sent it, so that it would show (mode full), and did not. `since_ms` bounds the hits.
+-- Recipients by the messages they were sent and the hits of people: all filters that are set must
+-- match. Rows: recipient (the email address), messages and last_sent_at. Keys of newsletters are 0 if
+-- not set. `newsletter`: was sent it. With `linked` 1, one click must match everything that is set of a
+-- link: `tags` (any of them) and clicked.part. `opened`, `clicked`: did so in that newsletter.
+-- `not_opened`, `not_clicked`: was sent it with mode full, which would show it, and did not. `since_ms`
+-- is the earliest time of hits.
 WITH
     acted AS
     (

@@ -1,6 +1,6 @@
--- All that is stored of some messages' hits in a stretch of time, with their latest verdicts.
--- Hits that are nobody's (erased, or aggregate) are left out: with less to go by, the rules would
--- judge them otherwise.
+-- All that is stored of some messages' hits in a period, with their latest verdicts. Hits without a
+-- recipient (erased, or mode aggregate) are left out: with less data the rules would classify them
+-- differently.
 SELECT
     workspace, newsletter, message, toUnixTimestamp64Milli(at) AS at_ms, kind, recipient, position, variant,
     method, address, user_agent, purpose, fetch_mode, asn, country, verdict, reasons, rules,

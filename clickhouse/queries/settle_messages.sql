@@ -1,4 +1,4 @@
--- Messages of some newsletters that had more than one hit in a stretch of time, a click among them.
+-- Messages of some newsletters with several hits in a period, including a click.
 SELECT message
 FROM hits
 WHERE workspace = {workspace:String} AND newsletter IN {newsletters:Array(UInt64)} AND mode != 2

@@ -1,4 +1,5 @@
--- What one recipient did (under the key or a pseudonym), the first first, each hit with its latest verdict and all that it told.
+-- One recipient's hits (under the key or a pseudonym), the earliest first, each with its latest
+-- verdict and all data of the visitor.
 SELECT
     toString(kind) AS type, formatDateTime(hits.at, '%Y-%m-%dT%H:%i:%SZ') AS occurred_at, id AS newsletter_id,
     toString(message) AS message_id, if(kind = 'click', lower(leftPad(hex(hits.link_key), 16, '0')), NULL) AS link, if(kind = 'click', position, NULL) AS link_position,

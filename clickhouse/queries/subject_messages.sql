@@ -1,4 +1,4 @@
--- What one recipient was sent, the first first.
+-- The messages sent to one recipient, the earliest first.
 SELECT
     newsletters.id AS newsletter_id, name AS newsletter_name, toString(message) AS message_id,
     formatDateTime(messages.at, '%Y-%m-%dT%H:%i:%SZ') AS sent_at, address AS recipient, variant,

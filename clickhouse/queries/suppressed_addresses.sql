@@ -1,4 +1,4 @@
--- The addresses of some recipients, as they were written last.
+-- The email addresses of some recipients, as last recorded.
 SELECT recipient, argMaxIf(messages.address, at, messages.address != '') AS address
 FROM messages
 WHERE workspace = {workspace:String} AND recipient IN {recipients:Array(UInt64)}

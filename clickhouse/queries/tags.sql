@@ -1,5 +1,6 @@
--- What newsletters and streams with one tag sent and got together from one group (`show`).
--- Rows: tag, newsletters, messages, opens_tracked, clicks_tracked, opened, clicked and unsubscribes (distinct messages), last_at.
+-- The common figures of newsletters and streams with one tag, for one group (`show`).
+-- Rows: tag, newsletters, messages, opens_tracked, clicks_tracked, opened, clicked and unsubscribes
+-- (distinct messages), last_at.
 SELECT
     tag,
     count() AS newsletters,

@@ -1,13 +1,15 @@
-"""Reports words that readers stumble over, in documentation, pages and error texts.
+"""Reports words that readers stumble over, in documentation, pages, error texts and comments.
 
 Run by `make lint`. Exits with 1 if there is a finding. Code, code spans, URLs and quoted text are
 ignored. Add a word to WORDS when a review finds one; add a file to LATER only with a plan.
 """
 
 import ast
+import io
 import re
 import sys
-from collections.abc import Iterator
+import tokenize
+from collections.abc import Iterable, Iterator
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import NamedTuple
@@ -28,6 +30,23 @@ KEPT_FILES = (
     "app/templates/unsubscribe.html",
 )
 KEPT_TABLES = ("| Reason | Why |", "| What | Recipients | Mailers | Figures |")
+
+# Sources whose docstrings and comments are checked too. Add a package once it is rewritten.
+COMMENTED = (
+    "app/storage/*",
+    "app/ingest/*",
+    "app/tracking/*",
+    "app/links/*",
+    "app/model/*",
+    "app/stats/*",
+    "app/experiments/*",
+    "app/settings/*",
+    "app/files.py",
+    "app/threads.py",
+    "app/paths.py",
+    "clickhouse/queries/*",
+)
+QUERIES = ("clickhouse/queries/*.sql", "clickhouse/queries/*.part")
 
 # Pattern (case is ignored, a space matches any white space) and what to write instead.
 WORDS = {
@@ -104,10 +123,16 @@ def findings_in(path: Path) -> list[Finding]:
 
 
 def _paths() -> Iterator[Path]:
-    paths = {p for pattern in (*DOCUMENTS, *TEMPLATES, *SOURCES) for p in ROOT.glob(pattern)}
-    for path in sorted(path.relative_to(ROOT) for path in paths):
-        if not any(fnmatch(str(path), pattern) for pattern in (*LATER, *KEPT_FILES)):
+    patterns = (*DOCUMENTS, *TEMPLATES, *SOURCES, *QUERIES)
+    paths = {path.relative_to(ROOT) for pattern in patterns for path in ROOT.glob(pattern)}
+    for path in sorted(paths):
+        later = _matches(path, LATER) and not _matches(path, COMMENTED)
+        if not later and not _matches(path, KEPT_FILES):
             yield path
+
+
+def _matches(path: Path, patterns: tuple[str, ...]) -> bool:
+    return any(fnmatch(str(path), pattern) for pattern in patterns)
 
 
 def _texts(path: Path, text: str) -> Iterator[tuple[int, str]]:
@@ -118,8 +143,42 @@ def _texts(path: Path, text: str) -> Iterator[tuple[int, str]]:
         yield 1, MARKDOWN_IGNORED.sub(_blank, text)
     elif path.suffix == ".html":
         yield 1, MARKUP.sub(_blank, JINJA.sub(_blank, text))
+    elif path.suffix == ".py":
+        tree = ast.parse(text)
+        if not _matches(path, LATER):
+            yield from _literals(tree)
+        if _matches(path, COMMENTED):
+            yield from _docstrings(tree)
+            tokens = tokenize.generate_tokens(io.StringIO(text).readline)
+            yield from _comments(
+                (token.start[0], token.string) for token in tokens if token.type == tokenize.COMMENT
+            )
     else:
-        yield from _literals(ast.parse(text))
+        yield from _comments(
+            (number, line)
+            for number, line in enumerate(text.splitlines(), 1)
+            if line.startswith("--")
+        )
+
+
+def _docstrings(tree: ast.AST) -> Iterator[tuple[int, str]]:
+    kinds = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+    for node in ast.walk(tree):
+        if isinstance(node, kinds) and (text := ast.get_docstring(node, clean=False)):
+            yield node.body[0].lineno, MARKDOWN_IGNORED.sub(_blank, text)
+
+
+def _comments(lines: Iterable[tuple[int, str]]) -> Iterator[tuple[int, str]]:
+    """Yields comments; those on consecutive lines are one text."""
+    first, texts = 0, list[str]()
+    for number, line in lines:
+        if texts and number != first + len(texts):
+            yield first, MARKDOWN_IGNORED.sub(_blank, "\n".join(texts))
+            texts = []
+        first = first if texts else number
+        texts.append(line.lstrip("#- "))
+    if texts:
+        yield first, MARKDOWN_IGNORED.sub(_blank, "\n".join(texts))
 
 
 def _literals(tree: ast.AST) -> Iterator[tuple[int, str]]:

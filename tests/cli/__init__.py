@@ -1,0 +1,14 @@
+"""Tests of app/cli; most commands are tested beside what they do.
+
+backup: integration/test_backup.py
+common: cli/test_rewrite.py, settings/test_settings.py
+consent: consent/test_withdrawals.py
+doctor: ops/test_doctor.py
+main: cli/test_rewrite.py
+migrate: storage/test_clickhouse_migrations.py
+privacy: integration/test_erasure.py
+reclassify: web/api/test_admin.py
+report: ops/test_scheduled_reports.py
+serve: settings/test_settings.py, e2e/test_operations.py
+workspaces: auth/test_workspaces.py
+"""

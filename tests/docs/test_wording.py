@@ -56,6 +56,18 @@ def test_code_urls_quotations_and_kept_tables_are_ignored(found: Found, text: st
     assert found("page.md", text) == []
 
 
+def test_docstrings_and_comments_are_checked_where_a_package_is_listed(
+    found: Found, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = '"""One is told."""\n\nX = 1\n# The figures are\n# away.\nY = "who was told"  # anew\n'
+    assert found("a.py", text) == [(6, "told")]
+    monkeypatch.setattr(wording, "COMMENTED", ("a.py", "a.sql"))
+    assert found("a.py", text) == [(1, "told"), (4, "are away"), (6, "anew"), (6, "told")]
+    monkeypatch.setattr(wording, "LATER", ("a.py",))
+    assert found("a.py", text) == [(1, "told"), (4, "are away"), (6, "anew")]
+    assert found("a.sql", "-- Hits that are\n-- away.\nSELECT told\n") == [(1, "are away")]
+
+
 def test_the_line_of_a_finding_is_right(found: Found) -> None:
     assert found("page.md", "# Title\n\n```sh\nls\n```\n\nThis was told.\n") == [(7, "told")]
 

@@ -6,7 +6,6 @@ import random
 import time
 import uuid
 from collections import Counter
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -46,13 +45,13 @@ from app.storage.tables import experiments
 from mailwake_client import LineError, Mailwake, MailwakeError
 from tests.support.journal_hits import click_at
 from tests.support.patience import PATIENCE_SECONDS
+from tests.support.reader import PERSON, follow
 from tests.support.service import Service, paths, tracked_urls
 from tests.support.webhook_receiver import receiver
 
 TORTURE = "MAILWAKE_TORTURE" in os.environ
 
 MAIL = '<body><a href="https://example.com/boots" data-track-name="Boots">Boots</a>'
-PERSON = {"user-agent": agents.CHROME, "sec-fetch-mode": "navigate"}
 SOON = datetime.now(UTC) + timedelta(days=1)
 KEY = newsletter_key("default", "x")
 WEIGHTS = st.lists(st.integers(1, 1000), min_size=2, max_size=20)
@@ -266,25 +265,6 @@ def test_there_is_one_at_a_time_and_it_is_decided_once(tmp_path: Path) -> None:
     assert found.undecided() == [] and len(others.undecided()) == 1
     assert found.remove(KEY) and not found.remove(KEY)
     assert found.get(KEY) is None and others.get(KEY)
-
-
-@pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    folder = tmp_path_factory.mktemp("experiments") / "data"
-    with Service(folder, MAILWAKE_WEBHOOK_NETWORKS="127.0.0.0/8") as running:
-        running.ready()
-        yield running
-
-
-@pytest.fixture(scope="module")
-def client(service: Service) -> Iterator[Mailwake]:
-    with Mailwake(service.url, service.api_key) as mailwake:
-        yield mailwake
-
-
-def follow(service: Service, html: str) -> None:
-    for path in paths(tracked_urls(html)):
-        assert service.client.get(path, headers=PERSON).status_code in (200, 302)
 
 
 def decided(service: Service, newsletter: str) -> list[dict[str, Any]]:

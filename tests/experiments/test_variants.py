@@ -3,7 +3,6 @@
 import json
 import multiprocessing
 import smtplib
-from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
 
@@ -13,18 +12,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.demo import agents
-from app.experiments.variants import MOST, VariantError, Variants
+from app.experiments.variants import MAX_VARIANTS, VariantError, Variants
 from app.model.ids import newsletter_key
 from app.schemas.fields import VariantName
 from app.storage.state_db import open_state
 from mailwake_client import LineError, Mailwake, MailwakeError
 from tests.support.patience import PATIENCE_SECONDS
-from tests.support.service import Service, free_port, paths, tracked_urls
+from tests.support.reader import follow
+from tests.support.service import Service, free_port
 from tests.support.smtp_server import inbox
 
 MAIL = '<body><a href="https://example.com/boots">Boots</a>'
-PERSON = {"user-agent": agents.CHROME, "sec-fetch-mode": "navigate"}
 NAMES = [f"name {n}" for n in range(40)]
 
 
@@ -41,7 +39,7 @@ def test_processes_that_race_give_each_number_one_name(tmp_path: Path) -> None:
         found = pool.starmap(register, [(tmp_path, order) for order in orders])
     assert all(one == found[0] for one in found)
     assert len(set(found[0].values())) == len(NAMES)
-    assert all(1 <= number <= MOST for number in found[0].values())
+    assert all(1 <= number <= MAX_VARIANTS for number in found[0].values())
     again = Variants(open_state(tmp_path))
     assert dict(again.names(7)) == {number: name for name, number in found[0].items()}
 
@@ -59,8 +57,8 @@ def test_names_are_of_one_newsletter_and_one_workspace(tmp_path: Path) -> None:
 
 def test_a_newsletter_has_as_many_as_a_byte_holds(tmp_path: Path) -> None:
     variants = Variants(open_state(tmp_path))
-    numbers = {variants.number(7, f"{n}") for n in range(MOST)}
-    assert numbers == set(range(1, MOST + 1))
+    numbers = {variants.number(7, f"{n}") for n in range(MAX_VARIANTS)}
+    assert numbers == set(range(1, MAX_VARIANTS + 1))
     with pytest.raises(VariantError, match="255 variants"):
         variants.number(7, "one more")
     assert variants.number(7, "0") in numbers and variants.number(8, "one more")
@@ -84,24 +82,6 @@ def test_a_name_has_visible_ends_and_no_control_characters(text: str) -> None:
     else:
         assert 1 <= len(text) <= 50 and text != "-" and "\n" not in text
         assert text[0] != " " and text[-1] != " "
-
-
-@pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    with Service(tmp_path_factory.mktemp("variants") / "data") as running:
-        running.ready()
-        yield running
-
-
-@pytest.fixture(scope="module")
-def client(service: Service) -> Iterator[Mailwake]:
-    with Mailwake(service.url, service.api_key) as mailwake:
-        yield mailwake
-
-
-def follow(service: Service, html: str) -> None:
-    for path in paths(tracked_urls(html)):
-        assert service.client.get(path, headers=PERSON).status_code in (200, 302)
 
 
 def events(service: Service, newsletter: str) -> list[dict[str, str]]:

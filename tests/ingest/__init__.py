@@ -1,0 +1,4 @@
+"""Tests of app/ingest.
+
+test_labelled_hits: all rules together, on the labelled hits of tests/data/replay
+"""

@@ -4,7 +4,6 @@ import json
 import re
 from collections.abc import Iterator
 from typing import Any
-from urllib.parse import urlsplit
 
 import httpx2
 import pytest
@@ -12,9 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.demo import agents
-from app.events.event_filter import EventFilter, _fits
+from app.events.event_filter import _fits
 from app.links import identity
-from app.schemas.events import EventLink
 from app.stats.queries import clicked, like
 from app.storage.clickhouse import Storage
 from tests.support.patience import PATIENCE_SECONDS
@@ -110,12 +108,6 @@ def test_an_id_that_is_none_is_refused(service: Service, clicks: str, value: str
 WORD = st.text("ab*/%_\\", max_size=12)
 
 
-@given(WORD, st.text("ab/%_\\", max_size=14))
-def test_a_pattern_means_what_a_regular_expression_means(pattern: str, text: str) -> None:
-    plain = ".*".join(map(re.escape, pattern.split("*")))
-    assert _fits(pattern, text) == bool(re.fullmatch(plain, text, re.DOTALL))
-
-
 @given(st.lists(st.tuples(WORD, st.text("ab/%_\\", max_size=14)), min_size=1, max_size=30))
 def test_the_database_takes_it_as_we_do(storage: Storage, pairs: list[tuple[str, str]]) -> None:
     rows = storage.query(
@@ -123,21 +115,6 @@ def test_the_database_takes_it_as_we_do(storage: Storage, pairs: list[tuple[str,
         {"texts": [text for _, text in pairs], "patterns": [like(one) for one, _ in pairs]},
     )
     assert [bool(one) for one in rows[0]["a"]] == [_fits(*pair) for pair in pairs]
-
-
-HOSTS = st.sampled_from(["a.example", "b.a.example", "ba.example"])
-
-
-@given(HOSTS, st.lists(HOSTS, max_size=2), st.lists(WORD, max_size=2))
-def test_a_webhook_takes_what_fits_all_that_it_asks(
-    host: str, hosts: list[str], patterns: list[str]
-) -> None:
-    link = EventLink("0" * 16, "", "", f"https://{host}/ab/a", 0, [])
-    wanted = EventFilter(hosts=tuple(hosts), paths=tuple(patterns))
-    expected = (not hosts or any(host == one or host.endswith(f".{one}") for one in hosts)) and (
-        not patterns or any(_fits(one, urlsplit(link.url).path) for one in patterns)
-    )
-    assert wanted._follows(link) == expected
 
 
 def test_parts_of_a_page_become_parameters() -> None:

@@ -1,7 +1,6 @@
 """What a newsletter and a mail are of themselves: on every way in, and wherever it is shown."""
 
 import csv
-import email
 import io
 import json
 import re
@@ -13,11 +12,7 @@ from typing import Any
 
 import httpx2
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from app.messages.mail_headers import DescriptionError, own_data
-from app.rewriting.header_fields import fields, without_own
 from mailwake_client import LineError, Mailwake, MailwakeError
 from tests.support.clickhouse_server import ClickHouseServer
 from tests.support.hit_load import PERSON
@@ -556,73 +551,3 @@ def test_the_dashboard_has_a_page_for_each_message(own: Service, sent: dict[str,
 
 
 # --- What a mail says of itself ---
-
-
-@pytest.mark.parametrize(
-    ("field", "expected"),
-    [
-        (b"<a@b.example>", "a@b.example"),
-        (b" (comment) <a@b.example> ", "a@b.example"),
-        (b"\r\n <folded@b.example>", "folded@b.example"),
-        (b"a@b.example", "a@b.example"),
-        (b"<first@a> <second@b>", "first@a"),
-        (b'<"quoted"@b.example>', '"quoted"@b.example'),
-        (b"<[1.2.3.4]@[5.6.7.8]>", "[1.2.3.4]@[5.6.7.8]"),
-        (b"", ""),
-        (b"<>", ""),
-        (b"two words", ""),
-        (b"<with blank@b>", ""),
-        (b"<" + b"x" * 997 + b">", ""),
-    ],
-)
-def test_a_message_id_is_read(field: bytes, expected: str) -> None:
-    head, _ = fields(b"Message-ID: " + field + b"\r\nMessage-ID: <again@b>\r\n\r\nHello")
-    assert own_data(head, {}).rfc_message_id == expected
-
-
-KEYS = st.from_regex(r"[a-z0-9_.-]{1,64}", fullmatch=True)
-VALUES = st.text(
-    st.characters(exclude_categories=("Cc", "Cs"), exclude_characters="\u2028\u2029"), max_size=60
-).map(str.strip)
-
-
-@given(st.dictionaries(KEYS, VALUES, max_size=20))
-def test_fields_say_the_metadata(metadata: dict[str, str]) -> None:
-    head = "".join(f"X-Mailwake-META-{key.upper()}: {value}\r\n" for key, value in metadata.items())
-    message, own = without_own(f"{head}To: a@example.com\r\n\r\nHello".encode())
-    assert message == b"To: a@example.com\r\n\r\nHello"
-    found = own_data(fields(message)[0], own).metadata
-    assert set(found) == set(metadata)
-    for key, value in metadata.items():
-        assert found[key] == value or "=?" in value
-
-
-@given(st.text(max_size=70), st.text(max_size=510))
-def test_metadata_is_taken_as_documented_or_refused(key: str, value: str) -> None:
-    good = bool(
-        re.fullmatch(r"[A-Za-z0-9_.-]{1,64}", key)
-        and len(value) <= 500
-        and not re.search(r"[\x00-\x1f\x7f-\x9f]", value)
-    )
-    try:
-        found = own_data([], {f"meta-{key}": value}).metadata
-    except DescriptionError as error:
-        assert not good and error.field == f"X-Mailwake-Meta-{key}"
-    else:
-        assert good and found == {key: value}
-
-
-def test_message_ids_of_real_mail_are_read(shared: Path) -> None:
-    """As Python's own parser reads them, but for one with blanks and comments within (obsolete)."""
-    count = 0
-    for path in sorted((shared / "mime").iterdir()):
-        content = path.read_bytes()
-        head, _ = fields(content)
-        whole = email.message_from_bytes(content)["Message-ID"]
-        if whole is None or not any(field.name == "message-id" for field in head):
-            continue
-        expected = "".join(str(whole).split()).strip("<>")
-        found = own_data(head, {}).rfc_message_id
-        assert found == expected or (found == "" and "(blah)" in expected), path
-        count += found != ""
-    assert count > 50

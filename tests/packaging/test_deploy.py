@@ -22,12 +22,10 @@ import httpx2
 import pytest
 import yaml  # type: ignore[import-untyped]
 
-from app.settings import settings
 from app.settings.load import (
     load,
     unknown_variables,
 )
-from app.settings.secret_files import VARIABLES
 from app.settings.settings import PREFIX, Settings
 from tests.support.paths import ROOT
 from tests.support.patience import PATIENCE_SECONDS
@@ -212,29 +210,6 @@ def test_its_settings_are_good(name: str, tmp_path: Path, monkeypatch: pytest.Mo
 
 
 # --- secrets in files ---
-
-
-@pytest.mark.parametrize("name", VARIABLES)
-def test_every_secret_may_stand_in_a_file(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    value = {"clickhouse_dsn": "clickhouse://a:b@c/d", "smarthost": "smtp://a:b@c:25"}.get(
-        name, "a-secret-of-good-length"
-    )
-    (tmp_path / "file").write_text(f"{value}\n")
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv(PREFIX + name.upper(), raising=False)
-    monkeypatch.setenv(VARIABLES[name], str(tmp_path / "file"))
-    read = getattr(load(), name)
-    assert read == ((value,) if isinstance(read, tuple) else value)
-    assert unknown_variables() == []
-    monkeypatch.setenv(PREFIX + name.upper(), value)
-    with pytest.raises(settings.SettingsError, match="not both"):
-        load()
-    monkeypatch.delenv(PREFIX + name.upper())
-    monkeypatch.setenv(VARIABLES[name], str(tmp_path / "none"))
-    with pytest.raises(settings.SettingsError, match=f"{VARIABLES[name]}: cannot read"):
-        load()
 
 
 # --- Caddy ---

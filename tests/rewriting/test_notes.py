@@ -1,12 +1,9 @@
-"""Notes of a second reader, and where the pixel goes when it goes to the top."""
+"""Notes of a second reader."""
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from app.rewriting import notes, preheader
+from app.rewriting import notes
 from app.rewriting.html import CompiledBody, Options, compile_html
-from tests.rewriting.test_html import MAIL
 
 US = "https://click.shop.example"
 
@@ -100,48 +97,3 @@ def test_the_size_at_which_gmail_clips(before: int, after: int, top: bool, says:
     if found:
         assert says in found[0]
         assert ('"top"' in found[0]) != top
-
-
-@pytest.mark.parametrize(
-    "html",
-    [
-        "<html><body>^<p>x</p></body></html>",
-        "<BODY bgcolor=x>\n^\n<table><tr><td>x</table>",
-        "<body><div style='display:none'>Preview &nbsp;<span>more</span></div>^<table>",
-        '<body><!-- c --><span style="mso-hide: all; max-height:0px">a</span>\n'
-        '<div style="font-size:1px;opacity:0">b</div>^<p>x',
-        '<body><span class="preheader">x</span>^<table>',
-        "<body><div hidden>a<div>b</div>c</div>^text",
-        "<body>^<!--[if mso]><table><tr><td><![endif]--><p>x",
-        "<body>^<div style='display:none'>never closed<p>x",
-        "<!doctype html><html><head><title>a <body></title><style>p{}</style></head>^<table>",
-        "<!doctype html>^<p>x",
-        "^<p>x</p>",
-        "\ufeff^<p>x</p>",
-        "\ufeff<!doctype html><body>^<p>x</p>",
-        "^text",
-        "<html><head><!--[if mso]><xml><o:x/></xml><![endif]--><meta charset=x></head><body>^<p>",
-        "<head></head><!--[if !mso]><!--><body>^<!--<![endif]--><p>",
-        "<head></head><!--[if !mso]> --><body>\n<div hidden></div>^<p>",
-        "<!--[if mso]><body class=m><![endif]--><!--[if !mso]><!--><body>^<!--<![endif]--><p>x",
-        "<head></head><body>&nbsp;<div style='display:none'></div>^<p>",
-        "<body>^<img style='display:none' src=x><p>",
-        "<body>^<p style='opacity:0.5'>x",
-    ],
-)
-def test_the_top_of_a_mail_is_behind_the_preheader(html: str) -> None:
-    place = html.replace("\n^\n", "^\n\n").index("^")
-    plain = html.replace("^", "")
-    assert preheader.end(plain.encode()) == len(plain[:place].encode())
-    mail = compiled(plain, pixel_top=True).personalise(b"T").decode()
-    assert mail[place:].startswith(f'<img src="{US}/o/T.gif"')
-
-
-@given(MAIL, st.booleans())
-def test_a_pixel_at_the_top_changes_nothing_else(html: bytes, clicks: bool) -> None:
-    options = Options(clicks=clicks, pixel_top=True)
-    result = compile_html(html, options, lambda link: f"L{link.index}", US)
-    mail = result.personalise(b"T")
-    assert result.restore(mail, b"T") == html
-    again = compile_html(mail, options, lambda link: f"L{link.index}", US)
-    assert again.personalise(b"other") == mail

@@ -1,0 +1,4 @@
+"""Tests of app/settings.
+
+load: settings/test_settings.py
+"""

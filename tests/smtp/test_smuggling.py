@@ -148,11 +148,3 @@ def test_what_would_be_refused_is_never_sent() -> None:
         assert box.raw == []
         assert asyncio.run(send(mail())).startswith("250")
         assert box.raw == [mail()]
-
-
-@given(st.lists(st.sampled_from([b"a" * 9, b"a", b"\r\n", b"\n", b"\r"]), max_size=30))
-def test_long_lines_are_found(pieces: list[bytes]) -> None:
-    data = b"".join(pieces)
-    assert smtp_lines.has_long_line(data, 10) == (max(smtp_lines.line_lengths(data)) > 10)
-    faults = smtp_lines.faults(data)
-    assert bool(smtp_lines.refusal(data)) == bool(faults.cr or faults.lf)

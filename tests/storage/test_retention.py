@@ -33,7 +33,7 @@ def settle(storage: Storage, **days: int) -> list[Expiry]:
     settings: Settings = SETTINGS.model_copy(update={**NEVER, **days})
     with storage.reader() as client:
         changed = retention.apply(client, settings)
-        for table in {one.table for one in retention.wanted(settings) if one.days}:
+        for table in {one.table for one in retention.configured(settings) if one.days}:
             # At once: a service waits for merges.
             client.command(f"ALTER TABLE {table} MATERIALIZE TTL", settings={"mutations_sync": 1})
             client.command(f"OPTIMIZE TABLE {table} FINAL")
@@ -127,6 +127,6 @@ def test_single_hits_go_with_those_that_take_them_back(tmp_path: Path, storage: 
 
 def test_a_month_goes_as_a_whole() -> None:
     """A row and the row that takes it back have the same time, so the same month."""
-    assert retention.MONTH in Expiry("hits", "", 30).statement
+    assert retention.MONTH_END in Expiry("hits", "", 30).statement
     assert Expiry("hits", "", 0).statement == "ALTER TABLE hits{on}  REMOVE TTL"
     assert "toIntervalDay(9)" in Expiry("hits", "address", 9).statement

@@ -8,9 +8,8 @@ import pytest
 
 from app.demo import agents
 from app.paths import resource
-from app.stats.filters import Filters
 from app.web.dashboard.forms import FORM, SESSION, csrf
-from app.web.views.urls import asset, page_url
+from app.web.views.urls import asset
 from tests.support.patience import PATIENCE_SECONDS
 from tests.support.service import Service, paths, tracked_urls
 
@@ -111,11 +110,6 @@ def test_templates_carry_nothing_that_the_policy_forbids() -> None:
         assert "<style" not in text, path
         assert " onclick=" not in text, path
         assert "{% autoescape false" not in text and "| safe" not in text, path
-
-
-def test_an_id_is_encoded_twice_so_that_slashes_survive() -> None:
-    assert page_url("a/b") == "/newsletters/a%252Fb"
-    assert page_url("a", Filters(show="all"), "live") == "/newsletters/a/live?show=all"
 
 
 def test_page_api_and_report_say_the_same(service: Service, visitor: httpx2.Client) -> None:

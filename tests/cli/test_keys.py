@@ -1,4 +1,4 @@
-"""`mailwake keys`, `users` and `login-link`, beside a service that runs."""
+"""`mailwake keys`, beside a service that runs."""
 
 import re
 from pathlib import Path
@@ -13,8 +13,6 @@ from app.storage.state_db import open_state
 from tests.auth.test_workspaces import shell
 from tests.support.patience import PATIENCE_SECONDS
 from tests.support.service import Service
-
-PASSWORD = "correct horse battery"
 
 
 def key_id(folder: Path, name: str) -> str:
@@ -49,33 +47,6 @@ def test_a_running_service_learns_of_keys(service: Service) -> None:
     assert (asked("/metrics", wide), asked("/v1/erasures", wide)) == (200, 403)
 
 
-def test_a_running_service_learns_of_users(service: Service) -> None:
-    folder, name = service.data_dir, "by-shell@example.com"
-    link = shell(folder, "users", "add", name, "--role", "editor").strip()
-    assert link.endswith("&next=/account")
-    path = link[link.index("/login") :]
-    with (
-        httpx2.Client(base_url=service.url, trust_env=False, timeout=PATIENCE_SECONDS) as visitor,
-        httpx2.Client(base_url=service.url, trust_env=False, timeout=PATIENCE_SECONDS) as other,
-    ):
-        assert service.enter(visitor, path).status_code == 303
-        assert "Role: editor · Workspace: default" in visitor.get("/account").text
-        assert re.search(rf"{name}\s+editor\s+none\s+1\b", shell(folder, "users", "list"))
-        assert visitor.get("/access").status_code == 403
-        shell(folder, "users", "role", name, "admin")
-        assert visitor.get("/access").status_code == 200
-        shell(folder, "users", "password", name, stdin=f"{PASSWORD}\n")
-        assert visitor.get("/account").status_code == 303
-        assert service.login(visitor, name, PASSWORD).status_code == 303
-        assert shell(folder, "users", "logout", name) == "1 sessions ended\n"
-        assert visitor.get("/account").status_code == 303
-        again = shell(folder, "login-link", name).strip()
-        assert service.enter(other, again[again.index("/login") :]).status_code == 303
-        shell(folder, "users", "remove", name)
-        assert other.get("/account").status_code == 303
-    assert name not in shell(folder, "users", "list")
-
-
 @pytest.mark.parametrize(
     ("words", "says"),
     [
@@ -87,19 +58,6 @@ def test_a_running_service_learns_of_users(service: Service) -> None:
         (("keys", "add", "x", "--workspace", "none"), "workspace: 'none' is unknown"),
         (("keys", "list", "--workspace", "none"), "workspace: 'none' is unknown"),
         (("keys", "revoke", "key_none"), "there is no key 'key_none', or it was already revoked"),
-        (("users", "add", ""), "name: must have 1 to 100 printable characters"),
-        (("users", "add", "ann"), "name: 'ann' is already taken"),
-        (("users", "add", "bob", "--role", "boss"), "role: must be one of viewer, editor, admin"),
-        (("users", "add", "bob", "--workspace", "none"), "workspace: 'none' is unknown"),
-        (("users", "role", "ann", "boss"), "role: must be one of viewer, editor, admin"),
-        (("users", "role", "bob", "admin"), "there is no user 'bob'"),
-        (("users", "role", "ann", "viewer"), "role: 'ann' is the last admin"),
-        (("users", "remove", "ann"), "role: 'ann' is the last admin of workspace 'default'"),
-        (("users", "remove", "bob"), "there is no user 'bob'"),
-        (("users", "logout", "bob"), "there is no user 'bob'"),
-        (("users", "password", "ann"), "password: must have 10 to 200 characters"),
-        (("users", "password", "bob"), "there is no user 'bob'"),
-        (("login-link",), "there is no user 'admin'"),
     ],
 )
 def test_what_is_wrong_is_named_and_nothing_changes(

@@ -1,0 +1,16 @@
+"""Tests of app/schemas: declarations, tried by the endpoints that take them.
+
+events: declarations only
+experiments: declarations only
+fields: web/api/test_rewrite.py, experiments/test_variants.py
+followups: declarations only
+messages: declarations only
+privacy: declarations only
+problem: declarations only
+recipients: declarations only
+reclassify: declarations only
+segments: declarations only
+stats: declarations only
+suppressions: declarations only
+webhooks: declarations only
+"""

@@ -1,0 +1,88 @@
+import asyncio
+from pathlib import Path
+
+import pytest
+from starlette.responses import Response
+
+from app.model.records import Hit, Record, decode
+from app.model.tracking_modes import SHARED, Modes
+from app.storage.journal import Journal
+from app.storage.journal_segments import sealed
+from app.tracking.tokens import MessageToken, Tokens
+from app.tracking.unsubscribe import Unsubscribe
+from app.web.views.templating import templates
+from tests.support.requests import request
+
+TOKENS = Tokens(["a signing key of these tests, of no use elsewhere"])
+MESSAGE = MessageToken(bytes(range(16)), 2**64 - 1, 7)
+
+
+def ask(
+    folder: Path, token: str, method: str = "GET", times: int = 1, agent: str = ""
+) -> tuple[Response, list[Record]]:
+    """The last answer, and what the journal holds."""
+
+    headers = {"user-agent": agent}
+
+    async def main() -> tuple[Response, list[Record]]:
+        journal = Journal(folder)
+        page = Unsubscribe(lambda _: TOKENS, journal, templates(), lambda address: f"<{address}>")
+        for _ in range(times):
+            answer = await page.endpoint(
+                request(f"/u/{token}", method=method, params={"token": token}, headers=headers)
+            )
+        await journal.close()
+        lines = [line for path in sealed(folder) for line in path.read_bytes().splitlines()]
+        return answer, [decode(line) for line in lines]
+
+    return asyncio.run(main())
+
+
+def test_a_visit_shows_a_button_and_records_nothing(tmp_path: Path) -> None:
+    """Scanners follow every link (RFC 8058, section 3.1)."""
+    for method in ("GET", "HEAD"):
+        answer, hits = ask(tmp_path, TOKENS.unsubscribe(MESSAGE), method)
+        assert (answer.status_code, hits) == (200, [])
+        assert b'<form method="post">' in answer.body and b"List-Unsubscribe" in answer.body
+
+
+def test_a_post_unsubscribes_and_says_so(tmp_path: Path) -> None:
+    token = TOKENS.unsubscribe(MESSAGE)
+    answer, hits = ask(tmp_path, token, "POST", agent="x" * 600)
+    assert answer.status_code == 200 and b"<form" not in answer.body
+    (hit,) = hits
+    assert isinstance(hit, Hit)
+    assert (hit.kind, hit.method) == ("unsubscribe", "POST")
+    assert (hit.message, hit.newsletter, hit.recipient) == (MESSAGE.message.hex(), 2**64 - 1, 7)
+    assert (hit.address, hit.user_agent) == ("<192.0.2.7>", "x" * 512)
+
+
+def test_each_post_is_recorded_and_answered_alike(tmp_path: Path) -> None:
+    answer, hits = ask(tmp_path, TOKENS.unsubscribe(MESSAGE), "POST", times=2)
+    assert answer.status_code == 200 and len(hits) == 2
+
+
+@pytest.mark.parametrize(
+    "flags", [SHARED, Modes("pseudonymous", "pseudonymous").flags, Modes("off", "off").flags]
+)
+def test_without_personal_hits_the_visitor_is_not_kept(tmp_path: Path, flags: int) -> None:
+    token = TOKENS.unsubscribe(MESSAGE._replace(flags=flags))
+    _, (hit,) = ask(tmp_path, token, "POST", agent="Mail/1")
+    assert isinstance(hit, Hit)
+    assert (hit.recipient, hit.address, hit.user_agent) == (7, "", "")
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_a_damaged_token_is_no_recipients(tmp_path: Path, method: str) -> None:
+    token = TOKENS.unsubscribe(MESSAGE)
+    for wrong in ("", "x", token[:-1], TOKENS.message(MESSAGE)):
+        answer, hits = ask(tmp_path, wrong, method)
+        assert (answer.status_code, hits) == (404, [])
+        assert b"damaged" in answer.body
+
+
+def test_no_answer_is_kept_or_referred_to(tmp_path: Path) -> None:
+    for token in (TOKENS.unsubscribe(MESSAGE), "x"):
+        answer, _ = ask(tmp_path, token)
+        assert answer.headers["cache-control"] == "no-store"
+        assert answer.headers["referrer-policy"] == "no-referrer"
