@@ -70,7 +70,7 @@ def test_the_wrong_field_is_named(
 
 
 def test_a_workspace_has_a_limit(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(followup_config, "MOST", 2)
+    monkeypatch.setattr(followup_config, "MAX_FOLLOWUPS", 2)
     parts.make("clicked")
     parts.make("clicked")
     with pytest.raises(FieldError, match="already 2 follow-ups"):
