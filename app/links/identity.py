@@ -66,7 +66,7 @@ def identify(
 def identify_shown(url: str) -> Identity:
     """Returns the identity of a link by the URL that version 0.1 recorded: as clients show it."""
     with suppress(ValueError):
-        url = urls.address(url).target({})
+        url = urls.split_url(url).target({})
     return identify(url)
 
 

@@ -351,7 +351,7 @@ class MessagePreparer:
         options: Options,
         closed: Sequence[int] = (),
     ) -> list[str]:
-        host = urls.address(self._settings.public_url).domain
+        host = urls.split_url(self._settings.public_url).domain
         return [
             *notes.of_size(len(source), size, options.pixel_top or not options.opens),
             *notes.of_links(compiled.links, source, host, options.placeholders),

@@ -1,1 +1,1 @@
-"""Pure functions on bytes: links found in mail, tracked links and pixels put in."""
+"""Finds links in mail and inserts tracked links and pixels: pure functions on bytes."""

@@ -155,15 +155,15 @@ class CompiledBody:
         merge = self.merge
         if merge is None:
             return self
-        given = frozenset(name for name in merge.names if values[name] is not None)
+        available = frozenset(name for name in merge.names if values[name] is not None)
         links, splices = list(self.links), []
         for slot in merge.slots:
             if isinstance(slot, Splice):
                 splices.append(slot)
             elif isinstance(slot, Field):
-                if slot.names & given:
+                if slot.names & available:
                     splices.append(merge.splice(slot, slot.fill(values)))
-            elif merge.personal[slot.link.index] & given:
+            elif merge.personal[slot.link.index] & available:
                 links[slot.link.index], splice = merge.link(slot, values, link_token)
                 splices.append(splice)
         parts = join_parts(merge.source, splices)

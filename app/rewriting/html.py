@@ -1,13 +1,13 @@
-"""The rewriter: puts a pixel and redirect links into mail and changes no other byte.
+"""Inserts a pixel and redirect links into mail and changes no other byte.
 
     scan_html, scan_text -> Scanned -> compile -> CompiledBody -> personalise(token) -> bytes
 
-The scan happens once per mail, a recipient costs one join: every URL that goes in carries the same
-message token (the pixel's may differ), and the parts are what stands between. Nothing is serialised
-again, so taking out what was put in gives back the original, byte for byte.
+A message is scanned once, a recipient costs one join: every inserted URL carries the same message
+token (the pixel's may differ), and the parts are the bytes between tokens. Nothing is serialised
+again, so removing the insertions restores the original, byte for byte.
 
-A message's alternatives are scanned before any is compiled: what one of them leaves alone for the
-reader's sake, an opted out or unsubscribe link, the others leave alone too.
+A message's alternatives are scanned before any is compiled: a link that one of
+them does not track in the reader's interest (opted out, unsubscribe) is tracked in none.
 """
 
 import codecs
@@ -19,14 +19,20 @@ from operator import attrgetter
 from msgspec import Struct
 from msgspec.structs import replace
 
-from app.rewriting import charsets, html_scanner, iso2022, plain_text, preheader
-from app.rewriting import links as link
-from app.rewriting import urls as href
+from app.rewriting import (
+    charsets,
+    html_scanner,
+    iso2022,
+    links,
+    plain_text,
+    preheader,
+    urls,
+)
 from app.rewriting.charsets import Charset
 from app.rewriting.compiled_mail import CompiledBody, Merge, Splice, click, join_parts
 from app.rewriting.html_scanner import RewriteError, Tag, Unclosed
 from app.rewriting.links import Link, Options, Place, Policy
-from app.rewriting.urls import Address
+from app.rewriting.urls import SplitUrl
 
 __all__ = [
     "CompiledBody",
@@ -42,11 +48,11 @@ __all__ = [
     "scan_text",
 ]
 
-MAX_REDIRECT = 2_083  # characters of a link as it goes out: longer ones Windows does not open
+MAX_REDIRECT = 2_083  # characters of a link as sent: Windows does not open longer ones
 MESSAGE_TOKEN = 72  # characters at most
 
-# Loaded, for nothing hides it, and of no size in any layout: it is taken out of the flow, and where
-# a client takes that style away, it floats with an outer width and height of nothing.
+# Loaded, since nothing hides it, and without size in any layout: it is taken out of the flow, and if
+# a client removes that style, it floats with an outer width and height of zero.
 _PIXEL = (
     b'.gif" alt="" width="1" height="1" border="0" style="height:1px!important;'
     b"width:1px!important;border:0!important;padding:0!important;margin:-1px -1px 0 0!important;"
@@ -58,14 +64,14 @@ _AMP = re.compile(
     rb"(?:amp4email|\xe2\x9a\xa1(?:\xef\xb8\x8f)?4email)(?=[\t\n\f\r />=])",
     re.IGNORECASE,
 )
-_AMP_BYTES = 4096  # how far into a document <html> is looked for
+_AMP_BYTES = 4096  # of a document in which <html> is searched
 
 
 class Scanned(Struct, frozen=True):
-    """A body, its links and what was decided about each.
+    """A body, its links and the decision about each.
 
-    `source` is `data` as it was read: UTF-16 as UTF-8, ISO-2022 masked, None where it cannot be
-    read. `pixel` is its byte at which the pixel goes in; `reset` has to go before that at the end.
+    `source` is `data` as scanned: UTF-16 as UTF-8, ISO-2022 masked, None if it cannot be read.
+    The pixel is inserted at byte `pixel` of it, after `reset` if that is its end.
     """
 
     data: bytes
@@ -81,24 +87,24 @@ class Scanned(Struct, frozen=True):
 
     @property
     def reading(self) -> Charset:
-        """The charset of `source`."""
+        """Returns the charset of `source`."""
         return charsets.UTF8 if self.charset.form == "utf-16" else self.charset
 
     @property
     def refused(self) -> Mapping[str, str]:
-        """Where links lead that the reader's sake forbids to track, and why."""
+        """Returns the targets not to track in the reader's interest, with reasons."""
         return self.policy.refused if self.policy else {}
 
     def compile(
         self, link_token: Callable[[Link], str], refused: Mapping[str, str] | None = None
     ) -> CompiledBody:
-        """Sign the links, once each; `refused` is that of all alternatives."""
+        """Sign each link once; `refused` is that of all alternatives."""
         source = self.source
         if source is None or self.policy is None:
             return CompiledBody((self.data,), (), self.notes)
         places, clicks = self._signed(source, self.policy, link_token, refused or {})
         splices = list(clicks)
-        # Without pixel and redirect nothing would tell later that opt-outs have been here.
+        # Without pixel and redirect nothing would show later that opt-outs were removed.
         if clicks or self.pixel is not None:
             spans = [span for place in places for span in place.opt_outs]
             splices += [Splice(start, source[start:end]) for start, end in spans]
@@ -106,9 +112,9 @@ class Scanned(Struct, frozen=True):
             before = f'<img src="{self.base_url}/o/'.encode("ascii")
             splices.append(Splice(self.pixel, b"", before, _PIXEL, pixel=True))
         splices.sort(key=attrgetter("start"))
-        links = tuple([place.link for place in places])
+        body_links = tuple([place.link for place in places])
         if self.charset.form == "utf-16":
-            return self._encoded(source, links, splices)
+            return self._encoded(source, body_links, splices)
         if self.charset.form == "iso2022":
             splices = [self._unmasked(splice) for splice in splices]
         merge = None
@@ -116,7 +122,7 @@ class Scanned(Struct, frozen=True):
             fillable = places if self.html else [x for x in places if not x.link.tracked]
             merge = Merge(self.data, self.html, splices, fillable, self.base_url)
         parts = join_parts(self.data, splices)
-        return CompiledBody(parts, links, self.notes, tuple(splices), merge=merge)
+        return CompiledBody(parts, body_links, self.notes, tuple(splices), merge=merge)
 
     def _signed(
         self,
@@ -125,16 +131,16 @@ class Scanned(Struct, frozen=True):
         link_token: Callable[[Link], str],
         refused: Mapping[str, str],
     ) -> tuple[list[Place], list[Splice]]:
-        """The links as they are in the end, and the redirects of those that are tracked."""
+        """Returns the final links, and the redirects of those that are tracked."""
         places: list[Place] = []
         splices: list[Splice] = []
         room = MAX_REDIRECT - MESSAGE_TOKEN
         for place in self.places:
-            found, reason = place.link, None
-            if found.reason is None:
-                reason = refused.get(policy.key(found)) if refused else None
+            link, reason = place.link, None
+            if link.reason is None:
+                reason = refused.get(policy.key(link)) if refused else None
                 if reason is None:
-                    edit = click(source, place.start, place.end, found, link_token, self.base_url)
+                    edit = click(source, place.start, place.end, link, link_token, self.base_url)
                     if len(edit.inserted(b"")) <= room:
                         splices.append(edit)
                     else:
@@ -142,12 +148,12 @@ class Scanned(Struct, frozen=True):
             if reason is None:
                 places.append(place)
             else:
-                found = replace(found, target="", reason=reason, shown_host="")
-                places.append(replace(place, link=found))
+                link = replace(link, target="", reason=reason, shown_host="")
+                places.append(replace(place, link=link))
         return places, splices
 
     def _unmasked(self, splice: Splice) -> Splice:
-        """The same of the raw bytes: what they designate for later ones goes on doing so."""
+        """Returns the splice in raw bytes; removed designations that affect later bytes are kept."""
         removed = self.data[splice.start : splice.end]
         before = splice.before
         if before is not None and splice.start == len(self.data):
@@ -156,9 +162,9 @@ class Scanned(Struct, frozen=True):
         return Splice(splice.start, removed, before, after, splice.pixel)
 
     def _encoded(
-        self, source: bytes, links: Sequence[Link], splices: Sequence[Splice]
+        self, source: bytes, body_links: Sequence[Link], splices: Sequence[Splice]
     ) -> CompiledBody:
-        """In the body's own codec, if all pieces come back as they were."""
+        """Returns the body in its own codec, if encoding restores all pieces."""
         codec = self.charset.name
 
         def encode(piece: bytes) -> bytes:
@@ -181,7 +187,7 @@ class Scanned(Struct, frozen=True):
         except UnicodeError:
             note = f"{codec} cannot be encoded back byte for byte: left unchanged"
             return CompiledBody((self.data,), (), (*self.notes, note))
-        moved = tuple(_moved(source, links, codec))
+        moved = tuple(_moved(source, body_links, codec))
         return CompiledBody(
             join_parts(self.data, encoded), moved, self.notes, tuple(encoded), codec
         )
@@ -194,9 +200,9 @@ def compile_html(
     base_url: str,
     charset: str | None = None,
 ) -> CompiledBody:
-    """Scan `html` once; `link_token` signs a tracked link, `charset` is what the header says.
+    """Scan `html` once; `link_token` signs a tracked link, `charset` is the declared one.
 
-    Raises RewriteError for a mail with more links or tags than the limits of `link` and `markup`.
+    Raises RewriteError for more links or tags than `links` and `html_scanner` allow.
     """
     return scan_html(html, options, base_url, charset).compile(link_token)
 
@@ -211,7 +217,7 @@ def rewrite_text(
     flowed: bool = False,
     delsp: bool = False,
 ) -> CompiledBody:
-    """The same for text/plain: bare http(s) URLs and no pixel. Bytes of a `str` are UTF-8.
+    """Rewrite text/plain: bare http(s) URLs and no pixel. Bytes of a `str` are UTF-8.
 
     `charset`, `flowed` and `delsp` are what the header says (RFC 3676).
     """
@@ -221,7 +227,7 @@ def rewrite_text(
 
 
 def refused(bodies: Iterable[Scanned]) -> Mapping[str, str]:
-    """What the alternatives of a message leave alone for the reader's sake."""
+    """Returns the targets that any alternative does not track in the reader's interest."""
     together: dict[str, str] = {}
     for body in bodies:
         together |= body.refused
@@ -231,7 +237,7 @@ def refused(bodies: Iterable[Scanned]) -> Mapping[str, str]:
 def scan_both(
     html: bytes, text: str | None, options: Options, base_url: str, charset: str | None
 ) -> tuple[Scanned, Scanned | None, Mapping[str, str]]:
-    """A message's HTML and text, and what both leave alone. Raises RewriteError."""
+    """Scan a message's HTML and text; returns also what both refuse. Raises RewriteError."""
     body = scan_html(html, options, base_url, charset)
     if text is None:
         return body, None, body.refused
@@ -240,11 +246,11 @@ def scan_both(
 
 
 def scan_html(html: bytes, options: Options, base_url: str, charset: str | None = None) -> Scanned:
-    """Reads an HTML body in the `charset` that the header says. Raises RewriteError.
+    """Scan an HTML body in the `charset` declared by the header. Raises RewriteError.
 
-    UTF-16 is decoded, spliced and encoded; if that would change any other byte the body is left
-    alone and a note says so, as one in a charset that is not read (UTF-7, HZ), and AMP for email,
-    which is valid as a whole or not at all.
+    UTF-16 is decoded, spliced and encoded. The body stays unchanged, with a note, if that would
+    change any other byte, if its charset is not supported (UTF-7, HZ), or if it is AMP for email,
+    which any change may invalidate.
     """
     body = _read(html, charsets.find(html, charset), charset, True)
     source = body.source
@@ -264,9 +270,9 @@ def scan_html(html: bytes, options: Options, base_url: str, charset: str | None 
     done = _has_our_mark(source, (base_url, *options.own_origins))
     if done:
         notes.append("the mail already contains Mailwake URLs: left unchanged")
-    base = link.base_address(source, tags, body.reading)
+    base = links.base_href(source, tags, body.reading)
     policy = Policy(options, _own(options, base_url), base, body.reading, done)
-    places = list(link.find(source, tags, policy, body.reading))
+    places = list(links.find(source, tags, policy, body.reading))
     pixel = None
     if options.opens and not done:
         top = options.pixel_top
@@ -290,7 +296,7 @@ def scan_text(
     flowed: bool = False,
     delsp: bool = False,
 ) -> Scanned:
-    """Reads a text/plain body; a `str` is taken as UTF-8. Raises RewriteError.
+    """Scan a text/plain body; a `str` is read as UTF-8. Raises RewriteError.
 
     `charset`, `flowed` and `delsp` are what the header says (RFC 3676).
     """
@@ -303,15 +309,15 @@ def scan_text(
         return body
     policy = Policy(options, _own(options, base_url), "", body.reading)
     places: list[Place] = []
-    for found in plain_text.urls(body.source, body.reading, flowed and delsp):
-        if len(places) >= link.MAX_LINKS:
-            raise RewriteError(f"more than {link.MAX_LINKS:,} links")
-        places.append(link.in_text(len(places), found, policy))
+    for text_url in plain_text.urls(body.source, body.reading, flowed and delsp):
+        if len(places) >= links.MAX_LINKS:
+            raise RewriteError(f"more than {links.MAX_LINKS:,} links")
+        places.append(links.in_text(len(places), text_url, policy))
     return replace(body, places=places, policy=policy, base_url=base_url)
 
 
 def _read(data: bytes, known: Charset, declared: str | None, html: bool) -> Scanned:
-    """The body with nothing found in it yet."""
+    """Returns the body before it is scanned."""
     notes: tuple[str, ...] = ()
     if declared and not charsets.lookup(declared):
         notes = (f"charset {declared[:40]!r} is unknown: read as {known.name}",)
@@ -330,25 +336,25 @@ def _read(data: bytes, known: Charset, declared: str | None, html: bool) -> Scan
 
 
 def _pixel_place(html: bytes, tags: Sequence[Tag], unclosed: Unclosed | None) -> int:
-    """Before the last </body> that clients see, else where they stop reading."""
+    """Returns the byte of the last </body> that clients see, else where they stop reading."""
     ends = [tag.start for tag in tags if tag.name == b"/body" and not tag.mso]
     return ends[-1] if ends else unclosed.start if unclosed else len(html)
 
 
-def _moved(source: bytes, links: Sequence[Link], codec: str) -> Iterator[Link]:
-    """The links with their offsets in the mail instead of its UTF-8."""
+def _moved(source: bytes, body_links: Sequence[Link], codec: str) -> Iterator[Link]:
+    """Yields the links with offsets in the message instead of its UTF-8."""
     encoder = codecs.getincrementalencoder(codec)()
     position = offset = 0
-    for one in links:
-        offset += len(encoder.encode(source[position : one.offset].decode("utf-8")))
-        position = one.offset
-        yield replace(one, offset=offset)
+    for link in body_links:
+        offset += len(encoder.encode(source[position : link.offset].decode("utf-8")))
+        position = link.offset
+        yield replace(link, offset=offset)
 
 
 def _has_our_mark(html: bytes, origins: Sequence[str]) -> bool:
-    """Whether a pixel or a redirect of ours is in the mail: nothing is done to it twice."""
+    """Returns whether the message has a Mailwake pixel or redirect: none is rewritten twice."""
     for origin in (origin.rstrip("/").encode() for origin in origins):
-        # The search within is worth its time only where the address is found at all.
+        # The slower search is needed only if the origin occurs at all.
         if origin in html and re.search(
             rb"(?:src|href)\s*+=\s*+[\"']?+\s*+" + re.escape(origin) + _MARK, html, re.IGNORECASE
         ):
@@ -356,10 +362,10 @@ def _has_our_mark(html: bytes, origins: Sequence[str]) -> bool:
     return False
 
 
-def _own(options: Options, base_url: str) -> tuple[Address, ...]:
-    return _addresses((base_url, *options.own_origins))
+def _own(options: Options, base_url: str) -> tuple[SplitUrl, ...]:
+    return _split_urls((base_url, *options.own_origins))
 
 
 @lru_cache(64)
-def _addresses(urls: tuple[str, ...]) -> tuple[Address, ...]:
-    return tuple(map(href.address, urls))
+def _split_urls(origins: tuple[str, ...]) -> tuple[SplitUrl, ...]:
+    return tuple(map(urls.split_url, origins))

@@ -182,10 +182,10 @@ class Attributes:
     """Finds the attributes of some names in a tag; the others are skipped within one match."""
 
     def __init__(self, names: Iterable[bytes]) -> None:
-        wanted = attribute(names)
+        name_pattern = attribute(names)
         self._pattern = re.compile(
             rb"(?:[\t\n\f\r /]*+(?!"
-            + wanted
+            + name_pattern
             + rb")"
             + NAME
             + rb"(?:"
@@ -193,7 +193,7 @@ class Attributes:
             + VALUE
             + rb")?+)*+"
             + rb"([\t\n\f\r /]*+)("
-            + wanted
+            + name_pattern
             + rb")(?:"
             + ASSIGNMENT
             + rb"("

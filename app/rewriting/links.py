@@ -1,4 +1,4 @@
-"""The links of a mail: where each leads, what it is called, and whether to track it."""
+"""Finds the links of a message, their targets and labels, and decides which are tracked."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -6,20 +6,19 @@ from functools import partial
 
 from msgspec import Struct
 
-from app.rewriting import html_scanner, merge_fields, placeholders
-from app.rewriting import urls as href
+from app.rewriting import html_scanner, merge_fields, placeholders, urls
 from app.rewriting.charsets import UTF8, Charset
 from app.rewriting.html_scanner import Attribute, Attributes, Tag
 from app.rewriting.plain_text import TextUrl
 from app.rewriting.unsubscribe_links import is_unsubscribe
-from app.rewriting.urls import Address, domain_name
+from app.rewriting.urls import SplitUrl, domain_name
 
 MAX_LINKS = 20_000  # a link token has room for 65,536
 MAX_REFERENCES = 500_000  # character references in the attributes and texts of all links
 LABEL_CHARS = 120
 TAG_CHARS, MAX_TAGS = 100, 20
 
-# Why a link stays as it is: stable codes of the API.
+# Reasons why a link is not changed: stable codes of the API.
 REASONS: Mapping[str, str] = {
     "empty": "the URL is empty",
     "placeholder": "the URL contains a template placeholder that is not filled in yet",
@@ -61,7 +60,7 @@ OPT_OUT: Mapping[bytes, Sequence[bytes | None]] = {
     b"mc:disable-tracking": _ON,
     b"notrack": _ON,
 }
-# The same in class (Customer.io, Marketo). They stay: a style sheet may speak of them, and vendors
+# The same in class (Customer.io, Marketo). They stay: style sheets may refer to them, and vendors
 # whose attribute it is do not show it to the reader either.
 OPT_OUT_CLASSES = (b"untracked", b"mktnotrack")
 _NAMES = (
@@ -75,19 +74,19 @@ _NAMES = (
     *OPT_OUT,
 )
 _READ = Attributes(_NAMES).read
-# Most links have just a href of these attributes, and text; no class that opts out.
+# Most links have only an href of these attributes, text, and no class that opts out.
 _PLAIN_LINK = html_scanner.plain_element(b"href", _NAMES, rb"(?i:class)=\"[^\"]*?(?i:track)")
 _READ_CLASS = Attributes([b"class"]).read
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What to track. `own_origins` are addresses of ours, `excluded_domains` hosts to leave alone
-    (their subdomains too), `max_url` is the longest address in characters, before signing.
+    """Options of tracking. `own_origins` are URLs of Mailwake, `excluded_domains` hosts not to track
+    (nor their subdomains), `max_url` is the maximum URL length in characters, before signing.
 
     `leave_url_text` leaves links whose text is a URL, `pixel_top` puts the pixel after the
-    preheader, `placeholders` are further ones as `placeholders.compile_own` takes them. `samples`
-    is for showing a mail: links with merge fields are tracked as if these were filled.
+    preheader, `placeholders` are additional ones for `placeholders.compile_own`. `samples` is
+    for previews: links with merge fields are tracked as if the fields were filled.
     """
 
     clicks: bool = True
@@ -105,8 +104,8 @@ class Options:
 class Link(Struct, frozen=True, gc=False):
     """A link of a message. `index` counts from 0 in document order, `offset` in bytes.
 
-    `url` is the address as the recipient's client reads it, `target` where the redirect goes;
-    `reason` (a key of REASONS) says why it is not tracked. `mso`: for Outlook alone. `name` is its
+    `url` is the URL as the recipient's client reads it, `target` where the redirect leads;
+    `reason` (a key of REASONS) says why it is not tracked. `mso`: for Outlook only. `name` is its
     data-track-name. `personal`: it is tracked once merge fields are filled. `shown_host`: its text
     is a URL of this other host.
     """
@@ -125,14 +124,14 @@ class Link(Struct, frozen=True, gc=False):
 
     @property
     def tracked(self) -> bool:
-        """Whether it goes through a redirect."""
+        """Returns whether the link goes through a redirect."""
         return self.reason is None
 
 
 class Place(Struct, frozen=True, gc=False):
-    """Where a link stands: its href's value, and what to take out of the tag that opts it out.
+    """The position of a link: its href's value, and the opt-out attributes to remove from its tag.
 
-    `policy` is None where a link is left alone wherever it leads.
+    `policy` is None if the link is never tracked, whatever its URL.
     """
 
     link: Link
@@ -144,23 +143,23 @@ class Place(Struct, frozen=True, gc=False):
     opted_out: bool = False
 
     def judge(self, url: str, *, filled: bool = False) -> tuple[str, str | None]:
-        """Decides about another URL at the same place."""
+        """Decide whether another URL at the same place is tracked."""
         if self.policy is None:
             return "", "wrapped"
         return self.policy.judge(url, self.labels, self.opted_out, filled)
 
 
 class Policy:
-    """Decides which addresses of one message are tracked, and where their redirects lead.
+    """Decides which URLs of one message are tracked, and where their redirects lead.
 
-    `base` completes relative addresses, `charset` is the one that queries are encoded in, `done`
-    says that the message has been through here before.
+    Relative URLs are resolved against `base`, queries are encoded in `charset`. `done` says that
+    the message was rewritten before.
     """
 
     def __init__(
         self,
         options: Options,
-        own: Sequence[Address],
+        own: Sequence[SplitUrl],
         base: str = "",
         charset: Charset = UTF8,
         done: bool = False,
@@ -169,35 +168,35 @@ class Policy:
         self._base, self._charset = base, charset
         self.samples = options.samples
         self._placeholders = placeholders.compile_own(options.placeholders)
-        self.refused: dict[str, str] = {}  # what is left alone for the reader's sake
+        self.refused: dict[str, str] = {}  # not tracked in the reader's interest
         self._excluded = options.excluded_domains
 
     def judge(
         self, url: str, labels: Sequence[str], opted_out: bool, filled: bool = False
     ) -> tuple[str, str | None]:
-        """The target and None, or an empty one and the reason why the link is not tracked.
+        """Returns the target and None, or "" and the reason why the link is not tracked.
 
-        `filled` says that what looks like a placeholder is part of a value.
+        `filled` says that merge fields are filled: apparent placeholders are part of a value.
         """
         resolved = self.resolve(url, filled)
         if isinstance(resolved, str):
             return "", resolved
         return self.decide(url, resolved, labels, opted_out)
 
-    def resolve(self, url: str, filled: bool = False) -> Address | str:
-        """The URL taken apart, or the reason why no link to it is tracked."""
+    def resolve(self, url: str, filled: bool = False) -> SplitUrl | str:
+        """Returns the parts of the URL, or the reason why no link to it is tracked."""
         reason = self._unreadable(url, filled)
         if reason:
             return reason
         try:
-            return href.address(href.absolute(url, self._base))
+            return urls.split_url(urls.absolute(url, self._base))
         except ValueError:
             return "bad_url"
 
     def decide(
-        self, url: str, resolved: Address, labels: Sequence[str], opted_out: bool
+        self, url: str, resolved: SplitUrl, labels: Sequence[str], opted_out: bool
     ) -> tuple[str, str | None]:
-        """The same as `judge` for what `resolve` returned."""
+        """Returns the same as `judge`, for the result of `resolve`."""
         options = self._options
         reason = self._forbidden(url, resolved, labels, opted_out)
         if reason in ("opted_out", "unsubscribe"):
@@ -206,10 +205,10 @@ class Policy:
         return ("", "too_long") if len(target) > options.max_url else (target, reason)
 
     def _forbidden(
-        self, url: str, address: Address, labels: Sequence[str], opted_out: bool
+        self, url: str, split: SplitUrl, labels: Sequence[str], opted_out: bool
     ) -> str | None:
         for origin in self._own:
-            if address.within(origin):
+            if split.within(origin):
                 return "own_url"
         if self._done:
             return "rewritten"
@@ -219,26 +218,26 @@ class Policy:
             return "opted_out"
         if is_unsubscribe(url, *labels):
             return "unsubscribe"
-        if self._excluded and self._is_excluded(address.domain):
+        if self._excluded and self._is_excluded(split.domain):
             return "excluded_domain"
-        if self._options.leave_url_text and self._shown_host(address, labels):
+        if self._options.leave_url_text and self._shown_host(split, labels):
             return "url_text"
         return None
 
     def key(self, link: Link) -> str:
-        """By which a tracked link is found in `refused`."""
+        """Returns the key of a tracked link in `refused`."""
         if not self._options.utm:
             return link.target
-        return href.address(href.absolute(link.url, self._base)).target({}, self._charset)
+        return urls.split_url(urls.absolute(link.url, self._base)).target({}, self._charset)
 
     def shown_host(self, target: str, labels: Sequence[str]) -> str:
         """Returns the host that a tracked link's text shows, where it is not the redirect's."""
-        urls = [label for label in labels if "." in label and " " not in label]
-        return self._shown_host(href.address(target), urls) if urls else ""
+        url_labels = [label for label in labels if "." in label and " " not in label]
+        return self._shown_host(urls.split_url(target), url_labels) if url_labels else ""
 
-    def _shown_host(self, address: Address, labels: Sequence[str]) -> str:
+    def _shown_host(self, split: SplitUrl, labels: Sequence[str]) -> str:
         for label in labels:
-            host = href.shown_host(label, address.domain)
+            host = urls.shown_host(label, split.domain)
             if host and not any(f".{own.domain}".endswith(f".{host}") for own in self._own):
                 return host
         return ""
@@ -249,7 +248,7 @@ class Policy:
             return "placeholder"
         if not url or url[0] == "#":
             return "fragment" if url else "empty"
-        scheme = href.scheme(url)
+        scheme = urls.scheme(url)
         if scheme not in ("", "http", "https"):
             return "other_scheme"
         if not scheme and not self._base:
@@ -268,26 +267,26 @@ class Policy:
 _OWN_LABELS = (b"alt", b"title", b"aria-label")
 
 
-def base_address(html: bytes, tags: Sequence[Tag], charset: Charset) -> str:
-    """What the first <base href> says, empty where it is missing or no http(s) address."""
+def base_href(html: bytes, tags: Sequence[Tag], charset: Charset) -> str:
+    """Returns the URL of the first <base href>, empty if it is missing or not an http(s) URL."""
     for tag in tags:
         if tag.name == b"base" and not tag.mso:
             for attribute in _READ(html, tag):
                 if attribute.name == b"href":
-                    url = href.read_url(charset.decode(attribute.value or b""))
-                    return url if href.scheme(url) in ("http", "https") else ""
+                    url = urls.read_url(charset.decode(attribute.value or b""))
+                    return url if urls.scheme(url) in ("http", "https") else ""
     return ""
 
 
-# A URL and the byte at which it starts, the text up to </a> (None where that is not text alone),
-# the first attribute of each name, what to take out of the tag, and whether that opts it out.
+# A URL and the byte at which it starts, the text up to </a> (None if there is more than text),
+# the first attribute of each name, the ranges to remove from the tag, and whether it opts out.
 _StartTag = tuple[
     bytes, int, bytes | None, Mapping[bytes, Attribute], Sequence[tuple[int, int]], bool
 ]
 
 
 def find(html: bytes, tags: Sequence[Tag], policy: Policy, charset: Charset) -> Iterator[Place]:
-    """Every a, area and v:* with an href, in document order. Raises html_scanner.RewriteError."""
+    """Yields every a, area and v:* with an href, in document order. Raises html_scanner.RewriteError."""
     elements = [tag for tag in tags if tag.name in (b"a", b"area") or tag.name[:2] == b"v:"]
     if len(elements) > MAX_LINKS:
         raise html_scanner.RewriteError(f"more than {MAX_LINKS:,} links")
@@ -307,7 +306,9 @@ def find(html: bytes, tags: Sequence[Tag], policy: Policy, charset: Charset) -> 
         return decode(value)
 
     decode = charset.decode
-    resolved: dict[bytes, tuple[str, Address | str]] = {}  # most links of a mail are not the first
+    resolved: dict[
+        bytes, tuple[str, SplitUrl | str]
+    ] = {}  # most URLs of a message occur repeatedly
     for tag in elements:
         start_tag = _read_tag(html, tag)
         if start_tag is None:
@@ -316,19 +317,19 @@ def find(html: bytes, tags: Sequence[Tag], policy: Policy, charset: Charset) -> 
         if shown is None or tag.name != b"a":
             labels = _labels(html, tag, first, text)
         else:
-            labels = [_label(href.read_text(text(shown)))] if shown else []
+            labels = [_label(urls.read_text(text(shown)))] if shown else []
         if value in resolved:
             count(value)
         else:
-            url = href.read_url(text(value))
+            url = urls.read_url(text(value))
             resolved[value] = url, policy.resolve(url)
-        url, address = resolved[value]
+        url, split = resolved[value]
         personal = False
         reason: str | None
-        if isinstance(address, str):
-            target, reason = "", address
+        if isinstance(split, str):
+            target, reason = "", split
         else:
-            target, reason = policy.decide(url, address, labels, opted_out)
+            target, reason = policy.decide(url, split, labels, opted_out)
         if reason == "placeholder":
             judge = partial(policy.judge, labels=labels, opted_out=opted_out)
             personal = is_personal(url, judge)
@@ -353,30 +354,32 @@ def find(html: bytes, tags: Sequence[Tag], policy: Policy, charset: Charset) -> 
 
 
 def _read_tag(html: bytes, tag: Tag) -> _StartTag | None:
-    """Returns what a link's tag says, None for one without an href."""
+    """Returns the data of a link's tag, None for a tag without an href."""
     plain = _PLAIN_LINK.match(html, tag.rest)
     if plain and tag.end - tag.start <= html_scanner.MAX_TAG:
         return plain[1], plain.start(1), plain[2], {}, (), False
     every = _READ(html, tag)
     first = {attribute.name: attribute for attribute in reversed(every)}
-    found = first.get(b"href") or (first.get(b"xlink:href") if tag.foreign else None)
-    if found is None:
+    href = first.get(b"href") or (first.get(b"xlink:href") if tag.foreign else None)
+    if href is None:
         return None
     off = [a for a in every if a.name in OPT_OUT and _is_opt_out(a)]
     opted_out = _has_opt_out_class(html, tag) or any(first[a.name] is a for a in off)
-    return found.value or b"", found.start, None, first, [a.outer for a in off], opted_out
+    return href.value or b"", href.start, None, first, [a.outer for a in off], opted_out
 
 
-def in_text(index: int, found: TextUrl, policy: Policy) -> Place:
-    """A link of text/plain, where it stands."""
-    if found.wrapped:
-        link = Link(index, found.url, "", "wrapped", "", (), found.start, False)
-        return Place(link, found.start, found.end)
-    judge = partial(policy.judge, labels=[found.hint], opted_out=False)
-    target, reason = judge(found.url)
-    personal = reason == "placeholder" and is_personal(found.url, judge)
-    link = Link(index, found.url, target, reason, "", (), found.start, False, personal=personal)
-    return Place(link, found.start, found.end, (), policy, [found.hint])
+def in_text(index: int, text_url: TextUrl, policy: Policy) -> Place:
+    """Returns a link of text/plain with its position."""
+    if text_url.wrapped:
+        link = Link(index, text_url.url, "", "wrapped", "", (), text_url.start, False)
+        return Place(link, text_url.start, text_url.end)
+    judge = partial(policy.judge, labels=[text_url.hint], opted_out=False)
+    target, reason = judge(text_url.url)
+    personal = reason == "placeholder" and is_personal(text_url.url, judge)
+    link = Link(
+        index, text_url.url, target, reason, "", (), text_url.start, False, personal=personal
+    )
+    return Place(link, text_url.start, text_url.end, (), policy, [text_url.hint])
 
 
 def is_personal(url: str, judge: Callable[[str], tuple[str, str | None]]) -> bool:
@@ -385,7 +388,7 @@ def is_personal(url: str, judge: Callable[[str], tuple[str, str | None]]) -> boo
 
 
 def _topics(value: str) -> tuple[str, ...]:
-    words = href.read_value(value).replace(",", " ").split()
+    words = urls.read_value(value).replace(",", " ").split()
     return tuple(word[:TAG_CHARS] for word in words[:MAX_TAGS])
 
 
@@ -407,25 +410,25 @@ def _has_opt_out_class(html: bytes, tag: Tag) -> bool:
 def _labels(
     html: bytes, tag: Tag, first: Mapping[bytes, Attribute], text: Callable[[bytes], str]
 ) -> list[str]:
-    """What a link can be called, best first.
+    """Returns the possible labels of a link, best first.
 
-    That is data-track-name, its text, its image's alternative text, its own, its title, and at last
-    the name of its image's file.
+    These are data-track-name, its text, its image's alternative text, its own, its title, and last
+    its image's file name.
     """
     labels = []
     if (named := first.get(b"data-track-name")) and named.value:
-        labels.append(_label(href.read_value(text(named.value))))
+        labels.append(_label(urls.read_value(text(named.value))))
     alt = src = b""
     if tag.name != b"area":
         shown, alt, src = html_scanner.content(html, tag)
         if shown:
-            labels.append(_label(href.read_text(text(shown))))
+            labels.append(_label(urls.read_text(text(shown))))
     values = [alt]
     if first:
         values += [first[name].value or b"" for name in _OWN_LABELS if name in first]
-    labels += [_label(href.read_value(text(value))) for value in values if value]
+    labels += [_label(urls.read_value(text(value))) for value in values if value]
     if src and not any(labels):
-        labels.append(_label(href.file_name(href.read_url(text(src)))))
+        labels.append(_label(urls.file_name(urls.read_url(text(src)))))
     return labels
 
 

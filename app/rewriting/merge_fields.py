@@ -142,7 +142,7 @@ def _whole(value: str) -> str:
     scheme = urls.scheme(url)
     try:
         if scheme in ("http", "https"):
-            urls.address(url)
+            urls.split_url(url)
     except ValueError:
         scheme = ""
     if scheme not in _SCHEMES:
@@ -215,9 +215,9 @@ def in_html(html: bytes, links: Collection[int]) -> tuple[list[Field], list[int]
         if not _SIGN.search(html, segment.start, segment.end):
             continue
         if segment.kind == "tag":
-            filled, left = _in_tag(html, segment, links)
+            filled, unfilled = _in_tag(html, segment, links)
             places += filled
-            closed += left
+            closed += unfilled
             continue
         matches = list(_FIELD_BYTES.finditer(html, segment.start, segment.end))
         if segment.kind == "text":
@@ -261,8 +261,8 @@ def _in_tag(html: bytes, tag: Segment, links: Collection[int]) -> tuple[list[Fie
             places.append(Field(start, end, names, partial(_unquoted, value)))
             known.append((start, end))
     every = [match.start() for match in _FIELD_BYTES.finditer(html, tag.start, tag.end)]
-    left = [at for at in every if not any(start <= at < end for start, end in known)]
-    return places, left
+    unfilled = [at for at in every if not any(start <= at < end for start, end in known)]
+    return places, unfilled
 
 
 def _in_markup(match: re.Match[bytes]) -> Field:

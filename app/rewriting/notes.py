@@ -59,14 +59,16 @@ def of_placeholders(
     further = placeholders.compile_own(own)
     unfilled = [link for link in links if link.reason == "placeholder"]
     for link in unfilled[:MAX_NOTES]:
-        found = placeholders.find(link.url, len(link.url), further)
-        if found:
-            at = source.find(found.text.encode(), link.offset, link.offset + 8 * len(link.url))
+        placeholder = placeholders.find(link.url, len(link.url), further)
+        if placeholder:
+            at = source.find(
+                placeholder.text.encode(), link.offset, link.offset + 8 * len(link.url)
+            )
             byte = at if at >= 0 else link.offset
             fate = (
                 "values turn it into a tracked link" if link.personal else "the link is not tracked"
             )
-            yield f"suspected placeholder {_quoted(found.text)} at byte {byte}: {fate}"
+            yield f"suspected placeholder {_quoted(placeholder.text)} at byte {byte}: {fate}"
     if len(unfilled) > MAX_NOTES:
         yield f"{len(unfilled) - MAX_NOTES} more suspected placeholders"
 

@@ -143,7 +143,7 @@ def _wire_flaw(message: bytes, result: bytes, change: Change, patch: Patch, at: 
     for mark in change.marks:
         delimiter = b"\n--" + mark
         reach = len(delimiter) - 1
-        found = result.count(delimiter, max(0, at - reach), stop + reach)
-        if found > message.count(delimiter, max(0, patch.start - reach), patch.end + reach):
+        count = result.count(delimiter, max(0, at - reach), stop + reach)
+        if count > message.count(delimiter, max(0, patch.start - reach), patch.end + reach):
             return "has a boundary"
     return ""

@@ -1,11 +1,11 @@
-"""Whether a link lets the reader unsubscribe, in the languages that mail is written in.
+"""Recognizes links that let the reader unsubscribe, in the languages that mail is written in.
 
 Such links are never tracked: they must work without a detour, also where the redirect is
 unavailable (RFC 8058; CAN-SPAM, 16 CFR 316.5; the mailbox providers' rules for bulk senders).
-What has two meanings counts as unsubscribing: German "Abmelden" is also "log out".
+An ambiguous word counts as unsubscribing: German "Abmelden" is also "log out".
 """
 
-# Letters of other scripts that look like Latin ones are meant here.
+# Letters of other scripts that look like Latin ones are intended here.
 # ruff: noqa: RUF001
 
 import re
@@ -16,8 +16,8 @@ from urllib.parse import unquote
 
 MAX_LABEL_CHARS = 60  # a longer text that mentions unsubscribing is an article about it
 
-# Phrases by language (ISO 639; zh by script). `*` stands for the rest of a word, `~` for up to
-# three words, `!` for the end of a label that holds nothing else. Case and accents do not matter.
+# Phrases by language (ISO 639; zh by script). `*` matches the rest of a word, `~` for up to
+# three words, `!` for the end of a label without other text. Case and accents do not matter.
 PHRASES: dict[str, tuple[str, ...]] = {
     "en": (
         "unsubscri*",
@@ -599,7 +599,7 @@ def _in_url(url: str) -> bool:
     return bool(_URL.search(text))
 
 
-@lru_cache(4096)  # mails of a stream have the same labels
+@lru_cache(4096)  # messages of a stream share labels
 def _in_label(label: str) -> bool:
     text = _EDGES.sub("", _plain(label))
     if any(

@@ -1,4 +1,4 @@
-"""What an href means: the address as a mail client reads it, and where it leads."""
+"""Reads URLs in mail as mail clients do, and computes where they lead."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -36,7 +36,7 @@ _SHOWN_URL = re.compile(
 
 
 def read_value(value: str) -> str:
-    """An attribute's value with its character references resolved by the rule for attributes.
+    """Returns an attribute's value with character references resolved as in attributes.
 
     HTML standard, 13.2.5.73: a name without its semicolon stays as it is where `=` or a letter or
     digit follows, so that `?a=1&copy=2` keeps its `&copy`.
@@ -45,7 +45,7 @@ def read_value(value: str) -> str:
 
 
 def read_text(value: str) -> str:
-    """Text as shown to a reader: character references resolved, with or without semicolon."""
+    """Returns text as shown: character references resolved, with or without a semicolon."""
     value = value.replace("\x00", "")  # as the HTML standard does in text (13.2.6.4.7)
     return _REFERENCE.sub(_in_text, value) if "&" in value else value
 
@@ -56,7 +56,7 @@ def _in_attribute(match: re.Match[str]) -> str:
         return _code_point(hexadecimal, decimal) + equals
     if name in html5 and (name[-1] == ";" or not equals):
         return html5[name] + equals
-    return match[0]  # unknown, or a known name with more letters behind it
+    return match[0]  # unknown, or a known name followed by more letters
 
 
 def _in_text(match: re.Match[str]) -> str:
@@ -65,7 +65,7 @@ def _in_text(match: re.Match[str]) -> str:
 
 
 def _code_point(hexadecimal: str | None, decimal: str | None) -> str:
-    """HTML standard, 13.2.5.80, numeric character reference end state."""
+    """Returns the referenced character: HTML standard, 13.2.5.80, numeric character reference end state."""
     digits = (hexadecimal or decimal or "").lstrip("0")
     if len(digits) > 7:  # beyond Unicode, and int() of very long ones is slow or refused
         return "\ufffd"
@@ -78,7 +78,7 @@ def _code_point(hexadecimal: str | None, decimal: str | None) -> str:
 
 
 def read_url(value: str) -> str:
-    """The address in an attribute's value: without outer space, tabs and newlines inside.
+    """Returns the URL in an attribute's value, without outer white space or inner tabs and newlines.
 
     URL standard (url.spec.whatwg.org), basic URL parser, steps 1 to 3.
     """
@@ -87,7 +87,7 @@ def read_url(value: str) -> str:
 
 
 def scheme(url: str) -> str:
-    """In lower case, empty for a relative address."""
+    """Returns the scheme in lower case, empty for a relative URL."""
     match = _SCHEME.match(url)
     return match[0][:-1].lower() if match else ""
 
@@ -106,7 +106,7 @@ def shown_host(label: str, domain: str) -> str:
 
 
 def file_name(url: str) -> str:
-    """The last part of an image's path; empty for cid: and data:, which name no file."""
+    """Returns the last part of an image URL's path; empty for cid: and data:, which name no file."""
     if scheme(url) not in ("", "http", "https"):
         return ""
     path = re.split(r"[?#]", url, maxsplit=1)[0].replace("\\", "/").partition("://")
@@ -114,7 +114,7 @@ def file_name(url: str) -> str:
 
 
 def absolute(url: str, base: str) -> str:
-    """`url` completed by `base`, an http(s) address or empty. Raises ValueError.
+    """Returns `url` resolved against `base`, an http(s) URL or empty. Raises ValueError.
 
     URL standard, 4.4, states "scheme" to "relative slash": a backslash is a slash, two or more
     begin a host, and `https:x` is relative to a base that is https too.
@@ -127,20 +127,20 @@ def absolute(url: str, base: str) -> str:
     rest = url[len(named) + 1 :] if named else url
     if re.match(r"[/\\]{2}", rest):
         return f"{scheme(base)}:{rest}"
-    to = address(base)
-    origin = f"{to.scheme}://{to.userinfo}{to.host}{to.port}"
+    target = split_url(base)
+    origin = f"{target.scheme}://{target.userinfo}{target.host}{target.port}"
     if rest[:1] in ("/", "\\"):
         return f"{origin}/{rest[1:]}"
     if rest[:1] in ("", "#"):
-        return f"{origin}{to.path}{to.query}{rest}"
+        return f"{origin}{target.path}{target.query}{rest}"
     if rest[0] == "?":
-        return f"{origin}{to.path}{rest}"
-    folder, _, last = to.path.replace("\\", "/").rpartition("/")
+        return f"{origin}{target.path}{rest}"
+    folder, _, last = target.path.replace("\\", "/").rpartition("/")
     return f"{origin}{folder}/{last + '/' if _DOTS.fullmatch(last) else ''}{rest}"
 
 
-class Address(NamedTuple):
-    """An http(s) address taken apart; `port`, `query` and `fragment` come with their separator."""
+class SplitUrl(NamedTuple):
+    """The parts of an http(s) URL; `port`, `query` and `fragment` come with their separator."""
 
     scheme: str
     userinfo: str
@@ -152,11 +152,11 @@ class Address(NamedTuple):
 
     @property
     def domain(self) -> str:
-        """The host for comparisons: lower case, unquoted, without the root's dot."""
+        """Returns the host for comparisons: lower case, percent-decoded, no trailing dot."""
         return _domain(self.host)
 
-    def within(self, origin: "Address") -> bool:
-        """Whether it lies on `origin`'s host and port and under its path, whatever the scheme."""
+    def within(self, origin: "SplitUrl") -> bool:
+        """Returns whether the URL has `origin`'s host and port and is below its path, in any scheme."""
         if _domain(self.host) != _domain(origin.host) or _port(self) != _port(origin):
             return False
         root = origin.path.rstrip("/")
@@ -164,11 +164,11 @@ class Address(NamedTuple):
         return path == root or path.startswith(f"{root}/") or not root
 
     def target(self, utm: Mapping[str, str], charset: Charset = UTF8) -> str:
-        """Where a client goes, in visible ASCII as a Location header needs it.
+        """Returns the URL to redirect to, in visible ASCII as a Location header needs it.
 
-        What is not ASCII is percent-encoded UTF-8, in the query the message's charset, as browsers
-        do. UTM parameters that are not there yet go before the fragment. No backslash ends the
-        host: clients that are no browser would read on to an `@` behind it.
+        Other characters are percent-encoded as UTF-8, in the query in the message's charset, as in
+        browsers. Missing UTM parameters are added before the fragment. A backslash after the host
+        becomes a slash: clients other than browsers would read on to an `@` after it.
         """
         query = self.query
         for name, value in utm.items():
@@ -186,9 +186,9 @@ class Address(NamedTuple):
         return f"{origin}{_ascii(path)}{query}{_ascii(self.fragment)}"
 
 
-@lru_cache(2048)  # a stream's mails have the same links
-def address(url: str) -> Address:
-    """Takes an absolute http(s) address apart as the URL standard does. Raises ValueError."""
+@lru_cache(2048)  # messages of a stream share links
+def split_url(url: str) -> SplitUrl:
+    """Split an absolute http(s) URL as the URL standard does. Raises ValueError."""
     start = _HTTP.match(url)
     if start is None:
         raise ValueError("not an http or https URL")
@@ -204,7 +204,7 @@ def address(url: str) -> Address:
         host = host[: port.start()]
     if port and port[1] and (len(port[1].lstrip("0")) > 5 or int(port[1]) > 0xFFFF):
         raise ValueError("no valid port")
-    return Address(
+    return SplitUrl(
         start[1],
         userinfo + at,
         _host(host),
@@ -239,9 +239,9 @@ def domain_name(text: str) -> str:
 
 @lru_cache(2048)
 def _host(host: str) -> str:
-    """In ASCII by UTS 46 as browsers apply it, emoji included. Raises ValueError.
+    """Returns the host in ASCII by UTS 46 as browsers apply it, emoji included. Raises ValueError.
 
-    What is ASCII already stays as it stands, if what browsers make of it is a host.
+    An ASCII host is returned unchanged if browsers read it as a valid host.
     """
     if host[:1] == "[" and host[-1:] == "]":
         if "%" in host:
@@ -260,14 +260,14 @@ def _host(host: str) -> str:
             read = ".".join(map(_label, read.split(".")))
     except UnicodeError:  # idna's errors are too
         raise ValueError("no valid host") from None
-    # Looked at after mapping, which makes "/" and "@" of their full-width forms.
+    # Checked after mapping, which turns full-width forms into "/" and "@".
     if not read.strip(".") or _FORBIDDEN.search(read):
         raise ValueError("no valid host")
     return host if host.isascii() else read
 
 
 def _label(label: str) -> str:
-    """One of a host that was not all ASCII. Raises UnicodeError where its punycode is none."""
+    """Returns a label of a non-ASCII host in ASCII. Raises UnicodeError for invalid Punycode."""
     if label.startswith("xn--"):
         shown = label[4:].encode().decode("punycode")
         if shown.isascii() or idna.uts46_remap(shown, std3_rules=False) != shown:
@@ -275,9 +275,9 @@ def _label(label: str) -> str:
     return label if label.isascii() else f"xn--{label.encode('punycode').decode('ascii')}"
 
 
-def _port(of: Address) -> str:
-    port = of.port.lstrip(":").lstrip("0")
-    return "" if port == {"http": "80", "https": "443"}[of.scheme.lower()] else port
+def _port(url: SplitUrl) -> str:
+    port = url.port.lstrip(":").lstrip("0")
+    return "" if port == {"http": "80", "https": "443"}[url.scheme.lower()] else port
 
 
 def _is_visible(text: str) -> bool:
@@ -285,7 +285,7 @@ def _is_visible(text: str) -> bool:
 
 
 def _ascii(text: str) -> str:
-    """Everything but visible ASCII percent-encoded, as UTF-8."""
+    """Returns text with everything but visible ASCII percent-encoded as UTF-8."""
     if _is_visible(text):
         return text
     return _UNSAFE.sub(lambda match: quote(match[0].encode("utf-8", "replace"), safe=""), text)

@@ -21,8 +21,7 @@ from typing import Any
 import pytest
 
 from app.messages.prepare import _edits
-from app.rewriting import mime, proof, transfer_encodings, unsubscribe_links
-from app.rewriting import urls as href
+from app.rewriting import mime, proof, transfer_encodings, unsubscribe_links, urls
 from app.rewriting.html import CompiledBody, Link, Options, RewriteError, compile_html
 from app.rewriting.mime import Edit, Leaf
 from app.rewriting.proof import Change
@@ -40,9 +39,9 @@ ENCODED: dict[str, Callable[[bytes], bytes]] = {
 TOKENS = Tokens(["a signing key for the bench, of no use elsewhere"])
 # Caches of URLs and labels of earlier mails.
 CACHES: Sequence[Any] = (
-    href.address,
-    href._domain,
-    href._host,
+    urls.split_url,
+    urls._domain,
+    urls._host,
     unsubscribe_links._in_label,
     TOKENS.link,
 )

@@ -52,7 +52,7 @@ def test_white_space_as_the_url_standard_takes_it_away(value: str, url: str) -> 
     ],
 )
 def test_visible_ascii_arrives_as_it_stands(url: str) -> None:
-    assert urls.address(url).target({}) == url
+    assert urls.split_url(url).target({}) == url
 
 
 @pytest.mark.parametrize(
@@ -70,12 +70,12 @@ def test_visible_ascii_arrives_as_it_stands(url: str) -> None:
     ],
 )
 def test_the_rest_is_encoded_as_browsers_do(url: str, target: str) -> None:
-    assert urls.address(url).target({}) == target
+    assert urls.split_url(url).target({}) == target
 
 
 def test_a_query_is_encoded_in_the_mails_charset() -> None:
-    address = urls.address("http://x.example/ü?q=ü日本#ü")
-    assert address.target({}, Charset("windows-1252")) == (
+    split = urls.split_url("http://x.example/ü?q=ü日本#ü")
+    assert split.target({}, Charset("windows-1252")) == (
         "http://x.example/%C3%BC?q=%FC%26%2326085%3B%26%2326412%3B#%C3%BC"
     )
 
@@ -112,7 +112,7 @@ def test_a_query_is_encoded_in_the_mails_charset() -> None:
 )
 def test_what_has_no_host_is_refused(url: str) -> None:
     with pytest.raises(ValueError, match=r"no valid|no http"):
-        urls.address(url).target({})
+        urls.split_url(url).target({})
 
 
 @pytest.mark.parametrize(
@@ -128,7 +128,7 @@ def test_what_has_no_host_is_refused(url: str) -> None:
     ],
 )
 def test_utm(url: str, target: str) -> None:
-    assert urls.address(url).target({"utm_a": "1&2"}) == target
+    assert urls.split_url(url).target({"utm_a": "1&2"}) == target
 
 
 @pytest.mark.parametrize(
@@ -156,4 +156,4 @@ def test_utm(url: str, target: str) -> None:
 )
 def test_relative_addresses(url: str, base: str, absolute: str) -> None:
     read = urls.absolute(url, base)
-    assert (urls.address(read).target({}) if base else read) == absolute
+    assert (urls.split_url(read).target({}) if base else read) == absolute
