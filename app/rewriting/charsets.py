@@ -1,9 +1,9 @@
-"""Which charset a piece of mail is in, and how its markup is read as bytes.
+"""Determines the charset of mail, and how markup in it can be read as bytes.
 
 Labels mean what the Encoding standard says (encoding.spec.whatwg.org, section 4.2), since that is
 how clients read mail; labels that it lacks mean what Python says, since mail has more of them.
 
-Reading bytes is safe where `<`, `>`, quotes, `=`, `/`, `-` and white space never stand for part of
+Reading bytes is safe where `<`, `>`, quotes, `=`, `/`, `-` and white space are never part of
 another character. That holds for Shift_JIS, Big5, GBK, GB18030 and UHC, whose second bytes start at
 0x40 (GB18030 also uses digits), and for all single-byte charsets that contain ASCII.
 """
@@ -38,7 +38,7 @@ _ISO_2022 = re.compile(
 _UNREAD = re.compile(
     r"(?:unicode-1-1-)?utf-?7|hz(?:-gb-2312)?|johab|(?:cp|ms)1361|utf-?32.*|replacement"
 )
-# Python's codecs of one byte a character; EBCDIC's code pages fail a second test.
+# Python's single-byte codecs; EBCDIC's code pages fail a second test.
 _SINGLE = re.compile(r"cp\d{3,4}|iso8859-\d+|koi8-[rut]|mac-\w+|kz1048|ptcp154|hp-roman8")
 _BOMS = (
     (codecs.BOM_UTF8, "utf-8"),
@@ -56,14 +56,14 @@ class Charset(NamedTuple):
     """`name` is the Encoding standard's, or a codec of Python's.
 
     `form` says how markup is found in it: in the bytes as they are, behind escape sequences
-    (ISO-2022), in what they decode to, or not at all.
+    (ISO-2022), in their decoded text, or not at all.
     """
 
     name: str
     form: Form = "ascii"
 
     def decode(self, data: bytes) -> str:
-        """The text of a piece, as a mail client reads it; of what is not read, as Python does."""
+        """Returns text as a mail client reads it; in charsets that are not read, as Python does."""
         if self.name == "utf-8":  # as most are
             return data.decode("utf-8", "replace")
         if self.form == "iso2022":
@@ -76,7 +76,7 @@ class Charset(NamedTuple):
         return encoding_standard.decode(self.name, data)
 
     def percent_encode(self, query: str) -> str:
-        """A URL's query as browsers send it from a document in this charset."""
+        """Returns a URL's query as browsers send it from a document in this charset."""
         japanese = self.name == "iso-2022-jp"
         plain = self.form == "ascii" or japanese
         return encoding_standard.percent_encode(self.name if plain else "utf-8", query)
@@ -86,7 +86,7 @@ UTF8 = Charset("utf-8")
 
 
 def find(data: bytes, declared: str | None = None, html: bool = True) -> Charset:
-    """As declared by the mail's header, else by byte order mark, else by <meta>, else by trying.
+    """Returns the charset of the header, else of a byte order mark, else of <meta>, else by trial.
 
     A declaration that the bytes refute does not count: UTF-16 without a single zero byte, or
     anything else where the bytes are marked as UTF-16.
@@ -106,7 +106,7 @@ def find(data: bytes, declared: str | None = None, html: bool = True) -> Charset
         return _ordered(data, Charset("utf-16-le", "utf-16"))
     meta = _META.search(data, 0, 2048) if html else None
     if meta and (known := lookup(meta[1].decode("ascii", "replace"))):
-        # Whoever could read the <meta> as ASCII is not reading UTF-16 (HTML standard, 13.2.3.2).
+        # A <meta> that can be read as ASCII is not in UTF-16 (HTML standard, 13.2.3.2).
         return UTF8 if known.form == "utf-16" else known
     if data.isascii():
         return UTF8
@@ -118,7 +118,7 @@ def find(data: bytes, declared: str | None = None, html: bool = True) -> Charset
 
 
 def lookup(label: str) -> Charset | None:
-    """The charset that a label means in mail, None for a label that names none we know."""
+    """Returns the charset of a label in mail, None for an unknown label."""
     label = label.strip(" \t\r\n\"'").lower()
     if _UNREAD.fullmatch(label):
         return Charset(label, "unread")
@@ -135,7 +135,7 @@ def lookup(label: str) -> Charset | None:
 
 
 def _by_python(label: str) -> str | None:
-    """The name of a charset of mail; rot13 is a codec of Python's too."""
+    """Returns Python's name of a charset; rot13 and the like, codecs but not charsets, are none."""
     try:
         name = codecs.lookup(label).name
         name = encoding_standard.LABELS.get(name, _MERGED.get(name, name))
@@ -149,5 +149,5 @@ def _by_python(label: str) -> str | None:
 
 
 def _ordered(data: bytes, known: Charset) -> Charset:
-    """UTF-16 without a mark: markup's first character is ASCII, so its zero byte tells."""
+    """Returns unmarked UTF-16's byte order: the zero byte of markup's first ASCII character."""
     return Charset("utf-16-be", "utf-16") if data[:1] == b"\0" else known

@@ -1,7 +1,7 @@
-"""A compiled mail: what `rewrite` makes once, and each recipient's own mail is made from.
+"""Compiled mail: computed once by the rewriter, personalised for each recipient.
 
-The parts are what stands between the message tokens, so a recipient costs one join. A recipient's
-values fill merge fields by further splices; their links are judged and signed anew.
+The parts are the bytes between the message tokens, so a recipient costs one join. A recipient's
+values fill merge fields by further splices; their links are decided and signed again.
 """
 
 from bisect import bisect_left
@@ -31,9 +31,9 @@ from app.rewriting.merge_fields import (
 
 
 class Splice(Struct, frozen=True):
-    """At byte `start` of the original, `removed` gives way to `before` + message token + `after`.
+    """At byte `start` of the original, `removed` becomes `before` + message token + `after`.
 
-    Where `before` is None no token goes in. The pixel's token may be one of its own.
+    If `before` is None no token is inserted. The pixel may have its own token.
     """
 
     start: int
@@ -44,19 +44,19 @@ class Splice(Struct, frozen=True):
 
     @property
     def end(self) -> int:
-        """Where the original goes on."""
+        """Returns the byte at which the original continues."""
         return self.start + len(self.removed)
 
     def inserted(self, token: bytes) -> bytes:
-        """What goes in."""
+        """Returns the inserted bytes."""
         return self.after if self.before is None else self.before + token + self.after
 
 
 @dataclass(frozen=True)
 class Merge:
-    """What filling a mail's merge fields needs; looked for when it is first asked for.
+    """The data for filling a message's merge fields, computed at first use.
 
-    `source` is the mail in UTF-8, HTML or not; `splices` and `links` are all that it has.
+    `source` is the mail in UTF-8, HTML or not; `splices` and `links` are all of its own.
     """
 
     source: bytes
@@ -67,7 +67,7 @@ class Merge:
 
     @cached_property
     def _fields(self) -> tuple[list[Field], list[int]]:
-        """Fields outside of links, and the bytes of those that cannot be filled."""
+        """Returns the fields outside of links, and the bytes of those that cannot be filled."""
         if not may_have_fields(self.source):
             return [], []
         if not self.html:
@@ -85,24 +85,24 @@ class Merge:
 
     @cached_property
     def personal(self) -> dict[int, frozenset[str]]:
-        """The fields of the links that have some in their URL, by the link's index."""
+        """Returns the fields in links' URLs by the link's index."""
         urls = ((place.link.index, fillable(place.link.url)) for place in self.links)
         return {index: names for index, names in urls if names}
 
     @cached_property
     def names(self) -> frozenset[str]:
-        """The fields that need a value."""
+        """Returns the names of the fields that need a value."""
         outside = (place.names for place in self._fields[0])
         return frozenset[str]().union(*self.personal.values(), *outside)
 
     @property
     def closed(self) -> Sequence[int]:
-        """The bytes of fields that cannot be filled where they stand."""
+        """Returns the bytes of fields that cannot be filled at their position."""
         return self._fields[1]
 
     @cached_property
     def slots(self) -> list[Splice | Field | Place]:
-        """Everything that goes in, in the order of the mail."""
+        """Returns all insertions in the order of the message."""
         slots: list[Splice | Field | Place] = [*self.splices, *self._fields[0]]
         slots += [place for place in self.links if place.link.index in self.personal]
         return sorted(slots, key=attrgetter("start"))
@@ -110,7 +110,7 @@ class Merge:
     def link(
         self, place: Place, values: Values, link_token: Callable[[Link], str]
     ) -> tuple[Link, Splice]:
-        """A link as it is for one recipient, and what goes into the mail for it."""
+        """Returns the link and its splice for one recipient."""
         url = fill_url(place.link.url, values)
         complete = place.link.personal and is_filled(place.link.url, values)
         target, reason = place.judge(url, filled=complete)
@@ -122,16 +122,16 @@ class Merge:
         return link, self.splice(place, new)
 
     def splice(self, place: Field | Place, new: str) -> Splice:
-        """`new` in the place of what stands there."""
+        """Returns the splice that replaces a range by `new`."""
         removed = self.source[place.start : place.end]
         return Splice(place.start, removed, None, new.encode("utf-8"))
 
 
 @dataclass(frozen=True, slots=True)
 class CompiledBody:
-    """A mail ready for any number of recipients. `notes` says what could not be done, and why.
+    """A mail for any number of recipients. `notes` says what could not be done, and why.
 
-    `codec` is the one in which the message token is written; the bytes of `splices` are in it.
+    The message token is written in `codec`; the bytes of `splices` are in it.
     """
 
     parts: tuple[bytes, ...]
@@ -143,13 +143,13 @@ class CompiledBody:
 
     @property
     def fields(self) -> frozenset[str]:
-        """The names of the merge fields that can be filled."""
+        """Returns the names of the merge fields that can be filled."""
         return self.merge.names if self.merge else frozenset()
 
     def filled(self, values: Values, link_token: Callable[[Link], str]) -> "CompiledBody":
-        """The mail with its merge fields filled; `link_token` signs what links then lead to.
+        """Returns the mail with its merge fields filled; `link_token` signs the resulting links.
 
-        A value of None leaves its field as it is. Raises what `check` raises.
+        A value of None leaves its field unchanged. Raises the exceptions of `check`.
         """
         self.check(values)
         merge = self.merge
@@ -181,7 +181,7 @@ class CompiledBody:
             raise MissingValueError(name)
 
     def personalise(self, message_token: bytes, pixel_token: bytes | None = None) -> bytes:
-        """The mail for one recipient; tokens are ASCII. Without `pixel_token` all have the same."""
+        """Returns one recipient's mail. Tokens are ASCII; one serves all without `pixel_token`."""
         parts, token = self.parts, self._encoded(message_token)
         if pixel_token is not None and pixel_token != message_token:
             tokens = [splice.pixel for splice in self.splices if splice.before is not None]
@@ -192,9 +192,9 @@ class CompiledBody:
         return token.join(parts)
 
     def restore(self, mail: bytes, message_token: bytes, pixel_token: bytes | None = None) -> bytes:
-        """The original of what `personalise` gave: all bytes from `mail`, except those removed.
+        """Returns the original of a result of `personalise`: bytes of `mail`, except removed ones.
 
-        Raises RewriteError naming the byte at which `mail` is not what came out.
+        Raises RewriteError naming the byte at which `mail` differs from that result.
         """
         link, pixel = map(self._encoded, (message_token, pixel_token or message_token))
         kept: list[bytes] = []
@@ -223,13 +223,13 @@ def click(
     link_token: Callable[[Link], str],
     base_url: str,
 ) -> Splice:
-    """The redirect that takes the place of a tracked link's URL."""
+    """Returns the redirect that replaces a tracked link's URL."""
     after = f"/{link_token(link)}"
     return Splice(start, source[start:end], f"{base_url}/c/".encode("ascii"), after.encode("ascii"))
 
 
 def join_parts(source: bytes, splices: Sequence[Splice]) -> tuple[bytes, ...]:
-    """What stands between the message tokens once `splices`, in order, are in."""
+    """Returns the bytes between the message tokens after inserting ordered `splices`."""
     parts: list[bytes] = []
     held = [b""]
     position = 0

@@ -10,7 +10,7 @@ from codecs import charmap_decode
 from collections.abc import Mapping
 from functools import lru_cache
 
-# Section 4.2, names and labels; "replacement" is missing, for it stands for what nobody reads.
+# Section 4.2, names and labels; "replacement" is missing: it is for encodings that are not decoded.
 _LABELS = {
     "utf-8": "unicode-1-1-utf-8 unicode11utf8 unicode20utf8 utf8 x-unicode20utf8",
     "ibm866": "866 cp866 csibm866",
@@ -117,7 +117,7 @@ def _zipped(pairs: str, characters: str) -> dict[bytes, str]:
     return dict(zip(map(bytes.fromhex, pairs.split()), characters, strict=True))
 
 
-# Where the standard's indexes have another character than Python's codec, or one at all.
+# Characters of the standard's indexes that Python's codec lacks or maps differently.
 _GB_OTHERS = _zipped(
     "80 8135F437 A3A0 A6D9 A6DA A6DB A6DC A6DD A6DE A6DF A6EC A6ED A6F3 A8BC FE59 FE61 FE66 FE67 "
     "FE6D FE7E FE90 FEA0",
@@ -168,9 +168,9 @@ _UNSAFE = re.compile(rb"[^!$%&(-;=?-~]")
 
 
 def decode(name: str, data: bytes) -> str:
-    """Text in an encoding of the standard other than ISO-2022-JP, or in a codec of Python's.
+    """Returns text of a standard encoding other than ISO-2022-JP, or of a Python codec.
 
-    What stands for no character is U+FFFD, as often as the standard has it.
+    Invalid bytes become as many U+FFFD as the standard requires.
     """
     if name.startswith("utf-"):
         return data.decode(name, "replace")
@@ -183,14 +183,14 @@ def decode(name: str, data: bytes) -> str:
 
 
 def characters(name: str, data: bytes) -> list[bytes]:
-    """The pieces of which `decode` makes a character each."""
+    """Returns the pieces that `decode` reads as one character each."""
     if name != "utf-8" and name not in _CHARACTERS:
         return [bytes([byte]) for byte in data]
     return _CHARACTERS.get(name, _UTF8).findall(data)
 
 
 def percent_encode(name: str, query: str) -> str:
-    """A URL's query as browsers send it from a document in that encoding.
+    """Returns a URL's query as browsers send it from a document in that encoding.
 
     URL standard, 1.3, "percent-encode after encoding": a character that the encoding lacks becomes
     a character reference, percent-encoded.
@@ -206,7 +206,7 @@ def percent_encode(name: str, query: str) -> str:
 
 @lru_cache(128)
 def _table(name: str) -> str:
-    """The characters of a single-byte encoding's 256 bytes."""
+    """Returns the characters of a single-byte encoding's 256 bytes."""
     if name == "x-user-defined":
         return "".join(chr(byte if byte < 0x80 else 0xF700 + byte) for byte in range(256))
     return "".join(_character(name, bytes([byte])) for byte in range(256))
@@ -214,7 +214,7 @@ def _table(name: str) -> str:
 
 @lru_cache(16384)
 def _character(name: str, data: bytes) -> str:
-    """What the bytes of one character mean, U+FFFD where they mean nothing."""
+    """Returns the character of some bytes, U+FFFD for invalid ones."""
     if other := _OTHERS.get(name, {}).get(data):
         return other
     try:
@@ -230,7 +230,7 @@ def _character(name: str, data: bytes) -> str:
 
 @lru_cache(16384)
 def _encoded(name: str, character: str) -> bytes | None:
-    """The bytes of a character, None where the encoding lacks it."""
+    """Returns the bytes of a character, None if the encoding lacks it."""
     if character < "\x80":
         return character.encode("ascii")
     if name not in _CHARACTERS:
@@ -245,7 +245,7 @@ def _encoded(name: str, character: str) -> bytes | None:
 
 
 def _by_python(name: str, character: str) -> bytes | None:
-    """What Python's codec makes of it, None for bytes that the standard's encoder never gives."""
+    """Returns the bytes of Python's codec, None for those the standard's encoder never returns."""
     try:
         if name == "euc-jp":
             return _from_shift_jis(character.encode("cp932"))
@@ -263,7 +263,7 @@ def _by_python(name: str, character: str) -> bytes | None:
 
 @lru_cache(8)
 def _inverse(name: str) -> Mapping[str, bytes]:
-    """Characters that Python's codec lacks or encodes as other bytes."""
+    """Returns the characters that Python's codec lacks or encodes as other bytes."""
     inverse: dict[str, bytes] = {}
     if name == "shift_jis":  # IBM's rows, not NEC's copy of them in rows 89 to 92
         for lead in (0xFA, 0xFB, 0xFC):
@@ -284,7 +284,7 @@ def _inverse(name: str) -> Mapping[str, bytes]:
 
 
 def _to_shift_jis(data: bytes) -> bytes:
-    """Two bytes of EUC-JP, each from 0xA1; raises ValueError for others."""
+    """Convert two bytes of EUC-JP, each from 0xA1. Raises ValueError for others."""
     row, cell = data[0] - 0xA1, data[1] - 0xA1
     lead, trail = row // 2, row % 2 * 94 + cell
     if row < 0 or not 0 <= cell < 94:
@@ -302,7 +302,7 @@ def _from_shift_jis(data: bytes) -> bytes | None:
 
 
 def _iso_2022_jp(text: str) -> bytes:
-    """Section 12.2.2: escapes change between ASCII (B), Roman (J) and JIS X 0208 ($B)."""
+    """Encode by section 12.2.2: escapes change between ASCII (B), Roman (J) and JIS X 0208 ($B)."""
     out: list[bytes] = []
     state = b"(B"
 

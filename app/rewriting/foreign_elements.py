@@ -1,6 +1,6 @@
-"""SVG and MathML inside HTML, where tags are read otherwise (HTML standard, 13.2.6.5).
+"""Reads SVG and MathML inside HTML, where tags have other rules (HTML standard, 13.2.6.5).
 
-There, <title>, <style> and <script> are elements as others, CDATA is text and /> ends an element;
+There, <title>, <style> and <script> are ordinary elements, CDATA is text and /> ends an element;
 some elements have HTML inside again, and tags of HTML end it all.
 """
 
@@ -19,8 +19,8 @@ from app.rewriting.html_syntax import (
     closes_itself,
 )
 
-MAX_DEPTH = 100  # of elements that are told apart
-MAX_AROUND = 20_000  # bytes before <svg> in which elements that it stands in are looked for
+MAX_DEPTH = 100  # of distinguished elements
+MAX_AROUND = 20_000  # bytes before <svg> in which its ancestors are searched
 MAX_LOOKS = 50  # for such elements in one document
 
 # In an element of SVG or MathML, and in one of HTML inside it.
@@ -63,7 +63,7 @@ class Foreign:
         self._looks = 0
 
     def links(self, root: Tag, end: int) -> Generator[Tag, None, int]:
-        """The links inside <svg> or <math>, and </body>; returns where HTML goes on."""
+        """Yields the links inside <svg> or <math>, and </body>; returns where HTML continues."""
         html = self._html
         stack = [(root.name, root.name)]  # of each open element: its language and name
         position = root.end
@@ -99,7 +99,7 @@ class Foreign:
         raise RewriteError(f"more than {MAX_STEPS:,} tags in <{root.name.decode()}>")
 
     def _is_open(self, name: bytes, start: int) -> bool:
-        """Whether an element of HTML is open where SVG or MathML starts."""
+        """Returns whether an element of HTML is open where SVG or MathML starts."""
         self._looks += 1
         if self._looks > MAX_LOOKS or name in (b"body", b"html", b"foreignobject"):
             return False
@@ -109,7 +109,7 @@ class Foreign:
 
 
 def _open(html: bytes, stack: list[tuple[bytes, bytes]], tag: Tag) -> None:
-    """What a start tag does to the stack of open elements."""
+    """Apply a start tag to the stack of open elements."""
     language = stack[-1][0] if tag.foreign else b"html"
     starts = tag.name in (b"svg", b"math") and not tag.foreign
     if starts or (tag.name == b"svg" and stack[-1] == (b"math", b"annotation-xml")):
@@ -119,9 +119,9 @@ def _open(html: bytes, stack: list[tuple[bytes, bytes]], tag: Tag) -> None:
 
 
 def _close(stack: list[tuple[bytes, bytes]], name: bytes) -> bool:
-    """Whether an end tag is one of an element in the stack, which it closes.
+    """Close an element of the stack by its end tag; returns whether there is one.
 
-    One of HTML's own closes nothing of SVG or MathML around it.
+    An end tag of HTML closes nothing of SVG or MathML around it.
     """
     html = stack[-1][0] == b"html"
     for at in range(len(stack) - 1, -1, -1):
@@ -134,7 +134,7 @@ def _close(stack: list[tuple[bytes, bytes]], name: bytes) -> bool:
 
 
 def _breaks_out(html: bytes, tag: Tag) -> bool:
-    """Whether a tag inside SVG or MathML ends it, because it is one of HTML's."""
+    """Returns whether an HTML tag inside SVG or MathML ends it."""
     if tag.name == b"font":
         return bool(_BREAKOUT_FONT.search(html, tag.rest, tag.end))
     return bool(_BREAKOUT.fullmatch(tag.name))

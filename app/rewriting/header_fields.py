@@ -1,6 +1,6 @@
-"""Header fields of a message (RFC 5322): where they lie, and what they say.
+"""Finds and reads the header fields of a message (RFC 5322).
 
-Whatever a field holds, reading it takes time that grows with its length and no faster.
+Reading takes time linear in the length of a field, whatever its content.
 """
 
 import binascii
@@ -13,11 +13,11 @@ from typing import NamedTuple
 from app.rewriting import charsets
 from app.rewriting.charsets import Charset
 
-MAX_HEAD_BYTES = 1_000_000  # of a header; servers take a tenth
+MAX_HEAD_BYTES = 1_000_000  # of a header; servers accept a tenth
 MAX_FIELDS = 10_000
 MAX_FIELD_BYTES = 32_768  # of a field whose text is read
 MAX_OWN = 50  # X-Mailwake-* fields that are read; there are a dozen, and 20 of metadata
-MAX_ADDRESS_BYTES = 4_096  # of a field, up to the first address
+MAX_ADDRESS_BYTES = 4_096  # of a field, up to the first email address
 MAX_ADDRESS_FIELDS = 10
 OWN = b"x-mailwake-"
 _FIRST = re.compile(rb"\r?\n")
@@ -41,7 +41,7 @@ class Field(NamedTuple):
 
 
 def blank(message: bytes, start: int = 0, end: int | None = None) -> tuple[int, int] | None:
-    """Returns where the empty line lies that ends the header from `start` on, None without one."""
+    """Returns the byte of the empty line that ends the header from `start`, None without one."""
     if start == 0 and (first := _FIRST.match(message)):
         return first.span()
     end = len(message) if end is None else end
@@ -50,14 +50,14 @@ def blank(message: bytes, start: int = 0, end: int | None = None) -> tuple[int, 
 
 
 def begins_within(message: bytes) -> bool:
-    """Returns whether a message begins within a field: what is put before it would become part."""
+    """Returns whether a message begins within a field: text inserted before it would join it."""
     return message.startswith((b" ", b"\t"))
 
 
 def fields(message: bytes, start: int = 0, end: int | None = None) -> tuple[list[Field], int]:
     """Returns the header fields from `start` on, and where the body begins.
 
-    Lines that are no field are passed over, as mail clients do. Raises HeaderError past MAX_FIELDS
+    Lines that are not fields are skipped, as mail clients do. Raises HeaderError past MAX_FIELDS
     and MAX_HEAD_BYTES.
     """
     end = len(message) if end is None else end
@@ -78,7 +78,7 @@ def fields(message: bytes, start: int = 0, end: int | None = None) -> tuple[list
 def address(head: Sequence[Field], name: str) -> str:
     """Returns the first email address of the fields of that name (in lower case), "" without one.
 
-    An address that cannot be parsed counts as none.
+    An email address that cannot be parsed is ignored.
     """
     values = (field.value for field in head if field.name == name)
     for value in islice(values, MAX_ADDRESS_FIELDS):
@@ -86,7 +86,7 @@ def address(head: Sequence[Field], name: str) -> str:
         if len(value) > MAX_ADDRESS_BYTES:
             whole = value[:MAX_ADDRESS_BYTES].rpartition(b",")[0]
         # Encoded words may hold commas and brackets, so they are no part of the grammar; some
-        # mailers encode a whole address nevertheless.
+        # mailers encode a whole email address nevertheless.
         emails = [_first(unfolded(whole)), _first(text_of(whole))]
         if any(emails):
             return next((email for email in emails if "@" in email), emails[0] or emails[1])
@@ -103,11 +103,11 @@ def _first(text: str) -> str:
 def text_of(value: bytes) -> str:
     """Returns a header's value as text, encoded words decoded (RFC 2047).
 
-    What cannot be decoded stays as it is, and what follows byte MAX_FIELD_BYTES is left out.
+    Undecodable text is unchanged, and text after byte MAX_FIELD_BYTES is omitted.
     """
     text = _unfolded(value)
     pieces: list[str] = []
-    held: list[bytes] = []  # characters may go on in the next word, if it is of the same charset
+    held: list[bytes] = []  # characters may continue in the next word, if it has the same charset
     charset = charsets.UTF8
     position = 0
     for match in _WORD.finditer(text):
@@ -140,11 +140,11 @@ def _shown(text: str) -> str:
 
 def _decoded(words: Sequence[bytes], charset: Charset) -> str:
     text = charset.decode(b"".join(words))
-    return text.encode("utf-8", "replace").decode("utf-8")  # some codecs make surrogates
+    return text.encode("utf-8", "replace").decode("utf-8")  # some codecs return surrogates
 
 
 def _word(match: re.Match[str]) -> tuple[Charset, bytes] | None:
-    """Charset and bytes of an encoded word, None where it cannot be decoded."""
+    """Returns the charset and bytes of an encoded word, None if it cannot be decoded."""
     known = charsets.lookup(match[1].partition("*")[0])  # RFC 2231, section 5
     data = match[3].encode("utf-8", "surrogateescape")
     try:
@@ -158,7 +158,7 @@ def _word(match: re.Match[str]) -> tuple[Charset, bytes] | None:
 
 
 def without_own(message: bytes) -> tuple[bytes, dict[str, str]]:
-    """Returns the message without its X-Mailwake-* fields, and these by the rest of their names.
+    """Returns the message without its X-Mailwake-* fields, and those by the rest of their names.
 
     Raises MimeError for a header past the limits of `fields`.
     """

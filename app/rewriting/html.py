@@ -51,8 +51,8 @@ __all__ = [
 MAX_REDIRECT = 2_083  # characters of a link as sent: Windows does not open longer ones
 MESSAGE_TOKEN = 72  # characters at most
 
-# Loaded, since nothing hides it, and without size in any layout: it is taken out of the flow, and if
-# a client removes that style, it floats with an outer width and height of zero.
+# Loaded, since nothing hides it, and without size in any layout: it is taken out of the flow, and
+# if a client removes that style, it floats with an outer width and height of zero.
 _PIXEL = (
     b'.gif" alt="" width="1" height="1" border="0" style="height:1px!important;'
     b"width:1px!important;border:0!important;padding:0!important;margin:-1px -1px 0 0!important;"
@@ -153,7 +153,7 @@ class Scanned(Struct, frozen=True):
         return places, splices
 
     def _unmasked(self, splice: Splice) -> Splice:
-        """Returns the splice in raw bytes; removed designations that affect later bytes are kept."""
+        """Returns the splice in raw bytes, with removed designations that later bytes need."""
         removed = self.data[splice.start : splice.end]
         before = splice.before
         if before is not None and splice.start == len(self.data):
@@ -250,7 +250,7 @@ def scan_html(html: bytes, options: Options, base_url: str, charset: str | None 
 
     UTF-16 is decoded, spliced and encoded. The body stays unchanged, with a note, if that would
     change any other byte, if its charset is not supported (UTF-7, HZ), or if it is AMP for email,
-    which any change may invalidate.
+    which is valid as a whole or not at all.
     """
     body = _read(html, charsets.find(html, charset), charset, True)
     source = body.source

@@ -1,10 +1,10 @@
 """Reads HTML as bytes, as far as links in mail need it: the tags that matter, with attributes.
 
 Follows the tokenizer of the HTML standard (html.spec.whatwg.org, section 13.2.5) in any charset
-whose `<`, `>`, quotes, `=`, `/` and white space are ASCII's and stand for nothing else. What stands
-in Outlook's conditional comments is read as markup too. Time is linear: every pattern is
-possessive, is matched where it must stand instead of searched for, and what never closes is looked
-for once; MAX_STEPS bounds what cannot be skipped inside one match.
+whose `<`, `>`, quotes, `=`, `/` and white space are ASCII's and have no other meaning. The content
+of Outlook's conditional comments is read as markup too. Time is linear: every pattern is
+possessive, is matched at its position instead of searched for, and an unclosed construct is
+searched once; MAX_STEPS bounds the pieces that cannot be skipped inside one match.
 """
 
 import re
@@ -54,7 +54,7 @@ _WANTED = (
 )
 _TEXT = rb"[^<]++|<(?![a-zA-Z/!?])"
 
-# Most end tags, and start tags of names that begin as none of those that are wanted.
+# Most end tags, and start tags of names that begin unlike the searched ones.
 _PLAIN_TAG = (
     rb"</[ac-zAC-Z][a-zA-Z0-9]*+>|<(?:t[abdhr]|[c-hj-loqruwyz]|p(?!l)|br|im|sp)[a-zA-Z0-9]*+(?:"
     rb"[\t\n\f\r ]++" + QUOTED + rb")*+[\t\n\f\r /]*+>"
@@ -109,7 +109,7 @@ _CONTENT = re.compile(
     + QUICK_REST
     + rb")"
 )
-# Elements that do not part the words on their two sides.
+# Elements that do not separate the words on their two sides.
 _INLINE = (
     rb"/?+(?:"
     + any_of(
@@ -137,9 +137,9 @@ _ONLY_IMAGE = re.compile(
 
 
 class Attribute(Struct, frozen=True, gc=False):
-    """`value` is what stands between the quotes, at bytes `start` to `end`; None without a `=`.
+    """`value` is the text between the quotes, at bytes `start` to `end`; None without a `=`.
 
-    `outer` is what to take out of the tag with it: the white space before it included, if other
+    `outer` is the range to remove from the tag: the white space before it included, if other
     white space or the tag's end follows.
     """
 
@@ -151,7 +151,7 @@ class Attribute(Struct, frozen=True, gc=False):
 
 
 class Unclosed(Struct, frozen=True, gc=False):
-    """From byte `start` on, clients show nothing: `what` never closes."""
+    """An unclosed `what`: clients show nothing from byte `start` on."""
 
     what: str
     start: int
@@ -160,10 +160,10 @@ class Unclosed(Struct, frozen=True, gc=False):
 def plain_element(
     name: bytes, names: Iterable[bytes], never: bytes = rb"(?!)"
 ) -> re.Pattern[bytes]:
-    """A pattern for the rest of a tag with one attribute of `names`, `name`, as most links have.
+    """Returns a pattern for the rest of a tag whose only attribute of `names` is `name`.
 
     All attributes are in double quotes, and the pattern `never` fits none. The value of `name` is
-    the first group. The second is what is between the tag and </a>, if that is text of less than
+    the first group. The second is the content up to </a>, if that is text of less than
     LABEL_BYTES bytes, else None.
     """
     rest = others(names, never)
@@ -202,7 +202,7 @@ class Attributes:
         )
 
     def read(self, html: bytes, tag: Tag) -> list[Attribute]:
-        """In order and with duplicates, of which the first counts. Raises RewriteError."""
+        """Returns them in order with duplicates, of which the first counts. Raises RewriteError."""
         if tag.end - tag.start > MAX_TAG:
             raise RewriteError(f"byte {tag.start}: a tag of more than {MAX_TAG:,} bytes")
         found: list[Attribute] = []
@@ -217,7 +217,7 @@ class Attributes:
                 if html[start : start + 1] in (b'"', b"'"):
                     start, end = start + 1, end - 1
                 value = html[start:end]
-            # What comes next must not grow onto what came before.
+            # The next piece must not join the piece before.
             apart = html[position : position + 1] in b"\t\n\f\r >"
             outer = (match.start(1) if apart else match.start(2), position)
             found.append(Attribute(match[2].lower(), value, start, end, outer))
@@ -226,7 +226,7 @@ class Attributes:
         return found
 
     def values(self, html: bytes, start: int, rest: int, end: int) -> dict[bytes, bytes]:
-        """The values by name of the tag at bytes `start` to `end`, empty where there is no `=`.
+        """Returns values by name of the tag at bytes `start` to `end`, empty without a `=`.
 
         The first of duplicates counts. Raises RewriteError.
         """
@@ -265,12 +265,12 @@ _PLAIN_IMAGE = re.compile(
 )
 
 
-# What an element shows: its text, and its first image's alternative text and source.
+# The visible content of an element: its text, and its first image's alternative text and source.
 Content = tuple[bytes, bytes, bytes]
 
 
 def content(html: bytes, tag: Tag) -> Content:
-    """What element `tag` shows in its first LABEL_BYTES; character references are as they stand.
+    """Returns what element `tag` shows in its first LABEL_BYTES, character references undecoded.
 
     It ends where the element does, or the next link begins.
     """
@@ -293,7 +293,7 @@ def content(html: bytes, tag: Tag) -> Content:
 
 
 def _content(html: bytes, tag: Tag, limit: int) -> Content:
-    """The same, one piece after the other."""
+    """Returns the same as `content`, piece by piece."""
     text: list[bytes] = []
     images: list[re.Match[bytes]] = []
     position = tag.end
@@ -315,7 +315,7 @@ def _content(html: bytes, tag: Tag, limit: int) -> Content:
 
 
 def _images(html: bytes, tags: Iterable[re.Match[bytes]]) -> tuple[bytes, bytes]:
-    """The first alternative text of some images, and the first source."""
+    """Returns the first alternative text of some images, and the first source."""
     src = b""
     for match in tags:
         about = _IMAGE.values(html, match.start(), *match.span("rest"))
@@ -327,9 +327,9 @@ def _images(html: bytes, tags: Iterable[re.Match[bytes]]) -> tuple[bytes, bytes]
 
 
 def read(html: bytes) -> Iterator[Tag | Unclosed]:
-    """The tags a, area, base, v:* and </body> in order, then what never closes, if anything.
+    """Yields the tags a, area, base, v:* and </body> in order, then an unclosed construct, if any.
 
-    Raises RewriteError where MAX_STEPS do not suffice.
+    Raises RewriteError beyond MAX_STEPS.
     """
     size = len(html)
     position, end, mso = 0, size, False  # `end` of the document or of a conditional comment
@@ -385,7 +385,7 @@ def read(html: bytes) -> Iterator[Tag | Unclosed]:
 
 
 def _comment_end(html: bytes, start: int) -> tuple[int, int]:
-    """Where the content of the comment at `start` ends and where the comment does; -1 if never."""
+    """Returns the ends of the content and of the comment at `start`; -1 if unclosed."""
     match = _COMMENT_END.search(html, start + 4)
     return match.span() if match else (-1, -1)
 
@@ -405,9 +405,9 @@ class Segment(NamedTuple):
 
 
 def segments(html: bytes) -> Iterator[Segment]:
-    """Every piece of a document in order, up to one that never closes; at most MAX_SEGMENTS.
+    """Yields every piece of a document in order, up to an unclosed one; at most MAX_SEGMENTS.
 
-    What stands in conditional comments for Outlook is read as markup.
+    The content of conditional comments for Outlook is read as markup.
     """
     position = 0
     for _ in range(MAX_SEGMENTS):
@@ -440,7 +440,7 @@ _ANY_ATTRIBUTE = re.compile(
 
 
 def attributes(html: bytes, tag: Segment) -> Iterator[Attribute]:
-    """Every attribute of a tag in order."""
+    """Yields every attribute of a tag in order."""
     for match in _ANY_ATTRIBUTE.finditer(html, tag.rest, tag.end):
         start, end = match.span(3)
         value = None

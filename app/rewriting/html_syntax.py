@@ -1,4 +1,4 @@
-"""The syntax of HTML's tags and comments, as patterns for bytes; what markup is read with.
+"""The syntax of HTML's tags and comments, as patterns for bytes.
 
 HTML standard, section 13.2.5. Every pattern is possessive, so that time is linear.
 """
@@ -27,8 +27,8 @@ REST = (
     + SPACES
     + rb"=)))*+[\t\n\f\r /]*+>"
 )
-# The same, with what most tags are made of tried first.
-# An attribute as most are. `re` tests a set of what is allowed faster than one of what is not.
+# The same, with the most frequent parts tried first.
+# A typical attribute. `re` tests a set of allowed characters faster than a negated one.
 QUOTED = rb"[a-zA-Z_:-]++=\"[^\"]*+\""
 QUICK_REST = rb"(?>>|(?:[\t\n\f\r ]++" + QUOTED + rb")*+[\t\n\f\r /]*+>|" + REST + rb")"
 TAG_NAME = rb"/?+[a-zA-Z][^\t\n\f\r />]*+"
@@ -37,7 +37,7 @@ BOGUS = rb"<(?:\?|!(?!--)|/(?![a-zA-Z]))[^>]*+>"
 
 
 def any_of(names: Iterable[bytes]) -> bytes:
-    """A pattern for names in any case, tried by their first characters: `re` passes over others."""
+    """Returns a pattern for names in any case, by their first characters: `re` skips others."""
     by_first: dict[bytes, list[bytes]] = {}
     for name in names:
         by_first.setdefault(name[:1].lower(), []).append(re.escape(name[1:]))
@@ -51,12 +51,12 @@ def any_of(names: Iterable[bytes]) -> bytes:
 
 
 def attribute(names: Iterable[bytes]) -> bytes:
-    """A pattern for the names of some attributes."""
+    """Returns a pattern for the names of some attributes."""
     return rb"(?:" + any_of(names) + rb")(?=[\t\n\f\r />=])"
 
 
 def others(names: Iterable[bytes], never: bytes = rb"(?!)") -> bytes:
-    """A pattern for attributes in double quotes, as most are, of which none has one of `names`.
+    """Returns a pattern for attributes in double quotes, as most are, with none of `names`.
 
     The pattern `never` fits none of them either.
     """
@@ -78,8 +78,8 @@ class RewriteError(ValueError):
 class Tag(Struct, frozen=True, gc=False):
     """A tag at bytes `start` to `end`; `name` is in lower case, an end tag's starts with `/`.
 
-    `mso` says that it stands inside a conditional comment, for Outlook alone, `foreign` that it is
-    one of SVG's or MathML's. `rest` is where the attributes begin.
+    `mso` says that it is inside a conditional comment, for Outlook only, `foreign` that it is
+    part of SVG or MathML. `rest` is where the attributes begin.
     """
 
     name: bytes
@@ -91,7 +91,7 @@ class Tag(Struct, frozen=True, gc=False):
 
 
 def closes_itself(html: bytes, tag: Tag) -> bool:
-    """Whether /> ends it; in `<a href=x/>` that is part of the value."""
+    """Returns whether /> ends the tag; in `<a href=x/>` the slash is part of the value."""
     if html[tag.end - 2 : tag.end] != b"/>":
         return False
     return not _UNQUOTED.search(html, max(tag.rest, tag.end - 2_000), tag.end - 1)

@@ -1,8 +1,8 @@
-"""ISO-2022-JP, -KR and their kin: bytes that look like markup but are halves of characters.
+"""Reads ISO-2022-JP, -KR and the like: bytes that look like markup but are halves of characters.
 
 Escape sequences designate what follows (ISO/IEC 2022; RFC 1468, RFC 1557, RFC 1922). `mask` sets
-the high bit of all bytes that are no ASCII, so that markup can be found at the offsets at which it
-stands; `decode` reads a piece of either form.
+the high bit of all bytes that are not ASCII, so that markup can be found at its original
+offsets; `decode` reads a piece of either form.
 """
 
 import re
@@ -34,9 +34,9 @@ _ENCODINGS = {b"@": "euc-jp", b"B": "euc-jp", b"D": "euc-jp", b"A": "gb18030", b
 
 
 class Masked(NamedTuple):
-    """As many bytes, of which those below 0x80 are what they seem to be.
+    """Masked bytes of the same number; those below 0x80 are ASCII.
 
-    `reset` has to go before ASCII that is put in at the end.
+    `reset` must precede ASCII that is inserted at the end.
     """
 
     html: bytes
@@ -44,7 +44,7 @@ class Masked(NamedTuple):
 
 
 def mask(html: bytes) -> Masked:
-    """Sets the high bit of escape sequences, and of what they say is no ASCII."""
+    """Set the high bit of escape sequences, and of bytes that they designate as not ASCII."""
     if b"\x1b" not in html:
         return Masked(html.translate(_ASCII), b"")
     out: list[bytes] = []
@@ -70,12 +70,12 @@ def mask(html: bytes) -> Masked:
 
 
 def decode(data: bytes) -> str:
-    """The text of raw or masked bytes that begin outside of any two-byte character."""
+    """Returns the text of raw or masked bytes that begin outside of any two-byte character."""
     return "".join(_texts(data))
 
 
 def designations(data: bytes) -> bytes:
-    """What raw bytes designate last for G0 and for G1: it has to stay where they are cut out."""
+    """Returns the last designations of G0 and G1 in raw bytes, to keep when these are removed."""
     return b"".join({b")" in token: token for token in _DESIGNATION.findall(data)}.values())
 
 

@@ -61,7 +61,7 @@ OPT_OUT: Mapping[bytes, Sequence[bytes | None]] = {
     b"notrack": _ON,
 }
 # The same in class (Customer.io, Marketo). They stay: style sheets may refer to them, and vendors
-# whose attribute it is do not show it to the reader either.
+# that define the attributes do not show them to the reader either.
 OPT_OUT_CLASSES = (b"untracked", b"mktnotrack")
 _NAMES = (
     b"href",
@@ -81,8 +81,8 @@ _READ_CLASS = Attributes([b"class"]).read
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """Options of tracking. `own_origins` are URLs of Mailwake, `excluded_domains` hosts not to track
-    (nor their subdomains), `max_url` is the maximum URL length in characters, before signing.
+    """Options of tracking. `own_origins` are URLs of Mailwake, `excluded_domains` hosts that are
+    not tracked (nor their subdomains), `max_url` is the longest URL in characters, before signing.
 
     `leave_url_text` leaves links whose text is a URL, `pixel_top` puts the pixel after the
     preheader, `placeholders` are additional ones for `placeholders.compile_own`. `samples` is
@@ -286,7 +286,7 @@ _StartTag = tuple[
 
 
 def find(html: bytes, tags: Sequence[Tag], policy: Policy, charset: Charset) -> Iterator[Place]:
-    """Yields every a, area and v:* with an href, in document order. Raises html_scanner.RewriteError."""
+    """Yields every a, area and v:* with an href, in document order. Raises RewriteError."""
     elements = [tag for tag in tags if tag.name in (b"a", b"area") or tag.name[:2] == b"v:"]
     if len(elements) > MAX_LINKS:
         raise html_scanner.RewriteError(f"more than {MAX_LINKS:,} links")

@@ -1,6 +1,6 @@
 """Merge fields: `{{ name }}` and `*|NAME|*` in a mail, filled with each recipient's values.
 
-A value is encoded for the place where it stands and cannot leave it: as text or attribute of HTML
+A value is encoded for its context and cannot leave it: as text or attribute of HTML
 (HTML standard, 13.1.2), as one part of a URL's path, query or fragment (RFC 3986, section 2), or as
 it is in text/plain. In scripts, style sheets, comments, event handlers and tags nothing is filled.
 """
@@ -25,7 +25,7 @@ Values = Mapping[str, str | None]
 _FIELD = re.compile(
     rf"(?<!\{{)\{{\{{[ \t]{{0,9}}({NAME})[ \t]{{0,9}}\}}\}}(?!\}})|\*\|({NAME})\|\*"
 )
-# Editors percent-encode what stands in a link.
+# Editors percent-encode the content of a link.
 _IN_URL = re.compile(
     rf"(?<!\{{)\{{\{{(?:[ \t]|%20){{0,9}}({NAME})(?:[ \t]|%20){{0,9}}\}}\}}(?!\}})"
     rf"|%7[Bb]%7[Bb](?:[ +]|%20){{0,9}}({NAME})(?:[ +]|%20){{0,9}}%7[Dd]%7[Dd]"
@@ -90,7 +90,7 @@ class MissingValueError(ValueError):
 
 
 class Field(NamedTuple):
-    """Bytes `start` to `end` give way to what `fill` makes of the values of `names`."""
+    """Bytes `start` to `end` are replaced by what `fill` returns for the values of `names`."""
 
     start: int
     end: int
@@ -137,7 +137,7 @@ def fill_url(url: str, values: Values) -> str:
 
 
 def _whole(value: str) -> str:
-    """A value that begins a URL: itself a URL, or one part."""
+    """Returns a value that begins a URL: itself a URL, or one part."""
     url = value.strip()
     scheme = urls.scheme(url)
     try:
@@ -151,7 +151,7 @@ def _whole(value: str) -> str:
 
 
 def _host_part(value: str, before: str, after: str) -> str:
-    """A value in a host between two pieces of the template."""
+    """Returns a value in a host between two pieces of the template."""
     part = quote(value, safe="")
     if not before and not after.strip(":0123456789"):
         return part or _NO_HOST
@@ -237,7 +237,7 @@ def in_html(html: bytes, links: Collection[int]) -> tuple[list[Field], list[int]
 
 def _in_tag(html: bytes, tag: Segment, links: Collection[int]) -> tuple[list[Field], list[int]]:
     places: list[Field] = []
-    known: list[tuple[int, int]] = []  # ranges that are dealt with
+    known: list[tuple[int, int]] = []  # ranges already handled
     for attribute in html_scanner.attributes(html, tag):
         start, end = attribute.start, attribute.end
         if attribute.value is None or not _SIGN.search(html, start, end):
@@ -266,7 +266,7 @@ def _in_tag(html: bytes, tag: Segment, links: Collection[int]) -> tuple[list[Fie
 
 
 def _in_markup(match: re.Match[bytes]) -> Field:
-    """A field in text or in a quoted attribute."""
+    """Returns a field in text or in a quoted attribute."""
     name = (match[1] or match[2]).decode("ascii")
     return Field(*match.span(), frozenset((name,)), partial(_escaped, name))
 

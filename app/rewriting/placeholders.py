@@ -1,7 +1,7 @@
 """Template placeholders in a URL that no mailer has filled in: such a URL leads nowhere yet.
 
 The patterns are those of the mailers' own documentation. A placeholder is known by its delimiters
-and by what stands between them, so that real URLs stay what they are: `f[0]=x`, `?a[]=1`, `%22QID`,
+and by the text between them, so that real URLs stay what they are: `f[0]=x`, `?a[]=1`, `%22QID`,
 `/my-id-card-4`, `#top`, `?price=$20`, JSON in a query.
 
 Every repetition has an upper limit, so that the time is linear in the URL's length.
@@ -26,7 +26,7 @@ _ENDS = r"(?=$|[/?&#,@;])"
 # Patterns for each way to write a placeholder, and the mailers that write it so. They begin with
 # the way's first character, or with "%".
 PATTERNS: dict[str, tuple[str, ...]] = {
-    # Editors percent-encode what stands in a link.
+    # Editors percent-encode the content of a link.
     # Handlebars, Jinja, Mustache, Liquid, Twig: SES, Postmark, HubSpot, Brevo, Braze, Klaviyo ...
     "{{ name }}": (r"\{\{", rf"%7[Bb]%7[Bb]{_SPACE}[A-Za-z_$#^/.].{{0,100}}?%7[Dd]%7[Dd]"),
     "{% tag %}": (
@@ -49,7 +49,7 @@ PATTERNS: dict[str, tuple[str, ...]] = {
         r"%3[Cc]%25[=@\w% +.-]{1,100}%25%3[Ee]",
     ),
     # Mailgun, ActiveCampaign, KlickTipp. What reads as a percent-encoded octet is none, unless the
-    # name is a word in capitals and its end no octet either (%ADDRESS%).
+    # name is a word in capitals and its end no octet either (`%ADDRESS%`).
     "%name%": (
         rf"(?:(?<![0-9%])|(?<=%{_HEX}))%(?!{_HEX})[A-Za-z][\w.:-]{{1,99}}%",
         rf"(?<!%)%[A-F][A-Z][A-Z_-]{{2,99}}%(?!{_HEX})",
@@ -107,7 +107,7 @@ _SIGNS = re.compile(
 
 
 def _by_sign() -> dict[str, re.Pattern[str]]:
-    """The patterns by their first character, so that few are tried at each place."""
+    """Returns the patterns by their first character, so that few are tried at each place."""
     by_sign: defaultdict[str, list[str]] = defaultdict(list)
     for way, patterns in PATTERNS.items():
         for pattern in patterns:
@@ -119,7 +119,7 @@ _BY_SIGN = _by_sign()
 
 
 class Placeholder(NamedTuple):
-    """`text` stands at character `start` of the URL."""
+    """`text` is at character `start` of the URL."""
 
     text: str
     start: int

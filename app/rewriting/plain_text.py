@@ -1,8 +1,8 @@
 """Finds URLs in text/plain where mail clients see them, in bytes of any charset.
 
-A URL in angle brackets is what stands between them (RFC 3986, appendix C). Another ends before
+A URL in angle brackets is the text between them (RFC 3986, appendix C). Another ends before
 white space, a quotation mark that was opened before it, and punctuation that ends a sentence. In
-format=flowed with DelSp a URL goes on behind a soft line break (RFC 3676, section 4.2).
+format=flowed with DelSp a URL continues after a soft line break (RFC 3676, section 4.2).
 """
 
 import re
@@ -22,7 +22,7 @@ _SOFT_BREAK = re.compile(r" \r?\n(>*+) ?")
 _WRAPPED = re.compile(rf"[ \t]*+\r?\n[> \t]*+{_IN_URL}{{1,1000}}+>")
 # What ends a sentence or a quotation rather than a URL.
 _TRAIL = ".,;:!?'\N{HORIZONTAL ELLIPSIS}\u2019\u201d\u00bb\u3001\u3002\uff0c\uff01\uff1f"
-_EMPHASIS = "*_~"  # part of a URL, unless it stands before it too
+_EMPHASIS = "*_~"  # part of a URL, unless it is before it too
 _TRAIL_CHARS = 100
 _BRACKETS = {")": "(", "]": "[", "}": "{", "\uff09": "\uff08", "\u300d": "\u300c"}
 _QUOTES = {
@@ -53,14 +53,14 @@ class TextUrl(NamedTuple):
 
 
 def urls(text: bytes, charset: Charset, delsp: bool = False) -> Iterator[TextUrl]:
-    """The http(s) URLs in order. ASCII's bytes must be ASCII: ISO-2022 comes masked."""
+    """Yields the http(s) URLs in order. ASCII's bytes must be ASCII: ISO-2022 comes masked."""
     view = merge_fields.mask(text.decode("latin-1"))  # a character for each byte
     pattern = _ASCII_URL if charset.form == "iso2022" else _URL
     reached = 0
     for match in pattern.finditer(view):
         start = match.start()
         if start < reached:
-            continue  # the URL before went on here
+            continue  # the URL before continued here
         pieces = [match.span()]
         if delsp:
             pieces += _continued(view, start, match.end())
@@ -77,7 +77,7 @@ def urls(text: bytes, charset: Charset, delsp: bool = False) -> Iterator[TextUrl
 
 
 def _continued(view: str, start: int, end: int) -> Iterator[tuple[int, int]]:
-    """Where a URL goes on behind soft line breaks, in lines that are quoted as deeply."""
+    """Returns where a URL continues after soft line breaks, in lines that are quoted as deeply."""
     quoted = _DEPTH.match(view, view.rfind("\n", 0, start) + 1)
     while soft := _SOFT_BREAK.match(view, end):
         more = _MORE.match(view, soft.end())
@@ -90,7 +90,7 @@ def _continued(view: str, start: int, end: int) -> Iterator[tuple[int, int]]:
 def _characters(
     text: bytes, pieces: Sequence[tuple[int, int]], charset: Charset
 ) -> tuple[Sequence[str], Sequence[int]]:
-    """The characters of some ranges, and the byte at which each ends."""
+    """Returns the characters of some ranges, and the byte at which each ends."""
     start, end = pieces[0]
     data = text[start:end]
     if len(pieces) == 1 and data.isascii():
@@ -107,7 +107,7 @@ def _characters(
 
 
 def _kept(shown: Sequence[str], opened: str) -> int:
-    """How many characters are the URL's; `opened` is the one before it."""
+    """Returns how many characters are the URL's; `opened` is the one before it."""
     end = len(shown)
     if opened in _QUOTES or not isinstance(shown, str):  # ASCII's white space is in no match
         closing = _QUOTES.get(opened, "")
@@ -126,7 +126,7 @@ def _kept(shown: Sequence[str], opened: str) -> int:
 
 
 def _hint(before: str) -> str:
-    """The words before a URL on its line, or the line above if it starts its own."""
+    """Returns the words before a URL on its line, or the line above if it starts its own."""
     lines = before.splitlines() or [""]
     here = lines[-1].strip() if before[-1:] not in ("\n", "\r") else ""
     if not here:

@@ -1,4 +1,4 @@
-"""The check of a rewritten message before it is used: it holds what was meant, and nothing worse.
+"""Checks a rewritten message before use: it has the intended changes, and no new defects.
 
 It looks at what changed only, so that it costs little; every other byte is compared.
 """

@@ -1,4 +1,4 @@
-"""What a message may be made of on its way by SMTP: the gateway takes and sends nothing else.
+"""Checks the bytes of a message for SMTP: the gateway accepts and sends no others.
 
 Servers that read a bare line feed as the end of a line find the end of a mail where others do not,
 and take what follows for a second mail with a sender of its own (RFC 5321, section 2.3.8).

@@ -1,6 +1,6 @@
 """Content transfer encodings (RFC 2045, section 6): where each decoded byte lies in the raw ones.
 
-A body is decoded and edited, and only the raw bytes that an edit touches are encoded anew: lines of
+A body is decoded and edited, and only the raw bytes that an edit touches are encoded again: lines of
 quoted-printable, chunks of base64. Every other byte stays as it was.
 """
 
@@ -42,7 +42,7 @@ class Edit(NamedTuple):
 
 
 class Patch(NamedTuple):
-    """Raw bytes `start` to `end` give way to `new`; their content was bytes `first` to `last`.
+    """Raw bytes `start` to `end` are replaced by `new`; their content was bytes `first` to `last`.
 
     That carries out `edits` of the content.
     """

@@ -65,7 +65,7 @@ def _in_text(match: re.Match[str]) -> str:
 
 
 def _code_point(hexadecimal: str | None, decimal: str | None) -> str:
-    """Returns the referenced character: HTML standard, 13.2.5.80, numeric character reference end state."""
+    """Returns the character of a numeric reference (HTML standard, 13.2.5.80, end state)."""
     digits = (hexadecimal or decimal or "").lstrip("0")
     if len(digits) > 7:  # beyond Unicode, and int() of very long ones is slow or refused
         return "\ufffd"
@@ -78,7 +78,7 @@ def _code_point(hexadecimal: str | None, decimal: str | None) -> str:
 
 
 def read_url(value: str) -> str:
-    """Returns the URL in an attribute's value, without outer white space or inner tabs and newlines.
+    """Returns the URL in an attribute's value, without outer space or inner tabs and newlines.
 
     URL standard (url.spec.whatwg.org), basic URL parser, steps 1 to 3.
     """
@@ -106,7 +106,7 @@ def shown_host(label: str, domain: str) -> str:
 
 
 def file_name(url: str) -> str:
-    """Returns the last part of an image URL's path; empty for cid: and data:, which name no file."""
+    """Returns the last part of an image's path; empty for cid: and data:, which name no file."""
     if scheme(url) not in ("", "http", "https"):
         return ""
     path = re.split(r"[?#]", url, maxsplit=1)[0].replace("\\", "/").partition("://")
@@ -156,7 +156,7 @@ class SplitUrl(NamedTuple):
         return _domain(self.host)
 
     def within(self, origin: "SplitUrl") -> bool:
-        """Returns whether the URL has `origin`'s host and port and is below its path, in any scheme."""
+        """Returns whether the URL has `origin`'s host and port and its path or one below."""
         if _domain(self.host) != _domain(origin.host) or _port(self) != _port(origin):
             return False
         root = origin.path.rstrip("/")
