@@ -1,7 +1,7 @@
 """Content transfer encodings (RFC 2045, section 6): where each decoded byte lies in the raw ones.
 
-A body is decoded and edited, and only the raw bytes that an edit touches are encoded again: lines of
-quoted-printable, chunks of base64. Every other byte stays as it was.
+A body is decoded and edited, and only the raw bytes that an edit touches are encoded again: lines
+of quoted-printable, chunks of base64. Every other byte stays as it was.
 """
 
 import binascii
