@@ -243,7 +243,7 @@ def test_a_folder_that_is_used_is_left_alone(made: Path, tmp_path: Path) -> None
     (tmp_path / "secrets.json").write_text("{}")
     code, said = mailwake("restore", str(made), "--data-dir", str(tmp_path))
     assert code == 2
-    assert f"{tmp_path} is not empty (secrets.json)" in said
+    assert f"{tmp_path} is not empty (it contains secrets.json)" in said
     assert contents(tmp_path) == {"secrets.json"}
 
 
