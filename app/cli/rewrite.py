@@ -13,7 +13,7 @@ from rich.text import Text
 from app.auth.workspaces import DEFAULT, WorkspaceError
 from app.cli.common import Workspace, console, errors, fail, option, settings_of
 from app.messages.prepare import PreparedMessage
-from app.messages.preparers import PreparerRegistry
+from app.messages.preparer_registry import PreparerRegistry
 from app.model.tracking_modes import MODES
 from app.rewriting import charsets
 from app.rewriting.html_scanner import RewriteError

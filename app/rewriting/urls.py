@@ -156,7 +156,10 @@ class SplitUrl(NamedTuple):
         return _domain(self.host)
 
     def within(self, origin: "SplitUrl") -> bool:
-        """Returns whether the URL has `origin`'s host and port and its path or one below."""
+        """Returns whether the URL has `origin`'s host and port and its path or one below.
+
+        The schemes may differ.
+        """
         if _domain(self.host) != _domain(origin.host) or _port(self) != _port(origin):
             return False
         root = origin.path.rstrip("/")

@@ -17,7 +17,7 @@ from uvicorn.supervisors import Multiprocess
 from app.auth.api_keys import Keys, local_token
 from app.auth.users import Users
 from app.ingest.networks import Networks, NetworksError
-from app.messages.preparers import PreparerRegistry
+from app.messages.preparer_registry import PreparerRegistry
 from app.ops import logs
 from app.server.banner import print_banner
 from app.server.bootstrap import bootstrap, take_over

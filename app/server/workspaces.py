@@ -24,7 +24,7 @@ from app.events.followups import FollowUps
 from app.events.webhook_worker import WebhookContext
 from app.events.webhooks import Webhooks
 from app.ingest.corrections import Corrections
-from app.messages.preparers import make_preparer
+from app.messages.preparer_registry import make_preparer
 from app.messages.templates import TemplateStore
 from app.privacy.subject_export import SubjectExport
 from app.settings.settings import Settings

@@ -11,7 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.model.records import NO_LINK, Kind, encode
 from app.storage.journal import Journal, JournalError
-from app.tracking.hits import Headers, hit
+from app.tracking.hit_from_request import Headers, hit
 from app.tracking.tokens import (
     BadTokenError,
     LinkToken,

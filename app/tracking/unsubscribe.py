@@ -15,7 +15,7 @@ from starlette.templating import Jinja2Templates
 from app.model.records import Hit, encode, now_ms
 from app.model.tracking_modes import modes
 from app.storage.journal import Journal
-from app.tracking.hits import AGENT_BYTES
+from app.tracking.hit_from_request import AGENT_BYTES
 from app.tracking.tokens import BadTokenError, MessageToken, TokenReaders, Tokens, read_damaged
 
 

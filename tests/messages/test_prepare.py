@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from app.messages.prepare import MessagePreparer, PreparedMessage
-from app.messages.preparers import PreparerRegistry
+from app.messages.preparer_registry import PreparerRegistry
 from app.rewriting import mime, proof, transfer_encodings
 from app.schemas.messages import NewsletterIn, TrackingIn
 from app.settings.load import load, with_secrets

@@ -78,10 +78,10 @@ def test_the_hot_path_imports_records_tokens_and_journal_only() -> None:
     assert imported("app.tracking.middleware") == {
         "app.model.records",
         "app.storage.journal",
-        "app.tracking.hits",
+        "app.tracking.hit_from_request",
         "app.tracking.tokens",
     }
-    assert imported("app.tracking.hits") == {"app.model.records", "app.tracking.tokens"}
+    assert imported("app.tracking.hit_from_request") == {"app.model.records", "app.tracking.tokens"}
     assert imported("app.tracking.tokens") == set()
 
 

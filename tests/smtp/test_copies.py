@@ -11,7 +11,7 @@ from typing import Any
 import dkim
 import pytest
 
-from app.messages.preparers import PreparerRegistry
+from app.messages.preparer_registry import PreparerRegistry
 from app.settings.load import load, with_secrets
 from app.smtp.copies import CopyMaker
 from app.storage.journal import Journal

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from app.auth.api_keys import Keys
 from app.auth.workspaces import Workspaces
-from app.messages.preparers import PreparerRegistry
+from app.messages.preparer_registry import PreparerRegistry
 from app.settings.load import load, with_secrets
 from app.smtp import smarthost
 from app.smtp.gateway import Gateway

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from app.model.ids import new_id
 from app.model.records import encode
 from app.settings.load import load, with_secrets
-from app.tracking.hits import hit
+from app.tracking.hit_from_request import hit
 from app.tracking.tokens import Tokens
 from tests.support.service import Service, paths
 

@@ -227,7 +227,7 @@ def test_the_hot_path_is_one_screen_and_imports_no_database_or_parser() -> None:
     assert [line.split()[1] for line in imported] == [
         "app.model.records",
         "app.storage.journal",
-        "app.tracking.hits",
+        "app.tracking.hit_from_request",
         "app.tracking.tokens",
     ]
 

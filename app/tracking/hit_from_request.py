@@ -24,7 +24,7 @@ def hit(
     mode = token.mode(kind)
     purpose = headers.get(b"sec-purpose") or headers.get(b"purpose") or headers.get(b"x-purpose")
     # By position: keywords take msgspec 1.4 us more, half of the total cost of a hit.
-    # tests/tracking/test_hits.py checks that each value is in its field.
+    # tests/tracking/test_hit_from_request.py checks that each value is in its field.
     return Hit(
         kind,
         now_ms(),

@@ -2,7 +2,7 @@
 
 import time
 
-from app.tracking.hits import hit
+from app.tracking.hit_from_request import hit
 from app.tracking.tokens import LinkToken, MessageToken
 
 
