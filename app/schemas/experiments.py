@@ -19,7 +19,7 @@ Result = Literal["winner", "no_difference", "guard"]
 
 
 class ExperimentError(Exception):
-    """An experiment that cannot be made; `field` is what is wrong, empty where there is one."""
+    """An experiment that cannot be created; `field` names what is wrong, if one field is."""
 
     def __init__(self, message: str, field: str = "") -> None:
         super().__init__(message)

@@ -81,7 +81,7 @@ async def body_of(request: Request, limit: int) -> bytes:
 
 
 async def decoded(request: Request, type_: type[T], limit: int, empty: bytes = b"") -> T:
-    """The body as JSON of that type; `empty` stands for none. Raises RequestError."""
+    """Returns the body as JSON of that type, `empty` for none. Raises RequestError."""
     try:
         return msgspec.json.decode(await body_of(request, limit) or empty, type=type_)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:

@@ -1,4 +1,4 @@
-"""Settings and secrets: what works, but not as it should in earnest."""
+"""Checks of settings and secrets: those that work, but are unfit for production."""
 
 import ipaddress
 import json

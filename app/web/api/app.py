@@ -54,7 +54,7 @@ def create(
     """Routes on the raw path: ids may hold any character, slashes too. `parts` by workspace."""
     routes = [operation.route for operation in OPERATIONS]
     routed = Starlette(routes=routes, exception_handlers=dict(handlers))
-    routed.router.redirect_slashes = False  # the address would be made of the Host field
+    routed.router.redirect_slashes = False  # the URL would contain the Host field
     routed.state.parts, routed.state.keys = parts, keys
 
     async def raw(scope: Scope, receive: Receive, send: Send) -> None:

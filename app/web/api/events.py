@@ -1,4 +1,4 @@
-"""The API for who wants to react: events as lines to fetch, or as a stream that stays open."""
+"""The API of events: lines to fetch, or a stream that stays open."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -23,7 +23,7 @@ from app.web.errors import RequestError
 PAGE, MOST = 1_000, 10_000  # events of one answer
 READ = 1_000  # events read at once
 MAX_SCANNED_EVENTS = 100_000  # events looked at for one answer, whether they are asked for or not
-RETRY_SECONDS = 1.0  # seconds, while ClickHouse is away
+RETRY_SECONDS = 1.0  # while ClickHouse is unavailable
 STREAMS = 1_000  # of one process
 MAX_POSITION = 65_535  # of a link in its mail
 
@@ -92,7 +92,9 @@ async def stream(call: Call[EventQuery]) -> Response:
     api, wanted = call.api, _filter(call.query)
     after = call.request.headers.get("last-event-id") or call.query.after
     at = _cursor(after) if after else await asyncio.to_thread(api.feed.last)
-    await asyncio.to_thread(_read, api, wanted, at)  # a bad cursor is told before all else
+    await asyncio.to_thread(
+        _read, api, wanted, at
+    )  # a bad cursor is an error before the stream begins
     if api.news.streams >= STREAMS:
         raise RequestError(503, f"there are already {STREAMS:,} open streams, the maximum")
     return EventSourceResponse(
@@ -127,7 +129,7 @@ async def _follow(
 
 
 def _read(api: WorkspaceContext, wanted: EventFilter, at: Cursor) -> tuple[list[EventOut], Cursor]:
-    """Of the next READ events those that are wanted, and where to go on."""
+    """Returns those of the next READ events that match, and where the next page begins."""
     found, following = api.feed.after(at, api.queries.workspace, READ)
     likely = [event for event in found if wanted.may_match(event, api.queries)]
     told = api.enricher.enrich(likely) if likely else []

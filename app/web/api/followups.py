@@ -44,7 +44,7 @@ async def remove(call: Call[NoQuery]) -> Response:
 
 
 def out(one: FollowUp) -> FollowUpOut:
-    """A follow-up as the API tells it."""
+    """Returns a follow-up as the API shows it."""
     asked = one.rule.filter
     of_links = {field: getattr(asked, field) for field in OF_LINKS}
     return FollowUpOut(

@@ -19,7 +19,7 @@ JSON, NDJSON, MAIL = "application/json", "application/x-ndjson", "message/rfc822
 
 
 class Content:
-    """A body that is not one JSON value: it, or each line or event of it, is of one of `types`."""
+    """A body that is not one JSON value: it, or each line or event of it, has one of `types`."""
 
     def __init__(self, media_type: str, *types: Any) -> None:
         self.media_type, self.types = media_type, types or (str,)

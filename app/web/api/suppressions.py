@@ -33,7 +33,7 @@ class SuppressionPage(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class SuppressionQuery(Struct, frozen=True, forbid_unknown_fields=True):
-    """Who may be suppressed, and for what."""
+    """Query parameters: a recipient, and a newsletter or all."""
 
     recipient: Recipient
     newsletter: Annotated[Id, Meta(description="ID of a newsletter. Default: all.")] | None = None
@@ -81,7 +81,7 @@ def _keys(api: WorkspaceContext, recipient: str, newsletter_id: str | None) -> t
 
 
 def _page(api: WorkspaceContext, after: int, limit: int) -> list[SuppressionOut]:
-    """Addresses and ids come from the ledger; null where it has none."""
+    """Email addresses and ids come from the messages recorded; null if none has them."""
     found = api.suppressions.page(after, limit)
     recipients = sorted({one.recipient for one in found})
     newsletters = sorted({one.newsletter for one in found} - {ALL})

@@ -116,7 +116,7 @@ async def _known(call: Call[Any]) -> Webhook:
 
 
 def out(hook: Webhook) -> acting.WebhookOut:
-    """A webhook as the API tells it, without its secret."""
+    """Returns a webhook as the API shows it, without its secret."""
     return acting.WebhookOut(
         hook.id,
         hook.url,

@@ -19,7 +19,7 @@ from app.web.dashboard.pages import Dashboard
 
 @dataclass(frozen=True)
 class AccountPages:
-    """Pages of who is logged in; every change is of the user's own workspace."""
+    """Pages of users who are logged in; every change belongs to their own workspace."""
 
     dashboard: Dashboard
     users: Users
@@ -46,7 +46,10 @@ class AccountPages:
         return await self._account(request, "", 200)
 
     async def password(self, request: Request) -> Response:
-        """A new password, for who knows the old one or came by a link; other sessions end."""
+        """Set a new password for a user who knows the old one or came by a link.
+
+        Other sessions end.
+        """
         user, session = request.state.user, request.state.session
         form = await request.form()
         given = str(form.get("password", ""))

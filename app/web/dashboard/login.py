@@ -27,7 +27,7 @@ OLD_LINK = "This login link was already used or has expired."
 
 
 class LoginPages:
-    """The pages for who is not logged in."""
+    """The pages for users who are not logged in."""
 
     def __init__(self, dashboard: Dashboard, users: Users, door: LoginGuard) -> None:
         self._dashboard, self._users, self._door = dashboard, users, door

@@ -62,7 +62,7 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 class Dashboard:
     """Pages for people who are logged in, each about the workspace that is theirs.
 
-    `notices` gives what somebody who looks at a workspace must be told on top.
+    `notices` returns what the pages of a workspace must say at the top.
     """
 
     def __init__(
@@ -220,7 +220,7 @@ class Dashboard:
         return Response(report.html(page, ""), 200, report.HEADERS, "text/html; charset=utf-8")
 
     async def clickmap(self, request: Request) -> Response:
-        """The mail with rank and share beside each link, and a table of them."""
+        """The mail with rank and share next to each link, and a table of links."""
         filters, newsletter_id = Filters.read(request.query_params), _newsletter_id(request)
         page = await asyncio.to_thread(
             clickmap.page,
@@ -259,7 +259,7 @@ class Dashboard:
         return response
 
     async def load_session(self, request: Request) -> Session | None:
-        """Who asks, by the cookie; noted in the request's state, None while nobody is logged in."""
+        """Returns the session that the cookie names, or None; it is kept in the request's state."""
         token = cookie(request, SESSION)
         session = await asyncio.to_thread(self.sessions.find, token)
         if session:
@@ -270,7 +270,7 @@ class Dashboard:
     def requires_login(
         self, endpoint: Endpoint, role: Role = "viewer", live: bool = False
     ) -> Endpoint:
-        """Only for who is logged in and has the role; forms must be ours; errors become pages."""
+        """Wrap an endpoint: users need the role, forms their token; errors become pages."""
 
         @wraps(endpoint)
         async def guarded(request: Request) -> Response:
@@ -349,7 +349,7 @@ class Dashboard:
             try:
                 return self.sessions.find(token) is not None
             except SQLAlchemyError:
-                return True  # state.db is away: nobody can say
+                return True  # state.db is unavailable
 
         events = while_valid(self._live.watch(f"{workspace} {key}", render, last), valid)
         return EventSourceResponse(events, headers={"cache-control": "no-store"}, ping=20)
@@ -359,7 +359,7 @@ class Dashboard:
 
 
 class _Cached:
-    """Static files carry a hash in their address, so clients may keep them for good."""
+    """Static files have a hash in their URL, so clients may keep them for good."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app

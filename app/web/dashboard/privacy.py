@@ -64,7 +64,10 @@ class PrivacyPages:
         return self.dashboard.page(request, "erase.html", page)
 
     async def _address(self, request: Request) -> str:
-        """Of the recipient whose key is in the address. Raises NotFoundError, StorageError."""
+        """Returns the email address of the recipient whose key is in the URL.
+
+        Raises NotFoundError, StorageError.
+        """
         key = request.path_params["key"]
         found = []
         if 0 < key < 2**64:

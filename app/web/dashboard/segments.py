@@ -66,7 +66,7 @@ class SegmentPages:
         return self.dashboard.page(request, "segments.html", page, 422 if problem else 200)
 
     async def save(self, request: Request) -> Response:
-        """Save the segment of the address under a name, or forget that name."""
+        """Save the segment of the URL under a name, or delete that name."""
         form = await request.form()
         name = str(form.get("name", "")).strip()
         back = RedirectResponse(f"/segments?{request.url.query}", 303)
@@ -98,7 +98,7 @@ class SegmentPages:
 
 
 def segment_url(segment: Segment) -> str:
-    """The address of the page that shows a segment."""
+    """Returns the URL of the page that shows a segment."""
     given = {name: getattr(segment, name) for name in NAMED}
     given["clicked_tag"] = " ".join(segment.clicked_tag)
     given["since"] = segment.since.date().isoformat() if segment.since else ""

@@ -1,6 +1,6 @@
 """Charts as SVG, drawn on the server: pure functions from figures to markup.
 
-The drawing stretches to its box and carries no text; labels stand beside it in HTML, and a table
+The drawing stretches to its box and carries no text; labels are next to it in HTML, and a table
 holds the figures, so the SVG itself is hidden from screen readers. Colours are classes of app.css.
 """
 
@@ -161,7 +161,7 @@ def interval(low: float, value: float, high: float, top: float) -> Markup:
 
 
 def lines(series: Sequence[Sequence[float]]) -> Markup:
-    """Lines over the same steps, told apart by colour and by dash."""
+    """Lines over the same steps, distinguished by colour and by dash."""
     top = max((max(values, default=0) for values in series), default=0) or 1
     shapes = [
         f'<line class="grid" x1="0" x2="{WIDTH}" y1="{y}" y2="{y}"/>'

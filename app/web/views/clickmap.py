@@ -1,7 +1,7 @@
-"""The click map: the mail itself, unable to do anything, with rank and share beside each link.
+"""The click map: the mail itself, unable to do anything, with rank and share next to each link.
 
 Three locks, since the mail is somebody else's HTML: it is sanitised (nh3), its document's policy
-forbids everything but images and styles, and it stands in a sandboxed frame. Links lead nowhere,
+forbids everything but images and styles, and it is shown in a sandboxed frame. Links lead nowhere,
 and pixels, ours or another's, are taken out.
 """
 
@@ -31,7 +31,7 @@ HEADERS = {
     "cache-control": "no-store",
 }
 LISTED = 500  # places
-MARK = "https://map.invalid"  # RFC 2606: stands in links while they are told apart
+MARK = "https://map.invalid"  # RFC 2606: replaces links while they are numbered
 _MARKED = re.compile(re.escape(MARK) + r"/c/x/(\d{1,5})")
 _TAGS = nh3.ALLOWED_TAGS | {"big", "font", "main", "section", "style"}
 _LOOKS = (

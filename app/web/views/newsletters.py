@@ -230,7 +230,7 @@ def _ranking(found: Sequence[AgentStats], part: str, show: Show) -> list[Share]:
     counted = [("" if name == "-" else name, hits) for name, hits in counted]
     counted.sort(key=lambda pair: -pair[1])
     if [name for name, _ in counted] == [""] and part == "country":
-        return []  # no file tells countries
+        return []  # no file of countries is set
     whole = sum(hits for _, hits in counted)
     ranked = [
         Share(

@@ -25,7 +25,7 @@ HEADERS = {
 
 
 def figures(queries: Queries, newsletter_id: str, period: Period) -> dict[str, Any]:
-    """What a report tells of the messages sent in a period; people's hits. Raises NotFoundError."""
+    """Returns the figures of messages sent in a period, people's hits. Raises NotFoundError."""
     page = newsletters.newsletter(queries, newsletter_id, Filters(period=period))
     page["links"] = page["links"][:LINKS]
     return {**page, "period": PERIODS[period], "made_at": datetime.now(UTC)}
@@ -77,14 +77,14 @@ def message(page: dict[str, Any], sender: str, to: str, url: str, key: str) -> E
 def message_of(
     document: str, subject: str, plain: str, sender: str, to: str, key: str
 ) -> EmailMessage:
-    """A document as a mail. The same `key` gives the same Message-ID, so a repeat can be told."""
+    """Returns a document as a mail. The same `key` gives the same Message-ID, so a repeat shows."""
     mail = EmailMessage()
     mail["From"], mail["To"] = sender, to
     mail["Subject"] = " ".join(subject.split())
     mail["Date"] = format_datetime(datetime.now(UTC))
     digest = sha256(key.encode()).hexdigest()[:32]
     mail["Message-ID"] = f"<{digest}@{sender.rpartition('@')[2]}>"
-    mail["Auto-Submitted"] = "auto-generated"  # RFC 3834: nobody's holiday answers it
+    mail["Auto-Submitted"] = "auto-generated"  # RFC 3834: no holiday responder answers it
     mail.set_content(plain)
     mail.add_alternative(document, subtype="html")
     return mail

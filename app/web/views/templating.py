@@ -27,7 +27,7 @@ def templates() -> Jinja2Blocks:
     }
     found.env.filters |= filters
     found.env.globals |= {
-        "csrf": str,  # pages of who is logged in have a field of their own
+        "csrf": str,  # pages behind the login have a field of their own
         "asset": urls.asset,
         "compare_url": urls.compare_url,
         "list_url": urls.list_url,

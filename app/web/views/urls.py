@@ -13,38 +13,38 @@ UNFILTERED = Filters()
 
 @cache
 def asset(name: str) -> str:
-    """The address of a static file, with a hash of its content."""
+    """Returns the URL of a static file, with a hash of its content."""
     content = (resource("static") / name).read_bytes()
     return f"/static/{name}?v={hashlib.sha256(content).hexdigest()[:12]}"
 
 
 def list_url(filters: Filters, part: str = "") -> str:
-    """The address of the list of newsletters."""
+    """Returns the URL of the list of newsletters."""
     return _with(f"/{part}", filters)
 
 
 def tags_url(filters: Filters, part: str = "") -> str:
-    """The address of all tags."""
+    """Returns the URL of all tags."""
     return _with(f"/tags{part and '/' + part}", filters)
 
 
 def compare_url(ids: Sequence[str], filters: Filters) -> str:
-    """The address of some newsletters side by side."""
+    """Returns the URL of some newsletters side by side."""
     return _with("/compare", filters, newsletter=ids)
 
 
 def people_url(filters: Filters) -> str:
-    """The address of all recipients."""
+    """Returns the URL of all recipients."""
     return _with("/recipients", filters)
 
 
 def person_url(key: int, filters: Filters) -> str:
-    """The address of a recipient's page."""
+    """Returns the URL of a recipient's page."""
     return _with(f"/recipients/{key}", filters)
 
 
 def message_url(message_id: object) -> str:
-    """The address of a message's page."""
+    """Returns the URL of a message's page."""
     return f"/messages/{message_id}"
 
 
@@ -54,10 +54,10 @@ def _with(path: str, filters: Filters, **more: str | Sequence[str]) -> str:
 
 
 def page_url(newsletter_id: str, filters: Filters = UNFILTERED, part: str = "", **more: str) -> str:
-    """The address of a newsletter's page; its id may hold any character.
+    """Returns the URL of a newsletter's page; its id may hold any character.
 
     What servers and browsers would read as path is encoded twice: servers decode once before
-    slashes are told apart, and browsers resolve `.` and `..`, encoded once as well.
+    they look for slashes, and browsers resolve `.` and `..`, encoded once as well.
     """
     twice = newsletter_id.replace("%", "%25").replace("/", "%2F")
     if twice in (".", ".."):
