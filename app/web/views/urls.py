@@ -1,4 +1,4 @@
-"""Addresses of the dashboard's pages and static files."""
+"""URLs of the dashboard's pages and static files."""
 
 import hashlib
 from collections.abc import Sequence
