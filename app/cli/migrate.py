@@ -7,7 +7,7 @@ import typer
 
 from app.cli.common import fail, option, settings_of
 from app.settings.settings import Settings
-from app.storage import clickhouse_schema as schema
+from app.storage import clickhouse_schema
 from app.storage.clickhouse import Storage, StorageError
 from app.storage.state_db import open_state, steps_missing
 
@@ -37,8 +37,8 @@ def migrate(
     storage = Storage(settings)
     try:
         steps = steps_missing(settings.data_dir)
-        names = schema.missing(storage) if check else schema.migrate(storage)
-        created = schema.distribute(storage) if distributed and not check else []
+        names = clickhouse_schema.missing(storage) if check else clickhouse_schema.migrate(storage)
+        created = clickhouse_schema.distribute(storage) if distributed and not check else []
     except StorageError as error:
         raise fail(_explained(settings, str(error))) from None
     finally:

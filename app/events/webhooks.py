@@ -26,7 +26,7 @@ from app.events.safe_http import Answer
 from app.events.signing import (
     sent_as,
 )
-from app.schemas import webhooks as acting
+from app.schemas import webhooks as schemas
 from app.schemas.events import EventOut
 from app.storage.tables import deliveries, first_events, webhooks
 
@@ -399,9 +399,9 @@ def _iso(at: float) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at))
 
 
-def delivery_out(delivery: Delivery) -> acting.DeliveryOut:
+def delivery_out(delivery: Delivery) -> schemas.DeliveryOut:
     """Returns a delivery as the API shows it."""
-    return acting.DeliveryOut(
+    return schemas.DeliveryOut(
         id=delivery.id,
         event_id=delivery.event,
         state=delivery.state,

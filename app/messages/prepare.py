@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from app.consent.suppressions import Suppressions
 from app.experiments.experiments import NO_CHOICE, Choice, Experiments
 from app.messages.link_signer import KnownLinks, LinkRules, LinkSigner
-from app.model import records as events
+from app.model import records as journal_records
 from app.model.ids import new_id, newsletter_key, recipient_key
 from app.model.records import now_ms
 from app.model.tracking_modes import SHARED, Axis, Mode, Modes, aggregate_id
@@ -49,7 +49,7 @@ class MessageDraft:
     variant) must not be sent, so neither is ever recorded.
     """
 
-    message: events.Message
+    message: journal_records.Message
     recipient: str
     token: str
     pixel: str
@@ -95,14 +95,14 @@ class PreparedMessage:
     """
 
     draft: MessageDraft
-    newsletter: events.Newsletter
+    newsletter: journal_records.Newsletter
     links: Sequence[Link]
     notes: Sequence[str]
     html: bytes
     text: str | None = None
     sample: tuple[str, int] | None = None
     left: frozenset[Why] = frozenset()
-    records: Sequence[events.Link] = ()
+    records: Sequence[journal_records.Link] = ()
     remarks: Sequence[str] = ()
 
     @property
@@ -125,7 +125,7 @@ class CompiledMail:
 
     html: CompiledBody
     text: CompiledBody | None
-    records: Sequence[events.Link]
+    records: Sequence[journal_records.Link]
     carried: tuple[int, ...]
     newsletter: int
     rules: LinkRules
@@ -409,7 +409,7 @@ class MessagePreparer:
         links, pixel = (shared if mode in ("aggregate", "off") else own for mode in modes[::-1])
         url = f"{self._settings.public_url}/u/{self._tokens.unsubscribe(token)}"
         return MessageDraft(
-            message=events.Message(
+            message=journal_records.Message(
                 at=at,
                 workspace=self._workspace,
                 newsletter=newsletter,
@@ -473,14 +473,14 @@ class MessagePreparer:
         await self._record(prepared.newsletter, prepared.records, [])
 
     async def record_template(
-        self, newsletter_id: str, template: TemplateIn, links: Sequence[events.Link]
+        self, newsletter_id: str, template: TemplateIn, links: Sequence[journal_records.Link]
     ) -> None:
         """Record a newsletter and its links, before its messages. Raises JournalError."""
         named = NewsletterIn(newsletter_id, template.name, template.subject, template.tags)
         await self._record(self._newsletter(named), links, [])
 
     async def record_drafts(
-        self, drafts: Iterable[MessageDraft], links: Iterable[events.Link] = ()
+        self, drafts: Iterable[MessageDraft], links: Iterable[journal_records.Link] = ()
     ) -> None:
         """Record many messages and their links by one write.
 
@@ -489,13 +489,13 @@ class MessagePreparer:
         new_links = list(self._known_links.new(links))
         records = [*new_links, *_ledger(drafts)]
         if records:
-            await self._journal.write(b"".join(map(events.encode, records)))
+            await self._journal.write(b"".join(map(journal_records.encode, records)))
             self._known_links.remember(new_links)
 
     async def _record(
         self,
-        newsletter: events.Newsletter,
-        links: Sequence[events.Link],
+        newsletter: journal_records.Newsletter,
+        links: Sequence[journal_records.Link],
         drafts: Iterable[MessageDraft],
     ) -> None:
         stated = self._catalog.changed(newsletter)
@@ -503,14 +503,14 @@ class MessagePreparer:
         records = [*([stated] if stated else ()), *new_links, *_ledger(drafts)]
         if not records:
             return
-        await self._journal.write(b"".join(map(events.encode, records)))
+        await self._journal.write(b"".join(map(journal_records.encode, records)))
         if stated:
             self._catalog.remember(stated)
         self._known_links.remember(new_links)
 
-    def _newsletter(self, named: NewsletterIn) -> events.Newsletter:
+    def _newsletter(self, named: NewsletterIn) -> journal_records.Newsletter:
         key = newsletter_key(self._workspace, named.id)
-        return events.Newsletter(
+        return journal_records.Newsletter(
             at=now_ms(),
             workspace=self._workspace,
             newsletter=key,
@@ -543,11 +543,11 @@ class MessagePreparer:
         return LinkSigner(self._tokens, self._known_links, newsletter, rules)
 
 
-def _ledger(drafts: Iterable[MessageDraft]) -> list[events.Record]:
+def _ledger(drafts: Iterable[MessageDraft]) -> list[journal_records.Record]:
     """Returns the messages that may be sent, and how many of them carried which links."""
     sent = [draft for draft in drafts if draft.sent]
     carried: Counter[tuple[int, int, tuple[int, ...]]] = Counter()
-    at: dict[tuple[int, int, tuple[int, ...]], events.Message] = {}
+    at: dict[tuple[int, int, tuple[int, ...]], journal_records.Message] = {}
     for draft in sent:
         if draft.carried:
             message = draft.message
@@ -557,7 +557,9 @@ def _ledger(drafts: Iterable[MessageDraft]) -> list[events.Record]:
     return [
         *(draft.message for draft in sent),
         *(
-            events.Carried(at[alike].at, at[alike].workspace, alike[0], alike[2], count, alike[1])
+            journal_records.Carried(
+                at[alike].at, at[alike].workspace, alike[0], alike[2], count, alike[1]
+            )
             for alike, count in carried.items()
         ),
     ]

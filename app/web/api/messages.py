@@ -19,7 +19,7 @@ from app.schemas.fields import (
     Recipient,
     RfcMessageId,
 )
-from app.stats import messages as ledger
+from app.stats import messages as message_stats
 from app.stats.messages import Place, Search
 from app.stats.queries import utc
 from app.storage.clickhouse import Row
@@ -100,28 +100,30 @@ async def messages(call: Call[MessageQuery]) -> Response:
     """
     api, query, limit = call.api, call.query, call.query.limit
     wanted = _search(query, api.settings.recipient_key, api.queries.workspace)
-    after = Place() if query.after is None else ledger.place(query.after)
+    after = Place() if query.after is None else message_stats.place(query.after)
     if after is None:
         raise RequestError(422, "must be a `next_after` returned by this service", "after")
-    rows = await asyncio.to_thread(ledger.search, api.queries, wanted, limit + 1, after)
+    rows = await asyncio.to_thread(message_stats.search, api.queries, wanted, limit + 1, after)
     shown = rows[:limit]
     following = None
     if len(rows) > limit:
         last = shown[-1]
-        following = str(Place(last["at_ms"], ledger.identity(last["message_id"]) or after.message))
+        following = str(
+            Place(last["at_ms"], message_stats.identity(last["message_id"]) or after.message)
+        )
     return json(MessageList([_record(row) for row in shown], following))
 
 
 async def message(call: Call[NoQuery]) -> Response:
     """Return one message and its events, by people and by bots."""
     message_id = call.path("message_id")
-    row, hits = await asyncio.to_thread(ledger.message, call.api.queries, message_id)
+    row, hits = await asyncio.to_thread(message_stats.message, call.api.queries, message_id)
     return json(MessageHistory(_record(row), [_event(hit) for hit in hits]))
 
 
 def _search(query: MessageQuery, secret: str, workspace: str) -> Search:
     """Raises RequestError."""
-    ours = ledger.identity(query.message_id or "")
+    ours = message_stats.identity(query.message_id or "")
     theirs = [text for text in (None if ours else query.message_id, query.rfc_message_id) if text]
     if len({text.strip("<>") for text in theirs}) > 1:
         raise RequestError(422, "differs from `message_id`", "rfc_message_id")
@@ -144,7 +146,7 @@ def _record(row: Row) -> MessageRecord:
         message_id=row["message_id"],
         newsletter_id=row["newsletter_id"],
         recipient=row["address"] or None,
-        sent_at=ledger.at(row),
+        sent_at=message_stats.at(row),
         variant=row["variant"] or None,
         tracking=schemas.ModesOut(*modes(row["flags"])),
         metadata=dict(row["metadata"]),

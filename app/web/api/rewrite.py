@@ -15,7 +15,7 @@ from app.experiments.variants import VariantError
 from app.links.url_patterns import check_patterns
 from app.messages import mail_headers
 from app.messages.templates import SampleMail
-from app.rewriting import header_fields as headers
+from app.rewriting import header_fields
 from app.rewriting.header_fields import begins_within
 from app.rewriting.merge_fields import MissingValueError
 from app.rewriting.urls import all_domains
@@ -183,19 +183,19 @@ async def rewrite_mime(call: Call[MimeQuery]) -> Response:
     if mail_headers.wants_unsubscribe(own) and not begins_within(message):
         newline = "\n" if b"\r\n" not in message[:1000] else "\r\n"
         rewritten = mail_headers.header(draft.headers, newline) + rewritten
-    headers = {"x-mailwake-message-id": draft.message_id}
-    headers |= {f"x-mailwake-{name.lower()}": value for name, value in draft.headers.items()}
+    header_fields = {"x-mailwake-message-id": draft.message_id}
+    header_fields |= {f"x-mailwake-{name.lower()}": value for name, value in draft.headers.items()}
     if draft.suppressed:
-        headers["x-mailwake-suppressed"] = "true"
+        header_fields["x-mailwake-suppressed"] = "true"
     if draft.choice.holdout:
-        headers["x-mailwake-holdout"] = "true"
+        header_fields["x-mailwake-holdout"] = "true"
     if draft.variant:
-        headers["x-mailwake-variant"] = quote(draft.variant)
+        header_fields["x-mailwake-variant"] = quote(draft.variant)
     if draft.withdrawn:
-        headers["x-mailwake-withdrawn"] = ", ".join(draft.withdrawn)
+        header_fields["x-mailwake-withdrawn"] = ", ".join(draft.withdrawn)
     if prepared.notes:
-        headers["x-mailwake-notes"] = _notes(prepared.notes)
-    return Response(rewritten, 200, headers, "message/rfc822")
+        header_fields["x-mailwake-notes"] = _notes(prepared.notes)
+    return Response(rewritten, 200, header_fields, "message/rfc822")
 
 
 async def template(call: Call[TemplateQuery]) -> Response:
@@ -273,15 +273,15 @@ class _Described(NamedTuple):
 def _described(body: bytes) -> _Described:
     """A whole message without its own fields, and what they say. Raises RequestError."""
     try:
-        message, own = headers.without_own(body)
+        message, own = header_fields.without_own(body)
         newsletter = mail_headers.newsletter_of(own)
         tracking = mail_headers.tracking_of(own)
         recipient = mail_headers.recipient_of(message, own)
         variant = mail_headers.variant_of(own)
-        data = mail_headers.own_data(headers.fields(message)[0], own)
+        data = mail_headers.own_data(header_fields.fields(message)[0], own)
     except mail_headers.DescriptionError as error:
         raise RequestError(422, str(error), error.field) from None
-    except headers.HeaderError as error:
+    except header_fields.HeaderError as error:
         raise RequestError(422, str(error), "body") from None
     return _Described(message, own, newsletter, tracking, recipient, variant, data)
 

@@ -15,7 +15,7 @@ from app.events.webhooks import (
     delivery_out,
 )
 from app.model.errors import NotFoundError
-from app.schemas import webhooks as acting
+from app.schemas import webhooks as schemas
 from app.web.api.operation import Call, Operation
 from app.web.errors import RequestError
 from app.web.query import MAX_INT, NoQuery
@@ -46,12 +46,12 @@ class DeliveryPage(Struct, frozen=True, forbid_unknown_fields=True):
 async def webhooks(call: Call[NoQuery]) -> Response:
     """List webhooks, oldest first. Secrets are returned at creation only."""
     found = await asyncio.to_thread(call.api.webhooks.all)
-    return json(acting.WebhookList([out(hook) for hook in found]))
+    return json(schemas.WebhookList([out(hook) for hook in found]))
 
 
 async def add(call: Call[NoQuery]) -> Response:
     """Add a webhook, which receives events from now on. Only this response has its secret."""
-    api, wanted = call.api, await call.body(acting.WebhookIn, 65_536)
+    api, wanted = call.api, await call.body(schemas.WebhookIn, 65_536)
     valid(wanted)
     if len(await asyncio.to_thread(api.webhooks.all)) >= MOST_HOOKS:
         raise RequestError(422, f"there are already {MOST_HOOKS} webhooks, the maximum", "url")
@@ -97,13 +97,13 @@ async def deliveries(call: Call[DeliveryPage]) -> Response:
         call.api.webhooks.log, hook.id, query.before, limit, query.state
     )
     following = found[-1].id if len(found) == limit else None
-    return json(acting.DeliveryList([delivery_out(one) for one in found], following))
+    return json(schemas.DeliveryList([delivery_out(one) for one in found], following))
 
 
 async def replay(call: Call[NoQuery]) -> Response:
     """Retry all failed (dead) deliveries of a webhook."""
     hook = await _known(call)
-    return json(acting.Replayed(await asyncio.to_thread(call.api.webhooks.replay, hook.id)))
+    return json(schemas.Replayed(await asyncio.to_thread(call.api.webhooks.replay, hook.id)))
 
 
 async def _known(call: Call[Any]) -> Webhook:
@@ -115,9 +115,9 @@ async def _known(call: Call[Any]) -> Webhook:
     return hook
 
 
-def out(hook: Webhook) -> acting.WebhookOut:
+def out(hook: Webhook) -> schemas.WebhookOut:
     """Returns a webhook as the API shows it, without its secret."""
-    return acting.WebhookOut(
+    return schemas.WebhookOut(
         hook.id,
         hook.url,
         **msgspec.structs.asdict(hook.filter),
@@ -130,21 +130,21 @@ def out(hook: Webhook) -> acting.WebhookOut:
 
 ONE = "/v1/webhooks/{webhook_id}"
 OPERATIONS = (
-    Operation("GET", "/v1/webhooks", webhooks, gives=acting.WebhookList),
+    Operation("GET", "/v1/webhooks", webhooks, gives=schemas.WebhookList),
     Operation(
         "POST",
         "/v1/webhooks",
         add,
         scope="admin",
-        takes=acting.WebhookIn,
-        gives=acting.WebhookOut,
+        takes=schemas.WebhookIn,
+        gives=schemas.WebhookOut,
     ),
-    Operation("GET", ONE, webhook, gives=acting.WebhookOut),
-    Operation("DELETE", ONE, remove, scope="admin", gives=acting.WebhookOut),
-    Operation("POST", f"{ONE}/enable", enable, scope="admin", gives=acting.WebhookOut),
-    Operation("POST", f"{ONE}/test", test, scope="admin", gives=acting.DeliveryOut),
+    Operation("GET", ONE, webhook, gives=schemas.WebhookOut),
+    Operation("DELETE", ONE, remove, scope="admin", gives=schemas.WebhookOut),
+    Operation("POST", f"{ONE}/enable", enable, scope="admin", gives=schemas.WebhookOut),
+    Operation("POST", f"{ONE}/test", test, scope="admin", gives=schemas.DeliveryOut),
     Operation(
-        "GET", f"{ONE}/deliveries", deliveries, query=DeliveryPage, gives=acting.DeliveryList
+        "GET", f"{ONE}/deliveries", deliveries, query=DeliveryPage, gives=schemas.DeliveryList
     ),
-    Operation("POST", f"{ONE}/replay", replay, scope="admin", gives=acting.Replayed),
+    Operation("POST", f"{ONE}/replay", replay, scope="admin", gives=schemas.Replayed),
 )

@@ -25,7 +25,7 @@ from app.model.errors import NotFoundError
 from app.paths import resource
 from app.settings.settings import Settings
 from app.stats import messages
-from app.stats import recipients as people
+from app.stats import recipients as recipient_stats
 from app.stats.filters import FilterError, Filters
 from app.storage.clickhouse import StorageError
 from app.web.context import WorkspaceContext
@@ -35,7 +35,7 @@ from app.web.dashboard.forms import CSRF, SESSION, StaleFormError, check_form, c
 from app.web.dashboard.live import MAX_VIEWERS, Fragments, Live, while_valid
 from app.web.requests import parts_of
 from app.web.views import clickmap, compare, report
-from app.web.views import newsletters as overview
+from app.web.views import newsletters as newsletter_views
 from app.web.views.templating import templates
 
 ONE = "/newsletters/{newsletter_id:path}"
@@ -109,7 +109,7 @@ class Dashboard:
         """All newsletters, searched, sorted and by period."""
         filters = Filters.read(request.query_params)
         page = await asyncio.to_thread(
-            overview.newsletters, workspace_context(request).queries, filters
+            newsletter_views.newsletters, workspace_context(request).queries, filters
         )
         return self.page(request, "newsletters.html", page)
 
@@ -121,13 +121,15 @@ class Dashboard:
             f"newsletters {filters.query()}",
             "newsletters.html",
             ("totals", "list"),
-            lambda: overview.newsletters(queries, filters),
+            lambda: newsletter_views.newsletters(queries, filters),
         )
 
     async def tags(self, request: Request) -> Response:
         """All tags: newsletters and streams by topic."""
         filters = Filters.read(request.query_params)
-        page = await asyncio.to_thread(overview.tags, workspace_context(request).queries, filters)
+        page = await asyncio.to_thread(
+            newsletter_views.tags, workspace_context(request).queries, filters
+        )
         return self.page(request, "tags.html", page)
 
     async def tags_live(self, request: Request) -> Response:
@@ -138,14 +140,16 @@ class Dashboard:
             f"tags {filters.query()}",
             "tags.html",
             ("list",),
-            lambda: overview.tags(queries, filters),
+            lambda: newsletter_views.tags(queries, filters),
         )
 
     async def newsletter(self, request: Request) -> Response:
         """One newsletter, with filters on its hits."""
         filters, newsletter_id = Filters.read(request.query_params), _newsletter_id(request)
         parts = workspace_context(request)
-        page = await asyncio.to_thread(overview.newsletter, parts.queries, newsletter_id, filters)
+        page = await asyncio.to_thread(
+            newsletter_views.newsletter, parts.queries, newsletter_id, filters
+        )
         key = parts.queries.key(newsletter_id)
         page["experiment"] = await asyncio.to_thread(parts.experiments.get, key)
         return self.page(request, "newsletter.html", page)
@@ -154,7 +158,7 @@ class Dashboard:
         """A newsletter's experiment: what each variant has got, and what was decided."""
         parts = workspace_context(request)
         page = await asyncio.to_thread(
-            overview.experiment, parts.queries, parts.experiments, _newsletter_id(request)
+            newsletter_views.experiment, parts.queries, parts.experiments, _newsletter_id(request)
         )
         return self.page(request, "experiment.html", page)
 
@@ -172,7 +176,7 @@ class Dashboard:
             f"newsletter {filters.query()} {newsletter_id}",
             "newsletter.html",
             ("figures", "timeline", "links", "agents"),
-            lambda: overview.newsletter(queries, newsletter_id, filters),
+            lambda: newsletter_views.newsletter(queries, newsletter_id, filters),
         )
 
     async def recipients(self, request: Request) -> Response:
@@ -180,7 +184,7 @@ class Dashboard:
         filters = Filters.read(request.query_params)
         newsletter_id = _newsletter_id(request) if request.path_params else ""
         page = await asyncio.to_thread(
-            people.recipients, workspace_context(request).queries, filters, newsletter_id
+            recipient_stats.recipients, workspace_context(request).queries, filters, newsletter_id
         )
         return self.page(request, "recipients.html", page)
 
@@ -190,7 +194,9 @@ class Dashboard:
         if key >= 2**64:
             raise NotFoundError("recipient", "no messages were sent to this recipient")
         parts = workspace_context(request)
-        record = await asyncio.to_thread(people.recipient, parts.queries, key, filters.show)
+        record = await asyncio.to_thread(
+            recipient_stats.recipient, parts.queries, key, filters.show
+        )
         withdrawn = await asyncio.to_thread(parts.withdrawals.of, parts.queries.workspace, key)
         page = {"recipient": record, "filters": filters, "withdrawn": withdrawn}
         return self.page(request, "recipient.html", page)

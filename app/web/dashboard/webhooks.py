@@ -18,7 +18,7 @@ from app.events.webhooks import (
     delivery_out,
 )
 from app.model.errors import FieldError, NotFoundError
-from app.schemas import webhooks as acting
+from app.schemas import webhooks
 from app.web.dashboard.form_fields import lines, problem_of
 from app.web.dashboard.pages import Dashboard, workspace_context
 
@@ -65,7 +65,7 @@ class WebhookPages:
         form = await request.form()
         given = _given(form)
         try:
-            wanted = msgspec.convert(given, acting.WebhookIn)
+            wanted = msgspec.convert(given, webhooks.WebhookIn)
             webhook_config.valid(wanted)
         except (msgspec.ValidationError, FieldError) as error:
             return await self._list(request, given, problem_of(error), 422)
