@@ -123,9 +123,9 @@ def state(settings: Settings) -> Iterator[Finding]:
     try:
         steps = steps_missing(settings.data_dir)
         with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=30)) as connection:
-            told = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
-            if told != "ok":
-                raise sqlite3.DatabaseError(told)
+            verdict = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+            if verdict != "ok":
+                raise sqlite3.DatabaseError(verdict)
             yield from _in_state(connection)
     except VersionError as error:
         yield Finding("state.db", "error", str(error), "install the newer version again")

@@ -1,4 +1,4 @@
-"""The API of consent: who has withdrawn from being counted, for opens or clicks."""
+"""The API of consent: which recipients have withdrawn it, for opens or clicks."""
 
 import asyncio
 from collections.abc import Sequence

@@ -69,18 +69,18 @@ async def events(call: Call[EventPage]) -> Response:
     """
     api, query, limit = call.api, call.query, call.query.limit
     wanted, at = _filter(query), _cursor(query.after)
-    found: list[EventOut] = []
+    page: list[EventOut] = []
     scanned = 0
-    while len(found) < limit and scanned < MAX_SCANNED_EVENTS:
-        told, following = await asyncio.to_thread(_read, api, wanted, at)
+    while len(page) < limit and scanned < MAX_SCANNED_EVENTS:
+        events, following = await asyncio.to_thread(_read, api, wanted, at)
         if following == at:
             break
-        found += told
+        page += events
         scanned, at = scanned + READ, following
-    if len(found) > limit:
-        del found[limit:]
-        at = cursor(found[-1].cursor)
-    body = b"".join(_encode(told) + b"\n" for told in found)
+    if len(page) > limit:
+        del page[limit:]
+        at = cursor(page[-1].cursor)
+    body = b"".join(_encode(event) + b"\n" for event in page)
     return Response(body, 200, {"mailwake-cursor": str(at)}, "application/x-ndjson")
 
 
@@ -109,16 +109,16 @@ async def _follow(
     try:
         while True:
             try:
-                told, following = await asyncio.to_thread(_read, api, wanted, at)
+                events, following = await asyncio.to_thread(_read, api, wanted, at)
             except StorageError:
                 await asyncio.sleep(RETRY_SECONDS)
                 continue
             except CursorError as error:  # the stream was held up until its place was gone
                 yield ServerSentEvent(event="error", data=str(error))
                 return
-            for one in told:
+            for event in events:
                 yield ServerSentEvent(
-                    _encode(one).decode(), event=one.type, id=one.cursor, retry=2000
+                    _encode(event).decode(), event=event.type, id=event.cursor, retry=2000
                 )
             if following == at:
                 while await api.news.newest() <= at.seq:  # noqa: ASYNC110  (other processes write)
@@ -130,10 +130,10 @@ async def _follow(
 
 def _read(api: WorkspaceContext, wanted: EventFilter, at: Cursor) -> tuple[list[EventOut], Cursor]:
     """Returns those of the next READ events that match, and where the next page begins."""
-    found, following = api.feed.after(at, api.queries.workspace, READ)
-    likely = [event for event in found if wanted.may_match(event, api.queries)]
-    told = api.enricher.enrich(likely) if likely else []
-    return [one for one in told if wanted.matches(one)], following
+    events, following = api.feed.after(at, api.queries.workspace, READ)
+    likely = [event for event in events if wanted.may_match(event, api.queries)]
+    enriched = api.enricher.enrich(likely) if likely else []
+    return [event for event in enriched if wanted.matches(event)], following
 
 
 def _cursor(text: str) -> Cursor:

@@ -123,8 +123,8 @@ class AccountPages:
         if user is None:
             raise NotFoundError("user", f"there is no user {_text(form, 'user')!r}")
         if user.name == me.name:
-            told = "You cannot change your own access. Ask another administrator."
-            return await self._access(request, 422, user_problem=told)
+            problem = "You cannot change your own access. Ask another administrator."
+            return await self._access(request, 422, user_problem=problem)
         try:
             match action:
                 case "link":

@@ -50,8 +50,8 @@ class LoginPages:
             try:
                 await check_form(request, cookie(request, FORM))
             except StaleFormError:
-                told = "This form has expired. Please try again."
-                return self._page(request, 403, onward, problem=told)
+                problem = "This form has expired. Please try again."
+                return self._page(request, 403, onward, problem=problem)
             form = await request.form()
             if "code" in form:
                 return await self._by_code(request, str(form["code"]), onward)
@@ -87,8 +87,8 @@ class LoginPages:
         except ThrottledError as error:
             return self._page(request, 429, onward, problem=error.message, name=name)
         if user is None:
-            told = "Wrong name or password."
-            return self._page(request, 403, onward, problem=told, name=name)
+            problem = "Wrong name or password."
+            return self._page(request, 403, onward, problem=problem, name=name)
         return await self._enter(request, user, onward)
 
     async def _enter(

@@ -293,18 +293,18 @@ class Dashboard:
                 try:
                     await check_form(request, request.state.token)
                 except StaleFormError:
-                    told = "Nothing was changed. Reload the page and try again."
-                    return self.problem(request, 403, "Your session has changed", told)
+                    detail = "Nothing was changed. Reload the page and try again."
+                    return self.problem(request, 403, "Your session has changed", detail)
             if not session.user.may(role):
-                told = f"This page needs the role {role}. Your role is {session.user.role}."
-                return self.problem(request, 403, "Permission denied", told)
+                detail = f"This page needs the role {role}. Your role is {session.user.role}."
+                return self.problem(request, 403, "Permission denied", detail)
             try:
                 return await endpoint(request)
             except NotFoundError as error:
                 return self.problem(request, 404, "Page not found", sentence(str(error)))
             except FilterError as error:
-                told = f"The URL parameter {error.name} {error}."
-                return self.problem(request, 422, "Invalid filter", told)
+                detail = f"The URL parameter {error.name} {error}."
+                return self.problem(request, 422, "Invalid filter", detail)
             except StorageError as error:
                 log.warning("answered 503: %s", error)
                 return self.problem(request, 503, "Statistics are temporarily unavailable", AWAY)
@@ -340,13 +340,13 @@ class Dashboard:
         workspace = workspace_context(request).queries.workspace
 
         def render() -> Fragments:
-            told = {"notices": self._notices(workspace)}
+            notices = {"notices": self._notices(workspace)}
             try:
                 page = {"url": self._settings.console_url, **look()}
             except StorageError:
-                return {"notices": self._block("base.html", "notices", {**told, "away": AWAY})}
+                return {"notices": self._block("base.html", "notices", {**notices, "away": AWAY})}
             found = {block: self._block(name, block, page) for block in blocks}
-            return {"notices": self._block("base.html", "notices", told), **found}
+            return {"notices": self._block("base.html", "notices", notices), **found}
 
         last = request.headers.get("last-event-id", "")
         token = request.state.token

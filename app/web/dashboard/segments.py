@@ -88,8 +88,8 @@ class SegmentPages:
         wanted, problem = _segment(request.query_params)
         form = request.query_params.get("format", "csv")
         if problem or form not in FORMATS:
-            told = problem or f"format must be one of {', '.join(FORMATS)}"
-            return self.dashboard.problem(request, 422, "Invalid segment", told)
+            detail = problem or f"format must be one of {', '.join(FORMATS)}"
+            return self.dashboard.problem(request, 422, "Invalid segment", detail)
         parts = segments.chunks(
             workspace_context(request).queries, wanted, FORMATS[form][0], form == "csv"
         )
