@@ -46,8 +46,13 @@ def origin(folder: Path) -> int:
                 partial.unlink()
 
 
+def may_change(hits: Iterable[Hit]) -> bool:
+    """Returns whether corrections look at hits again: without a click no verdict can change."""
+    return any(hit.kind == "click" for hit in hits)
+
+
 def touch(folder: Path, segment_id: str, hits: Iterable[Hit]) -> None:
-    """Note what a loaded journal segment touched; without a click no verdict can change."""
+    """Note what a loaded journal segment touched, if verdicts may change."""
     by_workspace: dict[str, list[Hit]] = {}
     for hit in hits:
         by_workspace.setdefault(hit.workspace, []).append(hit)
@@ -59,7 +64,7 @@ def touch(folder: Path, segment_id: str, hits: Iterable[Hit]) -> None:
             max(hit.at for hit in its_hits),
         )
         for workspace, its_hits in by_workspace.items()
-        if any(hit.kind == "click" for hit in its_hits)
+        if may_change(its_hits)
     ]
     if spans:
         partial = folder / f"{segment_id}.tmp"
