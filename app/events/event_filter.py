@@ -65,7 +65,7 @@ class EventFilter(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults
     def may_match(self, event: Event, queries: Queries) -> bool:
         """Returns whether the event can match, as far as that is known before any lookup.
 
-        A reclassification matches by the verdict before, too: whoever got the event learns that it
+        A reclassification matches by the verdict before, too: who got the event must learn that it
         is taken back, even if only the type of that event is in `types`.
         """
         row = event.row

@@ -39,16 +39,6 @@ def subscribe(service: Service, there: Receiver, newsletter: str, **more: Any) -
     return webhook
 
 
-def settled(service: Service) -> None:
-    """Wait until the corrections of everything that was loaded are done."""
-    service.drained()
-    journal = service.data_dir / "journal"
-    waiting = (".done", ".fix")
-    service.wait_for(
-        lambda: not any(path.suffix in waiting for path in journal.iterdir()), "corrections"
-    )
-
-
 def events(service: Service, newsletter: str, **more: Any) -> list[dict[str, Any]]:
     answer = service.client.get("/v1/events", params={"newsletter": newsletter, **more})
     assert answer.status_code == 200, answer.text
@@ -73,7 +63,7 @@ def test_a_sweep_reaches_nobody_who_waits_for_people(
         for links in urls:
             service.client.get(links[number], headers=SCANNER)
         time.sleep(max(0.0, pause - (time.monotonic() - began)))
-    settled(service)
+    service.settled()
     service.wait_for(lambda: len(at_once.requests) >= 320, "immediate deliveries")
     assert people.events() == [] and first.events() == []
     # Each customer then clicks, from elsewhere, by a browser.
@@ -82,7 +72,7 @@ def test_a_sweep_reaches_nobody_who_waits_for_people(
         service.client.get(links[4], headers=PERSON)
     service.wait_for(lambda: len(first.requests) >= 40, "the customers' first clicks")
     service.wait_for(lambda: len(people.requests) >= 80, "the customers' clicks")
-    settled(service)
+    service.settled()
     recipients = [event["data"]["recipient"] for event in first.events()]
     assert sorted(recipients) == sorted(f"{n}@example.com" for n in range(40))
     for received in (people, first):
@@ -104,7 +94,7 @@ def test_a_taken_back_event_reaches_who_got_it(
     service.wait_for(lambda: first.requests and people.requests, "the first click")
     for link in links[1:]:
         service.client.get(link, headers=SCANNER)
-    settled(service)
+    service.settled()
     service.wait_for(lambda: len(first.requests) >= 2, "what is taken back")
     for received in (people, first):
         service.wait_for(lambda received=received: len(received.requests) >= 2, "both")
@@ -124,7 +114,7 @@ def test_the_stream_waits_where_it_is_asked_to(service: Service) -> None:
     links = paths(tracked_urls(answer["html"]))[:-1]
     for link in links:
         service.client.get(link, headers=SCANNER)
-    settled(service)
+    service.settled()
     after = events(service, "waits", settled="1")
     assert [event["type"] for event in after] == ["message.clicked"] * 8
     assert {event["verdict"] for event in after} == {"scanner"}
