@@ -6,5 +6,8 @@ Verdict = Literal["unknown", "human", "privacy_proxy", "prefetch", "scanner", "b
 
 
 # Counted as people: an open by a privacy proxy is a person's, with an unknown device.
-HUMAN: tuple[Verdict, ...] = ("human", "privacy_proxy", "unknown")
-MACHINE: tuple[Verdict, ...] = ("prefetch", "scanner", "bot", "assistant")
+# clickhouse/queries/people.part and the roll-ups have the same groups.
+HUMAN: tuple[Verdict, ...] = ("human", "privacy_proxy")
+MACHINE: tuple[Verdict, ...] = ("unknown", "prefetch", "scanner", "bot", "assistant")
+# Opens that show nothing of the person: they count in the upper end of the open rate only.
+UNKNOWABLE: tuple[Verdict, ...] = ("unknown", "prefetch")

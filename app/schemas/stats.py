@@ -32,6 +32,11 @@ class Stats:
 
     `tracking` is the mode of opens and of clicks, or mixed. Aggregate hits are not in `unique`.
     Compute rates with `opens_tracked` and `clicks_tracked`, the messages tracked individually.
+
+    `unknowable` counts messages that were opened only by a privacy proxy that prefetches images or
+    without a user agent. So the open rate lies between `open_rate` (people) and `open_rate_max`
+    (people and unknowable). `click_to_open_rate` is null where it has no meaning. Rates are from 0
+    to 1, and null if no message is tracked individually.
     """
 
     newsletter_id: str
@@ -43,6 +48,11 @@ class Stats:
     tracking: Mapping[Axis, str]
     opens_tracked: int
     clicks_tracked: int
+    unknowable: int = 0
+    open_rate: float | None = None
+    open_rate_max: float | None = None
+    click_rate: float | None = None
+    click_to_open_rate: float | None = None
 
 
 @dataclass(frozen=True)

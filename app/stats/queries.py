@@ -28,6 +28,7 @@ from app.schemas.stats import (
     Split,
     Stats,
 )
+from app.stats import rates
 from app.stats.filters import PARTS, FilterError, Filters, Show, since
 from app.storage import journal_segments
 from app.storage.clickhouse import Row, Storage
@@ -179,16 +180,25 @@ class Queries:
         times = [self.run("newsletter_last", newsletter=key)[0]["last_at"]] if kinds else []
         if sent["messages"]:
             times.append(sent["last_at"])
+        opens, clicks = _split(kinds.get("open")), _split(kinds.get("click"))
+        unknowable = kinds["open"]["unknowable"] if "open" in kinds else 0
+        tracked = sent["opens_tracked"], sent["clicks_tracked"]
+        opened, clicked = opens.human.unique, clicks.human.unique
         return Stats(
             newsletter_id=newsletter_id,
             messages=sent["messages"],
-            opens=_split(kinds.get("open")),
-            clicks=_split(kinds.get("click")),
+            opens=opens,
+            clicks=clicks,
             unsubscribes=_split(kinds.get("unsubscribe")).all.unique,
             updated_at=max(map(utc, times), default=None),
             tracking=summarise_modes(sent["flags"]),
-            opens_tracked=sent["opens_tracked"],
-            clicks_tracked=sent["clicks_tracked"],
+            opens_tracked=tracked[0],
+            clicks_tracked=tracked[1],
+            unknowable=unknowable,
+            open_rate=rates.share(opened, tracked[0]),
+            open_rate_max=rates.share(opened + unknowable, tracked[0]),
+            click_rate=rates.share(clicked, tracked[1]),
+            click_to_open_rate=rates.click_to_open(opened, unknowable, clicked, *tracked),
         )
 
     def links(self, newsletter_id: str, parts: HitFilters = NO_FILTERS) -> list[LinkStats]:

@@ -17,7 +17,8 @@ from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from app.paths import resource
-from app.storage import link_rekeying
+from app.storage.link_rekeying import rekey_links
+from app.storage.unknowable import count_unknowable
 
 log = logging.getLogger(__name__)
 
@@ -25,6 +26,7 @@ log = logging.getLogger(__name__)
 # insert that is repeated after a longer outage would count twice.
 WINDOW = "non_replicated_deduplication_window"
 REPLICATED = "replicated_deduplication_window_seconds = 2592000, replicated_deduplication_window"
+_STEPS = {"rekey_links": rekey_links, "count_unknowable": count_unknowable}
 _STEP = re.compile(r"\{python:(\w+)\}")
 DISTRIBUTED = resource("clickhouse") / "cluster" / "distributed.sql"
 
@@ -84,7 +86,7 @@ class Migrations:
     def _run(self, statement: str) -> None:
         step = _STEP.fullmatch(statement)
         if step:
-            link_rekeying.STEPS[step[1]](self.client, self._on)
+            _STEPS[step[1]](self.client, self._on)
         else:
             self.client.command(statement)
 

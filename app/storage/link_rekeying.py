@@ -119,6 +119,3 @@ def _update(client: Client, on: str, keyed: Sequence[_Keyed]) -> None:
     for name, values in zip(names, columns, strict=True):
         sql = sql.replace(name, f"[{', '.join(map(str, values))}]")
     client.command(sql, settings=_SYNCHRONOUS)
-
-
-STEPS = {"rekey_links": rekey_links}

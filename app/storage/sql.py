@@ -4,12 +4,24 @@ from functools import cache
 
 from app.paths import resource
 
+# In an order in which a part comes after those that name it.
+PARTS = (
+    "filters",
+    "clicked",
+    "linked",
+    "family",
+    "individual",
+    "tracked",
+    "people",
+    "unknowable",
+)
+
 
 @cache
 def sql(name: str) -> str:
     """Returns clickhouse/queries/<name>.sql with the .part files that it names in braces."""
     folder = resource("clickhouse") / "queries"
     text = (folder / f"{name}.sql").read_text()
-    for part in ("filters", "clicked", "linked", "family", "individual", "tracked"):
+    for part in PARTS:
         text = text.replace(f"{{{part}}}", (folder / f"{part}.part").read_text())
     return text

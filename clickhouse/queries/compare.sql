@@ -13,7 +13,7 @@ INNER JOIN
     GROUP BY newsletter
 ) AS sent USING (newsletter)
 WHERE workspace = {workspace:String} AND newsletter IN {newsletters:Array(UInt64)} AND kind IN ('open', 'click')
-    AND ({show:String} = 'all' OR (verdict IN ('prefetch', 'scanner', 'bot')) = ({show:String} = 'machine'))
+    AND ({show:String} = 'all' OR (NOT {people}) = ({show:String} = 'machine'))
     AND toUnixTimestamp(minute) >= first_s AND toUnixTimestamp(minute) < first_s + {step:UInt32} * {steps:UInt32}
 GROUP BY newsletter, number
 ORDER BY newsletter, number

@@ -22,7 +22,7 @@ FROM
     (
         SELECT
             message,
-            sumIf(sign, kind = {kind:String} AND verdict NOT IN ('prefetch', 'scanner', 'bot')
+            sumIf(sign, kind = {kind:String} AND {people}
                 AND ({linked:UInt8} = 0 OR link_key IN {links:Array(UInt64)} OR family IN {links:Array(UInt64)})) AS acted,
             sumIf(sign, kind = 'unsubscribe') AS unsubscribed
         FROM hits

@@ -19,6 +19,6 @@ LEFT JOIN
     GROUP BY message
 ) AS sent USING (message)
 {linked}WHERE workspace = {workspace:String} AND newsletter = {newsletter:UInt64}
-    AND ({show:String} = 'all' OR (verdict IN ('prefetch', 'scanner', 'bot')) = ({show:String} = 'machine'))
+    AND ({show:String} = 'all' OR (NOT {people}) = ({show:String} = 'machine'))
     {filters}
 ORDER BY at, message

@@ -11,8 +11,8 @@ FROM
 (
     SELECT
         if(hits.family IN {families:Array(UInt64)}, hits.family, hits.link_key) AS link_key, position, message,
-        sumIf(sign, verdict NOT IN ('prefetch', 'scanner', 'bot')) AS human,
-        sumIf(sign, verdict IN ('prefetch', 'scanner', 'bot')) AS machine
+        sumIf(sign, {people}) AS human,
+        sumIf(sign, NOT {people}) AS machine
     FROM hits
     WHERE workspace = {workspace:String} AND newsletter = {newsletter:UInt64} AND kind = 'click'
         {filters}

@@ -4,8 +4,8 @@ SELECT
     agent.1 AS part,
     agent.2 AS name,
     sum(hits) AS all_total,
-    sumIf(hits, verdict NOT IN ('prefetch', 'scanner', 'bot')) AS human_total,
-    sumIf(hits, verdict IN ('prefetch', 'scanner', 'bot')) AS machine_total
+    sumIf(hits, {people}) AS human_total,
+    sumIf(hits, NOT {people}) AS machine_total
 FROM hits_by_agent
 ARRAY JOIN
     arrayConcat(

@@ -7,7 +7,7 @@ SELECT
     sumIf(hits, machine) AS machine_total
 FROM
 (
-    SELECT kind, client, os, device, country, verdict IN ('prefetch', 'scanner', 'bot') AS machine, sum(sign) AS hits
+    SELECT kind, client, os, device, country, NOT {people} AS machine, sum(sign) AS hits
     FROM hits
     WHERE workspace = {workspace:String} AND newsletter = {newsletter:UInt64} AND kind IN ('open', 'click')
         {filters}

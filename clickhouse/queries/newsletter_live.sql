@@ -2,8 +2,8 @@
 SELECT
     kind,
     sum(sign) AS all_total,
-    sumIf(sign, verdict NOT IN ('prefetch', 'scanner', 'bot')) AS human_total,
-    sumIf(sign, verdict IN ('prefetch', 'scanner', 'bot')) AS machine_total
+    sumIf(sign, {people}) AS human_total,
+    sumIf(sign, NOT {people}) AS machine_total
 FROM hits
 WHERE workspace = {workspace:String} AND newsletter = {newsletter:UInt64}
     AND at >= fromUnixTimestamp64Milli({since_ms:Int64})

@@ -1,5 +1,6 @@
 -- One newsletter's figures, a row for each kind of hit that it has had:
--- total counts hits, unique counts distinct messages.
+-- total counts hits, unique counts distinct messages. unknowable counts messages whose opens may be a
+-- person's, and none of whose opens is known to be.
 SELECT
     kind,
     sum(human) + sum(machine) AS all_total,
@@ -7,7 +8,8 @@ SELECT
     sum(human) AS human_total,
     countIf(human > 0 AND {individual}) AS human_unique,
     sum(machine) AS machine_total,
-    countIf(machine > 0 AND {individual}) AS machine_unique
+    countIf(machine > 0 AND {individual}) AS machine_unique,
+    countIf(human <= 0 AND unknowable > 0 AND {individual}) AS unknowable
 FROM hits_by_message FINAL
 WHERE workspace = {workspace:String} AND newsletter = {newsletter:UInt64}
 GROUP BY kind

@@ -7,13 +7,15 @@ SELECT
     sum(human) AS human_total,
     countIf(human > 0 AND {individual}) AS human_unique,
     sum(machine) AS machine_total,
-    countIf(machine > 0 AND {individual}) AS machine_unique
+    countIf(machine > 0 AND {individual}) AS machine_unique,
+    countIf(human <= 0 AND unknowable_hits > 0 AND {individual}) AS unknowable
 FROM
 (
     SELECT
         kind, message,
-        sumIf(sign, verdict NOT IN ('prefetch', 'scanner', 'bot')) AS human,
-        sumIf(sign, verdict IN ('prefetch', 'scanner', 'bot')) AS machine
+        sumIf(sign, {people}) AS human,
+        sumIf(sign, NOT {people}) AS machine,
+        sumIf(sign, {unknowable}) AS unknowable_hits
     FROM hits
     WHERE workspace = {workspace:String} AND newsletter = {newsletter:UInt64}
         {filters}

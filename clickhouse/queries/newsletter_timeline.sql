@@ -4,8 +4,8 @@ SELECT
     toStartOfInterval(minute, toIntervalSecond({step:UInt32})) AS step_at,
     kind,
     sum(hits) AS all_total,
-    sumIf(hits, verdict NOT IN ('prefetch', 'scanner', 'bot')) AS human_total,
-    sumIf(hits, verdict IN ('prefetch', 'scanner', 'bot')) AS machine_total
+    sumIf(hits, {people}) AS human_total,
+    sumIf(hits, NOT {people}) AS machine_total
 FROM hits_by_minute
 WHERE workspace = {workspace:String} AND newsletter = {newsletter:UInt64}
     AND minute >= fromUnixTimestamp64Milli({from_ms:Int64}) AND minute < fromUnixTimestamp64Milli({to_ms:Int64})

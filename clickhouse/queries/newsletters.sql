@@ -1,7 +1,7 @@
 -- Newsletters of a workspace with the figures of one group (`show`), sorted.
 -- Rows: newsletter UInt64, id, name, subject, tags, messages, first_at and last_at of its messages,
 -- opens_tracked and clicks_tracked (messages whose opens and clicks are recorded individually),
--- opened, clicked and unsubscribes (distinct messages), opens and clicks (hits), updated_at;
+-- opened, unknowable (see newsletter_stats.sql), clicked and unsubscribes (distinct messages), opens and clicks (hits), updated_at;
 -- messages_in_all, opens_tracked_in_all and so on: the sums over all matching rows, on any page.
 WITH
     counts AS
@@ -10,13 +10,14 @@ WITH
             newsletter,
             sumIf(shown, kind = 'open') AS opens,
             countIf(kind = 'open' AND shown > 0 AND {individual}) AS opened,
+            countIf(kind = 'open' AND human <= 0 AND unknowable_hits > 0 AND {individual}) AS unknowable,
             sumIf(shown, kind = 'click') AS clicks,
             countIf(kind = 'click' AND shown > 0 AND {individual}) AS clicked,
             countIf(kind = 'unsubscribe' AND human + machine > 0) AS unsubscribes
         FROM
         (
             SELECT
-                newsletter, kind, message, human, machine,
+                newsletter, kind, message, human, machine, unknowable AS unknowable_hits,
                 multiIf({show:String} = 'human', human, {show:String} = 'machine', machine, human + machine) AS shown
             FROM hits_by_message FINAL
             WHERE workspace = {workspace:String}
@@ -41,11 +42,12 @@ WITH
     )
 SELECT
     newsletters.newsletter AS newsletter, id, name, subject, tags, messages, first_at, last_at, opens_tracked, clicks_tracked,
-    opens, opened, clicks, clicked, unsubscribes, greatest(last_at, last_hit) AS updated_at,
+    opens, opened, unknowable, clicks, clicked, unsubscribes, greatest(last_at, last_hit) AS updated_at,
     sum(messages) OVER () AS messages_in_all,
     sum(opens_tracked) OVER () AS opens_tracked_in_all,
     sum(clicks_tracked) OVER () AS clicks_tracked_in_all,
     sum(opened) OVER () AS opened_in_all,
+    sum(unknowable) OVER () AS unknowable_in_all,
     sum(clicked) OVER () AS clicked_in_all,
     sum(unsubscribes) OVER () AS unsubscribes_in_all
 FROM newsletters FINAL

@@ -11,7 +11,7 @@ FROM
     SELECT
         newsletter, minute, hits,
         toUnixTimestamp(max(minute) OVER (PARTITION BY newsletter)) AS last_s,
-        verdict IN ('prefetch', 'scanner', 'bot') AS machine
+        NOT {people} AS machine
     FROM hits_by_minute
     WHERE workspace = {workspace:String} AND newsletter IN {newsletters:Array(UInt64)}
         AND kind IN ('open', 'click')

@@ -12,7 +12,7 @@ FROM
         newsletter, sign,
         toUnixTimestamp64Milli(at) AS at_ms,
         max(at_ms) OVER (PARTITION BY newsletter) AS last_ms,
-        verdict IN ('prefetch', 'scanner', 'bot') AS machine
+        NOT {people} AS machine
     FROM hits
     WHERE workspace = {workspace:String} AND newsletter IN {newsletters:Array(UInt64)}
         AND kind IN ('open', 'click')

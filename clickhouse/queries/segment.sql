@@ -24,7 +24,7 @@ WITH
                     )))
                 {clicked} AS followed
             FROM hits
-            WHERE workspace = {workspace:String} AND verdict NOT IN ('prefetch', 'scanner', 'bot')
+            WHERE workspace = {workspace:String} AND {people}
                 AND segment NOT IN {unsettled:Array(UUID)}
                 AND kind IN ('open', 'click') AND at >= fromUnixTimestamp64Milli({since_ms:Int64})
                 AND (newsletter IN ({opened:UInt64}, {clicked:UInt64}, {not_opened:UInt64}, {not_clicked:UInt64})

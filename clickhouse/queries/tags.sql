@@ -1,5 +1,5 @@
 -- The common figures of newsletters and streams with one tag, for one group (`show`).
--- Rows: tag, newsletters, messages, opens_tracked, clicks_tracked, opened, clicked and unsubscribes
+-- Rows: tag, newsletters, messages, opens_tracked, clicks_tracked, opened, unknowable, clicked and unsubscribes
 -- (distinct messages), last_at.
 SELECT
     tag,
@@ -8,6 +8,7 @@ SELECT
     sum(opens_tracked) AS opens_tracked,
     sum(clicks_tracked) AS clicks_tracked,
     sum(opened) AS opened,
+    sum(unknowable) AS unknowable,
     sum(clicked) AS clicked,
     sum(unsubscribes) AS unsubscribes,
     max(last_at) AS last_at
@@ -30,12 +31,13 @@ LEFT JOIN
     SELECT
         newsletter,
         countIf(kind = 'open' AND shown > 0 AND {individual}) AS opened,
+        countIf(kind = 'open' AND human <= 0 AND unknowable_hits > 0 AND {individual}) AS unknowable,
         countIf(kind = 'click' AND shown > 0 AND {individual}) AS clicked,
         countIf(kind = 'unsubscribe' AND human + machine > 0) AS unsubscribes
     FROM
     (
         SELECT
-            newsletter, kind, message, human, machine,
+            newsletter, kind, message, human, machine, unknowable AS unknowable_hits,
             multiIf({show:String} = 'human', human, {show:String} = 'machine', machine, human + machine) AS shown
         FROM hits_by_message FINAL
         WHERE workspace = {workspace:String}

@@ -17,7 +17,7 @@ from tests.support.paths import ROOT
 APP, TESTS = ROOT / "app", ROOT / "tests"
 ENTRIES = ("__init__", "__main__")
 # Of several packages together, of what is shipped, or no tests of app.
-APART = ("integration", "e2e", "docs", "packaging", "bench", "data", "support")
+APART = ("integration", "e2e", "docs", "packaging", "security", "bench", "data", "support")
 WHOLE = ("demo", "python_client")  # packages that are tested as a whole
 _LINE = re.compile(r"^(\w+): (\S.*)$", re.MULTILINE)
 _FILE = re.compile(r"\btest_\w+\.py\b|\b[\w/]+/test_\w+\.py\b")

@@ -136,9 +136,14 @@ def test_figures_count_messages_and_each_message_has_its_hits() -> None:
 
 
 def test_people_and_machines_are_shown_apart() -> None:
-    hits = [hit("open", verdict="scanner"), hit("open", verdict="unknown"), hit("click")]
+    hits = [hit("open", verdict="scanner"), hit("open", verdict="privacy_proxy"), hit("click")]
     assert [record(*hits, show=show).opened for show in ("human", "machine", "all")] == [1, 1, 1]
     assert [record(*hits, show=show).clicked for show in ("human", "machine", "all")] == [1, 0, 1]
+
+
+def test_an_open_without_an_agent_is_nobodys() -> None:
+    unknown = hit("open", verdict="unknown")
+    assert [record(unknown, show=show).opened for show in ("human", "machine")] == [0, 1]
 
 
 def test_without_hits_there_is_nothing_to_prefer_and_lists_are_short() -> None:

@@ -26,7 +26,10 @@ HITS = """
     SELECT
         'default', 5, if(number % 3 = 0, 'click', 'open'), toDateTime64(1780000000 + number, 3),
         toUUID(concat('01980000-0000-7000-8000-', leftPad(toString(intDiv(number, 2)), 12, '0'))),
-        number % 7, if(number % 5 = 0, 'scanner', 'human'), 'Thunderbird',
+        number % 7,
+        multiIf(number % 5 = 0, 'scanner', number % 3 = 0, 'human', number % 11 = 1, 'unknown',
+            number % 13 = 1, 'prefetch', 'human'),
+        'Thunderbird',
         toUUID('01980000-0000-7000-8000-000000000009'), number
     FROM numbers(1000)
 """
@@ -79,7 +82,7 @@ ROLL_UPS = {
     "agents": "SELECT toInt64(sum(hits)) AS n FROM hits_by_agent WHERE client = 'Thunderbird'",
     "messages": """
         SELECT kind, toInt64(sum(human)) AS human, toInt64(sum(machine)) AS machine,
-            uniqExact(message) AS messages
+            toInt64(sum(unknowable)) AS unknowable, uniqExact(message) AS messages
         FROM hits_by_message GROUP BY kind ORDER BY kind
     """,
     "places": """

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from app.stats import rates
 from app.stats.filters import FilterError, Filters
 from app.stats.queries import Queries, utc
 from app.web.views import charts
@@ -32,7 +33,15 @@ def compare(queries: Queries, ids: Sequence[str], filters: Filters) -> dict[str,
                 "clicks_tracked": stats.clicks_tracked,
                 "first_at": utc(sent["first_at"]) if stats.messages else None,
                 "opened": getattr(stats.opens, filters.show).unique,
+                "unknowable": stats.unknowable if filters.show == "human" else 0,
                 "clicked": getattr(stats.clicks, filters.show).unique,
+                "click_to_open": rates.click_to_open(
+                    getattr(stats.opens, filters.show).unique,
+                    stats.unknowable if filters.show == "human" else 0,
+                    getattr(stats.clicks, filters.show).unique,
+                    stats.opens_tracked,
+                    stats.clicks_tracked,
+                ),
                 "unsubscribes": stats.unsubscribes,
             }
         )

@@ -11,6 +11,7 @@ from app.experiments.significance import Interval, Rate, difference, holm, p_val
 from app.experiments.variants import UNNAMED
 from app.model.errors import NotFoundError
 from app.schemas.stats import AgentStats, LinkStats, Split
+from app.stats import rates
 from app.stats.filters import STEPS, Filters, Show
 from app.stats.queries import SLOTS, Queries, Step, utc
 from app.storage.clickhouse import Row
@@ -48,6 +49,7 @@ class Variant(NamedTuple):
     opens_tracked: int
     clicks_tracked: int
     opened: int
+    unknowable: int
     clicked: int
     apart: float | None
     interval: Interval | None
@@ -67,6 +69,7 @@ def newsletters(queries: Queries, filters: Filters) -> dict[str, Any]:
         "opens_tracked",
         "clicks_tracked",
         "opened",
+        "unknowable",
         "clicked",
         "unsubscribes",
     )
@@ -103,13 +106,19 @@ def newsletter(queries: Queries, newsletter_id: str, filters: Filters) -> dict[s
     links = queries.links(newsletter_id, parts)
     links.sort(key=lambda link: -getattr(link, show).unique)
     agents = queries.agents(newsletter_id, parts)
+    opens, clicks = getattr(stats.opens, show), getattr(stats.clicks, show)
+    unknowable = stats.unknowable if show == "human" else 0
     lately = queries.lately(newsletter_id, datetime.now(UTC) - LATELY)
     return {
         "newsletter": found,
         "filters": filters,
         "stats": stats,
-        "opens": getattr(stats.opens, show),
-        "clicks": getattr(stats.clicks, show),
+        "opens": opens,
+        "clicks": clicks,
+        "unknowable": unknowable,
+        "click_to_open": rates.click_to_open(
+            opens.unique, unknowable, clicks.unique, stats.opens_tracked, stats.clicks_tracked
+        ),
         "average": queries.average(show),
         "lately": {
             kind: getattr(lately.get(kind, Split()), show).total for kind in ("open", "click")
@@ -196,8 +205,8 @@ def _variants(queries: Queries, newsletter_id: str, show: Show) -> list[Variant]
     names = queries.names(queries.key(newsletter_id))
     named = [(names.get(row["variant"], str(row["variant"] or "")), row) for row in rows]
     named.sort(key=itemgetter(0))
-    rates = [Rate(row["clicked"], row["clicks_tracked"]) for _, row in named]
-    chances = [None, *holm([p_value(rates[0], rate) for rate in rates[1:]])]
+    shares = [Rate(row["clicked"], row["clicks_tracked"]) for _, row in named]
+    chances = [None, *holm([p_value(shares[0], rate) for rate in shares[1:]])]
     return [
         Variant(
             name=name or None,
@@ -206,12 +215,13 @@ def _variants(queries: Queries, newsletter_id: str, show: Show) -> list[Variant]
             opens_tracked=row["opens_tracked"],
             clicks_tracked=row["clicks_tracked"],
             opened=row["opened"],
+            unknowable=row["unknowable"] if show == "human" else 0,
             clicked=row["clicked"],
-            apart=None if chance is None else rate.value - rates[0].value,
-            interval=None if chance is None else difference(rate, rates[0]),
+            apart=None if chance is None else rate.value - shares[0].value,
+            interval=None if chance is None else difference(rate, shares[0]),
             chance=chance,
         )
-        for (name, row), rate, chance in zip(named, rates, chances, strict=True)
+        for (name, row), rate, chance in zip(named, shares, chances, strict=True)
     ]
 
 

@@ -14,7 +14,7 @@ from typing import Any
 from app.stats.filters import PERIODS, Filters, Period
 from app.stats.queries import Queries
 from app.web.views import newsletters
-from app.web.views.templating import number, rate, tally, templates
+from app.web.views.templating import number, rate, rates, tally, templates
 
 LINKS = 15
 HEADERS = {
@@ -47,7 +47,8 @@ def text(page: dict[str, Any], url: str) -> str:
         f"{newsletter.name or newsletter.id}: {page['period'].lower()}",
         "",
         f"Sent          {number(stats.messages)}",
-        f"Opened        {_share(opens.unique, stats.opens_tracked, stats.messages)}",
+        f"Opened        {tally(opens.unique, stats.opens_tracked, stats.messages)}"
+        f" ({rates(opens.unique, page['unknowable'], stats.opens_tracked)})",
         f"Clicked       {_share(clicks.unique, stats.clicks_tracked, stats.messages)}",
         f"Unsubscribed  {number(stats.unsubscribes)} ({rate(stats.unsubscribes, stats.messages)})",
         "",

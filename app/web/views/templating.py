@@ -18,6 +18,7 @@ def templates() -> Jinja2Blocks:
     filters: dict[str, Any] = {
         "number": number,
         "rate": rate,
+        "rates": rates,
         "tally": tally,
         "of_tracked": of_tracked,
         "points": points,
@@ -53,6 +54,14 @@ def number(value: int) -> str:
 def rate(part: int, whole: int) -> str:
     """A share in percent, a dash where there is nothing to share."""
     return f"{100 * part / whole:.1f}%" if whole else "\u2013"
+
+
+def rates(part: int, unknowable: int, whole: int) -> str:
+    """A share in percent or, with parts that nobody can know, the range in which it lies."""
+    if not whole or not unknowable:
+        return rate(part, whole)
+    most = min(part + unknowable, whole)
+    return f"{100 * part / whole:.1f}\u2013{100 * most / whole:.1f}%"
 
 
 def tally(value: int, tracked: int, messages: int) -> str:

@@ -1,0 +1,112 @@
+"""What a mixed population did, counted by hand, in the API, on pages and in the report."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import httpx2
+import pytest
+
+from app.demo import agents
+from tests.support.service import Service, paths, tracked_urls
+
+NAVIGATES = {"sec-fetch-mode": "navigate"}
+# What happens to each message: kind of hit, agent, headers.
+STORIES: dict[str, list[tuple[str, str, dict[str, str]]]] = {
+    "reads": [("open", agents.THUNDERBIRD, {})],
+    "by a proxy": [("open", agents.GMAIL_PROXY, {})],
+    "prefetched": [("open", agents.APPLE_PRIVACY, {})],
+    "prefetched and read": [("open", agents.APPLE_PRIVACY, {}), ("open", agents.IPHONE_MAIL, {})],
+    "without agent": [("open", "", {})],
+    "scanned": [("open", agents.BARRACUDA, {})],
+    "scanned and prefetched": [
+        ("open", agents.BARRACUDA, {}),
+        ("open", agents.APPLE_PRIVACY, {}),
+    ],
+    "clicks unseen": [("open", agents.APPLE_PRIVACY, {}), ("click", agents.SAFARI, NAVIGATES)],
+    "asks an assistant": [("click", "Mozilla/5.0 (compatible; ChatGPT-User/1.0)", {})],
+    "nothing": [],
+}
+OPENED = {"reads", "by a proxy", "prefetched and read"}
+UNKNOWABLE = {"prefetched", "without agent", "scanned and prefetched", "clicks unseen"}
+TIMES = 3  # how often each happens
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    with Service(tmp_path_factory.mktemp("unknowable") / "data") as running:
+        running.ready()
+        for name, hits in STORIES.items():
+            for number in range(TIMES):
+                _happen(running, "mixed", f"{number} {name}".replace(" ", "."), hits)
+        _happen(running, "plain", "a", STORIES["reads"])
+        running.settled()
+        yield running
+
+
+def _happen(service: Service, newsletter: str, name: str, hits: list[Any]) -> None:
+    html = '<a href="https://example.com/">x</a>'
+    answer = service.rewrite(newsletter, html, f"{name}@example.com")
+    link, pixel = paths(tracked_urls(answer["html"]))
+    for kind, agent, headers in hits:
+        path = pixel if kind == "open" else link
+        service.client.get(path, headers={"user-agent": agent, **headers})
+
+
+@pytest.fixture(scope="module")
+def visitor(service: Service) -> Iterator[httpx2.Client]:
+    with httpx2.Client(base_url=service.url, trust_env=False, timeout=60) as client:
+        assert service.login(client).is_redirect
+        yield client
+
+
+def test_the_api_has_both_ends(service: Service) -> None:
+    stats = service.stats("mixed")
+    sent = TIMES * len(STORIES)
+    assert stats["messages"] == stats["opens_tracked"] == sent
+    assert stats["opens"]["human"]["unique"] == TIMES * len(OPENED)
+    assert stats["unknowable"] == TIMES * len(UNKNOWABLE)
+    assert stats["open_rate"] == len(OPENED) / len(STORIES)
+    assert stats["open_rate_max"] == (len(OPENED) + len(UNKNOWABLE)) / len(STORIES)
+    assert stats["click_rate"] == 1 / len(STORIES)
+    assert stats["click_to_open_rate"] is None
+    opens = stats["opens"]
+    assert opens["all"]["total"] == opens["human"]["total"] + opens["machine"]["total"]
+    assert stats["clicks"]["machine"]["unique"] == TIMES  # the assistant's
+
+
+def test_without_unknowable_opens_there_is_one_rate(service: Service) -> None:
+    stats = service.stats("plain")
+    assert stats["open_rate"] == stats["open_rate_max"] == 1
+    assert stats["click_to_open_rate"] == 0
+
+
+def test_pages_show_the_range(service: Service, visitor: httpx2.Client) -> None:
+    low, high = (
+        100 * len(OPENED) / len(STORIES),
+        100 * (len(OPENED) + len(UNKNOWABLE)) / len(STORIES),
+    )
+    both = f"{low:.1f}\u2013{high:.1f}%"
+    page = visitor.get("/newsletters/mixed").text
+    assert both in page and 'id="unknowable"' in page
+    assert "Not shown: too many opens are unknown" in page
+    assert both in visitor.get("/").text
+    assert both in visitor.get("/compare", params={"newsletter": ["mixed", "plain"]}).text
+    assert both in visitor.get("/newsletters/mixed/report").text
+    for show in ("machine", "all"):
+        page = visitor.get("/newsletters/mixed", params={"show": show}).text
+        assert both not in page and 'id="unknowable"' not in page
+    assert "unknowable" not in visitor.get("/newsletters/plain").text
+
+
+def test_filters_count_the_same(service: Service, visitor: httpx2.Client) -> None:
+    """Filters read raw hits, the page without them a roll-up."""
+    number = str(TIMES * len(UNKNOWABLE))
+    for query in ({}, {"period": "7d"}):
+        page = visitor.get("/newsletters/mixed", params=query).text
+        assert f"{number} messages (" in page, query
+
+
+def test_only_people_have_opened(service: Service) -> None:
+    answer = service.client.get("/v1/segments", params={"opened": "mixed"})
+    opened = {line.split("@")[0].split(".", 1)[1] for line in answer.text.split('"') if "@" in line}
+    assert opened == {name.replace(" ", ".") for name in OPENED}
