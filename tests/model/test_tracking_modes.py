@@ -222,6 +222,7 @@ def test_nobody_is_silent_who_could_not_be_seen(tmp_path: Path, storage: Storage
         limit=100,
         not_opened=key,
         linked=0,
+        unsettled=[],
         **clicked({}),
         **nothing,
     )

@@ -37,6 +37,7 @@ class Answers:
             opens_tracked=self.messages,
             clicks_tracked=self.messages,
             unsubscribes=0,
+            unknowable=0,
             opens=counts,
             clicks=counts,
         )
