@@ -23,6 +23,11 @@ _UNSURE = re.compile(
 )
 
 
+def no_https(workspace: str) -> bool:
+    """Returns False: nothing is known of the workspace's public URL."""
+    return False
+
+
 @lru_cache(maxsize=65_536)
 def is_expected(user_agent: str) -> bool:
     """Returns whether a click by this agent on an https link should carry fetch metadata."""

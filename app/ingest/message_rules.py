@@ -9,7 +9,8 @@ data.
 from bisect import bisect
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
+from functools import cached_property
 
 from app.ingest.classifier import NO_METADATA, Classification, classify
 from app.ingest.networks import Networks
@@ -18,6 +19,7 @@ from app.model.records import Hit
 from app.model.verdicts import HUMAN, MACHINE
 
 _DELIVERY_MS = 150_000  # after sending: half a minute for the delivery, two for the sweep
+_SKEW_MS = 30_000  # between the clocks of two hosts: a hit may seem to come before sending
 _SWEEP_MS = 120_000  # of a sweep at any time
 _ALL_LINKS = 2  # of a mail, at least, for "every link" to mean anything
 _BROWSER_LINKS = 3  # the same if a browser's fetch metadata says that a person may have done it
@@ -30,10 +32,11 @@ _NETWORKS, _NETWORKS_MS = 3, 10_000  # that fetch one link
 _ECHO_MS = 15_000  # from a fetch of the same link by another network
 _COMPANION_MS = 30_000  # before or after a scanner
 _FETCHED_MS = 10_000  # after a scanner's fetch
-CONTEXT_MS = 180_000  # before and after a hit; more than any of MESSAGE_RULES needs
+CONTEXT_MS = 240_000  # before and after a hit; more than any of MESSAGE_RULES needs
 
 
-class MessageHits(NamedTuple):
+@dataclass(frozen=True)
+class MessageHits:
     """The classified hits of one message in order of time, and how many links it carried.
 
     `links` counts distinct tracked links; it is 0 if unknown, for mails of earlier versions and
@@ -43,6 +46,7 @@ class MessageHits(NamedTuple):
     hits: Sequence[tuple[Hit, Classification]]
     links: int = 0
 
+    @cached_property
     def clicks(self) -> list[int]:
         """Returns the positions of clicks, without the prefetches of Office or a browser.
 
@@ -54,13 +58,24 @@ class MessageHits(NamedTuple):
             if hit.kind == "click" and alone.verdict != "prefetch"
         ]
 
+    @cached_property
     def bare(self) -> list[int]:
         """Returns the positions of clicks without a browser's fetch metadata."""
-        return [n for n in self.clicks() if self.hits[n][0].fetch_mode != "navigate"]
+        return [n for n in self.clicks if self.hits[n][0].fetch_mode != "navigate"]
 
+    @cached_property
     def unmasked(self) -> list[int]:
         """Returns the positions of clicks by browsers that should have sent fetch metadata."""
-        return [n for n in self.clicks() if NO_METADATA in self.hits[n][1].reasons]
+        return [n for n in self.clicks if NO_METADATA in self.hits[n][1].reasons]
+
+    def link(self, hit: Hit) -> int:
+        """Returns what identifies a link: its key, or its position if their number is unknown."""
+        return hit.link if self.links and hit.link else hit.position
+
+    @cached_property
+    def found(self) -> dict[str, set[int]]:
+        """Returns what each of SCANS finds, by its name."""
+        return {rule.__name__: rule(self) for rule in SCANS}
 
 
 def every_link(message: MessageHits) -> set[int]:
@@ -73,15 +88,16 @@ def every_link(message: MessageHits) -> set[int]:
     """
     if message.links < _ALL_LINKS:
         return set()
-    swept = set(_crowd(message, message.unmasked(), message.links, _SWEEP_MS))
-    arrival = [n for n in message.clicks() if _since_sending(message.hits[n][0]) <= _DELIVERY_MS]
+    swept = set(_crowd(message, message.unmasked, message.links, _SWEEP_MS))
+    arrival = [n for n in message.clicks if _at_delivery(message.hits[n][0])]
     bare = [n for n in arrival if message.hits[n][0].fetch_mode != "navigate"]
-    if _distinct(message, bare) >= message.links:
+    if len({message.link(message.hits[n][0]) for n in bare}) >= message.links:
         swept.update(bare)
     if message.links >= _BROWSER_LINKS:
         for clicks in _by_agent(message, arrival):
-            if _distinct(message, clicks) >= message.links and _is_one_pass(message, clicks):
-                swept.update(clicks)
+            first_pass = _first_pass(message, clicks)
+            if first_pass and _is_sweep(message, first_pass):
+                swept.update(first_pass)
     return swept
 
 
@@ -93,7 +109,7 @@ def most_links(message: MessageHits) -> set[int]:
     if not message.links:
         return set()
     enough = max(_MOST_LINKS, -(-message.links // 2))
-    return _crowd(message, message.unmasked(), enough, _SWEEP_MS)
+    return _crowd(message, message.unmasked, enough, _SWEEP_MS)
 
 
 def burst(message: MessageHits) -> set[int]:
@@ -105,9 +121,9 @@ def burst(message: MessageHits) -> set[int]:
     has one browser.
     """
     few = max(_FEW_LINKS, min(_NOBODY_LINKS, -(-message.links // 4)))
-    fast = _crowd(message, message.bare(), few, _FEW_MS)
-    fast |= _crowd(message, message.unmasked(), _FEW_LINKS, _FEW_MS)
-    for clicks in _by_agent(message, message.clicks()):
+    fast = _crowd(message, message.bare, few, _FEW_MS)
+    fast |= _crowd(message, message.unmasked, _FEW_LINKS, _FEW_MS)
+    for clicks in _by_agent(message, message.clicks):
         fast |= _crowd(message, clicks, _NOBODY_LINKS, _FEW_MS)
         tabs = _crowd(message, clicks, _FEW_LINKS, _FEW_MS)
         fast |= tabs & _crowd(message, clicks, 2, _FEW_MS, _source)
@@ -121,8 +137,8 @@ def sweep(message: MessageHits) -> set[int]:
     half of them must have been followed.
     """
     many = max(_MANY_LINKS, -(-message.links // 2))
-    swept = _crowd(message, message.bare(), many, _MANY_MS)
-    return swept | _crowd(message, message.unmasked(), _MANY_LINKS, _MANY_MS)
+    swept = _crowd(message, message.bare, many, _MANY_MS)
+    return swept | _crowd(message, message.unmasked, _MANY_LINKS, _MANY_MS)
 
 
 def many_networks(message: MessageHits) -> set[int]:
@@ -133,26 +149,17 @@ def many_networks(message: MessageHits) -> set[int]:
     scanner's.
     """
     spread: set[int] = set()
+    unmasked = set(message.unmasked)
     by_link: dict[int, list[int]] = {}
-    for n in message.clicks():
+    for n in message.clicks:
         if _neighbourhood(message.hits[n][0].address):
-            by_link.setdefault(_link(message.hits[n][0]), []).append(n)
+            by_link.setdefault(message.link(message.hits[n][0]), []).append(n)
     for clicks in by_link.values():
         bare = [n for n in clicks if message.hits[n][0].fetch_mode != "navigate"]
         people = [n for n in bare if message.hits[n][1].verdict in HUMAN]
         spread |= _crowd(message, people, _NETWORKS, _NETWORKS_MS, _network)
-        if bare and _distinct(message, clicks, _network) > 1:
-            times: dict[str, list[int]] = {}
-            for n in clicks:
-                times.setdefault(_network(message.hits[n][0]), []).append(message.hits[n][0].at)
-            for n in bare:
-                hit, alone = message.hits[n]
-                if NO_METADATA in alone.reasons and any(
-                    _is_near(others, hit.at, _ECHO_MS)
-                    for network, others in times.items()
-                    if network != _network(hit)
-                ):
-                    spread.add(n)
+        if not unmasked.isdisjoint(clicks):
+            spread |= unmasked & _echoed(message, clicks)
     return spread
 
 
@@ -163,7 +170,7 @@ def companion(message: MessageHits) -> set[int]:
     without fetch metadata the same network (/24, /48 or operator) is enough, and without fetch
     metadata that should be there the same user agent.
     """
-    scan = set().union(*(rule(message) for rule in SCANS))
+    scan = set().union(*message.found.values())
     times: dict[tuple[str, str], list[int]] = {}
     for n in sorted(scan):
         for sender in _senders(*message.hits[n]):
@@ -172,7 +179,10 @@ def companion(message: MessageHits) -> set[int]:
         n
         for n, (hit, alone) in enumerate(message.hits)
         if n not in scan
-        and any(_is_near(times[s], hit.at, _COMPANION_MS) for s in _senders(hit, alone) if s in times)
+        and any(
+            _is_near(times.get(sender, ()), hit.at, _COMPANION_MS)
+            for sender in _senders(hit, alone)
+        )
     }
 
 
@@ -199,7 +209,8 @@ def fetched_before(message: MessageHits) -> set[int]:
 
 MessageRule = Callable[[MessageHits], set[int]]
 SCANS: tuple[MessageRule, ...] = (every_link, most_links, burst, sweep, many_networks)
-MESSAGE_RULES: tuple[MessageRule, ...] = (*SCANS, companion, fetched_before)
+AFTER_SCANS: tuple[MessageRule, ...] = (companion, fetched_before)
+MESSAGE_RULES: tuple[MessageRule, ...] = (*SCANS, *AFTER_SCANS)
 
 
 def classify_message(
@@ -216,9 +227,10 @@ def classify_message(
     order = sorted(range(len(unordered)), key=lambda n: _place(unordered[n][0]))
     message = MessageHits([unordered[n] for n in order], links)
     fired: dict[int, list[str]] = {}
-    for rule in MESSAGE_RULES:
-        for n in rule(message):
-            fired.setdefault(n, []).append(rule.__name__)
+    found = message.found | {rule.__name__: rule(message) for rule in AFTER_SCANS}
+    for name, positions in found.items():
+        for n in positions:
+            fired.setdefault(n, []).append(name)
     for n, names in fired.items():
         hit, alone = message.hits[n]
         if hit.kind != "unsubscribe" and alone.verdict != "privacy_proxy":
@@ -249,11 +261,6 @@ def _place(hit: Hit) -> tuple[int | str, ...]:
     )
 
 
-def _link(hit: Hit) -> int:
-    """Returns what identifies a link: its key, or its position in mails of version 0.1."""
-    return hit.link or hit.position
-
-
 def _source(hit: Hit) -> str:
     """Returns what does not change between the clicks of one browser within a second."""
     return f"{hit.address} {hit.fetch_mode}"
@@ -268,9 +275,10 @@ def _crowd(
     clicks: Sequence[int],
     enough: int,
     span_ms: int,
-    key: Callable[[Hit], int | str] = _link,
+    key: Callable[[Hit], int | str] | None = None,
 ) -> set[int]:
-    """Returns those of `clicks` that have at least `enough` distinct keys within `span_ms`."""
+    """Returns those of `clicks` with at least `enough` distinct keys (links) within `span_ms`."""
+    key = key or message.link
     crowd: set[int] = set()
     start = marked = 0
     window: Counter[int | str] = Counter()  # clicks by key
@@ -289,10 +297,20 @@ def _crowd(
     return crowd
 
 
-def _distinct(
-    message: MessageHits, clicks: Iterable[int], key: Callable[[Hit], int | str] = _link
-) -> int:
-    return len({key(message.hits[n][0]) for n in clicks})
+def _echoed(message: MessageHits, clicks: Sequence[int]) -> set[int]:
+    """Returns those of `clicks` that have one from another network within _ECHO_MS."""
+    echoed: set[int] = set()
+    for order in (clicks, clicks[::-1]):
+        nearest, others = ("", 0), ("", 0)  # the last click, and the last of a different network
+        for n in order:
+            hit = message.hits[n][0]
+            here = _network(hit), hit.at
+            if here[0] != nearest[0]:
+                others = nearest
+            if others[0] and abs(hit.at - others[1]) <= _ECHO_MS:
+                echoed.add(n)
+            nearest = here
+    return echoed
 
 
 def _by_agent(message: MessageHits, clicks: Iterable[int]) -> Iterator[list[int]]:
@@ -303,24 +321,32 @@ def _by_agent(message: MessageHits, clicks: Iterable[int]) -> Iterator[list[int]
     yield from agents.values()
 
 
-def _is_one_pass(message: MessageHits, clicks: Sequence[int]) -> bool:
+def _first_pass(message: MessageHits, clicks: Sequence[int]) -> Sequence[int]:
+    """Returns those of `clicks` up to the one that completes the mail's links, or none."""
+    links: set[int] = set()
+    for count, n in enumerate(clicks, 1):
+        links.add(message.link(message.hits[n][0]))
+        if len(links) >= message.links:
+            return clicks[:count]
+    return []
+
+
+def _is_sweep(message: MessageHits, clicks: Sequence[int]) -> bool:
     """Returns whether links were first followed in the order of the mail, or at a program's pace.
 
     Colleagues behind one IP address follow the links of a shared mail in no order.
     """
+    hits = [message.hits[n][0] for n in clicks]
     first: dict[int, Hit] = {}
-    for n in clicks:
-        first.setdefault(_link(message.hits[n][0]), message.hits[n][0])
-    visited = list(first.values())
-    positions = [hit.position for hit in visited]
-    if positions in (sorted(positions), sorted(positions, reverse=True)):
-        return True
-    return visited[-1].at - visited[0].at < _PACE_MS * len(visited)
+    for hit in hits:
+        first.setdefault(message.link(hit), hit)
+    positions = [hit.position for hit in first.values()]
+    in_order = positions in (sorted(positions), sorted(positions, reverse=True))
+    return in_order or hits[-1].at - hits[0].at < _PACE_MS * len(first)
 
 
-def _since_sending(hit: Hit) -> int:
-    """Returns the milliseconds from sending to a hit."""
-    return hit.at - sent_at(hit.message)
+def _at_delivery(hit: Hit) -> bool:
+    return -_SKEW_MS <= hit.at - sent_at(hit.message) <= _DELIVERY_MS
 
 
 def _senders(hit: Hit, alone: Classification) -> Iterator[tuple[str, str]]:

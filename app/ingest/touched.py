@@ -47,7 +47,10 @@ def origin(folder: Path) -> int:
 
 
 def touch(folder: Path, segment_id: str, hits: Iterable[Hit]) -> None:
-    """Note what a loaded journal segment touched; without a click no verdict can change."""
+    """Note what a loaded journal segment touched.
+
+    An open may be a scanner's companion, whose clicks came earlier. An unsubscribe changes nothing.
+    """
     by_workspace: dict[str, list[Hit]] = {}
     for hit in hits:
         by_workspace.setdefault(hit.workspace, []).append(hit)
@@ -59,7 +62,7 @@ def touch(folder: Path, segment_id: str, hits: Iterable[Hit]) -> None:
             max(hit.at for hit in its_hits),
         )
         for workspace, its_hits in by_workspace.items()
-        if any(hit.kind == "click" for hit in its_hits)
+        if any(hit.kind != "unsubscribe" for hit in its_hits)
     ]
     if spans:
         partial = folder / f"{segment_id}.tmp"

@@ -161,3 +161,8 @@ class LinkSigner:
         """Returns the keys of all links and families, each once."""
         keys = {key: None for record in self.records for key in (record.link, record.family)}
         return tuple(keys)
+
+    @property
+    def links(self) -> int:
+        """Returns the number of distinct links."""
+        return len({record.link for record in self.records})

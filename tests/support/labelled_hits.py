@@ -1,9 +1,10 @@
 """Scores the verdicts on the labelled hits of tests/data/replay.
 
 A file is one pattern: its first line says what happens and where that is documented, each other
-line is a hit. `https` says whether the service has TLS, `links` how many links each message carried. `message` is a number of the test data, `at` is seconds since the message was sent,
-`label` is the right verdict, which is `human` for proxied opens too. `datacentre` replaces what a
-file of networks would say.
+line is a hit. The first line's `https` says whether the service has TLS, and `links` how many links
+each message carried. `message` is a number of the test data, `at` is seconds since the message was
+sent, `label` is the right verdict, which is `human` for proxied opens too. `datacentre` replaces
+what a file of networks would say.
 """
 
 import json
