@@ -21,7 +21,7 @@ from app.model.verdicts import (
     Verdict,
 )
 
-VERSION = 2
+VERSION = 3
 
 
 class Classification(NamedTuple):
@@ -80,11 +80,25 @@ RULES: tuple[Rule, ...] = (
     ),
     # HEAD (RFC 9110, 9.3.2) returns no page or image, so a person's client would use GET.
     Rule("head_request", "scanner", lambda hit, _: hit.method == "HEAD"),
+    # Programs that request a page because a person has asked them to. They name themselves, or sign
+    # their requests with Signature-Agent (draft-meunier-web-bot-auth-architecture).
+    Rule(
+        "assistant",
+        "assistant",
+        lambda hit, agent: agent.program == "assistant" or "://" in hit.purpose,
+    ),
     Rule("link_scanner", "scanner", lambda _, agent: agent.program == "scanner"),
     Rule("link_preview", "bot", lambda _, agent: agent.program == "preview"),
     Rule("http_library", "bot", lambda _, agent: agent.program == "library"),
     Rule("headless_browser", "bot", lambda _, agent: agent.program == "headless"),
-    Rule("known_crawler", "bot", lambda _, agent: agent.program == "crawler"),
+    # A list of names gives way to the browser's own metadata: it has marked phones as bots.
+    Rule(
+        "known_crawler",
+        "bot",
+        lambda hit, agent: (
+            agent.program == "crawler" and not (agent.listed and hit.fetch_mode == "navigate")
+        ),
+    ),
     # Apple's Mail Privacy Protection loads every image through relays with this agent, whether or
     # not the mail is read.
     Rule(
@@ -95,7 +109,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "gmail_prefetch",
         "prefetch",
-        lambda hit, _: hit.kind == "open" and hit.user_agent.endswith(_GMAIL_PREFETCH),
+        lambda hit, _: hit.user_agent.endswith(_GMAIL_PREFETCH),
     ),
     # Browsers follow a link with mode navigate (Fetch standard); scripts use the other modes.
     Rule(
@@ -108,6 +122,16 @@ RULES: tuple[Rule, ...] = (
     ),
     # Every browser sends its name when it follows a link.
     Rule("no_browser", "bot", lambda hit, _: hit.kind == "click" and bare(hit.user_agent)),
+    # People follow links with browsers and mail clients; image proxies request images only.
+    Rule(
+        "unknown_agent",
+        "bot",
+        lambda hit, agent: (
+            hit.kind == "click"
+            and agent.program in ("unknown", "proxy")
+            and hit.fetch_mode != "navigate"
+        ),
+    ),
     # A server in a data centre that follows a link as the mail arrives, without a browser's fetch
     # metadata: each alone proves little, together they show a mail gateway's check.
     Rule(
@@ -115,11 +139,22 @@ RULES: tuple[Rule, ...] = (
         "scanner",
         lambda hit, _: hit.kind == "click" and hit.datacentre and hit.hasty and not hit.fetch_mode,
     ),
-    # The image proxies of Gmail and Yahoo fetch an image when the mail is read.
+    # Image proxies of mailbox providers, which request an image when the mail is read.
     Rule(
-        "google_image_proxy", "privacy_proxy", lambda hit, _: "GoogleImageProxy" in hit.user_agent
+        "google_image_proxy",
+        "privacy_proxy",
+        lambda hit, _: hit.kind == "open" and "GoogleImageProxy" in hit.user_agent,
     ),
-    Rule("yahoo_mail_proxy", "privacy_proxy", lambda hit, _: "YahooMailProxy" in hit.user_agent),
+    Rule(
+        "yahoo_mail_proxy",
+        "privacy_proxy",
+        lambda hit, _: hit.kind == "open" and "YahooMailProxy" in hit.user_agent,
+    ),
+    Rule(
+        "image_proxy",
+        "privacy_proxy",
+        lambda hit, agent: hit.kind == "open" and agent.program == "proxy",
+    ),
     Rule("no_agent", "unknown", lambda hit, _: hit.kind == "open" and bare(hit.user_agent)),
     Rule("datacentre", None, lambda hit, _: hit.datacentre),
     Rule("soon_after_sending", None, lambda hit, _: hit.hasty),

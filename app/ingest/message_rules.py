@@ -48,14 +48,15 @@ class MessageHits:
 
     @cached_property
     def clicks(self) -> list[int]:
-        """Returns the positions of clicks, without the prefetches of Office or a browser.
+        """Returns the positions of clicks, without prefetches and the requests of assistants.
 
-        A prefetch belongs to the click of a person.
+        A prefetch of Office or a browser belongs to the click of a person, as does what an
+        assistant requests for one.
         """
         return [
             n
             for n, (hit, alone) in enumerate(self.hits)
-            if hit.kind == "click" and alone.verdict != "prefetch"
+            if hit.kind == "click" and alone.verdict not in ("prefetch", "assistant")
         ]
 
     @cached_property

@@ -23,7 +23,8 @@ DELAYS = (0.001, 0.003, 0.01, 0.02, 0.05, 0.1, 0.3, 1)
 class Metrics(Collector):
     """Collects the metrics of one process.
 
-    `hits` and `dropped` count by kind and by reason. `viewers` is how many live pages are open,
+    `hits` and `dropped` count by kind and by reason, `refused` connections that were closed because
+    of a limit. `viewers` is how many live pages are open,
     `corrected` how many verdicts have changed. `webhooks` counts deliveries by state, `mails` those
     that came by SMTP by outcome. `unproven` is how many rewritten messages failed the check and
     stayed as they were.
@@ -37,6 +38,7 @@ class Metrics(Collector):
         loader: Loader,
         hits: Mapping[str, int],
         dropped: Mapping[str, int],
+        refused: Mapping[str, int],
         viewers: Callable[[], int],
         corrected: Callable[[], int],
         webhooks: Callable[[], Mapping[str, int]],
@@ -46,6 +48,7 @@ class Metrics(Collector):
         self._journal, self._loader, self._viewers = journal, loader, viewers
         self._corrected, self._webhooks, self._mails = corrected, webhooks, mails
         self._hits, self._dropped, self._unproven = hits, dropped, unproven
+        self._refused = refused
         self._registry = CollectorRegistry()
         self._delay = Histogram(
             "mailwake_loop_delay_seconds",
@@ -83,6 +86,12 @@ class Metrics(Collector):
         yield _by("mailwake_hits", "Hits recorded, by kind.", "kind", self._hits)
         yield _by(
             "mailwake_dropped", "Hits that were answered but not counted.", "reason", self._dropped
+        )
+        yield _by(
+            "mailwake_connections_refused",
+            "Connections closed because of a limit, by limit.",
+            "limit",
+            self._refused,
         )
         yield _by("mailwake_smtp", "Mails received by SMTP, by outcome.", "outcome", self._mails)
         lag = self._journal.lag()

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
@@ -41,7 +41,13 @@ class Health:
         self._settings, self._journal, self._storage = settings, journal, storage
         self._loader, self._corrections, self._registry = loader, corrections, registry
 
-    def watch(self, tracking: TrackingMiddleware, live: Live, gateway: Gateway | None) -> None:
+    def watch(
+        self,
+        tracking: TrackingMiddleware,
+        live: Live,
+        gateway: Gateway | None,
+        refused: Mapping[str, int],
+    ) -> None:
         """Report figures of these parts, which are created after the routes."""
         self._tracking = tracking
         self._metrics = Metrics(
@@ -49,6 +55,7 @@ class Health:
             self._loader,
             tracking.hits,
             tracking.dropped,
+            refused=refused,
             viewers=lambda: live.viewers,
             corrected=lambda: self._corrections.changed,
             webhooks=self._deliveries,

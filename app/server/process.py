@@ -21,6 +21,7 @@ from app.messages.preparer_registry import PreparerRegistry
 from app.ops import logs
 from app.server.banner import print_banner
 from app.server.bootstrap import bootstrap, take_over
+from app.server.connections import Connections
 from app.settings import secret_files
 from app.settings.load import (
     GENERATED,
@@ -91,7 +92,8 @@ def serve(console: Console, settings: Settings, demo_speed: float = 0) -> None:
         raise StartError(f"{PREFIX}DATA_DIR: {error}") from None
     except SettingsError as error:
         raise StartError(str(error)) from None
-    server = uvicorn.Server(_uvicorn(service.asgi, settings))
+    http = service.connections.protocol()
+    server = uvicorn.Server(_uvicorn(service.asgi, settings, http=http))
     print_banner(console, settings, local, welcome, bool(demo_speed))
     with suppress(KeyboardInterrupt):
         uvloop.run(_run(server, listener, settings, local, demo_speed))
@@ -108,8 +110,8 @@ def _check_networks(settings: Settings) -> None:
 def _uvicorn(app: Any, settings: Settings, **more: Any) -> uvicorn.Config:
     return uvicorn.Config(
         app,
-        http="httptools",
         loop="uvloop",
+        ws="none",
         lifespan="on",
         access_log=False,
         log_config=None,
@@ -132,7 +134,13 @@ def _run_workers(settings: Settings, listener: socket.socket) -> None:
     for name, value in values.items():
         text = ",".join(value) if isinstance(value, list) else str("" if value is None else value)
         os.environ[PREFIX + name.upper()] = text
-    config = _uvicorn("app.server.process:worker", settings, factory=True, workers=settings.workers)
+    config = _uvicorn(
+        "app.server.process:worker",
+        settings,
+        http="app.server.process:worker_protocol",
+        factory=True,
+        workers=settings.workers,
+    )
     Multiprocess(config, [listener]).run()
 
 
@@ -142,7 +150,17 @@ def worker() -> Any:
 
     settings = with_secrets(load())
     logs.start(settings.log_level, settings.log_format)
-    return Mailwake(settings).asgi
+    service = Mailwake(settings)
+    _worker_connections.append(service.connections)
+    return service.asgi
+
+
+_worker_connections: list[Connections] = []  # one, of the service that `worker()` has created
+
+
+def worker_protocol(**arguments: Any) -> asyncio.Protocol:
+    """Returns the protocol of one connection of a worker process."""
+    return _worker_connections[-1].protocol()(**arguments)
 
 
 async def run_loader(settings: Settings) -> None:

@@ -23,6 +23,7 @@ from app.ingest.loader import Loader
 from app.ingest.networks import Networks
 from app.ops.scheduled_reports import ReportMailer
 from app.privacy.erasure import ErasureWorker
+from app.server.connections import Connections
 from app.server.health import Health
 from app.server.workspaces import WorkspaceRegistry
 from app.settings.settings import Settings
@@ -61,6 +62,7 @@ class Mailwake:
         self.journal = Journal(
             settings.data_dir / "journal", settings.journal_sync_ms, settings.journal_max_mb * 2**20
         )
+        self.connections = Connections(settings.connections_per_ip, settings.proxy_networks)
         self.storage = Storage(settings)
         networks = Networks(settings.asn_file, settings.country_file)
         state = open_state(settings.data_dir, settings.auto_migrate)
@@ -140,7 +142,7 @@ class Mailwake:
             visitor,
             refuser(withdrawals.refuses, settings.respect_gpc),
         )
-        self.health.watch(self.asgi, self.live, self.gateway)
+        self.health.watch(self.asgi, self.live, self.gateway, self.connections.refused)
 
     @asynccontextmanager
     async def lifespan(self, _: Starlette) -> AsyncIterator[None]:

@@ -105,6 +105,13 @@ class Settings(BaseSettings):
         (),
         description="Networks of proxies whose X-Forwarded-For and X-Forwarded-Proto are trusted.",
     )
+    connections_per_ip: int = Field(
+        256,
+        ge=1,
+        le=20_000,
+        description="Maximum number of HTTP connections from one IP address (IPv6: one /64) at a"
+        " time. Loopback and TRUSTED_PROXIES have no limit.",
+    )
     opens: Mode = Field("full", description="How opens are tracked (see docs/privacy.md).")
     clicks: Mode = Field("full", description="How clicks are tracked (see docs/privacy.md).")
     visitor_addresses: Addresses = Field(
@@ -379,6 +386,11 @@ class Settings(BaseSettings):
     def console_url(self) -> str:
         """Returns the base URL of dashboard and API."""
         return self.dashboard_url or self.public_url
+
+    @property
+    def proxy_networks(self) -> tuple[Network, ...]:
+        """Returns TRUSTED_PROXIES as networks."""
+        return tuple(ipaddress.ip_network(item, strict=False) for item in self.trusted_proxies)
 
     @property
     def sending_networks(self) -> tuple[Network, ...]:

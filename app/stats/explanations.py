@@ -20,6 +20,7 @@ SENTENCES = {
     "office_discovery": "Office requested the link itself before it opened the browser.",
     "prefetch_header": "The browser fetched this in advance, as its Purpose header says.",
     "head_request": "A HEAD request, which returns no page: a mail scanner.",
+    "assistant": "An assistant requested this for a person who asked it to.",
     "link_scanner": "The user agent names a mail gateway or link checker.",
     "link_preview": "The user agent names a chat that shows previews of links.",
     "http_library": "The user agent names an HTTP library, not a browser.",
@@ -29,12 +30,14 @@ SENTENCES = {
     "gmail_prefetch": "Gmail fetched this in advance, before the message was opened.",
     "script_fetch": "A script requested the link: a person's browser would navigate to it.",
     "no_browser": "The request does not name a browser.",
+    "unknown_agent": "The user agent is no known browser or mail client.",
     "delivery_scan": (
         "Followed within a minute of sending from a hosting provider's network, without a browser's"
         " fetch metadata: a mail scanner."
     ),
     "google_image_proxy": "Gmail's image proxy loaded the image when the message was opened.",
     "yahoo_mail_proxy": "Yahoo's image proxy loaded the image when the message was opened.",
+    "image_proxy": "The provider's image proxy loaded the image when the message was opened.",
     "no_agent": "The client does not identify itself.",
     "one_click": "The mailbox provider sent this for the person who pressed Unsubscribe.",
 }

@@ -6,6 +6,8 @@ page's button posts to the same URL.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from email import message_from_bytes
+from urllib.parse import parse_qs
 
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
@@ -17,6 +19,9 @@ from app.model.tracking_modes import modes
 from app.storage.journal import Journal
 from app.tracking.hit_from_request import AGENT_BYTES
 from app.tracking.tokens import BadTokenError, MessageToken, TokenReaders, Tokens, read_damaged
+
+ONE_CLICK = ("List-Unsubscribe", "One-Click")
+MAX_BODY_BYTES = 4_096
 
 
 @dataclass(frozen=True)
@@ -49,6 +54,8 @@ class Unsubscribe:
             return self._page(request, "damaged", 404)
         if request.method != "POST":
             return self._page(request, "ask", 200)
+        if not await _is_one_click(request):
+            return self._page(request, "ask", 400)
         await self.journal.write(encode(self._hit(request, token)))
         return self._page(request, "done", 200)
 
@@ -78,3 +85,25 @@ class Unsubscribe:
         return self.templates.TemplateResponse(
             request, "unsubscribe.html", {"state": state}, status_code=status, headers=headers
         )
+
+
+async def _is_one_click(request: Request) -> bool:
+    """Returns whether the body is a form with `List-Unsubscribe=One-Click`, as providers send it.
+
+    RFC 8058, section 3.1, allows both types of forms.
+    """
+    body = b""
+    async for piece in request.stream():
+        body += piece
+        if len(body) > MAX_BODY_BYTES:
+            return False
+    kind = request.headers.get("content-type", "")
+    if not kind.lower().startswith("multipart/form-data"):
+        fields = parse_qs(body.decode("utf-8", "replace"), max_num_fields=MAX_BODY_BYTES)
+        return fields.get(ONE_CLICK[0]) == [ONE_CLICK[1]]
+    form = message_from_bytes(b"Content-Type: " + kind.encode("latin-1") + b"\r\n\r\n" + body)
+    return any(
+        part.get_param("name", header="content-disposition") == ONE_CLICK[0]
+        and str(part.get_payload()).strip() == ONE_CLICK[1]
+        for part in form.walk()
+    )

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import msgspec
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from app.events.feed import CursorError
@@ -90,6 +90,11 @@ def _storage_error(_: Request, error: Exception) -> Response:
     )
 
 
+def _disconnected(_: Request, __: Exception) -> Response:
+    """Answer a client that has left in the middle of its request; nobody receives it."""
+    return problem(400, "Incomplete request", "The body has ended early.", "body")
+
+
 def _journal_error(_: Request, error: Exception) -> Response:
     return problem(503, "Nothing can be stored", str(error))
 
@@ -103,5 +108,6 @@ ERRORS: Handlers = {
     SQLAlchemyError: _state_error,
     StorageError: _storage_error,
     JournalError: _journal_error,
+    ClientDisconnect: _disconnected,
     Exception: _crashed,
 }

@@ -8,11 +8,12 @@ import time
 
 from app.ingest.user_agents import agent
 from app.model.verdicts import HUMAN
+from tests.support import labelled_agents
 from tests.support.labelled_hits import DECIDING, HINTS, patterns, score
 from tests.support.simulated_hits import evaluate, simulate
 
 AGENTS = int(os.environ.get("AGENTS", "10000"))  # 100,000 take three minutes
-VERDICTS = ("human", "prefetch", "scanner", "bot")
+VERDICTS = ("human", "prefetch", "scanner", "bot", "assistant")
 
 
 def run() -> None:
@@ -35,6 +36,7 @@ def run() -> None:
         share = f"{on / (on + off):9.4f}" if on + off else "        -"
         print(f"  {rule:20} {on:8} {off:6}  {share}  {result.alone_on_people[rule]}")
     _simulation()
+    _labelled_agents()
     _agents()
 
 
@@ -48,6 +50,19 @@ def _simulation() -> None:
             f" recall of people {people:.4f}, of scanners {scanners:.4f},"
             f" precision of scanners {outcome.precision:.4f}"
         )
+
+
+def _labelled_agents() -> None:
+    """Print the scores on labelled agents, if they lie beside the checkout."""
+    if not labelled_agents.FOLDER.is_dir():
+        return
+    for text, result in (
+        ("bots that count as people on a click", labelled_agents.missed_bots()),
+        ("people that count as machines, navigating", labelled_agents.accused_people("navigate")),
+        ("people that count as machines, no metadata", labelled_agents.accused_people("")),
+        ("mail clients without their name", labelled_agents.unnamed_clients()),
+    ):
+        print(f"  {text:44} {len(result.wrong):5} of {result.total:6,}  {result.share:.4%}")
 
 
 def _same(label: str, verdict: str) -> bool:

@@ -5,10 +5,12 @@ from typing import Any
 import pytest
 
 from app.demo import agents
-from app.ingest.classifier import RULES, classify
+from app.ingest.classifier import RULES, Signals, classify
 from app.ingest.networks import Network, Networks
+from app.ingest.user_agents import Agent
 from app.model.ids import new_id
 from app.model.records import Hit
+from app.model.verdicts import MACHINE
 
 SENT = 1_780_000_000_000
 MESSAGE = new_id(SENT).hex()
@@ -32,6 +34,7 @@ FIRES = {
     "office_discovery": hit(agent="Microsoft Office Existence Discovery"),
     "prefetch_header": hit(purpose="prefetch;prerender"),
     "head_request": hit(method="HEAD"),
+    "assistant": hit(purpose='"https://assistant.example"', fetch_mode="navigate"),
     "link_scanner": hit(agent=agents.BARRACUDA),
     "link_preview": hit(agent=agents.PREVIEWS[0]),
     "http_library": hit(agent=agents.LIBRARIES[0]),
@@ -41,25 +44,30 @@ FIRES = {
     "gmail_prefetch": hit("open", EDGE_12),
     "script_fetch": hit(fetch_mode="cors"),
     "no_browser": hit(agent=""),
+    "unknown_agent": hit(agent="dataaccessd/1.0"),
     "google_image_proxy": hit("open", agents.GMAIL_PROXY),
     "yahoo_mail_proxy": hit("open", agents.YAHOO_PROXY),
+    "image_proxy": hit("open", "SeznamEmailProxy/3.0.51"),
     "no_agent": hit("open", ""),
 }
 BESIDE = {
     "office_discovery": hit("open", "Microsoft Office Existence Discovery"),
     "prefetch_header": hit(purpose="navigate"),
     "head_request": hit(method="GET"),
+    "assistant": hit(purpose="prefetch", agent=agents.EDGE),
     "link_scanner": hit(agent=agents.EDGE),
     "link_preview": hit(agent=agents.CRAWLERS[0]),
     "http_library": hit(agent=agents.FIREFOX),
     "headless_browser": hit(),
     "known_crawler": hit(agent=agents.PREVIEWS[0]),
     "apple_prefetch": hit("open", "Mozilla/5.0 (Macintosh)"),
-    "gmail_prefetch": hit("click", EDGE_12),
+    "gmail_prefetch": hit("open", agents.EDGE),
     "script_fetch": hit(fetch_mode="navigate"),
     "no_browser": hit("open", ""),
-    "google_image_proxy": hit("open", agents.SAFARI),
-    "yahoo_mail_proxy": hit("open", agents.SAFARI_PHONE),
+    "unknown_agent": hit(agent="dataaccessd/1.0", fetch_mode="navigate"),
+    "google_image_proxy": hit("click", agents.GMAIL_PROXY),
+    "yahoo_mail_proxy": hit("click", agents.YAHOO_PROXY),
+    "image_proxy": hit("click", "SeznamEmailProxy/3.0.51"),
     "no_agent": hit("click", ""),
 }
 
@@ -71,6 +79,31 @@ def test_a_rule_fires_and_not_beside_its_condition(name: str) -> None:
     assert name in found.reasons
     assert found.verdict == rule.verdict
     assert name not in classify(BESIDE[name]).reasons
+
+
+@pytest.mark.parametrize("text", [EDGE_12, agents.GMAIL_PROXY, agents.YAHOO_PROXY])
+def test_what_only_fetches_images_is_a_machine_on_a_click(text: str) -> None:
+    assert classify(hit("click", text)).verdict in MACHINE
+
+
+@pytest.mark.parametrize(
+    "text", ["dataaccessd/1.0", "GoogleMessages/1.0", "an agent that nobody has seen"]
+)
+def test_an_unknown_agent_may_open_and_not_click(text: str) -> None:
+    """Many mail clients have agents that no list knows."""
+    assert classify(hit("open", text)).verdict == "human"
+    assert classify(hit("click", text)).verdict == "bot"
+
+
+def test_a_lists_word_alone_gives_way_to_metadata() -> None:
+    """A crawler that declares itself stays one, whatever it sends."""
+    listed = Agent("Chrome Mobile", "Android", "phone", "crawler", listed=True)
+    declared = listed._replace(listed=False)
+    (rule,) = (rule for rule in RULES if rule.name == "known_crawler")
+    signals = Signals("click", "GET", "", "navigate", "", False, False)
+    assert not rule.applies(signals, listed)
+    assert rule.applies(signals, declared)
+    assert rule.applies(signals._replace(fetch_mode=""), listed)
 
 
 def test_without_a_reason_a_hit_is_a_persons() -> None:

@@ -26,6 +26,7 @@ class Parts:
             cast(Loader, self.loader),
             self.hits,
             {"bad_link": 4},
+            {"head": 8},
             lambda: 5,
             lambda: 6,
             lambda: self.hooks,
@@ -51,6 +52,7 @@ def parts(tmp_path: Path) -> Parts:
 def test_figures_are_read_when_they_are_asked_for(parts: Parts) -> None:
     before = parts.figures()
     assert before["hits_total", "open"] == 2 and before["dropped_total", "bad_link"] == 4
+    assert before["connections_refused_total", "head"] == 8
     assert (before["viewers",], before["corrected_total",], before["unproven_total",]) == (5, 6, 7)
     parts.hits["open"] += 10
     parts.loader.loaded, parts.loader.unreadable = 20, 3

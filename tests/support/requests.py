@@ -34,7 +34,7 @@ def request(
         "path": path,
         "query_string": query.encode(),
         "client": ("192.0.2.7", 4711),
-        "headers": [(k.encode(), v.encode()) for k, v in (headers or {}).items()],
+        "headers": [(k.encode(), v.encode("latin-1")) for k, v in (headers or {}).items()],
         "path_params": dict(params or {}),
         "app": application,
     }

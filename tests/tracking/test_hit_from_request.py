@@ -2,6 +2,8 @@
 
 import time
 
+import pytest
+
 from app.tracking.hit_from_request import hit
 from app.tracking.tokens import LinkToken, MessageToken
 
@@ -37,3 +39,19 @@ def test_every_field_has_its_own_value() -> None:
         "detail": 104,
         "flags": 1,
     }
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        (b"sec-purpose", b"prefetch;prerender"),
+        (b"purpose", b"prefetch"),
+        (b"x-moz", b"prefetch"),
+        (b"x-purpose", b"preview"),
+        (b"signature-agent", b'"https://assistant.example"'),
+    ],
+)
+def test_each_header_of_a_purpose_is_read(name: bytes, value: bytes) -> None:
+    token = MessageToken(bytes(16), 101, 102, 0, 0, "acme")
+    target = LinkToken(101, 0, "https://example.com/", 0, 0, 0)
+    assert hit("GET", {name: value}, "", "click", token, target).purpose == value.decode()

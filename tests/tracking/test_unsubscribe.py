@@ -1,4 +1,5 @@
 import asyncio
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -17,19 +18,38 @@ TOKENS = Tokens(["a signing key of these tests, of no use elsewhere"])
 MESSAGE = MessageToken(bytes(range(16)), 2**64 - 1, 7)
 
 
+FORM = {"content-type": "application/x-www-form-urlencoded"}
+ONE_CLICK = b"List-Unsubscribe=One-Click"
+PARTS = (
+    b'--x\r\ncontent-disposition: form-data; name="List-Unsubscribe"\r\n\r\nOne-Click\r\n--x--\r\n'
+)
+
+
 def ask(
-    folder: Path, token: str, method: str = "GET", times: int = 1, agent: str = ""
+    folder: Path,
+    token: str,
+    method: str = "GET",
+    times: int = 1,
+    agent: str = "",
+    body: bytes = ONE_CLICK,
+    form: Mapping[str, str] = FORM,
 ) -> tuple[Response, list[Record]]:
     """The last answer, and what the journal holds."""
 
-    headers = {"user-agent": agent}
+    headers = {"user-agent": agent, **form}
 
     async def main() -> tuple[Response, list[Record]]:
         journal = Journal(folder)
         page = Unsubscribe(lambda _: TOKENS, journal, templates(), lambda address: f"<{address}>")
         for _ in range(times):
             answer = await page.endpoint(
-                request(f"/u/{token}", method=method, params={"token": token}, headers=headers)
+                request(
+                    f"/u/{token}",
+                    method=method,
+                    body=[body[:9], body[9:]],
+                    params={"token": token},
+                    headers=headers,
+                )
             )
         await journal.close()
         lines = [line for path in sealed(folder) for line in path.read_bytes().splitlines()]
@@ -70,6 +90,44 @@ def test_without_personal_hits_the_visitor_is_not_kept(tmp_path: Path, flags: in
     _, (hit,) = ask(tmp_path, token, "POST", agent="Mail/1")
     assert isinstance(hit, Hit)
     assert (hit.recipient, hit.address, hit.user_agent) == (7, "", "")
+
+
+@pytest.mark.parametrize(
+    ("body", "form"),
+    [
+        (ONE_CLICK, FORM),
+        (ONE_CLICK, {}),
+        (b"x=y&" + ONE_CLICK, FORM),
+        (PARTS, {"content-type": "multipart/form-data; boundary=x"}),
+        (PARTS, {"content-type": "Multipart/Form-Data; boundary=x; charset=utf-8"}),
+    ],
+    ids=["urlencoded", "untyped", "with another field", "multipart", "multipart with charset"],
+)
+def test_both_forms_of_rfc_8058_unsubscribe(
+    tmp_path: Path, body: bytes, form: dict[str, str]
+) -> None:
+    answer, hits = ask(tmp_path, TOKENS.unsubscribe(MESSAGE), "POST", body=body, form=form)
+    assert answer.status_code == 200 and len(hits) == 1
+
+
+@pytest.mark.parametrize(
+    ("body", "form"),
+    [
+        (b"", FORM),
+        (b"List-Unsubscribe=", FORM),
+        (b"list-unsubscribe=One-Click", FORM),
+        (b"{}", {"content-type": "application/json"}),
+        (ONE_CLICK + b"&" * 5_000, FORM),
+        (PARTS.replace(b"One-Click", b"no"), {"content-type": "multipart/form-data; boundary=x"}),
+        (PARTS, {"content-type": "multipart/form-data"}),
+        (b"\xff\x00", {"content-type": "multipart/form-data; boundary=\xff"}),
+    ],
+    ids=["nothing", "no value", "wrong case", "JSON", "too long", "no", "no boundary", "garbage"],
+)
+def test_any_other_post_shows_the_button(tmp_path: Path, body: bytes, form: dict[str, str]) -> None:
+    answer, hits = ask(tmp_path, TOKENS.unsubscribe(MESSAGE), "POST", body=body, form=form)
+    assert (answer.status_code, hits) == (400, [])
+    assert b'<form method="post">' in answer.body
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])

@@ -14,6 +14,7 @@ from app.auth.api_keys import SCOPES, KeyNameError, Keys
 from app.auth.login_guard import LoginGuard, ThrottledError
 from app.auth.users import LONGEST, ROLES, SHORTEST, User, UserError, Users
 from app.model.errors import NotFoundError
+from app.web.dashboard.forms import read_form
 from app.web.dashboard.pages import Dashboard
 
 
@@ -51,7 +52,7 @@ class AccountPages:
         Other sessions end.
         """
         user, session = request.state.user, request.state.session
-        form = await request.form()
+        form = await read_form(request)
         given = str(form.get("password", ""))
         if user.has_password and not session.by_link:
             address = request.client.host if request.client else ""
@@ -70,7 +71,7 @@ class AccountPages:
     async def end_session(self, request: Request) -> Response:
         """One of one's own, or all but this one."""
         user, own = request.state.user, request.state.session.id
-        wanted = str((await request.form()).get("session", ""))
+        wanted = str((await read_form(request)).get("session", ""))
         for session in await asyncio.to_thread(self.dashboard.sessions.of, user.name):
             if session.id == wanted or (not wanted and session.id != own):
                 await asyncio.to_thread(self.dashboard.sessions.end, user.name, session.id)
@@ -82,7 +83,7 @@ class AccountPages:
 
     async def add_key(self, request: Request) -> Response:
         """A new key, which the answer alone shows."""
-        user, form = request.state.user, await request.form()
+        user, form = request.state.user, await read_form(request)
         name, scopes = _text(form, "name"), [str(scope) for scope in form.getlist("scopes")]
         try:
             key, secret = await asyncio.to_thread(
@@ -94,14 +95,14 @@ class AccountPages:
 
     async def revoke(self, request: Request) -> Response:
         """End a key."""
-        key_id = _text(await request.form(), "key")
+        key_id = _text(await read_form(request), "key")
         if not await asyncio.to_thread(self.keys.revoke, request.state.user.workspace, key_id):
             raise NotFoundError("key", f"there is no API key {key_id!r}, or it was already revoked")
         return RedirectResponse("/access", 303)
 
     async def add_user(self, request: Request) -> Response:
         """A new user, with a link to log in by, which the answer alone shows."""
-        form, workspace = await request.form(), request.state.user.workspace
+        form, workspace = await read_form(request), request.state.user.workspace
         name = _text(form, "name")
         try:
             user = await asyncio.to_thread(self.users.add, name, workspace, _text(form, "role"))
@@ -117,7 +118,7 @@ class AccountPages:
 
     async def change(self, request: Request) -> Response:
         """Another role, a new link, an end to all sessions, or an end to the user."""
-        form, me = await request.form(), request.state.user
+        form, me = await read_form(request), request.state.user
         user = await asyncio.to_thread(self.users.get, _text(form, "user"), me.workspace)
         action = _text(form, "action")
         if user is None:

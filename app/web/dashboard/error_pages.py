@@ -10,6 +10,7 @@ from starlette.responses import Response
 from app.web.dashboard.pages import Dashboard
 from app.web.errors import http_error, problem
 
+NOT_FOUND = 404
 FOREIGN = "The request came from another website. Nothing was changed."
 
 
@@ -20,7 +21,8 @@ async def error_page(dashboard: Dashboard, request: Request, error: Exception) -
         return http_error(request, error)
     with suppress(SQLAlchemyError):  # the bar on top then is that of somebody unknown
         await dashboard.load_session(request)
-    return dashboard.problem(request, error.status_code, error.detail, "Check the URL.")
+    advice = "Check the URL." if error.status_code == NOT_FOUND else "Nothing was changed."
+    return dashboard.problem(request, error.status_code, error.detail, advice)
 
 
 def foreign_page(dashboard: Dashboard, request: Request, _: Exception) -> Response:

@@ -16,6 +16,7 @@ from app.schemas.followups import (
     FollowUpIn,
 )
 from app.web.dashboard.form_fields import lines, problem_of
+from app.web.dashboard.forms import read_form
 from app.web.dashboard.pages import Dashboard, workspace_context
 
 
@@ -55,7 +56,7 @@ class FollowUpPages:
 
     async def follow(self, request: Request) -> Response:
         """Make the form's follow-up, or say which field is wrong."""
-        form = await request.form()
+        form = await read_form(request)
         named = ("name", "webhook_id", "when", "after_hours")
         given = {name: str(form.get(name, "")).strip() for name in named}
         listed = {name: lines(form, name) for name in ("newsletters", "labels", "tags")}

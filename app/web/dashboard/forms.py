@@ -3,12 +3,20 @@
 import hmac
 import secrets
 from hashlib import sha256
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
+from starlette.datastructures import FormData
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
+
+from app.web.errors import RequestError
+from app.web.requests import body_of
 
 SESSION, FORM = "mailwake_session", "mailwake_form"
 CSRF = "csrf"  # the field of every form
+FORM_TYPE = "application/x-www-form-urlencoded"
+MAX_FORM_BYTES = 65_536
+MAX_FORM_FIELDS = 100
 
 
 class ForeignPostError(Exception):
@@ -30,17 +38,39 @@ def csrf(secret: str) -> str:
 
 
 async def check_form(request: Request, secret: str) -> None:
-    """Raises ForeignPostError or StaleFormError unless Fetch metadata and token say it is ours.
+    """Raises ForeignPostError or StaleFormError unless the form is one of this session's pages.
 
-    The form can be read again afterwards.
+    The body is read last, so that only a browser with the session's cookie makes the service read
+    one. `read_form()` returns it afterwards.
     """
     same_site(request)
-    if request.headers.get("content-type", "").lower().startswith("multipart/"):
-        raise StaleFormError  # none of ours is; it may name a charset that decodes to anything
-    form = await request.form(max_files=0, max_fields=100, max_part_size=65_536)
-    given = str(form.get(CSRF, "")).encode("utf-8", "replace")
-    if not secret or not hmac.compare_digest(given, csrf(secret).encode()):
+    kind = request.headers.get("content-type", FORM_TYPE).partition(";")[0].strip().lower()
+    if not secret or kind != FORM_TYPE:
         raise StaleFormError
+    form = await read_form(request)
+    token = str(form.get(CSRF, "")).encode("utf-8", "replace")
+    if not hmac.compare_digest(token, csrf(secret).encode()):
+        raise StaleFormError
+
+
+async def read_form(request: Request) -> FormData:
+    """Returns the fields of a form (URL standard, section 5.1), which are read once.
+
+    Raises HTTPException: 413 above MAX_FORM_BYTES, 400 above MAX_FORM_FIELDS.
+    """
+    form: FormData | None = getattr(request.state, "form", None)
+    if form is None:
+        try:
+            body = await body_of(request, MAX_FORM_BYTES)
+        except RequestError as error:
+            raise HTTPException(413, str(error)) from None
+        try:
+            text = body.decode("utf-8", "replace")
+            fields = parse_qsl(text, keep_blank_values=True, max_num_fields=MAX_FORM_FIELDS)
+        except ValueError:
+            raise HTTPException(400, f"a form has at most {MAX_FORM_FIELDS} fields") from None
+        form = request.state.form = FormData([*fields])
+    return form
 
 
 def same_site(request: Request) -> None:

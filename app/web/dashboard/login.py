@@ -20,6 +20,7 @@ from app.web.dashboard.forms import (
     check_form,
     local_path,
     new_secret,
+    read_form,
 )
 from app.web.dashboard.pages import Dashboard, field
 
@@ -52,7 +53,7 @@ class LoginPages:
             except StaleFormError:
                 problem = "This form has expired. Please try again."
                 return self._page(request, 403, onward, problem=problem)
-            form = await request.form()
+            form = await read_form(request)
             if "code" in form:
                 return await self._by_code(request, str(form["code"]), onward)
             return await self._by_password(request, form, onward)

@@ -11,6 +11,7 @@ from starlette.routing import Route
 from app.model.errors import NotFoundError
 from app.model.tracking_modes import AXES
 from app.privacy.erasure import ANSWER_SECONDS, finished
+from app.web.dashboard.forms import read_form
 from app.web.dashboard.pages import HEADERS, Dashboard, workspace_context
 from app.web.requests import SUBJECT_FILE, streamed
 
@@ -35,7 +36,7 @@ class PrivacyPages:
     async def consent(self, request: Request) -> Response:
         """Withdraw consent to opens or clicks for the person, or restore it."""
         parts, key = workspace_context(request), request.path_params["key"]
-        form = await request.form(max_files=0, max_fields=8, max_part_size=4096)
+        form = await read_form(request)
         axes = [axis for axis in AXES if form.get("axis") == axis]
         if not 0 < key < 2**64 or not axes:
             raise NotFoundError("recipient", "no messages were sent to this recipient")

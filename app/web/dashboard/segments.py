@@ -18,6 +18,7 @@ from app.schemas.fields import (
 from app.schemas.segments import Segment
 from app.stats import segments
 from app.stats.segments import NAMED
+from app.web.dashboard.forms import read_form
 from app.web.dashboard.pages import HEADERS, Dashboard, workspace_context
 from app.web.requests import streamed
 
@@ -67,7 +68,7 @@ class SegmentPages:
 
     async def save(self, request: Request) -> Response:
         """Save the segment of the URL under a name, or delete that name."""
-        form = await request.form()
+        form = await read_form(request)
         name = str(form.get("name", "")).strip()
         back = RedirectResponse(f"/segments?{request.url.query}", 303)
         if form.get("forget"):

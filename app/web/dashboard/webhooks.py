@@ -20,6 +20,7 @@ from app.events.webhooks import (
 from app.model.errors import FieldError, NotFoundError
 from app.schemas import webhooks
 from app.web.dashboard.form_fields import lines, problem_of
+from app.web.dashboard.forms import read_form
 from app.web.dashboard.pages import Dashboard, workspace_context
 
 LOGGED = 50  # deliveries on a page
@@ -62,7 +63,7 @@ class WebhookPages:
 
     async def add(self, request: Request) -> Response:
         """Make the form's webhook, or say which field is wrong."""
-        form = await request.form()
+        form = await read_form(request)
         given = _given(form)
         try:
             wanted = msgspec.convert(given, webhooks.WebhookIn)

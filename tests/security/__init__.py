@@ -1,0 +1,1 @@
+"""Attacks on the whole service, over the table of its routes rather than by example."""
