@@ -46,7 +46,7 @@ class Signals(NamedTuple):
     user_agent: str
     datacentre: bool
     hasty: bool
-    https: bool
+    https: bool = False
 
 
 class Rule(NamedTuple):

@@ -1,7 +1,7 @@
 """Explains the verdicts on a message's hits in sentences, with figures from the hits themselves.
 
-The names of rules are stored with each hit as its reasons. Figures are computed when a page or an
-answer is made: how many links a scan followed, in what time, how long after sending.
+The names of rules are stored with each hit as its reasons. Figures are computed with each page or
+answer: how many links a scan followed, in what time, how long after sending.
 """
 
 from collections.abc import Callable, Iterator, Sequence
