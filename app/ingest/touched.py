@@ -46,11 +46,16 @@ def origin(folder: Path) -> int:
                 partial.unlink()
 
 
-def touch(folder: Path, segment_id: str, hits: Iterable[Hit]) -> None:
-    """Note what a loaded journal segment touched.
+def may_change(hits: Iterable[Hit]) -> bool:
+    """Returns whether corrections look at hits again.
 
-    An open may be a scanner's companion, whose clicks came earlier. An unsubscribe changes nothing.
+    An open may be a scanner's, whose clicks came earlier. An unsubscribe changes nothing.
     """
+    return any(hit.kind != "unsubscribe" for hit in hits)
+
+
+def touch(folder: Path, segment_id: str, hits: Iterable[Hit]) -> None:
+    """Note what a loaded journal segment touched, if verdicts may change."""
     by_workspace: dict[str, list[Hit]] = {}
     for hit in hits:
         by_workspace.setdefault(hit.workspace, []).append(hit)
@@ -62,7 +67,7 @@ def touch(folder: Path, segment_id: str, hits: Iterable[Hit]) -> None:
             max(hit.at for hit in its_hits),
         )
         for workspace, its_hits in by_workspace.items()
-        if any(hit.kind != "unsubscribe" for hit in its_hits)
+        if may_change(its_hits)
     ]
     if spans:
         partial = folder / f"{segment_id}.tmp"
