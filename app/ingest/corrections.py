@@ -274,7 +274,7 @@ def _hit(row: Row) -> Hit:
         message=row["message"].hex,
         recipient=row["recipient"],
         position=row["position"],
-        url="",
+        url=row["url"],
         variant=row["variant"],
         method=row["method"],
         address=row["address"],
@@ -282,7 +282,6 @@ def _hit(row: Row) -> Hit:
         purpose=row["purpose"],
         fetch_mode=row["fetch_mode"],
         mode=row["mode"],
-        link=row["link_key"],
     )
 
 

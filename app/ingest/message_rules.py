@@ -39,8 +39,8 @@ CONTEXT_MS = 240_000  # before and after a hit; more than any of MESSAGE_RULES n
 class MessageHits:
     """The classified hits of one message in order of time, and how many links it carried.
 
-    `links` counts distinct tracked links; it is 0 if unknown, for mails of earlier versions and
-    hits in mode pseudonymous. The rules then use fixed counts.
+    `links` counts distinct URLs of tracked links. It is 0 if unknown, for mails of earlier versions
+    and hits in mode pseudonymous: the rules then use fixed counts.
     """
 
     hits: Sequence[tuple[Hit, Classification]]
@@ -69,9 +69,12 @@ class MessageHits:
         """Returns the positions of clicks by browsers that should have sent fetch metadata."""
         return [n for n in self.clicks if NO_METADATA in self.hits[n][1].reasons]
 
-    def link(self, hit: Hit) -> int:
-        """Returns what identifies a link: its key, or its position if their number is unknown."""
-        return hit.link if self.links and hit.link else hit.position
+    def link(self, hit: Hit) -> int | str:
+        """Returns what identifies a link: its URL, or its position if their number is unknown.
+
+        Its key would not do: links that differ only by recipient may share one.
+        """
+        return hit.url if self.links and hit.url else hit.position
 
     @cached_property
     def found(self) -> dict[str, set[int]]:
@@ -151,7 +154,7 @@ def many_networks(message: MessageHits) -> set[int]:
     """
     spread: set[int] = set()
     unmasked = set(message.unmasked)
-    by_link: dict[int, list[int]] = {}
+    by_link: dict[int | str, list[int]] = {}
     for n in message.clicks:
         if _neighbourhood(message.hits[n][0].address):
             by_link.setdefault(message.link(message.hits[n][0]), []).append(n)
@@ -324,7 +327,7 @@ def _by_agent(message: MessageHits, clicks: Iterable[int]) -> Iterator[list[int]
 
 def _first_pass(message: MessageHits, clicks: Sequence[int]) -> Sequence[int]:
     """Returns those of `clicks` up to the one that completes the mail's links, or none."""
-    links: set[int] = set()
+    links: set[int | str] = set()
     for count, n in enumerate(clicks, 1):
         links.add(message.link(message.hits[n][0]))
         if len(links) >= message.links:
@@ -338,7 +341,7 @@ def _is_sweep(message: MessageHits, clicks: Sequence[int]) -> bool:
     Colleagues behind one IP address follow the links of a shared mail in no order.
     """
     hits = [message.hits[n][0] for n in clicks]
-    first: dict[int, Hit] = {}
+    first: dict[int | str, Hit] = {}
     for hit in hits:
         first.setdefault(message.link(hit), hit)
     positions = [hit.position for hit in first.values()]

@@ -45,7 +45,7 @@ class MessageDraft:
     `token` goes into links, `pixel` into the pixel: both are the same, unless all recipients share
     one of them. `withdrawn` has the axes from which the recipient has withdrawn consent. `headers`
     are offered for the mail (RFC 8058). `carried` has the keys of its tracked links and their
-    families, `links` is the number of these links. A message to a suppressed recipient or to the
+    families, `links` is the number of distinct URLs. A message to a suppressed recipient or to the
     holdout (`choice`, which is also the variant) must not be sent, so neither is ever recorded.
     """
 
@@ -121,15 +121,14 @@ class PreparedMessage:
 class CompiledMail:
     """A compiled template for any number of recipients, and what is recorded of its links.
 
-    `carried` has the keys of its tracked links and their families, `links` is the number of these
-    links.
+    `carried` has the keys of its tracked links and their families, `urls` the URLs of these links.
     """
 
     html: CompiledBody
     text: CompiledBody | None
     records: Sequence[journal_records.Link]
     carried: tuple[int, ...]
-    links: int
+    urls: frozenset[str]
     newsletter: int
     rules: LinkRules
 
@@ -204,7 +203,7 @@ class MessagePreparer:
         html_out = draft.personalise(compiled)
         remarks = self._remarks(compiled, html, len(html_out), options, closed)
         return PreparedMessage(
-            dataclasses.replace(draft, carried=signer.carried, links=signer.links),
+            dataclasses.replace(draft, carried=signer.carried, links=len(signer.urls)),
             newsletter,
             compiled.links,
             compiled.notes,
@@ -292,7 +291,7 @@ class MessagePreparer:
         numbered = [replace(link, index=index) for index, link in enumerate(links)]
         sample = samples[0] if samples else None
         return PreparedMessage(
-            dataclasses.replace(draft, carried=signer.carried, links=signer.links),
+            dataclasses.replace(draft, carried=signer.carried, links=len(signer.urls)),
             newsletter,
             numbered,
             notes,
@@ -317,7 +316,7 @@ class MessagePreparer:
                 in_text = scan_text(template.text, Options(clicks=False), base_url)
             text = _compiled(in_text, signer, leave)
         rules = LinkRules(template.link_families, template.full_urls)
-        return CompiledMail(html, text, signer.records, signer.carried, signer.links, key, rules)
+        return CompiledMail(html, text, signer.records, signer.carried, signer.urls, key, rules)
 
     def fill(self, mail: CompiledMail, values: Values) -> CompiledMail:
         """Fill the merge fields of a template's mail for one recipient.
@@ -331,8 +330,8 @@ class MessagePreparer:
         signer.first = len(html.links)
         text = mail.text.filled(values, signer) if mail.text else None
         carried = tuple(dict.fromkeys((*mail.carried, *signer.carried)))
-        links = len({record.link for record in (*mail.records, *signer.records)})
-        return CompiledMail(html, text, signer.records, carried, links, mail.newsletter, mail.rules)
+        found = mail.urls | signer.urls
+        return CompiledMail(html, text, signer.records, carried, found, mail.newsletter, mail.rules)
 
     def remarks(self, template: TemplateIn, mail: CompiledMail) -> list[str]:
         """Returns advice about the content of a compiled template."""

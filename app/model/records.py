@@ -55,8 +55,8 @@ class Message(msgspec.Struct, frozen=True, tag_field="record", tag="message", om
 
     `flags` are those of its token. `address`, `metadata` (the mailer's own) and `rfc_message_id`
     (the Message-ID of RFC 5322 without its angle brackets) are empty if no hit may lead to a
-    person. `links` is the number of its distinct tracked links; 0 if there are none, or if an
-    earlier version wrote the record.
+    person. `links` is the number of distinct URLs of its tracked links; 0 if there are none,
+    or if an earlier version wrote the record.
     """
 
     at: int

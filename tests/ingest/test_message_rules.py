@@ -360,9 +360,12 @@ def test_a_companion_follows_over_changing_addresses() -> None:
 
 def test_links_are_counted_by_what_they_lead_to() -> None:
     """Three buttons to one page are one link, wherever they are in the mail."""
-    same = [replace(one, link=5) for one in links_of(3, 2)]
+    same = [replace(one, url="https://example.com/a") for one in links_of(3, 2)]
     assert reasons(same, 2) == [""] * 3
-    assert reasons([*same, replace(hit(20, 3, CLOUD), link=6)], 2) == ["every_link"] * 4
+    assert (
+        reasons([*same, replace(hit(20, 3, CLOUD), url="https://example.com/b")], 2)
+        == ["every_link"] * 4
+    )
 
 
 HITS = st.builds(

@@ -157,5 +157,4 @@ def _click(number: int, at: float, link: int, address: str, agent: str, fetch_mo
         address=address,
         user_agent=agent,
         fetch_mode=fetch_mode,
-        link=link + 1,
     )
