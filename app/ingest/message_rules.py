@@ -27,7 +27,7 @@ _MOST_LINKS = 3  # and at least half of the mail's
 _PACE_MS = 300  # a link: nobody follows every link of a mail at this pace
 _FEW_LINKS, _FEW_MS = 3, 1_000  # distinct links, and within which time
 _MANY_LINKS, _MANY_MS = 6, 8_000
-_NOBODY_LINKS = 8  # within _FEW_MS: no hand is that fast, with a browser or without
+_INHUMAN_LINKS = 8  # within _FEW_MS: no hand is that fast, with a browser or without
 _NETWORKS, _NETWORKS_MS = 3, 10_000  # that fetch one link
 _ECHO_MS = 15_000  # from a fetch of the same link by another network
 _COMPANION_MS = 30_000  # before or after a scanner
@@ -65,8 +65,8 @@ class MessageHits:
         return [n for n in self.clicks if self.hits[n][0].fetch_mode != "navigate"]
 
     @cached_property
-    def unmasked(self) -> list[int]:
-        """Returns the positions of clicks by browsers that should have sent fetch metadata."""
+    def hiding(self) -> list[int]:
+        """Returns the positions of clicks that should have fetch metadata but do not."""
         return [n for n in self.clicks if NO_METADATA in self.hits[n][1].reasons]
 
     def link(self, hit: Hit) -> int | str:
@@ -92,16 +92,15 @@ def every_link(message: MessageHits) -> set[int]:
     """
     if message.links < _ALL_LINKS:
         return set()
-    swept = set(_crowd(message, message.unmasked, message.links, _SWEEP_MS))
+    swept = set(_crowd(message, message.hiding, message.links, _SWEEP_MS))
     arrival = [n for n in message.clicks if _at_delivery(message.hits[n][0])]
     bare = [n for n in arrival if message.hits[n][0].fetch_mode != "navigate"]
-    if len({message.link(message.hits[n][0]) for n in bare}) >= message.links:
-        swept.update(bare)
+    swept.update(*_passes(message, bare))
     if message.links >= _BROWSER_LINKS:
         for clicks in _by_agent(message, arrival):
-            first_pass = _first_pass(message, clicks)
-            if first_pass and _is_sweep(message, first_pass):
-                swept.update(first_pass)
+            passes = list(_passes(message, clicks))
+            if passes and _is_sweep(message, passes[0]):
+                swept.update(*passes)
     return swept
 
 
@@ -113,7 +112,7 @@ def most_links(message: MessageHits) -> set[int]:
     if not message.links:
         return set()
     enough = max(_MOST_LINKS, -(-message.links // 2))
-    return _crowd(message, message.unmasked, enough, _SWEEP_MS)
+    return _crowd(message, message.hiding, enough, _SWEEP_MS)
 
 
 def burst(message: MessageHits) -> set[int]:
@@ -124,11 +123,11 @@ def burst(message: MessageHits) -> set[int]:
     follows eight, or three from several IP addresses or only partly with fetch metadata: a person
     has one browser.
     """
-    few = max(_FEW_LINKS, min(_NOBODY_LINKS, -(-message.links // 4)))
+    few = max(_FEW_LINKS, min(_INHUMAN_LINKS, -(-message.links // 4)))
     fast = _crowd(message, message.bare, few, _FEW_MS)
-    fast |= _crowd(message, message.unmasked, _FEW_LINKS, _FEW_MS)
+    fast |= _crowd(message, message.hiding, _FEW_LINKS, _FEW_MS)
     for clicks in _by_agent(message, message.clicks):
-        fast |= _crowd(message, clicks, _NOBODY_LINKS, _FEW_MS)
+        fast |= _crowd(message, clicks, _INHUMAN_LINKS, _FEW_MS)
         tabs = _crowd(message, clicks, _FEW_LINKS, _FEW_MS)
         fast |= tabs & _crowd(message, clicks, 2, _FEW_MS, _source)
     return fast
@@ -142,7 +141,7 @@ def sweep(message: MessageHits) -> set[int]:
     """
     many = max(_MANY_LINKS, -(-message.links // 2))
     swept = _crowd(message, message.bare, many, _MANY_MS)
-    return swept | _crowd(message, message.unmasked, _MANY_LINKS, _MANY_MS)
+    return swept | _crowd(message, message.hiding, _MANY_LINKS, _MANY_MS)
 
 
 def many_networks(message: MessageHits) -> set[int]:
@@ -153,7 +152,7 @@ def many_networks(message: MessageHits) -> set[int]:
     scanner's.
     """
     spread: set[int] = set()
-    unmasked = set(message.unmasked)
+    hiding = set(message.hiding)
     by_link: dict[int | str, list[int]] = {}
     for n in message.clicks:
         if _neighbourhood(message.hits[n][0].address):
@@ -162,8 +161,8 @@ def many_networks(message: MessageHits) -> set[int]:
         bare = [n for n in clicks if message.hits[n][0].fetch_mode != "navigate"]
         people = [n for n in bare if message.hits[n][1].verdict in HUMAN]
         spread |= _crowd(message, people, _NETWORKS, _NETWORKS_MS, _network)
-        if not unmasked.isdisjoint(clicks):
-            spread |= unmasked & _echoed(message, clicks)
+        if not hiding.isdisjoint(clicks):
+            spread |= hiding & _echoed(message, clicks)
     return spread
 
 
@@ -325,14 +324,19 @@ def _by_agent(message: MessageHits, clicks: Iterable[int]) -> Iterator[list[int]
     yield from agents.values()
 
 
-def _first_pass(message: MessageHits, clicks: Sequence[int]) -> Sequence[int]:
-    """Returns those of `clicks` up to the one that completes the mail's links, or none."""
+def _passes(message: MessageHits, clicks: Sequence[int]) -> Iterator[Sequence[int]]:
+    """Yields parts of `clicks`, one after the other, that each follow every link of the mail.
+
+    What comes after the last of them is left out: it may be a person's.
+    """
+    start = 0
     links: set[int | str] = set()
-    for count, n in enumerate(clicks, 1):
+    for end, n in enumerate(clicks, 1):
         links.add(message.link(message.hits[n][0]))
         if len(links) >= message.links:
-            return clicks[:count]
-    return []
+            yield clicks[start:end]
+            start = end
+            links.clear()
 
 
 def _is_sweep(message: MessageHits, clicks: Sequence[int]) -> bool:

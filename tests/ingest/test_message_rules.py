@@ -283,6 +283,15 @@ def test_delivery_ends_after_two_minutes_and_a_half() -> None:
 
 
 @pytest.mark.parametrize("links", [0, 1])
+def test_a_click_after_a_sweep_is_no_part_of_it() -> None:
+    """Without TLS a person's click looks as a scanner's does: it needs a sweep of its own."""
+    heads = [hit(5 + link, link, CLOUD, agents.CHROME, method="HEAD") for link in range(2)]
+    person = hit(50, 0, HOME, agents.EDGE)
+    assert reasons([*heads, person], 2, https=False) == ["every_link", "every_link", ""]
+    twice = [hit(20 + link, link, OFFICE, agents.SAFARI) for link in range(2)]
+    assert reasons([*heads, *twice, person], 2, https=False) == ["every_link"] * 4 + [""]
+
+
 def test_without_two_known_links_there_is_no_every_link(links: int) -> None:
     assert reasons([hit(10, 0), hit(12, 1)], links) == ["", ""]
 
