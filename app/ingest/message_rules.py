@@ -128,8 +128,8 @@ def burst(message: MessageHits) -> set[int]:
     fast |= _crowd(message, message.hiding, _FEW_LINKS, _FEW_MS)
     for clicks in _by_agent(message, message.clicks):
         fast |= _crowd(message, clicks, _INHUMAN_LINKS, _FEW_MS)
-        tabs = _crowd(message, clicks, _FEW_LINKS, _FEW_MS)
-        fast |= tabs & _crowd(message, clicks, 2, _FEW_MS, _source)
+        if tabs := _crowd(message, clicks, _FEW_LINKS, _FEW_MS):
+            fast |= tabs & _crowd(message, clicks, 2, _FEW_MS, _source)
     return fast
 
 
@@ -158,6 +158,8 @@ def many_networks(message: MessageHits) -> set[int]:
         if _neighbourhood(message.hits[n][0].address):
             by_link.setdefault(message.link(message.hits[n][0]), []).append(n)
     for clicks in by_link.values():
+        if len(clicks) < 2:
+            continue
         bare = [n for n in clicks if message.hits[n][0].fetch_mode != "navigate"]
         people = [n for n in bare if message.hits[n][1].verdict in HUMAN]
         spread |= _crowd(message, people, _NETWORKS, _NETWORKS_MS, _network)
@@ -174,6 +176,8 @@ def companion(message: MessageHits) -> set[int]:
     metadata that should be there the same user agent.
     """
     scan = set().union(*message.found.values())
+    if not scan:
+        return scan
     times: dict[tuple[str, str], list[int]] = {}
     for n in sorted(scan):
         for sender in _senders(*message.hits[n]):
@@ -281,6 +285,8 @@ def _crowd(
     key: Callable[[Hit], int | str] | None = None,
 ) -> set[int]:
     """Returns those of `clicks` with at least `enough` distinct keys (links) within `span_ms`."""
+    if len(clicks) < enough:  # of most messages
+        return set()
     key = key or message.link
     crowd: set[int] = set()
     start = marked = 0
