@@ -68,8 +68,8 @@ def _links(scan: _Scan) -> str:
 
 def _companion(scan: _Scan) -> str:
     side = "before" if scan.apart_ms < 0 else "after"
-    when = "At the same time as" if not scan.apart_ms else f"{_duration(abs(scan.apart_ms))} {side}"
-    return f"{when} a mail scanner, from the same sender."
+    when = "at the same time as" if not scan.apart_ms else f"{_duration(abs(scan.apart_ms))} {side}"
+    return f"Came {when} a mail scanner, from the same sender."
 
 
 # Rules on all hits of a message.
@@ -111,7 +111,10 @@ _Groups = dict[str, list[list[Row]]]  # the hits of each scan, by the rule that 
 def _explanation(hit: Row, scans: _Groups, sent_ms: int) -> str:
     reasons = list(hit["reasons"])
     hints = [HINTS[name] for name in reasons if name in HINTS]
-    deciding = next((name for name in reasons if name not in HINTS), "")
+    rules = [name for name in reasons if name not in HINTS]
+    if hit["verdict"] != "scanner":  # its own rule decided, whatever scan it was part of
+        rules.sort(key=lambda name: name in SCANS)
+    deciding = rules[0] if rules else ""
     if deciding in SCANS:
         return SCANS[deciding](_scan(hit, deciding, scans, sent_ms))
     if deciding:

@@ -67,9 +67,9 @@ def test_each_scan_has_its_own_figures() -> None:
 @pytest.mark.parametrize(
     ("after", "sentence"),
     [
-        (15, "12 s after a mail scanner, from the same sender."),
-        (-3, "5 s before a mail scanner, from the same sender."),
-        (2, "At the same time as a mail scanner, from the same sender."),
+        (15, "Came 12 s after a mail scanner, from the same sender."),
+        (-3, "Came 5 s before a mail scanner, from the same sender."),
+        (2, "Came at the same time as a mail scanner, from the same sender."),
     ],
 )
 def test_a_companion_is_near_a_scan(after: float, sentence: str) -> None:
@@ -84,6 +84,12 @@ def test_hints_alone_do_not_make_a_machine() -> None:
         " That alone does not make it a machine."
     ]
     assert sentences(hit(9, "link_scanner", "datacentre")) == [SENTENCES["link_scanner"]]
+
+
+def test_a_program_that_swept_is_explained_by_what_it_is() -> None:
+    assert sentences(hit(3, "every_link", "http_library", verdict="bot")) == [
+        SENTENCES["http_library"]
+    ]
 
 
 def test_a_rule_of_a_later_version_is_named() -> None:
