@@ -5,7 +5,7 @@ from urllib.parse import urlsplit
 
 from msgspec import Struct
 
-from app.events.feed import Event, Row
+from app.events.feed import TYPE_OF, Event, Row
 from app.links import identity
 from app.model.verdicts import HUMAN, MACHINE
 from app.schemas.events import (
@@ -35,13 +35,12 @@ class EventFilter(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults
     paths: tuple[str, ...] = ()
 
     def matches(self, event: EventOut) -> bool:
-        """Returns whether the event matches. Conditions on links match clicks only."""
-        return (
-            (not self.newsletters or event.newsletter_id in self.newsletters)
-            and (not self.types or event.type in self.types)
-            and (not self.verdicts or event.verdict in verdicts(self.verdicts))
-            and (not self.of_links or (event.link is not None and self._follows(event.link)))
-        )
+        """Returns whether an event that may match does. Conditions on links match clicks only."""
+        return not self.of_links or (event.link is not None and self._follows(event.link))
+
+    def covers(self, verdict: str) -> bool:
+        """Returns whether the filter covers a verdict."""
+        return not self.verdicts or verdict in verdicts(self.verdicts)
 
     @property
     def of_links(self) -> bool:
@@ -64,11 +63,17 @@ class EventFilter(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults
         )
 
     def may_match(self, event: Event, queries: Queries) -> bool:
-        """Returns whether the event can match, as far as that is known before any lookup."""
+        """Returns whether the event can match, as far as that is known before any lookup.
+
+        A reclassification matches by the verdict before, too: who got the event must learn that it
+        is taken back, even if only the type of that event is in `types`.
+        """
         row = event.row
+        takes_back = bool(event.before) and self.covers(event.before)
+        taken_type = takes_back and not self.covers(row.verdict) and TYPE_OF[row.kind] in self.types
         return (
-            (not self.types or event.type in self.types)
-            and (not self.verdicts or row.verdict in verdicts(self.verdicts))
+            (not self.types or event.type in self.types or taken_type)
+            and (self.covers(row.verdict) or takes_back)
             and (not self.links or (row.kind == "click" and self._is_of(row)))
             and (
                 not self.newsletters

@@ -3,17 +3,28 @@
 Webhooks and the event stream read it. It holds the very rows that ClickHouse got, one journal
 segment or file of corrections at a time, under that file's id: loading it again appends nothing. It
 keeps KEPT seconds; a reader that falls further behind gets an error.
+
+There are two ways to read it. Immediate readers get each hit as soon as it is loaded, with the
+verdict that it had then, and a reclassification for each correction. Settled readers get a hit once
+the corrections that follow loading are done, with the verdict that they have left; they get a
+reclassification only for what is corrected later. The order of rows decides, not time, so both ways
+give the same events whenever and however often they are read. A row's stage says who reads it:
+
+    ""         both: hits whose verdicts cannot change soon, and all rows of earlier versions
+    unsettled  immediate readers: hits that corrections look at again
+    corrected  both: corrections; settled readers leave out those of hits that are not settled yet
+    settled    settled readers: the end of corrections of an unsettled row, with what they changed
 """
 
 import asyncio
 import time
 import zlib
-from collections.abc import Iterable, Iterator
-from math import inf
+from collections.abc import Iterable, Iterator, Sequence, Set
 from typing import Any, Literal, NamedTuple, get_args
 
 import msgspec
 from sqlalchemy import Connection, Engine, delete, func, insert, select
+from sqlalchemy.dialects.sqlite import insert as insert_or_ignore
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from app.consent import suppressions
@@ -27,6 +38,11 @@ from app.storage.tables import feed
 KEPT = 7 * 86_400.0
 POLL_SECONDS = 0.1  # seconds between checks for new rows
 SWEEP_SECONDS = 600.0  # seconds between deletions of old rows
+
+PLAIN, UNSETTLED, CORRECTED, SETTLED = "", "unsettled", "corrected", "settled"  # stages of rows
+SETTLED_SOURCE = "settled "  # begins the source of a row of stage `settled`
+MAX_SOURCES = 500  # in one query
+CACHED_ROWS = 2  # a row of stage `settled` needs the one that it settles
 
 DECIDED = "decided"  # the kind of a row that is the outcome of an experiment, not a hit
 
@@ -120,13 +136,16 @@ class Feed:
         self._engine = engine
         self.erasures = Erasures(engine)
         self._swept = 0.0
-        self._last: tuple[tuple[int, int], list[bytes]] = (0, 0), []
+        self._cache: dict[int, list[bytes]] = {}  # lines by row
+        self._cached_at = 0  # the newest erasure
 
-    def append(self, source: str, rows: bytes, erased: Iterable[Hit] = ()) -> None:
+    def append(
+        self, source: str, rows: bytes, erased: Iterable[Hit] = (), stage: str = PLAIN
+    ) -> None:
         """Append JSON lines of `hits`, once per `source`, and suppress their unsubscribes.
 
-        Unsubscribes in `erased`, whose lines name no recipient, are suppressed too: a recipient who
-        unsubscribes gets no mail.
+        With `stage` UNSETTLED settled readers wait for `settle()`. Unsubscribes in `erased`, whose
+        lines name no recipient, are suppressed too: a recipient who unsubscribes gets no mail.
         """
         stopped = [
             row
@@ -140,7 +159,7 @@ class Feed:
         now = time.time()
         try:
             with self._engine.begin() as connection:
-                put(connection, source, rows, now)
+                put(connection, source, rows, now, stage)
                 for row in stopped:
                     suppressions.put(
                         connection,
@@ -168,6 +187,37 @@ class Feed:
         except SQLAlchemyError as error:
             raise StateError(f"cannot write to state.db: {error}") from error
 
+    def settle(self, sources: Sequence[str]) -> None:
+        """Let settled readers have the hits of journal segments, by the verdicts of now.
+
+        Call it when the corrections that follow loading are appended. Repeating it changes nothing.
+        """
+        with self._engine.begin() as connection:
+            columns = select(feed.c.source, feed.c.seq, feed.c.lines).order_by(feed.c.seq)
+            rows = [
+                row
+                for some in _groups(sources)
+                for row in connection.execute(
+                    columns.where(feed.c.source.in_(some), feed.c.stage == UNSETTLED)
+                )
+            ]
+            if not rows:
+                return
+            changes = _latest(connection, {row.source for row in rows}, rows[0].seq)
+            for row in sorted(rows, key=lambda row: row.seq):
+                connection.execute(
+                    insert_or_ignore(feed)
+                    .values(
+                        source=SETTLED_SOURCE + row.source,
+                        at=time.time(),
+                        lines=row.lines,
+                        rows=zlib.compress(b"\n".join(changes.get(row.source, ())), 1),
+                        stage=SETTLED,
+                        settles=row.seq,
+                    )
+                    .on_conflict_do_nothing()
+                )
+
     def last(self) -> Cursor:
         """Returns the end of the feed, for readers that want only later events."""
         with self._engine.connect() as connection:
@@ -182,19 +232,19 @@ class Feed:
             return connection.execute(select(func.max(feed.c.seq))).scalar() or 0
 
     def after(
-        self, cursor: Cursor, workspace: str, limit: int, until: float = inf
+        self, cursor: Cursor, workspace: str, limit: int, settled: bool = False
     ) -> tuple[list[Event], Cursor]:
         """Returns the events that follow, and the cursor after the last line that was read.
 
-        `until` leaves out what was loaded later (seconds since 1970). Raises CursorError.
+        Raises CursorError.
         """
         result: list[Event] = []
         while len(result) < limit:
-            row = self._row(cursor, until)
+            row = self._row(cursor, UNSETTLED if settled else SETTLED)
             if row is None:
                 break
             start = cursor.line if row.seq == cursor.seq else 0
-            for event in events(self._lines(row.seq), row.seq, start):
+            for event in self._events(row, start, settled):
                 if event.row.workspace == workspace:
                     result.append(event)
                     if len(result) >= limit:
@@ -202,35 +252,71 @@ class Feed:
             cursor = Cursor(row.seq, row.lines)
         return result, cursor
 
-    def _row(self, cursor: Cursor, until: float) -> Any:
-        """Returns the cursor's row or, at its end, the next one. Raises CursorError."""
-        ahead = select(feed.c.seq, feed.c.lines, feed.c.at).order_by(feed.c.seq).limit(1)
+    def _row(self, cursor: Cursor, unread: str) -> Any:
+        """Returns the cursor's row or, at its end, the next one that has not the stage `unread`.
+
+        Raises CursorError.
+        """
+        columns = feed.c.seq, feed.c.lines, feed.c.stage, feed.c.settles
+        ahead = select(*columns).order_by(feed.c.seq).limit(1)
         with self._engine.connect() as connection:
             at = connection.execute(ahead.where(feed.c.seq == cursor.seq)).first()
             if at and cursor.line > at.lines:
                 raise CursorError("is not a cursor of this service")
-            if at and cursor.line < at.lines:
+            if at and cursor.line < at.lines and at.stage != unread:
                 return at
-            row = connection.execute(ahead.where(feed.c.seq > cursor.seq)).first()
+            row = connection.execute(
+                ahead.where(feed.c.seq > cursor.seq, feed.c.stage != unread)
+            ).first()
         if cursor.seq and not at:
             self._check(cursor)
-        return row if row is None or row.at <= until else None
+        return row
+
+    def _events(self, row: Any, start: int, settled: bool) -> Iterator[Event]:
+        """Yields the events of a row from a line on."""
+        if row.stage == SETTLED:
+            return settled_events(self._lines(row.settles), self._lines(row.seq), row.seq, start)
+        found = events(self._lines(row.seq), row.seq, start)
+        if row.stage != CORRECTED or not settled:
+            return found
+        corrections = list(found)
+        waiting = self._unsettled({event.row.segment for event in corrections}, row.seq)
+        return (event for event in corrections if event.row.segment not in waiting)
+
+    def _unsettled(self, segments: Set[str], seq: int) -> set[str]:
+        """Returns those of some journal segments that are settled after a row, or not yet."""
+        columns = select(feed.c.source, feed.c.seq, feed.c.stage)
+        waiting: set[str] = set()
+        settled: set[str] = set()
+        with self._engine.connect() as connection:
+            for some in _groups(sorted(segments)):
+                sources = [*some, *(SETTLED_SOURCE + segment for segment in some)]
+                for row in connection.execute(columns.where(feed.c.source.in_(sources))):
+                    segment = row.source.removeprefix(SETTLED_SOURCE)
+                    if row.stage == SETTLED:
+                        (settled if row.seq < seq else waiting).add(segment)
+                    elif row.stage == UNSETTLED:
+                        waiting.add(segment)
+        return waiting - settled
 
     def _lines(self, seq: int) -> list[bytes]:
-        """Returns a row's lines; the last row is cached, since it is read in many steps.
+        """Returns a row's lines; the last rows are cached, since one is read in many steps.
 
         An erasure invalidates the cache.
         """
-        known, lines = self._last
         with self._engine.connect() as connection:
-            current = seq, newest(connection)
-            if known != current:
+            erasure = newest(connection)
+            if erasure != self._cached_at:
+                self._cache.clear()
+                self._cached_at = erasure
+            if seq not in self._cache:
+                if len(self._cache) >= CACHED_ROWS:
+                    self._cache.clear()
                 compressed = connection.execute(
                     select(feed.c.rows).where(feed.c.seq == seq)
                 ).scalar()
-                lines = zlib.decompress(compressed).splitlines() if compressed else []
-                self._last = current, lines
-        return lines
+                self._cache[seq] = zlib.decompress(compressed).splitlines() if compressed else []
+            return self._cache[seq]
 
     def _check(self, cursor: Cursor) -> None:
         """Raises CursorError for rows that are no longer kept, or that never existed."""
@@ -247,15 +333,38 @@ class Feed:
             )
 
 
-def put(connection: Connection, source: str, rows: bytes, now: float) -> None:
+def put(connection: Connection, source: str, rows: bytes, now: float, stage: str = PLAIN) -> None:
     """Add a row of JSON lines. Raises IntegrityError if that source has one already."""
     values = {
         "source": source,
         "at": now,
         "lines": rows.count(b"\n"),
         "rows": zlib.compress(rows, 1),
+        "stage": stage,
     }
     connection.execute(insert(feed), values)
+
+
+def _groups(sources: Sequence[str]) -> Iterator[Sequence[str]]:
+    """Yields groups of sources that a query can name."""
+    for first in range(0, len(sources), MAX_SOURCES):
+        yield sources[first : first + MAX_SOURCES]
+
+
+def _latest(connection: Connection, segments: Set[str], after: int) -> dict[str, list[bytes]]:
+    """Returns the latest correction of each hit of some journal segments, as lines by segment."""
+    corrected: dict[str, dict[int, bytes]] = {}
+    query = (
+        select(feed.c.rows)
+        .where(feed.c.seq > after, feed.c.stage == CORRECTED)
+        .order_by(feed.c.seq)
+    )
+    for compressed in connection.execute(query).scalars():
+        for line in zlib.decompress(compressed).splitlines():
+            row = _decode(line)
+            if row.sign > 0 and row.segment in segments:
+                corrected.setdefault(row.segment, {})[row.line] = line
+    return {segment: list(by_line.values()) for segment, by_line in corrected.items()}
 
 
 class FeedWatcher:
@@ -291,6 +400,18 @@ def events(lines: list[bytes], seq: int, start: int) -> Iterator[Event]:
             yield Event(f"evt_{name}", TYPE_OF[row.kind], row, cursor)
         elif (before := _decode(lines[number - 1]).verdict) != row.verdict:
             yield Event(f"evt_{name}_{row.revision}", "event.reclassified", row, cursor, before)
+
+
+def settled_events(
+    lines: list[bytes], changes: list[bytes], seq: int, start: int
+) -> Iterator[Event]:
+    """Yields the events of a row of hits with their latest verdicts, which some `changes` have."""
+    latest = {row.line: row for row in map(_decode, changes)}
+    for number in range(start, len(lines)):
+        row = _decode(lines[number])
+        name = f"{row.segment.replace('-', '')}_{row.line}"
+        shown = latest.get(row.line, row)
+        yield Event(f"evt_{name}", TYPE_OF[row.kind], shown, Cursor(seq, number + 1))
 
 
 def cursor(text: str) -> Cursor:

@@ -16,11 +16,10 @@ from app.schemas.events import Due, EventOut
 from app.settings.settings import Settings
 from app.stats.queries import Queries
 from app.storage.clickhouse import Row
-from app.storage.journal_segments import waiting_since
+from app.storage.journal_segments import waiting_since, waiting_to_settle
 
 log = logging.getLogger(__name__)
 BATCH = 5_000  # events or messages read in one commit
-SETTLED_SECONDS = 5.0  # seconds after loading until verdicts of clicks that came together are final
 POLL_SECONDS = 1.0  # seconds between checks
 LEDGER_POLL_SECONDS = 10.0  # seconds between queries for silent recipients
 LEDGER_LAG_SECONDS = 5.0  # seconds that a message may take from its id to its line in the journal
@@ -65,11 +64,12 @@ class FollowUpWorker:
 
     def _clicked(self, followup: FollowUp) -> int:
         count, at = 0, followup.cursor
-        until = time.time() - SETTLED_SECONDS
         while True:
             seen = self._feed.erasures.newest()
             try:
-                events, following = self._feed.after(at, self._queries.workspace, BATCH, until)
+                events, following = self._feed.after(
+                    at, self._queries.workspace, BATCH, settled=True
+                )
             except CursorError as error:
                 log.warning(
                     "follow-up %s has missed events that are no longer kept: %s", followup.id, error
@@ -120,12 +120,15 @@ class FollowUpWorker:
         ]
 
     def _silent(self, followup: FollowUp) -> int:
-        """Look only at messages whose hits are loaded: an open in the journal is no silence."""
+        """Look only at messages whose hits are loaded and settled.
+
+        An open in the journal is no silence, and a click that may turn out to be a scanner's is
+        not known to be an act.
+        """
         now = time.time()
         over = followup.rule.after_hours * 3600
-        until = int(
-            (min(now, waiting_since(self._journal, now)) - LEDGER_LAG_SECONDS - over) * 1000
-        )
+        waiting = min(waiting_since(self._journal, now), waiting_to_settle(self._journal, now))
+        until = int((waiting - LEDGER_LAG_SECONDS - over) * 1000)
         at = max(followup.sent, Sent(int((now - over - KEPT) * 1000)))
         newsletters = [self._queries.key(name) for name in followup.rule.filter.newsletters]
         kinds = ["click"] if followup.rule.when == "not_clicked" else ["open", "click"]

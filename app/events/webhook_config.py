@@ -13,7 +13,7 @@ from app.events.feed import TYPES
 from app.events.safe_http import RequestBlockedError, check
 from app.model.errors import FieldError
 from app.model.verdicts import HUMAN, MACHINE
-from app.schemas.webhooks import WebhookIn
+from app.schemas.webhooks import WebhookIn, When
 from app.settings.settings import PREFIX, SettingsError
 
 # A webhook with the last type only gets no other events.
@@ -31,7 +31,7 @@ class _WebhooksFile(msgspec.Struct, forbid_unknown_fields=True):
     webhook: list[WebhookInFile] = []
 
 
-def from_file(path: Path) -> dict[str, tuple[str, EventFilter, bool, str]]:
+def from_file(path: Path) -> dict[str, tuple[str, EventFilter, bool, str, When | None]]:
     """Read the webhooks of a TOML file of [[webhook]], as `Webhooks.sync_from_file` takes them.
 
     Raises SettingsError.
@@ -51,7 +51,8 @@ def from_file(path: Path) -> dict[str, tuple[str, EventFilter, bool, str]]:
             raise SettingsError(f"{place}: webhook {number}: secret is required")
         if webhook.name in by_name:
             raise SettingsError(f"{place}: webhook {number}: name {webhook.name!r} is used twice")
-        by_name[webhook.name] = webhook.url, filters_of(webhook), webhook.first, webhook.secret
+        filters = filters_of(webhook)
+        by_name[webhook.name] = webhook.url, filters, webhook.first, webhook.secret, webhook.when
     return by_name
 
 
@@ -70,6 +71,10 @@ def valid(webhook: WebhookIn) -> None:
         for value in getattr(webhook, field):
             if value not in allowed:
                 raise FieldError(field, f"must be one of {', '.join(allowed)}")
+    if webhook.first and webhook.when == "immediate":
+        raise FieldError(
+            "when", "must be settled with `first`: the first event may turn out to be a bot's"
+        )
     if webhook.secret:
         try:
             key = base64.b64decode(webhook.secret.removeprefix("whsec_"), validate=True)

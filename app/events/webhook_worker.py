@@ -126,7 +126,9 @@ class WebhookWorker:
         while True:
             seen = self._feed.erasures.newest()
             try:
-                events, following = self._feed.after(at, context.queries.workspace, BATCH)
+                events, following = self._feed.after(
+                    at, context.queries.workspace, BATCH, settled=webhook.when == "settled"
+                )
             except CursorError as error:
                 log.warning(
                     "webhook %s has missed events that are no longer kept: %s", webhook.id, error

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 import msgspec
-from sqlalchemy import Connection, Engine, delete, func, select, update
+from sqlalchemy import Connection, Engine, delete, func, or_, select, update
 from sqlalchemy import insert as new
 from sqlalchemy.dialects.sqlite import insert
 
@@ -28,6 +28,7 @@ from app.events.signing import (
 )
 from app.schemas import webhooks as schemas
 from app.schemas.events import EventOut
+from app.schemas.webhooks import When
 from app.storage.tables import deliveries, first_events, webhooks
 
 RETRY_SECONDS = (5.0, 30.0, 120.0, 600.0, 3600.0, 4 * 3600.0, 12 * 3600.0, 24 * 3600.0)  # seconds
@@ -42,8 +43,8 @@ _encode = msgspec.json.encode
 class Webhook(msgspec.Struct, frozen=True):
     """A subscription. `first`: only the first event of each type for a message.
 
-    `disabled` says why nothing is sent and is empty while it is on. Times are seconds since 1970
-    UTC.
+    `timing` is `settled` or `immediate`, or empty for the default. `disabled` says why nothing is
+    sent and is empty while it is on. Times are seconds since 1970 UTC.
     """
 
     id: str
@@ -55,6 +56,19 @@ class Webhook(msgspec.Struct, frozen=True):
     failing_since: float | None
     disabled: str
     cursor: Cursor
+    timing: str = ""
+
+    @property
+    def when(self) -> When:
+        """Returns when events are sent: by default settled where their verdict matters."""
+        if self.timing:
+            return "immediate" if self.timing == "immediate" else "settled"
+        return default_timing(self.filter, self.first)
+
+
+def default_timing(event_filter: EventFilter, first: bool) -> When:
+    """Returns `settled` for webhooks with a verdict filter or `first`, else `immediate`."""
+    return "settled" if event_filter.verdicts or first else "immediate"
 
 
 class Delivery(NamedTuple):
@@ -85,6 +99,7 @@ class Webhooks:
         first: bool,
         at: Cursor,
         secret: str | None = None,
+        when: When | None = None,
     ) -> Webhook:
         """Add a webhook that gets the events after a cursor."""
         secret = secret or "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()
@@ -98,6 +113,7 @@ class Webhooks:
             failing_since=None,
             disabled="",
             cursor=at,
+            timing=when or "",
         )
         with self._engine.begin() as connection:
             connection.execute(
@@ -108,6 +124,7 @@ class Webhooks:
                     secret=secret,
                     wanted=_encode(event_filter),
                     first=first,
+                    timing=webhook.timing,
                     at=webhook.at,
                     seq=at.seq,
                     line=at.line,
@@ -117,20 +134,23 @@ class Webhooks:
         return webhook
 
     def sync_from_file(
-        self, named: Mapping[str, tuple[str, EventFilter, bool, str]], at: Cursor
+        self,
+        named: Mapping[str, tuple[str, EventFilter, bool, str, When | None]],
+        at: Cursor,
     ) -> None:
         """Add, change and remove webhooks so that they match a file.
 
-        `named` has URL, filter, first and secret by name. Cursors and deliveries stay as they are;
-        new webhooks get the events after `at`.
+        `named` has URL, filter, first, secret and timing by name. Cursors and deliveries stay as
+        they are; new webhooks get the events after `at`.
         """
         with self._engine.begin() as connection:
-            for name, (url, event_filter, first, secret) in named.items():
+            for name, (url, event_filter, first, secret, when) in named.items():
                 values = {
                     "url": url,
                     "secret": secret,
                     "wanted": _encode(event_filter),
                     "first": first,
+                    "timing": when or "",
                 }
                 connection.execute(
                     insert(webhooks)
@@ -199,7 +219,7 @@ class Webhooks:
             )
             erasure_requests.check(connection, seen)
             for event in events:
-                if webhook.first and not _is_first(connection, webhook.id, event):
+                if webhook.first and not _is_due_once(connection, webhook, event):
                     continue
                 sent = sent_as(event.type, event.occurred_at, event)
                 count += queue(connection, webhook.id, event.id, sent, now)
@@ -350,15 +370,49 @@ def queue(connection: Connection, webhook: str, event: str, sent: bytes, now: fl
     return int(inserted.rowcount)
 
 
-def _is_first(connection: Connection, webhook: str, event: EventOut) -> bool:
+def _is_due_once(connection: Connection, webhook: Webhook, event: EventOut) -> bool:
+    """Returns whether a webhook with `first` gets an event.
+
+    It gets the first event of each type for a message, and what is later found out about that one.
+    If that one is taken back, the next one is the first again.
+    """
     if not event.message_id:  # an experiment's outcome, which comes once
         return True
+    if not event.previous_verdict:
+        return _is_first(connection, webhook.id, event.type, event.message_id)
+    kind = "message.clicked" if event.link else "message.opened"
+    matches_now = webhook.filter.covers(event.verdict)
+    if _was_sent(connection, webhook.id, event.id.rpartition("_")[0]):
+        if not matches_now:
+            connection.execute(
+                delete(first_events).where(
+                    first_events.c.webhook == webhook.id,
+                    first_events.c.what == f"{kind} {event.message_id}",
+                )
+            )
+        return True
+    return matches_now and _is_first(connection, webhook.id, kind, event.message_id)
+
+
+def _is_first(connection: Connection, webhook: str, kind: str, message_id: str) -> bool:
     inserted = connection.execute(
         insert(first_events)
-        .values(webhook=webhook, what=f"{event.type} {event.message_id}")
+        .values(webhook=webhook, what=f"{kind} {message_id}")
         .on_conflict_do_nothing()
     )
     return bool(inserted.rowcount)
+
+
+def _was_sent(connection: Connection, webhook: str, event_id: str) -> bool:
+    """Returns whether an event, or an earlier reclassification of it, was queued for a webhook."""
+    query = select(deliveries.c.id).where(
+        deliveries.c.webhook == webhook,
+        or_(
+            deliveries.c.event == event_id,
+            deliveries.c.event.startswith(f"{event_id}_", autoescape=True),
+        ),
+    )
+    return connection.execute(query.limit(1)).first() is not None
 
 
 def _update(connection: Connection, delivery: Delivery, **values: Any) -> None:
@@ -392,6 +446,7 @@ def _webhook(row: Any) -> Webhook:
         failing_since=row.failing_since,
         disabled=row.disabled,
         cursor=Cursor(row.seq, row.line),
+        timing=row.timing,
     )
 
 

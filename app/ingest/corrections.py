@@ -29,7 +29,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from app.events.feed import Feed
+from app.events.feed import CORRECTED, Feed
 from app.files import locked
 from app.ingest.classifier import VERSION, Classification
 from app.ingest.fetch_metadata import no_https
@@ -117,6 +117,8 @@ class Corrections:
             due = [path for path in self.folder.glob("*" + DONE) if age_seconds(path) >= after]
             for touched in merged_spans(due):
                 changed += self._settle(touched)
+            if self.feed:
+                self.feed.settle([path.stem for path in due])
             for path in due:
                 path.unlink()
         return changed
@@ -230,7 +232,7 @@ class Corrections:
                 continue
             self.storage.insert("hits", rows, path.stem)
             if self.feed:
-                self.feed.append(path.stem, rows)
+                self.feed.append(path.stem, rows, stage=CORRECTED)
             path.unlink()
 
     @contextmanager

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from app.events.feed import Feed
+from app.events.feed import PLAIN, UNSETTLED, Feed
 from app.files import locked
 from app.ingest.fetch_metadata import no_https
 from app.ingest.networks import Networks
@@ -23,7 +23,7 @@ from app.ingest.rows import (
     TABLES,
     rows,
 )
-from app.ingest.touched import origin, touch
+from app.ingest.touched import may_change, origin, touch
 from app.model.ids import sent_at
 from app.storage import journal_masking, journal_segments
 from app.storage.clickhouse import Storage, StorageError
@@ -173,9 +173,11 @@ class Loader:
                 for table in TABLES:
                     if parsed.tables[table]:
                         self.storage.insert(table, parsed.tables[table], path.stem)
-            touch(self.folder, path.stem, parsed.hits)
+            # The feed first: what is noted as touched can then be settled there.
             if self.feed and parsed.hits:
-                self.feed.append(path.stem, parsed.tables["hits"], parsed.erased)
+                stage = UNSETTLED if may_change(parsed.hits) else PLAIN
+                self.feed.append(path.stem, parsed.tables["hits"], parsed.erased, stage)
+            touch(self.folder, path.stem, parsed.hits)
             path.unlink()
         self.on_load(time.perf_counter() - start)
         self.trouble = ""

@@ -1,7 +1,7 @@
 """What the API for reacting takes and gives, as msgspec types; see docs/events.md."""
 
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Literal
 
 from msgspec import Meta, Raw, Struct
 
@@ -14,14 +14,17 @@ from app.schemas.fields import (
     Url,
 )
 
+When = Literal["settled", "immediate"]
+
 
 class WebhookIn(Struct, frozen=True, forbid_unknown_fields=True):
     """Where to send which events. Empty lists match everything. Events are as in GET /v1/events.
 
     Filters on the clicked link: `links` are IDs (or positions, as in version 0.1), `names` are
     those of data-track-name, `urls` are prefixes, `hosts` include subdomains, and * in `paths`
-    matches anything. `first`: only the first event of each type per message. `secret` is generated
-    if omitted.
+    matches anything. `first`: only the first event of each type per message. `when`: `settled`
+    waits until the verdict is checked against the message's other hits, `immediate` does not. The
+    default is `settled` with `verdicts` or `first`. `secret` is generated if omitted.
     """
 
     url: Annotated[str, Meta(min_length=1, max_length=2000)]
@@ -36,6 +39,7 @@ class WebhookIn(Struct, frozen=True, forbid_unknown_fields=True):
     hosts: Annotated[tuple[Line, ...], Meta(max_length=100)] = ()
     paths: Annotated[tuple[Path, ...], Meta(max_length=100)] = ()
     first: bool = False
+    when: When | None = None
     secret: Annotated[str, Meta(max_length=200)] = ""
 
 
@@ -55,6 +59,7 @@ class WebhookOut(Struct, frozen=True):
     hosts: tuple[str, ...]
     paths: tuple[str, ...]
     first: bool
+    when: When
     created_at: datetime
     failing_since: datetime | None
     disabled: str

@@ -104,7 +104,9 @@ class WorkspaceRegistry:
         preparer = make_preparer(workspace, self._settings, state, self._journal, self.withdrawals)
         experiments = preparer.experiments
         stated = Newsletters(settings.data_dir / FOLDER)
-        queries = Queries(self._storage, name, experiments.variants, stated)
+        queries = Queries(
+            self._storage, name, experiments.variants, stated, self._settings.data_dir / "journal"
+        )
         webhooks, followups = Webhooks(state, name), FollowUps(state, name)
         follower = FollowUpWorker(settings, followups, webhooks, self._feed, queries, suppressions)
         context = WorkspaceContext(

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from app.experiments.variants import MAX_VARIANTS, UNNAMED, Variants
@@ -28,6 +29,7 @@ from app.schemas.stats import (
     Stats,
 )
 from app.stats.filters import PARTS, FilterError, Filters, Show, since
+from app.storage import journal_segments
 from app.storage.clickhouse import Row, Storage
 from app.storage.newsletters import Newsletters
 from app.storage.sql import sql
@@ -81,7 +83,8 @@ def like(pattern: str) -> str:
 class Queries:
     """The queries of one workspace. Any method raises StorageError if ClickHouse is unavailable.
 
-    `stated` knows newsletters that have not been loaded into ClickHouse yet.
+    `stated` knows newsletters that have not been loaded into ClickHouse yet. `journal` is the
+    folder that knows which loaded hits are not settled yet.
     """
 
     def __init__(
@@ -90,8 +93,10 @@ class Queries:
         workspace: str = "default",
         variants: Variants | None = None,
         stated: Newsletters | None = None,
+        journal: Path | None = None,
     ) -> None:
         self._storage, self._variants, self._stated = storage, variants, stated
+        self._journal = journal
         self._averages: dict[Show, tuple[tuple[float, float], float]] = {}
         self.workspace = workspace
 
@@ -102,6 +107,10 @@ class Queries:
     def stream(self, name: str, form: str, **parameters: Any) -> Iterator[bytes]:
         """Yields a query's result in one of ClickHouse's formats, in pieces."""
         return self._storage.stream(sql(name), {"workspace": self.workspace, **parameters}, form)
+
+    def unsettled(self) -> list[str]:
+        """Returns the journal segments whose hits' verdicts may still change within seconds."""
+        return journal_segments.unsettled(self._journal) if self._journal else []
 
     def newsletters(
         self, filters: Filters = EVERYTHING, limit: int = 100, offset: int = 0

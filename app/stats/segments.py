@@ -103,6 +103,7 @@ def _parameters(
         **keys,
         "tags": list(segment.clicked_tag),
         "since_ms": since,
+        "unsettled": queries.unsettled(),
         "limit": limit,
         "neutral": int(neutral),
     }

@@ -44,6 +44,11 @@ def waiting_to_settle(folder: Path, otherwise: float) -> float:
     return min(times, default=otherwise)
 
 
+def unsettled(folder: Path) -> list[str]:
+    """Returns the ids of loaded journal segments that await corrections."""
+    return [path.stem for path in folder.iterdir() if path.suffix == DONE]
+
+
 def adopt_orphans(folder: Path) -> list[Path]:
     """Seal the journal segments that killed processes left open; a torn last line is cut off.
 

@@ -32,7 +32,17 @@ class VersionError(Exception):
 
 # Changes to tables of earlier versions: (table, statements), append-only. A file's `user_version`
 # is the number of steps it has had. New tables need no step: missing tables are created.
-STEPS: tuple[tuple[str, tuple[str, ...]], ...] = (("feed", ("CREATE INDEX feed_at ON feed (at)",)),)
+STEPS: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("feed", ("CREATE INDEX feed_at ON feed (at)",)),
+    (
+        "feed",
+        (
+            "ALTER TABLE feed ADD COLUMN stage VARCHAR DEFAULT '' NOT NULL",
+            "ALTER TABLE feed ADD COLUMN settles INTEGER",
+        ),
+    ),
+    ("webhooks", ("ALTER TABLE webhooks ADD COLUMN timing VARCHAR DEFAULT '' NOT NULL",)),
+)
 
 
 def open_state(folder: Path, migrate: bool = True) -> Engine:

@@ -99,6 +99,8 @@ feed = Table(
     Column("at", Float, nullable=False),  # seconds since 1970 UTC
     Column("lines", Integer, nullable=False),
     Column("rows", LargeBinary, nullable=False),  # JSON lines of `hits`, zlib
+    Column("stage", String, nullable=False, server_default=""),  # see app/events/feed.py
+    Column("settles", Integer),  # of a row of stage `settled`: the row whose verdicts it settles
     Index("feed_at", "at"),  # lets the sweep of old rows read those alone
     sqlite_autoincrement=True,  # a deleted number is never reused: cursors rely on it
 )
@@ -147,6 +149,7 @@ webhooks = Table(
     Column("secret", String, nullable=False),
     Column("wanted", LargeBinary, nullable=False),  # JSON of EventFilter
     Column("first", Boolean, nullable=False),
+    Column("timing", String, nullable=False, server_default=""),  # settled, immediate or default
     Column("at", Float, nullable=False),
     Column("seq", Integer, nullable=False),
     Column("line", Integer, nullable=False),

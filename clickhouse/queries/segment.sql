@@ -3,7 +3,7 @@
 -- not set. `newsletter`: was sent it. With `linked` 1, one click must match everything that is set of a
 -- link: `tags` (any of them) and clicked.part. `opened`, `clicked`: did so in that newsletter.
 -- `not_opened`, `not_clicked`: was sent it with mode full, which would show it, and did not. `since_ms`
--- is the earliest time of hits.
+-- is the earliest time of hits. Hits of the journal segments `unsettled` do not count yet.
 WITH
     acted AS
     (
@@ -25,6 +25,7 @@ WITH
                 {clicked} AS followed
             FROM hits
             WHERE workspace = {workspace:String} AND verdict NOT IN ('prefetch', 'scanner', 'bot')
+                AND segment NOT IN {unsettled:Array(UUID)}
                 AND kind IN ('open', 'click') AND at >= fromUnixTimestamp64Milli({since_ms:Int64})
                 AND (newsletter IN ({opened:UInt64}, {clicked:UInt64}, {not_opened:UInt64}, {not_clicked:UInt64})
                     OR followed)

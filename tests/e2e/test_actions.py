@@ -117,7 +117,7 @@ def test_a_person_is_exported_and_erased(page: Page, hooked: Service) -> None:
     answer = hooked.rewrite("rights", MAIL, who)
     for path in paths(tracked_urls(answer["html"])):
         hooked.client.get(path, headers=PERSON)
-    hooked.drained()
+    hooked.settled()
     before = hooked.stats("rights")
     page.goto("/newsletters/rights/recipients")
     page.get_by_role("link", name=who).click()
@@ -153,7 +153,7 @@ def test_a_segment_is_shown_and_exported(page: Page, hooked: Service) -> None:
         answer = hooked.rewrite("segmented", MAIL, f"{name}@example.com")
         if name == "=ann":
             hooked.client.get(paths(tracked_urls(answer["html"]))[0], headers=PERSON)
-    hooked.drained()
+    hooked.settled()
     page.goto("/")
     page.get_by_role("link", name="Segments").click()
     page.get_by_label("Clicked a link").fill("acted")

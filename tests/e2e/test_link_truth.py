@@ -147,7 +147,7 @@ def test_a_thousand_receipts_state_no_wrong_fact(service: Both) -> None:
             places[link, place] += 1
             by.setdefault(link, set()).add(message)
             expected[message, mask_url(location), place] += 1
-    service.drained()
+    service.settled()
     told = events(service, newsletter="receipts")
     found = Counter(
         (event["message_id"], event["link"]["url"], event["link"]["position"]) for event in told
@@ -225,7 +225,7 @@ def test_a_block_that_only_some_have_keeps_its_clicks(service: Both, way: str) -
         click(service, paths(tracked_urls(html))[0])
     html = WAYS[way](service, name, f"<body>{HELP}</body>", f"cy-{way}@example.com")
     click(service, paths(tracked_urls(html))[0])
-    service.drained()
+    service.settled()
     found = linked(service, name)
     assert {label: link["human"]["unique"] for label, link in found.items()} == {
         "Boots": 2,
@@ -245,7 +245,7 @@ def test_a_stated_family_is_one_link_from_the_first_mail_on(service: Both) -> No
             families = ["shop.example/for/*/cart"]
             html = client.rewrite("carts", f"{who}@example.com", link, link_families=families).html
             click(service, next(path for path in paths(tracked_urls(html)) if "/c/" in path))
-        service.drained()
+        service.settled()
         (family,) = service.get("/v1/newsletters/carts/links")["links"]
         assert family["family"] and family["url"] == "https://shop.example/for/.../cart"
         assert (family["carried"], family["human"]["unique"]) == (2, 2)
@@ -271,7 +271,7 @@ def test_a_personal_link_is_its_recipients_own(service: Both, way: str) -> None:
         html = WAYS[way](service, name, f"<body>{link}</body>", f"{who}-{way}@example.com")
         urls[who] = paths(tracked_urls(html))[0]
     assert SECRETS["ann"] in click(service, urls["ann"])  # bob's was rewritten last
-    service.drained()
+    service.settled()
     (event,) = events(service, newsletter=name)
     assert event["recipient"] == f"ann-{way}@example.com"
     assert event["link"]["url"] == "https://track.example/parcel/1?key=***"

@@ -37,9 +37,6 @@ OPEN = msgspec.structs.replace(CLICK, type="message.opened", link=None)
 @pytest.mark.parametrize(
     ("field", "takes", "leaves"),
     [
-        ("newsletters", "spring", "spring2"),
-        ("types", "message.clicked", "message.opened"),
-        ("verdicts", "human", "scanner"),
         ("labels", "Boots", "boots"),
         ("tags", "b", "c"),
         ("names", "hero", "Boots"),
@@ -48,7 +45,7 @@ OPEN = msgspec.structs.replace(CLICK, type="message.opened", link=None)
         ("paths", "/boots/*", "/boots"),
     ],
 )
-def test_each_field_takes_what_it_names_and_leaves_the_rest(
+def test_each_field_of_links_takes_what_it_names_and_leaves_the_rest(
     field: str, takes: str, leaves: str
 ) -> None:
     def asked(*values: str) -> EventFilter:
@@ -61,8 +58,28 @@ def test_each_field_takes_what_it_names_and_leaves_the_rest(
 
 
 def test_fields_are_joined_by_and() -> None:
-    assert EventFilter(types=("message.clicked",), tags=("a",)).matches(CLICK)
-    assert not EventFilter(types=("message.opened",), tags=("a",)).matches(CLICK)
+    assert EventFilter(labels=("Boots",), tags=("a",)).matches(CLICK)
+    assert not EventFilter(labels=("Boots",), tags=("c",)).matches(CLICK)
+
+
+@pytest.mark.parametrize(
+    ("event_filter", "reaches"),
+    [
+        (EventFilter(verdicts=("human",)), True),
+        (EventFilter(verdicts=("scanner",)), True),
+        (EventFilter(verdicts=("bot",)), False),
+        (EventFilter(types=("message.clicked",), verdicts=("human",)), True),
+        (EventFilter(types=("message.opened",), verdicts=("human",)), False),
+        (EventFilter(types=("event.reclassified",), verdicts=("human",)), True),
+        (EventFilter(types=("message.clicked",), verdicts=("scanner",)), False),
+        (EventFilter(types=("message.clicked",)), False),
+        (EventFilter(), True),
+    ],
+)
+def test_a_taken_back_event_reaches_who_got_it(event_filter: EventFilter, reaches: bool) -> None:
+    row = msgspec.structs.replace(event().row, verdict="scanner")
+    taken = event()._replace(type="event.reclassified", before="human", row=row)
+    assert event_filter.may_match(taken, KEYS) is reaches
 
 
 @pytest.mark.parametrize("field", ["labels", "tags", "names", "urls", "hosts", "paths"])

@@ -14,7 +14,7 @@ from sqlalchemy import create_engine, update
 
 from app.consent.suppressions import ALL, Suppressions
 from app.events import feed as feed_module
-from app.events.feed import Cursor, CursorError, Feed, cursor
+from app.events.feed import CORRECTED, UNSETTLED, Cursor, CursorError, Feed, cursor
 from app.ingest.loader import Loader
 from app.model.ids import new_id, newsletter_key
 from app.model.records import Hit, encode, now_ms
@@ -117,6 +117,103 @@ def test_a_changed_verdict_is_one_event_and_changed_reasons_are_none(feed: Feed)
         ("event.reclassified", "scanner", "human"),
     ]
     assert found[1].id == f"{found[0].id}_1"
+
+
+def settled(feed: Feed) -> list[tuple[str, str, str]]:
+    """Returns type, verdict and the verdict before of all settled events."""
+    events, _ = feed.after(Cursor(), "default", 100, settled=True)
+    return [(event.type, event.row.verdict, event.before) for event in events]
+
+
+def test_settled_readers_get_the_verdict_that_is_left(feed: Feed) -> None:
+    first, second = row(segment="a"), row(segment="a", line=1)
+    feed.append("a", lines(first, second), stage=UNSETTLED)
+    assert settled(feed) == []
+    new = {**first, "verdict": "scanner", "revision": 1}
+    feed.append("fix", lines({**first, "sign": -1}, new), stage=CORRECTED)
+    assert settled(feed) == []
+    for _ in range(2):
+        feed.settle(["a", "unknown"])
+        expected = [("message.clicked", "scanner", ""), ("message.clicked", "human", "")]
+        assert settled(feed) == expected
+    later = {**second, "verdict": "scanner", "revision": 1}
+    feed.append("fix2", lines({**second, "sign": -1}, later), stage=CORRECTED)
+    assert settled(feed) == [*expected, ("event.reclassified", "scanner", "human")]
+
+
+def test_a_settled_event_has_the_id_of_the_immediate_one(feed: Feed) -> None:
+    feed.append("a", lines(row(segment="a")), stage=UNSETTLED)
+    feed.settle(["a"])
+    (immediate,), _ = feed.after(Cursor(), "default", 100)
+    (later,), _ = feed.after(Cursor(), "default", 100, settled=True)
+    assert immediate.id == later.id and immediate.row == later.row
+
+
+def test_what_cannot_change_is_settled_at_once(feed: Feed) -> None:
+    feed.append("a", lines(row("open", segment="a")))
+    assert settled(feed) == [("message.opened", "human", "")]
+
+
+@given(data=st.data())
+def test_both_ways_end_with_the_same_truth(data: st.DataObject) -> None:
+    """Whatever is corrected and settled when, and wherever readers stop between two steps."""
+    engine = create_engine("sqlite://")
+    metadata.create_all(engine)
+    feed = Feed(engine)
+    truth: dict[tuple[str, int], dict[str, Any]] = {}  # latest rows
+    unsettled: list[str] = []
+    heard: dict[bool, dict[str, str]] = {False: {}, True: {}}  # verdicts by event id
+    changes: dict[bool, int] = {False: 0, True: 0}
+    cursors = {False: Cursor(), True: Cursor()}
+
+    def read(way: bool) -> None:
+        events, cursors[way] = feed.after(cursors[way], "default", 2, settled=way)
+        for event in events:
+            name = event.id
+            if event.type == "event.reclassified":
+                name = name.rpartition("_")[0]
+                assert heard[way][name] == event.before
+                changes[way] += 1
+            else:
+                assert name not in heard[way]
+            heard[way][name] = event.row.verdict
+
+    steps = st.sampled_from(["load", "correct", "settle", "read", "read settled"])
+    for number in range(data.draw(st.integers(1, 25))):
+        step = data.draw(steps)
+        if step == "load":
+            name = str(uuid.UUID(int=number))
+            rows = [row(segment=name, line=line) for line in range(data.draw(st.integers(1, 3)))]
+            may_change = data.draw(st.booleans())
+            feed.append(name, lines(*rows), stage=UNSETTLED if may_change else "")
+            truth.update({(name, one["line"]): one for one in rows})
+            unsettled += [name] * may_change
+        elif step == "correct" and truth:
+            key = data.draw(st.sampled_from(sorted(truth)))
+            old = truth[key]
+            verdict = data.draw(st.sampled_from(["human", "scanner", "bot"]))
+            new = {**old, "verdict": verdict, "revision": old.get("revision", 0) + 1}
+            feed.append(f"fix{number}", lines({**old, "sign": -1}, new), stage=CORRECTED)
+            truth[key] = new
+        elif step == "settle" and unsettled:
+            count = data.draw(st.integers(1, len(unsettled)))
+            feed.settle(unsettled[:count])
+            feed.settle(unsettled[:1])
+            del unsettled[:count]
+        elif step.startswith("read"):
+            read(step == "read settled")
+    feed.settle(unsettled)
+    for way in (False, True):
+        before = None
+        while before != cursors[way]:
+            before = cursors[way]
+            read(way)
+    expected = {
+        f"evt_{name.replace('-', '')}_{line}": one["verdict"] for (name, line), one in truth.items()
+    }
+    assert heard[False] == heard[True] == expected
+    assert changes[True] <= changes[False]
+    engine.dispose()
 
 
 def test_bad_and_old_cursors_are_told_apart(

@@ -56,9 +56,18 @@ def test_a_file_gives_webhooks_by_name(tmp_path: Path) -> None:
     head = f'[[webhook]]\nurl = "{URL}"\nsecret = "{secret(32)}"\n'
     file.write_text(f'{head}name = "a"\nfirst = true\n{head}name = "b-2_C"\ntags = ["x"]\n')
     assert from_file(file) == {
-        "a": (URL, EventFilter(), True, secret(32)),
-        "b-2_C": (URL, EventFilter(tags=("x",)), False, secret(32)),
+        "a": (URL, EventFilter(), True, secret(32), None),
+        "b-2_C": (URL, EventFilter(tags=("x",)), False, secret(32), None),
     }
+    file.write_text(f'{head}name = "a"\nwhen = "immediate"\n')
+    assert from_file(file)["a"][-1] == "immediate"
+
+
+def test_the_first_event_is_a_settled_one() -> None:
+    valid(WebhookIn(URL, first=True, when="settled"))
+    with pytest.raises(FieldError) as caught:
+        valid(WebhookIn(URL, first=True, when="immediate"))
+    assert caught.value.field == "when"
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:

@@ -63,7 +63,7 @@ def clicks(service: Service) -> Iterator[str]:
         answer = service.rewrite("link filters", MAIL, f"filter{n}@example.com")
         path = [p for p in paths(tracked_urls(answer["html"])) if p.startswith("/c/")][n]
         assert service.client.get(path, headers=PERSON).headers["location"] == LINKS[n]
-    service.drained()
+    service.settled()
     yield "link filters"
 
 

@@ -27,7 +27,7 @@ def filled(service: Service) -> Service:
             service.client.get(urls[0], headers={"user-agent": agents.BARRACUDA})
     answer = service.rewrite("seg-2", f"<body>{TENTS}</body>", "bob@seg.example")
     service.client.get(paths(tracked_urls(answer["html"]))[0], headers=PERSON)
-    service.drained()
+    service.settled()
     return service
 
 

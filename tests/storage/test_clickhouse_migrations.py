@@ -194,10 +194,25 @@ def old_state(folder: Path, text: str = FIRST) -> None:
 
 
 def schema(folder: Path) -> tuple[Any, ...]:
+    """Returns version and structure; the text of CREATE TABLE depends on how a column was added."""
     with sqlite3.connect(folder / "state.db") as connection:
-        version = connection.execute("PRAGMA user_version").fetchone()[0]
-        rows = connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_master").fetchall()
-        return version, sorted((*row[:3], " ".join((row[3] or "").split())) for row in rows)
+
+        def ask(pragma: str) -> list[Any]:
+            return connection.execute(f"PRAGMA {pragma}").fetchall()
+
+        tables = {}
+        names = "SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name"
+        for (name,) in connection.execute(names).fetchall():
+            indexes = {
+                (index[1], *index[2:]): ask(f"index_xinfo({index[1]})")
+                for index in ask(f"index_list({name})")
+            }
+            columns = sorted(column[1:] for column in ask(f"table_xinfo({name})"))
+            tables[name] = columns, indexes, ask(f"foreign_key_list({name})")
+        autoincrement = connection.execute(
+            "SELECT name FROM sqlite_master WHERE sql LIKE '%AUTOINCREMENT%' ORDER BY name"
+        ).fetchall()
+        return ask("user_version")[0][0], tables, autoincrement
 
 
 def test_an_old_state_comes_to_the_same_tables_as_a_new_one(tmp_path: Path) -> None:
@@ -205,19 +220,21 @@ def test_an_old_state_comes_to_the_same_tables_as_a_new_one(tmp_path: Path) -> N
     old_state(old)
     assert steps_missing(old) == len(state_db.STEPS)
     with sqlite3.connect(old / "state.db") as connection:
-        before = {
-            name: connection.execute(f"SELECT * FROM {name}").fetchall()
+        queries = [
+            f"SELECT {', '.join(columns)} FROM {name}"
             for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
-        }
-    assert len([name for name, rows in before.items() if rows]) >= len(before) - 1
+            for columns in [[c[1] for c in connection.execute(f"PRAGMA table_info({name})")]]
+        ]
+        before = {query: connection.execute(query).fetchall() for query in queries}
+    assert len([query for query, rows in before.items() if rows]) >= len(before) - 1
     for folder in (old, new, old):
         open_state(folder).dispose()
     assert schema(old) == schema(new)
     assert schema(new)[0] == len(state_db.STEPS)
     assert steps_missing(old) == 0
     with sqlite3.connect(old / "state.db") as connection:
-        for name, rows in before.items():
-            assert connection.execute(f"SELECT * FROM {name}").fetchall() == rows
+        for query, rows in before.items():
+            assert connection.execute(query).fetchall() == rows
 
 
 def test_a_state_that_is_killed_on_the_way_stays_as_it_was(tmp_path: Path) -> None:
@@ -319,7 +336,7 @@ def test_without_auto_migrate_an_operator_does_it(tmp_path: Path) -> None:
         open_state(folder, migrate=False)
     assert schema(folder)[0] == 0
     open_state(folder).dispose()
-    assert set(metadata.tables) <= {name for _, name, *_ in schema(open_again(folder))[1]}
+    assert set(metadata.tables) <= schema(open_again(folder))[1].keys()
 
 
 def open_again(folder: Path) -> Path:

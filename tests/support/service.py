@@ -174,6 +174,14 @@ class Service:
 
         self.wait_for(empty, "empty journal", seconds)
 
+    def settled(self) -> None:
+        """Wait until the corrections of everything that was loaded are done, too."""
+        self.drained()
+        journal, waiting = self.data_dir / "journal", (".done", ".fix")
+        self.wait_for(
+            lambda: not any(path.suffix in waiting for path in journal.iterdir()), "corrections"
+        )
+
 
 def tracked_urls(html: str) -> list[str]:
     return URLS.findall(html)

@@ -52,6 +52,13 @@ class EventQuery(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     path: Annotated[
         tuple[str, ...], Meta(description="Path of the clicked link's URL; * matches anything.")
     ] = ()
+    settled: Annotated[
+        bool,
+        Meta(
+            description="Return events once their verdict is checked against the message's other"
+            " hits, instead of at once."
+        ),
+    ] = False
     after: Annotated[str, Meta(description="Events after this cursor.")] = ""
 
 
@@ -72,7 +79,7 @@ async def events(call: Call[EventPage]) -> Response:
     page: list[EventOut] = []
     scanned = 0
     while len(page) < limit and scanned < MAX_SCANNED_EVENTS:
-        events, following = await asyncio.to_thread(_read, api, wanted, at)
+        events, following = await asyncio.to_thread(_read, api, wanted, at, query.settled)
         if following == at:
             break
         page += events
@@ -93,23 +100,23 @@ async def stream(call: Call[EventQuery]) -> Response:
     after = call.request.headers.get("last-event-id") or call.query.after
     at = _cursor(after) if after else await asyncio.to_thread(api.feed.last)
     await asyncio.to_thread(
-        _read, api, wanted, at
+        _read, api, wanted, at, call.query.settled
     )  # a bad cursor is an error before the stream begins
     if api.news.streams >= STREAMS:
         raise RequestError(503, f"there are already {STREAMS:,} open streams, the maximum")
     return EventSourceResponse(
-        _follow(api, wanted, at), headers={"cache-control": "no-store"}, ping=15
+        _follow(api, wanted, at, call.query.settled), headers={"cache-control": "no-store"}, ping=15
     )
 
 
 async def _follow(
-    api: WorkspaceContext, wanted: EventFilter, at: Cursor
+    api: WorkspaceContext, wanted: EventFilter, at: Cursor, settled: bool
 ) -> AsyncIterator[ServerSentEvent]:
     api.news.streams += 1
     try:
         while True:
             try:
-                events, following = await asyncio.to_thread(_read, api, wanted, at)
+                events, following = await asyncio.to_thread(_read, api, wanted, at, settled)
             except StorageError:
                 await asyncio.sleep(RETRY_SECONDS)
                 continue
@@ -128,9 +135,11 @@ async def _follow(
         api.news.streams -= 1
 
 
-def _read(api: WorkspaceContext, wanted: EventFilter, at: Cursor) -> tuple[list[EventOut], Cursor]:
+def _read(
+    api: WorkspaceContext, wanted: EventFilter, at: Cursor, settled: bool
+) -> tuple[list[EventOut], Cursor]:
     """Returns those of the next READ events that match, and where the next page begins."""
-    events, following = api.feed.after(at, api.queries.workspace, READ)
+    events, following = api.feed.after(at, api.queries.workspace, READ, settled)
     likely = [event for event in events if wanted.may_match(event, api.queries)]
     enriched = api.enricher.enrich(likely) if likely else []
     return [event for event in enriched if wanted.matches(event)], following

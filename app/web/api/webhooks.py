@@ -57,7 +57,13 @@ async def add(call: Call[NoQuery]) -> Response:
         raise RequestError(422, f"there are already {MOST_HOOKS} webhooks, the maximum", "url")
     at = await asyncio.to_thread(api.feed.last)
     hook = await asyncio.to_thread(
-        api.webhooks.add, wanted.url, filters_of(wanted), wanted.first, at, wanted.secret
+        api.webhooks.add,
+        wanted.url,
+        filters_of(wanted),
+        wanted.first,
+        at,
+        wanted.secret,
+        wanted.when,
     )
     return json(msgspec.structs.replace(out(hook), secret=hook.secret))
 
@@ -122,6 +128,7 @@ def out(hook: Webhook) -> schemas.WebhookOut:
         hook.url,
         **msgspec.structs.asdict(hook.filter),
         first=hook.first,
+        when=hook.when,
         created_at=datetime.fromtimestamp(hook.at, UTC),
         failing_since=_at(hook.failing_since),
         disabled=hook.disabled,

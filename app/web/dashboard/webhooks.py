@@ -73,7 +73,9 @@ class WebhookPages:
         filters = webhook_config.filters_of(wanted)
         parts = workspace_context(request)
         at = await asyncio.to_thread(parts.feed.last)
-        hook = await asyncio.to_thread(parts.webhooks.add, wanted.url, filters, wanted.first, at)
+        hook = await asyncio.to_thread(
+            parts.webhooks.add, wanted.url, filters, wanted.first, at, when=wanted.when
+        )
         return RedirectResponse(f"/webhooks/{hook.id}", 303)
 
     async def one(self, request: Request) -> Response:
@@ -136,6 +138,7 @@ def _given(form: FormData) -> dict[str, Any]:
         "newsletters": lines(form, "newsletters"),
         "types": [str(value) for value in form.getlist("types")],
         "verdicts": [verdict] if verdict else [],
+        "when": str(form.get("when", "")) or None,
         "labels": lines(form, "labels"),
         "tags": lines(form, "tags"),
         "first": bool(form.get("first")),

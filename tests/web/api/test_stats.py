@@ -113,7 +113,7 @@ def test_what_is_unknown_is_not_found(service: Service) -> None:
 )
 def test_a_bad_timeline_query_is_named(service: Service, query: str, field: str) -> None:
     service.rewrite("api", "<p>")
-    service.drained()
+    service.settled()
     answer = service.client.get(f"/v1/newsletters/api/timeline?{query}")
     assert answer.status_code == 422
     assert answer.json()["field"] == field
@@ -123,7 +123,7 @@ def test_names_and_tags_are_kept_as_last_told(service: Service) -> None:
     service.rewrite({"id": "named", "name": "Old"}, "<p>")
     newsletter = {"id": "named", "name": "Nëw", "subject": "Hi", "tags": ["a", "b"]}
     service.rewrite(newsletter, "<p>")
-    service.drained()
+    service.settled()
     found = service.get("/v1/newsletters/named")
     assert (found["name"], found["subject"], found["tags"]) == ("Nëw", "Hi", ["a", "b"])
     assert found["messages"] == 2
@@ -134,14 +134,14 @@ def test_names_and_tags_are_kept_as_last_told(service: Service) -> None:
 @pytest.mark.parametrize("newsletter", ["a/b", "a/stats", "%2F", "ü ß", "?x=1", "#", "a/../b", "+"])
 def test_an_id_may_hold_any_character(service: Service, newsletter: str) -> None:
     service.rewrite(newsletter, "<p>")
-    service.drained()
+    service.settled()
     assert service.stats(newsletter)["newsletter_id"] == newsletter
 
 
 def test_paging_visits_every_newsletter_once(service: Service) -> None:
     for number in range(5):
         service.rewrite(f"page-{number}", "<p>")
-    service.drained()
+    service.settled()
     seen: list[str] = []
     offset: int | None = 0
     while offset is not None:
@@ -159,7 +159,7 @@ def test_the_timeline_adds_up(service: Service) -> None:
     pixel = answer["html"].partition("/o/")[2].partition('"')[0]
     for _ in range(3):
         service.client.get(f"/o/{pixel}", headers={"user-agent": "curl/8"})
-    service.drained()
+    service.settled()
     for step, seconds in [("minute", 60), ("hour", 3600), ("day", 86_400), ("15", 15)]:
         line = service.get("/v1/newsletters/line/timeline", step=step)
         assert line["step"] == seconds
