@@ -282,7 +282,6 @@ def test_delivery_ends_after_two_minutes_and_a_half() -> None:
     assert reasons([late[0], hit(4120.001, 1)], 2, https=True) == ["", ""]
 
 
-@pytest.mark.parametrize("links", [0, 1])
 def test_a_click_after_a_sweep_is_no_part_of_it() -> None:
     """Without TLS a person's click looks as a scanner's does: it needs a sweep of its own."""
     heads = [hit(5 + link, link, CLOUD, agents.CHROME, method="HEAD") for link in range(2)]
@@ -292,6 +291,7 @@ def test_a_click_after_a_sweep_is_no_part_of_it() -> None:
     assert reasons([*heads, *twice, person], 2, https=False) == ["every_link"] * 4 + [""]
 
 
+@pytest.mark.parametrize("links", [0, 1])
 def test_without_two_known_links_there_is_no_every_link(links: int) -> None:
     assert reasons([hit(10, 0), hit(12, 1)], links) == ["", ""]
 
