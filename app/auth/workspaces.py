@@ -4,6 +4,7 @@
 and figures are its own: every row, key and query carries its name.
 """
 
+import math
 import re
 import secrets
 import time
@@ -19,6 +20,7 @@ from app.settings.settings import Settings
 from app.storage.tables import workspaces
 
 DEFAULT = "default"
+REREAD_SECONDS = 60.0  # public URLs, for the classification of hits
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
 
 
@@ -151,6 +153,26 @@ class Workspaces:
                 .values(public_url=changed.public_url, secret_keys=keys)
             )
         return changed
+
+
+class HttpsWorkspaces:
+    """Says which workspaces' links are https, by their public URLs; call it in any thread."""
+
+    def __init__(self, workspaces: Workspaces) -> None:
+        self._workspaces = workspaces
+        self._names: frozenset[str] = frozenset()
+        self._read_at = -math.inf
+
+    def __call__(self, workspace: str) -> bool:
+        """Returns whether the workspace's public URL is https."""
+        if time.monotonic() - self._read_at > REREAD_SECONDS:
+            self._read_at = time.monotonic()
+            self._names = frozenset(
+                known.name
+                for known in self._workspaces.all()
+                if known.public_url.startswith("https://")
+            )
+        return workspace in self._names
 
 
 def _host(url: str) -> str:

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 import typer
 
+from app.auth.workspaces import HttpsWorkspaces, Workspaces
 from app.cli import service_client
 from app.cli.common import errors, fail, option, settings_of
 from app.cli.service_client import AskError
@@ -146,7 +147,9 @@ def _take_snapshot(settings: Settings, folder: Path, destination: str = "") -> N
     with service_client.storage(settings) as storage:
         journal = settings.data_dir / "journal"
         networks = Networks(settings.asn_file, settings.country_file)
-        feed = Feed(open_state(settings.data_dir))
-        loader = Loader(journal, storage, networks, feed, settings.recipient_key)
-        corrections = Corrections(journal, storage, networks, feed)
+        state = open_state(settings.data_dir)
+        feed = Feed(state)
+        https = HttpsWorkspaces(Workspaces(state, settings))
+        loader = Loader(journal, storage, networks, feed, settings.recipient_key, https)
+        corrections = Corrections(journal, storage, networks, feed, https)
         snapshot.take(settings, storage, loader, corrections, folder, destination)

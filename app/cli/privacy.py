@@ -11,7 +11,7 @@ from urllib.parse import quote
 import typer
 from sqlalchemy import Engine
 
-from app.auth.workspaces import DEFAULT, WorkspaceError, Workspaces
+from app.auth.workspaces import DEFAULT, HttpsWorkspaces, WorkspaceError, Workspaces
 from app.cli import service_client
 from app.cli.common import errors, fail, option, settings_of
 from app.cli.service_client import AskError
@@ -105,13 +105,15 @@ def _finish(settings: Settings, state: Engine, erasure: Erasure) -> None:
     with service_client.storage(settings) as storage:
         folder, feed = settings.data_dir / "journal", Feed(state)
         networks, erasures = Networks(settings.asn_file, settings.country_file), feed.erasures
+        workspaces = Workspaces(state, settings)
+        https = HttpsWorkspaces(workspaces)
         eraser = ErasureWorker(
             data_dir=settings.data_dir,
             engine=state,
             storage=storage,
-            loader=Loader(folder, storage, networks, feed, settings.recipient_key),
-            corrections=Corrections(folder, storage, networks, feed),
-            workspaces=Workspaces(state, settings),
+            loader=Loader(folder, storage, networks, feed, settings.recipient_key, https),
+            corrections=Corrections(folder, storage, networks, feed, https),
+            workspaces=workspaces,
             erasures=erasures,
         )
         end = time.monotonic() + WAIT_SECONDS

@@ -11,7 +11,7 @@ import typer
 from rich.progress import Progress as ProgressBar
 from rich.progress import TextColumn
 
-from app.auth.workspaces import DEFAULT
+from app.auth.workspaces import DEFAULT, HttpsWorkspaces, Workspaces
 from app.cli import (
     service_client,
 )
@@ -68,9 +68,10 @@ def _steps(
             return
     with service_client.storage(settings) as storage:
         networks = Networks(settings.asn_file, settings.country_file)
-        corrections = Corrections(
-            settings.data_dir / "journal", storage, networks, Feed(open_state(settings.data_dir))
-        )
+        state = open_state(settings.data_dir)
+        https = HttpsWorkspaces(Workspaces(state, settings))
+        folder = settings.data_dir / "journal"
+        corrections = Corrections(folder, storage, networks, Feed(state), https)
         yield from corrections.reclassify(workspace, *span(start, end))
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, NamedTuple
 
+from app.ingest import fetch_metadata
 from app.ingest.networks import NOWHERE, Network, Networks
 from app.ingest.user_agents import Agent, agent, bare
 from app.model.ids import sent_at
@@ -33,7 +34,10 @@ class Classification(NamedTuple):
 
 
 class Signals(NamedTuple):
-    """What a hit shows of its sender. `hasty`: a click within a minute of the mail being sent."""
+    """What a hit shows of its sender.
+
+    `hasty`: a click within a minute of the mail being sent. `https`: its link is https.
+    """
 
     kind: str
     method: str
@@ -42,6 +46,7 @@ class Signals(NamedTuple):
     user_agent: str
     datacentre: bool
     hasty: bool
+    https: bool = False
 
 
 class Rule(NamedTuple):
@@ -55,6 +60,7 @@ class Rule(NamedTuple):
 # The user agent of images that Gmail fetches before a mail is read ends so (SparkPost, Jan. 2022).
 _GMAIL_PREFETCH = "Edge/12.246 Mozilla/5.0"
 _HASTE_MS = 60_000  # after sending
+NO_METADATA = "no_fetch_metadata"  # a hint that message rules combine with others
 
 
 def _office(hit: Signals) -> bool:
@@ -152,15 +158,33 @@ RULES: tuple[Rule, ...] = (
     Rule("no_agent", "unknown", lambda hit, _: hit.kind == "open" and bare(hit.user_agent)),
     Rule("datacentre", None, lambda hit, _: hit.datacentre),
     Rule("soon_after_sending", None, lambda hit, _: hit.hasty),
+    # Current browsers send Sec-Fetch-* with every request to an https URL (W3C, Fetch Metadata).
+    Rule(
+        NO_METADATA,
+        None,
+        lambda hit, _: (
+            hit.kind == "click"
+            and hit.https
+            and not hit.fetch_mode
+            and fetch_metadata.is_expected(hit.user_agent)
+        ),
+    ),
 )
 
 
-def classify(hit: Hit, networks: Networks | None = None) -> Classification:
-    """Classify one hit by itself."""
+def classify(hit: Hit, networks: Networks | None = None, https: bool = False) -> Classification:
+    """Classify one hit by itself; `https` says whether its workspace's links are https."""
     network = networks.of(hit.address) if networks else NOWHERE
     hasty = hit.kind == "click" and hit.at - sent_at(hit.message) < _HASTE_MS
     classified = _classify(
-        hit.kind, hit.method, hit.purpose, hit.fetch_mode, hit.user_agent, network.datacentre, hasty
+        hit.kind,
+        hit.method,
+        hit.purpose,
+        hit.fetch_mode,
+        hit.user_agent,
+        network.datacentre,
+        hasty,
+        https,
     )
     return classified if network is NOWHERE else classified._replace(network=network)
 

@@ -32,6 +32,7 @@ import msgspec
 from app.events.feed import CORRECTED, Feed
 from app.files import locked
 from app.ingest.classifier import VERSION, Classification
+from app.ingest.fetch_metadata import no_https
 from app.ingest.message_rules import CONTEXT_MS, classify_message
 from app.ingest.networks import Networks
 from app.ingest.touched import (
@@ -49,7 +50,8 @@ from app.storage.sql import sql
 
 log = logging.getLogger(__name__)
 
-# A burst lasts up to a second, and its last journal segment must have been loaded.
+# The last journal segment of a burst must have been loaded. A slower sweep is corrected with each
+# of its clicks, which is classified together with those of the minutes before.
 SETTLE_AFTER_SECONDS = 2.0
 POLL_SECONDS = 0.5  # between looks for loaded journal segments
 RETRY_SECONDS = 5.0  # between attempts while ClickHouse is unavailable
@@ -81,8 +83,10 @@ class Corrections:
         storage: Storage,
         networks: Networks | None = None,
         feed: Feed | None = None,
+        https: Callable[[str], bool] = no_https,
     ) -> None:
         self.folder = folder
+        self._https = https  # whether a workspace's links are
         self.feed = feed
         self.storage = storage
         self.networks = networks
@@ -162,13 +166,18 @@ class Corrections:
 
     def _settle(self, touched: TouchedSpan) -> int:
         """Correct recent hits, and of these only those that this data folder has loaded."""
-        near = TouchedSpan(
-            touched.workspace,
-            touched.newsletters,
-            touched.start - CONTEXT_MS,
-            touched.end + CONTEXT_MS,
+        near = _with_context(touched)
+        around = _parameters(near)
+        rows = self.storage.query(
+            sql("settle_messages"),
+            {
+                **around,
+                "near_from_ms": around["from_ms"],
+                "near_to_ms": around["to_ms"],
+                "from_ms": touched.start,
+                "to_ms": touched.end,
+            },
         )
-        rows = self.storage.query(sql("settle_messages"), _parameters(near))
         messages = [str(row["message"]) for row in rows]
         return sum(
             self._correct(
@@ -183,19 +192,20 @@ class Corrections:
         self, touched: TouchedSpan, messages: Sequence[str], may_correct: Callable[[Row], bool]
     ) -> int:
         """Update the stored verdicts on the hits of some messages by the current rules."""
-        around = TouchedSpan(
-            touched.workspace,
-            touched.newsletters,
-            touched.start - CONTEXT_MS,
-            touched.end + CONTEXT_MS,
-        )
-        rows = self.storage.query(sql("settle_hits"), {**_parameters(around), "messages": messages})
+        if not messages:
+            return 0
+        around = {**_parameters(_with_context(touched)), "messages": messages}
+        rows = self.storage.query(sql("settle_hits"), around)
+        ledger = self.storage.query(sql("settle_links"), around)
+        links = {row["message"]: row["carried"] for row in ledger}
+        https = self._https(touched.workspace)
         lines: list[bytes] = []
-        for _, group in groupby(rows, key=lambda row: row["message"]):
+        for message, group in groupby(rows, key=lambda row: row["message"]):
             hits = list(group)
-            for row, classified in zip(
-                hits, classify_message(map(_hit, hits), self.networks), strict=True
-            ):
+            verdicts = classify_message(
+                map(_hit, hits), self.networks, https, links.get(message, 0)
+            )
+            for row, classified in zip(hits, verdicts, strict=True):
                 if may_correct(row) and not _expired(row) and not _same_verdict(row, classified):
                     lines += map(_line, _correction_rows(row, classified))
         if lines:
@@ -241,6 +251,13 @@ def span(start: datetime | None, end: datetime | None) -> tuple[int, int]:
     return 0 if start is None else int(start.timestamp() * 1000), last
 
 
+def _with_context(touched: TouchedSpan) -> TouchedSpan:
+    """Returns a span with the time around it in which hits may change each other's verdicts."""
+    return msgspec.structs.replace(
+        touched, start=touched.start - CONTEXT_MS, end=touched.end + CONTEXT_MS
+    )
+
+
 def _parameters(touched: TouchedSpan) -> dict[str, Any]:
     return {
         "workspace": touched.workspace,
@@ -259,7 +276,7 @@ def _hit(row: Row) -> Hit:
         message=row["message"].hex,
         recipient=row["recipient"],
         position=row["position"],
-        url="",
+        url=row["url"],
         variant=row["variant"],
         method=row["method"],
         address=row["address"],

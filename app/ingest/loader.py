@@ -17,6 +17,7 @@ from pathlib import Path
 
 from app.events.feed import PLAIN, UNSETTLED, Feed
 from app.files import locked
+from app.ingest.fetch_metadata import no_https
 from app.ingest.networks import Networks
 from app.ingest.rows import (
     TABLES,
@@ -40,7 +41,8 @@ _STORED = "SELECT count() AS n FROM hits FINAL WHERE segment = {segment:UUID}"
 class Loader:
     """Loads every sealed journal segment in `folder`; several loaders may share one folder.
 
-    `secret` is the key of pseudonyms, which is needed for hits in mode pseudonymous.
+    `secret` is the key of pseudonyms, which is needed for hits in mode pseudonymous. `https` says
+    whether a workspace's links are https.
     """
 
     def __init__(
@@ -50,9 +52,11 @@ class Loader:
         networks: Networks | None = None,
         feed: Feed | None = None,
         secret: str = "",
+        https: Callable[[str], bool] = no_https,
     ) -> None:
         self.folder = folder
         self._secret = secret
+        self._https = https
         self.feed = feed
         self.storage = storage
         self.networks = networks
@@ -149,7 +153,15 @@ class Loader:
             if erasures:
                 erasures.refresh()
             content = path.read_bytes()
-            parsed = rows(content, path.stem, self.origin, self.networks, erasures, self._secret)
+            parsed = rows(
+                content,
+                path.stem,
+                self.origin,
+                self.networks,
+                erasures,
+                self._secret,
+                self._https,
+            )
             if parsed.unreadable:
                 log.error(
                     "journal segment %s: %d lines are not valid records",

@@ -1,13 +1,14 @@
 """Converts a journal segment into rows of ClickHouse's tables."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import msgspec
 
 from app.consent.erasure_requests import Erasures
 from app.ingest.classifier import VERSION, Classification, classify
+from app.ingest.fetch_metadata import no_https
 from app.ingest.message_rules import classify_message
 from app.ingest.networks import Networks
 from app.links import identity, masking
@@ -106,8 +107,12 @@ def rows(
     networks: Networks | None = None,
     erasures: Erasures | None = None,
     secret: str = "",
+    https: Callable[[str], bool] = no_https,
 ) -> Rows:
-    """Returns the rows of a journal segment; all hits of a message are classified together."""
+    """Returns the rows of a journal segment; all hits of a message are classified together.
+
+    `https` says whether a workspace's links are https.
+    """
     tables: dict[str, list[object]] = {table: [] for table in TABLES}
     hits: list[Hit] = []
     numbers: list[int] = []  # line numbers of `hits`
@@ -147,7 +152,7 @@ def rows(
             for table, row in _record_rows(record):
                 tables[table].append(row)
             records += 1
-    verdicts = _verdicts(hits, networks)
+    verdicts = _verdicts(hits, networks, https)
     erased_ids = set(map(id, erased_hits))
     for hit, number, classified in zip(hits, numbers, verdicts, strict=True):
         hit_row = _row(hit, classified, segment_id, number, origin)
@@ -169,16 +174,24 @@ def _lines(table_rows: list[object]) -> bytes:
     )
 
 
-def _verdicts(hits: list[Hit], networks: Networks | None) -> list[Classification]:
-    """Classify hits, those of one message together; returns the verdicts in the same order."""
-    verdicts = [classify(hit, networks) for hit in hits]
+def _verdicts(
+    hits: list[Hit], networks: Networks | None, https: Callable[[str], bool]
+) -> list[Classification]:
+    """Classify hits, those of one message together; returns the verdicts in the same order.
+
+    Corrections know how many links a message carried; until then the number is unknown.
+    """
+    secure = {workspace for workspace in {hit.workspace for hit in hits} if https(workspace)}
+    verdicts = [classify(hit, networks, hit.workspace in secure) for hit in hits]
     by_message: dict[str, list[int]] = {}
     for n, hit in enumerate(hits):
         if hit.mode != AGGREGATE:  # those of many messages share one id
             by_message.setdefault(hit.message, []).append(n)
     for positions in by_message.values():
         if len(positions) > 1:
-            classified = classify_message([hits[n] for n in positions], networks)
+            classified = classify_message(
+                [hits[n] for n in positions], networks, hits[positions[0]].workspace in secure
+            )
             for n, verdict in zip(positions, classified, strict=True):
                 verdicts[n] = verdict
     return verdicts

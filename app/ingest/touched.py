@@ -47,8 +47,11 @@ def origin(folder: Path) -> int:
 
 
 def may_change(hits: Iterable[Hit]) -> bool:
-    """Returns whether corrections look at hits again: without a click no verdict can change."""
-    return any(hit.kind == "click" for hit in hits)
+    """Returns whether corrections look at hits again.
+
+    An open may be a scanner's, whose clicks came earlier. An unsubscribe changes nothing.
+    """
+    return any(hit.kind != "unsubscribe" for hit in hits)
 
 
 def touch(folder: Path, segment_id: str, hits: Iterable[Hit]) -> None:

@@ -109,6 +109,7 @@ class LinkSigner:
         self._newsletter, self._at = newsletter, now_ms()
         self.first = 0
         self.records: list[LinkRecord] = []
+        self._urls: dict[int, str] = {}  # by position
 
     def __call__(self, link: Link) -> str:
         """Returns the link's token."""
@@ -119,6 +120,7 @@ class LinkSigner:
         label = self._known.detail(self._newsletter, link_identity.link, label, link.tags)
         detail = identity.detail(label, link.tags)
         position = self.first + link.index
+        self._urls[position] = link.target if rules.full_urls else identity.masked(link.target)
         self.records.append(
             LinkRecord(
                 at=self._at,
@@ -161,3 +163,8 @@ class LinkSigner:
         """Returns the keys of all links and families, each once."""
         keys = {key: None for record in self.records for key in (record.link, record.family)}
         return tuple(keys)
+
+    @property
+    def urls(self) -> frozenset[str]:
+        """Returns the distinct URLs of the links, as hits on them are stored."""
+        return frozenset(self._urls[record.position] for record in self.records)

@@ -45,8 +45,8 @@ class MessageDraft:
     `token` goes into links, `pixel` into the pixel: both are the same, unless all recipients share
     one of them. `withdrawn` has the axes from which the recipient has withdrawn consent. `headers`
     are offered for the mail (RFC 8058). `carried` has the keys of its tracked links and their
-    families. A message to a suppressed recipient or to the holdout (`choice`, which is also the
-    variant) must not be sent, so neither is ever recorded.
+    families, `links` is the number of distinct URLs. A message to a suppressed recipient or to the
+    holdout (`choice`, which is also the variant) must not be sent, so neither is ever recorded.
     """
 
     message: journal_records.Message
@@ -58,6 +58,7 @@ class MessageDraft:
     withdrawn: tuple[Axis, ...] = ()
     suppressed: bool = False
     carried: tuple[int, ...] = ()
+    links: int = 0
     choice: Choice = NO_CHOICE
 
     @property
@@ -120,13 +121,14 @@ class PreparedMessage:
 class CompiledMail:
     """A compiled template for any number of recipients, and what is recorded of its links.
 
-    `carried` has the keys of its tracked links and their families.
+    `carried` has the keys of its tracked links and their families, `urls` the URLs of these links.
     """
 
     html: CompiledBody
     text: CompiledBody | None
     records: Sequence[journal_records.Link]
     carried: tuple[int, ...]
+    urls: frozenset[str]
     newsletter: int
     rules: LinkRules
 
@@ -201,7 +203,7 @@ class MessagePreparer:
         html_out = draft.personalise(compiled)
         remarks = self._remarks(compiled, html, len(html_out), options, closed)
         return PreparedMessage(
-            dataclasses.replace(draft, carried=signer.carried),
+            dataclasses.replace(draft, carried=signer.carried, links=len(signer.urls)),
             newsletter,
             compiled.links,
             compiled.notes,
@@ -289,7 +291,7 @@ class MessagePreparer:
         numbered = [replace(link, index=index) for index, link in enumerate(links)]
         sample = samples[0] if samples else None
         return PreparedMessage(
-            dataclasses.replace(draft, carried=signer.carried),
+            dataclasses.replace(draft, carried=signer.carried, links=len(signer.urls)),
             newsletter,
             numbered,
             notes,
@@ -314,7 +316,7 @@ class MessagePreparer:
                 in_text = scan_text(template.text, Options(clicks=False), base_url)
             text = _compiled(in_text, signer, leave)
         rules = LinkRules(template.link_families, template.full_urls)
-        return CompiledMail(html, text, signer.records, signer.carried, key, rules)
+        return CompiledMail(html, text, signer.records, signer.carried, signer.urls, key, rules)
 
     def fill(self, mail: CompiledMail, values: Values) -> CompiledMail:
         """Fill the merge fields of a template's mail for one recipient.
@@ -328,7 +330,8 @@ class MessagePreparer:
         signer.first = len(html.links)
         text = mail.text.filled(values, signer) if mail.text else None
         carried = tuple(dict.fromkeys((*mail.carried, *signer.carried)))
-        return CompiledMail(html, text, signer.records, carried, mail.newsletter, mail.rules)
+        found = mail.urls | signer.urls
+        return CompiledMail(html, text, signer.records, carried, found, mail.newsletter, mail.rules)
 
     def remarks(self, template: TemplateIn, mail: CompiledMail) -> list[str]:
         """Returns advice about the content of a compiled template."""
@@ -555,7 +558,7 @@ def _ledger(drafts: Iterable[MessageDraft]) -> list[journal_records.Record]:
             carried[alike] += 1
             at.setdefault(alike, message)
     return [
-        *(draft.message for draft in sent),
+        *(replace(draft.message, links=draft.links) for draft in sent),
         *(
             journal_records.Carried(
                 at[alike].at, at[alike].workspace, alike[0], alike[2], count, alike[1]

@@ -292,14 +292,16 @@ class TemplateStore:
         )
         mail = template.of(draft.modes)
         if not line_in.values or choice.holdout:
-            return Addressed(replace(draft, carried=mail.carried), mail)
+            return Addressed(replace(draft, carried=mail.carried, links=len(mail.urls)), mail)
         try:
             mail = self._outgoing.fill(mail, line_in.values)
         except MissingValueError as missing:
             return LineError(number, 422, str(missing), f"values.{missing.name}")
         except RewriteError as error:
             return LineError(number, 422, str(error), "values")
-        return Addressed(replace(draft, carried=mail.carried), mail, mail.records)
+        return Addressed(
+            replace(draft, carried=mail.carried, links=len(mail.urls)), mail, mail.records
+        )
 
     def _compile(self, newsletter_id: str, template: TemplateIn) -> Template:
         compile_ = partial(self._outgoing.compile, newsletter_id, template)

@@ -55,7 +55,8 @@ class Message(msgspec.Struct, frozen=True, tag_field="record", tag="message", om
 
     `flags` are those of its token. `address`, `metadata` (the mailer's own) and `rfc_message_id`
     (the Message-ID of RFC 5322 without its angle brackets) are empty if no hit may lead to a
-    person.
+    person. `links` is the number of distinct URLs of its tracked links; 0 if there are none,
+    or if an earlier version wrote the record.
     """
 
     at: int
@@ -68,6 +69,7 @@ class Message(msgspec.Struct, frozen=True, tag_field="record", tag="message", om
     flags: int = 0
     metadata: dict[str, str] = {}
     rfc_message_id: str = ""
+    links: int = 0
 
 
 class Newsletter(

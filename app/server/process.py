@@ -166,6 +166,7 @@ def worker_protocol(**arguments: Any) -> asyncio.Protocol:
 async def run_loader(settings: Settings) -> None:
     """Load the journal until stopped. Raises StartError."""
     _check_networks(settings)
+    from app.auth.workspaces import HttpsWorkspaces, Workspaces  # noqa: PLC0415
     from app.events.feed import Feed  # noqa: PLC0415
     from app.ingest.corrections import Corrections  # noqa: PLC0415
     from app.ingest.loader import Loader  # noqa: PLC0415
@@ -177,11 +178,12 @@ async def run_loader(settings: Settings) -> None:
     storage = Storage(settings)
     networks = Networks(settings.asn_file, settings.country_file)
     try:
-        feed = Feed(open_state(settings.data_dir, settings.auto_migrate))
+        state = open_state(settings.data_dir, settings.auto_migrate)
     except VersionError as error:
         raise StartError(str(error)) from None
-    loader = Loader(folder, storage, networks, feed, settings.recipient_key)
-    settling = asyncio.create_task(Corrections(folder, storage, networks, feed).run())
+    feed, https = Feed(state), HttpsWorkspaces(Workspaces(state, settings))
+    loader = Loader(folder, storage, networks, feed, settings.recipient_key, https)
+    settling = asyncio.create_task(Corrections(folder, storage, networks, feed, https).run())
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, loader.stop)
     logging.info("loading the journal %s", folder)

@@ -14,6 +14,7 @@ from app.auth.api_keys import Keys
 from app.auth.login_guard import LoginGuard, LoginThrottle
 from app.auth.sessions import Sessions
 from app.auth.users import Users
+from app.auth.workspaces import HttpsWorkspaces, Workspaces
 from app.events import webhook_config
 from app.events.feed import Feed
 from app.events.webhook_worker import WebhookWorker
@@ -67,8 +68,10 @@ class Mailwake:
         state = open_state(settings.data_dir, settings.auto_migrate)
         feed = Feed(state)
         key = settings.recipient_key
-        self.loader = Loader(self.journal.folder, self.storage, networks, feed, key)
-        self.corrections = Corrections(self.journal.folder, self.storage, networks, feed)
+        https = HttpsWorkspaces(Workspaces(state, settings))
+        folder = self.journal.folder
+        self.loader = Loader(folder, self.storage, networks, feed, key, https)
+        self.corrections = Corrections(folder, self.storage, networks, feed, https)
         self.keys = Keys(state, settings)
         self.live = Live(lambda: self.loader.loaded + self.corrections.changed)
         self.registry = WorkspaceRegistry(

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from app.model.errors import NotFoundError
 from app.model.ids import sent_at
 from app.model.numbers import read_int
+from app.stats.explanations import explained
 from app.stats.queries import Queries
 from app.stats.recipients import HITS
 from app.storage.clickhouse import Row
@@ -84,7 +85,7 @@ def search(queries: Queries, criteria: Search, limit: int, after: Place = Place(
 
 
 def message(queries: Queries, message_id: str) -> tuple[Row, list[Row]]:
-    """Returns a message and its latest HITS hits, the earliest first.
+    """Returns a message and its latest HITS hits, the earliest first, each with an explanation.
 
     Opens or clicks whose tracking mode is not full belong to no message. Raises NotFoundError,
     StorageError.
@@ -96,7 +97,7 @@ def message(queries: Queries, message_id: str) -> tuple[Row, list[Row]]:
     hits = queries.run(
         "recipient_hits", newsletters=[rows[0]["newsletter"]], messages=[str(key)], limit=HITS
     )
-    return rows[0], hits[::-1]
+    return rows[0], explained(hits[::-1], at(rows[0]))
 
 
 def at(row: Row) -> datetime:

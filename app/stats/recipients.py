@@ -11,6 +11,7 @@ from app.model.errors import NotFoundError
 from app.model.numbers import read_int
 from app.model.verdicts import HUMAN, MACHINE
 from app.schemas.recipients import Counted
+from app.stats.explanations import explained
 from app.stats.filters import FilterError, Filters, Show
 from app.stats.queries import Queries, utc
 from app.storage.clickhouse import Row
@@ -96,8 +97,11 @@ def recipient(queries: Queries, key: int, show: Show = "human") -> RecipientReco
     groups = {"human": HUMAN, "machine": MACHINE, "all": (*HUMAN, *MACHINE)}
     shown = [hit for hit in hits if hit["verdict"] in groups[show]]
     by_message: dict[Any, list[Row]] = {}
-    for hit in shown:
+    for hit in hits:
         by_message.setdefault(hit["message"], []).append(hit)
+    for row in sent:
+        its_hits = explained(by_message.get(row["message"], []), row["sent_at"])
+        by_message[row["message"]] = [hit for hit in its_hits if hit["verdict"] in groups[show]]
     clicks = [hit for hit in shown if hit["kind"] == "click"]
     return RecipientRecord(
         key=key,

@@ -4,7 +4,8 @@ import pytest
 from sqlalchemy import Engine
 from typer.testing import CliRunner
 
-from app.auth.workspaces import DEFAULT, WorkspaceError, Workspaces
+from app.auth import workspaces
+from app.auth.workspaces import DEFAULT, HttpsWorkspaces, WorkspaceError, Workspaces
 from app.cli.main import cli
 from app.server.workspaces import readers
 from app.settings.load import load, with_secrets
@@ -48,6 +49,19 @@ def test_each_has_secrets_and_a_domain_of_its_own(chosen: Settings, state: Engin
     own = acme.settings(chosen)
     assert (own.public_url, own.console_url) == ("https://acme.example", "https://console.example")
     assert (own.secret_keys, own.recipient_key) == (acme.secret_keys, acme.recipient_key)
+
+
+def test_workspaces_with_https_are_known_and_read_again(
+    chosen: Settings, state: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = Workspaces(state, chosen)
+    found.add("plain", "http://plain.example")
+    https = HttpsWorkspaces(found)
+    assert [https(name) for name in (DEFAULT, "plain", "unknown")] == [True, False, False]
+    found.move("plain", "https://plain.example")
+    assert not https("plain"), "not read for every hit"
+    monkeypatch.setattr(workspaces, "REREAD_SECONDS", -1.0)
+    assert https("plain")
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from app.ingest.user_agents import agent
 from app.model.verdicts import HUMAN
 from tests.support import labelled_agents
 from tests.support.labelled_hits import DECIDING, HINTS, patterns, score
+from tests.support.simulated_hits import evaluate, simulate
 
 AGENTS = int(os.environ.get("AGENTS", "10000"))  # 100,000 take three minutes
 VERDICTS = ("human", "prefetch", "scanner", "bot", "assistant")
@@ -34,8 +35,21 @@ def run() -> None:
         on, off = result.fired[rule, True], result.fired[rule, False]
         share = f"{on / (on + off):9.4f}" if on + off else "        -"
         print(f"  {rule:20} {on:8} {off:6}  {share}  {result.alone_on_people[rule]}")
+    _simulation()
     _labelled_agents()
     _agents()
+
+
+def _simulation() -> None:
+    messages = simulate(seed=7)
+    for https in (True, False):
+        outcome = evaluate(messages, https)
+        people, scanners = outcome.share(person=True), outcome.share(person=False)
+        print(
+            f"{len(messages):,} simulated messages {'with' if https else 'without'} TLS:"
+            f" recall of people {people:.4f}, of scanners {scanners:.4f},"
+            f" precision of scanners {outcome.precision:.4f}"
+        )
 
 
 def _labelled_agents() -> None:

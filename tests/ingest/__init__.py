@@ -1,5 +1,6 @@
 """Tests of app/ingest.
 
-test_labelled_agents: agents with labels of other projects, if they lie beside the checkout
+test_labelled_agents: agents with the labels of public fixtures, where they lie beside the checkout
 test_labelled_hits: all rules together, on the labelled hits of tests/data/replay
+test_simulated_hits: all rules together, on simulated people and scanners
 """

@@ -4,10 +4,12 @@ import json
 import uuid
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from app.demo import agents
 from app.ingest import corrections
@@ -18,21 +20,22 @@ from app.ingest.touched import (
     origin,
 )
 from app.model.ids import new_id, newsletter_key
-from app.model.records import Hit, encode, now_ms
+from app.model.records import Hit, Message, encode, now_ms
 from app.stats.queries import Queries
-from app.storage.clickhouse import Storage, StorageError
+from app.storage.clickhouse import Row, Storage, StorageError
 
 LATER = 10**15
 
 
 def click(key: int, message: str, at: int, link: int, **more: str) -> Hit:
-    given = {"address": "192.0.2.1", "user_agent": agents.CHROME, **more}
+    url = f"https://example.com/{link}"
+    given = {"address": "192.0.2.1", "user_agent": agents.CHROME, "url": url, **more}
     return Hit("click", at, "default", key, message, 7, link, **given)  # type: ignore[arg-type]
 
 
-def load(folder: Path, storage: Storage, *hits: Hit) -> None:
+def load(folder: Path, storage: Storage, *records: Hit | Message) -> None:
     path = folder / f"{uuid.UUID(bytes=new_id())}.seg"
-    path.write_bytes(b"".join(map(encode, hits)))
+    path.write_bytes(b"".join(map(encode, records)))
     Loader(folder, storage).load(path)
 
 
@@ -146,10 +149,10 @@ def old_rules(monkeypatch: pytest.MonkeyPatch) -> None:
     """As if the hits had been loaded before any rule was known."""
     from app.ingest import classifier, rows
 
-    def ignorant(hits: list[Hit], networks: object = None) -> list[classifier.Classification]:
+    def ignorant(hits: list[Hit], *_: object) -> list[classifier.Classification]:
         return [found._replace(verdict="human", reasons=()) for found in classify_message(hits)]
 
-    def alone(hit: Hit, networks: object = None) -> classifier.Classification:
+    def alone(hit: Hit, *_: object) -> classifier.Classification:
         return ignorant([hit])[0]
 
     monkeypatch.setattr(rows, "classify_message", ignorant)
@@ -204,13 +207,97 @@ def test_only_the_stretch_that_was_asked_for_is_reclassified(
     assert span(None, None)[1] < now_ms() - 200_000
 
 
+def sent(key: int, message: str, at: int, links: int) -> Message:
+    return Message(at, "default", key, message, 7, "ann@example.com", links=links)
+
+
+def reasons(storage: Storage, key: int) -> list[list[str]]:
+    """Of the newsletter's hits, in order of time."""
+    rows = storage.query(
+        "SELECT reasons FROM hits FINAL WHERE newsletter = {n:UInt64} ORDER BY at", {"n": key}
+    )
+    return [list(row["reasons"]) for row in rows]
+
+
+@pytest.mark.parametrize("pace", [50, 400, 2_000])
+def test_a_sweep_of_every_link_settles_at_any_pace(
+    tmp_path: Path, storage: Storage, pace: int
+) -> None:
+    """Each click comes in a journal segment of its own, and is settled before the next."""
+    name, now = f"every link {pace}", now_ms()
+    key, message, other = newsletter_key("default", name), new_id(now).hex(), new_id(now).hex()
+    load(tmp_path, storage, sent(key, message, now, 5), sent(key, other, now, 5))
+    work = Corrections(tmp_path, storage)
+    for link in range(5):
+        load(tmp_path, storage, click(key, message, now + 20_000 + link * pace, link))
+        work.reclassify_recent(after=0)
+        load(tmp_path, storage, *([click(key, other, now + 30_000, link)] if link < 2 else ()))
+        work.reclassify_recent(after=0)
+    assert stored(storage, key) == {"scanner": 5, "human": 2}
+    assert_consistent(storage, name, key)
+    found = [names[0] for names in reasons(storage, key) if "every_link" in names]
+    assert found == ["every_link"] * 5
+
+
+def test_a_mail_whose_number_of_links_is_unknown_keeps_the_fixed_counts(
+    tmp_path: Path, storage: Storage
+) -> None:
+    key, now = newsletter_key("default", "unknown links"), now_ms()
+    message = new_id(now).hex()
+    load(tmp_path, storage, sent(key, message, now, 0))
+    load(tmp_path, storage, click(key, message, now + 5_000, 0))
+    load(tmp_path, storage, click(key, message, now + 7_000, 1))
+    assert Corrections(tmp_path, storage).reclassify_recent(after=0) == 0
+    assert stored(storage, key) == {"human": 2}
+
+
+def test_a_scanners_open_that_is_loaded_later_is_corrected(
+    tmp_path: Path, storage: Storage
+) -> None:
+    key, now = newsletter_key("default", "late companion"), now_ms()
+    message = new_id(now).hex()
+    load(tmp_path, storage, *(click(key, message, now + link, link) for link in range(3)))
+    work = Corrections(tmp_path, storage)
+    work.reclassify_recent(after=0)
+    pixel = replace(click(key, message, now + 9_000, -1), kind="open")
+    load(tmp_path, storage, pixel)
+    assert stored(storage, key) == {"scanner": 3, "human": 1}
+    assert work.reclassify_recent(after=0) == 1
+    assert stored(storage, key) == {"scanner": 4}
+
+
+def test_messages_that_no_hit_touched_are_not_read_again(
+    tmp_path: Path, storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key, now = newsletter_key("default", "untouched"), now_ms()
+    messages = [new_id(now).hex() for _ in range(4)]
+    work = Corrections(tmp_path, storage)
+    for message in messages[:3]:
+        load(tmp_path, storage, *(click(key, message, now + link, link) for link in range(2)))
+    work.reclassify_recent(after=0)
+    examined: list[str] = []
+    real = storage.query
+
+    def query(text: str, parameters: dict[str, Any]) -> list[Row]:
+        examined.extend(parameters.get("messages", ()))
+        return real(text, parameters)
+
+    monkeypatch.setattr(storage, "query", query)
+    load(tmp_path, storage, click(key, messages[3], now + 5_000, 0))
+    load(tmp_path, storage, click(key, messages[0], now + 5_000, 0))
+    load(tmp_path, storage, replace(click(key, messages[3], now + 5_000, -1), kind="open"))
+    work.reclassify_recent(after=0)
+    assert {uuid.UUID(message).hex for message in examined} == {messages[0]}
+
+
 MOMENTS = st.lists(
     st.tuples(
         st.integers(0, 2),  # segment
         st.integers(0, 1),  # message
-        st.integers(0, 2500),  # milliseconds
+        st.one_of(st.integers(0, 2_500), st.integers(0, 200_000)),  # milliseconds
         st.integers(0, 4),  # link
-        st.sampled_from([agents.CHROME, agents.BARRACUDA]),
+        st.sampled_from([agents.CHROME, agents.BARRACUDA, agents.SAFARI]),
+        st.sampled_from(["", "navigate"]),
     ),
     min_size=1,
     max_size=14,
@@ -218,22 +305,28 @@ MOMENTS = st.lists(
 
 
 @settings(max_examples=25)
-@given(MOMENTS, st.booleans())
+@given(MOMENTS, st.booleans(), st.integers(0, 4), st.booleans())
 def test_however_hits_are_spread_the_end_is_the_same(
     storage: Storage,
     tmp_path_factory: pytest.TempPathFactory,
-    moments: list[tuple[int, int, int, int, str]],
+    moments: list[tuple[int, int, int, int, str, str]],
     early: bool,
+    links: int,
+    https: bool,
 ) -> None:
     folder = tmp_path_factory.mktemp("spread")
     name = uuid.uuid4().hex
     key, now = newsletter_key("default", name), now_ms()
     messages = [new_id().hex(), new_id().hex()]
     hits = [
-        (segment, click(key, messages[message], now + at, link, user_agent=agent))
-        for segment, message, at, link, agent in moments
+        (
+            segment,
+            click(key, messages[message], now + at, link, user_agent=agent, fetch_mode=fetch_mode),
+        )
+        for segment, message, at, link, agent, fetch_mode in moments
     ]
-    work = Corrections(folder, storage)
+    work = Corrections(folder, storage, https=lambda _: https)
+    load(folder, storage, *(sent(key, message, now, links) for message in messages))
     for number in range(3):
         load(folder, storage, *(hit for segment, hit in hits if segment == number))
         if early:
@@ -241,7 +334,8 @@ def test_however_hits_are_spread_the_end_is_the_same(
     work.reclassify_recent(after=0)
     expected: dict[str, int] = {}
     for message in messages:
-        for found in classify_message([hit for _, hit in hits if hit.message == message]):
+        its_hits = [hit for _, hit in hits if hit.message == message]
+        for found in classify_message(its_hits, None, https, links):
             expected[found.verdict] = expected.get(found.verdict, 0) + 1
     assert stored(storage, key) == expected
     assert_consistent(storage, name, key)

@@ -1,21 +1,27 @@
 """Each rule over the hits of a message fires at its threshold and not just below it."""
 
+from collections.abc import Sequence
+from random import Random
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from app.demo import agents
 from app.ingest.classifier import Classification, classify
 from app.ingest.message_rules import (
+    CONTEXT_MS,
     MESSAGE_RULES,
+    MessageHits,
     burst,
     classify_message,
     companion,
     fetched_before,
     sweep,
 )
+from app.ingest.networks import Network, Networks
 from app.model.ids import new_id
 from app.model.records import Hit
 from app.model.verdicts import HUMAN, MACHINE
@@ -46,8 +52,9 @@ def verdicts(*hits: Hit) -> list[str]:
     return [found.verdict for found in classify_message(hits)]
 
 
-def judged(*hits: Hit) -> list[tuple[Hit, Classification]]:
-    return [(one, classify(one)) for one in sorted(hits, key=lambda one: one.at)]
+def judged(*hits: Hit, links: int = 0, https: bool = False) -> MessageHits:
+    in_order = sorted(hits, key=lambda one: one.at)
+    return MessageHits([(one, classify(one, https=https)) for one in in_order], links)
 
 
 def clicks(*times: float, **more: str) -> list[Hit]:
@@ -79,7 +86,7 @@ def test_looking_ahead_is_no_part_of_a_crowd(rule: Any) -> None:
     """Office and browsers ask before the person does."""
     office = "Microsoft Office Existence Discovery"
     ahead = [hit(10 + n / 10, n, HOME, office, method="HEAD") for n in range(9)]
-    assert {found.verdict for _, found in judged(*ahead)} == {"prefetch"}
+    assert {found.verdict for _, found in judged(*ahead).hits} == {"prefetch"}
     assert rule(judged(*ahead)) == set()
 
 
@@ -90,7 +97,7 @@ def test_a_companion_is_within_half_a_minute(at: float, fires: bool) -> None:
     """The burst lasts from 10 to 11 seconds."""
     near = hit(at, -1, CLOUD)
     hits = judged(near, *clicks(10, 10.5, 11, address=CLOUD))
-    number = [one for one, _ in hits].index(near)
+    number = [one for one, _ in hits.hits].index(near)
     assert companion(hits) == ({number} if fires else set())
 
 
@@ -120,7 +127,7 @@ def test_a_click_soon_after_a_scanner_of_the_same_network(
     # By itself a mail scanner's agent decides; the rule looks at people's clicks.
     hits = [(scan, classify(scan)), (click, classify(click)._replace(verdict="human"))]
     hits.sort(key=lambda one: one[0].at)
-    assert bool(fetched_before(hits)) == fires
+    assert bool(fetched_before(MessageHits(hits))) == fires
 
 
 def test_networks_of_ipv6_are_48_bits_wide() -> None:
@@ -232,12 +239,159 @@ def test_thousands_of_hits_on_one_message_take_no_time_worth_naming() -> None:
     assert steps[0] < 20 * len(many)
 
 
+def links_of(
+    count: int, pace: float, at: float = 10, agent: str = agents.CHROME, **more: str
+) -> list[Hit]:
+    """One click on each link of a mail, in its order."""
+    return [hit(at + link * pace, link, CLOUD, agent, **more) for link in range(count)]
+
+
+def reasons(hits: Sequence[Hit], links: int, https: bool = True) -> list[str]:
+    """What decided on each hit, "" for people's."""
+    found = classify_message(hits, None, https, links)
+    return [one.reasons[0] if one.verdict in MACHINE else "" for one in found]
+
+
+@pytest.mark.parametrize("https", [False, True])
+@pytest.mark.parametrize("pace", [0.05, 0.4, 2])
+@pytest.mark.parametrize("count", [2, 3, 7, 30])
+def test_every_link_at_delivery_is_a_scanner_at_any_pace(
+    count: int, pace: float, https: bool
+) -> None:
+    assert reasons(links_of(count, pace), count, https) == ["every_link"] * count
+    if count > 2:
+        browser = links_of(count, pace, fetch_mode="navigate")
+        assert reasons(browser, count, https) == ["every_link"] * count
+
+
+def test_every_link_over_changing_addresses_and_agents() -> None:
+    hits = [
+        hit(5 + 2 * link, link, f"192.0.{link}.1", agent)
+        for link, agent in enumerate((agents.CHROME, agents.EDGE, agents.SAFARI) * 3)
+    ]
+    assert reasons(hits, 9, https=False) == ["every_link"] * 9
+    assert reasons(hits[:-1], 9, https=False) == [""] * 8
+    assert reasons(hits[:-1], 9, https=True) == ["most_links"] * 8
+
+
+def test_delivery_ends_after_two_minutes_and_a_half() -> None:
+    assert reasons([hit(100, 0), hit(150, 1)], 2, https=False) == ["every_link"] * 2
+    assert reasons([hit(100, 0), hit(150.001, 1)], 2, https=False) == ["", ""]
+    late = [hit(4000, 0), hit(4120, 1)]
+    assert reasons(late, 2, https=True) == ["every_link"] * 2, "browsers that hide their metadata"
+    assert reasons([late[0], hit(4120.001, 1)], 2, https=True) == ["", ""]
+
+
+def test_a_click_after_a_sweep_is_no_part_of_it() -> None:
+    """Without TLS a person's click looks as a scanner's does: it needs a sweep of its own."""
+    heads = [hit(5 + link, link, CLOUD, agents.CHROME, method="HEAD") for link in range(2)]
+    person = hit(50, 0, HOME, agents.EDGE)
+    assert reasons([*heads, person], 2, https=False) == ["every_link", "every_link", ""]
+    twice = [hit(20 + link, link, OFFICE, agents.SAFARI) for link in range(2)]
+    assert reasons([*heads, *twice, person], 2, https=False) == ["every_link"] * 4 + [""]
+
+
+@pytest.mark.parametrize("links", [0, 1])
+def test_without_two_known_links_there_is_no_every_link(links: int) -> None:
+    assert reasons([hit(10, 0), hit(12, 1)], links) == ["", ""]
+
+
+def test_a_person_follows_both_links_of_a_mail() -> None:
+    both = [hit(20, 0, fetch_mode="navigate"), hit(31, 1, fetch_mode="navigate")]
+    assert reasons(both, 2) == reasons(both, 2, https=False) == ["", ""]
+
+
+@pytest.mark.parametrize("pace", [0.12, 0.2, 0.4, 2])
+def test_a_person_opens_five_of_thirty_links_in_tabs(pace: float) -> None:
+    tabs = [
+        hit(40 + n * pace, link, fetch_mode="navigate") for n, link in enumerate(range(3, 28, 5))
+    ]
+    assert reasons(tabs, 30) == reasons(tabs, 0) == [""] * 5
+    # Without TLS nobody's browser sends fetch metadata.
+    assert reasons([replace(one, fetch_mode="") for one in tabs], 30, https=False) == [""] * 5
+
+
+def test_three_colleagues_follow_a_few_links_each() -> None:
+    colleagues = [
+        hit(60, 0, HOME, agents.CHROME, fetch_mode="navigate"),
+        hit(64, 2, HOME, agents.CHROME, fetch_mode="navigate"),
+        hit(61, 1, OFFICE, agents.EDGE, fetch_mode="navigate"),
+        hit(75, 3, OFFICE, agents.EDGE, fetch_mode="navigate"),
+        hit(80, 0, NEXT_DOOR, agents.SAFARI, fetch_mode="navigate"),
+        hit(83, 4, NEXT_DOOR, agents.SAFARI, fetch_mode="navigate"),
+    ]
+    assert reasons(colleagues, 5) == [""] * 6
+
+
+def test_an_office_behind_one_address_follows_in_no_order() -> None:
+    office = [
+        hit(30 + n * 4, link, OFFICE, fetch_mode="navigate")
+        for n, link in enumerate((2, 0, 2, 3, 1, 0))
+    ]
+    assert reasons(office, 4) == [""] * 6
+
+
+def test_one_link_from_three_networks_within_seconds() -> None:
+    spread = [hit(100 + n, 0, f"192.0.{n}.7") for n in range(3)]
+    assert reasons(spread, 9, https=False) == ["many_networks"] * 3
+    assert reasons(spread[:2], 9, https=False) == ["", ""]
+    assert reasons(spread[:2], 9) == ["many_networks"] * 2
+    assert reasons([hit(100 + n, n, f"192.0.{n}.7") for n in range(3)], 9, https=False) == [""] * 3
+    slow = [hit(100 + 6 * n, 0, f"192.0.{n}.7") for n in range(3)]
+    assert reasons(slow, 9, https=False) == [""] * 3
+    browsers = [replace(one, fetch_mode="navigate") for one in spread]
+    assert reasons(browsers, 9) == [""] * 3
+    assert reasons([replace(one, address="") for one in spread], 9) == [""] * 3
+
+
+def test_a_persons_click_is_repeated_from_elsewhere() -> None:
+    person = hit(300, 1, HOME, agents.SAFARI, fetch_mode="navigate")
+    assert reasons([person, hit(312, 1, CLOUD)], 3) == ["", "many_networks"]
+    assert reasons([person, hit(315.001, 1, CLOUD)], 3) == ["", ""]
+    assert reasons([person, hit(312, 1, HOME)], 3) == ["", ""]
+
+
+def test_a_companion_follows_over_changing_addresses() -> None:
+    scan = links_of(3, 0.1)
+    neighbour, elsewhere = hit(20, 5, NEXT_DOOR), hit(20, 5, "192.0.77.1")
+    assert reasons([*scan, neighbour], 0, https=False)[-1] == "companion"
+    assert reasons([*scan, elsewhere], 0, https=False)[-1] == ""
+    assert reasons([*scan, elsewhere], 0, https=True)[-1] == "companion"
+    browser = replace(neighbour, fetch_mode="navigate")
+    assert reasons([*scan, browser], 0)[-1] == ""
+    pixel = hit(20, -1, NEXT_DOOR)
+    assert reasons([*scan, pixel], 0, https=False)[-1] == "companion"
+    operator = Networks()
+    operator.of = lambda address: Network(64_500, "", False)  # type: ignore[assignment]
+    found = classify_message([*scan, elsewhere], operator)
+    assert found[-1].reasons[0] == "companion"
+
+
+def test_links_are_counted_by_what_they_lead_to() -> None:
+    """Three buttons to one page are one link, wherever they are in the mail."""
+    same = [replace(one, url="https://example.com/a") for one in links_of(3, 2)]
+    assert reasons(same, 2) == [""] * 3
+    assert (
+        reasons([*same, replace(hit(20, 3, CLOUD), url="https://example.com/b")], 2)
+        == ["every_link"] * 4
+    )
+
+
 HITS = st.builds(
     hit,
     at=st.one_of(st.integers(0, 20), st.floats(0, 30)),
     link=st.integers(-1, 8),
     address=st.sampled_from([HOME, OFFICE, CLOUD, NEXT_DOOR, "2001:db8::1", ""]),
     agent=st.sampled_from([agents.CHROME, agents.MIMECAST, agents.BARRACUDA, agents.GMAIL_PROXY]),
+    method=st.sampled_from(["GET", "HEAD"]),
+    fetch_mode=st.sampled_from(["", "navigate"]),
+)
+SLOW_HITS = st.builds(
+    hit,
+    at=st.floats(-40, 900),
+    link=st.integers(-1, 3),
+    address=st.sampled_from([HOME, OFFICE, CLOUD, NEXT_DOOR, ""]),
+    agent=st.sampled_from([agents.CHROME, agents.SAFARI, agents.MIMECAST]),
     method=st.sampled_from(["GET", "HEAD"]),
     fetch_mode=st.sampled_from(["", "navigate"]),
 )
@@ -259,3 +413,30 @@ def classified(hits: list[Hit]) -> list[tuple[Hit, Classification]]:
     """Independent of the order in which the hits are given, but for those of one millisecond."""
     order = sorted(hits, key=repr)
     return sorted(zip(order, classify_message(order), strict=True), key=repr)
+
+
+@given(
+    st.lists(st.one_of(HITS, SLOW_HITS), max_size=14),
+    st.integers(0, 4),
+    st.booleans(),
+    st.randoms(),
+)
+def test_verdicts_are_a_function_of_the_set_of_hits(
+    hits: list[Hit], links: int, https: bool, chance: Random
+) -> None:
+    verdicts = sorted(zip(hits, classify_message(hits, None, https, links), strict=True), key=repr)
+    chance.shuffle(hits)
+    again = sorted(zip(hits, classify_message(hits, None, https, links), strict=True), key=repr)
+    assert again == verdicts
+
+
+@given(st.lists(SLOW_HITS, max_size=14), st.integers(0, 4), st.booleans(), st.data())
+def test_a_hits_verdict_depends_on_no_hit_beyond_the_context(
+    hits: list[Hit], links: int, https: bool, data: st.DataObject
+) -> None:
+    if not hits:
+        return
+    one = data.draw(st.sampled_from(hits))
+    near = [other for other in hits if abs(other.at - one.at) <= CONTEXT_MS]
+    full = classify_message(hits, None, https, links)[hits.index(one)]
+    assert classify_message(near, None, https, links)[near.index(one)] == full

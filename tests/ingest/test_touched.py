@@ -32,13 +32,13 @@ def test_processes_that_start_together_draw_one_number(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["origin"]
 
 
-def test_without_a_click_nothing_is_noted(tmp_path: Path) -> None:
-    touch(tmp_path, "seg", [hit("open"), hit("unsubscribe")])
+def test_unsubscribes_alone_are_not_noted(tmp_path: Path) -> None:
+    touch(tmp_path, "seg", [hit("unsubscribe")])
     touch(tmp_path, "none", [])
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_note_covers_all_hits_of_a_workspace_with_a_click(tmp_path: Path) -> None:
+def test_a_note_covers_all_hits_of_a_workspace(tmp_path: Path) -> None:
     hits = [
         hit("open", 3, 2),
         hit("click", 5, 1),
@@ -51,6 +51,7 @@ def test_a_note_covers_all_hits_of_a_workspace_with_a_click(tmp_path: Path) -> N
     assert path.name == f"seg{DONE}"
     assert merged_spans([path]) == [
         TouchedSpan("default", [1, 2], 3, 9),
+        TouchedSpan("quiet", [4], 1, 1),
         TouchedSpan("acme", [3], 7, 7),
     ]
 
@@ -79,13 +80,7 @@ def test_notes_of_segments_merge_to_what_they_cover(
     spans = merged_spans(sorted(tmp_path.iterdir()))
     assert len({span.workspace for span in spans}) == len(spans)
     for workspace in ("default", "acme"):
-        noted = [
-            one
-            for hits in segments
-            if any(one.kind == "click" and one.workspace == workspace for one in hits)
-            for one in hits
-            if one.workspace == workspace
-        ]
+        noted = [one for hits in segments for one in hits if one.workspace == workspace]
         expected = (
             [
                 TouchedSpan(

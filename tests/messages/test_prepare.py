@@ -1,5 +1,6 @@
 """Whole messages on their way out: what is reported, recorded and counted of them."""
 
+import asyncio
 import base64
 import quopri
 from collections.abc import Iterator
@@ -9,8 +10,9 @@ import pytest
 
 from app.messages.prepare import MessagePreparer, PreparedMessage
 from app.messages.preparer_registry import PreparerRegistry
+from app.model.records import Message, decode
 from app.rewriting import mime, proof, transfer_encodings
-from app.schemas.messages import NewsletterIn, TrackingIn
+from app.schemas.messages import NewsletterIn, RewriteIn, TrackingIn
 from app.settings.load import load, with_secrets
 from app.storage.journal import Journal
 from app.storage.state_db import open_state
@@ -103,3 +105,22 @@ def test_text_in_any_charset_is_tracked(outgoing: MessagePreparer) -> None:
         ).decoded.decode(codec)
         assert content.startswith(f"{text} https://t.example/c/")
         assert content.endswith(f" {text}\r\n")
+
+
+@pytest.mark.parametrize(
+    ("paths", "links"),
+    [(("a", "b", "a"), 2), (("p/1?utm_source=x", "p/2", "p/3"), 3), (("a",), 1), ((), 0)],
+)
+def test_the_ledger_has_the_number_of_links(
+    outgoing: MessagePreparer, paths: tuple[str, ...], links: int, tmp_path: Path
+) -> None:
+    """Of their URLs: three products that are counted as one family are three links."""
+    body = "".join(f'<a href="https://example.com/{path}">x</a>' for path in paths)
+    families = NewsletterIn("n", link_families=("example.com/p/*",))
+    request = RewriteIn(families, "a@example.com", body)
+    done = outgoing.prepare(request, body.encode())
+    assert done.draft.links == links
+    asyncio.run(outgoing.record(done))
+    (segment,) = (tmp_path / "journal").glob("*.open")
+    records = [decode(line) for line in segment.read_bytes().splitlines()]
+    assert [record.links for record in records if isinstance(record, Message)] == [links]

@@ -91,7 +91,6 @@ def hits(
             link,
             address="203.0.113.9",
             user_agent=agents.CHROME,
-            fetch_mode="navigate",
             mode=mode,
         )
         for n, message in enumerate(messages)

@@ -94,7 +94,12 @@ class Person(People):
         if name == "recipient_hits":
             assert (values["newsletters"], values["messages"]) == ([9], ["m1", "m2"])
             return self.hits
-        return [{"newsletter": 9, "message": name, "address": "a@x.example"} for name in MESSAGES]
+        row = {
+            "newsletter": 9,
+            "address": "a@x.example",
+            "sent_at": datetime(2026, 1, 1, tzinfo=UTC),
+        }
+        return [{**row, "message": name} for name in MESSAGES]
 
 
 MESSAGES = ("m1", "m2")
@@ -102,8 +107,8 @@ MESSAGES = ("m1", "m2")
 
 def hit(kind: str, hour: int = 9, **more: Any) -> dict[str, Any]:
     at = datetime(2026, 1, 1, hour, tzinfo=UTC)
-    told = {"message": "m1", "verdict": "human", "tags": [], "url": "", "client": ""}
-    return {"kind": kind, "at": at, **told, **more}
+    rest = {"message": "m1", "verdict": "human", "tags": [], "url": "", "client": "", "reasons": []}
+    return {"kind": kind, "at": at, **rest, **more}
 
 
 def record(*hits: dict[str, Any], show: Any = "human") -> RecipientRecord:

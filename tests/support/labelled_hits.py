@@ -1,9 +1,10 @@
 """Scores the verdicts on the labelled hits of tests/data/replay.
 
 A file is one pattern: its first line says what happens and where that is documented, each other
-line is a hit. `message` is a number of the test data, `at` is seconds since the message was sent,
-`label` is the right verdict, which is `human` for proxied opens too. `datacentre` replaces what a
-file of networks would say.
+line is a hit. The first line's `https` says whether the service has TLS, and `links` how many links
+each message carried. `message` is a number of the test data, `at` is seconds since the message was
+sent, `label` is the right verdict, which is `human` for proxied opens too. `datacentre` replaces
+what a file of networks would say.
 """
 
 import json
@@ -42,6 +43,8 @@ class Pattern:
     source: str
     hits: list[tuple[Hit, str]]  # with their labels
     datacentres: set[str]
+    https: bool = False
+    links: int = 0  # carried by each message; 0 if unknown
 
     def judged(self, hints: bool) -> Iterator[tuple[Hit, str, Classification]]:
         """Yields hit, label and verdict; `hints` is with a file of networks."""
@@ -50,7 +53,9 @@ class Pattern:
         for hit, label in self.hits:
             messages[hit.message].append((hit, label))
         for members in messages.values():
-            classifications = classify_message([hit for hit, _ in members], networks)
+            classifications = classify_message(
+                [hit for hit, _ in members], networks, self.https, self.links
+            )
             for (hit, label), classified in zip(members, classifications, strict=True):
                 yield hit, label, classified
 
@@ -67,6 +72,8 @@ def _pattern(path: Path) -> Pattern:
         head["source"],
         [(_hit(line), line["label"]) for line in lines],
         {line["address"] for line in lines if line.get("datacentre")},
+        head.get("https", False),
+        head.get("links", 0),
     )
 
 

@@ -73,12 +73,16 @@ class MessageList(Struct, frozen=True):
 
 
 class MessageEvent(Struct, frozen=True):
-    """An event of a message, with its latest verdict. `link` is set for clicks only."""
+    """An event of a message, with its latest verdict. `link` is set for clicks only.
+
+    `explanation` says in a sentence why the verdict is so; `reasons` has the names of the rules.
+    """
 
     type: str
     occurred_at: datetime
     verdict: str
     reasons: list[str]
+    explanation: str
     link: EventLink | None
     client: str
     os: str
@@ -168,6 +172,7 @@ def _event(hit: Row) -> MessageEvent:
         occurred_at=utc(hit["at"]),
         verdict=hit["verdict"],
         reasons=list(hit["reasons"]),
+        explanation=hit["explanation"],
         link=link if hit["kind"] == "click" else None,
         client=hit["client"],
         os=hit["os"],
