@@ -37,7 +37,7 @@ def walled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 @pytest.fixture(scope="module")
 def tenants(walled: Service) -> tuple[Tenant, Tenant]:
     made = Tenant(walled, "acme"), Tenant(walled, "zoo")
-    walled.drained()
+    walled.settled()
     return made
 
 
