@@ -1,8 +1,9 @@
-"""Locks files, and replaces files atomically."""
+"""Locks files, replaces files atomically, and keeps folders private."""
 
 import asyncio
 import fcntl
 import os
+import stat
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -51,3 +52,17 @@ def write_private(path: Path, content: bytes) -> None:
         file.flush()
         os.fsync(file.fileno())
     partial.replace(path)
+
+
+def make_private(folder: Path) -> bool:
+    """Take away other users' access to a folder of our own; returns whether they had any.
+
+    Raises PermissionError for a folder that is shared on purpose, such as /tmp, or of another user.
+    """
+    mode = stat.S_IMODE(folder.stat().st_mode)
+    if not mode & 0o077:
+        return False
+    if mode & (stat.S_ISVTX | stat.S_IWOTH):
+        raise PermissionError(f"{folder} is shared with other users")
+    folder.chmod(0o700)
+    return True

@@ -1,8 +1,10 @@
-"""Finds folders that are part of the distribution."""
+"""Finds folders that are part of the distribution, and the service's socket in DATA_DIR."""
 
+import os
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent  # the package app
+LOCAL_SOCKET = "local.sock"  # in DATA_DIR
 
 
 def resource(name: str) -> Path:
@@ -12,3 +14,14 @@ def resource(name: str) -> Path:
     """
     in_checkout = ROOT.parent / name
     return in_checkout if in_checkout.is_dir() else ROOT / name
+
+
+def local_socket(folder: Path) -> tuple[str, int]:
+    """Returns the address of DATA_DIR's Unix socket, and a descriptor to close after its use.
+
+    An address has at most 107 bytes (unix(7)); by the folder's descriptor any path is short enough.
+    Raises OSError if the folder does not exist.
+    """
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    short = Path(f"/proc/self/fd/{descriptor}")
+    return str((short if short.exists() else folder) / LOCAL_SOCKET), descriptor

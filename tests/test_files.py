@@ -5,6 +5,7 @@ import multiprocessing
 import multiprocessing.synchronize
 import os
 import signal
+import stat
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from app.files import leading, locked, write_private
+from app.files import leading, locked, make_private, write_private
 from tests.support.patience import PATIENCE_SECONDS
 
 HOLD = """
@@ -156,3 +157,24 @@ def test_a_reader_sees_a_whole_file_whenever_the_writer_is_killed(tmp_path: Path
     assert len(content) == 10_000 and len(set(content)) == 1
     write_private(path, b"next")  # the killed writer's partial file is no obstacle
     assert path.read_bytes() == b"next"
+
+
+def test_a_folder_of_our_own_becomes_private(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    folder.mkdir(mode=0o700)
+    assert not make_private(folder)
+    for mode in (0o755, 0o750, 0o701):
+        folder.chmod(mode)
+        assert make_private(folder)
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o1777, 0o1755, 0o702])
+def test_a_shared_folder_is_left_as_it_is(tmp_path: Path, mode: int) -> None:
+    """Such as /tmp, which must not become one user's."""
+    folder = tmp_path / "shared"
+    folder.mkdir()
+    folder.chmod(mode)
+    with pytest.raises(PermissionError, match="shared with other users"):
+        make_private(folder)
+    assert stat.S_IMODE(folder.stat().st_mode) == mode

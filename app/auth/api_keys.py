@@ -8,11 +8,10 @@ written.
 import asyncio
 import secrets
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from hashlib import sha256
 from typing import Any, Literal, NamedTuple, get_args
 
-from itsdangerous import BadSignature, URLSafeTimedSerializer
 from sqlalchemy import Engine, insert, or_, select, update
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
@@ -24,8 +23,6 @@ Scope = Literal["rewrite", "read", "admin"]
 SCOPES = get_args(Scope)
 POLL_SECONDS = 1.0  # seconds for which keys are cached: a revoked one ends within them
 NOTE_SECONDS = 60.0  # seconds between writes of when keys were used
-LOCAL_PREFIX = "local."
-LOCAL_TOKEN_SECONDS = 60
 
 
 class KeyNameError(ValueError):
@@ -55,7 +52,6 @@ class Keys:
 
     def __init__(self, engine: Engine, settings: Settings) -> None:
         self._engine = engine
-        self._passes = _passes(settings)
         everything = frozenset({"admin"})
         self._set = {
             _hash(key): Key("settings", DEFAULT, f"{PREFIX}API_KEYS", everything, _hint(key))
@@ -123,8 +119,6 @@ class Keys:
 
     def find(self, secret: str) -> Key | None:
         """Returns the key of a secret, as last known while state.db is unavailable."""
-        if secret.startswith(LOCAL_PREFIX):
-            return self._passed(secret)
         digest = _hash(secret)
         key = self._set.get(digest) or self._look(digest)
         if key:
@@ -171,26 +165,10 @@ class Keys:
         self._known[digest] = key, time.monotonic()
         return key
 
-    def _passed(self, secret: str) -> Key | None:
-        try:
-            workspace = self._passes.loads(
-                secret.removeprefix(LOCAL_PREFIX), max_age=LOCAL_TOKEN_SECONDS
-            )
-        except BadSignature:
-            return None
-        return Key("pass", str(workspace), "a command on this machine", frozenset({"admin"}))
 
-
-def local_token(settings: Settings, workspace: str = DEFAULT) -> str:
-    """Returns a key for one minute, for programs that can read the data folder's secrets."""
-    signed = _passes(settings).dumps(workspace)
-    return LOCAL_PREFIX + (signed if isinstance(signed, str) else signed.decode("ascii"))
-
-
-def _passes(settings: Settings) -> URLSafeTimedSerializer:
-    # itsdangerous signs with the last key and verifies with all; Mailwake signs with the first.
-    keys: Sequence[str] = settings.secret_keys[::-1]
-    return URLSafeTimedSerializer(list(keys), salt="local pass")
+def local_key(workspace: str) -> Key:
+    """Returns the key of commands that reach the service by its Unix socket."""
+    return Key("local", workspace, "a command on this machine", frozenset({"admin"}))
 
 
 def _hint(secret: str) -> str:

@@ -1,5 +1,6 @@
 """The `mailwake` command."""
 
+import os
 import sys
 
 import typer
@@ -57,7 +58,8 @@ def version() -> None:
 
 
 def main() -> None:
-    """The console script."""
+    """The console script. No file that it creates can be read by other users."""
+    os.umask(0o077)
     try:
         cli()
     except VersionError as error:

@@ -1,15 +1,18 @@
 """Reaches the data for a command: through the running service if it holds chDB, else directly."""
 
+import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import httpx2
 
-from app.auth.api_keys import local_token
 from app.auth.workspaces import DEFAULT
-from app.settings.settings import PREFIX, Settings
+from app.paths import LOCAL_SOCKET, local_socket
+from app.settings.settings import Settings
 from app.storage.clickhouse import Storage, StorageError
 from app.storage.clickhouse_schema import prepare
+from app.web.requests import WORKSPACE_HEADER
 
 
 class AskError(Exception):
@@ -20,26 +23,36 @@ class AskError(Exception):
 def service(settings: Settings, workspace: str = DEFAULT) -> Iterator[httpx2.Client | None]:
     """Yields a client of the service that holds chDB, or None if the data is free or on a server.
 
-    Raises AskError if the service that answers belongs to another data folder.
+    It is reached by the Unix socket in DATA_DIR, so it is always the service of this folder.
     """
-    if settings.clickhouse_dsn != "chdb":
+    try:
+        address, folder_fd = local_socket(settings.data_dir)
+    except OSError:  # there is no folder yet, so nothing can have it
         yield None
         return
-    url = settings.local_url()
-
-    def pass_on(request: httpx2.Request) -> httpx2.Request:
-        request.headers["authorization"] = f"Bearer {local_token(settings, workspace)}"
-        return request
-
-    with httpx2.Client(base_url=url, trust_env=False, timeout=300, auth=pass_on) as client:
-        try:
-            status = client.get("/v1/newsletters", params={"limit": 1}).status_code
-        except httpx2.ConnectError:
-            yield None  # no process has the database
+    try:
+        if settings.clickhouse_dsn != "chdb" or not _listens(address):
+            yield None
             return
-        if status == 401:
-            raise AskError(f"the service at {url} uses another data folder")
-        yield client
+        with httpx2.Client(
+            base_url=settings.local_url(),
+            transport=httpx2.HTTPTransport(uds=address),
+            timeout=300,
+            headers={WORKSPACE_HEADER: workspace},
+        ) as client:
+            yield client
+    finally:
+        os.close(folder_fd)
+
+
+def _listens(address: str) -> bool:
+    """Returns whether a service listens; without one, the database is free."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(address)
+        except OSError:
+            return False
+    return True
 
 
 @contextmanager
@@ -53,8 +66,8 @@ def storage(settings: Settings) -> Iterator[Storage]:
     except StorageError as error:
         if settings.clickhouse_dsn == "chdb" and "chdb engine" in str(error):
             raise AskError(
-                f"{settings.data_dir / 'chdb'} is open in another process. If that is the service,"
-                f" pass its port with --port or {PREFIX}PORT."
+                f"{settings.data_dir / 'chdb'} is open in another process, which does not answer on"
+                f" {settings.data_dir / LOCAL_SOCKET}: stop it first"
             ) from error
         raise
     finally:

@@ -9,6 +9,7 @@ timer for all connections checks: a request costs no timer of its own.
 import asyncio
 import ipaddress
 import resource
+import socket
 from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -18,6 +19,7 @@ from typing import Any
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from app.settings.settings import Network
+from app.web.requests import LOCAL
 
 MAX_HEAD_BYTES = 65_536  # request line and fields
 MAX_FIELDS = 200  # lines of the head
@@ -141,8 +143,10 @@ class BoundedProtocol(HttpToolsProtocol):
         """Admit the connection, or close it with 503."""
         super().connection_made(transport)
         self._deadline = self.loop.time() + HEAD_SECONDS
+        if transport.get_extra_info("socket").family == socket.AF_UNIX:
+            self.app_state = {**self.app_state, LOCAL: True}
         peer = transport.get_extra_info("peername")
-        if reason := self.limits.admit(self, str(peer[0]) if peer else ""):
+        if reason := self.limits.admit(self, str(peer[0]) if isinstance(peer, tuple) else ""):
             self.limits.refused[reason] += 1
             self._refuse(
                 b"503 Service Unavailable", b"Too many connections.", b"retry-after: 5\r\n"

@@ -6,7 +6,7 @@ import os
 import signal
 import socket
 from contextlib import suppress
-from functools import partial
+from pathlib import Path
 from typing import Any
 
 import uvicorn
@@ -14,11 +14,13 @@ import uvloop
 from rich.console import Console
 from uvicorn.supervisors import Multiprocess
 
-from app.auth.api_keys import Keys, local_token
+from app.auth.api_keys import Keys
 from app.auth.users import Users
+from app.auth.workspaces import DEFAULT
 from app.ingest.networks import Networks, NetworksError
 from app.messages.preparer_registry import PreparerRegistry
 from app.ops import logs
+from app.server import local_socket
 from app.server.banner import print_banner
 from app.server.bootstrap import bootstrap, take_over
 from app.server.connections import Connections
@@ -34,6 +36,8 @@ from app.smtp.gateway import Gateway
 from app.storage.journal import Journal, JournalError
 from app.storage.journal_segments import adopt_orphans
 from app.storage.state_db import VersionError, open_state
+
+STARTED_POLL_SECONDS = 0.05  # between checks whether uvicorn serves
 
 
 class StartError(Exception):
@@ -96,7 +100,7 @@ def serve(console: Console, settings: Settings, demo_speed: float = 0) -> None:
     server = uvicorn.Server(_uvicorn(service.asgi, settings, http=http))
     print_banner(console, settings, local, welcome, bool(demo_speed))
     with suppress(KeyboardInterrupt):
-        uvloop.run(_run(server, listener, settings, local, demo_speed))
+        uvloop.run(_run(server, listener, service.keys, settings, local, demo_speed))
 
 
 def _check_networks(settings: Settings) -> None:
@@ -231,18 +235,51 @@ async def _take_mail(gateway: Gateway, journal: Journal, keys: Keys) -> None:
 
 
 async def _run(
-    server: uvicorn.Server, listener: socket.socket, settings: Settings, local: str, speed: float
+    server: uvicorn.Server,
+    listener: socket.socket,
+    keys: Keys,
+    settings: Settings,
+    local: str,
+    speed: float,
 ) -> None:
     stop = asyncio.Event()
+    commands = asyncio.create_task(_serve_commands(server, settings.data_dir))
     traffic = None
     if speed:
         from app.demo import run_traffic  # noqa: PLC0415
 
-        traffic = asyncio.create_task(
-            run_traffic(local, partial(local_token, settings), stop=stop, speed=speed)
-        )
+        key, secret = keys.add(DEFAULT, "demo", ("admin",), "the demo")
+        traffic = asyncio.create_task(run_traffic(local, lambda: secret, stop=stop, speed=speed))
     await server.serve(sockets=[listener])
     stop.set()
+    commands.cancel()
+    await asyncio.gather(commands, return_exceptions=True)
     if traffic:
         traffic.cancel()
         await asyncio.gather(traffic, return_exceptions=True)
+        keys.revoke(DEFAULT, key.id)
+
+
+async def _serve_commands(server: uvicorn.Server, data_dir: Path) -> None:
+    """Serve commands of this machine on the Unix socket of DATA_DIR, until cancelled.
+
+    uvicorn serves TCP and Unix sockets, but not both at once: this adds the second to its server.
+    """
+    listener = local_socket.listen(data_dir)
+    if listener is None:
+        logging.warning("%s has no Unix sockets: stop the service to use commands", data_dir)
+        return
+    while not server.started:  # noqa: ASYNC110  (uvicorn has no event for it)
+        await asyncio.sleep(STARTED_POLL_SECONDS)
+    config = server.config
+
+    def protocol() -> asyncio.Protocol:
+        return config.http_protocol_class(  # type: ignore[call-arg]
+            config=config, server_state=server.server_state, app_state=server.lifespan.state
+        )
+
+    unix_server = await asyncio.get_running_loop().create_unix_server(protocol, sock=listener)
+    try:
+        await unix_server.serve_forever()
+    finally:
+        unix_server.close()

@@ -1,15 +1,18 @@
 """Loads settings from the environment, `.env` and files of secrets."""
 
 import json
+import logging
 import os
 import secrets
 from typing import Any
 
 from pydantic import ValidationError
 
-from app.files import write_private
+from app.files import make_private, write_private
 from app.settings import secret_files
 from app.settings.settings import PREFIX, Settings, SettingsError
+
+log = logging.getLogger(__name__)
 
 
 def load(**overrides: Any) -> Settings:
@@ -56,6 +59,8 @@ def with_secrets(settings: Settings) -> Settings:
         )
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if make_private(folder):
+            log.warning("%s could be read by other users: its mode is 0700 now", folder)
         stored: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
     except (OSError, ValueError) as error:
         raise SettingsError(f"{PREFIX}DATA_DIR: cannot use {path}: {error}") from None

@@ -10,7 +10,8 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from app import threads
-from app.auth.api_keys import Key, Keys, Scope
+from app.auth.api_keys import Key, Keys, Scope, local_key
+from app.auth.workspaces import DEFAULT
 from app.experiments.variants import VariantError
 from app.model.errors import NotFoundError, explain, field_error
 from app.rewriting.html_scanner import RewriteError
@@ -20,6 +21,8 @@ from app.web.errors import RequestError
 P = ParamSpec("P")
 T = TypeVar("T")
 SUBJECT_FILE = {"content-disposition": 'attachment; filename="subject.json"'}
+LOCAL = "local"  # in a request's state: it came by the Unix socket of DATA_DIR
+WORKSPACE_HEADER = "mailwake-workspace"  # of a local request
 MAX_SHOWN_CHARS = 100  # of a path parameter, in an error
 
 
@@ -37,7 +40,12 @@ def authorized(request: Request, scope: Scope = "read") -> WorkspaceContext:
 
 
 def key_of(request: Request, scope: Scope) -> Key:
-    """The request's key. Raises RequestError: 401 without a valid one, 403 without the scope."""
+    """The request's key. Raises RequestError: 401 without a valid one, 403 without the scope.
+
+    Commands of this machine, which reach the service by its Unix socket, need none.
+    """
+    if getattr(request.state, LOCAL, False):
+        return local_key(request.headers.get(WORKSPACE_HEADER, DEFAULT))
     scheme, _, secret = request.headers.get("authorization", "").partition(" ")
     keys: Keys = request.app.state.keys
     key = keys.find(secret.strip()) if scheme.lower() == "bearer" else None

@@ -5,7 +5,7 @@ import pytest
 from sqlalchemy.exc import OperationalError
 
 from app.auth import api_keys as keys_module
-from app.auth.api_keys import KeyNameError, Keys, local_token
+from app.auth.api_keys import KeyNameError, Keys
 from app.settings.load import load, with_secrets
 from app.settings.settings import Settings
 from app.storage.state_db import open_state
@@ -134,16 +134,3 @@ def test_uses_are_noted_at_the_end_and_later_while_state_db_is_away(
 
     asyncio.run(stopped())
     assert keys.all("default")[0].used
-
-
-def test_a_pass_is_of_one_workspace_and_of_this_data_folder(
-    keys: Keys, chosen: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    found = keys.find(local_token(chosen, "acme"))
-    assert found and found.workspace == "acme" and found.may("admin")
-    elsewhere = with_secrets(load(data_dir=tmp_path / "other"))
-    assert keys.find(local_token(elsewhere)) is None
-    assert keys.find(local_token(chosen) + "x") is None
-    old = local_token(chosen)
-    monkeypatch.setattr(keys_module, "LOCAL_TOKEN_SECONDS", -1)
-    assert keys.find(old) is None

@@ -4,12 +4,13 @@ import pytest
 
 from app.cli import service_client
 from app.cli.service_client import AskError
+from app.paths import LOCAL_SOCKET
 from app.settings.load import load, with_secrets
 from app.storage.clickhouse import StorageError
 from tests.support.service import Service, free_port
 
 
-def test_the_service_of_this_folder_is_asked_with_a_pass_of_its_own(service: Service) -> None:
+def test_the_service_of_this_folder_is_asked(service: Service) -> None:
     settings = with_secrets(load(data_dir=service.data_dir, port=service.port))
     with service_client.service(settings) as client:
         assert client
@@ -17,13 +18,16 @@ def test_the_service_of_this_folder_is_asked_with_a_pass_of_its_own(service: Ser
         assert answer.status_code == 200, answer.text
 
 
-def test_another_folders_service_is_refused(service: Service, tmp_path: Path) -> None:
+def test_another_folders_service_is_not_reached(service: Service, tmp_path: Path) -> None:
+    """Not even if it listens on the same port: the socket is in the folder."""
     settings = with_secrets(load(data_dir=tmp_path, port=service.port))
-    with (
-        pytest.raises(AskError, match="uses another data folder"),
-        service_client.service(settings),
-    ):
-        pass
+    with service_client.service(settings) as client:
+        assert client is None
+
+
+def test_a_folder_that_does_not_exist_has_no_service(tmp_path: Path) -> None:
+    with service_client.service(load(data_dir=tmp_path / "none")) as client:
+        assert client is None
 
 
 def test_where_nothing_listens_the_database_is_free(tmp_path: Path) -> None:
@@ -79,6 +83,6 @@ def test_a_database_that_another_process_has_open_is_explained(
         service_client.storage(load(data_dir=tmp_path, clickhouse_dsn=dsn)),
     ):
         pass
-    assert ("MAILWAKE_PORT" in str(caught.value)) == (error is AskError)
+    assert (LOCAL_SOCKET in str(caught.value)) == (error is AskError)
     assert Locked.closed == closed + 1
     assert (tmp_path / "journal").stat().st_mode & 0o777 == 0o700

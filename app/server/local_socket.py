@@ -1,0 +1,33 @@
+"""A Unix socket in DATA_DIR, on which commands of this machine reach the service.
+
+Who may connect is decided by the file system: the socket has mode 0600 in a folder with mode 0700
+(unix(7)), so only the service's own user and root can. No key and no signature gives this power.
+"""
+
+import os
+import socket
+from contextlib import suppress
+from pathlib import Path
+
+from app.paths import local_socket
+
+
+def listen(folder: Path) -> socket.socket | None:
+    """Listen on DATA_DIR's socket, replacing one that a killed service left.
+
+    Returns None where the file system has no sockets: commands then need the service to be stopped.
+    """
+    address, folder_fd = local_socket(folder)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    before = os.umask(0o177)
+    try:
+        with suppress(FileNotFoundError):
+            Path(address).unlink()
+        listener.bind(address)
+    except OSError:
+        listener.close()
+        return None
+    finally:
+        os.umask(before)
+        os.close(folder_fd)
+    return listener
