@@ -17,9 +17,9 @@ def resource(name: str) -> Path:
 
 
 def local_socket(folder: Path) -> tuple[str, int]:
-    """Returns the address of DATA_DIR's Unix socket, and a descriptor to close after its use.
+    """Returns the path of DATA_DIR's Unix socket, and a descriptor to close after its use.
 
-    An address has at most 107 bytes (unix(7)); by the folder's descriptor any path is short enough.
+    A socket's path has at most 107 bytes (unix(7)), so it begins with the folder's descriptor.
     Raises OSError if the folder does not exist.
     """
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)

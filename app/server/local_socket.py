@@ -1,6 +1,6 @@
 """A Unix socket in DATA_DIR, on which commands of this machine reach the service.
 
-Who may connect is decided by the file system: the socket has mode 0600 in a folder with mode 0700
+The file system decides which users can connect: the socket has mode 0600 in a folder with mode 0700
 (unix(7)), so only the service's own user and root can. No key and no signature gives this power.
 """
 
