@@ -50,7 +50,7 @@ def filled(service: Service) -> Service:
     split = {"variants": [{"variant": name} for name in "ABC"], "decide_after_messages": 100}
     service.client.post("/v1/newsletters/accessible/experiment", json=split)
     for agent, variant in zip(
-        (agents.FIREFOX, agents.BARRACUDA, agents.GMAIL_PROXY), "ABC", strict=True
+        (agents.FIREFOX, agents.BARRACUDA, agents.SAFARI), "ABC", strict=True
     ):
         answer = service.rewrite(
             newsletter,
@@ -62,7 +62,8 @@ def filled(service: Service) -> Service:
             rfc_message_id="a@mailer.example",
         )
         for path in paths(tracked_urls(answer["html"])):
-            service.client.get(path, headers={"user-agent": agent})
+            browser = {} if agent == agents.BARRACUDA else {"sec-fetch-mode": "navigate"}
+            service.client.get(path, headers={"user-agent": agent, **browser})
     service.drained()
     return service
 

@@ -103,6 +103,7 @@ def test_a_taken_back_event_reaches_who_got_it(
         assert taken["type"] == "event.reclassified" and taken["data"]["verdict"] == "scanner"
         assert taken["data"]["previous_verdict"] == "human"
         assert taken["data"]["id"].startswith(clicked["data"]["id"])
+    service.wait_for(lambda: len(bots.requests) >= 8, "the whole sweep")
     assert {event["data"]["verdict"] for event in bots.events()} == {"scanner"}
     service.client.get(links[2], headers=PERSON)  # the customer's own, the first once more
     service.wait_for(lambda: len(first.requests) == 3, "the customer's click")

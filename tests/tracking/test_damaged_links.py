@@ -28,7 +28,9 @@ def mail(service: Service) -> dict[str, Any]:
 def ask(service: Service, target: str, method: str = "GET") -> tuple[int, str]:
     """Status and Location; the target goes out as it is."""
     connection = http.client.HTTPConnection("127.0.0.1", service.port, timeout=PATIENCE_SECONDS)
-    connection.request(method, target)
+    form = {"content-type": "application/x-www-form-urlencoded"} if method == "POST" else {}
+    body = "List-Unsubscribe=One-Click" if method == "POST" else None
+    connection.request(method, target, body, form)
     answer = connection.getresponse()
     connection.close()
     return answer.status, answer.headers.get("location", "")
