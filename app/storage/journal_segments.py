@@ -45,8 +45,11 @@ def waiting_to_settle(folder: Path, otherwise: float) -> float:
 
 
 def unsettled(folder: Path) -> list[str]:
-    """Returns the ids of loaded journal segments that await corrections."""
-    return [path.stem for path in folder.iterdir() if path.suffix == DONE]
+    """Returns the ids of journal segments that await corrections, or are being loaded.
+
+    Those that are still open may be loaded before a query that follows.
+    """
+    return [path.stem for path in folder.iterdir() if path.suffix in (DONE, SEALED, OPEN)]
 
 
 def adopt_orphans(folder: Path) -> list[Path]:

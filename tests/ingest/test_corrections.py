@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from app.demo import agents
+from app.events.feed import Cursor, Feed
 from app.ingest import corrections
 from app.ingest.corrections import Corrections, span
 from app.ingest.loader import Loader
@@ -21,8 +22,10 @@ from app.ingest.touched import (
 )
 from app.model.ids import new_id, newsletter_key
 from app.model.records import Hit, Message, encode, now_ms
+from app.model.verdicts import HUMAN
 from app.stats.queries import Queries
 from app.storage.clickhouse import Row, Storage, StorageError
+from app.storage.state_db import open_state
 
 LATER = 10**15
 
@@ -33,10 +36,10 @@ def click(key: int, message: str, at: int, link: int, **more: str) -> Hit:
     return Hit("click", at, "default", key, message, 7, link, **given)  # type: ignore[arg-type]
 
 
-def load(folder: Path, storage: Storage, *records: Hit | Message) -> None:
+def load(folder: Path, storage: Storage, *records: Hit | Message, feed: Feed | None = None) -> None:
     path = folder / f"{uuid.UUID(bytes=new_id())}.seg"
     path.write_bytes(b"".join(map(encode, records)))
-    Loader(folder, storage).load(path)
+    Loader(folder, storage, feed=feed).load(path)
 
 
 def stored(storage: Storage, key: int) -> dict[str, int]:
@@ -55,7 +58,7 @@ def assert_consistent(storage: Storage, newsletter: str, key: int) -> None:
         storage.query(f"SELECT count() FROM {table}", {})
     found = stored(storage, key)
     queries = Queries(storage)
-    people = sum(found.get(verdict, 0) for verdict in ("human", "privacy_proxy", "unknown"))
+    people = sum(found.get(verdict, 0) for verdict in HUMAN)
     rows = queries.run("newsletter_stats", newsletter=key)
     assert sum(row["human_total"] for row in rows) == people
     assert sum(row["all_total"] for row in rows) == sum(found.values())
@@ -143,6 +146,40 @@ def test_what_was_cut_off_is_done_once(
     Corrections(tmp_path, storage).reclassify_recent(after=0)
     assert stored(storage, key) == {"scanner": 5}
     assert_consistent(storage, name, key)
+
+
+@pytest.mark.parametrize("step", ["before", "after"])
+def test_a_feed_is_settled_once_wherever_the_process_dies(
+    tmp_path: Path, storage: Storage, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    name = f"settled {step}"
+    key, message, now = newsletter_key("default", name), new_id().hex(), now_ms()
+    journal = tmp_path / "journal"
+    journal.mkdir()
+    feed = Feed(open_state(tmp_path))
+    for link in range(4):  # each in a journal segment of its own
+        load(journal, storage, click(key, message, now + link, link), feed=feed)
+    settle = feed.settle
+
+    def dying(sources: Any) -> None:
+        if step == "after":
+            settle(sources)
+        raise KilledError
+
+    monkeypatch.setattr(feed, "settle", dying)
+    with pytest.raises(KilledError):
+        Corrections(journal, storage, feed=feed).reclassify_recent(after=0)
+    monkeypatch.undo()
+    load(journal, storage, click(key, message, now + 5, 5), feed=feed)
+    for _ in range(2):
+        Corrections(journal, storage, feed=feed).reclassify_recent(after=0)
+    events, _ = feed.after(Cursor(), "default", 100, settled=True)
+    assert [(event.type, event.row.verdict) for event in events] == [
+        ("message.clicked", "scanner")
+    ] * 5
+    assert len({event.id for event in events}) == 5
+    immediate, _ = feed.after(Cursor(), "default", 100)
+    assert {event.id for event in events} <= {event.id for event in immediate}
 
 
 def old_rules(monkeypatch: pytest.MonkeyPatch) -> None:

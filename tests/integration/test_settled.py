@@ -125,6 +125,34 @@ def test_the_stream_waits_where_it_is_asked_to(service: Service) -> None:
     assert refused.status_code == 422 and refused.json()["field"] == "settled"
 
 
+def test_follow_ups_and_segments_wait_too(
+    service: Service, receivers: tuple[Receiver, Receiver, Receiver]
+) -> None:
+    """A sweep never looks like customers, not even for the seconds until it is known."""
+    name = "waited for"
+    webhook = subscribe(service, receivers[0], name, types=["followup.due"])
+    rule = {"name": "Sale", "webhook_id": webhook["id"], "when": "clicked", "newsletters": [name]}
+    answer = service.client.post("/v1/followups", json=rule)
+    assert answer.status_code == 200, answer.text
+    mails = [service.rewrite(name, LINKS, f"{n}@example.com") for n in range(5)]
+    for mail in mails:
+        for link in paths(tracked_urls(mail["html"]))[:-1]:
+            service.client.get(link, headers=SCANNER)
+            members = service.client.get("/v1/segments", params={"clicked": name})
+            assert members.status_code == 200 and members.text == ""
+    service.settled()
+    assert service.client.get("/v1/segments", params={"clicked": name}).text == ""
+    customer = paths(tracked_urls(mails[3]["html"]))[0]
+    service.client.get(customer, headers=PERSON)
+    service.wait_for(lambda: receivers[0].requests, "the customer's follow-up")
+    service.settled()
+    (due,) = receivers[0].events()
+    assert due["data"]["recipient"] == "3@example.com"
+    members = service.client.get("/v1/segments", params={"clicked": name})
+    assert [line for line in members.text.splitlines() if "3@example.com" in line]
+    assert len(members.text.splitlines()) == 1
+
+
 def test_immediate_and_first_exclude_each_other(service: Service) -> None:
     body = {"url": "http://127.0.0.1:1/", "first": True, "when": "immediate"}
     answer = service.client.post("/v1/webhooks", json=body)
