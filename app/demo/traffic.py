@@ -67,7 +67,7 @@ class _Traffic:
     key: Callable[[], str]
     seed: int
     speed: float
-    left: set[str] = field(default_factory=set)  # email addresses that have unsubscribed
+    unsubscribed: set[str] = field(default_factory=set)  # email addresses
     sampled: set[str] = field(default_factory=set)  # mailings whose click map has a mail
 
     async def run(self) -> None:
@@ -83,7 +83,7 @@ class _Traffic:
         for sending in plan:
             due = max(due, clock() - CATCH_UP) + sending.pause / self.speed
             await asyncio.sleep(due - clock())
-            if sending.reader.address in self.left and not sending.mailing.share:
+            if sending.reader.address in self.unsubscribed and not sending.mailing.share:
                 continue
             answer = await self._mail(sending)
             if answer["suppressed"]:
@@ -142,7 +142,7 @@ class _Traffic:
             elif act.kind == "click":
                 await self._request(act, clicks[act.link])
             elif unsubscribe:
-                self.left.add(sending.reader.address)
+                self.unsubscribed.add(sending.reader.address)
                 await self._request(act, unsubscribe[0])
 
     async def _request(self, act: Act, path: str) -> None:

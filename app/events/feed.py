@@ -2,7 +2,7 @@
 
 Webhooks and the event stream read it. It holds the very rows that ClickHouse got, one journal
 segment or file of corrections at a time, under that file's id: loading it again appends nothing. It
-keeps KEPT seconds; a reader that falls further behind gets an error.
+keeps KEPT_SECONDS seconds; a reader that falls further behind gets an error.
 
 There are two ways to read it. Immediate readers get each hit as soon as it is loaded, with the
 verdict that it had then, and a reclassification for each correction. Settled readers get a hit once
@@ -35,7 +35,7 @@ from app.schemas.experiments import Outcome
 from app.storage.state_db import StateError
 from app.storage.tables import feed
 
-KEPT = 7 * 86_400.0
+KEPT_SECONDS = 7 * 86_400.0
 POLL_SECONDS = 0.1  # seconds between checks for new rows
 SWEEP_SECONDS = 600.0  # seconds between deletions of old rows
 
@@ -63,11 +63,11 @@ TYPE_OF: dict[str, Type] = {  # by a hit's kind
 
 
 class CursorError(ValueError):
-    """The cursor is invalid; with `gone`, the events after it are no longer kept."""
+    """The cursor is invalid; with `expired`, the events after it are no longer kept."""
 
-    def __init__(self, message: str, gone: bool = False) -> None:
+    def __init__(self, message: str, expired: bool = False) -> None:
         super().__init__(message)
-        self.gone = gone
+        self.expired = expired
 
 
 class Cursor(NamedTuple):
@@ -181,7 +181,7 @@ class Feed:
             if now - self._swept > SWEEP_SECONDS:
                 self._swept = now
                 with self._engine.begin() as connection:
-                    connection.execute(delete(feed).where(feed.c.at < now - KEPT))
+                    connection.execute(delete(feed).where(feed.c.at < now - KEPT_SECONDS))
         except IntegrityError:
             return  # it was appended before
         except SQLAlchemyError as error:
@@ -327,9 +327,9 @@ class Feed:
         if cursor.seq > self.newest():
             raise CursorError("is not a cursor of this service")
         if cursor.seq < first - 1:
-            days = int(KEPT // 86_400)
+            days = int(KEPT_SECONDS // 86_400)
             raise CursorError(
-                f"is older than {days} days, the time for which events are kept", gone=True
+                f"is older than {days} days, the time for which events are kept", expired=True
             )
 
 

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from app.consent.suppressions import Suppressions
 from app.events.enrich import EventEnricher
-from app.events.feed import KEPT, Cursor, CursorError, Event, Feed
+from app.events.feed import KEPT_SECONDS, Cursor, CursorError, Event, Feed
 from app.events.followups import TYPE, FollowUp, FollowUps, Sent, due_id
 from app.events.webhooks import Webhooks
 from app.model.verdicts import HUMAN
@@ -129,7 +129,7 @@ class FollowUpWorker:
         over = followup.rule.after_hours * 3600
         waiting = min(waiting_since(self._journal, now), waiting_to_settle(self._journal, now))
         until = int((waiting - LEDGER_LAG_SECONDS - over) * 1000)
-        at = max(followup.sent, Sent(int((now - over - KEPT) * 1000)))
+        at = max(followup.sent, Sent(int((now - over - KEPT_SECONDS) * 1000)))
         newsletters = [self._queries.key(name) for name in followup.rule.filter.newsletters]
         kinds = ["click"] if followup.rule.when == "not_clicked" else ["open", "click"]
         count = 0

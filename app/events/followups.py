@@ -27,7 +27,7 @@ from app.schemas.events import (
 from app.storage.tables import followup_recipients, followups, signed
 
 TYPE = "followup.due"
-MOST_HOURS = 720
+MAX_HOURS = 720
 
 
 class Rule(Struct, frozen=True, forbid_unknown_fields=True, rename={"filter": "wanted"}):
@@ -38,7 +38,7 @@ class Rule(Struct, frozen=True, forbid_unknown_fields=True, rename={"filter": "w
     """
 
     when: Literal["clicked", "not_opened", "not_clicked"]
-    after_hours: Annotated[float, Meta(ge=0, le=MOST_HOURS)] = 0
+    after_hours: Annotated[float, Meta(ge=0, le=MAX_HOURS)] = 0
     filter: EventFilter = EventFilter()  # stored as `wanted`
 
 

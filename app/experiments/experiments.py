@@ -27,7 +27,7 @@ from app.storage.tables import experiments, signed, unsigned
 
 MAX_UNDECIDED = 100  # experiments of a workspace
 LOOK_SECONDS = 0.5  # between reads of a newsletter's experiment, which every message needs
-REMEMBERED = 10_000  # newsletters
+MAX_REMEMBERED = 10_000  # newsletters
 
 _BY_NEWSLETTER = select(experiments).where(
     experiments.c.workspace == bindparam("workspace"),
@@ -187,7 +187,7 @@ class Experiments:
         experiment = self.get(newsletter)
         self._looked[newsletter] = now, experiment
         self._looked.move_to_end(newsletter)
-        if len(self._looked) > REMEMBERED:
+        if len(self._looked) > MAX_REMEMBERED:
             self._looked.popitem(last=False)
         return experiment
 

@@ -17,7 +17,7 @@ from app.storage.tables import signed, variants
 
 NONE = 0
 MAX_VARIANTS = 255  # of a newsletter
-REMEMBERED = 10_000  # newsletters
+MAX_REMEMBERED = 10_000  # newsletters
 UNNAMED = "-"  # selects messages without a variant
 
 
@@ -88,7 +88,7 @@ class Variants:
             numbers = {row.name: row.number for row in connection.execute(query)}
         self._known[newsletter] = numbers
         self._known.move_to_end(newsletter)
-        if len(self._known) > REMEMBERED:
+        if len(self._known) > MAX_REMEMBERED:
             self._known.popitem(last=False)
         return numbers
 

@@ -23,7 +23,7 @@ _SKEW_MS = 30_000  # between the clocks of two hosts: a hit may seem to come bef
 _SWEEP_MS = 120_000  # of a sweep at any time
 _ALL_LINKS = 2  # of a mail, at least, for "every link" to mean anything
 _BROWSER_LINKS = 3  # the same if a browser's fetch metadata says that a person may have done it
-_MOST_LINKS = 3  # and at least half of the mail's
+_MIN_FOLLOWED_LINKS = 3  # and at least half of the mail's
 _PACE_MS = 300  # a link: nobody follows every link of a mail at this pace
 _FEW_LINKS, _FEW_MS = 3, 1_000  # distinct links, and within which time
 _MANY_LINKS, _MANY_MS = 6, 8_000
@@ -111,7 +111,7 @@ def most_links(message: MessageHits) -> set[int]:
     """
     if not message.links:
         return set()
-    enough = max(_MOST_LINKS, -(-message.links // 2))
+    enough = max(_MIN_FOLLOWED_LINKS, -(-message.links // 2))
     return _crowd(message, message.hiding, enough, _SWEEP_MS)
 
 

@@ -18,8 +18,8 @@ from app.rewriting import urls
 
 WHOLE = 1  # flag: the link's key is the family's, which does not follow from the URL
 FULL_URL = 2  # flag: the newsletter keeps URLs as they are, secrets included
-REMEMBERED = 8192  # URLs
-masked = lru_cache(REMEMBERED)(masking.mask_url)
+MAX_REMEMBERED = 8192  # URLs
+masked = lru_cache(MAX_REMEMBERED)(masking.mask_url)
 _ID = re.compile(r"[0-9a-f]{16}")
 
 
@@ -37,7 +37,7 @@ class Identity(NamedTuple):
     flags: int = 0
 
 
-@lru_cache(REMEMBERED)
+@lru_cache(MAX_REMEMBERED)
 def identify(
     target: str, name: str = "", patterns: tuple[str, ...] = (), full: bool = False
 ) -> Identity:
@@ -85,7 +85,7 @@ def host_family(target: str, flags: int = 0) -> Identity:
     return family(f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}/...", flags & FULL_URL)
 
 
-@lru_cache(REMEMBERED)
+@lru_cache(MAX_REMEMBERED)
 def detail(label: str, tags: tuple[str, ...]) -> int:
     """Returns the 32-bit key of a link's label and topics in one mail; never 0, for unknown."""
     return _hash("detail", "\0".join((label, *tags)), 4) or 1

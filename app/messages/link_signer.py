@@ -21,7 +21,7 @@ FAMILY_LINKS = 1_024
 NEWSLETTER_LINKS = 4_096
 DETAILS = 64
 PLACES = 65_536  # for all links of a newsletter together
-REMEMBERED = 200_000  # places
+MAX_REMEMBERED = 200_000  # places
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +91,7 @@ class KnownLinks:
             known.details.setdefault(record.link, set()).add(record.detail)
             self._places += 1
             known.places.add((record.link, record.detail, record.position))
-        while self._places > REMEMBERED and len(self._newsletters) > 1:
+        while self._places > MAX_REMEMBERED and len(self._newsletters) > 1:
             _, oldest = self._newsletters.popitem(last=False)
             self._places -= len(oldest.places)
 

@@ -91,8 +91,8 @@ class PreparedMessage:
     """A rewritten message: `html` and `text` are ready to send, `links` has what is tracked.
 
     `sample` is a whole message's original HTML, and the position of the first link in it. `records`
-    has what is recorded of the links, `notes` what could not be done, `left` why parts of a whole
-    message were not rewritten, `remarks` advice about its content.
+    has what is recorded of the links, `notes` what could not be done, `unchanged_reasons` why parts
+    of a whole message were not rewritten, `remarks` advice about its content.
     """
 
     draft: MessageDraft
@@ -102,7 +102,7 @@ class PreparedMessage:
     html: bytes
     text: str | None = None
     sample: tuple[str, int] | None = None
-    left: frozenset[Why] = frozenset()
+    unchanged_reasons: frozenset[Why] = frozenset()
     records: Sequence[journal_records.Link] = ()
     remarks: Sequence[str] = ()
 
@@ -285,9 +285,9 @@ class MessagePreparer:
         done = mime.rewrite(message, edits, fold, scan)
         reasons = frozenset(note.why for note in done.notes)
         notes = [*body_notes, *(note.text for note in done.notes)]
-        if done.left:  # all of it stayed unchanged, and no link was tracked
+        if done.unchanged:  # all of it stayed unchanged, and no link was tracked
             self.unproven += 1
-            return PreparedMessage(draft, newsletter, [], notes, message, left=reasons)
+            return PreparedMessage(draft, newsletter, [], notes, message, unchanged_reasons=reasons)
         numbered = [replace(link, index=index) for index, link in enumerate(links)]
         sample = samples[0] if samples else None
         return PreparedMessage(
@@ -299,7 +299,7 @@ class MessagePreparer:
             sample=sample,
             records=signer.records,
             remarks=remarks,
-            left=reasons,
+            unchanged_reasons=reasons,
         )
 
     def compile(self, newsletter_id: str, template: TemplateIn, modes: Modes) -> CompiledMail:

@@ -68,12 +68,12 @@ class Note(NamedTuple):
 
 
 class Rewritten(NamedTuple):
-    """`edits` are those of the raw bytes; `left` are starts of leaves whose edits did not go in."""
+    """`edits` are those of the raw bytes; `unchanged` has the starts of leaves without theirs."""
 
     message: bytes
     edits: Sequence[Edit]
     notes: Sequence[Note]
-    left: frozenset[int]
+    unchanged: frozenset[int]
 
 
 Rewrite = Callable[[Leaf, bytes], Sequence[Edit]]

@@ -30,7 +30,7 @@ Tag = Annotated[str, Meta(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x
 Tags = Annotated[tuple[Tag, ...], Meta(max_length=50)]
 
 
-MOST_METADATA = 20  # keys
+MAX_METADATA = 20  # keys
 
 
 MetadataKey = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.-]{1,64}$(?!\n)")]
@@ -42,7 +42,7 @@ MetadataValue = Annotated[str, Meta(max_length=500, pattern=r"^[^\x00-\x1f\x7f-\
 Metadata = Annotated[
     dict[MetadataKey, MetadataValue],
     Meta(
-        max_length=MOST_METADATA,
+        max_length=MAX_METADATA,
         description="The mailer's own data about the message. It is included in events.",
     ),
 ]

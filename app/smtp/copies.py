@@ -183,10 +183,10 @@ def _hops(content: bytes) -> int:
 
 def _reason_unchanged(prepared: PreparedMessage) -> Reason:
     """Returns why nothing was changed."""
-    if "unproven" in prepared.left:
+    if "unproven" in prepared.unchanged_reasons:
         return "unproven"
-    if prepared.left == {"sealed"}:
+    if prepared.unchanged_reasons == {"sealed"}:
         return "sealed"
     # Rewritten HTML always differs, at least by its pixel; text may have no links.
-    trouble = "unreadable" in prepared.left or (prepared.sample and prepared.notes)
+    trouble = "unreadable" in prepared.unchanged_reasons or (prepared.sample and prepared.notes)
     return "broken" if trouble else "nothing"

@@ -1,6 +1,6 @@
 """Rates of people's opens and clicks, and where a rate has no meaning."""
 
-MOST_UNKNOWABLE = 0.1  # of the opened messages, up to which clicks are compared with opens
+MAX_UNKNOWABLE_SHARE = 0.1  # of the opened messages, up to which clicks are compared with opens
 
 
 def share(part: int, whole: int) -> float | None:
@@ -18,4 +18,4 @@ def click_to_open(
     """
     if not opened or opens_tracked != clicks_tracked or clicked > opened:
         return None
-    return clicked / opened if unknowable <= MOST_UNKNOWABLE * opened else None
+    return clicked / opened if unknowable <= MAX_UNKNOWABLE_SHARE * opened else None

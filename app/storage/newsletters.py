@@ -25,7 +25,7 @@ from app.model.records import Newsletter
 
 log = logging.getLogger(__name__)
 
-REMEMBERED = 100_000  # newsletters
+MAX_REMEMBERED = 100_000  # newsletters
 MAX_BYTES = 2**17  # more than the longest name, subject and tags
 RESTATE_SECONDS = 60.0
 SWEEP_SECONDS = 86_400.0
@@ -140,7 +140,7 @@ class Newsletters:
 
 
 class RecordedMetadata:
-    """Remembers when this process stated the last REMEMBERED newsletters."""
+    """Remembers when this process stated the last MAX_REMEMBERED newsletters."""
 
     def __init__(self, newsletters: Newsletters) -> None:
         self._newsletters = newsletters
@@ -165,5 +165,5 @@ class RecordedMetadata:
             return
         self._stated[record.newsletter] = time.monotonic()
         self._stated.move_to_end(record.newsletter)
-        if len(self._stated) > REMEMBERED:
+        if len(self._stated) > MAX_REMEMBERED:
             self._stated.popitem(last=False)

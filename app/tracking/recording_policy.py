@@ -15,7 +15,7 @@ from app.tracking.tokens import MessageToken
 # Global Privacy Control (W3C), and the older Do Not Track, which some clients still send.
 OBJECTIONS = ((b"sec-gpc", "gpc"), (b"dnt", "dnt"))
 IPV4_BITS, IPV6_BITS = 24, 48  # kept of a truncated IP address
-REMEMBERED = 4096  # truncated IP addresses
+MAX_REMEMBERED = 4096  # truncated IP addresses
 Refuser = Callable[[Kind, MessageToken, Mapping[bytes, bytes]], str]
 
 
@@ -45,7 +45,7 @@ def keeper(addresses: Addresses) -> Callable[[str], str]:
     return str if addresses == "full" else lambda _: ""
 
 
-@lru_cache(REMEMBERED)
+@lru_cache(MAX_REMEMBERED)
 def truncated(address: str) -> str:
     """Returns the first IP address of the network: /24 of IPv4 (also IPv4-mapped), /48 of IPv6.
 

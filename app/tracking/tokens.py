@@ -23,7 +23,7 @@ T = TypeVar("T")
 VERSION = 1
 LINK_VERSIONS = (2, 1)  # the first is written, all are read: links of every version keep working
 SIGNATURE_BYTES = 16
-REMEMBERED_LINKS = 4096  # about 16 MB with URLs of 2,000 characters
+MAX_REMEMBERED_LINKS = 4096  # about 16 MB with URLs of 2,000 characters
 HEAD_BYTES = 3  # version (1) and key id (2)
 HEAD_CHARACTERS = 4  # three bytes are four characters of base64url, whatever follows them
 _MESSAGE = struct.Struct(">3sBB16sQQ")  # head, flags, variant, message id, newsletter, recipient
@@ -211,8 +211,8 @@ class Tokens:
         self._link = Signer(keys, "link", LINK_VERSIONS)
         self._unsubscribe = Signer(keys, "unsubscribe")
         # All recipients of a newsletter have the same few links. Forged tokens are not remembered.
-        self.read_link = lru_cache(REMEMBERED_LINKS)(self._read_link)
-        self.link = lru_cache(REMEMBERED_LINKS)(self._sign_link)
+        self.read_link = lru_cache(MAX_REMEMBERED_LINKS)(self._read_link)
+        self.link = lru_cache(MAX_REMEMBERED_LINKS)(self._sign_link)
 
     def message(self, token: MessageToken) -> str:
         """Returns the token for a message's pixel and click URLs (71 characters)."""

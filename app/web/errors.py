@@ -60,8 +60,8 @@ def http_error(_: Request, error: Exception) -> Response:
 
 def _cursor_error(_: Request, error: Exception) -> Response:
     assert isinstance(error, CursorError)  # noqa: S101
-    status = 410 if error.gone else 422
-    return problem(status, "Gone" if error.gone else "Invalid value", str(error), "after")
+    status = 410 if error.expired else 422
+    return problem(status, "Gone" if error.expired else "Invalid value", str(error), "after")
 
 
 def _state_error(_: Request, error: Exception) -> Response:

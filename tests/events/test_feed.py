@@ -228,7 +228,7 @@ def test_bad_and_old_cursors_are_told_apart(
     for wrong in (Cursor(1, 2), Cursor(9, 0)):
         with pytest.raises(CursorError) as caught:
             feed.after(wrong, "default", 1)
-        assert not caught.value.gone
+        assert not caught.value.expired
     engine = open_state(tmp_path)
     with engine.begin() as connection:
         connection.execute(update(table).where(table.c.seq < 3).values(at=1.0))
@@ -236,7 +236,7 @@ def test_bad_and_old_cursors_are_told_apart(
     feed.append("s3", lines(row()))
     with pytest.raises(CursorError) as caught:
         feed.after(Cursor(1, 1), "default", 1)
-    assert caught.value.gone
+    assert caught.value.expired
     assert len(feed.after(Cursor(2, 1), "default", 9)[0]) == 2  # its next one is there
     assert len(feed.after(Cursor(), "default", 9)[0]) == 2
 

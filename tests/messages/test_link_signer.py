@@ -102,7 +102,7 @@ def test_labels_that_differ_by_recipient_are_dropped_after_some(
 def test_memory_is_bounded_and_forgetting_is_harmless(mails: list[tuple[int, int]]) -> None:
     known = KnownLinks()
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(link_signer, "REMEMBERED", 20)
+        patched.setattr(link_signer, "MAX_REMEMBERED", 20)
         for newsletter, n in mails:
             signer = signed(known, newsletter, link(f"https://x.example/p/{n}"))
             assert identity.identify(f"https://x.example/p/{n}").family in signer.carried

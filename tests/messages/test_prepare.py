@@ -45,12 +45,12 @@ def test_a_message_that_fails_the_check_has_no_links(
     message = multipart(HTML, HTML)
     fine = prepared(outgoing, message)
     assert [link.tracked for link in fine.links] == [True, True]
-    assert fine.records and not fine.left and outgoing.unproven == 0
+    assert fine.records and not fine.unchanged_reasons and outgoing.unproven == 0
     monkeypatch.setattr(proof, "flaw", lambda *_: "is at fault")
     failed = prepared(outgoing, message)
     assert failed.html == message
     assert not failed.links and not failed.records and not failed.draft.carried
-    assert failed.left == {"unproven"} and outgoing.unproven == 1
+    assert failed.unchanged_reasons == {"unproven"} and outgoing.unproven == 1
     assert failed.notes[-1] == "the rewritten message is at fault: the message was left unchanged"
 
 
@@ -58,7 +58,7 @@ def test_places_of_links_go_on_over_parts(outgoing: MessagePreparer) -> None:
     message = multipart(HTML, SIGNED, HTML.replace(b"/a", b"/b"))
     done = prepared(outgoing, message)
     assert [(link.index, link.url[-2:]) for link in done.links] == [(0, "/a"), (1, "/b")]
-    assert done.left == {"sealed"}
+    assert done.unchanged_reasons == {"sealed"}
     (note,) = done.notes
     assert note == f"byte {message.index(b'--s--')}: multipart/signed was left unchanged"
 
@@ -77,7 +77,7 @@ def test_urls_over_flowed_lines_are_read_joined_or_left_alone(
     head += f"Content-Transfer-Encoding: {encoding}\r\n\r\n".encode()
     message = head + encode.get(encoding, bytes)(lines)
     done = prepared(outgoing, message, text=True)
-    assert not done.left
+    assert not done.unchanged_reasons
     (leaf,) = mime.leaves(done.html)
     raw = done.html[leaf.start : leaf.end]
     content = transfer_encodings.body(leaf.encoding, raw, leaf.ending).decoded

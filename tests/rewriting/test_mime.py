@@ -340,7 +340,7 @@ def test_a_fault_of_an_encoder_sends_the_original(
     done = mime.rewrite(original, lambda *_: [edit])
     if done.message == original:
         assert "unproven" in [note.why for note in done.notes]
-        assert done.edits == () and len(done.left) == 1
+        assert done.edits == () and len(done.unchanged) == 1
     else:  # where the fault lies in an encoder that this one does not use
         assert encoding != "quoted-printable" and place != "applied"
 
@@ -362,7 +362,7 @@ def test_a_fault_of_an_encoder_sends_the_original(
 def test_a_fault_of_the_rewriter_sends_the_original(edits: list[Edit], fault: str) -> None:
     original = multipart("mixed", "text/html", "text/html")
     done = mime.rewrite(original, lambda *_: edits)
-    assert done.message == original and len(done.left) == 2
+    assert done.message == original and len(done.unchanged) == 2
     (note,) = done.notes
     assert note.why == "unproven" and fault in note.text
 

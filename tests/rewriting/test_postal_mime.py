@@ -79,7 +79,7 @@ def compared(postal: Postal, message: bytes, kind: str, fold: bool = False) -> i
         return [Edit(place, place, MARK) for place in places]
 
     rewritten = mime.rewrite(message, marks, fold)
-    assert not rewritten.left
+    assert not rewritten.unchanged
     if not rewritten.edits:
         return 0
     before, after = postal.read(message), postal.read(rewritten.message)

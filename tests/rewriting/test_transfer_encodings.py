@@ -109,7 +109,7 @@ def test_any_bytes_are_quoted_printable_to_somebody(
     new = raw_of(rewritten.message) if rewritten.edits else raw
     now, before = smtp_lines.faults(new), smtp_lines.faults(raw)
     assert now.cr <= before.cr and (now.nul == 0 or before.nul)
-    if rewritten.left:  # only where an edit cuts the end of a line in two
+    if rewritten.unchanged:  # only where an edit cuts the end of a line in two
         ends = {m.start() + 1 for m in re.finditer(rb"\r\n", body.decoded)}
         assert ends & {place for edit in edits for place in edit[:2]}
     else:
@@ -267,7 +267,7 @@ def test_mixed_line_ends_never_get_worse(
     leaf = mime.leaves(rewritten.message)[0]
     again = transfer_encodings.body(leaf.encoding, raw_of(rewritten.message), CRLF)
     assert again.decoded == transfer_encodings.applied(
-        body.decoded, () if rewritten.left else edits
+        body.decoded, () if rewritten.unchanged else edits
     )
 
 

@@ -22,10 +22,10 @@ async def reclassify(call: Call[NoQuery]) -> Response:
     Safe to interrupt and to repeat. A last line with `error` means that ClickHouse became
     unavailable.
     """
-    api, wanted = call.api, await call.body(ReclassifyIn, 4096, b"{}")
-    if wanted.start and wanted.end and wanted.start > wanted.end:
+    api, body = call.api, await call.body(ReclassifyIn, 4096, b"{}")
+    if body.start and body.end and body.start > body.end:
         raise RequestError(422, "must not be later than `to`", "from")
-    start, end = span(wanted.start, wanted.end)
+    start, end = span(body.start, body.end)
     lines = _lines(api.corrections, api.queries.workspace, start, end)
     return StreamingResponse(lines, media_type="application/x-ndjson")
 

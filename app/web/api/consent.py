@@ -39,9 +39,9 @@ async def withdraw(call: Call[NoQuery]) -> Response:
     `axes` are opens, clicks or both. Without newsletter_id it applies to all newsletters.
     Idempotent.
     """
-    api, wanted = call.api, await _wanted(call)
-    await asyncio.to_thread(api.withdrawals.withdraw, *_given(api, wanted))
-    return json(await asyncio.to_thread(_standing, api, wanted.recipient))
+    api, body = call.api, await _body(call)
+    await asyncio.to_thread(api.withdrawals.withdraw, *_arguments(api, body))
+    return json(await asyncio.to_thread(_standing, api, body.recipient))
 
 
 async def restore(call: Call[NoQuery]) -> Response:
@@ -49,22 +49,22 @@ async def restore(call: Call[NoQuery]) -> Response:
 
     A withdrawal for all newsletters and one for a single newsletter are independent.
     """
-    api, wanted = call.api, await _wanted(call)
-    await asyncio.to_thread(api.withdrawals.restore, *_given(api, wanted))
-    return json(await asyncio.to_thread(_standing, api, wanted.recipient))
+    api, body = call.api, await _body(call)
+    await asyncio.to_thread(api.withdrawals.restore, *_arguments(api, body))
+    return json(await asyncio.to_thread(_standing, api, body.recipient))
 
 
-async def _wanted(call: Call[NoQuery]) -> ConsentIn:
-    wanted = await call.body(ConsentIn, 16_384)
-    if not wanted.axes:
+async def _body(call: Call[NoQuery]) -> ConsentIn:
+    body = await call.body(ConsentIn, 16_384)
+    if not body.axes:
         raise RequestError(422, "must contain opens, clicks or both", "axes")
-    return wanted
+    return body
 
 
-def _given(api: WorkspaceContext, wanted: ConsentIn) -> tuple[str, int, Sequence[Axis], int]:
-    named = wanted.newsletter_id
-    newsletter = ALL if named is None else api.newsletter_key(named)
-    return api.queries.workspace, api.recipient_key(wanted.recipient), wanted.axes, newsletter
+def _arguments(api: WorkspaceContext, body: ConsentIn) -> tuple[str, int, Sequence[Axis], int]:
+    newsletter_id = body.newsletter_id
+    newsletter = ALL if newsletter_id is None else api.newsletter_key(newsletter_id)
+    return api.queries.workspace, api.recipient_key(body.recipient), body.axes, newsletter
 
 
 def _standing(api: WorkspaceContext, recipient: str) -> ConsentOut:

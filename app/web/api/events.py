@@ -20,11 +20,11 @@ from app.web.api.operation import NDJSON, Call, Content, Operation
 from app.web.context import WorkspaceContext
 from app.web.errors import RequestError
 
-PAGE, MOST = 1_000, 10_000  # events of one answer
-READ = 1_000  # events read at once
+PAGE, MAX_EVENTS = 1_000, 10_000  # events of one answer
+BATCH_EVENTS = 1_000  # events read at once
 MAX_SCANNED_EVENTS = 100_000  # events looked at for one answer, whether they are asked for or not
 RETRY_SECONDS = 1.0  # while ClickHouse is unavailable
-STREAMS = 1_000  # of one process
+MAX_STREAMS = 1_000  # of one process
 MAX_POSITION = 65_535  # of a link in its mail
 
 _encode = msgspec.json.Encoder().encode
@@ -65,7 +65,7 @@ class EventQuery(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 class EventPage(EventQuery, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Events of one response."""
 
-    limit: Annotated[int, Meta(ge=1, le=MOST, description="Events of one response.")] = PAGE
+    limit: Annotated[int, Meta(ge=1, le=MAX_EVENTS, description="Events of one response.")] = PAGE
 
 
 async def events(call: Call[EventPage]) -> Response:
@@ -75,15 +75,15 @@ async def events(call: Call[EventPage]) -> Response:
     as `after`, even if there were no events. Events are kept for 7 days (then 410).
     """
     api, query, limit = call.api, call.query, call.query.limit
-    wanted, at = _filter(query), _cursor(query.after)
+    event_filter, at = _filter(query), _cursor(query.after)
     page: list[EventOut] = []
     scanned = 0
     while len(page) < limit and scanned < MAX_SCANNED_EVENTS:
-        events, following = await asyncio.to_thread(_read, api, wanted, at, query.settled)
+        events, following = await asyncio.to_thread(_read, api, event_filter, at, query.settled)
         if following == at:
             break
         page += events
-        scanned, at = scanned + READ, following
+        scanned, at = scanned + BATCH_EVENTS, following
     if len(page) > limit:
         del page[limit:]
         at = cursor(page[-1].cursor)
@@ -96,27 +96,29 @@ async def stream(call: Call[EventQuery]) -> Response:
 
     Continues after Last-Event-ID or `after`, by default with the next event.
     """
-    api, wanted = call.api, _filter(call.query)
+    api, event_filter = call.api, _filter(call.query)
     after = call.request.headers.get("last-event-id") or call.query.after
     at = _cursor(after) if after else await asyncio.to_thread(api.feed.last)
     await asyncio.to_thread(
-        _read, api, wanted, at, call.query.settled
+        _read, api, event_filter, at, call.query.settled
     )  # a bad cursor is an error before the stream begins
-    if api.news.streams >= STREAMS:
-        raise RequestError(503, f"there are already {STREAMS:,} open streams, the maximum")
+    if api.news.streams >= MAX_STREAMS:
+        raise RequestError(503, f"there are already {MAX_STREAMS:,} open streams, the maximum")
     return EventSourceResponse(
-        _follow(api, wanted, at, call.query.settled), headers={"cache-control": "no-store"}, ping=15
+        _follow(api, event_filter, at, call.query.settled),
+        headers={"cache-control": "no-store"},
+        ping=15,
     )
 
 
 async def _follow(
-    api: WorkspaceContext, wanted: EventFilter, at: Cursor, settled: bool
+    api: WorkspaceContext, event_filter: EventFilter, at: Cursor, settled: bool
 ) -> AsyncIterator[ServerSentEvent]:
     api.news.streams += 1
     try:
         while True:
             try:
-                events, following = await asyncio.to_thread(_read, api, wanted, at, settled)
+                events, following = await asyncio.to_thread(_read, api, event_filter, at, settled)
             except StorageError:
                 await asyncio.sleep(RETRY_SECONDS)
                 continue
@@ -136,13 +138,13 @@ async def _follow(
 
 
 def _read(
-    api: WorkspaceContext, wanted: EventFilter, at: Cursor, settled: bool
+    api: WorkspaceContext, event_filter: EventFilter, at: Cursor, settled: bool
 ) -> tuple[list[EventOut], Cursor]:
-    """Returns those of the next READ events that match, and where the next page begins."""
-    events, following = api.feed.after(at, api.queries.workspace, READ, settled)
-    likely = [event for event in events if wanted.may_match(event, api.queries)]
+    """Returns those of the next BATCH_EVENTS events that match, and where the next page begins."""
+    events, following = api.feed.after(at, api.queries.workspace, BATCH_EVENTS, settled)
+    likely = [event for event in events if event_filter.may_match(event, api.queries)]
     enriched = api.enricher.enrich(likely) if likely else []
-    return [event for event in enriched if wanted.matches(event)], following
+    return [event for event in enriched if event_filter.matches(event)], following
 
 
 def _cursor(text: str) -> Cursor:

@@ -67,8 +67,8 @@ async def end(call: Call[NoQuery]) -> Response:
 async def assignments(call: Call[NoQuery]) -> Response:
     """Return the variant of up to 10,000 recipients. A recipient's variant never changes."""
     api, experiment = call.api, await _known(call)
-    wanted = await call.body(AssignmentsIn, MAX_ASSIGNMENTS_BYTES)
-    return json(await asyncio.to_thread(_assigned, api, experiment, wanted.recipients))
+    body = await call.body(AssignmentsIn, MAX_ASSIGNMENTS_BYTES)
+    return json(await asyncio.to_thread(_assigned, api, experiment, body.recipients))
 
 
 def _assigned(

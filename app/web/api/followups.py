@@ -26,8 +26,8 @@ async def followups(call: Call[NoQuery]) -> Response:
 
 async def add(call: Call[NoQuery]) -> Response:
     """Add a follow-up. It applies to clicks, and to waiting times that end, from now on."""
-    api, wanted = call.api, await call.body(FollowUpIn, 65_536)
-    one = await asyncio.to_thread(make, api.followups, api.webhooks, api.feed, wanted)
+    api, body = call.api, await call.body(FollowUpIn, 65_536)
+    one = await asyncio.to_thread(make, api.followups, api.webhooks, api.feed, body)
     return json(out(one))
 
 

@@ -28,7 +28,7 @@ from app.web.errors import RequestError
 from app.web.query import NoQuery
 from app.web.requests import json
 
-PAGE, MOST = 100, 1_000
+PAGE, MAX_MESSAGES = 100, 1_000
 NAMES = ("newsletter_id", "recipient", "message_id", "rfc_message_id")
 
 
@@ -44,7 +44,7 @@ class MessageQuery(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     rfc_message_id: RfcMessageId | None = None
     recipient: Recipient | None = None
     newsletter_id: Annotated[Id, Meta(description="ID of the newsletter.")] | None = None
-    limit: Annotated[int, Meta(ge=1, le=MOST, description="Messages of one page.")] = PAGE
+    limit: Annotated[int, Meta(ge=1, le=MAX_MESSAGES, description="Messages of one page.")] = PAGE
     after: Annotated[str, Meta(description="A `next_after`, for the next page.")] | None = None
 
 
@@ -103,11 +103,11 @@ async def messages(call: Call[MessageQuery]) -> Response:
     At least one of them besides `limit` and `after` is required.
     """
     api, query, limit = call.api, call.query, call.query.limit
-    wanted = _search(query, api.settings.recipient_key, api.queries.workspace)
+    search = _search(query, api.settings.recipient_key, api.queries.workspace)
     after = Place() if query.after is None else message_stats.place(query.after)
     if after is None:
         raise RequestError(422, "must be a `next_after` returned by this service", "after")
-    rows = await asyncio.to_thread(message_stats.search, api.queries, wanted, limit + 1, after)
+    rows = await asyncio.to_thread(message_stats.search, api.queries, search, limit + 1, after)
     shown = rows[:limit]
     following = None
     if len(rows) > limit:

@@ -35,8 +35,8 @@ async def erase(call: Call[NoQuery]) -> Response:
     Totals stay the same; messages and hits can no longer be traced to a person. Safe to
     repeat.
     """
-    api, wanted = call.api, await call.body(ErasureIn, 4096)
-    requested = await asyncio.to_thread(api.request_erasure, wanted.recipient)
+    api, body = call.api, await call.body(ErasureIn, 4096)
+    requested = await asyncio.to_thread(api.request_erasure, body.recipient)
     return _answer(await finished(api.erasures, requested, ANSWER_SECONDS))
 
 

@@ -55,30 +55,30 @@ async def segment(call: Call[Segment]) -> Response:
 async def saved(call: Call[NoQuery]) -> Response:
     """List saved segments by name."""
     found = await asyncio.to_thread(call.api.segments.all)
-    return json(SavedList([SavedOut(name, wanted) for name, wanted in found.items()]))
+    return json(SavedList([SavedOut(name, segment) for name, segment in found.items()]))
 
 
 async def save(call: Call[NoQuery]) -> Response:
     """Save a segment under a name of 1 to 100 characters. Replaces one with the same name."""
     api, name = call.api, _name(call)
-    wanted = await call.body(Segment, 65_536)
-    await asyncio.to_thread(api.segments.put, name, wanted)
-    return json(SavedOut(name, wanted))
+    body = await call.body(Segment, 65_536)
+    await asyncio.to_thread(api.segments.put, name, body)
+    return json(SavedOut(name, body))
 
 
 async def saved_one(call: Call[NoQuery]) -> Response:
     """Return the current recipients of a saved segment, as NDJSON."""
     api = call.api
-    wanted = await asyncio.to_thread(api.segments.get, _name(call))
-    return await streamed(segments.chunks(api.queries, wanted), NDJSON)
+    segment = await asyncio.to_thread(api.segments.get, _name(call))
+    return await streamed(segments.chunks(api.queries, segment), NDJSON)
 
 
 async def forget(call: Call[NoQuery]) -> Response:
     """Remove a saved segment."""
     api, name = call.api, _name(call)
-    wanted = await asyncio.to_thread(api.segments.get, name)
+    segment = await asyncio.to_thread(api.segments.get, name)
     await asyncio.to_thread(api.segments.remove, name)
-    return json(SavedOut(name, wanted))
+    return json(SavedOut(name, segment))
 
 
 def _name(call: Call[NoQuery]) -> str:

@@ -21,7 +21,7 @@ from app.rewriting.merge_fields import MissingValueError
 from app.rewriting.urls import all_domains
 from app.schemas import messages as schemas
 from app.schemas.fields import (
-    MOST_METADATA,
+    MAX_METADATA,
     Id,
     Metadata,
     VariantName,
@@ -99,24 +99,24 @@ async def rewrite(call: Call[RewriteQuery]) -> Response:
     api, dry = call.api, call.query.dry_run
     limit = int(api.settings.max_html_mb * 1_000_000)
     # JSON may need six bytes for one (\u0000), and the text part comes along.
-    wanted = await call.body(schemas.RewriteIn, 7 * limit)
-    html = _html(wanted.html, limit)
-    _check_links(wanted.newsletter, "newsletter.")
-    size = inf if api.preparer.writes(wanted.newsletter.id, wanted.variant) else len(html)
+    body = await call.body(schemas.RewriteIn, 7 * limit)
+    html = _html(body.html, limit)
+    _check_links(body.newsletter, "newsletter.")
+    size = inf if api.preparer.writes(body.newsletter.id, body.variant) else len(html)
     try:
-        prepared = await offloaded(size, api.preparer.prepare, wanted, html, dry=dry)
+        prepared = await offloaded(size, api.preparer.prepare, body, html, dry=dry)
     except MissingValueError as error:
         raise RequestError(422, str(error), f"values.{error.name}") from None
     if not dry:
         await api.preparer.record(prepared)
-        if wanted.sample:
-            of = wanted.newsletter
-            sample = SampleMail(wanted.html, 0, of.link_families, of.full_urls)
-            await asyncio.to_thread(api.templates.keep_sample, wanted.newsletter.id, sample)
+        if body.sample:
+            of = body.newsletter
+            sample = SampleMail(body.html, 0, of.link_families, of.full_urls)
+            await asyncio.to_thread(api.templates.keep_sample, body.newsletter.id, sample)
     return json(
         schemas.RewriteOut(
             message_id=prepared.draft.message_id,
-            newsletter_id=wanted.newsletter.id,
+            newsletter_id=body.newsletter.id,
             html=prepared.html.decode("utf-8"),
             text=prepared.text,
             links=prepared.report,
@@ -206,25 +206,25 @@ async def template(call: Call[TemplateQuery]) -> Response:
     api, newsletter_id = call.api, call.path("newsletter_id", Id)
     variant = call.query.variant
     limit = int(api.settings.max_html_mb * 1_000_000)
-    wanted = await call.body(schemas.TemplateIn, 7 * limit)
-    _html(wanted.html, limit)
-    _check_links(wanted)
-    if wanted.placeholder and api.preparer.modes(wanted.tracking).two_tokens:
+    body = await call.body(schemas.TemplateIn, 7 * limit)
+    _html(body.html, limit)
+    _check_links(body)
+    if body.placeholder and api.preparer.modes(body.tracking).two_tokens:
         raise RequestError(422, TWO_TOKENS, "placeholder")
     try:
-        kept = await asyncio.to_thread(api.templates.keep, newsletter_id, wanted, variant)
+        kept = await asyncio.to_thread(api.templates.keep, newsletter_id, body, variant)
     except VariantError as error:
         raise RequestError(422, str(error), "variant") from None
-    await api.preparer.record_template(newsletter_id, wanted, kept.of(kept.modes).records)
+    await api.preparer.record_template(newsletter_id, body, kept.of(kept.modes).records)
     report = [
         schemas.LinkOut(x.index, x.url, x.tracked, x.reason, x.label) for x in kept.html.links
     ]
     html = text = None
-    if wanted.placeholder:
-        mark = wanted.placeholder.encode("ascii")
+    if body.placeholder:
+        mark = body.placeholder.encode("ascii")
         html = kept.html.personalise(mark).decode("utf-8")
         text = kept.text.personalise(mark).decode("utf-8") if kept.text else None
-    remarks = await asyncio.to_thread(api.preparer.remarks, wanted, kept.of(kept.modes))
+    remarks = await asyncio.to_thread(api.preparer.remarks, body, kept.of(kept.modes))
     notes = [*kept.html.notes, *remarks]
     return json(
         schemas.TemplateOut(
@@ -303,8 +303,8 @@ def _notes(notes: Sequence[str]) -> str:
 def _metadata(query: Mapping[str, str], own: Mapping[str, str]) -> Mapping[str, str]:
     """What the query says, and the mail itself of other keys. Raises RequestError."""
     metadata = {**own, **query}
-    if len(metadata) > MOST_METADATA:
-        raise RequestError(422, f"must have at most {MOST_METADATA} keys", "metadata")
+    if len(metadata) > MAX_METADATA:
+        raise RequestError(422, f"must have at most {MAX_METADATA} keys", "metadata")
     return metadata
 
 

@@ -20,7 +20,7 @@ from app.web.context import WorkspaceContext
 from app.web.query import MAX_INT, NoQuery
 from app.web.requests import json
 
-PAGE, MOST = 100, 1_000
+PAGE, MAX_ENTRIES = 100, 1_000
 
 
 class SuppressionPage(Struct, frozen=True, forbid_unknown_fields=True):
@@ -29,7 +29,7 @@ class SuppressionPage(Struct, frozen=True, forbid_unknown_fields=True):
     after: Annotated[
         int, Meta(ge=0, le=MAX_INT, description="Entries after the one with this `id`.")
     ] = 0
-    limit: Annotated[int, Meta(ge=1, le=MOST, description="Entries of one page.")] = PAGE
+    limit: Annotated[int, Meta(ge=1, le=MAX_ENTRIES, description="Entries of one page.")] = PAGE
 
 
 class SuppressionQuery(Struct, frozen=True, forbid_unknown_fields=True):
@@ -49,10 +49,10 @@ async def suppressions(call: Call[SuppressionPage]) -> Response:
 
 async def suppress(call: Call[NoQuery]) -> Response:
     """Suppress a recipient for one newsletter, or for all without newsletter_id. Idempotent."""
-    api, wanted = call.api, await call.body(SuppressionIn, 16_384)
-    keys = _keys(api, wanted.recipient, wanted.newsletter_id)
+    api, body = call.api, await call.body(SuppressionIn, 16_384)
+    keys = _keys(api, body.recipient, body.newsletter_id)
     await asyncio.to_thread(api.suppressions.add, *keys, "api")
-    return json(SuppressedOut(wanted.recipient, wanted.newsletter_id, True))
+    return json(SuppressedOut(body.recipient, body.newsletter_id, True))
 
 
 async def unsuppress(call: Call[NoQuery]) -> Response:
@@ -60,11 +60,11 @@ async def unsuppress(call: Call[NoQuery]) -> Response:
 
     `suppressed` says whether another entry still suppresses the recipient.
     """
-    api, wanted = call.api, await call.body(SuppressionIn, 16_384)
-    recipient, newsletter = _keys(api, wanted.recipient, wanted.newsletter_id)
+    api, body = call.api, await call.body(SuppressionIn, 16_384)
+    recipient, newsletter = _keys(api, body.recipient, body.newsletter_id)
     await asyncio.to_thread(api.suppressions.remove, recipient, newsletter)
     left = await asyncio.to_thread(api.suppressions.among, [recipient], newsletter)
-    return json(SuppressedOut(wanted.recipient, wanted.newsletter_id, bool(left)))
+    return json(SuppressedOut(body.recipient, body.newsletter_id, bool(left)))
 
 
 async def check(call: Call[SuppressionQuery]) -> Response:

@@ -21,8 +21,8 @@ from app.web.errors import RequestError
 from app.web.query import MAX_INT, NoQuery
 from app.web.requests import json
 
-PAGE, MOST = 50, 500
-MOST_HOOKS = 100
+PAGE, MAX_DELIVERIES = 50, 500
+MAX_WEBHOOKS = 100
 
 
 class DeliveryPage(Struct, frozen=True, forbid_unknown_fields=True):
@@ -40,7 +40,7 @@ class DeliveryPage(Struct, frozen=True, forbid_unknown_fields=True):
             description="A `next_before`, for the next page. Default: the latest deliveries.",
         ),
     ] = 0
-    limit: Annotated[int, Meta(ge=1, le=MOST, description="Deliveries of one page.")] = PAGE
+    limit: Annotated[int, Meta(ge=1, le=MAX_DELIVERIES, description="Deliveries per page.")] = PAGE
 
 
 async def webhooks(call: Call[NoQuery]) -> Response:
@@ -51,19 +51,19 @@ async def webhooks(call: Call[NoQuery]) -> Response:
 
 async def add(call: Call[NoQuery]) -> Response:
     """Add a webhook, which receives events from now on. Only this response has its secret."""
-    api, wanted = call.api, await call.body(schemas.WebhookIn, 65_536)
-    valid(wanted)
-    if len(await asyncio.to_thread(api.webhooks.all)) >= MOST_HOOKS:
-        raise RequestError(422, f"there are already {MOST_HOOKS} webhooks, the maximum", "url")
+    api, body = call.api, await call.body(schemas.WebhookIn, 65_536)
+    valid(body)
+    if len(await asyncio.to_thread(api.webhooks.all)) >= MAX_WEBHOOKS:
+        raise RequestError(422, f"there are already {MAX_WEBHOOKS} webhooks, the maximum", "url")
     at = await asyncio.to_thread(api.feed.last)
     hook = await asyncio.to_thread(
         api.webhooks.add,
-        wanted.url,
-        filters_of(wanted),
-        wanted.first,
+        body.url,
+        filters_of(body),
+        body.first,
         at,
-        wanted.secret,
-        wanted.when,
+        body.secret,
+        body.when,
     )
     return json(msgspec.structs.replace(out(hook), secret=hook.secret))
 

@@ -12,7 +12,7 @@ from markupsafe import Markup, escape
 
 WIDTH, HEIGHT = 960, 200
 GAP = 0.22  # of a column
-LEAST, MOST = 12, 72  # columns of a timeline; more than MOST when its steps cannot grow
+MIN_COLUMNS, MAX_COLUMNS = 12, 72  # of a timeline; more when its steps cannot grow
 STEPS = (2, 5, 10, 30, 60, 300, 900, 3600, 3 * 3600, 6 * 3600, 86_400, 7 * 86_400, 28 * 86_400)
 LIVELY = timedelta(hours=1)
 
@@ -60,9 +60,9 @@ def window(first: datetime, last: datetime, now: datetime, asked: int = 0) -> Wi
     last = max(first, last)
     end = last if now - last > max(last - first, LIVELY) else max(now, last)
     span = (end - first).total_seconds()
-    step = asked or next((step for step in STEPS if span / step <= MOST - 1), STEPS[-1])
+    step = asked or next((step for step in STEPS if span / step <= MAX_COLUMNS - 1), STEPS[-1])
     stop = int(end.timestamp()) // step
-    columns = min(max(stop - int(first.timestamp()) // step + 1, LEAST), 10 * MOST)
+    columns = min(max(stop - int(first.timestamp()) // step + 1, MIN_COLUMNS), 10 * MAX_COLUMNS)
     starts = [
         datetime.fromtimestamp(number * step, UTC) for number in range(stop - columns + 1, stop + 1)
     ]

@@ -9,7 +9,7 @@ from app.stats.filters import FilterError, Filters
 from app.stats.queries import Queries, utc
 from app.web.views import charts
 
-MOST = 4
+MAX_NEWSLETTERS = 4
 STEPS = 48  # columns of the chart and rows of its table
 WIDTHS = (60, 300, 900, 3600, 3 * 3600, 6 * 3600, 86_400, 7 * 86_400)  # seconds
 OFFERED = 200  # newsletters to choose from, the latest sent
@@ -18,8 +18,8 @@ OFFERED = 200  # newsletters to choose from, the latest sent
 def compare(queries: Queries, ids: Sequence[str], filters: Filters) -> dict[str, Any]:
     """Figures and cumulative hits per message. Raises FilterError, NotFoundError."""
     chosen = list(dict.fromkeys(ids))
-    if len(chosen) > MOST:
-        raise FilterError("newsletter", f"must be given at most {MOST} times")
+    if len(chosen) > MAX_NEWSLETTERS:
+        raise FilterError("newsletter", f"must be given at most {MAX_NEWSLETTERS} times")
     offered = queries.newsletters(filters.all(), OFFERED)
     rows = []
     for newsletter_id in chosen:
@@ -58,7 +58,7 @@ def compare(queries: Queries, ids: Sequence[str], filters: Filters) -> dict[str,
         "rows": rows,
         "step": step,
         "offered": [row for row in offered if row["id"] not in chosen],
-        "full": len(chosen) == MOST,
+        "full": len(chosen) == MAX_NEWSLETTERS,
         "charts": {kind: charts.lines([row[kind] for row in rows]) for kind in lines},
         "tops": {
             kind: max((max(row[kind], default=0) for row in rows), default=0) for kind in lines

@@ -9,7 +9,7 @@ import pytest
 
 from app.stats.filters import FilterError, Filters
 from app.stats.queries import Queries
-from app.web.views.compare import MOST, STEPS, WIDTHS, compare, since
+from app.web.views.compare import MAX_NEWSLETTERS, STEPS, WIDTHS, compare, since
 
 
 @dataclass
@@ -84,7 +84,7 @@ def test_a_newsletter_is_shown_once_and_not_offered_again() -> None:
     assert [row["newsletter"]["id"] for row in page["rows"]] == ["b", "a"]
     assert [offered["id"] for offered in page["offered"]] == ["c", "d", "e"]
     assert not page["full"] and compared(answers, *"abcd")["full"]
-    with pytest.raises(FilterError, match=f"at most {MOST} times"):
+    with pytest.raises(FilterError, match=f"at most {MAX_NEWSLETTERS} times"):
         compared(answers, *"abcde")
 
 
