@@ -83,6 +83,7 @@ class Loader:
                     await asyncio.to_thread(prepare, self.storage)
                     self._migrated_at = await asyncio.to_thread(migrated_at, self.storage)
                     self.ready = True
+                    self.storage.starting = False
                     self.trouble = ""
                 if not loads:
                     return
@@ -95,6 +96,7 @@ class Loader:
                 if str(error) != self.trouble:
                     log.warning("loading is waiting for ClickHouse: %s", error)
                 self.trouble = str(error)
+                self.storage.starting = False  # it is not the start that takes its time
                 await self._wait(pause_seconds * random.uniform(0.5, 1))  # noqa: S311
                 pause_seconds = min(pause_seconds * 2, LAST_RETRY_SECONDS)
 

@@ -63,7 +63,7 @@ class Mailwake:
             settings.data_dir / "journal", settings.journal_sync_ms, settings.journal_max_mb * 2**20
         )
         self.connections = Connections(settings.connections_per_ip, settings.proxy_networks)
-        self.storage = Storage(settings)
+        self.storage = Storage(settings, starting=True)
         networks = Networks(settings.asn_file, settings.country_file)
         state = open_state(settings.data_dir, settings.auto_migrate)
         feed = Feed(state)

@@ -61,14 +61,20 @@ class StorageError(Exception):
     """ClickHouse could not be reached or refused the request; the message is safe to show."""
 
 
+class StartingError(StorageError):
+    """The tables are not there yet: the service has just started, and creates or migrates them."""
+
+
 class Storage:
     """Reads from and writes to ClickHouse.
 
-    Blocking: call it from threads, never on the event loop.
+    Blocking: call it from threads, never on the event loop. While `starting`, errors of queries are
+    StartingErrors.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, starting: bool = False) -> None:
         self.settings = settings
+        self.starting = starting
         self._writer: Client | None = None
         self._writing = threading.Lock()
         self._readers: LifoQueue[Client | None] = LifoQueue()
@@ -212,8 +218,10 @@ class Storage:
             with _translate_errors():
                 client = client or self._connect(embedded_settings=_LOW_PRIORITY)
                 yield client
-        except StorageError:
+        except StorageError as error:
             client = None
+            if self.starting:
+                raise StartingError(str(error)) from error
             raise
         finally:
             self._readers.put(client)

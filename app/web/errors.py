@@ -12,7 +12,7 @@ from starlette.responses import Response
 from app.events.feed import CursorError
 from app.model.errors import FieldError, NotFoundError
 from app.schemas.problem import Problem
-from app.storage.clickhouse import StorageError
+from app.storage.clickhouse import StartingError, StorageError
 from app.storage.journal import JournalError
 
 log = logging.getLogger(__name__)
@@ -83,6 +83,11 @@ def _field_error(_: Request, error: Exception) -> Response:
     return problem(422, "Invalid value", str(error), error.field)
 
 
+def _starting(_: Request, __: Exception) -> Response:
+    detail = "Links and pixels work, and hits are stored. Try again in a moment."
+    return problem(503, "The service is starting", detail)
+
+
 def _storage_error(_: Request, error: Exception) -> Response:
     log.warning("answered 503: %s", error)
     return problem(
@@ -106,6 +111,7 @@ ERRORS: Handlers = {
     FieldError: _field_error,
     CursorError: _cursor_error,
     SQLAlchemyError: _state_error,
+    StartingError: _starting,
     StorageError: _storage_error,
     JournalError: _journal_error,
     ClientDisconnect: _disconnected,

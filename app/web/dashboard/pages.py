@@ -27,7 +27,7 @@ from app.settings.settings import Settings
 from app.stats import messages
 from app.stats import recipients as recipient_stats
 from app.stats.filters import FilterError, Filters
-from app.storage.clickhouse import StorageError
+from app.storage.clickhouse import StartingError, StorageError
 from app.web.context import WorkspaceContext
 from app.web.dashboard import exports
 from app.web.dashboard.cookies import cookie
@@ -307,7 +307,10 @@ class Dashboard:
                 return self.problem(request, 422, "Invalid filter", detail)
             except StorageError as error:
                 log.warning("answered 503: %s", error)
-                return self.problem(request, 503, "Statistics are temporarily unavailable", AWAY)
+                title = "Statistics are temporarily unavailable"
+                if isinstance(error, StartingError):
+                    title = "Mailwake is starting"
+                return self.problem(request, 503, title, AWAY)
 
         return guarded
 
