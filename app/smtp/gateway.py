@@ -56,7 +56,7 @@ class Gateway:
         self.tls = _tls(settings)
         self.capabilities: Capabilities | None = None  # the smarthost's latest
         self.relays: set[asyncio.Task[str]] = set()
-        self._connections = 0
+        self._clients: dict[Protocol, None] = {}  # the longest connected first
         self._socket: socket.socket | None = None
         self._server: asyncio.Server | None = None
 
@@ -107,12 +107,14 @@ class Gateway:
         address = getattr(address, "ipv4_mapped", None) or address
         return any(address in network for network in self.settings.sending_networks)
 
-    def login(self, _: Any, __: Any, ___: Any, ____: str, credentials: Any) -> AuthResult:
+    def login(self, server: Any, _: Any, __: Any, ___: str, credentials: Any) -> AuthResult:
         """Accept any name with an API key of scope `rewrite` as its password."""
         password = credentials.password if isinstance(credentials, LoginPassword) else b""
         secret = password.decode("utf-8", "replace")
         key = self._keys.find(secret)
         may = key is not None and key.may("rewrite")
+        if may:
+            server.admit()
         return AuthResult(success=may, handled=False, auth_data=secret)
 
     def workspace(self, session: Session) -> str | None:
@@ -123,12 +125,15 @@ class Gateway:
         return key.workspace if key else None
 
     def _protocol(self) -> asyncio.BaseProtocol:
-        if self._connections >= self.settings.smtp_connections:
-            return _Busy()
-        self._connections += 1
-        return Protocol(
+        if len(self._clients) >= self.settings.smtp_connections:
+            stranger = next((client for client in self._clients if client.is_stranger), None)
+            if stranger is None:
+                return _Busy()
+            self._clients.pop(stranger)
+            stranger.drop()
+        client = Protocol(
             Conversation(self),
-            self._client_closed,
+            lambda: self._clients.pop(client, None),
             data_size_limit=self.settings.smtp_max_mb * 1_000_000,
             enable_SMTPUTF8=True,
             hostname=self.name,
@@ -139,9 +144,8 @@ class Gateway:
             authenticator=self.login,
             loop=asyncio.get_running_loop(),
         )
-
-    def _client_closed(self) -> None:
-        self._connections -= 1
+        self._clients[client] = None
+        return client
 
 
 class Conversation:
@@ -188,7 +192,12 @@ class Conversation:
         return [f"250-{line}" for line in lines[:-1]] + [f"250 {lines[-1]}"]
 
     async def handle_MAIL(  # noqa: N802
-        self, _: SMTP, session: Session, envelope: Envelope, sender: str, options: list[str]
+        self,
+        server: Protocol,
+        session: Session,
+        envelope: Envelope,
+        sender: str,
+        options: list[str],
     ) -> str:
         """Begin the mail at the smarthost too."""
         workspace = self.gateway.workspace(session)
@@ -212,6 +221,7 @@ class Conversation:
         reply = await self.upstream.mail(self._sender, self._options)
         if reply.accepted:
             envelope.mail_from = sender
+            server.admit()
         return str(reply)
 
     async def handle_RCPT(  # noqa: N802

@@ -3,6 +3,7 @@
 aiosmtpd awaits each line of a mail, which takes most of the total time for a mail.
 """
 
+import asyncio
 import re
 from collections.abc import Callable
 from typing import Any
@@ -16,17 +17,59 @@ PIECE_BYTES = 2**20  # bytes; more than the reader ever holds
 _ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
 _PLAIN = re.compile(rf"<({_ATOM}(?:\.{_ATOM})*@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*)>((?: .*)?)")
 END = b"\r\n.\r\n"
+STRANGER_SECONDS = 60.0  # from a connection to a login or the first accepted MAIL
+# AUTH= of MAIL (RFC 4954, section 5): the mailbox of the author as xtext (RFC 3461, section 4).
+_WITH_AUTH = re.compile(
+    r"(.*>(?:\s+[\w-]+(?:=\S*)?)*?)\s+AUTH=(\S*)((?:\s+[\w-]+(?:=\S*)?)*)\s*", re.IGNORECASE
+)
+_AUTH = re.compile(r"<>|(?:[!-*,-<>-~]|\+[0-9A-F]{2})+")
 
 
 class Protocol(SMTP):
-    """One client's protocol; `closed` is called once, after `handler.closed()`."""
+    """One client's protocol; `closed` is called once, after `handler.closed()`.
+
+    A client is a stranger until `admit()`: it has STRANGER_SECONDS, however often it says NOOP.
+    """
 
     line_length_limit = LONGEST_LINE
     command_size_limit = COMMAND_BYTES
 
     def __init__(self, handler: Any, closed: Callable[[], None], **more: Any) -> None:
+        self._stranger_until: float | None = more["loop"].time() + STRANGER_SECONDS
         super().__init__(handler, **more)
         self._on_closed: Callable[[], None] | None = closed
+
+    def admit(self) -> None:
+        """Give the client the time that RFC 5321 asks for: it has logged in or begun a mail."""
+        self._stranger_until = None
+        self._reset_timeout()
+
+    def drop(self) -> None:
+        """Close the connection at once, to make room for another client."""
+        if isinstance(self.transport, asyncio.Transport):
+            self.transport.abort()
+
+    @property
+    def is_stranger(self) -> bool:
+        """Returns whether the client has neither logged in nor begun a mail."""
+        return self._stranger_until is not None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin: a command ends with CRLF (RFC 5321, section 2.3.8), never with LF alone."""
+        super().connection_made(transport)
+        reader = self._reader
+
+        async def read_command(separator: bytes = b"\r\n") -> bytes:
+            line = await asyncio.StreamReader.readuntil(reader, b"\r\n")
+            # What others may read as several commands is none: aiosmtpd answers 500.
+            return line if not re.search(rb"[\r\n]", line[:-2]) else b"\r\n"
+
+        reader.readuntil = read_command  # type: ignore[method-assign, assignment]
+
+    def _reset_timeout(self, duration: float | None = None) -> None:
+        if duration is None and self._stranger_until is not None:
+            duration = max(0.01, self._stranger_until - self.loop.time())
+        super()._reset_timeout(duration)
 
     def eof_received(self) -> bool:
         """Close the connection of a client that left at once, without waiting for the timeout."""
@@ -54,6 +97,18 @@ class Protocol(SMTP):
         except (RecursionError, IndexError, ValueError):  # the library recurses for each bracket
             return None, None
         return parsed
+
+    async def smtp_MAIL(self, arg: str | None) -> None:  # noqa: N802
+        """Accept AUTH=, which a server that offers AUTH must (RFC 4954, section 5).
+
+        It says which user wrote the mail; the smarthost gets it from nobody that it trusts.
+        """
+        if match := _WITH_AUTH.fullmatch(arg or ""):
+            if not _AUTH.fullmatch(match[2]):
+                await self.push("501 5.5.4 AUTH= must be <> or a mailbox as xtext")
+                return
+            arg = match[1] + match[3]
+        await super().smtp_MAIL(arg)
 
     async def smtp_DATA(self, arg: str | None) -> None:  # noqa: N802
         """Read a mail (RFC 5321, section 4.1.1.4): only a dot alone on its line ends it."""

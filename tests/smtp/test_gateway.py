@@ -465,16 +465,77 @@ def test_no_more_connections_and_recipients_than_allowed(box: Inbox, tmp_path: P
                     assert time.monotonic() < end
                     time.sleep(0.02)
 
-        with welcomed() as one, welcomed():
+        with welcomed() as one, welcomed() as other:
+            for client in (one, other):
+                client.ehlo()
+                client.mail("a@b.example")
             with pytest.raises(smtplib.SMTPConnectError, match="421"):
                 running.client()
-            one.ehlo()
-            one.mail("a@b.example")
             codes = [one.rcpt(f"p{n}@b.example")[0] for n in range(101)]
             assert codes == [250] * 100 + [452]
         with welcomed() as client:
             client.ehlo()
             assert said(client, mail()).startswith("250")
+
+
+def test_silent_connections_block_nobody(box: Inbox, tmp_path: Path) -> None:
+    """The longest connected client that has not begun a mail makes room."""
+    smarthost = f"smtp://127.0.0.1:{box.port}"
+    with gateway(tmp_path / "data", smarthost, MAILWAKE_SMTP_CONNECTIONS="5") as running:
+        address = ("127.0.0.1", running.port)
+        silent = [socket.create_connection(address, PATIENCE_SECONDS) for _ in range(30)]
+        try:
+            assert running.send(mail()).startswith("250")
+        finally:
+            for client in silent:
+                client.close()
+
+
+def test_a_stranger_has_a_short_time_however_busy(box: Inbox, tmp_path: Path) -> None:
+    smarthost = f"smtp://127.0.0.1:{box.port}"
+    hurry = "from app.smtp import protocol; protocol.STRANGER_SECONDS = 1.0"
+    with gateway(tmp_path / "data", smarthost, hurry) as running, running.client() as known:
+        known.ehlo()
+        assert known.mail("a@b.example")[0] == 250
+        stranger = running.client()
+        end = time.monotonic() + PATIENCE_SECONDS
+        with pytest.raises((smtplib.SMTPServerDisconnected, OSError)):
+            while time.monotonic() < end:
+                stranger.noop()
+                time.sleep(0.1)
+        stranger.close()
+        assert known.noop()[0] == 250  # who has begun a mail has the usual time
+
+
+@pytest.mark.parametrize(
+    "sent", [b"NOOP\nNOOP\r\n", b"NOOP\rNOOP\r\n", b"NOOP\n\r\n", b"RSET\nMAIL FROM:<a@b>\r\n"]
+)
+def test_a_bare_line_feed_ends_no_command(between: GatewayProcess, sent: bytes) -> None:
+    with socket.create_connection(("127.0.0.1", between.port), PATIENCE_SECONDS) as client:
+        lines = client.makefile("rb")
+        assert lines.readline().startswith(b"220")
+        client.sendall(sent)
+        assert lines.readline().startswith(b"500")
+        client.sendall(b"NOOP\r\n")
+        assert lines.readline().startswith(b"250")  # and nothing was answered in between
+
+
+@pytest.mark.parametrize(
+    ("parameter", "code"),
+    [
+        (" AUTH=<>", 250),
+        (" auth=news+2Bshop@shop.example", 250),
+        (" BODY=8BITMIME AUTH=<>", 250),
+        (" AUTH=", 501),
+        (" AUTH=a b", 555),
+        (" AUTH=a+zz", 501),
+    ],
+)
+def test_auth_of_a_mail_is_accepted(between: GatewayProcess, parameter: str, code: int) -> None:
+    """RFC 4954, section 5: a server that offers AUTH accepts it."""
+    with between.client() as client:
+        client.ehlo()
+        assert client.docmd("mail", f"FROM:<a@b.example>{parameter}")[0] == code
 
 
 def test_a_client_that_leaves_does_not_cut_its_mail_off(

@@ -25,7 +25,7 @@ def test_the_protocol_uses_no_other_private_name() -> None:
     own = set(re.findall(r"def (_\w+)|self\.(_\w+)[:=, ]", source))
     used = set(re.findall(r"(?:self|super\(\))\.(_\w+)", source))
     defined = {name for pair in own for name in pair if name}
-    assert used - defined <= {*PRIVATE, "_reader", "_content", "_on_closed"}
+    assert used - defined <= {*PRIVATE, "_reader", "_content", "_on_closed", "_stranger_until"}
     assert set(PRIVATE) <= used | defined
 
 
