@@ -203,7 +203,9 @@ class Feed:
             ]
             if not rows:
                 return
-            changes = _latest(connection, {row.source for row in rows}, rows[0].seq)
+            changes = _latest(
+                connection, {row.source for row in rows}, min(row.seq for row in rows)
+            )
             for row in sorted(rows, key=lambda row: row.seq):
                 connection.execute(
                     insert_or_ignore(feed)

@@ -141,6 +141,21 @@ def test_settled_readers_get_the_verdict_that_is_left(feed: Feed) -> None:
     assert settled(feed) == [*expected, ("event.reclassified", "scanner", "human")]
 
 
+def test_no_correction_is_lost_among_many_segments(
+    feed: Feed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Queries name some segments at a time, in any order; the oldest may be named last."""
+    monkeypatch.setattr(feed_module, "MAX_SOURCES", 2)
+    first = row(segment="0")
+    feed.append("0", lines(first), stage=UNSETTLED)
+    new = {**first, "verdict": "scanner", "revision": 1}
+    feed.append("fix", lines({**first, "sign": -1}, new), stage=CORRECTED)
+    for number in range(1, 6):
+        feed.append(str(number), lines(row(segment=str(number))), stage=UNSETTLED)
+    feed.settle(["5", "4", "3", "2", "1", "0"])
+    assert sorted(verdict for _, verdict, _ in settled(feed)) == ["human"] * 5 + ["scanner"]
+
+
 def test_a_settled_event_has_the_id_of_the_immediate_one(feed: Feed) -> None:
     feed.append("a", lines(row(segment="a")), stage=UNSETTLED)
     feed.settle(["a"])

@@ -62,21 +62,24 @@ def test_only_the_services_user_can_connect(service: Service) -> None:
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     if os.getuid() != 0:
         return  # root is needed to become somebody else
+    # By an open folder's descriptor, so that no folder above has to be opened to others.
     program = (
         "import os, socket, sys; os.setgid(65534); os.setuid(65534);"
         " s = socket.socket(socket.AF_UNIX); s.connect(sys.argv[1])"
     )
-    folder = service.data_dir.parent
-    modes = {place: place.stat().st_mode for place in (folder, service.data_dir, *folder.parents)}
+    address, descriptor = local_socket(service.data_dir)
     try:
-        for place, mode in modes.items():  # nothing but the socket's own mode is left to protect it
-            place.chmod(stat.S_IMODE(mode) | 0o755)
+        service.data_dir.chmod(0o755)  # only the socket's own mode is left to protect it
         done = subprocess.run(
-            [sys.executable, "-c", program, str(path)], capture_output=True, text=True, check=False
+            [sys.executable, "-c", program, address],
+            capture_output=True,
+            text=True,
+            check=False,
+            pass_fds=[descriptor],
         )
     finally:
-        for place, mode in modes.items():
-            place.chmod(stat.S_IMODE(mode))
+        service.data_dir.chmod(0o700)
+        os.close(descriptor)
     assert done.returncode != 0 and "Permission" in done.stderr, done.stderr
 
 

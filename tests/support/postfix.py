@@ -47,7 +47,7 @@ class Postfix:
         for path in (self.config, queue, data):
             path.mkdir(parents=True)
         for path in (folder, *folder.parents):
-            if path.is_relative_to("/tmp"):
+            if path.is_relative_to("/tmp") and path != Path("/tmp"):  # which stays everybody's
                 path.chmod(0o755)
         shutil.chown(data, "postfix")
         main = {
