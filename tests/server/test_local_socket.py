@@ -64,23 +64,30 @@ def test_only_the_services_user_can_connect(service: Service) -> None:
         return  # root is needed to become somebody else
     # By an open folder's descriptor, so that no folder above has to be opened to others.
     program = (
-        "import os, socket, sys; os.setgid(65534); os.setuid(65534);"
-        " s = socket.socket(socket.AF_UNIX); s.connect(sys.argv[1])"
+        "import os, socket, sys; os.fchdir(int(sys.argv[1])); os.setgid(65534); os.setuid(65534);"
+        " s = socket.socket(socket.AF_UNIX); s.connect(sys.argv[2])"
     )
-    address, descriptor = local_socket(service.data_dir)
-    try:
-        service.data_dir.chmod(0o755)  # only the socket's own mode is left to protect it
+    _, descriptor = local_socket(service.data_dir)
+
+    def connects() -> str:
         done = subprocess.run(
-            [sys.executable, "-c", program, address],
+            [sys.executable, "-c", program, str(descriptor), LOCAL_SOCKET],
             capture_output=True,
             text=True,
             check=False,
             pass_fds=[descriptor],
         )
+        return done.stderr
+
+    try:
+        service.data_dir.chmod(0o755)  # only the socket's own mode is left to protect it
+        assert "Permission denied" in connects()
+        path.chmod(0o666)
+        assert connects() == ""
     finally:
+        path.chmod(0o600)
         service.data_dir.chmod(0o700)
         os.close(descriptor)
-    assert done.returncode != 0 and "Permission" in done.stderr, done.stderr
 
 
 def test_a_path_may_be_longer_than_an_address(tmp_path: Path) -> None:
