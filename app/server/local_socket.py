@@ -9,7 +9,7 @@ import socket
 from contextlib import suppress
 from pathlib import Path
 
-from app.paths import local_socket
+from app.paths import LOCAL_SOCKET, local_socket
 
 
 def listen(folder: Path) -> socket.socket | None:
@@ -31,3 +31,8 @@ def listen(folder: Path) -> socket.socket | None:
         os.umask(before)
         os.close(folder_fd)
     return listener
+
+
+def remove(folder: Path) -> None:
+    """Remove DATA_DIR's socket, when the service stops."""
+    (folder / LOCAL_SOCKET).unlink(missing_ok=True)

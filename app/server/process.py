@@ -283,3 +283,4 @@ async def _serve_commands(server: uvicorn.Server, data_dir: Path) -> None:
         await unix_server.serve_forever()
     finally:
         unix_server.close()
+        local_socket.remove(data_dir)

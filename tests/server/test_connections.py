@@ -67,8 +67,18 @@ def everything(client: socket.socket) -> bytes:
 
 
 def status(client: socket.socket) -> bytes:
-    """Returns the status line's code of the next answer."""
-    return client.recv(65_536).partition(b"\r\n")[0].partition(b" ")[2][:3]
+    """Returns the status line's code of the next answer, which is read to its end."""
+    answer = b""
+    while b"\r\n\r\n" not in answer:
+        piece = client.recv(65_536)
+        if not piece:
+            break
+        answer += piece
+    head, _, body = answer.partition(b"\r\n\r\n")
+    length = re.search(rb"content-length: (\d+)", head)
+    while length and len(body) < int(length[1]) and (piece := client.recv(65_536)):
+        body += piece
+    return head.partition(b"\r\n")[0].partition(b" ")[2][:3]
 
 
 def counted(service: Service, limit: str) -> float:

@@ -191,6 +191,8 @@ class Search:
         return self.found
 
     def _look(self, path: Path) -> None:
+        if path.is_socket():  # holds nothing
+            return
         content = path.read_bytes()
         self._check(path, content)
         if path.suffix == ".bin":

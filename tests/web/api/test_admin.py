@@ -13,6 +13,7 @@ import pytest
 from app.demo import agents
 from app.model.ids import new_id, newsletter_key
 from app.model.records import Hit, encode, now_ms
+from app.paths import LOCAL_SOCKET
 from tests.support.journal_hits import click_at
 from tests.support.paths import ROOT
 from tests.support.patience import PATIENCE_SECONDS
@@ -46,15 +47,25 @@ def test_the_running_service_does_the_work(service: Service) -> None:
 
 
 def test_another_folders_service_is_not_asked(service: Service, tmp_path: Path) -> None:
+    """A command works on its own folder, whatever listens on the port."""
     done = reclassify(tmp_path / "other", "--port", str(service.port))
-    assert done.returncode == 2
-    assert "uses another data folder" in done.stderr
+    assert done.returncode == 0 and done.stdout.startswith("0 hits checked")
+
+
+def test_the_service_is_found_whatever_its_port(service: Service) -> None:
+    assert reclassify(service.data_dir, "--port", "1").returncode == 0
 
 
 def test_a_locked_database_is_explained(service: Service) -> None:
-    done = reclassify(service.data_dir, "--port", "1")
+    """Where the service's socket is gone."""
+    path = service.data_dir / LOCAL_SOCKET
+    hidden = path.rename(service.data_dir / "hidden.sock")
+    try:
+        done = reclassify(service.data_dir)
+    finally:
+        hidden.rename(path)
     assert done.returncode == 2
-    assert "is open in another process" in done.stderr and "MAILWAKE_PORT" in done.stderr
+    assert "is open in another process" in done.stderr and LOCAL_SOCKET in done.stderr
 
 
 def test_without_a_service_the_command_does_it(tmp_path: Path) -> None:
