@@ -116,7 +116,8 @@ class Row(msgspec.Struct, frozen=True, gc=False):
 class Event(NamedTuple):
     """An event; `id` is the same in every stream, webhook and repetition.
 
-    `before` is the verdict that a reclassified event had.
+    `before` is the verdict that a reclassified event had. `loaded` is when its row came into the
+    feed, in seconds since 1970 UTC.
     """
 
     id: str
@@ -124,6 +125,7 @@ class Event(NamedTuple):
     row: Row
     cursor: Cursor
     before: str = ""
+    loaded: float = 0.0
 
 
 _decode = msgspec.json.Decoder(Row).decode
@@ -193,7 +195,7 @@ class Feed:
         Call it when the corrections that follow loading are appended. Repeating it changes nothing.
         """
         with self._engine.begin() as connection:
-            columns = select(feed.c.source, feed.c.seq, feed.c.lines).order_by(feed.c.seq)
+            columns = select(feed.c.source, feed.c.seq, feed.c.lines, feed.c.at)
             rows = [
                 row
                 for some in _groups(sources)
@@ -211,7 +213,7 @@ class Feed:
                     insert_or_ignore(feed)
                     .values(
                         source=SETTLED_SOURCE + row.source,
-                        at=time.time(),
+                        at=row.at,  # it is kept as long as the row that it settles
                         lines=row.lines,
                         rows=zlib.compress(b"\n".join(changes.get(row.source, ())), 1),
                         stage=SETTLED,
@@ -248,7 +250,7 @@ class Feed:
             start = cursor.line if row.seq == cursor.seq else 0
             for event in self._events(row, start, settled):
                 if event.row.workspace == workspace:
-                    result.append(event)
+                    result.append(event._replace(loaded=row.at))
                     if len(result) >= limit:
                         return result, event.cursor
             cursor = Cursor(row.seq, row.lines)
@@ -259,7 +261,7 @@ class Feed:
 
         Raises CursorError.
         """
-        columns = feed.c.seq, feed.c.lines, feed.c.stage, feed.c.settles
+        columns = feed.c.seq, feed.c.lines, feed.c.stage, feed.c.settles, feed.c.at
         ahead = select(*columns).order_by(feed.c.seq).limit(1)
         with self._engine.connect() as connection:
             at = connection.execute(ahead.where(feed.c.seq == cursor.seq)).first()

@@ -81,6 +81,7 @@ class FollowUpWorker:
                 event
                 for event in events
                 if event.row.kind == "click"
+                and (event.before or event.loaded >= followup.at)
                 and event.row.verdict in HUMAN
                 and event.row.recipient
                 and followup.rule.filter.may_match(event, self._queries)

@@ -136,7 +136,13 @@ class WebhookWorker:
                 events, following = [], Cursor()
             if following == at:
                 return count
-            likely = [event for event in events if webhook.filter.may_match(event, context.queries)]
+            likely = [
+                event
+                for event in events
+                # What was loaded before the webhook was added may be settled only now.
+                if (event.before or webhook.when == "immediate" or event.loaded >= webhook.at)
+                and webhook.filter.may_match(event, context.queries)
+            ]
             enriched = context.enricher.enrich(likely) if likely else []
             matching = [event for event in enriched if webhook.filter.matches(event)]
             count += context.webhooks.enqueue(webhook, matching, following, seen)

@@ -153,6 +153,24 @@ def test_follow_ups_and_segments_wait_too(
     assert len(members.text.splitlines()) == 1
 
 
+def test_a_new_webhook_gets_no_event_of_before(
+    service: Service, receivers: tuple[Receiver, Receiver, Receiver]
+) -> None:
+    """A click that was loaded before the webhook was added is settled after that."""
+    first, second = (
+        paths(tracked_urls(service.rewrite("new", LINKS, f"{n}@example.com")["html"]))[0]
+        for n in range(2)
+    )
+    service.client.get(first, headers=PERSON)
+    service.drained()
+    subscribe(service, receivers[0], "new", verdicts=["human"])
+    service.settled()
+    service.client.get(second, headers=PERSON)
+    service.wait_for(lambda: receivers[0].requests, "the second click")
+    service.settled()
+    assert [event["data"]["recipient"] for event in receivers[0].events()] == ["1@example.com"]
+
+
 def test_immediate_and_first_exclude_each_other(service: Service) -> None:
     body = {"url": "http://127.0.0.1:1/", "first": True, "when": "immediate"}
     answer = service.client.post("/v1/webhooks", json=body)
