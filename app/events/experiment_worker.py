@@ -92,6 +92,7 @@ def summed(experiment: Experiment, rows: Sequence[Row] = ()) -> Figures:
                 low=bounds.low,
                 high=bounds.high,
                 unsubscribed=row.get("unsubscribed", 0),
+                unknowable=row.get("unknowable", 0),
             )
         )
     weights = [share.weight for share in plan.variants]

@@ -71,7 +71,9 @@ class Plan(Struct, frozen=True, forbid_unknown_fields=True):
 class VariantFigures(Struct, frozen=True):
     """Statistics of a variant: `hits` of `of` recipients, `rate` and its interval `low` to `high`.
 
-    `of` counts the `recipients` that are tracked individually (docs/privacy.md).
+    `of` counts the `recipients` that are tracked individually (docs/privacy.md). With the figure
+    opens, `unknowable` counts recipients whose opens may or may not be a person's
+    (docs/counting.md): the open rate lies between `rate` and (`hits` + `unknowable`) / `of`.
     """
 
     variant: str
@@ -83,6 +85,7 @@ class VariantFigures(Struct, frozen=True):
     low: float
     high: float
     unsubscribed: int
+    unknowable: int = 0
 
 
 class Comparison(Struct, frozen=True):

@@ -198,7 +198,7 @@ class Queries:
             open_rate=rates.share(opened, tracked[0]),
             open_rate_max=rates.share(opened + unknowable, tracked[0]),
             click_rate=rates.share(clicked, tracked[1]),
-            click_to_open_rate=rates.click_to_open(opened, unknowable, clicked, *tracked),
+            click_to_open_rate=rates.click_to_open(opened, unknowable, clicked, *tracked).rate,
         )
 
     def links(self, newsletter_id: str, parts: HitFilters = NO_FILTERS) -> list[LinkStats]:

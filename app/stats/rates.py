@@ -1,6 +1,17 @@
 """Rates of people's opens and clicks, and where a rate has no meaning."""
 
+from typing import Literal, NamedTuple
+
 MAX_UNKNOWABLE_SHARE = 0.1  # of the opened messages, up to which clicks are compared with opens
+
+NotShown = Literal["", "no_opens", "other_messages", "more_clicks", "unknowable"]
+
+
+class ClickToOpen(NamedTuple):
+    """A click-to-open rate from 0 to 1, or None and why there is none."""
+
+    rate: float | None
+    not_shown: NotShown = ""
 
 
 def share(part: int, whole: int) -> float | None:
@@ -10,12 +21,18 @@ def share(part: int, whole: int) -> float | None:
 
 def click_to_open(
     opened: int, unknowable: int, clicked: int, opens_tracked: int, clicks_tracked: int
-) -> float | None:
-    """Returns clicked / opened messages, or None where the figures cannot be compared.
+) -> ClickToOpen:
+    """Returns clicked / opened messages, or why the figures cannot be compared.
 
     They can if the same messages show opens and clicks. People whose opens are unknowable, or who
     block images, click without an open: with many of them the rate passes 100 % and says nothing.
     """
-    if not opened or opens_tracked != clicks_tracked or clicked > opened:
-        return None
-    return clicked / opened if unknowable <= MAX_UNKNOWABLE_SHARE * opened else None
+    if opens_tracked != clicks_tracked:
+        return ClickToOpen(None, "other_messages")
+    if unknowable > MAX_UNKNOWABLE_SHARE * opened:
+        return ClickToOpen(None, "unknowable")
+    if not opened:
+        return ClickToOpen(None, "no_opens")
+    if clicked > opened:
+        return ClickToOpen(None, "more_clicks")
+    return ClickToOpen(clicked / opened)

@@ -1,5 +1,5 @@
 -- The figures of newsletter_stats.sql with the hits that match some filters; empty values filter
--- nothing.
+-- nothing. A message that a person opened at all is not unknowable, whatever the filters select.
 SELECT
     kind,
     sum(human) + sum(machine) AS all_total,
@@ -8,7 +8,10 @@ SELECT
     countIf(human > 0 AND {individual}) AS human_unique,
     sum(machine) AS machine_total,
     countIf(machine > 0 AND {individual}) AS machine_unique,
-    countIf(human <= 0 AND unknowable_hits > 0 AND {individual}) AS unknowable
+    countIf(unknowable_hits > 0 AND {individual} AND message NOT IN (
+        SELECT message FROM hits_by_message FINAL
+        WHERE workspace = {workspace:String} AND newsletter = {newsletter:UInt64} AND kind = 'open' AND human > 0
+    )) AS unknowable
 FROM
 (
     SELECT

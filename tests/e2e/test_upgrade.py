@@ -5,8 +5,11 @@ The program of before comes out of git's history; without it the test is skipped
 
 import json
 import os
+import re
 import subprocess
+import sys
 from collections import Counter
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -29,7 +32,7 @@ TARGETS = 4
 def before(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("before")
     packed = subprocess.run(
-        ["git", "archive", BEFORE, "app", "clickhouse", "static", "docs"],
+        ["git", "archive", BEFORE, "app", "clickhouse", "static", "docs", "requirements.lock"],
         cwd=ROOT,
         capture_output=True,
         check=False,
@@ -37,7 +40,23 @@ def before(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if packed.returncode:
         pytest.skip("no history of version 0.1 in this checkout")
     subprocess.run(["tar", "x"], input=packed.stdout, cwd=folder, check=True)
+    _install_missing(folder)
     return folder
+
+
+def _install_missing(folder: Path) -> None:
+    """Install beside `app` the packages of that time that this version no longer needs."""
+    lines = (folder / "requirements.lock").read_text().replace("\\\n", "").splitlines()
+    pins = [line for line in lines if "==" in line and "sys_platform" not in line]
+    installed = {_canonical(package.name) for package in metadata.distributions()}
+    missing = [pin for pin in pins if _canonical(pin.split("==")[0]) not in installed]
+    (folder / "missing.lock").write_text("\n".join(missing))
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--require-hashes"]
+    subprocess.run([*pip, "--target", folder, "-r", folder / "missing.lock"], check=True)
+
+
+def _canonical(name: str) -> str:
+    return re.sub("[-_.]+", "-", name).lower()
 
 
 @pytest.mark.torture

@@ -567,7 +567,8 @@ def test_figures_are_a_count_made_beside_them(
     )
     records += [boots, help_]
     people: dict[int, dict[str, set[int]]] = {
-        number: {what: set() for what in ("all", "of", "hits", "gone")} for number in (1, 2, 3)
+        number: {what: set() for what in ("all", "of", "hits", "gone", "unseen")}
+        for number in (1, 2, 3)
     }
     messages: Counter[int] = Counter()
     for _ in range(4000):
@@ -588,6 +589,7 @@ def test_figures_are_a_count_made_beside_them(
             link = dice.choice([boots, help_])
             hit_at, method = dice.randrange(at + 90_000, now), dice.choice(["GET", "HEAD"])
             method = "POST" if kind == "unsubscribe" else method
+            agent = dice.choice([agents.FIREFOX, ""]) if kind == "open" else agents.FIREFOX
             clicked: dict[str, Any] = {"position": link.position, "link": link.link, "flags": WHOLE}
             records.append(
                 Hit(
@@ -600,7 +602,7 @@ def test_figures_are_a_count_made_beside_them(
                     variant=variant,
                     method=method,
                     address=f"192.{dice.randrange(256)}.{dice.randrange(256)}.7",
-                    user_agent=agents.FIREFOX,
+                    user_agent=agent,
                     fetch_mode="navigate",
                     **(clicked if kind == "click" else {}),
                 )
@@ -611,7 +613,7 @@ def test_figures_are_a_count_made_beside_them(
                 people[variant]["gone"].add(person)
             right = kind == ("open" if figure == "opens" else "click")
             if right and method == "GET" and (figure != "link" or link is boots):
-                people[variant]["hits"].add(person)
+                people[variant]["hits" if agent else "unseen"].add(person)
     (tmp_path / f"{uuid.UUID(bytes=new_id())}.seg").write_bytes(b"".join(map(encode, records)))
     Loader(tmp_path, storage).load_all()
     made = Experiment("exp_0", key, name, wanted, [1, 2, 3], start, full, None, None)
@@ -624,3 +626,6 @@ def test_figures_are_a_count_made_beside_them(
         for number in (1, 2, 3)
     ]
     assert all(one.hits > 3 for one in found.arms)
+    unknowable = [len(people[number]["unseen"] - people[number]["hits"]) for number in (1, 2, 3)]
+    assert [one.unknowable for one in found.arms] == unknowable
+    assert all(unknowable) == (figure == "opens")

@@ -121,6 +121,10 @@ def test_the_stream_waits_where_it_is_asked_to(service: Service) -> None:
     assert {event["verdict"] for event in after} == {"scanner"}
     at_once = events(service, "waits", settled="0")
     assert {event["id"] for event in after} <= {event["id"] for event in at_once}
+    query = {"newsletter": "waits", "settled": "1", "after": "0.0"}
+    with service.client.stream("GET", "/v1/events/stream", params=query) as streamed:
+        data = (line[5:] for line in streamed.iter_lines() if line.startswith("data:"))
+        assert [json.loads(next(data)) for _ in after] == after
     refused = service.client.get("/v1/events", params={"settled": "perhaps"})
     assert refused.status_code == 422 and refused.json()["field"] == "settled"
 

@@ -7,6 +7,8 @@ import httpx2
 import pytest
 
 from app.demo import agents
+from app.schemas.stats import Count, Newsletter, Split, Stats
+from app.web.views import report
 from tests.support.service import Service, paths, tracked_urls
 
 NAVIGATES = {"sec-fetch-mode": "navigate"}
@@ -37,15 +39,17 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
         running.ready()
         for name, hits in STORIES.items():
             for number in range(TIMES):
-                _happen(running, "mixed", f"{number} {name}".replace(" ", "."), hits)
+                recipient = f"{number} {name}".replace(" ", ".")
+                _happen(running, "mixed", recipient, hits, variant="AB"[number % 2])
         _happen(running, "plain", "a", STORIES["reads"])
         running.settled()
         yield running
 
 
-def _happen(service: Service, newsletter: str, name: str, hits: list[Any]) -> None:
+def _happen(service: Service, newsletter: str, name: str, hits: list[Any], **more: Any) -> None:
     html = '<a href="https://example.com/">x</a>'
-    answer = service.rewrite(newsletter, html, f"{name}@example.com")
+    described = {"id": newsletter, "tags": [f"about {newsletter}"]}
+    answer = service.rewrite(described, html, f"{name}@example.com", **more)
     link, pixel = paths(tracked_urls(answer["html"]))
     for kind, agent, headers in hits:
         path = pixel if kind == "open" else link
@@ -88,14 +92,32 @@ def test_pages_show_the_range(service: Service, visitor: httpx2.Client) -> None:
     both = f"{low:.1f}\u2013{high:.1f}%"
     page = visitor.get("/newsletters/mixed").text
     assert both in page and 'id="unknowable"' in page
-    assert "Not shown: too many opens are unknown" in page
+    assert "Too many opens are unknown" in page
     assert both in visitor.get("/").text
     assert both in visitor.get("/compare", params={"newsletter": ["mixed", "plain"]}).text
     assert both in visitor.get("/newsletters/mixed/report").text
+    assert page.count(both) == 3  # of all and of each variant
+    assert both in visitor.get("/tags").text
     for show in ("machine", "all"):
         page = visitor.get("/newsletters/mixed", params={"show": show}).text
         assert both not in page and 'id="unknowable"' not in page
     assert "unknowable" not in visitor.get("/newsletters/plain").text
+
+
+def test_the_report_as_text_shows_the_range() -> None:
+    opens = Split(human=Count(9, 3))
+    stats = Stats("n", 10, opens, Split(), 0, None, {"opens": "full", "clicks": "full"}, 10, 10)
+    newsletter = Newsletter("n", "News", "", ())
+    page = {"stats": stats, "opens": opens.human, "clicks": Count(), "newsletter": newsletter}
+    text = report.text({**page, "unknowable": 4, "period": "All time", "links": []}, "")
+    assert "Opened        3 (30.0\u201370.0%)" in text
+
+
+def test_a_person_seen_elsewhere_is_known(service: Service, visitor: httpx2.Client) -> None:
+    """A filter selects the prefetch only, and the message was read all the same."""
+    page = visitor.get("/newsletters/mixed", params={"client": "-"}).text
+    assert '<dd id="opens">0</dd>' in page  # the readers' clients have names
+    assert f"{TIMES * len(UNKNOWABLE)} messages (" in page
 
 
 def test_filters_count_the_same(service: Service, visitor: httpx2.Client) -> None:

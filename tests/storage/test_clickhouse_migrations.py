@@ -65,6 +65,31 @@ def test_counts_of_hits_that_are_no_longer_stored_stay(tmp_path: Path) -> None:
     assert _ask(tmp_path, "SELECT sum(human) AS n FROM hits_by_message") == [before]
 
 
+def test_hits_whose_count_was_cut_off_are_counted(tmp_path: Path) -> None:
+    """A process was killed after an insert into hits, before its part of the roll-up."""
+    upgrade("make", str(tmp_path), "0008_assistant_verdict")
+    expected = """
+        SELECT kind, toInt64(sumIf(sign, verdict IN ('human', 'privacy_proxy'))) AS human,
+            toInt64(sumIf(sign, verdict NOT IN ('human', 'privacy_proxy'))) AS machine,
+            toInt64(sumIf(sign, kind = 'open' AND verdict IN ('unknown', 'prefetch'))) AS unknowable
+        FROM hits GROUP BY kind ORDER BY kind
+    """
+    stored = _ask(tmp_path, expected)
+    _ask(tmp_path, "DELETE FROM hits_by_message WHERE toString(message) LIKE '%3'")
+    # Other hits of theirs have expired, and of other messages too.
+    _ask(tmp_path, "DELETE FROM hits WHERE toString(message) LIKE '%5' AND verdict = 'human'")
+    upgrade("finish", str(tmp_path))
+    counted = _ask(
+        tmp_path,
+        "SELECT kind, toInt64(sum(human)) AS human, toInt64(sum(machine)) AS machine,"
+        " toInt64(sum(unknowable)) AS unknowable"
+        " FROM hits_by_message GROUP BY kind ORDER BY kind",
+    )
+    assert counted == stored
+    negative = "SELECT count() AS n FROM hits_by_message FINAL WHERE human < 0 OR machine < 0"
+    assert _ask(tmp_path, negative) == [{"n": 0}]
+
+
 def _ask(folder: Path, query: str) -> list[dict[str, Any]]:
     """Returns a query's rows, by a process of its own."""
     program = """

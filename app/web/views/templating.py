@@ -1,5 +1,6 @@
 """Jinja templates with the filters that figures need."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -7,6 +8,7 @@ from jinja2_fragments.starlette import Jinja2Blocks
 
 from app.paths import ROOT
 from app.stats.filters import PERIODS, SHOWN, STEPS
+from app.stats.rates import NotShown
 from app.web.views import charts, compare, urls
 from app.web.views.newsletters import when
 
@@ -42,8 +44,17 @@ def templates() -> Jinja2Blocks:
         "PERIODS": PERIODS,
         "STEPS": STEPS,
         "SHOWN": SHOWN,
+        "NO_CLICK_TO_OPEN": NO_CLICK_TO_OPEN,
     }
     return found
+
+
+NO_CLICK_TO_OPEN: Mapping[NotShown, str] = {
+    "no_opens": "No opens to compare with",
+    "other_messages": "Opens and clicks are tracked for different messages",
+    "more_clicks": "More messages were clicked than opened",
+    "unknowable": "Too many opens are unknown",
+}
 
 
 def number(value: int) -> str:
