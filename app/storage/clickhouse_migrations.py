@@ -65,6 +65,8 @@ class Migrations:
         Raises SchemaError while a process with another data folder applies them.
         """
         if not self.missing():
+            if self._holder().startswith(self._owner):  # killed when all was applied
+                self._unlock()
             return []
         applied = []
         with self._database_lock():
@@ -130,7 +132,10 @@ class Migrations:
                 ) from error
         yield
         # Kept after an error: the same data folder resumes the migration that it began.
-        self.client.command(f"DROP TABLE migrating{self._on}")
+        self._unlock()
+
+    def _unlock(self) -> None:
+        self.client.command(f"DROP TABLE IF EXISTS migrating{self._on}")
 
     def _holder(self) -> str:
         rows = self.client.query(

@@ -162,6 +162,14 @@ def test_figures_survive_the_way_from_every_version(name: str, tmp_path: Path) -
         assert upgrade("finish", str(tmp_path))["applied"] == []
 
 
+def test_the_lock_of_a_process_killed_after_the_last_step_goes(tmp_path: Path) -> None:
+    upgrade("make", str(tmp_path), NAMES[-1])
+    owner = (tmp_path / "migrating.lock").read_text()
+    _ask(tmp_path, f"CREATE TABLE migrating (x UInt8) ENGINE = Memory COMMENT '{owner} of me'")
+    after = upgrade("finish", str(tmp_path))
+    assert after["applied"] == [] and "migrating" not in after["tables"]
+
+
 def check_links(found: dict[str, Any], by_place: dict[int, int]) -> None:
     """Each link has the clicks of its places; two places that lead to the same are one link."""
     keys = {url: identity.identify_shown(url) for url in URLS}
