@@ -169,7 +169,12 @@ class WebhookWorker:
     async def _try(self, webhooks: Webhooks, webhook: Webhook, delivery: Delivery) -> None:
         sent = headers(webhook.secret, delivery.event, int(time.time()), delivery.body)
         try:
-            answer = await safe_post(webhook.url, delivery.body, sent, self._settings.hook_networks)
+            answer = await safe_post(
+                webhook.url,
+                delivery.body,
+                sent,
+                self._settings.hook_networks if webhook.from_file else (),
+            )
         except (RequestBlockedError, DeliveryError) as error:
             await asyncio.to_thread(webhooks.failed, delivery, str(error))
             return

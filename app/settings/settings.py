@@ -164,7 +164,14 @@ class Settings(BaseSettings):
         None, description="TOML file with webhooks, in addition to those added by API or dashboard."
     )
     webhook_networks: Listed = Field(
-        (), description="Private networks that webhooks may connect to, such as 10.0.0.0/8."
+        (),
+        description="Private networks that webhooks of WEBHOOKS_FILE may connect to,"
+        " such as 10.0.0.0/8.",
+    )
+    webhook_http: bool = Field(
+        False,
+        description="Accept webhooks with http:// URLs from users, not only https."
+        " WEBHOOKS_FILE may always have them.",
     )
     smarthost: str = Field(
         "",

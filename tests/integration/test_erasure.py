@@ -33,7 +33,7 @@ from tests.support.clickhouse_server import ClickHouseServer
 from tests.support.hit_load import Load, assert_exact, counted
 from tests.support.paths import ROOT
 from tests.support.patience import PATIENCE_SECONDS
-from tests.support.service import Service, tracked_urls
+from tests.support.service import LOCAL_RECEIVERS, Service, tracked_urls
 from tests.support.tracked_person import (
     ADDRESS,
     AGENT,
@@ -86,7 +86,7 @@ def run(
 def test_no_byte_of_a_person_is_left_and_no_figure_moves(
     tmp_path: Path, receivers: list[Receiver]
 ) -> None:
-    with Service(tmp_path / "data", **ENV) as service:
+    with Service(tmp_path / "data", LOCAL_RECEIVERS, **ENV) as service:
         everything(service, *receivers)
         before, found = figures(service), Search(service.data_dir).run()
         for place in ("chdb/", "state.db", ".bad", "export-killed/", ".sample"):
@@ -159,7 +159,7 @@ def test_no_byte_of_a_person_is_left_and_no_figure_moves(
 
 
 def test_the_command_works_beside_a_service_and_without_one(tmp_path: Path) -> None:
-    with Service(tmp_path / "data", **ENV) as service:
+    with Service(tmp_path / "data", LOCAL_RECEIVERS, **ENV) as service:
         urls = tracked_urls(service.rewrite("shell", HTML, ADDRESS)["html"])
         hit(service, urls, VISITOR, AGENT)
         service.drained()
@@ -233,7 +233,7 @@ def test_killed_anywhere_it_ends_complete(tmp_path: Path, receivers: list[Receiv
 
 
 def _killed(tmp_path: Path, receivers: list[Receiver], deaths: Sequence[str]) -> None:
-    with Service(tmp_path / "data", **ENV) as service:
+    with Service(tmp_path / "data", LOCAL_RECEIVERS, **ENV) as service:
         everything(service, *receivers, followed_up=False)
         before = figures(service)
         service.stop()

@@ -17,7 +17,14 @@ from mailwake_client import LineError, Mailwake, MailwakeError
 from tests.support.clickhouse_server import ClickHouseServer
 from tests.support.hit_load import PERSON
 from tests.support.patience import PATIENCE_SECONDS
-from tests.support.service import Service, free_port, paths, tracked_urls
+from tests.support.service import (
+    LOCAL_RECEIVERS,
+    WITH_HTTP,
+    Service,
+    free_port,
+    paths,
+    tracked_urls,
+)
 from tests.support.smtp_server import Inbox, inbox
 from tests.support.two_tenants import shell
 from tests.support.webhook_receiver import receiver
@@ -40,9 +47,9 @@ def own(box: Inbox, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servic
         "MAILWAKE_SMTP_LISTEN": f"127.0.0.1:{port}",
         "MAILWAKE_SMARTHOST": f"smtp://127.0.0.1:{box.port}",
         "MAILWAKE_SMTP_MESSAGE_ID": "1",
-        "MAILWAKE_WEBHOOK_NETWORKS": "127.0.0.0/8",
+        **WITH_HTTP,
     }
-    with Service(tmp_path_factory.mktemp("own") / "data", **env) as running:
+    with Service(tmp_path_factory.mktemp("own") / "data", LOCAL_RECEIVERS, **env) as running:
         running.ready()
         yield running
 

@@ -26,6 +26,14 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+# Lets users' webhooks reach this machine: to the service, its IP addresses are public.
+LOCAL_RECEIVERS = """
+from app.events import safe_http
+safe_http.NOT_PUBLIC = tuple(n for n in safe_http.NOT_PUBLIC if str(n) != "127.0.0.0/8")
+"""
+WITH_HTTP = {"MAILWAKE_WEBHOOK_HTTP": "1"}
+
+
 class Service:
     """`mailwake serve` on a loopback port over one data folder, by the program in `root`.
 

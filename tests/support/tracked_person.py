@@ -20,7 +20,7 @@ from urllib.parse import quote
 import lz4.block  # type: ignore[import-untyped]
 
 from app.model.ids import new_id
-from tests.support.service import Service, paths, tracked_urls
+from tests.support.service import WITH_HTTP, Service, paths, tracked_urls
 from tests.support.webhook_receiver import Receiver
 
 if sys.version_info >= (3, 14):
@@ -40,7 +40,7 @@ HTML = (
     '<a href="https://example.com/b">Tents</a></body>'
 )
 ENV = {
-    "MAILWAKE_WEBHOOK_NETWORKS": "127.0.0.0/8",
+    **WITH_HTTP,
     "MAILWAKE_TRUSTED_PROXIES": "127.0.0.1/32",
     "MAILWAKE_VISITOR_ADDRESSES": "full",
 }

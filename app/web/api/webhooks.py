@@ -52,7 +52,7 @@ async def webhooks(call: Call[NoQuery]) -> Response:
 async def add(call: Call[NoQuery]) -> Response:
     """Add a webhook, which receives events from now on. Only this response has its secret."""
     api, body = call.api, await call.body(schemas.WebhookIn, 65_536)
-    valid(body)
+    valid(body, api.settings.webhook_http)
     if len(await asyncio.to_thread(api.webhooks.all)) >= MAX_WEBHOOKS:
         raise RequestError(422, f"there are already {MAX_WEBHOOKS} webhooks, the maximum", "url")
     at = await asyncio.to_thread(api.feed.last)

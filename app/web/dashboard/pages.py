@@ -32,7 +32,7 @@ from app.web.context import WorkspaceContext
 from app.web.dashboard import exports
 from app.web.dashboard.cookies import cookie
 from app.web.dashboard.forms import CSRF, SESSION, StaleFormError, check_form, csrf
-from app.web.dashboard.live import MAX_VIEWERS, Fragments, Live, while_valid
+from app.web.dashboard.live import Fragments, FullError, Live, while_valid
 from app.web.requests import parts_of
 from app.web.views import clickmap, compare, report
 from app.web.views import newsletters as newsletter_views
@@ -337,10 +337,11 @@ class Dashboard:
         look: Callable[[], Mapping[str, Any]],
     ) -> Response:
         """The blocks of a template as they change; `look` asks the database for their figures."""
-        if self._live.viewers >= MAX_VIEWERS:
-            return Response("too many viewers\n", 503, {"retry-after": "30"})
-
-        workspace = workspace_context(request).queries.workspace
+        workspace, session = workspace_context(request).queries.workspace, request.state.session.id
+        try:
+            self._live.check(workspace, session)
+        except FullError as error:
+            return Response(f"{error}\n", 503, {"retry-after": "30", "cache-control": "no-store"})
 
         def render() -> Fragments:
             notices = {"notices": self._notices(workspace)}
@@ -360,7 +361,7 @@ class Dashboard:
             except SQLAlchemyError:
                 return True  # state.db is unavailable
 
-        events = while_valid(self._live.watch(f"{workspace} {key}", render, last), valid)
+        events = while_valid(self._live.watch(workspace, session, key, render, last), valid)
         return EventSourceResponse(events, headers={"cache-control": "no-store"}, ping=20)
 
     def _block(self, name: str, block: str, page: Mapping[str, Any]) -> str:

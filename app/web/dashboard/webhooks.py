@@ -39,10 +39,10 @@ class WebhookPages:
         one = "/webhooks/{webhook_id}"
         return (
             Route("/webhooks", requires_login(self.list)),
-            Route("/webhooks", requires_login(self.add, "editor"), methods=["POST"]),
+            Route("/webhooks", requires_login(self.add, "admin"), methods=["POST"]),
             Route(one, requires_login(self.one)),
             Route(f"{one}/live", requires_login(self.live, live=True)),
-            Route(f"{one}/{{action}}", requires_login(self.act, "editor"), methods=["POST"]),
+            Route(f"{one}/{{action}}", requires_login(self.act, "admin"), methods=["POST"]),
         )
 
     async def list(self, request: Request) -> Response:
@@ -67,7 +67,7 @@ class WebhookPages:
         given = _given(form)
         try:
             wanted = msgspec.convert(given, webhooks.WebhookIn)
-            webhook_config.valid(wanted)
+            webhook_config.valid(wanted, workspace_context(request).settings.webhook_http)
         except (msgspec.ValidationError, FieldError) as error:
             return await self._list(request, given, problem_of(error), 422)
         filters = webhook_config.filters_of(wanted)
