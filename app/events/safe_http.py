@@ -29,7 +29,7 @@ MAX_RETRY_SECONDS = 999_999_999
 ANSWER_BYTES = 2_048  # bytes read of an answer, for the delivery log only
 _NOT_FOUND = "{host} has no public IP address"
 
-# What is not public, by IANA's special-purpose address registries (RFC 6890) of November 2026 and
+# What is not public, by IANA's registries of special-purpose IP addresses (RFC 6890) of 2026 and
 # the clouds' documentation. This list is our own: Python's changes from version to version.
 NOT_PUBLIC = tuple(
     map(

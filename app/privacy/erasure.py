@@ -14,7 +14,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,7 @@ from app.privacy.subject_match import SubjectMatcher
 from app.storage.clickhouse import Storage, StorageError
 from app.storage.journal_segments import OPEN, SEALED, adopt_orphans
 from app.storage.sql import sql
+from app.storage.state_db import StateVersion
 
 log = logging.getLogger(__name__)
 
@@ -66,22 +67,29 @@ class ErasureWorker:
 
     async def run(self) -> None:
         """Erase on request, and wait while ClickHouse is unavailable."""
-        ended, pause = -1, REQUEST_POLL_SECONDS
-        while True:
-            await asyncio.sleep(pause)
-            try:
-                newest = await asyncio.to_thread(self.erasures.newest)
-                if newest == ended or not self._loader.ready:
-                    pause = REQUEST_POLL_SECONDS
+        with closing(StateVersion(self._data_dir)) as state:
+            ended, quiet, pause = -1, -1, REQUEST_POLL_SECONDS
+            while True:
+                await asyncio.sleep(pause)
+                version = state.read()
+                if version == quiet:
                     continue
-                await asyncio.to_thread(self.finish)
-                if await asyncio.to_thread(self.erasures.open):
-                    pause = min(pause * 2, RETRY_SECONDS)
-                else:
-                    ended, pause = newest, REQUEST_POLL_SECONDS
-            except (StorageError, OSError, SQLAlchemyError) as error:
-                log.warning("erasure is waiting: %s", error)
-                pause = RETRY_SECONDS
+                try:
+                    newest = await asyncio.to_thread(self.erasures.newest)
+                    if newest == ended:
+                        quiet = version
+                        continue
+                    if not self._loader.ready:
+                        pause = REQUEST_POLL_SECONDS
+                        continue
+                    await asyncio.to_thread(self.finish)
+                    if await asyncio.to_thread(self.erasures.open):
+                        pause = min(pause * 2, RETRY_SECONDS)
+                    else:
+                        ended, pause = newest, REQUEST_POLL_SECONDS
+                except (StorageError, OSError, SQLAlchemyError) as error:
+                    log.warning("erasure is waiting: %s", error)
+                    pause = RETRY_SECONDS
 
     def finish(self) -> None:
         """Advance all open erasures as far as possible now, unless another process does.

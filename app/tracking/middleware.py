@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.model.hosts import host_name
 from app.model.records import NO_LINK, Kind, encode
 from app.storage.journal import Journal, JournalError
 from app.tracking.hit_from_request import Headers, hit
@@ -102,7 +103,7 @@ class TrackingMiddleware:
         there.
         """
         host = next((value for name, value in scope["headers"] if name == b"host"), b"")
-        return self.readers.get(host.lower().rstrip(b"."), self.readers[b""])
+        return self.readers.get(host_name(host), self.readers[b""])
 
     async def _count(
         self, scope: Scope, kind: Kind, token: MessageToken, target: LinkToken = NOWHERE

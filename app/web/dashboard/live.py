@@ -60,6 +60,7 @@ class Live:
     def __init__(self, news: Callable[[], int] = lambda: 0) -> None:
         self._news = news
         self._workspaces: dict[str, _Workspace] = {}
+        self._arrived = asyncio.Event()  # a workspace's first viewer has
 
     @property
     def viewers(self) -> int:
@@ -74,7 +75,8 @@ class Live:
                 tickers = {name: task for name, task in tickers.items() if not task.done()}
                 for name in self._workspaces.keys() - tickers.keys():
                     tickers[name] = asyncio.create_task(self._tick(name))
-                await asyncio.sleep(POLL_SECONDS)
+                self._arrived.clear()
+                await self._arrived.wait()
         finally:
             for ticker in tickers.values():
                 ticker.cancel()
@@ -109,6 +111,7 @@ class Live:
         """Yields a workspace's page `key`, until the viewer leaves. Raises FullError at once."""
         self.check(workspace, session)
         own = self._workspaces.setdefault(workspace, _Workspace())
+        self._arrived.set()
         page = own.pages.setdefault(key, _Page(render))
         changed = asyncio.Event()
         page.viewers.add(changed)
