@@ -94,9 +94,11 @@ class MessagesQuery(Struct, frozen=True, forbid_unknown_fields=True, rename={"gi
 async def rewrite(call: Call[RewriteQuery]) -> Response:
     """Rewrite one message: adds a pixel and signed links, and changes nothing else.
 
-    With `dry_run` nothing is recorded, and `links` shows what would be tracked or why not.
+    With `dry_run` nothing is recorded, `links` shows what would be tracked or why not, and the
+    tokens in the response are not valid: its links lead nowhere.
     """
     api, dry = call.api, call.query.dry_run
+    preparer = api.preparer.dry if dry else api.preparer
     limit = int(api.settings.max_html_mb * 1_000_000)
     # JSON may need six bytes for one (\u0000), and the text part comes along.
     body = await call.body(schemas.RewriteIn, 7 * limit)
@@ -104,7 +106,7 @@ async def rewrite(call: Call[RewriteQuery]) -> Response:
     _check_links(body.newsletter, "newsletter.")
     size = inf if api.preparer.writes(body.newsletter.id, body.variant) else len(html)
     try:
-        prepared = await offloaded(size, api.preparer.prepare, body, html, dry=dry)
+        prepared = await offloaded(size, preparer.prepare, body, html)
     except MissingValueError as error:
         raise RequestError(422, str(error), f"values.{error.name}") from None
     if not dry:
@@ -150,14 +152,9 @@ async def rewrite_mime(call: Call[MimeQuery]) -> Response:
     data = described.data._replace(metadata=_metadata(query.metadata, described.data.metadata))
     arguments = message, named, described.recipient, described.tracking
     size = inf if api.preparer.writes(named.id, variant) else len(message)
+    preparer = api.preparer.dry if dry else api.preparer
     prepared = await offloaded(
-        size,
-        api.preparer.prepare_mime,
-        *arguments,
-        variant=variant,
-        split=True,
-        dry=dry,
-        data=data,
+        size, preparer.prepare_mime, *arguments, variant=variant, split=True, data=data
     )
     draft = prepared.draft
     if dry:
