@@ -2,15 +2,25 @@
 
 import asyncio
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+from functools import partial
 from typing import ParamSpec, TypeVar
 
-INLINE_BYTES = 65_536  # up to this size of a mail, a thread costs more than it saves
+# A link takes about as much time as 5,000 bytes of text, and needs ten bytes: what is longer than
+# this may have so many of them that hits would wait.
+INLINE_BYTES = 2_048
+# Threads of their own: the journal's fdatasync never waits behind rewriting. More than two would
+# only compete with each other, and with the event loop, for the interpreter's lock.
+REWRITING_THREADS = 2
 P = ParamSpec("P")
 T = TypeVar("T")
+_rewriting = ThreadPoolExecutor(REWRITING_THREADS, "rewriting")
 
 
 async def offloaded(size: float, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """Run `work`, in a thread if its input's `size` exceeds INLINE_BYTES; returns its result."""
     if size > INLINE_BYTES:
-        return await asyncio.to_thread(work, *args, **kwargs)
+        run = partial(copy_context().run, work, *args, **kwargs)
+        return await asyncio.get_running_loop().run_in_executor(_rewriting, run)
     return work(*args, **kwargs)

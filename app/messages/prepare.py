@@ -540,7 +540,7 @@ class MessagePreparer:
     def _options(
         self,
         modes: Modes,
-        utm: dict[str, str],
+        utm: Mapping[str, str],
         tracking: TrackingIn,
         of: NewsletterIn | TemplateIn,
     ) -> Options:

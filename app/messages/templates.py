@@ -50,6 +50,12 @@ class SampleMail(msgspec.Struct, frozen=True):
     full_urls: bool = False
 
 
+class StoredTemplate(TemplateIn, frozen=True):
+    """A template as it is stored: earlier versions took any number of UTM parameters."""
+
+    utm: dict[str, str] = {}  # noqa: RUF012  (msgspec copies it)
+
+
 def _masked(sample: SampleMail) -> SampleMail:
     if sample.full_urls:
         return sample
@@ -150,7 +156,7 @@ class TemplateStore:
         digest, which = sha256(content).digest(), (newsletter_id, number)
         known = self._compiled.get(which)
         if known is None or known[0] != digest:
-            template = msgspec.json.decode(content, type=TemplateIn)
+            template = msgspec.json.decode(content, type=StoredTemplate)
             known = (digest, self._compile(newsletter_id, template))
         self._compiled[which] = known
         self._compiled.move_to_end(which)

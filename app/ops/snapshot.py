@@ -31,7 +31,7 @@ _NOT_COPIED = {"chdb", "journal", "state.db", "state.db-wal", "state.db-shm", ne
 class SnapshotRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A request to the running service to fill a folder that exists in DATA_DIR."""
 
-    folder: Annotated[str, msgspec.Meta(pattern=rf"^{BACKUP}\w+$")]
+    folder: Annotated[str, msgspec.Meta(pattern=rf"^{BACKUP}\w{{1,100}}$")]
 
 
 def take(

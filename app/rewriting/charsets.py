@@ -9,7 +9,11 @@ another character. That holds for Shift_JIS, Big5, GBK, GB18030 and UHC, whose s
 """
 
 import codecs
+import encodings
+import pkgutil
 import re
+from encodings import normalize_encoding
+from encodings.aliases import aliases
 from typing import Literal, NamedTuple
 
 from app.rewriting import encoding_standard, iso2022
@@ -50,6 +54,8 @@ _META = re.compile(
 )
 _SIXTEEN = re.compile(rb"<\0[!-~]\0|\0<\0[!-~]")  # markup's first two characters
 _ASCII = bytes(range(32, 127))
+MAX_LABEL_CHARS = 40  # of a charset; the longest that exist have half
+_PYTHON = frozenset(module.name for module in pkgutil.iter_modules(encodings.__path__))
 
 
 class Charset(NamedTuple):
@@ -136,8 +142,13 @@ def lookup(label: str) -> Charset | None:
 
 def _by_python(label: str) -> str | None:
     """Returns Python's name of a charset; rot13 and the like, codecs but not charsets, are none."""
+    # Only names that Python has: it searches its files for any other, and remembers each.
+    name = normalize_encoding(label[:MAX_LABEL_CHARS])
+    name = aliases.get(name) or aliases.get(name.replace(".", "_")) or name
+    if name not in _PYTHON:
+        return None
     try:
-        name = codecs.lookup(label).name
+        name = codecs.lookup(name).name
         name = encoding_standard.LABELS.get(name, _MERGED.get(name, name))
         if name in encoding_standard.NAMES:
             return name

@@ -16,11 +16,13 @@ from msgspec.structs import replace
 from app.rewriting.html_scanner import RewriteError
 from app.rewriting.links import Link, Place
 from app.rewriting.merge_fields import (
+    MAX_FILLED_BYTES,
     MAX_PLACES,
     Field,
     MissingValueError,
     Values,
     attribute_value,
+    count_in_url,
     fill_url,
     fillable,
     in_html,
@@ -107,6 +109,12 @@ class Merge:
         slots += [place for place in self.links if place.link.index in self.personal]
         return sorted(slots, key=attrgetter("start"))
 
+    @cached_property
+    def occurrences(self) -> int:
+        """Returns how many fields are filled; a URL may have several."""
+        urls = (place.link.url for place in self.links if place.link.index in self.personal)
+        return sum(map(count_in_url, urls)) + sum(place.occurrences for place in self._fields[0])
+
     def link(
         self, place: Place, values: Values, link_token: Callable[[Link], str]
     ) -> tuple[Link, Splice]:
@@ -156,16 +164,26 @@ class CompiledBody:
         if merge is None:
             return self
         available = frozenset(name for name in merge.names if values[name] is not None)
-        links, splices = list(self.links), []
+        links, splices, size = list(self.links), [], 0
         for slot in merge.slots:
             if isinstance(slot, Splice):
                 splices.append(slot)
-            elif isinstance(slot, Field):
-                if slot.names & available:
-                    splices.append(merge.splice(slot, slot.fill(values)))
+                continue
+            if isinstance(slot, Field):
+                if not slot.names & available:
+                    continue
+                splice = merge.splice(slot, slot.fill(values))
             elif merge.personal[slot.link.index] & available:
                 links[slot.link.index], splice = merge.link(slot, values, link_token)
-                splices.append(splice)
+            else:
+                continue
+            size += len(splice.after)
+            if size > MAX_FILLED_BYTES:
+                raise RewriteError(
+                    f"byte {slot.start}: the values of all merge fields have more than"
+                    f" {MAX_FILLED_BYTES:,} bytes"
+                )
+            splices.append(splice)
         parts = join_parts(merge.source, splices)
         return CompiledBody(parts, tuple(links), self.notes, tuple(splices), self.codec)
 
@@ -175,7 +193,7 @@ class CompiledBody:
         Raises RewriteError for a mail of more than MAX_PLACES fields.
         """
         merge = self.merge
-        if merge and len(merge.slots) - len(merge.splices) > MAX_PLACES:
+        if merge and merge.occurrences > MAX_PLACES:
             raise RewriteError(f"more than {MAX_PLACES:,} merge fields")
         for name in sorted(self.fields - values.keys()):
             raise MissingValueError(name)

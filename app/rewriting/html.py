@@ -309,10 +309,18 @@ def scan_text(
         return body
     policy = Policy(options, _own(options, base_url), "", body.reading)
     places: list[Place] = []
+    chars = 0
     for text_url in plain_text.urls(body.source, body.reading, flowed and delsp):
         if len(places) >= links.MAX_LINKS:
             raise RewriteError(f"more than {links.MAX_LINKS:,} links")
-        places.append(links.in_text(len(places), text_url, policy))
+        place = links.in_text(len(places), text_url, policy)
+        chars += len(place.link.target)
+        if chars > links.MAX_TARGET_CHARS:
+            raise RewriteError(
+                f"byte {place.start}: the URLs of all links in the text have more than"
+                f" {links.MAX_TARGET_CHARS:,} characters, UTM parameters included"
+            )
+        places.append(place)
     return replace(body, places=places, policy=policy, base_url=base_url)
 
 

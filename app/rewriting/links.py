@@ -15,6 +15,8 @@ from app.rewriting.urls import SplitUrl, domain_name
 
 MAX_LINKS = 20_000  # a link token has room for 65,536
 MAX_REFERENCES = 500_000  # character references in the attributes and texts of all links
+# Characters of all targets together: a long <base> or UTM parameters are in each of them.
+MAX_TARGET_CHARS = 4_000_000
 LABEL_CHARS = 120
 TAG_CHARS, MAX_TAGS = 100, 20
 
@@ -166,6 +168,8 @@ class Policy:
     ) -> None:
         self._options, self._own, self._done = options, own, done
         self._base, self._charset = base, charset
+        self._utm = urls.encoded(options.utm)
+        self._utm_chars = sum(map(len, self._utm.values()))
         self.samples = options.samples
         self._placeholders = placeholders.compile_own(options.placeholders)
         self.refused: dict[str, str] = {}  # not tracked in the reader's interest
@@ -190,6 +194,8 @@ class Policy:
             return reason
         try:
             return urls.split_url(urls.absolute(url, self._base))
+        except urls.LongBaseError:
+            return "too_long"
         except ValueError:
             return "bad_url"
 
@@ -197,12 +203,14 @@ class Policy:
         self, url: str, resolved: SplitUrl, labels: Sequence[str], opted_out: bool
     ) -> tuple[str, str | None]:
         """Returns the same as `judge`, for the result of `resolve`."""
-        options = self._options
+        limit = self._options.max_url
         reason = self._forbidden(url, resolved, labels, opted_out)
         if reason in ("opted_out", "unsubscribe"):
             self.refused.setdefault(resolved.target({}, self._charset), reason)
-        target = "" if reason else resolved.target(options.utm, self._charset)
-        return ("", "too_long") if len(target) > options.max_url else (target, reason)
+        if reason is None and self._utm_chars > limit:
+            reason = "too_long"
+        target = "" if reason else resolved.target(self._utm, self._charset)
+        return ("", "too_long") if len(target) > limit else (target, reason)
 
     def _forbidden(
         self, url: str, split: SplitUrl, labels: Sequence[str], opted_out: bool
@@ -290,7 +298,7 @@ def find(html: bytes, tags: Sequence[Tag], policy: Policy, charset: Charset) -> 
     elements = [tag for tag in tags if tag.name in (b"a", b"area") or tag.name[:2] == b"v:"]
     if len(elements) > MAX_LINKS:
         raise html_scanner.RewriteError(f"more than {MAX_LINKS:,} links")
-    references = index = 0
+    references = index = chars = 0
 
     def count(value: bytes) -> None:
         nonlocal references
@@ -335,6 +343,12 @@ def find(html: bytes, tags: Sequence[Tag], policy: Policy, charset: Charset) -> 
             personal = is_personal(url, judge)
             if personal and policy.samples:
                 target, reason = judge(merge_fields.sample(url))
+        chars += len(target)
+        if chars > MAX_TARGET_CHARS:
+            raise html_scanner.RewriteError(
+                f"byte {tag.start}: the URLs of all links have more than {MAX_TARGET_CHARS:,}"
+                " characters, <base> and UTM parameters included"
+            )
         topics, name = first.get(b"data-track-tag"), first.get(b"data-track-name")
         link = Link(
             index,

@@ -6,6 +6,7 @@ it is in text/plain. In scripts, style sheets, comments, event handlers and tags
 """
 
 import re
+from bisect import bisect_right
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import lru_cache, partial
 from html import escape
@@ -16,6 +17,8 @@ from app.rewriting import html_scanner, urls
 from app.rewriting.html_scanner import Segment
 
 MAX_PLACES = 2_000  # where values are filled in one mail
+MAX_FILLED_BYTES = 5_000_000  # of all that is filled in one body
+MAX_FILLED_URL_CHARS = 100_000
 MAX_VALUES = 100  # of one recipient
 MAX_VALUE_CHARS = 4_000
 NAME = r"[A-Za-z_][A-Za-z0-9_.-]{0,63}"
@@ -90,12 +93,16 @@ class MissingValueError(ValueError):
 
 
 class Field(NamedTuple):
-    """Bytes `start` to `end` are replaced by what `fill` returns for the values of `names`."""
+    """Bytes `start` to `end` are replaced by what `fill` returns for the values of `names`.
+
+    `occurrences` is how many fields there are; a URL may have several.
+    """
 
     start: int
     end: int
     names: frozenset[str]
     fill: Callable[[Values], str]
+    occurrences: int = 1
 
 
 def may_have_fields(mail: bytes) -> bool:
@@ -113,7 +120,8 @@ def fill_url(url: str, values: Values) -> str:
 
     A value is one part of the URL: its `/`, `?`, `#`, `&` and `=` are percent-encoded. Where a
     field begins the URL, an http(s), mailto, tel or sms URL is taken as it is; no other scheme can
-    come about. In a host a value is the whole host, or a label before its domain.
+    come about. In a host a value is the whole host, or a label before its domain. Raises
+    RewriteError for more than MAX_FILLED_URL_CHARS.
     """
     filled, position = "", 0
     for match in _IN_URL.finditer(url):
@@ -122,6 +130,10 @@ def fill_url(url: str, values: Values) -> str:
             continue
         filled += url[position : match.start()]
         position = match.end()
+        if len(filled) > MAX_FILLED_URL_CHARS:
+            raise html_scanner.RewriteError(
+                f"a URL of more than {MAX_FILLED_URL_CHARS:,} characters after filling its fields"
+            )
         host = _IN_HOST.fullmatch(filled)
         if not filled:
             filled = _whole(value)
@@ -173,6 +185,11 @@ def fillable(url: str) -> frozenset[str]:
     if urls.scheme(url) in _ACTIVE:
         return frozenset()
     return frozenset(map(_name, _IN_URL.finditer(url)))
+
+
+def count_in_url(url: str) -> int:
+    """Returns how many fields a URL has; `fillable` returns each name once."""
+    return sum(1 for _ in _IN_URL.finditer(url))
 
 
 def is_filled(url: str, values: Values) -> bool:
@@ -251,17 +268,23 @@ def _in_tag(html: bytes, tag: Segment, links: Collection[int]) -> tuple[list[Fie
         if attribute.name in _URL_ATTRIBUTES:
             url = urls.read_url(attribute.value.decode("utf-8", "replace"))
             if names := fillable(url):
-                places.append(Field(start, end, names, partial(_url_attribute, url, quoted)))
+                fill = partial(_url_attribute, url, quoted)
+                places.append(Field(start, end, names, fill, count_in_url(url)))
                 known.append((start, end))
         elif quoted:
             places += map(_in_markup, _FIELD_BYTES.finditer(html, start, end))
             known.append((start, end))
         elif b'"' not in attribute.value and (names := _names(attribute.value)):
             value = attribute.value.decode("utf-8", "replace")
-            places.append(Field(start, end, names, partial(_unquoted, value)))
+            count = sum(1 for _ in _FIELD.finditer(value))
+            places.append(Field(start, end, names, partial(_unquoted, value), count))
             known.append((start, end))
     every = [match.start() for match in _FIELD_BYTES.finditer(html, tag.start, tag.end)]
-    unfilled = [at for at in every if not any(start <= at < end for start, end in known)]
+    starts = [start for start, _ in known]  # in order, as the attributes are
+    before = [bisect_right(starts, at) - 1 for at in every]
+    unfilled = [
+        at for at, number in zip(every, before, strict=True) if number < 0 or known[number][1] <= at
+    ]
     return places, unfilled
 
 

@@ -36,6 +36,7 @@ _QUOTES = {
     "\u300c": "\u300d",
     "\u300e": "\u300f",
 }
+_LINE_BYTES = 1_000  # of a line that a URL may leave; format=flowed has shorter ones
 _BEFORE_BYTES = 400  # how far before a URL the words that introduce it are looked for
 
 
@@ -57,6 +58,7 @@ def urls(text: bytes, charset: Charset, delsp: bool = False) -> Iterator[TextUrl
     view = merge_fields.mask(text.decode("latin-1"))  # a character for each byte
     pattern = _ASCII_URL if charset.form == "iso2022" else _URL
     reached = 0
+    hidden = view.encode("latin-1")
     for match in pattern.finditer(view):
         start = match.start()
         if start < reached:
@@ -67,7 +69,7 @@ def urls(text: bytes, charset: Charset, delsp: bool = False) -> Iterator[TextUrl
         reached = pieces[-1][1]
         before = charset.decode(text[max(0, start - _BEFORE_BYTES) : start])
         bracketed = before[-1:] == "<" or before[-5:].upper() == "<URL:"
-        shown, ends = _characters(view.encode("latin-1"), pieces, charset)
+        shown, ends = _characters(hidden, pieces, charset)
         kept = len(ends)
         if not (bracketed and view[reached : reached + 1] == ">"):
             kept = _kept(shown, before[-1:])
@@ -78,7 +80,8 @@ def urls(text: bytes, charset: Charset, delsp: bool = False) -> Iterator[TextUrl
 
 def _continued(view: str, start: int, end: int) -> Iterator[tuple[int, int]]:
     """Returns where a URL continues after soft line breaks, in lines that are quoted as deeply."""
-    quoted = _DEPTH.match(view, view.rfind("\n", 0, start) + 1)
+    line = view.rfind("\n", max(0, start - _LINE_BYTES), start)
+    quoted = _DEPTH.match(view, line + 1) if line >= 0 or start <= _LINE_BYTES else None
     while soft := _SOFT_BREAK.match(view, end):
         more = _MORE.match(view, soft.end())
         if more is None or quoted is None or soft[1] != quoted[0]:

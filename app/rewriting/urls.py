@@ -17,6 +17,7 @@ _DOMAIN_NAME = re.compile(
     r"[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?(?:\.[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?)*"
 )
 MAX_HOST = 1000  # characters; the DNS knows 253, percent-encoded ones are longer
+MAX_BASE_CHARS = 2_000  # of a <base>, which is part of every relative URL
 
 _REFERENCE = re.compile(
     r"&(?:#[xX]([0-9a-fA-F]++);?+|#([0-9]++);?+|([a-zA-Z][a-zA-Z0-9]*+;?+))(=?)"
@@ -29,10 +30,15 @@ _AUTHORITY_END = re.compile(r"[/\\?#]")
 _FORBIDDEN = re.compile(r"[\x00-\x20#%/:<>?@\[\\\]^|\"`{}\x7f]")  # URL standard, 3.1; and "`{}
 _DOTS = re.compile(r"(?:\.|%2e){1,2}", re.IGNORECASE)
 _UNSAFE = re.compile(r"[^!-~]+")
+_QUERY_NAME = re.compile(r"[?&]([^?&=]*+)(?=[=&]|$)")
 _SHOWN_URL = re.compile(
     r"(https?://|www\.)?((?:[\w-]{1,63}\.){1,9}[^\W\d_]{2,63})(?::\d{1,5})?(?:[/?#]\S*)?",
     re.IGNORECASE,
 )
+
+
+class LongBaseError(ValueError):
+    """A URL is relative to a <base> of more than MAX_BASE_CHARS."""
 
 
 def read_value(value: str) -> str:
@@ -127,6 +133,8 @@ def absolute(url: str, base: str) -> str:
     rest = url[len(named) + 1 :] if named else url
     if re.match(r"[/\\]{2}", rest):
         return f"{scheme(base)}:{rest}"
+    if len(base) > MAX_BASE_CHARS:
+        raise LongBaseError
     target = split_url(base)
     origin = f"{target.scheme}://{target.userinfo}{target.host}{target.port}"
     if rest[:1] in ("/", "\\"):
@@ -170,14 +178,17 @@ class SplitUrl(NamedTuple):
         """Returns the URL to redirect to, in visible ASCII as a Location header needs it.
 
         Other characters are percent-encoded as UTF-8, in the query in the message's charset, as in
-        browsers. Missing UTM parameters are added before the fragment. A backslash after the host
-        becomes a slash: clients other than browsers would read on to an `@` after it.
+        browsers. Missing UTM parameters (as `encoded` returns them, by name) are added before the
+        fragment. A backslash after the host becomes a slash: clients other than browsers would read
+        on to an `@` after it.
         """
         query = self.query
-        for name, value in utm.items():
-            if not re.search(rf"[?&]{re.escape(name)}(?:[=&]|$)", query):
+        if utm:
+            present = set(_QUERY_NAME.findall(query))
+            missing = [field for name, field in utm.items() if name not in present]
+            if missing:
                 glue = "?" if not query else "" if query[-1] in "?&" else "&"
-                query += f"{glue}{quote(name, safe='')}={quote(value, safe='')}"
+                query += glue + "&".join(missing)
         path = self.path.replace("\\", "/", 1) if self.path[:1] == "\\" else self.path
         origin = f"{self.scheme}://{self.userinfo}{self.host}{self.port}"
         url = f"{origin}{path}{query}{self.fragment}"
@@ -187,6 +198,11 @@ class SplitUrl(NamedTuple):
         if not _is_visible(query):
             query = charset.percent_encode(query)
         return f"{origin}{_ascii(path)}{query}{_ascii(self.fragment)}"
+
+
+def encoded(utm: Mapping[str, str]) -> Mapping[str, str]:
+    """Returns UTM parameters as they are written into a query, by name."""
+    return {name: f"{quote(name, safe='')}={quote(value, safe='')}" for name, value in utm.items()}
 
 
 @lru_cache(2048)  # messages of a stream share links

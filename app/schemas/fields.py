@@ -18,6 +18,10 @@ Id = Annotated[
 ]
 
 
+# The setting MAX_HTML_MB is the limit in bytes; this is the largest that it may have.
+Body = Annotated[str, Meta(max_length=100_000_000)]
+
+
 Moment = Annotated[datetime, Meta(tz=True)]
 
 
@@ -89,7 +93,10 @@ Recipient = Annotated[
 ]
 
 
-Utm = dict[UtmName, Line]
+MAX_UTM = 20  # parameters; there are five, and a few more of analytics programs
+
+
+Utm = Annotated[dict[UtmName, Line], Meta(max_length=MAX_UTM)]
 
 
 FieldName = Annotated[str, Meta(pattern=rf"^{merge_fields.NAME}$")]
@@ -113,6 +120,9 @@ FieldValues = Annotated[
         " as it is.",
     ),
 ]
+
+
+Word = Annotated[str, Meta(max_length=50)]  # one of a list that the endpoint checks
 
 
 SegmentName = Annotated[

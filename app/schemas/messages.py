@@ -8,6 +8,7 @@ from msgspec import Meta, Struct
 
 from app.model.tracking_modes import Axis, Mode
 from app.schemas.fields import (
+    Body,
     ExcludedDomains,
     Families,
     FieldValues,
@@ -70,8 +71,8 @@ class RewriteIn(Struct, frozen=True, forbid_unknown_fields=True):
 
     newsletter: NewsletterIn
     recipient: Recipient
-    html: str
-    text: str | None = None
+    html: Body
+    text: Body | None = None
     tracking: TrackingIn = TrackingIn()
     utm: Utm = {}
     sample: bool = False
@@ -88,8 +89,8 @@ class TemplateIn(Struct, frozen=True, forbid_unknown_fields=True):
     name, subject and tags keep their previous value; "" and [] clear them.
     """
 
-    html: str
-    text: str | None = None
+    html: Body
+    text: Body | None = None
     name: Line | None = None
     subject: Line | None = None
     tags: Tags | None = None

@@ -1,9 +1,9 @@
 """Erasing and exporting one person's data, and consent."""
 
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from app.model.tracking_modes import AXES, Axis
 from app.schemas.fields import (
@@ -52,7 +52,7 @@ class ConsentIn(Struct, frozen=True, forbid_unknown_fields=True):
     """A recipient, and one newsletter, or all if `newsletter_id` is omitted."""
 
     recipient: Recipient
-    axes: tuple[Axis, ...] = AXES
+    axes: Annotated[tuple[Axis, ...], Meta(max_length=10)] = AXES
     newsletter_id: Id | None = None
 
 

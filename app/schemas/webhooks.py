@@ -12,6 +12,7 @@ from app.schemas.fields import (
     Path,
     Tag,
     Url,
+    Word,
 )
 
 When = Literal["settled", "immediate"]
@@ -29,8 +30,8 @@ class WebhookIn(Struct, frozen=True, forbid_unknown_fields=True):
 
     url: Annotated[str, Meta(min_length=1, max_length=2000)]
     newsletters: Annotated[tuple[Id, ...], Meta(max_length=100)] = ()
-    types: tuple[str, ...] = ()
-    verdicts: tuple[str, ...] = ()
+    types: Annotated[tuple[Word, ...], Meta(max_length=50)] = ()
+    verdicts: Annotated[tuple[Word, ...], Meta(max_length=50)] = ()
     links: Annotated[tuple[LinkId, ...], Meta(max_length=100)] = ()
     labels: Annotated[tuple[Line, ...], Meta(max_length=100)] = ()
     tags: Annotated[tuple[Tag, ...], Meta(max_length=100)] = ()

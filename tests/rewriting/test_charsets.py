@@ -1,4 +1,5 @@
 import codecs
+import encodings
 
 import pytest
 
@@ -88,3 +89,12 @@ def test_markup_bytes_are_never_part_of_another_character(name: str) -> None:
         for byte in b"<>\"'=/-! \t\r\n\f":
             text = Charset(name).decode(bytes([lead, byte, 32, 32]))
             assert chr(byte) in text.removesuffix(" "), (name, lead, byte)
+
+
+def test_python_does_not_look_for_charsets_that_it_does_not_have() -> None:
+    """It would read its folders for each, and remember each for good."""
+    before = len(encodings._cache)
+    for number in range(100):
+        assert charsets.lookup(f"x-unheard-of-{number}") is None
+        assert charsets.lookup("koi8" + "-" * number + "r") in (Charset("koi8-r"), None)
+    assert len(encodings._cache) <= before + 1

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from app.rewriting import iso2022
+from app.rewriting import iso2022, links
 from app.rewriting.html import (
     MESSAGE_TOKEN,
     CompiledBody,
@@ -599,3 +599,27 @@ def test_amp_is_left_alone(sign: str) -> None:
     assert result.personalise(TOKEN) == html.encode()
     assert result.notes == ("the document is AMP for email: left unchanged",)
     assert len(compiled(html.replace(sign, "title='amp4email'")).links) == 1
+
+
+def test_the_targets_of_a_mail_have_so_many_characters_only() -> None:
+    base = f'<base href="https://x.example/{"a" * 1_900}/">'
+    count = links.MAX_TARGET_CHARS // 1_920
+    compiled(base + "<a href=1>x</a>" * (count - 10))
+    with pytest.raises(RewriteError, match=r"byte \d+: the URLs of all links have more than"):
+        compiled(base + "<a href=1>x</a>" * (count + 10))
+    utm = Options(utm={"utm_x": "x" * 1_900})
+    with pytest.raises(RewriteError, match="all links in the text"):
+        rewrite_text("https://x.example/\n" * (count + 10), utm, token, US)
+
+
+def test_parameters_longer_than_any_url_leave_all_links_as_they_are() -> None:
+    options = {"utm": {"utm_x": "é" * 400}}
+    assert reasons("<a href=https://x.example/>x</a><a href=/y>y</a>", **options) == [
+        "too_long",
+        "relative",
+    ]
+
+
+def test_a_long_base_leaves_relative_links_as_they_are() -> None:
+    base = f'<base href="https://x.example/{"a" * 2_000}/">'
+    assert reasons(base + "<a href=1>x</a><a href=https://y.example/>y</a>") == ["too_long", None]

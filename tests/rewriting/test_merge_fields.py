@@ -431,3 +431,33 @@ def test_any_template_is_filled_or_left_and_comes_back(pieces: list[str]) -> Non
         whole = result.filled(values, sign)
         assert whole.restore(whole.personalise(TOKEN), TOKEN) == html.encode()
     assert result.restore(result.personalise(TOKEN), TOKEN) == html.encode()
+
+
+@pytest.mark.parametrize(
+    "mail",
+    [
+        '<a href="https://x.example/{many}">x</a>',
+        '<img src="https://x.example/{many}">',
+        "<img src=https://x.example/{many}>",
+        "<p title={many}>x</p>",
+    ],
+)
+def test_every_field_of_a_url_counts(mail: str) -> None:
+    few, many = "{{a}}" * 1_000, "{{a}}" * (merge_fields.MAX_PLACES + 1)
+    compiled(mail.replace("{many}", few)).filled({"a": "x"}, sign)
+    with pytest.raises(RewriteError, match="2,000 merge fields"):
+        compiled(mail.replace("{many}", many)).filled({"a": "x"}, sign)
+
+
+def test_what_is_filled_has_so_many_bytes_only() -> None:
+    mail = compiled("<p>{{a}}</p>" * 1_900)
+    with pytest.raises(RewriteError, match=r"byte \d+: the values of all merge fields have more"):
+        mail.filled({"a": "&" * 4_000}, sign)
+    with pytest.raises(RewriteError, match="a URL of more than 100,000 characters"):
+        compiled(f'<img src="/{"{{a}}" * 100}">').filled({"a": "x" * 4_000}, sign)
+
+
+def test_fields_outside_of_attributes_are_reported_in_order() -> None:
+    body = compiled('<p {{a}} title="{{b}}" {{c}} lang="{{d}}" {{e}}>x</p>')
+    assert body.merge and list(body.merge.closed) == [3, 23, 42]
+    assert body.fields == {"b", "d"}

@@ -128,7 +128,7 @@ def test_what_has_no_host_is_refused(url: str) -> None:
     ],
 )
 def test_utm(url: str, target: str) -> None:
-    assert urls.split_url(url).target({"utm_a": "1&2"}) == target
+    assert urls.split_url(url).target(urls.encoded({"utm_a": "1&2"})) == target
 
 
 @pytest.mark.parametrize(
@@ -157,3 +157,26 @@ def test_utm(url: str, target: str) -> None:
 def test_relative_addresses(url: str, base: str, absolute: str) -> None:
     read = urls.absolute(url, base)
     assert (urls.split_url(read).target({}) if base else read) == absolute
+
+
+def test_a_long_base_is_part_of_no_url() -> None:
+    """It would be copied for every link. What does not depend on it is read all the same."""
+    base = "https://x.example/" + "a" * urls.MAX_BASE_CHARS + "/"
+    for relative in ("", "x", "/x", "?x", "#x", "https:x"):
+        with pytest.raises(urls.LongBaseError):
+            urls.absolute(relative, base)
+    for url in ("http://y.example/", "https://y.example/", "http:x"):
+        assert urls.absolute(url, base) == url
+    assert urls.absolute("//y.example/", base) == "https://y.example/"
+
+
+def test_parameters_are_looked_up_in_the_original_query_only() -> None:
+    """Each is added once, whatever the number: their cost is the sum of their lengths."""
+    utm = {f"utm_{number}": "é" for number in range(2_000)}
+    target = urls.split_url("http://x.example/?utm_7=x&a&utm_8?utm_9=&utm_10").target(
+        urls.encoded(utm)
+    )
+    names = [field.partition("=")[0] for field in target.partition("?")[2].split("&")]
+    own = ["utm_7", "a", "utm_8?utm_9", "utm_10"]
+    added = [name for name in utm if name not in ("utm_7", "utm_9", "utm_10")]
+    assert names == [*own, *added]

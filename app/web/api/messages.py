@@ -45,7 +45,10 @@ class MessageQuery(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     recipient: Recipient | None = None
     newsletter_id: Annotated[Id, Meta(description="ID of the newsletter.")] | None = None
     limit: Annotated[int, Meta(ge=1, le=MAX_MESSAGES, description="Messages of one page.")] = PAGE
-    after: Annotated[str, Meta(description="A `next_after`, for the next page.")] | None = None
+    after: (
+        Annotated[str, Meta(max_length=200, description="A `next_after`, for the next page.")]
+        | None
+    ) = None
 
 
 class MessageRecord(Struct, frozen=True):

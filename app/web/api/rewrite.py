@@ -102,9 +102,12 @@ async def rewrite(call: Call[RewriteQuery]) -> Response:
     limit = int(api.settings.max_html_mb * 1_000_000)
     # JSON may need six bytes for one (\u0000), and the text part comes along.
     body = await call.body(schemas.RewriteIn, 7 * limit)
-    html = _html(body.html, limit)
+    html = _sized(body.html, "html", limit)
+    _sized(body.text or "", "text", limit)
     _check_links(body.newsletter, "newsletter.")
-    size = inf if api.preparer.writes(body.newsletter.id, body.variant) else len(html)
+    size = float(len(html) + len(body.text or ""))
+    if api.preparer.writes(body.newsletter.id, body.variant):
+        size = inf
     try:
         prepared = await offloaded(size, preparer.prepare, body, html)
     except MissingValueError as error:
@@ -204,7 +207,8 @@ async def template(call: Call[TemplateQuery]) -> Response:
     variant = call.query.variant
     limit = int(api.settings.max_html_mb * 1_000_000)
     body = await call.body(schemas.TemplateIn, 7 * limit)
-    _html(body.html, limit)
+    _sized(body.html, "html", limit)
+    _sized(body.text or "", "text", limit)
     _check_links(body)
     if body.placeholder and api.preparer.modes(body.tracking).two_tokens:
         raise RequestError(422, TWO_TOKENS, "placeholder")
@@ -250,10 +254,11 @@ async def messages(call: Call[MessagesQuery]) -> Response:
     return LineStream(lines)
 
 
-def _html(html: str, limit: int) -> bytes:
-    data = html.encode("utf-8")
+def _sized(text: str, field: str, limit: int) -> bytes:
+    """Returns text as UTF-8. Raises RequestError if it has more than `limit` bytes."""
+    data = text.encode("utf-8", "surrogatepass")
     if len(data) > limit:
-        raise RequestError(413, f"must have at most {limit:,} bytes, has {len(data):,}", "html")
+        raise RequestError(413, f"must have at most {limit:,} bytes, has {len(data):,}", field)
     return data
 
 

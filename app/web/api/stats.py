@@ -66,6 +66,7 @@ class TimelineQuery(
         Annotated[
             str,
             Meta(
+                max_length=10,
                 description="minute, hour, day or seconds. Default: depends on the time span.",
                 extra_json_schema={"pattern": r"^(minute|hour|day|[1-9][0-9]{0,7})$"},
             ),
