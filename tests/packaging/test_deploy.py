@@ -187,7 +187,7 @@ def test_volumes_secrets_and_files_are_there() -> None:
 @pytest.mark.parametrize("name", ["mailwake", "load"])
 def test_its_settings_are_good(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As the service itself reads them, its secret file included."""
-    (tmp_path / "password").write_text("s3cret\n")
+    (tmp_path / "password").write_text("as openssl rand writes it\n")
     for variable in os.environ:
         if variable.startswith(PREFIX):
             monkeypatch.delenv(variable)
@@ -198,7 +198,7 @@ def test_its_settings_are_good(name: str, tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.chdir(tmp_path)
     chosen = load()
     assert unknown_variables() == []
-    assert chosen.clickhouse_password == "s3cret"
+    assert chosen.clickhouse_password == "as openssl rand writes it"
     assert chosen.console_url != chosen.public_url
     assert chosen.load == (name == "load") and chosen.workers == (2 if name == "mailwake" else 1)
     subnet = COMPOSE["networks"]["front"]["ipam"]["config"][0]["subnet"]

@@ -143,14 +143,14 @@ def test_taking_over_may_be_cut_off_anywhere(
 
 def test_what_the_settings_overruled_is_not_brought_to_life(tmp_path: Path, state: Engine) -> None:
     old(tmp_path)
-    own = {"api_keys": "the-operators-own", "dashboard_password": "the operator's"}
+    own = {"api_keys": "the-operators-own", "dashboard_password": "the operator has one"}
     chosen = with_secrets(load(data_dir=tmp_path, **own))
     bootstrap(chosen, state)
     later = with_secrets(load(data_dir=tmp_path))
     bootstrap(later, state)
     assert Keys(state, later).find(OLD_KEY) is None
     assert Users(state).by_password(ADMIN, OLD_PASSWORD) is None
-    assert Users(state).by_password(ADMIN, "the operator's")
+    assert Users(state).by_password(ADMIN, "the operator has one")
     assert hashed_only(tmp_path)
 
 
@@ -162,22 +162,23 @@ def test_the_settings_password_is_set_and_stays_when_it_is_gone(
     def start(password: str) -> None:
         bootstrap(with_secrets(load(data_dir=tmp_path, dashboard_password=password)), state)
 
-    start("first one")  # shorter than people's must be: the operator's own choice
-    admin = users.by_password(ADMIN, "first one")
+    start("the first of two")
+    admin = users.by_password(ADMIN, "the first of two")
     assert admin
     token = sessions.begin(admin, "x")
-    start("first one")
+    start("the first of two")
     assert sessions.find(token)
-    start("second one")
+    start("the second of two")
     assert sessions.find(token) is None
-    assert users.by_password(ADMIN, "first one") is None
+    assert users.by_password(ADMIN, "the first of two") is None
     token = sessions.begin(admin, "x")
     start("")
-    assert users.by_password(ADMIN, "second one") and sessions.find(token)
+    assert users.by_password(ADMIN, "the second of two") and sessions.find(token)
 
 
 def test_a_start_makes_no_administrator_where_somebody_is(tmp_path: Path, state: Engine) -> None:
-    chosen, users = with_secrets(load(data_dir=tmp_path, dashboard_password="x" * 12)), Users(state)
+    own = {"dashboard_password": "an operator's choice"}
+    chosen, users = with_secrets(load(data_dir=tmp_path, **own)), Users(state)
     users.add("ann", "default", "admin")
     assert bootstrap(chosen, state).code == ""
     assert users.get(ADMIN) is None
@@ -207,7 +208,9 @@ def test_workers_share_keys_sessions_and_codes(tmp_path: Path) -> None:
                 assert service.takes(key) == 200
                 assert service.enter(admin, link).status_code == 303
                 cookies = dict(admin.cookies)
-                stored = Keys(open_state(service.data_dir), load(secret_keys="x" * 32))
+                stored = Keys(
+                    open_state(service.data_dir), load(secret_keys="a key that signs nothing")
+                )
                 made, secret = stored.add("default", "later", ["read"], "")
             with only(other, one):
                 assert service.takes(key) == 200

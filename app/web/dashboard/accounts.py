@@ -12,8 +12,9 @@ from starlette.routing import Route
 
 from app.auth.api_keys import SCOPES, KeyNameError, Keys
 from app.auth.login_guard import LoginGuard, ThrottledError
-from app.auth.users import LONGEST, ROLES, SHORTEST, User, UserError, Users
+from app.auth.users import LONGEST, ROLES, User, UserError, Users
 from app.model.errors import NotFoundError
+from app.settings.secret_strength import SHORTEST
 from app.web.dashboard.forms import read_form
 from app.web.dashboard.pages import Dashboard
 
