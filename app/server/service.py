@@ -133,6 +133,7 @@ class Mailwake:
         self.starlette.router.redirect_slashes = False
         self.starlette.state.parts = self.registry.current
         self.starlette.state.keys = self.keys
+        self.starlette.state.dashboard_is_https = settings.console_url.startswith("https://")
         front = HostRouting(self.starlette, settings, self.registry.readers)
         withdrawals = self.registry.withdrawals
         self.asgi = TrackingMiddleware(
