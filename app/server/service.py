@@ -115,7 +115,7 @@ class Mailwake:
             *docs.routes(app.openapi(), dashboard.templates, settings.console_url),
             Mount("/v1", app=app.create(self.registry.current, self.keys, ERRORS)),
             *unsubscribe.routes,
-            *LoginPages(dashboard, users, login_guard).routes,
+            *LoginPages(dashboard, users, login_guard, settings.data_dir).routes,
             *AccountPages(dashboard, users, self.keys, login_guard).routes,
             *FollowUpPages(dashboard).routes,
             *WebhookPages(dashboard).routes,

@@ -2,16 +2,21 @@
 
 import json
 import os
+import pty
 import re
 import signal
+import stat
+import subprocess
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import httpx2
 import pytest
 from sqlalchemy import Engine
 
+from app.auth import first_login
 from app.auth.api_keys import Keys
 from app.auth.sessions import Sessions
 from app.auth.users import ADMIN, Users
@@ -21,6 +26,7 @@ from app.settings.load import load, with_secrets
 from app.storage.state_db import open_state
 from tests.e2e.test_operations import serving
 from tests.support.clickhouse_server import ClickHouseServer
+from tests.support.paths import ROOT
 from tests.support.patience import PATIENCE_SECONDS, wait_for
 from tests.support.service import Service
 
@@ -38,9 +44,12 @@ class Fresh(Service):
                 del self.env[name]
 
     def said(self) -> tuple[list[str], list[str]]:
-        """Keys and links of this start's greeting."""
-        text = self.log.read_text()
+        """Returns keys and links of the file that the log names; the log has none."""
+        log, file = self.log.read_text(), self.data_dir / first_login.FILE
+        assert KEY.findall(log) == LINK.findall(log) == []
+        assert (str(file) in log) == file.exists()
         self.log.write_text("")
+        text = file.read_text() if file.exists() else ""
         return KEY.findall(text), LINK.findall(text)
 
     def takes(self, key: str) -> int:
@@ -80,19 +89,26 @@ def test_the_first_start_makes_a_key_and_a_user_and_says_so_once(tmp_path: Path)
     folder = tmp_path / "data"
     with Fresh(folder) as service, service.visitor() as admin:
         (key,), (link,) = service.said()
-        assert service.takes(key) == 200
+        file = folder / first_login.FILE
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600
         (made,) = Keys(open_state(folder), with_secrets(load(data_dir=folder))).all("default")
         assert (made.name, *made.scopes) == ("first", "admin")
         service.stop()
         service.start()
         keys, (another,) = service.said()  # while there is no password
-        assert keys == [] and another != link
+        assert keys == [key] and another != link
+        assert service.takes(key) == 200
+        assert not file.exists()
+        service.stop()
+        service.start()
+        assert service.said()[0] == []
         assert service.enter(admin, link).status_code == 303
         assert "Role: admin · Workspace: default" in admin.get("/account").text
         set_ = service.post(
             admin, "/account/password", admin.get("/account").text, password=OLD_PASSWORD
         )
         assert set_.status_code == 303
+        assert not file.exists()
         service.stop()
         service.start()
         assert service.said() == ([], [])
@@ -100,6 +116,37 @@ def test_the_first_start_makes_a_key_and_a_user_and_says_so_once(tmp_path: Path)
         assert admin.get("/account").status_code == 200
         with service.visitor() as other:
             assert service.login(other, ADMIN, OLD_PASSWORD).status_code == 303
+
+
+def test_a_terminal_shows_them_and_no_file_has_them(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    service = Fresh(folder)
+    here, there = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "app", "serve"],
+        env=service.env,
+        cwd=ROOT,
+        stdout=there,
+        stderr=there,
+    )
+    os.close(there)
+    shown = b""
+    try:
+        while b"Press Ctrl+C" not in shown:
+            shown += os.read(here, 65_536)
+        text = re.sub(r"\x1b\[[\d;]*m", "", shown.decode())
+        (key,), (link,) = KEY.findall(text), LINK.findall(text)
+        assert not (folder / first_login.FILE).exists()
+        service.wait_for(lambda: service.takes(key) == 200, "the service")
+        with service.visitor() as admin:
+            assert service.enter(admin, link).status_code == 303
+    finally:
+        process.terminate()
+        with suppress(OSError):  # EIO when the last writer has closed its end
+            while os.read(here, 65_536):
+                pass
+        process.wait(PATIENCE_SECONDS)
+        os.close(here)
 
 
 def test_an_older_folders_key_and_password_go_on_and_are_hashed(tmp_path: Path) -> None:
