@@ -122,13 +122,9 @@ def test_a_terminal_shows_them_and_no_file_has_them(tmp_path: Path) -> None:
     folder = tmp_path / "data"
     service = Fresh(folder)
     here, there = pty.openpty()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "app", "serve"],
-        env=service.env,
-        cwd=ROOT,
-        stdout=there,
-        stderr=there,
-    )
+    command = [sys.executable, "-m", "app", "serve"]
+    process = subprocess.Popen(command, env=service.env, cwd=ROOT, stdout=there, stderr=there)
+    service.process = process
     os.close(there)
     shown = b""
     try:
@@ -137,7 +133,8 @@ def test_a_terminal_shows_them_and_no_file_has_them(tmp_path: Path) -> None:
         text = re.sub(r"\x1b\[[\d;]*m", "", shown.decode())
         (key,), (link,) = KEY.findall(text), LINK.findall(text)
         assert not (folder / first_login.FILE).exists()
-        service.wait_for(lambda: service.takes(key) == 200, "the service")
+        wait_for(service._healthy, "health")
+        assert service.takes(key) == 200
         with service.visitor() as admin:
             assert service.enter(admin, link).status_code == 303
     finally:
