@@ -144,6 +144,7 @@ def test_a_terminal_shows_them_and_no_file_has_them(tmp_path: Path) -> None:
                 pass
         process.wait(PATIENCE_SECONDS)
         os.close(here)
+        service.client.close()
 
 
 def test_an_older_folders_key_and_password_go_on_and_are_hashed(tmp_path: Path) -> None:
