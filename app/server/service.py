@@ -11,6 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import BaseRoute, Mount
 
 from app.auth.api_keys import Keys
+from app.auth.devices import Devices
 from app.auth.login_guard import LoginGuard, LoginThrottle
 from app.auth.sessions import Sessions
 from app.auth.users import Users
@@ -95,7 +96,7 @@ class Mailwake:
             settings, self.registry.contexts, feed, self.registry.news
         )
         sessions, users = Sessions(state), Users(state)
-        login_guard = LoginGuard(users, LoginThrottle(state))
+        login_guard = LoginGuard(users, LoginThrottle(state), Devices(state))
         self.health = Health(
             settings, self.journal, self.storage, self.loader, self.corrections, self.registry
         )

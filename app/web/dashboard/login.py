@@ -11,11 +11,13 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from app.auth import first_login
+from app.auth.devices import DEVICE_SECONDS
 from app.auth.login_guard import LoginGuard, ThrottledError
 from app.auth.users import ADMIN, User, Users
 from app.ingest.user_agents import browser
 from app.web.dashboard.cookies import cookie, drop_cookie, set_cookie
 from app.web.dashboard.forms import (
+    DEVICE,
     FORM,
     SESSION,
     StaleFormError,
@@ -89,7 +91,8 @@ class LoginPages:
         name, password = str(form.get("name", "")), str(form.get("password", ""))
         address = request.client.host if request.client else ""
         try:
-            user = await self._login_guard.check(name, password, address)
+            device = cookie(request, DEVICE)
+            user = await self._login_guard.check(name, password, address, device)
         except ThrottledError as error:
             return self._page(request, 429, onward, problem=error.message, name=name)
         if user is None:
@@ -107,6 +110,9 @@ class LoginPages:
         token = await asyncio.to_thread(sessions.begin, user, label, by_link)
         response = RedirectResponse(onward, 303, {"cache-control": "no-store"})
         set_cookie(request, response, SESSION, token)
+        remember = self._login_guard.remember
+        if device := await asyncio.to_thread(remember, user, cookie(request, DEVICE)):
+            set_cookie(request, response, DEVICE, device, DEVICE_SECONDS)
         return response
 
     def _page(self, request: Request, status: int, onward: str, **more: object) -> Response:

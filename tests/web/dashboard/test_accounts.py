@@ -15,7 +15,7 @@ from app.auth.users import Users
 from app.demo import agents
 from app.settings.load import load
 from app.storage.state_db import open_state
-from app.web.dashboard.forms import FORM, SESSION, csrf
+from app.web.dashboard.forms import DEVICE, FORM, SESSION, csrf
 from tests.support.patience import PATIENCE_SECONDS
 from tests.support.service import Service
 
@@ -119,6 +119,22 @@ def test_whoever_found_a_session_cannot_guess_the_password(house: House) -> None
     del thief.cookies[SESSION]
     assert house.login(thief, "bob", PASSWORD).status_code == 429  # the same tries
     assert house.login(house.visitor(), "bob", PASSWORD).status_code == 303
+
+
+def test_a_known_device_logs_in_while_strangers_guess(house: House) -> None:
+    Users(house.state).add("quinn", "default", "viewer", PASSWORD)
+    known = house.visitor()
+    assert house.login(known, "quinn", PASSWORD).status_code == 303
+    token = known.cookies[DEVICE]
+    stranger = house.visitor()
+    stranger.headers["x-forwarded-for"] = known.headers["x-forwarded-for"]
+    for _ in range(FREE_TRIES):
+        assert house.login(stranger, "quinn", "a guess").status_code == 403
+    assert DEVICE not in stranger.cookies
+    assert house.login(stranger, "quinn", PASSWORD).status_code == 429
+    del known.cookies[SESSION]
+    assert house.login(known, "quinn", PASSWORD).status_code == 303
+    assert known.cookies[DEVICE] == token  # it stays the same
 
 
 def test_a_new_password_ends_other_sessions_and_what_they_watch(house: House) -> None:
