@@ -375,7 +375,7 @@ class _Cached:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def with_headers(message: Message) -> None:
-            if message["type"] == "http.response.start" and message["status"] == 200:
+            if message["type"] == "http.response.start" and message["status"] in (200, 304):
                 hashed = b"v=" in scope.get("query_string", b"")
                 age = b"public, max-age=31536000, immutable" if hashed else b"no-cache"
                 nosniff = (b"x-content-type-options", b"nosniff")
