@@ -15,6 +15,7 @@ from app.web.requests import authorized, decoded, path_parameter
 
 Q = TypeVar("Q")
 T = TypeVar("T")
+MAX_BODY_BYTES = 16_384  # of a body that names a recipient
 JSON, NDJSON, MAIL = "application/json", "application/x-ndjson", "message/rfc822"
 
 
