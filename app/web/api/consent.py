@@ -15,7 +15,7 @@ from app.schemas.privacy import (
     ConsentOut,
     WithdrawalOut,
 )
-from app.web.api.operation import MAX_BODY_BYTES, Call, Operation
+from app.web.api.operation import MAX_BODY_BYTES, MAX_RECIPIENT_BYTES, Call, Operation
 from app.web.context import WorkspaceContext
 from app.web.errors import RequestError
 from app.web.query import NoQuery
@@ -30,7 +30,7 @@ class ConsentQuery(Struct, frozen=True, forbid_unknown_fields=True):
 
 async def lookup(call: Call[NoQuery]) -> Response:
     """Return the consent that a recipient has withdrawn."""
-    body = await call.body(OneRecipientIn, MAX_BODY_BYTES)
+    body = await call.body(OneRecipientIn, MAX_RECIPIENT_BYTES)
     return json(await asyncio.to_thread(_standing, call.api, body.recipient))
 
 

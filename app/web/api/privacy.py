@@ -12,7 +12,7 @@ from app.model.numbers import read_int
 from app.privacy.erasure import ANSWER_SECONDS, finished
 from app.schemas.fields import OneRecipientIn, Recipient
 from app.schemas.privacy import ErasureOut, SubjectOut
-from app.web.api.operation import MAX_BODY_BYTES, Call, Operation
+from app.web.api.operation import MAX_RECIPIENT_BYTES, Call, Operation
 from app.web.query import MAX_INT, NoQuery
 from app.web.requests import SUBJECT_FILE, streamed
 
@@ -21,7 +21,7 @@ HEADERS = {"cache-control": "no-store", **SUBJECT_FILE}
 
 async def export(call: Call[NoQuery]) -> Response:
     """Export all data about a recipient as one JSON document."""
-    body = await call.body(OneRecipientIn, MAX_BODY_BYTES)
+    body = await call.body(OneRecipientIn, MAX_RECIPIENT_BYTES)
     return await streamed(call.api.exports.of(body.recipient), "application/json", HEADERS)
 
 
@@ -40,7 +40,7 @@ async def erase(call: Call[NoQuery]) -> Response:
     Totals stay the same; messages and hits can no longer be traced to a person. Safe to
     repeat.
     """
-    api, body = call.api, await call.body(OneRecipientIn, MAX_BODY_BYTES)
+    api, body = call.api, await call.body(OneRecipientIn, MAX_RECIPIENT_BYTES)
     requested = await asyncio.to_thread(api.request_erasure, body.recipient)
     return _answer(await finished(api.erasures, requested, ANSWER_SECONDS))
 

@@ -15,7 +15,7 @@ from app.schemas.segments import (
     SegmentLine,
 )
 from app.stats import recipients, segments
-from app.web.api.operation import MAX_BODY_BYTES, NDJSON, Call, Content, Operation
+from app.web.api.operation import MAX_RECIPIENT_BYTES, NDJSON, Call, Content, Operation
 from app.web.context import WorkspaceContext
 from app.web.query import NoQuery
 from app.web.requests import json, streamed
@@ -23,7 +23,7 @@ from app.web.requests import json, streamed
 
 async def lookup(call: Call[NoQuery]) -> Response:
     """Return a recipient's activity and preferences, from hits by people only."""
-    body = await call.body(OneRecipientIn, MAX_BODY_BYTES)
+    body = await call.body(OneRecipientIn, MAX_RECIPIENT_BYTES)
     return await _recipient(call.api, body.recipient)
 
 
