@@ -3,6 +3,7 @@
 The hash's costs are argon2-cffi's defaults, the second recommended option of RFC 9106, section 4.
 """
 
+import re
 import secrets
 import time
 from functools import cache
@@ -15,13 +16,14 @@ from sqlalchemy import Connection, Engine, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from app.auth.workspaces import DEFAULT
+from app.settings.secret_strength import weakness
 from app.storage.tables import login_codes, sessions, users
 
 Role = Literal["viewer", "editor", "admin"]
 ROLES = get_args(Role)  # each includes those before it
 HIGHEST = ROLES[-1]
 ADMIN = "admin"  # the name of the first user
-SHORTEST, LONGEST = 10, 200  # characters of a password
+LONGEST = 200  # characters of a password
 LONGEST_NAME = 100
 CODE_SECONDS = 86_400
 
@@ -60,7 +62,7 @@ class Users:
             raise UserError(f"name: {ADMIN!r} is reserved for the workspace `default`")
         if role not in ROLES:
             raise UserError(f"role: must be one of {', '.join(ROLES)}")
-        hashed = _hasher.hash(_long(password)) if password else ""
+        hashed = _hasher.hash(_strong(password, name)) if password else ""
         user = User(name, workspace, role, bool(password), time.time())
         row = {
             "name": name,
@@ -115,7 +117,7 @@ class Users:
         self, name: str, password: str, session: str = "", checked: bool = True
     ) -> None:
         """Set a password and end every session but the given one. Raises UserError."""
-        hashed = _hasher.hash(_long(password) if checked else password)
+        hashed = _hasher.hash(_strong(password, name) if checked else password)
         with self._engine.begin() as connection:
             connection.execute(update(users).where(users.c.name == name).values(password=hashed))
             connection.execute(
@@ -184,9 +186,11 @@ def _keep_an_admin(connection: Connection, workspace: str, name: str) -> None:
         )
 
 
-def _long(password: str) -> str:
-    if not SHORTEST <= len(password) <= LONGEST:
-        raise UserError(f"password: must have {SHORTEST} to {LONGEST} characters")
+def _strong(password: str, name: str) -> str:
+    if len(password) > LONGEST:
+        raise UserError(f"password: must have at most {LONGEST} characters")
+    if problem := weakness(password, *re.split(r"\W+", name)):
+        raise UserError(f"password: {problem}")
     return password
 
 

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated, BinaryIO
-from urllib.parse import quote
 
 import typer
 from sqlalchemy import Engine
@@ -139,8 +138,8 @@ def _document(
     settings: Settings, workspace: str, recipient: str, stack: ExitStack
 ) -> Iterator[bytes]:
     if client := stack.enter_context(service_client.service(settings, workspace)):
-        path = f"/v1/recipients/{quote(recipient, safe='')}/export"
-        answer = stack.enter_context(client.stream("GET", path))
+        body = {"recipient": recipient}
+        answer = stack.enter_context(client.stream("POST", "/v1/recipients/export", json=body))
         if answer.status_code != 200:
             raise AskError(f"the service responded with {answer.status_code}")
         return answer.iter_bytes()

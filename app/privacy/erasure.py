@@ -30,7 +30,7 @@ from app.ingest.loader import Loader
 from app.model.ids import recipient_key
 from app.model.tracking_modes import all_keys_of
 from app.privacy import scrub
-from app.privacy.subject_match import SubjectMatcher
+from app.privacy.subject_match import SubjectMatcher, spellings
 from app.storage.clickhouse import Storage, StorageError
 from app.storage.journal_segments import OPEN, SEALED, adopt_orphans
 from app.storage.sql import sql
@@ -165,12 +165,14 @@ class ErasureWorker:
     def _rewrite_named(self, erasure: Erasure) -> int:
         """Rewrite links, newsletters' names and other messages' metadata with the email address.
 
-        They hold it only if a mailer has put it in. Returns how many rows that were.
+        Its usual hashes count like it. They are there only if a mailer has put them in. Returns
+        how many rows that were.
         """
         if not erasure.address:
             return 0
         here = {"workspace": erasure.workspace}
-        rows = self._storage.query(sql("erase_named"), {**here, "address": erasure.address})
+        spelt = {"spellings": [*spellings(erasure.address)]}
+        rows = self._storage.query(sql("erase_named"), {**here, **spelt})
         whats = ("url", "label", "link_name", "name", "subject")
         by: dict[str, list[Any]] = {what: [] for what in whats}
         for row in rows:
@@ -186,7 +188,7 @@ class ErasureWorker:
         """Remove the person from other messages' metadata, of which the rest stays."""
         here = {"workspace": erasure.workspace}
         rows = self._storage.query(
-            sql("erase_metadata_found"), {**here, "address": erasure.address}
+            sql("erase_metadata_found"), {**here, "spellings": [*spellings(erasure.address)]}
         )
         for start in range(0, len(rows), METADATA_BATCH):
             batch = rows[start : start + METADATA_BATCH]

@@ -11,6 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import BaseRoute, Mount
 
 from app.auth.api_keys import Keys
+from app.auth.devices import Devices
 from app.auth.login_guard import LoginGuard, LoginThrottle
 from app.auth.sessions import Sessions
 from app.auth.users import Users
@@ -95,7 +96,7 @@ class Mailwake:
             settings, self.registry.contexts, feed, self.registry.news
         )
         sessions, users = Sessions(state), Users(state)
-        login_guard = LoginGuard(users, LoginThrottle(state))
+        login_guard = LoginGuard(users, LoginThrottle(state), Devices(state))
         self.health = Health(
             settings, self.journal, self.storage, self.loader, self.corrections, self.registry
         )
@@ -115,7 +116,7 @@ class Mailwake:
             *docs.routes(app.openapi(), dashboard.templates, settings.console_url),
             Mount("/v1", app=app.create(self.registry.current, self.keys, ERRORS)),
             *unsubscribe.routes,
-            *LoginPages(dashboard, users, login_guard).routes,
+            *LoginPages(dashboard, users, login_guard, settings.data_dir).routes,
             *AccountPages(dashboard, users, self.keys, login_guard).routes,
             *FollowUpPages(dashboard).routes,
             *WebhookPages(dashboard).routes,
@@ -133,6 +134,7 @@ class Mailwake:
         self.starlette.router.redirect_slashes = False
         self.starlette.state.parts = self.registry.current
         self.starlette.state.keys = self.keys
+        self.starlette.state.dashboard_is_https = settings.console_url.startswith("https://")
         front = HostRouting(self.starlette, settings, self.registry.readers)
         withdrawals = self.registry.withdrawals
         self.asgi = TrackingMiddleware(

@@ -26,10 +26,13 @@ GIF = bytes.fromhex(  # one transparent pixel, 43 bytes
     "47494638396101000100800000000000ffffff21f90401000000002c00000000010001000002024401003b"
 )
 NO_STORE = (b"cache-control", b"no-store, no-cache, must-revalidate, private, max-age=0")
-PIXEL = [(b"content-type", b"image/gif"), (b"content-length", b"43"), NO_STORE]
+NOSNIFF = (b"x-content-type-options", b"nosniff")
+EMBEDDED = (b"cross-origin-resource-policy", b"cross-origin")  # webmail pages show pixels
+PIXEL = [(b"content-type", b"image/gif"), (b"content-length", b"43"), NO_STORE, NOSNIFF, EMBEDDED]
 PIXEL_START: Message = {"type": "http.response.start", "status": 200, "headers": PIXEL}
 PIXEL_BODY: Message = {"type": "http.response.body", "body": GIF}
-PRIVATE = [NO_STORE, (b"referrer-policy", b"no-referrer"), (b"x-robots-tag", b"noindex, nofollow")]
+NO_REFERRER = (b"referrer-policy", b"no-referrer")
+PRIVATE = [NO_STORE, NOSNIFF, NO_REFERRER, (b"x-robots-tag", b"noindex, nofollow")]
 NOT_FOUND = b"This link is damaged or incomplete. Please open it from the original message."
 NOWHERE = LinkToken(0, NO_LINK, "")  # the link token of an open
 

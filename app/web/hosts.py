@@ -10,8 +10,20 @@ from app.model.hosts import host_name, host_of_url
 from app.settings.settings import Settings
 
 HSTS = "max-age=31536000"  # seconds (RFC 6797); of this host alone
-# What an answer has where it says nothing of its own; browsers then run and frame nothing of it.
+# Features of browsers that no page uses, not even one that somebody smuggles a script into.
+UNUSED = (
+    *("accelerometer", "autoplay", "bluetooth", "browsing-topics", "camera", "display-capture"),
+    *("encrypted-media", "fullscreen", "geolocation", "gyroscope", "hid", "magnetometer"),
+    *("microphone", "midi", "payment", "picture-in-picture", "screen-wake-lock", "serial", "usb"),
+    *("web-share", "xr-spatial-tracking"),
+)
+# What an answer has where it says nothing of its own: browsers and proxies then store, run, frame
+# and embed nothing of it, and give it no access to windows of other sites.
 SAFE: Mapping[str, str] = {
+    "cache-control": "no-store",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    "permissions-policy": ", ".join(f"{feature}=()" for feature in UNUSED),
     "x-content-type-options": "nosniff",
     "referrer-policy": "no-referrer",
     "content-security-policy": (

@@ -8,7 +8,7 @@ from app.auth import users as users_module
 from app.auth.users import UserError, Users
 from app.storage.state_db import open_state
 
-PASSWORD = "correct horse battery"
+PASSWORD = "lanterns on the wake"
 
 
 @pytest.fixture

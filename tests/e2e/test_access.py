@@ -17,7 +17,7 @@ from tests.support.service import Service
 
 __all__ = ["browser"]
 
-PASSWORD = "correct horse battery"
+PASSWORD = "lanterns on the wake"
 CHANGING = "form[method=post]:not([action='/logout'])"
 
 

@@ -38,10 +38,12 @@ from tests.support.tracked_person import (
     ADDRESS,
     AGENT,
     ENV,
+    HASHES,
     HTML,
     MAIL_ID,
     ORDER,
     OTHER,
+    SAMPLE,
     VISITOR,
     Search,
     deliveries,
@@ -97,9 +99,11 @@ def test_no_byte_of_a_person_is_left_and_no_figure_moves(
             "canaryagent",
             ORDER,
             MAIL_ID,
+            *HASHES,
+            SAMPLE,
         }
         held, others = dossier(service, ADDRESS), dossier(service, OTHER)
-        assert len(held["messages"]) == 5 and {one["type"] for one in held["hits"]} == {
+        assert len(held["messages"]) == 7 and {one["type"] for one in held["hits"]} == {
             "open",
             "click",
             "unsubscribe",
@@ -122,14 +126,17 @@ def test_no_byte_of_a_person_is_left_and_no_figure_moves(
         assert answer.status_code == 200, answer.text
         assert answer.json()["state"] == "done"
         counts = answer.json()["counts"]
-        assert (counts["messages"], counts["hits"], counts["feed"]) == (6, len(held["hits"]), 15)
+        assert (counts["messages"], counts["hits"], counts["feed"]) == (8, len(held["hits"]), 15)
         assert counts["deliveries"] == len(held["deliveries"])
-        assert (counts["followups"], counts["texts"], counts["files"]) == (1, 7, 4)
+        assert (counts["followups"], counts["texts"], counts["files"]) == (1, 12, 5)
         assert service.get(f"/v1/erasures/{answer.json()['id']}") == answer.json()
         assert Search(service.data_dir).run() == set()
         after = figures(service)
         assert after.pop("all") and before.pop("all")
         assert after == before
+
+        kept = service.data_dir / "templates" / f"{newsletter_key('default', 'others'):016x}.sample"
+        assert "theirs" in kept.read_text()
 
         assert service.client.get(f"/v1/recipients/{ADDRESS}").status_code == 404
         gone = dossier(service, ADDRESS)
@@ -140,6 +147,7 @@ def test_no_byte_of_a_person_is_left_and_no_figure_moves(
         assert sorted((one["metadata"] for one in left), key=len) == [{}] + 3 * [{"order": "A-1"}]
         for one in others["messages"]:
             one["metadata"].pop("friend", None)
+            one["metadata"].pop("sha256", None)
         assert told(dossier(service, OTHER)) == told(others)
         emptied = [one for one in deliveries(service) if one["state"] == "erased"]
         assert len(emptied) == counts["deliveries"]

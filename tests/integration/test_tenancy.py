@@ -85,10 +85,11 @@ OPEN = ("/login", "/u/", "/v1/")  # no session is needed; the API has its keys
 def test_a_user_may_what_the_role_says(walled: Service, table: list[tuple[str, str]]) -> None:
     users = {role: visitor(walled, role) for role in ("viewer", "editor", "admin")}
     ids = {"webhook_id": "none", "followup_id": "none", "action": "test", "key": "1"}
+    ids["newsletter_id"] = "none"
     for method, path in table:
         if method != "POST" or path.startswith(OPEN):
             continue
-        if path.startswith(EVERYBODYS):
+        if path.startswith(EVERYBODYS) or path.endswith("/recipients"):  # which searches
             may = {"viewer", "editor", "admin"}
         elif path.startswith(EDITORS) or path.endswith("/consent"):
             may = {"editor", "admin"}
@@ -158,6 +159,11 @@ def foreign(of: Tenant) -> dict[tuple[str, str], Any]:
         ("PUT", "/v1/saved-segments/{name}"): {"opened": "theirs"},
         ("DELETE", "/v1/saved-segments/{name}"): None,
         ("POST", "/v1/erasures"): person,
+        ("POST", "/v1/recipients/lookup"): person,
+        ("POST", "/v1/recipients/export"): person,
+        ("POST", "/v1/messages/search"): person,
+        ("POST", "/v1/suppressions/check"): {**person, "newsletter_id": of.newsletter},
+        ("POST", "/v1/consent/lookup"): person,
         ("POST", "/v1/consent"): {**person, "axes": ["opens"]},
         ("DELETE", "/v1/consent"): person,
     }

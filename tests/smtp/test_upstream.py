@@ -299,7 +299,9 @@ def test_a_password_goes_over_tls_only(monkeypatch: pytest.MonkeyPatch) -> None:
     with inbox(auth=True) as box:
 
         async def begun(host: str) -> bool:
-            upstream = SmarthostConnection(load(smarthost=f"smtp://user:p%40ss@{host}:{box.port}"))
+            upstream = SmarthostConnection(
+                load(smarthost=f"smtp://user:p%40ss+of+the+smarthost@{host}:{box.port}")
+            )
             found = await upstream.mail("a@b.example", ())
             await upstream.quit()
             await asyncio.sleep(0.05)
@@ -308,7 +310,7 @@ def test_a_password_goes_over_tls_only(monkeypatch: pytest.MonkeyPatch) -> None:
         assert not asyncio.run(begun("relay.example"))
         assert box.logins == []
         assert asyncio.run(begun("127.0.0.1"))
-        assert box.logins == [("user", "p@ss")]
+        assert box.logins == [("user", "p@ss+of+the+smarthost")]
 
 
 @pytest.mark.parametrize(
@@ -339,7 +341,7 @@ def strange(
     authority.configure_trust(trusting)
     env = {
         "MAILWAKE_SMTP_NETWORKS": "192.0.2.0/24",
-        "MAILWAKE_API_KEYS": "mw_one,mw_two",
+        "MAILWAKE_API_KEYS": "mw_one_of_two_keys,mw_two_of_two_keys",
         "MAILWAKE_SMTP_CERT": str(folder / "cert.pem"),
         "MAILWAKE_SMTP_KEY": str(folder / "key.pem"),
     }
@@ -362,7 +364,7 @@ def test_strangers_may_not_send(strange: tuple[GatewayProcess, ssl.SSLContext]) 
 
 def test_who_shows_a_key_over_tls_may(strange: tuple[GatewayProcess, ssl.SSLContext]) -> None:
     running, trusting = strange
-    for key in ("mw_one", "mw_two"):
+    for key in ("mw_one_of_two_keys", "mw_two_of_two_keys"):
         with running.client() as client:
             client.starttls(context=trusting)
             client.login("anybody", key)

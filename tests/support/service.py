@@ -47,7 +47,7 @@ class Service:
         self.data_dir = data_dir
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        self.api_key, self.password = f"mw_{secrets.token_hex(12)}", secrets.token_hex(6)
+        self.api_key, self.password = f"mw_{secrets.token_hex(12)}", secrets.token_hex(12)
         self.env = {
             **{k: v for k, v in os.environ.items() if not k.startswith("MAILWAKE_")},
             "MAILWAKE_DATA_DIR": str(data_dir),

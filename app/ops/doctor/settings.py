@@ -9,18 +9,14 @@ from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 from app.ops.doctor.finding import Finding
-from app.settings.load import (
-    unknown_variables,
-)
+from app.settings.load import GENERATED, unknown_variables
+from app.settings.secret_strength import weakness
 from app.settings.settings import PREFIX, Settings
 
-# Characters of a secret that nobody guesses, and what to do about a shorter one.
-LENGTHS = {"secret_keys": 32, "recipient_key": 32, "api_keys": 24, "dashboard_password": 12}
-LONGER = {
-    "secret_keys": "add a longer key in front, and keep the old one while old mail is still read",
+# What to do about a weak secret that secrets.json holds; weak settings prevent the start.
+STRONGER = {
+    "secret_keys": "add a new key in front, and keep the old one while old mail is still read",
     "recipient_key": "leave it: with another key, known people would count as new ones",
-    "api_keys": "create a longer key and give it to your mailers",
-    "dashboard_password": "set a longer one",
 }
 EXPIRES = 21  # days before which a certificate is renewed by now
 
@@ -76,7 +72,7 @@ def _loopback(host: str) -> bool:
 
 
 def secrets(settings: Settings) -> Iterator[Finding]:
-    """Their lengths, and who can read them."""
+    """Whether they could be guessed, and who can read them."""
     path = settings.data_dir / "secrets.json"
     if not path.exists():
         yield Finding(
@@ -95,25 +91,22 @@ def secrets(settings: Settings) -> Iterator[Finding]:
         )
     try:
         stored = json.loads(path.read_text())
-        values = {name: getattr(settings, name) or stored.get(name) or () for name in LENGTHS}
+        values = {name: getattr(settings, name) or stored.get(name) or () for name in GENERATED}
     except (OSError, ValueError, AttributeError) as error:
         yield Finding("secrets", "error", f"{path}: {error}", "restore the file from a backup")
         return
-    short = [
+    weak = [
         name
-        for name, least in LENGTHS.items()
-        for value in ([values[name]] if isinstance(values[name], str) else values[name])
-        if len(value) < least
+        for name, value in values.items()
+        for secret in ([value] if isinstance(value, str) else value)
+        if weakness(secret)
     ]
-    for name in short:
+    for name in weak:
         yield Finding(
-            "secrets",
-            "warning",
-            f"{PREFIX}{name.upper()} is too short and could be guessed",
-            LONGER[name],
+            "secrets", "warning", f"{PREFIX}{name.upper()} could be guessed", STRONGER[name]
         )
-    if not short:
-        yield Finding("secrets", "ok", "keys are long and private")
+    if not weak:
+        yield Finding("secrets", "ok", "keys are strong and private")
 
 
 def certificate(settings: Settings) -> Iterator[Finding]:

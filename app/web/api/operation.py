@@ -15,6 +15,8 @@ from app.web.requests import authorized, decoded, path_parameter
 
 Q = TypeVar("Q")
 T = TypeVar("T")
+MAX_RECIPIENT_BYTES = 4_096  # of a body that is a recipient
+MAX_BODY_BYTES = 16_384  # of a body that names a recipient and more
 JSON, NDJSON, MAIL = "application/json", "application/x-ndjson", "message/rfc822"
 
 

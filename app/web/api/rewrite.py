@@ -116,7 +116,8 @@ async def rewrite(call: Call[RewriteQuery]) -> Response:
         await api.preparer.record(prepared)
         if body.sample:
             of = body.newsletter
-            sample = SampleMail(body.html, 0, of.link_families, of.full_urls)
+            recipient = api.recipient_key(body.recipient)
+            sample = SampleMail(body.html, 0, of.link_families, of.full_urls, recipient)
             await asyncio.to_thread(api.templates.keep_sample, body.newsletter.id, sample)
     return json(
         schemas.RewriteOut(
@@ -177,7 +178,8 @@ async def rewrite_mime(call: Call[MimeQuery]) -> Response:
         )
     await api.preparer.record(prepared)
     if prepared.sample and own.get("sample", "").strip().lower() in ("yes", "true", "1"):
-        sample = SampleMail(*prepared.sample, named.link_families, named.full_urls)
+        recipient = api.recipient_key(described.recipient)
+        sample = SampleMail(*prepared.sample, named.link_families, named.full_urls, recipient)
         await asyncio.to_thread(api.templates.keep_sample, named.id, sample)
     rewritten = prepared.html
     if mail_headers.wants_unsubscribe(own) and not begins_within(message):

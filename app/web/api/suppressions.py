@@ -15,7 +15,7 @@ from app.schemas.suppressions import (
     SuppressionList,
     SuppressionOut,
 )
-from app.web.api.operation import Call, Operation
+from app.web.api.operation import MAX_BODY_BYTES, Call, Operation
 from app.web.context import WorkspaceContext
 from app.web.query import MAX_INT, NoQuery
 from app.web.requests import json
@@ -49,7 +49,7 @@ async def suppressions(call: Call[SuppressionPage]) -> Response:
 
 async def suppress(call: Call[NoQuery]) -> Response:
     """Suppress a recipient for one newsletter, or for all without newsletter_id. Idempotent."""
-    api, body = call.api, await call.body(SuppressionIn, 16_384)
+    api, body = call.api, await call.body(SuppressionIn, MAX_BODY_BYTES)
     keys = _keys(api, body.recipient, body.newsletter_id)
     await asyncio.to_thread(api.suppressions.add, *keys, "api")
     return json(SuppressedOut(body.recipient, body.newsletter_id, True))
@@ -60,16 +60,28 @@ async def unsuppress(call: Call[NoQuery]) -> Response:
 
     `suppressed` says whether another entry still suppresses the recipient.
     """
-    api, body = call.api, await call.body(SuppressionIn, 16_384)
+    api, body = call.api, await call.body(SuppressionIn, MAX_BODY_BYTES)
     recipient, newsletter = _keys(api, body.recipient, body.newsletter_id)
     await asyncio.to_thread(api.suppressions.remove, recipient, newsletter)
     left = await asyncio.to_thread(api.suppressions.among, [recipient], newsletter)
     return json(SuppressedOut(body.recipient, body.newsletter_id, bool(left)))
 
 
-async def check(call: Call[SuppressionQuery]) -> Response:
+async def check(call: Call[NoQuery]) -> Response:
     """Check whether a recipient is suppressed for a newsletter, or for all."""
-    api, recipient, newsletter = call.api, call.query.recipient, call.query.newsletter
+    body = await call.body(SuppressionIn, MAX_BODY_BYTES)
+    return await _check(call.api, body.recipient, body.newsletter_id)
+
+
+async def check_by_url(call: Call[SuppressionQuery]) -> Response:
+    """Return what `POST /v1/suppressions/check` returns, which keeps email addresses out of URLs.
+
+    URLs are kept in logs and histories.
+    """
+    return await _check(call.api, call.query.recipient, call.query.newsletter)
+
+
+async def _check(api: WorkspaceContext, recipient: str, newsletter: str | None) -> Response:
     key, newsletter_key = _keys(api, recipient, newsletter)
     found = await asyncio.to_thread(api.suppressions.among, [key], newsletter_key)
     return json(SuppressedOut(recipient, newsletter, bool(found)))
@@ -128,9 +140,17 @@ OPERATIONS = (
         gives=SuppressedOut,
     ),
     Operation(
-        "GET",
+        "POST",
         "/v1/suppressions/check",
         check,
+        scope="rewrite",
+        takes=SuppressionIn,
+        gives=SuppressedOut,
+    ),
+    Operation(
+        "GET",
+        "/v1/suppressions/check",
+        check_by_url,
         scope="rewrite",
         query=SuppressionQuery,
         gives=SuppressedOut,

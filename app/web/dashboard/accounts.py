@@ -12,9 +12,11 @@ from starlette.routing import Route
 
 from app.auth.api_keys import SCOPES, KeyNameError, Keys
 from app.auth.login_guard import LoginGuard, ThrottledError
-from app.auth.users import LONGEST, ROLES, SHORTEST, User, UserError, Users
+from app.auth.users import LONGEST, ROLES, User, UserError, Users
 from app.model.errors import NotFoundError
-from app.web.dashboard.forms import read_form
+from app.settings.secret_strength import SHORTEST
+from app.web.dashboard.cookies import cookie
+from app.web.dashboard.forms import DEVICE, read_form
 from app.web.dashboard.pages import Dashboard
 
 
@@ -25,7 +27,7 @@ class AccountPages:
     dashboard: Dashboard
     users: Users
     keys: Keys
-    door: LoginGuard
+    login_guard: LoginGuard
 
     @property
     def routes(self) -> Sequence[Route]:
@@ -57,7 +59,8 @@ class AccountPages:
         if user.has_password and not session.by_link:
             address = request.client.host if request.client else ""
             try:
-                right = await self.door.check(user.name, str(form.get("current", "")), address)
+                current, device = str(form.get("current", "")), cookie(request, DEVICE)
+                right = await self.login_guard.check(user.name, current, address, device)
             except ThrottledError as error:
                 return await self._account(request, error.message, 429)
             if right is None:

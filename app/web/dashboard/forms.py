@@ -12,7 +12,7 @@ from starlette.requests import Request
 from app.web.errors import RequestError
 from app.web.requests import body_of
 
-SESSION, FORM = "mailwake_session", "mailwake_form"
+SESSION, FORM, DEVICE = "mailwake_session", "mailwake_form", "mailwake_device"
 CSRF = "csrf"  # the field of every form
 FORM_TYPE = "application/x-www-form-urlencoded"
 MAX_FORM_BYTES = 65_536

@@ -3,17 +3,21 @@
 import asyncio
 from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 
 from starlette.datastructures import FormData
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
+from app.auth import first_login
+from app.auth.devices import DEVICE_SECONDS
 from app.auth.login_guard import LoginGuard, ThrottledError
-from app.auth.users import User, Users
+from app.auth.users import ADMIN, User, Users
 from app.ingest.user_agents import browser
 from app.web.dashboard.cookies import cookie, drop_cookie, set_cookie
 from app.web.dashboard.forms import (
+    DEVICE,
     FORM,
     SESSION,
     StaleFormError,
@@ -30,8 +34,11 @@ OLD_LINK = "This login link was already used or has expired."
 class LoginPages:
     """The pages for users who are not logged in."""
 
-    def __init__(self, dashboard: Dashboard, users: Users, door: LoginGuard) -> None:
-        self._dashboard, self._users, self._door = dashboard, users, door
+    def __init__(
+        self, dashboard: Dashboard, users: Users, login_guard: LoginGuard, data_dir: Path
+    ) -> None:
+        self._dashboard, self._users = dashboard, users
+        self._login_guard, self._data_dir = login_guard, data_dir
 
     @property
     def routes(self) -> Sequence[Route]:
@@ -84,7 +91,8 @@ class LoginPages:
         name, password = str(form.get("name", "")), str(form.get("password", ""))
         address = request.client.host if request.client else ""
         try:
-            user = await self._door.check(name, password, address)
+            device = cookie(request, DEVICE)
+            user = await self._login_guard.check(name, password, address, device)
         except ThrottledError as error:
             return self._page(request, 429, onward, problem=error.message, name=name)
         if user is None:
@@ -96,10 +104,15 @@ class LoginPages:
         self, request: Request, user: User, onward: str, by_link: bool = False
     ) -> Response:
         """A new session, whatever the browser had before."""
+        if user.name == ADMIN:
+            first_login.remove(self._data_dir)
         sessions, label = self._dashboard.sessions, browser(request)
         token = await asyncio.to_thread(sessions.begin, user, label, by_link)
         response = RedirectResponse(onward, 303, {"cache-control": "no-store"})
         set_cookie(request, response, SESSION, token)
+        remember = self._login_guard.remember
+        if device := await asyncio.to_thread(remember, user, cookie(request, DEVICE)):
+            set_cookie(request, response, DEVICE, device, DEVICE_SECONDS)
         return response
 
     def _page(self, request: Request, status: int, onward: str, **more: object) -> Response:

@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from functools import cached_property, partial, wraps
 from typing import Any
 from urllib.parse import quote, unquote
@@ -31,12 +32,20 @@ from app.storage.clickhouse import StartingError, StorageError
 from app.web.context import WorkspaceContext
 from app.web.dashboard import exports
 from app.web.dashboard.cookies import cookie
-from app.web.dashboard.forms import CSRF, SESSION, StaleFormError, check_form, csrf
+from app.web.dashboard.forms import (
+    CSRF,
+    SESSION,
+    StaleFormError,
+    check_form,
+    csrf,
+    read_form,
+)
 from app.web.dashboard.live import Fragments, FullError, Live, while_valid
 from app.web.requests import parts_of
 from app.web.views import clickmap, compare, report
 from app.web.views import newsletters as newsletter_views
 from app.web.views.templating import templates
+from app.web.views.urls import person_url
 
 ONE = "/newsletters/{newsletter_id:path}"
 POLICY = (
@@ -85,6 +94,7 @@ class Dashboard:
             Route("/live", requires_login(self.newsletters_live, live=True)),
             Route(f"{ONE}/live", requires_login(self.newsletter_live, live=True)),
             Route(f"{ONE}/recipients", requires_login(self.recipients)),
+            Route(f"{ONE}/recipients", requires_login(self.search_recipients), methods=["POST"]),
             Route(f"{ONE}/export", requires_login(self.export)),
             Route(f"{ONE}/report", requires_login(self.report)),
             Route(f"{ONE}/experiment", requires_login(self.experiment)),
@@ -95,6 +105,7 @@ class Dashboard:
             Route("/tags/live", requires_login(self.tags_live, live=True)),
             Route("/compare", requires_login(self.compare)),
             Route("/recipients", requires_login(self.recipients)),
+            Route("/recipients", requires_login(self.search_recipients), methods=["POST"]),
             Route("/recipients/{key:int}", requires_login(self.recipient)),
             Route("/messages/{message_id}", requires_login(self.message)),
             Mount(
@@ -181,11 +192,33 @@ class Dashboard:
 
     async def recipients(self, request: Request) -> Response:
         """Recipients of one newsletter, or of all."""
-        filters = Filters.read(request.query_params)
+        return await self._recipients(request, Filters.read(request.query_params))
+
+    async def search_recipients(self, request: Request) -> Response:
+        """Recipients whose email address contains a text, or the page of the one that it is.
+
+        It is a form with a body, so that no URL contains an email address.
+        """
+        form = await read_form(request)
+        filters = Filters.read({name: str(value) for name, value in form.items()})
+        parts, text = workspace_context(request), filters.search.strip()
+        key, run = parts.recipient_key(text), parts.queries.run
+        rows = await asyncio.to_thread(run, "recipient_messages", recipient=key, limit=1)
+        if text and rows:
+            return RedirectResponse(person_url(key, filters.all()), 303)
+        return await self._recipients(request, filters)
+
+    async def _recipients(self, request: Request, filters: Filters) -> Response:
         newsletter_id = _newsletter_id(request) if request.path_params else ""
         page = await asyncio.to_thread(
             recipient_stats.recipients, workspace_context(request).queries, filters, newsletter_id
         )
+        # Links of the page do not contain what was searched for.
+        page |= {
+            "search": filters.search,
+            "previous": filters.after,
+            "filters": replace(filters, search="", after=""),
+        }
         return self.page(request, "recipients.html", page)
 
     async def recipient(self, request: Request) -> Response:
@@ -376,7 +409,7 @@ class _Cached:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def with_headers(message: Message) -> None:
-            if message["type"] == "http.response.start" and message["status"] == 200:
+            if message["type"] == "http.response.start" and message["status"] in (200, 304):
                 hashed = b"v=" in scope.get("query_string", b"")
                 age = b"public, max-age=31536000, immutable" if hashed else b"no-cache"
                 nosniff = (b"x-content-type-options", b"nosniff")

@@ -18,7 +18,9 @@ from app.web.views.templating import number, rate, rates, tally, templates
 
 LINKS = 15
 HEADERS = {
-    "content-security-policy": "default-src 'none'; style-src 'unsafe-inline'; sandbox",
+    "content-security-policy": (
+        "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; sandbox"
+    ),
     "x-content-type-options": "nosniff",
     "cache-control": "no-store",
 }
