@@ -88,13 +88,13 @@ def export_subject(
     settings = settings_of(data_dir=data_dir, clickhouse_dsn=clickhouse_dsn, port=port)
     try:
         with ExitStack() as stack:
-            parts = _document(settings, workspace, recipient, stack)
-            first = next(parts)  # errors are raised before a file is created
+            document = _document(settings, workspace, recipient, stack)
+            first = next(document)  # errors are raised before a file is created
             file: BinaryIO = (
                 sys.stdout.buffer if out == "-" else stack.enter_context(Path(out).open("wb"))
             )
             file.write(first)
-            file.writelines(parts)
+            file.writelines(document)
     except (AskError, WorkspaceError, StorageError, OSError) as error:
         raise fail(str(error)) from None
 

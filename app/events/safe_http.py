@@ -93,15 +93,18 @@ async def safe_post(
     `allowed` are private networks that it may lead to. No text of their servers is returned, and
     none of their IP addresses.
     """
-    parts = check(url)
-    host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
+    url_parts = check(url)
+    host, port = (
+        url_parts.hostname or "",
+        url_parts.port or (443 if url_parts.scheme == "https" else 80),
+    )
     private = False
     try:
         async with asyncio.timeout(seconds):
             address, private = await _resolve(host, port, allowed)
             shown = f"[{address}]" if address.version == 6 else str(address)
-            target = parts._replace(netloc=f"{shown}:{port}", fragment="").geturl()
-            sent = {**headers, "host": parts.netloc, "accept-encoding": "identity"}
+            target = url_parts._replace(netloc=f"{shown}:{port}", fragment="").geturl()
+            sent = {**headers, "host": url_parts.netloc, "accept-encoding": "identity"}
             async with (
                 httpx2.AsyncClient(verify=_trusted(), trust_env=False, timeout=seconds) as client,
                 client.stream(
@@ -128,16 +131,16 @@ async def safe_post(
 def check(url: str) -> SplitResult:
     """Returns the parts of a URL that may be requested. Raises RequestBlockedError."""
     try:
-        parts = urlsplit(url)
-        _ = parts.port
+        url_parts = urlsplit(url)
+        _ = url_parts.port
         plain = url.isascii() and url.isprintable() and not set(url) & set(" \\<>\"'")
-        if parts.scheme not in ("http", "https") or not parts.hostname or not plain:
+        if url_parts.scheme not in ("http", "https") or not url_parts.hostname or not plain:
             raise ValueError
     except ValueError:
         raise RequestBlockedError("must be an http(s) URL in plain ASCII") from None
-    if parts.username is not None or parts.password is not None:
+    if url_parts.username is not None or url_parts.password is not None:
         raise RequestBlockedError("must not contain a user name or password")
-    return parts
+    return url_parts
 
 
 def is_public(address: Address) -> bool:
@@ -193,10 +196,10 @@ async def _resolve(host: str, port: int, allowed: Sequence[Network]) -> tuple[Ad
 
 
 async def _beginning(answer: httpx2.Response) -> str:
-    parts, size = [], 0
+    chunks, size = [], 0
     async for part in answer.aiter_raw(ANSWER_BYTES):
-        parts.append(part)
+        chunks.append(part)
         size += len(part)
         if size >= ANSWER_BYTES:
             break
-    return b"".join(parts)[:ANSWER_BYTES].decode("utf-8", "replace")
+    return b"".join(chunks)[:ANSWER_BYTES].decode("utf-8", "replace")

@@ -250,7 +250,8 @@ _PROGRAMS: tuple[tuple[Program, tuple[str, ...]], ...] = (
 )
 _NAMED = re.compile(
     "|".join(
-        f"(?P<{kind}>{'|'.join(re.escape(part) for part in parts)})" for kind, parts in _PROGRAMS
+        f"(?P<{kind}>{'|'.join(re.escape(part) for part in patterns)})"
+        for kind, patterns in _PROGRAMS
     )
 )
 _WHATSAPP = re.compile(

@@ -344,8 +344,8 @@ class MessagePreparer:
         signer.first = len(html.links)
         text = mail.text.filled(values, signer) if mail.text else None
         carried = tuple(dict.fromkeys((*mail.carried, *signer.carried)))
-        found = mail.urls | signer.urls
-        return CompiledMail(html, text, signer.records, carried, found, mail.newsletter, mail.rules)
+        keys = mail.urls | signer.urls
+        return CompiledMail(html, text, signer.records, carried, keys, mail.newsletter, mail.rules)
 
     def remarks(self, template: TemplateIn, mail: CompiledMail) -> list[str]:
         """Returns advice about the content of a compiled template."""

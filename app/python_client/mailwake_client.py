@@ -427,7 +427,7 @@ class Mailwake:
         one line of the stream, such as `values`.
         """
         path = _path(newsletter_id, "messages")
-        lines = (_json(_line(one)) + b"\n" for one in recipients)
+        lines = (_json(_line(recipient)) + b"\n" for recipient in recipients)
         out: type[MessageOut | TokenOut] = MessageOut if give == "html" else TokenOut
         with self._client.stream("POST", path, content=lines, params={"return": give}) as answer:
             if answer.is_error:

@@ -306,11 +306,11 @@ def _iso_2022_jp(text: str) -> bytes:
     out: list[bytes] = []
     state = b"(B"
 
-    def enter(wanted: bytes) -> None:
+    def enter(charset: bytes) -> None:
         nonlocal state
-        if state != wanted:
-            out.append(b"\x1b" + wanted)
-            state = wanted
+        if state != charset:
+            out.append(b"\x1b" + charset)
+            state = charset
 
     for character in text.translate(_FULL_WIDTH):
         data = _encoded("euc-jp", character)

@@ -304,10 +304,10 @@ class Settings(BaseSettings):
     def _dsn(cls, dsn: str) -> str:
         if dsn == "chdb":
             return dsn
-        parts = urlsplit(dsn)
-        if parts.scheme not in ("clickhouse", "clickhouses") or not parts.hostname:
+        url_parts = urlsplit(dsn)
+        if url_parts.scheme not in ("clickhouse", "clickhouses") or not url_parts.hostname:
             raise ValueError("must be `chdb` or clickhouse(s)://user:password@host:port/db")
-        _ = parts.port  # raises ValueError when it is no number
+        _ = url_parts.port  # raises ValueError when it is no number
         return dsn
 
     @field_validator("clickhouse_cluster")
@@ -322,18 +322,18 @@ class Settings(BaseSettings):
     def _smtp(cls, url: str) -> str:
         if not url:
             return url
-        parts = urlsplit(url)
-        if parts.scheme not in ("smtp", "smtps") or not parts.hostname:
+        url_parts = urlsplit(url)
+        if url_parts.scheme not in ("smtp", "smtps") or not url_parts.hostname:
             raise ValueError("must be smtp(s)://user:password@host:port")
-        _ = parts.port  # raises ValueError when it is no number
+        _ = url_parts.port  # raises ValueError when it is no number
         return url
 
     @field_validator("smtp_listen")
     @classmethod
     def _listen(cls, text: str) -> str:
         try:
-            parts = urlsplit(f"//{text}")
-            if parts.hostname and parts.port is not None and parts.netloc == text:
+            address = urlsplit(f"//{text}")
+            if address.hostname and address.port is not None and address.netloc == text:
                 return text
         except ValueError:
             pass

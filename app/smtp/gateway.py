@@ -71,8 +71,8 @@ class Gateway:
 
     def listen(self) -> int:
         """Bind the port, before anything else starts, and return it. Raises SettingsError."""
-        parts = urlsplit(f"//{self.settings.smtp_listen}")
-        where = (parts.hostname or "", parts.port or 0)
+        address = urlsplit(f"//{self.settings.smtp_listen}")
+        where = (address.hostname or "", address.port or 0)
         try:
             family = socket.AF_INET6 if ":" in where[0] else socket.AF_INET
             self._socket = socket.create_server(where, family=family, backlog=512)

@@ -77,7 +77,7 @@ def _plain(type_: inspect.Type) -> inspect.Type:
     if isinstance(type_, inspect.Metadata):
         return _plain(type_.type)
     if isinstance(type_, inspect.UnionType):
-        others = [one for one in type_.types if not isinstance(one, inspect.NoneType)]
+        others = [option for option in type_.types if not isinstance(option, inspect.NoneType)]
         return _plain(others[0]) if len(others) == 1 else type_
     return type_
 

@@ -28,10 +28,10 @@ MAX_SHOWN_CHARS = 100  # of a path parameter, in an error
 
 def parts_of(request: Request, workspace: str) -> WorkspaceContext:
     """A workspace's parts. Raises RequestError where it is not known, or not yet."""
-    parts: Mapping[str, WorkspaceContext] = request.app.state.parts
-    if workspace not in parts:
+    workspaces: Mapping[str, WorkspaceContext] = request.app.state.parts
+    if workspace not in workspaces:
         raise RequestError(503, f"workspace {workspace!r} is not loaded yet: try again in a moment")
-    return parts[workspace]
+    return workspaces[workspace]
 
 
 def authorized(request: Request, scope: Scope = "read") -> WorkspaceContext:
@@ -79,13 +79,13 @@ async def body_of(request: Request, limit: int) -> bytes:
     too_large = RequestError(413, f"the body must have at most {limit:,} bytes")
     if int(request.headers.get("content-length") or 0) > limit:
         raise too_large
-    parts, size = [], 0
+    chunks, size = [], 0
     async for part in request.stream():
         size += len(part)
         if size > limit:
             raise too_large
-        parts.append(part)
-    return b"".join(parts)
+        chunks.append(part)
+    return b"".join(chunks)
 
 
 async def decoded(request: Request, type_: type[T], limit: int, empty: bytes = b"") -> T:
@@ -115,14 +115,14 @@ async def offloaded(size: float, work: Callable[P, T], *args: P.args, **kwargs: 
 
 
 async def streamed(
-    parts: Iterator[bytes], media_type: str, headers: Mapping[str, str] | None = None
+    chunks: Iterator[bytes], media_type: str, headers: Mapping[str, str] | None = None
 ) -> Response:
     """Bytes as the database gives them; what it refuses is raised before the answer begins."""
-    first = await run_in_threadpool(next, parts, b"")
+    first = await run_in_threadpool(next, chunks, b"")
 
     async def body() -> AsyncIterator[bytes]:
         yield first
-        async for part in iterate_in_threadpool(parts):
+        async for part in iterate_in_threadpool(chunks):
             yield part
 
     return StreamingResponse(body(), 200, headers, media_type)

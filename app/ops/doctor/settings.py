@@ -141,8 +141,8 @@ def _not_after(cert: str, key: str) -> float:
                 side.do_handshake()
             except ssl.SSLWantReadError:
                 continue
-    found = client.getpeercert() or {}
-    return float(ssl.cert_time_to_seconds(str(found["notAfter"])))
+    certificate = client.getpeercert() or {}
+    return float(ssl.cert_time_to_seconds(str(certificate["notAfter"])))
 
 
 CHECKS = (variables, addresses, secrets, certificate)

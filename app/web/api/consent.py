@@ -78,8 +78,8 @@ def _arguments(api: WorkspaceContext, body: ConsentIn) -> tuple[str, int, Sequen
 
 def _standing(api: WorkspaceContext, recipient: str) -> ConsentOut:
     """Ids of newsletters come from ClickHouse; null where it has none."""
-    found = api.withdrawals.of(api.queries.workspace, api.recipient_key(recipient))
-    newsletters = sorted({one.newsletter for one in found} - {ALL})
+    withdrawals = api.withdrawals.of(api.queries.workspace, api.recipient_key(recipient))
+    newsletters = sorted({withdrawal.newsletter for withdrawal in withdrawals} - {ALL})
     rows = api.queries.run("event_newsletters", newsletters=newsletters) if newsletters else ()
     ids = {row["newsletter"]: row["id"] for row in rows}
     return ConsentOut(
@@ -91,7 +91,7 @@ def _standing(api: WorkspaceContext, recipient: str) -> ConsentOut:
                 all_newsletters=withdrawal.newsletter == ALL,
                 at=datetime.fromtimestamp(withdrawal.at, UTC),
             )
-            for withdrawal in found
+            for withdrawal in withdrawals
         ],
     )
 

@@ -144,9 +144,9 @@ def _kind(schema: Mapping[str, Any]) -> str:
     if model := _reference(schema):
         return model
     if "anyOf" in schema:
-        return " or ".join(_kind(one) for one in schema["anyOf"])
+        return " or ".join(_kind(option) for option in schema["anyOf"])
     if "enum" in schema:
-        return " or ".join(f"{one}" for one in schema["enum"])
+        return " or ".join(f"{option}" for option in schema["enum"])
     kind = str(schema.get("format") or schema.get("type", "any"))
     if kind == "array":
         items = schema.get("items", schema.get("prefixItems", {}))

@@ -79,7 +79,7 @@ class Operation(Generic[Q]):
     @property
     def problems(self) -> Sequence[int]:
         """Statuses of errors."""
-        body = {400, 413} if any(one.media_type == JSON for one in self.takes) else set()
+        body = {400, 413} if any(content.media_type == JSON for content in self.takes) else set()
         unknown = {404} if "{" in self.path else set()
         return sorted({401, 403, 422, 503, *body, *unknown, *self.own_problems})
 
@@ -97,4 +97,6 @@ class Operation(Generic[Q]):
 def _contents(bodies: Any) -> Sequence[Content]:
     """Of one type or Content, or several."""
     several = bodies if isinstance(bodies, tuple) else () if bodies is None else (bodies,)
-    return tuple(one if isinstance(one, Content) else Content(JSON, one) for one in several)
+    return tuple(
+        content if isinstance(content, Content) else Content(JSON, content) for content in several
+    )

@@ -48,19 +48,19 @@ async def erase(call: Call[NoQuery]) -> Response:
 async def erasure(call: Call[NoQuery]) -> Response:
     """Return the progress of an erasure: 200 once it is complete, else 202."""
     api, erasure_id = call.api, call.path("erasure_id")
-    number, found = read_int(erasure_id, high=MAX_INT), None
+    number, erasure = read_int(erasure_id, high=MAX_INT), None
     if number is not None:
-        found = await asyncio.to_thread(api.erasures.get, number, api.queries.workspace)
-    if found is None:
+        erasure = await asyncio.to_thread(api.erasures.get, number, api.queries.workspace)
+    if erasure is None:
         raise NotFoundError("erasure_id", f"there is no erasure {erasure_id!r}")
-    return _answer(found)
+    return _answer(erasure)
 
 
-def _answer(one: Erasure) -> Response:
-    at = datetime.fromtimestamp(one.at, UTC)
-    found = ErasureOut(one.id, one.state, at, one.counts)
-    status = 200 if one.state == "done" else 202
-    return Response(msgspec.json.encode(found), status, media_type="application/json")
+def _answer(erasure: Erasure) -> Response:
+    at = datetime.fromtimestamp(erasure.at, UTC)
+    body = ErasureOut(erasure.id, erasure.state, at, erasure.counts)
+    status = 200 if erasure.state == "done" else 202
+    return Response(msgspec.json.encode(body), status, media_type="application/json")
 
 
 OPERATIONS = (

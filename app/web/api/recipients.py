@@ -68,8 +68,8 @@ async def segment(call: Call[Segment]) -> Response:
 
 async def saved(call: Call[NoQuery]) -> Response:
     """List saved segments by name."""
-    found = await asyncio.to_thread(call.api.segments.all)
-    return json(SavedList([SavedOut(name, segment) for name, segment in found.items()]))
+    segments = await asyncio.to_thread(call.api.segments.all)
+    return json(SavedList([SavedOut(name, segment) for name, segment in segments.items()]))
 
 
 async def save(call: Call[NoQuery]) -> Response:

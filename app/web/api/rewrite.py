@@ -250,7 +250,7 @@ async def messages(call: Call[MessagesQuery]) -> Response:
     """
     api, newsletter_id, give = call.api, call.path("newsletter_id"), call.query.give
     made_from = await asyncio.to_thread(api.templates.templates, newsletter_id)
-    if give == "token" and any(one.modes.two_tokens for one in made_from.values()):
+    if give == "token" and any(mail.modes.two_tokens for mail in made_from.values()):
         raise RequestError(422, TWO_TOKENS, "return")
     lines = api.templates.messages(made_from, call.request.stream(), give)
     return LineStream(lines)

@@ -42,9 +42,9 @@ class SuppressionQuery(Struct, frozen=True, forbid_unknown_fields=True):
 async def suppressions(call: Call[SuppressionPage]) -> Response:
     """List suppressions, oldest first."""
     limit = call.query.limit
-    found = await asyncio.to_thread(_page, call.api, call.query.after, limit)
-    following = found[-1].id if len(found) == limit else None
-    return json(SuppressionList(found, following))
+    page = await asyncio.to_thread(_page, call.api, call.query.after, limit)
+    following = page[-1].id if len(page) == limit else None
+    return json(SuppressionList(page, following))
 
 
 async def suppress(call: Call[NoQuery]) -> Response:
@@ -83,8 +83,8 @@ async def check_by_url(call: Call[SuppressionQuery]) -> Response:
 
 async def _check(api: WorkspaceContext, recipient: str, newsletter: str | None) -> Response:
     key, newsletter_key = _keys(api, recipient, newsletter)
-    found = await asyncio.to_thread(api.suppressions.among, [key], newsletter_key)
-    return json(SuppressedOut(recipient, newsletter, bool(found)))
+    entries = await asyncio.to_thread(api.suppressions.among, [key], newsletter_key)
+    return json(SuppressedOut(recipient, newsletter, bool(entries)))
 
 
 def _keys(api: WorkspaceContext, recipient: str, newsletter_id: str | None) -> tuple[int, int]:
@@ -94,9 +94,9 @@ def _keys(api: WorkspaceContext, recipient: str, newsletter_id: str | None) -> t
 
 def _page(api: WorkspaceContext, after: int, limit: int) -> list[SuppressionOut]:
     """Email addresses and ids come from the messages recorded; null if none has them."""
-    found = api.suppressions.page(after, limit)
-    recipients = sorted({one.recipient for one in found})
-    newsletters = sorted({one.newsletter for one in found} - {ALL})
+    entries = api.suppressions.page(after, limit)
+    recipients = sorted({entry.recipient for entry in entries})
+    newsletters = sorted({entry.newsletter for entry in entries} - {ALL})
     run = api.queries.run
     addresses = {
         row["recipient"]: row["address"]
@@ -115,7 +115,7 @@ def _page(api: WorkspaceContext, after: int, limit: int) -> list[SuppressionOut]
             reason=entry.reason,
             at=datetime.fromtimestamp(entry.at, UTC),
         )
-        for entry in found
+        for entry in entries
     ]
 
 

@@ -50,7 +50,7 @@ class Window(NamedTuple):
         return self.starts[-1] + timedelta(seconds=self.step)
 
 
-def window(first: datetime, last: datetime, now: datetime, asked: int = 0) -> Window:
+def window(first: datetime, last: datetime, now: datetime, seconds: int = 0) -> Window:
     """From the first message until now; until the `last` activity once all has long been quiet.
 
     Steps are as wide as `asked` (seconds), or as gives a readable number of them; then the latest
@@ -60,7 +60,7 @@ def window(first: datetime, last: datetime, now: datetime, asked: int = 0) -> Wi
     last = max(first, last)
     end = last if now - last > max(last - first, LIVELY) else max(now, last)
     span = (end - first).total_seconds()
-    step = asked or next((step for step in STEPS if span / step <= MAX_COLUMNS - 1), STEPS[-1])
+    step = seconds or next((step for step in STEPS if span / step <= MAX_COLUMNS - 1), STEPS[-1])
     stop = int(end.timestamp()) // step
     columns = min(max(stop - int(first.timestamp()) // step + 1, MIN_COLUMNS), 10 * MAX_COLUMNS)
     starts = [

@@ -129,8 +129,8 @@ def document(sample: SampleMail, places: list[Spot], public_url: str) -> str:
 
     def marked_as(link: Link) -> str:
         position = link.index + sample.first_link
-        found = identity.identify(link.target, link.name, sample.link_families, sample.full_urls)
-        here[position] = {identity.shown_id(key) for key in (found.link, found.family)}
+        keys = identity.identify(link.target, link.name, sample.link_families, sample.full_urls)
+        here[position] = {identity.shown_id(key) for key in (keys.link, keys.family)}
         if link.personal:
             here[position] = {first.get(position, "")}
         return str(position)
@@ -146,8 +146,8 @@ def document(sample: SampleMail, places: list[Spot], public_url: str) -> str:
 
     def kept(tag: str, attribute: str, value: str) -> str | None:
         if tag == "a" and attribute == "href":
-            found = _MARKED.fullmatch(value)
-            return f"#link-{found[1]}" if found else None
+            marked = _MARKED.fullmatch(value)
+            return f"#link-{marked[1]}" if marked else None
         if tag == "img" and attribute == "src" and value.startswith(f"{public_url}/o/"):
             return None
         return value

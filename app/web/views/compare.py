@@ -23,11 +23,11 @@ def compare(queries: Queries, ids: Sequence[str], filters: Filters) -> dict[str,
     offered = queries.newsletters(filters.all(), OFFERED)
     rows = []
     for newsletter_id in chosen:
-        found, sent = queries.newsletter(newsletter_id), queries.sent(newsletter_id)
+        described, sent = queries.newsletter(newsletter_id), queries.sent(newsletter_id)
         stats = queries.stats(newsletter_id)
         rows.append(
             {
-                "newsletter": found,
+                "newsletter": described,
                 "messages": stats.messages,
                 "opens_tracked": stats.opens_tracked,
                 "clicks_tracked": stats.clicks_tracked,
@@ -73,8 +73,8 @@ def _lines(
     keys = [queries.key(newsletter_id) for newsletter_id in ids]
     counts = {key: [0] * STEPS for key in keys}
     if keys:
-        found = queries.run("compare", newsletters=keys, step=step, steps=STEPS, show=filters.show)
-        for row in found:
+        rows = queries.run("compare", newsletters=keys, step=step, steps=STEPS, show=filters.show)
+        for row in rows:
             counts[row["newsletter"]][row["number"]] = row[kind]
     for line in counts.values():
         for number in range(1, STEPS):

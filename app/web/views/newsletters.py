@@ -100,17 +100,17 @@ def tags(queries: Queries, filters: Filters) -> dict[str, Any]:
 
 def newsletter(queries: Queries, newsletter_id: str, filters: Filters) -> dict[str, Any]:
     """The page of one newsletter."""
-    show, parts = filters.show, filters.hit_filters
-    found = queries.newsletter(newsletter_id)
-    stats = queries.stats(newsletter_id, parts)
-    links = queries.links(newsletter_id, parts)
+    show, hit_filters = filters.show, filters.hit_filters
+    described = queries.newsletter(newsletter_id)
+    stats = queries.stats(newsletter_id, hit_filters)
+    links = queries.links(newsletter_id, hit_filters)
     links.sort(key=lambda link: -getattr(link, show).unique)
-    agents = queries.agents(newsletter_id, parts)
+    agents = queries.agents(newsletter_id, hit_filters)
     opens, clicks = getattr(stats.opens, show), getattr(stats.clicks, show)
     unknowable = stats.unknowable if show == "human" else 0
     lately = queries.lately(newsletter_id, datetime.now(UTC) - LATELY)
     return {
-        "newsletter": found,
+        "newsletter": described,
         "filters": filters,
         "stats": stats,
         "opens": opens,
@@ -141,26 +141,26 @@ def newsletter(queries: Queries, newsletter_id: str, filters: Filters) -> dict[s
 def experiment(queries: Queries, experiments: Experiments, newsletter_id: str) -> dict[str, Any]:
     """The page of a newsletter's experiment. Raises NotFoundError."""
     newsletter = queries.newsletter(newsletter_id)
-    found = experiments.get(queries.key(newsletter_id))
-    if found is None:
+    started = experiments.get(queries.key(newsletter_id))
+    if started is None:
         raise NotFoundError("newsletter_id", f"newsletter {newsletter_id!r} has no experiment")
-    figures = experiment_worker.current(queries, found)
+    figures = experiment_worker.current(queries, started)
     first = figures.arms[0].variant
     against = {pair.variant: pair for pair in figures.comparisons if pair.against == first}
-    due = experiment_worker.due(found)
+    due = experiment_worker.due(started)
     return {
         "newsletter": newsletter,
         "filters": Filters(),
-        "plan": found.plan,
-        "outcome": found.outcome,
+        "plan": started.plan,
+        "outcome": started.outcome,
         "due": None if due is None else due / 1000,
-        "started": found.at / 1000,
+        "started": started.at / 1000,
         "messages": sum(arm.messages for arm in figures.arms),
         "rows": [
             (share, arm, against.get(arm.variant))
-            for share, arm in zip(found.plan.variants, figures.arms, strict=True)
+            for share, arm in zip(started.plan.variants, figures.arms, strict=True)
         ],
-        "weights": sum(share.weight for share in found.plan.variants),
+        "weights": sum(share.weight for share in started.plan.variants),
         "top": max((arm.high for arm in figures.arms if arm.of), default=1.0),
         "comparisons": figures.comparisons,
         "uneven": figures.split < UNEVEN,
@@ -183,8 +183,8 @@ def _timeline(
     first = utc(sent["first_at"]) if sent["messages"] else last or now
     starts, step = shown = charts.window(first, last or now, now, STEPS[filters.step])
     points = queries.timeline(newsletter_id, starts[0], shown.end, step, filters.hit_filters)
-    found = {point.at: _column(point, filters.show) for point in points}
-    columns = [found.get(at, charts.Column(0, 0, 0, 0)) for at in starts]
+    by_time = {point.at: _column(point, filters.show) for point in points}
+    columns = [by_time.get(at, charts.Column(0, 0, 0, 0)) for at in starts]
     titles = [
         f"{when(at, step)} UTC: {column.summary}"
         for at, column in zip(starts, columns, strict=True)
@@ -234,9 +234,9 @@ def _pair(split: Split, show: Show) -> tuple[int, int]:
     return human, split.machine.total if show != "human" else 0
 
 
-def _ranking(found: Sequence[AgentStats], part: str, show: Show) -> list[Share]:
+def _ranking(agents: Sequence[AgentStats], part: str, show: Show) -> list[Share]:
     """The commonest, and all others together."""
-    counted = [(agent.name, getattr(agent, show)) for agent in found if getattr(agent, show) > 0]
+    counted = [(agent.name, getattr(agent, show)) for agent in agents if getattr(agent, show) > 0]
     counted = [("" if name == "-" else name, hits) for name, hits in counted]
     counted.sort(key=lambda pair: -pair[1])
     if [name for name, _ in counted] == [""] and part == "country":

@@ -15,8 +15,8 @@ from app.web.views.newsletters import when
 
 def templates() -> Jinja2Blocks:
     """A new environment."""
-    found = Jinja2Blocks(ROOT / "templates")
-    found.env.trim_blocks = found.env.lstrip_blocks = True
+    templates_of = Jinja2Blocks(ROOT / "templates")
+    templates_of.env.trim_blocks = templates_of.env.lstrip_blocks = True
     filters: dict[str, Any] = {
         "number": number,
         "rate": rate,
@@ -28,8 +28,8 @@ def templates() -> Jinja2Blocks:
         "when": when,
         "moment": moment,
     }
-    found.env.filters |= filters
-    found.env.globals |= {
+    templates_of.env.filters |= filters
+    templates_of.env.globals |= {
         "csrf": str,  # pages behind the login have a field of their own
         "asset": urls.asset,
         "compare_url": urls.compare_url,
@@ -46,7 +46,7 @@ def templates() -> Jinja2Blocks:
         "SHOWN": SHOWN,
         "NO_CLICK_TO_OPEN": NO_CLICK_TO_OPEN,
     }
-    return found
+    return templates_of
 
 
 NO_CLICK_TO_OPEN: Mapping[NotShown, str] = {
