@@ -85,7 +85,9 @@ class Gateway:
 
     async def run(self) -> None:
         """Serve until cancelled."""
-        assert self._socket  # noqa: S101  (listen() comes first)
+        if self._socket is None or self._socket.fileno() < 0:  # closed by a server that has failed
+            self.listen()
+        assert self._socket  # noqa: S101
         self._server = await asyncio.get_running_loop().create_server(
             self._protocol, sock=self._socket
         )

@@ -31,7 +31,8 @@ SAFE: Mapping[str, str] = {
         " base-uri 'none'; frame-ancestors 'none'"
     ),
 }
-FOR_RECIPIENTS = ("/u/", "/static/", "/healthz")  # what their pages need
+FOR_RECIPIENTS = ("/u/", "/static/")  # what their pages need
+HEALTH = ("/healthz", "/readyz")  # what load balancers ask
 
 
 class HostRouting:
@@ -54,7 +55,11 @@ class HostRouting:
         host = host_name(Headers(scope=scope).get("host", "").encode("latin-1"))
         app = self._app
         recipients = host != self._console and host in self._hosts
-        if host and recipients and not scope["path"].startswith(FOR_RECIPIENTS):
+        if (
+            host
+            and recipients
+            and not (scope["path"].startswith(FOR_RECIPIENTS) or scope["path"] in HEALTH)
+        ):
             app = PlainTextResponse("Not found\n", 404)
 
         async def safe(message: Message) -> None:

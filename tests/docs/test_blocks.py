@@ -17,7 +17,7 @@ from tests.support.smtp_server import Inbox, inbox
 OWN_SERVICE = {"docs/tutorial.md"}  # these start what they need
 AGENT = {"user-agent": "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"}
 # For "sleep 2", which is meant to be long enough for hits to be counted: as long as that takes.
-LOADED = """until curl -s $MAILWAKE/readyz | grep -q '"bytes":0'; do sleep 0.1; done"""
+LOADED = """until curl -s $MAILWAKE/healthz/full | grep -q '"bytes":0'; do sleep 0.1; done"""
 
 
 @pytest.fixture(scope="module")

@@ -156,6 +156,7 @@ OTHERS = {
     "/openapi.json",
     "/healthz",
     "/readyz",
+    "/healthz/full",
     "/metrics",
     "/docs",
     "/docs/counting",

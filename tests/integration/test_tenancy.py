@@ -114,7 +114,7 @@ def test_nobody_gets_in_without_a_session(walled: Service, table: list[tuple[str
     ids = dict.fromkeys(
         ("newsletter_id", "webhook_id", "followup_id", "action", "token", "message_id"), "none"
     ) | {"key": "1"}
-    public = ("/healthz", "/readyz", "/metrics", "/openapi.json", "/docs", *OPEN)
+    public = ("/healthz", "/healthz/full", "/readyz", "/metrics", "/openapi.json", "/docs", *OPEN)
     with httpx2.Client(base_url=walled.url, trust_env=False, timeout=PATIENCE_SECONDS) as stranger:
         stranger.cookies.set(SESSION, "none")
         for method, path in table:

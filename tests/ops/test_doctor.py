@@ -285,7 +285,7 @@ def test_the_running_service_speaks_for_itself(sound: Path) -> None:
     away = f"clickhouse://127.0.0.1:{free_port()}/default"
     with Service(sound, MAILWAKE_CLICKHOUSE_DSN=away) as service:
         service.wait_for(
-            lambda: "no connection" in service.client.get("/readyz").text, "the trouble"
+            lambda: "no connection" in service.client.get("/healthz/full").text, "the trouble"
         )
         told = of(service, clickhouse_dsn=away)
         assert [(one.status, one.about) for one in told] == [

@@ -22,7 +22,7 @@ TIERS = (
     {"settings"},
     {"schemas"},
     {"links"},
-    {"model", "rewriting", "files", "paths", "threads"},
+    {"model", "rewriting", "files", "paths", "tasks", "threads"},
 )
 APART = {"__init__", "__main__"}  # the version, and the entry of `python -m app`
 MODULES = sorted(

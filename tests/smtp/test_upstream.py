@@ -24,6 +24,7 @@ from app.smtp.gateway import Gateway
 from app.smtp.upstream import Answer, SmarthostConnection, answer
 from app.storage.journal import Journal
 from app.storage.state_db import open_state
+from app.tasks import Tasks
 from tests.support.hostile_smarthost import STAGES, Hostile, hostile
 from tests.support.patience import PATIENCE_SECONDS, wait_for
 from tests.support.service import free_port
@@ -153,7 +154,7 @@ def test_silence_ends_a_connection(
 
     async def silent() -> list[bytes]:
         journal = Journal(tmp_path / "journal")
-        journal.start()
+        journal.start(Tasks())
         state = open_state(tmp_path)
         made = Gateway(chosen, Keys(state, chosen), PreparerRegistry(chosen, state, journal).of)
         port = made.listen()

@@ -12,13 +12,14 @@ import pytest
 from app.storage import journal as journal_module
 from app.storage.journal import Journal, JournalError
 from app.storage.journal_segments import OPEN, SEALED, adopt_orphans, claim, sealed
+from app.tasks import Tasks
 from tests.support.patience import until
 
 
 @asynccontextmanager
 async def running(folder: Path, sync_ms: int = 20, **more: int) -> AsyncIterator[Journal]:
     journal = Journal(folder, sync_ms, **more)
-    journal.start()
+    journal.start(Tasks())
     try:
         yield journal
     finally:

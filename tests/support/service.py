@@ -148,7 +148,7 @@ class Service:
 
     def ready(self) -> None:
         """Wait until the tables exist."""
-        self.wait_for(lambda: self.client.get("/readyz").status_code == 200, "ready")
+        self.wait_for(lambda: self.client.get("/healthz/full").status_code == 200, "ready")
 
     def rewrite(
         self,
@@ -177,8 +177,8 @@ class Service:
         """Wait until every line of the journal has reached ClickHouse."""
 
         def empty() -> bool:
-            state = self.client.get("/readyz").json()
-            return bool(state["ready"] and state["journal"]["bytes"] == 0)
+            state = self.client.get("/healthz/full").json()
+            return bool(state["healthy"] and state["journal"]["bytes"] == 0)
 
         self.wait_for(empty, "empty journal", seconds)
 

@@ -16,7 +16,7 @@ WINDOW = 1_000  # inserts that a table remembers
 
 
 def clickhouse(settings: Settings) -> Iterator[Finding]:
-    """Left alone where a service holds chDB: /readyz speaks for it."""
+    """Left alone where a service holds chDB: /healthz/full speaks for it."""
     embedded = settings.clickhouse_dsn == "chdb"
     if embedded and (answer(settings) or not (settings.data_dir / "chdb").is_dir()):
         return

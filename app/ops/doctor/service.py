@@ -9,7 +9,7 @@ from app.settings.settings import PREFIX, Settings
 
 
 def readiness(settings: Settings) -> Iterator[Finding]:
-    """What /readyz says."""
+    """Returns what /healthz/full says."""
     response = answer(settings)
     if response is None:
         yield Finding(
@@ -46,9 +46,9 @@ def readiness(settings: Settings) -> Iterator[Finding]:
 
 
 def answer(settings: Settings) -> httpx2.Response | None:
-    """Of /readyz; None where nothing listens."""
+    """Returns the response of /healthz/full, None where nothing listens."""
     try:
-        return httpx2.get(f"{settings.local_url()}/readyz", timeout=10, trust_env=False)
+        return httpx2.get(f"{settings.local_url()}/healthz/full", timeout=10, trust_env=False)
     except httpx2.TransportError:
         return None
 
