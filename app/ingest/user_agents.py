@@ -11,7 +11,6 @@ import re
 from functools import lru_cache
 from typing import Literal, NamedTuple
 
-import user_agents
 from device_detector.parser import PIM, Bot, Library
 from starlette.requests import Request
 
@@ -289,6 +288,8 @@ def agent(user_agent: str) -> Agent:
     program, name, listed = _program(text, lowered)
     if bare(text):
         return Agent("", "", "", program)
+    import user_agents  # noqa: PLC0415  (its patterns load slowly; commands need none)
+
     parsed = user_agents.parse(text)
     os = _family_name(parsed.os.family)
     device = (

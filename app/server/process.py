@@ -8,7 +8,7 @@ import socket
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import uvicorn
 import uvloop
@@ -33,11 +33,13 @@ from app.settings.load import (
     with_secrets,
 )
 from app.settings.settings import PREFIX, Settings, SettingsError
-from app.smtp.gateway import Gateway
 from app.storage.journal import Journal, JournalError
 from app.storage.journal_segments import adopt_orphans
 from app.storage.state_db import VersionError, open_state
 from app.tasks import Tasks
+
+if TYPE_CHECKING:
+    from app.smtp.gateway import Gateway
 
 STARTED_POLL_SECONDS = 0.05  # between checks whether uvicorn serves
 
@@ -203,6 +205,8 @@ async def run_loader(settings: Settings) -> None:
 
 def smtp(settings: Settings) -> None:
     """Run the SMTP gateway alone, until stopped. Raises StartError."""
+    from app.smtp.gateway import Gateway  # noqa: PLC0415  (its libraries load slowly)
+
     if not settings.smarthost:
         raise StartError(f"{PREFIX}SMARTHOST: is required for the SMTP gateway")
     logs.start(settings.log_level, settings.log_format)
@@ -224,7 +228,7 @@ def smtp(settings: Settings) -> None:
         uvloop.run(_take_mail(gateway, journal, keys))
 
 
-async def _take_mail(gateway: Gateway, journal: Journal, keys: Keys) -> None:
+async def _take_mail(gateway: "Gateway", journal: Journal, keys: Keys) -> None:
     tasks = Tasks()
     journal.start(tasks)
     running = tasks.start("smtp", gateway.run)

@@ -176,6 +176,7 @@ def test_silence_ends_a_connection(
     expected = [b"220 click.example Mailwake", b"354 End data with <CR><LF>.<CR><LF>"]
     for seconds in WAITS:
         monkeypatch.setattr("app.smtp.gateway.IDLE_SECONDS", seconds)
+        monkeypatch.setattr("app.smtp.protocol.STRANGER_SECONDS", seconds)
         last = asyncio.run(silent())
         assert len(there.accepted) == before
         if last == expected:
