@@ -492,6 +492,7 @@ class MessagePreparer:
         new_links = list(self._known_links.new(links))
         records = [*new_links, *_ledger(drafts)]
         if records:
+            self._journal.check_room()
             await self._journal.write(b"".join(map(journal_records.encode, records)))
             self._known_links.remember(new_links)
 
@@ -506,6 +507,7 @@ class MessagePreparer:
         records = [*([stated] if stated else ()), *new_links, *_ledger(drafts)]
         if not records:
             return
+        self._journal.check_room()
         await self._journal.write(b"".join(map(journal_records.encode, records)))
         if stated:
             self._catalog.remember(stated)

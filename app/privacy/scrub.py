@@ -104,8 +104,8 @@ def scrub_files(data_dir: Path, marks: SubjectMatcher) -> int:
             partial.write_bytes(b"".join(kept))
             partial.replace(path)
             count += 1
-    for path in (data_dir / "templates").glob("*"):
-        if path.suffix != ".json" and names.search(path.read_bytes()):
+    for path in (data_dir / "templates").rglob("*"):
+        if path.is_file() and path.suffix != ".json" and names.search(path.read_bytes()):
             path.unlink(missing_ok=True)
             count += 1
     for path in (data_dir / newsletters.FOLDER).glob("*.json"):

@@ -56,6 +56,8 @@ class Health:
             tracking.hits,
             tracking.dropped,
             refused=refused,
+            quotas=self._registry.refused,
+            disk=self._registry.disk,
             viewers=lambda: live.viewers,
             corrected=lambda: self._corrections.changed,
             webhooks=self._deliveries,
@@ -85,6 +87,11 @@ class Health:
 
     def notices(self) -> list[str]:
         """Returns what an operator must know now; empty while all is well."""
+        disk = self._registry.disk.trouble
+        return [*self._troubles(), *([disk] if disk else [])]
+
+    def _troubles(self) -> list[str]:
+        """Returns why hits are not kept or not loaded."""
         notices = [self._journal.trouble, self._loader.trouble]
         dropped = self._tracking.dropped.items()
         lost = sum(count for why, count in dropped if why.startswith(("disk_", "closed")))
@@ -99,7 +106,7 @@ class Health:
     async def readyz(self, _: Request) -> Response:
         """Answer 200 while hits are kept and reach ClickHouse, else 503 with the reasons."""
         segments, size = self._journal.backlog
-        trouble = self.notices()
+        trouble = self._troubles()
         if not self._loader.ready and not trouble:
             trouble = ["ClickHouse has not responded yet"]
         answer = {
@@ -107,6 +114,7 @@ class Health:
             "trouble": trouble,
             "journal": {"segments": segments, "bytes": size},
             "dropped": dict(self._tracking.dropped),
+            "disk": self._registry.disk.trouble,
         }
         return JSONResponse(answer, 503 if trouble else 200)
 
@@ -121,6 +129,7 @@ class Health:
         _check_default(request, "admin")
         read_query(request.query_params, NoQuery)
         snapshot_request = await decoded(request, snapshot.SnapshotRequest, 4096)
+        self._registry.disk.check()
         folder = self._settings.data_dir / snapshot_request.folder
         if not folder.is_dir() or any(folder.iterdir()):
             raise RequestError(

@@ -89,6 +89,14 @@ def _standing(api: WorkspaceContext, recipient: str) -> ConsentOut:
 
 OPERATIONS = (
     Operation("GET", "/v1/consent", consent, scope="rewrite", query=ConsentQuery, gives=ConsentOut),
-    Operation("POST", "/v1/consent", withdraw, scope="rewrite", takes=ConsentIn, gives=ConsentOut),
+    Operation(
+        "POST",
+        "/v1/consent",
+        withdraw,
+        scope="rewrite",
+        takes=ConsentIn,
+        gives=ConsentOut,
+        stores=False,
+    ),
     Operation("DELETE", "/v1/consent", restore, scope="rewrite", takes=ConsentIn, gives=ConsentOut),
 )

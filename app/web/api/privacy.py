@@ -68,6 +68,7 @@ OPERATIONS = (
         takes=ErasureIn,
         gives=ErasureOut,
         statuses=(200, 202),
+        stores=False,
     ),
     Operation(
         "GET",

@@ -111,11 +111,11 @@ async def rewrite(call: Call[RewriteQuery]) -> Response:
     except MissingValueError as error:
         raise RequestError(422, str(error), f"values.{error.name}") from None
     if not dry:
-        await api.preparer.record(prepared)
         if body.sample:
             of = body.newsletter
             sample = SampleMail(body.html, 0, of.link_families, of.full_urls)
             await asyncio.to_thread(api.templates.keep_sample, body.newsletter.id, sample)
+        await api.preparer.record(prepared)
     return json(
         schemas.RewriteOut(
             message_id=prepared.draft.message_id,
@@ -178,10 +178,10 @@ async def rewrite_mime(call: Call[MimeQuery]) -> Response:
                 holdout=draft.choice.holdout,
             )
         )
-    await api.preparer.record(prepared)
     if prepared.sample and own.get("sample", "").strip().lower() in ("yes", "true", "1"):
         sample = SampleMail(*prepared.sample, named.link_families, named.full_urls)
         await asyncio.to_thread(api.templates.keep_sample, named.id, sample)
+    await api.preparer.record(prepared)
     rewritten = prepared.html
     if mail_headers.wants_unsubscribe(own) and not begins_within(message):
         newline = "\n" if b"\r\n" not in message[:1000] else "\r\n"
@@ -253,6 +253,7 @@ async def messages(call: Call[MessagesQuery]) -> Response:
     made_from = await asyncio.to_thread(api.templates.templates, newsletter_id)
     if give == "token" and any(one.modes.two_tokens for one in made_from.values()):
         raise RequestError(422, TWO_TOKENS, "return")
+    api.quota.check_streams()
     lines = api.templates.messages(made_from, call.request.stream(), give)
     return LineStream(lines)
 

@@ -118,6 +118,7 @@ OPERATIONS = (
         scope="rewrite",
         takes=SuppressionIn,
         gives=SuppressedOut,
+        stores=False,
     ),
     Operation(
         "DELETE",
