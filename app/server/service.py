@@ -32,6 +32,7 @@ from app.storage.clickhouse import Storage
 from app.storage.journal import Journal
 from app.storage.newsletters import FOLDER, Newsletters
 from app.storage.state_db import open_state
+from app.threads import favour_event_loop
 from app.tracking.middleware import TrackingMiddleware
 from app.tracking.recording_policy import keeper, refuser
 from app.tracking.unsubscribe import Unsubscribe
@@ -147,6 +148,7 @@ class Mailwake:
     @asynccontextmanager
     async def lifespan(self, _: Starlette) -> AsyncIterator[None]:
         """Start journal, loader and periodic tasks; at the end load what the journal holds."""
+        favour_event_loop()
         self.journal.start()
         loads = self.settings.load
         loading = asyncio.create_task(self.loader.run(loads), name="loader")
