@@ -1,9 +1,11 @@
 import asyncio
+import gc
+import sys
 import threading
 
 import pytest
 
-from app.threads import INLINE_BYTES, offloaded
+from app.threads import INLINE_BYTES, SWITCH_SECONDS, favour_event_loop, offloaded
 from tests.support.patience import PATIENCE_SECONDS
 
 
@@ -36,3 +38,32 @@ def test_the_loop_runs_on_while_a_large_input_is_worked_on() -> None:
         return await task
 
     assert asyncio.run(main())
+
+
+def test_threads_hand_over_quickly_and_modules_are_not_examined_for_garbage() -> None:
+    before = sys.getswitchinterval()
+    try:
+        favour_event_loop()
+        assert sys.getswitchinterval() == pytest.approx(SWITCH_SECONDS)
+        assert gc.get_freeze_count() > 10_000
+    finally:
+        sys.setswitchinterval(before)
+        gc.unfreeze()
+
+
+def test_rewriting_leaves_threads_for_the_journal() -> None:
+    """However much is rewritten, other work in threads goes on."""
+    release = threading.Event()
+
+    async def main() -> int:
+        waiting = [
+            asyncio.create_task(offloaded(INLINE_BYTES + 1, release.wait, PATIENCE_SECONDS))
+            for _ in range(50)
+        ]
+        await asyncio.sleep(0)
+        done = await asyncio.to_thread(int, "11")
+        release.set()
+        assert all(await asyncio.gather(*waiting))
+        return done
+
+    assert asyncio.run(main()) == 11

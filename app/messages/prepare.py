@@ -35,8 +35,10 @@ from app.schemas.messages import (
 from app.settings.settings import Settings
 from app.storage.journal import Journal
 from app.storage.newsletters import FOLDER, Newsletters, RecordedMetadata
+from app.threads import offloaded
 from app.tracking.tokens import MessageToken, Tokens
 
+RECORD_COST_BYTES = 50  # a record takes as much time as rewriting so many bytes
 Withdrawn = Callable[[str, int, int], tuple[Axis, ...]]
 NO_DATA = OwnData()
 
@@ -503,27 +505,40 @@ class MessagePreparer:
 
         All of them or, raising JournalError, none.
         """
-        new_links = list(self._known_links.new(links))
-        records = [*new_links, *_ledger(drafts)]
-        if records:
-            await self._journal.write(b"".join(map(journal_records.encode, records)))
-            self._known_links.remember(new_links)
+        await self._write(None, links, list(drafts))
 
     async def _record(
         self,
         newsletter: journal_records.Newsletter,
         links: Sequence[journal_records.Link],
-        drafts: Iterable[MessageDraft],
+        drafts: Sequence[MessageDraft],
     ) -> None:
         stated = self._catalog.changed(newsletter)
-        new_links = list(self._known_links.new(links))
-        records = [*([stated] if stated else ()), *new_links, *_ledger(drafts)]
-        if not records:
-            return
-        await self._journal.write(b"".join(map(journal_records.encode, records)))
+        await self._write(stated, links, drafts)
         if stated:
             self._catalog.remember(stated)
-        self._known_links.remember(new_links)
+
+    async def _write(
+        self,
+        stated: journal_records.Newsletter | None,
+        links: Iterable[journal_records.Link],
+        drafts: Sequence[MessageDraft],
+    ) -> None:
+        """Write all that is new by one write; many links are encoded in a thread."""
+        links = list(links)
+
+        def lines() -> tuple[bytes, Sequence[journal_records.Link]]:
+            new_links = list(self._known_links.new(links))
+            records = [*([stated] if stated else ()), *new_links, *_ledger(drafts)]
+            return b"".join(map(journal_records.encode, records)), new_links
+
+        cost = RECORD_COST_BYTES * (len(links) + len(drafts))
+        written, new_links = await offloaded(cost, lines)
+        if written:
+            self._journal.check_room()
+            await self._journal.write(written)
+            cost = RECORD_COST_BYTES * len(new_links)
+            await offloaded(cost, self._known_links.remember, new_links)
 
     def _newsletter(self, named: NewsletterIn) -> journal_records.Newsletter:
         key = newsletter_key(self._workspace, named.id)

@@ -1,8 +1,8 @@
 """Keeps templates and sends them to many recipients: newline-delimited JSON in and out.
 
 A template is a file in DATA_DIR/templates, compiled when it is first used; a variant may have one
-of its own. Recipients stream in. Each line's answer goes to a spool first, so that a client which
-reads only after it has sent everything neither stalls the stream nor fills the memory.
+of its own. Workspaces other than the first have a folder of their own in it. Recipients stream in.
+Each line's answer goes to a spool first, so that a client may read later than it sends.
 """
 
 import asyncio
@@ -13,18 +13,19 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from hashlib import sha256
+from math import inf
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 import msgspec
 
+from app.auth.quotas import Quota
+from app.auth.workspaces import DEFAULT
 from app.experiments.experiments import Choices
 from app.experiments.variants import NONE, VariantError
 from app.links import masking
 from app.messages.prepare import CompiledMail, MessageDraft, MessagePreparer
-from app.messages.spool import (
-    Spool,
-)
+from app.messages.spool import Spool
 from app.model import records
 from app.model.errors import NotFoundError, explain
 from app.model.ids import newsletter_key
@@ -33,11 +34,16 @@ from app.rewriting.html import CompiledBody
 from app.rewriting.html_scanner import RewriteError
 from app.rewriting.merge_fields import MissingValueError
 from app.schemas.messages import LineError, MessageOut, OwnData, RecipientIn, TemplateIn, TokenOut
+from app.storage.disk import DiskReserve, ReserveError
 from app.storage.journal import JournalError
+from app.threads import offloaded
 
 MAX_CACHED = 64  # compiled templates in memory
+MAX_CACHED_BYTES = 64 * 2**20  # of their files; compiled they take several times as much
 MAX_LINE_BYTES = 65_536  # bytes of one recipient's line
-SLICE_LINES = 100  # lines between two turns of the event loop
+SLICE_LINES = 100  # lines that are answered at once, and recorded by one write
+SLICE_BYTES = 1_000_000  # of their mails
+LINE_COST_BYTES = 500  # a token takes as much time as rewriting so many bytes
 Return = Literal["html", "token"]
 
 
@@ -106,6 +112,12 @@ class Template:
         """Returns the names of its merge fields."""
         return self.of(self.modes).fields
 
+    @property
+    def size(self) -> int:
+        """Returns about how many bytes a message has."""
+        bodies = [body for body in (self.html, self.text) if body]
+        return sum(len(part) for body in bodies for part in body.parts)
+
 
 class Addressed(NamedTuple):
     """A message of a stream, its mail, and what is to be recorded of its own links."""
@@ -118,31 +130,48 @@ class Addressed(NamedTuple):
 class TemplateStore:
     """Keeps the templates of one workspace and streams messages created from them."""
 
-    def __init__(self, folder: Path, outgoing: MessagePreparer, workspace: str = "default") -> None:
-        self._folder, self._outgoing, self._workspace = folder, outgoing, workspace
-        self._compiled: OrderedDict[tuple[str, int], tuple[bytes, Template]] = OrderedDict()
+    def __init__(
+        self,
+        folder: Path,
+        outgoing: MessagePreparer,
+        workspace: str = DEFAULT,
+        quota: Quota | None = None,
+        disk: DiskReserve | None = None,
+    ) -> None:
+        self._shared = folder  # with the files of all workspaces of earlier versions
+        self._folder = folder if workspace == DEFAULT else folder / workspace
+        self._outgoing, self._workspace = outgoing, workspace
+        self._quota, self._disk = quota or Quota(), disk or DiskReserve(folder, 0)
+        self._compiled: OrderedDict[tuple[str, int], tuple[bytes, Template, int]] = OrderedDict()
 
     def keep(
         self, newsletter_id: str, template: TemplateIn, variant: str | None = None
     ) -> Template:
         """Compile and store a template in place of the variant's earlier one. Blocking.
 
-        Raises RewriteError or VariantError, then nothing is stored.
+        Raises RewriteError, VariantError or QuotaError, then nothing is stored.
         """
         compiled, number = self._compile(newsletter_id, template), NONE
         if variant is not None:
             variants = self._outgoing.experiments.variants
             number = variants.number(compiled.newsletter, variant)
-        self._write(self._path(newsletter_id, _kind(number)), _encode(template))
+        self._write(newsletter_id, _kind(number), _encode(template))
         return compiled
 
-    def _write(self, path: Path, content: bytes) -> None:
+    def _write(self, newsletter_id: str, kind: str, content: bytes) -> None:
+        path = self._folder / self._name(newsletter_id, kind)
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with os.scandir(self._folder) as entries:
+            sizes = {entry.name: entry.stat().st_size for entry in entries if entry.is_file()}
+        sizes[path.name] = len(content)
+        self._quota.check_templates(len(sizes), sum(sizes.values()))
         with tempfile.NamedTemporaryFile(dir=self._folder, delete=False) as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
         Path(file.name).replace(path)
+        if self._folder != self._shared:
+            (self._shared / path.name).unlink(missing_ok=True)
 
     def templates(self, newsletter_id: str) -> Templates:
         """Returns the stored templates, compiled. Blocking. Raises NotFoundError."""
@@ -162,10 +191,13 @@ class TemplateStore:
         known = self._compiled.get(which)
         if known is None or known[0] != digest:
             template = msgspec.json.decode(content, type=StoredTemplate)
-            known = (digest, self._compile(newsletter_id, template))
+            known = (digest, self._compile(newsletter_id, template), len(content))
         self._compiled[which] = known
         self._compiled.move_to_end(which)
-        if len(self._compiled) > MAX_CACHED:
+        while len(self._compiled) > 1 and (
+            len(self._compiled) > MAX_CACHED
+            or sum(size for _, _, size in self._compiled.values()) > MAX_CACHED_BYTES
+        ):
             self._compiled.popitem(last=False)
         return known[1]
 
@@ -173,8 +205,9 @@ class TemplateStore:
         """Store the mail that is shown for this newsletter until a later one. Blocking.
 
         It was one recipient's: secrets in its links are masked, unless full URLs are enabled.
+        Raises QuotaError.
         """
-        self._write(self._path(newsletter_id, "sample"), _encode(_masked(sample)))
+        self._write(newsletter_id, "sample", _encode(_masked(sample)))
 
     def shown(self, newsletter_id: str, variant: int = NONE) -> SampleMail | None:
         """Returns the mail to show: the variant's template, or a template or sample. Blocking.
@@ -197,44 +230,50 @@ class TemplateStore:
         self, templates: Templates, body: AsyncIterator[bytes], give: Return
     ) -> AsyncIterator[bytes]:
         """Yields answers to the lines of `body`, in order. An invalid line gets an error."""
-        spool = Spool(self._folder)
-        feeding = asyncio.create_task(self._feed(templates, body, give, spool))
-        try:
-            async for part in spool.read():
-                yield part
-            await feeding
-        finally:
-            feeding.cancel()
-            spool.close()
+        spool = Spool(self._folder, self._quota.room)
+        with self._quota.stream():
+            feeding = asyncio.create_task(self._feed(templates, body, give, spool))
+            try:
+                async for part in spool.read():
+                    yield part
+                await feeding
+            finally:
+                feeding.cancel()
+                spool.close()
 
     async def _feed(
-        self, templates: Templates, body: AsyncIterator[bytes], give: Return, spool: "Spool"
+        self, templates: Templates, body: AsyncIterator[bytes], give: Return, spool: Spool
     ) -> None:
+        size = max(template.size for template in templates.values()) if give == "html" else 0
+        step = max(1, min(SLICE_LINES, SLICE_BYTES // (size or 1)))
+        number = received = 0
+        rest = b""
         try:
-            number = 0
-            rest = b""
             async for part in body:
+                received += len(part)
                 lines = (rest + part).split(b"\n")
                 rest = lines.pop()
                 if len(rest) > MAX_LINE_BYTES:
                     rest = rest[: MAX_LINE_BYTES + 1]  # it is refused at its end
-                for place in range(0, len(lines), SLICE_LINES):
-                    some = lines[place : place + SLICE_LINES]
-                    await spool.write(await self._answers(templates, some, number, give))
+                for place in range(0, len(lines), step):
+                    some = lines[place : place + step]
+                    answers = await self._answers(templates, some, number, give, size)
+                    await spool.write(answers, received)
                     number += len(some)
             if rest.strip():
-                await spool.write(await self._answers(templates, [rest], number, give))
+                answers = await self._answers(templates, [rest], number, give, size)
+                await spool.write(answers, received)
         finally:
-            await spool.end()
+            spool.end()
 
     async def _answers(
-        self, templates: Templates, lines: list[bytes], number: int, give: Return
+        self, templates: Templates, lines: list[bytes], number: int, give: Return, size: int
     ) -> bytes:
+        cost: float = len(lines) * (LINE_COST_BYTES + size)
         # Filling takes time, and a variant's new name is written to the disk.
         if any(b'"values"' in line or b'"variant"' in line for line in lines):
-            answers = await asyncio.to_thread(self._addressed, templates, lines, number, give)
-        else:
-            answers = self._addressed(templates, lines, number, give)
+            cost = inf
+        answers = await offloaded(cost, self._addressed, templates, lines, number, give)
         addressed = [answer for answer in answers if isinstance(answer, Addressed)]
         if addressed:
             links = {
@@ -243,17 +282,19 @@ class TemplateStore:
                 for link in answer.links
             }
             try:
+                self._disk.check()
                 await self._outgoing.record_drafts(
                     [message.draft for message in addressed], links.values()
                 )
-            except JournalError as error:
-                refused = LineError(number + 1, 503, str(error))
+            except (JournalError, ReserveError) as error:
+                status = 507 if isinstance(error, ReserveError) else 503
+                refused = LineError(number + 1, status, str(error))
                 answers = [
                     refused if isinstance(answer, Addressed) else answer for answer in answers
                 ]
-        out = [_encode(_answer(answer, give)) + b"\n" for answer in answers]
+        out = await offloaded(cost, _lines, answers, give)
         await asyncio.sleep(0)  # hits come first
-        return b"".join(out)
+        return out
 
     def _addressed(
         self, templates: Templates, lines: list[bytes], number: int, give: Return
@@ -327,7 +368,13 @@ class TemplateStore:
         return newsletter_key(self._workspace, newsletter_id)
 
     def _path(self, newsletter_id: str, kind: str) -> Path:
-        return self._folder / f"{self._key(newsletter_id):016x}.{kind}"
+        """Returns where the file is, or would be if there is none."""
+        name = self._name(newsletter_id, kind)
+        own = self._folder / name
+        return own if own.exists() else self._shared / name
+
+    def _name(self, newsletter_id: str, kind: str) -> str:
+        return f"{self._key(newsletter_id):016x}.{kind}"
 
 
 def _kind(number: int) -> str:
@@ -337,6 +384,10 @@ def _kind(number: int) -> str:
 
 def _of(templates: Templates, number: int) -> Template | None:
     return templates.get(number) or templates.get(NONE)
+
+
+def _lines(answers: Sequence[Addressed | LineError], give: Return) -> bytes:
+    return b"".join(_encode(_answer(answer, give)) + b"\n" for answer in answers)
 
 
 def _answer(answer: Addressed | LineError, give: Return) -> TokenOut | MessageOut | LineError:

@@ -12,6 +12,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from app.ingest.loader import Loader
+from app.storage.disk import DiskReserve
 from app.storage.journal import Journal
 from app.tasks import TaskState
 
@@ -25,10 +26,10 @@ class Metrics(Collector):
     """Collects the metrics of one process.
 
     `hits` and `dropped` count by kind and by reason, `refused` connections that were closed because
-    of a limit. `viewers` is how many live pages are open,
-    `corrected` how many verdicts have changed. `webhooks` counts deliveries by state, `mails` those
-    that came by SMTP by outcome. `unproven` is how many rewritten messages failed the check and
-    stayed as they were.
+    of a limit, `quotas` what quotas refused. `disk` is the data folder's. `viewers` is how many
+    live pages are open, `corrected` how many verdicts have changed. `webhooks` counts deliveries by
+    state, `mails` those that came by SMTP by outcome. `unproven` is how many rewritten messages
+    failed the check and stayed as they were.
 
     Run `pulse()` on the event loop. `text()` blocks on the journal's folder: call it in a thread.
     """
@@ -40,6 +41,8 @@ class Metrics(Collector):
         hits: Mapping[str, int],
         dropped: Mapping[str, int],
         refused: Mapping[str, int],
+        quotas: Callable[[], Mapping[str, int]],
+        disk: DiskReserve,
         viewers: Callable[[], int],
         corrected: Callable[[], int],
         webhooks: Callable[[], Mapping[str, int]],
@@ -51,6 +54,7 @@ class Metrics(Collector):
         self._corrected, self._webhooks, self._mails = corrected, webhooks, mails
         self._hits, self._dropped, self._unproven = hits, dropped, unproven
         self._refused, self._tasks = refused, tasks
+        self._quotas, self._disk = quotas, disk
         self._registry = CollectorRegistry()
         self._delay = Histogram(
             "mailwake_loop_delay_seconds",
@@ -95,6 +99,12 @@ class Metrics(Collector):
             "limit",
             self._refused,
         )
+        yield _by(
+            "mailwake_quota_refused",
+            "Requests, streams, templates and mails refused because of a quota, by quota.",
+            "quota",
+            self._quotas(),
+        )
         yield _by("mailwake_smtp", "Mails received by SMTP, by outcome.", "outcome", self._mails)
         lag = self._journal.lag()
         for name, text, value in (
@@ -119,6 +129,12 @@ class Metrics(Collector):
                 "load_trouble",
                 "1 while ClickHouse accepts no journal segments.",
                 bool(self._loader.trouble),
+            ),
+            ("disk_free_bytes", "Free space of the data folder's disk.", self._disk.free_bytes),
+            (
+                "disk_trouble",
+                "1 while less than the reserve is free, so that only hits are stored.",
+                bool(self._disk.trouble),
             ),
             ("viewers", "Open live dashboard pages.", self._viewers()),
         ):

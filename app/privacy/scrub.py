@@ -105,8 +105,8 @@ def scrub_files(data_dir: Path, marks: SubjectMatcher) -> int:
             partial.write_bytes(b"".join(kept))
             partial.replace(path)
             count += 1
-    for path in (data_dir / "templates").glob("*"):
-        if path.suffix == ".json":
+    for path in (data_dir / "templates").rglob("*"):
+        if path.suffix == ".json" or not path.is_file():
             continue
         content = path.read_bytes()
         if names.search(content) or (path.suffix == ".sample" and _is_theirs(content, marks)):

@@ -10,6 +10,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import lru_cache, partial
 from html import escape
+from itertools import islice
 from typing import NamedTuple
 from urllib.parse import quote
 
@@ -210,6 +211,8 @@ def in_text(text: bytes, links: Sequence[tuple[int, int]]) -> list[Field]:
         if number == len(links) or match.end() <= links[number][0]:
             name = (match[1] or match[2]).decode("ascii")
             places.append(Field(*match.span(), frozenset((name,)), partial(_plain, name)))
+            if len(places) > MAX_PLACES:
+                break  # such a mail is not filled
     return places
 
 
@@ -236,7 +239,10 @@ def in_html(html: bytes, links: Collection[int]) -> tuple[list[Field], list[int]
             places += filled
             closed += unfilled
             continue
-        matches = list(_FIELD_BYTES.finditer(html, segment.start, segment.end))
+        if len(places) > MAX_PLACES or len(closed) > MAX_PLACES:
+            return places, closed  # such a mail is not filled
+        fields = _FIELD_BYTES.finditer(html, segment.start, segment.end)
+        matches = list(islice(fields, MAX_PLACES + 1))
         if segment.kind == "text":
             # "<" and a value would be a tag.
             less = html[segment.start - 1 : segment.start] == b"<" if segment.start else False
@@ -248,7 +254,8 @@ def in_html(html: bytes, links: Collection[int]) -> tuple[list[Field], list[int]
             places += map(_in_markup, matches)
         else:
             closed += [match.start() for match in matches]
-    closed += [match.start() for match in _FIELD_BYTES.finditer(html, reached)]
+    last = islice(_FIELD_BYTES.finditer(html, reached), MAX_PLACES + 1)
+    closed += [match.start() for match in last]
     return places, closed
 
 

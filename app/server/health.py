@@ -66,6 +66,8 @@ class Health:
             tracking.hits,
             tracking.dropped,
             refused=refused,
+            quotas=self._registry.refused,
+            disk=self._registry.disk,
             viewers=lambda: live.viewers,
             corrected=lambda: self._corrections.changed,
             webhooks=self._deliveries,
@@ -97,6 +99,11 @@ class Health:
 
     def notices(self) -> list[str]:
         """Returns what an operator must know now; empty while all is well."""
+        disk = self._registry.disk.trouble
+        return [*self._troubles(), *([disk] if disk else [])]
+
+    def _troubles(self) -> list[str]:
+        """Returns why hits are not kept or not loaded."""
         notices = [self._journal.trouble, self._loader.trouble]
         if lost := self._lately_lost():
             notices.append(f"{lost:,} hits were answered but could not be stored")
@@ -151,6 +158,7 @@ class Health:
             },
             "dropped": status.dropped,
             "tasks": [_described(task) for task in status.tasks],
+            "disk": self._registry.disk.trouble,
         }
         return JSONResponse(answer, 503 if status.trouble else 200)
 
@@ -165,6 +173,7 @@ class Health:
         _check_default(request, "admin")
         read_query(request.query_params, NoQuery)
         snapshot_request = await decoded(request, snapshot.SnapshotRequest, 4096)
+        self._registry.disk.check()
         folder = self._settings.data_dir / snapshot_request.folder
         if not folder.is_dir() or any(folder.iterdir()):
             raise RequestError(

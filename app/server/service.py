@@ -34,6 +34,7 @@ from app.storage.journal import Journal
 from app.storage.newsletters import FOLDER, Newsletters
 from app.storage.state_db import open_state
 from app.tasks import Tasks
+from app.threads import favour_event_loop
 from app.tracking.middleware import TrackingMiddleware
 from app.tracking.recording_policy import keeper, refuser
 from app.tracking.unsubscribe import Unsubscribe
@@ -159,6 +160,7 @@ class Mailwake:
     @asynccontextmanager
     async def lifespan(self, _: Starlette) -> AsyncIterator[None]:
         """Start journal, loader and periodic tasks; at the end load what the journal holds."""
+        favour_event_loop()
         tasks, loads = self.tasks, self.settings.load
         self.journal.start(tasks)
         tasks.start("loader", partial(self.loader.run, loads))

@@ -7,11 +7,13 @@ state applies: a link needs none of it.
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
+from app.auth.quotas import Quota
 from app.auth.workspaces import DEFAULT, Workspace, Workspaces
 from app.consent.suppressions import Suppressions
 from app.consent.withdrawals import Withdrawals
@@ -31,6 +33,7 @@ from app.settings.settings import Settings
 from app.stats.queries import Queries
 from app.stats.segments import SavedSegments
 from app.storage.clickhouse import Storage
+from app.storage.disk import DiskReserve
 from app.storage.journal import Journal
 from app.storage.newsletters import FOLDER, Newsletters
 from app.tracking.tokens import TokenReaders, Tokens
@@ -64,12 +67,18 @@ class WorkspaceRegistry:
         self.current: dict[str, WorkspaceContext] = {}
         self.contexts: dict[str, WebhookContext] = {}
         self.readers: dict[bytes, Tokens | TokenReaders] = {}
+        self.quotas: dict[str, Quota] = {}
+        self.disk = DiskReserve(settings.data_dir, settings.disk_reserve_mb)
         self.refresh()
 
     @property
     def default(self) -> WorkspaceContext:
         """Returns the context of the workspace `default`."""
         return self.current[DEFAULT]
+
+    def refused(self) -> Counter[str]:
+        """Returns how often quotas refused something in this process, by quota."""
+        return sum((quota.refused for quota in list(self.quotas.values())), Counter[str]())
 
     async def run(self) -> None:
         """Check for changes, until cancelled."""
@@ -107,12 +116,15 @@ class WorkspaceRegistry:
         queries = Queries(
             self._storage, name, experiments.variants, stated, self._settings.data_dir / "journal"
         )
+        quota = self.quotas.setdefault(name, Quota.of(self._settings))
         webhooks, followups = Webhooks(state, name), FollowUps(state, name)
         follower = FollowUpWorker(settings, followups, webhooks, self._feed, queries, suppressions)
         context = WorkspaceContext(
             settings=settings,
             preparer=preparer,
-            templates=TemplateStore(settings.data_dir / "templates", preparer, name),
+            templates=TemplateStore(
+                settings.data_dir / "templates", preparer, name, quota, self.disk
+            ),
             queries=queries,
             corrections=self._corrections,
             suppressions=suppressions,
@@ -128,6 +140,8 @@ class WorkspaceRegistry:
             ),
             withdrawals=self.withdrawals,
             experiments=experiments,
+            quota=quota,
+            disk=self.disk,
         )
         decider = ExperimentWorker(settings.data_dir / "journal", state, experiments, queries)
         return context, WebhookContext(webhooks, queries, EventEnricher(queries), follower, decider)

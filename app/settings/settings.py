@@ -101,6 +101,40 @@ class Settings(BaseSettings):
         description="Largest journal in megabytes. Above it hits are dropped (and counted as"
         " dropped).",
     )
+    disk_reserve_mb: int = Field(
+        512,
+        ge=0,
+        le=1_000_000_000,
+        description="Megabytes of the disk that are kept for hits. While less is free, nothing else"
+        " is stored: the API answers 507, SMTP 452. 0 keeps none.",
+    )
+    quota_requests: int = Field(
+        60_000,
+        ge=0,
+        le=1_000_000_000,
+        description="API requests and SMTP mails of a workspace per minute, of each process. 0: no"
+        " limit.",
+    )
+    quota_streams: int = Field(
+        100,
+        ge=0,
+        le=10_000,
+        description="Open streams of a workspace, of events or messages, of each process. 0: no"
+        " limit.",
+    )
+    quota_templates: int = Field(
+        10_000,
+        ge=0,
+        le=1_000_000,
+        description="Stored templates and samples of a workspace. 0: no limit.",
+    )
+    quota_disk_mb: int = Field(
+        2_048,
+        ge=0,
+        le=1_000_000_000,
+        description="Megabytes of a workspace's templates and samples, and as many of messages that"
+        " its streams have not read yet. 0: no limit.",
+    )
     trusted_proxies: Listed = Field(
         (),
         description="Networks of proxies whose X-Forwarded-For and X-Forwarded-Proto are trusted.",

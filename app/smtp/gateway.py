@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 
 from app.auth.api_keys import Keys
+from app.auth.quotas import Quota, QuotaError
 from app.auth.workspaces import DEFAULT
 from app.messages.prepare import MessagePreparer
 from app.rewriting.header_fields import begins_within
@@ -28,6 +29,7 @@ from app.smtp.protocol import Protocol
 from app.smtp.relay import Envelope as Sent
 from app.smtp.relay import MailRelay
 from app.smtp.upstream import LAST_ANSWER_SECONDS, Answer, Capabilities, SmarthostConnection
+from app.storage.disk import DiskReserve, ReserveError
 
 log = logging.getLogger(__name__)
 IDLE_SECONDS = 300.0  # seconds between commands (RFC 5321, section 4.5.3.2.7)
@@ -50,6 +52,8 @@ class Gateway:
         self.settings, self._keys = settings, keys
         self.counts: Counter[str] = Counter()
         self._outgoing = outgoing
+        self.disk = DiskReserve(settings.data_dir, settings.disk_reserve_mb)
+        self._quotas: dict[str, Quota] = {}
         self._relays: dict[str, tuple[MessagePreparer, MailRelay]] = {}
         self.relay_for(DEFAULT)  # raises an error about wrong settings now
         self.name = urlsplit(settings.public_url).hostname or "localhost"
@@ -68,6 +72,19 @@ class Gateway:
             known = outgoing, MailRelay(self.settings, outgoing, self.counts)
             self._relays[workspace] = known
         return known[1]
+
+    def refusal(self, workspace: str) -> str:
+        """Returns why a workspace may not begin a mail now, or an empty string if it may."""
+        try:
+            self.disk.check()
+        except ReserveError:
+            return "452 4.3.1 the disk is nearly full, try again later"
+        quota = self._quotas.setdefault(workspace, Quota.of(self.settings))
+        try:
+            quota.admit()
+        except QuotaError as error:
+            return f"452 4.7.1 {error}, try again in {error.retry_seconds} seconds"
+        return ""
 
     def listen(self) -> int:
         """Bind the port, before anything else starts, and return it. Raises SettingsError."""
@@ -206,6 +223,9 @@ class Conversation:
         if workspace is None or not self.gateway.may_send(session):
             more = " after STARTTLS" if self.gateway.tls else ""
             return f"530 5.7.0 authentication required{more}"
+        if problem := self.gateway.refusal(workspace):
+            self.gateway.counts["refused"] += 1
+            return problem
         capabilities = await self.upstream.connect()
         if isinstance(capabilities, Answer):
             return str(capabilities)

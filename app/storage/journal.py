@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 SEGMENT_BYTES = 16 * 1024 * 1024  # one insert's worth: about 50,000 hits
 SEAL_AFTER_SECONDS = 0.4  # a line waits at most so long in a quiet journal; stats promise 2 in all
 QUEUED_SEGMENTS = 4  # while so many sealed ones wait, the open one may grow to SEGMENT_BYTES
+HIT_SHARE = 0.9  # of the largest journal: above it only hits are accepted
 RETRY_SECONDS = 1.0  # between attempts to write to a disk that failed
 
 
@@ -206,6 +207,13 @@ class Journal:
         own = [*self._retired, *([self._segment] if self._segment else [])]
         sizes = [segment.size for segment in own if segment.size]
         return self._backlog + len(sizes), self._backlog_bytes + sum(sizes)
+
+    def check_room(self) -> None:
+        """Raises JournalError if the journal's last part is reserved: it is for hits."""
+        if self.backlog[1] > HIT_SHARE * self.max_bytes:
+            raise JournalError(
+                "disk_cap", "journal: is nearly full, and the rest of it is kept for hits"
+            )
 
     def lag(self) -> Lag:
         """Measure the whole folder, journal segments of other processes included.

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from app.auth.quotas import Quota
 from app.consent.erasure_requests import Erasure, Erasures
 from app.consent.suppressions import Suppressions
 from app.consent.withdrawals import Withdrawals
@@ -18,6 +19,7 @@ from app.privacy.subject_export import SubjectExport
 from app.settings.settings import Settings
 from app.stats.queries import Queries
 from app.stats.segments import SavedSegments
+from app.storage.disk import DiskReserve
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,8 @@ class WorkspaceContext:
     exports: SubjectExport
     withdrawals: Withdrawals
     experiments: Experiments
+    quota: Quota
+    disk: DiskReserve
 
     def newsletter_key(self, newsletter_id: str) -> int:
         """Returns the key of a newsletter of this workspace."""

@@ -9,10 +9,12 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
+from app.auth.quotas import QuotaError
 from app.events.feed import CursorError
 from app.model.errors import FieldError, NotFoundError
 from app.schemas.problem import Problem
 from app.storage.clickhouse import StartingError, StorageError
+from app.storage.disk import ReserveError
 from app.storage.journal import JournalError
 
 log = logging.getLogger(__name__)
@@ -100,6 +102,20 @@ def _disconnected(_: Request, __: Exception) -> Response:
     return problem(400, "Incomplete request", "The body has ended early.", "body")
 
 
+def _quota_error(_: Request, error: Exception) -> Response:
+    """Answer 429 where waiting helps, else 507: stored templates must be fewer or smaller."""
+    assert isinstance(error, QuotaError)  # noqa: S101
+    if not error.retry_seconds:
+        return problem(507, "Quota used up", str(error))
+    answer = problem(429, "Quota used up", str(error))
+    answer.headers["retry-after"] = str(error.retry_seconds)
+    return answer
+
+
+def _reserve_error(_: Request, error: Exception) -> Response:
+    return problem(507, "The disk is nearly full", str(error))
+
+
 def _journal_error(_: Request, error: Exception) -> Response:
     return problem(503, "Nothing can be stored", str(error))
 
@@ -113,6 +129,8 @@ ERRORS: Handlers = {
     SQLAlchemyError: _state_error,
     StartingError: _starting,
     StorageError: _storage_error,
+    QuotaError: _quota_error,
+    ReserveError: _reserve_error,
     JournalError: _journal_error,
     ClientDisconnect: _disconnected,
     Exception: _crashed,

@@ -90,8 +90,9 @@ async def body_of(request: Request, limit: int) -> bytes:
 
 async def decoded(request: Request, type_: type[T], limit: int, empty: bytes = b"") -> T:
     """Returns the body as JSON of that type, `empty` for none. Raises RequestError."""
+    body = await body_of(request, limit) or empty
     try:
-        return msgspec.json.decode(await body_of(request, limit) or empty, type=type_)
+        return await threads.offloaded(len(body), msgspec.json.decode, body, type=type_)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise invalid(error) from None
 

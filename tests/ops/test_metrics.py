@@ -10,6 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from app.ingest.loader import Loader
 from app.ops import metrics
 from app.ops.metrics import Metrics
+from app.storage.disk import DiskReserve
 from app.storage.journal import Journal
 from app.tasks import TaskState
 
@@ -28,6 +29,8 @@ class Parts:
             self.hits,
             {"bad_link": 4},
             {"head": 8},
+            lambda: {"requests": 9},
+            DiskReserve(folder, 10**9),
             lambda: 5,
             lambda: 6,
             lambda: self.hooks,

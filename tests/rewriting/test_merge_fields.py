@@ -461,3 +461,11 @@ def test_fields_outside_of_attributes_are_reported_in_order() -> None:
     body = compiled('<p {{a}} title="{{b}}" {{c}} lang="{{d}}" {{e}}>x</p>')
     assert body.merge and list(body.merge.closed) == [3, 23, 42]
     assert body.fields == {"b", "d"}
+
+
+@pytest.mark.parametrize("mail", ["{{a}}", "<p {{a}}>", "<!--{{a}}-->", "<p>{{a}}", "*|A|*</p>"])
+def test_fields_are_not_searched_beyond_the_number_that_is_filled(mail: str) -> None:
+    """Fields that cannot be filled only need a note, so those are not all searched either."""
+    many = compiled(mail * 50_000)
+    assert many.merge
+    assert many.merge.occurrences + len(many.merge.closed) <= 2 * merge_fields.MAX_PLACES + 2

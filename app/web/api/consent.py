@@ -106,6 +106,14 @@ OPERATIONS = (
         gives=ConsentOut,
     ),
     Operation("GET", "/v1/consent", consent, scope="rewrite", query=ConsentQuery, gives=ConsentOut),
-    Operation("POST", "/v1/consent", withdraw, scope="rewrite", takes=ConsentIn, gives=ConsentOut),
+    Operation(
+        "POST",
+        "/v1/consent",
+        withdraw,
+        scope="rewrite",
+        takes=ConsentIn,
+        gives=ConsentOut,
+        stores=False,
+    ),
     Operation("DELETE", "/v1/consent", restore, scope="rewrite", takes=ConsentIn, gives=ConsentOut),
 )

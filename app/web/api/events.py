@@ -109,6 +109,7 @@ async def stream(call: Call[EventQuery]) -> Response:
     await asyncio.to_thread(
         _read, api, event_filter, at, call.query.settled
     )  # a bad cursor is an error before the stream begins
+    api.quota.check_streams()
     if api.news.streams >= MAX_STREAMS:
         raise RequestError(503, f"there are already {MAX_STREAMS:,} open streams, the maximum")
     return EventSourceResponse(
@@ -123,25 +124,33 @@ async def _follow(
 ) -> AsyncIterator[ServerSentEvent]:
     api.news.streams += 1
     try:
-        while True:
-            try:
-                events, following = await asyncio.to_thread(_read, api, event_filter, at, settled)
-            except StorageError:
-                await asyncio.sleep(RETRY_SECONDS)
-                continue
-            except CursorError as error:  # the stream was held up until its place was gone
-                yield ServerSentEvent(event="error", data=str(error))
-                return
-            for event in events:
-                yield ServerSentEvent(
-                    _encode(event).decode(), event=event.type, id=event.cursor, retry=2000
-                )
-            if following == at:
-                while await api.news.newest() <= at.seq:  # noqa: ASYNC110  (other processes write)
-                    await asyncio.sleep(POLL_SECONDS)
-            at = following
+        with api.quota.stream():
+            async for event in _events(api, event_filter, at, settled):
+                yield event
     finally:
         api.news.streams -= 1
+
+
+async def _events(
+    api: WorkspaceContext, event_filter: EventFilter, at: Cursor, settled: bool
+) -> AsyncIterator[ServerSentEvent]:
+    while True:
+        try:
+            events, following = await asyncio.to_thread(_read, api, event_filter, at, settled)
+        except StorageError:
+            await asyncio.sleep(RETRY_SECONDS)
+            continue
+        except CursorError as error:  # the stream was held up until its place was gone
+            yield ServerSentEvent(event="error", data=str(error))
+            return
+        for event in events:
+            yield ServerSentEvent(
+                _encode(event).decode(), event=event.type, id=event.cursor, retry=2000
+            )
+        if following == at:
+            while await api.news.newest() <= at.seq:  # noqa: ASYNC110  (other processes write)
+                await asyncio.sleep(POLL_SECONDS)
+        at = following
 
 
 def _read(

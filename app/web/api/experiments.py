@@ -128,5 +128,6 @@ OPERATIONS = (
         scope="rewrite",
         takes=AssignmentsIn,
         gives=AssignmentList,
+        stores=False,
     ),
 )

@@ -49,7 +49,9 @@ class Operation(Generic[Q]):
 
     `scope` is what the API key needs, `query` the Struct of the query parameters, `takes` the body
     and `gives` what is answered: types of JSON, or Contents. `problems` are statuses of errors
-    that others do not have.
+    that others do not have. `stores` says that it needs disk space, by default if it is a POST or
+    PUT: it is refused while only the reserve is free. A person's decisions, such as to erase their
+    data, are always accepted.
     """
 
     def __init__(
@@ -64,12 +66,14 @@ class Operation(Generic[Q]):
         query: type[Q] = NoQuery,  # type: ignore[assignment]
         statuses: Sequence[int] = (200,),
         problems: Sequence[int] = (),
+        stores: bool | None = None,
     ) -> None:
         self.method, self.path, self.endpoint = method, path, endpoint
         self.scope: Scope = scope
         self.query = query
         self.takes, self.gives = _contents(takes), _contents(gives)
         self.statuses, self.own_problems = statuses, problems
+        self.stores = method in ("POST", "PUT") if stores is None else stores
 
     @property
     def tag(self) -> str:
@@ -81,7 +85,8 @@ class Operation(Generic[Q]):
         """Statuses of errors."""
         body = {400, 413} if any(content.media_type == JSON for content in self.takes) else set()
         unknown = {404} if "{" in self.path else set()
-        return sorted({401, 403, 422, 503, *body, *unknown, *self.own_problems})
+        full = {507} if self.stores else set()
+        return sorted({401, 403, 422, 429, 503, *body, *unknown, *full, *self.own_problems})
 
     @property
     def route(self) -> Route:
@@ -91,6 +96,9 @@ class Operation(Generic[Q]):
     async def answer(self, request: Request) -> Response:
         """Check key and query parameters, then call the endpoint."""
         api = authorized(request, self.scope)
+        api.quota.admit()
+        if self.stores:
+            api.disk.check()
         return await self.endpoint(Call(request, api, read_query(request.query_params, self.query)))
 
 

@@ -87,6 +87,7 @@ OPERATIONS = (
         takes=OneRecipientIn,
         gives=ErasureOut,
         statuses=(200, 202),
+        stores=False,
     ),
     Operation(
         "GET",

@@ -11,9 +11,9 @@ from msgspec import Meta, Struct
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from app.experiments.variants import VariantError
 from app.links.url_patterns import check_patterns
 from app.messages import mail_headers
+from app.messages.prepare import link_report
 from app.messages.templates import SampleMail
 from app.rewriting import header_fields
 from app.rewriting.header_fields import begins_within
@@ -113,28 +113,32 @@ async def rewrite(call: Call[RewriteQuery]) -> Response:
     except MissingValueError as error:
         raise RequestError(422, str(error), f"values.{error.name}") from None
     if not dry:
-        await api.preparer.record(prepared)
         if body.sample:
             of = body.newsletter
             recipient = api.recipient_key(body.recipient)
             sample = SampleMail(body.html, 0, of.link_families, of.full_urls, recipient)
             await asyncio.to_thread(api.templates.keep_sample, body.newsletter.id, sample)
-    return json(
-        schemas.RewriteOut(
-            message_id=prepared.draft.message_id,
-            newsletter_id=body.newsletter.id,
-            html=prepared.html.decode("utf-8"),
-            text=prepared.text,
-            links=prepared.report,
-            headers=prepared.draft.headers,
-            notes=prepared.all_notes,
-            suppressed=prepared.draft.suppressed,
-            tracking=prepared.draft.tracking,
-            withdrawn=prepared.draft.withdrawn,
-            variant=prepared.draft.variant,
-            holdout=prepared.draft.choice.holdout,
+        await api.preparer.record(prepared)
+
+    def answer() -> Response:
+        return json(
+            schemas.RewriteOut(
+                message_id=prepared.draft.message_id,
+                newsletter_id=body.newsletter.id,
+                html=prepared.html.decode("utf-8"),
+                text=prepared.text,
+                links=prepared.report,
+                headers=prepared.draft.headers,
+                notes=prepared.all_notes,
+                suppressed=prepared.draft.suppressed,
+                tracking=prepared.draft.tracking,
+                withdrawn=prepared.draft.withdrawn,
+                variant=prepared.draft.variant,
+                holdout=prepared.draft.choice.holdout,
+            )
         )
-    )
+
+    return await offloaded(size, answer)
 
 
 async def rewrite_mime(call: Call[MimeQuery]) -> Response:
@@ -162,25 +166,29 @@ async def rewrite_mime(call: Call[MimeQuery]) -> Response:
     )
     draft = prepared.draft
     if dry:
-        return json(
-            schemas.MimeReport(
-                message_id=draft.message_id,
-                newsletter_id=named.id,
-                links=prepared.report,
-                notes=prepared.all_notes,
-                headers=draft.headers,
-                suppressed=draft.suppressed,
-                tracking=draft.tracking,
-                withdrawn=draft.withdrawn,
-                variant=draft.variant,
-                holdout=draft.choice.holdout,
+
+        def report() -> Response:
+            return json(
+                schemas.MimeReport(
+                    message_id=draft.message_id,
+                    newsletter_id=named.id,
+                    links=prepared.report,
+                    notes=prepared.all_notes,
+                    headers=draft.headers,
+                    suppressed=draft.suppressed,
+                    tracking=draft.tracking,
+                    withdrawn=draft.withdrawn,
+                    variant=draft.variant,
+                    holdout=draft.choice.holdout,
+                )
             )
-        )
-    await api.preparer.record(prepared)
+
+        return await offloaded(size, report)
     if prepared.sample and own.get("sample", "").strip().lower() in ("yes", "true", "1"):
         recipient = api.recipient_key(described.recipient)
         sample = SampleMail(*prepared.sample, named.link_families, named.full_urls, recipient)
         await asyncio.to_thread(api.templates.keep_sample, named.id, sample)
+    await api.preparer.record(prepared)
     rewritten = prepared.html
     if mail_headers.wants_unsubscribe(own) and not begins_within(message):
         newline = "\n" if b"\r\n" not in message[:1000] else "\r\n"
@@ -214,32 +222,29 @@ async def template(call: Call[TemplateQuery]) -> Response:
     _check_links(body)
     if body.placeholder and api.preparer.modes(body.tracking).two_tokens:
         raise RequestError(422, TWO_TOKENS, "placeholder")
-    try:
-        kept = await asyncio.to_thread(api.templates.keep, newsletter_id, body, variant)
-    except VariantError as error:
-        raise RequestError(422, str(error), "variant") from None
+    kept = await offloaded(inf, api.templates.keep, newsletter_id, body, variant)
     await api.preparer.record_template(newsletter_id, body, kept.of(kept.modes).records)
-    report = [
-        schemas.LinkOut(x.index, x.url, x.tracked, x.reason, x.label) for x in kept.html.links
-    ]
-    html = text = None
-    if body.placeholder:
-        mark = body.placeholder.encode("ascii")
-        html = kept.html.personalise(mark).decode("utf-8")
-        text = kept.text.personalise(mark).decode("utf-8") if kept.text else None
-    remarks = await asyncio.to_thread(api.preparer.remarks, body, kept.of(kept.modes))
-    notes = [*kept.html.notes, *remarks]
-    return json(
-        schemas.TemplateOut(
-            newsletter_id=newsletter_id,
-            links=report,
-            notes=notes,
-            html=html,
-            text=text,
-            variant=variant,
-            fields=sorted(kept.fields),
+
+    def answer() -> Response:
+        html = text = None
+        if body.placeholder:
+            mark = body.placeholder.encode("ascii")
+            html = kept.html.personalise(mark).decode("utf-8")
+            text = kept.text.personalise(mark).decode("utf-8") if kept.text else None
+        remarks = api.preparer.remarks(body, kept.of(kept.modes))
+        return json(
+            schemas.TemplateOut(
+                newsletter_id=newsletter_id,
+                links=link_report(kept.html.links),
+                notes=[*kept.html.notes, *remarks],
+                html=html,
+                text=text,
+                variant=variant,
+                fields=sorted(kept.fields),
+            )
         )
-    )
+
+    return await offloaded(inf, answer)
 
 
 async def messages(call: Call[MessagesQuery]) -> Response:
@@ -252,6 +257,7 @@ async def messages(call: Call[MessagesQuery]) -> Response:
     made_from = await asyncio.to_thread(api.templates.templates, newsletter_id)
     if give == "token" and any(mail.modes.two_tokens for mail in made_from.values()):
         raise RequestError(422, TWO_TOKENS, "return")
+    api.quota.check_streams()
     lines = api.templates.messages(made_from, call.request.stream(), give)
     return LineStream(lines)
 

@@ -130,6 +130,7 @@ OPERATIONS = (
         scope="rewrite",
         takes=SuppressionIn,
         gives=SuppressedOut,
+        stores=False,
     ),
     Operation(
         "DELETE",
