@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -108,6 +109,9 @@ def test_no_byte_of_a_person_is_left_and_no_figure_moves(
             "click",
             "unsubscribe",
         }
+        times = re.findall(r'"(?:\w+_)?at": "([^"]*)"', json.dumps(held))
+        assert len(times) > 20
+        assert all(re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", at) for at in times)
         own = [(one["metadata"], one["rfc_message_id"]) for one in held["messages"]]
         assert own.count(({"order": ORDER}, MAIL_ID)) == 4
         assert any(

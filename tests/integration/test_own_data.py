@@ -32,6 +32,9 @@ from tests.support.webhook_receiver import receiver
 HTML = '<body><a href="https://example.com/a">A</a></body>'
 
 
+RFC_3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
+
+
 @pytest.fixture(scope="module")
 def box() -> Iterator[Inbox]:
     with inbox() as found:
@@ -535,6 +538,7 @@ def test_exports_have_it(own: Service, sent: dict[str, Any]) -> None:
         for row, line in zip(rows, lines, strict=True):
             message_id, metadata, rfc_message_id = sent[str(line["recipient"]).partition("@")[0]]
             assert row["message"] == line["message"] == message_id
+            assert RFC_3339.fullmatch(row["at"]) and RFC_3339.fullmatch(line["at"])
             assert json.loads(row["metadata"]) == json.loads(line["metadata"]) == metadata
             assert row["rfc_message_id"] == line["rfc_message_id"] == (rfc_message_id or "")
         assert shown["parquet"].status_code == 200 and b"metadata" in shown["parquet"].content

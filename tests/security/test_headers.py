@@ -51,6 +51,7 @@ def assert_safe(found: httpx2.Headers, about: object, framed: bool = False) -> N
     policy = found["content-security-policy"]
     assert f"frame-ancestors '{'self' if framed else 'none'}'" in policy, about
     assert "default-src 'none'" in policy and policy.count("frame-ancestors") == 1, about
+    assert "base-uri 'none'" in policy and "object-src" not in policy, about
 
 
 def test_every_page_is_safe(tenant: Tenant, table: list[tuple[str, str]]) -> None:

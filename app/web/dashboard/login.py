@@ -77,7 +77,7 @@ class LoginPages:
         """End the session."""
         session = request.state.session
         await asyncio.to_thread(self._dashboard.sessions.end, session.user.name, session.id)
-        response = RedirectResponse("/login", 303)
+        response = RedirectResponse("/login", 303, {"clear-site-data": '"cache", "storage"'})
         drop_cookie(request, response, SESSION)
         return response
 
@@ -103,7 +103,10 @@ class LoginPages:
     async def _enter(
         self, request: Request, user: User, onward: str, by_link: bool = False
     ) -> Response:
-        """A new session, whatever the browser had before."""
+        """A new session; the one that the browser had before ends."""
+        if former := await self._dashboard.load_session(request):
+            end = self._dashboard.sessions.end
+            await asyncio.to_thread(end, former.user.name, former.id)
         if user.name == ADMIN:
             first_login.remove(self._data_dir)
         sessions, label = self._dashboard.sessions, browser(request)

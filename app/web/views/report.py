@@ -19,7 +19,8 @@ from app.web.views.templating import number, rate, rates, tally, templates
 LINKS = 15
 HEADERS = {
     "content-security-policy": (
-        "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; sandbox"
+        "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none';"
+        " frame-ancestors 'none'; sandbox"
     ),
     "x-content-type-options": "nosniff",
     "cache-control": "no-store",

@@ -121,6 +121,20 @@ def test_whoever_found_a_session_cannot_guess_the_password(house: House) -> None
     assert house.login(house.visitor(), "bob", PASSWORD).status_code == 303
 
 
+def test_a_login_ends_the_browsers_earlier_session(house: House) -> None:
+    Users(house.state).add("rita", "default", "viewer", PASSWORD)
+    browser = house.visitor()
+    assert house.login(browser, "rita", PASSWORD).status_code == 303
+    former = dict(browser.cookies)
+    form = browser.get("/login?code=none").text  # the page, although there is a session
+    assert house.post(browser, "/login", form, name="rita", password=PASSWORD).status_code == 303
+    assert browser.cookies[SESSION] != former[SESSION]
+    assert browser.get("/account").status_code == 200
+    other = house.visitor()
+    other.cookies.update(former)
+    assert other.get("/account").status_code == 303
+
+
 def test_a_known_device_logs_in_while_strangers_guess(house: House) -> None:
     Users(house.state).add("quinn", "default", "viewer", PASSWORD)
     known = house.visitor()
