@@ -138,7 +138,7 @@ class Health:
     def status(self) -> Status:
         """Returns the state of this process and of the journal. Blocking."""
         lag = self._journal.lag()
-        trouble = self.notices()
+        trouble = self._troubles()
         if not self._loader.ready and not trouble:
             trouble = ["ClickHouse has not responded yet"]
         if lag.seconds > BACKLOG_SECONDS:
