@@ -66,7 +66,7 @@ class AccountPages:
             if right is None:
                 return await self._account(request, "Current password is incorrect.", 403)
         try:
-            await asyncio.to_thread(self.users.set_password, user.name, given, session.id)
+            await asyncio.to_thread(self.users.set_password, user.account, given, session.id)
         except UserError as error:
             return await self._account(request, str(error), 422)
         return RedirectResponse("/account?changed=1", 303)
@@ -75,9 +75,9 @@ class AccountPages:
         """One of one's own, or all but this one."""
         user, own = request.state.user, request.state.session.id
         wanted = str((await read_form(request)).get("session", ""))
-        for session in await asyncio.to_thread(self.dashboard.sessions.of, user.name):
+        for session in await asyncio.to_thread(self.dashboard.sessions.of, user.account):
             if session.id == wanted or (not wanted and session.id != own):
-                await asyncio.to_thread(self.dashboard.sessions.end, user.name, session.id)
+                await asyncio.to_thread(self.dashboard.sessions.end, user.account, session.id)
         return RedirectResponse("/account", 303)
 
     async def access(self, request: Request) -> Response:
@@ -126,7 +126,7 @@ class AccountPages:
         action = _text(form, "action")
         if user is None:
             raise NotFoundError("user", f"there is no user {_text(form, 'user')!r}")
-        if user.name == me.name:
+        if user.account == me.account:
             problem = "You cannot change your own access. Ask another administrator."
             return await self._access(request, 422, user_problem=problem)
         try:
@@ -134,11 +134,11 @@ class AccountPages:
                 case "link":
                     return await self._invite(request, user)
                 case "logout":
-                    await asyncio.to_thread(self.dashboard.sessions.end_all, user.name)
+                    await asyncio.to_thread(self.dashboard.sessions.end_all, user.account)
                 case "remove":
-                    await asyncio.to_thread(self.users.remove, user.name)
+                    await asyncio.to_thread(self.users.remove, user.account)
                 case "role":
-                    await asyncio.to_thread(self.users.set_role, user.name, _text(form, "role"))
+                    await asyncio.to_thread(self.users.set_role, user.account, _text(form, "role"))
                 case _:
                     raise UserError("action: must be link, logout, remove or role")
         except UserError as error:
@@ -146,11 +146,11 @@ class AccountPages:
         return RedirectResponse("/access", 303)
 
     async def _invite(self, request: Request, user: User) -> Response:
-        code = await asyncio.to_thread(self.users.new_code, user.name)
+        code = await asyncio.to_thread(self.users.new_code, user.account)
         return await self._access(request, invited=user, code=code)
 
     async def _account(self, request: Request, problem: str, status: int) -> Response:
-        found = await asyncio.to_thread(self.dashboard.sessions.of, request.state.user.name)
+        found = await asyncio.to_thread(self.dashboard.sessions.of, request.state.user.account)
         page = {
             "sessions": found,
             "own": request.state.session,

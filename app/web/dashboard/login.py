@@ -76,7 +76,7 @@ class LoginPages:
     async def logout(self, request: Request) -> Response:
         """End the session."""
         session = request.state.session
-        await asyncio.to_thread(self._dashboard.sessions.end, session.user.name, session.id)
+        await asyncio.to_thread(self._dashboard.sessions.end, session.user.account, session.id)
         response = RedirectResponse("/login", 303, {"clear-site-data": '"cache", "storage"'})
         drop_cookie(request, response, SESSION)
         return response
@@ -106,7 +106,7 @@ class LoginPages:
         """A new session; the one that the browser had before ends."""
         if former := await self._dashboard.load_session(request):
             end = self._dashboard.sessions.end
-            await asyncio.to_thread(end, former.user.name, former.id)
+            await asyncio.to_thread(end, former.user.account, former.id)
         if user.name == ADMIN:
             first_login.remove(self._data_dir)
         sessions, label = self._dashboard.sessions, browser(request)
