@@ -59,8 +59,10 @@ _PLAIN_TAG = (
     rb"</[ac-zAC-Z][a-zA-Z0-9]*+>|<(?:t[abdhr]|[c-hj-loqruwyz]|p(?!l)|br|im|sp)[a-zA-Z0-9]*+(?:"
     rb"[\t\n\f\r ]++" + QUOTED + rb")*+[\t\n\f\r /]*+>"
 )
-# Up to the next thing worth a look and, if that is a tag, over it, in one go: in a conditional
-# comment, and in the document.
+_WANTED_NAME = re.compile(_WANTED)
+MAX_PIECES = 2_000  # skipped by one match: `re` lets no other thread run before it is done
+# Up to the next thing worth a look and, if that is a tag, over it, in one go, or over MAX_PIECES:
+# in a conditional comment, and in the document.
 _SKIPPED = (
     _PLAIN_TAG
     + rb"|</(?![bB][oO][dD][yY]"
@@ -78,7 +80,8 @@ _SKIPPED = (
 )
 # No comment closes within a conditional one, so to look for its end there would be quadratic.
 _THEN_TAG = rb"(?:<(" + TAG_NAME + rb")" + QUICK_REST + rb")?+"
-_SKIP_MSO = re.compile(rb"[^<]*+(?:(?:" + _SKIPPED + rb")[^<]*+)*+" + _THEN_TAG)
+_TIMES = rb"{0,%d}+" % MAX_PIECES
+_SKIP_MSO = re.compile(rb"[^<]*+(?:(?:" + _SKIPPED + rb")[^<]*+)" + _TIMES + _THEN_TAG)
 # A comment that may hold a link is worth a look: it may be one for Outlook. This is [^<-], which
 # takes `re` more than twice the time.
 _DULL = rb"[\x00-,.-;=-\xff]*+"
@@ -91,7 +94,8 @@ _SKIP = re.compile(
     + _LINK
     + rb"))"
     + _DULL
-    + rb")*+--!?+>))[^<]*+)*+"
+    + rb")*+--!?+>))[^<]*+)"
+    + _TIMES
     + _THEN_TAG
 )
 _CONDITION = re.compile(_CONDITION_START + rb"[^\]>]*+\]?+>")
@@ -336,7 +340,7 @@ def read(html: bytes) -> Iterator[Tag | Unclosed]:
     foreign = Foreign(html)
     opened = -1  # where a conditional comment began that never closes
     for _ in range(MAX_STEPS):
-        skipped = (_SKIP_MSO if mso else _SKIP).match(html, position, end)
+        skipped = _skip(html, position, end, mso)
         position = skipped.end() if skipped else end
         what = "tag"
         if skipped and (name := skipped[1]):
@@ -382,6 +386,17 @@ def read(html: bytes) -> Iterator[Tag | Unclosed]:
                 return
             position = end
     raise RewriteError(f"more than {MAX_STEPS:,} links, Outlook comments and similar elements")
+
+
+def _skip(html: bytes, position: int, end: int, mso: bool) -> re.Match[bytes] | None:
+    """Returns the match that ends at the next thing worth a look; its group is a tag's name."""
+    pattern = _SKIP_MSO if mso else _SKIP
+    while skipped := pattern.match(html, position, end):
+        name = skipped[1]
+        if _WANTED_NAME.match(html, skipped.start(1)) if name else skipped.end() == position:
+            break
+        position = skipped.end()  # that were MAX_PIECES, or it does not get on
+    return skipped
 
 
 def _comment_end(html: bytes, start: int) -> tuple[int, int]:

@@ -234,29 +234,32 @@ def in_html(html: bytes, links: Collection[int]) -> tuple[list[Field], list[int]
         reached = segment.end
         if not _SIGN.search(html, segment.start, segment.end):
             continue
+        if len(places) > MAX_PLACES:
+            return places, closed  # such a mail is not filled
         if segment.kind == "tag":
             filled, unfilled = _in_tag(html, segment, links)
             places += filled
-            closed += unfilled
+            closed += unfilled[: MAX_PLACES - len(closed)]
             continue
-        if len(places) > MAX_PLACES or len(closed) > MAX_PLACES:
-            return places, closed  # such a mail is not filled
-        fields = _FIELD_BYTES.finditer(html, segment.start, segment.end)
-        matches = list(islice(fields, MAX_PLACES + 1))
+        begin = segment.end  # of what is filled
         if segment.kind == "text":
             # "<" and a value would be a tag.
             less = html[segment.start - 1 : segment.start] == b"<" if segment.start else False
             chain = _CHAIN.match(html, segment.start) if less else None
-            tag = chain.end() if chain else segment.start
-            places += [_in_markup(match) for match in matches if match.start() >= tag]
-            closed += [match.start() for match in matches if match.start() < tag]
+            begin = chain.end() if chain else segment.start
         elif segment.name in _TEXT_ELEMENTS and b"<" not in html[segment.start : segment.end]:
-            places += map(_in_markup, matches)
-        else:
-            closed += [match.start() for match in matches]
-    last = islice(_FIELD_BYTES.finditer(html, reached), MAX_PLACES + 1)
-    closed += [match.start() for match in last]
+            begin = segment.start
+        open_fields = _FIELD_BYTES.finditer(html, begin, segment.end)
+        places += map(_in_markup, islice(open_fields, MAX_PLACES + 1))
+        closed += _closed(html, segment.start, begin, closed)
+    closed += _closed(html, reached, len(html), closed)
     return places, closed
+
+
+def _closed(html: bytes, start: int, end: int, known: Sequence[int]) -> list[int]:
+    """Returns the bytes of fields that are not filled, as many as the note on them counts."""
+    fields = _FIELD_BYTES.finditer(html, start, end)
+    return [match.start() for match in islice(fields, MAX_PLACES - len(known))]
 
 
 def _in_tag(html: bytes, tag: Segment, links: Collection[int]) -> tuple[list[Field], list[int]]:

@@ -3,8 +3,8 @@
 import subprocess
 import sys
 
-from tests.bench import hits, loading, queries, rewrite, sending, sizing, smtp, verdicts
+from tests.bench import costs, hits, loading, queries, rewrite, sending, sizing, smtp, verdicts
 
-for bench in (rewrite, sending, smtp, hits, loading, queries, verdicts, sizing):
+for bench in (rewrite, sending, smtp, hits, loading, queries, verdicts, sizing, costs):
     print(f"\n{(bench.__doc__ or '').strip().splitlines()[0]}", flush=True)
     subprocess.run([sys.executable, "-m", bench.__name__], check=True)

@@ -644,3 +644,25 @@ def test_a_service_that_cannot_start_names_the_setting(tmp_path: Path) -> None:
 def _start(folder: Path, env: dict[str, Any]) -> None:
     with gateway(folder / "data", "smtp://127.0.0.1:1", **env):
         pass
+
+
+def refused_mail(port: int) -> tuple[int, bytes]:
+    """Returns the answer to MAIL."""
+    with smtplib.SMTP("127.0.0.1", port) as client:
+        client.ehlo()
+        return client.mail("shop@shop.example")
+
+
+def test_no_mail_is_accepted_below_the_reserve(box: Inbox, tmp_path: Path) -> None:
+    smarthost = f"smtp://127.0.0.1:{box.port}"
+    with gateway(tmp_path / "data", smarthost, MAILWAKE_DISK_RESERVE_MB="1000000000") as full:
+        code, text = refused_mail(full.port)
+    assert (code, text) == (452, b"4.3.1 the disk is nearly full, try again later")
+
+
+def test_mails_have_a_quota(box: Inbox, tmp_path: Path) -> None:
+    smarthost = f"smtp://127.0.0.1:{box.port}"
+    with gateway(tmp_path / "data", smarthost, MAILWAKE_QUOTA_REQUESTS="2") as limited:
+        answers = [refused_mail(limited.port) for _ in range(3)]
+    assert [code for code, _ in answers] == [250, 250, 452]
+    assert b"2 requests a minute, try again in" in answers[-1][1]

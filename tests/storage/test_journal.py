@@ -276,3 +276,19 @@ def test_a_folder_that_cannot_be_used_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(JournalError, match="file"):
         Journal(tmp_path / "file" / "journal")
+
+
+def test_the_last_part_is_for_hits(tmp_path: Path) -> None:
+    async def main() -> None:
+        journal = Journal(tmp_path, max_bytes=1_000)
+        journal.start(Tasks())
+        await journal.write(b"x" * 899 + b"\n")
+        journal.check_room()
+        await journal.write(b"a hit\n")
+        with pytest.raises(JournalError, match="kept for hits") as refusal:
+            journal.check_room()
+        assert refusal.value.reason == "disk_cap"
+        await journal.write(b"another hit\n")
+        await journal.close()
+
+    asyncio.run(main())
