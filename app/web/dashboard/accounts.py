@@ -55,7 +55,7 @@ class AccountPages:
         """
         user, session = request.state.user, request.state.session
         form = await read_form(request)
-        given = str(form.get("password", ""))
+        new_password = str(form.get("password", ""))
         if user.has_password and not session.by_link:
             address = request.client.host if request.client else ""
             try:
@@ -66,7 +66,7 @@ class AccountPages:
             if right is None:
                 return await self._account(request, "Current password is incorrect.", 403)
         try:
-            await asyncio.to_thread(self.users.set_password, user.account, given, session.id)
+            await asyncio.to_thread(self.users.set_password, user.account, new_password, session.id)
         except UserError as error:
             return await self._account(request, str(error), 422)
         return RedirectResponse("/account?changed=1", 303)
@@ -74,9 +74,9 @@ class AccountPages:
     async def end_session(self, request: Request) -> Response:
         """One of one's own, or all but this one."""
         user, own = request.state.user, request.state.session.id
-        wanted = str((await read_form(request)).get("session", ""))
+        session_id = str((await read_form(request)).get("session", ""))
         for session in await asyncio.to_thread(self.dashboard.sessions.of, user.account):
-            if session.id == wanted or (not wanted and session.id != own):
+            if session.id == session_id or (not session_id and session.id != own):
                 await asyncio.to_thread(self.dashboard.sessions.end, user.account, session.id)
         return RedirectResponse("/account", 303)
 
@@ -150,9 +150,9 @@ class AccountPages:
         return await self._access(request, invited=user, code=code)
 
     async def _account(self, request: Request, problem: str, status: int) -> Response:
-        found = await asyncio.to_thread(self.dashboard.sessions.of, request.state.user.account)
+        sessions = await asyncio.to_thread(self.dashboard.sessions.of, request.state.user.account)
         page = {
-            "sessions": found,
+            "sessions": sessions,
             "own": request.state.session,
             "problem": problem,
             "changed": "changed" in request.query_params,

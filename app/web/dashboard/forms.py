@@ -86,6 +86,6 @@ def same_site(request: Request) -> None:
 
 def local_path(path: str) -> str:
     """Where to go after login: `path` if it stays on this site, else the front page."""
-    parts = urlsplit(path)
+    url = urlsplit(path)
     plain = path.startswith("/") and not path.startswith(("//", "/\\")) and path.isprintable()
-    return path if plain and not parts.scheme and not parts.netloc else "/"
+    return path if plain and not url.scheme and not url.netloc else "/"

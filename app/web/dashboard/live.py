@@ -167,14 +167,14 @@ async def while_valid(
 ) -> AsyncIterator[ServerSentEvent]:
     """A viewer's events until `valid` (blocking) says no, which is asked every CHECK seconds."""
     coming = asyncio.ensure_future(anext(events, None))
-    asked = time.monotonic()
+    checked = time.monotonic()
     try:
         while True:
             await asyncio.wait(
-                {coming}, timeout=max(0, asked + SESSION_CHECK_SECONDS - time.monotonic())
+                {coming}, timeout=max(0, checked + SESSION_CHECK_SECONDS - time.monotonic())
             )
-            if time.monotonic() - asked >= SESSION_CHECK_SECONDS:
-                asked = time.monotonic()
+            if time.monotonic() - checked >= SESSION_CHECK_SECONDS:
+                checked = time.monotonic()
                 if not await asyncio.to_thread(valid):
                     return
             if coming.done():

@@ -157,19 +157,22 @@ class Dashboard:
     async def newsletter(self, request: Request) -> Response:
         """One newsletter, with filters on its hits."""
         filters, newsletter_id = Filters.read(request.query_params), _newsletter_id(request)
-        parts = workspace_context(request)
+        workspace = workspace_context(request)
         page = await asyncio.to_thread(
-            newsletter_views.newsletter, parts.queries, newsletter_id, filters
+            newsletter_views.newsletter, workspace.queries, newsletter_id, filters
         )
-        key = parts.queries.key(newsletter_id)
-        page["experiment"] = await asyncio.to_thread(parts.experiments.get, key)
+        key = workspace.queries.key(newsletter_id)
+        page["experiment"] = await asyncio.to_thread(workspace.experiments.get, key)
         return self.page(request, "newsletter.html", page)
 
     async def experiment(self, request: Request) -> Response:
         """A newsletter's experiment: what each variant has got, and what was decided."""
-        parts = workspace_context(request)
+        workspace = workspace_context(request)
         page = await asyncio.to_thread(
-            newsletter_views.experiment, parts.queries, parts.experiments, _newsletter_id(request)
+            newsletter_views.experiment,
+            workspace.queries,
+            workspace.experiments,
+            _newsletter_id(request),
         )
         return self.page(request, "experiment.html", page)
 
@@ -201,8 +204,8 @@ class Dashboard:
         """
         form = await read_form(request)
         filters = Filters.read({name: str(value) for name, value in form.items()})
-        parts, text = workspace_context(request), filters.search.strip()
-        key, run = parts.recipient_key(text), parts.queries.run
+        workspace, text = workspace_context(request), filters.search.strip()
+        key, run = workspace.recipient_key(text), workspace.queries.run
         rows = await asyncio.to_thread(run, "recipient_messages", recipient=key, limit=1)
         if text and rows:
             return RedirectResponse(person_url(key, filters.all()), 303)
@@ -226,11 +229,13 @@ class Dashboard:
         filters, key = Filters.read(request.query_params), request.path_params["key"]
         if key >= 2**64:
             raise NotFoundError("recipient", "no messages were sent to this recipient")
-        parts = workspace_context(request)
+        workspace = workspace_context(request)
         record = await asyncio.to_thread(
-            recipient_stats.recipient, parts.queries, key, filters.show
+            recipient_stats.recipient, workspace.queries, key, filters.show
         )
-        withdrawn = await asyncio.to_thread(parts.withdrawals.of, parts.queries.workspace, key)
+        withdrawn = await asyncio.to_thread(
+            workspace.withdrawals.of, workspace.queries.workspace, key
+        )
         page = {"recipient": record, "filters": filters, "withdrawn": withdrawn}
         return self.page(request, "recipient.html", page)
 
@@ -244,7 +249,11 @@ class Dashboard:
     async def compare(self, request: Request) -> Response:
         """Up to four newsletters side by side (?newsletter= repeated)."""
         filters = Filters.read(request.query_params)
-        ids = [one for one in request.query_params.getlist("newsletter") if one]
+        ids = [
+            newsletter_id
+            for newsletter_id in request.query_params.getlist("newsletter")
+            if newsletter_id
+        ]
         page = await asyncio.to_thread(
             compare.compare, workspace_context(request).queries, ids, filters
         )
@@ -382,8 +391,8 @@ class Dashboard:
                 page = {"url": self._settings.console_url, **look()}
             except StorageError:
                 return {"notices": self._block("base.html", "notices", {**notices, "away": AWAY})}
-            found = {block: self._block(name, block, page) for block in blocks}
-            return {"notices": self._block("base.html", "notices", notices), **found}
+            fragments = {block: self._block(name, block, page) for block in blocks}
+            return {"notices": self._block("base.html", "notices", notices), **fragments}
 
         last = request.headers.get("last-event-id", "")
         token = request.state.token
