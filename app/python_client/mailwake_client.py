@@ -326,7 +326,7 @@ class Mailwake:
         variant: str | None = None,
         dry_run: bool = False,
     ) -> RewriteOut:
-        """One message with its pixel and links; with `dry_run` nothing is recorded.
+        """Returns one message with its pixel and links; with `dry_run` nothing is recorded.
 
         Name, subject and tags that are left out stay as they were stated last. `sample` keeps the
         HTML for the click map: only for a mail that names nobody. `metadata` and the mail's own
@@ -360,7 +360,7 @@ class Mailwake:
         return _read(RewriteOut, answer.json())
 
     def rewrite_mime(self, message: bytes) -> bytes:
-        """A whole message whose X-Mailwake-* fields say what it is; they are gone afterwards."""
+        """Rewrite a whole message, described by X-Mailwake-* fields, which are removed."""
         answer = self._checked(
             self._client.post(
                 "/v1/rewrite/mime", content=message, headers={"content-type": "message/rfc822"}
@@ -385,7 +385,7 @@ class Mailwake:
         return _read(ExperimentOut, answer.json())
 
     def experiment(self, newsletter_id: str) -> ExperimentOut:
-        """The newsletter's experiment with its figures as they are now."""
+        """Returns the newsletter's experiment with its figures as they are now."""
         answer = self._checked(self._client.get(_path(newsletter_id, "experiment")))
         return _read(ExperimentOut, answer.json())
 
@@ -421,7 +421,7 @@ class Mailwake:
         recipients: Iterable[Addressee],
         give: Literal["html", "token"] = "html",
     ) -> Iterator[MessageOut | TokenOut | LineError]:
-        """Messages from the kept templates, in order; recipients may come from a generator.
+        """Returns messages from the kept templates, in order; recipients may come from a generator.
 
         A pair is a recipient and the variant to get, a mapping has the fields of
         one line of the stream, such as `values`.

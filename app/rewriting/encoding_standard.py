@@ -107,7 +107,7 @@ _BIG5_TRAILS = (*range(0x40, 0x7F), *range(0xA1, 0xFF))
 
 
 def _run(first: int, characters: str) -> dict[bytes, str]:
-    """Characters that follow each other in Big5 under one lead byte."""
+    """Returns characters that follow each other in Big5 under one lead byte."""
     lead, place = first >> 8, _BIG5_TRAILS.index(first & 0xFF)
     trails = _BIG5_TRAILS[place : place + len(characters)]
     return {bytes((lead, trail)): c for trail, c in zip(trails, characters, strict=True)}

@@ -120,7 +120,7 @@ class OwnData(NamedTuple):
 
     @classmethod
     def of(cls, request: RewriteIn | RecipientIn) -> "OwnData":
-        """As a request gives it."""
+        """Returns the data of a request."""
         return cls(request.metadata, (request.rfc_message_id or "").strip("<>"))
 
 

@@ -16,7 +16,7 @@ WINDOW = 1_000  # inserts that a table remembers
 
 
 def clickhouse(settings: Settings) -> Iterator[Finding]:
-    """Left alone where a service holds chDB: /healthz/full speaks for it."""
+    """Check ClickHouse, unless a service holds chDB: /healthz/full reports on it."""
     embedded = settings.clickhouse_dsn == "chdb"
     if embedded and (answer(settings) or not (settings.data_dir / "chdb").is_dir()):
         return
@@ -79,7 +79,7 @@ def _examined(storage: Storage, embedded: bool) -> Iterator[Finding]:
 
 
 def _forgetful(storage: Storage) -> Iterator[str]:
-    """Tables that remember too few inserts."""
+    """Yields the tables that remember too few inserts."""
     for row in storage.query(
         "SELECT name, engine, create_table_query AS made FROM system.tables"
         " WHERE database = currentDatabase() AND engine LIKE '%MergeTree' AND name != 'migrations'"

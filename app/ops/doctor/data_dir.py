@@ -25,7 +25,7 @@ MEMORY = {"tmpfs", "ramfs"}
 
 
 def folder(settings: Settings) -> Iterator[Finding]:
-    """Its owner, mode, room and file system."""
+    """Check the folder's owner, mode, free space and file system."""
     path = settings.data_dir
     if not path.is_dir():
         yield Finding(
@@ -87,7 +87,7 @@ def disk(settings: Settings) -> Iterator[Finding]:
 
 
 def filesystem(path: Path, mounts: str) -> str:
-    """The kind of the file system that a path is on, as /proc/mounts has it."""
+    """Returns the kind of the file system that a path is on, as /proc/mounts has it."""
     real, mount = path.resolve(), ("", "")
     for line in mounts.splitlines():
         place, kind = line.split()[1:3]
@@ -97,7 +97,7 @@ def filesystem(path: Path, mounts: str) -> str:
 
 
 def clock(settings: Settings) -> Iterator[Finding]:
-    """Files from the future: the clock has gone back, and times of hits with it."""
+    """Check for files from the future: the clock has gone back, and times of hits with it."""
     now = time.time()
     ahead = [
         path.name
@@ -173,12 +173,12 @@ def _in_state(connection: sqlite3.Connection) -> Iterator[Finding]:
 
 
 def _host(url: str) -> str:
-    """What follows it may be a secret."""
+    """Returns a URL's host; what follows it may be a secret."""
     return "/".join(url.split("/")[:3])
 
 
 def journal(settings: Settings) -> Iterator[Finding]:
-    """What waits, what nobody reads, and what nobody has adopted."""
+    """Check which journal segments wait, which are unreadable, and which no process has adopted."""
     path = settings.data_dir / "journal"
     if not path.is_dir():
         return
@@ -212,7 +212,7 @@ def journal(settings: Settings) -> Iterator[Finding]:
 
 
 def _free(path: Path) -> bool:
-    """Whether no process writes it."""
+    """Returns whether no process writes the file."""
     try:
         with locked(path, shared=True, wait=False, flags=os.O_RDONLY):
             return True

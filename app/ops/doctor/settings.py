@@ -30,7 +30,7 @@ def variables(_: Settings) -> Iterator[Finding]:
 
 
 def addresses(settings: Settings) -> Iterator[Finding]:
-    """Where links lead."""
+    """Check where links lead."""
     public, dashboard = (urlsplit(url) for url in (settings.public_url, settings.dashboard_url))
     if not public.hostname or _loopback(public.hostname):
         yield Finding(
@@ -72,7 +72,7 @@ def _loopback(host: str) -> bool:
 
 
 def secrets(settings: Settings) -> Iterator[Finding]:
-    """Whether they could be guessed, and who can read them."""
+    """Check whether secrets could be guessed, and who can read them."""
     path = settings.data_dir / "secrets.json"
     if not path.exists():
         yield Finding(
@@ -110,7 +110,7 @@ def secrets(settings: Settings) -> Iterator[Finding]:
 
 
 def certificate(settings: Settings) -> Iterator[Finding]:
-    """The SMTP gateway's: whether it fits its key, and when it expires."""
+    """Check whether the SMTP gateway's certificate fits its key, and when it expires."""
     if not (settings.smtp_cert and settings.smtp_key):
         return
     fix = f"renew it ({PREFIX}SMTP_CERT, {PREFIX}SMTP_KEY) and restart the gateway"
@@ -125,7 +125,7 @@ def certificate(settings: Settings) -> Iterator[Finding]:
 
 
 def _not_after(cert: str, key: str) -> float:
-    """By a handshake in memory, which also shows that the two belong together. Raises SSLError."""
+    """Returns when a certificate expires. Raises SSLError if it does not fit the key."""
     server_side = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     server_side.load_cert_chain(cert, key)
     client_side = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)

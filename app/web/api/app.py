@@ -51,7 +51,7 @@ def create(
     keys: Keys,
     handlers: Mapping[type[Exception], Callable[[Request, Exception], Response]],
 ) -> ASGIApp:
-    """Routes on the raw path: ids may hold any character, slashes too."""
+    """Returns the routes, on the raw path: ids may hold any character, slashes too."""
     routes = [operation.route for operation in OPERATIONS]
     routed = Starlette(routes=routes, exception_handlers=dict(handlers))
     routed.router.redirect_slashes = False  # the URL would contain the Host field
@@ -65,5 +65,5 @@ def create(
 
 
 def openapi() -> dict[str, Any]:
-    """The OpenAPI 3.1 document of OPERATIONS."""
+    """Returns the OpenAPI 3.1 document of OPERATIONS."""
     return document(OPERATIONS)

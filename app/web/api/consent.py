@@ -77,7 +77,7 @@ def _arguments(api: WorkspaceContext, body: ConsentIn) -> tuple[str, int, Sequen
 
 
 def _standing(api: WorkspaceContext, recipient: str) -> ConsentOut:
-    """Ids of newsletters come from ClickHouse; null where it has none."""
+    """Returns the consent; ids of newsletters come from ClickHouse, null where it has none."""
     withdrawals = api.withdrawals.of(api.queries.workspace, api.recipient_key(recipient))
     newsletters = sorted({withdrawal.newsletter for withdrawal in withdrawals} - {ALL})
     rows = api.queries.run("event_newsletters", newsletters=newsletters) if newsletters else ()

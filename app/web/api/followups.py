@@ -61,7 +61,7 @@ def out(followup: FollowUp) -> FollowUpOut:
 
 
 async def _known(call: Call[NoQuery]) -> FollowUp:
-    """The follow-up of the path. Raises NotFoundError."""
+    """Returns the follow-up of the path. Raises NotFoundError."""
     followup_id = call.path("followup_id")
     followup = await asyncio.to_thread(call.api.followups.get, followup_id)
     if followup is None:

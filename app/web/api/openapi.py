@@ -78,14 +78,14 @@ class _Schemas:
         self.components = {name: components[name] for name in sorted(used)}
 
     def of(self, *types: Any) -> Schema:
-        """The schema of a body or a parameter."""
+        """Returns the schema of a body or a parameter."""
         chosen = [
             next(schema for known, schema in self._schemas if known == type_) for type_ in types
         ]
         return chosen[0] if len(chosen) == 1 else {"anyOf": chosen}
 
     def query(self, type_: type) -> Schema:
-        """The schema of an operation's query parameters."""
+        """Returns the schema of an operation's query parameters."""
         return self._queries[type_]
 
 

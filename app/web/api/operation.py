@@ -77,12 +77,12 @@ class Operation(Generic[Q]):
 
     @property
     def tag(self) -> str:
-        """What it is about: the first word of its path."""
+        """Returns the operation's tag: the first word of its path."""
         return self.path.split("/")[2]
 
     @property
     def problems(self) -> Sequence[int]:
-        """Statuses of errors."""
+        """Returns the statuses of errors."""
         body = {400, 413} if any(content.media_type == JSON for content in self.takes) else set()
         unknown = {404} if "{" in self.path else set()
         full = {507} if self.stores else set()
@@ -90,7 +90,7 @@ class Operation(Generic[Q]):
 
     @property
     def route(self) -> Route:
-        """For the application's router."""
+        """Returns the routes for the application's router."""
         return Route(self.path, self.answer, methods=[self.method])
 
     async def answer(self, request: Request) -> Response:
@@ -103,7 +103,7 @@ class Operation(Generic[Q]):
 
 
 def _contents(bodies: Any) -> Sequence[Content]:
-    """Of one type or Content, or several."""
+    """Returns the contents of one type or Content, or several."""
     several = bodies if isinstance(bodies, tuple) else () if bodies is None else (bodies,)
     return tuple(
         content if isinstance(content, Content) else Content(JSON, content) for content in several

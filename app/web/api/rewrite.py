@@ -281,7 +281,7 @@ class _Described(NamedTuple):
 
 
 def _described(body: bytes) -> _Described:
-    """A whole message without its own fields, and what they say. Raises RequestError."""
+    """Returns a whole message without its own fields, and what they say. Raises RequestError."""
     try:
         message, own = header_fields.without_own(body)
         newsletter = mail_headers.newsletter_of(own)
@@ -297,7 +297,7 @@ def _described(body: bytes) -> _Described:
 
 
 def _notes(notes: Sequence[str]) -> str:
-    """Notes as ASCII for a header field, as many as fit into it."""
+    """Returns notes as ASCII for a header field, as many as fit into it."""
     written: list[str] = []
     size = 2
     for note in notes:
@@ -311,7 +311,7 @@ def _notes(notes: Sequence[str]) -> str:
 
 
 def _metadata(query: Mapping[str, str], own: Mapping[str, str]) -> Mapping[str, str]:
-    """What the query says, and the mail itself of other keys. Raises RequestError."""
+    """Returns the query's metadata, and the mail's own for other keys. Raises RequestError."""
     metadata = {**own, **query}
     if len(metadata) > MAX_METADATA:
         raise RequestError(422, f"must have at most {MAX_METADATA} keys", "metadata")

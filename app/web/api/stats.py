@@ -150,14 +150,14 @@ async def report_of(call: Call[ReportQuery]) -> Response:
 
 
 async def _known(call: Call[Any]) -> tuple[Queries, str]:
-    """The questions and the newsletter's id. Raises NotFoundError, StorageError."""
+    """Returns the questions and the newsletter's id. Raises NotFoundError, StorageError."""
     queries, newsletter_id = call.api.queries, call.path("newsletter_id")
     await asyncio.to_thread(queries.newsletter, newsletter_id)
     return queries, newsletter_id
 
 
 def _utc(at: datetime | None) -> datetime | None:
-    """In UTC, which a time without offset is in already."""
+    """Returns a time in UTC, which a time without offset is in already."""
     if at is None:
         return None
     return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)

@@ -111,7 +111,7 @@ async def replay(call: Call[NoQuery]) -> Response:
 
 
 async def _known(call: Call[Any]) -> Webhook:
-    """The webhook of the path. Raises NotFoundError."""
+    """Returns the webhook of the path. Raises NotFoundError."""
     webhook_id = call.path("webhook_id")
     hook = await asyncio.to_thread(call.api.webhooks.get, webhook_id)
     if hook is None:

@@ -31,7 +31,7 @@ class AccountPages:
 
     @property
     def routes(self) -> Sequence[Route]:
-        """For the application's router."""
+        """Returns the routes for the application's router."""
         requires_login = self.dashboard.requires_login
         return (
             Route("/account", requires_login(self.account)),
@@ -72,7 +72,7 @@ class AccountPages:
         return RedirectResponse("/account?changed=1", 303)
 
     async def end_session(self, request: Request) -> Response:
-        """One of one's own, or all but this one."""
+        """End one of the user's sessions, or all but this one."""
         user, own = request.state.user, request.state.session.id
         session_id = str((await read_form(request)).get("session", ""))
         for session in await asyncio.to_thread(self.dashboard.sessions.of, user.account):
@@ -81,11 +81,11 @@ class AccountPages:
         return RedirectResponse("/account", 303)
 
     async def access(self, request: Request) -> Response:
-        """Keys and users."""
+        """Show API keys and users."""
         return await self._access(request)
 
     async def add_key(self, request: Request) -> Response:
-        """A new key, which the answer alone shows."""
+        """Create a key, which only this response shows."""
         user, form = request.state.user, await read_form(request)
         name, scopes = _text(form, "name"), [str(scope) for scope in form.getlist("scopes")]
         try:
@@ -104,7 +104,7 @@ class AccountPages:
         return RedirectResponse("/access", 303)
 
     async def add_user(self, request: Request) -> Response:
-        """A new user, with a link to log in by, which the answer alone shows."""
+        """Create a user with a login link, which only this response shows."""
         form, workspace = await read_form(request), request.state.user.workspace
         name = _text(form, "name")
         try:
@@ -120,7 +120,7 @@ class AccountPages:
         return await self._invite(request, user)
 
     async def change(self, request: Request) -> Response:
-        """Another role, a new link, an end to all sessions, or an end to the user."""
+        """Change a user's role, create a login link, end all sessions, or remove the user."""
         form, me = await read_form(request), request.state.user
         user = await asyncio.to_thread(self.users.get, _text(form, "user"), me.workspace)
         action = _text(form, "action")

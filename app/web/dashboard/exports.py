@@ -22,7 +22,7 @@ from app.web.requests import streamed
 async def answer(
     request: Request, queries: Queries, newsletter_id: str, filters: Filters
 ) -> Response:
-    """The file, ?format= as in FORMATS. Raises FilterError, NotFoundError, StorageError."""
+    """Returns the file, ?format= as in FORMATS. Raises FilterError, NotFoundError, StorageError."""
     file_format = request.query_params.get("format", "csv")
     if file_format not in FORMATS:
         raise FilterError("format", f"must be one of {', '.join(FORMATS)}")

@@ -28,7 +28,7 @@ class FollowUpPages:
 
     @property
     def routes(self) -> Sequence[Route]:
-        """For the application's router."""
+        """Returns the routes for the application's router."""
         requires_login = self.dashboard.requires_login
         rules = "/webhooks/followups"
         return (
@@ -42,7 +42,7 @@ class FollowUpPages:
         )
 
     async def rules(self, request: Request) -> Response:
-        """Every follow-up, and a form for a new one."""
+        """Show every follow-up, and a form for a new one."""
         return await self._rules(request, {}, "", 200)
 
     async def _rules(

@@ -165,7 +165,7 @@ class Live:
 async def while_valid(
     events: AsyncGenerator[ServerSentEvent], valid: Callable[[], bool]
 ) -> AsyncIterator[ServerSentEvent]:
-    """A viewer's events until `valid` (blocking) says no, which is asked every CHECK seconds."""
+    """Yields a viewer's events until `valid` (blocking) is false, checked every few seconds."""
     coming = asyncio.ensure_future(anext(events, None))
     checked = time.monotonic()
     try:
@@ -190,7 +190,7 @@ async def while_valid(
 
 
 def partials(fragments: Fragments) -> str:
-    """Fragments as htmx takes them: each morphs the element with its id."""
+    """Returns fragments as htmx takes them: each morphs the element with its id."""
     return "".join(
         f'<hx-partial hx-target="#{name}" hx-swap="innerMorph">{html}</hx-partial>'
         for name, html in fragments.items()

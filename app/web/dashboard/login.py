@@ -42,14 +42,14 @@ class LoginPages:
 
     @property
     def routes(self) -> Sequence[Route]:
-        """For the application's router."""
+        """Returns the routes for the application's router."""
         return (
             Route("/login", self.login, methods=["GET", "POST"]),
             Route("/logout", self._dashboard.requires_login(self.logout), methods=["POST"]),
         )
 
     async def login(self, request: Request) -> Response:
-        """By name and password, or by one-time code (?code=), which only a form uses up.
+        """Log in by name and password, or by one-time code (?code=), which only a form uses up.
 
         So nothing is lost when a mail scanner or a chat's preview opens the link first.
         """
@@ -103,7 +103,7 @@ class LoginPages:
     async def _enter(
         self, request: Request, user: User, onward: str, by_link: bool = False
     ) -> Response:
-        """A new session; the one that the browser had before ends."""
+        """Begin a session; the one that the browser had before ends."""
         if former := await self._dashboard.load_session(request):
             end = self._dashboard.sessions.end
             await asyncio.to_thread(end, former.user.account, former.id)

@@ -117,7 +117,7 @@ class Dashboard:
         )
 
     async def newsletters(self, request: Request) -> Response:
-        """All newsletters, searched, sorted and by period."""
+        """Show all newsletters, searched, sorted and by period."""
         filters = Filters.read(request.query_params)
         page = await asyncio.to_thread(
             newsletter_views.newsletters, workspace_context(request).queries, filters
@@ -125,7 +125,7 @@ class Dashboard:
         return self.page(request, "newsletters.html", page)
 
     async def newsletters_live(self, request: Request) -> Response:
-        """The same, as it changes."""
+        """Stream the same as it changes."""
         filters, queries = Filters.read(request.query_params), workspace_context(request).queries
         return self.stream(
             request,
@@ -136,7 +136,7 @@ class Dashboard:
         )
 
     async def tags(self, request: Request) -> Response:
-        """All tags: newsletters and streams by topic."""
+        """Show all tags: newsletters and streams by topic."""
         filters = Filters.read(request.query_params)
         page = await asyncio.to_thread(
             newsletter_views.tags, workspace_context(request).queries, filters
@@ -144,7 +144,7 @@ class Dashboard:
         return self.page(request, "tags.html", page)
 
     async def tags_live(self, request: Request) -> Response:
-        """The same, as it changes."""
+        """Stream the same as it changes."""
         filters, queries = Filters.read(request.query_params), workspace_context(request).queries
         return self.stream(
             request,
@@ -155,7 +155,7 @@ class Dashboard:
         )
 
     async def newsletter(self, request: Request) -> Response:
-        """One newsletter, with filters on its hits."""
+        """Show one newsletter, with filters on its hits."""
         filters, newsletter_id = Filters.read(request.query_params), _newsletter_id(request)
         workspace = workspace_context(request)
         page = await asyncio.to_thread(
@@ -166,7 +166,7 @@ class Dashboard:
         return self.page(request, "newsletter.html", page)
 
     async def experiment(self, request: Request) -> Response:
-        """A newsletter's experiment: what each variant has got, and what was decided."""
+        """Show a newsletter's experiment: what each variant has got, and what was decided."""
         workspace = workspace_context(request)
         page = await asyncio.to_thread(
             newsletter_views.experiment,
@@ -177,7 +177,7 @@ class Dashboard:
         return self.page(request, "experiment.html", page)
 
     async def newsletter_live(self, request: Request) -> Response:
-        """The same, as it changes."""
+        """Stream the same as it changes."""
         filters, newsletter_id = Filters.read(request.query_params), _newsletter_id(request)
         queries = workspace_context(request).queries
         with suppress(StorageError):  # a stream that starts now shows the figures later
@@ -194,11 +194,11 @@ class Dashboard:
         )
 
     async def recipients(self, request: Request) -> Response:
-        """Recipients of one newsletter, or of all."""
+        """Show recipients of one newsletter, or of all."""
         return await self._recipients(request, Filters.read(request.query_params))
 
     async def search_recipients(self, request: Request) -> Response:
-        """Recipients whose email address contains a text, or the page of the one that it is.
+        """Show recipients whose email address contains a text, or the page of the one that it is.
 
         It is a form with a body, so that no URL contains an email address.
         """
@@ -225,7 +225,7 @@ class Dashboard:
         return self.page(request, "recipients.html", page)
 
     async def recipient(self, request: Request) -> Response:
-        """One recipient: what came, what was done with it, what is preferred."""
+        """Show one recipient: what came, what was done with it, what is preferred."""
         filters, key = Filters.read(request.query_params), request.path_params["key"]
         if key >= 2**64:
             raise NotFoundError("recipient", "no messages were sent to this recipient")
@@ -240,14 +240,14 @@ class Dashboard:
         return self.page(request, "recipient.html", page)
 
     async def message(self, request: Request) -> Response:
-        """One message: what it is, and what came of it in order."""
+        """Show one message: what it is, and what came of it in order."""
         queries, message_id = workspace_context(request).queries, request.path_params["message_id"]
         row, hits = await asyncio.to_thread(messages.message, queries, message_id)
         page = {"message": row, "hits": hits, "sent_at": messages.at(row), "filters": Filters()}
         return self.page(request, "message.html", page)
 
     async def compare(self, request: Request) -> Response:
-        """Up to four newsletters side by side (?newsletter= repeated)."""
+        """Show up to four newsletters side by side (?newsletter= repeated)."""
         filters = Filters.read(request.query_params)
         ids = [
             newsletter_id
@@ -260,7 +260,7 @@ class Dashboard:
         return self.page(request, "compare.html", {**page, "ids": ids})
 
     async def report(self, request: Request) -> Response:
-        """What the page says, for printing and mailing."""
+        """Show the page's statistics for printing and mailing."""
         filters, newsletter_id = Filters.read(request.query_params), _newsletter_id(request)
         page = await asyncio.to_thread(
             report.figures, workspace_context(request).queries, newsletter_id, filters.period
@@ -268,7 +268,7 @@ class Dashboard:
         return Response(report.html(page, ""), 200, report.HEADERS, "text/html; charset=utf-8")
 
     async def clickmap(self, request: Request) -> Response:
-        """The mail with rank and share next to each link, and a table of links."""
+        """Show the mail with rank and share next to each link, and a table of links."""
         filters, newsletter_id = Filters.read(request.query_params), _newsletter_id(request)
         page = await asyncio.to_thread(
             clickmap.page,
@@ -280,7 +280,7 @@ class Dashboard:
         return self.page(request, "clickmap.html", page)
 
     async def clickmap_mail(self, request: Request) -> Response:
-        """What the click map's frame holds: a document that can run and send nothing."""
+        """Show the document in the click map's frame, which can run and send nothing."""
         filters, newsletter_id = Filters.read(request.query_params), _newsletter_id(request)
         html = await asyncio.to_thread(
             clickmap.mail,
@@ -293,14 +293,14 @@ class Dashboard:
         return Response(html, 200, clickmap.HEADERS, "text/html; charset=utf-8")
 
     async def export(self, request: Request) -> Response:
-        """A newsletter's hits as a file, with the page's filters."""
+        """Export a newsletter's hits as a file, with the page's filters."""
         filters, newsletter_id = Filters.read(request.query_params), _newsletter_id(request)
         return await exports.answer(
             request, workspace_context(request).queries, newsletter_id, filters
         )
 
     def problem(self, request: Request, status: int, title: str, detail: str) -> Response:
-        """An error's page; one of status 503 looks again by itself, without JavaScript too."""
+        """Returns an error's page; one of status 503 reloads itself, without JavaScript too."""
         response = self.page(request, "error.html", {"title": title, "detail": detail}, status)
         if status == 503:
             response.headers["refresh"] = "5"
@@ -359,7 +359,7 @@ class Dashboard:
     def page(
         self, request: Request, name: str, page: Mapping[str, Any], status: int = 200
     ) -> Response:
-        """A template's page under the dashboard's policy."""
+        """Returns a template's page under the dashboard's policy."""
         user = getattr(request.state, "user", None)
         page = {
             "url": self._settings.console_url,
@@ -378,7 +378,7 @@ class Dashboard:
         blocks: Iterable[str],
         look: Callable[[], Mapping[str, Any]],
     ) -> Response:
-        """The blocks of a template as they change; `look` asks the database for their figures."""
+        """Stream a template's blocks as they change; `look` asks the database for their figures."""
         workspace, session = workspace_context(request).queries.workspace, request.state.session.id
         try:
             self._live.check(workspace, session)
@@ -429,17 +429,17 @@ class _Cached:
 
 
 def sentence(text: str) -> str:
-    """An error's message with a capital letter and a full stop."""
+    """Returns an error's message with a capital letter and a full stop."""
     return f"{text[:1].upper()}{text[1:]}."
 
 
 def field(secret: str) -> Markup:
-    """The hidden field that every form carries."""
+    """Returns the hidden field that every form carries."""
     return Markup('<input type="hidden" name="{}" value="{}">').format(CSRF, csrf(secret))
 
 
 def workspace_context(request: Request) -> WorkspaceContext:
-    """The parts of the workspace whose pages somebody looks at."""
+    """Returns the parts of the workspace whose pages somebody looks at."""
     return parts_of(request, request.state.user.workspace)
 
 

@@ -24,7 +24,7 @@ class PrivacyPages:
 
     @property
     def routes(self) -> Sequence[Route]:
-        """For the application's router."""
+        """Returns the routes for the application's router."""
         requires_login, recipient = self.dashboard.requires_login, "/recipients/{key:int}"
         return (
             Route(f"{recipient}/consent", requires_login(self.consent, "editor"), methods=["POST"]),
@@ -46,13 +46,13 @@ class PrivacyPages:
         return RedirectResponse(f"/recipients/{key}", 303)
 
     async def export(self, request: Request) -> Response:
-        """All that is held, as a file."""
+        """Export all data about a recipient as a file."""
         address = await self._address(request)
         chunks = workspace_context(request).exports.of(address)
         return await streamed(chunks, "application/json", {**HEADERS, **SUBJECT_FILE})
 
     async def ask(self, request: Request) -> Response:
-        """Whether it is meant."""
+        """Ask for confirmation."""
         page = {"address": await self._address(request), "key": request.path_params["key"]}
         return self.dashboard.page(request, "erase.html", {**page, "erasure": None})
 

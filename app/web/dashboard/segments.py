@@ -35,7 +35,7 @@ class SegmentPages:
 
     @property
     def routes(self) -> Sequence[Route]:
-        """For the application's router."""
+        """Returns the routes for the application's router."""
         requires_login = self.dashboard.requires_login
         return (
             Route("/segments", requires_login(self.segment)),
@@ -44,7 +44,7 @@ class SegmentPages:
         )
 
     async def segment(self, request: Request) -> Response:
-        """Recipients by what they did: a form, and the first of them."""
+        """Show recipients by what they did: a form, and the first of them."""
         query, queries = request.query_params, workspace_context(request).queries
         segment, problem = _segment(query)
         has_conditions = any(query.get(name) for name in (*NAMED, "clicked_tag", "since"))
@@ -85,7 +85,7 @@ class SegmentPages:
         return back
 
     async def export(self, request: Request) -> Response:
-        """The whole segment as a file."""
+        """Export the whole segment as a file."""
         segment, problem = _segment(request.query_params)
         form = request.query_params.get("format", "csv")
         if problem or form not in FORMATS:
@@ -107,7 +107,7 @@ def segment_url(segment: Segment) -> str:
 
 
 def _segment(query: QueryParams) -> tuple[Segment, str]:
-    """The segment, or what is wrong with it."""
+    """Returns the segment, or what is wrong with it."""
     values: dict[str, object] = {name: query[name] for name in NAMED if query.get(name)}
     values["clicked_tag"] = query.get("clicked_tag", "").replace(",", " ").split()
     if since := query.get("since"):

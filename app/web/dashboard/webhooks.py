@@ -34,7 +34,7 @@ class WebhookPages:
 
     @property
     def routes(self) -> Sequence[Route]:
-        """For the application's router."""
+        """Returns the routes for the application's router."""
         requires_login = self.dashboard.requires_login
         webhook = "/webhooks/{webhook_id}"
         return (
@@ -46,7 +46,7 @@ class WebhookPages:
         )
 
     async def list(self, request: Request) -> Response:
-        """Every webhook, and a form for a new one."""
+        """Show every webhook, and a form for a new one."""
         return await self._list(request, {}, "", 200)
 
     async def _list(
@@ -79,13 +79,13 @@ class WebhookPages:
         return RedirectResponse(f"/webhooks/{hook.id}", 303)
 
     async def one(self, request: Request) -> Response:
-        """One webhook with its delivery log."""
+        """Show one webhook with its delivery log."""
         hook = await self._known(request)
         page = await asyncio.to_thread(_log, workspace_context(request).webhooks, hook)
         return self.dashboard.page(request, "webhook.html", page)
 
     async def live(self, request: Request) -> Response:
-        """The log as it grows."""
+        """Stream the log as it grows."""
         hook, known = await self._known(request), workspace_context(request).webhooks
         return self.dashboard.stream(
             request,
@@ -130,7 +130,7 @@ def _log(of: Webhooks, hook: Webhook) -> dict[str, Any]:
 
 
 def _given(form: FormData) -> dict[str, Any]:
-    """What the form says, as the API takes it: a line for each newsletter, label and tag."""
+    """Returns the form as the API takes it: a line for each newsletter, label and tag."""
 
     verdict = str(form.get("verdict", ""))
     return {

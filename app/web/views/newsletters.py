@@ -57,7 +57,7 @@ class Variant(NamedTuple):
 
 
 def newsletters(queries: Queries, filters: Filters) -> dict[str, Any]:
-    """The page of all newsletters."""
+    """Returns the page of all newsletters."""
     rows = queries.newsletters(filters, PAGE + 1, (filters.page - 1) * PAGE)
     more, rows = len(rows) > PAGE, rows[:PAGE]
     lines = {row["newsletter"]: [0] * SLOTS for row in rows}
@@ -83,7 +83,7 @@ def newsletters(queries: Queries, filters: Filters) -> dict[str, Any]:
 
 
 def _ranked(row: Row, totals: dict[str, int], line: Sequence[int]) -> dict[str, Any]:
-    """With the distance of its rates from the average, in points; None where it is its own."""
+    """Returns a row with its rates' distance from the average, in points, None if alone."""
     deltas = {}
     for kind, of in (("opened", "opens_tracked"), ("clicked", "clicks_tracked")):
         others = totals[of] - row[of]
@@ -94,12 +94,12 @@ def _ranked(row: Row, totals: dict[str, int], line: Sequence[int]) -> dict[str, 
 
 
 def tags(queries: Queries, filters: Filters) -> dict[str, Any]:
-    """The page of all tags: newsletters and transactional streams taken together by topic."""
+    """Returns the page of all tags: newsletters and transactional streams by topic."""
     return {"filters": filters, "rows": queries.tags(filters, TAGS)}
 
 
 def newsletter(queries: Queries, newsletter_id: str, filters: Filters) -> dict[str, Any]:
-    """The page of one newsletter."""
+    """Returns the page of one newsletter."""
     show, hit_filters = filters.show, filters.hit_filters
     described = queries.newsletter(newsletter_id)
     stats = queries.stats(newsletter_id, hit_filters)
@@ -139,7 +139,7 @@ def newsletter(queries: Queries, newsletter_id: str, filters: Filters) -> dict[s
 
 
 def experiment(queries: Queries, experiments: Experiments, newsletter_id: str) -> dict[str, Any]:
-    """The page of a newsletter's experiment. Raises NotFoundError."""
+    """Returns the page of a newsletter's experiment. Raises NotFoundError."""
     newsletter = queries.newsletter(newsletter_id)
     started = experiments.get(queries.key(newsletter_id))
     if started is None:
@@ -168,7 +168,7 @@ def experiment(queries: Queries, experiments: Experiments, newsletter_id: str) -
 
 
 def chips(filters: Filters, links: Sequence[LinkStats]) -> dict[str, str]:
-    """The filters that are set, as they are shown: a link by what it is called."""
+    """Returns the filters that are set, as they are shown: a link by what it is called."""
     named = {link.id: link.title for link in links}
     return {
         name: named.get(value, value) if name == "link" else value
@@ -198,7 +198,7 @@ def _timeline(
 
 
 def _variants(queries: Queries, newsletter_id: str, show: Show) -> list[Variant]:
-    """By their names; messages without one come first."""
+    """Returns variants by name; messages without one come first."""
     rows = queries.variants(newsletter_id, show)
     if len(rows) < 2:
         return []
@@ -235,7 +235,7 @@ def _pair(split: Split, show: Show) -> tuple[int, int]:
 
 
 def _ranking(agents: Sequence[AgentStats], part: str, show: Show) -> list[Share]:
-    """The commonest, and all others together."""
+    """Returns the most frequent ones, and all others together."""
     counted = [(agent.name, getattr(agent, show)) for agent in agents if getattr(agent, show) > 0]
     counted = [("" if name == "-" else name, hits) for name, hits in counted]
     counted.sort(key=lambda pair: -pair[1])
@@ -258,6 +258,6 @@ def _ranking(agents: Sequence[AgentStats], part: str, show: Show) -> list[Share]
 
 
 def when(at: datetime, step: int = 60) -> str:
-    """A time as people read it, as fine as `step` (seconds) asks for."""
+    """Returns a time as people read it, as fine as `step` (seconds) asks for."""
     shown = "%d %b %Y" if step >= 86_400 else "%d %b %H:%M" if step >= 60 else "%d %b %H:%M:%S"
     return utc(at).strftime(shown)
