@@ -326,7 +326,7 @@ class Mailwake:
         variant: str | None = None,
         dry_run: bool = False,
     ) -> RewriteOut:
-        """Returns one message with its pixel and links; with `dry_run` nothing is recorded.
+        """Rewrite one message with a pixel and links; with `dry_run` nothing is recorded.
 
         Name, subject and tags that are left out stay as they were stated last. `sample` keeps the
         HTML for the click map: only for a mail that names nobody. `metadata` and the mail's own
@@ -394,7 +394,7 @@ class Mailwake:
         self._checked(self._client.delete(_path(newsletter_id, "experiment")))
 
     def assign(self, newsletter_id: str, recipients: Sequence[str]) -> list[AssignmentOut]:
-        """Which variant each of up to 10,000 recipients gets, in order."""
+        """Returns the variant of each of up to 10,000 recipients, in order."""
         path = _path(newsletter_id, "experiment/assignments")
         answer = self._post(path, {"recipients": recipients})
         return _read(list[AssignmentOut], answer.json()["assignments"])
@@ -421,7 +421,7 @@ class Mailwake:
         recipients: Iterable[Addressee],
         give: Literal["html", "token"] = "html",
     ) -> Iterator[MessageOut | TokenOut | LineError]:
-        """Returns messages from the kept templates, in order; recipients may come from a generator.
+        """Yields messages from the kept templates, in order; recipients may come from a generator.
 
         A pair is a recipient and the variant to get, a mapping has the fields of
         one line of the stream, such as `values`.
