@@ -33,6 +33,7 @@ ENV PATH=/opt/venv/bin:$PATH \
     MAILWAKE_DATA_DIR=/data \
     MAILWAKE_HOST=0.0.0.0
 USER 10001
+# The first login link and API key are in /data/first-login.txt (mode 0600), not in the container's log.
 VOLUME /data
 EXPOSE 8025
 STOPSIGNAL SIGTERM

@@ -15,6 +15,7 @@ from typing import Any, Literal, NamedTuple, get_args
 from sqlalchemy import Engine, insert, or_, select, update
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
+from app.auth import first_login
 from app.auth.workspaces import DEFAULT
 from app.settings.settings import PREFIX, Settings
 from app.storage.tables import api_keys
@@ -23,6 +24,7 @@ Scope = Literal["rewrite", "read", "admin"]
 SCOPES = get_args(Scope)
 POLL_SECONDS = 1.0  # seconds for which keys are cached: a revoked one ends within them
 NOTE_SECONDS = 60.0  # seconds between writes of when keys were used
+FIRST_START = "the first start"  # who has created the first key
 
 
 class KeyNameError(ValueError):
@@ -51,7 +53,7 @@ class Keys:
     """All workspaces' keys. Blocking, but quick: `find` reads a key's row at most once a second."""
 
     def __init__(self, engine: Engine, settings: Settings) -> None:
-        self._engine = engine
+        self._engine, self._data_dir = engine, settings.data_dir
         everything = frozenset({"admin"})
         self._set = {
             _hash(key): Key("settings", DEFAULT, f"{PREFIX}API_KEYS", everything, _hint(key))
@@ -122,6 +124,8 @@ class Keys:
         digest = _hash(secret)
         key = self._set.get(digest) or self._look(digest)
         if key:
+            if key.by == FIRST_START and key.id not in self._used:
+                first_login.remove(self._data_dir)
             self._used[key.id] = time.time()
         return key
 

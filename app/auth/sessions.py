@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Engine, delete, insert, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
-from app.auth.users import User
+from app.auth.users import User, name_of
 from app.storage.tables import login_codes, sessions, users
 
 SECONDS = 30 * 86_400
@@ -44,7 +44,7 @@ class Sessions:
         token, now = secrets.token_urlsafe(24), time.time()
         row = {
             "id": _hash(token),
-            "user": user.name,
+            "user": user.account,
             "label": label[:100],
             "by_link": by_link,
             "at": now,
@@ -66,25 +66,25 @@ class Sessions:
             self._see(row.id, now)
         return _session(row) if row else None
 
-    def of(self, name: str) -> list[Session]:
+    def of(self, account: str) -> list[Session]:
         """Returns a user's sessions, the last used first."""
-        query = _SESSIONS.where(sessions.c.user == name, sessions.c.ends > time.time())
+        query = _SESSIONS.where(sessions.c.user == account, sessions.c.ends > time.time())
         with self._engine.connect() as connection:
             rows = connection.execute(query.order_by(sessions.c.seen.desc())).fetchall()
         return [_session(row) for row in rows]
 
-    def end(self, name: str, session_id: str) -> None:
+    def end(self, account: str, session_id: str) -> None:
         """End one of a user's sessions."""
         with self._engine.begin() as connection:
             connection.execute(
-                delete(sessions).where(sessions.c.user == name, sessions.c.id == session_id)
+                delete(sessions).where(sessions.c.user == account, sessions.c.id == session_id)
             )
 
-    def end_all(self, name: str) -> int:
+    def end_all(self, account: str) -> int:
         """End all of a user's sessions and login links; returns how many sessions there were."""
         with self._engine.begin() as connection:
-            connection.execute(delete(login_codes).where(login_codes.c.user == name))
-            return connection.execute(delete(sessions).where(sessions.c.user == name)).rowcount
+            connection.execute(delete(login_codes).where(login_codes.c.user == account))
+            return connection.execute(delete(sessions).where(sessions.c.user == account)).rowcount
 
     def _see(self, session_id: str, now: float) -> None:
         try:
@@ -111,7 +111,8 @@ def _hash(token: str) -> str:
 
 
 def _session(row: Any) -> Session:
-    user = User(row.name, row.workspace, row.role, bool(row.password), row.user_at)
+    name, has_password = name_of(row.name), bool(row.password)
+    user = User(name, row.workspace, row.role, has_password, row.user_at, row.name)
     return Session(
         id=row.id,
         user=user,

@@ -9,12 +9,12 @@ import re
 import secrets
 import time
 from typing import NamedTuple
-from urllib.parse import urlsplit
 
 import msgspec
 from sqlalchemy import Engine, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
+from app.model.hosts import host_of_url
 from app.model.origins import origin
 from app.settings.settings import Settings
 from app.storage.tables import workspaces
@@ -130,13 +130,14 @@ class Workspaces:
             raise WorkspaceError(f"public_url: {error}") from None
         if not url:
             raise WorkspaceError("public_url: is required")
+        host = host_of_url(url)
         for other in self.all():
-            if other.name != name and _host(other.public_url) == _host(url):
+            if other.name != name and host_of_url(other.public_url) == host:
                 raise WorkspaceError(
-                    f"public_url: {_host(url)} is already the host of workspace {other.name!r}"
+                    f"public_url: {host} is already the host of workspace {other.name!r}"
                 )
-        if self._settings.dashboard_url and _host(url) == _host(self._settings.dashboard_url):
-            raise WorkspaceError(f"public_url: {_host(url)} is the host of the dashboard")
+        if self._settings.dashboard_url and host_of_url(self._settings.dashboard_url) == host:
+            raise WorkspaceError(f"public_url: {host} is the host of the dashboard")
         return url
 
     def _own(self, name: str) -> Workspace:
@@ -173,7 +174,3 @@ class HttpsWorkspaces:
                 if known.public_url.startswith("https://")
             )
         return workspace in self._names
-
-
-def _host(url: str) -> str:
-    return urlsplit(url).netloc.lower()

@@ -58,7 +58,7 @@ def version() -> None:
 
 
 def main() -> None:
-    """The console script. No file that it creates can be read by other users."""
+    """Run the console script. No file that it creates can be read by other users."""
     os.umask(0o077)
     try:
         cli()

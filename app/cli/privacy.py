@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated, BinaryIO
-from urllib.parse import quote
 
 import typer
 from sqlalchemy import Engine
@@ -89,13 +88,13 @@ def export_subject(
     settings = settings_of(data_dir=data_dir, clickhouse_dsn=clickhouse_dsn, port=port)
     try:
         with ExitStack() as stack:
-            parts = _document(settings, workspace, recipient, stack)
-            first = next(parts)  # errors are raised before a file is created
+            document = _document(settings, workspace, recipient, stack)
+            first = next(document)  # errors are raised before a file is created
             file: BinaryIO = (
                 sys.stdout.buffer if out == "-" else stack.enter_context(Path(out).open("wb"))
             )
             file.write(first)
-            file.writelines(parts)
+            file.writelines(document)
     except (AskError, WorkspaceError, StorageError, OSError) as error:
         raise fail(str(error)) from None
 
@@ -139,8 +138,8 @@ def _document(
     settings: Settings, workspace: str, recipient: str, stack: ExitStack
 ) -> Iterator[bytes]:
     if client := stack.enter_context(service_client.service(settings, workspace)):
-        path = f"/v1/recipients/{quote(recipient, safe='')}/export"
-        answer = stack.enter_context(client.stream("GET", path))
+        body = {"recipient": recipient}
+        answer = stack.enter_context(client.stream("POST", "/v1/recipients/export", json=body))
         if answer.status_code != 200:
             raise AskError(f"the service responded with {answer.status_code}")
         return answer.iter_bytes()

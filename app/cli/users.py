@@ -20,6 +20,9 @@ from app.storage.state_db import open_state
 commands = typer.Typer(help="Manage dashboard users.", no_args_is_help=True)
 DataDir = Annotated[Path | None, option("data_dir")]
 Name = Annotated[str, typer.Argument(help="Name of the user.")]
+OfWorkspace = Annotated[
+    str, typer.Option("--workspace", help="Workspace of the user, if several have the name.")
+]
 RoleOption = Annotated[str, typer.Option(help="viewer, editor or admin.")]
 
 
@@ -34,10 +37,10 @@ def add(
     settings, state = _open(data_dir)
     workspace_of(settings, state, workspace)
     try:
-        Users(state).add(name, workspace, role)
+        user = Users(state).add(name, workspace, role)
     except UserError as error:
         raise fail(str(error)) from None
-    typer.echo(_link(settings, state, name))
+    typer.echo(_link(settings, state, user.account))
 
 
 @commands.command(name="list")
@@ -50,51 +53,56 @@ def show(workspace: Workspace = DEFAULT, data_dir: DataDir = None) -> None:
         table.add_column(heading, overflow="fold")
     for user in Users(state).all(workspace):
         known = "set" if user.has_password else "none"
-        count = len(Sessions(state).of(user.name))
+        count = len(Sessions(state).of(user.account))
         table.add_row(Text(user.name), user.role, known, str(count))
     console.print(table)
 
 
 @commands.command()
-def password(name: Name, data_dir: DataDir = None) -> None:
+def password(name: Name, workspace: OfWorkspace = "", data_dir: DataDir = None) -> None:
     """Set a password (prompts, or reads standard input). Logs the user out everywhere."""
     _, state = _open(data_dir)
-    user = _known(state, name)
+    user = _known(state, name, workspace)
     if sys.stdin.isatty():
         new_password = typer.prompt("New password", hide_input=True, confirmation_prompt=True)
     else:
         new_password = sys.stdin.readline().rstrip("\r\n")
     try:
-        Users(state).set_password(user.name, new_password)
+        Users(state).set_password(user.account, new_password)
     except UserError as error:
         raise fail(str(error)) from None
     typer.echo(f"{name} now has a new password")
 
 
 @commands.command()
-def role(name: Name, new: Annotated[str, typer.Argument()], data_dir: DataDir = None) -> None:
+def role(
+    name: Name,
+    new: Annotated[str, typer.Argument()],
+    workspace: OfWorkspace = "",
+    data_dir: DataDir = None,
+) -> None:
     """Change the role of a user: viewer, editor or admin."""
     _, state = _open(data_dir)
     try:
-        Users(state).set_role(_known(state, name).name, new)
+        Users(state).set_role(_known(state, name, workspace).account, new)
     except UserError as error:
         raise fail(str(error)) from None
     typer.echo(f"{name} is now {new}")
 
 
 @commands.command()
-def logout(name: Name, data_dir: DataDir = None) -> None:
+def logout(name: Name, workspace: OfWorkspace = "", data_dir: DataDir = None) -> None:
     """Log a user out everywhere."""
     _, state = _open(data_dir)
-    typer.echo(f"{Sessions(state).end_all(_known(state, name).name)} sessions ended")
+    typer.echo(f"{Sessions(state).end_all(_known(state, name, workspace).account)} sessions ended")
 
 
 @commands.command()
-def remove(name: Name, data_dir: DataDir = None) -> None:
+def remove(name: Name, workspace: OfWorkspace = "", data_dir: DataDir = None) -> None:
     """Remove a user and all of their sessions."""
     _, state = _open(data_dir)
     try:
-        Users(state).remove(_known(state, name).name)
+        Users(state).remove(_known(state, name, workspace).account)
     except UserError as error:
         raise fail(str(error)) from None
     typer.echo(f"{name} has been removed")
@@ -102,12 +110,13 @@ def remove(name: Name, data_dir: DataDir = None) -> None:
 
 def login_link(
     name: Annotated[str, typer.Argument(help="Name of the user.")] = ADMIN,
+    workspace: OfWorkspace = "",
     data_dir: DataDir = None,
     port: Annotated[int | None, option("port")] = None,
 ) -> None:
     """Print a login link that works once and expires after 24 hours."""
     settings, state = _open(data_dir, port=port)
-    typer.echo(_link(settings, state, _known(state, name).name))
+    typer.echo(_link(settings, state, _known(state, name, workspace).account))
 
 
 def _open(data_dir: Path | None, **flags: int | None) -> tuple[Settings, Engine]:
@@ -115,12 +124,12 @@ def _open(data_dir: Path | None, **flags: int | None) -> tuple[Settings, Engine]
     return settings, open_state(settings.data_dir)
 
 
-def _known(state: Engine, name: str) -> User:
-    user = Users(state).get(name)
+def _known(state: Engine, name: str, workspace: str) -> User:
+    user = Users(state).get(name, workspace)
     if user is None:
         raise fail(f"there is no user {name!r}")
     return user
 
 
-def _link(settings: Settings, state: Engine, name: str) -> str:
-    return f"{settings.console_url}/login?code={Users(state).new_code(name)}&next=/account"
+def _link(settings: Settings, state: Engine, account: str) -> str:
+    return f"{settings.console_url}/login?code={Users(state).new_code(account)}&next=/account"

@@ -48,8 +48,8 @@ class EventFilter(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults
         return any((self.labels, self.tags, self.names, self.urls, self.hosts, self.paths))
 
     def _follows(self, link: EventLink) -> bool:
-        parts = urlsplit(link.url)
-        host = f".{parts.hostname or ''}"
+        url = urlsplit(link.url)
+        host = f".{url.hostname or ''}"
         return (
             (not self.labels or link.label in self.labels)
             and (not self.tags or not set(link.tags).isdisjoint(self.tags))
@@ -59,7 +59,7 @@ class EventFilter(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults
                 not self.hosts
                 or any(host.endswith(f".{pattern.lower()}") for pattern in self.hosts)
             )
-            and (not self.paths or any(_fits(pattern, parts.path) for pattern in self.paths))
+            and (not self.paths or any(_fits(pattern, url.path) for pattern in self.paths))
         )
 
     def may_match(self, event: Event, queries: Queries) -> bool:

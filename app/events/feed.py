@@ -280,10 +280,10 @@ class Feed:
         """Yields the events of a row from a line on."""
         if row.stage == SETTLED:
             return settled_events(self._lines(row.settles), self._lines(row.seq), row.seq, start)
-        found = events(self._lines(row.seq), row.seq, start)
+        page = events(self._lines(row.seq), row.seq, start)
         if row.stage != CORRECTED or not settled:
-            return found
-        corrections = list(found)
+            return page
+        corrections = list(page)
         waiting = self._unsettled({event.row.segment for event in corrections}, row.seq)
         return (event for event in corrections if event.row.segment not in waiting)
 

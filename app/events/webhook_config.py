@@ -44,7 +44,7 @@ def from_file(path: Path) -> dict[str, tuple[str, EventFilter, bool, str, When |
     by_name = {}
     for number, webhook in enumerate(read.webhook, 1):
         try:
-            valid(webhook)
+            valid(webhook, http=True)
         except FieldError as error:
             raise SettingsError(f"{place}: webhook {number}: {error.field} {error}") from None
         if not webhook.secret:
@@ -61,10 +61,14 @@ def filters_of(webhook: WebhookIn) -> EventFilter:
     return EventFilter(**{name: getattr(webhook, name) for name in EventFilter.__struct_fields__})
 
 
-def valid(webhook: WebhookIn) -> None:
-    """Check a new webhook. Raises FieldError with the field that is wrong."""
+def valid(webhook: WebhookIn, http: bool) -> None:
+    """Check a new webhook. Raises FieldError with the field that is wrong.
+
+    `http` accepts URLs that are not https: events contain email addresses.
+    """
     try:
-        check(webhook.url)
+        if check(webhook.url).scheme != "https" and not http:
+            raise FieldError("url", "must begin with https://")
     except RequestBlockedError as error:
         raise FieldError("url", str(error)) from None
     for field, allowed in (("types", EVENT_TYPES), ("verdicts", VERDICTS)):

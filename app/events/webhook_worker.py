@@ -8,6 +8,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Mapping
+from contextlib import closing
 from typing import NamedTuple
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -24,10 +25,12 @@ from app.files import leading
 from app.settings.settings import Settings
 from app.stats.queries import Queries
 from app.storage.clickhouse import StorageError
+from app.storage.state_db import StateVersion
 
 log = logging.getLogger(__name__)
 BATCH = 500  # events read at once
 MAX_CONCURRENT_REQUESTS = 10  # concurrent requests to one endpoint; one while it fails
+QUIET_ROUND_SECONDS = 1.0  # seconds between rounds while state.db does not change
 LOCK_SECONDS = 5.0  # seconds between attempts to take over from the delivering process
 SWEEP_SECONDS = 3600.0
 
@@ -59,6 +62,7 @@ class WebhookWorker:
             watcher,
         )
         self._sending: dict[str, asyncio.Task[None]] = {}
+        self._trouble, self._swept = "", 0.0
         self.notices: dict[str, list[str]] = {}  # shown on the dashboards, by workspace
 
     async def run(self) -> None:
@@ -72,41 +76,50 @@ class WebhookWorker:
                 await asyncio.gather(*self._sending.values(), return_exceptions=True)
 
     async def _deliver(self) -> None:
-        swept, away = 0.0, ""
-        while True:
-            trouble, newest = "", 0
+        seen, looked = -1, 0.0
+        with closing(StateVersion(self._settings.data_dir)) as state:
+            while True:
+                version = state.read()
+                # What is due is due by the clock, too.
+                if version != seen or time.monotonic() - looked > QUIET_ROUND_SECONDS:
+                    seen, looked = version, time.monotonic()
+                    await self._round()
+                await asyncio.sleep(POLL_SECONDS)
+
+    async def _round(self) -> None:
+        """Queue what is new, and begin to send what is due."""
+        trouble, newest = "", 0
+        try:
+            newest = await self._watcher.newest()
+        except SQLAlchemyError:
+            log.exception("webhooks are delayed by an error")
+        for name, context in list(self._contexts.items()):
             try:
-                newest = await self._watcher.newest()
-            except SQLAlchemyError:
-                log.exception("webhooks are delayed by an error")
-            for name, context in list(self._contexts.items()):
-                try:
-                    await asyncio.to_thread(context.decider.take)
-                except StorageError as error:
-                    trouble = str(error)
-                except Exception:
-                    log.exception("cannot decide the experiments of %s", name)
-                try:
-                    await asyncio.to_thread(self.take, name, context, newest)
-                except StorageError as error:  # deliveries that are already queued are still sent
-                    trouble = str(error)
-                except ErasedError:
-                    pass  # the next turn reads email addresses again
-                except Exception:
-                    log.exception("cannot queue events for the webhooks of %s", name)
-            if trouble and trouble != away:
-                log.warning("webhooks are waiting for ClickHouse: %s", trouble)
-            away = trouble
+                await asyncio.to_thread(context.decider.take)
+            except StorageError as error:
+                trouble = str(error)
+            except Exception:
+                log.exception("cannot decide the experiments of %s", name)
             try:
-                for context in list(self._contexts.values()):
-                    for webhook_id in await asyncio.to_thread(context.webhooks.due, time.time()):
-                        self._begin(context, webhook_id)
-                if time.monotonic() - swept > SWEEP_SECONDS:
-                    swept = time.monotonic()
+                await asyncio.to_thread(self.take, name, context, newest)
+            except StorageError as error:  # deliveries that are already queued are still sent
+                trouble = str(error)
+            except ErasedError:
+                pass  # the next turn reads email addresses again
+            except Exception:
+                log.exception("cannot queue events for the webhooks of %s", name)
+        if trouble and trouble != self._trouble:
+            log.warning("webhooks are waiting for ClickHouse: %s", trouble)
+        self._trouble = trouble
+        try:
+            for context in list(self._contexts.values()):
+                for webhook_id in await asyncio.to_thread(context.webhooks.due, time.time()):
+                    self._begin(context, webhook_id)
+                if time.monotonic() - self._swept > SWEEP_SECONDS:
+                    self._swept = time.monotonic()
                     await asyncio.to_thread(context.webhooks.sweep, time.time())
-            except SQLAlchemyError:
-                log.exception("webhooks are delayed by an error")
-            await asyncio.sleep(POLL_SECONDS)
+        except SQLAlchemyError:
+            log.exception("webhooks are delayed by an error")
 
     def take(self, name: str, context: WebhookContext, newest: int) -> int:
         """Queue deliveries of a workspace's new events; returns how many. Blocking."""
@@ -169,7 +182,12 @@ class WebhookWorker:
     async def _try(self, webhooks: Webhooks, webhook: Webhook, delivery: Delivery) -> None:
         sent = headers(webhook.secret, delivery.event, int(time.time()), delivery.body)
         try:
-            answer = await safe_post(webhook.url, delivery.body, sent, self._settings.hook_networks)
+            answer = await safe_post(
+                webhook.url,
+                delivery.body,
+                sent,
+                self._settings.hook_networks if webhook.from_file else (),
+            )
         except (RequestBlockedError, DeliveryError) as error:
             await asyncio.to_thread(webhooks.failed, delivery, str(error))
             return

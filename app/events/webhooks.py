@@ -59,6 +59,11 @@ class Webhook(msgspec.Struct, frozen=True):
     timing: str = ""
 
     @property
+    def from_file(self) -> bool:
+        """Returns whether it is one of the operator's webhooks file."""
+        return self.id.startswith(FILE_ID_PREFIX)
+
+    @property
     def when(self) -> When:
         """Returns when events are sent: by default settled where their verdict matters."""
         if self.timing:

@@ -234,8 +234,8 @@ def classify_message(
     order = sorted(range(len(unordered)), key=lambda n: _place(unordered[n][0]))
     message = MessageHits([unordered[n] for n in order], links)
     fired: dict[int, list[str]] = {}
-    found = message.found | {rule.__name__: rule(message) for rule in AFTER_SCANS}
-    for name, positions in found.items():
+    reasons = message.found | {rule.__name__: rule(message) for rule in AFTER_SCANS}
+    for name, positions in reasons.items():
         for n in positions:
             fired.setdefault(n, []).append(name)
     for n, names in fired.items():

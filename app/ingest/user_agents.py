@@ -11,7 +11,6 @@ import re
 from functools import lru_cache
 from typing import Literal, NamedTuple
 
-import user_agents
 from device_detector.parser import PIM, Bot, Library
 from starlette.requests import Request
 
@@ -250,7 +249,8 @@ _PROGRAMS: tuple[tuple[Program, tuple[str, ...]], ...] = (
 )
 _NAMED = re.compile(
     "|".join(
-        f"(?P<{kind}>{'|'.join(re.escape(part) for part in parts)})" for kind, parts in _PROGRAMS
+        f"(?P<{kind}>{'|'.join(re.escape(part) for part in patterns)})"
+        for kind, patterns in _PROGRAMS
     )
 )
 _WHATSAPP = re.compile(
@@ -288,6 +288,8 @@ def agent(user_agent: str) -> Agent:
     program, name, listed = _program(text, lowered)
     if bare(text):
         return Agent("", "", "", program)
+    import user_agents  # noqa: PLC0415  (its patterns load slowly; commands need none)
+
     parsed = user_agents.parse(text)
     os = _family_name(parsed.os.family)
     device = (

@@ -81,8 +81,8 @@ def host_family(target: str, flags: int = 0) -> Identity:
 
     It is for newsletters with more links than are counted one by one.
     """
-    parts = urlsplit(target)
-    return family(f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}/...", flags & FULL_URL)
+    url = urlsplit(target)
+    return family(f"{url.scheme}://{url.netloc.rpartition('@')[2]}/...", flags & FULL_URL)
 
 
 @lru_cache(MAX_REMEMBERED)

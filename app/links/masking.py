@@ -199,13 +199,13 @@ def _parameter(piece: str, depth: int, likely: bool = False) -> str:
     if "=" not in piece:
         return MASK if likely and _is_id(piece) else _value(piece, depth)
     bare = piece.rstrip("=") or piece
-    parts = bare.split("=")
-    shown = [_value(part, depth) for part in parts]
-    for n, name in enumerate(parts[:-1], 1):
+    pieces = bare.split("=")
+    shown = [_value(part, depth) for part in pieces]
+    for n, name in enumerate(pieces[:-1], 1):
         if _is_secret(name) or (shown[n - 1] != name and _is_secret(shown[n - 1])):
-            value = "=".join(parts[n:])
+            value = "=".join(pieces[n:])
             return "=".join([*shown[:n], value if value.lower() in _FLAGS else MASK])
-    if likely and _is_id(parts[-1]):
+    if likely and _is_id(pieces[-1]):
         shown[-1] = MASK
     masked = "=".join(shown)
     return masked if masked.endswith(MASK) else masked + piece[len(bare) :]

@@ -1,10 +1,13 @@
 """Prepares a message for sending: rewrites, signs and records it."""
 
+import copy
 import dataclasses
+import secrets
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from msgspec.structs import replace
 
@@ -171,18 +174,30 @@ class MessagePreparer:
         self._catalog = RecordedMetadata(Newsletters(settings.data_dir / FOLDER))
         self.unproven = 0
         self._known_links = KnownLinks()
+        self._dry = False
+
+    @cached_property
+    def dry(self) -> "MessagePreparer":
+        """Returns the same for dry runs: their tokens are signed with a key that nobody accepts.
+
+        What is not recorded must not redirect, and no new variant gets a number.
+        """
+        dry = copy.copy(self)
+        dry._tokens = Tokens([secrets.token_urlsafe(32)], self._workspace)
+        dry._known_links, dry._dry = KnownLinks(), True
+        return dry
 
     def prepare(
-        self, request: RewriteIn, html: bytes, charset: str | None = "utf-8", dry: bool = False
+        self, request: RewriteIn, html: bytes, charset: str | None = "utf-8"
     ) -> PreparedMessage:
         """Rewrite HTML, and text if requested, for one recipient, without recording it.
 
-        `html` replaces that of the request; a `dry` run gives no new variant a number. Raises
-        RewriteError past the rewriter's limits, VariantError past the number of variants.
+        `html` replaces that of the request. Raises RewriteError past the rewriter's limits,
+        VariantError past the number of variants.
         """
         newsletter = self._newsletter(request.newsletter)
         data = OwnData.of(request)
-        choice = self._choice(newsletter.newsletter, request.recipient, request.variant, dry)
+        choice = self._choice(newsletter.newsletter, request.recipient, request.variant)
         draft = self._draft(
             newsletter.newsletter, request.recipient, request.tracking, choice, data
         )
@@ -224,18 +239,17 @@ class MessagePreparer:
         fold: bool = False,
         variant: str | None = None,
         split: bool = False,
-        dry: bool = False,
         data: OwnData = NO_DATA,
     ) -> PreparedMessage:
         """Rewrite a whole message (RFC 5322), returned as `html`, without recording it.
 
-        `fold` is `mime.rewrite`'s; a `dry` run gives no new variant a number. With `split` an
-        experiment decides on the variant if none is named. Raises VariantError.
+        `fold` is `mime.rewrite`'s. With `split` an experiment decides on the variant if none is
+        named. Raises VariantError.
         """
         newsletter = self._newsletter(named)
         key = newsletter.newsletter
         choose = split or variant is not None
-        choice = self._choice(key, recipient, variant, dry) if choose else NO_CHOICE
+        choice = self._choice(key, recipient, variant) if choose else NO_CHOICE
         draft = self._draft(key, recipient, tracking, choice, data)
         options = self._options(draft.modes, {}, tracking, named)
         signer = self._signer(newsletter.newsletter, named)
@@ -332,8 +346,8 @@ class MessagePreparer:
         signer.first = len(html.links)
         text = mail.text.filled(values, signer) if mail.text else None
         carried = tuple(dict.fromkeys((*mail.carried, *signer.carried)))
-        found = mail.urls | signer.urls
-        return CompiledMail(html, text, signer.records, carried, found, mail.newsletter, mail.rules)
+        keys = mail.urls | signer.urls
+        return CompiledMail(html, text, signer.records, carried, keys, mail.newsletter, mail.rules)
 
     def remarks(self, template: TemplateIn, mail: CompiledMail) -> list[str]:
         """Returns advice about the content of a compiled template."""
@@ -452,8 +466,8 @@ class MessagePreparer:
         draft = self.draft(newsletter, recipient, modes, choice=choice, data=data)
         return self.checked([draft])[0]
 
-    def _choice(self, newsletter: int, recipient: str, name: str | None, dry: bool) -> Choice:
-        choices = self.experiments.choices(newsletter, name, new=not dry)
+    def _choice(self, newsletter: int, recipient: str, name: str | None) -> Choice:
+        choices = self.experiments.choices(newsletter, name, new=not self._dry)
         return choices.of(self.key(recipient))
 
     def checked(self, drafts: Sequence[MessageDraft]) -> Sequence[MessageDraft]:

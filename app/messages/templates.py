@@ -48,12 +48,17 @@ Return = Literal["html", "token"]
 
 
 class SampleMail(msgspec.Struct, frozen=True):
-    """A mail to show; its links are counted from `first_link`, the rest is as in NewsletterIn."""
+    """A mail to show; its links are counted from `first_link`.
+
+    `recipient` is the key of the person whose mail it was (0 in samples of version 0.1), so that an
+    erasure finds it. The rest is as in NewsletterIn.
+    """
 
     html: str
     first_link: int = 0
     link_families: tuple[str, ...] = ()
     full_urls: bool = False
+    recipient: int = 0
 
 
 class StoredTemplate(TemplateIn, frozen=True):

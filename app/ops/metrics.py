@@ -5,7 +5,7 @@ Names and units follow prometheus.io/docs/practices/naming: seconds, bytes, `_to
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from prometheus_client import CollectorRegistry, Histogram, ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -14,6 +14,7 @@ from prometheus_client.registry import Collector
 from app.ingest.loader import Loader
 from app.storage.disk import DiskReserve
 from app.storage.journal import Journal
+from app.tasks import TaskState
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 PULSE_SECONDS = 0.05  # seconds between measurements of the event loop's delay
@@ -47,11 +48,13 @@ class Metrics(Collector):
         webhooks: Callable[[], Mapping[str, int]],
         mails: Mapping[str, int],
         unproven: Callable[[], int],
+        tasks: Callable[[], Sequence[TaskState]],
     ) -> None:
         self._journal, self._loader, self._viewers = journal, loader, viewers
         self._corrected, self._webhooks, self._mails = corrected, webhooks, mails
         self._hits, self._dropped, self._unproven = hits, dropped, unproven
-        self._refused, self._quotas, self._disk = refused, quotas, disk
+        self._refused, self._tasks = refused, tasks
+        self._quotas, self._disk = quotas, disk
         self._registry = CollectorRegistry()
         self._delay = Histogram(
             "mailwake_loop_delay_seconds",
@@ -136,6 +139,16 @@ class Metrics(Collector):
             ("viewers", "Open live dashboard pages.", self._viewers()),
         ):
             yield GaugeMetricFamily(f"mailwake_{name}", text, float(value))
+        failing = GaugeMetricFamily(
+            "mailwake_task_failing", "1 while a background task is failing.", labels=["task"]
+        )
+        failures = CounterMetricFamily(
+            "mailwake_task_failures", "Exceptions that ended a background task.", labels=["task"]
+        )
+        for task in self._tasks():
+            failing.add_metric([task.name], float(task.state == "failing"))
+            failures.add_metric([task.name], task.failures)
+        yield from (failing, failures)
         webhooks = self._webhooks()
         for state, text in (
             ("waiting", "Webhook deliveries to be sent or retried."),

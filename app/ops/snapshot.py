@@ -15,6 +15,7 @@ from typing import Annotated
 
 import msgspec
 
+from app.auth import first_login
 from app.ingest.corrections import Corrections
 from app.ingest.loader import Loader
 from app.settings.settings import Settings
@@ -24,8 +25,11 @@ from app.storage.clickhouse_backup import back_up, freeze
 from app.storage.journal_segments import DONE, OPEN, SEALED
 
 BACKUP = "backup-"  # begins the names of snapshots' folders in DATA_DIR
-# Data about newsletters is in the journal and in ClickHouse too.
-_NOT_COPIED = {"chdb", "journal", "state.db", "state.db-wal", "state.db-shm", newsletters.FOLDER}
+# Data about newsletters is in the journal and in ClickHouse too; a login link is for today.
+_NOT_COPIED = {
+    *("chdb", "journal", "state.db", "state.db-wal", "state.db-shm"),
+    *(newsletters.FOLDER, first_login.FILE),
+}
 
 
 class SnapshotRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -14,7 +14,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -30,10 +30,11 @@ from app.ingest.loader import Loader
 from app.model.ids import recipient_key
 from app.model.tracking_modes import all_keys_of
 from app.privacy import scrub
-from app.privacy.subject_match import SubjectMatcher
+from app.privacy.subject_match import SubjectMatcher, spellings
 from app.storage.clickhouse import Storage, StorageError
 from app.storage.journal_segments import OPEN, SEALED, adopt_orphans
 from app.storage.sql import sql
+from app.storage.state_db import StateVersion
 
 log = logging.getLogger(__name__)
 
@@ -66,22 +67,29 @@ class ErasureWorker:
 
     async def run(self) -> None:
         """Erase on request, and wait while ClickHouse is unavailable."""
-        ended, pause = -1, REQUEST_POLL_SECONDS
-        while True:
-            await asyncio.sleep(pause)
-            try:
-                newest = await asyncio.to_thread(self.erasures.newest)
-                if newest == ended or not self._loader.ready:
-                    pause = REQUEST_POLL_SECONDS
+        with closing(StateVersion(self._data_dir)) as state:
+            ended, quiet, pause = -1, -1, REQUEST_POLL_SECONDS
+            while True:
+                await asyncio.sleep(pause)
+                version = state.read()
+                if version == quiet:
                     continue
-                await asyncio.to_thread(self.finish)
-                if await asyncio.to_thread(self.erasures.open):
-                    pause = min(pause * 2, RETRY_SECONDS)
-                else:
-                    ended, pause = newest, REQUEST_POLL_SECONDS
-            except (StorageError, OSError, SQLAlchemyError) as error:
-                log.warning("erasure is waiting: %s", error)
-                pause = RETRY_SECONDS
+                try:
+                    newest = await asyncio.to_thread(self.erasures.newest)
+                    if newest == ended:
+                        quiet = version
+                        continue
+                    if not self._loader.ready:
+                        pause = REQUEST_POLL_SECONDS
+                        continue
+                    await asyncio.to_thread(self.finish)
+                    if await asyncio.to_thread(self.erasures.open):
+                        pause = min(pause * 2, RETRY_SECONDS)
+                    else:
+                        ended, pause = newest, REQUEST_POLL_SECONDS
+                except (StorageError, OSError, SQLAlchemyError) as error:
+                    log.warning("erasure is waiting: %s", error)
+                    pause = RETRY_SECONDS
 
     def finish(self) -> None:
         """Advance all open erasures as far as possible now, unless another process does.
@@ -157,12 +165,14 @@ class ErasureWorker:
     def _rewrite_named(self, erasure: Erasure) -> int:
         """Rewrite links, newsletters' names and other messages' metadata with the email address.
 
-        They hold it only if a mailer has put it in. Returns how many rows that were.
+        Its usual hashes count like it. They are there only if a mailer has put them in. Returns
+        how many rows that were.
         """
         if not erasure.address:
             return 0
         here = {"workspace": erasure.workspace}
-        rows = self._storage.query(sql("erase_named"), {**here, "address": erasure.address})
+        spelt = {"spellings": [*spellings(erasure.address)]}
+        rows = self._storage.query(sql("erase_named"), {**here, **spelt})
         whats = ("url", "label", "link_name", "name", "subject")
         by: dict[str, list[Any]] = {what: [] for what in whats}
         for row in rows:
@@ -178,7 +188,7 @@ class ErasureWorker:
         """Remove the person from other messages' metadata, of which the rest stays."""
         here = {"workspace": erasure.workspace}
         rows = self._storage.query(
-            sql("erase_metadata_found"), {**here, "address": erasure.address}
+            sql("erase_metadata_found"), {**here, "spellings": [*spellings(erasure.address)]}
         )
         for start in range(0, len(rows), METADATA_BATCH):
             batch = rows[start : start + METADATA_BATCH]

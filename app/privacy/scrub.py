@@ -13,6 +13,7 @@ from pathlib import Path
 import msgspec
 from sqlalchemy import Engine, delete, select, text, update
 
+from app.messages.templates import SampleMail
 from app.model.records import BLANK
 from app.privacy.subject_match import SubjectMatcher, deliveries_of, numbers
 from app.storage import newsletters
@@ -105,7 +106,10 @@ def scrub_files(data_dir: Path, marks: SubjectMatcher) -> int:
             partial.replace(path)
             count += 1
     for path in (data_dir / "templates").rglob("*"):
-        if path.is_file() and path.suffix != ".json" and names.search(path.read_bytes()):
+        if path.suffix == ".json" or not path.is_file():
+            continue
+        content = path.read_bytes()
+        if names.search(content) or (path.suffix == ".sample" and _is_theirs(content, marks)):
             path.unlink(missing_ok=True)
             count += 1
     for path in (data_dir / newsletters.FOLDER).glob("*.json"):
@@ -113,6 +117,15 @@ def scrub_files(data_dir: Path, marks: SubjectMatcher) -> int:
             path.unlink(missing_ok=True)
             count += 1
     return count + _drop_left(data_dir)
+
+
+def _is_theirs(content: bytes, marks: SubjectMatcher) -> bool:
+    """Returns whether a sample was one of their mails, or does not say whose it was."""
+    try:
+        recipient = msgspec.json.decode(content, type=SampleMail).recipient
+    except msgspec.DecodeError:
+        return True
+    return not recipient or recipient in marks.keys
 
 
 def _drop_left(data_dir: Path) -> int:

@@ -156,19 +156,19 @@ def _listed(name: str, values: Iterable[bytes]) -> Iterator[bytes]:
     yield b"]"
 
 
-def _lines(parts: Iterable[bytes]) -> Iterator[bytes]:
+def _lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
     """Yields whole lines of bytes that come in any pieces."""
     rest = b""
-    for part in parts:
+    for part in chunks:
         *lines, rest = (rest + part).split(b"\n")
         yield from lines
     if rest:
         yield rest
 
 
-def _fetch_first(parts: Iterator[bytes]) -> Iterator[bytes]:
+def _fetch_first(chunks: Iterator[bytes]) -> Iterator[bytes]:
     """Fetch the first part now and return all parts."""
-    return chain([next(parts, b"")], parts)
+    return chain([next(chunks, b"")], chunks)
 
 
 def _at(seconds: float) -> datetime:

@@ -1,5 +1,7 @@
 """Finds what identifies persons in the data that is kept outside ClickHouse."""
 
+import base64
+import hashlib
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
@@ -14,6 +16,21 @@ from app.storage.tables import deliveries, webhooks
 PAGE_ROWS = 500  # deliveries read together
 
 
+def spellings(address: str) -> tuple[str, ...]:
+    """Returns an email address in lower case as mailers put it into URLs.
+
+    These are itself, the usual hashes in hexadecimal (avatars and newsletter links carry MD5,
+    advertisers SHA-256), and base64 without padding, also with the alphabet for URLs (RFC 4648).
+    """
+    if not address:
+        return ()
+    raw = address.encode()
+    hashes = (hashlib.new(name, raw, usedforsecurity=False) for name in ("md5", "sha1", "sha256"))
+    encoded = (base64.b64encode(raw), base64.urlsafe_b64encode(raw))
+    texts = (text.decode().rstrip("=") for text in encoded)
+    return tuple(dict.fromkeys([address, *(hash_.hexdigest() for hash_ in hashes), *texts]))
+
+
 class SubjectMatcher(NamedTuple):
     """Matches persons of one workspace: by their keys, and by their email addresses in any text."""
 
@@ -24,12 +41,12 @@ class SubjectMatcher(NamedTuple):
 
     @property
     def names(self) -> re.Pattern[bytes]:
-        """Returns a pattern that matches an email address, plain or percent-encoded."""
+        """Returns a pattern that matches a spelling of an email address, also percent-encoded."""
         spelt = {
             form.encode()
             for address in self.addresses
-            if address
-            for form in (address, quote(address))
+            for spelling in spellings(address)
+            for form in (spelling, quote(spelling, safe=""))
         }
         return re.compile(b"|".join(map(re.escape, sorted(spelt))) or b"(?!)", re.IGNORECASE)
 

@@ -328,7 +328,7 @@ class Mailwake:
         variant: str | None = None,
         dry_run: bool = False,
     ) -> RewriteOut:
-        """One message with its pixel and links; with `dry_run` nothing is recorded.
+        """Rewrite one message with a pixel and links; with `dry_run` nothing is recorded.
 
         Name, subject and tags that are left out stay as they were stated last. `sample` keeps the
         HTML for the click map: only for a mail that names nobody. `metadata` and the mail's own
@@ -362,7 +362,7 @@ class Mailwake:
         return _read(RewriteOut, answer.json())
 
     def rewrite_mime(self, message: bytes) -> bytes:
-        """A whole message whose X-Mailwake-* fields say what it is; they are gone afterwards."""
+        """Rewrite a whole message, described by X-Mailwake-* fields, which are removed."""
         answer = self._checked(
             self._client.post(
                 "/v1/rewrite/mime", content=message, headers={"content-type": "message/rfc822"}
@@ -387,7 +387,7 @@ class Mailwake:
         return _read(ExperimentOut, answer.json())
 
     def experiment(self, newsletter_id: str) -> ExperimentOut:
-        """The newsletter's experiment with its figures as they are now."""
+        """Returns the newsletter's experiment with its figures as they are now."""
         answer = self._checked(self._client.get(_path(newsletter_id, "experiment")))
         return _read(ExperimentOut, answer.json())
 
@@ -396,7 +396,7 @@ class Mailwake:
         self._checked(self._client.delete(_path(newsletter_id, "experiment")))
 
     def assign(self, newsletter_id: str, recipients: Sequence[str]) -> list[AssignmentOut]:
-        """Which variant each of up to 10,000 recipients gets, in order."""
+        """Returns the variant of each of up to 10,000 recipients, in order."""
         path = _path(newsletter_id, "experiment/assignments")
         answer = self._post(path, {"recipients": recipients})
         return _read(list[AssignmentOut], answer.json()["assignments"])
@@ -423,7 +423,7 @@ class Mailwake:
         recipients: Iterable[Addressee],
         give: Literal["html", "token"] = "html",
     ) -> Iterator[MessageOut | TokenOut | LineError]:
-        """Messages from the kept templates, in order; recipients may come from a generator.
+        """Yields messages from the kept templates, in order; recipients may come from a generator.
 
         A pair is a recipient and the variant to get, a mapping has the fields of
         one line of the stream, such as `values`.
@@ -434,7 +434,7 @@ class Mailwake:
         path = _path(newsletter_id, "messages")
         out: type[MessageOut | TokenOut] = MessageOut if give == "html" else TokenOut
         before = 0
-        for body in _batches(_json(_line(one)) + b"\n" for one in recipients):
+        for body in _batches(_json(_line(recipient)) + b"\n" for recipient in recipients):
             with self._client.stream("POST", path, content=body, params={"return": give}) as answer:
                 if answer.is_error:
                     answer.read()

@@ -107,7 +107,7 @@ _BIG5_TRAILS = (*range(0x40, 0x7F), *range(0xA1, 0xFF))
 
 
 def _run(first: int, characters: str) -> dict[bytes, str]:
-    """Characters that follow each other in Big5 under one lead byte."""
+    """Returns characters that follow each other in Big5 under one lead byte."""
     lead, place = first >> 8, _BIG5_TRAILS.index(first & 0xFF)
     trails = _BIG5_TRAILS[place : place + len(characters)]
     return {bytes((lead, trail)): c for trail, c in zip(trails, characters, strict=True)}
@@ -306,11 +306,11 @@ def _iso_2022_jp(text: str) -> bytes:
     out: list[bytes] = []
     state = b"(B"
 
-    def enter(wanted: bytes) -> None:
+    def enter(charset: bytes) -> None:
         nonlocal state
-        if state != wanted:
-            out.append(b"\x1b" + wanted)
-            state = wanted
+        if state != charset:
+            out.append(b"\x1b" + charset)
+            state = charset
 
     for character in text.translate(_FULL_WIDTH):
         data = _encoded("euc-jp", character)

@@ -209,7 +209,7 @@ class Attributes:
         """Returns them in order with duplicates, of which the first counts. Raises RewriteError."""
         if tag.end - tag.start > MAX_TAG:
             raise RewriteError(f"byte {tag.start}: a tag of more than {MAX_TAG:,} bytes")
-        found: list[Attribute] = []
+        attributes: list[Attribute] = []
         position = tag.rest
         while match := self._pattern.match(html, position, tag.end):
             position = match.end()
@@ -224,10 +224,10 @@ class Attributes:
             # The next piece must not join the piece before.
             apart = html[position : position + 1] in b"\t\n\f\r >"
             outer = (match.start(1) if apart else match.start(2), position)
-            found.append(Attribute(match[2].lower(), value, start, end, outer))
-            if len(found) > MAX_ATTRIBUTES:
+            attributes.append(Attribute(match[2].lower(), value, start, end, outer))
+            if len(attributes) > MAX_ATTRIBUTES:
                 raise RewriteError(f"byte {tag.start}: a tag with over {MAX_ATTRIBUTES} attributes")
-        return found
+        return attributes
 
     def values(self, html: bytes, start: int, rest: int, end: int) -> dict[bytes, bytes]:
         """Returns values by name of the tag at bytes `start` to `end`, empty without a `=`.

@@ -99,7 +99,7 @@ class _Structure:
     def _part(
         self, start: int, end: int, marks: tuple[bytes, ...], first: bool = True, within: str = ""
     ) -> None:
-        """One that is the `first` or another of a multipart of the subtype `within`."""
+        """Read a part that is the `first` or another of a multipart of the subtype `within`."""
         if self._parts == MAX_PARTS:
             if not self._full:
                 self._left("unreadable", start, f"a part after the first {MAX_PARTS:,}")
@@ -176,14 +176,14 @@ class _Structure:
 
 
 def _attached(about: Message, first: bool, within: str) -> bool:
-    """Whether readers show a text part as an attachment (RFC 8621, section 4.1.4)."""
+    """Returns whether readers show a text part as an attachment (RFC 8621, section 4.1.4)."""
     if about.get_content_disposition() == "attachment":
         return True
     return not first and (within == "related" or bool(about.get_filename()))
 
 
 def _encoding(about: Message) -> str:
-    """Its name, in the spellings that are about; more may follow it than the RFC has."""
+    """Returns the transfer encoding's name; more may follow it than the RFC allows."""
     value = str(about.get("content-transfer-encoding", "")).lower()
     match = _TOKEN.match(value.strip())
     name = match[1] if match else value.strip()
@@ -196,7 +196,7 @@ def _parameter(about: Message, name: str) -> str:
 
 
 def _about(head: list[Field]) -> Message:
-    """The fields that say what a body is, for the standard library to read.
+    """Returns the fields that say what a body is, for the standard library to read.
 
     It takes time that grows with the square of a field's semicolons, so it gets PARAMETERS at most.
     """
@@ -212,7 +212,7 @@ def _about(head: list[Field]) -> Message:
 
 
 def _parts(message: bytes, start: int, end: int, mark: bytes) -> Iterator[tuple[int, int]]:
-    """Ranges of a multipart's parts (RFC 2046, section 5.1.1); a missing end counts as one."""
+    """Returns ranges of a multipart's parts (RFC 2046, 5.1.1); a missing end counts as one."""
     pattern = re.compile(rb"\n--" + re.escape(mark) + rb"(--)?[ \t]*(?:\r?\n|\Z)")
     first = -1
     position = start - 1  # the body may begin with a delimiter; a line end is always before it
@@ -299,7 +299,7 @@ def _change(leaf: Leaf, raw: bytes, body: Body, edits: Sequence[Edit], fold: boo
 
 
 def _grows(old: bytes, new: bytes, fold: bool) -> bool:
-    """Whether a line of `new` must be folded."""
+    """Returns whether a line of `new` must be folded."""
     if not smtp_lines.has_long_line(new):
         return False
     if not smtp_lines.has_long_line(old):

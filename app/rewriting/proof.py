@@ -99,7 +99,7 @@ def _growth(edit: Edit | Patch) -> int:
 
 
 def _content_flaw(message: bytes, change: Change, patch: Patch) -> str:
-    """Decodes what a patch takes out and what it puts in."""
+    """Decode what a patch takes out and what it puts in; returns what is wrong."""
     old = change.content[patch.first : patch.last]
     position = patch.first
     for edit in patch.edits:
@@ -127,7 +127,7 @@ def _decoded(encoding: str, raw: bytes, ending: bytes) -> bytes:
 
 
 def _wire_flaw(message: bytes, result: bytes, change: Change, patch: Patch, at: int) -> str:
-    """Looks at what was put in, at byte `at` of the result, together with its neighbours."""
+    """Check what was put in, at byte `at` of the result, together with its neighbours."""
     if change.encoding == "base64" and patch.new:
         return ""  # lines of its alphabet, as _content_flaw has seen
     stop = at + len(patch.new)

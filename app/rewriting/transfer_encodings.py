@@ -144,7 +144,7 @@ class _QuotedPrintable:
             yield Patch(begin, end, self._encoded(block, begin, end), place, stop, meant)
 
     def _encoded(self, edits: Sequence[Edit], start: int, end: int) -> bytes:
-        """The lines from byte `start` to `end`, for edits of them."""
+        """Returns the lines from byte `start` to `end`, for edits of them."""
         out = bytearray()
         position = start
         for edit in edits:
@@ -266,7 +266,7 @@ def is_base64(raw: bytes, content: bytes, ending: bytes) -> bool:
 
 
 def _is_even(raw: bytes, width: int, ending: bytes, lines: int) -> bool:
-    """Whether `raw` begins with that number of lines, each `width` bytes and a line end."""
+    """Returns whether `raw` begins with that number of lines, each `width` bytes and a line end."""
     step = width + len(ending)
     return all(
         raw[width + place : lines * step : step] == ending[place : place + 1] * lines

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Annotated
 
-from msgspec import Meta
+from msgspec import Meta, Struct
 
 from app.rewriting import merge_fields
 
@@ -91,6 +91,12 @@ Recipient = Annotated[
         description="The recipient's email address, or the mailer's own ID of the person.",
     ),
 ]
+
+
+class OneRecipientIn(Struct, frozen=True, forbid_unknown_fields=True):
+    """One recipient, in a body, which unlike a URL is in no log and no history."""
+
+    recipient: Recipient
 
 
 MAX_UTM = 20  # parameters; there are five, and a few more of analytics programs

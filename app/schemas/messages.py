@@ -119,9 +119,9 @@ class OwnData(NamedTuple):
     rfc_message_id: str = ""
 
     @classmethod
-    def of(cls, wanted: RewriteIn | RecipientIn) -> "OwnData":
-        """As a request gives it."""
-        return cls(wanted.metadata, (wanted.rfc_message_id or "").strip("<>"))
+    def of(cls, request: RewriteIn | RecipientIn) -> "OwnData":
+        """Returns the data of a request."""
+        return cls(request.metadata, (request.rfc_message_id or "").strip("<>"))
 
 
 class LinkOut(Struct, frozen=True):

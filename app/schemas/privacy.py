@@ -12,12 +12,6 @@ from app.schemas.fields import (
 )
 
 
-class ErasureIn(Struct, frozen=True, forbid_unknown_fields=True):
-    """The recipient to erase."""
-
-    recipient: Recipient
-
-
 class ErasureOut(Struct, frozen=True):
     """Progress of an erasure, and the number of erased items by kind.
 

@@ -96,7 +96,7 @@ class LinkStats:
 
     @property
     def title(self) -> str:
-        """What it is called."""
+        """Returns the link's title."""
         return self.name or self.label or self.url
 
 

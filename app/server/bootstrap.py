@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from sqlalchemy import Engine
 
-from app.auth.api_keys import Keys
+from app.auth.api_keys import FIRST_START, Keys
 from app.auth.users import ADMIN, UserError, Users
 from app.auth.workspaces import DEFAULT
 from app.files import write_private
@@ -32,7 +32,7 @@ def bootstrap(settings: Settings, state: Engine) -> FirstStart:
         users.set_password(ADMIN, password, checked=False)  # the operator's own choice
     key = ""
     if not settings.api_keys and not keys.all(DEFAULT):
-        _, key = keys.add(DEFAULT, "first", ("admin",), "the first start")
+        _, key = keys.add(DEFAULT, "first", ("admin",), FIRST_START)
     admin = users.get(ADMIN, DEFAULT)
     # Somebody with access to the log must not get lasting access: a password ends these links.
     return FirstStart(key, users.new_code(ADMIN) if admin and not admin.has_password else "")

@@ -1,8 +1,10 @@
 """Serves operators and their tools: health checks, metrics, and snapshots for backups."""
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
@@ -19,11 +21,16 @@ from app.settings.settings import Settings
 from app.smtp.gateway import Gateway
 from app.storage.clickhouse import Storage
 from app.storage.journal import Journal
+from app.tasks import Tasks, TaskState
 from app.tracking.middleware import TrackingMiddleware
 from app.web.dashboard.live import Live
+from app.web.dashboard.status import Status
 from app.web.errors import RequestError
 from app.web.query import NoQuery, read_query
 from app.web.requests import decoded, key_of
+
+LOST_SECONDS = 600.0  # how long a hit that was not stored is reported as trouble
+BACKLOG_SECONDS = 60.0  # age of the oldest hit beyond which the loader does not keep up
 
 
 class Health:
@@ -37,9 +44,12 @@ class Health:
         loader: Loader,
         corrections: Corrections,
         registry: WorkspaceRegistry,
+        tasks: Tasks,
     ) -> None:
         self._settings, self._journal, self._storage = settings, journal, storage
         self._loader, self._corrections, self._registry = loader, corrections, registry
+        self._tasks = tasks
+        self._lost, self._lost_at = 0, 0.0  # hits that were not stored, and when the last was
 
     def watch(
         self,
@@ -62,6 +72,7 @@ class Health:
             corrected=lambda: self._corrections.changed,
             webhooks=self._deliveries,
             mails=gateway.counts if gateway else {},
+            tasks=self._tasks.states,
             unproven=lambda: sum(
                 context.preparer.unproven for context in list(self._registry.current.values())
             ),
@@ -73,6 +84,7 @@ class Health:
         return (
             Route("/healthz", self.healthz),
             Route("/readyz", self.readyz),
+            Route("/healthz/full", self.full),
             Route("/metrics", self.metrics),
             Route("/v1/snapshot", self.snapshot, methods=["POST"]),
         )
@@ -93,30 +105,62 @@ class Health:
     def _troubles(self) -> list[str]:
         """Returns why hits are not kept or not loaded."""
         notices = [self._journal.trouble, self._loader.trouble]
+        if lost := self._lately_lost():
+            notices.append(f"{lost:,} hits were answered but could not be stored")
+        notices += [
+            f"the task {task.name} is failing: {task.reason}"
+            for task in self._tasks.states()
+            if task.state == "failing"
+        ]
+        return [notice for notice in notices if notice]
+
+    def _lately_lost(self) -> int:
+        """Returns how many hits were not stored since the start, if one was within LOST_SECONDS."""
         dropped = self._tracking.dropped.items()
         lost = sum(count for why, count in dropped if why.startswith(("disk_", "closed")))
-        if lost:
-            notices.append(f"{lost:,} hits were answered but could not be stored")
-        return [notice for notice in notices if notice]
+        if lost != self._lost:
+            self._lost, self._lost_at = lost, time.monotonic()
+        return lost if lost and time.monotonic() - self._lost_at < LOST_SECONDS else 0
 
     async def healthz(self, _: Request) -> Response:
         """Answer 200 as soon as requests are served."""
         return PlainTextResponse("ok\n")
 
     async def readyz(self, _: Request) -> Response:
-        """Answer 200 while hits are kept and reach ClickHouse, else 503 with the reasons."""
-        segments, size = self._journal.backlog
+        """Answer 200 while this process can serve recipients: hits are kept on disk, else 503.
+
+        ClickHouse does not matter: without it hits wait in the journal.
+        """
+        if self._journal.trouble:
+            return PlainTextResponse("hits cannot be kept\n", 503)
+        return PlainTextResponse("ok\n")
+
+    def status(self) -> Status:
+        """Returns the state of this process and of the journal. Blocking."""
+        lag = self._journal.lag()
         trouble = self._troubles()
         if not self._loader.ready and not trouble:
             trouble = ["ClickHouse has not responded yet"]
+        if lag.seconds > BACKLOG_SECONDS:
+            trouble.append(f"hits have waited for ClickHouse for {lag.seconds:.0f} seconds")
+        return Status(trouble, lag, dict(self._tracking.dropped), self._tasks.states())
+
+    async def full(self, _: Request) -> Response:
+        """Answer 200 while hits are kept and reach ClickHouse, else 503 with the reasons."""
+        status = await asyncio.to_thread(self.status)
         answer = {
-            "ready": not trouble,
-            "trouble": trouble,
-            "journal": {"segments": segments, "bytes": size},
-            "dropped": dict(self._tracking.dropped),
+            "healthy": not status.trouble,
+            "trouble": status.trouble,
+            "journal": {
+                "segments": status.lag.segments,
+                "bytes": status.lag.bytes,
+                "oldest_seconds": round(status.lag.seconds, 1),
+            },
+            "dropped": status.dropped,
+            "tasks": [_described(task) for task in status.tasks],
             "disk": self._registry.disk.trouble,
         }
-        return JSONResponse(answer, 503 if trouble else 200)
+        return JSONResponse(answer, 503 if status.trouble else 200)
 
     async def metrics(self, request: Request) -> Response:
         """Answer with all workspaces' metrics for Prometheus; needs a key of `default`."""
@@ -146,6 +190,19 @@ class Health:
         for context in list(self._registry.current.values()):
             counts.update(context.webhooks.counts_by_state())
         return counts
+
+
+def _described(task: TaskState) -> dict[str, object]:
+    """Returns a task's state with times in RFC 3339."""
+    return {
+        **task._asdict(),
+        "failing_since": _utc(task.failing_since) if task.failing_since else None,
+        "ok_at": _utc(task.ok_at),
+    }
+
+
+def _utc(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
 
 
 def _check_default(request: Request, scope: Scope) -> None:

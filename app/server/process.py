@@ -6,8 +6,9 @@ import os
 import signal
 import socket
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import uvicorn
 import uvloop
@@ -32,10 +33,13 @@ from app.settings.load import (
     with_secrets,
 )
 from app.settings.settings import PREFIX, Settings, SettingsError
-from app.smtp.gateway import Gateway
 from app.storage.journal import Journal, JournalError
 from app.storage.journal_segments import adopt_orphans
 from app.storage.state_db import VersionError, open_state
+from app.tasks import Tasks
+
+if TYPE_CHECKING:
+    from app.smtp.gateway import Gateway
 
 STARTED_POLL_SECONDS = 0.05  # between checks whether uvicorn serves
 
@@ -187,18 +191,22 @@ async def run_loader(settings: Settings) -> None:
         raise StartError(str(error)) from None
     feed, https = Feed(state), HttpsWorkspaces(Workspaces(state, settings))
     loader = Loader(folder, storage, networks, feed, settings.recipient_key, https)
-    settling = asyncio.create_task(Corrections(folder, storage, networks, feed, https).run())
+    tasks = Tasks()
+    tasks.start("corrections", Corrections(folder, storage, networks, feed, https).run)
+    loading = tasks.start("loader", loader.run)
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, loader.stop)
     logging.info("loading the journal %s", folder)
-    await loader.run()
-    settling.cancel()
-    await asyncio.gather(settling, return_exceptions=True)
+    await loading
+    tasks.cancel()
+    await tasks.ended()
     await asyncio.to_thread(storage.close)
 
 
 def smtp(settings: Settings) -> None:
     """Run the SMTP gateway alone, until stopped. Raises StartError."""
+    from app.smtp.gateway import Gateway  # noqa: PLC0415  (its libraries load slowly)
+
     if not settings.smarthost:
         raise StartError(f"{PREFIX}SMARTHOST: is required for the SMTP gateway")
     logs.start(settings.log_level, settings.log_format)
@@ -220,17 +228,18 @@ def smtp(settings: Settings) -> None:
         uvloop.run(_take_mail(gateway, journal, keys))
 
 
-async def _take_mail(gateway: Gateway, journal: Journal, keys: Keys) -> None:
-    journal.start()
-    running = asyncio.create_task(gateway.run())
-    noting = asyncio.create_task(keys.run())
+async def _take_mail(gateway: "Gateway", journal: Journal, keys: Keys) -> None:
+    tasks = Tasks()
+    journal.start(tasks)
+    running = tasks.start("smtp", gateway.run)
+    tasks.start("keys", keys.run)
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, running.cancel)
     await asyncio.wait([running])
     await gateway.stop()
     await journal.close()
-    noting.cancel()
-    await asyncio.gather(noting, return_exceptions=True)
+    tasks.cancel()
+    await tasks.ended()
     logging.info("mails since start: %s", dict(gateway.counts))
 
 
@@ -243,7 +252,8 @@ async def _run(
     speed: float,
 ) -> None:
     stop = asyncio.Event()
-    commands = asyncio.create_task(_serve_commands(server, settings.data_dir))
+    tasks = Tasks()
+    tasks.start("commands", partial(_serve_commands, server, settings.data_dir))
     traffic = None
     if speed:
         from app.demo import run_traffic  # noqa: PLC0415
@@ -252,8 +262,8 @@ async def _run(
         traffic = asyncio.create_task(run_traffic(local, lambda: secret, stop=stop, speed=speed))
     await server.serve(sockets=[listener])
     stop.set()
-    commands.cancel()
-    await asyncio.gather(commands, return_exceptions=True)
+    tasks.cancel()
+    await tasks.ended()
     if traffic:
         traffic.cancel()
         await asyncio.gather(traffic, return_exceptions=True)

@@ -11,6 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import BaseRoute, Mount
 
 from app.auth.api_keys import Keys
+from app.auth.devices import Devices
 from app.auth.login_guard import LoginGuard, LoginThrottle
 from app.auth.sessions import Sessions
 from app.auth.users import Users
@@ -32,6 +33,7 @@ from app.storage.clickhouse import Storage
 from app.storage.journal import Journal
 from app.storage.newsletters import FOLDER, Newsletters
 from app.storage.state_db import open_state
+from app.tasks import Tasks
 from app.threads import favour_event_loop
 from app.tracking.middleware import TrackingMiddleware
 from app.tracking.recording_policy import keeper, refuser
@@ -46,6 +48,7 @@ from app.web.dashboard.login import LoginPages
 from app.web.dashboard.pages import Dashboard
 from app.web.dashboard.privacy import PrivacyPages
 from app.web.dashboard.segments import SegmentPages
+from app.web.dashboard.status import StatusPages
 from app.web.dashboard.webhooks import WebhookPages
 from app.web.errors import ERRORS
 from app.web.hosts import HostRouting
@@ -63,6 +66,7 @@ class Mailwake:
         self.journal = Journal(
             settings.data_dir / "journal", settings.journal_sync_ms, settings.journal_max_mb * 2**20
         )
+        self.tasks = Tasks()
         self.connections = Connections(settings.connections_per_ip, settings.proxy_networks)
         self.storage = Storage(settings, starting=True)
         networks = Networks(settings.asn_file, settings.country_file)
@@ -96,9 +100,15 @@ class Mailwake:
             settings, self.registry.contexts, feed, self.registry.news
         )
         sessions, users = Sessions(state), Users(state)
-        login_guard = LoginGuard(users, LoginThrottle(state))
+        login_guard = LoginGuard(users, LoginThrottle(state), Devices(state))
         self.health = Health(
-            settings, self.journal, self.storage, self.loader, self.corrections, self.registry
+            settings,
+            self.journal,
+            self.storage,
+            self.loader,
+            self.corrections,
+            self.registry,
+            self.tasks,
         )
         dashboard = Dashboard(settings, sessions, self.live, self._notices_of)
         self.reports = ReportMailer(settings, default.queries)
@@ -116,12 +126,13 @@ class Mailwake:
             *docs.routes(app.openapi(), dashboard.templates, settings.console_url),
             Mount("/v1", app=app.create(self.registry.current, self.keys, ERRORS)),
             *unsubscribe.routes,
-            *LoginPages(dashboard, users, login_guard).routes,
+            *LoginPages(dashboard, users, login_guard, settings.data_dir).routes,
             *AccountPages(dashboard, users, self.keys, login_guard).routes,
             *FollowUpPages(dashboard).routes,
             *WebhookPages(dashboard).routes,
             *SegmentPages(dashboard).routes,
             *PrivacyPages(dashboard).routes,
+            *StatusPages(dashboard, self.health.status).routes,
             *dashboard.routes,
         ]
         pages: dict[type[Exception], Any] = {
@@ -134,6 +145,7 @@ class Mailwake:
         self.starlette.router.redirect_slashes = False
         self.starlette.state.parts = self.registry.current
         self.starlette.state.keys = self.keys
+        self.starlette.state.dashboard_is_https = settings.console_url.startswith("https://")
         front = HostRouting(self.starlette, settings, self.registry.readers)
         withdrawals = self.registry.withdrawals
         self.asgi = TrackingMiddleware(
@@ -149,32 +161,31 @@ class Mailwake:
     async def lifespan(self, _: Starlette) -> AsyncIterator[None]:
         """Start journal, loader and periodic tasks; at the end load what the journal holds."""
         favour_event_loop()
-        self.journal.start()
-        loads = self.settings.load
-        loading = asyncio.create_task(self.loader.run(loads), name="loader")
-        tasks = [
-            asyncio.create_task(self.live.run(), name="live"),
-            asyncio.create_task(self.health.pulse(), name="pulse"),
-            asyncio.create_task(self.registry.run(), name="workspaces"),
-            asyncio.create_task(self.keys.run(), name="keys"),
-            asyncio.create_task(self.registry.withdrawals.run(), name="withdrawals"),
-            *([asyncio.create_task(self.corrections.run(), name="corrections")] if loads else []),
-            asyncio.create_task(self.reports.run(), name="reports"),
-            asyncio.create_task(self._newsletters.run(), name="newsletters"),
-            asyncio.create_task(self.eraser.run(), name="erasures"),
-            asyncio.create_task(self.webhook_worker.run(), name="webhooks"),
-            *([asyncio.create_task(self.gateway.run(), name="smtp")] if self.gateway else []),
-        ]
+        tasks, loads = self.tasks, self.settings.load
+        self.journal.start(tasks)
+        tasks.start("loader", partial(self.loader.run, loads))
+        tasks.start("live", self.live.run)
+        tasks.start("pulse", self.health.pulse)
+        tasks.start("workspaces", self.registry.run)
+        tasks.start("keys", self.keys.run)
+        tasks.start("withdrawals", self.registry.withdrawals.run)
+        if loads:
+            tasks.start("corrections", self.corrections.run)
+        tasks.start("reports", self.reports.run)
+        tasks.start("newsletters", self._newsletters.run)
+        tasks.start("erasures", self.eraser.run)
+        tasks.start("webhooks", self.webhook_worker.run)
+        if self.gateway:
+            tasks.start("smtp", self.gateway.run)
         try:
             yield
         finally:
-            for task in tasks:
-                task.cancel()
+            tasks.cancel(but=("journal", "loader"))
             if self.gateway:
                 await self.gateway.stop()
             await self.journal.close()
             self.loader.stop()
-            await asyncio.gather(loading, *tasks, return_exceptions=True)
+            await tasks.ended()
             if loads:
                 await self.loader.drain()
             await asyncio.to_thread(self.storage.close)

@@ -9,7 +9,6 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from urllib.parse import urlsplit
 
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
@@ -28,6 +27,7 @@ from app.events.webhooks import Webhooks
 from app.ingest.corrections import Corrections
 from app.messages.preparer_registry import make_preparer
 from app.messages.templates import TemplateStore
+from app.model.hosts import host_name, host_of_url
 from app.privacy.subject_export import SubjectExport
 from app.settings.settings import Settings
 from app.stats.queries import Queries
@@ -105,7 +105,7 @@ class WorkspaceRegistry:
 
     def tokens_for(self, host: str) -> Tokens | TokenReaders:
         """Returns the tokens that are valid on a host, as the Host field names it."""
-        return self.readers.get(host.lower().rstrip(".").encode("latin-1"), self.readers[b""])
+        return self.readers.get(host_name(host.encode("latin-1")), self.readers[b""])
 
     def _make(self, workspace: Workspace) -> tuple[WorkspaceContext, WebhookContext]:
         settings, name, state = workspace.settings(self._settings), workspace.name, self._state
@@ -154,8 +154,7 @@ def readers(workspaces: Sequence[Workspace]) -> dict[bytes, Tokens | TokenReader
     }
     by_host: dict[bytes, list[Tokens]] = {b"": list(tokens.values())}
     for workspace in workspaces:
-        host = urlsplit(workspace.public_url).netloc.lower().rstrip(".").encode()
-        if host:
+        if host := host_of_url(workspace.public_url).encode():
             by_host.setdefault(host, []).append(tokens[workspace.name])
     return {host: _reader(of) for host, of in by_host.items()}
 

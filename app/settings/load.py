@@ -4,12 +4,15 @@ import json
 import logging
 import os
 import secrets
+from collections.abc import Iterator
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 from pydantic import ValidationError
 
 from app.files import make_private, write_private
 from app.settings import secret_files
+from app.settings.secret_strength import weakness
 from app.settings.settings import PREFIX, Settings, SettingsError
 
 log = logging.getLogger(__name__)
@@ -22,7 +25,7 @@ def load(**overrides: Any) -> Settings:
     """
     flags = {name: value for name, value in overrides.items() if value is not None}
     try:
-        return Settings(**{**secret_files.read(), **flags})
+        settings = Settings(**{**secret_files.read(), **flags})
     except secret_files.SecretFileError as error:
         raise SettingsError(str(error)) from None
     except ValidationError as error:
@@ -32,6 +35,35 @@ def load(**overrides: Any) -> Settings:
             for message in [item["msg"].removeprefix("Value error, ")]
         ]
         raise SettingsError("\n".join(lines)) from None
+    if weak := list(_weak_secrets(settings)):
+        raise SettingsError("\n".join(weak))
+    return settings
+
+
+def _weak_secrets(settings: Settings) -> Iterator[str]:
+    """Yields a line for each secret that could be guessed: its variable, and what to do.
+
+    Secrets that DATA_DIR holds already are no settings: they keep working.
+    """
+    for name in secret_files.SECRETS:
+        problems = filter(None, (weakness(*secret) for secret in _secrets_of(settings, name)))
+        if problem := next(problems, ""):
+            keep = f", or keep the old one as `{name}` in DATA_DIR/secrets.json"
+            yield (
+                f"{PREFIX}{name.upper()}: a secret {problem}. Create one with"
+                f" `openssl rand -hex 24`{keep if name in GENERATED else ''}."
+            )
+
+
+def _secrets_of(settings: Settings, name: str) -> list[tuple[str, str]]:
+    """Returns the secrets of a setting, each with the name of its user."""
+    value = getattr(settings, name)
+    if isinstance(value, tuple):
+        return [(secret, "") for secret in value]
+    if name in secret_files.URLS:
+        url = urlsplit(value)
+        return [(unquote(url.password), unquote(url.username or ""))] if url.password else []
+    return [(value, "")] if value else []
 
 
 def unknown_variables() -> list[str]:

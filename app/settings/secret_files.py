@@ -12,6 +12,7 @@ SECRETS = (
     "clickhouse_password",
     "smarthost",
 )
+URLS = ("clickhouse_dsn", "smarthost")  # secrets that contain a password
 VARIABLES = {name: f"MAILWAKE_{name.upper()}_FILE" for name in SECRETS}
 
 

@@ -198,7 +198,14 @@ class Settings(BaseSettings):
         None, description="TOML file with webhooks, in addition to those added by API or dashboard."
     )
     webhook_networks: Listed = Field(
-        (), description="Private networks that webhooks may connect to, such as 10.0.0.0/8."
+        (),
+        description="Private networks that webhooks of WEBHOOKS_FILE may connect to,"
+        " such as 10.0.0.0/8.",
+    )
+    webhook_http: bool = Field(
+        False,
+        description="Accept webhooks with http:// URLs from users, not only https."
+        " WEBHOOKS_FILE may always have them.",
     )
     smarthost: str = Field(
         "",
@@ -331,10 +338,10 @@ class Settings(BaseSettings):
     def _dsn(cls, dsn: str) -> str:
         if dsn == "chdb":
             return dsn
-        parts = urlsplit(dsn)
-        if parts.scheme not in ("clickhouse", "clickhouses") or not parts.hostname:
+        url_parts = urlsplit(dsn)
+        if url_parts.scheme not in ("clickhouse", "clickhouses") or not url_parts.hostname:
             raise ValueError("must be `chdb` or clickhouse(s)://user:password@host:port/db")
-        _ = parts.port  # raises ValueError when it is no number
+        _ = url_parts.port  # raises ValueError when it is no number
         return dsn
 
     @field_validator("clickhouse_cluster")
@@ -349,18 +356,18 @@ class Settings(BaseSettings):
     def _smtp(cls, url: str) -> str:
         if not url:
             return url
-        parts = urlsplit(url)
-        if parts.scheme not in ("smtp", "smtps") or not parts.hostname:
+        url_parts = urlsplit(url)
+        if url_parts.scheme not in ("smtp", "smtps") or not url_parts.hostname:
             raise ValueError("must be smtp(s)://user:password@host:port")
-        _ = parts.port  # raises ValueError when it is no number
+        _ = url_parts.port  # raises ValueError when it is no number
         return url
 
     @field_validator("smtp_listen")
     @classmethod
     def _listen(cls, text: str) -> str:
         try:
-            parts = urlsplit(f"//{text}")
-            if parts.hostname and parts.port is not None and parts.netloc == text:
+            address = urlsplit(f"//{text}")
+            if address.hostname and address.port is not None and address.netloc == text:
                 return text
         except ValueError:
             pass

@@ -24,6 +24,7 @@ from app.auth.workspaces import DEFAULT
 from app.messages.prepare import MessagePreparer
 from app.rewriting.header_fields import begins_within
 from app.settings.settings import PREFIX, Settings, SettingsError
+from app.smtp import dsn
 from app.smtp.copies import refusal
 from app.smtp.protocol import Protocol
 from app.smtp.relay import Envelope as Sent
@@ -88,8 +89,8 @@ class Gateway:
 
     def listen(self) -> int:
         """Bind the port, before anything else starts, and return it. Raises SettingsError."""
-        parts = urlsplit(f"//{self.settings.smtp_listen}")
-        where = (parts.hostname or "", parts.port or 0)
+        address = urlsplit(f"//{self.settings.smtp_listen}")
+        where = (address.hostname or "", address.port or 0)
         try:
             family = socket.AF_INET6 if ":" in where[0] else socket.AF_INET
             self._socket = socket.create_server(where, family=family, backlog=512)
@@ -102,7 +103,9 @@ class Gateway:
 
     async def run(self) -> None:
         """Serve until cancelled."""
-        assert self._socket  # noqa: S101  (listen() comes first)
+        if self._socket is None or self._socket.fileno() < 0:  # closed by a server that has failed
+            self.listen()
+        assert self._socket  # noqa: S101
         self._server = await asyncio.get_running_loop().create_server(
             self._protocol, sock=self._socket
         )
@@ -174,6 +177,7 @@ class Conversation:
         self.relay: asyncio.Task[str] | None = None
         self._sender, self._workspace = "", DEFAULT
         self._options: list[str] = []
+        self._recipient_options: dict[str, list[str]] = {}
 
     def closed(self) -> None:
         """Close the connection to the smarthost; a mail that is being sent is still finished."""
@@ -205,6 +209,7 @@ class Conversation:
         unfit |= {"8BITMIME"} if not capabilities.eight_bit else set()
         unfit |= {"SMTPUTF8"} if not capabilities.utf8 else set()
         lines = [line[4:] for line in offered if line[4:].split()[0] not in unfit]
+        lines += ["DSN"] if capabilities.dsn else []
         lines += ["PIPELINING", f"SIZE {size}"]
         return [f"250-{line}" for line in lines[:-1]] + [f"250 {lines[-1]}"]
 
@@ -234,10 +239,15 @@ class Conversation:
         sizes = [int(option[5:]) for option in options if option.startswith("SIZE=")]
         if sizes and capabilities.size and sizes[0] > capabilities.size:
             return f"552 5.3.4 the smarthost accepts at most {capabilities.size} bytes"
+        supported = capabilities.dsn and session.extended_smtp
+        if problem := dsn.refusal("MAIL", server.dsn, supported):
+            return problem
         self._sender, self._workspace = "" if sender == "<>" else sender, workspace
         if problem := _check_address(self._sender, options):
             return problem
         self._options = [option for option in options if option in ("BODY=8BITMIME", "SMTPUTF8")]
+        self._options += server.dsn
+        self._recipient_options = {}
         reply = await self.upstream.mail(self._sender, self._options)
         if reply.accepted:
             envelope.mail_from = sender
@@ -245,16 +255,25 @@ class Conversation:
         return str(reply)
 
     async def handle_RCPT(  # noqa: N802
-        self, _: SMTP, __: Session, envelope: Envelope, recipient: str, ___: list[str]
+        self,
+        server: Protocol,
+        session: Session,
+        envelope: Envelope,
+        recipient: str,
+        _: list[str],
     ) -> str:
         """Pass the recipient to the smarthost and return its answer."""
         if len(envelope.rcpt_tos) >= MAX_RECIPIENTS:
             return "452 4.5.3 too many recipients"
         if problem := _check_address(recipient, self._options):
             return problem
-        reply = await self.upstream.rcpt(recipient)
+        supported = self.upstream.capabilities.dsn and session.extended_smtp
+        if problem := dsn.refusal("RCPT", server.dsn, supported):
+            return problem
+        reply = await self.upstream.rcpt(recipient, server.dsn)
         if reply.accepted:
             envelope.rcpt_tos.append(recipient)
+            self._recipient_options[recipient] = server.dsn
         return str(reply)
 
     async def handle_RSET(self, _: SMTP, __: Session, ___: Envelope) -> str:  # noqa: N802
@@ -273,7 +292,8 @@ class Conversation:
         if problem := refusal(content):
             return await self.gateway.relay_for(self._workspace).refuse(self.upstream, problem)
         server.keep(2 * LAST_ANSWER_SECONDS)  # the smarthost may be slow
-        to = Sent(self._sender, tuple(envelope.rcpt_tos), self._options)
+        recipients = tuple(envelope.rcpt_tos)
+        to = Sent(self._sender, recipients, self._options, self._recipient_options)
         broken = begins_within(content)
         trace = b"" if broken else _received(self.gateway.name, server, session)
         work = self.gateway.relay_for(self._workspace).relay(self.upstream, to, trace, content)

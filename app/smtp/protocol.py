@@ -5,14 +5,16 @@ aiosmtpd awaits each line of a mail, which takes most of the total time for a ma
 
 import asyncio
 import re
+from collections import defaultdict
 from collections.abc import Callable
 from typing import Any
 
 from aiosmtpd.smtp import SMTP
 
 from app.rewriting.smtp_lines import LONGEST_LINE
+from app.smtp import dsn
 
-COMMAND_BYTES = 2_048  # bytes; RFC 5321 asks for 512
+COMMAND_BYTES = 2_048  # bytes; RFC 5321 asks for 512, RFC 3461 for 1,012 of RCPT
 PIECE_BYTES = 2**20  # bytes; more than the reader ever holds
 _ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
 _PLAIN = re.compile(rf"<({_ATOM}(?:\.{_ATOM})*@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*)>((?: .*)?)")
@@ -36,8 +38,11 @@ class Protocol(SMTP):
 
     def __init__(self, handler: Any, closed: Callable[[], None], **more: Any) -> None:
         self._stranger_until: float | None = more["loop"].time() + STRANGER_SECONDS
+        # aiosmtpd has one dict for all connections, with its own limit.
+        self.command_size_limits = defaultdict(lambda: COMMAND_BYTES)
         super().__init__(handler, **more)
         self._on_closed: Callable[[], None] | None = closed
+        self.dsn: list[str] = []  # parameters of the latest MAIL or RCPT
 
     def admit(self) -> None:
         """Give the client the time that RFC 5321 asks for: it has logged in or begun a mail."""
@@ -89,14 +94,23 @@ class Protocol(SMTP):
         self._reset_timeout(seconds)
 
     def _getaddr(self, arg: str) -> tuple[str | None, str | None]:
-        """Parse plain email addresses quickly; aiosmtpd parses each by the whole grammar."""
+        """Parse plain email addresses quickly; aiosmtpd parses each by the whole grammar.
+
+        The parameters of DSN, which aiosmtpd would refuse, are kept in `dsn`.
+        """
+        self.dsn = []
+        address: str | None
+        parameters: str | None
         if plain := _PLAIN.fullmatch(arg):
-            return plain[1], plain[2]
-        try:
-            parsed: tuple[str | None, str | None] = super()._getaddr(arg)
-        except (RecursionError, IndexError, ValueError):  # the library recurses for each bracket
-            return None, None
-        return parsed
+            address, parameters = plain[1], plain[2]
+        else:
+            try:
+                address, parameters = super()._getaddr(arg)
+            except (RecursionError, IndexError, ValueError):  # it recurses for each bracket
+                return None, None
+        if parameters:
+            self.dsn, parameters = dsn.split(parameters)
+        return address, parameters
 
     async def smtp_MAIL(self, arg: str | None) -> None:  # noqa: N802
         """Accept AUTH=, which a server that offers AUTH must (RFC 4954, section 5).

@@ -5,7 +5,7 @@ import logging
 import re
 import time
 from collections import Counter, OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import inf
 from typing import NamedTuple, ParamSpec, TypeVar
 
@@ -32,11 +32,12 @@ NOT_TRACKED = "not tracked"  # in answers
 
 
 class Envelope(NamedTuple):
-    """The sender (empty for bounces) and the recipients, with the parameters of MAIL."""
+    """The sender (empty for bounces) and the recipients, with the parameters of MAIL and RCPT."""
 
     sender: str
     recipients: Sequence[str]
     options: Sequence[str]
+    recipient_options: Mapping[str, Sequence[str]]
 
 
 class MailRelay:
@@ -212,7 +213,7 @@ async def _send_copy(
 ) -> Answer:
     reply = await upstream.mail(envelope.sender, envelope.options)
     if reply.accepted:
-        reply = await upstream.rcpt(recipient)
+        reply = await upstream.rcpt(recipient, envelope.recipient_options.get(recipient, ()))
     if reply.accepted:
         return await upstream.data(content)
     await upstream.reset()

@@ -16,16 +16,16 @@ def client(settings: Settings) -> SMTP:
 
     A password is sent over TLS only, except to this machine.
     """
-    parts = urlsplit(settings.smarthost)
-    tls = parts.scheme == "smtps"
-    here = is_here(parts.hostname)
+    url = urlsplit(settings.smarthost)
+    tls = url.scheme == "smtps"
+    here = is_here(url.hostname)
     # To other hosts, STARTTLS is used where it is offered, and required before a password.
-    starttls = None if not (tls or here or parts.username) else bool(parts.username) and not here
+    starttls = None if not (tls or here or url.username) else bool(url.username) and not here
     return SMTP(
-        hostname=parts.hostname or "",
-        port=parts.port or (465 if tls else 587),
-        username=unquote(parts.username) if parts.username else None,
-        password=unquote(parts.password) if parts.password else None,
+        hostname=url.hostname or "",
+        port=url.port or (465 if tls else 587),
+        username=unquote(url.username) if url.username else None,
+        password=unquote(url.password) if url.password else None,
         use_tls=tls,
         start_tls=False if tls else starttls,
         tls_context=ssl.create_default_context(cafile=settings.smarthost_ca),

@@ -29,6 +29,7 @@ class Capabilities(NamedTuple):
     size: int
     eight_bit: bool
     utf8: bool
+    dsn: bool
 
 
 class Answer(NamedTuple):
@@ -68,7 +69,7 @@ class SmarthostConnection:
         self._settings = settings
         self._smtp: SMTP | None = None
         self._begun = False
-        self.capabilities = Capabilities(0, False, False)
+        self.capabilities = Capabilities(0, False, False, False)
 
     async def connect(self) -> Capabilities | Answer:
         """Returns what the smarthost supports, or why it cannot be reached."""
@@ -83,6 +84,7 @@ class SmarthostConnection:
             read_int(size, high=10**20) or 0,  # RFC 1870: up to 20 digits, 0 is no limit
             "8bitmime" in extensions,
             "smtputf8" in extensions,
+            "dsn" in extensions,
         )
         return self.capabilities
 
@@ -100,9 +102,10 @@ class SmarthostConnection:
                 return reply
         return _of(AWAY)
 
-    async def rcpt(self, recipient: str) -> Answer:
+    async def rcpt(self, recipient: str, options: Iterable[str] = ()) -> Answer:
         """Add a recipient."""
-        return await self._ask(b"RCPT", b"TO:<%s>" % _bytes(recipient)) or _of(AWAY)
+        command = b"RCPT", b"TO:<%s>" % _bytes(recipient), *map(_bytes, options)
+        return await self._ask(*command) or _of(AWAY)
 
     async def data(self, message: bytes) -> Answer:
         """Send the mail itself, but never a mail that others could read as several.

@@ -96,12 +96,12 @@ SCANS: dict[str, Callable[[_Scan], str]] = {
 def explained(hits: Sequence[Row], sent_at: datetime) -> list[Row]:
     """Returns the hits of one message, in any order, each with its `explanation`."""
     sent_ms = _milliseconds(sent_at)
-    found: dict[str, list[Row]] = {}
+    by_message: dict[str, list[Row]] = {}
     for hit in sorted(hits, key=_at_ms):
         for name in hit["reasons"]:
             if name in SCANS:
-                found.setdefault(name, []).append(hit)
-    scans = {name: list(_groups(rows)) for name, rows in found.items()}
+                by_message.setdefault(name, []).append(hit)
+    scans = {name: list(_groups(rows)) for name, rows in by_message.items()}
     return [{**hit, "explanation": _explanation(hit, scans, sent_ms)} for hit in hits]
 
 

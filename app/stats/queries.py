@@ -52,25 +52,25 @@ class Step:
     clicks: Split
 
 
-def filtered(parts: HitFilters) -> dict[str, Any]:
+def filtered(filters: HitFilters) -> dict[str, Any]:
     """Returns the parameters of filters.part; `period` selects messages sent within it."""
-    begins = since(parts.get("period", "all"), datetime.now(UTC))
-    set_ = {name: parts.get(name, "") for name in PARTS}
-    return {**set_, **clicked(parts), "since_ms": int(begins.timestamp() * 1000)}
+    begins = since(filters.get("period", "all"), datetime.now(UTC))
+    set_ = {name: filters.get(name, "") for name in PARTS}
+    return {**set_, **clicked(filters), "since_ms": int(begins.timestamp() * 1000)}
 
 
-def clicked(parts: HitFilters) -> dict[str, Any]:
+def clicked(filters: HitFilters) -> dict[str, Any]:
     """Returns the parameters of clicked.part; `link` is an id or, as in version 0.1, a place."""
-    link = parts.get("link", "")
+    link = filters.get("link", "")
     key = identity.read_id(link)
     return {
         "link": key or 0,
         "position": int(link) if link and key is None else -1,
-        "link_name": parts.get("link_name", ""),
-        "label": parts.get("label", ""),
-        "url": parts.get("url", ""),
-        "host": parts.get("host", "").lower(),
-        "path": like(parts.get("path", "")),
+        "link_name": filters.get("link_name", ""),
+        "label": filters.get("label", ""),
+        "url": filters.get("url", ""),
+        "host": filters.get("host", "").lower(),
+        "path": like(filters.get("path", "")),
     }
 
 
@@ -158,13 +158,13 @@ class Queries:
         row = rows[0]
         return Newsletter(row["id"], row["name"], row["subject"], tuple(row["tags"]))
 
-    def sent(self, newsletter_id: str, parts: HitFilters = NO_FILTERS) -> Row:
+    def sent(self, newsletter_id: str, filters: HitFilters = NO_FILTERS) -> Row:
         """Returns what a newsletter sent: messages, first_at, last_at (1970 if it sent none).
 
-        Of `parts` only variant and period apply to messages.
+        Of `filters` only variant and period apply to messages.
         """
         key = self.key(newsletter_id)
-        bound = self.filtered(key, parts)
+        bound = self.filtered(key, filters)
         return self.run(
             "newsletter_sent",
             newsletter=key,
@@ -172,11 +172,13 @@ class Queries:
             since_ms=bound["since_ms"],
         )[0]
 
-    def stats(self, newsletter_id: str, parts: HitFilters = NO_FILTERS) -> Stats:
-        """Returns the figures of the hits that match `parts`; zeros for an unknown newsletter."""
+    def stats(self, newsletter_id: str, filters: HitFilters = NO_FILTERS) -> Stats:
+        """Returns the figures of the hits that match `filters`; zeros for an unknown newsletter."""
         key = self.key(newsletter_id)
-        sent = self.sent(newsletter_id, parts)
-        kinds = {row["kind"]: row for row in self._hits("newsletter_stats", parts, newsletter=key)}
+        sent = self.sent(newsletter_id, filters)
+        kinds = {
+            row["kind"]: row for row in self._hits("newsletter_stats", filters, newsletter=key)
+        }
         times = [self.run("newsletter_last", newsletter=key)[0]["last_at"]] if kinds else []
         if sent["messages"]:
             times.append(sent["last_at"])
@@ -201,10 +203,10 @@ class Queries:
             click_to_open_rate=rates.click_to_open(opened, unknowable, clicked, *tracked).rate,
         )
 
-    def links(self, newsletter_id: str, parts: HitFilters = NO_FILTERS) -> list[LinkStats]:
+    def links(self, newsletter_id: str, filters: HitFilters = NO_FILTERS) -> list[LinkStats]:
         """Returns the newsletter's links and families, those with most human clicks first."""
         key = self.key(newsletter_id)
-        bound = self.filtered(key, parts)
+        bound = self.filtered(key, filters)
         recorded = self.run(
             "newsletter_links",
             newsletter=key,
@@ -219,7 +221,7 @@ class Queries:
         for row in self.run("link_places", **bound_links):
             positions.setdefault(row["link_key"], []).append(row["position"])
         several = [link for link, its_positions in positions.items() if len(its_positions) > 1]
-        if parts:
+        if filters:
             counted = {**bound, "newsletter": key}
             counted["families"] = [row.link_key for row in shown if row.is_family]
             clicks = self.run("link_clicks_filtered", **counted)
@@ -254,10 +256,10 @@ class Queries:
         links.sort(key=lambda link: (-link.human.unique, -link.human.total))
         return links
 
-    def agents(self, newsletter_id: str, parts: HitFilters = NO_FILTERS) -> Agents:
+    def agents(self, newsletter_id: str, filters: HitFilters = NO_FILTERS) -> Agents:
         """Returns the clients, systems, devices and countries of the newsletter's hits."""
         by_part: dict[str, list[AgentStats]] = {}
-        rows = self._hits("newsletter_agents", parts, newsletter=self.key(newsletter_id))
+        rows = self._hits("newsletter_agents", filters, newsletter=self.key(newsletter_id))
         for row in rows:
             agent = AgentStats(
                 row["name"], row["all_total"], row["human_total"], row["machine_total"]
@@ -273,7 +275,7 @@ class Queries:
         start: datetime,
         end: datetime,
         step: int,
-        parts: HitFilters = NO_FILTERS,
+        filters: HitFilters = NO_FILTERS,
     ) -> list[Step]:
         """Returns totals per `step` seconds from `start` to before `end`, without empty steps.
 
@@ -286,11 +288,11 @@ class Queries:
             "to_ms": int(end.timestamp() * 1000),
             "step": step,
         }
-        if whole and not parts:
+        if whole and not filters:
             rows = self.run("newsletter_timeline", **span)
         else:
             rows = self.run(
-                "newsletter_timeline_exact", **self.filtered(span["newsletter"], parts), **span
+                "newsletter_timeline_exact", **self.filtered(span["newsletter"], filters), **span
             )
         steps: dict[datetime, dict[str, Split]] = {}
         for row in rows:
@@ -336,18 +338,18 @@ class Queries:
         rows = self.run("newsletter_live", newsletter=self.key(newsletter_id), since_ms=ms)
         return {row["kind"]: _split(row) for row in rows}
 
-    def _hits(self, name: str, parts: HitFilters, **parameters: Any) -> list[Row]:
+    def _hits(self, name: str, filters: HitFilters, **parameters: Any) -> list[Row]:
         """Run a query over all hits or, with filters, its `_filtered` version."""
-        if not parts:
+        if not filters:
             return self.run(name, **parameters)
-        bound = self.filtered(parameters["newsletter"], parts)
+        bound = self.filtered(parameters["newsletter"], filters)
         return self.run(f"{name}_filtered", **bound, **parameters)
 
-    def filtered(self, newsletter: int, parts: HitFilters) -> dict[str, Any]:
+    def filtered(self, newsletter: int, filters: HitFilters) -> dict[str, Any]:
         """Returns the parameters of filters.part for a newsletter's key. Raises FilterError."""
-        if variant := parts.get("variant"):
-            parts = {**parts, "variant": self._number(newsletter, variant)}
-        return filtered(parts)
+        if variant := filters.get("variant"):
+            filters = {**filters, "variant": self._number(newsletter, variant)}
+        return filtered(filters)
 
     def _number(self, newsletter: int, variant: str) -> str:
         """Returns a variant's number by its name; accepts the number until the next version."""

@@ -26,7 +26,7 @@ def recipients(queries: Queries, filters: Filters, newsletter_id: str = "") -> d
 
     Raises FilterError.
     """
-    figure, recipient, address = _cursor(filters)
+    figure, recipient = _cursor(filters)
     rows = queries.run(
         "recipients",
         newsletter=queries.key(newsletter_id) if newsletter_id else 0,
@@ -34,7 +34,6 @@ def recipients(queries: Queries, filters: Filters, newsletter_id: str = "") -> d
         search=filters.search,
         sort=filters.by,
         after_figure=figure,
-        after=address,
         after_recipient=recipient,
         limit=PAGE + 1,
     )
@@ -44,23 +43,23 @@ def recipients(queries: Queries, filters: Filters, newsletter_id: str = "") -> d
         "newsletter": queries.newsletter(newsletter_id) if newsletter_id else None,
         "filters": filters,
         "rows": rows,
-        "after": f"{last['figure']}:{last['recipient']}:{last['person']}" if last else "",
+        "after": f"{last['figure']}:{last['recipient']}" if last else "",
     }
 
 
-def _cursor(filters: Filters) -> tuple[int, int, str]:
-    """Returns figure, key and email address of the previous page's last row.
+def _cursor(filters: Filters) -> tuple[int, int]:
+    """Returns figure and key of the previous page's last row.
 
-    For the first page, returns values before those of any row.
+    For the first page, returns values before those of any row. Earlier versions put the email
+    address behind the key, where it is ignored.
     """
     if not filters.after:
-        return (0 if filters.by == "address" else 2**62), 0, ""
-    figure, _, rest = filters.after.partition(":")
-    key, _, address = rest.partition(":")
+        return (0 if filters.by == "address" else 2**62), 0
+    figure, key, *_ = [*filters.after.split(":"), ""]
     figure_number, key_number = read_int(figure, high=2**63 - 1), read_int(key)
     if figure_number is None or key_number is None:
         raise FilterError("after", "must be a value from this list's next link")
-    return figure_number, key_number, address
+    return figure_number, key_number
 
 
 @dataclass(frozen=True)

@@ -234,15 +234,15 @@ class Storage:
             return clickhouse_connect.get_client(
                 interface="chdb", path=str(folder), settings=embedded_settings
             )
-        parts = urlsplit(self.settings.clickhouse_dsn)
-        secure = parts.scheme == "clickhouses"
+        dsn = urlsplit(self.settings.clickhouse_dsn)
+        secure = dsn.scheme == "clickhouses"
         return clickhouse_connect.get_client(
             interface="https" if secure else "http",
-            host=parts.hostname or "",
-            port=parts.port or (8443 if secure else 8123),
-            username=unquote(parts.username or "default"),
-            password=unquote(parts.password or "") or self.settings.clickhouse_password,
-            database=parts.path.strip("/") or "default",
+            host=dsn.hostname or "",
+            port=dsn.port or (8443 if secure else 8123),
+            username=unquote(dsn.username or "default"),
+            password=unquote(dsn.password or "") or self.settings.clickhouse_password,
+            database=dsn.path.strip("/") or "default",
             connect_timeout=5,
             send_receive_timeout=timeout,
             autogenerate_session_id=False,

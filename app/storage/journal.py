@@ -20,6 +20,7 @@ from typing import NamedTuple
 
 from app.model.ids import new_id
 from app.storage.journal_segments import OPEN, PARTIAL, SEALED, adopt_orphans, begun_at, sealed
+from app.tasks import Tasks
 
 log = logging.getLogger(__name__)
 
@@ -136,9 +137,9 @@ class Journal:
         except OSError as error:
             raise JournalError("disk_error", f"journal {folder}: {error.strerror}") from error
 
-    def start(self) -> None:
+    def start(self, tasks: Tasks) -> None:
         """Start syncing and sealing periodically. Call it on the running loop."""
-        self._ticker = asyncio.create_task(self._tick(), name="journal")
+        self._ticker = tasks.start("journal", self._tick)
 
     def write(self, lines: bytes) -> Awaitable[None]:
         """Write one or more whole lines. Call it on the running loop.
@@ -326,8 +327,12 @@ class Journal:
         pause = min(self.sync_ms / 1000 or SEAL_AFTER_SECONDS, SEAL_AFTER_SECONDS)
         while True:
             await asyncio.sleep(pause)
-            with suppress(FileNotFoundError):  # the loader may delete files meanwhile
+            try:
                 self._count_backlog()
+            except FileNotFoundError:
+                pass  # the loader may delete files meanwhile
+            except OSError as error:  # such as too many open files: what is written must be synced
+                log.warning("journal: cannot list %s: %s", self.folder, error.strerror)
             segment = self._segment
             due = (
                 segment and segment.size and time.monotonic() - segment.since >= SEAL_AFTER_SECONDS

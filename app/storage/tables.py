@@ -80,7 +80,17 @@ login_codes = Table(
 )
 
 
-# Failed logins of the last minute; `whose` is the SHA-256 of an IP address or a user's name.
+# Browsers in which a user has logged in before.
+known_devices = Table(
+    "known_devices",
+    metadata,
+    Column("id", String, primary_key=True),  # SHA-256 of the cookie's token
+    Column("user", String, ForeignKey("users.name", ondelete="CASCADE"), nullable=False),
+    Column("ends", Float, nullable=False),
+)
+
+
+# Failed logins of the last hour; `whose` is the SHA-256 of what is counted (see login_guard.py).
 login_failures = Table(
     "wrong_passwords",
     metadata,

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.model.hosts import host_name
 from app.model.records import NO_LINK, Kind, encode
 from app.storage.journal import Journal, JournalError
 from app.tracking.hit_from_request import Headers, hit
@@ -25,10 +26,13 @@ GIF = bytes.fromhex(  # one transparent pixel, 43 bytes
     "47494638396101000100800000000000ffffff21f90401000000002c00000000010001000002024401003b"
 )
 NO_STORE = (b"cache-control", b"no-store, no-cache, must-revalidate, private, max-age=0")
-PIXEL = [(b"content-type", b"image/gif"), (b"content-length", b"43"), NO_STORE]
+NOSNIFF = (b"x-content-type-options", b"nosniff")
+EMBEDDED = (b"cross-origin-resource-policy", b"cross-origin")  # webmail pages show pixels
+PIXEL = [(b"content-type", b"image/gif"), (b"content-length", b"43"), NO_STORE, NOSNIFF, EMBEDDED]
 PIXEL_START: Message = {"type": "http.response.start", "status": 200, "headers": PIXEL}
 PIXEL_BODY: Message = {"type": "http.response.body", "body": GIF}
-PRIVATE = [NO_STORE, (b"referrer-policy", b"no-referrer"), (b"x-robots-tag", b"noindex, nofollow")]
+NO_REFERRER = (b"referrer-policy", b"no-referrer")
+PRIVATE = [NO_STORE, NOSNIFF, NO_REFERRER, (b"x-robots-tag", b"noindex, nofollow")]
 NOT_FOUND = b"This link is damaged or incomplete. Please open it from the original message."
 NOWHERE = LinkToken(0, NO_LINK, "")  # the link token of an open
 
@@ -102,7 +106,7 @@ class TrackingMiddleware:
         there.
         """
         host = next((value for name, value in scope["headers"] if name == b"host"), b"")
-        return self.readers.get(host.lower().rstrip(b"."), self.readers[b""])
+        return self.readers.get(host_name(host), self.readers[b""])
 
     async def _count(
         self, scope: Scope, kind: Kind, token: MessageToken, target: LinkToken = NOWHERE

@@ -39,7 +39,7 @@ class RequestError(Exception):
 
 
 def problem(status: int, title: str, detail: str = "", field: str = "") -> Response:
-    """An RFC 9457 answer."""
+    """Returns an RFC 9457 answer."""
     body = msgspec.json.encode(Problem(title, status, detail, field))
     headers = {"www-authenticate": 'Bearer realm="Mailwake"'} if status == 401 else {}
     if status == 503:
@@ -53,7 +53,7 @@ def _request_error(_: Request, error: Exception) -> Response:
 
 
 def http_error(_: Request, error: Exception) -> Response:
-    """A problem of an HTTPException, such as 404 and 405 of the router."""
+    """Returns a problem of an HTTPException, such as 404 and 405 of the router."""
     assert isinstance(error, HTTPException)  # noqa: S101
     answer = problem(error.status_code, error.detail)
     answer.headers.update(error.headers or {})

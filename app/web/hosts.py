@@ -1,17 +1,29 @@
 """What every answer but pixels and redirects goes through: who is asked, and safe headers."""
 
 from collections.abc import Container, Mapping
-from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.model.hosts import host_name, host_of_url
 from app.settings.settings import Settings
 
 HSTS = "max-age=31536000"  # seconds (RFC 6797); of this host alone
-# What an answer has where it says nothing of its own; browsers then run and frame nothing of it.
+# Features of browsers that no page uses, not even one that somebody smuggles a script into.
+UNUSED = (
+    *("accelerometer", "autoplay", "bluetooth", "browsing-topics", "camera", "display-capture"),
+    *("encrypted-media", "fullscreen", "geolocation", "gyroscope", "hid", "magnetometer"),
+    *("microphone", "midi", "payment", "picture-in-picture", "screen-wake-lock", "serial", "usb"),
+    *("web-share", "xr-spatial-tracking"),
+)
+# What an answer has where it says nothing of its own: browsers and proxies then store, run, frame
+# and embed nothing of it, and give it no access to windows of other sites.
 SAFE: Mapping[str, str] = {
+    "cache-control": "no-store",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    "permissions-policy": ", ".join(f"{feature}=()" for feature in UNUSED),
     "x-content-type-options": "nosniff",
     "referrer-policy": "no-referrer",
     "content-security-policy": (
@@ -19,30 +31,35 @@ SAFE: Mapping[str, str] = {
         " base-uri 'none'; frame-ancestors 'none'"
     ),
 }
-FOR_RECIPIENTS = ("/u/", "/static/", "/healthz")  # what their pages need
+FOR_RECIPIENTS = ("/u/", "/static/")  # what their pages need
+HEALTH = ("/healthz", "/readyz")  # what load balancers ask
 
 
 class HostRouting:
     """Workspaces' own hosts, but the one that is the dashboard's too, serve recipients only.
 
-    `hosts` holds them as the Host field names them; it may change while the service runs.
+    `hosts` holds their names (`host_name`); it may change while the service runs.
     """
 
     def __init__(self, app: ASGIApp, settings: Settings, hosts: Container[bytes]) -> None:
         self._app, self._hosts = app, hosts
-        public, console = urlsplit(settings.public_url), urlsplit(settings.console_url)
-        self._console = console.netloc.lower()
-        self._secure = {url.netloc.lower() for url in (public, console) if url.scheme == "https"}
+        urls = settings.public_url, settings.console_url
+        self._console = host_of_url(settings.console_url).encode()
+        self._secure = {host_of_url(url).encode() for url in urls if url.startswith("https:")}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        host = Headers(scope=scope).get("host", "").lower().rstrip(".")
+        host = host_name(Headers(scope=scope).get("host", "").encode("latin-1"))
         app = self._app
-        recipients = host != self._console and host.encode("latin-1") in self._hosts
-        if host and recipients and not scope["path"].startswith(FOR_RECIPIENTS):
+        recipients = host != self._console and host in self._hosts
+        if (
+            host
+            and recipients
+            and not (scope["path"].startswith(FOR_RECIPIENTS) or scope["path"] in HEALTH)
+        ):
             app = PlainTextResponse("Not found\n", 404)
 
         async def safe(message: Message) -> None:

@@ -57,7 +57,7 @@ def read_query(query: QueryParams, type_: type[Q]) -> Q:
 
 @cache
 def _fields(type_: type) -> Mapping[str, inspect.Type]:
-    """The parameters' types, without descriptions and null."""
+    """Returns the parameters' types, without descriptions and null."""
     return {field.encode_name: _plain(field.type) for field in _info(type_).fields}
 
 
@@ -73,11 +73,11 @@ def _info(type_: type) -> inspect.StructType:
 
 
 def _plain(type_: inspect.Type) -> inspect.Type:
-    """A type without its description, and of a union with null the other type."""
+    """Returns a type without its description, and of a union with null the other type."""
     if isinstance(type_, inspect.Metadata):
         return _plain(type_.type)
     if isinstance(type_, inspect.UnionType):
-        others = [one for one in type_.types if not isinstance(one, inspect.NoneType)]
+        others = [option for option in type_.types if not isinstance(option, inspect.NoneType)]
         return _plain(others[0]) if len(others) == 1 else type_
     return type_
 
@@ -89,7 +89,7 @@ def _once(name: str, texts: list[str]) -> str:
 
 
 def _check_entry(type_: type, field: str, key: str, value: str) -> None:
-    """One entry of a dict, so that the error names its key."""
+    """Check one entry of a dict, so that the error names its key."""
     kind = next(f for f in msgspec.structs.fields(type_) if f.encode_name == field).type
     try:
         msgspec.convert({key: value}, kind)
@@ -107,7 +107,7 @@ def _unknown(fields: Mapping[str, inspect.Type]) -> str:
 
 
 def _value(text: str, name: str, type_: inspect.Type) -> object:
-    """A parameter's value; msgspec checks those that stay text. Raises FieldError."""
+    """Returns a parameter's value; msgspec checks those that stay text. Raises FieldError."""
     match _plain(type_):
         case inspect.IntType(ge=low, le=high):
             return parse_int(text, name, low or 0, MAX_INT if high is None else high)
@@ -124,7 +124,7 @@ def _value(text: str, name: str, type_: inspect.Type) -> object:
 
 
 def parse_time(text: str, name: str) -> datetime:
-    """A time as RFC 3339 writes it. Raises FieldError."""
+    """Returns a time as RFC 3339 writes it. Raises FieldError."""
     try:
         at = datetime.fromisoformat(text.replace(" ", "+"))  # a bare + in a query is a space
     except ValueError:

@@ -27,20 +27,20 @@ MAX_SHOWN_CHARS = 100  # of a path parameter, in an error
 
 
 def parts_of(request: Request, workspace: str) -> WorkspaceContext:
-    """A workspace's parts. Raises RequestError where it is not known, or not yet."""
-    parts: Mapping[str, WorkspaceContext] = request.app.state.parts
-    if workspace not in parts:
+    """Returns a workspace's parts. Raises RequestError where it is not known, or not yet."""
+    workspaces: Mapping[str, WorkspaceContext] = request.app.state.parts
+    if workspace not in workspaces:
         raise RequestError(503, f"workspace {workspace!r} is not loaded yet: try again in a moment")
-    return parts[workspace]
+    return workspaces[workspace]
 
 
 def authorized(request: Request, scope: Scope = "read") -> WorkspaceContext:
-    """The parts of the workspace whose key the request carries. Raises RequestError."""
+    """Returns the parts of the workspace whose key the request carries. Raises RequestError."""
     return parts_of(request, key_of(request, scope).workspace)
 
 
 def key_of(request: Request, scope: Scope) -> Key:
-    """The request's key. Raises RequestError: 401 without a valid one, 403 without the scope.
+    """Returns the request's key. Raises RequestError: 401 if invalid, 403 without the scope.
 
     Commands of this machine, which reach the service by its Unix socket, need none.
     """
@@ -75,17 +75,17 @@ def path_parameter(request: Request, name: str, type_: Any = str) -> str:
 
 
 async def body_of(request: Request, limit: int) -> bytes:
-    """The whole body. Raises RequestError with 413 as soon as it passes `limit` bytes."""
+    """Returns the whole body. Raises RequestError with 413 as soon as it passes `limit` bytes."""
     too_large = RequestError(413, f"the body must have at most {limit:,} bytes")
     if int(request.headers.get("content-length") or 0) > limit:
         raise too_large
-    parts, size = [], 0
+    chunks, size = [], 0
     async for part in request.stream():
         size += len(part)
         if size > limit:
             raise too_large
-        parts.append(part)
-    return b"".join(parts)
+        chunks.append(part)
+    return b"".join(chunks)
 
 
 async def decoded(request: Request, type_: type[T], limit: int, empty: bytes = b"") -> T:
@@ -98,7 +98,7 @@ async def decoded(request: Request, type_: type[T], limit: int, empty: bytes = b
 
 
 def invalid(error: Exception) -> RequestError:
-    """Of a body that is no JSON, or not of the shape that is asked for."""
+    """Returns the error for a body that is no JSON or has the wrong shape."""
     if not isinstance(error, msgspec.ValidationError):
         return RequestError(400, f"the body is not valid JSON: {error}")
     message, field = explain(error)
@@ -116,14 +116,14 @@ async def offloaded(size: float, work: Callable[P, T], *args: P.args, **kwargs: 
 
 
 async def streamed(
-    parts: Iterator[bytes], media_type: str, headers: Mapping[str, str] | None = None
+    chunks: Iterator[bytes], media_type: str, headers: Mapping[str, str] | None = None
 ) -> Response:
-    """Bytes as the database gives them; what it refuses is raised before the answer begins."""
-    first = await run_in_threadpool(next, parts, b"")
+    """Stream bytes as the database gives them; its errors are raised before the response begins."""
+    first = await run_in_threadpool(next, chunks, b"")
 
     async def body() -> AsyncIterator[bytes]:
         yield first
-        async for part in iterate_in_threadpool(parts):
+        async for part in iterate_in_threadpool(chunks):
             yield part
 
     return StreamingResponse(body(), 200, headers, media_type)

@@ -1,4 +1,4 @@
--- Texts of links and newsletters (link_key 0) that contain an email address: `what` is url, label,
+-- Texts of links and newsletters (link_key 0) that contain an email address, or a hash of it: `what` is url, label,
 -- link_name, name or subject.
 SELECT DISTINCT what, newsletter, link_key
 FROM
@@ -15,4 +15,4 @@ FROM
     UNION ALL
     SELECT newsletter, 0, 'subject', subject FROM newsletters WHERE workspace = {workspace:String}
 )
-WHERE positionCaseInsensitiveUTF8(text, {address:String}) > 0
+WHERE multiSearchAnyCaseInsensitiveUTF8(text, {spellings:Array(String)})

@@ -1,5 +1,5 @@
 -- One newsletter's hits of a group, the oldest first, with the filters of its page. With `neutral` 1
--- no text begins like a spreadsheet's formula.
+-- no text begins like a spreadsheet's formula. Times in text are as in RFC 3339, with Z.
 WITH (text) -> if({neutral:UInt8} = 1 AND match(text, '^[=+\\-@\\t\\r\\n＝＋－＠]'), concat('''', text), text) AS plain
 SELECT
     hits.at AS at, toString(kind) AS type, message, plain(address_of) AS recipient,
@@ -22,3 +22,4 @@ LEFT JOIN
     AND ({show:String} = 'all' OR (NOT {people}) = ({show:String} = 'machine'))
     {filters}
 ORDER BY at, message
+SETTINGS date_time_output_format = 'iso'

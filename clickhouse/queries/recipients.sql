@@ -1,5 +1,13 @@
 -- Recipients of one newsletter (0: of all) with their messages and hits, by email address or activity.
--- A page starts after the previous page's last row (keyset): after_figure, after, after_recipient.
+-- A page starts after the previous page's last row (keyset): after_figure, after_recipient. URLs contain the
+-- recipient's key, so the email address, by which rows are sorted too, is looked up.
+WITH
+(
+    SELECT lowerUTF8(trimBoth(max(address)))
+    FROM messages
+    WHERE workspace = {workspace:String} AND recipient != 0 AND recipient = {after_recipient:UInt64}
+        AND ({newsletter:UInt64} = 0 OR newsletter = {newsletter:UInt64})
+) AS last_person
 SELECT
     recipient,
     lowerUTF8(trimBoth(max(address))) AS person,
@@ -34,6 +42,6 @@ LEFT JOIN
     GROUP BY newsletter, message
 ) AS hit USING (newsletter, message)
 GROUP BY recipient
-HAVING figure < {after_figure:UInt64} OR (figure = {after_figure:UInt64} AND (person, recipient) > ({after:String}, {after_recipient:UInt64}))
+HAVING figure < {after_figure:UInt64} OR (figure = {after_figure:UInt64} AND (person, recipient) > (last_person, {after_recipient:UInt64}))
 ORDER BY figure DESC, person, recipient
 LIMIT {limit:UInt32}

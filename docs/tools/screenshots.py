@@ -17,7 +17,7 @@ from tests.support.paths import ROOT
 from tests.support.service import free_port
 
 OUT = ROOT / "docs" / "screenshots"
-PASSWORD = secrets.token_hex(8)
+PASSWORD = secrets.token_hex(12)
 SECONDS = 150  # until the charts have something to show
 SHOTS = (
     ("newsletters.png", "/", 1440, "light"),

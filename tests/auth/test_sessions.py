@@ -9,7 +9,7 @@ from app.auth.sessions import Sessions
 from app.auth.users import Users
 from app.storage.state_db import open_state
 
-PASSWORD = "correct horse battery"
+PASSWORD = "lanterns on the wake"
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def test_a_new_password_ends_every_session_but_the_one_at_hand(state: Engine) ->
     others, code = sessions.begin(bob, "else"), users.new_code("ann")
     own = sessions.find(here)
     assert own
-    users.set_password("ann", "another password", own.id)
+    users.set_password("ann", "gulls over the quay", own.id)
     assert sessions.find(here) and sessions.find(others)
     assert sessions.find(there) is None
     assert users.by_code(code) is None
@@ -104,6 +104,6 @@ def test_a_link_spares_the_old_password_once(state: Engine) -> None:
     token = sessions.begin(users.add("ann", "acme", "viewer", PASSWORD), "x", by_link=True)
     found = sessions.find(token)
     assert found and found.by_link
-    users.set_password("ann", "another password", found.id)
+    users.set_password("ann", "gulls over the quay", found.id)
     found = sessions.find(token)
     assert found and not found.by_link

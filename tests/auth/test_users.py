@@ -5,10 +5,11 @@ from argon2 import PasswordHasher
 from sqlalchemy import Engine
 
 from app.auth import users as users_module
+from app.auth.sessions import Sessions
 from app.auth.users import UserError, Users
 from app.storage.state_db import open_state
 
-PASSWORD = "correct horse battery"
+PASSWORD = "lanterns on the wake"
 
 
 @pytest.fixture
@@ -72,10 +73,39 @@ def test_what_is_wrong_is_named(
     state: Engine, name: str, role: str, password: str, says: str
 ) -> None:
     users = Users(state)
-    users.add("there", "zoo", "viewer")
+    known = users.add("there", "acme", "viewer")
     with pytest.raises(UserError, match=f"^{says}"):
         users.add(name, "acme", role, password)
-    assert users.all("acme") == []
+    assert users.all("acme") == [known]
+
+
+def test_workspaces_may_have_users_of_the_same_name(state: Engine) -> None:
+    """And nobody learns from an answer which names others have."""
+    users, passwords = Users(state), {}
+    for number, workspace in enumerate(("zoo", "acme", "park")):
+        passwords[workspace] = f"{workspace} has 9 lions, {number} bears"
+        user = users.add("ann", workspace, "viewer", passwords[workspace])
+        assert (user.name, user.workspace) == ("ann", workspace)
+        with pytest.raises(UserError, match="already taken"):
+            users.add("ann", workspace, "viewer")
+    for workspace, password in passwords.items():
+        user = users.by_password("ann", password)  # type: ignore[assignment]
+        assert user and (user.name, user.workspace) == ("ann", workspace)
+        assert users.get("ann", workspace) == user
+        assert users.by_code(users.new_code(user.account)) == user
+        assert [known.name for known in users.all(workspace)] == ["ann"]
+    assert users.by_password("ann", "of nobody, really") is None
+    acme = users.get("ann", "acme")
+    assert acme
+    sessions = Sessions(state)
+    token = sessions.begin(acme, "browser")
+    found = sessions.find(token)
+    assert found and found.user == acme
+    users.set_role(acme.account, "editor")
+    users.remove(acme.account)
+    assert users.get("ann", "acme") is None and sessions.find(token) is None
+    others = [users.get("ann", workspace) for workspace in ("zoo", "park")]
+    assert [user.role for user in others if user] == ["viewer", "viewer"]
 
 
 def test_roles_include_those_before_them(state: Engine) -> None:

@@ -18,6 +18,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.storage.journal import Journal
+from app.tasks import Tasks
 from app.tracking.middleware import GIF, PIXEL, TrackingMiddleware
 from app.tracking.tokens import BadTokenError, LinkToken, MessageToken, Tokens
 
@@ -51,7 +52,7 @@ def mailwake(folder: Path, sync_ms: int) -> ASGIApp:
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        journal.start()
+        journal.start(Tasks())
         yield
         await journal.close()
 

@@ -70,7 +70,7 @@ def change(service: Service, method: str, **body: Any) -> Any:
 
 
 def dropped(service: Service) -> int:
-    return int(service.client.get("/readyz").json()["dropped"].get("withdrawn", 0))
+    return int(service.client.get("/healthz/full").json()["dropped"].get("withdrawn", 0))
 
 
 def test_mail_of_before_counts_nothing_more_and_new_mail_is_left_alone(service: Service) -> None:

@@ -203,7 +203,7 @@ def test_the_real_service_counts_people_and_machines(tmp_path: Path) -> None:
             await asyncio.wait_for(traffic, PATIENCE_SECONDS)
 
         def enough() -> bool:
-            if service.client.get("/readyz").status_code != 200:
+            if service.client.get("/healthz/full").status_code != 200:
                 return False
             listed = service.get("/v1/newsletters", limit=100)["newsletters"]
             stats = [service.stats(newsletter["id"]) for newsletter in listed]

@@ -11,13 +11,13 @@ import pytest
 from app.storage.clickhouse import Storage
 from tests.support.doc_blocks import LANGUAGES, PAGES, PICTURES, Block, blocks, desk
 from tests.support.paths import ROOT
-from tests.support.service import Service, free_port, tracked_urls
+from tests.support.service import LOCAL_RECEIVERS, WITH_HTTP, Service, free_port, tracked_urls
 from tests.support.smtp_server import Inbox, inbox
 
 OWN_SERVICE = {"docs/tutorial.md"}  # these start what they need
 AGENT = {"user-agent": "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"}
 # For "sleep 2", which is meant to be long enough for hits to be counted: as long as that takes.
-LOADED = """until curl -s $MAILWAKE/readyz | grep -q '"bytes":0'; do sleep 0.1; done"""
+LOADED = """until curl -s $MAILWAKE/healthz/full | grep -q '"bytes":0'; do sleep 0.1; done"""
 
 
 @pytest.fixture(scope="module")
@@ -31,11 +31,11 @@ def box() -> Iterator[Inbox]:
 def busy(tmp_path_factory: pytest.TempPathFactory, box: Inbox) -> Iterator[Service]:
     """A service with the newsletters and people that the pages speak of."""
     env = {
-        "MAILWAKE_WEBHOOK_NETWORKS": "127.0.0.0/8",
+        **WITH_HTTP,
         "MAILWAKE_SMARTHOST": f"smtp://127.0.0.1:{box.port}",
         "MAILWAKE_REPORT_FROM": "wake@example.com",
     }
-    with Service(tmp_path_factory.mktemp("blocks") / "data", **env) as running:
+    with Service(tmp_path_factory.mktemp("blocks") / "data", LOCAL_RECEIVERS, **env) as running:
         html = '<body><a href="https://example.com/boots" data-track-tag="boots">Boots</a></body>'
         for newsletter in ("spring-sale", "abandoned-cart"):
             mail = running.rewrite(newsletter, html, "ann@example.com")

@@ -123,7 +123,7 @@ def test_sendgrid(tmp_path: Path) -> None:
     )
     html = block("sendgrid.md", "html").replace("\n", "\r\n")
     with vendor("sendgrid.md", tmp_path) as sendgrid:
-        assert sendgrid.login == ("apikey", "SG.example-key")
+        assert sendgrid.login == ("apikey", "SG.example-key-of-yours")
         sent, got = sendgrid.sent(html, "X-Mailwake-Newsletter: spring-sale", field)
     assert field.encode() + b"\r\n" in got
     assert b'<a href="https://shop.example/password?token=1">' in got

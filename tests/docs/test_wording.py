@@ -1,5 +1,6 @@
 """docs/tools/wording.py: finds unusual words, but not in code, URLs and quotations."""
 
+import ast
 import importlib.util
 from collections.abc import Callable
 from pathlib import Path
@@ -84,3 +85,60 @@ def test_sentences_in_code_are_checked(found: Found) -> None:
 
 def test_the_documentation_has_no_finding(capsys: pytest.CaptureFixture[str]) -> None:
     assert wording.main() == 0, capsys.readouterr().out
+
+
+# With these no docstring of a function begins: it says what the function does or returns.
+NO_VERBS = {
+    "A",
+    "All",
+    "An",
+    "Another",
+    "As",
+    "At",
+    "By",
+    "Each",
+    "Every",
+    "For",
+    "From",
+    "Half",
+    "Here",
+    "How",
+    "If",
+    "In",
+    "Its",
+    "Left",
+    "Like",
+    "Most",
+    "No",
+    "Nothing",
+    "Of",
+    "On",
+    "One",
+    "Only",
+    "Same",
+    "Several",
+    "Some",
+    "The",
+    "Their",
+    "To",
+    "Two",
+    "Up",
+    "What",
+    "When",
+    "Where",
+    "Whether",
+    "Which",
+    "Who",
+    "With",
+}
+
+
+def test_docstrings_begin_with_a_verb() -> None:
+    found = [
+        f"{path.relative_to(ROOT)}:{node.lineno} {node.name}"
+        for path in (ROOT / "app").rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        and (ast.get_docstring(node) or "Returns").split()[0] in NO_VERBS
+    ]
+    assert found == []

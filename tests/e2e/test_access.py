@@ -17,8 +17,8 @@ from tests.support.service import Service
 
 __all__ = ["browser"]
 
-PASSWORD = "correct horse battery"
-CHANGING = "form[method=post]:not([action='/logout'])"
+PASSWORD = "lanterns on the wake"
+CHANGING = "form[method=post]:not([action='/logout'], [role=search])"
 
 
 @pytest.fixture(params=[("light", 1440), ("dark", 390)], ids=["light 1440", "dark 390"])

@@ -19,6 +19,7 @@ RUN = """async () => (await axe.run({
         runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
     })).violations.map(v => [v.id, v.help, v.nodes.map(node => node.html).slice(0, 3)])"""
 PAGES = (
+    "/status",
     "/",
     "/?search=accessible&tag=tag&sort=clicked",
     "/?search=nothing+like+it",

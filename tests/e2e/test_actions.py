@@ -8,7 +8,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from tests.e2e.test_accessibility import AXE, RUN
 from tests.e2e.test_dashboard import PERSON, XSS, browser, login
-from tests.support.service import Service, paths, tracked_urls
+from tests.support.service import LOCAL_RECEIVERS, WITH_HTTP, Service, paths, tracked_urls
 from tests.support.webhook_receiver import receiver
 
 __all__ = ["browser"]
@@ -19,7 +19,7 @@ MAIL = '<body><a href="https://example.com/" data-track-tag="acted">x</a></body>
 @pytest.fixture(scope="module")
 def hooked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     folder = tmp_path_factory.mktemp("actions") / "data"
-    with Service(folder, MAILWAKE_WEBHOOK_NETWORKS="127.0.0.0/8") as running:
+    with Service(folder, LOCAL_RECEIVERS, **WITH_HTTP) as running:
         running.ready()
         yield running
 

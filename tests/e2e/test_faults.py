@@ -74,14 +74,15 @@ def test_a_database_that_is_killed_again_and_again(
     assert_exact(counted(database.dsn, tmp_path, load), load)
 
 
-def test_readyz_and_metrics_tell_of_a_database_that_refuses(
+def test_health_and_metrics_tell_of_a_database_that_refuses(
     database: ClickHouseServer, serving: Service
 ) -> None:
     serving.drained()
     database.fault("status_503", match="insert")
     load = Load(serving, "told")
     with load.running(1):
-        serving.wait_for(lambda: serving.client.get("/readyz").status_code == 503, "trouble")
+        serving.wait_for(lambda: serving.client.get("/healthz/full").status_code == 503, "trouble")
+        assert serving.client.get("/readyz").status_code == 200  # recipients are served
     text = serving.client.get("/metrics").text
     assert "mailwake_load_trouble 1.0" in text
     waiting = next(line for line in text.splitlines() if line.startswith("mailwake_journal_events"))

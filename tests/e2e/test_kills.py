@@ -11,7 +11,7 @@ from tests.support.clickhouse_server import ClickHouseServer
 from tests.support.hit_load import Load, assert_exact, counted
 from tests.support.service import Service
 
-KILLS = 50
+KILLS = 20
 TORTURE_KILLS = 1000
 
 
@@ -36,7 +36,7 @@ def _kill(folder: Path, times: int, sync_ms: str) -> None:
 
 
 @pytest.mark.parametrize("sync_ms", ["0", "100"])
-def test_fifty_kills(tmp_path: Path, sync_ms: str) -> None:
+def test_twenty_kills(tmp_path: Path, sync_ms: str) -> None:
     _kill(tmp_path, KILLS // 2, sync_ms)
 
 

@@ -2,12 +2,12 @@
 
 import asyncio
 import re
-from collections.abc import Iterator
 
 import httpx2
 import pytest
 from playwright.sync_api import Browser, expect
 
+from app.web.dashboard.live import MAX_SESSION_VIEWERS
 from tests.e2e.test_dashboard import browser, hit, login
 from tests.support.patience import PATIENCE_SECONDS
 from tests.support.service import Service
@@ -19,10 +19,14 @@ MAIL = '<p><a href="https://example.com/a">x</a></p>'
 
 
 @pytest.fixture
-def cookie(service: Service) -> Iterator[str]:
+def cookie(service: Service) -> str:
+    return new_session(service)
+
+
+def new_session(service: Service) -> str:
     with httpx2.Client(base_url=service.url, trust_env=False, timeout=PATIENCE_SECONDS) as client:
         service.login(client)
-        yield f"mailwake_session={client.cookies['mailwake_session']}"
+        return f"mailwake_session={client.cookies['mailwake_session']}"
 
 
 class Viewer:
@@ -71,14 +75,21 @@ def viewers(service: Service) -> int:
     return int(found[1])
 
 
-def test_five_hundred_viewers_see_the_same_click(service: Service, cookie: str) -> None:
+def test_five_hundred_viewers_see_the_same_click(service: Service) -> None:
     answer = service.rewrite({"id": "crowded", "name": "Crowded"}, MAIL)
     service.drained()
 
+    cookies = [new_session(service) for _ in range(VIEWERS // MAX_SESSION_VIEWERS)]
+
     async def watch() -> list[int | None]:
-        crowd = [Viewer(service, cookie, "/newsletters/crowded/live") for _ in range(VIEWERS)]
+        page = "/newsletters/crowded/live"
+        crowd = [Viewer(service, cookie, page) for cookie in cookies * MAX_SESSION_VIEWERS]
         for viewer in crowd:
             await viewer.open()
+        one_more = Viewer(service, cookies[0], page)
+        with pytest.raises(AssertionError, match="503"):
+            await one_more.open()
+        one_more.close()
         first = [await viewer.event() for viewer in crowd]
         assert [figure(event) for event in first] == [0] * VIEWERS
         assert await asyncio.to_thread(viewers, service) >= VIEWERS

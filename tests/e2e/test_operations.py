@@ -187,15 +187,16 @@ def test_a_full_disk_stops_no_redirect_and_is_told(small_disk: Path, tmp_path: P
             load = Load(service, "full")
             with load.running():
                 service.wait_for(
-                    lambda: service.client.get("/readyz").json()["dropped"].get("disk_full"),
+                    lambda: service.client.get("/healthz/full").json()["dropped"].get("disk_full"),
                     "a full disk",
                 )
             assert not load.wrong and not load.cut
             kept = sum(
                 path.read_bytes().count(b"\n") for path in (small_disk / "data/journal").iterdir()
             )
-            answer = service.client.get("/readyz")
+            answer = service.client.get("/healthz/full")
             assert answer.status_code == 503
+            assert service.client.get("/readyz").status_code == 503
             assert "No space left" in " ".join(answer.json()["trouble"])
             dropped = answer.json()["dropped"]["disk_full"]
             assert kept + dropped == len(load.answered)

@@ -33,7 +33,7 @@ from app.web.views.urls import page_url
 from tests.e2e.test_dashboard import browser, login
 from tests.support.paths import ROOT
 from tests.support.patience import PATIENCE_SECONDS
-from tests.support.service import Service, paths, tracked_urls
+from tests.support.service import LOCAL_RECEIVERS, WITH_HTTP, Service, paths, tracked_urls
 
 __all__ = ["browser"]
 
@@ -156,6 +156,7 @@ OTHERS = {
     "/openapi.json",
     "/healthz",
     "/readyz",
+    "/healthz/full",
     "/metrics",
     "/docs",
     "/docs/counting",
@@ -352,7 +353,7 @@ def filled(
     folder = tmp_path_factory.mktemp("xss") / "data"
     with (
         hostile_receiver(["hello", *POLYGLOTS.values()]) as receiver,
-        Service(folder, MAILWAKE_WEBHOOK_NETWORKS="127.0.0.0/8") as service,
+        Service(folder, LOCAL_RECEIVERS, **WITH_HTTP) as service,
     ):
         harmless = Stored(service, "harmless", HARMLESS, receiver)
         service.drained()

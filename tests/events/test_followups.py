@@ -19,7 +19,7 @@ from app.model.records import Hit, Kind, Message, Newsletter, encode, now_ms
 from app.schemas.events import Due
 from app.storage.state_db import open_state
 from tests.support.journal_hits import click_at
-from tests.support.service import Service, paths, tracked_urls
+from tests.support.service import LOCAL_RECEIVERS, WITH_HTTP, Service, paths, tracked_urls
 from tests.support.webhook_receiver import Receiver, receiver
 
 MAIL = (
@@ -33,7 +33,7 @@ HOUR = 3_600_000  # milliseconds
 @pytest.fixture(scope="module")
 def hooked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     folder = tmp_path_factory.mktemp("followed") / "data"
-    with Service(folder, MAILWAKE_WEBHOOK_NETWORKS="127.0.0.0/8") as running:
+    with Service(folder, LOCAL_RECEIVERS, **WITH_HTTP) as running:
         yield running
 
 
@@ -203,8 +203,8 @@ def test_who_stays_silent_is_followed_up_when_the_time_is_over(
 def test_a_rule_outlives_kill_and_an_endpoint_that_fails(tmp_path: Path) -> None:
     with receiver() as there:
         there.default = 503
-        env = {"MAILWAKE_WEBHOOK_NETWORKS": "127.0.0.0/8", "MAILWAKE_JOURNAL_SYNC_MS": "0"}
-        with Service(tmp_path / "data", **env) as running:
+        env = {**WITH_HTTP, "MAILWAKE_JOURNAL_SYNC_MS": "0"}
+        with Service(tmp_path / "data", LOCAL_RECEIVERS, **env) as running:
             rule = follow(running, hook(running, there), "clicked")
             answer = running.rewrite("killed", MAIL)
             click(running, answer, 0)

@@ -19,7 +19,7 @@ from app.events.safe_http import (
     DeliveryError,
     RequestBlockedError,
     check,
-    permitted,
+    is_public,
     retry_after,
     safe_post,
 )
@@ -42,6 +42,10 @@ def asked(url: str, *networks: Any, seconds: float = 15) -> Answer:
         "169.254.169.254",
         "100.64.0.1",
         "0.0.0.0",
+        "192.0.0.192",
+        "192.0.0.9",
+        "168.63.129.16",
+        "100.100.100.200",
         "192.0.2.1",
         "198.18.0.1",
         "224.0.0.1",
@@ -52,6 +56,12 @@ def asked(url: str, *networks: Any, seconds: float = 15) -> Answer:
         "fe80::1",
         "fc00::1",
         "fd00::1",
+        "fd00:ec2::254",
+        "fd20:ce::254",
+        "3fff::1",
+        "5f00::1",
+        "100::1",
+        "::7f00:1",
         "fec0::1",
         "ff02::1",
         "2001:db8::1",
@@ -66,19 +76,17 @@ def asked(url: str, *networks: Any, seconds: float = 15) -> Answer:
     ],
 )
 def test_only_public_addresses_are_permitted(address: str) -> None:
-    found = ipaddress.ip_address(address)
-    assert not permitted(found, ())
-    assert permitted(found, (ipaddress.ip_network(address),))
+    assert not is_public(ipaddress.ip_address(address))
 
 
 @pytest.mark.parametrize("address", ["8.8.8.8", "93.184.216.34", "2606:4700:4700::1111"])
 def test_public_ones_are(address: str) -> None:
-    assert permitted(ipaddress.ip_address(address), ())
+    assert is_public(ipaddress.ip_address(address))
 
 
 @given(st.ip_addresses(v=4))
 def test_nothing_that_is_not_global_is_permitted(address: ipaddress.IPv4Address) -> None:
-    if permitted(address, ()):
+    if is_public(address):
         assert address.is_global and not address.is_multicast
 
 
@@ -108,7 +116,7 @@ def test_what_is_no_plain_url_is_refused(url: str) -> None:
     "host", ["127.0.0.1", "localhost", "0x7f.1", "2130706433", "[::1]", "[::ffff:127.0.0.1]"]
 )
 def test_ways_to_write_this_machine_are_refused(host: str) -> None:
-    with receiver() as there, pytest.raises(RequestBlockedError):
+    with receiver() as there, pytest.raises(DeliveryError, match="no public IP address"):
         asked(there.url.replace("127.0.0.1", host))
     assert there.requests == []
 
@@ -129,7 +137,7 @@ def test_a_name_is_resolved_once_and_all_it_says_is_looked_at(
     monkeypatch.setattr(socket, "getaddrinfo", lie)
     with receiver() as there:
         url = there.url.replace("127.0.0.1", "rebound.example")
-        with pytest.raises(RequestBlockedError, match=r"rebound\.example resolves to 127\.0\.0\.1"):
+        with pytest.raises(DeliveryError, match=r"^rebound\.example has no public IP address$"):
             asked(url)
         assert (seen, there.requests) == (["rebound.example"], [])
         # Allowed, it goes to the address that was looked at: nothing resolves the name again.
@@ -138,6 +146,40 @@ def test_a_name_is_resolved_once_and_all_it_says_is_looked_at(
         assert there.requests[0][1]["host"].startswith("rebound.example:")
 
 
+@pytest.fixture
+def public_loopback(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lets receivers on this machine be any on the internet."""
+    others = [network for network in safe_http.NOT_PUBLIC if network not in HERE]
+    monkeypatch.setattr(safe_http, "NOT_PUBLIC", others)
+
+
+def test_nothing_is_said_of_a_private_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A name that does not exist and one that leads inside are told apart by nobody."""
+    names = {"internal.example": "10.0.0.5"}
+
+    def resolve(host: str, port: int, **_: Any) -> list[Any]:
+        if host not in names:
+            raise socket.gaierror(-2, "Name or service not known")
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (names[host], port))]
+
+    said = set()
+    with monkeypatch.context() as patched:
+        patched.setattr(socket, "getaddrinfo", resolve)
+        for host in ("internal.example", "nowhere.example"):
+            with pytest.raises(DeliveryError) as caught:
+                asked(f"https://{host}/")
+            said.add(str(caught.value).replace(host, ""))
+    assert said == {" has no public IP address"}
+    with receiver() as there:
+        there.answers = [(200, {}), (500, {}), "endless", "reset"]
+        for status in (200, 500, 200):
+            answer = asked(there.url, *HERE)
+            assert (answer.status, answer.text) == (status, "")
+        with pytest.raises(DeliveryError, match=r"^\w+$"):
+            asked(there.url, *HERE)
+
+
+@pytest.mark.usefixtures("public_loopback")
 @pytest.mark.parametrize(
     ("name", "days", "says"),
     [
@@ -167,11 +209,11 @@ def test_a_certificate_must_be_of_the_name_and_of_today(
     with receiver(served) as there:
         url = there.url.replace("127.0.0.1", "hook.example")
         if not says:
-            assert asked(url, *HERE).status == 204
+            assert asked(url).status == 204
             assert there.requests[0][1]["host"].startswith("hook.example:")
             return
         with pytest.raises(DeliveryError, match=says):
-            asked(url, *HERE)
+            asked(url)
         assert there.requests == []
 
 
@@ -189,14 +231,15 @@ def test_proxies_of_the_environment_are_not_used(monkeypatch: pytest.MonkeyPatch
         assert asked(there.url, *HERE).status == 204
 
 
+@pytest.mark.usefixtures("public_loopback")
 def test_bytes_and_time_are_bounded() -> None:
     with receiver() as there:
         there.answers = ["endless", "drip", "reset"]
-        assert len(asked(there.url, *HERE).text) == 2048
+        assert len(asked(there.url).text) == 2048
         with pytest.raises(DeliveryError, match="no response in 1 seconds"):
-            asked(there.url, *HERE, seconds=1)
+            asked(there.url, seconds=1)
         with pytest.raises(DeliveryError, match="Error"):
-            asked(there.url, *HERE)
+            asked(there.url)
 
 
 def test_retry_after_is_seconds_or_a_date() -> None:

@@ -18,15 +18,16 @@ def secret(size: int) -> str:
 
 
 def test_every_event_type_verdict_and_secret_of_the_standard_is_valid() -> None:
-    valid(WebhookIn(URL))
-    valid(WebhookIn(URL, types=EVENT_TYPES, verdicts=VERDICTS, secret=secret(24)))
-    valid(WebhookIn(URL, secret=secret(64)))
+    valid(WebhookIn(URL), http=False)
+    valid(WebhookIn(URL, types=EVENT_TYPES, verdicts=VERDICTS, secret=secret(24)), http=False)
+    valid(WebhookIn(URL, secret=secret(64)), http=False)
 
 
 @pytest.mark.parametrize(
     ("wanted", "field"),
     [
         (WebhookIn("ftp://hooks.example"), "url"),
+        (WebhookIn("http://hooks.example"), "url"),
         (WebhookIn("https://user:pw@hooks.example"), "url"),
         (WebhookIn(URL, types=("message.opened", "opened")), "types"),
         (WebhookIn(URL, verdicts=("robot",)), "verdicts"),
@@ -39,8 +40,15 @@ def test_every_event_type_verdict_and_secret_of_the_standard_is_valid() -> None:
 )
 def test_the_wrong_field_is_named(wanted: WebhookIn, field: str) -> None:
     with pytest.raises(FieldError) as caught:
-        valid(wanted)
+        valid(wanted, http=False)
     assert caught.value.field == field
+
+
+def test_http_is_accepted_where_the_operator_says_so(tmp_path: Path) -> None:
+    valid(WebhookIn("http://hooks.example"), http=True)
+    file = tmp_path / "hooks.toml"
+    file.write_text(f'[[webhook]]\nname = "a"\nurl = "http://10.0.0.7/"\nsecret = "{secret(32)}"\n')
+    assert from_file(file)["a"][0] == "http://10.0.0.7/"
 
 
 def test_a_filter_has_every_field_of_the_webhook() -> None:
@@ -64,9 +72,9 @@ def test_a_file_gives_webhooks_by_name(tmp_path: Path) -> None:
 
 
 def test_the_first_event_is_a_settled_one() -> None:
-    valid(WebhookIn(URL, first=True, when="settled"))
+    valid(WebhookIn(URL, first=True, when="settled"), http=False)
     with pytest.raises(FieldError) as caught:
-        valid(WebhookIn(URL, first=True, when="immediate"))
+        valid(WebhookIn(URL, first=True, when="immediate"), http=False)
     assert caught.value.field == "when"
 
 

@@ -19,7 +19,7 @@ from app.model.records import now_ms
 from app.schemas.events import EventLink, EventOut
 from app.storage.state_db import open_state
 from tests.support.journal_hits import click_at
-from tests.support.service import Service, paths, tracked_urls
+from tests.support.service import LOCAL_RECEIVERS, WITH_HTTP, Service, paths, tracked_urls
 from tests.support.webhook_receiver import Receiver, receiver
 
 MAIL = (
@@ -33,7 +33,7 @@ PERSON = {"user-agent": agents.CHROME, "sec-fetch-mode": "navigate"}
 def hooked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """A service that may reach receivers on this machine."""
     folder = tmp_path_factory.mktemp("hooked") / "data"
-    with Service(folder, MAILWAKE_WEBHOOK_NETWORKS="127.0.0.0/8") as running:
+    with Service(folder, LOCAL_RECEIVERS, **WITH_HTTP) as running:
         yield running
 
 
@@ -189,8 +189,8 @@ safe_http.safe_post.__defaults__ = ((), 1e6)
 
 
 def test_a_slow_endpoint_delays_nobody(tmp_path: Path, there: Receiver) -> None:
-    env = {"MAILWAKE_WEBHOOK_NETWORKS": "127.0.0.0/8"}
-    with receiver() as slow, Service(tmp_path / "data", NEVER_GIVEN_UP, **env) as service:
+    faults = LOCAL_RECEIVERS + NEVER_GIVEN_UP
+    with receiver() as slow, Service(tmp_path / "data", faults, **WITH_HTTP) as service:
         slow.default = "drip"
         bad = subscribe(service, slow.url, newsletters=["beside"])
         subscribe(service, there.url, newsletters=["beside"])
@@ -213,7 +213,7 @@ def test_a_test_event_is_sent_and_logged(hooked: Service, there: Receiver) -> No
 
 
 def test_a_killed_service_owes_nothing(tmp_path: Path, there: Receiver) -> None:
-    service = Service(tmp_path / "data", MAILWAKE_WEBHOOK_NETWORKS="127.0.0.0/8")
+    service = Service(tmp_path / "data", LOCAL_RECEIVERS, **WITH_HTTP)
     there.default = 503
     with service:
         hook = subscribe(service, there.url)
@@ -236,13 +236,27 @@ def test_a_killed_service_owes_nothing(tmp_path: Path, there: Receiver) -> None:
         there.verified(hook["secret"])
 
 
-def test_private_addresses_are_refused_by_default(service: Service, there: Receiver) -> None:
-    hook = subscribe(service, there.url)
-    service.client.post(f"/v1/webhooks/{hook['id']}/test")
-    service.wait_for(lambda: log(service, hook)[-1]["attempts"] == 1, "a try")
-    assert "127.0.0.1, which is not a public" in log(service, hook)[-1]["error"]
-    assert there.requests == []
-    forget(service, hook)
+def test_users_reach_no_private_network(tmp_path: Path, there: Receiver) -> None:
+    """A setting opens it to the webhooks of the operator's file, and to no others."""
+    file = tmp_path / "hooks.toml"
+    file.write_text(FILE.format(url=there.url, type="opened"))
+    env = {"MAILWAKE_WEBHOOKS_FILE": str(file), "MAILWAKE_WEBHOOK_NETWORKS": "127.0.0.0/8"}
+    there.default = 503
+    with Service(tmp_path / "data", **env, **WITH_HTTP) as service:
+        theirs = subscribe(service, there.url)
+        own = next(hook for hook in service.get("/v1/webhooks")["webhooks"] if hook != theirs)
+        for hook, error in ((theirs, "127.0.0.1 has no public IP address"), (own, "")):
+            service.client.post(f"/v1/webhooks/{hook['id']}/test")
+            service.wait_for(lambda hook=hook: log(service, hook)[-1]["attempts"] == 1, "a try")
+            tried = log(service, hook)[-1]
+            assert (tried["error"], tried["status"]) == (error, None if error else 503)
+        assert len(there.requests) == 1
+
+
+def test_users_webhooks_are_https(service: Service) -> None:
+    answer = service.client.post("/v1/webhooks", json={"url": "http://example.com/"})
+    assert answer.status_code == 422 and answer.json()["field"] == "url"
+    assert "must begin with https://" in answer.json()["detail"]
 
 
 def test_what_is_wrong_is_named(hooked: Service) -> None:

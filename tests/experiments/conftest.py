@@ -5,14 +5,14 @@ from collections.abc import Iterator
 import pytest
 
 from mailwake_client import Mailwake
-from tests.support.service import Service
+from tests.support.service import LOCAL_RECEIVERS, WITH_HTTP, Service
 
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """A service that may reach receivers of webhooks on this machine."""
     folder = tmp_path_factory.mktemp("experiments") / "data"
-    with Service(folder, MAILWAKE_WEBHOOK_NETWORKS="127.0.0.0/8") as running:
+    with Service(folder, LOCAL_RECEIVERS, **WITH_HTTP) as running:
         running.ready()
         yield running
 

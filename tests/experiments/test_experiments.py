@@ -46,7 +46,7 @@ from mailwake_client import LineError, Mailwake, MailwakeError
 from tests.support.journal_hits import click_at
 from tests.support.patience import PATIENCE_SECONDS
 from tests.support.reader import PERSON, follow
-from tests.support.service import Service, paths, tracked_urls
+from tests.support.service import LOCAL_RECEIVERS, WITH_HTTP, Service, paths, tracked_urls
 from tests.support.webhook_receiver import receiver
 
 TORTURE = "MAILWAKE_TORTURE" in os.environ
@@ -477,8 +477,7 @@ def start_soon(client: Mailwake, name: str, seconds: float) -> None:
 
 def test_kills_neither_lose_nor_repeat_a_decision(tmp_path: Path) -> None:
     names = [f"k-{n}" for n in range(4 if TORTURE else 2)]
-    env = {"MAILWAKE_WEBHOOK_NETWORKS": "127.0.0.0/8"}
-    with receiver() as there, Service(tmp_path / "data", **env) as service:
+    with receiver() as there, Service(tmp_path / "data", LOCAL_RECEIVERS, **WITH_HTTP) as service:
         service.ready()
         body = {"url": there.url, "types": ["experiment.decided"]}
         assert service.client.post("/v1/webhooks", json=body).status_code == 200

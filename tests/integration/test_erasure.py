@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -33,15 +34,17 @@ from tests.support.clickhouse_server import ClickHouseServer
 from tests.support.hit_load import Load, assert_exact, counted
 from tests.support.paths import ROOT
 from tests.support.patience import PATIENCE_SECONDS
-from tests.support.service import Service, tracked_urls
+from tests.support.service import LOCAL_RECEIVERS, Service, tracked_urls
 from tests.support.tracked_person import (
     ADDRESS,
     AGENT,
     ENV,
+    HASHES,
     HTML,
     MAIL_ID,
     ORDER,
     OTHER,
+    SAMPLE,
     VISITOR,
     Search,
     deliveries,
@@ -86,7 +89,7 @@ def run(
 def test_no_byte_of_a_person_is_left_and_no_figure_moves(
     tmp_path: Path, receivers: list[Receiver]
 ) -> None:
-    with Service(tmp_path / "data", **ENV) as service:
+    with Service(tmp_path / "data", LOCAL_RECEIVERS, **ENV) as service:
         everything(service, *receivers)
         before, found = figures(service), Search(service.data_dir).run()
         for place in ("chdb/", "state.db", ".bad", "export-killed/", ".sample"):
@@ -97,13 +100,18 @@ def test_no_byte_of_a_person_is_left_and_no_figure_moves(
             "canaryagent",
             ORDER,
             MAIL_ID,
+            *HASHES,
+            SAMPLE,
         }
         held, others = dossier(service, ADDRESS), dossier(service, OTHER)
-        assert len(held["messages"]) == 5 and {one["type"] for one in held["hits"]} == {
+        assert len(held["messages"]) == 7 and {one["type"] for one in held["hits"]} == {
             "open",
             "click",
             "unsubscribe",
         }
+        times = re.findall(r'"(?:\w+_)?at": "([^"]*)"', json.dumps(held))
+        assert len(times) > 20
+        assert all(re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", at) for at in times)
         own = [(one["metadata"], one["rfc_message_id"]) for one in held["messages"]]
         assert own.count(({"order": ORDER}, MAIL_ID)) == 4
         assert any(
@@ -122,14 +130,17 @@ def test_no_byte_of_a_person_is_left_and_no_figure_moves(
         assert answer.status_code == 200, answer.text
         assert answer.json()["state"] == "done"
         counts = answer.json()["counts"]
-        assert (counts["messages"], counts["hits"], counts["feed"]) == (6, len(held["hits"]), 15)
+        assert (counts["messages"], counts["hits"], counts["feed"]) == (8, len(held["hits"]), 15)
         assert counts["deliveries"] == len(held["deliveries"])
-        assert (counts["followups"], counts["texts"], counts["files"]) == (1, 7, 4)
+        assert (counts["followups"], counts["texts"], counts["files"]) == (1, 12, 5)
         assert service.get(f"/v1/erasures/{answer.json()['id']}") == answer.json()
         assert Search(service.data_dir).run() == set()
         after = figures(service)
         assert after.pop("all") and before.pop("all")
         assert after == before
+
+        kept = service.data_dir / "templates" / f"{newsletter_key('default', 'others'):016x}.sample"
+        assert "theirs" in kept.read_text()
 
         assert service.client.get(f"/v1/recipients/{ADDRESS}").status_code == 404
         gone = dossier(service, ADDRESS)
@@ -140,6 +151,7 @@ def test_no_byte_of_a_person_is_left_and_no_figure_moves(
         assert sorted((one["metadata"] for one in left), key=len) == [{}] + 3 * [{"order": "A-1"}]
         for one in others["messages"]:
             one["metadata"].pop("friend", None)
+            one["metadata"].pop("sha256", None)
         assert told(dossier(service, OTHER)) == told(others)
         emptied = [one for one in deliveries(service) if one["state"] == "erased"]
         assert len(emptied) == counts["deliveries"]
@@ -159,7 +171,7 @@ def test_no_byte_of_a_person_is_left_and_no_figure_moves(
 
 
 def test_the_command_works_beside_a_service_and_without_one(tmp_path: Path) -> None:
-    with Service(tmp_path / "data", **ENV) as service:
+    with Service(tmp_path / "data", LOCAL_RECEIVERS, **ENV) as service:
         urls = tracked_urls(service.rewrite("shell", HTML, ADDRESS)["html"])
         hit(service, urls, VISITOR, AGENT)
         service.drained()
@@ -233,7 +245,7 @@ def test_killed_anywhere_it_ends_complete(tmp_path: Path, receivers: list[Receiv
 
 
 def _killed(tmp_path: Path, receivers: list[Receiver], deaths: Sequence[str]) -> None:
-    with Service(tmp_path / "data", **ENV) as service:
+    with Service(tmp_path / "data", LOCAL_RECEIVERS, **ENV) as service:
         everything(service, *receivers, followed_up=False)
         before = figures(service)
         service.stop()

@@ -17,12 +17,22 @@ from mailwake_client import LineError, Mailwake, MailwakeError
 from tests.support.clickhouse_server import ClickHouseServer
 from tests.support.hit_load import PERSON
 from tests.support.patience import PATIENCE_SECONDS
-from tests.support.service import Service, free_port, paths, tracked_urls
+from tests.support.service import (
+    LOCAL_RECEIVERS,
+    WITH_HTTP,
+    Service,
+    free_port,
+    paths,
+    tracked_urls,
+)
 from tests.support.smtp_server import Inbox, inbox
 from tests.support.two_tenants import shell
 from tests.support.webhook_receiver import receiver
 
 HTML = '<body><a href="https://example.com/a">A</a></body>'
+
+
+RFC_3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 
 
 @pytest.fixture(scope="module")
@@ -40,9 +50,9 @@ def own(box: Inbox, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servic
         "MAILWAKE_SMTP_LISTEN": f"127.0.0.1:{port}",
         "MAILWAKE_SMARTHOST": f"smtp://127.0.0.1:{box.port}",
         "MAILWAKE_SMTP_MESSAGE_ID": "1",
-        "MAILWAKE_WEBHOOK_NETWORKS": "127.0.0.0/8",
+        **WITH_HTTP,
     }
-    with Service(tmp_path_factory.mktemp("own") / "data", **env) as running:
+    with Service(tmp_path_factory.mktemp("own") / "data", LOCAL_RECEIVERS, **env) as running:
         running.ready()
         yield running
 
@@ -528,6 +538,7 @@ def test_exports_have_it(own: Service, sent: dict[str, Any]) -> None:
         for row, line in zip(rows, lines, strict=True):
             message_id, metadata, rfc_message_id = sent[str(line["recipient"]).partition("@")[0]]
             assert row["message"] == line["message"] == message_id
+            assert RFC_3339.fullmatch(row["at"]) and RFC_3339.fullmatch(line["at"])
             assert json.loads(row["metadata"]) == json.loads(line["metadata"]) == metadata
             assert row["rfc_message_id"] == line["rfc_message_id"] == (rfc_message_id or "")
         assert shown["parquet"].status_code == 200 and b"metadata" in shown["parquet"].content

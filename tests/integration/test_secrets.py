@@ -20,7 +20,7 @@ from app.model.ids import new_id, newsletter_key
 from app.model.records import Hit, encode, now_ms
 from tests.support.paths import ROOT
 from tests.support.patience import PATIENCE_SECONDS
-from tests.support.service import Service, paths, tracked_urls
+from tests.support.service import LOCAL_RECEIVERS, Service, paths, tracked_urls
 from tests.support.smtp_gateway import gateway
 from tests.support.smtp_server import inbox
 from tests.support.tracked_person import AGENT, ENV, Search, webhook
@@ -246,7 +246,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Told]:
     links["one"] = Links("one")
     del links["one"].urls[1:]  # so that a person clicks, who is followed up
     told = Told(links, [])
-    with receiver() as there, Service(folder / "data", **ENV) as service:
+    with receiver() as there, Service(folder / "data", LOCAL_RECEIVERS, **ENV) as service:
         service.ready()
         hook = webhook(service, there.url)
         rule = {"name": "Thank", "webhook_id": hook, "when": "clicked"}

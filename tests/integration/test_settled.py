@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from app.demo import agents
-from tests.support.service import Service, paths, tracked_urls
+from tests.support.service import LOCAL_RECEIVERS, WITH_HTTP, Service, paths, tracked_urls
 from tests.support.webhook_receiver import Receiver, receiver
 
 PERSON = {"user-agent": agents.CHROME_PHONE, "sec-fetch-mode": "navigate"}
@@ -19,8 +19,7 @@ LINKS = "".join(f'<a href="https://example.com/{n}">{n}</a>' for n in range(8))
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     folder = tmp_path_factory.mktemp("settled") / "data"
-    networks = {"MAILWAKE_WEBHOOK_NETWORKS": "127.0.0.0/8"}
-    with Service(folder, **networks) as running:
+    with Service(folder, LOCAL_RECEIVERS, **WITH_HTTP) as running:
         running.ready()
         yield running
 

@@ -12,6 +12,7 @@ from app.ops import metrics
 from app.ops.metrics import Metrics
 from app.storage.disk import DiskReserve
 from app.storage.journal import Journal
+from app.tasks import TaskState
 
 
 class Parts:
@@ -35,6 +36,7 @@ class Parts:
             lambda: self.hooks,
             {},
             lambda: 7,
+            lambda: [TaskState("loader", "failing", 3, 1.0, "KeyError: 'x'", 1.0)],
         )
 
     def figures(self) -> dict[Any, float]:

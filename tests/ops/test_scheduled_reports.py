@@ -87,7 +87,7 @@ def test_the_boundary_is_the_latest_due_moment(now: datetime, every: Every, hour
 def chosen(folder: Path, box: Inbox, **more: Any) -> Settings:
     return load(
         data_dir=folder,
-        smarthost=f"smtp://user:p%40ss@127.0.0.1:{box.port}",
+        smarthost=f"smtp://user:p%40ss+of+the+smarthost@127.0.0.1:{box.port}",
         report_to="ann@example.com,bob@example.com",
         report_from="wake@example.com",
         report_newsletters=(NAME,),
@@ -113,7 +113,7 @@ def test_what_is_due_is_mailed_once_whatever_restarts(queries: Queries, tmp_path
         assert due(tomorrow) == 1
         assert due(tomorrow) == due(tomorrow + timedelta(seconds=1)) == 0
         (mail,) = box.mails
-        assert box.logins[0] == ("user", "p@ss")
+        assert box.logins[0] == ("user", "p@ss+of+the+smarthost")
         assert mail["to"] == "ann@example.com, bob@example.com"
         assert mail["subject"] == "News <script>: report for 24 hours"
         assert mail["message-id"].endswith("@example.com>")
@@ -155,7 +155,7 @@ def test_a_password_is_not_sent_in_the_clear(monkeypatch: pytest.MonkeyPatch) ->
             socket, "getaddrinfo", lambda host, *rest, **more: resolve("127.0.0.1", *rest, **more)
         )
         mail = report.message_of("<p>x", "s", "x", "a@b.example", "c@d.example", "k")
-        url = f"smtp://user:secret@smtp.example:{box.port}"
+        url = f"smtp://user:not-to-be-sent-in-the-clear@smtp.example:{box.port}"
         with pytest.raises(SendError, match="STARTTLS"):
             asyncio.run(send(mail, load(smarthost=url)))
         assert (box.logins, box.mails) == ([], [])

@@ -156,10 +156,17 @@ def test_images_are_pinned_watched_and_have_few_rights() -> None:
         assert "healthcheck" in service or name == "mailwake", name  # the Dockerfile has its own
         assert "privileged" not in service and "network_mode" not in service
         assert ("ports" in service) == (name == "caddy")
-        if name != "clickhouse":  # its entrypoint changes owners and users
-            assert service["read_only"] and service["cap_drop"] == ["ALL"]
-            assert service["security_opt"] == ["no-new-privileges:true"]
-    assert SERVICES["caddy"]["cap_add"] == ["NET_BIND_SERVICE"]
+        assert service["cap_drop"] == ["ALL"], name
+        assert service["security_opt"] == ["no-new-privileges:true"], name
+        assert re.fullmatch(r"\d+[mg]", service["mem_limit"]), name
+        assert 0 < service["pids_limit"] <= 12_000, name
+        assert name == "clickhouse" or service["read_only"], name
+    added = {name: service["cap_add"] for name, service in SERVICES.items() if "cap_add" in service}
+    assert added == {
+        "caddy": ["NET_BIND_SERVICE"],
+        # What its entrypoint needs to change owners and users.
+        "clickhouse": ["CHOWN", "DAC_OVERRIDE", "KILL", "SETGID", "SETUID"],
+    }
     assert COMPOSE["networks"]["back"]["internal"] is True
     assert SERVICES["clickhouse"]["networks"] == ["back"]
     assert "front" not in SERVICES["load"]["networks"]
@@ -187,7 +194,7 @@ def test_volumes_secrets_and_files_are_there() -> None:
 @pytest.mark.parametrize("name", ["mailwake", "load"])
 def test_its_settings_are_good(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As the service itself reads them, its secret file included."""
-    (tmp_path / "password").write_text("s3cret\n")
+    (tmp_path / "password").write_text("as openssl rand writes it\n")
     for variable in os.environ:
         if variable.startswith(PREFIX):
             monkeypatch.delenv(variable)
@@ -198,7 +205,7 @@ def test_its_settings_are_good(name: str, tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.chdir(tmp_path)
     chosen = load()
     assert unknown_variables() == []
-    assert chosen.clickhouse_password == "s3cret"
+    assert chosen.clickhouse_password == "as openssl rand writes it"
     assert chosen.console_url != chosen.public_url
     assert chosen.load == (name == "load") and chosen.workers == (2 if name == "mailwake" else 1)
     subnet = COMPOSE["networks"]["front"]["ipam"]["config"][0]["subnet"]

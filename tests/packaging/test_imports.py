@@ -22,7 +22,7 @@ TIERS = (
     {"settings"},
     {"schemas"},
     {"links"},
-    {"model", "rewriting", "files", "paths", "threads"},
+    {"model", "rewriting", "files", "paths", "tasks", "threads"},
 )
 APART = {"__init__", "__main__"}  # the version, and the entry of `python -m app`
 MODULES = sorted(
@@ -76,6 +76,7 @@ def test_every_package_has_a_tier_and_every_tier_is_used() -> None:
 
 def test_the_hot_path_imports_records_tokens_and_journal_only() -> None:
     assert imported("app.tracking.middleware") == {
+        "app.model.hosts",
         "app.model.records",
         "app.storage.journal",
         "app.tracking.hit_from_request",

@@ -1,7 +1,5 @@
 """Tests of app/privacy: erasing a person takes all of the modules together.
 
 erasure: integration/test_erasure.py
-scrub: integration/test_erasure.py
 subject_export: integration/test_erasure.py
-subject_match: integration/test_erasure.py
 """

@@ -215,7 +215,7 @@ def test_below_the_reserve_only_hits_are_stored(tmp_path: Path) -> None:
             assert reader.get(pixel[pixel.index("/o/") :]).status_code == 200
         service.drained()
         assert service.stats("n")["opens"]["all"]["total"] == 1
-        assert "only hits are stored" in service.client.get("/readyz").json()["disk"]
+        assert "only hits are stored" in service.client.get("/healthz/full").json()["disk"]
         metrics = service.client.get("/metrics").text
         assert "\nmailwake_disk_trouble 1.0\n" in metrics
         assert "\nmailwake_disk_free_bytes " in metrics

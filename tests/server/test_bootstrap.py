@@ -2,16 +2,21 @@
 
 import json
 import os
+import pty
 import re
 import signal
+import stat
+import subprocess
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import httpx2
 import pytest
 from sqlalchemy import Engine
 
+from app.auth import first_login
 from app.auth.api_keys import Keys
 from app.auth.sessions import Sessions
 from app.auth.users import ADMIN, Users
@@ -21,6 +26,7 @@ from app.settings.load import load, with_secrets
 from app.storage.state_db import open_state
 from tests.e2e.test_operations import serving
 from tests.support.clickhouse_server import ClickHouseServer
+from tests.support.paths import ROOT
 from tests.support.patience import PATIENCE_SECONDS, wait_for
 from tests.support.service import Service
 
@@ -38,9 +44,12 @@ class Fresh(Service):
                 del self.env[name]
 
     def said(self) -> tuple[list[str], list[str]]:
-        """Keys and links of this start's greeting."""
-        text = self.log.read_text()
+        """Returns keys and links of the file that the log names; the log has none."""
+        log, file = self.log.read_text(), self.data_dir / first_login.FILE
+        assert KEY.findall(log) == LINK.findall(log) == []
+        assert (str(file) in log) == file.exists()
         self.log.write_text("")
+        text = file.read_text() if file.exists() else ""
         return KEY.findall(text), LINK.findall(text)
 
     def takes(self, key: str) -> int:
@@ -80,19 +89,26 @@ def test_the_first_start_makes_a_key_and_a_user_and_says_so_once(tmp_path: Path)
     folder = tmp_path / "data"
     with Fresh(folder) as service, service.visitor() as admin:
         (key,), (link,) = service.said()
-        assert service.takes(key) == 200
+        file = folder / first_login.FILE
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600
         (made,) = Keys(open_state(folder), with_secrets(load(data_dir=folder))).all("default")
         assert (made.name, *made.scopes) == ("first", "admin")
         service.stop()
         service.start()
         keys, (another,) = service.said()  # while there is no password
-        assert keys == [] and another != link
+        assert keys == [key] and another != link
+        assert service.takes(key) == 200
+        assert not file.exists()
+        service.stop()
+        service.start()
+        assert service.said()[0] == []
         assert service.enter(admin, link).status_code == 303
         assert "Role: admin · Workspace: default" in admin.get("/account").text
         set_ = service.post(
             admin, "/account/password", admin.get("/account").text, password=OLD_PASSWORD
         )
         assert set_.status_code == 303
+        assert not file.exists()
         service.stop()
         service.start()
         assert service.said() == ([], [])
@@ -100,6 +116,35 @@ def test_the_first_start_makes_a_key_and_a_user_and_says_so_once(tmp_path: Path)
         assert admin.get("/account").status_code == 200
         with service.visitor() as other:
             assert service.login(other, ADMIN, OLD_PASSWORD).status_code == 303
+
+
+def test_a_terminal_shows_them_and_no_file_has_them(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    service = Fresh(folder)
+    here, there = pty.openpty()
+    command = [sys.executable, "-m", "app", "serve"]
+    process = subprocess.Popen(command, env=service.env, cwd=ROOT, stdout=there, stderr=there)
+    service.process = process
+    os.close(there)
+    shown = b""
+    try:
+        while b"Press Ctrl+C" not in shown:
+            shown += os.read(here, 65_536)
+        text = re.sub(r"\x1b\[[\d;]*m", "", shown.decode())
+        (key,), (link,) = KEY.findall(text), LINK.findall(text)
+        assert not (folder / first_login.FILE).exists()
+        wait_for(service._healthy, "health")
+        assert service.takes(key) == 200
+        with service.visitor() as admin:
+            assert service.enter(admin, link).status_code == 303
+    finally:
+        process.terminate()
+        with suppress(OSError):  # EIO when the last writer has closed its end
+            while os.read(here, 65_536):
+                pass
+        process.wait(PATIENCE_SECONDS)
+        os.close(here)
+        service.client.close()
 
 
 def test_an_older_folders_key_and_password_go_on_and_are_hashed(tmp_path: Path) -> None:
@@ -143,14 +188,14 @@ def test_taking_over_may_be_cut_off_anywhere(
 
 def test_what_the_settings_overruled_is_not_brought_to_life(tmp_path: Path, state: Engine) -> None:
     old(tmp_path)
-    own = {"api_keys": "the-operators-own", "dashboard_password": "the operator's"}
+    own = {"api_keys": "the-operators-own", "dashboard_password": "the operator has one"}
     chosen = with_secrets(load(data_dir=tmp_path, **own))
     bootstrap(chosen, state)
     later = with_secrets(load(data_dir=tmp_path))
     bootstrap(later, state)
     assert Keys(state, later).find(OLD_KEY) is None
     assert Users(state).by_password(ADMIN, OLD_PASSWORD) is None
-    assert Users(state).by_password(ADMIN, "the operator's")
+    assert Users(state).by_password(ADMIN, "the operator has one")
     assert hashed_only(tmp_path)
 
 
@@ -162,22 +207,23 @@ def test_the_settings_password_is_set_and_stays_when_it_is_gone(
     def start(password: str) -> None:
         bootstrap(with_secrets(load(data_dir=tmp_path, dashboard_password=password)), state)
 
-    start("first one")  # shorter than people's must be: the operator's own choice
-    admin = users.by_password(ADMIN, "first one")
+    start("the first of two")
+    admin = users.by_password(ADMIN, "the first of two")
     assert admin
     token = sessions.begin(admin, "x")
-    start("first one")
+    start("the first of two")
     assert sessions.find(token)
-    start("second one")
+    start("the second of two")
     assert sessions.find(token) is None
-    assert users.by_password(ADMIN, "first one") is None
+    assert users.by_password(ADMIN, "the first of two") is None
     token = sessions.begin(admin, "x")
     start("")
-    assert users.by_password(ADMIN, "second one") and sessions.find(token)
+    assert users.by_password(ADMIN, "the second of two") and sessions.find(token)
 
 
 def test_a_start_makes_no_administrator_where_somebody_is(tmp_path: Path, state: Engine) -> None:
-    chosen, users = with_secrets(load(data_dir=tmp_path, dashboard_password="x" * 12)), Users(state)
+    own = {"dashboard_password": "an operator's choice"}
+    chosen, users = with_secrets(load(data_dir=tmp_path, **own)), Users(state)
     users.add("ann", "default", "admin")
     assert bootstrap(chosen, state).code == ""
     assert users.get(ADMIN) is None
@@ -207,7 +253,9 @@ def test_workers_share_keys_sessions_and_codes(tmp_path: Path) -> None:
                 assert service.takes(key) == 200
                 assert service.enter(admin, link).status_code == 303
                 cookies = dict(admin.cookies)
-                stored = Keys(open_state(service.data_dir), load(secret_keys="x" * 32))
+                stored = Keys(
+                    open_state(service.data_dir), load(secret_keys="a key that signs nothing")
+                )
                 made, secret = stored.add("default", "later", ["read"], "")
             with only(other, one):
                 assert service.takes(key) == 200

@@ -58,9 +58,10 @@ def test_a_secret_is_set_in_one_place(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_every_secret_may_stand_in_a_file(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    value = {"clickhouse_dsn": "clickhouse://a:b@c/d", "smarthost": "smtp://a:b@c:25"}.get(
-        name, "a-secret-of-good-length"
-    )
+    value = {
+        "clickhouse_dsn": "clickhouse://a:secret-of-good-length@c/d",
+        "smarthost": "smtp://a:secret-of-good-length@c:25",
+    }.get(name, "a-secret-of-good-length")
     (tmp_path / "file").write_text(f"{value}\n")
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv(PREFIX + name.upper(), raising=False)

@@ -98,10 +98,10 @@ def test_paths_do_not_depend_on_the_working_folder(tmp_path: Path) -> None:
 
 
 def test_lists_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MAILWAKE_API_KEYS", " one , two,,")
+    monkeypatch.setenv("MAILWAKE_API_KEYS", " one-of-two-keys-set , the-other-of-two-keys,,")
     monkeypatch.setenv("MAILWAKE_TRUSTED_PROXIES", "10.0.0.0/8, ::1")
     loaded = load()
-    assert loaded.api_keys == ("one", "two")
+    assert loaded.api_keys == ("one-of-two-keys-set", "the-other-of-two-keys")
     assert loaded.trusted_proxies == ("10.0.0.0/8", "::1")
 
 
@@ -118,8 +118,8 @@ def test_secrets_are_made_once_and_are_private(tmp_path: Path) -> None:
 
 def test_secrets_that_are_set_win_over_the_file(tmp_path: Path) -> None:
     with_secrets(load(data_dir=tmp_path))
-    chosen = with_secrets(load(data_dir=tmp_path, api_keys="mine"))
-    assert chosen.api_keys == ("mine",)
+    chosen = with_secrets(load(data_dir=tmp_path, api_keys="mine-and-nobody-else's"))
+    assert chosen.api_keys == ("mine-and-nobody-else's",)
 
 
 @pytest.mark.parametrize("text", ["{", "[]", json.dumps({"secret_keys": ["short"]})])

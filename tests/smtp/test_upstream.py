@@ -24,6 +24,7 @@ from app.smtp.gateway import Gateway
 from app.smtp.upstream import Answer, SmarthostConnection, answer
 from app.storage.journal import Journal
 from app.storage.state_db import open_state
+from app.tasks import Tasks
 from tests.support.hostile_smarthost import STAGES, Hostile, hostile
 from tests.support.patience import PATIENCE_SECONDS, wait_for
 from tests.support.service import free_port
@@ -153,7 +154,7 @@ def test_silence_ends_a_connection(
 
     async def silent() -> list[bytes]:
         journal = Journal(tmp_path / "journal")
-        journal.start()
+        journal.start(Tasks())
         state = open_state(tmp_path)
         made = Gateway(chosen, Keys(state, chosen), PreparerRegistry(chosen, state, journal).of)
         port = made.listen()
@@ -175,6 +176,7 @@ def test_silence_ends_a_connection(
     expected = [b"220 click.example Mailwake", b"354 End data with <CR><LF>.<CR><LF>"]
     for seconds in WAITS:
         monkeypatch.setattr("app.smtp.gateway.IDLE_SECONDS", seconds)
+        monkeypatch.setattr("app.smtp.protocol.STRANGER_SECONDS", seconds)
         last = asyncio.run(silent())
         assert len(there.accepted) == before
         if last == expected:
@@ -299,7 +301,9 @@ def test_a_password_goes_over_tls_only(monkeypatch: pytest.MonkeyPatch) -> None:
     with inbox(auth=True) as box:
 
         async def begun(host: str) -> bool:
-            upstream = SmarthostConnection(load(smarthost=f"smtp://user:p%40ss@{host}:{box.port}"))
+            upstream = SmarthostConnection(
+                load(smarthost=f"smtp://user:p%40ss+of+the+smarthost@{host}:{box.port}")
+            )
             found = await upstream.mail("a@b.example", ())
             await upstream.quit()
             await asyncio.sleep(0.05)
@@ -308,7 +312,7 @@ def test_a_password_goes_over_tls_only(monkeypatch: pytest.MonkeyPatch) -> None:
         assert not asyncio.run(begun("relay.example"))
         assert box.logins == []
         assert asyncio.run(begun("127.0.0.1"))
-        assert box.logins == [("user", "p@ss")]
+        assert box.logins == [("user", "p@ss+of+the+smarthost")]
 
 
 @pytest.mark.parametrize(
@@ -339,7 +343,7 @@ def strange(
     authority.configure_trust(trusting)
     env = {
         "MAILWAKE_SMTP_NETWORKS": "192.0.2.0/24",
-        "MAILWAKE_API_KEYS": "mw_one,mw_two",
+        "MAILWAKE_API_KEYS": "mw_one_of_two_keys,mw_two_of_two_keys",
         "MAILWAKE_SMTP_CERT": str(folder / "cert.pem"),
         "MAILWAKE_SMTP_KEY": str(folder / "key.pem"),
     }
@@ -362,7 +366,7 @@ def test_strangers_may_not_send(strange: tuple[GatewayProcess, ssl.SSLContext]) 
 
 def test_who_shows_a_key_over_tls_may(strange: tuple[GatewayProcess, ssl.SSLContext]) -> None:
     running, trusting = strange
-    for key in ("mw_one", "mw_two"):
+    for key in ("mw_one_of_two_keys", "mw_two_of_two_keys"):
         with running.client() as client:
             client.starttls(context=trusting)
             client.login("anybody", key)

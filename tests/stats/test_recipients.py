@@ -66,7 +66,8 @@ def test_pages_have_each_recipient_once_and_the_last_one_ends(count: int) -> Non
 @given(st.integers(0, 2**63 - 1), st.integers(0, 2**64 - 1), st.text(max_size=20))
 @settings(max_examples=40)
 def test_a_cursor_is_read_as_it_was_written(figure: int, key: int, address: str) -> None:
-    assert _cursor(Filters(after=f"{figure}:{key}:{address}")) == (figure, key, address)
+    assert _cursor(Filters(after=f"{figure}:{key}")) == (figure, key)
+    assert _cursor(Filters(after=f"{figure}:{key}:{address}")) == (figure, key)  # of an old link
 
 
 @pytest.mark.parametrize(
@@ -79,7 +80,7 @@ def test_another_cursor_is_refused(after: str) -> None:
 
 
 def test_the_first_page_begins_before_everybody() -> None:
-    assert _cursor(Filters(by="address")) == (0, 0, "")
+    assert _cursor(Filters(by="address")) == (0, 0)
     assert _cursor(Filters(by="clicked"))[0] >= 2**62
 
 

@@ -2,7 +2,6 @@
 
 clickhouse_backup: integration/test_backup.py
 clickhouse_schema: storage/test_clickhouse_migrations.py, storage/test_cluster.py
-state_db: storage/test_clickhouse_migrations.py
 tables: declarations only
 test_cluster: what migrations and inserts give a cluster of ClickHouse
 """

@@ -24,7 +24,7 @@ from tests.support.standin.faults import FaultKind
 from tests.support.standin.statements import Statement
 
 T = TypeVar("T")
-USER, PASSWORD = "mail@wake", "p:ss/word"
+USER, PASSWORD = "mail@wake", "p:ss/word@of the server"
 TABLE = (
     "(id UInt64, name LowCardinality(String), tags Array(LowCardinality(String)),"
     " at DateTime64(3, 'UTC')) ENGINE = MergeTree ORDER BY id"

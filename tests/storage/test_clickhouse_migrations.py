@@ -382,10 +382,10 @@ def test_a_newer_database_is_left_alone(tmp_path: Path) -> None:
         # Recipients are served all the same, and what they do waits in the journal.
         with Service(folder, **env) as service:
             service.wait_for(
-                lambda: "newer version of Mailwake" in service.client.get("/readyz").text,
+                lambda: "newer version of Mailwake" in service.client.get("/healthz/full").text,
                 "the trouble",
             )
-            assert service.client.get("/readyz").status_code == 503
+            assert service.client.get("/healthz/full").status_code == 503
             assert service.rewrite("n", "<p>x</p>")["html"]
 
 
@@ -394,7 +394,8 @@ def test_without_auto_migrate_an_operator_does_it(tmp_path: Path) -> None:
         env = {"MAILWAKE_CLICKHOUSE_DSN": database.dsn, "MAILWAKE_AUTO_MIGRATE": "false"}
         with Service(tmp_path / "data", **env) as service:
             service.wait_for(
-                lambda: "run `mailwake migrate`" in service.client.get("/readyz").text, "trouble"
+                lambda: "run `mailwake migrate`" in service.client.get("/healthz/full").text,
+                "trouble",
             )
             service.rewrite("n", "<p>x</p>")
             done = python("-m", "app", "migrate", "--data-dir", str(service.data_dir), **env)

@@ -12,13 +12,14 @@ import pytest
 from app.storage import journal as journal_module
 from app.storage.journal import Journal, JournalError
 from app.storage.journal_segments import OPEN, SEALED, adopt_orphans, claim, sealed
+from app.tasks import Tasks
 from tests.support.patience import until
 
 
 @asynccontextmanager
 async def running(folder: Path, sync_ms: int = 20, **more: int) -> AsyncIterator[Journal]:
     journal = Journal(folder, sync_ms, **more)
-    journal.start()
+    journal.start(Tasks())
     try:
         yield journal
     finally:
@@ -280,7 +281,7 @@ def test_a_folder_that_cannot_be_used_is_named(tmp_path: Path) -> None:
 def test_the_last_part_is_for_hits(tmp_path: Path) -> None:
     async def main() -> None:
         journal = Journal(tmp_path, max_bytes=1_000)
-        journal.start()
+        journal.start(Tasks())
         await journal.write(b"x" * 899 + b"\n")
         journal.check_room()
         await journal.write(b"a hit\n")

@@ -20,6 +20,7 @@ class Hostile:
     def __init__(self) -> None:
         self.script: dict[str, str] = {}
         self.accepted: list[bytes] = []
+        self.commands: list[str] = []  # MAIL and RCPT, as they came
         self.port = 0
 
     def serve(self, connection: socket.socket) -> None:
@@ -28,6 +29,8 @@ class Hostile:
                 return
             while line := file.readline():
                 verb = line.split()[0].decode("latin-1").lower().partition(":")[0]
+                if verb in ("mail", "rcpt"):
+                    self.commands.append(line.decode("latin-1").strip())
                 if verb == "quit":
                     connection.sendall(b"221 bye\r\n")
                     return

@@ -26,6 +26,14 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+# Lets users' webhooks reach this machine: to the service, its IP addresses are public.
+LOCAL_RECEIVERS = """
+from app.events import safe_http
+safe_http.NOT_PUBLIC = tuple(n for n in safe_http.NOT_PUBLIC if str(n) != "127.0.0.0/8")
+"""
+WITH_HTTP = {"MAILWAKE_WEBHOOK_HTTP": "1"}
+
+
 class Service:
     """`mailwake serve` on a loopback port over one data folder, by the program in `root`.
 
@@ -39,7 +47,7 @@ class Service:
         self.data_dir = data_dir
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        self.api_key, self.password = f"mw_{secrets.token_hex(12)}", secrets.token_hex(6)
+        self.api_key, self.password = f"mw_{secrets.token_hex(12)}", secrets.token_hex(12)
         self.env = {
             **{k: v for k, v in os.environ.items() if not k.startswith("MAILWAKE_")},
             "MAILWAKE_DATA_DIR": str(data_dir),
@@ -140,7 +148,7 @@ class Service:
 
     def ready(self) -> None:
         """Wait until the tables exist."""
-        self.wait_for(lambda: self.client.get("/readyz").status_code == 200, "ready")
+        self.wait_for(lambda: self.client.get("/healthz/full").status_code == 200, "ready")
 
     def rewrite(
         self,
@@ -169,8 +177,8 @@ class Service:
         """Wait until every line of the journal has reached ClickHouse."""
 
         def empty() -> bool:
-            state = self.client.get("/readyz").json()
-            return bool(state["ready"] and state["journal"]["bytes"] == 0)
+            state = self.client.get("/healthz/full").json()
+            return bool(state["healthy"] and state["journal"]["bytes"] == 0)
 
         self.wait_for(empty, "empty journal", seconds)
 

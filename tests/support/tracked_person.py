@@ -1,5 +1,7 @@
 """Creates a person in every part of a service, and searches for them in every byte it keeps."""
 
+import base64
+import hashlib
 import json
 import os
 import re
@@ -20,7 +22,7 @@ from urllib.parse import quote
 import lz4.block  # type: ignore[import-untyped]
 
 from app.model.ids import new_id
-from tests.support.service import Service, paths, tracked_urls
+from tests.support.service import WITH_HTTP, Service, paths, tracked_urls
 from tests.support.webhook_receiver import Receiver
 
 if sys.version_info >= (3, 14):
@@ -32,7 +34,12 @@ ADDRESS = "canary.7f3a@example.com"
 VISITOR = "203.0.113.77"
 AGENT = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Thunderbird/140.3.0 canaryagent"
 ORDER, MAIL_ID = "canaryorder-77", "canarymail-78@mailer.example"
-NEEDLES = (ADDRESS, quote(ADDRESS), VISITOR, "canaryagent", ORDER, MAIL_ID)
+HASHES = (
+    *(hashlib.new(name, ADDRESS.encode()).hexdigest() for name in ("md5", "sha1", "sha256")),
+    base64.urlsafe_b64encode(ADDRESS.encode()).decode().rstrip("="),
+)
+SAMPLE = "canarysample of a mail without an email address"
+NEEDLES = (ADDRESS, quote(ADDRESS), VISITOR, "canaryagent", ORDER, MAIL_ID, *HASHES, SAMPLE)
 OTHER = "someone.else@example.com"
 LATER = datetime.fromtimestamp(time.time() // 60 * 60 + 3600, UTC).isoformat()
 HTML = (
@@ -40,7 +47,7 @@ HTML = (
     '<a href="https://example.com/b">Tents</a></body>'
 )
 ENV = {
-    "MAILWAKE_WEBHOOK_NETWORKS": "127.0.0.0/8",
+    **WITH_HTTP,
     "MAILWAKE_TRUSTED_PROXIES": "127.0.0.1/32",
     "MAILWAKE_VISITOR_ADDRESSES": "full",
 }
@@ -122,6 +129,12 @@ def everything(
     }
     answer = service.rewrite(named, personal, ADDRESS, sample=True)
     hit(service, tracked_urls(answer["html"]), VISITOR, AGENT)
+    hashed = "".join(f'<a href="https://example.com/?u={text}">x</a>' for text in HASHES)
+    own = {"id": "hashed", "full_urls": True}
+    service.rewrite(own, f"<body>{hashed}</body>", ADDRESS, metadata={"md5": HASHES[0].upper()})
+    service.rewrite(own, "<body>somebody else's</body>", OTHER, metadata={"sha256": HASHES[2]})
+    service.rewrite({"id": "sampled"}, f"<body>{SAMPLE}</body>", ADDRESS, sample=True)
+    service.rewrite({"id": "others"}, "<body>theirs</body>", OTHER, sample=True)
     unsubscribe = re.search(r"<([^>]+)>", answer["headers"]["List-Unsubscribe"])
     assert unsubscribe
     response = service.client.post(

@@ -225,6 +225,7 @@ def test_the_hot_path_is_one_screen_and_imports_no_database_or_parser() -> None:
     assert len(source.splitlines()) <= 130
     imported = [line for line in source.splitlines() if line.startswith(("from app", "import app"))]
     assert [line.split()[1] for line in imported] == [
+        "app.model.hosts",
         "app.model.records",
         "app.storage.journal",
         "app.tracking.hit_from_request",
@@ -242,7 +243,10 @@ def test_a_hit_is_of_the_workspace_that_signed(tmp_path: Path, host: str) -> Non
     assert (click.workspace, opened.workspace) == ("acme", "acme")
 
 
-@pytest.mark.parametrize("host", ["click.example", "Click.Example", "click.example."])
+@pytest.mark.parametrize(
+    "host",
+    ["click.example", "Click.Example", "click.example.", "click.example:8443", "click.example.:80"],
+)
 def test_no_workspace_leads_from_the_host_of_another(tmp_path: Path, host: str) -> None:
     message, link = ACME.message(MESSAGE), ACME.link(LinkToken(11, 0, URL))
     answer, hits, dropped = ask(tmp_path / "c", f"/c/{message}/{link}", host=host)

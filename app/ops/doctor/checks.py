@@ -21,7 +21,7 @@ CHECKS: tuple[Check, ...] = (
 
 
 def examine(configuration: Settings) -> Iterator[Finding]:
-    """Every check's findings; a check that breaks is one itself."""
+    """Yields every check's findings; a check that breaks is one itself."""
     for check in CHECKS:
         try:
             yield from check(configuration)

@@ -16,7 +16,7 @@ WINDOW = 1_000  # inserts that a table remembers
 
 
 def clickhouse(settings: Settings) -> Iterator[Finding]:
-    """Left alone where a service holds chDB: /readyz speaks for it."""
+    """Check ClickHouse, unless a service holds chDB: /healthz/full reports on it."""
     embedded = settings.clickhouse_dsn == "chdb"
     if embedded and (answer(settings) or not (settings.data_dir / "chdb").is_dir()):
         return
@@ -40,8 +40,8 @@ def clickhouse(settings: Settings) -> Iterator[Finding]:
 
 def _examined(storage: Storage, embedded: bool) -> Iterator[Finding]:
     before = time.time()
-    found = storage.query("SELECT version() AS version, toFloat64(now64(3)) AS now", {})[0]
-    version, skew = found["version"], found["now"] - (before + time.time()) / 2
+    row = storage.query("SELECT version() AS version, toFloat64(now64(3)) AS now", {})[0]
+    version, skew = row["version"], row["now"] - (before + time.time()) / 2
     if tuple(int(part) for part in version.split(".")[:2]) < OLDEST:
         yield Finding(
             "ClickHouse",
@@ -79,7 +79,7 @@ def _examined(storage: Storage, embedded: bool) -> Iterator[Finding]:
 
 
 def _forgetful(storage: Storage) -> Iterator[str]:
-    """Tables that remember too few inserts."""
+    """Yields the tables that remember too few inserts."""
     for row in storage.query(
         "SELECT name, engine, create_table_query AS made FROM system.tables"
         " WHERE database = currentDatabase() AND engine LIKE '%MergeTree' AND name != 'migrations'"
@@ -88,8 +88,8 @@ def _forgetful(storage: Storage) -> Iterator[str]:
     ):
         replicated = row["engine"].startswith("Replicated")
         name = f"{'' if replicated else 'non_'}replicated_deduplication_window"
-        found = re.search(rf"\b{name} = (\d+)", row["made"])
-        if int(found[1] if found else 0) < WINDOW:
+        setting = re.search(rf"\b{name} = (\d+)", row["made"])
+        if int(setting[1] if setting else 0) < WINDOW:
             yield row["name"]
 
 

@@ -25,7 +25,7 @@ MEMORY = {"tmpfs", "ramfs"}
 
 
 def folder(settings: Settings) -> Iterator[Finding]:
-    """Its owner, mode, room and file system."""
+    """Check the folder's owner, mode, free space and file system."""
     path = settings.data_dir
     if not path.is_dir():
         yield Finding(
@@ -87,17 +87,17 @@ def disk(settings: Settings) -> Iterator[Finding]:
 
 
 def filesystem(path: Path, mounts: str) -> str:
-    """The kind of the file system that a path is on, as /proc/mounts has it."""
-    real, found = path.resolve(), ("", "")
+    """Returns the kind of the file system that a path is on, as /proc/mounts has it."""
+    real, mount = path.resolve(), ("", "")
     for line in mounts.splitlines():
         place, kind = line.split()[1:3]
-        if real.is_relative_to(place) and len(place) >= len(found[0]):
-            found = place, kind
-    return found[1]
+        if real.is_relative_to(place) and len(place) >= len(mount[0]):
+            mount = place, kind
+    return mount[1]
 
 
 def clock(settings: Settings) -> Iterator[Finding]:
-    """Files from the future: the clock has gone back, and times of hits with it."""
+    """Check for files from the future: the clock has gone back, and times of hits with it."""
     now = time.time()
     ahead = [
         path.name
@@ -173,16 +173,16 @@ def _in_state(connection: sqlite3.Connection) -> Iterator[Finding]:
 
 
 def _host(url: str) -> str:
-    """What follows it may be a secret."""
+    """Returns a URL's host; what follows it may be a secret."""
     return "/".join(url.split("/")[:3])
 
 
 def journal(settings: Settings) -> Iterator[Finding]:
-    """What waits, what nobody reads, and what nobody has adopted."""
+    """Check which journal segments wait, which are unreadable, and which no process has adopted."""
     path = settings.data_dir / "journal"
     if not path.is_dir():
         return
-    bad = sorted(one.name for one in path.glob("*.bad"))
+    bad = sorted(file.name for file in path.glob("*.bad"))
     if bad:
         yield Finding(
             "journal",
@@ -190,7 +190,7 @@ def journal(settings: Settings) -> Iterator[Finding]:
             f"{len(bad)} journal segments had invalid lines ({bad[0]})",
             "all other lines were loaded. Check the file, then delete it.",
         )
-    orphans = [one.name for one in path.glob("*" + OPEN) if one.stat().st_size and _free(one)]
+    orphans = [file.name for file in path.glob("*" + OPEN) if file.stat().st_size and _free(file)]
     if orphans:
         yield Finding(
             "journal",
@@ -199,7 +199,7 @@ def journal(settings: Settings) -> Iterator[Finding]:
             "they are loaded within ten seconds after the service starts",
         )
     waited = time.time() - waiting_since(path, time.time())
-    count = len([one for one in path.iterdir() if one.suffix in (OPEN, SEALED)])
+    count = len([file for file in path.iterdir() if file.suffix in (OPEN, SEALED)])
     if waited > LATE_SECONDS and not orphans:
         yield Finding(
             "journal",
@@ -212,7 +212,7 @@ def journal(settings: Settings) -> Iterator[Finding]:
 
 
 def _free(path: Path) -> bool:
-    """Whether no process writes it."""
+    """Returns whether no process writes the file."""
     try:
         with locked(path, shared=True, wait=False, flags=os.O_RDONLY):
             return True

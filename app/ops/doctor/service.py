@@ -9,9 +9,9 @@ from app.settings.settings import PREFIX, Settings
 
 
 def readiness(settings: Settings) -> Iterator[Finding]:
-    """What /readyz says."""
-    found = answer(settings)
-    if found is None:
+    """Returns what /healthz/full says."""
+    response = answer(settings)
+    if response is None:
         yield Finding(
             "service",
             "warning",
@@ -19,12 +19,12 @@ def readiness(settings: Settings) -> Iterator[Finding]:
             f"start `mailwake serve`, or set {PREFIX}PORT to its port",
         )
         return
-    if found.status_code == 200:
+    if response.status_code == 200:
         yield Finding("service", "ok", "hits are stored and reach ClickHouse")
         return
     try:
-        body = found.json()
-        trouble = [str(one) for one in body["trouble"]]
+        body = response.json()
+        trouble = [str(problem) for problem in body["trouble"]]
     except (ValueError, KeyError, TypeError):
         yield Finding(
             "service",
@@ -33,9 +33,12 @@ def readiness(settings: Settings) -> Iterator[Finding]:
             f"set {PREFIX}PORT to the port of `mailwake serve`",
         )
         return
-    for one in trouble:
+    for problem in trouble:
         yield Finding(
-            "service", "error", one, "hits wait in the journal: fix this before the disk is full"
+            "service",
+            "error",
+            problem,
+            "hits wait in the journal: fix this before the disk is full",
         )
     dropped = {name: n for name, n in body.get("dropped", {}).items() if name.startswith("disk_")}
     if dropped:
@@ -43,9 +46,9 @@ def readiness(settings: Settings) -> Iterator[Finding]:
 
 
 def answer(settings: Settings) -> httpx2.Response | None:
-    """Of /readyz; None where nothing listens."""
+    """Returns the response of /healthz/full, None where nothing listens."""
     try:
-        return httpx2.get(f"{settings.local_url()}/readyz", timeout=10, trust_env=False)
+        return httpx2.get(f"{settings.local_url()}/healthz/full", timeout=10, trust_env=False)
     except httpx2.TransportError:
         return None
 

@@ -9,18 +9,14 @@ from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 from app.ops.doctor.finding import Finding
-from app.settings.load import (
-    unknown_variables,
-)
+from app.settings.load import GENERATED, unknown_variables
+from app.settings.secret_strength import weakness
 from app.settings.settings import PREFIX, Settings
 
-# Characters of a secret that nobody guesses, and what to do about a shorter one.
-LENGTHS = {"secret_keys": 32, "recipient_key": 32, "api_keys": 24, "dashboard_password": 12}
-LONGER = {
-    "secret_keys": "add a longer key in front, and keep the old one while old mail is still read",
+# What to do about a weak secret that secrets.json holds; weak settings prevent the start.
+STRONGER = {
+    "secret_keys": "add a new key in front, and keep the old one while old mail is still read",
     "recipient_key": "leave it: with another key, known people would count as new ones",
-    "api_keys": "create a longer key and give it to your mailers",
-    "dashboard_password": "set a longer one",
 }
 EXPIRES = 21  # days before which a certificate is renewed by now
 
@@ -34,7 +30,7 @@ def variables(_: Settings) -> Iterator[Finding]:
 
 
 def addresses(settings: Settings) -> Iterator[Finding]:
-    """Where links lead."""
+    """Check where links lead."""
     public, dashboard = (urlsplit(url) for url in (settings.public_url, settings.dashboard_url))
     if not public.hostname or _loopback(public.hostname):
         yield Finding(
@@ -76,7 +72,7 @@ def _loopback(host: str) -> bool:
 
 
 def secrets(settings: Settings) -> Iterator[Finding]:
-    """Their lengths, and who can read them."""
+    """Check whether secrets could be guessed, and who can read them."""
     path = settings.data_dir / "secrets.json"
     if not path.exists():
         yield Finding(
@@ -95,29 +91,26 @@ def secrets(settings: Settings) -> Iterator[Finding]:
         )
     try:
         stored = json.loads(path.read_text())
-        values = {name: getattr(settings, name) or stored.get(name) or () for name in LENGTHS}
+        values = {name: getattr(settings, name) or stored.get(name) or () for name in GENERATED}
     except (OSError, ValueError, AttributeError) as error:
         yield Finding("secrets", "error", f"{path}: {error}", "restore the file from a backup")
         return
-    short = [
+    weak = [
         name
-        for name, least in LENGTHS.items()
-        for value in ([values[name]] if isinstance(values[name], str) else values[name])
-        if len(value) < least
+        for name, value in values.items()
+        for secret in ([value] if isinstance(value, str) else value)
+        if weakness(secret)
     ]
-    for name in short:
+    for name in weak:
         yield Finding(
-            "secrets",
-            "warning",
-            f"{PREFIX}{name.upper()} is too short and could be guessed",
-            LONGER[name],
+            "secrets", "warning", f"{PREFIX}{name.upper()} could be guessed", STRONGER[name]
         )
-    if not short:
-        yield Finding("secrets", "ok", "keys are long and private")
+    if not weak:
+        yield Finding("secrets", "ok", "keys are strong and private")
 
 
 def certificate(settings: Settings) -> Iterator[Finding]:
-    """The SMTP gateway's: whether it fits its key, and when it expires."""
+    """Check whether the SMTP gateway's certificate fits its key, and when it expires."""
     if not (settings.smtp_cert and settings.smtp_key):
         return
     fix = f"renew it ({PREFIX}SMTP_CERT, {PREFIX}SMTP_KEY) and restart the gateway"
@@ -132,7 +125,7 @@ def certificate(settings: Settings) -> Iterator[Finding]:
 
 
 def _not_after(cert: str, key: str) -> float:
-    """By a handshake in memory, which also shows that the two belong together. Raises SSLError."""
+    """Returns when a certificate expires. Raises SSLError if it does not fit the key."""
     server_side = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     server_side.load_cert_chain(cert, key)
     client_side = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -148,8 +141,8 @@ def _not_after(cert: str, key: str) -> float:
                 side.do_handshake()
             except ssl.SSLWantReadError:
                 continue
-    found = client.getpeercert() or {}
-    return float(ssl.cert_time_to_seconds(str(found["notAfter"])))
+    certificate = client.getpeercert() or {}
+    return float(ssl.cert_time_to_seconds(str(certificate["notAfter"])))
 
 
 CHECKS = (variables, addresses, secrets, certificate)

@@ -33,8 +33,8 @@ async def reclassify(call: Call[NoQuery]) -> Response:
 def _lines(corrections: Corrections, workspace: str, start: int, end: int) -> Iterator[bytes]:
     step = ReclassifyOut(0, 0, 0)
     try:
-        for found in corrections.reclassify(workspace, start, end):
-            step = ReclassifyOut(*found)
+        for counts in corrections.reclassify(workspace, start, end):
+            step = ReclassifyOut(*counts)
             yield msgspec.json.encode(step) + b"\n"
     except StorageError as error:
         yield msgspec.json.encode(msgspec.structs.replace(step, error=str(error))) + b"\n"

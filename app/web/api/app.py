@@ -47,15 +47,15 @@ OPERATIONS = tuple(
 
 
 def create(
-    parts: Mapping[str, WorkspaceContext],
+    workspaces: Mapping[str, WorkspaceContext],
     keys: Keys,
     handlers: Mapping[type[Exception], Callable[[Request, Exception], Response]],
 ) -> ASGIApp:
-    """Routes on the raw path: ids may hold any character, slashes too. `parts` by workspace."""
+    """Returns the routes, on the raw path: ids may hold any character, slashes too."""
     routes = [operation.route for operation in OPERATIONS]
     routed = Starlette(routes=routes, exception_handlers=dict(handlers))
     routed.router.redirect_slashes = False  # the URL would contain the Host field
-    routed.state.parts, routed.state.keys = parts, keys
+    routed.state.parts, routed.state.keys = workspaces, keys
 
     async def raw(scope: Scope, receive: Receive, send: Send) -> None:
         path = scope["raw_path"].partition(b"?")[0].decode("latin-1")
@@ -65,5 +65,5 @@ def create(
 
 
 def openapi() -> dict[str, Any]:
-    """The OpenAPI 3.1 document of OPERATIONS."""
+    """Returns the OpenAPI 3.1 document of OPERATIONS."""
     return document(OPERATIONS)

@@ -9,13 +9,13 @@ from starlette.responses import Response
 
 from app.consent.withdrawals import ALL
 from app.model.tracking_modes import Axis
-from app.schemas.fields import Recipient
+from app.schemas.fields import OneRecipientIn, Recipient
 from app.schemas.privacy import (
     ConsentIn,
     ConsentOut,
     WithdrawalOut,
 )
-from app.web.api.operation import Call, Operation
+from app.web.api.operation import MAX_BODY_BYTES, MAX_RECIPIENT_BYTES, Call, Operation
 from app.web.context import WorkspaceContext
 from app.web.errors import RequestError
 from app.web.query import NoQuery
@@ -28,8 +28,17 @@ class ConsentQuery(Struct, frozen=True, forbid_unknown_fields=True):
     recipient: Recipient
 
 
-async def consent(call: Call[ConsentQuery]) -> Response:
+async def lookup(call: Call[NoQuery]) -> Response:
     """Return the consent that a recipient has withdrawn."""
+    body = await call.body(OneRecipientIn, MAX_RECIPIENT_BYTES)
+    return json(await asyncio.to_thread(_standing, call.api, body.recipient))
+
+
+async def consent(call: Call[ConsentQuery]) -> Response:
+    """Return what `POST /v1/consent/lookup` returns, which keeps the email address out of URLs.
+
+    URLs are kept in logs and histories.
+    """
     return json(await asyncio.to_thread(_standing, call.api, call.query.recipient))
 
 
@@ -55,7 +64,7 @@ async def restore(call: Call[NoQuery]) -> Response:
 
 
 async def _body(call: Call[NoQuery]) -> ConsentIn:
-    body = await call.body(ConsentIn, 16_384)
+    body = await call.body(ConsentIn, MAX_BODY_BYTES)
     if not body.axes:
         raise RequestError(422, "must contain opens, clicks or both", "axes")
     return body
@@ -68,9 +77,9 @@ def _arguments(api: WorkspaceContext, body: ConsentIn) -> tuple[str, int, Sequen
 
 
 def _standing(api: WorkspaceContext, recipient: str) -> ConsentOut:
-    """Ids of newsletters come from ClickHouse; null where it has none."""
-    found = api.withdrawals.of(api.queries.workspace, api.recipient_key(recipient))
-    newsletters = sorted({one.newsletter for one in found} - {ALL})
+    """Returns the consent; ids of newsletters come from ClickHouse, null where it has none."""
+    withdrawals = api.withdrawals.of(api.queries.workspace, api.recipient_key(recipient))
+    newsletters = sorted({withdrawal.newsletter for withdrawal in withdrawals} - {ALL})
     rows = api.queries.run("event_newsletters", newsletters=newsletters) if newsletters else ()
     ids = {row["newsletter"]: row["id"] for row in rows}
     return ConsentOut(
@@ -82,12 +91,20 @@ def _standing(api: WorkspaceContext, recipient: str) -> ConsentOut:
                 all_newsletters=withdrawal.newsletter == ALL,
                 at=datetime.fromtimestamp(withdrawal.at, UTC),
             )
-            for withdrawal in found
+            for withdrawal in withdrawals
         ],
     )
 
 
 OPERATIONS = (
+    Operation(
+        "POST",
+        "/v1/consent/lookup",
+        lookup,
+        scope="rewrite",
+        takes=OneRecipientIn,
+        gives=ConsentOut,
+    ),
     Operation("GET", "/v1/consent", consent, scope="rewrite", query=ConsentQuery, gives=ConsentOut),
     Operation(
         "POST",

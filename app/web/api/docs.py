@@ -40,7 +40,7 @@ class Operation(NamedTuple):
 
 
 def routes(document: Document, templates: Jinja2Templates, url: str) -> Sequence[Route]:
-    """The pages, made once: nothing in them changes while the service runs."""
+    """Returns the pages, made once: nothing in them changes while the service runs."""
     page = {
         "url": url,
         "operations": list(operations(document)),
@@ -66,7 +66,7 @@ def routes(document: Document, templates: Jinja2Templates, url: str) -> Sequence
 
 
 def rules(text: str) -> str:
-    """The page on counting as HTML, without its links to other pages: they are not served here."""
+    """Returns the page on counting as HTML, without links to pages that are not served."""
     html = MarkdownIt("commonmark").enable("table").render(text)
     html = re.sub(r'<a href="[\w/.-]+\.md[^"]*">(.*?)</a>', r"\1", html, flags=re.DOTALL)
     html = re.sub(
@@ -77,7 +77,7 @@ def rules(text: str) -> str:
 
 
 def operations(document: Document) -> Iterator[Operation]:
-    """Every operation, in the document's order."""
+    """Returns every operation, in the document's order."""
     for path, methods in document["paths"].items():
         for method, operation in methods.items():
             answers = operation["responses"]
@@ -94,7 +94,7 @@ def operations(document: Document) -> Iterator[Operation]:
 
 
 def parameters(operation: Mapping[str, Any]) -> Iterator[Field]:
-    """The query parameters of an operation."""
+    """Returns the query parameters of an operation."""
     for each in operation["parameters"]:
         if each["in"] == "query":
             schema = each["schema"]
@@ -115,7 +115,7 @@ def parameters(operation: Mapping[str, Any]) -> Iterator[Field]:
 
 
 def fields(schema: Mapping[str, Any]) -> Iterator[Field]:
-    """The fields of an object's schema."""
+    """Returns the fields of an object's schema."""
     required = schema.get("required", ())
     for name, kind in schema.get("properties", {}).items():
         model = _reference(kind) or _reference(kind.get("items", {}))
@@ -144,9 +144,9 @@ def _kind(schema: Mapping[str, Any]) -> str:
     if model := _reference(schema):
         return model
     if "anyOf" in schema:
-        return " or ".join(_kind(one) for one in schema["anyOf"])
+        return " or ".join(_kind(option) for option in schema["anyOf"])
     if "enum" in schema:
-        return " or ".join(f"{one}" for one in schema["enum"])
+        return " or ".join(f"{option}" for option in schema["enum"])
     kind = str(schema.get("format") or schema.get("type", "any"))
     if kind == "array":
         items = schema.get("items", schema.get("prefixItems", {}))

@@ -186,7 +186,7 @@ def _filter(query: EventQuery) -> EventFilter:
 
 
 def _link(text: str) -> int | str:
-    """The id of a link or, as in version 0.1, its place."""
+    """Returns the id of a link or, as in version 0.1, its place."""
     if identity.read_id(text) is not None:
         return text
     position = read_int(text, high=MAX_POSITION)

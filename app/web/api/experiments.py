@@ -82,7 +82,7 @@ def _assigned(
 
 
 def out(experiment: Experiment, at: Figures) -> ExperimentOut:
-    """An experiment as the API returns it."""
+    """Returns an experiment as the API returns it."""
     full: ExperimentState = "running" if experiment.full is None else "full"
     return ExperimentOut(
         id=experiment.id,
@@ -100,7 +100,7 @@ def out(experiment: Experiment, at: Figures) -> ExperimentOut:
 
 
 async def _known(call: Call[NoQuery]) -> Experiment:
-    """The experiment of the newsletter of the path. Raises NotFoundError."""
+    """Returns the experiment of the newsletter of the path. Raises NotFoundError."""
     api, newsletter_id = call.api, call.path("newsletter_id")
     key = api.newsletter_key(newsletter_id)
     experiment = await asyncio.to_thread(api.experiments.get, key)

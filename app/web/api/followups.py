@@ -20,15 +20,15 @@ from app.web.requests import json
 
 async def followups(call: Call[NoQuery]) -> Response:
     """List follow-ups, oldest first."""
-    found = await asyncio.to_thread(call.api.followups.all)
-    return json(FollowUpList([out(one) for one in found]))
+    followups_of_workspace = await asyncio.to_thread(call.api.followups.all)
+    return json(FollowUpList([out(followup) for followup in followups_of_workspace]))
 
 
 async def add(call: Call[NoQuery]) -> Response:
     """Add a follow-up. It applies to clicks, and to waiting times that end, from now on."""
     api, body = call.api, await call.body(FollowUpIn, 65_536)
-    one = await asyncio.to_thread(make, api.followups, api.webhooks, api.feed, body)
-    return json(out(one))
+    followup = await asyncio.to_thread(make, api.followups, api.webhooks, api.feed, body)
+    return json(out(followup))
 
 
 async def followup(call: Call[NoQuery]) -> Response:
@@ -38,30 +38,30 @@ async def followup(call: Call[NoQuery]) -> Response:
 
 async def remove(call: Call[NoQuery]) -> Response:
     """Remove a follow-up and its list of recipients it was sent for."""
-    one = await _known(call)
-    await asyncio.to_thread(call.api.followups.remove, one.id)
-    return json(out(one))
+    followup = await _known(call)
+    await asyncio.to_thread(call.api.followups.remove, followup.id)
+    return json(out(followup))
 
 
-def out(one: FollowUp) -> FollowUpOut:
+def out(followup: FollowUp) -> FollowUpOut:
     """Returns a follow-up as the API shows it."""
-    asked = one.rule.filter
-    of_links = {field: getattr(asked, field) for field in OF_LINKS}
+    event_filter = followup.rule.filter
+    of_links = {field: getattr(event_filter, field) for field in OF_LINKS}
     return FollowUpOut(
-        id=one.id,
-        name=one.name,
-        webhook_id=one.webhook,
-        when=one.rule.when,
-        after_hours=one.rule.after_hours,
-        newsletters=asked.newsletters,
-        created_at=datetime.fromtimestamp(one.at, UTC),
-        made=one.made,
+        id=followup.id,
+        name=followup.name,
+        webhook_id=followup.webhook,
+        when=followup.rule.when,
+        after_hours=followup.rule.after_hours,
+        newsletters=event_filter.newsletters,
+        created_at=datetime.fromtimestamp(followup.at, UTC),
+        made=followup.made,
         **of_links,
     )
 
 
 async def _known(call: Call[NoQuery]) -> FollowUp:
-    """The follow-up of the path. Raises NotFoundError."""
+    """Returns the follow-up of the path. Raises NotFoundError."""
     followup_id = call.path("followup_id")
     followup = await asyncio.to_thread(call.api.followups.get, followup_id)
     if followup is None:

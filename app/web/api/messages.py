@@ -23,7 +23,8 @@ from app.stats import messages as message_stats
 from app.stats.messages import Place, Search
 from app.stats.queries import utc
 from app.storage.clickhouse import Row
-from app.web.api.operation import Call, Operation
+from app.web.api.operation import MAX_BODY_BYTES, Call, Operation
+from app.web.context import WorkspaceContext
 from app.web.errors import RequestError
 from app.web.query import NoQuery
 from app.web.requests import json
@@ -100,17 +101,30 @@ class MessageHistory(Struct, frozen=True):
     events: list[MessageEvent]
 
 
-async def messages(call: Call[MessageQuery]) -> Response:
-    """Find messages, latest first. They must match all parameters.
+async def search(call: Call[NoQuery]) -> Response:
+    """Find messages, latest first. They must match all fields of the body.
 
     At least one of them besides `limit` and `after` is required.
     """
-    api, query, limit = call.api, call.query, call.query.limit
-    search = _search(query, api.settings.recipient_key, api.queries.workspace)
+    return await _messages(call.api, await call.body(MessageQuery, MAX_BODY_BYTES))
+
+
+async def messages(call: Call[MessageQuery]) -> Response:
+    """Find messages as `POST /v1/messages/search` does, which keeps email addresses out of URLs.
+
+    They must match all parameters. At least one of them besides `limit` and `after` is required.
+    """
+    return await _messages(call.api, call.query)
+
+
+async def _messages(api: WorkspaceContext, query: MessageQuery) -> Response:
+    """Raises RequestError."""
+    limit = query.limit
+    criteria = _search(query, api.settings.recipient_key, api.queries.workspace)
     after = Place() if query.after is None else message_stats.place(query.after)
     if after is None:
         raise RequestError(422, "must be a `next_after` returned by this service", "after")
-    rows = await asyncio.to_thread(message_stats.search, api.queries, search, limit + 1, after)
+    rows = await asyncio.to_thread(message_stats.search, api.queries, criteria, limit + 1, after)
     shown = rows[:limit]
     following = None
     if len(rows) > limit:
@@ -185,6 +199,7 @@ def _event(hit: Row) -> MessageEvent:
 
 
 OPERATIONS = (
+    Operation("POST", "/v1/messages/search", search, takes=MessageQuery, gives=MessageList),
     Operation("GET", "/v1/messages", messages, query=MessageQuery, gives=MessageList),
     Operation("GET", "/v1/messages/{message_id}", message, gives=MessageHistory),
 )

@@ -42,7 +42,7 @@ def document(operations: Sequence[Operation[Any]]) -> Schema:
             "description": "Open and click tracking for outgoing mail.",
             "version": __version__,
         },
-        "tags": [{"name": tag} for tag in dict.fromkeys(one.tag for one in operations)],
+        "tags": [{"name": tag} for tag in dict.fromkeys(known.tag for known in operations)],
         "paths": paths,
         "components": {
             "schemas": schemas.components,
@@ -62,7 +62,7 @@ class _Schemas:
     """JSON schemas of all bodies and parameters; `components` are those that others refer to."""
 
     def __init__(self, operations: Sequence[Operation[Any]]) -> None:
-        contents = [PROBLEM, *(one for op in operations for one in (*op.takes, *op.gives))]
+        contents = [PROBLEM, *(body for op in operations for body in (*op.takes, *op.gives))]
         bodies = list(dict.fromkeys(type_ for content in contents for type_ in content.types))
         parameters = [type_ for type_, _ in PATH.values()]
         queries = list(dict.fromkeys(operation.query for operation in operations))
@@ -78,12 +78,14 @@ class _Schemas:
         self.components = {name: components[name] for name in sorted(used)}
 
     def of(self, *types: Any) -> Schema:
-        """The schema of a body or a parameter."""
-        found = [next(schema for one, schema in self._schemas if one == type_) for type_ in types]
-        return found[0] if len(found) == 1 else {"anyOf": found}
+        """Returns the schema of a body or a parameter."""
+        chosen = [
+            next(schema for known, schema in self._schemas if known == type_) for type_ in types
+        ]
+        return chosen[0] if len(chosen) == 1 else {"anyOf": chosen}
 
     def query(self, type_: type) -> Schema:
-        """The schema of an operation's query parameters."""
+        """Returns the schema of an operation's query parameters."""
         return self._queries[type_]
 
 
@@ -148,7 +150,7 @@ def _body(status: int, contents: Sequence[Content], schemas: _Schemas) -> Schema
 
 
 def _media(contents: Sequence[Content], schemas: _Schemas) -> Schema:
-    return {one.media_type: {"schema": schemas.of(*one.types)} for one in contents}
+    return {content.media_type: {"schema": schemas.of(*content.types)} for content in contents}
 
 
 def _without(schema: Schema, *keys: str) -> Schema:

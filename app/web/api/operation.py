@@ -15,6 +15,8 @@ from app.web.requests import authorized, decoded, path_parameter
 
 Q = TypeVar("Q")
 T = TypeVar("T")
+MAX_RECIPIENT_BYTES = 4_096  # of a body that is a recipient
+MAX_BODY_BYTES = 16_384  # of a body that names a recipient and more
 JSON, NDJSON, MAIL = "application/json", "application/x-ndjson", "message/rfc822"
 
 
@@ -75,20 +77,20 @@ class Operation(Generic[Q]):
 
     @property
     def tag(self) -> str:
-        """What it is about: the first word of its path."""
+        """Returns the operation's tag: the first word of its path."""
         return self.path.split("/")[2]
 
     @property
     def problems(self) -> Sequence[int]:
-        """Statuses of errors."""
-        body = {400, 413} if any(one.media_type == JSON for one in self.takes) else set()
+        """Returns the statuses of errors."""
+        body = {400, 413} if any(content.media_type == JSON for content in self.takes) else set()
         unknown = {404} if "{" in self.path else set()
         full = {507} if self.stores else set()
         return sorted({401, 403, 422, 429, 503, *body, *unknown, *full, *self.own_problems})
 
     @property
     def route(self) -> Route:
-        """For the application's router."""
+        """Returns the routes for the application's router."""
         return Route(self.path, self.answer, methods=[self.method])
 
     async def answer(self, request: Request) -> Response:
@@ -101,6 +103,8 @@ class Operation(Generic[Q]):
 
 
 def _contents(bodies: Any) -> Sequence[Content]:
-    """Of one type or Content, or several."""
+    """Returns the contents of one type or Content, or several."""
     several = bodies if isinstance(bodies, tuple) else () if bodies is None else (bodies,)
-    return tuple(one if isinstance(one, Content) else Content(JSON, one) for one in several)
+    return tuple(
+        content if isinstance(content, Content) else Content(JSON, content) for content in several
+    )

@@ -10,13 +10,9 @@ from app.consent.erasure_requests import Erasure
 from app.model.errors import NotFoundError
 from app.model.numbers import read_int
 from app.privacy.erasure import ANSWER_SECONDS, finished
-from app.schemas.fields import Recipient
-from app.schemas.privacy import (
-    ErasureIn,
-    ErasureOut,
-    SubjectOut,
-)
-from app.web.api.operation import Call, Operation
+from app.schemas.fields import OneRecipientIn, Recipient
+from app.schemas.privacy import ErasureOut, SubjectOut
+from app.web.api.operation import MAX_RECIPIENT_BYTES, Call, Operation
 from app.web.query import MAX_INT, NoQuery
 from app.web.requests import SUBJECT_FILE, streamed
 
@@ -25,6 +21,15 @@ HEADERS = {"cache-control": "no-store", **SUBJECT_FILE}
 
 async def export(call: Call[NoQuery]) -> Response:
     """Export all data about a recipient as one JSON document."""
+    body = await call.body(OneRecipientIn, MAX_RECIPIENT_BYTES)
+    return await streamed(call.api.exports.of(body.recipient), "application/json", HEADERS)
+
+
+async def export_by_url(call: Call[NoQuery]) -> Response:
+    """Return what `POST /v1/recipients/export` returns, which keeps the email address out of URLs.
+
+    URLs are kept in logs and histories.
+    """
     email = call.path("recipient", Recipient)
     return await streamed(call.api.exports.of(email), "application/json", HEADERS)
 
@@ -35,7 +40,7 @@ async def erase(call: Call[NoQuery]) -> Response:
     Totals stay the same; messages and hits can no longer be traced to a person. Safe to
     repeat.
     """
-    api, body = call.api, await call.body(ErasureIn, 4096)
+    api, body = call.api, await call.body(OneRecipientIn, MAX_RECIPIENT_BYTES)
     requested = await asyncio.to_thread(api.request_erasure, body.recipient)
     return _answer(await finished(api.erasures, requested, ANSWER_SECONDS))
 
@@ -43,29 +48,43 @@ async def erase(call: Call[NoQuery]) -> Response:
 async def erasure(call: Call[NoQuery]) -> Response:
     """Return the progress of an erasure: 200 once it is complete, else 202."""
     api, erasure_id = call.api, call.path("erasure_id")
-    number, found = read_int(erasure_id, high=MAX_INT), None
+    number, erasure = read_int(erasure_id, high=MAX_INT), None
     if number is not None:
-        found = await asyncio.to_thread(api.erasures.get, number, api.queries.workspace)
-    if found is None:
+        erasure = await asyncio.to_thread(api.erasures.get, number, api.queries.workspace)
+    if erasure is None:
         raise NotFoundError("erasure_id", f"there is no erasure {erasure_id!r}")
-    return _answer(found)
+    return _answer(erasure)
 
 
-def _answer(one: Erasure) -> Response:
-    at = datetime.fromtimestamp(one.at, UTC)
-    found = ErasureOut(one.id, one.state, at, one.counts)
-    status = 200 if one.state == "done" else 202
-    return Response(msgspec.json.encode(found), status, media_type="application/json")
+def _answer(erasure: Erasure) -> Response:
+    at = datetime.fromtimestamp(erasure.at, UTC)
+    body = ErasureOut(erasure.id, erasure.state, at, erasure.counts)
+    status = 200 if erasure.state == "done" else 202
+    return Response(msgspec.json.encode(body), status, media_type="application/json")
 
 
 OPERATIONS = (
-    Operation("GET", "/v1/recipients/{recipient}/export", export, scope="admin", gives=SubjectOut),
+    Operation(
+        "POST",
+        "/v1/recipients/export",
+        export,
+        scope="admin",
+        takes=OneRecipientIn,
+        gives=SubjectOut,
+    ),
+    Operation(
+        "GET",
+        "/v1/recipients/{recipient}/export",
+        export_by_url,
+        scope="admin",
+        gives=SubjectOut,
+    ),
     Operation(
         "POST",
         "/v1/erasures",
         erase,
         scope="admin",
-        takes=ErasureIn,
+        takes=OneRecipientIn,
         gives=ErasureOut,
         statuses=(200, 202),
         stores=False,

@@ -6,7 +6,7 @@ from starlette.responses import Response
 
 from app.consent.suppressions import ALL
 from app.model.errors import FieldError, NotFoundError
-from app.schemas.fields import Recipient, SegmentName
+from app.schemas.fields import OneRecipientIn, Recipient, SegmentName
 from app.schemas.recipients import RecipientOut
 from app.schemas.segments import (
     SavedList,
@@ -15,14 +15,28 @@ from app.schemas.segments import (
     SegmentLine,
 )
 from app.stats import recipients, segments
-from app.web.api.operation import NDJSON, Call, Content, Operation
+from app.web.api.operation import MAX_RECIPIENT_BYTES, NDJSON, Call, Content, Operation
+from app.web.context import WorkspaceContext
 from app.web.query import NoQuery
 from app.web.requests import json, streamed
 
 
-async def recipient(call: Call[NoQuery]) -> Response:
+async def lookup(call: Call[NoQuery]) -> Response:
     """Return a recipient's activity and preferences, from hits by people only."""
-    api, email = call.api, call.path("recipient", Recipient)
+    body = await call.body(OneRecipientIn, MAX_RECIPIENT_BYTES)
+    return await _recipient(call.api, body.recipient)
+
+
+async def recipient(call: Call[NoQuery]) -> Response:
+    """Return what `POST /v1/recipients/lookup` returns, which keeps the email address out of URLs.
+
+    URLs are kept in logs and histories.
+    """
+    return await _recipient(call.api, call.path("recipient", Recipient))
+
+
+async def _recipient(api: WorkspaceContext, email: str) -> Response:
+    """Raises NotFoundError."""
     key = api.recipient_key(email)
     try:
         record = await asyncio.to_thread(recipients.recipient, api.queries, key)
@@ -54,8 +68,8 @@ async def segment(call: Call[Segment]) -> Response:
 
 async def saved(call: Call[NoQuery]) -> Response:
     """List saved segments by name."""
-    found = await asyncio.to_thread(call.api.segments.all)
-    return json(SavedList([SavedOut(name, segment) for name, segment in found.items()]))
+    segments = await asyncio.to_thread(call.api.segments.all)
+    return json(SavedList([SavedOut(name, segment) for name, segment in segments.items()]))
 
 
 async def save(call: Call[NoQuery]) -> Response:
@@ -91,6 +105,7 @@ def _name(call: Call[NoQuery]) -> str:
 
 ONE = "/v1/saved-segments/{name}"
 OPERATIONS = (
+    Operation("POST", "/v1/recipients/lookup", lookup, takes=OneRecipientIn, gives=RecipientOut),
     Operation("GET", "/v1/recipients/{recipient}", recipient, gives=RecipientOut),
     Operation("GET", "/v1/segments", segment, query=Segment, gives=Content(NDJSON, SegmentLine)),
     Operation("GET", "/v1/saved-segments", saved, gives=SavedList),

@@ -94,9 +94,11 @@ class MessagesQuery(Struct, frozen=True, forbid_unknown_fields=True, rename={"gi
 async def rewrite(call: Call[RewriteQuery]) -> Response:
     """Rewrite one message: adds a pixel and signed links, and changes nothing else.
 
-    With `dry_run` nothing is recorded, and `links` shows what would be tracked or why not.
+    With `dry_run` nothing is recorded, `links` shows what would be tracked or why not, and the
+    tokens in the response are not valid: its links lead nowhere.
     """
     api, dry = call.api, call.query.dry_run
+    preparer = api.preparer.dry if dry else api.preparer
     limit = int(api.settings.max_html_mb * 1_000_000)
     # JSON may need six bytes for one (\u0000), and the text part comes along.
     body = await call.body(schemas.RewriteIn, 7 * limit)
@@ -107,13 +109,14 @@ async def rewrite(call: Call[RewriteQuery]) -> Response:
     if api.preparer.writes(body.newsletter.id, body.variant):
         size = inf
     try:
-        prepared = await offloaded(size, api.preparer.prepare, body, html, dry=dry)
+        prepared = await offloaded(size, preparer.prepare, body, html)
     except MissingValueError as error:
         raise RequestError(422, str(error), f"values.{error.name}") from None
     if not dry:
         if body.sample:
             of = body.newsletter
-            sample = SampleMail(body.html, 0, of.link_families, of.full_urls)
+            recipient = api.recipient_key(body.recipient)
+            sample = SampleMail(body.html, 0, of.link_families, of.full_urls, recipient)
             await asyncio.to_thread(api.templates.keep_sample, body.newsletter.id, sample)
         await api.preparer.record(prepared)
 
@@ -157,14 +160,9 @@ async def rewrite_mime(call: Call[MimeQuery]) -> Response:
     data = described.data._replace(metadata=_metadata(query.metadata, described.data.metadata))
     arguments = message, named, described.recipient, described.tracking
     size = inf if api.preparer.writes(named.id, variant) else len(message)
+    preparer = api.preparer.dry if dry else api.preparer
     prepared = await offloaded(
-        size,
-        api.preparer.prepare_mime,
-        *arguments,
-        variant=variant,
-        split=True,
-        dry=dry,
-        data=data,
+        size, preparer.prepare_mime, *arguments, variant=variant, split=True, data=data
     )
     draft = prepared.draft
     if dry:
@@ -187,7 +185,8 @@ async def rewrite_mime(call: Call[MimeQuery]) -> Response:
 
         return await offloaded(size, report)
     if prepared.sample and own.get("sample", "").strip().lower() in ("yes", "true", "1"):
-        sample = SampleMail(*prepared.sample, named.link_families, named.full_urls)
+        recipient = api.recipient_key(described.recipient)
+        sample = SampleMail(*prepared.sample, named.link_families, named.full_urls, recipient)
         await asyncio.to_thread(api.templates.keep_sample, named.id, sample)
     await api.preparer.record(prepared)
     rewritten = prepared.html
@@ -256,7 +255,7 @@ async def messages(call: Call[MessagesQuery]) -> Response:
     """
     api, newsletter_id, give = call.api, call.path("newsletter_id"), call.query.give
     made_from = await asyncio.to_thread(api.templates.templates, newsletter_id)
-    if give == "token" and any(one.modes.two_tokens for one in made_from.values()):
+    if give == "token" and any(mail.modes.two_tokens for mail in made_from.values()):
         raise RequestError(422, TWO_TOKENS, "return")
     api.quota.check_streams()
     lines = api.templates.messages(made_from, call.request.stream(), give)
@@ -282,7 +281,7 @@ class _Described(NamedTuple):
 
 
 def _described(body: bytes) -> _Described:
-    """A whole message without its own fields, and what they say. Raises RequestError."""
+    """Returns a whole message without its own fields, and what they say. Raises RequestError."""
     try:
         message, own = header_fields.without_own(body)
         newsletter = mail_headers.newsletter_of(own)
@@ -298,7 +297,7 @@ def _described(body: bytes) -> _Described:
 
 
 def _notes(notes: Sequence[str]) -> str:
-    """Notes as ASCII for a header field, as many as fit into it."""
+    """Returns notes as ASCII for a header field, as many as fit into it."""
     written: list[str] = []
     size = 2
     for note in notes:
@@ -312,7 +311,7 @@ def _notes(notes: Sequence[str]) -> str:
 
 
 def _metadata(query: Mapping[str, str], own: Mapping[str, str]) -> Mapping[str, str]:
-    """What the query says, and the mail itself of other keys. Raises RequestError."""
+    """Returns the query's metadata, and the mail's own for other keys. Raises RequestError."""
     metadata = {**own, **query}
     if len(metadata) > MAX_METADATA:
         raise RequestError(422, f"must have at most {MAX_METADATA} keys", "metadata")

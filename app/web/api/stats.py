@@ -87,20 +87,20 @@ async def newsletters(call: Call[NewsletterPage]) -> Response:
     rows = await asyncio.to_thread(
         partial(call.api.queries.newsletters, limit=limit + 1, offset=offset)
     )
-    found = [
+    page = [
         _newsletter(row["id"], row["name"], row["subject"], row["tags"], row)
         for row in rows[:limit]
     ]
     following = offset + limit if len(rows) > limit else None
-    return json(NewsletterList(found, following))
+    return json(NewsletterList(page, following))
 
 
 async def newsletter(call: Call[NoQuery]) -> Response:
     """Return one newsletter."""
     api, newsletter_id = call.api, call.path("newsletter_id")
-    found = await asyncio.to_thread(api.queries.newsletter, newsletter_id)
+    described = await asyncio.to_thread(api.queries.newsletter, newsletter_id)
     sent = await asyncio.to_thread(api.queries.sent, newsletter_id)
-    return json(_newsletter(found.id, found.name, found.subject, found.tags, sent))
+    return json(_newsletter(described.id, described.name, described.subject, described.tags, sent))
 
 
 async def stats(call: Call[NoQuery]) -> Response:
@@ -112,15 +112,15 @@ async def stats(call: Call[NoQuery]) -> Response:
 async def links(call: Call[NoQuery]) -> Response:
     """Return a newsletter's links and their clicks."""
     queries, newsletter_id = await _known(call)
-    found = await asyncio.to_thread(queries.links, newsletter_id)
-    return json(LinkList(newsletter_id, found))
+    rows = await asyncio.to_thread(queries.links, newsletter_id)
+    return json(LinkList(newsletter_id, rows))
 
 
 async def agents(call: Call[NoQuery]) -> Response:
     """Return clients, operating systems, devices and countries of opens and clicks."""
     queries, newsletter_id = await _known(call)
-    found = await asyncio.to_thread(queries.agents, newsletter_id)
-    return json(AgentList(newsletter_id, found))
+    rows = await asyncio.to_thread(queries.agents, newsletter_id)
+    return json(AgentList(newsletter_id, rows))
 
 
 async def timeline(call: Call[TimelineQuery]) -> Response:
@@ -137,8 +137,8 @@ async def timeline(call: Call[TimelineQuery]) -> Response:
     step = _step(call.query.step, span)
     if span / step > MAX_POINTS:
         raise RequestError(422, f"results in more than {MAX_POINTS:,} points", "step")
-    found = await asyncio.to_thread(queries.timeline, newsletter_id, start, end, step)
-    points = [StepOut(point.at, _totals(point.opens), _totals(point.clicks)) for point in found]
+    columns = await asyncio.to_thread(queries.timeline, newsletter_id, start, end, step)
+    points = [StepOut(point.at, _totals(point.opens), _totals(point.clicks)) for point in columns]
     return json(TimelineOut(newsletter_id, start, end, step, points))
 
 
@@ -150,14 +150,14 @@ async def report_of(call: Call[ReportQuery]) -> Response:
 
 
 async def _known(call: Call[Any]) -> tuple[Queries, str]:
-    """The questions and the newsletter's id. Raises NotFoundError, StorageError."""
+    """Returns the questions and the newsletter's id. Raises NotFoundError, StorageError."""
     queries, newsletter_id = call.api.queries, call.path("newsletter_id")
     await asyncio.to_thread(queries.newsletter, newsletter_id)
     return queries, newsletter_id
 
 
 def _utc(at: datetime | None) -> datetime | None:
-    """In UTC, which a time without offset is in already."""
+    """Returns a time in UTC, which a time without offset is in already."""
     if at is None:
         return None
     return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)

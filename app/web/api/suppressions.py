@@ -15,7 +15,7 @@ from app.schemas.suppressions import (
     SuppressionList,
     SuppressionOut,
 )
-from app.web.api.operation import Call, Operation
+from app.web.api.operation import MAX_BODY_BYTES, Call, Operation
 from app.web.context import WorkspaceContext
 from app.web.query import MAX_INT, NoQuery
 from app.web.requests import json
@@ -42,14 +42,14 @@ class SuppressionQuery(Struct, frozen=True, forbid_unknown_fields=True):
 async def suppressions(call: Call[SuppressionPage]) -> Response:
     """List suppressions, oldest first."""
     limit = call.query.limit
-    found = await asyncio.to_thread(_page, call.api, call.query.after, limit)
-    following = found[-1].id if len(found) == limit else None
-    return json(SuppressionList(found, following))
+    page = await asyncio.to_thread(_page, call.api, call.query.after, limit)
+    following = page[-1].id if len(page) == limit else None
+    return json(SuppressionList(page, following))
 
 
 async def suppress(call: Call[NoQuery]) -> Response:
     """Suppress a recipient for one newsletter, or for all without newsletter_id. Idempotent."""
-    api, body = call.api, await call.body(SuppressionIn, 16_384)
+    api, body = call.api, await call.body(SuppressionIn, MAX_BODY_BYTES)
     keys = _keys(api, body.recipient, body.newsletter_id)
     await asyncio.to_thread(api.suppressions.add, *keys, "api")
     return json(SuppressedOut(body.recipient, body.newsletter_id, True))
@@ -60,19 +60,31 @@ async def unsuppress(call: Call[NoQuery]) -> Response:
 
     `suppressed` says whether another entry still suppresses the recipient.
     """
-    api, body = call.api, await call.body(SuppressionIn, 16_384)
+    api, body = call.api, await call.body(SuppressionIn, MAX_BODY_BYTES)
     recipient, newsletter = _keys(api, body.recipient, body.newsletter_id)
     await asyncio.to_thread(api.suppressions.remove, recipient, newsletter)
     left = await asyncio.to_thread(api.suppressions.among, [recipient], newsletter)
     return json(SuppressedOut(body.recipient, body.newsletter_id, bool(left)))
 
 
-async def check(call: Call[SuppressionQuery]) -> Response:
+async def check(call: Call[NoQuery]) -> Response:
     """Check whether a recipient is suppressed for a newsletter, or for all."""
-    api, recipient, newsletter = call.api, call.query.recipient, call.query.newsletter
+    body = await call.body(SuppressionIn, MAX_BODY_BYTES)
+    return await _check(call.api, body.recipient, body.newsletter_id)
+
+
+async def check_by_url(call: Call[SuppressionQuery]) -> Response:
+    """Return what `POST /v1/suppressions/check` returns, which keeps email addresses out of URLs.
+
+    URLs are kept in logs and histories.
+    """
+    return await _check(call.api, call.query.recipient, call.query.newsletter)
+
+
+async def _check(api: WorkspaceContext, recipient: str, newsletter: str | None) -> Response:
     key, newsletter_key = _keys(api, recipient, newsletter)
-    found = await asyncio.to_thread(api.suppressions.among, [key], newsletter_key)
-    return json(SuppressedOut(recipient, newsletter, bool(found)))
+    entries = await asyncio.to_thread(api.suppressions.among, [key], newsletter_key)
+    return json(SuppressedOut(recipient, newsletter, bool(entries)))
 
 
 def _keys(api: WorkspaceContext, recipient: str, newsletter_id: str | None) -> tuple[int, int]:
@@ -82,9 +94,9 @@ def _keys(api: WorkspaceContext, recipient: str, newsletter_id: str | None) -> t
 
 def _page(api: WorkspaceContext, after: int, limit: int) -> list[SuppressionOut]:
     """Email addresses and ids come from the messages recorded; null if none has them."""
-    found = api.suppressions.page(after, limit)
-    recipients = sorted({one.recipient for one in found})
-    newsletters = sorted({one.newsletter for one in found} - {ALL})
+    entries = api.suppressions.page(after, limit)
+    recipients = sorted({entry.recipient for entry in entries})
+    newsletters = sorted({entry.newsletter for entry in entries} - {ALL})
     run = api.queries.run
     addresses = {
         row["recipient"]: row["address"]
@@ -103,7 +115,7 @@ def _page(api: WorkspaceContext, after: int, limit: int) -> list[SuppressionOut]
             reason=entry.reason,
             at=datetime.fromtimestamp(entry.at, UTC),
         )
-        for entry in found
+        for entry in entries
     ]
 
 
@@ -129,9 +141,17 @@ OPERATIONS = (
         gives=SuppressedOut,
     ),
     Operation(
-        "GET",
+        "POST",
         "/v1/suppressions/check",
         check,
+        scope="rewrite",
+        takes=SuppressionIn,
+        gives=SuppressedOut,
+    ),
+    Operation(
+        "GET",
+        "/v1/suppressions/check",
+        check_by_url,
         scope="rewrite",
         query=SuppressionQuery,
         gives=SuppressedOut,

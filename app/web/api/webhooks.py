@@ -45,14 +45,14 @@ class DeliveryPage(Struct, frozen=True, forbid_unknown_fields=True):
 
 async def webhooks(call: Call[NoQuery]) -> Response:
     """List webhooks, oldest first. Secrets are returned at creation only."""
-    found = await asyncio.to_thread(call.api.webhooks.all)
-    return json(schemas.WebhookList([out(hook) for hook in found]))
+    hooks = await asyncio.to_thread(call.api.webhooks.all)
+    return json(schemas.WebhookList([out(hook) for hook in hooks]))
 
 
 async def add(call: Call[NoQuery]) -> Response:
     """Add a webhook, which receives events from now on. Only this response has its secret."""
     api, body = call.api, await call.body(schemas.WebhookIn, 65_536)
-    valid(body)
+    valid(body, api.settings.webhook_http)
     if len(await asyncio.to_thread(api.webhooks.all)) >= MAX_WEBHOOKS:
         raise RequestError(422, f"there are already {MAX_WEBHOOKS} webhooks, the maximum", "url")
     at = await asyncio.to_thread(api.feed.last)
@@ -91,19 +91,17 @@ async def test(call: Call[NoQuery]) -> Response:
     """Send an event of type webhook.test. See the delivery log for the result."""
     api, hook = call.api, await _known(call)
     number = await asyncio.to_thread(api.webhooks.test, hook)
-    found = await asyncio.to_thread(api.webhooks.log, hook.id, number + 1, 1)
-    return json(delivery_out(found[0]))
+    log = await asyncio.to_thread(api.webhooks.log, hook.id, number + 1, 1)
+    return json(delivery_out(log[0]))
 
 
 async def deliveries(call: Call[DeliveryPage]) -> Response:
     """Return the delivery log, latest first."""
     hook, query = await _known(call), call.query
     limit = query.limit
-    found = await asyncio.to_thread(
-        call.api.webhooks.log, hook.id, query.before, limit, query.state
-    )
-    following = found[-1].id if len(found) == limit else None
-    return json(schemas.DeliveryList([delivery_out(one) for one in found], following))
+    log = await asyncio.to_thread(call.api.webhooks.log, hook.id, query.before, limit, query.state)
+    following = log[-1].id if len(log) == limit else None
+    return json(schemas.DeliveryList([delivery_out(delivery) for delivery in log], following))
 
 
 async def replay(call: Call[NoQuery]) -> Response:
@@ -113,7 +111,7 @@ async def replay(call: Call[NoQuery]) -> Response:
 
 
 async def _known(call: Call[Any]) -> Webhook:
-    """The webhook of the path. Raises NotFoundError."""
+    """Returns the webhook of the path. Raises NotFoundError."""
     webhook_id = call.path("webhook_id")
     hook = await asyncio.to_thread(call.api.webhooks.get, webhook_id)
     if hook is None:

@@ -12,9 +12,11 @@ from starlette.routing import Route
 
 from app.auth.api_keys import SCOPES, KeyNameError, Keys
 from app.auth.login_guard import LoginGuard, ThrottledError
-from app.auth.users import LONGEST, ROLES, SHORTEST, User, UserError, Users
+from app.auth.users import LONGEST, ROLES, User, UserError, Users
 from app.model.errors import NotFoundError
-from app.web.dashboard.forms import read_form
+from app.settings.secret_strength import SHORTEST
+from app.web.dashboard.cookies import cookie
+from app.web.dashboard.forms import DEVICE, read_form
 from app.web.dashboard.pages import Dashboard
 
 
@@ -25,11 +27,11 @@ class AccountPages:
     dashboard: Dashboard
     users: Users
     keys: Keys
-    door: LoginGuard
+    login_guard: LoginGuard
 
     @property
     def routes(self) -> Sequence[Route]:
-        """For the application's router."""
+        """Returns the routes for the application's router."""
         requires_login = self.dashboard.requires_login
         return (
             Route("/account", requires_login(self.account)),
@@ -53,36 +55,37 @@ class AccountPages:
         """
         user, session = request.state.user, request.state.session
         form = await read_form(request)
-        given = str(form.get("password", ""))
+        new_password = str(form.get("password", ""))
         if user.has_password and not session.by_link:
             address = request.client.host if request.client else ""
             try:
-                right = await self.door.check(user.name, str(form.get("current", "")), address)
+                current, device = str(form.get("current", "")), cookie(request, DEVICE)
+                right = await self.login_guard.check(user.name, current, address, device)
             except ThrottledError as error:
                 return await self._account(request, error.message, 429)
             if right is None:
                 return await self._account(request, "Current password is incorrect.", 403)
         try:
-            await asyncio.to_thread(self.users.set_password, user.name, given, session.id)
+            await asyncio.to_thread(self.users.set_password, user.account, new_password, session.id)
         except UserError as error:
             return await self._account(request, str(error), 422)
         return RedirectResponse("/account?changed=1", 303)
 
     async def end_session(self, request: Request) -> Response:
-        """One of one's own, or all but this one."""
+        """End one of the user's sessions, or all but this one."""
         user, own = request.state.user, request.state.session.id
-        wanted = str((await read_form(request)).get("session", ""))
-        for session in await asyncio.to_thread(self.dashboard.sessions.of, user.name):
-            if session.id == wanted or (not wanted and session.id != own):
-                await asyncio.to_thread(self.dashboard.sessions.end, user.name, session.id)
+        session_id = str((await read_form(request)).get("session", ""))
+        for session in await asyncio.to_thread(self.dashboard.sessions.of, user.account):
+            if session.id == session_id or (not session_id and session.id != own):
+                await asyncio.to_thread(self.dashboard.sessions.end, user.account, session.id)
         return RedirectResponse("/account", 303)
 
     async def access(self, request: Request) -> Response:
-        """Keys and users."""
+        """Show API keys and users."""
         return await self._access(request)
 
     async def add_key(self, request: Request) -> Response:
-        """A new key, which the answer alone shows."""
+        """Create a key, which only this response shows."""
         user, form = request.state.user, await read_form(request)
         name, scopes = _text(form, "name"), [str(scope) for scope in form.getlist("scopes")]
         try:
@@ -101,7 +104,7 @@ class AccountPages:
         return RedirectResponse("/access", 303)
 
     async def add_user(self, request: Request) -> Response:
-        """A new user, with a link to log in by, which the answer alone shows."""
+        """Create a user with a login link, which only this response shows."""
         form, workspace = await read_form(request), request.state.user.workspace
         name = _text(form, "name")
         try:
@@ -117,13 +120,13 @@ class AccountPages:
         return await self._invite(request, user)
 
     async def change(self, request: Request) -> Response:
-        """Another role, a new link, an end to all sessions, or an end to the user."""
+        """Change a user's role, create a login link, end all sessions, or remove the user."""
         form, me = await read_form(request), request.state.user
         user = await asyncio.to_thread(self.users.get, _text(form, "user"), me.workspace)
         action = _text(form, "action")
         if user is None:
             raise NotFoundError("user", f"there is no user {_text(form, 'user')!r}")
-        if user.name == me.name:
+        if user.account == me.account:
             problem = "You cannot change your own access. Ask another administrator."
             return await self._access(request, 422, user_problem=problem)
         try:
@@ -131,11 +134,11 @@ class AccountPages:
                 case "link":
                     return await self._invite(request, user)
                 case "logout":
-                    await asyncio.to_thread(self.dashboard.sessions.end_all, user.name)
+                    await asyncio.to_thread(self.dashboard.sessions.end_all, user.account)
                 case "remove":
-                    await asyncio.to_thread(self.users.remove, user.name)
+                    await asyncio.to_thread(self.users.remove, user.account)
                 case "role":
-                    await asyncio.to_thread(self.users.set_role, user.name, _text(form, "role"))
+                    await asyncio.to_thread(self.users.set_role, user.account, _text(form, "role"))
                 case _:
                     raise UserError("action: must be link, logout, remove or role")
         except UserError as error:
@@ -143,13 +146,13 @@ class AccountPages:
         return RedirectResponse("/access", 303)
 
     async def _invite(self, request: Request, user: User) -> Response:
-        code = await asyncio.to_thread(self.users.new_code, user.name)
+        code = await asyncio.to_thread(self.users.new_code, user.account)
         return await self._access(request, invited=user, code=code)
 
     async def _account(self, request: Request, problem: str, status: int) -> Response:
-        found = await asyncio.to_thread(self.dashboard.sessions.of, request.state.user.name)
+        sessions = await asyncio.to_thread(self.dashboard.sessions.of, request.state.user.account)
         page = {
-            "sessions": found,
+            "sessions": sessions,
             "own": request.state.session,
             "problem": problem,
             "changed": "changed" in request.query_params,

@@ -15,7 +15,7 @@ FOREIGN = "The request came from another website. Nothing was changed."
 
 
 async def error_page(dashboard: Dashboard, request: Request, error: Exception) -> Response:
-    """For people a page, for programs a problem."""
+    """Returns a page for people, a problem for programs."""
     assert isinstance(error, HTTPException)  # noqa: S101
     if "text/html" not in request.headers.get("accept", ""):
         return http_error(request, error)
@@ -26,7 +26,7 @@ async def error_page(dashboard: Dashboard, request: Request, error: Exception) -
 
 
 def foreign_page(dashboard: Dashboard, request: Request, _: Exception) -> Response:
-    """The same of a form that another site has sent."""
+    """Returns the same for a form that another site has sent."""
     if "text/html" not in request.headers.get("accept", ""):
         return problem(403, "Forbidden", FOREIGN)
     return dashboard.problem(request, 403, "Form not accepted", FOREIGN)

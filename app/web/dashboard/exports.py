@@ -22,12 +22,12 @@ from app.web.requests import streamed
 async def answer(
     request: Request, queries: Queries, newsletter_id: str, filters: Filters
 ) -> Response:
-    """The file, ?format= as in FORMATS. Raises FilterError, NotFoundError, StorageError."""
-    wanted = request.query_params.get("format", "csv")
-    if wanted not in FORMATS:
+    """Returns the file, ?format= as in FORMATS. Raises FilterError, NotFoundError, StorageError."""
+    file_format = request.query_params.get("format", "csv")
+    if file_format not in FORMATS:
         raise FilterError("format", f"must be one of {', '.join(FORMATS)}")
     await run_in_threadpool(queries.newsletter, newsletter_id)
-    parts = chunks(queries, newsletter_id, filters, wanted)
+    pieces = chunks(queries, newsletter_id, filters, file_format)
     safe = "".join(c if c.isascii() and c.isalnum() else "-" for c in newsletter_id)[:60]
-    headers = {"content-disposition": f'attachment; filename="{safe}.{wanted}"'}
-    return await streamed(parts, FORMATS[wanted][1], headers)
+    headers = {"content-disposition": f'attachment; filename="{safe}.{file_format}"'}
+    return await streamed(pieces, FORMATS[file_format][1], headers)

@@ -28,7 +28,7 @@ class FollowUpPages:
 
     @property
     def routes(self) -> Sequence[Route]:
-        """For the application's router."""
+        """Returns the routes for the application's router."""
         requires_login = self.dashboard.requires_login
         rules = "/webhooks/followups"
         return (
@@ -42,33 +42,37 @@ class FollowUpPages:
         )
 
     async def rules(self, request: Request) -> Response:
-        """Every follow-up, and a form for a new one."""
+        """Show every follow-up, and a form for a new one."""
         return await self._rules(request, {}, "", 200)
 
     async def _rules(
-        self, request: Request, given: dict[str, Any], problem: str, status: int
+        self, request: Request, values: dict[str, Any], problem: str, status: int
     ) -> Response:
-        parts = workspace_context(request)
-        found = await asyncio.to_thread(parts.followups.all)
-        urls = {hook.id: hook.url for hook in await asyncio.to_thread(parts.webhooks.all)}
-        page = {"followups": found, "urls": urls, "given": given, "problem": problem}
+        workspace = workspace_context(request)
+        followups = await asyncio.to_thread(workspace.followups.all)
+        urls = {hook.id: hook.url for hook in await asyncio.to_thread(workspace.webhooks.all)}
+        page = {"followups": followups, "urls": urls, "given": values, "problem": problem}
         return self.dashboard.page(request, "followups.html", page, status)
 
     async def follow(self, request: Request) -> Response:
         """Make the form's follow-up, or say which field is wrong."""
         form = await read_form(request)
         named = ("name", "webhook_id", "when", "after_hours")
-        given = {name: str(form.get(name, "")).strip() for name in named}
+        values = {name: str(form.get(name, "")).strip() for name in named}
         listed = {name: lines(form, name) for name in ("newsletters", "labels", "tags")}
         try:
-            hours = {"after_hours": given["after_hours"] or 0}
-            wanted = msgspec.convert({**given, **hours, **listed}, FollowUpIn, strict=False)
-            parts = workspace_context(request)
+            hours = {"after_hours": values["after_hours"] or 0}
+            followup = msgspec.convert({**values, **hours, **listed}, FollowUpIn, strict=False)
+            workspace = workspace_context(request)
             await asyncio.to_thread(
-                followup_config.make, parts.followups, parts.webhooks, parts.feed, wanted
+                followup_config.make,
+                workspace.followups,
+                workspace.webhooks,
+                workspace.feed,
+                followup,
             )
         except (msgspec.ValidationError, FieldError) as error:
-            return await self._rules(request, {**given, **listed}, problem_of(error), 422)
+            return await self._rules(request, {**values, **listed}, problem_of(error), 422)
         return RedirectResponse("/webhooks/followups", 303)
 
     async def unfollow(self, request: Request) -> Response:

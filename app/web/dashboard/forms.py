@@ -12,7 +12,7 @@ from starlette.requests import Request
 from app.web.errors import RequestError
 from app.web.requests import body_of
 
-SESSION, FORM = "mailwake_session", "mailwake_form"
+SESSION, FORM, DEVICE = "mailwake_session", "mailwake_form", "mailwake_device"
 CSRF = "csrf"  # the field of every form
 FORM_TYPE = "application/x-www-form-urlencoded"
 MAX_FORM_BYTES = 65_536
@@ -28,12 +28,12 @@ class StaleFormError(ForeignPostError):
 
 
 def new_secret() -> str:
-    """What a form is bound to where there is no session yet."""
+    """Returns what a form is bound to where there is no session yet."""
     return secrets.token_urlsafe(18)
 
 
 def csrf(secret: str) -> str:
-    """What a form carries to show that it is ours: it follows from a cookie and gives none away."""
+    """Returns a form's token: it follows from a cookie and does not reveal it."""
     return sha256(f"form {secret}".encode()).hexdigest()[:32]
 
 
@@ -85,7 +85,7 @@ def same_site(request: Request) -> None:
 
 
 def local_path(path: str) -> str:
-    """Where to go after login: `path` if it stays on this site, else the front page."""
-    parts = urlsplit(path)
+    """Returns where to go after login: `path` if it stays on this site, else the front page."""
+    url = urlsplit(path)
     plain = path.startswith("/") and not path.startswith(("//", "/\\")) and path.isprintable()
-    return path if plain and not parts.scheme and not parts.netloc else "/"
+    return path if plain and not url.scheme and not url.netloc else "/"

@@ -3,17 +3,21 @@
 import asyncio
 from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 
 from starlette.datastructures import FormData
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
+from app.auth import first_login
+from app.auth.devices import DEVICE_SECONDS
 from app.auth.login_guard import LoginGuard, ThrottledError
-from app.auth.users import User, Users
+from app.auth.users import ADMIN, User, Users
 from app.ingest.user_agents import browser
 from app.web.dashboard.cookies import cookie, drop_cookie, set_cookie
 from app.web.dashboard.forms import (
+    DEVICE,
     FORM,
     SESSION,
     StaleFormError,
@@ -30,19 +34,22 @@ OLD_LINK = "This login link was already used or has expired."
 class LoginPages:
     """The pages for users who are not logged in."""
 
-    def __init__(self, dashboard: Dashboard, users: Users, door: LoginGuard) -> None:
-        self._dashboard, self._users, self._door = dashboard, users, door
+    def __init__(
+        self, dashboard: Dashboard, users: Users, login_guard: LoginGuard, data_dir: Path
+    ) -> None:
+        self._dashboard, self._users = dashboard, users
+        self._login_guard, self._data_dir = login_guard, data_dir
 
     @property
     def routes(self) -> Sequence[Route]:
-        """For the application's router."""
+        """Returns the routes for the application's router."""
         return (
             Route("/login", self.login, methods=["GET", "POST"]),
             Route("/logout", self._dashboard.requires_login(self.logout), methods=["POST"]),
         )
 
     async def login(self, request: Request) -> Response:
-        """By name and password, or by one-time code (?code=), which only a form uses up.
+        """Log in by name and password, or by one-time code (?code=), which only a form uses up.
 
         So nothing is lost when a mail scanner or a chat's preview opens the link first.
         """
@@ -69,8 +76,8 @@ class LoginPages:
     async def logout(self, request: Request) -> Response:
         """End the session."""
         session = request.state.session
-        await asyncio.to_thread(self._dashboard.sessions.end, session.user.name, session.id)
-        response = RedirectResponse("/login", 303)
+        await asyncio.to_thread(self._dashboard.sessions.end, session.user.account, session.id)
+        response = RedirectResponse("/login", 303, {"clear-site-data": '"cache", "storage"'})
         drop_cookie(request, response, SESSION)
         return response
 
@@ -84,7 +91,8 @@ class LoginPages:
         name, password = str(form.get("name", "")), str(form.get("password", ""))
         address = request.client.host if request.client else ""
         try:
-            user = await self._door.check(name, password, address)
+            device = cookie(request, DEVICE)
+            user = await self._login_guard.check(name, password, address, device)
         except ThrottledError as error:
             return self._page(request, 429, onward, problem=error.message, name=name)
         if user is None:
@@ -95,11 +103,19 @@ class LoginPages:
     async def _enter(
         self, request: Request, user: User, onward: str, by_link: bool = False
     ) -> Response:
-        """A new session, whatever the browser had before."""
+        """Begin a session; the one that the browser had before ends."""
+        if former := await self._dashboard.load_session(request):
+            end = self._dashboard.sessions.end
+            await asyncio.to_thread(end, former.user.account, former.id)
+        if user.name == ADMIN:
+            first_login.remove(self._data_dir)
         sessions, label = self._dashboard.sessions, browser(request)
         token = await asyncio.to_thread(sessions.begin, user, label, by_link)
         response = RedirectResponse(onward, 303, {"cache-control": "no-store"})
         set_cookie(request, response, SESSION, token)
+        remember = self._login_guard.remember
+        if device := await asyncio.to_thread(remember, user, cookie(request, DEVICE)):
+            set_cookie(request, response, DEVICE, device, DEVICE_SECONDS)
         return response
 
     def _page(self, request: Request, status: int, onward: str, **more: object) -> Response:

@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from functools import cached_property, partial, wraps
 from typing import Any
 from urllib.parse import quote, unquote
@@ -31,12 +32,20 @@ from app.storage.clickhouse import StartingError, StorageError
 from app.web.context import WorkspaceContext
 from app.web.dashboard import exports
 from app.web.dashboard.cookies import cookie
-from app.web.dashboard.forms import CSRF, SESSION, StaleFormError, check_form, csrf
-from app.web.dashboard.live import MAX_VIEWERS, Fragments, Live, while_valid
+from app.web.dashboard.forms import (
+    CSRF,
+    SESSION,
+    StaleFormError,
+    check_form,
+    csrf,
+    read_form,
+)
+from app.web.dashboard.live import Fragments, FullError, Live, while_valid
 from app.web.requests import parts_of
 from app.web.views import clickmap, compare, report
 from app.web.views import newsletters as newsletter_views
 from app.web.views.templating import templates
+from app.web.views.urls import person_url
 
 ONE = "/newsletters/{newsletter_id:path}"
 POLICY = (
@@ -85,6 +94,7 @@ class Dashboard:
             Route("/live", requires_login(self.newsletters_live, live=True)),
             Route(f"{ONE}/live", requires_login(self.newsletter_live, live=True)),
             Route(f"{ONE}/recipients", requires_login(self.recipients)),
+            Route(f"{ONE}/recipients", requires_login(self.search_recipients), methods=["POST"]),
             Route(f"{ONE}/export", requires_login(self.export)),
             Route(f"{ONE}/report", requires_login(self.report)),
             Route(f"{ONE}/experiment", requires_login(self.experiment)),
@@ -95,6 +105,7 @@ class Dashboard:
             Route("/tags/live", requires_login(self.tags_live, live=True)),
             Route("/compare", requires_login(self.compare)),
             Route("/recipients", requires_login(self.recipients)),
+            Route("/recipients", requires_login(self.search_recipients), methods=["POST"]),
             Route("/recipients/{key:int}", requires_login(self.recipient)),
             Route("/messages/{message_id}", requires_login(self.message)),
             Mount(
@@ -106,7 +117,7 @@ class Dashboard:
         )
 
     async def newsletters(self, request: Request) -> Response:
-        """All newsletters, searched, sorted and by period."""
+        """Show all newsletters, searched, sorted and by period."""
         filters = Filters.read(request.query_params)
         page = await asyncio.to_thread(
             newsletter_views.newsletters, workspace_context(request).queries, filters
@@ -114,7 +125,7 @@ class Dashboard:
         return self.page(request, "newsletters.html", page)
 
     async def newsletters_live(self, request: Request) -> Response:
-        """The same, as it changes."""
+        """Stream the same as it changes."""
         filters, queries = Filters.read(request.query_params), workspace_context(request).queries
         return self.stream(
             request,
@@ -125,7 +136,7 @@ class Dashboard:
         )
 
     async def tags(self, request: Request) -> Response:
-        """All tags: newsletters and streams by topic."""
+        """Show all tags: newsletters and streams by topic."""
         filters = Filters.read(request.query_params)
         page = await asyncio.to_thread(
             newsletter_views.tags, workspace_context(request).queries, filters
@@ -133,7 +144,7 @@ class Dashboard:
         return self.page(request, "tags.html", page)
 
     async def tags_live(self, request: Request) -> Response:
-        """The same, as it changes."""
+        """Stream the same as it changes."""
         filters, queries = Filters.read(request.query_params), workspace_context(request).queries
         return self.stream(
             request,
@@ -144,26 +155,29 @@ class Dashboard:
         )
 
     async def newsletter(self, request: Request) -> Response:
-        """One newsletter, with filters on its hits."""
+        """Show one newsletter, with filters on its hits."""
         filters, newsletter_id = Filters.read(request.query_params), _newsletter_id(request)
-        parts = workspace_context(request)
+        workspace = workspace_context(request)
         page = await asyncio.to_thread(
-            newsletter_views.newsletter, parts.queries, newsletter_id, filters
+            newsletter_views.newsletter, workspace.queries, newsletter_id, filters
         )
-        key = parts.queries.key(newsletter_id)
-        page["experiment"] = await asyncio.to_thread(parts.experiments.get, key)
+        key = workspace.queries.key(newsletter_id)
+        page["experiment"] = await asyncio.to_thread(workspace.experiments.get, key)
         return self.page(request, "newsletter.html", page)
 
     async def experiment(self, request: Request) -> Response:
-        """A newsletter's experiment: what each variant has got, and what was decided."""
-        parts = workspace_context(request)
+        """Show a newsletter's experiment: what each variant has got, and what was decided."""
+        workspace = workspace_context(request)
         page = await asyncio.to_thread(
-            newsletter_views.experiment, parts.queries, parts.experiments, _newsletter_id(request)
+            newsletter_views.experiment,
+            workspace.queries,
+            workspace.experiments,
+            _newsletter_id(request),
         )
         return self.page(request, "experiment.html", page)
 
     async def newsletter_live(self, request: Request) -> Response:
-        """The same, as it changes."""
+        """Stream the same as it changes."""
         filters, newsletter_id = Filters.read(request.query_params), _newsletter_id(request)
         queries = workspace_context(request).queries
         with suppress(StorageError):  # a stream that starts now shows the figures later
@@ -180,45 +194,73 @@ class Dashboard:
         )
 
     async def recipients(self, request: Request) -> Response:
-        """Recipients of one newsletter, or of all."""
-        filters = Filters.read(request.query_params)
+        """Show recipients of one newsletter, or of all."""
+        return await self._recipients(request, Filters.read(request.query_params))
+
+    async def search_recipients(self, request: Request) -> Response:
+        """Show recipients whose email address contains a text, or the page of the one that it is.
+
+        It is a form with a body, so that no URL contains an email address.
+        """
+        form = await read_form(request)
+        filters = Filters.read({name: str(value) for name, value in form.items()})
+        workspace, text = workspace_context(request), filters.search.strip()
+        key, run = workspace.recipient_key(text), workspace.queries.run
+        rows = await asyncio.to_thread(run, "recipient_messages", recipient=key, limit=1)
+        if text and rows:
+            return RedirectResponse(person_url(key, filters.all()), 303)
+        return await self._recipients(request, filters)
+
+    async def _recipients(self, request: Request, filters: Filters) -> Response:
         newsletter_id = _newsletter_id(request) if request.path_params else ""
         page = await asyncio.to_thread(
             recipient_stats.recipients, workspace_context(request).queries, filters, newsletter_id
         )
+        # Links of the page do not contain what was searched for.
+        page |= {
+            "search": filters.search,
+            "previous": filters.after,
+            "filters": replace(filters, search="", after=""),
+        }
         return self.page(request, "recipients.html", page)
 
     async def recipient(self, request: Request) -> Response:
-        """One recipient: what came, what was done with it, what is preferred."""
+        """Show one recipient: what came, what was done with it, what is preferred."""
         filters, key = Filters.read(request.query_params), request.path_params["key"]
         if key >= 2**64:
             raise NotFoundError("recipient", "no messages were sent to this recipient")
-        parts = workspace_context(request)
+        workspace = workspace_context(request)
         record = await asyncio.to_thread(
-            recipient_stats.recipient, parts.queries, key, filters.show
+            recipient_stats.recipient, workspace.queries, key, filters.show
         )
-        withdrawn = await asyncio.to_thread(parts.withdrawals.of, parts.queries.workspace, key)
+        withdrawn = await asyncio.to_thread(
+            workspace.withdrawals.of, workspace.queries.workspace, key
+        )
         page = {"recipient": record, "filters": filters, "withdrawn": withdrawn}
         return self.page(request, "recipient.html", page)
 
     async def message(self, request: Request) -> Response:
-        """One message: what it is, and what came of it in order."""
+        """Show one message: what it is, and what came of it in order."""
         queries, message_id = workspace_context(request).queries, request.path_params["message_id"]
         row, hits = await asyncio.to_thread(messages.message, queries, message_id)
         page = {"message": row, "hits": hits, "sent_at": messages.at(row), "filters": Filters()}
         return self.page(request, "message.html", page)
 
     async def compare(self, request: Request) -> Response:
-        """Up to four newsletters side by side (?newsletter= repeated)."""
+        """Show up to four newsletters side by side (?newsletter= repeated)."""
         filters = Filters.read(request.query_params)
-        ids = [one for one in request.query_params.getlist("newsletter") if one]
+        ids = [
+            newsletter_id
+            for newsletter_id in request.query_params.getlist("newsletter")
+            if newsletter_id
+        ]
         page = await asyncio.to_thread(
             compare.compare, workspace_context(request).queries, ids, filters
         )
         return self.page(request, "compare.html", {**page, "ids": ids})
 
     async def report(self, request: Request) -> Response:
-        """What the page says, for printing and mailing."""
+        """Show the page's statistics for printing and mailing."""
         filters, newsletter_id = Filters.read(request.query_params), _newsletter_id(request)
         page = await asyncio.to_thread(
             report.figures, workspace_context(request).queries, newsletter_id, filters.period
@@ -226,7 +268,7 @@ class Dashboard:
         return Response(report.html(page, ""), 200, report.HEADERS, "text/html; charset=utf-8")
 
     async def clickmap(self, request: Request) -> Response:
-        """The mail with rank and share next to each link, and a table of links."""
+        """Show the mail with rank and share next to each link, and a table of links."""
         filters, newsletter_id = Filters.read(request.query_params), _newsletter_id(request)
         page = await asyncio.to_thread(
             clickmap.page,
@@ -238,7 +280,7 @@ class Dashboard:
         return self.page(request, "clickmap.html", page)
 
     async def clickmap_mail(self, request: Request) -> Response:
-        """What the click map's frame holds: a document that can run and send nothing."""
+        """Show the document in the click map's frame, which can run and send nothing."""
         filters, newsletter_id = Filters.read(request.query_params), _newsletter_id(request)
         html = await asyncio.to_thread(
             clickmap.mail,
@@ -251,14 +293,14 @@ class Dashboard:
         return Response(html, 200, clickmap.HEADERS, "text/html; charset=utf-8")
 
     async def export(self, request: Request) -> Response:
-        """A newsletter's hits as a file, with the page's filters."""
+        """Export a newsletter's hits as a file, with the page's filters."""
         filters, newsletter_id = Filters.read(request.query_params), _newsletter_id(request)
         return await exports.answer(
             request, workspace_context(request).queries, newsletter_id, filters
         )
 
     def problem(self, request: Request, status: int, title: str, detail: str) -> Response:
-        """An error's page; one of status 503 looks again by itself, without JavaScript too."""
+        """Returns an error's page; one of status 503 reloads itself, without JavaScript too."""
         response = self.page(request, "error.html", {"title": title, "detail": detail}, status)
         if status == 503:
             response.headers["refresh"] = "5"
@@ -317,7 +359,7 @@ class Dashboard:
     def page(
         self, request: Request, name: str, page: Mapping[str, Any], status: int = 200
     ) -> Response:
-        """A template's page under the dashboard's policy."""
+        """Returns a template's page under the dashboard's policy."""
         user = getattr(request.state, "user", None)
         page = {
             "url": self._settings.console_url,
@@ -336,11 +378,12 @@ class Dashboard:
         blocks: Iterable[str],
         look: Callable[[], Mapping[str, Any]],
     ) -> Response:
-        """The blocks of a template as they change; `look` asks the database for their figures."""
-        if self._live.viewers >= MAX_VIEWERS:
-            return Response("too many viewers\n", 503, {"retry-after": "30"})
-
-        workspace = workspace_context(request).queries.workspace
+        """Stream a template's blocks as they change; `look` asks the database for their figures."""
+        workspace, session = workspace_context(request).queries.workspace, request.state.session.id
+        try:
+            self._live.check(workspace, session)
+        except FullError as error:
+            return Response(f"{error}\n", 503, {"retry-after": "30", "cache-control": "no-store"})
 
         def render() -> Fragments:
             notices = {"notices": self._notices(workspace)}
@@ -348,8 +391,8 @@ class Dashboard:
                 page = {"url": self._settings.console_url, **look()}
             except StorageError:
                 return {"notices": self._block("base.html", "notices", {**notices, "away": AWAY})}
-            found = {block: self._block(name, block, page) for block in blocks}
-            return {"notices": self._block("base.html", "notices", notices), **found}
+            fragments = {block: self._block(name, block, page) for block in blocks}
+            return {"notices": self._block("base.html", "notices", notices), **fragments}
 
         last = request.headers.get("last-event-id", "")
         token = request.state.token
@@ -360,7 +403,7 @@ class Dashboard:
             except SQLAlchemyError:
                 return True  # state.db is unavailable
 
-        events = while_valid(self._live.watch(f"{workspace} {key}", render, last), valid)
+        events = while_valid(self._live.watch(workspace, session, key, render, last), valid)
         return EventSourceResponse(events, headers={"cache-control": "no-store"}, ping=20)
 
     def _block(self, name: str, block: str, page: Mapping[str, Any]) -> str:
@@ -375,7 +418,7 @@ class _Cached:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def with_headers(message: Message) -> None:
-            if message["type"] == "http.response.start" and message["status"] == 200:
+            if message["type"] == "http.response.start" and message["status"] in (200, 304):
                 hashed = b"v=" in scope.get("query_string", b"")
                 age = b"public, max-age=31536000, immutable" if hashed else b"no-cache"
                 nosniff = (b"x-content-type-options", b"nosniff")
@@ -386,17 +429,17 @@ class _Cached:
 
 
 def sentence(text: str) -> str:
-    """An error's message with a capital letter and a full stop."""
+    """Returns an error's message with a capital letter and a full stop."""
     return f"{text[:1].upper()}{text[1:]}."
 
 
 def field(secret: str) -> Markup:
-    """The hidden field that every form carries."""
+    """Returns the hidden field that every form carries."""
     return Markup('<input type="hidden" name="{}" value="{}">').format(CSRF, csrf(secret))
 
 
 def workspace_context(request: Request) -> WorkspaceContext:
-    """The parts of the workspace whose pages somebody looks at."""
+    """Returns the parts of the workspace whose pages somebody looks at."""
     return parts_of(request, request.state.user.workspace)
 
 

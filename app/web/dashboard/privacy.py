@@ -24,43 +24,43 @@ class PrivacyPages:
 
     @property
     def routes(self) -> Sequence[Route]:
-        """For the application's router."""
-        requires_login, one = self.dashboard.requires_login, "/recipients/{key:int}"
+        """Returns the routes for the application's router."""
+        requires_login, recipient = self.dashboard.requires_login, "/recipients/{key:int}"
         return (
-            Route(f"{one}/consent", requires_login(self.consent, "editor"), methods=["POST"]),
-            Route(f"{one}/export", requires_login(self.export, "admin")),
-            Route(f"{one}/erase", requires_login(self.ask, "admin")),
-            Route(f"{one}/erase", requires_login(self.erase, "admin"), methods=["POST"]),
+            Route(f"{recipient}/consent", requires_login(self.consent, "editor"), methods=["POST"]),
+            Route(f"{recipient}/export", requires_login(self.export, "admin")),
+            Route(f"{recipient}/erase", requires_login(self.ask, "admin")),
+            Route(f"{recipient}/erase", requires_login(self.erase, "admin"), methods=["POST"]),
         )
 
     async def consent(self, request: Request) -> Response:
         """Withdraw consent to opens or clicks for the person, or restore it."""
-        parts, key = workspace_context(request), request.path_params["key"]
+        workspace, key = workspace_context(request), request.path_params["key"]
         form = await read_form(request)
         axes = [axis for axis in AXES if form.get("axis") == axis]
         if not 0 < key < 2**64 or not axes:
             raise NotFoundError("recipient", "no messages were sent to this recipient")
-        known = parts.withdrawals
+        known = workspace.withdrawals
         change = known.restore if form.get("restore") else known.withdraw
-        await asyncio.to_thread(change, parts.queries.workspace, key, axes)
+        await asyncio.to_thread(change, workspace.queries.workspace, key, axes)
         return RedirectResponse(f"/recipients/{key}", 303)
 
     async def export(self, request: Request) -> Response:
-        """All that is held, as a file."""
+        """Export all data about a recipient as a file."""
         address = await self._address(request)
-        parts = workspace_context(request).exports.of(address)
-        return await streamed(parts, "application/json", {**HEADERS, **SUBJECT_FILE})
+        chunks = workspace_context(request).exports.of(address)
+        return await streamed(chunks, "application/json", {**HEADERS, **SUBJECT_FILE})
 
     async def ask(self, request: Request) -> Response:
-        """Whether it is meant."""
+        """Ask for confirmation."""
         page = {"address": await self._address(request), "key": request.path_params["key"]}
         return self.dashboard.page(request, "erase.html", {**page, "erasure": None})
 
     async def erase(self, request: Request) -> Response:
         """Do it, and say how far it has got."""
-        parts, address = workspace_context(request), await self._address(request)
-        requested = await asyncio.to_thread(parts.request_erasure, address)
-        erasure = await finished(parts.erasures, requested, ANSWER_SECONDS)
+        workspace, address = workspace_context(request), await self._address(request)
+        requested = await asyncio.to_thread(workspace.request_erasure, address)
+        erasure = await finished(workspace.erasures, requested, ANSWER_SECONDS)
         page = {"address": address, "key": request.path_params["key"], "erasure": erasure}
         return self.dashboard.page(request, "erase.html", page)
 
@@ -70,15 +70,15 @@ class PrivacyPages:
         Raises NotFoundError, StorageError.
         """
         key = request.path_params["key"]
-        found = []
+        rows = []
         if 0 < key < 2**64:
             queries = workspace_context(request).queries
-            found = await asyncio.to_thread(
+            rows = await asyncio.to_thread(
                 queries.run, "recipient_messages", recipient=key, limit=1
             )
-        if not found:
+        if not rows:
             raise NotFoundError("recipient", "no messages were sent to this recipient")
-        address = str(found[0]["address"])
+        address = str(rows[0]["address"])
         if not address:  # who knows it can still ask by API and command line
             raise NotFoundError("recipient", "the email address of this recipient is not kept")
         return address

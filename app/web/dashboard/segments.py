@@ -35,7 +35,7 @@ class SegmentPages:
 
     @property
     def routes(self) -> Sequence[Route]:
-        """For the application's router."""
+        """Returns the routes for the application's router."""
         requires_login = self.dashboard.requires_login
         return (
             Route("/segments", requires_login(self.segment)),
@@ -44,25 +44,25 @@ class SegmentPages:
         )
 
     async def segment(self, request: Request) -> Response:
-        """Recipients by what they did: a form, and the first of them."""
+        """Show recipients by what they did: a form, and the first of them."""
         query, queries = request.query_params, workspace_context(request).queries
-        wanted, problem = _segment(query)
-        asked = any(query.get(name) for name in (*NAMED, "clicked_tag", "since"))
+        segment, problem = _segment(query)
+        has_conditions = any(query.get(name) for name in (*NAMED, "clicked_tag", "since"))
         rows = []
-        if asked and not problem:
-            rows = list(await asyncio.to_thread(segments.first, queries, wanted, SHOWN + 1))
-        given = {name: query.get(name, "") for name in (*NAMED, "clicked_tag", "since")}
+        if has_conditions and not problem:
+            rows = list(await asyncio.to_thread(segments.first, queries, segment, SHOWN + 1))
+        values = {name: query.get(name, "") for name in (*NAMED, "clicked_tag", "since")}
         kept = await asyncio.to_thread(workspace_context(request).segments.all)
         offered = await asyncio.to_thread(queries.newsletters, limit=OFFERED)
         page = {
-            "given": given,
+            "given": values,
             "problem": problem,
             "rows": rows[:SHOWN],
-            "asked": asked,
-            "saved": {name: segment_url(one) for name, one in kept.items()},
+            "asked": has_conditions,
+            "saved": {name: segment_url(saved_segment) for name, saved_segment in kept.items()},
             "offered": offered,
             "more": len(rows) > SHOWN,
-            "query": urlencode({name: value for name, value in given.items() if value}),
+            "query": urlencode({name: value for name, value in values.items() if value}),
         }
         return self.dashboard.page(request, "segments.html", page, 422 if problem else 200)
 
@@ -74,46 +74,46 @@ class SegmentPages:
         if form.get("forget"):
             await asyncio.to_thread(workspace_context(request).segments.remove, name)
             return back
-        wanted, problem = _segment(request.query_params)
+        segment, problem = _segment(request.query_params)
         try:
             msgspec.convert(name, SegmentName)
         except msgspec.ValidationError:
             problem = problem or "The name must have 1 to 100 characters."
         if problem:
             return self.dashboard.problem(request, 422, "Segment not saved", problem)
-        await asyncio.to_thread(workspace_context(request).segments.put, name, wanted)
+        await asyncio.to_thread(workspace_context(request).segments.put, name, segment)
         return back
 
     async def export(self, request: Request) -> Response:
-        """The whole segment as a file."""
-        wanted, problem = _segment(request.query_params)
+        """Export the whole segment as a file."""
+        segment, problem = _segment(request.query_params)
         form = request.query_params.get("format", "csv")
         if problem or form not in FORMATS:
             detail = problem or f"format must be one of {', '.join(FORMATS)}"
             return self.dashboard.problem(request, 422, "Invalid segment", detail)
-        parts = segments.chunks(
-            workspace_context(request).queries, wanted, FORMATS[form][0], form == "csv"
+        chunks = segments.chunks(
+            workspace_context(request).queries, segment, FORMATS[form][0], form == "csv"
         )
         named = {"content-disposition": f'attachment; filename="segment.{form}"'}
-        return await streamed(parts, FORMATS[form][1], {**HEADERS, **named})
+        return await streamed(chunks, FORMATS[form][1], {**HEADERS, **named})
 
 
 def segment_url(segment: Segment) -> str:
     """Returns the URL of the page that shows a segment."""
-    given = {name: getattr(segment, name) for name in NAMED}
-    given["clicked_tag"] = " ".join(segment.clicked_tag)
-    given["since"] = segment.since.date().isoformat() if segment.since else ""
-    return f"/segments?{urlencode({name: value for name, value in given.items() if value})}"
+    values = {name: getattr(segment, name) for name in NAMED}
+    values["clicked_tag"] = " ".join(segment.clicked_tag)
+    values["since"] = segment.since.date().isoformat() if segment.since else ""
+    return f"/segments?{urlencode({name: value for name, value in values.items() if value})}"
 
 
 def _segment(query: QueryParams) -> tuple[Segment, str]:
-    """The segment, or what is wrong with it."""
-    given: dict[str, object] = {name: query[name] for name in NAMED if query.get(name)}
-    given["clicked_tag"] = query.get("clicked_tag", "").replace(",", " ").split()
+    """Returns the segment, or what is wrong with it."""
+    values: dict[str, object] = {name: query[name] for name in NAMED if query.get(name)}
+    values["clicked_tag"] = query.get("clicked_tag", "").replace(",", " ").split()
     if since := query.get("since"):
-        given["since"] = f"{since}T00:00:00Z" if len(since) == 10 else since
+        values["since"] = f"{since}T00:00:00Z" if len(since) == 10 else since
     try:
-        return msgspec.convert(given, Segment), ""
+        return msgspec.convert(values, Segment), ""
     except msgspec.ValidationError as error:
         message, field = explain(error)
         return Segment(), f"{field.partition('[')[0].replace('_', ' ')}: {message}"

@@ -34,29 +34,29 @@ class WebhookPages:
 
     @property
     def routes(self) -> Sequence[Route]:
-        """For the application's router."""
+        """Returns the routes for the application's router."""
         requires_login = self.dashboard.requires_login
-        one = "/webhooks/{webhook_id}"
+        webhook = "/webhooks/{webhook_id}"
         return (
             Route("/webhooks", requires_login(self.list)),
-            Route("/webhooks", requires_login(self.add, "editor"), methods=["POST"]),
-            Route(one, requires_login(self.one)),
-            Route(f"{one}/live", requires_login(self.live, live=True)),
-            Route(f"{one}/{{action}}", requires_login(self.act, "editor"), methods=["POST"]),
+            Route("/webhooks", requires_login(self.add, "admin"), methods=["POST"]),
+            Route(webhook, requires_login(self.one)),
+            Route(f"{webhook}/live", requires_login(self.live, live=True)),
+            Route(f"{webhook}/{{action}}", requires_login(self.act, "admin"), methods=["POST"]),
         )
 
     async def list(self, request: Request) -> Response:
-        """Every webhook, and a form for a new one."""
+        """Show every webhook, and a form for a new one."""
         return await self._list(request, {}, "", 200)
 
     async def _list(
-        self, request: Request, given: dict[str, Any], problem: str, status: int
+        self, request: Request, values: dict[str, Any], problem: str, status: int
     ) -> Response:
-        found = await asyncio.to_thread(workspace_context(request).webhooks.all)
+        hooks = await asyncio.to_thread(workspace_context(request).webhooks.all)
         page = {
-            "hooks": found,
+            "hooks": hooks,
             "types": webhook_config.EVENT_TYPES,
-            "given": given,
+            "given": values,
             "problem": problem,
         }
         return self.dashboard.page(request, "webhooks.html", page, status)
@@ -64,28 +64,28 @@ class WebhookPages:
     async def add(self, request: Request) -> Response:
         """Make the form's webhook, or say which field is wrong."""
         form = await read_form(request)
-        given = _given(form)
+        values = _given(form)
         try:
-            wanted = msgspec.convert(given, webhooks.WebhookIn)
-            webhook_config.valid(wanted)
+            webhook = msgspec.convert(values, webhooks.WebhookIn)
+            webhook_config.valid(webhook, workspace_context(request).settings.webhook_http)
         except (msgspec.ValidationError, FieldError) as error:
-            return await self._list(request, given, problem_of(error), 422)
-        filters = webhook_config.filters_of(wanted)
-        parts = workspace_context(request)
-        at = await asyncio.to_thread(parts.feed.last)
+            return await self._list(request, values, problem_of(error), 422)
+        filters = webhook_config.filters_of(webhook)
+        workspace = workspace_context(request)
+        at = await asyncio.to_thread(workspace.feed.last)
         hook = await asyncio.to_thread(
-            parts.webhooks.add, wanted.url, filters, wanted.first, at, when=wanted.when
+            workspace.webhooks.add, webhook.url, filters, webhook.first, at, when=webhook.when
         )
         return RedirectResponse(f"/webhooks/{hook.id}", 303)
 
     async def one(self, request: Request) -> Response:
-        """One webhook with its delivery log."""
+        """Show one webhook with its delivery log."""
         hook = await self._known(request)
         page = await asyncio.to_thread(_log, workspace_context(request).webhooks, hook)
         return self.dashboard.page(request, "webhook.html", page)
 
     async def live(self, request: Request) -> Response:
-        """The log as it grows."""
+        """Stream the log as it grows."""
         hook, known = await self._known(request), workspace_context(request).webhooks
         return self.dashboard.stream(
             request,
@@ -122,15 +122,15 @@ class WebhookPages:
 
 def _log(of: Webhooks, hook: Webhook) -> dict[str, Any]:
     entries = []
-    for one in of.log(hook.id, 0, LOGGED):
-        shown = msgspec.structs.asdict(delivery_out(one))
-        shown["body"] = msgspec.json.format(one.body, indent=2).decode()
+    for delivery in of.log(hook.id, 0, LOGGED):
+        shown = msgspec.structs.asdict(delivery_out(delivery))
+        shown["body"] = msgspec.json.format(delivery.body, indent=2).decode()
         entries.append(shown)
     return {"hook": hook, "entries": entries}
 
 
 def _given(form: FormData) -> dict[str, Any]:
-    """What the form says, as the API takes it: a line for each newsletter, label and tag."""
+    """Returns the form as the API takes it: a line for each newsletter, label and tag."""
 
     verdict = str(form.get("verdict", ""))
     return {

@@ -27,12 +27,12 @@ class Column(NamedTuple):
 
     @property
     def highest(self) -> int:
-        """The taller of the two bars."""
+        """Returns the taller of the two bars."""
         return max(self.human_opens + self.machine_opens, self.human_clicks + self.machine_clicks)
 
     @property
     def summary(self) -> str:
-        """The figures in words."""
+        """Returns the figures in words."""
         names = ("opens", "opens by bots", "clicks", "clicks by bots")
         hits = [f"{n:,} {name}" for n, name in zip(self, names, strict=True) if n]
         return ", ".join(hits) or "no opens or clicks"
@@ -46,12 +46,12 @@ class Window(NamedTuple):
 
     @property
     def end(self) -> datetime:
-        """When the last column ends."""
+        """Returns when the last column ends."""
         return self.starts[-1] + timedelta(seconds=self.step)
 
 
-def window(first: datetime, last: datetime, now: datetime, asked: int = 0) -> Window:
-    """From the first message until now; until the `last` activity once all has long been quiet.
+def window(first: datetime, last: datetime, now: datetime, seconds: int = 0) -> Window:
+    """Returns the time from the first message until now, or until a `last` activity long ago.
 
     Steps are as wide as `asked` (seconds), or as gives a readable number of them; then the latest
     are shown. Long means for longer than there was activity: without that a newsletter's two
@@ -60,7 +60,7 @@ def window(first: datetime, last: datetime, now: datetime, asked: int = 0) -> Wi
     last = max(first, last)
     end = last if now - last > max(last - first, LIVELY) else max(now, last)
     span = (end - first).total_seconds()
-    step = asked or next((step for step in STEPS if span / step <= MAX_COLUMNS - 1), STEPS[-1])
+    step = seconds or next((step for step in STEPS if span / step <= MAX_COLUMNS - 1), STEPS[-1])
     stop = int(end.timestamp()) // step
     columns = min(max(stop - int(first.timestamp()) // step + 1, MIN_COLUMNS), 10 * MAX_COLUMNS)
     starts = [
@@ -70,7 +70,7 @@ def window(first: datetime, last: datetime, now: datetime, asked: int = 0) -> Wi
 
 
 def ceiling(highest: int) -> int:
-    """A round number at or above `highest`, and at least 4."""
+    """Returns a round number at or above `highest`, and at least 4."""
     for step in (4, 8, 10, 20, 40, 50, 80):
         if highest <= step:
             return step
@@ -79,7 +79,7 @@ def ceiling(highest: int) -> int:
 
 
 def timeline(columns: Sequence[Column], titles: Sequence[str]) -> Markup:
-    """Opens and clicks side by side for each step; machine hits stand hatched on top.
+    """Returns opens and clicks side by side for each step; machine hits stand hatched on top.
 
     A column's title shows while the pointer rests anywhere above or on it.
     """
@@ -125,7 +125,7 @@ def _bar(x: float, width: float, classes: str, below: int, height: int, top: int
 
 
 def sparkline(values: Sequence[int]) -> Markup:
-    """A small line of hits over a newsletter's life."""
+    """Returns a small line of hits over a newsletter's life."""
     wide, high = 96, 24
     top = max(values, default=0) or 1
     step = wide / max(len(values) - 1, 1)
@@ -141,7 +141,7 @@ def sparkline(values: Sequence[int]) -> Markup:
 
 
 def share(part: float, whole: float) -> Markup:
-    """A bar of `part` in `whole`."""
+    """Returns a bar of `part` in `whole`."""
     percent = 100 * min(part / whole, 1) if whole else 0
     return Markup(  # noqa: S704
         '<svg class="share" viewBox="0 0 100 1" preserveAspectRatio="none" aria-hidden="true"'
@@ -150,7 +150,7 @@ def share(part: float, whole: float) -> Markup:
 
 
 def interval(low: float, value: float, high: float, top: float) -> Markup:
-    """A bar from `low` to `high` with a mark at `value`, on a scale from 0 to `top`."""
+    """Returns a bar from `low` to `high` with a mark at `value`, on a scale from 0 to `top`."""
     scale = 100 / top if top else 0
     start, end, at = (min(max(place * scale, 0), 100) for place in (low, high, value))
     return Markup(  # noqa: S704
@@ -161,7 +161,7 @@ def interval(low: float, value: float, high: float, top: float) -> Markup:
 
 
 def lines(series: Sequence[Sequence[float]]) -> Markup:
-    """Lines over the same steps, distinguished by colour and by dash."""
+    """Returns lines over the same steps, distinguished by colour and by dash."""
     top = max((max(values, default=0) for values in series), default=0) or 1
     shapes = [
         f'<line class="grid" x1="0" x2="{WIDTH}" y1="{y}" y2="{y}"/>'

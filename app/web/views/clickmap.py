@@ -65,7 +65,7 @@ class Spot(NamedTuple):
 def page(
     queries: Queries, mailing: TemplateStore, newsletter_id: str, filters: Filters
 ) -> dict[str, Any]:
-    """The click map's page. Raises NotFoundError."""
+    """Returns the click map's page. Raises NotFoundError."""
     links = queries.links(newsletter_id, filters.hit_filters)
     named = {link.id: link for link in links}
     placed = {(link.id, place.position): place for link in links for place in link.positions}
@@ -85,7 +85,7 @@ def page(
 def mail(
     queries: Queries, mailing: TemplateStore, newsletter_id: str, filters: Filters, public_url: str
 ) -> str:
-    """The frame's document. Raises NotFoundError where no mail is kept."""
+    """Returns the frame's document. Raises NotFoundError where no mail is kept."""
     sample = _sample(queries, mailing, newsletter_id, filters)
     if sample is None:
         raise NotFoundError("newsletter_id", f"newsletter {newsletter_id!r} has no preview")
@@ -96,7 +96,7 @@ def mail(
 def _sample(
     queries: Queries, mailing: TemplateStore, newsletter_id: str, filters: Filters
 ) -> SampleMail | None:
-    """The mail of the variant that the filters ask for, where it has one of its own."""
+    """Returns the mail of the variant that the filters ask for, where it has one of its own."""
     bound = queries.filtered(queries.key(newsletter_id), filters.hit_filters)
     return mailing.shown(newsletter_id, int(bound["variant"] or NONE))
 
@@ -104,7 +104,7 @@ def _sample(
 def spots(
     queries: Queries, newsletter_id: str, filters: Filters, links: Sequence[LinkStats]
 ) -> list[Spot]:
-    """Every place's rank and share among the messages that clicked, as the filters leave them."""
+    """Returns every place's rank and share among the messages that clicked."""
     clicks = getattr(queries.stats(newsletter_id, filters.hit_filters).clicks, filters.show).unique
     counted = [
         (getattr(place, filters.show).unique, place.position, link.id)
@@ -120,7 +120,7 @@ def spots(
 
 
 def document(sample: SampleMail, places: list[Spot], public_url: str) -> str:
-    """A whole HTML document of the mail, inert. A place counts for the link that has it here.
+    """Returns the mail as an inert document. A place counts for the link that has it here.
 
     Where merge fields make a link another one for each recipient, it counts for the first of them.
     """
@@ -129,8 +129,8 @@ def document(sample: SampleMail, places: list[Spot], public_url: str) -> str:
 
     def marked_as(link: Link) -> str:
         position = link.index + sample.first_link
-        found = identity.identify(link.target, link.name, sample.link_families, sample.full_urls)
-        here[position] = {identity.shown_id(key) for key in (found.link, found.family)}
+        keys = identity.identify(link.target, link.name, sample.link_families, sample.full_urls)
+        here[position] = {identity.shown_id(key) for key in (keys.link, keys.family)}
         if link.personal:
             here[position] = {first.get(position, "")}
         return str(position)
@@ -146,8 +146,8 @@ def document(sample: SampleMail, places: list[Spot], public_url: str) -> str:
 
     def kept(tag: str, attribute: str, value: str) -> str | None:
         if tag == "a" and attribute == "href":
-            found = _MARKED.fullmatch(value)
-            return f"#link-{found[1]}" if found else None
+            marked = _MARKED.fullmatch(value)
+            return f"#link-{marked[1]}" if marked else None
         if tag == "img" and attribute == "src" and value.startswith(f"{public_url}/o/"):
             return None
         return value

@@ -16,18 +16,18 @@ OFFERED = 200  # newsletters to choose from, the latest sent
 
 
 def compare(queries: Queries, ids: Sequence[str], filters: Filters) -> dict[str, Any]:
-    """Figures and cumulative hits per message. Raises FilterError, NotFoundError."""
+    """Returns figures and cumulative hits per message. Raises FilterError, NotFoundError."""
     chosen = list(dict.fromkeys(ids))
     if len(chosen) > MAX_NEWSLETTERS:
         raise FilterError("newsletter", f"must be given at most {MAX_NEWSLETTERS} times")
     offered = queries.newsletters(filters.all(), OFFERED)
     rows = []
     for newsletter_id in chosen:
-        found, sent = queries.newsletter(newsletter_id), queries.sent(newsletter_id)
+        described, sent = queries.newsletter(newsletter_id), queries.sent(newsletter_id)
         stats = queries.stats(newsletter_id)
         rows.append(
             {
-                "newsletter": found,
+                "newsletter": described,
                 "messages": stats.messages,
                 "opens_tracked": stats.opens_tracked,
                 "clicks_tracked": stats.clicks_tracked,
@@ -69,12 +69,12 @@ def compare(queries: Queries, ids: Sequence[str], filters: Filters) -> dict[str,
 def _lines(
     queries: Queries, ids: Sequence[str], filters: Filters, step: int, kind: str
 ) -> list[list[int]]:
-    """Hits up to the end of each step, for each newsletter."""
+    """Returns hits up to the end of each step, for each newsletter."""
     keys = [queries.key(newsletter_id) for newsletter_id in ids]
     counts = {key: [0] * STEPS for key in keys}
     if keys:
-        found = queries.run("compare", newsletters=keys, step=step, steps=STEPS, show=filters.show)
-        for row in found:
+        rows = queries.run("compare", newsletters=keys, step=step, steps=STEPS, show=filters.show)
+        for row in rows:
             counts[row["newsletter"]][row["number"]] = row[kind]
     for line in counts.values():
         for number in range(1, STEPS):
@@ -83,7 +83,7 @@ def _lines(
 
 
 def since(seconds: int) -> str:
-    """A stretch of time as people say it."""
+    """Returns a stretch of time as people say it."""
     for size, unit in ((86_400, "day"), (3600, "hour"), (60, "minute")):
         if seconds >= size and not seconds % size:
             return f"{seconds // size} {unit}{'s' if seconds != size else ''}"

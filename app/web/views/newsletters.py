@@ -57,7 +57,7 @@ class Variant(NamedTuple):
 
 
 def newsletters(queries: Queries, filters: Filters) -> dict[str, Any]:
-    """The page of all newsletters."""
+    """Returns the page of all newsletters."""
     rows = queries.newsletters(filters, PAGE + 1, (filters.page - 1) * PAGE)
     more, rows = len(rows) > PAGE, rows[:PAGE]
     lines = {row["newsletter"]: [0] * SLOTS for row in rows}
@@ -83,7 +83,7 @@ def newsletters(queries: Queries, filters: Filters) -> dict[str, Any]:
 
 
 def _ranked(row: Row, totals: dict[str, int], line: Sequence[int]) -> dict[str, Any]:
-    """With the distance of its rates from the average, in points; None where it is its own."""
+    """Returns a row with its rates' distance from the average, in points, None if alone."""
     deltas = {}
     for kind, of in (("opened", "opens_tracked"), ("clicked", "clicks_tracked")):
         others = totals[of] - row[of]
@@ -94,23 +94,23 @@ def _ranked(row: Row, totals: dict[str, int], line: Sequence[int]) -> dict[str, 
 
 
 def tags(queries: Queries, filters: Filters) -> dict[str, Any]:
-    """The page of all tags: newsletters and transactional streams taken together by topic."""
+    """Returns the page of all tags: newsletters and transactional streams by topic."""
     return {"filters": filters, "rows": queries.tags(filters, TAGS)}
 
 
 def newsletter(queries: Queries, newsletter_id: str, filters: Filters) -> dict[str, Any]:
-    """The page of one newsletter."""
-    show, parts = filters.show, filters.hit_filters
-    found = queries.newsletter(newsletter_id)
-    stats = queries.stats(newsletter_id, parts)
-    links = queries.links(newsletter_id, parts)
+    """Returns the page of one newsletter."""
+    show, hit_filters = filters.show, filters.hit_filters
+    described = queries.newsletter(newsletter_id)
+    stats = queries.stats(newsletter_id, hit_filters)
+    links = queries.links(newsletter_id, hit_filters)
     links.sort(key=lambda link: -getattr(link, show).unique)
-    agents = queries.agents(newsletter_id, parts)
+    agents = queries.agents(newsletter_id, hit_filters)
     opens, clicks = getattr(stats.opens, show), getattr(stats.clicks, show)
     unknowable = stats.unknowable if show == "human" else 0
     lately = queries.lately(newsletter_id, datetime.now(UTC) - LATELY)
     return {
-        "newsletter": found,
+        "newsletter": described,
         "filters": filters,
         "stats": stats,
         "opens": opens,
@@ -139,28 +139,28 @@ def newsletter(queries: Queries, newsletter_id: str, filters: Filters) -> dict[s
 
 
 def experiment(queries: Queries, experiments: Experiments, newsletter_id: str) -> dict[str, Any]:
-    """The page of a newsletter's experiment. Raises NotFoundError."""
+    """Returns the page of a newsletter's experiment. Raises NotFoundError."""
     newsletter = queries.newsletter(newsletter_id)
-    found = experiments.get(queries.key(newsletter_id))
-    if found is None:
+    started = experiments.get(queries.key(newsletter_id))
+    if started is None:
         raise NotFoundError("newsletter_id", f"newsletter {newsletter_id!r} has no experiment")
-    figures = experiment_worker.current(queries, found)
+    figures = experiment_worker.current(queries, started)
     first = figures.arms[0].variant
     against = {pair.variant: pair for pair in figures.comparisons if pair.against == first}
-    due = experiment_worker.due(found)
+    due = experiment_worker.due(started)
     return {
         "newsletter": newsletter,
         "filters": Filters(),
-        "plan": found.plan,
-        "outcome": found.outcome,
+        "plan": started.plan,
+        "outcome": started.outcome,
         "due": None if due is None else due / 1000,
-        "started": found.at / 1000,
+        "started": started.at / 1000,
         "messages": sum(arm.messages for arm in figures.arms),
         "rows": [
             (share, arm, against.get(arm.variant))
-            for share, arm in zip(found.plan.variants, figures.arms, strict=True)
+            for share, arm in zip(started.plan.variants, figures.arms, strict=True)
         ],
-        "weights": sum(share.weight for share in found.plan.variants),
+        "weights": sum(share.weight for share in started.plan.variants),
         "top": max((arm.high for arm in figures.arms if arm.of), default=1.0),
         "comparisons": figures.comparisons,
         "uneven": figures.split < UNEVEN,
@@ -168,7 +168,7 @@ def experiment(queries: Queries, experiments: Experiments, newsletter_id: str) -
 
 
 def chips(filters: Filters, links: Sequence[LinkStats]) -> dict[str, str]:
-    """The filters that are set, as they are shown: a link by what it is called."""
+    """Returns the filters that are set, as they are shown: a link by what it is called."""
     named = {link.id: link.title for link in links}
     return {
         name: named.get(value, value) if name == "link" else value
@@ -183,8 +183,8 @@ def _timeline(
     first = utc(sent["first_at"]) if sent["messages"] else last or now
     starts, step = shown = charts.window(first, last or now, now, STEPS[filters.step])
     points = queries.timeline(newsletter_id, starts[0], shown.end, step, filters.hit_filters)
-    found = {point.at: _column(point, filters.show) for point in points}
-    columns = [found.get(at, charts.Column(0, 0, 0, 0)) for at in starts]
+    by_time = {point.at: _column(point, filters.show) for point in points}
+    columns = [by_time.get(at, charts.Column(0, 0, 0, 0)) for at in starts]
     titles = [
         f"{when(at, step)} UTC: {column.summary}"
         for at, column in zip(starts, columns, strict=True)
@@ -198,7 +198,7 @@ def _timeline(
 
 
 def _variants(queries: Queries, newsletter_id: str, show: Show) -> list[Variant]:
-    """By their names; messages without one come first."""
+    """Returns variants by name; messages without one come first."""
     rows = queries.variants(newsletter_id, show)
     if len(rows) < 2:
         return []
@@ -234,9 +234,9 @@ def _pair(split: Split, show: Show) -> tuple[int, int]:
     return human, split.machine.total if show != "human" else 0
 
 
-def _ranking(found: Sequence[AgentStats], part: str, show: Show) -> list[Share]:
-    """The commonest, and all others together."""
-    counted = [(agent.name, getattr(agent, show)) for agent in found if getattr(agent, show) > 0]
+def _ranking(agents: Sequence[AgentStats], part: str, show: Show) -> list[Share]:
+    """Returns the most frequent ones, and all others together."""
+    counted = [(agent.name, getattr(agent, show)) for agent in agents if getattr(agent, show) > 0]
     counted = [("" if name == "-" else name, hits) for name, hits in counted]
     counted.sort(key=lambda pair: -pair[1])
     if [name for name, _ in counted] == [""] and part == "country":
@@ -258,6 +258,6 @@ def _ranking(found: Sequence[AgentStats], part: str, show: Show) -> list[Share]:
 
 
 def when(at: datetime, step: int = 60) -> str:
-    """A time as people read it, as fine as `step` (seconds) asks for."""
+    """Returns a time as people read it, as fine as `step` (seconds) asks for."""
     shown = "%d %b %Y" if step >= 86_400 else "%d %b %H:%M" if step >= 60 else "%d %b %H:%M:%S"
     return utc(at).strftime(shown)

@@ -18,7 +18,10 @@ from app.web.views.templating import number, rate, rates, tally, templates
 
 LINKS = 15
 HEADERS = {
-    "content-security-policy": "default-src 'none'; style-src 'unsafe-inline'; sandbox",
+    "content-security-policy": (
+        "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none';"
+        " frame-ancestors 'none'; sandbox"
+    ),
     "x-content-type-options": "nosniff",
     "cache-control": "no-store",
 }
@@ -32,7 +35,7 @@ def figures(queries: Queries, newsletter_id: str, period: Period) -> dict[str, A
 
 
 def html(page: dict[str, Any], url: str) -> str:
-    """The document; `url` is where the dashboard is, empty for no link to it."""
+    """Returns the document; `url` is where the dashboard is, empty for no link to it."""
     return _templates().env.get_template("report.html").render(page, url=url)
 
 
@@ -40,7 +43,7 @@ _templates = cache(templates)
 
 
 def text(page: dict[str, Any], url: str) -> str:
-    """The same for readers of plain text, shorter."""
+    """Returns the same as plain text, shorter."""
     stats, opens, clicks = page["stats"], page["opens"], page["clicks"]
     newsletter = page["newsletter"]
     lines = [
@@ -68,7 +71,7 @@ def _share(value: int, tracked: int, messages: int) -> str:
 
 
 def message(page: dict[str, Any], sender: str, to: str, url: str, key: str) -> EmailMessage:
-    """The report as a mail with `url` as its link."""
+    """Returns the report as a mail with `url` as its link."""
     newsletter = page["newsletter"]
     subject = f"{newsletter.name or newsletter.id}: report for {page['period'].lower()}"
     named = f"{newsletter.id}\0{key}\0{to}"

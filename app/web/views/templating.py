@@ -14,9 +14,9 @@ from app.web.views.newsletters import when
 
 
 def templates() -> Jinja2Blocks:
-    """A new environment."""
-    found = Jinja2Blocks(ROOT / "templates")
-    found.env.trim_blocks = found.env.lstrip_blocks = True
+    """Returns a new environment."""
+    templates_of = Jinja2Blocks(ROOT / "templates")
+    templates_of.env.trim_blocks = templates_of.env.lstrip_blocks = True
     filters: dict[str, Any] = {
         "number": number,
         "rate": rate,
@@ -28,8 +28,8 @@ def templates() -> Jinja2Blocks:
         "when": when,
         "moment": moment,
     }
-    found.env.filters |= filters
-    found.env.globals |= {
+    templates_of.env.filters |= filters
+    templates_of.env.globals |= {
         "csrf": str,  # pages behind the login have a field of their own
         "asset": urls.asset,
         "compare_url": urls.compare_url,
@@ -46,7 +46,7 @@ def templates() -> Jinja2Blocks:
         "SHOWN": SHOWN,
         "NO_CLICK_TO_OPEN": NO_CLICK_TO_OPEN,
     }
-    return found
+    return templates_of
 
 
 NO_CLICK_TO_OPEN: Mapping[NotShown, str] = {
@@ -58,17 +58,17 @@ NO_CLICK_TO_OPEN: Mapping[NotShown, str] = {
 
 
 def number(value: int) -> str:
-    """With commas between thousands."""
+    """Returns a number with commas between thousands."""
     return f"{value:,}"
 
 
 def rate(part: int, whole: int) -> str:
-    """A share in percent, a dash where there is nothing to share."""
+    """Returns a share in percent, a dash where there is nothing to share."""
     return f"{100 * part / whole:.1f}%" if whole else "\u2013"
 
 
 def rates(part: int, unknowable: int, whole: int) -> str:
-    """A share in percent or, with parts that nobody can know, the range in which it lies."""
+    """Returns a share in percent or, with unknowable parts, the range in which it lies."""
     if not whole or not unknowable:
         return rate(part, whole)
     most = min(part + unknowable, whole)
@@ -76,20 +76,20 @@ def rates(part: int, unknowable: int, whole: int) -> str:
 
 
 def tally(value: int, tracked: int, messages: int) -> str:
-    """Messages that opened or clicked, a dash where that shows of none of those that were sent."""
+    """Returns the messages that opened or clicked, a dash if none of those sent is tracked."""
     return number(value) if value or tracked or not messages else "\u2013"
 
 
 def of_tracked(tracked: int, messages: int) -> str:
-    """What a rate is of, where it is not of all."""
+    """Returns what a rate refers to, if not to all messages."""
     return "of messages sent" if tracked == messages else f"of {number(tracked)} tracked messages"
 
 
 def moment(seconds: float) -> str:
-    """Seconds since 1970 UTC as people read a time."""
+    """Returns seconds since 1970 UTC as people read a time."""
     return when(datetime.fromtimestamp(seconds, UTC))
 
 
 def points(value: float) -> str:
-    """A difference of two rates, in points."""
+    """Returns a difference of two rates, in points."""
     return f"{value:+.1f}".replace("-", "\u2212")

@@ -73,7 +73,9 @@ def test_a_snapshot_has_no_parameters(service: Service) -> None:
 
 
 def test_an_unknown_recipient_is_named_by_the_email_address(service: Service) -> None:
-    answer = service.client.get("/v1/recipients/nobody@example.com")
+    answer = service.client.post("/v1/recipients/lookup", json={"recipient": "nobody@example.com"})
+    by_url = service.client.get("/v1/recipients/nobody@example.com")
+    assert by_url.json() == answer.json()
     assert (answer.status_code, answer.json()) == (
         404,
         {
@@ -95,6 +97,16 @@ def test_a_recipient_is_checked_alike_everywhere(service: Service, wrong: str) -
         call("GET", f"/v1/messages?recipient={encoded}"),
         call("GET", f"/v1/suppressions/check?recipient={encoded}"),
         call("GET", f"/v1/consent?recipient={encoded}"),
+        *(
+            call("POST", f"/v1/{path}", json={"recipient": wrong})
+            for path in (
+                "recipients/lookup",
+                "recipients/export",
+                "messages/search",
+                "suppressions/check",
+                "consent/lookup",
+            )
+        ),
         call("POST", "/v1/suppressions", json={"recipient": wrong}),
         call("POST", "/v1/consent", json={"recipient": wrong}),
         call("POST", "/v1/erasures", json={"recipient": wrong}),

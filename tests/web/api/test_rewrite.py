@@ -31,9 +31,20 @@ def test_a_dry_run_answers_and_records_nothing(service: Service, mailwake: Mailw
         (True, None),
         (False, "other_scheme"),
     ]
-    assert tracked_urls(answer.html)
+    # Nothing that was not recorded may lead anywhere.
+    link, pixel = paths(tracked_urls(answer.html))
+    before = service.client.get("/metrics").text
+    assert service.client.get(link).status_code == 404
+    assert service.client.get(pixel).status_code == 200
+    unsubscribe = answer.headers["List-Unsubscribe"].strip("<>")
+    assert service.client.get(unsubscribe).status_code == 404
+    assert _hits(service.client.get("/metrics").text) == _hits(before)
     service.drained()
     assert service.client.get("/v1/newsletters/dry").status_code == 404
+
+
+def _hits(metrics: str) -> list[str]:
+    return re.findall(r"(?m)^mailwake_hits_total.*$", metrics)
 
 
 def test_the_client_names_the_field(mailwake: Mailwake) -> None:
@@ -97,7 +108,8 @@ def test_a_dry_run_of_a_whole_message_reports(service: Service) -> None:
     assert [(link["url"], link["tracked"]) for link in report["links"]] == [
         ("https://example.com/", True)
     ]
-    assert "List-Unsubscribe" in report["headers"]
+    unsubscribe = report["headers"]["List-Unsubscribe"].strip("<>")
+    assert service.client.get(unsubscribe).status_code == 404
 
 
 def test_tracking_that_is_off_leaves_a_whole_message_as_it_is(mailwake: Mailwake) -> None:
