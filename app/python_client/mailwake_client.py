@@ -11,7 +11,7 @@ This file imports nothing of the service. Its results restate the API's shapes, 
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from datetime import datetime
 from functools import cache
 from types import NoneType, UnionType
@@ -31,6 +31,8 @@ from urllib.parse import quote
 
 if TYPE_CHECKING:
     import httpx2
+
+BATCH_BYTES = 60_000  # so little is taken whole, whatever the service reads meanwhile
 
 Mode = Literal["full", "pseudonymous", "aggregate", "off"]
 Axis = Literal["opens", "clicks"]
@@ -425,19 +427,25 @@ class Mailwake:
 
         A pair is a recipient and the variant to get, a mapping has the fields of
         one line of the stream, such as `values`.
+
+        Recipients are sent in batches: this client reads an answer after it has sent the request,
+        and the service takes no more recipients while many messages wait to be read.
         """
         path = _path(newsletter_id, "messages")
-        lines = (_json(_line(recipient)) + b"\n" for recipient in recipients)
         out: type[MessageOut | TokenOut] = MessageOut if give == "html" else TokenOut
-        with self._client.stream("POST", path, content=lines, params={"return": give}) as answer:
-            if answer.is_error:
-                answer.read()
-            self._checked(answer)
-            for line in answer.iter_lines():
-                if line.startswith('{"line":'):
-                    yield _read(LineError, json.loads(line))
-                else:
-                    yield _read(out, json.loads(line))
+        before = 0
+        for body in _batches(_json(_line(recipient)) + b"\n" for recipient in recipients):
+            with self._client.stream("POST", path, content=body, params={"return": give}) as answer:
+                if answer.is_error:
+                    answer.read()
+                self._checked(answer)
+                for line in answer.iter_lines():
+                    if line.startswith('{"line":'):
+                        error = _read(LineError, json.loads(line))
+                        yield replace(error, line=before + error.line)
+                    else:
+                        yield _read(out, json.loads(line))
+            before += body.count(b"\n")
 
     def _post(
         self, path: str, body: Mapping[str, Any], params: Mapping[str, str] | None = None
@@ -461,6 +469,19 @@ class Mailwake:
 
 def _path(newsletter_id: str, part: str) -> str:
     return f"/v1/newsletters/{quote(newsletter_id, safe='')}/{part}"
+
+
+def _batches(lines: Iterable[bytes]) -> Iterator[bytes]:
+    """Yields lines in bodies of BATCH_BYTES at most, or of one longer line; at least one body."""
+    batch: list[bytes] = []
+    size = 0
+    for line in lines:
+        if batch and size + len(line) > BATCH_BYTES:
+            yield b"".join(batch)
+            batch, size = [], 0
+        batch.append(line)
+        size += len(line)
+    yield b"".join(batch)
 
 
 def _line(recipient: Addressee) -> Mapping[str, Any]:

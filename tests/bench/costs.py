@@ -15,7 +15,7 @@ from pathlib import Path
 
 import httpx2
 
-from tests.support.patience import PATIENCE_SECONDS
+from tests.support.patience import PATIENCE_SECONDS, wait_for
 from tests.support.service import Service
 from tests.support.worst_inputs import Input, mail_inputs, other_inputs
 
@@ -34,6 +34,7 @@ class Hits:
 
     def __enter__(self) -> "Hits":
         self._thread.start()
+        wait_for(lambda: self.seconds, "hit")
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -104,6 +104,7 @@ OPERATIONS = (
         scope="rewrite",
         takes=OneRecipientIn,
         gives=ConsentOut,
+        stores=False,
     ),
     Operation("GET", "/v1/consent", consent, scope="rewrite", query=ConsentQuery, gives=ConsentOut),
     Operation(

@@ -199,7 +199,14 @@ def _event(hit: Row) -> MessageEvent:
 
 
 OPERATIONS = (
-    Operation("POST", "/v1/messages/search", search, takes=MessageQuery, gives=MessageList),
+    Operation(
+        "POST",
+        "/v1/messages/search",
+        search,
+        takes=MessageQuery,
+        gives=MessageList,
+        stores=False,
+    ),
     Operation("GET", "/v1/messages", messages, query=MessageQuery, gives=MessageList),
     Operation("GET", "/v1/messages/{message_id}", message, gives=MessageHistory),
 )

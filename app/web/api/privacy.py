@@ -71,6 +71,7 @@ OPERATIONS = (
         scope="admin",
         takes=OneRecipientIn,
         gives=SubjectOut,
+        stores=False,
     ),
     Operation(
         "GET",

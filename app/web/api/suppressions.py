@@ -147,6 +147,7 @@ OPERATIONS = (
         scope="rewrite",
         takes=SuppressionIn,
         gives=SuppressedOut,
+        stores=False,
     ),
     Operation(
         "GET",

@@ -4,6 +4,7 @@ import base64
 import json
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -258,6 +259,32 @@ def test_a_newsletter_without_template_is_not_found(mailwake: Mailwake) -> None:
     with pytest.raises(MailwakeError) as caught:
         list(mailwake.messages("no-template", ["a@example.com"]))
     assert caught.value.problem.status == 404
+
+
+def test_errors_are_counted_over_all_batches_of_a_client(mailwake: Mailwake) -> None:
+    mailwake.keep_template("batches", HTML)
+    lines = [f"{n}@example.com" if n % 1_000 else "" for n in range(1, 5_001)]
+    errors = [
+        made.line
+        for made in mailwake.messages("batches", lines, "token")
+        if isinstance(made, LineError)
+    ]
+    assert errors == [1_000, 2_000, 3_000, 4_000, 5_000]
+    assert list(mailwake.messages("batches", [])) == []
+
+
+def test_messages_beyond_the_quota_reach_a_client_that_reads_last(tmp_path: Path) -> None:
+    """The client sends them in batches, each of which is taken whole."""
+    with Service(tmp_path / "data", MAILWAKE_QUOTA_DISK_MB="10") as small:
+        with Mailwake(small.url, small.api_key) as client:
+            client.keep_template("large", "<p>" + "x" * 100_000)
+            recipients = (f"{n}@{'a' * 300}.example" for n in range(500))
+            sizes = [
+                len(made.html)
+                for made in client.messages("large", recipients)
+                if not isinstance(made, LineError)
+            ]
+        assert len(sizes) == 500 and sum(sizes) > 50_000_000
 
 
 def test_a_long_stream_is_answered_to_a_client_that_reads_last(
