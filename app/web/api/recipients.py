@@ -105,7 +105,14 @@ def _name(call: Call[NoQuery]) -> str:
 
 ONE = "/v1/saved-segments/{name}"
 OPERATIONS = (
-    Operation("POST", "/v1/recipients/lookup", lookup, takes=OneRecipientIn, gives=RecipientOut),
+    Operation(
+        "POST",
+        "/v1/recipients/lookup",
+        lookup,
+        takes=OneRecipientIn,
+        gives=RecipientOut,
+        problems=(404,),
+    ),
     Operation("GET", "/v1/recipients/{recipient}", recipient, gives=RecipientOut),
     Operation("GET", "/v1/segments", segment, query=Segment, gives=Content(NDJSON, SegmentLine)),
     Operation("GET", "/v1/saved-segments", saved, gives=SavedList),
