@@ -20,14 +20,14 @@ from app.ingest.corrections import Corrections
 from app.ingest.loader import Loader
 from app.settings.settings import Settings
 from app.storage import journal_masking, newsletters
-from app.storage.clickhouse import EXPORT_PREFIX, Storage
+from app.storage.clickhouse import EXPORT_PREFIX, INSERTS, Storage
 from app.storage.clickhouse_backup import back_up, freeze
 from app.storage.journal_segments import BAD, DONE, OPEN, SEALED
 
 BACKUP = "backup-"  # begins the names of snapshots' folders in DATA_DIR
 # Data about newsletters is in the journal and in ClickHouse too; a login link is for today.
 _NOT_COPIED = {
-    *("chdb", "journal", "state.db", "state.db-wal", "state.db-shm"),
+    *("chdb", "journal", INSERTS, "state.db", "state.db-wal", "state.db-shm"),
     *(newsletters.FOLDER, first_login.FILE),
 }
 

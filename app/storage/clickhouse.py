@@ -2,6 +2,7 @@
 
 import os
 import re
+import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,6 +22,7 @@ from app.settings.settings import Settings
 READERS = 4  # clients for queries; one client serialises its calls, several run in parallel
 STREAM_BYTES = 256 * 1024
 EXPORT_PREFIX = "export-"
+INSERTS = "inserts"  # folder in DATA_DIR of the rows that chDB is reading
 TIMEOUT_SECONDS = 20  # without an answer; an insert that is repeated then changes nothing
 MIGRATION_SECONDS = 86_400  # a migration may copy a large table
 _INSERT: dict[str, int | str] = {
@@ -130,16 +132,40 @@ class Storage:
         with self._writing, _translate_errors():
             if self._writer is None:
                 self._writer = self._connect()
+                self._sweep_inserts()
             settings = {**_INSERT, "insert_deduplication_token": f"{table} {token}"}
             if self.settings.clickhouse_cluster:
                 settings["insert_quorum"] = "auto"  # losing one replica then loses no rows
             try:
-                self._writer.raw_insert(
-                    table, insert_block=lines, fmt="JSONEachRow", settings=settings
-                )
+                with self._insert_files():
+                    self._writer.raw_insert(
+                        table, insert_block=lines, fmt="JSONEachRow", settings=settings
+                    )
             except Exception:
                 self._writer = None  # the connection may be in any state
                 raise
+
+    @contextmanager
+    def _insert_files(self) -> Iterator[None]:
+        """Keep temporary files in DATA_DIR: chDB's client writes the rows of an insert to one.
+
+        They contain email addresses, and a killed process leaves its last one behind.
+        """
+        if not self.embedded:
+            yield
+            return
+        folder = self.settings.data_dir / INSERTS
+        folder.mkdir(mode=0o700, exist_ok=True)
+        former, tempfile.tempdir = tempfile.tempdir, str(folder)
+        try:
+            yield
+        finally:
+            tempfile.tempdir = former
+
+    def _sweep_inserts(self) -> None:
+        """Delete what killed processes have left; only one process has chDB open."""
+        for path in (self.settings.data_dir / INSERTS).glob("*") if self.embedded else ():
+            path.unlink(missing_ok=True)
 
     def change(self, table: str, sql: str, parameters: Mapping[str, Any]) -> None:
         """Run an ALTER TABLE ... UPDATE and wait until every row is rewritten. Raises StorageError.

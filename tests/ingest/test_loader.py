@@ -1,7 +1,9 @@
 import json
 import random
+import tempfile
 import uuid
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -13,7 +15,7 @@ from app.model import records as events
 from app.model.ids import new_id, newsletter_key
 from app.model.records import Carried, Hit, Message, Newsletter, PlacedLink, encode, now_ms
 from app.paths import resource
-from app.storage.clickhouse import Storage, StorageError
+from app.storage.clickhouse import INSERTS, Storage, StorageError
 from app.storage.clickhouse_migrations import statements
 from app.storage.journal_segments import DONE
 
@@ -123,6 +125,30 @@ def test_lines_that_are_no_record_are_counted_and_kept_aside(
     assert work.unreadable == 3
     assert path.with_suffix(".bad").exists()
     assert count(storage, "hits", key) == 2
+
+
+def test_no_file_of_rows_outlives_its_insert(
+    tmp_path: Path, storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """chDB's client writes rows to a file, with email addresses; a kill leaves it behind."""
+    folder, names = storage.settings.data_dir / INSERTS, []
+    folder.mkdir(exist_ok=True)
+    left = folder / "tmp_of_a_killed_process.jsoneachrow"
+    left.write_text("{}")
+    monkeypatch.setattr(storage, "_writer", None)  # as in a new process
+    create = tempfile.NamedTemporaryFile
+
+    def recorded(*args: Any, **kwargs: Any) -> Any:
+        file = create(*args, **kwargs)
+        names.append(Path(file.name))
+        return file
+
+    monkeypatch.setattr(tempfile, "NamedTemporaryFile", recorded)
+    before = tempfile.tempdir
+    seal(tmp_path, hits(newsletter_key("default", "no file"), 2))
+    assert Loader(tmp_path, storage).load_all() == 2
+    assert names and {path.parent for path in names} == {folder}
+    assert list(folder.iterdir()) == [] and tempfile.tempdir == before
 
 
 def test_damaged_lines_hold_up_no_other(tmp_path: Path, storage: Storage) -> None:
