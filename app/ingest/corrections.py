@@ -45,7 +45,7 @@ from app.ingest.touched import (
 from app.model.ids import new_id
 from app.model.records import Hit, now_ms
 from app.storage.clickhouse import Row, Storage, StorageError
-from app.storage.journal_segments import DONE, FIX
+from app.storage.journal_segments import BAD, DONE, FIX
 from app.storage.sql import sql
 
 log = logging.getLogger(__name__)
@@ -230,6 +230,10 @@ class Corrections:
                 log.warning("%s is from version 0.1 and is recomputed", path.name)
                 path.unlink()
                 continue
+            if not _is_json_lines(rows):  # a bad disk; the verdicts are classified once more
+                log.error("%s is damaged: kept with the suffix %s, and recomputed", path.name, BAD)
+                path.rename(path.with_name(path.name + BAD))
+                continue
             self.storage.insert("hits", rows, path.stem)
             if self.feed:
                 self.feed.append(path.stem, rows, stage=CORRECTED)
@@ -239,6 +243,14 @@ class Corrections:
     def _exclusive_lock(self) -> Iterator[None]:
         with locked(self.folder / "corrections.lock"):
             yield
+
+
+def _is_json_lines(lines: bytes) -> bool:
+    try:
+        msgspec.json.Decoder(dict[str, Any]).decode_lines(lines)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return False
+    return lines.endswith(b"\n")
 
 
 def span(start: datetime | None, end: datetime | None) -> tuple[int, int]:

@@ -170,7 +170,7 @@ class Loader:
                     path.stem,
                     parsed.unreadable,
                 )
-                path.with_suffix(".bad").write_bytes(journal_masking.masked(content))
+                path.with_suffix(journal_segments.BAD).write_bytes(journal_masking.masked(content))
             if not self._was_migrated(path.stem, len(parsed.hits)):
                 for table in TABLES:
                     if parsed.tables[table]:

@@ -22,6 +22,7 @@ from app.model.records import (
     Message,
     PlacedLink,
     Record,
+    RecordError,
     decode,
 )
 from app.model.tracking_modes import AGGREGATE, reduce_to_mode
@@ -129,7 +130,7 @@ def rows(
     for number, line in enumerate(segment.splitlines()):
         try:
             record = decode(line)
-        except msgspec.DecodeError:
+        except RecordError:
             unreadable += 1
             continue
         if isinstance(record, Hit):

@@ -1,5 +1,6 @@
 """The records of the journal, one JSON line each."""
 
+import re
 import time
 from typing import Any, Literal
 
@@ -134,6 +135,12 @@ class Carried(msgspec.Struct, frozen=True, tag_field="record", tag="carried", om
 
 Record = Hit | Message | Newsletter | Link | PlacedLink | Carried
 
+# What ClickHouse's columns hold (clickhouse/migrations).
+MAX_UINT8, MAX_UINT16, MAX_UINT32 = 2**8 - 1, 2**16 - 1, 2**32 - 1
+MAX_INT32, MAX_KEY = 2**31 - 1, 2**64 - 1
+MAX_AT = 9_999_999_999_999  # the year 2286, in milliseconds; DateTime64(3) reaches 2299
+_MESSAGE = re.compile(r"[0-9a-f]{32}")
+
 _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(Record)
 
@@ -143,9 +150,54 @@ def encode(record: Record) -> bytes:
     return _encoder.encode(record) + b"\n"
 
 
+class RecordError(ValueError):
+    """A line of the journal is not a record; the message says why."""
+
+
 def decode(line: bytes) -> Record:
-    """Returns the record of a line. Raises msgspec.DecodeError if the bytes are not a record."""
-    record: Record = _decoder.decode(line)
+    """Returns the record of a line. Raises RecordError if the bytes are not a record.
+
+    The values fit ClickHouse's columns, so that a line that a bad disk has changed is found here
+    and holds up no other.
+    """
+    try:
+        record: Record = _decoder.decode(line)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise RecordError(str(error) or type(error).__name__) from None
+    if not 0 <= record.at <= MAX_AT or not 0 <= record.newsletter <= MAX_KEY:
+        raise RecordError("at or newsletter is out of range")
+    if isinstance(record, Hit):
+        sound = (
+            -1 <= record.position <= MAX_INT32
+            and 0 <= record.link <= MAX_KEY
+            and 0 <= record.detail <= MAX_UINT32
+            and 0 <= record.mode <= MAX_UINT8
+            and 0 <= record.flags <= MAX_UINT8
+        )
+    elif isinstance(record, Message):
+        sound = 0 <= record.flags <= MAX_UINT8 and 0 <= record.links <= MAX_UINT16
+    elif isinstance(record, Link):
+        sound = (
+            0 <= record.link <= MAX_KEY
+            and 0 <= record.family <= MAX_KEY
+            and 0 <= record.detail <= MAX_UINT32
+            and 0 <= record.position <= MAX_INT32
+        )
+    elif isinstance(record, PlacedLink):
+        sound = 0 <= record.link <= MAX_INT32
+    elif isinstance(record, Carried):
+        sound = 0 <= record.messages <= MAX_UINT32 and all(
+            0 <= key <= MAX_KEY for key in record.links
+        )
+    else:
+        sound = True
+    if isinstance(record, Hit | Message):
+        sound = sound and 0 <= record.recipient <= MAX_KEY
+        sound = sound and _MESSAGE.fullmatch(record.message) is not None
+    if isinstance(record, Hit | Message | Carried):
+        sound = sound and 0 <= record.variant <= MAX_UINT8
+    if not sound:
+        raise RecordError("a value is out of range, or the message is no UUID")
     return record
 
 

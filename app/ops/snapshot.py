@@ -22,7 +22,7 @@ from app.settings.settings import Settings
 from app.storage import journal_masking, newsletters
 from app.storage.clickhouse import EXPORT_PREFIX, Storage
 from app.storage.clickhouse_backup import back_up, freeze
-from app.storage.journal_segments import DONE, OPEN, SEALED
+from app.storage.journal_segments import BAD, DONE, OPEN, SEALED
 
 BACKUP = "backup-"  # begins the names of snapshots' folders in DATA_DIR
 # Data about newsletters is in the journal and in ClickHouse too; a login link is for today.
@@ -88,7 +88,7 @@ def _journal(source: Path, target: Path) -> None:
                 sealed.write_bytes(journal_masking.masked(whole))
         elif path.suffix == SEALED:
             sealed.write_bytes(journal_masking.masked(path.read_bytes()))
-        elif path.suffix in (DONE, ".bad"):
+        elif path.suffix in (DONE, BAD):
             os.link(path, target / path.name)
         elif path.name == "origin":
             shutil.copyfile(path, target / path.name)

@@ -108,7 +108,7 @@ class Health:
         if lost := self._lately_lost():
             notices.append(f"{lost:,} hits were answered but could not be stored")
         notices += [
-            f"the task {task.name} is failing: {task.reason}"
+            f"the background task {task.name} is failing and begins again by itself: {task.reason}"
             for task in self._tasks.states()
             if task.state == "failing"
         ]

@@ -2,11 +2,10 @@
 
 import re
 
-import msgspec
 from msgspec.structs import replace
 
 from app.links import identity
-from app.model.records import Hit, PlacedLink, decode, encode
+from app.model.records import Hit, PlacedLink, RecordError, decode, encode
 
 _URL = re.compile(rb"https?:[^\s\"<>\x00-\x1f]+", re.IGNORECASE)
 
@@ -24,7 +23,7 @@ def masked(lines: bytes) -> bytes:
 def _line(line: bytes) -> bytes:
     try:
         record = decode(line)
-    except msgspec.DecodeError:
+    except RecordError:
         return _URL.sub(_url, line)
     if isinstance(record, Hit) and record.flags & identity.FULL_URL:
         return line

@@ -13,6 +13,7 @@ from pathlib import Path
 OPEN, SEALED, PARTIAL = ".open", ".seg", ".new"
 # Notes of what a loaded journal segment touched, and corrections that wait for ClickHouse.
 DONE, FIX = ".done", ".fix"
+BAD = ".bad"  # what could not be read, kept for a look at it
 
 
 def sealed(folder: Path) -> list[Path]:

@@ -432,3 +432,19 @@ def test_corrections_that_version_0_1_left_are_computed_anew(
     assert Corrections(tmp_path, storage).reclassify_recent(after=0) == 3
     assert stored(storage, key) == {"scanner": 3}
     assert not list(tmp_path.glob("*.fix"))
+
+
+@pytest.mark.parametrize(
+    "end", [b'{"position":1,"li', b'{"position":1}\nx\n', b'{"position":"\xff"}\n']
+)
+def test_damaged_corrections_are_kept_aside_and_computed_anew(
+    tmp_path: Path, storage: Storage, end: bytes
+) -> None:
+    key, message, now = newsletter_key("default", f"damaged {end!r}"), new_id().hex(), now_ms()
+    for link in range(3):
+        load(tmp_path, storage, click(key, message, now + link, link))
+    path = tmp_path / f"{uuid.UUID(bytes=new_id())}.fix"
+    path.write_bytes(b'{"position":1}\n' + end)
+    assert Corrections(tmp_path, storage).reclassify_recent(after=0) == 3
+    assert stored(storage, key) == {"scanner": 3}
+    assert not path.exists() and path.with_name(path.name + ".bad").exists()

@@ -1,4 +1,5 @@
 import json
+import random
 import uuid
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from app.ingest.loader import Loader
 from app.ingest.rows import TABLES, rows
 from app.model import records as events
 from app.model.ids import new_id, newsletter_key
-from app.model.records import Hit, Message, Newsletter, PlacedLink, encode, now_ms
+from app.model.records import Carried, Hit, Message, Newsletter, PlacedLink, encode, now_ms
 from app.paths import resource
 from app.storage.clickhouse import Storage, StorageError
 from app.storage.clickhouse_migrations import statements
@@ -122,6 +123,41 @@ def test_lines_that_are_no_record_are_counted_and_kept_aside(
     assert work.unreadable == 3
     assert path.with_suffix(".bad").exists()
     assert count(storage, "hits", key) == 2
+
+
+def test_damaged_lines_hold_up_no_other(tmp_path: Path, storage: Storage) -> None:
+    """One bit of each line changed, as by a bad disk: whatever it is then, the rest is loaded."""
+    key, dice = newsletter_key("default", "damaged"), random.Random(7)
+    sound = hits(key, 150) + hits(key, 50, "click")
+    more = [
+        encode(Newsletter(now_ms(), "default", key, "damaged", "Näme", tags=("x", "y"))),
+        encode(PlacedLink(now_ms(), "default", key, 0, "https://example.com/", "Label")),
+        encode(Message(now_ms(), "default", key, new_id().hex(), 2**64 - 1, "a@example.com")),
+        encode(Carried(now_ms(), "default", key, (1, 2**64 - 1), 7)),
+    ]
+    lines = sound.splitlines(keepends=True) + more * 20
+    damaged = []
+    for line in lines:
+        changed = bytearray(line[:-1])
+        changed[dice.randrange(len(changed))] ^= 1 << dice.randrange(8)
+        damaged.append(bytes(changed).replace(b"\n", b"?") + b"\n")
+    special = [
+        b'{"record":"hit","kind":"open","at":1,"workspace":"\xff","newsletter":1,'
+        b'"message":"' + b"0" * 32 + b'","recipient":1}\n',
+        b"[" * 100_000 + b"\n",
+        sound.splitlines(keepends=True)[-1].replace(b'"message":"', b'"message":"zz'),
+        sound.splitlines(keepends=True)[0].replace(b'"recipient":7', b'"recipient":-7'),
+        b'{"record":"hit"}\n',
+    ]
+    mixed = [line for pair in zip(lines, damaged, strict=True) for line in pair] + special
+    path = seal(tmp_path, b"".join(mixed))
+    work = Loader(tmp_path, storage)
+    work.load(path)
+    assert not path.exists() and path.with_suffix(".bad").exists()
+    assert work.unreadable > len(damaged) / 2
+    found = f"SELECT uniqExact(line) AS n FROM hits WHERE segment = '{path.stem}' AND line % 2 = 0"
+    (row,) = storage.query(f"{found} AND line < 400", {})
+    assert row["n"] == 200  # every sound one, at even lines
 
 
 TEXT = st.text(max_size=20)

@@ -50,7 +50,7 @@ def test_each_trouble_is_said() -> None:
     ]
     assert parts.trouble == [
         "ClickHouse: no connection",
-        "the task erasures is failing: KeyError: 1",
+        "the background task erasures is failing and begins again by itself: KeyError: 1",
         "hits have waited for ClickHouse for 75 seconds",
     ]
 

@@ -111,6 +111,7 @@ OPERATIONS = (
         lookup,
         takes=OneRecipientIn,
         gives=RecipientOut,
+        problems=(404,),
         stores=False,
     ),
     Operation("GET", "/v1/recipients/{recipient}", recipient, gives=RecipientOut),
