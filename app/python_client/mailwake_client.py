@@ -208,6 +208,7 @@ class VariantFigures:
     low: float
     high: float
     unsubscribed: int
+    unknowable: int = 0
 
 
 @dataclass(frozen=True)
