@@ -27,9 +27,11 @@ from app.server.bootstrap import bootstrap, take_over
 from app.server.connections import Connections
 from app.settings import secret_files
 from app.settings.load import (
+    FOREIGN,
     GENERATED,
     load,
     unknown_variables,
+    weak_secrets,
     with_secrets,
 )
 from app.settings.settings import PREFIX, Settings, SettingsError
@@ -63,6 +65,8 @@ def serve(console: Console, settings: Settings, demo_speed: float = 0) -> None:
     logs.start(settings.log_level, settings.log_format)
     for name in unknown_variables():
         logging.warning("unknown setting %s is ignored", name)
+    for weak in weak_secrets(settings, FOREIGN):
+        logging.warning("%s", weak)
     _check_networks(settings)
     try:  # before anything listens: workers could only fail one after the other
         if settings.webhooks_file:

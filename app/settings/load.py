@@ -4,7 +4,7 @@ import json
 import logging
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -35,17 +35,18 @@ def load(**overrides: Any) -> Settings:
             for message in [item["msg"].removeprefix("Value error, ")]
         ]
         raise SettingsError("\n".join(lines)) from None
-    if weak := list(_weak_secrets(settings)):
+    own = (name for name in secret_files.SECRETS if name not in FOREIGN)
+    if weak := list(weak_secrets(settings, own)):
         raise SettingsError("\n".join(weak))
     return settings
 
 
-def _weak_secrets(settings: Settings) -> Iterator[str]:
+def weak_secrets(settings: Settings, names: Iterable[str]) -> Iterator[str]:
     """Yields a line for each secret that could be guessed: its variable, and what to do.
 
     Secrets that DATA_DIR holds already are no settings: they keep working.
     """
-    for name in secret_files.SECRETS:
+    for name in names:
         problems = filter(None, (weakness(*secret) for secret in _secrets_of(settings, name)))
         if problem := next(problems, ""):
             keep = f", or keep the old one as `{name}` in DATA_DIR/secrets.json"
@@ -75,6 +76,8 @@ def unknown_variables() -> list[str]:
 
 CUT_OFF = ("restoring", "restored")  # folders in DATA_DIR that a killed restore leaves behind
 GENERATED = ("secret_keys", "recipient_key")
+# Passwords of other servers, which their operators choose: weak ones are reported, not refused.
+FOREIGN = ("clickhouse_dsn", "clickhouse_password", "smarthost")
 
 
 def with_secrets(settings: Settings) -> Settings:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 from app.ops.doctor.finding import Finding
-from app.settings.load import GENERATED, unknown_variables
+from app.settings.load import FOREIGN, GENERATED, unknown_variables, weak_secrets
 from app.settings.secret_strength import weakness
 from app.settings.settings import PREFIX, Settings
 
@@ -105,7 +105,11 @@ def secrets(settings: Settings) -> Iterator[Finding]:
         yield Finding(
             "secrets", "warning", f"{PREFIX}{name.upper()} could be guessed", STRONGER[name]
         )
-    if not weak:
+    foreign = list(weak_secrets(settings, FOREIGN))
+    for line in foreign:
+        variable, _, problem = line.partition(": ")
+        yield Finding("secrets", "warning", f"{variable}: {problem}", "change it on that server")
+    if not weak and not foreign:
         yield Finding("secrets", "ok", "keys are strong and private")
 
 
