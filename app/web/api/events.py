@@ -26,7 +26,7 @@ MAX_SCANNED_EVENTS = 100_000  # events looked at for one answer, whether they ar
 RETRY_SECONDS = 1.0  # while ClickHouse is unavailable
 MAX_STREAMS = 1_000  # of one process
 MAX_POSITION = 65_535  # of a link in its mail
-MAX_VALUES = 100  # of one parameter
+MAX_VALUES = 30  # of one parameter: as many of the longest fit into the head of a request
 Texts = Annotated[tuple[Annotated[str, Meta(max_length=2000)], ...], Meta(max_length=MAX_VALUES)]
 
 _encode = msgspec.json.Encoder().encode
