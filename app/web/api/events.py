@@ -26,8 +26,9 @@ MAX_SCANNED_EVENTS = 100_000  # events looked at for one answer, whether they ar
 RETRY_SECONDS = 1.0  # while ClickHouse is unavailable
 MAX_STREAMS = 1_000  # of one process
 MAX_POSITION = 65_535  # of a link in its mail
-MAX_VALUES = 30  # of one parameter: as many of the longest fit into the head of a request
-Texts = Annotated[tuple[Annotated[str, Meta(max_length=2000)], ...], Meta(max_length=MAX_VALUES)]
+MAX_VALUES = 20  # of one parameter: as many of the longest fit into the head of a request
+Texts = Annotated[tuple[Annotated[str, Meta(max_length=1000)], ...], Meta(max_length=MAX_VALUES)]
+Urls = Annotated[tuple[Annotated[str, Meta(max_length=2000)], ...], Meta(max_length=MAX_VALUES)]
 
 _encode = msgspec.json.Encoder().encode
 
@@ -52,7 +53,7 @@ class EventQuery(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     label: Annotated[Texts, Meta(description="Label of the clicked link.")] = ()
     tag: Annotated[Texts, Meta(description="Tag of the clicked link.")] = ()
     name: Annotated[Texts, Meta(description="Name of the clicked link.")] = ()
-    url: Annotated[Texts, Meta(description="Prefix of the clicked link's URL.")] = ()
+    url: Annotated[Urls, Meta(description="Prefix of the clicked link's URL.")] = ()
     host: Annotated[
         Texts, Meta(description="Host of the clicked link's URL, or a parent domain.")
     ] = ()
