@@ -131,6 +131,7 @@ OWN: Mapping[str, tuple[str, ...]] = {
     "/login": ("/login?next={text}&code={text}",),
 }
 ONCE: Mapping[str, tuple[str, ...]] = {
+    "/status": ("/status",),
     "/": ("/?show=all",),
     "/tags": ("/tags?show=all",),
     "/recipients": ("/recipients?show=all",),

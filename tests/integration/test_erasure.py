@@ -364,6 +364,9 @@ def test_it_takes_an_admins_key(path: str, service: Service) -> None:
 def test_a_database_that_is_away_is_waited_for(tmp_path: Path, receivers: list[Receiver]) -> None:
     with ClickHouseServer(tmp_path / "clickhouse") as database:
         env = {**ENV, "MAILWAKE_CLICKHOUSE_DSN": database.dsn, "MAILWAKE_WORKERS": "2"}
+        (tmp_path / "site").mkdir()
+        (tmp_path / "site" / "sitecustomize.py").write_text(LOCAL_RECEIVERS)  # in workers, too
+        env["PYTHONPATH"] = f"{tmp_path / 'site'}:{ROOT}"
         with Service(tmp_path / "data", **env) as service:
             everything(service, *receivers, followed_up=False)
             before = figures(service)
