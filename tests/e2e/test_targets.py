@@ -152,6 +152,7 @@ def location(service: Service, link: bytes) -> str:
         b"date",
         b"location",
         b"referrer-policy",
+        b"x-content-type-options",
         b"x-robots-tag",
     ]
     assert len(lines) == len(fields) and re.fullmatch(
