@@ -102,8 +102,7 @@ class TrackingMiddleware:
     def _tokens(self, scope: Scope) -> Tokens | TokenReaders:
         """Returns the tokens that are valid on the request's host.
 
-        On a workspace's own host these are its own, so that no other workspace can redirect from
-        there.
+        On a workspace's own host these are its own: no other workspace can redirect from there.
         """
         host = next((value for name, value in scope["headers"] if name == b"host"), b"")
         return self.readers.get(host_name(host), self.readers[b""])
