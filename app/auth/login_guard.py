@@ -139,17 +139,19 @@ class LoginGuard:
         self._users, self._throttle, self._devices = users, throttle, devices
         self._checking = asyncio.Semaphore(CONCURRENT_CHECKS)
 
-    async def check(self, name: str, password: str, address: str, token: str = "") -> User | None:
+    async def check(
+        self, name: str, password: str, address: str, token: str = "", account: str = ""
+    ) -> User | None:
         """Returns the user, or None if name and password do not match. Raises ThrottledError.
 
-        `token` is that of the browser's device.
+        `token` is that of the browser's device. With `account` no other user of the name will do.
         """
         name = name[: LONGEST_NAME + 1]  # limits what is stored
         device = await asyncio.to_thread(self._devices.known, token, name)
         await asyncio.sleep(await asyncio.to_thread(self._throttle.delay, name, device))
         async with self._checking:
             return await asyncio.to_thread(
-                self._check, name, password[:MAX_PASSWORD_CHARS], address, device
+                self._check, name, password[:MAX_PASSWORD_CHARS], address, device, account
             )
 
     def remember(self, user: User, token: str) -> str:
@@ -158,13 +160,17 @@ class LoginGuard:
         Returns "" if it was one before. Blocking.
         """
         known = self._devices.known(token, user.name)
-        return "" if known else self._devices.add(user.name)
+        return "" if known else self._devices.add(user.account)
 
-    def _check(self, name: str, password: str, address: str, device: str) -> User | None:
+    def _check(
+        self, name: str, password: str, address: str, device: str, account: str
+    ) -> User | None:
         self._throttle.check(address, name, device)
-        user = self._users.by_password(name, password)
+        user = self._users.by_password(name, password, account)
         if user is None:
             self._throttle.wrong(address, name, device)
-        else:
+        elif (
+            account or len(self._users.named(name)) == 1
+        ):  # else it is not known whose the tries were
             self._throttle.right(address, name, device)
         return user

@@ -29,7 +29,6 @@ LONGEST = 200  # characters of a password
 LONGEST_NAME = 100
 CODE_SECONDS = 86_400
 SEPARATOR = "\x1f"  # not printable, so no name contains it
-MAX_SAME_NAME = 20  # accounts of one name whose passwords are compared
 
 _hasher = PasswordHasher()
 
@@ -93,8 +92,11 @@ class Users:
 
     def get(self, name: str, workspace: str = "") -> User | None:
         """Returns a user by name, if given only from that workspace."""
-        named = (_user(row) for row in self._named(name))
-        return next((user for user in named if workspace in ("", user.workspace)), None)
+        return next((user for user in self.named(name) if workspace in ("", user.workspace)), None)
+
+    def named(self, name: str) -> list[User]:
+        """Returns the users of a name in all workspaces."""
+        return [_user(row) for row in self._named(name)]
 
     def _named(self, name: str) -> Sequence[Any]:
         """Returns the rows of a name in all workspaces, the shortest account first."""
@@ -141,9 +143,13 @@ class Users:
             )
             connection.execute(delete(login_codes).where(login_codes.c.user == account))
 
-    def by_password(self, name: str, password: str) -> User | None:
-        """Returns the user if name and password are right; unknown names take as long."""
-        rows = [row for row in self._named(name) if row.password][:MAX_SAME_NAME]
+    def by_password(self, name: str, password: str, account: str = "") -> User | None:
+        """Returns the user if name and password are right; unknown names take as long.
+
+        With `account` no other user of the name will do.
+        """
+        named = (row for row in self._named(name) if account in ("", row.name))
+        rows = [row for row in named if row.password]
         row = next((row for row in rows if _verify(row.password, password)), None)
         if row is None:
             if not rows:  # unknown names cost as much as wrong passwords

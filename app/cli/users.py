@@ -125,10 +125,13 @@ def _open(data_dir: Path | None, **flags: int | None) -> tuple[Settings, Engine]
 
 
 def _known(state: Engine, name: str, workspace: str) -> User:
-    user = Users(state).get(name, workspace)
-    if user is None:
+    users = [user for user in Users(state).named(name) if workspace in ("", user.workspace)]
+    if not users:
         raise fail(f"there is no user {name!r}")
-    return user
+    if len(users) > 1:
+        several = ", ".join(user.workspace for user in users)
+        raise fail(f"several workspaces have a user {name!r} ({several}): add --workspace")
+    return users[0]
 
 
 def _link(settings: Settings, state: Engine, account: str) -> str:

@@ -28,6 +28,18 @@ def test_a_device_is_known_for_its_own_user_and_ends(
     assert devices.known(token, "ann") == ""
 
 
+def test_users_of_one_name_have_devices_of_their_own(tmp_path: Path) -> None:
+    """Also once the workspace that had the name first has removed its user."""
+    state = open_state(tmp_path)
+    users, devices = Users(state), Devices(state)
+    first, second = users.add("ann", "acme", "viewer"), users.add("ann", "zoo", "viewer")
+    tokens = [devices.add(user.account) for user in (first, second)]
+    assert all(devices.known(token, "ann") for token in tokens)
+    users.remove(first.account)
+    assert [bool(devices.known(token, "ann")) for token in tokens] == [False, True]
+    assert devices.known(devices.add(second.account), "ann")
+
+
 def test_a_user_has_a_number_of_devices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     state = open_state(tmp_path)
     Users(state).add("ann", "default", "viewer")

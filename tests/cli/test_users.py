@@ -44,6 +44,21 @@ def test_a_running_service_learns_of_users(service: Service) -> None:
     assert name not in shell(folder, "users", "list")
 
 
+def test_a_name_of_several_workspaces_needs_the_workspace(tmp_path: Path) -> None:
+    state = open_state(tmp_path)
+    for workspace in ("acme", "zoo"):
+        Users(state).add("ann", workspace, "viewer")
+    runner, folder = CliRunner(), ["--data-dir", str(tmp_path)]
+    for words in (["role", "ann", "editor"], ["logout", "ann"], ["remove", "ann"]):
+        done = runner.invoke(cli, ["users", *words, *folder])
+        assert done.exit_code == 2
+        assert "several workspaces have a user 'ann' (acme, zoo): add --workspace" in done.output
+    done = runner.invoke(cli, ["users", "role", "ann", "editor", "--workspace", "zoo", *folder])
+    assert done.exit_code == 0, done.output
+    roles = [user.role for user in Users(state).named("ann")]
+    assert roles == ["viewer", "editor"]
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [

@@ -60,7 +60,8 @@ class AccountPages:
             address = request.client.host if request.client else ""
             try:
                 current, device = str(form.get("current", "")), cookie(request, DEVICE)
-                right = await self.login_guard.check(user.name, current, address, device)
+                check = self.login_guard.check
+                right = await check(user.name, current, address, device, user.account)
             except ThrottledError as error:
                 return await self._account(request, error.message, 429)
             if right is None:

@@ -121,6 +121,37 @@ def test_whoever_found_a_session_cannot_guess_the_password(house: House) -> None
     assert house.login(house.visitor(), "bob", PASSWORD).status_code == 303
 
 
+def test_the_password_of_a_namesake_changes_nothing(house: House) -> None:
+    """Somebody with a session of one user and an account of the same name elsewhere."""
+    users, own = Users(house.state), "the thief's own words"
+    users.add("ines", "default", "viewer", PASSWORD)
+    users.add("ines", "elsewhere", "viewer", own)
+    thief = house.visitor()
+    assert house.login(thief, "ines", PASSWORD).status_code == 303
+    assert "Workspace: default" in thief.get("/account").text
+    for _ in range(FREE_TRIES):
+        answer = house.send(thief, "/account", "/account/password", password=ANOTHER, current=own)
+        assert answer.status_code == 403
+    answer = house.send(thief, "/account", "/account/password", password=ANOTHER, current=PASSWORD)
+    assert answer.status_code == 429
+    namesake = house.visitor()
+    assert house.login(namesake, "ines", own).status_code == 303
+    assert "Workspace: elsewhere" in namesake.get("/account").text
+
+
+def test_a_namesakes_login_gives_no_further_guesses(house: House) -> None:
+    users, own = Users(house.state), "the guesser's own words"
+    users.add("juri", "default", "viewer", PASSWORD)
+    users.add("juri", "elsewhere", "viewer", own)
+    guesser = house.visitor()
+    for _ in range(FREE_TRIES - 1):
+        assert house.login(guesser, "juri", "a guess").status_code == 403
+    assert house.login(guesser, "juri", own).status_code == 303
+    guesser.cookies.clear()  # no known device
+    assert house.login(guesser, "juri", "a guess").status_code == 403
+    assert house.login(guesser, "juri", "a guess").status_code == 429
+
+
 def test_a_login_ends_the_browsers_earlier_session(house: House) -> None:
     Users(house.state).add("rita", "default", "viewer", PASSWORD)
     browser = house.visitor()
