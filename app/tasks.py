@@ -5,20 +5,21 @@ import logging
 import random
 import time
 from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 log = logging.getLogger(__name__)
 FIRST_PAUSE_SECONDS, LAST_PAUSE_SECONDS = 0.5, 30.0  # doubled at each failure, with jitter
 HEALTHY_SECONDS = 10.0  # without an exception, after which a task no longer counts as failing
-MAX_REASON_CHARS = 300
 
 
 class TaskState(NamedTuple):
     """The state of one task. Times are seconds since 1970 UTC.
 
-    `failing_since` is when it began to fail, `reason` the last exception, `ok_at` when it last ran
-    without one: now, unless it is failing.
+    `failing_since` is when it began to fail, `reason` the class of the last exception, whose text
+    may name people and is in the log only. `ok_at` is when it last ran without one: now, unless it
+    is failing.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Tasks:
 
     def __init__(self) -> None:
         self._all: dict[str, _Supervised] = {}
+        self._stopping = asyncio.Event()
 
     def start(self, name: str, run: Callable[[], Awaitable[None]]) -> asyncio.Task[None]:
         """Run `run()` until it returns; after an exception it is called again, later each time."""
@@ -50,8 +52,13 @@ class Tasks:
         supervised.task = asyncio.create_task(self._run(name, run, supervised), name=name)
         return supervised.task
 
+    def stop(self) -> None:
+        """Let tasks that fail end instead of beginning again."""
+        self._stopping.set()
+
     def cancel(self, but: Iterable[str] = ()) -> None:
-        """Cancel all tasks but some."""
+        """Cancel all tasks but some, which end by themselves."""
+        self.stop()
         for name, supervised in self._all.items():
             if supervised.task and name not in but:
                 supervised.task.cancel()
@@ -94,10 +101,14 @@ class Tasks:
                     pause = FIRST_PAUSE_SECONDS
                 supervised.failures += 1
                 supervised.failing_since = supervised.failing_since or time.time()
-                supervised.reason = f"{type(error).__name__}: {error}"[:MAX_REASON_CHARS]
+                supervised.reason = type(error).__name__
                 log.exception("task %s failed and begins again in about %g s", name, pause)
             supervised.begun = float("inf")  # not running
-            await asyncio.sleep(pause * random.uniform(0.5, 1))  # noqa: S311
+            with suppress(TimeoutError):
+                seconds = pause * random.uniform(0.5, 1)  # noqa: S311
+                await asyncio.wait_for(self._stopping.wait(), seconds)
+            if self._stopping.is_set():
+                return
             pause = min(pause * 2, LAST_PAUSE_SECONDS)
 
 

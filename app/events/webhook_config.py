@@ -11,7 +11,7 @@ from app.events import followups
 from app.events.event_filter import EventFilter
 from app.events.feed import TYPES
 from app.events.safe_http import RequestBlockedError, check
-from app.model.errors import FieldError
+from app.model.errors import UNREADABLE, FieldError
 from app.model.verdicts import HUMAN, MACHINE
 from app.schemas.webhooks import WebhookIn, When
 from app.settings.settings import PREFIX, SettingsError
@@ -39,7 +39,7 @@ def from_file(path: Path) -> dict[str, tuple[str, EventFilter, bool, str, When |
     place = f"{PREFIX}WEBHOOKS_FILE: {path}"
     try:
         read = msgspec.toml.decode(path.read_bytes(), type=_WebhooksFile)
-    except (OSError, msgspec.DecodeError) as error:
+    except (OSError, *UNREADABLE) as error:
         raise SettingsError(f"{place}: {error}") from None
     by_name = {}
     for number, webhook in enumerate(read.webhook, 1):

@@ -42,6 +42,7 @@ from app.ingest.touched import (
     merged_spans,
     origin,
 )
+from app.model.errors import UNREADABLE
 from app.model.ids import new_id
 from app.model.records import Hit, now_ms
 from app.storage.clickhouse import Row, Storage, StorageError
@@ -248,7 +249,7 @@ class Corrections:
 def _is_json_lines(lines: bytes) -> bool:
     try:
         msgspec.json.Decoder(dict[str, Any]).decode_lines(lines)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except UNREADABLE:
         return False
     return lines.endswith(b"\n")
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import msgspec
 
+from app.model.errors import UNREADABLE
 from app.model.records import Hit
 from app.storage.journal_segments import DONE
 
@@ -81,7 +82,7 @@ def merged_spans(paths: Iterable[Path]) -> list[TouchedSpan]:
     for path in paths:
         try:
             spans = msgspec.json.decode(path.read_bytes(), type=list[TouchedSpan])
-        except msgspec.DecodeError as error:  # cut off by a power loss; reclassify it
+        except UNREADABLE as error:  # cut off by a power loss; reclassify it
             log.error("corrections of %s are waiting: %s", path.name, error)
             continue
         for span in spans:

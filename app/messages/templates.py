@@ -27,7 +27,7 @@ from app.links import masking
 from app.messages.prepare import CompiledMail, MessageDraft, MessagePreparer
 from app.messages.spool import Spool
 from app.model import records
-from app.model.errors import NotFoundError, explain
+from app.model.errors import UNREADABLE, NotFoundError, explain
 from app.model.ids import newsletter_key
 from app.model.tracking_modes import Modes
 from app.rewriting.html import CompiledBody
@@ -320,7 +320,7 @@ class TemplateStore:
             return LineError(number, 413, f"the line has more than {MAX_LINE_BYTES:,} bytes")
         try:
             line_in = _decode(line)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except UNREADABLE as error:
             return LineError(number, 422, *explain(error))
         if line_in.values and give == "token":
             return LineError(

@@ -1,5 +1,10 @@
 """Errors that several packages raise; app/web/errors.py converts them into responses."""
 
+import msgspec
+
+# What msgspec raises for bytes that are not of a type, and for bytes that are no UTF-8.
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError)
+
 
 class FieldError(ValueError):
     """Invalid input: `field` names the invalid field, the message says why."""

@@ -6,6 +6,8 @@ from typing import Any, Literal
 
 import msgspec
 
+from app.model.errors import UNREADABLE
+
 Kind = Literal["open", "click", "unsubscribe"]
 NO_LINK = -1
 NOBODY = 0  # the recipient of a row that no longer identifies one
@@ -162,7 +164,7 @@ def decode(line: bytes) -> Record:
     """
     try:
         record: Record = _decoder.decode(line)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (*UNREADABLE, RecursionError) as error:
         raise RecordError(str(error) or type(error).__name__) from None
     if not 0 <= record.at <= MAX_AT or not 0 <= record.newsletter <= MAX_KEY:
         raise RecordError("at or newsletter is out of range")

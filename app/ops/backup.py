@@ -17,6 +17,7 @@ from typing import IO
 import msgspec
 
 from app import __version__
+from app.model.errors import UNREADABLE
 from app.settings.load import CUT_OFF
 from app.settings.settings import Settings
 from app.storage.clickhouse import Storage
@@ -152,7 +153,7 @@ def unpack(source: Path, folder: Path) -> Manifest:
                     raise BackupError(f"{source}: {member.name} is not in the manifest")
                 if _take_out(_content(tar, member), folder / path) != expected:
                     raise BackupError(f"{source}: {member.name} is damaged")
-    except (tarfile.TarError, EOFError, msgspec.DecodeError) as error:
+    except (tarfile.TarError, EOFError, *UNREADABLE) as error:
         raise BackupError(f"{source} is damaged or not a Mailwake backup: {error}") from None
     if missing:
         raise BackupError(f"{source} is incomplete: {next(iter(missing))} is missing")

@@ -15,7 +15,7 @@ import aiosmtplib
 import msgspec
 
 from app.files import leading, write_private
-from app.model.errors import NotFoundError
+from app.model.errors import UNREADABLE, NotFoundError
 from app.settings.settings import Settings
 from app.smtp import smarthost
 from app.stats.filters import Filters, Period
@@ -137,7 +137,7 @@ class ReportMailer:
             return msgspec.json.decode(self._path.read_bytes(), type=_Mailed)
         except FileNotFoundError:
             mailed = _Mailed(now)  # the first report is due at the next boundary
-        except msgspec.DecodeError as error:
+        except UNREADABLE as error:
             log.warning("%s cannot be read, the report schedule starts over: %s", self._path, error)
             mailed = _Mailed(now)
         write_private(self._path, msgspec.json.encode(mailed))

@@ -14,6 +14,7 @@ import msgspec
 from sqlalchemy import Engine, delete, select, text, update
 
 from app.messages.templates import SampleMail
+from app.model.errors import UNREADABLE
 from app.model.records import BLANK
 from app.privacy.subject_match import SubjectMatcher, deliveries_of, numbers
 from app.storage import newsletters
@@ -123,7 +124,7 @@ def _is_theirs(content: bytes, marks: SubjectMatcher) -> bool:
     """Returns whether a sample was one of their mails, or does not say whose it was."""
     try:
         recipient = msgspec.json.decode(content, type=SampleMail).recipient
-    except msgspec.DecodeError:
+    except UNREADABLE:
         return True
     return not recipient or recipient in marks.keys
 

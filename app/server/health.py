@@ -108,7 +108,7 @@ class Health:
         if lost := self._lately_lost():
             notices.append(f"{lost:,} hits were answered but could not be stored")
         notices += [
-            f"the background task {task.name} is failing and begins again by itself: {task.reason}"
+            f"the background task {task.name} is failing ({task.reason}, see the log)"
             for task in self._tasks.states()
             if task.state == "failing"
         ]

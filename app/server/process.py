@@ -198,8 +198,13 @@ async def run_loader(settings: Settings) -> None:
     tasks = Tasks()
     tasks.start("corrections", Corrections(folder, storage, networks, feed, https).run)
     loading = tasks.start("loader", loader.run)
+
+    def stop() -> None:
+        loader.stop()
+        tasks.stop()
+
     for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, loader.stop)
+        asyncio.get_running_loop().add_signal_handler(number, stop)
     logging.info("loading the journal %s", folder)
     await loading
     tasks.cancel()

@@ -15,6 +15,7 @@ from msgspec import Meta, Struct
 
 from app.links.url_patterns import check_patterns
 from app.messages import mail_headers
+from app.model.errors import UNREADABLE
 from app.rewriting import header_fields
 from app.rewriting.header_fields import Field
 from app.rewriting.urls import all_domains
@@ -65,7 +66,7 @@ def from_file(path: Path) -> Sequence[Rule]:
     """Returns the rules of a TOML file of [[stream]]. Raises StreamsError."""
     try:
         rules = msgspec.toml.decode(path.read_bytes(), type=_File).stream
-    except (OSError, msgspec.DecodeError) as error:
+    except (OSError, *UNREADABLE) as error:
         raise StreamsError(f"{path}: {error}") from None
     for number, rule in enumerate(rules, 1):
         if not any(getattr(rule, name) for name in NAMES):

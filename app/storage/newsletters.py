@@ -21,6 +21,7 @@ import msgspec
 from msgspec.structs import replace
 
 from app.files import locked
+from app.model.errors import UNREADABLE
 from app.model.records import Newsletter
 
 log = logging.getLogger(__name__)
@@ -131,7 +132,7 @@ class Newsletters:
         if last is None or last[0] != content:
             try:
                 self._last = last = content, _decode(content)
-            except (msgspec.DecodeError, UnicodeDecodeError):
+            except UNREADABLE:
                 return None
         return last[1]
 

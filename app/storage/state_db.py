@@ -81,12 +81,15 @@ class StateVersion:
 
     def __init__(self, folder: Path) -> None:
         self._connection = sqlite3.connect(
-            f"file:{folder / 'state.db'}?mode=rw", uri=True, isolation_level=None
+            f"file:{folder / 'state.db'}?mode=rw", uri=True, isolation_level=None, timeout=0
         )
 
     def read(self) -> int:
-        """Returns a number that differs after a commit."""
-        return int(self._connection.execute("PRAGMA data_version").fetchone()[0])
+        """Returns a number that differs after a commit, -1 while the file is locked."""
+        try:
+            return int(self._connection.execute("PRAGMA data_version").fetchone()[0])
+        except sqlite3.OperationalError:
+            return -1
 
     def close(self) -> None:
         """Close its connection."""

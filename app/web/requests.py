@@ -13,7 +13,7 @@ from app import threads
 from app.auth.api_keys import Key, Keys, Scope, local_key
 from app.auth.workspaces import DEFAULT
 from app.experiments.variants import VariantError
-from app.model.errors import NotFoundError, explain, field_error
+from app.model.errors import UNREADABLE, NotFoundError, explain, field_error
 from app.rewriting.html_scanner import RewriteError
 from app.web.context import WorkspaceContext
 from app.web.errors import RequestError
@@ -93,7 +93,7 @@ async def decoded(request: Request, type_: type[T], limit: int, empty: bytes = b
     body = await body_of(request, limit) or empty
     try:
         return await threads.offloaded(len(body), msgspec.json.decode, body, type=type_)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         raise invalid(error) from None
 
 

@@ -78,6 +78,13 @@ def test_the_first_event_is_a_settled_one() -> None:
     assert caught.value.field == "when"
 
 
+def test_a_file_that_is_no_utf_8_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "hooks.toml"
+    file.write_bytes(b'[[webhook]]\nname = "\xff"\n')
+    with pytest.raises(SettingsError, match=r"MAILWAKE_WEBHOOKS_FILE: .*hooks\.toml"):
+        from_file(file)
+
+
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"MAILWAKE_WEBHOOKS_FILE: .*none\.toml"):
         from_file(tmp_path / "none.toml")

@@ -411,11 +411,12 @@ def test_merging_changes_no_figure(tmp_path: Path, storage: Storage) -> None:
     assert rows[0]["n"] == 20, "pairs that cancel each other are merged away"
 
 
-def test_a_torn_note_ends_nothing(tmp_path: Path, storage: Storage) -> None:
-    key, message, now = newsletter_key("default", "torn"), new_id().hex(), now_ms()
+@pytest.mark.parametrize("left", [b"", b'[{"workspace":"\xff'])  # by a power loss, or a bad disk
+def test_a_torn_note_ends_nothing(tmp_path: Path, storage: Storage, left: bytes) -> None:
+    key, message, now = newsletter_key("default", f"torn {left!r}"), new_id().hex(), now_ms()
     for link in range(3):
         load(tmp_path, storage, click(key, message, now + link, link))
-    next(tmp_path.glob("*.done")).write_bytes(b"")  # as a power loss may leave it
+    next(tmp_path.glob("*.done")).write_bytes(left)
     assert Corrections(tmp_path, storage).reclassify_recent(after=0) == 3
     assert stored(storage, key) == {"scanner": 3}
     assert not list(tmp_path.glob("*.done"))
