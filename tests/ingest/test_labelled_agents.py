@@ -1,7 +1,5 @@
 """Agents that other projects have labelled: bots are machines, people are people, clients named."""
 
-import os
-
 import pytest
 
 from tests.support.labelled_agents import (
@@ -11,12 +9,7 @@ from tests.support.labelled_agents import (
     unnamed_clients,
 )
 
-LONG = "MAILWAKE_TORTURE" in os.environ
-STEP = 1 if LONG else 5  # people's agents are thousands; `make torture` reads them all
-pytestmark = [
-    pytest.mark.skipif(not FOLDER.is_dir(), reason="no labelled agents beside this folder"),
-    *([pytest.mark.torture] if LONG else []),
-]
+pytestmark = pytest.mark.skipif(not FOLDER.is_dir(), reason="no labelled agents beside this folder")
 
 
 def test_bots_are_machines_on_a_click() -> None:
@@ -25,13 +18,13 @@ def test_bots_are_machines_on_a_click() -> None:
 
 
 def test_people_who_navigate_are_no_machines() -> None:
-    accused = accused_people("navigate", STEP)
-    assert accused.total > 10_000 // STEP and accused.share <= 0.001, accused.wrong
+    accused = accused_people("navigate")
+    assert accused.total > 10_000 and accused.share <= 0.001, accused.wrong
 
 
 def test_hardly_anybody_is_a_machine_without_metadata() -> None:
     """Most of these are programs of phones of 2004 or names of devices alone."""
-    accused = accused_people("", STEP)
+    accused = accused_people("")
     assert accused.share <= 0.01, accused.wrong
 
 

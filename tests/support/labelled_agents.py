@@ -44,9 +44,9 @@ def missed_bots() -> Result:
     return Result(len(agents), [row[1] for row in agents if not _is_machine(row[1])])
 
 
-def accused_people(fetch_mode: str, step: int = 1) -> Result:
-    """Returns the people's agents, one of `step`, that count as machines on a click."""
-    agents = labelled("people")[::step]
+def accused_people(fetch_mode: str) -> Result:
+    """Returns the people's agents that count as machines on a click."""
+    agents = labelled("people")
     wrong = [text for _, text in agents if _is_machine(text, fetch_mode)]
     return Result(len(agents), wrong)
 
