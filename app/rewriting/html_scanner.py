@@ -59,7 +59,6 @@ _PLAIN_TAG = (
     rb"</[ac-zAC-Z][a-zA-Z0-9]*+>|<(?:t[abdhr]|[c-hj-loqruwyz]|p(?!l)|br|im|sp)[a-zA-Z0-9]*+(?:"
     rb"[\t\n\f\r ]++" + QUOTED + rb")*+[\t\n\f\r /]*+>"
 )
-_WANTED_NAME = re.compile(_WANTED)
 MAX_PIECES = 2_000  # skipped by one match: `re` lets no other thread run before it is done
 # Up to the next thing worth a look and, if that is a tag, over it, in one go, or over MAX_PIECES:
 # in a conditional comment, and in the document.
@@ -79,7 +78,7 @@ _SKIPPED = (
     + rb"|<(?![a-zA-Z/!?])"
 )
 # No comment closes within a conditional one, so to look for its end there would be quadratic.
-_THEN_TAG = rb"(?:<(" + TAG_NAME + rb")" + QUICK_REST + rb")?+"
+_THEN_TAG = rb"(?:<(?=" + _WANTED + rb")(" + TAG_NAME + rb")" + QUICK_REST + rb")?+"
 _TIMES = rb"{0,%d}+" % MAX_PIECES
 _SKIP_MSO = re.compile(rb"[^<]*+(?:(?:" + _SKIPPED + rb")[^<]*+)" + _TIMES + _THEN_TAG)
 # A comment that may hold a link is worth a look: it may be one for Outlook. This is [^<-], which
@@ -391,11 +390,10 @@ def read(html: bytes) -> Iterator[Tag | Unclosed]:
 def _skip(html: bytes, position: int, end: int, mso: bool) -> re.Match[bytes] | None:
     """Returns the match that ends at the next thing worth a look; its group is a tag's name."""
     pattern = _SKIP_MSO if mso else _SKIP
-    while skipped := pattern.match(html, position, end):
-        name = skipped[1]
-        if _WANTED_NAME.match(html, skipped.start(1)) if name else skipped.end() == position:
-            break
-        position = skipped.end()  # that were MAX_PIECES, or it does not get on
+    skipped = pattern.match(html, position, end)
+    while skipped and not skipped[1] and skipped.end() > position:  # those were MAX_PIECES
+        position = skipped.end()
+        skipped = pattern.match(html, position, end)
     return skipped
 
 
