@@ -47,9 +47,8 @@ from tests.support.journal_hits import click_at
 from tests.support.patience import PATIENCE_SECONDS
 from tests.support.reader import PERSON, follow
 from tests.support.service import LOCAL_RECEIVERS, WITH_HTTP, Service, paths, tracked_urls
+from tests.support.torture import LONG, longer
 from tests.support.webhook_receiver import receiver
-
-TORTURE = "MAILWAKE_TORTURE" in os.environ
 
 MAIL = '<body><a href="https://example.com/boots" data-track-name="Boots">Boots</a>'
 SOON = datetime.now(UTC) + timedelta(days=1)
@@ -475,8 +474,9 @@ def start_soon(client: Mailwake, name: str, seconds: float) -> None:
             return
 
 
+@longer
 def test_kills_neither_lose_nor_repeat_a_decision(tmp_path: Path) -> None:
-    names = [f"k-{n}" for n in range(4 if TORTURE else 2)]
+    names = [f"k-{n}" for n in range(4 if LONG else 2)]
     with receiver() as there, Service(tmp_path / "data", LOCAL_RECEIVERS, **WITH_HTTP) as service:
         service.ready()
         body = {"url": there.url, "types": ["experiment.decided"]}
@@ -485,7 +485,7 @@ def test_kills_neither_lose_nor_repeat_a_decision(tmp_path: Path) -> None:
             for number, name in enumerate(names):
                 start_soon(client, name, 1 + 1.5 * number)
                 follow(service, client.rewrite(name, "a@example.com", MAIL).html)
-            for _ in range(20 if TORTURE else 5):
+            for _ in range(20 if LONG else 5):
                 time.sleep(1.3)
                 service.kill()
                 service.start()

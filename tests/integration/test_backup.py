@@ -23,6 +23,7 @@ from tests.support.hit_load import Load
 from tests.support.paths import ROOT
 from tests.support.patience import PATIENCE_SECONDS, wait_for
 from tests.support.service import Service
+from tests.support.torture import LONG, longer
 
 MAIL = '<p><a href="https://example.com/">Read</a></p>'
 COUNT = """
@@ -247,10 +248,11 @@ def test_a_folder_that_is_used_is_left_alone(made: Path, tmp_path: Path) -> None
     assert contents(tmp_path) == {"secrets.json"}
 
 
+@longer
 def test_a_restore_that_was_killed_is_repeated(made: Path, tmp_path: Path) -> None:
     folder = tmp_path / "new"
     kills = 0
-    for _ in range(20 if "MAILWAKE_TORTURE" in os.environ else 2):
+    for _ in range(20 if LONG else 2):
         process = start("-m", "app", "restore", str(made), "--data-dir", str(folder))
         wait_for(lambda: contents(folder), "restore")
         time.sleep(random.uniform(0, 0.6))

@@ -72,3 +72,11 @@ def test_every_line_is_needed_and_names_files_that_exist(folder: Path) -> None:
         assert not own.exists(), f"{folder}: {name} has a file of its own by now"
         for file in _FILE.findall(text):
             assert (TESTS / file).exists(), f"{folder}: {name}: {file} does not exist"
+
+
+def test_what_is_longer_in_torture_is_run_there() -> None:
+    """`make torture` selects by the mark: without it a longer form is never run."""
+    for path in TESTS.rglob("test_*.py"):
+        text = path.read_text()
+        if re.search(r"environ.*MAILWAKE_TORTURE|MAILWAKE_TORTURE.*environ|import LONG", text):
+            assert "mark.torture" in text or re.search(r"@longer|\(longer", text), path

@@ -27,10 +27,10 @@ from tests.support.first_version import URLS
 from tests.support.paths import DATA, ROOT
 from tests.support.patience import PATIENCE_SECONDS
 from tests.support.service import Service
+from tests.support.torture import LONG, longer
 
 NAMES = [path.stem for path in files()]
 FIRST = (DATA / "upgrades" / "state_0.sql").read_text()
-TORTURE = "MAILWAKE_TORTURE" in os.environ
 
 
 def python(*words: str, **env: str) -> subprocess.CompletedProcess[str]:
@@ -131,13 +131,14 @@ def test_own_data_may_be_cut_off_at_any_statement(tmp_path: Path) -> None:
     assert len(before["newsletters"]) == 10
 
 
+@longer
 @pytest.mark.parametrize("name", NAMES[:-1])
 def test_figures_survive_the_way_from_every_version(name: str, tmp_path: Path) -> None:
     """Killed on the way, too: whatever statement it was, the next start goes on."""
     before = upgrade("make", str(tmp_path), name)
     assert before["applied"][-1] == name
     steps = 1 + sum(len(statements(path)) for path in files() if path.stem > name)
-    kills = range(1, steps + 1) if TORTURE else (steps // 2, steps) if name == NAMES[0] else ()
+    kills = range(1, steps + 1) if LONG else (steps // 2, steps) if name == NAMES[0] else ()
     for number in kills:
         done = python("tests/support/first_version.py", "finish", str(tmp_path), str(number))
         if done.returncode != -signal.SIGKILL:  # earlier kills had come further than that

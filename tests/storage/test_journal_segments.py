@@ -17,8 +17,9 @@ from app.model.records import Hit, encode, now_ms
 from app.storage.clickhouse import Storage, StorageError
 from app.storage.journal import Journal
 from app.storage.journal_segments import OPEN, adopt_orphans, sealed
+from tests.support.torture import LONG, longer
 
-EXAMPLES = 3000 if "MAILWAKE_TORTURE" in os.environ else 200
+EXAMPLES = 3000 if LONG else 200
 
 
 class LostAnswer(Storage):
@@ -147,6 +148,7 @@ class Life(RuleBasedStateMachine):
         return encode(Hit("open", now_ms(), "default", self.newsletter, message, 7))
 
 
+@longer
 def test_no_life_loses_or_doubles_a_hit(storage: Storage) -> None:
     with asyncio.Runner() as runner:
         Life.storage, Life.loop = storage, runner.get_loop()
