@@ -256,8 +256,13 @@ def test_with_a_server_verdicts_countries_and_exports_are_the_same(tmp_path: Pat
                 return bool(found["machine"]["total"] == 6 and found["human"]["total"] == 0)
 
             service.wait_for(settled, "verdicts")
-            found = service.get(f"/v1/newsletters/{name}/agents")["agents"]["countries"]
-            assert found == [{"name": "NL", "all": 6, "human": 0, "machine": 6}]
+
+            def countries() -> object:
+                return service.get(f"/v1/newsletters/{name}/agents")["agents"]["countries"]
+
+            # ClickHouse fills the roll-ups of one insert one after the other.
+            expected = [{"name": "NL", "all": 6, "human": 0, "machine": 6}]
+            service.wait_for(lambda: countries() == expected, "countries")
             done = service.client.post("/v1/reclassify")
             assert json.loads(done.text.splitlines()[-1])["changed"] == 0
             assert service.login(service.client).is_redirect
