@@ -38,7 +38,7 @@ class Devices:
         return token
 
     def known(self, token: str, name: str) -> str:
-        """Returns the ID of a token's device, or "" if it is of no user of that name."""
+        """Returns the ID of a token's device, or "" if no user of that name has it."""
         table = known_devices.c
         query = select(table.id, table.user).where(
             table.id == _hash(token), table.ends > time.time()
