@@ -97,7 +97,7 @@ class Mailwake:
             feed.last(),
         )
         self.webhook_worker = WebhookWorker(
-            settings, self.registry.contexts, feed, self.registry.news
+            settings, self.registry.contexts, feed, self.registry.news, self.registry.disk
         )
         sessions, users = Sessions(state), Users(state)
         login_guard = LoginGuard(users, LoginThrottle(state), Devices(state))
