@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 
 from starlette.requests import Request
@@ -57,6 +57,7 @@ class Health:
         live: Live,
         gateway: Gateway | None,
         refused: Mapping[str, int],
+        unproven: Callable[[], int],
     ) -> None:
         """Report figures of these parts, which are created after the routes."""
         self._tracking = tracking
@@ -73,9 +74,7 @@ class Health:
             webhooks=self._deliveries,
             mails=gateway.counts if gateway else {},
             tasks=self._tasks.states,
-            unproven=lambda: sum(
-                context.preparer.unproven for context in list(self._registry.current.values())
-            ),
+            unproven=unproven,
         )
 
     @property

@@ -26,6 +26,7 @@ from app.ops.scheduled_reports import ReportMailer
 from app.privacy.erasure import ErasureWorker
 from app.server.connections import Connections
 from app.server.health import Health
+from app.server.rewriting_process import RewritingProcess
 from app.server.workspaces import WorkspaceRegistry
 from app.settings.settings import Settings
 from app.smtp.gateway import Gateway
@@ -79,8 +80,15 @@ class Mailwake:
         self.corrections = Corrections(folder, self.storage, networks, feed, https)
         self.keys = Keys(state, settings)
         self.live = Live(lambda: self.loader.loaded + self.corrections.changed)
+        self.rewriting = RewritingProcess(settings)
         self.registry = WorkspaceRegistry(
-            settings, state, self.journal, self.storage, self.corrections, feed
+            settings,
+            state,
+            self.journal,
+            self.storage,
+            self.corrections,
+            feed,
+            self.rewriting.forward,
         )
         self.eraser = ErasureWorker(
             data_dir=settings.data_dir,
@@ -155,7 +163,9 @@ class Mailwake:
             visitor,
             refuser(withdrawals.refuses, settings.respect_gpc),
         )
-        self.health.watch(self.asgi, self.live, self.gateway, self.connections.refused)
+        self.health.watch(
+            self.asgi, self.live, self.gateway, self.connections.refused, self._unproven
+        )
 
     @asynccontextmanager
     async def lifespan(self, _: Starlette) -> AsyncIterator[None]:
@@ -175,6 +185,7 @@ class Mailwake:
         tasks.start("newsletters", self._newsletters.run)
         tasks.start("erasures", self.eraser.run)
         tasks.start("webhooks", self.webhook_worker.run)
+        tasks.start("rewriting", self.rewriting.run)
         if self.gateway:
             tasks.start("smtp", self.gateway.run)
         try:
@@ -189,6 +200,11 @@ class Mailwake:
             if loads:
                 await self.loader.drain()
             await asyncio.to_thread(self.storage.close)
+
+    def _unproven(self) -> int:
+        """Returns how many whole messages failed the check after rewriting."""
+        contexts = list(self.registry.current.values())
+        return sum(context.preparer.unproven for context in contexts) + self.rewriting.unproven
 
     def _notices_of(self, workspace: str) -> list[str]:
         """Returns what users of a workspace must know."""
