@@ -10,9 +10,9 @@ import asyncio
 import logging
 import os
 import signal
-import subprocess
 import sys
 import threading
+from asyncio.subprocess import Process
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
@@ -72,27 +72,25 @@ class RewritingProcess:
         """Start the process when it is wanted. Raises OSError when it ends by itself."""
         await self._wanted.wait()
         _sweep(self._settings.data_dir)
-        process = await asyncio.to_thread(self._start)
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", __name__, self._name),
+            stdin=asyncio.subprocess.PIPE,
+            env={**os.environ, **variables(self._settings)},
+            start_new_session=True,
+        )
         try:
             await self._wait_until_listening(process)
             async with self._connected() as self._client:
-                await asyncio.to_thread(process.wait)
+                await process.wait()
         finally:
             self._client = None
-            await asyncio.shield(asyncio.to_thread(_stop, process))
+            await _stop(process)
             (self._settings.data_dir / self._name).unlink(missing_ok=True)
         raise OSError(f"the process for rewriting has ended with status {process.returncode}")
 
-    def _start(self) -> "subprocess.Popen[bytes]":
-        command = [sys.executable, "-m", __name__, self._name]
-        environment = {**os.environ, **variables(self._settings)}
-        return subprocess.Popen(  # noqa: S603  (this program)
-            command, stdin=subprocess.PIPE, env=environment, start_new_session=True
-        )
-
-    async def _wait_until_listening(self, process: "subprocess.Popen[bytes]") -> None:
+    async def _wait_until_listening(self, process: Process) -> None:
         path = self._settings.data_dir / self._name
-        while process.poll() is None and not path.exists():  # noqa: ASYNC110  (another process)
+        while process.returncode is None and not path.exists():  # noqa: ASYNC110  (its file)
             await asyncio.sleep(START_POLL_SECONDS)
 
     @asynccontextmanager
@@ -161,15 +159,15 @@ class RewritingProcess:
         return response
 
 
-def _stop(process: "subprocess.Popen[bytes]") -> None:
+async def _stop(process: Process) -> None:
     """End the process: it does so when its standard input closes."""
     assert process.stdin  # noqa: S101
     process.stdin.close()
     try:
-        process.wait(STOP_SECONDS)
-    except subprocess.TimeoutExpired:
+        await asyncio.wait_for(process.wait(), STOP_SECONDS)
+    except TimeoutError:
         process.kill()
-        process.wait()
+        await process.wait()
 
 
 def _sweep(data_dir: Path) -> None:

@@ -50,7 +50,10 @@ def sockets(service: Service) -> list[Path]:
 
 def journal_of(pid: int) -> list[str]:
     """Returns the journal segments that a process has open."""
-    files = [str(path.readlink()) for path in Path(f"/proc/{pid}/fd").iterdir()]
+    files = []
+    for path in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(FileNotFoundError):  # it closes files meanwhile
+            files.append(str(path.readlink()))
     return [file for file in files if "/journal/" in file and ".lock" not in file]
 
 
