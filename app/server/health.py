@@ -18,7 +18,6 @@ from app.ops import snapshot
 from app.ops.metrics import CONTENT_TYPE, Metrics
 from app.server.workspaces import WorkspaceRegistry
 from app.settings.settings import Settings
-from app.smtp.gateway import Gateway
 from app.storage.clickhouse import Storage
 from app.storage.journal import Journal
 from app.tasks import Tasks, TaskState
@@ -55,7 +54,7 @@ class Health:
         self,
         tracking: TrackingMiddleware,
         live: Live,
-        gateway: Gateway | None,
+        mails: Mapping[str, int],
         refused: Mapping[str, int],
         unproven: Callable[[], int],
     ) -> None:
@@ -72,7 +71,7 @@ class Health:
             viewers=lambda: live.viewers,
             corrected=lambda: self._corrections.changed,
             webhooks=self._deliveries,
-            mails=gateway.counts if gateway else {},
+            mails=mails,
             tasks=self._tasks.states,
             unproven=unproven,
         )

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -29,7 +29,6 @@ from app.server.health import Health
 from app.server.rewriting_process import RewritingProcess
 from app.server.workspaces import WorkspaceRegistry
 from app.settings.settings import Settings
-from app.smtp.gateway import Gateway
 from app.storage.clickhouse import Storage
 from app.storage.journal import Journal
 from app.storage.newsletters import FOLDER, Newsletters
@@ -53,6 +52,9 @@ from app.web.dashboard.status import StatusPages
 from app.web.dashboard.webhooks import WebhookPages
 from app.web.errors import ERRORS
 from app.web.hosts import HostRouting
+
+if TYPE_CHECKING:
+    from app.smtp.gateway import Gateway
 
 
 class Mailwake:
@@ -121,10 +123,7 @@ class Mailwake:
         dashboard = Dashboard(settings, sessions, self.live, self._notices_of)
         self.reports = ReportMailer(settings, default.queries)
         self._newsletters = Newsletters(settings.data_dir / FOLDER)
-        of = self.registry.current
-        self.gateway = (
-            Gateway(settings, self.keys, lambda name: of[name].preparer) if settings.smtp else None
-        )
+        self.gateway = _gateway(settings, self.keys, self.registry)
         visitor = keeper(settings.visitor_addresses)
         unsubscribe = Unsubscribe(
             self.registry.tokens_for, self.journal, dashboard.templates, visitor
@@ -163,9 +162,8 @@ class Mailwake:
             visitor,
             refuser(withdrawals.refuses, settings.respect_gpc),
         )
-        self.health.watch(
-            self.asgi, self.live, self.gateway, self.connections.refused, self._unproven
-        )
+        mails = self.gateway.counts if self.gateway else {}
+        self.health.watch(self.asgi, self.live, mails, self.connections.refused, self._unproven)
 
     @asynccontextmanager
     async def lifespan(self, _: Starlette) -> AsyncIterator[None]:
@@ -209,3 +207,12 @@ class Mailwake:
     def _notices_of(self, workspace: str) -> list[str]:
         """Returns what users of a workspace must know."""
         return self.health.notices() + self.webhook_worker.notices.get(workspace, [])
+
+
+def _gateway(settings: Settings, keys: Keys, registry: WorkspaceRegistry) -> "Gateway | None":
+    """Returns the SMTP gateway, if the settings ask for it."""
+    if not settings.smtp:
+        return None
+    from app.smtp.gateway import Gateway  # noqa: PLC0415  (its libraries load slowly)
+
+    return Gateway(settings, keys, lambda name: registry.current[name].preparer)

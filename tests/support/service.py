@@ -14,6 +14,7 @@ from urllib.parse import quote, urlsplit
 
 import httpx2
 
+from tests.support.empty_database import copy_empty_database
 from tests.support.paths import ROOT
 from tests.support.patience import PATIENCE_SECONDS, wait_for
 
@@ -38,10 +39,12 @@ WITH_HTTP = {"MAILWAKE_WEBHOOK_HTTP": "1"}
 class Service:
     """`mailwake serve` on a loopback port over one data folder, by the program in `root`.
 
-    `faults` is Python that the process runs first.
+    `faults` is Python that the process runs first. A folder that does not exist yet gets an empty
+    database.
     """
 
     root = ROOT
+    creates_database = False
 
     def __init__(self, data_dir: Path, faults: str = "", **env: str) -> None:
         self.faults = faults
@@ -79,7 +82,10 @@ class Service:
         self.client.close()
 
     def start(self) -> None:
-        started = f"{self.faults}\nfrom app.cli.main import main\nmain()"
+        embedded = "MAILWAKE_CLICKHOUSE_DSN" not in self.env
+        if embedded and not self.creates_database and not self.data_dir.exists():
+            copy_empty_database(self.data_dir)
+        started = f"{self.faults}\nfrom app.__main__ import main\nmain()"
         program = ("-c", started) if self.faults else ("-m", "app")
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
@@ -205,6 +211,12 @@ class Service:
         self.wait_for(
             lambda: not any(path.suffix in waiting for path in journal.iterdir()), "corrections"
         )
+
+
+class FirstStart(Service):
+    """A service that creates its database itself, as a user's does."""
+
+    creates_database = True
 
 
 def tracked_urls(html: str) -> list[str]:
