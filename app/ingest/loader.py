@@ -64,6 +64,7 @@ class Loader:
         self.trouble = ""  # why the last attempt failed; empty after a success
         self.loaded = 0  # lines that ClickHouse has acknowledged
         self.unreadable = 0  # lines that are not records; they are left out and counted
+        self.damaged = 0  # journal segments whose checksum was wrong
         self.ready = False  # whether the tables exist and are current
         self._migrated_at = 0.0
         # Called with the duration whenever a journal segment was loaded.
@@ -154,7 +155,10 @@ class Loader:
             erasures = self.feed.erasures if self.feed else None
             if erasures:
                 erasures.refresh()
-            content = path.read_bytes()
+            content, sound = journal_segments.without_footer(path.read_bytes())
+            if not sound:
+                self.damaged += 1
+                log.error("journal segment %s is damaged: its checksum is wrong", path.stem)
             parsed = rows(
                 content,
                 path.stem,
@@ -170,6 +174,7 @@ class Loader:
                     path.stem,
                     parsed.unreadable,
                 )
+            if parsed.unreadable or not sound:
                 path.with_suffix(journal_segments.BAD).write_bytes(journal_masking.masked(content))
             if not self._was_migrated(path.stem, len(parsed.hits)):
                 for table in TABLES:

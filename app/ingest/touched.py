@@ -9,6 +9,7 @@ from pathlib import Path
 
 import msgspec
 
+from app.files import sync_folder, write_private
 from app.model.errors import UNREADABLE
 from app.model.records import Hit
 from app.storage.journal_segments import DONE
@@ -38,13 +39,17 @@ def origin(folder: Path) -> int:
             return int(path.read_text())
         except FileNotFoundError:
             partial = folder / f"origin.{os.getpid()}.{secrets.token_hex(4)}"
-            partial.write_text(str(1 + secrets.randbelow(2**32 - 1)))
+            with partial.open("w") as file:
+                file.write(str(1 + secrets.randbelow(2**32 - 1)))
+                file.flush()
+                os.fsync(file.fileno())
             try:
                 os.link(partial, path)  # fails where another process was first
             except FileExistsError:
                 pass
             finally:
                 partial.unlink()
+            sync_folder(folder)
 
 
 def may_change(hits: Iterable[Hit]) -> bool:
@@ -71,9 +76,7 @@ def touch(folder: Path, segment_id: str, hits: Iterable[Hit]) -> None:
         if may_change(its_hits)
     ]
     if spans:
-        partial = folder / f"{segment_id}.tmp"
-        partial.write_bytes(msgspec.json.encode(spans))
-        partial.rename(folder / (segment_id + DONE))
+        write_private(folder / (segment_id + DONE), msgspec.json.encode(spans))
 
 
 def merged_spans(paths: Iterable[Path]) -> list[TouchedSpan]:
