@@ -4,7 +4,7 @@ import logging
 import os
 import secrets
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import msgspec
@@ -60,12 +60,12 @@ def may_change(hits: Iterable[Hit]) -> bool:
     return any(hit.kind != "unsubscribe" for hit in hits)
 
 
-def touch(folder: Path, segment_id: str, hits: Iterable[Hit]) -> None:
-    """Note what a loaded journal segment touched, if verdicts may change."""
+def spans_of(hits: Iterable[Hit], counts: Callable[[list[Hit]], bool] = bool) -> list[TouchedSpan]:
+    """Returns where hits are, of each workspace whose hits `counts`."""
     by_workspace: dict[str, list[Hit]] = {}
     for hit in hits:
         by_workspace.setdefault(hit.workspace, []).append(hit)
-    spans = [
+    return [
         TouchedSpan(
             workspace,
             sorted({hit.newsletter for hit in its_hits}),
@@ -73,9 +73,13 @@ def touch(folder: Path, segment_id: str, hits: Iterable[Hit]) -> None:
             max(hit.at for hit in its_hits),
         )
         for workspace, its_hits in by_workspace.items()
-        if may_change(its_hits)
+        if counts(its_hits)
     ]
-    if spans:
+
+
+def touch(folder: Path, segment_id: str, hits: Iterable[Hit]) -> None:
+    """Note what a loaded journal segment touched, if verdicts may change."""
+    if spans := spans_of(hits, may_change):
         write_private(folder / (segment_id + DONE), msgspec.json.encode(spans))
 
 

@@ -316,7 +316,7 @@ def test_a_segment_and_its_name_are_on_the_disk_before_the_first_answer(
 
         def recorded(fd: int, name: str = name, real: Callable[[int], None] = real) -> None:
             real(fd)
-            calls.append(f"{name} {Path(os.readlink(f'/proc/self/fd/{fd}')).suffix}")
+            calls.append(f"{name} {Path(f'/proc/self/fd/{fd}').readlink().suffix}")
 
         monkeypatch.setattr(os, name, recorded)
 
