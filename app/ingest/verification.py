@@ -115,16 +115,21 @@ class Verifier:
                 hits += sum(segment.hits for segment in segments)
                 newsletters |= touched
         if found:
-            took = time.time() - started
-            period = (started, time.time())
-            self._record(Verification(started, took, *period, count, hits, len(newsletters), found))
+            now = time.time()
+            result = Verification(
+                started, now - started, started, now, count, hits, len(newsletters), found
+            )
+            self.verifications.record(result)
+            _log(result)
         return found
 
     def verify_nightly(self) -> Verification | None:
         """Verify and repair everything, unless that was done since the hour when it is due."""
         with self._alone() as alone:
             if alone and self.verifications.nightly_due(_latest_night()):
-                return self._verify(0, FOREVER_MS, repair=True, nightly=True)
+                result = self._verify(0, FOREVER_MS, repair=True, nightly=True)
+                _log(result)
+                return result
         return None
 
     def verify(
@@ -160,15 +165,10 @@ class Verifier:
             hits,
             len(newsletters),
             found,
+            self._register.oldest(),
         )
-        self._record(result, nightly)
+        self.verifications.record(result, nightly)
         return result
-
-    def _record(self, result: Verification, nightly: bool = False) -> None:
-        for difference in result.differences:
-            log.error("verification: %s", in_words(difference))
-        if nightly or result.differences:
-            self.verifications.record(result, nightly)
 
     # Journal segments
 
@@ -418,6 +418,19 @@ class Verifier:
                 yield False
                 return
             yield True
+
+
+def _log(result: Verification) -> None:
+    for difference in result.differences:
+        log.error("verification: %s", in_words(difference))
+
+
+def period(start: datetime | None, end: datetime | None) -> tuple[int, int]:
+    """Returns a period in milliseconds since 1970 UTC, by default all of it."""
+    return (
+        int(start.timestamp() * 1000) if start else 0,
+        int(end.timestamp() * 1000) if end else FOREVER_MS,
+    )
 
 
 def _latest_night() -> float:

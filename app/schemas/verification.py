@@ -32,7 +32,10 @@ class Difference(Struct, frozen=True):
 
 
 class Verification(Struct, frozen=True):
-    """The result of a comparison. `at` and the period are in seconds since 1970 UTC."""
+    """The result of a comparison. `at` and the period are in seconds since 1970 UTC.
+
+    `kept_from` is when the oldest journal segment that is kept was written.
+    """
 
     at: float
     seconds: float
@@ -42,6 +45,7 @@ class Verification(Struct, frozen=True):
     hits: int
     newsletters: int
     differences: list[Difference]
+    kept_from: float = 0.0
 
     @property
     def unrepaired(self) -> int:
@@ -57,10 +61,10 @@ def in_words(difference: Difference) -> str:
         if n
     ]
     compared = (
-        f"compared with journal segment {difference.source}" if difference.source else "in all"
+        f"compared with journal segment {difference.source}"
+        if difference.source
+        else "compared with the stored hits"
     )
-    if not difference.source:
-        compared = "compared with the stored hits"
     return (
         f"{difference.table}, newsletter {difference.newsletter} of workspace"
         f" {difference.workspace}: {' and '.join(amounts)} {compared},"

@@ -99,6 +99,7 @@ class Mailwake:
             self.corrections,
             self.registry,
             self.tasks,
+            self.verifier,
         )
         dashboard = Dashboard(settings, sessions, self.live, self._notices_of)
         self.reports = ReportMailer(settings, default.queries)

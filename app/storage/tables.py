@@ -137,7 +137,8 @@ segments = Table(
 )
 
 
-# Comparisons of journal, feed, hits and roll-ups: of each night, and those that found a difference.
+# Comparisons of journal, feed, hits and roll-ups: of each night and of `mailwake verify`, and those
+# of what was just loaded if they found a difference.
 verifications = Table(
     "verifications",
     metadata,

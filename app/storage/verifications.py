@@ -17,7 +17,7 @@ class Verifications:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    def record(self, result: Verification, nightly: bool) -> None:
+    def record(self, result: Verification, nightly: bool = False) -> None:
         """Keep a result."""
         with self._engine.begin() as connection:
             connection.execute(
