@@ -15,13 +15,9 @@ from app.auth.devices import Devices
 from app.auth.login_guard import LoginGuard, LoginThrottle
 from app.auth.sessions import Sessions
 from app.auth.users import Users
-from app.auth.workspaces import HttpsWorkspaces, Workspaces
 from app.events import webhook_config
-from app.events.feed import Feed
 from app.events.webhook_worker import WebhookWorker
-from app.ingest.corrections import Corrections
-from app.ingest.loader import Loader
-from app.ingest.networks import Networks
+from app.ingest.pipeline import assemble
 from app.ops.scheduled_reports import ReportMailer
 from app.privacy.erasure import ErasureWorker
 from app.server.connections import Connections
@@ -72,14 +68,8 @@ class Mailwake:
         self.tasks = Tasks()
         self.connections = Connections(settings.connections_per_ip, settings.proxy_networks)
         self.storage = Storage(settings, starting=True)
-        networks = Networks(settings.asn_file, settings.country_file)
         state = open_state(settings.data_dir, settings.auto_migrate)
-        feed = Feed(state)
-        key = settings.recipient_key
-        https = HttpsWorkspaces(Workspaces(state, settings))
-        folder = self.journal.folder
-        self.loader = Loader(folder, self.storage, networks, feed, key, https)
-        self.corrections = Corrections(folder, self.storage, networks, feed, https)
+        feed, self.loader, self.corrections, self.verifier = assemble(settings, self.storage, state)
         self.keys = Keys(state, settings)
         self.live = Live(lambda: self.loader.loaded + self.corrections.changed)
         self.rewriting = RewritingProcess(settings)
@@ -119,6 +109,7 @@ class Mailwake:
             self.corrections,
             self.registry,
             self.tasks,
+            self.verifier,
         )
         dashboard = Dashboard(settings, sessions, self.live, self._notices_of)
         self.reports = ReportMailer(settings, default.queries)
@@ -179,6 +170,7 @@ class Mailwake:
         tasks.start("withdrawals", self.registry.withdrawals.run)
         if loads:
             tasks.start("corrections", self.corrections.run)
+            tasks.start("verification", self.verifier.run)
         tasks.start("reports", self.reports.run)
         tasks.start("newsletters", self._newsletters.run)
         tasks.start("erasures", self.eraser.run)

@@ -101,6 +101,13 @@ class Settings(BaseSettings):
         description="Largest journal in megabytes. Above it hits are dropped (and counted as"
         " dropped).",
     )
+    keep_segments_hours: int = Field(
+        24,
+        ge=0,
+        le=8_760,
+        description="Hours to keep what a journal segment contained once ClickHouse has it, to"
+        " repair what ClickHouse loses. 0 keeps it until it is verified.",
+    )
     disk_reserve_mb: int = Field(
         512,
         ge=0,
