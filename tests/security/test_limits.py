@@ -100,6 +100,8 @@ BOUNDED = {
     "suppressions": "one row for each recipient and newsletter: a person's decision",
     "withdrawals": "one row for each recipient and newsletter: a person's decision",
     "erasures": "one row for each recipient: a person's decision",
+    "segments": "kept for MAILWAKE_KEEP_SEGMENTS_HOURS, and of at most a tenth of the journal",
+    "verifications": "the latest",
     "variants": "a maximum for each newsletter",
     "experiments": "one row for each newsletter",
 }

@@ -206,7 +206,9 @@ def test_a_request_in_the_middle_gets_an_error_that_says_so(service: Service) ->
     started = threading.Event()
 
     def body() -> Iterator[bytes]:
-        yield (HEAD + HTML).encode()
+        yield HEAD.encode()
+        for _ in range(290):  # more than all buffers on the way hold
+            yield b"x" * 65_536
         started.set()
         wait_for(lambda: pid not in service.children(), "the kill")
         yield b"<p>"
