@@ -1,4 +1,4 @@
-"""Locks files, replaces files atomically, and keeps folders private."""
+"""Locks files, replaces files atomically and durably, and keeps folders private."""
 
 import asyncio
 import fcntl
@@ -43,8 +43,23 @@ async def leading(path: Path, poll_seconds: float) -> AsyncIterator[None]:
         os.close(fd)
 
 
+def sync_folder(folder: Path) -> None:
+    """Put a folder's names on the disk: those of files that were created, renamed or deleted.
+
+    fsync of a file does not (fsync(2)).
+    """
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
 def write_private(path: Path, content: bytes) -> None:
-    """Write a file by renaming a new 0600 file, so that no reader sees it half written."""
+    """Write a file by renaming a new 0600 file, so that no reader sees it half written.
+
+    It survives a power failure once this returns.
+    """
     partial = path.with_name(f"{path.name}.new")
     partial.unlink(missing_ok=True)
     with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
@@ -52,6 +67,7 @@ def write_private(path: Path, content: bytes) -> None:
         file.flush()
         os.fsync(file.fileno())
     partial.replace(path)
+    sync_folder(path.parent)
 
 
 def make_private(folder: Path) -> bool:

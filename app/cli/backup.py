@@ -13,15 +13,12 @@ from urllib.parse import urlsplit
 
 import typer
 
-from app.auth.workspaces import HttpsWorkspaces, Workspaces
 from app.cli import service_client
 from app.cli.common import errors, fail, option, settings_of
 from app.cli.service_client import AskError
-from app.events.feed import Feed
 from app.files import locked
-from app.ingest.corrections import Corrections
-from app.ingest.loader import Loader
-from app.ingest.networks import Networks, NetworksError
+from app.ingest.networks import NetworksError
+from app.ingest.pipeline import assemble
 from app.ops import backup as archives
 from app.ops import snapshot
 from app.ops.backup import BackupError
@@ -145,11 +142,5 @@ def _take_snapshot(settings: Settings, folder: Path, destination: str = "") -> N
                 raise AskError(f"the service responded with {answer.status_code}: {answer.text}")
             return
     with service_client.storage(settings) as storage:
-        journal = settings.data_dir / "journal"
-        networks = Networks(settings.asn_file, settings.country_file)
-        state = open_state(settings.data_dir)
-        feed = Feed(state)
-        https = HttpsWorkspaces(Workspaces(state, settings))
-        loader = Loader(journal, storage, networks, feed, settings.recipient_key, https)
-        corrections = Corrections(journal, storage, networks, feed, https)
+        _, loader, corrections, _ = assemble(settings, storage, open_state(settings.data_dir))
         snapshot.take(settings, storage, loader, corrections, folder, destination)

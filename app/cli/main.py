@@ -18,6 +18,7 @@ from app.cli import (
     rewrite,
     serve,
     users,
+    verify,
     workspaces,
 )
 from app.cli.common import fail
@@ -37,6 +38,7 @@ cli.command()(serve.smtp)
 cli.command()(serve.demo)
 cli.command()(rewrite.rewrite)
 cli.command()(reclassify.reclassify)
+cli.command()(verify.verify)
 cli.command()(report.report)
 cli.add_typer(workspaces.commands, name="workspaces")
 cli.add_typer(consent.commands, name="consent")

@@ -10,15 +10,13 @@ from typing import Annotated, BinaryIO
 import typer
 from sqlalchemy import Engine
 
-from app.auth.workspaces import DEFAULT, HttpsWorkspaces, WorkspaceError, Workspaces
+from app.auth.workspaces import DEFAULT, WorkspaceError, Workspaces
 from app.cli import service_client
 from app.cli.common import errors, fail, option, settings_of
 from app.cli.service_client import AskError
 from app.consent.erasure_requests import Erasure, Erasures
-from app.events.feed import Feed
-from app.ingest.corrections import Corrections
-from app.ingest.loader import Loader
-from app.ingest.networks import Networks, NetworksError
+from app.ingest.networks import NetworksError
+from app.ingest.pipeline import assemble
 from app.privacy.erasure import ErasureWorker, request_erasure
 from app.privacy.subject_export import SubjectExport
 from app.settings.settings import Settings
@@ -102,17 +100,15 @@ def export_subject(
 def _finish(settings: Settings, state: Engine, erasure: Erasure) -> None:
     """Finish the erasure here. Raises AskError if another process has chDB."""
     with service_client.storage(settings) as storage:
-        folder, feed = settings.data_dir / "journal", Feed(state)
-        networks, erasures = Networks(settings.asn_file, settings.country_file), feed.erasures
-        workspaces = Workspaces(state, settings)
-        https = HttpsWorkspaces(workspaces)
+        feed, loader, corrections, _ = assemble(settings, storage, state)
+        erasures = feed.erasures
         eraser = ErasureWorker(
             data_dir=settings.data_dir,
             engine=state,
             storage=storage,
-            loader=Loader(folder, storage, networks, feed, settings.recipient_key, https),
-            corrections=Corrections(folder, storage, networks, feed, https),
-            workspaces=workspaces,
+            loader=loader,
+            corrections=corrections,
+            workspaces=Workspaces(state, settings),
             erasures=erasures,
         )
         end = time.monotonic() + WAIT_SECONDS

@@ -11,15 +11,15 @@ import typer
 from rich.progress import Progress as ProgressBar
 from rich.progress import TextColumn
 
-from app.auth.workspaces import DEFAULT, HttpsWorkspaces, Workspaces
+from app.auth.workspaces import DEFAULT
 from app.cli import (
     service_client,
 )
 from app.cli.common import Workspace, errors, fail, option, settings_of, utc
 from app.cli.service_client import AskError
-from app.events.feed import Feed
-from app.ingest.corrections import Corrections, Progress, span
-from app.ingest.networks import Networks, NetworksError
+from app.ingest.corrections import Progress, span
+from app.ingest.networks import NetworksError
+from app.ingest.pipeline import assemble
 from app.schemas.reclassify import ReclassifyIn, ReclassifyOut
 from app.settings.settings import Settings
 from app.storage.clickhouse import StorageError
@@ -67,11 +67,7 @@ def _steps(
             yield from _asked(client, start, end)
             return
     with service_client.storage(settings) as storage:
-        networks = Networks(settings.asn_file, settings.country_file)
-        state = open_state(settings.data_dir)
-        https = HttpsWorkspaces(Workspaces(state, settings))
-        folder = settings.data_dir / "journal"
-        corrections = Corrections(folder, storage, networks, Feed(state), https)
+        corrections = assemble(settings, storage, open_state(settings.data_dir)).corrections
         yield from corrections.reclassify(workspace, *span(start, end))
 
 

@@ -222,6 +222,34 @@ class Feed:
                     .on_conflict_do_nothing()
                 )
 
+    def lines(self, sources: Sequence[str]) -> dict[str, int]:
+        """Returns how many lines some sources have, of those that are still kept."""
+        columns = select(feed.c.source, feed.c.lines)
+        with self._engine.connect() as connection:
+            return {
+                row.source: row.lines
+                for some in _groups(sources)
+                for row in connection.execute(columns.where(feed.c.source.in_(some)))
+            }
+
+    def rows(self, source: str) -> bytes:
+        """Returns the JSON lines of a source, empty if it is not kept any longer."""
+        with self._engine.connect() as connection:
+            packed = connection.execute(select(feed.c.rows).where(feed.c.source == source)).scalar()
+        return zlib.decompress(packed) if packed else b""
+
+    def with_latest_verdicts(self, segment: str) -> list[bytes]:
+        """Returns the lines of a journal segment's hits, each as its last correction left it."""
+        with self._engine.connect() as connection:
+            columns = select(feed.c.seq, feed.c.rows).where(feed.c.source == segment)
+            row = connection.execute(columns).first()
+            if not row:
+                return []
+            lines = zlib.decompress(row.rows).splitlines()
+            corrected = _latest(connection, {segment}, row.seq).get(segment, [])
+        latest = {_decode(line).line: line for line in corrected}
+        return [latest.get(_decode(line).line, line) for line in lines]
+
     def last(self) -> Cursor:
         """Returns the end of the feed, for readers that want only later events."""
         with self._engine.connect() as connection:

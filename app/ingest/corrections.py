@@ -30,7 +30,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from app.events.feed import CORRECTED, Feed
-from app.files import locked
+from app.files import locked, sync_folder
 from app.ingest.classifier import VERSION, Classification
 from app.ingest.fetch_metadata import no_https
 from app.ingest.message_rules import CONTEXT_MS, classify_message
@@ -222,6 +222,7 @@ class Corrections:
             file.flush()
             os.fsync(file.fileno())
         partial.rename(self.folder / f"{uuid.UUID(bytes=new_id())}{FIX}")
+        sync_folder(self.folder)
 
     def _load_pending(self) -> None:
         """Insert the corrections that a crash has left. Call it before reading any verdict."""

@@ -3,8 +3,10 @@
 A journal segment's id is the insert's deduplication token and its bytes determine the rows, so
 loading it twice changes nothing. The one exception: lines about a person who was erased meanwhile
 are loaded without a recipient. A journal segment is deleted only after ClickHouse has acknowledged
-every insert. Before that, the messages it touched are noted for `corrections`, and its hits are
-appended to the feed.
+every insert. Before that, the messages it touched are noted for `corrections`, its hits are
+appended to the feed, and the rest of it is kept in the register: each of them on the disk. A
+journal segment that was begun before is doubtful: `verification` compares it with ClickHouse at
+once.
 """
 
 import asyncio
@@ -15,25 +17,27 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import msgspec
+
 from app.events.feed import PLAIN, UNSETTLED, Feed
 from app.files import locked
 from app.ingest.fetch_metadata import no_https
 from app.ingest.networks import Networks
-from app.ingest.rows import (
-    TABLES,
-    rows,
-)
-from app.ingest.touched import may_change, origin, touch
+from app.ingest.rows import TABLES, Rows, rows
+from app.ingest.touched import may_change, origin, spans_of, touch
 from app.model.ids import sent_at
 from app.storage import journal_masking, journal_segments
 from app.storage.clickhouse import Storage, StorageError
 from app.storage.clickhouse_schema import migrated_at, prepare
+from app.storage.segment_register import SegmentRegister
 
 log = logging.getLogger(__name__)
 
 LOCK = "loading.lock"  # loaders share it
 POLL_SECONDS = 0.1  # between looks for sealed journal segments
 ADOPT_SECONDS = 10.0  # between looks for journal segments of killed processes
+DRAIN_SECONDS = 2.0  # for which a stop waits for what is sealed
+PROGRESS_SECONDS = 10.0  # between lines of the log while a backlog is loaded
 FIRST_RETRY_SECONDS, LAST_RETRY_SECONDS = 0.5, 30.0  # doubled at each failure, with jitter
 _STORED = "SELECT count() AS n FROM hits FINAL WHERE segment = {segment:UUID}"
 
@@ -53,8 +57,10 @@ class Loader:
         feed: Feed | None = None,
         secret: str = "",
         https: Callable[[str], bool] = no_https,
+        register: SegmentRegister | None = None,
     ) -> None:
         self.folder = folder
+        self.register = register
         self._secret = secret
         self._https = https
         self.feed = feed
@@ -62,8 +68,10 @@ class Loader:
         self.networks = networks
         self.origin = origin(folder)
         self.trouble = ""  # why the last attempt failed; empty after a success
+        self.doubtful = 0  # journal segments that were loaded though an attempt had begun before
         self.loaded = 0  # lines that ClickHouse has acknowledged
         self.unreadable = 0  # lines that are not records; they are left out and counted
+        self.damaged = 0  # journal segments whose checksum was wrong
         self.ready = False  # whether the tables exist and are current
         self._migrated_at = 0.0
         # Called with the duration whenever a journal segment was loaded.
@@ -87,7 +95,7 @@ class Loader:
                     self.trouble = ""
                 if not loads:
                     return
-                loaded = await asyncio.to_thread(self.load_all)
+                loaded = await asyncio.to_thread(self.load_all, self._stopping.is_set)
                 self.trouble = ""  # also if another process has loaded everything
                 if not loaded:
                     await self._wait(POLL_SECONDS)
@@ -105,22 +113,34 @@ class Loader:
         self._stopping.set()
 
     async def drain(self) -> None:
-        """Load what is sealed, at shutdown; what cannot be loaded waits for the next start."""
+        """Load what is sealed for DRAIN_SECONDS, at a stop; the rest waits for the next start."""
+        end = time.monotonic() + DRAIN_SECONDS
         try:
             if self.ready:
-                await asyncio.to_thread(self.load_all)
+                await asyncio.to_thread(self.load_all, lambda: time.monotonic() > end)
         except (StorageError, OSError) as error:
             log.warning("not loaded now, left in the journal for the next start: %s", error)
+        if left := len(journal_segments.sealed(self.folder)):
+            log.info("%d journal segments wait for the next start", left)
 
-    def load_all(self) -> int:
-        """Load every sealed journal segment, the oldest first; returns how many lines.
+    def load_all(self, stopped: Callable[[], bool] = lambda: False) -> int:
+        """Load sealed journal segments, the oldest first, until `stopped`; returns how many lines.
 
         Raises StorageError.
         """
         if time.monotonic() - self._adopted_at > ADOPT_SECONDS:
             journal_segments.adopt_orphans(self.folder)
             self._adopted_at = time.monotonic()
-        return sum(self._load_shared(path) for path in journal_segments.sealed(self.folder))
+        waiting, count = journal_segments.sealed(self.folder), 0
+        shown_at = time.monotonic()
+        for number, path in enumerate(waiting):
+            if stopped():
+                break
+            count += self._load_shared(path)
+            if time.monotonic() - shown_at > PROGRESS_SECONDS:
+                shown_at = time.monotonic()
+                log.info("loaded %d of %d waiting journal segments", number + 1, len(waiting))
+        return count
 
     @contextmanager
     def paused(self) -> Iterator[None]:
@@ -154,7 +174,10 @@ class Loader:
             erasures = self.feed.erasures if self.feed else None
             if erasures:
                 erasures.refresh()
-            content = path.read_bytes()
+            content, sound = journal_segments.without_footer(path.read_bytes())
+            if not sound:
+                self.damaged += 1
+                log.error("journal segment %s is damaged: its checksum is wrong", path.stem)
             parsed = rows(
                 content,
                 path.stem,
@@ -170,7 +193,9 @@ class Loader:
                     path.stem,
                     parsed.unreadable,
                 )
+            if parsed.unreadable or not sound:
                 path.with_suffix(journal_segments.BAD).write_bytes(journal_masking.masked(content))
+            doubtful = self._begin(path.stem, parsed)
             if not self._was_migrated(path.stem, len(parsed.hits)):
                 for table in TABLES:
                     if parsed.tables[table]:
@@ -180,18 +205,35 @@ class Loader:
                 stage = UNSETTLED if may_change(parsed.hits) else PLAIN
                 self.feed.append(path.stem, parsed.tables["hits"], parsed.erased, stage)
             touch(self.folder, path.stem, parsed.hits)
+            if self.register:
+                kept = {table: parsed.tables[table] for table in TABLES if table != "hits"}
+                self.register.acknowledge(path.stem, kept)
             path.unlink()
         self.on_load(time.perf_counter() - start)
         self.trouble = ""
+        self.doubtful += doubtful
         self.loaded += parsed.records
         self.unreadable += parsed.unreadable
         return parsed.records
+
+    def _begin(self, segment_id: str, parsed: Rows) -> bool:
+        """Enter a journal segment into the register; returns whether it is doubtful.
+
+        One from before the last migration is: an earlier version may have begun to load it.
+        """
+        if not self.register:
+            return False
+        spans = msgspec.json.encode(spans_of(parsed.hits))
+        earlier = sent_at(segment_id.replace("-", "")) / 1000 <= self._migrated_at
+        lines = parsed.records + parsed.unreadable
+        return self.register.begin(segment_id, lines, len(parsed.hits), spans, earlier)
 
     def _was_migrated(self, segment_id: str, hits: int) -> bool:
         """Returns whether a journal segment was already inserted before the last migration.
 
         A roll-up that a migration builds from stored hits does not deduplicate earlier inserts:
-        loading the same journal segment again would count its hits twice there.
+        loading the same journal segment again would count its hits twice there. Roll-ups that lack
+        its hits, because the insert was cut off, are repaired by `verification`.
         """
         if not hits or sent_at(segment_id.replace("-", "")) / 1000 > self._migrated_at:
             return False

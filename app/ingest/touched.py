@@ -4,11 +4,12 @@ import logging
 import os
 import secrets
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import msgspec
 
+from app.files import sync_folder, write_private
 from app.model.errors import UNREADABLE
 from app.model.records import Hit
 from app.storage.journal_segments import DONE
@@ -38,13 +39,17 @@ def origin(folder: Path) -> int:
             return int(path.read_text())
         except FileNotFoundError:
             partial = folder / f"origin.{os.getpid()}.{secrets.token_hex(4)}"
-            partial.write_text(str(1 + secrets.randbelow(2**32 - 1)))
+            with partial.open("w") as file:
+                file.write(str(1 + secrets.randbelow(2**32 - 1)))
+                file.flush()
+                os.fsync(file.fileno())
             try:
                 os.link(partial, path)  # fails where another process was first
             except FileExistsError:
                 pass
             finally:
                 partial.unlink()
+            sync_folder(folder)
 
 
 def may_change(hits: Iterable[Hit]) -> bool:
@@ -55,12 +60,12 @@ def may_change(hits: Iterable[Hit]) -> bool:
     return any(hit.kind != "unsubscribe" for hit in hits)
 
 
-def touch(folder: Path, segment_id: str, hits: Iterable[Hit]) -> None:
-    """Note what a loaded journal segment touched, if verdicts may change."""
+def spans_of(hits: Iterable[Hit], counts: Callable[[list[Hit]], bool] = bool) -> list[TouchedSpan]:
+    """Returns where hits are, of each workspace whose hits `counts`."""
     by_workspace: dict[str, list[Hit]] = {}
     for hit in hits:
         by_workspace.setdefault(hit.workspace, []).append(hit)
-    spans = [
+    return [
         TouchedSpan(
             workspace,
             sorted({hit.newsletter for hit in its_hits}),
@@ -68,12 +73,14 @@ def touch(folder: Path, segment_id: str, hits: Iterable[Hit]) -> None:
             max(hit.at for hit in its_hits),
         )
         for workspace, its_hits in by_workspace.items()
-        if may_change(its_hits)
+        if counts(its_hits)
     ]
-    if spans:
-        partial = folder / f"{segment_id}.tmp"
-        partial.write_bytes(msgspec.json.encode(spans))
-        partial.rename(folder / (segment_id + DONE))
+
+
+def touch(folder: Path, segment_id: str, hits: Iterable[Hit]) -> None:
+    """Note what a loaded journal segment touched, if verdicts may change."""
+    if spans := spans_of(hits, may_change):
+        write_private(folder / (segment_id + DONE), msgspec.json.encode(spans))
 
 
 def merged_spans(paths: Iterable[Path]) -> list[TouchedSpan]:

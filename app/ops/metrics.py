@@ -12,6 +12,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from app.ingest.loader import Loader
+from app.schemas.verification import Verification
 from app.storage.disk import DiskReserve
 from app.storage.journal import Journal
 from app.tasks import TaskState
@@ -29,7 +30,7 @@ class Metrics(Collector):
     of a limit, `quotas` what quotas refused. `disk` is the data folder's. `viewers` is how many
     live pages are open, `corrected` how many verdicts have changed. `webhooks` counts deliveries by
     state, `mails` those that came by SMTP by outcome. `unproven` is how many rewritten messages
-    failed the check and stayed as they were.
+    failed the check and stayed as they were. `verified` is the latest verification.
 
     Run `pulse()` on the event loop. `text()` blocks on the journal's folder: call it in a thread.
     """
@@ -49,12 +50,13 @@ class Metrics(Collector):
         mails: Mapping[str, int],
         unproven: Callable[[], int],
         tasks: Callable[[], Sequence[TaskState]],
+        verified: Callable[[], Verification | None],
     ) -> None:
         self._journal, self._loader, self._viewers = journal, loader, viewers
         self._corrected, self._webhooks, self._mails = corrected, webhooks, mails
         self._hits, self._dropped, self._unproven = hits, dropped, unproven
         self._refused, self._tasks = refused, tasks
-        self._quotas, self._disk = quotas, disk
+        self._quotas, self._disk, self._verified = quotas, disk, verified
         self._registry = CollectorRegistry()
         self._delay = Histogram(
             "mailwake_loop_delay_seconds",
@@ -164,6 +166,19 @@ class Metrics(Collector):
         yield CounterMetricFamily("mailwake_unproven", unproven, self._unproven())
         unreadable = "Journal lines that were not valid records."
         yield CounterMetricFamily("mailwake_unreadable", unreadable, self._loader.unreadable)
+        damaged = "Journal segments whose checksum was wrong."
+        yield CounterMetricFamily("mailwake_damaged", damaged, self._loader.damaged)
+        if verified := self._verified():
+            for name, text, figure in (
+                ("verified_seconds", "Time of the latest verification, since 1970.", verified.at),
+                (
+                    "verified_differences",
+                    "Differences that the latest verification has found.",
+                    len(verified.differences),
+                ),
+                ("verified_unrepaired", "Those that are not repaired.", verified.unrepaired),
+            ):
+                yield GaugeMetricFamily(f"mailwake_{name}", text, float(figure))
 
 
 def _by(name: str, text: str, label: str, counts: Mapping[str, int]) -> Metric:

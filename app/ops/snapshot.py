@@ -22,7 +22,7 @@ from app.settings.settings import Settings
 from app.storage import journal_masking, newsletters
 from app.storage.clickhouse import EXPORT_PREFIX, INSERTS, Storage
 from app.storage.clickhouse_backup import back_up, freeze
-from app.storage.journal_segments import BAD, DONE, OPEN, SEALED
+from app.storage.journal_segments import BAD, DONE, OPEN, SEALED, with_footer, without_footer
 
 BACKUP = "backup-"  # begins the names of snapshots' folders in DATA_DIR
 # Data about newsletters is in the journal and in ClickHouse too; a login link is for today.
@@ -84,10 +84,12 @@ def _journal(source: Path, target: Path) -> None:
                 lines = path.read_bytes()
             except FileNotFoundError:  # sealed meanwhile
                 lines = path.with_suffix(SEALED).read_bytes()
-            if whole := lines[: lines.rfind(b"\n") + 1]:
-                sealed.write_bytes(journal_masking.masked(whole))
+            if whole := without_footer(lines[: lines.rfind(b"\n") + 1])[0]:
+                sealed.write_bytes(with_footer(journal_masking.masked(whole)))
         elif path.suffix == SEALED:
-            sealed.write_bytes(journal_masking.masked(path.read_bytes()))
+            lines, sound = without_footer(path.read_bytes())
+            masked = journal_masking.masked(lines)
+            sealed.write_bytes(with_footer(masked) if sound else masked)
         elif path.suffix in (DONE, BAD):
             os.link(path, target / path.name)
         elif path.name == "origin":

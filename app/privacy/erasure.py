@@ -6,7 +6,8 @@ wait at once, in an order in which each step may be interrupted and repeated:
 1. The waiting journal is loaded: first, since from then on the loader itself anonymises hits of
    erased persons (`Erasures.covers`).
 2. While no verdict is being corrected, ClickHouse rewrites their rows in place.
-3. The feed, deliveries and follow-ups of state.db, and files, are rewritten; state.db is compacted.
+3. The feed, journal segments, deliveries and follow-ups of state.db, and files, are rewritten;
+   state.db is compacted.
 4. ClickHouse deletes the files that it has replaced: at once in chDB, in minutes on a server.
 """
 
@@ -225,6 +226,7 @@ class ErasureWorker:
             counts = {
                 **erasure.counts,
                 "feed": scrub.scrub_feed(self._engine, marks),
+                "segments": scrub.scrub_segments(self._engine, marks),
                 "deliveries": scrub.scrub_deliveries(self._engine, marks),
                 "followups": scrub.scrub_followed(self._engine, marks),
                 "files": scrub.scrub_files(self._data_dir, marks),

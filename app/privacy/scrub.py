@@ -15,18 +15,27 @@ from sqlalchemy import Engine, delete, select, text, update
 
 from app.messages.templates import SampleMail
 from app.model.errors import UNREADABLE
-from app.model.records import BLANK
+from app.model.records import BLANK, NOBODY
 from app.privacy.subject_match import SubjectMatcher, deliveries_of, numbers
-from app.storage import newsletters
+from app.storage import newsletters, segment_register
 from app.storage.clickhouse import EXPORT_PREFIX
 from app.storage.state_db import StateError
-from app.storage.tables import deliveries, feed, followup_recipients, followups, signed
+from app.storage.tables import (
+    deliveries,
+    feed,
+    followup_recipients,
+    followups,
+    segments,
+    signed,
+)
 
 BUSY_SECONDS = 30.0  # seconds for which readers of state.db are waited for
 EXPORT_SECONDS = 30.0  # seconds for which an export in progress is waited for
 ABANDONED_SECONDS = 3600.0  # seconds after which a backup's folder is abandoned
 _RECIPIENT = re.compile(rb'"recipient":\s*(\d+)')  # in a line of the feed
 GONE = "the recipient was erased"
+# Values of a row of `messages` that no longer identifies a recipient, as erase_messages.sql sets.
+NOBODYS_MESSAGE = {"recipient": NOBODY, "address": "", "metadata": {}, "rfc_message_id": ""}
 
 
 def scrub_feed(engine: Engine, marks: SubjectMatcher) -> int:
@@ -53,6 +62,41 @@ def scrub_feed(engine: Engine, marks: SubjectMatcher) -> int:
             connection.execute(update(feed).where(feed.c.seq == seq).values(rows=packed))
             count += len(theirs)
     return count
+
+
+def scrub_segments(engine: Engine, marks: SubjectMatcher) -> int:
+    """Anonymise their messages in what is kept of journal segments; returns how many rows.
+
+    Other rows that name them are not kept any longer.
+    """
+    count, names = 0, marks.names
+    with engine.connect() as connection:
+        kept = connection.execute(select(segments.c.id).where(segments.c.rows != b"")).fetchall()
+    for (segment_id,) in kept:
+        with engine.begin() as connection:
+            mine = segments.c.id == segment_id
+            packed = connection.execute(select(segments.c.rows).where(mine)).scalar()
+            tables, changed = segment_register.unpack(packed or b""), 0
+            for table, content in tables.items():
+                lines = content.splitlines(keepends=True)
+                scrubbed = [_scrubbed(line, marks, names) for line in lines]
+                changed += sum(old != new for old, new in zip(lines, scrubbed, strict=True))
+                tables[table] = b"".join(scrubbed)
+            if changed:
+                packed = segment_register.pack(tables)
+                connection.execute(update(segments).where(mine).values(rows=packed))
+            count += changed
+    return count
+
+
+def _scrubbed(line: bytes, marks: SubjectMatcher, names: re.Pattern[bytes]) -> bytes:
+    """Returns a row without the person; empty if it is about something else that names them."""
+    recipients = {int(key) for key in _RECIPIENT.findall(line)}
+    if not recipients.isdisjoint(marks.keys):
+        row = msgspec.json.decode(line)
+        if row["workspace"] == marks.workspace:
+            return msgspec.json.encode({**row, **NOBODYS_MESSAGE}) + b"\n"
+    return b"" if names.search(line) else line
 
 
 def scrub_deliveries(engine: Engine, marks: SubjectMatcher) -> int:

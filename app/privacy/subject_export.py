@@ -1,7 +1,8 @@
 """Exports all data about one person of a workspace as one JSON document.
 
 It serves the rights of access and portability (GDPR, articles 15 and 20). It streams: a document of
-any length needs little memory. The feed's copies of hits are not exported twice.
+any length needs little memory. Copies of hits and messages, in the feed and in the register of
+journal segments, are not exported twice.
 """
 
 from collections.abc import Iterable, Iterator, Sequence

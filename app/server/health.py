@@ -3,9 +3,10 @@
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 
+import msgspec
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
@@ -14,8 +15,10 @@ from app.auth.api_keys import Scope
 from app.auth.workspaces import DEFAULT
 from app.ingest.corrections import Corrections
 from app.ingest.loader import Loader
+from app.ingest.verification import Verifier, period
 from app.ops import snapshot
 from app.ops.metrics import CONTENT_TYPE, Metrics
+from app.schemas.verification import Verification, VerifyIn, in_words
 from app.server.workspaces import WorkspaceRegistry
 from app.settings.settings import Settings
 from app.storage.clickhouse import Storage
@@ -28,6 +31,7 @@ from app.web.errors import RequestError
 from app.web.query import NoQuery, read_query
 from app.web.requests import decoded, key_of
 
+SHOWN = 20  # differences in an answer
 LOST_SECONDS = 600.0  # how long a hit that was not stored is reported as trouble
 BACKLOG_SECONDS = 60.0  # age of the oldest hit beyond which the loader does not keep up
 
@@ -44,10 +48,12 @@ class Health:
         corrections: Corrections,
         registry: WorkspaceRegistry,
         tasks: Tasks,
+        verifier: Verifier,
     ) -> None:
         self._settings, self._journal, self._storage = settings, journal, storage
         self._loader, self._corrections, self._registry = loader, corrections, registry
-        self._tasks = tasks
+        self._tasks, self._verifier = tasks, verifier
+        self._damaged, self._damaged_at = 0, 0.0  # damaged journal segments, and when the last was
         self._lost, self._lost_at = 0, 0.0  # hits that were not stored, and when the last was
 
     def watch(
@@ -56,6 +62,7 @@ class Health:
         live: Live,
         mails: Mapping[str, int],
         refused: Mapping[str, int],
+        unproven: Callable[[], int],
     ) -> None:
         """Report figures of these parts, which are created after the routes."""
         self._tracking = tracking
@@ -72,9 +79,8 @@ class Health:
             webhooks=self._deliveries,
             mails=mails,
             tasks=self._tasks.states,
-            unproven=lambda: sum(
-                context.preparer.unproven for context in list(self._registry.current.values())
-            ),
+            verified=self._verifier.verifications.latest,
+            unproven=unproven,
         )
 
     @property
@@ -86,6 +92,7 @@ class Health:
             Route("/healthz/full", self.full),
             Route("/metrics", self.metrics),
             Route("/v1/snapshot", self.snapshot, methods=["POST"]),
+            Route("/v1/verify", self.verify, methods=["POST"]),
         )
 
     async def pulse(self) -> None:
@@ -106,6 +113,10 @@ class Health:
         notices = [self._journal.trouble, self._loader.trouble]
         if lost := self._lately_lost():
             notices.append(f"{lost:,} hits were answered but could not be stored")
+        if damaged := self._lately_damaged():
+            notices.append(
+                f"{damaged:,} journal segments were damaged on the disk: see their .bad files"
+            )
         notices += [
             f"the background task {task.name} is failing ({task.reason}, see the log)"
             for task in self._tasks.states()
@@ -120,6 +131,13 @@ class Health:
         if lost != self._lost:
             self._lost, self._lost_at = lost, time.monotonic()
         return lost if lost and time.monotonic() - self._lost_at < LOST_SECONDS else 0
+
+    def _lately_damaged(self) -> int:
+        """Returns how many checksums were wrong since the start, if one within LOST_SECONDS."""
+        if self._loader.damaged != self._damaged:
+            self._damaged, self._damaged_at = self._loader.damaged, time.monotonic()
+        lately = self._damaged and time.monotonic() - self._damaged_at < LOST_SECONDS
+        return self._damaged if lately else 0
 
     async def healthz(self, _: Request) -> Response:
         """Answer 200 as soon as requests are served."""
@@ -142,7 +160,14 @@ class Health:
             trouble = ["ClickHouse has not responded yet"]
         if lag.seconds > BACKLOG_SECONDS:
             trouble.append(f"hits have waited for ClickHouse for {lag.seconds:.0f} seconds")
-        return Status(trouble, lag, dict(self._tracking.dropped), self._tasks.states())
+        verified = self._verifier.verifications.latest()
+        if verified and verified.unrepaired:
+            trouble.append(
+                f"verification has found {verified.unrepaired:,} differences that are not repaired:"
+                " run `mailwake verify`"
+            )
+        tasks = self._tasks.states()
+        return Status(trouble, lag, dict(self._tracking.dropped), tasks, verified)
 
     async def full(self, _: Request) -> Response:
         """Answer 200 while hits are kept and reach ClickHouse, else 503 with the reasons."""
@@ -158,6 +183,7 @@ class Health:
             "dropped": status.dropped,
             "tasks": [_described(task) for task in status.tasks],
             "disk": self._registry.disk.trouble,
+            "verified": _verified(status.verified) if status.verified else None,
         }
         return JSONResponse(answer, 503 if status.trouble else 200)
 
@@ -183,6 +209,16 @@ class Health:
         )
         return JSONResponse({"folder": folder.name})
 
+    async def verify(self, request: Request) -> Response:
+        """Compare journal, hits, roll-ups and feed for `mailwake verify`, and repair them."""
+        _check_default(request, "admin")
+        read_query(request.query_params, NoQuery)
+        body = await decoded(request, VerifyIn, 4096)
+        result = await asyncio.to_thread(
+            self._verifier.verify, *period(body.start, body.end), repair=body.repair
+        )
+        return Response(msgspec.json.encode(result), media_type="application/json")
+
     def _deliveries(self) -> Counter[str]:
         """Returns deliveries of all workspaces by state."""
         counts: Counter[str] = Counter()
@@ -197,6 +233,16 @@ def _described(task: TaskState) -> dict[str, object]:
         **task._asdict(),
         "failing_since": _utc(task.failing_since) if task.failing_since else None,
         "ok_at": _utc(task.ok_at),
+    }
+
+
+def _verified(result: Verification) -> dict[str, object]:
+    """Returns what a verification has found."""
+    return {
+        "at": _utc(result.at),
+        "hits": result.hits,
+        "differences": [in_words(difference) for difference in result.differences[:SHOWN]],
+        "unrepaired": result.unrepaired,
     }
 
 

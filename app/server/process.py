@@ -25,12 +25,11 @@ from app.server import local_socket
 from app.server.banner import print_banner
 from app.server.bootstrap import bootstrap, take_over
 from app.server.connections import Connections
-from app.settings import secret_files
 from app.settings.load import (
     FOREIGN,
-    GENERATED,
     load,
     unknown_variables,
+    variables,
     weak_secrets,
     with_secrets,
 )
@@ -140,12 +139,7 @@ def _uvicorn(app: Any, settings: Settings, **more: Any) -> uvicorn.Config:
 
 def _run_workers(settings: Settings, listener: socket.socket) -> None:
     """Run worker processes on one listening socket; one that dies is started again."""
-    # Workers are new processes, so settings reach them as variables; secrets are in their file.
-    own = {*GENERATED, "api_keys", "dashboard_password", *secret_files.named()}
-    values = settings.model_dump(mode="json", exclude=own)
-    for name, value in values.items():
-        text = ",".join(value) if isinstance(value, list) else str("" if value is None else value)
-        os.environ[PREFIX + name.upper()] = text
+    os.environ.update(variables(settings))  # workers are new processes
     config = _uvicorn(
         "app.server.process:worker",
         settings,
@@ -178,25 +172,21 @@ def worker_protocol(**arguments: Any) -> asyncio.Protocol:
 async def run_loader(settings: Settings) -> None:
     """Load the journal until stopped. Raises StartError."""
     _check_networks(settings)
-    from app.auth.workspaces import HttpsWorkspaces, Workspaces  # noqa: PLC0415
-    from app.events.feed import Feed  # noqa: PLC0415
-    from app.ingest.corrections import Corrections  # noqa: PLC0415
-    from app.ingest.loader import Loader  # noqa: PLC0415
+    from app.ingest.pipeline import assemble  # noqa: PLC0415
     from app.storage.clickhouse import Storage  # noqa: PLC0415
 
     folder = settings.data_dir / "journal"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     adopt_orphans(folder)
     storage = Storage(settings)
-    networks = Networks(settings.asn_file, settings.country_file)
     try:
         state = open_state(settings.data_dir, settings.auto_migrate)
     except VersionError as error:
         raise StartError(str(error)) from None
-    feed, https = Feed(state), HttpsWorkspaces(Workspaces(state, settings))
-    loader = Loader(folder, storage, networks, feed, settings.recipient_key, https)
+    _, loader, corrections, verifier = assemble(settings, storage, state)
     tasks = Tasks()
-    tasks.start("corrections", Corrections(folder, storage, networks, feed, https).run)
+    tasks.start("corrections", corrections.run)
+    tasks.start("verification", verifier.run)
     loading = tasks.start("loader", loader.run)
 
     def stop() -> None:

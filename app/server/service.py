@@ -15,17 +15,14 @@ from app.auth.devices import Devices
 from app.auth.login_guard import LoginGuard, LoginThrottle
 from app.auth.sessions import Sessions
 from app.auth.users import Users
-from app.auth.workspaces import HttpsWorkspaces, Workspaces
 from app.events import webhook_config
-from app.events.feed import Feed
 from app.events.webhook_worker import WebhookWorker
-from app.ingest.corrections import Corrections
-from app.ingest.loader import Loader
-from app.ingest.networks import Networks
+from app.ingest.pipeline import assemble
 from app.ops.scheduled_reports import ReportMailer
 from app.privacy.erasure import ErasureWorker
 from app.server.connections import Connections
 from app.server.health import Health
+from app.server.rewriting_process import RewritingProcess
 from app.server.workspaces import WorkspaceRegistry
 from app.settings.settings import Settings
 from app.storage.clickhouse import Storage
@@ -71,18 +68,19 @@ class Mailwake:
         self.tasks = Tasks()
         self.connections = Connections(settings.connections_per_ip, settings.proxy_networks)
         self.storage = Storage(settings, starting=True)
-        networks = Networks(settings.asn_file, settings.country_file)
         state = open_state(settings.data_dir, settings.auto_migrate)
-        feed = Feed(state)
-        key = settings.recipient_key
-        https = HttpsWorkspaces(Workspaces(state, settings))
-        folder = self.journal.folder
-        self.loader = Loader(folder, self.storage, networks, feed, key, https)
-        self.corrections = Corrections(folder, self.storage, networks, feed, https)
+        feed, self.loader, self.corrections, self.verifier = assemble(settings, self.storage, state)
         self.keys = Keys(state, settings)
         self.live = Live(lambda: self.loader.loaded + self.corrections.changed)
+        self.rewriting = RewritingProcess(settings)
         self.registry = WorkspaceRegistry(
-            settings, state, self.journal, self.storage, self.corrections, feed
+            settings,
+            state,
+            self.journal,
+            self.storage,
+            self.corrections,
+            feed,
+            self.rewriting.forward,
         )
         self.eraser = ErasureWorker(
             data_dir=settings.data_dir,
@@ -99,7 +97,7 @@ class Mailwake:
             feed.last(),
         )
         self.webhook_worker = WebhookWorker(
-            settings, self.registry.contexts, feed, self.registry.news
+            settings, self.registry.contexts, feed, self.registry.news, self.registry.disk
         )
         sessions, users = Sessions(state), Users(state)
         login_guard = LoginGuard(users, LoginThrottle(state), Devices(state))
@@ -111,6 +109,7 @@ class Mailwake:
             self.corrections,
             self.registry,
             self.tasks,
+            self.verifier,
         )
         dashboard = Dashboard(settings, sessions, self.live, self._notices_of)
         self.reports = ReportMailer(settings, default.queries)
@@ -155,7 +154,7 @@ class Mailwake:
             refuser(withdrawals.refuses, settings.respect_gpc),
         )
         mails = self.gateway.counts if self.gateway else {}
-        self.health.watch(self.asgi, self.live, mails, self.connections.refused)
+        self.health.watch(self.asgi, self.live, mails, self.connections.refused, self._unproven)
 
     @asynccontextmanager
     async def lifespan(self, _: Starlette) -> AsyncIterator[None]:
@@ -171,10 +170,12 @@ class Mailwake:
         tasks.start("withdrawals", self.registry.withdrawals.run)
         if loads:
             tasks.start("corrections", self.corrections.run)
+            tasks.start("verification", self.verifier.run)
         tasks.start("reports", self.reports.run)
         tasks.start("newsletters", self._newsletters.run)
         tasks.start("erasures", self.eraser.run)
         tasks.start("webhooks", self.webhook_worker.run)
+        tasks.start("rewriting", self.rewriting.run)
         if self.gateway:
             tasks.start("smtp", self.gateway.run)
         try:
@@ -189,6 +190,11 @@ class Mailwake:
             if loads:
                 await self.loader.drain()
             await asyncio.to_thread(self.storage.close)
+
+    def _unproven(self) -> int:
+        """Returns how many whole messages failed the check after rewriting."""
+        contexts = list(self.registry.current.values())
+        return sum(context.preparer.unproven for context in contexts) + self.rewriting.unproven
 
     def _notices_of(self, workspace: str) -> list[str]:
         """Returns what users of a workspace must know."""

@@ -101,6 +101,13 @@ class Settings(BaseSettings):
         description="Largest journal in megabytes. Above it hits are dropped (and counted as"
         " dropped).",
     )
+    keep_segments_hours: int = Field(
+        24,
+        ge=0,
+        le=8_760,
+        description="Hours to keep what a journal segment contained once ClickHouse has it, to"
+        " repair what ClickHouse loses. 0 keeps it until it is verified.",
+    )
     disk_reserve_mb: int = Field(
         512,
         ge=0,
@@ -114,6 +121,13 @@ class Settings(BaseSettings):
         le=1_000_000_000,
         description="API requests and SMTP mails of a workspace per minute, of each process. 0: no"
         " limit.",
+    )
+    quota_pages: int = Field(
+        6_000,
+        ge=0,
+        le=1_000_000_000,
+        description="Dashboard pages that the users of a workspace may load per minute, of each"
+        " process. 0: no limit.",
     )
     quota_streams: int = Field(
         100,

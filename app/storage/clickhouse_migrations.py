@@ -7,6 +7,7 @@ folder, so that a process that was killed recognises its own lock.
 """
 
 import logging
+import os
 import re
 import socket
 from collections.abc import Iterator, Sequence
@@ -69,17 +70,22 @@ class Migrations:
                 self._unlock()
             return []
         applied = []
+        has_data = self._exists("migrations")
         with self._database_lock():
             self.client.command(
                 f"CREATE TABLE IF NOT EXISTS migrations{self._on}"
                 " (name String, at DateTime DEFAULT now())"
                 f" ENGINE = {'Replicated' if self._cluster else ''}MergeTree ORDER BY name"
+                # A power failure must not make a migration of a migrated table begin again.
+                " SETTINGS fsync_after_insert = 1, fsync_part_directory = 1"
             )
             for path in self.missing():  # another host may have been first
                 if until and path.stem > until:
                     break
                 log.info("ClickHouse: %s", path.stem)
                 for statement in statements(path, self._cluster):
+                    if has_data and statement.startswith(("DROP TABLE", "EXCHANGE TABLES")):
+                        os.sync()  # what was copied, where the server runs on this machine
                     self._run(statement)
                 self.client.insert("migrations", [[path.stem]], column_names=["name"])
                 applied.append(path.stem)

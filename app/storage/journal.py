@@ -12,14 +12,25 @@ import logging
 import os
 import time
 import uuid
+import zlib
 from collections.abc import Awaitable
 from contextlib import suppress
 from errno import EDQUOT, ENOSPC
 from pathlib import Path
 from typing import NamedTuple
 
+from app.files import sync_folder
 from app.model.ids import new_id
-from app.storage.journal_segments import OPEN, PARTIAL, SEALED, adopt_orphans, begun_at, sealed
+from app.storage.journal_segments import (
+    OPEN,
+    PARTIAL,
+    SEALED,
+    adopt_orphans,
+    begun_at,
+    footer,
+    lines_of,
+    sealed,
+)
 from app.tasks import Tasks
 
 log = logging.getLogger(__name__)
@@ -66,6 +77,10 @@ class _Segment:
         self.size = 0
         self.since = time.monotonic()
         self.synced = 0
+        self._lines, self._crc = 0, 0
+        self._named = False  # whether its name is on the disk
+        self._ended = False
+        self.broken = False  # whether fdatasync has failed
 
     def write(self, data: bytes) -> None:
         """Write all of `data` or nothing: a partial write is cut off before OSError is raised."""
@@ -77,11 +92,26 @@ class _Segment:
             os.ftruncate(self.fd, self.size)
             raise
         self.size += len(data)
+        self._lines += data.count(b"\n")
+        self._crc = zlib.crc32(data, self._crc)
+
+    def end(self) -> None:
+        """Write the footer, after which no line follows; without room for it there is none."""
+        if self.size and not self._ended and not self.broken:
+            self._ended = True
+            with suppress(OSError):
+                self.write(footer(self._lines, self._crc))
 
     def sync(self) -> int:
-        """Run fdatasync; returns how many bytes are then on the disk. Call it in a thread."""
+        """Run fdatasync; returns how many bytes are then on the disk. Call it in a thread.
+
+        The file's name is put on the disk too, once: fdatasync does not (fsync(2)).
+        """
         size = self.size
         os.fdatasync(self.fd)
+        if not self._named:
+            sync_folder(self.path.parent)
+            self._named = True
         return size
 
     def seal(self) -> None:
@@ -218,7 +248,7 @@ class Journal:
     def lag(self) -> Lag:
         """Measure the whole folder, journal segments of other processes included.
 
-        Blocking: reads new journal segments to count their lines.
+        Blocking: reads the journal segments that have no footer, to count their lines.
         """
         waiting: dict[str, tuple[int, int]] = {}  # size in bytes and lines, by file name
         for path in sorted(self.folder.iterdir()):
@@ -227,7 +257,7 @@ class Journal:
             with suppress(FileNotFoundError):  # loaded meanwhile
                 lines = self._counted.get(path.name)
                 if lines is None:
-                    lines = path.read_bytes().count(b"\n")
+                    lines = lines_of(path)
                 if size := path.stat().st_size:
                     waiting[path.name] = size, lines
         self._counted = {name: n for name, (_, n) in waiting.items() if name.endswith(SEALED)}
@@ -272,6 +302,8 @@ class Journal:
             while True:
                 turns, self._unsynced = self._unsynced, []
                 retired = list(self._retired)
+                for segment in retired:
+                    segment.end()
                 for segment in [*retired, *([self._segment] if self._segment else [])]:
                     await self._put_on_disk(segment)
                 for segment in retired:
@@ -298,7 +330,7 @@ class Journal:
         except OSError as error:
             log.error("journal: fdatasync: %s", error.strerror)
             self._unsafe = f"journal: fdatasync: {error.strerror}"
-            segment.synced = segment.size
+            segment.synced, segment.broken = segment.size, True
             if segment is self._segment:
                 self._retire()
 

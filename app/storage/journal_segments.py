@@ -1,11 +1,16 @@
 """Finds and locks journal segments: those that wait for ClickHouse, and those of killed processes.
 
 <id>.open   the journal segment being written, locked by its writer (flock)
-<id>.seg    sealed: immutable until ClickHouse has acknowledged it, then deleted
+<id>.seg    sealed: immutable until ClickHouse has acknowledged it, then kept for some time
+
+A sealed journal segment ends with a footer: how many lines it has, and their CRC-32. Those of
+earlier versions, and those of killed processes, have none.
 """
 
 import fcntl
 import os
+import re
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -14,6 +19,42 @@ OPEN, SEALED, PARTIAL = ".open", ".seg", ".new"
 # Notes of what a loaded journal segment touched, and corrections that wait for ClickHouse.
 DONE, FIX = ".done", ".fix"
 BAD = ".bad"  # what could not be read, kept for a look at it
+_FOOTER = re.compile(rb'\{"record":"footer","lines":(\d+),"crc32":"([0-9a-f]{8})"\}\n\Z')
+_FOOTER_BYTES = 100  # at most
+_PIECE_BYTES = 1 << 20  # read at once
+
+
+def footer(lines: int, crc: int) -> bytes:
+    """Returns the last line of a journal segment that has so many lines with this CRC-32."""
+    return b'{"record":"footer","lines":%d,"crc32":"%08x"}\n' % (lines, crc)
+
+
+def with_footer(lines: bytes) -> bytes:
+    """Returns the content of a sealed journal segment with these lines."""
+    return lines + footer(lines.count(b"\n"), zlib.crc32(lines))
+
+
+def without_footer(content: bytes) -> tuple[bytes, bool]:
+    """Returns the lines of a journal segment, and whether they are what its footer says.
+
+    Without a footer nothing is known to be wrong.
+    """
+    match = _FOOTER.search(content, max(0, len(content) - _FOOTER_BYTES))
+    if not match:
+        return content, True
+    lines = content[: match.start()]
+    return lines, (lines.count(b"\n"), zlib.crc32(lines)) == (int(match[1]), int(match[2], 16))
+
+
+def lines_of(path: Path) -> int:
+    """Returns how many lines a journal segment has: from its footer, else by reading it."""
+    with path.open("rb") as file:
+        file.seek(max(0, file.seek(0, os.SEEK_END) - _FOOTER_BYTES))
+        match = _FOOTER.search(file.read())
+        if match:
+            return int(match[1])
+        file.seek(0)
+        return sum(piece.count(b"\n") for piece in iter(lambda: file.read(_PIECE_BYTES), b""))
 
 
 def sealed(folder: Path) -> list[Path]:

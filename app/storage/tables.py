@@ -116,6 +116,40 @@ feed = Table(
 )
 
 
+# Journal segments that were loaded, or whose loading has begun. `doubtful` are those of which a
+# part may have been inserted by an earlier attempt. `spans` is JSON of touched.TouchedSpan: where
+# the hits are. `rows` has what was inserted into other tables than `hits`, zlib (see
+# segment_register.py); the rows of `hits` are in the feed.
+segments = Table(
+    "segments",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("written", Float, nullable=False),
+    Column("lines", Integer, nullable=False),
+    Column("hits", Integer, nullable=False),
+    Column("doubtful", Boolean, nullable=False),
+    Column("acknowledged", Float),
+    Column("verified", Float),
+    Column("spans", LargeBinary, nullable=False),
+    Column("rows", LargeBinary, nullable=False),
+    Index("segments_to_verify", "verified", "acknowledged"),
+    Index("segments_written", "written"),
+)
+
+
+# Comparisons of journal, feed, hits and roll-ups: of each night and of `mailwake verify`, and those
+# of what was just loaded if they found a difference.
+verifications = Table(
+    "verifications",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("at", Float, nullable=False),
+    Column("nightly", Boolean, nullable=False),
+    Column("report", LargeBinary, nullable=False),  # JSON of schemas.verification.Verification
+    sqlite_autoincrement=True,
+)
+
+
 # Recipients who must not be mailed. `newsletter` 0 means all newsletters. Keys are unsigned 64-bit
 # integers, which SQLite stores with a sign (see `signed`).
 suppressions = Table(

@@ -9,6 +9,7 @@ migrate: storage/test_clickhouse_migrations.py
 privacy: integration/test_erasure.py
 reclassify: web/api/test_admin.py
 report: ops/test_scheduled_reports.py
+verify: integration/test_verify_command.py
 serve: settings/test_settings.py, e2e/test_operations.py
 workspaces: auth/test_workspaces.py
 """

@@ -17,7 +17,7 @@ from app.model.records import Carried, Hit, Message, Newsletter, PlacedLink, enc
 from app.paths import resource
 from app.storage.clickhouse import INSERTS, Storage, StorageError
 from app.storage.clickhouse_migrations import statements
-from app.storage.journal_segments import DONE
+from app.storage.journal_segments import DONE, with_footer, without_footer
 
 THUNDERBIRD = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Thunderbird/140.3.0"
 
@@ -125,6 +125,35 @@ def test_lines_that_are_no_record_are_counted_and_kept_aside(
     assert work.unreadable == 3
     assert path.with_suffix(".bad").exists()
     assert count(storage, "hits", key) == 2
+
+
+def test_a_segment_whose_checksum_is_wrong_is_reported_and_loaded(
+    tmp_path: Path, storage: Storage
+) -> None:
+    key = newsletter_key("default", "checksum")
+    content = bytearray(with_footer(hits(key, 3)))
+    content[content.index(b"Thunderbird")] ^= 1  # still a record, and another user agent
+    path = seal(tmp_path, bytes(content))
+    work = Loader(tmp_path, storage)
+    assert (work.load(path), work.damaged, work.unreadable) == (3, 1, 0)
+    assert path.with_suffix(".bad").read_bytes() == without_footer(bytes(content))[0]
+    assert count(storage, "hits", key) == 3
+    sound = seal(tmp_path, with_footer(hits(key, 2)))
+    assert (work.load(sound), work.damaged, work.unreadable) == (2, 1, 0)
+    assert not sound.with_suffix(".bad").exists()
+    assert count(storage, "hits", key) == 5
+
+
+def test_every_table_of_rows_is_synced(storage: Storage) -> None:
+    tables = storage.query(
+        "SELECT name, engine_full FROM system.tables WHERE database = currentDatabase()"
+        " AND engine LIKE '%MergeTree'",
+        {},
+    )
+    assert {row["name"] for row in tables} > set(TABLES)
+    for row in tables:
+        assert "fsync_after_insert = 1" in row["engine_full"], row["name"]
+        assert "fsync_part_directory = 1" in row["engine_full"], row["name"]
 
 
 def test_no_file_of_rows_outlives_its_insert(

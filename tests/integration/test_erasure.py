@@ -92,7 +92,14 @@ def test_no_byte_of_a_person_is_left_and_no_figure_moves(
     with Service(tmp_path / "data", LOCAL_RECEIVERS, **ENV) as service:
         everything(service, *receivers)
         before, found = figures(service), Search(service.data_dir).run()
-        for place in ("chdb/", "state.db", ".bad", "export-killed/", ".sample"):
+        for place in (
+            "chdb/",
+            "state.db",
+            "state.db segments",
+            ".bad",
+            "export-killed/",
+            ".sample",
+        ):
             assert any(place in path for path, _ in found), f"the search misses {place}"
         assert {needle for _, needle in found} >= {
             ADDRESS,

@@ -10,6 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from app.ingest.loader import Loader
 from app.ops import metrics
 from app.ops.metrics import Metrics
+from app.schemas.verification import Difference, Verification
 from app.storage.disk import DiskReserve
 from app.storage.journal import Journal
 from app.tasks import TaskState
@@ -19,7 +20,8 @@ class Parts:
     """What the figures are read from, with a real journal."""
 
     def __init__(self, folder: Path) -> None:
-        self.loader = SimpleNamespace(trouble="", loaded=0, unreadable=0, on_load=None)
+        self.loader = SimpleNamespace(trouble="", loaded=0, unreadable=0, damaged=0, on_load=None)
+        self.verified: Verification | None = None
         self.hits = {"open": 2, "click": 1}
         self.journal = Journal(folder)
         self.hooks: dict[str, int] = {}
@@ -37,6 +39,7 @@ class Parts:
             {},
             lambda: 7,
             lambda: [TaskState("loader", "failing", 3, 1.0, "KeyError: 'x'", 1.0)],
+            lambda: self.verified,
         )
 
     def figures(self) -> dict[Any, float]:
@@ -111,3 +114,16 @@ def test_names_follow_prometheus_practice(parts: Parts) -> None:
         if line.startswith("# TYPE mailwake_") and line.endswith(" counter"):
             assert line.split()[2].endswith("_total"), line
     assert "process_resident_memory_bytes" in text
+
+
+def test_what_the_latest_verification_has_found(parts: Parts) -> None:
+    assert ("verified_seconds",) not in parts.figures()
+    differences = [
+        Difference("hits", "default", "01", 3, 0, repaired) for repaired in (True, True, False)
+    ]
+    parts.verified = Verification(77.0, 1.0, 0.0, 2.0, 1, 3, 1, differences)
+    parts.loader.damaged = 4
+    figures = parts.figures()
+    assert figures["verified_seconds",] == 77
+    assert figures["verified_differences",] == 3 and figures["verified_unrepaired",] == 1
+    assert figures["damaged_total",] == 4

@@ -12,5 +12,6 @@ reclassify: declarations only
 segments: declarations only
 stats: declarations only
 suppressions: declarations only
+verification: ingest/test_verification.py
 webhooks: declarations only
 """

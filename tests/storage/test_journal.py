@@ -3,7 +3,7 @@ import errno
 import fcntl
 import os
 import time
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -11,7 +11,15 @@ import pytest
 
 from app.storage import journal as journal_module
 from app.storage.journal import Journal, JournalError
-from app.storage.journal_segments import OPEN, SEALED, adopt_orphans, claim, sealed
+from app.storage.journal_segments import (
+    OPEN,
+    SEALED,
+    adopt_orphans,
+    claim,
+    sealed,
+    with_footer,
+    without_footer,
+)
 from app.tasks import Tasks
 from tests.support.patience import until
 
@@ -35,7 +43,11 @@ def run(test: Awaitable[None]) -> None:
 
 def lines_of(folder: Path) -> list[bytes]:
     """Sorted, since segments of one millisecond have no order."""
-    return sorted(line for path in sealed(folder) for line in path.read_bytes().splitlines(True))
+    return sorted(
+        line
+        for path in sealed(folder)
+        for line in without_footer(path.read_bytes())[0].splitlines(True)
+    )
 
 
 def test_a_line_is_in_the_file_when_write_returns(
@@ -292,3 +304,65 @@ def test_the_last_part_is_for_hits(tmp_path: Path) -> None:
         await journal.close()
 
     asyncio.run(main())
+
+
+def test_a_segment_and_its_name_are_on_the_disk_before_the_first_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With SYNC_MS=0; a folder's fsync puts the names of its files on the disk."""
+    calls: list[str] = []
+    for name in ("fdatasync", "fsync"):
+        real = getattr(os, name)
+
+        def recorded(fd: int, name: str = name, real: Callable[[int], None] = real) -> None:
+            real(fd)
+            calls.append(f"{name} {Path(f'/proc/self/fd/{fd}').readlink().suffix}")
+
+        monkeypatch.setattr(os, name, recorded)
+
+    async def test() -> None:
+        async with running(tmp_path / "journal", sync_ms=0) as journal:
+            await journal.write(b"one\n")
+            assert calls == ["fdatasync .open", "fsync "]
+            await journal.write(b"two\n")
+            assert calls[2:] == ["fdatasync .open"]
+        assert calls[3:] == ["fdatasync .open"]  # the footer, before the segment is sealed
+
+    run(test())
+
+
+def test_a_sealed_segment_carries_a_checksum_of_its_lines(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with running(tmp_path) as journal:
+            await journal.write(b"one\ntwo\n")
+            await journal.write(b"three\n")
+
+    run(test())
+    (path,) = sealed(tmp_path)
+    content, lines = path.read_bytes(), b"one\ntwo\nthree\n"
+    assert without_footer(content) == (lines, True)
+    assert content == with_footer(lines)
+    assert without_footer(lines) == (lines, True)  # one of an earlier version
+    for position in range(len(lines)):
+        damaged = bytearray(content)
+        damaged[position] ^= 4
+        assert without_footer(bytes(damaged)) == (bytes(damaged[: len(lines)]), False)
+    assert without_footer(content[4:]) == (lines[4:], False)  # a line is missing
+    assert Journal(tmp_path).lag().lines == 3
+
+
+def test_what_a_broken_disk_may_not_have_kept_gets_no_checksum(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fdatasync(_: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    async def test() -> None:
+        async with running(tmp_path) as journal:
+            await journal.write(b"one\n")
+            monkeypatch.setattr(os, "fdatasync", fdatasync)
+            await until(lambda: sealed(tmp_path))
+            assert "Input/output" in journal.trouble
+
+    run(test())
+    assert [path.read_bytes() for path in sealed(tmp_path)] == [b"one\n"]

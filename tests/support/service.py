@@ -19,6 +19,7 @@ from tests.support.forked import Forked
 from tests.support.paths import ROOT
 from tests.support.patience import PATIENCE_SECONDS, wait_for
 
+TICKS = os.sysconf("SC_CLK_TCK")
 URLS = re.compile(r"http://127\.0\.0\.1:\d+/[oc]/[A-Za-z0-9_./-]+")
 
 
@@ -164,6 +165,21 @@ class Service:
         if self.process.poll() is None:
             self.process.terminate()
         return self.process.wait(PATIENCE_SECONDS)
+
+    def children(self) -> list[int]:
+        """Returns the processes that the service has started."""
+        assert self.process
+        tasks = Path(f"/proc/{self.process.pid}/task").glob("*/children")
+        return [int(child) for task in tasks for child in task.read_text().split()]
+
+    def cpu_seconds(self) -> float:
+        """Returns the CPU time of the service and its processes."""
+        assert self.process
+        total = 0
+        for pid in (self.process.pid, *self.children()):
+            stat = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+            total += int(stat[11]) + int(stat[12])
+        return total / TICKS
 
     def wait_for(
         self, condition: Callable[..., object], what: str, seconds: float = PATIENCE_SECONDS

@@ -215,6 +215,8 @@ class Search:
             with sqlite3.connect(path) as state:
                 for (rows,) in state.execute("SELECT rows FROM feed"):
                     self._check(path, zlib.decompress(rows))
+                for (rows,) in state.execute("SELECT rows FROM segments WHERE rows != x''"):
+                    self._check(path.with_name("state.db segments"), zlib.decompress(rows))
             state.close()
 
     def _check(self, path: Path, content: bytes) -> None:

@@ -9,8 +9,11 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
+import msgspec
+
 from app.files import locked
 from app.ops.doctor.finding import Finding
+from app.schemas.verification import Verification, in_words
 from app.settings.load import CUT_OFF
 from app.settings.settings import PREFIX, Settings
 from app.storage.journal_segments import OPEN, SEALED, waiting_since
@@ -20,6 +23,7 @@ ROOM, NO_ROOM = 2 * 2**30, 200 * 2**20  # bytes
 LATE_SECONDS = 60.0  # seconds that a segment may wait
 AHEAD_SECONDS = 120.0  # seconds that a file may be ahead of the clock
 MANY = 10_000_000  # suppressed
+DIFFERENCES = 20  # reported
 DISTANT = {"nfs", "nfs4", "cifs", "smb3", "9p", "fuse.sshfs", "fuse.s3fs", "ceph", "glusterfs"}
 MEMORY = {"tmpfs", "ramfs"}
 
@@ -172,6 +176,44 @@ def _in_state(connection: sqlite3.Connection) -> Iterator[Finding]:
         )
 
 
+def verified(settings: Settings) -> Iterator[Finding]:
+    """Report the latest comparison of the journal with ClickHouse."""
+    path = settings.data_dir / "state.db"
+    if not path.exists():
+        return
+    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=30)) as connection:
+        try:
+            row = connection.execute(
+                "SELECT report FROM verifications ORDER BY id DESC LIMIT 1"
+            ).fetchone()
+        except sqlite3.Error:  # damaged, or of an earlier version: another check reports it
+            return
+    if not row:
+        return
+    result = msgspec.json.decode(row[0], type=Verification)
+    for difference in result.differences[:DIFFERENCES]:
+        if not difference.repaired:
+            yield Finding(
+                "verification",
+                "error",
+                in_words(difference),
+                "run `mailwake verify --repair`, which makes roll-ups equal to the stored hits",
+            )
+    if result.unrepaired:
+        return
+    age = time.time() - result.at
+    what = f"{result.hits:,} hits were compared {age / 3600:.0f} hours ago"
+    if result.differences:
+        yield Finding(
+            "verification",
+            "warning",
+            f"{what}; {len(result.differences):,} differences were repaired",
+            "check the disk and the memory of this machine, or of the ClickHouse server",
+        )
+    else:
+        yield Finding("verification", "ok", f"{what}, without a difference")
+
+
 def _host(url: str) -> str:
     """Returns a URL's host; what follows it may be a secret."""
     return "/".join(url.split("/")[:3])
@@ -220,4 +262,4 @@ def _free(path: Path) -> bool:
         return False
 
 
-CHECKS = (folder, disk, clock, state, journal)
+CHECKS = (folder, disk, clock, state, verified, journal)

@@ -10,19 +10,26 @@ from starlette.routing import Route
 
 from app.auth.workspaces import DEFAULT
 from app.model.errors import NotFoundError
+from app.schemas.verification import Verification, in_words
 from app.storage.journal import Lag
 from app.tasks import TaskState
 from app.web.dashboard.pages import Dashboard
 
+SHOWN = 20  # differences on the page
+
 
 @dataclass(frozen=True)
 class Status:
-    """The state of one process and its journal. `dropped` counts hits by reason."""
+    """The state of one process and its journal. `dropped` counts hits by reason.
+
+    `verified` is the latest comparison of the journal with ClickHouse, None before the first.
+    """
 
     trouble: Sequence[str]
     lag: Lag
     dropped: Mapping[str, int]
     tasks: Sequence[TaskState]
+    verified: Verification | None = None
 
 
 @dataclass(frozen=True)
@@ -42,4 +49,6 @@ class StatusPages:
         if request.state.user.workspace != DEFAULT:
             raise NotFoundError("path", "there is no such page")
         status = await asyncio.to_thread(self.status)
-        return self.dashboard.page(request, "status.html", {"status": status})
+        found = status.verified.differences if status.verified else []
+        shown = {"status": status, "differences": [in_words(one) for one in found[:SHOWN]]}
+        return self.dashboard.page(request, "status.html", shown)

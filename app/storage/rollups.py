@@ -1,0 +1,215 @@
+"""Compares the roll-ups of hits with the hits, and finds what they lack or have too much of.
+
+A roll-up is a sum over hits, so its difference from the hits can be written to it like any other
+row. Fingerprints find out cheaply whether there is one: the sum of a hash of each key times its
+value is the same for equal contents however they are grouped, and needs no memory.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from app.storage.clickhouse import Row, Storage
+
+PEOPLE = "(verdict IN ('human', 'privacy_proxy'))"
+UNKNOWABLE = "(kind = 'open' AND verdict IN ('unknown', 'prefetch'))"
+# What the views of the migrations select, a row for each hit.
+_MINUTES = """
+SELECT
+    workspace, newsletter, toStartOfMinute(at) AS minute, kind, verdict, sign AS hits, at AS last_at
+FROM hits WHERE {here}
+"""
+_MESSAGES = """
+SELECT
+    workspace, newsletter, kind, message, variant,
+    if({people}, sign, 0) AS human, if({people}, 0, sign) AS machine,
+    if({unknowable}, sign, 0) AS unknowable
+FROM hits WHERE {here}
+"""
+_CLICKS = """
+SELECT
+    workspace, newsletter, its_key AS link_key, position, message,
+    bitAnd(bitShiftRight(toUInt128(message), 76), 15) = 8 AS shared,
+    if({people}, sign, 0) AS human, if({people}, 0, sign) AS machine
+FROM
+(
+    SELECT *, arrayJoin(arrayDistinct([link_key, family])) AS its_key
+    FROM hits WHERE kind = 'click' AND {here}
+)
+"""
+_AGENTS = """
+SELECT workspace, newsletter, kind, verdict, client, os, device, country, sign AS hits
+FROM hits WHERE {here}
+"""
+_HERE = "workspace = {workspace:String} AND newsletter IN {newsletters:Array(UInt64)}"
+_BY_MINUTE = "toUnixTimestamp(minute) * 1000 >= {from_ms:Int64}"
+# Ids of messages begin with their time, those that stand for a day's messages with the day.
+_BY_MESSAGE = "toUInt64(bitShiftRight(toUInt128(message), 80)) >= {from_ms:Int64}"
+# Rows without a time: all hits of the newsletter must be stored.
+_BY_NEWSLETTER = """
+{from_ms:Int64} = 0 OR newsletter NOT IN (
+    SELECT newsletter FROM hits_by_minute
+    WHERE {here} AND toUnixTimestamp(minute) * 1000 < {from_ms:Int64}
+)
+"""
+_FINGERPRINTS = """
+SELECT newsletter, sum(fingerprint) AS difference
+FROM
+(
+    SELECT newsletter, sum({fingerprint}) AS fingerprint
+    FROM ({source}) WHERE {covered} GROUP BY newsletter
+    UNION ALL
+    SELECT newsletter, -sum({fingerprint}) AS fingerprint
+    FROM {table} WHERE {here} AND ({covered}) GROUP BY newsletter
+)
+GROUP BY newsletter HAVING difference != 0
+"""
+# Messages may be many: groups that are too large for memory go to the disk.
+_DIFFERENCES = """
+SELECT {keys}, {differences}
+FROM
+(
+    SELECT {keys}, {added}, true AS of_hits FROM ({source}) WHERE {covered}
+    UNION ALL
+    SELECT {keys}, {subtracted}, false AS of_hits FROM {table} WHERE {here} AND ({covered})
+)
+GROUP BY {keys} HAVING {differs}
+LIMIT {limit:UInt64}
+SETTINGS max_bytes_before_external_group_by = 500000000
+"""
+
+
+class RollUp(NamedTuple):
+    """A roll-up: `source` selects what its view does, one row for each hit.
+
+    `values` are summed by `keys`. `others` are further columns, of which the greatest value of the
+    hits is written. `covered` limits both sides to what the stored hits cover.
+    """
+
+    table: str
+    keys: tuple[str, ...]
+    values: tuple[str, ...]
+    source: str
+    covered: str
+    others: tuple[str, ...] = ()
+
+
+class Differences(NamedTuple):
+    """Rows that would make a roll-up equal to the hits, and of how many hits they are."""
+
+    rows: list[Row]
+    missing: int
+    extra: int
+
+
+ROLL_UPS = (
+    RollUp(
+        "hits_by_minute",
+        ("minute", "kind", "verdict"),
+        ("hits",),
+        _MINUTES,
+        _BY_MINUTE,
+        ("last_at",),
+    ),
+    RollUp(
+        "hits_by_message",
+        ("kind", "message"),
+        ("human", "machine", "unknowable"),
+        _MESSAGES,
+        _BY_MESSAGE,
+        ("variant",),
+    ),
+    RollUp(
+        "clicks_by_link",
+        ("link_key", "message"),
+        ("human", "machine"),
+        _CLICKS,
+        _BY_MESSAGE,
+        ("shared",),
+    ),
+    RollUp(
+        "clicks_by_place",
+        ("link_key", "position", "message"),
+        ("human", "machine"),
+        _CLICKS,
+        _BY_MESSAGE,
+        ("shared",),
+    ),
+    RollUp(
+        "hits_by_agent",
+        ("kind", "verdict", "client", "os", "device", "country"),
+        ("hits",),
+        _AGENTS,
+        _BY_NEWSLETTER,
+    ),
+)
+
+
+def differing(
+    storage: Storage, roll_up: RollUp, workspace: str, newsletters: Sequence[int], from_ms: int
+) -> dict[int, int]:
+    """Returns the newsletters whose roll-up is not equal to their hits, with a number for how.
+
+    Only what came from `from_ms` on is compared: earlier hits have expired. The number is the same
+    for equal differences. Raises StorageError.
+    """
+    them = {"workspace": workspace, "newsletters": list(newsletters), "from_ms": from_ms}
+    keys = ", ".join(roll_up.keys)
+    fingerprint = " + ".join(
+        f"toInt64(cityHash64({keys}, '{value}')) * toInt64({value})" for value in roll_up.values
+    )
+    rows = storage.query(_filled(_FINGERPRINTS, roll_up, fingerprint=fingerprint), them)
+    return {int(row["newsletter"]): int(row["difference"]) for row in rows}
+
+
+def differences(
+    storage: Storage, roll_up: RollUp, workspace: str, newsletter: int, from_ms: int, limit: int
+) -> Differences:
+    """Returns up to `limit` rows that a newsletter's roll-up lacks. Raises StorageError."""
+    values, others = roll_up.values, roll_up.others
+    text = _filled(
+        _DIFFERENCES,
+        roll_up,
+        keys=", ".join(roll_up.keys),
+        differences=", ".join(
+            [
+                *(f"sum({value}_of_one) AS {value}_more" for value in values),
+                *(f"maxIf({other}, of_hits) AS {other}_of_hits" for other in others),
+            ]
+        ),
+        added=", ".join([*(f"toInt64({value}) AS {value}_of_one" for value in values), *others]),
+        subtracted=", ".join(
+            [*(f"-toInt64({value}) AS {value}_of_one" for value in values), *others]
+        ),
+        differs=" OR ".join(f"{value}_more != 0" for value in values),
+    )
+    them = {"workspace": workspace, "newsletters": [newsletter], "from_ms": from_ms}
+    rows, missing, extra = [], 0, 0
+    for row in storage.query(text, {**them, "limit": limit}):
+        more = {value: int(row[f"{value}_more"]) for value in values}
+        counts = [n for value, n in more.items() if value != "unknowable"]  # a share of the others
+        missing += sum(n for n in counts if n > 0)
+        extra -= sum(n for n in counts if n < 0)
+        rows.append(
+            {
+                "workspace": workspace,
+                "newsletter": newsletter,
+                **{key: _as_inserted(row[key]) for key in roll_up.keys},
+                **more,
+                **{other: _as_inserted(row[f"{other}_of_hits"]) for other in others},
+            }
+        )
+    return Differences(rows, missing, extra)
+
+
+def _filled(text: str, roll_up: RollUp, **parts: str) -> str:
+    """Returns a query with the names in braces replaced; parameters have a type and stay."""
+    parts |= {"source": roll_up.source, "covered": roll_up.covered, "table": roll_up.table}
+    for names in (parts, {"here": _HERE, "people": PEOPLE, "unknowable": UNKNOWABLE}):
+        for name, part in names.items():
+            text = text.replace(f"{{{name}}}", part)
+    return text
+
+
+def _as_inserted(value: Any) -> Any:
+    """Returns a value as JSON has it for an insert: times in seconds since 1970 UTC."""
+    return value.timestamp() if hasattr(value, "timestamp") else value

@@ -1,0 +1,3 @@
+-- Which of some newsletters are stored.
+SELECT DISTINCT newsletter FROM newsletters
+WHERE workspace = {workspace:String} AND newsletter IN {newsletters:Array(UInt64)}

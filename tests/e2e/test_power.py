@@ -1,0 +1,97 @@
+"""A power failure: what was answered long enough before is counted, and once."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.hit_load import Load
+from tests.support.paths import ROOT
+from tests.support.patience import PATIENCE_SECONDS
+from tests.support.power_failure import Disk
+from tests.support.service import Service
+
+FAILURES = 3
+COUNT = """
+import json, sys
+from app.settings.load import load
+from app.storage.clickhouse import Storage
+rows = Storage(load()).query(
+    "SELECT lower(replaceAll(toString(message), '-', '')) AS message, toInt64(sum(sign)) AS n"
+    " FROM hits GROUP BY message", {})
+print(json.dumps({row["message"]: row["n"] for row in rows}))
+"""
+
+
+class TimedLoad(Load):
+    """Notes when each answer came."""
+
+    def __init__(self, service: Service, newsletter: str) -> None:
+        super().__init__(service, newsletter, pause=0.005)
+        self.times: dict[str, float] = {}
+
+    def _hit(self, client: object, message: bytes) -> None:
+        super()._hit(client, message)  # type: ignore[arg-type]
+        self.times[message.hex()] = time.monotonic()
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Disk]:
+    disk = Disk(tmp_path)
+    yield disk
+    disk.remove()
+
+
+def program(service: Service, *words: str) -> str:
+    done = subprocess.run(
+        [sys.executable, *words],
+        env=service.env,
+        cwd=ROOT,
+        text=True,
+        capture_output=True,
+        timeout=PATIENCE_SECONDS,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.mark.torture
+@pytest.mark.skipif("MAILWAKE_TORTURE" not in os.environ, reason="make torture")
+@pytest.mark.parametrize(("sync_ms", "may_lose_seconds"), [("0", 0.0), ("100", 0.2)])
+def test_power_failures_take_nothing_that_was_promised(
+    disk: Disk, tmp_path: Path, sync_ms: str, may_lose_seconds: float
+) -> None:
+    service = Service(disk.path / "data", MAILWAKE_JOURNAL_SYNC_MS=sync_ms)
+    service.log = tmp_path / "log"  # of which a power failure takes nothing
+    promised: set[str] = set()
+    requested: set[str] = set()
+    for number in range(FAILURES):
+        service.start()
+        service.ready()
+        load = TimedLoad(service, f"power {number}")
+        with load.running():
+            load.more(500)
+            time.sleep(1.5)  # hits are in every state: open, sealed, being inserted, merged
+            now = time.monotonic()
+            disk.cut_power()
+            service.kill()
+        assert not load.wrong[:1]
+        promised |= {hit for hit, at in load.times.items() if at < now - may_lose_seconds}
+        requested |= {*load.answered, *load.cut}
+        disk.boot()
+    service.start()
+    service.drained()
+    service.stop()
+    counts = json.loads(program(service, "-c", COUNT))
+    service.client.close()
+    lost = promised - set(counts)
+    assert not lost, f"{len(lost)} of {len(promised)} hits were lost"
+    assert set(counts) <= requested
+    assert set(counts.values()) == {1}, "a hit was doubled"
+    assert "everything is equal" in program(service, "-m", "app", "verify")

@@ -1,0 +1,339 @@
+"""What ClickHouse has lost or doubled is found and repaired, and nothing else is changed."""
+
+import uuid
+from collections.abc import Sequence
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from app.demo import agents
+from app.events.feed import Feed
+from app.ingest.corrections import Corrections
+from app.ingest.loader import Loader
+from app.ingest.verification import Verifier
+from app.model.ids import new_id, newsletter_key
+from app.model.records import Hit, Link, Message, Newsletter, Record, encode
+from app.schemas.verification import Verification, in_words
+from app.storage.clickhouse import Storage, StorageError
+from app.storage.rollups import ROLL_UPS
+from app.storage.segment_register import SegmentRegister
+from app.storage.state_db import open_state
+from app.storage.verifications import Verifications
+from tests.support.torture import LONG, longer
+
+HOUR_MS = 3_600_000
+_hours = count(1)
+AGENTS = (agents.THUNDERBIRD, agents.GMAIL_PROXY, agents.APPLE_PRIVACY, agents.BARRACUDA, "")
+KEYED = ("newsletters", "newsletter_links", "link_places", "messages")
+
+
+class Folder:
+    """A data folder with its parts; all of its hits are in an hour of their own."""
+
+    def __init__(self, path: Path, storage: Storage) -> None:
+        self.path, self.storage = path, storage
+        self.start = 1_700_000_000_000 + next(_hours) * HOUR_MS
+        self.end = self.start + HOUR_MS
+        state = open_state(path / "state")
+        (path / "journal").mkdir(exist_ok=True)
+        self.feed, self.register = Feed(state), SegmentRegister(state)
+        self.loader = Loader(path / "journal", storage, feed=self.feed, register=self.register)
+        self.corrections = Corrections(path / "journal", storage, feed=self.feed)
+        self.verifications = Verifications(state)
+        self.verifier = Verifier(
+            storage, self.loader, self.corrections, self.register, self.feed, self.verifications
+        )
+        self.newsletters = [newsletter_key("default", f"{path} {n}") for n in range(2)]
+
+    def seal(self, records: Sequence[Record]) -> Path:
+        path = self.loader.folder / f"{uuid.UUID(bytes=new_id(self.start))}.seg"
+        path.write_bytes(b"".join(map(encode, records)))
+        return path
+
+    def load(self, records: Sequence[Record]) -> None:
+        self.loader.load(self.seal(records))
+
+    def records(self, segment: int, messages: int = 6) -> list[Record]:
+        """Mail and hits on it, several of them on the same messages, so that verdicts change."""
+        records: list[Record] = []
+        for key in self.newsletters:
+            ids = [uuid.uuid5(uuid.UUID(int=key), str(n)).int for n in range(messages)]
+            stamp = (self.start << 80) | (7 << 76)
+            names = [f"{stamp | (i & ((1 << 76) - 1)):032x}" for i in ids]
+            at = self.start + 100 * segment
+            records.append(Newsletter(at, "default", key, f"{key}", "Name"))
+            for position in range(3):
+                url = f"https://example.com/{position}"
+                records.append(
+                    Link(at, "default", key, position + 1, position + 1, position, url, url)
+                )
+            for number, name in enumerate(names):
+                if segment == 0:
+                    records.append(Message(at, "default", key, name, number + 1, f"{number}@x"))
+                agent = AGENTS[(number + segment) % len(AGENTS)]
+                records.append(Hit("open", at + number, "default", key, name, 7, user_agent=agent))
+                position = segment % 3  # a link in each segment: together they are a sweep
+                url = f"https://example.com/{position}"
+                click = Hit("click", at + 10, "default", key, name, 7, position, url)
+                click = replace(click, user_agent=agents.CHROME, link=position + 1)
+                records += [click] * (1 + number % 2)
+        return records
+
+    def verify(self, repair: bool = True) -> Verification:
+        result = self.verifier.verify(self.start, self.end, repair=repair)
+        assert result.hits and result.newsletters == len(self.newsletters)
+        return result
+
+    def figures(self) -> dict[str, Any]:
+        """Everything that is counted, however rows are merged."""
+        them = {"newsletters": self.newsletters}
+        where = "WHERE newsletter IN {newsletters:Array(UInt64)}"
+        figures: dict[str, Any] = {}
+        for roll_up in ROLL_UPS:
+            keys = ", ".join(("newsletter", *roll_up.keys))
+            sums = [f"sum({value}) AS {value}_sum" for value in roll_up.values]
+            some = " OR ".join(f"{value}_sum != 0" for value in roll_up.values)
+            figures[roll_up.table] = self.storage.query(
+                f"SELECT {keys}, {', '.join(sums)} FROM {roll_up.table} {where}"
+                f" GROUP BY {keys} HAVING {some} ORDER BY {keys}",
+                them,
+            )
+        figures["hits"] = self.storage.query(
+            "SELECT newsletter, toString(segment) AS segment, line, revision, toString(verdict),"
+            f" toInt64(sum(sign)) AS n FROM hits {where} GROUP BY ALL HAVING n != 0 ORDER BY ALL",
+            them,
+        )
+        for table in KEYED:
+            figures[table] = self.storage.query(
+                f"SELECT count() FROM {table} FINAL {where}"
+                if table != "messages"
+                else f"SELECT count(), uniqExact(message) FROM {table} {where}",
+                them,
+            )
+        return figures
+
+    def lose(self, table: str, share: str) -> None:
+        """Delete rows of a table, as if a block of them had never been written."""
+        with self.storage.own_client(60) as client:
+            client.command(
+                f"ALTER TABLE {table} DELETE WHERE newsletter IN {tuple(self.newsletters)}"
+                f" AND {share}",
+                settings={"mutations_sync": 2},
+            )
+
+    def double(self, table: str, share: str) -> None:
+        """Insert rows of a table again, for `hits` with what follows from them."""
+        with self.storage.own_client(60) as client:
+            client.command(
+                f"INSERT INTO {table} SELECT * FROM {table}"
+                f" WHERE newsletter IN {tuple(self.newsletters)} AND {share}",
+                settings={"insert_deduplicate": 0},
+            )
+
+
+@pytest.fixture
+def folder(tmp_path: Path, storage: Storage) -> Folder:
+    return Folder(tmp_path, storage)
+
+
+def loaded(folder: Folder) -> dict[str, Any]:
+    for segment in range(3):
+        folder.load(folder.records(segment))
+    assert folder.corrections.reclassify_recent(0)
+    return folder.figures()
+
+
+def places(result: Verification) -> set[str]:
+    return {difference.table for difference in result.differences}
+
+
+def test_nothing_is_found_and_changed_where_nothing_is_lost(folder: Folder) -> None:
+    before = loaded(folder)
+    for repair in (False, True, True):
+        result = folder.verify(repair)
+        assert result.differences == [] and result.segments == 3
+    assert folder.figures() == before
+    assert folder.verifier.verify_loaded() == []
+    assert folder.register.unverified(9) == []
+
+
+@pytest.mark.parametrize("table", [roll_up.table for roll_up in ROLL_UPS])
+@pytest.mark.parametrize("change", ["lose", "double"])
+def test_a_roll_up_becomes_what_the_hits_are(folder: Folder, table: str, change: str) -> None:
+    before = loaded(folder)
+    getattr(folder, change)(table, "1")
+    assert folder.figures() != before
+    found = folder.verify(repair=False)
+    assert places(found) == {table} and found.unrepaired == len(folder.newsletters)
+    assert all(("missing" in in_words(one)) == (change == "lose") for one in found.differences)
+    repaired = folder.verify()
+    assert places(repaired) == {table} and repaired.unrepaired == 0
+    assert folder.figures() == before
+    assert folder.verify().differences == []
+
+
+@pytest.mark.parametrize("table", ["hits", *KEYED])
+def test_what_a_segment_contained_is_restored(folder: Folder, table: str) -> None:
+    before = loaded(folder)
+    folder.lose(table, "1")
+    result = folder.verify()
+    assert table in places(result) and result.unrepaired == 0
+    assert folder.figures() == before
+    assert folder.verify().differences == []
+
+
+def test_a_lost_correction_is_stored_again(folder: Folder) -> None:
+    before = loaded(folder)
+    folder.lose("hits", "(revision > 0 OR sign < 0)")  # merges may have removed the others
+    result = folder.verify()
+    assert "hits" in places(result)
+    assert folder.figures() == before
+    assert folder.verify().differences == []
+
+
+TABLES = ("hits", *(roll_up.table for roll_up in ROLL_UPS), *KEYED)
+DAMAGE = st.tuples(
+    st.sampled_from(TABLES), st.sampled_from(["lose", "double"]), st.integers(2, 5), st.integers()
+).filter(lambda damage: damage[1] == "lose" or damage[0] not in KEYED)
+
+
+@longer
+@settings(
+    max_examples=150 if LONG else 8,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(st.lists(DAMAGE, min_size=1, max_size=3))
+def test_whatever_is_lost_or_doubled_is_found_and_repaired(
+    storage: Storage, tmp_path_factory: pytest.TempPathFactory, damages: list[Any]
+) -> None:
+    folder = Folder(tmp_path_factory.mktemp("damaged"), storage)
+    before = loaded(folder)
+    for table, change, modulus, salt in damages:
+        columns = {
+            "hits": "segment, line",
+            "newsletters": "newsletter",
+            "newsletter_links": "link_key",
+            "link_places": "link_key",
+            "messages": "message",
+        }.get(table) or ", ".join(next(r.keys for r in ROLL_UPS if r.table == table))
+        getattr(folder, change)(table, f"cityHash64({columns}, {salt % 2**32}) % {modulus} = 0")
+    changed = folder.figures() != before
+    result = folder.verify()
+    assert bool(result.differences) == changed and result.unrepaired == 0
+    assert folder.figures() == before
+    assert folder.verify().differences == []
+
+
+def test_a_repeated_segment_is_verified_at_once(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The deduplication record was written and the part was not: the repeated insert is ignored."""
+    path = folder.seal(folder.records(0))
+    lines, insert = path.read_bytes(), folder.storage.insert
+
+    def is_lost(table: str, lines: bytes, token: str) -> None:
+        insert(table, lines, token)
+        if table == "hits":
+            folder.lose("hits", "1")
+            folder.lose("hits_by_agent", "1")
+            folder.lose("clicks_by_place", "1")
+            raise StorageError("the connection was reset")
+
+    monkeypatch.setattr(folder.storage, "insert", is_lost)
+    with pytest.raises(StorageError):
+        folder.loader.load(path)
+    monkeypatch.undo()
+    assert path.read_bytes() == lines and folder.register.half_loaded() == [path.stem]
+    folder.loader.load(path)
+    assert folder.loader.doubtful == 1 and folder.register.half_loaded() == []
+    assert {d.table for d in folder.verifier.verify_loaded(doubtful=True)} >= {"hits"}
+    latest = folder.verifications.latest()
+    assert latest and latest.unrepaired == 0 and latest.segments == 1
+    assert folder.verify().differences == []
+    hits = lines.count(b'"record":"hit"')
+    assert sum(row["n"] for row in folder.figures()["hits"]) == hits
+    assert sum(row["hits_sum"] for row in folder.figures()["hits_by_agent"]) == hits
+
+
+def test_a_segment_cut_off_before_a_migration_gets_its_roll_ups(folder: Folder) -> None:
+    """The loader skips what is in `hits`; roll-ups that the migration did not build lack it."""
+    path = folder.seal(folder.records(0))
+    again = path.read_bytes()
+    folder.loader.load(path)
+    before = folder.figures()
+    for table in ("hits_by_minute", "hits_by_agent"):
+        folder.lose(table, "1")
+    state = open_state(folder.path / "of another version")  # which had no register
+    register = SegmentRegister(state)
+    loader = Loader(folder.loader.folder, folder.storage, feed=folder.feed, register=register)
+    loader._migrated_at = 10**10
+    path.write_bytes(again)
+    loader.load(path)
+    assert loader.doubtful == 1
+    verifier = Verifier(
+        folder.storage, loader, folder.corrections, register, folder.feed, Verifications(state)
+    )
+    tables = {difference.table for difference in verifier.verify_loaded(doubtful=True)}
+    assert tables == {"hits_by_minute", "hits_by_agent"}
+    assert folder.figures() == before
+
+
+def test_half_loaded_segments_are_finished_before_anything_is_compared(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded(folder)
+    path, insert = folder.seal(folder.records(5)), folder.storage.insert
+
+    def fails(table: str, lines: bytes, token: str) -> None:
+        insert(table, lines, token)
+        if table == "hits":
+            folder.lose("hits_by_minute", "1")
+            raise StorageError("the connection was reset")
+
+    monkeypatch.setattr(folder.storage, "insert", fails)
+    with pytest.raises(StorageError):
+        folder.loader.load(path)
+    monkeypatch.undo()
+    assert folder.verify().unrepaired == 0
+    assert not path.exists() and folder.verify().differences == []
+
+
+def test_counts_of_expired_hits_stay(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Roll-ups rightly hold more than the hits once hits have expired."""
+    before = loaded(folder)
+    folder.lose("hits", "1")
+    kept = folder.storage.settings.model_copy(update={"keep_hits_days": 1})
+    monkeypatch.setattr(folder.storage, "settings", kept)
+    result = folder.verifier.verify(folder.start, folder.end, repair=True)
+    assert result.differences == [] and result.segments == 3
+    after = folder.figures()
+    assert after.pop("hits") == [] and before.pop("hits")
+    assert after == before
+
+
+def test_a_roll_up_that_knows_more_is_not_reduced_by_itself(folder: Folder) -> None:
+    """Hits that nobody can restore may have been lost: then the roll-up is right."""
+    loaded(folder)
+    folder.double("hits_by_agent", "1")
+    doubled = folder.figures()
+    newsletters = [("default", key) for key in folder.newsletters]
+    folder.register._keep_seconds = -1  # the register begins later than the newsletters
+    folder.register.verify([segment.id for segment in folder.register.unverified(99)])
+    folder.register.sweep()
+    found = folder.verifier._verify_roll_ups(newsletters, True, set())
+    assert {difference.repaired for difference in found} == {False}
+    assert folder.figures() == doubled
+    assert folder.verify().unrepaired == 0  # an operator decides
+    assert folder.figures() != doubled
+
+
+def test_the_nightly_run_is_due_once_a_night(folder: Folder) -> None:
+    loaded(folder)
+    result = folder.verifier.verify_nightly()
+    assert result and folder.verifications.latest(nightly=True) == result
+    assert folder.verifier.verify_nightly() is None
