@@ -233,7 +233,7 @@ class Service:
 
 
 class FirstStart(Service):
-    """A service that creates its database itself, as a user's does."""
+    """A service that is started as users start it, and creates its database itself."""
 
     creates_database = True
 
