@@ -28,7 +28,7 @@ from app.events.feed import SETTLED_SOURCE, Feed
 from app.files import locked
 from app.ingest.corrections import Corrections
 from app.ingest.loader import LOCK, Loader
-from app.ingest.touched import TouchedSpan
+from app.ingest.touched import TouchedSpan, note
 from app.model.ids import new_id
 from app.schemas.verification import Difference, Verification, in_words
 from app.storage import rollups
@@ -253,6 +253,8 @@ class Verifier:
         ]
         if repair and changes:
             self._insert("hits", changes)
+            # Other hits of their messages may have been classified without them.
+            note(self._folder, segment.id, _touched(segment))
         counts: dict[Newsletter, Counter[int]] = {}
         for row in changes:
             counts.setdefault((row["workspace"], row["newsletter"]), Counter())[row["sign"]] += 1

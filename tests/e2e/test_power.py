@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -69,6 +70,13 @@ def test_power_failures_take_nothing_that_was_promised(
 ) -> None:
     service = Service(disk.path / "data", MAILWAKE_JOURNAL_SYNC_MS=sync_ms)
     service.log = tmp_path / "log"  # of which a power failure takes nothing
+    with ExitStack() as ended:
+        ended.callback(service.client.close)
+        ended.callback(lambda: service.process and service.process.kill())
+        _cut_power(service, disk, may_lose_seconds)
+
+
+def _cut_power(service: Service, disk: Disk, may_lose_seconds: float) -> None:
     promised: set[str] = set()
     requested: set[str] = set()
     for number in range(FAILURES):
@@ -89,7 +97,6 @@ def test_power_failures_take_nothing_that_was_promised(
     service.drained()
     service.stop()
     counts = json.loads(program(service, "-c", COUNT))
-    service.client.close()
     lost = promised - set(counts)
     assert not lost, f"{len(lost)} of {len(promised)} hits were lost"
     assert set(counts) <= requested

@@ -185,6 +185,9 @@ def test_what_a_segment_contained_is_restored(folder: Folder, table: str) -> Non
     assert table in places(result) and result.unrepaired == 0
     assert folder.figures() == before
     assert folder.verify().differences == []
+    if table == "hits":  # their messages are classified once more, now with all of them
+        assert list(folder.loader.folder.glob("*.done"))
+        assert folder.corrections.reclassify_recent(0) == 0
 
 
 def test_a_lost_correction_is_stored_again(folder: Folder) -> None:
