@@ -72,7 +72,7 @@ def test_power_failures_take_nothing_that_was_promised(
     service.log = tmp_path / "log"  # of which a power failure takes nothing
     with ExitStack() as ended:
         ended.callback(service.client.close)
-        ended.callback(lambda: service.process and service.process.kill())
+        ended.callback(service.kill)
         _cut_power(service, disk, may_lose_seconds)
 
 

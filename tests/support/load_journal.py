@@ -44,7 +44,7 @@ def figures(storage: Storage, feed: Feed) -> dict[str, Any]:
     result["events"] = {
         f"{event.row.segment} {event.row.line}": event.row.verdict for event in events
     }
-    return json.loads(json.dumps(result, default=str))
+    return result
 
 
 def main(verify: str) -> None:
@@ -61,7 +61,7 @@ def main(verify: str) -> None:
     if verify == "all":
         verifier.verify(repair=True)
         corrections.reclassify_recent(0)
-    print(json.dumps(figures(storage, feed)))
+    print(json.dumps(figures(storage, feed), default=str))
     storage.close()
 
 
