@@ -57,7 +57,9 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, A
             lines.append(replace(click, link=number + 1, user_agent=agents.CHROME))
             opened = Hit("open", at + 9_000 + number, "default", key, message, 7)
             lines.append(replace(opened, user_agent=agents.THUNDERBIRD))
-        path = folder / "journal" / f"{uuid.UUID(bytes=new_id())}.seg"
+        # In this order, and later than the tables: earlier ones count as doubtful.
+        name = uuid.UUID(bytes=new_id(now_ms() + 60_000 + number))
+        path = folder / "journal" / f"{name}.seg"
         path.write_bytes(b"".join(map(encode, lines)))
     whole = shutil.copytree(folder, folder.with_name("whole"), symlinks=True)
     code, figures = _loaded(whole)
@@ -127,6 +129,48 @@ def test_a_kill_between_record_and_part(
     prepared: tuple[Path, Any], tmp_path: Path, place: tuple[str, int]
 ) -> None:
     _survives(prepared, tmp_path / "data", place, "rename:signal=KILL", "doubtful")
+
+
+def test_a_segment_is_deleted_once_everything_is_on_the_disk(
+    prepared: tuple[Path, Any], tmp_path: Path
+) -> None:
+    """Parts of tables and roll-ups, the feed, the register, and the note of what to correct."""
+    folder, log = tmp_path / "data", tmp_path / "calls"
+    shutil.copytree(prepared[0], folder, symlinks=True)
+    for path in sorted((folder / "journal").glob("*.seg"))[1:]:
+        path.unlink()  # one is enough
+    traced = ["-f", "-y", "-o", str(log), "-e", "trace=rename,fsync,fdatasync,unlink"]
+    done = subprocess.run(
+        ["strace", *traced, sys.executable, "-m", "tests.support.load_journal"],
+        env={**os.environ, "MAILWAKE_DATA_DIR": str(folder)},
+        cwd=ROOT,
+        capture_output=True,
+        timeout=PATIENCE_SECONDS,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr.decode()
+    calls = log.read_text().splitlines()
+    (deleted,) = (n for n, call in enumerate(calls) if "unlink(" in call and '.seg"' in call)
+    before = calls[:deleted]
+    parts = {
+        match[1] for call in before if (match := re.search(r'rename\("(\S+/tmp_insert\S+)/"', call))
+    }
+    assert len(parts) == len(TABLES)
+    for part in parts:
+        synced = [call for call in before if "sync(" in call and f"<{part}" in call]
+        for name in ("/data.bin>", "/checksums.txt>", ">"):
+            assert any(f"<{part}{name}" in call for call in synced), (part, name)
+    order = (
+        r"sync\(.*\.done\.new>",
+        r'rename\(.*\.done"',
+        r"fsync\(.*/journal>",
+        r"sync\(.*state\.db-wal>",
+    )
+    places = [
+        max(n for n, call in enumerate(before) if re.search(pattern, call)) for pattern in order
+    ]
+    assert places == sorted(places)
+    assert places[-1] > max(n for n, call in enumerate(before) if "tmp_insert" in call)
 
 
 @pytest.mark.torture

@@ -1,9 +1,6 @@
 """A power failure: what was answered long enough before is counted, and once."""
 
-import json
 import os
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -12,21 +9,11 @@ from pathlib import Path
 import pytest
 
 from tests.support.hit_load import Load
-from tests.support.paths import ROOT
-from tests.support.patience import PATIENCE_SECONDS
 from tests.support.power_failure import Disk
+from tests.support.programs import assert_verified, hits_by_message
 from tests.support.service import Service
 
 FAILURES = 3
-COUNT = """
-import json, sys
-from app.settings.load import load
-from app.storage.clickhouse import Storage
-rows = Storage(load()).query(
-    "SELECT lower(replaceAll(toString(message), '-', '')) AS message, toInt64(sum(sign)) AS n"
-    " FROM hits GROUP BY message", {})
-print(json.dumps({row["message"]: row["n"] for row in rows}))
-"""
 
 
 class TimedLoad(Load):
@@ -46,20 +33,6 @@ def disk(tmp_path: Path) -> Iterator[Disk]:
     disk = Disk(tmp_path)
     yield disk
     disk.remove()
-
-
-def program(service: Service, *words: str) -> str:
-    done = subprocess.run(
-        [sys.executable, *words],
-        env=service.env,
-        cwd=ROOT,
-        text=True,
-        capture_output=True,
-        timeout=PATIENCE_SECONDS,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
 
 
 @pytest.mark.torture
@@ -96,9 +69,9 @@ def _cut_power(service: Service, disk: Disk, may_lose_seconds: float) -> None:
     service.start()
     service.drained()
     service.stop()
-    counts = json.loads(program(service, "-c", COUNT))
+    counts = hits_by_message(service)
     lost = promised - set(counts)
     assert not lost, f"{len(lost)} of {len(promised)} hits were lost"
     assert set(counts) <= requested
     assert set(counts.values()) == {1}, "a hit was doubled"
-    assert "everything is equal" in program(service, "-m", "app", "verify")
+    assert_verified(service)
