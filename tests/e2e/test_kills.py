@@ -12,7 +12,7 @@ import pytest
 from app.tracking.tokens import LinkToken, MessageToken
 from tests.support.clickhouse_server import ClickHouseServer
 from tests.support.hit_load import Load, assert_exact, counted
-from tests.support.programs import assert_verified, hits_by_message
+from tests.support.programs import assert_verified, hits_by_message, verified
 from tests.support.service import Service
 
 KILLS, EMBEDDED_KILLS = 20, 6
@@ -86,7 +86,7 @@ def _kill_embedded(folder: Path, times: int) -> None:
             service.start()
             if number % 3 == 2:
                 service.settled()
-        service.settled()
+        verified(service)
         service.stop()
         counts = hits_by_message(service)
         lost = {hit: n for hit, n in load.hits.items() if counts.get(hit, 0) < n}

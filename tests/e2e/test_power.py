@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.hit_load import Load
 from tests.support.power_failure import Disk
-from tests.support.programs import assert_verified, hits_by_message
+from tests.support.programs import assert_verified, hits_by_message, verified
 from tests.support.service import Service
 
 FAILURES = 3
@@ -67,7 +67,7 @@ def _cut_power(service: Service, disk: Disk, may_lose_seconds: float) -> None:
         requested |= {*load.answered, *load.cut}
         disk.boot()
     service.start()
-    service.drained()
+    verified(service)
     service.stop()
     counts = hits_by_message(service)
     lost = sorted(age for hit, age in ages.items() if hit not in counts)

@@ -1,8 +1,10 @@
 """Runs programs over a service's data folder, with its environment."""
 
 import json
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from typing import Any
 
 from tests.support.paths import ROOT
@@ -45,3 +47,15 @@ def assert_verified(service: Service) -> None:
     """Assert that journal, hits, roll-ups and feed are equal."""
     done = run(service, "-m", "app", "verify")
     assert (done.returncode, done.stdout.split("\n")[-2:]) == (0, ["everything is equal", ""]), done
+
+
+def verified(service: Service) -> None:
+    """Wait until no journal segment is doubtful: what was loaded twice counts twice until then."""
+
+    def none_is_doubtful() -> bool:
+        with closing(sqlite3.connect(service.data_dir / "state.db", timeout=30)) as state:
+            return not state.execute("SELECT 1 FROM segments WHERE doubtful").fetchone()
+
+    service.settled()
+    service.wait_for(none_is_doubtful, "verification")
+    service.settled()  # repaired hits are classified once more
