@@ -16,12 +16,12 @@ def resource(name: str) -> Path:
     return in_checkout if in_checkout.is_dir() else ROOT / name
 
 
-def local_socket(folder: Path) -> tuple[str, int]:
-    """Returns the path of DATA_DIR's Unix socket, and a descriptor to close after its use.
+def local_socket(folder: Path, name: str = LOCAL_SOCKET) -> tuple[str, int]:
+    """Returns the path of a Unix socket in DATA_DIR, and a descriptor to close after its use.
 
     A socket's path has at most 107 bytes (unix(7)), so it begins with the folder's descriptor.
     Raises OSError if the folder does not exist.
     """
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     short = Path(f"/proc/self/fd/{descriptor}")
-    return str((short if short.exists() else folder) / LOCAL_SOCKET), descriptor
+    return str((short if short.exists() else folder) / name), descriptor

@@ -9,7 +9,7 @@ from app.storage.clickhouse import Storage
 from app.storage.clickhouse_migrations import files
 from app.storage.clickhouse_schema import migrate
 from tests.support.paths import SHARED
-from tests.support.service import Service
+from tests.support.service import FirstStart, Service
 
 hypothesis_settings.register_profile("default", deadline=None)
 hypothesis_settings.load_profile("default")
@@ -46,7 +46,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """Yields one real server process for the whole session; tests use their own newsletters."""
     folder = tmp_path_factory.mktemp("service") / "data"
-    with Service(folder, MAILWAKE_KEEP_VISITORS_DAYS="0") as running:  # some tests' hits are old
+    # Hits of some tests are old.
+    with FirstStart(folder, MAILWAKE_KEEP_VISITORS_DAYS="0") as running:
         running.ready()
         yield running
 

@@ -18,11 +18,13 @@ from sqlalchemy.exc import OperationalError, SQLAlchemyError
 from app.auth import first_login
 from app.auth.workspaces import DEFAULT
 from app.settings.settings import PREFIX, Settings
+from app.storage.row_limits import full
 from app.storage.tables import api_keys
 
 Scope = Literal["rewrite", "read", "admin"]
 SCOPES = get_args(Scope)
 POLL_SECONDS = 1.0  # seconds for which keys are cached: a revoked one ends within them
+MAX_KEYS = 1_000  # of a workspace that are not revoked
 NOTE_SECONDS = 60.0  # seconds between writes of when keys were used
 FIRST_START = "the first start"  # who has created the first key
 
@@ -81,6 +83,9 @@ class Keys:
             at=time.time(),
         )
         with self._engine.begin() as connection:
+            valid = api_keys.c.revoked.is_(None)
+            if problem := full(connection, api_keys, workspace, MAX_KEYS, valid):
+                raise KeyNameError(f"name: no further key can be created: {problem}")
             connection.execute(
                 insert(api_keys)
                 .prefix_with("OR IGNORE")

@@ -48,17 +48,42 @@ class SpoolRoom:
             self._waiting.discard(future)
 
 
+class _Rate:
+    """Limits how often something happens in a minute; unused turns accumulate for one minute."""
+
+    def __init__(self, per_minute: int) -> None:
+        self.per_minute = per_minute
+        self._left, self._counted_at = float(per_minute), time.monotonic()
+
+    def take(self) -> int:
+        """Take a turn; returns 0, or for how many seconds there is none."""
+        if not self.per_minute:
+            return 0
+        now = time.monotonic()
+        gained = (now - self._counted_at) * self.per_minute / WINDOW_SECONDS
+        self._left, self._counted_at = min(self.per_minute, self._left + gained), now
+        if self._left < 1:
+            return math.ceil((1 - self._left) * WINDOW_SECONDS / self.per_minute)
+        self._left -= 1
+        return 0
+
+
 class Quota:
     """One workspace's quotas in this process; `refused` counts refusals by quota."""
 
     def __init__(
-        self, requests_per_minute: int = 0, streams: int = 0, templates: int = 0, disk_mb: int = 0
+        self,
+        requests_per_minute: int = 0,
+        streams: int = 0,
+        templates: int = 0,
+        disk_mb: int = 0,
+        pages_per_minute: int = 0,
     ) -> None:
-        self._requests, self._max_streams = requests_per_minute, streams
+        self._requests, self._pages = _Rate(requests_per_minute), _Rate(pages_per_minute)
+        self._max_streams = streams
         self.max_templates, self.max_template_bytes = templates, disk_mb * MEGABYTE
         self.room = SpoolRoom(disk_mb * MEGABYTE)
         self.refused: Counter[str] = Counter()
-        self._left, self._counted_at = float(requests_per_minute), time.monotonic()
         self._streams = 0
 
     @classmethod
@@ -69,26 +94,20 @@ class Quota:
             settings.quota_streams,
             settings.quota_templates,
             settings.quota_disk_mb,
+            settings.quota_pages,
         )
 
     def admit(self) -> None:
-        """Count a request. Raises QuotaError if the quota of the last minute is used up.
+        """Count an API request or SMTP mail. Raises QuotaError if the minute's are used up."""
+        if seconds := self._requests.take():
+            message = f"the workspace may make {self._requests.per_minute:,} requests a minute"
+            raise self._refuse("requests", message, seconds)
 
-        Unused requests accumulate up to the quota of one minute.
-        """
-        if not self._requests:
-            return
-        now = time.monotonic()
-        gained = (now - self._counted_at) * self._requests / WINDOW_SECONDS
-        self._left, self._counted_at = min(self._requests, self._left + gained), now
-        if self._left < 1:
-            seconds = math.ceil((1 - self._left) * WINDOW_SECONDS / self._requests)
-            raise self._refuse(
-                "requests",
-                f"the workspace may make {self._requests:,} requests a minute",
-                seconds,
-            )
-        self._left -= 1
+    def admit_page(self) -> None:
+        """Count a page of the dashboard. Raises QuotaError if the minute's are used up."""
+        if seconds := self._pages.take():
+            message = f"the workspace may load {self._pages.per_minute:,} pages a minute"
+            raise self._refuse("pages", message, seconds)
 
     def check_streams(self) -> None:
         """Raises QuotaError if no further stream may be opened."""

@@ -15,6 +15,7 @@ from app.auth.users import User, name_of
 from app.storage.tables import login_codes, sessions, users
 
 SECONDS = 30 * 86_400
+MAX_SESSIONS = 100  # of a user: a further one ends the one that was used longest ago
 NOTE_SECONDS = 60.0  # seconds between writes of when a session was last used
 
 
@@ -54,6 +55,13 @@ class Sessions:
         with self._engine.begin() as connection:
             connection.execute(delete(sessions).where(sessions.c.ends < now))
             connection.execute(insert(sessions).values(row))
+            own = select(sessions.c.id).where(sessions.c.user == user.account)
+            newest = own.order_by(sessions.c.seen.desc()).limit(MAX_SESSIONS)
+            connection.execute(
+                delete(sessions).where(
+                    sessions.c.user == user.account, sessions.c.id.not_in(newest)
+                )
+            )
         return token
 
     def find(self, token: str) -> Session | None:

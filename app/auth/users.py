@@ -19,6 +19,7 @@ from sqlalchemy.exc import IntegrityError
 
 from app.auth.workspaces import DEFAULT
 from app.settings.secret_strength import weakness
+from app.storage.row_limits import full
 from app.storage.tables import login_codes, sessions, users
 
 Role = Literal["viewer", "editor", "admin"]
@@ -27,7 +28,9 @@ HIGHEST = ROLES[-1]
 ADMIN = "admin"  # the name of the first user
 LONGEST = 200  # characters of a password
 LONGEST_NAME = 100
+MAX_USERS = 1_000  # of a workspace
 CODE_SECONDS = 86_400
+MAX_CODES = 20  # login links of a user: a further one ends the oldest
 SEPARATOR = "\x1f"  # not printable, so no name contains it
 
 _hasher = PasswordHasher()
@@ -79,6 +82,8 @@ class Users:
         row = {"workspace": workspace, "role": role, "password": hashed, "at": at}
         for account in (name, f"{name}{SEPARATOR}{workspace}"):
             with suppress(IntegrityError), self._engine.begin() as connection:
+                if problem := full(connection, users, workspace, MAX_USERS):
+                    raise UserError(f"name: no further user can be added: {problem}")
                 if self.get(name, workspace) is None:
                     connection.execute(insert(users).values(name=account, **row))
                     return User(name, workspace, role, bool(password), at, account)
@@ -170,6 +175,13 @@ class Users:
             connection.execute(delete(login_codes).where(login_codes.c.until < time.time()))
             connection.execute(
                 insert(login_codes).values(hash=_hash(code), user=account, until=until)
+            )
+            codes = select(login_codes.c.hash).where(login_codes.c.user == account)
+            newest = codes.order_by(login_codes.c.until.desc()).limit(MAX_CODES)
+            connection.execute(
+                delete(login_codes).where(
+                    login_codes.c.user == account, login_codes.c.hash.not_in(newest)
+                )
             )
         return code
 

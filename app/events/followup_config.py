@@ -7,7 +7,6 @@ from app.events.webhooks import Webhooks
 from app.model.errors import FieldError
 from app.schemas.followups import FollowUpIn
 
-MAX_FOLLOWUPS = 100  # follow-ups of a workspace
 MIN_HOURS = 0.1
 OF_LINKS = ("links", "labels", "tags", "names", "urls", "hosts", "paths")
 
@@ -27,8 +26,6 @@ def make(followups: FollowUps, webhooks: Webhooks, feed: Feed, request: FollowUp
             raise FieldError(field, "is only allowed with when: clicked")
     if webhooks.get(request.webhook_id) is None:
         raise FieldError("webhook_id", f"webhook {request.webhook_id!r} does not exist")
-    if len(followups.all()) >= MAX_FOLLOWUPS:
-        raise FieldError("name", f"there are already {MAX_FOLLOWUPS} follow-ups, the maximum")
     of_links = {field: getattr(request, field) for field in OF_LINKS}
     event_filter = EventFilter(newsletters=request.newsletters, **of_links)
     rule = Rule(request.when, request.after_hours, event_filter)

@@ -21,13 +21,16 @@ from app.events.event_filter import EventFilter
 from app.events.feed import Cursor
 from app.events.signing import sent_as
 from app.events.webhooks import queue
+from app.model.errors import FieldError
 from app.schemas.events import (
     Due,
 )
+from app.storage.row_limits import full
 from app.storage.tables import followup_recipients, followups, signed
 
 TYPE = "followup.due"
 MAX_HOURS = 720
+MAX_FOLLOWUPS = 100  # of a workspace
 
 
 class Rule(Struct, frozen=True, forbid_unknown_fields=True, rename={"filter": "wanted"}):
@@ -69,7 +72,10 @@ class FollowUps:
         self._engine, self._workspace = engine, workspace
 
     def add(self, name: str, webhook: str, rule: Rule, at: Cursor) -> FollowUp:
-        """Add a rule: for clicks after a cursor, or messages whose time is over from now on."""
+        """Add a rule: for clicks after a cursor, or messages whose time is over from now on.
+
+        Raises FieldError for one too many.
+        """
         now = time.time()
         sent = Sent(int((now - rule.after_hours * 3600) * 1000))
         followup = FollowUp(
@@ -83,6 +89,8 @@ class FollowUps:
             made=0,
         )
         with self._engine.begin() as connection:
+            if problem := full(connection, followups, self._workspace, MAX_FOLLOWUPS):
+                raise FieldError("name", f"no further follow-up can be added: {problem}")
             connection.execute(
                 new(followups).values(
                     id=followup.id,

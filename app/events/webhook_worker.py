@@ -25,6 +25,7 @@ from app.files import leading
 from app.settings.settings import Settings
 from app.stats.queries import Queries
 from app.storage.clickhouse import StorageError
+from app.storage.disk import DiskReserve
 from app.storage.state_db import StateVersion
 
 log = logging.getLogger(__name__)
@@ -54,6 +55,7 @@ class WebhookWorker:
         contexts: Mapping[str, WebhookContext],
         feed: Feed,
         watcher: FeedWatcher,
+        disk: DiskReserve,
     ) -> None:
         self._settings, self._contexts, self._feed, self._watcher = (
             settings,
@@ -61,6 +63,7 @@ class WebhookWorker:
             feed,
             watcher,
         )
+        self._disk = disk
         self._sending: dict[str, asyncio.Task[None]] = {}
         self._trouble, self._swept = "", 0.0
         self.notices: dict[str, list[str]] = {}  # shown on the dashboards, by workspace
@@ -88,12 +91,13 @@ class WebhookWorker:
 
     async def _round(self) -> None:
         """Queue what is new, and begin to send what is due."""
-        trouble, newest = "", 0
+        trouble, newest = self._disk.trouble, 0
         try:
             newest = await self._watcher.newest()
         except SQLAlchemyError:
             log.exception("webhooks are delayed by an error")
-        for name, context in list(self._contexts.items()):
+        # Below the reserve events wait in the feed, and deliveries that are queued are still sent.
+        for name, context in [] if trouble else list(self._contexts.items()):
             try:
                 await asyncio.to_thread(context.decider.take)
             except StorageError as error:
@@ -109,7 +113,7 @@ class WebhookWorker:
             except Exception:
                 log.exception("cannot queue events for the webhooks of %s", name)
         if trouble and trouble != self._trouble:
-            log.warning("webhooks are waiting for ClickHouse: %s", trouble)
+            log.warning("webhooks are waiting: %s", trouble)
         self._trouble = trouble
         try:
             for context in list(self._contexts.values()):

@@ -26,15 +26,18 @@ from app.events.safe_http import Answer
 from app.events.signing import (
     sent_as,
 )
+from app.model.errors import FieldError
 from app.schemas import webhooks as schemas
 from app.schemas.events import EventOut
 from app.schemas.webhooks import When
+from app.storage.row_limits import full
 from app.storage.tables import deliveries, first_events, webhooks
 
 RETRY_SECONDS = (5.0, 30.0, 120.0, 600.0, 3600.0, 4 * 3600.0, 12 * 3600.0, 24 * 3600.0)  # seconds
 GIVE_UP_SECONDS = 5 * 86_400.0  # seconds until a delivery is dead, and a failing webhook disabled
 LOG_SECONDS = 14 * 86_400.0  # seconds for which the log keeps finished deliveries
 FILE_ID_PREFIX = "wh_file_"  # begins the ids of webhooks of the file
+MAX_WEBHOOKS = 100  # of a workspace, those of the file not counted
 MAX_ERROR_CHARS = 300  # characters of an answer in the log
 
 _encode = msgspec.json.encode
@@ -106,7 +109,7 @@ class Webhooks:
         secret: str | None = None,
         when: When | None = None,
     ) -> Webhook:
-        """Add a webhook that gets the events after a cursor."""
+        """Add a webhook that gets the events after a cursor. Raises FieldError for one too many."""
         secret = secret or "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()
         webhook = Webhook(
             id=f"wh_{secrets.token_hex(8)}",
@@ -120,7 +123,10 @@ class Webhooks:
             cursor=at,
             timing=when or "",
         )
+        own = ~webhooks.c.id.startswith(FILE_ID_PREFIX, autoescape=True)
         with self._engine.begin() as connection:
+            if problem := full(connection, webhooks, self._workspace, MAX_WEBHOOKS, own):
+                raise FieldError("url", f"no further webhook can be added: {problem}")
             connection.execute(
                 new(webhooks).values(
                     id=webhook.id,

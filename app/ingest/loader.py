@@ -37,6 +37,8 @@ log = logging.getLogger(__name__)
 LOCK = "loading.lock"  # loaders share it
 POLL_SECONDS = 0.1  # between looks for sealed journal segments
 ADOPT_SECONDS = 10.0  # between looks for journal segments of killed processes
+DRAIN_SECONDS = 2.0  # for which a stop waits for what is sealed
+PROGRESS_SECONDS = 10.0  # between lines of the log while a backlog is loaded
 FIRST_RETRY_SECONDS, LAST_RETRY_SECONDS = 0.5, 30.0  # doubled at each failure, with jitter
 _STORED = "SELECT count() AS n FROM hits FINAL WHERE segment = {segment:UUID}"
 
@@ -94,7 +96,7 @@ class Loader:
                     self.trouble = ""
                 if not loads:
                     return
-                loaded = await asyncio.to_thread(self.load_all)
+                loaded = await asyncio.to_thread(self.load_all, self._stopping.is_set)
                 self.trouble = ""  # also if another process has loaded everything
                 if not loaded:
                     await self._wait(POLL_SECONDS)
@@ -112,22 +114,34 @@ class Loader:
         self._stopping.set()
 
     async def drain(self) -> None:
-        """Load what is sealed, at shutdown; what cannot be loaded waits for the next start."""
+        """Load what is sealed for DRAIN_SECONDS, at a stop; the rest waits for the next start."""
+        end = time.monotonic() + DRAIN_SECONDS
         try:
             if self.ready:
-                await asyncio.to_thread(self.load_all)
+                await asyncio.to_thread(self.load_all, lambda: time.monotonic() > end)
         except (StorageError, OSError) as error:
             log.warning("not loaded now, left in the journal for the next start: %s", error)
+        if left := len(journal_segments.sealed(self.folder)):
+            log.info("%d journal segments wait for the next start", left)
 
-    def load_all(self) -> int:
-        """Load every sealed journal segment, the oldest first; returns how many lines.
+    def load_all(self, stopped: Callable[[], bool] = lambda: False) -> int:
+        """Load sealed journal segments, the oldest first, until `stopped`; returns how many lines.
 
         Raises StorageError.
         """
         if time.monotonic() - self._adopted_at > ADOPT_SECONDS:
             journal_segments.adopt_orphans(self.folder)
             self._adopted_at = time.monotonic()
-        return sum(self._load_shared(path) for path in journal_segments.sealed(self.folder))
+        waiting, count = journal_segments.sealed(self.folder), 0
+        shown_at = time.monotonic()
+        for number, path in enumerate(waiting):
+            if stopped():
+                break
+            count += self._load_shared(path)
+            if time.monotonic() - shown_at > PROGRESS_SECONDS:
+                shown_at = time.monotonic()
+                log.info("loaded %d of %d waiting journal segments", number + 1, len(waiting))
+        return count
 
     @contextmanager
     def paused(self) -> Iterator[None]:

@@ -28,7 +28,8 @@ def bootstrap(settings: Settings, state: Engine) -> FirstStart:
     keys, users = Keys(state, settings), Users(state)
     take_over(settings, keys, users)
     admin, password = users.get(ADMIN, DEFAULT), settings.dashboard_password
-    if password and admin and users.by_password(ADMIN, password) is None:
+    known = admin and admin.has_password and users.by_password(ADMIN, password)
+    if password and admin and not known:
         users.set_password(ADMIN, password, checked=False)  # the operator's own choice
     key = ""
     if not settings.api_keys and not keys.all(DEFAULT):

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 
 import msgspec
@@ -21,7 +21,6 @@ from app.ops.metrics import CONTENT_TYPE, Metrics
 from app.schemas.verification import Verification, VerifyIn, in_words
 from app.server.workspaces import WorkspaceRegistry
 from app.settings.settings import Settings
-from app.smtp.gateway import Gateway
 from app.storage.clickhouse import Storage
 from app.storage.journal import Journal
 from app.tasks import Tasks, TaskState
@@ -61,8 +60,9 @@ class Health:
         self,
         tracking: TrackingMiddleware,
         live: Live,
-        gateway: Gateway | None,
+        mails: Mapping[str, int],
         refused: Mapping[str, int],
+        unproven: Callable[[], int],
     ) -> None:
         """Report figures of these parts, which are created after the routes."""
         self._tracking = tracking
@@ -77,12 +77,10 @@ class Health:
             viewers=lambda: live.viewers,
             corrected=lambda: self._corrections.changed,
             webhooks=self._deliveries,
-            mails=gateway.counts if gateway else {},
+            mails=mails,
             tasks=self._tasks.states,
             verified=self._verifier.verifications.latest,
-            unproven=lambda: sum(
-                context.preparer.unproven for context in list(self._registry.current.values())
-            ),
+            unproven=unproven,
         )
 
     @property

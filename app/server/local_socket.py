@@ -12,12 +12,12 @@ from pathlib import Path
 from app.paths import LOCAL_SOCKET, local_socket
 
 
-def listen(folder: Path) -> socket.socket | None:
-    """Listen on DATA_DIR's socket, replacing one that a killed service left.
+def listen(folder: Path, name: str = LOCAL_SOCKET) -> socket.socket | None:
+    """Listen on a socket in DATA_DIR, replacing one that a killed service left.
 
     Returns None where the file system has no sockets: commands then need the service to be stopped.
     """
-    address, folder_fd = local_socket(folder)
+    address, folder_fd = local_socket(folder, name)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     before = os.umask(0o177)
     try:

@@ -25,12 +25,11 @@ from app.server import local_socket
 from app.server.banner import print_banner
 from app.server.bootstrap import bootstrap, take_over
 from app.server.connections import Connections
-from app.settings import secret_files
 from app.settings.load import (
     FOREIGN,
-    GENERATED,
     load,
     unknown_variables,
+    variables,
     weak_secrets,
     with_secrets,
 )
@@ -140,12 +139,7 @@ def _uvicorn(app: Any, settings: Settings, **more: Any) -> uvicorn.Config:
 
 def _run_workers(settings: Settings, listener: socket.socket) -> None:
     """Run worker processes on one listening socket; one that dies is started again."""
-    # Workers are new processes, so settings reach them as variables; secrets are in their file.
-    own = {*GENERATED, "api_keys", "dashboard_password", *secret_files.named()}
-    values = settings.model_dump(mode="json", exclude=own)
-    for name, value in values.items():
-        text = ",".join(value) if isinstance(value, list) else str("" if value is None else value)
-        os.environ[PREFIX + name.upper()] = text
+    os.environ.update(variables(settings))  # workers are new processes
     config = _uvicorn(
         "app.server.process:worker",
         settings,

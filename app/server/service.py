@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -22,9 +22,9 @@ from app.ops.scheduled_reports import ReportMailer
 from app.privacy.erasure import ErasureWorker
 from app.server.connections import Connections
 from app.server.health import Health
+from app.server.rewriting_process import RewritingProcess
 from app.server.workspaces import WorkspaceRegistry
 from app.settings.settings import Settings
-from app.smtp.gateway import Gateway
 from app.storage.clickhouse import Storage
 from app.storage.journal import Journal
 from app.storage.newsletters import FOLDER, Newsletters
@@ -49,6 +49,9 @@ from app.web.dashboard.webhooks import WebhookPages
 from app.web.errors import ERRORS
 from app.web.hosts import HostRouting
 
+if TYPE_CHECKING:
+    from app.smtp.gateway import Gateway
+
 
 class Mailwake:
     """Every part of one running service; `asgi` is what uvicorn serves.
@@ -69,8 +72,15 @@ class Mailwake:
         feed, self.loader, self.corrections, self.verifier = assemble(settings, self.storage, state)
         self.keys = Keys(state, settings)
         self.live = Live(lambda: self.loader.loaded + self.corrections.changed)
+        self.rewriting = RewritingProcess(settings)
         self.registry = WorkspaceRegistry(
-            settings, state, self.journal, self.storage, self.corrections, feed
+            settings,
+            state,
+            self.journal,
+            self.storage,
+            self.corrections,
+            feed,
+            self.rewriting.forward,
         )
         self.eraser = ErasureWorker(
             data_dir=settings.data_dir,
@@ -87,7 +97,7 @@ class Mailwake:
             feed.last(),
         )
         self.webhook_worker = WebhookWorker(
-            settings, self.registry.contexts, feed, self.registry.news
+            settings, self.registry.contexts, feed, self.registry.news, self.registry.disk
         )
         sessions, users = Sessions(state), Users(state)
         login_guard = LoginGuard(users, LoginThrottle(state), Devices(state))
@@ -104,10 +114,7 @@ class Mailwake:
         dashboard = Dashboard(settings, sessions, self.live, self._notices_of)
         self.reports = ReportMailer(settings, default.queries)
         self._newsletters = Newsletters(settings.data_dir / FOLDER)
-        of = self.registry.current
-        self.gateway = (
-            Gateway(settings, self.keys, lambda name: of[name].preparer) if settings.smtp else None
-        )
+        self.gateway = _gateway(settings, self.keys, self.registry)
         visitor = keeper(settings.visitor_addresses)
         unsubscribe = Unsubscribe(
             self.registry.tokens_for, self.journal, dashboard.templates, visitor
@@ -146,7 +153,8 @@ class Mailwake:
             visitor,
             refuser(withdrawals.refuses, settings.respect_gpc),
         )
-        self.health.watch(self.asgi, self.live, self.gateway, self.connections.refused)
+        mails = self.gateway.counts if self.gateway else {}
+        self.health.watch(self.asgi, self.live, mails, self.connections.refused, self._unproven)
 
     @asynccontextmanager
     async def lifespan(self, _: Starlette) -> AsyncIterator[None]:
@@ -167,6 +175,7 @@ class Mailwake:
         tasks.start("newsletters", self._newsletters.run)
         tasks.start("erasures", self.eraser.run)
         tasks.start("webhooks", self.webhook_worker.run)
+        tasks.start("rewriting", self.rewriting.run)
         if self.gateway:
             tasks.start("smtp", self.gateway.run)
         try:
@@ -182,6 +191,20 @@ class Mailwake:
                 await self.loader.drain()
             await asyncio.to_thread(self.storage.close)
 
+    def _unproven(self) -> int:
+        """Returns how many whole messages failed the check after rewriting."""
+        contexts = list(self.registry.current.values())
+        return sum(context.preparer.unproven for context in contexts) + self.rewriting.unproven
+
     def _notices_of(self, workspace: str) -> list[str]:
         """Returns what users of a workspace must know."""
         return self.health.notices() + self.webhook_worker.notices.get(workspace, [])
+
+
+def _gateway(settings: Settings, keys: Keys, registry: WorkspaceRegistry) -> "Gateway | None":
+    """Returns the SMTP gateway, if the settings ask for it."""
+    if not settings.smtp:
+        return None
+    from app.smtp.gateway import Gateway  # noqa: PLC0415  (its libraries load slowly)
+
+    return Gateway(settings, keys, lambda name: registry.current[name].preparer)

@@ -37,7 +37,7 @@ from app.storage.disk import DiskReserve
 from app.storage.journal import Journal
 from app.storage.newsletters import FOLDER, Newsletters
 from app.tracking.tokens import TokenReaders, Tokens
-from app.web.context import WorkspaceContext
+from app.web.context import Forward, WorkspaceContext
 
 log = logging.getLogger(__name__)
 POLL_SECONDS = 1.0  # seconds between checks for changed workspaces
@@ -57,9 +57,11 @@ class WorkspaceRegistry:
         storage: Storage,
         corrections: Corrections,
         feed: Feed,
+        forward: Forward | None = None,
     ) -> None:
         self._settings, self._state, self._journal = settings, state, journal
         self._storage, self._corrections, self._feed = storage, corrections, feed
+        self._forward = forward
         self.news = FeedWatcher(feed)
         self.workspaces = Workspaces(state, settings)
         self.withdrawals = Withdrawals(state)
@@ -142,6 +144,7 @@ class WorkspaceRegistry:
             experiments=experiments,
             quota=quota,
             disk=self.disk,
+            forward=self._forward,
         )
         decider = ExperimentWorker(settings.data_dir / "journal", state, experiments, queries)
         return context, WebhookContext(webhooks, queries, EventEnricher(queries), follower, decider)

@@ -41,6 +41,23 @@ def load(**overrides: Any) -> Settings:
     return settings
 
 
+def variables(settings: Settings) -> dict[str, str]:
+    """Returns the settings as environment variables, for another process of the same service.
+
+    Secrets are in their files, or in variables that it inherits.
+    """
+    own = {*GENERATED, "api_keys", "dashboard_password", *secret_files.named()}
+    values = settings.model_dump(mode="json", exclude=own)
+    return {PREFIX + name.upper(): _text(value) for name, value in values.items()}
+
+
+def _text(value: object) -> str:
+    """Returns a setting's value as its variable has it."""
+    if isinstance(value, list):
+        return ",".join(value)
+    return "" if value is None else str(value)
+
+
 def weak_secrets(settings: Settings, names: Iterable[str]) -> Iterator[str]:
     """Yields a line for each secret that could be guessed: its variable, and what to do.
 

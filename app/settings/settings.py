@@ -122,6 +122,13 @@ class Settings(BaseSettings):
         description="API requests and SMTP mails of a workspace per minute, of each process. 0: no"
         " limit.",
     )
+    quota_pages: int = Field(
+        6_000,
+        ge=0,
+        le=1_000_000_000,
+        description="Dashboard pages that the users of a workspace may load per minute, of each"
+        " process. 0: no limit.",
+    )
     quota_streams: int = Field(
         100,
         ge=0,

@@ -7,13 +7,15 @@ import msgspec
 from sqlalchemy import Engine, delete, select
 from sqlalchemy.dialects.sqlite import insert
 
-from app.model.errors import NotFoundError
+from app.model.errors import FieldError, NotFoundError
 from app.schemas.segments import Segment
 from app.stats.queries import Queries, clicked
 from app.storage.clickhouse import Row
+from app.storage.row_limits import full
 from app.storage.tables import saved_segments
 
 EVERYBODY = 2**63
+MAX_SEGMENTS = 1_000  # saved ones of a workspace
 # Filters on a clicked link by their names in Queries.
 LINKED = {
     "link": "clicked_link",
@@ -33,10 +35,14 @@ class SavedSegments:
         self._engine, self._workspace = engine, workspace
 
     def put(self, name: str, segment: Segment) -> None:
-        """Save a segment under a name, replacing one that has it."""
+        """Save a segment under a name, replacing one that has it. Raises FieldError."""
         content = msgspec.json.encode(segment)
         values = {"workspace": self._workspace, "name": name, "segment": content}
+        table = saved_segments.c
         with self._engine.begin() as connection:
+            others = table.name != name
+            if problem := full(connection, saved_segments, self._workspace, MAX_SEGMENTS, others):
+                raise FieldError("name", f"no further segment can be saved: {problem}")
             connection.execute(
                 insert(saved_segments)
                 .values(values)

@@ -28,8 +28,8 @@ from app.storage.journal_segments import (
     adopt_orphans,
     begun_at,
     footer,
+    lines_of,
     sealed,
-    without_footer,
 )
 from app.tasks import Tasks
 
@@ -248,7 +248,7 @@ class Journal:
     def lag(self) -> Lag:
         """Measure the whole folder, journal segments of other processes included.
 
-        Blocking: reads new journal segments to count their lines.
+        Blocking: reads the journal segments that have no footer, to count their lines.
         """
         waiting: dict[str, tuple[int, int]] = {}  # size in bytes and lines, by file name
         for path in sorted(self.folder.iterdir()):
@@ -257,7 +257,7 @@ class Journal:
             with suppress(FileNotFoundError):  # loaded meanwhile
                 lines = self._counted.get(path.name)
                 if lines is None:
-                    lines = without_footer(path.read_bytes())[0].count(b"\n")
+                    lines = lines_of(path)
                 if size := path.stat().st_size:
                     waiting[path.name] = size, lines
         self._counted = {name: n for name, (_, n) in waiting.items() if name.endswith(SEALED)}

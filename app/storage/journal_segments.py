@@ -21,6 +21,7 @@ DONE, FIX = ".done", ".fix"
 BAD = ".bad"  # what could not be read, kept for a look at it
 _FOOTER = re.compile(rb'\{"record":"footer","lines":(\d+),"crc32":"([0-9a-f]{8})"\}\n\Z')
 _FOOTER_BYTES = 100  # at most
+_PIECE_BYTES = 1 << 20  # read at once
 
 
 def footer(lines: int, crc: int) -> bytes:
@@ -43,6 +44,17 @@ def without_footer(content: bytes) -> tuple[bytes, bool]:
         return content, True
     lines = content[: match.start()]
     return lines, (lines.count(b"\n"), zlib.crc32(lines)) == (int(match[1]), int(match[2], 16))
+
+
+def lines_of(path: Path) -> int:
+    """Returns how many lines a journal segment has: from its footer, else by reading it."""
+    with path.open("rb") as file:
+        file.seek(max(0, file.seek(0, os.SEEK_END) - _FOOTER_BYTES))
+        match = _FOOTER.search(file.read())
+        if match:
+            return int(match[1])
+        file.seek(0)
+        return sum(piece.count(b"\n") for piece in iter(lambda: file.read(_PIECE_BYTES), b""))
 
 
 def sealed(folder: Path) -> list[Path]:

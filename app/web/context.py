@@ -1,6 +1,10 @@
 """What a workspace has at run time, as requests need it."""
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+
+from starlette.requests import Request
+from starlette.responses import Response
 
 from app.auth.quotas import Quota
 from app.consent.erasure_requests import Erasure, Erasures
@@ -20,6 +24,9 @@ from app.settings.settings import Settings
 from app.stats.queries import Queries
 from app.stats.segments import SavedSegments
 from app.storage.disk import DiskReserve
+
+# Asks another process about a workspace's request; returns None if this one has to answer it.
+Forward = Callable[[Request, str], Awaitable[Response | None]]
 
 
 @dataclass(frozen=True)
@@ -44,6 +51,7 @@ class WorkspaceContext:
     experiments: Experiments
     quota: Quota
     disk: DiskReserve
+    forward: Forward | None = None
 
     def newsletter_key(self, newsletter_id: str) -> int:
         """Returns the key of a newsletter of this workspace."""

@@ -17,7 +17,7 @@ import pytest
 from app.demo import agents
 from app.links import identity
 from tests.support.paths import ROOT
-from tests.support.service import Service, paths, tracked_urls
+from tests.support.service import FirstStart, paths, tracked_urls
 
 BEFORE = "a8d6ea7168cc20e7ca08c25253a9698ddd1860e4"  # the last commit of version 0.1
 PERSON = {"user-agent": agents.CHROME, "sec-fetch-mode": "navigate"}
@@ -63,7 +63,7 @@ def _canonical(name: str) -> str:
 @pytest.mark.skipif("MAILWAKE_TORTURE" not in os.environ, reason="make torture")
 @pytest.mark.parametrize("stop", ["stopped", "killed"])
 def test_links_and_figures_of_version_0_1_live_on(before: Path, tmp_path: Path, stop: str) -> None:
-    service = Service(tmp_path / "data")
+    service = FirstStart(tmp_path / "data")
     now, service.root = service.root, before
     expected: Counter[int] = Counter()
     urls: list[str] = []

@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from app.events import followup_config
+from app.events import followups
 from app.events.event_filter import EventFilter
 from app.events.feed import Cursor, Feed
 from app.events.followup_config import OF_LINKS, make
@@ -70,8 +70,8 @@ def test_the_wrong_field_is_named(
 
 
 def test_a_workspace_has_a_limit(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(followup_config, "MAX_FOLLOWUPS", 2)
+    monkeypatch.setattr(followups, "MAX_FOLLOWUPS", 2)
     parts.make("clicked")
     parts.make("clicked")
-    with pytest.raises(FieldError, match="already 2 follow-ups"):
+    with pytest.raises(FieldError, match="already 2, the maximum is 2"):
         parts.make("clicked")

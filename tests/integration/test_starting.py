@@ -4,7 +4,7 @@ from pathlib import Path
 
 import httpx2
 
-from tests.support.service import Service, paths, tracked_urls
+from tests.support.service import FirstStart, Service, paths, tracked_urls
 
 SLOW = """
 import time
@@ -19,7 +19,7 @@ loader.prepare = slowly
 
 
 def test_a_start_is_no_failure(tmp_path: Path) -> None:
-    with Service(tmp_path / "data", SLOW) as service:
+    with FirstStart(tmp_path / "data", SLOW) as service:
         answer = service.client.get("/v1/newsletters")
         assert answer.status_code == 503 and answer.headers["retry-after"]
         assert answer.json()["title"] == "The service is starting"

@@ -1,6 +1,6 @@
 """No endpoint reads a body without a bound, and no body costs the service its time.
 
-The cost is the CPU time of the service's process, which does not depend on what else runs.
+The cost is the CPU time of the service's processes, which does not depend on what else runs.
 """
 
 from collections import defaultdict
@@ -50,23 +50,16 @@ def forms(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     return paths
 
 
-def cpu_seconds(service: Service) -> float:
-    """Returns the CPU time that the service's process has used."""
-    text = service.client.get("/metrics").text
-    (line,) = (line for line in text.splitlines() if line.startswith("process_cpu_seconds_total "))
-    return float(line.split()[1])
-
-
 def cost(service: Service, client: httpx2.Client, path: str, body: bytes, kind: str) -> float:
     """Returns what one hostile request costs, which must be refused."""
-    before = cpu_seconds(service)
+    before = service.cpu_seconds()
     try:
         answer = client.post(path, content=body, headers={"content-type": kind})
     except httpx2.TransportError:
         pass  # refused while the body was being sent
     else:
         assert 400 <= answer.status_code < 500 or answer.status_code in (302, 303), answer
-    return cpu_seconds(service) - before
+    return service.cpu_seconds() - before
 
 
 @pytest.mark.parametrize("name", HOSTILE)
@@ -93,7 +86,7 @@ def test_a_long_body_is_refused_before_it_is_read(service: Service, forms: list[
     with httpx2.Client(base_url=service.url, trust_env=False, timeout=120) as stranger:
         stranger.get("/login")
         for path in ("/login", "/u/x", *forms[:2]):
-            before = cpu_seconds(service)
+            before = service.cpu_seconds()
             try:
                 answer = stranger.post(
                     path,
@@ -103,7 +96,7 @@ def test_a_long_body_is_refused_before_it_is_read(service: Service, forms: list[
                 assert 300 <= answer.status_code < 500, (path, answer)
             except httpx2.TransportError:
                 pass
-            assert cpu_seconds(service) - before < MOST_CPU_SECONDS, path
+            assert service.cpu_seconds() - before < MOST_CPU_SECONDS, path
 
 
 @pytest.mark.parametrize("name", ["nested", "numbers", "lines", "ampersands"])
@@ -111,7 +104,7 @@ def test_no_operation_reads_without_a_bound(service: Service, name: str) -> None
     body, kind = HOSTILE[name]
     for method, path in operations(service):
         if method in ("POST", "PUT", "DELETE") and path not in READS_MORE:
-            before = cpu_seconds(service)
+            before = service.cpu_seconds()
             try:
                 answer = service.client.request(
                     method, filled(path, IDS), content=body, headers={"content-type": kind}
@@ -119,7 +112,7 @@ def test_no_operation_reads_without_a_bound(service: Service, name: str) -> None
                 assert answer.status_code < 500, (method, path, answer.text)
             except httpx2.TransportError:
                 pass
-            assert cpu_seconds(service) - before < MOST_CPU_SECONDS, (method, path)
+            assert service.cpu_seconds() - before < MOST_CPU_SECONDS, (method, path)
 
 
 def test_a_form_has_so_many_fields_only(service: Service, user: httpx2.Client) -> None:

@@ -1,13 +1,12 @@
 """No request that a key allows costs much, and none keeps hits waiting.
 
 Every operation gets the most expensive input of each size that it accepts. The cost is the CPU time
-of the service's process, which does not depend on what else runs; `make bench` measures how long
+of the service's processes, which does not depend on what else runs; `make bench` measures how long
 hits beside them take.
 """
 
 import http.client
 import json
-import os
 import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -35,14 +34,6 @@ from tests.support.worst_inputs import (
 # Of one request, hits and measurement included. The slowest mail takes four seconds; each of the
 # attacks that this is about took more than fifteen.
 MOST_CPU_SECONDS = {"mail": 12.0, "other": 1.5}
-TICKS = os.sysconf("SC_CLK_TCK")
-
-
-def cpu_seconds(service: Service) -> float:
-    """Returns the CPU time of the service's process."""
-    assert service.process
-    stat = Path(f"/proc/{service.process.pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(stat[11]) + int(stat[12])) / TICKS
 
 
 @contextmanager
@@ -76,14 +67,14 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 def check(service: Service, request: Input, most: float) -> httpx2.Response:
     """Send a request beside hits; returns the answer, which is no server error."""
     with hits(service) as statuses:
-        before, answered = cpu_seconds(service), len(statuses)
+        before, answered = service.cpu_seconds(), len(statuses)
         answer = service.client.request(
             request.method,
             request.path,
             content=request.body,
             headers={"content-type": request.media_type},
         )
-        cost = cpu_seconds(service) - before
+        cost = service.cpu_seconds() - before
         wait_for(lambda: len(statuses) > answered, "hit beside it")
         assert set(statuses) == {200}
     assert answer.status_code < 500, (request.name, request.path, answer.text[:300])

@@ -9,6 +9,8 @@ import time
 from collections.abc import Callable
 
 PATIENCE_SECONDS = 120.0
+FIRST_PAUSE_SECONDS = 0.02
+LONGEST_PAUSE_SECONDS = 0.25
 
 
 def wait_for(
@@ -21,14 +23,21 @@ def wait_for(
 
     `seconds` is for runs that wait for much work, as benchmarks do.
     """
-    end = time.monotonic() + seconds
+    start = time.monotonic()
     while not condition():
-        assert time.monotonic() < end, f"no {what} in {seconds:.0f} s: {log()}"
-        time.sleep(0.02)
+        waited = time.monotonic() - start
+        assert waited < seconds, f"no {what} in {seconds:.0f} s: {log()}"
+        time.sleep(_pause(waited))
 
 
 async def until(condition: Callable[[], object]) -> None:
     """Poll until the condition holds. Raises TimeoutError at the common limit."""
+    start = time.monotonic()
     async with asyncio.timeout(PATIENCE_SECONDS):
         while not condition():
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(_pause(time.monotonic() - start))
+
+
+def _pause(waited: float) -> float:
+    """Returns how long to pause, in seconds: conditions are often queries, which take CPU time."""
+    return min(max(FIRST_PAUSE_SECONDS, waited / 4), LONGEST_PAUSE_SECONDS)

@@ -14,9 +14,11 @@ from urllib.parse import quote, urlsplit
 
 import httpx2
 
+from tests.support.empty_database import copy_empty_database
 from tests.support.paths import ROOT
 from tests.support.patience import PATIENCE_SECONDS, wait_for
 
+TICKS = os.sysconf("SC_CLK_TCK")
 URLS = re.compile(r"http://127\.0\.0\.1:\d+/[oc]/[A-Za-z0-9_./-]+")
 
 
@@ -37,10 +39,12 @@ WITH_HTTP = {"MAILWAKE_WEBHOOK_HTTP": "1"}
 class Service:
     """`mailwake serve` on a loopback port over one data folder, by the program in `root`.
 
-    `faults` is Python that the process runs first.
+    `faults` is Python that the process runs first. A folder that does not exist yet gets an empty
+    database.
     """
 
     root = ROOT
+    creates_database = False
 
     def __init__(self, data_dir: Path, faults: str = "", **env: str) -> None:
         self.faults = faults
@@ -78,7 +82,10 @@ class Service:
         self.client.close()
 
     def start(self) -> None:
-        started = f"{self.faults}\nfrom app.cli.main import main\nmain()"
+        embedded = "MAILWAKE_CLICKHOUSE_DSN" not in self.env
+        if embedded and not self.creates_database and not self.data_dir.exists():
+            copy_empty_database(self.data_dir)
+        started = f"{self.faults}\nfrom app.__main__ import main\nmain()"
         program = ("-c", started) if self.faults else ("-m", "app")
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
@@ -140,6 +147,21 @@ class Service:
             self.process.terminate()
         return self.process.wait(PATIENCE_SECONDS)
 
+    def children(self) -> list[int]:
+        """Returns the processes that the service has started."""
+        assert self.process
+        tasks = Path(f"/proc/{self.process.pid}/task").glob("*/children")
+        return [int(child) for task in tasks for child in task.read_text().split()]
+
+    def cpu_seconds(self) -> float:
+        """Returns the CPU time of the service and its processes."""
+        assert self.process
+        total = 0
+        for pid in (self.process.pid, *self.children()):
+            stat = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+            total += int(stat[11]) + int(stat[12])
+        return total / TICKS
+
     def wait_for(
         self, condition: Callable[..., object], what: str, seconds: float = PATIENCE_SECONDS
     ) -> None:
@@ -189,6 +211,12 @@ class Service:
         self.wait_for(
             lambda: not any(path.suffix in waiting for path in journal.iterdir()), "corrections"
         )
+
+
+class FirstStart(Service):
+    """A service that creates its database itself, as a user's does."""
+
+    creates_database = True
 
 
 def tracked_urls(html: str) -> list[str]:

@@ -36,7 +36,7 @@ class GatewayProcess:
             **env,
         }
         start = (
-            ("-c", f"{faults}\nfrom app.cli.main import main\nmain()") if faults else ("-m", "app")
+            ("-c", f"{faults}\nfrom app.__main__ import main\nmain()") if faults else ("-m", "app")
         )
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(

@@ -1,6 +1,6 @@
 """The JSON API under /v1, put together from what mailers and everybody else need of it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from starlette.applications import Starlette
@@ -24,6 +24,7 @@ from app.web.api import (
     webhooks,
 )
 from app.web.api.openapi import document
+from app.web.api.operation import Operation
 from app.web.context import WorkspaceContext
 
 OPERATIONS = tuple(
@@ -50,9 +51,10 @@ def create(
     workspaces: Mapping[str, WorkspaceContext],
     keys: Keys,
     handlers: Mapping[type[Exception], Callable[[Request, Exception], Response]],
+    operations: Iterable[Operation[Any]] = OPERATIONS,
 ) -> ASGIApp:
     """Returns the routes, on the raw path: ids may hold any character, slashes too."""
-    routes = [operation.route for operation in OPERATIONS]
+    routes = [operation.route for operation in operations]
     routed = Starlette(routes=routes, exception_handlers=dict(handlers))
     routed.router.redirect_slashes = False  # the URL would contain the Host field
     routed.state.parts, routed.state.keys = workspaces, keys

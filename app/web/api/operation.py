@@ -51,7 +51,7 @@ class Operation(Generic[Q]):
     and `gives` what is answered: types of JSON, or Contents. `problems` are statuses of errors
     that others do not have. `stores` says that it needs disk space, by default if it is a POST or
     PUT: it is refused while only the reserve is free. A person's decisions, such as to erase their
-    data, are always accepted.
+    data, are always accepted. `forwards` says that another process answers large requests.
     """
 
     def __init__(
@@ -67,12 +67,14 @@ class Operation(Generic[Q]):
         statuses: Sequence[int] = (200,),
         problems: Sequence[int] = (),
         stores: bool | None = None,
+        forwards: bool = False,
     ) -> None:
         self.method, self.path, self.endpoint = method, path, endpoint
         self.scope: Scope = scope
         self.query = query
         self.takes, self.gives = _contents(takes), _contents(gives)
         self.statuses, self.own_problems = statuses, problems
+        self.forwards = forwards
         self.stores = method in ("POST", "PUT") if stores is None else stores
 
     @property
@@ -99,6 +101,10 @@ class Operation(Generic[Q]):
         api.quota.admit()
         if self.stores:
             api.disk.check()
+        if self.forwards and api.forward:
+            answer = await api.forward(request, api.queries.workspace)
+            if answer:
+                return answer
         return await self.endpoint(Call(request, api, read_query(request.query_params, self.query)))
 
 

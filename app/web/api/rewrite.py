@@ -339,6 +339,7 @@ OPERATIONS = (
         query=RewriteQuery,
         takes=schemas.RewriteIn,
         gives=schemas.RewriteOut,
+        forwards=True,
     ),
     Operation(
         "POST",
@@ -349,6 +350,7 @@ OPERATIONS = (
         takes=Content(MAIL),
         gives=(Content(MAIL), schemas.MimeReport),
         problems=(413,),
+        forwards=True,
     ),
     Operation(
         "POST",
@@ -358,6 +360,7 @@ OPERATIONS = (
         query=TemplateQuery,
         takes=schemas.TemplateIn,
         gives=schemas.TemplateOut,
+        forwards=True,
     ),
     Operation(
         "POST",

@@ -38,9 +38,15 @@ class AccountPages:
             Route("/account/password", requires_login(self.password), methods=["POST"]),
             Route("/account/sessions/end", requires_login(self.end_session), methods=["POST"]),
             Route("/access", requires_login(self.access, "admin")),
-            Route("/access/keys", requires_login(self.add_key, "admin"), methods=["POST"]),
+            Route(
+                "/access/keys", requires_login(self.add_key, "admin", stores=True), methods=["POST"]
+            ),
             Route("/access/keys/revoke", requires_login(self.revoke, "admin"), methods=["POST"]),
-            Route("/access/users", requires_login(self.add_user, "admin"), methods=["POST"]),
+            Route(
+                "/access/users",
+                requires_login(self.add_user, "admin", stores=True),
+                methods=["POST"],
+            ),
             Route("/access/users/change", requires_login(self.change, "admin"), methods=["POST"]),
         )
 

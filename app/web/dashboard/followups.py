@@ -33,7 +33,7 @@ class FollowUpPages:
         rules = "/webhooks/followups"
         return (
             Route(rules, requires_login(self.rules)),
-            Route(rules, requires_login(self.follow, "editor"), methods=["POST"]),
+            Route(rules, requires_login(self.follow, "editor", stores=True), methods=["POST"]),
             Route(
                 f"{rules}/{{followup_id}}/remove",
                 requires_login(self.unfollow, "editor"),

@@ -20,6 +20,7 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.auth.quotas import QuotaError
 from app.auth.sessions import Session, Sessions
 from app.auth.users import Role
 from app.model.errors import NotFoundError
@@ -29,6 +30,7 @@ from app.stats import messages
 from app.stats import recipients as recipient_stats
 from app.stats.filters import FilterError, Filters
 from app.storage.clickhouse import StartingError, StorageError
+from app.storage.disk import ReserveError
 from app.web.context import WorkspaceContext
 from app.web.dashboard import exports
 from app.web.dashboard.cookies import cookie
@@ -316,9 +318,16 @@ class Dashboard:
         return session
 
     def requires_login(
-        self, endpoint: Endpoint, role: Role = "viewer", live: bool = False
+        self,
+        endpoint: Endpoint,
+        role: Role = "viewer",
+        live: bool = False,
+        stores: bool = False,
     ) -> Endpoint:
-        """Wrap an endpoint: users need the role, forms their token; errors become pages."""
+        """Wrap an endpoint: users need the role, forms their token; errors become pages.
+
+        `stores` says that it needs disk space: it is refused while only the reserve is free.
+        """
 
         @wraps(endpoint)
         async def guarded(request: Request) -> Response:
@@ -326,10 +335,8 @@ class Dashboard:
             if session is None:
                 if live:  # a stream cannot follow to the login
                     return Response(status_code=401, headers=HEADERS)
-                workspace_context = request.url.path + (
-                    f"?{request.url.query}" if request.url.query else ""
-                )
-                back = workspace_context if request.method == "GET" else "/"
+                path = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+                back = path if request.method == "GET" else "/"
                 return RedirectResponse(f"/login?next={quote(back, safe='')}", 303)
             if request.method == "POST":
                 try:
@@ -340,8 +347,19 @@ class Dashboard:
             if not session.user.may(role):
                 detail = f"This page needs the role {role}. Your role is {session.user.role}."
                 return self.problem(request, 403, "Permission denied", detail)
+            workspace = workspace_context(request)
             try:
+                workspace.quota.admit_page()
+                if stores:
+                    workspace.disk.check()
                 return await endpoint(request)
+            except QuotaError as error:
+                page = self.problem(request, 429, "Too many requests", sentence(str(error)))
+                page.headers["retry-after"] = str(error.retry_seconds)
+                return page
+            except ReserveError as error:
+                detail = f"Nothing was changed: {error}."
+                return self.problem(request, 507, "The disk is nearly full", detail)
             except NotFoundError as error:
                 return self.problem(request, 404, "Page not found", sentence(str(error)))
             except FilterError as error:

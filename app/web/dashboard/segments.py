@@ -11,13 +11,14 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from app.model.errors import explain
+from app.model.errors import FieldError, explain
 from app.schemas.fields import (
     SegmentName,
 )
 from app.schemas.segments import Segment
 from app.stats import segments
 from app.stats.segments import NAMED
+from app.web.dashboard.form_fields import problem_of
 from app.web.dashboard.forms import read_form
 from app.web.dashboard.pages import HEADERS, Dashboard, workspace_context
 from app.web.requests import streamed
@@ -81,7 +82,11 @@ class SegmentPages:
             problem = problem or "The name must have 1 to 100 characters."
         if problem:
             return self.dashboard.problem(request, 422, "Segment not saved", problem)
-        await asyncio.to_thread(workspace_context(request).segments.put, name, segment)
+        workspace_context(request).disk.check()
+        try:
+            await asyncio.to_thread(workspace_context(request).segments.put, name, segment)
+        except FieldError as error:
+            return self.dashboard.problem(request, 422, "Segment not saved", problem_of(error))
         return back
 
     async def export(self, request: Request) -> Response:

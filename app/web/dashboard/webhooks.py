@@ -39,7 +39,7 @@ class WebhookPages:
         webhook = "/webhooks/{webhook_id}"
         return (
             Route("/webhooks", requires_login(self.list)),
-            Route("/webhooks", requires_login(self.add, "admin"), methods=["POST"]),
+            Route("/webhooks", requires_login(self.add, "admin", stores=True), methods=["POST"]),
             Route(webhook, requires_login(self.one)),
             Route(f"{webhook}/live", requires_login(self.live, live=True)),
             Route(f"{webhook}/{{action}}", requires_login(self.act, "admin"), methods=["POST"]),
@@ -73,9 +73,12 @@ class WebhookPages:
         filters = webhook_config.filters_of(webhook)
         workspace = workspace_context(request)
         at = await asyncio.to_thread(workspace.feed.last)
-        hook = await asyncio.to_thread(
-            workspace.webhooks.add, webhook.url, filters, webhook.first, at, when=webhook.when
-        )
+        try:
+            hook = await asyncio.to_thread(
+                workspace.webhooks.add, webhook.url, filters, webhook.first, at, when=webhook.when
+            )
+        except FieldError as error:
+            return await self._list(request, values, problem_of(error), 422)
         return RedirectResponse(f"/webhooks/{hook.id}", 303)
 
     async def one(self, request: Request) -> Response:
@@ -102,6 +105,8 @@ class WebhookPages:
         if action == "remove":
             await asyncio.to_thread(known.remove, hook.id)
             return RedirectResponse("/webhooks", 303)
+        if action in ("test", "replay"):
+            workspace_context(request).disk.check()
         if action == "test":
             await asyncio.to_thread(known.test, hook)
         elif action == "enable":
