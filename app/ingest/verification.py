@@ -110,6 +110,7 @@ class Verifier:
                 newsletters |= touched
         if found:
             now = time.time()
+            found = self._named(found)
             result = Verification(
                 started, now - started, started, now, count, hits, len(newsletters), found
             )
@@ -158,11 +159,26 @@ class Verifier:
             segments,
             hits,
             len(newsletters),
-            found,
+            self._named(found),
             self._register.oldest(),
         )
         self.verifications.record(result, nightly)
         return result
+
+    def _named(self, found: Sequence[Difference]) -> list[Difference]:
+        """Returns differences with the ids of their newsletters."""
+        ids: dict[Newsletter, str] = {}
+        newsletters = {(one.workspace, int(one.newsletter, 16)) for one in found}
+        for workspace, keys in _pages(newsletters):
+            them = {"workspace": workspace, "newsletters": keys}
+            for row in self._storage.query(sql("event_newsletters"), them):
+                ids[workspace, int(row["newsletter"])] = row["id"]
+        return [
+            msgspec.structs.replace(
+                one, newsletter_id=ids.get((one.workspace, int(one.newsletter, 16)), "")
+            )
+            for one in found
+        ]
 
     # Journal segments
 

@@ -58,7 +58,7 @@ def test_what_differs_is_said_repaired_and_shown(tmp_path: Path) -> None:
         code, said = verify(service)  # nobody holds the database
         assert code == 1
         agent, *messages = sorted(said.splitlines()[:-2])  # one for each segment with messages
-        assert agent.startswith("hits_by_agent, newsletter ") and "15 missing" in agent
+        assert agent.startswith("hits_by_agent, newsletter verified of ") and "15 missing" in agent
         pattern = re.compile(r"messages, .* (\d) missing compared with journal segment .*")
         lost = [pattern.fullmatch(line) for line in messages]
         assert sum(int(match[1]) for match in lost if match) == 3
