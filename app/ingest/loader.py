@@ -30,6 +30,7 @@ from app.storage import journal_masking, journal_segments
 from app.storage.clickhouse import Storage, StorageError
 from app.storage.clickhouse_schema import migrated_at, prepare
 from app.storage.segment_register import SegmentRegister
+from app.storage.stored_rows import absent
 
 log = logging.getLogger(__name__)
 
@@ -198,9 +199,10 @@ class Loader:
                 path.with_suffix(journal_segments.BAD).write_bytes(journal_masking.masked(content))
             doubtful = self._begin(path.stem, parsed)
             if not self._was_migrated(path.stem, len(parsed.hits)):
+                tables = self._not_stored(parsed.tables) if doubtful else parsed.tables
                 for table in TABLES:
-                    if parsed.tables[table]:
-                        self.storage.insert(table, parsed.tables[table], path.stem)
+                    if tables[table]:
+                        self.storage.insert(table, tables[table], path.stem)
             # The feed first: what is noted as touched can then be settled there.
             if self.feed and parsed.hits:
                 stage = UNSETTLED if may_change(parsed.hits) else PLAIN
@@ -228,6 +230,19 @@ class Loader:
         earlier = sent_at(segment_id.replace("-", "")) / 1000 <= self._migrated_at
         lines = parsed.records + parsed.unreadable
         return self.register.begin(segment_id, lines, len(parsed.hits), spans, earlier)
+
+    def _not_stored(self, tables: dict[str, bytes]) -> dict[str, bytes]:
+        """Returns the rows of a doubtful journal segment without what must not be doubled.
+
+        A power failure may take an insert's deduplication record and leave its rows. Doubled hits
+        are taken back by `verification`; doubled messages, and how many carried a link, could not
+        be. These numbers are inserted before the messages.
+        """
+        messages = [msgspec.json.decode(line) for line in tables["messages"].splitlines()]
+        lacking = absent(self.storage, "messages", messages)
+        lines = b"".join(msgspec.json.encode(row) + b"\n" for row in lacking)
+        carried = tables["link_carried"] if len(lacking) == len(messages) else b""
+        return {**tables, "messages": lines, "link_carried": carried}
 
     def _was_migrated(self, segment_id: str, hits: int) -> bool:
         """Returns whether a journal segment was already inserted before the last migration.

@@ -4,7 +4,7 @@ import logging
 import os
 import secrets
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -80,7 +80,12 @@ def spans_of(hits: Iterable[Hit], counts: Callable[[list[Hit]], bool] = bool) ->
 def touch(folder: Path, segment_id: str, hits: Iterable[Hit]) -> None:
     """Note what a loaded journal segment touched, if verdicts may change."""
     if spans := spans_of(hits, may_change):
-        write_private(folder / (segment_id + DONE), msgspec.json.encode(spans))
+        note(folder, segment_id, spans)
+
+
+def note(folder: Path, segment_id: str, spans: Sequence[TouchedSpan]) -> None:
+    """Note where hits are to be classified again."""
+    write_private(folder / (segment_id + DONE), msgspec.json.encode(spans))
 
 
 def merged_spans(paths: Iterable[Path]) -> list[TouchedSpan]:

@@ -28,7 +28,7 @@ from app.events.feed import SETTLED_SOURCE, Feed
 from app.files import locked
 from app.ingest.corrections import Corrections
 from app.ingest.loader import LOCK, Loader
-from app.ingest.touched import TouchedSpan
+from app.ingest.touched import TouchedSpan, note
 from app.model.ids import new_id
 from app.schemas.verification import Difference, Verification, in_words
 from app.storage import rollups
@@ -37,6 +37,7 @@ from app.storage.journal_segments import SEALED
 from app.storage.rollups import ROLL_UPS, RollUp
 from app.storage.segment_register import RegisteredSegment, SegmentRegister
 from app.storage.sql import sql
+from app.storage.stored_rows import KEYS, absent
 from app.storage.verifications import Verifications
 
 log = logging.getLogger(__name__)
@@ -48,13 +49,6 @@ NIGHTLY_HOUR = 3  # UTC
 SEGMENTS, NEWSLETTERS, ROWS = 200, 200, 20_000  # read at once
 OTHER_HOSTS_SECONDS = 2.0  # between two looks at a server that other hosts may be inserting into
 FOREVER_MS = 2**42  # since 1970 UTC: the year 2109
-# Tables that a segment's rows are looked for in, with the columns that identify a row.
-KEYS = {
-    "newsletters": (),
-    "newsletter_links": ("link_key", "detail"),
-    "link_places": ("link_key", "position"),
-    "messages": ("message",),
-}
 Newsletter = tuple[str, int]  # workspace and key
 _encode = msgspec.json.encode
 
@@ -116,6 +110,7 @@ class Verifier:
                 newsletters |= touched
         if found:
             now = time.time()
+            found = self._named(found)
             result = Verification(
                 started, now - started, started, now, count, hits, len(newsletters), found
             )
@@ -164,11 +159,26 @@ class Verifier:
             segments,
             hits,
             len(newsletters),
-            found,
+            self._named(found),
             self._register.oldest(),
         )
         self.verifications.record(result, nightly)
         return result
+
+    def _named(self, found: Sequence[Difference]) -> list[Difference]:
+        """Returns differences with the ids of their newsletters."""
+        ids: dict[Newsletter, str] = {}
+        newsletters = {(one.workspace, int(one.newsletter, 16)) for one in found}
+        for workspace, keys in _pages(newsletters):
+            them = {"workspace": workspace, "newsletters": keys}
+            for row in self._storage.query(sql("event_newsletters"), them):
+                ids[workspace, int(row["newsletter"])] = row["id"]
+        return [
+            msgspec.structs.replace(
+                one, newsletter_id=ids.get((one.workspace, int(one.newsletter, 16)), "")
+            )
+            for one in found
+        ]
 
     # Journal segments
 
@@ -211,7 +221,7 @@ class Verifier:
             if in_feed.get(segment.id, segment.hits) != segment.hits:
                 return True
             kept = self._kept(segment)
-            return any(self._absent(table, rows) for table, rows in kept.items())
+            return any(absent(self._storage, table, rows) for table, rows in kept.items())
 
         return [segment for segment in segments if is_suspect(segment)]
 
@@ -223,17 +233,17 @@ class Verifier:
     def _compared(self, segment: RegisteredSegment, repair: bool) -> Iterator[Difference]:
         """Yields a segment's differences, each after its repair. Call it undisturbed."""
         for table, rows in self._kept(segment).items():
-            if absent := self._absent(table, rows):
+            if lacking := absent(self._storage, table, rows):
                 if repair:
-                    self._insert(table, absent)
-                for newsletter, its_rows in _by_newsletter(absent):
+                    self._insert(table, lacking)
+                for newsletter, its_rows in _by_newsletter(lacking):
                     yield _difference(table, newsletter, len(its_rows), 0, repair, segment.id)
         yield from self._compared_hits(segment, repair)
         in_feed = self._feed.lines([segment.id]).get(segment.id)
         if in_feed is not None and in_feed != segment.hits:
             for newsletter in sorted(_newsletters([segment]))[:1]:
-                lacking, surplus = max(segment.hits - in_feed, 0), max(in_feed - segment.hits, 0)
-                yield _difference("feed", newsletter, lacking, surplus, False, segment.id)
+                fewer, more = max(segment.hits - in_feed, 0), max(in_feed - segment.hits, 0)
+                yield _difference("feed", newsletter, fewer, more, False, segment.id)
 
     def _compared_hits(self, segment: RegisteredSegment, repair: bool) -> Iterator[Difference]:
         stored: dict[int, list[Row]] = {}
@@ -253,6 +263,8 @@ class Verifier:
         ]
         if repair and changes:
             self._insert("hits", changes)
+            # Other hits of their messages may have been classified without them.
+            note(self._folder, segment.id, _touched(segment))
         counts: dict[Newsletter, Counter[int]] = {}
         for row in changes:
             counts.setdefault((row["workspace"], row["newsletter"]), Counter())[row["sign"]] += 1
@@ -270,29 +282,6 @@ class Verifier:
             for table, lines in self._register.rows(segment.id).items()
             if table in KEYS
         }
-
-    def _absent(self, table: str, rows: list[Row]) -> list[Row]:
-        """Returns the rows of a segment that a table does not have."""
-        absent: list[Row] = []
-        columns = ("newsletter", *KEYS[table])
-        for workspace, group in groupby(
-            sorted(rows, key=lambda row: str(row["workspace"])), lambda row: row["workspace"]
-        ):
-            its_rows = list(group)
-            them: dict[str, Any] = {
-                "workspace": workspace,
-                "newsletters": sorted({row["newsletter"] for row in its_rows}),
-            }
-            if table == "messages":
-                them["messages"] = [row["message"] for row in its_rows]
-            there = self._storage.query(sql(f"stored_{table}"), them)
-            keys = {tuple(_key(row[column]) for column in columns) for row in there}
-            absent += [
-                row
-                for row in its_rows
-                if tuple(_key(row.get(column, 0)) for column in columns) not in keys
-            ]
-        return absent
 
     # Roll-ups
 
@@ -530,8 +519,3 @@ def _difference(
 ) -> Difference:
     workspace, key = newsletter
     return Difference(table, workspace, f"{key:016x}", missing, extra, repaired, source)
-
-
-def _key(value: int | str | uuid.UUID) -> int | str:
-    """Returns a column's value as rows of the journal have it."""
-    return value.hex if isinstance(value, uuid.UUID) else value

@@ -168,17 +168,25 @@ class Metrics(Collector):
         yield CounterMetricFamily("mailwake_unreadable", unreadable, self._loader.unreadable)
         damaged = "Journal segments whose checksum was wrong."
         yield CounterMetricFamily("mailwake_damaged", damaged, self._loader.damaged)
-        if verified := self._verified():
-            for name, text, figure in (
-                ("verified_seconds", "Time of the latest verification, since 1970.", verified.at),
-                (
-                    "verified_differences",
-                    "Differences that the latest verification has found.",
-                    len(verified.differences),
-                ),
-                ("verified_unrepaired", "Those that are not repaired.", verified.unrepaired),
-            ):
-                yield GaugeMetricFamily(f"mailwake_{name}", text, float(figure))
+        verified = self._verified()
+        for name, text, figure in (
+            (
+                "verified_seconds",
+                "Time of the latest verification since 1970; 0 before the first.",
+                verified.at if verified else 0,
+            ),
+            (
+                "verified_differences",
+                "Differences that the latest verification has found.",
+                len(verified.differences) if verified else 0,
+            ),
+            (
+                "verified_unrepaired",
+                "Differences that the latest verification has not repaired.",
+                verified.unrepaired if verified else 0,
+            ),
+        ):
+            yield GaugeMetricFamily(f"mailwake_{name}", text, float(figure))
 
 
 def _by(name: str, text: str, label: str, counts: Mapping[str, int]) -> Metric:

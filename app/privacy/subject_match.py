@@ -42,13 +42,18 @@ class SubjectMatcher(NamedTuple):
     @property
     def names(self) -> re.Pattern[bytes]:
         """Returns a pattern that matches a spelling of an email address, also percent-encoded."""
+        return re.compile(b"|".join(map(re.escape, self.forms)) or b"(?!)", re.IGNORECASE)
+
+    @property
+    def forms(self) -> list[bytes]:
+        """Returns the spellings of email addresses in lower case, also percent-encoded."""
         spelt = {
-            form.encode()
+            form.lower().encode()
             for address in self.addresses
             for spelling in spellings(address)
             for form in (spelling, quote(spelling, safe=""))
         }
-        return re.compile(b"|".join(map(re.escape, sorted(spelt))) or b"(?!)", re.IGNORECASE)
+        return sorted(spelt)
 
     @property
     def words(self) -> re.Pattern[bytes]:

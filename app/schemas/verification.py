@@ -18,8 +18,8 @@ class VerifyIn(
 class Difference(Struct, frozen=True):
     """A difference in a table, or in the feed: how many rows or hits are missing or too many.
 
-    `newsletter` is the key in hexadecimal. `source` is the journal segment, or empty for roll-ups,
-    which are compared with `hits`.
+    `newsletter` is the key in hexadecimal, `newsletter_id` what mailers call it. `source` is the
+    journal segment, or empty for roll-ups, which are compared with `hits`.
     """
 
     table: str
@@ -29,6 +29,7 @@ class Difference(Struct, frozen=True):
     extra: int
     repaired: bool
     source: str = ""
+    newsletter_id: str = ""
 
 
 class Verification(Struct, frozen=True):
@@ -65,8 +66,9 @@ def in_words(difference: Difference) -> str:
         if difference.source
         else "compared with the stored hits"
     )
+    newsletter = difference.newsletter_id or difference.newsletter
     return (
-        f"{difference.table}, newsletter {difference.newsletter} of workspace"
-        f" {difference.workspace}: {' and '.join(amounts)} {compared},"
+        f"{difference.table}, newsletter {newsletter} of workspace {difference.workspace}:"
+        f" {' and '.join(amounts)} {compared},"
         f" {'repaired' if difference.repaired else 'not repaired'}"
     )

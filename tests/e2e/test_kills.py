@@ -3,16 +3,44 @@
 import os
 import random
 import time
+from collections import Counter
 from pathlib import Path
 
+import httpx2
 import pytest
 
+from app.tracking.tokens import LinkToken, MessageToken
 from tests.support.clickhouse_server import ClickHouseServer
 from tests.support.hit_load import Load, assert_exact, counted
+from tests.support.programs import assert_verified, hits_by_message, verified
 from tests.support.service import Service
 
-KILLS = 20
-TORTURE_KILLS = 1000
+KILLS, EMBEDDED_KILLS = 20, 6
+TORTURE_KILLS, TORTURE_EMBEDDED_KILLS = 1000, 200
+
+
+class SeveralHits(Load):
+    """An open and two clicks of each message, so that corrections run.
+
+    `hits` counts the answered ones by message; `answered` has the messages of which all were.
+    """
+
+    def __init__(self, service: Service, newsletter: str) -> None:
+        super().__init__(service, newsletter)
+        self.hits: Counter[str] = Counter()
+
+    def _hit(self, client: httpx2.Client, message: bytes) -> None:
+        token = self.tokens.message(MessageToken(message, self.newsletter, 1))
+        urls = [f"/o/{token}.gif"]
+        for position in range(2):
+            target = f"https://example.com/{position}"
+            urls.append(
+                f"/c/{token}/{self.tokens.link(LinkToken(self.newsletter, position, target))}"
+            )
+        for url in urls:
+            client.get(url)
+            self.hits[message.hex()] += 1
+        self.answered.append(message.hex())
 
 
 def _kill(folder: Path, times: int, sync_ms: str) -> None:
@@ -44,3 +72,38 @@ def test_twenty_kills(tmp_path: Path, sync_ms: str) -> None:
 @pytest.mark.skipif("MAILWAKE_TORTURE" not in os.environ, reason="make torture")
 def test_a_thousand_kills(tmp_path: Path) -> None:
     _kill(tmp_path, TORTURE_KILLS, "100")
+
+
+def _kill_embedded(folder: Path, times: int) -> None:
+    """The engine runs in the killed process; nothing else may open it meanwhile."""
+    with Service(folder / "data") as service:
+        load = SeveralHits(service, "killed")
+        for number in range(times):
+            with load.running():
+                load.more(5)
+                time.sleep(random.uniform(0, 1.2))
+                service.kill()
+            service.start()
+            if number % 3 == 2:
+                service.settled()
+        verified(service)
+        service.stop()
+        counts = hits_by_message(service)
+        lost = {hit: n for hit, n in load.hits.items() if counts.get(hit, 0) < n}
+        assert not lost, "hits were lost"
+        # The last request of a thread may have been kept and not answered.
+        more = {hit: n for hit, n in counts.items() if n > load.hits[hit]}
+        assert set(more) <= set(load.cut) and all(
+            n == load.hits[hit] + 1 for hit, n in more.items()
+        )
+        assert_verified(service)
+
+
+def test_kills_of_the_embedded_engine(tmp_path: Path) -> None:
+    _kill_embedded(tmp_path, EMBEDDED_KILLS)
+
+
+@pytest.mark.torture
+@pytest.mark.skipif("MAILWAKE_TORTURE" not in os.environ, reason="make torture")
+def test_hundreds_of_kills_of_the_embedded_engine(tmp_path: Path) -> None:
+    _kill_embedded(tmp_path, TORTURE_EMBEDDED_KILLS)

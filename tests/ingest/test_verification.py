@@ -185,6 +185,9 @@ def test_what_a_segment_contained_is_restored(folder: Folder, table: str) -> Non
     assert table in places(result) and result.unrepaired == 0
     assert folder.figures() == before
     assert folder.verify().differences == []
+    if table == "hits":  # their messages are classified once more, now with all of them
+        assert list(folder.loader.folder.glob("*.done"))
+        assert folder.corrections.reclassify_recent(0) == 0
 
 
 def test_a_lost_correction_is_stored_again(folder: Folder) -> None:
@@ -258,6 +261,25 @@ def test_a_repeated_segment_is_verified_at_once(
     hits = lines.count(b'"record":"hit"')
     assert sum(row["n"] for row in folder.figures()["hits"]) == hits
     assert sum(row["hits_sum"] for row in folder.figures()["hits_by_agent"]) == hits
+
+
+def test_a_repeated_segment_without_a_deduplication_record_doubles_nothing(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A power failure may take the record, which ClickHouse does not sync, and leave the rows."""
+    path = folder.seal(folder.records(0))
+    lines, insert = path.read_bytes(), folder.storage.insert
+    folder.loader.load(path)
+    before = folder.figures()
+    path.write_bytes(lines)
+    monkeypatch.setattr(
+        folder.storage, "insert", lambda table, lines, _: insert(table, lines, str(new_id()))
+    )
+    folder.loader.load(path)
+    monkeypatch.undo()
+    assert folder.figures() != before and folder.loader.doubtful == 1
+    assert folder.verifier.verify_loaded(doubtful=True)
+    assert folder.figures() == before
 
 
 def test_a_segment_cut_off_before_a_migration_gets_its_roll_ups(folder: Folder) -> None:

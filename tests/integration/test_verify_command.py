@@ -2,16 +2,13 @@
 
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import httpx2
 
 from app.demo import agents
-from tests.support.paths import ROOT
-from tests.support.patience import PATIENCE_SECONDS
+from tests.support.programs import run
 from tests.support.service import Service, paths, tracked_urls
 
 LINKS = "".join(f'<a href="https://example.com/{n}">{n}</a>' for n in range(4))
@@ -23,18 +20,6 @@ with Storage(load()).own_client(60) as client:
     for statement in sys.argv[1:]:
         client.command(statement, settings={"mutations_sync": 2})
 """
-
-
-def run(service: Service, *words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, *words],
-        env=service.env,
-        cwd=ROOT,
-        text=True,
-        capture_output=True,
-        timeout=PATIENCE_SECONDS,
-        check=False,
-    )
 
 
 def verify(service: Service, *words: str) -> tuple[int, str]:
@@ -73,7 +58,7 @@ def test_what_differs_is_said_repaired_and_shown(tmp_path: Path) -> None:
         code, said = verify(service)  # nobody holds the database
         assert code == 1
         agent, *messages = sorted(said.splitlines()[:-2])  # one for each segment with messages
-        assert agent.startswith("hits_by_agent, newsletter ") and "15 missing" in agent
+        assert agent.startswith("hits_by_agent, newsletter verified of ") and "15 missing" in agent
         pattern = re.compile(r"messages, .* (\d) missing compared with journal segment .*")
         lost = [pattern.fullmatch(line) for line in messages]
         assert sum(int(match[1]) for match in lost if match) == 3

@@ -3,6 +3,7 @@
 clickhouse_backup: integration/test_backup.py
 clickhouse_schema: storage/test_clickhouse_migrations.py, storage/test_cluster.py
 rollups: ingest/test_verification.py
+stored_rows: ingest/test_verification.py
 verifications: ingest/test_verification.py
 tables: declarations only
 test_cluster: what migrations and inserts give a cluster of ClickHouse
