@@ -17,6 +17,7 @@ from app.cli import (
     report,
     rewrite,
     serve,
+    set_aside,
     users,
     verify,
     workspaces,
@@ -44,6 +45,7 @@ cli.add_typer(workspaces.commands, name="workspaces")
 cli.add_typer(consent.commands, name="consent")
 cli.command()(migrate.migrate)
 cli.command()(doctor.doctor)
+cli.add_typer(set_aside.commands, name="set-aside")
 cli.command()(backup.backup)
 cli.command()(backup.restore)
 cli.command()(privacy.erase)

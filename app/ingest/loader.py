@@ -11,11 +11,13 @@ once.
 
 import asyncio
 import logging
+import os
 import random
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
@@ -26,17 +28,21 @@ from app.ingest.networks import Networks
 from app.ingest.rows import TABLES, Rows, rows
 from app.ingest.touched import may_change, origin, spans_of, touch
 from app.model.ids import sent_at
-from app.storage import journal_masking, journal_segments
+from app.storage import journal_segments, set_aside
 from app.storage.clickhouse import Storage, StorageError
 from app.storage.clickhouse_schema import migrated_at, prepare
 from app.storage.segment_register import SegmentRegister
+from app.storage.set_aside import SetAsideError
 from app.storage.stored_rows import absent
 
+T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 LOCK = "loading.lock"  # loaders share it
 POLL_SECONDS = 0.1  # between looks for sealed journal segments
 ADOPT_SECONDS = 10.0  # between looks for journal segments of killed processes
+ROOM_BYTES = 48 * 2**20  # of free disk, for merges of the embedded engine
+ROOM_FACTOR = 4  # times a journal segment, whose rows are in a temporary file, too
 DRAIN_SECONDS = 2.0  # for which a stop waits for what is sealed
 PROGRESS_SECONDS = 10.0  # between lines of the log while a backlog is loaded
 FIRST_RETRY_SECONDS, LAST_RETRY_SECONDS = 0.5, 30.0  # doubled at each failure, with jitter
@@ -172,6 +178,7 @@ class Loader:
         with journal_segments.claim(path) as fd:
             if fd is None:
                 return 0
+            self._check_room(path)
             start = time.perf_counter()
             erasures = self.feed.erasures if self.feed else None
             if erasures:
@@ -193,10 +200,11 @@ class Loader:
                 log.error(
                     "journal segment %s: %d lines are not valid records",
                     path.stem,
-                    parsed.unreadable,
+                    len(parsed.unreadable),
                 )
-            if parsed.unreadable or not sound:
-                path.with_suffix(journal_segments.BAD).write_bytes(journal_masking.masked(content))
+                self._set_aside(set_aside.keep, path, parsed.unreadable)
+            if not sound:
+                self._set_aside(set_aside.keep_damaged, path, content)
             doubtful = self._begin(path.stem, parsed)
             if not self._was_migrated(path.stem, len(parsed.hits)):
                 tables = self._not_stored(parsed.tables) if doubtful else parsed.tables
@@ -216,8 +224,29 @@ class Loader:
         self.trouble = ""
         self.doubtful += doubtful
         self.loaded += parsed.records
-        self.unreadable += parsed.unreadable
+        self.unreadable += len(parsed.unreadable)
         return parsed.records
+
+    def _check_room(self, path: Path) -> None:
+        """Raises StorageError while the embedded engine may not have the disk that it needs.
+
+        It has acknowledged inserts whose writes failed, so none is begun then.
+        """
+        if not self.storage.embedded:
+            return
+        disk, needed = os.statvfs(self.folder), ROOM_BYTES + ROOM_FACTOR * path.stat().st_size
+        free = disk.f_bavail * disk.f_frsize
+        if free < needed:
+            raise StorageError(
+                f"loading needs {needed // 2**20:,} MB of free disk, and {free // 2**20:,} are"
+            )
+
+    def _set_aside(self, keep: Callable[[Path, T], None], path: Path, what: T) -> None:
+        """Keep what cannot be loaded. Raises StorageError when too much of it is kept already."""
+        try:
+            keep(path, what)
+        except SetAsideError as error:
+            raise StorageError(str(error)) from None
 
     def _begin(self, segment_id: str, parsed: Rows) -> bool:
         """Enter a journal segment into the register; returns whether it is doubtful.
@@ -228,7 +257,7 @@ class Loader:
             return False
         spans = msgspec.json.encode(spans_of(parsed.hits))
         earlier = sent_at(segment_id.replace("-", "")) / 1000 <= self._migrated_at
-        lines = parsed.records + parsed.unreadable
+        lines = parsed.records + len(parsed.unreadable)
         return self.register.begin(segment_id, lines, len(parsed.hits), spans, earlier)
 
     def _not_stored(self, tables: dict[str, bytes]) -> dict[str, bytes]:

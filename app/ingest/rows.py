@@ -89,7 +89,7 @@ class _Carried(NamedTuple):
 
 
 class Rows(NamedTuple):
-    """A journal segment as JSON lines per table; `unreadable` counts lines that are not records.
+    """A journal segment as JSON lines per table; `unreadable` are lines that are not records.
 
     `erased` are those of `hits` whose rows have no recipient, because the person was erased.
     """
@@ -97,7 +97,7 @@ class Rows(NamedTuple):
     tables: dict[str, bytes]
     hits: list[Hit]
     records: int
-    unreadable: int
+    unreadable: list[bytes]
     erased: list[Hit]
 
 
@@ -120,7 +120,8 @@ def rows(
     erased_hits: list[Hit] = []
     carried: Counter[_Carried] = Counter()
     placed: set[tuple[str, int, int, str]] = set()  # links of version 1 tokens
-    unreadable = records = 0
+    unreadable: list[bytes] = []
+    records = 0
 
     def erased(record: Hit | Message) -> bool:
         return bool(
@@ -131,7 +132,7 @@ def rows(
         try:
             record = decode(line)
         except RecordError:
-            unreadable += 1
+            unreadable.append(line)
             continue
         if isinstance(record, Hit):
             hits.append(reduce_to_mode(record, secret))

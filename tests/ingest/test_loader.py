@@ -13,8 +13,18 @@ from app.ingest.loader import Loader
 from app.ingest.rows import TABLES, rows
 from app.model import records as events
 from app.model.ids import new_id, newsletter_key
-from app.model.records import Carried, Hit, Message, Newsletter, PlacedLink, encode, now_ms
+from app.model.records import (
+    Carried,
+    Hit,
+    Message,
+    Newsletter,
+    PlacedLink,
+    RecordError,
+    encode,
+    now_ms,
+)
 from app.paths import resource
+from app.storage import set_aside
 from app.storage.clickhouse import INSERTS, Storage, StorageError
 from app.storage.clickhouse_migrations import statements
 from app.storage.journal_segments import DONE, with_footer, without_footer
@@ -123,7 +133,8 @@ def test_lines_that_are_no_record_are_counted_and_kept_aside(
     work = Loader(tmp_path, storage)
     assert work.load(path) == 2
     assert work.unreadable == 3
-    assert path.with_suffix(".bad").exists()
+    lines = b'{}\n{"record":"hit","kind":"open"}\nnonsense\n'
+    assert path.with_suffix(".bad").read_bytes() == lines
     assert count(storage, "hits", key) == 2
 
 
@@ -136,11 +147,11 @@ def test_a_segment_whose_checksum_is_wrong_is_reported_and_loaded(
     path = seal(tmp_path, bytes(content))
     work = Loader(tmp_path, storage)
     assert (work.load(path), work.damaged, work.unreadable) == (3, 1, 0)
-    assert path.with_suffix(".bad").read_bytes() == without_footer(bytes(content))[0]
+    assert path.with_suffix(".damaged.bad").read_bytes() == without_footer(bytes(content))[0]
     assert count(storage, "hits", key) == 3
     sound = seal(tmp_path, with_footer(hits(key, 2)))
     assert (work.load(sound), work.damaged, work.unreadable) == (2, 1, 0)
-    assert not sound.with_suffix(".bad").exists()
+    assert not [*tmp_path.glob(f"{sound.stem}*.bad")]
     assert count(storage, "hits", key) == 5
 
 
@@ -258,7 +269,7 @@ def test_rows_follow_from_the_bytes_alone(records: list[events.Record]) -> None:
     first = rows(segment, "id", 9)
     assert first == rows(segment, "id", 9)
     tables = first.tables
-    assert (first.records, first.unreadable) == (len(records), 0)
+    assert (first.records, first.unreadable) == (len(records), [])
     assert first.hits == [record for record in records if isinstance(record, Hit)]
     rows_of = {table: lines.count(b"\n") for table, lines in tables.items()}
     assert sum(rows_of[table] for table in ("hits", "newsletters", "messages")) == len(records)
@@ -281,3 +292,54 @@ def test_every_table_has_a_deduplication_window_and_a_workspace() -> None:
 
 def test_the_tables_are_loaded_with_what_events_refer_to_first() -> None:
     assert TABLES[-1] == "hits"
+
+
+def test_a_fault_that_reads_nothing_diverts_not_everything(
+    tmp_path: Path, storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(set_aside, "MAX_BYTES", 100)
+    paths = [seal(tmp_path, b"x" * 60 + b"\n") for _ in range(3)]
+    work = Loader(tmp_path, storage)
+    with pytest.raises(StorageError, match="mailwake set-aside list"):
+        work.load_all()
+    assert sum(path.exists() for path in paths) == 2
+    (entry,) = set_aside.entries(tmp_path)
+    set_aside.drop(tmp_path, entry.name)
+    monkeypatch.setattr(set_aside, "MAX_BYTES", 1_000)
+    assert work.load_all() == 0 and not any(path.exists() for path in paths)
+
+
+def test_lines_that_a_newer_version_reads_are_loaded_once(
+    tmp_path: Path, storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = newsletter_key("default", "read by a newer version")
+    path = seal(tmp_path, hits(key, 3))
+
+    def refuse(_: bytes) -> None:
+        raise RecordError("of a newer version")
+
+    monkeypatch.setattr("app.ingest.rows.decode", refuse)
+    work = Loader(tmp_path, storage)
+    assert (work.load_all(), work.unreadable) == (0, 3)
+    monkeypatch.undo()
+    name = f"{path.stem}.bad"
+    content = (tmp_path / name).read_bytes()
+    set_aside.load_again(tmp_path, name)
+    assert work.load_all() == 3
+    (tmp_path / name).write_bytes(content)  # as if a kill had left it
+    set_aside.load_again(tmp_path, name)
+    work.load_all()
+    assert count(storage, "hits", key) == 3
+
+
+def test_nothing_is_loaded_without_room_on_the_disk(
+    tmp_path: Path, storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = newsletter_key("default", "room")
+    path = seal(tmp_path, hits(key, 2))
+    monkeypatch.setattr("app.ingest.loader.ROOM_BYTES", 2**60)
+    with pytest.raises(StorageError, match=r"loading needs [\d,]+ MB of free disk"):
+        Loader(tmp_path, storage).load_all()
+    assert path.exists() and count(storage, "hits", key) == 0
+    monkeypatch.undo()
+    assert Loader(tmp_path, storage).load_all() == 2
