@@ -27,13 +27,17 @@ DEAR = (
     "experiments/test_experiments",
     "integration/test_secrets",
     "integration/test_own_data",
-    "e2e/test_link_truth",
-    "e2e/test_links_seen",
     "e2e/test_mail",
     "e2e/test_operations",
     "events/test_webhooks",
     "storage/test_clickhouse_migrations",
     "experiments/test_variants",
+    "security/test_costs",
+    "server/test_bootstrap",
+    "e2e/test_faults",
+    "integration/test_settled",
+    "smtp/test_upstream",
+    "events/test_followups",
 )
 
 

@@ -59,7 +59,7 @@ class LoginThrottle:
         if tries >= FREE_TRIES_OF_ADDRESS and not device:
             wait = max(wait, last + WAIT_SECONDS - now)
         if wait > 0:
-            raise ThrottledError(int(wait) + 1)
+            raise ThrottledError(int(min(wait, MAX_WAIT_SECONDS)) + 1)
 
     def delay(self, name: str, device: str = "") -> float:
         """Returns the seconds by which an answer to a password for the name is delayed."""

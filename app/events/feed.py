@@ -27,6 +27,7 @@ from sqlalchemy import Connection, Engine, delete, func, insert, select
 from sqlalchemy.dialects.sqlite import insert as insert_or_ignore
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
+from app.clock import CLOCK
 from app.consent import suppressions
 from app.consent.erasure_requests import Erasures, newest
 from app.model.numbers import read_int
@@ -38,6 +39,7 @@ from app.storage.tables import feed
 KEPT_SECONDS = 7 * 86_400.0
 POLL_SECONDS = 0.1  # seconds between checks for new rows
 SWEEP_SECONDS = 600.0  # seconds between deletions of old rows
+FUTURE_SECONDS = 600.0  # ahead of now: times beyond it were never right
 
 PLAIN, UNSETTLED, CORRECTED, SETTLED = "", "unsettled", "corrected", "settled"  # stages of rows
 SETTLED_SOURCE = "settled "  # begins the source of a row of stage `settled`
@@ -127,6 +129,10 @@ class Event(NamedTuple):
     before: str = ""
     loaded: float = 0.0
 
+    def is_after(self, at: float) -> bool:
+        """Returns whether it was loaded after a time; one in the future was never right."""
+        return self.loaded >= at or at > time.time()
+
 
 _decode = msgspec.json.Decoder(Row).decode
 
@@ -137,7 +143,7 @@ class Feed:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self.erasures = Erasures(engine)
-        self._swept = 0.0
+        self._swept = time.monotonic()  # by the next time it is known whether the clock is right
         self._cache: dict[int, list[bytes]] = {}  # lines by row
         self._cached_at = 0  # the newest erasure
 
@@ -180,14 +186,24 @@ class Feed:
                         "unsubscribed",
                         hit.at / 1000,
                     )
-            if now - self._swept > SWEEP_SECONDS:
-                self._swept = now
-                with self._engine.begin() as connection:
-                    connection.execute(delete(feed).where(feed.c.at < now - KEPT_SECONDS))
+            if time.monotonic() - self._swept > SWEEP_SECONDS and not CLOCK.doubtful:
+                self._swept = time.monotonic()
+                self._sweep(now)
         except IntegrityError:
             return  # it was appended before
         except SQLAlchemyError as error:
             raise StateError(f"cannot write to state.db: {error}") from error
+
+    def _sweep(self, now: float) -> None:
+        """Delete what is older than KEPT_SECONDS.
+
+        The order of rows decides: a row with a time that cannot be, from when the clock was wrong,
+        goes with those before it and takes none after it along.
+        """
+        kept = feed.c.at.between(now - KEPT_SECONDS, now + FUTURE_SECONDS)
+        first = select(func.min(feed.c.seq)).where(kept).scalar_subquery()
+        with self._engine.begin() as connection:
+            connection.execute(delete(feed).where(feed.c.seq < first))
 
     def settle(self, sources: Sequence[str]) -> None:
         """Let settled readers have the hits of journal segments, by the verdicts of now.

@@ -157,7 +157,7 @@ class WebhookWorker:
                 event
                 for event in events
                 # What was loaded before the webhook was added may be settled only now.
-                if (event.before or webhook.when == "immediate" or event.loaded >= webhook.at)
+                if (event.before or webhook.when == "immediate" or event.is_after(webhook.at))
                 and webhook.filter.may_match(event, context.queries)
             ]
             enriched = context.enricher.enrich(likely) if likely else []

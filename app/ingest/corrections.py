@@ -19,6 +19,7 @@ database from correcting each other's recent hits.
 import asyncio
 import logging
 import os
+import time
 import uuid
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -93,6 +94,7 @@ class Corrections:
         self.networks = networks
         self.origin = origin(folder)
         self.changed = 0  # verdicts
+        self._seen: dict[str, float] = {}  # when notes were first seen, monotonic, by name
 
     async def run(self) -> None:
         """Correct what was loaded, until cancelled; waits while ClickHouse is unavailable."""
@@ -115,7 +117,7 @@ class Corrections:
         changed = 0
         with self._exclusive_lock():
             self._load_pending()
-            due = [path for path in self.folder.glob("*" + DONE) if age_seconds(path) >= after]
+            due = self._due(after)
             for touched in merged_spans(due):
                 changed += self._settle(touched)
             if self.feed:
@@ -123,6 +125,20 @@ class Corrections:
             for path in due:
                 path.unlink()
         return changed
+
+    def _due(self, after: float) -> list[Path]:
+        """Returns the notes of what was loaded at least `after` seconds ago.
+
+        A note may have been written while the clock was wrong: then the time since this process
+        has seen it decides.
+        """
+        notes, now = [*self.folder.glob("*" + DONE)], time.monotonic()
+        self._seen = {note.name: self._seen.get(note.name, now) for note in notes}
+        return [
+            note
+            for note in notes
+            if age_seconds(note) >= after or now - self._seen[note.name] >= after
+        ]
 
     def reclassify(self, workspace: str, start: int, end: int) -> Generator[Progress, None, None]:
         """Recompute the verdicts on hits from `start` to before `end` (ms) by the newest rules.

@@ -90,7 +90,8 @@ class Loader:
             try:
                 if not self.ready:
                     await asyncio.to_thread(prepare, self.storage)
-                    self._migrated_at = await asyncio.to_thread(migrated_at, self.storage)
+                    migrated = await asyncio.to_thread(migrated_at, self.storage)
+                    self._migrated_at = min(migrated, time.time())  # the clock may have been wrong
                     self.ready = True
                     self.storage.starting = False
                     self.trouble = ""

@@ -13,6 +13,7 @@ from starlette.routing import Route
 
 from app.auth.api_keys import Scope
 from app.auth.workspaces import DEFAULT
+from app.clock import CLOCK
 from app.ingest.corrections import Corrections
 from app.ingest.loader import Loader
 from app.ingest.verification import Verifier, period
@@ -110,7 +111,7 @@ class Health:
 
     def _troubles(self) -> list[str]:
         """Returns why hits are not kept or not loaded."""
-        notices = [self._journal.trouble, self._loader.trouble]
+        notices = [self._journal.trouble, self._loader.trouble, CLOCK.trouble]
         if lost := self._lately_lost():
             notices.append(f"{lost:,} hits were answered but could not be stored")
         if damaged := self._lately_damaged():

@@ -18,6 +18,7 @@ from uvicorn.supervisors import Multiprocess
 from app.auth.api_keys import Keys
 from app.auth.users import Users
 from app.auth.workspaces import DEFAULT
+from app.clock import CLOCK
 from app.ingest.networks import Networks, NetworksError
 from app.messages.preparer_registry import PreparerRegistry
 from app.ops import logs
@@ -174,6 +175,7 @@ async def run_loader(settings: Settings) -> None:
     _check_networks(settings)
     from app.ingest.pipeline import assemble  # noqa: PLC0415
     from app.storage.clickhouse import Storage  # noqa: PLC0415
+    from app.storage.retention import follow_clock  # noqa: PLC0415
 
     folder = settings.data_dir / "journal"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -185,6 +187,8 @@ async def run_loader(settings: Settings) -> None:
         raise StartError(str(error)) from None
     _, loader, corrections, verifier = assemble(settings, storage, state)
     tasks = Tasks()
+    tasks.start("clock", partial(CLOCK.run, settings.data_dir))
+    tasks.start("retention", partial(follow_clock, storage))
     tasks.start("corrections", corrections.run)
     tasks.start("verification", verifier.run)
     loading = tasks.start("loader", loader.run)

@@ -15,6 +15,7 @@ from app.auth.devices import Devices
 from app.auth.login_guard import LoginGuard, LoginThrottle
 from app.auth.sessions import Sessions
 from app.auth.users import Users
+from app.clock import CLOCK
 from app.events import webhook_config
 from app.events.webhook_worker import WebhookWorker
 from app.ingest.pipeline import assemble
@@ -28,6 +29,7 @@ from app.settings.settings import Settings
 from app.storage.clickhouse import Storage
 from app.storage.journal import Journal
 from app.storage.newsletters import FOLDER, Newsletters
+from app.storage.retention import follow_clock
 from app.storage.state_db import open_state
 from app.tasks import Tasks
 from app.threads import favour_event_loop
@@ -163,12 +165,14 @@ class Mailwake:
         tasks, loads = self.tasks, self.settings.load
         self.journal.start(tasks)
         tasks.start("loader", partial(self.loader.run, loads))
+        tasks.start("clock", partial(CLOCK.run, self.settings.data_dir))
         tasks.start("live", self.live.run)
         tasks.start("pulse", self.health.pulse)
         tasks.start("workspaces", self.registry.run)
         tasks.start("keys", self.keys.run)
         tasks.start("withdrawals", self.registry.withdrawals.run)
         if loads:
+            tasks.start("retention", partial(follow_clock, self.storage))
             tasks.start("corrections", self.corrections.run)
             tasks.start("verification", self.verifier.run)
         tasks.start("reports", self.reports.run)

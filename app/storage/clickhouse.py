@@ -204,6 +204,11 @@ class Storage:
         )
         return int(rows[0]["parts"])
 
+    def let_expire(self, allowed: bool) -> None:
+        """Start or stop merges that empty columns and drop rows by their age."""
+        with self.reader() as client:
+            client.command(f"SYSTEM {'START' if allowed else 'STOP'} TTL MERGES")
+
     def _on_all_hosts(self, sql: str) -> str:
         """Returns a query with its {system.*} tables read from all hosts of a cluster."""
         cluster = self.settings.clickhouse_cluster

@@ -5,13 +5,16 @@ verdict and its correction are in the same month, and rows expire by whole month
 the one that cancels it only while their month is being dropped.
 """
 
+import asyncio
 import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
 from clickhouse_connect.driver.client import Client
 
+from app.clock import CLOCK, POLL_SECONDS
 from app.settings.settings import Settings
+from app.storage.clickhouse import Storage
 
 MONTH_END = "toDateTime(addMonths(toStartOfMonth(at), 1))"
 
@@ -44,6 +47,19 @@ def configured(settings: Settings) -> list[Expiry]:
         Expiry("hits", "user_agent", settings.keep_visitors_days),
         Expiry("hits", "", settings.keep_hits_days),
     ]
+
+
+async def follow_clock(storage: Storage) -> None:
+    """Let the embedded engine expire nothing while the clock is doubtful, until cancelled.
+
+    A server goes by its own clock.
+    """
+    stopped = False
+    while storage.embedded:
+        await asyncio.sleep(POLL_SECONDS)
+        if CLOCK.doubtful != stopped and not storage.starting:
+            await asyncio.to_thread(storage.let_expire, stopped)
+            stopped = not stopped
 
 
 def apply(client: Client, settings: Settings) -> list[Expiry]:

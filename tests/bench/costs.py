@@ -20,7 +20,7 @@ from pathlib import Path
 import httpx2
 
 from tests.support.patience import PATIENCE_SECONDS, wait_for
-from tests.support.service import Service
+from tests.support.service import FirstStart, Service
 from tests.support.worst_inputs import Input, mail_inputs, other_inputs
 
 HITS_PER_SECOND = 100
@@ -113,7 +113,7 @@ def run() -> None:
         yield
         times.append((name, begin, time.monotonic()))
 
-    with tempfile.TemporaryDirectory() as folder, Service(Path(folder) / "data") as service:
+    with tempfile.TemporaryDirectory() as folder, FirstStart(Path(folder) / "data") as service:
         service.ready()
         service.client.post("/v1/rewrite", content=LARGE)  # starts the process for large mails
         wait_for(lambda: [*(Path(folder) / "data").glob("rewriting-*.sock")], "its socket")

@@ -10,7 +10,7 @@ from pathlib import Path
 from app.tracking.tokens import LinkToken, MessageToken, Tokens
 from mailwake_client import Mailwake
 from tests.bench.rewrite import best, mail_of_50_kb
-from tests.support.service import Service
+from tests.support.service import FirstStart
 
 RECIPIENTS = 100_000
 
@@ -27,7 +27,7 @@ def run() -> None:
         ("read a link token", lambda: tokens.read_link(link)),
     ):
         print(f"{name}: {1 / best(partial(often, work)) * 10_000:,.0f} a second")
-    with tempfile.TemporaryDirectory() as folder, Service(Path(folder) / "data") as service:
+    with tempfile.TemporaryDirectory() as folder, FirstStart(Path(folder) / "data") as service:
         mailwake = Mailwake(service.url, service.api_key, timeout=300)
         mailwake.keep_template("bench", mail_of_50_kb().decode())
         start = time.perf_counter()

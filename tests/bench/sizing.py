@@ -30,7 +30,7 @@ from app.storage.clickhouse import Storage
 from app.storage.clickhouse_schema import migrate
 from app.storage.state_db import open_state
 from tests.support.hit_load import PERSON, Load
-from tests.support.service import Service, paths, tracked_urls
+from tests.support.service import FirstStart, Service, paths, tracked_urls
 
 HITS = int(os.environ.get("HITS", "2000000"))
 SECONDS = float(os.environ.get("SECONDS", "20"))
@@ -144,7 +144,7 @@ def _merged(storage: Storage) -> None:
 
 def _service(folder: Path) -> None:
     """Measure two rates, to separate the costs of a second with hits from those of a hit."""
-    with Service(folder) as service:
+    with FirstStart(folder) as service:
         assert service.process
         hits = Load(service, "sizing", clicks=0.2)
         with hits.running(2):  # warm

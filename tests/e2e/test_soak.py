@@ -16,7 +16,7 @@ import httpx2
 import pytest
 
 from tests.support.patience import PATIENCE_SECONDS
-from tests.support.service import Service
+from tests.support.service import FirstStart, Service
 from tests.support.soak_load import NEWSLETTER, RATE
 
 MINUTES = int(os.environ.get("MAILWAKE_SOAK_MINUTES", "30"))
@@ -86,7 +86,7 @@ def visitors(service: Service) -> Iterator[None]:
 @pytest.mark.torture
 @pytest.mark.skipif("MAILWAKE_TORTURE" not in os.environ, reason="make torture")
 def test_under_load_everything_stays_flat(tmp_path: Path) -> None:
-    with Service(tmp_path / "data") as service:
+    with FirstStart(tmp_path / "data") as service:
         service.rewrite(NEWSLETTER, '<a href="https://example.com/landing">x</a>')
         service.drained()
         command = [

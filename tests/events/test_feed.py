@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import time
 import uuid
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import create_engine, update
 
+from app.clock import CLOCK
 from app.consent.suppressions import ALL, Suppressions
 from app.events import feed as feed_module
 from app.events.feed import CORRECTED, UNSETTLED, Cursor, CursorError, Feed, cursor
@@ -254,6 +256,39 @@ def test_bad_and_old_cursors_are_told_apart(
     assert caught.value.expired
     assert len(feed.after(Cursor(2, 1), "default", 9)[0]) == 2  # its next one is there
     assert len(feed.after(Cursor(), "default", 9)[0]) == 2
+
+
+DAY = 86_400.0
+
+
+@pytest.mark.parametrize(
+    ("ages", "kept"),
+    [
+        ([8, 8, 1], 1),
+        ([1, 20_000, 1], 3),  # the clock was wrong for a while: back
+        ([1, -5_000, 1], 3),  # and ahead
+        ([8, -5_000, 20_000, 8, 1], 1),  # what is older goes with it
+        ([8, -5_000, 8], 0),
+    ],
+)
+def test_the_order_decides_what_is_old(
+    feed: Feed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ages: list[float], kept: int
+) -> None:
+    for number, _ in enumerate(ages):
+        feed.append(f"s{number}", lines(row()))
+    engine = open_state(tmp_path)
+    with engine.begin() as connection:
+        for seq, age in enumerate(ages, 1):
+            at = time.time() - age * DAY
+            connection.execute(update(table).where(table.c.seq == seq).values(at=at))
+    monkeypatch.setattr(feed_module, "SWEEP_SECONDS", -1.0)
+    monkeypatch.setattr(CLOCK, "_doubtful_since", 0.0)
+    feed.append("doubtful", lines(row()))
+    assert len(feed.after(Cursor(), "default", 99)[0]) == len(ages) + 1  # nothing expires
+    monkeypatch.setattr(CLOCK, "_doubtful_since", None)
+    feed.append("now", lines(row()))
+    assert len(feed.after(Cursor(), "default", 99)[0]) == kept + 2
+    engine.dispose()
 
 
 def test_a_loader_fills_the_feed_and_a_second_load_adds_nothing(

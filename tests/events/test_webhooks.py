@@ -14,7 +14,7 @@ from app.demo import agents
 from app.events.event_filter import EventFilter
 from app.events.feed import Cursor
 from app.events.safe_http import Answer
-from app.events.webhooks import GIVE_UP_SECONDS, Webhook, Webhooks
+from app.events.webhooks import GIVE_UP_SECONDS, LONGEST_PAUSE_SECONDS, Webhook, Webhooks
 from app.model.records import now_ms
 from app.schemas.events import EventLink, EventOut
 from app.storage.state_db import open_state
@@ -378,3 +378,26 @@ def test_a_file_makes_changes_and_removes_webhooks(tmp_path: Path, there: Receiv
         file.write_text("")
         service.start()
         assert [hook["id"] for hook in service.get("/v1/webhooks")["webhooks"]] == [other["id"]]
+
+
+@pytest.mark.parametrize("ahead", [3 * 3600.0, 14 * 365 * 86_400.0])
+def test_a_delivery_that_was_queued_while_the_clock_was_ahead_is_due(
+    tmp_path: Path, ahead: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = open_state(tmp_path)
+    hooks = Webhooks(state)
+    hook = hooks.add("https://e.example/", EventFilter(), False, Cursor())
+    now = time.time()
+    monkeypatch.setattr("app.events.webhooks.time.time", lambda: now + ahead)
+    hooks.test(hook)
+    monkeypatch.undo()
+    (delivery,) = hooks.next(hook.id, now, 9)  # no first attempt waits
+    assert hooks.due(now) == [hook.id]
+    monkeypatch.setattr("app.events.webhooks.time.time", lambda: now + ahead)
+    hooks.failed(delivery, "no connection")
+    monkeypatch.undo()
+    assert (
+        bool(hooks.due(now)) == bool(hooks.next(hook.id, now, 9)) == (ahead > LONGEST_PAUSE_SECONDS)
+    )
+    assert hooks.due(now + ahead + 10) == [hook.id]
+    state.dispose()

@@ -21,7 +21,7 @@ TIERS = (
     {"storage"},
     {"settings"},
     {"schemas"},
-    {"links"},
+    {"links", "clock"},
     {"model", "rewriting", "files", "paths", "tasks", "threads"},
 )
 APART = {"__init__", "__main__"}  # the version, and the entry of `python -m app`

@@ -15,6 +15,7 @@ from urllib.parse import quote, urlsplit
 import httpx2
 
 from tests.support.empty_database import copy_empty_database
+from tests.support.forked import Forked
 from tests.support.paths import ROOT
 from tests.support.patience import PATIENCE_SECONDS, wait_for
 
@@ -61,7 +62,7 @@ class Service:
             "COLUMNS": "300",
             **env,
         }
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: subprocess.Popen[bytes] | Forked | None = None
         self.log = data_dir.parent / f"{data_dir.name}.log"
         # Plain HTTP: certificates would only take 20 ms to read. A connection is given up before
         # uvicorn may close it under a request, which is after five seconds.
@@ -85,18 +86,36 @@ class Service:
         embedded = "MAILWAKE_CLICKHOUSE_DSN" not in self.env
         if embedded and not self.creates_database and not self.data_dir.exists():
             copy_empty_database(self.data_dir)
+        self.process = self._forked() if self._may_be_forked() else self._started()
+        self.wait_for(self._healthy, "health")
+        self.client.headers["authorization"] = f"Bearer {self.api_key}"
+
+    def _may_be_forked(self) -> bool:
+        """Returns whether a forked process would be the same as one that is started."""
+        settings_only = all(
+            name.startswith("MAILWAKE_") or name == "COLUMNS" or os.environ.get(name) == value
+            for name, value in self.env.items()
+        )
+        # Other faults may be in names that modules have imported from each other by then.
+        faults = self.faults not in ("", LOCAL_RECEIVERS)
+        workers = "MAILWAKE_WORKERS" in self.env  # they are started by the service
+        as_by_users = self.creates_database or self.root != ROOT
+        return settings_only and not (faults or workers or as_by_users)
+
+    def _forked(self) -> Forked:
+        return Forked("serve", env=self.env, log=self.log, faults=self.faults)
+
+    def _started(self) -> "subprocess.Popen[bytes]":
         started = f"{self.faults}\nfrom app.__main__ import main\nmain()"
         program = ("-c", started) if self.faults else ("-m", "app")
         with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
+            return subprocess.Popen(
                 [sys.executable, *program, "serve"],
                 env=self.env,
                 cwd=self.root,
                 stdout=log,
                 stderr=log,
             )
-        self.wait_for(self._healthy, "health")
-        self.client.headers["authorization"] = f"Bearer {self.api_key}"
 
     def _healthy(self) -> bool:
         assert self.process and self.process.poll() is None, self.log.read_text()
@@ -214,7 +233,7 @@ class Service:
 
 
 class FirstStart(Service):
-    """A service that creates its database itself, as a user's does."""
+    """A service that is started as users start it, and creates its database itself."""
 
     creates_database = True
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.support.forked import Forked
 from tests.support.paths import ROOT
 from tests.support.patience import PATIENCE_SECONDS, wait_for
 from tests.support.service import free_port
@@ -35,18 +36,22 @@ class GatewayProcess:
             "MAILWAKE_SMTP_LISTEN": f"127.0.0.1:{self.port}",
             **env,
         }
-        start = (
-            ("-c", f"{faults}\nfrom app.__main__ import main\nmain()") if faults else ("-m", "app")
-        )
+        self.process = self._started(faults) if faults else self._forked()
+        wait_for(self._listens, "gateway", self.log.read_text)
+
+    def _forked(self) -> "subprocess.Popen[bytes] | Forked":
+        return Forked("smtp", env=self.env, log=self.log)
+
+    def _started(self, faults: str) -> "subprocess.Popen[bytes]":
+        program = f"{faults}\nfrom app.__main__ import main\nmain()"
         with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, *start, "smtp"],
+            return subprocess.Popen(
+                [sys.executable, "-c", program, "smtp"],
                 env=self.env,
                 cwd=ROOT,
                 stdout=log,
                 stderr=log,
             )
-        wait_for(self._listens, "gateway", self.log.read_text)
 
     def _listens(self) -> bool:
         assert self.process.poll() is None, self.log.read_text()
