@@ -13,6 +13,7 @@ interrupted and repeated: the next comparison finds what is left.
 
 import asyncio
 import logging
+import threading
 import time
 import uuid
 from collections import Counter
@@ -71,9 +72,17 @@ class Verifier:
         self._storage, self._loader, self._corrections = storage, loader, corrections
         self._register, self._feed, self.verifications = register, feed, verifications
         self._folder = loader.folder
+        self._stopping = threading.Event()
 
     async def run(self) -> None:
         """Verify what is loaded, until cancelled; waits while ClickHouse is unavailable."""
+        try:
+            await self._run()
+        except asyncio.CancelledError:
+            self._stopping.set()  # a thread that compares ends at its next step
+            raise
+
+    async def _run(self) -> None:
         due, doubtful = time.monotonic() + PERIOD_SECONDS, -1
         while True:
             await asyncio.sleep(POLL_SECONDS)
@@ -186,6 +195,7 @@ class Verifier:
         self, segments: Sequence[RegisteredSegment], repair: bool
     ) -> list[Difference]:
         """Compare journal segments with `hits`, with other tables and with the feed."""
+        self._check_stop()
         suspects = self._suspects(segments)
         if not suspects:
             return []
@@ -296,6 +306,7 @@ class Verifier:
         from_ms = self._covered_from()
         for workspace, keys in _pages(newsletters):
             for roll_up in ROLL_UPS:
+                self._check_stop()
                 suspects = rollups.differing(self._storage, roll_up, workspace, keys, from_ms)
                 if suspects:
                     found += self._compared_roll_up(
@@ -339,6 +350,7 @@ class Verifier:
     ) -> Difference:
         missing = extra = 0
         while True:
+            self._check_stop()
             rows, more, fewer = rollups.differences(
                 self._storage, roll_up, *newsletter, from_ms, ROWS
             )
@@ -381,6 +393,11 @@ class Verifier:
         if counted < first:
             bounds.append(first)
         return max(bounds, default=0) if counted < max(bounds, default=0) else 0
+
+    def _check_stop(self) -> None:
+        """Raises StorageError once the service stops; a later comparison begins again."""
+        if self._stopping.is_set():
+            raise StorageError("the service is stopping")
 
     def _insert(self, table: str, rows: Sequence[Row]) -> None:
         """Insert rows under a name of their own: an equal repair later is another insert."""

@@ -1,5 +1,6 @@
 """What ClickHouse has lost or doubled is found and repaired, and nothing else is changed."""
 
+import asyncio
 import uuid
 from collections.abc import Sequence
 from itertools import count
@@ -359,3 +360,21 @@ def test_the_nightly_run_is_due_once_a_night(folder: Folder) -> None:
     result = folder.verifier.verify_nightly()
     assert result and folder.verifications.latest(nightly=True) == result
     assert folder.verifier.verify_nightly() is None
+
+
+def test_a_comparison_ends_soon_when_the_service_stops(folder: Folder) -> None:
+    """A task that failed begins again; one that was cancelled does not."""
+
+    async def test() -> None:
+        task = asyncio.create_task(folder.verifier.run())
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    before = loaded(folder)
+    folder.lose("hits_by_agent", "1")
+    asyncio.run(test())
+    with pytest.raises(StorageError, match="stopping"):
+        folder.verify()
+    assert folder.figures() != before
