@@ -11,5 +11,6 @@ reclassify: web/api/test_admin.py
 report: ops/test_scheduled_reports.py
 verify: integration/test_verify_command.py
 serve: settings/test_settings.py, e2e/test_operations.py
+set_aside: storage/test_set_aside.py
 workspaces: auth/test_workspaces.py
 """

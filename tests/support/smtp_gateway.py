@@ -36,7 +36,9 @@ class GatewayProcess:
             "MAILWAKE_SMTP_LISTEN": f"127.0.0.1:{self.port}",
             **env,
         }
-        self.process = self._started(faults) if faults else self._forked()
+        # Some variables matter to Python itself, when it starts.
+        own = any(not name.startswith("MAILWAKE_") for name in env)
+        self.process = self._started(faults) if faults or own else self._forked()
         wait_for(self._listens, "gateway", self.log.read_text)
 
     def _forked(self) -> "subprocess.Popen[bytes] | Forked":
