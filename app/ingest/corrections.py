@@ -47,7 +47,7 @@ from app.model.errors import UNREADABLE
 from app.model.ids import new_id
 from app.model.records import Hit, now_ms
 from app.storage.clickhouse import Row, Storage, StorageError
-from app.storage.journal_segments import BAD, DONE, FIX
+from app.storage.journal_segments import BAD, DONE, FIX, sealed
 from app.storage.sql import sql
 
 log = logging.getLogger(__name__)
@@ -215,6 +215,9 @@ class Corrections:
         rows = self.storage.query(sql("settle_hits"), around)
         ledger = self.storage.query(sql("settle_links"), around)
         links = {row["message"]: row["carried"] for row in ledger}
+        # Hits that are stored and not in the feed yet: a change must not come there before them.
+        # Their journal segments are corrected once they are loaded.
+        loading = {path.stem for path in sealed(self.folder)}
         https = self._https(touched.workspace)
         lines: list[bytes] = []
         for message, group in groupby(rows, key=lambda row: row["message"]):
@@ -223,7 +226,12 @@ class Corrections:
                 map(_hit, hits), self.networks, https, links.get(message, 0)
             )
             for row, classified in zip(hits, verdicts, strict=True):
-                if may_correct(row) and not _expired(row) and not _same_verdict(row, classified):
+                if (
+                    may_correct(row)
+                    and str(row["segment"]) not in loading
+                    and not _expired(row)
+                    and not _same_verdict(row, classified)
+                ):
                     lines += map(_line, _correction_rows(row, classified))
         if lines:
             self._write(lines)

@@ -117,6 +117,38 @@ def test_another_data_folder_corrects_only_what_it_has_loaded(
     assert_consistent(storage, "two folders", key)
 
 
+def test_a_change_never_comes_before_what_it_changes(
+    tmp_path: Path, storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a journal segment whose hits are stored and not in the feed yet, nothing is corrected."""
+    key, message, now = newsletter_key("default", "half loaded"), new_id().hex(), now_ms()
+    feed = Feed(open_state(tmp_path / "state"))
+    load(tmp_path, storage, click(key, message, now, 0), feed=feed)
+
+    def lost(*_: Any) -> None:
+        raise StorageError("the answer was lost")
+
+    with monkeypatch.context() as patch, pytest.raises(StorageError):
+        patch.setattr(feed, "append", lost)
+        load(
+            tmp_path,
+            storage,
+            click(key, message, now + 1, 1),
+            click(key, message, now + 2, 2),
+            feed=feed,
+        )
+    work = Corrections(tmp_path, storage, feed=feed)
+    assert work.reclassify_recent(after=-1) == 1  # of the first one's hits only
+    assert Loader(tmp_path, storage, feed=feed).load_all() == 2
+    assert work.reclassify_recent(after=-1) == 2
+    assert stored(storage, key) == {"scanner": 3}
+    events, _ = feed.after(Cursor(), "default", 99)
+    verdicts: dict[float, list[str]] = {}
+    for event in events:
+        verdicts.setdefault(event.row.at, []).append(event.row.verdict)
+    assert [*verdicts.values()] == [["human", "scanner"]] * 3
+
+
 class KilledError(Exception):
     """The process dies here."""
 

@@ -28,6 +28,10 @@ class LostAnswer(Storage):
     def __init__(self, storage: Storage, answers: int) -> None:
         self._storage, self._answers = storage, answers
 
+    @property
+    def embedded(self) -> bool:
+        return self._storage.embedded
+
     def insert(self, table: str, lines: bytes, token: str) -> None:
         self._storage.insert(table, lines, token)
         self._answers -= 1

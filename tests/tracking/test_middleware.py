@@ -14,7 +14,7 @@ from starlette.types import Message, Receive, Scope, Send
 from app.model import records
 from app.model.tracking_modes import MODES, Mode, Modes
 from app.storage.journal import Journal
-from app.storage.journal_segments import sealed
+from app.storage.journal_segments import sealed, without_footer
 from app.tracking.middleware import GIF, TrackingMiddleware
 from app.tracking.recording_policy import refuser, truncated
 from app.tracking.tokens import (
@@ -86,7 +86,7 @@ class Bench:
         return [
             records.decode(line)
             for path in sealed(self.folder)
-            for line in path.read_bytes().splitlines()
+            for line in without_footer(path.read_bytes())[0].splitlines()
         ]
 
 

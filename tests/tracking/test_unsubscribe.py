@@ -8,7 +8,7 @@ from starlette.responses import Response
 from app.model.records import Hit, Record, decode
 from app.model.tracking_modes import SHARED, Modes
 from app.storage.journal import Journal
-from app.storage.journal_segments import sealed
+from app.storage.journal_segments import sealed, without_footer
 from app.tracking.tokens import MessageToken, Tokens
 from app.tracking.unsubscribe import Unsubscribe
 from app.web.views.templating import templates
@@ -52,8 +52,8 @@ def ask(
                 )
             )
         await journal.close()
-        lines = [line for path in sealed(folder) for line in path.read_bytes().splitlines()]
-        return answer, [decode(line) for line in lines]
+        contents = [without_footer(path.read_bytes())[0] for path in sealed(folder)]
+        return answer, [decode(line) for content in contents for line in content.splitlines()]
 
     return asyncio.run(main())
 

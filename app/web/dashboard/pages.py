@@ -347,10 +347,12 @@ class Dashboard:
             if not session.user.may(role):
                 detail = f"This page needs the role {role}. Your role is {session.user.role}."
                 return self.problem(request, 403, "Permission denied", detail)
-            workspace = workspace_context(request)
+            # A page about the account needs no workspace, which may not be loaded yet.
+            workspace = request.app.state.parts.get(session.user.workspace)
             try:
-                workspace.quota.admit_page()
-                if stores:
+                if workspace:
+                    workspace.quota.admit_page()
+                if workspace and stores:
                     workspace.disk.check()
                 return await endpoint(request)
             except QuotaError as error:
