@@ -241,6 +241,7 @@ class World:
             for target, value in (
                 ("app.model.ids.now_ms", self._clock),
                 ("app.model.ids.os.urandom", self._random.randbytes),
+                ("secrets.randbelow", self._random.randrange),
                 ("asyncio.to_thread", in_place),
                 ("os.write", self._write),
                 *((f"os.{name}", self._mortal(getattr(os, name))) for name in _OF_OS),
