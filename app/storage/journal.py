@@ -115,12 +115,17 @@ class _Segment:
         return size
 
     def seal(self) -> None:
-        """Give the file its final name and close it; an empty file is removed."""
-        if self.size:
-            self.path.rename(self.path.with_suffix(SEALED))
-        else:
-            self.path.unlink()
-        os.close(self.fd)
+        """Give the file its final name and close it; an empty file is removed.
+
+        A file that cannot be renamed is closed as well: as an orphan it is adopted later.
+        """
+        try:
+            if self.size:
+                self.path.rename(self.path.with_suffix(SEALED))
+            else:
+                self.path.unlink()
+        finally:
+            os.close(self.fd)
 
 
 class _Turn(asyncio.Future[None]):
@@ -340,7 +345,7 @@ class Journal:
             segment.seal()
             self._backlog += bool(segment.size)
             self._backlog_bytes += segment.size
-        except OSError as error:  # the file keeps its .open name and is adopted at the next start
+        except OSError as error:  # the file keeps its .open name until a loader adopts it
             log.error("journal: cannot seal %s: %s", segment.id, error.strerror)
 
     def _retire(self) -> None:
