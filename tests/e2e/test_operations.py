@@ -114,6 +114,9 @@ def test_metrics_are_for_key_holders_and_agree_with_what_happened(tmp_path: Path
         service.client.get("/o/forged.gif")
         service.client.get("/c/forged/forged")
         service.drained()
+        # A journal segment is gone a moment before its loading is counted.
+        hits = f"mailwake_loaded_total {len(load.answered)}.0\n"
+        service.wait_for(lambda: hits in service.client.get("/metrics").text, "counts")
         text = service.client.get("/metrics").text
         figures = {
             (sample.name, *sample.labels.values()): sample.value
