@@ -356,7 +356,9 @@ class Dashboard:
                     workspace.disk.check()
                 return await endpoint(request)
             except QuotaError as error:
-                page = self.problem(request, 429, "Too many requests", sentence(str(error)))
+                wait = f"Try again in {error.retry_seconds} s."
+                detail = f"{sentence(str(error))} {wait}"
+                page = self.problem(request, 429, "Too many requests", detail)
                 page.headers["retry-after"] = str(error.retry_seconds)
                 return page
             except ReserveError as error:
