@@ -259,6 +259,8 @@ class Journal:
         for path in sorted(self.folder.iterdir()):
             if path.suffix not in (OPEN, SEALED):
                 continue
+            if path.suffix == OPEN and not path.exists():  # sealed meanwhile
+                path = path.with_suffix(SEALED)  # noqa: PLW2901
             with suppress(FileNotFoundError):  # loaded meanwhile
                 lines = self._counted.get(path.name)
                 if lines is None:
