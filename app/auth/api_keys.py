@@ -18,7 +18,7 @@ from sqlalchemy.exc import OperationalError, SQLAlchemyError
 from app.auth import first_login
 from app.auth.workspaces import DEFAULT
 from app.settings.settings import PREFIX, Settings
-from app.storage.row_limits import full
+from app.storage.row_limits import limit_reached
 from app.storage.tables import api_keys
 
 Scope = Literal["rewrite", "read", "admin"]
@@ -84,7 +84,7 @@ class Keys:
         )
         with self._engine.begin() as connection:
             valid = api_keys.c.revoked.is_(None)
-            if problem := full(connection, api_keys, workspace, MAX_KEYS, valid):
+            if problem := limit_reached(connection, api_keys, workspace, MAX_KEYS, valid):
                 raise KeyNameError(f"name: no further key can be created: {problem}")
             connection.execute(
                 insert(api_keys)

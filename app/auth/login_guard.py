@@ -59,7 +59,7 @@ class LoginThrottle:
         if tries >= FREE_TRIES_OF_ADDRESS and not device:
             wait = max(wait, last + WAIT_SECONDS - now)
         if wait > 0:
-            raise ThrottledError(int(min(wait, MAX_WAIT_SECONDS)) + 1)
+            raise ThrottledError(int(wait) + 1)
 
     def delay(self, name: str, device: str = "") -> float:
         """Returns the seconds by which an answer to a password for the name is delayed."""
@@ -88,9 +88,11 @@ class LoginThrottle:
 
     def _counts(self, *subjects: str) -> dict[str, tuple[int, float]]:
         """Returns the number of wrong passwords, and when the last one was, by subject."""
-        table = login_failures.c
+        table, now = login_failures.c, time.time()
         query = select(table.whose, table.tries, table.last).where(
-            table.whose.in_(subjects), table.last > time.time() - FORGET_SECONDS
+            table.whose.in_(subjects),
+            # A time in the future is from a wrong clock, and would be waited for.
+            table.last.between(now - FORGET_SECONDS, now),
         )
         with self._engine.connect() as connection:
             return {row.whose: (row.tries, row.last) for row in connection.execute(query)}

@@ -19,7 +19,7 @@ from sqlalchemy.exc import IntegrityError
 
 from app.auth.workspaces import DEFAULT
 from app.settings.secret_strength import weakness
-from app.storage.row_limits import full
+from app.storage.row_limits import limit_reached
 from app.storage.tables import login_codes, sessions, users
 
 Role = Literal["viewer", "editor", "admin"]
@@ -82,7 +82,7 @@ class Users:
         row = {"workspace": workspace, "role": role, "password": hashed, "at": at}
         for account in (name, f"{name}{SEPARATOR}{workspace}"):
             with suppress(IntegrityError), self._engine.begin() as connection:
-                if problem := full(connection, users, workspace, MAX_USERS):
+                if problem := limit_reached(connection, users, workspace, MAX_USERS):
                     raise UserError(f"name: no further user can be added: {problem}")
                 if self.get(name, workspace) is None:
                     connection.execute(insert(users).values(name=account, **row))

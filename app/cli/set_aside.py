@@ -1,6 +1,7 @@
 """`mailwake set-aside`: what could not be loaded into ClickHouse. Works while the service runs."""
 
 import sys
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -43,21 +44,21 @@ def show(name: Name, data_dir: DataDir = None) -> None:
 @commands.command()
 def load(name: Name, data_dir: DataDir = None) -> None:
     """Load lines again, for example after an upgrade. What still cannot be read comes back here."""
-    try:
-        set_aside.load_again(_journal(data_dir), name)
-    except SetAsideError as error:
-        raise fail(str(error)) from None
-    typer.echo("given back to the journal")
+    _change(set_aside.load_again, data_dir, name, "given back to the journal")
 
 
 @commands.command()
 def drop(name: Name, data_dir: DataDir = None) -> None:
     """Delete one file for good."""
+    _change(set_aside.drop, data_dir, name, "deleted")
+
+
+def _change(work: Callable[[Path, str], None], data_dir: Path | None, name: str, done: str) -> None:
     try:
-        set_aside.drop(_journal(data_dir), name)
+        work(_journal(data_dir), name)
     except SetAsideError as error:
         raise fail(str(error)) from None
-    typer.echo("deleted")
+    typer.echo(done)
 
 
 def _journal(data_dir: Path | None) -> Path:

@@ -25,7 +25,7 @@ from app.model.errors import FieldError
 from app.schemas.events import (
     Due,
 )
-from app.storage.row_limits import full
+from app.storage.row_limits import limit_reached
 from app.storage.tables import followup_recipients, followups, signed
 
 TYPE = "followup.due"
@@ -89,7 +89,7 @@ class FollowUps:
             made=0,
         )
         with self._engine.begin() as connection:
-            if problem := full(connection, followups, self._workspace, MAX_FOLLOWUPS):
+            if problem := limit_reached(connection, followups, self._workspace, MAX_FOLLOWUPS):
                 raise FieldError("name", f"no further follow-up can be added: {problem}")
             connection.execute(
                 new(followups).values(

@@ -31,7 +31,7 @@ from app.model.errors import FieldError
 from app.schemas import webhooks as schemas
 from app.schemas.events import EventOut
 from app.schemas.webhooks import When
-from app.storage.row_limits import full
+from app.storage.row_limits import limit_reached
 from app.storage.tables import deliveries, first_events, webhooks
 
 RETRY_SECONDS = (5.0, 30.0, 120.0, 600.0, 3600.0, 4 * 3600.0, 12 * 3600.0, 24 * 3600.0)  # seconds
@@ -127,7 +127,7 @@ class Webhooks:
         )
         own = ~webhooks.c.id.startswith(FILE_ID_PREFIX, autoescape=True)
         with self._engine.begin() as connection:
-            if problem := full(connection, webhooks, self._workspace, MAX_WEBHOOKS, own):
+            if problem := limit_reached(connection, webhooks, self._workspace, MAX_WEBHOOKS, own):
                 raise FieldError("url", f"no further webhook can be added: {problem}")
             connection.execute(
                 new(webhooks).values(

@@ -11,7 +11,6 @@ once.
 
 import asyncio
 import logging
-import os
 import random
 import time
 from collections.abc import Callable, Iterator
@@ -31,6 +30,7 @@ from app.model.ids import sent_at
 from app.storage import journal_segments, set_aside
 from app.storage.clickhouse import Storage, StorageError
 from app.storage.clickhouse_schema import migrated_at, prepare
+from app.storage.disk import DiskReserve
 from app.storage.segment_register import SegmentRegister
 from app.storage.set_aside import SetAsideError
 from app.storage.stored_rows import absent
@@ -234,8 +234,8 @@ class Loader:
         """
         if not self.storage.embedded:
             return
-        disk, needed = os.statvfs(self.folder), ROOM_BYTES + ROOM_FACTOR * path.stat().st_size
-        free = disk.f_bavail * disk.f_frsize
+        free = DiskReserve(self.folder, 0).free_bytes
+        needed = ROOM_BYTES + ROOM_FACTOR * path.stat().st_size
         if free < needed:
             raise StorageError(
                 f"loading needs {needed // 2**20:,} MB of free disk, and {free // 2**20:,} are"

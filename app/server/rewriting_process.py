@@ -21,7 +21,7 @@ from typing import Any
 import httpx2
 import uvicorn
 from starlette.applications import Starlette
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Mount
 from starlette.types import Receive, Scope, Send
@@ -50,6 +50,7 @@ log = logging.getLogger(__name__)
 LARGE_BYTES = 131_072  # of a body; Gmail clips mails of more than 102 KB, so few are larger
 NICENESS = 10  # so that hits take priority where cores are few
 START_POLL_SECONDS = 0.05
+NO_SOCKETS = 3  # the process's exit status
 STOP_SECONDS = 15.0  # for requests under way
 ANSWER_SECONDS = 600.0  # without a byte of an answer
 UNPROVEN_HEADER = "mailwake-unproven"  # how many mails failed the check, for a metric
@@ -69,7 +70,10 @@ class RewritingProcess:
         self.unproven = 0  # whole messages that failed the check after rewriting there
 
     async def run(self) -> None:
-        """Start the process when it is wanted. Raises OSError when it ends by itself."""
+        """Start the process when it is wanted. Raises OSError when it ends by itself.
+
+        Returns where DATA_DIR can have no Unix sockets.
+        """
         await self._wanted.wait()
         _sweep(self._settings.data_dir)
         process = await asyncio.create_subprocess_exec(
@@ -86,6 +90,8 @@ class RewritingProcess:
             self._client = None
             await _stop(process)
             (self._settings.data_dir / self._name).unlink(missing_ok=True)
+        if process.returncode == NO_SOCKETS:
+            return
         raise OSError(f"the process for rewriting has ended with status {process.returncode}")
 
     async def _wait_until_listening(self, process: Process) -> None:
@@ -125,16 +131,18 @@ class RewritingProcess:
                 begun = True
                 yield part
 
-        path = request.scope["raw_path"].partition(b"?")[0].decode("latin-1")
         passed = {name: request.headers[name] for name in _PASSED if name in request.headers}
-        url = f"http://localhost{path}?{request.scope['query_string'].decode('latin-1')}"
+        path = request.scope["raw_path"].partition(b"?")[0]
         asked = client.build_request(
-            request.method, url, content=body(), headers={**passed, WORKSPACE_HEADER: workspace}
+            request.method,
+            "http://localhost/",
+            content=body(),
+            headers={**passed, WORKSPACE_HEADER: workspace},
+            # As it came: a URL would be normalised, and an id may be `..`.
+            extensions={"target": b"?".join((path, request.scope["query_string"]))},
         )
         try:
             answer = await client.send(asked, stream=True)
-        except ClientDisconnect:
-            raise
         except (httpx2.TransportError, OSError) as error:
             if not begun:
                 return None
@@ -185,6 +193,7 @@ class _Rewriter:
         folder = settings.data_dir / "journal"
         self.journal = Journal(folder, settings.journal_sync_ms, settings.journal_max_mb * 2**20)
         self.tasks = Tasks()
+        self._reported = 0  # mails that failed the check, in answers so far
         # Neither opens ClickHouse before it is asked, and rewriting asks for nothing.
         storage, state = Storage(settings), open_state(settings.data_dir)
         self.registry = WorkspaceRegistry(
@@ -200,12 +209,10 @@ class _Rewriter:
         async def fresh(scope: Scope, receive: Receive, send: Send) -> None:
             await asyncio.to_thread(self.registry.refresh)
             await asyncio.to_thread(self.registry.withdrawals.refresh)
-            before = self._unproven()
 
             async def counted(message: Any) -> None:
                 if message["type"] == "http.response.start":
-                    count = str(self._unproven() - before).encode()
-                    headers = [*message["headers"], (UNPROVEN_HEADER.encode(), count)]
+                    headers = [*message["headers"], (UNPROVEN_HEADER.encode(), self._news())]
                     message = {**message, "headers": headers}
                 await send(message)
 
@@ -213,8 +220,11 @@ class _Rewriter:
 
         return fresh
 
-    def _unproven(self) -> int:
-        return sum(context.preparer.unproven for context in self.registry.current.values())
+    def _news(self) -> bytes:
+        """Returns how many mails failed the check since the last answer, whichever they were."""
+        total = sum(context.preparer.unproven for context in self.registry.current.values())
+        news, self._reported = total - self._reported, total
+        return b"%d" % news
 
     @asynccontextmanager
     async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
@@ -237,7 +247,8 @@ def main(name: str) -> None:
     rewriter = _Rewriter(settings)
     listener = sockets.listen(settings.data_dir, name)
     if listener is None:
-        sys.exit(f"{settings.data_dir} has no Unix sockets")
+        log.warning("%s has no Unix sockets: large mails delay hits", settings.data_dir)
+        sys.exit(NO_SOCKETS)
     connections = Connections(settings.connections_per_ip, ())
     server = uvicorn.Server(
         uvicorn.Config(

@@ -11,7 +11,7 @@ from app.model.errors import FieldError, NotFoundError
 from app.schemas.segments import Segment
 from app.stats.queries import Queries, clicked
 from app.storage.clickhouse import Row
-from app.storage.row_limits import full
+from app.storage.row_limits import limit_reached
 from app.storage.tables import saved_segments
 
 EVERYBODY = 2**63
@@ -41,7 +41,9 @@ class SavedSegments:
         table = saved_segments.c
         with self._engine.begin() as connection:
             others = table.name != name
-            if problem := full(connection, saved_segments, self._workspace, MAX_SEGMENTS, others):
+            if problem := limit_reached(
+                connection, saved_segments, self._workspace, MAX_SEGMENTS, others
+            ):
                 raise FieldError("name", f"no further segment can be saved: {problem}")
             connection.execute(
                 insert(saved_segments)

@@ -42,7 +42,7 @@ FROM hits WHERE {here}
 """
 _HERE = "workspace = {workspace:String} AND newsletter IN {newsletters:Array(UInt64)}"
 _BY_MINUTE = "toUnixTimestamp(minute) * 1000 >= {from_ms:Int64}"
-# Ids of messages begin with their time, those that stand for a day's messages with the day.
+# A message's id begins with its time; one that all messages of a day share begins with the day.
 _BY_MESSAGE = "toUInt64(bitShiftRight(toUInt128(message), 80)) >= {from_ms:Int64}"
 # Rows without a time: all hits of the newsletter must be stored.
 _BY_NEWSLETTER = """

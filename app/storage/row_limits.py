@@ -3,7 +3,7 @@
 from sqlalchemy import ColumnElement, Connection, Table, func, select
 
 
-def full(
+def limit_reached(
     connection: Connection,
     table: Table,
     workspace: str,

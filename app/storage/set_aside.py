@@ -55,7 +55,7 @@ def keep_damaged(segment: Path, content: bytes) -> None:
 
 
 def _write(path: Path, content: bytes) -> None:
-    others = (entry.bytes for entry in entries(path.parent) if entry.name != path.name)
+    others = (other.stat().st_size for other in path.parent.glob("*" + BAD) if other != path)
     if sum(others) + len(content) > MAX_BYTES:
         raise SetAsideError(
             f"{path.stem} has lines that cannot be read, and more than {MAX_BYTES // 2**20} MB are"

@@ -84,6 +84,18 @@ def test_a_name_from_one_address_waits_twice_as_long_each_time(engine: Engine) -
     assert wait(throttle, "192.0.2.2", "ann") == wait(throttle, "192.0.2.1", "bob") == 0
 
 
+def test_nobody_waits_for_a_clock_that_was_ahead(engine: Engine) -> None:
+    throttle = LoginThrottle(engine)
+    right = clock().now
+    clock().now = right + 3 * 3600
+    guess(throttle, "192.0.2.1", "ann", FREE_TRIES)
+    assert wait(throttle, "192.0.2.1", "ann")
+    clock().now = right
+    assert wait(throttle, "192.0.2.1", "ann") == 0
+    guess(throttle, "192.0.2.1", "ann", 1)  # counts as of now again
+    assert 0 < wait(throttle, "192.0.2.1", "ann") <= MAX_WAIT_SECONDS + 1
+
+
 def test_guesses_from_elsewhere_delay_the_right_user_and_never_lock_the_name(
     engine: Engine,
 ) -> None:

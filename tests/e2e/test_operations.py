@@ -17,6 +17,7 @@ from netaddr import IPSet
 from prometheus_client.parser import text_string_to_metric_families
 
 from app.demo import agents
+from app.server.rewriting_process import LARGE_BYTES
 from app.storage.journal_segments import without_footer
 from tests.support.clickhouse_server import ClickHouseServer
 from tests.support.hit_load import Load, assert_exact, counted
@@ -48,6 +49,14 @@ def test_workers_share_the_load_and_one_that_dies_is_replaced(tmp_path: Path) ->
             pid = service.process.pid
             service.wait_for(lambda: len(serving(pid)) == 2, "workers")
             assert service.rewrite("workers", MAIL)["html"]
+            large = MAIL + "<p>" + "x" * LARGE_BYTES
+            service.wait_for(
+                lambda: (
+                    service.rewrite("large", large)["html"]
+                    and [*service.data_dir.glob("rewriting-*.sock")]
+                ),
+                "a worker's process for large mails",
+            )
             load = Load(service, "workers")
             with load.running():
                 load.more(20)

@@ -4,7 +4,6 @@ import json
 import os
 import re
 import subprocess
-import sys
 import threading
 import uuid
 from collections.abc import Iterator, Sequence
@@ -30,6 +29,7 @@ from app.stats.queries import Queries
 from app.storage.clickhouse import Storage, StorageError
 from app.storage.sql import sql
 from app.storage.state_db import open_state
+from tests.support import programs
 from tests.support.clickhouse_server import ClickHouseServer
 from tests.support.hit_load import Load, assert_exact, counted
 from tests.support.paths import ROOT
@@ -74,16 +74,7 @@ def told(document: dict[str, Any]) -> dict[str, Any]:
 def run(
     service: Service, *words: str, program: tuple[str, ...] = ("app",), answer: str = ""
 ) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", *program, *words],
-        env=service.env,
-        cwd=ROOT,
-        text=True,
-        capture_output=True,
-        timeout=PATIENCE_SECONDS,
-        check=False,
-        input=answer,
-    )
+    return programs.run(service, "-m", *program, *words, answer=answer)
 
 
 def test_no_byte_of_a_person_is_left_and_no_figure_moves(

@@ -7,6 +7,7 @@ import socket
 import stat
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -89,6 +90,12 @@ REQUESTS: dict[str, tuple[str, Any]] = {
     "too large": ("/v1/rewrite", " " * 71_000_000),
     "parameter": ("/v1/rewrite?dry=1", MAIL),
     "no newsletter": ("/v1/rewrite/mime", "To: a@example.com\r\n\r\n" + HTML),
+    "dots as id": ("/v1/newsletters/../template", {"html": HTML}),
+    "encoded dots": ("/v1/newsletters/%2E%2E/template", {"html": HTML}),
+    "no UTF-8 as id": ("/v1/newsletters/%FF/template", {"html": HTML}),
+    "odd characters": ("/v1/newsletters/a'|[]{}~/template?variant='%7C", {"html": HTML}),
+    "invalid percent": ("/v1/newsletters/a%zz/template?variant=%", {"html": HTML}),
+    "empty query": ("/v1/rewrite?", MAIL),
     "unknown domain": (
         "/v1/newsletters/n/template",
         {"html": HTML, "excluded_domains": ["a b"]},
@@ -103,9 +110,13 @@ def unsigned(answer: httpx2.Response, service: Service) -> str:
 
 
 def ask(service: Service, path: str, body: Any) -> httpx2.Response:
-    if isinstance(body, dict):
-        return service.client.post(path, json=body)
-    return service.client.post(path, content=iter(body) if isinstance(body, list) else body)
+    """Send a request whose target is written as it is here."""
+    given = {"json": body} if isinstance(body, dict) else {"content": body}
+    if isinstance(body, list):
+        given = {"content": iter(body)}
+    target = {"target": path.encode()}
+    asked: Any = service.client.build_request("POST", "/", extensions=target, **given)
+    return service.client.send(asked)
 
 
 @pytest.mark.parametrize("name", REQUESTS)
@@ -276,10 +287,40 @@ def test_mails_that_fail_the_check_there_are_counted(tmp_path: Path) -> None:
             "a mail that it records",
         )
         before = unproven(service)
-        answer = service.client.post("/v1/rewrite/mime", content=HEAD + HTML)
-        assert "has a flaw" in answer.headers["x-mailwake-notes"]
-        assert "mailwake-unproven" not in answer.headers
-        assert unproven(service) == before + 1
+        with ThreadPoolExecutor(4) as threads:  # at the same time: each is counted once
+            asking = [
+                threads.submit(service.client.post, "/v1/rewrite/mime", content=HEAD + HTML)
+                for _ in range(12)
+            ]
+        for answer in (one.result() for one in asking):
+            assert "has a flaw" in answer.headers["x-mailwake-notes"]
+            assert "mailwake-unproven" not in answer.headers
+        assert unproven(service) == before + 12
+
+
+NO_SOCKETS = """
+import sys
+sys.path.insert(0, {root!r})
+from app.server import local_socket
+listen = local_socket.listen
+local_socket.listen = lambda folder, name="": listen(folder) if not name else None
+"""
+
+
+def test_without_unix_sockets_the_service_does_it_all(tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(NO_SOCKETS.format(root=str(ROOT)))
+    with Service(tmp_path / "data", PYTHONPATH=str(tmp_path)) as service:
+        service.ready()
+        service.rewrite("n", HTML)
+
+        def ended() -> bool:
+            tasks = service.client.get("/healthz/full").json()["tasks"]
+            return any(task["name"] == "rewriting" and task["state"] == "ended" for task in tasks)
+
+        service.wait_for(ended, "the end of the task")
+        service.rewrite("n", HTML)
+        service.ready()  # nothing is failing
+        assert "large mails delay hits" in service.log.read_text()
 
 
 def unproven(service: Service) -> float:

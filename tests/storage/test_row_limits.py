@@ -4,7 +4,7 @@ from pathlib import Path
 
 from app.schemas.segments import Segment
 from app.stats.segments import SavedSegments
-from app.storage.row_limits import full
+from app.storage.row_limits import limit_reached
 from app.storage.state_db import open_state
 from app.storage.tables import saved_segments
 
@@ -14,9 +14,12 @@ def test_rows_are_counted_by_workspace_and_condition(tmp_path: Path) -> None:
     for workspace, name in (("default", "a"), ("default", "b"), ("other", "a")):
         SavedSegments(state, workspace).put(name, Segment(opened="n"))
     with state.connect() as connection:
-        assert full(connection, saved_segments, "default", 3) == ""
-        problem = full(connection, saved_segments, "default", 2)
+        assert limit_reached(connection, saved_segments, "default", 3) == ""
+        problem = limit_reached(connection, saved_segments, "default", 2)
         assert problem == "there are already 2, the maximum is 2"
-        assert full(connection, saved_segments, "other", 2) == ""
-        assert full(connection, saved_segments, "default", 2, saved_segments.c.name != "a") == ""
+        assert limit_reached(connection, saved_segments, "other", 2) == ""
+        assert (
+            limit_reached(connection, saved_segments, "default", 2, saved_segments.c.name != "a")
+            == ""
+        )
     state.dispose()

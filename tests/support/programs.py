@@ -22,8 +22,8 @@ print(json.dumps({row["message"]: row["n"] for row in rows}))
 """
 
 
-def run(service: Service, *words: str) -> subprocess.CompletedProcess[str]:
-    """Run a Python program; `-m app` and a command is `mailwake`."""
+def run(service: Service, *words: str, answer: str = "") -> subprocess.CompletedProcess[str]:
+    """Run a Python program, which reads `answer`; `-m app` and a command is `mailwake`."""
     return subprocess.run(
         [sys.executable, *words],
         env=service.env,
@@ -32,6 +32,7 @@ def run(service: Service, *words: str) -> subprocess.CompletedProcess[str]:
         capture_output=True,
         timeout=PATIENCE_SECONDS,
         check=False,
+        input=answer,
     )
 
 
