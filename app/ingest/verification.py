@@ -45,6 +45,7 @@ log = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.5  # between looks for doubtful segments
 PERIOD_SECONDS = 60.0  # between comparisons of what was loaded
+SWEEP_SECONDS = 600.0  # between deletions of what need not be kept any longer
 SHARE = 0.02  # of the time that comparisons may take
 NIGHTLY_HOUR = 3  # UTC
 SEGMENTS, NEWSLETTERS, ROWS = 200, 200, 20_000  # read at once
@@ -84,6 +85,7 @@ class Verifier:
 
     async def _run(self) -> None:
         due, doubtful = time.monotonic() + PERIOD_SECONDS, -1
+        swept = -SWEEP_SECONDS
         while True:
             await asyncio.sleep(POLL_SECONDS)
             if not self._loader.ready:
@@ -99,6 +101,10 @@ class Verifier:
                 await asyncio.to_thread(self.verify_loaded)
                 await asyncio.to_thread(self.verify_nightly)
                 took = time.monotonic() - began
+                # By time, not with what is loaded: rows of messages have email addresses.
+                if began - swept >= SWEEP_SECONDS:
+                    await asyncio.to_thread(self._register.sweep)
+                    swept = began
             except (StorageError, OSError) as error:
                 log.debug("verification is waiting: %s", error)
                 took = 0.0

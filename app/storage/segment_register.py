@@ -22,7 +22,6 @@ from app.storage.journal_segments import begun_at
 from app.storage.state_db import StateError
 from app.storage.tables import segments
 
-SWEEP_SECONDS = 600.0  # between deletions of what need not be kept any longer
 _COLUMNS = (
     segments.c.id,
     segments.c.written,
@@ -60,7 +59,6 @@ class SegmentRegister:
     ) -> None:
         self._engine = engine
         self._keep_seconds, self._max_bytes = keep_hours * 3600, max_bytes
-        self._swept_at = time.monotonic()
 
     def begin(
         self, segment_id: str, lines: int, hits: int, spans: bytes, doubtful: bool = False
@@ -98,9 +96,6 @@ class SegmentRegister:
                 .where(segments.c.id == segment_id)
                 .values(acknowledged=time.time(), rows=pack(tables))
             )
-        if time.monotonic() - self._swept_at > SWEEP_SECONDS:
-            self._swept_at = time.monotonic()
-            self.sweep()
 
     def half_loaded(self) -> list[str]:
         """Returns the ids of segments that were begun and not acknowledged."""

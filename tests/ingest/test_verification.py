@@ -14,6 +14,7 @@ from msgspec.structs import replace
 
 from app.demo import agents
 from app.events.feed import Feed
+from app.ingest import verification
 from app.ingest.corrections import Corrections
 from app.ingest.loader import Loader
 from app.ingest.verification import Verifier
@@ -25,6 +26,7 @@ from app.storage.rollups import ROLL_UPS
 from app.storage.segment_register import SegmentRegister
 from app.storage.state_db import open_state
 from app.storage.verifications import Verifications
+from tests.support.patience import until
 from tests.support.torture import LONG, longer
 
 HOUR_MS = 3_600_000
@@ -378,3 +380,24 @@ def test_a_comparison_ends_soon_when_the_service_stops(folder: Folder) -> None:
     with pytest.raises(StorageError, match="stopping"):
         folder.verify()
     assert folder.figures() != before
+
+
+def test_what_is_kept_expires_though_nothing_is_loaded(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows of messages have email addresses: a quiet service keeps them no longer than a busy."""
+    monkeypatch.setattr(verification, "POLL_SECONDS", 0.01)
+    monkeypatch.setattr(verification, "PERIOD_SECONDS", 0.01)
+    loaded(folder)
+    folder.register._keep_seconds = -1
+    folder.loader.ready = True
+
+    async def test() -> None:
+        task = asyncio.create_task(folder.verifier.run())
+        await until(lambda: not folder.register.within(0, 1e12, "", 9))
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    assert folder.register.within(0, 1e12, "", 9)
+    asyncio.run(test())
