@@ -1,10 +1,10 @@
 """Measures the cost of a hit: bytes on disk by table, in the journal and in state.db, CPU, memory.
 
 HITS generated hits, spread over two days after each of 20 mailings, go through the journal's
-format, the loader, the corrections and embedded chDB. Then a real service gets clicks and opens for
-SECONDS, and its own CPU seconds are counted, loading included. CPU counts hardly depend on other
-load of the machine, but wall-clock times do, so they are shown separately. docs/sizing.md has
-results.
+format, the loader, the corrections, verification and embedded chDB. Then a real service gets clicks
+and opens for SECONDS, and its own CPU seconds are counted, loading included. CPU counts hardly
+depend on other load of the machine, but wall-clock times do, so they are shown separately.
+docs/sizing.md has results.
 
     HITS=2000000 python -m tests.bench.sizing
 """
@@ -15,20 +15,21 @@ import resource
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
+from sqlalchemy import func, select
+
 from app.demo import agents
-from app.events.feed import Feed
-from app.ingest.corrections import Corrections
-from app.ingest.loader import Loader
+from app.ingest.pipeline import assemble
 from app.model.ids import new_id, newsletter_key
 from app.model.records import Hit, Kind, Message, Newsletter, PlacedLink, encode
-from app.settings.load import load
+from app.settings.load import load, with_secrets
 from app.storage.clickhouse import Storage
 from app.storage.clickhouse_schema import migrate
 from app.storage.state_db import open_state
+from app.storage.tables import feed, segments
 from tests.support.hit_load import PERSON, Load
 from tests.support.service import FirstStart, Service, paths, tracked_urls
 
@@ -50,19 +51,23 @@ def run() -> None:
 def _tables(folder: Path) -> None:
     journal = folder / "journal"
     journal.mkdir()
-    storage = Storage(load(data_dir=folder))
+    settings = with_secrets(load(data_dir=folder))
+    storage, state = Storage(settings), open_state(folder)
     migrate(storage)
-    feed = Feed(open_state(folder))
-    loader, corrections = Loader(journal, storage, feed=feed), Corrections(journal, storage)
-    settle = partial(corrections.reclassify_recent, 0)
+    _, loader, corrections, verifier = assemble(settings, storage, state)
+    steps: dict[str, Callable[[], object]] = {
+        "loading": loader.load_all,
+        "correcting": partial(corrections.reclassify_recent, 0),
+        "verifying": verifier.verify_loaded,
+    }
     size = lines = 0
-    taken = {"loading": [0.0, 0.0], "correcting": [0.0, 0.0]}
+    taken = {name: [0.0, 0.0] for name in steps}
     chance = random.Random(7)
     for number in range(NEWSLETTERS):
         for segment in _segments(chance, number):
             size, lines = size + len(segment), lines + segment.count(b"\n")
             (journal / f"{uuid.UUID(bytes=new_id())}.seg").write_bytes(segment)
-            for name, work in (("loading", loader.load_all), ("correcting", settle)):
+            for name, work in steps.items():
                 clock, cpu = time.perf_counter(), time.process_time()
                 work()
                 taken[name][0] += time.perf_counter() - clock
@@ -84,8 +89,17 @@ def _tables(folder: Path) -> None:
             f" {row['bytes'] / max(1, row['rows']):>13.1f} {row['bytes'] / HITS:>13.1f}"
         )
     print(f"all tables: {total / HITS:.1f} bytes a hit, with a ledger of half as many messages")
-    state = sum(path.stat().st_size for path in folder.glob("state.db*"))
-    print(f"state.db: {state / HITS:.1f} bytes a hit, kept for seven days")
+    kept = {
+        "the feed, kept for seven days": feed,
+        "the register of journal segments, kept for a day": segments,
+    }
+    with state.connect() as connection:
+        for name, its_table in kept.items():
+            query = select(func.sum(func.length(its_table.c.rows)))
+            size = connection.execute(query).scalar_one()
+            print(f"state.db, {name}: {size / HITS:.1f} bytes a hit")
+    size = sum(path.stat().st_size for path in folder.glob("state.db*"))
+    print(f"state.db as a file: {size / HITS:.1f} bytes a hit")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(f"memory at most, with chDB and this bench: {peak:,.0f} MB", flush=True)
     storage.close()

@@ -1,5 +1,6 @@
 """What is kept for some days only: columns really empty, and no figure follows them."""
 
+import asyncio
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import cast
 
 import pytest
 
+from app.clock import CLOCK
 from app.events.feed import Feed
 from app.ingest.corrections import Corrections
 from app.ingest.loader import Loader
@@ -22,6 +24,7 @@ from app.storage.clickhouse import Storage
 from app.storage.retention import Expiry
 from app.storage.state_db import open_state
 from tests.ingest.test_corrections import click
+from tests.support.patience import until
 
 DAY = 86_400_000
 ANN = 9_720_000
@@ -130,3 +133,29 @@ def test_a_month_goes_as_a_whole() -> None:
     assert retention.MONTH_END in Expiry("hits", "", 30).statement
     assert Expiry("hits", "", 0).statement == "ALTER TABLE hits{on}  REMOVE TTL"
     assert "toIntervalDay(9)" in Expiry("hits", "address", 9).statement
+
+
+def test_the_embedded_engine_expires_nothing_while_the_clock_is_doubtful(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Merges by age are stopped and started in the engine itself, once each."""
+    asked: list[bool] = []
+    let_expire = storage.let_expire
+
+    def noted(allowed: bool) -> None:
+        let_expire(allowed)  # raises if the engine refuses
+        asked.append(allowed)
+
+    monkeypatch.setattr(storage, "let_expire", noted)
+    monkeypatch.setattr(retention, "POLL_SECONDS", 0.001)
+
+    async def follow() -> None:
+        task = asyncio.create_task(retention.follow_clock(storage))
+        await asyncio.sleep(0.05)
+        assert asked == []
+        for doubtful, expected in ((0.0, [False]), (None, [False, True])):
+            monkeypatch.setattr(CLOCK, "_doubtful_since", doubtful)
+            await until(lambda expected=expected: asked == expected)  # type: ignore[misc]
+        task.cancel()
+
+    asyncio.run(follow())
