@@ -1,8 +1,12 @@
 """Host names of requests and URLs."""
 
+from functools import lru_cache
 from urllib.parse import urlsplit
 
+MAX_REMEMBERED = 256  # hosts; a Host field has at most 64 KB
 
+
+@lru_cache(MAX_REMEMBERED)
 def host_name(authority: bytes) -> bytes:
     """Returns the host of a Host field or a URL's authority, in lower case, without port and dot.
 

@@ -60,7 +60,7 @@ class Connections:
         self._waiting: dict[BoundedProtocol, None] = {}  # without a request, longest first
         self._timer: asyncio.TimerHandle | None = None
 
-    def protocol(self) -> Callable[..., asyncio.Protocol]:
+    def protocol(self) -> "Callable[..., BoundedProtocol]":
         """Returns what uvicorn's setting `http` takes."""
         return partial(BoundedProtocol, limits=self)
 
@@ -119,8 +119,11 @@ class Connections:
     def _check(self, loop: asyncio.AbstractEventLoop) -> None:
         """Close the connections whose time is over."""
         now = loop.time()
-        for protocol in [protocol for protocol in self._open if protocol.overdue(now)]:
-            protocol.end("deadline")
+        for protocol in list(self._open):
+            if protocol.overdue(now):
+                protocol.end("deadline")
+            elif protocol.idle_too_long(now):
+                protocol.transport.close()
         self._timer = loop.call_later(CHECK_SECONDS, self._check, loop) if self._open else None
 
 
@@ -132,10 +135,12 @@ class BoundedProtocol(HttpToolsProtocol):
         self.limits = limits
         self.peer = ""
         self._ended = False
+        self._keeps_all = False  # whether no other protocol may read further requests
         self._in_head = True
         self._head_bytes = 0  # at least the bytes of the head so far
         self._piece_bytes = 0
         self._deadline = inf
+        self._idle_deadline = inf  # after an answer that was not uvicorn's
         self._body_bytes = -1  # -1: no body is being received
         self._unsent, self._unsent_deadline = 0, inf
 
@@ -161,6 +166,7 @@ class BoundedProtocol(HttpToolsProtocol):
         """Read a piece, and refuse a head that has become too large without an end."""
         if self._ended:
             return
+        self._idle_deadline = inf
         self._piece_bytes = len(data)
         self._head_bytes += len(data)
         super().data_received(data)
@@ -184,6 +190,7 @@ class BoundedProtocol(HttpToolsProtocol):
             self._head_too_large()
             return
         self._in_head, self._body_bytes = False, 0
+        self._keeps_all = self.parser.should_upgrade()
         self._deadline = self.loop.time() + BODY_SECONDS
         self.limits.work(self)
         super().on_headers_complete()
@@ -205,6 +212,43 @@ class BoundedProtocol(HttpToolsProtocol):
         super().on_response_complete()
         if not self.transport.is_closing() and not self.pipeline:
             self.limits.wait(self)
+
+    @property
+    def between_requests(self) -> bool:
+        """Returns whether nothing of a request has been read, and no answer is under way."""
+        if self._ended or self._keeps_all or self.flow.write_paused:
+            return False
+        if self.cycle is None:
+            return not self._in_head or self._head_bytes == 0
+        return (
+            not self._in_head
+            and self._body_bytes < 0
+            and self.cycle.response_complete
+            and not self.pipeline
+            and not self.transport.is_closing()
+        )
+
+    def begin_elsewhere(self) -> None:
+        """Begin a request that another protocol has read and answers."""
+        if self.timeout_keep_alive_task is not None:
+            self.timeout_keep_alive_task.cancel()
+            self.timeout_keep_alive_task = None
+        self._in_head, self._head_bytes, self._deadline = False, 0, inf
+        self._idle_deadline = inf
+        self.limits.work(self)
+
+    def end_elsewhere(self) -> None:
+        """End that request: the connection waits for the next one as after uvicorn's answers.
+
+        A deadline replaces uvicorn's timer, which would cost as much as the answer.
+        """
+        self.server_state.total_requests += 1
+        self._idle_deadline = self.loop.time() + self.timeout_keep_alive
+        self.limits.wait(self)
+
+    def idle_too_long(self, now: float) -> bool:
+        """Returns whether a connection that waits for a request must be closed."""
+        return now > self._idle_deadline
 
     def overdue(self, now: float) -> bool:
         """Returns whether the client has taken too long (`now` in the event loop's seconds)."""

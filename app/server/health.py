@@ -25,7 +25,7 @@ from app.settings.settings import Settings
 from app.storage.clickhouse import Storage
 from app.storage.journal import Journal
 from app.tasks import Tasks, TaskState
-from app.tracking.middleware import TrackingMiddleware
+from app.tracking.tracker import Tracker
 from app.web.dashboard.live import Live
 from app.web.dashboard.status import Status
 from app.web.errors import RequestError
@@ -59,7 +59,7 @@ class Health:
 
     def watch(
         self,
-        tracking: TrackingMiddleware,
+        tracking: Tracker,
         live: Live,
         mails: Mapping[str, int],
         refused: Mapping[str, int],

@@ -5,6 +5,7 @@ import logging
 import os
 import signal
 import socket
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -25,7 +26,6 @@ from app.ops import logs
 from app.server import local_socket
 from app.server.banner import print_banner
 from app.server.bootstrap import bootstrap, take_over
-from app.server.connections import Connections
 from app.settings.load import (
     FOREIGN,
     load,
@@ -104,8 +104,7 @@ def serve(console: Console, settings: Settings, demo_speed: float = 0) -> None:
         raise StartError(f"{PREFIX}DATA_DIR: {error}") from None
     except SettingsError as error:
         raise StartError(str(error)) from None
-    http = service.connections.protocol()
-    server = uvicorn.Server(_uvicorn(service.asgi, settings, http=http))
+    server = uvicorn.Server(_uvicorn(service.asgi, settings, http=service.protocol))
     print_banner(console, settings, local, welcome, bool(demo_speed))
     with suppress(KeyboardInterrupt):
         uvloop.run(_run(server, listener, service.keys, settings, local, demo_speed))
@@ -158,16 +157,17 @@ def worker() -> Any:
     settings = with_secrets(load())
     logs.start(settings.log_level, settings.log_format)
     service = Mailwake(settings)
-    _worker_connections.append(service.connections)
+    _worker_protocols.append(service.protocol)
     return service.asgi
 
 
-_worker_connections: list[Connections] = []  # one, of the service that `worker()` has created
+# One, of the service that `worker()` has created.
+_worker_protocols: list[Callable[..., asyncio.Protocol]] = []
 
 
 def worker_protocol(**arguments: Any) -> asyncio.Protocol:
     """Returns the protocol of one connection of a worker process."""
-    return _worker_connections[-1].protocol()(**arguments)
+    return _worker_protocols[-1](**arguments)
 
 
 async def run_loader(settings: Settings) -> None:

@@ -24,6 +24,7 @@ from app.privacy.erasure import ErasureWorker
 from app.server.connections import Connections
 from app.server.health import Health
 from app.server.rewriting_process import RewritingProcess
+from app.server.tracking_protocol import tracking_protocol
 from app.server.workspaces import WorkspaceRegistry
 from app.settings.settings import Settings
 from app.storage.clickhouse import Storage
@@ -35,6 +36,7 @@ from app.tasks import Tasks
 from app.threads import favour_event_loop
 from app.tracking.middleware import TrackingMiddleware
 from app.tracking.recording_policy import keeper, refuser
+from app.tracking.tracker import Tracker
 from app.tracking.unsubscribe import Unsubscribe
 from app.web.api import app, docs
 from app.web.dashboard.accounts import AccountPages
@@ -56,7 +58,7 @@ if TYPE_CHECKING:
 
 
 class Mailwake:
-    """Every part of one running service; `asgi` is what uvicorn serves.
+    """Every part of one running service; `asgi` is what uvicorn serves with `protocol`.
 
     `settings` must carry secrets and PUBLIC_URL. Raises JournalError if DATA_DIR is unusable,
     NetworksError if a file of networks is.
@@ -148,15 +150,15 @@ class Mailwake:
         self.starlette.state.dashboard_is_https = settings.console_url.startswith("https://")
         front = HostRouting(self.starlette, settings, self.registry.readers)
         withdrawals = self.registry.withdrawals
-        self.asgi = TrackingMiddleware(
-            front,
-            self.registry.readers,
-            self.journal,
-            visitor,
-            refuser(withdrawals.refuses, settings.respect_gpc),
+        tracker = Tracker(
+            self.registry.readers, visitor, refuser(withdrawals.refuses, settings.respect_gpc)
+        )
+        self.asgi = TrackingMiddleware(front, tracker, self.journal)
+        self.protocol = tracking_protocol(
+            tracker, self.journal, self.connections, settings.trusted_proxies
         )
         mails = self.gateway.counts if self.gateway else {}
-        self.health.watch(self.asgi, self.live, mails, self.connections.refused, self._unproven)
+        self.health.watch(tracker, self.live, mails, self.connections.refused, self._unproven)
 
     @asynccontextmanager
     async def lifespan(self, _: Starlette) -> AsyncIterator[None]:

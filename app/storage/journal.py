@@ -13,7 +13,6 @@ import os
 import time
 import uuid
 import zlib
-from collections.abc import Awaitable
 from contextlib import suppress
 from errno import EDQUOT, ENOSPC
 from pathlib import Path
@@ -176,11 +175,11 @@ class Journal:
         """Start syncing and sealing periodically. Call it on the running loop."""
         self._ticker = tasks.start("journal", self._tick)
 
-    def write(self, lines: bytes) -> Awaitable[None]:
+    def write(self, lines: bytes) -> asyncio.Future[None]:
         """Write one or more whole lines. Call it on the running loop.
 
-        Once the returned awaitable is done, the lines survive the process, and with `sync_ms` 0 a
-        power loss too. This call or the awaitable raises JournalError when the disk is full or
+        Once the returned future is done, the lines survive the process, and with `sync_ms` 0 a
+        power loss too. This call or the future raises JournalError when the disk is full or
         broken: then none of the lines is kept.
         """
         if self._segment is None:

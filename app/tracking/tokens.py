@@ -14,6 +14,7 @@ from base64 import urlsafe_b64encode
 from binascii import a2b_base64, b2a_base64
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
+from hmac import compare_digest
 from typing import NamedTuple, TypeVar
 from urllib.parse import unquote
 
@@ -127,7 +128,7 @@ class Hmac128(SigningAlgorithm):
 
     def verify_signature(self, key: bytes, value: bytes, sig: bytes) -> bool:
         """Compare signatures in constant time, with two calls fewer than the inherited method."""
-        return hmac.compare_digest(self.get_signature(key, value), sig)
+        return compare_digest(self.get_signature(key, value), sig)
 
 
 @lru_cache(256)

@@ -3,6 +3,7 @@
 `python -m tests.bench.handlers NAME PORT FOLDER` serves NAME until it is killed.
 """
 
+import asyncio
 import os
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -17,12 +18,16 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from app.server.connections import Connections
+from app.server.tracking_protocol import tracking_protocol
 from app.storage.journal import Journal
 from app.tasks import Tasks
-from app.tracking.middleware import GIF, PIXEL, TrackingMiddleware
+from app.tracking.middleware import TrackingMiddleware
 from app.tracking.tokens import BadTokenError, LinkToken, MessageToken, Tokens
+from app.tracking.tracker import GIF, PIXEL, Tracker
 
 KEY = "a signing key for the bench, of no use elsewhere"
+Served = tuple[ASGIApp, str | Callable[..., asyncio.Protocol]]  # with what uvicorn's `http` takes
 AGENT = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Thunderbird/140.3.0"
 MESSAGES, LINKS = 1000, 10
 
@@ -42,12 +47,12 @@ def paths(click: bool) -> list[str]:
 
 async def bare(scope: Scope, receive: Receive, send: Send) -> None:
     """Answer with nothing but the 43 bytes."""
-    await send({"type": "http.response.start", "status": 200, "headers": PIXEL})
+    await send({"type": "http.response.start", "status": 200, "headers": PIXEL.fields})
     await send({"type": "http.response.body", "body": GIF})
 
 
-def mailwake(folder: Path, sync_ms: int) -> ASGIApp:
-    """Returns Mailwake's handlers and journal, without the loader, which has its own benchmark."""
+def mailwake(folder: Path, sync_ms: int) -> Served:
+    """Returns Mailwake's hot path and journal, without the loader: `chain` measures both."""
     journal = Journal(folder / f"journal-{sync_ms}", sync_ms)
 
     @asynccontextmanager
@@ -56,7 +61,9 @@ def mailwake(folder: Path, sync_ms: int) -> ASGIApp:
         yield
         await journal.close()
 
-    return TrackingMiddleware(Starlette(lifespan=lifespan), {b"": Tokens([KEY])}, journal)
+    tracker = Tracker({b"": Tokens([KEY])})
+    app = TrackingMiddleware(Starlette(lifespan=lifespan), tracker, journal)
+    return app, tracking_protocol(tracker, journal, Connections(1000), ())
 
 
 def postgresql(folder: Path) -> ASGIApp:
@@ -91,19 +98,20 @@ def postgresql(folder: Path) -> ASGIApp:
     return Starlette(routes=[Route("/o/{message}", pixel)], lifespan=lifespan)
 
 
-HANDLERS: dict[str, Callable[[Path], ASGIApp]] = {
-    "bare ASGI": lambda _: bare,
+HANDLERS: dict[str, Callable[[Path], Served]] = {
+    "bare ASGI": lambda _: (bare, "httptools"),
     "sync 100 ms": lambda folder: mailwake(folder, 100),
     "sync 0": lambda folder: mailwake(folder, 0),
-    "PostgreSQL": postgresql,
+    "PostgreSQL": lambda folder: (postgresql(folder), "httptools"),
 }
 
 if __name__ == "__main__":
     name, port, folder = sys.argv[1:]
+    served, protocol = HANDLERS[name](Path(folder))
     uvicorn.run(
-        HANDLERS[name](Path(folder)),
+        served,
         port=int(port),
-        http="httptools",
+        http=protocol,  # type: ignore[arg-type]  # a factory, as uvicorn calls it
         loop="uvloop",
         access_log=False,
         log_level="error",

@@ -15,8 +15,8 @@ from app.model.records import encode
 from app.settings.load import load, with_secrets
 from app.storage.journal_segments import sealed, with_footer
 from app.tracking.hit_from_request import hit
-from app.tracking.middleware import NOWHERE
 from app.tracking.tokens import Tokens
+from app.tracking.tracker import NOWHERE
 from tests.support.service import Service
 from tests.support.torture import LONG
 

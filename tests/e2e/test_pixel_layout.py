@@ -10,7 +10,7 @@ from playwright.sync_api import Browser, Page, Route
 from app.rewriting import mime
 from app.rewriting.html import compile_html
 from app.rewriting.links import Options
-from app.tracking.middleware import GIF
+from app.tracking.tracker import GIF
 from tests.e2e.test_dashboard import browser
 from tests.support.paths import DATA
 

@@ -75,10 +75,17 @@ def test_every_package_has_a_tier_and_every_tier_is_used() -> None:
 
 
 def test_the_hot_path_imports_records_tokens_and_journal_only() -> None:
-    assert imported("app.tracking.middleware") == {
+    assert imported("app.tracking.middleware") == {"app.storage.journal", "app.tracking.tracker"}
+    assert imported("app.server.tracking_protocol") == {
+        "app.model.records",
+        "app.server.connections",
+        "app.storage.journal",
+        "app.tracking.hit_from_request",
+        "app.tracking.tracker",
+    }
+    assert imported("app.tracking.tracker") == {
         "app.model.hosts",
         "app.model.records",
-        "app.storage.journal",
         "app.tracking.hit_from_request",
         "app.tracking.tokens",
     }
