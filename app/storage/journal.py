@@ -36,6 +36,7 @@ log = logging.getLogger(__name__)
 
 SEGMENT_BYTES = 16 * 1024 * 1024  # one insert's worth: about 50,000 hits
 SEAL_AFTER_SECONDS = 0.4  # a line waits at most so long in a quiet journal; stats promise 2 in all
+SEAL_PERIOD_SECONDS = 1.0  # between two seals while lines keep coming: an insert has a fixed cost
 QUEUED_SEGMENTS = 4  # while so many sealed ones wait, the open one may grow to SEGMENT_BYTES
 HIT_SHARE = 0.9  # of the largest journal: above it only hits are accepted
 RETRY_SECONDS = 1.0  # between attempts to write to a disk that failed
@@ -164,6 +165,7 @@ class Journal:
         self._syncing: asyncio.Task[None] | None = None
         self._ticker: asyncio.Task[None] | None = None
         self._closed = False
+        self._sealed_at = -SEAL_PERIOD_SECONDS  # when the last one was sealed because it was due
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             adopt_orphans(folder)
@@ -371,11 +373,15 @@ class Journal:
                 pass  # the loader may delete files meanwhile
             except OSError as error:  # such as too many open files: what is written must be synced
                 log.warning("journal: cannot list %s: %s", self.folder, error.strerror)
-            segment = self._segment
+            segment, now = self._segment, time.monotonic()
             due = (
-                segment and segment.size and time.monotonic() - segment.since >= SEAL_AFTER_SECONDS
+                segment
+                and segment.size
+                and now - segment.since >= SEAL_AFTER_SECONDS
+                and now - self._sealed_at >= SEAL_PERIOD_SECONDS
             )
             if due and self._backlog < QUEUED_SEGMENTS:
+                self._sealed_at = now
                 self._retire()
             if segment and segment.size > segment.synced:
                 self._start_sync()

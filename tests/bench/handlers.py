@@ -18,6 +18,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from app.model.ids import new_id
 from app.server.connections import Connections
 from app.server.tracking_protocol import tracking_protocol
 from app.storage.journal import Journal
@@ -26,23 +27,23 @@ from app.tracking.middleware import TrackingMiddleware
 from app.tracking.tokens import BadTokenError, LinkToken, MessageToken, Tokens
 from app.tracking.tracker import GIF, PIXEL, Tracker
 
-KEY = "a signing key for the bench, of no use elsewhere"
+KEY = "a signing key for the bench and of no use elsewhere"
 Served = tuple[ASGIApp, str | Callable[..., asyncio.Protocol]]  # with what uvicorn's `http` takes
 AGENT = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Thunderbird/140.3.0"
 MESSAGES, LINKS = 1000, 10
 
 
-def paths(click: bool) -> list[str]:
+def paths(click: bool, messages: int = MESSAGES) -> list[str]:
     """Returns different messages of one newsletter, in the order of hits after a send."""
     tokens = Tokens([KEY])
-    messages = [tokens.message(MessageToken(os.urandom(16), 1, n)) for n in range(MESSAGES)]
+    sent = [tokens.message(MessageToken(new_id(), 1, n)) for n in range(messages)]
     links = [
         tokens.link(LinkToken(1, n, f"https://www.example.com/products/{n}?utm_source=mail"))
         for n in range(LINKS)
     ]
     if click:
-        return [f"/c/{message}/{links[n % LINKS]}" for n, message in enumerate(messages)]
-    return [f"/o/{message}.gif" for message in messages]
+        return [f"/c/{message}/{links[n % LINKS]}" for n, message in enumerate(sent)]
+    return [f"/o/{message}.gif" for message in sent]
 
 
 async def bare(scope: Scope, receive: Receive, send: Send) -> None:

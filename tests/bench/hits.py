@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 import httpx2
 
-from tests.bench.handlers import AGENT, paths
+from tests.bench.handlers import AGENT, MESSAGES, paths
 from tests.support.service import free_port
 
 ROUNDS = int(os.environ.get("ROUNDS", "5"))
@@ -73,13 +73,13 @@ def run() -> None:
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         folder = Path(name)
         folder.chmod(0o755)
-        loads = {kind: _load(folder, kind) for kind in ("open", "click")}
+        loads = {kind: load_script(folder, kind) for kind in ("open", "click")}
         subjects = list(_subjects(folder, loads, stack))
         taken: dict[str, list[Taken]] = {subject.name: [] for subject in subjects}
         memory: list[int] = []
         for _ in range(ROUNDS):
             for subject in subjects:
-                taken[subject.name].append(_wrk(subject))
+                taken[subject.name].append(wrk(subject))
                 _forget(folder)
                 if subject.name == "opens, sync 100 ms":
                     memory.append(_resident(subject.pid))
@@ -89,32 +89,33 @@ def run() -> None:
 
 def _subjects(folder: Path, loads: dict[str, Path], stack: ExitStack) -> Iterator[Subject]:
     opens, clicks = loads["open"], loads["click"]
-    yield Subject("bare ASGI", *stack.enter_context(_handler("bare ASGI", folder, "0")), opens, "0")
+    yield Subject("bare ASGI", *stack.enter_context(handler("bare ASGI", folder, "0")), opens, "0")
     for sync in ("sync 100 ms", "sync 0"):
-        served = stack.enter_context(_handler(sync, folder, "0"))
+        served = stack.enter_context(handler(sync, folder, "0"))
         yield Subject(f"opens, {sync}", *served, opens, "0")
         yield Subject(f"clicks, {sync}", *served, clicks, "0")
     if shutil.which("nginx"):
         yield Subject("nginx empty_gif", *stack.enter_context(_nginx(folder)), opens, "0")
     if dsn := stack.enter_context(_postgresql("0")):
         os.environ["BENCH_POSTGRESQL"] = dsn
-        served = stack.enter_context(_handler("PostgreSQL", folder, "0"))
+        served = stack.enter_context(handler("PostgreSQL", folder, "0"))
         yield Subject("PostgreSQL, one core", *served, opens, "0")
     if dsn := stack.enter_context(_postgresql("0,1")):
         os.environ["BENCH_POSTGRESQL"] = dsn
-        served = stack.enter_context(_handler("PostgreSQL", folder, "0,1"))
+        served = stack.enter_context(handler("PostgreSQL", folder, "0,1"))
         yield Subject("PostgreSQL, both cores", *served, opens, "0,1")
-        served = stack.enter_context(_handler("sync 0", folder / "both", "0,1"))
+        served = stack.enter_context(handler("sync 0", folder / "both", "0,1"))
         yield Subject("opens, sync 0, both cores", *served, opens, "0,1")
 
 
-def _load(folder: Path, kind: str) -> Path:
+def load_script(folder: Path, kind: str, messages: int = MESSAGES) -> Path:
+    """Write what wrk is to request; returns the file."""
     script = folder / f"{kind}.lua"
-    script.write_text(LOAD % (",".join(map(json.dumps, paths(kind == "click"))), AGENT))
+    script.write_text(LOAD % (",".join(map(json.dumps, paths(kind == "click", messages))), AGENT))
     return script
 
 
-def _wrk(subject: Subject) -> Taken:
+def wrk(subject: Subject, seconds: int = SECONDS) -> Taken:
     """Run the load on the second core, or on both with the server."""
     pinned = ["taskset", "-c", "1"] if subject.cores == "0" else []
     out = subprocess.run(
@@ -123,7 +124,7 @@ def _wrk(subject: Subject) -> Taken:
             "wrk",
             "-t1",
             f"-c{CONNECTIONS}",
-            f"-d{SECONDS}s",
+            f"-d{seconds}s",
             "--latency",
             "-s",
             str(subject.load),
@@ -153,7 +154,8 @@ def _process(command: Sequence[str], cores: str) -> Iterator[int]:
 
 
 @contextmanager
-def _handler(name: str, folder: Path, cores: str) -> Iterator[tuple[int, int]]:
+def handler(name: str, folder: Path, cores: str) -> Iterator[tuple[int, int]]:
+    """Run a server of `handlers` on some cores; yields its process id and port."""
     folder.mkdir(exist_ok=True)
     port = free_port()
     command = [sys.executable, "-m", "tests.bench.handlers", name, str(port), str(folder)]

@@ -79,6 +79,27 @@ def test_a_quiet_segment_is_sealed_and_closing_seals_the_rest(tmp_path: Path) ->
     run(test())
 
 
+def test_lines_that_keep_coming_are_sealed_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first line after a pause waits SEAL_AFTER_SECONDS only, those that follow a period."""
+    monkeypatch.setattr(journal_module, "SEAL_AFTER_SECONDS", 0.01)
+    monkeypatch.setattr(journal_module, "SEAL_PERIOD_SECONDS", 3600)
+
+    async def test() -> None:
+        async with running(tmp_path, 1) as journal:
+            await journal.write(b"one\n")
+            await until(lambda: sealed(tmp_path))
+            await journal.write(b"two\n")
+            await asyncio.sleep(0.1)
+            assert len(sealed(tmp_path)) == 1
+            monkeypatch.setattr(journal_module, "SEAL_PERIOD_SECONDS", 0)
+            await until(lambda: len(sealed(tmp_path)) == 2)
+        assert lines_of(tmp_path) == [b"one\n", b"two\n"]
+
+    run(test())
+
+
 def test_a_full_segment_is_sealed_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(journal_module, "SEGMENT_BYTES", 100)
     monkeypatch.setattr(journal_module, "SEAL_AFTER_SECONDS", 3600)
