@@ -1,21 +1,31 @@
 """Runs every benchmark, one after the other, each in its own process: `make bench`."""
 
+import importlib
 import subprocess
 import sys
 
-from tests.bench import (
-    chain,
-    costs,
-    hits,
-    loading,
-    queries,
-    rewrite,
-    sending,
-    sizing,
-    smtp,
-    verdicts,
+BENCHES = (
+    "rewrite",
+    "sending",
+    "smtp",
+    "hits",
+    "chain",
+    "loading",
+    "queries",
+    "verdicts",
+    "sizing",
+    "costs",
 )
 
-for bench in (rewrite, sending, smtp, hits, chain, loading, queries, verdicts, sizing, costs):
-    print(f"\n{(bench.__doc__ or '').strip().splitlines()[0]}", flush=True)
-    subprocess.run([sys.executable, "-m", bench.__name__], check=True)
+
+def run() -> None:
+    """Print each benchmark's first line of documentation, and what it prints."""
+    for name in BENCHES:
+        module = f"tests.bench.{name}"
+        text = importlib.import_module(module).__doc__ or ""
+        print(f"\n{text.strip().splitlines()[0]}", flush=True)
+        subprocess.run([sys.executable, "-m", module], check=True)
+
+
+if __name__ == "__main__":
+    run()

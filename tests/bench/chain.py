@@ -6,7 +6,6 @@ measured in turn. CPU time hardly depends on what else the machine does, rates d
 `ROUNDS` and `SECONDS` are variables of the environment.
 """
 
-import os
 import shutil
 import tempfile
 from contextlib import ExitStack
@@ -14,13 +13,14 @@ from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
+from tests.bench import size
 from tests.bench.handlers import KEY
 from tests.bench.hits import Subject, handler, load_script, wrk
 from tests.support.service import TICKS, Service
 
-ROUNDS = int(os.environ.get("ROUNDS", "3"))
-SECONDS = int(os.environ.get("SECONDS", "5"))
-MESSAGES = 200_000
+ROUNDS = size("ROUNDS", 3, 1)
+SECONDS = size("SECONDS", 5, 1)
+MESSAGES = size("MESSAGES", 200_000, 1_000)
 
 
 class Cost(NamedTuple):

@@ -21,11 +21,12 @@ from typing import NamedTuple
 
 import httpx2
 
+from tests.bench import size
 from tests.bench.handlers import AGENT, MESSAGES, paths
 from tests.support.service import free_port
 
-ROUNDS = int(os.environ.get("ROUNDS", "5"))
-SECONDS = int(os.environ.get("SECONDS", "3"))
+ROUNDS = size("ROUNDS", 5, 1)
+SECONDS = size("SECONDS", 3, 1)
 CONNECTIONS = 64
 LOAD = """
 local paths = {%s}

@@ -19,9 +19,10 @@ from app.settings.load import load
 from app.storage.clickhouse import Storage
 from app.storage.clickhouse_schema import migrate
 from app.storage.state_db import open_state
+from tests.bench import size
 
-SEGMENTS, HITS = 20, 50_000
-CORRECTED_SEGMENTS = 60  # small ones, half a second apart
+SEGMENTS, HITS = size("SEGMENTS", 20, 1), size("HITS", 50_000, 1_000)
+CORRECTED_SEGMENTS = size("CORRECTED_SEGMENTS", 60, 2)  # small ones, half a second apart
 KINDS: tuple[Kind, ...] = ("open", "click")
 
 

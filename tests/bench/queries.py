@@ -5,7 +5,6 @@ largest with a tenth of all.
 """
 
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -24,10 +23,11 @@ from app.stats.queries import Queries
 from app.storage.clickhouse import Storage
 from app.storage.clickhouse_schema import migrate
 from app.web.views import newsletters
+from tests.bench import size
 
-MILLION = 1_000_000
-SCALES = (1, int(os.environ.get("SCALE", "10")))
-ROUNDS = 7
+MILLION = size("MILLION", 1_000_000, 10_000)
+SCALES = (1, size("SCALE", 10, 2))
+ROUNDS = size("ROUNDS", 7, 1)
 NEWSLETTERS = 1000
 FIRST = 1_780_000_000_000  # milliseconds
 

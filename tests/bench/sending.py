@@ -9,10 +9,11 @@ from pathlib import Path
 
 from app.tracking.tokens import LinkToken, MessageToken, Tokens
 from mailwake_client import Mailwake
+from tests.bench import size
 from tests.bench.rewrite import best, mail_of_50_kb
 from tests.support.service import FirstStart
 
-RECIPIENTS = 100_000
+RECIPIENTS = size("RECIPIENTS", 100_000, 200)
 
 
 def run() -> None:

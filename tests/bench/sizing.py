@@ -30,11 +30,14 @@ from app.storage.clickhouse import Storage
 from app.storage.clickhouse_schema import migrate
 from app.storage.state_db import open_state
 from app.storage.tables import feed, segments
+from tests.bench import size
 from tests.support.hit_load import PERSON, Load
 from tests.support.service import FirstStart, Service, paths, tracked_urls
 
-HITS = int(os.environ.get("HITS", "2000000"))
-SECONDS = float(os.environ.get("SECONDS", "20"))
+HITS = size("HITS", 2_000_000, 4_000)
+SECONDS = size("SECONDS", 20, 1)
+PAUSE_SECONDS = size("PAUSE_SECONDS", 4, 1)
+COUNTED = size("COUNTED", 10, 1)
 NEWSLETTERS, LINKS, SEGMENT = 20, 25, 50_000
 EACH = HITS // 2 // NEWSLETTERS  # messages of one newsletter: two hits each on average
 SENT = 1_750_000_000_000
@@ -164,12 +167,13 @@ def _service(folder: Path) -> None:
         with hits.running(2):  # warm
             time.sleep(1)
         service.drained(300)
-        time.sleep(3)
-        took = max(_until_counted(service, f"counted {n}") for n in range(10))
+        time.sleep(PAUSE_SECONDS)
+        took = max(_until_counted(service, f"counted {n}") for n in range(COUNTED))
         print(f"a hit is in the statistics after {took:.2f} s at most (promised: 2)")
         before = _cpu(service.process.pid)
-        time.sleep(10)
-        print(f"idle: {(_cpu(service.process.pid) - before) / 10:.3f} CPU seconds a second")
+        time.sleep(SECONDS / 2)
+        idle = (_cpu(service.process.pid) - before) / SECONDS * 2
+        print(f"idle: {idle:.3f} CPU seconds a second")
         slow = Load(service, "sizing", clicks=0.2, pause=0.02)
         points = [_point(service, slow, 1), _point(service, hits, 2)]
         (few, low), (many, high) = points
@@ -203,7 +207,7 @@ def _point(service: Service, hits: Load, threads: int) -> tuple[float, float]:
     """Returns hits and the service's CPU seconds, both per second, once both are steady."""
     assert service.process
     with hits.running(threads):
-        time.sleep(4)
+        time.sleep(PAUSE_SECONDS)
         before, known, start = _cpu(service.process.pid), len(hits.answered), time.perf_counter()
         time.sleep(SECONDS)
         clock = time.perf_counter() - start

@@ -17,14 +17,15 @@ from aiosmtpd.smtp import SMTP, Envelope
 
 from app.settings.load import load
 from app.smtp.upstream import SmarthostConnection
+from tests.bench import size
 from tests.bench.rewrite import mail_of_50_kb
 from tests.support.paths import ROOT
 from tests.support.service import free_port
 from tests.support.smtp_gateway import gateway
 
 CLIENTS = 8
-SECONDS = 6.0
-ROUNDS = 3
+SECONDS = size("SECONDS", 6, 1)
+ROUNDS = size("ROUNDS", 3, 1)
 
 
 class Sink(asyncio.Protocol):

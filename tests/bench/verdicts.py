@@ -1,18 +1,19 @@
 """Measures verdicts on the labelled hits of tests/data/replay, and the time for hostile agents."""
 
 import gc
-import os
 import random
 import string
 import time
 
 from app.ingest.user_agents import agent
 from app.model.verdicts import HUMAN
+from tests.bench import SMALL, size
 from tests.support import labelled_agents
 from tests.support.labelled_hits import DECIDING, HINTS, patterns, score
 from tests.support.simulated_hits import evaluate, simulate
 
-AGENTS = int(os.environ.get("AGENTS", "10000"))  # 100,000 take three minutes
+AGENTS = size("AGENTS", 10_000, 100)  # 100,000 take three minutes
+PEOPLE = size("PEOPLE", 10_000, 50)
 VERDICTS = ("human", "prefetch", "scanner", "bot", "assistant")
 
 
@@ -41,7 +42,7 @@ def run() -> None:
 
 
 def _simulation() -> None:
-    messages = simulate(seed=7)
+    messages = simulate(7, PEOPLE, PEOPLE // 5)
     for https in (True, False):
         outcome = evaluate(messages, https)
         people, scanners = outcome.share(person=True), outcome.share(person=False)
@@ -54,7 +55,7 @@ def _simulation() -> None:
 
 def _labelled_agents() -> None:
     """Print the scores on labelled agents, if they lie beside the checkout."""
-    if not labelled_agents.FOLDER.is_dir():
+    if SMALL or not labelled_agents.FOLDER.is_dir():
         return
     for text, result in (
         ("bots that count as people on a click", labelled_agents.missed_bots()),
