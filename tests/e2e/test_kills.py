@@ -25,8 +25,8 @@ class SeveralHits(Load):
     `hits` counts the answered ones by message; `answered` has the messages of which all were.
     """
 
-    def __init__(self, service: Service, newsletter: str) -> None:
-        super().__init__(service, newsletter)
+    def __init__(self, service: Service, newsletter: str, pause: float = 0) -> None:
+        super().__init__(service, newsletter, pause=pause)
         self.hits: Counter[str] = Counter()
 
     def _hit(self, client: httpx2.Client, message: bytes) -> None:
