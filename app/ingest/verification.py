@@ -32,7 +32,7 @@ from app.ingest.loader import LOCK, Loader
 from app.ingest.touched import TouchedSpan, note
 from app.model.ids import new_id
 from app.schemas.verification import Difference, Verification, in_words
-from app.storage import rollups
+from app.storage import carried_links, rollups
 from app.storage.clickhouse import Row, Storage, StorageError
 from app.storage.journal_segments import SEALED
 from app.storage.rollups import ROLL_UPS, RollUp
@@ -119,6 +119,8 @@ class Verifier:
                 touched = _newsletters(segments)
                 found += self._verify_segments(segments, repair=True)
                 found += self._verify_roll_ups(touched, True, _restored(found))
+                if any(segment.doubtful for segment in segments):
+                    found += self._verify_carried(repair=True)
                 self._register.verify([segment.id for segment in segments])
                 count += len(segments)
                 hits += sum(segment.hits for segment in segments)
@@ -166,6 +168,7 @@ class Verifier:
         newsletters = {(row["workspace"], int(row["newsletter"])) for row in rows}
         may_reduce = _restored(found) if nightly else newsletters
         found += self._verify_roll_ups(newsletters, repair, may_reduce)
+        found += self._verify_carried(repair)
         result = Verification(
             started,
             time.time() - started,
@@ -298,6 +301,27 @@ class Verifier:
             for table, lines in self._register.rows(segment.id).items()
             if table in KEYS
         }
+
+    def _verify_carried(self, repair: bool) -> list[Difference]:
+        """Compare how many messages carried each link, in all hours of which that is known."""
+        self._check_stop()
+        if not carried_links.differences(self._storage, self._register):
+            return []
+        with self._undisturbed():
+            lacking = carried_links.differences(self._storage, self._register)
+            rows = [{**one._asdict(), "carried": n} for one, n in lacking.items()]
+            if repair and rows:
+                self._insert(carried_links.TABLE, rows)
+            return [
+                _difference(
+                    carried_links.TABLE,
+                    newsletter,
+                    sum(row["carried"] for row in its_rows if row["carried"] > 0),
+                    -sum(row["carried"] for row in its_rows if row["carried"] < 0),
+                    repair,
+                )
+                for newsletter, its_rows in _by_newsletter(rows)
+            ]
 
     # Roll-ups
 

@@ -19,7 +19,7 @@ class Difference(Struct, frozen=True):
     """A difference in a table, or in the feed: how many rows or hits are missing or too many.
 
     `newsletter` is the key in hexadecimal, `newsletter_id` what mailers call it. `source` is the
-    journal segment, or empty for roll-ups, which are compared with `hits`.
+    journal segment; empty for roll-ups, which are compared with `hits`, and for `link_carried`.
     """
 
     table: str
@@ -61,14 +61,17 @@ def in_words(difference: Difference) -> str:
         for n, what in ((difference.missing, "missing"), (difference.extra, "too many"))
         if n
     ]
-    compared = (
-        f"compared with journal segment {difference.source}"
-        if difference.source
-        else "compared with the stored hits"
-    )
+    compared = f"compared with {_compared_with(difference)}"
     newsletter = difference.newsletter_id or difference.newsletter
     return (
         f"{difference.table}, newsletter {newsletter} of workspace {difference.workspace}:"
         f" {' and '.join(amounts)} {compared},"
         f" {'repaired' if difference.repaired else 'not repaired'}"
     )
+
+
+def _compared_with(difference: Difference) -> str:
+    if difference.source:
+        return f"journal segment {difference.source}"
+    # The one table that is neither a roll-up of hits nor has a key.
+    return "journal segments" if difference.table == "link_carried" else "the stored hits"

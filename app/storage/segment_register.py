@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Engine, delete, func, select, update
+from sqlalchemy import Connection, Engine, and_, delete, func, or_, select, update
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -130,6 +130,18 @@ class SegmentRegister:
         """Returns when the oldest segment that is kept was written, or now."""
         found = self._select(select(func.min(segments.c.written)))
         return float(found[0]) if found and found[0] is not None else time.time()
+
+    def complete_since(self) -> float:
+        """Returns from when on the rows of every segment are kept, by when they were written.
+
+        A segment that was begun and not acknowledged has none yet.
+        """
+        incomplete = or_(
+            segments.c.acknowledged.is_(None),
+            and_(segments.c.lines > segments.c.hits, func.length(segments.c.rows) == 0),
+        )
+        found = self._select(select(func.max(segments.c.written)).where(incomplete))
+        return max(self.oldest(), float(found[0] or 0) if found else 0.0)
 
     def rows(self, segment_id: str) -> dict[str, bytes]:
         """Returns the JSON lines kept by table, without `hits`; empty if they are not kept."""

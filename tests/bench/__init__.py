@@ -1,4 +1,4 @@
-"""Benchmarks: ratios measured side by side, in CPU time where they can be (`make bench`).
+"""What `make bench` runs. Ratios are measured side by side, in CPU time where they can be.
 
 Each size is a variable of the environment. With BENCH_SMALL each benchmark runs at its smallest
 size, which shows that it works and nothing else (tests/integration/test_benches.py).

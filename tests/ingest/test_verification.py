@@ -5,7 +5,8 @@ import uuid
 from collections.abc import Sequence
 from itertools import count
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -19,8 +20,9 @@ from app.ingest.corrections import Corrections
 from app.ingest.loader import Loader
 from app.ingest.verification import Verifier
 from app.model.ids import new_id, newsletter_key
-from app.model.records import Hit, Link, Message, Newsletter, Record, encode
+from app.model.records import Carried, Hit, Link, Message, Newsletter, Record, encode
 from app.schemas.verification import Verification, in_words
+from app.storage import carried_links
 from app.storage.clickhouse import Storage, StorageError
 from app.storage.rollups import ROLL_UPS
 from app.storage.segment_register import SegmentRegister
@@ -70,6 +72,12 @@ class Folder:
             names = [f"{stamp | (i & ((1 << 76) - 1)):032x}" for i in ids]
             at = self.start + 100 * segment
             records.append(Newsletter(at, "default", key, f"{key}", "Name"))
+            # In an hour of which it is certain that every segment is known.
+            later = self.start + 3 * HOUR_MS
+            records += [
+                Carried(later, "default", key, (1, 2), 3),
+                Carried(later, "default", key, (2,), 1, 1),
+            ]
             for position in range(3):
                 url = f"https://example.com/{position}"
                 records.append(
@@ -109,6 +117,11 @@ class Folder:
         figures["hits"] = self.storage.query(
             "SELECT newsletter, toString(segment) AS segment, line, revision, toString(verdict),"
             f" toInt64(sum(sign)) AS n FROM hits {where} GROUP BY ALL HAVING n != 0 ORDER BY ALL",
+            them,
+        )
+        figures["link_carried"] = self.storage.query(
+            "SELECT newsletter, link_key, variant, hour, sum(carried) AS carried_sum"
+            f" FROM link_carried {where} GROUP BY ALL HAVING carried_sum != 0 ORDER BY ALL",
             them,
         )
         for table in KEYED:
@@ -165,7 +178,7 @@ def test_nothing_is_found_and_changed_where_nothing_is_lost(folder: Folder) -> N
     assert folder.register.unverified(9) == []
 
 
-@pytest.mark.parametrize("table", [roll_up.table for roll_up in ROLL_UPS])
+@pytest.mark.parametrize("table", [*(roll_up.table for roll_up in ROLL_UPS), "link_carried"])
 @pytest.mark.parametrize("change", ["lose", "double"])
 def test_a_roll_up_becomes_what_the_hits_are(folder: Folder, table: str, change: str) -> None:
     before = loaded(folder)
@@ -202,7 +215,7 @@ def test_a_lost_correction_is_stored_again(folder: Folder) -> None:
     assert folder.verify().differences == []
 
 
-TABLES = ("hits", *(roll_up.table for roll_up in ROLL_UPS), *KEYED)
+TABLES = ("hits", "link_carried", *(roll_up.table for roll_up in ROLL_UPS), *KEYED)
 DAMAGE = st.tuples(
     st.sampled_from(TABLES), st.sampled_from(["lose", "double"]), st.integers(2, 5), st.integers()
 ).filter(lambda damage: damage[1] == "lose" or damage[0] not in KEYED)
@@ -226,6 +239,7 @@ def test_whatever_is_lost_or_doubled_is_found_and_repaired(
             "newsletter_links": "link_key",
             "link_places": "link_key",
             "messages": "message",
+            "link_carried": "link_key, variant",
         }.get(table) or ", ".join(next(r.keys for r in ROLL_UPS if r.table == table))
         getattr(folder, change)(table, f"cityHash64({columns}, {salt % 2**32}) % {modulus} = 0")
     changed = folder.figures() != before
@@ -283,6 +297,52 @@ def test_a_repeated_segment_without_a_deduplication_record_doubles_nothing(
     assert folder.figures() != before and folder.loader.doubtful == 1
     assert folder.verifier.verify_loaded(doubtful=True)
     assert folder.figures() == before
+
+
+@pytest.mark.parametrize("change", ["lose", "double"])
+def test_carried_links_are_compared_at_once_where_a_segment_is_doubtful(
+    folder: Folder, change: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, insert = loaded(folder), folder.storage.insert
+    assert before["link_carried"]
+    path = folder.seal(folder.records(3))
+
+    def answer_is_lost(table: str, lines: bytes, token: str) -> None:
+        insert(table, lines, token)
+        if table == "hits":
+            raise StorageError("the connection was reset")
+
+    monkeypatch.setattr(folder.storage, "insert", answer_is_lost)
+    with pytest.raises(StorageError):
+        folder.loader.load(path)
+    monkeypatch.undo()
+    folder.loader.load(path)
+    whole = folder.figures()
+    getattr(folder, change)("link_carried", "link_key = 2")
+    found = folder.verifier.verify_loaded(doubtful=True)
+    assert {(one.table, one.repaired) for one in found} == {("link_carried", True)}
+    assert all("compared with journal segments" in in_words(one) for one in found)
+    assert folder.figures() == whole
+
+
+def test_carried_links_of_hours_that_are_not_known_whole_are_left_alone(folder: Folder) -> None:
+    """Rows that are kept up to a limit only, or of a segment that is not loaded yet."""
+    loaded(folder)
+    folder.double("link_carried", "1")
+    doubled = folder.figures()
+    folder.register.begin(str(uuid.UUID(bytes=new_id(folder.start + 2 * HOUR_MS))), 5, 0, b"[]")
+    assert folder.verify().differences == []
+    assert folder.figures() == doubled
+
+
+def test_other_hosts_may_have_carried_more(folder: Folder) -> None:
+    loaded(folder)
+    folder.double("link_carried", "1")
+    assert min(carried_links.differences(folder.storage, folder.register).values()) < 0
+    server = cast("Storage", SimpleNamespace(embedded=False, query=folder.storage.query))
+    assert carried_links.differences(server, folder.register) == {}
+    folder.lose("link_carried", "1")
+    assert min(carried_links.differences(server, folder.register).values()) > 0
 
 
 def test_a_segment_cut_off_before_a_migration_gets_its_roll_ups(folder: Folder) -> None:

@@ -1,5 +1,6 @@
 """Tests of app/storage.
 
+carried_links: ingest/test_verification.py
 clickhouse_backup: integration/test_backup.py
 clickhouse_schema: storage/test_clickhouse_migrations.py, storage/test_cluster.py
 rollups: ingest/test_verification.py

@@ -66,6 +66,9 @@ def test_the_newest_rows_are_kept_up_to_a_limit(tmp_path: Path) -> None:
     register.sweep()
     assert [register.rows(segment) for segment in segments] == [{}, ROWS, ROWS]
     assert len(register.unverified(9)) == 3
+    assert register.complete_since() == 1_700_000_000.0, "the first one's rows are gone"
+    register.begin(name(1_700_000_000_002), 1, 1, b"[]")
+    assert register.complete_since() == 1_700_000_000.002, "not acknowledged"
 
 
 def test_rows_are_packed_by_table() -> None:
