@@ -1,3 +1,4 @@
+import gc
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -44,6 +45,12 @@ DEAR = (
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Order files by duration for processes with `--no-loadscope-reorder`."""
     items.sort(key=lambda item: not any(f"{name}.py" in item.nodeid for name in DEAR))
+
+
+def pytest_collection_finish() -> None:
+    """Spare the garbage collector what exists by now: it would examine all of it again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

@@ -222,6 +222,8 @@ class World:
 
     def run(self) -> None:
         """Live through boots until the history ends; then let everything settle, and check."""
+        gc.collect()
+        gc.freeze()  # of all that exists: the collections after each crash are quick then
         with self._simulated():
             for _ in range(self._random.randint(2, 6)):
                 self._boot(lambda: self._live(self._random.randint(5, 25)))
