@@ -75,6 +75,8 @@ def receiver(tls: ssl.SSLContext | None = None) -> Iterator[Receiver]:
             pass
 
     class Quiet(ThreadingHTTPServer):
+        request_queue_size = 128  # with five, of ten connections at once some wait for a second
+
         def handle_error(self, *_: Any) -> None:
             pass
 
