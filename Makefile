@@ -3,16 +3,20 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+INSTALL := $(BIN)/python docs/tools/install.py
+# What demo and serve need. LOCK=requirements-server.lock has no embedded engine, for those with a ClickHouse server.
+LOCK ?= requirements.lock
+RUN := $(VENV)/$(basename $(LOCK))
 
 .PHONY: help demo serve test torture bench docs reference screenshots lint audit format lock browser mailtools caddy loadtools npmtools clean
 
 help: ## show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
-demo: $(VENV)/dev ## run the whole product on embedded chDB with live sample traffic
+demo: $(RUN) ## run the whole product on embedded chDB with live sample traffic
 	@$(BIN)/mailwake demo
 
-serve: $(VENV)/dev ## run the service on embedded chDB, without configuration
+serve: $(RUN) ## run the service on embedded chDB, without configuration
 	@$(BIN)/mailwake serve
 
 test torture: export PYTHONDONTWRITEBYTECODE = # they start hundreds of processes: compile once only
@@ -49,21 +53,25 @@ format: $(VENV)/dev ## format the code with ruff
 
 lock: $(VENV)/dev ## update the lock files (they contain no registry's URL)
 	@$(PIP) install uv
-	@for group in "" "-dev --group dev" "-bench --group dev --group bench"; do \
+	@for group in "" "-server --no-emit-package chdb-core" "-dev --group dev" "-bench --group dev --group bench"; do \
 	  set -- $$group; name=$$1; [ $$# -gt 0 ] && shift; \
 	  $(BIN)/uv pip compile -q --upgrade --universal --python-version 3.11 --generate-hashes \
 	    --no-emit-index-url --no-header pyproject.toml $$@ -o requirements$$name.lock; \
 	done
 
-$(VENV)/dev: requirements-dev.lock pyproject.toml
-	@echo "Installing into $(VENV) ..."
+$(RUN): $(LOCK)
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(PIP) install --require-hashes -r requirements-dev.lock
-	@$(PIP) install --no-deps --no-build-isolation -e .
+	@$(INSTALL) $(LOCK) --link
 	@touch $@
 
+$(VENV)/dev: requirements-dev.lock pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(INSTALL) requirements-dev.lock
+	@$(PIP) install --no-deps --no-build-isolation -e .
+	@touch $@ $(VENV)/requirements
+
 $(VENV)/bench: $(VENV)/dev requirements-bench.lock
-	@$(PIP) install --require-hashes -r requirements-bench.lock
+	@$(INSTALL) requirements-bench.lock
 	@touch $@
 
 browser:

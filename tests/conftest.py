@@ -48,7 +48,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """Spare the garbage collector what exists by now: it would examine all of it again and again."""
+    """Spare the garbage collector what exists by now: it would examine it again and again."""
     gc.collect()
     gc.freeze()
 

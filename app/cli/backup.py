@@ -16,6 +16,7 @@ import typer
 from app.cli import service_client
 from app.cli.common import errors, fail, option, settings_of
 from app.cli.service_client import AskError
+from app.cli.state import open_state
 from app.files import locked
 from app.ingest.networks import NetworksError
 from app.ingest.pipeline import assemble
@@ -27,7 +28,6 @@ from app.settings.load import (
 )
 from app.settings.settings import Settings, SettingsError
 from app.storage.clickhouse import StorageError
-from app.storage.state_db import open_state
 
 FAILURES = (AskError, BackupError, StorageError, NetworksError, OSError, sqlite3.Error)
 
@@ -142,5 +142,5 @@ def _take_snapshot(settings: Settings, folder: Path, destination: str = "") -> N
                 raise AskError(f"the service responded with {answer.status_code}: {answer.text}")
             return
     with service_client.storage(settings) as storage:
-        _, loader, corrections, _ = assemble(settings, storage, open_state(settings.data_dir))
+        _, loader, corrections, _ = assemble(settings, storage, open_state(settings))
         snapshot.take(settings, storage, loader, corrections, folder, destination)

@@ -1,4 +1,4 @@
-"""Groups the commands of `mailwake` by purpose, and holds what they share."""
+"""Options, settings and output that the commands share."""
 
 from datetime import UTC, datetime
 from typing import Annotated, Any
@@ -6,13 +6,8 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.text import Text
-from sqlalchemy import Engine
 
-from app.auth.workspaces import WorkspaceError, Workspaces
-from app.settings.load import (
-    load,
-    with_secrets,
-)
+from app.settings.load import load, with_secrets
 from app.settings.settings import PREFIX, Settings, SettingsError
 
 Workspace = Annotated[str, typer.Option(help="Workspace (tenant) to use.")]
@@ -36,14 +31,6 @@ def settings_of(**flags: Any) -> Settings:
     try:
         return with_secrets(load(**flags))
     except SettingsError as error:
-        raise fail(str(error)) from None
-
-
-def workspace_of(settings: Settings, state: Engine, name: str) -> None:
-    """Exit if there is no such workspace."""
-    try:
-        Workspaces(state, settings).get(name)
-    except WorkspaceError as error:
         raise fail(str(error)) from None
 
 

@@ -9,10 +9,10 @@ import typer
 
 from app.auth.workspaces import DEFAULT, WorkspaceError, Workspaces
 from app.cli.common import fail, option, settings_of
+from app.cli.state import open_state
 from app.consent.withdrawals import ALL, Withdrawals
 from app.model.ids import newsletter_key, recipient_key
 from app.model.tracking_modes import AXES, Axis
-from app.storage.state_db import open_state
 
 commands = typer.Typer(help="Withdraw or restore consent to being tracked.", no_args_is_help=True)
 Whom = Annotated[str, typer.Argument(help="The person's email address.")]
@@ -61,7 +61,7 @@ def show(recipient: Whom, workspace: Space = DEFAULT, data_dir: DataDir = None) 
 
 def _open(data_dir: Path | None, workspace: str, recipient: str) -> tuple[Withdrawals, int]:
     settings = settings_of(data_dir=data_dir)
-    state = open_state(settings.data_dir)
+    state = open_state(settings)
     try:
         secret = Workspaces(state, settings).get(workspace).recipient_key
     except WorkspaceError as error:

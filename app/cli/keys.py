@@ -10,8 +10,8 @@ from rich.text import Text
 
 from app.auth.api_keys import KeyNameError, Keys
 from app.auth.workspaces import DEFAULT
-from app.cli.common import Workspace, console, fail, option, settings_of, workspace_of
-from app.storage.state_db import open_state
+from app.cli.common import Workspace, console, fail, option, settings_of
+from app.cli.state import open_state, workspace_of
 
 commands = typer.Typer(help="Manage API keys.", no_args_is_help=True)
 DataDir = Annotated[Path | None, option("data_dir")]
@@ -68,7 +68,7 @@ def revoke(
 
 def _keys(data_dir: Path | None, workspace: str) -> Keys:
     settings = settings_of(data_dir=data_dir)
-    state = open_state(settings.data_dir)
+    state = open_state(settings)
     workspace_of(settings, state, workspace)
     return Keys(state, settings)
 

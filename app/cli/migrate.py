@@ -6,10 +6,11 @@ from typing import Annotated
 import typer
 
 from app.cli.common import fail, option, settings_of
+from app.cli.state import open_state
 from app.settings.settings import Settings
 from app.storage import clickhouse_schema
 from app.storage.clickhouse import Storage, StorageError
-from app.storage.state_db import open_state, steps_missing
+from app.storage.state_steps import VersionError, steps_missing
 
 
 def migrate(
@@ -39,12 +40,12 @@ def migrate(
         steps = steps_missing(settings.data_dir)
         names = clickhouse_schema.missing(storage) if check else clickhouse_schema.migrate(storage)
         created = clickhouse_schema.distribute(storage) if distributed and not check else []
-    except StorageError as error:
+    except (StorageError, VersionError) as error:
         raise fail(_explained(settings, str(error))) from None
     finally:
         storage.close()
     if not check:
-        open_state(settings.data_dir).dispose()
+        open_state(settings).dispose()
     for name in names:
         typer.echo(f"ClickHouse: {name}{' is missing' if check else ''}")
     for name in created:

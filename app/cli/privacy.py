@@ -14,6 +14,7 @@ from app.auth.workspaces import DEFAULT, WorkspaceError, Workspaces
 from app.cli import service_client
 from app.cli.common import errors, fail, option, settings_of
 from app.cli.service_client import AskError
+from app.cli.state import open_state
 from app.consent.erasure_requests import Erasure, Erasures
 from app.ingest.networks import NetworksError
 from app.ingest.pipeline import assemble
@@ -22,7 +23,7 @@ from app.privacy.subject_export import SubjectExport
 from app.settings.settings import Settings
 from app.stats.queries import Queries
 from app.storage.clickhouse import StorageError
-from app.storage.state_db import StateError, open_state
+from app.storage.state_db import StateError
 
 WAIT_SECONDS = 120.0  # seconds for which a running service is waited for
 POLL_SECONDS = 0.2
@@ -45,7 +46,7 @@ def erase(
     settings = settings_of(data_dir=data_dir, clickhouse_dsn=clickhouse_dsn)
     if not yes:
         typer.confirm(f"Permanently erase {recipient}?", abort=True, err=True)
-    state = open_state(settings.data_dir)
+    state = open_state(settings)
     erasures = Erasures(state)
     try:
         erasure = request_erasure(erasures, Workspaces(state, settings), workspace, recipient)
@@ -139,7 +140,7 @@ def _document(
         if answer.status_code != 200:
             raise AskError(f"the service responded with {answer.status_code}")
         return answer.iter_bytes()
-    state = open_state(settings.data_dir)
+    state = open_state(settings)
     secret = Workspaces(state, settings).get(workspace).recipient_key
     storage = stack.enter_context(service_client.storage(settings))
     return SubjectExport(state, Queries(storage, workspace), secret, settings.recipient_key).of(

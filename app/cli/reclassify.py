@@ -17,13 +17,13 @@ from app.cli import (
 )
 from app.cli.common import Workspace, errors, fail, option, settings_of, utc
 from app.cli.service_client import AskError
+from app.cli.state import open_state
 from app.ingest.corrections import Progress, span
 from app.ingest.networks import NetworksError
 from app.ingest.pipeline import assemble
 from app.schemas.reclassify import ReclassifyIn, ReclassifyOut
 from app.settings.settings import Settings
 from app.storage.clickhouse import StorageError
-from app.storage.state_db import open_state
 
 
 def reclassify(
@@ -67,7 +67,7 @@ def _steps(
             yield from _asked(client, start, end)
             return
     with service_client.storage(settings) as storage:
-        corrections = assemble(settings, storage, open_state(settings.data_dir)).corrections
+        corrections = assemble(settings, storage, open_state(settings)).corrections
         yield from corrections.reclassify(workspace, *span(start, end))
 
 

@@ -12,16 +12,16 @@ from rich.text import Text
 
 from app.auth.workspaces import DEFAULT, WorkspaceError
 from app.cli.common import Workspace, console, errors, fail, option, settings_of
+from app.cli.state import open_state
 from app.messages.prepare import PreparedMessage
 from app.messages.preparer_registry import PreparerRegistry
 from app.model.tracking_modes import MODES
 from app.rewriting import charsets
 from app.rewriting.html_scanner import RewriteError
 from app.schemas import messages
-from app.server.process import with_public_url
+from app.settings.load import with_public_url
 from app.settings.settings import Settings
 from app.storage.journal import Journal, JournalError
-from app.storage.state_db import open_state
 
 
 def rewrite(
@@ -95,7 +95,7 @@ async def _rewrite(
 ) -> PreparedMessage:
     journal = Journal(settings.data_dir / "journal", sync_ms=0)
     try:
-        outgoing = PreparerRegistry(settings, open_state(settings.data_dir), journal).of(workspace)
+        outgoing = PreparerRegistry(settings, open_state(settings), journal).of(workspace)
         prepared = outgoing.prepare(message, html, None)
         if record:
             await outgoing.record(prepared)

@@ -12,10 +12,10 @@ from sqlalchemy import Engine
 from app.auth.sessions import Sessions
 from app.auth.users import ADMIN, User, UserError, Users
 from app.auth.workspaces import DEFAULT
-from app.cli.common import Workspace, console, fail, option, settings_of, workspace_of
-from app.server.process import with_public_url
+from app.cli.common import Workspace, console, fail, option, settings_of
+from app.cli.state import open_state, workspace_of
+from app.settings.load import with_public_url
 from app.settings.settings import Settings
-from app.storage.state_db import open_state
 
 commands = typer.Typer(help="Manage dashboard users.", no_args_is_help=True)
 DataDir = Annotated[Path | None, option("data_dir")]
@@ -121,7 +121,7 @@ def login_link(
 
 def _open(data_dir: Path | None, **flags: int | None) -> tuple[Settings, Engine]:
     settings = with_public_url(settings_of(data_dir=data_dir, **flags))
-    return settings, open_state(settings.data_dir)
+    return settings, open_state(settings)
 
 
 def _known(state: Engine, name: str, workspace: str) -> User:

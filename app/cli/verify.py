@@ -10,13 +10,14 @@ import typer
 from app.cli import service_client
 from app.cli.common import fail, option, settings_of, utc
 from app.cli.service_client import AskError
+from app.cli.state import open_state
 from app.ingest.networks import NetworksError
 from app.ingest.pipeline import assemble
 from app.ingest.verification import period
 from app.schemas.verification import Verification, VerifyIn, in_words
 from app.settings.settings import Settings
 from app.storage.clickhouse import StorageError
-from app.storage.state_db import StateError, open_state
+from app.storage.state_db import StateError
 
 
 def verify(
@@ -82,6 +83,6 @@ def _verified(settings: Settings, request: VerifyIn) -> Verification:
                 raise AskError(f"the service responded with {answer.status_code}: {answer.text}")
             return msgspec.json.decode(answer.content, type=Verification)
     with service_client.storage(settings) as storage:
-        verifier = assemble(settings, storage, open_state(settings.data_dir)).verifier
+        verifier = assemble(settings, storage, open_state(settings)).verifier
         span = period(request.start, request.end)
         return verifier.verify(*span, repair=request.repair)

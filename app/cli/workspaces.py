@@ -11,7 +11,7 @@ from rich.text import Text
 
 from app.auth.workspaces import WorkspaceError, Workspaces
 from app.cli.common import console, fail, option, settings_of
-from app.storage.state_db import open_state
+from app.cli.state import open_state
 
 commands = typer.Typer(
     help="Manage workspaces: tenants with their own domain, secrets, keys and data.",
@@ -68,6 +68,6 @@ def rotate(name: Name, data_dir: DataDir = None) -> None:
 def _workspaces(data_dir: Path | None) -> Iterator[Workspaces]:
     settings = settings_of(data_dir=data_dir)
     try:
-        yield Workspaces(open_state(settings.data_dir), settings)
+        yield Workspaces(open_state(settings), settings)
     except WorkspaceError as error:
         raise fail(str(error)) from None

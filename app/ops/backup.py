@@ -24,7 +24,7 @@ from app.storage.clickhouse import Storage
 from app.storage.clickhouse_backup import thaw
 from app.storage.clickhouse_migrations import files
 from app.storage.clickhouse_schema import migrate
-from app.storage.state_db import VersionError, steps_missing
+from app.storage.state_steps import VersionError, steps_missing
 
 MANIFEST = "manifest.json"
 STAGING, COMPLETE = CUT_OFF

@@ -32,12 +32,14 @@ from app.settings.load import (
     unknown_variables,
     variables,
     weak_secrets,
+    with_public_url,
     with_secrets,
 )
 from app.settings.settings import PREFIX, Settings, SettingsError
 from app.storage.journal import Journal, JournalError
 from app.storage.journal_segments import adopt_orphans
-from app.storage.state_db import VersionError, open_state
+from app.storage.state_db import open_state
+from app.storage.state_steps import VersionError
 from app.tasks import Tasks
 
 if TYPE_CHECKING:
@@ -50,17 +52,11 @@ class StartError(Exception):
     """The service cannot start; the message names the setting."""
 
 
-def with_public_url(settings: Settings, port: int | None = None) -> Settings:
-    """Set PUBLIC_URL, if it is missing, to the URL that the service itself listens on."""
-    if settings.public_url:
-        return settings
-    return settings.model_copy(update={"public_url": settings.local_url(port)})
-
-
 def serve(console: Console, settings: Settings, demo_speed: float = 0) -> None:
     """Serve until stopped. Raises StartError."""
     from app.events.webhook_config import from_file  # noqa: PLC0415
     from app.server.service import Mailwake  # noqa: PLC0415  (chDB loads slowly; other commands need none)
+    from app.storage.clickhouse import engine_missing  # noqa: PLC0415
 
     logs.start(settings.log_level, settings.log_format)
     for name in unknown_variables():
@@ -68,6 +64,8 @@ def serve(console: Console, settings: Settings, demo_speed: float = 0) -> None:
     for weak in weak_secrets(settings, FOREIGN):
         logging.warning("%s", weak)
     _check_networks(settings)
+    if problem := engine_missing(settings):
+        raise StartError(problem)
     try:  # before anything listens: workers could only fail one after the other
         if settings.webhooks_file:
             from_file(settings.webhooks_file)

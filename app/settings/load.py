@@ -41,6 +41,13 @@ def load(**overrides: Any) -> Settings:
     return settings
 
 
+def with_public_url(settings: Settings, port: int | None = None) -> Settings:
+    """Set PUBLIC_URL, if it is missing, to the URL that the service itself listens on."""
+    if settings.public_url:
+        return settings
+    return settings.model_copy(update={"public_url": settings.local_url(port)})
+
+
 def variables(settings: Settings) -> dict[str, str]:
     """Returns the settings as environment variables, for another process of the same service.
 

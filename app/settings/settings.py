@@ -261,7 +261,7 @@ class Settings(BaseSettings):
         100, ge=1, le=10_000, description="Maximum number of SMTP connections at a time."
     )
     dkim_key: Path | None = Field(
-        None, description="PEM file of an RSA key to sign mails with after rewriting."
+        None, description="PEM file of an RSA or Ed25519 key to sign mails with after rewriting."
     )
     dkim_domain: str = Field("", description="Domain of the DKIM signature (d=).")
     dkim_selector: str = Field("", description="Selector of the DKIM signature (s=).")

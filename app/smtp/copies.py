@@ -7,8 +7,6 @@ import logging
 import re
 from typing import Literal, NamedTuple, get_args
 
-import dkim
-
 from app.experiments.variants import VariantError
 from app.messages import mail_headers
 from app.messages.mail_headers import DescriptionError
@@ -18,13 +16,13 @@ from app.rewriting.header_fields import HeaderError
 from app.schemas.messages import OwnData
 from app.settings.settings import PREFIX, Settings, SettingsError
 from app.smtp import stream_rules
+from app.smtp.dkim_signer import DkimError, DkimSigner
 from app.smtp.stream_rules import Stream
 
 log = logging.getLogger(__name__)
 SHARED = "(shared)"  # the recipient of a mail whose copies are all alike
 MESSAGE_ID = "X-Mailwake-Message-ID"  # a field of each copy, if the settings say so
 MAX_HOPS = 50  # Received fields (RFC 5321, section 6.3)
-_BLANKS = re.compile(rb"[ \t]++")
 _HOP = re.compile(rb"^received[ \t]*:", re.IGNORECASE | re.MULTILINE)
 
 # off: the mail said so. signed: it has a DKIM signature. nothing: it has no HTML. sealed: all of it
@@ -76,9 +74,8 @@ class CopyMaker:
         except stream_rules.StreamsError as error:
             raise SettingsError(f"{PREFIX}SMTP_STREAMS: {error}") from None
         try:
-            self._key = settings.dkim_key.read_bytes() if settings.dkim_key else b""
-            self._sign(b"From: a@b.example\r\n\r\n")
-        except (OSError, dkim.DKIMException) as error:
+            self._signer = _signer(settings)
+        except (OSError, DkimError) as error:
             raise SettingsError(f"{PREFIX}DKIM_KEY: {settings.dkim_key}: {error}") from None
 
     def read(self, message: bytes, sender: str) -> Mail:
@@ -144,27 +141,20 @@ class CopyMaker:
         return Copy(content, None, why, detail)
 
     def _signed(self, content: bytes) -> bytes:
+        if not self._signer or header_fields.begins_within(content):
+            return content
         try:
-            return self._sign(content) + content
+            return self._signer.field(content) + content
         except Exception as error:  # better unsigned than not sent
             log.warning("a mail is sent without a DKIM signature: %r", error)
             return content
 
-    def _sign(self, content: bytes) -> bytes:
-        if not self._key or header_fields.begins_within(content):
-            return b""
-        # Relaxed canonicalization (RFC 6376, section 3.4.4) does this anyway, but the library first
-        # takes time that grows with the square of the number of such blanks.
-        _, begin = header_fields.blank(content) or (0, len(content))
-        body = _BLANKS.sub(b" ", content[begin:])
-        signature: bytes = dkim.sign(
-            content[:begin] + body,
-            self._settings.dkim_selector.encode("ascii"),
-            self._settings.dkim_domain.encode("idna"),
-            self._key,
-            canonicalize=(b"relaxed", b"relaxed"),
-        )
-        return signature
+
+def _signer(settings: Settings) -> DkimSigner | None:
+    if not settings.dkim_key:
+        return None
+    pem = settings.dkim_key.read_bytes()
+    return DkimSigner(pem, settings.dkim_domain, settings.dkim_selector)
 
 
 def refusal(content: bytes) -> str:

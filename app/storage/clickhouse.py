@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from importlib.util import find_spec
 from pathlib import Path
 from queue import LifoQueue
 from tempfile import TemporaryDirectory
@@ -17,7 +18,7 @@ import clickhouse_connect
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
-from app.settings.settings import Settings
+from app.settings.settings import PREFIX, Settings
 
 READERS = 4  # clients for queries; one client serialises its calls, several run in parallel
 STREAM_BYTES = 256 * 1024
@@ -65,6 +66,17 @@ class StorageError(Exception):
 
 class StartingError(StorageError):
     """The tables are not there yet: the service has just started, and creates or migrates them."""
+
+
+def engine_missing(settings: Settings) -> str:
+    """Returns what to do if chDB is set but not installed (requirements-server.lock), or ""."""
+    if settings.clickhouse_dsn != "chdb" or find_spec("chdb"):
+        return ""
+    return (
+        f"{PREFIX}CLICKHOUSE_DSN: the embedded engine (chDB) is not installed. Set it to a"
+        " ClickHouse server, such as clickhouse://user:password@host:8123/db, or install"
+        " requirements.lock"
+    )
 
 
 class Storage:
@@ -261,6 +273,8 @@ class Storage:
         self, timeout: int = TIMEOUT_SECONDS, embedded_settings: dict[str, int] | None = None
     ) -> Client:
         if self.embedded:
+            if problem := engine_missing(self.settings):
+                raise StorageError(problem)
             folder = self.settings.data_dir / "chdb"
             return clickhouse_connect.get_client(
                 interface="chdb", path=str(folder), settings=embedded_settings

@@ -5,7 +5,6 @@ lets processes read while one writes, and every commit is on disk before it retu
 """
 
 import sqlite3
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,8 @@ from sqlalchemy import (
 )
 
 from app.files import locked
+from app.storage import state_steps
+from app.storage.state_steps import VersionError, steps_after
 from app.storage.tables import (
     metadata,
 )
@@ -24,25 +25,6 @@ from app.storage.tables import (
 
 class StateError(OSError):
     """The file could not be written; the loader tries again."""
-
-
-class VersionError(Exception):
-    """The file does not fit this program; the message says what to do."""
-
-
-# Changes to tables of earlier versions: (table, statements), append-only. A file's `user_version`
-# is the number of steps it has had. New tables need no step: missing tables are created.
-STEPS: tuple[tuple[str, tuple[str, ...]], ...] = (
-    ("feed", ("CREATE INDEX feed_at ON feed (at)",)),
-    (
-        "feed",
-        (
-            "ALTER TABLE feed ADD COLUMN stage VARCHAR DEFAULT '' NOT NULL",
-            "ALTER TABLE feed ADD COLUMN settles INTEGER",
-        ),
-    ),
-    ("webhooks", ("ALTER TABLE webhooks ADD COLUMN timing VARCHAR DEFAULT '' NOT NULL",)),
-)
 
 
 def open_state(folder: Path, migrate: bool = True) -> Engine:
@@ -96,36 +78,12 @@ class StateVersion:
         self._connection.close()
 
 
-def steps_missing(folder: Path) -> int:
-    """Returns how many steps DATA_DIR's state.db lacks; 0 if there is no file.
-
-    Raises VersionError.
-    """
-    path = folder / "state.db"
-    if not path.exists():
-        return 0
-    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=30)) as connection:
-        if not connection.execute("SELECT 1 FROM sqlite_master").fetchone():
-            return 0
-        return _steps_missing(path, connection.execute("PRAGMA user_version").fetchone()[0])
-
-
-def _steps_missing(path: Path, version: int) -> int:
-    if version > len(STEPS):
-        raise VersionError(
-            f"{path} was created by a newer version of Mailwake (version {version}, this one knows"
-            f" {len(STEPS)}):"
-            " run that version, or restore a backup from before"
-        )
-    return len(STEPS) - version
-
-
 def _bring_up_to_date(engine: Engine, path: Path, migrate: bool) -> None:
     """Migrate in one transaction: a process that is killed leaves the file unchanged."""
     with engine.connect() as connection:
         tables = set(inspect(connection).get_table_names())
         version = connection.exec_driver_sql("PRAGMA user_version").scalar_one()
-        missing = _steps_missing(path, version) if tables else len(STEPS)
+        missing = steps_after(path, version) if tables else len(state_steps.STEPS)
         if missing and tables and not migrate:
             raise VersionError(
                 f"{path} is from an older version: run `mailwake migrate` (MAILWAKE_AUTO_MIGRATE is"
@@ -135,11 +93,11 @@ def _bring_up_to_date(engine: Engine, path: Path, migrate: bool) -> None:
             return
         connection.rollback()
         connection.exec_driver_sql("BEGIN IMMEDIATE")
-        for table, statements in STEPS[len(STEPS) - missing :]:
+        for table, statements in state_steps.STEPS[len(state_steps.STEPS) - missing :]:
             if table in tables:
                 for statement in statements:
                     connection.exec_driver_sql(statement)
         metadata.create_all(connection)
         if missing:
-            connection.exec_driver_sql(f"PRAGMA user_version = {len(STEPS)}")
+            connection.exec_driver_sql(f"PRAGMA user_version = {len(state_steps.STEPS)}")
         connection.commit()

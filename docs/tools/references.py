@@ -14,7 +14,7 @@ import typer.main
 from prometheus_client.parser import text_string_to_metric_families
 from typer.core import TyperArgument, TyperGroup, TyperOption
 
-from app.cli.main import cli
+from app.cli.main import COMMANDS, cli, imported
 from app.events import feed, followups
 from app.model.verdicts import (
     HUMAN,
@@ -28,9 +28,8 @@ from app.schemas.events import (
 from app.schemas.followups import (
     FollowUpIn,
 )
-from app.server.process import with_public_url
 from app.server.service import Mailwake
-from app.settings.load import load, with_secrets
+from app.settings.load import load, with_public_url, with_secrets
 from app.web.api import app, docs
 from tests.support.paths import ROOT
 
@@ -132,7 +131,8 @@ def _cli() -> Iterator[str]:
 
 
 def _commands(group: TyperGroup, name: str) -> Iterator[str]:
-    for each, command in sorted(group.commands.items()):
+    for each, listed in sorted(group.commands.items()):
+        command = imported(each) if each in COMMANDS and name == "mailwake" else listed
         if isinstance(command, TyperGroup):
             yield from _commands(command, f"{name} {each}")
             continue

@@ -5,7 +5,9 @@ import subprocess
 import sys
 
 BENCHES = (
+    "start",
     "rewrite",
+    "signing",
     "sending",
     "smtp",
     "hits",

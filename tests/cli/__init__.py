@@ -4,13 +4,13 @@ backup: integration/test_backup.py
 common: cli/test_rewrite.py, settings/test_settings.py
 consent: consent/test_withdrawals.py
 doctor: ops/test_doctor.py
-main: cli/test_rewrite.py
 migrate: storage/test_clickhouse_migrations.py
 privacy: integration/test_erasure.py
 reclassify: web/api/test_admin.py
 report: ops/test_scheduled_reports.py
 verify: integration/test_verify_command.py
 serve: settings/test_settings.py, e2e/test_operations.py
+state: cli/test_keys.py, storage/test_clickhouse_migrations.py
 set_aside: storage/test_set_aside.py
 workspaces: auth/test_workspaces.py
 """

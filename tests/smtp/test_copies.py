@@ -6,16 +6,10 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import dkim
 import pytest
 
-from app.messages.preparer_registry import PreparerRegistry
-from app.settings.load import load, with_secrets
-from app.smtp.copies import CopyMaker
-from app.storage.journal import Journal
-from app.storage.state_db import open_state
 from tests.support.paths import SHARED
 from tests.support.smtp_gateway import LINK, PIXEL, GatewayProcess, gateway, mail, without_trace
 from tests.support.smtp_server import Inbox, inbox
@@ -132,37 +126,6 @@ def test_a_mail_that_begins_within_a_field_gets_none_before_it(
         for given in (sent, asking):
             assert "first header field is indented was left unchanged" in running.send(given)
             assert box.raw[-1] == sent
-
-
-def test_signing_takes_no_longer_for_blanks(
-    key: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    chosen = with_secrets(
-        load(
-            data_dir=tmp_path,
-            public_url="https://t.example",
-            dkim_key=key,
-            dkim_domain="shop.example",
-            dkim_selector="sel",
-        )
-    )
-    senders = PreparerRegistry(chosen, open_state(tmp_path), Journal(tmp_path / "journal"))
-    copies = CopyMaker(chosen, senders.of("default"))
-    given: list[bytes] = []
-
-    def sign(message: bytes, *rest: Any, **more: Any) -> bytes:
-        given.append(message)
-        made: bytes = signing(message, *rest, **more)
-        return made
-
-    signing = dkim.sign
-    monkeypatch.setattr(dkim, "sign", sign)
-    for body in ("a  \t b" + " " * 500 + "\r\n \t\r\n\r\nc\t", " " * 99_000 + "x", "", " \r\n\r\n"):
-        copy = copies.make(copies.read(mail(body), ""), "ann@example.com")
-        assert copy.content.startswith(b"DKIM-Signature: ")
-        assert len(body) > 9_000 or verified(copy.content, key)
-    assert len(given) == 4
-    assert not any(re.search(rb"[ \t]{2}", sent.partition(b"\r\n\r\n")[2]) for sent in given)
 
 
 def test_smime_stays_valid(between: GatewayProcess, box: Inbox, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ carried_links: ingest/test_verification.py
 clickhouse_backup: integration/test_backup.py
 clickhouse_schema: storage/test_clickhouse_migrations.py, storage/test_cluster.py
 rollups: ingest/test_verification.py
+state_steps: storage/test_clickhouse_migrations.py
 stored_rows: ingest/test_verification.py
 verifications: ingest/test_verification.py
 tables: declarations only

@@ -1,4 +1,5 @@
 import json
+import re
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -13,9 +14,11 @@ import httpx2
 import pytest
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import DatabaseError, OperationalError
+from typer.testing import CliRunner
 
+from app.cli.main import cli
 from app.settings.load import load
-from app.storage.clickhouse import Storage
+from app.storage.clickhouse import Storage, StorageError
 from app.storage.clickhouse_schema import migrate
 from tests.support.clickhouse_server import ClickHouseServer
 from tests.support.patience import PATIENCE_SECONDS
@@ -581,3 +584,22 @@ def test_start_that_fails_says_so(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(RuntimeError, match="did not start"):
         ClickHouseServer(tmp_path / "file").start()
+
+
+def test_without_the_embedded_engine_the_error_says_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, server: ClickHouseServer
+) -> None:
+    monkeypatch.setattr("app.storage.clickhouse.find_spec", lambda name: None)
+    says = r"MAILWAKE_CLICKHOUSE_DSN: the embedded engine \(chDB\) is not installed"
+    storage = Storage(load(data_dir=tmp_path))
+    with pytest.raises(StorageError, match=says):
+        storage.query("SELECT 1", {})
+    with pytest.raises(StorageError, match=says):
+        storage.insert("hits", b"", "a")
+    for command in ("migrate", "serve", "demo"):
+        done = CliRunner().invoke(cli, [command, "--data-dir", str(tmp_path)])
+        assert done.exit_code == 2
+        assert re.search(says, done.stderr.replace("\n", " ")), done.output
+    storage = Storage(load(data_dir=tmp_path, clickhouse_dsn=server.dsn))
+    assert storage.query("SELECT 1 AS one", {}) == [{"one": 1}]
+    storage.close()

@@ -16,11 +16,12 @@ import pytest
 from app.links import identity
 from app.model.verdicts import UNKNOWABLE
 from app.settings.load import load
-from app.storage import state_db
+from app.storage import state_steps
 from app.storage.clickhouse import Storage, StorageError
 from app.storage.clickhouse_migrations import files, statements
 from app.storage.clickhouse_schema import migrate
-from app.storage.state_db import VersionError, open_state, steps_missing
+from app.storage.state_db import open_state
+from app.storage.state_steps import VersionError, steps_missing
 from app.storage.tables import metadata
 from tests.support.clickhouse_server import ClickHouseServer
 from tests.support.first_version import URLS
@@ -289,7 +290,7 @@ def schema(folder: Path) -> tuple[Any, ...]:
 def test_an_old_state_comes_to_the_same_tables_as_a_new_one(tmp_path: Path) -> None:
     old, new = _folder(tmp_path, 0), _folder(tmp_path, 1)
     old_state(old)
-    assert steps_missing(old) == len(state_db.STEPS)
+    assert steps_missing(old) == len(state_steps.STEPS)
     with sqlite3.connect(old / "state.db") as connection:
         queries = [
             f"SELECT {', '.join(columns)} FROM {name}"
@@ -301,7 +302,7 @@ def test_an_old_state_comes_to_the_same_tables_as_a_new_one(tmp_path: Path) -> N
     for folder in (old, new, old):
         open_state(folder).dispose()
     assert schema(old) == schema(new)
-    assert schema(new)[0] == len(state_db.STEPS)
+    assert schema(new)[0] == len(state_steps.STEPS)
     assert steps_missing(old) == 0
     with sqlite3.connect(old / "state.db") as connection:
         for query, rows in before.items():
@@ -315,6 +316,7 @@ def test_a_state_that_is_killed_on_the_way_stays_as_it_was(tmp_path: Path) -> No
 import os, signal, sys
 from pathlib import Path
 from sqlalchemy import Engine, event
+from app.storage import state_steps
 from app.storage.state_db import open_state
 @event.listens_for(Engine, "before_cursor_execute")
 def _(connection, cursor, statement, *rest):
@@ -333,10 +335,10 @@ def test_a_step_is_for_tables_that_older_files_have(
 ) -> None:
     """One of a table that the file lacks is left out: it is made as it is now."""
     step = ("later", ("ALTER TABLE later ADD COLUMN more INTEGER",))
-    monkeypatch.setattr(state_db, "STEPS", (*state_db.STEPS, step))
+    monkeypatch.setattr(state_steps, "STEPS", (*state_steps.STEPS, step))
     old_state(tmp_path)
     open_state(tmp_path).dispose()
-    assert schema(tmp_path)[0] == len(state_db.STEPS)
+    assert schema(tmp_path)[0] == len(state_steps.STEPS)
 
 
 # --- the command ---
@@ -348,7 +350,7 @@ def test_migrate_lists_applies_and_is_done(tmp_path: Path) -> None:
     check = python("-m", "app", "migrate", "--check", *folder)
     assert check.returncode == 1, check.stderr
     assert f"ClickHouse: {NAMES[0]} is missing" in check.stdout
-    assert f"state.db: {len(state_db.STEPS)} step" in check.stdout
+    assert f"state.db: {len(state_steps.STEPS)} step" in check.stdout
     assert schema(tmp_path)[0] == 0
     done = python("-m", "app", "migrate", *folder)
     assert done.returncode == 0, done.stderr
@@ -452,4 +454,4 @@ def test_a_folder_of_the_first_version_goes_on(tmp_path: Path) -> None:
     assert sum(now.values()) == sum(was.values()) + 4
     assert all(now[what] >= number for what, number in was.items())
     assert after["ledger"][0]["n"] == before["ledger"][0]["n"] + 1
-    assert schema(data)[0] == len(state_db.STEPS)
+    assert schema(data)[0] == len(state_steps.STEPS)

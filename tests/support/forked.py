@@ -22,6 +22,7 @@ from tests.support.paths import ROOT
 
 PRELOADED = (
     "app.cli.main",
+    "app.cli.serve",
     "app.server.service",
     "app.smtp.gateway",
     "uvicorn.lifespan.on",

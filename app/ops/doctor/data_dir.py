@@ -17,7 +17,7 @@ from app.schemas.verification import Verification, in_words
 from app.settings.load import CUT_OFF
 from app.settings.settings import PREFIX, Settings
 from app.storage.journal_segments import OPEN, SEALED, waiting_since
-from app.storage.state_db import VersionError, steps_missing
+from app.storage.state_steps import VersionError, steps_missing
 
 ROOM, NO_ROOM = 2 * 2**30, 200 * 2**20  # bytes
 LATE_SECONDS = 60.0  # seconds that a segment may wait
