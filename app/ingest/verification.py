@@ -29,12 +29,12 @@ from app.events.feed import SETTLED_SOURCE, Feed
 from app.files import locked
 from app.ingest.corrections import Corrections
 from app.ingest.loader import LOCK, Loader
-from app.ingest.touched import TouchedSpan, note
-from app.model.ids import new_id
+from app.ingest.touched import TouchedSpan, merged_spans, note
+from app.model.ids import new_id, sent_at
 from app.schemas.verification import Difference, Verification, in_words
 from app.storage import carried_links, rollups
 from app.storage.clickhouse import Row, Storage, StorageError
-from app.storage.journal_segments import SEALED
+from app.storage.journal_segments import DONE, SEALED
 from app.storage.rollups import ROLL_UPS, RollUp
 from app.storage.segment_register import RegisteredSegment, SegmentRegister
 from app.storage.sql import sql
@@ -254,6 +254,8 @@ class Verifier:
         for table, rows in self._kept(segment).items():
             if lacking := absent(self._storage, table, rows):
                 if repair:
+                    if table == "messages":  # their hits were classified without them
+                        self._note(segment, _since(lacking))
                     self._insert(table, lacking)
                 for newsletter, its_rows in _by_newsletter(lacking):
                     yield _difference(table, newsletter, len(its_rows), 0, repair, segment.id)
@@ -281,9 +283,9 @@ class Verifier:
             for change in _repairs(stored.get(line, ()), kept.get(line))
         ]
         if repair and changes:
-            self._insert("hits", changes)
             # Other hits of their messages may have been classified without them.
-            note(self._folder, segment.id, _touched(segment))
+            self._note(segment, _touched(segment))
+            self._insert("hits", changes)
         counts: dict[Newsletter, Counter[int]] = {}
         for row in changes:
             counts.setdefault((row["workspace"], row["newsletter"]), Counter())[row["sign"]] += 1
@@ -294,6 +296,14 @@ class Verifier:
         if lost > 0 and _is_covered(segment, self._covered_from()):
             newsletter = min(_newsletters([segment]))
             yield _difference("hits", newsletter, lost, 0, False, segment.id)
+
+    def _note(self, segment: RegisteredSegment, spans: Sequence[TouchedSpan]) -> None:
+        """Note where a repair changes verdicts. Call it first: the repair may be interrupted.
+
+        Corrections are paused meanwhile. What was noted for the journal segment before stays.
+        """
+        before = [path] if (path := self._folder / (segment.id + DONE)).exists() else []
+        note(self._folder, segment.id, [*merged_spans(before), *spans])
 
     def _kept(self, segment: RegisteredSegment) -> dict[str, list[Row]]:
         return {
@@ -484,6 +494,14 @@ def _month(at: datetime) -> int:
 
 def _touched(segment: RegisteredSegment) -> list[TouchedSpan]:
     return msgspec.json.decode(segment.spans, type=list[TouchedSpan])
+
+
+def _since(messages: Iterable[Row]) -> list[TouchedSpan]:
+    """Returns where hits of messages may be."""
+    return [
+        TouchedSpan(row["workspace"], [row["newsletter"]], sent_at(row["message"]), FOREVER_MS)
+        for row in messages
+    ]
 
 
 def _newsletters(segments: Iterable[RegisteredSegment]) -> set[Newsletter]:

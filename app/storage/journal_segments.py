@@ -15,6 +15,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from app.files import sync_folder
+
 OPEN, SEALED, PARTIAL = ".open", ".seg", ".new"
 # Notes of what a loaded journal segment touched, and corrections that wait for ClickHouse.
 DONE, FIX = ".done", ".fix"
@@ -97,7 +99,9 @@ def unsettled(folder: Path) -> list[str]:
 def adopt_orphans(folder: Path) -> list[Path]:
     """Seal the journal segments that killed processes left open; a torn last line is cut off.
 
-    The request of a torn line was never answered, so nothing that was acknowledged is lost.
+    The request of a torn line was never answered, so nothing that was acknowledged is lost. Each
+    is on the disk before it is sealed: once a part of it is in ClickHouse, a power failure must
+    not change it.
     """
     adopted = []
     for path in sorted(folder.glob("*" + OPEN)):
@@ -109,6 +113,8 @@ def adopt_orphans(folder: Path) -> list[Path]:
                 path.unlink()
                 continue
             os.ftruncate(fd, whole)
+            os.fdatasync(fd)
+            sync_folder(folder)  # before the rename, after which a loader may take it at any time
             target = path.with_suffix(SEALED)
             path.rename(target)
             adopted.append(target)

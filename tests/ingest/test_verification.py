@@ -215,6 +215,64 @@ def test_a_lost_correction_is_stored_again(folder: Folder) -> None:
     assert folder.verify().differences == []
 
 
+def test_a_doubled_correction_is_found(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A power failure may take the record of its insert: each hit is still one, of two verdicts."""
+    inserts: list[tuple[str, bytes]] = []
+    insert = folder.storage.insert
+
+    def remembered(table: str, lines: bytes, token: str) -> None:
+        inserts.append((table, lines))
+        insert(table, lines, token)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(folder.storage, "insert", remembered)
+        before = loaded(folder)
+    table, lines = inserts[-1]
+    assert b'"sign":-1' in lines
+    insert(table, lines, str(uuid.uuid4()))
+    assert folder.figures() != before
+    assert "hits" in places(folder.verify())
+    assert folder.figures() == before
+    assert folder.verify().differences == []
+
+
+def test_hits_are_classified_again_with_a_message_that_was_restored(folder: Folder) -> None:
+    """Whether every link was followed is known by the message."""
+    journal = folder.loader.folder
+    folder.loader = Loader(
+        journal, folder.storage, feed=folder.feed, register=folder.register, https=lambda _: True
+    )
+    corrections = Corrections(journal, folder.storage, feed=folder.feed, https=lambda _: True)
+    key, name = folder.newsletters[0], new_id(folder.start).hex()
+    folder.load([Message(folder.start, "default", key, name, 7, "7@x", links=2)])
+    folder.lose("messages", "1")
+    for position in range(2):
+        url, at = f"https://example.com/{position}", folder.start + 5_000 + 2_000 * position
+        click = Hit("click", at, "default", key, name, 7, position, url)
+        folder.load([replace(click, user_agent=agents.CHROME, link=position + 1)])
+    assert corrections.reclassify_recent(0) == 0
+    assert places(folder.verifier.verify(folder.start - HOUR_MS, folder.end, repair=True)) == {
+        "messages"
+    }
+    assert corrections.reclassify_recent(0) == 2
+    assert {row["toString(verdict)"] for row in folder.figures()["hits"]} == {"scanner"}
+
+
+def test_a_repair_that_is_interrupted_has_noted_what_it_changes(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded(folder)
+    folder.lose("hits", "1")
+
+    def killed(*_: object) -> None:
+        raise StorageError("killed")
+
+    monkeypatch.setattr(folder.storage, "insert", killed)
+    with pytest.raises(StorageError, match="killed"):
+        folder.verify()
+    assert list(folder.loader.folder.glob("*.done"))
+
+
 TABLES = ("hits", "link_carried", *(roll_up.table for roll_up in ROLL_UPS), *KEYED)
 DAMAGE = st.tuples(
     st.sampled_from(TABLES), st.sampled_from(["lose", "double"]), st.integers(2, 5), st.integers()

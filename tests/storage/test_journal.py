@@ -281,6 +281,23 @@ def test_an_orphan_is_adopted_without_its_torn_line(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("*" + OPEN))
 
 
+def test_an_orphan_is_on_the_disk_before_it_is_sealed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A loader may take it at once, and a power failure must not change what is half loaded."""
+    steps: list[str] = []
+
+    def step(name: str) -> Callable[..., None]:
+        return lambda *_: steps.append(name)
+
+    (tmp_path / ("a" + OPEN)).write_bytes(b"one\n")
+    monkeypatch.setattr("os.fdatasync", step("content"))
+    monkeypatch.setattr("app.storage.journal_segments.sync_folder", step("name"))
+    monkeypatch.setattr(Path, "rename", step("sealed"))
+    adopt_orphans(tmp_path)
+    assert steps == ["content", "name", "sealed"]
+
+
 def test_a_segment_that_lives_is_no_orphan(tmp_path: Path) -> None:
     async def test() -> None:
         async with running(tmp_path) as journal:

@@ -44,7 +44,7 @@ class Engine:
         self._keeper.close()
 
     def _open(self) -> Any:
-        return chdb.connect(self.path)  # type: ignore[no-untyped-call]
+        return chdb.connect(self.path)
 
     def execute(self, statement: Statement) -> Outcome:
         """Execute a statement. Blocking. Raises ServerError."""
