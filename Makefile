@@ -23,7 +23,7 @@ test torture: export PYTHONDONTWRITEBYTECODE = # they start hundreds of processe
 
 test: ## run every test, including the browser tests
 	@$(MAKE) --no-print-directory -j2 lint caddy npmtools # with their dependencies: linters and packages in parallel
-	@$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
+	@$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder
 
 torture: $(VENV)/dev browser npmtools ## run the longer tests
 	@MAILWAKE_TORTURE=1 $(BIN)/python -m pytest -m torture

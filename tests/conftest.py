@@ -16,35 +16,49 @@ hypothesis_settings.register_profile("default", deadline=None)
 hypothesis_settings.load_profile("default")
 
 
-# The files that take longest. They come first: one that began last would run alone at the end.
+# The files that take longest, in this order: one that began last would run alone at the end.
 DEAR = (
-    "e2e/test_kills",
-    "e2e/test_openapi",
-    "e2e/test_xss",
-    "docs/test_blocks",
-    "integration/test_erasure",
-    "integration/test_tenancy",
-    "integration/test_backup",
-    "experiments/test_experiments",
-    "integration/test_secrets",
-    "integration/test_own_data",
-    "e2e/test_mail",
-    "e2e/test_operations",
-    "events/test_webhooks",
+    "e2e/test_clock_steps",
     "storage/test_clickhouse_migrations",
-    "experiments/test_variants",
-    "security/test_costs",
-    "server/test_bootstrap",
-    "e2e/test_faults",
+    "integration/test_benches",
+    "e2e/test_disk_faults",
+    "e2e/test_dashboard",
+    "experiments/test_experiments",
+    "ingest/test_verification",
+    "e2e/test_accessibility",
+    "e2e/test_openapi",
     "integration/test_settled",
-    "smtp/test_upstream",
+    "security/test_costs",
+    "e2e/test_kills_at_work",
+    "e2e/test_faults",
+    "e2e/test_xss",
     "events/test_followups",
+    "integration/test_own_data",
+    "integration/test_scanners",
+    "e2e/test_actions",
+    "integration/test_erasure",
+    "e2e/test_kills",
+    "events/test_webhooks",
+    "docs/test_blocks",
+    "integration/test_kept_rows",
+    "integration/test_secrets",
+    "e2e/test_link_truth",
+    "e2e/test_mail",
+    "ingest/test_corrections",
+    "integration/test_simulation",
+    "e2e/test_operations",
+    "integration/test_backup",
+    "e2e/test_live_pages",
+    "smtp/test_upstream",
+    "integration/test_tenancy",
+    "server/test_bootstrap",
 )
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Order files by duration for processes with `--no-loadscope-reorder`."""
-    items.sort(key=lambda item: not any(f"{name}.py" in item.nodeid for name in DEAR))
+    places = {f"tests/{name}.py": place for place, name in enumerate(DEAR)}
+    items.sort(key=lambda item: places.get(item.nodeid.partition("::")[0], len(DEAR)))
 
 
 def pytest_collection_finish() -> None:

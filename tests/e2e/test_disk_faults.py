@@ -11,6 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.support.hit_load import Load
 from tests.support.service import Service
+from tests.support.torture import LONG, longer
 from tests.support.two_tenants import shell
 
 # The process asks a file which step fails now, and how.
@@ -68,7 +69,7 @@ class Faulty:
         self._control.unlink()
 
 
-@pytest.fixture(params=["0", "100"])
+@pytest.fixture(params=["0", *(["100"] if LONG else [])])
 def faulty(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Faulty]:
     of = Faulty(tmp_path, request.param)
     with of.service:
@@ -87,6 +88,7 @@ def dropped(service: Service) -> float:
     )
 
 
+@longer
 def test_every_step_fails_in_every_way(faulty: Faulty) -> None:
     service = faulty.service
     service.rewrite("faults", "<body>x")

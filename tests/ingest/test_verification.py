@@ -281,7 +281,7 @@ DAMAGE = st.tuples(
 
 @longer
 @settings(
-    max_examples=150 if LONG else 8,
+    max_examples=150 if LONG else 5,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(st.lists(DAMAGE, min_size=1, max_size=3))
