@@ -20,7 +20,7 @@ from tests.support.service import TICKS, Service
 
 ROUNDS = size("ROUNDS", 3, 1)
 SECONDS = size("SECONDS", 5, 1)
-MESSAGES = size("MESSAGES", 200_000, 1_000)
+MESSAGES = size("MESSAGES", 200_000, 20_000)
 
 
 class Cost(NamedTuple):

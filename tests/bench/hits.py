@@ -27,7 +27,7 @@ from tests.support.service import free_port
 
 ROUNDS = size("ROUNDS", 5, 1)
 SECONDS = size("SECONDS", 3, 1)
-CONNECTIONS = 64
+CONNECTIONS = size("CONNECTIONS", 64, 2)
 LOAD = """
 local paths = {%s}
 local n = 0

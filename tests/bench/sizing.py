@@ -30,7 +30,7 @@ from app.storage.clickhouse import Storage
 from app.storage.clickhouse_schema import migrate
 from app.storage.state_db import open_state
 from app.storage.tables import feed, segments
-from tests.bench import size
+from tests.bench import SMALL, size
 from tests.support.hit_load import PERSON, Load
 from tests.support.service import FirstStart, Service, paths, tracked_urls
 
@@ -163,7 +163,7 @@ def _service(folder: Path) -> None:
     """Measure two rates, to separate the costs of a second with hits from those of a hit."""
     with FirstStart(folder) as service:
         assert service.process
-        hits = Load(service, "sizing", clicks=0.2)
+        hits = Load(service, "sizing", clicks=0.2, pause=0.005 if SMALL else 0)
         with hits.running(2):  # warm
             time.sleep(1)
         service.drained(300)
