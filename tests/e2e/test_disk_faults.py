@@ -69,7 +69,7 @@ class Faulty:
         self._control.unlink()
 
 
-@pytest.fixture(params=["0", *(["100"] if LONG else [])])
+@pytest.fixture(params=["100", *(["0"] if LONG else [])])  # the default first
 def faulty(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Faulty]:
     of = Faulty(tmp_path, request.param)
     with of.service:
