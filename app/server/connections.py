@@ -172,6 +172,9 @@ class BoundedProtocol(HttpToolsProtocol):
         super().data_received(data)
         if self._in_head and self._head_bytes > MAX_HEAD_BYTES:
             self._head_too_large()
+        elif self._deadline == inf and self.between_requests:
+            # Blank lines begin no request (RFC 9112, section 2.2), and have ended the keep-alive.
+            self._deadline = self.loop.time() + HEAD_SECONDS
 
     def on_message_begin(self) -> None:
         """Begin a request: its head has HEAD_SECONDS."""

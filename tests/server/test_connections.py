@@ -165,6 +165,18 @@ def test_a_slow_client_is_disconnected(hurried: Service, sent: bytes) -> None:
     hurried.wait_for(lambda: counted(hurried, "deadline") > before, "the deadline is counted")
 
 
+@pytest.mark.parametrize("path", [b"/healthz", b"/o/x.gif"])
+def test_blank_lines_after_an_answer_keep_no_connection(hurried: Service, path: bytes) -> None:
+    """They begin no request, whichever protocol has answered the last one."""
+    before = counted(hurried, "deadline")
+    with connect(hurried) as client:
+        client.sendall(b"GET " + path + b" HTTP/1.1\r\nhost: a\r\n\r\n")
+        assert status(client) == b"200"
+        client.sendall(b"\r\n")
+        assert everything(client) == b""  # it returns once the connection is closed
+    hurried.wait_for(lambda: counted(hurried, "deadline") > before, "the deadline is counted")
+
+
 def test_a_client_that_sends_a_byte_now_and_then_is_disconnected(hurried: Service) -> None:
     with connect(hurried) as client:
         client.settimeout(0.2)
