@@ -15,7 +15,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,7 @@ from app.model.tracking_modes import all_keys_of
 from app.privacy import scrub
 from app.privacy.subject_match import SubjectMatcher, spellings
 from app.storage.clickhouse import Storage, StorageError
-from app.storage.journal_segments import OPEN, SEALED, adopt_orphans
+from app.storage.journal_segments import adopt_orphans, waiting_segments
 from app.storage.sql import sql
 from app.storage.state_db import StateVersion
 
@@ -260,12 +260,7 @@ def request_erasure(
 
 def _unloaded(folder: Path) -> set[str]:
     """Returns the ids of journal segments with lines that ClickHouse has not acknowledged."""
-    ids = set()
-    for path in folder.iterdir():
-        with suppress(FileNotFoundError):  # loaded meanwhile
-            if path.suffix in (OPEN, SEALED) and path.stat().st_size:
-                ids.add(path.stem)
-    return ids
+    return {path.stem for path, found in waiting_segments(folder, Path.stat) if found.st_size}
 
 
 def _by_workspace(erasures: Sequence[Erasure]) -> Iterator[tuple[str, list[Erasure]]]:

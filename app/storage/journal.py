@@ -29,6 +29,7 @@ from app.storage.journal_segments import (
     footer,
     lines_of,
     sealed,
+    waiting_segments,
 )
 from app.tasks import Tasks
 
@@ -256,18 +257,13 @@ class Journal:
 
         Blocking: reads the journal segments that have no footer, to count their lines.
         """
-        waiting: dict[str, tuple[int, int]] = {}  # size in bytes and lines, by file name
-        for path in sorted(self.folder.iterdir()):
-            if path.suffix not in (OPEN, SEALED):
-                continue
-            if path.suffix == OPEN and not path.exists():  # sealed meanwhile
-                path = path.with_suffix(SEALED)  # noqa: PLW2901
-            with suppress(FileNotFoundError):  # loaded meanwhile
-                lines = self._counted.get(path.name)
-                if lines is None:
-                    lines = lines_of(path)
-                if size := path.stat().st_size:
-                    waiting[path.name] = size, lines
+
+        def measure(path: Path) -> tuple[int, int]:
+            lines = self._counted.get(path.name)
+            return path.stat().st_size, lines_of(path) if lines is None else lines
+
+        seen = {path.name: sizes for path, sizes in waiting_segments(self.folder, measure)}
+        waiting = {name: sizes for name, sizes in seen.items() if sizes[0]}
         self._counted = {name: n for name, (_, n) in waiting.items() if name.endswith(SEALED)}
         sizes, counts = [size for size, _ in waiting.values()], [n for _, n in waiting.values()]
         age = max((time.time() - begun_at(name) for name in waiting), default=0.0)

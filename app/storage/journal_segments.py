@@ -11,9 +11,10 @@ import fcntl
 import os
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TypeVar
 
 from app.files import sync_folder
 
@@ -21,6 +22,7 @@ OPEN, SEALED, PARTIAL = ".open", ".seg", ".new"
 # Notes of what a loaded journal segment touched, and corrections that wait for ClickHouse.
 DONE, FIX = ".done", ".fix"
 BAD = ".bad"  # what could not be read, kept for a look at it
+T = TypeVar("T")
 _FOOTER = re.compile(rb'\{"record":"footer","lines":(\d+),"crc32":"([0-9a-f]{8})"\}\n\Z')
 _FOOTER_BYTES = 100  # at most
 _PIECE_BYTES = 1 << 20  # read at once
@@ -64,6 +66,22 @@ def sealed(folder: Path) -> list[Path]:
     with os.scandir(folder) as entries:
         names = sorted(entry.name for entry in entries if entry.name.endswith(SEALED))
     return [folder / name for name in names]
+
+
+def waiting_segments(folder: Path, look: Callable[[Path], T]) -> Iterator[tuple[Path, T]]:
+    """Look at each journal segment that waits for ClickHouse; yields its path and what was seen.
+
+    One that is sealed meanwhile is looked at under its new name; one that is loaded is left out.
+    """
+    for path in sorted(folder.iterdir()):
+        if path.suffix not in (OPEN, SEALED):
+            continue
+        for name in (path, path.with_suffix(SEALED)):
+            try:
+                yield name, look(name)
+            except FileNotFoundError:
+                continue
+            break
 
 
 def waiting_since(folder: Path, otherwise: float) -> float:

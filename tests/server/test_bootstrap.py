@@ -26,7 +26,7 @@ from app.settings.load import load, with_secrets
 from app.storage.state_db import open_state
 from tests.e2e.test_operations import serving
 from tests.support.clickhouse_server import ClickHouseServer
-from tests.support.paths import ROOT
+from tests.support.paths import ROOT, contents_below
 from tests.support.patience import PATIENCE_SECONDS, wait_for
 from tests.support.service import Service
 
@@ -81,7 +81,8 @@ def old(folder: Path) -> None:
 
 def hashed_only(folder: Path) -> bool:
     """Whether key and password stand in no file."""
-    files = [path.read_bytes() for path in folder.rglob("*") if path.is_file()]
+    files = list(contents_below(folder))
+    assert files
     return not any(s.encode() in content for s in (OLD_KEY, OLD_PASSWORD) for content in files)
 
 

@@ -16,7 +16,7 @@ from app.model.ids import new_id
 from app.model.records import Hit, encode, now_ms
 from app.storage.clickhouse import Storage, StorageError
 from app.storage.journal import Journal
-from app.storage.journal_segments import OPEN, adopt_orphans, sealed
+from app.storage.journal_segments import OPEN, SEALED, adopt_orphans, sealed, waiting_segments
 from tests.support.torture import LONG, longer
 
 EXAMPLES = 3000 if LONG else 200
@@ -159,3 +159,21 @@ def test_no_life_loses_or_doubles_a_hit(storage: Storage) -> None:
         run_state_machine_as_test(
             Life, settings=settings(max_examples=EXAMPLES, stateful_step_count=25, deadline=None)
         )
+
+
+def test_what_is_sealed_while_it_is_looked_at_is_found(tmp_path: Path) -> None:
+    """`lag` took it for loaded: the journal seemed empty while a segment waited."""
+    for name, content in (("a.open", b"1\n"), ("b.seg", b"22\n"), ("c.open", b"333\n")):
+        (tmp_path / name).write_bytes(content)
+
+    def look(path: Path) -> int:
+        if path.suffix == OPEN:
+            path.rename(path.with_suffix(SEALED))
+        if path.name == "b.seg":
+            path.unlink()  # loaded
+        return path.stat().st_size
+
+    assert [(path.name, size) for path, size in waiting_segments(tmp_path, look)] == [
+        ("a.seg", 2),
+        ("c.seg", 4),
+    ]

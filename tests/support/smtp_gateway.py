@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from app.storage.journal_segments import waiting_segments
 from tests.support.forked import Forked
 from tests.support.paths import ROOT
 from tests.support.patience import PATIENCE_SECONDS, wait_for
@@ -77,8 +78,8 @@ class GatewayProcess:
 
     def ledger(self) -> bytes:
         """Returns all bytes of the journal."""
-        parts = [*self.data_dir.glob("journal/*.open"), *self.data_dir.glob("journal/*.seg")]
-        return b"".join(path.read_bytes() for path in sorted(parts))
+        waiting = waiting_segments(self.data_dir / "journal", Path.read_bytes)
+        return b"".join(lines for _, lines in waiting)
 
 
 def said(

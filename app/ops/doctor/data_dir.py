@@ -16,7 +16,7 @@ from app.ops.doctor.finding import Finding
 from app.schemas.verification import Verification, in_words
 from app.settings.load import CUT_OFF
 from app.settings.settings import PREFIX, Settings
-from app.storage.journal_segments import OPEN, SEALED, waiting_since
+from app.storage.journal_segments import OPEN, waiting_segments, waiting_since
 from app.storage.state_steps import VersionError, steps_missing
 
 ROOM, NO_ROOM = 2 * 2**30, 200 * 2**20  # bytes
@@ -108,7 +108,7 @@ def clock(settings: Settings) -> Iterator[Finding]:
         for path in (settings.data_dir, settings.data_dir / "journal")
         if path.is_dir()
         for path in path.iterdir()
-        if path.stat().st_mtime > now + AHEAD_SECONDS
+        if _changed(path) > now + AHEAD_SECONDS
     ]
     if ahead:
         yield Finding(
@@ -117,6 +117,14 @@ def clock(settings: Settings) -> Iterator[Finding]:
             f"{ahead[0]} has a time in the future: the clock was set back",
             "synchronise the clock by NTP (timedatectl set-ntp true)",
         )
+
+
+def _changed(path: Path) -> float:
+    """Returns when a file was changed, in seconds since 1970 UTC; 0 if it is there no longer."""
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
 
 
 def state(settings: Settings) -> Iterator[Finding]:
@@ -232,7 +240,8 @@ def journal(settings: Settings) -> Iterator[Finding]:
             f"{len(bad)} journal segments had invalid lines ({bad[0]})",
             "all other lines were loaded. Check the file, then delete it.",
         )
-    orphans = [file.name for file in path.glob("*" + OPEN) if file.stat().st_size and _free(file)]
+    there = [(file, found.st_size) for file, found in waiting_segments(path, Path.stat)]
+    orphans = [file.name for file, size in there if file.suffix == OPEN and size and _free(file)]
     if orphans:
         yield Finding(
             "journal",
@@ -241,12 +250,11 @@ def journal(settings: Settings) -> Iterator[Finding]:
             "they are loaded within ten seconds after the service starts",
         )
     waited = time.time() - waiting_since(path, time.time())
-    count = len([file for file in path.iterdir() if file.suffix in (OPEN, SEALED)])
     if waited > LATE_SECONDS and not orphans:
         yield Finding(
             "journal",
             "error",
-            f"{count} journal segments are waiting, the oldest for {waited:,.0f} seconds",
+            f"{len(there)} journal segments are waiting, the oldest for {waited:,.0f} seconds",
             "check that ClickHouse responds and `mailwake serve` or `mailwake load` is running",
         )
     elif not bad and not orphans:
