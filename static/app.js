@@ -1,4 +1,5 @@
-// What HTML and htmx leave to do: say whether the page is live, and copy a command.
+// What HTML and htmx leave to do: say whether the page is live, keep rows in place, read charts,
+// and copy a command.
 "use strict";
 
 const root = document.documentElement;
@@ -39,4 +40,71 @@ document.addEventListener("keydown", (event) => {
   const clear = document.querySelector("[data-clear]");
   const typing = event.target.matches("input, textarea, select") && event.target.value;
   if (event.key === "Escape" && clear && !typing) location.assign(clear.href);
+});
+
+// A live list keeps its order, so that no row moves under the pointer: its figures change in place,
+// and #fresh, a link to the page itself, says that there is a new order.
+document.addEventListener("htmx:before:swap", (event) => {
+  for (const task of event.detail.tasks ?? []) {
+    const news = task.fragment?.querySelector?.("[data-keep]");
+    const shown = document.querySelector("[data-keep]");
+    const fresh = document.getElementById("fresh");
+    if (!news || !shown?.rows.length || !fresh) continue;
+    const kept = [...shown.rows].map((row) => row.id);
+    const come = [...news.rows].map((row) => row.id);
+    const added = come.filter((id) => !kept.includes(id)).length;
+    fresh.hidden = kept.join() === come.join();
+    fresh.textContent = added ? `${added} new: show` : "Show the new order";
+    const rows = new Map([...news.rows].map((row) => [row.id, row]));
+    news.replaceChildren(
+      ...[...shown.rows].map((row) => rows.get(row.id) ?? row.cloneNode(true)));
+  }
+});
+
+// Charts: the column under the pointer, the finger or the arrow keys says its values.
+const chosen = new WeakMap(); // a chart's column by its number
+const columnsOf = (chart) => [...chart.querySelectorAll("g[data-tip]")];
+
+function choose(chart, number) {
+  const columns = columnsOf(chart), tip = chart.querySelector(".tip");
+  const column = columns[Math.min(Math.max(number ?? -1, 0), columns.length - 1)];
+  for (const other of columns) other.classList.toggle("chosen", number !== null && other === column);
+  tip.hidden = number === null || !column;
+  chosen.set(chart, tip.hidden ? null : columns.indexOf(column));
+  if (tip.hidden) return;
+  if (tip.textContent !== column.dataset.tip) tip.textContent = column.dataset.tip;
+  const box = chart.getBoundingClientRect(), place = column.getBoundingClientRect();
+  const left = place.left + place.width / 2 - box.left - tip.offsetWidth / 2;
+  tip.style.left = `${Math.min(Math.max(left, 0), box.width - tip.offsetWidth)}px`;
+  tip.style.top = `${place.top - box.top - tip.offsetHeight - 6}px`;
+}
+
+function follow(event) {
+  const chart = event.target.closest?.("[data-chart]");
+  const plot = event.target.closest?.(".plot");
+  for (const other of document.querySelectorAll("[data-chart]")) {
+    if (other !== chart || !plot) choose(other, null);
+  }
+  if (!chart || !plot) return;
+  const box = plot.getBoundingClientRect();
+  const part = (event.clientX - box.left) / box.width;
+  choose(chart, Math.floor(part * columnsOf(chart).length));
+}
+document.addEventListener("pointermove", follow);
+document.addEventListener("pointerdown", follow);
+
+document.addEventListener("keydown", (event) => {
+  const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+  const chart = event.target;
+  if (!chart.matches?.("[data-chart]") || !step) return;
+  event.preventDefault();
+  choose(chart, (chosen.get(chart) ?? columnsOf(chart).length) + step);
+});
+document.addEventListener("focusout", (event) => {
+  if (event.target.matches?.("[data-chart]")) choose(event.target, null);
+});
+document.addEventListener("htmx:after:swap", () => {
+  for (const chart of document.querySelectorAll("[data-chart]")) {
+    if ((chosen.get(chart) ?? null) !== null) choose(chart, chosen.get(chart));
+  }
 });

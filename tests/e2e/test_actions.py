@@ -40,7 +40,7 @@ def page(browser: Browser, hooked: Service) -> Iterator[Page]:
 def test_a_webhook_is_made_tested_mended_and_removed(page: Page, hooked: Service) -> None:
     with receiver() as there:
         there.default = 410
-        page.get_by_role("link", name="Webhooks").click()
+        page.get_by_role("link", name="Automations").click()
         page.get_by_label("URL").fill(there.url)
         page.get_by_label("message.clicked").check()
         page.get_by_label("Opens and clicks by").select_option("Only real people")

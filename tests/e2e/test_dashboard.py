@@ -50,7 +50,7 @@ def login(page: Page, service: Service) -> None:
     page.get_by_label("Name").fill("admin")
     page.get_by_label("Password").fill(service.password)
     page.get_by_role("button", name="Log in").click()
-    expect(page.get_by_role("heading", name="Newsletters")).to_be_visible()
+    expect(page.get_by_role("heading", name="Mailings")).to_be_visible()
 
 
 def hit(service: Service, answer: dict[str, Any]) -> None:
@@ -281,5 +281,5 @@ def test_a_one_time_link_logs_in_once(browser: Browser, service: Service) -> Non
             expect(page.get_by_role("alert")).to_contain_text("already used")
         else:
             page.get_by_role("button", name="Continue as admin").click()
-            expect(page.get_by_role("heading", name="Newsletters")).to_be_visible()
+            expect(page.get_by_role("heading", name="Mailings")).to_be_visible()
         context.close()

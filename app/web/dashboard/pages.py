@@ -47,7 +47,7 @@ from app.web.requests import parts_of
 from app.web.views import clickmap, compare, report
 from app.web.views import newsletters as newsletter_views
 from app.web.views.templating import templates
-from app.web.views.urls import person_url
+from app.web.views.urls import list_url, person_url
 
 ONE = "/newsletters/{newsletter_id:path}"
 POLICY = (
@@ -92,7 +92,7 @@ class Dashboard:
         """Everything but tracking and API."""
         requires_login = self.requires_login
         return (
-            Route("/", requires_login(self.newsletters)),
+            Route("/", requires_login(self.home)),
             Route("/live", requires_login(self.newsletters_live, live=True)),
             Route(f"{ONE}/live", requires_login(self.newsletter_live, live=True)),
             Route(f"{ONE}/recipients", requires_login(self.recipients)),
@@ -103,6 +103,7 @@ class Dashboard:
             Route(f"{ONE}/clickmap", requires_login(self.clickmap)),
             Route(f"{ONE}/clickmap/mail", requires_login(self.clickmap_mail)),
             Route(ONE, requires_login(self.newsletter)),
+            Route("/newsletters", requires_login(self.newsletters)),
             Route("/tags", requires_login(self.tags)),
             Route("/tags/live", requires_login(self.tags_live, live=True)),
             Route("/compare", requires_login(self.compare)),
@@ -110,6 +111,7 @@ class Dashboard:
             Route("/recipients", requires_login(self.search_recipients), methods=["POST"]),
             Route("/recipients/{key:int}", requires_login(self.recipient)),
             Route("/messages/{message_id}", requires_login(self.message)),
+            Route("/settings", requires_login(self.settings)),
             Mount(
                 "/static",
                 StaticFiles(directory=resource("static")),
@@ -117,6 +119,14 @@ class Dashboard:
                 middleware=[Middleware(_Cached)],
             ),
         )
+
+    async def home(self, request: Request) -> Response:
+        """Show what happened lately; until version 0.1 this was the list of newsletters."""
+        return RedirectResponse(list_url(Filters.read(request.query_params)), 307)
+
+    async def settings(self, request: Request) -> Response:
+        """Show where everything that can be set is."""
+        return self.page(request, "settings.html", {})
 
     async def newsletters(self, request: Request) -> Response:
         """Show all newsletters, searched, sorted and by period."""
@@ -433,7 +443,7 @@ class Dashboard:
 
 
 class _Cached:
-    """Static files have a hash in their URL, so clients may keep them for good."""
+    """Static files have a hash or a version in their URL, so clients may keep them for good."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -441,7 +451,7 @@ class _Cached:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def with_headers(message: Message) -> None:
             if message["type"] == "http.response.start" and message["status"] in (200, 304):
-                hashed = b"v=" in scope.get("query_string", b"")
+                hashed = b"v=" in scope.get("query_string", b"") or "/vendor/" in scope["path"]
                 age = b"public, max-age=31536000, immutable" if hashed else b"no-cache"
                 nosniff = (b"x-content-type-options", b"nosniff")
                 message["headers"] += [(b"cache-control", age), nosniff]

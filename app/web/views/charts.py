@@ -1,9 +1,11 @@
 """Charts as SVG, drawn on the server: pure functions from figures to markup.
 
-The drawing stretches to its box and carries no text; labels are next to it in HTML, and a table
-holds the figures, so the SVG itself is hidden from screen readers. Colours are classes of app.css.
+The drawing stretches to its box and carries no text; the axes are next to it, and a table holds the
+figures, so the SVG itself is hidden from screen readers. Colours are classes of app.css. A column's
+title is in `data-tip`, too: app.js shows it for pointers, fingers and arrow keys.
 """
 
+import math
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
@@ -15,6 +17,11 @@ GAP = 0.22  # of a column
 MIN_COLUMNS, MAX_COLUMNS = 12, 72  # of a timeline; more when its steps cannot grow
 STEPS = (2, 5, 10, 30, 60, 300, 900, 3600, 3 * 3600, 6 * 3600, 86_400, 7 * 86_400, 28 * 86_400)
 LIVELY = timedelta(hours=1)
+TICKS = 7  # on the axis of time, at most
+_TICK_SECONDS = (
+    *(10, 30, 60, 120, 300, 600, 1800, 3600, 2 * 3600, 3 * 3600, 6 * 3600, 12 * 3600),
+    *(days * 86_400 for days in (1, 2, 7, 14, 28, 84, 182, 364)),
+)
 
 
 class Column(NamedTuple):
@@ -78,6 +85,65 @@ def ceiling(highest: int) -> int:
     return next(m * magnitude // 2 for m in range(2, 23) if m * magnitude // 2 >= highest)
 
 
+def ticks(top: int) -> list[int]:
+    """Returns the round numbers from `top`, a result of `ceiling`, down to 0."""
+    parts = 4 if top % 4 == 0 else 5
+    return [top * part // parts for part in range(parts, -1, -1)]
+
+
+class TimeTick(NamedTuple):
+    """A time on the axis, `place` percent from its left end."""
+
+    place: float
+    label: str
+
+
+def time_ticks(starts: Sequence[datetime], step: int) -> list[TimeTick]:
+    """Returns round times within a window; days have their date, and so has the first tick."""
+    first, span = starts[0].timestamp(), len(starts) * step
+    apart = next((s for s in _TICK_SECONDS if span / s <= TICKS), span // TICKS)
+    shown: list[TimeTick] = []
+    for number in range(-int(-first // apart), int((first + span) // apart) + 1):
+        at = datetime.fromtimestamp(number * apart, UTC)
+        clock = "%H:%M:%S" if apart < 60 else "%H:%M"
+        day = f"{at.day} {at:%b}"
+        if apart >= 86_400 or (at.hour, at.minute, at.second) == (0, 0, 0):
+            label = day
+        else:
+            label = at.strftime(clock) if shown else f"{day}, {at.strftime(clock)}"
+        shown.append(TimeTick(100 * (at.timestamp() - first) / span, label))
+    return shown
+
+
+def axis(marks: Sequence[TimeTick]) -> Markup:
+    """Returns an axis with its labels; those at the ends stay inside."""
+    texts = []
+    for place, label in marks:
+        anchor = "start" if place < 4 else "end" if place > 96 else "middle"
+        texts.append(
+            f'<g><line x1="{place:.2f}%" x2="{place:.2f}%" y1="0" y2="4"/>'
+            f'<text x="{place:.2f}%" y="18" text-anchor="{anchor}">{escape(label)}</text></g>'
+        )
+    return Markup(  # noqa: S704  (numbers and escaped labels only)
+        f'<svg class="xaxis" aria-hidden="true" focusable="false">{"".join(texts)}</svg>'
+    )
+
+
+def _column(number: int, wide: float, title: str) -> str:
+    """Returns the start of a column: what shows its title, over the whole height."""
+    said = escape(title)
+    return (
+        f'<g data-tip="{said}"><title>{said}</title><path class="column"'
+        f' d="M{number * wide:.2f} 0h{wide:.2f}v{HEIGHT}h-{wide:.2f}z"/>'
+    )
+
+
+def _grid(parts: int) -> list[str]:
+    """Returns lines that divide the height."""
+    heights = (min(max(HEIGHT * part / parts, 0.5), HEIGHT - 0.5) for part in range(parts + 1))
+    return [f'<line class="grid" x1="0" x2="{WIDTH}" y1="{y}" y2="{y}"/>' for y in heights]
+
+
 def timeline(columns: Sequence[Column], titles: Sequence[str]) -> Markup:
     """Returns opens and clicks side by side for each step; machine hits stand hatched on top.
 
@@ -86,16 +152,10 @@ def timeline(columns: Sequence[Column], titles: Sequence[str]) -> Markup:
     top = ceiling(max((column.highest for column in columns), default=0))
     wide = WIDTH / max(len(columns), 1)
     bar = wide * (1 - GAP) / 2
-    shapes = [
-        f'<line class="grid" x1="0" x2="{WIDTH}" y1="{y}" y2="{y}"/>'
-        for y in (0.5, HEIGHT / 2, HEIGHT - 0.5)
-    ]
+    shapes = _grid(len(ticks(top)) - 1)
     for number, (column, title) in enumerate(zip(columns, titles, strict=True)):
         left = number * wide + wide * GAP / 2
-        shapes.append(
-            f'<g><title>{escape(title)}</title><path class="column"'
-            f' d="M{number * wide:.2f} 0h{wide:.2f}v{HEIGHT}h-{wide:.2f}z"/>'
-        )
+        shapes.append(_column(number, wide, title))
         for x, kind, human, machine in (
             (left, "opens", column.human_opens, column.machine_opens),
             (left + bar, "clicks", column.human_clicks, column.machine_clicks),
@@ -160,13 +220,18 @@ def interval(low: float, value: float, high: float, top: float) -> Markup:
     )
 
 
-def lines(series: Sequence[Sequence[float]]) -> Markup:
-    """Returns lines over the same steps, distinguished by colour and by dash."""
-    top = max((max(values, default=0) for values in series), default=0) or 1
-    shapes = [
-        f'<line class="grid" x1="0" x2="{WIDTH}" y1="{y}" y2="{y}"/>'
-        for y in (0.5, HEIGHT / 2, HEIGHT - 0.5)
-    ]
+def round_up(value: float) -> float:
+    """Returns 1, 2, 4 or 5 times a power of ten, at or above `value`; 1 for nothing."""
+    if value <= 0:
+        return 1.0
+    magnitude = 10.0 ** math.floor(math.log10(value))
+    steps = (magnitude * factor for factor in (1, 2, 4, 5, 10))
+    return next((step for step in steps if step >= value), 10 * magnitude)
+
+
+def lines(series: Sequence[Sequence[float]], titles: Sequence[str], top: float) -> Markup:
+    """Returns lines over the same steps, distinguished by colour and by dash, up to `top`."""
+    shapes = _grid(4)
     for number, values in enumerate(series):
         step = WIDTH / max(len(values), 1)
         points = [f"0,{HEIGHT}"] + [
@@ -174,6 +239,8 @@ def lines(series: Sequence[Sequence[float]]) -> Markup:
             for place, value in enumerate(values)
         ]
         shapes.append(f'<polyline class="line{number}" points="{" ".join(points)}"/>')
+    wide = WIDTH / max(len(titles), 1)
+    shapes += [f"{_column(number, wide, title)}</g>" for number, title in enumerate(titles)]
     return Markup(  # noqa: S704
         f'<svg class="timeline lines" viewBox="0 0 {WIDTH} {HEIGHT}" preserveAspectRatio="none"'
         f' aria-hidden="true" focusable="false">{"".join(shapes)}</svg>'

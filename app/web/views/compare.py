@@ -59,10 +59,27 @@ def compare(queries: Queries, ids: Sequence[str], filters: Filters) -> dict[str,
         "step": step,
         "offered": [row for row in offered if row["id"] not in chosen],
         "full": len(chosen) == MAX_NEWSLETTERS,
-        "charts": {kind: charts.lines([row[kind] for row in rows]) for kind in lines},
-        "tops": {
-            kind: max((max(row[kind], default=0) for row in rows), default=0) for kind in lines
-        },
+        "charts": {kind: _chart(rows, kind, step) for kind in lines},
+    }
+
+
+def _chart(rows: Sequence[dict[str, Any]], kind: str, step: int) -> dict[str, Any]:
+    """Returns the lines of one kind of hits with their axes."""
+    series = [row[kind] for row in rows]
+    top = charts.round_up(max((max(line, default=0) for line in series), default=0))
+    names = [row["newsletter"].name or row["newsletter"].id for row in rows]
+    titles = [
+        f"{since(step * (number + 1))} after the first message: "
+        + ", ".join(f"{name} {line[number]:.3f}" for name, line in zip(names, series, strict=True))
+        for number in range(STEPS)
+    ]
+    quarters = [
+        charts.TimeTick(25.0 * part, since(step * STEPS * part // 4)) for part in range(1, 5)
+    ]
+    return {
+        "drawn": charts.lines(series, titles, top),
+        "ticks": [top * part / 4 for part in range(4, -1, -1)],
+        "axis": charts.axis([charts.TimeTick(0, "0"), *quarters]),
     }
 
 

@@ -192,8 +192,9 @@ def _timeline(
     return {
         "step": step,
         "times": list(zip(starts, columns, strict=True)),
-        "top": charts.ceiling(max(column.highest for column in columns)),
+        "ticks": charts.ticks(charts.ceiling(max(column.highest for column in columns))),
         "chart": charts.timeline(columns, titles),
+        "axis": charts.axis(charts.time_ticks(starts, step)),
     }
 
 

@@ -10,6 +10,7 @@ from app.paths import ROOT
 from app.stats.filters import PERIODS, SHOWN, STEPS
 from app.stats.rates import NotShown
 from app.web.views import charts, compare, urls
+from app.web.views.icons import icon
 from app.web.views.newsletters import when
 
 
@@ -32,6 +33,7 @@ def templates() -> Jinja2Blocks:
     templates_of.env.globals |= {
         "csrf": str,  # pages behind the login have a field of their own
         "asset": urls.asset,
+        "icon": icon,
         "compare_url": urls.compare_url,
         "list_url": urls.list_url,
         "tags_url": urls.tags_url,

@@ -20,7 +20,7 @@ def asset(name: str) -> str:
 
 def list_url(filters: Filters, part: str = "") -> str:
     """Returns the URL of the list of newsletters."""
-    return _with(f"/{part}", filters)
+    return _with(f"/{part}" if part else "/newsletters", filters)
 
 
 def tags_url(filters: Filters, part: str = "") -> str:
