@@ -45,7 +45,10 @@ document.addEventListener("keydown", (event) => {
 // A live list keeps its order, so that no row moves under the pointer: its figures change in place,
 // and #fresh, a link to the page itself, says that there is a new order.
 document.addEventListener("htmx:before:swap", (event) => {
-  for (const task of event.detail.tasks ?? []) {
+  const tasks = event.detail.tasks ?? [];
+  const paused = tasks.findIndex((task) => isPaused(task.target));
+  if (paused >= 0) tasks.splice(paused, 1);
+  for (const task of tasks) {
     const news = task.fragment?.querySelector?.("[data-keep]");
     const shown = document.querySelector("[data-keep]");
     const fresh = document.getElementById("fresh");
@@ -59,6 +62,25 @@ document.addEventListener("htmx:before:swap", (event) => {
     news.replaceChildren(
       ...[...shown.rows].map((row) => rows.get(row.id) ?? row.cloneNode(true)));
   }
+});
+
+// A part of the page that is paused stays as it is until its button is pressed again.
+const button = (part) => document.querySelector(`[data-pause="${part?.id ?? part}"]`);
+const isPaused = (part) => button(part)?.getAttribute("aria-pressed") === "true";
+document.addEventListener("click", (event) => {
+  const pressed = event.target.closest("[data-pause]");
+  if (!pressed) return;
+  const paused = pressed.getAttribute("aria-pressed") !== "true";
+  pressed.setAttribute("aria-pressed", paused);
+  pressed.querySelector("span").textContent = paused ? "Paused" : "Pause";
+});
+
+// The title says how many people wait for an answer.
+document.addEventListener("htmx:after:swap", () => {
+  const waiting = document.querySelector("[data-unread]")?.dataset.unread;
+  if (waiting === undefined) return;
+  const title = document.title.replace(/^\(\d+\) /, "");
+  document.title = waiting === "0" ? title : `(${waiting}) ${title}`;
 });
 
 // Charts: the column under the pointer, the finger or the arrow keys says its values.

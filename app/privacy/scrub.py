@@ -21,6 +21,7 @@ from app.storage import newsletters, segment_register
 from app.storage.clickhouse import EXPORT_PREFIX
 from app.storage.state_db import StateError
 from app.storage.tables import (
+    answered,
     deliveries,
     feed,
     followup_recipients,
@@ -130,16 +131,22 @@ def scrub_deliveries(engine: Engine, marks: SubjectMatcher) -> int:
 
 
 def scrub_followed(engine: Engine, marks: SubjectMatcher) -> int:
-    """Delete the records that rules have followed them up; returns how many there were."""
+    """Delete the records that they were followed up or answered; returns how many there were."""
     rules = select(followups.c.id).where(followups.c.workspace == marks.workspace)
+    keys = [signed(key) for key in marks.keys]
     with engine.begin() as connection:
-        deleted = connection.execute(
+        followed = connection.execute(
             delete(followup_recipients).where(
-                followup_recipients.c.recipient.in_([signed(key) for key in marks.keys]),
+                followup_recipients.c.recipient.in_(keys),
                 followup_recipients.c.followup.in_(rules),
             )
         )
-    return int(deleted.rowcount)
+        had = connection.execute(
+            delete(answered).where(
+                answered.c.workspace == marks.workspace, answered.c.recipient.in_(keys)
+            )
+        )
+    return int(followed.rowcount) + int(had.rowcount)
 
 
 def scrub_files(data_dir: Path, marks: SubjectMatcher) -> int:

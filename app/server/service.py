@@ -43,6 +43,7 @@ from app.web.dashboard.accounts import AccountPages
 from app.web.dashboard.error_pages import error_page, foreign_page
 from app.web.dashboard.followups import FollowUpPages
 from app.web.dashboard.forms import ForeignPostError
+from app.web.dashboard.home import HomePages
 from app.web.dashboard.live import Live
 from app.web.dashboard.login import LoginPages
 from app.web.dashboard.pages import Dashboard
@@ -131,6 +132,7 @@ class Mailwake:
             *LoginPages(dashboard, users, login_guard, settings.data_dir).routes,
             *AccountPages(dashboard, users, self.keys, login_guard).routes,
             *FollowUpPages(dashboard).routes,
+            *HomePages(dashboard).routes,
             *WebhookPages(dashboard).routes,
             *SegmentPages(dashboard).routes,
             *PrivacyPages(dashboard).routes,

@@ -32,6 +32,7 @@ from app.privacy.subject_export import SubjectExport
 from app.settings.settings import Settings
 from app.stats.queries import Queries
 from app.stats.segments import SavedSegments
+from app.stats.signals import Signals
 from app.storage.clickhouse import Storage
 from app.storage.disk import DiskReserve
 from app.storage.journal import Journal
@@ -133,6 +134,7 @@ class WorkspaceRegistry:
             webhooks=webhooks,
             followups=followups,
             segments=SavedSegments(state, name),
+            signals=Signals(state, name),
             feed=self._feed,
             enricher=EventEnricher(queries),
             news=self.news,

@@ -18,6 +18,7 @@ Period = Literal["all", "24h", "7d", "30d", "90d", "365d"]
 Sort = Literal["sent", "name", "messages", "opened", "clicked", "open_rate", "click_rate"]
 StepName = Literal["auto", "minute", "hour", "day"]
 By = Literal["clicked", "opened", "address"]
+Kind = Literal["all", "open", "click", "unsubscribe"]
 
 SHOWN: Mapping[Show, str] = {"human": "People", "machine": "Bots", "all": "Everything"}
 PERIODS: Mapping[Period, str] = {
@@ -27,6 +28,12 @@ PERIODS: Mapping[Period, str] = {
     "30d": "30 days",
     "90d": "90 days",
     "365d": "12 months",
+}
+KINDS: Mapping[Kind, str] = {
+    "all": "All",
+    "click": "Clicks",
+    "open": "Opens",
+    "unsubscribe": "Unsubscribes",
 }
 STEPS: Mapping[StepName, int] = {"auto": 0, "minute": 60, "hour": 3600, "day": 86_400}  # seconds
 # Filters on one newsletter's hits. `link` is an id or a place, `url` a prefix, `path` a pattern
@@ -76,6 +83,7 @@ class Filters:
     step: StepName = "auto"
     by: By = "clicked"
     after: str = ""
+    kind: Kind = "all"  # of the hits in the live feed
     link: str = ""
     link_name: str = ""
     label: str = ""
@@ -141,6 +149,7 @@ _CHOICES: Mapping[str, tuple[str, ...]] = {
     "sort": get_args(Sort),
     "by": get_args(By),
     "step": get_args(StepName),
+    "kind": get_args(Kind),
 }
 
 

@@ -270,6 +270,28 @@ saved_segments = Table(
 )
 
 
+# Clicks that call for an answer: `kind` is topic, label or url, `pattern` what must match.
+signals = Table(
+    "signals",
+    metadata,
+    Column("workspace", String, primary_key=True),
+    Column("kind", String, primary_key=True),
+    Column("pattern", String, primary_key=True),
+    Column("at", Float, nullable=False),
+)
+
+
+# Until when (milliseconds since 1970 UTC) a recipient's signals are answered.
+answered = Table(
+    "answered",
+    metadata,
+    Column("workspace", String, primary_key=True),
+    Column("recipient", BigInteger, primary_key=True),
+    Column("until", BigInteger, nullable=False),
+    Column("by", String, nullable=False),
+)
+
+
 # Erasure requests and their progress. `address` is the email address, emptied as soon as it is no
 # longer needed. `seq` grows with every change of any row.
 erasures = Table(

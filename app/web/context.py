@@ -23,6 +23,7 @@ from app.privacy.subject_export import SubjectExport
 from app.settings.settings import Settings
 from app.stats.queries import Queries
 from app.stats.segments import SavedSegments
+from app.stats.signals import Signals
 from app.storage.disk import DiskReserve
 
 # Asks another process about a workspace's request; returns None if this one has to answer it.
@@ -42,6 +43,7 @@ class WorkspaceContext:
     webhooks: Webhooks
     followups: FollowUps
     segments: SavedSegments
+    signals: Signals
     feed: Feed
     enricher: EventEnricher
     news: FeedWatcher

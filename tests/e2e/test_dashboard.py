@@ -50,7 +50,7 @@ def login(page: Page, service: Service) -> None:
     page.get_by_label("Name").fill("admin")
     page.get_by_label("Password").fill(service.password)
     page.get_by_role("button", name="Log in").click()
-    expect(page.get_by_role("heading", name="Mailings")).to_be_visible()
+    expect(page.get_by_role("heading", name="Home", exact=True)).to_be_visible()
 
 
 def hit(service: Service, answer: dict[str, Any]) -> None:
@@ -79,7 +79,7 @@ def test_the_counter_changes_while_one_watches(page: Page, service: Service) -> 
 def test_the_list_moves_too(page: Page, service: Service) -> None:
     answer = service.rewrite({"id": "listed", "name": "Listed"}, MAIL)
     service.drained()
-    page.goto("/")
+    page.goto("/newsletters")
     row = page.get_by_role("row").filter(has=page.get_by_role("link", name="Listed"))
     expect(row).to_contain_text("0.0%")
     hit(service, answer)
@@ -94,6 +94,7 @@ def test_every_figure_is_there_without_javascript(browser: Browser, service: Ser
     context = browser.new_context(base_url=service.url, java_script_enabled=False)
     page = context.new_page()
     login(page, service)
+    page.goto("/newsletters")
     page.get_by_role("link", name="Plain", exact=True).click()
     expect(page.locator("#clicks")).to_have_text("1")
     expect(page.get_by_text("The button")).to_be_visible()
@@ -114,7 +115,7 @@ def test_hostile_names_are_inert(page: Page, service: Service) -> None:
     for path in paths(tracked_urls(answer["html"])):
         service.client.get(path, headers={"user-agent": f"Mozilla/5.0 {XSS} Thunderbird"})
     service.drained()
-    page.goto("/")
+    page.goto("/newsletters")
     page.get_by_role("link", name=XSS).first.click()
     expect(page.get_by_role("heading", name=XSS)).to_be_visible()
     seen = [page.url, f"{page.url}/recipients", f"/?{urlencode({'search': XSS, 'tag': XSS})}"]
@@ -138,8 +139,8 @@ def test_filters_live_in_the_address(page: Page, service: Service) -> None:
         for path in paths(tracked_urls(answer["html"])):
             service.client.get(path, headers={"user-agent": agent})
     service.drained()
-    page.goto("/")
-    page.get_by_label("Search newsletters").fill("filtered FINELY")
+    page.goto("/newsletters")
+    page.get_by_label("Search mailings").fill("filtered FINELY")
     page.keyboard.press("Enter")
     expect(page.locator("#list tbody tr")).to_have_count(1)
     assert "search=filtered" in page.url
@@ -207,8 +208,8 @@ def test_tags_lead_to_their_newsletters_and_reports_print(page: Page, service: S
     newsletter = {"id": "printed", "name": "Printed", "tags": ["receipts-e2e"]}
     hit(service, service.rewrite(newsletter, MAIL.format(label="Go")))
     service.drained()
-    page.goto("/")
-    page.get_by_role("link", name="Tags").click()
+    page.goto("/newsletters")
+    page.get_by_role("link", name="Tags", exact=True).click()
     row = page.get_by_role("row").filter(has_text="receipts-e2e")
     expect(row).to_contain_text("100.0%")
     row.get_by_role("link").click()
@@ -237,7 +238,7 @@ def test_a_filter_that_means_nothing_is_named(page: Page, service: Service) -> N
 def test_any_id_has_a_page(page: Page, service: Service, newsletter: str) -> None:
     service.rewrite({"id": newsletter, "name": f"Named {newsletter}"}, MAIL)
     service.drained()
-    page.goto("/")
+    page.goto("/newsletters")
     page.get_by_role("link", name=f"Named {newsletter}", exact=True).click()
     expect(page.get_by_role("heading", level=1)).to_have_text(f"Named {newsletter}")
 
@@ -257,6 +258,9 @@ def test_no_page_is_wider_than_the_window(
     login(page, service)
     for path in (
         "/",
+        "/settings",
+        "/signals",
+        "/newsletters",
         "/newsletters/wide",
         "/newsletters/none",
         "/docs",
@@ -281,5 +285,51 @@ def test_a_one_time_link_logs_in_once(browser: Browser, service: Service) -> Non
             expect(page.get_by_role("alert")).to_contain_text("already used")
         else:
             page.get_by_role("button", name="Continue as admin").click()
-            expect(page.get_by_role("heading", name="Mailings")).to_be_visible()
+            expect(page.get_by_role("heading", name="Home", exact=True)).to_be_visible()
         context.close()
+
+
+def test_no_row_of_a_live_list_moves_until_it_is_asked_to(page: Page, service: Service) -> None:
+    """The list reordered itself under the pointer ten times in twenty seconds."""
+    for name in ("still-a", "still-b", "still-c"):
+        service.rewrite({"id": name, "name": name, "tags": ["still"]}, MAIL)
+        service.drained()
+    page.goto("/newsletters?tag=still")
+    names = page.locator("#list tbody th > a")
+    expect(names).to_have_text(["still-c", "still-b", "still-a"])
+    fresh, place = page.locator("#fresh"), names.first.bounding_box()
+    expect(fresh).to_be_hidden()
+    hit(service, service.rewrite({"id": "still-a", "name": "still-a", "tags": ["still"]}, MAIL))
+    expect(fresh).to_have_text("Show the new order")  # it is the latest sent now
+    expect(page.locator("#list tbody tr").nth(2)).to_contain_text("50.0%")  # figures go on
+    expect(names).to_have_text(["still-c", "still-b", "still-a"])
+    assert names.first.bounding_box() == place
+    service.rewrite({"id": "still-d", "name": "still-d", "tags": ["still"]}, MAIL)
+    expect(fresh).to_have_text("1 new: show")
+    expect(names).to_have_text(["still-c", "still-b", "still-a"])
+    fresh.click()
+    expect(names).to_have_text(["still-d", "still-a", "still-c", "still-b"])
+    expect(fresh).to_be_hidden()
+
+
+def test_a_chart_is_read_by_arrow_keys_and_by_pointer(page: Page, service: Service) -> None:
+    hit(service, service.rewrite("charted", MAIL))
+    service.drained()
+    page.goto("/newsletters/charted?step=day")  # columns that time does not move
+    chart, tip = page.locator("[data-chart]"), page.locator(".tip")
+    expect(tip).to_be_hidden()
+    chart.focus()
+    said = []
+    for _ in range(12):
+        page.keyboard.press("ArrowLeft")
+        said.append(tip.inner_text())
+    assert any("1 opens, 1 clicks" in one for one in said), said
+    assert len(set(said)) == 12
+    page.keyboard.press("ArrowRight")
+    assert tip.inner_text() == said[-2]
+    box = page.locator(".plot").bounding_box()
+    assert box
+    page.mouse.move(box["x"] + box["width"] - 2, box["y"] + 20)
+    expect(tip).to_have_text(said[0])
+    page.mouse.move(box["x"], box["y"] - 60)
+    expect(tip).to_be_hidden()

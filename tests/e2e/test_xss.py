@@ -127,12 +127,20 @@ OWN: Mapping[str, tuple[str, ...]] = {
         "/segments?newsletter={text}&since={text}&clicked_tag={text}",
         "/segments?newsletter={id}",
     ),
-    "/": ("/?show=all&search={text}&tag={text}", "/?sort={text}", "/?after={text}&page={text}"),
+    "/": ("/?period=30d", "/?period={text}", "/?kind={text}&show=all", "/?sort={text}"),
+    "/newsletters": (
+        "/newsletters?show=all&search={text}&tag={text}",
+        "/newsletters?sort={text}",
+        "/newsletters?after={text}&page={text}",
+    ),
     "/login": ("/login?next={text}&code={text}",),
 }
 ONCE: Mapping[str, tuple[str, ...]] = {
     "/status": ("/status",),
     "/": ("/?show=all",),
+    "/newsletters": ("/newsletters?show=all",),
+    "/signals": ("/signals",),
+    "/settings": ("/settings",),
     "/tags": ("/tags?show=all",),
     "/recipients": ("/recipients?show=all",),
     "/webhooks": ("/webhooks",),
@@ -148,6 +156,7 @@ ONCE: Mapping[str, tuple[str, ...]] = {
 # show nothing of what is stored.
 OTHERS = {
     "/live",
+    "/home/live",
     "/tags/live",
     "/newsletters/{newsletter_id:path}/live",
     "/webhooks/{webhook_id}/live",

@@ -24,7 +24,7 @@ from app.events.followups import FollowUps, Rule
 from app.events.webhooks import Webhooks
 from app.schemas.segments import Segment
 from app.settings.load import load
-from app.stats import segments
+from app.stats import segments, signals
 from app.stats.segments import SavedSegments
 from app.storage.state_db import open_state
 from app.storage.tables import metadata
@@ -67,6 +67,11 @@ REFUSED: dict[str, tuple[object, str, Add]] = {
             f"https://e.example/{number}", EventFilter(), False, Cursor()
         ),
     ),
+    "signals": (
+        signals,
+        "MAX_SIGNALS",
+        lambda state, number: signals.Signals(state).add("label", f"s{number}"),
+    ),
     "api_keys": (
         api_keys,
         "MAX_KEYS",
@@ -86,6 +91,11 @@ REPLACED: dict[str, tuple[object, str, Add]] = {
         lambda state, number: Sessions(state).begin(
             users.User("ann", "default", "admin", account="ann"), "x"
         ),
+    ),
+    "answered": (
+        signals,
+        "MAX_ANSWERED",
+        lambda state, number: signals.Signals(state).answer(number, number, "ann"),
     ),
     "login_codes": (users, "MAX_CODES", lambda state, number: Users(state).new_code("ann")),
     "known_devices": (devices, "MAX_DEVICES", lambda state, number: Devices(state).add("ann")),
@@ -173,6 +183,8 @@ STORING = {
     "/webhooks": {"url": "https://e.example/"},
     "/webhooks/{webhook_id}/test": {},
     "/webhooks/{webhook_id}/replay": {},
+    "/signals": {"kind": "label", "pattern": "x"},
+    "/home/answered": {"recipient": "1", "until": "1"},
 }
 NOT_STORING = {
     "/account/password",
@@ -185,6 +197,7 @@ NOT_STORING = {
     "/recipients",
     "/recipients/{key:int}/consent",
     "/recipients/{key:int}/erase",
+    "/signals/remove",
     "/webhooks/followups/{followup_id}/remove",
     "/webhooks/{webhook_id}/{action}",  # remove and enable; the others are named above
     "/u/{token:path}",

@@ -1,5 +1,6 @@
 """Tests of app/stats.
 
+home: web/dashboard/test_home.py
 exports: stats/test_queries.py
 messages: integration/test_own_data.py
 """

@@ -47,7 +47,7 @@ from app.web.requests import parts_of
 from app.web.views import clickmap, compare, report
 from app.web.views import newsletters as newsletter_views
 from app.web.views.templating import templates
-from app.web.views.urls import list_url, person_url
+from app.web.views.urls import person_url
 
 ONE = "/newsletters/{newsletter_id:path}"
 POLICY = (
@@ -92,7 +92,6 @@ class Dashboard:
         """Everything but tracking and API."""
         requires_login = self.requires_login
         return (
-            Route("/", requires_login(self.home)),
             Route("/live", requires_login(self.newsletters_live, live=True)),
             Route(f"{ONE}/live", requires_login(self.newsletter_live, live=True)),
             Route(f"{ONE}/recipients", requires_login(self.recipients)),
@@ -119,10 +118,6 @@ class Dashboard:
                 middleware=[Middleware(_Cached)],
             ),
         )
-
-    async def home(self, request: Request) -> Response:
-        """Show what happened lately; until version 0.1 this was the list of newsletters."""
-        return RedirectResponse(list_url(Filters.read(request.query_params)), 307)
 
     async def settings(self, request: Request) -> Response:
         """Show where everything that can be set is."""

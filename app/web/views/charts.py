@@ -129,6 +129,22 @@ def axis(marks: Sequence[TimeTick]) -> Markup:
     )
 
 
+def marks(places: Sequence[TimeTick]) -> Markup:
+    """Returns names above a chart, each over the place that it marks."""
+    texts = []
+    for place, label in places:
+        anchor = "start" if place < 8 else "end" if place > 92 else "middle"
+        short = label if len(label) <= 18 else f"{label[:17]}\u2026"
+        texts.append(
+            f'<g><title>{escape(label)}</title><text x="{place:.2f}%" y="11"'
+            f' text-anchor="{anchor}">{escape(short)}</text>'
+            f'<line x1="{place:.2f}%" x2="{place:.2f}%" y1="15" y2="22"/></g>'
+        )
+    return Markup(  # noqa: S704  (numbers and escaped labels only)
+        f'<svg class="marks" aria-hidden="true" focusable="false">{"".join(texts)}</svg>'
+    )
+
+
 def _column(number: int, wide: float, title: str) -> str:
     """Returns the start of a column: what shows its title, over the whole height."""
     said = escape(title)

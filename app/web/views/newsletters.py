@@ -183,7 +183,7 @@ def _timeline(
     first = utc(sent["first_at"]) if sent["messages"] else last or now
     starts, step = shown = charts.window(first, last or now, now, STEPS[filters.step])
     points = queries.timeline(newsletter_id, starts[0], shown.end, step, filters.hit_filters)
-    by_time = {point.at: _column(point, filters.show) for point in points}
+    by_time = {point.at: column(point, filters.show) for point in points}
     columns = [by_time.get(at, charts.Column(0, 0, 0, 0)) for at in starts]
     titles = [
         f"{when(at, step)} UTC: {column.summary}"
@@ -226,7 +226,8 @@ def _variants(queries: Queries, newsletter_id: str, show: Show) -> list[Variant]
     ]
 
 
-def _column(step: Step, show: Show) -> charts.Column:
+def column(step: Step, show: Show) -> charts.Column:
+    """Returns a step of a timeline as one of its columns, with the hits of one group."""
     return charts.Column(*_pair(step.opens, show), *_pair(step.clicks, show))
 
 

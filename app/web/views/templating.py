@@ -7,7 +7,8 @@ from typing import Any
 from jinja2_fragments.starlette import Jinja2Blocks
 
 from app.paths import ROOT
-from app.stats.filters import PERIODS, SHOWN, STEPS
+from app.stats.filters import KINDS, PERIODS, SHOWN, STEPS
+from app.stats.queries import utc
 from app.stats.rates import NotShown
 from app.web.views import charts, compare, urls
 from app.web.views.icons import icon
@@ -28,6 +29,8 @@ def templates() -> Jinja2Blocks:
         "since": compare.since,
         "when": when,
         "moment": moment,
+        "ago": ago,
+        "ms": milliseconds,
     }
     templates_of.env.filters |= filters
     templates_of.env.globals |= {
@@ -35,6 +38,7 @@ def templates() -> Jinja2Blocks:
         "asset": urls.asset,
         "icon": icon,
         "compare_url": urls.compare_url,
+        "home_url": urls.home_url,
         "list_url": urls.list_url,
         "tags_url": urls.tags_url,
         "page_url": urls.page_url,
@@ -43,6 +47,7 @@ def templates() -> Jinja2Blocks:
         "message_url": urls.message_url,
         "share": charts.share,
         "interval": charts.interval,
+        "KINDS": KINDS,
         "PERIODS": PERIODS,
         "STEPS": STEPS,
         "SHOWN": SHOWN,
@@ -90,6 +95,20 @@ def of_tracked(tracked: int, messages: int) -> str:
 def moment(seconds: float) -> str:
     """Returns seconds since 1970 UTC as people read a time."""
     return when(datetime.fromtimestamp(seconds, UTC))
+
+
+def ago(at: datetime) -> str:
+    """Returns how long ago a time was, as people say it."""
+    seconds = max(0, int((datetime.now(UTC) - utc(at)).total_seconds()))
+    for size, unit in ((86_400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{seconds // size} {unit} ago"
+    return "just now"
+
+
+def milliseconds(at: datetime) -> int:
+    """Returns a time in milliseconds since 1970 UTC."""
+    return round(utc(at).timestamp() * 1000)
 
 
 def points(value: float) -> str:

@@ -18,6 +18,13 @@ def asset(name: str) -> str:
     return f"/static/{name}?v={hashlib.sha256(content).hexdigest()[:12]}"
 
 
+def home_url(filters: Filters, part: str = "") -> str:
+    """Returns the URL of the home page, which always names its period."""
+    more = {} if filters.period != "all" else {"period": "7d"}
+    shown = Filters(show=filters.show, period=filters.period, kind=filters.kind)
+    return _with(f"/{part}", shown, **more)
+
+
 def list_url(filters: Filters, part: str = "") -> str:
     """Returns the URL of the list of newsletters."""
     return _with(f"/{part}" if part else "/newsletters", filters)

@@ -33,7 +33,7 @@ def test_nothing_is_shown_before_login_and_the_way_back_is_kept(
     assert answer.headers["location"].startswith("/login?next=%2F")
 
 
-@pytest.mark.parametrize("path", ["/live", "/newsletters/x/live?show=all"])
+@pytest.mark.parametrize("path", ["/live", "/home/live", "/newsletters/x/live?show=all"])
 def test_a_stream_before_login_is_refused(visitor: httpx2.Client, path: str) -> None:
     answer = visitor.get(path)
     assert (answer.status_code, answer.text) == (401, "")

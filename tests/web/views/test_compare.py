@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import pytest
 
+from app.schemas.stats import Newsletter
 from app.stats.filters import FilterError, Filters
 from app.stats.queries import Queries
 from app.web.views.compare import MAX_NEWSLETTERS, STEPS, WIDTHS, compare, since
@@ -24,8 +25,8 @@ class Answers:
     def newsletters(self, filters: object, limit: int) -> list[dict[str, Any]]:
         return [{"id": name} for name in self.sent_ago]
 
-    def newsletter(self, newsletter_id: str) -> dict[str, str]:
-        return {"id": newsletter_id}
+    def newsletter(self, newsletter_id: str) -> Newsletter:
+        return Newsletter(newsletter_id, "", "", ())
 
     def sent(self, newsletter_id: str) -> dict[str, Any]:
         return {"first_at": datetime.now(UTC) - self.sent_ago[newsletter_id]}
@@ -64,7 +65,9 @@ def test_lines_add_up_per_message_from_the_first_step_to_the_last() -> None:
     (row,) = compared(answers, "a")["rows"]
     assert row["opens"] == [0.2] * 3 + [0.7] * (STEPS - 3)
     assert row["clicks"] == [0.0] * STEPS
-    assert compared(answers, "a")["tops"] == {"opens": 0.7, "clicks": 0.0}
+    drawn = compared(answers, "a")["charts"]
+    assert drawn["opens"]["ticks"] == [1, 0.75, 0.5, 0.25, 0]
+    assert drawn["clicks"]["ticks"][-1] == 0.0
 
 
 def test_the_youngest_decides_how_wide_a_step_is() -> None:
@@ -81,7 +84,7 @@ def test_the_youngest_decides_how_wide_a_step_is() -> None:
 def test_a_newsletter_is_shown_once_and_not_offered_again() -> None:
     answers = Answers(dict.fromkeys("abcde", timedelta(hours=1)))
     page = compared(answers, "b", "a", "b")
-    assert [row["newsletter"]["id"] for row in page["rows"]] == ["b", "a"]
+    assert [row["newsletter"].id for row in page["rows"]] == ["b", "a"]
     assert [offered["id"] for offered in page["offered"]] == ["c", "d", "e"]
     assert not page["full"] and compared(answers, *"abcd")["full"]
     with pytest.raises(FilterError, match=f"at most {MAX_NEWSLETTERS} times"):

@@ -9,6 +9,7 @@ from app.stats.filters import Filters
 from app.web.views.urls import (
     asset,
     compare_url,
+    home_url,
     list_url,
     message_url,
     page_url,
@@ -22,7 +23,9 @@ IDS = st.text(st.characters(codec="utf-8"), min_size=1, max_size=20)
 
 
 def test_filters_are_kept_and_none_leave_no_question_mark() -> None:
-    assert list_url(Filters()) == "/"
+    assert home_url(Filters(period="24h", search="not there")) == "/?period=24h"
+    assert home_url(Filters()) == "/?period=7d"  # it always has one
+    assert list_url(Filters()) == "/newsletters"
     assert list_url(MACHINES, "live") == "/live?show=machine"
     assert tags_url(Filters()) == "/tags"
     assert tags_url(MACHINES, "live") == "/tags/live?show=machine"
