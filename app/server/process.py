@@ -36,6 +36,7 @@ from app.settings.load import (
     with_secrets,
 )
 from app.settings.settings import PREFIX, Settings, SettingsError
+from app.stats.signals import Signals
 from app.storage.journal import Journal, JournalError
 from app.storage.journal_segments import adopt_orphans
 from app.storage.state_db import open_state
@@ -89,6 +90,8 @@ def serve(console: Console, settings: Settings, demo_speed: float = 0) -> None:
     local = with_public_url(settings.model_copy(update={"public_url": ""}), port).public_url
     state = open_state(settings.data_dir, settings.auto_migrate)
     welcome = bootstrap(settings, state)
+    if demo_speed and not Signals(state).all():
+        Signals(state).add("label", "basket")  # of the mail about an abandoned cart
     state.dispose()
     if settings.workers > 1:
         print_banner(console, settings, local, welcome)

@@ -76,7 +76,7 @@ def test_a_key_may_what_its_scope_says(walled: Service) -> None:
 
 
 # As in the API, webhooks are for those who decide where data goes.
-EDITORS = ("/webhooks/followups", "/segments")
+EDITORS = ("/webhooks/followups", "/segments", "/signals", "/home/answered")
 ADMINS = ("/access", "/recipients", "/webhooks")
 EVERYBODYS = ("/account", "/logout")
 OPEN = ("/login", "/u/", "/v1/")  # no session is needed; the API has its keys
@@ -104,7 +104,9 @@ def test_a_user_may_what_the_role_says(walled: Service, table: list[tuple[str, s
             assert (status != 403) == (role in may), (path, role, status)
     for role, client in users.items():
         assert client.get("/access").status_code == (200 if role == "admin" else 403)
-        shown = "".join(client.get(path).text for path in ("/webhooks", "/segments?opened=x", "/"))
+        shown = "".join(
+            client.get(path).text for path in ("/webhooks", "/segments?opened=x", "/settings")
+        )
         assert ("Add webhook" in shown) == (role == "admin")
         assert ("Save segment" in shown) == (role != "viewer")
         assert ('href="/access"' in shown) == (role == "admin")

@@ -45,6 +45,7 @@ def templates() -> Jinja2Blocks:
         "people_url": urls.people_url,
         "person_url": urls.person_url,
         "message_url": urls.message_url,
+        "mail_url": urls.mail_url,
         "share": charts.share,
         "interval": charts.interval,
         "KINDS": KINDS,

@@ -55,6 +55,11 @@ def message_url(message_id: object) -> str:
     return f"/messages/{message_id}"
 
 
+def mail_url(address: str) -> str:
+    """Returns the URL that writes a mail to an email address and sets nothing else (RFC 6068)."""
+    return f"mailto:{quote(address, safe='@')}"
+
+
 def _with(path: str, filters: Filters, **more: str | Sequence[str]) -> str:
     query = "&".join(part for part in (filters.query(), urlencode(more, doseq=True)) if part)
     return f"{path}?{query}" if query else path

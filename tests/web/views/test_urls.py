@@ -11,6 +11,7 @@ from app.web.views.urls import (
     compare_url,
     home_url,
     list_url,
+    mail_url,
     message_url,
     page_url,
     people_url,
@@ -81,3 +82,10 @@ def test_a_static_file_has_the_hash_of_its_content() -> None:
 def test_an_id_is_encoded_twice_so_that_slashes_survive() -> None:
     assert page_url("a/b") == "/newsletters/a%252Fb"
     assert page_url("a", Filters(show="all"), "live") == "/newsletters/a/live?show=all"
+
+
+def test_an_address_adds_nothing_to_a_mail() -> None:
+    assert mail_url("ann@example.com") == "mailto:ann@example.com"
+    hostile = mail_url("a@b.example?bcc=c@d.example&body=%0Ax, e@f.example")
+    assert not set(hostile) & set("?&=, \n")
+    assert unquote(hostile).endswith("?bcc=c@d.example&body=%0Ax, e@f.example")
