@@ -44,6 +44,7 @@ from app.storage.state_steps import VersionError
 from app.tasks import Tasks
 
 if TYPE_CHECKING:
+    from app.server.service import Mailwake
     from app.smtp.gateway import Gateway
 
 STARTED_POLL_SECONDS = 0.05  # between checks whether uvicorn serves
@@ -88,6 +89,7 @@ def serve(console: Console, settings: Settings, demo_speed: float = 0) -> None:
     port = listener.getsockname()[1]
     settings = with_public_url(settings, port)
     local = with_public_url(settings.model_copy(update={"public_url": ""}), port).public_url
+    new_demo = bool(demo_speed) and not (settings.data_dir / "journal").exists()
     state = open_state(settings.data_dir, settings.auto_migrate)
     welcome = bootstrap(settings, state)
     if demo_speed and not Signals(state).all():
@@ -108,7 +110,7 @@ def serve(console: Console, settings: Settings, demo_speed: float = 0) -> None:
     server = uvicorn.Server(_uvicorn(service.asgi, settings, http=service.protocol))
     print_banner(console, settings, local, welcome, bool(demo_speed))
     with suppress(KeyboardInterrupt):
-        uvloop.run(_run(server, listener, service.keys, settings, local, demo_speed))
+        uvloop.run(_run(server, listener, service, local, demo_speed, new_demo))
 
 
 def _check_networks(settings: Settings) -> None:
@@ -247,21 +249,36 @@ async def _take_mail(gateway: "Gateway", journal: Journal, keys: Keys) -> None:
     logging.info("mails since start: %s", dict(gateway.counts))
 
 
+async def _write_history(server: uvicorn.Server, service: "Mailwake") -> None:
+    """Write the demo's earlier days, once, as soon as the journal is open."""
+    from app.server.demo_history import write_history  # noqa: PLC0415
+
+    while not server.started:  # noqa: ASYNC110  (uvicorn has no event for it)
+        await asyncio.sleep(STARTED_POLL_SECONDS)
+    try:
+        await write_history(service)
+    except JournalError as error:
+        logging.warning("the demo has no history: %s", error)
+
+
 async def _run(
     server: uvicorn.Server,
     listener: socket.socket,
-    keys: Keys,
-    settings: Settings,
+    service: "Mailwake",
     local: str,
     speed: float,
+    new_demo: bool,
 ) -> None:
+    keys, settings = service.keys, service.settings
     stop = asyncio.Event()
     tasks = Tasks()
     tasks.start("commands", partial(_serve_commands, server, settings.data_dir))
-    traffic = None
+    traffic = history = None
     if speed:
         from app.demo import run_traffic  # noqa: PLC0415
 
+        if new_demo:
+            history = asyncio.create_task(_write_history(server, service))
         key, secret = keys.add(DEFAULT, "demo", ("admin",), "the demo")
         traffic = asyncio.create_task(run_traffic(local, lambda: secret, stop=stop, speed=speed))
     await server.serve(sockets=[listener])
@@ -270,7 +287,9 @@ async def _run(
     await tasks.ended()
     if traffic:
         traffic.cancel()
-        await asyncio.gather(traffic, return_exceptions=True)
+        if history:
+            history.cancel()
+        await asyncio.gather(traffic, *([history] if history else []), return_exceptions=True)
         keys.revoke(DEFAULT, key.id)
 
 

@@ -28,7 +28,7 @@ LEAST = 50  # messages of a mailing whose rates mean something
 RANKED = 5
 LATEST = 12
 WAITING = 8
-MARK_PERCENT = 12.0  # between two marks of mailings, so that their names have room
+MARK_PERCENT = 26.0  # between two marks of mailings, so that their names have room
 
 
 class Tile(NamedTuple):
