@@ -1,13 +1,12 @@
 """Whom not to mail."""
 
-from datetime import datetime
-
 from msgspec import Struct
 
 from app.schemas.fields import (
     Id,
     Recipient,
 )
+from app.schemas.timestamps import Timestamp
 
 
 class SuppressionIn(Struct, frozen=True, forbid_unknown_fields=True):
@@ -36,7 +35,7 @@ class SuppressionOut(Struct, frozen=True):
     newsletter_id: str | None
     all_newsletters: bool
     reason: str
-    at: datetime
+    at: Timestamp
 
 
 class SuppressionList(Struct, frozen=True):

@@ -70,7 +70,7 @@ class EventPage(EventQuery, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     limit: Annotated[int, Meta(ge=1, le=MAX_EVENTS, description="Events of one response.")] = PAGE
 
 
-async def events(call: Call[EventPage]) -> Response:
+async def list_events(call: Call[EventPage]) -> Response:
     """Return events as NDJSON, oldest first, after the cursor `after` (default: all kept).
 
     Parameters on events may be repeated. To continue, pass the response's Mailwake-Cursor header
@@ -93,7 +93,7 @@ async def events(call: Call[EventPage]) -> Response:
     return Response(body, 200, {"mailwake-cursor": str(at)}, "application/x-ndjson")
 
 
-async def stream(call: Call[EventQuery]) -> Response:
+async def stream_events(call: Call[EventQuery]) -> Response:
     """Stream events as server-sent events. Their ids are cursors, their names are types.
 
     Continues after Last-Event-ID or `after`, by default with the next event.
@@ -194,7 +194,7 @@ OPERATIONS = (
     Operation(
         "GET",
         "/v1/events",
-        events,
+        list_events,
         query=EventPage,
         gives=Content(NDJSON, EventOut),
         problems=(410,),
@@ -202,7 +202,7 @@ OPERATIONS = (
     Operation(
         "GET",
         "/v1/events/stream",
-        stream,
+        stream_events,
         query=EventQuery,
         gives=Content("text/event-stream", EventOut),
         problems=(410,),

@@ -1,7 +1,6 @@
 """The API of messages: found by what their mailer knows them by, each with what came of it."""
 
 import asyncio
-from datetime import datetime
 from typing import Annotated
 
 from msgspec import Meta, Struct
@@ -19,6 +18,7 @@ from app.schemas.fields import (
     Recipient,
     RfcMessageId,
 )
+from app.schemas.timestamps import Timestamp, timestamp
 from app.stats import messages as message_stats
 from app.stats.messages import Place, Search
 from app.stats.queries import utc
@@ -62,7 +62,7 @@ class MessageRecord(Struct, frozen=True):
     message_id: str
     newsletter_id: str
     recipient: str | None
-    sent_at: datetime
+    sent_at: Timestamp
     variant: str | None
     tracking: schemas.ModesOut
     metadata: dict[str, str]
@@ -83,7 +83,7 @@ class MessageEvent(Struct, frozen=True):
     """
 
     type: str
-    occurred_at: datetime
+    occurred_at: Timestamp
     verdict: str
     reasons: list[str]
     explanation: str
@@ -101,7 +101,7 @@ class MessageHistory(Struct, frozen=True):
     events: list[MessageEvent]
 
 
-async def search(call: Call[NoQuery]) -> Response:
+async def search_messages(call: Call[NoQuery]) -> Response:
     """Find messages, latest first. They must match all fields of the body.
 
     At least one of them besides `limit` and `after` is required.
@@ -109,7 +109,7 @@ async def search(call: Call[NoQuery]) -> Response:
     return await _messages(call.api, await call.body(MessageQuery, MAX_BODY_BYTES))
 
 
-async def messages(call: Call[MessageQuery]) -> Response:
+async def find_messages(call: Call[MessageQuery]) -> Response:
     """Find messages as `POST /v1/messages/search` does, which keeps email addresses out of URLs.
 
     They must match all parameters. At least one of them besides `limit` and `after` is required.
@@ -135,7 +135,7 @@ async def _messages(api: WorkspaceContext, query: MessageQuery) -> Response:
     return json(MessageList([_record(row) for row in shown], following))
 
 
-async def message(call: Call[NoQuery]) -> Response:
+async def get_message(call: Call[NoQuery]) -> Response:
     """Return one message and its events, by people and by bots."""
     message_id = call.path("message_id")
     row, hits = await asyncio.to_thread(message_stats.message, call.api.queries, message_id)
@@ -167,7 +167,7 @@ def _record(row: Row) -> MessageRecord:
         message_id=row["message_id"],
         newsletter_id=row["newsletter_id"],
         recipient=row["address"] or None,
-        sent_at=message_stats.at(row),
+        sent_at=timestamp(message_stats.at(row)),
         variant=row["variant"] or None,
         tracking=schemas.ModesOut(*modes(row["flags"])),
         metadata=dict(row["metadata"]),
@@ -186,7 +186,7 @@ def _event(hit: Row) -> MessageEvent:
     )
     return MessageEvent(
         type=TYPE_OF[hit["kind"]],
-        occurred_at=utc(hit["at"]),
+        occurred_at=timestamp(utc(hit["at"])),
         verdict=hit["verdict"],
         reasons=list(hit["reasons"]),
         explanation=hit["explanation"],
@@ -202,11 +202,11 @@ OPERATIONS = (
     Operation(
         "POST",
         "/v1/messages/search",
-        search,
+        search_messages,
         takes=MessageQuery,
         gives=MessageList,
         stores=False,
     ),
-    Operation("GET", "/v1/messages", messages, query=MessageQuery, gives=MessageList),
-    Operation("GET", "/v1/messages/{message_id}", message, gives=MessageHistory),
+    Operation("GET", "/v1/messages", find_messages, query=MessageQuery, gives=MessageList),
+    Operation("GET", "/v1/messages/{message_id}", get_message, gives=MessageHistory),
 )

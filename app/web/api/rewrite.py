@@ -91,7 +91,7 @@ class MessagesQuery(Struct, frozen=True, forbid_unknown_fields=True, rename={"gi
     ] = "html"
 
 
-async def rewrite(call: Call[RewriteQuery]) -> Response:
+async def rewrite_message(call: Call[RewriteQuery]) -> Response:
     """Rewrite one message: adds a pixel and signed links, and changes nothing else.
 
     With `dry_run` nothing is recorded, `links` shows what would be tracked or why not, and the
@@ -208,7 +208,7 @@ async def rewrite_mime(call: Call[MimeQuery]) -> Response:
     return Response(rewritten, 200, header_fields, "message/rfc822")
 
 
-async def template(call: Call[TemplateQuery]) -> Response:
+async def store_template(call: Call[TemplateQuery]) -> Response:
     """Store a template for this newsletter, replacing the previous one.
 
     With `variant` it is used for that variant only; the others use the one without.
@@ -247,7 +247,7 @@ async def template(call: Call[TemplateQuery]) -> Response:
     return await offloaded(inf, answer)
 
 
-async def messages(call: Call[MessagesQuery]) -> Response:
+async def create_messages(call: Call[MessagesQuery]) -> Response:
     """Create messages from the template: NDJSON recipients in, messages out, in the same order.
 
     A line's `variant`, or the newsletter's experiment, selects the template. With `return=token`
@@ -334,7 +334,7 @@ OPERATIONS = (
     Operation(
         "POST",
         "/v1/rewrite",
-        rewrite,
+        rewrite_message,
         scope="rewrite",
         query=RewriteQuery,
         takes=schemas.RewriteIn,
@@ -355,7 +355,7 @@ OPERATIONS = (
     Operation(
         "POST",
         "/v1/newsletters/{newsletter_id}/template",
-        template,
+        store_template,
         scope="rewrite",
         query=TemplateQuery,
         takes=schemas.TemplateIn,
@@ -365,7 +365,7 @@ OPERATIONS = (
     Operation(
         "POST",
         "/v1/newsletters/{newsletter_id}/messages",
-        messages,
+        create_messages,
         scope="rewrite",
         query=MessagesQuery,
         takes=Content(NDJSON, schemas.RecipientIn),

@@ -17,11 +17,12 @@ from app.schemas.stats import (
     NewsletterList,
     NewsletterOut,
     Split,
-    Stats,
+    StatsOut,
     StepOut,
     TimelineOut,
     Totals,
 )
+from app.schemas.timestamps import timestamp
 from app.stats.filters import Period
 from app.stats.queries import Queries, utc
 from app.web.api.operation import Call, Content, Operation
@@ -81,7 +82,7 @@ class ReportQuery(Struct, frozen=True, forbid_unknown_fields=True):
     period: Annotated[Period, Meta(description="Messages sent in this time until now.")] = "all"
 
 
-async def newsletters(call: Call[NewsletterPage]) -> Response:
+async def list_newsletters(call: Call[NewsletterPage]) -> Response:
     """List newsletters and transactional streams, latest active first."""
     limit, offset = call.query.limit, call.query.offset
     rows = await asyncio.to_thread(
@@ -95,7 +96,7 @@ async def newsletters(call: Call[NewsletterPage]) -> Response:
     return json(NewsletterList(page, following))
 
 
-async def newsletter(call: Call[NoQuery]) -> Response:
+async def get_newsletter(call: Call[NoQuery]) -> Response:
     """Return one newsletter."""
     api, newsletter_id = call.api, call.path("newsletter_id")
     described = await asyncio.to_thread(api.queries.newsletter, newsletter_id)
@@ -103,27 +104,27 @@ async def newsletter(call: Call[NoQuery]) -> Response:
     return json(_newsletter(described.id, described.name, described.subject, described.tags, sent))
 
 
-async def stats(call: Call[NoQuery]) -> Response:
+async def get_newsletter_stats(call: Call[NoQuery]) -> Response:
     """Return a newsletter's statistics. total counts hits, unique counts messages."""
     queries, newsletter_id = await _known(call)
-    return json(await asyncio.to_thread(queries.stats, newsletter_id))
+    return json(StatsOut.of(await asyncio.to_thread(queries.stats, newsletter_id)))
 
 
-async def links(call: Call[NoQuery]) -> Response:
+async def get_newsletter_links(call: Call[NoQuery]) -> Response:
     """Return a newsletter's links and their clicks."""
     queries, newsletter_id = await _known(call)
     rows = await asyncio.to_thread(queries.links, newsletter_id)
     return json(LinkList(newsletter_id, rows))
 
 
-async def agents(call: Call[NoQuery]) -> Response:
+async def get_newsletter_agents(call: Call[NoQuery]) -> Response:
     """Return clients, operating systems, devices and countries of opens and clicks."""
     queries, newsletter_id = await _known(call)
     rows = await asyncio.to_thread(queries.agents, newsletter_id)
     return json(AgentList(newsletter_id, rows))
 
 
-async def timeline(call: Call[TimelineQuery]) -> Response:
+async def get_newsletter_timeline(call: Call[TimelineQuery]) -> Response:
     """Return a newsletter's hits over time."""
     queries, newsletter_id = await _known(call)
     end = _utc(call.query.end) or datetime.fromtimestamp(now_ms() // 60_000 * 60 + 60, UTC)
@@ -138,11 +139,14 @@ async def timeline(call: Call[TimelineQuery]) -> Response:
     if span / step > MAX_POINTS:
         raise RequestError(422, f"results in more than {MAX_POINTS:,} points", "step")
     columns = await asyncio.to_thread(queries.timeline, newsletter_id, start, end, step)
-    points = [StepOut(point.at, _totals(point.opens), _totals(point.clicks)) for point in columns]
-    return json(TimelineOut(newsletter_id, start, end, step, points))
+    points = [
+        StepOut(timestamp(point.at), _totals(point.opens), _totals(point.clicks))
+        for point in columns
+    ]
+    return json(TimelineOut(newsletter_id, timestamp(start), timestamp(end), step, points))
 
 
-async def report_of(call: Call[ReportQuery]) -> Response:
+async def get_newsletter_report(call: Call[ReportQuery]) -> Response:
     """Return an HTML report on the messages sent in a period."""
     queries, newsletter_id = await _known(call)
     page = await asyncio.to_thread(report.figures, queries, newsletter_id, call.query.period)
@@ -184,8 +188,8 @@ def _newsletter(
         subject=subject,
         tags=list(tags),
         messages=int(str(sent["messages"])),
-        first_message_at=utc(first) if some and isinstance(first, datetime) else None,
-        last_message_at=utc(last) if some and isinstance(last, datetime) else None,
+        first_message_at=timestamp(utc(first)) if some and isinstance(first, datetime) else None,
+        last_message_at=timestamp(utc(last)) if some and isinstance(last, datetime) else None,
     )
 
 
@@ -195,11 +199,17 @@ def _totals(split: Split) -> Totals:
 
 ONE = "/v1/newsletters/{newsletter_id}"
 OPERATIONS = (
-    Operation("GET", "/v1/newsletters", newsletters, query=NewsletterPage, gives=NewsletterList),
-    Operation("GET", ONE, newsletter, gives=NewsletterOut),
-    Operation("GET", f"{ONE}/stats", stats, gives=Stats),
-    Operation("GET", f"{ONE}/links", links, gives=LinkList),
-    Operation("GET", f"{ONE}/agents", agents, gives=AgentList),
-    Operation("GET", f"{ONE}/timeline", timeline, query=TimelineQuery, gives=TimelineOut),
-    Operation("GET", f"{ONE}/report", report_of, query=ReportQuery, gives=Content("text/html")),
+    Operation(
+        "GET", "/v1/newsletters", list_newsletters, query=NewsletterPage, gives=NewsletterList
+    ),
+    Operation("GET", ONE, get_newsletter, gives=NewsletterOut),
+    Operation("GET", f"{ONE}/stats", get_newsletter_stats, gives=StatsOut),
+    Operation("GET", f"{ONE}/links", get_newsletter_links, gives=LinkList),
+    Operation("GET", f"{ONE}/agents", get_newsletter_agents, gives=AgentList),
+    Operation(
+        "GET", f"{ONE}/timeline", get_newsletter_timeline, query=TimelineQuery, gives=TimelineOut
+    ),
+    Operation(
+        "GET", f"{ONE}/report", get_newsletter_report, query=ReportQuery, gives=Content("text/html")
+    ),
 )

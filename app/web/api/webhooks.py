@@ -1,7 +1,6 @@
 """The API of webhooks."""
 
 import asyncio
-from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -11,11 +10,11 @@ from starlette.responses import Response
 from app.events.webhook_config import filters_of, valid
 from app.events.webhooks import (
     Webhook,
-    _at,
     delivery_out,
 )
 from app.model.errors import NotFoundError
 from app.schemas import webhooks as schemas
+from app.schemas.timestamps import timestamp, timestamp_or_none
 from app.web.api.operation import Call, Operation
 from app.web.query import MAX_INT, NoQuery
 from app.web.requests import json
@@ -41,13 +40,13 @@ class DeliveryPage(Struct, frozen=True, forbid_unknown_fields=True):
     limit: Annotated[int, Meta(ge=1, le=MAX_DELIVERIES, description="Deliveries per page.")] = PAGE
 
 
-async def webhooks(call: Call[NoQuery]) -> Response:
+async def list_webhooks(call: Call[NoQuery]) -> Response:
     """List webhooks, oldest first. Secrets are returned at creation only."""
     hooks = await asyncio.to_thread(call.api.webhooks.all)
     return json(schemas.WebhookList([out(hook) for hook in hooks]))
 
 
-async def add(call: Call[NoQuery]) -> Response:
+async def create_webhook(call: Call[NoQuery]) -> Response:
     """Add a webhook, which receives events from now on. Only this response has its secret."""
     api, body = call.api, await call.body(schemas.WebhookIn, 65_536)
     valid(body, api.settings.webhook_http)
@@ -64,26 +63,26 @@ async def add(call: Call[NoQuery]) -> Response:
     return json(msgspec.structs.replace(out(hook), secret=hook.secret))
 
 
-async def webhook(call: Call[NoQuery]) -> Response:
+async def get_webhook(call: Call[NoQuery]) -> Response:
     """Return one webhook."""
     return json(out(await _known(call)))
 
 
-async def remove(call: Call[NoQuery]) -> Response:
+async def delete_webhook(call: Call[NoQuery]) -> Response:
     """Remove a webhook and its deliveries."""
     api, hook = call.api, await _known(call)
     await asyncio.to_thread(api.webhooks.remove, hook.id)
     return json(out(hook))
 
 
-async def enable(call: Call[NoQuery]) -> Response:
+async def enable_webhook(call: Call[NoQuery]) -> Response:
     """Enable a disabled webhook. It receives the events it has missed (up to 7 days)."""
     api, hook = call.api, await _known(call)
     await asyncio.to_thread(api.webhooks.enable, hook.id)
     return json(out(msgspec.structs.replace(hook, disabled="", failing_since=None)))
 
 
-async def test(call: Call[NoQuery]) -> Response:
+async def test_webhook(call: Call[NoQuery]) -> Response:
     """Send an event of type webhook.test. See the delivery log for the result."""
     api, hook = call.api, await _known(call)
     number = await asyncio.to_thread(api.webhooks.test, hook)
@@ -91,7 +90,7 @@ async def test(call: Call[NoQuery]) -> Response:
     return json(delivery_out(log[0]))
 
 
-async def deliveries(call: Call[DeliveryPage]) -> Response:
+async def list_deliveries(call: Call[DeliveryPage]) -> Response:
     """Return the delivery log, latest first."""
     hook, query = await _known(call), call.query
     limit = query.limit
@@ -100,7 +99,7 @@ async def deliveries(call: Call[DeliveryPage]) -> Response:
     return json(schemas.DeliveryList([delivery_out(delivery) for delivery in log], following))
 
 
-async def replay(call: Call[NoQuery]) -> Response:
+async def retry_deliveries(call: Call[NoQuery]) -> Response:
     """Retry all failed (dead) deliveries of a webhook."""
     hook = await _known(call)
     return json(schemas.Replayed(await asyncio.to_thread(call.api.webhooks.replay, hook.id)))
@@ -123,29 +122,29 @@ def out(hook: Webhook) -> schemas.WebhookOut:
         **msgspec.structs.asdict(hook.filter),
         first=hook.first,
         when=hook.when,
-        created_at=datetime.fromtimestamp(hook.at, UTC),
-        failing_since=_at(hook.failing_since),
+        created_at=timestamp(hook.at),
+        failing_since=timestamp_or_none(hook.failing_since),
         disabled=hook.disabled,
     )
 
 
 ONE = "/v1/webhooks/{webhook_id}"
 OPERATIONS = (
-    Operation("GET", "/v1/webhooks", webhooks, gives=schemas.WebhookList),
+    Operation("GET", "/v1/webhooks", list_webhooks, gives=schemas.WebhookList),
     Operation(
         "POST",
         "/v1/webhooks",
-        add,
+        create_webhook,
         scope="admin",
         takes=schemas.WebhookIn,
         gives=schemas.WebhookOut,
     ),
-    Operation("GET", ONE, webhook, gives=schemas.WebhookOut),
-    Operation("DELETE", ONE, remove, scope="admin", gives=schemas.WebhookOut),
-    Operation("POST", f"{ONE}/enable", enable, scope="admin", gives=schemas.WebhookOut),
-    Operation("POST", f"{ONE}/test", test, scope="admin", gives=schemas.DeliveryOut),
+    Operation("GET", ONE, get_webhook, gives=schemas.WebhookOut),
+    Operation("DELETE", ONE, delete_webhook, scope="admin", gives=schemas.WebhookOut),
+    Operation("POST", f"{ONE}/enable", enable_webhook, scope="admin", gives=schemas.WebhookOut),
+    Operation("POST", f"{ONE}/test", test_webhook, scope="admin", gives=schemas.DeliveryOut),
     Operation(
-        "GET", f"{ONE}/deliveries", deliveries, query=DeliveryPage, gives=schemas.DeliveryList
+        "GET", f"{ONE}/deliveries", list_deliveries, query=DeliveryPage, gives=schemas.DeliveryList
     ),
-    Operation("POST", f"{ONE}/replay", replay, scope="admin", gives=schemas.Replayed),
+    Operation("POST", f"{ONE}/replay", retry_deliveries, scope="admin", gives=schemas.Replayed),
 )
