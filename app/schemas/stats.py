@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from datetime import datetime
+from typing import Annotated
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from app.model.tracking_modes import Axis
 from app.schemas.timestamps import Timestamp, timestamp_or_none
@@ -157,10 +158,14 @@ class NewsletterOut(Struct, frozen=True):
 
 
 class NewsletterList(Struct, frozen=True):
-    """Newsletters, latest active first. `next_offset` is null on the last page."""
+    """Newsletters, latest active first. `next_after` is null on the last page.
+
+    `next_offset` is for clients of version 0.1.
+    """
 
     newsletters: list[NewsletterOut]
-    next_offset: int | None
+    next_after: str | None
+    next_offset: Annotated[int, Meta(extra_json_schema={"deprecated": True})] | None
 
 
 class LinkList(Struct, frozen=True):

@@ -42,4 +42,4 @@ class SuppressionList(Struct, frozen=True):
     """Suppressions. `next_after` is null on the last page."""
 
     suppressions: list[SuppressionOut]
-    next_after: int | None
+    next_after: str | None

@@ -92,10 +92,14 @@ class DeliveryOut(Struct, frozen=True):
 
 
 class DeliveryList(Struct, frozen=True):
-    """Deliveries, latest first. `next_before` is null on the last page."""
+    """Deliveries, latest first. `next_after` is null on the last page.
+
+    `next_before` is for clients of version 0.1.
+    """
 
     deliveries: list[DeliveryOut]
-    next_before: int | None
+    next_after: str | None
+    next_before: Annotated[int, Meta(extra_json_schema={"deprecated": True})] | None
 
 
 class Replayed(Struct, frozen=True):

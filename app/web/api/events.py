@@ -16,7 +16,8 @@ from app.model.numbers import read_int
 from app.model.verdicts import Verdict
 from app.schemas.events import EventOut
 from app.storage.clickhouse import StorageError
-from app.web.api.operation import NDJSON, Call, Content, Operation
+from app.web.api.operation import EVENT_STREAM, NDJSON, Call, Content, Operation
+from app.web.api.paging import MAX_CHARS
 from app.web.context import WorkspaceContext
 from app.web.errors import RequestError
 
@@ -61,7 +62,13 @@ class EventQuery(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
             " hits, instead of at once."
         ),
     ] = False
-    after: Annotated[str, Meta(description="Events after this cursor.")] = ""
+    after: Annotated[
+        str,
+        Meta(
+            max_length=MAX_CHARS,
+            description="Events after this cursor: of an event, or a response's Mailwake-Cursor.",
+        ),
+    ] = ""
 
 
 class EventPage(EventQuery, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -198,13 +205,14 @@ OPERATIONS = (
         query=EventPage,
         gives=Content(NDJSON, EventOut),
         problems=(410,),
+        headers={"Mailwake-Cursor": "Cursor of the end of this response: `after` of the next."},
     ),
     Operation(
         "GET",
         "/v1/events/stream",
         stream_events,
         query=EventQuery,
-        gives=Content("text/event-stream", EventOut),
+        gives=Content(EVENT_STREAM, EventOut),
         problems=(410,),
     ),
 )

@@ -23,7 +23,9 @@ from app.stats import messages as message_stats
 from app.stats.messages import Place, Search
 from app.stats.queries import utc
 from app.storage.clickhouse import Row
+from app.web.api import paging
 from app.web.api.operation import MAX_BODY_BYTES, Call, Operation
+from app.web.api.paging import After
 from app.web.context import WorkspaceContext
 from app.web.errors import RequestError
 from app.web.query import NoQuery
@@ -46,10 +48,7 @@ class MessageQuery(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     recipient: Recipient | None = None
     newsletter_id: Annotated[Id, Meta(description="ID of the newsletter.")] | None = None
     limit: Annotated[int, Meta(ge=1, le=MAX_MESSAGES, description="Messages of one page.")] = PAGE
-    after: (
-        Annotated[str, Meta(max_length=200, description="A `next_after`, for the next page.")]
-        | None
-    ) = None
+    after: After | None = None
 
 
 class MessageRecord(Struct, frozen=True):
@@ -121,9 +120,9 @@ async def _messages(api: WorkspaceContext, query: MessageQuery) -> Response:
     """Raises RequestError."""
     limit = query.limit
     criteria = _search(query, api.settings.recipient_key, api.queries.workspace)
-    after = Place() if query.after is None else message_stats.place(query.after)
+    after = message_stats.place(query.after) if query.after else Place()
     if after is None:
-        raise RequestError(422, "must be a `next_after` returned by this service", "after")
+        raise paging.unknown()
     rows = await asyncio.to_thread(message_stats.search, api.queries, criteria, limit + 1, after)
     shown = rows[:limit]
     following = None
@@ -149,7 +148,7 @@ def _search(query: MessageQuery, secret: str, workspace: str) -> Search:
     if len({text.strip("<>") for text in theirs}) > 1:
         raise RequestError(422, "differs from `message_id`", "rfc_message_id")
     if not query.metadata and all(getattr(query, name) is None for name in NAMES):
-        raise RequestError(422, f"one of {', '.join(NAMES)}, metadata.KEY is required", "query")
+        raise RequestError(422, f"one of {', '.join(NAMES)}, metadata is required", "query")
     key = None
     if query.recipient is not None:
         key = recipient_key(secret, workspace, query.recipient)

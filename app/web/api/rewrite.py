@@ -56,6 +56,16 @@ TWO_TOKENS = (
     "only opens or only clicks are aggregate, so pixel and links have different tokens:"
     " use the HTML"
 )
+MIME_HEADERS = {
+    "X-Mailwake-Message-Id": "ID of the message.",
+    "X-Mailwake-Suppressed": "true: do not send the message, the recipient has unsubscribed.",
+    "X-Mailwake-Holdout": "true: do not send the message, its recipient has no variant yet.",
+    "X-Mailwake-Variant": "Variant of the message, percent-encoded.",
+    "X-Mailwake-Withdrawn": "What is not tracked because the recipient has withdrawn consent.",
+    "X-Mailwake-Notes": "JSON array of what was left unchanged and why.",
+    "X-Mailwake-List-Unsubscribe": "Value for the header field List-Unsubscribe.",
+    "X-Mailwake-List-Unsubscribe-Post": "Value for the header field List-Unsubscribe-Post.",
+}
 MAX_NOTES_BYTES = 4_000  # of a header field; clients take 8,000 of all together
 MAX_NOTE_CHARS = 300
 
@@ -350,6 +360,7 @@ OPERATIONS = (
         takes=Content(MAIL),
         gives=(Content(MAIL), schemas.MimeReport),
         problems=(413,),
+        headers=MIME_HEADERS,
         forwards=True,
     ),
     Operation(

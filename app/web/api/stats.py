@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from functools import partial
 from typing import Annotated, Any
 
 from msgspec import Meta, Struct
@@ -25,7 +24,9 @@ from app.schemas.stats import (
 from app.schemas.timestamps import timestamp
 from app.stats.filters import Period
 from app.stats.queries import Queries, utc
+from app.web.api import paging
 from app.web.api.operation import Call, Content, Operation
+from app.web.api.paging import After
 from app.web.errors import RequestError
 from app.web.query import NoQuery
 from app.web.requests import json
@@ -35,15 +36,25 @@ STEPS = {"minute": 60, "hour": 3600, "day": 86_400}
 
 MAX_POINTS = 10_000
 
+MAX_MS = 7_258_118_400_000  # the year 2200, in milliseconds since 1970 UTC
+
 PAGE = 100
 
 
 class NewsletterPage(Struct, frozen=True, forbid_unknown_fields=True):
     """Which newsletters."""
 
+    after: After = ""
+
     limit: Annotated[int, Meta(ge=1, le=1000, description="Newsletters of one page.")] = PAGE
     offset: Annotated[
-        int, Meta(ge=0, le=2**31, description="A `next_offset`, for the next page.")
+        int,
+        Meta(
+            ge=0,
+            le=2**31,
+            description="A `next_offset`, as in version 0.1: use `after`.",
+            extra_json_schema={"deprecated": True},
+        ),
     ] = 0
 
 
@@ -84,16 +95,20 @@ class ReportQuery(Struct, frozen=True, forbid_unknown_fields=True):
 
 async def list_newsletters(call: Call[NewsletterPage]) -> Response:
     """List newsletters and transactional streams, latest active first."""
-    limit, offset = call.query.limit, call.query.offset
-    rows = await asyncio.to_thread(
-        partial(call.api.queries.newsletters, limit=limit + 1, offset=offset)
-    )
+    limit, offset, after = call.query.limit, call.query.offset, call.query.after
+    if after and offset:
+        raise RequestError(422, "is not allowed with `after`", "offset")
+    last = _place(after) if after else None
+    rows = await asyncio.to_thread(call.api.queries.newsletter_page, last, limit + 1, offset)
     page = [
         _newsletter(row["id"], row["name"], row["subject"], row["tags"], row)
         for row in rows[:limit]
     ]
-    following = offset + limit if len(rows) > limit else None
-    return json(NewsletterList(page, following))
+    if len(rows) <= limit:
+        return json(NewsletterList(page, None, None))
+    last_ms = int(utc(rows[limit - 1]["last_at"]).timestamp() * 1000)
+    following = f"{last_ms}.{page[-1].id}"
+    return json(NewsletterList(page, following, None if after else offset + limit))
 
 
 async def get_newsletter(call: Call[NoQuery]) -> Response:
@@ -151,6 +166,15 @@ async def get_newsletter_report(call: Call[ReportQuery]) -> Response:
     queries, newsletter_id = await _known(call)
     page = await asyncio.to_thread(report.figures, queries, newsletter_id, call.query.period)
     return Response(report.html(page, ""), 200, report.HEADERS, "text/html; charset=utf-8")
+
+
+def _place(after: str) -> tuple[int, str]:
+    """Returns the time of the last message (ms) and id of a page's last newsletter."""
+    number, _, newsletter_id = after.partition(".")
+    last_ms = read_int(number, high=MAX_MS)
+    if last_ms is None or not newsletter_id:
+        raise paging.unknown()
+    return last_ms, newsletter_id
 
 
 async def _known(call: Call[Any]) -> tuple[Queries, str]:

@@ -16,8 +16,9 @@ from app.schemas.suppressions import (
 )
 from app.schemas.timestamps import timestamp
 from app.web.api.operation import MAX_BODY_BYTES, Call, Operation
+from app.web.api.paging import After, number_of
 from app.web.context import WorkspaceContext
-from app.web.query import MAX_INT, NoQuery
+from app.web.query import NoQuery
 from app.web.requests import json
 
 PAGE, MAX_ENTRIES = 100, 1_000
@@ -26,9 +27,7 @@ PAGE, MAX_ENTRIES = 100, 1_000
 class SuppressionPage(Struct, frozen=True, forbid_unknown_fields=True):
     """Which entries."""
 
-    after: Annotated[
-        int, Meta(ge=0, le=MAX_INT, description="Entries after the one with this `id`.")
-    ] = 0
+    after: After = ""
     limit: Annotated[int, Meta(ge=1, le=MAX_ENTRIES, description="Entries of one page.")] = PAGE
 
 
@@ -41,9 +40,10 @@ class SuppressionQuery(Struct, frozen=True, forbid_unknown_fields=True):
 
 async def list_suppressions(call: Call[SuppressionPage]) -> Response:
     """List suppressions, oldest first."""
-    limit = call.query.limit
-    page = await asyncio.to_thread(_page, call.api, call.query.after, limit)
-    following = page[-1].id if len(page) == limit else None
+    limit, after = call.query.limit, number_of(call.query.after)
+    entries = await asyncio.to_thread(_page, call.api, after, limit + 1)
+    page = entries[:limit]
+    following = str(page[-1].id) if len(entries) > limit else None
     return json(SuppressionList(page, following))
 
 

@@ -16,6 +16,8 @@ from app.model.errors import NotFoundError
 from app.schemas import webhooks as schemas
 from app.schemas.timestamps import timestamp, timestamp_or_none
 from app.web.api.operation import Call, Operation
+from app.web.api.paging import After, number_of
+from app.web.errors import RequestError
 from app.web.query import MAX_INT, NoQuery
 from app.web.requests import json
 
@@ -29,12 +31,14 @@ class DeliveryPage(Struct, frozen=True, forbid_unknown_fields=True):
         Literal["", "waiting", "delivered", "dead", "erased"],
         Meta(description="Deliveries in this state only."),
     ] = ""
+    after: After = ""
     before: Annotated[
         int,
         Meta(
             ge=0,
             le=MAX_INT,
-            description="A `next_before`, for the next page. Default: the latest deliveries.",
+            description="A `next_before`, as in version 0.1: use `after`.",
+            extra_json_schema={"deprecated": True},
         ),
     ] = 0
     limit: Annotated[int, Meta(ge=1, le=MAX_DELIVERIES, description="Deliveries per page.")] = PAGE
@@ -93,10 +97,13 @@ async def test_webhook(call: Call[NoQuery]) -> Response:
 async def list_deliveries(call: Call[DeliveryPage]) -> Response:
     """Return the delivery log, latest first."""
     hook, query = await _known(call), call.query
-    limit = query.limit
-    log = await asyncio.to_thread(call.api.webhooks.log, hook.id, query.before, limit, query.state)
-    following = log[-1].id if len(log) == limit else None
-    return json(schemas.DeliveryList([delivery_out(delivery) for delivery in log], following))
+    if query.after and query.before:
+        raise RequestError(422, "is not allowed with `after`", "before")
+    limit, after = query.limit, number_of(query.after) or query.before
+    log = await asyncio.to_thread(call.api.webhooks.log, hook.id, after, limit + 1, query.state)
+    page = [delivery_out(delivery) for delivery in log[:limit]]
+    last = page[-1].id if len(log) > limit else None
+    return json(schemas.DeliveryList(page, None if last is None else str(last), last))
 
 
 async def retry_deliveries(call: Call[NoQuery]) -> Response:
