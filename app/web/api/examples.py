@@ -47,9 +47,12 @@ SENT_AT, OPENED_AT, CLICKED_AT = (
     "2026-11-24T08:12:31.204Z",
     "2026-11-24T08:13:05.872Z",
 )
-HTML = '<p>Hello Ann, <a href="https://shop.example/boots">see our new boots</a>.</p>'
+HTML = (
+    "<p>Hello Ann, "
+    '<a href="https://shop.example/boots" data-track-tag="boots">our new boots</a></p>'
+)
 TRACKED = (
-    '<p>Hello Ann, <a href="https://click.example.com/c/AgEu.../AQJk...">see our new boots</a>.</p>'
+    '<p>Hello Ann, <a href="https://click.example.com/c/AgEu.../AQJk...">our new boots</a></p>'
     '<img src="https://click.example.com/o/AgEu....gif" width="1" height="1" alt="">'
 )
 MAIL = (
@@ -61,9 +64,9 @@ UNSUBSCRIBE = {
     "List-Unsubscribe": "<https://click.example.com/u/AgEu...>",
     "List-Unsubscribe-Post": "List-Unsubscribe=One-Click",
 }
-LINKS = [messages.LinkOut(0, "https://shop.example/boots", True, None, "see our new boots")]
+LINKS = [messages.LinkOut(0, "https://shop.example/boots", True, None, "our new boots")]
 FULL = messages.ModesOut("full", "full")
-CLICKED = EventLink(LINK, "", "see our new boots", "https://shop.example/boots", 0, ["boots"])
+CLICKED = EventLink(LINK, "", "our new boots", "https://shop.example/boots", 0, ["boots"])
 EVENT = EventOut(
     id="evt_019a8f49_1",
     type="message.clicked",
@@ -229,7 +232,7 @@ EXPERIMENT = experiments.ExperimentOut(
     split_chance=1.0,
     outcome=None,
 )
-SEGMENT_IN = {"clicked_tag": ["boots"], "not_clicked": NEWSLETTER}
+SEGMENT_IN = {"clicked_tag": ["boots"], "newsletter": NEWSLETTER}
 SAVED = segments.SavedOut(
     SEGMENT, segments.SegmentOut.of(msgspec.convert(SEGMENT_IN, segments.Segment))
 )
@@ -305,7 +308,7 @@ EXAMPLES: Mapping[str, Example] = {
                 stats.LinkStats(
                     LINK,
                     "",
-                    "see our new boots",
+                    "our new boots",
                     "https://shop.example/boots",
                     ("boots",),
                     False,
@@ -348,9 +351,7 @@ EXAMPLES: Mapping[str, Example] = {
     "get_message": Example(HISTORY),
     "look_up_recipient": Example(PERSON, body={"recipient": RECIPIENT}),
     "get_recipient": Example(PERSON),
-    "find_recipients": Example(
-        SEGMENT_LINES, query={"clicked_tag": "boots", "since": "2026-11-01T00:00:00Z"}
-    ),
+    "find_recipients": Example(SEGMENT_LINES, query={"clicked_tag": "boots"}),
     "list_segments": Example(segments.SavedList([SAVED])),
     "list_segment_recipients": Example(SEGMENT_LINES),
     "save_segment": Example(SAVED, body=SEGMENT_IN),
