@@ -75,7 +75,7 @@ class Plan(PlanBase, frozen=True, forbid_unknown_fields=True):
             raise ExperimentError("must lie within the next 366 days", "decide_at")
 
 
-class PlanOut(PlanBase, frozen=True):
+class PlanOut(PlanBase, frozen=True, forbid_unknown_fields=False):
     """A plan as it was given; `decide_at` is in UTC."""
 
     decide_at: Timestamp | None = None

@@ -58,7 +58,7 @@ class Segment(SegmentBase, frozen=True, forbid_unknown_fields=True, omit_default
     ) = None
 
 
-class SegmentOut(SegmentBase, frozen=True, omit_defaults=True):
+class SegmentOut(SegmentBase, frozen=True, forbid_unknown_fields=False, omit_defaults=True):
     """A segment as it was saved; `since` is in UTC."""
 
     since: Timestamp | None = None

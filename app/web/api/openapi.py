@@ -5,13 +5,14 @@ are no JSON value are strings; `contentSchema` describes the values that they co
 2020-12, section 8.5 of its validation), `format: binary` lets generators pass them on as bytes.
 """
 
-import inspect
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from http import HTTPStatus
+from inspect import cleandoc
 from typing import Any
 
 import msgspec
+from msgspec import inspect
 
 from app import __version__
 from app.schemas.fields import Id, Recipient, SegmentName
@@ -104,7 +105,10 @@ class _Schemas:
             for query, schema in self._schemas[-len(queries) :]
         }
         used = msgspec.json.schema_components(bodies, ref_template=template)[1]
-        self.components = {name: components[name] for name in sorted(used)}
+        always = _always_whole(bodies)
+        self.components = {
+            name: _with_defaults(components[name], name in always) for name in sorted(used)
+        }
 
     def of(self, *types: Any) -> Schema:
         """Returns the schema of a body or a parameter."""
@@ -118,8 +122,53 @@ class _Schemas:
         return self._queries[type_]
 
 
+def _always_whole(types: Sequence[Any]) -> set[str]:
+    """Returns the names of the types whose JSON has every field, default values included."""
+    names, left = set(), list(inspect.multi_type_info(types))
+    seen: set[Any] = set()
+    while left:
+        kind = left.pop()
+        match kind:
+            case inspect.StructType() | inspect.DataclassType() if kind.cls not in seen:
+                seen.add(kind.cls)
+                config = getattr(kind.cls, "__struct_config__", None)
+                if not config or not (config.omit_defaults or config.forbid_unknown_fields):
+                    names.add(kind.cls.__name__)
+                left += [field.type for field in kind.fields]
+            case inspect.Metadata():
+                left.append(kind.type)
+            case inspect.UnionType():
+                left += kind.types
+            case inspect.ListType() | inspect.VarTupleType():
+                left.append(kind.item_type)
+            case inspect.DictType():
+                left.append(kind.value_type)
+    return names
+
+
+def _with_defaults(schema: Schema, whole: bool) -> Schema:
+    """Returns an object's schema with `required` fields instead of defaults.
+
+    Some generators make a field with a default one that is always there: that is right for answers
+    that are whole, and wrong for requests.
+    """
+    if whole:
+        return {**schema, "required": list(schema["properties"])}
+    properties = {}
+    for name, field in schema.get("properties", {}).items():
+        properties[name] = _without(field, "default")
+        if field.get("default") and not isinstance(field["default"], dict):
+            known = " ".join([*filter(None, [field.get("description")]), _default(field)])
+            properties[name]["description"] = known
+    return {**schema, "properties": properties}
+
+
+def _default(field: Schema) -> str:
+    return f"Default: {msgspec.json.encode(field['default']).decode()}."
+
+
 def _described(operation: Operation[Any], tag: str, schemas: _Schemas) -> Schema:
-    summary, _, description = inspect.cleandoc(operation.endpoint.__doc__ or "").partition("\n\n")
+    summary, _, description = cleandoc(operation.endpoint.__doc__ or "").partition("\n\n")
     example = EXAMPLES[operation.name]
     described: Schema = {
         "summary": " ".join(summary.split()),
