@@ -152,6 +152,7 @@ def _with_defaults(schema: Schema, whole: bool) -> Schema:
     Some generators make a field with a default one that is always there: that is right for answers
     that are whole, and wrong for requests.
     """
+    schema = {**schema, "description": cleandoc(schema.get("description", ""))}
     if whole:
         return {**schema, "required": list(schema["properties"])}
     properties = {}
