@@ -227,7 +227,7 @@ def _query(query: Schema, values: Mapping[str, str]) -> Iterator[Schema]:
         if schema.get("type") == "object":  # no style of OpenAPI is one that generators share
             schema = {"type": "array", "items": {"type": "string", "pattern": "^[^:]+:"}}
             schema["maxItems"] = kinds[0]["maxProperties"]
-            description += f" Each is `KEY:VALUE`, or `{name}.KEY=VALUE`."
+            description += f" Each is `KEY:VALUE`; `{name}.KEY=VALUE` is accepted too."
         described: Schema = {
             "name": name,
             "in": "query",
