@@ -1,15 +1,18 @@
 """Documentation: /openapi.json for programs, /docs and /docs/counting for people."""
 
+import asyncio
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from itertools import groupby
 from typing import Any, NamedTuple
 
+import msgspec
 from markdown_it import MarkdownIt
 from markupsafe import Markup
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 from starlette.templating import Jinja2Templates
 
@@ -111,16 +114,22 @@ class Group(NamedTuple):
 
 
 def routes(document: Document, templates: Jinja2Templates) -> Sequence[Route]:
-    """Returns the pages. They are rendered once: nothing in them changes while the service runs."""
-    rendered: list[str] = []
+    """Returns the pages. They are rendered once, in a thread, on the first request."""
+
+    @cache
+    def encoded() -> bytes:
+        return msgspec.json.encode(document)
+
+    @cache
+    def rendered() -> str:
+        return templates.get_template("docs.html").render(page(document))
 
     async def openapi(_: Request) -> Response:
-        return JSONResponse(document)
+        return Response(await asyncio.to_thread(encoded), media_type=JSON)
 
     async def docs(_: Request) -> Response:
-        if not rendered:
-            rendered.append(templates.get_template("docs.html").render(page(document)))
-        return HTMLResponse(rendered[0], headers={"content-security-policy": POLICY})
+        html = await asyncio.to_thread(rendered)
+        return HTMLResponse(html, headers={"content-security-policy": POLICY})
 
     counting = rules((resource("docs") / "counting.md").read_text())
 

@@ -121,6 +121,13 @@ def test_the_table_and_the_endpoint_agree(operation: Operation[Any]) -> None:
     assert get_args(get_type_hints(operation.endpoint)["call"]) == (operation.query,)
 
 
+def test_unknown_fields_of_bodies_are_refused_too() -> None:
+    for operation in OPERATIONS:
+        for content in operation.takes:
+            for type_ in content.types:
+                assert type_ is str or type_.__struct_config__.forbid_unknown_fields, type_
+
+
 def references(value: object) -> Iterator[str]:
     """Every $ref within."""
     if isinstance(value, dict):
