@@ -26,6 +26,7 @@ BATCH_EVENTS = 1_000  # events read at once
 MAX_SCANNED_EVENTS = 100_000  # events looked at for one answer, whether they are asked for or not
 RETRY_SECONDS = 1.0  # while ClickHouse is unavailable
 MAX_STREAMS = 1_000  # of one process
+MAX_VALUES = 100  # of one parameter
 MAX_POSITION = 65_535  # of a link in its mail
 
 _encode = msgspec.json.Encoder().encode
@@ -34,26 +35,56 @@ _encode = msgspec.json.Encoder().encode
 class EventQuery(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Which events: those that match one value of each parameter that is given."""
 
-    newsletter: Annotated[tuple[str, ...], Meta(description="ID of the newsletter.")] = ()
-    type: Annotated[tuple[Type, ...], Meta(description="Type of the event.")] = ()
+    newsletter: Annotated[
+        tuple[Annotated[str, Meta(max_length=200)], ...],
+        Meta(max_length=MAX_VALUES, description="ID of the newsletter."),
+    ] = ()
+    type: Annotated[
+        tuple[Type, ...], Meta(max_length=MAX_VALUES, description="Type of the event.")
+    ] = ()
     verdict: Annotated[
         tuple[Literal["machine", Verdict], ...],
         Meta(
+            max_length=MAX_VALUES,
             description="Verdict, or human for all of people and machine for all of bots.",
         ),
     ] = ()
     link: Annotated[
-        tuple[str, ...], Meta(description="ID of the clicked link (version 0.1: its position).")
+        tuple[Annotated[str, Meta(max_length=16)], ...],
+        Meta(
+            max_length=MAX_VALUES,
+            description="ID of the clicked link (version 0.1: its position).",
+        ),
     ] = ()
-    label: Annotated[tuple[str, ...], Meta(description="Label of the clicked link.")] = ()
-    tag: Annotated[tuple[str, ...], Meta(description="Tag of the clicked link.")] = ()
-    name: Annotated[tuple[str, ...], Meta(description="Name of the clicked link.")] = ()
-    url: Annotated[tuple[str, ...], Meta(description="Prefix of the clicked link's URL.")] = ()
+    label: Annotated[
+        tuple[Annotated[str, Meta(max_length=1000)], ...],
+        Meta(max_length=MAX_VALUES, description="Label of the clicked link."),
+    ] = ()
+    tag: Annotated[
+        tuple[Annotated[str, Meta(max_length=100)], ...],
+        Meta(max_length=MAX_VALUES, description="Tag of the clicked link."),
+    ] = ()
+    name: Annotated[
+        tuple[Annotated[str, Meta(max_length=1000)], ...],
+        Meta(max_length=MAX_VALUES, description="Name of the clicked link."),
+    ] = ()
+    url: Annotated[
+        tuple[Annotated[str, Meta(max_length=2000)], ...],
+        Meta(max_length=MAX_VALUES, description="Prefix of the clicked link's URL."),
+    ] = ()
     host: Annotated[
-        tuple[str, ...], Meta(description="Host of the clicked link's URL, or a parent domain.")
+        tuple[Annotated[str, Meta(max_length=253)], ...],
+        Meta(
+            max_length=MAX_VALUES,
+            description="Host of the clicked link's URL, or a parent domain.",
+        ),
     ] = ()
     path: Annotated[
-        tuple[str, ...], Meta(description="Path of the clicked link's URL; * matches anything.")
+        tuple[Annotated[str, Meta(max_length=500)], ...],
+        Meta(
+            max_length=MAX_VALUES,
+            description="Path of the clicked link's URL; * matches anything.",
+        ),
     ] = ()
     settled: Annotated[
         bool,

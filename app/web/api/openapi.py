@@ -9,10 +9,10 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from http import HTTPStatus
 from inspect import cleandoc
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
-from msgspec import inspect
+from msgspec import Meta, inspect
 
 from app import __version__
 from app.schemas.fields import Id, Recipient, SegmentName
@@ -23,14 +23,15 @@ from app.web.api.operation import EVENT_STREAM, JSON, MAIL, NDJSON, Area, Conten
 
 Schema = dict[str, Any]
 PROBLEM = Content("application/problem+json", Problem)
+Identifier = Annotated[str, Meta(max_length=200)]  # of the service: a longer one does not exist
 # Parameters of paths: their types, and what they are.
 PATH: Mapping[str, tuple[Any, str]] = {
     "newsletter_id": (Id, "ID of the newsletter, percent-encoded (a slash is %2F)."),
     "recipient": (Recipient, "The recipient's email address or ID, percent-encoded."),
-    "message_id": (str, "ID of the message."),
-    "webhook_id": (str, "ID of the webhook."),
-    "followup_id": (str, "ID of the follow-up."),
-    "erasure_id": (str, "ID of the erasure."),
+    "message_id": (Identifier, "ID of the message."),
+    "webhook_id": (Identifier, "ID of the webhook."),
+    "followup_id": (Identifier, "ID of the follow-up."),
+    "erasure_id": (Identifier, "ID of the erasure."),
     "name": (SegmentName, "Name of the saved segment, percent-encoded."),
 }
 ERROR_HEADERS: Mapping[int, Mapping[str, str]] = {

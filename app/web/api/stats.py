@@ -66,12 +66,21 @@ class TimelineQuery(
     start: (
         Annotated[
             datetime,
-            Meta(description="Hits from this time on (RFC 3339). Default: the first message."),
+            Meta(
+                description="Hits from this time on (RFC 3339). Default: the first message.",
+                extra_json_schema={"format": "date-time"},
+            ),
         ]
         | None
     ) = None
     end: (
-        Annotated[datetime, Meta(description="Hits before this time (RFC 3339). Default: now.")]
+        Annotated[
+            datetime,
+            Meta(
+                description="Hits before this time (RFC 3339). Default: now.",
+                extra_json_schema={"format": "date-time"},
+            ),
+        ]
         | None
     ) = None
     step: (

@@ -157,7 +157,12 @@ def test_every_parameter_is_described(operation: Operation[Any]) -> None:
     assert described["summary"].endswith(".") and len(described["tags"]) == 1
     for parameter in described["parameters"]:
         assert parameter["description"], parameter["name"]
-        assert parameter["schema"].get("type") or "enum" in parameter["schema"], parameter["name"]
+        schema = parameter["schema"]
+        assert schema.get("type") or "enum" in schema, parameter["name"]
+        assert schema.get("type") != "array" or schema["maxItems"], parameter["name"]
+        value = schema.get("items", schema)
+        bounds = {"enum", "pattern", "maxLength", "maximum", "format"} & set(value)
+        assert bounds or value["type"] == "boolean", parameter["name"]
     assert "422" in described["responses"]
     by_body = operation.path == "/v1/recipients/lookup"  # which names the recipient
     assert ("404" in described["responses"]) == (bool(names(operation)) or by_body)
