@@ -39,6 +39,17 @@ ERROR_HEADERS: Mapping[int, Mapping[str, str]] = {
     429: {"Retry-After": "Seconds to wait."},
     503: {"Retry-After": "Seconds to wait."},
 }
+# Repeated parameters may fill more than the head of a request (app/server/connections.py).
+HEAD_TOO_LARGE: Schema = {
+    "description": HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE.phrase,
+    "content": {
+        "text/plain": {
+            "schema": {"type": "string"},
+            "example": "The request line and header fields must have at most 65536 bytes and 200"
+            " fields.",
+        }
+    },
+}
 DESCRIPTION = """Open and click tracking for outgoing mail.
 
 **API keys.** Every request carries `Authorization: Bearer KEY`. Each operation names the scope that
@@ -172,6 +183,7 @@ def _default(field: Schema) -> str:
 def _described(operation: Operation[Any], tag: str, schemas: _Schemas) -> Schema:
     summary, _, description = cleandoc(operation.endpoint.__doc__ or "").partition("\n\n")
     example = EXAMPLES[operation.name]
+    query = list(_query(schemas.query(operation.query), example.query))
     described: Schema = {
         "summary": " ".join(summary.split()),
         "operationId": operation.name,
@@ -179,7 +191,7 @@ def _described(operation: Operation[Any], tag: str, schemas: _Schemas) -> Schema
         "tags": [tag],
         "parameters": [
             *_path(operation, schemas),
-            *_query(schemas.query(operation.query), example.query),
+            *query,
         ],
         "responses": {
             **{
@@ -194,6 +206,7 @@ def _described(operation: Operation[Any], tag: str, schemas: _Schemas) -> Schema
                 )
                 for status in operation.problems
             },
+            **({"431": HEAD_TOO_LARGE} if any("explode" in each for each in query) else {}),
         },
     }
     if operation.scope != "read":
