@@ -165,7 +165,7 @@ class NewsletterList(Struct, frozen=True):
 
     newsletters: list[NewsletterOut]
     next_after: str | None
-    next_offset: Annotated[int, Meta(extra_json_schema={"deprecated": True})] | None
+    next_offset: Annotated[int | None, Meta(extra_json_schema={"deprecated": True})]
 
 
 class LinkList(Struct, frozen=True):

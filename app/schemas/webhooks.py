@@ -99,7 +99,7 @@ class DeliveryList(Struct, frozen=True):
 
     deliveries: list[DeliveryOut]
     next_after: str | None
-    next_before: Annotated[int, Meta(extra_json_schema={"deprecated": True})] | None
+    next_before: Annotated[int | None, Meta(extra_json_schema={"deprecated": True})]
 
 
 class Replayed(Struct, frozen=True):

@@ -286,7 +286,14 @@ def fields(schema: Mapping[str, Any]) -> Iterator[Field]:
     required = schema.get("required", ())
     for name, kind in schema.get("properties", {}).items():
         model = _reference(kind) or _reference(kind.get("items", {}))
-        yield Field(name, _kind(kind), model, name in required, kind.get("description", ""))
+        yield Field(
+            name,
+            _kind(kind),
+            model,
+            name in required,
+            kind.get("description", ""),
+            deprecated=kind.get("deprecated", False),
+        )
 
 
 def _schemas(document: Document) -> dict[str, Any]:

@@ -189,10 +189,7 @@ def _described(operation: Operation[Any], tag: str, schemas: _Schemas) -> Schema
         "operationId": operation.name,
         **({"description": description} if description else {}),
         "tags": [tag],
-        "parameters": [
-            *_path(operation, schemas),
-            *query,
-        ],
+        "parameters": [*_path(operation, schemas), *query],
         "responses": {
             **{
                 str(status): _answer(
