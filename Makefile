@@ -8,7 +8,7 @@ INSTALL := $(BIN)/python docs/tools/install.py
 LOCK ?= requirements.lock
 RUN := $(VENV)/$(basename $(LOCK))
 
-.PHONY: help demo serve test torture bench docs reference screenshots lint audit format lock browser mailtools caddy loadtools npmtools clean
+.PHONY: help demo serve test torture bench docs reference screenshots lint audit format lock browser mailtools caddy loadtools npmtools clients clean
 
 help: ## show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -22,10 +22,10 @@ serve: $(RUN) ## run the service on embedded chDB, without configuration
 test torture: export PYTHONDONTWRITEBYTECODE = # they start hundreds of processes: compile once only
 
 test: ## run every test, including the browser tests
-	@$(MAKE) --no-print-directory -j2 lint caddy npmtools # with their dependencies: linters and packages in parallel
+	@$(MAKE) --no-print-directory -j2 lint caddy npmtools clients # with their dependencies: linters and packages in parallel
 	@$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder
 
-torture: $(VENV)/dev browser npmtools ## run the longer tests
+torture: $(VENV)/dev browser npmtools clients ## run the longer tests
 	@MAILWAKE_TORTURE=1 $(BIN)/python -m pytest -m torture
 
 bench: $(VENV)/bench loadtools ## measure speed, as ratios measured side by side
@@ -58,6 +58,8 @@ lock: $(VENV)/dev ## update the lock files (they contain no registry's URL)
 	  $(BIN)/uv pip compile -q --upgrade --universal --python-version 3.11 --generate-hashes \
 	    --no-emit-index-url --no-header pyproject.toml $$@ -o requirements$$name.lock; \
 	done
+	@$(BIN)/uv pip compile -q --upgrade --universal --python-version 3.11 --generate-hashes \
+	  --no-emit-index-url --no-header --group clients -o requirements-clients.lock
 
 $(RUN): $(LOCK)
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -93,10 +95,20 @@ loadtools:
 	  || { apt-get update -qq && apt-get install -y -qq wrk nginx-light postgresql >/dev/null; } \
 	  || echo "wrk, nginx-light and postgresql could not be installed: their part is skipped"
 
-npmtools: $(VENV)/dev # another MIME parser, for comparison
-	@test -d $(VENV)/npm/node_modules/postal-mime \
-	  || npm install --prefix $(VENV)/npm --no-save --ignore-scripts --no-audit --no-fund --silent postal-mime@4.0.0 \
-	  || echo "npm or postal-mime is not available: the comparison is skipped"
+NPM := postal-mime@4.0.0 @redocly/cli@2.77.0 openapi-typescript@7.13.0 openapi-fetch@0.17.0 typescript@5.9.3
+
+npmtools: $(VENV)/dev # another MIME parser, for comparison; a linter and a generator for the API's description
+	@test "$$(cat $(VENV)/npm/installed 2>/dev/null)" = "$(NPM)" \
+	  || { npm install --prefix $(VENV)/npm --no-save --ignore-scripts --no-audit --no-fund --silent $(NPM) \
+	       && echo "$(NPM)" >$(VENV)/npm/installed; } \
+	  || echo "npm or its packages are not available: their tests are skipped"
+
+clients: $(VENV)/dev # a generator of clients
+	@test -x $(VENV)/clients/bin/openapi-python-client \
+	  || { $(PYTHON) -m venv $(VENV)/clients \
+	       && $(VENV)/clients/bin/python -m pip --disable-pip-version-check --quiet install --no-deps \
+	            -r requirements-clients.lock; } \
+	  || echo "openapi-python-client could not be installed: its test is skipped"
 
 clean: ## remove the virtual environment and caches (never data)
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

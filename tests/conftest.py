@@ -32,6 +32,8 @@ DEAR = (
     "e2e/test_kills_at_work",
     "e2e/test_faults",
     "e2e/test_xss",
+    "e2e/test_api_docs",
+    "e2e/test_generated_clients",
     "events/test_followups",
     "integration/test_own_data",
     "integration/test_scanners",

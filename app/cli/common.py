@@ -7,6 +7,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from app.model.email_address import NO_RECIPIENT, is_recipient
 from app.settings.load import load, with_secrets
 from app.settings.settings import PREFIX, Settings, SettingsError
 
@@ -32,6 +33,16 @@ def settings_of(**flags: Any) -> Settings:
         return with_secrets(load(**flags))
     except SettingsError as error:
         raise fail(str(error)) from None
+
+
+def recipient(text: str) -> str:
+    """Returns an argument that identifies a recipient. Raises BadParameter."""
+    if not is_recipient(text):
+        raise typer.BadParameter(NO_RECIPIENT)
+    return text
+
+
+Recipient = Annotated[str, typer.Argument(help="The person's email address.", callback=recipient)]
 
 
 def fail(message: str) -> typer.Exit:

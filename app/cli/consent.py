@@ -8,14 +8,13 @@ from typing import Annotated
 import typer
 
 from app.auth.workspaces import DEFAULT, WorkspaceError, Workspaces
-from app.cli.common import fail, option, settings_of
+from app.cli.common import Recipient, fail, option, settings_of
 from app.cli.state import open_state
 from app.consent.withdrawals import ALL, Withdrawals
 from app.model.ids import newsletter_key, recipient_key
 from app.model.tracking_modes import AXES, Axis
 
 commands = typer.Typer(help="Withdraw or restore consent to being tracked.", no_args_is_help=True)
-Whom = Annotated[str, typer.Argument(help="The person's email address.")]
 Axes = Annotated[list[str] | None, typer.Option("--axis", help="opens or clicks. Both if omitted.")]
 Newsletter = Annotated[
     str | None, typer.Option(help="ID of the newsletter. All newsletters if omitted.")
@@ -27,7 +26,7 @@ Change = Callable[[str, int, Sequence[Axis], int], None]
 
 @commands.command()
 def withdraw(
-    recipient: Whom,
+    recipient: Recipient,
     axis: Axes = None,
     newsletter: Newsletter = None,
     workspace: Space = DEFAULT,
@@ -41,7 +40,7 @@ def withdraw(
 
 @commands.command()
 def restore(
-    recipient: Whom,
+    recipient: Recipient,
     axis: Axes = None,
     newsletter: Newsletter = None,
     workspace: Space = DEFAULT,
@@ -54,7 +53,7 @@ def restore(
 
 
 @commands.command()
-def show(recipient: Whom, workspace: Space = DEFAULT, data_dir: DataDir = None) -> None:
+def show(recipient: Recipient, workspace: Space = DEFAULT, data_dir: DataDir = None) -> None:
     """Show which consent a person has withdrawn."""
     _show(*_asked(data_dir, workspace, recipient))
 

@@ -12,7 +12,7 @@ from sqlalchemy import Engine
 
 from app.auth.workspaces import DEFAULT, WorkspaceError, Workspaces
 from app.cli import service_client
-from app.cli.common import errors, fail, option, settings_of
+from app.cli.common import Recipient, errors, fail, option, settings_of
 from app.cli.service_client import AskError
 from app.cli.state import open_state
 from app.consent.erasure_requests import Erasure, Erasures
@@ -33,7 +33,7 @@ Space = Annotated[str, typer.Option(help="Workspace that the person belongs to."
 
 
 def erase(
-    recipient: Annotated[str, typer.Argument(help="The person's email address.")],
+    recipient: Recipient,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
     workspace: Space = DEFAULT,
     data_dir: DataDir = None,
@@ -73,7 +73,7 @@ def erase(
 
 
 def export_subject(
-    recipient: Annotated[str, typer.Argument(help="The person's email address.")],
+    recipient: Recipient,
     out: Annotated[str, typer.Option(help="File to write, or - for standard output.")] = "-",
     workspace: Space = DEFAULT,
     data_dir: DataDir = None,

@@ -15,6 +15,7 @@ from app.cli import (
     service_client,
 )
 from app.cli.common import Workspace, fail, option, settings_of
+from app.model.email_address import is_email_address
 from app.model.errors import NotFoundError
 from app.ops.scheduled_reports import SendError, send
 from app.schemas.problem import Problem
@@ -93,6 +94,9 @@ def _mail(
     for name in ("smarthost", "report_from"):
         if not getattr(settings, name):
             raise ReportError(f"{PREFIX}{name.upper()}: is required to mail a report")
+    for address in to:
+        if not is_email_address(address):
+            raise ReportError(f"--to: {address!r} is not an email address")
     document = _html(settings, workspace, newsletter_id, period)
     now = datetime.now(UTC).isoformat()
     message = reports.message_of(

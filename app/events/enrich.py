@@ -7,7 +7,6 @@ it is unavailable. What was erased there is sent as null.
 import time
 import uuid
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from app.events.feed import Event, Row
@@ -16,6 +15,7 @@ from app.schemas.events import (
     EventLink,
     EventOut,
 )
+from app.schemas.timestamps import timestamp
 from app.stats.queries import Queries
 
 CACHE_SECONDS = 60.0  # seconds for which ids and links are kept in memory
@@ -53,7 +53,7 @@ class EventEnricher:
                 newsletter_id=self._ids.get(event.row.newsletter, ""),
                 message_id="" if event.row.outcome else str(uuid.UUID(event.row.message)),
                 recipient=message.get("address"),
-                occurred_at=datetime.fromtimestamp(event.row.at, UTC),
+                occurred_at=timestamp(event.row.at),
                 verdict=event.row.verdict,
                 reasons=list(event.row.reasons),
                 link=self._link(event.row) if event.row.kind == "click" else None,

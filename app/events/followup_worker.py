@@ -3,7 +3,6 @@
 import logging
 import time
 from collections.abc import Callable, Iterable
-from datetime import UTC, datetime
 from uuid import UUID
 
 from app.clock import CLOCK
@@ -14,6 +13,7 @@ from app.events.followups import TYPE, FollowUp, FollowUps, Sent, due_id
 from app.events.webhooks import Webhooks
 from app.model.verdicts import HUMAN
 from app.schemas.events import Due, EventOut
+from app.schemas.timestamps import timestamp
 from app.settings.settings import Settings
 from app.stats.queries import Queries
 from app.storage.clickhouse import Row
@@ -196,7 +196,7 @@ def _of_click(
 def _of_silence(
     followup: FollowUp, row: Row, ids: dict[int, str], blocked: Callable[[int, int], bool]
 ) -> Due:
-    over = datetime.fromtimestamp(row["at_ms"] / 1000 + followup.rule.after_hours * 3600, UTC)
+    over = row["at_ms"] / 1000 + followup.rule.after_hours * 3600
     return Due(
         id=due_id(followup.id, row["recipient"]),
         type=TYPE,
@@ -207,7 +207,7 @@ def _of_silence(
         message_id=row["id"],
         recipient=row["address"],
         suppressed=blocked(row["newsletter"], row["recipient"]),
-        occurred_at=over,
+        occurred_at=timestamp(over),
         link=None,
         metadata=dict(row["metadata"]),
         rfc_message_id=row["rfc_message_id"] or None,

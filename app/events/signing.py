@@ -3,15 +3,15 @@
 import base64
 import hashlib
 import hmac
-from datetime import datetime
 
 import msgspec
 
+from app.schemas.timestamps import Timestamp
 
-def sent_as(event_type: str, at: datetime, data: msgspec.Struct) -> bytes:
+
+def sent_as(event_type: str, at: Timestamp, data: msgspec.Struct) -> bytes:
     """Encode a body, which is the same at every attempt."""
-    stamp = at.isoformat().replace("+00:00", "Z")
-    return msgspec.json.encode({"type": event_type, "timestamp": stamp, "data": data})
+    return msgspec.json.encode({"type": event_type, "timestamp": at, "data": data})
 
 
 def headers(secret: str, event_id: str, at: int, sent: bytes) -> dict[str, str]:

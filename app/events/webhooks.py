@@ -11,7 +11,6 @@ import random
 import secrets
 import time
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 import msgspec
@@ -30,6 +29,7 @@ from app.events.signing import (
 from app.model.errors import FieldError
 from app.schemas import webhooks as schemas
 from app.schemas.events import EventOut
+from app.schemas.timestamps import timestamp, timestamp_or_none
 from app.schemas.webhooks import When
 from app.storage.row_limits import limit_reached
 from app.storage.tables import deliveries, first_events, webhooks
@@ -242,7 +242,7 @@ class Webhooks:
         """Queue a test event, which says that it is one; returns the delivery's id."""
         event_id = f"evt_test_{secrets.token_hex(8)}"
         sent = _encode(
-            {"type": "webhook.test", "timestamp": _iso(time.time()), "data": {"id": event_id}}
+            {"type": "webhook.test", "timestamp": timestamp(time.time()), "data": {"id": event_id}}
         )
         with self._engine.begin() as connection:
             queue(connection, webhook.id, event_id, sent, time.time())
@@ -475,10 +475,6 @@ def _webhook(row: Any) -> Webhook:
     )
 
 
-def _iso(at: float) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at))
-
-
 def delivery_out(delivery: Delivery) -> schemas.DeliveryOut:
     """Returns a delivery as the API shows it."""
     return schemas.DeliveryOut(
@@ -486,13 +482,9 @@ def delivery_out(delivery: Delivery) -> schemas.DeliveryOut:
         event_id=delivery.event,
         state=delivery.state,
         attempts=delivery.attempts,
-        created_at=datetime.fromtimestamp(delivery.at, UTC),
-        next_at=_at(delivery.due),
+        created_at=timestamp(delivery.at),
+        next_at=timestamp_or_none(delivery.due),
         status=delivery.status,
         error=delivery.error,
         body=msgspec.Raw(delivery.body),
     )
-
-
-def _at(seconds: float | None) -> datetime | None:
-    return None if seconds is None else datetime.fromtimestamp(seconds, UTC)

@@ -2,8 +2,11 @@
 
 import msgspec
 
+from app.model.email_address import NO_RECIPIENT, RECIPIENT_PATTERN
+
 # What msgspec raises for bytes that are not of a type, and for bytes that are no UTF-8.
 UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError)
+_RECIPIENT_PATTERN = repr(RECIPIENT_PATTERN)  # as msgspec's errors contain it
 
 
 class FieldError(ValueError):
@@ -28,6 +31,8 @@ def explain(error: Exception) -> tuple[str, str]:
     Its text ends in "- at `$.newsletter.id`", for a wrong key in "- at `key` in `$.utm`".
     """
     message, _, path = str(error).partition(" - at `")
+    if _RECIPIENT_PATTERN in message:
+        message = NO_RECIPIENT
     return message, path.rstrip("`").rpartition("$")[2].lstrip(".")
 
 

@@ -17,6 +17,7 @@ from app.experiments.variants import Variants
 from app.model.ids import recipient_key
 from app.model.tracking_modes import all_keys_of
 from app.privacy.subject_match import SubjectMatcher, deliveries_of
+from app.schemas.timestamps import Timestamp, timestamp
 from app.stats.queries import Queries
 from app.storage.tables import (
     erasures,
@@ -60,7 +61,7 @@ class SubjectExport:
             "workspace": self._workspace,
             "recipient": spelt,
             "recipient_key": f"{key:016x}",
-            "exported_at": datetime.now(UTC),
+            "exported_at": timestamp(datetime.now(UTC)),
             "erased_at": self._erased(key),
         }
         yield _encode(head)[:-1]
@@ -74,14 +75,14 @@ class SubjectExport:
         )
         yield b"}\n"
 
-    def _erased(self, key: int) -> datetime | None:
+    def _erased(self, key: int) -> Timestamp | None:
         table = erasures.c
         rows = self._rows(
             select(table.at).where(
                 table.workspace == self._workspace, table.recipient == signed(key)
             )
         )
-        return _at(rows[0].at) if rows else None
+        return timestamp(rows[0].at) if rows else None
 
     def _followups(self, key: int) -> list[dict[str, Any]]:
         rows = self._rows(
@@ -93,7 +94,7 @@ class SubjectExport:
             )
             .order_by(followup_recipients.c.at)
         )
-        return [{"followup_id": row.id, "name": row.name, "at": _at(row.at)} for row in rows]
+        return [{"followup_id": row.id, "name": row.name, "at": timestamp(row.at)} for row in rows]
 
     def _suppressions(self, key: int) -> list[dict[str, Any]]:
         table = suppressions.c
@@ -103,7 +104,11 @@ class SubjectExport:
             .order_by(table.id)
         )
         return [
-            {"newsletter_id": self._named(row.newsletter), "reason": row.reason, "at": _at(row.at)}
+            {
+                "newsletter_id": self._named(row.newsletter),
+                "reason": row.reason,
+                "at": timestamp(row.at),
+            }
             for row in rows
         ]
 
@@ -115,7 +120,11 @@ class SubjectExport:
             .order_by(table.id)
         )
         return [
-            {"newsletter_id": self._named(row.newsletter), "axis": row.axis, "at": _at(row.at)}
+            {
+                "newsletter_id": self._named(row.newsletter),
+                "axis": row.axis,
+                "at": timestamp(row.at),
+            }
             for row in rows
         ]
 
@@ -144,7 +153,7 @@ def _delivery(row: Any) -> bytes:
             "webhook_url": row.url,
             "event_id": row.event,
             "state": row.state,
-            "at": _at(row.at),
+            "at": timestamp(row.at),
             "body": msgspec.Raw(row.body),
         }
     )
@@ -170,7 +179,3 @@ def _lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
 def _fetch_first(chunks: Iterator[bytes]) -> Iterator[bytes]:
     """Fetch the first part now and return all parts."""
     return chain([next(chunks, b"")], chunks)
-
-
-def _at(seconds: float) -> datetime:
-    return datetime.fromtimestamp(seconds, UTC)

@@ -1,10 +1,9 @@
 """Events, as webhooks and streams carry them."""
 
-from datetime import datetime
-
 from msgspec import Struct
 
 from app.schemas.experiments import Outcome
+from app.schemas.timestamps import Timestamp
 
 
 class EventLink(Struct, frozen=True):
@@ -35,7 +34,7 @@ class EventOut(Struct, frozen=True, omit_defaults=True):
     newsletter_id: str
     message_id: str
     recipient: str | None
-    occurred_at: datetime
+    occurred_at: Timestamp
     verdict: str
     reasons: list[str]
     link: EventLink | None
@@ -62,7 +61,7 @@ class Due(Struct, frozen=True):
     message_id: str
     recipient: str | None
     suppressed: bool
-    occurred_at: datetime
+    occurred_at: Timestamp
     link: EventLink | None
     metadata: dict[str, str]
     rfc_message_id: str | None

@@ -3,12 +3,14 @@
 from datetime import datetime
 from typing import Annotated, Literal
 
+import msgspec
 from msgspec import Meta, Struct
 
 from app.schemas.fields import (
     Recipient,
     VariantName,
 )
+from app.schemas.timestamps import Timestamp, timestamp_or_none
 
 Figure = Literal["clicks", "opens", "link"]
 
@@ -33,7 +35,21 @@ class Share(Struct, frozen=True, forbid_unknown_fields=True):
     weight: Annotated[int, Meta(ge=1, le=1000)] = 1
 
 
-class Plan(Struct, frozen=True, forbid_unknown_fields=True):
+class PlanBase(Struct, frozen=True, forbid_unknown_fields=True):
+    """The fields of a plan without its time."""
+
+    variants: Annotated[tuple[Share, ...], Meta(min_length=2, max_length=20)]
+    holdout: Annotated[float, Meta(ge=0, le=0.95)] = 0
+    figure: Figure = "clicks"
+    link: Annotated[str, Meta(max_length=2000)] = ""
+    guard: bool = True
+    level: Annotated[float, Meta(ge=0.001, le=0.2)] = 0.05
+    decide_after_messages: Annotated[int, Meta(ge=100, le=1_000_000_000)] | None = None
+    wait_hours: Annotated[float, Meta(ge=0, le=720)] = 24
+    apply_winner: bool = False
+
+
+class Plan(PlanBase, frozen=True, forbid_unknown_fields=True):
     """How recipients are split and how the winner is determined.
 
     `holdout` is the share of recipients that get no variant before the decision. The winner is the
@@ -44,16 +60,7 @@ class Plan(Struct, frozen=True, forbid_unknown_fields=True):
     the winner.
     """
 
-    variants: Annotated[tuple[Share, ...], Meta(min_length=2, max_length=20)]
-    holdout: Annotated[float, Meta(ge=0, le=0.95)] = 0
-    figure: Figure = "clicks"
-    link: Annotated[str, Meta(max_length=2000)] = ""
-    guard: bool = True
-    level: Annotated[float, Meta(ge=0.001, le=0.2)] = 0.05
     decide_at: Annotated[datetime, Meta(tz=True)] | None = None
-    decide_after_messages: Annotated[int, Meta(ge=100, le=1_000_000_000)] | None = None
-    wait_hours: Annotated[float, Meta(ge=0, le=720)] = 24
-    apply_winner: bool = False
 
     def check(self, now: float) -> None:
         """Raises ExperimentError; `now` is in seconds since 1970 UTC."""
@@ -66,6 +73,18 @@ class Plan(Struct, frozen=True, forbid_unknown_fields=True):
             raise ExperimentError("or decide_after_messages is required", "decide_at")
         if self.decide_at is not None and not now < self.decide_at.timestamp() < now + 366 * 86_400:
             raise ExperimentError("must lie within the next 366 days", "decide_at")
+
+
+class PlanOut(PlanBase, frozen=True, forbid_unknown_fields=False):
+    """A plan as it was given; `decide_at` is in UTC."""
+
+    decide_at: Timestamp | None = None
+
+    @classmethod
+    def of(cls, plan: Plan) -> "PlanOut":
+        """Returns a plan as answers contain it."""
+        fields = msgspec.structs.asdict(plan)
+        return cls(**{**fields, "decide_at": timestamp_or_none(plan.decide_at)})
 
 
 class VariantFigures(Struct, frozen=True):
@@ -149,10 +168,10 @@ class ExperimentOut(Struct, frozen=True):
     id: str
     newsletter_id: str
     state: ExperimentState
-    started_at: datetime
-    decided_at: datetime | None
-    decide_by: datetime | None
-    plan: Plan
+    started_at: Timestamp
+    decided_at: Timestamp | None
+    decide_by: Timestamp | None
+    plan: PlanOut
     variants: list[VariantFigures]
     comparisons: list[Comparison]
     split_chance: float

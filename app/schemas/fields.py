@@ -5,6 +5,7 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
+from app.model.email_address import RECIPIENT_PATTERN
 from app.rewriting import merge_fields
 
 Id = Annotated[
@@ -87,7 +88,7 @@ Recipient = Annotated[
     Meta(
         min_length=1,
         max_length=512,
-        pattern=r"^[^\x00-\x1f\x7f]*[^\x00-\x20\x7f][^\x00-\x1f\x7f]*$(?!\n)",
+        pattern=RECIPIENT_PATTERN,
         description="The recipient's email address, or the mailer's own ID of the person.",
     ),
 ]

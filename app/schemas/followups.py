@@ -1,6 +1,5 @@
 """Follow-ups."""
 
-from datetime import datetime
 from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
@@ -13,6 +12,7 @@ from app.schemas.fields import (
     Tag,
     Url,
 )
+from app.schemas.timestamps import Timestamp
 
 
 class FollowUpIn(Struct, frozen=True, forbid_unknown_fields=True):
@@ -52,7 +52,7 @@ class FollowUpOut(Struct, frozen=True):
     urls: tuple[str, ...]
     hosts: tuple[str, ...]
     paths: tuple[str, ...]
-    created_at: datetime
+    created_at: Timestamp
     made: int
 
 

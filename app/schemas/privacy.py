@@ -1,6 +1,5 @@
 """Erasing and exporting one person's data, and consent."""
 
-from datetime import datetime
 from typing import Annotated, Any
 
 from msgspec import Meta, Struct
@@ -10,6 +9,7 @@ from app.schemas.fields import (
     Id,
     Recipient,
 )
+from app.schemas.timestamps import Timestamp
 
 
 class ErasureOut(Struct, frozen=True):
@@ -22,7 +22,7 @@ class ErasureOut(Struct, frozen=True):
 
     id: int
     state: str
-    at: datetime
+    at: Timestamp
     counts: dict[str, int]
 
 
@@ -32,8 +32,8 @@ class SubjectOut(Struct, frozen=True):
     workspace: str
     recipient: str
     recipient_key: str
-    exported_at: datetime
-    erased_at: datetime | None
+    exported_at: Timestamp
+    erased_at: Timestamp | None
     messages: list[dict[str, Any]]
     hits: list[dict[str, Any]]
     followups: list[dict[str, Any]]
@@ -56,7 +56,7 @@ class WithdrawalOut(Struct, frozen=True):
     axis: Axis
     newsletter_id: str | None
     all_newsletters: bool
-    at: datetime
+    at: Timestamp
 
 
 class ConsentOut(Struct, frozen=True):

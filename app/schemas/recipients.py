@@ -1,8 +1,8 @@
 """What is known of a recipient."""
 
-from datetime import datetime
-
 from msgspec import Struct
+
+from app.schemas.timestamps import Timestamp
 
 
 class Counted(Struct, frozen=True):
@@ -22,7 +22,7 @@ class RecipientOut(Struct, frozen=True):
     messages: int
     opened: int
     clicked: int
-    last_seen_at: datetime | None
+    last_seen_at: Timestamp | None
     topics: list[Counted]
     sites: list[Counted]
     clients: list[Counted]

@@ -3,11 +3,16 @@
 from datetime import datetime
 from typing import Annotated
 
+import msgspec
 from msgspec import Meta, Struct
 
+from app.schemas.timestamps import Timestamp, timestamp_or_none
 
-class Segment(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """Recipients who match all fields, by hits of people. Newsletters are named by their ID."""
+
+class SegmentBase(
+    Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True
+):
+    """The fields of a segment without its time."""
 
     newsletter: Annotated[str, Meta(max_length=200, description="Were sent this newsletter.")] = ""
     clicked_tag: Annotated[
@@ -40,6 +45,11 @@ class Segment(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tru
     clicked_path: Annotated[
         str, Meta(max_length=500, description="Clicked a link with this path; * matches anything.")
     ] = ""
+
+
+class Segment(SegmentBase, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Recipients who match all fields, by hits of people. Newsletters are named by their ID."""
+
     since: (
         Annotated[
             datetime, Meta(tz=True, description="Counts only opens and clicks since this time.")
@@ -48,19 +58,31 @@ class Segment(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tru
     ) = None
 
 
+class SegmentOut(SegmentBase, frozen=True, forbid_unknown_fields=False, omit_defaults=True):
+    """A segment as it was saved; `since` is in UTC."""
+
+    since: Timestamp | None = None
+
+    @classmethod
+    def of(cls, segment: Segment) -> "SegmentOut":
+        """Returns a segment as answers contain it."""
+        fields = msgspec.structs.asdict(segment)
+        return cls(**{**fields, "since": timestamp_or_none(segment.since)})
+
+
 class SegmentLine(Struct, frozen=True):
     """A recipient of a segment, with the number of messages sent."""
 
     recipient: str
     messages: int
-    last_sent_at: datetime
+    last_sent_at: Timestamp
 
 
 class SavedOut(Struct, frozen=True):
     """A saved segment."""
 
     name: str
-    segment: Segment
+    segment: SegmentOut
 
 
 class SavedList(Struct, frozen=True):

@@ -1,12 +1,14 @@
 """Figures of newsletters, links and agents."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
+from typing import Annotated
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from app.model.tracking_modes import Axis
+from app.schemas.timestamps import Timestamp, timestamp_or_none
 
 
 @dataclass(frozen=True)
@@ -26,8 +28,34 @@ class Split:
     machine: Count = Count()
 
 
-@dataclass(frozen=True)
-class Stats:
+@dataclass(frozen=True, kw_only=True)
+class StatsBase:
+    """The figures of a newsletter without their time."""
+
+    newsletter_id: str
+    messages: int
+    opens: Split
+    clicks: Split
+    unsubscribes: int
+    tracking: Mapping[Axis, str]
+    opens_tracked: int
+    clicks_tracked: int
+    unknowable: int = 0
+    open_rate: float | None = None
+    open_rate_max: float | None = None
+    click_rate: float | None = None
+    click_to_open_rate: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stats(StatsBase):
+    """A newsletter's statistics, as pages show them."""
+
+    updated_at: datetime | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class StatsOut(StatsBase):
     """A newsletter's statistics. `unsubscribes` counts messages; `updated_at` may be null.
 
     `tracking` is the mode of opens and of clicks, or mixed. Aggregate hits are not in `unique`.
@@ -39,20 +67,13 @@ class Stats:
     to 1, and null if no message is tracked individually.
     """
 
-    newsletter_id: str
-    messages: int
-    opens: Split
-    clicks: Split
-    unsubscribes: int
-    updated_at: datetime | None
-    tracking: Mapping[Axis, str]
-    opens_tracked: int
-    clicks_tracked: int
-    unknowable: int = 0
-    open_rate: float | None = None
-    open_rate_max: float | None = None
-    click_rate: float | None = None
-    click_to_open_rate: float | None = None
+    updated_at: Timestamp | None
+
+    @classmethod
+    def of(cls, stats: Stats) -> "StatsOut":
+        """Returns statistics as answers contain them."""
+        figures = {field.name: getattr(stats, field.name) for field in fields(StatsBase)}
+        return cls(**figures, updated_at=timestamp_or_none(stats.updated_at))
 
 
 @dataclass(frozen=True)
@@ -132,15 +153,19 @@ class NewsletterOut(Struct, frozen=True):
     subject: str
     tags: list[str]
     messages: int
-    first_message_at: datetime | None
-    last_message_at: datetime | None
+    first_message_at: Timestamp | None
+    last_message_at: Timestamp | None
 
 
 class NewsletterList(Struct, frozen=True):
-    """Newsletters, latest active first. `next_offset` is null on the last page."""
+    """Newsletters, latest active first. `next_after` is null on the last page.
+
+    `next_offset` is for clients of version 0.1.
+    """
 
     newsletters: list[NewsletterOut]
-    next_offset: int | None
+    next_after: str | None
+    next_offset: Annotated[int | None, Meta(extra_json_schema={"deprecated": True})]
 
 
 class LinkList(Struct, frozen=True):
@@ -168,7 +193,7 @@ class Totals(Struct, frozen=True):
 class StepOut(Struct, frozen=True):
     """One interval of a timeline, starting at `at`."""
 
-    at: datetime
+    at: Timestamp
     opens: Totals
     clicks: Totals
 
@@ -177,7 +202,7 @@ class TimelineOut(Struct, frozen=True, rename={"start": "from", "end": "to"}):
     """A timeline without empty intervals. `step` is in seconds."""
 
     newsletter_id: str
-    start: datetime
-    end: datetime
+    start: Timestamp
+    end: Timestamp
     step: int
     points: list[StepOut]

@@ -1,13 +1,12 @@
 """Whom not to mail."""
 
-from datetime import datetime
-
 from msgspec import Struct
 
 from app.schemas.fields import (
     Id,
     Recipient,
 )
+from app.schemas.timestamps import Timestamp
 
 
 class SuppressionIn(Struct, frozen=True, forbid_unknown_fields=True):
@@ -36,11 +35,11 @@ class SuppressionOut(Struct, frozen=True):
     newsletter_id: str | None
     all_newsletters: bool
     reason: str
-    at: datetime
+    at: Timestamp
 
 
 class SuppressionList(Struct, frozen=True):
     """Suppressions. `next_after` is null on the last page."""
 
     suppressions: list[SuppressionOut]
-    next_after: int | None
+    next_after: str | None

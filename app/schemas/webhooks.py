@@ -1,6 +1,5 @@
 """What the API for reacting takes and gives, as msgspec types; see docs/events.md."""
 
-from datetime import datetime
 from typing import Annotated, Literal
 
 from msgspec import Meta, Raw, Struct
@@ -14,6 +13,7 @@ from app.schemas.fields import (
     Url,
     Word,
 )
+from app.schemas.timestamps import Timestamp
 
 When = Literal["settled", "immediate"]
 
@@ -61,8 +61,8 @@ class WebhookOut(Struct, frozen=True):
     paths: tuple[str, ...]
     first: bool
     when: When
-    created_at: datetime
-    failing_since: datetime | None
+    created_at: Timestamp
+    failing_since: Timestamp | None
     disabled: str
     secret: str | None = None
 
@@ -84,18 +84,22 @@ class DeliveryOut(Struct, frozen=True):
     event_id: str
     state: str
     attempts: int
-    created_at: datetime
-    next_at: datetime | None
+    created_at: Timestamp
+    next_at: Timestamp | None
     status: int | None
     error: str
     body: Raw
 
 
 class DeliveryList(Struct, frozen=True):
-    """Deliveries, latest first. `next_before` is null on the last page."""
+    """Deliveries, latest first. `next_after` is null on the last page.
+
+    `next_before` is for clients of version 0.1.
+    """
 
     deliveries: list[DeliveryOut]
-    next_before: int | None
+    next_after: str | None
+    next_before: Annotated[int | None, Meta(extra_json_schema={"deprecated": True})]
 
 
 class Replayed(Struct, frozen=True):

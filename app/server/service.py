@@ -126,7 +126,7 @@ class Mailwake:
         )
         routes: list[BaseRoute] = [
             *self.health.routes,
-            *docs.routes(app.openapi(), dashboard.templates, settings.console_url),
+            *docs.routes(app.openapi(settings.console_url), dashboard.templates),
             Mount("/v1", app=app.create(self.registry.current, self.keys, ERRORS)),
             *unsubscribe.routes,
             *LoginPages(dashboard, users, login_guard, settings.data_dir).routes,

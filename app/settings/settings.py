@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from app.model.email_address import is_email_address
 from app.model.origins import origin
 from app.model.tracking_modes import Mode
 from app.rewriting.placeholders import compile_own
@@ -391,7 +392,7 @@ class Settings(BaseSettings):
     @classmethod
     def _addresses(cls, value: tuple[str, ...] | str) -> tuple[str, ...] | str:
         for address in (value,) if isinstance(value, str) else value:
-            if address and not re.fullmatch(r"[^@\s<>,]+@[^@\s<>,]+", address):
+            if address and not is_email_address(address):
                 raise ValueError(f"{address!r} is not an email address")
         return value
 

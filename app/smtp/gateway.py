@@ -22,6 +22,7 @@ from app.auth.api_keys import Keys
 from app.auth.quotas import Quota, QuotaError
 from app.auth.workspaces import DEFAULT
 from app.messages.prepare import MessagePreparer
+from app.model.email_address import DOMAIN, LOCAL_PART
 from app.rewriting.header_fields import begins_within
 from app.settings.settings import PREFIX, Settings, SettingsError
 from app.smtp import dsn
@@ -37,7 +38,7 @@ IDLE_SECONDS = 300.0  # seconds between commands (RFC 5321, section 4.5.3.2.7)
 MAX_RECIPIENTS = 100  # for one mail (RFC 5321, section 4.5.3.1.8)
 MAX_LOGIN_ATTEMPTS = 5  # attempts on one connection
 # The characters that are safe between angle brackets, a superset of RFC 5321, section 4.1.2.
-ADDRESS = re.compile(r'(?:(?:"(?:[^"\\]|\\.)*"|[^\s"<>@]+)(?:@[^\s"<>@]+)?)?')
+ADDRESS = re.compile(rf"(?:{LOCAL_PART}(?:@{DOMAIN})?)?")  # <> and <postmaster> too
 
 
 class Gateway:

@@ -150,6 +150,24 @@ class Queries:
             offset=offset,
         )
 
+    def newsletter_page(
+        self, last: tuple[int, str] | None, limit: int, offset: int = 0
+    ) -> list[Row]:
+        """Returns rows of newsletter_page.sql: newsletters, the latest active first.
+
+        `last` is the time of the last message (ms since 1970 UTC, 0 without one) and the id of the
+        newsletter that the page begins after.
+        """
+        last_ms, newsletter_id = last or (0, "")
+        return self.run(
+            "newsletter_page",
+            first=int(last is None),
+            last_ms=last_ms,
+            id=newsletter_id,
+            limit=limit,
+            offset=offset,
+        )
+
     def average(self, show: Show) -> tuple[float, float]:
         """Returns open rate and click rate of all newsletters together, at most a minute old."""
         rates, at = self._averages.get(show, ((0.0, 0.0), -AVERAGE_SECONDS))

@@ -28,8 +28,9 @@ class NoQuery(Struct, frozen=True, forbid_unknown_fields=True):
 def read_query(query: QueryParams, type_: type[Q]) -> Q:
     """Returns the parameters as a msgspec Struct. Raises FieldError.
 
-    A field with a tuple takes a repeated parameter, one with a dict takes `field.KEY=`; any other
-    parameter is given once, or again with the same value.
+    A field with a tuple takes a repeated parameter, one with a dict takes `field=KEY:VALUE` or
+    `field.KEY=VALUE`, repeated with other keys; any other parameter is given once, or again with
+    the same value.
     """
     fields = _fields(type_)  # type: ignore[arg-type]
     values: dict[str, Any] = {}
@@ -37,9 +38,14 @@ def read_query(query: QueryParams, type_: type[Q]) -> Q:
         own, dot, key = name.partition(".")
         texts = query.getlist(name)
         if dot and isinstance(fields.get(own), inspect.DictType):
-            values.setdefault(own, {})[key] = _once(name, texts)
-            _check_entry(type_, own, key, values[own][key])
-        elif name not in fields or isinstance(fields[name], inspect.DictType):
+            _add_entry(values, type_, own, name, key, _once(name, texts))
+        elif isinstance(fields.get(name), inspect.DictType):
+            for text in texts:
+                key, colon, value = text.partition(":")
+                if not colon:
+                    raise FieldError(name, "must be KEY:VALUE")
+                _add_entry(values, type_, name, f"{name}.{key}", key, value)
+        elif name not in fields:
             raise FieldError(name[:MAX_NAME_CHARS], _unknown(fields))
         elif isinstance(kind := fields[name], inspect.VarTupleType):
             values[name] = [_value(text, name, kind.item_type) for text in texts]
@@ -88,21 +94,21 @@ def _once(name: str, texts: list[str]) -> str:
     return texts[0]
 
 
-def _check_entry(type_: type, field: str, key: str, value: str) -> None:
-    """Check one entry of a dict, so that the error names its key."""
+def _add_entry(
+    values: dict[str, Any], type_: type, field: str, name: str, key: str, value: str
+) -> None:
+    """Add one entry of a dict. It is checked alone, so that the error names its key."""
+    entries: dict[str, str] = values.setdefault(field, {})
+    entries[key] = _once(name, [value, *([entries[key]] if key in entries else [])])
     kind = next(f for f in msgspec.structs.fields(type_) if f.encode_name == field).type
     try:
         msgspec.convert({key: value}, kind)
     except msgspec.ValidationError as error:
-        raise FieldError(f"{field}.{key}"[:MAX_NAME_CHARS], explain(error)[0]) from None
+        raise FieldError(name[:MAX_NAME_CHARS], explain(error)[0]) from None
 
 
 def _unknown(fields: Mapping[str, inspect.Type]) -> str:
-    known = [
-        f"{name}.KEY" if isinstance(kind, inspect.DictType) else name
-        for name, kind in fields.items()
-    ]
-    parameters = f"its parameters are {', '.join(known)}" if known else "it has no parameters"
+    parameters = f"its parameters are {', '.join(fields)}" if fields else "it has no parameters"
     return f"is not a parameter of this endpoint: {parameters}"
 
 

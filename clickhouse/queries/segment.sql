@@ -36,7 +36,7 @@ WITH
 SELECT
     if({neutral:UInt8} = 1 AND match(argMax(address, at), '^[=+\\-@\\t\\r\\n＝＋－＠]'), concat('''', argMax(address, at)), argMax(address, at)) AS recipient,
     count() AS messages,
-    formatDateTime(max(at), '%Y-%m-%dT%H:%i:%SZ') AS last_sent_at
+    concat(replaceOne(toString(max(at), 'UTC'), ' ', 'T'), 'Z') AS last_sent_at
 FROM
 (
     SELECT recipient AS person, newsletter, address, at

@@ -1,7 +1,7 @@
 -- The messages sent to one recipient, the earliest first.
 SELECT
     newsletters.id AS newsletter_id, name AS newsletter_name, toString(message) AS message_id,
-    formatDateTime(messages.at, '%Y-%m-%dT%H:%i:%SZ') AS sent_at, address AS recipient, variant,
+    concat(replaceOne(toString(messages.at, 'UTC'), ' ', 'T'), 'Z') AS sent_at, address AS recipient, variant,
     metadata, rfc_message_id
 FROM messages
 LEFT JOIN (SELECT newsletter, id, name FROM newsletters FINAL WHERE workspace = {workspace:String}) AS newsletters USING (newsletter)

@@ -1,7 +1,6 @@
 """Tests of app/cli; most commands are tested beside what they do.
 
 backup: integration/test_backup.py
-common: cli/test_rewrite.py, settings/test_settings.py
 consent: consent/test_withdrawals.py
 doctor: ops/test_doctor.py
 migrate: storage/test_clickhouse_migrations.py

@@ -1,6 +1,5 @@
 import re
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any, cast
 from urllib.parse import urlsplit
 
@@ -23,7 +22,7 @@ CLICK = EventOut(
     "spring",
     "m1",
     "a@example.com",
-    datetime(2026, 1, 1, tzinfo=UTC),
+    "2026-01-01T00:00:00.000Z",
     "human",
     [],
     LINK,

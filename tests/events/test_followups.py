@@ -3,7 +3,6 @@
 import time
 import uuid
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -268,7 +267,7 @@ def test_the_same_page_taken_twice_makes_nothing_twice(tmp_path: Path) -> None:
 
 
 def due_for(rule: str, recipient: int) -> Due:
-    at = datetime(2026, 1, 1, tzinfo=UTC)
+    at = "2026-01-01T00:00:00.000Z"
     name = due_id(rule, recipient)
     return Due(
         name, "followup.due", rule, "x", "not_opened", "n", "m", None, False, at, None, {}, None

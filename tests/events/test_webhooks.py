@@ -4,7 +4,6 @@ import json
 import re
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from app.events.safe_http import Answer
 from app.events.webhooks import GIVE_UP_SECONDS, LONGEST_PAUSE_SECONDS, Webhook, Webhooks
 from app.model.records import now_ms
 from app.schemas.events import EventLink, EventOut
+from app.schemas.timestamps import timestamp
 from app.storage.state_db import open_state
 from tests.support.journal_hits import click_at
 from tests.support.service import LOCAL_RECEIVERS, WITH_HTTP, Service, paths, tracked_urls
@@ -294,7 +294,7 @@ def told(number: int) -> EventOut:
         "n",
         f"m{number}",
         "a@example.com",
-        datetime.fromtimestamp(at, UTC),
+        timestamp(at),
         "human",
         [],
         link,

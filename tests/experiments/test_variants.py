@@ -104,8 +104,8 @@ def exported(service: Service, newsletter: str, form: str, **filters: str) -> st
 
 
 def test_one_message_is_of_the_variant_that_it_names(service: Service, client: Mailwake) -> None:
-    for name in ("B", "Grün & =1", "B"):
-        answer = client.rewrite("v-api", f"{name}@example.com", MAIL, variant=name)
+    for number, name in enumerate(("B", "Grün & =1", "B")):
+        answer = client.rewrite("v-api", f"{number}@example.com", MAIL, variant=name)
         assert (answer.variant, answer.holdout) == (name, False)
         follow(service, answer.html)
     plain = client.rewrite("v-api", "none@example.com", MAIL)

@@ -106,7 +106,17 @@ def test_pages_show_the_range(service: Service, visitor: httpx2.Client) -> None:
 
 def test_the_report_as_text_shows_the_range() -> None:
     opens = Split(human=Count(9, 3))
-    stats = Stats("n", 10, opens, Split(), 0, None, {"opens": "full", "clicks": "full"}, 10, 10)
+    stats = Stats(
+        newsletter_id="n",
+        messages=10,
+        opens=opens,
+        clicks=Split(),
+        unsubscribes=0,
+        updated_at=None,
+        tracking={"opens": "full", "clicks": "full"},
+        opens_tracked=10,
+        clicks_tracked=10,
+    )
     newsletter = Newsletter("n", "News", "", ())
     page = {"stats": stats, "opens": opens.human, "clicks": Count(), "newsletter": newsletter}
     text = report.text({**page, "unknowable": 4, "period": "All time", "links": []}, "")

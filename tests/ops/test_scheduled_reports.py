@@ -178,6 +178,14 @@ def test_settings_are_checked(settings: dict[str, str], says: str, tmp_path: Pat
     assert result.exit_code == 2 and says in result.output
 
 
+def test_the_command_checks_email_addresses(tmp_path: Path) -> None:
+    env = {"MAILWAKE_DATA_DIR": str(tmp_path), "COLUMNS": "200"}
+    env |= {"MAILWAKE_SMARTHOST": "smtp://127.0.0.1", "MAILWAKE_REPORT_FROM": "a@b.example"}
+    result = CliRunner().invoke(cli, ["report", "x", "--to", "Ann <ann@b.example>"], env=env)
+    assert result.exit_code == 2
+    assert "--to: 'Ann <ann@b.example>' is not an email address" in result.output
+
+
 def test_the_command_asks_the_running_service(service: Service, tmp_path: Path) -> None:
     answer = service.rewrite({"id": "reported", "name": "Reported"}, '<a href="https://a.example">')
     service.client.get(

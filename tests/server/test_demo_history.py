@@ -28,7 +28,7 @@ def has_history(demo: Demo, seen: int) -> bool:
     if demo.client.get("/v1/newsletters/spring-sale-preview/stats").status_code != 200:
         return False
     preview = demo.stats("spring-sale-preview")
-    return (
+    return bool(
         preview["messages"] == SUBSCRIBERS
         and preview["clicks"]["machine"]["total"] > 100
         and demo.stats("abandoned-cart")["messages"] > 200

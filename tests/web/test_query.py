@@ -32,7 +32,7 @@ def read(query: str) -> Everything:
 def test_each_type_is_read_from_text() -> None:
     found = read(
         "recipient=ann@example.com&limit=7&dry_run=Yes&from=2026-01-02T03:04:05+00:00&state=dead"
-        "&tag=a&tag=b&type=click&metadata.order=1&metadata.a.b=2"
+        "&tag=a&tag=b&type=click&metadata=order:1&metadata=c:d:e&metadata.a.b=2&metadata=a.b:2"
     )
     assert found == Everything(
         recipient="ann@example.com",
@@ -42,7 +42,7 @@ def test_each_type_is_read_from_text() -> None:
         state="dead",
         tag=("a", "b"),
         type=("click",),
-        metadata={"order": "1", "a.b": "2"},
+        metadata={"order": "1", "a.b": "2", "c": "d:e"},
     )
 
 
@@ -57,8 +57,8 @@ def test_defaults_stand_for_what_is_left_out() -> None:
     [
         ("", "recipient", "is required"),
         ("recipient=", "recipient", "length >= 1"),
-        ("recipient=%20", "recipient", "matching regex"),
-        ("recipient=a%0A", "recipient", "matching regex"),
+        ("recipient=%20", "recipient", "must be an email address"),
+        ("recipient=a%0A", "recipient", "must be an email address"),
         (f"recipient={'a' * 513}", "recipient", "length <= 512"),
         ("limit=0", "limit", "must be a whole number from 1 to 1,000"),
         ("limit=1001", "limit", "must be a whole number from 1 to 1,000"),
@@ -74,7 +74,11 @@ def test_defaults_stand_for_what_is_left_out() -> None:
         ("state=gone", "state", "must be one of dead, waiting"),
         ("type=open&type=hit", "type", "must be one of click, open"),
         ("tag=a&tag=b&tag=c", "tag", "length <= 2"),
-        ("metadata=1", "metadata", "is not a parameter"),
+        ("metadata=1", "metadata", "must be KEY:VALUE"),
+        ("metadata=a b:1", "metadata.a b", "matching regex"),
+        ("metadata=a:1&metadata=a:2", "metadata.a", "must not be repeated"),
+        ("metadata=a:1&metadata.a=2", "metadata.a", "must not be repeated"),
+        (f"metadata=a:{'x' * 501}", "metadata.a", "length <= 500"),
         ("metadata.a b=1", "metadata.a b", "matching regex"),
         ("metadata.=1", "metadata.", "matching regex"),
         ("metadata.a=1&metadata.a=2", "metadata.a", "must not be repeated"),

@@ -16,7 +16,7 @@ from app.web.errors import RequestError
 from app.web.query import NoQuery
 
 
-async def reclassify(call: Call[NoQuery]) -> Response:
+async def reclassify_hits(call: Call[NoQuery]) -> Response:
     """Classify stored hits again with the current rules; returns progress as NDJSON.
 
     Safe to interrupt and to repeat. A last line with `error` means that ClickHouse became
@@ -44,7 +44,7 @@ OPERATIONS = (
     Operation(
         "POST",
         "/v1/reclassify",
-        reclassify,
+        reclassify_hits,
         scope="admin",
         takes=ReclassifyIn,
         gives=Content(NDJSON, ReclassifyOut),

@@ -24,27 +24,44 @@ from app.web.api import (
     webhooks,
 )
 from app.web.api.openapi import document
-from app.web.api.operation import Operation
+from app.web.api.operation import Area, Operation
 from app.web.context import WorkspaceContext
 
-OPERATIONS = tuple(
-    operation
-    for module in (
-        rewrite,
-        stats,
-        experiments,
-        admin,
-        events,
-        suppressions,
-        consent,
-        webhooks,
-        followups,
-        recipients,
-        messages,
-        privacy,
-    )
-    for operation in module.OPERATIONS
+AREAS = (
+    Area(
+        "Rewriting",
+        "Add pixel and signed links to mail before it is sent.",
+        rewrite.OPERATIONS,
+    ),
+    Area(
+        "Newsletters",
+        "Newsletters and transactional streams with their statistics.",
+        stats.OPERATIONS,
+    ),
+    Area("Messages", "Single messages and their events.", messages.OPERATIONS),
+    Area(
+        "Recipients",
+        "What one recipient did and prefers, and segments of many.",
+        recipients.OPERATIONS,
+    ),
+    Area("Events", "Opens, clicks and unsubscribes as they happen.", events.OPERATIONS),
+    Area("Webhooks", "Events sent to your own servers.", webhooks.OPERATIONS),
+    Area(
+        "Follow-ups",
+        "Webhook events once a recipient clicks, or does not react in time.",
+        followups.OPERATIONS,
+    ),
+    Area("Experiments", "A/B tests with a decision.", experiments.OPERATIONS),
+    Area("Suppressions", "Recipients who must not be mailed.", suppressions.OPERATIONS),
+    Area("Consent", "Consent to tracking, withdrawn and restored.", consent.OPERATIONS),
+    Area(
+        "Privacy",
+        "Export and erasure of all data about a person.",
+        privacy.OPERATIONS,
+    ),
+    Area("Administration", "Maintenance of stored data.", admin.OPERATIONS),
 )
+OPERATIONS = tuple(operation for area in AREAS for operation in area.operations)
 
 
 def create(
@@ -66,6 +83,6 @@ def create(
     return raw
 
 
-def openapi() -> dict[str, Any]:
-    """Returns the OpenAPI 3.1 document of OPERATIONS."""
-    return document(OPERATIONS)
+def openapi(url: str = "https://click.example.com") -> dict[str, Any]:
+    """Returns the OpenAPI 3.1 document of AREAS for the service at a URL."""
+    return document(AREAS, url)

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Sequence
-from datetime import UTC, datetime
 
 from msgspec import Struct
 from starlette.responses import Response
@@ -15,6 +14,7 @@ from app.schemas.privacy import (
     ConsentOut,
     WithdrawalOut,
 )
+from app.schemas.timestamps import timestamp
 from app.web.api.operation import MAX_BODY_BYTES, MAX_RECIPIENT_BYTES, Call, Operation
 from app.web.context import WorkspaceContext
 from app.web.errors import RequestError
@@ -28,13 +28,13 @@ class ConsentQuery(Struct, frozen=True, forbid_unknown_fields=True):
     recipient: Recipient
 
 
-async def lookup(call: Call[NoQuery]) -> Response:
+async def look_up_consent(call: Call[NoQuery]) -> Response:
     """Return the consent that a recipient has withdrawn."""
     body = await call.body(OneRecipientIn, MAX_RECIPIENT_BYTES)
     return json(await asyncio.to_thread(_standing, call.api, body.recipient))
 
 
-async def consent(call: Call[ConsentQuery]) -> Response:
+async def get_consent(call: Call[ConsentQuery]) -> Response:
     """Return what `POST /v1/consent/lookup` returns, which keeps the email address out of URLs.
 
     URLs are kept in logs and histories.
@@ -42,7 +42,7 @@ async def consent(call: Call[ConsentQuery]) -> Response:
     return json(await asyncio.to_thread(_standing, call.api, call.query.recipient))
 
 
-async def withdraw(call: Call[NoQuery]) -> Response:
+async def withdraw_consent(call: Call[NoQuery]) -> Response:
     """Withdraw consent: nothing is counted any more, including for messages already sent.
 
     `axes` are opens, clicks or both. Without newsletter_id it applies to all newsletters.
@@ -53,7 +53,7 @@ async def withdraw(call: Call[NoQuery]) -> Response:
     return json(await asyncio.to_thread(_standing, api, body.recipient))
 
 
-async def restore(call: Call[NoQuery]) -> Response:
+async def restore_consent(call: Call[NoQuery]) -> Response:
     """Restore consent after the recipient has given it again. Idempotent.
 
     A withdrawal for all newsletters and one for a single newsletter are independent.
@@ -89,7 +89,7 @@ def _standing(api: WorkspaceContext, recipient: str) -> ConsentOut:
                 axis=withdrawal.axis,
                 newsletter_id=ids.get(withdrawal.newsletter),
                 all_newsletters=withdrawal.newsletter == ALL,
-                at=datetime.fromtimestamp(withdrawal.at, UTC),
+                at=timestamp(withdrawal.at),
             )
             for withdrawal in withdrawals
         ],
@@ -100,21 +100,25 @@ OPERATIONS = (
     Operation(
         "POST",
         "/v1/consent/lookup",
-        lookup,
+        look_up_consent,
         scope="rewrite",
         takes=OneRecipientIn,
         gives=ConsentOut,
         stores=False,
     ),
-    Operation("GET", "/v1/consent", consent, scope="rewrite", query=ConsentQuery, gives=ConsentOut),
+    Operation(
+        "GET", "/v1/consent", get_consent, scope="rewrite", query=ConsentQuery, gives=ConsentOut
+    ),
     Operation(
         "POST",
         "/v1/consent",
-        withdraw,
+        withdraw_consent,
         scope="rewrite",
         takes=ConsentIn,
         gives=ConsentOut,
         stores=False,
     ),
-    Operation("DELETE", "/v1/consent", restore, scope="rewrite", takes=ConsentIn, gives=ConsentOut),
+    Operation(
+        "DELETE", "/v1/consent", restore_consent, scope="rewrite", takes=ConsentIn, gives=ConsentOut
+    ),
 )

@@ -16,7 +16,8 @@ from app.model.numbers import read_int
 from app.model.verdicts import Verdict
 from app.schemas.events import EventOut
 from app.storage.clickhouse import StorageError
-from app.web.api.operation import NDJSON, Call, Content, Operation
+from app.web.api.operation import EVENT_STREAM, NDJSON, Call, Content, Operation
+from app.web.api.paging import MAX_CHARS
 from app.web.context import WorkspaceContext
 from app.web.errors import RequestError
 
@@ -25,6 +26,7 @@ BATCH_EVENTS = 1_000  # events read at once
 MAX_SCANNED_EVENTS = 100_000  # events looked at for one answer, whether they are asked for or not
 RETRY_SECONDS = 1.0  # while ClickHouse is unavailable
 MAX_STREAMS = 1_000  # of one process
+MAX_VALUES = 100  # of one parameter
 MAX_POSITION = 65_535  # of a link in its mail
 
 _encode = msgspec.json.Encoder().encode
@@ -33,26 +35,56 @@ _encode = msgspec.json.Encoder().encode
 class EventQuery(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Which events: those that match one value of each parameter that is given."""
 
-    newsletter: Annotated[tuple[str, ...], Meta(description="ID of the newsletter.")] = ()
-    type: Annotated[tuple[Type, ...], Meta(description="Type of the event.")] = ()
+    newsletter: Annotated[
+        tuple[Annotated[str, Meta(max_length=200)], ...],
+        Meta(max_length=MAX_VALUES, description="ID of the newsletter."),
+    ] = ()
+    type: Annotated[
+        tuple[Type, ...], Meta(max_length=MAX_VALUES, description="Type of the event.")
+    ] = ()
     verdict: Annotated[
         tuple[Literal["machine", Verdict], ...],
         Meta(
+            max_length=MAX_VALUES,
             description="Verdict, or human for all of people and machine for all of bots.",
         ),
     ] = ()
     link: Annotated[
-        tuple[str, ...], Meta(description="ID of the clicked link (version 0.1: its position).")
+        tuple[Annotated[str, Meta(max_length=16)], ...],
+        Meta(
+            max_length=MAX_VALUES,
+            description="ID of the clicked link (version 0.1: its position).",
+        ),
     ] = ()
-    label: Annotated[tuple[str, ...], Meta(description="Label of the clicked link.")] = ()
-    tag: Annotated[tuple[str, ...], Meta(description="Tag of the clicked link.")] = ()
-    name: Annotated[tuple[str, ...], Meta(description="Name of the clicked link.")] = ()
-    url: Annotated[tuple[str, ...], Meta(description="Prefix of the clicked link's URL.")] = ()
+    label: Annotated[
+        tuple[Annotated[str, Meta(max_length=1000)], ...],
+        Meta(max_length=MAX_VALUES, description="Label of the clicked link."),
+    ] = ()
+    tag: Annotated[
+        tuple[Annotated[str, Meta(max_length=100)], ...],
+        Meta(max_length=MAX_VALUES, description="Tag of the clicked link."),
+    ] = ()
+    name: Annotated[
+        tuple[Annotated[str, Meta(max_length=1000)], ...],
+        Meta(max_length=MAX_VALUES, description="Name of the clicked link."),
+    ] = ()
+    url: Annotated[
+        tuple[Annotated[str, Meta(max_length=2000)], ...],
+        Meta(max_length=MAX_VALUES, description="Prefix of the clicked link's URL."),
+    ] = ()
     host: Annotated[
-        tuple[str, ...], Meta(description="Host of the clicked link's URL, or a parent domain.")
+        tuple[Annotated[str, Meta(max_length=253)], ...],
+        Meta(
+            max_length=MAX_VALUES,
+            description="Host of the clicked link's URL, or a parent domain.",
+        ),
     ] = ()
     path: Annotated[
-        tuple[str, ...], Meta(description="Path of the clicked link's URL; * matches anything.")
+        tuple[Annotated[str, Meta(max_length=500)], ...],
+        Meta(
+            max_length=MAX_VALUES,
+            description="Path of the clicked link's URL; * matches anything.",
+        ),
     ] = ()
     settled: Annotated[
         bool,
@@ -61,7 +93,13 @@ class EventQuery(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
             " hits, instead of at once."
         ),
     ] = False
-    after: Annotated[str, Meta(description="Events after this cursor.")] = ""
+    after: Annotated[
+        str,
+        Meta(
+            max_length=MAX_CHARS,
+            description="Events after this cursor: of an event, or a response's Mailwake-Cursor.",
+        ),
+    ] = ""
 
 
 class EventPage(EventQuery, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -70,7 +108,7 @@ class EventPage(EventQuery, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     limit: Annotated[int, Meta(ge=1, le=MAX_EVENTS, description="Events of one response.")] = PAGE
 
 
-async def events(call: Call[EventPage]) -> Response:
+async def list_events(call: Call[EventPage]) -> Response:
     """Return events as NDJSON, oldest first, after the cursor `after` (default: all kept).
 
     Parameters on events may be repeated. To continue, pass the response's Mailwake-Cursor header
@@ -93,7 +131,7 @@ async def events(call: Call[EventPage]) -> Response:
     return Response(body, 200, {"mailwake-cursor": str(at)}, "application/x-ndjson")
 
 
-async def stream(call: Call[EventQuery]) -> Response:
+async def stream_events(call: Call[EventQuery]) -> Response:
     """Stream events as server-sent events. Their ids are cursors, their names are types.
 
     Continues after Last-Event-ID or `after`, by default with the next event.
@@ -194,17 +232,18 @@ OPERATIONS = (
     Operation(
         "GET",
         "/v1/events",
-        events,
+        list_events,
         query=EventPage,
         gives=Content(NDJSON, EventOut),
         problems=(410,),
+        headers={"Mailwake-Cursor": "Cursor of the end of this response: `after` of the next."},
     ),
     Operation(
         "GET",
         "/v1/events/stream",
-        stream,
+        stream_events,
         query=EventQuery,
-        gives=Content("text/event-stream", EventOut),
+        gives=Content(EVENT_STREAM, EventOut),
         problems=(410,),
     ),
 )

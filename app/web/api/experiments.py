@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Sequence
-from datetime import UTC, datetime
 
 from starlette.responses import Response
 
@@ -18,10 +17,12 @@ from app.schemas.experiments import (
     ExperimentOut,
     ExperimentState,
     Plan,
+    PlanOut,
 )
 from app.schemas.fields import (
     Id,
 )
+from app.schemas.timestamps import Timestamp, timestamp
 from app.web.api.operation import Call, Operation
 from app.web.context import WorkspaceContext
 from app.web.errors import RequestError
@@ -31,7 +32,7 @@ from app.web.requests import json
 MAX_ASSIGNMENTS_BYTES = 8_000_000
 
 
-async def start(call: Call[NoQuery]) -> Response:
+async def start_experiment(call: Call[NoQuery]) -> Response:
     """Start an experiment: from now on recipients are split into variants.
 
     A newsletter has one experiment at most. It is in effect once this request has returned.
@@ -49,13 +50,13 @@ async def start(call: Call[NoQuery]) -> Response:
     return json(out(experiment, summed(experiment)))
 
 
-async def show(call: Call[NoQuery]) -> Response:
+async def get_experiment(call: Call[NoQuery]) -> Response:
     """Return the newsletter's experiment: statistics by variant and, once due, the decision."""
     experiment = await _known(call)
     return json(out(experiment, await asyncio.to_thread(current, call.api.queries, experiment)))
 
 
-async def end(call: Call[NoQuery]) -> Response:
+async def end_experiment(call: Call[NoQuery]) -> Response:
     """Remove the experiment. Recipients are no longer split; messages keep their variants."""
     api, experiment = call.api, await _known(call)
     last = out(experiment, await asyncio.to_thread(current, api.queries, experiment))
@@ -64,7 +65,7 @@ async def end(call: Call[NoQuery]) -> Response:
     return json(last)
 
 
-async def assignments(call: Call[NoQuery]) -> Response:
+async def assign_variants(call: Call[NoQuery]) -> Response:
     """Return the variant of up to 10,000 recipients. A recipient's variant never changes."""
     api, experiment = call.api, await _known(call)
     body = await call.body(AssignmentsIn, MAX_ASSIGNMENTS_BYTES)
@@ -88,10 +89,10 @@ def out(experiment: Experiment, at: Figures) -> ExperimentOut:
         id=experiment.id,
         newsletter_id=experiment.newsletter_id,
         state="decided" if experiment.outcome else full,
-        started_at=datetime.fromtimestamp(experiment.at / 1000, UTC),
+        started_at=timestamp(experiment.at / 1000),
         decided_at=_at(experiment.decided),
         decide_by=_at(due(experiment)),
-        plan=experiment.plan,
+        plan=PlanOut.of(experiment.plan),
         variants=at.arms,
         comparisons=at.comparisons,
         split_chance=at.split,
@@ -110,21 +111,27 @@ async def _known(call: Call[NoQuery]) -> Experiment:
     return experiment
 
 
-def _at(ms: int | None) -> datetime | None:
-    return None if ms is None else datetime.fromtimestamp(ms / 1000, UTC)
+def _at(ms: int | None) -> Timestamp | None:
+    return None if ms is None else timestamp(ms / 1000)
 
 
 ONE = "/v1/newsletters/{newsletter_id}/experiment"
 OPERATIONS = (
-    Operation("GET", ONE, show, gives=ExperimentOut),
+    Operation("GET", ONE, get_experiment, gives=ExperimentOut),
     Operation(
-        "POST", ONE, start, scope="rewrite", takes=Plan, gives=ExperimentOut, problems=(409,)
+        "POST",
+        ONE,
+        start_experiment,
+        scope="rewrite",
+        takes=Plan,
+        gives=ExperimentOut,
+        problems=(409,),
     ),
-    Operation("DELETE", ONE, end, scope="rewrite", gives=ExperimentOut),
+    Operation("DELETE", ONE, end_experiment, scope="rewrite", gives=ExperimentOut),
     Operation(
         "POST",
         f"{ONE}/assignments",
-        assignments,
+        assign_variants,
         scope="rewrite",
         takes=AssignmentsIn,
         gives=AssignmentList,

@@ -1,7 +1,6 @@
 """The API of follow-ups."""
 
 import asyncio
-from datetime import UTC, datetime
 
 from starlette.responses import Response
 
@@ -13,30 +12,31 @@ from app.schemas.followups import (
     FollowUpList,
     FollowUpOut,
 )
+from app.schemas.timestamps import timestamp
 from app.web.api.operation import Call, Operation
 from app.web.query import NoQuery
 from app.web.requests import json
 
 
-async def followups(call: Call[NoQuery]) -> Response:
+async def list_followups(call: Call[NoQuery]) -> Response:
     """List follow-ups, oldest first."""
     followups_of_workspace = await asyncio.to_thread(call.api.followups.all)
     return json(FollowUpList([out(followup) for followup in followups_of_workspace]))
 
 
-async def add(call: Call[NoQuery]) -> Response:
+async def create_followup(call: Call[NoQuery]) -> Response:
     """Add a follow-up. It applies to clicks, and to waiting times that end, from now on."""
     api, body = call.api, await call.body(FollowUpIn, 65_536)
     followup = await asyncio.to_thread(make, api.followups, api.webhooks, api.feed, body)
     return json(out(followup))
 
 
-async def followup(call: Call[NoQuery]) -> Response:
+async def get_followup(call: Call[NoQuery]) -> Response:
     """Return one follow-up."""
     return json(out(await _known(call)))
 
 
-async def remove(call: Call[NoQuery]) -> Response:
+async def delete_followup(call: Call[NoQuery]) -> Response:
     """Remove a follow-up and its list of recipients it was sent for."""
     followup = await _known(call)
     await asyncio.to_thread(call.api.followups.remove, followup.id)
@@ -54,7 +54,7 @@ def out(followup: FollowUp) -> FollowUpOut:
         when=followup.rule.when,
         after_hours=followup.rule.after_hours,
         newsletters=event_filter.newsletters,
-        created_at=datetime.fromtimestamp(followup.at, UTC),
+        created_at=timestamp(followup.at),
         made=followup.made,
         **of_links,
     )
@@ -71,8 +71,10 @@ async def _known(call: Call[NoQuery]) -> FollowUp:
 
 ONE = "/v1/followups/{followup_id}"
 OPERATIONS = (
-    Operation("GET", "/v1/followups", followups, gives=FollowUpList),
-    Operation("POST", "/v1/followups", add, scope="admin", takes=FollowUpIn, gives=FollowUpOut),
-    Operation("GET", ONE, followup, gives=FollowUpOut),
-    Operation("DELETE", ONE, remove, scope="admin", gives=FollowUpOut),
+    Operation("GET", "/v1/followups", list_followups, gives=FollowUpList),
+    Operation(
+        "POST", "/v1/followups", create_followup, scope="admin", takes=FollowUpIn, gives=FollowUpOut
+    ),
+    Operation("GET", ONE, get_followup, gives=FollowUpOut),
+    Operation("DELETE", ONE, delete_followup, scope="admin", gives=FollowUpOut),
 )

@@ -1,7 +1,6 @@
 """The API of messages: found by what their mailer knows them by, each with what came of it."""
 
 import asyncio
-from datetime import datetime
 from typing import Annotated
 
 from msgspec import Meta, Struct
@@ -19,11 +18,14 @@ from app.schemas.fields import (
     Recipient,
     RfcMessageId,
 )
+from app.schemas.timestamps import Timestamp, timestamp
 from app.stats import messages as message_stats
 from app.stats.messages import Place, Search
 from app.stats.queries import utc
 from app.storage.clickhouse import Row
+from app.web.api import paging
 from app.web.api.operation import MAX_BODY_BYTES, Call, Operation
+from app.web.api.paging import After
 from app.web.context import WorkspaceContext
 from app.web.errors import RequestError
 from app.web.query import NoQuery
@@ -46,10 +48,7 @@ class MessageQuery(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     recipient: Recipient | None = None
     newsletter_id: Annotated[Id, Meta(description="ID of the newsletter.")] | None = None
     limit: Annotated[int, Meta(ge=1, le=MAX_MESSAGES, description="Messages of one page.")] = PAGE
-    after: (
-        Annotated[str, Meta(max_length=200, description="A `next_after`, for the next page.")]
-        | None
-    ) = None
+    after: After | None = None
 
 
 class MessageRecord(Struct, frozen=True):
@@ -62,7 +61,7 @@ class MessageRecord(Struct, frozen=True):
     message_id: str
     newsletter_id: str
     recipient: str | None
-    sent_at: datetime
+    sent_at: Timestamp
     variant: str | None
     tracking: schemas.ModesOut
     metadata: dict[str, str]
@@ -83,7 +82,7 @@ class MessageEvent(Struct, frozen=True):
     """
 
     type: str
-    occurred_at: datetime
+    occurred_at: Timestamp
     verdict: str
     reasons: list[str]
     explanation: str
@@ -101,7 +100,7 @@ class MessageHistory(Struct, frozen=True):
     events: list[MessageEvent]
 
 
-async def search(call: Call[NoQuery]) -> Response:
+async def search_messages(call: Call[NoQuery]) -> Response:
     """Find messages, latest first. They must match all fields of the body.
 
     At least one of them besides `limit` and `after` is required.
@@ -109,7 +108,7 @@ async def search(call: Call[NoQuery]) -> Response:
     return await _messages(call.api, await call.body(MessageQuery, MAX_BODY_BYTES))
 
 
-async def messages(call: Call[MessageQuery]) -> Response:
+async def find_messages(call: Call[MessageQuery]) -> Response:
     """Find messages as `POST /v1/messages/search` does, which keeps email addresses out of URLs.
 
     They must match all parameters. At least one of them besides `limit` and `after` is required.
@@ -121,9 +120,9 @@ async def _messages(api: WorkspaceContext, query: MessageQuery) -> Response:
     """Raises RequestError."""
     limit = query.limit
     criteria = _search(query, api.settings.recipient_key, api.queries.workspace)
-    after = Place() if query.after is None else message_stats.place(query.after)
+    after = message_stats.place(query.after) if query.after else Place()
     if after is None:
-        raise RequestError(422, "must be a `next_after` returned by this service", "after")
+        raise paging.unknown()
     rows = await asyncio.to_thread(message_stats.search, api.queries, criteria, limit + 1, after)
     shown = rows[:limit]
     following = None
@@ -135,7 +134,7 @@ async def _messages(api: WorkspaceContext, query: MessageQuery) -> Response:
     return json(MessageList([_record(row) for row in shown], following))
 
 
-async def message(call: Call[NoQuery]) -> Response:
+async def get_message(call: Call[NoQuery]) -> Response:
     """Return one message and its events, by people and by bots."""
     message_id = call.path("message_id")
     row, hits = await asyncio.to_thread(message_stats.message, call.api.queries, message_id)
@@ -149,7 +148,7 @@ def _search(query: MessageQuery, secret: str, workspace: str) -> Search:
     if len({text.strip("<>") for text in theirs}) > 1:
         raise RequestError(422, "differs from `message_id`", "rfc_message_id")
     if not query.metadata and all(getattr(query, name) is None for name in NAMES):
-        raise RequestError(422, f"one of {', '.join(NAMES)}, metadata.KEY is required", "query")
+        raise RequestError(422, f"one of {', '.join(NAMES)}, metadata is required", "query")
     key = None
     if query.recipient is not None:
         key = recipient_key(secret, workspace, query.recipient)
@@ -167,7 +166,7 @@ def _record(row: Row) -> MessageRecord:
         message_id=row["message_id"],
         newsletter_id=row["newsletter_id"],
         recipient=row["address"] or None,
-        sent_at=message_stats.at(row),
+        sent_at=timestamp(message_stats.at(row)),
         variant=row["variant"] or None,
         tracking=schemas.ModesOut(*modes(row["flags"])),
         metadata=dict(row["metadata"]),
@@ -186,7 +185,7 @@ def _event(hit: Row) -> MessageEvent:
     )
     return MessageEvent(
         type=TYPE_OF[hit["kind"]],
-        occurred_at=utc(hit["at"]),
+        occurred_at=timestamp(utc(hit["at"])),
         verdict=hit["verdict"],
         reasons=list(hit["reasons"]),
         explanation=hit["explanation"],
@@ -202,11 +201,11 @@ OPERATIONS = (
     Operation(
         "POST",
         "/v1/messages/search",
-        search,
+        search_messages,
         takes=MessageQuery,
         gives=MessageList,
         stores=False,
     ),
-    Operation("GET", "/v1/messages", messages, query=MessageQuery, gives=MessageList),
-    Operation("GET", "/v1/messages/{message_id}", message, gives=MessageHistory),
+    Operation("GET", "/v1/messages", find_messages, query=MessageQuery, gives=MessageList),
+    Operation("GET", "/v1/messages/{message_id}", get_message, gives=MessageHistory),
 )

@@ -1,8 +1,9 @@
 """Operations of the API: rows of a table from which both routes and OpenAPI document follow."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from types import MappingProxyType
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -18,6 +19,8 @@ T = TypeVar("T")
 MAX_RECIPIENT_BYTES = 4_096  # of a body that is a recipient
 MAX_BODY_BYTES = 16_384  # of a body that names a recipient and more
 JSON, NDJSON, MAIL = "application/json", "application/x-ndjson", "message/rfc822"
+EVENT_STREAM = "text/event-stream"
+NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
 
 class Content:
@@ -25,6 +28,14 @@ class Content:
 
     def __init__(self, media_type: str, *types: Any) -> None:
         self.media_type, self.types = media_type, types or (str,)
+
+
+class Area(NamedTuple):
+    """Operations of one subject, as documentation and generated clients group them."""
+
+    name: str
+    description: str
+    operations: "Sequence[Operation[Any]]"
 
 
 @dataclass(frozen=True)
@@ -49,16 +60,17 @@ class Operation(Generic[Q]):
 
     `scope` is what the API key needs, `query` the Struct of the query parameters, `takes` the body
     and `gives` what is answered: types of JSON, or Contents. `problems` are statuses of errors
-    that others do not have. `stores` says that it needs disk space, by default if it is a POST or
-    PUT: it is refused while only the reserve is free. A person's decisions, such as to erase their
-    data, are always accepted. `forwards` says that another process answers large requests.
+    that others do not have. `headers` are those of the answer, with what they contain. `stores`
+    says that it needs disk space, by default if it is a POST or PUT: it is refused while only the
+    reserve is free. A person's decisions, such as to erase their data, are always accepted.
+    `forwards` says that another process answers large requests.
     """
 
     def __init__(
         self,
         method: str,
         path: str,
-        endpoint: Callable[[Call[Q]], Awaitable[Response]],
+        endpoint: Callable[[Call[Q]], Coroutine[Any, Any, Response]],
         *,
         gives: Any,
         takes: Any = None,
@@ -66,6 +78,7 @@ class Operation(Generic[Q]):
         query: type[Q] = NoQuery,  # type: ignore[assignment]
         statuses: Sequence[int] = (200,),
         problems: Sequence[int] = (),
+        headers: Mapping[str, str] = NO_HEADERS,
         stores: bool | None = None,
         forwards: bool = False,
     ) -> None:
@@ -74,13 +87,13 @@ class Operation(Generic[Q]):
         self.query = query
         self.takes, self.gives = _contents(takes), _contents(gives)
         self.statuses, self.own_problems = statuses, problems
-        self.forwards = forwards
+        self.headers, self.forwards = headers, forwards
         self.stores = method in ("POST", "PUT") if stores is None else stores
 
     @property
-    def tag(self) -> str:
-        """Returns the operation's tag: the first word of its path."""
-        return self.path.split("/")[2]
+    def name(self) -> str:
+        """Returns the operation's name, which clients give to their functions."""
+        return self.endpoint.__name__
 
     @property
     def problems(self) -> Sequence[int]:

@@ -56,6 +56,16 @@ TWO_TOKENS = (
     "only opens or only clicks are aggregate, so pixel and links have different tokens:"
     " use the HTML"
 )
+MIME_HEADERS = {
+    "X-Mailwake-Message-Id": "ID of the message.",
+    "X-Mailwake-Suppressed": "true: do not send the message, the recipient has unsubscribed.",
+    "X-Mailwake-Holdout": "true: do not send the message, its recipient has no variant yet.",
+    "X-Mailwake-Variant": "Variant of the message, percent-encoded.",
+    "X-Mailwake-Withdrawn": "What is not tracked because the recipient has withdrawn consent.",
+    "X-Mailwake-Notes": "JSON array of what was left unchanged and why.",
+    "X-Mailwake-List-Unsubscribe": "Value for the header field List-Unsubscribe.",
+    "X-Mailwake-List-Unsubscribe-Post": "Value for the header field List-Unsubscribe-Post.",
+}
 MAX_NOTES_BYTES = 4_000  # of a header field; clients take 8,000 of all together
 MAX_NOTE_CHARS = 300
 
@@ -91,7 +101,7 @@ class MessagesQuery(Struct, frozen=True, forbid_unknown_fields=True, rename={"gi
     ] = "html"
 
 
-async def rewrite(call: Call[RewriteQuery]) -> Response:
+async def rewrite_message(call: Call[RewriteQuery]) -> Response:
     """Rewrite one message: adds a pixel and signed links, and changes nothing else.
 
     With `dry_run` nothing is recorded, `links` shows what would be tracked or why not, and the
@@ -208,7 +218,7 @@ async def rewrite_mime(call: Call[MimeQuery]) -> Response:
     return Response(rewritten, 200, header_fields, "message/rfc822")
 
 
-async def template(call: Call[TemplateQuery]) -> Response:
+async def store_template(call: Call[TemplateQuery]) -> Response:
     """Store a template for this newsletter, replacing the previous one.
 
     With `variant` it is used for that variant only; the others use the one without.
@@ -247,7 +257,7 @@ async def template(call: Call[TemplateQuery]) -> Response:
     return await offloaded(inf, answer)
 
 
-async def messages(call: Call[MessagesQuery]) -> Response:
+async def create_messages(call: Call[MessagesQuery]) -> Response:
     """Create messages from the template: NDJSON recipients in, messages out, in the same order.
 
     A line's `variant`, or the newsletter's experiment, selects the template. With `return=token`
@@ -334,7 +344,7 @@ OPERATIONS = (
     Operation(
         "POST",
         "/v1/rewrite",
-        rewrite,
+        rewrite_message,
         scope="rewrite",
         query=RewriteQuery,
         takes=schemas.RewriteIn,
@@ -350,12 +360,13 @@ OPERATIONS = (
         takes=Content(MAIL),
         gives=(Content(MAIL), schemas.MimeReport),
         problems=(413,),
+        headers=MIME_HEADERS,
         forwards=True,
     ),
     Operation(
         "POST",
         "/v1/newsletters/{newsletter_id}/template",
-        template,
+        store_template,
         scope="rewrite",
         query=TemplateQuery,
         takes=schemas.TemplateIn,
@@ -365,7 +376,7 @@ OPERATIONS = (
     Operation(
         "POST",
         "/v1/newsletters/{newsletter_id}/messages",
-        messages,
+        create_messages,
         scope="rewrite",
         query=MessagesQuery,
         takes=Content(NDJSON, schemas.RecipientIn),

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from functools import partial
 from typing import Annotated, Any
 
 from msgspec import Meta, Struct
@@ -17,14 +16,17 @@ from app.schemas.stats import (
     NewsletterList,
     NewsletterOut,
     Split,
-    Stats,
+    StatsOut,
     StepOut,
     TimelineOut,
     Totals,
 )
+from app.schemas.timestamps import timestamp
 from app.stats.filters import Period
 from app.stats.queries import Queries, utc
+from app.web.api import paging
 from app.web.api.operation import Call, Content, Operation
+from app.web.api.paging import After
 from app.web.errors import RequestError
 from app.web.query import NoQuery
 from app.web.requests import json
@@ -34,15 +36,25 @@ STEPS = {"minute": 60, "hour": 3600, "day": 86_400}
 
 MAX_POINTS = 10_000
 
+MAX_MS = 7_258_118_400_000  # the year 2200, in milliseconds since 1970 UTC
+
 PAGE = 100
 
 
 class NewsletterPage(Struct, frozen=True, forbid_unknown_fields=True):
     """Which newsletters."""
 
+    after: After = ""
+
     limit: Annotated[int, Meta(ge=1, le=1000, description="Newsletters of one page.")] = PAGE
     offset: Annotated[
-        int, Meta(ge=0, le=2**31, description="A `next_offset`, for the next page.")
+        int,
+        Meta(
+            ge=0,
+            le=2**31,
+            description="A `next_offset`, as in version 0.1: use `after`.",
+            extra_json_schema={"deprecated": True},
+        ),
     ] = 0
 
 
@@ -54,12 +66,21 @@ class TimelineQuery(
     start: (
         Annotated[
             datetime,
-            Meta(description="Hits from this time on (RFC 3339). Default: the first message."),
+            Meta(
+                description="Hits from this time on (RFC 3339). Default: the first message.",
+                extra_json_schema={"format": "date-time"},
+            ),
         ]
         | None
     ) = None
     end: (
-        Annotated[datetime, Meta(description="Hits before this time (RFC 3339). Default: now.")]
+        Annotated[
+            datetime,
+            Meta(
+                description="Hits before this time (RFC 3339). Default: now.",
+                extra_json_schema={"format": "date-time"},
+            ),
+        ]
         | None
     ) = None
     step: (
@@ -81,21 +102,25 @@ class ReportQuery(Struct, frozen=True, forbid_unknown_fields=True):
     period: Annotated[Period, Meta(description="Messages sent in this time until now.")] = "all"
 
 
-async def newsletters(call: Call[NewsletterPage]) -> Response:
+async def list_newsletters(call: Call[NewsletterPage]) -> Response:
     """List newsletters and transactional streams, latest active first."""
-    limit, offset = call.query.limit, call.query.offset
-    rows = await asyncio.to_thread(
-        partial(call.api.queries.newsletters, limit=limit + 1, offset=offset)
-    )
+    limit, offset, after = call.query.limit, call.query.offset, call.query.after
+    if after and offset:
+        raise RequestError(422, "is not allowed with `after`", "offset")
+    last = _place(after) if after else None
+    rows = await asyncio.to_thread(call.api.queries.newsletter_page, last, limit + 1, offset)
     page = [
         _newsletter(row["id"], row["name"], row["subject"], row["tags"], row)
         for row in rows[:limit]
     ]
-    following = offset + limit if len(rows) > limit else None
-    return json(NewsletterList(page, following))
+    if len(rows) <= limit:
+        return json(NewsletterList(page, None, None))
+    last_ms = int(utc(rows[limit - 1]["last_at"]).timestamp() * 1000)
+    following = f"{last_ms}.{page[-1].id}"
+    return json(NewsletterList(page, following, None if after else offset + limit))
 
 
-async def newsletter(call: Call[NoQuery]) -> Response:
+async def get_newsletter(call: Call[NoQuery]) -> Response:
     """Return one newsletter."""
     api, newsletter_id = call.api, call.path("newsletter_id")
     described = await asyncio.to_thread(api.queries.newsletter, newsletter_id)
@@ -103,27 +128,27 @@ async def newsletter(call: Call[NoQuery]) -> Response:
     return json(_newsletter(described.id, described.name, described.subject, described.tags, sent))
 
 
-async def stats(call: Call[NoQuery]) -> Response:
+async def get_newsletter_stats(call: Call[NoQuery]) -> Response:
     """Return a newsletter's statistics. total counts hits, unique counts messages."""
     queries, newsletter_id = await _known(call)
-    return json(await asyncio.to_thread(queries.stats, newsletter_id))
+    return json(StatsOut.of(await asyncio.to_thread(queries.stats, newsletter_id)))
 
 
-async def links(call: Call[NoQuery]) -> Response:
+async def get_newsletter_links(call: Call[NoQuery]) -> Response:
     """Return a newsletter's links and their clicks."""
     queries, newsletter_id = await _known(call)
     rows = await asyncio.to_thread(queries.links, newsletter_id)
     return json(LinkList(newsletter_id, rows))
 
 
-async def agents(call: Call[NoQuery]) -> Response:
+async def get_newsletter_agents(call: Call[NoQuery]) -> Response:
     """Return clients, operating systems, devices and countries of opens and clicks."""
     queries, newsletter_id = await _known(call)
     rows = await asyncio.to_thread(queries.agents, newsletter_id)
     return json(AgentList(newsletter_id, rows))
 
 
-async def timeline(call: Call[TimelineQuery]) -> Response:
+async def get_newsletter_timeline(call: Call[TimelineQuery]) -> Response:
     """Return a newsletter's hits over time."""
     queries, newsletter_id = await _known(call)
     end = _utc(call.query.end) or datetime.fromtimestamp(now_ms() // 60_000 * 60 + 60, UTC)
@@ -138,15 +163,27 @@ async def timeline(call: Call[TimelineQuery]) -> Response:
     if span / step > MAX_POINTS:
         raise RequestError(422, f"results in more than {MAX_POINTS:,} points", "step")
     columns = await asyncio.to_thread(queries.timeline, newsletter_id, start, end, step)
-    points = [StepOut(point.at, _totals(point.opens), _totals(point.clicks)) for point in columns]
-    return json(TimelineOut(newsletter_id, start, end, step, points))
+    points = [
+        StepOut(timestamp(point.at), _totals(point.opens), _totals(point.clicks))
+        for point in columns
+    ]
+    return json(TimelineOut(newsletter_id, timestamp(start), timestamp(end), step, points))
 
 
-async def report_of(call: Call[ReportQuery]) -> Response:
+async def get_newsletter_report(call: Call[ReportQuery]) -> Response:
     """Return an HTML report on the messages sent in a period."""
     queries, newsletter_id = await _known(call)
     page = await asyncio.to_thread(report.figures, queries, newsletter_id, call.query.period)
     return Response(report.html(page, ""), 200, report.HEADERS, "text/html; charset=utf-8")
+
+
+def _place(after: str) -> tuple[int, str]:
+    """Returns the time of the last message (ms) and id of a page's last newsletter."""
+    number, _, newsletter_id = after.partition(".")
+    last_ms = read_int(number, high=MAX_MS)
+    if last_ms is None or not newsletter_id:
+        raise paging.unknown()
+    return last_ms, newsletter_id
 
 
 async def _known(call: Call[Any]) -> tuple[Queries, str]:
@@ -184,8 +221,8 @@ def _newsletter(
         subject=subject,
         tags=list(tags),
         messages=int(str(sent["messages"])),
-        first_message_at=utc(first) if some and isinstance(first, datetime) else None,
-        last_message_at=utc(last) if some and isinstance(last, datetime) else None,
+        first_message_at=timestamp(utc(first)) if some and isinstance(first, datetime) else None,
+        last_message_at=timestamp(utc(last)) if some and isinstance(last, datetime) else None,
     )
 
 
@@ -195,11 +232,17 @@ def _totals(split: Split) -> Totals:
 
 ONE = "/v1/newsletters/{newsletter_id}"
 OPERATIONS = (
-    Operation("GET", "/v1/newsletters", newsletters, query=NewsletterPage, gives=NewsletterList),
-    Operation("GET", ONE, newsletter, gives=NewsletterOut),
-    Operation("GET", f"{ONE}/stats", stats, gives=Stats),
-    Operation("GET", f"{ONE}/links", links, gives=LinkList),
-    Operation("GET", f"{ONE}/agents", agents, gives=AgentList),
-    Operation("GET", f"{ONE}/timeline", timeline, query=TimelineQuery, gives=TimelineOut),
-    Operation("GET", f"{ONE}/report", report_of, query=ReportQuery, gives=Content("text/html")),
+    Operation(
+        "GET", "/v1/newsletters", list_newsletters, query=NewsletterPage, gives=NewsletterList
+    ),
+    Operation("GET", ONE, get_newsletter, gives=NewsletterOut),
+    Operation("GET", f"{ONE}/stats", get_newsletter_stats, gives=StatsOut),
+    Operation("GET", f"{ONE}/links", get_newsletter_links, gives=LinkList),
+    Operation("GET", f"{ONE}/agents", get_newsletter_agents, gives=AgentList),
+    Operation(
+        "GET", f"{ONE}/timeline", get_newsletter_timeline, query=TimelineQuery, gives=TimelineOut
+    ),
+    Operation(
+        "GET", f"{ONE}/report", get_newsletter_report, query=ReportQuery, gives=Content("text/html")
+    ),
 )

@@ -1,7 +1,6 @@
 """The API of the suppression list: who must not be mailed."""
 
 import asyncio
-from datetime import UTC, datetime
 from typing import Annotated
 
 from msgspec import Meta, Struct
@@ -15,9 +14,11 @@ from app.schemas.suppressions import (
     SuppressionList,
     SuppressionOut,
 )
+from app.schemas.timestamps import timestamp
 from app.web.api.operation import MAX_BODY_BYTES, Call, Operation
+from app.web.api.paging import After, number_of
 from app.web.context import WorkspaceContext
-from app.web.query import MAX_INT, NoQuery
+from app.web.query import NoQuery
 from app.web.requests import json
 
 PAGE, MAX_ENTRIES = 100, 1_000
@@ -26,9 +27,7 @@ PAGE, MAX_ENTRIES = 100, 1_000
 class SuppressionPage(Struct, frozen=True, forbid_unknown_fields=True):
     """Which entries."""
 
-    after: Annotated[
-        int, Meta(ge=0, le=MAX_INT, description="Entries after the one with this `id`.")
-    ] = 0
+    after: After = ""
     limit: Annotated[int, Meta(ge=1, le=MAX_ENTRIES, description="Entries of one page.")] = PAGE
 
 
@@ -39,15 +38,16 @@ class SuppressionQuery(Struct, frozen=True, forbid_unknown_fields=True):
     newsletter: Annotated[Id, Meta(description="ID of a newsletter. Default: all.")] | None = None
 
 
-async def suppressions(call: Call[SuppressionPage]) -> Response:
+async def list_suppressions(call: Call[SuppressionPage]) -> Response:
     """List suppressions, oldest first."""
-    limit = call.query.limit
-    page = await asyncio.to_thread(_page, call.api, call.query.after, limit)
-    following = page[-1].id if len(page) == limit else None
+    limit, after = call.query.limit, number_of(call.query.after)
+    entries = await asyncio.to_thread(_page, call.api, after, limit + 1)
+    page = entries[:limit]
+    following = str(page[-1].id) if len(entries) > limit else None
     return json(SuppressionList(page, following))
 
 
-async def suppress(call: Call[NoQuery]) -> Response:
+async def suppress_recipient(call: Call[NoQuery]) -> Response:
     """Suppress a recipient for one newsletter, or for all without newsletter_id. Idempotent."""
     api, body = call.api, await call.body(SuppressionIn, MAX_BODY_BYTES)
     keys = _keys(api, body.recipient, body.newsletter_id)
@@ -55,7 +55,7 @@ async def suppress(call: Call[NoQuery]) -> Response:
     return json(SuppressedOut(body.recipient, body.newsletter_id, True))
 
 
-async def unsuppress(call: Call[NoQuery]) -> Response:
+async def unsuppress_recipient(call: Call[NoQuery]) -> Response:
     """Remove a suppression after the recipient has subscribed again. Idempotent.
 
     `suppressed` says whether another entry still suppresses the recipient.
@@ -67,13 +67,13 @@ async def unsuppress(call: Call[NoQuery]) -> Response:
     return json(SuppressedOut(body.recipient, body.newsletter_id, bool(left)))
 
 
-async def check(call: Call[NoQuery]) -> Response:
+async def check_suppression(call: Call[NoQuery]) -> Response:
     """Check whether a recipient is suppressed for a newsletter, or for all."""
     body = await call.body(SuppressionIn, MAX_BODY_BYTES)
     return await _check(call.api, body.recipient, body.newsletter_id)
 
 
-async def check_by_url(call: Call[SuppressionQuery]) -> Response:
+async def check_suppression_by_url(call: Call[SuppressionQuery]) -> Response:
     """Return what `POST /v1/suppressions/check` returns, which keeps email addresses out of URLs.
 
     URLs are kept in logs and histories.
@@ -113,7 +113,7 @@ def _page(api: WorkspaceContext, after: int, limit: int) -> list[SuppressionOut]
             newsletter_id=ids.get(entry.newsletter),
             all_newsletters=entry.newsletter == ALL,
             reason=entry.reason,
-            at=datetime.fromtimestamp(entry.at, UTC),
+            at=timestamp(entry.at),
         )
         for entry in entries
     ]
@@ -121,12 +121,12 @@ def _page(api: WorkspaceContext, after: int, limit: int) -> list[SuppressionOut]
 
 OPERATIONS = (
     Operation(
-        "GET", "/v1/suppressions", suppressions, query=SuppressionPage, gives=SuppressionList
+        "GET", "/v1/suppressions", list_suppressions, query=SuppressionPage, gives=SuppressionList
     ),
     Operation(
         "POST",
         "/v1/suppressions",
-        suppress,
+        suppress_recipient,
         scope="rewrite",
         takes=SuppressionIn,
         gives=SuppressedOut,
@@ -135,7 +135,7 @@ OPERATIONS = (
     Operation(
         "DELETE",
         "/v1/suppressions",
-        unsuppress,
+        unsuppress_recipient,
         scope="rewrite",
         takes=SuppressionIn,
         gives=SuppressedOut,
@@ -143,7 +143,7 @@ OPERATIONS = (
     Operation(
         "POST",
         "/v1/suppressions/check",
-        check,
+        check_suppression,
         scope="rewrite",
         takes=SuppressionIn,
         gives=SuppressedOut,
@@ -152,7 +152,7 @@ OPERATIONS = (
     Operation(
         "GET",
         "/v1/suppressions/check",
-        check_by_url,
+        check_suppression_by_url,
         scope="rewrite",
         query=SuppressionQuery,
         gives=SuppressedOut,

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -129,6 +130,9 @@ def _log(of: Webhooks, hook: Webhook) -> dict[str, Any]:
     entries = []
     for delivery in of.log(hook.id, 0, LOGGED):
         shown = msgspec.structs.asdict(delivery_out(delivery))
+        # As times, which pages show in their own way.
+        shown["created_at"] = datetime.fromtimestamp(delivery.at, UTC)
+        shown["next_at"] = delivery.due and datetime.fromtimestamp(delivery.due, UTC)
         shown["body"] = msgspec.json.format(delivery.body, indent=2).decode()
         entries.append(shown)
     return {"hook": hook, "entries": entries}
