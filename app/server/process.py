@@ -189,6 +189,7 @@ async def run_loader(settings: Settings) -> None:
     tasks.start("retention", partial(follow_clock, storage))
     tasks.start("corrections", corrections.run)
     tasks.start("verification", verifier.run)
+    tasks.start("outcomes", loader.outcomes.run)
     loading = tasks.start("loader", loader.run)
 
     def stop() -> None:

@@ -177,6 +177,7 @@ class Mailwake:
             tasks.start("retention", partial(follow_clock, self.storage))
             tasks.start("corrections", self.corrections.run)
             tasks.start("verification", self.verifier.run)
+            tasks.start("outcomes", self.loader.outcomes.run)
         tasks.start("reports", self.reports.run)
         tasks.start("newsletters", self._newsletters.run)
         tasks.start("erasures", self.eraser.run)
