@@ -27,6 +27,21 @@ class Split:
 
 
 @dataclass(frozen=True)
+class OutcomeCounts:
+    """Messages by their present state, each counted once (docs/outcomes.md).
+
+    `sent` counts those that were handed over, or are being retried, and of which nothing later is
+    known. Messages without any report are not counted.
+    """
+
+    sent: int = 0
+    delivered: int = 0
+    bounced: int = 0
+    rejected: int = 0
+    complained: int = 0
+
+
+@dataclass(frozen=True)
 class Stats:
     """A newsletter's statistics. `unsubscribes` counts messages; `updated_at` may be null.
 
@@ -53,6 +68,7 @@ class Stats:
     open_rate_max: float | None = None
     click_rate: float | None = None
     click_to_open_rate: float | None = None
+    outcomes: OutcomeCounts = OutcomeCounts()
 
 
 @dataclass(frozen=True)

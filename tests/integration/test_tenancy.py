@@ -49,7 +49,7 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[str, str]]:
 def test_a_key_may_what_its_scope_says(walled: Service) -> None:
     keys = {
         scope: shell(walled, "keys", "add", f"only {scope}", "--scope", scope)
-        for scope in ("rewrite", "read", "admin")
+        for scope in ("rewrite", "outcomes", "read", "admin")
     }
     document = walled.client.get("/openapi.json").json()
     needs = {

@@ -53,10 +53,12 @@ def test_permanent_bounces_and_complaints_suppress_with_their_reason(
 
 def test_a_setting_lets_them_pass(tmp_path: Path, storage: Storage) -> None:
     mailing = Mailing(tmp_path, storage, SuppressionRules(False, False, 0))
-    for recipient, kind in ((1, "bounced"), (2, "complained")):
+    for recipient in (1, 2):
         message = sent(mailing, recipient)
-        mailing.load(encode(message), outcome(kind, message, permanent=True))
-    bounces(mailing, 3, *["bounced"] * 6)
+        complaint = outcome("complained", message)
+        mailing.load(encode(message), outcome("bounced", message, permanent=True), complaint)
+    for _ in range(6):
+        bounces(mailing, 3, "bounced")
     assert suppressed(mailing) == {}
 
 

@@ -90,6 +90,6 @@ def outcome(
 ) -> bytes:
     """The line of a report about a message, under an id of its own."""
     now = now_ms()
-    named = {"message": of.message} if of else {}
+    named: dict[str, Any] = {"message": of.message} if of else {}
     event = event or f"event {next(_numbers)} {uuid.uuid4().hex}"
     return encode(Outcome(now if at is None else at, now, WORKSPACE, event, kind, **named, **more))

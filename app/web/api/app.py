@@ -16,6 +16,7 @@ from app.web.api import (
     experiments,
     followups,
     messages,
+    outcomes,
     privacy,
     recipients,
     rewrite,
@@ -41,6 +42,7 @@ OPERATIONS = tuple(
         followups,
         recipients,
         messages,
+        outcomes,
         privacy,
     )
     for operation in module.OPERATIONS
