@@ -20,7 +20,7 @@ from app.storage.sql import sql
 REPORTS = 2_000  # in one query
 DAY_MS = 86_400_000
 # A mail may bounce, or a mailer report, long after it was sent. Most do so soon: a short period
-# reads far less of the ledger.
+# reads far fewer of the recorded messages.
 PERIODS_MS = (2 * DAY_MS, 60 * DAY_MS)
 SLACK_MS = 300_000  # by which the reporter's clock may be behind
 CLOCK_MS = 1_000  # between a message's id and its time

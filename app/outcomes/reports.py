@@ -61,7 +61,7 @@ class OutcomeReports:
 def masked(text: str) -> str:
     """Returns text on one line, without the local parts of email addresses.
 
-    Servers repeat the recipient in their answers, but only the ledger of messages has email
+    Servers repeat the recipient in their answers, but only the table `messages` has email
     addresses.
     """
     return _LOCAL.sub("***@", _CONTROL.sub(" ", text)).strip()
