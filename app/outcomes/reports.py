@@ -4,17 +4,22 @@ import re
 import uuid
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
+from email.utils import parseaddr
+from hashlib import blake2b
 
 from app.model.errors import FieldError
 from app.model.ids import newsletter_key, recipient_key
 from app.model.records import NOBODY, Outcome, encode, now_ms
-from app.schemas.outcomes import OutcomeIn
+from app.outcomes.provider_events import ProviderEvent, plausible
+from app.schemas.outcomes import MAX_CODE_CHARS, MAX_TEXT_CHARS, OutcomeIn
 from app.storage.journal import Journal
 
 EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
 MAX_AHEAD = timedelta(days=1)  # of our clock
 # A local part (RFC 5321, section 4.1.2), also a quoted one of bounded length, and its @.
 _LOCAL = re.compile(r"(\"[^\"@]{1,64}\"|[^\s<>()\[\]\"',;:@]+)@(?=[^\s@])")
+_RFC = re.compile(r"[^\x00-\x20\x7f<>]{1,998}")  # as schemas.fields.RfcMessageId
+MAX_RECIPIENT_CHARS = 512
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]+")
 
 
@@ -45,6 +50,37 @@ class OutcomeReports:
             text=masked(report.text),
             provider=report.provider,
         )
+
+    def provider_records(
+        self, provider: str, events: Iterable[ProviderEvent]
+    ) -> tuple[list[Outcome], int]:
+        """Returns the records of a provider's events, and how many of them name no recipient."""
+        records, unreadable = [], 0
+        for event in events:
+            _, recipient = parseaddr(event.recipient)
+            if not 1 <= len(recipient) <= MAX_RECIPIENT_CHARS:
+                unreadable += 1
+                continue
+            # A provider's id may contain the recipient.
+            digest = blake2b(event.id.encode("utf-8", "surrogatepass"), digest_size=16)
+            rfc_message_id = event.rfc_message_id.strip().strip("<>")
+            records.append(
+                Outcome(
+                    at=int(plausible(event.at) * 1000),
+                    received=now_ms(),
+                    workspace=self._workspace,
+                    event=f"{provider} {digest.hexdigest()}",
+                    kind=event.meaning.kind,
+                    message=uuid.UUID(event.message_id).hex if event.message_id else "",
+                    rfc_message_id=rfc_message_id if _RFC.fullmatch(rfc_message_id) else "",
+                    recipient=self.recipient(recipient),
+                    permanent=event.meaning.permanent,
+                    code=masked(event.code)[:MAX_CODE_CHARS],
+                    text=masked(event.text[: 2 * MAX_TEXT_CHARS])[:MAX_TEXT_CHARS],
+                    provider=provider,
+                )
+            )
+        return records, unreadable
 
     def recipient(self, recipient: str) -> int:
         """Returns a recipient's key."""

@@ -54,7 +54,8 @@ class StartError(Exception):
 
 def serve(console: Console, settings: Settings, demo_speed: float = 0) -> None:
     """Serve until stopped. Raises StartError."""
-    from app.events.webhook_config import from_file  # noqa: PLC0415
+    from app.events import webhook_config  # noqa: PLC0415
+    from app.outcomes import provider_config  # noqa: PLC0415
     from app.server.service import Mailwake  # noqa: PLC0415  (chDB loads slowly; other commands need none)
     from app.storage.clickhouse import engine_missing  # noqa: PLC0415
 
@@ -68,7 +69,9 @@ def serve(console: Console, settings: Settings, demo_speed: float = 0) -> None:
         raise StartError(problem)
     try:  # before anything listens: workers could only fail one after the other
         if settings.webhooks_file:
-            from_file(settings.webhooks_file)
+            webhook_config.from_file(settings.webhooks_file)
+        if settings.outcomes_file:
+            provider_config.from_file(settings.outcomes_file)
         open_state(settings.data_dir, settings.auto_migrate).dispose()
     except (SettingsError, VersionError) as error:
         raise StartError(str(error)) from None

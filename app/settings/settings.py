@@ -31,6 +31,7 @@ FILES = (
     "asn_file",
     "country_file",
     "webhooks_file",
+    "outcomes_file",
     "smarthost_ca",
     "smtp_cert",
     "smtp_key",
@@ -176,6 +177,9 @@ class Settings(BaseSettings):
     )
     keep_hits_days: Days = Field(
         0, description="Days to keep single hits, deleted by month. 0 keeps them."
+    )
+    outcomes_file: Path | None = Field(
+        None, description="TOML file with mail providers that report outcomes with a signature."
     )
     suppress_outcomes: bool = Field(
         True,
