@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from app.consent.suppressions import ALL, NewSuppression
+from app.outcomes.bounce_mail import PROVIDER as BOUNCE_MAIL
 from app.outcomes.rows import OutcomeRow
 from app.storage.clickhouse import Storage
 from app.storage.sql import sql
@@ -35,7 +36,8 @@ def suppressions_for(
     suppressed: list[NewSuppression] = []
     soft: dict[str, dict[int, float]] = {}
     for row in rows:
-        if not row.recipient:
+        # Anybody can send a mail that looks like a bounce: it counts for the message it names.
+        if not row.recipient or (row.provider == BOUNCE_MAIL and not row.is_matched):
             continue
         if row.kind == "complained" and rules.complaints:
             suppressed.append(_suppression(row, COMPLAINED))

@@ -153,7 +153,8 @@ def _in_periods(
         if not left:
             break
         unmatched = [rows[n] for n in left]
-        times = [int(row.at * 1000) for row in unmatched]
+        # A mail server's clock may be wrong by any time: when it was reported, we know.
+        times = [int(time * 1000) for row in unmatched for time in (row.at, row.received)]
         found = look_up(unmatched, min(times) - period_ms, max(times) + SLACK_MS)
         by_name: dict[object, list[_Recorded]] = {}
         for message in found:

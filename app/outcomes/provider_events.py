@@ -319,7 +319,7 @@ def _ses(item: _Item, _: str) -> Iterator[ProviderEvent]:
         if isinstance(field, Mapping)
     }
     tagged = mail.of("tags").list(MESSAGE_ID)
-    ours = _ours(headers.get(HEADER), tagged[0] if tagged else None)
+    ours = our_id(headers.get(HEADER), tagged[0] if tagged else None)
     # SES replaces the mail's own Message-ID, which only these fields have.
     theirs = mail.of("commonHeaders").text("messageId") or headers.get("message-id", "")
     part = item.of(
@@ -351,7 +351,7 @@ def _ses(item: _Item, _: str) -> Iterator[ProviderEvent]:
             recipient=recipient,
             message_id=ours,
             rfc_message_id=theirs,
-            code=about.text("status") or _code(answer, name),
+            code=about.text("status") or code_of(answer, name),
             text=answer,
         )
 
@@ -364,9 +364,9 @@ def _sendgrid(item: _Item, _: str) -> Iterator[ProviderEvent]:
         meaning=meaning("sendgrid", item.text("type") if name == "bounce" else name, name),
         at=_time(item["timestamp"]),
         recipient=item.required("email"),
-        message_id=_ours(item.text(MESSAGE_ID)),
+        message_id=our_id(item.text(MESSAGE_ID)),
         rfc_message_id=item.text("smtp-id"),
-        code=item.text("status") or _code(answer, name),
+        code=item.text("status") or code_of(answer, name),
         text=answer,
     )
 
@@ -386,7 +386,7 @@ def _mailgun(item: _Item, _: str) -> Iterator[ProviderEvent]:
         meaning=meaning("mailgun", *names),
         at=at,
         recipient=data.required("recipient"),
-        message_id=_ours(data.of("user-variables").text(MESSAGE_ID)),
+        message_id=our_id(data.of("user-variables").text(MESSAGE_ID)),
         rfc_message_id=data.of("message", "headers").text("message-id"),
         code=status.text("enhanced-code") or status.text("code") or name,
         text=answer,
@@ -408,8 +408,8 @@ def _postmark(item: _Item, _: str) -> Iterator[ProviderEvent]:
         meaning=what,
         at=at,
         recipient=recipient,
-        message_id=_ours(item.of("Metadata").text(MESSAGE_ID)),
-        code=_code(answer, about),
+        message_id=our_id(item.of("Metadata").text(MESSAGE_ID)),
+        code=code_of(answer, about),
         text=answer,
     )
 
@@ -426,8 +426,8 @@ def _sparkpost(item: _Item, _: str) -> Iterator[ProviderEvent]:
             meaning=meaning("sparkpost", event.text("bounce_class") if bounced else name, name),
             at=_time(event["timestamp"]),
             recipient=event.required("raw_rcpt_to", "rcpt_to"),
-            message_id=_ours(event.of("rcpt_meta").text(MESSAGE_ID)),
-            code=_code(answer, event.text("error_code") or name),
+            message_id=our_id(event.of("rcpt_meta").text(MESSAGE_ID)),
+            code=code_of(answer, event.text("error_code") or name),
             text=answer,
         )
 
@@ -446,8 +446,8 @@ def _mailjet(item: _Item, _: str) -> Iterator[ProviderEvent]:
         meaning=meaning("mailjet", "hard_bounce" if hard else name),
         at=at,
         recipient=recipient,
-        message_id=_ours(item.text("CustomID"), item.text("Payload")),
-        code=_code(answer, name),
+        message_id=our_id(item.text("CustomID"), item.text("Payload")),
+        code=code_of(answer, name),
         text=answer,
     )
 
@@ -462,9 +462,9 @@ def _brevo(item: _Item, _: str) -> Iterator[ProviderEvent]:
         meaning=meaning("brevo", name),
         at=at,
         recipient=recipient,
-        message_id=_ours(item.text("X-Mailin-custom")),
+        message_id=our_id(item.text("X-Mailin-custom")),
         rfc_message_id=item.text("message-id"),
-        code=_code(answer, name),
+        code=code_of(answer, name),
         text=answer,
     )
 
@@ -479,7 +479,7 @@ def _resend(item: _Item, delivery: str) -> Iterator[ProviderEvent]:
         for field in data.list(kind)
         if isinstance(field, Mapping)
     }
-    ours = _ours(data.of("tags").text(MESSAGE_ID), fields.get(HEADER), fields.get(MESSAGE_ID))
+    ours = our_id(data.of("tags").text(MESSAGE_ID), fields.get(HEADER), fields.get(MESSAGE_ID))
     answer = bounce.text("message") or data.of("failed").text("reason")
     at = _time(item.required("created_at"))
     event = delivery or f"{data.required('email_id')} {name} {at}"
@@ -491,7 +491,7 @@ def _resend(item: _Item, delivery: str) -> Iterator[ProviderEvent]:
             recipient=str(recipient),
             message_id=ours,
             rfc_message_id=data.text("message_id") or fields.get("message-id", ""),
-            code=_code(answer, bounce.text("subType") or name),
+            code=code_of(answer, bounce.text("subType") or name),
             text=answer,
         )
 
@@ -510,7 +510,7 @@ def _postal(item: _Item, _: str) -> Iterator[ProviderEvent]:
         at=at,
         recipient=message.required("to"),
         rfc_message_id=message.text("message_id"),
-        code=_code(answer, payload.text("status") or name),
+        code=code_of(answer, payload.text("status") or name),
         text=answer,
     )
 
@@ -528,7 +528,7 @@ _READERS: Mapping[str, Callable[[_Item, str], Iterable[ProviderEvent]]] = {
 }
 
 
-def _ours(*candidates: object) -> str:
+def our_id(*candidates: object) -> str:
     """Returns the first of some values that is a message id, or contains a named one."""
     for candidate in candidates:
         if isinstance(candidate, str):
@@ -539,7 +539,7 @@ def _ours(*candidates: object) -> str:
     return ""
 
 
-def _code(answer: str, other: str) -> str:
+def code_of(answer: str, other: str) -> str:
     """Returns the enhanced status code of an answer, its reply code, or another name for it."""
     found = _STATUS.search(answer) or _REPLY.search(answer)
     return found[0] if found else other

@@ -54,11 +54,12 @@ class OutcomeReports:
     def provider_records(
         self, provider: str, events: Iterable[ProviderEvent]
     ) -> tuple[list[Outcome], int]:
-        """Returns the records of a provider's events, and how many of them name no recipient."""
+        """Returns the records of a provider's events, and how many of them name nobody."""
         records, unreadable = [], 0
         for event in events:
             _, recipient = parseaddr(event.recipient)
-            if not 1 <= len(recipient) <= MAX_RECIPIENT_CHARS:
+            named = recipient or event.message_id or event.rfc_message_id
+            if not named or len(recipient) > MAX_RECIPIENT_CHARS:
                 unreadable += 1
                 continue
             # A provider's id may contain the recipient.
@@ -73,7 +74,7 @@ class OutcomeReports:
                     kind=event.meaning.kind,
                     message=uuid.UUID(event.message_id).hex if event.message_id else "",
                     rfc_message_id=rfc_message_id if _RFC.fullmatch(rfc_message_id) else "",
-                    recipient=self.recipient(recipient),
+                    recipient=self.recipient(recipient) if recipient else NOBODY,
                     permanent=event.meaning.permanent,
                     code=masked(event.code)[:MAX_CODE_CHARS],
                     text=masked(event.text[: 2 * MAX_TEXT_CHARS])[:MAX_TEXT_CHARS],

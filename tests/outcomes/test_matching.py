@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from app.model.ids import new_id
 from app.model.records import Message, Outcome, encode, now_ms
@@ -90,6 +91,15 @@ def test_long_after_the_message_was_sent(mailing: Mailing, days: int) -> None:
         )
         == [message.message] * 3
     )
+
+
+@pytest.mark.parametrize("hours", [-30, 30])
+def test_a_reporters_clock_may_be_wrong(mailing: Mailing, hours: int) -> None:
+    message = sent(mailing, rfc_message_id=f"{mailing.key}@example.com")
+    load(mailing, [message])
+    of = named(rfc_message_id=message.rfc_message_id)
+    wrong = replace(of, at=of.at + hours * 3_600_000)
+    assert found(mailing, wrong) == [message.message]
 
 
 def test_by_recipient_and_newsletter_the_latest_that_was_sent_by_then(mailing: Mailing) -> None:
