@@ -18,6 +18,8 @@ from app.model.records import OutcomeKind
 
 MESSAGE_ID = "mailwake_message_id"  # of a mail's metadata at the provider: our id of the message
 HEADER = "x-mailwake-message-id"  # the same as a field of the mail (MAILWAKE_SMTP_MESSAGE_ID)
+MAX_EVENTS = 20_000  # of a request; SparkPost sends up to 10,000
+MAX_RECIPIENTS = 100  # of an event; SES and Resend send a mail to at most 50
 _UUID = re.compile(r"[0-9a-f]{8}-?(?:[0-9a-f]{4}-?){3}[0-9a-f]{12}", re.IGNORECASE)
 _IN_TEXT = re.compile(rf"{MESSAGE_ID}\W{{1,5}}({_UUID.pattern})", re.IGNORECASE)
 _STATUS = re.compile(r"(?<![\d.])([245])\.(\d{1,3})\.(\d{1,3})(?![\d.])")
@@ -239,6 +241,8 @@ def read(provider: str, body: bytes, delivery: str = "") -> ProviderEvents:
     except (*UNREADABLE, RecursionError) as error:
         raise NotEventsError(f"the body is not valid JSON: {error}") from None
     items = content if isinstance(content, list) else [content]
+    if len(items) > MAX_EVENTS:
+        raise NotEventsError(f"the body has more than {MAX_EVENTS:,} events")
     events: list[ProviderEvent] = []
     unreadable = 0
     for item in items:
@@ -338,7 +342,7 @@ def _ses(item: _Item, _: str) -> Iterator[ProviderEvent]:
     )
     at = _time(part.text("timestamp") or mail.text("timestamp"))
     event = part.text("feedbackId") or f"{mail.required('messageId')} {name} {at}"
-    for one in addressed:
+    for one in addressed[:MAX_RECIPIENTS]:
         about = _Item(one if isinstance(one, Mapping) else {"emailAddress": one})
         recipient = about.required("emailAddress")
         answer = about.text("diagnosticCode") or part.text(
@@ -415,8 +419,8 @@ def _postmark(item: _Item, _: str) -> Iterator[ProviderEvent]:
 
 
 def _sparkpost(item: _Item, _: str) -> Iterator[ProviderEvent]:
-    groups = item.of("msys").value
-    for group in groups.values():
+    groups = list(item.of("msys").value.values())
+    for group in groups[:1]:  # an event is in one group
         event = _Item(group)
         name = event.required("type")
         bounced = name in ("bounce", "out_of_band")
@@ -483,7 +487,7 @@ def _resend(item: _Item, delivery: str) -> Iterator[ProviderEvent]:
     answer = bounce.text("message") or data.of("failed").text("reason")
     at = _time(item.required("created_at"))
     event = delivery or f"{data.required('email_id')} {name} {at}"
-    for recipient in data.list("to"):
+    for recipient in data.list("to")[:MAX_RECIPIENTS]:
         yield ProviderEvent(
             id=f"{event} {recipient}",
             meaning=meaning("resend", *names),

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from app.outcomes.provider_events import (
     EVENTS,
+    MAX_EVENTS,
     PROVIDERS,
     Meaning,
     NotEventsError,
@@ -91,6 +92,11 @@ def test_a_bad_event_leaves_the_others_of_its_batch() -> None:
 def test_what_is_not_json_is_an_error(provider: str, body: bytes) -> None:
     with pytest.raises(NotEventsError):
         read(provider, body)
+
+
+def test_a_request_of_too_many_events_is_refused() -> None:
+    with pytest.raises(NotEventsError, match="more than"):
+        read("sendgrid", b"[" + b"{}," * MAX_EVENTS + b"{}]")
 
 
 JSON = st.recursive(

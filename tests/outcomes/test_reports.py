@@ -103,6 +103,13 @@ def test_text_of_servers_has_no_email_address(text: str, shown: str) -> None:
     assert " ".join(masked(text).split()) == " ".join(shown.split())
 
 
+@pytest.mark.parametrize("piece", ["a", "a@", "@", '"', '"a', " ", "a.", "\\"])
+def test_the_time_to_mask_grows_with_the_text(piece: str) -> None:
+    """Of a pattern that looks again and again, 16 times the text would take 256 times the work."""
+    text = piece * (200_000 // len(piece))
+    assert masked(text).replace("***@", "a@") == text.strip()
+
+
 @given(st.text())
 def test_whatever_a_server_says_is_one_line(text: str) -> None:
     shown = masked(text)

@@ -17,6 +17,7 @@ from app.web.requests import body_of, json, offloaded
 
 MAX_BATCH_BYTES = 10_000_000
 MAX_LINE_BYTES = MAX_BODY_BYTES
+MAX_LINES = 10_000
 
 _decode = msgspec.json.Decoder(OutcomeIn).decode
 _encode_lines = msgspec.json.Encoder().encode_lines
@@ -41,6 +42,8 @@ async def outcomes(call: Call[NoQuery]) -> Response:
         await reports.write([record])
         return json(OutcomeAccepted(report.id))
     body = await body_of(call.request, MAX_BATCH_BYTES)
+    if body.count(b"\n") > MAX_LINES:
+        raise RequestError(413, f"the body must have at most {MAX_LINES:,} lines")
     answers = await offloaded(len(body), lambda: list(_read(reports, body)))
     await reports.write(answer for answer in answers if isinstance(answer, Outcome))
 

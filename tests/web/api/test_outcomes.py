@@ -202,6 +202,9 @@ def test_other_bodies_are_refused(service: Service) -> None:
     batch = b"\n" * 10_000_001
     answer = service.client.post("/v1/outcomes", content=batch, headers={"content-type": NDJSON})
     assert answer.status_code == 413
+    many = b"{}\n" * 10_001
+    answer = service.client.post("/v1/outcomes", content=many, headers={"content-type": NDJSON})
+    assert (answer.status_code, "10,000 lines" in answer.text) == (413, True)
 
 
 def test_a_bad_line_of_a_batch_keeps_the_others(service: Service) -> None:
