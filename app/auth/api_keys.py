@@ -21,7 +21,7 @@ from app.settings.settings import PREFIX, Settings
 from app.storage.row_limits import limit_reached
 from app.storage.tables import api_keys
 
-Scope = Literal["rewrite", "read", "admin"]
+Scope = Literal["rewrite", "outcomes", "read", "admin"]
 SCOPES = get_args(Scope)
 POLL_SECONDS = 1.0  # seconds for which keys are cached: a revoked one ends within them
 MAX_KEYS = 1_000  # of a workspace that are not revoked

@@ -39,6 +39,11 @@ COMMANDS = {
     "rewrite": Source(
         "rewrite", "rewrite", "Rewrite one HTML message with the keys of the service and record it."
     ),
+    "bounce": Source(
+        "bounce",
+        "bounce",
+        "Read a delivery report, a complaint or an automatic reply, and record the outcome.",
+    ),
     "reclassify": Source(
         "reclassify",
         "reclassify",

@@ -34,6 +34,16 @@ class Suppression(NamedTuple):
     at: float
 
 
+class NewSuppression(NamedTuple):
+    """A recipient to suppress for a newsletter or ALL; `at` is seconds since 1970 UTC."""
+
+    workspace: str
+    recipient: int
+    newsletter: int
+    reason: str
+    at: float
+
+
 def put(
     connection: Connection, workspace: str, recipient: int, newsletter: int, reason: str, at: float
 ) -> bool:

@@ -15,6 +15,7 @@ from app.schemas.events import (
     EventLink,
     EventOut,
 )
+from app.schemas.outcomes import EventOutcome
 from app.schemas.timestamps import timestamp
 from app.stats.queries import Queries
 
@@ -63,6 +64,7 @@ class EventEnricher:
                 previous_verdict=event.before,
                 variant=self._queries.variant(event.row.newsletter, event.row.variant),
                 experiment=event.row.outcome,
+                outcome=_outcome(event.row) if event.row.event else None,
             )
             for event, message in zip(events, own, strict=True)
         ]
@@ -131,3 +133,8 @@ class EventEnricher:
 
     def _ask(self, name: str, **parameters: Any) -> list[dict[str, Any]]:
         return self._queries.run(name, **parameters)
+
+
+def _outcome(row: Row) -> EventOutcome:
+    permanent = bool(row.permanent) if row.kind == "bounced" else None
+    return EventOutcome(permanent, row.code, row.text, row.provider)

@@ -1,4 +1,4 @@
-"""Keeps every loaded hit in one order, with cursors from which readers continue.
+"""Keeps every loaded hit and outcome in one order, with cursors from which readers continue.
 
 Webhooks and the event stream read it. It holds the very rows that ClickHouse got, one journal
 segment or file of corrections at a time, under that file's id: loading it again appends nothing. It
@@ -52,14 +52,20 @@ Type = Literal[
     "message.opened",
     "message.clicked",
     "message.unsubscribed",
+    "message.delivered",
+    "message.bounced",
+    "message.complained",
     "event.reclassified",
     "experiment.decided",
 ]
 TYPES = get_args(Type)
-TYPE_OF: dict[str, Type] = {  # by a hit's kind
+TYPE_OF: dict[str, Type] = {  # by a row's kind
     "open": "message.opened",
     "click": "message.clicked",
     "unsubscribe": "message.unsubscribed",
+    "delivered": "message.delivered",
+    "bounced": "message.bounced",
+    "complained": "message.complained",
     DECIDED: "experiment.decided",
 }
 
@@ -83,9 +89,10 @@ class Cursor(NamedTuple):
 
 
 class Row(msgspec.Struct, frozen=True, gc=False):
-    """A row of `hits`, reduced to what the feed needs.
+    """A row of `hits` or `outcomes`, reduced to what the feed needs.
 
-    Version 0.1 wrote a link's position as `link`, and no key.
+    Version 0.1 wrote a link's position as `link`, and no key. `event` and what follows it are of
+    outcomes. `outcome` is an experiment's.
     """
 
     workspace: str
@@ -108,6 +115,16 @@ class Row(msgspec.Struct, frozen=True, gc=False):
     sign: int = 1
     revision: int = 0
     outcome: Outcome | None = None
+    event: str = ""
+    permanent: int = 0
+    code: str = ""
+    text: str = ""
+    provider: str = ""
+
+    @property
+    def name(self) -> str:
+        """Returns what distinguishes its event from all others."""
+        return self.event or f"{self.segment.replace('-', '')}_{self.line}"
 
     @property
     def place(self) -> int:
@@ -189,6 +206,23 @@ class Feed:
             if time.monotonic() - self._swept > SWEEP_SECONDS and not CLOCK.doubtful:
                 self._swept = time.monotonic()
                 self._sweep(now)
+        except IntegrityError:
+            return  # it was appended before
+        except SQLAlchemyError as error:
+            raise StateError(f"cannot write to state.db: {error}") from error
+
+    def append_outcomes(
+        self, source: str, rows: bytes, suppressed: Iterable[suppressions.NewSuppression]
+    ) -> None:
+        """Append JSON lines of outcomes, once per `source`, and suppress recipients with them."""
+        suppressed = list(suppressed)
+        if not rows and not suppressed:
+            return
+        try:
+            with self._engine.begin() as connection:
+                put(connection, source, rows, time.time())
+                for one in suppressed:
+                    suppressions.put(connection, *one)
         except IntegrityError:
             return  # it was appended before
         except SQLAlchemyError as error:
@@ -441,13 +475,12 @@ def events(lines: list[bytes], seq: int, start: int) -> Iterator[Event]:
     for number in range(start, len(lines)):
         row = _decode(lines[number])
         cursor = Cursor(seq, number + 1)
-        name = f"{row.segment.replace('-', '')}_{row.line}"
         if row.sign < 0:
             continue
         if not row.revision:
-            yield Event(f"evt_{name}", TYPE_OF[row.kind], row, cursor)
+            yield Event(f"evt_{row.name}", TYPE_OF[row.kind], row, cursor)
         elif (before := _decode(lines[number - 1]).verdict) != row.verdict:
-            yield Event(f"evt_{name}_{row.revision}", "event.reclassified", row, cursor, before)
+            yield Event(f"evt_{row.name}_{row.revision}", "event.reclassified", row, cursor, before)
 
 
 def settled_events(
@@ -457,9 +490,8 @@ def settled_events(
     latest = {row.line: row for row in map(_decode, changes)}
     for number in range(start, len(lines)):
         row = _decode(lines[number])
-        name = f"{row.segment.replace('-', '')}_{row.line}"
         shown = latest.get(row.line, row)
-        yield Event(f"evt_{name}", TYPE_OF[row.kind], shown, Cursor(seq, number + 1))
+        yield Event(f"evt_{row.name}", TYPE_OF[row.kind], shown, Cursor(seq, number + 1))
 
 
 def cursor(text: str) -> Cursor:

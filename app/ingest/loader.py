@@ -27,6 +27,8 @@ from app.ingest.networks import Networks
 from app.ingest.rows import TABLES, Rows, rows
 from app.ingest.touched import may_change, origin, spans_of, touch
 from app.model.ids import sent_at
+from app.outcomes.loading import TABLE as OUTCOMES
+from app.outcomes.loading import OutcomeLoader
 from app.storage import journal_segments, set_aside
 from app.storage.clickhouse import Storage, StorageError
 from app.storage.clickhouse_schema import migrated_at, prepare
@@ -65,8 +67,10 @@ class Loader:
         secret: str = "",
         https: Callable[[str], bool] = no_https,
         register: SegmentRegister | None = None,
+        outcomes: OutcomeLoader | None = None,
     ) -> None:
         self.folder = folder
+        self.outcomes = outcomes or OutcomeLoader(folder, storage, feed=feed)
         self.register = register
         self._secret = secret
         self._https = https
@@ -216,8 +220,10 @@ class Loader:
                 stage = UNSETTLED if may_change(parsed.hits) else PLAIN
                 self.feed.append(path.stem, parsed.tables["hits"], parsed.erased, stage)
             touch(self.folder, path.stem, parsed.hits)
+            outcomes = self.outcomes.load(path.stem, parsed.outcomes)
             if self.register:
                 kept = {table: parsed.tables[table] for table in TABLES if table != "hits"}
+                kept[OUTCOMES] = outcomes
                 self.register.acknowledge(path.stem, kept)
             path.unlink()
         self.on_load(time.perf_counter() - start)

@@ -10,6 +10,8 @@ from app.ingest.corrections import Corrections
 from app.ingest.loader import Loader
 from app.ingest.networks import Networks
 from app.ingest.verification import Verifier
+from app.outcomes.consequences import SuppressionRules
+from app.outcomes.loading import OutcomeLoader
 from app.settings.settings import Settings
 from app.storage.clickhouse import Storage
 from app.storage.segment_register import SegmentRegister
@@ -37,7 +39,14 @@ def assemble(settings: Settings, storage: Storage, state: Engine) -> Pipeline:
     if days := settings.keep_addresses_days:
         hours = min(hours, days * 24)  # rows of messages have email addresses
     feed, register = Feed(state), SegmentRegister(state, hours, kept_bytes)
-    loader = Loader(folder, storage, networks, feed, settings.recipient_key, https, register)
+    suppresses = settings.suppress_outcomes
+    rules = SuppressionRules(
+        suppresses, suppresses, settings.suppress_soft_bounces if suppresses else 0
+    )
+    outcomes = OutcomeLoader(folder, storage, state, feed, rules)
+    loader = Loader(
+        folder, storage, networks, feed, settings.recipient_key, https, register, outcomes
+    )
     corrections = Corrections(folder, storage, networks, feed, https)
     verifier = Verifier(storage, loader, corrections, register, feed, Verifications(state))
     return Pipeline(feed, loader, corrections, verifier)

@@ -20,12 +20,14 @@ from app.model.records import (
     Hit,
     Link,
     Message,
+    Newsletter,
+    Outcome,
     PlacedLink,
-    Record,
     RecordError,
     decode,
 )
 from app.model.tracking_modes import AGGREGATE, reduce_to_mode
+from app.outcomes.rows import OutcomeRow, outcome_row
 
 _encode_lines = msgspec.json.Encoder().encode_lines
 
@@ -92,6 +94,7 @@ class Rows(NamedTuple):
     """A journal segment as JSON lines per table; `unreadable` are lines that are not records.
 
     `erased` are those of `hits` whose rows have no recipient, because the person was erased.
+    `outcomes` are rows whose messages are still to be found.
     """
 
     tables: dict[str, bytes]
@@ -99,6 +102,7 @@ class Rows(NamedTuple):
     records: int
     unreadable: list[bytes]
     erased: list[Hit]
+    outcomes: list[OutcomeRow]
 
 
 def rows(
@@ -122,6 +126,7 @@ def rows(
     placed: set[tuple[str, int, int, str]] = set()  # links of version 1 tokens
     unreadable: list[bytes] = []
     records = 0
+    outcomes: list[OutcomeRow] = []
 
     def erased(record: Hit | Message) -> bool:
         return bool(
@@ -134,7 +139,9 @@ def rows(
         except RecordError:
             unreadable.append(line)
             continue
-        if isinstance(record, Hit):
+        if isinstance(record, Outcome):
+            outcomes.append(outcome_row(record, segment_id, number))
+        elif isinstance(record, Hit):
             hits.append(reduce_to_mode(record, secret))
             numbers.append(number)
             if record.kind == "click" and not record.link:
@@ -166,7 +173,8 @@ def rows(
             tables[table].append(row)
     tables["link_carried"] = [{**row._asdict(), "carried": n} for row, n in carried.items()]
     lines = {name: _lines(table_rows) for name, table_rows in tables.items()}
-    return Rows(lines, hits, records + len(hits), unreadable, erased_hits)
+    records += len(hits) + len(outcomes)
+    return Rows(lines, hits, records, unreadable, erased_hits, outcomes)
 
 
 def _lines(table_rows: list[object]) -> bytes:
@@ -267,7 +275,7 @@ def _identify_link(hit: Hit) -> _HitLink:
     return _HitLink(hit.link, hit.link if is_family else link.family, url)
 
 
-def _record_rows(record: Record) -> Iterator[tuple[str, object]]:
+def _record_rows(record: Message | Newsletter | Link | PlacedLink) -> Iterator[tuple[str, object]]:
     """Yields the rows of a record, each with its table."""
     at = record.at / 1000
     if isinstance(record, PlacedLink):

@@ -32,7 +32,7 @@ from app.ingest.loader import LOCK, Loader
 from app.ingest.touched import TouchedSpan, merged_spans, note
 from app.model.ids import new_id, sent_at
 from app.schemas.verification import Difference, Verification, in_words
-from app.storage import carried_links, rollups
+from app.storage import carried_links, outcome_states, rollups
 from app.storage.clickhouse import Row, Storage, StorageError
 from app.storage.journal_segments import DONE, SEALED
 from app.storage.rollups import ROLL_UPS, RollUp
@@ -121,6 +121,7 @@ class Verifier:
                 found += self._verify_roll_ups(touched, True, _restored(found))
                 if any(segment.doubtful for segment in segments):
                     found += self._verify_carried(repair=True)
+                    found += self._verify_outcome_states(repair=True)
                 self._register.verify([segment.id for segment in segments])
                 count += len(segments)
                 hits += sum(segment.hits for segment in segments)
@@ -169,6 +170,7 @@ class Verifier:
         may_reduce = _restored(found) if nightly else newsletters
         found += self._verify_roll_ups(newsletters, repair, may_reduce)
         found += self._verify_carried(repair)
+        found += self._verify_outcome_states(repair)
         result = Verification(
             started,
             time.time() - started,
@@ -332,6 +334,24 @@ class Verifier:
                 )
                 for newsletter, its_rows in _by_newsletter(rows)
             ]
+
+    def _verify_outcome_states(self, repair: bool) -> list[Difference]:
+        """Compare what messages were reported to be with the outcomes that are stored."""
+        found: list[Difference] = []
+        while True:
+            self._check_stop()
+            if not outcome_states.differences(self._storage, 1):
+                return found
+            with self._undisturbed():
+                rows = outcome_states.differences(self._storage, ROWS)
+                if repair and rows:
+                    self._insert(outcome_states.TABLE, rows)
+            found += [
+                _difference(outcome_states.TABLE, newsletter, len(its_rows), 0, repair)
+                for newsletter, its_rows in _by_newsletter(rows)
+            ]
+            if not repair or len(rows) < ROWS:
+                return found
 
     # Roll-ups
 

@@ -41,6 +41,7 @@ from app.tracking.tokens import MessageToken, Tokens
 RECORD_COST_BYTES = 50  # a record takes as much time as rewriting so many bytes
 Withdrawn = Callable[[str, int, int], tuple[Axis, ...]]
 NO_DATA = OwnData()
+NOT_SENT = Modes("off", "off")  # rates leave out what is not tracked
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,12 @@ class MessageDraft:
     def variant(self) -> str | None:
         """Returns the variant's name, or None."""
         return self.choice.name or None
+
+    @property
+    def rejected(self) -> "MessageDraft":
+        """Returns the draft of a mail that was not accepted for sending, so nothing can be hit."""
+        message = replace(self.message, flags=NOT_SENT.flags)
+        return dataclasses.replace(self, message=message, modes=NOT_SENT, carried=(), links=0)
 
     @property
     def message_id(self) -> str:
@@ -499,13 +506,16 @@ class MessagePreparer:
         await self._record(self._newsletter(named), links, [])
 
     async def record_drafts(
-        self, drafts: Iterable[MessageDraft], links: Iterable[journal_records.Link] = ()
+        self,
+        drafts: Iterable[MessageDraft],
+        links: Iterable[journal_records.Link] = (),
+        outcomes: Iterable[journal_records.Outcome] = (),
     ) -> None:
-        """Record many messages and their links by one write.
+        """Record many messages, their links and what is known to have become of them by one write.
 
         All of them or, raising JournalError, none.
         """
-        await self._write(None, links, list(drafts))
+        await self._write(None, links, list(drafts), outcomes)
 
     async def _record(
         self,
@@ -523,13 +533,14 @@ class MessagePreparer:
         stated: journal_records.Newsletter | None,
         links: Iterable[journal_records.Link],
         drafts: Sequence[MessageDraft],
+        outcomes: Iterable[journal_records.Outcome] = (),
     ) -> None:
         """Write all that is new by one write; many links are encoded in a thread."""
         links = list(links)
 
         def lines() -> tuple[bytes, Sequence[journal_records.Link]]:
             new_links = list(self._known_links.new(links))
-            records = [*([stated] if stated else ()), *new_links, *_ledger(drafts)]
+            records = [*([stated] if stated else ()), *new_links, *_ledger(drafts), *outcomes]
             return b"".join(map(journal_records.encode, records)), new_links
 
         cost = RECORD_COST_BYTES * (len(links) + len(drafts))

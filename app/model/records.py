@@ -9,6 +9,21 @@ import msgspec
 from app.model.errors import UNREADABLE
 
 Kind = Literal["open", "click", "unsubscribe"]
+# What can become of a mail; the last four are providers' events that decide nothing.
+OutcomeKind = Literal[
+    "queued",
+    "sent",
+    "deferred",
+    "delivered",
+    "bounced",
+    "rejected",
+    "complained",
+    "autoresponded",
+    "opened",
+    "clicked",
+    "unsubscribed",
+    "other",
+]
 NO_LINK = -1
 NOBODY = 0  # the recipient of a row that no longer identifies one
 # Values of a row of `hits` that no longer identifies a recipient.
@@ -135,7 +150,33 @@ class Carried(msgspec.Struct, frozen=True, tag_field="record", tag="carried", om
     variant: int = 0
 
 
-Record = Hit | Message | Newsletter | Link | PlacedLink | Carried
+class Outcome(msgspec.Struct, frozen=True, tag_field="record", tag="outcome", omit_defaults=True):
+    """A report of what became of a mail.
+
+    `event` is the reporter's own id of it. `at` is when it happened and `received` when it was
+    reported, in milliseconds since 1970 UTC. One of these names the mail: `message`, the UUID's 32
+    hexadecimal digits; `rfc_message_id`, with `recipient` if several copies have it; `recipient`
+    and `newsletter`, whose latest message it is. `recipient` alone is enough to suppress.
+    `permanent` is of bounces. `code` and `text` are what the other side said, email addresses
+    masked.
+    """
+
+    at: int
+    received: int
+    workspace: str
+    event: str
+    kind: OutcomeKind
+    message: str = ""
+    rfc_message_id: str = ""
+    recipient: int = NOBODY
+    newsletter: int = 0
+    permanent: bool = False
+    code: str = ""
+    text: str = ""
+    provider: str = ""
+
+
+Record = Hit | Message | Newsletter | Link | PlacedLink | Carried | Outcome
 
 # What ClickHouse's columns hold (clickhouse/migrations).
 MAX_UINT8, MAX_UINT16, MAX_UINT32 = 2**8 - 1, 2**16 - 1, 2**32 - 1
@@ -190,6 +231,12 @@ def decode(line: bytes) -> Record:
     elif isinstance(record, Carried):
         sound = 0 <= record.messages <= MAX_UINT32 and all(
             0 <= key <= MAX_KEY for key in record.links
+        )
+    elif isinstance(record, Outcome):
+        sound = (
+            0 <= record.received <= MAX_AT
+            and 0 <= record.recipient <= MAX_KEY
+            and (not record.message or _MESSAGE.fullmatch(record.message) is not None)
         )
     else:
         sound = True

@@ -46,7 +46,13 @@ RETRY_SECONDS = 5.0  # seconds, while ClickHouse is unavailable or keeps files t
 LOADING_SECONDS = 120.0  # seconds for which loading the journal is waited for
 METADATA_BATCH = 100  # messages whose metadata one statement rewrites
 Place = tuple[int, int]
-CLEARED = ("messages", "hits", "newsletter_links", "newsletters")  # tables whose rows are rewritten
+CLEARED = (
+    "messages",
+    "hits",
+    "outcomes",
+    "newsletter_links",
+    "newsletters",
+)  # tables whose rows are rewritten
 
 
 class ErasureWorker:
@@ -136,6 +142,8 @@ class ErasureWorker:
             them = {"workspace": workspace, "recipients": known}
             counts = {erasure.id: self._count_rows(erasure) for erasure in ones}
             own = self._storage.query(sql("erase_own_links"), them)
+            with self._loader.outcomes.paused():
+                self._rewrite_outcomes(them, [erasure.address for erasure in ones])
             with self._corrections.paused():
                 for table in ("messages", "hits"):
                     self._storage.change(table, sql(f"erase_{table}"), them)
@@ -149,6 +157,14 @@ class ErasureWorker:
                 self.erasures.change(
                     erasure, state="rewritten", rewritten=now, counts=counts[erasure.id]
                 )
+
+    def _rewrite_outcomes(self, them: dict[str, Any], addresses: Sequence[str]) -> None:
+        """Remove persons from outcomes, while their messages still say which these are."""
+        spelt = [spelling for address in addresses for spelling in spellings(address)]
+        rows = self._storage.query(sql("erase_outcomes_found"), {**them, "spellings": spelt})
+        for start in range(0, max(len(rows), 1), METADATA_BATCH):
+            events = [row["event"] for row in rows[start : start + METADATA_BATCH]]
+            self._storage.change("outcomes", sql("erase_outcomes"), {**them, "events": events})
 
     def _count_rows(self, erasure: Erasure) -> dict[str, int]:
         """Returns counts of rows that no earlier attempt or erasure has rewritten."""

@@ -37,6 +37,8 @@ _RECIPIENT = re.compile(rb'"recipient":\s*(\d+)')  # in a line of the feed
 GONE = "the recipient was erased"
 # Values of a row of `messages` that no longer identifies a recipient, as erase_messages.sql sets.
 NOBODYS_MESSAGE = {"recipient": NOBODY, "address": "", "metadata": {}, "rfc_message_id": ""}
+# The same of `outcomes`, as erase_outcomes.sql sets.
+NOBODYS_OUTCOME = {"recipient": NOBODY, "text": "", "event_id": "", "rfc_message_id": ""}
 
 
 def scrub_feed(engine: Engine, marks: SubjectMatcher) -> int:
@@ -57,7 +59,8 @@ def scrub_feed(engine: Engine, marks: SubjectMatcher) -> int:
             ]
             for number in theirs:
                 row = msgspec.json.decode(lines[number])
-                blank = {name: value for name, value in BLANK.items() if name in row}
+                blanks = NOBODYS_OUTCOME if "event" in row else BLANK
+                blank = {name: value for name, value in blanks.items() if name in row}
                 lines[number] = msgspec.json.encode({**row, **blank})
             packed = zlib.compress(b"\n".join(lines) + b"\n", 1)
             connection.execute(update(feed).where(feed.c.seq == seq).values(rows=packed))
@@ -102,7 +105,8 @@ def _scrubbed(line: bytes, marks: SubjectMatcher, names: re.Pattern[bytes]) -> b
     if not recipients.isdisjoint(marks.keys):
         row = msgspec.json.decode(line)
         if row["workspace"] == marks.workspace:
-            return msgspec.json.encode({**row, **NOBODYS_MESSAGE}) + b"\n"
+            blank = NOBODYS_OUTCOME if "event" in row else NOBODYS_MESSAGE
+            return msgspec.json.encode({**row, **blank}) + b"\n"
     return b"" if names.search(line) else line
 
 

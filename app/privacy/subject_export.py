@@ -48,7 +48,7 @@ class SubjectExport:
         key = recipient_key(self._secret, self._workspace, address)
         spelt = address.strip().lower()
         marks = SubjectMatcher(self._workspace, frozenset({key}), (spelt,), self._secret)
-        # Both queries begin before anything is sent: if ClickHouse is unavailable, or lacks tables,
+        # All queries begin before anything is sent: if ClickHouse is unavailable, or lacks tables,
         # the answer is an error and not a document that breaks off.
         messages = _fetch_first(
             self._queries.stream("subject_messages", "JSONEachRow", recipient=key)
@@ -57,6 +57,9 @@ class SubjectExport:
         known = sorted(all_keys_of(self._service, newsletters, key))
         of = {"recipients": known, "newsletters": []}
         hits = _fetch_first(self._queries.stream("subject_hits", "JSONEachRow", **of))
+        outcomes = _fetch_first(
+            self._queries.stream("subject_outcomes", "JSONEachRow", recipient=key)
+        )
         head = {
             "workspace": self._workspace,
             "recipient": spelt,
@@ -67,6 +70,7 @@ class SubjectExport:
         yield _encode(head)[:-1]
         yield from _listed("messages", map(self._with_variant, _lines(messages)))
         yield from _listed("hits", map(self._with_variant, _lines(hits)))
+        yield from _listed("outcomes", _lines(outcomes))
         yield from _listed("followups", map(_encode, self._followups(key)))
         yield from _listed("suppressions", map(_encode, self._suppressions(key)))
         yield from _listed("withdrawals", map(_encode, self._withdrawals(key)))

@@ -82,9 +82,9 @@ class RewriteOut:
 
     `withdrawn` is what is off because the recipient has withdrawn consent.
 
-    Do not send it when `suppressed` is true: the recipient has unsubscribed, and the message is not
-    recorded. Nor when `holdout` is: the newsletter's experiment is not decided yet, or keeps
-    the recipient out.
+    Do not send it when `suppressed` is true: the recipient has unsubscribed, bounced or complained,
+    and the message is not recorded. Nor when `holdout` is: the newsletter's experiment is not
+    decided yet, or keeps the recipient out.
     """
 
     message_id: str

@@ -3,6 +3,7 @@
 from msgspec import Struct
 
 from app.schemas.experiments import Outcome
+from app.schemas.outcomes import EventOutcome
 from app.schemas.timestamps import Timestamp
 
 
@@ -25,8 +26,9 @@ class EventOut(Struct, frozen=True, omit_defaults=True):
 
     `metadata` and `rfc_message_id` are what the mailer passed with the message, stored as long as
     the email address. `previous_verdict` is set for event.reclassified only; `experiment` for
-    experiment.decided only, which has no message and no verdict. Pass `cursor` as `after` to
-    continue after this event.
+    experiment.decided only, which has no message and no verdict; `outcome` for message.delivered,
+    message.bounced and message.complained, which have no verdict either. Pass `cursor` as `after`
+    to continue after this event.
     """
 
     id: str
@@ -44,6 +46,7 @@ class EventOut(Struct, frozen=True, omit_defaults=True):
     previous_verdict: str = ""
     variant: str = ""
     experiment: Outcome | None = None
+    outcome: EventOutcome | None = None
 
 
 class Due(Struct, frozen=True):

@@ -139,9 +139,9 @@ class RewriteOut(Struct, frozen=True):
 
     `withdrawn` is what is not tracked because the recipient has withdrawn consent.
 
-    Do not send the message if `suppressed` is true: the recipient has unsubscribed, and the message
-    is not recorded. Do not send it if `holdout` is true either: the newsletter's experiment is
-    not decided yet, or excludes the recipient.
+    Do not send the message if `suppressed` is true: the recipient has unsubscribed, bounced or
+    complained, and the message is not recorded. Do not send it if `holdout` is true either: the
+    newsletter's experiment is not decided yet, or excludes the recipient.
     """
 
     message_id: str

@@ -28,6 +28,21 @@ class Split:
     machine: Count = Count()
 
 
+@dataclass(frozen=True)
+class OutcomeCounts:
+    """Messages by their present state, each counted once (docs/outcomes.md).
+
+    `sent` counts those that were handed over, or are being retried, and of which nothing later is
+    known. Messages without any report are not counted.
+    """
+
+    sent: int = 0
+    delivered: int = 0
+    bounced: int = 0
+    rejected: int = 0
+    complained: int = 0
+
+
 @dataclass(frozen=True, kw_only=True)
 class StatsBase:
     """The figures of a newsletter without their time."""
@@ -45,6 +60,7 @@ class StatsBase:
     open_rate_max: float | None = None
     click_rate: float | None = None
     click_to_open_rate: float | None = None
+    outcomes: OutcomeCounts = OutcomeCounts()
 
 
 @dataclass(frozen=True, kw_only=True)

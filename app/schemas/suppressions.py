@@ -27,7 +27,8 @@ class SuppressedOut(Struct, frozen=True):
 class SuppressionOut(Struct, frozen=True):
     """A suppression. `recipient` is null if no stored message has the email address.
 
-    `reason` is unsubscribed or api. `all_newsletters` is true if it applies to all newsletters.
+    `reason` is unsubscribed, api, bounced, soft_bounced or complained. `all_newsletters` is true if
+    it applies to all newsletters.
     """
 
     id: int

@@ -19,7 +19,8 @@ class Difference(Struct, frozen=True):
     """A difference in a table, or in the feed: how many rows or hits are missing or too many.
 
     `newsletter` is the key in hexadecimal, `newsletter_id` what mailers call it. `source` is the
-    journal segment; empty for roll-ups, which are compared with `hits`, and for `link_carried`.
+    journal segment; empty for roll-ups, which are compared with `hits` or `outcomes`, and for
+    `link_carried`.
     """
 
     table: str
@@ -73,5 +74,6 @@ def in_words(difference: Difference) -> str:
 def _compared_with(difference: Difference) -> str:
     if difference.source:
         return f"journal segment {difference.source}"
-    # The one table that is neither a roll-up of hits nor has a key.
-    return "journal segments" if difference.table == "link_carried" else "the stored hits"
+    # The tables that are no roll-ups of hits and have no key.
+    others = {"link_carried": "journal segments", "outcomes_by_message": "the stored outcomes"}
+    return others.get(difference.table, "the stored hits")

@@ -56,24 +56,9 @@ class StartError(Exception):
 
 def serve(console: Console, settings: Settings, demo_speed: float = 0) -> None:
     """Serve until stopped. Raises StartError."""
-    from app.events.webhook_config import from_file  # noqa: PLC0415
     from app.server.service import Mailwake  # noqa: PLC0415  (chDB loads slowly; other commands need none)
-    from app.storage.clickhouse import engine_missing  # noqa: PLC0415
 
-    logs.start(settings.log_level, settings.log_format)
-    for name in unknown_variables():
-        logging.warning("unknown setting %s is ignored", name)
-    for weak in weak_secrets(settings, FOREIGN):
-        logging.warning("%s", weak)
-    _check_networks(settings)
-    if problem := engine_missing(settings):
-        raise StartError(problem)
-    try:  # before anything listens: workers could only fail one after the other
-        if settings.webhooks_file:
-            from_file(settings.webhooks_file)
-        open_state(settings.data_dir, settings.auto_migrate).dispose()
-    except (SettingsError, VersionError) as error:
-        raise StartError(str(error)) from None
+    _check(settings)
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     # asyncio sets TCP_NODELAY if it knows the protocol; without it answers wait for ACKs.
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
@@ -111,6 +96,30 @@ def serve(console: Console, settings: Settings, demo_speed: float = 0) -> None:
     print_banner(console, settings, local, welcome, bool(demo_speed))
     with suppress(KeyboardInterrupt):
         uvloop.run(_run(server, listener, service, local, demo_speed, new_demo))
+
+
+def _check(settings: Settings) -> None:
+    """Begin to log, and check what would fail later. Raises StartError."""
+    from app.events import webhook_config  # noqa: PLC0415
+    from app.outcomes import provider_config  # noqa: PLC0415
+    from app.storage.clickhouse import engine_missing  # noqa: PLC0415
+
+    logs.start(settings.log_level, settings.log_format)
+    for name in unknown_variables():
+        logging.warning("unknown setting %s is ignored", name)
+    for weak in weak_secrets(settings, FOREIGN):
+        logging.warning("%s", weak)
+    _check_networks(settings)
+    if problem := engine_missing(settings):
+        raise StartError(problem)
+    try:  # before anything listens: workers could only fail one after the other
+        if settings.webhooks_file:
+            webhook_config.from_file(settings.webhooks_file)
+        if settings.outcomes_file:
+            provider_config.from_file(settings.outcomes_file)
+        open_state(settings.data_dir, settings.auto_migrate).dispose()
+    except (SettingsError, VersionError) as error:
+        raise StartError(str(error)) from None
 
 
 def _check_networks(settings: Settings) -> None:
@@ -194,6 +203,7 @@ async def run_loader(settings: Settings) -> None:
     tasks.start("retention", partial(follow_clock, storage))
     tasks.start("corrections", corrections.run)
     tasks.start("verification", verifier.run)
+    tasks.start("outcomes", loader.outcomes.run)
     loading = tasks.start("loader", loader.run)
 
     def stop() -> None:

@@ -20,6 +20,7 @@ from app.events import webhook_config
 from app.events.webhook_worker import WebhookWorker
 from app.ingest.pipeline import assemble
 from app.ops.scheduled_reports import ReportMailer
+from app.outcomes import provider_config
 from app.privacy.erasure import ErasureWorker
 from app.server.connections import Connections
 from app.server.health import Health
@@ -39,6 +40,7 @@ from app.tracking.recording_policy import keeper, refuser
 from app.tracking.tracker import Tracker
 from app.tracking.unsubscribe import Unsubscribe
 from app.web.api import app, docs
+from app.web.api.providers import ProviderReports
 from app.web.dashboard.accounts import AccountPages
 from app.web.dashboard.error_pages import error_page, foreign_page
 from app.web.dashboard.followups import FollowUpPages
@@ -124,10 +126,14 @@ class Mailwake:
         unsubscribe = Unsubscribe(
             self.registry.tokens_for, self.journal, dashboard.templates, visitor
         )
+        file = settings.outcomes_file
+        providers = ProviderReports(provider_config.from_file(file) if file else ())
         routes: list[BaseRoute] = [
             *self.health.routes,
             *docs.routes(app.openapi(settings.console_url), dashboard.templates),
-            Mount("/v1", app=app.create(self.registry.current, self.keys, ERRORS)),
+            Mount(
+                "/v1", app=app.create(self.registry.current, self.keys, ERRORS, providers=providers)
+            ),
             *unsubscribe.routes,
             *LoginPages(dashboard, users, login_guard, settings.data_dir).routes,
             *AccountPages(dashboard, users, self.keys, login_guard).routes,
@@ -179,6 +185,7 @@ class Mailwake:
             tasks.start("retention", partial(follow_clock, self.storage))
             tasks.start("corrections", self.corrections.run)
             tasks.start("verification", self.verifier.run)
+            tasks.start("outcomes", self.loader.outcomes.run)
         tasks.start("reports", self.reports.run)
         tasks.start("newsletters", self._newsletters.run)
         tasks.start("erasures", self.eraser.run)

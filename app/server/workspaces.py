@@ -28,6 +28,7 @@ from app.ingest.corrections import Corrections
 from app.messages.preparer_registry import make_preparer
 from app.messages.templates import TemplateStore
 from app.model.hosts import host_name, host_of_url
+from app.outcomes.reports import OutcomeReports
 from app.privacy.subject_export import SubjectExport
 from app.settings.settings import Settings
 from app.stats.queries import Queries
@@ -125,6 +126,7 @@ class WorkspaceRegistry:
         context = WorkspaceContext(
             settings=settings,
             preparer=preparer,
+            outcomes=OutcomeReports(name, workspace.recipient_key, self._journal),
             templates=TemplateStore(
                 settings.data_dir / "templates", preparer, name, quota, self.disk
             ),

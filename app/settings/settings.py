@@ -32,6 +32,7 @@ FILES = (
     "asn_file",
     "country_file",
     "webhooks_file",
+    "outcomes_file",
     "smarthost_ca",
     "smtp_cert",
     "smtp_key",
@@ -177,6 +178,20 @@ class Settings(BaseSettings):
     )
     keep_hits_days: Days = Field(
         0, description="Days to keep single hits, deleted by month. 0 keeps them."
+    )
+    outcomes_file: Path | None = Field(
+        None, description="TOML file with mail providers that report outcomes with a signature."
+    )
+    suppress_outcomes: bool = Field(
+        True,
+        description="Suppress recipients whose mail bounced for good, and those who complained.",
+    )
+    suppress_soft_bounces: int = Field(
+        5,
+        ge=0,
+        le=100,
+        description="Messages in a row that must bounce for a temporary reason until the recipient"
+        " is suppressed. 0: never.",
     )
     max_html_mb: float = Field(
         10, gt=0, le=100, description="Largest HTML of a rewrite request, in megabytes."

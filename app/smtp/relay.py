@@ -9,7 +9,9 @@ from collections.abc import Mapping, Sequence
 from math import inf
 from typing import NamedTuple, ParamSpec, TypeVar
 
-from app.messages.prepare import MessagePreparer
+from app.messages.prepare import MessageDraft, MessagePreparer
+from app.model.records import Outcome, OutcomeKind, now_ms
+from app.outcomes.reports import masked
 from app.settings.settings import Settings
 from app.smtp.copies import SHARED, Copy, CopyMaker, Mail, Reason
 from app.smtp.upstream import Answer, SmarthostConnection, answer
@@ -28,6 +30,9 @@ TROUBLE_REASONS = (
     "journal",
 )  # reasons that the client should learn of
 ENHANCED = re.compile(r"2\.\d{1,3}\.\d{1,3} ")
+STATUS = re.compile(r"[245]\.\d{1,3}\.\d{1,3}(?= |$)")  # RFC 2034
+PERMANENT_CODE = 500  # and above: the client does not try again (RFC 5321, section 4.2.1)
+PROVIDER = "smarthost"  # of outcomes
 NOT_TRACKED = "not tracked"  # in answers
 
 
@@ -52,6 +57,7 @@ class MailRelay:
         self._settings, self._outgoing, self.counts = settings, outgoing, counts
         self._copies = CopyMaker(settings, outgoing)
         self._taken: OrderedDict[bytes, tuple[float, str]] = OrderedDict()
+        self._rejected: OrderedDict[bytes, None] = OrderedDict()  # copies recorded as rejected
 
     async def relay(
         self, upstream: SmarthostConnection, envelope: Envelope, trace: bytes, content: bytes
@@ -82,7 +88,7 @@ class MailRelay:
         if copy.suppressed:
             self.counts["suppressed"] += 1
             await upstream.reset()
-            return "550 5.7.1 the recipient has unsubscribed"
+            return "550 5.7.1 the recipient has unsubscribed, bounced or complained"
         reply = await upstream.data(trace + copy.content)
         message_id = await self._count(copy, reply)
         answered = _add_trouble(copy, reply)
@@ -112,7 +118,7 @@ class MailRelay:
                 self.counts["suppressed"] += 1
                 continue
             reply = await _send_copy(upstream, envelope, recipient, trace + copy.content)
-            message_id = await self._count(copy, reply)
+            message_id = await self._count(copy, reply, key)
             answers.append(_add_trouble(copy, reply))
             if reply.accepted:
                 taken.append((key, message_id))
@@ -130,7 +136,7 @@ class MailRelay:
             return _answer_with_ids(noted, ids)
         if before:
             return _answer_with_ids(Answer(250, "2.0.0 already accepted"), ids)
-        return "550 5.7.1 all recipients have unsubscribed"
+        return "550 5.7.1 all recipients have unsubscribed, bounced or complained"
 
     async def _copy(self, upstream: SmarthostConnection, mail: Mail, recipient: str) -> Copy:
         """Make a copy and record its newsletter and links, so that hits find their names."""
@@ -150,13 +156,18 @@ class MailRelay:
     async def _untouched(self, mail: Mail, why: Reason, detail: str = "") -> Copy:
         return await offloaded(len(mail.content), self._copies.untouched, mail, why, detail)
 
-    async def _count(self, copy: Copy, reply: Answer) -> str:
+    async def _count(self, copy: Copy, reply: Answer, key: bytes = b"") -> str:
         """Count a copy, and record its message once the smarthost has accepted it.
 
-        Returns the message id under which it is recorded, or an empty string.
+        Returns the message id under which it is recorded, or an empty string. A message that the
+        smarthost has refused for good is recorded too, as rejected; one that the client sends again
+        is not. `key` is that of a copy that may come again although it was refused for good.
         """
         if not reply.accepted:
             self.counts["refused"] += 1
+            if reply.code >= PERMANENT_CODE and copy.prepared and key not in self._rejected:
+                self._remember_rejected(key)
+                await self._record(copy.prepared.draft.rejected, "rejected", reply)
             return ""
         self.counts[f"untouched_{copy.why}" if copy.why else "tracked"] += 1
         if copy.why in TROUBLE_REASONS:
@@ -166,13 +177,25 @@ class MailRelay:
         if copy.prepared.notes:
             self.counts["noted"] += 1
             log.info("a mail was only partly tracked: %s", "; ".join(copy.prepared.notes)[:1000])
-        try:
-            await self._outgoing.record_drafts([copy.prepared.draft])
-        except JournalError as error:
-            self.counts["unrecorded"] += 1
-            log.error("a mail was sent but its tracking data was not stored: %s", error)
+        if not await self._record(copy.prepared.draft, "sent", reply):
             return ""
         return copy.prepared.draft.message_id
+
+    async def _record(self, draft: MessageDraft, kind: OutcomeKind, reply: Answer) -> bool:
+        """Record a message with what the smarthost has answered; returns whether it is stored."""
+        try:
+            await self._outgoing.record_drafts([draft], outcomes=[_outcome(draft, kind, reply)])
+        except JournalError as error:
+            self.counts["unrecorded"] += 1
+            log.error("the tracking data of a mail that was %s was not stored: %s", kind, error)
+            return False
+        return True
+
+    def _remember_rejected(self, key: bytes) -> None:
+        if key:
+            self._rejected[key] = None
+            while len(self._rejected) > MAX_REMEMBERED_COPIES:
+                self._rejected.popitem(last=False)
 
     def _remember(self, taken: Sequence[tuple[bytes, str]]) -> None:
         for key, message_id in taken:
@@ -184,6 +207,23 @@ class MailRelay:
         """Returns the message id of an accepted copy (empty if untracked), else None."""
         at, message_id = self._taken.get(key, (-inf, ""))
         return message_id if time.monotonic() - at < REMEMBER_SECONDS else None
+
+
+def _outcome(draft: MessageDraft, kind: OutcomeKind, reply: Answer) -> Outcome:
+    """Returns what the smarthost has answered about a message."""
+    status = STATUS.match(reply.text)
+    now = now_ms()
+    return Outcome(
+        at=now,
+        received=now,
+        workspace=draft.message.workspace,
+        event=f"smarthost {draft.message_id}",
+        kind=kind,
+        message=draft.message.message,
+        code=status[0] if status else str(reply.code),
+        text=masked(str(reply)),
+        provider=PROVIDER,
+    )
 
 
 def _answer_with_ids(reply: Answer, ids: Sequence[tuple[str, str]]) -> str:

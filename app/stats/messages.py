@@ -14,6 +14,7 @@ from app.stats.recipients import HITS
 from app.storage.clickhouse import Row
 
 DAY_MS = 86_400_000
+OUTCOMES = 100  # of a message that are shown
 LATEST_MS = 2**42  # since 1970 UTC: the year 2109
 
 
@@ -98,6 +99,20 @@ def message(queries: Queries, message_id: str) -> tuple[Row, list[Row]]:
         "recipient_hits", newsletters=[rows[0]["newsletter"]], messages=[str(key)], limit=HITS
     )
     return rows[0], explained(hits[::-1], at(rows[0]))
+
+
+def outcomes(queries: Queries, row: Row) -> list[Row]:
+    """Returns the latest outcomes of a message, the earliest first, with its present `state`.
+
+    Raises StorageError.
+    """
+    found = queries.run(
+        "message_outcomes",
+        newsletters=[row["newsletter"]],
+        message=row["message_id"],
+        limit=OUTCOMES,
+    )
+    return found[::-1]
 
 
 def at(row: Row) -> datetime:

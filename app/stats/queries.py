@@ -25,6 +25,7 @@ from app.schemas.stats import (
     Count,
     LinkStats,
     Newsletter,
+    OutcomeCounts,
     PlaceStats,
     Split,
     Stats,
@@ -239,6 +240,29 @@ class Queries:
             open_rate_max=rates.share(opened + unknowable, tracked[0]),
             click_rate=rates.share(clicked, tracked[1]),
             click_to_open_rate=rates.click_to_open(opened, unknowable, clicked, *tracked).rate,
+            outcomes=self.outcomes(newsletter_id, filters),
+        )
+
+    def outcomes(self, newsletter_id: str, filters: HitFilters = NO_FILTERS) -> OutcomeCounts:
+        """Returns how many of a newsletter's messages are in each state.
+
+        Of `filters` only variant and period apply to messages.
+        """
+        key = self.key(newsletter_id)
+        bound = self.filtered(key, filters)
+        rows = self.run(
+            "newsletter_outcomes",
+            newsletters=[key],
+            variant=bound["variant"],
+            since_ms=bound["since_ms"],
+        )
+        counts = {row["state"]: int(row["messages"]) for row in rows}
+        return OutcomeCounts(
+            sent=counts.get("sent", 0) + counts.get("deferred", 0),
+            delivered=counts.get("delivered", 0),
+            bounced=counts.get("bounced", 0),
+            rejected=counts.get("rejected", 0),
+            complained=counts.get("complained", 0),
         )
 
     def links(self, newsletter_id: str, filters: HitFilters = NO_FILTERS) -> list[LinkStats]:

@@ -16,7 +16,8 @@ from app.clock import CLOCK, POLL_SECONDS
 from app.settings.settings import Settings
 from app.storage.clickhouse import Storage
 
-MONTH_END = "toDateTime(addMonths(toStartOfMonth(at), 1))"
+# The column whose months are a table's partitions: the time of an outcome is its reporter's word.
+TIMES = {"messages": "at", "hits": "at", "outcomes": "received"}
 
 
 class Expiry(NamedTuple):
@@ -33,7 +34,9 @@ class Expiry(NamedTuple):
         if not self.days:
             clause = clause if self.column else ""
             return f"ALTER TABLE {self.table}{{on}} {clause} REMOVE TTL"
-        since = "toDateTime(at)" if self.column else MONTH_END
+        time = TIMES[self.table]
+        month_end = f"toDateTime(addMonths(toStartOfMonth({time}), 1))"
+        since = f"toDateTime({time})" if self.column else month_end
         return f"ALTER TABLE {self.table}{{on}} {clause} TTL {since} + toIntervalDay({self.days})"
 
 
@@ -46,6 +49,10 @@ def configured(settings: Settings) -> list[Expiry]:
         Expiry("hits", "address", settings.keep_visitors_days),
         Expiry("hits", "user_agent", settings.keep_visitors_days),
         Expiry("hits", "", settings.keep_hits_days),
+        Expiry("outcomes", "text", settings.keep_addresses_days),
+        Expiry("outcomes", "event_id", settings.keep_addresses_days),
+        Expiry("outcomes", "rfc_message_id", settings.keep_addresses_days),
+        Expiry("outcomes", "", settings.keep_hits_days),
     ]
 
 
@@ -78,7 +85,7 @@ def apply(client: Client, settings: Settings) -> list[Expiry]:
 
 def current(client: Client) -> Iterator[Expiry]:
     """Yields the TTLs that the tables have now."""
-    for table in ("messages", "hits"):
+    for table in TIMES:
         created: str = client.query(f"SHOW CREATE TABLE {table}").result_rows[0][0]
         for line in created.splitlines():
             named = re.match(r"\s+`(\w+)` ", line)

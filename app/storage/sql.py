@@ -14,6 +14,7 @@ PARTS = (
     "tracked",
     "people",
     "unknowable",
+    "message_states",
 )
 
 

@@ -14,6 +14,7 @@ KEYS = {
     "newsletter_links": ("link_key", "detail"),
     "link_places": ("link_key", "position"),
     "messages": ("message",),
+    "outcomes": ("message", "event"),
 }
 MESSAGES = 2_000  # in one query
 
@@ -44,7 +45,7 @@ def _stored(
     storage: Storage, table: str, workspace: str, rows: Sequence[Row]
 ) -> set[tuple[int | str, ...]]:
     them = {"workspace": workspace, "newsletters": sorted({row["newsletter"] for row in rows})}
-    if table == "messages":
+    if "message" in KEYS[table]:
         them["messages"] = [row["message"] for row in rows]
     columns = ("newsletter", *KEYS[table])
     return {

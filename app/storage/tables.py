@@ -312,6 +312,20 @@ erasures = Table(
 )
 
 
+# Journal segments with outcomes whose messages were not found when they were loaded. `lines` is
+# JSON of their line numbers.
+unmatched_outcomes = Table(
+    "unmatched_outcomes",
+    metadata,
+    Column("segment", String, primary_key=True),
+    Column("at", Float, nullable=False),
+    Column("due", Float, nullable=False),
+    Column("tries", Integer, nullable=False),
+    Column("lines", LargeBinary, nullable=False),
+    Index("unmatched_due", "due"),
+)
+
+
 # Names of newsletters' variants (A/B), and the numbers that represent them in tokens and hits.
 variants = Table(
     "variants",

@@ -19,6 +19,7 @@ from app.ingest.corrections import Corrections
 from app.messages.prepare import MessagePreparer
 from app.messages.templates import TemplateStore
 from app.model.ids import newsletter_key, recipient_key
+from app.outcomes.reports import OutcomeReports
 from app.privacy.subject_export import SubjectExport
 from app.settings.settings import Settings
 from app.stats.queries import Queries
@@ -36,6 +37,7 @@ class WorkspaceContext:
 
     settings: Settings
     preparer: MessagePreparer
+    outcomes: OutcomeReports
     templates: TemplateStore
     queries: Queries
     corrections: Corrections

@@ -37,11 +37,16 @@ def test_a_key_is_found_by_its_secret_alone(keys: Keys) -> None:
 
 @pytest.mark.parametrize(
     ("scopes", "may"),
-    [({"rewrite"}, {"rewrite"}), ({"read"}, {"read"}), ({"admin"}, {"rewrite", "read", "admin"})],
+    [
+        ({"rewrite"}, {"rewrite"}),
+        ({"read"}, {"read"}),
+        ({"outcomes"}, {"outcomes"}),
+        ({"admin"}, {"rewrite", "outcomes", "read", "admin"}),
+    ],
 )
 def test_scopes(keys: Keys, scopes: set[str], may: set[str]) -> None:
     key, _ = keys.add("default", "x", scopes, "")
-    assert {scope for scope in ("rewrite", "read", "admin") if key.may(scope)} == may
+    assert {scope for scope in ("rewrite", "outcomes", "read", "admin") if key.may(scope)} == may
 
 
 def test_what_is_wrong_is_named(keys: Keys) -> None:

@@ -3,6 +3,7 @@
 import shutil
 import smtplib
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 from tests.support.paths import ROOT
 from tests.support.patience import wait_for
 from tests.support.postfix import Postfix, available, postfix
-from tests.support.service import free_port
+from tests.support.service import Service, free_port
 from tests.support.smtp_gateway import LINK, PIXEL, GatewayProcess, gateway, mail
 from tests.support.smtp_server import Inbox, inbox
 
@@ -131,3 +132,42 @@ def test_postfix_before_it_keeps_its_mail_while_it_is_away(
     tos = sorted(to for envelope in box.envelopes for to in envelope.rcpt_tos)
     assert tos == ["one@example.com", "too@example.com", "two@example.com"]
     assert all(PIXEL.search(raw) for raw in box.raw)
+
+
+def test_a_bounce_of_postfix_finds_its_message(box: Inbox, tmp_path: Path) -> None:
+    """Postfix sends its delivery report to the mail's sender, who pipes it to `mailwake bounce`."""
+    people = [f"{name}@bounced.example" for name in ("ann", "bob")]
+    box.refused |= dict.fromkeys(people, "550 5.1.1 no such user")
+    port = free_port()
+    relayhost = f"[127.0.0.1]:{box.port}"
+    with postfix(tmp_path / "bouncing", relayhost) as smarthost:
+        env = {
+            "MAILWAKE_SMTP": "1",
+            "MAILWAKE_SMTP_LISTEN": f"127.0.0.1:{port}",
+            "MAILWAKE_SMARTHOST": f"smtp://127.0.0.1:{smarthost.port}",
+        }
+        with Service(tmp_path / "data", **env) as service:
+            service.ready()
+            mailing = mail("<p>x</p>", "Message-ID: <boots.7@shop.example>")
+            with smtplib.SMTP("127.0.0.1", port) as client:
+                for person in people:
+                    client.sendmail("shop@shop.example", [person], mailing)
+            arrived(box, 2)
+            assert {envelope.mail_from for envelope in box.envelopes} <= {"", "<>", None}
+            for raw in box.raw:
+                done = subprocess.run(
+                    [sys.executable, "-m", "app", "bounce", "-"],
+                    env=service.env,
+                    cwd=ROOT,
+                    input=raw,
+                    capture_output=True,
+                    check=False,
+                )
+                assert done.stdout == b"bounced permanently (5.1.1)\n", done.stderr
+            found = [service.get("/v1/messages", recipient=person)["messages"] for person in people]
+            newsletter = found[0][0]["newsletter_id"]
+            service.wait_for(
+                lambda: service.stats(newsletter)["outcomes"]["bounced"] == 2, "two bounces"
+            )
+            history = service.get(f"/v1/messages/{found[0][0]['message_id']}")
+            assert {one["type"] for one in history["outcomes"]} == {"sent", "bounced"}

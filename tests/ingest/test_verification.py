@@ -20,7 +20,17 @@ from app.ingest.corrections import Corrections
 from app.ingest.loader import Loader
 from app.ingest.verification import Verifier
 from app.model.ids import new_id, newsletter_key
-from app.model.records import Carried, Hit, Link, Message, Newsletter, Record, encode
+from app.model.records import (
+    Carried,
+    Hit,
+    Link,
+    Message,
+    Newsletter,
+    Outcome,
+    OutcomeKind,
+    Record,
+    encode,
+)
 from app.schemas.verification import Verification, in_words
 from app.storage import carried_links
 from app.storage.clickhouse import Storage, StorageError
@@ -34,7 +44,9 @@ from tests.support.torture import LONG, longer
 HOUR_MS = 3_600_000
 _hours = count(1)
 AGENTS = (agents.THUNDERBIRD, agents.GMAIL_PROXY, agents.APPLE_PRIVACY, agents.BARRACUDA, "")
-KEYED = ("newsletters", "newsletter_links", "link_places", "messages")
+OUTCOMES: tuple[OutcomeKind, ...] = ("sent", "delivered", "bounced", "complained")
+KEYED = ("newsletters", "newsletter_links", "link_places", "messages", "outcomes")
+COUNTED = ("link_carried", "outcomes_by_message")  # roll-ups of what is not a hit
 
 
 class Folder:
@@ -44,7 +56,7 @@ class Folder:
         self.path, self.storage = path, storage
         self.start = 1_700_000_000_000 + next(_hours) * HOUR_MS
         self.end = self.start + HOUR_MS
-        state = open_state(path / "state")
+        self.state = state = open_state(path / "state")
         (path / "journal").mkdir(exist_ok=True)
         self.feed, self.register = Feed(state), SegmentRegister(state)
         self.loader = Loader(path / "journal", storage, feed=self.feed, register=self.register)
@@ -93,6 +105,10 @@ class Folder:
                 click = Hit("click", at + 10, "default", key, name, 7, position, url)
                 click = replace(click, user_agent=agents.CHROME, link=position + 1)
                 records += [click] * (1 + number % 2)
+                kind = OUTCOMES[(number + segment) % len(OUTCOMES)]
+                event = f"{key} {segment} {number}"
+                report = Outcome(at + number, at, "default", event, kind, name, permanent=True)
+                records.append(report)
         return records
 
     def verify(self, repair: bool = True) -> Verification:
@@ -124,6 +140,10 @@ class Folder:
             f" FROM link_carried {where} GROUP BY ALL HAVING carried_sum != 0 ORDER BY ALL",
             them,
         )
+        states = self.storage.query(
+            f"SELECT * EXCEPT workspace FROM outcomes_by_message FINAL {where} ORDER BY ALL", them
+        )
+        figures["outcomes_by_message"] = states
         for table in KEYED:
             figures[table] = self.storage.query(
                 f"SELECT count() FROM {table} FINAL {where}"
@@ -206,6 +226,30 @@ def test_what_a_segment_contained_is_restored(folder: Folder, table: str) -> Non
         assert folder.corrections.reclassify_recent(0) == 0
 
 
+def test_states_of_messages_become_what_was_reported(folder: Folder) -> None:
+    before = loaded(folder)
+    assert before["outcomes_by_message"]
+    folder.double("outcomes_by_message", "1")
+    assert folder.figures() == before  # its values are the latest times
+    folder.lose("outcomes_by_message", "1")
+    assert folder.figures() != before
+    found = folder.verify(repair=False)
+    assert places(found) == {"outcomes_by_message"} and found.unrepaired == len(folder.newsletters)
+    assert places(folder.verify()) == {"outcomes_by_message"}
+    assert folder.figures() == before
+    assert folder.verify().differences == []
+
+
+def test_states_stay_when_single_outcomes_have_expired(folder: Folder) -> None:
+    before = loaded(folder)
+    folder.lose("outcomes", "1")
+    with folder.state.begin() as connection:
+        connection.exec_driver_sql("UPDATE segments SET rows = ''")
+    assert folder.verify().differences == []
+    after = folder.figures()
+    assert after["outcomes_by_message"] == before["outcomes_by_message"]
+
+
 def test_a_lost_correction_is_stored_again(folder: Folder) -> None:
     before = loaded(folder)
     folder.lose("hits", "(revision > 0 OR sign < 0)")  # merges may have removed the others
@@ -273,7 +317,7 @@ def test_a_repair_that_is_interrupted_has_noted_what_it_changes(
     assert list(folder.loader.folder.glob("*.done"))
 
 
-TABLES = ("hits", "link_carried", *(roll_up.table for roll_up in ROLL_UPS), *KEYED)
+TABLES = ("hits", *COUNTED, *(roll_up.table for roll_up in ROLL_UPS), *KEYED)
 DAMAGE = st.tuples(
     st.sampled_from(TABLES), st.sampled_from(["lose", "double"]), st.integers(2, 5), st.integers()
 ).filter(lambda damage: damage[1] == "lose" or damage[0] not in KEYED)
@@ -298,6 +342,8 @@ def test_whatever_is_lost_or_doubled_is_found_and_repaired(
             "link_places": "link_key",
             "messages": "message",
             "link_carried": "link_key, variant",
+            "outcomes": "event",
+            "outcomes_by_message": "message",
         }.get(table) or ", ".join(next(r.keys for r in ROLL_UPS if r.table == table))
         getattr(folder, change)(table, f"cityHash64({columns}, {salt % 2**32}) % {modulus} = 0")
     changed = folder.figures() != before

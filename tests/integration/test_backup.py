@@ -129,6 +129,33 @@ def test_a_backup_under_traffic_comes_back_exact(tmp_path: Path, times: int) -> 
     assert len(found["hits"]) >= len(moments[0][1])
 
 
+def test_outcomes_come_back_with_it(tmp_path: Path) -> None:
+    with Service(tmp_path / "data") as service:
+        service.ready()
+        message = service.rewrite("reported", MAIL, "ann@example.com")["message_id"]
+        for kind in ("sent", "delivered"):
+            body = {"id": kind, "type": kind, "message_id": message}
+            body["occurred_at"] = "2026-11-28T08:00:00Z"
+            assert service.client.post("/v1/outcomes", json=body).status_code == 200
+        service.drained()
+        before = service.get(f"/v1/messages/{message}")
+        assert (before["state"], len(before["outcomes"])) == ("delivered", 2)
+        port = ("--port", str(service.port))
+        file, folder = str(tmp_path / "b.tar"), tmp_path / "again"
+        code, said = mailwake("backup", file, "--data-dir", str(service.data_dir), *port)
+        assert code == 0, said
+    code, said = mailwake("restore", file, "--data-dir", str(folder))
+    assert code == 0, said
+    with Service(folder) as restored:
+        restored.ready()
+        assert restored.get(f"/v1/messages/{message}") == before
+        assert restored.stats("reported")["outcomes"]["delivered"] == 1
+        # The backup knows the report: it counts no second time.
+        assert restored.client.post("/v1/outcomes", json=body).status_code == 200
+        restored.drained()
+        assert len(restored.get(f"/v1/messages/{message}")["outcomes"]) == 2
+
+
 @pytest.mark.torture
 @pytest.mark.skipif("MAILWAKE_TORTURE" not in os.environ, reason="make torture")
 def test_twenty_backups_under_traffic_come_back_exact(tmp_path: Path) -> None:

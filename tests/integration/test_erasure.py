@@ -116,6 +116,10 @@ def test_no_byte_of_a_person_is_left_and_no_figure_moves(
             one["body"]["data"].get("metadata") == {"order": ORDER} for one in held["deliveries"]
         )
         assert {one["user_agent"] for one in held["hits"]} == {AGENT}
+        assert [one["id_of_report"] for one in held["outcomes"]] == [
+            f"{number} {ADDRESS}" for number in range(3)
+        ]
+        assert {one["newsletter_id"] for one in held["outcomes"]} == {"canary", ""}
         assert {one["visitor_address"] for one in held["hits"]} == {VISITOR}
         assert {one["state"] for one in held["deliveries"]} == {"delivered", "waiting", "dead"}
         assert [one["name"] for one in held["followups"]] == ["Thank"]
@@ -128,7 +132,8 @@ def test_no_byte_of_a_person_is_left_and_no_figure_moves(
         assert answer.status_code == 200, answer.text
         assert answer.json()["state"] == "done"
         counts = answer.json()["counts"]
-        assert (counts["messages"], counts["hits"], counts["feed"]) == (8, len(held["hits"]), 15)
+        assert (counts["messages"], counts["hits"], counts["feed"]) == (8, len(held["hits"]), 17)
+        assert counts["outcomes"] == 3
         assert counts["deliveries"] == len(held["deliveries"])
         assert (counts["followups"], counts["texts"], counts["files"]) == (1, 12, 5)
         assert service.get(f"/v1/erasures/{answer.json()['id']}") == answer.json()
@@ -143,6 +148,7 @@ def test_no_byte_of_a_person_is_left_and_no_figure_moves(
         assert service.client.get(f"/v1/recipients/{ADDRESS}").status_code == 404
         gone = dossier(service, ADDRESS)
         assert gone["erased_at"] and not gone["messages"] and not gone["hits"]
+        assert not gone["outcomes"]
         assert not gone["deliveries"] and not gone["followups"]
         assert gone["suppressions"] == held["suppressions"]
         left = service.get("/v1/messages", recipient=OTHER, newsletter_id="canary")["messages"]
@@ -332,12 +338,12 @@ def test_one_workspace_forgets_what_another_goes_on_knowing(
         assert len(list(filter(None, found))) == known
 
 
-@pytest.mark.parametrize("table", ["messages", "hits", "links", "newsletters"])
+@pytest.mark.parametrize("table", ["messages", "hits", "outcomes", "links", "newsletters"])
 def test_a_cluster_is_told_as_a_whole(table: str, storage: Storage) -> None:
     text = sql(f"erase_{table}").replace("{cluster}", "ON CLUSTER `c`")
     given = {name: [1] for name in ("recipients", "names", "subjects")}
     pairs = {name: [(1, 1)] for name in ("urls", "labels", "link_names")}
-    asked = {"workspace": "default", **given, **pairs}
+    asked = {"workspace": "default", **given, **pairs, "events": ["0" * 32]}
     assert "ON CLUSTER" in text and storage.query(f"EXPLAIN AST {text}", asked)
 
 

@@ -49,7 +49,7 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[str, str]]:
 def test_a_key_may_what_its_scope_says(walled: Service) -> None:
     keys = {
         scope: shell(walled, "keys", "add", f"only {scope}", "--scope", scope)
-        for scope in ("rewrite", "read", "admin")
+        for scope in ("rewrite", "outcomes", "read", "admin")
     }
     document = walled.client.get("/openapi.json").json()
     needs = {
@@ -149,6 +149,12 @@ def foreign(of: Tenant) -> dict[tuple[str, str], Any]:
         },
         ("DELETE", "/v1/newsletters/{newsletter_id}/experiment"): None,
         ("POST", "/v1/reclassify"): {},
+        ("POST", "/v1/outcomes"): {
+            "id": "theirs",
+            "type": "complained",
+            "message_id": of.ids["message_id"],
+            "occurred_at": "2026-11-28T08:00:00Z",
+        },
         ("POST", "/v1/suppressions"): {**person, "newsletter_id": of.newsletter},
         ("DELETE", "/v1/suppressions"): {"recipient": f"{of.secret}@example.com"},
         ("POST", "/v1/webhooks"): hook,

@@ -13,6 +13,7 @@ from app.model.records import (
     Link,
     Message,
     Newsletter,
+    Outcome,
     PlacedLink,
     Record,
     RecordError,
@@ -38,6 +39,7 @@ def test_a_record_is_one_line_and_comes_back(text: str, key: int, number: int) -
         Link(number, text, key, key, key, number, text, text, text, number, text, (text,), True),
         PlacedLink(number, text, key, number, text, text, (text,)),
         Carried(number, text, key, (key, key), number, 3),
+        Outcome(number, 0, text, text, "bounced", ID, text, key, key, True, text, text, text),
     ]
     for record in kept:
         line = encode(record)

@@ -15,6 +15,7 @@ TIERS = (
     {"web", "web.views"},
     {"privacy"},
     {"smtp", "ingest"},
+    {"outcomes"},
     {"messages", "events"},
     {"tracking", "stats", "auth", "consent"},
     {"experiments"},

@@ -5,6 +5,7 @@ experiments: declarations only
 fields: web/api/test_rewrite.py, experiments/test_variants.py
 followups: declarations only
 messages: declarations only
+outcomes: web/api/test_outcomes.py, outcomes/test_reports.py
 privacy: declarations only
 problem: declarations only
 recipients: declarations only

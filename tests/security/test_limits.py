@@ -111,6 +111,7 @@ BOUNDED = {
     "withdrawals": "one row for each recipient and newsletter: a person's decision",
     "erasures": "one row for each recipient: a person's decision",
     "segments": "kept for MAILWAKE_KEEP_SEGMENTS_HOURS, and of at most a tenth of the journal",
+    "unmatched_outcomes": "a row for a journal segment, kept for two days",
     "verifications": "kept for 90 days",
     "variants": "a maximum for each newsletter",
     "experiments": "one row for each newsletter",

@@ -226,7 +226,7 @@ def test_who_has_unsubscribed_gets_nothing(box: Inbox, tmp_path: Path) -> None:
         with smtplib.SMTP("127.0.0.1", port) as client:
             client.ehlo()
             answer = said(client, mail(*("<p>x</p>", *OURS)), "gone@example.com")
-            assert answer == "550 5.7.1 the recipient has unsubscribed"
+            assert answer == "550 5.7.1 the recipient has unsubscribed, bounced or complained"
             answer = said(client, mail("<p>x</p>", *OURS), "gone@example.com", "here@example.com")
             assert re.fullmatch(
                 rf"250 2\.0\.0 Mailwake {UUID} for here@example\.com\n2\.0\.0 kept as 1", answer
@@ -244,6 +244,47 @@ def test_who_has_unsubscribed_gets_nothing(box: Inbox, tmp_path: Path) -> None:
         assert service.url in box.mails[2]["List-Unsubscribe"]
         service.drained()
         assert service.stats("spring")["messages"] == 2
+
+
+def test_what_the_smarthost_answers_is_an_outcome(box: Inbox, tmp_path: Path) -> None:
+    port, smarthost = free_port(), f"smtp://127.0.0.1:{box.port}"
+    env = {"MAILWAKE_SMTP": "1", "MAILWAKE_SMTP_LISTEN": f"127.0.0.1:{port}"}
+    people = [f"{name}@answered.example" for name in ("yes", "never", "later")]
+    never = "554 5.7.1 never@answered.example is blocked"
+    with Service(tmp_path / "data", MAILWAKE_SMARTHOST=smarthost, **env) as service:
+        box.answers_to = {people[1]: never, people[2]: "452 4.2.2 full"}
+        try:
+            with smtplib.SMTP("127.0.0.1", port) as client:
+                client.ehlo()
+                sent = mail("<p>x</p>", *OURS)
+                for _ in range(2):  # the client tries again because of the third
+                    assert said(client, sent, *people).startswith("452 4.2.2")
+                assert said(client, mail("<p>y</p>", *OURS), people[1]) == never
+        finally:
+            box.answers_to = {}
+        service.drained()
+        stats = service.stats("spring")
+        assert stats["outcomes"] == {
+            "sent": 1,
+            "delivered": 0,
+            "bounced": 0,
+            "rejected": 2,
+            "complained": 0,
+        }
+        assert (stats["messages"], stats["opens_tracked"], stats["clicks_tracked"]) == (3, 1, 1)
+        shown = {}
+        for person in people:
+            found = service.get("/v1/messages", recipient=person)["messages"]
+            outcomes = [service.get(f"/v1/messages/{one['message_id']}") for one in found]
+            shown[person] = [
+                (one["state"], one["outcomes"][0]["code"], one["outcomes"][0]["text"])
+                for one in outcomes
+            ]
+        assert shown == {
+            people[0]: [("sent", "2.0.0", "250 2.0.0 kept as 1")],
+            people[1]: 2 * [("rejected", "5.7.1", "554 5.7.1 ***@answered.example is blocked")],
+            people[2]: [],
+        }
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from app.events.feed import Feed
 from app.ingest.corrections import Corrections
 from app.ingest.loader import Loader
 from app.model.ids import new_id, newsletter_key
-from app.model.records import Message, Newsletter, Record, encode, now_ms
+from app.model.records import Message, Newsletter, Outcome, Record, encode, now_ms
 from app.settings.load import load
 from app.settings.settings import Settings
 from app.stats.filters import Filters
@@ -67,6 +67,19 @@ def fill(folder: Path, storage: Storage, name: str, at: int) -> int:
                 rfc_message_id="a@mailer.example",
             ),
         ],
+        [
+            Outcome(
+                at,
+                at,
+                "default",
+                f"event {key}",
+                "bounced",
+                message,
+                "a@mailer.example",
+                permanent=True,
+                text="no such user",
+            )
+        ],
         *([cast(Record, click(key, message, at + n, n))] for n in range(3)),
     ]
     for records in segments:
@@ -94,9 +107,14 @@ def test_visitors_and_addresses_go_and_figures_stay(tmp_path: Path, storage: Sto
         ("messages", "rfc_message_id"),
         ("hits", "address"),
         ("hits", "user_agent"),
+        ("outcomes", "text"),
+        ("outcomes", "event_id"),
+        ("outcomes", "rfc_message_id"),
     }
     assert settle(storage, keep_addresses_days=30, keep_visitors_days=30) == []
     for key, kept in ((old, False), (new, True)):
+        for column in ("text", "event_id", "rfc_message_id"):
+            assert {bool(row[column]) for row in rows(storage, "outcomes", key)} == {kept}, column
         for column in ("address", "metadata", "rfc_message_id"):
             assert {bool(row[column]) for row in rows(storage, "messages", key)} == {kept}, column
         for column in ("address", "user_agent"):
@@ -112,7 +130,7 @@ def test_visitors_and_addresses_go_and_figures_stay(tmp_path: Path, storage: Sto
     assert again == judged, "nobody judges what nobody knows any more"
     verdicts = {row["verdict"] for row in rows(storage, "hits", old) if row["sign"] == 1}
     assert verdicts == {"scanner"}
-    assert len(settle(storage)) == 5
+    assert len(settle(storage)) == 8
 
 
 def test_single_hits_go_with_those_that_take_them_back(tmp_path: Path, storage: Storage) -> None:
@@ -120,17 +138,22 @@ def test_single_hits_go_with_those_that_take_them_back(tmp_path: Path, storage: 
     old = fill(tmp_path, storage, "hits old", now - 100 * DAY)
     new = fill(tmp_path, storage, "hits new", now - DAY)
     before = queries.stats("hits old")
-    assert [one.column for one in settle(storage, keep_hits_days=30)] == [""]
-    assert rows(storage, "hits", old) == []
+    changed = settle(storage, keep_hits_days=30)
+    assert [(one.table, one.column) for one in changed] == [("hits", ""), ("outcomes", "")]
+    assert rows(storage, "hits", old) == rows(storage, "outcomes", old) == []
+    assert len(rows(storage, "outcomes", new)) == 1
+    assert len(rows(storage, "outcomes_by_message", old)) == 1
     assert sum(int(str(row["sign"])) for row in rows(storage, "hits", new)) == 3
     assert queries.stats("hits old") == before
     assert recipients(queries, Filters(show="all"), "hits old")["rows"][0]["clicked"] == 1
-    assert [one.days for one in settle(storage, keep_hits_days=60)] == [60]
+    assert [one.days for one in settle(storage, keep_hits_days=60)] == [60, 60]
 
 
 def test_a_month_goes_as_a_whole() -> None:
     """A row and the row that takes it back have the same time, so the same month."""
-    assert retention.MONTH_END in Expiry("hits", "", 30).statement
+    for table, time in (("hits", "at"), ("outcomes", "received")):
+        month_end = f"toDateTime(addMonths(toStartOfMonth({time}), 1))"
+        assert month_end in Expiry(table, "", 30).statement
     assert Expiry("hits", "", 0).statement == "ALTER TABLE hits{on}  REMOVE TTL"
     assert "toIntervalDay(9)" in Expiry("hits", "address", 9).statement
 

@@ -85,6 +85,27 @@ def meet(service: Service, address: str, visitor: str, agent: str) -> None:
     )
     urls += tracked_urls(json.loads(answer.text)["html"])
     hit(service, urls, visitor, agent)
+    report_on(service, address, json.loads(answer.text)["message_id"])
+
+
+def report_on(service: Service, address: str, message_id: str) -> None:
+    """Report what became of their mail, in each way that may name them."""
+    named: tuple[dict[str, str], ...] = (
+        {"message_id": message_id},
+        {"recipient": address, "newsletter": "canary"},
+        {"recipient": address, "rfc_message_id": MAIL_ID},
+        {"rfc_message_id": MAIL_ID},
+    )
+    for number, names in enumerate(named if address == ADDRESS else named[:1]):
+        report = {
+            "id": f"{number} {address}",
+            "type": "delivered",
+            "occurred_at": datetime.now(UTC).isoformat(),
+            "text": f"250 accepted for <{address}>, {HASHES[0] if address == ADDRESS else ''}",
+            **names,
+        }
+        answer = service.client.post("/v1/outcomes", json=report)
+        assert answer.status_code == 200, answer.text
 
 
 def hit(service: Service, urls: list[str], visitor: str, agent: str) -> None:

@@ -10,6 +10,7 @@ from app.rewriting.header_fields import MAX_HEAD_BYTES
 from app.rewriting.mime import MAX_DEPTH, MAX_PARTS
 from app.schemas.fields import MAX_UTM
 from app.web.api.app import OPERATIONS
+from app.web.api.outcomes import MAX_BATCH_BYTES, MAX_LINES
 
 HTML_BYTES = 10_000_000  # MAILWAKE_MAX_HTML_MB's default
 NDJSON = "application/x-ndjson"
@@ -122,9 +123,20 @@ _FILTERS = {
     "tags": ["t" * 90 + str(number) for number in range(100)],
     "hosts": ["h.example"] * 100,
 }
+OUTCOME = {
+    "id": "i" * 200,
+    "type": "bounced",
+    "permanent": True,
+    "occurred_at": "2026-11-28T08:00:00Z",
+    "recipient": "r" * 512,
+    "rfc_message_id": "m" * 998,
+    "code": "@" * 100,
+    "text": '"a' * 1_000,
+}
 BODIES: Mapping[tuple[str, str], Any] = {
     ("POST", "/v1/consent"): {"recipient": "r" * 512, "axes": ["opens"] * 10},
     ("DELETE", "/v1/consent"): {"recipient": "r" * 512, "axes": ["opens"] * 10},
+    ("POST", "/v1/outcomes"): OUTCOME,
     ("POST", "/v1/suppressions"): {"recipient": "r" * 512, "newsletter_id": "n" * 200},
     ("DELETE", "/v1/suppressions"): {"recipient": "r" * 512, "newsletter_id": "n" * 200},
     ("POST", "/v1/suppressions/check"): {"recipient": "r" * 512, "newsletter_id": "n" * 200},
@@ -192,6 +204,11 @@ def other_inputs() -> Iterator[Input]:
         target = filled(path) + (f"?{query}" if query else "")
         content = json.dumps(body).encode() if body is not None else b""
         yield Input("longest fields", operation.method, target, content)
+    for name, text in (("words", "x" * 700), ("at signs", "a@" * 350), ("quotes", '"' * 350)):
+        short = {**OUTCOME, "recipient": "r", "rfc_message_id": "m", "id": "i", "text": text}
+        lines = json.dumps(short).encode() + b"\n"
+        batch = lines * min(MAX_LINES, MAX_BATCH_BYTES // len(lines))
+        yield Input(f"outcomes: {name}", "POST", "/v1/outcomes", batch, NDJSON)
 
 
 def mail_inputs() -> Iterator[Input]:

@@ -16,6 +16,7 @@ from app.web.api import (
     experiments,
     followups,
     messages,
+    outcomes,
     privacy,
     recipients,
     rewrite,
@@ -25,6 +26,7 @@ from app.web.api import (
 )
 from app.web.api.openapi import document
 from app.web.api.operation import Area, Operation
+from app.web.api.providers import ProviderReports
 from app.web.context import WorkspaceContext
 
 AREAS = (
@@ -53,6 +55,11 @@ AREAS = (
     ),
     Area("Experiments", "A/B tests with a decision.", experiments.OPERATIONS),
     Area("Suppressions", "Recipients who must not be mailed.", suppressions.OPERATIONS),
+    Area(
+        "Outcomes",
+        "What became of messages: delivered, bounced, complained.",
+        outcomes.OPERATIONS,
+    ),
     Area("Consent", "Consent to tracking, withdrawn and restored.", consent.OPERATIONS),
     Area(
         "Privacy",
@@ -69,9 +76,12 @@ def create(
     keys: Keys,
     handlers: Mapping[type[Exception], Callable[[Request, Exception], Response]],
     operations: Iterable[Operation[Any]] = OPERATIONS,
+    providers: ProviderReports | None = None,
 ) -> ASGIApp:
     """Returns the routes, on the raw path: ids may hold any character, slashes too."""
     routes = [operation.route for operation in operations]
+    if providers:
+        routes.append(providers.route)
     routed = Starlette(routes=routes, exception_handlers=dict(handlers))
     routed.router.redirect_slashes = False  # the URL would contain the Host field
     routed.state.parts, routed.state.keys = workspaces, keys

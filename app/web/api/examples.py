@@ -11,6 +11,7 @@ import msgspec
 
 from app.schemas import experiments, followups, messages, privacy, segments, stats, webhooks
 from app.schemas.events import EventLink, EventOut
+from app.schemas.outcomes import MessageOutcome, OutcomeAccepted
 from app.schemas.problem import Problem
 from app.schemas.recipients import Counted, RecipientOut
 from app.schemas.reclassify import ReclassifyOut
@@ -126,6 +127,19 @@ HISTORY = MessageHistory(
             os="Windows",
             device="desktop",
             country="DE",
+        )
+    ],
+    "delivered",
+    [
+        MessageOutcome(
+            id="delivered-1",
+            type="delivered",
+            permanent=None,
+            occurred_at=OPENED_AT,
+            received_at=OPENED_AT,
+            code="250",
+            text="",
+            provider="postfix",
         )
     ],
 )
@@ -405,6 +419,17 @@ EXAMPLES: Mapping[str, Example] = {
             "52",
         ),
         query={"limit": "1"},
+    ),
+    "report_outcomes": Example(
+        OutcomeAccepted("delivered-1"),
+        body={
+            "id": "delivered-1",
+            "type": "delivered",
+            "message_id": MESSAGE,
+            "occurred_at": OPENED_AT,
+            "code": "250",
+            "provider": "postfix",
+        },
     ),
     "suppress_recipient": Example(SUPPRESSED, body=NOBODY),
     "unsuppress_recipient": Example(SuppressedOut("bob@example.com", None, False), body=NOBODY),

@@ -18,6 +18,7 @@ from app.schemas.fields import (
     Recipient,
     RfcMessageId,
 )
+from app.schemas.outcomes import MessageOutcome
 from app.schemas.timestamps import Timestamp, timestamp
 from app.stats import messages as message_stats
 from app.stats.messages import Place, Search
@@ -94,10 +95,16 @@ class MessageEvent(Struct, frozen=True):
 
 
 class MessageHistory(Struct, frozen=True):
-    """A message and its latest 1,000 events, earliest first."""
+    """A message, its latest 1,000 events and its latest 100 outcomes, each earliest first.
+
+    `state` is what the outcomes together say: queued, sent, deferred, delivered, bounced, rejected
+    or complained. It is null if there are none.
+    """
 
     message: MessageRecord
     events: list[MessageEvent]
+    state: str | None
+    outcomes: list[MessageOutcome]
 
 
 async def search_messages(call: Call[NoQuery]) -> Response:
@@ -135,10 +142,18 @@ async def _messages(api: WorkspaceContext, query: MessageQuery) -> Response:
 
 
 async def get_message(call: Call[NoQuery]) -> Response:
-    """Return one message and its events, by people and by bots."""
-    message_id = call.path("message_id")
-    row, hits = await asyncio.to_thread(message_stats.message, call.api.queries, message_id)
-    return json(MessageHistory(_record(row), [_event(hit) for hit in hits]))
+    """Return one message, its events, by people and by bots, and its outcomes."""
+    queries, message_id = call.api.queries, call.path("message_id")
+    row, hits = await asyncio.to_thread(message_stats.message, queries, message_id)
+    outcomes = await asyncio.to_thread(message_stats.outcomes, queries, row)
+    return json(
+        MessageHistory(
+            message=_record(row),
+            events=[_event(hit) for hit in hits],
+            state=(outcomes[0]["state"] or None) if outcomes else None,
+            outcomes=[_outcome(outcome) for outcome in outcomes],
+        )
+    )
 
 
 def _search(query: MessageQuery, secret: str, workspace: str) -> Search:
@@ -194,6 +209,19 @@ def _event(hit: Row) -> MessageEvent:
         os=hit["os"],
         device=hit["device"],
         country=hit["country"],
+    )
+
+
+def _outcome(row: Row) -> MessageOutcome:
+    return MessageOutcome(
+        id=row["event_id"],
+        type=row["kind"],
+        permanent=bool(row["permanent"]) if row["kind"] == "bounced" else None,
+        occurred_at=timestamp(utc(row["at"])),
+        received_at=timestamp(utc(row["received"])),
+        code=row["code"],
+        text=row["text"],
+        provider=row["provider"],
     )
 
 

@@ -187,6 +187,7 @@ def test_openapi_names_every_route_and_model(service: Service) -> None:
         "/v1/newsletters/{newsletter_id}/experiment",
         "/v1/newsletters/{newsletter_id}/experiment/assignments",
         "/v1/reclassify",
+        "/v1/outcomes",
         "/v1/events",
         "/v1/events/stream",
         "/v1/suppressions",

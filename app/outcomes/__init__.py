@@ -1,0 +1,1 @@
+"""What becomes of mails: sent, delivered, bounced, complained about."""

@@ -1,0 +1,254 @@
+"""Outcomes over the running service: reported, counted, shown, and acted on."""
+
+import json
+import uuid
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+from tests.support.service import Service
+from tests.support.two_tenants import shell
+from tests.web.api.test_events import events, now
+
+NDJSON = "application/x-ndjson"
+MAIL = '<a href="https://example.com/a">A</a>'
+
+
+def outcome(kind: str, **more: Any) -> dict[str, Any]:
+    at = datetime.now(UTC).isoformat()
+    return {"id": f"e-{uuid.uuid4().hex}", "type": kind, "occurred_at": at, **more}
+
+
+def report(service: Service, *outcomes: dict[str, Any]) -> None:
+    answer = service.client.post(
+        "/v1/outcomes",
+        content="\n".join(map(json.dumps, outcomes)),
+        headers={"content-type": NDJSON},
+    )
+    assert answer.status_code == 200, answer.text
+    assert [json.loads(line) for line in answer.text.splitlines()] == [
+        {"id": one["id"]} for one in outcomes
+    ]
+
+
+def refused(service: Service, body: Any) -> tuple[int, str, str]:
+    answer = service.client.post("/v1/outcomes", json=body)
+    problem = answer.json()
+    return answer.status_code, problem.get("field", ""), problem["detail"]
+
+
+def sent(service: Service, newsletter: str, recipient: str, **more: Any) -> str:
+    return str(service.rewrite(newsletter, MAIL, recipient, **more)["message_id"])
+
+
+def test_an_outcome_is_counted_and_shown_with_its_message(service: Service) -> None:
+    message = sent(service, "reported", "ann@reported.example")
+    first = outcome("sent", message_id=message, provider="ses")
+    answer = service.client.post("/v1/outcomes", json=first)
+    assert (answer.status_code, answer.json()) == (200, {"id": first["id"]})
+    bounce = outcome(
+        "bounced",
+        message_id=message,
+        permanent=True,
+        code="5.1.1",
+        text="550 <ann@reported.example> is unknown",
+    )
+    report(service, bounce)
+    service.drained()
+    assert service.stats("reported")["outcomes"] == {
+        "sent": 0,
+        "delivered": 0,
+        "bounced": 1,
+        "rejected": 0,
+        "complained": 0,
+    }
+    history = service.get(f"/v1/messages/{message}")
+    assert history["state"] == "bounced"
+    earlier, later = history["outcomes"]
+    assert (earlier["type"], earlier["permanent"], earlier["provider"]) == ("sent", None, "ses")
+    del later["received_at"]
+    assert datetime.fromisoformat(later.pop("occurred_at")).tzinfo
+    assert later == {
+        "id": bounce["id"],
+        "type": "bounced",
+        "permanent": True,
+        "code": "5.1.1",
+        "text": "550 <***@reported.example> is unknown",
+        "provider": "",
+    }
+
+
+def test_a_message_without_outcomes_has_no_state(service: Service) -> None:
+    message = sent(service, "silent", "ann@silent.example")
+    service.drained()
+    history = service.get(f"/v1/messages/{message}")
+    assert (history["state"], history["outcomes"]) == (None, [])
+    assert set(service.stats("silent")["outcomes"].values()) == {0}
+
+
+def test_every_way_to_name_a_message(service: Service) -> None:
+    sent(service, "named", "ann@named.example", rfc_message_id="<ann@named.example>")
+    sent(service, "named", "bob@named.example")
+    report(
+        service,
+        outcome("delivered", rfc_message_id="ann@named.example"),
+        outcome("rejected", recipient="BOB@named.example", newsletter="named"),
+    )
+    service.drained()
+    counts = service.stats("named")["outcomes"]
+    assert (counts["delivered"], counts["rejected"]) == (1, 1)
+
+
+def test_a_repeated_report_counts_once(service: Service) -> None:
+    start = now(service)
+    message = sent(service, "repeated", "ann@repeated.example")
+    one = outcome("delivered", message_id=message)
+    for _ in range(3):
+        report(service, one, one)
+        service.drained()
+    history = service.get(f"/v1/messages/{message}")
+    assert [shown["id"] for shown in history["outcomes"]] == [one["id"]]
+    assert service.stats("repeated")["outcomes"]["delivered"] == 1
+    found, _ = events(service, after=start, newsletter="repeated")
+    assert [event["type"] for event in found] == ["message.delivered"]
+
+
+def test_an_event_says_what_the_server_said(service: Service) -> None:
+    start = now(service)
+    message = sent(service, "told", "ann@told.example", metadata={"order": "7"})
+    text = {"code": "4.2.2", "text": "mailbox full", "provider": "postmark"}
+    report(
+        service,
+        outcome("bounced", message_id=message, permanent=False, **text),
+        outcome("complained", message_id=message),
+    )
+    service.drained()
+    found, _ = events(service, after=start, newsletter="told")
+    by_type = {event["type"]: event for event in found}
+    assert set(by_type) == {"message.bounced", "message.complained"}
+    bounced = by_type["message.bounced"]
+    assert bounced["outcome"] == {"permanent": False, **text}
+    assert (bounced["message_id"], bounced["recipient"]) == (message, "ann@told.example")
+    assert (bounced["metadata"], bounced["link"], bounced["verdict"]) == ({"order": "7"}, None, "")
+    only, _ = events(service, after=start, newsletter="told", type="message.complained")
+    assert [event["id"] for event in only] == [by_type["message.complained"]["id"]]
+
+
+def test_a_recipient_whose_mail_bounced_is_suppressed_with_the_reason(service: Service) -> None:
+    ann, bob, cay = (f"{name}-{uuid.uuid4().hex}@example.com" for name in ("ann", "bob", "cay"))
+    report(
+        service,
+        outcome("bounced", message_id=sent(service, "sup", ann), permanent=True),
+        outcome("complained", message_id=sent(service, "sup", bob)),
+        outcome("bounced", message_id=sent(service, "sup", cay), permanent=False),
+    )
+    service.drained()
+    reasons: dict[str, str] = {}
+    after: int | None = 0
+    while after is not None:
+        page = service.get("/v1/suppressions", limit=1000, after=after)
+        reasons |= {one["recipient"]: one["reason"] for one in page["suppressions"]}
+        after = page["next_after"]
+    assert (reasons.get(ann), reasons.get(bob), reasons.get(cay)) == ("bounced", "complained", None)
+    assert service.rewrite("another", MAIL, ann)["suppressed"]
+    assert not service.rewrite("another", MAIL, cay)["suppressed"]
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"id": ""}, "id"),
+        ({"id": "x" * 201}, "id"),
+        ({"id": "a\nb"}, "id"),
+        ({"type": "opened"}, "type"),
+        ({"type": 1}, "type"),
+        ({"occurred_at": "2026-01-01T00:00:00"}, "occurred_at"),
+        ({"occurred_at": "3026-01-01T00:00:00Z"}, "occurred_at"),
+        ({"message_id": "none"}, "message_id"),
+        ({"message_id": None}, "message_id"),
+        ({"rfc_message_id": "a@b"}, "rfc_message_id"),
+        ({"message_id": None, "recipient": "a@b"}, "newsletter"),
+        ({"message_id": None, "newsletter": "n"}, "recipient"),
+        ({"type": "bounced"}, "permanent"),
+        ({"permanent": True}, "permanent"),
+        ({"code": "x" * 101}, "code"),
+        ({"text": "x" * 2001}, "text"),
+        ({"provider": "a b"}, "provider"),
+    ],
+)
+def test_an_error_names_the_field(service: Service, change: dict[str, Any], field: str) -> None:
+    one = outcome("sent", message_id=str(uuid.uuid4()))
+    status, named, detail = refused(service, {**one, **change})
+    assert (status, named) == (422, field), detail
+    answer = service.client.post(
+        "/v1/outcomes",
+        content=json.dumps({**one, **change}),
+        headers={"content-type": NDJSON},
+    )
+    line = answer.json()
+    assert (answer.status_code, line["line"], line["status"]) == (200, 1, 422)
+    assert line["field"] == field
+
+
+def test_other_bodies_are_refused(service: Service) -> None:
+    assert refused(service, {"unknown": 1})[0] == 422
+    assert refused(service, [])[0] == 422
+    assert service.client.post("/v1/outcomes", content="{").status_code == 400
+    large = outcome("sent", message_id=str(uuid.uuid4()), text="x" * 20_000)
+    assert service.client.post("/v1/outcomes", json=large).status_code == 413
+    batch = b"\n" * 10_000_001
+    answer = service.client.post("/v1/outcomes", content=batch, headers={"content-type": NDJSON})
+    assert answer.status_code == 413
+    many = b"{}\n" * 10_001
+    answer = service.client.post("/v1/outcomes", content=many, headers={"content-type": NDJSON})
+    assert (answer.status_code, "10,000 lines" in answer.text) == (413, True)
+
+
+def test_a_bad_line_of_a_batch_keeps_the_others(service: Service) -> None:
+    messages = [sent(service, "batch", f"{n}@example.com") for n in range(2)]
+    good = [outcome("delivered", message_id=message) for message in messages]
+    long = json.dumps(outcome("sent", message_id=messages[0], text="x" * 20_000))
+    lines = [json.dumps(good[0]), "{", "", long, '{"id": 5}', json.dumps(good[1])]
+    answer = service.client.post(
+        "/v1/outcomes", content="\n".join(lines), headers={"content-type": f"{NDJSON}; x=y"}
+    )
+    assert answer.headers["content-type"].startswith(NDJSON)
+    answers = [json.loads(line) for line in answer.text.splitlines()]
+    assert [one.get("id") for one in answers] == [good[0]["id"], None, None, None, good[1]["id"]]
+    assert [(one["line"], one["status"]) for one in answers[1:4]] == [(2, 422), (4, 413), (5, 422)]
+    assert answers[3]["field"] == "id"
+    service.drained()
+    assert service.stats("batch")["outcomes"]["delivered"] == 2
+
+
+def test_a_key_needs_the_scope(service: Service) -> None:
+    body = outcome("sent", message_id=str(uuid.uuid4()))
+    statuses = {}
+    for scope in ("outcomes", "rewrite", "read", "admin"):
+        key = shell(service, "keys", "add", f"{scope} only", "--scope", scope)
+        with httpx2.Client(base_url=service.url, trust_env=False) as client:
+            client.headers["authorization"] = f"Bearer {key}"
+            statuses[scope] = client.post("/v1/outcomes", json=body).status_code
+            if scope == "outcomes":
+                assert client.get("/v1/newsletters").status_code == 403
+    assert statuses == {"outcomes": 200, "rewrite": 403, "read": 403, "admin": 200}
+
+
+def test_what_is_answered_survives_a_kill(tmp_path: Path) -> None:
+    with Service(tmp_path / "data") as service:
+        service.ready()
+        messages = [sent(service, "killed", f"{n}@example.com") for n in range(30)]
+        for message in messages:
+            report(service, outcome("delivered", message_id=message))
+            if message == messages[20]:
+                service.kill()
+                service.start()
+                service.ready()
+        service.kill()
+        service.start()
+        service.ready()
+        service.drained()
+        assert service.stats("killed")["outcomes"]["delivered"] == 30
