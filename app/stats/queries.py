@@ -30,6 +30,7 @@ from app.schemas.stats import (
 )
 from app.stats import rates
 from app.stats.filters import PARTS, FilterError, Filters, Show, since
+from app.stats.hit_counts import HitCount, by_kind
 from app.storage import journal_segments
 from app.storage.clickhouse import Row, Storage
 from app.storage.newsletters import Newsletters
@@ -118,8 +119,10 @@ class Queries:
     ) -> list[Row]:
         """Returns rows of newsletters.sql: newsletters with the figures of one group, sorted."""
         since = filters.since(datetime.now(UTC))
+        changed = [row["newsletter"] for row in self.run("newsletters_changed")]
         return self.run(
-            "newsletters",
+            "newsletters_counting" if changed else "newsletters",
+            newsletters=changed,
             show=filters.show,
             search=filters.search,
             tag=filters.tag,
@@ -165,21 +168,24 @@ class Queries:
         """
         key = self.key(newsletter_id)
         bound = self.filtered(key, filters)
-        return self.run(
-            "newsletter_sent",
-            newsletter=key,
-            variant=bound["variant"],
-            since_ms=bound["since_ms"],
-        )[0]
+        them = {"newsletter": key, "variant": bound["variant"]}
+        if bound["since_ms"]:
+            return self.run("newsletter_sent_since", since_ms=bound["since_ms"], **them)[0]
+        return self.run("newsletter_sent", **them)[0]
 
     def stats(self, newsletter_id: str, filters: HitFilters = NO_FILTERS) -> Stats:
         """Returns the figures of the hits that match `filters`; zeros for an unknown newsletter."""
         key = self.key(newsletter_id)
         sent = self.sent(newsletter_id, filters)
-        kinds = {
-            row["kind"]: row for row in self._hits("newsletter_stats", filters, newsletter=key)
-        }
-        times = [self.run("newsletter_last", newsletter=key)[0]["last_at"]] if kinds else []
+        last_at, counts = self.counts(key)
+        if filters:
+            rows = self.run(
+                "newsletter_stats_filtered", **self.filtered(key, filters), newsletter=key
+            )
+            kinds = {row["kind"]: row for row in rows}
+        else:
+            kinds = by_kind(counts)
+        times = [last_at] if kinds and last_at else []
         if sent["messages"]:
             times.append(sent["last_at"])
         opens, clicks = _split(kinds.get("open")), _split(kinds.get("click"))
@@ -202,6 +208,21 @@ class Queries:
             click_rate=rates.share(clicked, tracked[1]),
             click_to_open_rate=rates.click_to_open(opened, unknowable, clicked, *tracked).rate,
         )
+
+    def counts(self, newsletter: int) -> tuple[datetime | None, list[HitCount]]:
+        """Returns when a newsletter (a key) was last hit, and the counts of its hits.
+
+        They are counted anew if hits have changed since they were stored.
+        """
+        rows = self.run("newsletter_hits", newsletter=newsletter)
+        if not rows:
+            return None, []
+        if rows[0]["changed"]:
+            counted = self.run("newsletter_counted", newsletters=[newsletter])
+            counts = counted[0]["counts"] if counted else []
+        else:
+            counts = rows[0]["counts"]
+        return rows[0]["last_at"], [HitCount(*count) for count in counts]
 
     def links(self, newsletter_id: str, filters: HitFilters = NO_FILTERS) -> list[LinkStats]:
         """Returns the newsletter's links and families, those with most human clicks first."""
@@ -329,8 +350,23 @@ class Queries:
         )
 
     def variants(self, newsletter_id: str, show: Show) -> list[Row]:
-        """Returns rows of newsletter_variants.sql, the lowest number first."""
-        return self.run("newsletter_variants", newsletter=self.key(newsletter_id), show=show)
+        """Returns a row for each variant that was sent, the lowest number first.
+
+        Each has variant, messages, opens_tracked, clicks_tracked, and the distinct messages of one
+        group that were opened, unknowable and clicked.
+        """
+        key = self.key(newsletter_id)
+        rows = self.run("newsletter_variants", newsletter=key)
+        _, counts = self.counts(key)
+        by_variant = {(count.variant, count.kind): count for count in counts}
+        for row in rows:
+            opens, clicks = (
+                by_variant.get((row["variant"], kind), HitCount(kind, row["variant"]))
+                for kind in ("open", "click")
+            )
+            row["opened"], row["clicked"] = opens.unique(show), clicks.unique(show)
+            row["unknowable"] = opens.unknowable
+        return rows
 
     def lately(self, newsletter_id: str, since: datetime) -> dict[str, Split]:
         """Returns totals of hits since a time, by kind."""
