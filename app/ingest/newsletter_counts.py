@@ -2,8 +2,8 @@
 
 Distinct messages cannot be summed up: those of each newsletter are counted (counted.part of
 clickhouse/queries) and stored in its row of hits_by_newsletter, with the checksum of the hits that
-were counted. While the row has another checksum, queries count for themselves: what is stored may be
-late, and is never shown when it is wrong. A count that was interrupted leaves nothing.
+were counted. While the row has another checksum, queries count for themselves: what is stored may
+be late, and is never shown when it is wrong. A count that was interrupted leaves nothing.
 """
 
 import asyncio

@@ -329,13 +329,21 @@ class Queries:
         Each row has newsletter, slot (from 0 to before SLOTS) and totals.
         """
         young: list[int] = []
-        old: list[int] = []
+        old: dict[int, tuple[int, int]] = {}
         for row in newsletters:
-            span = (row["updated_at"] - row["first_at"]).total_seconds()
-            (young if span < SLOTS * 60 else old).append(row["newsletter"])
+            first_at, last_hit = utc(row["first_at"]), utc(row["last_hit"])
+            if (utc(row["updated_at"]) - first_at).total_seconds() < SLOTS * 60:
+                young.append(row["newsletter"])
+            elif row["messages"]:
+                old[row["newsletter"]] = _minute(first_at), _minute(last_hit)
+        spans = {
+            "newsletters": list(old),
+            "first_s": [first for first, _ in old.values()],
+            "last_s": [last for _, last in old.values()],
+        }
         return [
             *(self.run("newsletters_sparklines_exact", newsletters=young) if young else ()),
-            *(self.run("newsletters_sparklines", newsletters=old) if old else ()),
+            *(self.run("newsletters_sparklines", **spans) if old else ()),
         ]
 
     def tags(self, filters: Filters, limit: int) -> list[Row]:
@@ -419,6 +427,11 @@ _NOTHING = (Count(), Count(), Count())
 def utc(at: datetime) -> datetime:
     """Returns an aware datetime: clickhouse-connect returns naive ones for UTC columns."""
     return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
+
+
+def _minute(at: datetime) -> int:
+    """Returns the start of a time's minute, in seconds since 1970 UTC."""
+    return int(at.timestamp()) // 60 * 60
 
 
 def _split(row: Row | None) -> Split:

@@ -217,8 +217,8 @@ def _questions(queries: Queries) -> dict[str, Callable[[], Any]]:
     return {
         "newsletter": lambda: queries.newsletter(newsletter_id),
         "sent": lambda: queries.sent(newsletter_id),
-        "figures": lambda: queries.run("newsletter_stats", newsletter=key_of(rows)),
-        "last hit": lambda: queries.run("newsletter_last", newsletter=key_of(rows)),
+        "figures": lambda: queries.stats(newsletter_id),
+        "counts": lambda: queries.counts(key_of(rows)),
         "links": lambda: queries.links(newsletter_id),
         "links of a personal stream": lambda: queries.links(PERSONAL),
         "clients, devices, countries": lambda: queries.agents(newsletter_id),

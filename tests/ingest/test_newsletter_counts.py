@@ -1,4 +1,4 @@
-"""What the pages read of a newsletter is what its hits and messages say, whatever happened to them."""
+"""Pages show of a newsletter what its hits and messages say, whatever happened to them."""
 
 import asyncio
 import uuid
@@ -11,9 +11,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from app.demo import agents
-from app.ingest import corrections, newsletter_counts
+from app.ingest import newsletter_counts
 from app.ingest.corrections import FOREVER_MS, Corrections
 from app.ingest.loader import Loader
+from app.ingest.message_rules import classify_message
 from app.ingest.newsletter_counts import NewsletterCounts
 from app.model.ids import new_id, newsletter_key
 from app.model.records import Hit, Message, Newsletter, Record, encode, now_ms
@@ -95,18 +96,17 @@ class Pages:
                     )
             case "reclassify":
                 with pytest.MonkeyPatch.context() as patch:
-                    classify = corrections.classify_message
 
                     def strict(*args: Any) -> Any:
                         """Newer rules, by which every other hit is a bot's."""
-                        verdicts = list(classify(*args))
+                        verdicts = list(classify_message(*args))
                         return [
                             one._replace(verdict="bot", reasons=("strict",)) if n % 2 else one
                             for n, one in enumerate(verdicts)
                         ]
 
                     if of[0]:
-                        patch.setattr(corrections, "classify_message", strict)
+                        patch.setattr("app.ingest.corrections.classify_message", strict)
                     for _ in self.corrections.reclassify("default", 0, FOREVER_MS):
                         pass
             case "merge":
@@ -204,10 +204,10 @@ CHANGES = st.one_of(
 
 @longer
 @settings(
-    max_examples=200 if LONG else 12,
+    max_examples=200 if LONG else 5,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
-@given(st.lists(CHANGES, min_size=3, max_size=10))
+@given(st.lists(CHANGES, min_size=3, max_size=8))
 def test_every_figure_is_what_the_hits_say(
     storage: Storage, tmp_path_factory: pytest.TempPathFactory, changes: list[Any]
 ) -> None:
