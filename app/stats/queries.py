@@ -212,7 +212,7 @@ class Queries:
     def counts(self, newsletter: int) -> tuple[datetime | None, list[HitCount]]:
         """Returns when a newsletter (a key) was last hit, and the counts of its hits.
 
-        They are counted anew if hits have changed since they were stored.
+        They are counted again if hits have changed since they were stored.
         """
         rows = self.run("newsletter_hits", newsletter=newsletter)
         if not rows:
