@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from app.demo import agents
@@ -202,7 +202,23 @@ CHANGES = st.one_of(
 )
 
 
+EVERYTHING: list[Any] = [
+    *(("send", 0, message) for message in range(6)),
+    # People and machines at one message, and unknown openers, of both variants and of a shared id.
+    ("hit", *((0, message, "open", agent) for message in (0, 1, 5) for agent in (0, 2, 3, 4))),
+    ("hit", (0, 2, "open", 4), (0, 3, "click", 3), (0, 0, "click", 0), (0, 1, "unsubscribe", 0)),
+    ("count",),
+    ("reclassify", True),
+    ("merge",),
+    ("erase", 0),
+    ("hit", (0, 2, "open", 0)),
+    ("count",),
+    ("reclassify", False),
+]
+
+
 @longer
+@example(EVERYTHING)
 @settings(
     max_examples=200 if LONG else 5,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
