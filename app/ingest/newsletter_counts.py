@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 PAUSE_SECONDS = 10.0  # between counts, so that a busy loader has few of them
 OTHERS_SECONDS = 60.0  # between looks at what other hosts have loaded, or a repair has changed
 SHARE = 0.02  # of the time that counts may take
-NEWSLETTERS = 200  # counted at once
+CHANGED, NEWSLETTERS = 100_000, 200  # read, and counted, at once
 
 
 class NewsletterCounts:
@@ -51,7 +51,7 @@ class NewsletterCounts:
 
         Returns how many. Raises StorageError.
         """
-        rows = self._storage.query(sql("newsletters_changed"), {"workspace": ""})
+        rows = self._storage.query(sql("newsletters_changed"), {"workspace": "", "limit": CHANGED})
         for workspace, group in groupby(rows, itemgetter("workspace")):
             keys = [row["newsletter"] for row in group]
             for first in range(0, len(keys), NEWSLETTERS):

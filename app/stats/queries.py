@@ -119,10 +119,10 @@ class Queries:
     ) -> list[Row]:
         """Returns rows of newsletters.sql: newsletters with the figures of one group, sorted."""
         since = filters.since(datetime.now(UTC))
-        changed = [row["newsletter"] for row in self.run("newsletters_changed")]
+        changed = self.run("newsletters_changed", limit=1)
         return self.run(
             "newsletters_counting" if changed else "newsletters",
-            newsletters=changed,
+            newsletters=[],
             show=filters.show,
             search=filters.search,
             tag=filters.tag,

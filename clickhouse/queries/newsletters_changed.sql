@@ -3,3 +3,4 @@ SELECT workspace, newsletter
 FROM hits_by_newsletter FINAL
 WHERE ({workspace:String} = '' OR workspace = {workspace:String}) AND checksum != counted.2
 ORDER BY workspace, newsletter
+LIMIT {limit:UInt32}

@@ -1,5 +1,5 @@
--- The rows of newsletters.sql while the hits of some (`newsletters`) have changed since they were counted:
--- these are counted here.
+-- The rows of newsletters.sql while the hits of some have changed since they were counted: these are counted
+-- here (`newsletters` is empty), and of each newsletter the latest counts are taken.
 WITH
     stored AS
     (

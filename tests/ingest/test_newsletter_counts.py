@@ -236,7 +236,7 @@ def test_every_figure_is_what_the_hits_say(
 
 
 def changed(pages: Pages) -> set[int]:
-    rows = pages.storage.query(sql("newsletters_changed"), {"workspace": "default"})
+    rows = pages.storage.query(sql("newsletters_changed"), {"workspace": "default", "limit": 9999})
     return {row["newsletter"] for row in rows} & set(pages.keys)
 
 
@@ -275,6 +275,20 @@ def test_stored_counts_are_read_and_not_counted(pages: Pages) -> None:
             f"ALTER TABLE hits_by_message DELETE WHERE newsletter = {pages.keys[0]}",
             settings={"mutations_sync": 2},
         )
+    pages.check()
+
+
+def test_counts_with_another_checksum_are_not_shown(pages: Pages) -> None:
+    """As if a row had been lost, or a count had been stored late: what is stored is wrong."""
+    pages.change("hit", (0, 0, "open", 1), (1, 1, "click", 1))
+    pages.counts.count_changed()
+    key = pages.keys[0]
+    with pages.storage.own_client(60) as client:
+        client.command(
+            "INSERT INTO hits_by_newsletter (workspace, newsletter, checksum, counted)"
+            f" SELECT 'default', {key}, 0, (now64(3) + 1, 7, [('open', 0, 9, 9, 9, 9, 9, 9)])"
+        )
+    assert changed(pages) == {key}
     pages.check()
 
 
