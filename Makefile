@@ -28,7 +28,7 @@ test: ## run every test, including the browser tests
 torture: $(VENV)/dev browser npmtools clients ## run the longer tests
 	@MAILWAKE_TORTURE=1 $(BIN)/python -m pytest -m torture
 
-bench: $(VENV)/bench loadtools ## measure speed, as ratios measured side by side
+bench: $(VENV)/bench loadtools ## measure speed, as ratios measured side by side; writes bench.json
 	@$(BIN)/python -m tests.bench
 
 screenshots: $(VENV)/dev browser ## take the screenshots of the documentation from the demo

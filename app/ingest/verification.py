@@ -116,7 +116,7 @@ class Verifier:
         newsletters: set[Newsletter] = set()
         with self._alone() as alone:
             while alone and (segments := self._register.unverified(SEGMENTS, doubtful)):
-                touched = _newsletters(segments)
+                touched = _newsletters(segments) | self._mailed(segments)
                 found += self._verify_segments(segments, repair=True)
                 found += self._verify_roll_ups(touched, True, _restored(found))
                 if any(segment.doubtful for segment in segments):
@@ -312,6 +312,15 @@ class Verifier:
             table: [msgspec.json.decode(line) for line in lines.splitlines()]
             for table, lines in self._register.rows(segment.id).items()
             if table in KEYS
+        }
+
+    def _mailed(self, segments: Iterable[RegisteredSegment]) -> set[Newsletter]:
+        """Returns the newsletters of messages in doubtful segments, whose roll-up may lack them."""
+        return {
+            (row["workspace"], row["newsletter"])
+            for segment in segments
+            if segment.doubtful
+            for row in self._kept(segment).get("messages", ())
         }
 
     def _verify_carried(self, repair: bool) -> list[Difference]:
@@ -555,11 +564,14 @@ def _is_covered(segment: RegisteredSegment, from_ms: int) -> bool:
 
 
 def _restored(found: Iterable[Difference]) -> set[Newsletter]:
-    """Returns the newsletters whose hits were repaired: roll-ups may have counted them before."""
+    """Returns the newsletters of which hits or messages were repaired.
+
+    Roll-ups may have counted them before.
+    """
     return {
         (difference.workspace, int(difference.newsletter, 16))
         for difference in found
-        if difference.table == "hits" and difference.repaired
+        if difference.table in ("hits", "messages") and difference.repaired
     }
 
 

@@ -19,8 +19,7 @@ class Difference(Struct, frozen=True):
     """A difference in a table, or in the feed: how many rows or hits are missing or too many.
 
     `newsletter` is the key in hexadecimal, `newsletter_id` what mailers call it. `source` is the
-    journal segment; empty for roll-ups, which are compared with `hits` or `outcomes`, and for
-    `link_carried`.
+    journal segment; empty for roll-ups, which are compared with what is stored, and `link_carried`.
     """
 
     table: str
@@ -61,7 +60,7 @@ def in_words(difference: Difference) -> str:
         f"{n:,} {what}"
         for n, what in ((difference.missing, "missing"), (difference.extra, "too many"))
         if n
-    ]
+    ] or ["other groups"]
     compared = f"compared with {_compared_with(difference)}"
     newsletter = difference.newsletter_id or difference.newsletter
     return (
@@ -74,6 +73,9 @@ def in_words(difference: Difference) -> str:
 def _compared_with(difference: Difference) -> str:
     if difference.source:
         return f"journal segment {difference.source}"
-    # The tables that are no roll-ups of hits and have no key.
-    others = {"link_carried": "journal segments", "outcomes_by_message": "the stored outcomes"}
-    return others.get(difference.table, "the stored hits")
+    sources = {
+        "link_carried": "journal segments",
+        "messages_by_newsletter": "the stored messages",
+        "outcomes_by_message": "the stored outcomes",
+    }
+    return sources.get(difference.table, "the stored hits")

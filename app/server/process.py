@@ -185,6 +185,7 @@ def worker_protocol(**arguments: Any) -> asyncio.Protocol:
 async def run_loader(settings: Settings) -> None:
     """Load the journal until stopped. Raises StartError."""
     _check_networks(settings)
+    from app.ingest.newsletter_counts import NewsletterCounts  # noqa: PLC0415
     from app.ingest.pipeline import assemble  # noqa: PLC0415
     from app.storage.clickhouse import Storage  # noqa: PLC0415
     from app.storage.retention import follow_clock  # noqa: PLC0415
@@ -204,6 +205,7 @@ async def run_loader(settings: Settings) -> None:
     tasks.start("corrections", corrections.run)
     tasks.start("verification", verifier.run)
     tasks.start("outcomes", loader.outcomes.run)
+    tasks.start("counts", NewsletterCounts(storage, loader, corrections).run)
     loading = tasks.start("loader", loader.run)
 
     def stop() -> None:

@@ -18,6 +18,7 @@ from app.auth.users import Users
 from app.clock import CLOCK
 from app.events import webhook_config
 from app.events.webhook_worker import WebhookWorker
+from app.ingest.newsletter_counts import NewsletterCounts
 from app.ingest.pipeline import assemble
 from app.ops.scheduled_reports import ReportMailer
 from app.outcomes import provider_config
@@ -77,6 +78,7 @@ class Mailwake:
         self.storage = Storage(settings, starting=True)
         state = open_state(settings.data_dir, settings.auto_migrate)
         feed, self.loader, self.corrections, self.verifier = assemble(settings, self.storage, state)
+        self._counts = NewsletterCounts(self.storage, self.loader, self.corrections)
         self.keys = Keys(state, settings)
         self.live = Live(lambda: self.loader.loaded + self.corrections.changed)
         self.rewriting = RewritingProcess(settings)
@@ -186,6 +188,7 @@ class Mailwake:
             tasks.start("corrections", self.corrections.run)
             tasks.start("verification", self.verifier.run)
             tasks.start("outcomes", self.loader.outcomes.run)
+            tasks.start("counts", self._counts.run)
         tasks.start("reports", self.reports.run)
         tasks.start("newsletters", self._newsletters.run)
         tasks.start("erasures", self.eraser.run)

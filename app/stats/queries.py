@@ -32,6 +32,7 @@ from app.schemas.stats import (
 )
 from app.stats import rates
 from app.stats.filters import PARTS, FilterError, Filters, Show, since
+from app.stats.hit_counts import HitCount, by_kind
 from app.storage import journal_segments
 from app.storage.clickhouse import Row, Storage
 from app.storage.newsletters import Newsletters
@@ -139,8 +140,10 @@ class Queries:
     ) -> list[Row]:
         """Returns rows of newsletters.sql: newsletters with the figures of one group, sorted."""
         since = filters.since(datetime.now(UTC))
+        changed = self.run("newsletters_changed", limit=1)
         return self.run(
-            "newsletters",
+            "newsletters_counting" if changed else "newsletters",
+            newsletters=[],
             show=filters.show,
             search=filters.search,
             tag=filters.tag,
@@ -204,21 +207,24 @@ class Queries:
         """
         key = self.key(newsletter_id)
         bound = self.filtered(key, filters)
-        return self.run(
-            "newsletter_sent",
-            newsletter=key,
-            variant=bound["variant"],
-            since_ms=bound["since_ms"],
-        )[0]
+        them = {"newsletter": key, "variant": bound["variant"]}
+        if bound["since_ms"]:
+            return self.run("newsletter_sent_since", since_ms=bound["since_ms"], **them)[0]
+        return self.run("newsletter_sent", **them)[0]
 
     def stats(self, newsletter_id: str, filters: HitFilters = NO_FILTERS) -> Stats:
         """Returns the figures of the hits that match `filters`; zeros for an unknown newsletter."""
         key = self.key(newsletter_id)
         sent = self.sent(newsletter_id, filters)
-        kinds = {
-            row["kind"]: row for row in self._hits("newsletter_stats", filters, newsletter=key)
-        }
-        times = [self.run("newsletter_last", newsletter=key)[0]["last_at"]] if kinds else []
+        last_at, counts = self.counts(key)
+        if filters:
+            rows = self.run(
+                "newsletter_stats_filtered", **self.filtered(key, filters), newsletter=key
+            )
+            kinds = {row["kind"]: row for row in rows}
+        else:
+            kinds = by_kind(counts)
+        times = [last_at] if kinds and last_at else []
         if sent["messages"]:
             times.append(sent["last_at"])
         opens, clicks = _split(kinds.get("open")), _split(kinds.get("click"))
@@ -264,6 +270,21 @@ class Queries:
             rejected=counts.get("rejected", 0),
             complained=counts.get("complained", 0),
         )
+
+    def counts(self, newsletter: int) -> tuple[datetime | None, list[HitCount]]:
+        """Returns when a newsletter (a key) was last hit, and the counts of its hits.
+
+        They are counted again if hits have changed since they were stored.
+        """
+        rows = self.run("newsletter_hits", newsletter=newsletter)
+        if not rows:
+            return None, []
+        if rows[0]["changed"]:
+            counted = self.run("newsletter_counted", newsletters=[newsletter])
+            counts = counted[0]["counts"] if counted else []
+        else:
+            counts = rows[0]["counts"]
+        return rows[0]["last_at"], [HitCount(*count) for count in counts]
 
     def links(self, newsletter_id: str, filters: HitFilters = NO_FILTERS) -> list[LinkStats]:
         """Returns the newsletter's links and families, those with most human clicks first."""
@@ -374,13 +395,21 @@ class Queries:
         Each row has newsletter, slot (from 0 to before SLOTS) and totals.
         """
         young: list[int] = []
-        old: list[int] = []
+        old: dict[int, tuple[int, int]] = {}
         for row in newsletters:
-            span = (row["updated_at"] - row["first_at"]).total_seconds()
-            (young if span < SLOTS * 60 else old).append(row["newsletter"])
+            first_at, last_hit = utc(row["first_at"]), utc(row["last_hit"])
+            if (utc(row["updated_at"]) - first_at).total_seconds() < SLOTS * 60:
+                young.append(row["newsletter"])
+            elif row["messages"]:
+                old[row["newsletter"]] = _minute(first_at), _minute(last_hit)
+        spans = {
+            "newsletters": list(old),
+            "first_s": [first for first, _ in old.values()],
+            "last_s": [last for _, last in old.values()],
+        }
         return [
             *(self.run("newsletters_sparklines_exact", newsletters=young) if young else ()),
-            *(self.run("newsletters_sparklines", newsletters=old) if old else ()),
+            *(self.run("newsletters_sparklines", **spans) if old else ()),
         ]
 
     def tags(self, filters: Filters, limit: int) -> list[Row]:
@@ -395,8 +424,23 @@ class Queries:
         )
 
     def variants(self, newsletter_id: str, show: Show) -> list[Row]:
-        """Returns rows of newsletter_variants.sql, the lowest number first."""
-        return self.run("newsletter_variants", newsletter=self.key(newsletter_id), show=show)
+        """Returns a row for each variant that was sent, the lowest number first.
+
+        Each has variant, messages, opens_tracked, clicks_tracked, and the distinct messages of one
+        group that were opened, unknowable and clicked.
+        """
+        key = self.key(newsletter_id)
+        rows = self.run("newsletter_variants", newsletter=key)
+        _, counts = self.counts(key)
+        by_variant = {(count.variant, count.kind): count for count in counts}
+        for row in rows:
+            opens, clicks = (
+                by_variant.get((row["variant"], kind), HitCount(kind, row["variant"]))
+                for kind in ("open", "click")
+            )
+            row["opened"], row["clicked"] = opens.unique(show), clicks.unique(show)
+            row["unknowable"] = opens.unknowable
+        return rows
 
     def lately(self, newsletter_id: str, since: datetime) -> dict[str, Split]:
         """Returns totals of hits since a time, by kind."""
@@ -459,6 +503,11 @@ _NOTHING = (Count(), Count(), Count())
 def utc(at: datetime) -> datetime:
     """Returns an aware datetime: clickhouse-connect returns naive ones for UTC columns."""
     return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
+
+
+def _minute(at: datetime) -> int:
+    """Returns the start of a time's minute, in seconds since 1970 UTC."""
+    return int(at.timestamp()) // 60 * 60
 
 
 def _split(row: Row | None) -> Split:

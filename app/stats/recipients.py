@@ -19,6 +19,8 @@ from app.storage.clickhouse import Row
 PAGE = 50
 MESSAGES, HITS = 200, 1000  # of one recipient, the latest
 PREFERRED = 8
+# The kind of hits by which a list is sorted, if any.
+_SORTED_BY: dict[str, list[str]] = {"address": [], "opened": ["open"], "clicked": ["click"]}
 
 
 def recipients(queries: Queries, filters: Filters, newsletter_id: str = "") -> dict[str, Any]:
@@ -27,16 +29,23 @@ def recipients(queries: Queries, filters: Filters, newsletter_id: str = "") -> d
     Raises FilterError.
     """
     figure, recipient = _cursor(filters)
-    rows = queries.run(
-        "recipients",
-        newsletter=queries.key(newsletter_id) if newsletter_id else 0,
-        show=filters.show,
-        search=filters.search,
-        sort=filters.by,
+    them = {
+        "newsletter": queries.key(newsletter_id) if newsletter_id else 0,
+        "show": filters.show,
+        "search": filters.search,
+    }
+    page = queries.run(
+        "recipients_page",
+        kinds=_SORTED_BY[filters.by],
         after_figure=figure,
         after_recipient=recipient,
         limit=PAGE + 1,
+        **them,
     )
+    # The hits of those alone are read that are shown.
+    keys = [row["recipient"] for row in page]
+    by_key = {row["recipient"]: row for row in queries.run("recipients", recipients=keys, **them)}
+    rows = [by_key[key] | row for row in page if (key := row["recipient"]) in by_key]
     more, rows = len(rows) > PAGE, rows[:PAGE]
     last = rows[-1] if more else None
     return {

@@ -1,18 +1,18 @@
-"""Compares the roll-ups of hits with the hits, and finds what they lack or have too much of.
+"""Compares the roll-ups with hits and messages, and finds what they lack or have too much of.
 
-A roll-up is a sum over hits, so its difference from the hits can be written to it like any other
-row. Fingerprints find out cheaply whether there is one: the sum of a hash of each key times its
-value is the same for equal contents however they are grouped, and needs no memory.
+A roll-up is a sum over hits or messages, so its difference from them can be written to it like any
+other row. Fingerprints find out cheaply whether there is one: the sum of a hash of each key times
+its value is the same for equal contents however they are grouped, and needs no memory.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from app.storage.clickhouse import Row, Storage
 
 PEOPLE = "(verdict IN ('human', 'privacy_proxy'))"
 UNKNOWABLE = "(kind = 'open' AND verdict IN ('unknown', 'prefetch'))"
-# What the views of the migrations select, a row for each hit.
+# What the views of the migrations select, a row for each hit or message.
 _MINUTES = """
 SELECT
     workspace, newsletter, toStartOfMinute(at) AS minute, kind, verdict, sign AS hits, at AS last_at
@@ -39,6 +39,20 @@ FROM
 _AGENTS = """
 SELECT workspace, newsletter, kind, verdict, client, os, device, country, sign AS hits
 FROM hits WHERE {here}
+"""
+_NEWSLETTERS = """
+SELECT
+    workspace, newsletter, sign AS hits,
+    sign * toInt64(cityHash64(kind, message)) * multiIf(
+        {people}, toInt64(1),
+        {unknowable}, -7046029254386353131 + -4417276706812531889,
+        -7046029254386353131) AS checksum,
+    at AS last_at
+FROM hits WHERE {here}
+"""
+_SENT = """
+SELECT workspace, newsletter, variant, flags, 1 AS messages, at AS first_at, at AS last_at
+FROM messages WHERE {here}
 """
 _HERE = "workspace = {workspace:String} AND newsletter IN {newsletters:Array(UInt64)}"
 _BY_MINUTE = "toUnixTimestamp(minute) * 1000 >= {from_ms:Int64}"
@@ -68,9 +82,9 @@ _DIFFERENCES = """
 SELECT {keys}, {differences}
 FROM
 (
-    SELECT {keys}, {added}, true AS of_hits FROM ({source}) WHERE {covered}
+    SELECT {keys}, {added}, true AS stored FROM ({source}) WHERE {covered}
     UNION ALL
-    SELECT {keys}, {subtracted}, false AS of_hits FROM {table} WHERE {here} AND ({covered})
+    SELECT {keys}, {subtracted}, false AS stored FROM {table} WHERE {here} AND ({covered})
 )
 GROUP BY {keys} HAVING {differs}
 LIMIT {limit:UInt64}
@@ -79,10 +93,11 @@ SETTINGS max_bytes_before_external_group_by = 500000000
 
 
 class RollUp(NamedTuple):
-    """A roll-up: `source` selects what its view does, one row for each hit.
+    """A roll-up: `source` selects what its view does, one row for each hit or message.
 
-    `values` are summed by `keys`. `others` are further columns, of which the greatest value of the
-    hits is written. `covered` limits both sides to what the stored hits cover.
+    `values` are summed by `keys`; `others` are further columns, each with the function whose
+    result over the source is written. `covered` limits both sides to
+    what is stored of the source.
     """
 
     table: str
@@ -90,7 +105,7 @@ class RollUp(NamedTuple):
     values: tuple[str, ...]
     source: str
     covered: str
-    others: tuple[str, ...] = ()
+    others: Mapping[str, str] = {}
 
 
 class Differences(NamedTuple):
@@ -108,7 +123,7 @@ ROLL_UPS = (
         ("hits",),
         _MINUTES,
         _BY_MINUTE,
-        ("last_at",),
+        {"last_at": "max"},
     ),
     RollUp(
         "hits_by_message",
@@ -116,7 +131,7 @@ ROLL_UPS = (
         ("human", "machine", "unknowable"),
         _MESSAGES,
         _BY_MESSAGE,
-        ("variant",),
+        {"variant": "max"},
     ),
     RollUp(
         "clicks_by_link",
@@ -124,7 +139,7 @@ ROLL_UPS = (
         ("human", "machine"),
         _CLICKS,
         _BY_MESSAGE,
-        ("shared",),
+        {"shared": "max"},
     ),
     RollUp(
         "clicks_by_place",
@@ -132,7 +147,7 @@ ROLL_UPS = (
         ("human", "machine"),
         _CLICKS,
         _BY_MESSAGE,
-        ("shared",),
+        {"shared": "max"},
     ),
     RollUp(
         "hits_by_agent",
@@ -141,7 +156,25 @@ ROLL_UPS = (
         _AGENTS,
         _BY_NEWSLETTER,
     ),
+    RollUp(
+        "hits_by_newsletter",
+        ("newsletter",),
+        ("hits", "checksum"),
+        _NEWSLETTERS,
+        _BY_NEWSLETTER,
+        {"last_at": "max"},
+    ),
+    RollUp(
+        "messages_by_newsletter",
+        ("variant", "flags"),
+        ("messages",),
+        _SENT,
+        "true",
+        {"first_at": "min", "last_at": "max"},
+    ),
 )
+# Values that are no numbers of hits: a share of the others, and a sum of hashes.
+_UNCOUNTED = ("unknowable", "checksum")
 
 
 def differing(
@@ -173,7 +206,7 @@ def differences(
         differences=", ".join(
             [
                 *(f"sum({value}_of_one) AS {value}_more" for value in values),
-                *(f"maxIf({other}, of_hits) AS {other}_of_hits" for other in others),
+                *(f"{name}If({other}, stored) AS {other}_stored" for other, name in others.items()),
             ]
         ),
         added=", ".join([*(f"toInt64({value}) AS {value}_of_one" for value in values), *others]),
@@ -186,7 +219,7 @@ def differences(
     rows, missing, extra = [], 0, 0
     for row in storage.query(text, {**them, "limit": limit}):
         more = {value: int(row[f"{value}_more"]) for value in values}
-        counts = [n for value, n in more.items() if value != "unknowable"]  # a share of the others
+        counts = [n for value, n in more.items() if value not in _UNCOUNTED]
         missing += sum(n for n in counts if n > 0)
         extra -= sum(n for n in counts if n < 0)
         rows.append(
@@ -195,7 +228,7 @@ def differences(
                 "newsletter": newsletter,
                 **{key: _as_inserted(row[key]) for key in roll_up.keys},
                 **more,
-                **{other: _as_inserted(row[f"{other}_of_hits"]) for other in others},
+                **{other: _as_inserted(row[f"{other}_stored"]) for other in others},
             }
         )
     return Differences(rows, missing, extra)

@@ -6,12 +6,15 @@ from app.paths import resource
 
 # In an order in which a part comes after those that name it.
 PARTS = (
+    "ranking",
+    "counted",
     "filters",
     "clicked",
     "linked",
     "family",
     "individual",
     "tracked",
+    "tracked_sums",
     "people",
     "unknowable",
     "message_states",

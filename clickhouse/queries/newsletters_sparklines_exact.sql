@@ -19,8 +19,8 @@ FROM
 ) AS hits
 INNER JOIN
 (
-    SELECT newsletter, toUnixTimestamp64Milli(min(at)) AS first_ms
-    FROM messages
+    SELECT newsletter, toUnixTimestamp64Milli(min(first_at)) AS first_ms
+    FROM messages_by_newsletter
     WHERE workspace = {workspace:String} AND newsletter IN {newsletters:Array(UInt64)}
     GROUP BY newsletter
 ) AS sent USING (newsletter)

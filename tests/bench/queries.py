@@ -15,6 +15,9 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from app.ingest.corrections import Corrections
+from app.ingest.loader import Loader
+from app.ingest.newsletter_counts import NewsletterCounts
 from app.model.ids import newsletter_key
 from app.settings.load import load
 from app.stats import recipients
@@ -178,6 +181,10 @@ def _measured(scale: int) -> tuple[float, dict[str, float]]:
             for sql in _personal(total):
                 client.command(sql)
             _optimize(client)
+        counts = NewsletterCounts(
+            storage, Loader(Path(name), storage), Corrections(Path(name), storage)
+        )
+        counts.count_changed()
         times = {label: _median(ask) for label, ask in _questions(Queries(storage)).items()}
         storage.close()
         return size / total, times
@@ -195,6 +202,8 @@ TABLES = (
     "clicks_by_link",
     "clicks_by_place",
     "hits_by_agent",
+    "hits_by_newsletter",
+    "messages_by_newsletter",
     "messages",
     "link_carried",
 )
@@ -217,8 +226,11 @@ def _questions(queries: Queries) -> dict[str, Callable[[], Any]]:
     return {
         "newsletter": lambda: queries.newsletter(newsletter_id),
         "sent": lambda: queries.sent(newsletter_id),
-        "figures": lambda: queries.run("newsletter_stats", newsletter=key_of(rows)),
-        "last hit": lambda: queries.run("newsletter_last", newsletter=key_of(rows)),
+        "figures": lambda: queries.stats(newsletter_id),
+        "counts": lambda: queries.counts(key_of(rows)),
+        "counts, counted anew": lambda: queries.run(
+            "newsletter_counted", newsletters=[key_of(rows)]
+        ),
         "links": lambda: queries.links(newsletter_id),
         "links of a personal stream": lambda: queries.links(PERSONAL),
         "clients, devices, countries": lambda: queries.agents(newsletter_id),

@@ -23,6 +23,7 @@ from app.ingest.touched import (
 from app.model.ids import new_id, newsletter_key
 from app.model.records import Hit, Message, encode, now_ms
 from app.model.verdicts import HUMAN
+from app.stats.hit_counts import by_kind
 from app.stats.queries import Queries
 from app.storage.clickhouse import Row, Storage, StorageError
 from app.storage.state_db import open_state
@@ -59,7 +60,7 @@ def assert_consistent(storage: Storage, newsletter: str, key: int) -> None:
     found = stored(storage, key)
     queries = Queries(storage)
     people = sum(found.get(verdict, 0) for verdict in HUMAN)
-    rows = queries.run("newsletter_stats", newsletter=key)
+    rows = by_kind(queries.counts(key)[1]).values()
     assert sum(row["human_total"] for row in rows) == people
     assert sum(row["all_total"] for row in rows) == sum(found.values())
     for table in ("hits_by_minute", "hits_by_agent"):
@@ -423,7 +424,7 @@ def test_merging_changes_no_figure(tmp_path: Path, storage: Storage) -> None:
     )
     look: list[Callable[[], object]] = [
         lambda: stored(storage, key),
-        lambda: Queries(storage).run("newsletter_stats", newsletter=key),
+        lambda: by_kind(Queries(storage).counts(key)[1]),
         lambda: storage.query(every, {"n": key}),
     ]
     before = [one() for one in look]

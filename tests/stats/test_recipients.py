@@ -35,7 +35,9 @@ class People:
         return {"id": newsletter_id}
 
     def run(self, name: str, **values: Any) -> list[dict[str, Any]]:
-        if name != "recipients":
+        if name == "recipients":  # in any order
+            return [{"recipient": key} for key in sorted(values["recipients"], reverse=True)]
+        if name != "recipients_page":
             return []
         rows: list[dict[str, Any]] = [
             {"figure": 1000 - number // 7, "recipient": number + 1, "person": f"a:{number}@x"}

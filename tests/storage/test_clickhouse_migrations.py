@@ -147,6 +147,8 @@ def test_figures_survive_the_way_from_every_version(name: str, tmp_path: Path) -
     after = upgrade("finish", str(tmp_path))
     assert after["figures"] == before["figures"]
     assert after["roll_ups"]["minutes"] == after["roll_ups"]["agents"] == [{"n": 1000}]
+    assert after["roll_ups"]["newsletters"] == [{"n": 1000, "is_equal": 1, "last_at": 1780000999}]
+    assert after["roll_ups"]["sent"] == [{"n": 600, "first_at": 1780000000}]
     assert after["roll_ups"]["places"] == before["figures"]["links"]
     if name < "0006":  # links were places
         places = {row["place"]: row["n"] for row in before["figures"]["links"]}

@@ -85,6 +85,20 @@ ROLL_UPS = {
             toInt64(sum(unknowable)) AS unknowable, uniqExact(message) AS messages
         FROM hits_by_message GROUP BY kind ORDER BY kind
     """,
+    "newsletters": """
+        SELECT toInt64(sum(hits)) AS n, sum(checksum) = (
+            SELECT sum(sign * toInt64(cityHash64(kind, message)) * multiIf(
+                verdict IN ('human', 'privacy_proxy'), toInt64(1),
+                kind = 'open' AND verdict IN ('unknown', 'prefetch'),
+                -7046029254386353131 + -4417276706812531889,
+                -7046029254386353131)) FROM hits) AS is_equal,
+            toUnixTimestamp(max(last_at)) AS last_at
+        FROM hits_by_newsletter
+    """,
+    "sent": """
+        SELECT toInt64(sum(messages)) AS n, toUnixTimestamp(min(first_at)) AS first_at
+        FROM messages_by_newsletter
+    """,
     "places": """
         SELECT position AS place, toInt64(sum(human) + sum(machine)) AS n FROM clicks_by_place
         WHERE link_key IN (SELECT link_key FROM hits)
