@@ -292,6 +292,22 @@ def test_counts_with_another_checksum_are_not_shown(pages: Pages) -> None:
     pages.check()
 
 
+def test_hits_that_are_all_cancelled_are_not_shown(pages: Pages) -> None:
+    """Then the roll-up by message has no rows that could be counted."""
+    pages.change("hit", (0, 0, "open", 1), (0, 1, "click", 1), (1, 1, "open", 1))
+    pages.counts.count_changed()
+    with pages.storage.own_client(60) as client:
+        client.command(
+            "INSERT INTO hits SELECT * REPLACE (-sign AS sign) FROM hits FINAL"
+            f" WHERE newsletter = {pages.keys[0]}"
+        )
+    pages.change("merge")
+    pages.check()
+    pages.change("count")
+    assert changed(pages) == set()
+    pages.check()
+
+
 def test_the_task_counts_what_was_loaded(pages: Pages, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(newsletter_counts, "PAUSE_SECONDS", 0.01)
     query, failures = pages.storage.query, iter([True, True])
