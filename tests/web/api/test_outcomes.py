@@ -9,8 +9,9 @@ from typing import Any
 import httpx2
 import pytest
 
-from tests.support.service import Service
+from tests.support.service import LOCAL_RECEIVERS, WITH_HTTP, Service
 from tests.support.two_tenants import shell
+from tests.support.webhook_receiver import receiver
 from tests.web.api.test_events import events, now
 
 NDJSON = "application/x-ndjson"
@@ -252,3 +253,31 @@ def test_what_is_answered_survives_a_kill(tmp_path: Path) -> None:
         service.ready()
         service.drained()
         assert service.stats("killed")["outcomes"]["delivered"] == 30
+
+
+def test_a_webhook_gets_each_outcome_once(tmp_path: Path) -> None:
+    with (
+        receiver() as inbox,
+        Service(tmp_path / "data", LOCAL_RECEIVERS, **WITH_HTTP) as service,
+    ):
+        service.ready()
+        hook = {"url": inbox.url, "types": ["message.bounced", "message.complained"]}
+        assert service.client.post("/v1/webhooks", json=hook).status_code == 200
+        message = sent(service, "hooked", "ann@hooked.example")
+        bounce = outcome("bounced", message_id=message, permanent=True, code="5.1.1")
+        report(service, bounce, outcome("delivered", message_id=message))
+        service.drained()
+        report(service, bounce)
+        service.drained()
+        report(service, outcome("complained", message_id=message))
+        service.wait_for(lambda: len(inbox.events()) >= 2, "two webhooks")
+        first, second = inbox.events()
+        assert (first["type"], second["type"]) == ("message.bounced", "message.complained")
+        assert first["data"]["message_id"] == message
+        assert first["data"]["recipient"] == "ann@hooked.example"
+        assert first["data"]["outcome"] == {
+            "permanent": True,
+            "code": "5.1.1",
+            "text": "",
+            "provider": "",
+        }
