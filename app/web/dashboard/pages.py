@@ -250,7 +250,13 @@ class Dashboard:
         """Show one message: what it is, and what came of it in order."""
         queries, message_id = workspace_context(request).queries, request.path_params["message_id"]
         row, hits = await asyncio.to_thread(messages.message, queries, message_id)
-        page = {"message": row, "hits": hits, "sent_at": messages.at(row), "filters": Filters()}
+        page = {
+            "message": row,
+            "outcomes": await asyncio.to_thread(messages.outcomes, queries, row),
+            "hits": hits,
+            "sent_at": messages.at(row),
+            "filters": Filters(),
+        }
         return self.page(request, "message.html", page)
 
     async def compare(self, request: Request) -> Response:

@@ -2,7 +2,7 @@
 
 import json
 import uuid
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -281,3 +281,28 @@ def test_a_webhook_gets_each_outcome_once(tmp_path: Path) -> None:
             "text": "",
             "provider": "",
         }
+
+
+def test_the_dashboard_shows_outcomes(service: Service) -> None:
+    messages = [sent(service, "seen", f"p{number}@seen.example") for number in range(4)]
+    service.drained()
+    with httpx2.Client(base_url=service.url, trust_env=False, timeout=60) as visitor:
+        service.login(visitor)
+        later = (datetime.now(UTC) + timedelta(seconds=1)).isoformat()
+        assert 'id="delivered"' not in visitor.get("/newsletters/seen").text
+        report(
+            service,
+            *(outcome("delivered", message_id=message) for message in messages[:3]),
+            outcome("bounced", message_id=messages[3], permanent=True, text="<b>no</b>"),
+            outcome("complained", message_id=messages[0], provider="ses", occurred_at=later),
+        )
+        service.drained()
+        page = visitor.get("/newsletters/seen").text
+        tile = page.partition('<dd id="delivered">')[2].partition("</div>")[0]
+        assert tile.startswith("2</dd>")
+        assert "50.0% of messages sent, 1 bounced, 1 complained" in tile
+        timeline = visitor.get(f"/messages/{messages[3]}").text
+        assert "Bounced permanently" in timeline and "&lt;b&gt;no&lt;/b&gt;" in timeline
+        timeline = visitor.get(f"/messages/{messages[0]}").text
+        assert timeline.index("Delivered") < timeline.index("Complained")
+        assert "· ses" in timeline
