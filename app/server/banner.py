@@ -34,8 +34,8 @@ def print_banner(
         table.add_row("First login", Text(str(path.resolve()), style="bold cyan", overflow="fold"))
         table.add_row("", "login link and API key; the file is deleted when one is used")
     elif link:
-        table.add_row("Log in", Text(link, style="bold cyan", overflow="fold"))
-        table.add_row("", "works once, within 24 hours; new link: mailwake login-link")
+        table.add_row("Log in", "by the link below: it works once, within 24 hours")
+        table.add_row("", "new link: mailwake login-link")
     else:
         table.add_row("Log in", Text(login, style="bold cyan"))
         table.add_row("", "forgot the password? mailwake login-link NAME")
@@ -54,5 +54,8 @@ def print_banner(
     title = "Mailwake demo: sample traffic is running" if is_demo else f"Mailwake {__version__}"
     console.print()
     console.print(Panel(table, title=title, title_align="left", border_style="cyan", expand=False))
+    if link and not path:
+        # Outside the frame and never folded, so that terminals open and copy it as a whole.
+        console.print(Text(link, style="bold cyan"), soft_wrap=True)
     console.print(Text("Press Ctrl+C to stop.", style="dim"))
     console.file.flush()

@@ -1,6 +1,7 @@
 """Runs `mailwake serve`, `load` and `smtp` once their settings are known."""
 
 import asyncio
+import fcntl
 import logging
 import os
 import signal
@@ -29,6 +30,7 @@ from app.server.bootstrap import bootstrap, take_over
 from app.settings.load import (
     FOREIGN,
     load,
+    meant,
     unknown_variables,
     variables,
     weak_secrets,
@@ -47,6 +49,7 @@ if TYPE_CHECKING:
     from app.server.service import Mailwake
     from app.smtp.gateway import Gateway
 
+LOCK = "serve.lock"  # held by the service of a data folder with the embedded engine
 STARTED_POLL_SECONDS = 0.05  # between checks whether uvicorn serves
 
 
@@ -106,12 +109,15 @@ def _check(settings: Settings) -> None:
 
     logs.start(settings.log_level, settings.log_format)
     for name in unknown_variables():
-        logging.warning("unknown setting %s is ignored", name)
+        hint = f": did you mean {meant(name)}?" if meant(name) else ""
+        logging.warning("unknown setting %s is ignored%s", name, hint)
     for weak in weak_secrets(settings, FOREIGN):
         logging.warning("%s", weak)
     _check_networks(settings)
     if problem := engine_missing(settings):
         raise StartError(problem)
+    if settings.clickhouse_dsn == "chdb":
+        _claim(settings)
     try:  # before anything listens: workers could only fail one after the other
         if settings.webhooks_file:
             webhook_config.from_file(settings.webhooks_file)
@@ -120,6 +126,25 @@ def _check(settings: Settings) -> None:
         open_state(settings.data_dir, settings.auto_migrate).dispose()
     except (SettingsError, VersionError) as error:
         raise StartError(str(error)) from None
+
+
+def _claim(settings: Settings) -> None:
+    """Keep other services out of the data folder as long as this process lives.
+
+    The embedded engine has one process a folder: another service could never read or write.
+    """
+    number = os.open(settings.data_dir / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        owner = os.pread(number, 20, 0).decode("ascii", "replace").strip()
+        os.close(number)
+        raise StartError(
+            f"{PREFIX}DATA_DIR: {settings.data_dir} is in use by another service"
+            f" (process {owner or 'unknown'}): stop it, or set another folder"
+        ) from None
+    os.ftruncate(number, 0)
+    os.pwrite(number, b"%d\n" % os.getpid(), 0)
 
 
 def _check_networks(settings: Settings) -> None:

@@ -5,6 +5,7 @@ import logging
 import os
 import secrets
 from collections.abc import Iterable, Iterator
+from difflib import get_close_matches
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -93,9 +94,18 @@ def _secrets_of(settings: Settings, name: str) -> list[tuple[str, str]]:
 
 def unknown_variables() -> list[str]:
     """Returns MAILWAKE_* variables of the environment without a setting: mostly misspelt ones."""
-    known = {PREFIX + name.upper() for name in Settings.model_fields}
-    known.update(secret_files.VARIABLES.values())
+    known = _variables()
     return sorted(k for k in os.environ if k.upper().startswith(PREFIX) and k.upper() not in known)
+
+
+def meant(variable: str) -> str:
+    """Returns the setting that a misspelt variable is most like, empty if it is like none."""
+    return next(iter(get_close_matches(variable.upper(), sorted(_variables()), 1)), "")
+
+
+def _variables() -> set[str]:
+    named = {PREFIX + name.upper() for name in Settings.model_fields}
+    return named | set(secret_files.VARIABLES.values())
 
 
 CUT_OFF = ("restoring", "restored")  # folders in DATA_DIR that a killed restore leaves behind

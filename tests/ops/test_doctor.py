@@ -93,7 +93,7 @@ def test_settings_that_work_but_should_not_stay(
 def test_a_misspelt_variable(sound: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MAILWAKE_PROT", "80")
     assert bad(sound) == [
-        ("warning", "settings", "unknown setting MAILWAKE_PROT: see docs/settings.md for the names")
+        ("warning", "settings", "unknown setting MAILWAKE_PROT: did you mean MAILWAKE_PORT?")
     ]
 
 

@@ -124,7 +124,8 @@ def test_a_terminal_shows_them_and_no_file_has_them(tmp_path: Path) -> None:
     service = Fresh(folder)
     here, there = pty.openpty()
     command = [sys.executable, "-m", "app", "serve"]
-    process = subprocess.Popen(command, env=service.env, cwd=ROOT, stdout=there, stderr=there)
+    narrow = {**service.env, "COLUMNS": "60"}
+    process = subprocess.Popen(command, env=narrow, cwd=ROOT, stdout=there, stderr=there)
     service.process = process
     os.close(there)
     shown = b""
@@ -133,6 +134,7 @@ def test_a_terminal_shows_them_and_no_file_has_them(tmp_path: Path) -> None:
             shown += os.read(here, 65_536)
         text = re.sub(r"\x1b\[[\d;]*m", "", shown.decode())
         (key,), (link,) = KEY.findall(text), LINK.findall(text)
+        assert link in text.splitlines()  # whole, whatever the width, so that it can be opened
         assert not (folder / first_login.FILE).exists()
         wait_for(service._healthy, "health")
         assert service.takes(key) == 200

@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 from app.cli.main import cli
 from app.settings.load import (
     load,
+    meant,
     unknown_variables,
     with_secrets,
 )
@@ -132,3 +133,6 @@ def test_a_broken_secrets_file_is_named(tmp_path: Path, text: str) -> None:
 def test_a_misspelt_variable_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MAILWAKE_PROT", "80")
     assert unknown_variables() == ["MAILWAKE_PROT"]
+    assert meant("MAILWAKE_PROT") == "MAILWAKE_PORT"
+    assert meant("mailwake_clickhose_dsn") == "MAILWAKE_CLICKHOUSE_DSN"
+    assert meant("MAILWAKE_QQQQQQQQQQQQQQQQQQQQQQQ") == ""

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 from app.ops.doctor.finding import Finding
-from app.settings.load import FOREIGN, GENERATED, unknown_variables, weak_secrets
+from app.settings.load import FOREIGN, GENERATED, meant, unknown_variables, weak_secrets
 from app.settings.secret_strength import weakness
 from app.settings.settings import PREFIX, Settings
 
@@ -24,9 +24,8 @@ EXPIRES = 21  # days before which a certificate is renewed by now
 def variables(_: Settings) -> Iterator[Finding]:
     """Misspelt ones."""
     for name in unknown_variables():
-        yield Finding(
-            "settings", "warning", f"unknown setting {name}", "see docs/settings.md for the names"
-        )
+        hint = f"did you mean {meant(name)}?" if meant(name) else "see docs/settings.md for names"
+        yield Finding("settings", "warning", f"unknown setting {name}", hint)
 
 
 def addresses(settings: Settings) -> Iterator[Finding]:
