@@ -20,7 +20,9 @@ OUT = ROOT / "docs" / "screenshots"
 PASSWORD = secrets.token_hex(12)
 SECONDS = 150  # until the charts have something to show
 SHOTS = (
-    ("newsletters.png", "/", 1440, "light"),
+    ("home.png", "/?period=30d", 1440, "light"),
+    ("home-phone-dark.png", "/?period=30d", 390, "dark"),
+    ("newsletters.png", "/newsletters", 1440, "light"),
     ("newsletter.png", "/newsletters/spring-sale", 1440, "light"),
     (
         "compare.png",
