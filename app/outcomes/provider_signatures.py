@@ -147,7 +147,7 @@ def verify_rsa(public: RSAPublicKey, signature: bytes, signed: bytes, *, sha256:
 
     SHA-1 is what older senders use; forging a signature would need a second preimage.
     """
-    hash_ = SHA256() if sha256 else SHA1()  # noqa: S303
+    hash_ = SHA256() if sha256 else SHA1()  # noqa: S303  # nosec B303
     try:
         public.verify(signature, signed, PKCS1v15(), hash_)
     except InvalidSignature:

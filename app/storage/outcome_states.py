@@ -42,7 +42,7 @@ def _query() -> str:
         GROUP BY workspace, newsletter, message HAVING {later}
         LIMIT {{limit:UInt64}}
         SETTINGS max_bytes_before_external_group_by = 500000000
-    """  # noqa: S608  (of constants)
+    """  # noqa: S608  # nosec B608
 
 
 _DIFFERENCES = _query()
