@@ -30,7 +30,9 @@ class _Provider(msgspec.Struct, forbid_unknown_fields=True):
     name: Literal["ses", "sendgrid", "mailgun", "resend", "postal"]
     workspace: str = DEFAULT
     key: Annotated[str, msgspec.Meta(max_length=4_000)] = ""
-    topics: list[Annotated[str, msgspec.Meta(pattern=r"^arn:aws[a-z-]*:sns:[!-~]{1,300}$")]] = []
+    topics: list[
+        Annotated[str, msgspec.Meta(pattern=r"^arn:aws[a-z-]*:sns:[!-~]{1,300}$(?!\n)")]
+    ] = []
 
 
 class _File(msgspec.Struct, forbid_unknown_fields=True):

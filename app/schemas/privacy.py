@@ -36,6 +36,7 @@ class SubjectOut(Struct, frozen=True):
     erased_at: Timestamp | None
     messages: list[dict[str, Any]]
     hits: list[dict[str, Any]]
+    outcomes: list[dict[str, Any]]
     followups: list[dict[str, Any]]
     suppressions: list[dict[str, Any]]
     withdrawals: list[dict[str, Any]]

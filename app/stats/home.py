@@ -94,7 +94,7 @@ def wanted(queries: Queries, kind: str, start: datetime, now: datetime, limit: i
 def best(queries: Queries, filters: Filters, least: int, limit: int) -> list[Row]:
     """Returns the newsletters with the highest click rates, of those with `least` messages."""
     ranked = Filters(show=filters.show, period=filters.period, sort="click_rate")
-    rows = queries.newsletters(ranked, 100)
+    rows = queries.newsletters(ranked, 100, least=least)
     return [row for row in rows if row["clicks_tracked"] >= least][:limit]
 
 

@@ -136,9 +136,12 @@ class Queries:
         return journal_segments.unsettled(self._journal) if self._journal else []
 
     def newsletters(
-        self, filters: Filters = EVERYTHING, limit: int = 100, offset: int = 0
+        self, filters: Filters = EVERYTHING, limit: int = 100, offset: int = 0, least: int = 0
     ) -> list[Row]:
-        """Returns rows of newsletters.sql: newsletters with the figures of one group, sorted."""
+        """Returns rows of newsletters.sql: newsletters with the figures of one group, sorted.
+
+        Those with fewer messages than `least` are left out.
+        """
         since = filters.since(datetime.now(UTC))
         changed = self.run("newsletters_changed", limit=1)
         return self.run(
@@ -152,6 +155,7 @@ class Queries:
             since_ms=int(since.timestamp() * 1000),
             limit=limit,
             offset=offset,
+            least=least,
         )
 
     def newsletter_page(

@@ -53,7 +53,7 @@ def test_a_running_service_learns_of_keys(service: Service) -> None:
         (("keys", "add", ""), "name: must have 1 to 100 printable characters"),
         (
             ("keys", "add", "x", "--scope", "write"),
-            "scopes: must be one or more of rewrite, read, admin",
+            "scopes: must be one or more of rewrite, outcomes, read, admin",
         ),
         (("keys", "add", "x", "--workspace", "none"), "workspace: 'none' is unknown"),
         (("keys", "list", "--workspace", "none"), "workspace: 'none' is unknown"),

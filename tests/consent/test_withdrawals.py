@@ -173,7 +173,11 @@ def test_rates_are_of_what_is_tracked(service: Service) -> None:
         page = visitor.get(f"/newsletters/{url}").text
         assert "50.0% of 2 tracked messages" in page
         assert "0.0% of messages" in page  # clicks
-        for there in (f"/?search={url}", "/tags?search=consent", f"/compare?newsletter={url}"):
+        for there in (
+            f"/newsletters?search={url}",
+            "/tags?search=consent",
+            f"/compare?newsletter={url}",
+        ):
             assert '<td class="n rate">50.0%' in re.sub(
                 r'role="cell" | data-label="[^"]*"', "", visitor.get(there).text
             ), there

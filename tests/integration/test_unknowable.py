@@ -93,7 +93,7 @@ def test_pages_show_the_range(service: Service, visitor: httpx2.Client) -> None:
     page = visitor.get("/newsletters/mixed").text
     assert both in page and 'id="unknowable"' in page
     assert "Too many opens are unknown" in page
-    assert both in visitor.get("/").text
+    assert both in visitor.get("/newsletters").text
     assert both in visitor.get("/compare", params={"newsletter": ["mixed", "plain"]}).text
     assert both in visitor.get("/newsletters/mixed/report").text
     assert page.count(both) == 3  # of all and of each variant

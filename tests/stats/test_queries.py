@@ -160,6 +160,8 @@ def test_newsletters_are_sorted_searched_and_paged(queries: Queries) -> None:
         assert [figure(row) for row in down] == sorted(map(figure, down), reverse=True), sort
     assert len(queries.newsletters(Filters(period="24h"), 1000)) >= 1
     assert queries.newsletters(Filters(search=NAME))[0]["messages_in_all"] == 40
+    assert [row["id"] for row in queries.newsletters(Filters(search=NAME), least=40)] == [NAME]
+    assert queries.newsletters(Filters(search=NAME), least=41) == []
     assert queries.average("all")[0] > 0
 
 

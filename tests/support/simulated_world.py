@@ -153,6 +153,8 @@ class SimulatedClickHouse:
                 return cast("list[Row]", getattr(self, f"_verify_{name}")(parameters))
         if statement == sql("event_newsletters"):
             return []
+        if "FROM outcomes_by_message" in statement:
+            return []  # nobody reports any
         if "min(minute)" in statement:
             return [{"first": self._first_ms() // 60_000 * 60}]
         assert "segment = {segment:UUID}" in statement, statement

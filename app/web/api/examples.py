@@ -277,6 +277,7 @@ SUBJECT = privacy.SubjectOut(
         }
     ],
     hits=[],
+    outcomes=[],
     followups=[],
     suppressions=[],
     withdrawals=[],

@@ -156,12 +156,12 @@ def _activity(queries: Queries, filters: Filters, start: datetime, now: datetime
 
 def _marks(queries: Queries, filters: Filters, start: datetime, end: datetime) -> Markup:
     """Returns the names of mailings above the time at which they began, the latest ones."""
-    rows: Sequence[Row] = queries.newsletters(Filters(period=filters.period), 50)
+    rows: Sequence[Row] = queries.newsletters(Filters(period=filters.period), 50, least=LEAST)
     marks: list[charts.TimeTick] = []
     for row in sorted(rows, key=lambda row: utc(row["first_at"]), reverse=True):
         begun = utc(row["first_at"])
         place = 100 * ((begun - start) / (end - start))
         near = any(abs(mark.place - place) < MARK_PERCENT for mark in marks)
-        if row["messages"] >= LEAST and 0 <= place <= 100 and not near:
+        if 0 <= place <= 100 and not near:
             marks.append(charts.TimeTick(place, row["name"] or row["id"]))
     return charts.marks(marks)

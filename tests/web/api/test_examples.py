@@ -14,7 +14,17 @@ from app.web.api.examples import EXAMPLES, FOLLOWUP, MESSAGE, NEWSLETTER, WEBHOO
 from app.web.api.operation import JSON, NDJSON
 from tests.support.service import Service, paths, tracked_urls
 
-FIRST = ("rewrite_", "store_", "start_", "create_", "save_", "suppress_", "withdraw_", "test_")
+FIRST = (
+    "rewrite_",
+    "store_",
+    "start_",
+    "report_",
+    "create_",
+    "save_",
+    "suppress_",
+    "withdraw_",
+    "test_",
+)
 LAST = ("unsuppress_", "restore_", "delete_followup", "delete_", "end_", "erase_", "get_erasure")
 FREE = {"counts", "headers"}  # their keys differ from message to message
 PERSON = {"user-agent": "Mozilla/5.0 (Windows NT 10.0; rv:140.0) Gecko/20100101 Firefox/140.0"}
@@ -73,7 +83,7 @@ class Reader:
                 query[parameter["name"]] = parameter["example"]
         headers, content = {}, None
         if "requestBody" in operation:
-            ((media, body),) = operation["requestBody"]["content"].items()
+            media, body = next(iter(operation["requestBody"]["content"].items()))
             headers["content-type"] = media
             content = body["example"] if media != JSON else json.dumps(body["example"])
             for shown, real in self.ids.items():
