@@ -9,8 +9,8 @@ import msgspec
 from app.model.errors import UNREADABLE
 
 Kind = Literal["open", "click", "unsubscribe"]
-# What can become of a mail; the last four are providers' events that decide nothing.
-OutcomeKind = Literal[
+# What can be reported to have become of a mail.
+ReportedKind = Literal[
     "queued",
     "sent",
     "deferred",
@@ -19,11 +19,9 @@ OutcomeKind = Literal[
     "rejected",
     "complained",
     "autoresponded",
-    "opened",
-    "clicked",
-    "unsubscribed",
-    "other",
 ]
+# The others are providers' own events, which decide nothing.
+OutcomeKind = Literal[ReportedKind, "opened", "clicked", "unsubscribed", "other"]
 NO_LINK = -1
 NOBODY = 0  # the recipient of a row that no longer identifies one
 # Values of a row of `hits` that no longer identifies a recipient.

@@ -1,24 +1,15 @@
 """Outcomes of messages: what mailers and their providers report."""
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from msgspec import Meta, Struct
 
+from app.model.records import ReportedKind
 from app.schemas.fields import Id, Moment, Recipient, RfcMessageId
 from app.schemas.timestamps import Timestamp
 
 MAX_EVENT_ID_CHARS, MAX_CODE_CHARS, MAX_TEXT_CHARS, MAX_PROVIDER_CHARS = 200, 100, 2_000, 50
 
-OutcomeType = Literal[
-    "queued",
-    "sent",
-    "deferred",
-    "delivered",
-    "bounced",
-    "rejected",
-    "complained",
-    "autoresponded",
-]
 EventId = Annotated[
     str,
     Meta(
@@ -48,7 +39,7 @@ class OutcomeIn(Struct, frozen=True, forbid_unknown_fields=True):
     """
 
     id: EventId
-    type: OutcomeType
+    type: ReportedKind
     occurred_at: Moment
     message_id: MessageId | None = None
     rfc_message_id: RfcMessageId | None = None

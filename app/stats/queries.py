@@ -115,8 +115,8 @@ class Queries:
     def remembered(self, key: Hashable, read: Callable[[], T]) -> T:
         """Returns what `read` returns, or has returned a moment ago.
 
-        The moment is 20 times what reading took, so that figures that anybody watches never cost
-        more than a twentieth of a processor.
+        The moment is 20 times what reading took, so that a result that somebody watches costs at
+        most a twentieth of a processor.
         """
         result, until = self._remembered.get(key, (None, 0.0))
         if (begun := time.monotonic()) >= until:

@@ -7,6 +7,7 @@ from app.paths import resource
 # In an order in which a part comes after those that name it.
 PARTS = (
     "ranking",
+    "wanted",
     "counted",
     "filters",
     "clicked",

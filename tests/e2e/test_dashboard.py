@@ -333,3 +333,37 @@ def test_a_chart_is_read_by_arrow_keys_and_by_pointer(page: Page, service: Servi
     expect(tip).to_have_text(said[0])
     page.mouse.move(box["x"], box["y"] - 60)
     expect(tip).to_be_hidden()
+    page.dispatch_event(".plot", "pointerdown", {"clientX": box["x"] + 2, "pointerType": "touch"})
+    expect(tip).to_have_text(said[-1])  # of a finger, the first column
+
+
+def test_the_home_page_is_live_and_its_feed_can_be_paused(page: Page, service: Service) -> None:
+    page.goto("/signals")
+    page.get_by_label("Contains").fill("call for an answer")
+    page.get_by_role("button", name="Add signal").click()
+    answers = [
+        service.rewrite("home-live", MAIL.format(label="Call for an answer"), f"{name}@example.com")
+        for name in ("first", "second", "third")
+    ]
+    service.drained()
+    page.goto("/")
+    feed, waiting = page.locator("#latest"), page.locator("#waiting")
+    expect(page).to_have_title("Home · Mailwake")
+    hit(service, answers[0])
+    expect(feed).to_contain_text("first@example.com")
+    expect(waiting).to_contain_text("first@example.com")
+    expect(page).to_have_title("(1) Home · Mailwake")
+    page.get_by_role("button", name="Pause").click()
+    hit(service, answers[1])
+    expect(waiting).to_contain_text("second@example.com")  # the rest of the page goes on
+    expect(page).to_have_title("(2) Home · Mailwake")
+    expect(feed).not_to_contain_text("second@example.com")
+    page.get_by_role("button", name="Paused").click()
+    hit(service, answers[2])
+    expect(feed).to_contain_text("second@example.com")
+    page.get_by_role("button", name="Done with first@example.com").click()
+    expect(waiting).to_contain_text("third@example.com")
+    expect(waiting).not_to_contain_text("first@example.com")
+    expect(page).to_have_title("(2) Home · Mailwake")
+    page.goto("/signals")
+    page.get_by_role("button", name="Remove call for an answer").click()

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 import pytest
 from hypothesis import given, settings
@@ -122,18 +122,7 @@ def state(reports: Sequence[Report]) -> str | None:
     )
 
 
-KINDS: tuple[OutcomeKind, ...] = (
-    "queued",
-    "sent",
-    "deferred",
-    "delivered",
-    "bounced",
-    "rejected",
-    "complained",
-    "autoresponded",
-    "opened",
-    "other",
-)
+KINDS: tuple[OutcomeKind, ...] = get_args(OutcomeKind)
 reports = st.builds(Report, st.sampled_from(KINDS), st.booleans(), st.integers(0, 5))
 several = st.lists(reports, max_size=6)
 

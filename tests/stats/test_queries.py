@@ -271,3 +271,22 @@ def test_embedded_queries_leave_the_hits_half_the_cores(storage: Storage) -> Non
     asked = "SELECT getSetting('max_threads') AS threads, getSetting('os_threads_nice_value_query')"
     (row,) = storage.query(f"{asked} AS nice", {})
     assert row == {"threads": max(1, (os.cpu_count() or 1) // 2), "nice": 10}
+
+
+def test_a_slow_result_is_remembered_for_twenty_times_its_duration(
+    queries: Queries, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, read = [1000.0], list[float]()
+    monkeypatch.setattr("app.stats.queries.time.monotonic", lambda: clock[0])
+
+    def slow() -> int:
+        clock[0] += 0.5
+        read.append(clock[0])
+        return len(read)
+
+    assert [queries.remembered("slow", slow) for _ in range(2)] == [1, 1]
+    clock[0] += 9.9
+    assert queries.remembered("slow", slow) == 1
+    assert queries.remembered("another", slow) == 2
+    clock[0] += 0.2
+    assert queries.remembered("slow", slow) == 3

@@ -91,7 +91,10 @@ class HomePages:
         key = read_int(str(form.get("recipient", "")), high=2**64 - 1)
         until = read_int(str(form.get("until", "")), high=2**53)
         if key is None or until is None:
-            raise FilterError("recipient" if key is None else "until", "must be a whole number")
+            name = "recipient" if key is None else "until"
+            return self.dashboard.problem(
+                request, 422, "Nothing was changed", f"{name}: must be a whole number"
+            )
         signals = workspace_context(request).signals
         await asyncio.to_thread(signals.answer, key, until, request.state.user.name)
         return RedirectResponse(home_url(_of_home(request)), 303)

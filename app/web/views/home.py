@@ -14,7 +14,7 @@ from app.stats.queries import Queries, utc
 from app.stats.signals import Signals
 from app.storage.clickhouse import Row
 from app.web.views import charts
-from app.web.views.newsletters import column, when
+from app.web.views.newsletters import drawn
 
 PERIOD: Period = "7d"  # that is shown first
 STEPS: dict[Period, int] = {
@@ -139,19 +139,8 @@ def _activity(queries: Queries, filters: Filters, start: datetime, now: datetime
     starts = [datetime.fromtimestamp(number * step, UTC) for number in range(first, last + 1)]
     end = starts[-1] + timedelta(seconds=step)
     points = queries.all_timeline(starts[0], end, step)
-    by_time = {point.at: column(point, filters.show) for point in points}
-    columns = [by_time.get(at, charts.Column(0, 0, 0, 0)) for at in starts]
-    titles = [
-        f"{when(at, step)} UTC: {shown.summary}" for at, shown in zip(starts, columns, strict=True)
-    ]
-    return {
-        "step": step,
-        "times": list(zip(starts, columns, strict=True)),
-        "ticks": charts.ticks(charts.ceiling(max(shown.highest for shown in columns))),
-        "chart": charts.timeline(columns, titles),
-        "axis": charts.axis(charts.time_ticks(starts, step)),
-        "marks": _marks(queries, filters, starts[0], end),
-    }
+    marks = _marks(queries, filters, starts[0], end)
+    return {**drawn(starts, step, points, filters.show), "marks": marks}
 
 
 def _marks(queries: Queries, filters: Filters, start: datetime, end: datetime) -> Markup:

@@ -183,7 +183,17 @@ def _timeline(
     first = utc(sent["first_at"]) if sent["messages"] else last or now
     starts, step = shown = charts.window(first, last or now, now, STEPS[filters.step])
     points = queries.timeline(newsletter_id, starts[0], shown.end, step, filters.hit_filters)
-    by_time = {point.at: column(point, filters.show) for point in points}
+    return drawn(starts, step, points, filters.show)
+
+
+def drawn(
+    starts: Sequence[datetime], step: int, points: Sequence[Step], show: Show
+) -> dict[str, Any]:
+    """Returns a timeline as templates show it (macros.timeline): chart, axes and table.
+
+    `points` are the totals of steps of `step` seconds, of which those that begin at `starts` show.
+    """
+    by_time = {point.at: _column(point, show) for point in points}
     columns = [by_time.get(at, charts.Column(0, 0, 0, 0)) for at in starts]
     titles = [
         f"{when(at, step)} UTC: {column.summary}"
@@ -226,8 +236,7 @@ def _variants(queries: Queries, newsletter_id: str, show: Show) -> list[Variant]
     ]
 
 
-def column(step: Step, show: Show) -> charts.Column:
-    """Returns a step of a timeline as one of its columns, with the hits of one group."""
+def _column(step: Step, show: Show) -> charts.Column:
     return charts.Column(*_pair(step.opens, show), *_pair(step.clicks, show))
 
 

@@ -117,7 +117,7 @@ def test_what_is_wrong_with_a_form_is_named(service: Service, visitor: httpx2.Cl
     for fields in ({"recipient": "x", "until": "1"}, {"recipient": "1", "until": "-1"}):
         answer = service.post(visitor, "/home/answered", form, **fields)
         name = "recipient" if fields["recipient"] == "x" else "until"
-        assert answer.status_code == 422 and f"The URL parameter {name} must" in answer.text
+        assert answer.status_code == 422 and f"{name}: must be a whole number" in answer.text
 
 
 @pytest.mark.parametrize(
