@@ -76,7 +76,13 @@ def test_links_and_figures_of_version_0_1_live_on(before: Path, tmp_path: Path, 
             place = n % TARGETS
             assert service.client.get(urls[place], headers=PERSON).status_code == 302
             expected[place] += 1
-        service.drained()
+
+        def drained() -> bool:
+            """Whether version 0.1 has loaded everything; /healthz/full is younger."""
+            state = service.client.get("/readyz").json()
+            return bool(state["ready"] and state["journal"]["bytes"] == 0)
+
+        service.wait_for(drained, "empty journal")
         stats = service.stats("old")
         old = {link["index"]: link for link in service.get("/v1/newsletters/old/links")["links"]}
         assert {place: link["all"]["total"] for place, link in old.items()} == dict(expected)
