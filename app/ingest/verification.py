@@ -449,19 +449,17 @@ class Verifier:
     def _covered_from(self) -> int:
         """Returns from when on all hits are stored, in milliseconds since 1970 UTC.
 
-        Earlier ones may have expired, of which the roll-ups keep the figures; 0 if none have.
+        Earlier ones may have expired, of which the roll-ups keep the figures; 0 if none have. Rows
+        expire some days after the end of their month, so none of this month has, whatever the
+        setting is or was: what is not stored of it is lost, even if nothing else is stored.
         """
         (row,) = self._storage.query(sql("verify_covered"), {})
-        days = self._storage.settings.keep_hits_days
-        oldest = datetime.now(UTC) - timedelta(days=days - 1)
-        bounds = [_month(oldest)] if days else []
+        days, now = self._storage.settings.keep_hits_days, datetime.now(UTC)
         stored, counted = row["stored_ms"], row["counted_ms"]
-        if not stored:
-            return FOREVER_MS if counted else 0
-        first = _month(datetime.fromtimestamp(stored / 1000, UTC))
-        if counted < first:
-            bounds.append(first)
-        return max(bounds, default=0) if counted < max(bounds, default=0) else 0
+        first = _month(datetime.fromtimestamp(stored / 1000, UTC)) if stored else FOREVER_MS
+        bounds = [first, _month(now - timedelta(days=days - 1)) if days else 0]
+        expired = [bound for bound in bounds if counted < bound]
+        return min(_month(now), max(expired)) if counted and expired else 0
 
     def _check_stop(self) -> None:
         """Raises StorageError once the service stops; a later comparison begins again."""

@@ -112,8 +112,12 @@ class Folder:
         return records
 
     def verify(self, repair: bool = True) -> Verification:
+        them = {"newsletters": self.newsletters}
+        some = "SELECT count() AS stored FROM hits WHERE newsletter IN {newsletters:Array(UInt64)}"
+        (row,) = self.storage.query(some, them)
         result = self.verifier.verify(self.start, self.end, repair=repair)
-        assert result.hits and result.newsletters == len(self.newsletters)
+        assert result.hits or not row["stored"]  # a test may have lost them all
+        assert result.newsletters == len(self.newsletters)
         return result
 
     def figures(self) -> dict[str, Any]:

@@ -31,6 +31,19 @@ from app.storage.clickhouse import Storage
 rows = Storage(load()).query("SELECT message, address, metadata, rfc_message_id FROM messages", {})
 print(json.dumps([{**row, "message": row["message"].hex} for row in rows]))
 """
+LOSE_HITS = """
+from app.settings.load import load
+from app.storage.clickhouse import Storage
+with Storage(load()).own_client(60) as client:
+    client.command("ALTER TABLE hits DELETE WHERE 1", settings={"mutations_sync": 2})
+"""
+HITS = """
+import json
+from app.settings.load import load
+from app.storage.clickhouse import Storage
+query = "SELECT toString(message) AS id, kind, sum(sign) FROM hits GROUP BY ALL ORDER BY ALL"
+print(json.dumps([list(map(str, row.values())) for row in Storage(load()).query(query, {})]))
+"""
 
 
 @pytest.fixture
@@ -126,4 +139,24 @@ def test_a_backup_has_it_and_a_restored_folder_is_repaired_from_it(
     repaired = run(service, "-m", "app", "verify", "--repair")
     assert repaired.stdout.count("repaired") >= 5, repaired.stdout
     assert {row["message"] for row in json.loads(run(service, "-c", STORED).stdout)} == messages
+    assert_verified(service)
+
+
+@pytest.mark.parametrize("days", ["0", "1"])
+def test_all_hits_of_a_young_database_can_be_lost_and_come_back(
+    service: Service, days: str
+) -> None:
+    """With nothing stored at all, they were taken for expired."""
+    service.env["MAILWAKE_KEEP_HITS_DAYS"] = days
+    for number in range(3):
+        send(service, f"{number}")
+    service.settled()
+    service.stop()
+    before = json.loads(run(service, "-c", HITS).stdout)
+    assert len(before) == 6
+    assert run(service, "-c", LOSE_HITS).returncode == 0
+    assert json.loads(run(service, "-c", HITS).stdout) == []
+    done = run(service, "-m", "app", "verify", "--repair")
+    assert "hits" in done.stdout and "missing" in done.stdout, (done.stdout, done.stderr)
+    assert json.loads(run(service, "-c", HITS).stdout) == before
     assert_verified(service)
