@@ -96,6 +96,8 @@ def test_records_are_written_whole_or_not_at_all(tmp_path: Path) -> None:
         ("rfc822;Ann.B+x@example.com\r\n unknown", "rfc822;***@example.com   unknown"),
         ('"ann b"@example.com is full', "***@example.com is full"),
         ("at noon @ home", "at noon @ home"),
+        ("@a@b@example.com", "@***@example.com"),
+        ('"a b"@c@example.com, d@@example.com', "***@example.com, d@@example.com"),
         ("", ""),
     ],
 )
@@ -107,7 +109,7 @@ def test_text_of_servers_has_no_email_address(text: str, shown: str) -> None:
 def test_the_time_to_mask_grows_with_the_text(piece: str) -> None:
     """Of a pattern that looks again and again, 16 times the text would take 256 times the work."""
     text = piece * (200_000 // len(piece))
-    assert masked(text).replace("***@", "a@") == text.strip()
+    assert masked(text) == ("***@a@" if piece == "a@" else text.strip())  # a row of them is one
 
 
 @given(st.text())

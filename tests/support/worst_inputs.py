@@ -204,11 +204,11 @@ def other_inputs() -> Iterator[Input]:
         target = filled(path) + (f"?{query}" if query else "")
         content = json.dumps(body).encode() if body is not None else b""
         yield Input("longest fields", operation.method, target, content)
-    for name, text in (("words", "x" * 700), ("at signs", "a@" * 350), ("quotes", '"' * 350)):
-        short = {**OUTCOME, "recipient": "r", "rfc_message_id": "m", "id": "i", "text": text}
-        lines = json.dumps(short).encode() + b"\n"
+    for text in ("x", "a@", "a@b ", '"@', '"', "\x01a"):
+        short = {**OUTCOME, "recipient": "r", "rfc_message_id": "m", "id": "i"}
+        lines = json.dumps({**short, "text": text * (700 // len(text))}).encode() + b"\n"
         batch = lines * min(MAX_LINES, MAX_BATCH_BYTES // len(lines))
-        yield Input(f"outcomes: {name}", "POST", "/v1/outcomes", batch, NDJSON)
+        yield Input(f"outcomes: {text!r}", "POST", "/v1/outcomes", batch, NDJSON)
 
 
 def mail_inputs() -> Iterator[Input]:
