@@ -183,7 +183,7 @@ def test_a_fault_at_any_part(
     prepared: tuple[Path, Any], tmp_path: Path, table: str, number: int, call: str, fault: str
 ) -> None:
     """Kills, and a disk that fails for a moment; what is acknowledged is verified at night."""
-    if table in ("newsletters", "messages") and number > 1:
+    if table in ("newsletters", "messages", "messages_by_newsletter") and number > 1:
         return  # the first segment alone has some
     verify = "doubtful" if fault == "signal=KILL" else "all"
     _survives(prepared, tmp_path / "data", (table, number), f"{call}:{fault}", verify)
