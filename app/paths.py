@@ -1,10 +1,8 @@
-"""Finds folders that are part of the distribution, and the service's socket in DATA_DIR."""
+"""Finds folders that are part of the distribution."""
 
-import os
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent  # the package app
-LOCAL_SOCKET = "local.sock"  # in DATA_DIR
 
 
 def resource(name: str) -> Path:
@@ -14,14 +12,3 @@ def resource(name: str) -> Path:
     """
     in_checkout = ROOT.parent / name
     return in_checkout if in_checkout.is_dir() else ROOT / name
-
-
-def local_socket(folder: Path, name: str = LOCAL_SOCKET) -> tuple[str, int]:
-    """Returns the path of a Unix socket in DATA_DIR, and a descriptor to close after its use.
-
-    A socket's path has at most 107 bytes (unix(7)), so it begins with the folder's descriptor.
-    Raises OSError if the folder does not exist.
-    """
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    short = Path(f"/proc/self/fd/{descriptor}")
-    return str((short if short.exists() else folder) / name), descriptor

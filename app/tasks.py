@@ -63,9 +63,9 @@ class Tasks:
             if supervised.task and name not in but:
                 supervised.task.cancel()
 
-    async def ended(self) -> None:
-        """Wait until all tasks have ended."""
-        tasks = [supervised.task for supervised in self._all.values() if supervised.task]
+    async def ended(self, but: Iterable[str] = ()) -> None:
+        """Wait until all tasks but some have ended."""
+        tasks = [one.task for name, one in self._all.items() if one.task and name not in but]
         await asyncio.gather(*tasks, return_exceptions=True)
 
     def states(self) -> list[TaskState]:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import httpx2
 
 from app.auth.workspaces import DEFAULT
-from app.paths import LOCAL_SOCKET, local_socket
+from app.local_socket import LOCAL_SOCKET, address_of
 from app.settings.settings import Settings
 from app.storage.clickhouse import Storage, StorageError
 from app.storage.clickhouse_schema import prepare
@@ -26,7 +26,7 @@ def service(settings: Settings, workspace: str = DEFAULT) -> Iterator[httpx2.Cli
     It is reached by the Unix socket in DATA_DIR, so it is always the service of this folder.
     """
     try:
-        address, folder_fd = local_socket(settings.data_dir)
+        address, folder_fd = address_of(settings.data_dir)
     except OSError:  # there is no folder yet, so nothing can have it
         yield None
         return

@@ -17,6 +17,7 @@ import uvloop
 from rich.console import Console
 from uvicorn.supervisors import Multiprocess
 
+from app import local_socket
 from app.auth.api_keys import Keys
 from app.auth.users import Users
 from app.auth.workspaces import DEFAULT
@@ -24,7 +25,6 @@ from app.clock import CLOCK
 from app.ingest.networks import Networks, NetworksError
 from app.messages.preparer_registry import PreparerRegistry
 from app.ops import logs
-from app.server import local_socket
 from app.server.banner import print_banner
 from app.server.bootstrap import bootstrap, take_over
 from app.settings.load import (

@@ -26,12 +26,12 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Mount
 from starlette.types import Receive, Scope, Send
 
+from app import local_socket
 from app.auth.api_keys import Keys
 from app.events.feed import Feed
 from app.ingest.corrections import Corrections
 from app.ops import logs
-from app.paths import local_socket
-from app.server import local_socket as sockets
+from app.server.child_process import child_process
 from app.server.connections import Connections
 from app.server.workspaces import WorkspaceRegistry
 from app.settings.load import load, variables, with_secrets
@@ -51,7 +51,6 @@ LARGE_BYTES = 131_072  # of a body; Gmail clips mails of more than 102 KB, so fe
 NICENESS = 10  # so that hits take priority where cores are few
 START_POLL_SECONDS = 0.05
 NO_SOCKETS = 3  # the process's exit status
-STOP_SECONDS = 15.0  # for requests under way
 ANSWER_SECONDS = 600.0  # without a byte of an answer
 UNPROVEN_HEADER = "mailwake-unproven"  # how many mails failed the check, for a metric
 # Of an answer; uvicorn sets its own.
@@ -76,19 +75,15 @@ class RewritingProcess:
         """
         await self._wanted.wait()
         _sweep(self._settings.data_dir)
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", __name__, self._name),
-            stdin=asyncio.subprocess.PIPE,
-            env={**os.environ, **variables(self._settings)},
-            start_new_session=True,
-        )
         try:
-            await self._wait_until_listening(process)
-            async with self._connected() as self._client:
-                await process.wait()
+            async with child_process(
+                __name__, self._name, env=variables(self._settings)
+            ) as process:
+                await self._wait_until_listening(process)
+                async with self._connected() as self._client:
+                    await process.wait()
         finally:
             self._client = None
-            await _stop(process)
             (self._settings.data_dir / self._name).unlink(missing_ok=True)
         if process.returncode == NO_SOCKETS:
             return
@@ -102,7 +97,7 @@ class RewritingProcess:
     @asynccontextmanager
     async def _connected(self) -> AsyncIterator[httpx2.AsyncClient]:
         """Yields a client of the process, which connects for each request."""
-        address, folder_fd = local_socket(self._settings.data_dir, self._name)
+        address, folder_fd = local_socket.address_of(self._settings.data_dir, self._name)
         # Without `verify` it would load certificates, which takes 20 ms and serves nothing here.
         transport = httpx2.AsyncHTTPTransport(
             uds=address, verify=False, limits=httpx2.Limits(max_keepalive_connections=0)
@@ -165,17 +160,6 @@ class RewritingProcess:
         response = StreamingResponse(parts(), answer.status_code)
         response.raw_headers = headers
         return response
-
-
-async def _stop(process: Process) -> None:
-    """End the process: it does so when its standard input closes."""
-    assert process.stdin  # noqa: S101
-    process.stdin.close()
-    try:
-        await asyncio.wait_for(process.wait(), STOP_SECONDS)
-    except TimeoutError:
-        process.kill()
-        await process.wait()
 
 
 def _sweep(data_dir: Path) -> None:
@@ -245,7 +229,7 @@ def main(name: str) -> None:
     settings = with_secrets(load())
     logs.start(settings.log_level, settings.log_format)
     rewriter = _Rewriter(settings)
-    listener = sockets.listen(settings.data_dir, name)
+    listener = local_socket.listen(settings.data_dir, name)
     if listener is None:
         log.warning("%s has no Unix sockets: large mails delay hits", settings.data_dir)
         sys.exit(NO_SOCKETS)

@@ -23,6 +23,7 @@ from app.ingest.pipeline import assemble
 from app.ops.scheduled_reports import ReportMailer
 from app.outcomes import provider_config
 from app.privacy.erasure import ErasureWorker
+from app.server import engine_process
 from app.server.connections import Connections
 from app.server.health import Health
 from app.server.rewriting_process import RewritingProcess
@@ -75,7 +76,8 @@ class Mailwake:
         )
         self.tasks = Tasks()
         self.connections = Connections(settings.connections_per_ip, settings.proxy_networks)
-        self.storage = Storage(settings, starting=True)
+        self._engine_apart = engine_process.engine_apart(settings)
+        self.storage = Storage(settings, starting=True, engine_apart=self._engine_apart)
         state = open_state(settings.data_dir, settings.auto_migrate)
         feed, self.loader, self.corrections, self.verifier = assemble(settings, self.storage, state)
         self._counts = NewsletterCounts(self.storage, self.loader, self.corrections)
@@ -176,6 +178,8 @@ class Mailwake:
         favour_event_loop()
         tasks, loads = self.tasks, self.settings.load
         self.journal.start(tasks)
+        if self._engine_apart:
+            tasks.start("engine", partial(engine_process.run, self.settings))
         tasks.start("loader", partial(self.loader.run, loads))
         tasks.start("clock", partial(CLOCK.run, self.settings.data_dir))
         tasks.start("live", self.live.run)
@@ -199,15 +203,17 @@ class Mailwake:
         try:
             yield
         finally:
-            tasks.cancel(but=("journal", "loader"))
+            tasks.cancel(but=("journal", "loader", "engine"))
             if self.gateway:
                 await self.gateway.stop()
             await self.journal.close()
             self.loader.stop()
-            await tasks.ended()
+            await tasks.ended(but=("engine",))
             if loads:
                 await self.loader.drain()
             await asyncio.to_thread(self.storage.close)
+            tasks.cancel()
+            await tasks.ended()
 
     def _unproven(self) -> int:
         """Returns how many whole messages failed the check after rewriting."""

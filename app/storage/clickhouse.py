@@ -1,4 +1,7 @@
-"""The ClickHouse client: queries, inserts and mutations, the same for chDB and for a server."""
+"""The ClickHouse client: queries, inserts and mutations, the same for chDB and for a server.
+
+chDB is opened in this process, as by commands, or is reached in that of a service's engine.
+"""
 
 import os
 import re
@@ -19,13 +22,15 @@ from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from app.settings.settings import PREFIX, Settings
+from app.storage import engine_client
 
 READERS = 4  # clients for queries; one client serialises its calls, several run in parallel
 STREAM_BYTES = 256 * 1024
 EXPORT_PREFIX = "export-"
-INSERTS = "inserts"  # folder in DATA_DIR of the rows that chDB is reading
+INSERTS = "inserts"  # folder in DATA_DIR of the rows that chDB is reading in this process
 TIMEOUT_SECONDS = 20  # without an answer; an insert that is repeated then changes nothing
 MIGRATION_SECONDS = 86_400  # a migration may copy a large table
+ENGINE_START_SECONDS = 10  # of its process
 _INSERT: dict[str, int | str] = {
     # Asynchronous inserts would acknowledge rows before they are stored, and would regroup them.
     "async_insert": 0,
@@ -39,7 +44,7 @@ _INSERT: dict[str, int | str] = {
     "min_insert_block_size_bytes": 0,
 }
 
-# chDB's queries run in the process that answers hits. Hits take priority and keep half the cores.
+# Hits take priority over chDB's queries and keep half the cores.
 # (chDB does not change its niceness where it may not restore it: without CAP_SYS_NICE.)
 _LOW_PRIORITY = {
     "max_threads": max(1, (os.cpu_count() or 1) // 2),
@@ -83,12 +88,15 @@ class Storage:
     """Reads from and writes to ClickHouse.
 
     Blocking: call it from threads, never on the event loop. While `starting`, errors of queries are
-    StartingErrors.
+    StartingErrors. `engine_apart` says that a process of its own has chDB open (`app.engine`).
     """
 
-    def __init__(self, settings: Settings, starting: bool = False) -> None:
+    def __init__(
+        self, settings: Settings, starting: bool = False, engine_apart: bool = False
+    ) -> None:
         self.settings = settings
         self.starting = starting
+        self._engine_apart = engine_apart
         self._writer: Client | None = None
         self._writing = threading.Lock()
         self._readers: LifoQueue[Client | None] = LifoQueue()
@@ -99,6 +107,11 @@ class Storage:
     def embedded(self) -> bool:
         """Returns whether this is chDB, which only one process may open."""
         return self.settings.clickhouse_dsn == "chdb"
+
+    @property
+    def _opens_engine(self) -> bool:
+        """Returns whether chDB is opened in this process."""
+        return self.embedded and not self._engine_apart
 
     def query(self, sql: str, parameters: Mapping[str, Any]) -> list[Row]:
         """Return the rows of a SELECT with {name:Type} parameters as dicts. Raises StorageError."""
@@ -163,7 +176,7 @@ class Storage:
 
         They contain email addresses, and a killed process leaves its last one behind.
         """
-        if not self.embedded:
+        if not self._opens_engine:
             yield
             return
         folder = self.settings.data_dir / INSERTS
@@ -238,11 +251,13 @@ class Storage:
         `timeout` is in seconds. Raises StorageError.
         """
         with self._writing, _translate_errors():
+            if self._engine_apart:
+                engine_client.wait_until_listening(self.settings.data_dir, ENGINE_START_SECONDS)
             client = self._connect(timeout)
             try:
                 yield client
             finally:
-                if self.embedded and not self._writer:
+                if self._opens_engine and not self._writer:
                     self._writer = client  # chDB's engine and its lock last while a client is open
                 else:
                     client.close()
@@ -272,6 +287,8 @@ class Storage:
     def _connect(
         self, timeout: int = TIMEOUT_SECONDS, embedded_settings: dict[str, int] | None = None
     ) -> Client:
+        if self._engine_apart:
+            return engine_client.connect(self.settings.data_dir, timeout, embedded_settings)
         if self.embedded:
             if problem := engine_missing(self.settings):
                 raise StorageError(problem)

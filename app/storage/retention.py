@@ -64,9 +64,10 @@ async def follow_clock(storage: Storage) -> None:
     stopped = False
     while storage.embedded:
         await asyncio.sleep(POLL_SECONDS)
-        if CLOCK.doubtful != stopped and not storage.starting:
-            await asyncio.to_thread(storage.let_expire, stopped)
-            stopped = not stopped
+        if (CLOCK.doubtful or stopped) and not storage.starting:
+            # Again and again: the engine may have begun again meanwhile, and expires by default.
+            await asyncio.to_thread(storage.let_expire, not CLOCK.doubtful)
+            stopped = CLOCK.doubtful
 
 
 def apply(client: Client, settings: Settings) -> list[Expiry]:

@@ -4,7 +4,7 @@ import pytest
 
 from app.cli import service_client
 from app.cli.service_client import AskError
-from app.paths import LOCAL_SOCKET
+from app.local_socket import LOCAL_SOCKET
 from app.settings.load import load, with_secrets
 from app.storage.clickhouse import StorageError
 from tests.support.service import Service, free_port

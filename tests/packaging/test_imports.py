@@ -20,10 +20,11 @@ TIERS = (
     {"tracking", "stats", "auth", "consent"},
     {"experiments"},
     {"storage"},
+    {"engine"},
     {"settings"},
     {"schemas"},
     {"links", "clock"},
-    {"model", "rewriting", "files", "paths", "tasks", "threads"},
+    {"model", "rewriting", "files", "paths", "tasks", "threads", "local_socket"},
 )
 APART = {"__init__", "__main__"}  # the version, and the entry of `python -m app`
 MODULES = sorted(

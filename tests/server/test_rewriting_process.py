@@ -301,7 +301,7 @@ def test_mails_that_fail_the_check_there_are_counted(tmp_path: Path) -> None:
 NO_SOCKETS = """
 import sys
 sys.path.insert(0, {root!r})
-from app.server import local_socket
+from app import local_socket
 listen = local_socket.listen
 local_socket.listen = lambda folder, name="": listen(folder) if not name else None
 """

@@ -17,6 +17,7 @@ from clickhouse_connect.driver.exceptions import DatabaseError, OperationalError
 from typer.testing import CliRunner
 
 from app.cli.main import cli
+from app.engine.statements import Statement
 from app.settings.load import load
 from app.storage.clickhouse import Storage, StorageError
 from app.storage.clickhouse_schema import migrate
@@ -24,7 +25,6 @@ from tests.support.clickhouse_server import ClickHouseServer
 from tests.support.patience import PATIENCE_SECONDS
 from tests.support.standin.endpoint import CODECS
 from tests.support.standin.faults import FaultKind
-from tests.support.standin.statements import Statement
 
 T = TypeVar("T")
 USER, PASSWORD = "mail@wake", "p:ss/word@of the server"

@@ -12,10 +12,11 @@ from urllib.parse import quote
 import httpx2
 import msgspec
 
+from app.engine.statements import StatementKind
 from tests.support.paths import ROOT
 from tests.support.patience import PATIENCE_SECONDS
+from tests.support.standin.engine import Executed
 from tests.support.standin.faults import FaultKind
-from tests.support.standin.statements import Executed, StatementKind
 
 
 class ClickHouseServer:

@@ -8,14 +8,14 @@ from pathlib import Path
 
 from tests.support import standin
 from tests.support.standin.endpoint import Endpoint
-from tests.support.standin.engine import Engine
+from tests.support.standin.engine import LoggingEngine
 
 
 async def main(path: Path, user: str, password: str, ports: tuple[int, int]) -> None:
     stopped = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
-    engine = Engine(path)
+    engine = LoggingEngine(path)
     endpoint = Endpoint(engine, user, password, ports)
     await endpoint.data.up()
     await endpoint.control.up()

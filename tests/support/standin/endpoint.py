@@ -1,12 +1,10 @@
-"""Serves ClickHouse's HTTP protocol, with faults switched by the control port."""
+"""Serves the engine as a server with a user, compression, and faults of the control port."""
 
 import asyncio
 import contextlib
 import gzip
-import json
 import re
 import sys
-import uuid
 import zlib
 from base64 import b64decode
 from collections.abc import Callable
@@ -18,10 +16,11 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from tests.support.standin.engine import Engine
+from app.engine.endpoint import answer, read_statement, refusal
+from app.engine.statements import ServerError, Statement, StatementKind
+from tests.support.standin.engine import LoggingEngine
 from tests.support.standin.faults import Fault
 from tests.support.standin.listener import Listener
-from tests.support.standin.statements import ServerError, Statement, StatementKind
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -37,14 +36,13 @@ with contextlib.suppress(ImportError):  # the client does not install it on Pyth
 CODECS["gzip"] = (gzip.compress, gzip.decompress)
 CODECS["deflate"] = (zlib.compress, zlib.decompress)
 
-MIME = {"JSON": "application/json; charset=UTF-8", "Native": "application/octet-stream"}
-TSV = "text/tab-separated-values; charset=UTF-8"
-
 
 class Endpoint:
     """The ClickHouse port and the control port over one engine."""
 
-    def __init__(self, engine: Engine, user: str, password: str, ports: tuple[int, int]) -> None:
+    def __init__(
+        self, engine: LoggingEngine, user: str, password: str, ports: tuple[int, int]
+    ) -> None:
         self._engine = engine
         self._credentials = (user, password)
         self._fault: Fault | None = None
@@ -84,39 +82,27 @@ class Endpoint:
         return Response("Ok.\n", media_type="text/html")
 
     async def query(self, request: Request) -> Response:
-        query_id = request.query_params.get("query_id") or str(uuid.uuid4())
-        headers = {
-            "X-ClickHouse-Query-Id": query_id,
-            "X-ClickHouse-Server-Display-Name": "stand-in",
-            "X-ClickHouse-Timezone": self._engine.timezone,
-        }
         try:
             self._authenticate(request)
-            statement = await _read(request)
+            statement = await read_statement(request, _decompressed)
             fault = self._hit(statement.kind)
-            if fault and (answer := await self._interfere(request, fault, statement)):
-                return answer
+            if fault and (early := await self._interfere(request, fault, statement)):
+                return early
             outcome = await asyncio.to_thread(self._engine.execute, statement)
         except ServerError as error:
-            headers["X-ClickHouse-Exception-Code"] = str(error.code)
-            text = str(error)
-            if "(version " not in text:
-                text += f" (version {self._engine.version} (official build))"
-            return Response(text + "\n", error.status, headers, "text/plain; charset=UTF-8")
+            return refusal(self._engine, request, error)
         except ClientDisconnect:
             return Response()
         if fault and fault.kind == "reset_after_commit":
             return await self._reset(request)
-        headers["X-ClickHouse-Summary"] = json.dumps(outcome.summary)
-        if outcome.format:
-            headers["X-ClickHouse-Format"] = outcome.format
-        body = outcome.body
-        if body and request.query_params.get("enable_http_compression") == "1":
+        response = answer(self._engine, request, outcome)
+        if response.body and request.query_params.get("enable_http_compression") == "1":
             accepted = re.split(r"\s*,\s*", request.headers.get("accept-encoding", ""))
             if name := next((name for name in CODECS if name in accepted), None):
-                headers["Content-Encoding"] = name
-                body = CODECS[name][0](body)
-        return Response(body, 200, headers, MIME.get(outcome.format or "", TSV))
+                headers = {**response.headers, "Content-Encoding": name}
+                del headers["content-length"]
+                return Response(CODECS[name][0](bytes(response.body)), 200, headers)
+        return response
 
     def _hit(self, kind: StatementKind | Literal["ping"]) -> Fault | None:
         fault = self._fault
@@ -201,34 +187,9 @@ def _denied(user: str) -> ServerError:
     return ServerError.of(516, "AUTHENTICATION_FAILED", text)
 
 
-async def _read(request: Request) -> Statement:
-    """Returns the statement: the query parameter, a line end and the body. Raises ServerError."""
-    params = dict(request.query_params)
-    if "1" in (params.get("compress"), params.get("decompress")):
-        message = "ClickHouse's own block compression is not supported by the stand-in"
-        raise ServerError.of(48, "NOT_IMPLEMENTED", message)
-    body = b""
-    if request.headers.get("content-type", "").startswith("multipart/form-data"):
-        async with request.form(max_part_size=1 << 26) as form:
-            for name, value in form.items():
-                if not isinstance(value, str):
-                    message = f"External data ({name}) is not supported by the stand-in"
-                    raise ServerError.of(48, "NOT_IMPLEMENTED", message)
-                params[name] = value
-    else:
-        body = await request.body()
-        encoding = request.headers.get("content-encoding", "identity")
-        if encoding != "identity":
-            body = _decompressed(body, encoding)
-    text = b"\n".join(part for part in (params.get("query", "").encode(), body) if part)
-    if not text.strip():
-        raise ServerError.of(
-            62, "SYNTAX_ERROR", "Syntax error: failed at position 1 (end of query)"
-        )
-    return Statement(text, params, read_only=request.method != "POST")
-
-
 def _decompressed(body: bytes, encoding: str) -> bytes:
+    if encoding == "identity":
+        return body
     if encoding not in CODECS:
         message = f"Unknown compression method: {encoding}"
         raise ServerError.of(89, "UNKNOWN_COMPRESSION_METHOD", message)

@@ -1,10 +1,8 @@
-"""Defines a client's statements, their outcomes, and ClickHouse's errors with HTTP statuses."""
+"""Reads a client's statements, and gives ClickHouse's errors their HTTP statuses."""
 
 import re
 from collections.abc import Mapping
 from typing import Literal, Self
-
-import msgspec
 
 _STATUS = """
 401 REQUIRED_PASSWORD
@@ -32,7 +30,8 @@ STATUS = {
 _TRANSPORT = """
 query database default_format user password query_id session_id session_timeout session_check
 quota_key role buffer_size wait_end_of_query compress decompress client_protocol_version
-stacktrace close_session
+stacktrace close_session enable_http_compression send_progress_in_http_headers
+http_headers_progress_interval_ms
 """
 # Parameters of the HTTP layer; every other one is a setting of the engine.
 TRANSPORT = frozenset(_TRANSPORT.split())
@@ -43,21 +42,6 @@ INTO = re.compile(_BLANK + rb"INSERT\s+INTO\s+(?:TABLE\s+)?([\w.`]+)", re.DOTALL
 _READING = {"SELECT", "WITH", "SHOW", "DESCRIBE", "DESC", "EXPLAIN", "EXISTS", "CHECK", "("}
 
 StatementKind = Literal["insert", "select", "command"]
-
-
-class Executed(msgspec.Struct, frozen=True):
-    """A statement that reached the engine, in the order in which they ended.
-
-    `rows` are those returned, or written with those of materialized views (a repeat that
-    de-duplication drops counts too, as it does in X-ClickHouse-Summary). `code` is 0 or the error.
-    """
-
-    kind: StatementKind
-    table: str | None
-    token: str | None
-    rows: int
-    code: int
-    sql: str
 
 
 class ServerError(Exception):
@@ -72,11 +56,15 @@ class ServerError(Exception):
 
     @classmethod
     def of(cls, code: int, name: str, message: str) -> Self:
+        """Returns an error with the text that ClickHouse would send."""
         return cls(f"Code: {code}. DB::Exception: {message}. ({name})")
 
 
 class Statement:
-    """A request's statement with the data after it, its settings and parameters."""
+    """A request's statement with the data after it, its settings and parameters.
+
+    Raises ServerError where a setting's name is none.
+    """
 
     def __init__(self, text: bytes, params: Mapping[str, str], read_only: bool) -> None:
         word = match[1].decode().upper() if (match := _WORD.match(text)) else ""
@@ -93,3 +81,6 @@ class Statement:
         self.settings = {
             k: v for k, v in params.items() if k not in TRANSPORT and not k.startswith("param_")
         }
+        for name in self.settings:
+            if not re.fullmatch(r"\w+", name, re.ASCII):
+                raise ServerError.of(115, "UNKNOWN_SETTING", f"Unknown setting '{name}'")

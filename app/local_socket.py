@@ -1,4 +1,4 @@
-"""A Unix socket in DATA_DIR, on which commands of this machine reach the service.
+"""Unix sockets in DATA_DIR: commands of this machine reach the service, and it its own processes.
 
 The file system decides which users can connect: the socket has mode 0600 in a folder with mode 0700
 (unix(7)), so only the service's own user and root can. No key and no signature gives this power.
@@ -9,7 +9,18 @@ import socket
 from contextlib import suppress
 from pathlib import Path
 
-from app.paths import LOCAL_SOCKET, local_socket
+LOCAL_SOCKET = "local.sock"  # of the service
+
+
+def address_of(folder: Path, name: str = LOCAL_SOCKET) -> tuple[str, int]:
+    """Returns the path of a Unix socket in DATA_DIR, and a descriptor to close after its use.
+
+    A socket's path has at most 107 bytes (unix(7)), so it begins with the folder's descriptor.
+    Raises OSError if the folder does not exist.
+    """
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    short = Path(f"/proc/self/fd/{descriptor}")
+    return str((short if short.exists() else folder) / name), descriptor
 
 
 def listen(folder: Path, name: str = LOCAL_SOCKET) -> socket.socket | None:
@@ -17,7 +28,7 @@ def listen(folder: Path, name: str = LOCAL_SOCKET) -> socket.socket | None:
 
     Returns None where the file system has no sockets: commands then need the service to be stopped.
     """
-    address, folder_fd = local_socket(folder, name)
+    address, folder_fd = address_of(folder, name)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     before = os.umask(0o177)
     try:
@@ -33,6 +44,6 @@ def listen(folder: Path, name: str = LOCAL_SOCKET) -> socket.socket | None:
     return listener
 
 
-def remove(folder: Path) -> None:
-    """Remove DATA_DIR's socket, when the service stops."""
-    (folder / LOCAL_SOCKET).unlink(missing_ok=True)
+def remove(folder: Path, name: str = LOCAL_SOCKET) -> None:
+    """Remove a socket of DATA_DIR, when its process stops."""
+    (folder / name).unlink(missing_ok=True)

@@ -11,8 +11,7 @@ import httpx2
 import pytest
 from itsdangerous import URLSafeTimedSerializer
 
-from app.paths import LOCAL_SOCKET, local_socket
-from app.server.local_socket import listen
+from app.local_socket import LOCAL_SOCKET, address_of, listen
 from app.settings.load import load, with_secrets
 from app.web.requests import WORKSPACE_HEADER
 from tests.support.service import Service
@@ -67,7 +66,7 @@ def test_only_the_services_user_can_connect(service: Service) -> None:
         "import os, socket, sys; os.fchdir(int(sys.argv[1])); os.setgid(65534); os.setuid(65534);"
         " s = socket.socket(socket.AF_UNIX); s.connect(sys.argv[2])"
     )
-    _, descriptor = local_socket(service.data_dir)
+    _, descriptor = address_of(service.data_dir)
 
     def connects() -> str:
         done = subprocess.run(
@@ -99,7 +98,7 @@ def test_a_path_may_be_longer_than_an_address(tmp_path: Path) -> None:
             listener = listen(folder)
             assert listener
             listener.listen()
-            address, descriptor = local_socket(folder)
+            address, descriptor = address_of(folder)
             with httpx2.HTTPTransport(uds=address):
                 assert (folder / LOCAL_SOCKET).is_socket()
             os.close(descriptor)
@@ -108,4 +107,4 @@ def test_a_path_may_be_longer_than_an_address(tmp_path: Path) -> None:
 
 def test_a_folder_that_is_missing_has_no_socket(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
-        local_socket(tmp_path / "none")
+        address_of(tmp_path / "none")
