@@ -9,7 +9,7 @@ from app.cli.common import fail, option, settings_of
 from app.cli.state import open_state
 from app.settings.settings import Settings
 from app.storage import clickhouse_schema
-from app.storage.clickhouse import Storage, StorageError
+from app.storage.clickhouse import NOT_OPENED, Storage, StorageError
 from app.storage.state_steps import VersionError, steps_missing
 
 
@@ -59,7 +59,7 @@ def migrate(
 
 
 def _explained(settings: Settings, error: str) -> str:
-    if settings.clickhouse_dsn == "chdb" and "chdb engine" in error:
+    if settings.clickhouse_dsn == "chdb" and NOT_OPENED in error:
         return (
             f"{settings.data_dir / 'chdb'} is open in another process. Stop the service first. It"
             " migrates by itself at start, unless MAILWAKE_AUTO_MIGRATE is off."

@@ -10,7 +10,7 @@ import httpx2
 from app.auth.workspaces import DEFAULT
 from app.local_socket import LOCAL_SOCKET, address_of
 from app.settings.settings import Settings
-from app.storage.clickhouse import Storage, StorageError
+from app.storage.clickhouse import NOT_OPENED, Storage, StorageError
 from app.storage.clickhouse_schema import prepare
 from app.web.requests import WORKSPACE_HEADER
 
@@ -64,7 +64,7 @@ def storage(settings: Settings) -> Iterator[Storage]:
         prepare(opened)
         yield opened
     except StorageError as error:
-        if settings.clickhouse_dsn == "chdb" and "chdb engine" in str(error):
+        if settings.clickhouse_dsn == "chdb" and NOT_OPENED in str(error):
             raise AskError(
                 f"{settings.data_dir / 'chdb'} is open in another process, which does not answer on"
                 f" {settings.data_dir / LOCAL_SOCKET}: stop it first"

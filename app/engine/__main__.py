@@ -35,7 +35,11 @@ def main(data_dir: Path) -> None:
     threading.Thread(target=_follow_service, args=[stopping], daemon=True).start()
     lock = os.open(data_dir / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     fcntl.flock(lock, fcntl.LOCK_EX)  # until the engine of a killed service has ended
-    engine = Engine(data_dir / "chdb")
+    try:
+        engine = Engine(data_dir / "chdb")
+    except RuntimeError as error:
+        print(f"the database engine cannot be opened: {error}", file=sys.stderr, flush=True)
+        os._exit(1)  # chDB, which failed to start, would not end
     listener = local_socket.listen(data_dir, SOCKET)
     if listener is None:
         sys.exit(f"{data_dir} has no Unix sockets")

@@ -32,9 +32,9 @@ async def child_process(
 
 async def _stop(process: Process, last_words: bytes) -> None:
     assert process.stdin  # noqa: S101
-    with suppress(OSError):
+    with suppress(OSError, RuntimeError):  # RuntimeError is uvloop's: it has ended already
         process.stdin.write(last_words)
-        process.stdin.close()
+    process.stdin.close()
     try:
         await asyncio.wait_for(process.wait(), STOP_SECONDS)
     except TimeoutError:

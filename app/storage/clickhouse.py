@@ -31,6 +31,8 @@ INSERTS = "inserts"  # folder in DATA_DIR of the rows that chDB is reading in th
 TIMEOUT_SECONDS = 20  # without an answer; an insert that is repeated then changes nothing
 MIGRATION_SECONDS = 86_400  # a migration may copy a large table
 ENGINE_START_SECONDS = 10  # of its process
+ENGINE_END_SECONDS, ENGINE_POLL_SECONDS = 2.0, 0.05
+NOT_OPENED = "chdb engine"  # in the error where, mostly, another process has the folder open
 _INSERT: dict[str, int | str] = {
     # Asynchronous inserts would acknowledge rows before they are stored, and would regroup them.
     "async_insert": 0,
@@ -292,10 +294,7 @@ class Storage:
         if self.embedded:
             if problem := engine_missing(self.settings):
                 raise StorageError(problem)
-            folder = self.settings.data_dir / "chdb"
-            return clickhouse_connect.get_client(
-                interface="chdb", path=str(folder), settings=embedded_settings
-            )
+            return _open_engine(self.settings.data_dir / "chdb", embedded_settings)
         dsn = urlsplit(self.settings.clickhouse_dsn)
         secure = dsn.scheme == "clickhouses"
         return clickhouse_connect.get_client(
@@ -309,6 +308,20 @@ class Storage:
             send_receive_timeout=timeout,
             autogenerate_session_id=False,
         )
+
+
+def _open_engine(folder: Path, settings: dict[str, int] | None) -> Client:
+    """Open chDB in this process. The process of a service that was killed may just be ending."""
+    end = time.monotonic() + ENGINE_END_SECONDS
+    while True:
+        try:
+            return clickhouse_connect.get_client(
+                interface="chdb", path=str(folder), settings=settings
+            )
+        except ClickHouseError as error:
+            if NOT_OPENED not in str(error) or time.monotonic() > end:
+                raise
+        time.sleep(ENGINE_POLL_SECONDS)
 
 
 @contextmanager

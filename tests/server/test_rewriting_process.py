@@ -15,6 +15,7 @@ from typing import Any
 import httpx2
 import pytest
 
+from app.server import rewriting_process
 from app.server.rewriting_process import LARGE_BYTES
 from tests.support.paths import ROOT
 from tests.support.patience import PATIENCE_SECONDS, wait_for
@@ -22,6 +23,7 @@ from tests.support.service import Service, paths, tracked_urls
 from tests.support.two_tenants import shell
 
 FILLING = "<p>" + "x" * LARGE_BYTES
+REWRITING = rewriting_process.__name__
 HTML = f'<body><a href="https://e.example/?a=1&amp;b=2">Shop</a>{FILLING}</body>'
 HEAD = (
     "X-Mailwake-Newsletter: mime\r\nTo: ann@example.com\r\nSubject: x\r\n"
@@ -33,7 +35,7 @@ def process_of(service: Service) -> int:
     """Returns the process for rewriting once it listens; the first large mail starts it."""
     service.rewrite("first", HTML)
     wait_for(lambda: listens(service), "its socket")
-    (pid,) = service.children()
+    (pid,) = service.children(REWRITING)
     return pid
 
 
@@ -62,7 +64,7 @@ def journal_of(pid: int) -> list[str]:
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     with Service(tmp_path_factory.mktemp("rewriting") / "data") as running:
         running.ready()
-        assert not running.children()  # nothing large has come yet
+        assert not running.children(REWRITING)  # nothing large has come yet
         process_of(running)
         yield running
 
@@ -142,7 +144,7 @@ def test_it_records_into_the_same_statistics(service: Service) -> None:
 
 
 def test_small_mails_are_not_passed_on(service: Service) -> None:
-    (pid,) = service.children()
+    (pid,) = service.children(REWRITING)
     os.kill(pid, signal.SIGSTOP)
     try:
         service.rewrite("small", "<body>x")
@@ -199,9 +201,9 @@ def test_it_does_nothing_else(service: Service) -> None:
 
 def test_a_killed_process_is_replaced_and_loses_nothing(service: Service) -> None:
     made = service.rewrite("killed", HTML)
-    (pid,) = service.children()
+    (pid,) = service.children(REWRITING)
     os.kill(pid, signal.SIGKILL)
-    wait_for(lambda: pid not in service.children(), "its end")
+    wait_for(lambda: pid not in service.children(REWRITING), "its end")
     # Meanwhile the service rewrites by itself.
     again = service.rewrite("killed", HTML)
     assert again["message_id"] != made["message_id"]
@@ -212,7 +214,7 @@ def test_a_killed_process_is_replaced_and_loses_nothing(service: Service) -> Non
 
 def test_a_request_in_the_middle_gets_an_error_that_says_so(service: Service) -> None:
     wait_for(lambda: listens(service), "the process")
-    (pid,) = service.children()
+    (pid,) = service.children(REWRITING)
     wait_for(lambda: service.rewrite("n", HTML) and journal_of(pid), "a mail that it records")
     started = threading.Event()
 
@@ -221,7 +223,7 @@ def test_a_request_in_the_middle_gets_an_error_that_says_so(service: Service) ->
         for _ in range(290):  # more than all buffers on the way hold
             yield b"x" * 65_536
         started.set()
-        wait_for(lambda: pid not in service.children(), "the kill")
+        wait_for(lambda: pid not in service.children(REWRITING), "the kill")
         yield b"<p>"
 
     def kill() -> None:
@@ -247,7 +249,7 @@ def test_it_ends_with_the_service_and_its_messages_are_loaded(
         os.kill(pid, signal.SIGTERM)  # as a container's stop reaches all processes: it waits
         for _ in range(3):
             service.rewrite("kept", HTML)
-        assert service.children() == [pid]
+        assert service.children(REWRITING) == [pid]
         assert service.process
         service.process.send_signal(how)
         service.process.wait(PATIENCE_SECONDS)
@@ -260,7 +262,7 @@ def test_it_ends_with_the_service_and_its_messages_are_loaded(
 
 
 def test_hits_come_first(service: Service) -> None:
-    (pid,) = service.children()
+    (pid,) = service.children(REWRITING)
     assert service.process
     assert os.getpriority(os.PRIO_PROCESS, pid) > os.getpriority(
         os.PRIO_PROCESS, service.process.pid

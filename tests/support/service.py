@@ -14,6 +14,7 @@ from urllib.parse import quote, urlsplit
 
 import httpx2
 
+from app.server.engine_process import MODULE as ENGINE
 from tests.support.empty_database import copy_empty_database
 from tests.support.forked import Forked
 from tests.support.paths import ROOT
@@ -35,6 +36,13 @@ from app.events import safe_http
 safe_http.NOT_PUBLIC = tuple(n for n in safe_http.NOT_PUBLIC if str(n) != "127.0.0.0/8")
 """
 WITH_HTTP = {"MAILWAKE_WEBHOOK_HTTP": "1"}
+
+
+def _command(pid: int) -> list[str]:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text().split("\0")
+    except OSError:  # it has ended
+        return []
 
 
 class Service:
@@ -166,11 +174,17 @@ class Service:
             self.process.terminate()
         return self.process.wait(PATIENCE_SECONDS)
 
-    def children(self) -> list[int]:
-        """Returns the processes that the service has started."""
+    def children(self, module: str = "") -> list[int]:
+        """Returns the processes that the service has started, of one module if it is named."""
         assert self.process
         tasks = Path(f"/proc/{self.process.pid}/task").glob("*/children")
-        return [int(child) for task in tasks for child in task.read_text().split()]
+        pids = [int(child) for task in tasks for child in task.read_text().split()]
+        return [pid for pid in pids if not module or module in _command(pid)]
+
+    def engine(self) -> int:
+        """Returns the process that has the embedded engine open, as soon as there is one."""
+        self.wait_for(lambda: len(self.children(ENGINE)) == 1, "the engine's process")
+        return self.children(ENGINE)[0]
 
     def cpu_seconds(self) -> float:
         """Returns the CPU time of the service and its processes."""

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from app.ops.doctor.finding import Finding
 from app.ops.doctor.service import answer
 from app.settings.settings import PREFIX, Settings
-from app.storage.clickhouse import Storage, StorageError
+from app.storage.clickhouse import NOT_OPENED, Storage, StorageError
 from app.storage.clickhouse_schema import missing
 
 OLDEST = (25, 3)  # older servers know not all of the settings that inserts need
@@ -24,7 +24,7 @@ def clickhouse(settings: Settings) -> Iterator[Finding]:
     try:
         yield from _examined(storage, embedded)
     except StorageError as error:
-        if embedded and "chdb engine" in str(error):
+        if embedded and NOT_OPENED in str(error):
             fix = f"if it is the service, set {PREFIX}PORT to its port"
             yield Finding("ClickHouse", "warning", "chDB is open in another process", fix)
             return

@@ -1,0 +1,4 @@
+"""Tests of app/engine.
+
+statements: storage/test_clickhouse.py
+"""
