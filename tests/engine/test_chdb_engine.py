@@ -34,7 +34,7 @@ def test_a_setting_is_no_sql(engine: Engine) -> None:
     asked = "SELECT getSetting('log_comment') FORMAT TSVRaw"
     assert execute(engine, asked, log_comment=value).body.decode() == f"{value}\n"
     with pytest.raises(ServerError, match="Unknown setting") as caught:
-        execute(engine, "SELECT 1", **{"max_threads = 1, readonly": "2"})
+        engine.execute(Statement(b"SELECT 1", {"max_threads = 1, readonly": "2"}, read_only=False))
     assert (caught.value.code, caught.value.status) == (115, 404)
 
 

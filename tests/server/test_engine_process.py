@@ -72,6 +72,23 @@ def test_a_query_that_is_cut_off_is_a_503(service: Service) -> None:
     assert asking.communicate(timeout=PATIENCE_SECONDS)[0].strip() in (b"503", b"200")
 
 
+IMPATIENT = """
+from app.server import engine_process
+engine_process.PING_SECONDS, engine_process.SILENCE_SECONDS = 0.1, 2.0
+"""
+
+
+def test_an_engine_that_does_not_answer_is_replaced(tmp_path: Path) -> None:
+    with Service(tmp_path / "data", IMPATIENT) as service:
+        service.ready()
+        pid = service.engine()
+        os.kill(pid, signal.SIGSTOP)
+        service.wait_for(lambda: gone(pid), "its end")
+        service.wait_for(lambda: service.engine() != pid, "another engine")
+        service.ready()
+        assert "has not answered for 2 s" in service.log.read_text()
+
+
 def test_it_ends_with_the_service(service: Service) -> None:
     pid = service.engine()
     service.stop()
