@@ -9,7 +9,7 @@ from app.cli.common import fail, option, settings_of
 from app.cli.state import open_state
 from app.settings.settings import Settings
 from app.storage import clickhouse_schema
-from app.storage.clickhouse import NOT_OPENED, Storage, StorageError
+from app.storage.clickhouse import NOT_OPENED, StorageError, open_storage
 from app.storage.state_steps import VersionError, steps_missing
 
 
@@ -35,7 +35,7 @@ def migrate(
     settings = settings_of(data_dir=data_dir, clickhouse_dsn=clickhouse_dsn)
     if distributed and not settings.clickhouse_cluster:
         raise fail("--distributed: MAILWAKE_CLICKHOUSE_CLUSTER is required")
-    storage = Storage(settings)
+    storage = open_storage(settings)
     try:
         steps = steps_missing(settings.data_dir)
         names = clickhouse_schema.missing(storage) if check else clickhouse_schema.migrate(storage)

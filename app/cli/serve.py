@@ -11,7 +11,7 @@ import typer
 from app.cli.common import console, fail, option, settings_of
 from app.ops import logs
 from app.server import process
-from app.settings.settings import ONE_PROCESS, PREFIX, Settings
+from app.settings.settings import Settings
 
 
 def serve(
@@ -48,10 +48,8 @@ def load_journal(
     log_level: Annotated[str | None, option("log_level")] = None,
     log_format: Annotated[str | None, option("log_format")] = None,
 ) -> None:
-    """Load the journal into a ClickHouse server. Run it next to `mailwake serve --no-load`."""
+    """Load the journal into ClickHouse. Run it next to `mailwake serve --no-load`."""
     settings = settings_of(**locals())
-    if settings.clickhouse_dsn == "chdb":
-        raise fail(f"{PREFIX}CLICKHOUSE_DSN: {ONE_PROCESS}")
     logs.start(settings.log_level, settings.log_format)
     with suppress(KeyboardInterrupt), _failing():
         asyncio.run(process.run_loader(settings))

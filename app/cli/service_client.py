@@ -10,7 +10,7 @@ import httpx2
 from app.auth.workspaces import DEFAULT
 from app.local_socket import LOCAL_SOCKET, address_of
 from app.settings.settings import Settings
-from app.storage.clickhouse import NOT_OPENED, Storage, StorageError
+from app.storage.clickhouse import NOT_OPENED, Storage, StorageError, open_storage
 from app.storage.clickhouse_schema import prepare
 from app.web.requests import WORKSPACE_HEADER
 
@@ -59,7 +59,7 @@ def _listens(address: str) -> bool:
 def storage(settings: Settings) -> Iterator[Storage]:
     """Yields the database with its tables. Raises AskError if another process has chDB."""
     (settings.data_dir / "journal").mkdir(mode=0o700, parents=True, exist_ok=True)
-    opened = Storage(settings)
+    opened = open_storage(settings)
     try:
         prepare(opened)
         yield opened

@@ -1,4 +1,8 @@
-"""Keeps the embedded engine in a process of its own: a crash of it takes no redirect with it."""
+"""Keeps the embedded engine in a process of its own: a crash of it takes no redirect with it.
+
+Each process that needs the engine has such a process beside it. One of them gets the lock and
+serves all; the others wait, and the next takes over when it ends.
+"""
 
 import asyncio
 import logging
@@ -23,8 +27,8 @@ class EngineError(Exception):
     """The engine's process has ended by itself, or was killed since it did not answer."""
 
 
-def engine_apart(settings: Settings) -> bool:
-    """Returns whether the embedded engine gets a process: DATA_DIR needs Unix sockets for that."""
+def needed(settings: Settings) -> bool:
+    """Returns whether the engine is embedded, and DATA_DIR has the Unix sockets for its process."""
     if settings.clickhouse_dsn != "chdb":
         return False
     probe = local_socket.listen(settings.data_dir, f"probe-{SOCKET}")

@@ -25,6 +25,7 @@ from app.clock import CLOCK
 from app.ingest.networks import Networks, NetworksError
 from app.messages.preparer_registry import PreparerRegistry
 from app.ops import logs
+from app.server import engine_process
 from app.server.banner import print_banner
 from app.server.bootstrap import bootstrap, take_over
 from app.settings.load import (
@@ -84,6 +85,8 @@ def serve(console: Console, settings: Settings, demo_speed: float = 0) -> None:
         Signals(state).add("label", "basket")  # of the mail about an abandoned cart
     state.dispose()
     if settings.workers > 1:
+        if settings.clickhouse_dsn == "chdb" and not engine_process.needed(settings):
+            raise StartError(f"{PREFIX}WORKERS: {settings.data_dir} has no Unix sockets")
         print_banner(console, settings, local, welcome)
         _run_workers(settings, listener)
         return
@@ -218,13 +221,16 @@ async def run_loader(settings: Settings) -> None:
     folder = settings.data_dir / "journal"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     adopt_orphans(folder)
-    storage = Storage(settings)
+    apart = engine_process.needed(settings)
+    storage = Storage(settings, engine_apart=apart)
     try:
         state = open_state(settings.data_dir, settings.auto_migrate)
     except VersionError as error:
         raise StartError(str(error)) from None
     _, loader, corrections, verifier = assemble(settings, storage, state)
     tasks = Tasks()
+    if apart:
+        tasks.start("engine", partial(engine_process.run, settings))
     tasks.start("clock", partial(CLOCK.run, settings.data_dir))
     tasks.start("retention", partial(follow_clock, storage))
     tasks.start("corrections", corrections.run)
@@ -241,9 +247,11 @@ async def run_loader(settings: Settings) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stop)
     logging.info("loading the journal %s", folder)
     await loading
+    tasks.cancel(but=("engine",))
+    await tasks.ended(but=("engine",))
+    await asyncio.to_thread(storage.close)
     tasks.cancel()
     await tasks.ended()
-    await asyncio.to_thread(storage.close)
 
 
 def smtp(settings: Settings) -> None:

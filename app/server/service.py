@@ -76,7 +76,7 @@ class Mailwake:
         )
         self.tasks = Tasks()
         self.connections = Connections(settings.connections_per_ip, settings.proxy_networks)
-        self._engine_apart = engine_process.engine_apart(settings)
+        self._engine_apart = engine_process.needed(settings)
         self.storage = Storage(settings, starting=True, engine_apart=self._engine_apart)
         state = open_state(settings.data_dir, settings.auto_migrate)
         feed, self.loader, self.corrections, self.verifier = assemble(settings, self.storage, state)

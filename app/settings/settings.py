@@ -17,11 +17,6 @@ from app.rewriting.urls import all_domains
 
 PREFIX = "MAILWAKE_"
 
-ONE_PROCESS = (
-    "embedded chDB can be opened by one process only, so one process must serve and load. To run"
-    f" several, set {PREFIX}CLICKHOUSE_DSN to a ClickHouse server"
-)
-
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 Listed = Annotated[tuple[str, ...], NoDecode]
 Addresses = Literal["full", "truncated", "dropped"]  # how much is kept of IP addresses
@@ -212,7 +207,7 @@ class Settings(BaseSettings):
         1,
         ge=1,
         le=64,
-        description="Number of server processes. More than one needs a ClickHouse server.",
+        description="Number of server processes.",
     )
     load: bool = Field(
         True,
@@ -420,16 +415,9 @@ class Settings(BaseSettings):
         return self
 
     @model_validator(mode="after")
-    def _one_process(self) -> Self:
-        if self.clickhouse_dsn == "chdb":
-            if self.workers > 1:
-                raise ValueError(f"{PREFIX}WORKERS: {ONE_PROCESS}")
-            if not self.load:
-                raise ValueError(f"{PREFIX}LOAD: {ONE_PROCESS}")
-            if self.clickhouse_cluster:
-                raise ValueError(
-                    f"{PREFIX}CLICKHOUSE_CLUSTER: {PREFIX}CLICKHOUSE_DSN is required too"
-                )
+    def _cluster_needs(self) -> Self:
+        if self.clickhouse_dsn == "chdb" and self.clickhouse_cluster:
+            raise ValueError(f"{PREFIX}CLICKHOUSE_CLUSTER: {PREFIX}CLICKHOUSE_DSN is required too")
         return self
 
     @model_validator(mode="after")

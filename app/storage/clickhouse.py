@@ -86,6 +86,12 @@ def engine_missing(settings: Settings) -> str:
     )
 
 
+def open_storage(settings: Settings) -> "Storage":
+    """Returns the database for a command: through the engine's process while there is one."""
+    embedded = settings.clickhouse_dsn == "chdb"
+    return Storage(settings, engine_apart=embedded and engine_client.listens(settings.data_dir))
+
+
 class Storage:
     """Reads from and writes to ClickHouse.
 

@@ -34,16 +34,20 @@ def connect(folder: Path, answer_seconds: int, settings: dict[str, int] | None) 
     )
 
 
+def listens(folder: Path) -> bool:
+    """Returns whether a process has DATA_DIR's engine open, and answers there."""
+    try:
+        _connected(folder).close()
+    except OSError:
+        return False
+    return True
+
+
 def wait_until_listening(folder: Path, seconds: float) -> None:
     """Wait for the process to open the engine, for so long at most."""
     end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        try:
-            _connected(folder).close()
-        except OSError:
-            time.sleep(START_POLL_SECONDS)
-        else:
-            return
+    while not listens(folder) and time.monotonic() < end:
+        time.sleep(START_POLL_SECONDS)
 
 
 def _connected(folder: Path) -> socket.socket:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from app.ops.doctor.finding import Finding
 from app.ops.doctor.service import answer
 from app.settings.settings import PREFIX, Settings
-from app.storage.clickhouse import NOT_OPENED, Storage, StorageError
+from app.storage.clickhouse import NOT_OPENED, Storage, StorageError, open_storage
 from app.storage.clickhouse_schema import missing
 
 OLDEST = (25, 3)  # older servers know not all of the settings that inserts need
@@ -20,7 +20,7 @@ def clickhouse(settings: Settings) -> Iterator[Finding]:
     embedded = settings.clickhouse_dsn == "chdb"
     if embedded and (answer(settings) or not (settings.data_dir / "chdb").is_dir()):
         return
-    storage = Storage(settings)
+    storage = open_storage(settings)
     try:
         yield from _examined(storage, embedded)
     except StorageError as error:
