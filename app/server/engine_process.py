@@ -1,6 +1,6 @@
 """Keeps the embedded engine in a process of its own: a crash of it takes no redirect with it.
 
-Each process that needs the engine has such a process beside it. One of them gets the lock and
+Each process that needs the engine starts such a process. One of them gets the lock and
 serves all; the others wait, and the next takes over when it ends.
 """
 

@@ -1,4 +1,5 @@
 """Tests of app/engine.
 
+serving: engine/test_endpoint.py
 statements: storage/test_clickhouse.py
 """
