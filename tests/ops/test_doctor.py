@@ -5,6 +5,7 @@ import json
 import os
 import sqlite3
 import subprocess
+import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -25,6 +26,7 @@ from app.storage.clickhouse_schema import migrate
 from app.storage.state_db import open_state
 from tests.integration.test_backup import mailwake
 from tests.support.clickhouse_server import ClickHouseServer
+from tests.support.paths import ROOT
 from tests.support.patience import PATIENCE_SECONDS
 from tests.support.service import Service, free_port
 
@@ -311,9 +313,28 @@ def test_the_running_service_speaks_for_itself(sound: Path) -> None:
         code, said = mailwake("doctor", "--data-dir", str(sound), "--port", str(service.port))
         assert code == 0, said
         assert "ok      service: hits are stored" in said and "warning address" in said
-        [one] = of(service, port=free_port())[:1]
+        # It listens elsewhere: its engine is asked all the same.
+        one, database = of(service, port=free_port())
         assert (one.status, one.about) == ("warning", "service") and "no response" in one.what
-        assert "open in another process" in of(service, port=free_port())[1].what
+        assert database.status == "ok" and "has all tables" in database.what
+    holding = (
+        "import sys\nfrom app.settings.load import load\n"
+        "from app.storage.clickhouse import Storage\n"
+        "storage = Storage(load(data_dir=sys.argv[1]))\nstorage.query('SELECT 1', {})\n"
+        "print(flush=True)\nsys.stdin.read()"
+    )
+    with subprocess.Popen(  # a command has it open
+        [sys.executable, "-c", holding, str(sound)],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as command:
+        assert command.stdin and command.stdout
+        command.stdout.readline()
+        told = [one for one in found(sound, port=free_port()) if one.about == "ClickHouse"]
+        assert [one.status for one in told] == ["warning"]
+        assert "open in another process" in told[0].what
+        command.stdin.close()
 
 
 def test_what_listens_there_is_something_else(sound: Path) -> None:

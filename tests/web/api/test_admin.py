@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from app.demo import agents
+from app.engine import SOCKET
 from app.local_socket import LOCAL_SOCKET
 from app.model.ids import new_id, newsletter_key
 from app.model.records import Hit, encode, now_ms
@@ -57,13 +58,18 @@ def test_the_service_is_found_whatever_its_port(service: Service) -> None:
 
 
 def test_a_locked_database_is_explained(service: Service) -> None:
-    """Where the service's socket is gone."""
-    path = service.data_dir / LOCAL_SOCKET
-    hidden = path.rename(service.data_dir / "hidden.sock")
+    """Where the service's socket is gone, its engine is asked; where that is gone, too, nothing."""
+    paths = [service.data_dir / name for name in (LOCAL_SOCKET, SOCKET)]
+    hidden = []
     try:
+        for path in paths:
+            done = reclassify(service.data_dir)
+            assert done.returncode == 0, done.stderr
+            hidden.append(path.rename(f"{path}.hidden"))
         done = reclassify(service.data_dir)
     finally:
-        hidden.rename(path)
+        for path, other in zip(paths, hidden, strict=True):
+            other.rename(path)
     assert done.returncode == 2
     assert "is open in another process" in done.stderr and LOCAL_SOCKET in done.stderr
 
