@@ -222,7 +222,7 @@ async def run_loader(settings: Settings) -> None:
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     adopt_orphans(folder)
     apart = engine_process.needed(settings)
-    storage = Storage(settings, engine_apart=apart)
+    storage = Storage(settings, starting=True, engine_apart=apart)
     try:
         state = open_state(settings.data_dir, settings.auto_migrate)
     except VersionError as error:

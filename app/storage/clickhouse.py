@@ -259,8 +259,6 @@ class Storage:
         `timeout` is in seconds. Raises StorageError.
         """
         with self._writing, _translate_errors():
-            if self._engine_apart:
-                engine_client.wait_until_listening(self.settings.data_dir, ENGINE_START_SECONDS)
             client = self._connect(timeout)
             try:
                 yield client
@@ -296,6 +294,8 @@ class Storage:
         self, timeout: int = TIMEOUT_SECONDS, embedded_settings: dict[str, int] | None = None
     ) -> Client:
         if self._engine_apart:
+            if self.starting:
+                engine_client.wait_until_listening(self.settings.data_dir, ENGINE_START_SECONDS)
             return engine_client.connect(self.settings.data_dir, timeout, embedded_settings)
         if self.embedded:
             if problem := engine_missing(self.settings):
