@@ -24,7 +24,7 @@ COMMANDS = {
     "load": Source(
         "serve",
         "load_journal",
-        "Load the journal into a ClickHouse server. Run it next to `mailwake serve --no-load`.",
+        "Load the journal into ClickHouse. Run it next to `mailwake serve --no-load`.",
     ),
     "smtp": Source(
         "serve",

@@ -12,12 +12,12 @@ from contextlib import suppress
 from pathlib import Path
 
 from app import local_socket
-from app.engine import SOCKET, STOP
 from app.server.child_process import child_process
 from app.settings.settings import Settings
+from app.storage.engine import SOCKET, STOP
 
 log = logging.getLogger(__name__)
-MODULE = "app.engine"
+MODULE = "app.storage.engine"
 PING_SECONDS = 10.0  # between questions whether it lives
 SILENCE_SECONDS = 60.0  # without an answer to that, after which it is replaced
 _PING = b"GET /ping HTTP/1.1\r\nHost: engine\r\nConnection: close\r\n\r\n"

@@ -96,7 +96,8 @@ class Storage:
     """Reads from and writes to ClickHouse.
 
     Blocking: call it from threads, never on the event loop. While `starting`, errors of queries are
-    StartingErrors. `engine_apart` says that a process of its own has chDB open (`app.engine`).
+    StartingErrors. `engine_apart` says that a process of its own (`app.storage.engine`) has chDB
+    open.
     """
 
     def __init__(

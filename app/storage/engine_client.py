@@ -13,8 +13,8 @@ from urllib3 import HTTPConnectionPool, PoolManager
 from urllib3.connection import HTTPConnection
 from urllib3.exceptions import NewConnectionError
 
-from app.engine import SOCKET
 from app.local_socket import address_of
+from app.storage.engine import SOCKET
 
 ANSWER_SECONDS = 600  # as in one process, a long query is not given up
 START_POLL_SECONDS = 0.02

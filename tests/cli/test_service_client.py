@@ -76,7 +76,7 @@ def test_a_database_that_another_process_has_open_is_explained(
     def fails(_: object) -> None:
         raise StorageError(says)
 
-    monkeypatch.setattr(service_client, "Storage", Locked)
+    monkeypatch.setattr(service_client, "open_storage", Locked)
     monkeypatch.setattr(service_client, "prepare", fails)
     with (
         pytest.raises(error) as caught,

@@ -20,7 +20,6 @@ TIERS = (
     {"tracking", "stats", "auth", "consent"},
     {"experiments"},
     {"storage"},
-    {"engine"},
     {"settings"},
     {"schemas"},
     {"links", "clock"},

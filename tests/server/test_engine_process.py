@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from app.engine import SOCKET
+from app.storage.engine import SOCKET
 from tests.support.paths import ROOT
 from tests.support.patience import PATIENCE_SECONDS, wait_for
 from tests.support.service import Service, tracked_urls

@@ -3,7 +3,7 @@
 carried_links: ingest/test_verification.py
 clickhouse_backup: integration/test_backup.py
 clickhouse_schema: storage/test_clickhouse_migrations.py, storage/test_cluster.py
-engine_client: engine/test_endpoint.py
+engine_client: storage/engine/test_endpoint.py
 outcome_states: ingest/test_verification.py
 rollups: ingest/test_verification.py
 state_steps: storage/test_clickhouse_migrations.py

@@ -17,10 +17,10 @@ from clickhouse_connect.driver.exceptions import DatabaseError, OperationalError
 from typer.testing import CliRunner
 
 from app.cli.main import cli
-from app.engine.statements import Statement
 from app.settings.load import load
 from app.storage.clickhouse import Storage, StorageError
 from app.storage.clickhouse_schema import migrate
+from app.storage.engine.statements import Statement
 from tests.support.clickhouse_server import ClickHouseServer
 from tests.support.patience import PATIENCE_SECONDS
 from tests.support.standin.endpoint import CODECS

@@ -12,7 +12,7 @@ from urllib.parse import quote
 import httpx2
 import msgspec
 
-from app.engine.statements import StatementKind
+from app.storage.engine.statements import StatementKind
 from tests.support.paths import ROOT
 from tests.support.patience import PATIENCE_SECONDS
 from tests.support.standin.engine import Executed

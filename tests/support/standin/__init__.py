@@ -6,6 +6,6 @@ prints {"port": N, "control": N} as one JSON line. The first port speaks ClickHo
 switches faults (POST or DELETE /__fault) and reports what was executed (GET /__log), and still
 answers while the first one is down. Tests use tests.support.clickhouse_server.
 
-It is the engine of the service (`app.engine`), with a user, compression and faults.
+It is the engine of the service (`app.storage.engine`), with a user, compression and faults.
 Source of authentication: the server's own src/Server/HTTP/authenticateUserByHTTP.cpp.
 """

@@ -16,8 +16,8 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from app.engine.endpoint import answer, read_statement, refusal
-from app.engine.statements import ServerError, Statement, StatementKind
+from app.storage.engine.endpoint import answer, read_statement, refusal
+from app.storage.engine.statements import ServerError, Statement, StatementKind
 from tests.support.standin.engine import LoggingEngine
 from tests.support.standin.faults import Fault
 from tests.support.standin.listener import Listener

@@ -4,8 +4,8 @@ from typing import Any
 
 import msgspec
 
-from app.engine.chdb_engine import Engine, Outcome
-from app.engine.statements import ServerError, Statement, StatementKind
+from app.storage.engine.chdb_engine import Engine, Outcome
+from app.storage.engine.statements import ServerError, Statement, StatementKind
 
 
 class Executed(msgspec.Struct, frozen=True):

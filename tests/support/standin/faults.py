@@ -4,7 +4,7 @@ from typing import Literal
 
 import msgspec
 
-from app.engine.statements import StatementKind
+from app.storage.engine.statements import StatementKind
 
 FaultKind = Literal[
     "down",  # connections are refused, and those that are open are reset

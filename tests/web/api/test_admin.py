@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from app.demo import agents
-from app.engine import SOCKET
 from app.local_socket import LOCAL_SOCKET
 from app.model.ids import new_id, newsletter_key
 from app.model.records import Hit, encode, now_ms
+from app.storage.engine import SOCKET
 from tests.support.journal_hits import click_at
 from tests.support.paths import ROOT
 from tests.support.patience import PATIENCE_SECONDS

@@ -12,9 +12,9 @@ from pathlib import Path
 import uvicorn
 
 from app import local_socket
-from app.engine import SOCKET
-from app.engine.chdb_engine import Engine
-from app.engine.endpoint import create
+from app.storage.engine import SOCKET
+from app.storage.engine.chdb_engine import Engine
+from app.storage.engine.endpoint import create
 
 THREADS = 16  # statements at once, more than a service has clients
 KEEP_ALIVE_SECONDS = 86_400  # the service keeps its connections

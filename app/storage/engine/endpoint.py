@@ -11,8 +11,8 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from app.engine.chdb_engine import Engine, Outcome
-from app.engine.statements import ServerError, Statement
+from app.storage.engine.chdb_engine import Engine, Outcome
+from app.storage.engine.statements import ServerError, Statement
 
 MIME = {"JSON": "application/json; charset=UTF-8", "Native": "application/octet-stream"}
 TSV = "text/tab-separated-values; charset=UTF-8"

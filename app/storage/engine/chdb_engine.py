@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import chdb
 
-from app.engine.statements import INTO, ServerError, Statement
+from app.storage.engine.statements import INTO, ServerError, Statement
 
 _SETTING = rb"\w+\s*=\s*(?:'[^']*'|[\w.+-]+)"
 _INSERT_FORMAT = re.compile(  # the statement, its format and one line end; data follows at once

@@ -1,6 +1,6 @@
 """The embedded engine as a process of its own, which speaks ClickHouse's HTTP protocol.
 
-    service: storage.clickhouse -> Unix socket in DATA_DIR -> python -m app.engine DATA_DIR: chDB
+    service -> Unix socket in DATA_DIR -> python -m app.storage.engine DATA_DIR: chDB
 
 An engine that crashes or is killed for its memory takes no redirect with it: the service
 (`server.engine_process`) starts it again. The file system decides who can connect to the socket.

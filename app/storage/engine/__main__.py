@@ -1,4 +1,4 @@
-"""Runs the engine of a data folder: `python -m app.engine DATA_DIR`, until standard input ends."""
+"""Runs a data folder's engine: `python -m app.storage.engine DATA_DIR`, until its input ends."""
 
 import fcntl
 import os
@@ -8,7 +8,7 @@ import threading
 from contextlib import suppress
 from pathlib import Path
 
-from app.engine import LOCK, STOP
+from app.storage.engine import LOCK, STOP
 
 # Added to the share of memory in a thousand by which the kernel chooses what to kill (proc(5)):
 # the engine rather than the process that answers recipients.
@@ -27,7 +27,7 @@ def main(data_dir: Path) -> None:
     lock = os.open(data_dir / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     fcntl.flock(lock, fcntl.LOCK_EX)
     opened.set()
-    from app.engine.serving import serve  # noqa: PLC0415  (who waits needs no memory for chDB)
+    from app.storage.engine.serving import serve  # noqa: PLC0415  (who waits needs no memory for chDB)
 
     serve(data_dir, stopping)
 

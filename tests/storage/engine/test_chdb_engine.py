@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from app.engine.chdb_engine import Engine, Outcome
-from app.engine.statements import ServerError, Statement
 from app.storage.clickhouse import _INSERT
+from app.storage.engine.chdb_engine import Engine, Outcome
+from app.storage.engine.statements import ServerError, Statement
 
 
 @pytest.fixture(scope="module")

@@ -12,8 +12,8 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from app.engine import LOCK, SOCKET, STOP
 from app.storage import engine_client
+from app.storage.engine import LOCK, SOCKET, STOP
 from tests.support.paths import ROOT
 from tests.support.patience import PATIENCE_SECONDS, wait_for
 
@@ -21,7 +21,7 @@ from tests.support.patience import PATIENCE_SECONDS, wait_for
 @contextmanager
 def engine_of(folder: Path) -> Iterator["subprocess.Popen[bytes]"]:
     process = subprocess.Popen(
-        [sys.executable, "-m", "app.engine", str(folder)], cwd=ROOT, stdin=subprocess.PIPE
+        [sys.executable, "-m", "app.storage.engine", str(folder)], cwd=ROOT, stdin=subprocess.PIPE
     )
     assert process.stdin
     try:
