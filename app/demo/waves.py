@@ -9,7 +9,7 @@ from typing import NamedTuple
 from app.demo.audience import Reader
 from app.demo.mailings import NEWSLETTERS, TRANSACTIONAL, Mailing
 
-WAVE_RATE, TRANSACTIONAL_RATE = 22.0, 5.0  # messages a second, on average
+WAVE_RATE, TRANSACTIONAL_RATE = 3.0, 0.7  # messages a second, on average
 BURST = 360
 
 
@@ -42,7 +42,7 @@ def newsletters(seed: int, readers: Sequence[Reader]) -> Iterator[Sending]:
         ]
         while waiting:
             for mailing, subscribers in waiting:
-                size = rng.randint(250, 550)
+                size = rng.randint(40, 90)
                 wave, subscribers[:] = subscribers[:size], subscribers[size:]
                 yield from _wave(rng, mailing, wave)
             waiting = [(mailing, remaining) for mailing, remaining in waiting if remaining]
