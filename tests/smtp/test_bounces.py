@@ -266,3 +266,34 @@ def test_without_the_setting_nothing_changes(box: Inbox, tmp_path: Path) -> None
         assert return_path(running, box, "plain") == "shop@shop.example"
         with stranger(running.port) as client:
             assert said(client, dsn(NAMELESS), f"a@{DOMAIN}", sender="").startswith("530 5.7.0")
+
+
+def test_a_bounce_of_a_shared_copy_suppresses_nobody_else(box: Inbox, tmp_path: Path) -> None:
+    """All recipients of such copies are one recipient to Mailwake."""
+    port = free_port()
+    env = {
+        "MAILWAKE_SMTP": "1",
+        "MAILWAKE_SMTP_COPIES": "one",
+        "MAILWAKE_SMTP_LISTEN": f"127.0.0.1:{port}",
+        "MAILWAKE_SMARTHOST": f"smtp://127.0.0.1:{box.port}",
+    }
+    both = ["ann@one.example", "bob@one.example"]
+    sent = mail("<p>x</p>", "X-Mailwake-Newsletter: one")
+    with Service(tmp_path / "data", **env) as service:
+        service.ready()
+        with smtplib.SMTP("127.0.0.1", port) as client:
+            assert client.sendmail("news@shop.example", both, sent) == {}
+        service.wait_for(lambda: service.stats("one")["messages"] == 1, "the message")
+        (shared,) = service.get("/v1/messages", newsletter_id="one")["messages"]
+        bounced = {
+            "id": "one",
+            "type": "bounced",
+            "permanent": True,
+            "message_id": shared["message_id"],
+            "occurred_at": "2026-11-28T09:00:00Z",
+        }
+        assert service.client.post("/v1/outcomes", json=bounced).status_code == 200
+        service.wait_for(lambda: service.stats("one")["outcomes"]["bounced"] == 1, "a bounce")
+        service.drained()
+        with smtplib.SMTP("127.0.0.1", port) as client:
+            assert client.sendmail("news@shop.example", both, sent) == {}
