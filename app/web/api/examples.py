@@ -101,6 +101,9 @@ STATS = stats.StatsOut(
     open_rate_max=0.4867,
     click_rate=0.1192,
     click_to_open_rate=0.293,
+    rates_of="sent",
+    open_rate_messages=1200,
+    click_rate_messages=1200,
     updated_at="2026-11-24T09:41:07.310Z",
 )
 RECORD = MessageRecord(

@@ -15,6 +15,7 @@ from app.schemas.stats import (
     LinkList,
     NewsletterList,
     NewsletterOut,
+    RatesOf,
     Split,
     StatsOut,
     StepOut,
@@ -96,6 +97,21 @@ class TimelineQuery(
     ) = None
 
 
+class StatsQuery(Struct, frozen=True, forbid_unknown_fields=True):
+    """What rates are shares of."""
+
+    of: (
+        Annotated[
+            RatesOf,
+            Meta(
+                description="Messages that rates are shares of. Default: those delivered, if it is"
+                " known of at least 95 % whether they were, else those sent."
+            ),
+        ]
+        | None
+    ) = None
+
+
 class ReportQuery(Struct, frozen=True, forbid_unknown_fields=True):
     """Which messages."""
 
@@ -128,10 +144,11 @@ async def get_newsletter(call: Call[NoQuery]) -> Response:
     return json(_newsletter(described.id, described.name, described.subject, described.tags, sent))
 
 
-async def get_newsletter_stats(call: Call[NoQuery]) -> Response:
+async def get_newsletter_stats(call: Call[StatsQuery]) -> Response:
     """Return a newsletter's statistics. total counts hits, unique counts messages."""
     queries, newsletter_id = await _known(call)
-    return json(StatsOut.of(await asyncio.to_thread(queries.stats, newsletter_id)))
+    stats = await asyncio.to_thread(queries.stats, newsletter_id, of=call.query.of)
+    return json(StatsOut.of(stats))
 
 
 async def get_newsletter_links(call: Call[NoQuery]) -> Response:
@@ -236,7 +253,7 @@ OPERATIONS = (
         "GET", "/v1/newsletters", list_newsletters, query=NewsletterPage, gives=NewsletterList
     ),
     Operation("GET", ONE, get_newsletter, gives=NewsletterOut),
-    Operation("GET", f"{ONE}/stats", get_newsletter_stats, gives=StatsOut),
+    Operation("GET", f"{ONE}/stats", get_newsletter_stats, query=StatsQuery, gives=StatsOut),
     Operation("GET", f"{ONE}/links", get_newsletter_links, gives=LinkList),
     Operation("GET", f"{ONE}/agents", get_newsletter_agents, gives=AgentList),
     Operation(

@@ -97,6 +97,7 @@ class Dashboard:
             Route(f"{ONE}/recipients", requires_login(self.recipients)),
             Route(f"{ONE}/recipients", requires_login(self.search_recipients), methods=["POST"]),
             Route(f"{ONE}/export", requires_login(self.export)),
+            Route(f"{ONE}/outcomes", requires_login(self.export_outcomes)),
             Route(f"{ONE}/report", requires_login(self.report)),
             Route(f"{ONE}/experiment", requires_login(self.experiment)),
             Route(f"{ONE}/clickmap", requires_login(self.clickmap)),
@@ -310,6 +311,13 @@ class Dashboard:
         filters, newsletter_id = Filters.read(request.query_params), _newsletter_id(request)
         return await exports.answer(
             request, workspace_context(request).queries, newsletter_id, filters
+        )
+
+    async def export_outcomes(self, request: Request) -> Response:
+        """Export what became of a newsletter's messages as a file."""
+        filters, newsletter_id = Filters.read(request.query_params), _newsletter_id(request)
+        return await exports.answer(
+            request, workspace_context(request).queries, newsletter_id, filters, "outcomes"
         )
 
     def problem(self, request: Request, status: int, title: str, detail: str) -> Response:

@@ -63,6 +63,7 @@ def newsletters(queries: Queries, filters: Filters) -> dict[str, Any]:
     lines = {row["newsletter"]: [0] * SLOTS for row in rows}
     for slot in queries.sparklines(rows):
         lines[slot["newsletter"]][slot["slot"]] = slot[f"{filters.show}_total"]
+    outcomes = queries.outcomes_of([row["newsletter"] for row in rows])
     whole = rows[0] if rows else {}
     names = (
         "messages",
@@ -77,6 +78,7 @@ def newsletters(queries: Queries, filters: Filters) -> dict[str, Any]:
     return {
         "filters": filters,
         "rows": [_ranked(row, totals, lines[row["newsletter"]]) for row in rows],
+        "outcomes": {key: counts for key, counts in outcomes.items() if counts.known},
         "totals": totals,
         "older": more,
     }
@@ -102,7 +104,7 @@ def newsletter(queries: Queries, newsletter_id: str, filters: Filters) -> dict[s
     """Returns the page of one newsletter."""
     show, hit_filters = filters.show, filters.hit_filters
     described = queries.newsletter(newsletter_id)
-    stats = queries.stats(newsletter_id, hit_filters)
+    stats = queries.stats(newsletter_id, hit_filters, filters.rates_of)
     links = queries.links(newsletter_id, hit_filters)
     links.sort(key=lambda link: -getattr(link, show).unique)
     agents = queries.agents(newsletter_id, hit_filters)
@@ -113,8 +115,17 @@ def newsletter(queries: Queries, newsletter_id: str, filters: Filters) -> dict[s
         "newsletter": described,
         "filters": filters,
         "stats": stats,
+        "rated": stats.outcomes.arrived if stats.rates_of == "delivered" else stats.messages,
         "opens": opens,
         "clicks": clicks,
+        "funnel": (
+            ("Sent", stats.messages),
+            ("Delivered", stats.outcomes.arrived),
+            ("Opened", opens.unique),
+            ("Clicked", clicks.unique),
+            ("Unsubscribed", stats.unsubscribes),
+            ("Complained", stats.outcomes.complained),
+        ),
         "unknowable": unknowable,
         "click_to_open": rates.click_to_open(
             opens.unique, unknowable, clicks.unique, stats.opens_tracked, stats.clicks_tracked

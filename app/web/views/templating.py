@@ -7,6 +7,7 @@ from typing import Any
 from jinja2_fragments.starlette import Jinja2Blocks
 
 from app.paths import ROOT
+from app.schemas.stats import RatesOf
 from app.stats.filters import KINDS, PERIODS, SHOWN, STEPS
 from app.stats.queries import utc
 from app.stats.rates import NotShown
@@ -88,9 +89,11 @@ def tally(value: int, tracked: int, messages: int) -> str:
     return number(value) if value or tracked or not messages else "\u2013"
 
 
-def of_tracked(tracked: int, messages: int) -> str:
-    """Returns what a rate refers to, if not to all messages."""
-    return "of messages sent" if tracked == messages else f"of {number(tracked)} tracked messages"
+def of_tracked(tracked: int, messages: int, of: RatesOf = "sent") -> str:
+    """Returns what a rate refers to: all messages that were sent or delivered, or those tracked."""
+    if tracked == messages:
+        return f"of messages {of}"
+    return f"of {number(tracked)} tracked messages" + (" delivered" if of == "delivered" else "")
 
 
 def moment(seconds: float) -> str:
