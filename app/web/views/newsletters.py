@@ -10,7 +10,7 @@ from app.experiments.experiments import Experiments
 from app.experiments.significance import Interval, Rate, difference, holm, p_value
 from app.experiments.variants import UNNAMED
 from app.model.errors import NotFoundError
-from app.schemas.stats import AgentStats, LinkStats, Split
+from app.schemas.stats import AgentStats, LinkStats, OutcomeCounts, Split
 from app.stats import rates
 from app.stats.filters import STEPS, Filters, Show
 from app.stats.queries import SLOTS, Queries, Step, utc
@@ -77,22 +77,35 @@ def newsletters(queries: Queries, filters: Filters) -> dict[str, Any]:
     totals = {name: whole.get(f"{name}_in_all", 0) for name in names}
     return {
         "filters": filters,
-        "rows": [_ranked(row, totals, lines[row["newsletter"]]) for row in rows],
-        "outcomes": {key: counts for key, counts in outcomes.items() if counts.known},
+        "rows": [
+            _ranked(row, totals, lines[row["newsletter"]], outcomes.get(row["newsletter"]))
+            for row in rows
+        ],
+        "outcomes": any(counts.known for counts in outcomes.values()),
         "totals": totals,
         "older": more,
     }
 
 
-def _ranked(row: Row, totals: dict[str, int], line: Sequence[int]) -> dict[str, Any]:
-    """Returns a row with its rates' distance from the average, in points, None if alone."""
+def _ranked(
+    row: Row, totals: dict[str, int], line: Sequence[int], outcomes: OutcomeCounts | None
+) -> dict[str, Any]:
+    """Returns a row with its rates' distance from the average, in points, None if alone.
+
+    `outcomes` is None where nothing is known of deliveries.
+    """
     deltas = {}
     for kind, of in (("opened", "opens_tracked"), ("clicked", "clicks_tracked")):
         others = totals[of] - row[of]
         known = row[of] and others
         average = (totals[kind] - row[kind]) / others if known else 0
         deltas[kind] = 100 * (row[kind] / row[of] - average) if known else None
-    return {**row, "sparkline": charts.sparkline(line), "delta": deltas}
+    return {
+        **row,
+        "sparkline": charts.sparkline(line),
+        "delta": deltas,
+        "outcomes": outcomes if outcomes and outcomes.known else None,
+    }
 
 
 def tags(queries: Queries, filters: Filters) -> dict[str, Any]:
