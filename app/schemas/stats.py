@@ -181,6 +181,28 @@ class Agents:
     families: list[AgentStats]
 
 
+@dataclass(frozen=True)
+class MailProviderStats:
+    """One newsletter's messages to the recipients of one mail provider.
+
+    `provider` is its name, or the domain of the email addresses; "" if no email address is stored,
+    `other` for all that have fewer messages. `delivered` contains those that were complained about.
+    `opened` and `clicked` count messages, by people. Rates are shares of the messages sent that are
+    tracked individually, from 0 to 1, and null if none is.
+    """
+
+    provider: str
+    messages: int
+    delivered: int
+    bounced: int
+    rejected: int
+    complained: int
+    opened: int
+    clicked: int
+    open_rate: float | None
+    click_rate: float | None
+
+
 class NewsletterOut(Struct, frozen=True):
     """A newsletter, as last described by the mailer. Times are RFC 3339 in UTC."""
 
@@ -216,6 +238,13 @@ class AgentList(Struct, frozen=True):
 
     newsletter_id: str
     agents: Agents
+
+
+class MailProviderList(Struct, frozen=True):
+    """Messages by the mail providers of their recipients, most messages first."""
+
+    newsletter_id: str
+    providers: list[MailProviderStats]
 
 
 class Totals(Struct, frozen=True):

@@ -25,6 +25,7 @@ from app.schemas.stats import (
     AgentStats,
     Count,
     LinkStats,
+    MailProviderStats,
     Newsletter,
     OutcomeCounts,
     PlaceStats,
@@ -32,7 +33,7 @@ from app.schemas.stats import (
     Split,
     Stats,
 )
-from app.stats import rates
+from app.stats import mail_providers, rates
 from app.stats.filters import PARTS, FilterError, Filters, Show, since
 from app.stats.hit_counts import HitCount, by_kind
 from app.storage import journal_segments
@@ -395,6 +396,42 @@ class Queries:
         ]
         links.sort(key=lambda link: (-link.human.unique, -link.human.total))
         return links
+
+    def mail_providers(
+        self, newsletter_id: str, filters: HitFilters = NO_FILTERS, show: Show = "human"
+    ) -> list[MailProviderStats]:
+        """Returns a newsletter's messages by the mail providers of their recipients.
+
+        Opens and clicks are those of one group. Of `filters` only variant and period apply. What
+        took long is a moment old.
+        """
+        key = self.key(newsletter_id)
+        bound = self.filtered(key, filters)
+        applied = show, bound["variant"], filters.get("period", "")
+        rows = self.remembered(
+            ("mail providers", key, *applied),
+            partial(
+                self.run,
+                "newsletter_mail_providers",
+                newsletters=[key],
+                show=show,
+                variant=bound["variant"],
+                since_ms=bound["since_ms"],
+                domains=mail_providers.DOMAINS,
+                names=mail_providers.NAMES,
+                limit=mail_providers.MAX_PROVIDERS,
+            ),
+        )
+        counts = ("messages", "delivered", "bounced", "rejected", "complained", "opened", "clicked")
+        return [
+            MailProviderStats(
+                provider=row["provider"],
+                **{name: int(row[name]) for name in counts},
+                open_rate=rates.bounded_share(row["opened"], row["opens_tracked"]),
+                click_rate=rates.bounded_share(row["clicked"], row["clicks_tracked"]),
+            )
+            for row in rows
+        ]
 
     def agents(self, newsletter_id: str, filters: HitFilters = NO_FILTERS) -> Agents:
         """Returns the clients, systems, devices and countries of the newsletter's hits."""

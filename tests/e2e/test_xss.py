@@ -117,6 +117,7 @@ OWN: Mapping[str, tuple[str, ...]] = {
     ),
     "/newsletters/{newsletter_id:path}/recipients": ("{page}/recipients?search={text}",),
     "/newsletters/{newsletter_id:path}/report": ("{page}/report",),
+    "/newsletters/{newsletter_id:path}/mail-providers": ("{page}/mail-providers?show=all",),
     "/newsletters/{newsletter_id:path}/experiment": ("{page}/experiment",),
     "/newsletters/{newsletter_id:path}/clickmap": ("{page}/clickmap?show=all",),
     "/newsletters/{newsletter_id:path}/clickmap/mail": ("{page}/clickmap/mail?show=all",),

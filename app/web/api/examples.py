@@ -337,6 +337,15 @@ EXAMPLES: Mapping[str, Example] = {
             ],
         )
     ),
+    "get_newsletter_mail_providers": Example(
+        stats.MailProviderList(
+            NEWSLETTER,
+            [
+                stats.MailProviderStats("Gmail", 480, 471, 6, 0, 1, 201, 64, 0.4188, 0.1333),
+                stats.MailProviderStats("shop.example", 12, 12, 0, 0, 0, 7, 2, 0.5833, 0.1667),
+            ],
+        )
+    ),
     "get_newsletter_agents": Example(
         stats.AgentList(
             NEWSLETTER,

@@ -13,6 +13,7 @@ from app.model.records import now_ms
 from app.schemas.stats import (
     AgentList,
     LinkList,
+    MailProviderList,
     NewsletterList,
     NewsletterOut,
     RatesOf,
@@ -165,6 +166,13 @@ async def get_newsletter_agents(call: Call[NoQuery]) -> Response:
     return json(AgentList(newsletter_id, rows))
 
 
+async def get_newsletter_mail_providers(call: Call[NoQuery]) -> Response:
+    """Return outcomes, opens and clicks by the mail providers of the recipients."""
+    queries, newsletter_id = await _known(call)
+    rows = await asyncio.to_thread(queries.mail_providers, newsletter_id)
+    return json(MailProviderList(newsletter_id, rows))
+
+
 async def get_newsletter_timeline(call: Call[TimelineQuery]) -> Response:
     """Return a newsletter's hits over time."""
     queries, newsletter_id = await _known(call)
@@ -256,6 +264,12 @@ OPERATIONS = (
     Operation("GET", f"{ONE}/stats", get_newsletter_stats, query=StatsQuery, gives=StatsOut),
     Operation("GET", f"{ONE}/links", get_newsletter_links, gives=LinkList),
     Operation("GET", f"{ONE}/agents", get_newsletter_agents, gives=AgentList),
+    Operation(
+        "GET",
+        f"{ONE}/mail-providers",
+        get_newsletter_mail_providers,
+        gives=MailProviderList,
+    ),
     Operation(
         "GET", f"{ONE}/timeline", get_newsletter_timeline, query=TimelineQuery, gives=TimelineOut
     ),

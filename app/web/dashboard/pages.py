@@ -100,6 +100,7 @@ class Dashboard:
             Route(f"{ONE}/outcomes", requires_login(self.export_outcomes)),
             Route(f"{ONE}/report", requires_login(self.report)),
             Route(f"{ONE}/experiment", requires_login(self.experiment)),
+            Route(f"{ONE}/mail-providers", requires_login(self.mail_providers)),
             Route(f"{ONE}/clickmap", requires_login(self.clickmap)),
             Route(f"{ONE}/clickmap/mail", requires_login(self.clickmap_mail)),
             Route(ONE, requires_login(self.newsletter)),
@@ -183,6 +184,17 @@ class Dashboard:
             _newsletter_id(request),
         )
         return self.page(request, "experiment.html", page)
+
+    async def mail_providers(self, request: Request) -> Response:
+        """Show a newsletter's messages by the mail providers of their recipients."""
+        filters, newsletter_id = Filters.read(request.query_params), _newsletter_id(request)
+        page = await asyncio.to_thread(
+            newsletter_views.mail_providers,
+            workspace_context(request).queries,
+            newsletter_id,
+            filters,
+        )
+        return self.page(request, "mail_providers.html", page)
 
     async def newsletter_live(self, request: Request) -> Response:
         """Stream the same as it changes."""

@@ -162,6 +162,21 @@ def newsletter(queries: Queries, newsletter_id: str, filters: Filters) -> dict[s
     }
 
 
+def mail_providers(queries: Queries, newsletter_id: str, filters: Filters) -> dict[str, Any]:
+    """Returns the page of a newsletter's messages by mail provider. Raises NotFoundError."""
+    applied = {
+        name: value
+        for name, value in filters.hit_filters.items()
+        if name in ("variant", "period")  # the others are of hits
+    }
+    return {
+        "newsletter": queries.newsletter(newsletter_id),
+        "filters": filters,
+        "chips": applied,
+        "providers": queries.mail_providers(newsletter_id, applied, filters.show),
+    }
+
+
 def experiment(queries: Queries, experiments: Experiments, newsletter_id: str) -> dict[str, Any]:
     """Returns the page of a newsletter's experiment. Raises NotFoundError."""
     newsletter = queries.newsletter(newsletter_id)

@@ -329,7 +329,9 @@ def test_the_dashboard_shows_outcomes(service: Service) -> None:
         service.drained()
         ranking = visitor.get("/newsletters?search=seen").text
         assert ranking.count('data-label="Bounced"') == 2
-        assert ranking.count('data-label="Bounced">\u2013</td>') == 1  # nothing is known of the other
+        assert (
+            ranking.count('data-label="Bounced">\u2013</td>') == 1
+        )  # nothing is known of the other
         assert ">Bounced</th>" not in visitor.get("/newsletters?search=seen+not").text
         file = visitor.get("/newsletters/seen/outcomes?format=csv")
         assert file.headers["content-disposition"] == 'attachment; filename="seen-outcomes.csv"'
