@@ -182,6 +182,7 @@ def test_openapi_names_every_route_and_model(service: Service) -> None:
         "/v1/newsletters/{newsletter_id}/stats",
         "/v1/newsletters/{newsletter_id}/links",
         "/v1/newsletters/{newsletter_id}/agents",
+        "/v1/newsletters/{newsletter_id}/mail-providers",
         "/v1/newsletters/{newsletter_id}/timeline",
         "/v1/newsletters/{newsletter_id}/report",
         "/v1/newsletters/{newsletter_id}/experiment",
