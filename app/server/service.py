@@ -135,7 +135,10 @@ class Mailwake:
             *self.health.routes,
             *docs.routes(app.openapi(settings.console_url), dashboard.templates),
             Mount(
-                "/v1", app=app.create(self.registry.current, self.keys, ERRORS, providers=providers)
+                "/v1",
+                app=app.create(
+                    self.registry.current, self.keys, ERRORS, provider_reports=providers
+                ),
             ),
             *unsubscribe.routes,
             *LoginPages(dashboard, users, login_guard, settings.data_dir).routes,

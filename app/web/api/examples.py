@@ -15,7 +15,12 @@ from app.schemas.outcomes import MessageOutcome, OutcomeAccepted
 from app.schemas.problem import Problem
 from app.schemas.recipients import Counted, RecipientOut
 from app.schemas.reclassify import ReclassifyOut
-from app.schemas.suppressions import SuppressedOut, SuppressionList, SuppressionOut
+from app.schemas.suppressions import (
+    SuppressedOut,
+    SuppressionList,
+    SuppressionOut,
+    SuppressionRulesOut,
+)
 from app.web.api.messages import MessageEvent, MessageHistory, MessageList, MessageRecord
 
 NOTHING: Mapping[str, Any] = MappingProxyType({})
@@ -433,6 +438,12 @@ EXAMPLES: Mapping[str, Example] = {
         ),
         query={"limit": "1"},
     ),
+    "get_suppression_rules": Example(SuppressionRulesOut(True, True, 5, True)),
+    "save_suppression_rules": Example(
+        SuppressionRulesOut(True, True, 3, False),
+        body={"bounces": True, "complaints": True, "soft_bounces": 3},
+    ),
+    "reset_suppression_rules": Example(SuppressionRulesOut(True, True, 5, True)),
     "report_outcomes": Example(
         OutcomeAccepted("delivered-1"),
         body={
