@@ -6,6 +6,7 @@ only text. Anybody can send such a mail, so what it says counts only for a messa
 our id, by the Message-ID, or by both in the returned mail.
 """
 
+import logging
 import re
 import time
 from codecs import BOM_UTF8
@@ -36,7 +37,7 @@ PROVIDER = "mail"  # of outcomes
 MAX_BYTES = 5_000_000  # of a mail that are read: what was sent comes last in it
 # The same if its return path names the message: the report comes before what was sent.
 MAX_NAMED_BYTES = 250_000
-MAX_WORDED_BYTES = 100_000  # read by flufl.bounce, whose many detectors each read every line
+MAX_WORDED_BYTES = 50_000  # read by flufl.bounce, whose many detectors each read every line
 MAX_PARTS = 200
 MAX_RECIPIENTS = 100  # of one report
 MAX_HEADER_CHARS = 2_000
@@ -44,6 +45,8 @@ MAX_HEADER_CHARS = 2_000
 _ACTIONS = {"delayed": DEFERRED, "delivered": DELIVERED, "relayed": SENT, "expanded": SENT}
 # RFC 5965, section 7.3, and its registry; the others are not about what the recipient wants.
 _COMPLAINTS = ("abuse", "fraud", "opt-out", "opt-out-list")
+# It logs a traceback for each of its detectors that a hostile mail confuses: anybody could send many.
+logging.getLogger("flufl.bounce").setLevel(logging.CRITICAL + 1)
 _MESSAGE_ID = re.compile(r"<([^<>\s]{1,998})>")
 _QUOTED = re.compile(r"^[> \t]*message-id:[ \t]*<([^<>\s]{1,998})>", re.IGNORECASE | re.MULTILINE)
 _QUOTED_OURS = re.compile(

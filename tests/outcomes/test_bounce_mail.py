@@ -135,6 +135,12 @@ def test_words_are_looked_for_at_the_beginning_only() -> None:
     assert len(read(after)) == 1 and read(after, OURS) == []
 
 
+def test_a_hostile_mail_fills_no_log(caplog: pytest.LogCaptureFixture) -> None:
+    for sender in (b" " * 1000, b"<" * 100_000, b"a@b.example " * 1000):
+        read(worded(OF).replace(b"From: MAILER-DAEMON@mta.example", b"From:" + sender), OURS)
+    assert caplog.records == []
+
+
 def test_the_same_mail_has_the_same_ids() -> None:
     assert read(dsn(OF)) == read(dsn(OF))
     other = dsn(OF._replace(recipient="bob@example.com"))
