@@ -45,7 +45,7 @@ MAX_HEADER_CHARS = 2_000
 _ACTIONS = {"delayed": DEFERRED, "delivered": DELIVERED, "relayed": SENT, "expanded": SENT}
 # RFC 5965, section 7.3, and its registry; the others are not about what the recipient wants.
 _COMPLAINTS = ("abuse", "fraud", "opt-out", "opt-out-list")
-# It logs a traceback for each of its detectors that a hostile mail confuses: anybody could send many.
+# It logs a traceback for each detector that a hostile mail confuses: anybody could send many.
 logging.getLogger("flufl.bounce").setLevel(logging.CRITICAL + 1)
 _MESSAGE_ID = re.compile(r"<([^<>\s]{1,998})>")
 _QUOTED = re.compile(r"^[> \t]*message-id:[ \t]*<([^<>\s]{1,998})>", re.IGNORECASE | re.MULTILINE)
