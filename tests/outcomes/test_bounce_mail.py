@@ -192,6 +192,7 @@ MALFORMED = {
 @pytest.mark.parametrize("name", MALFORMED)
 def test_a_malformed_report_is_read_or_ignored(name: str) -> None:
     assert len(MALFORMED) >= 20
+    assert {event.message_id for event in read(MALFORMED[name], OURS)} <= {OURS}
     events = read(MALFORMED[name])
     assert len(events) <= 101
     for event in events:
@@ -210,6 +211,8 @@ def test_any_bytes_changed_are_read_or_ignored(data: st.DataObject) -> None:
             return
     for event in read(bytes(mail)):
         assert event.rfc_message_id or event.message_id
+    for event in read(b"Return-Path: <>\r\n" + bytes(mail), OURS):
+        assert event.message_id == OURS
 
 
 def test_bounds_are_those_of_a_mail() -> None:

@@ -203,6 +203,24 @@ def test_the_size_of_a_bounce_is_bounded(between: GatewayProcess, box: Inbox) ->
         assert said(client, large, "big@example.com").startswith("250 2.0.0")
 
 
+def test_bounces_have_a_quota_that_leaves_mailers_alone(box: Inbox, tmp_path: Path) -> None:
+    smarthost = f"smtp://127.0.0.1:{box.port}"
+    with gateway(tmp_path / "data", smarthost, MAILWAKE_QUOTA_REQUESTS="3", **ENV) as running:
+        path = return_path(running, box, "quota")
+        answers = [bounce(running.port, dsn(NAMELESS), path) for _ in range(4)]
+        assert [answer[:9] for answer in answers] == ["250 2.6.0"] * 3 + ["452 4.7.1"]
+        assert running.send(mail()).startswith("250 2.0.0")
+
+
+def test_no_bounce_is_accepted_below_the_reserve(box: Inbox, tmp_path: Path) -> None:
+    smarthost = f"smtp://127.0.0.1:{box.port}"
+    with gateway(tmp_path / "data", smarthost, **ENV) as running:
+        path = return_path(running, box, "reserve")
+    reserve = {**ENV, "MAILWAKE_DISK_RESERVE_MB": "999999999"}
+    with gateway(tmp_path / "data", smarthost, **reserve) as running:
+        assert bounce(running.port, dsn(NAMELESS), path).startswith("452 4.3.1 the disk is nearly")
+
+
 def test_lines_that_a_mailer_may_not_send_are_read(between: GatewayProcess, box: Inbox) -> None:
     """Nothing of a bounce is sent on, so bare line feeds do no harm."""
     path = return_path(between, box, "bare")
