@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from sqlalchemy.exc import SQLAlchemyError
 
 from app.auth.workspaces import DEFAULT, WorkspaceError, Workspaces
 from app.cli.common import Workspace, console, errors, fail, option, settings_of
@@ -15,6 +16,7 @@ from app.model.records import Outcome
 from app.outcomes import bounce_mail
 from app.outcomes.provider_events import ProviderEvent
 from app.outcomes.reports import OutcomeReports
+from app.outcomes.return_path import ReturnPathError, ReturnPaths
 from app.settings.settings import Settings
 from app.storage.journal import Journal, JournalError
 
@@ -24,6 +26,13 @@ TRY_AGAIN = 75  # EX_TEMPFAIL of sysexits.h: Postfix keeps the mail and tries ag
 def bounce(
     file: Annotated[str, typer.Argument(help="File of the mail, or - for standard input.")],
     workspace: Workspace = DEFAULT,
+    recipient: Annotated[
+        str,
+        typer.Option(
+            help="The mail's recipient. A return path (MAILWAKE_BOUNCE_DOMAIN) names the message.",
+            envvar=["ORIGINAL_RECIPIENT", "RECIPIENT"],
+        ),
+    ] = "",
     data_dir: Annotated[Path | None, option("data_dir")] = None,
 ) -> None:
     """Read a delivery report, a complaint or an automatic reply, and record the outcome.
@@ -32,12 +41,17 @@ def bounce(
     Exits with 75, so that the server tries again, if the outcome cannot be stored.
     """
     settings = settings_of(data_dir=data_dir)
-    events = bounce_mail.read(_read(file))
+    mail = _read(file)
     try:
+        about, workspace = _named(settings, recipient, workspace)
+        events = bounce_mail.read(mail, about)
         records = asyncio.run(_record(settings, workspace, events)) if events else []
     except WorkspaceError as error:
         raise fail(str(error)) from None
-    except JournalError as error:
+    except ReturnPathError as error:  # a bounce of it would go to a forged sender
+        console.print(f"nothing is recorded: {error}")
+        return
+    except (JournalError, SQLAlchemyError) as error:
         errors.print(f"error: {error}")
         raise typer.Exit(TRY_AGAIN) from None
     for record in records:
@@ -45,6 +59,20 @@ def bounce(
         console.print(f"{record.kind}{permanent} ({record.code})")
     if not records:
         console.print("nothing is reported, or not about a mail that is named")
+
+
+def _named(settings: Settings, recipient: str, workspace: str) -> tuple[str, str]:
+    """Returns the message that a recipient names, if it is a return path, and its workspace.
+
+    Raises ReturnPathError.
+    """
+    if not settings.bounce_domain:
+        return "", workspace
+    paths = ReturnPaths(settings.bounce_domain, Workspaces(open_state(settings), settings))
+    if not paths.has_domain(recipient):
+        return "", workspace
+    named = paths.read(recipient)
+    return named.message, named.workspace.name
 
 
 def _read(file: str) -> bytes:

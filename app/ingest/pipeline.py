@@ -5,12 +5,12 @@ from typing import NamedTuple
 from sqlalchemy import Engine
 
 from app.auth.workspaces import HttpsWorkspaces, Workspaces
+from app.consent.suppression_rules import SuppressionRules, WorkspaceRules
 from app.events.feed import Feed
 from app.ingest.corrections import Corrections
 from app.ingest.loader import Loader
 from app.ingest.networks import Networks
 from app.ingest.verification import Verifier
-from app.outcomes.consequences import SuppressionRules
 from app.outcomes.loading import OutcomeLoader
 from app.settings.settings import Settings
 from app.storage.clickhouse import Storage
@@ -39,11 +39,8 @@ def assemble(settings: Settings, storage: Storage, state: Engine) -> Pipeline:
     if days := settings.keep_addresses_days:
         hours = min(hours, days * 24)  # rows of messages have email addresses
     feed, register = Feed(state), SegmentRegister(state, hours, kept_bytes)
-    suppresses = settings.suppress_outcomes
-    rules = SuppressionRules(
-        suppresses, suppresses, settings.suppress_soft_bounces if suppresses else 0
-    )
-    outcomes = OutcomeLoader(folder, storage, state, feed, rules)
+    rules = WorkspaceRules(state, SuppressionRules.of(settings))
+    outcomes = OutcomeLoader(folder, storage, state, feed, rules.of)
     loader = Loader(
         folder, storage, networks, feed, settings.recipient_key, https, register, outcomes
     )

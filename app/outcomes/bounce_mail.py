@@ -6,6 +6,7 @@ only text. Anybody can send such a mail, so what it says counts only for a messa
 our id, by the Message-ID, or by both in the returned mail.
 """
 
+import logging
 import re
 import time
 from codecs import BOM_UTF8
@@ -34,6 +35,9 @@ from app.outcomes.provider_events import (
 
 PROVIDER = "mail"  # of outcomes
 MAX_BYTES = 5_000_000  # of a mail that are read: what was sent comes last in it
+# The same if its return path names the message: the report comes before what was sent.
+MAX_NAMED_BYTES = 250_000
+MAX_WORDED_BYTES = 50_000  # read by flufl.bounce, whose many detectors each read every line
 MAX_PARTS = 200
 MAX_RECIPIENTS = 100  # of one report
 MAX_HEADER_CHARS = 2_000
@@ -41,6 +45,8 @@ MAX_HEADER_CHARS = 2_000
 _ACTIONS = {"delayed": DEFERRED, "delivered": DELIVERED, "relayed": SENT, "expanded": SENT}
 # RFC 5965, section 7.3, and its registry; the others are not about what the recipient wants.
 _COMPLAINTS = ("abuse", "fraud", "opt-out", "opt-out-list")
+# It logs a traceback for each detector that a hostile mail confuses: anybody could send many.
+logging.getLogger("flufl.bounce").setLevel(logging.CRITICAL + 1)
 _MESSAGE_ID = re.compile(r"<([^<>\s]{1,998})>")
 _QUOTED = re.compile(r"^[> \t]*message-id:[ \t]*<([^<>\s]{1,998})>", re.IGNORECASE | re.MULTILINE)
 _QUOTED_OURS = re.compile(
@@ -52,8 +58,10 @@ Part = Message
 class _Named:
     """What a report says of the mail that it is about."""
 
-    def __init__(self, parts: Sequence[Part]) -> None:
-        self.ours, self.theirs = "", ""
+    def __init__(self, parts: Sequence[Part], message: str = "") -> None:
+        self.ours, self.theirs = message, ""
+        if message:
+            return
         for part in parts:
             if part.get_content_type() == "message/rfc822":
                 payload = part.get_payload()
@@ -83,23 +91,28 @@ class _Named:
         return bool(self.ours or self.theirs)
 
 
-def read(mail: bytes) -> list[ProviderEvent]:
-    """Returns what a mail reports; nothing if it is none, or names no mail."""
-    mail = mail[:MAX_BYTES].removeprefix(BOM_UTF8)
+def read(mail: bytes, about: str = "") -> list[ProviderEvent]:
+    """Returns what a mail reports; nothing if it is none, or names no mail.
+
+    `about` is our id of the message that the mail's return path names, which decides then. The mail
+    begins with the field Return-Path if the sender of its envelope is known (RFC 5321, section
+    4.4).
+    """
+    mail = mail[: MAX_NAMED_BYTES if about else MAX_BYTES].removeprefix(BOM_UTF8)
     try:
         message = message_from_bytes(mail, policy=policy.compat32)
-        return list(_events(message, mail))
+        return list(_events(message, mail, about))
     except (LookupError, TypeError, ValueError, AttributeError, RecursionError):
         return []  # the parser of email gives up on some hostile mails
 
 
-def _events(message: Message, mail: bytes) -> Iterator[ProviderEvent]:
+def _events(message: Message, mail: bytes, about: str) -> Iterator[ProviderEvent]:
     parts = []
     for part in message.walk():
         parts.append(part)
         if len(parts) >= MAX_PARTS:
             break
-    named = _Named(parts)
+    named = _Named(parts, about)
     reports = [part for part in parts if part.get_content_type() == "message/delivery-status"]
     feedback = [part for part in parts if part.get_content_type() == "message/feedback-report"]
     at, event = _date(message), _event(message, mail)
@@ -108,9 +121,9 @@ def _events(message: Message, mail: bytes) -> Iterator[ProviderEvent]:
     elif feedback and named:
         yield from _complaints(feedback, named, at, event)
     elif _is_reply(message):
-        yield from _reply(message, at, event)
-    elif named and not reports:
-        yield from _worded(message, parts, named, at, event)
+        yield from _reply(message, about, at, event)
+    elif named and not reports and _may_be_worded(message, bool(about)):
+        yield from _worded(mail, parts, named, at, event)
 
 
 def _deliveries(
@@ -176,36 +189,62 @@ def _complaints(
 
 
 def _is_reply(message: Message) -> bool:
-    """Returns whether a mail is an automatic reply (RFC 3834, section 5)."""
+    """Returns whether a mail is an automatic reply (RFC 3834, section 5) of a mailbox.
+
+    Mail systems mark their reports alike.
+    """
+    if message.get_content_type() == "multipart/report" or _is_from_mail_system(message):
+        return False
     submitted = _header(message, "Auto-Submitted").split(";")[0].strip().lower()
     precedence = _header(message, "Precedence").strip().lower()
     return submitted == "auto-replied" or precedence == "auto_reply" or "X-Autoreply" in message
 
 
-def _reply(message: Message, at: float, event: str) -> Iterator[ProviderEvent]:
+def _reply(message: Message, about: str, at: float, event: str) -> Iterator[ProviderEvent]:
     of = _header(message, "In-Reply-To") + " " + _header(message, "References")
     found = _MESSAGE_ID.findall(of)
-    if found:
+    if found or about:
         yield ProviderEvent(
             id=event,
             meaning=REPLIED,
             at=at,
             recipient=parseaddr(_header(message, "From"))[1],
-            rfc_message_id=found[0] if _header(message, "In-Reply-To") else found[-1],
+            message_id=about,
+            rfc_message_id=_replied_to(message, found),
             code="auto-replied",
         )
 
 
-def _worded(
-    message: Message, parts: Sequence[Part], named: _Named, at: float, event: str
-) -> Iterator[ProviderEvent]:
-    """Read a report without structure, if it comes from a mail system (RFC 5321, section 4.5.5)."""
-    sender = _header(message, "Return-Path").strip()
+def _replied_to(message: Message, ids: Sequence[str]) -> str:
+    """Returns the Message-ID of the mail that a reply is to: the last of its References."""
+    if not ids:
+        return ""
+    return ids[0] if _header(message, "In-Reply-To") else ids[-1]
+
+
+def _is_from_mail_system(message: Message) -> bool:
     local = parseaddr(_header(message, "From"))[1].partition("@")[0].lower()
-    if sender not in ("", "<>") or local not in ("mailer-daemon", "postmaster"):
-        return
+    return local in ("mailer-daemon", "postmaster")
+
+
+def _may_be_worded(message: Message, to_return_path: bool) -> bool:
+    """Returns whether a mail comes from a mail system (RFC 5321, section 4.5.5).
+
+    One to a return path of ours does if it has no sender, whatever its From.
+    """
+    sender = _header(message, "Return-Path").strip()
+    if to_return_path and sender == "<>":
+        return True
+    return sender in ("", "<>") and _is_from_mail_system(message)
+
+
+def _worded(
+    mail: bytes, parts: Sequence[Part], named: _Named, at: float, event: str
+) -> Iterator[ProviderEvent]:
+    """Read a report without structure."""
     from flufl.bounce import all_failures  # noqa: PLC0415  (its many detectors load slowly)
 
+    message = message_from_bytes(mail[:MAX_WORDED_BYTES], policy=policy.compat32)
     temporary, permanent = all_failures(message)
     text = "\n".join(
         _content(part).decode("utf-8", "replace")[:10_000]

@@ -5,9 +5,9 @@ both suppress for all newsletters. A temporary bounce may be due to a full mailb
 messages in a row suppress.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
+from app.consent.suppression_rules import SuppressionRules
 from app.consent.suppressions import ALL, NewSuppression
 from app.outcomes.bounce_mail import PROVIDER as BOUNCE_MAIL
 from app.outcomes.rows import OutcomeRow
@@ -18,27 +18,25 @@ BOUNCED, COMPLAINED, SOFT_BOUNCED = "bounced", "complained", "soft_bounced"  # r
 RECIPIENTS = 2_000  # in one query
 
 
-class SuppressionRules(NamedTuple):
-    """What suppresses: permanent bounces, complaints, and so many temporary bounces in a row.
-
-    With `soft_bounces` 0 temporary bounces never do.
-    """
-
-    bounces: bool = True
-    complaints: bool = True
-    soft_bounces: int = 5
-
-
 def suppressions_for(
-    storage: Storage, rules: SuppressionRules, rows: Iterable[OutcomeRow]
+    storage: Storage, rules_of: Callable[[str], SuppressionRules], rows: Iterable[OutcomeRow]
 ) -> list[NewSuppression]:
-    """Returns whom new outcomes suppress; they must be stored already. Raises StorageError."""
+    """Returns whom new outcomes suppress; they must be stored already. Raises StorageError.
+
+    `rules_of` returns the rules of a workspace.
+    """
     suppressed: list[NewSuppression] = []
     soft: dict[str, dict[int, float]] = {}
+    known: dict[str, SuppressionRules] = {}
     for row in rows:
         # Anybody can send a mail that looks like a bounce: it counts for the message it names.
         if not row.recipient or (row.provider == BOUNCE_MAIL and not row.is_matched):
             continue
+        if row.kind not in ("bounced", "complained"):
+            continue
+        rules = known.get(row.workspace)
+        if rules is None:
+            rules = known[row.workspace] = rules_of(row.workspace)
         if row.kind == "complained" and rules.complaints:
             suppressed.append(_suppression(row, COMPLAINED))
         elif row.kind == "bounced" and row.permanent and rules.bounces:
@@ -46,7 +44,9 @@ def suppressions_for(
         elif row.kind == "bounced" and not row.permanent and rules.soft_bounces:
             soft.setdefault(row.workspace, {})[row.recipient] = row.received
     for workspace, received in soft.items():
-        for recipient in _bounced_often(storage, workspace, sorted(received), rules.soft_bounces):
+        for recipient in _bounced_often(
+            storage, workspace, sorted(received), known[workspace].soft_bounces
+        ):
             at = received[recipient]
             suppressed.append(NewSuppression(workspace, recipient, ALL, SOFT_BOUNCED, at))
     return suppressed

@@ -8,7 +8,7 @@ stored without one and looked for again, at growing intervals, for RETRIED_SECON
 import asyncio
 import logging
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from hashlib import blake2b
 from itertools import groupby
@@ -21,9 +21,10 @@ from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.consent.erasure_requests import Erasures
+from app.consent.suppression_rules import SuppressionRules
 from app.events.feed import Feed
 from app.files import locked
-from app.outcomes.consequences import SuppressionRules, suppressions_for
+from app.outcomes.consequences import suppressions_for
 from app.outcomes.matching import matched
 from app.outcomes.rows import NO_MESSAGE, OutcomeRow, without_person
 from app.storage.clickhouse import Row, Storage, StorageError
@@ -76,7 +77,8 @@ class Unmatched(NamedTuple):
 class OutcomeLoader:
     """Loads the outcomes of journal segments in `folder`. Blocking, except `run()`.
 
-    Without `state` no outcome is matched again, without `feed` none has consequences.
+    Without `state` no outcome is matched again, without `feed` none has consequences. `rules_of`
+    returns the rules of a workspace.
     """
 
     def __init__(
@@ -85,10 +87,10 @@ class OutcomeLoader:
         storage: Storage,
         state: Engine | None = None,
         feed: Feed | None = None,
-        rules: SuppressionRules = SuppressionRules(),  # noqa: B008
+        rules_of: Callable[[str], SuppressionRules] = lambda _: SuppressionRules(),
     ) -> None:
         self._folder, self._storage, self._state = folder, storage, state
-        self._feed, self._rules = feed, rules
+        self._feed, self._rules_of = feed, rules_of
 
     def load(self, segment_id: str, rows: Sequence[OutcomeRow]) -> bytes:
         """Store a journal segment's outcomes; returns their JSON lines. Raises StorageError."""
@@ -111,7 +113,10 @@ class OutcomeLoader:
             # A report that is in the journal segment twice counts once, too.
             new = {row.key: n for n, row in enumerate(stored) if row.key not in before}.values()
             events = [_feed_line(stored[n]) for n in new if _is_event(stored[n])]
-            suppressed = suppressions_for(self._storage, self._rules, [rows[n] for n in new])
+            try:
+                suppressed = suppressions_for(self._storage, self._rules_of, [rows[n] for n in new])
+            except SQLAlchemyError as error:
+                raise StateError(f"cannot read state.db: {error}") from error
             self._feed.append_outcomes(f"{TABLE} {token}", _encode(events), suppressed)
         return stored
 

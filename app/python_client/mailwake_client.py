@@ -38,6 +38,16 @@ Mode = Literal["full", "pseudonymous", "aggregate", "off"]
 Axis = Literal["opens", "clicks"]
 Figure = Literal["clicks", "opens", "link"]
 Result = Literal["winner", "no_difference", "guard"]
+ReportedKind = Literal[
+    "queued",
+    "sent",
+    "deferred",
+    "delivered",
+    "bounced",
+    "rejected",
+    "complained",
+    "autoresponded",
+]
 ExperimentState = Literal["running", "full", "decided"]
 
 # An email address, one with the variant to get, or the fields of one line of the stream.
@@ -152,8 +162,37 @@ class MessageOut:
 
 
 @dataclass(frozen=True)
+class OutcomeIn:
+    """What became of a message. `id` is your own ID of this event: a repeated one counts once.
+
+    Name the message by one of `message_id`, `rfc_message_id` (with `recipient` if several
+    recipients got copies with the same one), or `recipient` and `newsletter`. `permanent` is
+    required for bounced, and only allowed there. `occurred_at` needs a time zone.
+    """
+
+    id: str
+    type: ReportedKind
+    occurred_at: datetime
+    message_id: str | None = None
+    rfc_message_id: str | None = None
+    recipient: str | None = None
+    newsletter: str | None = None
+    permanent: bool | None = None
+    code: str = ""
+    text: str = ""
+    provider: str = ""
+
+
+@dataclass(frozen=True)
+class OutcomeAccepted:
+    """An outcome that is stored. `id` is the reporter's."""
+
+    id: str
+
+
+@dataclass(frozen=True)
 class LineError:
-    """A line, counted from 1, that made no message."""
+    """A line, counted from 1, that made no message or outcome."""
 
     line: int
     status: int
@@ -447,6 +486,25 @@ class Mailwake:
                     else:
                         yield _read(out, json.loads(line))
             before += body.count(b"\n")
+
+    def report_outcomes(self, outcomes: Iterable[OutcomeIn]) -> list[OutcomeAccepted | LineError]:
+        """Report what became of messages; returns an answer for each, in order.
+
+        They are sent in batches. After an error, report all of them again: none counts twice.
+        """
+        headers = {"content-type": "application/x-ndjson"}
+        answers: list[OutcomeAccepted | LineError] = []
+        before = 0
+        for body in _batches(_json(outcome) + b"\n" for outcome in outcomes):
+            answer = self._checked(self._client.post("/v1/outcomes", content=body, headers=headers))
+            for line in map(json.loads, answer.text.splitlines()):
+                if "line" in line:
+                    error = _read(LineError, line)
+                    answers.append(replace(error, line=before + error.line))
+                else:
+                    answers.append(_read(OutcomeAccepted, line))
+            before += body.count(b"\n")
+        return answers
 
     def _post(
         self, path: str, body: Mapping[str, Any], params: Mapping[str, str] | None = None

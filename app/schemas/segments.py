@@ -27,6 +27,16 @@ class SegmentBase(
     not_clicked: Annotated[
         str, Meta(max_length=200, description="Were sent this newsletter but did not click.")
     ] = ""
+    bounced: Annotated[
+        str, Meta(max_length=200, description="Were sent this newsletter and it bounced.")
+    ] = ""
+    not_delivered: Annotated[
+        str,
+        Meta(
+            max_length=200,
+            description="Were sent this newsletter, and outcomes of it are known but no delivery.",
+        ),
+    ] = ""
     clicked_link: Annotated[
         str, Meta(pattern=r"^([0-9a-f]{16})?$(?!\n)", description="Clicked the link with this ID.")
     ] = ""
@@ -48,7 +58,10 @@ class SegmentBase(
 
 
 class Segment(SegmentBase, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """Recipients who match all fields, by hits of people. Newsletters are named by their ID."""
+    """Recipients who match all fields, by hits of people and outcomes of messages.
+
+    Newsletters are named by their ID.
+    """
 
     since: (
         Annotated[

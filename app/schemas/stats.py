@@ -3,12 +3,14 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
 from app.model.tracking_modes import Axis
 from app.schemas.timestamps import Timestamp, timestamp_or_none
+
+RatesOf = Literal["sent", "delivered"]
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,16 @@ class OutcomeCounts:
     rejected: int = 0
     complained: int = 0
 
+    @property
+    def arrived(self) -> int:
+        """Returns how many messages were delivered; a complaint is about one of these."""
+        return self.delivered + self.complained
+
+    @property
+    def known(self) -> int:
+        """Returns of how many messages it is known whether they were delivered."""
+        return self.arrived + self.bounced + self.rejected
+
 
 @dataclass(frozen=True, kw_only=True)
 class StatsBase:
@@ -60,6 +72,9 @@ class StatsBase:
     open_rate_max: float | None = None
     click_rate: float | None = None
     click_to_open_rate: float | None = None
+    rates_of: RatesOf = "sent"
+    open_rate_messages: int = 0
+    click_rate_messages: int = 0
     outcomes: OutcomeCounts = OutcomeCounts()
 
 
@@ -75,12 +90,17 @@ class StatsOut(StatsBase):
     """A newsletter's statistics. `unsubscribes` counts messages; `updated_at` may be null.
 
     `tracking` is the mode of opens and of clicks, or mixed. Aggregate hits are not in `unique`.
-    Compute rates with `opens_tracked` and `clicks_tracked`, the messages tracked individually.
+    `opens_tracked` and `clicks_tracked` count the messages tracked individually.
+
+    Rates are shares of `open_rate_messages` and `click_rate_messages`: those that are tracked
+    individually and, with `rates_of` delivered, known to be delivered. Without `of`, rates are of
+    delivered messages if it is known of at least 95 % of all messages whether they were.
 
     `unknowable` counts messages that were opened only by a privacy proxy that prefetches images or
     without a user agent. So the open rate lies between `open_rate` (people) and `open_rate_max`
     (people and unknowable). `click_to_open_rate` is null where it has no meaning. Rates are from 0
-    to 1, and null if no message is tracked individually.
+    to 1, and null if there are no such messages, or more were opened or clicked than are known to
+    be delivered.
     """
 
     updated_at: Timestamp | None
@@ -161,6 +181,28 @@ class Agents:
     families: list[AgentStats]
 
 
+@dataclass(frozen=True)
+class MailProviderStats:
+    """One newsletter's messages to the recipients of one mail provider.
+
+    `provider` is its name, or the domain of the email addresses; "" if no email address is stored,
+    `other` for all that have fewer messages. `delivered` contains those that were complained about.
+    `opened` and `clicked` count messages, by people. Rates are shares of the messages sent that are
+    tracked individually, from 0 to 1, and null if none is.
+    """
+
+    provider: str
+    messages: int
+    delivered: int
+    bounced: int
+    rejected: int
+    complained: int
+    opened: int
+    clicked: int
+    open_rate: float | None
+    click_rate: float | None
+
+
 class NewsletterOut(Struct, frozen=True):
     """A newsletter, as last described by the mailer. Times are RFC 3339 in UTC."""
 
@@ -196,6 +238,13 @@ class AgentList(Struct, frozen=True):
 
     newsletter_id: str
     agents: Agents
+
+
+class MailProviderList(Struct, frozen=True):
+    """Messages by the mail providers of their recipients, most messages first."""
+
+    newsletter_id: str
+    providers: list[MailProviderStats]
 
 
 class Totals(Struct, frozen=True):

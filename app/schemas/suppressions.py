@@ -1,6 +1,8 @@
 """Whom not to mail."""
 
-from msgspec import Struct
+from typing import Annotated
+
+from msgspec import Meta, Struct
 
 from app.schemas.fields import (
     Id,
@@ -37,6 +39,30 @@ class SuppressionOut(Struct, frozen=True):
     all_newsletters: bool
     reason: str
     at: Timestamp
+
+
+class SuppressionRulesIn(Struct, frozen=True, forbid_unknown_fields=True):
+    """Which outcomes suppress a recipient for all newsletters."""
+
+    bounces: Annotated[bool, Meta(description="Permanent bounces do.")]
+    complaints: Annotated[bool, Meta(description="Complaints do.")]
+    soft_bounces: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=100,
+            description="Temporary bounces of so many messages in a row do. 0: never.",
+        ),
+    ]
+
+
+class SuppressionRulesOut(Struct, frozen=True):
+    """Which outcomes suppress a recipient; `is_default` if they are those of the settings."""
+
+    bounces: bool
+    complaints: bool
+    soft_bounces: int
+    is_default: bool
 
 
 class SuppressionList(Struct, frozen=True):

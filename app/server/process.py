@@ -256,6 +256,7 @@ async def run_loader(settings: Settings) -> None:
 
 def smtp(settings: Settings) -> None:
     """Run the SMTP gateway alone, until stopped. Raises StartError."""
+    from app.smtp.bounces import BounceReceiver  # noqa: PLC0415
     from app.smtp.gateway import Gateway  # noqa: PLC0415  (its libraries load slowly)
 
     if not settings.smarthost:
@@ -269,7 +270,8 @@ def smtp(settings: Settings) -> None:
         state = open_state(settings.data_dir, settings.auto_migrate)
         keys = Keys(state, settings)
         take_over(settings, keys, Users(state))
-        gateway = Gateway(settings, keys, PreparerRegistry(settings, state, journal).of)
+        bounces = BounceReceiver.of(settings, state, journal)
+        gateway = Gateway(settings, keys, PreparerRegistry(settings, state, journal).of, bounces)
         gateway.listen()
     except JournalError as error:
         raise StartError(f"{PREFIX}DATA_DIR: {error}") from None

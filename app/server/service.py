@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from sqlalchemy import Engine
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.routing import BaseRoute, Mount
@@ -125,7 +126,7 @@ class Mailwake:
         dashboard = Dashboard(settings, sessions, self.live, self._notices_of)
         self.reports = ReportMailer(settings, default.queries)
         self._newsletters = Newsletters(settings.data_dir / FOLDER)
-        self.gateway = _gateway(settings, self.keys, self.registry)
+        self.gateway = _gateway(settings, self.keys, self.registry, state, self.journal)
         visitor = keeper(settings.visitor_addresses)
         unsubscribe = Unsubscribe(
             self.registry.tokens_for, self.journal, dashboard.templates, visitor
@@ -136,7 +137,10 @@ class Mailwake:
             *self.health.routes,
             *docs.routes(app.openapi(settings.console_url), dashboard.templates),
             Mount(
-                "/v1", app=app.create(self.registry.current, self.keys, ERRORS, providers=providers)
+                "/v1",
+                app=app.create(
+                    self.registry.current, self.keys, ERRORS, provider_reports=providers
+                ),
             ),
             *unsubscribe.routes,
             *LoginPages(dashboard, users, login_guard, settings.data_dir).routes,
@@ -225,10 +229,14 @@ class Mailwake:
         return self.health.notices() + self.webhook_worker.notices.get(workspace, [])
 
 
-def _gateway(settings: Settings, keys: Keys, registry: WorkspaceRegistry) -> "Gateway | None":
+def _gateway(
+    settings: Settings, keys: Keys, registry: WorkspaceRegistry, state: Engine, journal: Journal
+) -> "Gateway | None":
     """Returns the SMTP gateway, if the settings ask for it."""
     if not settings.smtp:
         return None
+    from app.smtp.bounces import BounceReceiver  # noqa: PLC0415
     from app.smtp.gateway import Gateway  # noqa: PLC0415  (its libraries load slowly)
 
-    return Gateway(settings, keys, lambda name: registry.current[name].preparer)
+    bounces = BounceReceiver.of(settings, state, journal)
+    return Gateway(settings, keys, lambda name: registry.current[name].preparer, bounces)

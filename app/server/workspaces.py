@@ -15,6 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app.auth.quotas import Quota
 from app.auth.workspaces import DEFAULT, Workspace, Workspaces
+from app.consent.suppression_rules import SuppressionRules, WorkspaceRules
 from app.consent.suppressions import Suppressions
 from app.consent.withdrawals import Withdrawals
 from app.events.enrich import EventEnricher
@@ -133,6 +134,7 @@ class WorkspaceRegistry:
             queries=queries,
             corrections=self._corrections,
             suppressions=suppressions,
+            suppression_rules=WorkspaceRules(state, SuppressionRules.of(self._settings)),
             webhooks=webhooks,
             followups=followups,
             segments=SavedSegments(state, name),

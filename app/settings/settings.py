@@ -13,7 +13,7 @@ from app.model.email_address import is_email_address
 from app.model.origins import origin
 from app.model.tracking_modes import Mode
 from app.rewriting.placeholders import compile_own
-from app.rewriting.urls import all_domains
+from app.rewriting.urls import all_domains, domain_name
 
 PREFIX = "MAILWAKE_"
 
@@ -21,6 +21,9 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 Listed = Annotated[tuple[str, ...], NoDecode]
 Addresses = Literal["full", "truncated", "dropped"]  # how much is kept of IP addresses
 Days = Annotated[int, Field(ge=0, le=3_650)]
+# A path has at most 256 octets, with its angle brackets (RFC 5321, section 4.5.3.1.3), and the
+# local part of a return path 56 (app/outcomes/return_path.py).
+MAX_BOUNCE_DOMAIN_CHARS = 256 - 2 - 56 - 1
 
 
 FILES = (
@@ -176,6 +179,11 @@ class Settings(BaseSettings):
     )
     outcomes_file: Path | None = Field(
         None, description="TOML file with mail providers that report outcomes with a signature."
+    )
+    bounce_domain: str = Field(
+        "",
+        description="Domain of return paths. Set it and the SMTP gateway gives every tracked copy"
+        " one of its own, and accepts bounces there.",
     )
     suppress_outcomes: bool = Field(
         True,
@@ -345,6 +353,16 @@ class Settings(BaseSettings):
     @classmethod
     def _domains(cls, names: tuple[str, ...]) -> tuple[str, ...]:
         return all_domains(names)
+
+    @field_validator("bounce_domain")
+    @classmethod
+    def _bounce_domain(cls, name: str) -> str:
+        if not name:
+            return name
+        domain = domain_name(name)
+        if len(domain) > MAX_BOUNCE_DOMAIN_CHARS:
+            raise ValueError(f"must have at most {MAX_BOUNCE_DOMAIN_CHARS} characters")
+        return domain
 
     @field_validator("trusted_proxies", "webhook_networks", "smtp_networks")
     @classmethod

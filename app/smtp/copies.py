@@ -3,6 +3,7 @@
 A mail that cannot be rewritten is never held up: it is sent unchanged, and the reason is counted.
 """
 
+import dataclasses
 import logging
 import re
 from typing import Literal, NamedTuple, get_args
@@ -117,6 +118,9 @@ class CopyMaker:
         except Exception as error:  # whatever the error, the mail is sent
             log.warning("a mail could not be rewritten: %r", error)
             return self.untouched(mail, "broken", type(error).__name__)
+        if recipient == SHARED:  # a bounce of one recipient must not suppress all others
+            draft = dataclasses.replace(prepared.draft, suppressed=False)
+            prepared = dataclasses.replace(prepared, draft=draft)
         if prepared.draft.suppressed:
             return Copy(mail.content, prepared)
         content = prepared.html

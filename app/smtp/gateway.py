@@ -1,7 +1,7 @@
 """Serves SMTP: receives a mail, tracks it and sends it to the smarthost in one step.
 
 It has no queue. A client gets a 250 only after the smarthost's 250, so at any moment the mail is
-with one of them (RFC 5321, section 4.2.5).
+with one of them (RFC 5321, section 4.2.5). Bounces of these mails are recorded and go no further.
 """
 
 import asyncio
@@ -13,6 +13,7 @@ import ssl
 from collections import Counter
 from collections.abc import Callable
 from email.utils import formatdate
+from functools import partial
 from typing import Any, cast
 from urllib.parse import urlsplit
 
@@ -23,20 +24,26 @@ from app.auth.quotas import Quota, QuotaError
 from app.auth.workspaces import DEFAULT
 from app.messages.prepare import MessagePreparer
 from app.model.email_address import DOMAIN, LOCAL_PART
+from app.outcomes.return_path import NamedMessage, ReturnPathError, ReturnPaths
 from app.rewriting.header_fields import begins_within
 from app.settings.settings import PREFIX, Settings, SettingsError
 from app.smtp import dsn
+from app.smtp.bounces import MAX_BYTES as MAX_BOUNCE_BYTES
+from app.smtp.bounces import BounceReceiver
 from app.smtp.copies import refusal
 from app.smtp.protocol import Protocol
 from app.smtp.relay import Envelope as Sent
 from app.smtp.relay import MailRelay
 from app.smtp.upstream import LAST_ANSWER_SECONDS, Answer, Capabilities, SmarthostConnection
 from app.storage.disk import DiskReserve, ReserveError
+from app.storage.journal import JournalError
 
 log = logging.getLogger(__name__)
 IDLE_SECONDS = 300.0  # seconds between commands (RFC 5321, section 4.5.3.2.7)
 MAX_RECIPIENTS = 100  # for one mail (RFC 5321, section 4.5.3.1.8)
 MAX_LOGIN_ATTEMPTS = 5  # attempts on one connection
+FOR_BOUNCES = Capabilities(0, True, True, False)  # while the smarthost's are not known
+ONE_RETURN_PATH = "452 4.5.3 a bounce is accepted for one return path, and no other recipient"
 # The characters that are safe between angle brackets, a superset of RFC 5321, section 4.1.2.
 ADDRESS = re.compile(rf"(?:{LOCAL_PART}(?:@{DOMAIN})?)?")  # <> and <postmaster> too
 
@@ -44,18 +51,23 @@ ADDRESS = re.compile(rf"(?:{LOCAL_PART}(?:@{DOMAIN})?)?")  # <> and <postmaster>
 class Gateway:
     """Serves SMTP: `listen()`, then `run()` until cancelled, then `stop()`. Raises SettingsError.
 
-    `outgoing` returns a workspace's preparer. `counts` is for all workspaces, as described in
-    MailRelay.
+    `outgoing` returns a workspace's preparer. With `bounces` copies get return paths of their own,
+    and mail to these is accepted from everybody. `counts` is for all workspaces, as described in
+    MailRelay, with the accepted `bounces`.
     """
 
     def __init__(
-        self, settings: Settings, keys: Keys, outgoing: Callable[[str], MessagePreparer]
+        self,
+        settings: Settings,
+        keys: Keys,
+        outgoing: Callable[[str], MessagePreparer],
+        bounces: BounceReceiver | None = None,
     ) -> None:
-        self.settings, self._keys = settings, keys
+        self.settings, self._keys, self.bounces = settings, keys, bounces
         self.counts: Counter[str] = Counter()
         self._outgoing = outgoing
         self.disk = DiskReserve(settings.data_dir, settings.disk_reserve_mb)
-        self._quotas: dict[str, Quota] = {}
+        self._quotas: dict[tuple[str, bool], Quota] = {}
         self._relays: dict[str, tuple[MessagePreparer, MailRelay]] = {}
         self.relay_for(DEFAULT)  # raises an error about wrong settings now
         self.name = urlsplit(settings.public_url).hostname or "localhost"
@@ -71,17 +83,23 @@ class Gateway:
         outgoing = self._outgoing(workspace)
         known = self._relays.get(workspace)
         if known is None or known[0] is not outgoing:
-            known = outgoing, MailRelay(self.settings, outgoing, self.counts)
+            paths = self.bounces.paths if self.bounces else None
+            return_path = partial(paths.create, workspace) if paths else None
+            relay = MailRelay(self.settings, outgoing, self.counts, return_path)
+            known = outgoing, relay
             self._relays[workspace] = known
         return known[1]
 
-    def refusal(self, workspace: str) -> str:
-        """Returns why a workspace may not begin a mail now, or an empty string if it may."""
+    def refusal(self, workspace: str, is_bounce: bool = False) -> str:
+        """Returns why a workspace may not begin a mail now, or an empty string if it may.
+
+        Bounces, which anybody may send, have a quota of their own.
+        """
         try:
             self.disk.check()
         except ReserveError:
             return "452 4.3.1 the disk is nearly full, try again later"
-        quota = self._quotas.setdefault(workspace, Quota.of(self.settings))
+        quota = self._quotas.setdefault((workspace, is_bounce), Quota.of(self.settings))
         try:
             quota.admit()
         except QuotaError as error:
@@ -177,6 +195,8 @@ class Conversation:
         self.upstream = SmarthostConnection(gateway.settings)
         self.relay: asyncio.Task[str] | None = None
         self._sender, self._workspace = "", DEFAULT
+        self._may_relay = False  # the mail; otherwise it must be a bounce
+        self._bounced: NamedMessage | None = None  # what the mail is a bounce of
         self._options: list[str] = []
         self._recipient_options: dict[str, list[str]] = {}
 
@@ -202,8 +222,11 @@ class Conversation:
         if capabilities is None or self.gateway.may_send(session):
             capabilities = await self.upstream.connect()
         if isinstance(capabilities, Answer):
-            return [str(capabilities)]
-        self.gateway.capabilities = capabilities
+            if self.gateway.bounces is None or self.gateway.may_send(session):
+                return [str(capabilities)]
+            capabilities = FOR_BOUNCES
+        else:
+            self.gateway.capabilities = capabilities
         session.host_name = name
         size = min(self.gateway.settings.smtp_max_mb * 1_000_000, capabilities.size or 10**12)
         unfit = {"HELP", "SIZE"}
@@ -224,9 +247,10 @@ class Conversation:
     ) -> str:
         """Begin the mail at the smarthost too."""
         workspace = self.gateway.workspace(session)
-        if workspace is None or not self.gateway.may_send(session):
-            more = " after STARTTLS" if self.gateway.tls else ""
-            return f"530 5.7.0 authentication required{more}"
+        self._bounced, server.mail_bytes = None, None
+        self._may_relay = workspace is not None and self.gateway.may_send(session)
+        if workspace is None or not self._may_relay:
+            return self._begin_bounce(server, envelope, sender, options)
         if problem := self.gateway.refusal(workspace):
             self.gateway.counts["refused"] += 1
             return problem
@@ -255,6 +279,24 @@ class Conversation:
             server.admit()
         return str(reply)
 
+    def _begin_bounce(
+        self, server: Protocol, envelope: Envelope, sender: str, options: list[str]
+    ) -> str:
+        """Begin a mail of a client that may send bounces only, which its recipient will show."""
+        if self.gateway.bounces is None:
+            return self._login_required()
+        self._sender = "" if sender == "<>" else sender
+        problem = dsn.refusal("MAIL", server.dsn, supported=True)
+        if problem := problem or _check_address(self._sender, options):
+            return problem
+        self._options = []
+        envelope.mail_from = sender
+        return "250 2.1.0 ok"
+
+    def _login_required(self) -> str:
+        more = " after STARTTLS" if self.gateway.tls else ""
+        return f"530 5.7.0 authentication required{more}"
+
     async def handle_RCPT(  # noqa: N802
         self,
         server: Protocol,
@@ -263,7 +305,14 @@ class Conversation:
         recipient: str,
         _: list[str],
     ) -> str:
-        """Pass the recipient to the smarthost and return its answer."""
+        """Pass the recipient to the smarthost and return its answer, unless it is a return path."""
+        receiver = self.gateway.bounces
+        if receiver and receiver.paths.has_domain(recipient):
+            return self._add_return_path(receiver.paths, server, envelope, recipient)
+        if self._bounced:
+            return ONE_RETURN_PATH
+        if not self._may_relay:
+            return self._login_required()
         if len(envelope.rcpt_tos) >= MAX_RECIPIENTS:
             return "452 4.5.3 too many recipients"
         if problem := _check_address(recipient, self._options):
@@ -277,6 +326,25 @@ class Conversation:
             self._recipient_options[recipient] = server.dsn
         return str(reply)
 
+    def _add_return_path(
+        self, paths: ReturnPaths, server: Protocol, envelope: Envelope, recipient: str
+    ) -> str:
+        """Accept a return path as the mail's only recipient; nothing else is at its domain."""
+        if envelope.rcpt_tos:
+            return ONE_RETURN_PATH
+        try:
+            bounced = paths.read(recipient)
+        except ReturnPathError as error:
+            self.gateway.counts["refused"] += 1
+            return f"550 5.1.1 {error}"
+        if problem := self.gateway.refusal(bounced.workspace.name, is_bounce=True):
+            self.gateway.counts["refused"] += 1
+            return problem
+        self._bounced, server.mail_bytes = bounced, MAX_BOUNCE_BYTES
+        envelope.rcpt_tos.append(recipient)
+        server.admit()
+        return "250 2.1.5 ok"
+
     async def handle_RSET(self, _: SMTP, __: Session, ___: Envelope) -> str:  # noqa: N802
         """Forget the mail."""
         await self.upstream.reset()
@@ -288,8 +356,10 @@ class Conversation:
         return "221 2.0.0 bye"
 
     async def handle_DATA(self, server: Protocol, session: Session, envelope: Envelope) -> str:  # noqa: N802
-        """Relay the mail and return the smarthost's answer."""
+        """Relay the mail and return the smarthost's answer, or record a bounce."""
         content = envelope.original_content or b""
+        if self._bounced and self.gateway.bounces:
+            return await self._record_bounce(self.gateway.bounces, self._bounced, content)
         if problem := refusal(content):
             return await self.gateway.relay_for(self._workspace).refuse(self.upstream, problem)
         server.keep(2 * LAST_ANSWER_SECONDS)  # the smarthost may be slow
@@ -303,6 +373,18 @@ class Conversation:
         self.gateway.relays.add(self.relay)
         self.relay.add_done_callback(self.gateway.relays.discard)
         return await asyncio.shield(self.relay)
+
+    async def _record_bounce(
+        self, receiver: BounceReceiver, bounced: NamedMessage, content: bytes
+    ) -> str:
+        await self.upstream.reset()
+        try:
+            await receiver.record(bounced, self._sender, content)
+        except JournalError as error:
+            log.error("a bounce was not stored: %s", error)
+            return "451 4.3.0 the bounce cannot be stored now, try again later"
+        self.gateway.counts["bounces"] += 1
+        return "250 2.6.0 the bounce is recorded"
 
     async def handle_exception(self, error: Exception) -> str:
         """Answer 451 to any error, so that the client keeps its mail."""

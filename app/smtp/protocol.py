@@ -4,6 +4,7 @@ aiosmtpd awaits each line of a mail, which takes most of the total time for a ma
 """
 
 import asyncio
+import math
 import re
 from collections import defaultdict
 from collections.abc import Callable
@@ -43,6 +44,7 @@ class Protocol(SMTP):
         super().__init__(handler, **more)
         self._on_closed: Callable[[], None] | None = closed
         self.dsn: list[str] = []  # parameters of the latest MAIL or RCPT
+        self.mail_bytes: int | None = None  # a lower limit for the current mail
 
     def admit(self) -> None:
         """Give the client the time that RFC 5321 asks for: it has logged in or begun a mail."""
@@ -147,7 +149,7 @@ class Protocol(SMTP):
 
     async def _content(self) -> bytes | None:
         """Returns the mail without dot-stuffing (section 4.5.2), or None if it is too large."""
-        limit = self.data_size_limit or 0
+        limit = min(self.data_size_limit or 0, self.mail_bytes or math.inf)
         data = bytearray(b"\r\n")  # so that it may end at once
         seen, fits = 0, True
         while (end := data.find(END, max(0, seen - len(END) + 1))) < 0:

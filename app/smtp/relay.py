@@ -5,7 +5,7 @@ import logging
 import re
 import time
 from collections import Counter, OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from math import inf
 from typing import NamedTuple, ParamSpec, TypeVar
 
@@ -50,11 +50,19 @@ class MailRelay:
 
     `counts` holds mails by outcome: tracked, untouched_<reason>, refused, suppressed; tracked ones
     also as noted (a part of it was not rewritten), and sent ones also as unrecorded (not in the
-    recorded messages).
+    recorded messages). `return_path` returns the return path of a message, by its id's 32
+    hexadecimal digits.
     """
 
-    def __init__(self, settings: Settings, outgoing: MessagePreparer, counts: Counter[str]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        outgoing: MessagePreparer,
+        counts: Counter[str],
+        return_path: Callable[[str], str] | None = None,
+    ) -> None:
         self._settings, self._outgoing, self.counts = settings, outgoing, counts
+        self._return_path = return_path
         self._copies = CopyMaker(settings, outgoing)
         self._taken: OrderedDict[bytes, tuple[float, str]] = OrderedDict()
         self._rejected: OrderedDict[bytes, None] = OrderedDict()  # copies recorded as rejected
@@ -72,7 +80,7 @@ class MailRelay:
         if len(recipients) > 1 and mail.stream and self._settings.smtp_copies == "each":
             return await self._send_each(upstream, envelope, trace, mail)
         recipient = recipients[0] if len(recipients) == 1 else SHARED
-        return await self._send_one(upstream, trace, mail, recipient)
+        return await self._send_one(upstream, envelope, trace, mail, recipient)
 
     async def refuse(self, upstream: SmarthostConnection, why: str) -> str:
         """Refuse a mail, also at the smarthost."""
@@ -81,15 +89,28 @@ class MailRelay:
         return why
 
     async def _send_one(
-        self, upstream: SmarthostConnection, trace: bytes, mail: Mail, recipient: str
+        self,
+        upstream: SmarthostConnection,
+        envelope: Envelope,
+        trace: bytes,
+        mail: Mail,
+        recipient: str,
     ) -> str:
-        """Send one copy, in the transaction that was begun with the client's."""
+        """Send one copy, in the transaction that was begun with the client's.
+
+        A copy with a return path of its own needs another, since its sender is known only now.
+        """
         copy = await self._copy(upstream, mail, recipient)
         if copy.suppressed:
             self.counts["suppressed"] += 1
             await upstream.reset()
             return "550 5.7.1 the recipient has unsubscribed, bounced or complained"
-        reply = await upstream.data(trace + copy.content)
+        sender = envelope.sender if recipient == SHARED else self._sender(envelope, copy)
+        if sender == envelope.sender:
+            reply = await upstream.data(trace + copy.content)
+        else:
+            own = envelope._replace(sender=sender)
+            reply = await _send_copy(upstream, own, recipient, trace + copy.content)
         message_id = await self._count(copy, reply)
         answered = _add_trouble(copy, reply)
         return f"{answered} (Mailwake {message_id})" if message_id else str(answered)
@@ -117,7 +138,8 @@ class MailRelay:
             if copy.suppressed:
                 self.counts["suppressed"] += 1
                 continue
-            reply = await _send_copy(upstream, envelope, recipient, trace + copy.content)
+            own = envelope._replace(sender=self._sender(envelope, copy))
+            reply = await _send_copy(upstream, own, recipient, trace + copy.content)
             message_id = await self._count(copy, reply, key)
             answers.append(_add_trouble(copy, reply))
             if reply.accepted:
@@ -137,6 +159,15 @@ class MailRelay:
         if before:
             return _answer_with_ids(Answer(250, "2.0.0 already accepted"), ids)
         return "550 5.7.1 all recipients have unsubscribed, bounced or complained"
+
+    def _sender(self, envelope: Envelope, copy: Copy) -> str:
+        """Returns a copy's own return path, or the client's: of a bounce, or if it is not tracked.
+
+        Bounces have none, so that they are not bounced themselves (RFC 5321, section 4.5.5).
+        """
+        if not (self._return_path and envelope.sender and copy.prepared):
+            return envelope.sender
+        return self._return_path(copy.prepared.draft.message.message)
 
     async def _copy(self, upstream: SmarthostConnection, mail: Mail, recipient: str) -> Copy:
         """Make a copy and record its newsletter and links, so that hits find their names."""

@@ -1,10 +1,12 @@
-"""Exports a newsletter's hits as a file."""
+"""Exports a newsletter's hits, or what became of its messages, as a file."""
 
 from collections.abc import Iterator
+from typing import Literal
 
 from app.stats.filters import Filters
 from app.stats.queries import Queries
 
+Content = Literal["hits", "outcomes"]
 FORMATS = {
     "csv": ("CSVWithNames", "text/csv; charset=utf-8"),
     "json": ("JSONEachRow", "application/x-ndjson"),
@@ -13,13 +15,20 @@ FORMATS = {
 
 
 def chunks(
-    queries: Queries, newsletter_id: str, filters: Filters, file_format: str
+    queries: Queries,
+    newsletter_id: str,
+    filters: Filters,
+    file_format: str,
+    content: Content = "hits",
 ) -> Iterator[bytes]:
-    """Yields the file in pieces; `file_format` is a key of FORMATS. Raises StorageError."""
+    """Yields the file in pieces; `file_format` is a key of FORMATS. Raises StorageError.
+
+    Of the filters, only variant and period apply to outcomes.
+    """
     key = queries.key(newsletter_id)
     names = {0: "", **queries.names(key)}
     yield from queries.stream(
-        "export_hits",
+        f"export_{content}",
         FORMATS[file_format][0],
         newsletter=key,
         newsletters=[key],

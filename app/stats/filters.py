@@ -12,6 +12,7 @@ from urllib.parse import parse_qsl, urlencode
 
 from app.model.errors import FieldError
 from app.model.numbers import parse_int, read_int
+from app.schemas.stats import RatesOf
 
 Show = Literal["human", "machine", "all"]
 Period = Literal["all", "24h", "7d", "30d", "90d", "365d"]
@@ -19,6 +20,7 @@ Sort = Literal["sent", "name", "messages", "opened", "clicked", "open_rate", "cl
 StepName = Literal["auto", "minute", "hour", "day"]
 By = Literal["clicked", "opened", "address"]
 Kind = Literal["all", "open", "click", "unsubscribe"]
+Of = Literal["auto", "sent", "delivered"]
 
 SHOWN: Mapping[Show, str] = {"human": "People", "machine": "Bots", "all": "Everything"}
 PERIODS: Mapping[Period, str] = {
@@ -84,6 +86,7 @@ class Filters:
     by: By = "clicked"
     after: str = ""
     kind: Kind = "all"  # of the hits in the live feed
+    of: Of = "auto"  # what rates of one newsletter are shares of
     link: str = ""
     link_name: str = ""
     label: str = ""
@@ -130,6 +133,11 @@ class Filters:
         filters = {name: value for name in PARTS if (value := getattr(self, name))}
         return filters if self.period == "all" else {**filters, "period": self.period}
 
+    @property
+    def rates_of(self) -> RatesOf | None:
+        """Returns what rates are shares of, None if that depends on the known outcomes."""
+        return None if self.of == "auto" else self.of
+
     def since(self, now: datetime) -> datetime:
         """Returns when the period begins."""
         return since(self.period, now)
@@ -150,6 +158,7 @@ _CHOICES: Mapping[str, tuple[str, ...]] = {
     "by": get_args(By),
     "step": get_args(StepName),
     "kind": get_args(Kind),
+    "of": get_args(Of),
 }
 
 

@@ -5,10 +5,11 @@ their figures agree. Times are aware datetimes in UTC.
 """
 
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -24,13 +25,15 @@ from app.schemas.stats import (
     AgentStats,
     Count,
     LinkStats,
+    MailProviderStats,
     Newsletter,
     OutcomeCounts,
     PlaceStats,
+    RatesOf,
     Split,
     Stats,
 )
-from app.stats import rates
+from app.stats import mail_providers, rates
 from app.stats.filters import PARTS, FilterError, Filters, Show, since
 from app.stats.hit_counts import HitCount, by_kind
 from app.storage import journal_segments
@@ -216,8 +219,13 @@ class Queries:
             return self.run("newsletter_sent_since", since_ms=bound["since_ms"], **them)[0]
         return self.run("newsletter_sent", **them)[0]
 
-    def stats(self, newsletter_id: str, filters: HitFilters = NO_FILTERS) -> Stats:
-        """Returns the figures of the hits that match `filters`; zeros for an unknown newsletter."""
+    def stats(
+        self, newsletter_id: str, filters: HitFilters = NO_FILTERS, of: RatesOf | None = None
+    ) -> Stats:
+        """Returns the figures of the hits that match `filters`; zeros for an unknown newsletter.
+
+        Rates are of messages sent or delivered, by default of what the known outcomes allow.
+        """
         key = self.key(newsletter_id)
         sent = self.sent(newsletter_id, filters)
         last_at, counts = self.counts(key)
@@ -235,6 +243,12 @@ class Queries:
         unknowable = kinds["open"]["unknowable"] if "open" in kinds else 0
         tracked = sent["opens_tracked"], sent["clicks_tracked"]
         opened, clicked = opens.human.unique, clicks.human.unique
+        outcomes = self.outcomes(newsletter_id, filters)
+        basis = rates.Basis("sent", *tracked)
+        if of == "delivered" or (not of and rates.is_delivery_known(sent["messages"], outcomes)):
+            delivered = self._delivered(key, filters, sent, outcomes.arrived)
+            if of or delivered.holds(opened, clicked):
+                basis = delivered
         return Stats(
             newsletter_id=newsletter_id,
             messages=sent["messages"],
@@ -246,12 +260,32 @@ class Queries:
             opens_tracked=tracked[0],
             clicks_tracked=tracked[1],
             unknowable=unknowable,
-            open_rate=rates.share(opened, tracked[0]),
-            open_rate_max=rates.share(opened + unknowable, tracked[0]),
-            click_rate=rates.share(clicked, tracked[1]),
+            open_rate=rates.bounded_share(opened, basis.opens),
+            open_rate_max=rates.bounded_share(
+                max(opened, min(opened + unknowable, basis.opens)), basis.opens
+            ),
+            click_rate=rates.bounded_share(clicked, basis.clicks),
             click_to_open_rate=rates.click_to_open(opened, unknowable, clicked, *tracked).rate,
-            outcomes=self.outcomes(newsletter_id, filters),
+            rates_of=basis.of,
+            open_rate_messages=basis.opens,
+            click_rate_messages=basis.clicks,
+            outcomes=outcomes,
         )
+
+    def _delivered(
+        self, newsletter: int, filters: HitFilters, sent: Row, arrived: int
+    ) -> rates.Basis:
+        """Returns the delivered messages whose opens, and whose clicks, are tracked."""
+        if sent["opens_tracked"] == sent["clicks_tracked"] == sent["messages"]:
+            return rates.Basis("delivered", arrived, arrived)
+        bound = self.filtered(newsletter, filters)
+        (row,) = self.run(
+            "newsletter_delivered",
+            newsletters=[newsletter],
+            variant=bound["variant"],
+            since_ms=bound["since_ms"],
+        )
+        return rates.Basis("delivered", row["opens_tracked"], row["clicks_tracked"])
 
     def outcomes(self, newsletter_id: str, filters: HitFilters = NO_FILTERS) -> OutcomeCounts:
         """Returns how many of a newsletter's messages are in each state.
@@ -260,20 +294,40 @@ class Queries:
         """
         key = self.key(newsletter_id)
         bound = self.filtered(key, filters)
+        return self._outcomes([key], bound["variant"], bound["since_ms"]).get(key, OutcomeCounts())
+
+    def outcomes_of(self, newsletters: Sequence[int]) -> Mapping[int, OutcomeCounts]:
+        """Returns the same for all messages of several newsletters, by their keys.
+
+        Newsletters without outcomes are left out. What took long is a moment old.
+        """
+        if not newsletters:
+            return {}
+        ordered = tuple(sorted(newsletters))
+        return self.remembered(("outcomes", ordered), partial(self._outcomes, ordered))
+
+    def _outcomes(
+        self, newsletters: Sequence[int], variant: str = "", since_ms: int = 0
+    ) -> dict[int, OutcomeCounts]:
         rows = self.run(
             "newsletter_outcomes",
-            newsletters=[key],
-            variant=bound["variant"],
-            since_ms=bound["since_ms"],
+            newsletters=list(newsletters),
+            variant=variant,
+            since_ms=since_ms,
         )
-        counts = {row["state"]: int(row["messages"]) for row in rows}
-        return OutcomeCounts(
-            sent=counts.get("sent", 0) + counts.get("deferred", 0),
-            delivered=counts.get("delivered", 0),
-            bounced=counts.get("bounced", 0),
-            rejected=counts.get("rejected", 0),
-            complained=counts.get("complained", 0),
-        )
+        states: dict[int, Counter[str]] = {}
+        for row in rows:
+            states.setdefault(row["newsletter"], Counter())[row["state"]] = int(row["messages"])
+        return {
+            newsletter: OutcomeCounts(
+                sent=counts["sent"] + counts["deferred"],
+                delivered=counts["delivered"],
+                bounced=counts["bounced"],
+                rejected=counts["rejected"],
+                complained=counts["complained"],
+            )
+            for newsletter, counts in states.items()
+        }
 
     def counts(self, newsletter: int) -> tuple[datetime | None, list[HitCount]]:
         """Returns when a newsletter (a key) was last hit, and the counts of its hits.
@@ -342,6 +396,42 @@ class Queries:
         ]
         links.sort(key=lambda link: (-link.human.unique, -link.human.total))
         return links
+
+    def mail_providers(
+        self, newsletter_id: str, filters: HitFilters = NO_FILTERS, show: Show = "human"
+    ) -> list[MailProviderStats]:
+        """Returns a newsletter's messages by the mail providers of their recipients.
+
+        Opens and clicks are those of one group. Of `filters` only variant and period apply. What
+        took long is a moment old.
+        """
+        key = self.key(newsletter_id)
+        bound = self.filtered(key, filters)
+        applied = show, bound["variant"], filters.get("period", "")
+        rows = self.remembered(
+            ("mail providers", key, *applied),
+            partial(
+                self.run,
+                "newsletter_mail_providers",
+                newsletters=[key],
+                show=show,
+                variant=bound["variant"],
+                since_ms=bound["since_ms"],
+                domains=mail_providers.DOMAINS,
+                names=mail_providers.NAMES,
+                limit=mail_providers.MAX_PROVIDERS,
+            ),
+        )
+        counts = ("messages", "delivered", "bounced", "rejected", "complained", "opened", "clicked")
+        return [
+            MailProviderStats(
+                provider=row["provider"],
+                **{name: int(row[name]) for name in counts},
+                open_rate=rates.bounded_share(row["opened"], row["opens_tracked"]),
+                click_rate=rates.bounded_share(row["clicked"], row["clicks_tracked"]),
+            )
+            for row in rows
+        ]
 
     def agents(self, newsletter_id: str, filters: HitFilters = NO_FILTERS) -> Agents:
         """Returns the clients, systems, devices and countries of the newsletter's hits."""

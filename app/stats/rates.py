@@ -2,9 +2,24 @@
 
 from typing import Literal, NamedTuple
 
+from app.schemas.stats import OutcomeCounts, RatesOf
+
+MIN_KNOWN_SHARE = 0.95  # of messages known to be delivered or not: rates are of delivered then
 MAX_UNKNOWABLE_SHARE = 0.1  # of the opened messages, up to which clicks are compared with opens
 
 NotShown = Literal["", "no_opens", "other_messages", "more_clicks", "unknowable"]
+
+
+class Basis(NamedTuple):
+    """What rates are shares of: messages sent or delivered whose opens, or clicks, are tracked."""
+
+    of: RatesOf
+    opens: int
+    clicks: int
+
+    def holds(self, opened: int, clicked: int) -> bool:
+        """Returns whether no rate passes 100 %: with few known outcomes it could."""
+        return opened <= self.opens and clicked <= self.clicks
 
 
 class ClickToOpen(NamedTuple):
@@ -17,6 +32,16 @@ class ClickToOpen(NamedTuple):
 def share(part: int, whole: int) -> float | None:
     """Returns a share from 0 to 1, or None of nothing."""
     return part / whole if whole else None
+
+
+def bounded_share(part: int, whole: int) -> float | None:
+    """Returns a share from 0 to 1, or None of nothing and of less than the part."""
+    return share(part, whole) if part <= whole else None
+
+
+def is_delivery_known(messages: int, outcomes: OutcomeCounts) -> bool:
+    """Returns whether it is known of nearly all messages if they were delivered."""
+    return 0 < MIN_KNOWN_SHARE * messages <= outcomes.known
 
 
 def click_to_open(

@@ -25,7 +25,15 @@ LINKED = {
     "host": "clicked_host",
     "path": "clicked_path",
 }
-NAMED = ("newsletter", "opened", "clicked", "not_opened", "not_clicked")
+NAMED = (
+    "newsletter",
+    "opened",
+    "clicked",
+    "not_opened",
+    "not_clicked",
+    "bounced",
+    "not_delivered",
+)
 
 
 class SavedSegments:
@@ -109,6 +117,7 @@ def _parameters(
         **clicked(link),
         "linked": int(bool(link or segment.clicked_tag)),
         **keys,
+        "newsletters": [keys["bounced"], keys["not_delivered"]],
         "tags": list(segment.clicked_tag),
         "since_ms": since,
         "unsettled": queries.unsettled(),

@@ -166,6 +166,17 @@ suppressions = Table(
 )
 
 
+# Which outcomes suppress the recipients of a workspace that has rules of its own.
+suppression_rules = Table(
+    "suppression_rules",
+    metadata,
+    Column("workspace", String, primary_key=True),
+    Column("bounces", Boolean, nullable=False),
+    Column("complaints", Boolean, nullable=False),
+    Column("soft_bounces", Integer, nullable=False),
+)
+
+
 # Recipients who have withdrawn consent to being counted. `newsletter` 0 means all newsletters,
 # `axis` is opens or clicks.
 withdrawals = Table(

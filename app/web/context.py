@@ -8,6 +8,7 @@ from starlette.responses import Response
 
 from app.auth.quotas import Quota
 from app.consent.erasure_requests import Erasure, Erasures
+from app.consent.suppression_rules import WorkspaceRules
 from app.consent.suppressions import Suppressions
 from app.consent.withdrawals import Withdrawals
 from app.events.enrich import EventEnricher
@@ -42,6 +43,7 @@ class WorkspaceContext:
     queries: Queries
     corrections: Corrections
     suppressions: Suppressions
+    suppression_rules: WorkspaceRules
     webhooks: Webhooks
     followups: FollowUps
     segments: SavedSegments

@@ -3,8 +3,10 @@
 -- not set. `newsletter`: was sent it. With `linked` 1, one click must match everything that is set of a
 -- link: `tags` (any of them) and clicked.part. `opened`, `clicked`: did so in that newsletter.
 -- `not_opened`, `not_clicked`: was sent it with mode full, which would show it, and did not. `since_ms`
--- is the earliest time of hits. Hits of the journal segments `unsettled` do not count yet.
+-- is the earliest time of hits. `bounced`: its message of that newsletter did. `not_delivered`: outcomes
+-- of such messages are known, but no delivery (`newsletters` has both keys). Hits of the journal segments `unsettled` do not count yet.
 WITH
+    states AS (SELECT message, state FROM {message_states}),
     acted AS
     (
         SELECT recipient, newsletter, kind, followed
@@ -69,6 +71,23 @@ WHERE ({newsletter:UInt64} = 0 OR newsletter = {newsletter:UInt64})
         )
         AND person NOT IN (
             SELECT recipient FROM acted WHERE kind = 'click' AND newsletter = {not_clicked:UInt64}
+        )
+    ))
+    AND ({bounced:UInt64} = 0 OR person IN (
+        SELECT recipient FROM messages
+        WHERE workspace = {workspace:String} AND newsletter = {bounced:UInt64}
+            AND message IN (SELECT message FROM states WHERE state = 'bounced')
+    ))
+    AND ({not_delivered:UInt64} = 0 OR (
+        person IN (
+            SELECT recipient FROM messages
+            WHERE workspace = {workspace:String} AND newsletter = {not_delivered:UInt64}
+                AND message IN (SELECT message FROM states)
+        )
+        AND person NOT IN (
+            SELECT recipient FROM messages
+            WHERE workspace = {workspace:String} AND newsletter = {not_delivered:UInt64}
+                AND message IN (SELECT message FROM states WHERE state IN ('delivered', 'complained'))
         )
     ))
 GROUP BY person

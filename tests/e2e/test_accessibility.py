@@ -39,6 +39,7 @@ PAGES = (
     "/tags?search=none",
     "/newsletters/accessible/clickmap",
     "/newsletters/accessible/experiment",
+    "/newsletters/accessible/mail-providers",
     "/compare",
     "/compare?newsletter=accessible",
     "/account",

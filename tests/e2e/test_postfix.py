@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.bounces import Returned, dsn
 from tests.support.paths import ROOT
 from tests.support.patience import wait_for
 from tests.support.postfix import Postfix, available, postfix
@@ -171,3 +172,85 @@ def test_a_bounce_of_postfix_finds_its_message(box: Inbox, tmp_path: Path) -> No
             )
             history = service.get(f"/v1/messages/{found[0][0]['message_id']}")
             assert {one["type"] for one in history["outcomes"]} == {"sent", "bounced"}
+
+
+def test_a_bounce_of_postfix_comes_back_to_its_return_path(box: Inbox, tmp_path: Path) -> None:
+    """Postfix has accepted the mail, and sends its delivery report to the gateway.
+
+    One mailbox does not exist, one is full, and the mail of a third arrives.
+    """
+    box.refused["ann@verp.example"] = "550 5.1.1 no such user"
+    box.refused["bob@verp.example"] = "552 5.2.2 mailbox is full"
+    people = ["ann@verp.example", "bob@verp.example", "eve@verp.example"]
+    port = free_port()
+    transport = DOCS.read_text().partition("# transport\n")[2].partition("\n")[0]
+    domain, _, nexthop = transport.partition(" ")
+    assert nexthop.strip() == "smtp:[127.0.0.1]:2525"
+    here = {"transport_maps": f"inline:{{{domain}=smtp:[127.0.0.1]:{port}}}"}
+    with postfix(tmp_path / "verp", f"[127.0.0.1]:{box.port}", **here) as smarthost:
+        env = {
+            "MAILWAKE_BOUNCE_DOMAIN": domain,
+            "MAILWAKE_SMTP": "1",
+            "MAILWAKE_SMTP_LISTEN": f"127.0.0.1:{port}",
+            "MAILWAKE_SMARTHOST": f"smtp://127.0.0.1:{smarthost.port}",
+        }
+        with Service(tmp_path / "data", **env) as service:
+            service.ready()
+            sent = mail("<p>x</p>", "X-Mailwake-Newsletter: verp")
+            with smtplib.SMTP("127.0.0.1", port) as client:
+                assert client.sendmail("shop@shop.example", people, sent) == {}
+            service.wait_for(
+                lambda: service.stats("verp")["outcomes"]["bounced"] == 2, "two bounces"
+            )
+            assert service.stats("verp")["outcomes"]["sent"] == 1
+            reports = {}
+            for person in people:
+                (message,) = service.get("/v1/messages", recipient=person)["messages"]
+                history = service.get(f"/v1/messages/{message['message_id']}")["outcomes"]
+                reports[person] = {(one["type"], one["code"]) for one in history}
+                assert service.rewrite("verp", "<p>x</p>", person)["suppressed"] == (
+                    person == "ann@verp.example"
+                )
+            assert reports == {
+                "ann@verp.example": {("sent", "2.0.0"), ("bounced", "5.1.1")},
+                "bob@verp.example": {("sent", "2.0.0"), ("bounced", "5.2.2")},
+                "eve@verp.example": {("sent", "2.0.0")},
+            }
+    (arrived_one,) = box.envelopes
+    assert str(arrived_one.mail_from).endswith(f"@{domain}")
+    assert box.mails[0]["Return-Path"] is None  # only its last server adds it
+
+
+def test_postfix_asks_the_gateway_which_return_paths_exist(box: Inbox, tmp_path: Path) -> None:
+    """Postfix is the MX of the domain: a forged return path is rejected before it accepts it."""
+    gateway_port = free_port()
+    domain = "bounces.shop.example"
+    mx = {
+        "mynetworks": "127.0.0.1/32",
+        "relay_domains": domain,
+        "transport_maps": f"inline:{{{domain}=smtp:[127.0.0.1]:{gateway_port}}}",
+        "smtpd_relay_restrictions": "permit_mynetworks, reject_unauth_destination",
+        "smtpd_recipient_restrictions": "reject_unverified_recipient",
+        "unverified_recipient_reject_code": "550",
+        "address_verify_map": "",
+    }
+    with postfix(tmp_path / "mx", f"[127.0.0.1]:{box.port}", **mx) as server:
+        env = {
+            "MAILWAKE_BOUNCE_DOMAIN": domain,
+            "MAILWAKE_SMTP_LISTEN": f"127.0.0.1:{gateway_port}",
+        }
+        smarthost = f"smtp://127.0.0.1:{box.port}"
+        with gateway(tmp_path / "data", smarthost, **env) as running:
+            assert running.send(mail()).startswith("250")
+            path = str(box.envelopes[-1].mail_from)
+            forged = ("a" if path[20] != "a" else "b").join([path[:20], path[21:]])
+            with smtplib.SMTP(
+                "127.0.0.1", server.port, source_address=("127.0.0.2", 0)
+            ) as stranger:
+                report = dsn(Returned("", "ann@example.com"))
+                with pytest.raises(smtplib.SMTPRecipientsRefused) as refused:
+                    stranger.sendmail("", [forged], report)
+                ((code, text),) = refused.value.recipients.values()
+                assert code == 550 and b"signature of this return path is wrong" in text
+                assert stranger.sendmail("", [path], report) == {}
+            wait_for(lambda: b'"kind":"bounced"' in running.ledger(), "the bounce")

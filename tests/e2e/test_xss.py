@@ -117,6 +117,7 @@ OWN: Mapping[str, tuple[str, ...]] = {
     ),
     "/newsletters/{newsletter_id:path}/recipients": ("{page}/recipients?search={text}",),
     "/newsletters/{newsletter_id:path}/report": ("{page}/report",),
+    "/newsletters/{newsletter_id:path}/mail-providers": ("{page}/mail-providers?show=all",),
     "/newsletters/{newsletter_id:path}/experiment": ("{page}/experiment",),
     "/newsletters/{newsletter_id:path}/clickmap": ("{page}/clickmap?show=all",),
     "/newsletters/{newsletter_id:path}/clickmap/mail": ("{page}/clickmap/mail?show=all",),
@@ -163,6 +164,7 @@ OTHERS = {
     "/newsletters/{newsletter_id:path}/live",
     "/webhooks/{webhook_id}/live",
     "/newsletters/{newsletter_id:path}/export",
+    "/newsletters/{newsletter_id:path}/outcomes",
     "/segments/export",
     "/recipients/{key:int}/export",
     "/openapi.json",
@@ -445,12 +447,21 @@ def test_files_say_what_they_are_and_hold_no_formula(
         answer = service.rewrite(named, html, f"{formula}1+1" if formula != "@" else "1+1")
         for path in paths(tracked_urls(answer["html"])):
             service.client.get(path, headers=[(b"user-agent", f"{formula}cmd|x".encode())])
+        outcome = {
+            "id": f"formula {formula}",
+            "type": "delivered",
+            "message_id": answer["message_id"],
+            "occurred_at": "2026-11-28T08:00:00Z",
+            **dict.fromkeys(("code", "text"), f"{formula}1"),
+        }
+        assert service.client.post("/v1/outcomes", json=outcome).status_code == 200
     service.drained()
     context = browser.new_context(base_url=service.url)
     page = context.new_page()
     login(page, service)
     for address in (
         f"{page_url(named)}/export?show=all",
+        f"{page_url(named)}/outcomes?show=all",
         f"/segments/export?newsletter={quote(named, safe='')}",
     ):
         for form, kind in (("csv", "text/csv"), ("json", "application/x-ndjson")):

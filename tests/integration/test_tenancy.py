@@ -60,7 +60,7 @@ def test_a_key_may_what_its_scope_says(walled: Service) -> None:
     assert set(needs.values()) == set(keys) and len(needs) > 35
     ids = dict.fromkeys(
         ("newsletter_id", "webhook_id", "followup_id", "recipient", "name", "message_id"), "none"
-    ) | {"erasure_id": "0"}
+    ) | {"erasure_id": "0", "provider": "brevo"}
     for (method, path), needed in [*needs.items(), (("GET", "/metrics"), "read")]:
         for scope, key in {**keys, "": "mw_none"}.items():
             headers = {"authorization": f"Bearer {key}"}
@@ -155,6 +155,18 @@ def foreign(of: Tenant) -> dict[tuple[str, str], Any]:
             "message_id": of.ids["message_id"],
             "occurred_at": "2026-11-28T08:00:00Z",
         },
+        ("POST", "/v1/outcomes/{provider}"): {
+            "event": "spam",
+            "email": of.recipient,
+            "ts_event": 1764000000,
+            "X-Mailin-custom": f"mailwake_message_id:{of.ids['message_id']}",
+        },
+        ("PUT", "/v1/suppression-rules"): {
+            "bounces": False,
+            "complaints": False,
+            "soft_bounces": 1,
+        },
+        ("DELETE", "/v1/suppression-rules"): None,
         ("POST", "/v1/suppressions"): {**person, "newsletter_id": of.newsletter},
         ("DELETE", "/v1/suppressions"): {"recipient": f"{of.secret}@example.com"},
         ("POST", "/v1/webhooks"): hook,
@@ -184,7 +196,8 @@ def test_no_route_of_the_api_reaches_into_another_workspace(
     before, bodies = acme.view(), foreign(acme)
     assert acme.secret in "".join(before.values())
     for method, path in operations(walled):
-        url, query = filled(path, acme.ids), queries(path, acme)
+        url = filled(path, acme.ids | {"provider": "brevo"})
+        query = queries(path, acme)
         if method != "GET":
             assert (method, path) in bodies, f"{method} {path}: how may it reach others?"
         body = bodies.get((method, path))

@@ -212,7 +212,8 @@ def test_nobody_is_silent_who_could_not_be_seen(tmp_path: Path, storage: Storage
         limit=100,
     )
     assert [row["address"] for row in rows if not row["acted"]] == ["full@x.example"]
-    nothing = dict.fromkeys(("newsletter", "opened", "clicked", "not_clicked"), 0)
+    names = ("newsletter", "opened", "clicked", "not_clicked", "bounced", "not_delivered")
+    nothing = dict.fromkeys(names, 0)
     found = queries.run(
         "segment",
         tags=[],
@@ -220,6 +221,7 @@ def test_nobody_is_silent_who_could_not_be_seen(tmp_path: Path, storage: Storage
         neutral=0,
         limit=100,
         not_opened=key,
+        newsletters=[],
         linked=0,
         unsettled=[],
         **clicked({}),

@@ -10,7 +10,14 @@ from hypothesis import strategies as st
 
 from app.consent.suppressions import ALL, Suppressions
 from app.model.records import encode
-from app.outcomes.bounce_mail import MAX_BYTES, MAX_PARTS, PROVIDER, read
+from app.outcomes.bounce_mail import (
+    MAX_BYTES,
+    MAX_NAMED_BYTES,
+    MAX_PARTS,
+    MAX_WORDED_BYTES,
+    PROVIDER,
+    read,
+)
 from app.outcomes.provider_events import ProviderEvent
 from app.storage.clickhouse import Storage
 from tests.support.bounces import Returned, dsn, feedback, reply, worded
@@ -83,6 +90,14 @@ def test_an_automatic_reply() -> None:
     assert read(reply(OF, "no")) == []
 
 
+def test_a_report_is_no_automatic_reply() -> None:
+    """Postfix and Exim mark their reports with the same Auto-Submitted as a mailbox its reply."""
+    marked = worded(OF).replace(b"Subject:", b"Auto-Submitted: auto-replied\r\nSubject:", 1)
+    assert [event.meaning.kind for event in read(marked)] == ["bounced"]
+    cut = dsn(OF).partition(b"--b\r\nContent-Type: message/delivery-status")[0]
+    assert read(cut + b"--b--\r\n", OURS) == []
+
+
 def test_a_report_in_words() -> None:
     event = one(worded(OF))
     assert (event.meaning.kind, event.meaning.permanent) == ("bounced", True)
@@ -91,6 +106,39 @@ def test_a_report_in_words() -> None:
     # Words of a person, who is no mail system, are no report.
     assert read(worded(OF).replace(b"MAILER-DAEMON@", b"bob@")) == []
     assert read(worded(OF).replace(b"Return-Path: <>", b"Return-Path: <bob@mta.example>")) == []
+
+
+def test_the_return_path_names_the_message() -> None:
+    """It decides, whatever the report says, and then nothing else has to name the message."""
+    nameless = Returned("", OF.recipient)
+    for mail in (dsn(nameless), feedback(nameless), worded(nameless), dsn(OF)):
+        (event,) = read(mail, OURS)
+        assert event.message_id == OURS and event.meaning.kind in ("bounced", "complained")
+        if mail != dsn(OF):
+            assert read(mail) == []
+    (event,) = read(reply(nameless).replace(b"In-Reply-To: <>\r\n", b""), OURS)
+    assert (event.message_id, event.meaning.kind) == (OURS, "autoresponded")
+    # A mail system has no name of its own there, but also no return path.
+    local = worded(nameless).replace(b"MAILER-DAEMON@", b"postverwalter@")
+    assert [event.code for event in read(local, OURS)] == ["5.1.1"]
+    for path in (b"", b"Return-Path: <bob@mta.example>\r\n"):
+        assert read(local.replace(b"Return-Path: <>\r\n", path), OURS) == []
+
+
+def test_words_are_looked_for_at_the_beginning_only() -> None:
+    """flufl.bounce would take half a minute for 5 MB of lines."""
+    late = worded(OF).replace(b"Hi. This", b"x\r\n" * MAX_WORDED_BYTES + b"Hi. This")
+    assert read(late) == []
+    early = worded(OF).replace(b"<p>Boots</p>", b"x\r\n" * MAX_WORDED_BYTES)
+    assert [event.code for event in read(early)] == ["5.1.1"]
+    after = dsn(OF).replace(b"I'm sorry.", b"x\r\n" * MAX_NAMED_BYTES)
+    assert len(read(after)) == 1 and read(after, OURS) == []
+
+
+def test_a_hostile_mail_fills_no_log(caplog: pytest.LogCaptureFixture) -> None:
+    for sender in (b" " * 1000, b"<" * 100_000, b"a@b.example " * 1000):
+        read(worded(OF).replace(b"From: MAILER-DAEMON@mta.example", b"From:" + sender), OURS)
+    assert caplog.records == []
 
 
 def test_the_same_mail_has_the_same_ids() -> None:
@@ -144,6 +192,7 @@ MALFORMED = {
 @pytest.mark.parametrize("name", MALFORMED)
 def test_a_malformed_report_is_read_or_ignored(name: str) -> None:
     assert len(MALFORMED) >= 20
+    assert {event.message_id for event in read(MALFORMED[name], OURS)} <= {OURS}
     events = read(MALFORMED[name])
     assert len(events) <= 101
     for event in events:
@@ -162,6 +211,8 @@ def test_any_bytes_changed_are_read_or_ignored(data: st.DataObject) -> None:
             return
     for event in read(bytes(mail)):
         assert event.rfc_message_id or event.message_id
+    for event in read(b"Return-Path: <>\r\n" + bytes(mail), OURS):
+        assert event.message_id == OURS
 
 
 def test_bounds_are_those_of_a_mail() -> None:

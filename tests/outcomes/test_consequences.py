@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from app.consent.suppression_rules import SuppressionRules
 from app.consent.suppressions import ALL, Suppressions
 from app.model.records import Message, OutcomeKind, encode, now_ms
-from app.outcomes.consequences import SuppressionRules
 from app.storage.clickhouse import Storage
 from tests.support.reported import Mailing, outcome, sent
 

@@ -14,13 +14,22 @@ import msgspec
 import pytest
 
 import mailwake_client
-from app.schemas import experiments, messages, problem
+from app.schemas import experiments, messages, outcomes, problem
 from app.schemas.timestamps import Timestamp
-from mailwake_client import Mailwake, MailwakeError, Plan, Share
+from mailwake_client import (
+    LineError,
+    Mailwake,
+    MailwakeError,
+    OutcomeAccepted,
+    OutcomeIn,
+    Plan,
+    Share,
+)
 from tests.support.paths import ROOT
+from tests.support.service import Service
 
 SHAPES = {name: kind for name, kind in vars(mailwake_client).items() if is_dataclass(kind)}
-SCHEMAS = {**vars(problem), **vars(experiments), **vars(messages)}
+SCHEMAS = {**vars(problem), **vars(experiments), **vars(messages), **vars(outcomes)}
 NAMES = {"PlanOut": "Plan"}  # the client has one class for what it sends and what it gets
 FOREIGN = {"app", "clickhouse_connect", "sqlalchemy", "pydantic", "msgspec", "starlette", "chdb"}
 MEASURE = """
@@ -131,3 +140,33 @@ def test_an_error_that_is_no_problem_document_keeps_its_status(body: str) -> Non
 def test_fields_of_a_later_version_are_ignored() -> None:
     line = {"line": 1, "status": 422, "error": "x", "later": {}}
     assert mailwake_client._read(mailwake_client.LineError, line).error == "x"
+
+
+def test_outcomes_are_reported_in_batches_and_answered_in_order(service: Service) -> None:
+    with Mailwake(service.url, service.api_key) as mailwake:
+        ids = [
+            mailwake.rewrite("client outcomes", f"p{n}@outcomes.example", "<p>x</p>").message_id
+            for n in range(3)
+        ]
+        now = datetime.now(UTC)
+        bounce = OutcomeIn(
+            "bounce", "bounced", now, message_id=ids[0], permanent=True, code="5.1.1"
+        )
+        many = [
+            OutcomeIn(f"seen {n}", "delivered", now, message_id=ids[1 + n % 2], text="x" * 1900)
+            for n in range(100)
+        ]
+        wrong = OutcomeIn("wrong", "bounced", now, message_id=ids[0])
+        answers = mailwake.report_outcomes([bounce, *many, wrong, *many[:1]])
+        assert answers[:2] == [OutcomeAccepted("bounce"), OutcomeAccepted("seen 0")]
+        assert answers[101] == LineError(102, 422, "is required for bounced", "permanent")
+        assert len(answers) == 103 and answers[102] == OutcomeAccepted("seen 0")
+        assert mailwake.report_outcomes([]) == []
+    service.drained()
+    counts = service.stats("client outcomes")["outcomes"]
+    assert (counts["bounced"], counts["delivered"]) == (1, 2)
+    with (
+        Mailwake(service.url, "wrong") as stranger,
+        pytest.raises(MailwakeError, match="401"),
+    ):
+        stranger.report_outcomes([bounce])

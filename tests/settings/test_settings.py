@@ -59,6 +59,8 @@ def test_every_flag_of_serve_has_its_variable() -> None:
         ("CLICKHOUSE_DSN", "postgres://host", "clickhouse(s)://"),
         ("CLICKHOUSE_DSN", "clickhouse://host:port", "Port"),
         ("LOG_LEVEL", "loud", "'debug', 'info'"),
+        ("BOUNCE_DOMAIN", "ann@shop.example", "is not a domain name"),
+        ("BOUNCE_DOMAIN", ".".join(["a" * 60] * 4), "must have at most 197 characters"),
         ("PLACEHOLDERS", "<<...>>,a", "'a': must be START...END or a word"),
         ("PLACEHOLDERS", "x" * 41, "must have at most 40 characters"),
     ],

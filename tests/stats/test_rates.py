@@ -6,7 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.stats.rates import NotShown, click_to_open, share
+from app.schemas.stats import OutcomeCounts
+from app.stats.rates import (
+    Basis,
+    NotShown,
+    bounded_share,
+    click_to_open,
+    is_delivery_known,
+    share,
+)
 from app.web.views.templating import NO_CLICK_TO_OPEN
 
 COUNT = st.integers(0, 1000)
@@ -15,6 +23,29 @@ COUNT = st.integers(0, 1000)
 def test_a_share_of_nothing_is_none() -> None:
     assert share(0, 0) is None
     assert share(1, 4) == 0.25
+
+
+def test_a_bounded_share_is_never_above_one() -> None:
+    assert bounded_share(4, 4) == 1.0
+    assert bounded_share(5, 4) is None
+    assert bounded_share(0, 0) is None
+    assert Basis("delivered", 4, 3).holds(4, 3)
+    assert not Basis("delivered", 4, 3).holds(4, 4)
+
+
+@pytest.mark.parametrize(
+    ("messages", "outcomes", "expected"),
+    [
+        (100, OutcomeCounts(sent=5, delivered=90, bounced=2, rejected=2, complained=1), True),
+        (100, OutcomeCounts(sent=6, delivered=89, bounced=2, rejected=2, complained=1), False),
+        (0, OutcomeCounts(), False),
+        (1, OutcomeCounts(bounced=1), True),
+    ],
+)
+def test_rates_are_of_delivered_messages_from_95_percent_on(
+    messages: int, outcomes: OutcomeCounts, expected: bool
+) -> None:
+    assert is_delivery_known(messages, outcomes) is expected
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,25 @@ def filled(service: Service) -> Service:
             service.client.get(urls[number], headers=PERSON)
         if name == "dot":
             service.client.get(urls[0], headers={"user-agent": agents.BARRACUDA})
+    states: dict[str, list[tuple[str, bool | None]]] = {
+        "ann": [("bounced", False), ("delivered", None)],
+        "bob": [("bounced", True)],
+        "cid": [("deferred", None)],
+        "eve": [("complained", None)],
+    }
+    for name, kinds in states.items():
+        sent = service.rewrite("seg-3", f"<body>{TENTS}</body>", f"{name}@seg.example")
+        for number, (kind, permanent) in enumerate(kinds):
+            outcome = {
+                "id": f"seg {name} {number}",
+                "type": kind,
+                "message_id": sent["message_id"],
+                "occurred_at": f"2026-11-28T08:00:0{number}Z",
+            }
+            permanence = {} if permanent is None else {"permanent": permanent}
+            answered = service.client.post("/v1/outcomes", json=outcome | permanence)
+            assert answered.status_code == 200, answered.text
+    service.rewrite("seg-3", f"<body>{TENTS}</body>", "fox@seg.example")  # of whom nothing is known
     answer = service.rewrite("seg-2", f"<body>{TENTS}</body>", "bob@seg.example")
     service.client.get(paths(tracked_urls(answer["html"]))[0], headers=PERSON)
     service.settled()
@@ -42,7 +61,13 @@ def names(service: Service, **query: Any) -> list[str]:
 @pytest.mark.parametrize(
     ("query", "expected"),
     [
-        ({}, "ann bob cid dot"),
+        ({}, "ann bob cid dot eve fox"),
+        ({"newsletter": "seg-3"}, "ann bob cid eve fox"),
+        ({"bounced": "seg-3"}, "bob"),
+        ({"bounced": "seg-1"}, ""),
+        ({"not_delivered": "seg-3"}, "bob cid"),
+        ({"not_delivered": "seg-3", "opened": "seg-1"}, "bob"),
+        ({"not_delivered": "seg-1"}, ""),
         ({"newsletter": "seg-2"}, "bob"),
         ({"newsletter": "none such"}, ""),
         ({"clicked_tag": "boots"}, "ann"),
@@ -98,7 +123,7 @@ def test_what_is_no_filter_is_named(filled: Service) -> None:
 def test_a_recipient_has_preferences(filled: Service) -> None:
     found = filled.get(f"/v1/recipients/{quote('ANN@seg.example')}")
     assert found["recipient"] == "ann@seg.example"
-    assert (found["messages"], found["opened"], found["clicked"]) == (1, 1, 1)
+    assert (found["messages"], found["opened"], found["clicked"]) == (2, 1, 1)
     assert {"name": "boots", "hits": 1} in found["topics"]
     assert found["sites"] == [{"name": "boots.example", "hits": 1}]
     assert found["clients"][0]["name"] == "Chrome"

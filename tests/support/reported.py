@@ -8,11 +8,11 @@ from typing import Any
 
 from sqlalchemy import Engine
 
+from app.consent.suppression_rules import SuppressionRules
 from app.events.feed import Cursor, Event, Feed
 from app.ingest.loader import Loader
 from app.model.ids import new_id, newsletter_key
 from app.model.records import Message, Newsletter, Outcome, OutcomeKind, encode, now_ms
-from app.outcomes.consequences import SuppressionRules
 from app.outcomes.loading import OutcomeLoader
 from app.stats.queries import Queries
 from app.storage.clickhouse import Storage
@@ -35,7 +35,7 @@ class Mailing:
         self.folder.mkdir(exist_ok=True)
         self.state: Engine = open_state(folder)
         self.feed = Feed(self.state)
-        self.outcomes = OutcomeLoader(self.folder, storage, self.state, self.feed, rules)
+        self.outcomes = OutcomeLoader(self.folder, storage, self.state, self.feed, lambda _: rules)
         self.loader = Loader(
             self.folder, storage, feed=self.feed, outcomes=self.outcomes, secret="secret"
         )

@@ -86,9 +86,14 @@ class _Controller(Controller):
 
 
 @contextmanager
-def inbox(auth: bool = False, tls: ssl.SSLContext | None = None, **more: Any) -> Iterator[Inbox]:
+def inbox(
+    auth: bool = False,
+    tls: ssl.SSLContext | None = None,
+    handler: type[Inbox] = Inbox,
+    **more: Any,
+) -> Iterator[Inbox]:
     """Run a server until the block ends; `tls` is for TLS from the beginning."""
-    received = Inbox()
+    received = handler()
     if auth:
         more = {"authenticator": received.authenticate, "auth_require_tls": False, **more}
     controller = _Controller(

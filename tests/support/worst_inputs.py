@@ -139,6 +139,7 @@ BODIES: Mapping[tuple[str, str], Any] = {
     ("POST", "/v1/outcomes"): OUTCOME,
     ("POST", "/v1/suppressions"): {"recipient": "r" * 512, "newsletter_id": "n" * 200},
     ("DELETE", "/v1/suppressions"): {"recipient": "r" * 512, "newsletter_id": "n" * 200},
+    ("PUT", "/v1/suppression-rules"): {"bounces": True, "complaints": True, "soft_bounces": 100},
     ("POST", "/v1/suppressions/check"): {"recipient": "r" * 512, "newsletter_id": "n" * 200},
     ("POST", "/v1/consent/lookup"): {"recipient": "r" * 512},
     ("POST", "/v1/recipients/lookup"): {"recipient": "r" * 512},

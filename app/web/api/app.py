@@ -18,6 +18,7 @@ from app.web.api import (
     messages,
     outcomes,
     privacy,
+    providers,
     recipients,
     rewrite,
     stats,
@@ -76,12 +77,12 @@ def create(
     keys: Keys,
     handlers: Mapping[type[Exception], Callable[[Request, Exception], Response]],
     operations: Iterable[Operation[Any]] = OPERATIONS,
-    providers: ProviderReports | None = None,
+    provider_reports: ProviderReports | None = None,
 ) -> ASGIApp:
     """Returns the routes, on the raw path: ids may hold any character, slashes too."""
     routes = [operation.route for operation in operations]
-    if providers:
-        routes.append(providers.route)
+    if provider_reports:
+        routes.append(provider_reports.route)
     routed = Starlette(routes=routes, exception_handlers=dict(handlers))
     routed.router.redirect_slashes = False  # the URL would contain the Host field
     routed.state.parts, routed.state.keys = workspaces, keys
@@ -95,4 +96,4 @@ def create(
 
 def openapi(url: str = "https://click.example.com") -> dict[str, Any]:
     """Returns the OpenAPI 3.1 document of AREAS for the service at a URL."""
-    return document(AREAS, url)
+    return document(AREAS, url, {"Outcomes": {providers.PATH: {"post": providers.described()}}})

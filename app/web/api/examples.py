@@ -15,7 +15,12 @@ from app.schemas.outcomes import MessageOutcome, OutcomeAccepted
 from app.schemas.problem import Problem
 from app.schemas.recipients import Counted, RecipientOut
 from app.schemas.reclassify import ReclassifyOut
-from app.schemas.suppressions import SuppressedOut, SuppressionList, SuppressionOut
+from app.schemas.suppressions import (
+    SuppressedOut,
+    SuppressionList,
+    SuppressionOut,
+    SuppressionRulesOut,
+)
 from app.web.api.messages import MessageEvent, MessageHistory, MessageList, MessageRecord
 
 NOTHING: Mapping[str, Any] = MappingProxyType({})
@@ -101,6 +106,9 @@ STATS = stats.StatsOut(
     open_rate_max=0.4867,
     click_rate=0.1192,
     click_to_open_rate=0.293,
+    rates_of="sent",
+    open_rate_messages=1200,
+    click_rate_messages=1200,
     updated_at="2026-11-24T09:41:07.310Z",
 )
 RECORD = MessageRecord(
@@ -334,6 +342,15 @@ EXAMPLES: Mapping[str, Example] = {
             ],
         )
     ),
+    "get_newsletter_mail_providers": Example(
+        stats.MailProviderList(
+            NEWSLETTER,
+            [
+                stats.MailProviderStats("Gmail", 480, 471, 6, 0, 1, 201, 64, 0.4188, 0.1333),
+                stats.MailProviderStats("shop.example", 12, 12, 0, 0, 0, 7, 2, 0.5833, 0.1667),
+            ],
+        )
+    ),
     "get_newsletter_agents": Example(
         stats.AgentList(
             NEWSLETTER,
@@ -421,6 +438,12 @@ EXAMPLES: Mapping[str, Example] = {
         ),
         query={"limit": "1"},
     ),
+    "get_suppression_rules": Example(SuppressionRulesOut(True, True, 5, True)),
+    "save_suppression_rules": Example(
+        SuppressionRulesOut(True, True, 3, False),
+        body={"bounces": True, "complaints": True, "soft_bounces": 3},
+    ),
+    "reset_suppression_rules": Example(SuppressionRulesOut(True, True, 5, True)),
     "report_outcomes": Example(
         OutcomeAccepted("delivered-1"),
         body={

@@ -6,9 +6,10 @@ are no JSON value are strings; `contentSchema` describes the values that they co
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from http import HTTPStatus
 from inspect import cleandoc
+from types import MappingProxyType
 from typing import Annotated, Any
 
 import msgspec
@@ -22,6 +23,7 @@ from app.web.api.examples import EXAMPLES, PROBLEMS
 from app.web.api.operation import EVENT_STREAM, JSON, MAIL, NDJSON, Area, Content, Operation
 
 Schema = dict[str, Any]
+NOTHING: Mapping[str, Any] = MappingProxyType({})
 PROBLEM = Content("application/problem+json", Problem)
 Identifier = Annotated[str, Meta(max_length=200)]  # of the service: a longer one does not exist
 # Parameters of paths: their types, and what they are.
@@ -66,8 +68,13 @@ the last page it is null.
 **Recipients** are identified by an email address, or by any ID without @ that you choose."""
 
 
-def document(areas: Sequence[Area], url: str) -> Schema:
-    """Returns the document of these operations, in their order, for the service at a URL."""
+def document(
+    areas: Sequence[Area], url: str, others: Mapping[str, Mapping[str, Schema]] = NOTHING
+) -> Schema:
+    """Returns the document of these operations, in their order, for the service at a URL.
+
+    `others` are paths that are described by hand, by the areas that they follow.
+    """
     operations = [operation for area in areas for operation in area.operations]
     schemas = _Schemas(operations)
     paths: dict[str, Schema] = {}
@@ -75,6 +82,7 @@ def document(areas: Sequence[Area], url: str) -> Schema:
         for operation in area.operations:
             described = _described(operation, area.name, schemas)
             paths.setdefault(operation.path, {})[operation.method.lower()] = described
+        paths |= others.get(area.name, NOTHING)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -197,12 +205,7 @@ def _described(operation: Operation[Any], tag: str, schemas: _Schemas) -> Schema
                 )
                 for status in operation.statuses
             },
-            **{
-                str(status): _answer(
-                    status, ERROR_HEADERS.get(status, {}), [PROBLEM], PROBLEMS[status], schemas
-                )
-                for status in operation.problems
-            },
+            **problems(operation.problems),
             **({"431": HEAD_TOO_LARGE} if any("explode" in each for each in query) else {}),
         },
     }
@@ -212,6 +215,29 @@ def _described(operation: Operation[Any], tag: str, schemas: _Schemas) -> Schema
         media = _media(operation.takes, example.body, schemas)
         described["requestBody"] = {"content": media, "required": True}
     return described
+
+
+def problems(statuses: Iterable[int]) -> Schema:
+    """Returns the answers of errors, by status."""
+    reference = {"schema": {"$ref": "#/components/schemas/Problem"}}
+    return {
+        str(status): {
+            "description": HTTPStatus(status).phrase,
+            **_headers(ERROR_HEADERS.get(status, {})),
+            "content": {
+                PROBLEM.media_type: {**reference, "example": shown(PROBLEM, PROBLEMS[status])}
+            },
+        }
+        for status in statuses
+    }
+
+
+def _headers(headers: Mapping[str, str]) -> Schema:
+    described = {
+        name: {"description": description, "schema": {"type": "string"}}
+        for name, description in headers.items()
+    }
+    return {"headers": described} if described else {}
 
 
 def _path(operation: Operation[Any], schemas: _Schemas) -> Iterator[Schema]:
@@ -274,13 +300,9 @@ def _answer(
     example: Any,
     schemas: _Schemas,
 ) -> Schema:
-    described = {
-        name: {"description": description, "schema": {"type": "string"}}
-        for name, description in headers.items()
-    }
     return {
         "description": HTTPStatus(status).phrase,
-        **({"headers": described} if described else {}),
+        **_headers(headers),
         "content": _media(contents, example, schemas),
     }
 

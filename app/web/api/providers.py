@@ -9,6 +9,7 @@ import base64
 import binascii
 import logging
 from collections.abc import Sequence
+from typing import Any
 
 from msgspec import Struct
 from starlette.requests import Request
@@ -22,6 +23,8 @@ from app.outcomes.provider_config import SignedProvider
 from app.outcomes.provider_events import PROVIDERS, NotEventsError
 from app.outcomes.provider_signatures import SIGNED
 from app.outcomes.sns import SnsError, SnsTopics
+from app.web.api.openapi import problems
+from app.web.api.operation import JSON
 from app.web.context import WorkspaceContext
 from app.web.errors import RequestError
 from app.web.requests import MAX_SHOWN_CHARS, body_of, json, offloaded, parts_of
@@ -112,6 +115,66 @@ class ProviderReports:
         except NotEventsError as error:
             raise RequestError(400, str(error)) from None
         return parts_of(request, workspaces[topic]), message
+
+
+def described() -> dict[str, Any]:
+    """Returns the endpoint as the OpenAPI document describes it.
+
+    It is no row of the table of operations: each provider has a body, and an access, of its own.
+    """
+    events = {"type": "object"}
+    stored = {"type": "integer", "minimum": 0}
+    event = {
+        "event": "delivered",
+        "email": "ann@example.com",
+        "ts_event": 1764000000,
+        "message-id": "<1764000000.1@shop.example>",
+    }
+    return {
+        "summary": "Report what became of messages, in the format of a mail provider.",
+        "operationId": "report_provider_events",
+        "description": "For the webhooks of mail providers. Those that sign are configured in"
+        " `MAILWAKE_OUTCOMES_FILE` and need no API key; others send one, also as the password of"
+        " HTTP Basic. A wrong signature is answered with 401. An event that cannot be read leaves"
+        " the others alone.",
+        "tags": ["Outcomes"],
+        "security": [{"key": [SCOPE]}, {}],
+        "parameters": [
+            {
+                "name": "provider",
+                "in": "path",
+                "required": True,
+                "schema": {"type": "string", "enum": list(PROVIDERS)},
+                "description": "The mail provider.",
+                "example": "brevo",
+            }
+        ],
+        "requestBody": {
+            "required": True,
+            "content": {
+                JSON: {
+                    "schema": {"anyOf": [events, {"type": "array", "items": events}]},
+                    "example": event,
+                }
+            },
+        },
+        "responses": {
+            "200": {
+                "description": "OK",
+                "content": {
+                    JSON: {
+                        "schema": {
+                            "type": "object",
+                            "properties": {"stored": stored, "unreadable": stored},
+                            "required": ["stored", "unreadable"],
+                        },
+                        "example": {"stored": 1, "unreadable": 0},
+                    }
+                },
+            },
+            **problems((400, 401, 403, 404, 413, 422, 429, 503, 507)),
+        },
+    }
 
 
 def _not_configured(provider: str) -> RequestError:

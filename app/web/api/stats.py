@@ -13,8 +13,10 @@ from app.model.records import now_ms
 from app.schemas.stats import (
     AgentList,
     LinkList,
+    MailProviderList,
     NewsletterList,
     NewsletterOut,
+    RatesOf,
     Split,
     StatsOut,
     StepOut,
@@ -96,6 +98,21 @@ class TimelineQuery(
     ) = None
 
 
+class StatsQuery(Struct, frozen=True, forbid_unknown_fields=True):
+    """What rates are shares of."""
+
+    of: (
+        Annotated[
+            RatesOf,
+            Meta(
+                description="Messages that rates are shares of. Default: those delivered, if it is"
+                " known of at least 95 % whether they were, else those sent."
+            ),
+        ]
+        | None
+    ) = None
+
+
 class ReportQuery(Struct, frozen=True, forbid_unknown_fields=True):
     """Which messages."""
 
@@ -128,10 +145,11 @@ async def get_newsletter(call: Call[NoQuery]) -> Response:
     return json(_newsletter(described.id, described.name, described.subject, described.tags, sent))
 
 
-async def get_newsletter_stats(call: Call[NoQuery]) -> Response:
+async def get_newsletter_stats(call: Call[StatsQuery]) -> Response:
     """Return a newsletter's statistics. total counts hits, unique counts messages."""
     queries, newsletter_id = await _known(call)
-    return json(StatsOut.of(await asyncio.to_thread(queries.stats, newsletter_id)))
+    stats = await asyncio.to_thread(queries.stats, newsletter_id, of=call.query.of)
+    return json(StatsOut.of(stats))
 
 
 async def get_newsletter_links(call: Call[NoQuery]) -> Response:
@@ -146,6 +164,13 @@ async def get_newsletter_agents(call: Call[NoQuery]) -> Response:
     queries, newsletter_id = await _known(call)
     rows = await asyncio.to_thread(queries.agents, newsletter_id)
     return json(AgentList(newsletter_id, rows))
+
+
+async def get_newsletter_mail_providers(call: Call[NoQuery]) -> Response:
+    """Return outcomes, opens and clicks by the mail providers of the recipients."""
+    queries, newsletter_id = await _known(call)
+    rows = await asyncio.to_thread(queries.mail_providers, newsletter_id)
+    return json(MailProviderList(newsletter_id, rows))
 
 
 async def get_newsletter_timeline(call: Call[TimelineQuery]) -> Response:
@@ -236,9 +261,15 @@ OPERATIONS = (
         "GET", "/v1/newsletters", list_newsletters, query=NewsletterPage, gives=NewsletterList
     ),
     Operation("GET", ONE, get_newsletter, gives=NewsletterOut),
-    Operation("GET", f"{ONE}/stats", get_newsletter_stats, gives=StatsOut),
+    Operation("GET", f"{ONE}/stats", get_newsletter_stats, query=StatsQuery, gives=StatsOut),
     Operation("GET", f"{ONE}/links", get_newsletter_links, gives=LinkList),
     Operation("GET", f"{ONE}/agents", get_newsletter_agents, gives=AgentList),
+    Operation(
+        "GET",
+        f"{ONE}/mail-providers",
+        get_newsletter_mail_providers,
+        gives=MailProviderList,
+    ),
     Operation(
         "GET", f"{ONE}/timeline", get_newsletter_timeline, query=TimelineQuery, gives=TimelineOut
     ),

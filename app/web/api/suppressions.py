@@ -6,6 +6,7 @@ from typing import Annotated
 from msgspec import Meta, Struct
 from starlette.responses import Response
 
+from app.consent.suppression_rules import SuppressionRules
 from app.consent.suppressions import ALL
 from app.schemas.fields import Id, Recipient
 from app.schemas.suppressions import (
@@ -13,6 +14,8 @@ from app.schemas.suppressions import (
     SuppressionIn,
     SuppressionList,
     SuppressionOut,
+    SuppressionRulesIn,
+    SuppressionRulesOut,
 )
 from app.schemas.timestamps import timestamp
 from app.web.api.operation import MAX_BODY_BYTES, Call, Operation
@@ -22,6 +25,7 @@ from app.web.query import NoQuery
 from app.web.requests import json
 
 PAGE, MAX_ENTRIES = 100, 1_000
+RULES = "/v1/suppression-rules"
 
 
 class SuppressionPage(Struct, frozen=True, forbid_unknown_fields=True):
@@ -79,6 +83,34 @@ async def check_suppression_by_url(call: Call[SuppressionQuery]) -> Response:
     URLs are kept in logs and histories.
     """
     return await _check(call.api, call.query.recipient, call.query.newsletter)
+
+
+async def get_suppression_rules(call: Call[NoQuery]) -> Response:
+    """Return which outcomes suppress a recipient of this workspace."""
+    return json(await asyncio.to_thread(_rules, call.api))
+
+
+async def save_suppression_rules(call: Call[NoQuery]) -> Response:
+    """Set which outcomes suppress a recipient of this workspace, from now on.
+
+    Existing suppressions stay.
+    """
+    api, body = call.api, await call.body(SuppressionRulesIn, MAX_BODY_BYTES)
+    rules = SuppressionRules(body.bounces, body.complaints, body.soft_bounces)
+    await asyncio.to_thread(api.suppression_rules.put, api.queries.workspace, rules)
+    return json(await asyncio.to_thread(_rules, api))
+
+
+async def reset_suppression_rules(call: Call[NoQuery]) -> Response:
+    """Apply the rules of the settings to this workspace again."""
+    api = call.api
+    await asyncio.to_thread(api.suppression_rules.reset, api.queries.workspace)
+    return json(await asyncio.to_thread(_rules, api))
+
+
+def _rules(api: WorkspaceContext) -> SuppressionRulesOut:
+    own = api.suppression_rules.own(api.queries.workspace)
+    return SuppressionRulesOut(*(own or api.suppression_rules.default), is_default=own is None)
 
 
 async def _check(api: WorkspaceContext, recipient: str, newsletter: str | None) -> Response:
@@ -157,4 +189,14 @@ OPERATIONS = (
         query=SuppressionQuery,
         gives=SuppressedOut,
     ),
+    Operation("GET", RULES, get_suppression_rules, gives=SuppressionRulesOut),
+    Operation(
+        "PUT",
+        RULES,
+        save_suppression_rules,
+        scope="admin",
+        takes=SuppressionRulesIn,
+        gives=SuppressionRulesOut,
+    ),
+    Operation("DELETE", RULES, reset_suppression_rules, scope="admin", gives=SuppressionRulesOut),
 )

@@ -97,8 +97,10 @@ class Dashboard:
             Route(f"{ONE}/recipients", requires_login(self.recipients)),
             Route(f"{ONE}/recipients", requires_login(self.search_recipients), methods=["POST"]),
             Route(f"{ONE}/export", requires_login(self.export)),
+            Route(f"{ONE}/outcomes", requires_login(self.export_outcomes)),
             Route(f"{ONE}/report", requires_login(self.report)),
             Route(f"{ONE}/experiment", requires_login(self.experiment)),
+            Route(f"{ONE}/mail-providers", requires_login(self.mail_providers)),
             Route(f"{ONE}/clickmap", requires_login(self.clickmap)),
             Route(f"{ONE}/clickmap/mail", requires_login(self.clickmap_mail)),
             Route(ONE, requires_login(self.newsletter)),
@@ -182,6 +184,17 @@ class Dashboard:
             _newsletter_id(request),
         )
         return self.page(request, "experiment.html", page)
+
+    async def mail_providers(self, request: Request) -> Response:
+        """Show a newsletter's messages by the mail providers of their recipients."""
+        filters, newsletter_id = Filters.read(request.query_params), _newsletter_id(request)
+        page = await asyncio.to_thread(
+            newsletter_views.mail_providers,
+            workspace_context(request).queries,
+            newsletter_id,
+            filters,
+        )
+        return self.page(request, "mail_providers.html", page)
 
     async def newsletter_live(self, request: Request) -> Response:
         """Stream the same as it changes."""
@@ -310,6 +323,13 @@ class Dashboard:
         filters, newsletter_id = Filters.read(request.query_params), _newsletter_id(request)
         return await exports.answer(
             request, workspace_context(request).queries, newsletter_id, filters
+        )
+
+    async def export_outcomes(self, request: Request) -> Response:
+        """Export what became of a newsletter's messages as a file."""
+        filters, newsletter_id = Filters.read(request.query_params), _newsletter_id(request)
+        return await exports.answer(
+            request, workspace_context(request).queries, newsletter_id, filters, "outcomes"
         )
 
     def problem(self, request: Request, status: int, title: str, detail: str) -> Response:

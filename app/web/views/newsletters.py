@@ -10,7 +10,7 @@ from app.experiments.experiments import Experiments
 from app.experiments.significance import Interval, Rate, difference, holm, p_value
 from app.experiments.variants import UNNAMED
 from app.model.errors import NotFoundError
-from app.schemas.stats import AgentStats, LinkStats, Split
+from app.schemas.stats import AgentStats, LinkStats, OutcomeCounts, Split
 from app.stats import rates
 from app.stats.filters import STEPS, Filters, Show
 from app.stats.queries import SLOTS, Queries, Step, utc
@@ -63,6 +63,7 @@ def newsletters(queries: Queries, filters: Filters) -> dict[str, Any]:
     lines = {row["newsletter"]: [0] * SLOTS for row in rows}
     for slot in queries.sparklines(rows):
         lines[slot["newsletter"]][slot["slot"]] = slot[f"{filters.show}_total"]
+    outcomes = queries.outcomes_of([row["newsletter"] for row in rows])
     whole = rows[0] if rows else {}
     names = (
         "messages",
@@ -76,21 +77,35 @@ def newsletters(queries: Queries, filters: Filters) -> dict[str, Any]:
     totals = {name: whole.get(f"{name}_in_all", 0) for name in names}
     return {
         "filters": filters,
-        "rows": [_ranked(row, totals, lines[row["newsletter"]]) for row in rows],
+        "rows": [
+            _ranked(row, totals, lines[row["newsletter"]], outcomes.get(row["newsletter"]))
+            for row in rows
+        ],
+        "outcomes": any(counts.known for counts in outcomes.values()),
         "totals": totals,
         "older": more,
     }
 
 
-def _ranked(row: Row, totals: dict[str, int], line: Sequence[int]) -> dict[str, Any]:
-    """Returns a row with its rates' distance from the average, in points, None if alone."""
+def _ranked(
+    row: Row, totals: dict[str, int], line: Sequence[int], outcomes: OutcomeCounts | None
+) -> dict[str, Any]:
+    """Returns a row with its rates' distance from the average, in points, None if alone.
+
+    `outcomes` is None where nothing is known of deliveries.
+    """
     deltas = {}
     for kind, of in (("opened", "opens_tracked"), ("clicked", "clicks_tracked")):
         others = totals[of] - row[of]
         known = row[of] and others
         average = (totals[kind] - row[kind]) / others if known else 0
         deltas[kind] = 100 * (row[kind] / row[of] - average) if known else None
-    return {**row, "sparkline": charts.sparkline(line), "delta": deltas}
+    return {
+        **row,
+        "sparkline": charts.sparkline(line),
+        "delta": deltas,
+        "outcomes": outcomes if outcomes and outcomes.known else None,
+    }
 
 
 def tags(queries: Queries, filters: Filters) -> dict[str, Any]:
@@ -102,7 +117,7 @@ def newsletter(queries: Queries, newsletter_id: str, filters: Filters) -> dict[s
     """Returns the page of one newsletter."""
     show, hit_filters = filters.show, filters.hit_filters
     described = queries.newsletter(newsletter_id)
-    stats = queries.stats(newsletter_id, hit_filters)
+    stats = queries.stats(newsletter_id, hit_filters, filters.rates_of)
     links = queries.links(newsletter_id, hit_filters)
     links.sort(key=lambda link: -getattr(link, show).unique)
     agents = queries.agents(newsletter_id, hit_filters)
@@ -113,8 +128,17 @@ def newsletter(queries: Queries, newsletter_id: str, filters: Filters) -> dict[s
         "newsletter": described,
         "filters": filters,
         "stats": stats,
+        "rated": stats.outcomes.arrived if stats.rates_of == "delivered" else stats.messages,
         "opens": opens,
         "clicks": clicks,
+        "funnel": (
+            ("Sent", stats.messages),
+            ("Delivered", stats.outcomes.arrived),
+            ("Opened", opens.unique),
+            ("Clicked", clicks.unique),
+            ("Unsubscribed", stats.unsubscribes),
+            ("Complained", stats.outcomes.complained),
+        ),
         "unknowable": unknowable,
         "click_to_open": rates.click_to_open(
             opens.unique, unknowable, clicks.unique, stats.opens_tracked, stats.clicks_tracked
@@ -135,6 +159,21 @@ def newsletter(queries: Queries, newsletter_id: str, filters: Filters) -> dict[s
             "Countries": ("country", _ranking(agents.countries, "country", show)),
         },
         **_timeline(queries, newsletter_id, filters, stats.updated_at),
+    }
+
+
+def mail_providers(queries: Queries, newsletter_id: str, filters: Filters) -> dict[str, Any]:
+    """Returns the page of a newsletter's messages by mail provider. Raises NotFoundError."""
+    applied = {
+        name: value
+        for name, value in filters.hit_filters.items()
+        if name in ("variant", "period")  # the others are of hits
+    }
+    return {
+        "newsletter": queries.newsletter(newsletter_id),
+        "filters": filters,
+        "chips": applied,
+        "providers": queries.mail_providers(newsletter_id, applied, filters.show),
     }
 
 

@@ -4,6 +4,7 @@ It loads nothing, runs nothing, and looks right without its style sheet: colours
 the tags (mail clients drop much of CSS: caniemail.com).
 """
 
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from email.message import EmailMessage
 from email.utils import format_datetime
@@ -11,6 +12,7 @@ from functools import cache
 from hashlib import sha256
 from typing import Any
 
+from app.schemas.stats import Stats
 from app.stats.filters import PERIODS, Filters, Period
 from app.stats.queries import Queries
 from app.web.views import newsletters
@@ -50,10 +52,12 @@ def text(page: dict[str, Any], url: str) -> str:
         f"{newsletter.name or newsletter.id}: {page['period'].lower()}",
         "",
         f"Sent          {number(stats.messages)}",
+        *_outcomes(stats),
         f"Opened        {tally(opens.unique, stats.opens_tracked, stats.messages)}"
-        f" ({rates(opens.unique, page['unknowable'], stats.opens_tracked)})",
-        f"Clicked       {_share(clicks.unique, stats.clicks_tracked, stats.messages)}",
-        f"Unsubscribed  {number(stats.unsubscribes)} ({rate(stats.unsubscribes, stats.messages)})",
+        f" ({rates(opens.unique, page['unknowable'], stats.open_rate_messages)})",
+        f"Clicked       {tally(clicks.unique, stats.clicks_tracked, stats.messages)}"
+        f" ({rate(clicks.unique, stats.click_rate_messages)})",
+        f"Unsubscribed  {number(stats.unsubscribes)} ({rate(stats.unsubscribes, page['rated'])})",
         "",
         *(
             f"{number(count.unique):>8}  {link.title}"
@@ -66,8 +70,16 @@ def text(page: dict[str, Any], url: str) -> str:
     return "\n".join(lines).strip() + "\n"
 
 
-def _share(value: int, tracked: int, messages: int) -> str:
-    return f"{tally(value, tracked, messages)} ({rate(value, tracked)})"
+def _outcomes(stats: Stats) -> Iterator[str]:
+    """Yields lines about deliveries, none if nothing is known of them."""
+    if (outcomes := stats.outcomes).known:
+        for name, count in (
+            ("Delivered", outcomes.arrived),
+            ("Bounced", outcomes.bounced),
+            ("Rejected", outcomes.rejected),
+            ("Complained", outcomes.complained),
+        ):
+            yield f"{name:12}  {number(count)} ({rate(count, stats.messages)})"
 
 
 def message(page: dict[str, Any], sender: str, to: str, url: str, key: str) -> EmailMessage:

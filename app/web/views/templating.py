@@ -7,7 +7,9 @@ from typing import Any
 from jinja2_fragments.starlette import Jinja2Blocks
 
 from app.paths import ROOT
+from app.schemas.stats import RatesOf
 from app.stats.filters import KINDS, PERIODS, SHOWN, STEPS
+from app.stats.mail_providers import EVERYTHING_ELSE, NOT_STORED
 from app.stats.queries import utc
 from app.stats.rates import NotShown
 from app.web.views import charts, compare, urls
@@ -23,6 +25,8 @@ def templates() -> Jinja2Blocks:
         "number": number,
         "rate": rate,
         "rates": rates,
+        "percent": percent,
+        "provider": provider,
         "tally": tally,
         "of_tracked": of_tracked,
         "points": points,
@@ -70,9 +74,19 @@ def number(value: int) -> str:
     return f"{value:,}"
 
 
-def rate(part: int, whole: int) -> str:
+def rate(part: float, whole: int) -> str:
     """Returns a share in percent, a dash where there is nothing to share."""
     return f"{100 * part / whole:.1f}%" if whole else "\u2013"
+
+
+def percent(value: float | None) -> str:
+    """Returns a rate from 0 to 1 in percent, a dash for none."""
+    return "\u2013" if value is None else rate(value, 1)
+
+
+def provider(name: str) -> str:
+    """Returns a recipients' mail provider as pages show it."""
+    return {NOT_STORED: "No email address stored", EVERYTHING_ELSE: "Other domains"}.get(name, name)
 
 
 def rates(part: int, unknowable: int, whole: int) -> str:
@@ -88,9 +102,11 @@ def tally(value: int, tracked: int, messages: int) -> str:
     return number(value) if value or tracked or not messages else "\u2013"
 
 
-def of_tracked(tracked: int, messages: int) -> str:
-    """Returns what a rate refers to, if not to all messages."""
-    return "of messages sent" if tracked == messages else f"of {number(tracked)} tracked messages"
+def of_tracked(tracked: int, messages: int, of: RatesOf = "sent") -> str:
+    """Returns what a rate refers to: all messages that were sent or delivered, or those tracked."""
+    if tracked == messages:
+        return f"of messages {of}"
+    return f"of {number(tracked)} tracked messages" + (" delivered" if of == "delivered" else "")
 
 
 def moment(seconds: float) -> str:

@@ -1,6 +1,9 @@
 """Outcomes over the running service: reported, counted, shown, and acted on."""
 
+import csv
+import io
 import json
+import re
 import uuid
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -9,7 +12,8 @@ from typing import Any
 import httpx2
 import pytest
 
-from tests.support.service import LOCAL_RECEIVERS, WITH_HTTP, Service
+from app.demo import agents
+from tests.support.service import LOCAL_RECEIVERS, WITH_HTTP, Service, paths, tracked_urls
 from tests.support.two_tenants import shell
 from tests.support.webhook_receiver import receiver
 from tests.web.api.test_events import events, now
@@ -299,10 +303,116 @@ def test_the_dashboard_shows_outcomes(service: Service) -> None:
         service.drained()
         page = visitor.get("/newsletters/seen").text
         tile = page.partition('<dd id="delivered">')[2].partition("</div>")[0]
-        assert tile.startswith("2</dd>")
-        assert "50.0% of messages sent, 1 bounced, 1 complained" in tile
+        assert tile.startswith("3</dd>")  # the one that complained received it, too
+        assert "75.0% of messages sent, 1 bounced, 1 complained" in tile
+        funnel = page.partition('id="funnel"')[2].partition("</table>")[0]
+        steps = re.findall(r'scope="row">(\w+)</th><td class="n">(\d+)</td>', funnel)
+        assert steps == [
+            ("Sent", "4"),
+            ("Delivered", "3"),
+            ("Opened", "0"),
+            ("Clicked", "0"),
+            ("Unsubscribed", "0"),
+            ("Complained", "1"),
+        ]
+        assert "Rates are of messages delivered. It is known of 100.0% of the messages" in page
+        assert "Rates are of messages sent." in visitor.get("/newsletters/seen?of=sent").text
+        assert visitor.get("/newsletters/seen?of=nobody").status_code == 422
+        ranking = visitor.get("/newsletters?search=seen").text
+        cells = re.findall(r'data-label="(\w+)" title="(\d+) messages">([^<]+)</td>', ranking)
+        assert cells == [
+            ("Delivered", "3", "75.0%"),
+            ("Bounced", "1", "25.0%"),
+            ("Complained", "1", "25.0%"),
+        ]
+        service.rewrite("seen not", MAIL, "a@seen.example")
+        service.drained()
+        ranking = visitor.get("/newsletters?search=seen").text
+        assert ranking.count('data-label="Bounced"') == 2
+        assert (
+            ranking.count('data-label="Bounced">\u2013</td>') == 1
+        )  # nothing is known of the other
+        assert ">Bounced</th>" not in visitor.get("/newsletters?search=seen+not").text
+        file = visitor.get("/newsletters/seen/outcomes?format=csv")
+        assert file.headers["content-disposition"] == 'attachment; filename="seen-outcomes.csv"'
+        rows = list(csv.DictReader(io.StringIO(file.text)))
+        columns = ("type", "permanent", "state", "recipient", "text", "provider", "message")
+        assert sorted(tuple(row[column] for column in columns) for row in rows) == [
+            ("bounced", "1", "bounced", "p3@seen.example", "<b>no</b>", "", messages[3]),
+            ("complained", "0", "complained", "p0@seen.example", "", "ses", messages[0]),
+            ("delivered", "0", "complained", "p0@seen.example", "", "", messages[0]),
+            ("delivered", "0", "delivered", "p1@seen.example", "", "", messages[1]),
+            ("delivered", "0", "delivered", "p2@seen.example", "", "", messages[2]),
+        ]
+        assert [row["at"] for row in rows] == sorted(row["at"] for row in rows)
+        for wrong in ("/newsletters/seen/outcomes?format=xml", "/newsletters/none/outcomes"):
+            assert visitor.get(wrong).status_code in (404, 422)
+        document = visitor.get("/newsletters/seen/report").text
+        assert "Delivered 3 (75.0% of messages sent), bounced 1, rejected 0" in document
         timeline = visitor.get(f"/messages/{messages[3]}").text
         assert "Bounced permanently" in timeline and "&lt;b&gt;no&lt;/b&gt;" in timeline
         timeline = visitor.get(f"/messages/{messages[0]}").text
         assert timeline.index("Delivered") < timeline.index("Complained")
         assert "· ses" in timeline
+
+
+def follow(service: Service, mail: dict[str, Any]) -> None:
+    """Open and click a mail as a person does."""
+    for path in paths(tracked_urls(mail["html"])):
+        headers = {"user-agent": agents.CHROME, "sec-fetch-mode": "navigate"}
+        assert service.client.get(path, headers=headers).status_code in (200, 302)
+
+
+def rates(service: Service, newsletter: str, **query: str) -> tuple[Any, ...]:
+    answer = service.get(f"/v1/newsletters/{newsletter}/stats", **query)
+    return tuple(
+        answer[name]
+        for name in ("rates_of", "open_rate_messages", "open_rate", "open_rate_max", "click_rate")
+    )
+
+
+def test_rates_are_of_delivered_messages_once_nearly_all_outcomes_are_known(
+    service: Service,
+) -> None:
+    mails = [service.rewrite("rated", MAIL, f"p{number}@rated.example") for number in range(20)]
+    ids = [mail["message_id"] for mail in mails]
+    follow(service, mails[0])
+    report(service, *(outcome("delivered", message_id=message) for message in ids[:16]))
+    report(service, *(outcome("sent", message_id=message) for message in ids[16:]))
+    report(service, outcome("complained", message_id=ids[16]))
+    report(service, outcome("rejected", message_id=ids[17]))
+    service.settled()
+    assert rates(service, "rated") == ("sent", 20, 0.05, 0.05, 0.05)
+    assert rates(service, "rated", of="delivered") == ("delivered", 17, 1 / 17, 1 / 17, 1 / 17)
+    report(service, outcome("bounced", message_id=ids[18], permanent=False))
+    service.drained()  # 19 of 20 are known
+    assert rates(service, "rated")[:3] == ("delivered", 17, 1 / 17)
+    assert rates(service, "rated", of="sent")[:3] == ("sent", 20, 0.05)
+    wrong = service.client.get("/v1/newsletters/rated/stats", params={"of": "auto"})
+    assert (wrong.status_code, wrong.json()["field"]) == (422, "of")
+
+
+def test_rates_of_delivered_leave_out_what_is_not_tracked(service: Service) -> None:
+    tracked = [service.rewrite("partly", MAIL, f"p{number}@partly.example") for number in range(3)]
+    off = service.rewrite("partly", MAIL, "off@partly.example", tracking={"opens": False})
+    ids = [mail["message_id"] for mail in (*tracked, off)]
+    report(service, *(outcome("delivered", message_id=message) for message in ids[1:]))
+    report(service, outcome("bounced", message_id=ids[0], permanent=True))
+    follow(service, tracked[1])
+    service.settled()
+    answer = service.stats("partly")
+    assert (answer["rates_of"], answer["messages"], answer["opens_tracked"]) == ("delivered", 4, 3)
+    assert (answer["open_rate_messages"], answer["click_rate_messages"]) == (2, 3)
+    assert (answer["open_rate"], answer["click_rate"]) == (1 / 2, 1 / 3)
+
+
+def test_a_rate_never_passes_one(service: Service) -> None:
+    """Two messages were opened of which only one is known to be delivered."""
+    mails = [service.rewrite("beyond", MAIL, f"p{number}@beyond.example") for number in range(2)]
+    report(service, outcome("delivered", message_id=mails[0]["message_id"]))
+    report(service, outcome("bounced", message_id=mails[1]["message_id"], permanent=True))
+    for mail in mails:
+        follow(service, mail)
+    service.settled()
+    assert rates(service, "beyond") == ("sent", 2, 1.0, 1.0, 1.0)
+    assert rates(service, "beyond", of="delivered") == ("delivered", 1, None, None, None)
