@@ -32,8 +32,25 @@ document.addEventListener("click", (event) => {
 });
 
 document.addEventListener("change", (event) => {
-  if (event.target.matches("[data-submit]")) event.target.form.requestSubmit();
+  if (!event.target.matches("[data-submit]")) return;
+  const { from, to } = event.target.form.elements;
+  if (event.target.value === "custom" && !from.value && !to.value) from.focus();
+  else event.target.form.requestSubmit();
 });
+
+// Fields that are empty are no part of a page's URL.
+document.addEventListener("formdata", (event) => {
+  if (event.target.method !== "get") return;
+  for (const [name, value] of [...event.formData]) if (value === "") event.formData.delete(name);
+});
+
+// The server shows times in the browser's time zone.
+const { timeZone } = Intl.DateTimeFormat().resolvedOptions();
+const secure = location.protocol === "https:";
+const zoneCookie = `${secure ? "__Host-" : ""}mailwake_zone`;
+if (timeZone && !document.cookie.split("; ").includes(`${zoneCookie}=${timeZone}`)) {
+  document.cookie = `${zoneCookie}=${timeZone}; Path=/; Max-Age=34560000; SameSite=Lax${secure ? "; Secure" : ""}`;
+}
 
 // Esc takes every filter off, unless it is wanted where somebody types.
 document.addEventListener("keydown", (event) => {

@@ -31,8 +31,9 @@ from app.schemas.stats import (
     Stats,
 )
 from app.stats import rates
-from app.stats.filters import PARTS, FilterError, Filters, Show, since
+from app.stats.filters import PARTS, FilterError, Filters, Show
 from app.stats.hit_counts import HitCount, by_kind
+from app.stats.periods import ALWAYS, Span
 from app.storage import journal_segments
 from app.storage.clickhouse import Row, Storage
 from app.storage.newsletters import Newsletters
@@ -59,10 +60,10 @@ class Step:
 
 
 def filtered(filters: HitFilters) -> dict[str, Any]:
-    """Returns the parameters of filters.part; `period` selects messages sent within it."""
-    begins = since(filters.get("period", "all"), datetime.now(UTC))
+    """Returns the parameters of filters.part; since_ms and until_ms select messages by time."""
     set_ = {name: filters.get(name, "") for name in PARTS}
-    return {**set_, **clicked(filters), "since_ms": int(begins.timestamp() * 1000)}
+    span = {name: int(filters.get(name, value)) for name, value in ALWAYS.parameters.items()}
+    return {**set_, **clicked(filters), **span}
 
 
 def clicked(filters: HitFilters) -> dict[str, Any]:
@@ -136,23 +137,34 @@ class Queries:
         return journal_segments.unsettled(self._journal) if self._journal else []
 
     def newsletters(
-        self, filters: Filters = EVERYTHING, limit: int = 100, offset: int = 0, least: int = 0
+        self,
+        filters: Filters = EVERYTHING,
+        limit: int = 100,
+        offset: int = 0,
+        least: int = 0,
+        span: Span | None = None,
     ) -> list[Row]:
         """Returns rows of newsletters.sql: newsletters with the figures of one group, sorted.
 
-        Those with fewer messages than `least` are left out.
+        Those with fewer messages than `least` are left out. Figures are of the messages sent in
+        the filters' period, or in `span`; newsletters that sent none in it are left out.
         """
-        since = filters.since(datetime.now(UTC))
-        changed = self.run("newsletters_changed", limit=1)
+        span = span or filters.span(datetime.now(UTC))
+        if span != ALWAYS:
+            name, least = "newsletters_sent_in", max(1, least)
+        elif self.run("newsletters_changed", limit=1):
+            name = "newsletters_counting"
+        else:
+            name = "newsletters"
         return self.run(
-            "newsletters_counting" if changed else "newsletters",
+            name,
             newsletters=[],
             show=filters.show,
             search=filters.search,
             tag=filters.tag,
             sort=filters.sort,
             direction=1 if filters.up else -1,
-            since_ms=int(since.timestamp() * 1000),
+            **span.parameters,
             limit=limit,
             offset=offset,
             least=least,
@@ -212,8 +224,9 @@ class Queries:
         key = self.key(newsletter_id)
         bound = self.filtered(key, filters)
         them = {"newsletter": key, "variant": bound["variant"]}
-        if bound["since_ms"]:
-            return self.run("newsletter_sent_since", since_ms=bound["since_ms"], **them)[0]
+        span = _span(bound)
+        if span != ALWAYS.parameters:
+            return self.run("newsletter_sent_in", **span, **them)[0]
         return self.run("newsletter_sent", **them)[0]
 
     def stats(self, newsletter_id: str, filters: HitFilters = NO_FILTERS) -> Stats:
@@ -264,7 +277,7 @@ class Queries:
             "newsletter_outcomes",
             newsletters=[key],
             variant=bound["variant"],
-            since_ms=bound["since_ms"],
+            **_span(bound),
         )
         counts = {row["state"]: int(row["messages"]) for row in rows}
         return OutcomeCounts(
@@ -298,7 +311,7 @@ class Queries:
             "newsletter_links",
             newsletter=key,
             variant=bound["variant"],
-            since_ms=bound["since_ms"],
+            **_span(bound),
         )
         shown = families.shown(
             Recorded(*(row[name] for name in Recorded._fields)) for row in recorded
@@ -416,15 +429,11 @@ class Queries:
             *(self.run("newsletters_sparklines", **spans) if old else ()),
         ]
 
-    def tags(self, filters: Filters, limit: int) -> list[Row]:
-        """Returns rows of tags.sql, for messages sent within the period."""
-        begins = filters.since(datetime.now(UTC))
+    def tags(self, filters: Filters, limit: int, span: Span | None = None) -> list[Row]:
+        """Returns rows of tags.sql, for messages sent within the period, or within `span`."""
+        span = span or filters.span(datetime.now(UTC))
         return self.run(
-            "tags",
-            show=filters.show,
-            search=filters.search,
-            since_ms=int(begins.timestamp() * 1000),
-            limit=limit,
+            "tags", show=filters.show, search=filters.search, **span.parameters, limit=limit
         )
 
     def variants(self, newsletter_id: str, show: Show) -> list[Row]:
@@ -502,6 +511,11 @@ def _steps(rows: Sequence[Row]) -> list[Step]:
 
 
 _NOTHING = (Count(), Count(), Count())
+
+
+def _span(bound: Mapping[str, Any]) -> dict[str, int]:
+    """Returns the parameters of a span among those of filters.part."""
+    return {name: bound[name] for name in ALWAYS.parameters}
 
 
 def utc(at: datetime) -> datetime:

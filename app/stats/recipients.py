@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, tzinfo
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -13,6 +13,7 @@ from app.model.verdicts import HUMAN, MACHINE
 from app.schemas.recipients import Counted
 from app.stats.explanations import explained
 from app.stats.filters import FilterError, Filters, Show
+from app.stats.periods import ALWAYS, Span
 from app.stats.queries import Queries, utc
 from app.storage.clickhouse import Row
 
@@ -26,6 +27,7 @@ _SORTED_BY: dict[str, list[str]] = {"address": [], "opened": ["open"], "clicked"
 def recipients(queries: Queries, filters: Filters, newsletter_id: str = "") -> dict[str, Any]:
     """Returns a page of recipients of one newsletter or of all, sorted by `filters.by`.
 
+    They were sent messages in the filters' period, and figures are of these messages.
     Raises FilterError.
     """
     figure, recipient = _cursor(filters)
@@ -33,6 +35,7 @@ def recipients(queries: Queries, filters: Filters, newsletter_id: str = "") -> d
         "newsletter": queries.key(newsletter_id) if newsletter_id else 0,
         "show": filters.show,
         "search": filters.search,
+        **filters.span(datetime.now(UTC)).parameters,
     }
     page = queries.run(
         "recipients_page",
@@ -76,7 +79,7 @@ class RecipientRecord:
     """A recipient: the latest messages, each row with its `hits`, and what the hits prefer.
 
     `opened` and `clicked` count messages. `topics` and `sites` are those of the clicked links,
-    `hours` are of the day in UTC; each is sorted by hits.
+    `hours` are of the day in one time zone; each is sorted by hits.
     """
 
     key: int
@@ -91,10 +94,20 @@ class RecipientRecord:
     hours: list[Counted]
 
 
-def recipient(queries: Queries, key: int, show: Show = "human") -> RecipientRecord:
-    """Returns one recipient, with the hits of people, machines or all. Raises NotFoundError."""
-    sent = queries.run("recipient_messages", recipient=key, limit=MESSAGES)
-    if not sent:
+def recipient(
+    queries: Queries,
+    key: int,
+    show: Show = "human",
+    span: Span = ALWAYS,
+    zone: tzinfo = UTC,
+) -> RecipientRecord:
+    """Returns one recipient, with the hits of people, machines or all. Raises NotFoundError.
+
+    Only messages that were sent within `span` and their hits are read.
+    """
+    sent = queries.run("recipient_messages", recipient=key, limit=MESSAGES, **span.parameters)
+    latest = sent or queries.run("recipient_messages", recipient=key, limit=1, **ALWAYS.parameters)
+    if not latest:
         raise NotFoundError("recipient", "no messages were sent to this recipient")
     hits = queries.run(
         "recipient_hits",
@@ -113,7 +126,7 @@ def recipient(queries: Queries, key: int, show: Show = "human") -> RecipientReco
     clicks = [hit for hit in shown if hit["kind"] == "click"]
     return RecipientRecord(
         key=key,
-        email=sent[0]["address"],
+        email=latest[0]["address"],
         sent=[{**row, "hits": by_message.get(row["message"], [])} for row in sent],
         opened=len({hit["message"] for hit in shown if hit["kind"] == "open"}),
         clicked=len({hit["message"] for hit in clicks}),
@@ -121,7 +134,7 @@ def recipient(queries: Queries, key: int, show: Show = "human") -> RecipientReco
         topics=_counted(tag for hit in clicks for tag in hit["tags"]),
         sites=_counted(urlsplit(hit["url"]).hostname or "" for hit in clicks if hit["url"]),
         clients=_counted(hit["client"] for hit in shown if hit["client"]),
-        hours=_counted(f"{utc(hit['at']).hour:02}:00" for hit in shown),
+        hours=_counted(f"{utc(hit['at']).astimezone(zone).hour:02}:00" for hit in shown),
     )
 
 

@@ -367,3 +367,52 @@ def test_the_home_page_is_live_and_its_feed_can_be_paused(page: Page, service: S
     expect(page).to_have_title("(2) Home · Mailwake")
     page.goto("/signals")
     page.get_by_role("button", name="Remove call for an answer").click()
+
+
+def test_a_period_is_chosen_by_keyboard_and_in_the_url(page: Page, service: Service) -> None:
+    service.rewrite({"id": "period", "name": "Period"}, MAIL)
+    service.drained()
+    page.goto("/newsletters?search=period")
+    period = page.get_by_role("combobox", name="Period")
+    period.focus()
+    period.press("T")  # Today
+    expect(page).to_have_url(re.compile(r"/newsletters\?search=period&period=today$"))
+    expect(page.get_by_role("link", name="Period", exact=True)).to_be_visible()
+    expect(page.get_by_label("From")).to_be_hidden()
+    page.get_by_role("combobox", name="Period").press("C")  # Custom range
+    first = page.get_by_label("From")
+    expect(first).to_be_visible()
+    expect(first).to_be_focused()
+    first.fill("2020-01-01")
+    page.get_by_label("to", exact=True).fill("2020-01-02")
+    page.get_by_role("button", name="Apply").click()
+    expect(page).to_have_url(re.compile(r"period=custom&from=2020-01-01&to=2020-01-02$"))
+    expect(page.get_by_text("No mailings match.")).to_be_visible()
+    page.get_by_role("combobox", name="Period").select_option("7d")
+    page.get_by_label("Compare").check()
+    expect(page).to_have_url(re.compile(r"search=period&period=7d&compare=1$"))
+    page.get_by_role("link", name="Period", exact=True).click()
+    expect(page).to_have_url(re.compile(r"/newsletters/period\?period=7d&compare=1$"))
+
+
+@pytest.mark.parametrize("zone", ["Asia/Tokyo", "America/New_York"])
+def test_times_are_in_the_zone_of_the_browser(
+    browser: Browser, service: Service, zone: str
+) -> None:
+    answer = service.rewrite({"id": "zone"}, MAIL, "zone@example.com")
+    service.drained()
+    context = browser.new_context(base_url=service.url, timezone_id=zone, locale="de-DE")
+    page = context.new_page()
+    login(page, service)
+    page.goto(f"/messages/{answer['message_id']}")
+    expect(page.get_by_text(f"Times are in {zone}.")).to_be_visible()
+    clock = page.evaluate(
+        "(at) => new Date(at).toLocaleTimeString('de-DE')",
+        int(answer["message_id"].replace("-", "")[:12], 16),
+    )
+    expect(page.get_by_text(f", {clock} to zone@example.com")).to_be_visible()
+    page.get_by_role("link", name="Change").click()
+    page.get_by_label("Time zone of this browser's pages").fill("UTC")
+    page.get_by_role("button", name="Save").click()
+    expect(page.get_by_text("Times are in UTC.")).to_be_visible()
+    context.close()

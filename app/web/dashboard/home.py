@@ -14,12 +14,14 @@ from starlette.routing import Route
 
 from app.model.errors import FieldError
 from app.model.numbers import read_int
-from app.stats.filters import PERIODS, FilterError, Filters
+from app.stats.filters import FilterError, Filters
+from app.stats.periods import PERIODS
 from app.stats.signals import KINDS
 from app.web.dashboard.cookies import cookie, set_cookie
 from app.web.dashboard.form_fields import problem_of
 from app.web.dashboard.forms import read_form
-from app.web.dashboard.pages import Dashboard, field, workspace_context
+from app.web.dashboard.pages import Dashboard, field, filters_of, workspace_context
+from app.web.dashboard.preferences import reader_of
 from app.web.views import home
 from app.web.views.urls import home_url, list_url
 
@@ -54,13 +56,17 @@ class HomePages:
 
     async def home(self, request: Request) -> Response:
         """Show what happened lately. URLs of the list of earlier versions lead to the list."""
-        filters = Filters.read(request.query_params)
         if LISTED & set(request.query_params):
-            return RedirectResponse(list_url(filters), 307)
+            return RedirectResponse(list_url(filters_of(request)), 307)
         filters = _of_home(request)
         workspace, (before, now) = workspace_context(request), _visits(request)
         page = await asyncio.to_thread(
-            home.page, workspace.queries, workspace.signals, filters, _time(before)
+            home.page,
+            workspace.queries,
+            workspace.signals,
+            filters,
+            _time(before),
+            reader_of(request),
         )
         response = self.dashboard.page(request, "home.html", page)
         set_cookie(request, response, SEEN, f"{before}.{now}", SEEN_SECONDS)
@@ -70,10 +76,10 @@ class HomePages:
         """Stream the same as it changes."""
         filters, workspace = _of_home(request), workspace_context(request)
         before, _ = _visits(request)
-        token = request.state.token
+        token, reader = request.state.token, reader_of(request)
 
         def look() -> dict[str, Any]:
-            page = home.page(workspace.queries, workspace.signals, filters, _time(before))
+            page = home.page(workspace.queries, workspace.signals, filters, _time(before), reader)
             return {**page, "csrf": partial(field, token), "user": request.state.user}
 
         return self.dashboard.stream(
@@ -131,10 +137,14 @@ class HomePages:
 
 def _of_home(request: Request) -> Filters:
     """Returns the filters of the URL; a period is always set. Raises FilterError."""
-    filters = Filters.read({"period": home.PERIOD, **request.query_params})
-    if filters.period not in home.STEPS:
-        allowed = ", ".join(name for name in PERIODS if name in home.STEPS)
+    filters = filters_of(request)
+    if filters.period == "all" and "period" not in request.query_params:
+        return filters.but(period=home.PERIOD)
+    if filters.period == "all":
+        allowed = ", ".join(name for name in PERIODS if name != "all")
         raise FilterError("period", f"must be one of {allowed}")
+    if filters.period == "custom" and not filters.first_day:
+        raise FilterError("from", "is required on this page")
     return filters
 
 

@@ -4,6 +4,7 @@ It loads nothing, runs nothing, and looks right without its style sheet: colours
 the tags (mail clients drop much of CSS: caniemail.com).
 """
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from email.message import EmailMessage
 from email.utils import format_datetime
@@ -11,10 +12,11 @@ from functools import cache
 from hashlib import sha256
 from typing import Any
 
-from app.stats.filters import PERIODS, Filters, Period
+from app.stats.filters import Filters
 from app.stats.queries import Queries
 from app.web.views import newsletters
-from app.web.views.templating import number, rate, rates, tally, templates
+from app.web.views.reader import UTC_READER, Reader
+from app.web.views.templating import period_of, rate_of, rates_of, tally_of, templates
 
 LINKS = 15
 HEADERS = {
@@ -27,11 +29,14 @@ HEADERS = {
 }
 
 
-def figures(queries: Queries, newsletter_id: str, period: Period) -> dict[str, Any]:
+def figures(
+    queries: Queries, newsletter_id: str, filters: Filters, reader: Reader = UTC_READER
+) -> dict[str, Any]:
     """Returns the figures of messages sent in a period, people's hits. Raises NotFoundError."""
-    page = newsletters.newsletter(queries, newsletter_id, Filters(period=period))
+    people = replace(filters.over_time(), show="human")
+    page = newsletters.newsletter(queries, newsletter_id, people, reader)
     page["links"] = page["links"][:LINKS]
-    return {**page, "period": PERIODS[period], "made_at": datetime.now(UTC)}
+    return {**page, "period": period_of(people, reader), "made_at": datetime.now(UTC)}
 
 
 def html(page: dict[str, Any], url: str) -> str:
@@ -45,18 +50,18 @@ _templates = cache(templates)
 def text(page: dict[str, Any], url: str) -> str:
     """Returns the same as plain text, shorter."""
     stats, opens, clicks = page["stats"], page["opens"], page["clicks"]
-    newsletter = page["newsletter"]
+    newsletter, reader = page["newsletter"], page["reader"]
     lines = [
         f"{newsletter.name or newsletter.id}: {page['period'].lower()}",
         "",
-        f"Sent          {number(stats.messages)}",
-        f"Opened        {tally(opens.unique, stats.opens_tracked, stats.messages)}"
-        f" ({rates(opens.unique, page['unknowable'], stats.opens_tracked)})",
-        f"Clicked       {_share(clicks.unique, stats.clicks_tracked, stats.messages)}",
-        f"Unsubscribed  {number(stats.unsubscribes)} ({rate(stats.unsubscribes, stats.messages)})",
+        f"Sent          {reader.number(stats.messages)}",
+        f"Opened        {tally_of(reader, opens.unique, stats.opens_tracked, stats.messages)}"
+        f" ({rates_of(reader, opens.unique, page['unknowable'], stats.opens_tracked)})",
+        f"Clicked       {_share(reader, clicks.unique, stats.clicks_tracked, stats.messages)}",
+        f"Unsubscribed  {_share(reader, stats.unsubscribes, stats.messages, stats.messages)}",
         "",
         *(
-            f"{number(count.unique):>8}  {link.title}"
+            f"{reader.number(count.unique):>8}  {link.title}"
             for link, count in page["links"]
             if count.unique > 0
         ),
@@ -66,8 +71,8 @@ def text(page: dict[str, Any], url: str) -> str:
     return "\n".join(lines).strip() + "\n"
 
 
-def _share(value: int, tracked: int, messages: int) -> str:
-    return f"{tally(value, tracked, messages)} ({rate(value, tracked)})"
+def _share(reader: Reader, value: int, tracked: int, messages: int) -> str:
+    return f"{tally_of(reader, value, tracked, messages)} ({rate_of(reader, value, tracked)})"
 
 
 def message(page: dict[str, Any], sender: str, to: str, url: str, key: str) -> EmailMessage:

@@ -3,11 +3,13 @@
 import re
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 
 import httpx2
 import pytest
 
 from app.web.dashboard.home import SEEN
+from app.web.views.reader import UTC_READER
 from tests.support.patience import PATIENCE_SECONDS
 from tests.support.reader import PERSON
 from tests.support.service import Service, paths, tracked_urls
@@ -56,6 +58,9 @@ def test_figures_agree_with_the_statistics(service: Service, visitor: httpx2.Cli
         follow(service, answer, *([2] if number % 3 else []), *([0] if number % 4 == 0 else []))
     service.settled()
     stats = service.stats("h")
+    # What took long to compute is remembered for a moment.
+    service.wait_for(lambda: "Our plans" in visitor.get("/").text, "new figures")
+    service.wait_for(lambda: "No mailing sent" not in visitor.get("/").text, "new figures")
     page = visitor.get("/").text
     tiles = re.findall(r"<dt>([^<]+)</dt><dd>([^<]+)</dd>", page)
     rates = {
@@ -137,12 +142,24 @@ def test_addresses_of_the_list_lead_to_it(
 
 
 def test_a_period_is_checked(visitor: httpx2.Client) -> None:
-    for period in ("24h", "7d", "30d", "90d", "365d"):
-        page = visitor.get("/", params={"period": period})
+    for period in ("today", "24h", "7d", "30d", "90d", "365d"):
+        page = visitor.get("/", params={"period": period, "compare": "1"})
         assert page.status_code == 200
         assert page.text.count("data-tip") < 130
     answer = visitor.get("/", params={"period": "all"})
-    assert answer.status_code == 422 and "period must be one of 24h, 7d" in answer.text
+    assert answer.status_code == 422 and "period must be one of today, 24h, 7d" in answer.text
+    answer = visitor.get("/", params={"to": "2026-11-24"})
+    assert answer.status_code == 422 and "from is required on this page" in answer.text
+    page = visitor.get("/", params={"from": "2000-01-01", "to": "2100-12-31"})
+    assert page.status_code == 200 and page.text.count("data-tip") < 130
+
+
+def test_a_period_is_drawn_with_the_one_before(visitor: httpx2.Client) -> None:
+    plain = visitor.get("/", params={"period": "7d"}).text
+    compared = visitor.get("/", params={"period": "7d", "compare": "1"}).text
+    assert 'class="before opens"' in compared and 'class="before opens"' not in plain
+    assert "; before: no opens or clicks" in compared
+    assert "Period before" in compared
 
 
 def test_the_news_are_those_since_the_last_visit(visitor: httpx2.Client) -> None:
@@ -155,8 +172,9 @@ def test_the_news_are_those_since_the_last_visit(visitor: httpx2.Client) -> None
     ):
         visitor.cookies.set(SEEN, cookie, domain="127.0.0.1")
         answer = visitor.get("/")
-        shown = {time.strftime("%d %b %H:%M", time.gmtime(since + off)) for off in range(-5, 60)}
-        found = re.search(r"Since (.+?) UTC:", answer.text)
+        times = [datetime.fromtimestamp(since + off, UTC) for off in range(-5, 60)]
+        shown = {UTC_READER.when(at) for at in times}
+        found = re.search(r"Since (.+?\d\d:\d\d):", answer.text)
         assert found and found[1] in shown, cookie
         before, active = re.findall(r"mailwake_seen=(\d+)\.(\d+)", str(answer.headers))[0]
         assert abs(int(before) - since) < 60 and int(active) >= now
