@@ -59,6 +59,18 @@ document.addEventListener("keydown", (event) => {
   if (event.key === "Escape" && clear && !typing) location.assign(clear.href);
 });
 
+// Ctrl-K and / lead to the search of everything.
+document.addEventListener("keydown", (event) => {
+  const chord = (event.ctrlKey || event.metaKey) && event.key.toLowerCase() === "k";
+  const typing = event.target.matches("input, textarea, select");
+  const slash = event.key === "/" && !typing && !event.ctrlKey && !event.metaKey && !event.altKey;
+  const field = document.querySelector("[data-find]");
+  if (!field || !(chord || slash)) return;
+  event.preventDefault();
+  if (field.offsetParent) field.select();
+  else location.assign("/search");
+});
+
 // A live list keeps its order, so that no row moves under the pointer: its figures change in place,
 // and #fresh, a link to the page itself, says that there is a new order.
 document.addEventListener("htmx:before:swap", (event) => {

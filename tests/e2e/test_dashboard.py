@@ -416,3 +416,74 @@ def test_times_are_in_the_zone_of_the_browser(
     page.get_by_role("button", name="Save").click()
     expect(page.get_by_text("Times are in UTC.")).to_be_visible()
     context.close()
+
+
+def test_everything_is_found_by_keyboard(page: Page, service: Service) -> None:
+    answer = service.rewrite(
+        {"id": "keyboard", "name": "Keyboard news"}, MAIL.format(label="Keys"), "keys@example.com"
+    )
+    hit(service, answer)
+    service.settled()
+    page.goto("/settings")
+    page.keyboard.press("/")
+    expect(page.get_by_label("Search everything")).to_be_focused()
+    page.keyboard.type("keyboard")
+    page.keyboard.press("Enter")
+    expect(page).to_have_url(re.compile(r"/search\?q=keyboard$"))
+    page.get_by_role("link", name="Keyboard news", exact=True).focus()
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", name="Keyboard news")).to_be_visible()
+    page.keyboard.press("Control+k")
+    page.keyboard.type("keys@example.com")
+    page.keyboard.press("Enter")
+    expect(page).to_have_url(re.compile(r"/recipients/\d+$"))
+    page.keyboard.press("Control+k")
+    page.keyboard.type("Keys")
+    page.keyboard.press("Enter")
+    page.get_by_role("link", name="Keys", exact=True).first.focus()
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("link", name="keys@example.com")).to_be_visible()
+    page.goto("/settings")
+    page.get_by_label("Time zone of this browser's pages").focus()
+    page.keyboard.type("a/b")
+    expect(page.get_by_label("Time zone of this browser's pages")).to_have_value("a/b")
+
+
+def test_who_clicked_a_link_today_is_two_clicks_from_home(page: Page, service: Service) -> None:
+    html = '<a href="https://example.com/two-clicks" data-track-name="Two clicks">x</a>'
+    for number in range(40):  # among those that most people clicked
+        answer = service.rewrite("two-clicks", html, f"two{number}@example.com")
+        service.client.get(paths(tracked_urls(answer["html"]))[0], headers=PERSON)
+    service.settled()
+    wanted = page.locator("section", has=page.get_by_role("heading", name="Most wanted"))
+
+    def listed() -> bool:  # what took long to compute is remembered for a moment
+        page.goto("/?period=24h")
+        return wanted.get_by_role("link", name="Two clicks").count() > 0
+
+    service.wait_for(listed, "new figures")
+    wanted.get_by_role("link", name="Two clicks").click()  # the first
+    expect(page.get_by_role("heading", name="Who clicked Two clicks")).to_be_visible()
+    page.get_by_role("combobox", name="Period").select_option("today")  # the second
+    expect(page).to_have_url(re.compile("period=today"))
+    expect(page.get_by_role("heading", name="40 people")).to_be_visible()
+
+
+def test_mailings_are_selected_and_compared_while_the_list_is_live(
+    page: Page, service: Service
+) -> None:
+    names = ("Picked one", "Picked two")
+    for name in names:
+        answer = service.rewrite({"id": name, "name": name, "tags": ["picked"]}, MAIL)
+    service.drained()
+    page.goto("/newsletters?tag=picked")
+    for name in names:
+        page.get_by_label(f"Select {name}").check()
+    row = page.get_by_role("row").filter(has=page.get_by_role("link", name=names[1]))
+    hit(service, answer)
+    expect(row).to_contain_text("100.0%")
+    for name in names:
+        expect(page.get_by_label(f"Select {name}")).to_be_checked()
+    page.get_by_role("button", name="Compare selected").click()
+    for name in names:
+        expect(page.get_by_role("rowheader").filter(has_text=name)).to_be_visible()

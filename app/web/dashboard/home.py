@@ -14,13 +14,18 @@ from starlette.routing import Route
 
 from app.model.errors import FieldError
 from app.model.numbers import read_int
-from app.stats.filters import FilterError, Filters
-from app.stats.periods import PERIODS
+from app.stats.filters import Filters
 from app.stats.signals import KINDS
 from app.web.dashboard.cookies import cookie, set_cookie
 from app.web.dashboard.form_fields import problem_of
 from app.web.dashboard.forms import read_form
-from app.web.dashboard.pages import Dashboard, field, filters_of, workspace_context
+from app.web.dashboard.pages import (
+    Dashboard,
+    bounded_filters,
+    field,
+    filters_of,
+    workspace_context,
+)
 from app.web.dashboard.preferences import reader_of
 from app.web.views import home
 from app.web.views.urls import home_url, list_url
@@ -137,15 +142,7 @@ class HomePages:
 
 def _of_home(request: Request) -> Filters:
     """Returns the filters of the URL; a period is always set. Raises FilterError."""
-    filters = filters_of(request)
-    if filters.period == "all" and "period" not in request.query_params:
-        return filters.but(period=home.PERIOD)
-    if filters.period == "all":
-        allowed = ", ".join(name for name in PERIODS if name != "all")
-        raise FilterError("period", f"must be one of {allowed}")
-    if filters.period == "custom" and not filters.first_day:
-        raise FilterError("from", "is required on this page")
-    return filters
+    return bounded_filters(request, home.PERIOD)
 
 
 def _visits(request: Request) -> tuple[int, int]:

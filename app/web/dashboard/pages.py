@@ -30,7 +30,7 @@ from app.settings.settings import Settings
 from app.stats import messages
 from app.stats import recipients as recipient_stats
 from app.stats.filters import FilterError, Filters
-from app.stats.periods import ALWAYS
+from app.stats.periods import ALWAYS, PERIODS, Period
 from app.storage.clickhouse import StartingError, StorageError
 from app.storage.disk import ReserveError
 from app.web.context import WorkspaceContext
@@ -199,7 +199,7 @@ class Dashboard:
 
     async def newsletter(self, request: Request) -> Response:
         """Show one newsletter, with filters on its hits."""
-        filters, newsletter_id = filters_of(request), _newsletter_id(request)
+        filters, newsletter_id = filters_of(request), newsletter_id_of(request)
         workspace = workspace_context(request)
         page = await asyncio.to_thread(
             newsletter_views.newsletter,
@@ -219,13 +219,13 @@ class Dashboard:
             newsletter_views.experiment,
             workspace.queries,
             workspace.experiments,
-            _newsletter_id(request),
+            newsletter_id_of(request),
         )
         return self.page(request, "experiment.html", page)
 
     async def newsletter_live(self, request: Request) -> Response:
         """Stream the same as it changes."""
-        filters, newsletter_id = filters_of(request), _newsletter_id(request)
+        filters, newsletter_id = filters_of(request), newsletter_id_of(request)
         queries, reader = workspace_context(request).queries, reader_of(request)
         with suppress(StorageError):  # a stream that starts now shows the figures later
             await asyncio.to_thread(queries.newsletter, newsletter_id)
@@ -263,7 +263,7 @@ class Dashboard:
         return await self._recipients(request, filters)
 
     async def _recipients(self, request: Request, filters: Filters) -> Response:
-        newsletter_id = _newsletter_id(request) if request.path_params else ""
+        newsletter_id = newsletter_id_of(request) if request.path_params else ""
         page = await asyncio.to_thread(
             recipient_stats.recipients, workspace_context(request).queries, filters, newsletter_id
         )
@@ -323,7 +323,7 @@ class Dashboard:
 
     async def report(self, request: Request) -> Response:
         """Show the page's statistics for printing and mailing."""
-        filters, newsletter_id = filters_of(request), _newsletter_id(request)
+        filters, newsletter_id = filters_of(request), newsletter_id_of(request)
         page = await asyncio.to_thread(
             report.figures,
             workspace_context(request).queries,
@@ -335,7 +335,7 @@ class Dashboard:
 
     async def clickmap(self, request: Request) -> Response:
         """Show the mail with rank and share next to each link, and a table of links."""
-        filters, newsletter_id = filters_of(request), _newsletter_id(request)
+        filters, newsletter_id = filters_of(request), newsletter_id_of(request)
         page = await asyncio.to_thread(
             clickmap.page,
             workspace_context(request).queries,
@@ -347,7 +347,7 @@ class Dashboard:
 
     async def clickmap_mail(self, request: Request) -> Response:
         """Show the document in the click map's frame, which can run and send nothing."""
-        filters, newsletter_id = filters_of(request), _newsletter_id(request)
+        filters, newsletter_id = filters_of(request), newsletter_id_of(request)
         html = await asyncio.to_thread(
             clickmap.mail,
             workspace_context(request).queries,
@@ -360,7 +360,7 @@ class Dashboard:
 
     async def export(self, request: Request) -> Response:
         """Export a newsletter's hits as a file, with the page's filters."""
-        filters, newsletter_id = filters_of(request), _newsletter_id(request)
+        filters, newsletter_id = filters_of(request), newsletter_id_of(request)
         return await exports.answer(
             request, workspace_context(request).queries, newsletter_id, filters
         )
@@ -536,5 +536,22 @@ def filters_of(request: Request) -> Filters:
     return Filters.read(request.query_params, reader_of(request).zone)
 
 
-def _newsletter_id(request: Request) -> str:
+def bounded_filters(request: Request, default: Period) -> Filters:
+    """Returns the filters of the URL for a page whose period has a beginning. Raises FilterError.
+
+    Such pages read hits of the whole workspace.
+    """
+    filters = filters_of(request)
+    if filters.period == "all" and "period" not in request.query_params:
+        return replace(filters, period=default)
+    if filters.period == "all":
+        allowed = ", ".join(name for name in PERIODS if name != "all")
+        raise FilterError("period", f"must be one of {allowed}")
+    if filters.period == "custom" and not filters.first_day:
+        raise FilterError("from", "is required on this page")
+    return filters
+
+
+def newsletter_id_of(request: Request) -> str:
+    """Returns the newsletter that a page's path names."""
     return unquote(request.path_params["newsletter_id"])

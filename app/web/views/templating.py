@@ -9,7 +9,7 @@ from jinja2.runtime import Context
 from jinja2_fragments.starlette import Jinja2Blocks
 
 from app.paths import ROOT
-from app.stats.filters import KINDS, SHOWN, STEPS, Filters
+from app.stats.filters import KINDS, MAX_TEXT_CHARS, SHOWN, STEPS, Filters
 from app.stats.periods import PERIODS, read_day
 from app.stats.queries import utc
 from app.stats.rates import NotShown
@@ -50,6 +50,9 @@ def templates() -> Jinja2Blocks:
         "people_url": urls.people_url,
         "person_url": urls.person_url,
         "message_url": urls.message_url,
+        "messages_url": urls.messages_url,
+        "clicked_url": urls.clicked_url,
+        "MAX_TEXT_CHARS": MAX_TEXT_CHARS,
         "mail_url": urls.mail_url,
         "share": charts.share,
         "interval": charts.interval,
@@ -57,6 +60,7 @@ def templates() -> Jinja2Blocks:
         "PERIODS": PERIODS,
         "period_of": period_of,
         "sent_in": sent_in,
+        "time_of": time_of,
         "STEPS": STEPS,
         "SHOWN": SHOWN,
         "NO_CLICK_TO_OPEN": NO_CLICK_TO_OPEN,
@@ -107,19 +111,25 @@ def period_of(filters: Filters, reader: Reader) -> str:
     return f"since {reader.day(first)}" if first else f"until {reader.day(last or date.max)}"
 
 
-def sent_in(filters: Filters, reader: Reader) -> str:
-    """Returns which messages a page is about."""
+def time_of(filters: Filters, reader: Reader) -> str:
+    """Returns a period as the end of a sentence; empty if it is all time."""
     name = period_of(filters, reader)
     match filters.period:
         case "all":
-            return "All messages"
+            return ""
         case "today":
-            return "Messages sent today"
+            return "today"
         case "custom":
-            between = " from" if filters.first_day and filters.last_day else ""
-            on = " on" if filters.first_day == filters.last_day else between
-            return f"Messages sent{on} {name}"
-    return f"Messages sent in the last {name}"
+            if not filters.first_day or not filters.last_day:
+                return name
+            return f"on {name}" if filters.first_day == filters.last_day else f"from {name}"
+    return f"in the last {name}"
+
+
+def sent_in(filters: Filters, reader: Reader) -> str:
+    """Returns which messages a page is about."""
+    at = time_of(filters, reader)
+    return f"Messages sent {at}" if at else "All messages"
 
 
 def moment_of(reader: Reader, seconds: float) -> str:
