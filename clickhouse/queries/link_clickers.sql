@@ -1,8 +1,8 @@
--- Who clicked a link, the latest first: the links of one newsletter that filters select, or those with a URL in any
+-- People who clicked, the latest first: links of one newsletter that filters select, or those with a URL in any
 -- newsletter (`exact_url`). Clicks count that came from `from_ms` to before `to_ms`. A page starts after the previous
 -- page's last row (keyset: after_ms, after_person). People whose clicks are not recorded individually are counted by
 -- message.
--- Rows: person, recipient (0 if unknown), address, clicks, first_at, last_at, newsletter_id, newsletter_name and message of
+-- Rows: person, recipient (0 if unknown), its email address, clicks, first_at, last_at, newsletter_id, newsletter_name and message of
 -- the last click, link_name, label and url of what it followed, people (from this page on).
 WITH people AS
 (
