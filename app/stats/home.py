@@ -68,6 +68,11 @@ def news(queries: Queries, since: datetime) -> Row:
     return queries.run("workspace_news", since_ms=int(since.timestamp() * 1000))[0]
 
 
+def begun(queries: Queries) -> Row:
+    """Returns the row of workspace_begun.sql: whether anything was sent, and opened."""
+    return queries.run("workspace_begun")[0]
+
+
 def latest(queries: Queries, kind: str, now: datetime, limit: int) -> list[Row]:
     """Returns the latest hits of people within the last hour, rows of workspace_latest.sql.
 

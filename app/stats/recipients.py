@@ -9,8 +9,10 @@ from urllib.parse import urlsplit
 
 from app.model.errors import NotFoundError
 from app.model.numbers import read_int
+from app.model.tracking_modes import modes
 from app.model.verdicts import HUMAN, MACHINE
 from app.schemas.recipients import Counted
+from app.stats.engagement import Received, score
 from app.stats.explanations import explained
 from app.stats.filters import FilterError, Filters, Show
 from app.stats.periods import ALWAYS, Span
@@ -79,7 +81,8 @@ class RecipientRecord:
     """A recipient: the latest messages, each row with its `hits`, and what the hits prefer.
 
     `opened` and `clicked` count messages. `topics` and `sites` are those of the clicked links,
-    `hours` are of the day in one time zone; each is sorted by hits.
+    `hours` are of the day in one time zone; each is sorted by hits. `active_at` has the time of
+    each hit, and `engagement` is the score of app/stats/engagement.py, None with too few messages.
     """
 
     key: int
@@ -92,6 +95,8 @@ class RecipientRecord:
     sites: list[Counted]
     clients: list[Counted]
     hours: list[Counted]
+    active_at: list[datetime]
+    engagement: int | None
 
 
 def recipient(
@@ -124,17 +129,26 @@ def recipient(
         its_hits = explained(by_message.get(row["message"], []), row["sent_at"])
         by_message[row["message"]] = [hit for hit in its_hits if hit["verdict"] in groups[show]]
     clicks = [hit for hit in shown if hit["kind"] == "click"]
+    opened = {hit["message"] for hit in shown if hit["kind"] == "open"}
+    clicked = {hit["message"] for hit in clicks}
+    received = [
+        Received(utc(row["sent_at"]), row["message"] in opened, row["message"] in clicked)
+        for row in sent
+        if modes(row["flags"]).personal
+    ]
     return RecipientRecord(
         key=key,
         email=latest[0]["address"],
         sent=[{**row, "hits": by_message.get(row["message"], [])} for row in sent],
-        opened=len({hit["message"] for hit in shown if hit["kind"] == "open"}),
-        clicked=len({hit["message"] for hit in clicks}),
+        opened=len(opened),
+        clicked=len(clicked),
         last_seen_at=utc(shown[0]["at"]) if shown else None,
         topics=_counted(tag for hit in clicks for tag in hit["tags"]),
         sites=_counted(urlsplit(hit["url"]).hostname or "" for hit in clicks if hit["url"]),
         clients=_counted(hit["client"] for hit in shown if hit["client"]),
         hours=_counted(f"{utc(hit['at']).astimezone(zone).hour:02}:00" for hit in shown),
+        active_at=[utc(hit["at"]) for hit in shown if hit["kind"] != "unsubscribe"],
+        engagement=score(received, datetime.now(UTC)),
     )
 
 

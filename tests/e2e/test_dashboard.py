@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
@@ -487,3 +488,38 @@ def test_mailings_are_selected_and_compared_while_the_list_is_live(
     page.get_by_role("button", name="Compare selected").click()
     for name in names:
         expect(page.get_by_role("rowheader").filter(has_text=name)).to_be_visible()
+
+
+def test_the_first_steps_tick_themselves(browser: Browser, tmp_path: Path) -> None:
+    with Service(tmp_path / "data") as fresh:
+        fresh.ready()
+        context = browser.new_context(base_url=fresh.url)
+        page = context.new_page()
+        login(page, fresh)
+        done = page.locator(".steps .done strong")
+        expect(done).to_have_text(["Create an API key"])
+        answer = fresh.rewrite("first", MAIL)
+        expect(done).to_have_text(["Create an API key", "Track a mail"])
+        hit(fresh, answer)
+        expect(page.locator(".steps")).to_have_count(0)
+        expect(page.get_by_text("Opens and clicks").first).to_be_visible()
+        context.close()
+
+
+def test_a_person_has_a_score_and_best_hours(page: Page, service: Service) -> None:
+    for number in range(3):
+        answer = service.rewrite(f"scored-{number}", MAIL, "scored@example.com")
+        hit(service, answer)
+    service.settled()
+    page.goto("/recipients")
+    page.get_by_label("Search email addresses").fill("scored@example.com")
+    page.keyboard.press("Enter")
+    expect(page.locator(".figures > div").filter(has_text="Engagement")).to_contain_text("100")
+    expect(page.get_by_role("heading", name="Best hours")).to_be_visible()
+    expect(page.locator(".week .hour")).to_have_count(7 * 24)
+    hours = page.locator(".week .heat5")
+    expect(hours.first).to_be_visible()
+    page.get_by_text("Show as a table").click()
+    expect(
+        page.get_by_role("row").filter(has_text=re.compile("day, [0-9]{2}:00 to"))
+    ).not_to_have_count(0)

@@ -52,7 +52,7 @@ from app.web.dashboard.preferences import (
     reader_of,
 )
 from app.web.requests import parts_of
-from app.web.views import clickmap, compare, report
+from app.web.views import clickmap, compare, person, report
 from app.web.views import newsletters as newsletter_views
 from app.web.views.reader import Reader, zone_names, zone_of
 from app.web.views.templating import templates
@@ -292,7 +292,12 @@ class Dashboard:
         withdrawn = await asyncio.to_thread(
             workspace.withdrawals.of, workspace.queries.workspace, key
         )
-        page = {"recipient": record, "filters": filters, "withdrawn": withdrawn}
+        page = {
+            "recipient": record,
+            "week": person.week(record.active_at, reader_of(request)),
+            "filters": filters,
+            "withdrawn": withdrawn,
+        }
         return self.page(request, "recipient.html", page)
 
     async def message(self, request: Request) -> Response:

@@ -77,6 +77,26 @@ def page(
     }
 
 
+class Step(NamedTuple):
+    """A step of the first use, and whether it is done."""
+
+    name: str
+    about: str
+    done: bool
+
+
+def steps(queries: Queries, has_key: Callable[[], bool]) -> list[Step]:
+    """Returns the steps of the first use, none once all are done."""
+    begun = home.begun(queries)
+    if begun["sent"] and begun["opened"]:
+        return []
+    return [
+        Step("Create an API key", "Programs send it with each request.", has_key()),
+        Step("Track a mail", "Send its HTML to the API, or the mail through SMTP.", begun["sent"]),
+        Step("Open it", "Send it to yourself, and load its images.", begun["opened"]),
+    ]
+
+
 def tiles(trend: Trend, reader: Reader = UTC_READER) -> list[Tile]:
     """Returns the four figures that are looked at first."""
     whole, before, slots = trend.whole, trend.before, trend.slots

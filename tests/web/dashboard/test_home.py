@@ -4,6 +4,7 @@ import re
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 
 import httpx2
 import pytest
@@ -40,6 +41,13 @@ def follow(service: Service, answer: dict[str, str], *numbers: int) -> None:
         service.client.get(urls[number], headers=PERSON)
 
 
+def steps(page: str) -> dict[str, bool]:
+    """Returns the steps of the first use, and whether they are done."""
+    block = page.partition('id="steps"')[2].partition('class="controls"')[0]
+    found = re.findall(r"<li([^>]*)>.*?<strong>([^<]+)</strong>", block, re.DOTALL)
+    return {name: "done" in marked for marked, name in found}
+
+
 def waiting(page: str) -> list[str]:
     """Returns who is to be answered."""
     block = page.partition('id="waiting"')[2].partition('id="h-latest"')[0]
@@ -50,6 +58,7 @@ def test_a_first_start_explains_the_first_mail(visitor: httpx2.Client) -> None:
     page = visitor.get("/").text
     assert "Track your first mail" in page
     assert "Say which clicks call for an answer" in page
+    assert steps(page) == {"Create an API key": True, "Track a mail": False, "Open it": False}
 
 
 def test_figures_agree_with_the_statistics(service: Service, visitor: httpx2.Client) -> None:
@@ -179,3 +188,22 @@ def test_the_news_are_those_since_the_last_visit(visitor: httpx2.Client) -> None
         before, active = re.findall(r"mailwake_seen=(\d+)\.(\d+)", str(answer.headers))[0]
         assert abs(int(before) - since) < 60 and int(active) >= now
         visitor.cookies.delete(SEEN, domain="127.0.0.1")
+
+
+def test_steps_are_ticked_and_leave_when_all_are_done(tmp_path: Path) -> None:
+    with Service(tmp_path / "data") as service:
+        service.ready()
+        with httpx2.Client(base_url=service.url, timeout=PATIENCE_SECONDS) as visitor:
+            service.login(visitor)
+            first_steps(service, visitor)
+
+
+def first_steps(service: Service, visitor: httpx2.Client) -> None:
+    answer = service.rewrite({"id": "first", "name": "First"}, MAIL, "first@example.com")
+    service.drained()
+    page = visitor.get("/").text
+    assert steps(page) == {"Create an API key": True, "Track a mail": True, "Open it": False}
+    assert "Track your first mail" not in page
+    follow(service, answer, 2)
+    service.settled()
+    assert steps(visitor.get("/").text) == {}
