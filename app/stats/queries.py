@@ -9,6 +9,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -149,26 +150,27 @@ class Queries:
         Those with fewer messages than `least` are left out. Figures are of the messages sent in
         the filters' period, or in `span`; newsletters that sent none in it are left out.
         """
+        asked = (filters.query(), str(filters.zone), limit, offset, least, span is None)
         span = span or filters.span(datetime.now(UTC))
-        if span != ALWAYS:
-            name, least = "newsletters_sent_in", max(1, least)
-        elif self.run("newsletters_changed", limit=1):
-            name = "newsletters_counting"
-        else:
-            name = "newsletters"
-        return self.run(
-            name,
-            newsletters=[],
-            show=filters.show,
-            search=filters.search,
-            tag=filters.tag,
-            sort=filters.sort,
-            direction=1 if filters.up else -1,
+        bound: dict[str, Any] = {
+            "newsletters": [],
+            "show": filters.show,
+            "search": filters.search,
+            "tag": filters.tag,
+            "sort": filters.sort,
+            "direction": 1 if filters.up else -1,
             **span.parameters,
-            limit=limit,
-            offset=offset,
-            least=least,
-        )
+            "limit": limit,
+            "offset": offset,
+            "least": least,
+        }
+        if span != ALWAYS:
+            bound["least"] = max(1, least)
+            return self.remembered(
+                ("newsletters", *asked), partial(self.run, "newsletters_sent_in", **bound)
+            )
+        changed = self.run("newsletters_changed", limit=1)
+        return self.run("newsletters_counting" if changed else "newsletters", **bound)
 
     def newsletter_page(
         self, last: tuple[int, str] | None, limit: int, offset: int = 0
@@ -235,8 +237,12 @@ class Queries:
         sent = self.sent(newsletter_id, filters)
         last_at, counts = self.counts(key)
         if filters:
-            rows = self.run(
-                "newsletter_stats_filtered", **self.filtered(key, filters), newsletter=key
+            bound = self.filtered(key, filters)
+            of_period = set(filters) <= set(ALWAYS.parameters)  # which needs no hits one by one
+            rows = (
+                self.run("newsletter_stats", newsletter=key, **_span(bound))
+                if of_period
+                else self.run("newsletter_stats_filtered", newsletter=key, **bound)
             )
             kinds = {row["kind"]: row for row in rows}
         else:
@@ -431,10 +437,11 @@ class Queries:
 
     def tags(self, filters: Filters, limit: int, span: Span | None = None) -> list[Row]:
         """Returns rows of tags.sql, for messages sent within the period, or within `span`."""
+        asked = filters.show, filters.search, filters.over_time().query(), str(filters.zone)
+        key = "tags", *asked, limit, span is None
         span = span or filters.span(datetime.now(UTC))
-        return self.run(
-            "tags", show=filters.show, search=filters.search, **span.parameters, limit=limit
-        )
+        bound = {"show": filters.show, "search": filters.search, **span.parameters, "limit": limit}
+        return self.remembered(key, partial(self.run, "tags", **bound))
 
     def variants(self, newsletter_id: str, show: Show) -> list[Row]:
         """Returns a row for each variant that was sent, the lowest number first.

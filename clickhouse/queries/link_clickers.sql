@@ -23,9 +23,11 @@ WITH people AS
             AND (empty({newsletters:Array(UInt64)}) OR newsletter IN {newsletters:Array(UInt64)})
             AND ({show:String} = 'all' OR (NOT {people}) = ({show:String} = 'machine'))
             AND hits.at >= fromUnixTimestamp64Milli({from_ms:Int64}) AND hits.at < fromUnixTimestamp64Milli({to_ms:Int64})
+            AND ({exact_url:String} = '' OR hits.url = {exact_url:String} OR (hits.url = '' AND (newsletter, hits.link_key) IN (
+                SELECT newsletter, link_key FROM newsletter_links
+                WHERE workspace = {workspace:String} AND newsletter_links.url = {exact_url:String})))
             {filters}
     )
-    WHERE {exact_url:String} = '' OR clicked_url = {exact_url:String}
     GROUP BY person, recipient
     HAVING (toUnixTimestamp64Milli(last_at), person) < ({after_ms:Int64}, {after_person:String})
     ORDER BY last_at DESC, person DESC
