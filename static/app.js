@@ -32,14 +32,43 @@ document.addEventListener("click", (event) => {
 });
 
 document.addEventListener("change", (event) => {
-  if (event.target.matches("[data-submit]")) event.target.form.requestSubmit();
+  if (!event.target.matches("[data-submit]")) return;
+  const { from, to } = event.target.form.elements;
+  if (event.target.value === "custom" && !from.value && !to.value) from.focus();
+  else event.target.form.requestSubmit();
 });
+
+// Fields that are empty are no part of a page's URL.
+document.addEventListener("formdata", (event) => {
+  if (event.target.method !== "get") return;
+  for (const [name, value] of [...event.formData]) if (value === "") event.formData.delete(name);
+});
+
+// The server shows times in the browser's time zone.
+const { timeZone } = Intl.DateTimeFormat().resolvedOptions();
+const secure = location.protocol === "https:";
+const zoneCookie = `${secure ? "__Host-" : ""}mailwake_zone`;
+if (timeZone && !document.cookie.split("; ").includes(`${zoneCookie}=${timeZone}`)) {
+  document.cookie = `${zoneCookie}=${timeZone}; Path=/; Max-Age=34560000; SameSite=Lax${secure ? "; Secure" : ""}`;
+}
 
 // Esc takes every filter off, unless it is wanted where somebody types.
 document.addEventListener("keydown", (event) => {
   const clear = document.querySelector("[data-clear]");
   const typing = event.target.matches("input, textarea, select") && event.target.value;
   if (event.key === "Escape" && clear && !typing) location.assign(clear.href);
+});
+
+// Ctrl-K and / lead to the search of everything.
+document.addEventListener("keydown", (event) => {
+  const chord = (event.ctrlKey || event.metaKey) && event.key.toLowerCase() === "k";
+  const typing = event.target.matches("input, textarea, select");
+  const slash = event.key === "/" && !typing && !event.ctrlKey && !event.metaKey && !event.altKey;
+  const field = document.querySelector("[data-find]");
+  if (!field || !(chord || slash)) return;
+  event.preventDefault();
+  if (field.offsetParent) field.select();
+  else location.assign("/search");
 });
 
 // A live list keeps its order, so that no row moves under the pointer: its figures change in place,

@@ -109,6 +109,12 @@ class Keys:
             rows = connection.execute(query.order_by(api_keys.c.at.desc())).fetchall()
         return [_key(row) for row in rows]
 
+    def any(self, workspace: str) -> bool:
+        """Returns whether a workspace has a valid key."""
+        return any(key.workspace == workspace for key in self._set.values()) or any(
+            not key.revoked for key in self.all(workspace)
+        )
+
     def revoke(self, workspace: str, key_id: str) -> bool:
         """Revoke a key for good; returns whether there was one."""
         with self._engine.begin() as connection:

@@ -33,7 +33,10 @@ class ReportError(Exception):
 def report(
     newsletter: Annotated[str, typer.Argument(help="ID of the newsletter.")],
     period: Annotated[
-        str, typer.Option(help="Only messages sent in this period: all, 24h, 7d, 30d, 90d or 365d.")
+        str,
+        typer.Option(
+            help="Only messages sent in this period: all, today, 24h, 7d, 30d, 90d, 365d."
+        ),
     ] = "all",
     out: Annotated[str, typer.Option(help="File to write, or - for standard output.")] = "-",
     to: Annotated[
@@ -67,7 +70,7 @@ def report(
 def _html(settings: Settings, workspace: str, newsletter_id: str, period: str) -> str:
     """Returns the report as a document. Raises ReportError or StorageError."""
     try:
-        period_read = Filters.read({"period": period}).period
+        filters = Filters.read({"period": period})
     except FilterError as error:
         raise ReportError(f"--period: {error}") from None
     try:
@@ -81,7 +84,7 @@ def _html(settings: Settings, workspace: str, newsletter_id: str, period: str) -
                 return answer.text
         with service_client.storage(settings) as storage:
             return reports.html(
-                reports.figures(Queries(storage, workspace), newsletter_id, period_read), ""
+                reports.figures(Queries(storage, workspace), newsletter_id, filters), ""
             )
     except (service_client.AskError, NotFoundError) as error:
         raise ReportError(str(error)) from None

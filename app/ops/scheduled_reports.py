@@ -18,7 +18,8 @@ from app.files import leading, write_private
 from app.model.errors import UNREADABLE, NotFoundError
 from app.settings.settings import Settings
 from app.smtp import smarthost
-from app.stats.filters import Filters, Period
+from app.stats.filters import Filters
+from app.stats.periods import NamedPeriod
 from app.stats.queries import Queries
 from app.storage.clickhouse import StorageError
 from app.web.views import report
@@ -27,7 +28,7 @@ from app.web.views.urls import page_url
 log = logging.getLogger(__name__)
 POLL_SECONDS = 60.0  # seconds between checks of the clock
 MAX_NEWSLETTERS = 50  # newsletters reported if none is named, those with the most messages
-PERIODS: dict[str, Period] = {"day": "24h", "week": "7d", "month": "30d"}
+PERIODS: dict[str, NamedPeriod] = {"day": "24h", "week": "7d", "month": "30d"}
 Every = Literal["day", "week", "month"]
 
 
@@ -118,12 +119,12 @@ class ReportMailer:
 
     async def _mail(self, newsletter_id: str, at: datetime) -> int:
         settings = self._settings
-        period = PERIODS[settings.report_every]
-        page = await asyncio.to_thread(report.figures, self._queries, newsletter_id, period)
+        filters = Filters(period=PERIODS[settings.report_every])
+        page = await asyncio.to_thread(report.figures, self._queries, newsletter_id, filters)
         if not page["stats"].messages:
             return 0
-        url = settings.console_url + page_url(newsletter_id, Filters(period=period))
-        key = f"{at.isoformat()} {period}"
+        url = settings.console_url + page_url(newsletter_id, filters)
+        key = f"{at.isoformat()} {filters.period}"
         to = ", ".join(settings.report_to)
         await send(report.message(page, settings.report_from, to, url, key), settings)
         return 1

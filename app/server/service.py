@@ -53,6 +53,7 @@ from app.web.dashboard.live import Live
 from app.web.dashboard.login import LoginPages
 from app.web.dashboard.pages import Dashboard
 from app.web.dashboard.privacy import PrivacyPages
+from app.web.dashboard.search import SearchPages
 from app.web.dashboard.segments import SegmentPages
 from app.web.dashboard.status import StatusPages
 from app.web.dashboard.webhooks import WebhookPages
@@ -149,6 +150,7 @@ class Mailwake:
             *HomePages(dashboard).routes,
             *WebhookPages(dashboard).routes,
             *SegmentPages(dashboard).routes,
+            *SearchPages(dashboard).routes,
             *PrivacyPages(dashboard).routes,
             *StatusPages(dashboard, self.health.status).routes,
             *dashboard.routes,

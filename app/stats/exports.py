@@ -34,6 +34,7 @@ def chunks(
         newsletters=[key],
         show=filters.show,
         neutral=int(file_format == "csv"),
+        zone=getattr(filters.zone, "key", "UTC"),
         numbers=list(names),
         names=list(names.values()),
         **queries.filtered(key, filters.hit_filters),

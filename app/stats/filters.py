@@ -5,17 +5,18 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass, field, fields, replace
+from datetime import UTC, datetime, tzinfo
 from typing import Any, Literal, get_args
 from urllib.parse import parse_qsl, urlencode
 
 from app.model.errors import FieldError
 from app.model.numbers import parse_int, read_int
 from app.schemas.stats import RatesOf
+from app.stats import periods
+from app.stats.periods import MAX_YEAR, MIN_YEAR, Period, Span
 
 Show = Literal["human", "machine", "all"]
-Period = Literal["all", "24h", "7d", "30d", "90d", "365d"]
 Sort = Literal["sent", "name", "messages", "opened", "clicked", "open_rate", "click_rate"]
 StepName = Literal["auto", "minute", "hour", "day"]
 By = Literal["clicked", "opened", "address"]
@@ -23,14 +24,6 @@ Kind = Literal["all", "open", "click", "unsubscribe"]
 Of = Literal["auto", "sent", "delivered"]
 
 SHOWN: Mapping[Show, str] = {"human": "People", "machine": "Bots", "all": "Everything"}
-PERIODS: Mapping[Period, str] = {
-    "all": "All time",
-    "24h": "24 hours",
-    "7d": "7 days",
-    "30d": "30 days",
-    "90d": "90 days",
-    "365d": "12 months",
-}
 KINDS: Mapping[Kind, str] = {
     "all": "All",
     "click": "Clicks",
@@ -72,11 +65,16 @@ class FilterError(Exception):
 class Filters:
     """The filters of a page; an empty string filters nothing.
 
-    `by` sorts recipients; `after` is the last row of their previous page.
+    `by` sorts recipients; `after` is the last row of their previous page. `first_day` and
+    `last_day` are those of a custom period, and `compared` asks for the period before. `zone` is
+    the reader's and no part of the URL.
     """
 
     show: Show = "human"
     period: Period = "all"
+    first_day: str = ""
+    last_day: str = ""
+    compared: bool = False
     search: str = ""
     tag: str = ""
     sort: Sort = "sent"
@@ -99,19 +97,25 @@ class Filters:
     device: str = ""
     country: str = ""
     variant: str = ""
+    zone: tzinfo = field(default=UTC, compare=False)
 
     @classmethod
-    def read(cls, query: Mapping[str, str]) -> "Filters":
+    def read(cls, query: Mapping[str, str], zone: tzinfo = UTC) -> "Filters":
         """Read a URL's parameters; unknown ones are ignored. Raises FilterError."""
-        return cls(**{f.name: _read(f.name, query[f.name]) for f in fields(cls) if f.name in query})
+        values = {
+            name: _read(parameter, query[parameter])
+            for name, parameter in _PARAMETERS.items()
+            if parameter in query
+        }
+        return cls(**_with_period(values), zone=zone)
 
     def query(self) -> str:
         """Returns the filters as a URL's parameters in a fixed order, without `?`."""
         return urlencode(
             {
-                field.name: "1" if value is True else value
-                for field in fields(self)
-                if (value := getattr(self, field.name)) != field.default
+                _PARAMETERS[each.name]: "1" if value is True else value
+                for each in fields(self)
+                if each.name in _PARAMETERS and (value := getattr(self, each.name)) != each.default
             }
         )
 
@@ -121,34 +125,71 @@ class Filters:
 
     def all(self) -> "Filters":
         """Returns filters with `show` alone, for another page."""
-        return Filters(show=self.show)
+        return Filters(show=self.show, zone=self.zone)
+
+    def over_time(self) -> "Filters":
+        """Returns filters with `show` and the period alone, for another page of the same time."""
+        names = ("show", "period", "first_day", "last_day", "compared", "zone")
+        return Filters(**{name: getattr(self, name) for name in names})
 
     def set(self) -> list[tuple[str, str]]:
         """Returns names and values of the filters that differ from their defaults."""
         return parse_qsl(self.query())
 
     @property
+    def parts(self) -> dict[str, str]:
+        """Returns the filters on one newsletter's hits that are set, without the period."""
+        return {name: value for name in PARTS if (value := getattr(self, name))}
+
+    @property
     def hit_filters(self) -> dict[str, str]:
-        """Returns the filters on one newsletter's hits that are set."""
-        filters = {name: value for name in PARTS if (value := getattr(self, name))}
-        return filters if self.period == "all" else {**filters, "period": self.period}
+        """Returns the filters on one newsletter's hits that are set; of a period, its span now."""
+        if self.period == "all":
+            return self.parts
+        return self.hit_filters_in(self.span(datetime.now(UTC)))
 
     @property
     def rates_of(self) -> RatesOf | None:
         """Returns what rates are shares of, None if that depends on the known outcomes."""
         return None if self.of == "auto" else self.of
 
-    def since(self, now: datetime) -> datetime:
-        """Returns when the period begins."""
-        return since(self.period, now)
+    def hit_filters_in(self, span: Span) -> dict[str, str]:
+        """Returns the filters on one newsletter's hits for messages sent within a span."""
+        return self.parts | {name: str(value) for name, value in span.parameters.items()}
+
+    def span(self, now: datetime) -> Span:
+        """Returns the span of the period."""
+        return periods.span(self.period, now, self.zone, self.first_day, self.last_day)
+
+    def previous(self, now: datetime) -> Span | None:
+        """Returns the span that the period is compared with, None if it has no beginning."""
+        return periods.previous(self.period, now, self.zone, self.first_day, self.last_day)
 
 
-def since(period: str, now: datetime) -> datetime:
-    """Returns when a period that ends at `now` began."""
-    if period == "all":
-        return datetime.fromtimestamp(0, UTC)
-    number, unit = int(period[:-1]), period[-1]
-    return now - timedelta(**{"hours" if unit == "h" else "days": number})
+# Names of parameters by the field of Filters that they set.
+_PARAMETERS: Mapping[str, str] = {
+    each.name: {"first_day": "from", "last_day": "to", "compared": "compare"}.get(
+        each.name, each.name
+    )
+    for each in fields(Filters)
+    if each.name != "zone"
+}
+
+
+def _with_period(values: dict[str, Any]) -> dict[str, Any]:
+    """Returns values whose days belong to a custom period. Raises FilterError.
+
+    Forms send the fields of days with every period, and those of another one are dropped.
+    """
+    first, last = values.pop("first_day", ""), values.pop("last_day", "")
+    period = values.get("period", "custom" if first or last else "all")
+    if period != "custom":
+        return values
+    if not first and not last:
+        raise FilterError("period", "custom needs a day in `from`, in `to` or in both")
+    if first and last and last < first:
+        raise FilterError("to", "must not be earlier than `from`")
+    return {**values, "period": period, "first_day": first, "last_day": last}
 
 
 _CHOICES: Mapping[str, tuple[str, ...]] = {
@@ -167,10 +208,16 @@ def _read(name: str, text: str) -> Any:
         if text not in choices:
             raise FilterError(name, f"must be one of {', '.join(choices)}")
         return text
-    if name == "up":
+    if name in ("up", "compare"):
         if text != "1":
             raise FilterError(name, "must be 1")
         return True
+    if name in ("from", "to"):
+        if text and periods.read_day(text) is None:
+            raise FilterError(
+                name, f"must be a day such as 2026-11-24, from {MIN_YEAR} to {MAX_YEAR}"
+            )
+        return text
     if name == "page":
         try:
             return parse_int(text, name, 1, MAX_PAGE)

@@ -1,11 +1,12 @@
 """Reads a workspace's last days: what was sent, what came back, and who is to be answered."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import NamedTuple
 
 from app.stats.filters import Filters, Show
+from app.stats.periods import Span
 from app.stats.queries import SLOTS, Queries, like, utc
 from app.stats.signals import Kind, Signal, Signals
 from app.storage.clickhouse import Row
@@ -37,21 +38,20 @@ class Response:
 
 
 class Trend(NamedTuple):
-    """A period in SLOTS equal slots, as a whole, and the period of the same length before it."""
+    """A period in SLOTS equal slots, as a whole, and the period that it is compared with."""
 
     slots: Sequence[Response]
     whole: Response
     before: Response
 
 
-def trend(queries: Queries, show: Show, start: datetime, now: datetime) -> Trend:
-    """Returns what came back for the messages sent since `start`, by the time of sending."""
-    since_ms = int(start.timestamp() * 1000)
-    span = {"since_ms": since_ms, "span_ms": max(1, int(now.timestamp() * 1000) - since_ms)}
+def trend(queries: Queries, show: Show, span: Span, before: Span | None) -> Trend:
+    """Returns what came back for the messages sent within two spans, by the time of sending."""
+    spans = _spans(span, before)
     slots: dict[int, dict[str, int]] = {}
     rows = [
-        *queries.run("workspace_sent", **span),
-        *queries.run("workspace_response", show=show, **span),
+        *queries.run("workspace_sent", **spans),
+        *queries.run("workspace_response", show=show, **spans),
     ]
     for row in rows:
         figures = {name: int(value) for name, value in row.items() if name != "slot"}
@@ -68,6 +68,11 @@ def news(queries: Queries, since: datetime) -> Row:
     return queries.run("workspace_news", since_ms=int(since.timestamp() * 1000))[0]
 
 
+def begun(queries: Queries) -> Row:
+    """Returns the row of workspace_begun.sql: whether anything was sent, and opened."""
+    return queries.run("workspace_begun")[0]
+
+
 def latest(queries: Queries, kind: str, now: datetime, limit: int) -> list[Row]:
     """Returns the latest hits of people within the last hour, rows of workspace_latest.sql.
 
@@ -79,21 +84,26 @@ def latest(queries: Queries, kind: str, now: datetime, limit: int) -> list[Row]:
     )
 
 
-def wanted(queries: Queries, kind: str, start: datetime, now: datetime, limit: int) -> list[Row]:
-    """Returns the `topics` or `links` that most people clicked since `start`."""
-    since_ms = int(start.timestamp() * 1000)
+def wanted(queries: Queries, kind: str, span: Span, before: Span | None, limit: int) -> list[Row]:
+    """Returns the `topics` or `links` that most people clicked within a span."""
     return queries.run(
-        f"workspace_wanted_{kind}",
-        since_ms=since_ms,
-        span_ms=int(now.timestamp() * 1000) - since_ms,
-        limit=limit,
-        newsletters=[],
+        f"workspace_wanted_{kind}", **_spans(span, before), limit=limit, newsletters=[]
     )
+
+
+def _spans(span: Span, before: Span | None) -> dict[str, int]:
+    """Returns the parameters of queries that compare two spans; without `before` it is empty."""
+    earlier = before or Span(span.start, span.start)
+    return {
+        **span.parameters,
+        "before_ms": earlier.since_ms,
+        "before_until_ms": earlier.until_ms,
+    }
 
 
 def best(queries: Queries, filters: Filters, least: int, limit: int) -> list[Row]:
     """Returns the newsletters with the highest click rates, of those with `least` messages."""
-    ranked = Filters(show=filters.show, period=filters.period, sort="click_rate")
+    ranked = replace(filters.over_time(), sort="click_rate")
     rows = queries.newsletters(ranked, 100, least=least)
     return [row for row in rows if row["clicks_tracked"] >= least][:limit]
 

@@ -34,8 +34,9 @@ from app.schemas.stats import (
     Stats,
 )
 from app.stats import mail_providers, rates
-from app.stats.filters import PARTS, FilterError, Filters, Show, since
+from app.stats.filters import PARTS, FilterError, Filters, Show
 from app.stats.hit_counts import HitCount, by_kind
+from app.stats.periods import ALWAYS, Span
 from app.storage import journal_segments
 from app.storage.clickhouse import Row, Storage
 from app.storage.newsletters import Newsletters
@@ -62,10 +63,10 @@ class Step:
 
 
 def filtered(filters: HitFilters) -> dict[str, Any]:
-    """Returns the parameters of filters.part; `period` selects messages sent within it."""
-    begins = since(filters.get("period", "all"), datetime.now(UTC))
+    """Returns the parameters of filters.part; since_ms and until_ms select messages by time."""
     set_ = {name: filters.get(name, "") for name in PARTS}
-    return {**set_, **clicked(filters), "since_ms": int(begins.timestamp() * 1000)}
+    span = {name: int(filters.get(name, value)) for name, value in ALWAYS.parameters.items()}
+    return {**set_, **clicked(filters), **span}
 
 
 def clicked(filters: HitFilters) -> dict[str, Any]:
@@ -139,27 +140,39 @@ class Queries:
         return journal_segments.unsettled(self._journal) if self._journal else []
 
     def newsletters(
-        self, filters: Filters = EVERYTHING, limit: int = 100, offset: int = 0, least: int = 0
+        self,
+        filters: Filters = EVERYTHING,
+        limit: int = 100,
+        offset: int = 0,
+        least: int = 0,
+        span: Span | None = None,
     ) -> list[Row]:
         """Returns rows of newsletters.sql: newsletters with the figures of one group, sorted.
 
-        Those with fewer messages than `least` are left out.
+        Those with fewer messages than `least` are left out. Figures are of the messages sent in
+        the filters' period, or in `span`; newsletters that sent none in it are left out.
         """
-        since = filters.since(datetime.now(UTC))
+        asked = (filters.query(), str(filters.zone), limit, offset, least, span is None)
+        span = span or filters.span(datetime.now(UTC))
+        bound: dict[str, Any] = {
+            "newsletters": [],
+            "show": filters.show,
+            "search": filters.search,
+            "tag": filters.tag,
+            "sort": filters.sort,
+            "direction": 1 if filters.up else -1,
+            **span.parameters,
+            "limit": limit,
+            "offset": offset,
+            "least": least,
+        }
+        if span != ALWAYS:
+            bound["least"] = max(1, least)
+            return self.remembered(
+                ("newsletters", *asked), partial(self.run, "newsletters_sent_in", **bound)
+            )
         changed = self.run("newsletters_changed", limit=1)
-        return self.run(
-            "newsletters_counting" if changed else "newsletters",
-            newsletters=[],
-            show=filters.show,
-            search=filters.search,
-            tag=filters.tag,
-            sort=filters.sort,
-            direction=1 if filters.up else -1,
-            since_ms=int(since.timestamp() * 1000),
-            limit=limit,
-            offset=offset,
-            least=least,
-        )
+        return self.run("newsletters_counting" if changed else "newsletters", **bound)
 
     def newsletter_page(
         self, last: tuple[int, str] | None, limit: int, offset: int = 0
@@ -215,8 +228,9 @@ class Queries:
         key = self.key(newsletter_id)
         bound = self.filtered(key, filters)
         them = {"newsletter": key, "variant": bound["variant"]}
-        if bound["since_ms"]:
-            return self.run("newsletter_sent_since", since_ms=bound["since_ms"], **them)[0]
+        span = _span(bound)
+        if span != ALWAYS.parameters:
+            return self.run("newsletter_sent_in", **span, **them)[0]
         return self.run("newsletter_sent", **them)[0]
 
     def stats(
@@ -230,8 +244,12 @@ class Queries:
         sent = self.sent(newsletter_id, filters)
         last_at, counts = self.counts(key)
         if filters:
-            rows = self.run(
-                "newsletter_stats_filtered", **self.filtered(key, filters), newsletter=key
+            bound = self.filtered(key, filters)
+            of_period = set(filters) <= set(ALWAYS.parameters)  # which needs no hits one by one
+            rows = (
+                self.run("newsletter_stats", newsletter=key, **_span(bound))
+                if of_period
+                else self.run("newsletter_stats_filtered", newsletter=key, **bound)
             )
             kinds = {row["kind"]: row for row in rows}
         else:
@@ -283,7 +301,7 @@ class Queries:
             "newsletter_delivered",
             newsletters=[newsletter],
             variant=bound["variant"],
-            since_ms=bound["since_ms"],
+            **_span(bound),
         )
         return rates.Basis("delivered", row["opens_tracked"], row["clicks_tracked"])
 
@@ -294,7 +312,7 @@ class Queries:
         """
         key = self.key(newsletter_id)
         bound = self.filtered(key, filters)
-        return self._outcomes([key], bound["variant"], bound["since_ms"]).get(key, OutcomeCounts())
+        return self._outcomes([key], bound["variant"], _span(bound)).get(key, OutcomeCounts())
 
     def outcomes_of(self, newsletters: Sequence[int]) -> Mapping[int, OutcomeCounts]:
         """Returns the same for all messages of several newsletters, by their keys.
@@ -307,13 +325,13 @@ class Queries:
         return self.remembered(("outcomes", ordered), partial(self._outcomes, ordered))
 
     def _outcomes(
-        self, newsletters: Sequence[int], variant: str = "", since_ms: int = 0
+        self, newsletters: Sequence[int], variant: str = "", span: Mapping[str, Any] | None = None
     ) -> dict[int, OutcomeCounts]:
         rows = self.run(
             "newsletter_outcomes",
             newsletters=list(newsletters),
             variant=variant,
-            since_ms=since_ms,
+            **(span or ALWAYS.parameters),
         )
         states: dict[int, Counter[str]] = {}
         for row in rows:
@@ -352,7 +370,7 @@ class Queries:
             "newsletter_links",
             newsletter=key,
             variant=bound["variant"],
-            since_ms=bound["since_ms"],
+            **_span(bound),
         )
         shown = families.shown(
             Recorded(*(row[name] for name in Recorded._fields)) for row in recorded
@@ -407,7 +425,7 @@ class Queries:
         """
         key = self.key(newsletter_id)
         bound = self.filtered(key, filters)
-        applied = show, bound["variant"], filters.get("period", "")
+        applied = show, bound["variant"], *_span(bound).values()
         rows = self.remembered(
             ("mail providers", key, *applied),
             partial(
@@ -416,7 +434,7 @@ class Queries:
                 newsletters=[key],
                 show=show,
                 variant=bound["variant"],
-                since_ms=bound["since_ms"],
+                **_span(bound),
                 domains=mail_providers.DOMAINS,
                 names=mail_providers.NAMES,
                 limit=mail_providers.MAX_PROVIDERS,
@@ -506,16 +524,13 @@ class Queries:
             *(self.run("newsletters_sparklines", **spans) if old else ()),
         ]
 
-    def tags(self, filters: Filters, limit: int) -> list[Row]:
-        """Returns rows of tags.sql, for messages sent within the period."""
-        begins = filters.since(datetime.now(UTC))
-        return self.run(
-            "tags",
-            show=filters.show,
-            search=filters.search,
-            since_ms=int(begins.timestamp() * 1000),
-            limit=limit,
-        )
+    def tags(self, filters: Filters, limit: int, span: Span | None = None) -> list[Row]:
+        """Returns rows of tags.sql, for messages sent within the period, or within `span`."""
+        asked = filters.show, filters.search, filters.over_time().query(), str(filters.zone)
+        key = "tags", *asked, limit, span is None
+        span = span or filters.span(datetime.now(UTC))
+        bound = {"show": filters.show, "search": filters.search, **span.parameters, "limit": limit}
+        return self.remembered(key, partial(self.run, "tags", **bound))
 
     def variants(self, newsletter_id: str, show: Show) -> list[Row]:
         """Returns a row for each variant that was sent, the lowest number first.
@@ -592,6 +607,11 @@ def _steps(rows: Sequence[Row]) -> list[Step]:
 
 
 _NOTHING = (Count(), Count(), Count())
+
+
+def _span(bound: Mapping[str, Any]) -> dict[str, int]:
+    """Returns the parameters of a span among those of filters.part."""
+    return {name: bound[name] for name in ALWAYS.parameters}
 
 
 def utc(at: datetime) -> datetime:

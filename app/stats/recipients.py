@@ -3,16 +3,19 @@
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, tzinfo
 from typing import Any
 from urllib.parse import urlsplit
 
 from app.model.errors import NotFoundError
 from app.model.numbers import read_int
+from app.model.tracking_modes import modes
 from app.model.verdicts import HUMAN, MACHINE
 from app.schemas.recipients import Counted
+from app.stats.engagement import Received, score
 from app.stats.explanations import explained
 from app.stats.filters import FilterError, Filters, Show
+from app.stats.periods import ALWAYS, Span
 from app.stats.queries import Queries, utc
 from app.storage.clickhouse import Row
 
@@ -26,6 +29,7 @@ _SORTED_BY: dict[str, list[str]] = {"address": [], "opened": ["open"], "clicked"
 def recipients(queries: Queries, filters: Filters, newsletter_id: str = "") -> dict[str, Any]:
     """Returns a page of recipients of one newsletter or of all, sorted by `filters.by`.
 
+    They were sent messages in the filters' period, and figures are of these messages.
     Raises FilterError.
     """
     figure, recipient = _cursor(filters)
@@ -33,6 +37,7 @@ def recipients(queries: Queries, filters: Filters, newsletter_id: str = "") -> d
         "newsletter": queries.key(newsletter_id) if newsletter_id else 0,
         "show": filters.show,
         "search": filters.search,
+        **filters.span(datetime.now(UTC)).parameters,
     }
     page = queries.run(
         "recipients_page",
@@ -76,7 +81,8 @@ class RecipientRecord:
     """A recipient: the latest messages, each row with its `hits`, and what the hits prefer.
 
     `opened` and `clicked` count messages. `topics` and `sites` are those of the clicked links,
-    `hours` are of the day in UTC; each is sorted by hits.
+    `hours` are of the day in one time zone; each is sorted by hits. `active_at` has the time of
+    each hit, and `engagement` is the score of app/stats/engagement.py, None with too few messages.
     """
 
     key: int
@@ -89,12 +95,24 @@ class RecipientRecord:
     sites: list[Counted]
     clients: list[Counted]
     hours: list[Counted]
+    active_at: list[datetime]
+    engagement: int | None
 
 
-def recipient(queries: Queries, key: int, show: Show = "human") -> RecipientRecord:
-    """Returns one recipient, with the hits of people, machines or all. Raises NotFoundError."""
-    sent = queries.run("recipient_messages", recipient=key, limit=MESSAGES)
-    if not sent:
+def recipient(
+    queries: Queries,
+    key: int,
+    show: Show = "human",
+    span: Span = ALWAYS,
+    zone: tzinfo = UTC,
+) -> RecipientRecord:
+    """Returns one recipient, with the hits of people, machines or all. Raises NotFoundError.
+
+    Only messages that were sent within `span` and their hits are read.
+    """
+    sent = queries.run("recipient_messages", recipient=key, limit=MESSAGES, **span.parameters)
+    latest = sent or queries.run("recipient_messages", recipient=key, limit=1, **ALWAYS.parameters)
+    if not latest:
         raise NotFoundError("recipient", "no messages were sent to this recipient")
     hits = queries.run(
         "recipient_hits",
@@ -111,17 +129,26 @@ def recipient(queries: Queries, key: int, show: Show = "human") -> RecipientReco
         its_hits = explained(by_message.get(row["message"], []), row["sent_at"])
         by_message[row["message"]] = [hit for hit in its_hits if hit["verdict"] in groups[show]]
     clicks = [hit for hit in shown if hit["kind"] == "click"]
+    opened = {hit["message"] for hit in shown if hit["kind"] == "open"}
+    clicked = {hit["message"] for hit in clicks}
+    received = [
+        Received(utc(row["sent_at"]), row["message"] in opened, row["message"] in clicked)
+        for row in sent
+        if modes(row["flags"]).personal
+    ]
     return RecipientRecord(
         key=key,
-        email=sent[0]["address"],
+        email=latest[0]["address"],
         sent=[{**row, "hits": by_message.get(row["message"], [])} for row in sent],
-        opened=len({hit["message"] for hit in shown if hit["kind"] == "open"}),
-        clicked=len({hit["message"] for hit in clicks}),
+        opened=len(opened),
+        clicked=len(clicked),
         last_seen_at=utc(shown[0]["at"]) if shown else None,
         topics=_counted(tag for hit in clicks for tag in hit["tags"]),
         sites=_counted(urlsplit(hit["url"]).hostname or "" for hit in clicks if hit["url"]),
         clients=_counted(hit["client"] for hit in shown if hit["client"]),
-        hours=_counted(f"{utc(hit['at']).hour:02}:00" for hit in shown),
+        hours=_counted(f"{utc(hit['at']).astimezone(zone).hour:02}:00" for hit in shown),
+        active_at=[utc(hit["at"]) for hit in shown if hit["kind"] != "unsubscribe"],
+        engagement=score(received, datetime.now(UTC)),
     )
 
 

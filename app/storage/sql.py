@@ -6,6 +6,7 @@ from app.paths import resource
 
 # In an order in which a part comes after those that name it.
 PARTS = (
+    "sent",
     "ranking",
     "wanted",
     "counted",

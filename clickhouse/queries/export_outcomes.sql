@@ -1,5 +1,5 @@
--- What became of one newsletter's messages, or of those of one variant (A/B) that were sent since a
--- time: each report once, the oldest first. With `neutral` 1 no text begins like a spreadsheet's
+-- What became of one newsletter's messages, or of those of one variant (A/B) that were sent in a
+-- stretch of time: each report once, the oldest first. With `neutral` 1 no text begins like a spreadsheet's
 -- formula. `state` is the message's present one. Times in text are as in RFC 3339, with Z.
 WITH (text) -> if({neutral:UInt8} = 1 AND match(text, '^[=+\\-@\\t\\r\\n＝＋－＠]'), concat('''', text), text) AS plain
 SELECT
@@ -13,7 +13,8 @@ FROM
     SELECT * FROM outcomes
     WHERE workspace = {workspace:String} AND newsletter IN {newsletters:Array(UInt64)}
         AND ({variant:String} = '' OR variant = toUInt8OrZero({variant:String}))
-        AND toUInt64(bitShiftRight(toUInt128(message), 80)) >= {since_ms:Int64}
+        AND toInt64(bitShiftRight(toUInt128(message), 80)) >= {since_ms:Int64}
+        AND toInt64(bitShiftRight(toUInt128(message), 80)) < {until_ms:Int64}
     ORDER BY received
     LIMIT 1 BY message, event
 ) AS reported

@@ -1,5 +1,5 @@
 -- One newsletter's links and families, and how many of its messages contained each: all of them,
--- those sent since a time (a whole hour), or those of one variant (A/B). The label is the first one,
+-- those sent in a stretch of time (whole hours), or those of one variant (A/B). The label is the first one,
 -- unless labels differ by recipient.
 SELECT
     links.link_key AS link_key, family, is_family, url, name, label, tags, carried, first_position
@@ -24,7 +24,7 @@ LEFT JOIN
     FROM link_carried
     WHERE workspace = {workspace:String} AND newsletter = {newsletter:UInt64}
         AND ({variant:String} = '' OR variant = toUInt8OrZero({variant:String}))
-        AND hour >= fromUnixTimestamp64Milli({since_ms:Int64})
+        AND hour >= fromUnixTimestamp64Milli({since_ms:Int64}) AND hour < fromUnixTimestamp64Milli({until_ms:Int64})
     GROUP BY link_key
 ) AS sent USING (link_key)
 LEFT JOIN

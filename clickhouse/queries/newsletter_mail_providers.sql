@@ -1,4 +1,4 @@
--- One newsletter's messages, or those of one variant (A/B), sent since a time, by the mail providers of
+-- One newsletter's messages, or those of one variant (A/B), sent in a stretch of time, by the mail providers of
 -- their recipients (`names` by `domains`, else the domain; empty if no email address is stored), the
 -- most messages first. Providers after the first `limit` are the row `other`. Rows: provider, messages,
 -- opens_tracked and clicks_tracked, delivered (also those complained about), bounced, rejected and
@@ -33,6 +33,7 @@ WITH
             WHERE workspace = {workspace:String} AND newsletter IN {newsletters:Array(UInt64)}
                 AND ({variant:String} = '' OR variant = toUInt8OrZero({variant:String}))
                 AND at >= fromUnixTimestamp64Milli({since_ms:Int64})
+                AND at < fromUnixTimestamp64Milli({until_ms:Int64})
         ) AS messages
         LEFT JOIN states USING (message)
         LEFT JOIN acted USING (message)

@@ -1,4 +1,4 @@
--- One newsletter's figures, a row for each kind of hit that it has had:
+-- One newsletter's figures of messages sent in a stretch of time, a row for each kind of hit that they have had:
 -- total counts hits, unique counts distinct messages. unknowable counts messages whose opens may be a
 -- person's, and none of whose opens is known to be.
 SELECT
@@ -12,4 +12,6 @@ SELECT
     countIf(human <= 0 AND unknowable > 0 AND {individual}) AS unknowable
 FROM hits_by_message FINAL
 WHERE workspace = {workspace:String} AND newsletter = {newsletter:UInt64}
+    AND toInt64(bitShiftRight(toUInt128(message), 80)) >= {since_ms:Int64}
+    AND toInt64(bitShiftRight(toUInt128(message), 80)) < {until_ms:Int64}
 GROUP BY kind

@@ -10,4 +10,4 @@ WITH
         FROM hits_by_newsletter FINAL
         WHERE workspace = {workspace:String}
     ),
-    {ranking}
+    {sent}    {ranking}

@@ -12,4 +12,4 @@ WITH
         )
         GROUP BY newsletter
     ),
-    {ranking}
+    {sent}    {ranking}

@@ -1,4 +1,4 @@
--- Some recipients of one newsletter (0: of all) with their messages and hits.
+-- Some recipients of one newsletter (0: of all) with the messages sent to them in a stretch of time and their hits.
 SELECT
     recipient,
     lowerUTF8(trimBoth(max(address))) AS person,
@@ -13,6 +13,7 @@ FROM
     SELECT address, recipient, newsletter, message, at AS sent_at
     FROM messages
     WHERE workspace = {workspace:String} AND recipient IN {recipients:Array(UInt64)} AND ({newsletter:UInt64} = 0 OR newsletter = {newsletter:UInt64})
+        AND messages.at >= fromUnixTimestamp64Milli({since_ms:Int64}) AND messages.at < fromUnixTimestamp64Milli({until_ms:Int64})
         AND ({search:String} = '' OR positionCaseInsensitiveUTF8(address, {search:String}) > 0)
 ) AS sent
 LEFT JOIN

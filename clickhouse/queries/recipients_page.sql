@@ -16,6 +16,7 @@ WITH
     FROM messages
     WHERE workspace = {workspace:String} AND recipient != 0 AND recipient = {after_recipient:UInt64}
         AND ({newsletter:UInt64} = 0 OR newsletter = {newsletter:UInt64})
+        AND messages.at >= fromUnixTimestamp64Milli({since_ms:Int64}) AND messages.at < fromUnixTimestamp64Milli({until_ms:Int64})
 ) AS last_person
 SELECT
     recipient,
@@ -23,6 +24,7 @@ SELECT
     countIf((newsletter, message) IN hit_messages) AS figure
 FROM messages
 WHERE workspace = {workspace:String} AND recipient != 0 AND ({newsletter:UInt64} = 0 OR newsletter = {newsletter:UInt64})
+    AND messages.at >= fromUnixTimestamp64Milli({since_ms:Int64}) AND messages.at < fromUnixTimestamp64Milli({until_ms:Int64})
     AND ({search:String} = '' OR positionCaseInsensitiveUTF8(address, {search:String}) > 0)
 GROUP BY recipient
 HAVING figure < {after_figure:UInt64} OR (figure = {after_figure:UInt64} AND (person, recipient) > (last_person, {after_recipient:UInt64}))

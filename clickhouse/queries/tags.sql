@@ -23,7 +23,7 @@ LEFT JOIN
     SELECT newsletter, count() AS messages, max(at) AS last_at,
         {tracked}
     FROM messages
-    WHERE workspace = {workspace:String} AND at >= fromUnixTimestamp64Milli({since_ms:Int64})
+    WHERE workspace = {workspace:String} AND at >= fromUnixTimestamp64Milli({since_ms:Int64}) AND at < fromUnixTimestamp64Milli({until_ms:Int64})
     GROUP BY newsletter
 ) AS sent USING (newsletter)
 LEFT JOIN
@@ -41,7 +41,11 @@ LEFT JOIN
             multiIf({show:String} = 'human', human, {show:String} = 'machine', machine, human + machine) AS shown
         FROM hits_by_message FINAL
         WHERE workspace = {workspace:String}
+            AND newsletter IN (
+                SELECT newsletter FROM messages
+                WHERE workspace = {workspace:String} AND at >= fromUnixTimestamp64Milli({since_ms:Int64}) AND at < fromUnixTimestamp64Milli({until_ms:Int64}))
             AND toInt64(bitShiftRight(toUInt128(message), 80)) >= {since_ms:Int64}
+            AND toInt64(bitShiftRight(toUInt128(message), 80)) < {until_ms:Int64}
     )
     GROUP BY newsletter
 ) AS counts USING (newsletter)

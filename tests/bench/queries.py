@@ -11,7 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,9 @@ from app.ingest.loader import Loader
 from app.ingest.newsletter_counts import NewsletterCounts
 from app.model.ids import newsletter_key
 from app.settings.load import load
-from app.stats import recipients
+from app.stats import clickers, home, message_list, recipients, search
 from app.stats.filters import Filters
+from app.stats.message_list import Criteria
 from app.stats.queries import Queries
 from app.storage.clickhouse import Storage
 from app.storage.clickhouse_schema import migrate
@@ -223,6 +224,11 @@ def _questions(queries: Queries) -> dict[str, Callable[[], Any]]:
     day = start + timedelta(days=1)
     who = recipients.recipients(queries, Filters(), newsletter_id)["rows"][0]["recipient"]
     parts = {"device": "phone"}
+    year = Filters(period="365d", sort="opened")
+    now = datetime.now(UTC)
+    span, before = year.span(now).until(now), year.previous(now)
+    link = Filters(link=queries.links(newsletter_id)[0].id)
+    url = Filters(period="365d", url="https://example.com/3")
     return {
         "newsletter": lambda: queries.newsletter(newsletter_id),
         "sent": lambda: queries.sent(newsletter_id),
@@ -245,6 +251,15 @@ def _questions(queries: Queries) -> dict[str, Callable[[], Any]]:
         "figures, one device": lambda: queries.stats(newsletter_id, parts),
         "links, one device": lambda: queries.links(newsletter_id, parts),
         "timeline, one device": lambda: queries.timeline(newsletter_id, start, end, 3600, parts),
+        "ranking of 12 months": lambda: queries.newsletters(year, 50),
+        "tags of 12 months": lambda: queries.tags(year, 50),
+        "figures of 12 months": lambda: queries.stats(newsletter_id, year.hit_filters),
+        "the home page's tiles": lambda: home.trend(queries, "human", span, before),
+        "search of everything": lambda: search.search(queries, "reader5"),
+        "messages of 12 months": lambda: message_list.listed(queries, year, Criteria()),
+        "messages to a name": lambda: message_list.listed(queries, year, Criteria(text="r5@")),
+        "people who clicked a link": lambda: clickers.clickers(queries, link, newsletter_id),
+        "people who clicked a URL": lambda: clickers.clickers(queries, url),
         "the whole page": lambda: newsletters.newsletter(queries, newsletter_id, Filters()),
     }
 

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
@@ -367,3 +368,157 @@ def test_the_home_page_is_live_and_its_feed_can_be_paused(page: Page, service: S
     expect(page).to_have_title("(2) Home · Mailwake")
     page.goto("/signals")
     page.get_by_role("button", name="Remove call for an answer").click()
+
+
+def test_a_period_is_chosen_by_keyboard_and_in_the_url(page: Page, service: Service) -> None:
+    service.rewrite({"id": "period", "name": "Period"}, MAIL)
+    service.drained()
+    page.goto("/newsletters?search=period")
+    period = page.get_by_role("combobox", name="Period")
+    period.focus()
+    period.press("T")  # Today
+    expect(page).to_have_url(re.compile(r"/newsletters\?search=period&period=today$"))
+    expect(page.get_by_role("link", name="Period", exact=True)).to_be_visible()
+    expect(page.get_by_label("From")).to_be_hidden()
+    page.get_by_role("combobox", name="Period").press("C")  # Custom range
+    first = page.get_by_label("From")
+    expect(first).to_be_visible()
+    expect(first).to_be_focused()
+    first.fill("2020-01-01")
+    page.get_by_label("to", exact=True).fill("2020-01-02")
+    page.get_by_role("button", name="Apply").click()
+    expect(page).to_have_url(re.compile(r"period=custom&from=2020-01-01&to=2020-01-02$"))
+    expect(page.get_by_text("No mailings match.")).to_be_visible()
+    page.get_by_role("combobox", name="Period").select_option("7d")
+    page.get_by_label("Compare").check()
+    expect(page).to_have_url(re.compile(r"search=period&period=7d&compare=1$"))
+    page.get_by_role("link", name="Period", exact=True).click()
+    expect(page).to_have_url(re.compile(r"/newsletters/period\?period=7d&compare=1$"))
+
+
+@pytest.mark.parametrize("zone", ["Asia/Tokyo", "America/New_York"])
+def test_times_are_in_the_zone_of_the_browser(
+    browser: Browser, service: Service, zone: str
+) -> None:
+    answer = service.rewrite({"id": "zone"}, MAIL, "zone@example.com")
+    service.drained()
+    context = browser.new_context(base_url=service.url, timezone_id=zone, locale="de-DE")
+    page = context.new_page()
+    login(page, service)
+    page.goto(f"/messages/{answer['message_id']}")
+    expect(page.get_by_text(f"Times are in {zone}.")).to_be_visible()
+    clock = page.evaluate(
+        "(at) => new Date(at).toLocaleTimeString('de-DE')",
+        int(answer["message_id"].replace("-", "")[:12], 16),
+    )
+    expect(page.get_by_text(f", {clock} to zone@example.com")).to_be_visible()
+    page.get_by_role("link", name="Change").click()
+    page.get_by_label("Time zone of this browser's pages").fill("UTC")
+    page.get_by_role("button", name="Save").click()
+    expect(page.get_by_text("Times are in UTC.")).to_be_visible()
+    context.close()
+
+
+def test_everything_is_found_by_keyboard(page: Page, service: Service) -> None:
+    answer = service.rewrite(
+        {"id": "keyboard", "name": "Keyboard news"}, MAIL.format(label="Keys"), "keys@example.com"
+    )
+    hit(service, answer)
+    service.settled()
+    page.goto("/settings")
+    page.keyboard.press("/")
+    expect(page.get_by_label("Search everything")).to_be_focused()
+    page.keyboard.type("keyboard")
+    page.keyboard.press("Enter")
+    expect(page).to_have_url(re.compile(r"/search\?q=keyboard$"))
+    page.get_by_role("link", name="Keyboard news", exact=True).focus()
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", name="Keyboard news")).to_be_visible()
+    page.keyboard.press("Control+k")
+    page.keyboard.type("keys@example.com")
+    page.keyboard.press("Enter")
+    expect(page).to_have_url(re.compile(r"/recipients/\d+$"))
+    page.keyboard.press("Control+k")
+    page.keyboard.type("Keys")
+    page.keyboard.press("Enter")
+    page.get_by_role("link", name="Keys", exact=True).first.focus()
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("link", name="keys@example.com")).to_be_visible()
+    page.goto("/settings")
+    page.get_by_label("Time zone of this browser's pages").focus()
+    page.keyboard.type("a/b")
+    expect(page.get_by_label("Time zone of this browser's pages")).to_have_value("a/b")
+
+
+def test_who_clicked_a_link_today_is_two_clicks_from_home(page: Page, service: Service) -> None:
+    html = '<a href="https://example.com/two-clicks" data-track-name="Two clicks">x</a>'
+    for number in range(40):  # among those that most people clicked
+        answer = service.rewrite("two-clicks", html, f"two{number}@example.com")
+        service.client.get(paths(tracked_urls(answer["html"]))[0], headers=PERSON)
+    service.settled()
+    wanted = page.locator("section", has=page.get_by_role("heading", name="Most wanted"))
+
+    def listed() -> bool:  # what took long to compute is remembered for a moment
+        page.goto("/?period=24h")
+        return wanted.get_by_role("link", name="Two clicks").count() > 0
+
+    service.wait_for(listed, "new figures")
+    wanted.get_by_role("link", name="Two clicks").click()  # the first
+    expect(page.get_by_role("heading", name="Who clicked Two clicks")).to_be_visible()
+    page.get_by_role("combobox", name="Period").select_option("today")  # the second
+    expect(page).to_have_url(re.compile("period=today"))
+    expect(page.get_by_role("heading", name="40 people")).to_be_visible()
+
+
+def test_mailings_are_selected_and_compared_while_the_list_is_live(
+    page: Page, service: Service
+) -> None:
+    names = ("Picked one", "Picked two")
+    for name in names:
+        answer = service.rewrite({"id": name, "name": name, "tags": ["picked"]}, MAIL)
+    service.drained()
+    page.goto("/newsletters?tag=picked")
+    for name in names:
+        page.get_by_label(f"Select {name}").check()
+    row = page.get_by_role("row").filter(has=page.get_by_role("link", name=names[1]))
+    hit(service, answer)
+    expect(row).to_contain_text("100.0%")
+    for name in names:
+        expect(page.get_by_label(f"Select {name}")).to_be_checked()
+    page.get_by_role("button", name="Compare selected").click()
+    for name in names:
+        expect(page.get_by_role("rowheader").filter(has_text=name)).to_be_visible()
+
+
+def test_the_first_steps_tick_themselves(browser: Browser, tmp_path: Path) -> None:
+    with Service(tmp_path / "data") as fresh:
+        fresh.ready()
+        context = browser.new_context(base_url=fresh.url)
+        page = context.new_page()
+        login(page, fresh)
+        done = page.locator(".steps .done strong")
+        expect(done).to_have_text(["Create an API key"])
+        answer = fresh.rewrite("first", MAIL)
+        expect(done).to_have_text(["Create an API key", "Track a mail"])
+        hit(fresh, answer)
+        expect(page.locator(".steps")).to_have_count(0)
+        expect(page.get_by_text("Opens and clicks").first).to_be_visible()
+        context.close()
+
+
+def test_a_person_has_a_score_and_best_hours(page: Page, service: Service) -> None:
+    for number in range(3):
+        answer = service.rewrite(f"scored-{number}", MAIL, "scored@example.com")
+        hit(service, answer)
+    service.settled()
+    page.goto("/recipients")
+    page.get_by_label("Search email addresses").fill("scored@example.com")
+    page.keyboard.press("Enter")
+    expect(page.locator(".figures > div").filter(has_text="Engagement")).to_contain_text("100")
+    expect(page.get_by_role("heading", name="Best hours")).to_be_visible()
+    expect(page.locator(".week .hour")).to_have_count(7 * 24)
+    hours = page.locator(".week .heat5")
+    expect(hours.first).to_be_visible()
+    page.get_by_text("Show as a table").click()
+    busiest = page.get_by_role("row").filter(has_text=re.compile("day, [0-9]{2}:00 to"))
+    expect(busiest.first).to_be_visible()

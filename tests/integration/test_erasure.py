@@ -25,6 +25,7 @@ from app.model.tracking_modes import PSEUDONYMOUS, Modes
 from app.privacy.erasure import ErasureWorker, request_erasure
 from app.privacy.subject_export import SubjectExport
 from app.settings.load import load, with_secrets
+from app.stats.periods import ALWAYS
 from app.stats.queries import Queries
 from app.storage.clickhouse import Storage, StorageError
 from app.storage.sql import sql
@@ -331,7 +332,7 @@ def test_one_workspace_forgets_what_another_goes_on_knowing(
         rows = queries.run("newsletter_sent", newsletter=7, variant="")
         assert rows[0]["messages"] == 3
         found = [
-            queries.run("recipient_messages", recipient=key, limit=9)
+            queries.run("recipient_messages", recipient=key, limit=9, **ALWAYS.parameters)
             for (space, _), key in people.items()
             if space == name
         ]

@@ -21,6 +21,7 @@ from app.model.records import Hit, Message, Newsletter, PlacedLink, encode, now_
 from app.ops.scheduled_reports import Every, ReportMailer, SendError, boundary, send
 from app.settings.load import load
 from app.settings.settings import Settings
+from app.stats.filters import Filters
 from app.stats.queries import Queries
 from app.storage.clickhouse import Storage
 from app.web.views import report
@@ -55,8 +56,9 @@ def queries(storage: Storage, tmp_path_factory: pytest.TempPathFactory) -> Queri
 
 def test_a_report_tells_the_figures_of_its_period(queries: Queries) -> None:
     for period, sent, opened in (("all", 10, 10), ("7d", 9, 9)):
-        page = report.figures(queries, NAME, period)  # type: ignore[arg-type]
-        stats = queries.stats(NAME, {"period": period})
+        filters = Filters.read({"period": period})
+        page = report.figures(queries, NAME, filters)
+        stats = queries.stats(NAME, filters.hit_filters)
         assert (stats.messages, stats.opens.human.unique) == (sent, opened)
         text = report.text(page, "https://example.com/live")
         assert f"Sent          {sent}\n" in text and f"Opened        {opened} (" in text

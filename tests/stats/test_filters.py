@@ -1,4 +1,4 @@
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import get_args
 from urllib.parse import parse_qsl
 
@@ -6,13 +6,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.stats.filters import By, FilterError, Filters, Period, Show, Sort, StepName
+from app.stats.filters import By, FilterError, Filters, Show, Sort, StepName
+from app.stats.periods import NamedPeriod
 
 TEXT = st.text(st.characters(blacklist_characters="\0", blacklist_categories=["Cs"]), max_size=50)
+DAYS = st.lists(st.dates(date(2000, 1, 1), date(2100, 12, 31)).map(str), min_size=2, max_size=2)
+PERIODS = st.sampled_from(get_args(NamedPeriod)).map(lambda name: {"period": name})
+RANGES = st.tuples(DAYS.map(sorted), st.sampled_from(["both", "from", "to"])).map(
+    lambda pair: {
+        "period": "custom",
+        "first_day": "" if pair[1] == "to" else pair[0][0],
+        "last_day": "" if pair[1] == "from" else pair[0][1],
+    }
+)
 FILTERS = st.builds(
-    Filters,
+    lambda period, **values: Filters(**period, **values),
+    st.one_of(PERIODS, RANGES),
     show=st.sampled_from(get_args(Show)),
-    period=st.sampled_from(get_args(Period)),
+    compared=st.booleans(),
     search=TEXT,
     tag=TEXT,
     sort=st.sampled_from(get_args(Sort)),
@@ -42,11 +53,20 @@ def test_an_address_says_all(filters: Filters) -> None:
 def test_a_change_starts_from_the_first_page(filters: Filters, show: Show) -> None:
     changed = filters.but(show=show)
     assert (changed.show, changed.page, changed.after) == (show, 1, "")
-    assert changed.hit_filters == filters.hit_filters
+    assert (changed.parts, changed.period) == (filters.parts, filters.period)
     assert filters.all() == Filters(show=filters.show)
+    kept = filters.over_time()
+    assert {name for name, _ in kept.set()} <= {"show", "period", "from", "to", "compare"}
+    now = datetime(2026, 11, 24, tzinfo=UTC)
+    assert kept.span(now) == filters.span(now) and kept.previous(now) == filters.previous(now)
 
 
-@given(st.dictionaries(st.sampled_from([*Filters.__dataclass_fields__, "other"]), st.text()))
+@given(
+    st.dictionaries(
+        st.sampled_from([*Filters.__dataclass_fields__, "from", "to", "compare", "other"]),
+        st.one_of(st.text(), st.sampled_from(["custom", "2026-11-24", "1"])),
+    )
+)
 def test_anything_is_read_or_refused_by_name(query: dict[str, str]) -> None:
     try:
         found = Filters.read(query)
@@ -76,6 +96,14 @@ def test_anything_is_read_or_refused_by_name(query: dict[str, str]) -> None:
         ("variant", "x" * 601),
         ("variant", "\0"),
         ("search", "a" * 601),
+        ("compare", "yes"),
+        ("from", "yesterday"),
+        ("from", "20261124"),
+        ("from", "2026-02-30"),
+        ("to", "1999-12-31"),
+        ("to", "2101-01-01"),
+        ("from", "\u0662026-01-01"),
+        ("period", "custom"),
         ("client", "\0"),
     ],
 )
@@ -85,8 +113,26 @@ def test_what_means_nothing_is_refused(name: str, text: str) -> None:
     assert raised.value.name == name
 
 
-def test_periods_reach_back() -> None:
-    now = datetime(2026, 11, 24, tzinfo=UTC)
-    assert Filters(period="24h").since(now) == now - timedelta(hours=24)
-    assert Filters(period="365d").since(now) == now - timedelta(days=365)
-    assert Filters().since(now).year == 1970
+def test_a_range_ends_no_earlier_than_it_begins() -> None:
+    with pytest.raises(FilterError, match="earlier than") as raised:
+        Filters.read({"from": "2026-11-24", "to": "2026-11-23"})
+    assert raised.value.name == "to"
+
+
+def test_days_belong_to_a_custom_period_only() -> None:
+    assert Filters.read({"period": "7d", "from": "2026-11-24"}) == Filters(period="7d")
+    assert Filters.read({"from": "2026-11-24", "to": ""}).period == "custom"
+    assert Filters.read({"period": "all", "to": "2026-11-24"}) == Filters()
+
+
+def test_hits_are_filtered_by_the_span_of_the_period() -> None:
+    custom = Filters.read({"from": "2026-11-23", "to": "2026-11-24", "os": "Linux"})
+    begin = int(datetime(2026, 11, 23, tzinfo=UTC).timestamp() * 1000)
+    assert custom.hit_filters == {
+        "os": "Linux",
+        "since_ms": str(begin),
+        "until_ms": str(begin + 2 * 86_400_000),
+    }
+    assert Filters(os="Linux").hit_filters == {"os": "Linux"}
+    before = (datetime.now(UTC) - timedelta(hours=24)).timestamp() * 1000
+    assert int(Filters(period="24h").hit_filters["since_ms"]) - before < 60_000

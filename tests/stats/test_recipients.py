@@ -100,6 +100,7 @@ class Person(People):
         row = {
             "newsletter": 9,
             "address": "a@x.example",
+            "flags": 0,
             "sent_at": datetime(2026, 1, 1, tzinfo=UTC),
         }
         return [{**row, "message": name} for name in MESSAGES]

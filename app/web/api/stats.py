@@ -24,7 +24,8 @@ from app.schemas.stats import (
     Totals,
 )
 from app.schemas.timestamps import timestamp
-from app.stats.filters import Period
+from app.stats.filters import Filters
+from app.stats.periods import NamedPeriod
 from app.stats.queries import Queries, utc
 from app.web.api import paging
 from app.web.api.operation import Call, Content, Operation
@@ -116,7 +117,10 @@ class StatsQuery(Struct, frozen=True, forbid_unknown_fields=True):
 class ReportQuery(Struct, frozen=True, forbid_unknown_fields=True):
     """Which messages."""
 
-    period: Annotated[Period, Meta(description="Messages sent in this time until now.")] = "all"
+    period: Annotated[
+        NamedPeriod,
+        Meta(description="Messages sent in this time until now. Today begins at 0:00 UTC."),
+    ] = "all"
 
 
 async def list_newsletters(call: Call[NewsletterPage]) -> Response:
@@ -198,7 +202,8 @@ async def get_newsletter_timeline(call: Call[TimelineQuery]) -> Response:
 async def get_newsletter_report(call: Call[ReportQuery]) -> Response:
     """Return an HTML report on the messages sent in a period."""
     queries, newsletter_id = await _known(call)
-    page = await asyncio.to_thread(report.figures, queries, newsletter_id, call.query.period)
+    filters = Filters(period=call.query.period)
+    page = await asyncio.to_thread(report.figures, queries, newsletter_id, filters)
     return Response(report.html(page, ""), 200, report.HEADERS, "text/html; charset=utf-8")
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -12,14 +12,22 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
+from app.auth.api_keys import Keys
 from app.model.errors import FieldError
 from app.model.numbers import read_int
-from app.stats.filters import PERIODS, FilterError, Filters
+from app.stats.filters import Filters
 from app.stats.signals import KINDS
 from app.web.dashboard.cookies import cookie, set_cookie
 from app.web.dashboard.form_fields import problem_of
 from app.web.dashboard.forms import read_form
-from app.web.dashboard.pages import Dashboard, field, workspace_context
+from app.web.dashboard.pages import (
+    Dashboard,
+    bounded_filters,
+    field,
+    filters_of,
+    workspace_context,
+)
+from app.web.dashboard.preferences import reader_of
 from app.web.views import home
 from app.web.views.urls import home_url, list_url
 
@@ -54,36 +62,45 @@ class HomePages:
 
     async def home(self, request: Request) -> Response:
         """Show what happened lately. URLs of the list of earlier versions lead to the list."""
-        filters = Filters.read(request.query_params)
         if LISTED & set(request.query_params):
-            return RedirectResponse(list_url(filters), 307)
+            return RedirectResponse(list_url(filters_of(request)), 307)
         filters = _of_home(request)
-        workspace, (before, now) = workspace_context(request), _visits(request)
-        page = await asyncio.to_thread(
-            home.page, workspace.queries, workspace.signals, filters, _time(before)
-        )
+        before, now = _visits(request)
+        page = await asyncio.to_thread(self._look(request, filters, before))
         response = self.dashboard.page(request, "home.html", page)
         set_cookie(request, response, SEEN, f"{before}.{now}", SEEN_SECONDS)
         return response
 
     async def live(self, request: Request) -> Response:
         """Stream the same as it changes."""
-        filters, workspace = _of_home(request), workspace_context(request)
-        before, _ = _visits(request)
-        token = request.state.token
-
-        def look() -> dict[str, Any]:
-            page = home.page(workspace.queries, workspace.signals, filters, _time(before))
-            return {**page, "csrf": partial(field, token), "user": request.state.user}
-
+        filters, (before, _) = _of_home(request), _visits(request)
+        look, token = self._look(request, filters, before), request.state.token
+        shown = {"csrf": partial(field, token), "user": request.state.user}
         return self.dashboard.stream(
             request,
             # Nobody else's: its forms carry the session's token.
             f"home {request.state.session.id} {home_url(filters)}",
             "home.html",
-            ("news", "tiles", "activity", "waiting", "ranked", "latest"),
-            look,
+            ("news", "steps", "tiles", "activity", "waiting", "ranked", "latest"),
+            lambda: {**look(), **shown},
         )
+
+    def _look(
+        self, request: Request, filters: Filters, before: int
+    ) -> Callable[[], dict[str, Any]]:
+        """Returns what reads the page; it blocks."""
+        workspace, reader = workspace_context(request), reader_of(request)
+        keys: Keys = request.app.state.keys
+
+        def has_key() -> bool:
+            return keys.any(workspace.queries.workspace)
+
+        def look() -> dict[str, Any]:
+            steps = home.steps(workspace.queries, has_key)
+            page = home.page(workspace.queries, workspace.signals, filters, _time(before), reader)
+            return {**page, "steps": steps}
+
+        return look
 
     async def answer(self, request: Request) -> Response:
         """Take a person off the list of those to answer, until the next click on a signal."""
@@ -131,11 +148,7 @@ class HomePages:
 
 def _of_home(request: Request) -> Filters:
     """Returns the filters of the URL; a period is always set. Raises FilterError."""
-    filters = Filters.read({"period": home.PERIOD, **request.query_params})
-    if filters.period not in home.STEPS:
-        allowed = ", ".join(name for name in PERIODS if name in home.STEPS)
-        raise FilterError("period", f"must be one of {allowed}")
-    return filters
+    return bounded_filters(request, home.PERIOD)
 
 
 def _visits(request: Request) -> tuple[int, int]:

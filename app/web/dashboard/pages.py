@@ -5,6 +5,7 @@ import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from datetime import UTC, datetime
 from functools import cached_property, partial, wraps
 from typing import Any
 from urllib.parse import quote, unquote
@@ -29,11 +30,12 @@ from app.settings.settings import Settings
 from app.stats import messages
 from app.stats import recipients as recipient_stats
 from app.stats.filters import FilterError, Filters
+from app.stats.periods import ALWAYS, PERIODS, Period
 from app.storage.clickhouse import StartingError, StorageError
 from app.storage.disk import ReserveError
 from app.web.context import WorkspaceContext
 from app.web.dashboard import exports
-from app.web.dashboard.cookies import cookie
+from app.web.dashboard.cookies import cookie, drop_cookie, set_cookie
 from app.web.dashboard.forms import (
     CSRF,
     SESSION,
@@ -43,9 +45,16 @@ from app.web.dashboard.forms import (
     read_form,
 )
 from app.web.dashboard.live import Fragments, FullError, Live, while_valid
+from app.web.dashboard.preferences import (
+    CHOSEN_SECONDS,
+    CHOSEN_ZONE,
+    browser_zone,
+    reader_of,
+)
 from app.web.requests import parts_of
-from app.web.views import clickmap, compare, report
+from app.web.views import clickmap, compare, person, report
 from app.web.views import newsletters as newsletter_views
+from app.web.views.reader import Reader, zone_names, zone_of
 from app.web.views.templating import templates
 from app.web.views.urls import person_url
 
@@ -113,6 +122,7 @@ class Dashboard:
             Route("/recipients/{key:int}", requires_login(self.recipient)),
             Route("/messages/{message_id}", requires_login(self.message)),
             Route("/settings", requires_login(self.settings)),
+            Route("/settings", requires_login(self.choose_zone), methods=["POST"]),
             Mount(
                 "/static",
                 StaticFiles(directory=resource("static")),
@@ -122,53 +132,83 @@ class Dashboard:
         )
 
     async def settings(self, request: Request) -> Response:
-        """Show where everything that can be set is."""
-        return self.page(request, "settings.html", {})
+        """Show where everything that can be set is, and the time zone."""
+        return self._settings_page(request)
+
+    async def choose_zone(self, request: Request) -> Response:
+        """Keep a time zone for this browser, or use the browser's own again."""
+        name = str((await read_form(request)).get("zone", "")).strip()
+        back = RedirectResponse("/settings", 303)
+        if not name:
+            drop_cookie(request, back, CHOSEN_ZONE)
+        elif zone_of(name):
+            set_cookie(request, back, CHOSEN_ZONE, name, CHOSEN_SECONDS)
+        else:
+            return self._settings_page(request, "zone: must be a time zone such as Europe/Berlin")
+        return back
+
+    def _settings_page(self, request: Request, problem: str = "") -> Response:
+        page = {
+            "zones": sorted(zone_names()),
+            "chosen": cookie(request, CHOSEN_ZONE),
+            "browser_zone": Reader(browser_zone(request)).zone_name,
+            "problem": problem,
+        }
+        return self.page(request, "settings.html", page, 422 if problem else 200)
 
     async def newsletters(self, request: Request) -> Response:
         """Show all newsletters, searched, sorted and by period."""
-        filters = Filters.read(request.query_params)
+        filters = filters_of(request)
         page = await asyncio.to_thread(
-            newsletter_views.newsletters, workspace_context(request).queries, filters
+            newsletter_views.newsletters,
+            workspace_context(request).queries,
+            filters,
+            reader_of(request),
         )
         return self.page(request, "newsletters.html", page)
 
     async def newsletters_live(self, request: Request) -> Response:
         """Stream the same as it changes."""
-        filters, queries = Filters.read(request.query_params), workspace_context(request).queries
+        filters, reader = filters_of(request), reader_of(request)
+        queries = workspace_context(request).queries
         return self.stream(
             request,
             f"newsletters {filters.query()}",
             "newsletters.html",
             ("totals", "list"),
-            lambda: newsletter_views.newsletters(queries, filters),
+            lambda: newsletter_views.newsletters(queries, filters, reader),
         )
 
     async def tags(self, request: Request) -> Response:
         """Show all tags: newsletters and streams by topic."""
-        filters = Filters.read(request.query_params)
+        filters = filters_of(request)
         page = await asyncio.to_thread(
-            newsletter_views.tags, workspace_context(request).queries, filters
+            newsletter_views.tags, workspace_context(request).queries, filters, reader_of(request)
         )
         return self.page(request, "tags.html", page)
 
     async def tags_live(self, request: Request) -> Response:
         """Stream the same as it changes."""
-        filters, queries = Filters.read(request.query_params), workspace_context(request).queries
+        filters, reader = filters_of(request), reader_of(request)
+        queries = workspace_context(request).queries
         return self.stream(
             request,
             f"tags {filters.query()}",
             "tags.html",
             ("list",),
-            lambda: newsletter_views.tags(queries, filters),
+            lambda: newsletter_views.tags(queries, filters, reader),
         )
 
     async def newsletter(self, request: Request) -> Response:
         """Show one newsletter, with filters on its hits."""
-        filters, newsletter_id = Filters.read(request.query_params), _newsletter_id(request)
+        filters, newsletter_id = filters_of(request), newsletter_id_of(request)
         workspace = workspace_context(request)
         page = await asyncio.to_thread(
-            newsletter_views.newsletter, workspace.queries, newsletter_id, filters
+            newsletter_views.newsletter,
+            workspace.queries,
+            newsletter_id,
+            filters,
+            reader_of(request),
         )
         key = workspace.queries.key(newsletter_id)
         page["experiment"] = await asyncio.to_thread(workspace.experiments.get, key)
@@ -181,25 +221,26 @@ class Dashboard:
             newsletter_views.experiment,
             workspace.queries,
             workspace.experiments,
-            _newsletter_id(request),
+            newsletter_id_of(request),
         )
         return self.page(request, "experiment.html", page)
 
     async def mail_providers(self, request: Request) -> Response:
         """Show a newsletter's messages by the mail providers of their recipients."""
-        filters, newsletter_id = Filters.read(request.query_params), _newsletter_id(request)
+        filters, newsletter_id = filters_of(request), newsletter_id_of(request)
         page = await asyncio.to_thread(
             newsletter_views.mail_providers,
             workspace_context(request).queries,
             newsletter_id,
             filters,
+            reader_of(request),
         )
         return self.page(request, "mail_providers.html", page)
 
     async def newsletter_live(self, request: Request) -> Response:
         """Stream the same as it changes."""
-        filters, newsletter_id = Filters.read(request.query_params), _newsletter_id(request)
-        queries = workspace_context(request).queries
+        filters, newsletter_id = filters_of(request), newsletter_id_of(request)
+        queries, reader = workspace_context(request).queries, reader_of(request)
         with suppress(StorageError):  # a stream that starts now shows the figures later
             await asyncio.to_thread(queries.newsletter, newsletter_id)
             await asyncio.to_thread(
@@ -210,12 +251,12 @@ class Dashboard:
             f"newsletter {filters.query()} {newsletter_id}",
             "newsletter.html",
             ("figures", "timeline", "links", "agents"),
-            lambda: newsletter_views.newsletter(queries, newsletter_id, filters),
+            lambda: newsletter_views.newsletter(queries, newsletter_id, filters, reader),
         )
 
     async def recipients(self, request: Request) -> Response:
         """Show recipients of one newsletter, or of all."""
-        return await self._recipients(request, Filters.read(request.query_params))
+        return await self._recipients(request, filters_of(request))
 
     async def search_recipients(self, request: Request) -> Response:
         """Show recipients whose email address contains a text, or the page of the one that it is.
@@ -223,16 +264,20 @@ class Dashboard:
         It is a form with a body, so that no URL contains an email address.
         """
         form = await read_form(request)
-        filters = Filters.read({name: str(value) for name, value in form.items()})
+        filters = Filters.read(
+            {name: str(value) for name, value in form.items()}, reader_of(request).zone
+        )
         workspace, text = workspace_context(request), filters.search.strip()
         key, run = workspace.recipient_key(text), workspace.queries.run
-        rows = await asyncio.to_thread(run, "recipient_messages", recipient=key, limit=1)
+        rows = await asyncio.to_thread(
+            run, "recipient_messages", recipient=key, limit=1, **ALWAYS.parameters
+        )
         if text and rows:
-            return RedirectResponse(person_url(key, filters.all()), 303)
+            return RedirectResponse(person_url(key, filters.over_time()), 303)
         return await self._recipients(request, filters)
 
     async def _recipients(self, request: Request, filters: Filters) -> Response:
-        newsletter_id = _newsletter_id(request) if request.path_params else ""
+        newsletter_id = newsletter_id_of(request) if request.path_params else ""
         page = await asyncio.to_thread(
             recipient_stats.recipients, workspace_context(request).queries, filters, newsletter_id
         )
@@ -246,17 +291,27 @@ class Dashboard:
 
     async def recipient(self, request: Request) -> Response:
         """Show one recipient: what came, what was done with it, what is preferred."""
-        filters, key = Filters.read(request.query_params), request.path_params["key"]
+        filters, key = filters_of(request), request.path_params["key"]
         if key >= 2**64:
             raise NotFoundError("recipient", "no messages were sent to this recipient")
         workspace = workspace_context(request)
         record = await asyncio.to_thread(
-            recipient_stats.recipient, workspace.queries, key, filters.show
+            recipient_stats.recipient,
+            workspace.queries,
+            key,
+            filters.show,
+            filters.span(datetime.now(UTC)),
+            filters.zone,
         )
         withdrawn = await asyncio.to_thread(
             workspace.withdrawals.of, workspace.queries.workspace, key
         )
-        page = {"recipient": record, "filters": filters, "withdrawn": withdrawn}
+        page = {
+            "recipient": record,
+            "week": person.week(record.active_at, reader_of(request)),
+            "filters": filters,
+            "withdrawn": withdrawn,
+        }
         return self.page(request, "recipient.html", page)
 
     async def message(self, request: Request) -> Response:
@@ -274,28 +329,32 @@ class Dashboard:
 
     async def compare(self, request: Request) -> Response:
         """Show up to four newsletters side by side (?newsletter= repeated)."""
-        filters = Filters.read(request.query_params)
+        filters = filters_of(request)
         ids = [
             newsletter_id
             for newsletter_id in request.query_params.getlist("newsletter")
             if newsletter_id
         ]
         page = await asyncio.to_thread(
-            compare.compare, workspace_context(request).queries, ids, filters
+            compare.compare, workspace_context(request).queries, ids, filters, reader_of(request)
         )
         return self.page(request, "compare.html", {**page, "ids": ids})
 
     async def report(self, request: Request) -> Response:
         """Show the page's statistics for printing and mailing."""
-        filters, newsletter_id = Filters.read(request.query_params), _newsletter_id(request)
+        filters, newsletter_id = filters_of(request), newsletter_id_of(request)
         page = await asyncio.to_thread(
-            report.figures, workspace_context(request).queries, newsletter_id, filters.period
+            report.figures,
+            workspace_context(request).queries,
+            newsletter_id,
+            filters,
+            reader_of(request),
         )
         return Response(report.html(page, ""), 200, report.HEADERS, "text/html; charset=utf-8")
 
     async def clickmap(self, request: Request) -> Response:
         """Show the mail with rank and share next to each link, and a table of links."""
-        filters, newsletter_id = Filters.read(request.query_params), _newsletter_id(request)
+        filters, newsletter_id = filters_of(request), newsletter_id_of(request)
         page = await asyncio.to_thread(
             clickmap.page,
             workspace_context(request).queries,
@@ -307,7 +366,7 @@ class Dashboard:
 
     async def clickmap_mail(self, request: Request) -> Response:
         """Show the document in the click map's frame, which can run and send nothing."""
-        filters, newsletter_id = Filters.read(request.query_params), _newsletter_id(request)
+        filters, newsletter_id = filters_of(request), newsletter_id_of(request)
         html = await asyncio.to_thread(
             clickmap.mail,
             workspace_context(request).queries,
@@ -320,14 +379,14 @@ class Dashboard:
 
     async def export(self, request: Request) -> Response:
         """Export a newsletter's hits as a file, with the page's filters."""
-        filters, newsletter_id = Filters.read(request.query_params), _newsletter_id(request)
+        filters, newsletter_id = filters_of(request), newsletter_id_of(request)
         return await exports.answer(
             request, workspace_context(request).queries, newsletter_id, filters
         )
 
     async def export_outcomes(self, request: Request) -> Response:
         """Export what became of a newsletter's messages as a file."""
-        filters, newsletter_id = Filters.read(request.query_params), _newsletter_id(request)
+        filters, newsletter_id = filters_of(request), newsletter_id_of(request)
         return await exports.answer(
             request, workspace_context(request).queries, newsletter_id, filters, "outcomes"
         )
@@ -419,6 +478,7 @@ class Dashboard:
             "user": user,
             "notices": self._notices(user.workspace) if user else [],
             "csrf": partial(field, getattr(request.state, "token", "")),
+            "reader": reader_of(request),
             **page,
         }
         return self.templates.TemplateResponse(request, name, page, status, dict(HEADERS))
@@ -448,7 +508,8 @@ class Dashboard:
             return {"notices": self._block("base.html", "notices", notices), **fragments}
 
         last = request.headers.get("last-event-id", "")
-        token = request.state.token
+        token, reader = request.state.token, reader_of(request)
+        key = f"{reader.zone_name} {reader.language} {key}"
 
         def valid() -> bool:
             try:
@@ -496,5 +557,27 @@ def workspace_context(request: Request) -> WorkspaceContext:
     return parts_of(request, request.state.user.workspace)
 
 
-def _newsletter_id(request: Request) -> str:
+def filters_of(request: Request) -> Filters:
+    """Returns the filters of the URL, with the reader's time zone. Raises FilterError."""
+    return Filters.read(request.query_params, reader_of(request).zone)
+
+
+def bounded_filters(request: Request, default: Period) -> Filters:
+    """Returns the filters of the URL for a page whose period has a beginning. Raises FilterError.
+
+    Such pages read hits of the whole workspace.
+    """
+    filters = filters_of(request)
+    if filters.period == "all" and "period" not in request.query_params:
+        return replace(filters, period=default)
+    if filters.period == "all":
+        allowed = ", ".join(name for name in PERIODS if name != "all")
+        raise FilterError("period", f"must be one of {allowed}")
+    if filters.period == "custom" and not filters.first_day:
+        raise FilterError("from", "is required on this page")
+    return filters
+
+
+def newsletter_id_of(request: Request) -> str:
+    """Returns the newsletter that a page's path names."""
     return unquote(request.path_params["newsletter_id"])

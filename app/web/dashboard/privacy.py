@@ -11,6 +11,7 @@ from starlette.routing import Route
 from app.model.errors import NotFoundError
 from app.model.tracking_modes import AXES
 from app.privacy.erasure import ANSWER_SECONDS, finished
+from app.stats.periods import ALWAYS
 from app.web.dashboard.forms import read_form
 from app.web.dashboard.pages import HEADERS, Dashboard, workspace_context
 from app.web.requests import SUBJECT_FILE, streamed
@@ -74,7 +75,7 @@ class PrivacyPages:
         if 0 < key < 2**64:
             queries = workspace_context(request).queries
             rows = await asyncio.to_thread(
-                queries.run, "recipient_messages", recipient=key, limit=1
+                queries.run, "recipient_messages", recipient=key, limit=1, **ALWAYS.parameters
             )
         if not rows:
             raise NotFoundError("recipient", "no messages were sent to this recipient")

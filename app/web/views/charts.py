@@ -6,21 +6,27 @@ title is in `data-tip`, too: app.js shows it for pointers, fingers and arrow key
 """
 
 import math
+from bisect import bisect_right
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from markupsafe import Markup, escape
 
+from app.web.views.reader import UTC_READER, Reader
+
 WIDTH, HEIGHT = 960, 200
 GAP = 0.22  # of a column
 MIN_COLUMNS, MAX_COLUMNS = 12, 72  # of a timeline; more when its steps cannot grow
-STEPS = (2, 5, 10, 30, 60, 300, 900, 3600, 3 * 3600, 6 * 3600, 86_400, 7 * 86_400, 28 * 86_400)
+STEPS = (
+    *(2, 5, 10, 30, 60, 300, 900, 3600, 3 * 3600, 6 * 3600),
+    *(days * 86_400 for days in (1, 3, 7, 28, 91, 364)),
+)  # seconds of a column
 LIVELY = timedelta(hours=1)
 TICKS = 7  # on the axis of time, at most
 _TICK_SECONDS = (
     *(10, 30, 60, 120, 300, 600, 1800, 3600, 2 * 3600, 3 * 3600, 6 * 3600, 12 * 3600),
-    *(days * 86_400 for days in (1, 2, 7, 14, 28, 84, 182, 364)),
+    *(days * 86_400 for days in (1, 2, 7, 14, 28, 84, 182, 364, 1456, 3640)),
 )
 
 
@@ -37,27 +43,66 @@ class Column(NamedTuple):
         """Returns the taller of the two bars."""
         return max(self.human_opens + self.machine_opens, self.human_clicks + self.machine_clicks)
 
-    @property
-    def summary(self) -> str:
+    def summary(self, reader: Reader = UTC_READER) -> str:
         """Returns the figures in words."""
         names = ("opens", "opens by bots", "clicks", "clicks by bots")
-        hits = [f"{n:,} {name}" for n, name in zip(self, names, strict=True) if n]
+        hits = [f"{reader.number(n)} {name}" for n, name in zip(self, names, strict=True) if n]
         return ", ".join(hits) or "no opens or clicks"
 
 
 class Window(NamedTuple):
-    """The stretch of time that a timeline shows: each column's start, and its width in seconds."""
+    """The stretch of time that a timeline shows: where its columns begin and end.
 
-    starts: Sequence[datetime]
+    `step` is their usual width in seconds: where clocks are changed, a day has more or fewer.
+    """
+
+    edges: Sequence[datetime]
     step: int
+
+    @property
+    def starts(self) -> Sequence[datetime]:
+        """Returns when each column begins."""
+        return self.edges[:-1]
 
     @property
     def end(self) -> datetime:
         """Returns when the last column ends."""
-        return self.starts[-1] + timedelta(seconds=self.step)
+        return self.edges[-1]
+
+    @property
+    def unit(self) -> int:
+        """Returns the longest step, in seconds, of which every column has a whole number."""
+        return math.gcd(self.step, *(int(edge.timestamp()) for edge in self.edges))
+
+    def column(self, at: datetime) -> int:
+        """Returns the number of the column in which a time lies; -1 before the first."""
+        return bisect_right(self.edges, at) - 1
+
+    def place(self, at: datetime) -> float:
+        """Returns where a time lies, in percent from the left: columns are equally wide."""
+        number = min(max(self.column(at), 0), len(self.edges) - 2)
+        begin, end = self.edges[number], self.edges[number + 1]
+        return 100 * (number + (at - begin) / (end - begin)) / (len(self.edges) - 1)
 
 
-def window(first: datetime, last: datetime, now: datetime, seconds: int = 0) -> Window:
+def window_of(first: datetime, end: datetime, step: int, reader: Reader) -> Window:
+    """Returns the columns of `step` seconds from `first` to `end`."""
+    return Window(reader.edges(first, end, step), step)
+
+
+def readable(span: timedelta) -> int:
+    """Returns the step, in seconds, that divides a span into a readable number of columns."""
+    seconds = span.total_seconds()
+    return next((step for step in STEPS if seconds / step <= MAX_COLUMNS - 1), STEPS[-1])
+
+
+def window(
+    first: datetime,
+    last: datetime,
+    now: datetime,
+    seconds: int = 0,
+    reader: Reader = UTC_READER,
+) -> Window:
     """Returns the time from the first message until now, or until a `last` activity long ago.
 
     Steps are as wide as `asked` (seconds), or as gives a readable number of them; then the latest
@@ -66,14 +111,11 @@ def window(first: datetime, last: datetime, now: datetime, seconds: int = 0) -> 
     """
     last = max(first, last)
     end = last if now - last > max(last - first, LIVELY) else max(now, last)
-    span = (end - first).total_seconds()
-    step = seconds or next((step for step in STEPS if span / step <= MAX_COLUMNS - 1), STEPS[-1])
-    stop = int(end.timestamp()) // step
-    columns = min(max(stop - int(first.timestamp()) // step + 1, MIN_COLUMNS), 10 * MAX_COLUMNS)
-    starts = [
-        datetime.fromtimestamp(number * step, UTC) for number in range(stop - columns + 1, stop + 1)
-    ]
-    return Window(starts, step)
+    step = seconds or readable(end - first)
+    earliest = end - timedelta(seconds=step * (10 * MAX_COLUMNS - 1))
+    latest = end - timedelta(seconds=step * (MIN_COLUMNS - 1))
+    begin = min(max(first, earliest), latest)
+    return window_of(begin, end + timedelta(microseconds=1), step, reader)
 
 
 def ceiling(highest: int) -> int:
@@ -98,20 +140,23 @@ class TimeTick(NamedTuple):
     label: str
 
 
-def time_ticks(starts: Sequence[datetime], step: int) -> list[TimeTick]:
+def time_ticks(window: Window, reader: Reader = UTC_READER) -> list[TimeTick]:
     """Returns round times within a window; days have their date, and so has the first tick."""
-    first, span = starts[0].timestamp(), len(starts) * step
-    apart = next((s for s in _TICK_SECONDS if span / s <= TICKS), span // TICKS)
+    start, end = window.edges[0], window.end
+    span = (end - start).total_seconds()
+    apart = next((s for s in _TICK_SECONDS if span / s <= TICKS), _TICK_SECONDS[-1])
     shown: list[TimeTick] = []
-    for number in range(-int(-first // apart), int((first + span) // apart) + 1):
-        at = datetime.fromtimestamp(number * apart, UTC)
+    for at in reader.edges(start, end, apart):
+        if not start <= at <= end:
+            continue
+        local = reader.local(at)
         clock = "%H:%M:%S" if apart < 60 else "%H:%M"
-        day = f"{at.day} {at:%b}"
-        if apart >= 86_400 or (at.hour, at.minute, at.second) == (0, 0, 0):
+        day = reader.day(local, year=not shown or local.timetuple().tm_yday <= apart // 86_400)
+        if apart >= 86_400 or (local.hour, local.minute, local.second) == (0, 0, 0):
             label = day
         else:
-            label = at.strftime(clock) if shown else f"{day}, {at.strftime(clock)}"
-        shown.append(TimeTick(100 * (at.timestamp() - first) / span, label))
+            label = local.strftime(clock) if shown else f"{day}, {local.strftime(clock)}"
+        shown.append(TimeTick(window.place(at), label))
     return shown
 
 
@@ -160,12 +205,15 @@ def _grid(parts: int) -> list[str]:
     return [f'<line class="grid" x1="0" x2="{WIDTH}" y1="{y}" y2="{y}"/>' for y in heights]
 
 
-def timeline(columns: Sequence[Column], titles: Sequence[str]) -> Markup:
+def timeline(
+    columns: Sequence[Column], titles: Sequence[str], before: Sequence[Column] = ()
+) -> Markup:
     """Returns opens and clicks side by side for each step; machine hits stand hatched on top.
 
-    A column's title shows while the pointer rests anywhere above or on it.
+    A column's title shows while the pointer rests anywhere above or on it. Those of the period
+    `before` are dashed lines.
     """
-    top = ceiling(max((column.highest for column in columns), default=0))
+    top = ceiling(max((column.highest for column in [*columns, *before]), default=0))
     wide = WIDTH / max(len(columns), 1)
     bar = wide * (1 - GAP) / 2
     shapes = _grid(len(ticks(top)) - 1)
@@ -179,6 +227,14 @@ def timeline(columns: Sequence[Column], titles: Sequence[str]) -> Markup:
             shapes.append(_bar(x, bar, kind, 0, human, top))
             shapes.append(_bar(x, bar, f"{kind} machine", human, machine, top))
         shapes.append("</g>")
+    for kind, heights in (
+        ("opens", [column.human_opens + column.machine_opens for column in before]),
+        ("clicks", [column.human_clicks + column.machine_clicks for column in before]),
+    ):
+        tops = [f"{HEIGHT - HEIGHT * height / top:.2f}" for height in heights]
+        path = [f"{wide * n:.2f},{y} {wide * (n + 1):.2f},{y}" for n, y in enumerate(tops)]
+        if path:
+            shapes.append(f'<polyline class="before {kind}" points="{" ".join(path)}"/>')
     hatch = "".join(
         f'<pattern id="hatch-{kind}" width="6" height="6" patternUnits="userSpaceOnUse"'
         f' patternTransform="rotate(45)"><rect class="{kind}" width="2.4" height="6"/></pattern>'

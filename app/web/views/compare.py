@@ -6,8 +6,10 @@ from typing import Any
 
 from app.stats import rates
 from app.stats.filters import FilterError, Filters
+from app.stats.periods import ALWAYS
 from app.stats.queries import Queries, utc
 from app.web.views import charts
+from app.web.views.reader import UTC_READER, Reader
 
 MAX_NEWSLETTERS = 4
 STEPS = 48  # columns of the chart and rows of its table
@@ -15,16 +17,19 @@ WIDTHS = (60, 300, 900, 3600, 3 * 3600, 6 * 3600, 86_400, 7 * 86_400)  # seconds
 OFFERED = 200  # newsletters to choose from, the latest sent
 
 
-def compare(queries: Queries, ids: Sequence[str], filters: Filters) -> dict[str, Any]:
+def compare(
+    queries: Queries, ids: Sequence[str], filters: Filters, reader: Reader = UTC_READER
+) -> dict[str, Any]:
     """Returns figures and cumulative hits per message. Raises FilterError, NotFoundError."""
     chosen = list(dict.fromkeys(ids))
     if len(chosen) > MAX_NEWSLETTERS:
         raise FilterError("newsletter", f"must be given at most {MAX_NEWSLETTERS} times")
     offered = queries.newsletters(filters.all(), OFFERED)
-    rows = []
+    rows, hit_filters = [], filters.over_time().hit_filters
     for newsletter_id in chosen:
-        described, sent = queries.newsletter(newsletter_id), queries.sent(newsletter_id)
-        stats = queries.stats(newsletter_id)
+        described = queries.newsletter(newsletter_id)
+        sent = queries.sent(newsletter_id, hit_filters)
+        stats = queries.stats(newsletter_id, hit_filters)
         rows.append(
             {
                 "newsletter": described,
@@ -55,22 +60,26 @@ def compare(queries: Queries, ids: Sequence[str], filters: Filters) -> dict[str,
             row[kind] = [hits / row["messages"] if row["messages"] else 0.0 for hits in line]
     return {
         "filters": filters,
+        "reader": reader,
         "rows": rows,
         "step": step,
         "offered": [row for row in offered if row["id"] not in chosen],
         "full": len(chosen) == MAX_NEWSLETTERS,
-        "charts": {kind: _chart(rows, kind, step) for kind in lines},
+        "charts": {kind: _chart(rows, kind, step, reader) for kind in lines},
     }
 
 
-def _chart(rows: Sequence[dict[str, Any]], kind: str, step: int) -> dict[str, Any]:
+def _chart(rows: Sequence[dict[str, Any]], kind: str, step: int, reader: Reader) -> dict[str, Any]:
     """Returns the lines of one kind of hits with their axes."""
     series = [row[kind] for row in rows]
     top = charts.round_up(max((max(line, default=0) for line in series), default=0))
     names = [row["newsletter"].name or row["newsletter"].id for row in rows]
     titles = [
         f"{since(step * (number + 1))} after the first message: "
-        + ", ".join(f"{name} {line[number]:.3f}" for name, line in zip(names, series, strict=True))
+        + ", ".join(
+            f"{name} {reader.decimal(line[number], 3)}"
+            for name, line in zip(names, series, strict=True)
+        )
         for number in range(STEPS)
     ]
     quarters = [
@@ -90,7 +99,12 @@ def _lines(
     keys = [queries.key(newsletter_id) for newsletter_id in ids]
     counts = {key: [0] * STEPS for key in keys}
     if keys:
-        rows = queries.run("compare", newsletters=keys, step=step, steps=STEPS, show=filters.show)
+        span = filters.span(datetime.now(UTC))
+        asked: dict[str, Any] = {"newsletters": keys, "step": step, "steps": STEPS}
+        if span == ALWAYS:
+            rows = queries.run("compare", show=filters.show, **asked)
+        else:
+            rows = queries.run("compare_sent_in", show=filters.show, **span.parameters, **asked)
         for row in rows:
             counts[row["newsletter"]][row["number"]] = row[kind]
     for line in counts.values():

@@ -1,29 +1,26 @@
 """What the home page shows: what happened, what got the most response, and whom to answer."""
 
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any, NamedTuple
 
 from markupsafe import Markup
 
 from app.stats import home
-from app.stats.filters import Filters, Period
+from app.stats.filters import Filters
 from app.stats.home import Response, Trend
+from app.stats.periods import Period, Span
 from app.stats.queries import Queries, utc
 from app.stats.signals import Signals
 from app.storage.clickhouse import Row
 from app.web.views import charts
-from app.web.views.newsletters import drawn
+from app.web.views.changes import Change, count_change, rate_change
+from app.web.views.newsletters import columns_of, drawn
+from app.web.views.reader import UTC_READER, Reader
 
 PERIOD: Period = "7d"  # that is shown first
-STEPS: dict[Period, int] = {
-    "24h": 3600,
-    "7d": 6 * 3600,
-    "30d": 86_400,
-    "90d": 3 * 86_400,
-    "365d": 7 * 86_400,
-}  # seconds of the chart's columns
+MIN_STEP_SECONDS = 900  # of the chart's columns
 LEAST = 50  # messages of a mailing whose rates mean something
 RANKED = 5
 LATEST = 12
@@ -32,40 +29,43 @@ MARK_PERCENT = 26.0  # between two marks of mailings, so that their names have r
 
 
 class Tile(NamedTuple):
-    """A figure of the period: how it has changed, and its course. `change` is None if unknown.
-
-    `good` says which way is better: 1 up, -1 down, 0 neither.
-    """
+    """A figure of the period: how it has changed (None if unknown), and its course."""
 
     name: str
     value: str
     about: str
-    change: str | None
-    rises: bool
-    good: int
+    change: Change | None
     course: Markup
 
 
-def page(queries: Queries, signals: Signals, filters: Filters, seen: datetime) -> dict[str, Any]:
+def page(
+    queries: Queries,
+    signals: Signals,
+    filters: Filters,
+    seen: datetime,
+    reader: Reader = UTC_READER,
+) -> dict[str, Any]:
     """Returns the page of everything; `seen` is when the reader looked at it before."""
     now = datetime.now(UTC)
-    start = filters.since(now)
+    span, before = filters.span(now).until(now), filters.previous(now)
+    shown = filters.show, filters.over_time().query(), reader.zone_name
 
     def remembered(name: str, read: Callable[[], Any]) -> Any:
-        return queries.remembered((name, filters.show, filters.period), read)
+        return queries.remembered((name, *shown), read)
 
-    trend = remembered("trend", partial(home.trend, queries, filters.show, start, now))
+    trend = remembered("trend", partial(home.trend, queries, filters.show, span, before))
     best = remembered("best", partial(home.best, queries, filters, LEAST, RANKED))
     wanted = {
-        kind: remembered(kind, partial(home.wanted, queries, kind, start, now, RANKED))
+        kind: remembered(kind, partial(home.wanted, queries, kind, span, before, RANKED))
         for kind in ("topics", "links")
     }
     waiting = home.waiting(queries, signals, now)
     return {
         "filters": filters,
+        "reader": reader,
         "seen": seen,
         "news": home.news(queries, seen),
-        "tiles": tiles(trend),
+        "tiles": tiles(trend, reader),
         "best": best,
         "most": max((row["clicked"] / row["clicks_tracked"] for row in best), default=1) or 1,
         "wanted": wanted,
@@ -73,84 +73,98 @@ def page(queries: Queries, signals: Signals, filters: Filters, seen: datetime) -
         "unlisted": len(waiting[WAITING:]),
         "signals": signals.all(),
         "latest": home.latest(queries, filters.kind, now, LATEST),
-        **_activity(queries, filters, start, now),
+        **_activity(queries, filters, span, before if filters.compared else None, reader),
     }
 
 
-def tiles(trend: Trend) -> list[Tile]:
+class Step(NamedTuple):
+    """A step of the first use, and whether it is done."""
+
+    name: str
+    about: str
+    done: bool
+
+
+def steps(queries: Queries, has_key: Callable[[], bool]) -> list[Step]:
+    """Returns the steps of the first use, none once all are done."""
+    begun = home.begun(queries)
+    if begun["sent"] and begun["opened"]:
+        return []
+    return [
+        Step("Create an API key", "Programs send it with each request.", has_key()),
+        Step("Track a mail", "Send its HTML to the API, or the mail through SMTP.", begun["sent"]),
+        Step("Open it", "Send it to yourself, and load its images.", begun["opened"]),
+    ]
+
+
+def tiles(trend: Trend, reader: Reader = UTC_READER) -> list[Tile]:
     """Returns the four figures that are looked at first."""
     whole, before, slots = trend.whole, trend.before, trend.slots
-    opens, clicks = whole.opens_tracked, whole.clicks_tracked
+    if not whole.messages and not before.messages:
+        return []
+    opens = whole.opens_tracked
     most = min(whole.opened + whole.unknowable, opens)
-    more = f", up to {_percent(most, opens)} with unknown opens" if most > whole.opened else ""
-    return (
-        [
-            Tile(
-                "Sent",
-                f"{whole.messages:,}",
-                "messages",
-                _growth(whole.messages, before.messages),
-                whole.messages >= before.messages,
-                0,
-                charts.sparkline([slot.messages for slot in slots]),
-            ),
-            _rate_tile("Open rate", trend, "opened", "opens_tracked", 1, f"opened{more}"),
-            _rate_tile("Click rate", trend, "clicked", "clicks_tracked", 1, "clicked"),
-            _rate_tile("Unsubscribe rate", trend, "unsubscribes", "messages", -1, "unsubscribed"),
-        ]
-        if clicks or opens or whole.messages or before.messages
-        else []
-    )
+    more = ""
+    if most > whole.opened:
+        more = f", up to {reader.decimal(100 * most / opens)}% with unknown opens"
+
+    def rate_tile(name: str, part: str, of: str, good: int, about: str) -> Tile:
+        now, earlier = _rate(whole, part, of), _rate(before, part, of)
+        shares = [_rate(slot, part, of) for slot in slots]
+        return Tile(
+            name,
+            f"{reader.decimal(100 * now[0] / now[1])}%" if now[1] else "\u2013",
+            f"{reader.number(now[0])} {about}",
+            rate_change(now, earlier, good, reader),
+            charts.sparkline([round(1000 * hits / sent) if sent else 0 for hits, sent in shares]),
+        )
+
+    return [
+        Tile(
+            "Sent",
+            reader.number(whole.messages),
+            "messages",
+            count_change(whole.messages, before.messages, reader),
+            charts.sparkline([slot.messages for slot in slots]),
+        ),
+        rate_tile("Open rate", "opened", "opens_tracked", 1, f"opened{more}"),
+        rate_tile("Click rate", "clicked", "clicks_tracked", 1, "clicked"),
+        rate_tile("Unsubscribe rate", "unsubscribes", "messages", -1, "unsubscribed"),
+    ]
 
 
-def _rate_tile(name: str, trend: Trend, part: str, of: str, good: int, about: str) -> Tile:
-    now, before = _rate(trend.whole, part, of), _rate(trend.before, part, of)
-    apart = None if now is None or before is None else 100 * (now - before)
-    count = getattr(trend.whole, part)
-    return Tile(
-        name,
-        "\u2013" if now is None else f"{100 * now:.1f}%",
-        f"{count:,} {about}",
-        None if apart is None else f"{abs(apart):.1f} points",
-        (apart or 0) >= 0,
-        good if apart and round(abs(apart), 1) else 0,
-        charts.sparkline([round(1000 * (_rate(slot, part, of) or 0)) for slot in trend.slots]),
-    )
+def _rate(response: Response, part: str, of: str) -> tuple[int, int]:
+    return getattr(response, part), getattr(response, of)
 
 
-def _rate(response: Response, part: str, of: str) -> float | None:
-    whole = getattr(response, of)
-    return getattr(response, part) / whole if whole else None
-
-
-def _percent(part: int, whole: int) -> str:
-    return f"{100 * part / whole:.1f}%"
-
-
-def _growth(now: int, before: int) -> str | None:
-    """Returns how much more there is, None if there was nothing."""
-    return f"{abs(100 * (now - before) / before):,.0f}%" if before else None
-
-
-def _activity(queries: Queries, filters: Filters, start: datetime, now: datetime) -> dict[str, Any]:
+def _activity(
+    queries: Queries, filters: Filters, span: Span, before: Span | None, reader: Reader
+) -> dict[str, Any]:
     """Returns the chart of opens and clicks, with marks where mailings began."""
-    step = STEPS[filters.period]
-    first, last = int(start.timestamp()) // step, int(now.timestamp()) // step
-    starts = [datetime.fromtimestamp(number * step, UTC) for number in range(first, last + 1)]
-    end = starts[-1] + timedelta(seconds=step)
-    points = queries.all_timeline(starts[0], end, step)
-    marks = _marks(queries, filters, starts[0], end)
-    return {**drawn(starts, step, points, filters.show), "marks": marks}
+    step = max(MIN_STEP_SECONDS, charts.readable(span.end - span.start))
+
+    def read(of: Span) -> tuple[charts.Window, list[charts.Column]]:
+        window = charts.window_of(of.start, of.end, step, reader)
+        points = queries.all_timeline(window.starts[0], window.end, window.unit)
+        return window, columns_of(window, points, filters.show)
+
+    window, columns = read(span)
+    earlier = read(before)[1] if before else []
+    if before:  # where clocks are changed, one of them has an hour more
+        missing = len(columns) - len(earlier)
+        earlier = [*earlier, *[charts.Column(0, 0, 0, 0)] * missing][: len(columns)]
+    marks = _marks(queries, filters, window)
+    return {**drawn(window, columns, reader, earlier), "marks": marks}
 
 
-def _marks(queries: Queries, filters: Filters, start: datetime, end: datetime) -> Markup:
-    """Returns the names of mailings above the time at which they began, the latest ones."""
-    rows: Sequence[Row] = queries.newsletters(Filters(period=filters.period), 50, least=LEAST)
+def _marks(queries: Queries, filters: Filters, window: charts.Window) -> Markup:
+    """Returns names of mailings above the time at which they began, the latest ones."""
+    rows: Sequence[Row] = queries.newsletters(filters.over_time(), 50, least=LEAST)
     marks: list[charts.TimeTick] = []
     for row in sorted(rows, key=lambda row: utc(row["first_at"]), reverse=True):
         begun = utc(row["first_at"])
-        place = 100 * ((begun - start) / (end - start))
+        place = window.place(begun)
         near = any(abs(mark.place - place) < MARK_PERCENT for mark in marks)
-        if 0 <= place <= 100 and not near:
+        if window.starts[0] <= begun <= window.end and not near:
             marks.append(charts.TimeTick(place, row["name"] or row["id"]))
     return charts.marks(marks)

@@ -1,6 +1,6 @@
 """What the pages of the dashboard show: figures and rows, ready for their templates."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from operator import itemgetter
 from typing import Any, NamedTuple
@@ -10,12 +10,15 @@ from app.experiments.experiments import Experiments
 from app.experiments.significance import Interval, Rate, difference, holm, p_value
 from app.experiments.variants import UNNAMED
 from app.model.errors import NotFoundError
-from app.schemas.stats import AgentStats, LinkStats, OutcomeCounts, Split
+from app.schemas.stats import AgentStats, LinkStats, OutcomeCounts, Split, Stats
 from app.stats import rates
 from app.stats.filters import STEPS, Filters, Show
-from app.stats.queries import SLOTS, Queries, Step, utc
+from app.stats.periods import ALWAYS, Span
+from app.stats.queries import SLOTS, HitFilters, Queries, Step, utc
 from app.storage.clickhouse import Row
 from app.web.views import charts
+from app.web.views.changes import Change, count_change, rate_change
+from app.web.views.reader import UTC_READER, Reader
 
 PAGE = 50  # newsletters on one page
 RANKED = 8  # clients, systems, devices, countries
@@ -56,14 +59,33 @@ class Variant(NamedTuple):
     chance: float | None
 
 
-def newsletters(queries: Queries, filters: Filters) -> dict[str, Any]:
+def newsletters(queries: Queries, filters: Filters, reader: Reader = UTC_READER) -> dict[str, Any]:
     """Returns the page of all newsletters."""
     rows = queries.newsletters(filters, PAGE + 1, (filters.page - 1) * PAGE)
+    earlier = filters.previous(datetime.now(UTC)) if filters.compared else None
+    before = _totals(queries.newsletters(filters.but(), 1, span=earlier)) if earlier else None
     more, rows = len(rows) > PAGE, rows[:PAGE]
     lines = {row["newsletter"]: [0] * SLOTS for row in rows}
     for slot in queries.sparklines(rows):
         lines[slot["newsletter"]][slot["slot"]] = slot[f"{filters.show}_total"]
     outcomes = queries.outcomes_of([row["newsletter"] for row in rows])
+    totals = _totals(rows)
+    return {
+        "filters": filters,
+        "reader": reader,
+        "changes": _changes(totals, before, reader) if before else {},
+        "rows": [
+            _ranked(row, totals, lines[row["newsletter"]], outcomes.get(row["newsletter"]))
+            for row in rows
+        ],
+        "outcomes": any(counts.known for counts in outcomes.values()),
+        "totals": totals,
+        "older": more,
+    }
+
+
+def _totals(rows: Sequence[Row]) -> dict[str, int]:
+    """Returns the sums over all matching newsletters, of which `rows` are some."""
     whole = rows[0] if rows else {}
     names = (
         "messages",
@@ -74,16 +96,22 @@ def newsletters(queries: Queries, filters: Filters) -> dict[str, Any]:
         "clicked",
         "unsubscribes",
     )
-    totals = {name: whole.get(f"{name}_in_all", 0) for name in names}
+    return {name: whole.get(f"{name}_in_all", 0) for name in names}
+
+
+def _changes(
+    now: Mapping[str, int], before: Mapping[str, int], reader: Reader
+) -> dict[str, Change | None]:
+    """Returns how the figures of a period differ from those of the one before it."""
+
+    def rate(part: str, of: str, good: int) -> Change | None:
+        return rate_change((now[part], now[of]), (before[part], before[of]), good, reader)
+
     return {
-        "filters": filters,
-        "rows": [
-            _ranked(row, totals, lines[row["newsletter"]], outcomes.get(row["newsletter"]))
-            for row in rows
-        ],
-        "outcomes": any(counts.known for counts in outcomes.values()),
-        "totals": totals,
-        "older": more,
+        "messages": count_change(now["messages"], before["messages"], reader),
+        "opened": rate("opened", "opens_tracked", 1),
+        "clicked": rate("clicked", "clicks_tracked", 1),
+        "unsubscribes": rate("unsubscribes", "messages", -1),
     }
 
 
@@ -108,25 +136,41 @@ def _ranked(
     }
 
 
-def tags(queries: Queries, filters: Filters) -> dict[str, Any]:
+def tags(queries: Queries, filters: Filters, reader: Reader = UTC_READER) -> dict[str, Any]:
     """Returns the page of all tags: newsletters and transactional streams by topic."""
-    return {"filters": filters, "rows": queries.tags(filters, TAGS)}
+    earlier = filters.previous(datetime.now(UTC)) if filters.compared else None
+    before = {row["tag"]: row for row in queries.tags(filters, TAGS, earlier)} if earlier else {}
+    rows = queries.tags(filters, TAGS)
+    changes = {
+        row["tag"]: _changes(row, before[row["tag"]], reader)
+        for row in rows
+        if row["tag"] in before
+    }
+    return {"filters": filters, "reader": reader, "rows": rows, "changes": changes}
 
 
-def newsletter(queries: Queries, newsletter_id: str, filters: Filters) -> dict[str, Any]:
+def newsletter(
+    queries: Queries, newsletter_id: str, filters: Filters, reader: Reader = UTC_READER
+) -> dict[str, Any]:
     """Returns the page of one newsletter."""
+    now = datetime.now(UTC)
     show, hit_filters = filters.show, filters.hit_filters
     described = queries.newsletter(newsletter_id)
     stats = queries.stats(newsletter_id, hit_filters, filters.rates_of)
+    earlier = filters.previous(now) if filters.compared else None
     links = queries.links(newsletter_id, hit_filters)
     links.sort(key=lambda link: -getattr(link, show).unique)
     agents = queries.agents(newsletter_id, hit_filters)
     opens, clicks = getattr(stats.opens, show), getattr(stats.clicks, show)
     unknowable = stats.unknowable if show == "human" else 0
-    lately = queries.lately(newsletter_id, datetime.now(UTC) - LATELY)
+    lately = queries.lately(newsletter_id, now - LATELY)
     return {
         "newsletter": described,
         "filters": filters,
+        "reader": reader,
+        "changes": _stats_changes(queries, newsletter_id, filters, stats, earlier, reader)
+        if earlier
+        else {},
         "stats": stats,
         "rated": stats.outcomes.arrived if stats.rates_of == "delivered" else stats.messages,
         "opens": opens,
@@ -158,23 +202,50 @@ def newsletter(queries: Queries, newsletter_id: str, filters: Filters) -> dict[s
             "Operating systems": ("os", _ranking(agents.systems, "operating system", show)),
             "Countries": ("country", _ranking(agents.countries, "country", show)),
         },
-        **_timeline(queries, newsletter_id, filters, stats.updated_at),
+        **_timeline(queries, newsletter_id, filters, hit_filters, stats.updated_at, reader),
     }
 
 
-def mail_providers(queries: Queries, newsletter_id: str, filters: Filters) -> dict[str, Any]:
+def mail_providers(
+    queries: Queries, newsletter_id: str, filters: Filters, reader: Reader = UTC_READER
+) -> dict[str, Any]:
     """Returns the page of a newsletter's messages by mail provider. Raises NotFoundError."""
     applied = {
         name: value
         for name, value in filters.hit_filters.items()
-        if name in ("variant", "period")  # the others are of hits
+        if name in ("variant", *ALWAYS.parameters)  # the others are of hits
     }
     return {
         "newsletter": queries.newsletter(newsletter_id),
         "filters": filters,
-        "chips": applied,
+        "reader": reader,
+        "chips": {name: value for name, value in filters.parts.items() if name == "variant"},
         "providers": queries.mail_providers(newsletter_id, applied, filters.show),
     }
+
+
+def _stats_changes(
+    queries: Queries,
+    newsletter_id: str,
+    filters: Filters,
+    stats: Stats,
+    earlier: Span,
+    reader: Reader,
+) -> dict[str, Change | None]:
+    """Returns how a newsletter's figures differ from those of an earlier span."""
+    before = queries.stats(newsletter_id, filters.hit_filters_in(earlier), stats.rates_of)
+
+    def figures(of: Stats) -> dict[str, int]:
+        return {
+            "messages": of.messages,
+            "opens_tracked": of.open_rate_messages,
+            "clicks_tracked": of.click_rate_messages,
+            "opened": getattr(of.opens, filters.show).unique,
+            "clicked": getattr(of.clicks, filters.show).unique,
+            "unsubscribes": of.unsubscribes,
+        }
+
+    return _changes(figures(stats), figures(before), reader)
 
 
 def experiment(queries: Queries, experiments: Experiments, newsletter_id: str) -> dict[str, Any]:
@@ -207,43 +278,66 @@ def experiment(queries: Queries, experiments: Experiments, newsletter_id: str) -
 
 
 def chips(filters: Filters, links: Sequence[LinkStats]) -> dict[str, str]:
-    """Returns the filters that are set, as they are shown: a link by what it is called."""
+    """Returns the filters on hits that are set, as they are shown: a link by its title."""
     named = {link.id: link.title for link in links}
     return {
         name: named.get(value, value) if name == "link" else value
-        for name, value in filters.hit_filters.items()
+        for name, value in filters.parts.items()
     }
 
 
 def _timeline(
-    queries: Queries, newsletter_id: str, filters: Filters, last: datetime | None
+    queries: Queries,
+    newsletter_id: str,
+    filters: Filters,
+    hit_filters: HitFilters,
+    last: datetime | None,
+    reader: Reader,
 ) -> dict[str, Any]:
-    sent, now = queries.sent(newsletter_id, filters.hit_filters), datetime.now(UTC)
+    sent, now = queries.sent(newsletter_id, hit_filters), datetime.now(UTC)
     first = utc(sent["first_at"]) if sent["messages"] else last or now
-    starts, step = shown = charts.window(first, last or now, now, STEPS[filters.step])
-    points = queries.timeline(newsletter_id, starts[0], shown.end, step, filters.hit_filters)
-    return drawn(starts, step, points, filters.show)
+    window = charts.window(first, last or now, now, STEPS[filters.step], reader)
+    points = queries.timeline(newsletter_id, window.starts[0], window.end, window.unit, hit_filters)
+    return drawn(window, columns_of(window, points, filters.show), reader)
+
+
+def columns_of(window: charts.Window, points: Sequence[Step], show: Show) -> list[charts.Column]:
+    """Returns the columns of a window, from the totals of steps that lie within them."""
+    sums = [[0, 0, 0, 0] for _ in window.starts]
+    for point in points:
+        if 0 <= (number := window.column(point.at)) < len(sums):
+            pairs = (*_pair(point.opens, show), *_pair(point.clicks, show))
+            sums[number] = [total + hits for total, hits in zip(sums[number], pairs, strict=True)]
+    return [charts.Column(*column) for column in sums]
 
 
 def drawn(
-    starts: Sequence[datetime], step: int, points: Sequence[Step], show: Show
+    window: charts.Window,
+    columns: Sequence[charts.Column],
+    reader: Reader,
+    before: Sequence[charts.Column] = (),
 ) -> dict[str, Any]:
     """Returns a timeline as templates show it (macros.timeline): chart, axes and table.
 
-    `points` are the totals of steps of `step` seconds, of which those that begin at `starts` show.
+    `before` are the columns of the period before, which are compared with these one by one.
     """
-    by_time = {point.at: _column(point, show) for point in points}
-    columns = [by_time.get(at, charts.Column(0, 0, 0, 0)) for at in starts]
     titles = [
-        f"{when(at, step)} UTC: {column.summary}"
-        for at, column in zip(starts, columns, strict=True)
+        f"{reader.when(at, window.step)}: {column.summary(reader)}"
+        for at, column in zip(window.starts, columns, strict=True)
     ]
+    if before:
+        titles = [
+            f"{title}; before: {column.summary(reader)}"
+            for title, column in zip(titles, before, strict=True)
+        ]
+    highest = max(column.highest for column in [*columns, *before])
     return {
-        "step": step,
-        "times": list(zip(starts, columns, strict=True)),
-        "ticks": charts.ticks(charts.ceiling(max(column.highest for column in columns))),
-        "chart": charts.timeline(columns, titles),
-        "axis": charts.axis(charts.time_ticks(starts, step)),
+        "step": window.step,
+        "times": list(zip(window.starts, columns, strict=True)),
+        "earlier": before,
+        "ticks": charts.ticks(charts.ceiling(highest)),
+        "chart": charts.timeline(columns, titles, before),
+        "axis": charts.axis(charts.time_ticks(window, reader)),
     }
 
 
@@ -275,10 +369,6 @@ def _variants(queries: Queries, newsletter_id: str, show: Show) -> list[Variant]
     ]
 
 
-def _column(step: Step, show: Show) -> charts.Column:
-    return charts.Column(*_pair(step.opens, show), *_pair(step.clicks, show))
-
-
 def _pair(split: Split, show: Show) -> tuple[int, int]:
     human = split.human.total if show != "machine" else 0
     return human, split.machine.total if show != "human" else 0
@@ -305,9 +395,3 @@ def _ranking(agents: Sequence[AgentStats], part: str, show: Show) -> list[Share]
     if others := sum(hits for _, hits in counted[RANKED:]):
         ranked.append(Share("Other", "", others, others / whole))
     return ranked
-
-
-def when(at: datetime, step: int = 60) -> str:
-    """Returns a time as people read it, as fine as `step` (seconds) asks for."""
-    shown = "%d %b %Y" if step >= 86_400 else "%d %b %H:%M" if step >= 60 else "%d %b %H:%M:%S"
-    return utc(at).strftime(shown)

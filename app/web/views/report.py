@@ -5,6 +5,7 @@ the tags (mail clients drop much of CSS: caniemail.com).
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from email.message import EmailMessage
 from email.utils import format_datetime
@@ -13,10 +14,11 @@ from hashlib import sha256
 from typing import Any
 
 from app.schemas.stats import Stats
-from app.stats.filters import PERIODS, Filters, Period
+from app.stats.filters import Filters
 from app.stats.queries import Queries
 from app.web.views import newsletters
-from app.web.views.templating import number, rate, rates, tally, templates
+from app.web.views.reader import UTC_READER, Reader
+from app.web.views.templating import period_of, rate_of, rates_of, tally_of, templates
 
 LINKS = 15
 HEADERS = {
@@ -29,11 +31,14 @@ HEADERS = {
 }
 
 
-def figures(queries: Queries, newsletter_id: str, period: Period) -> dict[str, Any]:
+def figures(
+    queries: Queries, newsletter_id: str, filters: Filters, reader: Reader = UTC_READER
+) -> dict[str, Any]:
     """Returns the figures of messages sent in a period, people's hits. Raises NotFoundError."""
-    page = newsletters.newsletter(queries, newsletter_id, Filters(period=period))
+    people = replace(filters.over_time(), show="human")
+    page = newsletters.newsletter(queries, newsletter_id, people, reader)
     page["links"] = page["links"][:LINKS]
-    return {**page, "period": PERIODS[period], "made_at": datetime.now(UTC)}
+    return {**page, "period": period_of(people, reader), "made_at": datetime.now(UTC)}
 
 
 def html(page: dict[str, Any], url: str) -> str:
@@ -47,20 +52,21 @@ _templates = cache(templates)
 def text(page: dict[str, Any], url: str) -> str:
     """Returns the same as plain text, shorter."""
     stats, opens, clicks = page["stats"], page["opens"], page["clicks"]
-    newsletter = page["newsletter"]
+    newsletter, reader = page["newsletter"], page["reader"]
     lines = [
         f"{newsletter.name or newsletter.id}: {page['period'].lower()}",
         "",
-        f"Sent          {number(stats.messages)}",
-        *_outcomes(stats),
-        f"Opened        {tally(opens.unique, stats.opens_tracked, stats.messages)}"
-        f" ({rates(opens.unique, page['unknowable'], stats.open_rate_messages)})",
-        f"Clicked       {tally(clicks.unique, stats.clicks_tracked, stats.messages)}"
-        f" ({rate(clicks.unique, stats.click_rate_messages)})",
-        f"Unsubscribed  {number(stats.unsubscribes)} ({rate(stats.unsubscribes, page['rated'])})",
+        f"Sent          {reader.number(stats.messages)}",
+        *_outcomes(reader, stats),
+        f"Opened        {tally_of(reader, opens.unique, stats.opens_tracked, stats.messages)}"
+        f" ({rates_of(reader, opens.unique, page['unknowable'], stats.open_rate_messages)})",
+        f"Clicked       {tally_of(reader, clicks.unique, stats.clicks_tracked, stats.messages)}"
+        f" ({rate_of(reader, clicks.unique, stats.click_rate_messages)})",
+        f"Unsubscribed  {reader.number(stats.unsubscribes)}"
+        f" ({rate_of(reader, stats.unsubscribes, page['rated'])})",
         "",
         *(
-            f"{number(count.unique):>8}  {link.title}"
+            f"{reader.number(count.unique):>8}  {link.title}"
             for link, count in page["links"]
             if count.unique > 0
         ),
@@ -70,7 +76,7 @@ def text(page: dict[str, Any], url: str) -> str:
     return "\n".join(lines).strip() + "\n"
 
 
-def _outcomes(stats: Stats) -> Iterator[str]:
+def _outcomes(reader: Reader, stats: Stats) -> Iterator[str]:
     """Yields lines about deliveries, none if nothing is known of them."""
     if (outcomes := stats.outcomes).known:
         for name, count in (
@@ -79,7 +85,7 @@ def _outcomes(stats: Stats) -> Iterator[str]:
             ("Rejected", outcomes.rejected),
             ("Complained", outcomes.complained),
         ):
-            yield f"{name:12}  {number(count)} ({rate(count, stats.messages)})"
+            yield f"{name:12}  {reader.number(count)} ({rate_of(reader, count, stats.messages)})"
 
 
 def message(page: dict[str, Any], sender: str, to: str, url: str, key: str) -> EmailMessage:

@@ -50,6 +50,17 @@ def person_url(key: int, filters: Filters) -> str:
     return _with(f"/recipients/{key}", filters)
 
 
+def messages_url(filters: Filters) -> str:
+    """Returns the URL of the list of messages, which has its period even if it is `all`."""
+    more = {"period": "all"} if filters.period == "all" else {}
+    return _with("/messages", filters, **more)
+
+
+def clicked_url(filters: Filters, url: str) -> str:
+    """Returns the URL of the people who clicked a URL in any mailing."""
+    return _with("/clicked", filters.over_time().but(url=url))
+
+
 def message_url(message_id: object) -> str:
     """Returns the URL of a message's page."""
     return f"/messages/{message_id}"

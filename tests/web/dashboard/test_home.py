@@ -3,11 +3,14 @@
 import re
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
 
 import httpx2
 import pytest
 
 from app.web.dashboard.home import SEEN
+from app.web.views.reader import UTC_READER
 from tests.support.patience import PATIENCE_SECONDS
 from tests.support.reader import PERSON
 from tests.support.service import Service, paths, tracked_urls
@@ -38,6 +41,13 @@ def follow(service: Service, answer: dict[str, str], *numbers: int) -> None:
         service.client.get(urls[number], headers=PERSON)
 
 
+def steps(page: str) -> dict[str, bool]:
+    """Returns the steps of the first use, and whether they are done."""
+    block = page.partition('id="steps"')[2].partition('class="controls"')[0]
+    found = re.findall(r"<li([^>]*)>.*?<strong>([^<]+)</strong>", block, re.DOTALL)
+    return {name: "done" in marked for marked, name in found}
+
+
 def waiting(page: str) -> list[str]:
     """Returns who is to be answered."""
     block = page.partition('id="waiting"')[2].partition('id="h-latest"')[0]
@@ -48,6 +58,7 @@ def test_a_first_start_explains_the_first_mail(visitor: httpx2.Client) -> None:
     page = visitor.get("/").text
     assert "Track your first mail" in page
     assert "Say which clicks call for an answer" in page
+    assert steps(page) == {"Create an API key": True, "Track a mail": False, "Open it": False}
 
 
 def test_figures_agree_with_the_statistics(service: Service, visitor: httpx2.Client) -> None:
@@ -56,6 +67,9 @@ def test_figures_agree_with_the_statistics(service: Service, visitor: httpx2.Cli
         follow(service, answer, *([2] if number % 3 else []), *([0] if number % 4 == 0 else []))
     service.settled()
     stats = service.stats("h")
+    # What took long to compute is remembered for a moment.
+    service.wait_for(lambda: "Our plans" in visitor.get("/").text, "new figures")
+    service.wait_for(lambda: "No mailing sent" not in visitor.get("/").text, "new figures")
     page = visitor.get("/").text
     tiles = re.findall(r"<dt>([^<]+)</dt><dd>([^<]+)</dd>", page)
     rates = {
@@ -137,12 +151,24 @@ def test_addresses_of_the_list_lead_to_it(
 
 
 def test_a_period_is_checked(visitor: httpx2.Client) -> None:
-    for period in ("24h", "7d", "30d", "90d", "365d"):
-        page = visitor.get("/", params={"period": period})
+    for period in ("today", "24h", "7d", "30d", "90d", "365d"):
+        page = visitor.get("/", params={"period": period, "compare": "1"})
         assert page.status_code == 200
         assert page.text.count("data-tip") < 130
     answer = visitor.get("/", params={"period": "all"})
-    assert answer.status_code == 422 and "period must be one of 24h, 7d" in answer.text
+    assert answer.status_code == 422 and "period must be one of today, 24h, 7d" in answer.text
+    answer = visitor.get("/", params={"to": "2026-11-24"})
+    assert answer.status_code == 422 and "from is required on this page" in answer.text
+    page = visitor.get("/", params={"from": "2000-01-01", "to": "2100-12-31"})
+    assert page.status_code == 200 and page.text.count("data-tip") < 130
+
+
+def test_a_period_is_drawn_with_the_one_before(visitor: httpx2.Client) -> None:
+    plain = visitor.get("/", params={"period": "7d"}).text
+    compared = visitor.get("/", params={"period": "7d", "compare": "1"}).text
+    assert 'class="before opens"' in compared and 'class="before opens"' not in plain
+    assert "; before: no opens or clicks" in compared
+    assert "Period before" in compared
 
 
 def test_the_news_are_those_since_the_last_visit(visitor: httpx2.Client) -> None:
@@ -155,9 +181,29 @@ def test_the_news_are_those_since_the_last_visit(visitor: httpx2.Client) -> None
     ):
         visitor.cookies.set(SEEN, cookie, domain="127.0.0.1")
         answer = visitor.get("/")
-        shown = {time.strftime("%d %b %H:%M", time.gmtime(since + off)) for off in range(-5, 60)}
-        found = re.search(r"Since (.+?) UTC:", answer.text)
+        times = [datetime.fromtimestamp(since + off, UTC) for off in range(-5, 60)]
+        shown = {UTC_READER.when(at) for at in times}
+        found = re.search(r"Since (.+?\d\d:\d\d):", answer.text)
         assert found and found[1] in shown, cookie
         before, active = re.findall(r"mailwake_seen=(\d+)\.(\d+)", str(answer.headers))[0]
         assert abs(int(before) - since) < 60 and int(active) >= now
         visitor.cookies.delete(SEEN, domain="127.0.0.1")
+
+
+def test_steps_are_ticked_and_leave_when_all_are_done(tmp_path: Path) -> None:
+    with Service(tmp_path / "data") as service:
+        service.ready()
+        with httpx2.Client(base_url=service.url, timeout=PATIENCE_SECONDS) as visitor:
+            service.login(visitor)
+            first_steps(service, visitor)
+
+
+def first_steps(service: Service, visitor: httpx2.Client) -> None:
+    answer = service.rewrite({"id": "first", "name": "First"}, MAIL, "first@example.com")
+    service.drained()
+    page = visitor.get("/").text
+    assert steps(page) == {"Create an API key": True, "Track a mail": True, "Open it": False}
+    assert "Track your first mail" not in page
+    follow(service, answer, 2)
+    service.settled()
+    assert steps(visitor.get("/").text) == {}

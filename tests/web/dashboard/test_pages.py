@@ -2,6 +2,7 @@ import random
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlencode
 
 import httpx2
 import pytest
@@ -145,7 +146,7 @@ def test_page_api_and_report_say_the_same(service: Service, visitor: httpx2.Clie
             assert shown(total) == stats[kind][show]["total"]
         for link in links:
             row = page.partition(f'id="link-{link["id"]}"')[2].partition("</tr>")[0]
-            cells = [int(cell) for cell in re.findall(r'<td class="n">(\d+)</td>', row)]
+            cells = [int(cell) for cell in re.findall(r'<td class="n">(?:<a [^>]+>)?(\d+)<', row)]
             assert cells == [link[show]["unique"], link[show]["total"]]
     report = visitor.get("/newsletters/agreed/report").text
     for kind in ("opens", "clicks"):
@@ -155,3 +156,58 @@ def test_page_api_and_report_say_the_same(service: Service, visitor: httpx2.Clie
 def settled(service: Service) -> bool:
     """Whether what was loaded has been judged together."""
     return not list((service.data_dir / "journal").glob("*.done"))
+
+
+PERIODS: tuple[dict[str, str], ...] = (
+    {},
+    {"period": "today"},
+    {"period": "24h", "compare": "1"},
+    {"period": "7d"},
+    {"period": "30d", "compare": "1"},
+    {"period": "90d"},
+    {"period": "365d", "compare": "1"},
+    {"from": "2026-01-01", "to": "2027-12-31", "compare": "1"},
+    {"period": "custom", "from": "2026-10-25", "to": ""},
+)
+WRONG = {
+    "period": {"period": "9d"},
+    "from": {"period": "custom", "from": "yesterday"},
+    "to": {"from": "2026-11-24", "to": "2026-11-23"},
+    "compare": {"period": "7d", "compare": "maybe"},
+}
+
+
+def test_every_page_with_figures_has_the_same_periods(
+    service: Service, visitor: httpx2.Client
+) -> None:
+    login(service, visitor)
+    service.rewrite({"id": "spans", "tags": ["spans"]}, "<p>x</p>", "spans@example.com")
+    service.drained()
+    people = visitor.get("/newsletters/spans/recipients").text
+    person = re.findall(r"/recipients/(\d+)", people)[0]
+    pages = (
+        "/",
+        "/newsletters",
+        "/tags",
+        "/compare?newsletter=spans",
+        "/recipients",
+        f"/recipients/{person}",
+        "/newsletters/spans",
+        "/newsletters/spans/recipients",
+        "/newsletters/spans/clickmap",
+    )
+    streams = ("/live", "/tags/live", "/home/live", "/newsletters/spans/live")
+    others = ("/newsletters/spans/report", "/newsletters/spans/export")
+    for path in (*pages, *others):
+        join = "&" if "?" in path else "?"
+        for query in PERIODS:
+            answer = visitor.get(f"{path}{join}{urlencode(query)}")
+            assert answer.status_code == 200, (path, query)
+            if path in pages:
+                assert 'name="from"' in answer.text and 'name="period"' in answer.text, path
+    for path in (*pages, *others, *streams):
+        join = "&" if "?" in path else "?"
+        for name, query in WRONG.items():
+            answer = visitor.get(f"{path}{join}{urlencode(query)}")
+            assert answer.status_code == 422, (path, query)
+            assert f"The URL parameter {name} must" in answer.text

@@ -1,5 +1,6 @@
 import xml.etree.ElementTree as ET
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,7 +15,7 @@ COLUMNS = st.lists(st.builds(Column, COUNT, COUNT, COUNT, COUNT), max_size=80)
 def test_every_bar_lies_inside_the_drawing_and_is_as_tall_as_its_figure(
     columns: list[Column],
 ) -> None:
-    titles = [f"<{n}> & {column.summary}" for n, column in enumerate(columns)]
+    titles = [f"<{n}> & {column.summary()}" for n, column in enumerate(columns)]
     svg = ET.fromstring(timeline(columns, titles))
     assert [title.text for title in svg.iter("title")] == titles
     bars = [shape for shape in svg.iter("rect") if "x" in shape.attrib]
@@ -65,7 +66,8 @@ def test_a_window_covers_what_happened_in_even_steps(sent: int, lively: int, qui
     shown = window(first, last, last + timedelta(seconds=quiet))
     assert shown.starts[0] <= first and last < shown.end
     step = timedelta(seconds=shown.step)
-    assert all(b - a == step for a, b in zip(shown.starts, shown.starts[1:], strict=False))
+    assert all(b - a == step for a, b in pairwise(shown.edges))
+    assert shown.edges[:-1] == shown.starts and step.total_seconds() % shown.unit == 0
 
 
 def test_a_newsletter_long_quiet_is_shown_as_it_was_while_it_lived() -> None:

@@ -28,10 +28,10 @@ class Answers:
     def newsletter(self, newsletter_id: str) -> Newsletter:
         return Newsletter(newsletter_id, "", "", ())
 
-    def sent(self, newsletter_id: str) -> dict[str, Any]:
+    def sent(self, newsletter_id: str, filters: object) -> dict[str, Any]:
         return {"first_at": datetime.now(UTC) - self.sent_ago[newsletter_id]}
 
-    def stats(self, newsletter_id: str) -> Any:
+    def stats(self, newsletter_id: str, filters: object) -> Any:
         counts = SimpleNamespace(human=SimpleNamespace(unique=3), all=SimpleNamespace(unique=5))
         return SimpleNamespace(
             messages=self.messages,

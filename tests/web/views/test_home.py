@@ -18,11 +18,12 @@ def test_a_change_is_the_difference_of_the_rates(
     whole, last = response(now, round(part * now)), response(before, round(earlier * before))
     sent, _, clicks, _ = tiles(Trend([whole], whole, last))
     apart = 100 * (whole.clicked / now - last.clicked / before)
-    assert clicks.change == f"{abs(apart):.1f} points"
-    assert clicks.rises == (apart >= 0)
-    assert clicks.good == (clicks.change != "0.0 points")
-    assert sent.change == f"{abs(100 * (now - before) / before):,.0f}%"
-    assert sent.good == 0  # more mail is neither better nor worse
+    assert clicks.change and sent.change
+    assert clicks.change.text == f"{abs(apart):.1f} points"
+    assert clicks.change.rises == (apart >= 0)
+    assert clicks.change.good == (clicks.change.text != "0.0 points")
+    assert sent.change.text == f"{abs(100 * (now - before) / before):,.0f}%"
+    assert sent.change.good == 0  # more mail is neither better nor worse
 
 
 def test_nothing_before_means_no_change() -> None:
@@ -44,4 +45,4 @@ def test_unknown_opens_are_said() -> None:
 def test_fewer_unsubscribes_are_better() -> None:
     now, before = Response(100, unsubscribes=1), Response(100, unsubscribes=5)
     tile = tiles(Trend([now], now, before))[3]
-    assert (tile.change, tile.rises, tile.good) == ("4.0 points", False, -1)
+    assert tile.change == ("4.0 points", False, -1) and tile.change.judged == "better"
