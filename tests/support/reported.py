@@ -14,6 +14,7 @@ from app.ingest.loader import Loader
 from app.model.ids import new_id, newsletter_key
 from app.model.records import Message, Newsletter, Outcome, OutcomeKind, encode, now_ms
 from app.outcomes.loading import OutcomeLoader
+from app.stats.periods import ALWAYS
 from app.stats.queries import Queries
 from app.storage.clickhouse import Storage
 from app.storage.state_db import open_state
@@ -57,7 +58,7 @@ class Mailing:
     def states(self) -> dict[str, int]:
         """How many messages are in each state."""
         rows = self.queries.run(
-            "newsletter_outcomes", newsletters=[self.key], variant="", since_ms=0
+            "newsletter_outcomes", newsletters=[self.key], variant="", **ALWAYS.parameters
         )
         return {row["state"]: row["messages"] for row in rows}
 

@@ -1,6 +1,7 @@
 """What finds things: the search of everything, messages, and who clicked."""
 
 import re
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -39,6 +40,7 @@ def sent(service: Service) -> dict[str, dict[str, Any]]:
     for who, number in clicks:
         url = paths(tracked_urls(answers[who]["html"]))[number]
         service.client.get(url, headers=PERSON)
+        time.sleep(0.002)  # times have milliseconds
     service.settled()
     return answers
 
