@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
 from app.links import identity
+from app.links.families import FEW, FEW_MASKED
 from app.stats.filters import Filters
 from app.stats.queries import Queries
 from app.storage.clickhouse import Row
@@ -31,7 +32,7 @@ def search(queries: Queries, text: str) -> Found:
     people = queries.run("search_people", since_ms=int(since.timestamp() * 1000), **asked)
     links = [
         {**row, "link": identity.shown_id(row["link_key"])}
-        for row in queries.run("search_links", **asked)
+        for row in queries.run("search_links", few=FEW, few_masked=FEW_MASKED, **asked)
     ]
     kinds = {"mailings": mailings, "people": people, "links": links}
     return Found(

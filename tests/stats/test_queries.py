@@ -18,11 +18,12 @@ from app.model.errors import NotFoundError
 from app.model.ids import new_id, newsletter_key
 from app.model.records import Hit, Message, Newsletter, PlacedLink, encode, now_ms
 from app.schemas.recipients import Counted
-from app.stats import recipients
+from app.stats import clickers, message_list, recipients, search
 from app.stats.exports import (
     chunks,
 )
-from app.stats.filters import FilterError, Filters
+from app.stats.filters import FilterError, Filters, Show
+from app.stats.message_list import Criteria
 from app.stats.queries import Queries
 from app.storage.clickhouse import Row, Storage
 from app.web.views import compare, newsletters
@@ -355,3 +356,45 @@ def test_a_slow_result_is_remembered_for_twenty_times_its_duration(
     assert queries.remembered("another", slow) == 2
     clock[0] += 0.2
     assert queries.remembered("slow", slow) == 3
+
+
+def test_a_workspace_finds_its_own_alone(queries: Queries, storage: Storage) -> None:
+    found = search.search(queries, "EXAMPLE.com")
+    assert len(found.people) == search.FOUND and found.more >= {"people"}
+    assert [row["url"] for row in found.links] == [f"https://example.com/{n}" for n in range(3)]
+    assert [row["id"] for row in search.search(queries, "=known").mailings] == [NAME]
+    other = Queries(storage, "other")
+    for text in ("EXAMPLE.com", "=known", "reader"):
+        assert search.search(other, text) == search.Found([], [], [], frozenset())
+    year = Filters(period="365d")
+    assert message_list.listed(queries, year, Criteria(text="reader0"))["rows"]
+    assert message_list.listed(other, year, Criteria(text="reader0"))["rows"] == []
+    url = Filters(period="365d", url="https://example.com/1", show="all")
+    assert clickers.clickers(queries, url)["rows"]
+    assert clickers.clickers(other, url)["rows"] == []
+
+
+@pytest.mark.parametrize("show", ["human", "machine", "all"])
+def test_who_clicked_is_as_many_as_the_figures_say(queries: Queries, show: Show) -> None:
+    for link in queries.links(NAME):
+        listed = clickers.clickers(queries, Filters(show=show, link=link.id), NAME)
+        assert len(listed["rows"]) == listed["people"] == getattr(link, show).unique
+        assert sum(row["clicks"] for row in listed["rows"]) == getattr(link, show).total
+        url = Filters(show=show, period="365d", url=link.url)
+        anywhere = [row["person"] for row in clickers.clickers(queries, url)["rows"]]
+        assert {row["person"] for row in listed["rows"]} <= set(anywhere)
+
+
+def test_figures_of_a_period_are_those_of_hits_one_by_one(queries: Queries) -> None:
+    span = Filters(period="7d").hit_filters
+    rolled = queries.stats(NAME, span)
+    bound = {**queries.filtered(queries.key(NAME), span), "newsletter": queries.key(NAME)}
+    exact = {row["kind"]: row for row in queries.run("newsletter_stats_filtered", **bound)}
+    names = {"opens": "open", "clicks": "click"}
+    for name, kind in names.items():
+        split = getattr(rolled, name)
+        for group in ("all", "human", "machine"):
+            counted = getattr(split, group)
+            assert counted.total == exact[kind][f"{group}_total"]
+            assert counted.unique == exact[kind][f"{group}_unique"]
+    assert rolled.unknowable == exact["open"]["unknowable"]

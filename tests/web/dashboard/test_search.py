@@ -2,6 +2,7 @@
 
 import re
 import time
+import uuid
 from collections.abc import Iterator
 from typing import Any
 
@@ -80,6 +81,22 @@ def test_mailings_people_and_links_are_found(service: Service, visitor: httpx2.C
     for text in ("x" * 201, "a\0b"):
         answer = visitor.get("/search", params={"q": text})
         assert answer.status_code == 422 and "The URL parameter q must" in answer.text
+
+
+def test_links_that_differ_by_recipient_are_found_as_one(
+    service: Service, visitor: httpx2.Client
+) -> None:
+    for number in range(12):
+        url = f"https://parcels.example/track/{uuid.uuid4().hex}"
+        html = f'<a href="{url}" data-track-name="Your parcel">x</a>'
+        answer = service.rewrite({"id": "parcels", "name": "Shipped"}, html, f"{number}@p.example")
+        if number < 2:
+            service.client.get(paths(tracked_urls(answer["html"]))[0], headers=PERSON)
+    service.settled()
+    found = main(visitor.get("/search", params={"q": "parcels.example"}).text)
+    clicked = re.findall(r'href="(/newsletters/parcels/clicked\?link=[0-9a-f]{16})"', found)
+    assert len(clicked) == 1
+    assert "2 people" in visitor.get(clicked[0]).text
 
 
 @pytest.mark.usefixtures("sent")
