@@ -80,9 +80,9 @@ class WebhookWorker:
 
     async def _deliver(self) -> None:
         seen, looked = -1, 0.0
-        with closing(StateVersion(self._settings.data_dir)) as state:
+        with closing(StateVersion(self._feed.engine)) as state:
             while True:
-                version = state.read()
+                version = await state.latest()
                 # What is due is due by the clock, too.
                 if version != seen or time.monotonic() - looked > QUIET_ROUND_SECONDS:
                     seen, looked = version, time.monotonic()

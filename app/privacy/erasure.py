@@ -74,11 +74,11 @@ class ErasureWorker:
 
     async def run(self) -> None:
         """Erase on request, and wait while ClickHouse is unavailable."""
-        with closing(StateVersion(self._data_dir)) as state:
+        with closing(StateVersion(self._engine)) as state:
             ended, quiet, pause = -1, -1, REQUEST_POLL_SECONDS
             while True:
                 await asyncio.sleep(pause)
-                version = state.read()
+                version = await state.latest()
                 if version == quiet:
                     continue
                 try:
