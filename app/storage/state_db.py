@@ -103,7 +103,7 @@ class StateVersion:
             )
 
     async def latest(self) -> int:
-        """Returns `read()`, and lets the event loop go on while PostgreSQL answers."""
+        """Returns `read()`, and does not block the event loop while PostgreSQL answers."""
         return self.read() if self._connection else await asyncio.to_thread(self.read)
 
     def read(self) -> int:

@@ -18,6 +18,7 @@ from sqlalchemy import (
     Table,
     create_engine,
     event,
+    insert,
     inspect,
     make_url,
     select,
@@ -44,7 +45,7 @@ state_version = Table(
     Column("commits", BigInteger, nullable=False),
     Column("steps", Integer, nullable=False),  # of state_steps.py that the tables have had
 )
-# Who does what only one host may do at a time, until when by the clock of PostgreSQL.
+# Work that only one host may do at a time: its holder, until when by the clock of PostgreSQL.
 leases = Table(
     "leases",
     _own_metadata,
@@ -125,9 +126,8 @@ def bring_up_to_date(engine: Engine, migrate: bool) -> None:
                     connection.exec_driver_sql(statement)
         _own_metadata.create_all(connection)
         if state_version.name not in tables:
-            connection.exec_driver_sql(
-                f"INSERT INTO state_version VALUES (1, 0, {len(state_steps.STEPS)})"
-            )
+            first = insert(state_version).values(id=1, commits=0, steps=len(state_steps.STEPS))
+            connection.execute(first)
         metadata.create_all(connection)
         connection.execute(update(state_version).values(steps=len(state_steps.STEPS)))
 

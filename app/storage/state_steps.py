@@ -13,8 +13,8 @@ class VersionError(Exception):
 
 
 # Changes to tables of earlier versions: (table, statements), append-only. A file's `user_version`
-# is the number of steps it has had; in PostgreSQL `state_version.steps` is. The statements are valid
-# in both. New tables need no step: missing tables are created.
+# is the number of steps it has had; in PostgreSQL it is `state_version.steps`. The statements are
+# valid in both. New tables need no step: missing tables are created.
 STEPS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("feed", ("CREATE INDEX feed_at ON feed (at)",)),
     (

@@ -4,10 +4,9 @@ import os
 import pwd
 import shutil
 import subprocess
-from collections.abc import Sequence
 from itertools import count
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from app.storage import state_postgres
 from tests.support.service import free_port
@@ -88,19 +87,18 @@ class Postgres:
         engine.dispose()
 
     def _run(self, program: str, *arguments: str | Path) -> None:
-        command: Sequence[str | Path] = [PROGRAMS[-1] / program, *arguments]
-        user = USER if os.geteuid() == 0 else None
-        done = subprocess.run(
-            command,
-            user=user,
-            group=user,
-            extra_groups=[] if user else None,
-            cwd=self.folder,
-            stdout=subprocess.PIPE if program == "initdb" else subprocess.DEVNULL,
-            stderr=subprocess.STDOUT,
-            check=False,
-            text=True,
-            env={"PATH": os.environ["PATH"]},
-        )
+        as_user: dict[str, Any] = {}
+        if os.geteuid() == 0:
+            as_user = {"user": USER, "group": USER, "extra_groups": []}
+        output = self.folder.parent / f"{self.folder.name}.{program}"
+        with output.open("w") as file:  # the server keeps it open, so no pipe
+            done = subprocess.run(
+                [PROGRAMS[-1] / program, *arguments],
+                cwd=self.folder,
+                stdout=file,
+                stderr=file,
+                check=False,
+                **as_user,
+            )
         if done.returncode:
-            raise RuntimeError(f"{program}: {done.stdout or (self.folder / 'log').read_text()}")
+            raise RuntimeError(f"{program}: {output.read_text()}")
