@@ -132,11 +132,11 @@ def storage(tmp_path_factory: pytest.TempPathFactory) -> Storage:
 
 
 @pytest.fixture(scope="session")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
+def postgres() -> Iterator[Postgres]:
     """Yields a PostgreSQL of this process of tests; each test uses a database of its own."""
     if not available():
         pytest.skip("PostgreSQL is not installed: apt-get install postgresql")
-    with Postgres(tmp_path_factory.mktemp("postgres")) as running:
+    with Postgres() as running:
         yield running
 
 

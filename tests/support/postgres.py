@@ -6,6 +6,7 @@ import shutil
 import subprocess
 from itertools import count
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any, Self
 
 from app.storage import state_postgres
@@ -28,14 +29,12 @@ def available() -> bool:
 class Postgres:
     """A cluster; `with` starts it and ends it. `stop()` and `start()` are for faults."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.port = folder, free_port()
+    def __init__(self) -> None:
+        # pytest's folders are closed to the user that runs it.
+        self.folder, self.port = Path(mkdtemp(prefix="mailwake-postgres-")), free_port()
         self._numbers = count(1)
 
     def __enter__(self) -> Self:
-        for path in (self.folder, *self.folder.parents):
-            if path.is_relative_to("/tmp") and path != Path("/tmp"):  # which stays everybody's
-                path.chmod(0o755)
         data = self.folder / "data"
         data.mkdir(mode=0o700)
         secret = self.folder / "password"
@@ -43,7 +42,13 @@ class Postgres:
         if os.geteuid() == 0:
             for path in (self.folder, data, secret):
                 shutil.chown(path, USER)
-        options = ["-U", "mailwake", f"--pwfile={secret}", "--auth=scram-sha-256", "--no-sync"]
+        options: list[str | Path] = [
+            "-U",
+            "mailwake",
+            f"--pwfile={secret}",
+            "--auth=scram-sha-256",
+            "--no-sync",
+        ]
         self._run("initdb", "-D", data, "-E", "UTF8", "--locale=C", *options)
         self.start()
         self._execute("postgres", f"CREATE DATABASE {TEMPLATE}")
@@ -54,13 +59,21 @@ class Postgres:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
+        shutil.rmtree(self.folder)
 
     def start(self) -> None:
         """Start it, and wait until it answers."""
         settings = " ".join(f"-c {setting}" for setting in FAST)
         place = f"-c listen_addresses=127.0.0.1 -c port={self.port} -c unix_socket_directories="
         log = self.folder / "log"
-        command = ["-D", self.folder / "data", "-l", log, "-o", f"{place} {settings}"]
+        command: list[str | Path] = [
+            "-D",
+            self.folder / "data",
+            "-l",
+            log,
+            "-o",
+            f"{place} {settings}",
+        ]
         self._run("pg_ctl", "start", "-w", *command)
 
     def stop(self) -> None:
@@ -90,7 +103,7 @@ class Postgres:
         as_user: dict[str, Any] = {}
         if os.geteuid() == 0:
             as_user = {"user": USER, "group": USER, "extra_groups": []}
-        output = self.folder.parent / f"{self.folder.name}.{program}"
+        output = self.folder / f"{program}.output"
         with output.open("w") as file:  # the server keeps it open, so no pipe
             done = subprocess.run(
                 [PROGRAMS[-1] / program, *arguments],
