@@ -42,14 +42,8 @@ class Postgres:
         if os.geteuid() == 0:
             for path in (self.folder, data, secret):
                 shutil.chown(path, USER)
-        options: list[str | Path] = [
-            "-U",
-            "mailwake",
-            f"--pwfile={secret}",
-            "--auth=scram-sha-256",
-            "--no-sync",
-        ]
-        self._run("initdb", "-D", data, "-E", "UTF8", "--locale=C", *options)
+        options = ("-E", "UTF8", "--locale=C", "-A", "scram-sha-256", "--no-sync")
+        self._run("initdb", "-D", data, "-U", "mailwake", f"--pwfile={secret}", *options)
         self.start()
         self._execute("postgres", f"CREATE DATABASE {TEMPLATE}")
         engine = state_postgres.connect(self.dsn(TEMPLATE))
@@ -65,16 +59,8 @@ class Postgres:
         """Start it, and wait until it answers."""
         settings = " ".join(f"-c {setting}" for setting in FAST)
         place = f"-c listen_addresses=127.0.0.1 -c port={self.port} -c unix_socket_directories="
-        log = self.folder / "log"
-        command: list[str | Path] = [
-            "-D",
-            self.folder / "data",
-            "-l",
-            log,
-            "-o",
-            f"{place} {settings}",
-        ]
-        self._run("pg_ctl", "start", "-w", *command)
+        data, log = self.folder / "data", self.folder / "log"
+        self._run("pg_ctl", "start", "-w", "-D", data, "-l", log, "-o", f"{place} {settings}")
 
     def stop(self) -> None:
         """Stop it as a crash does."""
