@@ -76,9 +76,27 @@ def _open_shared(dsn: str, migrate: bool) -> Engine:
         raise
     except OperationalError as error:
         engine.dispose()
-        where = engine.url.render_as_string(hide_password=True)
-        raise UnreachableError(f"cannot use {where}: {_reason(error)}") from None
+        raise _unreachable(engine, error) from None
     return engine
+
+
+def missing_shared(dsn: str) -> int:
+    """Returns how many steps the tables in PostgreSQL lack; 0 if there are none yet.
+
+    Raises VersionError, UnreachableError.
+    """
+    engine = state_postgres.connect(dsn)
+    try:
+        return state_postgres.steps_missing(engine)
+    except OperationalError as error:
+        raise _unreachable(engine, error) from None
+    finally:
+        engine.dispose()
+
+
+def _unreachable(engine: Engine, error: OperationalError) -> UnreachableError:
+    where = engine.url.render_as_string(hide_password=True)
+    return UnreachableError(f"cannot use {where}: {_reason(error)}")
 
 
 def _reason(error: OperationalError) -> str:

@@ -109,10 +109,7 @@ def bring_up_to_date(engine: Engine, migrate: bool) -> None:
     with engine.begin() as connection:
         connection.execute(text(f"SELECT pg_advisory_xact_lock({MIGRATING})"))
         tables = set(inspect(connection).get_table_names())
-        missing = 0
-        if state_version.name in tables:
-            version = connection.execute(select(state_version.c.steps)).scalar_one()
-            missing = steps_after(where, version)
+        missing = _missing(connection, where) if state_version.name in tables else 0
         if missing and not migrate:
             raise VersionError(
                 f"{where} is from an older version: run `mailwake migrate`"
@@ -130,6 +127,18 @@ def bring_up_to_date(engine: Engine, migrate: bool) -> None:
             connection.execute(first)
         metadata.create_all(connection)
         connection.execute(update(state_version).values(steps=len(state_steps.STEPS)))
+
+
+def steps_missing(engine: Engine) -> int:
+    """Returns how many steps the tables lack; 0 if there are none yet. Raises VersionError."""
+    with engine.connect() as connection:
+        if not inspect(connection).has_table(state_version.name):
+            return 0
+        return _missing(connection, engine.url.render_as_string(hide_password=True))
+
+
+def _missing(connection: Connection, where: str) -> int:
+    return steps_after(where, connection.execute(select(state_version.c.steps)).scalar_one())
 
 
 def commits(engine: Engine) -> int:
