@@ -69,9 +69,8 @@ def migrate(
     for name in created:
         typer.echo(f"ClickHouse: {name} reads from all shards")
     if steps:
-        typer.echo(
-            f"{'PostgreSQL' if dsn else 'state.db'}: {steps} step{'s' * (steps > 1)}{' missing' * check}"
-        )
+        where = "PostgreSQL" if dsn else "state.db"
+        typer.echo(f"{where}: {steps} step{'s' * (steps > 1)}{' missing' * check}")
     if not names and not steps:
         typer.echo("everything is up to date")
     elif check:

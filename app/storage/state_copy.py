@@ -24,8 +24,8 @@ def copy_state(source: Engine, target: Engine) -> dict[str, int]:
                 raise NotEmptyError(f"the target is not empty: it has rows in {table.name}")
         counts = {table.name: _copy(table, here, there) for table in metadata.sorted_tables}
         if target.dialect.name == "postgresql":
-            for table, column in _numbered(there):
-                _continue_numbers(there, table, column)
+            for name, column in _numbered(there):
+                _continue_numbers(there, name, column)
     return counts
 
 

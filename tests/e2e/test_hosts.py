@@ -1,15 +1,22 @@
 """Several hosts with one state in PostgreSQL and one ClickHouse server."""
 
 import re
+import subprocess
+import sys
+import tarfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import pytest
 
 from tests.support.clickhouse_server import ClickHouseServer
+from tests.support.empty_database import copy_empty_database
+from tests.support.paths import ROOT
 from tests.support.patience import wait_for
 from tests.support.postgres import PASSWORD, Postgres
 from tests.support.service import LOCAL_RECEIVERS, WITH_HTTP, Service, paths, tracked_urls
@@ -138,6 +145,10 @@ def ids(received: Receiver) -> list[str]:
     return [event["data"]["id"] for event in received.events()]
 
 
+def rewrites(service: Service, message: dict[str, Any]) -> bool:
+    return service.client.post("/v1/rewrite", json=message).status_code == 200
+
+
 def counted(service: Service) -> tuple[int, int]:
     stats = service.stats("down")
     return stats["opens"]["all"]["total"], stats["clicks"]["all"]["total"]
@@ -166,11 +177,45 @@ def test_redirects_and_pixels_work_while_postgresql_is_down(hosts: Hosts) -> Non
     finally:
         hosts.state.start()
     for service in (hosts.a, hosts.b):
-        wait_for(
-            lambda: service.client.post("/v1/rewrite", json=message).status_code == 200,
-            "rewriting after the restart",
-        )
+        wait_for(partial(rewrites, service, message), "rewriting after the restart")
         service.drained()
     wait_for(lambda: counted(hosts.a) == (40, 40), "the hits of the outage")
     for service in (hosts.a, hosts.b):
         assert PASSWORD not in service.log.read_text()
+
+
+def test_commands_say_what_is_in_postgresql(
+    tmp_path: Path, postgres: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dsn = postgres.database(empty=True)
+    folder = tmp_path / "data"
+    copy_empty_database(folder)
+    monkeypatch.setenv("MAILWAKE_DATA_DIR", str(folder))
+
+    def output(*arguments: str, code: int | None = 0) -> str:
+        command = [sys.executable, "-m", "app", *arguments]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+        assert code in (None, done.returncode), done.stdout + done.stderr
+        assert PASSWORD not in done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    output("keys", "add", "copied")
+    assert "STATE_DSN: is required" in output("migrate", "--copy-state", "sqlite", code=2)
+    monkeypatch.setenv("MAILWAKE_STATE_DSN", dsn)
+    assert "api_keys: 1 rows" in output("migrate", "--copy-state", "sqlite")
+    assert "copied" in output("keys", "list")
+    assert "not empty" in output("migrate", "--copy-state", "sqlite", code=2)
+    assert "PostgreSQL answers" in output("doctor", code=None)
+    archive = tmp_path / "backup.tar"
+    assert "pg_dump" in output("backup", str(archive))
+    with tarfile.open(archive) as packed:
+        assert not [name for name in packed.getnames() if "state.db" in name]
+    wrong = dsn.replace(PASSWORD, "of-somebody-else-7")
+    monkeypatch.setenv("MAILWAKE_STATE_DSN", wrong)
+    assert "MAILWAKE_STATE_DSN" in output("keys", "list", code=2)
+    found = output("doctor", code=None)
+    assert "password authentication failed" in found
+    assert "of-somebody-else-7" not in found
+    for bad in ("mysql://a/b", "postgresql://host", "postgresql://host:port/db"):
+        monkeypatch.setenv("MAILWAKE_STATE_DSN", bad)
+        assert "MAILWAKE_STATE_DSN" in output("serve", code=2)
