@@ -81,9 +81,10 @@ browser:
 
 mailtools: browser # one after the other: apt-get cannot run twice at once
 	@command -v postfix >/dev/null && command -v swaks >/dev/null && command -v gpg >/dev/null && command -v faketime >/dev/null \
+	  && ls /usr/lib/postgresql >/dev/null 2>&1 \
 	  || { apt-get update -qq \
-	       && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq postfix swaks gpg faketime >/dev/null; } \
-	  || echo "postfix, swaks, gpg and faketime could not be installed: their tests are skipped"
+	       && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq postfix swaks gpg faketime postgresql >/dev/null; } \
+	  || echo "postfix, swaks, gpg, faketime and postgresql could not be installed: their tests are skipped"
 
 caddy: mailtools $(VENV)/dev # unpacked, not installed, so that it does not listen on port 80
 	@test -x $(VENV)/caddy/usr/bin/caddy \

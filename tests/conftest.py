@@ -4,12 +4,15 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings as hypothesis_settings
+from sqlalchemy import Engine
 
 from app.settings.load import load
+from app.storage import state_db
 from app.storage.clickhouse import Storage
 from app.storage.clickhouse_migrations import files
 from app.storage.clickhouse_schema import migrate
 from tests.support.paths import SHARED
+from tests.support.postgres import Postgres, available
 from tests.support.service import FirstStart, Service
 
 hypothesis_settings.register_profile("default", deadline=None)
@@ -57,6 +60,37 @@ DEAR = (
 )
 
 
+# What tests the state itself runs on SQLite and on PostgreSQL.
+ON_BOTH = (
+    "auth/test_api_keys",
+    "auth/test_devices",
+    "auth/test_login_guard",
+    "auth/test_sessions",
+    "auth/test_users",
+    "auth/test_workspaces",
+    "consent/test_erasure_requests",
+    "consent/test_suppressions",
+    "consent/test_withdrawals",
+    "events/test_feed",
+    "events/test_webhooks",
+    "experiments/test_experiments",
+    "experiments/test_variants",
+    "stats/test_signals",
+    "storage/test_row_limits",
+    "storage/test_segment_register",
+    "storage/test_state_db",
+)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run the tests of ON_BOTH that have a folder once with each database."""
+    name = metafunc.module.__name__.removeprefix("tests.").replace(".", "/")
+    names = metafunc.fixturenames
+    if name in ON_BOTH and "tmp_path" in names and "postgres" not in names:
+        names.append("state_database")
+        metafunc.parametrize("state_database", ["sqlite", "postgresql"], indirect=True)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Order files by duration for processes with `--no-loadscope-reorder`."""
     places = {f"tests/{name}.py": place for place, name in enumerate(DEAR)}
@@ -95,3 +129,34 @@ def storage(tmp_path_factory: pytest.TempPathFactory) -> Storage:
     assert migrate(storage) == [path.stem for path in files()]
     assert migrate(storage) == []
     return storage
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """Yields a PostgreSQL of this process of tests; each test uses a database of its own."""
+    if not available():
+        pytest.skip("PostgreSQL is not installed: apt-get install postgresql")
+    with Postgres() as running:
+        yield running
+
+
+@pytest.fixture
+def state_database(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[str]:
+    """Yields which database `open_state` opens: with "postgresql", one for each folder."""
+    dsns: dict[Path, str] = {}
+    engines: list[Engine] = []
+    if request.param == "postgresql":
+        server: Postgres = request.getfixturevalue("postgres")
+
+        def open_own(folder: Path, migrate: bool) -> Engine:
+            if folder not in dsns:
+                dsns[folder] = server.database()
+            engines.append(state_db._open_shared(dsns[folder], migrate))
+            return engines[-1]
+
+        monkeypatch.setattr(state_db, "_open_file", open_own)
+    yield request.param
+    for engine in engines:
+        engine.dispose()

@@ -12,7 +12,8 @@ from collections.abc import Collection
 from hashlib import sha256
 from typing import Any, Literal, NamedTuple, get_args
 
-from sqlalchemy import Engine, insert, or_, select, update
+from sqlalchemy import Engine, or_, select, update
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from app.auth import first_login
@@ -88,7 +89,6 @@ class Keys:
                 raise KeyNameError(f"name: no further key can be created: {problem}")
             connection.execute(
                 insert(api_keys)
-                .prefix_with("OR IGNORE")
                 .values(
                     id=key.id,
                     workspace=workspace,
@@ -99,6 +99,7 @@ class Keys:
                     at=key.at,
                     by=by,
                 )
+                .on_conflict_do_nothing()
             )
         return key, secret
 

@@ -18,7 +18,7 @@ import time
 from hashlib import sha256
 
 from sqlalchemy import Engine, delete, select
-from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy.dialects.postgresql import insert
 
 from app.auth.devices import Devices
 from app.auth.users import LONGEST_NAME, User, Users
@@ -78,7 +78,9 @@ class LoginThrottle:
             for whose in (own,) if device else (own, *others):
                 statement = insert(table).values(whose=whose, tries=1, last=now)
                 more = {"tries": table.c.tries + 1, "last": now}
-                connection.execute(statement.on_conflict_do_update(["whose"], set_=more))
+                connection.execute(
+                    statement.on_conflict_do_update(index_elements=["whose"], set_=more)
+                )
 
     def right(self, address: str, name: str, device: str = "") -> None:
         """Record a correct password."""

@@ -84,6 +84,9 @@ def backup(
             _say("ClickHouse's tables are not included. Back them up at the same time with")
             _say(f"  BACKUP DATABASE `{database}` TO Disk('backups', 'name')")
             _say("or with this command: --clickhouse \"Disk('backups', 'name')\"")
+    if settings.state_dsn:
+        _say("The state in PostgreSQL is not included. Back it up now, after this backup, with")
+        _say("  pg_dump --format=custom --file=mailwake-state.dump DATABASE")
 
 
 def _say(line: str) -> None:

@@ -24,7 +24,7 @@ from typing import Any, Literal, NamedTuple, get_args
 
 import msgspec
 from sqlalchemy import Connection, Engine, delete, func, insert, select
-from sqlalchemy.dialects.sqlite import insert as insert_or_ignore
+from sqlalchemy.dialects.postgresql import insert as insert_or_ignore
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from app.clock import CLOCK
@@ -158,7 +158,7 @@ class Feed:
     """The feed in state.db. Blocking: call from threads. Several processes may append and read."""
 
     def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+        self.engine = engine
         self.erasures = Erasures(engine)
         self._swept = time.monotonic()  # by the next time it is known whether the clock is right
         self._cache: dict[int, list[bytes]] = {}  # lines by row
@@ -183,7 +183,7 @@ class Feed:
         unnamed = [hit for hit in erased if hit.kind == "unsubscribe"]
         now = time.time()
         try:
-            with self._engine.begin() as connection:
+            with self.engine.begin() as connection:
                 put(connection, source, rows, now, stage)
                 for row in stopped:
                     suppressions.put(
@@ -209,7 +209,7 @@ class Feed:
         except IntegrityError:
             return  # it was appended before
         except SQLAlchemyError as error:
-            raise StateError(f"cannot write to state.db: {error}") from error
+            raise StateError(f"cannot write to the state: {error}") from error
 
     def append_outcomes(
         self, source: str, rows: bytes, suppressed: Iterable[suppressions.NewSuppression]
@@ -219,14 +219,14 @@ class Feed:
         if not rows and not suppressed:
             return
         try:
-            with self._engine.begin() as connection:
+            with self.engine.begin() as connection:
                 put(connection, source, rows, time.time())
                 for one in suppressed:
                     suppressions.put(connection, *one)
         except IntegrityError:
             return  # it was appended before
         except SQLAlchemyError as error:
-            raise StateError(f"cannot write to state.db: {error}") from error
+            raise StateError(f"cannot write to the state: {error}") from error
 
     def _sweep(self, now: float) -> None:
         """Delete what is older than KEPT_SECONDS.
@@ -236,7 +236,7 @@ class Feed:
         """
         kept = feed.c.at.between(now - KEPT_SECONDS, now + FUTURE_SECONDS)
         first = select(func.min(feed.c.seq)).where(kept).scalar_subquery()
-        with self._engine.begin() as connection:
+        with self.engine.begin() as connection:
             connection.execute(delete(feed).where(feed.c.seq < first))
 
     def settle(self, sources: Sequence[str]) -> None:
@@ -244,7 +244,7 @@ class Feed:
 
         Call it when the corrections that follow loading are appended. Repeating it changes nothing.
         """
-        with self._engine.begin() as connection:
+        with self.engine.begin() as connection:
             columns = select(feed.c.source, feed.c.seq, feed.c.lines, feed.c.at)
             rows = [
                 row
@@ -275,7 +275,7 @@ class Feed:
     def lines(self, sources: Sequence[str]) -> dict[str, int]:
         """Returns how many lines some sources have, of those that are still kept."""
         columns = select(feed.c.source, feed.c.lines)
-        with self._engine.connect() as connection:
+        with self.engine.connect() as connection:
             return {
                 row.source: row.lines
                 for some in _groups(sources)
@@ -284,13 +284,13 @@ class Feed:
 
     def rows(self, source: str) -> bytes:
         """Returns the JSON lines of a source, empty if it is not kept any longer."""
-        with self._engine.connect() as connection:
+        with self.engine.connect() as connection:
             packed = connection.execute(select(feed.c.rows).where(feed.c.source == source)).scalar()
         return zlib.decompress(packed) if packed else b""
 
     def with_latest_verdicts(self, segment: str) -> list[bytes]:
         """Returns the lines of a journal segment's hits, each as its last correction left it."""
-        with self._engine.connect() as connection:
+        with self.engine.connect() as connection:
             columns = select(feed.c.seq, feed.c.rows).where(feed.c.source == segment)
             row = connection.execute(columns).first()
             if not row:
@@ -302,7 +302,7 @@ class Feed:
 
     def last(self) -> Cursor:
         """Returns the end of the feed, for readers that want only later events."""
-        with self._engine.connect() as connection:
+        with self.engine.connect() as connection:
             row = connection.execute(
                 select(feed.c.seq, feed.c.lines).order_by(feed.c.seq.desc()).limit(1)
             ).first()
@@ -310,7 +310,7 @@ class Feed:
 
     def newest(self) -> int:
         """Returns the last row's number: a cheap check for new rows."""
-        with self._engine.connect() as connection:
+        with self.engine.connect() as connection:
             return connection.execute(select(func.max(feed.c.seq))).scalar() or 0
 
     def after(
@@ -341,7 +341,7 @@ class Feed:
         """
         columns = feed.c.seq, feed.c.lines, feed.c.stage, feed.c.settles, feed.c.at
         ahead = select(*columns).order_by(feed.c.seq).limit(1)
-        with self._engine.connect() as connection:
+        with self.engine.connect() as connection:
             at = connection.execute(ahead.where(feed.c.seq == cursor.seq)).first()
             if at and cursor.line > at.lines:
                 raise CursorError("is not a cursor of this service")
@@ -370,7 +370,7 @@ class Feed:
         columns = select(feed.c.source, feed.c.seq, feed.c.stage)
         waiting: set[str] = set()
         settled: set[str] = set()
-        with self._engine.connect() as connection:
+        with self.engine.connect() as connection:
             for some in _groups(sorted(segments)):
                 sources = [*some, *(SETTLED_SOURCE + segment for segment in some)]
                 for row in connection.execute(columns.where(feed.c.source.in_(sources))):
@@ -386,7 +386,7 @@ class Feed:
 
         An erasure invalidates the cache.
         """
-        with self._engine.connect() as connection:
+        with self.engine.connect() as connection:
             erasure = newest(connection)
             if erasure != self._cached_at:
                 self._cache.clear()
@@ -402,7 +402,7 @@ class Feed:
 
     def _check(self, cursor: Cursor) -> None:
         """Raises CursorError for rows that are no longer kept, or that never existed."""
-        with self._engine.connect() as connection:
+        with self.engine.connect() as connection:
             first = connection.execute(select(func.min(feed.c.seq))).scalar()
         if first is None:
             return  # all are too old, and nothing is known to be missing

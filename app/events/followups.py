@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Meta, Struct
 from sqlalchemy import ColumnElement, Engine, delete, func, literal, select, update
 from sqlalchemy import insert as new
-from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy.dialects.postgresql import insert
 
 from app.consent import erasure_requests
 from app.events.event_filter import EventFilter

@@ -1,6 +1,7 @@
 """Delivers to webhooks: reads events from the feed, sends what is due and retries failures.
 
-One process of a data folder does it. Each webhook has a task of its own while it has something to
+One process does it, of a data folder and of all hosts that share their state: the one that holds
+the lease. Each webhook has a task of its own while it has something to
 send, so that a slow or dead endpoint delays no other.
 """
 
@@ -26,6 +27,7 @@ from app.settings.settings import Settings
 from app.stats.queries import Queries
 from app.storage.clickhouse import StorageError
 from app.storage.disk import DiskReserve
+from app.storage.leases import Lease
 from app.storage.state_db import StateVersion
 
 log = logging.getLogger(__name__)
@@ -64,13 +66,15 @@ class WebhookWorker:
             watcher,
         )
         self._disk = disk
+        self._lease = Lease(feed.engine, "webhooks")
         self._sending: dict[str, asyncio.Task[None]] = {}
         self._trouble, self._swept = "", 0.0
         self.notices: dict[str, list[str]] = {}  # shown on the dashboards, by workspace
 
     async def run(self) -> None:
-        """Deliver while no other process of the data folder does."""
-        async with leading(self._settings.data_dir / "webhooks.lock", LOCK_SECONDS):
+        """Deliver while no other process of the data folder does, and no other host."""
+        path = self._settings.data_dir / "webhooks.lock"
+        async with leading(path, LOCK_SECONDS), self._lease.kept():
             try:
                 await self._deliver()
             finally:
@@ -80,11 +84,12 @@ class WebhookWorker:
 
     async def _deliver(self) -> None:
         seen, looked = -1, 0.0
-        with closing(StateVersion(self._settings.data_dir)) as state:
+        with closing(StateVersion(self._feed.engine)) as state:
             while True:
-                version = state.read()
+                version = await state.latest()
                 # What is due is due by the clock, too.
-                if version != seen or time.monotonic() - looked > QUIET_ROUND_SECONDS:
+                due = version != seen or time.monotonic() - looked > QUIET_ROUND_SECONDS
+                if due and self._lease.held:
                     seen, looked = version, time.monotonic()
                     await self._round()
                 await asyncio.sleep(POLL_SECONDS)
@@ -175,7 +180,7 @@ class WebhookWorker:
         """Send until nothing is due."""
         while True:
             webhook = await asyncio.to_thread(webhooks.get, webhook_id)
-            if webhook is None or webhook.disabled:
+            if webhook is None or webhook.disabled or not self._lease.held:
                 return
             limit = 1 if webhook.failing_since else MAX_CONCURRENT_REQUESTS
             due = await asyncio.to_thread(webhooks.next, webhook_id, time.time(), limit)

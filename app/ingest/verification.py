@@ -18,7 +18,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from typing import Any
@@ -35,6 +35,7 @@ from app.schemas.verification import Difference, Verification, in_words
 from app.storage import carried_links, outcome_states, rollups
 from app.storage.clickhouse import Row, Storage, StorageError
 from app.storage.journal_segments import DONE, SEALED
+from app.storage.leases import alone
 from app.storage.rollups import ROLL_UPS, RollUp
 from app.storage.segment_register import RegisteredSegment, SegmentRegister
 from app.storage.sql import sql
@@ -483,14 +484,9 @@ class Verifier:
 
     @contextmanager
     def _alone(self, wait: bool = False) -> Iterator[bool]:
-        """Yield whether no other process of the data folder verifies."""
-        with ExitStack() as held:
-            try:
-                held.enter_context(locked(self._folder / "verifying.lock", wait=wait))
-            except BlockingIOError:
-                yield False
-                return
-            yield True
+        """Yield whether no other process verifies what the state has of loaded segments."""
+        with alone(self._feed.engine, self._folder / "verifying.lock", wait) as held:
+            yield held
 
 
 def _log(result: Verification) -> None:

@@ -58,7 +58,8 @@ def take(
         elif destination:
             back_up(storage, destination)
         _journal(data / "journal", folder / "journal")
-        _state(data / "state.db", folder / "state.db")
+        if not settings.state_dsn:
+            _state(data / "state.db", folder / "state.db")
     for path in sorted(data.iterdir()):
         if path.name in _NOT_COPIED or path.name.startswith((BACKUP, EXPORT_PREFIX)):
             continue

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import msgspec
 from sqlalchemy import Engine, delete, select, update
-from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.consent.erasure_requests import Erasures
@@ -211,7 +211,7 @@ class OutcomeLoader:
                     insert(unmatched_outcomes).values(**values).on_conflict_do_nothing()
                 )
         except SQLAlchemyError as error:
-            raise StateError(f"cannot write to state.db: {error}") from error
+            raise StateError(f"cannot write to the state: {error}") from error
 
     def _note_attempt(self, state: Engine, unmatched: Unmatched, now: float) -> None:
         """Note what is left after an attempt, and when the next one is due."""

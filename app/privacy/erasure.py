@@ -15,7 +15,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import closing
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,6 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app.auth.workspaces import DEFAULT, Workspaces
 from app.consent.erasure_requests import Erasure, Erasures
-from app.files import locked
 from app.ingest.corrections import Corrections
 from app.ingest.loader import Loader
 from app.model.ids import recipient_key
@@ -34,6 +33,7 @@ from app.privacy import scrub
 from app.privacy.subject_match import SubjectMatcher, spellings
 from app.storage.clickhouse import Storage, StorageError
 from app.storage.journal_segments import adopt_orphans, waiting_segments
+from app.storage.leases import alone
 from app.storage.sql import sql
 from app.storage.state_db import StateVersion
 
@@ -74,11 +74,11 @@ class ErasureWorker:
 
     async def run(self) -> None:
         """Erase on request, and wait while ClickHouse is unavailable."""
-        with closing(StateVersion(self._data_dir)) as state:
+        with closing(StateVersion(self._engine)) as state:
             ended, quiet, pause = -1, -1, REQUEST_POLL_SECONDS
             while True:
                 await asyncio.sleep(pause)
-                version = state.read()
+                version = await state.latest()
                 if version == quiet:
                     continue
                 try:
@@ -105,8 +105,8 @@ class ErasureWorker:
         """
         if not self.erasures.open():
             return
-        with self._alone() as alone:
-            if not alone:
+        with alone(self._engine, self._data_dir / "erasing.lock") as held:
+            if not held:
                 return
             waiting = [erasure for erasure in self.erasures.open() if erasure.state == "waiting"]
             if waiting:
@@ -254,16 +254,6 @@ class ErasureWorker:
         scrub.compact(self._engine, first)
         for erasure in rewritten:
             self.erasures.change(erasure, state="cleaned")
-
-    @contextmanager
-    def _alone(self) -> Iterator[bool]:
-        with ExitStack() as held:
-            try:
-                held.enter_context(locked(self._data_dir / "erasing.lock", wait=False))
-            except BlockingIOError:
-                yield False
-                return
-            yield True
 
 
 def request_erasure(

@@ -217,6 +217,8 @@ def compact(engine: Engine, whole: bool) -> None:
 
     `whole` rewrites the file: data may have been written before deletions were set to overwrite it.
     """
+    if engine.dialect.name != "sqlite":
+        return  # PostgreSQL's autovacuum overwrites them in its own time
     end = time.monotonic() + BUSY_SECONDS
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         if whole:

@@ -42,7 +42,7 @@ from app.settings.settings import PREFIX, Settings, SettingsError
 from app.stats.signals import Signals
 from app.storage.journal import Journal, JournalError
 from app.storage.journal_segments import adopt_orphans
-from app.storage.state_db import open_state
+from app.storage.state_db import UnreachableError, open_state
 from app.storage.state_steps import VersionError
 from app.tasks import Tasks
 
@@ -79,7 +79,7 @@ def serve(console: Console, settings: Settings, demo_speed: float = 0) -> None:
     settings = with_public_url(settings, port)
     local = with_public_url(settings.model_copy(update={"public_url": ""}), port).public_url
     new_demo = bool(demo_speed) and not (settings.data_dir / "journal").exists()
-    state = open_state(settings.data_dir, settings.auto_migrate)
+    state = open_state(settings.data_dir, settings.auto_migrate, settings.state_dsn)
     welcome = bootstrap(settings, state)
     if demo_speed and not Signals(state).all():
         Signals(state).add("label", "basket")  # of the mail about an abandoned cart
@@ -126,9 +126,11 @@ def _check(settings: Settings) -> None:
             webhook_config.from_file(settings.webhooks_file)
         if settings.outcomes_file:
             provider_config.from_file(settings.outcomes_file)
-        open_state(settings.data_dir, settings.auto_migrate).dispose()
+        open_state(settings.data_dir, settings.auto_migrate, settings.state_dsn).dispose()
     except (SettingsError, VersionError) as error:
         raise StartError(str(error)) from None
+    except UnreachableError as error:
+        raise StartError(f"{PREFIX}STATE_DSN: {error}") from None
 
 
 def _claim(settings: Settings) -> None:
@@ -224,9 +226,11 @@ async def run_loader(settings: Settings) -> None:
     apart = engine_process.needed(settings)
     storage = Storage(settings, starting=True, engine_apart=apart)
     try:
-        state = open_state(settings.data_dir, settings.auto_migrate)
+        state = open_state(settings.data_dir, settings.auto_migrate, settings.state_dsn)
     except VersionError as error:
         raise StartError(str(error)) from None
+    except UnreachableError as error:
+        raise StartError(f"{PREFIX}STATE_DSN: {error}") from None
     _, loader, corrections, verifier = assemble(settings, storage, state)
     tasks = Tasks()
     if apart:
@@ -267,7 +271,7 @@ def smtp(settings: Settings) -> None:
         journal = Journal(
             settings.data_dir / "journal", settings.journal_sync_ms, settings.journal_max_mb * 2**20
         )
-        state = open_state(settings.data_dir, settings.auto_migrate)
+        state = open_state(settings.data_dir, settings.auto_migrate, settings.state_dsn)
         keys = Keys(state, settings)
         take_over(settings, keys, Users(state))
         bounces = BounceReceiver.of(settings, state, journal)
@@ -277,6 +281,8 @@ def smtp(settings: Settings) -> None:
         raise StartError(f"{PREFIX}DATA_DIR: {error}") from None
     except (SettingsError, VersionError) as error:
         raise StartError(str(error)) from None
+    except UnreachableError as error:
+        raise StartError(f"{PREFIX}STATE_DSN: {error}") from None
     with suppress(KeyboardInterrupt):
         uvloop.run(_take_mail(gateway, journal, keys))
 

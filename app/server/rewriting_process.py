@@ -179,7 +179,7 @@ class _Rewriter:
         self.tasks = Tasks()
         self._reported = 0  # mails that failed the check, in answers so far
         # Neither opens ClickHouse before it is asked, and rewriting asks for nothing.
-        storage, state = Storage(settings), open_state(settings.data_dir)
+        storage, state = Storage(settings), open_state(settings.data_dir, dsn=settings.state_dsn)
         self.registry = WorkspaceRegistry(
             settings, state, self.journal, storage, Corrections(folder, storage), Feed(state)
         )

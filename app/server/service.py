@@ -80,7 +80,7 @@ class Mailwake:
         self.connections = Connections(settings.connections_per_ip, settings.proxy_networks)
         self._engine_apart = engine_process.needed(settings)
         self.storage = Storage(settings, starting=True, engine_apart=self._engine_apart)
-        state = open_state(settings.data_dir, settings.auto_migrate)
+        state = open_state(settings.data_dir, settings.auto_migrate, settings.state_dsn)
         feed, self.loader, self.corrections, self.verifier = assemble(settings, self.storage, state)
         self._counts = NewsletterCounts(self.storage, self.loader, self.corrections)
         self.keys = Keys(state, settings)

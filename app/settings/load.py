@@ -111,7 +111,7 @@ def _variables() -> set[str]:
 CUT_OFF = ("restoring", "restored")  # folders in DATA_DIR that a killed restore leaves behind
 GENERATED = ("secret_keys", "recipient_key")
 # Passwords of other servers, which their operators choose: weak ones are reported, not refused.
-FOREIGN = ("clickhouse_dsn", "clickhouse_password", "smarthost")
+FOREIGN = ("clickhouse_dsn", "clickhouse_password", "state_dsn", "smarthost")
 
 
 def with_secrets(settings: Settings) -> Settings:

@@ -10,9 +10,10 @@ SECRETS = (
     "dashboard_password",
     "clickhouse_dsn",
     "clickhouse_password",
+    "state_dsn",
     "smarthost",
 )
-URLS = ("clickhouse_dsn", "smarthost")  # secrets that contain a password
+URLS = ("clickhouse_dsn", "state_dsn", "smarthost")  # secrets that contain a password
 VARIABLES = {name: f"MAILWAKE_{name.upper()}_FILE" for name in SECRETS}
 
 

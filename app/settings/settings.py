@@ -80,6 +80,11 @@ class Settings(BaseSettings):
     clickhouse_password: str = Field(
         "", description="Password of the ClickHouse server, if CLICKHOUSE_DSN contains none."
     )
+    state_dsn: str = Field(
+        "",
+        description="postgresql://user:password@host:port/db of the state that several hosts share."
+        " Empty: `state.db` in DATA_DIR.",
+    )
     clickhouse_cluster: str = Field(
         "",
         description="Name of the ClickHouse cluster for replicated tables. Empty for a single"
@@ -384,6 +389,15 @@ class Settings(BaseSettings):
         url_parts = urlsplit(dsn)
         if url_parts.scheme not in ("clickhouse", "clickhouses") or not url_parts.hostname:
             raise ValueError("must be `chdb` or clickhouse(s)://user:password@host:port/db")
+        _ = url_parts.port  # raises ValueError when it is no number
+        return dsn
+
+    @field_validator("state_dsn")
+    @classmethod
+    def _state(cls, dsn: str) -> str:
+        url_parts = urlsplit(dsn)
+        if dsn and (url_parts.scheme not in ("postgresql", "postgres") or not url_parts.path[1:]):
+            raise ValueError("must be postgresql://user:password@host:port/db, or empty")
         _ = url_parts.port  # raises ValueError when it is no number
         return dsn
 

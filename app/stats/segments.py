@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 from sqlalchemy import Engine, delete, select
-from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy.dialects.postgresql import insert
 
 from app.model.errors import FieldError, NotFoundError
 from app.schemas.segments import Segment

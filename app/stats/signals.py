@@ -8,8 +8,8 @@ import time
 from collections.abc import Sequence
 from typing import Literal, NamedTuple, get_args
 
-from sqlalchemy import Engine, delete, func, select
-from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy import Engine, case, delete, select
+from sqlalchemy.dialects.postgresql import insert
 
 from app.model.errors import FieldError
 from app.storage.row_limits import limit_reached
@@ -77,7 +77,8 @@ class Signals:
             "until": until_ms,
             "by": by,
         }
-        latest = {"until": func.max(table.until, until_ms), "by": by}
+        later = case((table.until > until_ms, table.until), else_=until_ms)
+        latest = {"until": later, "by": by}
         with self._engine.begin() as connection:
             if limit_reached(connection, answered, self._workspace, MAX_ANSWERED):
                 oldest = (

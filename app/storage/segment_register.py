@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Engine, and_, delete, func, or_, select, update
-from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.clock import CLOCK
@@ -196,7 +196,7 @@ class SegmentRegister:
             with self._engine.begin() as connection:
                 yield connection
         except SQLAlchemyError as error:
-            raise StateError(f"cannot write to state.db: {error}") from error
+            raise StateError(f"cannot write to the state: {error}") from error
 
 
 def pack(tables: Mapping[str, bytes]) -> bytes:

@@ -1,10 +1,13 @@
-"""Opens and migrates state.db, one SQLite file in DATA_DIR that its processes share.
+"""Opens and migrates the state: state.db, one SQLite file in DATA_DIR that its processes share.
 
-ClickHouse keeps what is counted; state.db keeps what is looked up, changed and locked by row. WAL
-lets processes read while one writes, and every commit is on disk before it returns.
+ClickHouse keeps what is counted; the state keeps what is looked up, changed and locked by row. WAL
+lets processes read while one writes, and every commit is on disk before it returns. With
+MAILWAKE_STATE_DSN it is in PostgreSQL instead, for several hosts (state_postgres.py).
 """
 
+import asyncio
 import sqlite3
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +17,10 @@ from sqlalchemy import (
     event,
     inspect,
 )
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from app.files import locked
-from app.storage import state_steps
+from app.storage import state_postgres, state_steps
 from app.storage.state_steps import VersionError, steps_after
 from app.storage.tables import (
     metadata,
@@ -27,12 +31,21 @@ class StateError(OSError):
     """The file could not be written; the loader tries again."""
 
 
-def open_state(folder: Path, migrate: bool = True) -> Engine:
-    """Open DATA_DIR's state.db; creates it if missing and, with `migrate`, brings it up to date.
+class UnreachableError(Exception):
+    """PostgreSQL did not answer, or refused the connection; the message names no password."""
 
-    Raises VersionError if the file is newer than this program, or older and must not be changed.
+
+def open_state(folder: Path, migrate: bool = True, dsn: str = "") -> Engine:
+    """Open DATA_DIR's state.db, or with `dsn` the database postgresql://user:password@host/name.
+
+    Creates what is missing and, with `migrate`, brings it up to date. Raises VersionError if it is
+    newer than this program, or older and must not be changed; UnreachableError.
     """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return _open_shared(dsn, migrate) if dsn else _open_file(folder, migrate)
+
+
+def _open_file(folder: Path, migrate: bool) -> Engine:
     engine = create_engine(
         f"sqlite:///{folder / 'state.db'}", connect_args={"timeout": 30}, pool_size=8
     )
@@ -54,20 +67,72 @@ def open_state(folder: Path, migrate: bool = True) -> Engine:
     return engine
 
 
+def _open_shared(dsn: str, migrate: bool) -> Engine:
+    engine = state_postgres.connect(dsn)
+    try:
+        state_postgres.bring_up_to_date(engine, migrate)
+    except VersionError:
+        engine.dispose()
+        raise
+    except OperationalError as error:
+        engine.dispose()
+        raise _unreachable(engine, error) from None
+    return engine
+
+
+def missing_shared(dsn: str) -> int:
+    """Returns how many steps the tables in PostgreSQL lack; 0 if there are none yet.
+
+    Raises VersionError, UnreachableError.
+    """
+    engine = state_postgres.connect(dsn)
+    try:
+        return state_postgres.steps_missing(engine)
+    except OperationalError as error:
+        raise _unreachable(engine, error) from None
+    finally:
+        engine.dispose()
+
+
+def _unreachable(engine: Engine, error: OperationalError) -> UnreachableError:
+    where = engine.url.render_as_string(hide_password=True)
+    return UnreachableError(f"cannot use {where}: {_reason(error)}")
+
+
+def _reason(error: OperationalError) -> str:
+    """Returns what the driver says, in one line; libpq's messages have no password."""
+    return " ".join(str(error.orig).split()) or "no answer"
+
+
 class StateVersion:
-    """Shows that state.db has changed, at a tenth of a query's cost.
+    """Shows that the state has changed, at a tenth of a query's cost in SQLite.
 
     SQLite counts the commits of all other connections, of other processes too
-    (sqlite.org/pragma.html#pragma_data_version). Close it after use.
+    (sqlite.org/pragma.html#pragma_data_version). In PostgreSQL they are counted in a row, which is
+    read with a query. Close it after use.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._connection = sqlite3.connect(
-            f"file:{folder / 'state.db'}?mode=rw", uri=True, isolation_level=None, timeout=0
-        )
+    def __init__(self, engine: Engine) -> None:
+        self._engine, self._last = engine, -1
+        self._connection = None
+        if engine.dialect.name == "sqlite":
+            self._connection = sqlite3.connect(
+                f"file:{engine.url.database}?mode=rw", uri=True, isolation_level=None, timeout=0
+            )
+
+    async def latest(self) -> int:
+        """Returns `read()`, and does not block the event loop while PostgreSQL answers."""
+        return self.read() if self._connection else await asyncio.to_thread(self.read)
 
     def read(self) -> int:
-        """Returns a number that differs after a commit, -1 while the file is locked."""
+        """Returns a number that differs after a commit.
+
+        It is -1 while SQLite's file is locked, and the last one while PostgreSQL is unavailable.
+        """
+        if not self._connection:
+            with suppress(SQLAlchemyError):
+                self._last = state_postgres.commits(self._engine)
+            return self._last
         try:
             return int(self._connection.execute("PRAGMA data_version").fetchone()[0])
         except sqlite3.OperationalError:
@@ -75,7 +140,8 @@ class StateVersion:
 
     def close(self) -> None:
         """Close its connection."""
-        self._connection.close()
+        if self._connection:
+            self._connection.close()
 
 
 def _bring_up_to_date(engine: Engine, path: Path, migrate: bool) -> None:

@@ -13,7 +13,8 @@ class VersionError(Exception):
 
 
 # Changes to tables of earlier versions: (table, statements), append-only. A file's `user_version`
-# is the number of steps it has had. New tables need no step: missing tables are created.
+# is the number of steps it has had; in PostgreSQL it is `state_version.steps`. The statements are
+# valid in both. New tables need no step: missing tables are created.
 STEPS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("feed", ("CREATE INDEX feed_at ON feed (at)",)),
     (
@@ -41,8 +42,8 @@ def steps_missing(folder: Path) -> int:
         return steps_after(path, connection.execute("PRAGMA user_version").fetchone()[0])
 
 
-def steps_after(path: Path, version: int) -> int:
-    """Returns how many steps a file of this version lacks. Raises VersionError if it is newer."""
+def steps_after(path: Path | str, version: int) -> int:
+    """Returns how many steps a state of this version lacks. Raises VersionError if it is newer."""
     if version > len(STEPS):
         raise VersionError(
             f"{path} was created by a newer version of Mailwake (version {version}, this one knows"

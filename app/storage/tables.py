@@ -1,20 +1,43 @@
-"""The tables of state.db. Times are seconds since 1970 UTC, unless a comment says otherwise."""
+"""The tables of the state: of state.db, or of PostgreSQL.
+
+Times are seconds since 1970 UTC, unless a comment says otherwise.
+"""
+
+from typing import Any
 
 from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    Dialect,
     Float,
     ForeignKey,
     Index,
-    Integer,
     LargeBinary,
     MetaData,
-    String,
     Table,
+    TypeDecorator,
 )
+from sqlalchemy import Integer as PlainInteger
+from sqlalchemy import String as PlainString
 
 metadata = MetaData()
+
+# SQLite's integers have 64 bits; PostgreSQL's INTEGER has 32, too few for numbers of rows.
+Integer = PlainInteger().with_variant(BigInteger(), "postgresql")
+
+
+class String(TypeDecorator[str]):
+    """Text. PostgreSQL has no NUL in it (datatype-character.html): it becomes U+FFFD there."""
+
+    impl = PlainString
+    cache_ok = True
+
+    def process_bind_param(self, value: Any, dialect: Dialect) -> Any:
+        """Returns the value as the database stores it."""
+        if dialect.name == "postgresql" and isinstance(value, str):
+            return value.replace("\0", "\ufffd")
+        return value
 
 
 # Workspaces (tenants) in addition to `default`, which the settings describe.

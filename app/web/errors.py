@@ -68,7 +68,7 @@ def _cursor_error(_: Request, error: Exception) -> Response:
 
 def _state_error(_: Request, error: Exception) -> Response:
     log.error("answered 503: %s", error)
-    return problem(503, "state.db is unavailable", "Try again in a moment.")
+    return problem(503, "The state is unavailable", "Try again in a moment.")
 
 
 def _crashed(_: Request, __: Exception) -> Response:

@@ -60,6 +60,7 @@ def test_every_secret_may_stand_in_a_file(
 ) -> None:
     value = {
         "clickhouse_dsn": "clickhouse://a:secret-of-good-length@c/d",
+        "state_dsn": "postgresql://a:secret-of-good-length@c/d",
         "smarthost": "smtp://a:secret-of-good-length@c:25",
     }.get(name, "a-secret-of-good-length")
     (tmp_path / "file").write_text(f"{value}\n")

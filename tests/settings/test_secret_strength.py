@@ -29,7 +29,11 @@ WEAK = (
 STRONG = ("staple of horses", "the operator has one", "Zwölf Boxkämpfer jagen Eva")
 SECRET_NAMES = ("password", "secret", "key", "dsn", "smarthost")
 NO_SECRETS = ("smtp_key", "dkim_key")  # files of private keys, no secrets that somebody chooses
-URL_OF = {"clickhouse_dsn": "clickhouse://user:{}@db:8123/x", "smarthost": "smtp://user:{}@mx:25"}
+URL_OF = {
+    "clickhouse_dsn": "clickhouse://user:{}@db:8123/x",
+    "state_dsn": "postgresql://user:{}@db:5432/x",
+    "smarthost": "smtp://user:{}@mx:25",
+}
 
 
 @pytest.fixture(autouse=True)

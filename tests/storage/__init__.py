@@ -6,6 +6,7 @@ clickhouse_schema: storage/test_clickhouse_migrations.py, storage/test_cluster.p
 engine_client: storage/engine/test_endpoint.py
 outcome_states: ingest/test_verification.py
 rollups: ingest/test_verification.py
+state_postgres: storage/test_state_db.py
 state_steps: storage/test_clickhouse_migrations.py
 stored_rows: ingest/test_verification.py
 verifications: ingest/test_verification.py

@@ -1,6 +1,5 @@
 """The register of journal segments, as the loader and verification use it."""
 
-import sqlite3
 import time
 import uuid
 from pathlib import Path
@@ -10,6 +9,7 @@ import pytest
 from app.model.ids import new_id
 from app.storage.segment_register import SegmentRegister, pack, unpack
 from app.storage.state_db import StateError, open_state
+from app.storage.tables import segments
 
 ROWS = {"messages": b'{"a":1}\n{"a":2}\n', "newsletters": b'{"b":"\\n"}\n'}
 
@@ -77,8 +77,9 @@ def test_rows_are_packed_by_table() -> None:
 
 
 def test_a_database_that_cannot_be_written_is_an_error_of_the_loader(tmp_path: Path) -> None:
-    register = SegmentRegister(open_state(tmp_path))
-    with sqlite3.connect(tmp_path / "state.db") as state:
-        state.execute("DROP TABLE segments")
-    with pytest.raises(StateError, match=r"state\.db"):
+    engine = open_state(tmp_path)
+    register = SegmentRegister(engine)
+    with engine.begin() as connection:
+        segments.drop(connection)
+    with pytest.raises(StateError, match="cannot write to the state"):
         register.begin(name(), 1, 1, b"[]")

@@ -129,6 +129,9 @@ def _changed(path: Path) -> float:
 
 def state(settings: Settings) -> Iterator[Finding]:
     """state.db: whole, of this version, and what in it waits for somebody."""
+    if settings.state_dsn:
+        yield _shared_state(settings.state_dsn)
+        return
     path = settings.data_dir / "state.db"
     if not path.exists():
         return
@@ -156,6 +159,23 @@ def state(settings: Settings) -> Iterator[Finding]:
         )
     else:
         yield Finding("state.db", "ok", f"{path} is intact")
+
+
+def _shared_state(dsn: str) -> Finding:
+    """Returns whether PostgreSQL answers, and has the tables of this version."""
+    # Imported here: other checks need no SQLAlchemy.
+    from app.storage.state_db import UnreachableError, missing_shared  # noqa: PLC0415
+
+    try:
+        steps = missing_shared(dsn)
+    except UnreachableError as error:
+        return Finding("state", "error", str(error), f"check {PREFIX}STATE_DSN and PostgreSQL")
+    except VersionError as error:
+        return Finding("state", "error", str(error), "install the newer version again")
+    if steps:
+        text = "the tables in PostgreSQL are from an older version"
+        return Finding("state", "error", text, "run `mailwake migrate`")
+    return Finding("state", "ok", "PostgreSQL answers")
 
 
 def _in_state(connection: sqlite3.Connection) -> Iterator[Finding]:
@@ -186,6 +206,8 @@ def _in_state(connection: sqlite3.Connection) -> Iterator[Finding]:
 
 def verified(settings: Settings) -> Iterator[Finding]:
     """Report the latest comparison of the journal with ClickHouse."""
+    if settings.state_dsn:
+        return  # the status page and the metrics have it
     path = settings.data_dir / "state.db"
     if not path.exists():
         return
