@@ -95,15 +95,15 @@ def test_a_message_without_outcomes_has_no_state(service: Service) -> None:
 
 
 def test_every_way_to_name_a_message(service: Service) -> None:
-    sent(service, "named so", "ann@named.example", rfc_message_id="<ann@named.example>")
-    sent(service, "named so", "bob@named.example")
+    sent(service, "by-address", "ann@named.example", rfc_message_id="<ann@named.example>")
+    sent(service, "by-address", "bob@named.example")
     report(
         service,
         outcome("delivered", rfc_message_id="ann@named.example"),
-        outcome("rejected", recipient="BOB@named.example", newsletter="named so"),
+        outcome("rejected", recipient="BOB@named.example", newsletter="by-address"),
     )
     service.drained()
-    counts = service.stats("named so")["outcomes"]
+    counts = service.stats("by-address")["outcomes"]
     assert (counts["delivered"], counts["rejected"]) == (1, 1)
 
 
