@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from sqlalchemy import Engine, delete, select
-from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy.dialects.postgresql import insert
 
 from app.settings.settings import Settings
 from app.storage.tables import suppression_rules
