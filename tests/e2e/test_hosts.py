@@ -197,7 +197,7 @@ def test_commands_say_what_is_in_postgresql(
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
         assert code in (None, done.returncode), done.stdout + done.stderr
         assert PASSWORD not in done.stdout + done.stderr
-        return done.stdout + done.stderr
+        return " ".join((done.stdout + done.stderr).split())
 
     output("keys", "add", "copied")
     assert "STATE_DSN: is required" in output("migrate", "--copy-state", "sqlite", code=2)
