@@ -191,6 +191,7 @@ def test_commands_say_what_is_in_postgresql(
     folder = tmp_path / "data"
     copy_empty_database(folder)
     monkeypatch.setenv("MAILWAKE_DATA_DIR", str(folder))
+    monkeypatch.setenv("COLUMNS", "300")
 
     def output(*arguments: str, code: int | None = 0) -> str:
         command = [sys.executable, "-m", "app", *arguments]
