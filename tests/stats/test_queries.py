@@ -1,5 +1,6 @@
 """Every question of the dashboard against known hits; roll-ups and raw hits must agree."""
 
+import json
 import os
 import uuid
 from collections.abc import Callable
@@ -9,6 +10,7 @@ from itertools import pairwise
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -398,3 +400,12 @@ def test_figures_of_a_period_are_those_of_hits_one_by_one(queries: Queries) -> N
             assert counted.total == exact[kind][f"{group}_total"]
             assert counted.unique == exact[kind][f"{group}_unique"]
     assert rolled.unknowable == exact["open"]["unknowable"]
+
+
+def test_an_export_has_the_time_on_the_clock_of_the_reader(queries: Queries) -> None:
+    zone = ZoneInfo("Asia/Kathmandu")
+    lines = b"".join(chunks(queries, NAME, Filters(show="all", zone=zone), "json")).splitlines()
+    assert lines
+    for row in map(json.loads, lines):
+        at = datetime.fromisoformat(row["at"]).astimezone(zone)
+        assert row["local_at"] == f"{at:%Y-%m-%d %H:%M:%S}"
