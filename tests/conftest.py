@@ -42,6 +42,7 @@ DEAR = (
     "integration/test_scanners",
     "e2e/test_actions",
     "integration/test_erasure",
+    "e2e/test_hosts",
     "e2e/test_kills",
     "events/test_webhooks",
     "docs/test_blocks",
