@@ -66,6 +66,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 
 def check(service: Service, request: Input, most: float) -> httpx2.Response:
     """Send a request beside hits; returns the answer, which is no server error."""
+    service.drained()  # else loading what earlier ones have recorded would count
     with hits(service) as statuses:
         before, answered = service.cpu_seconds(), len(statuses)
         answer = service.client.request(
