@@ -74,7 +74,6 @@ ON_BOTH = (
     "consent/test_withdrawals",
     "events/test_feed",
     "events/test_webhooks",
-    "experiments/test_experiments",
     "experiments/test_variants",
     "stats/test_signals",
     "storage/test_row_limits",

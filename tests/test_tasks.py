@@ -18,9 +18,12 @@ SHORT_LIVED = {
     "app.demo.traffic",
     "app.events.webhook_worker",
     "app.messages.templates",
+    "app.server.engine_process",  # it watches one process
     "app.server.process",  # the demo's traffic
     "app.smtp.gateway",
+    "app.storage.engine.serving",  # a process of its own, which ends with it
     "app.storage.journal",  # one fdatasync
+    "app.storage.leases",
     "app.tasks",
     "app.web.dashboard.live",
 }

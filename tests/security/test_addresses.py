@@ -49,6 +49,8 @@ def assert_no_address(answer: httpx2.Response, about: str) -> int:
     if answer.headers.get("content-type", "").startswith("text/html"):
         urls += Urls(answer.text).found
     for url in urls:
+        if url.startswith("mailto:"):  # it opens a mail program, and no log has it
+            continue
         assert "@" not in unquote(unquote(unquote(url))), (about, url)
     return len(urls)
 

@@ -115,6 +115,7 @@ BOUNDED = {
     "verifications": "kept for 90 days",
     "variants": "a maximum for each newsletter",
     "experiments": "one row for each newsletter",
+    "suppression_rules": "one row for each workspace",
 }
 
 
@@ -194,6 +195,9 @@ NOT_STORING = {
     "/access/users/change",
     "/login",
     "/logout",
+    "/messages",
+    "/search",
+    "/settings",  # a cookie
     "/newsletters/{newsletter_id:path}/recipients",
     "/recipients",
     "/recipients/{key:int}/consent",

@@ -72,7 +72,11 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """A service whose process for rewriting cannot start, so that it does all by itself."""
-    faults = "import sys; sys.executable = '/bin/false'"
+    faults = (
+        "from app.server import rewriting_process as it\n"
+        "start = it.child_process\n"
+        "it.child_process = lambda module, *more, **env: start('nothing', *more, **env)\n"
+    )
     with Service(tmp_path_factory.mktemp("alone") / "data", faults) as running:
         running.ready()
         yield running

@@ -32,7 +32,7 @@ from app.web.views import compare, newsletters
 
 NOW = now_ms()
 NAME = "queries"
-KEY = newsletter_key("default", NAME)
+KEY = newsletter_key("queried", NAME)
 AGENTS = (agents.CHROME, agents.SAFARI_PHONE, agents.GMAIL_PROXY, agents.BARRACUDA)
 
 
@@ -41,9 +41,9 @@ def queries(storage: Storage, tmp_path_factory: pytest.TempPathFactory) -> Queri
     """Forty messages of two variants; each fourth is opened by each agent, half of it clicked."""
     folder = tmp_path_factory.mktemp("queries")
     records: list[Hit | PlacedLink | Message | Newsletter] = [
-        Newsletter(NOW, "default", KEY, NAME, "=Known", "Subject", ("zebra", "news")),
+        Newsletter(NOW, "queried", KEY, NAME, "=Known", "Subject", ("zebra", "news")),
         *(
-            PlacedLink(NOW, "default", KEY, n, f"https://example.com/{n}", f"=Link {n}", ("boots",))
+            PlacedLink(NOW, "queried", KEY, n, f"https://example.com/{n}", f"=Link {n}", ("boots",))
             for n in range(3)
         ),
     ]
@@ -51,13 +51,13 @@ def queries(storage: Storage, tmp_path_factory: pytest.TempPathFactory) -> Queri
         message = new_id(NOW - 86_400_000).hex()
         sent = NOW - 86_400_000
         records.append(
-            Message(sent, "default", KEY, message, 1000 + n, f"reader{n:02}@example.com", n % 2)
+            Message(sent, "queried", KEY, message, 1000 + n, f"reader{n:02}@example.com", n % 2)
         )
         given: dict[str, Any] = {"variant": n % 2, "user_agent": AGENTS[n % 4]}
         given["address"] = f"192.0.2.{n}"
         at = NOW - 3_600_000 * (n % 3) - 90_000
         records += [
-            Hit("open", at + k, "default", KEY, message, 1000 + n, **given)
+            Hit("open", at + k, "queried", KEY, message, 1000 + n, **given)
             for k in range(1 + n % 2)
         ]
         if n % 8 < 4 and AGENTS[n % 4] != agents.GMAIL_PROXY:
@@ -65,7 +65,7 @@ def queries(storage: Storage, tmp_path_factory: pytest.TempPathFactory) -> Queri
                 Hit(
                     "click",
                     at + 9,
-                    "default",
+                    "queried",
                     KEY,
                     message,
                     1000 + n,
@@ -76,7 +76,7 @@ def queries(storage: Storage, tmp_path_factory: pytest.TempPathFactory) -> Queri
             )
     (folder / f"{uuid.UUID(bytes=new_id())}.seg").write_bytes(b"".join(map(encode, records)))
     Loader(folder, storage).load_all()
-    return Queries(storage)
+    return Queries(storage, "queried")
 
 
 @pytest.mark.parametrize("show", ["human", "machine", "all"])

@@ -171,6 +171,7 @@ class Tenant:
         return {
             "newsletter_id": self.newsletter,
             "recipient": self.recipient,
+            "provider": "none",
             "webhook_id": webhook["id"],
             "followup_id": follow["id"],
             "name": f"{self.name}-id-segment",

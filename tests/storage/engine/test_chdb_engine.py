@@ -6,14 +6,16 @@ from typing import Any
 
 import pytest
 
-from app.storage.clickhouse import _INSERT
+from app.storage.clickhouse import _INSERT, Storage
 from app.storage.engine.chdb_engine import Engine, Outcome
 from app.storage.engine.statements import ServerError, Statement
 
 
 @pytest.fixture(scope="module")
-def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
-    opened = Engine(tmp_path_factory.mktemp("engine") / "chdb")
+def engine(storage: Storage) -> Iterator[Engine]:
+    """Another handle of the folder that this process has open: it can have no other."""
+    storage.query("SELECT 1", {})
+    opened = Engine(storage.settings.data_dir / "chdb")
     yield opened
     opened.close()
 
