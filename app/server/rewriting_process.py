@@ -138,7 +138,8 @@ class RewritingProcess:
         )
         try:
             answer = await client.send(asked, stream=True)
-        except (httpx2.TransportError, OSError) as error:
+        # RuntimeError: the process has just ended, and its client was closed meanwhile.
+        except (httpx2.TransportError, OSError, RuntimeError) as error:
             if not begun:
                 return None
             log.warning("the process for rewriting did not answer: %r", error)

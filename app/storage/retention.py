@@ -64,10 +64,11 @@ async def follow_clock(storage: Storage) -> None:
     stopped = False
     while storage.embedded:
         await asyncio.sleep(POLL_SECONDS)
-        if (CLOCK.doubtful or stopped) and not storage.starting:
+        doubtful = CLOCK.doubtful  # which may change while the engine is asked
+        if (doubtful or stopped) and not storage.starting:
             # Again and again: the engine may have begun again meanwhile, and expires by default.
-            await asyncio.to_thread(storage.let_expire, not CLOCK.doubtful)
-            stopped = CLOCK.doubtful
+            await asyncio.to_thread(storage.let_expire, not doubtful)
+            stopped = doubtful
 
 
 def apply(client: Client, settings: Settings) -> list[Expiry]:

@@ -21,6 +21,14 @@ MAIL = (
 
 
 @pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """A service of its own: lists of what is wanted most have the clicks of these tests only."""
+    with Service(tmp_path_factory.mktemp("search") / "data") as running:
+        running.ready()
+        yield running
+
+
+@pytest.fixture(scope="module")
 def sent(service: Service) -> dict[str, dict[str, Any]]:
     """Ann and Bob click on prices in two mailings, Cid on the story; Dot does nothing."""
     answers = {}
