@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -42,13 +43,13 @@ class Postfix:
         self, folder: Path, relayhost: str, more: Sequence[str] = (), **settings: str
     ) -> None:
         self.port = free_port()
+        # Not in pytest's folder: each process of pytest that begins closes that to other users.
+        folder = self.folder = Path(tempfile.mkdtemp(prefix=f"mailwake-postfix-{folder.name}-"))
         self.config, self.log = folder / "etc", folder / "log"
         queue, data = folder / "queue", folder / "data"
         for path in (self.config, queue, data):
-            path.mkdir(parents=True)
-        for path in (folder, *folder.parents):
-            if path.is_relative_to("/tmp") and path != Path("/tmp"):  # which stays everybody's
-                path.chmod(0o755)
+            path.mkdir()
+        folder.chmod(0o755)
         shutil.chown(data, "postfix")
         main = {
             "compatibility_level": "3.6",
@@ -104,3 +105,4 @@ def postfix(
         yield running
     finally:
         running.run("stop")
+        shutil.rmtree(running.folder, ignore_errors=True)
