@@ -31,12 +31,13 @@ def needed(settings: Settings) -> bool:
     """Returns whether the engine is embedded, and DATA_DIR has the Unix sockets for its process."""
     if settings.clickhouse_dsn != "chdb":
         return False
-    probe = local_socket.listen(settings.data_dir, f"probe-{SOCKET}")
+    name = f"probe-{os.getpid()}.sock"  # workers look at the same time
+    probe = local_socket.listen(settings.data_dir, name)
     if probe is None:
         log.warning("%s has no Unix sockets: the engine is in this process", settings.data_dir)
         return False
     probe.close()
-    local_socket.remove(settings.data_dir, f"probe-{SOCKET}")
+    local_socket.remove(settings.data_dir, name)
     return True
 
 

@@ -128,3 +128,20 @@ def test_a_database_that_another_process_has_open(tmp_path: Path) -> None:
         holder.wait(PATIENCE_SECONDS)
         service.ready()
         holder.stdout.close()
+
+
+NEEDED = """
+from app.server import engine_process
+from app.settings.load import load
+assert all(engine_process.needed(load()) for _ in range(200))
+"""
+
+
+def test_processes_that_start_at_once_all_find_unix_sockets(tmp_path: Path) -> None:
+    """As workers do: one that found none would open the engine itself, and fail for ever."""
+    env = {**os.environ, "MAILWAKE_DATA_DIR": str(tmp_path)}
+    started = [
+        subprocess.Popen([sys.executable, "-c", NEEDED], env=env, cwd=ROOT) for _ in range(4)
+    ]
+    assert [process.wait(PATIENCE_SECONDS) for process in started] == [0] * 4
+    assert not [*tmp_path.iterdir()]

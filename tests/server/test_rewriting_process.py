@@ -1,5 +1,6 @@
 """Large mails are rewritten by a process of its own: as others are, whatever becomes of it."""
 
+import asyncio
 import os
 import re
 import signal
@@ -14,9 +15,11 @@ from typing import Any
 
 import httpx2
 import pytest
+from starlette.requests import Request
 
 from app.server import rewriting_process
-from app.server.rewriting_process import LARGE_BYTES
+from app.server.rewriting_process import LARGE_BYTES, RewritingProcess
+from app.settings.load import load
 from tests.support.paths import ROOT
 from tests.support.patience import PATIENCE_SECONDS, wait_for
 from tests.support.service import Service, paths, tracked_urls
@@ -214,6 +217,24 @@ def test_a_killed_process_is_replaced_and_loses_nothing(service: Service) -> Non
     service.wait_for(lambda: listens(service), "another process")
     service.rewrite("killed", HTML)
     wait_for(lambda: service.stats("killed")["messages"] == 3, "messages")
+
+
+def test_a_mail_that_comes_as_the_process_ends_is_rewritten_by_the_service(tmp_path: Path) -> None:
+    """Its client is closed then, and a request may have got hold of it before."""
+
+    async def received() -> dict[str, Any]:
+        raise AssertionError("nothing is read")
+
+    async def forwarded() -> object:
+        process = RewritingProcess(load(data_dir=tmp_path))
+        process._client = httpx2.AsyncClient()
+        await process._client.aclose()
+        length = (b"content-length", str(LARGE_BYTES).encode())
+        path = {"raw_path": b"/v1/rewrite", "query_string": b""}
+        scope = {"type": "http", "method": "POST", "headers": [length], **path}
+        return await process.forward(Request(scope, received), "default")
+
+    assert asyncio.run(forwarded()) is None
 
 
 def test_a_request_in_the_middle_gets_an_error_that_says_so(service: Service) -> None:
