@@ -131,8 +131,19 @@ class Keys:
         self._known.clear()
         return bool(done.rowcount)
 
+    async def found(self, secret: str) -> Key | None:
+        """Returns the same as `find`; the event loop does not wait for the state meanwhile."""
+        digest = _hash(secret)
+        if digest in self._set or self._is_fresh(digest):
+            return self.find(secret)
+        return await asyncio.to_thread(self.find, secret)
+
+    def _is_fresh(self, digest: str) -> bool:
+        _, at = self._known.get(digest, (None, -POLL_SECONDS))
+        return time.monotonic() - at < POLL_SECONDS
+
     def find(self, secret: str) -> Key | None:
-        """Returns the key of a secret, as last known while state.db is unavailable."""
+        """Returns the key of a secret, as last known while the state is unavailable. Blocking."""
         digest = _hash(secret)
         key = self._set.get(digest) or self._look(digest)
         if key:
@@ -165,8 +176,8 @@ class Keys:
                 self._used.pop(key_id, None)
 
     def _look(self, digest: str) -> Key | None:
-        key, at = self._known.get(digest, (None, -POLL_SECONDS))
-        if time.monotonic() - at < POLL_SECONDS:
+        key, _ = self._known.get(digest, (None, 0.0))
+        if self._is_fresh(digest):
             return key
         query = select(api_keys).where(api_keys.c.hash == digest, api_keys.c.revoked.is_(None))
         try:

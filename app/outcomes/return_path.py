@@ -102,6 +102,7 @@ class ReturnPaths:
             except SQLAlchemyError:
                 if not self._known:
                     raise
+                self._read_at = time.monotonic()  # it may have taken long: not for every bounce
                 return self._known
             self._read_at = time.monotonic()
             known = self._known

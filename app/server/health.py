@@ -190,13 +190,13 @@ class Health:
 
     async def metrics(self, request: Request) -> Response:
         """Answer with all workspaces' metrics for Prometheus; needs a key of `default`."""
-        _check_default(request, "read")
+        await _check_default(request, "read")
         text = await asyncio.to_thread(self.text)
         return Response(text, headers={"content-type": CONTENT_TYPE})
 
     async def snapshot(self, request: Request) -> Response:
         """Fill a folder that `mailwake backup` has created in DATA_DIR, and no other."""
-        _check_default(request, "admin")
+        await _check_default(request, "admin")
         read_query(request.query_params, NoQuery)
         snapshot_request = await decoded(request, snapshot.SnapshotRequest, 4096)
         self._registry.disk.check()
@@ -212,7 +212,7 @@ class Health:
 
     async def verify(self, request: Request) -> Response:
         """Compare journal, hits, roll-ups and feed for `mailwake verify`, and repair them."""
-        _check_default(request, "admin")
+        await _check_default(request, "admin")
         read_query(request.query_params, NoQuery)
         body = await decoded(request, VerifyIn, 4096)
         result = await asyncio.to_thread(
@@ -251,9 +251,10 @@ def _utc(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
 
 
-def _check_default(request: Request, scope: Scope) -> None:
+async def _check_default(request: Request, scope: Scope) -> None:
     """Raises RequestError for keys of workspaces other than `default`."""
-    if key_of(request, scope).workspace != DEFAULT:
+    key = await key_of(request, scope)
+    if key.workspace != DEFAULT:
         raise RequestError(
             403,
             "this endpoint covers the whole service and needs an API key of the workspace"

@@ -37,7 +37,7 @@ from app.storage.newsletters import FOLDER, Newsletters
 from app.storage.retention import follow_clock
 from app.storage.state_db import open_state
 from app.tasks import Tasks
-from app.threads import favour_event_loop
+from app.threads import favour_event_loop, offload_everything
 from app.tracking.middleware import TrackingMiddleware
 from app.tracking.recording_policy import keeper, refuser
 from app.tracking.tracker import Tracker
@@ -182,6 +182,8 @@ class Mailwake:
     async def lifespan(self, _: Starlette) -> AsyncIterator[None]:
         """Start journal, loader and periodic tasks; at the end load what the journal holds."""
         favour_event_loop()
+        if self.settings.state_dsn:
+            offload_everything()
         tasks, loads = self.tasks, self.settings.load
         self.journal.start(tasks)
         if self._engine_apart:

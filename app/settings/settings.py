@@ -458,6 +458,8 @@ class Settings(BaseSettings):
             raise ValueError(f"{PREFIX}SMTP: {PREFIX}SMARTHOST is required too")
         if self.smtp and self.workers > 1:
             raise ValueError(f"{PREFIX}SMTP: with several workers, run `mailwake smtp` instead")
+        if self.smtp and self.state_dsn:  # a gateway waits for the state, recipients must not
+            raise ValueError(f"{PREFIX}SMTP: with {PREFIX}STATE_DSN, run `mailwake smtp` instead")
         if bool(self.smtp_cert) != bool(self.smtp_key):
             raise ValueError(f"{PREFIX}SMTP_CERT and {PREFIX}SMTP_KEY: set both or neither")
         if len({bool(self.dkim_key), bool(self.dkim_domain), bool(self.dkim_selector)}) > 1:

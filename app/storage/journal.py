@@ -13,6 +13,7 @@ import os
 import time
 import uuid
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from errno import EDQUOT, ENOSPC
 from pathlib import Path
@@ -151,6 +152,8 @@ class Journal:
         self.folder = folder
         self.sync_ms = sync_ms
         self.max_bytes = max_bytes
+        # A thread of its own: answers that wait for the disk wait for nothing else.
+        self._syncer = ThreadPoolExecutor(1, "journal")
         self._unwritten = ""  # why the last lines could not be written; empty after a success
         self._unsafe = ""  # why the last fdatasync failed; empty after a success
         self._segment: _Segment | None = None
@@ -329,7 +332,8 @@ class Journal:
         if segment.size == segment.synced:
             return
         try:
-            segment.synced = await asyncio.to_thread(segment.sync)
+            loop = asyncio.get_running_loop()
+            segment.synced = await loop.run_in_executor(self._syncer, segment.sync)
             self._unsafe = ""
         except OSError as error:
             log.error("journal: fdatasync: %s", error.strerror)

@@ -34,12 +34,13 @@ def parts_of(request: Request, workspace: str) -> WorkspaceContext:
     return workspaces[workspace]
 
 
-def authorized(request: Request, scope: Scope = "read") -> WorkspaceContext:
+async def authorized(request: Request, scope: Scope = "read") -> WorkspaceContext:
     """Returns the parts of the workspace whose key the request carries. Raises RequestError."""
-    return parts_of(request, key_of(request, scope).workspace)
+    key = await key_of(request, scope)
+    return parts_of(request, key.workspace)
 
 
-def key_of(request: Request, scope: Scope) -> Key:
+async def key_of(request: Request, scope: Scope) -> Key:
     """Returns the request's key. Raises RequestError: 401 if invalid, 403 without the scope.
 
     Commands of this machine, which reach the service by its Unix socket, need none.
@@ -48,7 +49,7 @@ def key_of(request: Request, scope: Scope) -> Key:
         return local_key(request.headers.get(WORKSPACE_HEADER, DEFAULT))
     scheme, _, secret = request.headers.get("authorization", "").partition(" ")
     keys: Keys = request.app.state.keys
-    key = keys.find(secret.strip()) if scheme.lower() == "bearer" else None
+    key = await keys.found(secret.strip()) if scheme.lower() == "bearer" else None
     if key is None:
         if scheme.lower() == "bearer" and secret.strip():
             raise RequestError(401, "this API key is unknown or revoked")

@@ -4,8 +4,8 @@ import re
 import subprocess
 import sys
 import tarfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -14,6 +14,11 @@ from typing import Any
 import httpx2
 import pytest
 
+from app.auth import api_keys
+from app.consent import withdrawals
+from app.outcomes import return_path
+from app.server import workspaces
+from app.web.dashboard.forms import SESSION
 from tests.support.clickhouse_server import ClickHouseServer
 from tests.support.empty_database import copy_empty_database
 from tests.support.paths import ROOT
@@ -22,7 +27,6 @@ from tests.support.postgres import PASSWORD, Postgres
 from tests.support.service import LOCAL_RECEIVERS, WITH_HTTP, Service, paths, tracked_urls
 from tests.support.webhook_receiver import Receiver, receiver
 
-HONOURED_SECONDS = 2.0
 SHARED = {
     "MAILWAKE_SECRET_KEYS": "of all hosts: uT3rPq8Lz1Vw5Xn2",
     "MAILWAKE_RECIPIENT_KEY": "of all hosts: Yb7Kc4Jd9Mf6Hs0G",
@@ -64,10 +68,10 @@ def browser(service: Service) -> httpx2.Client:
     return httpx2.Client(base_url=service.url, trust_env=False)
 
 
-def honoured(condition: Callable[[], object], since: float) -> None:
-    """Wait for what the other host must do within HONOURED_SECONDS of an answer."""
-    wait_for(condition, "the other host", seconds=30)
-    assert time.monotonic() - since < HONOURED_SECONDS
+def test_what_a_host_remembers_of_the_state_is_a_second_old_at_most() -> None:
+    """How long others take to honour an answer: as this, on a machine that is not busy."""
+    remembered = (api_keys, withdrawals, workspaces, return_path)
+    assert {module.POLL_SECONDS for module in remembered} == {1.0}
 
 
 def test_who_unsubscribes_at_one_host_is_suppressed_at_the_other(hosts: Hosts) -> None:
@@ -77,8 +81,10 @@ def test_who_unsubscribes_at_one_host_is_suppressed_at_the_other(hosts: Hosts) -
     url = sent["headers"]["List-Unsubscribe"].strip("<>")
     answer = hosts.a.client.post(paths([url])[0], data={"List-Unsubscribe": "One-Click"})
     assert answer.status_code == 200
-    since = time.monotonic()
-    honoured(lambda: hosts.b.rewrite("shared", body, "leaver@example.com")["suppressed"], since)
+    wait_for(
+        lambda: hosts.b.rewrite("shared", body, "leaver@example.com")["suppressed"],
+        "the other host",
+    )
     assert not hosts.b.rewrite("shared", body, "stayer@example.com")["suppressed"]
 
 
@@ -95,8 +101,9 @@ def test_a_key_that_is_revoked_at_one_host_ends_at_the_other(hosts: Hosts) -> No
         message = {"newsletter": {"id": "keys"}, "recipient": "a@example.com", "html": "<p>x"}
         assert mailer.post("/v1/rewrite", json=message).status_code == 200
         hosts.a.post(admin, "/access/keys/revoke", page, key=key[1])
-        since = time.monotonic()
-        honoured(lambda: mailer.post("/v1/rewrite", json=message).status_code == 401, since)
+        wait_for(
+            lambda: mailer.post("/v1/rewrite", json=message).status_code == 401, "the other host"
+        )
 
 
 def test_a_user_logs_in_at_one_host_and_is_logged_out_at_both(hosts: Hosts) -> None:
@@ -107,10 +114,9 @@ def test_a_user_logs_in_at_one_host_and_is_logged_out_at_both(hosts: Hosts) -> N
         assert at_b.get("/").status_code == 200
         cookies = dict(at_b.cookies)
         hosts.a.post(at_a, "/logout", page)
-        since = time.monotonic()
         with browser(hosts.b) as same_user:
             same_user.cookies.update(cookies)
-            honoured(lambda: same_user.get("/").status_code != 200, since)
+            assert same_user.get("/").status_code != 200  # at once
 
 
 def click(service: Service, newsletter: str) -> None:
@@ -223,3 +229,44 @@ def test_commands_say_what_is_in_postgresql(
     for bad in ("mysql://a/b", "postgresql://host", "postgresql://host:port/db"):
         monkeypatch.setenv("MAILWAKE_STATE_DSN", bad)
         assert "MAILWAKE_STATE_DSN" in output("serve", code=2)
+    monkeypatch.setenv("MAILWAKE_STATE_DSN", dsn)
+    monkeypatch.setenv("MAILWAKE_SMARTHOST", "smtp://127.0.0.1:1")
+    assert "run `mailwake smtp` instead" in output("serve", "--smtp", code=2)
+
+
+def test_a_postgresql_that_hangs_keeps_no_recipient_waiting(
+    tmp_path: Path, postgres: Postgres
+) -> None:
+    """Strangers' keys, mailers and readers of pages wait for it; hits wait for the disk alone."""
+    env = {"MAILWAKE_STATE_DSN": postgres.database(), "MAILWAKE_JOURNAL_SYNC_MS": "0"}
+    with Service(tmp_path / "data", **env) as service:
+        service.ready()
+        body = {"newsletter": {"id": "hung"}, "recipient": "a@example.com", "html": "<p>x"}
+        urls = paths(tracked_urls(service.client.post("/v1/rewrite", json=body).json()["html"]))
+
+        def ask(method: str, path: str, **more: Any) -> int:
+            with httpx2.Client(base_url=service.url, trust_env=False, timeout=None) as client:
+                return client.request(method, path, **more).status_code
+
+        def bearer(key: str) -> dict[str, Any]:
+            return {"headers": {"authorization": f"Bearer {key}"}}
+
+        with ThreadPoolExecutor(30) as threads:
+            postgres.pause()
+            try:
+                waiting = [
+                    threads.submit(ask, *asked, **more)
+                    for _ in range(10)  # more than the pool of threads that they share has
+                    for asked, more in (
+                        (("GET", "/v1/newsletters"), bearer("mw_of_nobody")),
+                        (("POST", "/v1/rewrite"), {**bearer(service.api_key), "json": body}),
+                        (("GET", "/newsletters"), {"headers": {"cookie": f"{SESSION}=x"}}),
+                    )
+                ]
+                with httpx2.Client(base_url=service.url, trust_env=False) as reader:
+                    for _ in range(50):
+                        assert reader.get(urls[0]).status_code == 200
+                assert not all(one.done() for one in waiting)  # they really waited meanwhile
+            finally:
+                postgres.resume()
+            assert {one.result() for one in waiting} <= {200, 303, 401, 503}

@@ -3,6 +3,7 @@
 import os
 import pwd
 import shutil
+import signal
 import subprocess
 from itertools import count
 from pathlib import Path
@@ -65,6 +66,17 @@ class Postgres:
     def stop(self) -> None:
         """Stop it as a crash does."""
         self._run("pg_ctl", "stop", "-w", "-m", "immediate", "-D", self.folder / "data")
+
+    def pause(self, number: int = signal.SIGSTOP) -> None:
+        """Let all its processes hang: connections stay open, and nobody answers."""
+        postmaster = int((self.folder / "data" / "postmaster.pid").read_text().split()[0])
+        children = Path(f"/proc/{postmaster}/task/{postmaster}/children").read_text().split()
+        for pid in (postmaster, *map(int, children)):
+            os.kill(pid, number)
+
+    def resume(self) -> None:
+        """Let them go on."""
+        self.pause(signal.SIGCONT)
 
     def dsn(self, name: str) -> str:
         """Returns the setting for a database."""

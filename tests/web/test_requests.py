@@ -29,7 +29,7 @@ def refused(work: Callable[[], Any]) -> tuple[int, str]:
 class Keys:
     """Of three secrets, as app.auth.api_keys finds them."""
 
-    def find(self, secret: str) -> Key | None:
+    async def found(self, secret: str) -> Key | None:
         scopes = {"reader": ("read",), "admin": ("admin",), "gone": ("read",)}.get(secret)
         if scopes is None:
             return None
@@ -61,10 +61,10 @@ def test_a_key_opens_its_workspace_for_its_scopes(
 ) -> None:
     asked = request(state=STATE, headers={} if header is None else {"authorization": header})
     if status == 200:
-        parts: Any = requests.authorized(asked, scope)
+        parts: Any = asyncio.run(requests.authorized(asked, scope))
         assert parts == "its parts"
     else:
-        assert refused(lambda: requests.authorized(asked, scope)) == (status, "")
+        assert refused(lambda: asyncio.run(requests.authorized(asked, scope))) == (status, "")
 
 
 def test_ids_in_paths_are_percent_encoded_utf_8() -> None:

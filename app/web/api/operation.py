@@ -110,7 +110,7 @@ class Operation(Generic[Q]):
 
     async def answer(self, request: Request) -> Response:
         """Check key and query parameters, then call the endpoint."""
-        api = authorized(request, self.scope)
+        api = await authorized(request, self.scope)
         api.quota.admit()
         if self.stores:
             api.disk.check()

@@ -66,7 +66,7 @@ class ProviderReports:
         elif provider in SIGNED:
             api, content = await self._signed_request(request, provider)
         else:
-            api = _authorized(request)
+            api = await _authorized(request)
             content = await body_of(request, MAX_BYTES)
         api.quota.admit()
         api.disk.check()
@@ -181,7 +181,7 @@ def _not_configured(provider: str) -> RequestError:
     return RequestError(401, f"{provider} is not configured in MAILWAKE_OUTCOMES_FILE")
 
 
-def _authorized(request: Request) -> WorkspaceContext:
+async def _authorized(request: Request) -> WorkspaceContext:
     """Returns the workspace of the request's API key. Raises RequestError."""
     scheme, _, value = request.headers.get("authorization", "").partition(" ")
     secret = value.strip()
@@ -194,7 +194,7 @@ def _authorized(request: Request) -> WorkspaceContext:
     elif scheme.lower() != "bearer":
         secret = ""
     keys: Keys = request.app.state.keys
-    key = keys.find(secret) if secret else None
+    key = await keys.found(secret) if secret else None
     if key is None:
         raise RequestError(401, "send an API key as the password of HTTP Basic, or as a bearer")
     if not key.may(SCOPE):
