@@ -20,6 +20,7 @@ PARTS = (
     "people",
     "unknowable",
     "message_states",
+    "last_clicks",
 )
 
 

@@ -36,12 +36,4 @@ WITH people AS
 SELECT
     person, recipient, clicks, first_at, people.last_at AS last_at, newsletter, message, address, link_name, label, url, people,
     newsletters.id AS newsletter_id, newsletters.name AS newsletter_name
-FROM people
-LEFT JOIN
-(
-    SELECT newsletter, message, address
-    FROM messages
-    WHERE workspace = {workspace:String} AND (newsletter, message) IN (SELECT newsletter, message FROM people)
-) AS whom USING (newsletter, message)
-LEFT JOIN (SELECT newsletter, id, name FROM newsletters FINAL WHERE workspace = {workspace:String}) AS newsletters USING (newsletter)
-ORDER BY last_at DESC, person DESC
+{last_clicks}ORDER BY last_at DESC, person DESC

@@ -28,12 +28,4 @@ WITH people AS
 SELECT
     recipient, clicks, people.at AS at, newsletter, message, address, link_name, label, url,
     newsletters.id AS newsletter_id, newsletters.name AS newsletter_name
-FROM people
-LEFT JOIN
-(
-    SELECT newsletter, message, address
-    FROM messages
-    WHERE workspace = {workspace:String} AND (newsletter, message) IN (SELECT newsletter, message FROM people)
-) AS whom USING (newsletter, message)
-LEFT JOIN (SELECT newsletter, id, name FROM newsletters FINAL WHERE workspace = {workspace:String}) AS newsletters USING (newsletter)
-ORDER BY at DESC, recipient
+{last_clicks}ORDER BY at DESC, recipient
