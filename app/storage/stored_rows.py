@@ -16,19 +16,27 @@ KEYS = {
     "messages": ("message",),
     "outcomes": ("message", "event"),
 }
-MESSAGES = 2_000  # in one query
+ROWS = 2_000  # in one query
 
 
 def absent(storage: Storage, table: str, rows: Sequence[Row]) -> list[Row]:
     """Returns those of some rows of a table of KEYS that are not stored. Raises StorageError."""
     columns = ("newsletter", *KEYS[table])
-    return [
-        row
-        for workspace, its_rows in _pages(rows)
-        for stored in [_stored(storage, table, workspace, its_rows)]
-        for row in its_rows
-        if tuple(_key(row.get(column, 0)) for column in columns) not in stored
-    ]
+
+    def key(row: Row) -> tuple[int | str, ...]:
+        return tuple(_plain(row.get(column, 0)) for column in columns)
+
+    lacking = list[Row]()
+    for workspace, its_rows in _pages(rows):
+        keys = [key(row) for row in its_rows]
+        # By whole keys: a newsletter may have millions of links, and a message many outcomes.
+        wanted = keys if len(columns) > 1 else [number for (number,) in keys]
+        found = storage.query(sql(f"stored_{table}"), {"workspace": workspace, "keys": wanted})
+        stored = {key(row) for row in found}
+        lacking += [
+            row for row, its_key in zip(its_rows, keys, strict=True) if its_key not in stored
+        ]
+    return lacking
 
 
 def _pages(rows: Sequence[Row]) -> Iterator[tuple[str, list[Row]]]:
@@ -37,23 +45,10 @@ def _pages(rows: Sequence[Row]) -> Iterator[tuple[str, list[Row]]]:
         sorted(rows, key=lambda row: str(row["workspace"])), lambda row: str(row["workspace"])
     ):
         its_rows = list(group)
-        for first in range(0, len(its_rows), MESSAGES):
-            yield workspace, its_rows[first : first + MESSAGES]
+        for first in range(0, len(its_rows), ROWS):
+            yield workspace, its_rows[first : first + ROWS]
 
 
-def _stored(
-    storage: Storage, table: str, workspace: str, rows: Sequence[Row]
-) -> set[tuple[int | str, ...]]:
-    them = {"workspace": workspace, "newsletters": sorted({row["newsletter"] for row in rows})}
-    if "message" in KEYS[table]:
-        them["messages"] = [row["message"] for row in rows]
-    columns = ("newsletter", *KEYS[table])
-    return {
-        tuple(_key(row[column]) for column in columns)
-        for row in storage.query(sql(f"stored_{table}"), them)
-    }
-
-
-def _key(value: int | str | uuid.UUID) -> int | str:
+def _plain(value: int | str | uuid.UUID) -> int | str:
     """Returns a column's value as rows of the journal have it."""
     return value.hex if isinstance(value, uuid.UUID) else value

@@ -1,3 +1,3 @@
--- Which places of the links of some newsletters are stored.
+-- Which of some places of links are stored.
 SELECT DISTINCT newsletter, link_key, position FROM link_places
-WHERE workspace = {workspace:String} AND newsletter IN {newsletters:Array(UInt64)}
+WHERE workspace = {workspace:String} AND (newsletter, link_key, position) IN {keys:Array(Tuple(UInt64, UInt64, Int32))}

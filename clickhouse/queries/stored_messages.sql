@@ -1,4 +1,3 @@
 -- Which of some messages are stored.
 SELECT DISTINCT newsletter, message FROM messages
-WHERE workspace = {workspace:String} AND newsletter IN {newsletters:Array(UInt64)}
-    AND message IN {messages:Array(UUID)}
+WHERE workspace = {workspace:String} AND (newsletter, message) IN {keys:Array(Tuple(UInt64, UUID))}

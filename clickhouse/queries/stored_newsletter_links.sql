@@ -1,3 +1,3 @@
--- Which links of some newsletters are stored.
+-- Which of some links are stored.
 SELECT DISTINCT newsletter, link_key, detail FROM newsletter_links
-WHERE workspace = {workspace:String} AND newsletter IN {newsletters:Array(UInt64)}
+WHERE workspace = {workspace:String} AND (newsletter, link_key, detail) IN {keys:Array(Tuple(UInt64, UInt64, UInt32))}

@@ -1,4 +1,3 @@
--- Which outcomes of some messages are stored.
+-- Which of some outcomes are stored.
 SELECT DISTINCT newsletter, message, event FROM outcomes
-WHERE workspace = {workspace:String} AND newsletter IN {newsletters:Array(UInt64)}
-    AND message IN {messages:Array(UUID)}
+WHERE workspace = {workspace:String} AND (newsletter, message, event) IN {keys:Array(Tuple(UInt64, UUID, UUID))}
