@@ -56,10 +56,10 @@ def hits(service: Service) -> Iterator[list[int]]:
         thread.join()
 
 
-@pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    folder = tmp_path_factory.mktemp("costs")
-    with Service(folder / "data", MAILWAKE_DISK_RESERVE_MB="0") as running:
+@pytest.fixture
+def service(tmp_path: Path) -> Iterator[Service]:
+    """Yields a service of the test's own: verifying the hardest mails costs CPU for a minute."""
+    with Service(tmp_path / "data", MAILWAKE_DISK_RESERVE_MB="0") as running:
         running.ready()
         yield running
 
