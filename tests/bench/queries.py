@@ -29,10 +29,10 @@ from app.storage.clickhouse_schema import migrate
 from app.web.views import newsletters
 from tests.bench import size
 
-MILLION = size("MILLION", 1_000_000, 10_000)
+MILLION = size("MILLION", 1_000_000, 2_000)
 SCALES = (1, size("SCALE", 10, 2))
 ROUNDS = size("ROUNDS", 7, 1)
-NEWSLETTERS = 1000
+NEWSLETTERS = size("NEWSLETTERS", 1000, 50)
 FIRST = 1_780_000_000_000  # milliseconds
 
 _KEY = "cityHash64(rank)"

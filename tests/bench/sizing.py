@@ -2,14 +2,13 @@
 
 HITS generated hits, spread over two days after each of 20 mailings, go through the journal's
 format, the loader, the corrections, verification and embedded chDB. Then a real service gets clicks
-and opens for SECONDS, and its own CPU seconds are counted, loading included. CPU counts hardly
-depend on other load of the machine, but wall-clock times do, so they are shown separately.
+and opens for SECONDS, and the CPU seconds of its processes are counted, loading included. These
+hardly depend on other load of the machine, but wall-clock times do, so they are shown separately.
 docs/sizing.md has results.
 
     HITS=2000000 python -m tests.bench.sizing
 """
 
-import os
 import random
 import resource
 import tempfile
@@ -34,11 +33,11 @@ from tests.bench import SMALL, size
 from tests.support.hit_load import PERSON, Load
 from tests.support.service import FirstStart, Service, paths, tracked_urls
 
-HITS = size("HITS", 2_000_000, 4_000)
+HITS = size("HITS", 2_000_000, 400)
 SECONDS = size("SECONDS", 20, 1)
 PAUSE_SECONDS = size("PAUSE_SECONDS", 4, 1)
 COUNTED = size("COUNTED", 10, 1)
-NEWSLETTERS, LINKS, SEGMENT = 20, 25, 50_000
+NEWSLETTERS, LINKS, SEGMENT = size("NEWSLETTERS", 20, 2), 25, 50_000
 EACH = HITS // 2 // NEWSLETTERS  # messages of one newsletter: two hits each on average
 SENT = 1_750_000_000_000
 AGENTS = [value for value in vars(agents).values() if isinstance(value, str)]
@@ -170,9 +169,9 @@ def _service(folder: Path) -> None:
         time.sleep(PAUSE_SECONDS)
         took = max(_until_counted(service, f"counted {n}") for n in range(COUNTED))
         print(f"a hit is in the statistics after {took:.2f} s at most (promised: 2)")
-        before = _cpu(service.process.pid)
+        before = service.cpu_seconds()
         time.sleep(SECONDS / 2)
-        idle = (_cpu(service.process.pid) - before) / SECONDS * 2
+        idle = (service.cpu_seconds() - before) / SECONDS * 2
         print(f"idle: {idle:.3f} CPU seconds a second")
         slow = Load(service, "sizing", clicks=0.2, pause=0.02)
         points = [_point(service, slow, 1), _point(service, hits, 2)]
@@ -184,9 +183,8 @@ def _service(folder: Path) -> None:
             f"so {each * 1e6:,.0f} CPU seconds a million hits,"
             f" and {low - each * few:.3f} a second while any come"
         )
-        text = Path(f"/proc/{service.process.pid}/status").read_text()
-        peak = next(line.split()[1] for line in text.splitlines() if line.startswith("VmHWM"))
-        print(f"memory of the service at most: {int(peak) / 1024:,.0f} MB")
+        peaks = [_peak(pid) for pid in (service.process.pid, *service.children())]
+        print(f"memory of the service's processes at most: {sum(peaks):,.0f} MB")
 
 
 def _until_counted(service: Service, newsletter: str) -> float:
@@ -208,18 +206,19 @@ def _point(service: Service, hits: Load, threads: int) -> tuple[float, float]:
     assert service.process
     with hits.running(threads):
         time.sleep(PAUSE_SECONDS)
-        before, known, start = _cpu(service.process.pid), len(hits.answered), time.perf_counter()
+        before, known, start = service.cpu_seconds(), len(hits.answered), time.perf_counter()
         time.sleep(SECONDS)
         clock = time.perf_counter() - start
-        cpu, count = _cpu(service.process.pid) - before, len(hits.answered) - known
+        cpu, count = service.cpu_seconds() - before, len(hits.answered) - known
     service.drained(300)
     return count / clock, cpu / clock
 
 
-def _cpu(pid: int) -> float:
-    """Returns seconds in user and system mode of a process, without ended children."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+def _peak(pid: int) -> float:
+    """Returns the most memory that a process has had, in megabytes."""
+    text = Path(f"/proc/{pid}/status").read_text()
+    peak = next(line.split()[1] for line in text.splitlines() if line.startswith("VmHWM"))
+    return int(peak) / 1024
 
 
 if __name__ == "__main__":

@@ -82,7 +82,10 @@ def filled(service: Service) -> Service:
     return service
 
 
-@pytest.fixture(params=[("light", 1440), ("dark", 390)], ids=["light 1440", "dark 390"])
+LOOKS = [("light", 1440), ("dark", 390)]
+
+
+@pytest.fixture(params=LOOKS, ids=["light 1440", "dark 390"])
 def context(request: Any, browser: Browser, filled: Service) -> Iterator[BrowserContext]:
     scheme, width = request.param
     context = browser.new_context(

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from itertools import product
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect
 from tests.e2e.test_accessibility import AXE
 from tests.e2e.test_dashboard import browser
 from tests.support.service import Service
+from tests.support.torture import LONG, longer
 
 __all__ = ["browser"]
 
@@ -38,8 +40,11 @@ def tried(page: Page, name: str) -> Any:
     return page.locator(f"#{name} form")
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", WIDTHS)
+@longer
+@pytest.mark.parametrize(
+    ("width", "scheme"),
+    list(product(WIDTHS, ("light", "dark"))) if LONG else [(1440, "light"), (390, "dark")],
+)
 def test_axe_finds_nothing_and_nothing_scrolls_sideways(
     browser: Browser, service: Service, width: int, scheme: Any
 ) -> None:

@@ -16,7 +16,7 @@ from tests.support.hit_load import Load, assert_exact, counted
 from tests.support.programs import assert_verified, hits_by_message, verified
 from tests.support.service import Service
 
-KILLS, EMBEDDED_KILLS = 20, 6
+KILLS, EMBEDDED_KILLS = 10, 3
 TORTURE_KILLS, TORTURE_EMBEDDED_KILLS = 1000, 200
 
 
@@ -66,7 +66,7 @@ def _kill(folder: Path, times: int, sync_ms: str) -> None:
 
 
 @pytest.mark.parametrize("sync_ms", ["0", "100"])
-def test_twenty_kills(tmp_path: Path, sync_ms: str) -> None:
+def test_ten_kills(tmp_path: Path, sync_ms: str) -> None:
     _kill(tmp_path, KILLS // 2, sync_ms)
 
 

@@ -27,7 +27,7 @@ from tests.support.service import LOCAL_RECEIVERS, WITH_HTTP, Service
 from tests.support.torture import LONG, longer
 from tests.support.webhook_receiver import Receiver, receiver
 
-KILLS = 60 if LONG else 2
+KILLS = 60 if LONG else 1
 DAY_MS = 86_400_000
 # Merges drop what has expired; in a test they must come while the service is being killed.
 EXPIRING = """

@@ -70,7 +70,7 @@ POLYGLOTS = {  # some fields have room for 100 characters only
 }
 NUMBER = re.compile(r"-?\d*")
 FORMULAS = "=+-@\uff1d\uff0b\uff0d\uff20"  # OWASP, "CSV Injection", with their full-width forms
-OFTEN = ("script", "partial")  # the others by `make torture`
+OFTEN = ("script",)  # the others by `make torture`
 LONG = [
     pytest.mark.torture,
     pytest.mark.skipif("MAILWAKE_TORTURE" not in os.environ, reason="make torture"),

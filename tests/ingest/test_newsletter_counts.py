@@ -220,7 +220,7 @@ EVERYTHING: list[Any] = [
 @longer
 @example(EVERYTHING)
 @settings(
-    max_examples=200 if LONG else 5,
+    max_examples=200 if LONG else 2,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(st.lists(CHANGES, min_size=3, max_size=8))

@@ -3,7 +3,7 @@
 import asyncio
 import uuid
 from collections.abc import Sequence
-from itertools import count
+from itertools import count, product
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -46,6 +46,8 @@ _hours = count(1)
 AGENTS = (agents.THUNDERBIRD, agents.GMAIL_PROXY, agents.APPLE_PRIVACY, agents.BARRACUDA, "")
 OUTCOMES: tuple[OutcomeKind, ...] = ("sent", "delivered", "bounced", "complained")
 KEYED = ("newsletters", "newsletter_links", "link_places", "messages", "outcomes")
+ROLLED_UP = (*(roll_up.table for roll_up in ROLL_UPS), "link_carried")
+CHANGES = list(product(ROLLED_UP, ("lose", "double")))
 COUNTED = ("link_carried", "outcomes_by_message")  # roll-ups of what is not a hit
 
 
@@ -202,8 +204,8 @@ def test_nothing_is_found_and_changed_where_nothing_is_lost(folder: Folder) -> N
     assert folder.register.unverified(9) == []
 
 
-@pytest.mark.parametrize("table", [*(roll_up.table for roll_up in ROLL_UPS), "link_carried"])
-@pytest.mark.parametrize("change", ["lose", "double"])
+@longer
+@pytest.mark.parametrize(("table", "change"), CHANGES if LONG else CHANGES[::3])
 def test_a_roll_up_becomes_what_the_hits_are(folder: Folder, table: str, change: str) -> None:
     before = loaded(folder)
     getattr(folder, change)(table, "1")

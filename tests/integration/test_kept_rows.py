@@ -13,6 +13,7 @@ from app.storage.segment_register import SegmentRegister
 from app.storage.state_db import open_state
 from tests.support.programs import assert_verified, run
 from tests.support.service import Service, paths, tracked_urls
+from tests.support.torture import LONG, longer
 
 HTML = '<p><a href="https://example.com/a">a</a></p>'
 LOSE = """
@@ -142,7 +143,8 @@ def test_a_backup_has_it_and_a_restored_folder_is_repaired_from_it(
     assert_verified(service)
 
 
-@pytest.mark.parametrize("days", ["0", "1"])
+@longer
+@pytest.mark.parametrize("days", ["1", *(["0"] if LONG else [])])
 def test_all_hits_of_a_young_database_can_be_lost_and_come_back(
     service: Service, days: str
 ) -> None:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from itertools import product
 from typing import Any
 
 import httpx2
@@ -11,6 +12,7 @@ from app.demo import agents
 from app.model.records import now_ms
 from tests.support.journal_hits import click_at
 from tests.support.service import Service
+from tests.support.torture import LONG, longer
 
 
 @pytest.fixture(scope="module", params=["http", "https"])
@@ -54,8 +56,11 @@ def settled(service: Service, message: str, verdicts: list[str]) -> list[dict[st
     return events
 
 
-@pytest.mark.parametrize("pace", [50, 400, 2_000])
-@pytest.mark.parametrize("links", [2, 6])
+@longer
+@pytest.mark.parametrize(
+    ("pace", "links"),
+    list(product((50, 400, 2_000), (2, 6))) if LONG else [(50, 6), (400, 2), (2_000, 6)],
+)
 def test_a_sweep_of_every_link_is_a_scanner(service: Service, links: int, pace: int) -> None:
     message, urls = mail(service, f"sweep {links} {pace}", links)
     follow(service, urls, pace)

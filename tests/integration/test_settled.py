@@ -10,6 +10,7 @@ import pytest
 
 from app.demo import agents
 from tests.support.service import LOCAL_RECEIVERS, WITH_HTTP, Service, paths, tracked_urls
+from tests.support.torture import LONG, longer
 from tests.support.webhook_receiver import Receiver, receiver
 
 PERSON = {"user-agent": agents.CHROME_PHONE, "sec-fetch-mode": "navigate"}
@@ -45,7 +46,8 @@ def events(service: Service, newsletter: str, **more: Any) -> list[dict[str, Any
     return [json.loads(line) for line in answer.text.splitlines()]
 
 
-@pytest.mark.parametrize("pause", [0.05, 0.4])
+@longer
+@pytest.mark.parametrize("pause", [0.05, *([0.4] if LONG else [])])
 def test_a_sweep_reaches_nobody_who_waits_for_people(
     service: Service, receivers: tuple[Receiver, Receiver, Receiver], pause: float
 ) -> None:

@@ -13,7 +13,7 @@ import pytest
 from tests.support.simulated_world import World
 from tests.support.torture import LONG, longer
 
-SEEDS = range(4_000 if LONG else 200)
+SEEDS = range(4_000 if LONG else 100)
 BLOCK = 50
 
 
