@@ -8,7 +8,6 @@ outcome_states: ingest/test_verification.py
 rollups: ingest/test_verification.py
 state_postgres: storage/test_state_db.py
 state_steps: storage/test_clickhouse_migrations.py
-stored_rows: ingest/test_verification.py
 verifications: ingest/test_verification.py
 tables: declarations only
 test_cluster: what migrations and inserts give a cluster of ClickHouse
