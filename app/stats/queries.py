@@ -45,6 +45,7 @@ from app.storage.sql import sql
 SLOTS = 24  # of a sparkline
 AVERAGE_SECONDS = 60  # for which an average is remembered
 REMEMBERED = 256  # results of slow queries
+SLOW_SECONDS = 1.0  # that the list of newsletters may take without being remembered
 REMEMBERED_TIMES = 20  # times the duration of a slow query, for which its result is remembered
 
 T = TypeVar("T")
@@ -123,16 +124,18 @@ class Queries:
         """Returns the rows of a query by its file's name."""
         return self._storage.query(sql(name), {"workspace": self.workspace, **parameters})
 
-    def remembered(self, key: Hashable, read: Callable[[], T]) -> T:
+    def remembered(self, key: Hashable, read: Callable[[], T], slow_seconds: float = 0) -> T:
         """Returns what `read` returns, or has returned a moment ago.
 
         The moment is 20 times what reading took, so that a result that somebody watches costs at
-        most a twentieth of a processor.
+        most a twentieth of a processor. What took less than `slow_seconds` is not remembered.
         """
         result, until = self._remembered.get(key, (None, 0.0))
         if (begun := time.monotonic()) >= until:
             result = read()
             ended = time.monotonic()
+            if ended - begun < slow_seconds:
+                return result
             self._remembered[key] = result, ended + REMEMBERED_TIMES * (ended - begun)
             while len(self._remembered) > REMEMBERED:
                 self._remembered.popitem(last=False)
@@ -183,10 +186,8 @@ class Queries:
             )
         changed = self.run("newsletters_changed", limit=1)
         read = partial(self.run, "newsletters_counting" if changed else "newsletters", **bound)
-        # Outcomes are counted message by message.
-        return (
-            self.remembered(("newsletters", *asked), read) if self.run("outcomes_any") else read()
-        )
+        # Hits are summed up already; outcomes, if there are any, are counted message by message.
+        return self.remembered(("newsletters", *asked), read, SLOW_SECONDS)
 
     def newsletter_page(
         self, last: tuple[int, str] | None, limit: int, offset: int = 0
