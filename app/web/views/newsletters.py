@@ -140,10 +140,12 @@ def _changes(
 def _ranked(row: Row, totals: Row, line: Sequence[int]) -> dict[str, Any]:
     """Returns a row with its rates' distance from the average, in points, None if alone.
 
-    Rates of delivered messages are compared only if those of all newsletters are, too.
+    Rates of delivered messages are compared only if nearly all deliveries of the others are known.
     """
-    of: RatesOf = row["rates_of"] if row["rates_of"] == totals["rates_of"] else "sent"
-    its, whole = (rates.Denominators.of_row(each).chosen(of) for each in (row, totals))
+    parts, all_of_them = (rates.Denominators.of_row(each) for each in (row, totals))
+    known = all_of_them.default(totals["opened"], totals["clicked"]) == "delivered"
+    of: RatesOf = row["rates_of"] if known else "sent"
+    its, whole = parts.chosen(of), all_of_them.chosen(of)
 
     def delta(kind: str, part: int, total: int) -> float | None:
         rate = rates.bounded_share(row[kind], part)
