@@ -317,7 +317,18 @@ def test_the_dashboard_shows_outcomes(service: Service) -> None:
         ]
         assert "Rates are of messages delivered. It is known of 100.0% of the messages" in page
         assert "Rates are of messages sent." in visitor.get("/newsletters/seen?of=sent").text
-        assert visitor.get("/newsletters/seen?of=nobody").status_code == 422
+        page = visitor.get("/newsletters?search=seen").text
+        assert (
+            "100.0% of the messages whether" in page and "Rates are of messages delivered" in page
+        )
+        assert 'href="/newsletters?search=seen&amp;of=sent"' in page
+        page = visitor.get("/compare?newsletter=seen&of=sent").text
+        assert "Rates are of messages sent." in page  # and the links keep it
+        assert "newsletters/seen?of=sent" in page and "of=delivered&amp;newsletter=seen" in page
+        assert "0.0% of messages sent" in visitor.get("/newsletters/seen/report?of=sent").text
+        for path in ("", "/seen", "/seen/report", "/seen/mail-providers"):
+            wrong = visitor.get(f"/newsletters{path}?of=nobody")
+            assert wrong.status_code == 422 and "URL parameter of must be one of" in wrong.text
         ranking = visitor.get("/newsletters?search=seen").text
         cells = re.findall(r'data-label="(\w+)" title="(\d+) messages">([^<]+)</td>', ranking)
         assert cells == [
@@ -390,6 +401,15 @@ def test_rates_are_of_delivered_messages_once_nearly_all_outcomes_are_known(
     assert rates(service, "rated", of="sent")[:3] == ("sent", 20, 0.05)
     wrong = service.client.get("/v1/newsletters/rated/stats", params={"of": "auto"})
     assert (wrong.status_code, wrong.json()["field"]) == (422, "of")
+    path = "/v1/newsletters/rated"
+    assert service.get(f"{path}/mail-providers")["rates_of"] == "delivered"
+    (row,) = service.get(f"{path}/mail-providers", of="sent")["providers"]
+    assert (row["messages"], row["open_rate"]) == (20, 0.05)
+    report_page = service.client.get(f"{path}/report", params={"of": "sent"}).text
+    assert "5.0% of messages sent" in report_page
+    for operation in ("mail-providers", "report"):
+        wrong = service.client.get(f"{path}/{operation}", params={"of": "opened"})
+        assert (wrong.status_code, wrong.json()["field"]) == (422, "of")
 
 
 def test_rates_of_delivered_leave_out_what_is_not_tracked(service: Service) -> None:
