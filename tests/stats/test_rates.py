@@ -219,6 +219,8 @@ def test_every_list_has_the_rates_of_the_mailing_itself(
     for name, stats in own.items():
         shown = report.figures(queries, name, filters)
         assert shares(shown["stats"]) == shares(stats)
+        says = f"are of messages {stats.rates_of}:" in report.text(shown, "")
+        assert says == (stats.outcomes.known > 0)
         variants = shown["variants"]
         assert sum(variant.open_rate_messages for variant in variants) == stats.open_rate_messages
         by_provider = queries.mail_providers(name, of=filters.rates_of)
