@@ -106,7 +106,7 @@ def best(queries: Queries, filters: Filters, least: int, limit: int) -> list[Row
 
     Rates are of messages sent, as all of the home page.
     """
-    ranked = replace(filters.over_time(), sort="click_rate", of="sent")
+    ranked = replace(filters.over_time(), sort="click_rate")
     rows = queries.newsletters(ranked, 100, least=least)
     return [row for row in rows if row["clicks_tracked"] >= least][:limit]
 

@@ -156,14 +156,17 @@ class Queries:
         offset: int = 0,
         least: int = 0,
         span: Span | None = None,
+        deliveries: bool = False,
     ) -> list[Row]:
         """Returns rows of newsletters.sql: newsletters with the figures of one group, sorted.
 
         Those with fewer messages than `least` are left out. Figures are of the messages sent in
-        the filters' period, or in `span`; newsletters that sent none in it are left out. What took
+        the filters' period, or in `span`; newsletters that sent none in it are left out. Without
+        `deliveries`, which are counted message by message, rates are of messages sent. What took
         long is a moment old.
         """
-        asked = (filters.query(), str(filters.zone), limit, offset, least, span is None)
+        page = limit, offset, least, span is None, deliveries
+        asked = (filters.query(), str(filters.zone), *page)
         span = span or filters.span(datetime.now(UTC))
         bound: dict[str, Any] = {
             "newsletters": [],
@@ -176,7 +179,8 @@ class Queries:
             "limit": limit,
             "offset": offset,
             "least": least,
-            "of": filters.rates_of or "",
+            "deliveries": int(deliveries),
+            "of": (filters.rates_of or "") if deliveries else "sent",
             "known_share": rates.MIN_KNOWN_SHARE,
         }
         if span != ALWAYS:
@@ -186,7 +190,6 @@ class Queries:
             )
         changed = self.run("newsletters_changed", limit=1)
         read = partial(self.run, "newsletters_counting" if changed else "newsletters", **bound)
-        # Hits are summed up already; outcomes, if there are any, are counted message by message.
         return self.remembered(("newsletters", *asked), read, SLOW_SECONDS)
 
     def newsletter_page(
@@ -549,6 +552,7 @@ class Queries:
             "search": filters.search,
             **span.parameters,
             "newsletters": [],
+            "deliveries": 1,
             "limit": limit,
         }
         return self.remembered(key, partial(self.run, "tags", **bound))
@@ -560,7 +564,7 @@ class Queries:
         that were opened, unknowable and clicked.
         """
         key = self.key(newsletter_id)
-        rows = self.run("newsletter_variants", newsletters=[key], **ALWAYS.parameters)
+        rows = self.run("newsletter_variants", newsletters=[key], deliveries=1, **ALWAYS.parameters)
         _, counts = self.counts(key)
         by_variant = {(count.variant, count.kind): count for count in counts}
         for row in rows:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from operator import itemgetter
 from typing import Any, NamedTuple
 
@@ -63,9 +64,10 @@ class Variant(NamedTuple):
 
 def newsletters(queries: Queries, filters: Filters, reader: Reader = UTC_READER) -> dict[str, Any]:
     """Returns the page of all newsletters."""
-    rows = queries.newsletters(filters, PAGE + 1, (filters.page - 1) * PAGE)
+    read = partial(queries.newsletters, deliveries=True)
+    rows = read(filters, PAGE + 1, (filters.page - 1) * PAGE)
     earlier = filters.previous(datetime.now(UTC)) if filters.compared else None
-    before = _totals(queries.newsletters(filters.but(), 1, span=earlier)) if earlier else None
+    before = _totals(read(filters.but(), 1, span=earlier)) if earlier else None
     more, rows = len(rows) > PAGE, rows[:PAGE]
     lines = {row["newsletter"]: [0] * SLOTS for row in rows}
     for slot in queries.sparklines(rows):

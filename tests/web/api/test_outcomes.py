@@ -144,6 +144,11 @@ def test_an_event_says_what_the_server_said(service: Service) -> None:
     assert (bounced["metadata"], bounced["link"], bounced["verdict"]) == ({"order": "7"}, None, "")
     only, _ = events(service, after=start, newsletter="told", type="message.complained")
     assert [event["id"] for event in only] == [by_type["message.complained"]["id"]]
+    path = "/v1/events/stream?newsletter=told"
+    with service.client.stream("GET", path, headers={"last-event-id": start}) as answer:
+        lines = (line for line in answer.iter_lines() if line.startswith("event: "))
+        streamed = {next(lines).removeprefix("event: ") for _ in by_type}
+    assert streamed == set(by_type)
 
 
 def test_a_recipient_whose_mail_bounced_is_suppressed_with_the_reason(service: Service) -> None:
