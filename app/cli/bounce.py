@@ -33,21 +33,30 @@ def bounce(
             envvar=["ORIGINAL_RECIPIENT", "RECIPIENT"],
         ),
     ] = "",
-    data_dir: Annotated[Path | None, option("data_dir")] = None,
+    data_dir: Annotated[Path | None, option("data_dir", readable=False)] = None,
 ) -> None:
     """Read a delivery report, a complaint or an automatic reply, and record the outcome.
 
     For a pipe or an alias of a mail server. A mail that is none of these is accepted and ignored.
-    Exits with 75, so that the server tries again, if the outcome cannot be stored.
+    Exits with 75, so that the server tries again, if the outcome of a mail from standard input
+    cannot be stored, or a setting is wrong.
     """
-    settings = settings_of(data_dir=data_dir)
+    wrong = TRY_AGAIN if file == "-" else 2
+    try:
+        settings = settings_of(data_dir=data_dir)
+    except typer.Exit:
+        raise typer.Exit(wrong) from None
+    except OSError as error:  # DATA_DIR belongs to another user
+        errors.print(f"error: {error}", soft_wrap=True)
+        raise typer.Exit(wrong) from None
     mail = _read(file)
     try:
         about, workspace = _named(settings, recipient, workspace)
         events = bounce_mail.read(mail, about)
         records = asyncio.run(_record(settings, workspace, events)) if events else []
     except WorkspaceError as error:
-        raise fail(str(error)) from None
+        errors.print(f"error: {error}", soft_wrap=True)
+        raise typer.Exit(wrong) from None
     except ReturnPathError as error:  # a bounce of it would go to a forged sender
         console.print(f"nothing is recorded: {error}")
         return

@@ -16,14 +16,18 @@ console = Console()
 errors = Console(stderr=True)
 
 
-def option(name: str) -> Any:
-    """Returns a flag with the help and the variable of its setting."""
+def option(name: str, readable: bool = True) -> Any:
+    """Returns a flag with the help and the variable of its setting.
+
+    Paths that the user may not read are refused if they must be `readable`.
+    """
     field = Settings.model_fields[name]
     flag = "--" + name.replace("_", "-")
     return typer.Option(
         f"{flag}/--no-{flag[2:]}" if field.annotation is bool else flag,
         help=f"{field.description} [{PREFIX}{name.upper()}]",
         show_default=False,
+        readable=readable,
     )
 
 

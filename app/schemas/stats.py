@@ -84,6 +84,11 @@ class Stats(StatsBase):
 
     updated_at: datetime | None
 
+    @property
+    def rated(self) -> int:
+        """Returns the number of messages sent, or delivered, that rates are shares of."""
+        return self.outcomes.arrived if self.rates_of == "delivered" else self.messages
+
 
 @dataclass(frozen=True, kw_only=True)
 class StatsOut(StatsBase):
@@ -187,8 +192,9 @@ class MailProviderStats:
 
     `provider` is its name, or the domain of the email addresses; "" if no email address is stored,
     `other` for all that have fewer messages. `delivered` contains those that were complained about.
-    `opened` and `clicked` count messages, by people. Rates are shares of the messages sent that are
-    tracked individually, from 0 to 1, and null if none is.
+    `opened` and `clicked` count messages, by people. Rates are shares of the messages sent, or
+    delivered (`rates_of`), that are tracked individually. They are from 0 to 1, and null if there
+    are none, or more were opened or clicked than are known to be delivered.
     """
 
     provider: str
@@ -241,9 +247,14 @@ class AgentList(Struct, frozen=True):
 
 
 class MailProviderList(Struct, frozen=True):
-    """Messages by the mail providers of their recipients, most messages first."""
+    """Messages by the mail providers of their recipients, most messages first.
+
+    Rates of all providers are of messages sent, or of messages delivered, as in the newsletter's
+    statistics: `rates_of`.
+    """
 
     newsletter_id: str
+    rates_of: RatesOf
     providers: list[MailProviderStats]
 
 

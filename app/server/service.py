@@ -56,6 +56,7 @@ from app.web.dashboard.privacy import PrivacyPages
 from app.web.dashboard.search import SearchPages
 from app.web.dashboard.segments import SegmentPages
 from app.web.dashboard.status import StatusPages
+from app.web.dashboard.suppressions import SuppressionPages
 from app.web.dashboard.webhooks import WebhookPages
 from app.web.errors import ERRORS
 from app.web.hosts import HostRouting
@@ -152,6 +153,7 @@ class Mailwake:
             *SegmentPages(dashboard).routes,
             *SearchPages(dashboard).routes,
             *PrivacyPages(dashboard).routes,
+            *SuppressionPages(dashboard).routes,
             *StatusPages(dashboard, self.health.status).routes,
             *dashboard.routes,
         ]

@@ -84,7 +84,7 @@ class Filters:
     by: By = "clicked"
     after: str = ""
     kind: Kind = "all"  # of the hits in the live feed
-    of: Of = "auto"  # what rates of one newsletter are shares of
+    of: Of = "auto"  # what rates are shares of
     link: str = ""
     link_name: str = ""
     label: str = ""
@@ -128,8 +128,8 @@ class Filters:
         return Filters(show=self.show, zone=self.zone)
 
     def over_time(self) -> "Filters":
-        """Returns filters with `show` and the period alone, for another page of the same time."""
-        names = ("show", "period", "first_day", "last_day", "compared", "zone")
+        """Returns filters with `show`, `of` and the period, for another page of the same time."""
+        names = ("show", "of", "period", "first_day", "last_day", "compared", "zone")
         return Filters(**{name: getattr(self, name) for name in names})
 
     def set(self) -> list[tuple[str, str]]:

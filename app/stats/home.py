@@ -102,7 +102,10 @@ def _spans(span: Span, before: Span | None) -> dict[str, int]:
 
 
 def best(queries: Queries, filters: Filters, least: int, limit: int) -> list[Row]:
-    """Returns the newsletters with the highest click rates, of those with `least` messages."""
+    """Returns the newsletters with the highest click rates, of those with `least` messages.
+
+    Rates are of messages sent, as all of the home page.
+    """
     ranked = replace(filters.over_time(), sort="click_rate")
     rows = queries.newsletters(ranked, 100, least=least)
     return [row for row in rows if row["clicks_tracked"] >= least][:limit]

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 from app.experiments.variants import MAX_VARIANTS, UNNAMED, Variants
 from app.links import families, identity
@@ -45,12 +45,20 @@ from app.storage.sql import sql
 SLOTS = 24  # of a sparkline
 AVERAGE_SECONDS = 60  # for which an average is remembered
 REMEMBERED = 256  # results of slow queries
+SLOW_SECONDS = 1.0  # that the list of newsletters may take without being remembered
 REMEMBERED_TIMES = 20  # times the duration of a slow query, for which its result is remembered
 
 T = TypeVar("T")
 HitFilters = Mapping[str, str]  # filters on one newsletter's hits: Filters.hit_filters
 NO_FILTERS: HitFilters = {}
 EVERYTHING = Filters(show="all")
+
+
+class MailProviders(NamedTuple):
+    """One newsletter's messages by mail provider, and what their rates are shares of."""
+
+    rates_of: RatesOf
+    providers: list[MailProviderStats]
 
 
 @dataclass(frozen=True)
@@ -116,16 +124,18 @@ class Queries:
         """Returns the rows of a query by its file's name."""
         return self._storage.query(sql(name), {"workspace": self.workspace, **parameters})
 
-    def remembered(self, key: Hashable, read: Callable[[], T]) -> T:
+    def remembered(self, key: Hashable, read: Callable[[], T], slow_seconds: float = 0) -> T:
         """Returns what `read` returns, or has returned a moment ago.
 
         The moment is 20 times what reading took, so that a result that somebody watches costs at
-        most a twentieth of a processor.
+        most a twentieth of a processor. What took less than `slow_seconds` is not remembered.
         """
         result, until = self._remembered.get(key, (None, 0.0))
         if (begun := time.monotonic()) >= until:
             result = read()
             ended = time.monotonic()
+            if ended - begun < slow_seconds:
+                return result
             self._remembered[key] = result, ended + REMEMBERED_TIMES * (ended - begun)
             while len(self._remembered) > REMEMBERED:
                 self._remembered.popitem(last=False)
@@ -146,13 +156,17 @@ class Queries:
         offset: int = 0,
         least: int = 0,
         span: Span | None = None,
+        deliveries: bool = False,
     ) -> list[Row]:
         """Returns rows of newsletters.sql: newsletters with the figures of one group, sorted.
 
         Those with fewer messages than `least` are left out. Figures are of the messages sent in
-        the filters' period, or in `span`; newsletters that sent none in it are left out.
+        the filters' period, or in `span`; newsletters that sent none in it are left out. Without
+        `deliveries`, which are counted message by message, rates are of messages sent. What took
+        long is a moment old.
         """
-        asked = (filters.query(), str(filters.zone), limit, offset, least, span is None)
+        page = limit, offset, least, span is None, deliveries
+        asked = (filters.query(), str(filters.zone), *page)
         span = span or filters.span(datetime.now(UTC))
         bound: dict[str, Any] = {
             "newsletters": [],
@@ -165,6 +179,9 @@ class Queries:
             "limit": limit,
             "offset": offset,
             "least": least,
+            "deliveries": int(deliveries),
+            "of": (filters.rates_of or "") if deliveries else "sent",
+            "known_share": rates.MIN_KNOWN_SHARE,
         }
         if span != ALWAYS:
             bound["least"] = max(1, least)
@@ -172,7 +189,8 @@ class Queries:
                 ("newsletters", *asked), partial(self.run, "newsletters_sent_in", **bound)
             )
         changed = self.run("newsletters_changed", limit=1)
-        return self.run("newsletters_counting" if changed else "newsletters", **bound)
+        read = partial(self.run, "newsletters_counting" if changed else "newsletters", **bound)
+        return self.remembered(("newsletters", *asked), read, SLOW_SECONDS)
 
     def newsletter_page(
         self, last: tuple[int, str] | None, limit: int, offset: int = 0
@@ -193,17 +211,17 @@ class Queries:
         )
 
     def average(self, show: Show) -> tuple[float, float]:
-        """Returns open rate and click rate of all newsletters together, at most a minute old."""
-        rates, at = self._averages.get(show, ((0.0, 0.0), -AVERAGE_SECONDS))
+        """Returns open rate and click rate of all messages sent, at most a minute old."""
+        average, at = self._averages.get(show, ((0.0, 0.0), -AVERAGE_SECONDS))
         if time.monotonic() - at >= AVERAGE_SECONDS:
             rows = self.newsletters(Filters(show=show), limit=1)
             if rows:
-                rates = (
+                average = (
                     rows[0]["opened_in_all"] / (rows[0]["opens_tracked_in_all"] or 1),
                     rows[0]["clicked_in_all"] / (rows[0]["clicks_tracked_in_all"] or 1),
                 )
-            self._averages[show] = rates, time.monotonic()
-        return rates
+            self._averages[show] = average, time.monotonic()
+        return average
 
     def newsletter(self, newsletter_id: str) -> Newsletter:
         """Returns a newsletter. Raises NotFoundError.
@@ -234,11 +252,16 @@ class Queries:
         return self.run("newsletter_sent", **them)[0]
 
     def stats(
-        self, newsletter_id: str, filters: HitFilters = NO_FILTERS, of: RatesOf | None = None
+        self,
+        newsletter_id: str,
+        filters: HitFilters = NO_FILTERS,
+        of: RatesOf | None = None,
+        show: Show = "human",
     ) -> Stats:
         """Returns the figures of the hits that match `filters`; zeros for an unknown newsletter.
 
-        Rates are of messages sent or delivered, by default of what the known outcomes allow.
+        Rates are of messages sent or delivered, by default of what the known outcomes and the
+        figures of one group allow.
         """
         key = self.key(newsletter_id)
         sent = self.sent(newsletter_id, filters)
@@ -262,11 +285,9 @@ class Queries:
         tracked = sent["opens_tracked"], sent["clicks_tracked"]
         opened, clicked = opens.human.unique, clicks.human.unique
         outcomes = self.outcomes(newsletter_id, filters)
-        basis = rates.Basis("sent", *tracked)
-        if of == "delivered" or (not of and rates.is_delivery_known(sent["messages"], outcomes)):
-            delivered = self._delivered(key, filters, sent, outcomes.arrived)
-            if of or delivered.holds(opened, clicked):
-                basis = delivered
+        denominators = self._denominators(key, filters, sent, outcomes)
+        shown = (getattr(split, show).unique for split in (opens, clicks))
+        basis = denominators.basis(of, *shown)
         return Stats(
             newsletter_id=newsletter_id,
             messages=sent["messages"],
@@ -290,20 +311,27 @@ class Queries:
             outcomes=outcomes,
         )
 
-    def _delivered(
-        self, newsletter: int, filters: HitFilters, sent: Row, arrived: int
-    ) -> rates.Basis:
-        """Returns the delivered messages whose opens, and whose clicks, are tracked."""
-        if sent["opens_tracked"] == sent["clicks_tracked"] == sent["messages"]:
-            return rates.Basis("delivered", arrived, arrived)
-        bound = self.filtered(newsletter, filters)
-        (row,) = self.run(
-            "newsletter_delivered",
-            newsletters=[newsletter],
-            variant=bound["variant"],
-            **_span(bound),
+    def _denominators(
+        self, newsletter: int, filters: HitFilters, sent: Row, outcomes: OutcomeCounts
+    ) -> rates.Denominators:
+        """Returns what rates of a newsletter's messages can be shares of."""
+        arrived = outcomes.arrived
+        delivered = {"opens_delivered": arrived, "clicks_delivered": arrived}
+        if arrived and not sent["opens_tracked"] == sent["clicks_tracked"] == sent["messages"]:
+            bound = self.filtered(newsletter, filters)
+            (row,) = self.run(
+                "newsletter_delivered",
+                newsletters=[newsletter],
+                variant=bound["variant"],
+                **_span(bound),
+            )
+            delivered = {
+                "opens_delivered": row["opens_tracked"],
+                "clicks_delivered": row["clicks_tracked"],
+            }
+        return rates.Denominators.of_row(
+            {**sent, **delivered, "arrived": arrived, "known": outcomes.known}
         )
-        return rates.Basis("delivered", row["opens_tracked"], row["clicks_tracked"])
 
     def outcomes(self, newsletter_id: str, filters: HitFilters = NO_FILTERS) -> OutcomeCounts:
         """Returns how many of a newsletter's messages are in each state.
@@ -312,40 +340,17 @@ class Queries:
         """
         key = self.key(newsletter_id)
         bound = self.filtered(key, filters)
-        return self._outcomes([key], bound["variant"], _span(bound)).get(key, OutcomeCounts())
-
-    def outcomes_of(self, newsletters: Sequence[int]) -> Mapping[int, OutcomeCounts]:
-        """Returns the same for all messages of several newsletters, by their keys.
-
-        Newsletters without outcomes are left out. What took long is a moment old.
-        """
-        if not newsletters:
-            return {}
-        ordered = tuple(sorted(newsletters))
-        return self.remembered(("outcomes", ordered), partial(self._outcomes, ordered))
-
-    def _outcomes(
-        self, newsletters: Sequence[int], variant: str = "", span: Mapping[str, Any] | None = None
-    ) -> dict[int, OutcomeCounts]:
         rows = self.run(
-            "newsletter_outcomes",
-            newsletters=list(newsletters),
-            variant=variant,
-            **(span or ALWAYS.parameters),
+            "newsletter_outcomes", newsletters=[key], variant=bound["variant"], **_span(bound)
         )
-        states: dict[int, Counter[str]] = {}
-        for row in rows:
-            states.setdefault(row["newsletter"], Counter())[row["state"]] = int(row["messages"])
-        return {
-            newsletter: OutcomeCounts(
-                sent=counts["sent"] + counts["deferred"],
-                delivered=counts["delivered"],
-                bounced=counts["bounced"],
-                rejected=counts["rejected"],
-                complained=counts["complained"],
-            )
-            for newsletter, counts in states.items()
-        }
+        counts = Counter({row["state"]: int(row["messages"]) for row in rows})
+        return OutcomeCounts(
+            sent=counts["sent"] + counts["deferred"],
+            delivered=counts["delivered"],
+            bounced=counts["bounced"],
+            rejected=counts["rejected"],
+            complained=counts["complained"],
+        )
 
     def counts(self, newsletter: int) -> tuple[datetime | None, list[HitCount]]:
         """Returns when a newsletter (a key) was last hit, and the counts of its hits.
@@ -416,12 +421,17 @@ class Queries:
         return links
 
     def mail_providers(
-        self, newsletter_id: str, filters: HitFilters = NO_FILTERS, show: Show = "human"
-    ) -> list[MailProviderStats]:
+        self,
+        newsletter_id: str,
+        filters: HitFilters = NO_FILTERS,
+        show: Show = "human",
+        of: RatesOf | None = None,
+    ) -> MailProviders:
         """Returns a newsletter's messages by the mail providers of their recipients.
 
-        Opens and clicks are those of one group. Of `filters` only variant and period apply. What
-        took long is a moment old.
+        Opens and clicks are those of one group. Rates of all providers are of the same: messages
+        sent or delivered, as in `stats`. Of `filters` only variant and period apply. What took
+        long is a moment old.
         """
         key = self.key(newsletter_id)
         bound = self.filtered(key, filters)
@@ -440,16 +450,24 @@ class Queries:
                 limit=mail_providers.MAX_PROVIDERS,
             ),
         )
-        counts = ("messages", "delivered", "bounced", "rejected", "complained", "opened", "clicked")
-        return [
-            MailProviderStats(
-                provider=row["provider"],
-                **{name: int(row[name]) for name in counts},
-                open_rate=rates.bounded_share(row["opened"], row["opens_tracked"]),
-                click_rate=rates.bounded_share(row["clicked"], row["clicks_tracked"]),
-            )
-            for row in rows
+        denominators = [
+            rates.Denominators.of_row({**row, "arrived": row["delivered"]}) for row in rows
         ]
+        opened, clicked = (sum(int(row[name]) for row in rows) for name in ("opened", "clicked"))
+        rates_of = rates.Denominators.sum(denominators).basis(of, opened, clicked).of
+        counts = ("messages", "delivered", "bounced", "rejected", "complained", "opened", "clicked")
+        providers = []
+        for row, parts in zip(rows, denominators, strict=True):
+            basis = parts.chosen(rates_of)
+            providers.append(
+                MailProviderStats(
+                    provider=row["provider"],
+                    **{name: int(row[name]) for name in counts},
+                    open_rate=rates.bounded_share(row["opened"], basis.opens),
+                    click_rate=rates.bounded_share(row["clicked"], basis.clicks),
+                )
+            )
+        return MailProviders(rates_of, providers)
 
     def agents(self, newsletter_id: str, filters: HitFilters = NO_FILTERS) -> Agents:
         """Returns the clients, systems, devices and countries of the newsletter's hits."""
@@ -529,17 +547,24 @@ class Queries:
         asked = filters.show, filters.search, filters.over_time().query(), str(filters.zone)
         key = "tags", *asked, limit, span is None
         span = span or filters.span(datetime.now(UTC))
-        bound = {"show": filters.show, "search": filters.search, **span.parameters, "limit": limit}
+        bound: dict[str, Any] = {
+            "show": filters.show,
+            "search": filters.search,
+            **span.parameters,
+            "newsletters": [],
+            "deliveries": 1,
+            "limit": limit,
+        }
         return self.remembered(key, partial(self.run, "tags", **bound))
 
     def variants(self, newsletter_id: str, show: Show) -> list[Row]:
         """Returns a row for each variant that was sent, the lowest number first.
 
-        Each has variant, messages, opens_tracked, clicks_tracked, and the distinct messages of one
-        group that were opened, unknowable and clicked.
+        Each has the columns of newsletter_variants.sql, and the distinct messages of one group
+        that were opened, unknowable and clicked.
         """
         key = self.key(newsletter_id)
-        rows = self.run("newsletter_variants", newsletter=key)
+        rows = self.run("newsletter_variants", newsletters=[key], deliveries=1, **ALWAYS.parameters)
         _, counts = self.counts(key)
         by_variant = {(count.variant, count.kind): count for count in counts}
         for row in rows:

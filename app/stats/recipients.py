@@ -78,7 +78,9 @@ def _cursor(filters: Filters) -> tuple[int, int]:
 
 @dataclass(frozen=True)
 class RecipientRecord:
-    """A recipient: the latest messages, each row with its `hits`, and what the hits prefer.
+    """A recipient: the latest messages, each row with its `hits` and `state`, and preferences.
+
+    The state is that of the message's outcomes, empty without any. The hits show what is preferred.
 
     `opened` and `clicked` count messages. `topics` and `sites` are those of the clicked links,
     `hours` are of the day in one time zone; each is sorted by hits. `active_at` has the time of
@@ -114,12 +116,12 @@ def recipient(
     latest = sent or queries.run("recipient_messages", recipient=key, limit=1, **ALWAYS.parameters)
     if not latest:
         raise NotFoundError("recipient", "no messages were sent to this recipient")
-    hits = queries.run(
-        "recipient_hits",
-        newsletters=sorted({row["newsletter"] for row in sent}),
-        messages=[str(row["message"]) for row in sent],
-        limit=HITS,
-    )
+    of = {
+        "newsletters": sorted({row["newsletter"] for row in sent}),
+        "messages": [str(row["message"]) for row in sent],
+    }
+    hits = queries.run("recipient_hits", **of, limit=HITS)
+    states = {row["message_id"]: row["state"] for row in queries.run("messages_states", **of)}
     groups = {"human": HUMAN, "machine": MACHINE, "all": (*HUMAN, *MACHINE)}
     shown = [hit for hit in hits if hit["verdict"] in groups[show]]
     by_message: dict[Any, list[Row]] = {}
@@ -139,7 +141,14 @@ def recipient(
     return RecipientRecord(
         key=key,
         email=latest[0]["address"],
-        sent=[{**row, "hits": by_message.get(row["message"], [])} for row in sent],
+        sent=[
+            {
+                **row,
+                "hits": by_message.get(row["message"], []),
+                "state": states.get(str(row["message"]), ""),
+            }
+            for row in sent
+        ],
         opened=len(opened),
         clicked=len(clicked),
         last_seen_at=utc(shown[0]["at"]) if shown else None,

@@ -8,6 +8,9 @@ from app.paths import resource
 PARTS = (
     "sent",
     "ranking",
+    "deliveries",
+    "delivered_tracked",
+    "rated",
     "wanted",
     "counted",
     "filters",
@@ -20,6 +23,7 @@ PARTS = (
     "people",
     "unknowable",
     "message_states",
+    "state",
     "last_clicks",
 )
 

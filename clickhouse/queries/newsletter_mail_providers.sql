@@ -1,7 +1,7 @@
 -- One newsletter's messages, or those of one variant (A/B), sent in a stretch of time, by the mail providers of
 -- their recipients (`names` by `domains`, else the domain; empty if no email address is stored), the
 -- most messages first. Providers after the first `limit` are the row `other`. Rows: provider, messages,
--- opens_tracked and clicks_tracked, delivered (also those complained about), bounced, rejected and
+-- opens_tracked, clicks_tracked, opens_delivered and clicks_delivered, known (see deliveries.part), delivered (also those complained about), bounced, rejected and
 -- complained by their present state, opened and clicked by one group (`show`).
 WITH
     states AS (SELECT message, state FROM {message_states}),
@@ -20,6 +20,8 @@ WITH
             transform(domain, {domains:Array(String)}, {names:Array(String)}, domain) AS provider,
             count() AS all_messages,
             {tracked},
+            {delivered_tracked},
+            countIf(state IN ('delivered', 'complained', 'bounced', 'rejected')) AS known,
             countIf(state IN ('delivered', 'complained')) AS delivered,
             countIf(state = 'bounced') AS bounced,
             countIf(state = 'rejected') AS rejected,
@@ -47,7 +49,8 @@ SELECT
     if(place <= {limit:UInt32}, ranked.provider, 'other') AS provider,
     sum(all_messages) AS messages,
     sum(ranked.opens_tracked) AS opens_tracked, sum(ranked.clicks_tracked) AS clicks_tracked,
-    sum(ranked.delivered) AS delivered, sum(ranked.bounced) AS bounced, sum(ranked.rejected) AS rejected,
+    sum(ranked.opens_delivered) AS opens_delivered, sum(ranked.clicks_delivered) AS clicks_delivered,
+    sum(ranked.known) AS known, sum(ranked.delivered) AS delivered, sum(ranked.bounced) AS bounced, sum(ranked.rejected) AS rejected,
     sum(ranked.complained) AS complained, sum(ranked.opened) AS opened, sum(ranked.clicked) AS clicked
 FROM ranked
 GROUP BY provider

@@ -1,23 +1,29 @@
 -- The common figures of newsletters and streams with one tag, for one group (`show`).
--- Rows: tag, newsletters, messages, opens_tracked, clicks_tracked, opened, unknowable, clicked and unsubscribes
--- (distinct messages), last_at.
+-- Rows: tag, newsletters, messages, opens_tracked, clicks_tracked, known, arrived, opens_delivered and
+-- clicks_delivered (see deliveries.part), opened, unknowable, clicked and unsubscribes (distinct messages), last_at.
+WITH
+{deliveries}    tagged AS
+    (
+        SELECT newsletter, arrayJoin(arrayDistinct(tags)) AS tag
+        FROM newsletters FINAL
+        WHERE workspace = {workspace:String}
+    )
 SELECT
     tag,
     count() AS newsletters,
     sum(messages) AS messages,
     sum(opens_tracked) AS opens_tracked,
     sum(clicks_tracked) AS clicks_tracked,
+    sum(delivered.known) AS known,
+    sum(delivered.arrived) AS arrived,
+    sum(delivered.opens_delivered) AS opens_delivered,
+    sum(delivered.clicks_delivered) AS clicks_delivered,
     sum(opened) AS opened,
     sum(unknowable) AS unknowable,
     sum(clicked) AS clicked,
     sum(unsubscribes) AS unsubscribes,
     max(last_at) AS last_at
-FROM
-(
-    SELECT newsletter, arrayJoin(arrayDistinct(tags)) AS tag
-    FROM newsletters FINAL
-    WHERE workspace = {workspace:String}
-) AS tagged
+FROM tagged
 LEFT JOIN
 (
     SELECT newsletter, count() AS messages, max(at) AS last_at,
@@ -49,6 +55,7 @@ LEFT JOIN
     )
     GROUP BY newsletter
 ) AS counts USING (newsletter)
+LEFT JOIN delivered USING (newsletter)
 WHERE {search:String} = '' OR positionCaseInsensitiveUTF8(tag, {search:String}) > 0
 GROUP BY tag
 HAVING messages > 0

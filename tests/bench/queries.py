@@ -217,7 +217,7 @@ def _questions(queries: Queries) -> dict[str, Callable[[], Any]]:
     queries.key = lambda newsletter_id: next(  # type: ignore[method-assign]
         (row["newsletter"] for row in rows if row["id"] == newsletter_id), key(newsletter_id)
     )
-    queries.remembered = lambda _, read: read()  # type: ignore[method-assign,assignment]
+    queries.remembered = lambda _, read, __=0: read()  # type: ignore[method-assign,assignment]
     check_personal(queries)
     sent = queries.sent(newsletter_id)
     start, end = sent["first_at"].replace(second=0, microsecond=0), sent["last_at"]

@@ -92,11 +92,20 @@ def test_other_mail_is_accepted_and_ignored(service: Service) -> None:
     assert done.returncode == 0 and done.stdout.startswith(b"nothing is reported")
 
 
-@pytest.mark.parametrize("words", [("/nowhere.eml",), ("-", "--workspace", "nobody")])
-def test_what_is_wrong_is_named(service: Service, words: tuple[str, ...]) -> None:
-    done = bounce(service, dsn(Returned("a@b", "c@d")), *words)
-    assert done.returncode == 2
-    assert b"nowhere" in done.stderr or b"workspace" in done.stderr
+@pytest.mark.parametrize(
+    ("words", "env", "code", "named"),
+    [
+        (("/nowhere.eml",), {}, 2, b"nowhere"),
+        (("-", "--workspace", "nobody"), {}, 75, b"workspace"),
+        (("-",), {"MAILWAKE_PORT": "none"}, 75, b"MAILWAKE_PORT"),
+    ],
+)
+def test_what_is_wrong_is_named(
+    service: Service, words: tuple[str, ...], env: dict[str, str], code: int, named: bytes
+) -> None:
+    """A mail server would return a report as undeliverable if the code were not 75."""
+    done = bounce(service, dsn(Returned("a@b", "c@d")), *words, **env)
+    assert done.returncode == code and named in done.stderr
 
 
 def test_a_journal_that_cannot_be_written_lets_the_server_try_again(

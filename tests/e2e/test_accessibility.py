@@ -24,6 +24,7 @@ PAGES = (
     "/?period=24h&show=all&kind=click",
     "/signals",
     "/settings",
+    "/suppression-rules",
     "/newsletters",
     "/newsletters?search=accessible&tag=tag&sort=clicked",
     "/?search=nothing+like+it",

@@ -272,6 +272,7 @@ def test_no_page_is_wider_than_the_window(
     for path in (
         "/",
         "/settings",
+        "/suppression-rules",
         "/signals",
         "/newsletters",
         "/newsletters/wide",

@@ -20,6 +20,10 @@ CHECKS = (
     "content_type_conformance",
     "response_schema_conformance",
 )
+# Operations that are not called, and why.
+NOT_FUZZED = {
+    "/v1/events/stream": "its answer has no end: web/api/test_events.py",
+}
 LONG = [
     pytest.mark.torture,
     pytest.mark.skipif("MAILWAKE_TORTURE" not in os.environ, reason="make torture"),
@@ -38,8 +42,7 @@ def test_no_request_is_answered_with_a_server_error(tmp_path: Path, examples: st
             f"Authorization: Bearer {service.api_key}",
             "--checks",
             ",".join(CHECKS),
-            "--exclude-path",
-            "/v1/events/stream",
+            *(word for path in NOT_FUZZED for word in ("--exclude-path", path)),
             "--max-examples",
             examples,
             "--request-timeout",
@@ -59,7 +62,8 @@ def test_no_request_is_answered_with_a_server_error(tmp_path: Path, examples: st
         )
         assert done.returncode == 0, done.stdout[-5000:]
         paths = service.get("/openapi.json")["paths"]
-        operations = sum(len(methods) for methods in paths.values())
-        assert operations >= 39 and f"Tested: {operations - 1}" in done.stdout, done.stdout[-2000:]
+        operations = sum(len(methods) for path, methods in paths.items() if path not in NOT_FUZZED)
+        assert set(paths) >= {*NOT_FUZZED, "/v1/outcomes/{provider}", "/v1/suppression-rules"}
+        assert f"Tested: {operations}" in done.stdout, done.stdout[-2000:]
         assert "Traceback" not in service.log.read_text()
         assert service.client.get("/healthz/full").status_code == 200

@@ -4,6 +4,8 @@ import shutil
 import smtplib
 import subprocess
 import sys
+import sysconfig
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +21,8 @@ from tests.support.smtp_gateway import LINK, PIXEL, GatewayProcess, gateway, mai
 from tests.support.smtp_server import Inbox, inbox
 
 DOCS = ROOT / "docs" / "howto" / "postfix.md"
+PYTHONPATH = f"{ROOT}:{sysconfig.get_path('purelib')}"
+USER = "nobody"
 pytestmark = pytest.mark.skipif(not available(), reason="Postfix is not installed, or not by root")
 
 
@@ -254,3 +258,73 @@ def test_postfix_asks_the_gateway_which_return_paths_exist(box: Inbox, tmp_path:
                 assert code == 550 and b"signature of this return path is wrong" in text
                 assert stranger.sendmail("", [path], report) == {}
             wait_for(lambda: b'"kind":"bounced"' in running.ledger(), "the bounce")
+
+
+def user_who_runs_it() -> tuple[str, str]:
+    """A user that Postfix lets run commands (not root), and a Python that this user may run."""
+    here = Path(sys.executable)
+    for python in (here, Path("/usr/bin") / f"python{sys.version_info[0]}.{sys.version_info[1]}"):
+        command = ["env", f"PYTHONPATH={PYTHONPATH}", str(python), "-c", "import app.cli.bounce"]
+        done = subprocess.run(
+            ["runuser", "-u", USER, "--", *command], cwd="/", capture_output=True, check=False
+        )
+        if not done.returncode:
+            return USER, str(python)
+    pytest.skip(f"no Python that the user {USER} may run")
+
+
+def test_a_pipe_of_postfix_records_the_bounce(box: Inbox, tmp_path: Path) -> None:
+    """As docs/outcomes.md says, with its own lines: to a mailbox, and to a return path."""
+    user, python = user_who_runs_it()
+    lines = (ROOT / "docs" / "outcomes.md").read_text().partition("# main.cf\n")[2]
+    main, _, lines = lines.partition("\n\n# master.cf\n")
+    master, _, lines = lines.partition("\n\n# transport\n")
+    transport = [line.split() for line in lines.partition("\n```")[0].splitlines()]
+    (mailbox, _), (domain, _) = transport
+    options = dict(line.split(" = ") for line in main.splitlines())
+    with tempfile.TemporaryDirectory(prefix="mailwake-pipe-") as name:
+        folder = Path(name)  # not pytest's, which other users may not enter
+        folder.chmod(0o755)
+        data, command = folder / "data", folder / "mailwake"
+        command.write_text(
+            "#!/bin/sh\nexport PYTHONDONTWRITEBYTECODE=1\n"
+            f'PYTHONPATH={PYTHONPATH} exec {python} -m app "$@"\n'
+        )
+        command.chmod(0o755)
+        (folder / ".env").write_text(f"MAILWAKE_DATA_DIR={data}\nMAILWAKE_BOUNCE_DOMAIN={domain}\n")
+        pipe = (
+            master.replace("user=mailwake", f"user={user}")
+            .replace("directory=/etc/mailwake", f"directory={folder}")
+            .replace("/opt/mailwake/.venv/bin/mailwake", str(command))
+        )
+        assert pipe.count(str(folder)) == 2
+        port = free_port()
+        options["transport_maps"] = f"inline:{{{', '.join('='.join(pair) for pair in transport)}}}"
+        box.refused |= {"ann@piped.example": "550 5.1.1 no such user"}
+        env = {
+            "MAILWAKE_BOUNCE_DOMAIN": domain,
+            "MAILWAKE_SMTP": "1",
+            "MAILWAKE_SMTP_LISTEN": f"127.0.0.1:{port}",
+        }
+        relayhost = f"[127.0.0.1]:{box.port}"
+        with postfix(tmp_path / "piping", relayhost, [pipe], **options) as server:
+            env["MAILWAKE_SMARTHOST"] = f"smtp://127.0.0.1:{server.port}"
+            with Service(data, **env) as service:
+                service.ready()
+                subprocess.run(["chown", "-R", user, str(data)], check=True)
+                own = {"rfc_message_id": "bob.7@shop.example"}
+                service.rewrite("piped", "<p>x</p>", "bob@piped.example", **own)
+                piped = mail("<p>x</p>", "X-Mailwake-Newsletter: piped")
+                with smtplib.SMTP("127.0.0.1", port) as client:
+                    client.sendmail("shop@shop.example", ["ann@piped.example"], piped)
+                    with smtplib.SMTP("127.0.0.1", server.port) as world:
+                        report = dsn(Returned("bob.7@shop.example", "bob@piped.example"))
+                        world.sendmail("", [mailbox], report)
+                wait_for(
+                    lambda: service.stats("piped")["outcomes"]["bounced"] == 2,
+                    "two bounces",
+                    server.log.read_text,
+                )
+                for person in ("ann@piped.example", "bob@piped.example"):
+                    assert service.rewrite("piped", "<p>x</p>", person)["suppressed"]
+            assert "relay=mailwake" in server.log.read_text()

@@ -148,6 +148,7 @@ ONCE: Mapping[str, tuple[str, ...]] = {
     "/newsletters": ("/newsletters?show=all",),
     "/signals": ("/signals",),
     "/settings": ("/settings",),
+    "/suppression-rules": ("/suppression-rules",),
     "/tags": ("/tags?show=all",),
     "/messages": ("/messages?show=all",),
     "/search": ("/search?q=https",),

@@ -77,7 +77,7 @@ def test_a_key_may_what_its_scope_says(walled: Service) -> None:
 
 # As in the API, webhooks are for those who decide where data goes.
 EDITORS = ("/webhooks/followups", "/segments", "/signals", "/home/answered")
-ADMINS = ("/access", "/recipients", "/webhooks")
+ADMINS = ("/access", "/recipients", "/webhooks", "/suppression-rules")
 EVERYBODYS = ("/account", "/logout", "/settings", "/search", "/messages")
 OPEN = ("/login", "/u/", "/v1/")  # no session is needed; the API has its keys
 

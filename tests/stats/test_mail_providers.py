@@ -21,6 +21,7 @@ from app.stats.mail_providers import (
     PROVIDERS,
     provider_of,
 )
+from app.stats.queries import Queries
 from app.storage.clickhouse import Storage
 from tests.support.reported import WORKSPACE, Mailing, outcome, sent
 from tests.support.service import Service, paths, tracked_urls
@@ -84,17 +85,30 @@ def test_messages_are_counted_by_provider(tmp_path: Path, storage: Storage) -> N
         hit(mailing, ann, "click"),
         hit(mailing, bob, "open"),
     )
-    rows = mailing.queries.mail_providers(mailing.id)
-    assert rows == [
+    rows = mailing.queries.mail_providers(mailing.id).providers
+    assert rows == [  # outcomes are known of five of six messages
         # Equally many are sorted by name: what is not stored comes first.
         MailProviderStats(NOT_STORED, 2, 1, 0, 0, 0, 0, 0, 0.0, 0.0),
         MailProviderStats("Gmail", 2, 2, 0, 0, 1, 2, 1, 1.0, 0.5),
         MailProviderStats("Yahoo", 1, 0, 1, 0, 0, 0, 0, 0.0, 0.0),
         MailProviderStats("a.example", 1, 0, 0, 1, 0, 0, 0, None, None),
     ]
-    (alone,) = mailing.queries.mail_providers(mailing.id, {"variant": "3"})
+    (alone,) = mailing.queries.mail_providers(mailing.id, {"variant": "3"}).providers
     assert (alone.provider, alone.messages, alone.complained) == ("Gmail", 1, 1)
-    bots = mailing.queries.mail_providers(mailing.id, show="machine")
+    delivered = mailing.queries.mail_providers(mailing.id, of="delivered")
+    assert delivered.rates_of == "delivered"
+    assert {row.provider: (row.open_rate, row.click_rate) for row in delivered.providers} == {
+        NOT_STORED: (0.0, 0.0),
+        "Gmail": (1.0, 0.5),
+        "Yahoo": (None, None),
+        "a.example": (None, None),
+    }
+    mailing.load(outcome("delivered", number))
+    later = Queries(storage, WORKSPACE)  # which remembers nothing
+    known = later.mail_providers(mailing.id)
+    assert known.rates_of == later.stats(mailing.id).rates_of == "delivered"
+    assert known.providers[1].open_rate == 1.0
+    bots = mailing.queries.mail_providers(mailing.id, show="machine").providers
     assert [row.opened for row in bots] == [0, 0, 0, 0]
     with pytest.raises(FilterError):
         mailing.queries.mail_providers(mailing.id, {"variant": "none"})
@@ -108,7 +122,7 @@ def test_small_providers_are_one_row(tmp_path: Path, storage: Storage) -> None:
         for n in range(1 + (domain < MAX_PROVIDERS))
     ]
     mailing.load(*map(encode, messages))
-    rows = mailing.queries.mail_providers(mailing.id)
+    rows = mailing.queries.mail_providers(mailing.id).providers
     assert len(rows) == MAX_PROVIDERS + 1
     assert rows[0].provider == "d00.example" and rows[0].messages == 2
     assert (rows[-1].provider, rows[-1].messages) == ("other", 5)

@@ -97,6 +97,9 @@ class Person(People):
         if name == "recipient_hits":
             assert (values["newsletters"], values["messages"]) == ([9], ["m1", "m2"])
             return self.hits
+        if name == "messages_states":
+            assert (values["newsletters"], values["messages"]) == ([9], ["m1", "m2"])
+            return [{"message_id": "m2", "state": "bounced"}]
         row = {
             "newsletter": 9,
             "address": "a@x.example",
@@ -141,6 +144,7 @@ def test_figures_count_messages_and_each_message_has_its_hits() -> None:
     found = record(*hits)
     assert (found.opened, found.clicked) == (2, 1)
     assert [len(row["hits"]) for row in found.sent] == [3, 1]
+    assert [row["state"] for row in found.sent] == ["", "bounced"]
     assert found.last_seen_at == hits[0]["at"]
 
 

@@ -345,8 +345,9 @@ EXAMPLES: Mapping[str, Example] = {
     "get_newsletter_mail_providers": Example(
         stats.MailProviderList(
             NEWSLETTER,
+            "delivered",
             [
-                stats.MailProviderStats("Gmail", 480, 471, 6, 0, 1, 201, 64, 0.4188, 0.1333),
+                stats.MailProviderStats("Gmail", 480, 471, 6, 0, 1, 201, 64, 0.4268, 0.1359),
                 stats.MailProviderStats("shop.example", 12, 12, 0, 0, 0, 7, 2, 0.5833, 0.1667),
             ],
         )

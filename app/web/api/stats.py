@@ -24,6 +24,7 @@ from app.schemas.stats import (
     Totals,
 )
 from app.schemas.timestamps import timestamp
+from app.stats import rates
 from app.stats.filters import Filters
 from app.stats.periods import NamedPeriod
 from app.stats.queries import Queries, utc
@@ -99,28 +100,29 @@ class TimelineQuery(
     ) = None
 
 
+RatesOfQuery = Annotated[
+    RatesOf,
+    Meta(
+        description="Messages that rates are shares of. Default: those delivered, if it is"
+        f" known of at least {rates.MIN_KNOWN_SHARE:.0%} whether they were, else those sent."
+    ),
+]
+
+
 class StatsQuery(Struct, frozen=True, forbid_unknown_fields=True):
     """What rates are shares of."""
 
-    of: (
-        Annotated[
-            RatesOf,
-            Meta(
-                description="Messages that rates are shares of. Default: those delivered, if it is"
-                " known of at least 95 % whether they were, else those sent."
-            ),
-        ]
-        | None
-    ) = None
+    of: RatesOfQuery | None = None
 
 
 class ReportQuery(Struct, frozen=True, forbid_unknown_fields=True):
-    """Which messages."""
+    """Which messages, and what rates are shares of."""
 
     period: Annotated[
         NamedPeriod,
         Meta(description="Messages sent in this time until now. Today begins at 0:00 UTC."),
     ] = "all"
+    of: RatesOfQuery | None = None
 
 
 async def list_newsletters(call: Call[NewsletterPage]) -> Response:
@@ -170,11 +172,11 @@ async def get_newsletter_agents(call: Call[NoQuery]) -> Response:
     return json(AgentList(newsletter_id, rows))
 
 
-async def get_newsletter_mail_providers(call: Call[NoQuery]) -> Response:
+async def get_newsletter_mail_providers(call: Call[StatsQuery]) -> Response:
     """Return outcomes, opens and clicks by the mail providers of the recipients."""
     queries, newsletter_id = await _known(call)
-    rows = await asyncio.to_thread(queries.mail_providers, newsletter_id)
-    return json(MailProviderList(newsletter_id, rows))
+    found = await asyncio.to_thread(queries.mail_providers, newsletter_id, of=call.query.of)
+    return json(MailProviderList(newsletter_id, found.rates_of, found.providers))
 
 
 async def get_newsletter_timeline(call: Call[TimelineQuery]) -> Response:
@@ -202,7 +204,7 @@ async def get_newsletter_timeline(call: Call[TimelineQuery]) -> Response:
 async def get_newsletter_report(call: Call[ReportQuery]) -> Response:
     """Return an HTML report on the messages sent in a period."""
     queries, newsletter_id = await _known(call)
-    filters = Filters(period=call.query.period)
+    filters = Filters(period=call.query.period, of=call.query.of or "auto")
     page = await asyncio.to_thread(report.figures, queries, newsletter_id, filters)
     return Response(report.html(page, ""), 200, report.HEADERS, "text/html; charset=utf-8")
 
@@ -273,6 +275,7 @@ OPERATIONS = (
         "GET",
         f"{ONE}/mail-providers",
         get_newsletter_mail_providers,
+        query=StatsQuery,
         gives=MailProviderList,
     ),
     Operation(

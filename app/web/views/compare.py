@@ -9,6 +9,7 @@ from app.stats.filters import FilterError, Filters
 from app.stats.periods import ALWAYS
 from app.stats.queries import Queries, utc
 from app.web.views import charts
+from app.web.views.newsletters import mostly
 from app.web.views.reader import UTC_READER, Reader
 
 MAX_NEWSLETTERS = 4
@@ -29,23 +30,25 @@ def compare(
     for newsletter_id in chosen:
         described = queries.newsletter(newsletter_id)
         sent = queries.sent(newsletter_id, hit_filters)
-        stats = queries.stats(newsletter_id, hit_filters)
+        stats = queries.stats(newsletter_id, hit_filters, filters.rates_of, filters.show)
+        opened = getattr(stats.opens, filters.show).unique
+        clicked = getattr(stats.clicks, filters.show).unique
+        unknowable = stats.unknowable if filters.show == "human" else 0
         rows.append(
             {
                 "newsletter": described,
                 "messages": stats.messages,
-                "opens_tracked": stats.opens_tracked,
-                "clicks_tracked": stats.clicks_tracked,
+                "known": stats.outcomes.known,
+                "rates_of": stats.rates_of,
+                "rated": stats.rated,
+                "open_rate_messages": stats.open_rate_messages,
+                "click_rate_messages": stats.click_rate_messages,
                 "first_at": utc(sent["first_at"]) if stats.messages else None,
-                "opened": getattr(stats.opens, filters.show).unique,
-                "unknowable": stats.unknowable if filters.show == "human" else 0,
-                "clicked": getattr(stats.clicks, filters.show).unique,
+                "opened": opened,
+                "unknowable": unknowable,
+                "clicked": clicked,
                 "click_to_open": rates.click_to_open(
-                    getattr(stats.opens, filters.show).unique,
-                    stats.unknowable if filters.show == "human" else 0,
-                    getattr(stats.clicks, filters.show).unique,
-                    stats.opens_tracked,
-                    stats.clicks_tracked,
+                    opened, unknowable, clicked, stats.opens_tracked, stats.clicks_tracked
                 ),
                 "unsubscribes": stats.unsubscribes,
             }
@@ -62,6 +65,7 @@ def compare(
         "filters": filters,
         "reader": reader,
         "rows": rows,
+        **mostly(rows),
         "step": step,
         "offered": [row for row in offered if row["id"] not in chosen],
         "full": len(chosen) == MAX_NEWSLETTERS,

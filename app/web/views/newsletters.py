@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from operator import itemgetter
 from typing import Any, NamedTuple
 
@@ -10,7 +11,7 @@ from app.experiments.experiments import Experiments
 from app.experiments.significance import Interval, Rate, difference, holm, p_value
 from app.experiments.variants import UNNAMED
 from app.model.errors import NotFoundError
-from app.schemas.stats import AgentStats, LinkStats, OutcomeCounts, Split, Stats
+from app.schemas.stats import AgentStats, LinkStats, RatesOf, Split, Stats
 from app.stats import rates
 from app.stats.filters import STEPS, Filters, Show
 from app.stats.periods import ALWAYS, Span
@@ -43,14 +44,16 @@ class Variant(NamedTuple):
     """One of a newsletter's variants; `name` is None for messages without. `value` filters by it.
 
     `apart` is its click rate less the first's, with its interval; `chance` is the p-value,
-    adjusted for the number of variants. All three are None for the first.
+    adjusted for the number of variants. All three are None for the first, and where
+    more messages were clicked than are known to be delivered.
     """
 
     name: str | None
     value: str
     messages: int
-    opens_tracked: int
     clicks_tracked: int
+    open_rate_messages: int
+    click_rate_messages: int
     opened: int
     unknowable: int
     clicked: int
@@ -61,25 +64,27 @@ class Variant(NamedTuple):
 
 def newsletters(queries: Queries, filters: Filters, reader: Reader = UTC_READER) -> dict[str, Any]:
     """Returns the page of all newsletters."""
-    rows = queries.newsletters(filters, PAGE + 1, (filters.page - 1) * PAGE)
+    read = partial(queries.newsletters, deliveries=True)
+    rows = read(filters, PAGE + 1, (filters.page - 1) * PAGE)
     earlier = filters.previous(datetime.now(UTC)) if filters.compared else None
-    before = _totals(queries.newsletters(filters.but(), 1, span=earlier)) if earlier else None
+    before = _totals(read(filters.but(), 1, span=earlier)) if earlier else None
     more, rows = len(rows) > PAGE, rows[:PAGE]
     lines = {row["newsletter"]: [0] * SLOTS for row in rows}
     for slot in queries.sparklines(rows):
         lines[slot["newsletter"]][slot["slot"]] = slot[f"{filters.show}_total"]
-    outcomes = queries.outcomes_of([row["newsletter"] for row in rows])
-    totals = _totals(rows)
+    totals = _rated(_totals(rows), filters.rates_of)
+    ranked = [
+        _ranked(_rated(row, filters.rates_of), totals, lines[row["newsletter"]]) for row in rows
+    ]
     return {
         "filters": filters,
         "reader": reader,
-        "changes": _changes(totals, before, reader) if before else {},
-        "rows": [
-            _ranked(row, totals, lines[row["newsletter"]], outcomes.get(row["newsletter"]))
-            for row in rows
-        ],
-        "outcomes": any(counts.known for counts in outcomes.values()),
+        "changes": _changes(totals, _rated(before, totals["rates_of"]), reader) if before else {},
+        "rows": ranked,
+        "outcomes": any(row["known"] for row in rows),
         "totals": totals,
+        "rates_of": totals["rates_of"],
+        "mixed": any(row["rates_of"] != totals["rates_of"] for row in ranked),
         "older": more,
     }
 
@@ -91,6 +96,10 @@ def _totals(rows: Sequence[Row]) -> dict[str, int]:
         "messages",
         "opens_tracked",
         "clicks_tracked",
+        "known",
+        "arrived",
+        "opens_delivered",
+        "clicks_delivered",
         "opened",
         "unknowable",
         "clicked",
@@ -99,54 +108,89 @@ def _totals(rows: Sequence[Row]) -> dict[str, int]:
     return {name: whole.get(f"{name}_in_all", 0) for name in names}
 
 
+def _rated(row: Row, of: RatesOf | None) -> dict[str, Any]:
+    """Returns a row of figures with what its rates are shares of, as templates name it."""
+    basis = rates.Denominators.of_row(row).basis(of, row["opened"], row["clicked"])
+    return {
+        **row,
+        "rates_of": basis.of,
+        "rated": basis.messages,
+        "open_rate_messages": basis.opens,
+        "click_rate_messages": basis.clicks,
+    }
+
+
 def _changes(
-    now: Mapping[str, int], before: Mapping[str, int], reader: Reader
+    now: Mapping[str, Any], before: Mapping[str, Any], reader: Reader
 ) -> dict[str, Change | None]:
-    """Returns how the figures of a period differ from those of the one before it."""
+    """Returns how the figures of a period differ from those of the one before it.
+
+    Both have what their rates are shares of (`_rated`): messages sent, or messages delivered.
+    """
 
     def rate(part: str, of: str, good: int) -> Change | None:
         return rate_change((now[part], now[of]), (before[part], before[of]), good, reader)
 
     return {
         "messages": count_change(now["messages"], before["messages"], reader),
-        "opened": rate("opened", "opens_tracked", 1),
-        "clicked": rate("clicked", "clicks_tracked", 1),
-        "unsubscribes": rate("unsubscribes", "messages", -1),
+        "opened": rate("opened", "open_rate_messages", 1),
+        "clicked": rate("clicked", "click_rate_messages", 1),
+        "unsubscribes": rate("unsubscribes", "rated", -1),
     }
 
 
-def _ranked(
-    row: Row, totals: dict[str, int], line: Sequence[int], outcomes: OutcomeCounts | None
-) -> dict[str, Any]:
+def _ranked(row: Row, totals: Row, line: Sequence[int]) -> dict[str, Any]:
     """Returns a row with its rates' distance from the average, in points, None if alone.
 
-    `outcomes` is None where nothing is known of deliveries.
+    Rates of delivered messages are compared only if nearly all deliveries of the others are known.
     """
-    deltas = {}
-    for kind, of in (("opened", "opens_tracked"), ("clicked", "clicks_tracked")):
-        others = totals[of] - row[of]
-        known = row[of] and others
-        average = (totals[kind] - row[kind]) / others if known else 0
-        deltas[kind] = 100 * (row[kind] / row[of] - average) if known else None
-    return {
-        **row,
-        "sparkline": charts.sparkline(line),
-        "delta": deltas,
-        "outcomes": outcomes if outcomes and outcomes.known else None,
+    parts, all_of_them = (rates.Denominators.of_row(each) for each in (row, totals))
+    known = all_of_them.default(totals["opened"], totals["clicked"]) == "delivered"
+    of: RatesOf = row["rates_of"] if known else "sent"
+    its, whole = parts.chosen(of), all_of_them.chosen(of)
+
+    def delta(kind: str, part: int, total: int) -> float | None:
+        rate = rates.bounded_share(row[kind], part)
+        average = rates.bounded_share(totals[kind] - row[kind], total - part)
+        return None if rate is None or average is None else 100 * (rate - average)
+
+    deltas = {
+        "opened": delta("opened", its.opens, whole.opens),
+        "clicked": delta("clicked", its.clicks, whole.clicks),
     }
+    return {**row, "sparkline": charts.sparkline(line), "delta": deltas}
 
 
 def tags(queries: Queries, filters: Filters, reader: Reader = UTC_READER) -> dict[str, Any]:
     """Returns the page of all tags: newsletters and transactional streams by topic."""
     earlier = filters.previous(datetime.now(UTC)) if filters.compared else None
     before = {row["tag"]: row for row in queries.tags(filters, TAGS, earlier)} if earlier else {}
-    rows = queries.tags(filters, TAGS)
+    rows = [_rated(row, filters.rates_of) for row in queries.tags(filters, TAGS)]
     changes = {
-        row["tag"]: _changes(row, before[row["tag"]], reader)
+        row["tag"]: _changes(row, _rated(before[row["tag"]], row["rates_of"]), reader)
         for row in rows
         if row["tag"] in before
     }
-    return {"filters": filters, "reader": reader, "rows": rows, "changes": changes}
+    return {
+        "filters": filters,
+        "reader": reader,
+        "rows": rows,
+        "changes": changes,
+        **mostly(rows),
+    }
+
+
+def mostly(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Returns what most rates of a list are shares of, and whether others are of something else.
+
+    `outcomes` says whether any delivery is known: else there is nothing to choose.
+    """
+    delivered = sum(row["rates_of"] == "delivered" for row in rows)
+    return {
+        "outcomes": any(row["known"] for row in rows),
+        "rates_of": "delivered" if 2 * delivered > len(rows) else "sent",
+        "mixed": 0 < delivered < len(rows),
+    }
 
 
 def newsletter(
@@ -156,7 +200,7 @@ def newsletter(
     now = datetime.now(UTC)
     show, hit_filters = filters.show, filters.hit_filters
     described = queries.newsletter(newsletter_id)
-    stats = queries.stats(newsletter_id, hit_filters, filters.rates_of)
+    stats = queries.stats(newsletter_id, hit_filters, filters.rates_of, show)
     earlier = filters.previous(now) if filters.compared else None
     links = queries.links(newsletter_id, hit_filters)
     links.sort(key=lambda link: -getattr(link, show).unique)
@@ -172,7 +216,8 @@ def newsletter(
         if earlier
         else {},
         "stats": stats,
-        "rated": stats.outcomes.arrived if stats.rates_of == "delivered" else stats.messages,
+        "rated": stats.rated,
+        "outcomes": stats.outcomes.known > 0,
         "opens": opens,
         "clicks": clicks,
         "funnel": (
@@ -194,7 +239,7 @@ def newsletter(
         "chips": chips(filters, links),
         "links": [(link, getattr(link, show)) for link in links[:LINKS]],
         "unlisted": len(links[LINKS:]),
-        "variants": _variants(queries, newsletter_id, show),
+        "variants": _variants(queries, newsletter_id, show, stats.rates_of),
         "rankings": {
             "Read in (mail clients)": ("family", _ranking(agents.families, "mail client", show)),
             "Clients and browsers": ("client", _ranking(agents.clients, "client", show)),
@@ -215,12 +260,17 @@ def mail_providers(
         for name, value in filters.hit_filters.items()
         if name in ("variant", *ALWAYS.parameters)  # the others are of hits
     }
+    by_provider = queries.mail_providers(newsletter_id, applied, filters.show, filters.rates_of)
     return {
         "newsletter": queries.newsletter(newsletter_id),
         "filters": filters,
         "reader": reader,
         "chips": {name: value for name, value in filters.parts.items() if name == "variant"},
-        "providers": queries.mail_providers(newsletter_id, applied, filters.show),
+        "outcomes": any(
+            row.delivered + row.bounced + row.rejected for row in by_provider.providers
+        ),
+        "rates_of": by_provider.rates_of,
+        "providers": by_provider.providers,
     }
 
 
@@ -233,13 +283,16 @@ def _stats_changes(
     reader: Reader,
 ) -> dict[str, Change | None]:
     """Returns how a newsletter's figures differ from those of an earlier span."""
-    before = queries.stats(newsletter_id, filters.hit_filters_in(earlier), stats.rates_of)
+    before = queries.stats(
+        newsletter_id, filters.hit_filters_in(earlier), stats.rates_of, filters.show
+    )
 
     def figures(of: Stats) -> dict[str, int]:
         return {
             "messages": of.messages,
-            "opens_tracked": of.open_rate_messages,
-            "clicks_tracked": of.click_rate_messages,
+            "rated": of.rated,
+            "open_rate_messages": of.open_rate_messages,
+            "click_rate_messages": of.click_rate_messages,
             "opened": getattr(of.opens, filters.show).unique,
             "clicked": getattr(of.clicks, filters.show).unique,
             "unsubscribes": of.unsubscribes,
@@ -341,23 +394,34 @@ def drawn(
     }
 
 
-def _variants(queries: Queries, newsletter_id: str, show: Show) -> list[Variant]:
-    """Returns variants by name; messages without one come first."""
+def _variants(queries: Queries, newsletter_id: str, show: Show, of: RatesOf) -> list[Variant]:
+    """Returns variants by name; messages without one come first. Rates are of the same messages."""
     rows = queries.variants(newsletter_id, show)
     if len(rows) < 2:
         return []
     names = queries.names(queries.key(newsletter_id))
-    named = [(names.get(row["variant"], str(row["variant"] or "")), row) for row in rows]
+    named = [
+        (names.get(row["variant"], str(row["variant"] or "")), _rated(row, of)) for row in rows
+    ]
     named.sort(key=itemgetter(0))
-    shares = [Rate(row["clicked"], row["clicks_tracked"]) for _, row in named]
-    chances = [None, *holm([p_value(shares[0], rate) for rate in shares[1:]])]
+    shares = [Rate(row["clicked"], row["click_rate_messages"]) for _, row in named]
+    compared = all(rate.hits <= rate.of for rate in shares)  # else few deliveries are known
+    chances = [
+        None,
+        *(
+            holm([p_value(shares[0], rate) for rate in shares[1:]])
+            if compared
+            else [None] * len(shares[1:])
+        ),
+    ]
     return [
         Variant(
             name=name or None,
             value=name or UNNAMED,
             messages=row["messages"],
-            opens_tracked=row["opens_tracked"],
             clicks_tracked=row["clicks_tracked"],
+            open_rate_messages=row["open_rate_messages"],
+            click_rate_messages=row["click_rate_messages"],
             opened=row["opened"],
             unknowable=row["unknowable"] if show == "human" else 0,
             clicked=row["clicked"],

@@ -86,6 +86,7 @@ def _outcomes(reader: Reader, stats: Stats) -> Iterator[str]:
             ("Complained", outcomes.complained),
         ):
             yield f"{name:12}  {reader.number(count)} ({rate_of(reader, count, stats.messages)})"
+        yield f"Rates of opens, clicks and unsubscribes are of messages {stats.rates_of}:"
 
 
 def message(page: dict[str, Any], sender: str, to: str, url: str, key: str) -> EmailMessage:

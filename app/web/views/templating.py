@@ -10,6 +10,7 @@ from jinja2_fragments.starlette import Jinja2Blocks
 
 from app.paths import ROOT
 from app.schemas.stats import RatesOf
+from app.stats import rates
 from app.stats.filters import KINDS, MAX_TEXT_CHARS, SHOWN, STEPS, Filters
 from app.stats.mail_providers import EVERYTHING_ELSE, NOT_STORED
 from app.stats.periods import PERIODS, read_day
@@ -68,6 +69,7 @@ def templates() -> Jinja2Blocks:
         "STEPS": STEPS,
         "SHOWN": SHOWN,
         "NO_CLICK_TO_OPEN": NO_CLICK_TO_OPEN,
+        "MIN_KNOWN_SHARE": rates.MIN_KNOWN_SHARE,
     }
     return templates_of
 
@@ -81,8 +83,9 @@ NO_CLICK_TO_OPEN: Mapping[NotShown, str] = {
 
 
 def rate_of(reader: Reader, part: float, whole: float) -> str:
-    """Returns a share in percent, a dash where there is nothing to share."""
-    return f"{reader.decimal(100 * part / whole)}%" if whole else "\u2013"
+    """Returns a share in percent, a dash of nothing and of less than the part."""
+    value = rates.bounded_share(part, whole)
+    return "\u2013" if value is None else f"{reader.decimal(100 * value)}%"
 
 
 def percent_of(reader: Reader, value: float | None) -> str:
@@ -97,7 +100,7 @@ def provider(name: str) -> str:
 
 def rates_of(reader: Reader, part: int, unknowable: int, whole: int) -> str:
     """Returns a share in percent or, with unknowable parts, the range in which it lies."""
-    if not whole or not unknowable:
+    if not unknowable or not part <= whole > 0:
         return rate_of(reader, part, whole)
     most = min(part + unknowable, whole)
     return f"{reader.decimal(100 * part / whole)}\u2013{reader.decimal(100 * most / whole)}%"

@@ -4,7 +4,10 @@ import csv
 import io
 import json
 import re
+import threading
+import time
 import uuid
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -13,6 +16,7 @@ import httpx2
 import pytest
 
 from app.demo import agents
+from tests.support.patience import PATIENCE_SECONDS
 from tests.support.service import LOCAL_RECEIVERS, WITH_HTTP, Service, paths, tracked_urls
 from tests.support.two_tenants import shell
 from tests.support.webhook_receiver import receiver
@@ -140,6 +144,11 @@ def test_an_event_says_what_the_server_said(service: Service) -> None:
     assert (bounced["metadata"], bounced["link"], bounced["verdict"]) == ({"order": "7"}, None, "")
     only, _ = events(service, after=start, newsletter="told", type="message.complained")
     assert [event["id"] for event in only] == [by_type["message.complained"]["id"]]
+    path = "/v1/events/stream?newsletter=told"
+    with service.client.stream("GET", path, headers={"last-event-id": start}) as answer:
+        lines = (line for line in answer.iter_lines() if line.startswith("event: "))
+        streamed = {next(lines).removeprefix("event: ") for _ in by_type}
+    assert streamed == set(by_type)
 
 
 def test_a_recipient_whose_mail_bounced_is_suppressed_with_the_reason(service: Service) -> None:
@@ -242,21 +251,43 @@ def test_a_key_needs_the_scope(service: Service) -> None:
     assert statuses == {"outcomes": 200, "rewrite": 403, "read": 403, "admin": 200}
 
 
-def test_what_is_answered_survives_a_kill(tmp_path: Path) -> None:
+def test_kills_while_outcomes_come_in_and_are_loaded_lose_none(tmp_path: Path) -> None:
+    """A reporter sends each batch again until it is answered; kills come at any moment of that."""
     with Service(tmp_path / "data") as service:
         service.ready()
         messages = [sent(service, "killed", f"{n}@example.com") for n in range(30)]
-        for message in messages:
-            report(service, outcome("delivered", message_id=message))
-            if message == messages[20]:
-                service.kill()
-                service.start()
-                service.ready()
-        service.kill()
-        service.start()
-        service.ready()
+        batches = [
+            [outcome(kind, message_id=message) for message in messages]
+            for kind in ("queued", "sent", "delivered", "autoresponded")
+            for _ in range(5)
+        ]
+        answered = 0
+
+        def send() -> None:
+            nonlocal answered
+            for batch in batches:
+                while True:
+                    with suppress(httpx2.HTTPError, AssertionError):
+                        report(service, *batch)
+                        break
+                    time.sleep(0.05)
+                answered += 1
+
+        reporter = threading.Thread(target=send, daemon=True)
+        reporter.start()
+        for least in (4, 12):
+            service.wait_for(lambda least=least: answered >= least, "answers")
+            service.kill()
+            service.start()
+            service.ready()
+        reporter.join(PATIENCE_SECONDS)
+        assert answered == len(batches)
         service.drained()
         assert service.stats("killed")["outcomes"]["delivered"] == 30
+        for message in messages:
+            history = service.get(f"/v1/messages/{message}")["outcomes"]
+            ids = [shown["id"] for shown in history]
+            assert len(ids) == len(set(ids)) == len(batches)
 
 
 def test_a_webhook_gets_each_outcome_once(tmp_path: Path) -> None:
@@ -317,7 +348,18 @@ def test_the_dashboard_shows_outcomes(service: Service) -> None:
         ]
         assert "Rates are of messages delivered. It is known of 100.0% of the messages" in page
         assert "Rates are of messages sent." in visitor.get("/newsletters/seen?of=sent").text
-        assert visitor.get("/newsletters/seen?of=nobody").status_code == 422
+        page = visitor.get("/newsletters?search=seen").text
+        assert (
+            "100.0% of the messages whether" in page and "Rates are of messages delivered" in page
+        )
+        assert 'href="/newsletters?search=seen&amp;of=sent"' in page
+        page = visitor.get("/compare?newsletter=seen&of=sent").text
+        assert "Rates are of messages sent." in page  # and the links keep it
+        assert "newsletters/seen?of=sent" in page and "of=delivered&amp;newsletter=seen" in page
+        assert "0.0% of messages sent" in visitor.get("/newsletters/seen/report?of=sent").text
+        for path in ("", "/seen", "/seen/report", "/seen/mail-providers"):
+            wrong = visitor.get(f"/newsletters{path}?of=nobody")
+            assert wrong.status_code == 422 and "URL parameter of must be one of" in wrong.text
         ranking = visitor.get("/newsletters?search=seen").text
         cells = re.findall(r'data-label="(\w+)" title="(\d+) messages">([^<]+)</td>', ranking)
         assert cells == [
@@ -345,12 +387,15 @@ def test_the_dashboard_shows_outcomes(service: Service) -> None:
             ("delivered", "0", "delivered", "p2@seen.example", "", "", messages[2]),
         ]
         assert [row["at"] for row in rows] == sorted(row["at"] for row in rows)
-        for wrong in ("/newsletters/seen/outcomes?format=xml", "/newsletters/none/outcomes"):
-            assert visitor.get(wrong).status_code in (404, 422)
+        for missing in ("/newsletters/seen/outcomes?format=xml", "/newsletters/none/outcomes"):
+            assert visitor.get(missing).status_code in (404, 422)
         document = visitor.get("/newsletters/seen/report").text
         assert "Delivered 3 (75.0% of messages sent), bounced 1, rejected 0" in document
         timeline = visitor.get(f"/messages/{messages[3]}").text
         assert "Bounced permanently" in timeline and "&lt;b&gt;no&lt;/b&gt;" in timeline
+        (person,) = set(re.findall(r'href="(/recipients/\d+)"', timeline))
+        history = visitor.get(person).text.partition('id="h-history"')[2]
+        assert re.search(r"sent [^<]+, bounced, 0 actions", history)
         timeline = visitor.get(f"/messages/{messages[0]}").text
         assert timeline.index("Delivered") < timeline.index("Complained")
         assert "· ses" in timeline
@@ -390,6 +435,15 @@ def test_rates_are_of_delivered_messages_once_nearly_all_outcomes_are_known(
     assert rates(service, "rated", of="sent")[:3] == ("sent", 20, 0.05)
     wrong = service.client.get("/v1/newsletters/rated/stats", params={"of": "auto"})
     assert (wrong.status_code, wrong.json()["field"]) == (422, "of")
+    path = "/v1/newsletters/rated"
+    assert service.get(f"{path}/mail-providers")["rates_of"] == "delivered"
+    (row,) = service.get(f"{path}/mail-providers", of="sent")["providers"]
+    assert (row["messages"], row["open_rate"]) == (20, 0.05)
+    report_page = service.client.get(f"{path}/report", params={"of": "sent"}).text
+    assert "5.0% of messages sent" in report_page
+    for operation in ("mail-providers", "report"):
+        wrong = service.client.get(f"{path}/{operation}", params={"of": "opened"})
+        assert (wrong.status_code, wrong.json()["field"]) == (422, "of")
 
 
 def test_rates_of_delivered_leave_out_what_is_not_tracked(service: Service) -> None:

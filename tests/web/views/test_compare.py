@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import pytest
 
-from app.schemas.stats import Newsletter
+from app.schemas.stats import Newsletter, OutcomeCounts
 from app.stats.filters import FilterError, Filters
 from app.stats.queries import Queries
 from app.web.views.compare import MAX_NEWSLETTERS, STEPS, WIDTHS, compare, since
@@ -31,12 +31,17 @@ class Answers:
     def sent(self, newsletter_id: str, filters: object) -> dict[str, Any]:
         return {"first_at": datetime.now(UTC) - self.sent_ago[newsletter_id]}
 
-    def stats(self, newsletter_id: str, filters: object) -> Any:
+    def stats(self, newsletter_id: str, filters: object, of: object, show: object) -> Any:
         counts = SimpleNamespace(human=SimpleNamespace(unique=3), all=SimpleNamespace(unique=5))
         return SimpleNamespace(
             messages=self.messages,
             opens_tracked=self.messages,
             clicks_tracked=self.messages,
+            outcomes=OutcomeCounts(),
+            rates_of="sent",
+            rated=self.messages,
+            open_rate_messages=self.messages,
+            click_rate_messages=self.messages,
             unsubscribes=0,
             unknowable=0,
             opens=counts,
