@@ -24,6 +24,10 @@ ALL = 0  # the newsletter of entries for all newsletters
 POLL_SECONDS = 1.0  # seconds between checks
 
 
+# Axis and newsletter of each withdrawal, by workspace and recipient.
+Entries = Mapping[tuple[str, int], Collection[tuple[str, int]]]
+
+
 class Withdrawal(NamedTuple):
     """An entry; `newsletter` may be ALL, `at` is in seconds since 1970 UTC."""
 
@@ -54,24 +58,29 @@ def put(
         )
 
 
+def withdrawn(entries: Entries, kind: str, workspace: str, recipient: int, newsletter: int) -> bool:
+    """Returns whether a hit (open or click) must not be counted. Called on the hot path."""
+    of_recipient = entries.get((workspace, recipient))
+    if not of_recipient:
+        return False
+    axis = f"{kind}s"
+    return (axis, ALL) in of_recipient or (axis, newsletter) in of_recipient
+
+
 class Withdrawals:
     """Withdrawals of all workspaces. `refuses` and `axes` read memory, the other methods block."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._known: Mapping[tuple[str, int], Collection[tuple[str, int]]] = {}
+        self.known: Entries = {}  # as read last; replaced as a whole
         self._mark: tuple[int, int] = 0, 0
         self._looked = 0.0
         self._refreshing = threading.Lock()
         self.refresh()
 
     def refuses(self, kind: str, workspace: str, recipient: int, newsletter: int) -> bool:
-        """Returns whether a hit (open or click) must not be counted. Called on the hot path."""
-        entries = self._known.get((workspace, recipient))
-        if not entries:
-            return False
-        axis = f"{kind}s"
-        return (axis, ALL) in entries or (axis, newsletter) in entries
+        """Returns `withdrawn` by what was read last."""
+        return withdrawn(self.known, kind, workspace, recipient, newsletter)
 
     def axes(self, workspace: str, recipient: int, newsletter: int) -> tuple[Axis, ...]:
         """Returns the axes that new mail must not track, at most POLL_SECONDS old."""
@@ -81,7 +90,7 @@ class Withdrawals:
             except SQLAlchemyError as error:
                 log.warning("using the withdrawals that were read last: %s", error)
                 self._looked = time.monotonic()
-        entries = self._known.get((workspace, recipient), ())
+        entries = self.known.get((workspace, recipient), ())
         return tuple(
             axis for axis in AXES if (axis, ALL) in entries or (axis, newsletter) in entries
         )
@@ -110,7 +119,7 @@ class Withdrawals:
                 for row in rows:
                     entry = row.axis, unsigned(row.newsletter)
                     entries.setdefault((row.workspace, unsigned(row.recipient)), set()).add(entry)
-                self._known, self._mark = entries, (highest, count)
+                self.known, self._mark = entries, (highest, count)
             self._looked = time.monotonic()
 
     def withdraw(

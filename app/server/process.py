@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import uvicorn
 import uvloop
 from rich.console import Console
+from sqlalchemy import Engine
 from uvicorn.supervisors import Multiprocess
 
 from app import local_socket
@@ -79,7 +80,7 @@ def serve(console: Console, settings: Settings, demo_speed: float = 0) -> None:
     settings = with_public_url(settings, port)
     local = with_public_url(settings.model_copy(update={"public_url": ""}), port).public_url
     new_demo = bool(demo_speed) and not (settings.data_dir / "journal").exists()
-    state = open_state(settings.data_dir, settings.auto_migrate, settings.state_dsn)
+    state = _state(settings, listener)
     welcome = bootstrap(settings, state)
     if demo_speed and not Signals(state).all():
         Signals(state).add("label", "basket")  # of the mail about an abandoned cart
@@ -126,11 +127,34 @@ def _check(settings: Settings) -> None:
             webhook_config.from_file(settings.webhooks_file)
         if settings.outcomes_file:
             provider_config.from_file(settings.outcomes_file)
-        open_state(settings.data_dir, settings.auto_migrate, settings.state_dsn).dispose()
+        if not settings.state_dsn:
+            open_state(settings.data_dir, settings.auto_migrate).dispose()
     except (SettingsError, VersionError) as error:
         raise StartError(str(error)) from None
-    except UnreachableError as error:
-        raise StartError(f"{PREFIX}STATE_DSN: {error}") from None
+
+
+def _state(settings: Settings, listener: socket.socket) -> Engine:
+    """Returns the state; while PostgreSQL is unavailable, serves recipients. Raises StartError."""
+    while True:
+        try:
+            return open_state(settings.data_dir, settings.auto_migrate, settings.state_dsn)
+        except VersionError as error:
+            raise StartError(str(error)) from None
+        except UnreachableError as error:
+            from app.server import recipients_only  # noqa: PLC0415  (with all that serves)
+
+            known = recipients_only.LastKnown.read(settings.data_dir)
+            if known is None:  # it is the folder's first start
+                raise StartError(f"{PREFIX}STATE_DSN: {error}") from None
+            logging.error("only recipients are served: %s", error)
+        try:
+            part = recipients_only.RecipientsOnly(settings, known)
+        except JournalError as error:
+            raise StartError(f"{PREFIX}DATA_DIR: {error}") from None
+        server = uvicorn.Server(_uvicorn(part.asgi, settings, http=part.protocol))
+        # uvicorn closes the socket that it gets; this one keeps listening.
+        uvloop.run(part.run(server, listener.dup()))
+        logging.warning("PostgreSQL answers: the whole service starts")
 
 
 def _claim(settings: Settings) -> None:

@@ -24,7 +24,7 @@ from app.ingest.pipeline import assemble
 from app.ops.scheduled_reports import ReportMailer
 from app.outcomes import provider_config
 from app.privacy.erasure import ErasureWorker
-from app.server import engine_process
+from app.server import engine_process, recipients_only
 from app.server.connections import Connections
 from app.server.health import Health
 from app.server.rewriting_process import RewritingProcess
@@ -197,6 +197,9 @@ class Mailwake:
         tasks.start("workspaces", self.registry.run)
         tasks.start("keys", self.keys.run)
         tasks.start("withdrawals", self.registry.withdrawals.run)
+        if self.settings.state_dsn:
+            keep = partial(recipients_only.keep, self.registry, self.settings.data_dir)
+            tasks.start("last known", keep)
         if loads:
             tasks.start("retention", partial(follow_clock, self.storage))
             tasks.start("corrections", self.corrections.run)

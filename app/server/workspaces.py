@@ -8,7 +8,7 @@ state applies: a link needs none of it.
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
@@ -109,8 +109,8 @@ class WorkspaceRegistry:
         self.known = workspaces
 
     def tokens_for(self, host: str) -> Tokens | TokenReaders:
-        """Returns the tokens that are valid on a host, as the Host field names it."""
-        return self.readers.get(host_name(host.encode("latin-1")), self.readers[b""])
+        """Returns `valid_on` of all workspaces."""
+        return valid_on(self.readers, host)
 
     def _make(self, workspace: Workspace) -> tuple[WorkspaceContext, WebhookContext]:
         settings, name, state = workspace.settings(self._settings), workspace.name, self._state
@@ -166,6 +166,11 @@ def readers(workspaces: Sequence[Workspace]) -> dict[bytes, Tokens | TokenReader
         if host := host_of_url(workspace.public_url).encode():
             by_host.setdefault(host, []).append(tokens[workspace.name])
     return {host: _reader(of) for host, of in by_host.items()}
+
+
+def valid_on(by_host: Mapping[bytes, Tokens | TokenReaders], host: str) -> Tokens | TokenReaders:
+    """Returns the tokens that are valid on a host, as the Host field names it."""
+    return by_host.get(host_name(host.encode("latin-1")), by_host[b""])
 
 
 def _reader(of: Iterable[Tokens]) -> Tokens | TokenReaders:

@@ -123,12 +123,7 @@ class Dashboard:
             Route("/messages/{message_id}", requires_login(self.message)),
             Route("/settings", requires_login(self.settings)),
             Route("/settings", requires_login(self.choose_zone), methods=["POST"]),
-            Mount(
-                "/static",
-                StaticFiles(directory=resource("static")),
-                name="static",
-                middleware=[Middleware(_Cached)],
-            ),
+            static_files(),
         )
 
     async def settings(self, request: Request) -> Response:
@@ -522,6 +517,12 @@ class Dashboard:
 
     def _block(self, name: str, block: str, page: Mapping[str, Any]) -> str:
         return render_block(self.templates.env, name, block, page)
+
+
+def static_files() -> Mount:
+    """Returns the route of style sheets, scripts and images."""
+    files, cached = StaticFiles(directory=resource("static")), [Middleware(_Cached)]
+    return Mount("/static", files, name="static", middleware=cached)
 
 
 class _Cached:
