@@ -1,10 +1,12 @@
 """Sends the mail and simulates its readers against a running service, over HTTP only."""
 
 import asyncio
+import json
 import logging
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from itertools import chain, repeat
 from random import Random
 from typing import Any
@@ -13,12 +15,14 @@ import httpx2
 
 from app.demo import waves
 from app.demo.audience import audience
+from app.demo.deliveries import Report, reports
 from app.demo.reactions import Act, reactions
 from app.demo.waves import Sending
 
 log = logging.getLogger(__name__)
 
 CONNECTIONS = 12
+REPORT_SECONDS = 2.0  # between reports of what became of mails
 CATCH_UP = 0.5  # seconds of delay that a mailer makes up for by sending faster
 # Mailwake's URLs in a rewritten mail; only their paths are used, since PUBLIC_URL may be another
 # host.
@@ -69,12 +73,14 @@ class _Traffic:
     speed: float
     unsubscribed: set[str] = field(default_factory=set)  # email addresses
     sampled: set[str] = field(default_factory=set)  # mailings whose click map has a mail
+    outcomes: list[dict[str, Any]] = field(default_factory=list)  # to be reported
 
     async def run(self) -> None:
         readers = audience(self.seed)
         async with asyncio.TaskGroup() as group:
             for plan in (waves.burst, waves.newsletters, waves.transactions):
                 group.create_task(self._send(plan(self.seed, readers), group))
+            group.create_task(self._report())
 
     async def _send(self, plan: Iterable[Sending], group: asyncio.TaskGroup) -> None:
         """Send one mail after the other: a slow service slows its mailer down."""
@@ -90,8 +96,10 @@ class _Traffic:
                 continue  # as every mailer should
             labels = [link["label"] for link in answer["links"] if link["tracked"]]
             rng = Random(f"{self.seed} {sending.mailing.id} {sending.reader.address}")  # noqa: S311
+            became = reports(rng, sending.reader)
+            self._note(answer["message_id"], became)
             acts = reactions(rng, sending.mailing, sending.reader, labels)
-            if acts:
+            if acts and became[0].kind == "delivered":
                 group.create_task(self._live(sending, acts, answer))
 
     async def _mail(self, sending: Sending) -> dict[str, Any]:
@@ -126,6 +134,45 @@ class _Traffic:
                     raise RefusedError(f"{reply.status_code} {reply.text[:200]}")
             await asyncio.sleep(pause)
         raise AssertionError  # the pauses never end
+
+    def _note(self, message_id: str, became: Iterable[Report]) -> None:
+        """Remember what is reported of a message, at the time at which it happens."""
+        now = datetime.now(UTC)
+        for report in became:
+            outcome: dict[str, Any] = {
+                "id": f"{report.kind} {message_id}",
+                "type": report.kind,
+                "message_id": message_id,
+                "occurred_at": (now + timedelta(seconds=report.at)).isoformat(),
+                "code": report.code,
+                "text": report.text,
+            }
+            if report.kind == "bounced":
+                outcome["permanent"] = report.permanent
+            self.outcomes.append(outcome)
+
+    async def _report(self) -> None:
+        """Report what has happened, in batches as a mail server's log would be read."""
+        while True:
+            await asyncio.sleep(REPORT_SECONDS)
+            now = datetime.now(UTC).isoformat()
+            due = [outcome for outcome in self.outcomes if outcome["occurred_at"] <= now]
+            if not due:
+                continue
+            headers = {
+                "authorization": f"Bearer {self.key()}",
+                "content-type": "application/x-ndjson",
+            }
+            lines = "".join(json.dumps(outcome) + "\n" for outcome in due)
+            try:
+                reply = await self.client.post(
+                    f"{self.base_url}/v1/outcomes", content=lines, headers=headers
+                )
+            except httpx2.TransportError as error:
+                log.debug("no response: %s", error)
+                continue
+            if reply.is_success:  # else they are reported again; repeated ones count once
+                self.outcomes[:] = [one for one in self.outcomes if one["occurred_at"] > now]
 
     async def _live(self, sending: Sending, acts: Iterable[Act], answer: dict[str, Any]) -> None:
         """Simulate the requests for one message, each at its time."""

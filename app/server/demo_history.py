@@ -15,10 +15,11 @@ import msgspec
 
 from app.auth.workspaces import DEFAULT
 from app.demo.audience import Reader, audience
+from app.demo.deliveries import Report, reports
 from app.demo.mailings import NEWSLETTERS, TRANSACTIONAL, Mailing
 from app.demo.reactions import Act, reactions
 from app.messages.prepare import MessageDraft, MessagePreparer, PreparedMessage
-from app.model.records import encode, now_ms
+from app.model.records import Outcome, encode, now_ms
 from app.schemas.messages import NewsletterIn, RewriteIn, TrackingIn
 from app.server.service import Mailwake
 from app.tracking.hit_from_request import hit
@@ -49,11 +50,14 @@ async def write_history(service: Mailwake) -> None:
     tokens = Tokens(service.settings.secret_keys, DEFAULT)
     rng, readers = Random("history"), audience(1)  # noqa: S311  (lifelike, not secret)
     sent = await asyncio.to_thread(lambda: list(_sent(rng, readers, now_ms())))
+    closed: set[str] = set()  # mailboxes that a bounce has shown to accept no mail
     prepared: dict[str, tuple[PreparedMessage, list[LinkToken], list[str]]] = {}
     for start in range(0, len(sent), BATCH):
         drafts: list[MessageDraft] = []
         lines: list[bytes] = []
         for one in sent[start : start + BATCH]:
+            if one.reader.address in closed:
+                continue
             if one.mailing.id not in prepared:
                 ready = await asyncio.to_thread(_prepared, preparer, one)
                 await preparer.record_names(ready)
@@ -67,8 +71,13 @@ async def write_history(service: Mailwake) -> None:
             draft = replace(draft, carried=ready.draft.carried, links=ready.draft.links)
             drafts.append(draft)
             token = tokens.read_message(draft.token)
+            became = reports(rng, one.reader)
+            lines += _outcomes(token, became, one.at)
+            if became[0].permanent:
+                closed.add(one.reader.address)
             acts = reactions(rng, one.mailing, one.reader, labels)
-            lines += _hits(token, links, acts, one.at)
+            if became[0].kind == "delivered":
+                lines += _hits(token, links, acts, one.at)
         await preparer.record_drafts(drafts)
         if lines:
             await journal.write(b"".join(lines))
@@ -108,6 +117,27 @@ def _prepared(preparer: MessagePreparer, one: _Sent) -> PreparedMessage:
 
 def _links(ready: PreparedMessage) -> list[str]:
     return _TRACKED.findall(ready.html.decode())
+
+
+def _outcomes(token: MessageToken, became: Sequence[Report], sent: int) -> Iterator[bytes]:
+    """Yields the journal's lines of the reports that have come by now."""
+    message = token.message.hex()
+    for report in became:
+        at = sent + int(report.at * 1000)
+        if at <= now_ms():
+            yield encode(
+                Outcome(
+                    at=at,
+                    received=at,
+                    workspace=DEFAULT,
+                    event=f"{report.kind} {message}",
+                    kind=report.kind,
+                    message=message,
+                    permanent=report.permanent,
+                    code=report.code,
+                    text=report.text,
+                )
+            )
 
 
 def _hits(

@@ -2,12 +2,14 @@
 
 import asyncio
 import ipaddress
+import json
 import logging
 import re
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 from random import Random
@@ -23,6 +25,7 @@ from starlette.routing import Route
 
 from app.demo import agents, run_traffic, waves
 from app.demo.audience import DATACENTRES, MAILBOXES, Reader, audience
+from app.demo.deliveries import reports
 from app.demo.mailings import NEWSLETTERS, TRANSACTIONAL, Mailing
 from app.demo.reactions import FOR_OUTLOOK, LATEST, Act, attraction, reactions
 from app.rewriting.html import CompiledBody, Options, compile_html
@@ -46,9 +49,12 @@ class Stub:
         self.seen: list[Request] = []
         self.mails: list[tuple[str, str]] = []
         self.forms: list[bytes] = []
+        self.reported: Counter[str] = Counter()  # outcomes by their id
+        self.failing_reports = failing
         self.app = Starlette(
             routes=[
                 Route("/v1/rewrite", self.rewrite, methods=["POST"]),
+                Route("/v1/outcomes", self.report, methods=["POST"]),
                 Route("/o/{message}", self.hit),
                 Route("/c/{message}/{link}", self.hit),
                 Route("/u/{message}", self.hit, methods=["GET", "POST"]),
@@ -79,7 +85,19 @@ class Stub:
         html = html.replace("</body>", f'<img src="https://click.example/o/{message}.gif"></body>')
         headers = {"List-Unsubscribe": f"<https://click.example/u/{message}>"}
         answer = {"html": html, "links": links, "headers": headers, "suppressed": False}
-        return JSONResponse(answer)
+        return JSONResponse({**answer, "message_id": message})
+
+    async def report(self, request: Request) -> Response:
+        assert request.headers["authorization"] == "Bearer key"
+        assert request.headers["content-type"] == "application/x-ndjson"
+        if not self.reported and self.failing_reports:
+            self.failing_reports -= 1
+            return Response("away", 503)
+        for line in (await request.body()).splitlines():
+            outcome = json.loads(line)
+            assert datetime.fromisoformat(outcome["occurred_at"]) <= datetime.now(UTC)
+            self.reported[outcome["id"]] += 1
+        return JSONResponse({})
 
     async def hit(self, request: Request) -> Response:
         self.seen.append(request)
@@ -123,6 +141,7 @@ def test_traffic_waits_for_the_service_and_survives_its_faults(
             wanted = {"GET /o", "HEAD /o", "GET /c", "HEAD /c", "POST /u"}
             readers = {agents.GMAIL_PROXY, agents.APPLE_PRIVACY, agents.OUTLOOK}
             await until(lambda: wanted <= kinds().keys() and readers <= seen())
+            await until(lambda: len(stub.reported) > 20)
         mails = len(stub.mails)
         async with stub.serving(port):  # gone for a moment, and back
             await until(lambda: len(stub.mails) > mails + 20)
@@ -132,7 +151,8 @@ def test_traffic_waits_for_the_service_and_survives_its_faults(
     caplog.set_level(logging.INFO)
     asyncio.run(test())
     assert [r for r in caplog.records if r.name.startswith(("app", "httpx2", "asyncio"))] == []
-    assert stub.failing == 0
+    assert stub.failing == stub.failing_reports == 0
+    assert {kind.split()[0] for kind in stub.reported} <= {"delivered", "bounced", "complained"}
     assert set(stub.forms) == {b"List-Unsubscribe=One-Click"}
     for request in stub.seen:
         address = ipaddress.ip_address(request.headers["x-forwarded-for"])
@@ -377,3 +397,15 @@ def test_every_newsletter_reaches_its_readers_and_then_comes_again() -> None:
 def test_every_kind_of_mailbox_has_readers() -> None:
     kinds = Counter(reader.mailbox for reader in READERS)
     assert set(kinds) == set(MAILBOXES)
+
+
+def test_nearly_all_mail_is_delivered() -> None:
+    rng, kinds = Random(1), Counter[str]()
+    for reader in audience(1):
+        first, *later = reports(rng, reader)
+        kinds[f"{first.kind} {first.permanent}"] += 1
+        assert first.kind == "delivered" or not later
+        assert all(report.kind == "complained" and report.at > first.at for report in later)
+    total = sum(kinds.values())
+    assert set(kinds) == {"delivered False", "bounced True", "bounced False"}
+    assert 0.95 * total < kinds["delivered False"] < total

@@ -29,7 +29,8 @@ def has_history(demo: Demo, seen: int) -> bool:
         return False
     preview = demo.stats("spring-sale-preview")
     return bool(
-        preview["messages"] == SUBSCRIBERS
+        preview["messages"] > 0.9 * SUBSCRIBERS  # closed mailboxes get one mail
+        and preview["outcomes"]["delivered"] > 0.9 * preview["messages"]
         and preview["clicks"]["machine"]["total"] > 100
         and demo.stats("abandoned-cart")["messages"] > 200
         and demo.stats("spring-sale")["messages"] > seen
@@ -43,7 +44,8 @@ def test_a_new_demo_has_a_month_of_history_once(tmp_path: Path) -> None:
             demo.wait_for(partial(has_history, demo, seen), f"history after the {start} start")
             seen = demo.stats("spring-sale")["messages"]
             stats = demo.stats("spring-sale-preview")
-            assert stats["messages"] == SUBSCRIBERS
+            assert stats["messages"] <= SUBSCRIBERS
+            assert stats["rates_of"] == "delivered"
             assert stats["opens"]["human"]["unique"] > stats["clicks"]["human"]["unique"] > 5
             steps = demo.get("/v1/newsletters/abandoned-cart/timeline", step=86_400)["points"]
             days = {step["at"][:10] for step in steps}
@@ -51,6 +53,8 @@ def test_a_new_demo_has_a_month_of_history_once(tmp_path: Path) -> None:
             month = datetime.now(UTC) - timedelta(days=DAYS + 1)
             assert all(datetime.fromisoformat(step["at"]) > month for step in steps)
             links = demo.get("/v1/newsletters/spring-sale-preview/links")["links"]
-            assert {link["carried"] for link in links if link["human"]["unique"]} == {SUBSCRIBERS}
+            assert {link["carried"] for link in links if link["human"]["unique"]} == {
+                stats["messages"]
+            }
             demo.stop()
             demo.start()
