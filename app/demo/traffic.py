@@ -22,7 +22,7 @@ from app.demo.waves import Sending
 log = logging.getLogger(__name__)
 
 CONNECTIONS = 12
-REPORT_SECONDS = 2.0  # between reports of what became of mails
+REPORT_SECONDS = 10.0  # between reports of what became of mails: each costs inserts
 CATCH_UP = 0.5  # seconds of delay that a mailer makes up for by sending faster
 # Mailwake's URLs in a rewritten mail; only their paths are used, since PUBLIC_URL may be another
 # host.

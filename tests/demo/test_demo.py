@@ -24,6 +24,7 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from app.demo import agents, run_traffic, waves
+from app.demo import traffic as traffic_module
 from app.demo.audience import DATACENTRES, MAILBOXES, Reader, audience
 from app.demo.deliveries import reports
 from app.demo.mailings import NEWSLETTERS, TRANSACTIONAL, Mailing
@@ -120,8 +121,9 @@ class Stub:
 
 
 def test_traffic_waits_for_the_service_and_survives_its_faults(
-    caplog: pytest.LogCaptureFixture,
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(traffic_module, "REPORT_SECONDS", 0.5)
     stub, port = Stub(failing=3), free_port()
 
     def kinds() -> Counter[str]:
