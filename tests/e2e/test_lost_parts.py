@@ -22,7 +22,18 @@ from msgspec.structs import replace
 
 from app.demo import agents
 from app.model.ids import new_id, newsletter_key
-from app.model.records import Hit, Link, Message, Newsletter, Record, encode, now_ms
+from app.model.records import (
+    Carried,
+    Hit,
+    Link,
+    Message,
+    Newsletter,
+    Outcome,
+    OutcomeKind,
+    Record,
+    encode,
+    now_ms,
+)
 from app.storage.rollups import ROLL_UPS
 from tests.support.paths import ROOT
 from tests.support.patience import PATIENCE_SECONDS
@@ -31,7 +42,9 @@ SEGMENTS, MESSAGES = 3, 5
 TABLES = (
     *("newsletters", "newsletter_links", "link_places", "messages", "hits"),
     *(roll_up.table for roll_up in ROLL_UPS),
+    *("link_carried", "outcomes", "outcomes_by_message"),
 )
+REPORTED: tuple[OutcomeKind, ...] = ("sent", "delivered", "complained")  # a segment each
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +55,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, A
     folder = tmp_path_factory.mktemp("prepared")
     assert _loaded(folder)[0] == 0  # tables without rows
     key, at = newsletter_key("default", "parts"), now_ms() - 60_000
-    messages = [new_id().hex() for _ in range(MESSAGES)]
+    messages = [new_id(at).hex() for _ in range(MESSAGES)]
     for number in range(SEGMENTS):
         lines = list[Record]()
         if not number:
@@ -52,11 +65,14 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, A
             ]
         url = f"https://example.com/{number}"
         lines.append(Link(at, "default", key, number + 1, number + 1, number, url, url))
+        lines.append(Carried(at, "default", key, (number + 1,), MESSAGES))
         for message in messages:  # a sweep that only all segments together show
             click = Hit("click", at + 100 * number, "default", key, message, 7, number, url)
             lines.append(replace(click, link=number + 1, user_agent=agents.CHROME))
             opened = Hit("open", at + 9_000 + number, "default", key, message, 7)
             lines.append(replace(opened, user_agent=agents.THUNDERBIRD))
+            report = Outcome(at + number, at, "default", f"{message} {number}", REPORTED[number])
+            lines.append(replace(report, message=message))
         # In this order, and later than the tables: earlier ones count as doubtful.
         name = uuid.UUID(bytes=new_id(now_ms() + 60_000 + number))
         path = folder / "journal" / f"{name}.seg"
@@ -68,6 +84,8 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, A
         SEGMENTS * MESSAGES
     )
     assert {row["revision"] for row in figures["hits"]} > {0}
+    assert figures["outcomes"] == [{"n": SEGMENTS * MESSAGES}]
+    assert len(figures["outcomes_by_message"]) == MESSAGES and figures["link_carried"]
     yield folder, figures
 
 

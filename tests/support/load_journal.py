@@ -17,7 +17,7 @@ from app.storage.clickhouse_schema import migrate, migrated_at
 from app.storage.rollups import ROLL_UPS
 from app.storage.state_db import open_state
 
-OTHERS = ("newsletters", "newsletter_links", "link_places", "messages")
+OTHERS = ("newsletters", "newsletter_links", "link_places", "messages", "outcomes")
 
 
 def figures(storage: Storage, feed: Feed) -> dict[str, Any]:
@@ -40,6 +40,14 @@ def figures(storage: Storage, feed: Feed) -> dict[str, Any]:
     for table in OTHERS:
         final = "" if table == "messages" else "FINAL"
         result[table] = storage.query(f"SELECT count() AS n FROM {table} {final}", {})
+    result["outcomes_by_message"] = storage.query(
+        "SELECT * FROM outcomes_by_message FINAL ORDER BY ALL", {}
+    )
+    result["link_carried"] = storage.query(
+        "SELECT link_key, variant, hour, sum(carried) AS n FROM link_carried GROUP BY ALL"
+        " HAVING n != 0 ORDER BY ALL",
+        {},
+    )
     events, _ = feed.after(Cursor(), "default", 10_000, settled=True)
     result["events"] = {
         f"{event.row.segment} {event.row.line}": event.row.verdict for event in events
