@@ -6,7 +6,6 @@ The file system decides which users can connect: the socket has mode 0600 in a f
 
 import os
 import socket
-from contextlib import suppress
 from pathlib import Path
 
 LOCAL_SOCKET = "local.sock"  # of the service
@@ -26,15 +25,18 @@ def address_of(folder: Path, name: str = LOCAL_SOCKET) -> tuple[str, int]:
 def listen(folder: Path, name: str = LOCAL_SOCKET) -> socket.socket | None:
     """Listen on a socket in DATA_DIR, replacing one that a killed service left.
 
+    It gets its name once it listens: whoever finds it can connect, and waits to be accepted.
     Returns None where the file system has no sockets: commands then need the service to be stopped.
     """
     address, folder_fd = address_of(folder, name)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     before = os.umask(0o177)
     try:
-        with suppress(FileNotFoundError):
-            Path(address).unlink()
-        listener.bind(address)
+        partial = Path(f"{address}.new")
+        partial.unlink(missing_ok=True)
+        listener.bind(str(partial))
+        listener.listen()
+        partial.replace(address)
     except OSError:
         listener.close()
         return None

@@ -24,7 +24,7 @@ def absent(storage: Storage, table: str, rows: Sequence[Row]) -> list[Row]:
     columns = ("newsletter", *KEYS[table])
 
     def key(row: Row) -> tuple[int | str, ...]:
-        return tuple(_plain(row.get(column, 0)) for column in columns)
+        return tuple(plain(row.get(column, 0)) for column in columns)
 
     lacking = list[Row]()
     for workspace, its_rows in _pages(rows):
@@ -49,6 +49,6 @@ def _pages(rows: Sequence[Row]) -> Iterator[tuple[str, list[Row]]]:
             yield workspace, its_rows[first : first + ROWS]
 
 
-def _plain(value: int | str | uuid.UUID) -> int | str:
+def plain(value: int | str | uuid.UUID) -> int | str:
     """Returns a column's value as rows of the journal have it."""
     return value.hex if isinstance(value, uuid.UUID) else value

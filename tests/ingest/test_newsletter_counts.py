@@ -157,6 +157,7 @@ class Pages:
         }
 
     def check(self) -> None:
+        self.queries = Queries(self.storage)  # which remembers nothing that took long
         for show in ("human", "machine", "all"):
             filters = Filters.read({"show": show, "search": "counted "})
             rows = {row["id"]: row for row in self.queries.newsletters(filters, 1000)}

@@ -187,6 +187,7 @@ STORING = {
     "/webhooks/{webhook_id}/replay": {},
     "/signals": {"kind": "label", "pattern": "x"},
     "/home/answered": {"recipient": "1", "until": "1"},
+    "/suppression-rules": {"soft_bounces": "5"},
 }
 NOT_STORING = {
     "/account/password",
@@ -203,6 +204,7 @@ NOT_STORING = {
     "/recipients/{key:int}/consent",
     "/recipients/{key:int}/erase",
     "/signals/remove",
+    "/suppression-rules/reset",
     "/webhooks/followups/{followup_id}/remove",
     "/webhooks/{webhook_id}/{action}",  # remove and enable; the others are named above
     "/u/{token:path}",

@@ -42,6 +42,7 @@ from app.storage.rollups import Differences, RollUp
 from app.storage.segment_register import SegmentRegister
 from app.storage.sql import sql
 from app.storage.state_db import open_state
+from app.storage.stored_rows import KEYS, plain
 from app.storage.verifications import Verifications
 from tests.support.simulated_disk import SimulatedDisk
 
@@ -146,8 +147,7 @@ class SimulatedClickHouse:
                 return answer
         for table in ("newsletters", "newsletter_links", "link_places", "messages"):
             if statement == sql(f"stored_{table}"):
-                wanted = parameters["newsletters"]
-                return [row for row in self.tables.get(table, []) if row["newsletter"] in wanted]
+                return self._stored(table, parameters["keys"])
         for name in ("segments", "lines", "newsletters", "covered"):
             if statement == sql(f"verify_{name}"):
                 return cast("list[Row]", getattr(self, f"_verify_{name}")(parameters))
@@ -255,6 +255,15 @@ class SimulatedClickHouse:
                 del whole["at"]
                 totals[msgspec.json.encode(whole, order="sorted")] += sign
         return [_typed({**msgspec.json.decode(row), "total": n}) for row, n in totals.items() if n]
+
+    def _stored(self, table: str, keys: Sequence[Any]) -> list[Row]:
+        columns = ("newsletter", *KEYS[table])
+        wanted = {str(key if len(columns) > 1 else (key,)) for key in keys}
+        return [
+            row
+            for row in self.tables.get(table, [])
+            if str(tuple(plain(row.get(column, 0)) for column in columns)) in wanted
+        ]
 
     def _around(self, asked: Mapping[str, Any]) -> Iterator[Row]:
         for row in self.tables.get("hits", []):
