@@ -25,7 +25,7 @@ def address_of(folder: Path, name: str = LOCAL_SOCKET) -> tuple[str, int]:
 def listen(folder: Path, name: str = LOCAL_SOCKET) -> socket.socket | None:
     """Listen on a socket in DATA_DIR, replacing one that a killed service left.
 
-    It gets its name once it listens: whoever finds it can connect, and waits to be accepted.
+    It gets its name once it listens: a client that finds it can connect, and waits to be accepted.
     Returns None where the file system has no sockets: commands then need the service to be stopped.
     """
     address, folder_fd = address_of(folder, name)
