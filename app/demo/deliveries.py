@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from random import Random
+from typing import Literal
 
 from app.demo.audience import Reader
-from app.model.records import OutcomeKind
 
 CLOSED_SHARE = 0.012  # of mailboxes: they accept no mail
 FULL_SHARE = 0.006  # of messages to the others
@@ -19,7 +19,7 @@ class Report:
     """What a mail server reports of a message, `at` seconds after the sending."""
 
     at: float
-    kind: OutcomeKind
+    kind: Literal["delivered", "bounced", "complained"]
     permanent: bool = False
     code: str = ""
     text: str = ""

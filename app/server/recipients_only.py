@@ -116,6 +116,7 @@ class RecipientsOnly:
 
     def __init__(self, settings: Settings, known: LastKnown) -> None:
         self._settings = settings
+        self._server: uvicorn.Server
         self._journal = Journal(
             settings.data_dir / "journal", settings.journal_sync_ms, settings.journal_max_mb * 2**20
         )
@@ -147,11 +148,10 @@ class RecipientsOnly:
 
     async def run(self, server: uvicorn.Server, listener: socket.socket) -> None:
         """Serve until PostgreSQL answers, or a signal ends the process."""
-        waiting = asyncio.create_task(self._wait(server))
+        self._server = server
         await server.serve(sockets=[listener])
-        waiting.cancel()
 
-    async def _wait(self, server: uvicorn.Server) -> None:
+    async def _wait(self) -> None:
         while True:
             await asyncio.sleep(POLL_SECONDS)
             try:
@@ -160,16 +160,18 @@ class RecipientsOnly:
                 continue
             except VersionError:
                 pass  # the start says so
-            server.should_exit = True
+            self._server.should_exit = True
             return
 
     @asynccontextmanager
     async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
         tasks = Tasks()
         self._journal.start(tasks)
+        tasks.start("postgresql", self._wait)
         try:
             yield
         finally:
+            tasks.cancel(but=("journal",))
             await self._journal.close()
             tasks.cancel()
             await tasks.ended()

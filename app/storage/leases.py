@@ -46,23 +46,24 @@ class Lease:
         if self.held:
             yield
             return
-        keeping = asyncio.create_task(self._keep())
+        ended = asyncio.Event()
+        keeping = asyncio.create_task(self._keep(ended))
         try:
             yield
         finally:
-            keeping.cancel()
-            with suppress(asyncio.CancelledError):
-                await keeping
+            ended.set()
+            await keeping  # an extension that ended after the release would take it again
             with suppress(SQLAlchemyError):
                 await asyncio.to_thread(self.release)
 
-    async def _keep(self) -> None:
-        while True:
+    async def _keep(self, ended: asyncio.Event) -> None:
+        while not ended.is_set():
             try:
                 await asyncio.to_thread(self.extend)
             except SQLAlchemyError as error:
                 log.debug("the lease %s cannot be extended: %s", self._name, error)
-            await asyncio.sleep(RENEW_SECONDS)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(ended.wait(), RENEW_SECONDS)
 
     def extend(self) -> bool:
         """Take or extend it; returns whether it is ours. Blocking. Raises SQLAlchemyError."""

@@ -26,7 +26,6 @@ from starlette.routing import Route
 from app.demo import agents, run_traffic, waves
 from app.demo import traffic as traffic_module
 from app.demo.audience import DATACENTRES, MAILBOXES, Reader, audience
-from app.demo.deliveries import reports
 from app.demo.mailings import NEWSLETTERS, TRANSACTIONAL, Mailing
 from app.demo.reactions import FOR_OUTLOOK, LATEST, Act, attraction, reactions
 from app.rewriting.html import CompiledBody, Options, compile_html
@@ -399,15 +398,3 @@ def test_every_newsletter_reaches_its_readers_and_then_comes_again() -> None:
 def test_every_kind_of_mailbox_has_readers() -> None:
     kinds = Counter(reader.mailbox for reader in READERS)
     assert set(kinds) == set(MAILBOXES)
-
-
-def test_nearly_all_mail_is_delivered() -> None:
-    rng, kinds = Random(1), Counter[str]()
-    for reader in audience(1):
-        first, *later = reports(rng, reader)
-        kinds[f"{first.kind} {first.permanent}"] += 1
-        assert first.kind == "delivered" or not later
-        assert all(report.kind == "complained" and report.at > first.at for report in later)
-    total = sum(kinds.values())
-    assert set(kinds) == {"delivered False", "bounced True", "bounced False"}
-    assert 0.95 * total < kinds["delivered False"] < total

@@ -1,6 +1,8 @@
 """Leases and locks of processes on several hosts: here, of several engines."""
 
 import asyncio
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,7 @@ from app.storage import leases
 from app.storage.leases import Lease, alone
 from app.storage.state_db import open_state
 from app.storage.state_postgres import leases as table
-from tests.support.patience import wait_for
+from tests.support.patience import until, wait_for
 from tests.support.postgres import Postgres
 
 
@@ -80,6 +82,30 @@ def test_it_is_kept_as_long_as_the_block(
 
     asyncio.run(work())
     assert not lease.held
+    assert other.extend()
+    engine.dispose()
+
+
+def test_an_extension_that_is_under_way_at_the_end_takes_nothing(
+    tmp_path: Path, postgres: Postgres
+) -> None:
+    engine = open_state(tmp_path, dsn=postgres.database())
+    under_way = threading.Event()
+
+    class Slow(Lease):
+        def extend(self) -> bool:
+            under_way.set()
+            time.sleep(0.3)
+            return super().extend()
+
+    slow, other = Slow(engine, "work"), Lease(engine, "work")
+
+    async def work() -> None:
+        async with slow.kept():
+            await until(under_way.is_set)
+
+    asyncio.run(work())
+    assert not slow.held
     assert other.extend()
     engine.dispose()
 
