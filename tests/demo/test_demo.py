@@ -141,7 +141,7 @@ def test_traffic_waits_for_the_service_and_survives_its_faults(
         async with stub.serving(port):
             wanted = {"GET /o", "HEAD /o", "GET /c", "HEAD /c", "POST /u"}
             readers = {agents.GMAIL_PROXY, agents.APPLE_PRIVACY, agents.OUTLOOK}
-            await until(lambda: wanted <= kinds().keys() and readers <= seen())
+            await until(lambda: wanted <= kinds().keys() and readers <= seen() and stub.forms)
             await until(lambda: len(stub.reported) > 20)
         mails = len(stub.mails)
         async with stub.serving(port):  # gone for a moment, and back

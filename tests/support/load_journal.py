@@ -43,11 +43,6 @@ def figures(storage: Storage, feed: Feed) -> dict[str, Any]:
     result["outcomes_by_message"] = storage.query(
         "SELECT * FROM outcomes_by_message FINAL ORDER BY ALL", {}
     )
-    result["link_carried"] = storage.query(
-        "SELECT link_key, variant, hour, sum(carried) AS n FROM link_carried GROUP BY ALL"
-        " HAVING n != 0 ORDER BY ALL",
-        {},
-    )
     events, _ = feed.after(Cursor(), "default", 10_000, settled=True)
     result["events"] = {
         f"{event.row.segment} {event.row.line}": event.row.verdict for event in events
