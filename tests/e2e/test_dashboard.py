@@ -1,13 +1,14 @@
 """The dashboard in a real browser, over the real server process."""
 
 import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Route, expect
 
 from app.auth.users import Users
 from app.demo import agents
@@ -84,6 +85,22 @@ def test_the_counter_changes_while_one_watches(page: Page, service: Service) -> 
     stats = service.stats("watched")
     assert stats["opens"]["human"]["unique"] == 3
     expect(page.locator("#messages")).to_have_text(str(stats["messages"]))
+
+
+def test_a_page_is_live_also_if_scripts_come_late(page: Page, service: Service) -> None:
+    """Of a new visitor on a slow line, the extension for streams comes after htmx itself."""
+
+    def late(route: Route) -> None:
+        time.sleep(0.5)
+        route.continue_()
+
+    answer = service.rewrite({"id": "late", "name": "Late"}, MAIL, "late@example.com")
+    service.drained()
+    page.route("**/hx-sse.min.js*", late)
+    page.goto("/newsletters/late")
+    expect(page.locator("#opens")).to_have_text("0")
+    hit(service, answer)
+    expect(page.locator("#opens")).to_have_text("1")
 
 
 def test_the_list_moves_too(page: Page, service: Service) -> None:
