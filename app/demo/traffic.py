@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 
 CONNECTIONS = 12
 REPORT_SECONDS = 10.0  # between reports of what became of mails: each costs inserts
+REPORTS = 1_000  # at once
 CATCH_UP = 0.5  # seconds of delay that a mailer makes up for by sending faster
 # Mailwake's URLs in a rewritten mail; only their paths are used, since PUBLIC_URL may be another
 # host.
@@ -156,7 +157,7 @@ class _Traffic:
         while True:
             await asyncio.sleep(REPORT_SECONDS)
             now = datetime.now(UTC).isoformat()
-            due = [outcome for outcome in self.outcomes if outcome["occurred_at"] <= now]
+            due = [one for one in self.outcomes if one["occurred_at"] <= now][:REPORTS]
             if not due:
                 continue
             headers = {
@@ -172,7 +173,7 @@ class _Traffic:
                 log.debug("no response: %s", error)
                 continue
             if reply.is_success:  # else they are reported again; repeated ones count once
-                self.outcomes[:] = [one for one in self.outcomes if one["occurred_at"] > now]
+                self.outcomes[:] = [one for one in self.outcomes if one not in due]
 
     async def _live(self, sending: Sending, acts: Iterable[Act], answer: dict[str, Any]) -> None:
         """Simulate the requests for one message, each at its time."""

@@ -12,7 +12,7 @@ import logging
 import socket
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -91,17 +91,22 @@ class LastKnown(msgspec.Struct, frozen=True):
 
 
 async def keep(registry: WorkspaceRegistry, data_dir: Path) -> None:
-    """Write the file whenever something has changed, until cancelled."""
+    """Write the file whenever something has changed, and when it is cancelled."""
     seen: tuple[object, object] = None, None
-    while True:
-        known, started = (registry.known, registry.withdrawals.known), time.monotonic()
-        if known[0] is not seen[0] or known[1] is not seen[1]:
-            try:
-                await asyncio.to_thread(_write, registry, data_dir)
-                seen = known
-            except OSError as error:
-                log.debug("%s is written later: %s", FILE, error)
-        await asyncio.sleep(max(POLL_SECONDS, (time.monotonic() - started) / SHARE))
+    try:
+        while True:
+            known, started = (registry.known, registry.withdrawals.known), time.monotonic()
+            if known[0] is not seen[0] or known[1] is not seen[1]:
+                try:
+                    await asyncio.to_thread(_write, registry, data_dir)
+                    seen = known
+                except OSError as error:
+                    log.debug("%s is written later: %s", FILE, error)
+            await asyncio.sleep(max(POLL_SECONDS, (time.monotonic() - started) / SHARE))
+    finally:
+        if registry.known is not seen[0] or registry.withdrawals.known is not seen[1]:
+            with suppress(OSError):
+                _write(registry, data_dir)
 
 
 def _write(registry: WorkspaceRegistry, data_dir: Path) -> None:

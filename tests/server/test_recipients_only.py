@@ -66,12 +66,13 @@ def test_a_start_without_postgresql_serves_recipients(tmp_path: Path) -> None:
         with Service(folder, MAILWAKE_STATE_DSN=dsn) as service:
             service.ready()
             mails = {name: service.rewrite("n", HTML, f"{name}@example.com") for name in "abc"}
+            of_shop = shop_link(folder, dsn)
+            wait_for(lambda: known(folder).workspaces, "the file")
+            assert stat.S_IMODE((folder / FILE).stat().st_mode) == 0o600
             withdrawal = {"recipient": "b@example.com"}
             assert service.client.post("/v1/consent", json=withdrawal).status_code == 200
-            of_shop = shop_link(folder, dsn)
-            wait_for(lambda: known(folder).withdrawals and known(folder).workspaces, "the file")
-            assert stat.S_IMODE((folder / FILE).stat().st_mode) == 0o600
-            service.stop()
+            service.stop()  # at once: it is written at the end, too
+            assert known(folder).withdrawals
             postgres.stop()
             service.start()
             hits = Load(service, "n", pause=0.005)
